@@ -1,0 +1,206 @@
+"""Every error the gateway can answer with, and the one table that turns them into answers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from routers.errors import NoEligibleModelError
+
+
+class GatewayError(Exception):
+    """Base of everything the gateway raises on purpose; the message is shown to the client."""
+
+    def __init__(
+        self, message: str, *, param: str | None = None, code: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code
+
+
+class ConfigError(GatewayError):
+    """The configuration cannot be used; stops the start."""
+
+
+class InvalidRequestError(GatewayError):
+    """The client sent something that cannot be understood or contradicts itself."""
+
+
+class ModelNotFoundError(GatewayError):
+    """The requested model name is none that the gateway serves."""
+
+
+class RouteNotFoundError(GatewayError):
+    """There is nothing at this path."""
+
+
+class MethodNotAllowedError(GatewayError):
+    """The path exists, the method does not."""
+
+
+class BodyTooLargeError(GatewayError):
+    """The request body exceeds the configured limit."""
+
+
+class UnsupportedMediaTypeError(GatewayError):
+    """The request body is not declared as JSON."""
+
+
+class NotReadyError(GatewayError):
+    """The gateway is starting or shutting down."""
+
+
+class ClientDisconnectedError(GatewayError):
+    """The client went away before the answer was complete; never answered, only recorded."""
+
+
+class DeadlineExceededError(GatewayError):
+    """The whole request took longer than it may."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedAttempt:
+    """One upstream call that did not bring an answer, as the client is told of it."""
+
+    model: str
+    status: int | None
+    ms: int
+    error: str
+
+
+class AllAttemptsFailedError(GatewayError):
+    """Every model that was tried failed."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        attempts: tuple[FailedAttempt, ...],
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.attempts = attempts
+        self.retry_after_s = retry_after_s
+
+
+class AllAttemptsThrottledError(AllAttemptsFailedError):
+    """Every model that was tried answered that it is over its rate limit."""
+
+
+class AllAttemptsTimedOutError(AllAttemptsFailedError):
+    """Every model that was tried ran into one of its timeouts."""
+
+
+class UpstreamError(GatewayError):
+    """One upstream call failed.
+
+    Parameters
+    ----------
+    status
+        The HTTP status of the upstream's answer, where there was one.
+    body
+        The upstream's own error body, where it may be passed on.
+    retry_after_s
+        What the upstream asked for, in seconds.
+    """
+
+    retryable = True
+    """Whether another model may be tried in its place."""
+
+    provider_fault = True
+    """Whether it says something about the health of the upstream."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        body: bytes | None = None,
+        retry_after_s: float | None = None,
+        code: str | None = None,
+    ) -> None:
+        super().__init__(message, code=code)
+        self.status = status
+        self.body = body
+        self.retry_after_s = retry_after_s
+
+
+class UpstreamTimeoutError(UpstreamError):
+    """The upstream did not connect, begin or go on in time."""
+
+
+class UpstreamUnavailableError(UpstreamError):
+    """The upstream cannot be reached, answered 5xx, or cut its answer short."""
+
+
+class UpstreamThrottledError(UpstreamError):
+    """The upstream answered 429."""
+
+    provider_fault = False
+
+
+class UpstreamMisconfiguredError(UpstreamError):
+    """The upstream refused our credentials or does not know our model name (401, 403, 404)."""
+
+
+class UpstreamInvalidResponseError(UpstreamError):
+    """The upstream's answer is not what its dialect promises."""
+
+
+class UpstreamRejectedError(UpstreamError):
+    """The upstream found the client's request at fault (400, 409, 413, 422)."""
+
+    retryable = False
+    provider_fault = False
+
+
+class UpstreamContextLengthError(UpstreamRejectedError):
+    """The prompt was too long for this model; a larger one may take it."""
+
+    retryable = True
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How an error is told to a client: HTTP status, OpenAI `type`, default `code`."""
+
+    status: int
+    type: str
+    code: str | None
+
+
+ANSWERS: Mapping[type[Exception], Answer] = {
+    InvalidRequestError: Answer(400, "invalid_request_error", None),
+    NoEligibleModelError: Answer(400, "invalid_request_error", "no_eligible_model"),
+    ModelNotFoundError: Answer(404, "invalid_request_error", "model_not_found"),
+    RouteNotFoundError: Answer(404, "invalid_request_error", "unknown_url"),
+    MethodNotAllowedError: Answer(405, "invalid_request_error", "method_not_allowed"),
+    BodyTooLargeError: Answer(413, "invalid_request_error", "request_too_large"),
+    UnsupportedMediaTypeError: Answer(415, "invalid_request_error", "unsupported_media_type"),
+    ClientDisconnectedError: Answer(499, "invalid_request_error", "client_disconnected"),
+    NotReadyError: Answer(503, "service_unavailable_error", "not_ready"),
+    DeadlineExceededError: Answer(504, "service_unavailable_error", "deadline_exceeded"),
+    AllAttemptsFailedError: Answer(502, "service_unavailable_error", "all_attempts_failed"),
+    AllAttemptsThrottledError: Answer(429, "rate_limit_error", "upstream_rate_limit_exceeded"),
+    AllAttemptsTimedOutError: Answer(504, "service_unavailable_error", "upstream_timeout"),
+    UpstreamError: Answer(502, "service_unavailable_error", "upstream_error"),
+    UpstreamTimeoutError: Answer(504, "service_unavailable_error", "upstream_timeout"),
+    UpstreamUnavailableError: Answer(502, "service_unavailable_error", "upstream_unavailable"),
+    UpstreamThrottledError: Answer(429, "rate_limit_error", "upstream_rate_limit_exceeded"),
+    UpstreamMisconfiguredError: Answer(502, "service_unavailable_error", "upstream_misconfigured"),
+    UpstreamInvalidResponseError: Answer(
+        502, "service_unavailable_error", "upstream_invalid_response"
+    ),
+    UpstreamRejectedError: Answer(400, "invalid_request_error", "upstream_rejected"),
+    UpstreamContextLengthError: Answer(400, "invalid_request_error", "context_length_exceeded"),
+    ConfigError: Answer(500, "server_error", "config_error"),
+    Exception: Answer(500, "server_error", "internal_error"),
+}
+
+
+def answer_for(error: BaseException) -> Answer:
+    """Return the row of `ANSWERS` for the nearest class of `error`."""
+    for cls in type(error).__mro__:
+        if cls in ANSWERS:
+            return ANSWERS[cls]
+    return ANSWERS[Exception]

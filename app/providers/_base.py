@@ -1,0 +1,105 @@
+"""The provider seam: one call to one upstream, answered as a stream of chunks."""
+
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from app.types import Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long each phase of an upstream call may take, in seconds."""
+
+    connect_s: float = 5.0
+    first_token_s: float = 60.0
+    """From the request to the first chunk of the answer (non-streaming: to the whole answer)."""
+    idle_s: float = 30.0
+    """Between two reads of a stream."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCall:
+    """One request to one upstream model, in OpenAI's wire format.
+
+    Attributes
+    ----------
+    upstream_model
+        The name the upstream knows the model by.
+    fields
+        The client's body, one entry per top-level key, each value the JSON bytes as the client
+        sent them; routing fields, `model` and `stream_options` of ours are already taken out.
+        The provider adds `model` and what it needs to get usage.
+    stream
+        Whether the client wants a stream.
+    headers
+        Client headers that may be passed on (already filtered by the allow-list).
+    """
+
+    request_id: str
+    upstream_model: str
+    fields: Mapping[str, bytes]
+    stream: bool
+    timeouts: Timeouts
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """What one read from the upstream brought.
+
+    Attributes
+    ----------
+    data
+        Non-streaming: the whole answer body, byte for byte. Streaming: zero or more whole
+        server-sent events in canonical framing (`data: {json}` and a blank line, comments as
+        comments), ready to be written to the client. The usage-only event and `[DONE]` are
+        never in it.
+    has_content
+        Whether `data` carries any part of the answer itself (text, tool call, refusal,
+        reasoning, audio, finish reason), as opposed to a role announcement or a comment.
+    usage
+        Token counts, once the upstream has told them.
+    usage_event
+        The JSON of the usage-only event (`choices: []`) as the upstream sent it.
+    content_events, content_chars
+        How many events of `data` carry text, and how many characters; used to estimate usage
+        when the upstream never tells it.
+    template
+        The JSON of one ordinary event of the stream (its id, created, model), kept so that a
+        usage event can be made up in the same shape.
+    headers
+        Upstream response headers that may be passed on; only on the first chunk.
+    """
+
+    data: bytes
+    has_content: bool = True
+    usage: Usage | None = None
+    usage_event: bytes | None = None
+    content_events: int = 0
+    content_chars: int = 0
+    response_model: str | None = None
+    finish_reason: str | None = None
+    template: bytes | None = None
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class Provider(Protocol):
+    """One upstream, for process life."""
+
+    def send(self, call: ModelCall) -> AsyncGenerator[Chunk, None]:
+        """Call the upstream; a non-streaming answer is a stream of one chunk.
+
+        The generator ends normally only when the answer is complete (`[DONE]` was seen). Closing
+        it early (`aclose`, cancellation) drops the upstream connection at once.
+
+        Raises
+        ------
+        UpstreamError
+            A subclass says what went wrong and whether another model may be tried.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close every pooled connection."""
+        ...

@@ -1,0 +1,55 @@
+"""Values that one request leaves behind: what it used, what was tried, how it ended."""
+
+from dataclasses import dataclass
+
+from routers.types import Decision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Token counts of one answer; `estimated` when we counted because the upstream did not.
+
+    `input_tokens` includes the cached ones, `output_tokens` the reasoning ones.
+    """
+
+    input_tokens: int
+    output_tokens: int
+    cached_input_tokens: int = 0
+    reasoning_tokens: int = 0
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One upstream call."""
+
+    model_id: str
+    upstream: str
+    duration_s: float
+    status: int | None = None
+    error: str | None = None
+    """The error's code from the table of answers, None when the attempt served the answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How one request ended; log line, metrics and training row derive from it alone."""
+
+    request_id: str
+    decision_id: str
+    policy: str
+    policy_version: str
+    stream: bool
+    decision: Decision | None
+    attempts: tuple[Attempt, ...]
+    served_model_id: str | None
+    response_model: str | None
+    finish_reason: str | None
+    usage: Usage | None
+    cost_usd: float | None
+    decide_s: float
+    overhead_s: float
+    time_to_first_token_s: float | None
+    duration_s: float
+    status: int
+    error: str | None

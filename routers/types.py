@@ -1,0 +1,293 @@
+"""Values that travel between the routing library and whoever calls it.
+
+Units: seconds, US dollars, prices per million tokens, quality in [0, 1].
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatMatrix = NDArray[np.float32]
+FloatVector = NDArray[np.float32]
+
+UPPER_QUANTILE = 0.9
+"""The quantile that every "upper" estimate of output tokens aims at."""
+
+
+class Role(StrEnum):
+    """Who said a message; roles of the wire format are folded into these."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation, reduced to its role and its text."""
+
+    role: Role
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """The text of a request, oldest message first."""
+
+    messages: tuple[Message, ...]
+
+    @classmethod
+    def of(cls, prompt: str) -> "Conversation":
+        """Wrap one user prompt."""
+        return cls((Message(Role.USER, prompt),))
+
+
+class Capability(StrEnum):
+    """What a request may need and a model may offer."""
+
+    VISION = "vision"
+    AUDIO = "audio"
+    TOOLS = "tools"
+    JSON_SCHEMA = "json_schema"
+    STREAMING = "streaming"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """US dollars per million tokens, by token class; None means unknown, never free."""
+
+    input_usd_per_mtok: float | None
+    output_usd_per_mtok: float | None
+    cached_input_usd_per_mtok: float | None = None
+    reasoning_usd_per_mtok: float | None = None
+
+    def cost_usd(
+        self,
+        *,
+        input_tokens: float,
+        output_tokens: float,
+        cached_input_tokens: float = 0,
+        reasoning_tokens: float = 0,
+    ) -> float | None:
+        """Price one answer; None when a price that it needs is unknown.
+
+        Parameters
+        ----------
+        input_tokens
+            All prompt tokens, the cached ones included.
+        output_tokens
+            All completion tokens, the reasoning ones included.
+        cached_input_tokens, reasoning_tokens
+            The parts of the two that are billed at their own price; where that price is
+            unknown they are billed like the rest of their class.
+        """
+        if self.input_usd_per_mtok is None or self.output_usd_per_mtok is None:
+            return None
+        cached = self.cached_input_usd_per_mtok
+        cached = self.input_usd_per_mtok if cached is None else cached
+        reasoning = self.reasoning_usd_per_mtok
+        reasoning = self.output_usd_per_mtok if reasoning is None else reasoning
+        return (
+            (input_tokens - cached_input_tokens) * self.input_usd_per_mtok
+            + cached_input_tokens * cached
+            + (output_tokens - reasoning_tokens) * self.output_usd_per_mtok
+            + reasoning_tokens * reasoning
+        ) / 1e6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """One candidate, as the operator's catalogue describes it."""
+
+    model_id: str
+    predicted_as: str
+    """The model of the artifact whose predictions stand for this one (usually itself)."""
+    prices: Prices
+    context_window_tokens: int
+    max_output_tokens: int | None = None
+    capabilities: frozenset[Capability] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """What a request needs from any model that takes it."""
+
+    input_tokens: int
+    """Estimated prompt tokens of the whole conversation."""
+    input_tokens_upper: int
+    """A cautious estimate of the same, used for hard constraints."""
+    max_output_tokens: int | None = None
+    capabilities: frozenset[Capability] = frozenset()
+    n_answers: int = 1
+
+
+# --- the knob ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CostQuality:
+    """Recover the share t in [0, 1] of the quality gap, at the lowest cost."""
+
+    t: float
+
+
+@dataclass(frozen=True, slots=True)
+class UsdPerQuality:
+    """Pay up to this many US dollars for one more unit of quality (from 0 to 1)."""
+
+    usd_per_quality: float
+
+
+@dataclass(frozen=True, slots=True)
+class MaxQualityLoss:
+    """Take the cheapest model predicted within `loss` of the best."""
+
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class MinQuality:
+    """Take the cheapest model predicted to reach `quality`."""
+
+    quality: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StrongThreshold:
+    """Take `strong` when the predicted chance that it beats `weak` is at least `threshold`.
+
+    References
+    ----------
+    Ong et al. 2024, RouteLLM, arXiv:2406.18665.
+    """
+
+    strong: str
+    weak: str
+    threshold: float
+
+
+Objective = CostQuality | UsdPerQuality | MaxQualityLoss | MinQuality | StrongThreshold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constraints:
+    """Hard limits that come before any score."""
+
+    allowed_model_ids: frozenset[str] | None = None
+    max_cost_usd: float | None = None
+    unhealthy_model_ids: frozenset[str] = frozenset()
+
+
+# --- predictions and decisions ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predictions:
+    """What a router expects of every model on every query; arrays are (n_queries, n_models).
+
+    `quality` and `quality_std` are in quality units, the token arrays count output tokens;
+    `output_tokens_upper` aims at the quantile `UPPER_QUANTILE`. All values are finite.
+    """
+
+    quality: FloatMatrix
+    quality_std: FloatMatrix
+    output_tokens: FloatMatrix
+    output_tokens_upper: FloatMatrix
+
+    def __len__(self) -> int:
+        return len(self.quality)
+
+    def columns(self, index: Sequence[int]) -> "Predictions":
+        """Return the predictions of some models, in the order of `index`."""
+        picked = list(index)
+        return Predictions(
+            quality=self.quality[:, picked],
+            quality_std=self.quality_std[:, picked],
+            output_tokens=self.output_tokens[:, picked],
+            output_tokens_upper=self.output_tokens_upper[:, picked],
+        )
+
+
+class Exclusion(StrEnum):
+    """Why a candidate could not be chosen."""
+
+    NOT_ALLOWED = "not_allowed"
+    CONTEXT_WINDOW = "context_window"
+    MAX_OUTPUT_TOKENS = "max_output_tokens"
+    VISION = "vision_unsupported"
+    AUDIO = "audio_unsupported"
+    TOOLS = "tools_unsupported"
+    JSON_SCHEMA = "json_schema_unsupported"
+    STREAMING = "streaming_unsupported"
+    MAX_COST = "max_cost"
+    UNKNOWN_PRICE = "unknown_price"
+    UNHEALTHY = "unhealthy"
+
+
+class Reason(StrEnum):
+    """Why the served model was chosen; a header, a log field and a metric label."""
+
+    KNOB = "knob"
+    ONLY_ELIGIBLE = "only_eligible"
+    MIN_QUALITY_UNMET = "min_quality_unmet"
+    THRESHOLD = "threshold"
+    PINNED = "pinned"
+    ROUTER_TIMEOUT = "router_timeout"
+    ROUTER_ERROR = "router_error"
+    FALLBACK = "fallback"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateEstimate:
+    """Everything that was known of one candidate when the decision was made."""
+
+    model_id: str
+    quality: float | None
+    quality_std: float | None
+    input_tokens: int
+    output_tokens: float | None
+    output_tokens_upper: float | None
+    cost_usd: float | None
+    cost_usd_upper: float | None
+    exclusion: Exclusion | None = None
+    exclusion_detail: str | None = None
+
+    @property
+    def eligible(self) -> bool:
+        """Whether the candidate passed every hard constraint."""
+        return self.exclusion is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Which model takes a request, why, and what was predicted of all of them."""
+
+    model_id: str
+    fallbacks: tuple[str, ...]
+    """Further eligible models, best first under the same objective."""
+    candidates: tuple[CandidateEstimate, ...]
+    reason: Reason
+    usd_per_quality: float | None
+    """The exchange rate that the knob came down to; None where none was used."""
+    propensity: float = 1.0
+
+    def estimate(self, model_id: str) -> CandidateEstimate | None:
+        """Return what was predicted of `model_id`, if it was a candidate."""
+        return next((each for each in self.candidates if each.model_id == model_id), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnobStep:
+    """One range of the knob in which the choice stays the same."""
+
+    from_cost_quality: float
+    to_cost_quality: float
+    model_id: str
+
+
+PriceTable = Mapping[str, Prices]
+"""Prices by the model name an artifact knows."""
