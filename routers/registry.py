@@ -16,8 +16,8 @@ class Registry(Generic[T]):
     Parameters
     ----------
     package
-        Dotted name of the package that holds one module per kind; modules whose name starts
-        with an underscore are private and no kind.
+        Dotted name of the package that holds one module per kind (`my-kind` lives in
+        `my_kind.py`); modules whose name starts with an underscore are private and no kind.
     noun
         What the kinds are called in error messages.
     """
@@ -40,7 +40,7 @@ class Registry(Generic[T]):
         """List every known kind, sorted: the modules on disk and what was registered by hand."""
         package = importlib.import_module(self._package)
         names = {
-            module.name
+            module.name.replace("_", "-")
             for module in pkgutil.iter_modules(package.__path__)
             if not module.name.startswith("_")
         }
@@ -59,5 +59,5 @@ class Registry(Generic[T]):
                 raise RoutingConfigError(
                     f"unknown {self._noun} {kind!r}; known: {', '.join(self.kinds())}"
                 )
-            importlib.import_module(f"{self._package}.{kind}")
+            importlib.import_module(f"{self._package}.{kind.replace('-', '_')}")
         return self._classes[kind]
