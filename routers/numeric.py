@@ -1,0 +1,60 @@
+"""Array helpers shared by heads, knob and metrics; numpy only."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+_BLOCK_FLOATS = 4_000_000
+"""Largest temporary (rows x reference rows) that blocked operations make: 16 MB of float32."""
+
+
+def row_blocks(n_rows: int, width: int) -> Iterator[slice]:
+    """Cut `n_rows` rows so that a block times `width` columns stays within bounded memory."""
+    step = max(1, _BLOCK_FLOATS // max(1, width))
+    for start in range(0, n_rows, step):
+        yield slice(start, min(start + step, n_rows))
+
+
+def unit_rows(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scale every row to length one; rows of zeros stay zero."""
+    norms = np.linalg.norm(x, axis=1, keepdims=True)
+    return np.asarray(x / np.where(norms > 0, norms, 1), dtype=np.float32)
+
+
+def nan_mean(y: NDArray[np.floating], *, default: float) -> FloatArray:
+    """Average every column over its known values; `default` where a column has none."""
+    known = ~np.isnan(y)
+    count = known.sum(axis=0)
+    total = np.where(known, y, 0).sum(axis=0, dtype=np.float64)
+    return np.where(count > 0, total / np.maximum(count, 1), default)
+
+
+def isotonic(y: FloatArray, weight: FloatArray | None = None) -> FloatArray:
+    """Return the non-decreasing sequence nearest to `y` in (weighted) least squares.
+
+    Pool adjacent violators, in one pass with a stack of blocks.
+
+    References
+    ----------
+    Barlow et al. 1972, Statistical Inference under Order Restrictions.
+    """
+    values: list[float] = []
+    weights: list[float] = []
+    counts: list[int] = []
+    w = np.ones(len(y)) if weight is None else weight
+    for value, mass in zip(y.tolist(), w.tolist(), strict=True):
+        values.append(value)
+        weights.append(mass)
+        counts.append(1)
+        while len(values) > 1 and values[-2] >= values[-1]:
+            total = weights[-2] + weights[-1]
+            values[-2] = (values[-2] * weights[-2] + values[-1] * weights[-1]) / total
+            weights[-2] = total
+            counts[-2] += counts[-1]
+            values.pop()
+            weights.pop()
+            counts.pop()
+    return np.repeat(np.asarray(values), counts)
