@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from app.types import Usage
+from routers.registry import Registry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,3 +104,7 @@ class Provider(Protocol):
     async def aclose(self) -> None:
         """Close every pooled connection."""
         ...
+
+
+PROVIDERS: Registry[Provider] = Registry("app.providers", noun="provider")
+"""Upstream dialects by kind."""

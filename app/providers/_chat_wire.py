@@ -1,0 +1,182 @@
+"""OpenAI's chat completions on the wire: the request that is sent, the answers that come back.
+
+Only the few fields the gateway needs are decoded; everything else passes as the bytes it was.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from app.errors import UpstreamInvalidResponseError
+from app.types import Usage
+
+NULL = msgspec.Raw(b"null")
+"""What a field that is absent, or says so, decodes to."""
+
+_DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_TEXT_KEYS = ("content", "refusal", "reasoning_content", "reasoning")
+
+
+class ChunkChoice(msgspec.Struct, frozen=True, gc=False):
+    """One choice of a streamed event."""
+
+    delta: dict[str, object] | None = None
+    finish_reason: str | None = None
+
+
+class ChunkEvent(msgspec.Struct, frozen=True, gc=False):
+    """One event of a stream; also recognises an error in its place."""
+
+    choices: list[ChunkChoice] | None = None
+    usage: msgspec.Raw = NULL
+    error: msgspec.Raw = NULL
+    model: str | None = None
+
+
+class _MessageChoice(msgspec.Struct, frozen=True, gc=False):
+    message: dict[str, object] | None = None
+    finish_reason: str | None = None
+
+
+class Completion(msgspec.Struct, frozen=True, gc=False):
+    """A whole answer."""
+
+    choices: list[_MessageChoice]
+    usage: msgspec.Raw = NULL
+    model: str | None = None
+
+
+class _InputDetails(msgspec.Struct, frozen=True, gc=False):
+    cached_tokens: int | None = None
+
+
+class _OutputDetails(msgspec.Struct, frozen=True, gc=False):
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct, frozen=True, gc=False):
+    prompt_tokens: int
+    completion_tokens: int | None = None
+    prompt_tokens_details: _InputDetails | None = None
+    completion_tokens_details: _OutputDetails | None = None
+
+
+_decode_event = msgspec.json.Decoder(ChunkEvent).decode
+_decode_completion = msgspec.json.Decoder(Completion).decode
+_decode_usage = msgspec.json.Decoder(_Usage).decode
+_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def encode_request(
+    fields: Mapping[str, bytes], *, model: str, stream: bool, ask_for_usage: bool
+) -> bytes:
+    """Return the body to send: the client's fields byte for byte, with our changes.
+
+    Parameters
+    ----------
+    fields
+        Top-level key → JSON bytes.
+    ask_for_usage
+        Whether a stream is asked to end with a usage event; other stream options are kept.
+    """
+    body: dict[str, msgspec.Raw] = {"model": msgspec.Raw(_encode(model))}
+    for key, value in fields.items():
+        if key != "model":
+            body[key] = msgspec.Raw(value)
+    if stream:
+        body["stream"] = msgspec.Raw(b"true")
+        if ask_for_usage:
+            body["stream_options"] = _with_usage(fields.get("stream_options", b"null"))
+    return _encode(body)
+
+
+def _with_usage(options: bytes) -> msgspec.Raw:
+    if options.strip() == b"null":
+        return msgspec.Raw(b'{"include_usage":true}')
+    try:
+        merged = _decode_object(options)
+    except _DECODE_ERRORS:
+        return msgspec.Raw(options)  # the upstream says better than we what is wrong with it
+    merged["include_usage"] = msgspec.Raw(b"true")
+    return msgspec.Raw(_encode(merged))
+
+
+def decode_event(data: bytes) -> ChunkEvent:
+    """Decode the data of one streamed event.
+
+    Raises
+    ------
+    UpstreamInvalidResponseError
+        If it is not JSON or not shaped like a chat completion chunk.
+    """
+    try:
+        return _decode_event(data)
+    except _DECODE_ERRORS as error:
+        raise UpstreamInvalidResponseError(
+            "the upstream sent an event that is no chat completion chunk"
+        ) from error
+
+
+def decode_completion(body: bytes) -> Completion:
+    """Decode a whole answer.
+
+    Raises
+    ------
+    UpstreamInvalidResponseError
+        If it is not a JSON object with a list of `choices`.
+    """
+    try:
+        return _decode_completion(body)
+    except _DECODE_ERRORS as error:
+        raise UpstreamInvalidResponseError("the upstream's answer is no chat completion") from error
+
+
+def decode_usage(usage: msgspec.Raw) -> Usage | None:
+    """Decode token counts; None for null, and for anything that cannot be counted on."""
+    if usage == NULL:
+        return None
+    try:
+        wire = _decode_usage(usage)
+    except _DECODE_ERRORS:
+        return None
+    cached = wire.prompt_tokens_details
+    reasoning = wire.completion_tokens_details
+    counts = Usage(
+        input_tokens=wire.prompt_tokens,
+        output_tokens=wire.completion_tokens or 0,
+        cached_input_tokens=(cached.cached_tokens or 0) if cached else 0,
+        reasoning_tokens=(reasoning.reasoning_tokens or 0) if reasoning else 0,
+    )
+    valid = (
+        0 <= counts.cached_input_tokens <= counts.input_tokens
+        and 0 <= counts.reasoning_tokens <= counts.output_tokens
+    )
+    return counts if valid else None
+
+
+def has_content(delta: Mapping[str, object]) -> bool:
+    """Whether a delta carries anything but the announcement of its role."""
+    return any(value and key != "role" for key, value in delta.items())
+
+
+def text_chars(message: Mapping[str, object]) -> int:
+    """Count the characters that the model wrote in a message or delta, tool calls included."""
+    total = 0
+    for key in _TEXT_KEYS:
+        text = message.get(key)
+        if isinstance(text, str):
+            total += len(text)
+            if key == "reasoning_content":
+                break  # some servers repeat it as `reasoning`
+    calls = message.get("tool_calls")
+    if isinstance(calls, list):
+        total += sum(_call_chars(call.get("function")) for call in calls if isinstance(call, dict))
+    return total + _call_chars(message.get("function_call"))
+
+
+def _call_chars(function: object) -> int:
+    if not isinstance(function, dict):
+        return 0
+    texts: Iterable[object] = (function.get("name"), function.get("arguments"))
+    return sum(len(text) for text in texts if isinstance(text, str))

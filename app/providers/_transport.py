@@ -1,0 +1,375 @@
+"""Our own HTTP/1.1 client behind the HTTPX types: a pool of `Connection`s per origin.
+
+Written because the client is the largest cost of proxying a request: see
+`loadtest/bench_transport.py` for what it saves over the transports that can be had ready made.
+It speaks what an upstream API needs and no more: no proxies, redirects, cookies, compression,
+HTTP/2 or request bodies that are produced while they are sent.
+"""
+
+import asyncio
+import functools
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from app.providers._connection import Connection, TimeoutMap
+
+STALE_WINDOW_S = 1.0
+"""A kept connection that dies this soon after a request, unanswered, was closed before it."""
+
+_Origin = tuple[bytes, bytes, int | None]
+
+
+@functools.cache
+def default_ssl_context() -> ssl.SSLContext:
+    """Verify certificates and host names against the system's store; offer only HTTP/1.1."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+class HttptoolsTransport(httpx.AsyncBaseTransport):
+    """Send HTTPX requests over pooled keep-alive connections, without the HTTPX client layer.
+
+    `request.extensions["timeout"]` bounds each phase as it does in HTTPX (`connect`, `read`,
+    `write`, `pool`; seconds, None or absent for no bound), with one addition: `read` is looked
+    up again at every read, so whoever owns the mapping may change it while a body arrives.
+    The response has one extension, `linger`: called in place of the rest of the body, it gives
+    the connection a moment to finish and be reused, where `aclose` drops it at once.
+
+    A request that fails without a single byte of answer on a connection that was kept from an
+    earlier one is sent once more, on a new connection.
+
+    Parameters
+    ----------
+    max_connections
+        Per origin, busy and idle ones together; beyond it requests wait for `pool` seconds.
+    keepalive_expiry_s
+        An idle connection is dropped after this time; keep it below what upstreams allow.
+    ssl_context
+        For `https` origins; the default verifies against the system's certificates.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_connections: int = 1000,
+        keepalive_expiry_s: float = 30.0,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._max_connections = max_connections
+        self._keepalive_expiry_s = keepalive_expiry_s
+        self._ssl_context = ssl_context or default_ssl_context()
+        self._pools: dict[_Origin, _Pool] = {}
+        self._closed = False
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send `request`; return when the head of its answer is there.
+
+        Raises
+        ------
+        httpx.TransportError
+            ConnectError, ConnectTimeout, PoolTimeout, WriteTimeout, ReadTimeout, ReadError
+            (reset), RemoteProtocolError (cut short or malformed), LocalProtocolError.
+        """
+        timeouts: TimeoutMap = request.extensions.get("timeout") or {}
+        stream = request.stream
+        body = b"".join(stream) if isinstance(stream, httpx.ByteStream) else await request.aread()
+        message = _serialise(request, body)
+        pool = self._pool(request.url)
+        connection = await pool.acquire(timeouts)
+        if connection.reused:
+            started = pool.loop.time()
+            try:
+                return await _exchange(request, message, pool, connection, timeouts)
+            except (httpx.RemoteProtocolError, httpx.ReadError):
+                if connection.got_bytes or pool.loop.time() - started > STALE_WINDOW_S:
+                    raise
+            connection = await pool.acquire(timeouts, fresh=True)
+        return await _exchange(request, message, pool, connection, timeouts)
+
+    async def aclose(self) -> None:
+        """Drop every connection, busy ones included, and refuse further requests."""
+        self._closed = True
+        for pool in self._pools.values():
+            pool.close()
+        for _ in range(100):  # the event loop lets go of aborted sockets in its next rounds
+            if all(pool.detached() for pool in self._pools.values()):
+                return
+            await asyncio.sleep(0)
+
+    def _pool(self, url: httpx.URL) -> "_Pool":
+        if self._closed:
+            raise RuntimeError("the transport is closed")
+        origin = (url.raw_scheme, url.raw_host, url.port)
+        pool = self._pools.get(origin)
+        if pool is None:
+            if origin[0] not in (b"http", b"https"):
+                raise httpx.UnsupportedProtocol(f"cannot speak {url.scheme!r}")
+            pool = self._pools[origin] = _Pool(
+                host=url.raw_host.decode("ascii"),
+                port=url.port or (443 if url.scheme == "https" else 80),
+                ssl_context=self._ssl_context if url.scheme == "https" else None,
+                max_connections=self._max_connections,
+                keepalive_expiry_s=self._keepalive_expiry_s,
+            )
+        return pool
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        await self.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+
+class _Pool:
+    """The connections to one origin; the one used last is taken first."""
+
+    def __init__(
+        self,
+        *,
+        host: str,
+        port: int,
+        ssl_context: ssl.SSLContext | None,
+        max_connections: int,
+        keepalive_expiry_s: float,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._host = host
+        self._port = port
+        self._ssl_context = ssl_context
+        self._max_connections = max_connections
+        self._keepalive_expiry_s = keepalive_expiry_s
+        self._n_slots = 0  # connections that are open or being opened
+        self._idle: list[Connection] = []  # oldest first
+        self._open: set[Connection] = set()
+        self._aborted: list[Connection] = []
+        self._waiters: deque[asyncio.Future[Connection | None]] = deque()
+        self._sweep_timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    async def acquire(self, timeouts: TimeoutMap, *, fresh: bool = False) -> Connection:
+        """Return an idle connection, or a new one where there is none or `fresh` asks for it."""
+        while True:
+            if self._idle and not fresh:
+                return self._idle.pop()
+            if self._n_slots < self._max_connections:
+                self._n_slots += 1
+                break
+            if self._idle:  # `fresh`, and the pool is full
+                self._idle[0].abort()
+                continue
+            handed = await self._wait_for_slot(timeouts.get("pool"))
+            if handed is None:
+                break  # a slot, already counted
+            if fresh:
+                handed.abort()
+            elif not handed.closed:
+                return handed
+        try:
+            connection = await self._connect(timeouts.get("connect"))
+        except BaseException:
+            self._free_slot()
+            raise
+        self._open.add(connection)
+        connection.on_closed = self._on_closed
+        return connection
+
+    def release(self, connection: Connection) -> None:
+        """Take back a connection whose exchange is over."""
+        if not connection.fit_for_reuse() or self._closed:
+            connection.abort()
+            return
+        connection.busy = False
+        connection.reused = True
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(connection)
+                return
+        connection.idle_since = self.loop.time()
+        self._idle.append(connection)
+        if self._sweep_timer is None:
+            self._sweep_timer = self.loop.call_later(self._keepalive_expiry_s, self._sweep)
+
+    def close(self) -> None:
+        """Drop every connection and turn away whoever waits for one."""
+        self._closed = True
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_exception(httpx.PoolTimeout("the transport is closed"))
+        self._aborted = list(self._open)
+        for connection in self._aborted:
+            connection.abort()
+
+    def detached(self) -> bool:
+        """Whether the event loop has let go of every socket that `close` dropped."""
+        return all(connection.detached for connection in self._aborted)
+
+    async def _connect(self, timeout_s: float | None) -> Connection:
+        try:
+            async with asyncio.timeout(timeout_s):
+                _, connection = await self.loop.create_connection(
+                    lambda: Connection(self.loop),
+                    self._host,
+                    self._port,
+                    ssl=self._ssl_context,
+                    server_hostname=self._host if self._ssl_context else None,
+                )
+        except TimeoutError as error:
+            raise httpx.ConnectTimeout(f"no connection within {timeout_s} s") from error
+        except OSError as error:  # refused, unreachable, unknown host, bad certificate
+            raise httpx.ConnectError(f"cannot connect: {error}") from error
+        if self._closed or connection.closed:
+            connection.abort()
+            raise httpx.ConnectError("the connection was closed as soon as it was made")
+        return connection
+
+    async def _wait_for_slot(self, timeout_s: float | None) -> Connection | None:
+        """Wait in line; the result is a connection, or None for the right to open one."""
+        waiter: asyncio.Future[Connection | None] = self.loop.create_future()
+        self._waiters.append(waiter)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await waiter
+        except BaseException as error:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                # Given up in the very moment in which something was handed over: pass it on.
+                handed = waiter.result()
+                if handed is None:
+                    self._free_slot()
+                elif not handed.closed:
+                    self.release(handed)
+            elif waiter in self._waiters:
+                self._waiters.remove(waiter)
+            if isinstance(error, TimeoutError):
+                raise httpx.PoolTimeout(f"no free connection within {timeout_s} s") from error
+            raise
+
+    def _free_slot(self) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)  # the slot goes with it
+                return
+        self._n_slots -= 1
+
+    def _on_closed(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        if not connection.busy and connection in self._idle:
+            self._idle.remove(connection)
+        self._free_slot()
+
+    def _sweep(self) -> None:
+        """Drop idle connections that are too old; come back when the next one will be."""
+        self._sweep_timer = None
+        oldest_allowed = self.loop.time() - self._keepalive_expiry_s
+        for connection in [each for each in self._idle if each.idle_since <= oldest_allowed]:
+            connection.abort()
+        if self._idle:
+            self._sweep_timer = self.loop.call_at(
+                self._idle[0].idle_since + self._keepalive_expiry_s, self._sweep
+            )
+
+
+class _Body(httpx.AsyncByteStream, AsyncIterator[bytes]):
+    """The body of an answer; each item is what had arrived, as soon as it had."""
+
+    def __init__(self, connection: Connection, pool: _Pool, timeouts: TimeoutMap) -> None:
+        self._connection: Connection | None = connection
+        self._pool = pool
+        self._timeouts = timeouts
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        connection = self._connection
+        if connection is None:
+            raise StopAsyncIteration
+        try:
+            data = await connection.read(self._timeouts)
+        except BaseException:
+            self._connection = None
+            connection.abort()
+            raise
+        if connection.drained():
+            self._connection = None
+            self._pool.release(connection)
+        if not data:
+            raise StopAsyncIteration
+        return data
+
+    async def aclose(self) -> None:
+        """Drop the connection, unless the answer had arrived in full."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._pool.release(connection)
+
+    def linger(self) -> None:
+        """Ignore the rest of the body, but let the connection live if it ends in a moment."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.linger(self._pool.release)
+
+
+async def _exchange(
+    request: httpx.Request,
+    message: bytes,
+    pool: _Pool,
+    connection: Connection,
+    timeouts: TimeoutMap,
+) -> httpx.Response:
+    """Send one message on one connection and wait for the head of the answer."""
+    try:
+        connection.begin(message, is_head_request=request.method == "HEAD")
+        await connection.read_head(timeouts)
+    except BaseException:
+        connection.abort()
+        raise
+    body = _Body(connection, pool, timeouts)
+    if connection.drained():
+        await body.aclose()
+    return httpx.Response(
+        connection.status,
+        headers=connection.headers,
+        stream=body,
+        extensions={"http_version": b"HTTP/1.1", "linger": body.linger},
+        request=request,
+    )
+
+
+def _serialise(request: httpx.Request, body: bytes) -> bytes:
+    """Return the request as it goes over the wire, framed by its length."""
+    method = request.method.encode("ascii")
+    lines = [b"%b %b HTTP/1.1" % (method, request.url.raw_path)]
+    has_host = has_length = False
+    for name, value in request.headers.raw:
+        match name.lower():
+            case b"transfer-encoding":
+                continue  # the body is whole: a length frames it
+            case b"host":
+                has_host = True
+            case b"content-length":
+                has_length = True
+        lines.append(b"%b: %b" % (name, value))
+    if not has_host:
+        lines.append(b"Host: %b" % request.url.netloc)
+    if not has_length and (body or method in (b"POST", b"PUT", b"PATCH")):
+        lines.append(b"Content-Length: %d" % len(body))
+    head = b"\r\n".join(lines)
+    if head.count(b"\n") != len(lines) - 1 or head.count(b"\r") != len(lines) - 1:
+        raise httpx.LocalProtocolError("a header of the request contains a line break")
+    return b"%b\r\n\r\n%b" % (head, body)
