@@ -46,6 +46,19 @@ class Registry(Generic[T]):
         }
         return tuple(sorted(names | self._classes.keys()))
 
+    def kind_of(self, instance: T) -> str:
+        """Return the kind under which the class of `instance` is registered.
+
+        Raises
+        ------
+        RoutingConfigError
+            If it is not registered.
+        """
+        for kind, cls in self._classes.items():
+            if cls is type(instance):
+                return kind
+        raise RoutingConfigError(f"{type(instance).__name__} is not a registered {self._noun}")
+
     def get(self, kind: str) -> type[T]:
         """Return the class of `kind`.
 

@@ -1,10 +1,18 @@
 """The embedder seam: text in, unit vectors out."""
 
-from collections.abc import Sequence
-from typing import Protocol
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, cast, get_type_hints
 
+from pydantic import TypeAdapter, ValidationError
+
+from routers.errors import RoutingConfigError
 from routers.registry import Registry
 from routers.types import FloatMatrix
+
+HEAD_SHARE = 0.75
+"""Of a text that is too long, this share of the limit is taken from its head, the rest from its
+tail: the task is mostly stated first, the question itself often comes last."""
 
 
 class Embedder(Protocol):
@@ -32,3 +40,48 @@ class Embedder(Protocol):
 
 
 EMBEDDERS: Registry[Embedder] = Registry("routers.embedders", noun="embedder")
+
+
+def make_embedder(kind: str, options: Mapping[str, Any] | None = None) -> Embedder:
+    """Build the embedder of `kind` from options that came out of a file.
+
+    Raises
+    ------
+    RoutingConfigError
+        If the kind is unknown, has no such option, or the option's value is of the wrong type
+        or out of range; the message names the option.
+    """
+    cls = EMBEDDERS.get(kind)
+    hints = get_type_hints(cls.__init__, include_extras=True)
+    known = [name for name in inspect.signature(cls).parameters if name in hints]
+    for name, value in (options or {}).items():
+        if name not in known:
+            raise RoutingConfigError(
+                f"embedder {kind!r} has no option {name!r}; known: {', '.join(known)}"
+            )
+        try:
+            TypeAdapter(hints[name]).validate_python(value, strict=True)
+        except ValidationError as error:
+            detail = error.errors()[0]["msg"]
+            raise RoutingConfigError(f"embedder {kind!r}, option {name!r}: {detail}") from error
+    return cast("Callable[..., Embedder]", cls)(**(options or {}))
+
+
+def head_and_tail(text: str, max_chars: int) -> tuple[str, str]:
+    """Cut a text that is longer than `max_chars`: its head and its tail, together that long.
+
+    A text that fits is all head. Costs nothing that grows with the text.
+    """
+    if len(text) <= max_chars:
+        return text, ""
+    head_chars = int(max_chars * HEAD_SHARE)
+    return text[:head_chars], text[len(text) - (max_chars - head_chars) :]
+
+
+def describe_embedder(embedder: Embedder) -> tuple[str, dict[str, Any]]:
+    """Return the kind and the options from which `make_embedder` builds `embedder` again.
+
+    Every embedder keeps its options under the names of its constructor's parameters.
+    """
+    names = inspect.signature(type(embedder)).parameters
+    return EMBEDDERS.kind_of(embedder), {name: getattr(embedder, name) for name in names}

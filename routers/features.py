@@ -1,0 +1,231 @@
+"""From conversations to the feature matrix that every strategy reads."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from routers.conversation_text import (
+    HISTORY_WEIGHT,
+    PROMPT_WEIGHT,
+    SYSTEM_WEIGHT,
+    TEXT_VERSION,
+    ConversationText,
+    conversation_text,
+)
+from routers.embedders._base import Embedder, describe_embedder, make_embedder
+from routers.errors import ArtifactError, RoutingConfigError
+from routers.lexical import LEXICAL_SIGNALS, LEXICAL_VERSION, lexical_signals
+from routers.token_estimate import estimate_tokens, estimate_tokens_upper
+from routers.types import Conversation, FloatMatrix
+
+__all__ = [
+    "BLOCKS",
+    "Block",
+    "ConversationText",
+    "FeatureSchema",
+    "Featurizer",
+    "conversation_text",
+    "estimate_tokens",
+    "estimate_tokens_upper",
+]
+
+
+class Block(Protocol):
+    """Some columns of the feature matrix.
+
+    Attributes
+    ----------
+    version
+        To be raised whenever the same text gives other values; artifacts store it.
+    """
+
+    version: int
+
+    def dimensions(self, embedder: Embedder) -> int:
+        """Return how many columns the block has."""
+        ...
+
+    def compute(self, texts: Sequence[ConversationText], embedder: Embedder) -> FloatMatrix:
+        """Return float32 (len(texts), dimensions)."""
+        ...
+
+
+class EmbeddingBlock:
+    """The weighted sum of the segments' embeddings, of unit norm.
+
+    A single prompt gives exactly what the embedder gives for it.
+    """
+
+    version = 1
+
+    def dimensions(self, embedder: Embedder) -> int:
+        """Return the width of the embedder's vectors."""
+        return embedder.dimensions
+
+    def compute(self, texts: Sequence[ConversationText], embedder: Embedder) -> FloatMatrix:
+        """Embed every segment of every conversation in one call and add them up."""
+        vectors = embedder.encode([text.prompt for text in texts])
+        context = [
+            (row, weight, segment)
+            for row, text in enumerate(texts)
+            for weight, segment in ((HISTORY_WEIGHT, text.history), (SYSTEM_WEIGHT, text.system))
+            if segment
+        ]
+        if not context:
+            return vectors
+        mixed = vectors * np.float32(PROMPT_WEIGHT)
+        segments = embedder.encode([segment for _, _, segment in context])
+        for (row, weight, _), vector in zip(context, segments, strict=True):
+            mixed[row] += np.float32(weight) * vector
+        for row in sorted({row for row, _, _ in context}):
+            norm = np.linalg.norm(mixed[row])
+            if norm > 0:
+                mixed[row] /= norm
+        return mixed
+
+
+class LexicalBlock:
+    """The cheap signals of `routers.lexical`, each in [0, 1]."""
+
+    version = LEXICAL_VERSION
+
+    def dimensions(self, embedder: Embedder) -> int:  # noqa: ARG002
+        """Return the number of signals."""
+        return len(LEXICAL_SIGNALS)
+
+    def compute(self, texts: Sequence[ConversationText], embedder: Embedder) -> FloatMatrix:  # noqa: ARG002
+        """Measure each conversation."""
+        if not texts:
+            return np.zeros((0, len(LEXICAL_SIGNALS)), dtype=np.float32)
+        return np.stack([lexical_signals(text) for text in texts])
+
+
+BLOCKS: Mapping[str, Block] = {"embedding": EmbeddingBlock(), "lexical": LexicalBlock()}
+"""Every block there is; a new one is added here and nowhere else."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureSchema:
+    """Everything that shapes a feature matrix; an artifact stores it and is held to it."""
+
+    embedder: str
+    embedder_options: Mapping[str, Any]
+    embedder_id: str
+    text_version: int
+    blocks: tuple[str, ...]
+    block_versions: tuple[int, ...]
+    dimensions: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, ready for JSON."""
+        return {
+            "embedder": self.embedder,
+            "embedder_options": dict(self.embedder_options),
+            "embedder_id": self.embedder_id,
+            "text_version": self.text_version,
+            "blocks": list(self.blocks),
+            "block_versions": list(self.block_versions),
+            "dimensions": self.dimensions,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "FeatureSchema":
+        """Read what `to_dict` wrote.
+
+        Raises
+        ------
+        ArtifactError
+            If a key is missing or unknown, or a value is of the wrong type.
+        """
+        try:
+            schema = cls(
+                **{
+                    **values,
+                    "blocks": tuple(values["blocks"]),
+                    "block_versions": tuple(values["block_versions"]),
+                    "embedder_options": dict(values["embedder_options"]),
+                }
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactError(f"the feature schema cannot be read: {error}") from error
+        return schema
+
+
+class Featurizer:
+    """Turn conversations into the rows that a strategy was or will be fitted on.
+
+    Parameters
+    ----------
+    embedder
+        A registered embedder.
+    blocks
+        Names of `BLOCKS`, in the order of the columns.
+
+    Attributes
+    ----------
+    schema
+        What an artifact stores, and `from_schema` rebuilds from.
+    dimensions
+        Columns of the matrix.
+    inline_chars
+        Up to how many characters of prompt one conversation may be transformed on an event loop.
+
+    Raises
+    ------
+    RoutingConfigError
+        If a block is unknown, named twice, or none is named.
+    """
+
+    def __init__(
+        self, embedder: Embedder, blocks: Sequence[str] = ("embedding", "lexical")
+    ) -> None:
+        unknown = [name for name in blocks if name not in BLOCKS]
+        if unknown or not blocks or len(set(blocks)) < len(blocks):
+            raise RoutingConfigError(
+                f"feature blocks {list(blocks)} must be different names out of: {', '.join(BLOCKS)}"
+            )
+        kind, options = describe_embedder(embedder)
+        self._embedder = embedder
+        self._blocks = tuple(BLOCKS[name] for name in blocks)
+        self.dimensions = sum(block.dimensions(embedder) for block in self._blocks)
+        self.inline_chars = embedder.inline_chars
+        self.schema = FeatureSchema(
+            embedder=kind,
+            embedder_options=options,
+            embedder_id=embedder.embedder_id,
+            text_version=TEXT_VERSION,
+            blocks=tuple(blocks),
+            block_versions=tuple(block.version for block in self._blocks),
+            dimensions=self.dimensions,
+        )
+
+    @classmethod
+    def from_schema(cls, schema: FeatureSchema) -> "Featurizer":
+        """Build the featurizer that a schema describes.
+
+        Raises
+        ------
+        ArtifactError
+            If the embedder or the code at hand would give other features than the schema was
+            stored for.
+        """
+        try:
+            featurizer = cls(make_embedder(schema.embedder, schema.embedder_options), schema.blocks)
+        except RoutingConfigError as error:
+            raise ArtifactError(f"the features of the artifact cannot be made: {error}") from error
+        here, stored = featurizer.schema.to_dict(), schema.to_dict()
+        # Options are left out: a default that became explicit changes nothing by itself.
+        for key in ("embedder_id", "text_version", "blocks", "block_versions", "dimensions"):
+            if here[key] != stored[key]:
+                raise ArtifactError(
+                    f"the artifact was trained with {key} {stored[key]!r}, here it is "
+                    f"{here[key]!r}: fit it again, or install what it was trained with"
+                )
+        return featurizer
+
+    def transform(self, conversations: Sequence[Conversation]) -> FloatMatrix:
+        """Return float32 (len(conversations), dimensions), finite."""
+        texts = [conversation_text(conversation) for conversation in conversations]
+        return np.hstack([block.compute(texts, self._embedder) for block in self._blocks])
