@@ -1,0 +1,347 @@
+"""A trained router on disk: a manifest that says what it is, and its arrays."""
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from routers.base import ROUTERS, Router
+from routers.calibration import CalibrationRows
+from routers.errors import ArtifactError, RoutingConfigError
+from routers.features import FeatureSchema, Featurizer
+from routers.knob import KnobCurve
+from routers.options import build, options_of
+from routers.types import Conversation, FloatMatrix, ModelSpec, Predictions, Prices, PriceTable
+
+FORMAT = 1
+MANIFEST_FILE, WEIGHTS_FILE = "manifest.json", "weights.npz"
+
+_ROUTER, _CALIBRATION = "router/", "calibration/"
+_CURVES = 256
+_KEYS = frozenset(
+    {
+        "format",
+        "steelyard_version",
+        "created_at",
+        "strategy",
+        "features",
+        "models",
+        "prices",
+        "knob",
+        "data",
+        "training",
+        "metrics",
+        "notes",
+        "seed",
+        "arrays",
+        "weights_sha256",
+        "digest",
+    }
+)
+
+
+class RouterArtifact:
+    """A fitted router with everything that serving needs; safe to share between threads.
+
+    Attributes
+    ----------
+    version
+        Twelve hexadecimal digits that name this training result; the same data, recipe and seed
+        give the same version.
+    manifest
+        The manifest as plain values.
+    models
+        Names of the columns of every prediction.
+    prices
+        What the models cost when the router was trained.
+    featurizer
+        Makes the rows that `predict` takes.
+    knob
+        The curve of all models at training prices.
+    """
+
+    def __init__(
+        self,
+        *,
+        manifest: Mapping[str, Any],
+        router: Router,
+        featurizer: Featurizer,
+        calibration: CalibrationRows,
+        prices: PriceTable,
+        knob: KnobCurve,
+    ) -> None:
+        self.manifest = manifest
+        self.version: str = manifest["digest"][:12]
+        self.models: tuple[str, ...] = router.models_
+        self.prices = prices
+        self.featurizer = featurizer
+        self.knob = knob
+        self._router = router
+        self._calibration = calibration
+        self._columns = {model: column for column, model in enumerate(self.models)}
+        self._curve = lru_cache(maxsize=_CURVES)(self._fit_curve)
+
+    def predict(self, x: FloatMatrix) -> Predictions:
+        """Predict every model on feature rows; columns as in `models`."""
+        return self._router.predict(x)
+
+    def predict_conversations(self, conversations: Sequence[Conversation]) -> Predictions:
+        """Predict every model on conversations; columns as in `models`."""
+        return self.predict(self.featurizer.transform(conversations))
+
+    def column(self, model: str) -> int:
+        """Return the column of `model`.
+
+        Raises
+        ------
+        RoutingConfigError
+            If the artifact does not know it; the message lists what it knows.
+        """
+        try:
+            return self._columns[model]
+        except KeyError:
+            known = ", ".join(self.models)
+            raise RoutingConfigError(
+                f"the artifact predicts no model {model!r}; it knows: {known}"
+            ) from None
+
+    def knob_curve(self, candidates: Sequence[ModelSpec]) -> KnobCurve:
+        """Return the calibrated knob of these candidates at their current prices.
+
+        Takes some milliseconds when a combination is first asked for; the last
+        256 combinations are remembered.
+
+        Raises
+        ------
+        RoutingConfigError
+            If a candidate is predicted as a model that the artifact does not know.
+        """
+        key = {(self.column(spec.predicted_as), spec.prices): None for spec in candidates}
+        return self._curve(tuple(sorted(key, key=repr)))
+
+    def _fit_curve(self, key: tuple[tuple[int, Prices], ...]) -> KnobCurve:
+        return self._calibration.curve([c for c, _ in key], [prices for _, prices in key])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRecord:
+    """What the manifest tells of how an artifact came about; plain values only."""
+
+    created_at: str
+    steelyard_version: str
+    seed: int
+    data: Sequence[Mapping[str, Any]]
+    training: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+
+
+def save_artifact(
+    path: Path,
+    *,
+    router: Router,
+    featurizer: Featurizer,
+    calibration: CalibrationRows,
+    prices: PriceTable,
+    record: TrainingRecord,
+) -> None:
+    """Write a fitted router as `manifest.json` and `weights.npz` into the folder `path`.
+
+    The same router gives the same bytes; only `created_at` may differ.
+
+    Raises
+    ------
+    NotFittedError
+        If the router was not fitted.
+    ArtifactError
+        If the files cannot be written.
+    """
+    arrays = {f"{_ROUTER}{name}": array for name, array in router.state().items()}
+    arrays |= {f"{_CALIBRATION}{name}": array for name, array in calibration.state().items()}
+    weights = _pack(arrays)
+    models = list(router.models_)
+    knob = calibration.curve(range(len(models)), [prices[model] for model in models])
+    manifest: dict[str, Any] = {
+        "format": FORMAT,
+        "steelyard_version": record.steelyard_version,
+        "created_at": record.created_at,
+        "seed": record.seed,
+        "strategy": {"kind": router.kind, "options": options_of(router)},
+        "features": featurizer.schema.to_dict(),
+        "models": models,
+        "prices": {model: asdict(prices[model]) for model in models},
+        "knob": knob.to_table(),
+        "data": [dict(each) for each in record.data],
+        "training": dict(record.training),
+        "metrics": dict(record.metrics),
+        "notes": router.notes(),
+        "arrays": {name: _signature(array) for name, array in sorted(arrays.items())},
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+    }
+    manifest["digest"] = _digest(manifest)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        (path / WEIGHTS_FILE).write_bytes(weights)
+        text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False)
+        (path / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ArtifactError(f"cannot write the artifact to {path}: {error}") from error
+
+
+def load_artifact(path: Path) -> RouterArtifact:
+    """Read and verify an artifact folder.
+
+    Raises
+    ------
+    ArtifactError
+        If anything is missing, damaged, of another format, or was made for other features than
+        the code at hand computes; one sentence says what.
+    """
+    manifest = _read_manifest(path)
+    arrays = _read_weights(path, manifest)
+    try:
+        featurizer = Featurizer.from_schema(FeatureSchema.from_dict(manifest["features"]))
+        router = _restore_router(manifest, _under(_ROUTER, arrays))
+        calibration = CalibrationRows.restore(_under(_CALIBRATION, arrays))
+        prices = {model: Prices(**manifest["prices"][model]) for model in manifest["models"]}
+        knob = KnobCurve.from_table(manifest["knob"])
+        _try_out(router, featurizer, calibration)
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from error
+    except RoutingConfigError as error:
+        raise ArtifactError(f"{path}: the manifest asks for what is not here: {error}") from error
+    except (KeyError, ValueError, TypeError, IndexError) as error:
+        raise ArtifactError(
+            f"{path}: manifest and weights do not describe one router ({error}); fit it again"
+        ) from error
+    return RouterArtifact(
+        manifest=manifest,
+        router=router,
+        featurizer=featurizer,
+        calibration=calibration,
+        prices=prices,
+        knob=knob,
+    )
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    file = path / MANIFEST_FILE
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ArtifactError(
+            f"{path} is no artifact: {MANIFEST_FILE} cannot be read ({error.strerror})"
+        ) from error
+    except ValueError as error:
+        raise ArtifactError(f"{file} is not valid JSON; fit the artifact again") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        found = manifest.get("format") if isinstance(manifest, dict) else None
+        raise ArtifactError(
+            f"{file} has artifact format {found!r}, this version reads format {FORMAT}: "
+            "fit the artifact again"
+        )
+    if manifest.keys() != _KEYS:
+        odd = ", ".join(sorted(manifest.keys() ^ _KEYS))
+        raise ArtifactError(f"{file} lacks or adds entries ({odd}); fit the artifact again")
+    if manifest["digest"] != _digest(manifest):
+        raise ArtifactError(
+            f"{file} was changed after training (its digest differs); fit the artifact again"
+        )
+    return manifest
+
+
+def _read_weights(path: Path, manifest: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    file = path / WEIGHTS_FILE
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{file} cannot be read ({error.strerror})") from error
+    if hashlib.sha256(raw).hexdigest() != manifest["weights_sha256"]:
+        raise ArtifactError(
+            f"{file} is damaged or belongs to another manifest (its digest differs); "
+            "copy both files again or fit the artifact again"
+        )
+    try:
+        with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise ArtifactError(f"{file} holds something other than plain arrays: {error}") from error
+    found = {name: _signature(array) for name, array in arrays.items()}
+    if found != manifest["arrays"]:
+        odd = sorted(
+            name
+            for name in found.keys() | manifest["arrays"].keys()
+            if found.get(name) != manifest["arrays"].get(name)
+        )
+        raise ArtifactError(
+            f"{file} does not hold the arrays that the manifest lists "
+            f"(different: {', '.join(odd)}); fit the artifact again"
+        )
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and np.isinf(array).any():
+            raise ArtifactError(f"{file} holds infinite numbers in {name}; fit the artifact again")
+    return arrays
+
+
+def _restore_router(manifest: Mapping[str, Any], state: Mapping[str, np.ndarray]) -> Router:
+    kind = manifest["strategy"]["kind"]
+    router = build(ROUTERS.get(kind), manifest["strategy"]["options"], noun=f"strategy {kind!r}")
+    router.restore(state, manifest["models"])
+    if router.state().keys() != state.keys():
+        odd = ", ".join(sorted(router.state().keys() ^ state.keys()))
+        raise ArtifactError(f"arrays that the strategy {kind!r} does not have or need: {odd}")
+    return router
+
+
+def _try_out(router: Router, featurizer: Featurizer, calibration: CalibrationRows) -> None:
+    """Predict once: shapes that do not fit, and numbers that are none, show here."""
+    predictions = router.predict(np.zeros((1, featurizer.dimensions), np.float32))
+    shape = (1, len(router.models_))
+    fields = (
+        predictions.quality,
+        predictions.quality_std,
+        predictions.output_tokens,
+        predictions.output_tokens_upper,
+    )
+    if any(field.shape != shape or not np.isfinite(field).all() for field in fields):
+        raise ArtifactError("its predictions do not match its model list; fit it again")
+    if calibration.quality_predicted.shape[1] != shape[1]:
+        raise ArtifactError("its calibration rows do not match its model list; fit it again")
+
+
+def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
+
+
+def _signature(array: np.ndarray) -> dict[str, Any]:
+    return {"dtype": array.dtype.str, "shape": list(array.shape)}
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    """Hash everything but the digest itself and the time."""
+    content = {key: manifest[key] for key in sorted(manifest.keys() - {"digest", "created_at"})}
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def _pack(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Write an npz without time stamps: numpy's own writer stores the time of day."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in sorted(arrays.items()):
+            entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            content = io.BytesIO()
+            np.lib.format.write_array(content, np.ascontiguousarray(array), allow_pickle=False)
+            archive.writestr(entry, content.getvalue())
+    return buffer.getvalue()

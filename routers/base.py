@@ -1,0 +1,156 @@
+"""The strategy seam: learn from outcomes, predict quality and tokens of every model."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from routers.errors import DataError, NotFittedError
+from routers.options import State, unfitted
+from routers.registry import Registry
+from routers.types import FloatMatrix, Predictions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labels:
+    """What is known of the training queries, apart from their features.
+
+    Attributes
+    ----------
+    models
+        Names of the columns.
+    quality
+        float32 (n_queries, n_models) in [0, 1]; NaN where a model was not tried.
+    output_tokens
+        Same shape; NaN where unknown, None where nothing is known at all.
+    groups
+        A label of each query's origin (benchmark, subset), empty where there is none.
+    """
+
+    models: tuple[str, ...]
+    quality: FloatMatrix
+    output_tokens: FloatMatrix | None = None
+    groups: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.quality)
+
+    def rows(self, index: Sequence[int] | np.ndarray) -> "Labels":
+        """Return some of the queries, in the order of `index`."""
+        tokens = self.output_tokens
+        return Labels(
+            models=self.models,
+            quality=self.quality[index],
+            output_tokens=None if tokens is None else tokens[index],
+            groups=tuple(self.groups[i] for i in index) if self.groups else (),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuxiliarySet:
+    """Outcomes of other models on other queries, which may inform what models share."""
+
+    x: FloatMatrix
+    labels: Labels
+
+
+@dataclass(kw_only=True)
+class Router(ABC):
+    """A routing strategy; its fields are its hyper-parameters.
+
+    A strategy writes `_fit`, `_predict`, `state` and `restore`; what every strategy owes its
+    caller is checked here, once. Prices are never learned: a router predicts tokens, whoever
+    decides multiplies them by the prices of the day.
+    """
+
+    kind: ClassVar[str]
+    models_: tuple[str, ...] = unfitted()
+
+    def fit(
+        self,
+        x: FloatMatrix,
+        labels: Labels,
+        *,
+        rng: np.random.Generator,
+        auxiliary: Sequence[AuxiliarySet] = (),
+    ) -> Self:
+        """Learn from labelled queries.
+
+        Parameters
+        ----------
+        x
+            float32 (n_queries, n_features).
+        labels
+            Aligned with `x`.
+        rng
+            The only source of randomness.
+        auxiliary
+            Other outcome sets; strategies without shared parts ignore them.
+
+        Raises
+        ------
+        DataError
+            If rows do not match, or a model has no known quality.
+        """
+        if len(x) != len(labels) or len(x) == 0:
+            raise DataError(f"{len(x)} rows of features, {len(labels)} rows of outcomes")
+        unknown = np.isnan(labels.quality).all(axis=0)
+        if unknown.any():
+            names = ", ".join(labels.models[i] for i in np.flatnonzero(unknown))
+            raise DataError(f"no quality is known for {names}; drop the model or add outcomes")
+        self._fit(np.asarray(x, np.float32), labels, rng=rng, auxiliary=auxiliary)
+        self.models_ = tuple(labels.models)
+        return self
+
+    def predict(self, x: FloatMatrix) -> Predictions:
+        """Predict every model of `models_` on every query; columns in that order.
+
+        Raises
+        ------
+        NotFittedError
+            If called before `fit`.
+        """
+        if self.models_ is None:
+            raise NotFittedError(f"{type(self).__name__} has to be fitted before it predicts")
+        return self._predict(np.asarray(x, np.float32))
+
+    @abstractmethod
+    def _fit(
+        self,
+        x: FloatMatrix,
+        labels: Labels,
+        *,
+        rng: np.random.Generator,
+        auxiliary: Sequence[AuxiliarySet],
+    ) -> None: ...
+
+    @abstractmethod
+    def _predict(self, x: FloatMatrix) -> Predictions: ...
+
+    @abstractmethod
+    def state(self) -> dict[str, np.ndarray]:
+        """Return everything that was learned as named plain arrays."""
+
+    @abstractmethod
+    def _restore(self, state: State) -> None: ...
+
+    def restore(self, state: State, models: Sequence[str]) -> Self:
+        """Take over what `state` returned; predictions are then the same to the last bit.
+
+        Raises
+        ------
+        KeyError, ValueError
+            If an array is missing or has the wrong shape.
+        """
+        self._restore(state)
+        self.models_ = tuple(models)
+        return self
+
+    def notes(self) -> dict[str, Any]:
+        """Return what a reader of the manifest should know of the fit, as plain values."""
+        return {}
+
+
+ROUTERS: Registry[Router] = Registry("routers.strategies", noun="strategy")

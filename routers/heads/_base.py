@@ -1,0 +1,104 @@
+"""The head seam: features in, one number per model out, with its uncertainty."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from routers.errors import DataError
+from routers.options import State, build
+from routers.registry import Registry
+from routers.types import FloatMatrix
+
+
+class Head(ABC):
+    """Multi-output regression from features to one value per model.
+
+    The fields of a head are its hyper-parameters. What `fit` learns is kept as plain arrays, and
+    `predict` reads nothing else: a head that was loaded needs numpy alone.
+    """
+
+    kind: ClassVar[str]
+
+    def fit(self, x: FloatMatrix, y: FloatMatrix, *, rng: np.random.Generator) -> Self:
+        """Learn from labelled queries.
+
+        Parameters
+        ----------
+        x
+            (n_queries, n_features), finite.
+        y
+            (n_queries, n_models); NaN where a model was not tried.
+
+        Raises
+        ------
+        DataError
+            If there are no rows, or a model has no known value at all.
+        """
+        if len(x) == 0 or len(x) != len(y):
+            raise DataError(
+                f"a head needs equally many features and labels, got {len(x)}, {len(y)}"
+            )
+        if np.isnan(y).all(axis=0).any():
+            raise DataError("a model without a single known outcome cannot be learned")
+        self._fit(np.asarray(x, np.float32), np.asarray(y, np.float32), rng=rng)
+        return self
+
+    @abstractmethod
+    def _fit(self, x: FloatMatrix, y: FloatMatrix, *, rng: np.random.Generator) -> None: ...
+
+    @abstractmethod
+    def predict(self, x: FloatMatrix) -> tuple[FloatMatrix, FloatMatrix]:
+        """Return the expected value and the standard deviation of that expectation.
+
+        Both are finite float32 (n_queries, n_models). The deviation says how far the expectation
+        itself may be off, not how much single outcomes scatter.
+
+        Raises
+        ------
+        NotFittedError
+            If called before `fit`.
+        """
+
+    @abstractmethod
+    def state(self) -> dict[str, np.ndarray]:
+        """Return everything that was learned as named arrays.
+
+        Raises
+        ------
+        NotFittedError
+            If called before `fit`.
+        """
+
+    @abstractmethod
+    def restore(self, state: State) -> Self:
+        """Take over what `state` returned; predictions are then the same to the last bit.
+
+        Raises
+        ------
+        KeyError, ValueError
+            If an array is missing or has the wrong shape.
+        """
+
+
+HEADS: Registry[Head] = Registry("routers.heads", noun="head")
+
+
+class HeadConfig(BaseModel):
+    """Which head to use, and its options."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: str
+    options: dict[str, Any] = {}
+
+    def build(self) -> Head:
+        """Make the unfitted head.
+
+        Raises
+        ------
+        RoutingConfigError
+            If the kind or an option does not exist, or a value does not fit.
+        """
+        return build(HEADS.get(self.kind), self.options, noun=f"head {self.kind!r}")

@@ -1,0 +1,135 @@
+"""Average what was seen on the nearest labelled queries."""
+
+# ruff: noqa: RUF009  (unfitted() declares a field)
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, Self
+
+import numpy as np
+from pydantic import Field
+
+from routers.heads._base import HEADS, Head
+from routers.numeric import nan_mean, row_blocks, unit_rows
+from routers.options import State, require_fitted, take, unfitted
+from routers.types import FloatMatrix, FloatVector
+
+_GRID = (10, 20, 40, 80, 100, 160, 320)
+_FOLDS = 5
+
+
+@HEADS.register("knn")
+@dataclass(kw_only=True)
+class KnnHead(Head):
+    """Average the labels of the `n_neighbors` queries of highest cosine similarity.
+
+    Parameters
+    ----------
+    n_neighbors
+        `auto` takes the size of least cross-validated squared error, from 10 to 320 and at most
+        a quarter of the rows. Few neighbours are harmful: they mistake noise for difference.
+    storage
+        Precision in which the labelled queries are remembered. Half precision halves the
+        artifact; queries are rounded before anything is computed, so that a saved head answers
+        exactly like the one that was fitted.
+
+    References
+    ----------
+    Hu et al. 2024, RouterBench, arXiv:2403.12031; Somerstep et al. 2025, CARROT,
+    arXiv:2502.03261.
+    """
+
+    kind: ClassVar[str] = "knn"
+
+    n_neighbors: Annotated[int, Field(ge=1)] | Literal["auto"] = 100
+    storage: Literal["float16", "float32"] = "float16"
+    k_: int = unfitted()
+    x_: FloatMatrix = unfitted()  # (n_queries, n_features), unit rows
+    y_: FloatMatrix = unfitted()  # (n_queries, n_models), NaN where a model was not tried
+    prior_mean_: FloatVector = unfitted()  # (n_models,), of all labels
+    prior_var_: FloatVector = unfitted()
+
+    def _fit(self, x: FloatMatrix, y: FloatMatrix, *, rng: np.random.Generator) -> None:
+        self._remember(unit_rows(x).astype(self.storage), y)
+        if self.n_neighbors == "auto":
+            self.k_ = _best_k(self.x_, y, rng)
+        else:
+            self.k_ = min(self.n_neighbors, len(x))
+
+    def _remember(self, x: np.ndarray, y: np.ndarray) -> None:
+        self.x_ = x.astype(np.float32)
+        self.y_ = np.asarray(y, np.float32)
+        mean = nan_mean(self.y_, default=0.0)
+        self.prior_mean_ = mean.astype(np.float32)
+        self.prior_var_ = nan_mean((self.y_ - mean) ** 2, default=0.0).astype(np.float32)
+
+    def predict(self, x: FloatMatrix) -> tuple[FloatMatrix, FloatMatrix]:
+        """Return the neighbours' mean and its standard error.
+
+        A model that no neighbour tried is predicted at its overall mean. The standard error
+        counts one prior observation of the overall variance, so that agreement of a few
+        neighbours is not taken for certainty.
+        """
+        require_fitted(self, "k_")
+        mean = np.empty((len(x), self.y_.shape[1]), np.float32)
+        std = np.empty_like(mean)
+        query = unit_rows(np.asarray(x, np.float32))
+        for block in row_blocks(len(x), max(len(self.x_), self.k_ * self.y_.shape[1])):
+            mean[block], std[block] = self._average(_nearest(query[block], self.x_, self.k_))
+        return mean, std
+
+    def _average(self, nearest: np.ndarray) -> tuple[FloatMatrix, FloatMatrix]:
+        seen = self.y_[nearest]
+        known = ~np.isnan(seen)
+        count = known.sum(axis=1)
+        total = np.where(known, seen, 0).sum(axis=1, dtype=np.float64)
+        mean = np.where(count > 0, total / np.maximum(count, 1), self.prior_mean_)
+        scatter = (np.where(known, seen - mean[:, None, :], 0) ** 2).sum(axis=1)
+        variance = (scatter + self.prior_var_) / (count + 1)
+        std = np.sqrt(variance / np.maximum(count, 1))
+        return mean.astype(np.float32), std.astype(np.float32)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the remembered queries, their labels and the number of neighbours."""
+        require_fitted(self, "k_")
+        return {"x": self.x_.astype(self.storage), "y": self.y_, "k": np.asarray([self.k_])}
+
+    def restore(self, state: State) -> Self:
+        """Take over remembered queries."""
+        x, y, k = (take(state, name, ndim=n) for name, n in (("x", 2), ("y", 2), ("k", 1)))
+        if len(x) != len(y) or not 1 <= int(k[0]) <= len(x):
+            raise ValueError("the remembered queries and labels of a knn head do not match")
+        self._remember(x, y)
+        self.k_ = int(k[0])
+        return self
+
+
+def _nearest(query: FloatMatrix, x: FloatMatrix, k: int) -> np.ndarray:
+    similarity = query @ x.T
+    if k >= len(x):
+        return np.broadcast_to(np.arange(len(x)), similarity.shape)
+    return np.argpartition(similarity, -k, axis=1)[:, -k:]
+
+
+def _best_k(x: FloatMatrix, y: FloatMatrix, rng: np.random.Generator) -> int:
+    """Cross-validate the number of neighbours on the rows themselves."""
+    sizes = [k for k in _GRID if k <= len(x) // 4] or [max(1, len(x) // 4)]
+    fold = rng.permutation(len(x)) % min(_FOLDS, len(x))
+    error = np.zeros(len(sizes))
+    for held in range(fold.max() + 1):
+        train, test = np.flatnonzero(fold != held), np.flatnonzero(fold == held)
+        if len(train) == 0:
+            continue
+        default = nan_mean(y[train], default=0.0)
+        for block in row_blocks(len(test), max(len(train), sizes[-1] * y.shape[1])):
+            rows = test[block]
+            similarity = x[rows] @ x[train].T
+            nearest = train[np.argsort(-similarity, axis=1)[:, : sizes[-1]]]
+            seen = y[nearest]
+            known = np.cumsum(~np.isnan(seen), axis=1)
+            total = np.cumsum(np.nan_to_num(seen), axis=1, dtype=np.float64)
+            for i, k in enumerate(sizes):
+                at = min(k, len(train)) - 1
+                count = known[:, at]
+                mean = np.where(count > 0, total[:, at] / np.maximum(count, 1), default)
+                error[i] += np.nansum((y[rows] - mean) ** 2)
+    return sizes[int(error.argmin())]

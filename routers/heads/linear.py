@@ -1,0 +1,132 @@
+"""Ridge regression, one penalty per model, chosen by leave-one-out error."""
+
+# ruff: noqa: RUF009  (unfitted() declares a field)
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routers.heads._base import HEADS, Head
+from routers.numeric import FloatArray
+from routers.options import State, require_fitted, take, unfitted
+from routers.types import FloatMatrix, FloatVector
+
+_FEWEST_ROWS = 3
+
+
+@HEADS.register("linear")
+@dataclass(kw_only=True)
+class LinearHead(Head):
+    """Regress every model's value on the standardised features with an L2 penalty.
+
+    Parameters
+    ----------
+    alphas
+        Penalties to choose from, per model, by generalised leave-one-out error.
+
+    Notes
+    -----
+    The uncertainty is that of the Bayesian reading of ridge regression: noise variance times the
+    leverage of the query, so that queries unlike the labelled ones are predicted with less
+    confidence. Where models were tried on different rows, the leverage is scaled by their number.
+
+    References
+    ----------
+    Hoerl and Kennard 1970, Ridge Regression; Somerstep et al. 2025, CARROT, arXiv:2502.03261
+    (the linear variant).
+    """
+
+    kind: ClassVar[str] = "linear"
+
+    alphas: tuple[float, ...] = (1.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0, 100000.0)
+    coef_: FloatArray = unfitted()  # (n_features, n_models)
+    intercept_: FloatArray = unfitted()  # (n_models,)
+    center_: FloatArray = unfitted()  # (n_features,)
+    whiten_: FloatMatrix = unfitted()  # (n_features, n_axes): standardise and rotate
+    shrink_: FloatMatrix = unfitted()  # (n_axes, n_models): 1 / (eigenvalue + alpha)
+    noise_var_: FloatVector = unfitted()  # (n_models,)
+    n_seen_: FloatVector = unfitted()  # (n_models,)
+
+    def _fit(self, x: FloatMatrix, y: FloatMatrix, *, rng: np.random.Generator) -> None:
+        del rng  # nothing is drawn
+        from sklearn.linear_model import RidgeCV  # noqa: PLC0415  (serving has no scikit-learn)
+
+        wide = x.astype(np.float64)
+        self.center_ = wide.mean(axis=0)
+        spread = wide.std(axis=0)
+        scale = np.where(spread > 1e-8, spread, 1.0)
+        z = (wide - self.center_) / scale
+        n_models = y.shape[1]
+        coef, intercept = np.zeros((x.shape[1], n_models)), np.zeros(n_models)
+        alpha, noise = np.zeros(n_models), np.zeros(n_models)
+        known = ~np.isnan(y)
+        for columns in _same_rows(known):
+            rows = np.flatnonzero(known[:, columns[0]])
+            target = y[rows][:, columns].astype(np.float64)
+            intercept[columns], alpha[columns] = target.mean(axis=0), max(self.alphas)
+            noise[columns] = target.var(axis=0) + 1e-4
+            varies = np.ptp(target, axis=0) > 0
+            if len(rows) < _FEWEST_ROWS or not varies.any():
+                continue
+            at = np.asarray(columns)[varies]
+            ridge = RidgeCV(alphas=self.alphas, alpha_per_target=True)
+            ridge.fit(z[rows], target[:, varies])
+            coef[:, at], intercept[at] = ridge.coef_.T, ridge.intercept_
+            alpha[at], noise[at] = ridge.alpha_, -np.asarray(ridge.best_score_)
+        self.coef_ = coef / scale[:, None]
+        self.intercept_ = intercept - self.center_ @ self.coef_
+        eigenvalues, axes = np.linalg.eigh(z.T @ z)
+        self.n_seen_ = known.sum(axis=0).astype(np.float32)
+        scaled = np.maximum(eigenvalues, 0)[:, None] * self.n_seen_ / len(x)
+        self.whiten_ = (axes / scale[:, None]).astype(np.float32)
+        self.shrink_ = (1 / (scaled + alpha)).astype(np.float32)
+        self.noise_var_ = noise.astype(np.float32)
+
+    def predict(self, x: FloatMatrix) -> tuple[FloatMatrix, FloatMatrix]:
+        """Return the regression and the posterior deviation of its mean."""
+        require_fitted(self, "coef_")
+        wide = np.asarray(x, np.float64)
+        mean = wide @ self.coef_ + self.intercept_
+        along = ((wide - self.center_).astype(np.float32) @ self.whiten_) ** 2
+        leverage = along @ self.shrink_ + 1 / self.n_seen_
+        return mean.astype(np.float32), np.sqrt(self.noise_var_ * leverage).astype(np.float32)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return coefficients and what the uncertainty needs."""
+        require_fitted(self, "coef_")
+        return {
+            "coef": self.coef_,
+            "intercept": self.intercept_,
+            "center": self.center_,
+            "whiten": self.whiten_,
+            "shrink": self.shrink_,
+            "noise_var": self.noise_var_,
+            "n_seen": self.n_seen_,
+        }
+
+    def restore(self, state: State) -> Self:
+        """Take over coefficients."""
+        coef, whiten, shrink = (take(state, name, ndim=2) for name in ("coef", "whiten", "shrink"))
+        d, m = coef.shape
+        vectors = {
+            name: take(state, name, ndim=1)
+            for name in ("intercept", "center", "noise_var", "n_seen")
+        }
+        sizes = {name: len(array) for name, array in vectors.items()}
+        expected = {"intercept": m, "center": d, "noise_var": m, "n_seen": m}
+        if sizes != expected or whiten.shape != (d, d) or shrink.shape != (d, m):
+            raise ValueError("the arrays of a linear head do not fit together")
+        self.coef_, self.whiten_, self.shrink_ = coef, whiten, shrink
+        self.intercept_, self.center_ = vectors["intercept"], vectors["center"]
+        self.noise_var_, self.n_seen_ = vectors["noise_var"], vectors["n_seen"]
+        return self
+
+
+def _same_rows(known: NDArray[np.bool_]) -> list[list[int]]:
+    """Group the models that were tried on the same rows: one decomposition serves them all."""
+    groups: dict[bytes, list[int]] = {}
+    for model in range(known.shape[1]):
+        groups.setdefault(known[:, model].tobytes(), []).append(model)
+    return list(groups.values())
