@@ -9,9 +9,7 @@ from routers.errors import NoEligibleModelError
 class GatewayError(Exception):
     """Base of everything the gateway raises on purpose; the message is shown to the client."""
 
-    def __init__(
-        self, message: str, *, param: str | None = None, code: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
@@ -35,7 +33,11 @@ class RouteNotFoundError(GatewayError):
 
 
 class MethodNotAllowedError(GatewayError):
-    """The path exists, the method does not."""
+    """The path exists, the method does not; `allow` lists those that do."""
+
+    def __init__(self, message: str, *, allow: str) -> None:
+        super().__init__(message)
+        self.allow = allow
 
 
 class BodyTooLargeError(GatewayError):

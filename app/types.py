@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from routers.types import Decision
+from routers.types import Decision, Reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,7 @@ class Outcome:
     policy_version: str
     stream: bool
     decision: Decision | None
+    reason: Reason | None
     attempts: tuple[Attempt, ...]
     served_model_id: str | None
     response_model: str | None

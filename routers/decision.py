@@ -39,6 +39,9 @@ _LACKING: dict[Capability, Exclusion] = {
 
 _Excluded = tuple[Exclusion, str]
 
+_ANY_OBJECTIVE = CostQuality(1.0)
+"""Stands where no objective narrows the candidates."""
+
 _DEAREST = 1e300
 """Stands for an unknown cost where costs only break ties."""
 
@@ -156,6 +159,61 @@ def decide(
         candidates=tuple(listed),
         reason=reason,
         usd_per_quality=rate,
+    )
+
+
+def decide_without_predictions(
+    *,
+    candidates: Sequence[ModelSpec],
+    demand: Demand,
+    constraints: Constraints,
+    default_model_id: str,
+    reason: Reason,
+) -> Decision:
+    """Choose when the router cannot: the default model, or the first that may take the request.
+
+    The hard constraints hold here too. A cost limit is checked against the most that a model may
+    write (the request's limit, else the model's own); a model without either is excluded.
+
+    Raises
+    ------
+    NoEligibleModelError
+        If every candidate breaks a hard constraint.
+    """
+    listed: list[CandidateEstimate] = []
+    limit_usd = constraints.max_cost_usd
+    for spec in candidates:
+        limits = [n for n in (demand.max_output_tokens, spec.max_output_tokens) if n is not None]
+        longest = min(limits) if limits else None
+        estimate = CandidateEstimate(
+            model_id=spec.model_id,
+            quality=None,
+            quality_std=None,
+            input_tokens=demand.input_tokens,
+            output_tokens=None,
+            output_tokens_upper=longest,
+            cost_usd=None,
+            cost_usd_upper=None
+            if longest is None
+            else spec.prices.cost_usd(
+                input_tokens=demand.input_tokens_upper, output_tokens=longest * demand.n_answers
+            ),
+        )
+        why = _barred(
+            spec, estimate, demand, constraints, _ANY_OBJECTIVE, price_free=limit_usd is None
+        )
+        listed.append(estimate if why is None else _exclude(estimate, why))
+    eligible = [each.model_id for each in listed if each.eligible]
+    if not eligible:
+        raise NoEligibleModelError({each.model_id: each.exclusion_detail or "" for each in listed})
+    healthy = [each for each in eligible if each not in constraints.unhealthy_model_ids]
+    ranked = sorted(healthy or eligible, key=lambda model_id: model_id != default_model_id)
+    return Decision(
+        model_id=ranked[0],
+        fallbacks=tuple(ranked[1:]),
+        candidates=tuple(listed),
+        reason=reason,
+        usd_per_quality=None,
     )
 
 

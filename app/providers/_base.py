@@ -1,8 +1,10 @@
 """The provider seam: one call to one upstream, answered as a stream of chunks."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+import httpx
 
 from app.types import Usage
 from routers.registry import Registry
@@ -87,6 +89,16 @@ class Chunk:
 
 class Provider(Protocol):
     """One upstream, for process life."""
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        api_key: str | None,
+        transport: httpx.AsyncBaseTransport,
+        extra_headers: Sequence[tuple[str, str]] = (),
+        stream_usage: bool = True,
+    ) -> None: ...
 
     def send(self, call: ModelCall) -> AsyncGenerator[Chunk, None]:
         """Call the upstream; a non-streaming answer is a stream of one chunk.

@@ -1,0 +1,153 @@
+"""Answers: errors in OpenAI's shape, the routing headers, the decision as JSON."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from app.errors import AllAttemptsFailedError, GatewayError, UpstreamError, answer_for
+from app.gateway.ledger import LedgerEntry
+from routers.errors import NoEligibleModelError, RoutingError
+from routers.types import CandidateEstimate, Decision, KnobStep
+
+Headers = list[tuple[bytes, bytes]]
+
+JSON_HEADER = (b"content-type", b"application/json")
+_INTERNAL = "the gateway failed on this request; quote the x-request-id to its operator"
+
+
+def error_answer(error: BaseException) -> tuple[int, Headers, bytes]:
+    """Return status, headers and body that tell a client of an error."""
+    answer = answer_for(error)
+    status = answer.status
+    headers: Headers = [JSON_HEADER]
+    if isinstance(error, UpstreamError):
+        if error.body is not None and error.status is not None:
+            return error.status, headers, error.body
+        status = error.status if error.status == 400 else status
+    retry_after_s = getattr(error, "retry_after_s", None)
+    if retry_after_s is not None:
+        headers.append((b"retry-after", str(math.ceil(retry_after_s)).encode()))
+        headers.append((b"retry-after-ms", str(math.ceil(retry_after_s * 1e3)).encode()))
+    return status, headers, msgspec.json.encode({"error": error_object(error)})
+
+
+def error_object(error: BaseException) -> dict[str, Any]:
+    """Return the value of `error` in OpenAI's error body; all four keys are always there."""
+    answer = answer_for(error)
+    body: dict[str, Any] = {
+        "message": _INTERNAL,
+        "type": answer.type,
+        "param": None,
+        "code": answer.code,
+    }
+    if isinstance(error, GatewayError):
+        body["message"] = error.message
+        body["param"] = error.param
+        body["code"] = error.code or answer.code
+    elif isinstance(error, RoutingError):
+        body["message"] = str(error)
+    if isinstance(error, NoEligibleModelError):
+        body["models"] = error.exclusions
+    if isinstance(error, AllAttemptsFailedError):
+        body["attempts"] = [dataclasses.asdict(attempt) for attempt in error.attempts]
+    return body
+
+
+def route_headers(entry: LedgerEntry) -> Headers:
+    """Return what is known of the decision, for every answer that got as far as one."""
+    request = entry.request
+    headers: Headers = [
+        (b"x-route-policy", request.policy_name.encode()),
+        (b"x-route-policy-version", entry.policy_version.encode()),
+        (b"x-route-decision-id", request.decision_id.encode()),
+        (b"x-route-router-ms", b"%.3f" % (entry.decide_s * 1e3)),
+        (b"x-route-overhead-ms", b"%.3f" % (entry.overhead_s * 1e3)),
+    ]
+    decision = entry.decision
+    if decision is None:
+        return headers
+    model_id = decision.model_id if entry.served is None else entry.served.spec.model_id
+    headers.append((b"x-route-model", model_id.encode()))
+    headers.append((b"x-route-reason", (entry.reason or decision.reason).value.encode()))
+    if entry.fallback_index:
+        headers.append((b"x-route-fallback-index", str(entry.fallback_index).encode()))
+    estimate = decision.estimate(model_id)
+    if estimate is not None:
+        if estimate.quality is not None:
+            headers.append((b"x-route-predicted-quality", b"%.4f" % estimate.quality))
+        if estimate.cost_usd is not None:
+            headers.append((b"x-route-predicted-cost-usd", usd(estimate.cost_usd)))
+    return headers
+
+
+def usd(amount: float) -> bytes:
+    """Format US dollars: plain decimal notation, to the hundred-millionth."""
+    return b"%.8f" % amount
+
+
+def decision_object(decision: Decision) -> dict[str, Any]:
+    """Return a decision as JSON-ready values."""
+    return {
+        "model": decision.model_id,
+        "reason": decision.reason.value,
+        "fallbacks": list(decision.fallbacks),
+        "usd_per_quality": _finite(decision.usd_per_quality),
+        "propensity": decision.propensity,
+    }
+
+
+def candidate_objects(candidates: Sequence[CandidateEstimate]) -> list[dict[str, Any]]:
+    """Return the candidate table as JSON-ready values."""
+    return [
+        {
+            "model": each.model_id,
+            "predicted_quality": _rounded(each.quality, 4),
+            "quality_uncertainty": _rounded(each.quality_std, 4),
+            "input_tokens": each.input_tokens,
+            "predicted_output_tokens": _rounded(each.output_tokens, 1),
+            "upper_output_tokens": _rounded(each.output_tokens_upper, 1),
+            "predicted_cost_usd": _rounded(each.cost_usd, 9),
+            "upper_cost_usd": _rounded(each.cost_usd_upper, 9),
+            "eligible": each.eligible,
+            "exclusion": None if each.exclusion is None else each.exclusion.value,
+            "exclusion_detail": each.exclusion_detail,
+        }
+        for each in candidates
+    ]
+
+
+def step_objects(steps: Sequence[KnobStep]) -> list[dict[str, Any]]:
+    """Return the counterfactual: which model at which knob values."""
+    return [
+        {
+            "from_cost_quality": round(step.from_cost_quality, 4),
+            "to_cost_quality": round(step.to_cost_quality, 4),
+            "model": step.model_id,
+        }
+        for step in steps
+    ]
+
+
+def explain_object(entry: LedgerEntry) -> Mapping[str, Any]:
+    """Return what `x-route-explain: full` adds to a body under `steelyard`."""
+    decision = entry.decision
+    if decision is None:
+        return {}
+    return {
+        "decision_id": entry.request.decision_id,
+        "policy": entry.request.policy_name,
+        "policy_version": entry.policy_version,
+        "decision": decision_object(decision),
+        "candidates": candidate_objects(decision.candidates),
+    }
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or math.isinf(value) else value

@@ -1,0 +1,125 @@
+"""What the plain ASGI endpoints share: reading a body, noticing that the client has gone."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Self
+
+from starlette.types import Message, Receive, Scope
+
+from app.errors import (
+    BodyTooLargeError,
+    ClientDisconnectedError,
+    InvalidRequestError,
+    UnsupportedMediaTypeError,
+)
+
+RawHeaders = Iterable[tuple[bytes, bytes]]
+
+
+def check_json_content_type(headers: RawHeaders) -> None:
+    """Refuse a body that says it is not JSON in UTF-8; no content type at all is let pass.
+
+    Raises
+    ------
+    UnsupportedMediaTypeError
+    """
+    for name, value in headers:
+        if name != b"content-type":
+            continue
+        media_type, _, parameters = value.decode("latin-1").lower().partition(";")
+        media_type = media_type.strip()
+        if media_type != "application/json" and not media_type.endswith("+json"):
+            raise UnsupportedMediaTypeError(
+                f"content-type {media_type[:80]!r} is not supported; send application/json"
+            )
+        charset = parameters.partition("charset=")[2].strip().strip('"')
+        if charset not in ("", "utf-8", "utf8", "us-ascii"):
+            raise UnsupportedMediaTypeError(
+                f"charset {charset[:80]!r} is not supported; send UTF-8"
+            )
+
+
+async def read_body(scope: Scope, receive: Receive, *, max_bytes: int) -> bytes:
+    """Read the whole request body.
+
+    Raises
+    ------
+    BodyTooLargeError
+        As soon as the body is known to exceed `max_bytes`, before the rest of it is read.
+    InvalidRequestError
+        If the declared length is no number.
+    ClientDisconnectedError
+        If the client goes away in the middle.
+    """
+    too_large = BodyTooLargeError(f"the request body exceeds the limit of {max_bytes} bytes")
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            if not value.isdigit():
+                raise InvalidRequestError("content-length is not a number")
+            if int(value) > max_bytes:
+                raise too_large
+    parts: list[bytes] = []
+    n_bytes = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnectedError("the client went away while sending its request")
+        part = message.get("body", b"")
+        n_bytes += len(part)
+        if n_bytes > max_bytes:
+            raise too_large
+        parts.append(part)
+        if not message.get("more_body", False):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+class CancelOnDisconnect:
+    """Cancel the block when the client goes away; it then ends in ClientDisconnectedError.
+
+    `disarm` makes the watch ignore what comes after, once the answer is complete.
+    """
+
+    __slots__ = ("_armed", "_gone", "_receive", "_task", "_watcher")
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._armed = True
+        self._gone = False
+
+    async def __aenter__(self) -> Self:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  (always so within a coroutine)
+        self._task = task
+        self._watcher = asyncio.get_running_loop().create_task(self._watch())
+        return self
+
+    def disarm(self) -> None:
+        """Stop watching."""
+        self._armed = False
+        self._watcher.cancel()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._watcher.cancel()
+        if not self._gone:
+            return
+        if exc_type is None:
+            # The watch fired after the last await of the block: take its cancellation here.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)
+        if self._task.uncancel() == 0 and (exc_type is None or exc_type is asyncio.CancelledError):
+            raise ClientDisconnectedError("the client went away") from exc
+
+    async def _watch(self) -> None:
+        message: Message = {"type": ""}
+        while message["type"] != "http.disconnect":
+            message = await self._receive()
+        if self._armed:
+            self._gone = True
+            self._task.cancel()

@@ -1,0 +1,213 @@
+"""The routing options of a request: headers, and the same keys in a body object `routing`.
+
+A header wins over the body, the body over the policy's default. A value that cannot be
+understood, or two objectives in one place, is an error naming the `param`: a knob that is
+silently ignored is worse than none.
+"""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from app.config import PRESETS
+from app.errors import InvalidRequestError
+from routers.types import CostQuality, MaxQualityLoss, MinQuality, Objective, UsdPerQuality
+
+HEADER_KEYS: Mapping[bytes, str] = {
+    b"x-cost-quality": "cost_quality",
+    b"x-route-max-quality-loss": "max_quality_loss",
+    b"x-route-min-quality": "min_quality",
+    b"x-route-lambda": "lambda",
+    b"x-route-max-cost": "max_cost",
+    b"x-route-models": "models",
+    b"x-route-policy": "policy",
+    b"x-route-fallback": "fallback",
+    b"x-route-explain": "explain",
+}
+_KEYS: Mapping[str, str] = {
+    **{key: key for key in HEADER_KEYS.values()},
+    **{header.decode(): key for header, key in HEADER_KEYS.items()},
+}
+_OBJECTIVES = ("cost_quality", "max_quality_loss", "min_quality", "lambda")
+_MAX_USD = 1e6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knobs:
+    """Routing options as far as one source gave them; None means not given.
+
+    Units: `max_cost_usd` in US dollars for the whole request.
+    """
+
+    objective: Objective | None = None
+    max_cost_usd: float | None = None
+    model_ids: frozenset[str] | None = None
+    policy: str | None = None
+    fallback: bool | None = None
+    explain: bool | None = None
+
+    def over(self, other: "Knobs") -> "Knobs":
+        """Return these options, with `other` filling in what is not given here."""
+        return Knobs(
+            **{
+                field.name: getattr(other, field.name)
+                if getattr(self, field.name) is None
+                else getattr(self, field.name)
+                for field in fields(self)
+            }
+        )
+
+
+NO_KNOBS = Knobs()
+
+
+def knobs_from_headers(headers: Iterable[tuple[bytes, bytes]]) -> Knobs:
+    """Read the routing headers of a request (names in lower case, as ASGI gives them).
+
+    Raises
+    ------
+    InvalidRequestError
+        For an unknown `x-route-*` header, a repeated one, or a bad value.
+    """
+    given: dict[str, tuple[str, Any]] = {}
+    for name, value in headers:
+        if not name.startswith((b"x-route-", b"x-cost-quality")):
+            continue
+        param = name.decode("latin-1")
+        if name not in HEADER_KEYS:
+            known = ", ".join(sorted(header.decode() for header in HEADER_KEYS))
+            raise InvalidRequestError(f"unknown header {param}; known: {known}", param=param)
+        key = HEADER_KEYS[name]
+        if key in given:
+            raise InvalidRequestError(f"{param} is given twice", param=param)
+        given[key] = (param, value.decode("latin-1").strip())
+    return _build(given) if given else NO_KNOBS
+
+
+def knobs_from_object(routing: Mapping[str, Any]) -> Knobs:
+    """Read the body object `routing`; keys in snake case or spelled like the headers.
+
+    Raises
+    ------
+    InvalidRequestError
+        For an unknown or repeated key, or a bad value.
+    """
+    given: dict[str, tuple[str, Any]] = {}
+    for name, value in routing.items():
+        param = f"routing.{name}"
+        if name.lower() not in _KEYS:
+            known = ", ".join(sorted(HEADER_KEYS.values()))
+            raise InvalidRequestError(f"unknown key {param}; known: {known}", param=param)
+        key = _KEYS[name.lower()]
+        if key in given:
+            raise InvalidRequestError(f"{param} and {given[key][0]} are the same", param=param)
+        if value is not None:
+            given[key] = (param, value)
+    return _build(given)
+
+
+def _build(given: Mapping[str, tuple[str, Any]]) -> Knobs:
+    objectives = [key for key in _OBJECTIVES if key in given]
+    if len(objectives) > 1:
+        names = " and ".join(given[key][0] for key in objectives)
+        raise InvalidRequestError(
+            f"{names} contradict each other; give one of them", param=given[objectives[1]][0]
+        )
+    read: dict[str, Any] = {key: _READERS[key](*given[key]) for key in given}
+    return Knobs(
+        objective=read[objectives[0]] if objectives else None,
+        max_cost_usd=read.get("max_cost"),
+        model_ids=read.get("models"),
+        policy=read.get("policy"),
+        fallback=read.get("fallback"),
+        explain=read.get("explain"),
+    )
+
+
+def parse_cost_quality(param: str, value: Any) -> CostQuality:
+    """Read a knob position: a number in [0, 1] or the name of a preset.
+
+    Raises
+    ------
+    InvalidRequestError
+        For anything else.
+    """
+    if isinstance(value, str) and value.lower() in PRESETS:
+        return CostQuality(PRESETS[value.lower()])
+    return CostQuality(
+        _number(param, value, upper=1.0, expected=f"a number from 0 to 1 or {_one_of(PRESETS)}")
+    )
+
+
+def _number(param: str, value: Any, *, upper: float, expected: str) -> float:
+    number = math.nan
+    # Python also reads "1_0" as a number; no client means that.
+    if isinstance(value, int | float | str) and not (value is True or value is False):
+        with contextlib.suppress(ValueError, OverflowError):
+            number = math.nan if isinstance(value, str) and "_" in value else float(value)
+    if not 0 <= number <= upper:
+        shown = repr(value)
+        shown = shown if len(shown) <= 60 else shown[:57] + "..."
+        raise InvalidRequestError(f"{param} must be {expected}, not {shown}", param=param)
+    return number + 0.0  # no negative zero
+
+
+def _share(make: Callable[[float], Objective]) -> Callable[[str, Any], Objective]:
+    return lambda param, value: make(
+        _number(param, value, upper=1.0, expected="a number from 0 to 1")
+    )
+
+
+def _usd(param: str, value: Any) -> float:
+    return _number(param, value, upper=_MAX_USD, expected=f"US dollars from 0 to {_MAX_USD:.0f}")
+
+
+def _models(param: str, value: Any) -> frozenset[str]:
+    names = value.split(",") if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InvalidRequestError(f"{param} must be a list of model ids", param=param)
+    models = frozenset(name.strip() for name in names if name.strip())
+    if not models:
+        raise InvalidRequestError(f"{param} names no model", param=param)
+    return models
+
+
+def _policy(param: str, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise InvalidRequestError(f"{param} must be the name of a policy", param=param)
+    return value
+
+
+def _fallback(param: str, value: Any) -> bool:
+    if value is True or value == "on":
+        return True
+    if value is False or value == "off":
+        return False
+    raise InvalidRequestError(f"{param} must be 'on' or 'off'", param=param)
+
+
+def _explain(param: str, value: Any) -> bool:
+    if value == "full":
+        return True
+    if value == "off":
+        return False
+    raise InvalidRequestError(f"{param} must be 'full' or 'off'", param=param)
+
+
+def _one_of(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in names)
+
+
+_READERS: Mapping[str, Callable[[str, Any], Any]] = {
+    "cost_quality": parse_cost_quality,
+    "max_quality_loss": _share(MaxQualityLoss),
+    "min_quality": _share(MinQuality),
+    "lambda": lambda param, value: UsdPerQuality(_usd(param, value)),
+    "max_cost": _usd,
+    "models": _models,
+    "policy": _policy,
+    "fallback": _fallback,
+    "explain": _explain,
+}

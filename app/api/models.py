@@ -1,0 +1,57 @@
+"""`GET /v1/models`: every name that a client may send as `model`."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Request
+from pydantic import BaseModel
+
+from app.api.resolve import Names
+
+_CREATED = 1_700_000_000
+"""OpenAI's clients require a creation time; a configured name has none worth telling."""
+
+
+class Model(BaseModel):
+    """One name."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = _CREATED
+    owned_by: str
+
+
+class ModelList(BaseModel):
+    """Every name."""
+
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+
+
+@router.get("", summary="List the models and policies")
+async def list_models(request: Request) -> ModelList:
+    """List policies as `auto` and `auto:<policy>`, then every model that can be pinned."""
+    return ModelList(data=_models(request))
+
+
+@router.get("/{model:path}", summary="Look one name up", responses={404: {"model": None}})
+async def retrieve_model(
+    request: Request, model: Annotated[str, Path(description="A name from the list.")]
+) -> Model:
+    """Return one name, or 404 with the list of those that exist."""
+    for each in _models(request):
+        if each.id == model:
+            return each
+    names: Names = request.app.state.names
+    raise names.not_found(model)
+
+
+def _models(request: Request) -> list[Model]:
+    names: Names = request.app.state.names
+    return [
+        Model(id=name, owned_by="steelyard" if name.startswith("auto") else "upstream")
+        for name in names.listed()
+        if not name.startswith("router-")
+    ]

@@ -1,0 +1,182 @@
+"""From what a client typed to what the gateway does: names, knobs and defaults come together."""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from app.api.knobs import Knobs
+from app.api.wire import ChatRequest
+from app.errors import InvalidRequestError, ModelNotFoundError
+from app.gateway.request import Policy, RouteRequest
+from routers.types import Objective, StrongThreshold
+
+_PASSED_ON = frozenset({b"openai-beta", b"idempotency-key"})
+"""The only client headers that an upstream ever sees."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """The two models behind names of the form `router-<name>-<threshold>`."""
+
+    policy: Policy
+    strong: str
+    weak: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """Every name that a client may send as `model`."""
+
+    model_ids: frozenset[str]
+    policies: Mapping[str, Policy]
+    default_policy: str
+    pairs: Mapping[str, Pair]
+
+    def listed(self) -> tuple[str, ...]:
+        """Return the names, routed ones first; a threshold name stands as its pattern."""
+        routed = ("auto", *(f"auto:{name}" for name in self.policies)) if self.policies else ()
+        thresholds = tuple(f"router-{name}-<threshold from 0 to 1>" for name in self.pairs)
+        return (*routed, *thresholds, *sorted(self.model_ids))
+
+    def not_found(self, name: str) -> ModelNotFoundError:
+        """Return the error for a name that does not exist, listing those that do."""
+        shown = name if len(name) <= 80 else name[:77] + "..."
+        return ModelNotFoundError(
+            f"the model {shown!r} does not exist; these do: {', '.join(self.listed())}",
+            param="model",
+        )
+
+
+def resolve(
+    chat: ChatRequest,
+    header_knobs: Knobs,
+    names: Names,
+    *,
+    request_id: str,
+    headers: Iterable[tuple[bytes, bytes]],
+) -> RouteRequest:
+    """Merge a parsed body, its routing headers and the policy's defaults into one request.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If the `model` is none of the names.
+    InvalidRequestError
+        If the routing options name something unknown or contradict the model name.
+    """
+    knobs = header_knobs.over(chat.knobs)
+    pinned, policy, objective = _target(chat.model, knobs, names)
+    if knobs.model_ids is not None:
+        _check_models(knobs.model_ids, names, pinned)
+    allowed = knobs.model_ids
+    if pinned is not None:
+        # A price limit needs predictions, so a pinned model is then a policy of one candidate.
+        policy = None if knobs.max_cost_usd is None else _policy_of(pinned, names)
+        allowed = frozenset({pinned})
+    elif isinstance(objective, StrongThreshold):
+        pair = frozenset({objective.strong, objective.weak})
+        allowed = pair if allowed is None else allowed & pair
+    fallback = knobs.fallback
+    if fallback is None:
+        fallback = policy is not None and policy.fallback
+    return RouteRequest(
+        request_id=request_id,
+        decision_id=f"dec-{os.urandom(12).hex()}",
+        requested_model=chat.model,
+        pinned_model_id=pinned,
+        policy=policy,
+        objective=objective,
+        allowed_model_ids=allowed,
+        max_cost_usd=knobs.max_cost_usd,
+        fallback=fallback and pinned is None,
+        explain=bool(knobs.explain),
+        conversation=chat.conversation,
+        demand=chat.demand,
+        fields=chat.fields,
+        stream=chat.stream,
+        include_usage=chat.include_usage,
+        headers=tuple((name, value) for name, value in headers if name in _PASSED_ON),
+    )
+
+
+def _target(
+    model: str, knobs: Knobs, names: Names
+) -> tuple[str | None, Policy | None, Objective | None]:
+    """Return the pinned model, or the policy and the objective to decide by."""
+    if model == "auto" or model.startswith("auto:"):
+        policy = _policy(model, knobs, names)
+        return None, policy, knobs.objective or policy.objective
+    if model in names.model_ids:
+        return model, None, None
+    if model.startswith("router-"):
+        pair, threshold = _threshold(model, names)
+        if knobs.objective is not None:
+            raise InvalidRequestError(
+                f"the model name {model!r} already sets the threshold; "
+                "leave the other routing objective out",
+                param="model",
+            )
+        if knobs.policy is not None:
+            raise InvalidRequestError(
+                f"the model name {model!r} already names its router; leave the policy out",
+                param="model",
+            )
+        objective = StrongThreshold(strong=pair.strong, weak=pair.weak, threshold=threshold)
+        return None, pair.policy, objective
+    raise names.not_found(model)
+
+
+def _policy(model: str, knobs: Knobs, names: Names) -> Policy:
+    _, _, in_name = model.partition(":")
+    if not names.policies or (model != "auto" and in_name not in names.policies):
+        raise names.not_found(model)
+    if knobs.policy is not None and knobs.policy not in names.policies:
+        raise InvalidRequestError(
+            f"unknown policy {knobs.policy[:80]!r}; known: {', '.join(names.policies)}",
+            param="policy",
+        )
+    if in_name and knobs.policy is not None and knobs.policy != in_name:
+        raise InvalidRequestError(
+            f"the model name {model!r} and the policy {knobs.policy!r} contradict each other",
+            param="policy",
+        )
+    return names.policies[in_name or knobs.policy or names.default_policy]
+
+
+def _threshold(model: str, names: Names) -> tuple[Pair, float]:
+    name, _, number = model.removeprefix("router-").rpartition("-")
+    if name not in names.pairs:
+        raise names.not_found(model)
+    try:
+        threshold = float(number) if "_" not in number else -1.0
+    except ValueError:
+        raise names.not_found(model) from None
+    if not 0 <= threshold <= 1:
+        raise InvalidRequestError(
+            f"the threshold in {model[:80]!r} must be a number from 0 to 1", param="model"
+        )
+    return names.pairs[name], threshold
+
+
+def _check_models(model_ids: frozenset[str], names: Names, pinned: str | None) -> None:
+    unknown = sorted(model_ids - names.model_ids)
+    if unknown:
+        raise InvalidRequestError(
+            f"unknown model {unknown[0][:80]!r} in the allowed models; "
+            f"known: {', '.join(sorted(names.model_ids))}",
+            param="models",
+        )
+    if pinned is not None and pinned not in model_ids:
+        raise InvalidRequestError(
+            f"the model {pinned!r} is not among the allowed models", param="models"
+        )
+
+
+def _policy_of(model_id: str, names: Names) -> Policy:
+    for policy in names.policies.values():
+        if any(spec.model_id == model_id for spec in policy.candidates):
+            return policy
+    raise InvalidRequestError(
+        f"the cost limit cannot be checked for {model_id!r}: no policy predicts it",
+        param="max_cost",
+    )

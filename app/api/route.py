@@ -1,0 +1,78 @@
+"""`POST /v1/route`: decide without calling, and show everything the decision rests on."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from app.api.answers import (
+    JSON_HEADER,
+    candidate_objects,
+    decision_object,
+    route_headers,
+    step_objects,
+)
+from app.api.chat import ChatEndpoint, send_error
+from app.errors import ClientDisconnectedError, GatewayError
+from app.gateway.ledger import LedgerEntry
+from app.gateway.request import RouteRequest
+from routers.decision import knob_steps
+from routers.errors import RoutingError
+from routers.types import CostQuality, Decision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteEndpoint:
+    """The ASGI application behind the path; requests are parsed exactly like chat requests."""
+
+    chat: ChatEndpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        gateway = self.chat.gateway
+        started = gateway.clock()
+        try:
+            request = await self.chat.parse(scope, receive)
+            entry = gateway.open_entry(request, started=started)
+            decision = await gateway.decide(request, entry)
+        except ClientDisconnectedError:
+            return
+        except (GatewayError, RoutingError) as error:
+            await send_error(send, error)
+            return
+        entry.answering()
+        body = msgspec.json.encode(route_object(request, decision, entry))
+        headers = [
+            JSON_HEADER,
+            (b"content-length", str(len(body)).encode()),
+            *route_headers(entry),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+def route_object(request: RouteRequest, decision: Decision, entry: LedgerEntry) -> dict[str, Any]:
+    """Return the answer of `/v1/route` as JSON-ready values."""
+    policy = request.policy
+    answer: dict[str, Any] = {
+        "object": "route.decision",
+        "id": request.decision_id,
+        "model": decision.model_id,
+        "policy": request.policy_name,
+        "policy_version": entry.policy_version,
+        "cost_quality": None,
+        "decision": decision_object(decision),
+        "candidates": candidate_objects(decision.candidates),
+        "counterfactual": [],
+    }
+    if policy is None:
+        return answer
+    knob = policy.knob_curve(request.allowed_model_ids)
+    if isinstance(request.objective, CostQuality):
+        answer["cost_quality"] = request.objective.t
+    elif decision.usd_per_quality is not None:
+        answer["cost_quality"] = round(knob.cost_quality_for(decision.usd_per_quality), 4)
+    if any(each.quality is not None for each in decision.candidates):
+        answer["counterfactual"] = step_objects(knob_steps(decision, knob))
+    return answer

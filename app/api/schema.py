@@ -1,0 +1,250 @@
+"""The OpenAPI description of the endpoints that FastAPI does not see, and of every error."""
+
+from typing import Any, Literal
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.knobs import HEADER_KEYS
+from app.config import PRESETS
+
+_REF = "#/components/schemas/{model}"
+
+
+class ErrorObject(BaseModel):
+    """OpenAI's error, all four keys always there; some errors carry more."""
+
+    model_config = ConfigDict(extra="allow")
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(BaseModel):
+    """The body of every answer that is not a success."""
+
+    error: ErrorObject
+
+
+class ContentPart(BaseModel):
+    """One part of a message: text, image, audio or anything else OpenAI knows."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    text: str | None = None
+
+
+class ChatMessage(BaseModel):
+    """One message; fields beyond these pass through untouched."""
+
+    model_config = ConfigDict(extra="allow")
+
+    role: str = Field(description="system, developer, user, assistant, tool or function")
+    content: str | list[ContentPart] | None = None
+
+
+class Routing(BaseModel):
+    """The routing headers as a body object, for clients that cannot set headers."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cost_quality: float | Literal["economy", "balanced", "quality"] | None = Field(
+        None, ge=0, le=1, description=f"0 to 1, or one of {', '.join(PRESETS)}"
+    )
+    max_quality_loss: float | None = Field(None, ge=0, le=1)
+    min_quality: float | None = Field(None, ge=0, le=1)
+    lambda_: float | None = Field(None, ge=0, alias="lambda", description="USD per quality point")
+    max_cost: float | None = Field(None, ge=0, description="US dollars for the whole request")
+    models: list[str] | None = Field(None, min_length=1)
+    policy: str | None = None
+    fallback: Literal["on", "off"] | None = None
+    explain: Literal["full", "off"] | None = None
+
+
+class ChatCompletionRequest(BaseModel):
+    """OpenAI's chat-completions request; fields beyond these pass through untouched."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "example": {
+                "model": "auto",
+                "messages": [{"role": "user", "content": "What is a steelyard?"}],
+            }
+        },
+    )
+
+    model: str = Field(
+        min_length=1,
+        description="auto, auto:<policy>, router-<name>-<threshold>, or a model id (no routing)",
+    )
+    messages: list[ChatMessage] = Field(min_length=1)
+    stream: bool | None = None
+    max_tokens: int | None = Field(None, ge=1, le=10_000_000)
+    max_completion_tokens: int | None = Field(None, ge=1, le=10_000_000)
+    n: int | None = Field(None, ge=1, le=10_000_000)
+    routing: Routing | None = None
+
+
+class ChatCompletion(BaseModel):
+    """The upstream's answer as it came."""
+
+    model_config = ConfigDict(extra="allow")
+
+    choices: list[dict[str, Any]]
+
+
+class Candidate(BaseModel):
+    """What is predicted of one model on this request, and whether it may be chosen."""
+
+    model: str
+    predicted_quality: float | None = Field(description="0 to 1")
+    quality_uncertainty: float | None = Field(description="one standard deviation")
+    input_tokens: int
+    predicted_output_tokens: float | None
+    upper_output_tokens: float | None = Field(description="the 0.9 quantile")
+    predicted_cost_usd: float | None
+    upper_cost_usd: float | None
+    eligible: bool
+    exclusion: str | None
+    exclusion_detail: str | None
+
+
+class DecisionObject(BaseModel):
+    """The choice and the exchange rate it was made at."""
+
+    model: str
+    reason: str
+    fallbacks: list[str]
+    usd_per_quality: float | None
+    propensity: float
+
+
+class Step(BaseModel):
+    """A range of the knob in which the choice stays the same."""
+
+    from_cost_quality: float
+    to_cost_quality: float
+    model: str
+
+
+class RouteDecision(BaseModel):
+    """A decision without a call."""
+
+    object: Literal["route.decision"]
+    id: str
+    model: str
+    policy: str
+    policy_version: str
+    cost_quality: float | None
+    decision: DecisionObject
+    candidates: list[Candidate]
+    counterfactual: list[Step]
+
+
+_SCHEMAS = (ErrorBody, ChatCompletionRequest, ChatCompletion, RouteDecision)
+
+_KNOB_HELP = {
+    "x-cost-quality": "The knob: 0 (cheapest) to 1 (best), or economy, balanced, quality.",
+    "x-route-max-quality-loss": "Cheapest model predicted within this of the best.",
+    "x-route-min-quality": "Cheapest model predicted to reach this quality.",
+    "x-route-lambda": "US dollars that one more unit of quality (0 to 1) is worth.",
+    "x-route-max-cost": "Hard limit in US dollars for the whole request.",
+    "x-route-models": "Comma-separated list of the models that may be chosen.",
+    "x-route-policy": "The policy to decide by.",
+    "x-route-fallback": "on or off.",
+    "x-route-explain": "full adds the candidate table to the body under `steelyard`.",
+}
+
+
+def document_endpoints(app: FastAPI) -> None:
+    """Make `app.openapi()` describe the plain ASGI endpoints and the errors of all of them."""
+    document: dict[str, Any] = {}
+
+    def openapi() -> dict[str, Any]:
+        if not document:
+            document.update(_document(app))
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]  # (as FastAPI documents it)
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes
+    )
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    for model in _SCHEMAS:
+        schema = model.model_json_schema(ref_template=_REF)
+        schemas |= schema.pop("$defs", {})
+        schemas[model.__name__] = schema
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    stream = {"text/event-stream": {"schema": {"type": "string"}}}
+    document["paths"]["/v1/chat/completions"] = {
+        "post": _operation(
+            "Route a chat completion",
+            "Decide, call the chosen model, and return its answer as it came.",
+            ChatCompletion,
+            extra_content=stream,
+        )
+    }
+    document["paths"]["/v1/route"] = {
+        "post": _operation(
+            "Decide without calling",
+            "Return every candidate's predictions, the decision, and what other knob values "
+            "would choose.",
+            RouteDecision,
+        )
+    }
+    for path in document["paths"].values():
+        for operation in path.values():
+            operation["responses"].pop("422", None)
+            for status in ("4XX", "5XX"):
+                operation["responses"][status] = {
+                    "description": "An error in OpenAI's shape",
+                    "content": {"application/json": {"schema": _ref(ErrorBody)}},
+                }
+    return document
+
+
+def _operation(
+    summary: str,
+    description: str,
+    answer: type[BaseModel],
+    *,
+    extra_content: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    return {
+        "tags": ["chat"],
+        "summary": summary,
+        "description": description,
+        "parameters": [
+            {
+                "name": header.decode(),
+                "in": "header",
+                "required": False,
+                "description": _KNOB_HELP[header.decode()],
+                "schema": {"type": "string"},
+            }
+            for header in HEADER_KEYS
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": _ref(ChatCompletionRequest)}},
+        },
+        "responses": {
+            "200": {
+                "description": "The answer",
+                "content": {"application/json": {"schema": _ref(answer)}, **(extra_content or {})},
+            }
+        },
+    }
+
+
+def _ref(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": _REF.format(model=model.__name__)}

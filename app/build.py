@@ -1,0 +1,181 @@
+"""From a validated configuration to the objects that serve it; everything is built at start."""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import routers
+from app.api.resolve import Names, Pair
+from app.config import LoadedConfig, PolicyConfig, TimeoutsConfig, UpstreamConfig
+from app.errors import ConfigError
+from app.gateway.request import Deployment, Policy
+from app.providers._base import PROVIDERS, Provider, Timeouts
+from app.providers._transport import HttptoolsTransport
+from routers.artifact import RouterArtifact, load_artifact
+from routers.errors import RoutingError
+from routers.types import Conversation, CostQuality
+
+DEFAULT_ARTIFACT = Path(routers.__file__).parent / "pretrained" / "default"
+"""The artifact that is shipped in the package."""
+
+_INLINE_S = 0.0006
+"""A decision that takes longer on a short prompt does not run on the event loop."""
+
+
+def load_artifacts(config: LoadedConfig) -> dict[str, RouterArtifact]:
+    """Load the artifact of every configured router, each file once.
+
+    Raises
+    ------
+    ConfigError
+        If an artifact is missing, damaged, or does not fit this installation.
+    """
+    loaded: dict[Path, RouterArtifact] = {}
+    artifacts = {}
+    for name in config.gateway.routers:
+        path = config.artifact_path(name) or DEFAULT_ARTIFACT
+        if path not in loaded:
+            try:
+                loaded[path] = load_artifact(path)
+            except RoutingError as error:
+                raise ConfigError(f"{config.path}: routers.{name}: {error}") from error
+        artifacts[name] = loaded[path]
+    return artifacts
+
+
+def build_policies(
+    config: LoadedConfig, artifacts: Mapping[str, RouterArtifact]
+) -> dict[str, Policy]:
+    """Join each policy with its artifact and its candidates.
+
+    Raises
+    ------
+    ConfigError
+        If a candidate is predicted as a model that the artifact does not know.
+    """
+    return {
+        name: _policy(name, policy, config, artifacts[policy.router])
+        for name, policy in config.gateway.policies.items()
+    }
+
+
+def _policy(
+    name: str, policy: PolicyConfig, config: LoadedConfig, artifact: RouterArtifact
+) -> Policy:
+    candidates = tuple(config.specs[model_id] for model_id in policy.candidates)
+    for spec in candidates:
+        if spec.predicted_as not in artifact.models:
+            raise ConfigError(
+                f"{config.path}: policies.{name}: {spec.model_id} is predicted as "
+                f"{spec.predicted_as!r}, which the artifact of router {policy.router!r} does not "
+                f"know; set predicted_as to one of: {', '.join(artifact.models)}"
+            )
+    fingerprint = "\n".join(
+        (name, policy.model_dump_json(), artifact.version, *(repr(spec) for spec in candidates))
+    )
+    return Policy(
+        name=name,
+        version=hashlib.sha256(fingerprint.encode()).hexdigest()[:12],
+        artifact=artifact,
+        candidates=candidates,
+        columns=tuple(artifact.models.index(spec.predicted_as) for spec in candidates),
+        default_model_id=policy.default_model,
+        objective=CostQuality(policy.knob),
+        fallback=policy.fallback,
+        max_attempts=policy.max_attempts,
+        router_deadline_s=policy.router_deadline_s,
+        inline_chars=_inline_chars(artifact),
+    )
+
+
+def _inline_chars(artifact: RouterArtifact) -> int:
+    """Measure whether a decision is quick enough for the event loop, and warm everything up."""
+    prompt = [Conversation.of("What is the capital of France, and why did it become one? " * 3)]
+    fastest_s = min(_time(lambda: artifact.predict_conversations(prompt)) for _ in range(5))
+    return artifact.featurizer.inline_chars if fastest_s <= _INLINE_S else 0
+
+
+def _time(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def build_names(config: LoadedConfig, policies: Mapping[str, Policy]) -> Names:
+    """Collect every name that a client may send.
+
+    Raises
+    ------
+    ConfigError
+        If the pair of a router is not among the candidates of any policy that uses it.
+    """
+    pairs = {}
+    for name, router in config.gateway.routers.items():
+        if router.pair is None:
+            continue
+        wanted = {router.pair.strong, router.pair.weak}
+        policy = next(
+            (
+                policies[policy_name]
+                for policy_name, each in config.gateway.policies.items()
+                if each.router == name and wanted <= set(each.candidates)
+            ),
+            None,
+        )
+        if policy is None:
+            raise ConfigError(
+                f"{config.path}: routers.{name}.pair: no policy of this router has both models "
+                "among its candidates"
+            )
+        pairs[name] = Pair(policy=policy, strong=router.pair.strong, weak=router.pair.weak)
+    return Names(
+        model_ids=frozenset(config.gateway.models),
+        policies=policies,
+        default_policy=config.gateway.default_policy,
+        pairs=pairs,
+    )
+
+
+def build_deployments(config: LoadedConfig) -> dict[str, Deployment]:
+    """Make one provider per upstream, for process life, and place every model on its own.
+
+    Raises
+    ------
+    ConfigError
+        If an upstream is of an unknown kind.
+    """
+    upstreams = config.gateway.upstreams
+    providers = {name: _provider(name, upstream, config) for name, upstream in upstreams.items()}
+    deployments = {}
+    for model_id, model in config.gateway.models.items():
+        timeouts = upstreams[model.upstream].timeouts
+        deployments[model_id] = Deployment(
+            spec=config.specs[model_id],
+            upstream=model.upstream,
+            upstream_model=model.upstream_model or model_id,
+            provider=providers[model.upstream],
+            stream_timeouts=_timeouts(timeouts, first_token_s=timeouts.first_token_s),
+            whole_timeouts=_timeouts(timeouts, first_token_s=timeouts.whole_answer_s),
+        )
+    return deployments
+
+
+def _provider(name: str, upstream: UpstreamConfig, config: LoadedConfig) -> Provider:
+    try:
+        make = PROVIDERS.get(upstream.kind)
+    except RoutingError as error:
+        raise ConfigError(f"{config.path}: upstreams.{name}.kind: {error}") from error
+    return make(
+        base_url=str(upstream.base_url),
+        api_key=config.secrets.get(name),
+        transport=HttptoolsTransport(max_connections=upstream.max_connections),
+        extra_headers=tuple(upstream.extra_headers.items()),
+        stream_usage=upstream.stream_usage,
+    )
+
+
+def _timeouts(timeouts: TimeoutsConfig, *, first_token_s: float) -> Timeouts:
+    return Timeouts(
+        connect_s=timeouts.connect_s, first_token_s=first_token_s, idle_s=timeouts.idle_s
+    )

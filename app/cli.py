@@ -1,0 +1,137 @@
+"""The `steelyard` command: serving here, training in `routers.cli`; errors are one line, exit 2."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from app import __version__
+from app.errors import GatewayError
+
+_DEFAULT_CONFIG = Path("configs/gateway.yaml")
+_TRAINING = {"fit": "Train a router from outcomes.", "route-batch": "Route a file of prompts."}
+
+
+class _Commands(click.Group):
+    """Import the training commands only when one of them is called: they bring scikit-learn."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *_TRAINING]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _TRAINING:
+            from routers import cli  # noqa: PLC0415
+
+            return cli.COMMANDS[cmd_name]
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="steelyard")
+def cli() -> None:
+    """Send every chat request to the model that is worth its price."""
+
+
+@cli.command("check-config")
+@click.argument("file", type=click.Path(path_type=Path))
+def check_config(file: Path) -> None:
+    """Check a configuration file and everything it names; exit 2 and one line if it is wrong."""
+    from app.build import build_names, build_policies, load_artifacts  # noqa: PLC0415
+    from app.config import load_config  # noqa: PLC0415
+    from app.providers._base import PROVIDERS  # noqa: PLC0415
+
+    config = load_config(file, secrets_needed=False)
+    for upstream in config.gateway.upstreams.values():
+        PROVIDERS.get(upstream.kind)
+    names = build_names(config, build_policies(config, load_artifacts(config)))
+    click.echo(
+        f"{file} is fine: {len(config.gateway.upstreams)} upstreams, "
+        f"{len(names.model_ids)} models, {len(names.policies)} policies"
+    )
+
+
+@cli.command()
+@click.option(
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    default=_DEFAULT_CONFIG,
+    show_default=True,
+    envvar="STEELYARD_CONFIG",
+    help="Configuration file.",
+)
+@click.option("--host", default=None, help="Listen here instead of where the file says.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=None, help="Likewise.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True)
+def serve(file: Path, host: str | None, port: int | None, workers: int) -> None:
+    """Run the gateway (and its simulated upstream, if the configuration has one)."""
+    from app.serve import serve as run  # noqa: PLC0415
+
+    run(file, host=host, port=port, workers=workers)
+
+
+@cli.command()
+@click.argument("prompt")
+@click.option(
+    "--cost-quality",
+    "cost_quality",
+    default=None,
+    help="The knob: 0 to 1, economy, balanced or quality; default: the policy's.",
+)
+@click.option("--policy", default=None, help="Default: the configuration's default policy.")
+@click.option(
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    default=_DEFAULT_CONFIG,
+    show_default=True,
+    envvar="STEELYARD_CONFIG",
+    help="Configuration file.",
+)
+@click.option(
+    "--max-cost", type=click.FloatRange(min=0), default=None, help="Hard limit in US dollars."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the answer of /v1/route instead.")
+def explain(
+    prompt: str,
+    *,
+    cost_quality: str | None,
+    policy: str | None,
+    file: Path,
+    max_cost: float | None,
+    as_json: bool,
+) -> None:
+    """Show what every candidate is predicted to do with PROMPT, and which one wins."""
+    from app.explain import explain as run  # noqa: PLC0415
+
+    run(
+        prompt,
+        file=file,
+        cost_quality=cost_quality,
+        policy=policy,
+        max_cost_usd=max_cost,
+        as_json=as_json,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; a mistake of the user's is one line on stderr and exit code 2."""
+    from routers.errors import RoutingError  # noqa: PLC0415
+
+    try:
+        cli.main(args=arguments, standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(2)
+    except click.ClickException as error:
+        _fail(error.format_message())
+    except click.Abort:
+        sys.exit(130)
+    except (GatewayError, RoutingError) as error:
+        _fail(str(error))
+
+
+def _fail(message: str) -> None:
+    click.echo(f"steelyard: {' '.join(message.split())}", err=True)
+    sys.exit(2)

@@ -1,0 +1,337 @@
+"""The typed configuration: one YAML file and the catalogue it names, validated at start."""
+
+import datetime as dt
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+
+from app.errors import ConfigError
+from routers.types import Capability, ModelSpec, Prices
+
+PRESETS: Mapping[str, float] = {"economy": 0.2, "balanced": 0.5, "quality": 0.9}
+"""Named positions of the cost-quality knob."""
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$")]
+ShortName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]{0,63}$")]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Preset = Literal["economy", "balanced", "quality"]
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PriceConfig(_Strict):
+    """List price of a model; a price that is not known is written as null, never as 0."""
+
+    input_usd_per_mtok: Price | None
+    output_usd_per_mtok: Price | None
+    cached_input_usd_per_mtok: Price | None = None
+    reasoning_usd_per_mtok: Price | None = None
+    source: str
+    """Where the price was read."""
+    date: dt.date
+    """When it was valid."""
+
+    def to_prices(self) -> Prices:
+        """Drop the provenance."""
+        return Prices(
+            input_usd_per_mtok=self.input_usd_per_mtok,
+            output_usd_per_mtok=self.output_usd_per_mtok,
+            cached_input_usd_per_mtok=self.cached_input_usd_per_mtok,
+            reasoning_usd_per_mtok=self.reasoning_usd_per_mtok,
+        )
+
+
+class CatalogueEntry(_Strict):
+    """What is true of a model wherever it is served."""
+
+    prices: PriceConfig
+    context_window_tokens: Annotated[int, Field(ge=1)]
+    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    capabilities: frozenset[Capability] = frozenset({Capability.STREAMING})
+
+
+class Catalogue(_Strict):
+    """Models by name: prices, windows, capabilities."""
+
+    models: dict[Name, CatalogueEntry]
+
+
+class TimeoutsConfig(_Strict):
+    """How long each phase of an upstream call may take."""
+
+    connect_s: Seconds = 5.0
+    first_token_s: Seconds = 60.0
+    """From the request to the first content of a stream."""
+    idle_s: Seconds = 30.0
+    """Between two reads of a stream."""
+    whole_answer_s: Seconds = 300.0
+    """From the request to the whole answer, when the client does not stream."""
+
+
+class UpstreamConfig(_Strict):
+    """One provider endpoint; its secret is named, never written."""
+
+    kind: str = "openai"
+    base_url: HttpUrl
+    api_key_env: str | None = None
+    extra_headers: dict[str, str] = {}
+    max_connections: Annotated[int, Field(ge=1, le=100_000)] = 1_000
+    stream_usage: bool = True
+    """Whether the upstream understands `stream_options.include_usage`."""
+    timeouts: TimeoutsConfig = TimeoutsConfig()
+
+
+class ModelConfig(_Strict):
+    """One model that clients can get: catalogue facts, where it is served, how it is predicted."""
+
+    upstream: str
+    upstream_model: str | None = None
+    """The upstream's name for it; default: the id."""
+    spec: str | None = None
+    """The catalogue entry that describes it; default: the id."""
+    predicted_as: str | None = None
+    """The model of the router artifact whose predictions stand for it; default: `spec`."""
+
+
+class PairConfig(_Strict):
+    """The two models of a RouteLLM-style threshold name `router-<name>-<threshold>`."""
+
+    strong: str
+    weak: str
+
+
+class RouterConfig(_Strict):
+    """One trained artifact."""
+
+    artifact: str = "default"
+    """A directory relative to this file, or `default` for the one that is shipped."""
+    pair: PairConfig | None = None
+
+
+class PolicyConfig(_Strict):
+    """How `auto:<policy>` decides where the request leaves it open."""
+
+    router: str
+    candidates: Annotated[tuple[str, ...], Field(min_length=1)]
+    default_model: str
+    """Takes the request when the router fails or is too slow."""
+    cost_quality: Share | Preset = "balanced"
+    fallback: bool = True
+    max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    router_deadline_s: Seconds = 0.05
+
+    @property
+    def knob(self) -> float:
+        """The default position of the knob as a number."""
+        return (
+            PRESETS[self.cost_quality]
+            if isinstance(self.cost_quality, str)
+            else (self.cost_quality)
+        )
+
+
+class ServerConfig(_Strict):
+    """The listening side."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8080
+    metrics_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    """Serve `/metrics` there instead of on the main port."""
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 10_000_000
+    request_timeout_s: Seconds = 600.0
+    """For one whole request, the stream included."""
+    shutdown_grace_s: Seconds = 20.0
+
+
+class BreakerConfig(_Strict):
+    """When a model counts as unhealthy."""
+
+    failures: Annotated[int, Field(ge=1)] = 5
+    """Consecutive provider faults that open the circuit."""
+    cooldown_s: Seconds = 15.0
+
+
+class StubConfig(_Strict):
+    """The simulated upstream that `steelyard serve` starts beside the gateway."""
+
+    port: Annotated[int, Field(ge=1, le=65_535)] = 8081
+    speed: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    """1 answers at realistic speed, 0 without any delay."""
+
+
+class GatewayConfig(_Strict):
+    """Everything a running gateway is made from."""
+
+    catalogue: str = "models.yaml"
+    server: ServerConfig = ServerConfig()
+    breaker: BreakerConfig = BreakerConfig()
+    stub: StubConfig | None = None
+    upstreams: Annotated[dict[ShortName, UpstreamConfig], Field(min_length=1)]
+    models: Annotated[dict[Name, ModelConfig], Field(min_length=1)]
+    routers: dict[ShortName, RouterConfig] = {}
+    policies: dict[ShortName, PolicyConfig] = {}
+    default_policy: str = "default"
+
+    @model_validator(mode="after")
+    def _names_resolve(self) -> Self:
+        for model_id, model in self.models.items():
+            _known(model.upstream, self.upstreams, f"models.{model_id}.upstream")
+            if model_id == "auto" or model_id.startswith(("auto:", "router-")):
+                raise ValueError(f"models.{model_id}: the name is reserved for routing")
+        for name, router in self.routers.items():
+            if router.pair is not None:
+                _known(router.pair.strong, self.models, f"routers.{name}.pair.strong")
+                _known(router.pair.weak, self.models, f"routers.{name}.pair.weak")
+        for name, policy in self.policies.items():
+            _known(policy.router, self.routers, f"policies.{name}.router")
+            _known(policy.default_model, self.models, f"policies.{name}.default_model")
+            if policy.default_model not in policy.candidates:
+                raise ValueError(f"policies.{name}.default_model is not among its candidates")
+            for candidate in policy.candidates:
+                _known(candidate, self.models, f"policies.{name}.candidates")
+            if len(set(policy.candidates)) < len(policy.candidates):
+                raise ValueError(f"policies.{name}.candidates names a model twice")
+        if self.policies:
+            _known(self.default_policy, self.policies, "default_policy")
+        return self
+
+
+class LoadedConfig(_Strict):
+    """A validated configuration with its catalogue and the secrets it names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    path: Path
+    gateway: GatewayConfig
+    specs: dict[str, ModelSpec]
+    secrets: dict[str, str]
+    """Upstream name → API key; kept out of `repr` and of every dump."""
+
+    def __repr__(self) -> str:
+        return f"LoadedConfig(path={str(self.path)!r})"
+
+    def artifact_path(self, router: str) -> Path | None:
+        """Directory of a router's artifact; None for the shipped default."""
+        artifact = self.gateway.routers[router].artifact
+        return None if artifact == "default" else self.path.parent / artifact
+
+
+def _known(name: str, known: Mapping[str, object], where: str) -> None:
+    if name not in known:
+        raise ValueError(f"{where}: unknown name {name!r}; known: {', '.join(sorted(known))}")
+
+
+def load_config(
+    path: Path, *, env: Mapping[str, str] | None = None, secrets_needed: bool = True
+) -> LoadedConfig:
+    """Read and check a configuration file, its catalogue and the secrets it names.
+
+    Parameters
+    ----------
+    path
+        The YAML file; paths in it are relative to its folder.
+    env
+        Where secrets are looked up; default: the process environment.
+    secrets_needed
+        False where no upstream will be called: a secret that is not set is then no error.
+
+    Raises
+    ------
+    ConfigError
+        In one line: which file, which key, what is wrong, what would help.
+    """
+    environment = os.environ if env is None else env
+    gateway = _parse(path, GatewayConfig)
+    catalogue_path = path.parent / gateway.catalogue
+    catalogue = _parse(catalogue_path, Catalogue)
+    specs = {}
+    for model_id, model in gateway.models.items():
+        spec = model.spec or model_id
+        if spec not in catalogue.models:
+            raise ConfigError(
+                f"{path}: models.{model_id}.spec: {spec!r} is not in {catalogue_path.name}; "
+                f"it has: {', '.join(sorted(catalogue.models))}"
+            )
+        entry = catalogue.models[spec]
+        specs[model_id] = ModelSpec(
+            model_id=model_id,
+            predicted_as=model.predicted_as or spec,
+            prices=entry.prices.to_prices(),
+            context_window_tokens=entry.context_window_tokens,
+            max_output_tokens=entry.max_output_tokens,
+            capabilities=entry.capabilities,
+        )
+    secrets = {
+        name: secret
+        for name, upstream in gateway.upstreams.items()
+        if (secret := _secret(path, name, upstream, environment, needed=secrets_needed))
+    }
+    return LoadedConfig(path=path, gateway=gateway, specs=specs, secrets=secrets)
+
+
+def _secret(
+    path: Path, name: str, upstream: UpstreamConfig, env: Mapping[str, str], *, needed: bool
+) -> str:
+    variable = upstream.api_key_env
+    if variable is None:
+        return ""
+    secret = env.get(variable, "")
+    if not secret and needed:
+        raise ConfigError(
+            f"{path}: upstreams.{name} takes its key from {variable}, which is not set; "
+            "export it, or use configs/gateway.yaml, which needs no key"
+        )
+    if not secret.isascii() or any(character.isspace() for character in secret):
+        raise ConfigError(f"{variable} contains blanks or non-ASCII characters")
+    return secret
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML lets a later key silently replace an earlier one; a configuration must not."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  (the signature of the parent)
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"key {key!r} stands twice, {node.start_mark}")
+        return super().construct_mapping(node, deep)
+
+
+def _parse(path: Path, model: type[_Model]) -> _Model:
+    try:
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506  (a SafeLoader)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        problems = "; ".join(_one_line(each) for each in error.errors()[:5])
+        raise ConfigError(f"{path}: {problems}") from error
+
+
+def _one_line(problem: ErrorDetails) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message

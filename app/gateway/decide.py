@@ -1,0 +1,135 @@
+"""Request → decision: inline when it is a matter of microseconds, else in bounded workers.
+
+A router that fails or takes too long never fails a request: the policy's default model takes it,
+with a reason that says so and a counter that an operator can watch.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+from app.gateway.request import Policy, RouteRequest
+from routers.decision import decide, decide_without_predictions
+from routers.errors import NoEligibleModelError
+from routers.types import (
+    Constraints,
+    Conversation,
+    Decision,
+    Predictions,
+    Reason,
+)
+
+_log = logging.getLogger(__name__)
+
+MAX_PENDING = 64
+"""Decisions waiting for a worker before further ones go to the default model at once."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Decider:
+    """Decide requests; owns the worker threads."""
+
+    unhealthy: Callable[[], frozenset[str]]
+    on_router_failure: Callable[[Policy, Reason], None]
+    workers: int = 1
+    _executor: ThreadPoolExecutor = field(init=False)
+    _pending: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._executor = ThreadPoolExecutor(self.workers, thread_name_prefix="decide")
+
+    def close(self) -> None:
+        """Stop the workers without waiting for abandoned decisions."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    async def decide(self, request: RouteRequest, policy: Policy) -> Decision:
+        """Choose a model under the request's constraints and knob.
+
+        Raises
+        ------
+        NoEligibleModelError
+            If no candidate passes the hard constraints.
+        """
+        constraints = Constraints(
+            allowed_model_ids=request.allowed_model_ids,
+            max_cost_usd=request.max_cost_usd,
+            unhealthy_model_ids=self.unhealthy(),
+        )
+        if _n_chars(request.conversation) <= policy.inline_chars:
+            try:
+                return decide_now(request, policy, constraints)
+            except NoEligibleModelError:
+                raise
+            except Exception:  # noqa: BLE001  (whatever a router does, the request goes on)
+                _log.exception("router %s failed", policy.name)
+                return self._default(request, policy, constraints, Reason.ROUTER_ERROR)
+        return await self._decide_in_worker(request, policy, constraints)
+
+    async def _decide_in_worker(
+        self, request: RouteRequest, policy: Policy, constraints: Constraints
+    ) -> Decision:
+        if self._pending >= MAX_PENDING:
+            return self._default(request, policy, constraints, Reason.ROUTER_TIMEOUT)
+        with self._lock:
+            self._pending += 1
+        future = self._executor.submit(decide_now, request, policy, constraints)
+        future.add_done_callback(self._done)
+        try:
+            async with asyncio.timeout(policy.router_deadline_s):
+                return await asyncio.wrap_future(future)
+        except NoEligibleModelError:
+            raise
+        except TimeoutError:
+            future.cancel()
+            return self._default(request, policy, constraints, Reason.ROUTER_TIMEOUT)
+        except Exception:  # noqa: BLE001  (as above)
+            _log.exception("router %s failed", policy.name)
+            return self._default(request, policy, constraints, Reason.ROUTER_ERROR)
+
+    def _done(self, _future: object) -> None:
+        with self._lock:
+            self._pending -= 1
+
+    def _default(
+        self, request: RouteRequest, policy: Policy, constraints: Constraints, reason: Reason
+    ) -> Decision:
+        self.on_router_failure(policy, reason)
+        return decide_without_predictions(
+            candidates=policy.candidates,
+            demand=request.demand,
+            constraints=constraints,
+            default_model_id=policy.default_model_id,
+            reason=reason,
+        )
+
+
+def predict(policy: Policy, conversation: Conversation) -> Predictions:
+    """Return one row of predictions, columns aligned with the policy's candidates."""
+    return policy.artifact.predict_conversations([conversation]).columns(policy.columns)
+
+
+def decide_now(request: RouteRequest, policy: Policy, constraints: Constraints) -> Decision:
+    """Decide in the calling thread.
+
+    Raises
+    ------
+    NoEligibleModelError
+        If no candidate passes the hard constraints.
+    """
+    decision = decide(
+        candidates=policy.candidates,
+        predictions=predict(policy, request.conversation),
+        demand=request.demand,
+        constraints=constraints,
+        objective=request.objective or policy.objective,
+        knob=policy.knob_curve(constraints.allowed_model_ids),
+    )
+    return decision if request.pinned_model_id is None else replace(decision, reason=Reason.PINNED)
+
+
+def _n_chars(conversation: Conversation) -> int:
+    return sum(len(message.text) for message in conversation.messages)

@@ -1,0 +1,91 @@
+"""What the gateway works on: a parsed request, the policy it falls under, where models live."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from app.providers._base import Provider, Timeouts
+from routers.artifact import RouterArtifact
+from routers.knob import KnobCurve
+from routers.types import Conversation, Demand, ModelSpec, Objective
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """A named way to decide, ready to use: candidates, artifact, defaults."""
+
+    name: str
+    version: str
+    """Changes whenever the policy, its prices or its artifact change."""
+    artifact: RouterArtifact
+    candidates: tuple[ModelSpec, ...]
+    columns: tuple[int, ...]
+    """For each candidate, its column in the artifact's predictions."""
+    default_model_id: str
+    objective: Objective
+    fallback: bool
+    max_attempts: int
+    router_deadline_s: float
+    inline_chars: int
+    """Up to how many characters a conversation is decided on the event loop itself."""
+
+    def knob_curve(self, allowed_model_ids: frozenset[str] | None) -> KnobCurve:
+        """Return the calibrated knob of the candidates that a request allows.
+
+        The knob's promise is about the models in play, so an allow-list has a curve of its own.
+        """
+        allowed = self.candidates
+        if allowed_model_ids is not None:
+            allowed = tuple(spec for spec in allowed if spec.model_id in allowed_model_ids)
+        return self.artifact.knob_curve(allowed or self.candidates)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """Where one model is served."""
+
+    spec: ModelSpec
+    upstream: str
+    upstream_model: str
+    provider: Provider
+    stream_timeouts: Timeouts
+    whole_timeouts: Timeouts
+    """Those of a call that does not stream: its first token is its whole answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteRequest:
+    """One chat request, parsed and resolved: past this point only frozen values travel.
+
+    Attributes
+    ----------
+    pinned_model_id
+        The model that the client asked for by id; None when the router decides.
+    policy
+        How to decide; None only for a pinned model.
+    objective
+        The knob, already merged from headers, body and the policy's default.
+    fields
+        The body's top-level fields as the client sent them, without `model` and `routing`.
+    """
+
+    request_id: str
+    decision_id: str
+    requested_model: str
+    pinned_model_id: str | None
+    policy: Policy | None
+    objective: Objective | None
+    allowed_model_ids: frozenset[str] | None
+    max_cost_usd: float | None
+    fallback: bool
+    explain: bool
+    conversation: Conversation
+    demand: Demand
+    fields: Mapping[str, bytes]
+    stream: bool
+    include_usage: bool
+    headers: tuple[tuple[bytes, bytes], ...]
+
+    @property
+    def policy_name(self) -> str:
+        """The policy as it is told in headers, logs and metrics."""
+        return "pinned" if self.pinned_model_id or self.policy is None else self.policy.name

@@ -1,0 +1,201 @@
+"""The application: built from a configuration, nothing before that."""
+
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from fastapi_swagger import patch_fastapi
+from prometheus_client import CollectorRegistry, start_http_server
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+
+from app import __version__
+from app.api import models, ops
+from app.api.answers import error_answer
+from app.api.chat import ChatEndpoint
+from app.api.route import RouteEndpoint
+from app.api.schema import document_endpoints
+from app.build import build_deployments, build_names, build_policies, load_artifacts
+from app.config import LoadedConfig, load_config
+from app.errors import (
+    GatewayError,
+    InvalidRequestError,
+    MethodNotAllowedError,
+    RouteNotFoundError,
+    UpstreamError,
+    answer_for,
+)
+from app.gateway.breaker import Breaker
+from app.gateway.decide import Decider
+from app.gateway.dispatch import Dispatcher
+from app.gateway.handle import Gateway
+from app.gateway.request import Policy
+from app.middleware.boundary import BoundaryMiddleware
+from app.settings import Settings
+from app.state import AppState
+from app.telemetry.logs import log_outcome
+from app.telemetry.metrics import Metrics
+from app.types import Outcome
+from routers.artifact import RouterArtifact
+
+_DESCRIPTION = """
+Send every chat request to the model that is worth its price.
+
+Point an OpenAI client's `base_url` at `/v1`, ask for the model `auto`, and set the header
+`x-cost-quality` from 0 (cheapest) to 1 (best); 0.5 promises half of the quality gap between the
+cheapest candidate and the best achievable, at the lowest cost.
+"""
+
+
+def from_env() -> FastAPI:
+    """Build the application that the environment describes (for `uvicorn --factory`)."""
+    return create_app(load_config(Settings().config))
+
+
+def create_app(
+    config: LoadedConfig,
+    *,
+    artifacts: Mapping[str, RouterArtifact] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> FastAPI:
+    """Build the application.
+
+    Parameters
+    ----------
+    artifacts
+        Router name → loaded artifact; default: those that the configuration names.
+    clock
+        Monotonic seconds.
+
+    Raises
+    ------
+    ConfigError
+        If anything in the configuration does not fit together.
+    """
+    loaded = load_artifacts(config) if artifacts is None else artifacts
+    policies = build_policies(config, loaded)
+    names = build_names(config, policies)
+    state = _state(config, policies, clock)
+    app = FastAPI(
+        title="Steelyard",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+    )
+    app.state.steelyard = state
+    app.state.names = names
+    server = config.gateway.server
+    chat = ChatEndpoint(
+        gateway=state.gateway,
+        names=names,
+        max_body_bytes=server.max_body_bytes,
+        request_timeout_s=server.request_timeout_s,
+        in_flight=state.metrics.in_flight.inc,
+    )
+    app.router.routes.append(Route("/v1/chat/completions", chat, methods=["POST"]))
+    app.router.routes.append(Route("/v1/route", RouteEndpoint(chat=chat), methods=["POST"]))
+    app.include_router(models.router)
+    app.include_router(ops.router)
+    if server.metrics_port is None:
+        app.include_router(ops.metrics_router())
+    patch_fastapi(app, docs_url="/docs", redirect_from_root_to_docs=True)
+    document_endpoints(app)
+    for error in (GatewayError, RequestValidationError, HTTPException):
+        app.add_exception_handler(error, _answer_error)
+    app.add_middleware(BoundaryMiddleware)
+    return app
+
+
+def _state(
+    config: LoadedConfig, policies: Mapping[str, Policy], clock: Callable[[], float]
+) -> AppState:
+    metrics = Metrics(CollectorRegistry())
+    breaker = Breaker(
+        clock=clock,
+        failures=config.gateway.breaker.failures,
+        cooldown_s=config.gateway.breaker.cooldown_s,
+    )
+    deployments = build_deployments(config)
+
+    def attempt_failed(model_id: str, error: UpstreamError) -> None:
+        metrics.attempt_failed(model_id, answer_for(error).code or "upstream_error")
+
+    def record(outcome: Outcome) -> None:
+        metrics.record(outcome)
+        log_outcome(outcome)
+
+    gateway = Gateway(
+        decider=Decider(
+            unhealthy=breaker.unhealthy,
+            on_router_failure=lambda policy, reason: metrics.router_failed(policy.name, reason),
+        ),
+        dispatcher=Dispatcher(
+            deployments=deployments, breaker=breaker, clock=clock, on_failure=attempt_failed
+        ),
+        record=record,
+        clock=clock,
+    )
+    return AppState(
+        config=config,
+        gateway=gateway,
+        deployments=deployments,
+        policies=policies,
+        metrics=metrics,
+    )
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
+    state: AppState = app.state.steelyard
+    server = state.config.gateway.server
+    metrics_server = None
+    if server.metrics_port is not None:
+        metrics_server, _ = start_http_server(
+            server.metrics_port, addr=server.host, registry=state.metrics.registry
+        )
+    state.readiness.ready = True
+    try:
+        yield
+    finally:
+        state.readiness.ready = False
+        state.gateway.decider.close()
+        for provider in {id(d.provider): d.provider for d in state.deployments.values()}.values():
+            await provider.aclose()
+        if metrics_server is not None:
+            metrics_server.shutdown()
+            metrics_server.server_close()
+
+
+async def _answer_error(request: Request, error: Exception) -> Response:
+    """Turn an error of the framework or of ours into OpenAI's error body."""
+    if isinstance(error, RequestValidationError):
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"][1:])
+        error = InvalidRequestError(f"{where}: {problem['msg']}", param=where or None)
+    elif isinstance(error, HTTPException):
+        error = _from_http(request, error)
+    status, headers, body = error_answer(error)
+    response = Response(body, status_code=status)
+    response.raw_headers.extend(headers)
+    if isinstance(error, MethodNotAllowedError) and error.allow:
+        response.headers["allow"] = error.allow
+    return response
+
+
+def _from_http(request: Request, error: HTTPException) -> GatewayError:
+    method, path = request.method, request.scope["path"][:200]
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return RouteNotFoundError(f"unknown request URL: {method} {path}; see /docs")
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        allow = (error.headers or {}).get("Allow", "")
+        return MethodNotAllowedError(
+            f"not allowed to {method} on {path}; allowed: {allow}", allow=allow
+        )
+    return InvalidRequestError(str(error.detail))

@@ -1,0 +1,50 @@
+"""The outermost edge: every answer carries a request id, every failure OpenAI's error shape."""
+
+import logging
+import os
+import re
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.chat import send_error
+
+_log = logging.getLogger(__name__)
+
+_SAFE_ID = re.compile(rb"[A-Za-z0-9._:/@+=-]{1,128}")
+
+
+class BoundaryMiddleware:
+    """Give each request an id (the client's own if it is harmless) and catch what nobody did."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection event; anything but HTTP passes through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id.decode()
+        began = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal began
+            if message["type"] == "http.response.start":
+                began = True
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception as error:  # noqa: BLE001  (the outermost edge of all)
+            _log.exception("request %s failed", request_id.decode())
+            if not began:
+                await send_error(send_with_id, error)
+
+
+def _request_id(scope: Scope) -> bytes:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _SAFE_ID.fullmatch(value):
+            return bytes(value)
+    return b"req-" + os.urandom(12).hex().encode()

@@ -1,0 +1,156 @@
+"""`steelyard serve`: listening, the simulated upstream beside it, and what to try next."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from app.config import GatewayConfig, StubConfig, load_config
+from app.errors import ConfigError
+from app.telemetry.logs import configure_logging
+
+_SWITCH_INTERVAL_S = 0.0005
+"""How long a worker thread may keep the event loop waiting (Python's default is 5 ms)."""
+
+_STUB_START_S = 15.0
+
+
+def serve(file: Path, *, host: str | None, port: int | None, workers: int) -> None:
+    """Run until stopped.
+
+    Raises
+    ------
+    ConfigError
+        If the configuration is wrong or an address is taken.
+    """
+    config = load_config(file).gateway
+    host = config.server.host if host is None else host
+    port = config.server.port if port is None else port
+    configure_logging()
+    os.environ["STEELYARD_CONFIG"] = str(file)
+    with _listening_socket(host, port) as listening, _simulated_upstream(config.stub):
+        uvicorn_config = uvicorn.Config(
+            "app.serve:worker_app",
+            factory=True,
+            workers=workers,
+            loop="uvloop",
+            http="httptools",
+            lifespan="on",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=round(config.server.shutdown_grace_s),
+        )
+        address = listening.getsockname()
+        welcome = _welcome(f"http://{host}:{address[1]}", config)
+        if workers > 1:
+            click.echo(welcome)
+            Multiprocess(uvicorn_config, sockets=[listening]).run()
+        else:
+            _Server(uvicorn_config, welcome=welcome).run(sockets=[listening])
+
+
+def worker_app() -> object:
+    """Build the application inside a serving process."""
+    from app.main import from_env  # noqa: PLC0415
+
+    configure_logging()
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    return from_env()
+
+
+class _Server(uvicorn.Server):
+    """A server that says what to try next once it listens."""
+
+    def __init__(self, config: uvicorn.Config, *, welcome: str) -> None:
+        super().__init__(config)
+        self._welcome = welcome
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if not self.should_exit:
+            click.echo(self._welcome)
+
+
+@contextlib.contextmanager
+def _listening_socket(host: str, port: int) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {host}:{port} ({error.strerror}); choose another with --port"
+        ) from error
+    with contextlib.closing(listening):
+        listening.set_inheritable(True)
+        yield listening
+
+
+@contextlib.contextmanager
+def _simulated_upstream(stub: StubConfig | None) -> Iterator[None]:
+    """Run the stub as a process of its own, so that it costs the gateway nothing."""
+    if stub is None:
+        yield
+        return
+    process = subprocess.Popen(  # noqa: S603  (our own module, no user input)
+        [
+            sys.executable,
+            "-m",
+            "app.stub",
+            "--port",
+            str(stub.port),
+            "--speed",
+            str(stub.speed),
+            "--exit-on-stdin-close",
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None  # noqa: S101  (it is a pipe)
+        if not process.stdout.readline().startswith("stub listening"):
+            problem = process.stderr.read().strip().splitlines() if process.stderr else []
+            raise ConfigError(
+                f"the simulated upstream cannot start on port {stub.port}: "
+                f"{problem[-1] if problem else 'it ended at once'}"
+            )
+        yield
+    finally:
+        # It also ends by itself when this process dies: its standard input closes.
+        process.terminate()
+        process.wait()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+def _welcome(url: str, config: GatewayConfig) -> str:
+    kind = (
+        "simulated models: no key needed, answers are canned"
+        if config.stub is not None
+        else f"models: {', '.join(config.models)}"
+    )
+    return f"""
+Steelyard listens on {url}  ({kind})
+
+Try it:
+  curl -i {url}/v1/chat/completions -H 'content-type: application/json' -H 'x-cost-quality: 0.5' \\
+    -d '{{"model": "auto", "messages": [{{"role": "user", "content": "What is a steelyard?"}}]}}'
+
+From Python (pip install openai):
+  from openai import OpenAI; client = OpenAI(base_url="{url}/v1", api_key="none"); print(
+    client.chat.completions.create(model="auto", extra_headers={{"x-cost-quality": "0.5"}},
+      messages=[{{"role": "user", "content": "What is a steelyard?"}}]).choices[0].message.content)
+
+API documentation: {url}/docs       Stop with Ctrl-C.
+"""

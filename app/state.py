@@ -1,0 +1,28 @@
+"""What a running application owns: built once in the lifespan, passed on, never global."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from app.config import LoadedConfig
+from app.gateway.handle import Gateway
+from app.gateway.request import Deployment, Policy
+from app.telemetry.metrics import Metrics
+
+
+@dataclass(slots=True)
+class Readiness:
+    """Whether new requests should come here; the one thing about a running app that changes."""
+
+    ready: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppState:
+    """Everything that handlers need."""
+
+    config: LoadedConfig
+    gateway: Gateway
+    deployments: Mapping[str, Deployment]
+    policies: Mapping[str, Policy]
+    metrics: Metrics
+    readiness: Readiness = field(default_factory=Readiness)

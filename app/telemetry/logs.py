@@ -1,0 +1,72 @@
+"""JSON logs: one line per event, no prompts, no keys."""
+
+import logging
+import sys
+import time
+
+import msgspec
+
+from app.types import Outcome
+
+_requests = logging.getLogger("app.requests")
+
+
+class JsonFormatter(logging.Formatter):
+    """Format a record as one line of JSON; `extra={"fields": {...}}` adds fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line: dict[str, object] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+            + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= getattr(record, "fields", {})
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line).decode()
+
+
+def configure_logging(*, level: str = "info") -> None:
+    """Send every log of the process to standard error as JSON lines."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+
+
+def log_outcome(outcome: Outcome) -> None:
+    """Write the one line of a request: names, numbers and codes, never text."""
+    if not _requests.isEnabledFor(logging.INFO):
+        return
+    usage = outcome.usage
+    _requests.info(
+        "request",
+        extra={
+            "fields": {
+                "request_id": outcome.request_id,
+                "decision_id": outcome.decision_id,
+                "policy": outcome.policy,
+                "policy_version": outcome.policy_version,
+                "reason": None if outcome.reason is None else outcome.reason.value,
+                "model": outcome.served_model_id,
+                "stream": outcome.stream,
+                "status": outcome.status,
+                "error": outcome.error,
+                "attempts": len(outcome.attempts),
+                "input_tokens": None if usage is None else usage.input_tokens,
+                "output_tokens": None if usage is None else usage.output_tokens,
+                "usage_estimated": None if usage is None else usage.estimated,
+                "cost_usd": outcome.cost_usd,
+                "decide_ms": round(outcome.decide_s * 1e3, 3),
+                "overhead_ms": round(outcome.overhead_s * 1e3, 3),
+                "time_to_first_token_ms": None
+                if outcome.time_to_first_token_s is None
+                else round(outcome.time_to_first_token_s * 1e3, 3),
+                "duration_ms": round(outcome.duration_s * 1e3, 3),
+            }
+        },
+    )

@@ -1,0 +1,137 @@
+"""Every Prometheus instrument of the gateway, declared once.
+
+Labels are configured names and enums only, never anything that a client typed.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from app.types import Outcome
+from routers.types import Reason
+
+_FAST = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5)
+_SLOW = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 300)
+
+
+class Metrics:
+    """The instruments, on a registry of their own so that applications do not share them."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self._requests = Counter(
+            "gateway_requests",
+            "Chat requests by how they ended.",
+            ("policy", "model", "status_class", "error"),
+            registry=registry,
+        )
+        self._duration = Histogram(
+            "gateway_request_duration_seconds",
+            "From the request to the end of the answer.",
+            ("model",),
+            buckets=_SLOW,
+            registry=registry,
+        )
+        self._first_token = Histogram(
+            "gateway_time_to_first_token_seconds",
+            "From the request to the first content of the answer.",
+            ("model",),
+            buckets=_SLOW,
+            registry=registry,
+        )
+        self._overhead = Histogram(
+            "gateway_overhead_seconds",
+            "Time until the answer begins that is not the upstream's.",
+            buckets=_FAST,
+            registry=registry,
+        )
+        self._decide = Histogram(
+            "gateway_decide_duration_seconds",
+            "From the parsed request to the decision.",
+            buckets=_FAST,
+            registry=registry,
+        )
+        self._decisions = Counter(
+            "gateway_decisions",
+            "Decisions by the model that served and why.",
+            ("policy", "model", "reason"),
+            registry=registry,
+        )
+        self._router_failures = Counter(
+            "gateway_router_failures",
+            "Decisions that the router could not make, taken by the policy's default model.",
+            ("policy", "reason"),
+            registry=registry,
+        )
+        self._attempt_errors = Counter(
+            "gateway_upstream_errors",
+            "Failed upstream calls.",
+            ("model", "error"),
+            registry=registry,
+        )
+        self._tokens = Counter(
+            "gateway_tokens",
+            "Tokens accounted for; class is input, cached_input, output or reasoning.",
+            ("model", "class", "estimated"),
+            registry=registry,
+        )
+        self._cost = Counter(
+            "gateway_cost_usd", "US dollars spent upstream.", ("model",), registry=registry
+        )
+        self._predicted_cost = Counter(
+            "gateway_predicted_cost_usd",
+            "US dollars predicted for the answers that gateway_cost_usd counts.",
+            ("model",),
+            registry=registry,
+        )
+        self._unpriced = Counter(
+            "gateway_unpriced_answers",
+            "Answers whose cost is unknown.",
+            ("model",),
+            registry=registry,
+        )
+        self.in_flight = Gauge(
+            "gateway_requests_in_flight", "Chat requests being handled.", registry=registry
+        )
+
+    def attempt_failed(self, model_id: str, error: str) -> None:
+        """Count one failed upstream call."""
+        self._attempt_errors.labels(model_id, error).inc()
+
+    def router_failed(self, policy: str, reason: Reason) -> None:
+        """Count one decision that fell open to the default model."""
+        self._router_failures.labels(policy, reason.value).inc()
+
+    def record(self, outcome: Outcome) -> None:
+        """Derive every figure of one request from its outcome."""
+        model = outcome.served_model_id or "none"
+        self._requests.labels(
+            outcome.policy, model, f"{outcome.status // 100}xx", outcome.error or ""
+        ).inc()
+        self._duration.labels(model).observe(outcome.duration_s)
+        if outcome.reason is not None:
+            self._decisions.labels(outcome.policy, model, outcome.reason.value).inc()
+            self._decide.observe(outcome.decide_s)
+        if outcome.served_model_id is None:
+            return
+        self._overhead.observe(outcome.overhead_s)
+        if outcome.time_to_first_token_s is not None:
+            self._first_token.labels(model).observe(outcome.time_to_first_token_s)
+        usage = outcome.usage
+        if usage is not None:
+            estimated = "true" if usage.estimated else "false"
+            plain_input = usage.input_tokens - usage.cached_input_tokens
+            plain_output = usage.output_tokens - usage.reasoning_tokens
+            for token_class, n_tokens in (
+                ("input", plain_input),
+                ("cached_input", usage.cached_input_tokens),
+                ("output", plain_output),
+                ("reasoning", usage.reasoning_tokens),
+            ):
+                if n_tokens > 0:
+                    self._tokens.labels(model, token_class, estimated).inc(n_tokens)
+        if outcome.cost_usd is None:
+            self._unpriced.labels(model).inc()
+            return
+        self._cost.labels(model).inc(outcome.cost_usd)
+        estimate = None if outcome.decision is None else outcome.decision.estimate(model)
+        if estimate is not None and estimate.cost_usd is not None:
+            self._predicted_cost.labels(model).inc(estimate.cost_usd)
