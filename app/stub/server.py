@@ -1,0 +1,147 @@
+"""The simulated upstream: an OpenAI-compatible server with tiers, delays and faults.
+
+Besides `POST /v1/chat/completions` and `GET /v1/models` it answers, for tests:
+
+`GET /stub/log`
+    Every request it saw. `?wait_for=client_gone&timeout_s=5&since=0` waits until one (numbered
+    `since` or later) has come to that.
+`POST /stub/faults`
+    Adds a failure, or a list of them: `{"fault": "status", "status": 503, "times": 1}`.
+`POST /stub/reset`
+    Forgets log and failures.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from app.stub.chat import ChatHandler
+from app.stub.faults import Fault, FaultScript
+from app.stub.http import Exchange, HttpProtocol
+from app.stub.log import Ended, RequestLog
+from app.stub.tiers import TIERS, Tier
+from app.stub.wire import error_body, models_body
+
+_JSON = [(b"content-type", b"application/json")]
+
+
+class StubServer:
+    """A stub on the running event loop; an async context manager.
+
+    Parameters
+    ----------
+    tiers
+        Simulated models by name.
+    speed
+        1 is realistic, 2 twice as fast; 0 answers without any delay.
+    faults
+        The failures to begin with.
+    """
+
+    def __init__(
+        self,
+        *,
+        tiers: Mapping[str, Tier] = TIERS,
+        speed: float = 1.0,
+        faults: Iterable[Fault] = (),
+    ) -> None:
+        self.faults = FaultScript(faults)
+        self.log = RequestLog()
+        self.host = ""
+        self.port = 0
+        self._tiers = tiers
+        self._chat = ChatHandler(tiers, speed=speed, faults=self.faults, log=self.log)
+        self._connections: set[HttpProtocol] = set()
+        self._connection_numbers = itertools.count()
+        self._server: asyncio.Server | None = None
+
+    @property
+    def base_url(self) -> str:
+        """What a client of OpenAI's API is given as its base URL."""
+        return f"http://{self.host}:{self.port}/v1"
+
+    @property
+    def open_connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._connections)
+
+    async def start(self, *, host: str = "127.0.0.1", port: int = 0) -> None:
+        """Listen; port 0 takes a free one."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: HttpProtocol(
+                self._handle, self._connections, number=next(self._connection_numbers)
+            ),
+            host,
+            port,
+            backlog=1024,
+        )
+        self.host, self.port = self._server.sockets[0].getsockname()[:2]
+
+    async def aclose(self) -> None:
+        """Stop listening and drop every client."""
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._connections):
+            await connection.aclose()
+        if self._server is not None:
+            await self._server.wait_closed()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def _handle(self, exchange: Exchange) -> None:
+        match exchange.method, exchange.path:
+            case "POST", "/v1/chat/completions":
+                await self._chat(exchange)
+            case "GET", "/v1/models":
+                await exchange.answer(200, _JSON, models_body(list(self._tiers)))
+            case "GET", "/stub/log":
+                await self._show_log(exchange)
+            case "POST", "/stub/faults":
+                await self._add_faults(exchange)
+            case "POST", "/stub/reset":
+                self.faults.clear()
+                self.log.clear()
+                await exchange.answer(200, _JSON, b"{}")
+            case _:
+                message = f"Invalid URL ({exchange.method} {exchange.path})"
+                await exchange.answer(404, _JSON, error_body(message, code="unknown_url"))
+
+    async def _show_log(self, exchange: Exchange) -> None:
+        found = True
+        try:
+            if "wait_for" in exchange.query:
+                found = await self.log.wait_for(
+                    Ended(exchange.query["wait_for"]),
+                    timeout_s=float(exchange.query.get("timeout_s", "5")),
+                    since=int(exchange.query.get("since", "0")),
+                )
+        except ValueError as error:
+            await exchange.answer(400, _JSON, error_body(str(error)))
+            return
+        body = {"found": found, "entries": list(self.log.entries)}
+        await exchange.answer(200, _JSON, msgspec.json.encode(body))
+
+    async def _add_faults(self, exchange: Exchange) -> None:
+        try:
+            faults = msgspec.json.decode(exchange.body, type=list[Fault] | Fault)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            await exchange.answer(400, _JSON, error_body(str(error)))
+            return
+        for fault in faults if isinstance(faults, list) else [faults]:
+            self.faults.add(fault)
+        await exchange.answer(200, _JSON, b"{}")

@@ -1,0 +1,45 @@
+"""The simulated models: how fast each answers and how much it says.
+
+The numbers are round figures in the range that hosted models of such sizes were publicly
+measured at; they make a demonstration feel right and claim nothing about any product.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+
+MIN_ANSWER_TOKENS = 24
+"""Enough for the sentence that says that the answer is simulated."""
+
+MAX_ANSWER_TOKENS = 4096
+
+_LOG_SPREAD = 0.5  # standard deviation of the logarithm of the answer's length
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tier:
+    """One simulated model."""
+
+    time_to_first_token_s: float
+    tokens_per_s: float
+    mean_output_tokens: float
+
+    def answer_tokens(self, key: str) -> int:
+        """Draw an answer's length from a log-normal distribution; the same for the same key."""
+        digest = hashlib.sha256(key.encode("utf-8", "replace")).digest()
+        uniform = (int.from_bytes(digest[:7]) + 0.5) / 2**56
+        mu = math.log(self.mean_output_tokens) - _LOG_SPREAD**2 / 2
+        drawn = math.exp(NormalDist(mu, _LOG_SPREAD).inv_cdf(uniform))
+        return max(MIN_ANSWER_TOKENS, min(MAX_ANSWER_TOKENS, round(drawn)))
+
+
+TIERS: Mapping[str, Tier] = {
+    "sim-nano": Tier(time_to_first_token_s=0.12, tokens_per_s=180.0, mean_output_tokens=110.0),
+    "sim-small": Tier(time_to_first_token_s=0.20, tokens_per_s=120.0, mean_output_tokens=140.0),
+    "sim-medium": Tier(time_to_first_token_s=0.30, tokens_per_s=80.0, mean_output_tokens=170.0),
+    "sim-large": Tier(time_to_first_token_s=0.45, tokens_per_s=55.0, mean_output_tokens=200.0),
+    "sim-frontier": Tier(time_to_first_token_s=0.70, tokens_per_s=40.0, mean_output_tokens=230.0),
+}
+"""Simulated models by name, cheapest first."""

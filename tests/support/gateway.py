@@ -1,0 +1,100 @@
+"""Run the real gateway on a real socket, beside the test."""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+import yaml
+from fastapi import FastAPI
+
+from app.config import LoadedConfig, load_config
+from app.main import create_app
+from routers.artifact import RouterArtifact
+
+REPOSITORY = Path(__file__).parents[2]
+CONFIGS = REPOSITORY / "configs"
+STUB_MODELS = ("sim-nano", "sim-small", "sim-medium", "sim-large", "sim-frontier")
+
+
+def stub_config(
+    directory: Path, stub_url: str, *, changes: Mapping[str, Any] | None = None
+) -> LoadedConfig:
+    """Load the default configuration with its upstream moved to a running stub.
+
+    `changes` replaces parts of the document; keys are dotted paths. The path ``$none`` as a
+    value removes a key.
+    """
+    document = yaml.safe_load((CONFIGS / "gateway.yaml").read_text(encoding="utf-8"))
+    document["catalogue"] = str(CONFIGS / "models.yaml")
+    document["stub"] = None
+    document["upstreams"]["stub"]["base_url"] = f"{stub_url}/v1"
+    for path, value in (changes or {}).items():
+        *parents, last = path.split(".")
+        place = document
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    file = directory / "gateway.yaml"
+    file.write_text(yaml.safe_dump(document), encoding="utf-8")
+    return load_config(file, env={})
+
+
+@dataclass(frozen=True, slots=True)
+class RunningGateway:
+    """A gateway that listens."""
+
+    url: str
+    app: FastAPI
+
+    @property
+    def openai_url(self) -> str:
+        """What an OpenAI client takes as `base_url`."""
+        return f"{self.url}/v1"
+
+
+class GatewayThread:
+    """Serve an application from a thread with an event loop of its own."""
+
+    def __init__(
+        self, config: LoadedConfig, *, artifacts: Mapping[str, RouterArtifact] | None = None
+    ) -> None:
+        self._app = create_app(config, artifacts=artifacts)
+        self._listening = threading.Event()
+        self._server = _Server(
+            uvicorn.Config(
+                self._app,
+                host="127.0.0.1",
+                port=0,
+                log_config=None,
+                lifespan="on",
+                http="httptools",
+            ),
+            self._listening,
+        )
+        self._thread = threading.Thread(target=self._server.run, name="gateway")
+
+    def __enter__(self) -> RunningGateway:
+        self._thread.start()
+        if not self._listening.wait(20):
+            raise RuntimeError("the gateway did not start")
+        port = self._server.servers[0].sockets[0].getsockname()[1]
+        return RunningGateway(url=f"http://127.0.0.1:{port}", app=self._app)
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join(20)
+        if self._thread.is_alive():
+            raise RuntimeError("the gateway did not stop")
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, listening: threading.Event) -> None:
+        super().__init__(config)
+        self._listening_event = listening
+
+    async def startup(self, sockets: list[Any] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self._listening_event.set()
