@@ -73,7 +73,8 @@ class LinearHead(Head):
             at = np.asarray(columns)[varies]
             ridge = RidgeCV(alphas=self.alphas, alpha_per_target=True)
             ridge.fit(z[rows], target[:, varies])
-            coef[:, at], intercept[at] = ridge.coef_.T, ridge.intercept_
+            coef[:, at] = np.atleast_2d(ridge.coef_).T
+            intercept[at] = ridge.intercept_
             alpha[at], noise[at] = ridge.alpha_, -np.asarray(ridge.best_score_)
         self.coef_ = coef / scale[:, None]
         self.intercept_ = intercept - self.center_ @ self.coef_

@@ -1,0 +1,182 @@
+"""JSONL: one outcome (one model on one query) per line."""
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from routers.errors import DataError
+from routers.training._part import Part
+from routers.types import Conversation, Message, Role
+
+_ROLES = {
+    "system": Role.SYSTEM,
+    "developer": Role.SYSTEM,
+    "user": Role.USER,
+    "assistant": Role.ASSISTANT,
+    "tool": Role.TOOL,
+    "function": Role.TOOL,
+}
+
+
+@dataclass(slots=True)
+class _Query:
+    query_id: str
+    prompt: str
+    conversation: Conversation
+    billed: Conversation
+    group: str
+    input_tokens: list[float] = field(default_factory=list)
+    outcomes: dict[str, list[tuple[float, float, float]]] = field(default_factory=dict)
+
+
+def read_jsonl(path: Path) -> Part:
+    """Read outcomes, one per line, and gather them by query.
+
+    Keys: `query_id`; `prompt` (text) or `messages` (as in a chat request); `model`; `quality` in
+    [0, 1] or null; optional `query` (the text to embed instead of the prompt), `input_tokens`,
+    `output_tokens`, `cost_usd`, `set`, `benchmark`. Other keys are ignored, empty lines skipped.
+
+    Raises
+    ------
+    DataError
+        If a line cannot be understood; the message names it.
+    """
+    queries: dict[tuple[str, str], _Query] = {}
+    models: dict[str, int] = {}
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    _take_line(f"{path}: line {number}", line, queries, models)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 text") from error
+    if not queries:
+        raise DataError(f"{path}: has no rows")
+    rows = list(queries.values())
+    values = np.full((3, len(rows), len(models)), np.nan)
+    for i, row in enumerate(rows):
+        for model, outcomes in row.outcomes.items():
+            for kind, known in enumerate(zip(*outcomes, strict=True)):
+                given = [value for value in known if not math.isnan(value)]
+                if given:
+                    values[kind, i, models[model]] = sum(given) / len(given)
+    return Part(
+        query_ids=tuple(row.query_id for row in rows),
+        prompts=tuple(row.prompt for row in rows),
+        conversations=tuple(row.conversation for row in rows),
+        billed=tuple(row.billed for row in rows),
+        input_tokens=tuple(
+            sum(row.input_tokens) / len(row.input_tokens) if row.input_tokens else None
+            for row in rows
+        ),
+        groups=tuple(row.group for row in rows),
+        models=tuple(models),
+        quality=values[0],
+        output_tokens=values[1],
+        cost_usd=values[2],
+    )
+
+
+def _take_line(
+    where: str, line: str, queries: dict[tuple[str, str], _Query], models: dict[str, int]
+) -> None:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"{where}: is not valid JSON ({error})") from error
+    if not isinstance(record, dict):
+        raise DataError(f"{where}: must be an object with query_id, prompt, model and quality")
+    query_id, model = _name(where, record, "query_id"), _name(where, record, "model")
+    billed = _conversation(where, record)
+    prompt = json.dumps([[message.role, message.text] for message in billed.messages])
+    if "quality" not in record:
+        raise DataError(f"{where}: 'quality' is missing; give a number from 0 to 1, or null")
+    query = queries.get((query_id, prompt))
+    if query is None:
+        embedded = record.get("query")
+        if embedded is not None and not isinstance(embedded, str):
+            raise DataError(f"{where}: 'query' must be a text, got {embedded!r}")
+        labels = [record[name] for name in ("set", "benchmark") if record.get(name) is not None]
+        query = queries[query_id, prompt] = _Query(
+            query_id=query_id,
+            prompt=_key(billed),
+            conversation=billed if embedded is None else Conversation.of(embedded),
+            billed=billed,
+            group="/".join(str(label) for label in labels),
+        )
+    models.setdefault(model, len(models))
+    reported = _number(where, record, "input_tokens")
+    if not math.isnan(reported):
+        query.input_tokens.append(reported)
+    query.outcomes.setdefault(model, []).append(
+        (
+            _number(where, record, "quality", high=1.0),
+            _number(where, record, "output_tokens"),
+            _number(where, record, "cost_usd"),
+        )
+    )
+
+
+def _name(where: str, record: dict[str, Any], name: str) -> str:
+    value = record.get(name)
+    if name == "query_id" and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str) or not value:
+        raise DataError(f"{where}: {name!r} must be a text, got {value!r}")
+    return value
+
+
+def _key(conversation: Conversation) -> str:
+    """Equal to the prompt of a parquet row where the conversation is one user message."""
+    messages = conversation.messages
+    if len(messages) == 1 and messages[0].role is Role.USER:
+        return messages[0].text
+    return "\n".join(f"{message.role}: {message.text}" for message in messages)
+
+
+def _number(where: str, record: dict[str, Any], name: str, *, high: float = math.inf) -> float:
+    value = record.get(name)
+    if value is None:
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise DataError(f"{where}: {name!r} must be a number, got {value!r}")
+    if not 0 <= value <= high or math.isinf(value):
+        bound = "finite and not negative" if math.isinf(high) else f"between 0 and {high:g}"
+        raise DataError(f"{where}: {name!r} is {value!r}; it must be {bound}")
+    return float(value)
+
+
+def _conversation(where: str, record: dict[str, Any]) -> Conversation:
+    if ("prompt" in record) == ("messages" in record):
+        raise DataError(f"{where}: give either 'prompt' or 'messages'")
+    if "prompt" in record:
+        if not isinstance(record["prompt"], str):
+            raise DataError(f"{where}: 'prompt' must be a text, got {record['prompt']!r}")
+        return Conversation.of(record["prompt"])
+    messages = record["messages"]
+    if not isinstance(messages, list) or not messages:
+        raise DataError(f"{where}: 'messages' must be a list of at least one message")
+    return Conversation(tuple(_message(where, message) for message in messages))
+
+
+def _message(where: str, message: object) -> Message:
+    if not isinstance(message, dict) or message.get("role") not in _ROLES:
+        raise DataError(f"{where}: a message needs a role out of {', '.join(_ROLES)}")
+    content = message.get("content")
+    if isinstance(content, list):
+        content = "\n".join(
+            part["text"]
+            for part in content
+            if isinstance(part, dict) and isinstance(part.get("text"), str)
+        )
+    if content is None:
+        content = ""
+    if not isinstance(content, str):
+        raise DataError(f"{where}: the content of a message must be text or a list of parts")
+    return Message(_ROLES[message["role"]], content)

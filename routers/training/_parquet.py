@@ -1,0 +1,172 @@
+"""Wide parquet: one row per query, columns `q:M`, `c:M` and `t:M` per model M."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from routers.errors import DataError
+from routers.training._part import Part
+from routers.types import Conversation
+
+_QUALITY, _COST, _TOKENS = "q:", "c:", "t:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queries:
+    """The query columns of a wide table.
+
+    Attributes
+    ----------
+    conversations
+        The text to embed: column `query` where the file has it, else `prompt`.
+    billed
+        The text that is sent and paid for: column `prompt`.
+    """
+
+    query_ids: tuple[str, ...]
+    prompts: tuple[str, ...]
+    conversations: tuple[Conversation, ...]
+    billed: tuple[Conversation, ...]
+    groups: tuple[str, ...]
+
+
+def read_queries(path: Path) -> Queries:
+    """Read the queries of a wide parquet file and nothing of its outcomes.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, or `query_id` or `prompt` is missing or not text.
+    """
+    names = _schema_names(path)
+    for required in ("query_id", "prompt"):
+        if required not in names:
+            raise DataError(
+                f"{path}: column {required!r} is missing; a wide table needs query_id, prompt "
+                "and q:MODEL columns"
+            )
+    wanted = [name for name in ("query_id", "prompt", "query", "set", "benchmark") if name in names]
+    table = _read(path, wanted)
+    if table.num_rows == 0:
+        raise DataError(f"{path}: has no rows")
+    ids = tuple(_texts(path, table, "query_id"))
+    prompts = tuple(_texts(path, table, "prompt"))
+    embedded: Sequence[str] = prompts
+    if "query" in names:
+        embedded = _texts(path, table, "query", missing=prompts)
+    labels = [table[name].to_pylist() for name in ("set", "benchmark") if name in names]
+    groups = (
+        tuple(
+            "/".join(str(part) for part in row if part is not None)
+            for row in zip(*labels, strict=True)
+        )
+        if labels
+        else ("",) * len(ids)
+    )
+    return Queries(
+        query_ids=ids,
+        prompts=prompts,
+        conversations=tuple(Conversation.of(text) for text in embedded),
+        billed=tuple(Conversation.of(text) for text in prompts),
+        groups=groups,
+    )
+
+
+def read_parquet(path: Path) -> Part:
+    """Read a wide parquet file of outcomes.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read or a column is missing, of the wrong type or out of range.
+    """
+    queries = read_queries(path)
+    names = _schema_names(path)
+    models = [name.removeprefix(_QUALITY) for name in names if name.startswith(_QUALITY)]
+    if not models:
+        raise DataError(f"{path}: has no q:MODEL column, so there is no quality to learn from")
+    stray = [name for name in names if name.startswith((_COST, _TOKENS)) and name[2:] not in models]
+    if stray:
+        raise DataError(f"{path}: column {stray[0]!r} has no {_QUALITY + stray[0][2:]!r} beside it")
+    table = _read(path, [name for name in names if name[:2] in (_QUALITY, _COST, _TOKENS)])
+    return Part(
+        query_ids=queries.query_ids,
+        prompts=queries.prompts,
+        conversations=queries.conversations,
+        billed=queries.billed,
+        input_tokens=(None,) * len(queries.query_ids),
+        groups=queries.groups,
+        models=tuple(models),
+        quality=_numbers(path, table, _QUALITY, models, high=1.0),
+        output_tokens=_numbers(path, table, _TOKENS, models),
+        cost_usd=_numbers(path, table, _COST, models),
+    )
+
+
+def _schema_names(path: Path) -> list[str]:
+    import pyarrow as pa  # noqa: PLC0415  (serving has no pyarrow)
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    try:
+        names: list[str] = pq.read_schema(path).names
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: cannot be read as parquet ({error})") from error
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"{path}: column {twice[0]!r} occurs twice")
+    return names
+
+
+def _read(path: Path, columns: Sequence[str]) -> Any:
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    try:
+        return pq.ParquetFile(path).read(columns=list(columns))
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: cannot be read as parquet ({error})") from error
+
+
+def _texts(path: Path, table: Any, name: str, *, missing: Sequence[str] | None = None) -> list[str]:
+    """Return a text column; absent values are taken from `missing`, or refused without it."""
+    values = table[name].to_pylist()
+    for row, value in enumerate(values):
+        if value is None and missing is not None:
+            values[row] = missing[row]
+        elif name == "query_id" and isinstance(value, int):
+            values[row] = str(value)
+        elif not isinstance(value, str):
+            raise DataError(f"{path}: row {row}, column {name!r} holds {value!r} instead of text")
+    return list(values)
+
+
+def _numbers(
+    path: Path, table: Any, prefix: str, models: Sequence[str], *, high: float = np.inf
+) -> np.ndarray:
+    """Return float64 (n_queries, n_models) of one column family, NaN where it is absent."""
+    out = np.full((table.num_rows, len(models)), np.nan)
+    for column, model in enumerate(models):
+        name = prefix + model
+        if name not in table.column_names:
+            continue
+        try:
+            out[:, column] = np.asarray(
+                [np.nan if value is None else value for value in table[name].to_pylist()],
+                dtype=np.float64,
+            )
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f"{path}: column {name!r} holds something other than numbers"
+            ) from error
+        wrong = np.flatnonzero((out[:, column] < 0) | (out[:, column] > high))
+        wrong = np.union1d(wrong, np.flatnonzero(np.isinf(out[:, column])))
+        if len(wrong):
+            bound = "finite and not negative" if np.isinf(high) else f"between 0 and {high:g}"
+            raise DataError(
+                f"{path}: row {wrong[0]}, column {name!r} is {out[wrong[0], column]:g}; "
+                f"it must be {bound}"
+            )
+    return out

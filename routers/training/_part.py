@@ -1,0 +1,35 @@
+"""One file of outcomes, before files are joined."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from routers.types import Conversation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """The rows of one file; arrays are float64 (n_queries, n_models), NaN where unknown.
+
+    Attributes
+    ----------
+    prompts
+        The prompt as a key: rows of equal id and prompt are the same query.
+    conversations
+        The text to embed.
+    billed
+        The text that is sent, whose tokens are paid for; often the same.
+    input_tokens
+        As reported, or None.
+    """
+
+    query_ids: tuple[str, ...]
+    prompts: tuple[str, ...]
+    conversations: tuple[Conversation, ...]
+    billed: tuple[Conversation, ...]
+    input_tokens: tuple[float | None, ...]
+    groups: tuple[str, ...]
+    models: tuple[str, ...]
+    quality: np.ndarray
+    output_tokens: np.ndarray
+    cost_usd: np.ndarray

@@ -1,0 +1,164 @@
+"""Outcome data of several files as one table: what each model made of each query."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from routers.base import Labels
+from routers.errors import DataError
+from routers.features import estimate_tokens
+from routers.training._jsonl import read_jsonl
+from routers.training._parquet import read_parquet
+from routers.training._part import Part
+from routers.types import Conversation, FloatMatrix
+
+_READERS = {
+    ".parquet": read_parquet,
+    ".jsonl": read_jsonl,
+    ".ndjson": read_jsonl,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataFile:
+    """One file that went into a table."""
+
+    name: str
+    sha256: str
+    n_rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeTable:
+    """Queries, models and what came of every attempt; arrays are (n_queries, n_models).
+
+    Attributes
+    ----------
+    conversations
+        The text to embed.
+    input_tokens
+        (n_queries,): as reported where a file tells, else estimated on the whole prompt.
+    quality
+        In [0, 1]; NaN where a model was not tried.
+    output_tokens, cost_usd
+        NaN where unknown.
+    groups
+        `set/benchmark` of each query as far as the files tell, else empty.
+    """
+
+    query_ids: tuple[str, ...]
+    conversations: tuple[Conversation, ...]
+    models: tuple[str, ...]
+    input_tokens: np.ndarray
+    quality: FloatMatrix
+    output_tokens: FloatMatrix
+    cost_usd: np.ndarray
+    groups: tuple[str, ...]
+    files: tuple[DataFile, ...]
+
+    def __len__(self) -> int:
+        return len(self.query_ids)
+
+    @property
+    def labels(self) -> Labels:
+        """The targets of a router."""
+        silent = bool(np.isnan(self.output_tokens).all())
+        return Labels(
+            models=self.models,
+            quality=self.quality,
+            output_tokens=None if silent else self.output_tokens,
+            groups=self.groups,
+        )
+
+
+def read_outcomes(paths: Sequence[Path]) -> OutcomeTable:
+    """Read wide parquet or JSONL files and join them.
+
+    Models are the union over all files. Rows of the same `query_id` and prompt become one row;
+    repeated outcomes of one model on one query are averaged.
+
+    Raises
+    ------
+    DataError
+        If a file cannot be read, has the wrong shape or an impossible value, or a model has no
+        outcome at all; the message names the file, the place and what to do.
+    """
+    if not paths:
+        raise DataError("no data file given")
+    parts = [(_file_of(path), _read(path)) for path in paths]
+    files = tuple(
+        DataFile(name=path.name, sha256=digest, n_rows=len(part.query_ids))
+        for (path, digest), part in parts
+    )
+    return _join([part for _, part in parts], files)
+
+
+def _file_of(path: Path) -> tuple[Path, str]:
+    try:
+        return path, hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _read(path: Path) -> Part:
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(
+            f"{path}: unknown kind of file; give wide tables as .parquet, "
+            "one outcome per line as .jsonl"
+        )
+    return reader(path)
+
+
+def _join(parts: Sequence[Part], files: tuple[DataFile, ...]) -> OutcomeTable:
+    models = tuple(dict.fromkeys(model for part in parts for model in part.models))
+    row_of: dict[tuple[str, str], int] = {}
+    firsts: list[tuple[Part, int]] = []
+    rows_of: list[np.ndarray] = []
+    for part in parts:
+        rows = np.empty(len(part.query_ids), dtype=np.intp)
+        for i, key in enumerate(zip(part.query_ids, part.prompts, strict=True)):
+            if key not in row_of:
+                row_of[key] = len(firsts)
+                firsts.append((part, i))
+            rows[i] = row_of[key]
+        rows_of.append(rows)
+    shape = (len(firsts), len(models))
+    column_of = {model: column for column, model in enumerate(models)}
+
+    def mean_of(arrays: Iterable[np.ndarray]) -> np.ndarray:
+        total, count = np.zeros(shape), np.zeros(shape)
+        for part, rows, array in zip(parts, rows_of, arrays, strict=True):
+            columns = np.asarray([column_of[model] for model in part.models])
+            at = np.ix_(rows, columns)
+            known = ~np.isnan(array)
+            np.add.at(total, at, np.where(known, array, 0))
+            np.add.at(count, at, known)
+        return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+    quality = mean_of(part.quality for part in parts)
+    silent = [model for model, column in column_of.items() if np.isnan(quality[:, column]).all()]
+    if silent:
+        names = ", ".join(file.name for file in files)
+        raise DataError(
+            f"{names}: no quality is known for {', '.join(silent)}; drop the column or add outcomes"
+        )
+    return OutcomeTable(
+        query_ids=tuple(part.query_ids[i] for part, i in firsts),
+        conversations=tuple(part.conversations[i] for part, i in firsts),
+        models=models,
+        input_tokens=np.asarray([_input_tokens(part, i) for part, i in firsts], np.float64),
+        quality=quality.astype(np.float32),
+        output_tokens=mean_of(part.output_tokens for part in parts).astype(np.float32),
+        cost_usd=mean_of(part.cost_usd for part in parts),
+        groups=tuple(part.groups[i] for part, i in firsts),
+        files=files,
+    )
+
+
+def _input_tokens(part: Part, row: int) -> float:
+    reported = part.input_tokens[row]
+    return reported if reported is not None else float(estimate_tokens(part.billed[row]))
