@@ -9,7 +9,7 @@ import routers
 from app.api.resolve import Names, Pair
 from app.config import LoadedConfig, PolicyConfig, TimeoutsConfig, UpstreamConfig
 from app.errors import ConfigError
-from app.gateway.request import Deployment, Policy
+from app.gateway.request import Deployment, KnobCurves, Policy
 from app.providers._base import PROVIDERS, Provider, Timeouts
 from app.providers._transport import HttptoolsTransport
 from routers.artifact import RouterArtifact, load_artifact
@@ -79,7 +79,8 @@ def _policy(
         version=hashlib.sha256(fingerprint.encode()).hexdigest()[:12],
         artifact=artifact,
         candidates=candidates,
-        columns=tuple(artifact.models.index(spec.predicted_as) for spec in candidates),
+        columns=tuple(artifact.column(spec.predicted_as) for spec in candidates),
+        knobs=KnobCurves(artifact, candidates),
         default_model_id=policy.default_model,
         objective=CostQuality(policy.knob),
         fallback=policy.fallback,

@@ -62,7 +62,7 @@ def explain(
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(_answer(request, decision))))
         return
-    steps = knob_steps(decision, chosen_policy.knob_curve(None))
+    steps = knob_steps(decision, chosen_policy.knobs.get(None))
     _print(request, chosen_policy, decision, steps, took_ms=took_ms)
 
 

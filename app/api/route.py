@@ -68,7 +68,7 @@ def route_object(request: RouteRequest, decision: Decision, entry: LedgerEntry) 
     }
     if policy is None:
         return answer
-    knob = policy.knob_curve(request.allowed_model_ids)
+    knob = policy.knobs.get(request.allowed_model_ids)
     if isinstance(request.objective, CostQuality):
         answer["cost_quality"] = request.objective.t
     elif decision.usd_per_quality is not None:

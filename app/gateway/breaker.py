@@ -1,6 +1,6 @@
 """Which models are unhealthy: a circuit per model, opened by consecutive provider faults."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 
@@ -43,8 +43,3 @@ class Breaker:
         return frozenset(
             model_id for model_id, circuit in self._circuits.items() if circuit.open_until > now
         )
-
-    def states(self, model_ids: Iterable[str]) -> dict[str, bool]:
-        """Return for each model whether its circuit is open."""
-        unhealthy = self.unhealthy()
-        return {model_id: model_id in unhealthy for model_id in model_ids}

@@ -59,7 +59,8 @@ class Decider:
             max_cost_usd=request.max_cost_usd,
             unhealthy_model_ids=self.unhealthy(),
         )
-        if _n_chars(request.conversation) <= policy.inline_chars:
+        quick = _n_chars(request.conversation) <= policy.inline_chars
+        if quick and policy.knobs.ready(request.allowed_model_ids):
             try:
                 return decide_now(request, policy, constraints)
             except NoEligibleModelError:
@@ -126,7 +127,7 @@ def decide_now(request: RouteRequest, policy: Policy, constraints: Constraints) 
         demand=request.demand,
         constraints=constraints,
         objective=request.objective or policy.objective,
-        knob=policy.knob_curve(constraints.allowed_model_ids),
+        knob=policy.knobs.get(constraints.allowed_model_ids),
     )
     return decision if request.pinned_model_id is None else replace(decision, reason=Reason.PINNED)
 

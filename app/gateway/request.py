@@ -8,6 +8,40 @@ from routers.artifact import RouterArtifact
 from routers.knob import KnobCurve
 from routers.types import Conversation, Demand, ModelSpec, Objective
 
+_MAX_CURVES = 256
+
+
+class KnobCurves:
+    """The calibrated knob for every set of models that requests allow.
+
+    The knob's promise is about the models in play, so an allow-list has a curve of its own. A
+    curve takes milliseconds to fit, too long for the event loop: `ready` says whether it is at
+    hand. The most recent ones are kept.
+    """
+
+    def __init__(self, artifact: RouterArtifact, candidates: tuple[ModelSpec, ...]) -> None:
+        self._artifact = artifact
+        self._candidates = candidates
+        self._all = artifact.knob_curve(candidates)
+        self._curves: dict[frozenset[str], KnobCurve] = {}
+
+    def ready(self, allowed_model_ids: frozenset[str] | None) -> bool:
+        """Return whether `get` is a matter of nanoseconds."""
+        return allowed_model_ids is None or allowed_model_ids in self._curves
+
+    def get(self, allowed_model_ids: frozenset[str] | None) -> KnobCurve:
+        """Return the curve of the candidates that are allowed (None: all of them)."""
+        if allowed_model_ids is None:
+            return self._all
+        curve = self._curves.get(allowed_model_ids)
+        if curve is None:
+            allowed = [spec for spec in self._candidates if spec.model_id in allowed_model_ids]
+            curve = self._artifact.knob_curve(allowed) if allowed else self._all
+            while len(self._curves) >= _MAX_CURVES:
+                self._curves.pop(next(iter(self._curves)), None)
+            self._curves[allowed_model_ids] = curve
+        return curve
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
@@ -20,6 +54,7 @@ class Policy:
     candidates: tuple[ModelSpec, ...]
     columns: tuple[int, ...]
     """For each candidate, its column in the artifact's predictions."""
+    knobs: KnobCurves
     default_model_id: str
     objective: Objective
     fallback: bool
@@ -27,16 +62,6 @@ class Policy:
     router_deadline_s: float
     inline_chars: int
     """Up to how many characters a conversation is decided on the event loop itself."""
-
-    def knob_curve(self, allowed_model_ids: frozenset[str] | None) -> KnobCurve:
-        """Return the calibrated knob of the candidates that a request allows.
-
-        The knob's promise is about the models in play, so an allow-list has a curve of its own.
-        """
-        allowed = self.candidates
-        if allowed_model_ids is not None:
-            allowed = tuple(spec for spec in allowed if spec.model_id in allowed_model_ids)
-        return self.artifact.knob_curve(allowed or self.candidates)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

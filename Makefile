@@ -1,0 +1,61 @@
+# Everything from a bare clone: needs Python 3.11 or newer, make, and a package index for pip.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Plain pins of every package, direct or not; refreshed by `make pins`.
+PINS := requirements.txt
+CONFIG ?= $(if $(OPENAI_API_KEY),configs/gateway.openai.yaml,configs/gateway.yaml)
+# Extras that `make test` installs on top, for example TEST_EXTRAS=sentence-transformers.
+TEST_EXTRAS ?=
+comma := ,
+
+.PHONY: help install run test check format pins bench artifact clean
+.DEFAULT_GOAL := help
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+
+install: $(VENV)/.installed ## Make .venv with everything to serve and to train
+
+run: install ## Serve on 127.0.0.1:8080 (CONFIG=FILE; simulated models unless OPENAI_API_KEY is set)
+	$(BIN)/steelyard serve --config $(CONFIG)
+
+test: $(VENV)/.installed-dev ## Run the whole test suite
+ifneq ($(TEST_EXTRAS),)
+	$(BIN)/pip install --quiet --constraint $(PINS) --editable '.[$(TEST_EXTRAS)]'
+endif
+	$(BIN)/pytest
+
+check: $(VENV)/.installed-dev ## Lint, types, import contracts, configuration files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	for file in configs/gateway*.yaml; do $(BIN)/steelyard check-config $$file || exit 1; done
+
+format: $(VENV)/.installed-dev ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.installed-dev ## Measure the routing decision
+	$(BIN)/python -m loadtest.bench_decision
+
+pins: ## Write requirements.txt anew from what the ranges of pyproject.toml give today
+	rm -rf var/pins && $(PYTHON) -m venv var/pins
+	var/pins/bin/pip install --quiet --editable '.[dev,train]'
+	var/pins/bin/pip freeze --exclude-editable | sed '/^torch==/d' > $(PINS)
+	rm -rf var/pins
+
+clean: ## Remove the environment and everything generated
+	rm -rf $(VENV) var *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/pip:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml $(PINS) | $(VENV)/bin/pip
+	$(BIN)/pip install --quiet --constraint $(PINS) --editable '.[train]'
+	touch $@
+
+$(VENV)/.installed-dev: pyproject.toml $(PINS) | $(VENV)/bin/pip
+	$(BIN)/pip install --quiet --constraint $(PINS) --editable '.[train,dev]'
+	touch $@ $(VENV)/.installed

@@ -1,0 +1,62 @@
+"""A provider that does what a script says: the in-tree fake of the provider seam."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+
+from app.gateway.request import Deployment
+from app.providers._base import Chunk, ModelCall, Timeouts
+from routers.types import ModelSpec, Prices
+
+HANG = object()
+"""A step that never comes."""
+
+
+class ScriptedProvider:
+    """Yield the chunks, raise the errors and hang where the script says so."""
+
+    def __init__(self, *steps: object) -> None:
+        self.steps = steps
+        self.calls: list[ModelCall] = []
+        self.ended = 0
+
+    async def send(self, call: ModelCall) -> AsyncGenerator[Chunk, None]:
+        self.calls.append(call)
+        try:
+            for step in self.steps:
+                if step is HANG:
+                    await asyncio.get_running_loop().create_future()
+                if isinstance(step, Exception):
+                    raise step
+                assert isinstance(step, Chunk)
+                yield step
+        finally:
+            self.ended += 1
+
+    async def aclose(self) -> None:
+        pass
+
+
+def deployment(
+    model_id: str,
+    provider: ScriptedProvider,
+    *,
+    first_token_s: float = 5.0,
+    input_usd_per_mtok: float | None = 1.0,
+    capabilities: Sequence[str] = (),
+) -> Deployment:
+    """Place a model on a scripted provider."""
+    timeouts = Timeouts(first_token_s=first_token_s)
+    return Deployment(
+        spec=ModelSpec(
+            model_id=model_id,
+            predicted_as=model_id,
+            prices=Prices(input_usd_per_mtok=input_usd_per_mtok, output_usd_per_mtok=10.0),
+            context_window_tokens=8192,
+            capabilities=frozenset(capabilities),
+        ),
+        upstream="scripted",
+        upstream_model=f"upstream-{model_id}",
+        provider=provider,
+        stream_timeouts=timeouts,
+        whole_timeouts=timeouts,
+    )

@@ -1,0 +1,123 @@
+import pytest
+
+from app.api.knobs import NO_KNOBS, Knobs, knobs_from_headers, knobs_from_object
+from app.errors import InvalidRequestError
+from routers.types import CostQuality, MaxQualityLoss, MinQuality, UsdPerQuality
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "expected"),
+    [
+        (b"x-cost-quality", b"0.3", Knobs(objective=CostQuality(0.3))),
+        (b"x-cost-quality", b" 1 ", Knobs(objective=CostQuality(1.0))),
+        (b"x-cost-quality", b"economy", Knobs(objective=CostQuality(0.2))),
+        (b"x-cost-quality", b"balanced", Knobs(objective=CostQuality(0.5))),
+        (b"x-cost-quality", b"Quality", Knobs(objective=CostQuality(0.9))),
+        (b"x-route-max-quality-loss", b"0.02", Knobs(objective=MaxQualityLoss(0.02))),
+        (b"x-route-min-quality", b"0.8", Knobs(objective=MinQuality(0.8))),
+        (b"x-route-lambda", b"0.004", Knobs(objective=UsdPerQuality(0.004))),
+        (b"x-route-max-cost", b"2e-3", Knobs(max_cost_usd=0.002)),
+        (b"x-route-models", b"a, b,,a", Knobs(model_ids=frozenset({"a", "b"}))),
+        (b"x-route-policy", b"cheap", Knobs(policy="cheap")),
+        (b"x-route-fallback", b"off", Knobs(fallback=False)),
+        (b"x-route-fallback", b"on", Knobs(fallback=True)),
+        (b"x-route-explain", b"full", Knobs(explain=True)),
+    ],
+)
+def test_every_header_is_understood(header, value, expected):
+    assert knobs_from_headers([(b"host", b"x"), (header, value)]) == expected
+
+
+@pytest.mark.parametrize("spelled", ["cost_quality", "x-cost-quality"])
+def test_the_body_takes_the_same_keys_in_both_spellings(spelled):
+    assert knobs_from_object({spelled: 0.25}).objective == CostQuality(0.25)
+    assert knobs_from_object({spelled: "balanced"}).objective == CostQuality(0.5)
+
+
+def test_body_values_may_be_null_lists_and_booleans():
+    knobs = knobs_from_object({"models": ["a"], "fallback": False, "policy": None})
+    assert knobs == Knobs(model_ids=frozenset({"a"}), fallback=False)
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        (b"x-cost-quality", b""),
+        (b"x-cost-quality", b"nan"),
+        (b"x-cost-quality", b"NaN"),
+        (b"x-cost-quality", b"inf"),
+        (b"x-cost-quality", b"-0.1"),
+        (b"x-cost-quality", b"1.0001"),
+        (b"x-cost-quality", b"1_0e-1"),
+        (b"x-cost-quality", b"cheap"),
+        (b"x-cost-quality", b"9" * 5000),
+        (b"x-route-max-quality-loss", b"2"),
+        (b"x-route-min-quality", b"-1"),
+        (b"x-route-lambda", b"-0.5"),
+        (b"x-route-lambda", b"1e400"),
+        (b"x-route-max-cost", b"$1"),
+        (b"x-route-models", b" , "),
+        (b"x-route-policy", b""),
+        (b"x-route-fallback", b"maybe"),
+        (b"x-route-explain", b"yes"),
+    ],
+)
+def test_a_bad_header_is_an_error_that_names_it(header, value):
+    with pytest.raises(InvalidRequestError) as caught:
+        knobs_from_headers([(header, value)])
+    assert caught.value.param == header.decode()
+    assert len(caught.value.message) < 300
+
+
+@pytest.mark.parametrize(
+    "routing",
+    [
+        {"cost_quality": True},
+        {"cost_quality": [0.5]},
+        {"cost_quality": {}},
+        {"cost_quality": 10**400},
+        {"max_cost": "cheap"},
+        {"models": "  "},
+        {"models": [1]},
+        {"models": {}},
+        {"policy": 3},
+        {"fallback": 1},
+        {"explain": True},
+    ],
+)
+def test_a_bad_body_value_is_an_error_that_names_it(routing):
+    with pytest.raises(InvalidRequestError) as caught:
+        knobs_from_object(routing)
+    assert caught.value.param == f"routing.{next(iter(routing))}"
+
+
+def test_two_objectives_in_one_place_contradict_each_other():
+    with pytest.raises(InvalidRequestError, match="contradict") as caught:
+        knobs_from_headers([(b"x-cost-quality", b"0.5"), (b"x-route-lambda", b"1")])
+    assert caught.value.param == "x-route-lambda"
+    with pytest.raises(InvalidRequestError, match="contradict"):
+        knobs_from_object({"min_quality": 0.5, "max_quality_loss": 0.1})
+
+
+def test_a_repeated_header_is_an_error():
+    with pytest.raises(InvalidRequestError, match="twice"):
+        knobs_from_headers([(b"x-cost-quality", b"0.5"), (b"x-cost-quality", b"0.5")])
+
+
+def test_an_unknown_routing_header_or_key_lists_the_known_ones():
+    with pytest.raises(InvalidRequestError, match="x-route-max-cost"):
+        knobs_from_headers([(b"x-route-max-price", b"1")])
+    with pytest.raises(InvalidRequestError, match="max_cost"):
+        knobs_from_object({"max_price": 1})
+
+
+def test_the_same_key_in_two_spellings_is_an_error():
+    with pytest.raises(InvalidRequestError, match="the same"):
+        knobs_from_object({"max_cost": 1, "x-route-max-cost": 2})
+
+
+def test_headers_win_over_the_body_key_by_key():
+    headers = Knobs(objective=CostQuality(0.1), fallback=False)
+    body = Knobs(objective=MinQuality(0.9), max_cost_usd=1.0)
+    assert headers.over(body) == Knobs(objective=CostQuality(0.1), fallback=False, max_cost_usd=1.0)
+    assert NO_KNOBS.over(body) == body
