@@ -201,6 +201,15 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.quality)
 
+    def rows(self, index: NDArray[np.intp]) -> "Predictions":
+        """Return the predictions of some queries, in the order of `index`."""
+        return Predictions(
+            quality=self.quality[index],
+            quality_std=self.quality_std[index],
+            output_tokens=self.output_tokens[index],
+            output_tokens_upper=self.output_tokens_upper[index],
+        )
+
     def columns(self, index: Sequence[int]) -> "Predictions":
         """Return the predictions of some models, in the order of `index`."""
         picked = list(index)

@@ -1,0 +1,118 @@
+"""Route a file of prompts at several positions of the knob."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from routers.artifact import RouterArtifact
+from routers.decision import choose
+from routers.errors import DataError
+from routers.features import estimate_tokens
+from routers.training._parquet import read_queries
+from routers.training.assess import predicted_costs
+from routers.training.prices import read_prices
+from routers.types import ModelSpec, Prices, PriceTable
+
+_BLOCK = 2048
+"""Queries embedded at a time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchReport:
+    """What a batch run wrote."""
+
+    n_queries: int
+    n_rows: int
+    shares: dict[str, dict[str, float]]
+    """Knob position → model → share of the queries it took."""
+
+
+def route_batch(
+    artifact: RouterArtifact,
+    data: Path,
+    out: Path,
+    *,
+    cost_quality: Sequence[float],
+    prices_file: Path | None = None,
+) -> BatchReport:
+    """Decide every query of a wide parquet file at every knob position and write the decisions.
+
+    The output has one row per query and position, queries in file order: `query_id`, `knob`,
+    `model`, and for every model M of the artifact `quality:M`, `tokens:M`, `cost_usd:M` as
+    predicted. Of the input only `query_id`, `prompt` and, where present, `query` are read. The
+    same input gives the same bytes.
+
+    Raises
+    ------
+    DataError
+        If the input or the prices cannot be read, or the output cannot be written.
+    """
+    import pyarrow as pa  # noqa: PLC0415  (serving has no pyarrow)
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    prices = _prices(artifact, prices_file)
+    queries = read_queries(data)
+    n, models = len(queries.query_ids), artifact.models
+    blocks = [
+        artifact.predict_conversations(queries.conversations[start : start + _BLOCK])
+        for start in range(0, n, _BLOCK)
+    ]
+    quality = np.concatenate([block.quality for block in blocks]).astype(np.float64)
+    tokens = np.concatenate([block.output_tokens for block in blocks]).astype(np.float64)
+    input_tokens = np.asarray([estimate_tokens(each) for each in queries.billed], np.float64)
+    cost = predicted_costs(input_tokens, tokens, models, prices)
+    knob = artifact.knob_curve(
+        [
+            ModelSpec(
+                model_id=model,
+                predicted_as=model,
+                prices=prices[model],
+                context_window_tokens=2**31 - 1,
+            )
+            for model in models
+        ]
+    )
+    picks = np.stack(
+        [
+            choose(quality, cost, knob.usd_per_quality_for(t), model_ids=models)
+            for t in cost_quality
+        ],
+        axis=1,
+    )
+    k = len(cost_quality)
+    names = np.asarray(models, dtype=object)
+    columns: dict[str, pa.Array] = {
+        "query_id": pa.array(np.repeat(np.asarray(queries.query_ids, dtype=object), k)),
+        "knob": pa.array(np.tile(np.asarray(cost_quality, np.float64), n)),
+        "model": pa.array(names[picks.ravel()]),
+    }
+    for family, values in (("quality", quality), ("tokens", tokens), ("cost_usd", cost)):
+        for column, model in enumerate(models):
+            columns[f"{family}:{model}"] = pa.array(np.repeat(values[:, column], k))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table(columns), out, compression="zstd")
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written ({error.strerror})") from error
+    shares = {
+        f"{t:g}": {
+            model: float(share)
+            for column, model in enumerate(models)
+            if (share := (picks[:, i] == column).mean()) > 0
+        }
+        for i, t in enumerate(cost_quality)
+    }
+    return BatchReport(n_queries=n, n_rows=n * k, shares=shares)
+
+
+def _prices(artifact: RouterArtifact, file: Path | None) -> PriceTable:
+    """Today's prices where a file is given, else those of the training."""
+    if file is None:
+        return artifact.prices
+    listed: dict[str, Prices] = read_prices(file, artifact.models)
+    missing = [model for model in artifact.models if model not in listed]
+    if missing:
+        raise DataError(f"{file}: lists no price of {', '.join(missing)}")
+    return listed

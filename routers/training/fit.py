@@ -1,0 +1,133 @@
+"""From outcome data to an artifact directory."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from routers.artifact import TrainingRecord, load_artifact, save_artifact
+from routers.base import ROUTERS, AuxiliarySet, Router
+from routers.calibration import CalibrationRows
+from routers.embedders._base import make_embedder
+from routers.features import Featurizer
+from routers.options import build
+from routers.training.assess import assess
+from routers.training.crossfit import cross_fit, prompt_folds
+from routers.training.dataset import OutcomeTable, read_outcomes
+from routers.training.prices import find_prices
+from routers.training.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitReport:
+    """What a training run made."""
+
+    path: Path
+    version: str
+    manifest: dict[str, Any]
+
+
+def fit(
+    data: Sequence[Path],
+    out: Path,
+    *,
+    recipe: Recipe,
+    created_at: str,
+    steelyard_version: str,
+    prices_file: Path | None = None,
+    auxiliary: Sequence[Path] = (),
+    progress: Callable[[str], None] = lambda _: None,
+) -> FitReport:
+    """Train a router and write its artifact.
+
+    Parameters
+    ----------
+    data, auxiliary
+        Outcome files; the auxiliary ones may tell of other models, and a strategy may ignore
+        them (`carrot` does).
+    created_at
+        For the manifest only; nothing depends on it.
+    progress
+        Told what is being done, a line at a time.
+
+    Raises
+    ------
+    DataError, RoutingConfigError, ArtifactError
+        If the data, the recipe or the destination cannot be used.
+
+    Notes
+    -----
+    Every number in the manifest's metrics, and every calibration row, comes from cross-fitting:
+    a router that has not seen the query, nor one that differs in punctuation only.
+    """
+    progress("reading outcomes")
+    table = read_outcomes(data)
+    source = find_prices(table, prices_file)
+    featurizer = Featurizer(
+        make_embedder(recipe.embedder.kind, recipe.embedder.options), recipe.blocks
+    )
+    cls = ROUTERS.get(recipe.strategy)
+
+    def make() -> Router:
+        return build(cls, recipe.options, noun=f"strategy {recipe.strategy!r}")
+
+    make()  # a wrong option should fail before the long work
+    progress(f"embedding {len(table)} queries")
+    x = featurizer.transform(table.conversations)
+    sets = [_auxiliary(path, featurizer) for path in auxiliary]
+
+    # One stream for each use: more folds must not change the final fit.
+    fold_rng, cross_rng, keep_rng, final_rng = (
+        np.random.default_rng(seed) for seed in np.random.SeedSequence(recipe.seed).spawn(4)
+    )
+    folds = prompt_folds(table.conversations, recipe.calibration_folds, fold_rng)
+    held_out = cross_fit(
+        make, x, table.labels, folds=folds, rng=cross_rng, auxiliary=sets, progress=progress
+    )
+    metrics = assess(table, held_out, folds=folds, prices=source.prices)
+    calibration = CalibrationRows.collect(
+        held_out, input_tokens=table.input_tokens, quality=table.quality, rng=keep_rng
+    )
+    progress("fitting on all rows")
+    router = make().fit(x, table.labels, rng=final_rng, auxiliary=sets)
+    save_artifact(
+        out,
+        router=router,
+        featurizer=featurizer,
+        calibration=calibration,
+        prices=source.prices,
+        record=TrainingRecord(
+            created_at=created_at,
+            steelyard_version=steelyard_version,
+            seed=recipe.seed,
+            data=[
+                {"file": file.name, "sha256": file.sha256, "rows": file.n_rows}
+                for file in table.files
+            ],
+            training={
+                "recipe": recipe.model_dump(mode="json"),
+                "n_queries": len(table),
+                "n_outcomes": int((~np.isnan(table.quality)).sum()),
+                "calibration_rows": len(calibration),
+                "price_origin": dict(source.origin),
+                "price_fit_error": dict(source.fit_error),
+                "models_without_tokens": _without_tokens(table),
+                "auxiliary": [path.name for path in auxiliary],
+            },
+            metrics=metrics,
+        ),
+    )
+    artifact = load_artifact(out)
+    return FitReport(path=out, version=artifact.version, manifest=dict(artifact.manifest))
+
+
+def _auxiliary(path: Path, featurizer: Featurizer) -> AuxiliarySet:
+    table = read_outcomes([path])
+    return AuxiliarySet(x=featurizer.transform(table.conversations), labels=table.labels)
+
+
+def _without_tokens(table: OutcomeTable) -> list[str]:
+    silent = np.isnan(table.output_tokens).all(axis=0)
+    return [table.models[column] for column in np.flatnonzero(silent)]

@@ -1,0 +1,53 @@
+"""What to train, as a file: strategy, features, calibration, seed."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from routers.errors import RoutingConfigError
+
+
+class EmbedderRecipe(BaseModel):
+    """Which embedder to use, and its options."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: str = "static"
+    options: dict[str, Any] = {}
+
+
+class Recipe(BaseModel):
+    """Everything that, with the data and its prices, determines an artifact."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    strategy: str = "carrot"
+    options: dict[str, Any] = {}
+    embedder: EmbedderRecipe = EmbedderRecipe()
+    blocks: tuple[str, ...] = ("embedding", "lexical")
+    calibration_folds: int = Field(default=5, ge=2, le=20)
+    seed: int = Field(default=0, ge=0)
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe from YAML.
+
+    Raises
+    ------
+    RoutingConfigError
+        If the file cannot be read or an entry does not exist or fit; the message names it.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RoutingConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RoutingConfigError(f"{path}: is not valid YAML ({error})") from error
+    try:
+        return Recipe.model_validate({} if content is None else content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RoutingConfigError(f"{path}: {where}: {first['msg']}") from error
