@@ -1,5 +1,6 @@
 """The `steelyard` command: serving here, training in `routers.cli`; errors are one line, exit 2."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -117,6 +118,10 @@ def explain(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a mistake of the user's is one line on stderr and exit code 2."""
+    # One request is decided by one thread: more of them would only wait for each other, and make
+    # a decision of half a millisecond one of twenty on a busy machine. Read when numpy loads.
+    for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
     from routers.errors import RoutingError  # noqa: PLC0415
 
     try:

@@ -124,7 +124,7 @@ def parse_chat_request(body: bytes) -> ChatRequest:
     routing = _value(fields, "routing")
     return ChatRequest(
         model=model,
-        fields={k: v for k, v in fields.items() if k not in ("model", "routing")},
+        fields={k: bytes(v) for k, v in fields.items() if k not in ("model", "routing")},
         stream=stream,
         include_usage=bool(stream_options and stream_options.include_usage),
         conversation=conversation,
