@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import routers
@@ -21,6 +21,12 @@ DEFAULT_ARTIFACT = Path(routers.__file__).parent / "pretrained" / "default"
 
 _INLINE_S = 0.0006
 """A decision that takes longer on a short prompt does not run on the event loop."""
+
+
+def config_version(config: LoadedConfig) -> str:
+    """Return twelve hexadecimal digits that change whenever the configuration does."""
+    parts = (config.gateway.model_dump_json(), *(repr(spec) for spec in config.specs.values()))
+    return _fingerprint(parts)
 
 
 def load_artifacts(config: LoadedConfig) -> dict[str, RouterArtifact]:
@@ -71,12 +77,10 @@ def _policy(
                 f"{spec.predicted_as!r}, which the artifact of router {policy.router!r} does not "
                 f"know; set predicted_as to one of: {', '.join(artifact.models)}"
             )
-    fingerprint = "\n".join(
-        (name, policy.model_dump_json(), artifact.version, *(repr(spec) for spec in candidates))
-    )
+    parts = (name, policy.model_dump_json(), artifact.version, *(repr(c) for c in candidates))
     return Policy(
         name=name,
-        version=hashlib.sha256(fingerprint.encode()).hexdigest()[:12],
+        version=_fingerprint(parts),
         artifact=artifact,
         candidates=candidates,
         columns=tuple(artifact.column(spec.predicted_as) for spec in candidates),
@@ -88,6 +92,10 @@ def _policy(
         router_deadline_s=policy.router_deadline_s,
         inline_chars=_inline_chars(artifact),
     )
+
+
+def _fingerprint(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
 def _inline_chars(artifact: RouterArtifact) -> int:

@@ -19,7 +19,7 @@ from app.api.answers import error_answer
 from app.api.chat import ChatEndpoint
 from app.api.route import RouteEndpoint
 from app.api.schema import document_endpoints
-from app.build import build_deployments, build_names, build_policies, load_artifacts
+from app.build import build_deployments, build_names, build_policies, config_version, load_artifacts
 from app.config import LoadedConfig, load_config
 from app.errors import (
     GatewayError,
@@ -141,6 +141,7 @@ def _state(
         ),
         record=record,
         clock=clock,
+        config_version=config_version(config),
     )
     return AppState(
         config=config,

@@ -20,13 +20,17 @@ class Gateway:
     record: Callable[[Outcome], None]
     """Takes the outcome of every request that got as far as a decision."""
     clock: Callable[[], float]
+    config_version: str
+    """Told as the policy version of requests that no policy decides."""
 
     def open_entry(self, request: RouteRequest, *, started: float) -> LedgerEntry:
         """Open the account of a request."""
         return LedgerEntry(
             clock=self.clock,
             request=request,
-            policy_version="" if request.policy is None else request.policy.version,
+            policy_version=self.config_version
+            if request.policy is None
+            else request.policy.version,
             started=started,
         )
 

@@ -11,6 +11,19 @@ from app.types import Attempt, Outcome, Usage
 from routers.types import Decision, Reason
 
 _CHARS_PER_TOKEN = 4
+_MAX_CHARS_PER_EVENT = 7
+"""Longer events, on average, hold more than one token each."""
+
+
+def estimated_output_tokens(n_events: int, n_chars: int) -> int:
+    """Estimate the tokens of a text that came in `n_events` pieces.
+
+    Most servers send one token per event, and then the events are the exact count; where the
+    pieces are longer than tokens are, the characters tell.
+    """
+    if n_chars <= n_events * _MAX_CHARS_PER_EVENT:
+        return n_events
+    return math.ceil(n_chars / _CHARS_PER_TOKEN)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,20 +90,14 @@ class LedgerEntry:
             self.finish_reason = chunk.finish_reason
 
     def settled_usage(self) -> Usage | None:
-        """Return the tokens to account for; counted by us where the upstream never told.
-
-        Servers that send one token per event make the number of events the better count,
-        servers that merge tokens the number of characters: the larger of the two is taken.
-        """
+        """Return the tokens to account for; counted by us where the upstream never told."""
         if self.usage is not None or self.served is None:
             return self.usage
-        return Usage(
-            input_tokens=self.request.demand.input_tokens,
-            output_tokens=max(
-                self._content_events, math.ceil(self._content_chars / _CHARS_PER_TOKEN)
-            ),
-            estimated=True,
-        )
+        demand = self.request.demand
+        output_tokens = estimated_output_tokens(self._content_events, self._content_chars)
+        if demand.max_output_tokens is not None:
+            output_tokens = min(output_tokens, demand.max_output_tokens * demand.n_answers)
+        return Usage(input_tokens=demand.input_tokens, output_tokens=output_tokens, estimated=True)
 
     def cost_usd(self) -> float | None:
         """Price the usage with the catalogue; None when a price or the usage is unknown."""
