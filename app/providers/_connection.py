@@ -214,7 +214,7 @@ class Connection(asyncio.Protocol):
         self.got_bytes = True
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self.reusable = False
             if not self.complete:
                 self._end(httpx.RemoteProtocolError(f"malformed HTTP answer: {error}"))
