@@ -1,6 +1,78 @@
 """What every test may use: running stubs and gateways, one thread for linear algebra."""
 
+# ruff: noqa: E402  (numpy reads these variables when it is loaded)
+
+import contextlib
 import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
+
+import pytest
+
+from app.build import load_artifacts
+from routers.artifact import RouterArtifact
+from tests.support.gateway import GatewayThread, RunningGateway, stub_config
+from tests.support.stub import StubThread
+
+
+@pytest.fixture(scope="session")
+def stub_thread() -> Iterator[StubThread]:
+    """One stub without delays for the whole run; tests take `stub`."""
+    with StubThread() as stub:
+        yield stub
+
+
+@pytest.fixture
+def stub(stub_thread: StubThread) -> StubThread:
+    """Hand out the stub that `gateway` and `fresh_gateway` call, without log and failures."""
+    stub_thread.reset()
+    return stub_thread
+
+
+@pytest.fixture(scope="session")
+def artifacts(
+    stub_thread: StubThread, tmp_path_factory: pytest.TempPathFactory
+) -> Mapping[str, RouterArtifact]:
+    """Read the shipped artifact once; the key is its name in the default configuration."""
+    return load_artifacts(stub_config(tmp_path_factory.mktemp("config"), stub_thread.origin))
+
+
+@pytest.fixture(scope="session")
+def gateway_thread(
+    stub_thread: StubThread,
+    artifacts: Mapping[str, RouterArtifact],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[RunningGateway]:
+    """One gateway for the whole run; tests take `gateway`."""
+    config = stub_config(tmp_path_factory.mktemp("gateway"), stub_thread.origin)
+    with GatewayThread(config, artifacts=artifacts) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def gateway(gateway_thread: RunningGateway, stub: StubThread) -> RunningGateway:
+    """Serve what `make run` serves, on `stub`; for tests that make no model unhealthy."""
+    return gateway_thread
+
+
+@pytest.fixture
+def fresh_gateway(
+    stub: StubThread, artifacts: Mapping[str, RouterArtifact], tmp_path: Path
+) -> Iterator[Callable[..., RunningGateway]]:
+    """Start gateways of one's own: ``fresh_gateway({"breaker.failures": 1}, env=..., ...)``."""
+    with contextlib.ExitStack() as running:
+
+        def start(
+            changes: Mapping[str, Any] | None = None,
+            *,
+            env: Mapping[str, str] | None = None,
+            artifacts: Mapping[str, RouterArtifact] = artifacts,
+        ) -> RunningGateway:
+            config = stub_config(tmp_path, stub.origin, changes=changes, env=env)
+            return running.enter_context(GatewayThread(config, artifacts=artifacts))
+
+        yield start

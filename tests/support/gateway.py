@@ -20,12 +20,15 @@ STUB_MODELS = ("sim-nano", "sim-small", "sim-medium", "sim-large", "sim-frontier
 
 
 def stub_config(
-    directory: Path, stub_url: str, *, changes: Mapping[str, Any] | None = None
+    directory: Path,
+    stub_url: str,
+    *,
+    changes: Mapping[str, Any] | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> LoadedConfig:
     """Load the default configuration with its upstream moved to a running stub.
 
-    `changes` replaces parts of the document; keys are dotted paths. The path ``$none`` as a
-    value removes a key.
+    `changes` replaces parts of the document; keys are dotted paths. `env` holds the secrets.
     """
     document = yaml.safe_load((CONFIGS / "gateway.yaml").read_text(encoding="utf-8"))
     document["catalogue"] = str(CONFIGS / "models.yaml")
@@ -39,7 +42,7 @@ def stub_config(
         place[last] = value
     file = directory / "gateway.yaml"
     file.write_text(yaml.safe_dump(document), encoding="utf-8")
-    return load_config(file, env={})
+    return load_config(file, env=env or {})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,91 @@
-"""Run the simulated upstream as a process of its own and read what it saw."""
+"""Run the simulated upstream beside a test and read what it saw."""
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Mapping
+import threading
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import httpx
+
+from app.stub.faults import Fault, FaultKind
+from app.stub.log import Ended, LogEntry
+from app.stub.server import StubServer
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
+_T = TypeVar("_T")
+
+
+class StubThread:
+    """A stub in a thread with an event loop of its own, for tests that are not async."""
+
+    def __init__(self, *, speed: float = 0.0) -> None:
+        self._speed = speed
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="stub")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._stub = StubServer(speed=self._speed)
+        self._call(self._stub.start())
+        self.origin = f"http://{self._stub.host}:{self._stub.port}"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._call(self._stub.aclose())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    @property
+    def base_url(self) -> str:
+        """What a client of OpenAI's API is given as its base URL."""
+        return f"{self.origin}/v1"
+
+    @property
+    def open_connections(self) -> int:
+        """How many clients are connected."""
+        return self._stub.open_connections
+
+    def add_fault(self, fault: str, **fields: Any) -> None:
+        """Add one failure; see `app.stub.faults.Fault`."""
+
+        async def add() -> None:
+            self._stub.faults.add(Fault(fault=FaultKind(fault), **fields))
+
+        self._call(add())
+
+    def log(self, *, wait_for: str | None = None, timeout_s: float = 5.0) -> list[LogEntry]:
+        """Return the log since the last reset, after waiting for an entry that ended like that."""
+
+        async def read() -> list[LogEntry]:
+            if wait_for is not None:
+                found = await self._stub.log.wait_for(Ended(wait_for), timeout_s=timeout_s)
+                entries = [(entry.model, entry.ended.value) for entry in self._stub.log.entries]
+                assert found, f"no request came to {wait_for!r}: {entries}"
+            return list(self._stub.log.entries)
+
+        return self._call(read())
+
+    def reset(self) -> None:
+        """Forget log and failures."""
+
+        async def clear() -> None:
+            self._stub.faults.clear()
+            self._stub.log.clear()
+
+        self._call(clear())
+
+    def _call(self, work: Coroutine[Any, Any, _T]) -> _T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
+
+
 class StubProcess:
-    """A stub in another process; in-process tests use `app.stub.server.StubServer` itself."""
+    """A stub in another process."""
 
     def __init__(self, origin: str, process: asyncio.subprocess.Process) -> None:
         self.origin = origin
