@@ -47,15 +47,16 @@ def gateway_thread(
     artifacts: Mapping[str, RouterArtifact],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[RunningGateway]:
-    """One gateway for the whole run; tests take `gateway`."""
-    config = stub_config(tmp_path_factory.mktemp("gateway"), stub_thread.origin)
+    """One gateway for the whole run, in which no model becomes unhealthy; tests take `gateway`."""
+    directory = tmp_path_factory.mktemp("gateway")
+    config = stub_config(directory, stub_thread.origin, changes={"breaker.failures": 1_000_000})
     with GatewayThread(config, artifacts=artifacts) as gateway:
         yield gateway
 
 
 @pytest.fixture
 def gateway(gateway_thread: RunningGateway, stub: StubThread) -> RunningGateway:
-    """Serve what `make run` serves, on `stub`; for tests that make no model unhealthy."""
+    """Serve what `make run` serves, but on `stub` and however often it fails."""
     return gateway_thread
 
 

@@ -33,8 +33,9 @@ def add_field(payload: bytes, name: str, value: Any) -> bytes:
 
 def add_field_to_first_event(events: bytes, name: str, value: Any) -> bytes:
     """Add a field to the JSON object of the first event among `events`."""
-    start = events.find(b"data: ")
-    if start < 0:
+    # At the start of a line: a comment may hold the word too.
+    start = 0 if events.startswith(b"data: ") else events.find(b"\ndata: ") + 1
+    if not events.startswith(b"data: ", start):
         return events
     start += len(b"data: ")
     end = events.index(b"\n", start)
