@@ -1,10 +1,12 @@
 """From conversations to the feature matrix that every strategy reads."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from routers.conversation_text import (
     HISTORY_WEIGHT,
@@ -110,6 +112,8 @@ BLOCKS: Mapping[str, Block] = {"embedding": EmbeddingBlock(), "lexical": Lexical
 class FeatureSchema:
     """Everything that shapes a feature matrix; an artifact stores it and is held to it."""
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     embedder: str
     embedder_options: Mapping[str, Any]
     embedder_id: str
@@ -140,17 +144,10 @@ class FeatureSchema:
             If a key is missing or unknown, or a value is of the wrong type.
         """
         try:
-            schema = cls(
-                **{
-                    **values,
-                    "blocks": tuple(values["blocks"]),
-                    "block_versions": tuple(values["block_versions"]),
-                    "embedder_options": dict(values["embedder_options"]),
-                }
-            )
-        except (KeyError, TypeError, ValueError) as error:
+            # By way of JSON, where strictness lets a list stand for a tuple.
+            return TypeAdapter(cls).validate_json(json.dumps(dict(values)), strict=True)
+        except (TypeError, ValidationError) as error:
             raise ArtifactError(f"the feature schema cannot be read: {error}") from error
-        return schema
 
 
 class Featurizer:

@@ -42,7 +42,7 @@ _PATTERNS: dict[str, tuple[str, int]] = {
     "blanks": (r"_(?!\w)", 2),
     "code_fences": (r"```", 4),
     "calls": (r"\((?<=\w\()", 8),
-    "choices": (r"[A-J](?<!\w.)[).:]\s", 4),
+    "choices": (r"[A-J](?<![\w.].)[).:]\s", 4),
     "few_shot": (r"\n(?:Q|A|Question|Answer|Input|Output|Example)\s?\d*:", 8),
     "bullets": (r"\n[ \t]*(?:[-*]|\d+[.)])\s", 8),
     "links": (r"https?://", 2),

@@ -1,5 +1,6 @@
 """Hashed word and character n-grams: no weights at all, for tests and demonstrations."""
 
+import itertools
 import re
 import zlib
 from collections.abc import Sequence
@@ -59,7 +60,7 @@ class HashingEmbedder:
     def _vector(self, text: str) -> FloatVector:
         window = "\n".join(part for part in head_and_tail(text, self.max_chars) if part)
         words = _WORD.findall(window.lower())
-        terms = words + [f"{left} {right}" for left, right in zip(words, words[1:], strict=False)]
+        terms = words + [f"{left} {right}" for left, right in itertools.pairwise(words)]
         # The built-in hash() differs from process to process.
         hashed = [zlib.crc32(term.encode("utf-8", "surrogatepass")) for term in terms]
         vector = self._project(np.array(hashed, dtype=np.uint64))
@@ -74,7 +75,8 @@ class HashingEmbedder:
         mixed *= np.uint64(0xBF58476D1CE4E5B9)
         signs = np.where(mixed >> np.uint64(63), 1.0, -1.0)
         buckets = ((mixed >> np.uint64(24)) % np.uint64(self.dimensions)).astype(np.intp)
-        return np.bincount(buckets, weights=signs, minlength=self.dimensions)
+        counts = np.bincount(buckets, weights=signs, minlength=self.dimensions)
+        return counts.astype(np.float64)
 
 
 def _character_hashes(text: str) -> NDArray[np.uint64]:

@@ -70,7 +70,7 @@ class SentenceTransformersEmbedder:
         self._lock = threading.Lock()
         self.model = model
         self.max_tokens = max_tokens
-        self.dimensions = int(self._model.get_sentence_embedding_dimension())
+        self.dimensions = self._model.encode(["width"], show_progress_bar=False).shape[1]
         self._limit = self._token_limit(max_tokens)
         self.embedder_id = f"sentence-transformers-{self._fingerprint()[:16]}-{self._limit}"
 
