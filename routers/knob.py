@@ -190,8 +190,10 @@ def _invert(rates: FloatArray, gains: FloatArray) -> tuple[tuple[float, ...], tu
     # Evaluate at quantiles of the moves: dense where choices change, bounded in number.
     at = np.unique(np.linspace(0, len(rates) - 1, min(len(rates), _MAX_RATES)).round().astype(int))
     log_rate = np.log(rates[at])
-    level = isotonic(np.concatenate([[0.0], recovered[at]]))[1:]
-    level = np.maximum(level, 0.0)
+    found = np.concatenate([[0.0], recovered[at]])
+    # Beyond its maximum the realised curve only loses: nothing there may pull the rest down.
+    found[found.argmax() :] = found.max()
+    level = np.maximum(isotonic(found)[1:], 0.0)
     gap = level[-1]
     share = level / gap if gap > _NO_GAP else (at + 1) / len(rates)
 

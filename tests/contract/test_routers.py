@@ -1,0 +1,125 @@
+"""What every routing strategy promises, whatever its kind."""
+
+import numpy as np
+import pytest
+
+from routers.base import ROUTERS, AuxiliarySet, Labels, Router
+from routers.errors import DataError, NotFittedError, RoutingConfigError
+from routers.options import build, options_of
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(150, 8)).astype(np.float32)
+QUERIES = RNG.normal(size=(20, 8)).astype(np.float32)
+MODELS = ("cheap", "middle", "dear")
+QUALITY = (RNG.random((150, 3)) < [0.2, 0.5, 0.8]).astype(np.float32)
+TOKENS = RNG.lognormal(np.log([50, 150, 450]), 0.5, (150, 3)).astype(np.float32)
+HOLES = RNG.random(QUALITY.shape) < 0.3
+LABELS = Labels(models=MODELS, quality=QUALITY, output_tokens=TOKENS)
+PARTIAL = Labels(
+    models=MODELS,
+    quality=np.where(HOLES, np.nan, QUALITY).astype(np.float32),
+    output_tokens=np.where(HOLES, np.nan, TOKENS).astype(np.float32),
+)
+SILENT = Labels(models=MODELS, quality=QUALITY, output_tokens=None)
+
+every_kind = pytest.mark.parametrize("kind", ROUTERS.kinds())
+every_labels = pytest.mark.parametrize(
+    "labels", [LABELS, PARTIAL, SILENT], ids=["full", "partial", "no-tokens"]
+)
+
+
+def new(kind: str) -> Router:
+    return build(ROUTERS.get(kind), {}, noun=f"strategy {kind!r}")
+
+
+def fitted(kind: str, labels: Labels = LABELS) -> Router:
+    return new(kind).fit(X, labels, rng=np.random.default_rng(1))
+
+
+def arrays(predictions):
+    return (
+        predictions.quality,
+        predictions.quality_std,
+        predictions.output_tokens,
+        predictions.output_tokens_upper,
+    )
+
+
+@every_kind
+def test_fit_returns_the_router_itself(kind):
+    router = new(kind)
+    assert router.fit(X, LABELS, rng=np.random.default_rng(0)) is router
+    assert router.models_ == MODELS
+    assert router.kind == kind
+
+
+@every_kind
+def test_an_unfitted_router_refuses(kind):
+    with pytest.raises(NotFittedError, match="fitted"):
+        new(kind).predict(QUERIES)
+    with pytest.raises(NotFittedError, match="fitted"):
+        new(kind).state()
+
+
+@every_kind
+@every_labels
+def test_predictions_are_sound(kind, labels):
+    predictions = fitted(kind, labels).predict(QUERIES)
+    for array in arrays(predictions):
+        assert array.shape == (20, 3)
+        assert array.dtype == np.float32
+        assert np.isfinite(array).all()
+        assert (array >= 0).all()
+    assert (predictions.quality <= 1).all()
+    assert (predictions.output_tokens_upper >= predictions.output_tokens).all()
+
+
+@every_kind
+def test_columns_are_in_the_order_of_the_models(kind):
+    predictions = fitted(kind).predict(X)
+    assert predictions.quality.mean(axis=0).argsort().tolist() == [0, 1, 2]
+    assert predictions.output_tokens.mean(axis=0).argsort().tolist() == [0, 1, 2]
+
+
+@every_kind
+@every_labels
+def test_a_restored_router_predicts_the_same_to_the_last_bit(kind, labels):
+    router = fitted(kind, labels)
+    options = options_of(router)
+    again = build(ROUTERS.get(kind), options, noun="it").restore(router.state(), MODELS)
+    for before, after in zip(
+        arrays(router.predict(QUERIES)), arrays(again.predict(QUERIES)), strict=True
+    ):
+        assert before.tobytes() == after.tobytes()
+    assert again.models_ == MODELS
+    assert again.state().keys() == router.state().keys()
+    assert options_of(again) == options
+
+
+@every_kind
+def test_the_same_seed_gives_the_same_router(kind):
+    first, second = fitted(kind).predict(QUERIES), fitted(kind).predict(QUERIES)
+    assert all(
+        a.tobytes() == b.tobytes() for a, b in zip(arrays(first), arrays(second), strict=True)
+    )
+
+
+@every_kind
+def test_auxiliary_sets_are_accepted(kind):
+    other = AuxiliarySet(x=X[:40], labels=Labels(models=("elsewhere",), quality=QUALITY[:40, :1]))
+    router = new(kind).fit(X, LABELS, rng=np.random.default_rng(1), auxiliary=[other])
+    assert router.predict(QUERIES).quality.shape == (20, 3)
+
+
+@every_kind
+def test_a_model_without_outcomes_is_refused_by_name(kind):
+    quality = QUALITY.copy()
+    quality[:, 1] = np.nan
+    with pytest.raises(DataError, match="middle"):
+        new(kind).fit(X, Labels(models=MODELS, quality=quality), rng=np.random.default_rng(0))
+
+
+@every_kind
+def test_unknown_options_are_refused_by_name(kind):
+    with pytest.raises(RoutingConfigError, match="nonsense"):
+        build(ROUTERS.get(kind), {"nonsense": 1}, noun="it")

@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+
+from routers.base import Labels
+from routers.heads._base import HeadConfig
+from routers.strategies.carrot import DEFAULT_OUTPUT_TOKENS, CarrotRouter
+from routers.types import UPPER_QUANTILE
+
+
+def sample(seed, n=3000):
+    """Token counts that scatter by a factor around what the query says."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, 6)).astype(np.float32)
+    log_tokens = 4 + 0.5 * x[:, :1] + rng.normal(0, [0.3, 0.8], (n, 2))
+    quality = (rng.random((n, 2)) < 0.5).astype(np.float32)
+    return x, Labels(
+        models=("a", "b"), quality=quality, output_tokens=np.exp(log_tokens).astype(np.float32)
+    )
+
+
+@pytest.fixture(scope="module", params=["knn", "linear"])
+def router(request):
+    head = HeadConfig(kind=request.param)
+    x, labels = sample(0)
+    return CarrotRouter(quality_head=head, tokens_head=head).fit(
+        x, labels, rng=np.random.default_rng(0)
+    )
+
+
+def test_the_upper_estimate_covers_its_share_of_fresh_answers(router):
+    x, labels = sample(1)
+    upper = router.predict(x).output_tokens_upper
+    covered = (labels.output_tokens <= upper).mean(axis=0)
+    np.testing.assert_allclose(covered, UPPER_QUANTILE, atol=0.02)
+
+
+def test_expected_tokens_are_right_on_average(router):
+    # Costs add up, so the mean counts: a regression of logarithms alone would fall short by 27 %.
+    x, labels = sample(1)
+    expected = router.predict(x).output_tokens.mean(axis=0)
+    np.testing.assert_allclose(expected, labels.output_tokens.mean(axis=0), rtol=0.05)
+
+
+def test_without_token_data_a_documented_length_is_assumed():
+    x, labels = sample(0, n=200)
+    silent = Labels(models=labels.models, quality=labels.quality)
+    router = CarrotRouter().fit(x, silent, rng=np.random.default_rng(0))
+    predictions = router.predict(x)
+    np.testing.assert_allclose(predictions.output_tokens, DEFAULT_OUTPUT_TOKENS, rtol=1e-4)
+    assert (predictions.output_tokens_upper > 2 * DEFAULT_OUTPUT_TOKENS).all()
+    assert "256" in router.notes()["output_tokens"]
+
+
+def test_a_model_without_token_data_is_given_the_mean_of_the_others():
+    x, labels = sample(0, n=500)
+    tokens = labels.output_tokens.copy()
+    tokens[:, 1] = np.nan
+    partial = Labels(models=labels.models, quality=labels.quality, output_tokens=tokens)
+    router = CarrotRouter().fit(x, partial, rng=np.random.default_rng(0))
+    predictions = router.predict(x)
+    np.testing.assert_allclose(predictions.output_tokens[:, 0], predictions.output_tokens[:, 1])
+
+
+def test_quality_stays_within_its_range_where_the_regression_does_not():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 3)).astype(np.float32)
+    quality = (x[:, :1] > 0).astype(np.float32)
+    linear = HeadConfig(kind="linear")
+    router = CarrotRouter(quality_head=linear).fit(
+        x, Labels(models=("a",), quality=quality), rng=rng
+    )
+    assert router.quality_.predict(x * 50)[0].max() > 1
+    predicted = router.predict(x * 50).quality
+    assert (predicted.min(), predicted.max()) == (0, 1)
