@@ -1,6 +1,7 @@
 """Run the simulated upstream: `python -m app.stub --port 8081`."""
 
 import asyncio
+import os
 import signal
 import sys
 import threading
@@ -50,7 +51,8 @@ async def _serve(*, host: str, port: int, speed: float, exit_on_stdin_close: boo
 
 
 def _await_eof(loop: asyncio.AbstractEventLoop, stopped: asyncio.Event) -> None:
-    while sys.stdin.buffer.read(4096):
+    # Not through sys.stdin: its lock, held by a waiting thread, aborts the interpreter at its end.
+    while os.read(0, 4096):
         pass
     with suppress(RuntimeError):  # the loop may have ended first
         loop.call_soon_threadsafe(stopped.set)

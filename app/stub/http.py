@@ -154,14 +154,10 @@ class HttpProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came; a client that speaks no HTTP, or out of turn, is dropped."""
-        transport = cast("asyncio.Transport", self._transport)
-        if self._task is not None:  # pipelining is not supported
-            transport.abort()
-            return
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            transport.abort()
+            cast("asyncio.Transport", self._transport).abort()
 
     def eof_received(self) -> None:
         """Let the event loop close: a client that closes its half has gone away."""
@@ -184,6 +180,11 @@ class HttpProtocol(asyncio.Protocol):
         self._writable = None
 
     # --- what the parser calls ----------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """Refuse a request before the last one is answered; the parser reports it as an error."""
+        if self._task is not None:
+            raise ValueError("pipelining is not supported")
 
     def on_url(self, url: bytes) -> None:
         """Keep the target, which may come in pieces."""

@@ -1,0 +1,133 @@
+import json
+
+import msgspec
+import pytest
+
+from app.errors import UpstreamInvalidResponseError
+from app.providers._chat_wire import (
+    decode_completion,
+    decode_event,
+    decode_usage,
+    encode_request,
+    has_content,
+    text_chars,
+)
+from app.types import Usage
+
+
+def encode(fields, *, stream=False, ask_for_usage=True):
+    return encode_request(fields, model="up", stream=stream, ask_for_usage=ask_for_usage)
+
+
+def test_client_values_are_sent_byte_for_byte():
+    fields = {
+        "messages": b'[ {"role":"user", "content":"\\u00e9 \xc3\xa9 1e400"} ]',
+        "seed": b"12345678901234567890123",
+        "temperature": b"1.0",
+        "unknown_field": b'{"a" : 1}',
+    }
+    body = encode(fields)
+    for key, value in fields.items():
+        assert b'"%b":%b' % (key.encode(), value) in body
+    assert json.loads(body)["model"] == "up"
+    assert b"stream" not in body
+
+
+def test_model_of_the_upstream_replaces_any_other():
+    assert json.loads(encode({"model": b'"auto"'})) == {"model": "up"}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (None, {"include_usage": True}),
+        (b"null", {"include_usage": True}),
+        (b" null ", {"include_usage": True}),
+        (b"{}", {"include_usage": True}),
+        (b'{"include_usage":false,"x":[1]}', {"include_usage": True, "x": [1]}),
+        (b'{"include_obfuscation":false}', {"include_usage": True, "include_obfuscation": False}),
+        (b'"wrong"', "wrong"),
+    ],
+)
+def test_streams_are_asked_for_usage_and_keep_the_clients_options(options, expected):
+    fields = {} if options is None else {"stream_options": options}
+    body = json.loads(encode({**fields, "stream": b"false"}, stream=True))
+    assert body["stream"] is True
+    assert body["stream_options"] == expected
+
+
+def test_servers_that_refuse_stream_options_get_none_of_ours():
+    assert json.loads(encode({}, stream=True, ask_for_usage=False)) == {
+        "model": "up",
+        "stream": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("wire", "usage"),
+    [
+        (b"null", None),
+        (b'{"prompt_tokens":3,"completion_tokens":4}', Usage(input_tokens=3, output_tokens=4)),
+        (
+            (
+                b'{"prompt_tokens":30,"completion_tokens":40,"total_tokens":70,"cost":0.1,'
+                b'"prompt_tokens_details":{"cached_tokens":20,"audio_tokens":null},'
+                b'"completion_tokens_details":{"reasoning_tokens":10}}'
+            ),
+            Usage(input_tokens=30, output_tokens=40, cached_input_tokens=20, reasoning_tokens=10),
+        ),
+        (
+            (
+                b'{"prompt_tokens":3,"completion_tokens":null,"prompt_tokens_details":null,'
+                b'"completion_tokens_details":{"reasoning_tokens":null}}'
+            ),
+            Usage(input_tokens=3, output_tokens=0),
+        ),
+        (b'{"prompt_tokens":"three"}', None),
+        (b'{"completion_tokens":3}', None),
+        (b'{"prompt_tokens":-3,"completion_tokens":4}', None),
+        (
+            b'{"prompt_tokens":3,"completion_tokens":4,"prompt_tokens_details":{"cached_tokens":5}}',
+            None,
+        ),
+        (b"[]", None),
+    ],
+)
+def test_usage_in_every_form(wire, usage):
+    assert decode_usage(msgspec.Raw(wire)) == usage
+
+
+@pytest.mark.parametrize(
+    ("delta", "content", "chars"),
+    [
+        ({"role": "assistant"}, False, 0),
+        ({"role": "assistant", "content": "", "refusal": None, "tool_calls": []}, False, 0),
+        ({"content": "héllo"}, True, 5),
+        ({"refusal": "no"}, True, 2),
+        ({"reasoning_content": "hm", "reasoning": "hm"}, True, 2),
+        ({"reasoning": "hm", "content": "so"}, True, 4),
+        ({"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": '{"a"'}}]}, True, 5),
+        ({"tool_calls": [{"index": 0, "function": None}, 7]}, True, 0),
+        ({"function_call": {"name": "f", "arguments": None}}, True, 1),
+        ({"audio": {"data": "AAAA"}}, True, 0),
+        ({"something_new": "x"}, True, 0),
+        ({"content": [{"type": "text"}]}, True, 0),
+    ],
+)
+def test_what_counts_as_content(delta, content, chars):
+    assert has_content(delta) is content
+    assert text_chars(delta) == chars
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"[]", b'{"choices":{}}', b'{"choices":[1]}', b"\xff", b"[" * 9000]
+)
+def test_events_of_another_shape_are_refused(data):
+    with pytest.raises(UpstreamInvalidResponseError):
+        decode_event(data)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"choices":null}', b'{"choices":"x"}', b"<html>"])
+def test_answers_without_choices_are_refused(body):
+    with pytest.raises(UpstreamInvalidResponseError):
+        decode_completion(body)

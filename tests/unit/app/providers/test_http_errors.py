@@ -1,0 +1,196 @@
+import httpx
+import pytest
+
+from app.errors import (
+    UpstreamContextLengthError,
+    UpstreamError,
+    UpstreamInvalidResponseError,
+    UpstreamMisconfiguredError,
+    UpstreamRejectedError,
+    UpstreamThrottledError,
+    UpstreamTimeoutError,
+    UpstreamUnavailableError,
+)
+from app.providers._http import (
+    ErrorDetail,
+    error_detail,
+    error_from_event,
+    error_from_exception,
+    error_from_status,
+    retry_after_s,
+)
+
+NOW = 1_795_300_000.0
+
+
+def from_status(status, body=b"", headers=(), **options):
+    return error_from_status(status, headers, body, now_s=NOW, **options)
+
+
+@pytest.mark.parametrize(
+    ("status", "cls"),
+    [
+        (302, UpstreamMisconfiguredError),
+        (400, UpstreamRejectedError),
+        (401, UpstreamMisconfiguredError),
+        (402, UpstreamMisconfiguredError),
+        (403, UpstreamMisconfiguredError),
+        (404, UpstreamMisconfiguredError),
+        (408, UpstreamTimeoutError),
+        (409, UpstreamRejectedError),
+        (413, UpstreamRejectedError),
+        (418, UpstreamRejectedError),
+        (422, UpstreamRejectedError),
+        (429, UpstreamThrottledError),
+        (500, UpstreamUnavailableError),
+        (502, UpstreamUnavailableError),
+        (503, UpstreamUnavailableError),
+        (504, UpstreamTimeoutError),
+        (529, UpstreamUnavailableError),
+        (600, UpstreamUnavailableError),
+    ],
+)
+def test_every_status_has_its_error(status, cls):
+    error = from_status(status)
+    assert type(error) is cls
+    assert error.status == status
+    assert str(status) in error.message
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"error":{"message":"m","type":"t","code":"context_length_exceeded"}}',
+        b'{"error":{"message":"m","type":"exceed_context_size_error","code":400}}',
+        b'{"error":"This model\'s maximum context length is 4096 tokens."}',
+        b'{"error":{"message":"Requested tokens (9000) exceed context window of 512"}}',
+        b'{"error":{"message":"prompt is too long: 210000 tokens > 200000 maximum"}}',
+    ],
+)
+def test_prompts_that_are_too_long_are_recognised(body):
+    error = from_status(400, body)
+    assert type(error) is UpstreamContextLengthError
+    assert error.retryable
+    assert error.body == body
+
+
+@pytest.mark.parametrize("code", ["invalid_api_key", "model_not_found"])
+def test_codes_that_are_the_operators_business_win_over_the_status(code):
+    body = b'{"error":{"message":"m","code":"%b"}}' % code.encode()
+    assert type(from_status(400, body)) is UpstreamMisconfiguredError
+
+
+@pytest.mark.parametrize(
+    ("body", "kept"),
+    [
+        (b'{"error":{"message":"bad temperature","type":"x","param":"temperature"}}', True),
+        (b'{"error":"plain"}', True),
+        (b'{"error":null}', False),
+        (b'{"error":', False),
+        (b'{"detail":"x"}', False),
+        (b"<html>", False),
+        (b'["error"]', False),
+        (b"\xff\xfe", False),
+        (b'{"error":' + b"[" * 5000, False),
+        (b"", False),
+    ],
+)
+def test_only_error_objects_are_passed_on(body, kept):
+    assert from_status(400, body).body == (body if kept else None)
+
+
+def test_body_with_our_key_is_not_passed_on():
+    body = b'{"error":{"message":"do not send sk-secret"}}'
+    assert from_status(400, body, secrets=(b"sk-secret",)).body is None
+    assert from_status(400, body, secrets=(b"sk-other", b"")).body == body
+
+
+@pytest.mark.parametrize("status", [401, 429, 500, 302])
+def test_messages_never_quote_the_upstream(status):
+    body = (
+        b'{"error":{"message":"Incorrect API key sk-secret of org-1",'
+        b'"type":"has spaces sk-secret","code":"sk secret"}}'
+    )
+    error = from_status(status, body)
+    assert "secret" not in error.message
+    assert error.body is None
+
+
+def test_message_names_the_error_code():
+    assert (
+        "(insufficient_quota)"
+        in from_status(429, b'{"error":{"code":"insufficient_quota"}}').message
+    )
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ([], None),
+        ([(b"Retry-After", b"7")], 7.0),
+        ([(b"retry-after", b" 1.5 ")], 1.5),
+        ([(b"retry-after", b"0")], 0.0),
+        ([(b"retry-after", b"-1")], None),
+        ([(b"retry-after", b"nan")], None),
+        ([(b"retry-after", b"inf")], None),
+        ([(b"retry-after", b"soon")], None),
+        ([(b"retry-after", b"\xff")], None),
+        ([(b"retry-after", b"9" * 400)], None),
+        ([(b"Retry-After-Ms", b"250"), (b"retry-after", b"7")], 0.25),
+        ([(b"retry-after-ms", b"x"), (b"retry-after", b"7")], 7.0),
+        ([(b"retry-after", b"Sat, 21 Nov 2026 22:27:00 GMT")], 20.0),
+        ([(b"retry-after", b"Sat, 21 Nov 2020 22:27:00 GMT")], 0.0),
+        ([(b"retry-after", b"Sat, 99 Nov 2026 22:27:00 GMT")], None),
+    ],
+)
+def test_retry_after_in_every_form(headers, seconds):
+    assert retry_after_s(headers, now_s=NOW) == seconds
+
+
+def test_throttled_error_carries_the_wait():
+    assert from_status(429, headers=[(b"retry-after", b"3")]).retry_after_s == 3.0
+
+
+@pytest.mark.parametrize(
+    ("body", "cls"),
+    [
+        (b'{"error":{"code":"rate_limit_exceeded"}}', UpstreamThrottledError),
+        (b'{"error":{"type":"tokens"}}', UpstreamThrottledError),
+        (b'{"error":{"code":429}}', UpstreamThrottledError),
+        (b'{"error":{"code":"context_length_exceeded"}}', UpstreamContextLengthError),
+        (b'{"error":{"type":"server_error"}}', UpstreamUnavailableError),
+        (b'{"error":{}}', UpstreamUnavailableError),
+        (b'{"error":{"code":[1],"message":{}}}', UpstreamUnavailableError),
+    ],
+)
+def test_errors_inside_a_200(body, cls):
+    detail = error_detail(body)
+    assert detail is not None
+    assert type(error_from_event(detail)) is cls
+
+
+def test_detail_of_something_else_is_none():
+    assert error_detail(b'{"choices":[]}') is None
+    assert error_detail(b'{"error":7}') is None
+    assert ErrorDetail().safe_code is None
+
+
+@pytest.mark.parametrize(
+    ("error", "cls"),
+    [
+        (httpx.ConnectTimeout, UpstreamTimeoutError),
+        (httpx.ReadTimeout, UpstreamTimeoutError),
+        (httpx.WriteTimeout, UpstreamTimeoutError),
+        (httpx.PoolTimeout, UpstreamUnavailableError),
+        (httpx.ConnectError, UpstreamUnavailableError),
+        (httpx.ReadError, UpstreamUnavailableError),
+        (httpx.WriteError, UpstreamUnavailableError),
+        (httpx.RemoteProtocolError, UpstreamUnavailableError),
+        (httpx.LocalProtocolError, UpstreamInvalidResponseError),
+    ],
+)
+def test_every_transport_failure_has_its_error(error, cls):
+    mapped = error_from_exception(error("secret host"))
+    assert type(mapped) is cls
+    assert isinstance(mapped, UpstreamError)
+    assert "secret" not in mapped.message
