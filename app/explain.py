@@ -32,6 +32,7 @@ def explain(
     policy: str | None,
     max_cost_usd: float | None,
     as_json: bool,
+    console: Console | None = None,
 ) -> None:
     """Decide on `prompt` as the gateway would, and print what the decision rests on.
 
@@ -63,7 +64,7 @@ def explain(
         click.echo(msgspec.json.format(msgspec.json.encode(_answer(request, decision))))
         return
     steps = knob_steps(decision, chosen_policy.knobs.get(None))
-    _print(request, chosen_policy, decision, steps, took_ms=took_ms)
+    _print(request, chosen_policy, decision, steps, took_ms=took_ms, console=console or Console())
 
 
 def _answer(request: RouteRequest, decision: Decision) -> dict[str, Any]:
@@ -84,16 +85,16 @@ def _print(
     steps: tuple[KnobStep, ...],
     *,
     took_ms: float,
+    console: Console,
 ) -> None:
-    console = Console()
     knob = request.objective.t if isinstance(request.objective, CostQuality) else None
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
     table.add_column("model", no_wrap=True)
-    table.add_column("quality", justify="right")
-    table.add_column("output tokens", justify="right")
-    table.add_column("cost, USD", justify="right")
-    table.add_column("chosen at cost-quality", no_wrap=True)
+    table.add_column("quality", justify="right", no_wrap=True)
+    table.add_column("tokens out", justify="right", no_wrap=True)
+    table.add_column("cost, USD", justify="right", no_wrap=True)
+    table.add_column("chosen at knob")
     for each in sorted(decision.candidates, key=lambda each: -(each.quality or 0)):
         wins = each.model_id == decision.model_id
         table.add_row(
@@ -110,8 +111,10 @@ def _print(
     console.print(
         f"[bold green]▶ {escape(decision.model_id)}[/]"
         + ("" if knob is None else f" at cost-quality {knob:g}")
-        + f"  [dim](policy {escape(policy.name)}, reason {decision.reason.value}, "
-        f"decided in {took_ms:.1f} ms)[/]"
+    )
+    console.print(
+        f"  [dim]policy {escape(policy.name)}, reason {decision.reason.value}, "
+        f"decided in {took_ms:.1f} ms[/]"
     )
     if served is None or knob is None:
         return

@@ -36,57 +36,11 @@ from routers.training.recipe import Recipe
 from routers.types import Constraints, Conversation, CostQuality, Demand, ModelSpec
 from routers.wordpiece import WordPiece
 
-_WORDS = [
-    "the",
-    "model",
-    "router",
-    "weighs",
-    "what",
-    "an",
-    "answer",
-    "is",
-    "worth",
-    "against",
-    "what",
-    "it",
-    "costs",
-    "and",
-    "sends",
-    "each",
-    "request",
-    "to",
-    "the",
-    "cheapest",
-    "one",
-    "that",
-    "is",
-    "likely",
-    "to",
-    "do",
-    "well",
-    "because",
-    "most",
-    "questions",
-    "are",
-    "easy",
-    "while",
-    "some",
-    "need",
-    "careful",
-    "reasoning",
-    "over",
-    "several",
-    "steps",
-    "with",
-    "numbers",
-    "tables",
-    "code",
-    "or",
-    "long",
-    "documents",
-    "in",
-    "them",
-]
+_TEXT = (
+    "the model router weighs what an answer is worth against what it costs and sends each request "
+    "to the cheapest one that is likely to do well because most questions are easy while some need "
+    "careful reasoning over several steps with numbers tables code or long documents in them"
+)
 
 _TRAINING_ROWS = 2000
 _LENGTHS = (16, 64, 256, 2000)
@@ -130,7 +84,7 @@ def main() -> None:
 
 
 def _prompt(n_tokens: int, rng: np.random.Generator) -> str:
-    return " ".join(rng.choice(_WORDS, size=n_tokens))
+    return " ".join(rng.choice(_TEXT.split(), size=n_tokens))
 
 
 def _artifact(folder: Path, *, head: str, n_models: int) -> RouterArtifact:
