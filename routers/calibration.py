@@ -21,7 +21,7 @@ PREDICTED_SHARE = 0.5
 """How much of the gain of a move is taken from the prediction, the rest from what happened.
 
 Single outcomes scatter far more than calibrated predictions err: on the synthetic world half and
-half keeps the promise better than either alone (see `tests/unit/test_knob_promise.py`).
+half keeps the promise better than either alone (see `tests/unit/routers/test_knob_promise.py`).
 """
 
 _LEVELS = 254
