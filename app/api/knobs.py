@@ -8,7 +8,7 @@ silently ignored is worse than none.
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from app.config import PRESETS
@@ -47,16 +47,20 @@ class Knobs:
     policy: str | None = None
     fallback: bool | None = None
     explain: bool | None = None
+    params: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """How the client spelled each option that is given, for errors found later."""
 
     def over(self, other: "Knobs") -> "Knobs":
         """Return these options, with `other` filling in what is not given here."""
         return Knobs(
             **{
-                field.name: getattr(other, field.name)
-                if getattr(self, field.name) is None
-                else getattr(self, field.name)
-                for field in fields(self)
-            }
+                each.name: getattr(other, each.name)
+                if getattr(self, each.name) is None
+                else getattr(self, each.name)
+                for each in fields(self)
+                if each.name != "params"
+            },
+            params={**other.params, **self.params},
         )
 
 
@@ -123,6 +127,7 @@ def _build(given: Mapping[str, tuple[str, Any]]) -> Knobs:
         policy=read.get("policy"),
         fallback=read.get("fallback"),
         explain=read.get("explain"),
+        params={key: param for key, (param, _) in given.items()},
     )
 
 

@@ -67,11 +67,11 @@ def resolve(
     knobs = header_knobs.over(chat.knobs)
     pinned, policy, objective = _target(chat.model, knobs, names)
     if knobs.model_ids is not None:
-        _check_models(knobs.model_ids, names, pinned)
+        _check_models(knobs, names, pinned)
     allowed = knobs.model_ids
     if pinned is not None:
         # A price limit needs predictions, so a pinned model is then a policy of one candidate.
-        policy = None if knobs.max_cost_usd is None else _policy_of(pinned, names)
+        policy = None if knobs.max_cost_usd is None else _policy_of(pinned, knobs, names)
         allowed = frozenset({pinned})
     elif isinstance(objective, StrongThreshold):
         pair = frozenset({objective.strong, objective.weak})
@@ -133,12 +133,12 @@ def _policy(model: str, knobs: Knobs, names: Names) -> Policy:
     if knobs.policy is not None and knobs.policy not in names.policies:
         raise InvalidRequestError(
             f"unknown policy {knobs.policy[:80]!r}; known: {', '.join(names.policies)}",
-            param="policy",
+            param=knobs.params["policy"],
         )
     if in_name and knobs.policy is not None and knobs.policy != in_name:
         raise InvalidRequestError(
             f"the model name {model!r} and the policy {knobs.policy!r} contradict each other",
-            param="policy",
+            param=knobs.params["policy"],
         )
     return names.policies[in_name or knobs.policy or names.default_policy]
 
@@ -158,25 +158,26 @@ def _threshold(model: str, names: Names) -> tuple[Pair, float]:
     return names.pairs[name], threshold
 
 
-def _check_models(model_ids: frozenset[str], names: Names, pinned: str | None) -> None:
+def _check_models(knobs: Knobs, names: Names, pinned: str | None) -> None:
+    model_ids = knobs.model_ids or frozenset()
     unknown = sorted(model_ids - names.model_ids)
     if unknown:
         raise InvalidRequestError(
             f"unknown model {unknown[0][:80]!r} in the allowed models; "
             f"known: {', '.join(sorted(names.model_ids))}",
-            param="models",
+            param=knobs.params["models"],
         )
     if pinned is not None and pinned not in model_ids:
         raise InvalidRequestError(
-            f"the model {pinned!r} is not among the allowed models", param="models"
+            f"the model {pinned!r} is not among the allowed models", param=knobs.params["models"]
         )
 
 
-def _policy_of(model_id: str, names: Names) -> Policy:
+def _policy_of(model_id: str, knobs: Knobs, names: Names) -> Policy:
     for policy in names.policies.values():
         if any(spec.model_id == model_id for spec in policy.candidates):
             return policy
     raise InvalidRequestError(
         f"the cost limit cannot be checked for {model_id!r}: no policy predicts it",
-        param="max_cost",
+        param=knobs.params["max_cost"],
     )

@@ -34,12 +34,17 @@ class RouteEndpoint:
         started = gateway.clock()
         try:
             request = await self.chat.parse(scope, receive)
-            entry = gateway.open_entry(request, started=started)
-            decision = await gateway.decide(request, entry)
         except ClientDisconnectedError:
             return
-        except (GatewayError, RoutingError) as error:
+        except GatewayError as error:
             await send_error(send, error)
+            return
+        entry = gateway.open_entry(request, started=started)
+        try:
+            decision = await gateway.decide(request, entry)
+        except RoutingError as error:
+            entry.answering()
+            await send_error(send, error, headers=route_headers(entry))
             return
         entry.answering()
         body = msgspec.json.encode(route_object(request, decision, entry))
