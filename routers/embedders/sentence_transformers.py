@@ -110,6 +110,7 @@ class SentenceTransformersEmbedder:
         """Cut the middle out of a text that has too many tokens."""
         head, tail = head_and_tail(text, self._limit * _CHARS_PER_TOKEN)
         text = f"{head} {tail}" if tail else head
+        text = text.encode("utf-8", "ignore").decode()  # the library stops at lone surrogates
         tokenizer = self._model.tokenizer
         n_tokens = self._limit - tokenizer.num_special_tokens_to_add()
         spans = tokenizer(
