@@ -150,7 +150,7 @@ class Connection(asyncio.Protocol):
             and transport.get_write_buffer_size() == 0
         )
 
-    def linger(self, then: Callable[["Connection"], None]) -> None:
+    def linger(self, then: Callable[["Connection"], None], *, timeout_s: float = LINGER_S) -> None:
         """Throw away the rest of the body and call `then` at its end, or give up shortly."""
         self._parts.clear()
         self._buffered_bytes = 0
@@ -158,7 +158,7 @@ class Connection(asyncio.Protocol):
             then(self)
             return
         self._linger = then
-        self._linger_timer = self._loop.call_later(LINGER_S, self.abort)
+        self._linger_timer = self._loop.call_later(timeout_s, self.abort)
         if self._read_paused:
             self._read_paused = False
             cast("asyncio.Transport", self._transport).resume_reading()

@@ -97,3 +97,34 @@ async def raw_server(
             if isinstance(result, AssertionError):
                 raise result
         await server.wait_closed()
+
+
+# --- scripts ----------------------------------------------------------------------------------
+
+
+async def serve_forever(peer: Peer) -> None:
+    while True:
+        await peer.request()
+        await peer.answer(b'{"a":1}')
+
+
+def once(data: bytes, *, then: Callable[[Peer], None] | None = None):
+    """Make a script that answers one request with `data` and then waits, closes or resets."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(data)
+        if then is None:
+            await peer.gone()
+        else:
+            then(peer)
+
+    return script
+
+
+def close(peer: Peer) -> None:
+    peer.writer.close()
+
+
+def reset(peer: Peer) -> None:
+    peer.reset()

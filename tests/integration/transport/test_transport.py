@@ -4,79 +4,15 @@ import asyncio
 import socket
 import ssl
 import subprocess
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
 
 from app.providers._connection import HIGH_WATER_BYTES, MAX_HEAD_BYTES
-from app.providers._transport import HttptoolsTransport
-from tests.support.raw_server import Peer, raw_server
-
-BODY = b'{"q":1}'
-TIMEOUT = {"connect": 5.0, "read": 5.0, "write": 5.0, "pool": 5.0}
-
-
-@asynccontextmanager
-async def transport(**options: object) -> AsyncIterator[HttptoolsTransport]:
-    """Check on the way out that nothing is left open."""
-    made = HttptoolsTransport(**options)
-    try:
-        yield made
-    finally:
-        await made.aclose()
-        for pool in made._pools.values():
-            assert not pool._open
-            assert not pool._idle
-            assert pool._n_slots == 0
-
-
-def request(url: str, *, body: bytes = BODY, method: str = "POST", **timeout: float | None):
-    return httpx.Request(
-        method,
-        url,
-        headers=[(b"X-Test", b"1"), (b"Content-Length", b"%d" % len(body))],
-        stream=httpx.ByteStream(body),
-        extensions={"timeout": {**TIMEOUT, **timeout}},
-    )
-
-
-async def fetch(client: HttptoolsTransport, url: str, **options) -> tuple[httpx.Response, bytes]:
-    response = await client.handle_async_request(request(url, **options))
-    parts = [part async for part in response.stream]
-    await response.stream.aclose()
-    return response, b"".join(parts)
-
-
-async def serve_forever(peer: Peer) -> None:
-    while True:
-        await peer.request()
-        await peer.answer(b'{"a":1}')
-
-
-def once(data: bytes, *, then: Callable[[Peer], None] | None = None):
-    """Make a script that answers one request with `data` and then waits, closes or resets."""
-
-    async def script(peer: Peer) -> None:
-        await peer.request()
-        await peer.send(data)
-        if then is None:
-            await peer.gone()
-        else:
-            then(peer)
-
-    return script
-
-
-def close(peer: Peer) -> None:
-    peer.writer.close()
-
-
-def reset(peer: Peer) -> None:
-    peer.reset()
-
+from tests.support.raw_server import Peer, close, once, raw_server, reset, serve_forever
+from tests.support.transport import BODY, fetch, request, transport
 
 # --- what is sent and what comes back ---------------------------------------------------------
 
@@ -664,6 +600,21 @@ async def test_tls_with_an_unknown_certificate_is_refused(server_context):
         transport() as client,
     ):
         with pytest.raises(httpx.ConnectError, match="certificate"):
+            await fetch(client, server.origin)
+
+
+async def test_tls_connection_that_breaks_off_is_an_error(certificate, server_context):
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nab")
+        peer.reset()
+
+    trusting = ssl.create_default_context(cafile=str(certificate[1]))
+    async with (
+        raw_server(script, ssl_context=server_context) as server,
+        transport(ssl_context=trusting) as client,
+    ):
+        with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
             await fetch(client, server.origin)
 
 
