@@ -213,7 +213,7 @@ def load_artifact(path: Path) -> RouterArtifact:
         knob = KnobCurve.from_table(manifest["knob"])
         _try_out(router, featurizer, calibration)
     except ArtifactError as error:
-        raise ArtifactError(f"{path}: {error}") from error
+        raise ArtifactError(f"{path}: {' '.join(str(error).split())}") from error
     except RoutingConfigError as error:
         raise ArtifactError(f"{path}: the manifest asks for what is not here: {error}") from error
     except (KeyError, ValueError, TypeError, IndexError) as error:
