@@ -8,7 +8,7 @@ import threading
 import httpx
 import pytest
 
-from routers.artifact import RouterArtifact
+from tests.support.artifacts import TroubledArtifact
 from tests.support.gateway import STUB_MODELS
 
 PROMPTS = (
@@ -448,19 +448,6 @@ def test_when_all_are_throttled_the_client_is_told_to_wait_for_the_first(client,
 
 
 # --- a router in trouble ------------------------------------------------------------------------
-
-
-class TroubledArtifact(RouterArtifact):
-    """A real artifact that meets `trouble`, once it is set, before every prediction."""
-
-    def __init__(self, original):
-        self.__dict__.update(original.__dict__)
-        self.trouble = None
-
-    def predict(self, x):
-        if self.trouble is not None:
-            self.trouble()
-        return super().predict(x)
 
 
 def count(client, line):

@@ -1,5 +1,6 @@
 """Run the real gateway on a real socket, beside the test."""
 
+import asyncio
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ class RunningGateway:
 
     url: str
     app: FastAPI
+    loop: asyncio.AbstractEventLoop
 
     @property
     def openai_url(self) -> str:
@@ -84,7 +86,7 @@ class GatewayThread:
         if not self._listening.wait(20):
             raise RuntimeError("the gateway did not start")
         port = self._server.servers[0].sockets[0].getsockname()[1]
-        return RunningGateway(url=f"http://127.0.0.1:{port}", app=self._app)
+        return RunningGateway(url=f"http://127.0.0.1:{port}", app=self._app, loop=self._server.loop)
 
     def __exit__(self, *_: object) -> None:
         self._server.should_exit = True
@@ -100,4 +102,5 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[Any] | None = None) -> None:
         await super().startup(sockets=sockets)
+        self.loop = asyncio.get_running_loop()
         self._listening_event.set()

@@ -1,0 +1,229 @@
+"""A client that goes away takes its upstream call with it, in every phase, and is accounted for."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import threading
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from tests.support.artifacts import TroubledArtifact
+
+CONTENT = json.dumps([{"role": "user", "content": "What is a steelyard?"}])
+GONE = 'gateway_requests_total{error="client_disconnected"'
+
+
+@pytest.fixture
+def gateway(fresh_gateway):
+    """Start a gateway of its own, so that its counters start at nothing."""
+    return fresh_gateway()
+
+
+@pytest.fixture
+def connect():
+    """Open sockets to a gateway; all are closed in the end."""
+    with contextlib.ExitStack() as stack:
+        yield lambda gateway: stack.enter_context(contextlib.closing(RawClient(gateway.url)))
+
+
+class RawClient:
+    """A socket that speaks HTTP as far as a test wants it to."""
+
+    def __init__(self, url):
+        parts = urlsplit(url)
+        self.host = parts.netloc
+        self.socket = socket.create_connection((parts.hostname, parts.port), timeout=10)
+
+    def send_request(self, body, *, length=None):
+        self.socket.sendall(
+            f"POST /v1/chat/completions HTTP/1.1\r\nhost: {self.host}\r\n"
+            f"content-type: application/json\r\ncontent-length: {length or len(body)}\r\n\r\n"
+            f"{body}".encode()
+        )
+
+    def read_until(self, mark):
+        data = b""
+        while mark not in data:
+            got = self.socket.recv(65536)
+            assert got, data
+            data += got
+        return data
+
+    def close(self, *, reset=False):
+        if reset:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        self.socket.close()
+
+
+def chat(stream):
+    return f'{{"model":"auto","messages":{CONTENT},"stream":{json.dumps(stream)}}}'
+
+
+def metrics(gateway):
+    return httpx.get(f"{gateway.url}/metrics", trust_env=False).text.splitlines()
+
+
+def until(gateway, begins, value):
+    """Ask for the metrics until a line is there: the outcome is recorded a moment later."""
+    for _ in range(500):
+        found = [line for line in metrics(gateway) if line.startswith(begins)]
+        if found and float(found[0].rpartition(" ")[2]) == value:
+            return found[0]
+    raise AssertionError(f"{begins} never came to {value}: {found}")
+
+
+def assert_no_task_is_left(gateway):
+    """Look for what still runs in the gateway's event loop, apart from the server itself."""
+    for _ in range(500):
+        left = asyncio.run_coroutine_threadsafe(_tasks(), gateway.loop).result(10)
+        if not left:
+            return
+    raise AssertionError(left)
+
+
+async def _tasks():
+    names = (task.get_coro().__qualname__ for task in asyncio.all_tasks())
+    return [name for name in names if name not in ("_tasks", "Server.serve", "LifespanOn.main")]
+
+
+def assert_nothing_is_left(gateway, stub, *, outcomes=1):
+    line = until(gateway, GONE, outcomes)
+    assert 'status_class="4xx"' in line
+    until(gateway, "gateway_requests_in_flight", 0)
+    assert_no_task_is_left(gateway)
+    assert stub.open_connections == 0  # the connection of a cancelled call is never reused
+
+
+@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.parametrize("stream", [False, True])
+def test_leaving_before_the_upstream_answers_cancels_the_call(
+    connect, gateway, stub, stream, reset
+):
+    stub.add_fault("stall_before_headers")
+    client = connect(gateway)
+    client.send_request(chat(stream))
+    stub.log(wait_for="running")
+    client.close(reset=reset)
+    (entry,) = stub.log(wait_for="client_gone")
+    assert entry.chunks_sent == 0
+    assert_nothing_is_left(gateway, stub)
+
+
+def test_leaving_while_a_whole_answer_arrives_cancels_the_call(gateway, connect, stub):
+    stub.add_fault("stall_mid_stream", after_chunks=40)
+    client = connect(gateway)
+    client.send_request(chat(stream=False))
+    stub.log(wait_for="running")
+    client.close()
+    stub.log(wait_for="client_gone")
+    assert_nothing_is_left(gateway, stub)
+
+
+def test_leaving_between_the_role_and_the_first_word_cancels_the_call(gateway, connect, stub):
+    stub.add_fault("stall_mid_stream", after_chunks=1)
+    client = connect(gateway)
+    client.send_request(chat(stream=True))
+    stub.log(wait_for="running")
+    client.close()
+    (entry,) = stub.log(wait_for="client_gone")
+    assert entry.chunks_sent == 1
+    assert_nothing_is_left(gateway, stub)
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_leaving_in_the_middle_of_a_stream_cancels_the_call(gateway, connect, stub, reset):
+    stub.add_fault("stall_mid_stream", after_chunks=5)
+    client = connect(gateway)
+    client.send_request(chat(stream=True))
+    client.read_until(b'"content":" simulated"')
+    client.close(reset=reset)
+    (entry,) = stub.log(wait_for="client_gone")
+    assert entry.chunks_sent == 5
+    assert_nothing_is_left(gateway, stub)
+    assert any(line.startswith("gateway_tokens_total") for line in metrics(gateway))
+
+
+def test_leaving_while_a_fallback_is_tried_cancels_the_fallback(gateway, connect, stub):
+    stub.add_fault("status", status=503)
+    stub.add_fault("stall_before_headers")
+    client = connect(gateway)
+    client.send_request(chat(stream=True))
+    stub.log(wait_for="fault")
+    stub.log(wait_for="running")
+    client.close()
+    failed, gone = stub.log(wait_for="client_gone")
+    assert (failed.status, gone.ended) == (503, "client_gone")
+    assert_nothing_is_left(gateway, stub)
+
+
+def test_leaving_while_still_sending_calls_nobody(gateway, connect, stub):
+    client = connect(gateway)
+    client.send_request(chat(stream=True), length=10_000)
+    until(gateway, "gateway_requests_in_flight", 1)
+    client.close()
+    until(gateway, "gateway_requests_in_flight", 0)
+    assert_no_task_is_left(gateway)
+    assert stub.log() == []
+    # Nothing was asked for yet: there is no outcome to record.
+    assert not any(line.startswith("gateway_requests_total") for line in metrics(gateway))
+
+
+def test_leaving_while_the_router_thinks_calls_nobody(fresh_gateway, connect, artifacts, stub):
+    artifact = TroubledArtifact(artifacts["carrot"])
+    gateway = fresh_gateway(
+        {"policies.default.router_deadline_s": 30}, artifacts={"carrot": artifact}
+    )
+    thinking, release = threading.Event(), threading.Event()
+
+    def trouble():
+        thinking.set()
+        assert release.wait(10)
+
+    artifact.trouble = trouble
+    content = json.dumps([{"role": "user", "content": "long " * 5000}])
+    client = connect(gateway)
+    client.send_request(f'{{"model":"auto","messages":{content}}}')
+    assert thinking.wait(10)
+    client.close()
+    try:
+        until(gateway, GONE, 1)
+    finally:
+        release.set()
+    assert_no_task_is_left(gateway)
+    assert stub.log() == []
+
+
+def test_many_clients_leaving_at_once_leave_nothing_behind(gateway, connect, stub):
+    n = 20
+    stub.add_fault("stall_mid_stream", after_chunks=3, times=n)
+    clients = [connect(gateway) for _ in range(n)]
+    for client in clients:
+        client.send_request(chat(stream=True))
+    for client in clients:
+        client.read_until(b'"content":" is"')
+    assert stub.open_connections == n
+    for client in clients:
+        client.close()
+    for _ in range(500):
+        if all(entry.ended == "client_gone" for entry in stub.log()):
+            break
+    assert [entry.ended for entry in stub.log()] == ["client_gone"] * n
+    until(gateway, "gateway_requests_in_flight", 0)
+    assert_no_task_is_left(gateway)
+    assert stub.open_connections == 0
+    gone = [line for line in metrics(gateway) if line.startswith(GONE)]
+    assert sum(float(line.rpartition(" ")[2]) for line in gone) == n
+
+
+def test_a_client_that_leaves_after_its_answer_is_no_disconnect(gateway, connect, stub):
+    client = connect(gateway)
+    client.send_request(chat(stream=True))
+    client.read_until(b"[DONE]")
+    client.close()
+    until(gateway, 'gateway_requests_total{error=""', 1)
+    assert not any(line.startswith(GONE) for line in metrics(gateway))
+    (entry,) = stub.log()
+    assert entry.ended == "complete"
