@@ -159,3 +159,14 @@ def test_wrong_option_values_are_named(kind, options):
 def test_an_unknown_kind_lists_the_known_ones():
     with pytest.raises(RoutingConfigError, match=r"hashing.*sentence-transformers.*static"):
         make_embedder("word2vec")
+
+
+def test_an_embedder_that_is_not_registered_cannot_be_described():
+    class Homemade:
+        embedder_id, dimensions, inline_chars = "homemade", 2, 0
+
+        def encode(self, texts):
+            return np.zeros((len(texts), 2), dtype=np.float32)
+
+    with pytest.raises(RoutingConfigError, match="Homemade"):
+        describe_embedder(Homemade())

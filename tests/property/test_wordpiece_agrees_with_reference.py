@@ -93,7 +93,13 @@ def test_nasty_texts_give_the_same_ids(text):
 
 def test_every_single_character_is_treated_alike():
     characters = (chr(code) for code in range(0x110000))
-    chosen = [character for character in characters if _comparable(character)]
+    chosen = [
+        character
+        for character in characters
+        # Half of Unicode is reserved for private use and all alike.
+        if _comparable(character)
+        and (unicodedata.category(character) != "Co" or ord(character) % 997 == 0)
+    ]
     for start in range(0, len(chosen), 4_096):
         # Between two letters, so that dropping, spacing and keeping all look different.
         assert_same_ids(" ".join(f"a{character}b" for character in chosen[start : start + 4_096]))

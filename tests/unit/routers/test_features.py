@@ -63,6 +63,11 @@ def test_an_empty_prompt_leaves_the_direction_to_its_context(featurizer):
     assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
 
 
+def test_a_conversation_without_words_is_the_zero_vector(featurizer):
+    vector = embedding(featurizer, Message(Role.ASSISTANT, "..."), Message(Role.USER, ""))
+    assert not vector.any()
+
+
 def test_blocks_stand_in_the_order_asked_for():
     embedder = make_embedder("hashing", {"dimensions": 32})
     lexical_first = Featurizer(embedder, ("lexical", "embedding"))
