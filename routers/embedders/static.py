@@ -18,6 +18,7 @@ from routers.wordpiece import WordPiece
 TABLE_FILE, SCALES_FILE, VOCABULARY_FILE = "table.npy", "scales.npy", "vocab.txt"
 METADATA_FILE = "metadata.json"
 
+_VERSION = 1  # of how a text is cut, tokenised and averaged
 # English runs at 4.5 characters per token; only white space and very plain prose pass 6.
 _CHARS_PER_TOKEN = 6
 
@@ -86,7 +87,7 @@ class StaticEmbedder:
         self.path = path
         self.max_tokens = max_tokens
         self.dimensions = int(self._table.shape[1])
-        self.embedder_id = f"static-{digest[:16]}-{max_tokens}"
+        self.embedder_id = f"static-{_VERSION}-{digest[:16]}-{max_tokens}"
         self._wordpiece = WordPiece(vocabulary)
 
     def encode(self, texts: Sequence[str]) -> FloatMatrix:
