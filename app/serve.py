@@ -10,10 +10,12 @@ from pathlib import Path
 
 import click
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
+from app.api.answers import error_answer
 from app.config import GatewayConfig, StubConfig, load_config
-from app.errors import ConfigError
+from app.errors import ConfigError, InvalidRequestError
 from app.telemetry.logs import configure_logging
 
 _SWITCH_INTERVAL_S = 0.0005
@@ -41,7 +43,7 @@ def serve(file: Path, *, host: str | None, port: int | None, workers: int) -> No
             factory=True,
             workers=workers,
             loop="uvloop",
-            http="httptools",
+            http=GatewayProtocol,
             lifespan="on",
             log_config=None,
             log_level="warning",
@@ -65,6 +67,20 @@ def worker_app() -> object:
     configure_logging()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     return from_env()
+
+
+class GatewayProtocol(HttpToolsProtocol):
+    """HTTP/1.1 as uvicorn speaks it; what cannot be parsed is refused in OpenAI's shape too."""
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, and close."""
+        _, headers, body = error_answer(InvalidRequestError(msg))
+        request_id = (b"x-request-id", b"req-" + os.urandom(12).hex().encode())
+        length = (b"content-length", b"%d" % len(body))
+        lines = [b"%b: %b" % each for each in (*headers, request_id, length)]
+        head = [b"HTTP/1.1 400 Bad Request", *lines, b"connection: close", b"", b""]
+        self.transport.write(b"\r\n".join(head) + body)
+        self.transport.close()
 
 
 class _Server(uvicorn.Server):

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from app.config import LoadedConfig, load_config
 from app.main import create_app
+from app.serve import GatewayProtocol
 from routers.artifact import RouterArtifact
 
 REPOSITORY = Path(__file__).parents[2]
@@ -75,7 +76,7 @@ class GatewayThread:
                 port=0,
                 log_config=None,
                 lifespan="on",
-                http="httptools",
+                http=GatewayProtocol,
             ),
             self._listening,
         )
