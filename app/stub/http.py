@@ -1,6 +1,7 @@
 """A small HTTP/1.1 server with control over every byte, failures at the socket included."""
 
 import asyncio
+import logging
 import os
 import socket
 import struct
@@ -12,6 +13,8 @@ from urllib.parse import parse_qsl
 import httptools
 
 Headers = list[tuple[bytes, bytes]]
+
+_logger = logging.getLogger(__name__)
 
 
 class Exchange:
@@ -215,6 +218,9 @@ class HttpProtocol(asyncio.Protocol):
     async def _run(self, exchange: Exchange) -> None:
         try:
             await self._handler(exchange)
+        except Exception:  # the outermost edge: a client is not left to wait for an answer
+            _logger.exception("%s %s failed", exchange.method, exchange.path)
+            self.close()
         finally:
             self._task = None
         if not exchange.keep_alive:

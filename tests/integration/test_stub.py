@@ -8,6 +8,7 @@ import httpx
 import openai
 import pytest
 
+from app.stub.http import Exchange, HttpProtocol
 from app.stub.log import Ended
 from app.stub.server import StubServer
 from app.stub.tiers import TIERS, Tier
@@ -206,6 +207,25 @@ async def test_http_1_0_and_expectations(stub):
     assert b"sim-nano" in await asyncio.wait_for(reader.read(), 5)
     writer.close()
     await writer.wait_closed()
+
+
+async def test_handler_that_fails_is_logged_and_its_client_let_go(caplog):
+    async def broken(exchange: Exchange) -> None:
+        raise RuntimeError(exchange.path)
+
+    connections: set[HttpProtocol] = set()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(
+        lambda: HttpProtocol(broken, connections, number=0), "127.0.0.1", 0
+    )
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    writer.write(b"GET /x HTTP/1.1\r\n\r\n")
+    assert await asyncio.wait_for(reader.read(), 5) == b""
+    writer.close()
+    await writer.wait_closed()
+    server.close()
+    await server.wait_closed()
+    assert "GET /x failed" in caplog.text
 
 
 async def test_process_announces_itself_and_ends_with_its_stdin():
