@@ -15,6 +15,7 @@ _FILLER = (
 )
 _PROMPT_WORDS_QUOTED = 12
 _MAX_DEPTH = 8
+_MAX_LENGTH = 1000  # of a list or a string that a schema asks for
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,7 +153,7 @@ def _example(schema: object, *, root: object, depth: int) -> object:
         names = [name for name in schema.get("required") or properties if name in properties]
         return {name: _example(properties[name], root=root, depth=depth + 1) for name in names}
     if kind == "array":
-        count = max(1, int(schema.get("minItems", 1)))
+        count = min(max(1, int(schema.get("minItems", 1))), _MAX_LENGTH)
         return [_example(schema.get("items") or {}, root=root, depth=depth + 1)] * count
     return _scalar(kind, schema)
 
@@ -163,7 +164,9 @@ def _scalar(kind: object, schema: Mapping[str, Any]) -> object:
     if kind in ("boolean", "null"):
         return True if kind == "boolean" else None
     text = "2026-01-01" if schema.get("format") == "date" else "simulated"
-    return text.ljust(int(schema.get("minLength", 0)), "x")[: schema.get("maxLength")]
+    return text.ljust(min(int(schema.get("minLength", 0)), _MAX_LENGTH), "x")[
+        : schema.get("maxLength")
+    ]
 
 
 def _resolve(root: object, reference: str) -> object:

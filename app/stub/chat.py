@@ -84,10 +84,16 @@ class ChatHandler:
             return Ended.FAULT
         tier = self._tiers[entry.model or ""]
         count = body.get("n")
-        answers = [
-            compose(entry.model or "", tier, body, index=index)
-            for index in range(count if isinstance(count, int) and count > 0 else 1)
-        ]
+        try:
+            answers = [
+                compose(entry.model or "", tier, body, index=index)
+                for index in range(count if isinstance(count, int) and count > 0 else 1)
+            ]
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError):
+            entry.status = 400
+            message = "We could not make sense of the tools or the response format."
+            await exchange.answer(400, [_JSON], error_body(message))
+            return Ended.COMPLETE
         counts = usage(input_tokens(body), answers)
         entry.status = 200
         play = _Play(
