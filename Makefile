@@ -42,8 +42,10 @@ bench: $(VENV)/.installed-dev ## Measure the routing decision
 
 pins: ## Write requirements.txt anew from what the ranges of pyproject.toml give today
 	rm -rf var/pins && $(PYTHON) -m venv var/pins
-	var/pins/bin/pip install --quiet --editable '.[dev,train]'
-	var/pins/bin/pip freeze --exclude-editable | sed '/^torch==/d' > $(PINS)
+	var/pins/bin/pip install --quiet --editable '.[dev,train,sentence-transformers]'
+	# PyTorch is pinned by the extra itself; what it brings along depends on the platform.
+	var/pins/bin/pip freeze --exclude-editable \
+	  | sed -E '/^(torch|triton|nvidia-|cuda-)/d; s/==([^+]*)[+].*/==\1/' > $(PINS)
 	rm -rf var/pins
 
 clean: ## Remove the environment and everything generated

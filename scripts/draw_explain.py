@@ -14,13 +14,13 @@ from rich.console import Console
 from app.explain import explain
 
 _ROOT = Path(__file__).resolve().parents[1]
-_PROMPT = "Write a function that merges two sorted lists, and prove that it terminates."
+_PROMPT = "Write a function that merges two sorted lists."
 _KNOB = "0.5"
 
 
 def main() -> None:
     """Write the picture."""
-    console = Console(record=True, width=84, file=io.StringIO(), force_terminal=True)
+    console = Console(record=True, width=84, file=io.StringIO(), force_terminal=True, highlight=False)
     console.print(
         f'[bold]$[/] steelyard explain "{_PROMPT}" --cost-quality {_KNOB}', soft_wrap=True
     )

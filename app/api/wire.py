@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from routers.features import estimate_tokens, estimate_tokens_upper
 
 from app.api.knobs import Knobs, knobs_from_object
 from app.errors import InvalidRequestError
+from routers.features import estimate_tokens, estimate_tokens_upper
 from routers.types import Capability, Conversation, Demand, Message, Role
 
 _MAX_TOKENS_LIMIT = 10_000_000
