@@ -61,6 +61,10 @@ class Head(ABC):
             If called before `fit`.
         """
 
+    def predict_mean(self, x: FloatMatrix) -> FloatMatrix:
+        """Return the first half of `predict`, for callers that need no uncertainty."""
+        return self.predict(x)[0]
+
     @abstractmethod
     def state(self) -> dict[str, np.ndarray]:
         """Return everything that was learned as named arrays.

@@ -23,7 +23,7 @@ DEFAULT_UPPER_FACTOR = 4.0
 
 _MAX_SMEAR = 3.0
 
-_KNN = HeadConfig(kind="knn")
+_MLP, _LINEAR = HeadConfig(kind="mlp"), HeadConfig(kind="linear")
 
 
 @ROUTERS.register("carrot")
@@ -47,8 +47,8 @@ class CarrotRouter(Router):
 
     kind: ClassVar[str] = "carrot"
 
-    quality_head: HeadConfig = _KNN
-    tokens_head: HeadConfig = _KNN
+    quality_head: HeadConfig = _MLP
+    tokens_head: HeadConfig = _LINEAR
     residual_folds: Annotated[int, Field(ge=2, le=20)] = 5
     quality_: Head = unfitted()
     tokens_: Head | None = unfitted()
@@ -90,7 +90,7 @@ class CarrotRouter(Router):
                 continue
             head = self.tokens_head.build()
             head.fit(x[train], log_tokens[train][:, known], rng=rng)
-            mean, _ = head.predict(x[test])
+            mean = head.predict_mean(x[test])
             residuals[np.ix_(test, known)] = log_tokens[np.ix_(test, known)] - mean
         return residuals
 
@@ -100,7 +100,7 @@ class CarrotRouter(Router):
             shape = (len(x), len(self.smear_))
             log_tokens = np.full(shape, np.log1p(DEFAULT_OUTPUT_TOKENS), np.float32)
         else:
-            log_tokens, _ = self.tokens_.predict(x)
+            log_tokens = self.tokens_.predict_mean(x)
         # Nothing was ever seen beyond some length: a head that extrapolates must not price it.
         length = np.exp(np.clip(log_tokens, 0.0, _MAX_LOG_TOKENS))
         expected = np.maximum(length * self.smear_ - 1, 0).astype(np.float32)

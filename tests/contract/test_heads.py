@@ -47,6 +47,7 @@ def test_predictions_are_finite_and_of_the_right_shape(kind, y):
     assert mean.shape == std.shape == (33, 3)
     assert mean.dtype == std.dtype == np.float32
     assert np.isfinite(mean).all()
+    np.testing.assert_array_equal(mean, fitted(kind, y).predict_mean(QUERIES))
     assert (np.isfinite(std) & (std >= 0)).all()
 
 

@@ -30,7 +30,7 @@ class Trial:
         quality_head = HeadConfig(kind=kind, options=options)
 
         def make():
-            return CarrotRouter(quality_head=quality_head)
+            return CarrotRouter(quality_head=quality_head, tokens_head=HeadConfig(kind="knn"))
 
         folds = np.random.default_rng(seed).permutation(2000) % 5
         rng = np.random.default_rng(seed)
