@@ -31,7 +31,8 @@ _KEYS: Mapping[str, str] = {
     **{header.decode(): key for header, key in HEADER_KEYS.items()},
 }
 _OBJECTIVES = ("cost_quality", "max_quality_loss", "min_quality", "lambda")
-_MAX_USD = 1e6
+MAX_USD = 1e6
+"""The most that an option in US dollars may say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +167,7 @@ def _share(make: Callable[[float], Objective]) -> Callable[[str, Any], Objective
 
 
 def _usd(param: str, value: Any) -> float:
-    return _number(param, value, upper=_MAX_USD, expected=f"US dollars from 0 to {_MAX_USD:.0f}")
+    return _number(param, value, upper=MAX_USD, expected=f"US dollars from 0 to {MAX_USD:.0f}")
 
 
 def _models(param: str, value: Any) -> frozenset[str]:

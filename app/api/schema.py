@@ -1,12 +1,14 @@
 """The OpenAPI description of the endpoints that FastAPI does not see, and of every error."""
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.knobs import HEADER_KEYS
+from app.api.knobs import HEADER_KEYS, MAX_USD
+from app.api.resolve import Names
 from app.config import PRESETS
 
 _REF = "#/components/schemas/{model}"
@@ -36,6 +38,7 @@ class ContentPart(BaseModel):
 
     type: str
     text: str | None = None
+    refusal: str | None = None
 
 
 class ChatMessage(BaseModel):
@@ -45,6 +48,7 @@ class ChatMessage(BaseModel):
 
     role: str = Field(description="system, developer, user, assistant, tool or function")
     content: str | list[ContentPart] | None = None
+    refusal: str | None = None
 
 
 class Routing(BaseModel):
@@ -52,17 +56,37 @@ class Routing(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    cost_quality: float | Literal["economy", "balanced", "quality"] | None = Field(
-        None, ge=0, le=1, description=f"0 to 1, or one of {', '.join(PRESETS)}"
-    )
+    cost_quality: (
+        Annotated[float, Field(ge=0, le=1)] | Literal["economy", "balanced", "quality"] | None
+    ) = Field(None, description=f"0 to 1, or one of {', '.join(PRESETS)}")
     max_quality_loss: float | None = Field(None, ge=0, le=1)
     min_quality: float | None = Field(None, ge=0, le=1)
-    lambda_: float | None = Field(None, ge=0, alias="lambda", description="USD per quality point")
-    max_cost: float | None = Field(None, ge=0, description="US dollars for the whole request")
+    lambda_: float | None = Field(
+        None, ge=0, le=MAX_USD, alias="lambda", description="USD per quality point"
+    )
+    max_cost: float | None = Field(
+        None, ge=0, le=MAX_USD, description="US dollars for the whole request"
+    )
     models: list[str] | None = Field(None, min_length=1)
     policy: str | None = None
-    fallback: Literal["on", "off"] | None = None
+    fallback: Literal["on", "off"] | bool | None = None
     explain: Literal["full", "off"] | None = None
+
+
+class StreamOptions(BaseModel):
+    """What a stream carries besides the answer."""
+
+    model_config = ConfigDict(extra="allow")
+
+    include_usage: bool | None = None
+
+
+class ResponseFormat(BaseModel):
+    """The form of the answer; `json_schema` needs a model that offers it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str | None = None
 
 
 class ChatCompletionRequest(BaseModel):
@@ -84,9 +108,14 @@ class ChatCompletionRequest(BaseModel):
     )
     messages: list[ChatMessage] = Field(min_length=1)
     stream: bool | None = None
+    stream_options: StreamOptions | None = None
     max_tokens: int | None = Field(None, ge=1, le=10_000_000)
     max_completion_tokens: int | None = Field(None, ge=1, le=10_000_000)
     n: int | None = Field(None, ge=1, le=10_000_000)
+    tools: list[dict[str, Any]] | None = None
+    functions: list[dict[str, Any]] | None = None
+    response_format: ResponseFormat | None = None
+    modalities: list[str] | None = None
     routing: Routing | None = None
 
 
@@ -182,6 +211,10 @@ def _document(app: FastAPI) -> dict[str, Any]:
         schema = model.model_json_schema(ref_template=_REF)
         schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema
+    names: Names = app.state.names
+    knobs = schemas["Routing"]["properties"]
+    _branch(knobs["models"], "array")["items"]["enum"] = sorted(names.model_ids)
+    _branch(knobs["policy"], "string")["enum"] = list(names.policies)
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     stream = {"text/event-stream": {"schema": {"type": "string"}}}
@@ -190,6 +223,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
             "Route a chat completion",
             "Decide, call the chosen model, and return its answer as it came.",
             ChatCompletion,
+            knobs=knobs,
             extra_content=stream,
         )
     }
@@ -199,6 +233,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
             "Return every candidate's predictions, the decision, and what other knob values "
             "would choose.",
             RouteDecision,
+            knobs=knobs,
         )
     }
     for path in document["paths"].values():
@@ -217,6 +252,7 @@ def _operation(
     description: str,
     answer: type[BaseModel],
     *,
+    knobs: Mapping[str, Any],
     extra_content: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     return {
@@ -229,9 +265,9 @@ def _operation(
                 "in": "header",
                 "required": False,
                 "description": _KNOB_HELP[header.decode()],
-                "schema": {"type": "string"},
+                "schema": _header_schema(knobs[key]),
             }
-            for header in HEADER_KEYS
+            for header, key in HEADER_KEYS.items()
         ],
         "requestBody": {
             "required": True,
@@ -244,6 +280,17 @@ def _operation(
             }
         },
     }
+
+
+def _branch(schema: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """Return the alternative of one type."""
+    return next(each for each in schema["anyOf"] if each["type"] == kind)
+
+
+def _header_schema(knob: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe a header like the key of `routing`; lists are separated by commas."""
+    spelled = [each for each in knob["anyOf"] if each["type"] not in ("null", "boolean")]
+    return spelled[0] if len(spelled) == 1 else {"anyOf": spelled}
 
 
 def _ref(model: type[BaseModel]) -> dict[str, str]:

@@ -63,9 +63,10 @@ _DECODERS: Mapping[str, msgspec.json.Decoder[Any]] = {
     "model": msgspec.json.Decoder(str),
     "stream": msgspec.json.Decoder(bool | None),
     "stream_options": msgspec.json.Decoder(_StreamOptions | None),
-    "max_tokens": msgspec.json.Decoder(int | None),
-    "max_completion_tokens": msgspec.json.Decoder(int | None),
-    "n": msgspec.json.Decoder(int | None),
+    # To JSON, and to some clients, 1.0 is a whole number.
+    "max_tokens": msgspec.json.Decoder(int | float | None),
+    "max_completion_tokens": msgspec.json.Decoder(int | float | None),
+    "n": msgspec.json.Decoder(int | float | None),
     "tools": msgspec.json.Decoder(list[dict[str, msgspec.Raw]] | None),
     "functions": msgspec.json.Decoder(list[dict[str, msgspec.Raw]] | None),
     "response_format": msgspec.json.Decoder(_ResponseFormat | None),
@@ -253,9 +254,11 @@ def _max_output_tokens(fields: Mapping[str, Any]) -> int | None:
 
 
 def _positive(fields: Mapping[str, Any], name: str) -> int | None:
-    value: int | None = _value(fields, name)
-    if value is not None and not 1 <= value <= _MAX_TOKENS_LIMIT:
+    value: float | None = _value(fields, name)
+    if value is None:
+        return None
+    if not 1 <= value <= _MAX_TOKENS_LIMIT or value != int(value):
         raise InvalidRequestError(
-            f"{name} must be between 1 and {_MAX_TOKENS_LIMIT}, not {value}", param=name
+            f"{name} must be a whole number from 1 to {_MAX_TOKENS_LIMIT}, not {value}", param=name
         )
-    return value
+    return int(value)

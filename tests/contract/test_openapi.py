@@ -1,0 +1,82 @@
+"""The application keeps to its own OpenAPI document."""
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+CHAT, ROUTE = ("POST", "/v1/chat/completions"), ("POST", "/v1/route")
+READING = [
+    ("GET", "/v1/models"),
+    ("GET", "/v1/models/{model}"),
+    ("GET", "/healthz"),
+    ("GET", "/readyz"),
+    ("GET", "/metrics"),
+]
+FEW = settings(
+    max_examples=80,
+    deadline=None,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture(scope="module")
+def document(gateway_thread):
+    return schemathesis.openapi.from_url(f"{gateway_thread.url}/openapi.json")
+
+
+def refused_beyond_schema(response):
+    """Say whether a refusal is for what no schema can express."""
+    if response.status_code != 400:
+        return False
+    by_upstream = "x-route-model" in response.headers
+    error = response.json()["error"]
+    return by_upstream or error["code"] == "no_eligible_model" or "contradict" in error["message"]
+
+
+def test_every_operation_is_tried(document):
+    found = {(each.ok().method.upper(), each.ok().path) for each in document.get_all_operations()}
+    assert found == {CHAT, ROUTE, *READING}
+
+
+@pytest.mark.parametrize(("method", "path"), READING)
+def test_what_is_read_is_as_documented(document, stub, method, path):
+    @seed(7)
+    @FEW
+    @given(case=document[path][method].as_strategy())
+    def conforms(case):
+        case.call_and_validate()
+
+    conforms()
+
+
+@pytest.mark.parametrize(("method", "path"), [CHAT, ROUTE])
+def test_what_the_document_allows_is_answered_as_documented(document, stub, method, path):
+    served = []
+
+    @seed(7)
+    @FEW
+    @given(case=document[path][method].as_strategy(generation_mode=GenerationMode.POSITIVE))
+    def conforms(case):
+        case.body["model"] = "auto"  # any other string is allowed and, nearly always, unknown
+        response = case.call()
+        served.append(response.status_code == 200)
+        excluded = [positive_data_acceptance] if refused_beyond_schema(response) else []
+        case.validate_response(response, excluded_checks=excluded)
+
+    conforms()
+    assert sum(served) > len(served) / 4
+
+
+@pytest.mark.parametrize(("method", "path"), [CHAT, ROUTE])
+def test_what_the_document_forbids_is_refused(document, stub, method, path):
+    @seed(7)
+    @FEW
+    @given(case=document[path][method].as_strategy(generation_mode=GenerationMode.NEGATIVE))
+    def conforms(case):
+        case.call_and_validate()
+
+    conforms()
