@@ -65,6 +65,9 @@ def fit(
     progress("reading outcomes")
     table = read_outcomes(data)
     source = find_prices(table, prices_file)
+    if prices_file is not None and "costs" in source.origin.values():
+        derived = [model for model, origin in source.origin.items() if origin == "costs"]
+        progress(f"prices by recorded costs, not by {prices_file}: {', '.join(derived)}")
     featurizer = Featurizer(
         make_embedder(recipe.embedder.kind, recipe.embedder.options), recipe.blocks
     )

@@ -220,6 +220,22 @@ def test_prices_are_needed_where_no_costs_are_recorded(folder, tmp_path):
     assert manifest["prices"]["large"]["output_usd_per_mtok"] == 15
 
 
+def test_a_price_file_that_is_not_needed_is_not_passed_over_in_silence(folder, tmp_path):
+    (tmp_path / "p.json").write_text('{"small": [9, 9], "large": [9, 9]}')
+    result = command(
+        "fit",
+        "--data",
+        folder / "data.parquet",
+        "--out",
+        tmp_path / "r",
+        "--recipe",
+        folder / "recipe.yaml",
+        "--prices",
+        tmp_path / "p.json",
+    )
+    assert "prices by recorded costs" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
