@@ -175,7 +175,13 @@ class RouteDecision(BaseModel):
     counterfactual: list[Step]
 
 
-_SCHEMAS = (ErrorBody, ChatCompletionRequest, ChatCompletion, RouteDecision)
+class StreamEvent(BaseModel):
+    """One event of a stream; the last one's data is `[DONE]`."""
+
+    data: str = Field(description="A chunk as JSON")
+
+
+_SCHEMAS = (ErrorBody, ChatCompletionRequest, ChatCompletion, StreamEvent, RouteDecision)
 
 _KNOB_HELP = {
     "x-cost-quality": "The knob: 0 (cheapest) to 1 (best), or economy, balanced, quality.",
@@ -217,7 +223,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
     _branch(knobs["policy"], "string")["enum"] = list(names.policies)
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
-    stream = {"text/event-stream": {"schema": {"type": "string"}}}
+    stream = {"text/event-stream": {"schema": _ref(StreamEvent)}}
     document["paths"]["/v1/chat/completions"] = {
         "post": _operation(
             "Route a chat completion",
