@@ -44,8 +44,9 @@ pins: ## Write requirements.txt anew from what the ranges of pyproject.toml give
 	rm -rf var/pins && $(PYTHON) -m venv var/pins
 	var/pins/bin/pip install --quiet --editable '.[dev,train,sentence-transformers]'
 	# PyTorch is pinned by the extra itself; what it brings along depends on the platform.
+	echo '# Plain pins of everything that pyproject.toml brings; written by `make pins`.' > $(PINS)
 	var/pins/bin/pip freeze --exclude-editable \
-	  | sed -E '/^(torch|triton|nvidia-|cuda-)/d; s/==([^+]*)[+].*/==\1/' > $(PINS)
+	  | sed -E '/^(torch|triton|nvidia-|cuda-)/d; s/==([^+]*)[+].*/==\1/' >> $(PINS)
 	rm -rf var/pins
 
 clean: ## Remove the environment and everything generated

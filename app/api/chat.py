@@ -41,6 +41,9 @@ from routers.errors import RoutingError
 
 _log = logging.getLogger(__name__)
 
+_PARSED_INLINE_BYTES = 128_000
+"""A larger body takes over a millisecond to parse and to count, too long for the event loop."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatEndpoint:
@@ -83,8 +86,12 @@ class ChatEndpoint:
         headers = scope["headers"]
         check_json_content_type(headers)
         body = await read_body(scope, receive, max_bytes=self.max_body_bytes)
+        if len(body) <= _PARSED_INLINE_BYTES:
+            chat = parse_chat_request(body)
+        else:
+            chat = await asyncio.to_thread(parse_chat_request, body)
         return resolve(
-            parse_chat_request(body),
+            chat,
             knobs_from_headers(headers),
             self.names,
             request_id=scope["state"]["request_id"],
