@@ -1,0 +1,218 @@
+"""Each class of mistake in a configuration is one clear line; what is shipped is right."""
+
+import copy
+
+import pytest
+import yaml
+
+from app.build import build_names, build_policies, load_artifacts
+from app.config import load_config
+from app.errors import ConfigError
+from tests.support.gateway import CONFIGS
+
+SHIPPED = sorted(CONFIGS.glob("gateway*.yaml"))
+
+GOOD = {
+    "upstreams": {"up": {"base_url": "http://127.0.0.1:9/v1"}},
+    "models": {"cheap": {"upstream": "up"}, "dear": {"upstream": "up"}},
+    "routers": {"carrot": {"pair": {"strong": "dear", "weak": "cheap"}}},
+    "policies": {
+        "default": {
+            "router": "carrot",
+            "candidates": ["cheap", "dear"],
+            "default_model": "cheap",
+        }
+    },
+}
+ENTRY = {
+    "prices": {
+        "input_usd_per_mtok": 1.0,
+        "output_usd_per_mtok": 2.0,
+        "source": "a price list",
+        "date": "2026-01-01",
+    },
+    "context_window_tokens": 8192,
+}
+CATALOGUE = {"models": {"cheap": ENTRY, "dear": ENTRY}}
+
+
+def changed(document, path, value):
+    document = copy.deepcopy(document)
+    *parents, last = path.split(".")
+    place = document
+    for parent in parents:
+        place = place[parent]
+    place[last] = value
+    return document
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Write a configuration and its catalogue, and load them."""
+
+    def load(document=GOOD, catalogue=CATALOGUE, *, env=None, secrets_needed=True):
+        for name, content in (("gateway.yaml", document), ("models.yaml", catalogue)):
+            text = content if isinstance(content, str) else yaml.safe_dump(content)
+            (tmp_path / name).write_text(text, encoding="utf-8")
+        return load_config(tmp_path / "gateway.yaml", env=env or {}, secrets_needed=secrets_needed)
+
+    return load
+
+
+def problem(load, *args, **kwargs):
+    with pytest.raises(ConfigError) as caught:
+        load(*args, **kwargs)
+    message = caught.value.message
+    assert "\n" not in message
+    assert len(message) < 500
+    return message
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.name)
+def test_every_shipped_configuration_is_right(file):
+    config = load_config(file, env={}, secrets_needed=False)
+    policies = build_policies(config, load_artifacts(config))
+    assert set(build_names(config, policies).policies) == set(config.gateway.policies)
+
+
+def test_the_smallest_configuration_has_defaults_for_the_rest(load):
+    config = load()
+    assert config.gateway.server.max_body_bytes == 10_000_000
+    assert config.gateway.policies["default"].knob == 0.5
+    assert config.gateway.policies["default"].router_deadline_s == 0.05
+    assert config.specs["cheap"].predicted_as == "cheap"
+    assert load_config(config.path, env={}).specs == config.specs
+
+
+def test_models_alone_need_no_router(load):
+    document = {key: GOOD[key] for key in ("upstreams", "models")}
+    assert load(document).gateway.policies == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("serverr", {}, ["serverr", "Extra inputs"]),
+        ("policies.default.cost_qualty", 1, ["policies.default.cost_qualty", "Extra inputs"]),
+        ("models.cheap.upstream", "nope", ["models.cheap.upstream", "'nope'", "known: up"]),
+        ("models.cheap.spec", "nope", ["models.cheap.spec", "'nope'", "cheap, dear"]),
+        ("policies.default.router", "nope", ["policies.default.router", "known: carrot"]),
+        ("policies.default.candidates", ["cheap", "x"], ["policies.default.candidates", "'x'"]),
+        ("policies.default.candidates", ["cheap", "cheap"], ["names a model twice"]),
+        ("policies.default.candidates", [], ["policies.default.candidates", "at least 1"]),
+        ("policies.default.candidates", ["dear"], ["default_model", "not among its candidates"]),
+        ("policies.default.default_model", "x", ["policies.default.default_model", "'x'"]),
+        ("policies.default.cost_quality", 1.5, ["policies.default.cost_quality"]),
+        ("policies.default.cost_quality", "cheap", ["policies.default.cost_quality", "economy"]),
+        ("policies.default.max_attempts", 0, ["policies.default.max_attempts"]),
+        ("policies.default.router_deadline_s", 0, ["policies.default.router_deadline_s"]),
+        ("default_policy", "nope", ["default_policy", "'nope'", "known: default"]),
+        ("routers.carrot.pair.strong", "nope", ["routers.carrot.pair.strong", "'nope'"]),
+        ("models.auto", {"upstream": "up"}, ["models.auto", "reserved"]),
+        ("models.router-x-1", {"upstream": "up"}, ["models.router-x-1", "reserved"]),
+        ("models.a b", {"upstream": "up"}, ["a b", "pattern"]),
+        ("upstreams", {}, ["upstreams", "at least 1"]),
+        ("upstreams.up.base_url", "localhost", ["upstreams.up.base_url", "URL"]),
+        ("upstreams.up.timeouts", {"idle_s": -1}, ["upstreams.up.timeouts.idle_s"]),
+        ("server", {"port": 70_000}, ["server.port"]),
+        ("server", {"max_body_bytes": float("nan")}, ["server.max_body_bytes"]),
+        ("catalogue", "nowhere.yaml", ["nowhere.yaml", "cannot be read"]),
+        ("models.cheap", None, ["models.cheap"]),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_key(load, path, value, words):
+    message = problem(load, changed(GOOD, path, value))
+    for word in words:
+        assert word in message
+    assert ".yaml" in message
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("models.cheap.prices.input_usd_per_mtok", -1.0),
+        ("models.cheap.prices.input_usd_per_mtok", float("nan")),
+        ("models.cheap.prices.input_usd_per_mtok", "cheap"),
+        ("models.cheap.prices.price", 1.0),
+        ("models.cheap.prices.date", "yesterday"),
+        ("models.cheap.context_window_tokens", 0),
+        ("models.cheap.capabilities", ["telepathy"]),
+    ],
+)
+def test_a_mistake_in_the_catalogue_names_its_file_and_key(load, path, value):
+    message = problem(load, catalogue=changed(CATALOGUE, path, value))
+    assert "models.yaml: " in message
+    assert path in message
+
+
+def test_a_price_must_be_written_even_if_it_is_not_known(load):
+    prices = {key: value for key, value in ENTRY["prices"].items() if "input" not in key}
+    message = problem(load, catalogue=changed(CATALOGUE, "models.cheap.prices", prices))
+    assert "models.cheap.prices.input_usd_per_mtok: Field required" in message
+    unknown = changed(CATALOGUE, "models.cheap.prices.input_usd_per_mtok", None)
+    assert load(catalogue=unknown).specs["cheap"].prices.input_usd_per_mtok is None
+
+
+def test_a_key_that_stands_twice_is_no_silent_choice(load):
+    text = yaml.safe_dump(GOOD) + "models: {}\n"
+    assert "key 'models' stands twice" in problem(load, text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "just words", "a: [", "\t", "a: !!python/object:os.x {}"]
+)
+def test_what_is_no_configuration_is_one_line(load, text):
+    assert "gateway.yaml: " in problem(load, text)
+
+
+def test_a_file_that_is_not_there_is_one_line(tmp_path):
+    with pytest.raises(ConfigError, match=r"gone\.yaml: cannot be read \(No such file"):
+        load_config(tmp_path / "gone.yaml", env={})
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path, env={})
+
+
+def test_bytes_that_are_no_text_are_one_line(tmp_path):
+    (tmp_path / "gateway.yaml").write_bytes(b"models: \xff\xfe")
+    with pytest.raises(ConfigError, match=r"gateway\.yaml: not valid YAML"):
+        load_config(tmp_path / "gateway.yaml", env={})
+
+
+def test_a_secret_comes_from_the_variable_that_is_named(load):
+    document = changed(GOOD, "upstreams.up.api_key_env", "UP_KEY")
+    config = load(document, env={"UP_KEY": "sk-1"})
+    assert config.secrets == {"up": "sk-1"}
+    assert "sk-1" not in repr(config)
+    message = problem(load, document)
+    assert "UP_KEY, which is not set" in message
+    assert load(document, secrets_needed=False).secrets == {}
+
+
+def test_a_secret_that_cannot_be_sent_is_refused_without_being_shown(load):
+    document = changed(GOOD, "upstreams.up.api_key_env", "UP_KEY")
+    for secret in ("sk-1\n", "sk 1", "sk-\u00fc"):
+        message = problem(load, document, env={"UP_KEY": secret})
+        assert "UP_KEY" in message
+        assert "sk" not in message.replace("UP_KEY", "")
+
+
+def test_a_model_that_the_artifact_does_not_know_is_one_line(load, artifacts):
+    with pytest.raises(ConfigError, match=r"set predicted_as to one of: .*gpt-4-1106") as caught:
+        build_policies(load(), artifacts)
+    assert "policies.default: cheap is predicted as 'cheap'" in caught.value.message
+
+
+def test_a_pair_outside_of_every_policy_is_one_line(load, artifacts):
+    known = {
+        name: {"upstream": "up", "predicted_as": "gpt-4-1106-preview"} for name in ("cheap", "dear")
+    }
+    document = changed(GOOD, "models", known)
+    config = load(changed(document, "policies.default.candidates", ["cheap"]))
+    with pytest.raises(ConfigError, match=r"routers\.carrot\.pair: no policy"):
+        build_names(config, build_policies(config, artifacts))
+
+
+def test_an_artifact_that_is_not_there_is_one_line(load):
+    config = load(changed(GOOD, "routers.carrot.artifact", "nowhere"))
+    with pytest.raises(ConfigError, match=r"routers\.carrot: .*nowhere is no artifact"):
+        load_artifacts(config)
