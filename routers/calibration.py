@@ -17,11 +17,11 @@ from routers.types import FloatMatrix, Predictions, Prices
 MAX_ROWS = 4000
 """Rows kept; beyond some thousands the curve gains nothing and the artifact grows."""
 
-PREDICTED_SHARE = 0.5
+PREDICTED_SHARE = 0.4
 """How much of the gain of a move is taken from the prediction, the rest from what happened.
 
-Single outcomes scatter far more than calibrated predictions err: on the synthetic world half and
-half keeps the promise better than either alone (see `tests/unit/routers/test_knob_promise.py`).
+Single outcomes scatter far more than calibrated predictions err: on the synthetic world
+this share keeps the promise best over all heads (`tests/unit/routers/test_knob_promise.py`).
 """
 
 _LEVELS = 254

@@ -59,8 +59,10 @@ class Trial:
         return [area_under_hull(*each, low=low, high=high) for each in (single, routed, oracle)]
 
 
-@pytest.mark.parametrize("kind", ["knn", "linear"])
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    ("kind", "seed"),
+    [*itertools.product(["knn", "linear"], range(5)), ("mlp", 0), ("mlp", 4)],
+)
 def test_the_realised_share_is_within_a_twentieth_of_the_promise(kind, seed):
     trial = Trial(kind, seed)
     low, high = trial.realised(0), trial.realised(1)
