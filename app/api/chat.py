@@ -5,6 +5,7 @@ than deciding does; the endpoint is still part of the app and of its OpenAPI doc
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,6 +41,9 @@ from app.gateway.request import RouteRequest
 from routers.errors import RoutingError
 
 _log = logging.getLogger(__name__)
+
+_GOODBYE_S = 1.0
+"""How long the last event of a broken stream may wait for a client to take it."""
 
 _PARSED_INLINE_BYTES = 128_000
 """A larger body takes over a millisecond to parse and to count, too long for the event loop."""
@@ -227,7 +231,10 @@ class _Exchange:
         if self.request.stream:
             # No [DONE] after it: a cut answer must never look like a complete one.
             payload = msgspec.json.encode({"error": error_object(error)})
-            await self.send({"type": "http.response.body", "body": sse.event(payload)})
+            # A client that does not read may not hold the request beyond its end.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_GOODBYE_S):
+                    await self.send({"type": "http.response.body", "body": sse.event(payload)})
 
 
 def _status_and_code(error: BaseException) -> tuple[int, str]:

@@ -5,6 +5,7 @@ import contextlib
 import json
 import socket
 import threading
+import time
 from urllib.parse import urlsplit
 
 import httpx
@@ -35,7 +36,10 @@ class RawClient:
     def __init__(self, url):
         parts = urlsplit(url)
         self.host = parts.netloc
-        self.socket = socket.create_connection((parts.hostname, parts.port), timeout=10)
+        self.socket = socket.socket()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        self.socket.settimeout(10)
+        self.socket.connect((parts.hostname, parts.port))
 
     def send_request(self, body, *, length=None):
         self.socket.sendall(
@@ -68,7 +72,9 @@ def metrics(gateway):
 
 def until(gateway, begins, value):
     """Ask for the metrics until a line is there: the outcome is recorded a moment later."""
-    for _ in range(500):
+    found = []
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
         found = [line for line in metrics(gateway) if line.startswith(begins)]
         if found and float(found[0].rpartition(" ")[2]) == value:
             return found[0]
@@ -216,6 +222,18 @@ def test_many_clients_leaving_at_once_leave_nothing_behind(gateway, connect, stu
     assert stub.open_connections == 0
     gone = [line for line in metrics(gateway) if line.startswith(GONE)]
     assert sum(float(line.rpartition(" ")[2]) for line in gone) == n
+
+
+def test_a_client_that_never_reads_is_given_up_at_the_deadline(fresh_gateway, connect, stub):
+    gateway = fresh_gateway({"server.request_timeout_s": 1})
+    client = connect(gateway)
+    # Some megabytes: more than the kernel buffers on the way take.
+    client.send_request(f'{{"model":"sim-frontier","messages":{CONTENT},"stream":true,"n":128}}')
+    client.read_until(b"data: ")
+    line = until(gateway, 'gateway_requests_total{error="deadline_exceeded"', 1)
+    assert 'status_class="5xx"' in line
+    until(gateway, "gateway_requests_in_flight", 0)
+    assert_no_task_is_left(gateway)
 
 
 def test_a_client_that_leaves_after_its_answer_is_no_disconnect(gateway, connect, stub):
