@@ -1,6 +1,8 @@
-"""The `steelyard` command: serving here, training in `routers.cli`; errors are one line, exit 2."""
+"""The `steelyard` command; what trains lives in `routers.commands`. Errors: one line, exit 2."""
 
+import importlib
 import os
+import pkgutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,23 +11,32 @@ import click
 
 from app import __version__
 from app.errors import GatewayError
+from routers import commands
 
 _DEFAULT_CONFIG = Path("configs/gateway.yaml")
-_TRAINING = {"fit": "Train a router from outcomes.", "route-batch": "Route a file of prompts."}
 
 
 class _Commands(click.Group):
-    """Import the training commands only when one of them is called: they bring scikit-learn."""
+    """Add the commands of `routers.commands`, each imported only when it is called or listed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*super().list_commands(ctx), *_TRAINING]
+        """Return the names of all commands."""
+        return sorted([*super().list_commands(ctx), *_training_commands()])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in _TRAINING:
-            from routers import cli  # noqa: PLC0415
-
-            return cli.COMMANDS[cmd_name]
+        """Return a command by its name."""
+        if cmd_name in _training_commands():
+            module = importlib.import_module(f"routers.commands.{cmd_name.replace('-', '_')}")
+            command: click.Command = module.command
+            return command
         return super().get_command(ctx, cmd_name)
+
+
+def _training_commands() -> tuple[str, ...]:
+    modules = pkgutil.iter_modules(commands.__path__)
+    return tuple(
+        module.name.replace("_", "-") for module in modules if not module.name.startswith("_")
+    )
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from routers.cli import COMMANDS
+from routers.commands import fit, route_batch
 from routers.errors import DataError, RoutingConfigError
 from tests.support.outcomes import write_outcomes
 
@@ -22,6 +22,9 @@ options:
 embedder: {kind: hashing, options: {dimensions: 64}}
 calibration_folds: 3
 """
+
+
+COMMANDS = {"fit": fit.command, "route-batch": route_batch.command}
 
 
 def command(*args):

@@ -1,0 +1,37 @@
+"""Option types and helpers that commands share."""
+
+import math
+from pathlib import Path
+
+import click
+
+FILE = click.Path(path_type=Path)
+
+
+def files(_: click.Context, __: click.Parameter, value: str | None) -> list[Path]:
+    """Split file names at commas."""
+    if value is None:
+        return []
+    names = [name.strip() for name in value.split(",")]
+    if not all(names):
+        raise click.BadParameter(f"{value!r} has an empty file name")
+    return [Path(name) for name in names]
+
+
+def knob_positions(_: click.Context, __: click.Parameter, value: str) -> list[float]:
+    """Parse and check knob positions."""
+    positions = []
+    for part in value.split(","):
+        try:
+            t = float(part)
+        except ValueError:
+            raise click.BadParameter(f"{part.strip()!r} is not a number") from None
+        if math.isnan(t) or not 0 <= t <= 1:
+            raise click.BadParameter(f"{part.strip()} is not within 0 and 1")
+        positions.append(t + 0.0)  # no negative zero
+    return positions
+
+
+def progress(line: str) -> None:
+    """Tell on standard error what is being done."""
+    click.echo(line, err=True)

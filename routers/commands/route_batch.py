@@ -1,0 +1,56 @@
+"""`steelyard route-batch`: decide every prompt of a file."""
+
+import json
+from pathlib import Path
+
+import click
+
+from routers.artifact import load_artifact
+from routers.commands._options import FILE, knob_positions, progress
+from routers.errors import DataError
+
+
+@click.command("route-batch")
+@click.option("--artifact", type=FILE, required=True, help="Folder that `fit` wrote.")
+@click.option("--data", type=FILE, required=True, help="Prompts: wide .parquet.")
+@click.option(
+    "--cost-quality",
+    metavar="T[,T…]",
+    callback=knob_positions,
+    required=True,
+    help="Knob positions from 0 (cheapest) to 1 (best).",
+)
+@click.option("--out", type=FILE, required=True, help="Parquet file to write.")
+@click.option("--prices", type=FILE, help="Today's prices; those of the training without it.")
+@click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
+def command(
+    *,
+    artifact: Path,
+    data: Path,
+    cost_quality: list[float],
+    out: Path,
+    prices: Path | None,
+    as_json: bool,
+) -> None:
+    """Decide every prompt of a file at every knob position."""
+    from routers.training.batch import route_batch  # noqa: PLC0415
+
+    if out.is_dir():
+        raise DataError(f"{out}: is a folder, give a file name")
+    router = load_artifact(artifact)
+    progress(f"routing {data.name} with {artifact} (version {router.version})")
+    report = route_batch(router, data, out, cost_quality=cost_quality, prices_file=prices)
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "out": str(out),
+                    "artifact_version": router.version,
+                    "n_queries": report.n_queries,
+                    "n_rows": report.n_rows,
+                    "shares": report.shares,
+                }
+            )
+        )
+    else:
+        click.echo(f"wrote {out}: {report.n_rows} decisions on {report.n_queries} queries")
