@@ -27,9 +27,10 @@ class Watched(type(os.environ)):
 def watch(event, arguments):
     if event in ("socket.__new__", "socket.connect", "subprocess.Popen", "os.posix_spawn"):
         happened.append(event)
-    if event == "open" and isinstance(arguments[0], str) and arguments[0].startswith({root!r}):
-        path = arguments[0]
-        if "/.venv/" not in path and not path.endswith((".py", ".pyc")) and ".pyc." not in path:
+    if event == "open" and isinstance(arguments[0], str):
+        path = os.path.abspath(arguments[0])
+        code = path.endswith((".py", ".pyc")) or ".pyc." in path or "/.venv/" in path
+        if path.startswith({root!r}) and not code:
             happened.append(f"opened {{path}}")
 
 happened, failed = [], {{}}
