@@ -8,9 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.decision import choose
+from routers.knob import TIE
 from routers.numeric import FloatArray, nan_mean
 
 _SWEEP = 121
+
+_ARENA_BETA, _ARENA_LOW, _ARENA_HIGH = 0.1, 0.0044, 200.0
+"""RouterArena's weight, and its cheapest and dearest US dollars per 1000 queries."""
 
 
 def sweep_rates(quality: NDArray[np.floating], cost_usd: NDArray[np.floating]) -> FloatArray:
@@ -115,3 +119,89 @@ def expected_calibration_error(
         for part in np.array_split(order, min(n_bins, len(p)))
     ]
     return float(sum(gaps) / len(p))
+
+
+def match_cost(cost: FloatArray, quality: FloatArray, *, target: float) -> float:
+    """Return the lowest cost of a curve's points whose quality reaches `target`; inf for never.
+
+    The point is chosen on the curve itself, so the figure is optimistic where the curve was
+    measured on few queries.
+    """
+    reached = quality >= target - TIE
+    return float(cost[reached].min()) if reached.any() else float("inf")
+
+
+def arena_score(
+    accuracy: NDArray[np.floating] | float, usd_per_1000: NDArray[np.floating] | float
+) -> FloatArray:
+    """Return the RouterArena score of accuracy in [0, 1] and US dollars per 1000 queries.
+
+    The harmonic mean of accuracy and a logarithmic cost score, with the weight 0.1 on accuracy.
+
+    References
+    ----------
+    Lu et al. 2025, RouterArena, arXiv:2510.00202.
+    """
+    a = np.asarray(accuracy, np.float64)
+    c = np.clip(np.asarray(usd_per_1000, np.float64), _ARENA_LOW, _ARENA_HIGH)
+    thrift = (np.log2(_ARENA_HIGH) - np.log2(c)) / (np.log2(_ARENA_HIGH) - np.log2(_ARENA_LOW))
+    below = _ARENA_BETA * a + thrift
+    return np.asarray((1 + _ARENA_BETA) * a * thrift / np.where(below > 0, below, 1.0))
+
+
+def incremental_benefit(
+    *,
+    quality: float,
+    cost: float,
+    weak: tuple[float, float],
+    strong: tuple[float, float],
+) -> float:
+    """Return AutoMix's relative gain of slope over mixing two models, in percent.
+
+    Parameters
+    ----------
+    weak, strong
+        (quality, cost) of always calling one of them.
+
+    Returns
+    -------
+    float
+        NaN where one of the two slopes is undefined (no difference of costs, or no gain).
+
+    References
+    ----------
+    Aggarwal et al. 2023, AutoMix, arXiv:2310.12963.
+    """
+    if cost == weak[1] or strong[1] == weak[1] or strong[0] == weak[0]:
+        return float("nan")
+    base = (strong[0] - weak[0]) / (strong[1] - weak[1])
+    return 100 * ((quality - weak[0]) / (cost - weak[1]) - base) / base
+
+
+def model_recall(quality: NDArray[np.floating], chosen: NDArray[np.intp]) -> float:
+    """Return how often a rare solver was found: the weak point of learned routers.
+
+    Of the queries that exactly one or two models solve (quality above a half), the share where
+    one of these was chosen; NaN where there is no such query. Pools of fewer than three models
+    count those that exactly one solves.
+    """
+    solved = np.nan_to_num(quality, nan=0.0) > 0.5
+    count = solved.sum(axis=1)
+    rare = (count >= 1) & (count <= (2 if quality.shape[1] > 2 else 1))
+    if not rare.any():
+        return float("nan")
+    return float(solved[np.flatnonzero(rare), chosen[rare]].mean())
+
+
+def brier_score(predicted: NDArray[np.floating], realised: NDArray[np.floating]) -> float:
+    """Return the mean squared difference of known outcomes; NaN where nothing is known."""
+    known = ~np.isnan(realised)
+    if not known.any():
+        return float("nan")
+    return float(((predicted[known].astype(np.float64) - realised[known]) ** 2).mean())
+
+
+def coverage(upper: NDArray[np.floating], realised: NDArray[np.floating]) -> float:
+    """Return the share of known values that do not exceed their upper estimate; NaN for none."""
+    known = ~np.isnan(realised)
+    return float((realised[known] <= upper[known]).mean()) if known.any() else float("nan")
