@@ -29,7 +29,9 @@ def watch(event, arguments):
         happened.append(event)
     if event == "open" and isinstance(arguments[0], str):
         path = os.path.abspath(arguments[0])
+        # The import system itself: code, and how an editable installation is found.
         code = path.endswith((".py", ".pyc")) or ".pyc." in path or "/.venv/" in path
+        code = code or ".egg-info" in path or "__editable__" in path
         if path.startswith({root!r}) and not code:
             happened.append(f"opened {{path}}")
 
