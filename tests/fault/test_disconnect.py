@@ -12,9 +12,17 @@ import httpx
 import pytest
 
 from tests.support.artifacts import TroubledArtifact
+from tests.support.stub import StubThread
 
 CONTENT = json.dumps([{"role": "user", "content": "What is a steelyard?"}])
 GONE = 'gateway_requests_total{error="client_disconnected"'
+
+
+@pytest.fixture
+def stub():
+    """Start a stub of its own, so that nobody else is connected to it."""
+    with StubThread() as stub:
+        yield stub
 
 
 @pytest.fixture
