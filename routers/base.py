@@ -6,11 +6,53 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from routers.errors import DataError, NotFittedError
 from routers.options import State, unfitted
 from routers.registry import Registry
-from routers.types import FloatMatrix, Predictions
+from routers.types import FloatMatrix, FloatVector, Predictions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Battles:
+    """Comparisons of two models on one query; arrays are (n_battles,).
+
+    Attributes
+    ----------
+    row
+        Which query.
+    a, b
+        Columns of the two models.
+    outcome
+        float32: 1 where a won, 0 where b won, 0.5 for a tie.
+    """
+
+    row: NDArray[np.intp]
+    a: NDArray[np.intp]
+    b: NDArray[np.intp]
+    outcome: FloatVector
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def pick(self, index: np.ndarray) -> "Battles":
+        """Return some of the battles, by number or by mask."""
+        return Battles(
+            row=self.row[index], a=self.a[index], b=self.b[index], outcome=self.outcome[index]
+        )
+
+    def of_rows(self, index: Sequence[int] | np.ndarray) -> "Battles":
+        """Return the battles of some queries, numbered by the place of the query in `index`."""
+        order = np.argsort(self.row, kind="stable")
+        ordered = self.row[order]
+        wanted = np.asarray(index, np.intp)
+        first, last = (np.searchsorted(ordered, wanted, side) for side in ("left", "right"))
+        count = last - first
+        row = np.repeat(np.arange(len(wanted)), count)
+        within = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
+        picked = self.pick(order[np.repeat(first, count) + within])
+        return Battles(row=row, a=picked.a, b=picked.b, outcome=picked.outcome)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,12 +69,20 @@ class Labels:
         Same shape; NaN where unknown, None where nothing is known at all.
     groups
         A label of each query's origin (benchmark, subset), empty where there is none.
+    battles
+        Comparisons, where the data are such; strategies that learn from comparisons make their
+        own out of `quality` otherwise.
+    samples
+        float32 (n_queries, n_models, n_samples): the single outcomes behind `quality` where
+        models answered repeatedly, NaN where there are fewer.
     """
 
     models: tuple[str, ...]
     quality: FloatMatrix
     output_tokens: FloatMatrix | None = None
     groups: tuple[str, ...] = ()
+    battles: Battles | None = None
+    samples: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.quality)
@@ -45,6 +95,8 @@ class Labels:
             quality=self.quality[index],
             output_tokens=None if tokens is None else tokens[index],
             groups=tuple(self.groups[i] for i in index) if self.groups else (),
+            battles=None if self.battles is None else self.battles.of_rows(index),
+            samples=None if self.samples is None else self.samples[index],
         )
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from routers.constraints import Barred, hard_constraint
 from routers.errors import NoEligibleModelError
 from routers.knob import TIE, KnobCurve
+from routers.pairwise import strong_scores
 from routers.types import (
     CandidateEstimate,
     Constraints,
@@ -140,7 +141,13 @@ def decide(
             eligible.append(each)
     if not eligible:
         raise NoEligibleModelError({each.model_id: each.exclusion_detail or "" for each in listed})
-    ranked, reason = _rank(eligible, objective, rate)
+    if isinstance(objective, StrongThreshold):
+        ranked = _by_threshold(
+            [each.model_id for each in eligible], objective, candidates, predictions
+        )
+        reason = Reason.THRESHOLD
+    else:
+        ranked, reason = _rank(eligible, objective, rate)
     if len(ranked) == 1 and reason is not Reason.MIN_QUALITY_UNMET:
         reason = Reason.ONLY_ELIGIBLE
     return Decision(
@@ -319,7 +326,9 @@ def _known(value: float | None) -> float:
 
 
 def _rank(
-    eligible: list[CandidateEstimate], objective: Objective, rate: float | None
+    eligible: list[CandidateEstimate],
+    objective: CostQuality | UsdPerQuality | MaxQualityLoss | MinQuality,
+    rate: float | None,
 ) -> tuple[list[str], Reason]:
     """Order the eligible candidates, best first."""
     match objective:
@@ -331,8 +340,6 @@ def _rank(
         case MinQuality(quality):
             ranked, reached = _cheapest_reaching(eligible, quality)
             return ranked, Reason.KNOB if reached else Reason.MIN_QUALITY_UNMET
-        case StrongThreshold():
-            return _by_threshold(eligible, objective), Reason.THRESHOLD
         case _:
             assert_never(objective)
 
@@ -366,11 +373,15 @@ def _cheapest_reaching(eligible: list[CandidateEstimate], quality: float) -> tup
     return [each.model_id for each in ranked], not key(ranked[0])[0]
 
 
-def _by_threshold(eligible: list[CandidateEstimate], objective: StrongThreshold) -> list[str]:
-    quality = {each.model_id: _known(each.quality) for each in eligible}
-    if len(quality) == 1:
-        return list(quality)
-    # The chance that the strong model is right where the weak one is wrong.
-    score = quality[objective.strong] * (1 - quality[objective.weak])
+def _by_threshold(
+    eligible: list[str],
+    objective: StrongThreshold,
+    candidates: Sequence[ModelSpec],
+    predictions: Predictions,
+) -> list[str]:
+    if len(eligible) == 1:
+        return eligible
+    column = {spec.model_id: i for i, spec in enumerate(candidates)}
     pair = [objective.strong, objective.weak]
+    score = strong_scores(predictions, strong=column[pair[0]], weak=column[pair[1]])[0]
     return pair if score >= objective.threshold else pair[::-1]

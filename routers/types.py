@@ -191,12 +191,16 @@ class Predictions:
 
     `quality` and `quality_std` are in quality units, the token arrays count output tokens;
     `output_tokens_upper` aims at the quantile `UPPER_QUANTILE`. All values are finite.
+
+    `strength`, where a router learned from comparisons, says who wins one: the chance that
+    model a beats model b is sigmoid(strength_a - strength_b).
     """
 
     quality: FloatMatrix
     quality_std: FloatMatrix
     output_tokens: FloatMatrix
     output_tokens_upper: FloatMatrix
+    strength: FloatMatrix | None = None
 
     def __len__(self) -> int:
         return len(self.quality)
@@ -208,6 +212,7 @@ class Predictions:
             quality_std=self.quality_std[index],
             output_tokens=self.output_tokens[index],
             output_tokens_upper=self.output_tokens_upper[index],
+            strength=None if self.strength is None else self.strength[index],
         )
 
     def columns(self, index: Sequence[int]) -> "Predictions":
@@ -218,6 +223,7 @@ class Predictions:
             quality_std=self.quality_std[:, picked],
             output_tokens=self.output_tokens[:, picked],
             output_tokens_upper=self.output_tokens_upper[:, picked],
+            strength=None if self.strength is None else self.strength[:, picked],
         )
 
 
