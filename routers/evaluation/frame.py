@@ -1,0 +1,186 @@
+"""The queries that routers are compared on, and the routers as choices on these queries."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routers.calibration import cost_usd
+from routers.decision import choose
+from routers.errors import DataError
+from routers.evaluation.bootstrap import resample, weighted_means
+from routers.evaluation.metrics import area_under_hull, single_models, sweep_rates
+from routers.numeric import FloatArray, nan_mean
+from routers.strategies.carrot import DEFAULT_OUTPUT_TOKENS
+from routers.training.dataset import OutcomeTable
+from routers.types import Conversation, Predictions, PriceTable
+
+_MAX_WEIGHTS = 40_000_000
+"""Bounds the memory of resampling (draws x queries) to 320 MB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Queries and what every model made of them; arrays are float64 (n_queries, n_models).
+
+    Attributes
+    ----------
+    cost_usd
+        Recorded costs; where there are none, prices times output tokens, which are the model's
+        mean where they are not recorded either.
+    n_left_out
+        Queries of the files that are not here because not all models were tried on them.
+    """
+
+    models: tuple[str, ...]
+    conversations: tuple[Conversation, ...]
+    groups: tuple[str, ...]
+    input_tokens: FloatArray
+    quality: FloatArray
+    output_tokens: FloatArray
+    cost_usd: FloatArray
+    n_left_out: int = 0
+
+    def __len__(self) -> int:
+        return len(self.input_tokens)
+
+
+def select_rows(
+    table: OutcomeTable, models: Sequence[str], prices: PriceTable, *, complete: bool = True
+) -> Rows:
+    """Take some models of a table, priced.
+
+    Parameters
+    ----------
+    complete
+        Keep only queries that all models were tried on, where these are at least 50 and a fifth.
+
+    Raises
+    ------
+    DataError
+        If the table lacks a model.
+    """
+    missing = [model for model in models if model not in table.models]
+    if missing:
+        files = ", ".join(file.name for file in table.files)
+        raise DataError(f"{files}: no outcomes of {', '.join(missing)}")
+    columns = np.asarray([table.models.index(model) for model in models])
+    quality = table.quality[:, columns].astype(np.float64)
+    known = ~np.isnan(quality)
+    keep = np.flatnonzero(known.any(axis=1))
+    whole = np.flatnonzero(known.all(axis=1))
+    if complete and len(whole) >= max(50, len(table) // 5):
+        keep = whole
+    tokens = table.output_tokens[np.ix_(keep, columns)].astype(np.float64)
+    assumed = nan_mean(tokens, default=DEFAULT_OUTPUT_TOKENS)
+    filled = np.where(np.isnan(tokens), assumed, tokens)
+    input_tokens = table.input_tokens[keep]
+    priced = np.stack(
+        [cost_usd(input_tokens, filled[:, i], prices[model]) for i, model in enumerate(models)],
+        axis=1,
+    )
+    recorded = table.cost_usd[np.ix_(keep, columns)]
+    return Rows(
+        models=tuple(models),
+        conversations=tuple(table.conversations[i] for i in keep),
+        groups=tuple(table.groups[i] for i in keep),
+        input_tokens=input_tokens,
+        quality=quality[keep],
+        output_tokens=tokens,
+        cost_usd=np.where(np.isnan(recorded), priced, recorded),
+        n_left_out=len(table) - len(keep),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Series:
+    """One router: what it chooses on every query, at every one of its settings.
+
+    Attributes
+    ----------
+    kind
+        `artifact`, `baseline`, or `bound` for what no router can know.
+    picks
+        int (n_settings, n_queries), from cheap to dear.
+    predictions, cost_predicted
+        What the choices were made from, where they were made from predictions.
+    knob
+        Positions of a calibrated knob and int (n_positions, n_queries) choices at them.
+    """
+
+    name: str
+    kind: str
+    picks: NDArray[np.intp]
+    note: str = ""
+    version: str | None = None
+    predictions: Predictions | None = None
+    knob: tuple[FloatArray, NDArray[np.intp]] | None = None
+
+
+def sweep(quality: FloatArray, cost: FloatArray) -> NDArray[np.intp]:
+    """Return the choices at 121 exchange rates from always cheapest to always best."""
+    rates = sweep_rates(quality, cost)
+    picks = np.stack([choose(quality, cost, float(rate)) for rate in rates])
+    changed = np.append(True, (picks[1:] != picks[:-1]).any(axis=1))
+    return np.asarray(picks[changed])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """Rows, and draws of them that all routers share, so that differences are paired."""
+
+    rows: Rows
+    n_draws: int = 1000
+    seed: int = 0
+
+    @cached_property
+    def weights(self) -> FloatArray:
+        """How often every query is in every draw: (n_draws, n_queries)."""
+        n_draws = min(self.n_draws, max(100, _MAX_WEIGHTS // len(self.rows)))
+        return resample(len(self.rows), n_draws, seed=self.seed)
+
+    @cached_property
+    def singles(self) -> tuple[FloatArray, FloatArray]:
+        """Mean cost and quality of every model."""
+        return single_models(self.rows.quality, self.rows.cost_usd)
+
+    @cached_property
+    def single_draws(self) -> tuple[FloatArray, FloatArray]:
+        """The same under every draw: (n_draws, n_models)."""
+        return (
+            weighted_means(self.rows.cost_usd.T, self.weights),
+            weighted_means(self.rows.quality.T, self.weights),
+        )
+
+    def realised(self, picks: NDArray[np.intp]) -> tuple[FloatArray, FloatArray]:
+        """Return what choices cost and were worth: (n_settings, n_queries) each."""
+        at = np.arange(len(self.rows))
+        return self.rows.cost_usd[at, picks], self.rows.quality[at, picks]
+
+    def points(self, picks: NDArray[np.intp]) -> tuple[FloatArray, FloatArray]:
+        """Return mean cost and quality per setting."""
+        cost, quality = self.realised(picks)
+        return nan_mean(cost.T, default=np.nan), nan_mean(quality.T, default=np.nan)
+
+    def draws(self, picks: NDArray[np.intp]) -> tuple[FloatArray, FloatArray]:
+        """Return mean cost and quality per draw and setting: (n_draws, n_settings)."""
+        cost, quality = self.realised(picks)
+        return weighted_means(cost, self.weights), weighted_means(quality, self.weights)
+
+    def aiq(self, picks: NDArray[np.intp]) -> float:
+        """Return the area under the hull between the cheapest and the dearest single model."""
+        cost, _ = self.singles
+        return area_under_hull(*self.points(picks), low=float(cost.min()), high=float(cost.max()))
+
+    def aiq_draws(self, picks: NDArray[np.intp]) -> FloatArray:
+        """Return the same under every draw, each over its own range of costs."""
+        low, high = self.single_draws[0].min(axis=1), self.single_draws[0].max(axis=1)
+        costs, qualities = self.draws(picks)
+        return np.asarray(
+            [
+                area_under_hull(cost, quality, low=float(a), high=float(b))
+                for cost, quality, a, b in zip(costs, qualities, low, high, strict=True)
+            ]
+        )

@@ -1,0 +1,271 @@
+"""Replay held-out outcomes: what artifacts and baselines would have chosen, and its worth."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from routers.artifact import RouterArtifact, load_artifact
+from routers.decision import choose
+from routers.errors import DataError
+from routers.evaluation import baselines
+from routers.evaluation.frame import Frame, Rows, Series, select_rows, sweep
+from routers.evaluation.summary import measure, pair_of
+from routers.training.assess import predicted_costs
+from routers.training.dataset import OutcomeTable, read_outcomes
+from routers.training.prices import read_prices
+from routers.types import ModelSpec, Predictions, PriceTable
+
+KNOB_POSITIONS = tuple(round(0.1 * step, 1) for step in range(11))
+
+_BLOCK = 2048
+_LONG_CONTEXT = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arena:
+    """Everything that is compared on the same rows.
+
+    Attributes
+    ----------
+    series
+        Artifacts first, then baselines, then bounds.
+    train
+        Training rows, None where no training file was given.
+    notes
+        What a reader of the numbers should know, as sentences.
+    """
+
+    frame: Frame
+    series: tuple[Series, ...]
+    artifacts: tuple[RouterArtifact, ...]
+    train: Rows | None
+    prices: PriceTable
+    files: tuple[dict[str, Any], ...]
+    train_files: tuple[dict[str, Any], ...]
+    notes: tuple[str, ...]
+
+    def named(self, name: str) -> Series:
+        """Return the series of a name."""
+        return next(each for each in self.series if each.name == name)
+
+
+def prepare(
+    artifacts: Sequence[Path],
+    data: Sequence[Path],
+    *,
+    train: Sequence[Path] = (),
+    prices_file: Path | None = None,
+    n_draws: int = 1000,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Arena:
+    """Load artifacts and outcomes, predict, and build every baseline on the same rows.
+
+    The models compared are those that the data and all artifacts know. Choices are made with
+    the first artifact's prices, or those of `prices_file` where it lists a model; what a choice
+    cost is what the data recorded, where it did.
+
+    Raises
+    ------
+    ArtifactError, DataError
+        If an artifact or a file cannot be used, or fewer than two models are in common.
+    """
+    loaded = tuple(load_artifact(path) for path in artifacts)
+    progress("reading outcomes")
+    table = read_outcomes(data)
+    train_table = read_outcomes(train) if train else None
+    models = _common_models(loaded, table, train_table)
+    prices = {model: loaded[0].prices[model] for model in models}
+    if prices_file is not None:
+        prices |= read_prices(prices_file, models)
+    rows = select_rows(table, models, prices)
+    if len(rows) < 2:
+        raise DataError("at least two queries are needed to evaluate anything")
+    train_rows = None if train_table is None else select_rows(train_table, models, prices)
+    series: list[Series] = []
+    for name, artifact in zip(_names(artifacts), loaded, strict=True):
+        progress(f"predicting with {name}")
+        series.append(_replay(name, artifact, rows, prices))
+    progress("building baselines")
+    series += baselines.fixed(rows, train_rows)
+    series.append(baselines.prompt_length(rows, train_rows))
+    if train_rows is not None:
+        featurizer = loaded[0].featurizer
+        x = featurizer.transform(rows.conversations)
+        series.append(baselines.knn(rows, train_rows, featurizer, prices, x))
+    label = baselines.benchmark_label(rows, train_rows)
+    series += [each for each in (label, baselines.oracle(rows)) if each is not None]
+    return Arena(
+        frame=Frame(rows=rows, n_draws=n_draws, seed=seed),
+        series=tuple(series),
+        artifacts=loaded,
+        train=train_rows,
+        prices=prices,
+        files=_files(table),
+        train_files=() if train_table is None else _files(train_table),
+        notes=tuple(_notes(rows, table, train_rows, train_table)),
+    )
+
+
+def evaluate(arena: Arena, *, progress: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+    """Measure every series and return plain values, ready for JSON."""
+    frame = arena.frame
+    rows = frame.rows
+    zero = arena.named(baselines.ZERO)
+    best = baselines.best_single(rows, arena.train)
+    cost, quality = frame.singles
+    reference = frame.aiq_draws(zero.picks)
+    results = []
+    for series in arena.series:
+        progress(f"measuring {series.name}")
+        results.append(
+            measure(
+                series,
+                frame,
+                best=best,
+                zero=(frame.aiq(zero.picks), reference),
+                oracle=arena.named(baselines.ORACLE),
+            )
+        )
+    weak, strong = pair_of(frame, best)
+    return {
+        "n_queries": len(rows),
+        "n_left_out": rows.n_left_out,
+        "n_draws": len(frame.weights),
+        "level": 0.95,
+        "seed": frame.seed,
+        "data": list(arena.files),
+        "train": list(arena.train_files),
+        "models": [
+            {
+                "model": model,
+                "quality": float(quality[i]),
+                "usd_per_1000": float(1000 * cost[i]),
+                "input_usd_per_mtok": arena.prices[model].input_usd_per_mtok,
+                "output_usd_per_mtok": arena.prices[model].output_usd_per_mtok,
+            }
+            for i, model in enumerate(rows.models)
+        ],
+        "best_single": {
+            "model": rows.models[best],
+            "chosen_on": "evaluated rows" if arena.train is None else "training rows",
+            "quality": float(quality[best]),
+            "usd_per_1000": float(1000 * cost[best]),
+        },
+        "pair": {"weak": rows.models[weak], "strong": rows.models[strong]},
+        "notes": list(arena.notes),
+        "routers": results,
+    }
+
+
+def predict_rows(artifact: RouterArtifact, rows: Rows) -> Predictions:
+    """Predict the models of `rows` on all of its queries, a block at a time."""
+    columns = [artifact.column(model) for model in rows.models]
+    blocks = [
+        artifact.predict_conversations(rows.conversations[start : start + _BLOCK]).columns(columns)
+        for start in range(0, len(rows), _BLOCK)
+    ]
+    return Predictions(
+        quality=np.concatenate([block.quality for block in blocks]),
+        quality_std=np.concatenate([block.quality_std for block in blocks]),
+        output_tokens=np.concatenate([block.output_tokens for block in blocks]),
+        output_tokens_upper=np.concatenate([block.output_tokens_upper for block in blocks]),
+    )
+
+
+def _replay(name: str, artifact: RouterArtifact, rows: Rows, prices: PriceTable) -> Series:
+    predictions = predict_rows(artifact, rows)
+    quality = predictions.quality.astype(np.float64)
+    cost = predicted_costs(rows.input_tokens, predictions.output_tokens, rows.models, prices)
+    specs = [
+        ModelSpec(
+            model_id=model,
+            predicted_as=model,
+            prices=prices[model],
+            context_window_tokens=_LONG_CONTEXT,
+        )
+        for model in rows.models
+    ]
+    knob = artifact.knob_curve(specs)
+    at_knob = np.stack(
+        [
+            choose(quality, cost, knob.usd_per_quality_for(t), model_ids=rows.models)
+            for t in KNOB_POSITIONS
+        ]
+    )
+    return Series(
+        name=name,
+        kind="artifact",
+        picks=sweep(quality, cost),
+        version=artifact.version,
+        predictions=predictions,
+        knob=(np.asarray(KNOB_POSITIONS), at_knob),
+        note=f"strategy {artifact.manifest['strategy']['kind']}",
+    )
+
+
+def _common_models(
+    artifacts: Sequence[RouterArtifact], table: OutcomeTable, train: OutcomeTable | None
+) -> tuple[str, ...]:
+    known = [set(artifact.models) for artifact in artifacts] + [set(table.models)]
+    if train is not None:
+        known.append(set(train.models))
+    models = tuple(model for model in artifacts[0].models if all(model in each for each in known))
+    if len(models) < 2:
+        raise DataError(
+            "artifacts and data have fewer than two models in common: the first artifact knows "
+            f"{', '.join(artifacts[0].models)}; the data has {', '.join(table.models)}"
+        )
+    return models
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Name artifacts by their folders, with as much of the path as tells them apart."""
+    for depth in range(1, 8):
+        names = ["/".join(path.resolve().parts[-depth:]) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    raise DataError("the same artifact is given twice")
+
+
+def _files(table: OutcomeTable) -> tuple[dict[str, Any], ...]:
+    return tuple(
+        {"file": file.name, "sha256": file.sha256, "rows": file.n_rows} for file in table.files
+    )
+
+
+def _notes(
+    rows: Rows, table: OutcomeTable, train: Rows | None, train_table: OutcomeTable | None
+) -> list[str]:
+    notes = []
+    if rows.n_left_out:
+        notes.append(f"{rows.n_left_out} queries are left out: not all models were tried on them.")
+    if np.isnan(rows.quality).any():
+        notes.append(
+            "Too few queries were tried on all models: averages are over the known outcomes, so "
+            "routers are compared on partly different queries."
+        )
+    others = [model for model in table.models if model not in rows.models]
+    if others:
+        notes.append(f"Not known to all, and left out: {', '.join(others)}.")
+    if np.isnan(table.cost_usd).all():
+        notes.append("No costs are recorded: they are prices times tokens.")
+        if np.isnan(rows.output_tokens).all():
+            notes.append("No output tokens are recorded either: all answers count as 256 tokens.")
+    if train is None:
+        notes.append(
+            "Without training rows the best single model is chosen on the evaluated rows, and "
+            "there is no kNN baseline."
+        )
+    elif train_table is not None:
+        seen = set(train_table.conversations)
+        twice = sum(each in seen for each in rows.conversations)
+        if twice:
+            notes.append(
+                f"WARNING: {twice} evaluated queries are also among the training rows; "
+                "nothing below is held out on them."
+            )
+    return notes

@@ -1,0 +1,188 @@
+"""A report as JSON for machines, Markdown for repositories, and one HTML file for people."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from routers.errors import DataError
+from routers.evaluation._html import PAGE
+
+_NOTHING = "-"
+
+COLUMNS = (
+    ("router", "The artifact's folder, or a baseline."),
+    ("AIQ [95%]", "Area under the hull of quality over cost, divided by the range of costs."),
+    ("over Zero [95%]", "AIQ minus that of mixing single models at random; paired."),
+    ("best quality", "Highest mean quality over all settings."),
+    ("match cost [95%]", "Least cost that reaches the best single model, as a share of its cost."),
+    ("oracle gap", "Best quality of an oracle minus best quality."),
+    ("recall", "Of queries that one or two models solve: how often one of them was chosen."),
+    ("arena", "RouterArena score of the best setting."),
+    ("APGR [95%]", "Mean share of the quality gap over shares of strong calls, best pair."),
+    ("CPT50", "Share of strong calls that recovers half of the gap."),
+    ("CPT80", "Share of strong calls that recovers 80 % of the gap."),
+    ("ECE", "Expected calibration error of predicted quality, 10 equal-mass bins."),
+    ("Brier", "Mean squared error of predicted quality."),
+    ("tokens ≤ p90", "Share of answers not longer than the upper estimate; 0.90 is right."),
+    ("knob error", "Largest distance of what the knob promises and keeps."),
+)
+"""Columns of the tables and what they mean."""
+
+
+def cells(router: Mapping[str, Any]) -> list[str]:
+    """Return the row of one router, aligned with `COLUMNS`."""
+    return [
+        router["name"],
+        _interval(router["aiq"]),
+        _interval(router["aiq_over_zero"], sign=True),
+        _number(router["best_quality"]),
+        _interval(router["match_cost_share"], percent=True, never="never"),
+        _number(router["oracle_gap"]),
+        _number(router["model_recall"]),
+        _number(router["arena_score_best"]),
+        _interval(router.get("apgr")),
+        _number(router.get("cpt50")),
+        _number(router.get("cpt80")),
+        _number(router.get("ece")),
+        _number(router.get("brier")),
+        _number(router.get("upper_tokens_coverage")),
+        _number(router.get("knob_error")),
+    ]
+
+
+def write_report(report: Mapping[str, Any], out: Path) -> list[Path]:
+    """Write `report.json`, `report.md` and `report.html` into the folder `out`.
+
+    Raises
+    ------
+    DataError
+        If they cannot be written.
+    """
+    texts = {
+        "report.json": json.dumps(report, indent=1, allow_nan=False, ensure_ascii=False) + "\n",
+        "report.md": markdown(report),
+        "report.html": html(report),
+    }
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (out / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written ({error.strerror})") from error
+    return [out / name for name in texts]
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """Return the report as Markdown tables."""
+    best = report["best_single"]
+    lines = [
+        "# Routing quality",
+        "",
+        f"{report['n_queries']} queries, {len(report['models'])} models; files: "
+        f"{_files(report['data'])}. "
+        + (f"Training rows: {_files(report['train'])}. " if report["train"] else "")
+        + f"Best single model (chosen on {best['chosen_on']}): {best['model']}, quality "
+        f"{best['quality']:.3f}, ${best['usd_per_1000']:.4g} per 1000 queries. Intervals: "
+        f"{report['n_draws']} resamplings of the queries, seed {report['seed']}.",
+        "",
+        *_table([name for name, _ in COLUMNS], [cells(each) for each in report["routers"]]),
+        "",
+        *(f"- **{name}**: {meaning}" for name, meaning in COLUMNS[1:]),
+        "- APGR and CPT are about {strong} (strong) and {weak} (weak).".format(**report["pair"]),
+    ]
+    if report["notes"]:
+        lines += ["", "## Notes", "", *(f"- {note}" for note in report["notes"])]
+    for router in report["routers"]:
+        if "knob" in router:
+            lines += ["", *_knob(router)]
+    lines += ["", "## Single models", ""]
+    lines += _table(
+        ["model", "quality", "USD per 1000 queries", "input USD/M", "output USD/M"],
+        [
+            [
+                each["model"],
+                f"{each['quality']:.3f}",
+                f"{each['usd_per_1000']:.4g}",
+                f"{each['input_usd_per_mtok']:.4g}",
+                f"{each['output_usd_per_mtok']:.4g}",
+            ]
+            for each in sorted(report["models"], key=lambda each: each["usd_per_1000"])
+        ],
+    )
+    return "\n".join(lines) + "\n"
+
+
+def html(report: Mapping[str, Any]) -> str:
+    """Return the report as one page that needs nothing from elsewhere."""
+    content = {
+        "report": report,
+        "columns": [{"name": name, "meaning": meaning} for name, meaning in COLUMNS],
+        "cells": [cells(each) for each in report["routers"]],
+    }
+    # "<" could end the script element; names come from data files.
+    text = json.dumps(content, allow_nan=False).replace("<", "\\u003c")
+    return PAGE.replace("/*DATA*/null", text)
+
+
+def _knob(router: Mapping[str, Any]) -> list[str]:
+    middle = router["at_middle"]
+    shares = ", ".join(
+        f"{model} {share:.0%}"
+        for model, share in sorted(middle["shares"].items(), key=lambda each: -each[1])
+    )
+    return [
+        f"## The knob of {router['name']}",
+        "",
+        "At {cost_quality:g}: quality {quality:.3f}, ${usd_per_1000:.4g} per 1000 queries, "
+        "arena {arena_score:.3f}; ".format(**middle)
+        + f"{shares}.",
+        "",
+        *_table(
+            ["knob", "quality", "USD per 1000", "share of the gap kept [95%]"],
+            [
+                [
+                    f"{step['cost_quality']:g}",
+                    f"{step['quality']:.3f}",
+                    f"{step['usd_per_1000']:.4g}",
+                    _interval(step["share_of_gap"]),
+                ]
+                for step in router["knob"]
+            ],
+        ),
+    ]
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in (head, *rows)]
+    lines = ["| " + " | ".join(row) + " |" for row in escaped]
+    return [lines[0], "|---" + "|---:" * (len(head) - 1) + "|", *lines[1:]]
+
+
+def _files(files: list[Mapping[str, Any]]) -> str:
+    return ", ".join(f"{each['file']} ({each['rows']} rows)" for each in files)
+
+
+def _number(value: float | None) -> str:
+    return _NOTHING if value is None else f"{value:.3f}"
+
+
+def _interval(
+    interval: Mapping[str, float | None] | None,
+    *,
+    percent: bool = False,
+    sign: bool = False,
+    never: str = _NOTHING,
+) -> str:
+    if interval is None:
+        return _NOTHING
+    value, low, high = interval["value"], interval["low"], interval["high"]
+
+    def text(number: float | None) -> str:
+        if number is None:
+            return never
+        return f"{number:.0%}" if percent else f"{number:{'+' if sign else ''}.3f}"
+
+    if value is None and low is None:
+        return never
+    return f"{text(value)} [{text(low)}, {text(high)}]"

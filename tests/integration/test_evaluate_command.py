@@ -1,0 +1,184 @@
+"""`evaluate` as a user runs it, on files whose right answers are known."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from routers.commands import evaluate, fit
+from routers.errors import DataError
+from tests.support.clusters import write_clusters
+from tests.support.outcomes import write_outcomes
+
+RECIPE = """
+strategy: carrot
+options:
+  quality_head: {kind: linear}
+  tokens_head: {kind: linear}
+embedder: {kind: hashing, options: {dimensions: 256}}
+calibration_folds: 3
+"""
+
+
+def run(command, *args):
+    result = CliRunner().invoke(command.command, [str(arg) for arg in args])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("evaluate")
+    write_clusters(folder / "train.jsonl", n=400, seed=1)
+    write_clusters(folder / "test.jsonl", n=400, seed=2)
+    (folder / "recipe.yaml").write_text(RECIPE)
+    options = ("--out", folder / "router", "--recipe", folder / "recipe.yaml")
+    assert run(fit, "--data", folder / "train.jsonl", *options).exit_code == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(folder) -> dict:
+    result = run(
+        evaluate,
+        *("--artifact", folder / "router", "--data", folder / "test.jsonl"),
+        *("--train", folder / "train.jsonl", "--out", folder / "report", "--draws", 200, "--json"),
+    )
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def by_name(report: dict) -> dict:
+    return {router["name"]: router for router in report["routers"]}
+
+
+def test_every_router_stands_on_the_same_rows(report):
+    names = list(by_name(report))
+    assert names[0] == "router"
+    assert set(names[1:]) == {
+        "cheapest", "strongest", "best single", "ZeroRouter", "prompt length", "kNN(k=100)",
+        "oracle",
+    }  # fmt: skip
+    assert report["n_queries"] == 400
+    assert report["best_single"]["model"] == "max"
+    assert report["best_single"]["chosen_on"] == "training rows"
+
+
+def test_the_order_is_what_the_world_says(report):
+    area = {name: each["aiq"]["value"] for name, each in by_name(report).items() if each["aiq"]}
+    assert area["ZeroRouter"] + 0.1 < area["router"] < area["oracle"]
+    assert area["prompt length"] == pytest.approx(area["ZeroRouter"], abs=0.03)
+    router = by_name(report)["router"]
+    assert router["aiq_over_zero"]["low"] > 0
+    assert router["aiq"]["low"] < area["router"] < router["aiq"]["high"]
+
+
+def test_fixed_models_have_their_own_numbers(report):
+    found, models = by_name(report), {each["model"]: each for each in report["models"]}
+    assert found["cheapest"]["best_quality"] == pytest.approx(models["mini"]["quality"])
+    assert found["best single"]["match_cost_share"]["value"] == pytest.approx(1)
+    assert found["cheapest"]["match_cost_share"]["value"] is None
+    assert found["best single"]["aiq"] is None
+    assert found["ZeroRouter"]["aiq_over_zero"] == {"value": 0, "low": 0, "high": 0}
+    assert found["oracle"]["oracle_gap"] == 0
+    assert found["oracle"]["model_recall"] == 1
+
+
+def test_the_knob_is_replayed_from_cheapest_to_best(report):
+    router = by_name(report)["router"]
+    cost = [step["usd_per_1000"] for step in router["knob"]]
+    assert cost == sorted(cost)
+    share = {step["cost_quality"]: step["share_of_gap"]["value"] for step in router["knob"]}
+    assert (share[0], share[1]) == (0, 1)
+    assert router["knob_error"] == pytest.approx(max(abs(share[t] - t) for t in share))
+    assert sum(router["at_middle"]["shares"].values()) == pytest.approx(1)
+
+
+def test_predictions_are_held_against_outcomes(report):
+    router = by_name(report)["router"]
+    assert 0 <= router["ece"] < 0.1
+    assert 0 < router["brier"] < 0.25
+    assert router["upper_tokens_coverage"] == pytest.approx(0.9, abs=0.05)
+    assert [each["model"] for each in router["per_model"]] == ["mini", "mid", "max"]
+    assert router["apgr"]["low"] > 0.5
+
+
+def test_the_same_seed_gives_the_same_report(folder, report):
+    again = run(
+        evaluate,
+        *("--artifact", folder / "router", "--data", folder / "test.jsonl"),
+        *("--train", folder / "train.jsonl", "--draws", 200, "--json"),
+    )
+    assert {**json.loads(again.stdout), "created_at": ""} == {**report, "created_at": ""}
+
+
+def test_three_files_are_written_and_the_page_needs_nothing_else(folder, report):
+    out = folder / "report"
+    assert json.loads((out / "report.json").read_text()) == report
+    text = (out / "report.md").read_text()
+    assert "| router | AIQ [95%] |" in text
+    assert "kNN(k=100)" in text
+    page = (out / "report.html").read_text()
+    assert "/*DATA*/" not in page
+    assert not re.search(r"""(src|href)\s*=|@import|url\(|fetch\(""", page)
+    assert set(re.findall(r"https?://[^\s\"'<]+", page)) == {"http://www.w3.org/2000/svg"}
+
+
+def test_names_from_data_cannot_leave_the_script_of_the_page(report):
+    from routers.evaluation.report import html
+
+    hostile = {**report, "notes": ["</script><script>alert(1)</script>"]}
+    assert "<script>alert" not in html(hostile)
+    assert html(hostile).count("</script>") == 1
+
+
+def test_the_terminal_gets_a_table_and_progress_apart(folder):
+    result = run(
+        evaluate,
+        *("--artifact", folder / "router", "--data", folder / "test.jsonl", "--draws", 100),
+    )
+    assert "ZeroRouter" in result.stdout
+    assert "chosen on evaluated rows" in result.stdout
+    assert "kNN" not in result.stdout.split("there is no kNN")[0]
+    assert "measuring" in result.stderr
+    assert "measuring" not in result.stdout
+
+
+def test_training_rows_among_the_evaluated_are_called_out(folder):
+    result = run(
+        evaluate,
+        *("--artifact", folder / "router", "--data", folder / "train.jsonl"),
+        *("--train", folder / "train.jsonl", "--draws", 100, "--json"),
+    )
+    assert any(
+        "400 evaluated queries are also among" in n for n in json.loads(result.stdout)["notes"]
+    )
+
+
+def test_prices_change_choices_but_not_recorded_costs(folder, report):
+    (folder / "p.json").write_text('{"mini": [80, 320]}')
+    result = run(
+        evaluate,
+        *("--artifact", folder / "router", "--data", folder / "test.jsonl"),
+        *("--prices", folder / "p.json", "--draws", 100, "--json"),
+    )
+    found = json.loads(result.stdout)
+    assert found["models"][0]["usd_per_1000"] == report["models"][0]["usd_per_1000"]
+    assert (
+        found["routers"][0]["knob"][0]["usd_per_1000"]
+        > report["routers"][0]["knob"][0]["usd_per_1000"]
+    )
+
+
+def test_files_without_common_models_and_twice_the_same_artifact_are_refused(folder, tmp_path):
+    other = write_outcomes(tmp_path / "other.parquet", n=60)
+    with pytest.raises(DataError, match="fewer than two models in common"):
+        run(evaluate, "--artifact", folder / "router", "--data", other)
+    twice = f"{folder / 'router'},{folder / 'router'}"
+    with pytest.raises(DataError, match="twice"):
+        run(evaluate, "--artifact", twice, "--data", folder / "test.jsonl")
+    result = run(evaluate, "--artifact", folder / "router")
+    assert result.exit_code == 2
