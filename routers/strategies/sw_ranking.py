@@ -1,0 +1,192 @@
+"""Rank models by the battles fought on similar queries."""
+
+# ruff: noqa: RUF009  (unfitted() declares a field)
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from routers.base import ROUTERS, Battles
+from routers.numeric import FloatArray, row_blocks, unit_rows
+from routers.options import State, take, unfitted
+from routers.pairwise import sigmoid
+from routers.strategies._comparison import ComparisonRouter
+from routers.types import FloatMatrix, FloatVector
+
+_MAX_NEWTON_STEPS = 30
+_LONGEST_STEP = 2.0
+_PRIOR = 1.0
+"""Weight of the overall ranking; a battle weighs from 1 to gamma squared."""
+
+
+@ROUTERS.register("sw-ranking")
+@dataclass(kw_only=True)
+class SimilarityWeightedRouter(ComparisonRouter):
+    """Fit a Bradley-Terry ranking for every query, on battles weighted by similarity.
+
+    Battle i weighs gamma^(1 + S_i), S_i = cos(x, x_i) / max_j cos(x, x_j). A tie is half a win
+    for each. Strengths are natural log-odds, not Elo points (400 / ln 10 as many).
+
+    Parameters
+    ----------
+    gamma
+        How much more the most similar battles count.
+    max_battles
+        More are drawn down to so many at random when fitting.
+    n_nearest
+        Only so many of the most similar battles count; None counts all. Every request costs
+        time in proportion.
+    storage
+        Precision in which the queries are remembered.
+
+    Notes
+    -----
+    The published ranking has no penalty. Here the battles of all queries, equally weighted,
+    stand behind it with the weight of a hundredth of one near battle, so that models that never
+    met nearby keep their overall order. Models are not grouped into tiers.
+
+    References
+    ----------
+    Ong et al. 2024, RouteLLM, arXiv:2406.18665; Bradley and Terry 1952.
+    """
+
+    kind: ClassVar[str] = "sw-ranking"
+
+    gamma: Annotated[float, Field(gt=1)] = 10.0
+    max_battles: Annotated[int, Field(ge=1)] = 10_000
+    n_nearest: Annotated[int, Field(ge=1)] | None = 500
+    storage: Literal["float16", "float32"] = "float16"
+    x_: FloatMatrix = unfitted()  # (n_queries, n_features), unit rows, those with battles
+    row_: np.ndarray = unfitted()  # (n_battles,)
+    pair_: np.ndarray = unfitted()  # (n_battles,), winner n_models + loser
+    share_: FloatVector = unfitted()  # (n_battles,), 0.5 for each half of a tie
+    overall_: FloatArray = unfitted()  # (n_models,), strengths of all battles
+
+    def _learn(
+        self, x: FloatMatrix, battles: Battles, n_models: int, *, rng: np.random.Generator
+    ) -> None:
+        if len(battles) > self.max_battles:
+            kept = rng.choice(len(battles), self.max_battles, replace=False)
+            battles = battles.pick(np.sort(kept))
+        tie = battles.outcome == 0.5
+        a_won = tie | (battles.outcome > 0.5)
+        winner = np.where(a_won, battles.a, battles.b)
+        loser = np.where(a_won, battles.b, battles.a)
+        rows, row = np.unique(battles.row, return_inverse=True)
+        self._remember(
+            unit_rows(x[rows]).astype(self.storage),
+            row=np.concatenate([row, row[tie]]).astype(np.int32),
+            pair=np.concatenate(
+                [winner * n_models + loser, (loser * n_models + winner)[tie]]
+            ).astype(np.int32),
+            share=np.concatenate([np.where(tie, 0.5, 1.0), np.full(tie.sum(), 0.5)]).astype(
+                np.float32
+            ),
+            n_models=n_models,
+        )
+
+    def _remember(
+        self,
+        x: np.ndarray,
+        *,
+        row: np.ndarray,
+        pair: np.ndarray,
+        share: FloatVector,
+        n_models: int,
+    ) -> None:
+        self.x_, self.row_, self.pair_, self.share_ = x.astype(np.float32), row, pair, share
+        wins = _count(pair, share.astype(np.float64), n_models)
+        self.overall_ = bradley_terry(wins[None], np.zeros(n_models), prior=_PRIOR)[0]
+
+    def _strengths(self, x: FloatMatrix) -> FloatMatrix:
+        n_models = len(self.overall_)
+        out = np.empty((len(x), n_models), np.float32)
+        query = unit_rows(x)
+        for block in row_blocks(len(x), max(len(self.row_), 2 * n_models**2)):
+            similarity = query[block] @ self.x_.T
+            wins = np.stack([self._wins(each) for each in similarity])
+            out[block] = bradley_terry(wins, self.overall_, prior=_PRIOR)
+        return out
+
+    def _wins(self, similarity: FloatVector) -> FloatArray:
+        """Return the weighted wins of every model over every other, (n_models, n_models)."""
+        n_models = len(self.overall_)
+        near, pair, share = similarity[self.row_], self.pair_, self.share_
+        best = near.max()
+        if self.n_nearest is not None and self.n_nearest < len(near):
+            kept = np.argpartition(near, -self.n_nearest)[-self.n_nearest :]
+            near, pair, share = near[kept], pair[kept], share[kept]
+        weight = similarity_weights(near, best=best, gamma=self.gamma) * share
+        return _count(pair, weight, n_models)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the battles and what all routers from comparisons keep."""
+        return {
+            **super().state(),
+            "x": self.x_.astype(self.storage),
+            "row": self.row_,
+            "pair": self.pair_,
+            "share": self.share_,
+        }
+
+    def _restore(self, state: State) -> None:
+        super()._restore(state)
+        n_models = len(self.error_)
+        x = take(state, "x", ndim=2)
+        row, pair, share = (take(state, name, ndim=1) for name in ("row", "pair", "share"))
+        if not len(row) == len(pair) == len(share) > 0:
+            raise ValueError("the battles of a ranking do not fit together")
+        for array, bound in ((row, len(x)), (pair, n_models**2)):
+            if array.min() < 0 or array.max() >= bound:
+                raise ValueError("a battle of a ranking was fought by nobody known")
+        self._remember(x, row=row, pair=pair, share=share, n_models=n_models)
+
+
+def _count(pair: np.ndarray, weight: FloatArray, n_models: int) -> FloatArray:
+    wins = np.bincount(pair, weight, minlength=n_models**2)
+    return np.asarray(wins.reshape(n_models, n_models), np.float64)
+
+
+def similarity_weights(
+    similarity: NDArray[np.floating], *, best: float, gamma: float
+) -> FloatArray:
+    """Return gamma^(1 + S), S = similarity / best; S is 0 where nothing points the same way."""
+    if best <= 0:
+        return np.full(len(similarity), gamma)
+    return np.asarray(gamma ** (1 + np.asarray(similarity, np.float64) / best))
+
+
+def bradley_terry(wins: FloatArray, around: FloatArray, *, prior: float) -> FloatArray:
+    """Return strengths of largest likelihood, log P(i beats j) = log sigmoid(s_i - s_j).
+
+    Parameters
+    ----------
+    wins
+        (n, n_models, n_models): how often the row's model beat the column's, weighted.
+    around
+        (n_models,): a normal prior of this mean and precision `prior`.
+
+    Returns
+    -------
+    float64 (n, n_models), by Newton's method; steps are cut at 2 so that it cannot overshoot.
+    """
+    n, n_models, _ = wins.shape
+    strength = np.broadcast_to(around, (n, n_models)).copy()
+    diagonal = np.arange(n_models)
+    for _ in range(_MAX_NEWTON_STEPS):
+        chance = sigmoid(strength[:, :, None] - strength[:, None, :])
+        lost = chance.transpose(0, 2, 1)  # of the row's model to the column's
+        surprise = wins * lost
+        gradient = surprise.sum(axis=2) - surprise.sum(axis=1) - prior * (strength - around)
+        weight = (wins + wins.transpose(0, 2, 1)) * chance * lost
+        hessian = -weight
+        hessian[:, diagonal, diagonal] += weight.sum(axis=2) + prior
+        step = np.linalg.solve(hessian, gradient[..., None])[..., 0]
+        longest = np.abs(step).max(axis=1, keepdims=True)
+        strength += step * np.minimum(1, _LONGEST_STEP / np.maximum(longest, 1e-300))
+        if longest.max(initial=0) < 1e-8:
+            break
+    return strength

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+
+from routers.base import Battles, Labels
+from routers.strategies._battles import battles_of, from_outcomes, win_share_error
+from routers.strategies._lengths import Lengths
+from routers.strategies.carrot import DEFAULT_OUTPUT_TOKENS
+
+RNG = np.random.default_rng(0)
+QUALITY = RNG.choice(np.asarray([0, 0.5, 1], np.float32), (200, 4))
+QUALITY[RNG.random(QUALITY.shape) < 0.3] = np.nan
+
+
+def made(quality=QUALITY, k=3):
+    return from_outcomes(quality, pairs_per_query=k, rng=np.random.default_rng(0))
+
+
+def test_the_higher_quality_wins_and_equal_quality_is_a_tie():
+    battles = made()
+    difference = QUALITY[battles.row, battles.a] - QUALITY[battles.row, battles.b]
+    assert not np.isnan(difference).any()
+    np.testing.assert_array_equal(np.sign(difference), battles.outcome * 2 - 1)
+    assert set(battles.outcome.tolist()) == {0, 0.5, 1}
+
+
+def test_every_query_lets_different_pairs_compete():
+    battles = made()
+    known = (~np.isnan(QUALITY)).sum(axis=1)
+    expected = np.minimum(known * (known - 1) // 2, 3)
+    np.testing.assert_array_equal(np.bincount(battles.row, minlength=200), expected)
+    pairs = {
+        (row, *sorted((a, b))) for row, a, b in zip(battles.row, battles.a, battles.b, strict=True)
+    }
+    assert len(pairs) == len(battles)
+
+
+def test_which_model_stands_first_says_nothing():
+    quality = np.tile(np.asarray([[0, 1]], np.float32), (2000, 1))
+    assert made(quality).outcome.mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_single_model_has_no_battles():
+    assert len(made(np.ones((5, 1), np.float32))) == 0
+
+
+def test_given_battles_are_taken_as_they_are():
+    given = Battles(
+        row=np.zeros(1, int), a=np.zeros(1, int), b=np.ones(1, int), outcome=np.ones(1, np.float32)
+    )
+    labels = Labels(models=tuple("abcd"), quality=QUALITY, battles=given)
+    assert battles_of(labels, pairs_per_query=3, rng=RNG) is given
+
+
+def test_the_error_of_a_win_share_falls_with_the_number_of_battles():
+    few, many = (win_share_error(made(np.tile(QUALITY, (times, 1))), 4) for times in (1, 16))
+    np.testing.assert_allclose(few / many, 4, rtol=0.05)
+
+
+def test_lengths_are_means_and_upper_quantiles_of_every_model():
+    tokens = np.stack([np.arange(1, 100), np.full(99, np.nan), np.arange(1, 100) * 2], axis=1)
+    lengths = Lengths.learn(
+        Labels(
+            models=tuple("abc"),
+            quality=np.ones((99, 3), np.float32),
+            output_tokens=tokens.astype(np.float32),
+        )
+    )
+    assert lengths.mean.tolist() == [50, 75, 100]
+    assert lengths.upper[[0, 2]].tolist() == [90, 180]
+    assert lengths.note() == "the mean of every model, whatever the query"
+    unknown = Lengths.learn(Labels(models=("a",), quality=np.ones((3, 1), np.float32)))
+    assert unknown.mean.tolist() == [DEFAULT_OUTPUT_TOKENS]
+    assert "256" in unknown.note()

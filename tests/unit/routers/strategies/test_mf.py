@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from routers.base import Battles, Labels
+from routers.errors import DataError
+from routers.evaluation.synthetic import draw, make_world
+from routers.pairwise import strong_scores
+from routers.strategies._minimise import minimise
+from routers.strategies.mf import MatrixFactorizationRouter, convex, low_rank_loss
+from tests.support.comparisons import MODELS, STRONG, WEAK, apgr, world_with_battles
+
+RNG = np.random.default_rng(0)
+
+
+def test_the_convex_form_is_logistic_regression_on_products():
+    z = RNG.normal(size=(60, 4))
+    row = RNG.integers(0, 60, 300)
+    winner = RNG.integers(0, 3, 300)
+    loser = (winner + RNG.integers(1, 3, 300)) % 3
+    ours = convex(z, row, winner, loser, n_models=3, c=0.5)
+    onehot = np.eye(3)
+    difference = onehot[winner] - onehot[loser]
+    products = (difference[:, None, :] * z[row][:, :, None]).reshape(300, -1)
+    # Half the battles are told from the loser's side, so that there are two classes.
+    sign = np.where(np.arange(300) % 2, 1, -1)
+    theirs = LogisticRegression(C=0.5, fit_intercept=False, tol=1e-10, max_iter=5000)
+    theirs.fit(products * sign[:, None], sign)
+    np.testing.assert_allclose(ours, theirs.coef_.reshape(4, 3), atol=1e-4)
+
+
+def test_gradients_of_the_low_rank_form_equal_finite_differences():
+    weights = [RNG.normal(size=shape) for shape in [(5, 3), (4, 3), (3,)]]
+    z, winner = RNG.normal(size=(20, 5)), RNG.integers(0, 4, 20)
+    loser = (winner + RNG.integers(1, 4, 20)) % 4
+    _, gradients = low_rank_loss(weights, z, winner, loser)
+    step = 1e-6
+    for weight, gradient in zip(weights, gradients, strict=True):
+        for index in np.ndindex(weight.shape):
+            weight[index] += step
+            above = low_rank_loss(weights, z, winner, loser)[0]
+            weight[index] -= 2 * step
+            below = low_rank_loss(weights, z, winner, loser)[0]
+            weight[index] += step
+            assert gradient[index] == pytest.approx((above - below) / (2 * step), abs=1e-7)
+
+
+def test_the_minimiser_finds_the_bottom_of_a_narrow_valley():
+    scale = np.geomspace(1, 1e4, 12)
+
+    def valley(at):
+        return float((scale * (at - 1) ** 2).sum() / 2), scale * (at - 1)
+
+    np.testing.assert_allclose(minimise(valley, np.zeros(12), tolerance=1e-9), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "reference"),
+    [({}, 0.608), ({"rank": 16, "learning_rate": 3e-3, "n_epochs": 10}, 0.608)],
+    ids=["convex", "low-rank"],
+)
+def test_battles_alone_reach_the_reference(options, reference):
+    areas = []
+    for seed in range(5):
+        x, labels, fresh = world_with_battles(seed)
+        router = MatrixFactorizationRouter(**options)
+        predicted = router.fit(x, labels, rng=np.random.default_rng(seed)).predict(fresh.x)
+        score = strong_scores(predicted, strong=STRONG, weak=WEAK)
+        areas.append(apgr(score, fresh.chance[:, WEAK], fresh.chance[:, STRONG]))
+    assert np.mean(areas) > reference - 0.01
+
+
+def test_the_oracle_and_a_coin_stand_where_they_are_known_to_stand():
+    oracle, coin = [], []
+    for seed in range(5):
+        fresh = draw(make_world(seed), 2000, seed=200 + seed)
+        weak, strong = fresh.chance[:, WEAK], fresh.chance[:, STRONG]
+        oracle.append(apgr(strong - weak, weak, strong))
+        coin.append(apgr(np.random.default_rng(seed).random(2000), weak, strong))
+    assert np.mean(oracle) == pytest.approx(0.662, abs=0.005)
+    assert np.mean(coin) == pytest.approx(0.5, abs=0.01)
+
+
+def test_outcomes_serve_as_well_as_battles():
+    world = make_world(0)
+    train, fresh = draw(world, 2000, seed=100), draw(world, 2000, seed=200)
+    labels = Labels(models=MODELS, quality=train.quality)
+    router = MatrixFactorizationRouter().fit(train.x, labels, rng=np.random.default_rng(0))
+    score = strong_scores(router.predict(fresh.x), strong=STRONG, weak=WEAK)
+    area = apgr(score, fresh.chance[:, WEAK], fresh.chance[:, STRONG])
+    assert area > 0.608
+    assert router.notes()["battles"] == 20_000
+
+
+def test_ties_teach_nothing():
+    x, labels, fresh = world_with_battles(0)
+    battles = labels.battles
+    decided = Labels(
+        models=MODELS, quality=labels.quality, battles=battles.pick(battles.outcome != 0.5)
+    )
+    with_ties, without = (
+        MatrixFactorizationRouter().fit(x, each, rng=np.random.default_rng(0)).predict(fresh.x)
+        for each in (labels, decided)
+    )
+    np.testing.assert_array_equal(with_ties.strength, without.strength)
+
+
+def test_queries_answered_by_one_model_each_cannot_be_compared():
+    quality = np.asarray([[1, np.nan], [np.nan, 0]], np.float32)
+    with pytest.raises(DataError, match="nothing to compare"):
+        MatrixFactorizationRouter().fit(
+            np.eye(2, dtype=np.float32),
+            Labels(models=("a", "b"), quality=quality),
+            rng=np.random.default_rng(0),
+        )
+
+
+def test_battles_that_were_all_ties_leave_everyone_equal():
+    battles = Battles(
+        row=np.arange(4), a=np.zeros(4, int), b=np.ones(4, int), outcome=np.full(4, 0.5, np.float32)
+    )
+    labels = Labels(models=("a", "b"), quality=np.full((4, 2), 0.5, np.float32), battles=battles)
+    x = RNG.normal(size=(4, 3)).astype(np.float32)
+    router = MatrixFactorizationRouter().fit(x, labels, rng=np.random.default_rng(0))
+    assert strong_scores(router.predict(x), strong=0, weak=1).tolist() == [0.5] * 4
