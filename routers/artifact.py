@@ -17,6 +17,7 @@ from routers.calibration import CalibrationRows
 from routers.errors import ArtifactError, RoutingConfigError
 from routers.features import FeatureSchema, Featurizer
 from routers.knob import KnobCurve
+from routers.newcomer import Newcomer, join
 from routers.options import build, options_of
 from routers.types import Conversation, FloatMatrix, ModelSpec, Predictions, Prices, PriceTable
 
@@ -24,6 +25,7 @@ FORMAT = 1
 MANIFEST_FILE, WEIGHTS_FILE = "manifest.json", "weights.npz"
 
 _ROUTER, _CALIBRATION = "router/", "calibration/"
+_ONBOARDED = "onboarded/"
 _CURVES = 256
 _KEYS = frozenset(
     {
@@ -45,6 +47,7 @@ _KEYS = frozenset(
         "digest",
     }
 )
+_OPTIONAL_KEYS = frozenset({"onboarded"})
 
 
 class RouterArtifact:
@@ -65,6 +68,12 @@ class RouterArtifact:
         Makes the rows that `predict` takes.
     knob
         The curve of all models at training prices.
+    router
+        What was fitted; it knows nothing of newcomers.
+    calibration
+        The cross-fitted rows behind the knob; columns as in `models`.
+    newcomers
+        Models that joined after training; theirs are the last columns.
     """
 
     def __init__(
@@ -76,21 +85,27 @@ class RouterArtifact:
         calibration: CalibrationRows,
         prices: PriceTable,
         knob: KnobCurve,
+        newcomers: Sequence[Newcomer] = (),
     ) -> None:
         self.manifest = manifest
         self.version: str = manifest["digest"][:12]
-        self.models: tuple[str, ...] = router.models_
+        self.newcomers = tuple(newcomers)
+        self.models: tuple[str, ...] = (*router.models_, *(each.model for each in newcomers))
         self.prices = prices
         self.featurizer = featurizer
         self.knob = knob
-        self._router = router
-        self._calibration = calibration
+        self.router = router
+        self.calibration = calibration
         self._columns = {model: column for column, model in enumerate(self.models)}
         self._curve = lru_cache(maxsize=_CURVES)(self._fit_curve)
 
     def predict(self, x: FloatMatrix) -> Predictions:
         """Predict every model on feature rows; columns as in `models`."""
-        return self._router.predict(x)
+        return _predict(self.router, self.newcomers, x)
+
+    def predict_base(self, x: FloatMatrix) -> Predictions:
+        """Predict the models that the router was trained on, the first columns of `predict`."""
+        return self.router.predict(x)
 
     def predict_conversations(self, conversations: Sequence[Conversation]) -> Predictions:
         """Predict every model on conversations; columns as in `models`."""
@@ -127,7 +142,7 @@ class RouterArtifact:
         return self._curve(tuple(sorted(key, key=repr)))
 
     def _fit_curve(self, key: tuple[tuple[int, Prices], ...]) -> KnobCurve:
-        return self._calibration.curve([c for c, _ in key], [prices for _, prices in key])
+        return self.calibration.curve([c for c, _ in key], [prices for _, prices in key])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,25 +177,102 @@ def save_artifact(
     ArtifactError
         If the files cannot be written.
     """
-    arrays = {f"{_ROUTER}{name}": array for name, array in router.state().items()}
-    arrays |= {f"{_CALIBRATION}{name}": array for name, array in calibration.state().items()}
-    weights = _pack(arrays)
-    models = list(router.models_)
-    knob = calibration.curve(range(len(models)), [prices[model] for model in models])
-    manifest: dict[str, Any] = {
+    content: dict[str, Any] = {
         "format": FORMAT,
         "steelyard_version": record.steelyard_version,
         "created_at": record.created_at,
         "seed": record.seed,
         "strategy": {"kind": router.kind, "options": options_of(router)},
         "features": featurizer.schema.to_dict(),
-        "models": models,
-        "prices": {model: asdict(prices[model]) for model in models},
-        "knob": knob.to_table(),
+        "models": list(router.models_),
         "data": [dict(each) for each in record.data],
         "training": dict(record.training),
         "metrics": dict(record.metrics),
         "notes": router.notes(),
+    }
+    arrays = _trained_arrays(router)
+    _write(path, content, arrays, calibration=calibration, prices=prices)
+
+
+def save_onboarded(
+    path: Path,
+    artifact: RouterArtifact,
+    newcomer: Newcomer,
+    *,
+    prices: Prices,
+    record: Mapping[str, Any],
+    created_at: str,
+) -> None:
+    """Write an artifact that predicts one more model, into the folder `path`.
+
+    Everything that was trained stays as it is, to the last bit. A model that was onboarded
+    before is replaced.
+
+    Parameters
+    ----------
+    record
+        What the manifest tells of the estimate; plain values only.
+
+    Raises
+    ------
+    RoutingConfigError
+        If the router was trained on a model of that name.
+    ArtifactError
+        If the files cannot be written.
+    """
+    router, model = artifact.router, newcomer.model
+    if model in router.models_:
+        raise RoutingConfigError(
+            f"the router was trained on {model!r}, which tells more than anchors can; "
+            "onboard it under another name, or fit again"
+        )
+    old = artifact.manifest.get("onboarded", [])
+    kept = [i for i, each in enumerate(artifact.newcomers) if each.model != model]
+    newcomers = [*(artifact.newcomers[i] for i in kept), newcomer]
+    content = {
+        **artifact.manifest,
+        "created_at": created_at,
+        "models": [*router.models_, *(each.model for each in newcomers)],
+        "onboarded": [*(old[i] for i in kept), {"model": model, **record}],
+    }
+    arrays = _trained_arrays(router)
+    for i, each in enumerate(newcomers):
+        arrays |= {f"{_ONBOARDED}{i}/{name}": array for name, array in each.state().items()}
+    trained = artifact.calibration.first_columns(len(router.models_))
+    columns = [
+        each.predict_from_base(trained.quality_predicted, trained.output_tokens)
+        for each in newcomers
+    ]
+    _write(
+        path,
+        content,
+        arrays,
+        calibration=trained.with_columns(columns),
+        prices={**artifact.prices, model: prices},
+    )
+
+
+def _trained_arrays(router: Router) -> dict[str, np.ndarray]:
+    return {f"{_ROUTER}{name}": array for name, array in router.state().items()}
+
+
+def _write(
+    path: Path,
+    content: Mapping[str, Any],
+    trained: Mapping[str, np.ndarray],
+    *,
+    calibration: CalibrationRows,
+    prices: PriceTable,
+) -> None:
+    rows = {f"{_CALIBRATION}{name}": array for name, array in calibration.state().items()}
+    arrays = {**trained, **rows}
+    weights = _pack(arrays)
+    models = content["models"]
+    knob = calibration.curve(range(len(models)), [prices[model] for model in models])
+    manifest: dict[str, Any] = {
+        **content,
+        "prices": {model: asdict(prices[model]) for model in models},
+        "knob": knob.to_table(),
         "arrays": {name: _signature(array) for name, array in sorted(arrays.items())},
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
@@ -211,7 +303,8 @@ def load_artifact(path: Path) -> RouterArtifact:
         calibration = CalibrationRows.restore(_under(_CALIBRATION, arrays))
         prices = {model: Prices(**manifest["prices"][model]) for model in manifest["models"]}
         knob = KnobCurve.from_table(manifest["knob"])
-        _try_out(router, featurizer, calibration)
+        newcomers = _restore_newcomers(manifest, arrays)
+        _try_out(router, newcomers, featurizer, calibration)
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {' '.join(str(error).split())}") from error
     except RoutingConfigError as error:
@@ -227,7 +320,15 @@ def load_artifact(path: Path) -> RouterArtifact:
         calibration=calibration,
         prices=prices,
         knob=knob,
+        newcomers=newcomers,
     )
+
+
+def _predict(router: Router, newcomers: Sequence[Newcomer], x: FloatMatrix) -> Predictions:
+    base = router.predict(x)
+    if not newcomers:
+        return base
+    return join(base, [each.predict(x, base) for each in newcomers])
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -246,8 +347,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             f"{file} has artifact format {found!r}, this version reads format {FORMAT}: "
             "fit the artifact again"
         )
-    if manifest.keys() != _KEYS:
-        odd = ", ".join(sorted(manifest.keys() ^ _KEYS))
+    if manifest.keys() - _OPTIONAL_KEYS != _KEYS:
+        odd = ", ".join(sorted((manifest.keys() - _OPTIONAL_KEYS) ^ _KEYS))
         raise ArtifactError(f"{file} lacks or adds entries ({odd}); fit the artifact again")
     if manifest["digest"] != _digest(manifest):
         raise ArtifactError(
@@ -292,17 +393,34 @@ def _read_weights(path: Path, manifest: Mapping[str, Any]) -> dict[str, np.ndarr
 def _restore_router(manifest: Mapping[str, Any], state: Mapping[str, np.ndarray]) -> Router:
     kind = manifest["strategy"]["kind"]
     router = build(ROUTERS.get(kind), manifest["strategy"]["options"], noun=f"strategy {kind!r}")
-    router.restore(state, manifest["models"])
+    n_trained = len(manifest["models"]) - len(manifest.get("onboarded", []))
+    router.restore(state, manifest["models"][:n_trained])
     if router.state().keys() != state.keys():
         odd = ", ".join(sorted(router.state().keys() ^ state.keys()))
         raise ArtifactError(f"arrays that the strategy {kind!r} does not have or need: {odd}")
     return router
 
 
-def _try_out(router: Router, featurizer: Featurizer, calibration: CalibrationRows) -> None:
+def _restore_newcomers(
+    manifest: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+) -> list[Newcomer]:
+    names = [str(each["model"]) for each in manifest.get("onboarded", [])]
+    if names != manifest["models"][len(manifest["models"]) - len(names) :]:
+        raise ArtifactError("its onboarded models are not the last of its models; onboard again")
+    return [
+        Newcomer.restore(name, _under(f"{_ONBOARDED}{i}/", arrays)) for i, name in enumerate(names)
+    ]
+
+
+def _try_out(
+    router: Router,
+    newcomers: Sequence[Newcomer],
+    featurizer: Featurizer,
+    calibration: CalibrationRows,
+) -> None:
     """Predict once: shapes that do not fit, and numbers that are none, show here."""
-    predictions = router.predict(np.zeros((1, featurizer.dimensions), np.float32))
-    shape = (1, len(router.models_))
+    predictions = _predict(router, newcomers, np.zeros((1, featurizer.dimensions), np.float32))
+    shape = (1, len(router.models_) + len(newcomers))
     fields = (
         predictions.quality,
         predictions.quality_std,

@@ -5,14 +5,14 @@ so the artifact keeps what the curve is made from rather than the curve alone.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
 
 from routers.knob import KnobCurve
 from routers.options import State, take
-from routers.types import FloatMatrix, Predictions, Prices
+from routers.types import FloatMatrix, FloatVector, Predictions, Prices
 
 MAX_ROWS = 4000
 """Rows kept; beyond some thousands the curve gains nothing and the artifact grows."""
@@ -113,6 +113,36 @@ class CalibrationRows:
             input_tokens=input_tokens,
             quality_realised=realised.astype(np.float32),
         )
+
+    def first_columns(self, n_models: int) -> Self:
+        """Return the rows with their first `n_models` columns."""
+        return replace(
+            self,
+            quality_predicted=self.quality_predicted[:, :n_models],
+            output_tokens=self.output_tokens[:, :n_models],
+            quality_realised=self.quality_realised[:, :n_models],
+        )
+
+    def with_columns(self, columns: Sequence[tuple[FloatVector, FloatVector]]) -> Self:
+        """Return the rows with further models, rounded as they are stored.
+
+        Only predictions are known of these; their realised quality is NaN.
+
+        Parameters
+        ----------
+        columns
+            Predicted quality and output tokens of each, (n_queries,).
+        """
+        quality = [self.quality_predicted, *(quality[:, None] for quality, _ in columns)]
+        tokens = [self.output_tokens, *(tokens[:, None] for _, tokens in columns)]
+        unknown = np.full((len(self), len(columns)), np.nan, np.float32)
+        raw = replace(
+            self,
+            quality_predicted=np.hstack(quality),
+            output_tokens=np.hstack(tokens),
+            quality_realised=np.hstack([self.quality_realised, unknown]),
+        )
+        return self.restore(raw.state())
 
     def curve(self, columns: Sequence[int], prices: Sequence[Prices]) -> KnobCurve:
         """Calibrate the knob for some models at some prices.
