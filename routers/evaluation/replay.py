@@ -117,7 +117,7 @@ def evaluate(arena: Arena, *, progress: Callable[[str], None] = lambda _: None) 
     zero = arena.named(baselines.ZERO)
     best = baselines.best_single(rows, arena.train)
     cost, quality = frame.singles
-    reference = frame.aiq_draws(zero.picks)
+    reference = frame.fair_area(zero.picks)
     results = []
     for series in arena.series:
         progress(f"measuring {series.name}")
@@ -126,7 +126,7 @@ def evaluate(arena: Arena, *, progress: Callable[[str], None] = lambda _: None) 
                 series,
                 frame,
                 best=best,
-                zero=(frame.aiq(zero.picks), reference),
+                zero=reference,
                 oracle=arena.named(baselines.ORACLE),
             )
         )

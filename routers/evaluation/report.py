@@ -13,7 +13,10 @@ _NOTHING = "-"
 COLUMNS = (
     ("router", "The artifact's folder, or a baseline."),
     ("AIQ [95%]", "Area under the hull of quality over cost, divided by the range of costs."),
-    ("over Zero [95%]", "AIQ minus that of mixing single models at random; paired."),
+    (
+        "over Zero [95%]",
+        "Area above mixing single models at random, at settings chosen on other queries.",
+    ),
     ("best quality", "Highest mean quality over all settings."),
     ("match cost [95%]", "Least cost that reaches the best single model, as a share of its cost."),
     ("oracle gap", "Best quality of an oracle minus best quality."),

@@ -50,7 +50,7 @@ def measure(
     best
         Column of the best single model.
     zero
-        AIQ of the ZeroRouter, and its draws.
+        `Frame.fair_area` of the ZeroRouter.
 
     Returns
     -------
@@ -79,7 +79,8 @@ def measure(
         draws = frame.aiq_draws(series.picks)
         value = frame.aiq(series.picks)
         result["aiq"] = Interval.of(value, draws).to_dict()
-        result["aiq_over_zero"] = Interval.of(value - zero[0], draws - zero[1]).to_dict()
+        fair, fair_draws = frame.fair_area(series.picks)
+        result["aiq_over_zero"] = Interval.of(fair - zero[0], fair_draws - zero[1]).to_dict()
     weak, strong = pair_of(frame, best)
     if series.predictions is not None:
         result |= _predictive(series, frame, weak, strong)

@@ -32,7 +32,7 @@ def run(command, *args):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("evaluate")
-    write_clusters(folder / "train.jsonl", n=400, seed=1)
+    write_clusters(folder / "train.jsonl", n=600, seed=1)
     write_clusters(folder / "test.jsonl", n=400, seed=2)
     (folder / "recipe.yaml").write_text(RECIPE)
     options = ("--out", folder / "router", "--recipe", folder / "recipe.yaml")
@@ -154,7 +154,7 @@ def test_training_rows_among_the_evaluated_are_called_out(folder):
         *("--train", folder / "train.jsonl", "--draws", 100, "--json"),
     )
     assert any(
-        "400 evaluated queries are also among" in n for n in json.loads(result.stdout)["notes"]
+        "600 evaluated queries are also among" in n for n in json.loads(result.stdout)["notes"]
     )
 
 

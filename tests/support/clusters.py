@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 MODELS = ("mini", "mid", "max")
-PRICES = {"mini": (0.1, 0.4), "mid": (1.0, 4.0), "max": (8.0, 32.0)}
-N_CLUSTERS = 12
-SKILLS = ((0.95, 0.96, 0.97), (0.10, 0.93, 0.95), (0.06, 0.10, 0.93))
+PRICES = {"mini": (0.0, 0.4), "mid": (0.0, 4.0), "max": (0.0, 32.0)}
+"""Inputs are free: else knowing the length of a prompt alone would be worth something."""
+N_CLUSTERS = 24
+SKILLS = ((0.95, 0.96, 0.90), (0.10, 0.95, 0.90), (0.06, 0.10, 0.93))
 """What the three models reach on easy, medium and hard clusters."""
 
 _SHARED = ("the", "of", "and", "please", "what", "how", "is", "a")
