@@ -113,6 +113,11 @@ class AbilityPrior:
         """Describe queries by what is predicted of the known models: (n, k)."""
         return np.asarray(logit(base_quality) @ self.axes + self.offset)
 
+    def information(self, base_quality: FloatMatrix) -> tuple[FloatArray, FloatArray]:
+        """Return what `choose_anchors` asks for: directions (n, k) and typical chances (n,)."""
+        latent = self.latent(base_quality)
+        return latent * np.sqrt(self.variance), sigmoid(latent @ self.mean)
+
     def fit(self, latent: FloatArray, quality: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the posterior mean and covariance of an ability: (k,) and (k, k).
 
