@@ -127,6 +127,85 @@ def explain(
     )
 
 
+@cli.command()
+@click.argument("model")
+@click.option(
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    default=_DEFAULT_CONFIG,
+    show_default=True,
+    envvar="STEELYARD_CONFIG",
+    help="Configuration file that says where MODEL is served and what it costs.",
+)
+@click.option(
+    "--artifact",
+    type=click.Path(path_type=Path),
+    help="Folder of the trained router; the shipped one without it.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Folder for the new artifact."
+)
+@click.option(
+    "--anchors",
+    "anchors_file",
+    type=click.Path(path_type=Path),
+    help="Your own prompts with checkable answers (.jsonl); ours without it.",
+)
+@click.option("--n-anchors", type=click.IntRange(10, 1000), default=100, show_default=True)
+@click.option("--name", help="How the artifact is to call it; default: its predicted_as.")
+@click.option(
+    "--max-cost", type=click.FloatRange(min=0), help="Refuse where it may cost more US dollars."
+)
+@click.option(
+    "--max-output-tokens", type=click.IntRange(16, 131_072), default=1024, show_default=True
+)
+@click.option(
+    "--limit-field",
+    type=click.Choice(["max_tokens", "max_completion_tokens"]),
+    default="max_tokens",
+    show_default=True,
+    help="What the endpoint calls the limit of an answer.",
+)
+@click.option("--concurrency", type=click.IntRange(1, 256), default=8, show_default=True)
+@click.option("--yes", is_flag=True, help="Agree to the cost beforehand.")
+@click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
+def onboard(
+    model: str,
+    *,
+    file: Path,
+    artifact: Path | None,
+    out: Path,
+    anchors_file: Path | None,
+    n_anchors: int,
+    name: str | None,
+    max_cost: float | None,
+    max_output_tokens: int,
+    limit_field: str,
+    concurrency: int,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Ask MODEL some anchors and write an artifact that predicts it, without training again."""
+    from app.onboard import onboard as run  # noqa: PLC0415
+
+    run(
+        model,
+        file=file,
+        artifact_path=artifact,
+        out=out,
+        anchors_file=anchors_file,
+        n_anchors=n_anchors,
+        name=name,
+        max_cost_usd=max_cost,
+        max_output_tokens=max_output_tokens,
+        limit_field=limit_field,
+        concurrency=concurrency,
+        yes=yes,
+        as_json=as_json,
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a mistake of the user's is one line on stderr and exit code 2."""
     # One request is decided by one thread: more of them would only wait for each other, and make

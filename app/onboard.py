@@ -1,0 +1,302 @@
+"""`steelyard onboard`: ask a new model some anchors, teach a trained router what it is worth."""
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from app.build import DEFAULT_ARTIFACT, build_deployments
+from app.config import LoadedConfig, load_config
+from app.errors import ConfigError, UpstreamError
+from app.gateway.request import Deployment
+from app.providers._base import Chunk, ModelCall
+from routers.artifact import load_artifact
+from routers.training.anchors import SHIPPED_ANCHORS, Anchor, read_anchors
+from routers.training.onboard import (
+    Answer,
+    Interval,
+    OnboardReport,
+    Plan,
+    check_name,
+    ingest,
+    make_plan,
+)
+from routers.types import ModelSpec
+
+_ATTEMPTS = 3
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 20.0
+_HOPELESS = 5
+"""Failures without a single answer after which nobody goes on asking."""
+
+_SHOWN_CHARS = 300
+"""How much of an upstream's own words is shown."""
+
+
+class _Message(msgspec.Struct):
+    content: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Message | None = None
+
+
+class _Completion(msgspec.Struct):
+    choices: list[_Choice] = []
+
+
+def onboard(
+    model_id: str,
+    *,
+    file: Path,
+    artifact_path: Path | None,
+    out: Path,
+    anchors_file: Path | None,
+    n_anchors: int,
+    name: str | None,
+    max_cost_usd: float | None,
+    max_output_tokens: int,
+    limit_field: str,
+    concurrency: int,
+    yes: bool,
+    as_json: bool,
+    console: Console | None = None,
+) -> None:
+    """Ask, estimate and write the artifact.
+
+    Raises
+    ------
+    GatewayError
+        If the configuration is wrong, or the upstream answers nothing.
+    RoutingError
+        If the artifact or the anchors cannot be used, or too few were answered.
+    ClickException
+        If the cost was not agreed to.
+    """
+    config = load_config(file, secrets_needed=False)
+    spec = _spec(config, model_id)
+    model = name or spec.predicted_as
+    artifact = load_artifact(artifact_path or DEFAULT_ARTIFACT)
+    check_name(artifact, model)
+    plan = make_plan(artifact, read_anchors(anchors_file or SHIPPED_ANCHORS), n=n_anchors)
+    _agree(plan, spec, max_cost_usd=max_cost_usd, max_output_tokens=max_output_tokens, yes=yes)
+    fields = {limit_field: str(max_output_tokens).encode()}
+    asking = _Asking(spec, fields=fields, concurrency=concurrency, tell=_tell)
+    answers = asyncio.run(_ask(config, asking, plan))
+    report = ingest(
+        plan,
+        answers,
+        artifact=artifact,
+        model=model,
+        prices=spec.prices,
+        out=out,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    if as_json:
+        summary = {**asdict(report), "path": str(report.path), "cost_usd": asking.spent_usd}
+        summary["unanswered"] = sum(answer is None for answer in answers)
+        click.echo(msgspec.json.encode(summary).decode())
+    else:
+        _print(report, asking.spent_usd, console or Console(highlight=False))
+
+
+def _spec(config: LoadedConfig, model_id: str) -> ModelSpec:
+    if model_id not in config.specs:
+        known = ", ".join(config.specs)
+        raise ConfigError(f"{config.path}: no model {model_id!r}; it has: {known}")
+    upstream = config.gateway.models[model_id].upstream
+    variable = config.gateway.upstreams[upstream].api_key_env
+    if variable is not None and upstream not in config.secrets:
+        raise ConfigError(
+            f"{config.path}: upstreams.{upstream} takes its key from {variable}, which is not set"
+        )
+    return config.specs[model_id]
+
+
+def _agree(
+    plan: Plan, spec: ModelSpec, *, max_cost_usd: float | None, max_output_tokens: int, yes: bool
+) -> None:
+    """Tell the cost, and go on only where it was agreed to."""
+    expected, most = plan.cost_usd(spec.prices, max_output_tokens=max_output_tokens)
+    calls = f"{len(plan)} calls to {spec.model_id}"
+    if expected is None or most is None:
+        _tell(f"{calls} at an unknown price")
+        if max_cost_usd is not None:
+            raise click.UsageError(
+                f"the price of {spec.model_id} is unknown, so --max-cost cannot be kept; "
+                "enter its price in the catalogue"
+            )
+    else:
+        _tell(f"{calls}: about {expected:.4f} USD, at most {most:.4f} USD")
+        if max_cost_usd is not None and most > max_cost_usd:
+            raise click.UsageError(
+                f"it may cost {most:.4f} USD, more than --max-cost {max_cost_usd:g}; lower "
+                "--n-anchors or --max-output-tokens"
+            )
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("nobody is there to agree to the cost; give --yes")
+    click.confirm("Go on?", abort=True, err=True)
+
+
+async def _ask(config: LoadedConfig, asking: "_Asking", plan: Plan) -> list[Answer | None]:
+    deployments = build_deployments(config)
+    try:
+        return await asking.all(deployments[asking.spec.model_id], plan.anchors)
+    finally:
+        for provider in {
+            id(each.provider): each.provider for each in deployments.values()
+        }.values():
+            await provider.aclose()
+
+
+class _Asking:
+    """Put anchors to one model, a bounded number at a time."""
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        *,
+        fields: dict[str, bytes],
+        concurrency: int,
+        tell: Callable[[str], None],
+    ) -> None:
+        self.spec = spec
+        self.spent_usd: float | None = 0.0
+        self._fields = fields
+        self._free = asyncio.Semaphore(concurrency)
+        self._tell = tell
+        self._answered = self._failed = 0
+
+    async def all(self, deployment: Deployment, anchors: tuple[Anchor, ...]) -> list[Answer | None]:
+        """Return the answers in the order of the anchors; None where there is none.
+
+        Raises
+        ------
+        UpstreamError
+            If the first calls all fail.
+        """
+        step = max(1, len(anchors) // 10)
+
+        async def one(anchor: Anchor) -> Answer | None:
+            async with self._free:
+                answer = await self._persist(deployment, anchor)
+            done = self._answered + self._failed
+            if done % step == 0 or done == len(anchors):
+                self._tell(f"{done}/{len(anchors)} asked, {self._failed} without an answer")
+            return answer
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(anchor)) for anchor in anchors]
+        except* UpstreamError as errors:
+            first = _first(errors)
+            words = (first.body or b"").decode("utf-8", "replace")[:_SHOWN_CHARS]
+            raise UpstreamError(f"{self.spec.model_id}: {first.message} {words}") from first
+        return [task.result() for task in tasks]
+
+    async def _persist(self, deployment: Deployment, anchor: Anchor) -> Answer | None:
+        wait_s = _FIRST_WAIT_S
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                answer = await self._once(deployment, anchor)
+            except UpstreamError as error:
+                if error.retryable and attempt < _ATTEMPTS:
+                    await asyncio.sleep(min(error.retry_after_s or wait_s, _LONGEST_WAIT_S))
+                    wait_s *= 2
+                    continue
+                self._failed += 1
+                if self._answered == 0 and self._failed >= _HOPELESS:
+                    raise
+                return None
+            self._answered += 1
+            return answer
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _once(self, deployment: Deployment, anchor: Anchor) -> Answer:
+        messages = [{"role": "user", "content": anchor.prompt}]
+        call = ModelCall(
+            request_id=f"onboard-{anchor.anchor_id}",
+            upstream_model=deployment.upstream_model,
+            fields={"messages": msgspec.json.encode(messages), **self._fields},
+            stream=False,
+            timeouts=deployment.whole_timeouts,
+        )
+        chunks = deployment.provider.send(call)
+        began = time.perf_counter()
+        try:
+            chunk = await anext(chunks)
+        finally:
+            await chunks.aclose()
+        duration_s = time.perf_counter() - began
+        text = _text(chunk)
+        usage = chunk.usage
+        output_tokens = max(1, len(text) // 4) if usage is None else usage.output_tokens
+        self._spend(0 if usage is None else usage.input_tokens, output_tokens)
+        return Answer(text=text, output_tokens=output_tokens, duration_s=duration_s)
+
+    def _spend(self, input_tokens: int, output_tokens: int) -> None:
+        cost = self.spec.prices.cost_usd(input_tokens=input_tokens, output_tokens=output_tokens)
+        if cost is None or self.spent_usd is None:
+            self.spent_usd = None
+        else:
+            self.spent_usd += cost
+
+
+def _text(chunk: Chunk) -> str:
+    """Return what was said; a refusal or a tool call is no answer to an anchor."""
+    choices = msgspec.json.decode(chunk.data, type=_Completion).choices
+    message = choices[0].message if choices else None
+    return (message.content or "") if message else ""
+
+
+def _first(errors: BaseExceptionGroup[UpstreamError]) -> UpstreamError:
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, UpstreamError)  # noqa: S101  (what `except*` let in)
+    return error
+
+
+def _print(report: OnboardReport, spent_usd: float | None, console: Console) -> None:
+    console.print(f"wrote {escape(str(report.path))} (version {report.version})")
+    console.print(
+        f"  [bold]{escape(report.model)}[/]: quality {_told(report.quality)} expected on the "
+        "traffic that the router was calibrated on"
+    )
+    console.print(
+        f"  anchors: {_told(report.anchor_quality)} over {report.anchor_quality.n}; "
+        f"{report.median_output_tokens:.0f} output tokens, {report.median_duration_s:.2f} s "
+        f"(90 %: {report.p90_duration_s:.2f} s); cost "
+        + ("unknown" if spent_usd is None else f"{spent_usd:.4f} USD")
+    )
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("anchors", "n", "quality", "95 %"):
+        table.add_column(heading, justify="left" if heading == "anchors" else "right")
+    for kind, found in report.by_kind.items():
+        row = (f"{found.mean:.2f}", f"{found.low:.2f} - {found.high:.2f}")
+        table.add_row(escape(kind), str(found.n), *row)
+    console.print(table)
+    peers: list[tuple[str, Any]] = sorted(report.peers.items(), key=lambda each: -each[1])
+    for model, quality in peers:
+        mark = "▶" if model == report.model else " "
+        console.print(f"  {mark} {quality:.3f}  {escape(model)}")
+
+
+def _told(found: Interval) -> str:
+    return f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})"
+
+
+def _tell(line: str) -> None:
+    click.echo(line, err=True)
