@@ -14,6 +14,7 @@ import numpy as np
 
 from routers.base import ROUTERS, Router
 from routers.calibration import CalibrationRows
+from routers.correction import Correction
 from routers.errors import ArtifactError, RoutingConfigError
 from routers.features import FeatureSchema, Featurizer
 from routers.knob import KnobCurve
@@ -24,8 +25,8 @@ from routers.types import Conversation, FloatMatrix, ModelSpec, Predictions, Pri
 FORMAT = 1
 MANIFEST_FILE, WEIGHTS_FILE = "manifest.json", "weights.npz"
 
-_ROUTER, _CALIBRATION = "router/", "calibration/"
-_ONBOARDED = "onboarded/"
+_ROUTER, _CALIBRATION, _FEATURES = "router/", "calibration/", "features/"
+_ONBOARDED, _CORRECTION = "onboarded/", "correction/"
 _CURVES = 256
 _KEYS = frozenset(
     {
@@ -47,7 +48,7 @@ _KEYS = frozenset(
         "digest",
     }
 )
-_OPTIONAL_KEYS = frozenset({"onboarded"})
+_OPTIONAL_KEYS = frozenset({"onboarded", "recalibrated"})
 
 
 class RouterArtifact:
@@ -74,6 +75,8 @@ class RouterArtifact:
         The cross-fitted rows behind the knob; columns as in `models`.
     newcomers
         Models that joined after training; theirs are the last columns.
+    correction
+        Of predicted quality, learned from fresh outcomes; None where there is none.
     """
 
     def __init__(
@@ -86,10 +89,12 @@ class RouterArtifact:
         prices: PriceTable,
         knob: KnobCurve,
         newcomers: Sequence[Newcomer] = (),
+        correction: Correction | None = None,
     ) -> None:
         self.manifest = manifest
         self.version: str = manifest["digest"][:12]
         self.newcomers = tuple(newcomers)
+        self.correction = correction
         self.models: tuple[str, ...] = (*router.models_, *(each.model for each in newcomers))
         self.prices = prices
         self.featurizer = featurizer
@@ -101,7 +106,8 @@ class RouterArtifact:
 
     def predict(self, x: FloatMatrix) -> Predictions:
         """Predict every model on feature rows; columns as in `models`."""
-        return _predict(self.router, self.newcomers, x)
+        predictions = _predict(self.router, self.newcomers, x)
+        return predictions if self.correction is None else self.correction.apply(predictions)
 
     def predict_base(self, x: FloatMatrix) -> Predictions:
         """Predict the models that the router was trained on, the first columns of `predict`."""
@@ -190,7 +196,7 @@ def save_artifact(
         "metrics": dict(record.metrics),
         "notes": router.notes(),
     }
-    arrays = _trained_arrays(router)
+    arrays = _trained_arrays(router, featurizer)
     _write(path, content, arrays, calibration=calibration, prices=prices)
 
 
@@ -216,7 +222,7 @@ def save_onboarded(
     Raises
     ------
     RoutingConfigError
-        If the router was trained on a model of that name.
+        If the router was trained on a model of that name, or was recalibrated since.
     ArtifactError
         If the files cannot be written.
     """
@@ -225,6 +231,11 @@ def save_onboarded(
         raise RoutingConfigError(
             f"the router was trained on {model!r}, which tells more than anchors can; "
             "onboard it under another name, or fit again"
+        )
+    if "recalibrated" in artifact.manifest:
+        raise RoutingConfigError(
+            "the artifact was recalibrated, which a further model would make void; onboard the "
+            "model to the artifact before that, then calibrate"
         )
     old = artifact.manifest.get("onboarded", [])
     kept = [i for i, each in enumerate(artifact.newcomers) if each.model != model]
@@ -235,9 +246,7 @@ def save_onboarded(
         "models": [*router.models_, *(each.model for each in newcomers)],
         "onboarded": [*(old[i] for i in kept), {"model": model, **record}],
     }
-    arrays = _trained_arrays(router)
-    for i, each in enumerate(newcomers):
-        arrays |= {f"{_ONBOARDED}{i}/{name}": array for name, array in each.state().items()}
+    arrays = _trained_arrays(router, artifact.featurizer) | _newcomer_arrays(newcomers)
     trained = artifact.calibration.first_columns(len(router.models_))
     columns = [
         each.predict_from_base(trained.quality_predicted, trained.output_tokens)
@@ -252,8 +261,51 @@ def save_onboarded(
     )
 
 
-def _trained_arrays(router: Router) -> dict[str, np.ndarray]:
-    return {f"{_ROUTER}{name}": array for name, array in router.state().items()}
+def save_recalibrated(
+    path: Path,
+    artifact: RouterArtifact,
+    *,
+    correction: Correction | None,
+    calibration: CalibrationRows,
+    record: Mapping[str, Any],
+    created_at: str,
+) -> None:
+    """Write an artifact with another calibration into the folder `path`.
+
+    What was trained stays as it is, to the last bit; an earlier recalibration is replaced.
+
+    Parameters
+    ----------
+    calibration
+        Rows with corrected predictions, columns as in `artifact.models`.
+    record
+        What the manifest tells of the calibration and of what is promised; plain values only.
+
+    Raises
+    ------
+    ArtifactError
+        If the files cannot be written.
+    """
+    arrays = _trained_arrays(artifact.router, artifact.featurizer)
+    arrays |= _newcomer_arrays(artifact.newcomers)
+    if correction is not None:
+        state = correction.state()
+        arrays |= {f"{_CORRECTION}{name}": array for name, array in state.items()}
+    content = {**artifact.manifest, "created_at": created_at, "recalibrated": dict(record)}
+    _write(path, content, arrays, calibration=calibration, prices=artifact.prices)
+
+
+def _newcomer_arrays(newcomers: Sequence[Newcomer]) -> dict[str, np.ndarray]:
+    return {
+        f"{_ONBOARDED}{i}/{name}": array
+        for i, each in enumerate(newcomers)
+        for name, array in each.state().items()
+    }
+
+
+def _trained_arrays(router: Router, featurizer: Featurizer) -> dict[str, np.ndarray]:
+    arrays = {f"{_ROUTER}{name}": array for name, array in router.state().items()}
+    return arrays | {f"{_FEATURES}{name}": array for name, array in featurizer.state().items()}
 
 
 def _write(
@@ -298,13 +350,15 @@ def load_artifact(path: Path) -> RouterArtifact:
     manifest = _read_manifest(path)
     arrays = _read_weights(path, manifest)
     try:
-        featurizer = Featurizer.from_schema(FeatureSchema.from_dict(manifest["features"]))
+        schema = FeatureSchema.from_dict(manifest["features"])
+        featurizer = Featurizer.from_schema(schema, _under(_FEATURES, arrays))
         router = _restore_router(manifest, _under(_ROUTER, arrays))
         calibration = CalibrationRows.restore(_under(_CALIBRATION, arrays))
         prices = {model: Prices(**manifest["prices"][model]) for model in manifest["models"]}
         knob = KnobCurve.from_table(manifest["knob"])
         newcomers = _restore_newcomers(manifest, arrays)
         _try_out(router, newcomers, featurizer, calibration)
+        correction = _restore_correction(manifest, _under(_CORRECTION, arrays))
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {' '.join(str(error).split())}") from error
     except RoutingConfigError as error:
@@ -321,6 +375,7 @@ def load_artifact(path: Path) -> RouterArtifact:
         prices=prices,
         knob=knob,
         newcomers=newcomers,
+        correction=correction,
     )
 
 
@@ -410,6 +465,17 @@ def _restore_newcomers(
     return [
         Newcomer.restore(name, _under(f"{_ONBOARDED}{i}/", arrays)) for i, name in enumerate(names)
     ]
+
+
+def _restore_correction(
+    manifest: Mapping[str, Any], state: Mapping[str, np.ndarray]
+) -> Correction | None:
+    if not state:
+        return None
+    correction = Correction.restore(state)
+    if "recalibrated" not in manifest or len(correction.at) != len(manifest["models"]):
+        raise ArtifactError("its correction does not match its manifest; calibrate it again")
+    return correction
 
 
 def _try_out(

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -19,6 +19,7 @@ from routers.conversation_text import (
 from routers.embedders._base import Embedder, describe_embedder, make_embedder
 from routers.errors import ArtifactError, RoutingConfigError
 from routers.lexical import LEXICAL_SIGNALS, LEXICAL_VERSION, lexical_signals
+from routers.terms import TermsBlock
 from routers.token_estimate import estimate_tokens, estimate_tokens_upper
 from routers.types import Conversation, FloatMatrix
 
@@ -45,16 +46,53 @@ class Block(Protocol):
 
     version: int
 
-    def dimensions(self, embedder: Embedder) -> int:
-        """Return how many columns the block has."""
+    def __init__(self, embedder: Embedder) -> None: ...
+
+    @property
+    def dimensions(self) -> int:
+        """Number of columns; known once the block is fitted."""
         ...
 
-    def compute(self, texts: Sequence[ConversationText], embedder: Embedder) -> FloatMatrix:
+    def fit(self, texts: Sequence[ConversationText], *, seed: int) -> None:
+        """Learn what the columns are from the texts of the training queries, never their labels."""
+        ...
+
+    def compute(self, texts: Sequence[ConversationText]) -> FloatMatrix:
         """Return float32 (len(texts), dimensions)."""
         ...
 
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what `fit` learned as plain arrays."""
+        ...
 
-class EmbeddingBlock:
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take over what `state` returned.
+
+        Raises
+        ------
+        KeyError, ValueError
+            If an array is missing or does not fit.
+        """
+        ...
+
+
+class _Unlearned:
+    """What blocks share whose columns are the same for every training set."""
+
+    def fit(self, texts: Sequence[ConversationText], *, seed: int) -> None:
+        """Learn nothing."""
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return nothing."""
+        return {}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take over nothing."""
+        if state:
+            raise ValueError(f"arrays of a block that learns nothing: {', '.join(state)}")
+
+
+class EmbeddingBlock(_Unlearned):
     """The weighted sum of the segments' embeddings, of unit norm.
 
     A single prompt gives exactly what the embedder gives for it.
@@ -62,12 +100,17 @@ class EmbeddingBlock:
 
     version = 1
 
-    def dimensions(self, embedder: Embedder) -> int:
-        """Return the width of the embedder's vectors."""
-        return embedder.dimensions
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
 
-    def compute(self, texts: Sequence[ConversationText], embedder: Embedder) -> FloatMatrix:
+    @property
+    def dimensions(self) -> int:
+        """The width of the embedder's vectors."""
+        return self._embedder.dimensions
+
+    def compute(self, texts: Sequence[ConversationText]) -> FloatMatrix:
         """Embed every segment of every conversation in one call and add them up."""
+        embedder = self._embedder
         vectors = embedder.encode([text.prompt for text in texts])
         context = [
             (row, weight, segment)
@@ -88,23 +131,27 @@ class EmbeddingBlock:
         return mixed
 
 
-class LexicalBlock:
+class LexicalBlock(_Unlearned):
     """The cheap signals of `routers.lexical`, each in [0, 1]."""
 
     version = LEXICAL_VERSION
+    dimensions = len(LEXICAL_SIGNALS)
 
-    def dimensions(self, embedder: Embedder) -> int:  # noqa: ARG002
-        """Return the number of signals."""
-        return len(LEXICAL_SIGNALS)
+    def __init__(self, embedder: Embedder) -> None:
+        del embedder  # the signals need none
 
-    def compute(self, texts: Sequence[ConversationText], embedder: Embedder) -> FloatMatrix:  # noqa: ARG002
+    def compute(self, texts: Sequence[ConversationText]) -> FloatMatrix:
         """Measure each conversation."""
         if not texts:
             return np.zeros((0, len(LEXICAL_SIGNALS)), dtype=np.float32)
         return np.stack([lexical_signals(text) for text in texts])
 
 
-BLOCKS: Mapping[str, Block] = {"embedding": EmbeddingBlock(), "lexical": LexicalBlock()}
+BLOCKS: Mapping[str, type[Block]] = {
+    "embedding": EmbeddingBlock,
+    "lexical": LexicalBlock,
+    "terms": TermsBlock,
+}
 """Every block there is; a new one is added here and nowhere else."""
 
 
@@ -162,10 +209,6 @@ class Featurizer:
 
     Attributes
     ----------
-    schema
-        What an artifact stores, and `from_schema` rebuilds from.
-    dimensions
-        Columns of the matrix.
     inline_chars
         Up to how many characters of prompt one conversation may be transformed on an event loop.
 
@@ -184,23 +227,50 @@ class Featurizer:
                 f"feature blocks {list(blocks)} must be different names out of: {', '.join(BLOCKS)}"
             )
         kind, options = describe_embedder(embedder)
+        self._kind, self._options = kind, options
         self._embedder = embedder
-        self._blocks = tuple(BLOCKS[name] for name in blocks)
-        self.dimensions = sum(block.dimensions(embedder) for block in self._blocks)
+        self._names = tuple(blocks)
+        self._blocks: tuple[Block, ...] = tuple(BLOCKS[name](embedder) for name in blocks)
         self.inline_chars = embedder.inline_chars
-        self.schema = FeatureSchema(
-            embedder=kind,
-            embedder_options=options,
-            embedder_id=embedder.embedder_id,
+
+    @property
+    def dimensions(self) -> int:
+        """Columns of the matrix; known once the featurizer is fitted."""
+        return sum(block.dimensions for block in self._blocks)
+
+    @property
+    def schema(self) -> FeatureSchema:
+        """What an artifact stores, and `from_schema` rebuilds from."""
+        return FeatureSchema(
+            embedder=self._kind,
+            embedder_options=self._options,
+            embedder_id=self._embedder.embedder_id,
             text_version=TEXT_VERSION,
-            blocks=tuple(blocks),
+            blocks=self._names,
             block_versions=tuple(block.version for block in self._blocks),
             dimensions=self.dimensions,
         )
 
+    def fit(self, conversations: Sequence[Conversation], *, seed: int = 0) -> Self:
+        """Let the blocks that learn their columns learn them from training queries."""
+        texts = [conversation_text(conversation) for conversation in conversations]
+        for block in self._blocks:
+            block.fit(texts, seed=seed)
+        return self
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what `fit` learned as plain arrays."""
+        return {
+            f"{name}/{key}": array
+            for name, block in zip(self._names, self._blocks, strict=True)
+            for key, array in block.state().items()
+        }
+
     @classmethod
-    def from_schema(cls, schema: FeatureSchema) -> "Featurizer":
-        """Build the featurizer that a schema describes.
+    def from_schema(
+        cls, schema: FeatureSchema, state: Mapping[str, np.ndarray] | None = None
+    ) -> "Featurizer":
+        """Build the featurizer that a schema describes, with what it had learned.
 
         Raises
         ------
@@ -212,6 +282,7 @@ class Featurizer:
             featurizer = cls(make_embedder(schema.embedder, schema.embedder_options), schema.blocks)
         except RoutingConfigError as error:
             raise ArtifactError(f"the features of the artifact cannot be made: {error}") from error
+        featurizer._restore(state or {})
         here, stored = featurizer.schema.to_dict(), schema.to_dict()
         # Options are left out: a default that became explicit changes nothing by itself.
         for key in ("embedder_id", "text_version", "blocks", "block_versions", "dimensions"):
@@ -222,7 +293,43 @@ class Featurizer:
                 )
         return featurizer
 
-    def transform(self, conversations: Sequence[Conversation]) -> FloatMatrix:
-        """Return float32 (len(conversations), dimensions), finite."""
+    def _restore(self, state: Mapping[str, np.ndarray]) -> None:
+        for name, block in zip(self._names, self._blocks, strict=True):
+            own = {
+                key.removeprefix(f"{name}/"): array
+                for key, array in state.items()
+                if key.startswith(f"{name}/")
+            }
+            block.restore(own)
+
+    def unfitted(self) -> "Featurizer":
+        """Return a featurizer of the same kind that has learned nothing yet."""
+        return Featurizer(self._embedder, self._names)
+
+    def precompute(self, conversations: Sequence[Conversation]) -> dict[str, FloatMatrix]:
+        """Return, by block name, the columns that no training set changes."""
         texts = [conversation_text(conversation) for conversation in conversations]
-        return np.hstack([block.compute(texts, self._embedder) for block in self._blocks])
+        return {
+            name: block.compute(texts)
+            for name, block in zip(self._names, self._blocks, strict=True)
+            if isinstance(block, _Unlearned)
+        }
+
+    def transform(
+        self,
+        conversations: Sequence[Conversation],
+        *,
+        known: Mapping[str, FloatMatrix] | None = None,
+    ) -> FloatMatrix:
+        """Return float32 (len(conversations), dimensions), finite.
+
+        `known` are columns of these conversations that `precompute` gave.
+        """
+        known = known or {}
+        texts = [conversation_text(conversation) for conversation in conversations]
+        return np.hstack(
+            [
+                known[name] if name in known else block.compute(texts)
+                for name, block in zip(self._names, self._blocks, strict=True)
+            ]
+        )

@@ -21,6 +21,19 @@ class Head(ABC):
 
     kind: ClassVar[str]
 
+    shares_between_models: ClassVar[bool] = False
+    """Whether outcomes of other models on other queries help: then `narrow` is there too."""
+
+    def narrow(self, n_models: int) -> None:
+        """Forget all but the first `n_models` models, after learning with further ones.
+
+        Raises
+        ------
+        NotImplementedError
+            If the head learns every model by itself.
+        """
+        raise NotImplementedError(f"a {self.kind} head shares nothing between models")
+
     def fit(self, x: FloatMatrix, y: FloatMatrix, *, rng: np.random.Generator) -> Self:
         """Learn from labelled queries.
 

@@ -17,7 +17,7 @@ _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
 _FARTHEST = 5.0
 """Standardised features are cut off here: beyond, a query is unlike anything learned."""
 
-_FEWEST_STEPS = 80
+_FEWEST_STEPS = 600
 """Small sets are gone through more often: with fewer steps nothing leaves the starting point."""
 
 _Weights = list[np.ndarray]
@@ -36,6 +36,9 @@ class MlpHead(Head):
     loss
         `logistic`: values are chances or shares in [0, 1], by cross-entropy on soft labels.
         `squared`: any values.
+    least_spread
+        Features are divided by their standard deviation, but by no less than this times the root
+        mean square of all of them.
     n_hidden, n_networks, dropout, n_epochs, batch_size, learning_rate, weight_decay
         As usual; the learning rate falls to zero along a cosine, decay is decoupled (AdamW).
 
@@ -51,15 +54,17 @@ class MlpHead(Head):
     """
 
     kind: ClassVar[str] = "mlp"
+    shares_between_models: ClassVar[bool] = True
 
     loss: Literal["logistic", "squared"] = "logistic"
     n_hidden: Annotated[int, Field(ge=1, le=4096)] = 192
     n_networks: Annotated[int, Field(ge=1, le=32)] = 3
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     n_epochs: Annotated[int, Field(ge=1, le=1000)] = 10
-    batch_size: Annotated[int, Field(ge=1)] = 256
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    batch_size: Annotated[int, Field(ge=1)] = 64
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    least_spread: Annotated[float, Field(ge=0)] = 1.0
     center_: FloatVector = unfitted()  # (n_features,)
     scale_: FloatVector = unfitted()  # (n_features,)
     hidden_: np.ndarray = unfitted()  # (n_features, n_networks * n_hidden)
@@ -72,6 +77,9 @@ class MlpHead(Head):
     def _fit(self, x: FloatMatrix, y: FloatMatrix, *, rng: np.random.Generator) -> None:
         self.center_ = x.mean(axis=0)
         spread = x.std(axis=0)
+        # Columns that hardly vary are the noisy ones of an embedding: they are not blown up.
+        floor = self.least_spread * np.sqrt((spread**2).mean()) if self.least_spread else 0.0
+        spread = np.maximum(spread, floor)
         self.scale_ = np.where(spread > 1e-6, spread, 1.0).astype(np.float32)
         known = (~np.isnan(y)).astype(np.float32)
         mean = nan_mean(y, default=0.0)
@@ -185,6 +193,13 @@ class MlpHead(Head):
         spread = each.var(axis=0, ddof=1) if len(each) > 1 else np.zeros((n, each.shape[2]))
         std = np.sqrt(spread + self.floor_**2)
         return each.mean(axis=0).astype(np.float32), std.astype(np.float32)
+
+    def narrow(self, n_models: int) -> None:
+        """Drop the output units of all but the first models; the hidden layer stays."""
+        require_fitted(self, "hidden_")
+        self.output_ = np.ascontiguousarray(self.output_[:, :, :n_models])
+        self.output_bias_ = self.output_bias_[:, :n_models]
+        self.target_, self.floor_ = self.target_[:, :n_models], self.floor_[:n_models]
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the weights, the large ones in half precision."""

@@ -3,13 +3,14 @@
 # ruff: noqa: RUF009  (unfitted() declares a field)
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from routers.base import ROUTERS, AuxiliarySet, Labels, Router
+from routers.domains import DomainModel
 from routers.heads._base import Head, HeadConfig
 from routers.numeric import nan_mean
 from routers.options import State, require_fitted, take, unfitted
@@ -22,6 +23,10 @@ DEFAULT_UPPER_FACTOR = 4.0
 """How much longer than assumed an unknown output may be."""
 
 _MAX_SMEAR = 3.0
+_LEAST_RESIDUAL = 0.03
+_MEAN_LOG_OF_HALF_NORMAL = 0.635
+_LOG_SPREAD = (np.log(0.05), np.log(2.0))
+"""Bounds of the spread of log tokens: from all but certain to a factor of seven."""
 
 _MLP, _LINEAR = HeadConfig(kind="mlp"), HeadConfig(kind="linear")
 
@@ -35,14 +40,24 @@ class CarrotRouter(Router):
     ----------
     quality_head, tokens_head
         The regressions to use. Tokens are regressed as log(1 + tokens): lengths scatter by
-        factors. Their mean is brought back by the smearing factor of held-out residuals.
+        factors. A second regression predicts how much; the mean of lengths follows from both,
+        scaled per model to the mean seen on held-out queries.
+    domains
+        Whether domain labels of the training queries (benchmark, subject) are learned and given
+        to the heads as features; without labels nothing changes.
     residual_folds
         Folds of the held-out residuals behind the mean and the upper estimate of tokens.
 
+    Notes
+    -----
+    Auxiliary sets are learned along by heads that share something between models (`mlp`: the
+    hidden layer) and by the domains; their models are then forgotten.
+
     References
     ----------
-    Somerstep et al. 2025, CARROT, arXiv:2502.03261. Duan 1983, Smearing estimate. The upper
-    estimate is split-conformal: the `UPPER_QUANTILE` of held-out residuals, per model.
+    Somerstep et al. 2025, CARROT, arXiv:2502.03261. The upper estimate is split-conformal: the
+    `UPPER_QUANTILE` of held-out residuals over their predicted spread, per model (Lei et al.
+    2018, Distribution-free predictive inference for regression, arXiv:1604.04173).
     """
 
     kind: ClassVar[str] = "carrot"
@@ -50,10 +65,13 @@ class CarrotRouter(Router):
     quality_head: HeadConfig = _MLP
     tokens_head: HeadConfig = _LINEAR
     residual_folds: Annotated[int, Field(ge=2, le=20)] = 5
+    domains: bool = True
+    domains_: DomainModel | None = unfitted()
     quality_: Head = unfitted()
     tokens_: Head | None = unfitted()
-    smear_: FloatVector = unfitted()  # (n_models,), mean of exp(residual)
-    upper_: FloatVector = unfitted()  # (n_models,), upper quantile of residuals, in logs
+    spread_: Head | None = unfitted()
+    smear_: FloatVector = unfitted()  # (n_models,), true mean length over the log-normal one
+    upper_: FloatVector = unfitted()  # (n_models,), upper quantile of residuals over their spread
 
     def _fit(
         self,
@@ -63,20 +81,43 @@ class CarrotRouter(Router):
         rng: np.random.Generator,
         auxiliary: Sequence[AuxiliarySet],
     ) -> None:
-        del auxiliary  # nothing is shared between models here
-        self.quality_ = self.quality_head.build().fit(x, labels.quality, rng=rng)
+        everything = _join(x, labels, auxiliary)
+        self.domains_ = None
+        if self.domains and DomainModel.usable(everything.groups):
+            own_quality = everything.quality[:, : len(labels.models)]
+            self.domains_, own = DomainModel().fit(
+                everything.x, everything.groups, own_quality, rng=rng
+            )
+            everything = replace(everything, x=np.hstack([everything.x, own]))
+        x = everything.x[: len(x)]
+        self.quality_ = self.quality_head.build()
+        if auxiliary and self.quality_.shares_between_models:
+            self.quality_.fit(everything.x, everything.quality, rng=rng)
+            self.quality_.narrow(len(labels.models))
+        else:
+            self.quality_.fit(x, labels.quality, rng=rng)
         n_models = len(labels.models)
         log_tokens = _log_tokens(labels)
         if log_tokens is None:
-            self.tokens_ = None
+            self.tokens_ = self.spread_ = None
             self.smear_ = np.full(n_models, 1.0, np.float32)
             self.upper_ = np.full(n_models, np.log(DEFAULT_UPPER_FACTOR), np.float32)
             return
         residuals = self._held_out_residuals(x, log_tokens, rng)
-        smear = nan_mean(np.exp(residuals), default=1.0)
-        self.smear_ = np.clip(smear, 1.0, _MAX_SMEAR).astype(np.float32)
-        self.upper_ = _upper_offsets(residuals)
+        # Lengths of short answers scatter little, those of essays and code a lot.
+        self.spread_ = self.tokens_head.build().fit(x, _log_size(residuals), rng=rng)
+        spread = self._spread(x)
+        self.upper_ = _upper_quantiles(residuals / spread)
         self.tokens_ = self.tokens_head.build().fit(x, log_tokens, rng=rng)
+        guess = np.exp(log_tokens - residuals + spread**2 / 2)
+        ratio = nan_mean(np.exp(log_tokens), default=1.0) / nan_mean(guess, default=1.0)
+        self.smear_ = np.clip(ratio, 1 / _MAX_SMEAR, _MAX_SMEAR).astype(np.float32)
+
+    def _spread(self, x: FloatMatrix) -> FloatMatrix:
+        """Return the standard deviation of log tokens that is expected of every query."""
+        if self.spread_ is None:
+            return np.ones((len(x), len(self.upper_)), np.float32)
+        return np.exp(np.clip(self.spread_.predict_mean(x), *_LOG_SPREAD))
 
     def _held_out_residuals(
         self, x: FloatMatrix, log_tokens: FloatMatrix, rng: np.random.Generator
@@ -95,16 +136,20 @@ class CarrotRouter(Router):
         return residuals
 
     def _predict(self, x: FloatMatrix) -> Predictions:
+        if self.domains_ is not None:
+            x = np.hstack([x, self.domains_.features(x)])
         quality, std = self.quality_.predict(x)
         if self.tokens_ is None:
             shape = (len(x), len(self.smear_))
             log_tokens = np.full(shape, np.log1p(DEFAULT_OUTPUT_TOKENS), np.float32)
+            length = np.exp(log_tokens)
         else:
-            log_tokens = self.tokens_.predict_mean(x)
-        # Nothing was ever seen beyond some length: a head that extrapolates must not price it.
-        length = np.exp(np.clip(log_tokens, 0.0, _MAX_LOG_TOKENS))
+            # Nothing was seen beyond some length: a head that extrapolates must not price it.
+            log_tokens = np.clip(self.tokens_.predict_mean(x), 0.0, _MAX_LOG_TOKENS)
+            length = np.exp(log_tokens + self._spread(x) ** 2 / 2)
         expected = np.maximum(length * self.smear_ - 1, 0).astype(np.float32)
-        upper = np.maximum(length * np.exp(self.upper_) - 1, expected).astype(np.float32)
+        upper = np.exp(log_tokens + self.upper_ * self._spread(x)) - 1
+        upper = np.maximum(upper, expected).astype(np.float32)
         return Predictions(
             quality=np.clip(quality, 0, 1),
             quality_std=std,
@@ -118,12 +163,20 @@ class CarrotRouter(Router):
         state = {f"quality.{name}": array for name, array in self.quality_.state().items()}
         if self.tokens_ is not None:
             state |= {f"tokens.{name}": array for name, array in self.tokens_.state().items()}
+        if self.spread_ is not None:
+            state |= {f"spread.{name}": array for name, array in self.spread_.state().items()}
+        if self.domains_ is not None:
+            state |= {f"domains.{name}": array for name, array in self.domains_.state().items()}
         return state | {"smear": self.smear_, "upper": self.upper_}
 
     def _restore(self, state: State) -> None:
         self.quality_ = self.quality_head.build().restore(_under("quality.", state))
+        domains = _under("domains.", state)
+        self.domains_ = DomainModel().restore(domains) if domains else None
         tokens = _under("tokens.", state)
         self.tokens_ = self.tokens_head.build().restore(tokens) if tokens else None
+        spread = _under("spread.", state)
+        self.spread_ = self.tokens_head.build().restore(spread) if spread else None
         self.smear_ = take(state, "smear", ndim=1)
         self.upper_ = take(state, "upper", ndim=1)
 
@@ -132,6 +185,36 @@ class CarrotRouter(Router):
         if self.tokens_ is None:
             return {"output_tokens": f"assumed to be {DEFAULT_OUTPUT_TOKENS:.0f}: none were given"}
         return {"output_tokens": "learned"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Everything:
+    """The training queries, then those of the auxiliary sets, with a column for every model."""
+
+    x: FloatMatrix
+    quality: FloatMatrix
+    groups: tuple[str, ...]
+
+
+def _join(x: FloatMatrix, labels: Labels, auxiliary: Sequence[AuxiliarySet]) -> _Everything:
+    """Stack all sets; a model of an auxiliary set is another one than its namesakes.
+
+    Its quality was measured by other people in another way, and an outcome that one set calls 0.5
+    need not be what another calls so.
+    """
+    sets = [(x, labels), *((each.x, each.labels) for each in auxiliary)]
+    n_models = sum(len(each.models) for _, each in sets)
+    parts, column = [], 0
+    for _, each in sets:
+        quality = np.full((len(each), n_models), np.nan, np.float32)
+        quality[:, column : column + len(each.models)] = each.quality
+        column += len(each.models)
+        parts.append(quality)
+    return _Everything(
+        x=np.vstack([features for features, _ in sets]),
+        quality=np.vstack(parts),
+        groups=tuple(g for _, each in sets for g in (each.groups or ("",) * len(each))),
+    )
 
 
 _MAX_LOG_TOKENS = float(np.log(1e6))
@@ -151,17 +234,26 @@ def _log_tokens(labels: Labels) -> FloatMatrix | None:
     return log_tokens
 
 
-def _upper_offsets(residuals: FloatMatrix) -> FloatVector:
+def _log_size(residuals: FloatMatrix) -> FloatMatrix:
+    """Return what the spread head learns: the logarithm of how far off each length was.
+
+    The shift makes the mean of the logarithm of |N(0, s)| that of s.
+    """
+    size = np.log(np.abs(residuals) + _LEAST_RESIDUAL) + _MEAN_LOG_OF_HALF_NORMAL
+    return np.asarray(size, np.float32)
+
+
+def _upper_quantiles(z: FloatMatrix) -> FloatVector:
     """Return the conformal quantile of every model's residuals: rank ceil((n + 1) q) of n."""
-    offsets = np.zeros(residuals.shape[1], np.float32)
-    for model in range(residuals.shape[1]):
-        known = np.sort(residuals[:, model][~np.isnan(residuals[:, model])])
+    quantiles = np.zeros(z.shape[1], np.float32)
+    for model in range(z.shape[1]):
+        known = np.sort(z[:, model][~np.isnan(z[:, model])])
         if len(known) == 0:
-            offsets[model] = np.log(DEFAULT_UPPER_FACTOR)
+            quantiles[model] = np.log(DEFAULT_UPPER_FACTOR)
             continue
         rank = int(np.ceil((len(known) + 1) * UPPER_QUANTILE))
-        offsets[model] = known[min(rank, len(known)) - 1]
-    return offsets
+        quantiles[model] = known[min(rank, len(known)) - 1]
+    return quantiles
 
 
 def _under(prefix: str, state: State) -> dict[str, np.ndarray]:

@@ -33,6 +33,10 @@ class Queries:
     groups: tuple[str, ...]
 
 
+_GROUP_COLUMNS = ("set", "benchmark", "subset")
+_QUERY_COLUMNS = ("query_id", "prompt", "query", *_GROUP_COLUMNS)
+
+
 def read_queries(path: Path) -> Queries:
     """Read the queries of a wide parquet file and nothing of its outcomes.
 
@@ -48,7 +52,7 @@ def read_queries(path: Path) -> Queries:
                 f"{path}: column {required!r} is missing; a wide table needs query_id, prompt "
                 "and q:MODEL columns"
             )
-    wanted = [name for name in ("query_id", "prompt", "query", "set", "benchmark") if name in names]
+    wanted = [name for name in _QUERY_COLUMNS if name in names]
     table = _read(path, wanted)
     if table.num_rows == 0:
         raise DataError(f"{path}: has no rows")
@@ -57,7 +61,7 @@ def read_queries(path: Path) -> Queries:
     embedded: Sequence[str] = prompts
     if "query" in names:
         embedded = _texts(path, table, "query", missing=prompts)
-    labels = [table[name].to_pylist() for name in ("set", "benchmark") if name in names]
+    labels = [table[name].to_pylist() for name in _GROUP_COLUMNS if name in names]
     groups = (
         tuple(
             "/".join(str(part) for part in row if part is not None)

@@ -27,7 +27,7 @@ def prompt_folds(
     """
     group_of: dict[str, int] = {}
     groups = np.asarray(
-        [group_of.setdefault(_normalised(each), len(group_of)) for each in conversations],
+        [group_of.setdefault(normalised(each), len(group_of)) for each in conversations],
         dtype=np.intp,
     )
     if len(group_of) < n_folds:
@@ -39,24 +39,30 @@ def prompt_folds(
     return np.asarray(fold_of_group[groups])
 
 
+Features = Callable[
+    [np.ndarray, np.ndarray], tuple[FloatMatrix, FloatMatrix, Sequence[AuxiliarySet]]
+]
+"""Training rows and further rows → the features of both and of the auxiliary sets, learned on
+the former alone."""
+
+
 def cross_fit(
     make: Callable[[], Router],
-    x: FloatMatrix,
+    features: Features,
     labels: Labels,
     *,
     folds: np.ndarray,
     rng: np.random.Generator,
-    auxiliary: Sequence[AuxiliarySet] = (),
     progress: Callable[[str], None],
 ) -> Predictions:
-    """Predict every fold by a router that was fitted on the others; rows as in `x`.
+    """Predict every fold by a router that was fitted on the others; rows as in `labels`.
 
     Raises
     ------
     DataError
         If a model was tried in one fold only, so that the others know nothing of it.
     """
-    shape = (len(x), len(labels.models))
+    shape = (len(labels), len(labels.models))
     out = [np.empty(shape, np.float32) for _ in range(4)]
     n_folds = int(folds.max()) + 1
     for fold in range(n_folds):
@@ -66,8 +72,9 @@ def cross_fit(
         if unknown.any():
             names = ", ".join(labels.models[i] for i in np.flatnonzero(unknown))
             raise DataError(f"too few outcomes of {names} to calibrate; drop it or add outcomes")
-        router = make().fit(x[train], labels.rows(train), rng=rng, auxiliary=auxiliary)
-        predictions = router.predict(x[test])
+        x_train, x_test, auxiliary = features(train, test)
+        router = make().fit(x_train, labels.rows(train), rng=rng, auxiliary=auxiliary)
+        predictions = router.predict(x_test)
         fields = (
             predictions.quality,
             predictions.quality_std,
@@ -81,7 +88,8 @@ def cross_fit(
     )
 
 
-def _normalised(conversation: Conversation) -> str:
+def normalised(conversation: Conversation) -> str:
+    """Return what is left of a prompt without case, punctuation and white space."""
     text = " ".join(message.text for message in conversation.messages)
     # A text without a single letter or digit stays what it is: "+" is not "-".
     return _NOT_WORDS.sub(" ", text.casefold()).strip() or text

@@ -1,6 +1,6 @@
 """From outcome data to an artifact directory."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ from routers.embedders._base import make_embedder
 from routers.features import Featurizer
 from routers.options import build
 from routers.training.assess import assess
-from routers.training.crossfit import cross_fit, prompt_folds
+from routers.training.crossfit import cross_fit, normalised, prompt_folds
 from routers.training.dataset import OutcomeTable, read_outcomes
 from routers.training.prices import find_prices
 from routers.training.recipe import Recipe
+from routers.types import Conversation, FloatMatrix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +46,7 @@ def fit(
     Parameters
     ----------
     data, auxiliary
-        Outcome files; the auxiliary ones may tell of other models, and a strategy may ignore
-        them (`carrot` does).
+        Outcome files; the auxiliary ones tell of other models, and a strategy may ignore them.
     created_at
         For the manifest only; nothing depends on it.
     progress
@@ -78,22 +78,35 @@ def fit(
 
     make()  # a wrong option should fail before the long work
     progress(f"embedding {len(table)} queries")
-    x = featurizer.transform(table.conversations)
-    sets = [_auxiliary(path, featurizer) for path in auxiliary]
+    known = featurizer.precompute(table.conversations)
 
     # One stream for each use: more folds must not change the final fit.
     fold_rng, cross_rng, keep_rng, final_rng = (
         np.random.default_rng(seed) for seed in np.random.SeedSequence(recipe.seed).spawn(4)
     )
     folds = prompt_folds(table.conversations, recipe.calibration_folds, fold_rng)
+
+    others = [_Auxiliary.read(path, featurizer) for path in auxiliary]
+
+    def features(
+        train: np.ndarray, test: np.ndarray
+    ) -> tuple[FloatMatrix, FloatMatrix, list[AuxiliarySet]]:
+        own = featurizer.unfitted().fit(_take(table.conversations, train), seed=recipe.seed)
+        asked = {normalised(each) for each in _take(table.conversations, test)}
+        sets = [each.features(own, without=asked) for each in others]
+        return _rows(own, table, known, train), _rows(own, table, known, test), sets
+
     held_out = cross_fit(
-        make, x, table.labels, folds=folds, rng=cross_rng, auxiliary=sets, progress=progress
+        make, features, table.labels, folds=folds, rng=cross_rng, progress=progress
     )
     metrics = assess(table, held_out, folds=folds, prices=source.prices)
     calibration = CalibrationRows.collect(
         held_out, input_tokens=table.input_tokens, quality=table.quality, rng=keep_rng
     )
     progress("fitting on all rows")
+    featurizer.fit(table.conversations, seed=recipe.seed)
+    sets = [each.features(featurizer) for each in others]
+    x = featurizer.transform(table.conversations, known=known)
     router = make().fit(x, table.labels, rng=final_rng, auxiliary=sets)
     save_artifact(
         out,
@@ -126,9 +139,38 @@ def fit(
     return FitReport(path=out, version=artifact.version, manifest=dict(artifact.manifest))
 
 
-def _auxiliary(path: Path, featurizer: Featurizer) -> AuxiliarySet:
-    table = read_outcomes([path])
-    return AuxiliarySet(x=featurizer.transform(table.conversations), labels=table.labels)
+@dataclass(frozen=True, slots=True)
+class _Auxiliary:
+    """An auxiliary file with the columns of its features that no training set changes."""
+
+    table: OutcomeTable
+    known: Mapping[str, FloatMatrix]
+
+    @classmethod
+    def read(cls, path: Path, featurizer: Featurizer) -> "_Auxiliary":
+        table = read_outcomes([path])
+        return cls(table, featurizer.precompute(table.conversations))
+
+    def features(self, featurizer: Featurizer, *, without: Collection[str] = ()) -> AuxiliarySet:
+        """Return the set without the prompts that a router is about to be tested on."""
+        prompts = [normalised(each) for each in self.table.conversations]
+        rows = np.flatnonzero([prompt not in without for prompt in prompts])
+        x = _rows(featurizer, self.table, self.known, rows)
+        return AuxiliarySet(x=x, labels=self.table.labels.rows(rows))
+
+
+def _take(conversations: Sequence[Conversation], rows: np.ndarray) -> list[Conversation]:
+    return [conversations[row] for row in rows]
+
+
+def _rows(
+    featurizer: Featurizer,
+    table: OutcomeTable,
+    known: Mapping[str, FloatMatrix],
+    rows: np.ndarray,
+) -> FloatMatrix:
+    columns = {name: matrix[rows] for name, matrix in known.items()}
+    return featurizer.transform(_take(table.conversations, rows), known=columns)
 
 
 def _without_tokens(table: OutcomeTable) -> list[str]:

@@ -26,7 +26,7 @@ class Recipe(BaseModel):
     strategy: str = "carrot"
     options: dict[str, Any] = {}
     embedder: EmbedderRecipe = EmbedderRecipe()
-    blocks: tuple[str, ...] = ("embedding", "lexical")
+    blocks: tuple[str, ...] = ("embedding", "lexical", "terms")
     calibration_folds: int = Field(default=5, ge=2, le=20)
     seed: int = Field(default=0, ge=0)
 

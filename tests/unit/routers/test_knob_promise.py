@@ -34,7 +34,14 @@ class Trial:
 
         folds = np.random.default_rng(seed).permutation(2000) % 5
         rng = np.random.default_rng(seed)
-        held_out = cross_fit(make, train.x, labels, folds=folds, rng=rng, progress=lambda _: None)
+        held_out = cross_fit(
+            make,
+            lambda fitted, other: (train.x[fitted], train.x[other], ()),
+            labels,
+            folds=folds,
+            rng=rng,
+            progress=lambda _: None,
+        )
         rows = CalibrationRows.collect(
             held_out, input_tokens=np.zeros(2000), quality=train.quality, rng=rng
         )

@@ -1,0 +1,132 @@
+"""Words and word pairs, weighted by rarity and reduced: what the embedding's averages blur."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from routers.conversation_text import ConversationText
+from routers.embedders._base import Embedder, head_and_tail
+from routers.options import take
+from routers.types import FloatMatrix
+
+_TOKEN = re.compile(r"\w+|[^\w\s]")
+
+MAX_CHARS = 6_000
+"""Of a longer prompt, head and tail of that many characters are read."""
+
+MAX_TERMS = 20_000
+MAX_DIMENSIONS = 384
+_MIN_QUERIES = 2
+"""A term has to occur in that many training queries."""
+
+_SMALL_SET = 20
+"""Columns are at most the number of training queries over this: more would be noise."""
+
+
+class TermsBlock:
+    """TF-IDF of words and word pairs, reduced by a singular value decomposition to unit vectors.
+
+    Vocabulary, weights and directions are learned from the training prompts. The directions are
+    kept as int8 with a scale per term, the rarity folded into the scale. A prompt without any
+    known term is the zero vector. Only the newest user turn is read.
+
+    References
+    ----------
+    Deerwester et al. 1990, Indexing by latent semantic analysis.
+    """
+
+    version = 1
+
+    def __init__(self, embedder: Embedder) -> None:
+        del embedder  # the terms need none
+        self._column: dict[str, int] = {}
+        self._table: np.ndarray = np.zeros((0, 0), np.int8)
+        self._scales: np.ndarray = np.zeros(0, np.float32)
+
+    @property
+    def dimensions(self) -> int:
+        """Number of directions."""
+        return int(self._table.shape[1])
+
+    def fit(self, texts: Sequence[ConversationText], *, seed: int) -> None:
+        """Learn vocabulary, rarity and directions."""
+        from scipy.sparse import csr_matrix  # noqa: PLC0415  (training only)
+        from sklearn.utils.extmath import randomized_svd  # noqa: PLC0415
+
+        counts = [Counter(_terms(text.prompt)) for text in texts]
+        queries = Counter(term for each in counts for term in each)
+        # Ties in frequency fall to the alphabet, so that the same texts give the same terms.
+        common = sorted(queries.items(), key=lambda item: (-item[1], item[0]))[:MAX_TERMS]
+        terms = [term for term, n in common if n >= _MIN_QUERIES]
+        self._column = {term: column for column, term in enumerate(terms)}
+        rarity = np.log((1 + len(texts)) / (1 + np.array([queries[t] for t in terms]))) + 1
+        rows = [_weights(each, self._column) for each in counts]
+        indptr = np.cumsum([0, *(len(columns) for columns, _ in rows)])
+        data = np.concatenate([values for _, values in rows] or [np.zeros(0)])
+        columns = np.concatenate([columns for columns, _ in rows] or [np.zeros(0, int)])
+        matrix = csr_matrix((data * rarity[columns], columns, indptr), (len(texts), len(terms)))
+        norms = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1))).ravel()
+        matrix = csr_matrix(matrix.multiply(1 / np.where(norms > 0, norms, 1)[:, None]))
+        n = min(MAX_DIMENSIONS, len(texts) // _SMALL_SET, len(terms) - 1)
+        if n < 1:
+            self._table, self._scales = np.zeros((len(terms), 0), np.int8), np.zeros(len(terms))
+            self._scales = self._scales.astype(np.float32)
+            return
+        _, _, directions = randomized_svd(matrix, n, random_state=seed)
+        weighted = directions.T * rarity[:, None]
+        largest = np.abs(weighted).max(axis=1)
+        self._scales = (np.where(largest > 0, largest, 1) / 127).astype(np.float32)
+        self._table = np.round(weighted / self._scales[:, None]).astype(np.int8)
+
+    def compute(self, texts: Sequence[ConversationText]) -> FloatMatrix:
+        """Project every prompt; rows of unit norm, or zero."""
+        out = np.zeros((len(texts), self.dimensions), np.float32)
+        for row, text in enumerate(texts):
+            columns, values = _weights(Counter(_terms(text.prompt)), self._column)
+            if len(columns) == 0 or self.dimensions == 0:
+                continue
+            vector = (values * self._scales[columns]) @ self._table[columns].astype(np.float32)
+            norm = np.sqrt(vector @ vector)
+            if norm > 0:
+                np.divide(vector, norm, out=out[row])
+        return out
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the terms as one text of lines, the directions and their scales."""
+        lines = "\n".join(self._column).encode("utf-8", "surrogatepass")
+        return {
+            "terms": np.frombuffer(lines, np.uint8),
+            "table": self._table,
+            "scales": self._scales,
+        }
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take over terms and directions."""
+        table, scales = take(state, "table", ndim=2), take(state, "scales", ndim=1)
+        lines = bytes(take(state, "terms", ndim=1)).decode("utf-8", "surrogatepass")
+        terms = lines.split("\n") if lines else []
+        if not len(terms) == len(table) == len(scales):
+            raise ValueError("terms, directions and scales are not equally many")
+        self._column = {term: column for column, term in enumerate(terms)}
+        self._table, self._scales = table, scales
+
+
+def _terms(prompt: str) -> Iterator[str]:
+    """Yield words, punctuation marks and pairs of neighbours, in lower case."""
+    head, tail = head_and_tail(prompt, MAX_CHARS)
+    before = ""
+    for token in _TOKEN.findall(f"{head}\x00{tail}".lower() if tail else head.lower()):
+        yield token
+        if before:
+            yield f"{before} {token}"
+        before = token
+
+
+def _weights(counts: Counter[str], column: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the columns of the known terms and their damped counts, 1 + ln(count)."""
+    known = [(column[term], n) for term, n in counts.items() if term in column]
+    columns = np.array([each for each, _ in known], dtype=np.intp)
+    values = 1 + np.log(np.array([n for _, n in known], dtype=np.float32))
+    return columns, values.astype(np.float32)
