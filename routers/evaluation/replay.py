@@ -168,11 +168,13 @@ def predict_rows(artifact: RouterArtifact, rows: Rows) -> Predictions:
         artifact.predict_conversations(rows.conversations[start : start + _BLOCK]).columns(columns)
         for start in range(0, len(rows), _BLOCK)
     ]
+    strengths = [block.strength for block in blocks if block.strength is not None]
     return Predictions(
         quality=np.concatenate([block.quality for block in blocks]),
         quality_std=np.concatenate([block.quality_std for block in blocks]),
         output_tokens=np.concatenate([block.output_tokens for block in blocks]),
         output_tokens_upper=np.concatenate([block.output_tokens_upper for block in blocks]),
+        strength=np.concatenate(strengths) if strengths else None,
     )
 
 

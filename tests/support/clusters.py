@@ -16,7 +16,13 @@ _SHARED = ("the", "of", "and", "please", "what", "how", "is", "a")
 
 
 def write_clusters(
-    path: Path, *, n: int, seed: int, permuted: bool = False, graded: bool = False
+    path: Path,
+    *,
+    n: int,
+    seed: int,
+    permuted: bool = False,
+    graded: bool = False,
+    decline: float = 0.0,
 ) -> Path:
     """Write outcomes of `n` queries on `N_CLUSTERS` topics, one model on one query a line.
 
@@ -26,10 +32,12 @@ def write_clusters(
         Give every query the outcomes of another one, so that there is nothing to learn.
     graded
         Give qualities between 0 and 1 instead of right and wrong.
+    decline
+        Share of what they could do that all models have lost.
     """
     rng = np.random.default_rng(seed)
     cluster = rng.integers(0, N_CLUSTERS, n)
-    skill = np.asarray(SKILLS)[cluster % len(SKILLS)]
+    skill = np.asarray(SKILLS)[cluster % len(SKILLS)] * (1 - decline)
     quality = (rng.random(skill.shape) < skill).astype(float)
     if graded:
         quality = np.clip(skill + rng.normal(0, 0.1, skill.shape), 0, 1)

@@ -1,0 +1,119 @@
+"""`steelyard calibrate`: refit what an artifact promises on fresh outcomes."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from routers.commands._options import FILE, files, progress
+
+
+@click.command("calibrate")
+@click.option("--artifact", type=FILE, required=True, help="Folder that `fit` wrote.")
+@click.option(
+    "--data",
+    metavar="FILE[,FILE…]",
+    callback=files,
+    required=True,
+    help="Outcomes that the artifact was not trained on: wide .parquet or .jsonl.",
+)
+@click.option("--out", type=FILE, required=True, help="Folder to write the artifact to.")
+@click.option("--strong", metavar="MODEL", help="With --weak: find thresholds between the two.")
+@click.option("--weak", metavar="MODEL", help="See --strong.")
+@click.option(
+    "--strong-share",
+    type=click.FloatRange(0, 1),
+    help="Print the threshold that sends this share of requests to the strong model.",
+)
+@click.option(
+    "--max-quality-drop",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Promise that the weak model costs at most this much; exit 1 if nothing can be promised.",
+)
+@click.option(
+    "--confidence",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.9,
+    show_default=True,
+    help="Of the promise, where outcomes are right or wrong.",
+)
+@click.option(
+    "--method",
+    type=click.Choice(["clopper-pearson", "conformal-risk"]),
+    help="Default: the first for right and wrong, the second for graded outcomes.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the record as JSON.")
+def command(
+    *,
+    artifact: Path,
+    data: list[Path],
+    out: Path,
+    strong: str | None,
+    weak: str | None,
+    strong_share: float | None,
+    max_quality_drop: float | None,
+    confidence: float,
+    method: Any,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Correct predicted quality, refit the knob, find thresholds and promises."""
+    from routers.training.calibrate import PairGoal, calibrate  # noqa: PLC0415
+
+    if (strong is None) != (weak is None):
+        raise click.UsageError("give --strong and --weak together")
+    if strong is None and (strong_share is not None or max_quality_drop is not None):
+        raise click.UsageError(
+            "--strong-share and --max-quality-drop are about two models: give --strong and --weak"
+        )
+    pair = None
+    if strong is not None and weak is not None:
+        pair = PairGoal(
+            strong=strong,
+            weak=weak,
+            strong_share=strong_share,
+            max_quality_drop=max_quality_drop,
+            confidence=confidence,
+            method=method,
+        )
+    report = calibrate(
+        artifact,
+        data,
+        out,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        pair=pair,
+        seed=seed,
+        progress=progress,
+    )
+    written = report.version is not None
+    if as_json:
+        found = {"artifact": str(out) if written else None, "version": report.version}
+        click.echo(json.dumps({**found, **report.record}, allow_nan=False))
+    else:
+        if written:
+            click.echo(f"wrote {out} (version {report.version})")
+        _print(report.record)
+    if not written:
+        raise SystemExit(1)
+
+
+def _print(record: dict[str, Any]) -> None:
+    before, after = record["before"], record["after"]
+    click.echo(
+        f"  held out: ECE {before['ece']:.4f} -> {after['ece']:.4f}, "
+        f"Brier {before['brier']:.4f} -> {after['brier']:.4f}"
+        + ("" if record["corrected"] else " (left out: it does not help)")
+    )
+    if "thresholds" in record and "threshold" in record["thresholds"]:
+        found = record["thresholds"]
+        click.echo(
+            f"  threshold {found['threshold']:.6g} sends {found['strong_share']:.0%} "
+            f"to {found['strong']}"
+        )
+    if "guarantee" in record:
+        click.echo(f"  promised: {record['guarantee']['statement']}")
+    if "refused" in record:
+        click.echo(f"  nothing written: {record['refused']}")

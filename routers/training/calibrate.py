@@ -1,0 +1,369 @@
+"""Refit what an artifact promises on fresh outcomes: quality, knob, thresholds, guarantees."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routers.artifact import RouterArtifact, load_artifact, save_recalibrated
+from routers.calibration import CalibrationRows
+from routers.correction import Correction
+from routers.errors import DataError
+from routers.evaluation.metrics import brier_score, expected_calibration_error
+from routers.numeric import FloatArray, isotonic
+from routers.pairwise import sigmoid, strong_scores
+from routers.training.crossfit import prompt_folds
+from routers.training.dataset import OutcomeTable, read_outcomes
+from routers.training.guarantee import Guarantee, Method, guarantee
+from routers.types import FloatMatrix, Predictions
+
+ISOTONIC_FROM = 1000
+"""Outcomes of a model from which on its correction is isotonic; below it is Platt's."""
+
+_LEAST = 30
+_BINS = 30
+_FOLDS = 5
+_KNOTS = 33
+_KEPT_ORDER = 0.01
+"""Share of the prediction itself in its correction: keeps an order where isotonic is flat."""
+
+_UNCHANGED = np.asarray([1.0, 0.0])
+"""Slope and intercept of the correction that changes nothing."""
+
+SHARES = tuple(round(0.05 * step, 2) for step in range(1, 20))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairGoal:
+    """Two models between which a threshold is to be found.
+
+    Attributes
+    ----------
+    strong_share
+        Wanted share of requests for the strong model.
+    max_quality_drop, confidence, method
+        What is to be promised; nothing where the drop is None.
+    """
+
+    strong: str
+    weak: str
+    strong_share: float | None = None
+    max_quality_drop: float | None = None
+    confidence: float = 0.9
+    method: Method | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationReport:
+    """What a calibration found; `version` is None where nothing was written.
+
+    Nothing is written where a promise was asked for and none can be given.
+    """
+
+    version: str | None
+    record: dict[str, Any]
+
+
+def calibrate(
+    artifact_path: Path,
+    data: Sequence[Path],
+    out: Path,
+    *,
+    created_at: str,
+    pair: PairGoal | None = None,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda _: None,
+) -> CalibrationReport:
+    """Recalibrate an artifact on outcomes that it was not trained on, and write it to `out`.
+
+    Parameters
+    ----------
+    created_at
+        For the manifest and the date of a promise.
+    pair
+        Find thresholds between two models, with a promise where one is asked for.
+
+    Raises
+    ------
+    ArtifactError, DataError, RoutingConfigError
+        If the artifact, the data or the models cannot be used.
+
+    Notes
+    -----
+    Errors are reported on rows that the correction was not fitted on (5 folds by prompt), and
+    the correction is left out where it does not lower the held-out Brier score. The knob's rows
+    hold cross-fitted corrections. A promise is made on a half of the prompts that the
+    correction never sees, as its score must not know the outcomes it is tested on.
+    """
+    artifact = load_artifact(artifact_path)
+    progress("reading outcomes")
+    table = read_outcomes(data)
+    quality = _aligned(artifact, table)
+    columns = None if pair is None else _columns(artifact, pair)
+    progress(f"predicting {len(table)} queries")
+    raw = _uncorrected(artifact, table)
+
+    folds = prompt_folds(table.conversations, _FOLDS, np.random.default_rng(seed))
+    promised = np.zeros(len(table), bool)
+    if pair is not None and pair.max_quality_drop is not None:
+        halves = prompt_folds(table.conversations, 2, np.random.default_rng(seed + 1))
+        promised = halves == 1
+    progress("fitting corrections")
+    held_out = raw.quality.copy()
+    for fold in range(_FOLDS):
+        train, test = (folds != fold) & ~promised, folds == fold
+        held_out[test] = fit_correction(raw.quality[train], quality[train]).quality(
+            raw.quality[test]
+        )
+    before, after = _errors(raw.quality, quality), _errors(held_out, quality)
+    correction = None
+    predictions = raw
+    if after["brier"] < before["brier"]:
+        correction = fit_correction(raw.quality[~promised], quality[~promised])
+        predictions = dataclasses.replace(raw, quality=held_out)
+    known = (~np.isnan(quality[~promised])).sum(axis=0)
+    record: dict[str, Any] = {
+        "data": [
+            {"file": file.name, "sha256": file.sha256, "rows": file.n_rows} for file in table.files
+        ],
+        "base_version": artifact.version,
+        "n_queries": len(table),
+        "corrected": correction is not None,
+        "methods": {
+            model: _method(int(n)) for model, n in zip(artifact.models, known, strict=True)
+        },
+        "before": before,
+        "after": after,
+        "per_model": _per_model(artifact.models, raw.quality, held_out, quality),
+    }
+    if pair is not None and columns is not None:
+        strong, weak = columns
+        record["thresholds"] = _thresholds(
+            strong_scores(predictions, strong=strong, weak=weak), pair
+        )
+        if pair.max_quality_drop is not None:
+            final = raw if correction is None else correction.apply(raw)
+            usable = promised & ~np.isnan(quality[:, [strong, weak]]).any(axis=1)
+            found = _promise(
+                strong_scores(final, strong=strong, weak=weak)[usable],
+                quality[usable][:, [strong, weak]],
+                pair,
+                date=created_at[:10],
+            )
+            if found is None:
+                record["refused"] = _refusal(pair, int(usable.sum()))
+                return CalibrationReport(version=None, record=record)
+            record["guarantee"] = found.to_dict()
+    rows = CalibrationRows.collect(
+        predictions,
+        input_tokens=table.input_tokens,
+        quality=quality,
+        rng=np.random.default_rng(seed),
+    )
+    save_recalibrated(
+        out,
+        artifact,
+        correction=correction,
+        calibration=rows,
+        record=record,
+        created_at=created_at,
+    )
+    return CalibrationReport(version=load_artifact(out).version, record=record)
+
+
+def fit_correction(predicted: FloatMatrix, quality: FloatMatrix) -> Correction:
+    """Fit a monotone map per model: isotonic from 1000 outcomes on, Platt below, none below 30.
+
+    References
+    ----------
+    Platt 1999, Probabilistic outputs for support vector machines; Zadrozny and Elkan 2002,
+    Transforming classifier scores into accurate multiclass probability estimates.
+    """
+    grid = np.linspace(0, 1, _KNOTS)
+    at = np.empty((predicted.shape[1], _KNOTS), np.float32)
+    to = np.empty_like(at)
+    for model in range(predicted.shape[1]):
+        known = ~np.isnan(quality[:, model])
+        p = predicted[known, model].astype(np.float64)
+        y = quality[known, model].astype(np.float64)
+        method = _method(len(p))
+        if method == "isotonic":
+            knots, values = _isotonic_knots(p, y)
+        elif method == "platt":
+            knots, values = grid, _platt(p, y, grid)
+        else:
+            knots, values = grid, grid
+        at[model], to[model] = _spread(knots, values)
+    return Correction(at=at, to=to)
+
+
+def _method(n: int) -> str:
+    if n >= ISOTONIC_FROM:
+        return "isotonic"
+    return "platt" if n >= _LEAST else "none"
+
+
+def _isotonic_knots(p: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Pool into equal-mass bins before isotonic regression: its raw ends are 0 and 1."""
+    order = np.argsort(p, kind="stable")
+    parts = np.array_split(order, _BINS)
+    means = np.asarray([p[part].mean() for part in parts])
+    at, bin_of = np.unique(means.round(9), return_inverse=True)  # equal predictions are one bin
+    weight, total = np.zeros(len(at)), np.zeros(len(at))
+    np.add.at(weight, bin_of, [len(part) for part in parts])
+    np.add.at(total, bin_of, [y[part].sum() for part in parts])
+    return at, isotonic(total / weight, weight)
+
+
+def _platt(p: FloatArray, y: FloatArray, grid: FloatArray) -> FloatArray:
+    """Logistic regression on the log-odds of the prediction, by Newton's method."""
+    x = np.stack([_log_odds(p), np.ones_like(p)], axis=1)
+    w = _UNCHANGED
+    loss = _platt_loss(w, x, y)
+    for _ in range(50):
+        chance = sigmoid(x @ w)
+        gradient = x.T @ (y - chance) - (w - _UNCHANGED)
+        curvature = (x * (chance * (1 - chance))[:, None]).T @ x + np.eye(2)
+        step = np.linalg.solve(curvature, gradient)
+        while (new := _platt_loss(w + step, x, y)) > loss and np.abs(step).max() > 1e-9:
+            step = step / 2  # far from the minimum full steps may overshoot
+        w, loss = w + step, new
+        if np.abs(step).max() < 1e-9:
+            break
+    if w[0] <= 0:  # it misleads: nothing is left but the mean
+        return np.full(len(grid), y.mean())
+    return sigmoid(w[0] * _log_odds(grid) + w[1])
+
+
+def _platt_loss(w: FloatArray, x: FloatArray, y: FloatArray) -> float:
+    """Negative log likelihood with a weak pull towards changing nothing.
+
+    The pull keeps separable outcomes finite.
+    """
+    z = x @ w
+    return float((np.logaddexp(0, z) - y * z).sum() + ((w - _UNCHANGED) ** 2).sum() / 2)
+
+
+def _log_odds(p: FloatArray) -> FloatArray:
+    clipped = np.clip(p, 1e-3, 1 - 1e-3)
+    return np.asarray(np.log(clipped / (1 - clipped)))
+
+
+def _spread(knots: FloatArray, values: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Resample a map on `_KNOTS` knots, dense where its own knots are, and keep its order."""
+    inner = np.quantile(knots, np.linspace(0, 1, _KNOTS - 2))
+    at = np.concatenate([[0.0], inner, [1.0]]).astype(np.float32)
+    for i in range(1, _KNOTS):  # knots may coincide where predictions do
+        at[i] = max(at[i], np.nextafter(at[i - 1], np.float32(2)) + np.float32(1e-6))
+    at /= at[-1]
+    to = (1 - _KEPT_ORDER) * np.interp(at, knots, values) + _KEPT_ORDER * at
+    return at.astype(np.float64), np.maximum.accumulate(np.clip(to, 0, 1))
+
+
+def _aligned(artifact: RouterArtifact, table: OutcomeTable) -> FloatMatrix:
+    """Return quality with the artifact's columns; NaN for models that the data lacks."""
+    quality = np.full((len(table), len(artifact.models)), np.nan, np.float32)
+    for column, model in enumerate(artifact.models):
+        if model in table.models:
+            quality[:, column] = table.quality[:, table.models.index(model)]
+    if np.isnan(quality).all():
+        raise DataError("the data has no outcome of any model that the artifact knows")
+    return quality
+
+
+def _uncorrected(artifact: RouterArtifact, table: OutcomeTable) -> Predictions:
+    predictions = artifact.predict_conversations(table.conversations)
+    if artifact.correction is None:
+        return predictions
+    # An earlier correction is replaced, not corrected.
+    plain = RouterArtifact(
+        manifest=artifact.manifest,
+        router=artifact.router,
+        featurizer=artifact.featurizer,
+        calibration=artifact.calibration,
+        prices=artifact.prices,
+        knob=artifact.knob,
+        newcomers=artifact.newcomers,
+    )
+    return plain.predict_conversations(table.conversations)
+
+
+def _columns(artifact: RouterArtifact, pair: PairGoal) -> tuple[int, int]:
+    strong, weak = artifact.column(pair.strong), artifact.column(pair.weak)
+    if strong == weak:
+        raise DataError("the strong and the weak model must be different ones")
+    return strong, weak
+
+
+def _errors(predicted: FloatMatrix, quality: FloatMatrix) -> dict[str, float]:
+    return {
+        "ece": expected_calibration_error(predicted, quality),
+        "brier": brier_score(predicted, quality),
+    }
+
+
+def _per_model(
+    models: Sequence[str], before: FloatMatrix, after: FloatMatrix, quality: FloatMatrix
+) -> dict[str, dict[str, Any]]:
+    return {
+        model: {
+            "n": int((~np.isnan(quality[:, i])).sum()),
+            "before": _errors(before[:, i], quality[:, i]),
+            "after": _errors(after[:, i], quality[:, i]),
+        }
+        for i, model in enumerate(models)
+        if not np.isnan(quality[:, i]).all()
+    }
+
+
+def _thresholds(score: FloatArray, pair: PairGoal) -> dict[str, Any]:
+    """Return thresholds by share: the strong model takes scores at or above its threshold."""
+    found: dict[str, Any] = {
+        "strong": pair.strong,
+        "weak": pair.weak,
+        "by_strong_share": [[share, threshold_for(score, share)] for share in SHARES],
+    }
+    if pair.strong_share is not None:
+        found["strong_share"] = pair.strong_share
+        found["threshold"] = threshold_for(score, pair.strong_share)
+    return found
+
+
+def threshold_for(score: NDArray[np.floating], share: float) -> float:
+    """Return the threshold that gives the strong model this share of such requests.
+
+    References
+    ----------
+    Ong et al. 2024, RouteLLM, arXiv:2406.18665.
+    """
+    return float(np.quantile(score, 1 - share))
+
+
+def _promise(
+    score: FloatArray, quality: FloatMatrix, pair: PairGoal, *, date: str
+) -> Guarantee | None:
+    if pair.max_quality_drop is None or len(score) == 0:
+        return None
+    return guarantee(
+        score,
+        quality[:, 0],
+        quality[:, 1],
+        strong=pair.strong,
+        weak=pair.weak,
+        limit=pair.max_quality_drop,
+        confidence=pair.confidence,
+        method=pair.method,
+        date=date,
+    )
+
+
+def _refusal(pair: PairGoal, n: int) -> str:
+    return (
+        f"no threshold between {pair.strong} and {pair.weak} can be promised to lose at most "
+        f"{pair.max_quality_drop:g} (confidence {pair.confidence:g}) on {n} held-out requests: "
+        f"call {pair.strong}, allow more, or bring more outcomes"
+    )
