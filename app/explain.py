@@ -64,7 +64,8 @@ def explain(
         click.echo(msgspec.json.format(msgspec.json.encode(_answer(request, decision))))
         return
     steps = knob_steps(decision, chosen_policy.knobs.get(None))
-    _print(request, chosen_policy, decision, steps, took_ms=took_ms, console=console or Console(highlight=False))
+    console = console or Console(highlight=False)
+    _print(request, chosen_policy, decision, steps, took_ms=took_ms, console=console)
 
 
 def _answer(request: RouteRequest, decision: Decision) -> dict[str, Any]:

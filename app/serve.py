@@ -21,8 +21,6 @@ from app.telemetry.logs import configure_logging
 _SWITCH_INTERVAL_S = 0.0005
 """How long a worker thread may keep the event loop waiting (Python's default is 5 ms)."""
 
-_STUB_START_S = 15.0
-
 
 def serve(file: Path, *, host: str | None, port: int | None, workers: int) -> None:
     """Run until stopped.

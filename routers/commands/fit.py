@@ -26,7 +26,7 @@ from routers.training.recipe import EmbedderRecipe, Recipe, read_recipe
     "--aux",
     metavar="FILE[,FILE…]",
     callback=files,
-    help="Outcomes of other models that may inform what models share (features, domains, a hidden layer).",
+    help="Outcomes of other models that inform what is shared: domains, a hidden layer.",
 )
 @click.option("--recipe", type=FILE, help="What to train, as YAML (see configs/training).")
 @click.option("--strategy", help="Kind of router, instead of a recipe.")
