@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,20 @@ def read_jsonl(path: Path) -> Part:
         quality=values[0],
         output_tokens=values[1],
         cost_usd=values[2],
+        samples=_samples(rows, models),
     )
+
+
+def _samples(rows: Sequence[_Query], models: Mapping[str, int]) -> np.ndarray | None:
+    """Return the single outcomes, (n_queries, n_models, n_samples); None without repetitions."""
+    most = max(len(outcomes) for row in rows for outcomes in row.outcomes.values())
+    if most == 1:
+        return None
+    samples = np.full((len(rows), len(models), most), np.nan)
+    for i, row in enumerate(rows):
+        for model, outcomes in row.outcomes.items():
+            samples[i, models[model], : len(outcomes)] = [quality for quality, _, _ in outcomes]
+    return samples
 
 
 def _take_line(

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from routers.base import Battles
 from routers.types import Conversation
 
 
@@ -21,6 +22,11 @@ class Part:
         The text that is sent, whose tokens are paid for; often the same.
     input_tokens
         As reported, or None.
+    battles
+        Comparisons, numbered by the rows and columns of this part, or None.
+    samples
+        float64 (n_queries, n_models, n_samples): the outcomes behind the means of `quality`,
+        NaN where there are fewer; None where models answered once.
     """
 
     query_ids: tuple[str, ...]
@@ -33,3 +39,5 @@ class Part:
     quality: np.ndarray
     output_tokens: np.ndarray
     cost_usd: np.ndarray
+    battles: Battles | None = None
+    samples: np.ndarray | None = None

@@ -1,24 +1,30 @@
 """Outcome data of several files as one table: what each model made of each query."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from routers.base import Labels
+from routers.base import Battles, Labels
 from routers.errors import DataError
 from routers.features import estimate_tokens
 from routers.training._jsonl import read_jsonl
 from routers.training._parquet import read_parquet
 from routers.training._part import Part
+from routers.training.preferences import has_preferences, read_preferences
 from routers.types import Conversation, FloatMatrix
+
+
+def _read_lines(path: Path) -> Part:
+    return read_preferences(path) if has_preferences(path) else read_jsonl(path)
+
 
 _READERS = {
     ".parquet": read_parquet,
-    ".jsonl": read_jsonl,
-    ".ndjson": read_jsonl,
+    ".jsonl": _read_lines,
+    ".ndjson": _read_lines,
 }
 
 
@@ -47,6 +53,11 @@ class OutcomeTable:
         NaN where unknown.
     groups
         `set/benchmark` of each query as far as the files tell, else empty.
+    battles
+        Comparisons of two models, where a file holds such.
+    samples
+        float32 (n_queries, n_models, n_samples): the outcomes behind `quality`, NaN where there
+        are fewer; None where no model answered a query twice.
     """
 
     query_ids: tuple[str, ...]
@@ -58,6 +69,8 @@ class OutcomeTable:
     cost_usd: np.ndarray
     groups: tuple[str, ...]
     files: tuple[DataFile, ...]
+    battles: Battles | None = None
+    samples: FloatMatrix | None = None
 
     def __len__(self) -> int:
         return len(self.query_ids)
@@ -71,11 +84,13 @@ class OutcomeTable:
             quality=self.quality,
             output_tokens=None if silent else self.output_tokens,
             groups=self.groups,
+            battles=self.battles,
+            samples=self.samples,
         )
 
 
 def read_outcomes(paths: Sequence[Path]) -> OutcomeTable:
-    """Read wide parquet or JSONL files and join them.
+    """Read wide parquet files, or JSONL files of outcomes or of preferences, and join them.
 
     Models are the union over all files. Rows of the same `query_id` and prompt become one row;
     repeated outcomes of one model on one query are averaged.
@@ -156,7 +171,57 @@ def _join(parts: Sequence[Part], files: tuple[DataFile, ...]) -> OutcomeTable:
         cost_usd=mean_of(part.cost_usd for part in parts),
         groups=tuple(part.groups[i] for part, i in firsts),
         files=files,
+        battles=_battles(parts, rows_of, column_of),
+        samples=_samples(parts, rows_of, column_of, len(firsts)),
     )
+
+
+def _battles(
+    parts: Sequence[Part], rows_of: Sequence[np.ndarray], column_of: Mapping[str, int]
+) -> Battles | None:
+    """Join the comparisons; None where some file holds outcomes, which tell more."""
+    joined: list[Battles] = []
+    for part, rows in zip(parts, rows_of, strict=True):
+        if part.battles is None:
+            return None
+        columns = np.asarray([column_of[model] for model in part.models], np.intp)
+        each = part.battles
+        joined.append(
+            Battles(row=rows[each.row], a=columns[each.a], b=columns[each.b], outcome=each.outcome)
+        )
+    return Battles(
+        row=np.concatenate([each.row for each in joined]),
+        a=np.concatenate([each.a for each in joined]),
+        b=np.concatenate([each.b for each in joined]),
+        outcome=np.concatenate([each.outcome for each in joined]),
+    )
+
+
+def _samples(
+    parts: Sequence[Part],
+    rows_of: Sequence[np.ndarray],
+    column_of: Mapping[str, int],
+    n_queries: int,
+) -> FloatMatrix | None:
+    """Gather repeated outcomes; None where there are none."""
+    widths = [1 if part.samples is None else part.samples.shape[2] for part in parts]
+    used = np.zeros(n_queries, np.intp)
+    for rows, width in zip(rows_of, widths, strict=True):
+        np.add.at(used, rows, width)
+    most = int(used.max(initial=0))
+    if most <= 1:
+        return None
+    out = np.full((n_queries, len(column_of), most), np.nan, np.float32)
+    filled = np.zeros(n_queries, np.intp)
+    for part, rows, width in zip(parts, rows_of, widths, strict=True):
+        columns = [column_of[model] for model in part.models]
+        values = part.quality[:, :, None] if part.samples is None else part.samples
+        for i, row in enumerate(rows.tolist()):
+            start = int(filled[row])
+            out[row, columns, start : start + width] = values[i]
+            filled[row] += width
+    repeated = (~np.isnan(out)).sum(axis=2).max() > 1
+    return out if repeated else None
 
 
 def _input_tokens(part: Part, row: int) -> float:

@@ -1,0 +1,126 @@
+"""Preferences: which of two models' answers somebody liked better, one battle per line."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from routers.base import Battles
+from routers.errors import DataError
+from routers.training._part import Part
+from routers.types import Conversation
+
+_OUTCOMES = {"model_a": 1.0, "model_b": 0.0, "tie": 0.5, "tie (bothbad)": 0.5, "both_bad": 0.5}
+
+
+def has_preferences(path: Path) -> bool:
+    """Whether the first line of a JSONL file is a battle; what cannot be read is none."""
+    try:
+        with path.open(encoding="utf-8") as lines:
+            first = next((line for line in lines if line.strip()), "")
+        record = json.loads(first)
+    except (OSError, ValueError):
+        return False
+    return isinstance(record, dict) and "winner" in record
+
+
+def read_preferences(path: Path) -> Part:
+    """Read battles, one per line, and gather them by prompt.
+
+    Keys: `prompt` (text), `model_a`, `model_b`, `winner` (`model_a`, `model_b` or `tie`; the
+    arena's `tie (bothbad)` is a tie too), optional `query_id`, `set`, `benchmark`. Other keys,
+    such as the judge, are ignored, empty lines skipped.
+
+    The quality of a model on a query is its share of battles won, a tie being half a win: what
+    strategies that learn from outcomes make of preferences. Those that learn from comparisons
+    read the battles themselves.
+
+    Raises
+    ------
+    DataError
+        If a line cannot be understood; the message names it.
+
+    References
+    ----------
+    Ong et al. 2024, RouteLLM, arXiv:2406.18665 (the format).
+    """
+    queries: dict[tuple[str, str], int] = {}
+    groups: list[str] = []
+    models: dict[str, int] = {}
+    battles: list[tuple[int, int, int, float]] = []
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.strip():
+                    continue
+                record = _record(f"{path}: line {number}", line)
+                key = (record["query_id"], record["prompt"])
+                if key not in queries:
+                    queries[key] = len(queries)
+                    groups.append(record["group"])
+                a, b = (models.setdefault(name, len(models)) for name in record["models"])
+                battles.append((queries[key], a, b, record["outcome"]))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 text") from error
+    if not battles:
+        raise DataError(f"{path}: has no rows")
+    row, first, second = (np.asarray([each[i] for each in battles], np.intp) for i in range(3))
+    outcome = np.asarray([each[3] for each in battles], np.float32)
+    shape = (len(queries), len(models))
+    conversations = tuple(Conversation.of(prompt) for _, prompt in queries)
+    return Part(
+        query_ids=tuple(query_id for query_id, _ in queries),
+        prompts=tuple(prompt for _, prompt in queries),
+        conversations=conversations,
+        billed=conversations,
+        input_tokens=(None,) * len(queries),
+        groups=tuple(groups),
+        models=tuple(models),
+        quality=_win_shares(shape, row, first, second, outcome),
+        output_tokens=np.full(shape, np.nan),
+        cost_usd=np.full(shape, np.nan),
+        battles=Battles(row=row, a=first, b=second, outcome=outcome),
+    )
+
+
+def _win_shares(
+    shape: tuple[int, int], row: np.ndarray, a: np.ndarray, b: np.ndarray, outcome: np.ndarray
+) -> np.ndarray:
+    won, fought = np.zeros(shape), np.zeros(shape)
+    for model, share in ((a, outcome), (b, 1 - outcome)):
+        np.add.at(won, (row, model), share)
+        np.add.at(fought, (row, model), 1)
+    return np.where(fought > 0, won / np.maximum(fought, 1), np.nan)
+
+
+def _record(where: str, line: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"{where}: is not valid JSON ({error})") from error
+    if not isinstance(record, dict):
+        raise DataError(f"{where}: must be an object with prompt, model_a, model_b and winner")
+    for name in ("prompt", "model_a", "model_b"):
+        if not isinstance(record.get(name), str) or not record[name]:
+            raise DataError(f"{where}: {name!r} must be a text, got {record.get(name)!r}")
+    if record["model_a"] == record["model_b"]:
+        raise DataError(f"{where}: {record['model_a']!r} cannot compete with itself")
+    winner = record.get("winner")
+    if not isinstance(winner, str) or winner not in _OUTCOMES:
+        known = ", ".join(_OUTCOMES)
+        raise DataError(f"{where}: 'winner' is {winner!r}; it must be one of {known}")
+    query_id = record.get("query_id")
+    if query_id is None:
+        query_id = hashlib.sha256(record["prompt"].encode()).hexdigest()[:16]
+    labels = [record[name] for name in ("set", "benchmark") if record.get(name) is not None]
+    return {
+        "query_id": str(query_id),
+        "prompt": record["prompt"],
+        "group": "/".join(str(label) for label in labels),
+        "models": (record["model_a"], record["model_b"]),
+        "outcome": _OUTCOMES[winner],
+    }
