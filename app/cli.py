@@ -168,6 +168,13 @@ def explain(
     help="What the endpoint calls the limit of an answer.",
 )
 @click.option("--concurrency", type=click.IntRange(1, 256), default=8, show_default=True)
+@click.option(
+    "--peer",
+    "peers",
+    multiple=True,
+    metavar="MODEL",
+    help="Ask this model, which the router was trained on, too: tells how hard the anchors are.",
+)
 @click.option("--yes", is_flag=True, help="Agree to the cost beforehand.")
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
 def onboard(
@@ -183,6 +190,7 @@ def onboard(
     max_output_tokens: int,
     limit_field: str,
     concurrency: int,
+    peers: tuple[str, ...],
     yes: bool,
     as_json: bool,
 ) -> None:
@@ -201,6 +209,7 @@ def onboard(
         max_output_tokens=max_output_tokens,
         limit_field=limit_field,
         concurrency=concurrency,
+        peers=peers,
         yes=yes,
         as_json=as_json,
     )

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ from app.config import LoadedConfig, load_config
 from app.errors import ConfigError, UpstreamError
 from app.gateway.request import Deployment
 from app.providers._base import Chunk, ModelCall
-from routers.artifact import load_artifact
+from routers.artifact import RouterArtifact, load_artifact
 from routers.training.anchors import SHIPPED_ANCHORS, Anchor, read_anchors
 from routers.training.onboard import (
     Answer,
@@ -68,6 +68,7 @@ def onboard(
     max_output_tokens: int,
     limit_field: str,
     concurrency: int,
+    peers: Sequence[str] = (),
     yes: bool,
     as_json: bool,
     console: Console | None = None,
@@ -89,10 +90,24 @@ def onboard(
     artifact = load_artifact(artifact_path or DEFAULT_ARTIFACT)
     check_name(artifact, model)
     plan = make_plan(artifact, read_anchors(anchors_file or SHIPPED_ANCHORS), n=n_anchors)
-    _agree(plan, spec, max_cost_usd=max_cost_usd, max_output_tokens=max_output_tokens, yes=yes)
+    peer_specs = [_peer(config, peer, artifact) for peer in peers]
+    _agree(
+        plan,
+        [spec, *peer_specs],
+        max_cost_usd=max_cost_usd,
+        max_output_tokens=max_output_tokens,
+        yes=yes,
+    )
     fields = {limit_field: str(max_output_tokens).encode()}
-    asking = _Asking(spec, fields=fields, concurrency=concurrency, tell=_tell)
-    answers = asyncio.run(_ask(config, asking, plan))
+    askings = [
+        _Asking(each, fields=fields, concurrency=concurrency, tell=_tell)
+        for each in (spec, *peer_specs)
+    ]
+    answers, *others = asyncio.run(_ask(config, askings, plan))
+    for peer, given in zip(peer_specs, others, strict=True):
+        plan = plan.with_peer(peer.predicted_as, given)
+    spent = [asking.spent_usd for asking in askings]
+    spent_usd = None if None in spent else sum(each or 0.0 for each in spent)
     report = ingest(
         plan,
         answers,
@@ -103,11 +118,11 @@ def onboard(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     if as_json:
-        summary = {**asdict(report), "path": str(report.path), "cost_usd": asking.spent_usd}
+        summary = {**asdict(report), "path": str(report.path), "cost_usd": spent_usd}
         summary["unanswered"] = sum(answer is None for answer in answers)
         click.echo(msgspec.json.encode(summary).decode())
     else:
-        _print(report, asking.spent_usd, console or Console(highlight=False))
+        _print(report, spent_usd, console or Console(highlight=False))
 
 
 def _spec(config: LoadedConfig, model_id: str) -> ModelSpec:
@@ -123,26 +138,50 @@ def _spec(config: LoadedConfig, model_id: str) -> ModelSpec:
     return config.specs[model_id]
 
 
+def _peer(config: LoadedConfig, model_id: str, artifact: RouterArtifact) -> ModelSpec:
+    """Return a model that the router was trained on and that can be asked, too."""
+    spec = _spec(config, model_id)
+    if spec.predicted_as not in artifact.router.models_:
+        raise ConfigError(
+            f"{config.path}: {model_id} is predicted as {spec.predicted_as!r}, which the router "
+            "was not trained on; --peer takes models that it was"
+        )
+    return spec
+
+
 def _agree(
-    plan: Plan, spec: ModelSpec, *, max_cost_usd: float | None, max_output_tokens: int, yes: bool
+    plan: Plan,
+    specs: Sequence[ModelSpec],
+    *,
+    max_cost_usd: float | None,
+    max_output_tokens: int,
+    yes: bool,
 ) -> None:
     """Tell the cost, and go on only where it was agreed to."""
-    expected, most = plan.cost_usd(spec.prices, max_output_tokens=max_output_tokens)
-    calls = f"{len(plan)} calls to {spec.model_id}"
-    if expected is None or most is None:
-        _tell(f"{calls} at an unknown price")
-        if max_cost_usd is not None:
-            raise click.UsageError(
-                f"the price of {spec.model_id} is unknown, so --max-cost cannot be kept; "
-                "enter its price in the catalogue"
-            )
-    else:
-        _tell(f"{calls}: about {expected:.4f} USD, at most {most:.4f} USD")
-        if max_cost_usd is not None and most > max_cost_usd:
-            raise click.UsageError(
-                f"it may cost {most:.4f} USD, more than --max-cost {max_cost_usd:g}; lower "
-                "--n-anchors or --max-output-tokens"
-            )
+    expected = most = 0.0
+    unknown = []
+    for spec in specs:
+        about, limit = plan.cost_usd(spec.prices, max_output_tokens=max_output_tokens)
+        if about is None or limit is None:
+            unknown.append(spec.model_id)
+            _tell(f"{len(plan)} calls to {spec.model_id} at an unknown price")
+            continue
+        _tell(
+            f"{len(plan)} calls to {spec.model_id}: about {about:.4f} USD, at most {limit:.4f} USD"
+        )
+        expected, most = expected + about, most + limit
+    if max_cost_usd is not None and unknown:
+        raise click.UsageError(
+            f"the price of {', '.join(unknown)} is unknown, so --max-cost cannot be kept; "
+            "enter it in the catalogue"
+        )
+    if max_cost_usd is not None and most > max_cost_usd:
+        raise click.UsageError(
+            f"it may cost {most:.4f} USD, more than --max-cost {max_cost_usd:g}; lower "
+            "--n-anchors or --max-output-tokens"
+        )
+    if len(specs) > 1:
+        _tell(f"together: about {expected:.4f} USD, at most {most:.4f} USD")
     if yes:
         return
     if not sys.stdin.isatty():
@@ -150,10 +189,14 @@ def _agree(
     click.confirm("Go on?", abort=True, err=True)
 
 
-async def _ask(config: LoadedConfig, asking: "_Asking", plan: Plan) -> list[Answer | None]:
+async def _ask(
+    config: LoadedConfig, askings: "Sequence[_Asking]", plan: Plan
+) -> list[list[Answer | None]]:
     deployments = build_deployments(config)
     try:
-        return await asking.all(deployments[asking.spec.model_id], plan.anchors)
+        return [
+            await asking.all(deployments[asking.spec.model_id], plan.anchors) for asking in askings
+        ]
     finally:
         for provider in {
             id(each.provider): each.provider for each in deployments.values()
@@ -194,7 +237,8 @@ class _Asking:
                 answer = await self._persist(deployment, anchor)
             done = self._answered + self._failed
             if done % step == 0 or done == len(anchors):
-                self._tell(f"{done}/{len(anchors)} asked, {self._failed} without an answer")
+                progress = f"{done}/{len(anchors)} asked, {self._failed} without an answer"
+                self._tell(f"{self.spec.model_id}: {progress}")
             return answer
 
         try:

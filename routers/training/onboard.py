@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,15 @@ CONFIDENCE = 0.95
 
 _FEWEST_ANSWERED = 0.8
 """Share of the anchors that has to be answered: what fails is rarely what is easy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a model said to one anchor."""
+
+    text: str
+    output_tokens: int
+    duration_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,14 +75,15 @@ class Plan:
             expected, most = expected + likely, most + worst
         return expected, most
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What a model said to one anchor."""
-
-    text: str
-    output_tokens: int
-    duration_s: float
+    def with_peer(self, model: str, answers: Sequence[Answer | None]) -> "Plan":
+        """Return the plan with what one of the artifact's own models made of the anchors."""
+        anchors = tuple(
+            anchor
+            if answer is None
+            else replace(anchor, outcomes={**anchor.outcomes, model: _score(anchor, answer)})
+            for anchor, answer in zip(self.anchors, answers, strict=True)
+        )
+        return replace(self, anchors=anchors)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,10 +204,7 @@ def ingest(
     given = [answer for answer in answers if answer is not None]
     anchors = [plan.anchors[i] for i in kept]
     quality = np.asarray(
-        [
-            score(anchor.checker, anchor.expected, answer.text)
-            for anchor, answer in zip(anchors, given, strict=True)
-        ]
+        [_score(anchor, answer) for anchor, answer in zip(anchors, given, strict=True)]
     )
     tokens = np.asarray([answer.output_tokens for answer in given], np.float64)
     n_base = plan.base.quality.shape[1]
@@ -246,6 +253,7 @@ def ingest(
         record={
             "anchors_sha256": plan.anchors_sha256,
             "anchor_ids": [anchor.anchor_id for anchor in anchors],
+            "peers": sorted({model for anchor in anchors for model in anchor.outcomes}),
             "kinds": dict(Counter(anchor.kind for anchor in anchors)),
             "quality": [traffic.mean, traffic.low, traffic.high],
             "anchor_quality": [anchor_quality.mean, anchor_quality.low, anchor_quality.high],
@@ -264,6 +272,10 @@ def ingest(
         peers=dict(zip(updated.models, means.tolist(), strict=True)),
         **measured,
     )
+
+
+def _score(anchor: Anchor, answer: Answer) -> float:
+    return score(anchor.checker, anchor.expected, answer.text)
 
 
 def _interval(n: int, mean: float, low: float, high: float) -> dict[str, Any]:

@@ -41,6 +41,9 @@ _LEVEL_VARIANCE = 0.25
 _SLOPE_VARIANCE = 0.05
 """Least prior variances of level and slope: few models say little of the spread of all."""
 
+_BEYOND_CHANCE = 3.0
+"""Standard errors by which anchors have to be off in common to count as unlike the training."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnchorOutcomes:
@@ -158,7 +161,8 @@ def place_newcomer(
     -----
     Where peers answered the same anchors, their surprises (outcome minus prediction) are taken
     out of the newcomer's as a control variate: an anchor that was harder than it looked says
-    nothing about the newcomer.
+    nothing about the newcomer. Where the anchors as a whole are easier or harder than predicted,
+    beyond chance (prompts unlike those of the training), that is taken out in full.
     """
     _check(outcomes)
     latent = prior.latent(base.quality)
@@ -247,14 +251,23 @@ def _without_luck(
         return quality
     surprise = outcomes.peer_quality - base.quality
     known = ~np.isnan(surprise)
+    told = known.any(axis=1)
+    if not told.any():
+        return quality
     luck = np.where(known, surprise, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+    shift = float(luck[told].mean())
+    noise = float(luck[told].std()) / np.sqrt(told.sum())
+    if abs(shift) < _BEYOND_CHANCE * noise:
+        shift = 0.0
+    luck = np.where(told, luck - shift, 0.0)
+    quality = quality - shift
     scatter = float(luck @ luck)
     if scatter < 1e-9:
         return quality
     ability, _ = prior.fit(latent, quality)
     own = quality - sigmoid(latent @ ability)
     # One pseudo-observation of no relation keeps the coefficient sober where anchors are few.
-    slope = float(own @ luck) / (scatter + scatter / len(luck))
+    slope = float(own @ luck) / (scatter + scatter / told.sum())
     return np.asarray(quality - slope * luck)
 
 

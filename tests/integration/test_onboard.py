@@ -159,7 +159,7 @@ def test_a_model_that_answers_right_is_placed_above_all_others(run, tmp_path):
     assert all(body["max_tokens"] == 200 for body in server.bodies)
     assert all(body["model"] == "sim-nano" for body in server.bodies)
     assert "60 calls to fresh: about" in stderr
-    assert "60/60 asked, 0 without an answer" in stderr
+    assert "fresh: 60/60 asked, 0 without an answer" in stderr
     artifact = load_artifact(out)
     assert artifact.models[-1] == "fresh"
     assert artifact.version == summary["version"]
@@ -186,6 +186,32 @@ def test_a_simulated_model_is_found_to_know_nothing_and_can_be_served(run, tmp_p
     code, stdout, stderr = run("explain", "What is a steelyard?", "--config", config, "--json")
     assert code == 0, stderr
     assert "fresh" in stdout
+
+
+def test_a_peer_that_answers_the_same_anchors_sets_the_scale(run, tmp_path):
+    """Both know every answer: the anchors are easy, so the new model is not a marvel."""
+    with upstream() as server:
+        config = write_config(tmp_path, url_of(server))
+        common = ("onboard", "fresh", "--config", config, "--yes", "--json", "--n-anchors", 40)
+        code, alone, _ = run(*common, "--out", tmp_path / "alone")
+        assert code == 0
+        code, beside, stderr = run(*common, "--out", tmp_path / "beside", "--peer", "sim-frontier")
+    assert code == 0, stderr
+    assert len(server.bodies) == 120
+    assert "together: about" in stderr
+    assert json.loads(beside)["quality"]["mean"] < json.loads(alone)["quality"]["mean"] - 0.02
+    assert json.loads(beside)["cost_usd"] > json.loads(alone)["cost_usd"]
+    recorded = load_artifact(tmp_path / "beside").manifest["onboarded"][0]
+    assert recorded["peers"] == ["gpt-4-1106-preview"]
+
+
+def test_a_peer_has_to_be_known_to_the_router(run, tmp_path):
+    config = write_config(tmp_path, "http://127.0.0.1:9/v1")
+    code, _, stderr = run(
+        *("onboard", "fresh", "--config", config, "--out", tmp_path / "r", "--peer", "fresh"),
+    )
+    assert code == 2
+    assert "--peer takes models that it was" in stderr
 
 
 def test_calls_that_fail_are_repeated(run, tmp_path):

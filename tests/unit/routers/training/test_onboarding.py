@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -105,6 +107,30 @@ def test_outcomes_of_the_peers_take_the_luck_of_the_draw_away(worlds):
         return np.mean(errors)
 
     assert error(True) < error(False) * 1.02
+
+
+def test_peers_tell_that_the_anchors_are_easier_than_they_look(worlds):
+    """Prompts unlike those of the training: every prediction is 0.25 too low."""
+
+    def bias(peers):
+        errors = []
+        for world in worlds:
+            outcomes = world.outcomes(100, peers=peers)
+            base = world.without.predict(outcomes.x)
+            base.quality[:] = np.clip(base.quality - 0.25, 0.02, 1)
+            placed = place_newcomer("new", outcomes, base=base, prior=world.prior)
+            found = placed.predict(world.test.x, world.without.predict(world.test.x))
+            errors.append((found.quality[:, 0] - world.test.chance[:, HIDDEN]).mean())
+        return np.mean(errors)
+
+    assert bias(False) > 0.1
+    assert abs(bias(True)) < 0.06
+
+
+def test_outcomes_of_no_peer_change_nothing(worlds):
+    outcomes = worlds[0].outcomes(50)
+    nobody = replace(outcomes, peer_quality=np.full((50, len(OTHERS)), np.nan))
+    assert (worlds[0].place(nobody).ability == worlds[0].place(outcomes).ability).all()
 
 
 def test_output_lengths_follow_the_anchors(worlds):
