@@ -9,8 +9,8 @@ from routers.types import FloatMatrix, Predictions
 ELO_PER_LOGIT = 400 / np.log(10)
 """An Elo difference of 400 means odds of ten to one."""
 
-_MAX_LOGIT = 30.0
-"""Chances nearer to 0 or 1 than this differ from certainty by nothing that matters."""
+_MAX_LOGIT = 40.0
+"""Stands for certainty: in double precision its chance is exactly 1."""
 
 
 def sigmoid(logit: NDArray[np.floating]) -> FloatArray:
@@ -19,9 +19,11 @@ def sigmoid(logit: NDArray[np.floating]) -> FloatArray:
 
 
 def logit(chance: NDArray[np.floating]) -> FloatArray:
-    """Return the log-odds of a chance; certainty is taken for a logit of 30."""
-    p = np.clip(np.asarray(chance, np.float64), 1e-300, 1 - 1e-16)
-    return np.asarray(np.clip(np.log(p) - np.log1p(-p), -_MAX_LOGIT, _MAX_LOGIT))
+    """Return the log-odds of a chance; certainty is taken for a logit of 40."""
+    p = np.asarray(chance, np.float64)
+    with np.errstate(divide="ignore"):
+        odds = np.log(p) - np.log1p(-p)
+    return np.asarray(np.clip(odds, -_MAX_LOGIT, _MAX_LOGIT))
 
 
 def strong_scores(predictions: Predictions, *, strong: int, weak: int) -> FloatArray:

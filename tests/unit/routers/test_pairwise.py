@@ -50,7 +50,8 @@ def test_strengths_are_elo_ratings_in_other_units():
 
 def test_log_odds_undo_the_logistic_function_and_stay_finite():
     np.testing.assert_allclose(logit(sigmoid(np.linspace(-20, 20, 9))), np.linspace(-20, 20, 9))
-    assert logit(np.asarray([0.0, 1.0])).tolist() == [-30, 30]
+    assert logit(np.asarray([0.0, 1.0])).tolist() == [-40, 40]
+    assert sigmoid(np.asarray([-40.0, 40.0])).tolist() == [0, 1]
 
 
 def test_win_rates_average_the_chances_against_the_others():
