@@ -9,7 +9,7 @@ from routers.errors import DataError
 from routers.evaluation.metrics import area_under_hull, curve, single_models
 from routers.evaluation.synthetic import draw, make_world
 from routers.heads._base import HeadConfig
-from routers.newcomer import Newcomer, join
+from routers.newcomer import Newcomer, join, logit
 from routers.strategies.carrot import CarrotRouter
 from routers.training.onboarding import (
     AbilityPrior,
@@ -266,3 +266,16 @@ def test_single_models_are_known_to_the_metrics(worlds):
     # The reference areas rest on these: the dearest model is the strongest of the world.
     _, quality = single_models(worlds[0].test.quality, worlds[0].test.cost_usd)
     assert quality.argmax() == 4
+
+
+def test_a_newcomer_takes_part_in_comparisons(worlds):
+    """Where strengths are known, a newcomer stands where its quality puts it."""
+    world = worlds[0]
+    base = world.without.predict(world.test.x)
+    compared = replace(base, strength=logit(base.quality).astype(np.float32) + 5)
+    placed = world.place(world.outcomes(400)).predict(world.test.x, compared)
+    joined = join(compared, [placed])
+    assert joined.strength.shape == joined.quality.shape
+    assert (joined.strength[:, :4] == compared.strength).all()
+    expected = logit(joined.quality[:, 4:]) + 5
+    assert joined.strength[:, 4:] == pytest.approx(expected, abs=1e-3)
