@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from app.errors import UpstreamError
+from app.errors import UpstreamError, UpstreamInvalidResponseError
 from app.gateway.request import Deployment
 from app.providers._base import Chunk, ModelCall
 from routers.training.anchors import Anchor
@@ -136,7 +136,10 @@ class Asking:
 
 def _text(chunk: Chunk) -> str:
     """Return what was said; a refusal or a tool call is no answer to an anchor."""
-    choices = msgspec.json.decode(chunk.data, type=_Completion).choices
+    try:
+        choices = msgspec.json.decode(chunk.data, type=_Completion).choices
+    except msgspec.DecodeError as error:
+        raise UpstreamInvalidResponseError(f"the answer is no chat completion ({error})") from error
     message = choices[0].message if choices else None
     return (message.content or "") if message else ""
 

@@ -241,6 +241,19 @@ def test_a_model_that_refuses_everything_is_not_asked_on(run, tmp_path):
     assert not (tmp_path / "r").exists()
 
 
+def test_an_answer_in_another_shape_is_one_line(run, tmp_path):
+    with upstream(say=[{"type": "text", "text": "4"}]) as server:
+        config = write_config(tmp_path, url_of(server))
+        code, stdout, stderr = run(
+            *("onboard", "fresh", "--config", config, "--out", tmp_path / "r", "--yes"),
+            *("--n-anchors", 10),
+        )
+    assert code == 2
+    assert stdout == ""
+    assert "no chat completion" in stderr
+    assert "Traceback" not in stderr
+
+
 def test_too_few_answers_are_not_enough(run, tmp_path):
     with upstream(failing=lambda n: 400 if n % 3 == 0 else None) as server:
         config = write_config(tmp_path, url_of(server))
