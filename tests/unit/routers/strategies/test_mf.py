@@ -7,40 +7,44 @@ from routers.errors import DataError
 from routers.evaluation.synthetic import draw, make_world
 from routers.pairwise import strong_scores
 from routers.strategies._minimise import minimise
-from routers.strategies.mf import MatrixFactorizationRouter, convex, low_rank_loss
+from routers.strategies.mf import Duels, MatrixFactorizationRouter, convex, low_rank_loss
 from tests.support.comparisons import MODELS, STRONG, WEAK, apgr, world_with_battles
 
 RNG = np.random.default_rng(0)
 
 
+def random_duels(n, n_queries, n_models):
+    winner = RNG.integers(0, n_models, n)
+    loser = (winner + RNG.integers(1, n_models, n)) % n_models
+    row = np.arange(n) if n_queries is None else RNG.integers(0, n_queries, n)
+    return Duels(row=row, winner=winner, loser=loser, weight=RNG.choice([0.5, 1.0], n))
+
+
 def test_the_convex_form_is_logistic_regression_on_products():
     z = RNG.normal(size=(60, 4))
-    row = RNG.integers(0, 60, 300)
-    winner = RNG.integers(0, 3, 300)
-    loser = (winner + RNG.integers(1, 3, 300)) % 3
-    ours = convex(z, row, winner, loser, n_models=3, c=0.5)
+    duels = random_duels(300, 60, 3)
+    ours = convex(z, duels, n_models=3, c=0.5)
     onehot = np.eye(3)
-    difference = onehot[winner] - onehot[loser]
-    products = (difference[:, None, :] * z[row][:, :, None]).reshape(300, -1)
+    difference = onehot[duels.winner] - onehot[duels.loser]
+    products = (difference[:, None, :] * z[duels.row][:, :, None]).reshape(300, -1)
     # Half the battles are told from the loser's side, so that there are two classes.
     sign = np.where(np.arange(300) % 2, 1, -1)
     theirs = LogisticRegression(C=0.5, fit_intercept=False, tol=1e-10, max_iter=5000)
-    theirs.fit(products * sign[:, None], sign)
+    theirs.fit(products * sign[:, None], sign, sample_weight=duels.weight)
     np.testing.assert_allclose(ours, theirs.coef_.reshape(4, 3), atol=1e-4)
 
 
 def test_gradients_of_the_low_rank_form_equal_finite_differences():
     weights = [RNG.normal(size=shape) for shape in [(5, 3), (4, 3), (3,)]]
-    z, winner = RNG.normal(size=(20, 5)), RNG.integers(0, 4, 20)
-    loser = (winner + RNG.integers(1, 4, 20)) % 4
-    _, gradients = low_rank_loss(weights, z, winner, loser)
+    z, duels = RNG.normal(size=(20, 5)), random_duels(20, None, 4)
+    _, gradients = low_rank_loss(weights, z, duels)
     step = 1e-6
     for weight, gradient in zip(weights, gradients, strict=True):
         for index in np.ndindex(weight.shape):
             weight[index] += step
-            above = low_rank_loss(weights, z, winner, loser)[0]
+            above = low_rank_loss(weights, z, duels)[0]
             weight[index] -= 2 * step
-            below = low_rank_loss(weights, z, winner, loser)[0]
+            below = low_rank_loss(weights, z, duels)[0]
             weight[index] += step
             assert gradient[index] == pytest.approx((above - below) / (2 * step), abs=1e-7)
 
@@ -56,8 +60,12 @@ def test_the_minimiser_finds_the_bottom_of_a_narrow_valley():
 
 @pytest.mark.parametrize(
     ("options", "reference"),
-    [({}, 0.608), ({"rank": 16, "learning_rate": 3e-3, "n_epochs": 10}, 0.608)],
-    ids=["convex", "low-rank"],
+    [
+        ({"ties": "drop"}, 0.608),
+        ({}, 0.608),
+        ({"rank": 16, "learning_rate": 3e-3, "n_epochs": 10, "ties": "drop"}, 0.608),
+    ],
+    ids=["published", "half-ties", "low-rank"],
 )
 def test_battles_alone_reach_the_reference(options, reference):
     areas = []
@@ -92,14 +100,16 @@ def test_outcomes_serve_as_well_as_battles():
     assert router.notes()["battles"] == 20_000
 
 
-def test_ties_teach_nothing():
+def test_ties_teach_nothing_where_they_are_dropped():
     x, labels, fresh = world_with_battles(0)
     battles = labels.battles
     decided = Labels(
         models=MODELS, quality=labels.quality, battles=battles.pick(battles.outcome != 0.5)
     )
     with_ties, without = (
-        MatrixFactorizationRouter().fit(x, each, rng=np.random.default_rng(0)).predict(fresh.x)
+        MatrixFactorizationRouter(ties="drop")
+        .fit(x, each, rng=np.random.default_rng(0))
+        .predict(fresh.x)
         for each in (labels, decided)
     )
     np.testing.assert_array_equal(with_ties.strength, without.strength)
