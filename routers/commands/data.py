@@ -1,0 +1,164 @@
+"""`steelyard data`: published outcome data, from the source to a file that `fit` reads."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlparse
+
+import click
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from routers.commands._download import download
+from routers.commands._options import FILE, progress
+from routers.errors import DataError
+
+_DATASETS = Path("configs/datasets.yaml")
+
+
+class Dataset(BaseModel):
+    """One entry of the list of data sets."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str
+    format: str
+    """A kind of `convert`, or `pickle` where the file has to be turned into CSV first."""
+    licence: str | None
+    """As the source names it; None where it names none."""
+    sha256: str | None = Field(pattern=r"^[0-9a-f]{64}$")
+    note: str = ""
+    kind: Literal["outcomes", "preferences"] = "outcomes"
+
+
+def read_datasets(path: Path) -> dict[str, Dataset]:
+    """Read the list of data sets.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read or an entry is wrong; the message names it.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return TypeAdapter(dict[str, Dataset]).validate_python(content)
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}); give the list with --datasets"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: is not valid YAML ({error})") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"{path}: {where}: {first['msg']}") from error
+
+
+_datasets = click.option(
+    "--datasets", type=FILE, default=_DATASETS, show_default=True, help="List of data sets."
+)
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group("data")
+def command() -> None:
+    """List, fetch and convert outcome data."""
+
+
+@command.command("list")
+@_datasets
+@_as_json
+def list_datasets(*, datasets: Path, as_json: bool) -> None:
+    """List the data sets that `fetch` knows, and the formats that `convert` reads."""
+    from routers.training.adapters._base import kinds  # noqa: PLC0415
+
+    found = read_datasets(datasets)
+    if as_json:
+        listed = {name: dataset.model_dump() for name, dataset in found.items()}
+        click.echo(json.dumps({"datasets": listed, "formats": list(kinds())}))
+        return
+    for name, dataset in found.items():
+        licence = dataset.licence or "no licence named"
+        click.echo(f"{name}: {dataset.kind}, format {dataset.format}, {licence}")
+        click.echo(f"  {dataset.url}")
+        if dataset.note:
+            click.echo(f"  {dataset.note}")
+    click.echo(f"formats of convert: {', '.join(kinds())}")
+
+
+@command.command("fetch")
+@click.argument("name")
+@click.option(
+    "--out", type=FILE, default=Path("var/data"), show_default=True, help="Folder for the file."
+)
+@_datasets
+@_as_json
+def fetch(name: str, *, out: Path, datasets: Path, as_json: bool) -> None:
+    """Download a data set by its NAME; an interrupted download goes on where it ended."""
+    found = read_datasets(datasets)
+    if name not in found:
+        raise DataError(f"unknown data set {name!r}; known: {', '.join(found)}")
+    dataset = found[name]
+    target = out / (Path(urlparse(dataset.url).path).name or name)
+    if target.exists():
+        progress(f"{target} is already there")
+    else:
+        progress(f"fetching {dataset.url}")
+        _fetch(dataset, target)
+    summary: dict[str, Any] = {
+        "file": str(target),
+        "bytes": target.stat().st_size,
+        "format": dataset.format,
+        "licence": dataset.licence,
+        "verified": dataset.sha256 is not None,
+    }
+    if as_json:
+        click.echo(json.dumps(summary))
+        return
+    click.echo(f"{target}: {summary['bytes']} bytes, licence: {dataset.licence or 'none named'}")
+    if dataset.note:
+        click.echo(f"  {dataset.note}")
+
+
+def _fetch(dataset: Dataset, target: Path) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(*columns, TransferSpeedColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task(target.name, total=None)
+        download(
+            dataset.url,
+            target,
+            sha256=dataset.sha256,
+            progress=lambda have, total: bar.update(task, completed=have, total=total),
+        )
+
+
+@command.command("convert")
+@click.option("--format", "kind", required=True, help="See `steelyard data list`.")
+@click.option("--in", "source", type=FILE, required=True, help="File to read.")
+@click.option("--out", type=FILE, required=True, help="File to write: .parquet or .jsonl.")
+@_as_json
+def convert_file(*, kind: str, source: Path, out: Path, as_json: bool) -> None:
+    """Convert a published file to one that `fit`, `evaluate` and the others read."""
+    from routers.training.convert import convert  # noqa: PLC0415
+
+    progress(f"converting {source}")
+    found = convert(kind, source, out)
+    if as_json:
+        summary = {"out": str(out), "kind": found.what, "records": found.n_records}
+        click.echo(
+            json.dumps({**summary, "queries": found.n_queries, "models": list(found.models)})
+        )
+    else:
+        click.echo(
+            f"wrote {out}: {found.n_records} {found.what} on {found.n_queries} queries, "
+            f"{len(found.models)} models"
+        )

@@ -1,0 +1,183 @@
+"""The adapter seam: a published file in, records of our own JSONL formats out.
+
+An adapter is a module of this folder with a function `records(path)`; its file name, with
+hyphens for underscores, is its kind. Records are outcomes (`query_id`, `prompt` or `messages`,
+`model`, `quality`, ...) or preferences (`query_id`, `prompt`, `model_a`, `model_b`, `winner`).
+"""
+
+import ast
+import csv
+import importlib
+import json
+import math
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from routers.errors import DataError, RoutingConfigError
+
+Record = Mapping[str, Any]
+Records = Callable[[Path], Iterable[Record]]
+
+CHARS_PER_TOKEN = 4
+_MAX_FIELD_CHARS = 2**31 - 1
+
+
+def kinds() -> tuple[str, ...]:
+    """Return the names of all adapters."""
+    import routers.training.adapters as package  # noqa: PLC0415  (it contains this module)
+
+    modules = pkgutil.iter_modules(package.__path__)
+    return tuple(sorted(m.name.replace("_", "-") for m in modules if not m.name.startswith("_")))
+
+
+def adapter(kind: str) -> Records:
+    """Return the function that reads files of a kind.
+
+    Raises
+    ------
+    RoutingConfigError
+        If there is no such kind; the message lists all.
+    """
+    if kind not in kinds():
+        raise RoutingConfigError(f"unknown format {kind!r}; known: {', '.join(kinds())}")
+    module = importlib.import_module(f"routers.training.adapters.{kind.replace('-', '_')}")
+    records: Records = module.records
+    return records
+
+
+def read_csv(path: Path, required: Iterable[str]) -> Iterator[dict[str, str]]:
+    """Yield the rows of a CSV file with a header.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read, is a pickle, or lacks a column.
+    """
+    refuse_pickle(path)
+    csv.field_size_limit(_MAX_FIELD_CHARS)  # answers of models are long
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.DictReader(lines)
+            missing = [name for name in required if name not in (reader.fieldnames or ())]
+            if missing:
+                raise DataError(f"{path}: column {missing[0]!r} is missing")
+            for row in reader:
+                if None in row or None in row.values():
+                    raise DataError(f"{path}: line {reader.line_num} has too many or few fields")
+                yield row
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: is no CSV in UTF-8 ({error})") from error
+
+
+def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every object of a JSONL file, with the words that say where it stands.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read, or a line is no JSON object.
+    """
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.strip():
+                    continue
+                where = f"{path}: line {number}"
+                try:
+                    record = json.loads(line)
+                except ValueError as error:
+                    raise DataError(f"{where}: is not valid JSON ({error})") from error
+                if not isinstance(record, dict):
+                    raise DataError(f"{where}: must be an object")
+                yield where, record
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 text") from error
+
+
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a parquet or JSONL file as plain values.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read.
+    """
+    refuse_pickle(path)
+    if path.suffix.lower() != ".parquet":
+        for _, record in read_lines(path):
+            yield record
+        return
+    import pyarrow as pa  # noqa: PLC0415  (serving has no pyarrow)
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=1024):
+                yield from batch.to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: cannot be read as parquet ({error})") from error
+
+
+def refuse_pickle(path: Path) -> None:
+    """Refuse a file that runs code when it is read.
+
+    Raises
+    ------
+    DataError
+        If it is a pickle; the message says how to turn it into something else.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(2)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    if path.suffix.lower() in (".pkl", ".pickle") or (
+        start[:1] == b"\x80" and start[1:] <= b"\x05"
+    ):
+        raise DataError(
+            f"{path}: is a pickle, which may run any code when it is read; where you trust its "
+            "source, turn it into CSV with pandas.read_pickle(...).to_csv(..., index=False) in an "
+            "environment of its own, and convert that"
+        )
+
+
+def number(where: str, value: Any) -> float | None:
+    """Return a number, None for an empty field.
+
+    Raises
+    ------
+    DataError
+        If it is something else.
+    """
+    if value is None or value == "":
+        return None
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        raise DataError(f"{where}: {value!r} is not a number") from None
+    return None if math.isnan(found) else found
+
+
+def unlisted(text: str) -> str:
+    """Return the text of a prompt that was written down as a list of its turns."""
+    if not text.startswith("["):
+        return text
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            turns = parse(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            continue
+        if isinstance(turns, list) and turns and all(isinstance(turn, str) for turn in turns):
+            return "\n\n".join(turns)
+    return text
+
+
+def tokens_of(text: str | None) -> float | None:
+    """Estimate the tokens of an answer by its characters; None without one."""
+    return None if text is None else float(round(len(text) / CHARS_PER_TOKEN))

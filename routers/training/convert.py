@@ -1,0 +1,153 @@
+"""Convert published outcome files to the formats that training reads."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from routers.errors import DataError
+from routers.training._jsonl import read_jsonl
+from routers.training._parquet import read_parquet
+from routers.training.adapters._base import Record, adapter
+from routers.training.preferences import read_preferences
+
+_FAMILIES = {"q:": "quality", "c:": "cost_usd", "t:": "output_tokens"}
+"""Columns of the wide table and what they are called in a record."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Converted:
+    """What was written: outcomes, or preferences."""
+
+    what: str
+    n_records: int
+    n_queries: int
+    models: tuple[str, ...]
+
+
+def convert(kind: str, path: Path, out: Path) -> Converted:
+    """Convert a file of a kind to wide .parquet or .jsonl, and read the result as a check.
+
+    Preferences fit into .jsonl only, and so do conversations of several messages. Where one
+    model answered a query several times the wide table has the mean.
+
+    Raises
+    ------
+    RoutingConfigError
+        If the kind is unknown.
+    DataError
+        If the file cannot be read as that kind, or the output cannot be written.
+    """
+    records = adapter(kind)(path)
+    if out.suffix.lower() not in (".parquet", ".jsonl"):
+        raise DataError(f"{out}: give the output a name that ends in .parquet or .jsonl")
+    if out.resolve() == path.resolve():
+        raise DataError(f"{out}: is the input itself")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if out.suffix.lower() == ".jsonl":
+            return _write_lines(records, out)
+        return _write_wide(records, out)
+    except DataError:
+        out.unlink(missing_ok=True)  # half a file would be taken for a whole one
+        raise
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written ({error.strerror})") from error
+
+
+def _write_lines(records: Iterable[Record], out: Path) -> Converted:
+    battle = None
+    n = 0
+    with out.open("w", encoding="utf-8") as lines:
+        for record in records:
+            battle = "winner" in record if battle is None else battle
+            lines.write(json.dumps(record, ensure_ascii=False) + "\n")
+            n += 1
+    part = read_preferences(out) if battle else read_jsonl(out)
+    return Converted(
+        what="preferences" if battle else "outcomes",
+        n_records=n,
+        n_queries=len(part.query_ids),
+        models=part.models,
+    )
+
+
+@dataclass(slots=True)
+class _Row:
+    first: Record
+    values: dict[str, list[float]] = field(default_factory=dict)
+
+
+def _write_wide(records: Iterable[Record], out: Path) -> Converted:
+    import pyarrow as pa  # noqa: PLC0415  (serving has no pyarrow)
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    rows, models, n = _gather(records, out)
+    columns: dict[str, Any] = {
+        "query_id": pa.array([query_id for query_id, _ in rows]),
+        "prompt": pa.array([prompt for _, prompt in rows]),
+    }
+    for name in ("set", "benchmark", "query"):
+        texts = [row.first.get(name) for row in rows.values()]
+        if any(text is not None for text in texts):
+            columns[name] = pa.array([None if text is None else str(text) for text in texts])
+    for prefix in _FAMILIES:
+        for model in models:
+            means = [_mean(row.values.get(prefix + model)) for row in rows.values()]
+            if prefix == "q:" or any(mean is not None for mean in means):
+                columns[prefix + model] = pa.array(means, pa.float64())
+    pq.write_table(pa.table(columns), out, compression="zstd")
+    part = read_parquet(out)
+    return Converted(
+        what="outcomes", n_records=n, n_queries=len(part.query_ids), models=part.models
+    )
+
+
+def _gather(
+    records: Iterable[Record], out: Path
+) -> tuple[dict[tuple[str, str], _Row], list[str], int]:
+    """Collect records by query; also the models in order of appearance, and how many records."""
+    rows: dict[tuple[str, str], _Row] = {}
+    models: dict[str, None] = {}
+    n = 0
+    for record in records:
+        prompt, query_id, model = _prompt(record), record.get("query_id"), record.get("model")
+        if not isinstance(model, str) or query_id is None:
+            raise DataError(f"{out}: record {n} has no query_id or model")
+        row = rows.setdefault((str(query_id), prompt), _Row(record))
+        models.setdefault(model)
+        for prefix, name in _FAMILIES.items():
+            value = record.get(name)
+            if value is not None:
+                row.values.setdefault(prefix + model, []).append(_number(n, name, value))
+        n += 1
+    if not rows:
+        raise DataError(f"{out}: there is nothing to convert")
+    return rows, list(models), n
+
+
+def _number(n: int, name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise DataError(f"record {n}: {name!r} must be a number, got {value!r}")
+    return float(value)
+
+
+def _mean(values: list[float] | None) -> float | None:
+    return math.fsum(values) / len(values) if values else None
+
+
+def _prompt(record: Mapping[str, Any]) -> str:
+    if "winner" in record:
+        raise DataError("preferences do not fit into a wide table; convert them to .jsonl")
+    if isinstance(record.get("prompt"), str):
+        return str(record["prompt"])
+    messages = record.get("messages")
+    if isinstance(messages, list) and len(messages) == 1 and isinstance(messages[0], dict):
+        content = messages[0].get("content")
+        if messages[0].get("role") == "user" and isinstance(content, str):
+            return content
+    raise DataError(
+        "a conversation of several messages does not fit into a wide table; convert to .jsonl"
+    )
