@@ -87,7 +87,7 @@ ul { margin: 8px 0 0; padding-left: 20px; }
     <button class="switch" id="scale" type="button"></button>
     <h2>Quality over cost</h2>
     <p class="soft">Hulls of what was realised on these queries; dots are single models.
-      Point at a line for its values, click a name to hide it.</p>
+      Point at a line for its values, click a name to show or hide it.</p>
     <div class="legend" id="legend"></div>
     <div class="box" id="curve"></div>
   </section>
@@ -133,7 +133,7 @@ const best = report.best_single;
 let a = 0, b = 0;
 const series = report.routers.filter((r) => r.curve.hull.length > 1 || r.kind === "artifact")
   .map((r) => ({
-    ...r, on: true,
+    ...r, on: r.name !== "oracle", // it dwarfs what can be reached
     color: r.kind === "artifact" ? `var(--s${a++ % 5})` : `var(--b${b++ % 5})`,
     dash: r.kind === "artifact" ? "" : r.kind === "baseline" ? "6 4" : "1.5 4",
     width: r.kind === "artifact" ? 2.6 : 1.8,
@@ -205,8 +205,11 @@ function curves() {
   const shown = series.filter((s) => s.on);
   const all = shown.flatMap((s) => s.curve.hull)
     .concat(report.models.map((m) => [m.usd_per_1000, m.quality]));
-  let x0 = Math.min(...all.map((p) => p[0])), x1 = Math.max(...all.map((p) => p[0]));
-  let y0 = Math.min(...all.map((p) => p[1])), y1 = Math.max(...all.map((p) => p[1]));
+  let below = 0, x0 = Math.min(...all.map((p) => p[0])), x1 = Math.max(...all.map((p) => p[0]));
+  // From what routers reach: single models far below would flatten everything else.
+  const fair = shown.filter((s) => s.kind !== "bound").flatMap((s) => s.curve.hull);
+  let y0 = Math.min(...(fair.length ? fair : all).map((p) => p[1]));
+  let y1 = Math.max(...all.map((p) => p[1]));
   if (log) { x0 = Math.max(x0, x1 / 1e6) / 1.15; x1 *= 1.15; } else { x0 = 0; x1 *= 1.04; }
   const pad = Math.max(y1 - y0, 0.02) * 0.06;
   y0 = Math.max(0, y0 - pad); y1 = Math.min(1, y1 + pad);
@@ -229,16 +232,21 @@ function curves() {
   draw("line", { x1: L, x2: W - R, y1: Y(best.quality), y2: Y(best.quality),
     stroke: "var(--soft)", "stroke-dasharray": "2 3", "stroke-width": 1 }, svg);
   for (const m of report.models) {
+    if (m.quality < y0) { below++; continue; }
     draw("circle", { cx: X(m.usd_per_1000), cy: Y(m.quality), r: 4, fill: "var(--card)",
       stroke: "var(--soft)", "stroke-width": 1.6 }, svg);
     spots.push({ x: X(m.usd_per_1000), y: Y(m.quality), name: m.model,
       p: [m.usd_per_1000, m.quality] });
   }
+  if (below) label(svg, W - R - 4, H - B - 7, `${below} single models are below`, "end");
+  draw("rect", { x: 0, y: 0, width: W, height: H - B },
+    draw("clipPath", { id: "inside" }, draw("defs", {}, svg)));
   for (const s of [...shown].reverse()) {
     const end = s.curve.hull[s.curve.hull.length - 1];
     // Beyond its dearest point a router keeps its quality.
     const path = s.curve.hull.map((p) => `${X(p[0]).toFixed(1)},${Y(p[1]).toFixed(1)}`).join(" ");
     draw("polyline", { points: path, fill: "none", stroke: s.color, "stroke-width": s.width,
+      "clip-path": "url(#inside)",
       "stroke-dasharray": s.dash, "stroke-linejoin": "round", "stroke-linecap": "round" }, svg);
     if (s.kind === "artifact")
       draw("circle", { cx: X(end[0]), cy: Y(end[1]), r: 3.6, fill: s.color }, svg);

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from routers.correction import Correction
-from routers.training.calibrate import fit_correction, threshold_for
+from routers.training.calibrate import threshold_for
+from routers.training.correct import fit_correction
 from routers.types import Predictions
 
 
