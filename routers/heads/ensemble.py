@@ -1,7 +1,5 @@
 """Several heads that vote, and are trusted less where they disagree."""
 
-
-
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Self
 

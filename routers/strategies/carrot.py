@@ -12,6 +12,7 @@ from pydantic import Field
 from routers.base import ROUTERS, AuxiliarySet, Labels, Router
 from routers.domains import DomainModel
 from routers.heads._base import Head, HeadConfig
+from routers.novelty import Novelty
 from routers.numeric import nan_mean
 from routers.options import State, require_fitted, take, unfitted
 from routers.types import UPPER_QUANTILE, FloatMatrix, FloatVector, Predictions
@@ -45,6 +46,8 @@ class CarrotRouter(Router):
     domains
         Whether domain labels of the training queries (benchmark, subject) are learned and given
         to the heads as features; without labels nothing changes.
+    shrink_unfamiliar
+        Whether quality is drawn toward each model's mean on queries unlike the training data.
     residual_folds
         Folds of the held-out residuals behind the mean and the upper estimate of tokens.
 
@@ -64,8 +67,10 @@ class CarrotRouter(Router):
 
     quality_head: HeadConfig = _MLP
     tokens_head: HeadConfig = _LINEAR
+    shrink_unfamiliar: bool = True
     residual_folds: Annotated[int, Field(ge=2, le=20)] = 5
     domains: bool = True
+    novelty_: Novelty | None = unfitted()
     domains_: DomainModel | None = unfitted()
     quality_: Head = unfitted()
     tokens_: Head | None = unfitted()
@@ -81,6 +86,9 @@ class CarrotRouter(Router):
         rng: np.random.Generator,
         auxiliary: Sequence[AuxiliarySet],
     ) -> None:
+        self.novelty_ = None
+        if self.shrink_unfamiliar:
+            self.novelty_ = Novelty().fit(x, labels.quality, groups=labels.groups, rng=rng)
         everything = _join(x, labels, auxiliary)
         self.domains_ = None
         if self.domains and DomainModel.usable(everything.groups):
@@ -136,9 +144,12 @@ class CarrotRouter(Router):
         return residuals
 
     def _predict(self, x: FloatMatrix) -> Predictions:
+        plain = x
         if self.domains_ is not None:
             x = np.hstack([x, self.domains_.features(x)])
         quality, std = self.quality_.predict(x)
+        if self.novelty_ is not None:
+            quality, std = self.novelty_.shrink(plain, quality, std)
         if self.tokens_ is None:
             shape = (len(x), len(self.smear_))
             log_tokens = np.full(shape, np.log1p(DEFAULT_OUTPUT_TOKENS), np.float32)
@@ -165,12 +176,16 @@ class CarrotRouter(Router):
             state |= {f"tokens.{name}": array for name, array in self.tokens_.state().items()}
         if self.spread_ is not None:
             state |= {f"spread.{name}": array for name, array in self.spread_.state().items()}
+        if self.novelty_ is not None:
+            state |= {f"novelty.{name}": array for name, array in self.novelty_.state().items()}
         if self.domains_ is not None:
             state |= {f"domains.{name}": array for name, array in self.domains_.state().items()}
         return state | {"smear": self.smear_, "upper": self.upper_}
 
     def _restore(self, state: State) -> None:
         self.quality_ = self.quality_head.build().restore(_under("quality.", state))
+        novelty = _under("novelty.", state)
+        self.novelty_ = Novelty().restore(novelty) if novelty else None
         domains = _under("domains.", state)
         self.domains_ = DomainModel().restore(domains) if domains else None
         tokens = _under("tokens.", state)

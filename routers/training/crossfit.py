@@ -64,6 +64,7 @@ def cross_fit(
     """
     shape = (len(labels), len(labels.models))
     out = [np.empty(shape, np.float32) for _ in range(4)]
+    strength: FloatMatrix | None = None
     n_folds = int(folds.max()) + 1
     for fold in range(n_folds):
         progress(f"cross-fitting {fold + 1}/{n_folds}")
@@ -83,8 +84,15 @@ def cross_fit(
         )
         for array, field in zip(out, fields, strict=True):
             array[test] = field
+        if predictions.strength is not None:
+            strength = np.zeros(shape, np.float32) if strength is None else strength
+            strength[test] = predictions.strength
     return Predictions(
-        quality=out[0], quality_std=out[1], output_tokens=out[2], output_tokens_upper=out[3]
+        quality=out[0],
+        quality_std=out[1],
+        output_tokens=out[2],
+        output_tokens_upper=out[3],
+        strength=strength,
     )
 
 

@@ -16,7 +16,10 @@ from tests.support.outcomes import write_outcomes
 RECIPE = Recipe(
     embedder=EmbedderRecipe(kind="hashing", options={"dimensions": 64}), calibration_folds=3
 )
-PROMPTS = [Conversation.of("Write a poem about a river"), Conversation.of("Add 1 and 2")]
+PROMPTS = [
+    Conversation.of("Write a poem about the river 7 under the moon 12."),
+    Conversation.of("Add the numbers 1 and 2 and explain every step."),
+]
 
 
 @pytest.fixture(scope="module")

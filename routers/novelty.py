@@ -1,0 +1,118 @@
+"""How far a query is from everything that was learned, and what to believe of it then."""
+
+# ruff: noqa: RUF009  (unfitted() declares a field)
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from routers.numeric import nan_mean, unit_rows
+from routers.options import State, require_fitted, take, unfitted
+from routers.types import FloatMatrix, FloatVector
+
+_CENTRES = 24
+_FEWEST_PER_CENTRE = 8
+
+_FAMILIAR, _TYPICAL = 0.05, 0.5
+"""Quantiles of the training queries' own similarity: above the first a query is familiar; as far
+below it as the second is above, hardly anything is believed of it any more."""
+
+_LEAST_WIDTH = 0.15
+"""Of that distance: among near copies of each other anything else would look strange at once."""
+
+_LEAST_TRUST = 0.15
+"""What is left of the differences between far queries: enough to rank them among each other."""
+
+
+@dataclass(kw_only=True)
+class Novelty:
+    """Shrink predictions toward each model's mean, the less a query resembles the training data.
+
+    Resemblance is the cosine to the nearest of some centres of the training queries (k-means). Far
+    from all of them a regression only extrapolates, and its favourites there are no better than
+    chance; the model that was best on the whole is the safer choice.
+    """
+
+    centres_: FloatMatrix = unfitted()  # (n_centres, n_features), unit rows
+    bounds_: FloatVector = unfitted()  # (2,): similarity of no trust, of full trust
+    prior_: FloatVector = unfitted()  # (n_models,)
+
+    def fit(
+        self,
+        x: FloatMatrix,
+        quality: FloatMatrix,
+        *,
+        groups: Sequence[str] = (),
+        rng: np.random.Generator,
+    ) -> Self:
+        """Learn the centres, what similarity is usual, and the models' means.
+
+        Where queries carry labels of their origin (`set/benchmark/...`), every benchmark counts
+        alike in the means: what comes next need not resemble the largest.
+        """
+        from sklearn.cluster import KMeans  # noqa: PLC0415  (training only)
+
+        unit = unit_rows(np.asarray(x, np.float32))
+        n_centres = max(1, min(_CENTRES, len(unit) // _FEWEST_PER_CENTRE))
+        seed = int(rng.integers(2**31))
+        centres = KMeans(n_centres, n_init=2, random_state=seed).fit(unit).cluster_centers_
+        # Rounded as it will be stored, so that a restored model answers the same.
+        self.centres_ = unit_rows(centres.astype(np.float32)).astype(np.float16).astype(np.float32)
+        familiar, typical = np.quantile(self._similarity(x), [_FAMILIAR, _TYPICAL])
+        width = max(typical - familiar, _LEAST_WIDTH)
+        self.bounds_ = np.array([familiar - width, familiar], np.float32)
+        self.prior_ = _prior(quality, groups)
+        return self
+
+    def _similarity(self, x: FloatMatrix) -> FloatVector:
+        similarity = unit_rows(np.asarray(x, np.float32)) @ self.centres_.T
+        return np.asarray(similarity.max(axis=1), np.float32)
+
+    def trust(self, x: FloatMatrix) -> FloatVector:
+        """Return float32 (n_queries,) in [0.15, 1]: how much of a prediction to believe."""
+        require_fitted(self, "centres_")
+        low, high = self.bounds_
+        share = (self._similarity(x) - low) / (high - low)
+        return np.asarray(np.clip(share, _LEAST_TRUST, 1.0), np.float32)
+
+    def shrink(
+        self, x: FloatMatrix, quality: FloatMatrix, std: FloatMatrix
+    ) -> tuple[FloatMatrix, FloatMatrix]:
+        """Return quality drawn toward the means, and the uncertainty widened by how far."""
+        trust = self.trust(x)[:, None]
+        shrunk = self.prior_ + trust * (quality - self.prior_)
+        return shrunk, np.hypot(std, quality - shrunk).astype(np.float32)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what was learned."""
+        require_fitted(self, "centres_")
+        return {
+            "centres": self.centres_.astype(np.float16),
+            "bounds": self.bounds_,
+            "prior": self.prior_,
+        }
+
+    def restore(self, state: State) -> Self:
+        """Take over what `state` returned."""
+        self.centres_ = take(state, "centres", ndim=2).astype(np.float32)
+        self.bounds_, self.prior_ = take(state, "bounds", ndim=1), take(state, "prior", ndim=1)
+        if self.bounds_.shape != (2,):
+            raise ValueError("the bounds of a novelty model are not two numbers")
+        return self
+
+
+def _prior(quality: FloatMatrix, groups: Sequence[str]) -> FloatVector:
+    overall = nan_mean(quality, default=0.0)
+    origin = np.array(["/".join(group.split("/")[:2]) for group in groups])
+    names, counts = np.unique(origin, return_counts=True)
+    large = [name for name, n in zip(names, counts, strict=True) if n >= _FEWEST_PER_CENTRE]
+    if len(large) <= 1:
+        return overall.astype(np.float32)
+    means = []
+    for name in large:
+        rows = quality[origin == name]
+        known = (~np.isnan(rows)).any(axis=0)
+        means.append(np.where(known, nan_mean(rows, default=0.0), overall))
+    return np.asarray(np.mean(means, axis=0), np.float32)
