@@ -22,7 +22,7 @@ run: install ## Serve on 127.0.0.1:8080 (CONFIG=FILE; simulated models unless OP
 
 test: $(VENV)/.installed-dev ## Run the whole test suite
 ifneq ($(TEST_EXTRAS),)
-	$(BIN)/pip install --quiet --constraint $(PINS) --editable '.[$(TEST_EXTRAS)]'
+	$(BIN)/pip install --quiet --no-compile --constraint $(PINS) --editable '.[$(TEST_EXTRAS)]'
 endif
 	$(BIN)/pytest
 
@@ -56,9 +56,9 @@ $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml $(PINS) | $(VENV)/bin/pip
-	$(BIN)/pip install --quiet --constraint $(PINS) --editable '.[train]'
+	$(BIN)/pip install --quiet --no-compile --constraint $(PINS) --editable '.[train]'
 	touch $@
 
 $(VENV)/.installed-dev: pyproject.toml $(PINS) | $(VENV)/bin/pip
-	$(BIN)/pip install --quiet --constraint $(PINS) --editable '.[train,dev]'
+	$(BIN)/pip install --quiet --no-compile --constraint $(PINS) --editable '.[train,dev]'
 	touch $@ $(VENV)/.installed

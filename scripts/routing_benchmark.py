@@ -190,9 +190,13 @@ def _print(name: str, rows: Mapping[str, Sequence[Mapping[str, float]]]) -> None
     for router, measured in rows.items():
         cells = []
         for key in columns:
-            values = [each[key] for each in measured]
-            spread = statistics.stdev(values) if len(values) > 1 else 0.0
-            cells.append(f"{statistics.mean(values):.4f} ± {spread:.4f}")
+            values = np.array([each[key] for each in measured])
+            reached = values[np.isfinite(values)]  # a match that never came is infinite
+            if len(reached) < len(values):
+                cells.append(f"never in {len(values) - len(reached)} of {len(values)}")
+                continue
+            spread = values.std(ddof=1) if len(values) > 1 else 0.0
+            cells.append(f"{values.mean():.4f} ± {spread:.4f}")
         seconds = statistics.mean(each["fit_s"] for each in measured)
         print(f"| {router} | {len(measured)} | {' | '.join(cells)} | {seconds:.0f} |", flush=True)
 

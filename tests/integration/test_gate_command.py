@@ -49,12 +49,13 @@ def test_an_artifact_that_learned_something_passes_with_evidence(folder):
     assert text.stdout.count("pass  ") == 6
 
 
-def test_an_artifact_of_permuted_labels_is_refused_with_every_reason(folder):
+def test_an_artifact_of_permuted_labels_is_refused_with_reasons(folder):
     result = gated(*options(folder, router="noise"), "--json")
     assert result.exit_code == 1
     found = json.loads(result.stdout)
     failed = {check["name"] for check in found["checks"] if not check["passed"]}
-    assert failed == {"ZeroRouter", "best single (max)", "prompt length", "kNN(k=100)"}
+    # Noise may be lucky against the weak baselines, never against neighbours with true labels.
+    assert {"prompt length", "kNN(k=100)"} <= failed
     text = gated(*options(folder, router="noise"))
     assert text.exit_code == 1
     assert "is REFUSED" in text.stdout

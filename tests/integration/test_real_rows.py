@@ -39,4 +39,5 @@ def test_the_shipped_recipes_beat_mixing_models_clearly_on_routerbench(tmp_path)
         found = metrics("routerbench", read_recipe(file), tmp_path / file.stem)
         assert found["aiq"] > found["aiq_zero_router"] + 0.015, file.name
         assert found["quality_calibration_error"] < 0.05, file.name
-        assert found["upper_tokens_coverage"] == pytest.approx(0.9, abs=0.03), file.name
+        # Lengths are whole numbers with many ties, so the quantile covers rather more than less.
+        assert 0.88 <= found["upper_tokens_coverage"] <= 0.95, file.name

@@ -30,7 +30,8 @@ def reference(cls):
 
 
 def test_serving_chances_equals_scikit_learn():
-    y = (RNG.random((500, 2)) < CHANCE[:, None]).astype(np.float32)
+    rng = np.random.default_rng(1)
+    y = (rng.random((500, 2)) < CHANCE[:, None]).astype(np.float32)
     y[::7, 1] = np.nan
     mean, _ = fitted(y).predict(QUERIES)
     for model in range(2):
@@ -41,7 +42,8 @@ def test_serving_chances_equals_scikit_learn():
 
 
 def test_serving_values_equals_scikit_learn():
-    y = (4 * X[:, :1] + X[:, 1:2] ** 2 + RNG.normal(size=(500, 1))).astype(np.float32)
+    rng = np.random.default_rng(1)
+    y = (4 * X[:, :1] + X[:, 1:2] ** 2 + rng.normal(size=(500, 1))).astype(np.float32)
     theirs = reference(HistGradientBoostingRegressor).fit(BINS, y[:, 0])
     mean, _ = fitted(y, loss="squared").predict(QUERIES)
     np.testing.assert_allclose(mean[:, 0], theirs.predict(BINNED_QUERIES), rtol=1e-6, atol=1e-5)
@@ -66,7 +68,8 @@ def test_interactions_are_found():
 
 
 def test_the_size_is_bounded_by_the_options():
-    y = (RNG.random((500, 3)) < CHANCE[:, None]).astype(np.float32)
+    rng = np.random.default_rng(1)
+    y = (rng.random((500, 3)) < CHANCE[:, None]).astype(np.float32)
     head = fitted(y, n_trees=10, max_leaves=4)
     assert len(head.value_) <= 3 * 10 * 7
     assert sum(array.nbytes for array in head.state().values()) < 3 * 10 * 4 * 60
@@ -80,8 +83,9 @@ def test_a_constant_label_needs_no_tree(loss, expected):
 
 
 def test_rare_leaves_are_less_certain():
+    rng = np.random.default_rng(1)
     x = np.concatenate([np.zeros((480, 1)), np.ones((20, 1))]).astype(np.float32)
-    y = (RNG.random((500, 1)) < 0.2 + 0.6 * x).astype(np.float32)
+    y = (rng.random((500, 1)) < 0.2 + 0.6 * x).astype(np.float32)
     head = BoostingHead().fit(x, y, rng=np.random.default_rng(0))
     _, std = head.predict(np.asarray([[0], [1]], np.float32))
     assert std[1, 0] > 2 * std[0, 0]

@@ -16,7 +16,8 @@ def fitted(y, **options):
 
 
 def test_a_cell_is_the_shrunk_mean_of_its_cluster():
-    y = (RNG.random((400, 1)) < CHANCE[CLUSTER][:, None]).astype(np.float32)
+    rng = np.random.default_rng(1)
+    y = (rng.random((400, 1)) < CHANCE[CLUSTER][:, None]).astype(np.float32)
     mean, _ = fitted(y).predict(CENTERS)
     for j in range(4):
         inside = y[j == CLUSTER, 0]
@@ -34,7 +35,8 @@ def test_the_golden_shrinkage():
 
 
 def test_a_cluster_in_which_a_model_was_never_tried_tells_its_mean():
-    y = (RNG.random((400, 2)) < CHANCE[CLUSTER][:, None]).astype(np.float32)
+    rng = np.random.default_rng(1)
+    y = (rng.random((400, 2)) < CHANCE[CLUSTER][:, None]).astype(np.float32)
     y[CLUSTER == 3, 1] = np.nan
     mean, std = fitted(y).predict(CENTERS)
     assert mean[3, 1] == pytest.approx(np.nanmean(y[:, 1]), abs=1e-6)

@@ -49,9 +49,10 @@ def test_a_constant_model_is_predicted_as_such():
 
 
 def test_a_constant_feature_does_no_harm():
+    rng = np.random.default_rng(1)
     x = X.copy()
     x[:, 0] = 7
-    mean, std = LinearHead().fit(x, Y, rng=RNG).predict(x)
+    mean, std = LinearHead().fit(x, Y, rng=rng).predict(x)
     assert np.isfinite(mean).all()
     assert np.isfinite(std).all()
 

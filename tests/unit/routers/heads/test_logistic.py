@@ -20,7 +20,8 @@ def standardised(head, x):
 
 
 def test_serving_equals_scikit_learn():
-    y = (RNG.random((300, 2)) < SHARE[:, None]).astype(np.float32)
+    rng = np.random.default_rng(1)
+    y = (rng.random((300, 2)) < SHARE[:, None]).astype(np.float32)
     y[:40, 1] = np.nan
     head = fitted(y, c=0.3)
     for model in range(2):
@@ -38,8 +39,9 @@ def test_a_soft_label_is_two_weighted_rows():
 
 
 def test_soft_labels_say_what_many_hard_ones_say():
+    rng = np.random.default_rng(1)
     # Ten answers to each query against their mean: the same likelihood, up to its scale.
-    hard = (RNG.random((10, 300)) < SHARE).astype(np.float32)
+    hard = (rng.random((10, 300)) < SHARE).astype(np.float32)
     soft = fitted(hard.mean(axis=0)[:, None], c=10.0)
     many = LogisticHead(c=1.0).fit(
         np.tile(X, (10, 1)), hard.reshape(-1, 1), rng=np.random.default_rng(0)
@@ -48,9 +50,10 @@ def test_soft_labels_say_what_many_hard_ones_say():
 
 
 def test_the_penalty_is_strong_where_there_is_nothing_to_learn():
-    noise = (RNG.random((300, 1)) < 0.4).astype(np.float32)
+    rng = np.random.default_rng(1)
+    noise = (rng.random((300, 1)) < 0.4).astype(np.float32)
     spread_of_noise = fitted(noise).predict(QUERIES)[0].std()
-    signal = (RNG.random((300, 1)) < SHARE[:, None]).astype(np.float32)
+    signal = (rng.random((300, 1)) < SHARE[:, None]).astype(np.float32)
     assert spread_of_noise < 0.3 * fitted(signal).predict(QUERIES)[0].std()
 
 
@@ -62,7 +65,8 @@ def test_a_constant_label_gives_a_chance_short_of_certainty():
 
 
 def test_unfamiliar_queries_are_less_certain():
-    y = (RNG.random((300, 1)) < 0.5).astype(np.float32)
+    rng = np.random.default_rng(1)
+    y = (rng.random((300, 1)) < 0.5).astype(np.float32)
     head = fitted(y, c=0.1)
     assert head.predict(QUERIES * 4)[1].mean() > 1.5 * head.predict(QUERIES)[1].mean()
 

@@ -17,12 +17,13 @@ def loss_of(head, weights, *, z, t, known, mask):
 
 @pytest.mark.parametrize("loss", ["logistic", "squared"])
 def test_gradients_equal_finite_differences(loss):
+    rng = np.random.default_rng(1)
     head = MlpHead(loss=loss)
     shapes = [(4, 5), (5,), (5, 3), (3,)]
-    weights = [RNG.normal(size=shape) for shape in shapes]
-    z, t = RNG.normal(size=(7, 4)), RNG.random((7, 3))
-    known = (RNG.random((7, 3)) < 0.7).astype(float)
-    mask = (RNG.random((7, 5)) < 0.7) / 0.7
+    weights = [rng.normal(size=shape) for shape in shapes]
+    z, t = rng.normal(size=(7, 4)), rng.random((7, 3))
+    known = (rng.random((7, 3)) < 0.7).astype(float)
+    mask = (rng.random((7, 5)) < 0.7) / 0.7
     gradients = head._gradients(weights, z, t, known, mask)
     step = 1e-6
     for weight, gradient in zip(weights, gradients, strict=True):
@@ -36,8 +37,9 @@ def test_gradients_equal_finite_differences(loss):
 
 
 def test_prediction_is_the_forward_pass_that_scikit_learn_makes():
-    x = RNG.normal(size=(200, 6)).astype(np.float32)
-    y = (x[:, 0] + RNG.normal(size=200) > 0).astype(np.float32)
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(200, 6)).astype(np.float32)
+    y = (x[:, 0] + rng.normal(size=200) > 0).astype(np.float32)
     head = MlpHead(n_networks=1, n_hidden=16).fit(x, y[:, None], rng=np.random.default_rng(0))
     reference = MLPClassifier(hidden_layer_sizes=(16,), max_iter=1, random_state=0)
     with pytest.warns(match="Maximum iterations"):
@@ -50,14 +52,16 @@ def test_prediction_is_the_forward_pass_that_scikit_learn_makes():
 
 
 def test_chances_stay_chances_far_from_the_data():
-    x = RNG.normal(size=(300, 4)).astype(np.float32)
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(300, 4)).astype(np.float32)
     y = (x[:, :2] > 0).astype(np.float32)
     mean, _ = MlpHead().fit(x, y, rng=np.random.default_rng(0)).predict(x * 1000)
     assert ((mean >= 0) & (mean <= 1)).all()
 
 
 def test_squared_loss_predicts_values_beyond_one():
-    x = RNG.normal(size=(400, 3)).astype(np.float32)
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(400, 3)).astype(np.float32)
     y = (20 + 5 * x[:, :1]).astype(np.float32)
     head = MlpHead(loss="squared", n_epochs=100).fit(x, y, rng=np.random.default_rng(0))
     assert np.corrcoef(head.predict(x)[0][:, 0], y[:, 0])[0, 1] > 0.95
@@ -72,9 +76,10 @@ def test_soft_labels_are_learned_as_shares():
 
 
 def test_unknown_outcomes_teach_nothing():
+    rng = np.random.default_rng(1)
     head = MlpHead()
-    weights = [RNG.normal(size=shape) for shape in [(4, 5), (5,), (5, 3), (3,)]]
-    z, t, known = RNG.normal(size=(7, 4)), RNG.random((7, 3)), np.zeros((7, 3))
+    weights = [rng.normal(size=shape) for shape in [(4, 5), (5,), (5, 3), (3,)]]
+    z, t, known = rng.normal(size=(7, 4)), rng.random((7, 3)), np.zeros((7, 3))
     known[:, 0] = 1
     gradients = head._gradients(weights, z, t, known, np.ones((7, 5)))
     assert not gradients[2][:, 1:].any()

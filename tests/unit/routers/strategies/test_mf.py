@@ -21,7 +21,8 @@ def random_duels(n, n_queries, n_models):
 
 
 def test_the_convex_form_is_logistic_regression_on_products():
-    z = RNG.normal(size=(60, 4))
+    rng = np.random.default_rng(1)
+    z = rng.normal(size=(60, 4))
     duels = random_duels(300, 60, 3)
     ours = convex(z, duels, n_models=3, c=0.5)
     onehot = np.eye(3)
@@ -35,8 +36,9 @@ def test_the_convex_form_is_logistic_regression_on_products():
 
 
 def test_gradients_of_the_low_rank_form_equal_finite_differences():
-    weights = [RNG.normal(size=shape) for shape in [(5, 3), (4, 3), (3,)]]
-    z, duels = RNG.normal(size=(20, 5)), random_duels(20, None, 4)
+    rng = np.random.default_rng(1)
+    weights = [rng.normal(size=shape) for shape in [(5, 3), (4, 3), (3,)]]
+    z, duels = rng.normal(size=(20, 5)), random_duels(20, None, 4)
     _, gradients = low_rank_loss(weights, z, duels)
     step = 1e-6
     for weight, gradient in zip(weights, gradients, strict=True):
@@ -126,10 +128,11 @@ def test_queries_answered_by_one_model_each_cannot_be_compared():
 
 
 def test_battles_that_were_all_ties_leave_everyone_equal():
+    rng = np.random.default_rng(1)
     battles = Battles(
         row=np.arange(4), a=np.zeros(4, int), b=np.ones(4, int), outcome=np.full(4, 0.5, np.float32)
     )
     labels = Labels(models=("a", "b"), quality=np.full((4, 2), 0.5, np.float32), battles=battles)
-    x = RNG.normal(size=(4, 3)).astype(np.float32)
+    x = rng.normal(size=(4, 3)).astype(np.float32)
     router = MatrixFactorizationRouter().fit(x, labels, rng=np.random.default_rng(0))
     assert strong_scores(router.predict(x), strong=0, weak=1).tolist() == [0.5] * 4

@@ -29,10 +29,11 @@ def test_queries_that_resemble_nothing_weigh_all_battles_alike():
 
 
 def test_the_ranking_is_weighted_logistic_regression():
+    rng = np.random.default_rng(1)
     n = 400
-    winner = RNG.integers(0, 4, n)
-    loser = (winner + RNG.integers(1, 4, n)) % 4
-    weight = RNG.uniform(1, 100, n)
+    winner = rng.integers(0, 4, n)
+    loser = (winner + rng.integers(1, 4, n)) % 4
+    weight = rng.uniform(1, 100, n)
     wins = np.bincount(winner * 4 + loser, weight, minlength=16).reshape(1, 4, 4)
     ours = bradley_terry(wins, np.zeros(4), prior=1e-6)[0]
     onehot = np.eye(4)
@@ -69,7 +70,8 @@ def test_battles_alone_reach_the_reference(n_nearest):
 
 
 def test_ties_either_way_leave_the_chance_unchanged():
-    x = RNG.normal(size=(50, 4)).astype(np.float32)
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(50, 4)).astype(np.float32)
     row = np.arange(50)
     a, b = np.zeros(50, int), np.ones(50, int)
     even = Battles(row=row, a=a, b=b, outcome=np.tile([1, 0], 25).astype(np.float32))

@@ -43,7 +43,8 @@ def test_prices_are_recovered_from_costs():
 
 
 def test_the_error_of_the_fit_is_reported():
-    noisy = cost(2.5, 10.0) * RNG.lognormal(0, 0.3, (N, 1))
+    rng = np.random.default_rng(1)
+    noisy = cost(2.5, 10.0) * rng.lognormal(0, 0.3, (N, 1))
     assert 0.1 < find_prices(table(noisy)).fit_error["m"] < 0.5
 
 

@@ -8,22 +8,23 @@ from routers.training.thresholds import (
     threshold_for_share,
 )
 
-RNG = np.random.default_rng(0)
-
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_the_share_holds_on_fresh_traffic_of_the_same_kind(share):
-    seen, fresh = RNG.beta(2, 5, 5000), RNG.beta(2, 5, 5000)
+    rng = np.random.default_rng(1)
+    seen, fresh = rng.beta(2, 5, 5000), rng.beta(2, 5, 5000)
     fit = threshold_for_share(seen, share)
     assert fit.strong_share == pytest.approx(share, abs=1e-3)
     realised = (fresh >= fit.threshold).mean()
     assert realised == pytest.approx(share, abs=0.02)
-    assert not share_has_drifted(realised, share, 5000)
+    # The threshold was itself drawn from as many scores, so twice the variance is at play.
+    assert not share_has_drifted(realised, share, 2500)
 
 
 def test_the_alarm_is_raised_on_shifted_traffic():
-    fit = threshold_for_share(RNG.beta(2, 5, 5000), 0.3)
-    realised = (RNG.beta(3, 5, 1000) >= fit.threshold).mean()
+    rng = np.random.default_rng(1)
+    fit = threshold_for_share(rng.beta(2, 5, 5000), 0.3)
+    realised = (rng.beta(3, 5, 1000) >= fit.threshold).mean()
     assert share_has_drifted(realised, 0.3, 1000)
 
 
@@ -34,13 +35,15 @@ def test_the_alarm_waits_for_three_standard_errors():
 
 
 def test_false_alarms_are_rare():
-    shares = RNG.binomial(400, 0.3, 20_000) / 400
+    rng = np.random.default_rng(1)
+    shares = rng.binomial(400, 0.3, 20_000) / 400
     alarms = np.mean([share_has_drifted(share, 0.3, 400) for share in shares])
     assert alarms < 0.006
 
 
 def test_the_ends_are_exact():
-    scores = RNG.random(100)
+    rng = np.random.default_rng(1)
+    scores = rng.random(100)
     assert (scores >= threshold_for_share(scores, 1).threshold).all()
     assert not (scores >= threshold_for_share(scores, 0).threshold).any()
 
