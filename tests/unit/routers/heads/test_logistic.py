@@ -54,7 +54,7 @@ def test_the_penalty_is_strong_where_there_is_nothing_to_learn():
     noise = (rng.random((300, 1)) < 0.4).astype(np.float32)
     spread_of_noise = fitted(noise).predict(QUERIES)[0].std()
     signal = (rng.random((300, 1)) < SHARE[:, None]).astype(np.float32)
-    assert spread_of_noise < 0.3 * fitted(signal).predict(QUERIES)[0].std()
+    assert spread_of_noise < 0.5 * fitted(signal).predict(QUERIES)[0].std()
 
 
 def test_a_constant_label_gives_a_chance_short_of_certainty():
