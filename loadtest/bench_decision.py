@@ -45,7 +45,7 @@ _TEXT = (
 _TRAINING_ROWS = 2000
 _LENGTHS = (16, 64, 256, 2000)
 _MODELS = (2, 11, 50)
-_HEADS = ("linear", "knn")
+_HEADS = ("mlp", "linear", "knn")
 
 
 def main() -> None:

@@ -70,7 +70,7 @@ def main() -> None:
     results: dict[str, Any] = json.loads(target.read_text()) if target.exists() else {}
     for name in options.sets.split(","):
         table = read_outcomes([_DATA / f"{name}.parquet"])
-        rows: dict[str, list[dict[str, float]]] = {}
+        rows: dict[str, list[dict[str, float | None]]] = {}
         for seed in range(options.seeds):
             for router, (blocks, strategy, auxiliary) in _ROUTERS.items():
                 if auxiliary and seed >= options.auxiliary_seeds:
@@ -92,7 +92,7 @@ def _run(
     strategy: Mapping[str, Any],
     *,
     auxiliary: bool,
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     folds = prompt_folds(table.conversations, 4, np.random.default_rng(seed))
     train, test = np.flatnonzero(folds != 0), np.flatnonzero(folds == 0)
     conversations = list(table.conversations)
@@ -120,7 +120,7 @@ def _other(path: Path, featurizer: Featurizer, asked: set[str]) -> AuxiliarySet:
 
 def _measure(
     table: OutcomeTable, predictions: Any, train: np.ndarray, test: np.ndarray
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     quality = table.quality[test]
     known = ~np.isnan(quality).any(axis=1)
     quality, predicted = quality[known], predictions.quality[known]
@@ -160,7 +160,8 @@ def _measure(
         measured[key] = area_under_hull(*points, low=low, high=high)
         if key == "aiq":
             cheapest = match_cost(*points, target=float(singles[1][best]))
-            measured["match_share"] = float(cheapest / singles[0][best])
+            share = float(cheapest / singles[0][best])
+            measured["match_share"] = share if np.isfinite(share) else None
     measured["aiq_zero"] = area_under_hull(*singles, low=low, high=high)
     return measured
 
@@ -183,21 +184,21 @@ def _apgr(score: np.ndarray, strong: np.ndarray, weak: np.ndarray) -> float:
     return float(np.trapezoid(recovered, np.linspace(0, 1, len(recovered))))
 
 
-def _print(name: str, rows: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
+def _print(name: str, rows: Mapping[str, Sequence[Mapping[str, float | None]]]) -> None:
     columns = [key for key in next(iter(rows.values()))[0] if key != "fit_s"]
     print(f"\n### {name}\n\n| router | splits | {' | '.join(columns)} | fit, s |")
     print("|---|---|" + "---|" * (len(columns) + 1))
     for router, measured in rows.items():
         cells = []
         for key in columns:
-            values = np.array([each[key] for each in measured])
-            reached = values[np.isfinite(values)]  # a match that never came is infinite
-            if len(reached) < len(values):
-                cells.append(f"never in {len(values) - len(reached)} of {len(values)}")
+            values = np.array([each[key] for each in measured], dtype=float)
+            missed = int(np.isnan(values).sum())
+            if missed:
+                cells.append(f"never in {missed} of {len(values)}")
                 continue
             spread = values.std(ddof=1) if len(values) > 1 else 0.0
             cells.append(f"{values.mean():.4f} ± {spread:.4f}")
-        seconds = statistics.mean(each["fit_s"] for each in measured)
+        seconds = statistics.mean(each["fit_s"] or 0.0 for each in measured)
         print(f"| {router} | {len(measured)} | {' | '.join(cells)} | {seconds:.0f} |", flush=True)
 
 
