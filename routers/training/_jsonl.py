@@ -39,7 +39,8 @@ def read_jsonl(path: Path) -> Part:
 
     Keys: `query_id`; `prompt` (text) or `messages` (as in a chat request); `model`; `quality` in
     [0, 1] or null; optional `query` (the text to embed instead of the prompt), `input_tokens`,
-    `output_tokens`, `cost_usd`, `set`, `benchmark`. Other keys are ignored, empty lines skipped.
+    `output_tokens`, `cost_usd`, `set`, `benchmark`, `subset`. Other keys are ignored,
+    empty lines skipped.
 
     Raises
     ------
@@ -116,7 +117,8 @@ def _take_line(
         embedded = record.get("query")
         if embedded is not None and not isinstance(embedded, str):
             raise DataError(f"{where}: 'query' must be a text, got {embedded!r}")
-        labels = [record[name] for name in ("set", "benchmark") if record.get(name) is not None]
+        names = ("set", "benchmark", "subset")
+        labels = [record[name] for name in names if record.get(name) is not None]
         query = queries[query_id, prompt] = _Query(
             query_id=query_id,
             prompt=_key(billed),
