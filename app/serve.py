@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,6 +82,9 @@ class GatewayProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
+_STUB_START_S = 15.0
+
+
 class _Server(uvicorn.Server):
     """A server that says what to try next once it listens."""
 
@@ -132,7 +136,12 @@ def _simulated_upstream(stub: StubConfig | None) -> Iterator[None]:
     )
     try:
         assert process.stdout is not None  # noqa: S101  (it is a pipe)
-        if not process.stdout.readline().startswith("stub listening"):
+        # A stub that never speaks is killed, and its output then ends.
+        alarm = threading.Timer(_STUB_START_S, process.kill)
+        alarm.start()
+        first_line = process.stdout.readline()
+        alarm.cancel()
+        if not first_line.startswith("stub listening"):
             problem = process.stderr.read().strip().splitlines() if process.stderr else []
             raise ConfigError(
                 f"the simulated upstream cannot start on port {stub.port}: "

@@ -10,8 +10,11 @@ from app.errors import InvalidRequestError, ModelNotFoundError
 from app.gateway.request import Policy, RouteRequest
 from routers.types import Objective, StrongThreshold
 
-_PASSED_ON = frozenset({b"openai-beta", b"idempotency-key"})
+_PASSED_ON = frozenset({b"openai-beta"})
 """The only client headers that an upstream ever sees."""
+
+_PASSED_ON_PINNED = _PASSED_ON | {b"idempotency-key"}
+"""Those of a pinned model; a routed request may go to two, and one key must not mean two bodies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +79,7 @@ def resolve(
     elif isinstance(objective, StrongThreshold):
         pair = frozenset({objective.strong, objective.weak})
         allowed = pair if allowed is None else allowed & pair
+    passed_on = _PASSED_ON if pinned is None else _PASSED_ON_PINNED
     fallback = knobs.fallback
     if fallback is None:
         fallback = policy is not None and policy.fallback
@@ -95,7 +99,7 @@ def resolve(
         fields=chat.fields,
         stream=chat.stream,
         include_usage=chat.include_usage,
-        headers=tuple((name, value) for name, value in headers if name in _PASSED_ON),
+        headers=tuple((name, value) for name, value in headers if name in passed_on),
     )
 
 

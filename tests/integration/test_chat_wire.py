@@ -327,8 +327,19 @@ async def test_the_upstream_sees_only_headers_of_the_allow_list(stub, fresh_gate
         "authorization": "Bearer sk-of-the-gateway",
         "x-team": "blue",
         "openai-beta": "assistants=v2",
-        "idempotency-key": "key-1",
     }
+
+
+async def test_an_idempotency_key_reaches_the_upstream_of_a_pinned_model_only(gateway, stub):
+    async with httpx.AsyncClient(base_url=gateway.url, trust_env=False) as client:
+        for model in ("auto", "sim-nano"):
+            body = {"model": model, "messages": [{"role": "user", "content": "Hello"}]}
+            headers = {"idempotency-key": "key-1"}
+            response = await client.post("/v1/chat/completions", json=body, headers=headers)
+            assert response.status_code == 200
+    routed, pinned = (dict(entry.headers) for entry in stub.log())
+    assert "idempotency-key" not in routed
+    assert pinned["idempotency-key"] == "key-1"
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 500])
