@@ -1,0 +1,54 @@
+"""No container engine is needed to see that the deployment files name things that exist."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+from app.config import load_config
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+
+
+def test_compose_has_every_service_with_a_pinned_image_or_our_build():
+    assert set(COMPOSE["services"]) == {"gateway", "stub", "redis", "prometheus", "grafana"}
+    for service in COMPOSE["services"].values():
+        assert service.get("build") == "." or re.search(r":v?\d", service["image"])
+
+
+def test_compose_mounts_files_that_exist_and_publishes_on_loopback_only():
+    for service in COMPOSE["services"].values():
+        for volume in service.get("volumes", ()):
+            source, _, mode = volume.split(":")
+            assert (ROOT / source).exists()
+            assert mode == "ro"
+        for port in service.get("ports", ()):
+            assert port.startswith("127.0.0.1:")
+        for other in service.get("depends_on", ()):
+            assert other in COMPOSE["services"]
+
+
+def test_the_image_copies_what_exists_and_lets_the_build_context_in():
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    sources = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
+    for name in " ".join(sources).split():
+        assert (ROOT / name).exists()
+        assert f"!{name}" in ignored
+
+
+def test_the_image_runs_as_somebody_else_with_a_health_check_on_a_config_that_loads():
+    assert re.search(r"^USER steelyard$", DOCKERFILE, re.MULTILINE)
+    assert "HEALTHCHECK" in DOCKERFILE
+    name = re.search(r"STEELYARD_CONFIG=/etc/steelyard/(\S+)", DOCKERFILE).group(1)
+    config = load_config(ROOT / "configs" / name, env={})
+    host = str(config.gateway.upstreams["stub"].base_url).split("/")[2]
+    assert host == "stub:8081"
+    assert "8081" in COMPOSE["services"]["stub"]["command"]
+
+
+def test_prometheus_scrapes_the_gateway_where_it_listens():
+    scrape = yaml.safe_load((ROOT / "configs/dashboards/prometheus.yml").read_text())
+    (job,) = scrape["scrape_configs"]
+    assert job["static_configs"] == [{"targets": ["gateway:8080"]}]
