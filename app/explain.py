@@ -158,9 +158,11 @@ def _tokens(each: CandidateEstimate) -> str:
 def _status(each: CandidateEstimate, steps: tuple[KnobStep, ...]) -> str:
     if not each.eligible:
         return f"excluded: {each.exclusion_detail}"
-    ranges = [
-        f"{step.from_cost_quality:.2f} - {step.to_cost_quality:.2f}"
-        for step in steps
-        if step.model_id == each.model_id
-    ]
+    ranges = [_range(step) for step in steps if step.model_id == each.model_id]
     return ", ".join(ranges) or "never: dominated"
+
+
+def _range(step: KnobStep) -> str:
+    ends = step.from_cost_quality, step.to_cost_quality
+    digits = 2 if round(ends[0], 2) < round(ends[1], 2) else 4
+    return " - ".join(f"{end:.{digits}f}" for end in ends)

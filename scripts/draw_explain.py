@@ -21,7 +21,7 @@ _KNOB = "0.5"
 def main() -> None:
     """Write the picture."""
     console = Console(
-        record=True, width=84, file=io.StringIO(), force_terminal=True, highlight=False
+        record=True, width=92, file=io.StringIO(), force_terminal=True, highlight=False
     )
     console.print(
         f'[bold]$[/] steelyard explain "{_PROMPT}" --cost-quality {_KNOB}', soft_wrap=True
