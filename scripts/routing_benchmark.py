@@ -13,6 +13,7 @@ import json
 import os
 import statistics
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,9 @@ _SETS = (
     "routerdc7",
 )
 _AUXILIARY = (*_SETS, "llmrouter9")
+_COMMON = 8
+"""Queries that a subject needs to count as a label of its own."""
+
 _BLOCKS = ("embedding", "lexical", "terms")
 _PLAIN = ("embedding", "lexical")
 
@@ -126,7 +130,12 @@ def _measure(
     quality, predicted = quality[known], predictions.quality[known]
     measured = {"squared_error": float(((predicted - quality) ** 2).mean())}
     groups = np.array(["/".join(g.split("/")[:2]) for g in table.groups])
-    by_domain = _domain_means(table, train, groups)[[*test[known]]]
+    named = np.array(table.groups)
+    common = {name for name, n in Counter(named[train]).items() if n >= _COMMON}
+    labels = np.array(
+        [name if name in common else g for name, g in zip(named, groups, strict=True)]
+    )
+    by_domain = _domain_means(table, train, labels)[test[known]]
     if set(table.models) == set(_PAIR):
         strong, weak = (table.models.index(model) for model in _PAIR)
         gain = predicted[:, strong] - predicted[:, weak]
