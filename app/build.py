@@ -12,7 +12,8 @@ from app.errors import ConfigError
 from app.gateway.request import Deployment, KnobCurves, Policy
 from app.providers._base import PROVIDERS, Provider, Timeouts
 from app.providers._transport import HttptoolsTransport
-from routers.artifact import RouterArtifact, load_artifact
+from routers.artifact import RouterArtifact
+from routers.artifact_load import load_artifact
 from routers.errors import RoutingError
 from routers.types import Conversation, CostQuality
 

@@ -19,7 +19,8 @@ from app.asking import Asking
 from app.build import DEFAULT_ARTIFACT, build_deployments
 from app.config import LoadedConfig, load_config
 from app.errors import ConfigError
-from routers.artifact import RouterArtifact, load_artifact
+from routers.artifact import RouterArtifact
+from routers.artifact_load import load_artifact
 from routers.training.anchors import SHIPPED_ANCHORS, read_anchors
 from routers.training.onboard import (
     Answer,

@@ -27,7 +27,8 @@ for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import numpy as np
 
-from routers.artifact import RouterArtifact, load_artifact
+from routers.artifact import RouterArtifact
+from routers.artifact_load import load_artifact
 from routers.decision import decide
 from routers.embedders.static import StaticEmbedder
 from routers.features import estimate_tokens, estimate_tokens_upper

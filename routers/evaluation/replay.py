@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from routers.artifact import RouterArtifact, load_artifact
+from routers.artifact import RouterArtifact
+from routers.artifact_load import load_artifact
 from routers.decision import choose
 from routers.errors import DataError
 from routers.evaluation import baselines

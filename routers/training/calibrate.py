@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from routers.artifact import RouterArtifact, load_artifact, save_recalibrated
+from routers.artifact import RouterArtifact
+from routers.artifact_load import load_artifact
+from routers.artifact_save import save_recalibrated
 from routers.calibration import CalibrationRows
 from routers.errors import DataError
 from routers.evaluation.metrics import brier_score, expected_calibration_error

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from routers.artifact import TrainingRecord, load_artifact, save_artifact
+from routers.artifact_load import load_artifact
+from routers.artifact_save import TrainingRecord, save_artifact
 from routers.base import ROUTERS, AuxiliarySet, Router
 from routers.calibration import CalibrationRows
 from routers.embedders._base import make_embedder

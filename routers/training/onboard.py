@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from routers.artifact import RouterArtifact, load_artifact, save_onboarded
+from routers.artifact import RouterArtifact
+from routers.artifact_load import load_artifact
+from routers.artifact_save import save_onboarded
 from routers.errors import DataError, RoutingConfigError
 from routers.evaluation.checkers import score
 from routers.numeric import FloatArray

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 import routers
-from routers.artifact import load_artifact
+from routers.artifact_load import load_artifact
 from routers.types import Conversation, ModelSpec
 
 FOLDER = Path(routers.__file__).parent / "pretrained" / "default"

@@ -4,7 +4,8 @@ import shutil
 import numpy as np
 import pytest
 
-from routers.artifact import load_artifact, save_onboarded
+from routers.artifact_load import load_artifact
+from routers.artifact_save import save_onboarded
 from routers.errors import ArtifactError, RoutingConfigError
 from routers.training.fit import fit
 from routers.training.onboarding import AbilityPrior, AnchorOutcomes, place_newcomer
@@ -132,12 +133,12 @@ def test_a_trained_model_cannot_be_onboarded(trained, tmp_path):
 
 
 def test_onboarded_models_have_to_be_the_last(pair, tmp_path):
-    from routers.artifact import _digest
+    from routers.artifact_files import digest_of
 
     folder = shutil.copytree(pair[2], tmp_path / "copy")
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["models"] = ["new", "small", "large"]
-    manifest["digest"] = _digest(manifest)
+    manifest["digest"] = digest_of(manifest)
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ArtifactError, match="not the last"):
         load_artifact(folder)

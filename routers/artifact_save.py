@@ -1,0 +1,203 @@
+"""Write a fitted router to disk: freshly trained, with one more model, or recalibrated."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from routers.artifact import RouterArtifact
+from routers.artifact_files import (
+    CALIBRATION,
+    CORRECTION,
+    FEATURES,
+    FORMAT,
+    ONBOARDED,
+    ROUTER,
+    write_files,
+)
+from routers.base import Router
+from routers.calibration import CalibrationRows
+from routers.correction import Correction
+from routers.errors import RoutingConfigError
+from routers.features import Featurizer
+from routers.newcomer import Newcomer
+from routers.options import options_of
+from routers.types import Prices, PriceTable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRecord:
+    """What the manifest tells of how an artifact came about; plain values only."""
+
+    created_at: str
+    steelyard_version: str
+    seed: int
+    data: Sequence[Mapping[str, Any]]
+    training: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+
+
+def save_artifact(
+    path: Path,
+    *,
+    router: Router,
+    featurizer: Featurizer,
+    calibration: CalibrationRows,
+    prices: PriceTable,
+    record: TrainingRecord,
+) -> None:
+    """Write a fitted router as `manifest.json` and `weights.npz` into the folder `path`.
+
+    The same router gives the same bytes; only `created_at` may differ.
+
+    Raises
+    ------
+    NotFittedError
+        If the router was not fitted.
+    ArtifactError
+        If the files cannot be written.
+    """
+    content: dict[str, Any] = {
+        "format": FORMAT,
+        "steelyard_version": record.steelyard_version,
+        "created_at": record.created_at,
+        "seed": record.seed,
+        "strategy": {"kind": router.kind, "options": options_of(router)},
+        "features": featurizer.schema.to_dict(),
+        "models": list(router.models_),
+        "data": [dict(each) for each in record.data],
+        "training": dict(record.training),
+        "metrics": dict(record.metrics),
+        "notes": router.notes(),
+    }
+    arrays = _trained_arrays(router, featurizer)
+    _write(path, content, arrays, calibration=calibration, prices=prices)
+
+
+def save_onboarded(
+    path: Path,
+    artifact: RouterArtifact,
+    newcomer: Newcomer,
+    *,
+    prices: Prices,
+    record: Mapping[str, Any],
+    created_at: str,
+) -> None:
+    """Write an artifact that predicts one more model, into the folder `path`.
+
+    Everything that was trained stays as it is, to the last bit. A model that was onboarded
+    before is replaced.
+
+    Parameters
+    ----------
+    record
+        What the manifest tells of the estimate; plain values only.
+
+    Raises
+    ------
+    RoutingConfigError
+        If the router was trained on a model of that name, or was recalibrated since.
+    ArtifactError
+        If the files cannot be written.
+    """
+    router, model = artifact.router, newcomer.model
+    if model in router.models_:
+        raise RoutingConfigError(
+            f"the router was trained on {model!r}, which tells more than anchors can; "
+            "onboard it under another name, or fit again"
+        )
+    if "recalibrated" in artifact.manifest:
+        raise RoutingConfigError(
+            "the artifact was recalibrated, which a further model would make void; onboard the "
+            "model to the artifact before that, then calibrate"
+        )
+    old = artifact.manifest.get("onboarded", [])
+    kept = [i for i, each in enumerate(artifact.newcomers) if each.model != model]
+    newcomers = [*(artifact.newcomers[i] for i in kept), newcomer]
+    content = {
+        **artifact.manifest,
+        "created_at": created_at,
+        "models": [*router.models_, *(each.model for each in newcomers)],
+        "onboarded": [*(old[i] for i in kept), {"model": model, **record}],
+    }
+    arrays = _trained_arrays(router, artifact.featurizer) | _newcomer_arrays(newcomers)
+    trained = artifact.calibration.first_columns(len(router.models_))
+    columns = [
+        each.predict_from_base(trained.quality_predicted, trained.output_tokens)
+        for each in newcomers
+    ]
+    _write(
+        path,
+        content,
+        arrays,
+        calibration=trained.with_columns(columns),
+        prices={**artifact.prices, model: prices},
+    )
+
+
+def save_recalibrated(
+    path: Path,
+    artifact: RouterArtifact,
+    *,
+    correction: Correction | None,
+    calibration: CalibrationRows,
+    record: Mapping[str, Any],
+    created_at: str,
+) -> None:
+    """Write an artifact with another calibration into the folder `path`.
+
+    What was trained stays as it is, to the last bit; an earlier recalibration is replaced.
+
+    Parameters
+    ----------
+    calibration
+        Rows with corrected predictions, columns as in `artifact.models`.
+    record
+        What the manifest tells of the calibration and of what is promised; plain values only.
+
+    Raises
+    ------
+    ArtifactError
+        If the files cannot be written.
+    """
+    arrays = _trained_arrays(artifact.router, artifact.featurizer)
+    arrays |= _newcomer_arrays(artifact.newcomers)
+    if correction is not None:
+        state = correction.state()
+        arrays |= {f"{CORRECTION}{name}": array for name, array in state.items()}
+    content = {**artifact.manifest, "created_at": created_at, "recalibrated": dict(record)}
+    _write(path, content, arrays, calibration=calibration, prices=artifact.prices)
+
+
+def _newcomer_arrays(newcomers: Sequence[Newcomer]) -> dict[str, np.ndarray]:
+    return {
+        f"{ONBOARDED}{i}/{name}": array
+        for i, each in enumerate(newcomers)
+        for name, array in each.state().items()
+    }
+
+
+def _trained_arrays(router: Router, featurizer: Featurizer) -> dict[str, np.ndarray]:
+    arrays = {f"{ROUTER}{name}": array for name, array in router.state().items()}
+    return arrays | {f"{FEATURES}{name}": array for name, array in featurizer.state().items()}
+
+
+def _write(
+    path: Path,
+    content: Mapping[str, Any],
+    trained: Mapping[str, np.ndarray],
+    *,
+    calibration: CalibrationRows,
+    prices: PriceTable,
+) -> None:
+    rows = {f"{CALIBRATION}{name}": array for name, array in calibration.state().items()}
+    models = content["models"]
+    knob = calibration.curve(range(len(models)), [prices[model] for model in models])
+    manifest = {
+        **content,
+        "prices": {model: asdict(prices[model]) for model in models},
+        "knob": knob.to_table(),
+    }
+    write_files(path, manifest, {**trained, **rows})
