@@ -1,0 +1,109 @@
+"""What a virtual key is: who may ask for which models, how much of them, and for how many dollars.
+
+Secrets are never here: a key is known by the SHA-256 digest of its secret.
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+NUSD_PER_USD = 1_000_000_000
+"""Money is counted in whole billionths of a US dollar, so that sums are exact."""
+
+_Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+_Count = Annotated[int, msgspec.Meta(ge=1, le=10**12)]
+
+
+class Period(StrEnum):
+    """How long a budget lasts; days, ISO weeks and months in UTC."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
+class OnLow(StrEnum):
+    """What happens while the last part of a budget is being spent; at its end, all refuse."""
+
+    DEGRADE = "degrade"
+    """The knob is lowered step by step, so that cheaper models stretch what is left."""
+    REJECT = "reject"
+    """Nothing, until nothing is left."""
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How many US dollars may be spent in each period.
+
+    `degrade_from` is the share of the budget after which `on_low: degrade` lowers the knob.
+    """
+
+    usd: Annotated[float, msgspec.Meta(gt=0, le=1e9)]
+    period: Period
+    on_low: OnLow = OnLow.REJECT
+    degrade_from: _Share = 0.8
+
+    @property
+    def limit_nusd(self) -> int:
+        """The limit in billionths of a dollar."""
+        return round(self.usd * NUSD_PER_USD)
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much may be asked for at once; None means no limit."""
+
+    requests_per_minute: _Count | None = None
+    tokens_per_minute: _Count | None = None
+    concurrent_requests: _Count | None = None
+
+
+NO_LIMITS = Limits()
+
+
+class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One virtual key as it is stored.
+
+    Attributes
+    ----------
+    key_id
+        Public name of the key (`key-` and 12 hexadecimal digits): in logs, metrics, lists.
+    digest
+        SHA-256 of the secret, 64 hexadecimal digits; never accepted in place of the secret.
+    team
+        Whose limits and budgets hold besides the key's own; must be configured.
+    created_at, expires_at
+        Seconds since the epoch; an `expires_at` of None never comes.
+    models, policies
+        What may be asked for; None means everything.
+    cost_quality, least_cost_quality, most_cost_quality
+        Where the knob stands when a request leaves it open, and the range it may be moved in.
+    cache
+        Whether answers to this key are cached unless a request says otherwise.
+    replaced_by
+        The key that `rotate` made of this one.
+    """
+
+    key_id: str
+    digest: str
+    name: str
+    owner: str = ""
+    team: str | None = None
+    created_at: float
+    expires_at: float | None = None
+    revoked_at: float | None = None
+    models: frozenset[str] | None = None
+    policies: frozenset[str] | None = None
+    cost_quality: _Share | None = None
+    least_cost_quality: _Share = 0.0
+    most_cost_quality: _Share = 1.0
+    limits: Limits = NO_LIMITS
+    budgets: tuple[Budget, ...] = ()
+    cache: bool = False
+    metadata: dict[str, str] = {}
+    replaced_by: str | None = None
+
+    def usable(self, now: float) -> bool:
+        """Return whether requests may be made with it at `now`, in seconds since the epoch."""
+        if self.revoked_at is not None and self.revoked_at <= now:
+            return False
+        return self.expires_at is None or now < self.expires_at

@@ -1,0 +1,271 @@
+"""The store seam: what is shared between requests, processes and restarts.
+
+Three narrow seams make one store. `Counters` count what is limited, `Keys` keep virtual keys,
+`Blobs` keep small values that may be lost (sessions, cached answers).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from app.keys import KeyRecord
+
+RATE_WINDOW_S = 60.0
+"""Requests and tokens are limited per minute."""
+
+
+class ScopeKind(StrEnum):
+    """Whose limit it is."""
+
+    KEY = "key"
+    TEAM = "team"
+    MODEL = "model"
+    GATEWAY = "gateway"
+
+
+class Resource(StrEnum):
+    """What is limited."""
+
+    REQUESTS = "requests"
+    TOKENS = "tokens"
+    CONCURRENCY = "concurrency"
+    BUDGET = "budget"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Who is counted: `Scope(ScopeKind.KEY, "key-1f…")`; the gateway's name is empty."""
+
+    kind: ScopeKind
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}" if self.name else str(self.kind)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetLimit:
+    """One budget in the period that runs now.
+
+    Attributes
+    ----------
+    period_id
+        Names the period, such as `day:2026-11-22`; spending of another id is another account.
+    ends_in_s
+        Seconds until the period is over.
+    """
+
+    period_id: str
+    limit_nusd: int
+    ends_in_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What one request asks of one scope; a limit of None does not bind.
+
+    `tokens` and `reserve_nusd` are estimates that `settle` replaces by what was used.
+    """
+
+    scope: Scope
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent_requests: int | None = None
+    budgets: tuple[BudgetLimit, ...] = ()
+    tokens: int = 0
+    reserve_nusd: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateStanding:
+    """Where a rate limit stands after this request.
+
+    `reset_s` is the time until all of it is available again if nothing else is asked.
+    """
+
+    limit: int
+    remaining: int
+    reset_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetStanding:
+    """Where a budget stands: spent for good, and reserved by requests that still run."""
+
+    period_id: str
+    limit_nusd: int
+    spent_nusd: int
+    reserved_nusd: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where every limit of one scope stands."""
+
+    scope: Scope
+    requests: RateStanding | None = None
+    tokens: RateStanding | None = None
+    in_flight: int = 0
+    budgets: tuple[BudgetStanding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Whose limit stood in the way.
+
+    `retry_after_s` is None when waiting does not help: the request alone exceeds the limit.
+    """
+
+    scope: Scope
+    resource: Resource
+    limit: int
+    retry_after_s: float | None
+    period_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """What one request really used of one scope."""
+
+    scope: Scope
+    tokens: int
+    cost_nusd: int
+    budgets: tuple[BudgetLimit, ...] = ()
+    """Those that were claimed; spending is booked on the period in which it was claimed."""
+    tokens_per_minute: int | None = None
+
+
+class StoreError(Exception):
+    """The store cannot be asked at the moment: unreachable, too slow, full or read-only."""
+
+
+class Counters(Protocol):
+    """Rates (GCRA), concurrency and money; every call is atomic per scope."""
+
+    async def admit(
+        self, request_id: str, claims: Sequence[Claim], *, lifetime_s: float
+    ) -> tuple[Standing, ...] | Refusal:
+        """Take what a request claims from all scopes, or nothing.
+
+        Rates follow GCRA with a burst of one whole window. What is claimed counts as in flight
+        and reserved until it is settled, or for `lifetime_s`: a claim whose process died comes
+        back by itself. A budget refuses when spent + reserved + `reserve_nusd` exceeds it, or
+        when it is already spent.
+
+        Raises
+        ------
+        StoreError
+        """
+        ...
+
+    async def settle(self, request_id: str, settlements: Sequence[Settlement]) -> None:
+        """Replace what a request claimed by what it used; a second call changes nothing.
+
+        Raises
+        ------
+        StoreError
+            It is then not known whether it happened; calling again is safe.
+        """
+        ...
+
+    async def standing(self, claims: Sequence[Claim]) -> tuple[Standing, ...]:
+        """Return where the limits stand, claiming nothing.
+
+        Raises
+        ------
+        StoreError
+        """
+        ...
+
+
+class Keys(Protocol):
+    """Virtual keys by the digest of their secret."""
+
+    async def find(self, digest: str) -> KeyRecord | None:
+        """Return the record of a digest.
+
+        Raises
+        ------
+        StoreError
+        """
+        ...
+
+    async def save(self, record: KeyRecord) -> None:
+        """Add a record, or replace the one of the same digest.
+
+        Raises
+        ------
+        StoreError
+        """
+        ...
+
+    async def all(self) -> tuple[KeyRecord, ...]:
+        """Return every record, revoked ones too, oldest first.
+
+        Raises
+        ------
+        StoreError
+        """
+        ...
+
+
+class Blobs(Protocol):
+    """Small values that may be lost at any time; names are made of hashes by the caller."""
+
+    async def get(self, name: str) -> bytes | None:
+        """Return what was put under a name, or None.
+
+        Raises
+        ------
+        StoreError
+        """
+        ...
+
+    async def put(self, name: str, value: bytes, *, lifetime_s: float) -> None:
+        """Keep a value for at most `lifetime_s`.
+
+        Raises
+        ------
+        StoreError
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """One store of one kind."""
+
+    kind: str
+    shared: bool
+    """Whether several processes see the same counters."""
+    counters: Counters
+    keys: Keys
+    blobs: Blobs
+
+
+class Lifecycle(Protocol):
+    """What the application starts and stops around its store."""
+
+    @property
+    def store(self) -> Store:
+        """The store."""
+        ...
+
+    async def open(self) -> None:
+        """Connect, create what is missing.
+
+        Raises
+        ------
+        ConfigError
+            If the configured place can never work (a folder that cannot be written).
+        """
+        ...
+
+    async def healthy(self) -> bool:
+        """Return whether the store answers."""
+        ...
+
+    async def aclose(self) -> None:
+        """Write what is pending and let go."""
+        ...
