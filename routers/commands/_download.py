@@ -51,6 +51,24 @@ def download(url: str, out: Path, *, sha256: str | None, progress: Progress) -> 
     part.replace(out)
 
 
+def verify(path: Path, sha256: str) -> None:
+    """Check a file that was there before.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read or its checksum is another.
+    """
+    try:
+        found = _sha256(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    if found != sha256:
+        raise DataError(
+            f"{path}: has the sha256 {found} instead of {sha256}; move it away to fetch it anew"
+        )
+
+
 def _receive(url: str, part: Path, progress: Progress) -> int | None:
     """Append what is missing; return the full size where the server tells it."""
     have = part.stat().st_size if part.exists() else 0

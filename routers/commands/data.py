@@ -9,7 +9,7 @@ import click
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from routers.commands._download import download
+from routers.commands._download import download, verify
 from routers.commands._options import FILE, progress
 from routers.errors import DataError
 
@@ -27,6 +27,10 @@ class Dataset(BaseModel):
     licence: str | None
     """As the source names it; None where it names none."""
     sha256: str | None = Field(pattern=r"^[0-9a-f]{64}$")
+    file: str | None = Field(default=None, pattern=r"^[\w.-]+$")
+    """Name to save under, where the last part of the address tells too little."""
+    seen: str = ""
+    """When licence and checksum were looked up, and where they stand."""
     note: str = ""
     kind: Literal["outcomes", "preferences"] = "outcomes"
 
@@ -81,8 +85,9 @@ def list_datasets(*, datasets: Path, as_json: bool) -> None:
         licence = dataset.licence or "no licence named"
         click.echo(f"{name}: {dataset.kind}, format {dataset.format}, {licence}")
         click.echo(f"  {dataset.url}")
-        if dataset.note:
-            click.echo(f"  {dataset.note}")
+        for line in (dataset.note, dataset.seen and f"seen {dataset.seen}"):
+            if line:
+                click.echo(f"  {line}")
     click.echo(f"formats of convert: {', '.join(kinds())}")
 
 
@@ -99,9 +104,11 @@ def fetch(name: str, *, out: Path, datasets: Path, as_json: bool) -> None:
     if name not in found:
         raise DataError(f"unknown data set {name!r}; known: {', '.join(found)}")
     dataset = found[name]
-    target = out / (Path(urlparse(dataset.url).path).name or name)
+    target = out / (dataset.file or Path(urlparse(dataset.url).path).name or name)
     if target.exists():
         progress(f"{target} is already there")
+        if dataset.sha256 is not None:
+            verify(target, dataset.sha256)
     else:
         progress(f"fetching {dataset.url}")
         _fetch(dataset, target)
@@ -115,9 +122,19 @@ def fetch(name: str, *, out: Path, datasets: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(summary))
         return
-    click.echo(f"{target}: {summary['bytes']} bytes, licence: {dataset.licence or 'none named'}")
+    checked = "checksum verified" if summary["verified"] else "no checksum to verify it by"
+    click.echo(
+        f"{target}: {summary['bytes']} bytes, {checked}, licence: {dataset.licence or 'none named'}"
+    )
     if dataset.note:
         click.echo(f"  {dataset.note}")
+    if dataset.format != "pickle":
+        suffix = ".jsonl" if dataset.kind == "preferences" else ".parquet"
+        converted = target.with_name(f"{name}-converted{suffix}")
+        click.echo(
+            f"  next: steelyard data convert --format {dataset.format} --in {target} "
+            f"--out {converted}"
+        )
 
 
 def _fetch(dataset: Dataset, target: Path) -> None:

@@ -63,6 +63,7 @@ def listed(server, tmp_path) -> Path:
         for name in ("whole", "cut", "plain", "absent")
     }
     entries["wrong"] = {**entries["whole"], "url": f"{base}/wrong.bin", "sha256": "0" * 64}
+    entries["named"] = {**entries["whole"], "file": "mine.parquet"}
     entries["offline"] = {**entries["whole"], "url": "http://127.0.0.1:9/x.bin"}
     entries["local"] = {**entries["whole"], "url": "file:///etc/hostname"}
     (tmp_path / "datasets.yaml").write_text(json.dumps(entries))  # JSON is YAML
@@ -85,6 +86,24 @@ def test_a_file_is_fetched_and_verified_once(listed, server):
     assert Path(summary["file"]).read_bytes() == BODY
     assert fetch(listed, "whole").exit_code == 0
     assert len(server.asked) == 1
+
+
+def test_a_file_that_was_there_before_is_verified_too(listed, server):
+    (listed.parent / "out").mkdir()
+    (listed.parent / "out/whole.bin").write_bytes(b"something else")
+    result = fetch(listed, "whole")
+    assert isinstance(result.exception, DataError)
+    assert "move it away" in str(result.exception)
+    assert server.asked == []
+
+
+def test_the_file_may_have_a_name_of_its_own_and_the_next_step_is_told(listed):
+    result = fetch(listed, "named")
+    assert result.exit_code == 0, result.output
+    target = listed.parent / "out/mine.parquet"
+    assert target.read_bytes() == BODY
+    assert "checksum verified" in result.stdout
+    assert f"convert --format wide --in {target}" in result.stdout
 
 
 def test_an_interrupted_download_goes_on_where_it_ended(listed, server):
@@ -128,11 +147,16 @@ def test_what_cannot_be_fetched_is_one_sentence(listed, name, message):
 def test_the_list_of_the_repository_is_sound_and_names_formats_that_exist():
     result = run("list", "--datasets", ROOT / "configs/datasets.yaml", "--json")
     found = json.loads(result.stdout)
-    assert {"routerbench", "sprout", "arena-55k", "embedllm"} <= found["datasets"].keys()
+    assert {"routerbench", "sprout-1", "arena-55k", "embedllm"} <= found["datasets"].keys()
     formats = {dataset["format"] for dataset in found["datasets"].values()}
     assert formats <= {*found["formats"], "pickle"}
+    targets = [dataset["file"] or dataset["url"] for dataset in found["datasets"].values()]
+    assert len(set(targets)) == len(targets)  # no download takes another one for its own
+    for dataset in found["datasets"].values():
+        assert dataset["seen"] or (dataset["licence"], dataset["sha256"]) == (None, None)
     text = run("list", "--datasets", ROOT / "configs/datasets.yaml").stdout
     assert "no licence named" in text
+    assert "seen 2026" in text
 
 
 def test_defects_of_the_list_are_named(tmp_path):
