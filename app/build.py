@@ -7,7 +7,7 @@ from pathlib import Path
 
 import routers
 from app.api.resolve import Names, Pair
-from app.config import LoadedConfig, PolicyConfig, TimeoutsConfig, UpstreamConfig
+from app.config import LoadedConfig, PolicyConfig, RouterConfig, TimeoutsConfig, UpstreamConfig
 from app.errors import ConfigError
 from app.gateway.request import Deployment, KnobCurves, Policy
 from app.providers._base import PROVIDERS, Provider, Timeouts
@@ -15,7 +15,8 @@ from app.providers._transport import HttptoolsTransport
 from routers.artifact import RouterArtifact
 from routers.artifact_load import load_artifact
 from routers.errors import RoutingError
-from routers.types import Conversation, CostQuality
+from routers.stored_thresholds import StoredName, stored_thresholds
+from routers.types import Conversation, CostQuality, Objective, StrongThreshold
 
 DEFAULT_ARTIFACT = Path(routers.__file__).parent / "pretrained" / "default"
 """The artifact that is shipped in the package."""
@@ -87,12 +88,51 @@ def _policy(
         columns=tuple(artifact.column(spec.predicted_as) for spec in candidates),
         knobs=KnobCurves(artifact, candidates),
         default_model_id=policy.default_model,
-        objective=CostQuality(policy.knob),
+        objective=_objective(name, policy, config, artifact),
         fallback=policy.fallback,
         max_attempts=policy.max_attempts,
         router_deadline_s=policy.router_deadline_s,
         inline_chars=_inline_chars(artifact),
     )
+
+
+def _objective(
+    name: str, policy: PolicyConfig, config: LoadedConfig, artifact: RouterArtifact
+) -> Objective:
+    """Return what the policy decides by where a request does not say."""
+    threshold, router = policy.threshold, config.gateway.routers[policy.router]
+    if threshold is None or router.pair is None:
+        return CostQuality(policy.knob)
+    strong, weak = router.pair.strong, router.pair.weak
+    if isinstance(threshold, int | float):
+        return StrongThreshold(strong=strong, weak=weak, threshold=threshold)
+    stored = _stored_thresholds(router, config, artifact)
+    if threshold not in stored:
+        wanted = {"calibrated": "--strong-share", "guaranteed": "--max-quality-drop"}[threshold]
+        names = " and ".join(config.specs[each].predicted_as for each in (strong, weak))
+        raise ConfigError(
+            f"{config.path}: policies.{name}.threshold: router {policy.router!r} has no "
+            f"{threshold} threshold between {names}; `steelyard calibrate --strong … --weak … "
+            f"{wanted} …` stores one in the artifact"
+        )
+    return stored[threshold]
+
+
+def _stored_thresholds(
+    router: RouterConfig, config: LoadedConfig, artifact: RouterArtifact
+) -> dict[StoredName, StrongThreshold]:
+    """Return what calibration stored of the router's pair; what it says of others is not told."""
+    if router.pair is None:
+        return {}
+    strong, weak = router.pair.strong, router.pair.weak
+    predicted_as = [config.specs[each].predicted_as for each in (strong, weak)]
+    return {
+        name: StrongThreshold(
+            strong=strong, weak=weak, threshold=each.threshold, statement=each.statement
+        )
+        for name, each in stored_thresholds(artifact.manifest).items()
+        if [each.strong, each.weak] == predicted_as
+    }
 
 
 def _fingerprint(parts: Iterable[str]) -> str:
@@ -138,7 +178,13 @@ def build_names(config: LoadedConfig, policies: Mapping[str, Policy]) -> Names:
                 f"{config.path}: routers.{name}.pair: no policy of this router has both models "
                 "among its candidates"
             )
-        pairs[name] = Pair(policy=policy, strong=router.pair.strong, weak=router.pair.weak)
+        policy.knobs.get(frozenset(wanted))  # no request should wait for its curve
+        pairs[name] = Pair(
+            policy=policy,
+            strong=router.pair.strong,
+            weak=router.pair.weak,
+            stored=_stored_thresholds(router, config, policy.artifact),
+        )
     return Names(
         model_ids=frozenset(config.gateway.models),
         policies=policies,

@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from app.errors import ConfigError
+from routers.stored_thresholds import StoredName
 from routers.types import Capability, ModelSpec, Prices
 
 PRESETS: Mapping[str, float] = {"economy": 0.2, "balanced": 0.5, "quality": 0.9}
@@ -136,6 +137,9 @@ class PolicyConfig(_Strict):
     default_model: str
     """Takes the request when the router fails or is too slow."""
     cost_quality: Share | Preset = "balanced"
+    threshold: Share | StoredName | None = None
+    """Decide between the router's pair instead of by the knob: a threshold, or the name of one
+    that `steelyard calibrate` stored in the artifact."""
     fallback: bool = True
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
     router_deadline_s: Seconds = 0.05
@@ -205,12 +209,9 @@ class GatewayConfig(_Strict):
         for name, policy in self.policies.items():
             _known(policy.router, self.routers, f"policies.{name}.router")
             _known(policy.default_model, self.models, f"policies.{name}.default_model")
-            if policy.default_model not in policy.candidates:
-                raise ValueError(f"policies.{name}.default_model is not among its candidates")
             for candidate in policy.candidates:
                 _known(candidate, self.models, f"policies.{name}.candidates")
-            if len(set(policy.candidates)) < len(policy.candidates):
-                raise ValueError(f"policies.{name}.candidates names a model twice")
+            _check_policy(name, policy, self.routers[policy.router])
         if self.policies:
             _known(self.default_policy, self.policies, "default_policy")
         return self
@@ -234,6 +235,28 @@ class LoadedConfig(_Strict):
         """Directory of a router's artifact; None for the shipped default."""
         artifact = self.gateway.routers[router].artifact
         return None if artifact == "default" else self.path.parent / artifact
+
+
+def _check_policy(name: str, policy: PolicyConfig, router: RouterConfig) -> None:
+    if policy.default_model not in policy.candidates:
+        raise ValueError(f"policies.{name}.default_model is not among its candidates")
+    if len(set(policy.candidates)) < len(policy.candidates):
+        raise ValueError(f"policies.{name}.candidates names a model twice")
+    if policy.threshold is not None:
+        _check_threshold(f"policies.{name}.threshold", policy, router)
+
+
+def _check_threshold(where: str, policy: PolicyConfig, router: RouterConfig) -> None:
+    if "cost_quality" in policy.model_fields_set:
+        raise ValueError(f"{where}: contradicts cost_quality; leave one of them out")
+    if router.pair is None:
+        raise ValueError(f"{where}: router {policy.router!r} has no pair to decide between")
+    pair = {router.pair.strong, router.pair.weak}
+    if not pair <= set(policy.candidates) or policy.default_model not in pair:
+        raise ValueError(
+            f"{where}: the pair of router {policy.router!r} must be among the candidates, and "
+            "default_model must be one of the two"
+        )
 
 
 def _known(name: str, known: Mapping[str, object], where: str) -> None:

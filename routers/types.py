@@ -168,6 +168,8 @@ class StrongThreshold:
     strong: str
     weak: str
     threshold: float
+    statement: str | None = None
+    """What was found of a stored threshold, in words; None for one that somebody chose."""
 
 
 Objective = CostQuality | UsdPerQuality | MaxQualityLoss | MinQuality | StrongThreshold

@@ -10,7 +10,14 @@ import msgspec
 from app.errors import AllAttemptsFailedError, GatewayError, UpstreamError, answer_for
 from app.gateway.ledger import LedgerEntry
 from routers.errors import NoEligibleModelError, RoutingError
-from routers.types import CandidateEstimate, Decision, KnobStep
+from routers.types import (
+    CandidateEstimate,
+    Decision,
+    KnobStep,
+    Objective,
+    Reason,
+    StrongThreshold,
+)
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -72,6 +79,8 @@ def route_headers(entry: LedgerEntry) -> Headers:
     model_id = decision.model_id if entry.served is None else entry.served.spec.model_id
     headers.append((b"x-route-model", model_id.encode()))
     headers.append((b"x-route-reason", (entry.reason or decision.reason).value.encode()))
+    if decision.reason is Reason.THRESHOLD and isinstance(request.objective, StrongThreshold):
+        headers.append((b"x-route-threshold", b"%.6g" % request.objective.threshold))
     if entry.fallback_index:
         headers.append((b"x-route-fallback-index", str(entry.fallback_index).encode()))
     estimate = decision.estimate(model_id)
@@ -96,6 +105,18 @@ def decision_object(decision: Decision) -> dict[str, Any]:
         "fallbacks": list(decision.fallbacks),
         "usd_per_quality": _finite(decision.usd_per_quality),
         "propensity": decision.propensity,
+    }
+
+
+def threshold_object(objective: Objective | None) -> dict[str, Any] | None:
+    """Return the threshold that a request is decided by as JSON-ready values, if it is by one."""
+    if not isinstance(objective, StrongThreshold):
+        return None
+    return {
+        "strong": objective.strong,
+        "weak": objective.weak,
+        "threshold": objective.threshold,
+        "statement": objective.statement,
     }
 
 
@@ -141,6 +162,7 @@ def explain_object(entry: LedgerEntry) -> Mapping[str, Any]:
         "policy": entry.request.policy_name,
         "policy_version": entry.policy_version,
         "decision": decision_object(decision),
+        "threshold": threshold_object(entry.request.objective),
         "candidates": candidate_objects(decision.candidates),
     }
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel
 
-from app.api.resolve import Names
+from app.api.resolve import A_THRESHOLD, Names
 
 _CREATED = 1_700_000_000
 """OpenAI's clients require a creation time; a configured name has none worth telling."""
@@ -32,7 +32,10 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
 
 @router.get("", summary="List the models and policies")
 async def list_models(request: Request) -> ModelList:
-    """List policies as `auto` and `auto:<policy>`, then every model that can be pinned."""
+    """List policies as `auto` and `auto:<policy>`, then every model that can be pinned.
+
+    Of the names `router-<name>-<threshold>` those with a stored threshold are listed.
+    """
     return ModelList(data=_models(request))
 
 
@@ -51,7 +54,7 @@ async def retrieve_model(
 def _models(request: Request) -> list[Model]:
     names: Names = request.app.state.names
     return [
-        Model(id=name, owned_by="steelyard" if name.startswith("auto") else "upstream")
+        Model(id=name, owned_by="upstream" if name in names.model_ids else "steelyard")
         for name in names.listed()
-        if not name.startswith("router-")
+        if not name.endswith(A_THRESHOLD)
     ]

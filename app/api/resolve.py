@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.api.knobs import Knobs
 from app.api.wire import ChatRequest
 from app.errors import InvalidRequestError, ModelNotFoundError
 from app.gateway.request import Policy, RouteRequest
+from routers.stored_thresholds import StoredName
 from routers.types import Objective, StrongThreshold
 
 _PASSED_ON = frozenset({b"openai-beta"})
@@ -17,6 +18,10 @@ _PASSED_ON_PINNED = _PASSED_ON | {b"idempotency-key"}
 """Those of a pinned model; a routed request may go to two, and one key must not mean two bodies."""
 
 
+A_THRESHOLD = "<threshold from 0 to 1>"
+"""Ends the pattern that stands for all threshold names of a router in lists."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
     """The two models behind names of the form `router-<name>-<threshold>`."""
@@ -24,6 +29,8 @@ class Pair:
     policy: Policy
     strong: str
     weak: str
+    stored: Mapping[StoredName, StrongThreshold] = field(default_factory=dict)
+    """Thresholds that have a name instead of a number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +45,11 @@ class Names:
     def listed(self) -> tuple[str, ...]:
         """Return the names, routed ones first; a threshold name stands as its pattern."""
         routed = ("auto", *(f"auto:{name}" for name in self.policies)) if self.policies else ()
-        thresholds = tuple(f"router-{name}-<threshold from 0 to 1>" for name in self.pairs)
+        thresholds = tuple(
+            f"router-{name}-{threshold}"
+            for name, pair in self.pairs.items()
+            for threshold in (*pair.stored, A_THRESHOLD)
+        )
         return (*routed, *thresholds, *sorted(self.model_ids))
 
     def not_found(self, name: str) -> ModelNotFoundError:
@@ -113,7 +124,7 @@ def _target(
     if model in names.model_ids:
         return model, None, None
     if model.startswith("router-"):
-        pair, threshold = _threshold(model, names)
+        policy, objective = _threshold(model, names)
         if knobs.objective is not None:
             raise InvalidRequestError(
                 f"the model name {model!r} already sets the threshold; "
@@ -125,8 +136,7 @@ def _target(
                 f"the model name {model!r} already names its router; leave the policy out",
                 param="model",
             )
-        objective = StrongThreshold(strong=pair.strong, weak=pair.weak, threshold=threshold)
-        return None, pair.policy, objective
+        return None, policy, objective
     raise names.not_found(model)
 
 
@@ -147,19 +157,24 @@ def _policy(model: str, knobs: Knobs, names: Names) -> Policy:
     return names.policies[in_name or knobs.policy or names.default_policy]
 
 
-def _threshold(model: str, names: Names) -> tuple[Pair, float]:
-    name, _, number = model.removeprefix("router-").rpartition("-")
-    if name not in names.pairs:
+def _threshold(model: str, names: Names) -> tuple[Policy, StrongThreshold]:
+    # Names of routers hold no "-", numbers may: router-mf-1e-3.
+    name, _, text = model.removeprefix("router-").partition("-")
+    pair = names.pairs.get(name)
+    if pair is None:
         raise names.not_found(model)
+    for stored, objective in pair.stored.items():
+        if text == stored:
+            return pair.policy, objective
     try:
-        threshold = float(number) if "_" not in number else -1.0
+        threshold = float(text) if "_" not in text else -1.0
     except ValueError:
         raise names.not_found(model) from None
     if not 0 <= threshold <= 1:
         raise InvalidRequestError(
             f"the threshold in {model[:80]!r} must be a number from 0 to 1", param="model"
         )
-    return names.pairs[name], threshold
+    return pair.policy, StrongThreshold(strong=pair.strong, weak=pair.weak, threshold=threshold)
 
 
 def _check_models(knobs: Knobs, names: Names, pinned: str | None) -> None:

@@ -12,6 +12,7 @@ from app.api.answers import (
     decision_object,
     route_headers,
     step_objects,
+    threshold_object,
 )
 from app.api.chat import ChatEndpoint, send_error
 from app.errors import ClientDisconnectedError, GatewayError
@@ -68,6 +69,7 @@ def route_object(request: RouteRequest, decision: Decision, entry: LedgerEntry) 
         "policy_version": entry.policy_version,
         "cost_quality": None,
         "decision": decision_object(decision),
+        "threshold": threshold_object(request.objective),
         "candidates": candidate_objects(decision.candidates),
         "counterfactual": [],
     }

@@ -153,6 +153,15 @@ class DecisionObject(BaseModel):
     propensity: float
 
 
+class Threshold(BaseModel):
+    """What a choice between two models is made by; `statement` where calibration stored it."""
+
+    strong: str
+    weak: str
+    threshold: float
+    statement: str | None
+
+
 class Step(BaseModel):
     """A range of the knob in which the choice stays the same."""
 
@@ -171,6 +180,7 @@ class RouteDecision(BaseModel):
     policy_version: str
     cost_quality: float | None
     decision: DecisionObject
+    threshold: Threshold | None
     candidates: list[Candidate]
     counterfactual: list[Step]
 

@@ -108,6 +108,8 @@ def test_models_alone_need_no_router(load):
         ("policies.default.router_deadline_s", 0, ["policies.default.router_deadline_s"]),
         ("default_policy", "nope", ["default_policy", "'nope'", "known: default"]),
         ("routers.carrot.pair.strong", "nope", ["routers.carrot.pair.strong", "'nope'"]),
+        ("policies.default.threshold", 1.5, ["policies.default.threshold"]),
+        ("policies.default.threshold", "best", ["policies.default.threshold", "'guaranteed'"]),
         ("models.auto", {"upstream": "up"}, ["models.auto", "reserved"]),
         ("models.router-x-1", {"upstream": "up"}, ["models.router-x-1", "reserved"]),
         ("models.a b", {"upstream": "up"}, ["a b", "pattern"]),
@@ -194,6 +196,25 @@ def test_a_secret_that_cannot_be_sent_is_refused_without_being_shown(load):
         message = problem(load, document, env={"UP_KEY": secret})
         assert "UP_KEY" in message
         assert "sk" not in message.replace("UP_KEY", "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"cost_quality": 0.5}, "contradicts cost_quality"),
+        ({"router": "alone"}, "router 'alone' has no pair"),
+        ({"candidates": ["cheap"]}, "must be among the candidates"),
+        ({"candidates": ["cheap", "dear", "third"], "default_model": "third"}, "one of the two"),
+    ],
+)
+def test_a_threshold_that_cannot_decide_is_one_line(load, changes, words):
+    document = changed(GOOD, "routers.alone", {})
+    document["models"]["third"] = {"upstream": "up", "spec": "dear"}
+    assert load(changed(document, "policies.default.threshold", 0.5)) is not None
+    policy = {**GOOD["policies"]["default"], "threshold": 0.5, **changes}
+    message = problem(load, changed(document, "policies.default", policy))
+    assert "policies.default.threshold: " in message
+    assert words in message
 
 
 def test_a_model_that_the_artifact_does_not_know_is_one_line(load, artifacts):
