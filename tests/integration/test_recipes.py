@@ -1,0 +1,58 @@
+"""Every recipe that ships can be read, fitted and served from."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from routers.artifact_load import load_artifact
+from routers.base import ROUTERS
+from routers.heads._base import HEADS
+from routers.training.fit import fit
+from routers.training.recipe import read_recipe
+from routers.types import Conversation
+from tests.support.outcomes import MODELS, write_outcomes
+
+FOLDER = Path(__file__).parents[2] / "configs/training"
+RECIPES = sorted(FOLDER.glob("*.yaml"))
+
+every_recipe = pytest.mark.parametrize("path", RECIPES, ids=[path.stem for path in RECIPES])
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory) -> Path:
+    return write_outcomes(tmp_path_factory.mktemp("outcomes") / "wide.parquet", n=90)
+
+
+@every_recipe
+def test_a_recipe_says_what_it_is_and_fits(path, outcomes, tmp_path):
+    assert path.read_text().startswith("# ")
+    recipe = read_recipe(path)
+    if recipe.embedder.kind == "sentence-transformers" and not find_spec("sentence_transformers"):
+        pytest.skip("needs the sentence-transformers extra")
+    report = fit(
+        [outcomes],
+        tmp_path / "artifact",
+        recipe=recipe.model_copy(update={"calibration_folds": 2}),
+        created_at="",
+        steelyard_version="",
+    )
+    artifact = load_artifact(report.path)
+    assert artifact.manifest["strategy"]["kind"] == recipe.strategy
+    predictions = artifact.predict_conversations([Conversation.of("Write a poem about rain.")])
+    assert artifact.models == MODELS
+    assert predictions.quality.shape == (1, 2)
+    assert np.isfinite(predictions.quality).all()
+
+
+def test_there_is_a_recipe_for_every_head_and_every_strategy_that_looks_at_the_query():
+    recipes = [read_recipe(path) for path in RECIPES]
+    constant = {"cheapest", "strongest", "best-single", "random"}
+    assert {recipe.strategy for recipe in recipes} >= set(ROUTERS.kinds()) - constant
+    heads = {
+        recipe.options.get("quality_head", {}).get("kind")
+        for recipe in recipes
+        if recipe.strategy == "carrot"
+    }
+    assert heads >= set(HEADS.kinds())
