@@ -1,12 +1,16 @@
-"""Measure what one routing decision costs, stage by stage: tokenise, embed, features, score, pick.
+"""Measure what one routing decision costs with every kind of router, stage by stage.
 
-    python -m loadtest.bench_decision [--rounds 300] [--json FILE]
+    python -m loadtest.bench_decision [--recipes NAMES] [--models 11] [--tokens 64,2000]
+                                      [--rounds 500] [--json FILE] [--markdown FILE]
 
-Every row is one request decided alone on one thread, as the gateway does it: short, medium and
-long prompts (16, 64, 256, 2,000 tokens of English) against 2, 11 and 50 models, with each kind of
-head. The models are made up (outcomes drawn at random), so that their number can be chosen; cost
-does not depend on the values. Stages are timed one after the other in the same round, the total
-is timed by itself; the medians are printed, and the 99th percentile of the total.
+Every row is one request decided alone on one thread, as the gateway does it: read the prompt into
+features, score every model, pick one. The routers are all recipes of `configs/training` and the
+strategies that need none, fitted on 2,000 made-up prompts: the outcomes are drawn at random, so
+that the number of models can be chosen, and cost does not depend on them. Stages are timed one
+after the other in the same round, the total by itself: medians are printed, and the 99th
+percentile of the total. "features" are those beside the embedding; "pick" is what the total has
+beyond the others, with the estimate of input tokens. What cannot be fitted here (an extra is
+missing) is named and left out.
 
 No time is asserted anywhere: the machine decides it. Compare ratios.
 """
@@ -17,9 +21,10 @@ import os
 import platform
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -28,72 +33,155 @@ for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np
 
 from routers.artifact import RouterArtifact
+from routers.artifact_files import WEIGHTS_FILE
 from routers.artifact_load import load_artifact
+from routers.base import ROUTERS
 from routers.decision import decide
-from routers.embedders.static import StaticEmbedder
+from routers.embedders._base import make_embedder
+from routers.errors import RoutingConfigError
 from routers.features import estimate_tokens, estimate_tokens_upper
 from routers.training.fit import fit
-from routers.training.recipe import Recipe
+from routers.training.recipe import Recipe, read_recipe
 from routers.types import Constraints, Conversation, CostQuality, Demand, ModelSpec
-from routers.wordpiece import WordPiece
 
 _TEXT = (
     "the model router weighs what an answer is worth against what it costs and sends each request "
     "to the cheapest one that is likely to do well because most questions are easy while some need "
     "careful reasoning over several steps with numbers tables code or long documents in them"
 )
-
-_TRAINING_ROWS = 2000
-_LENGTHS = (16, 64, 256, 2000)
-_MODELS = (2, 11, 50)
-_HEADS = ("mlp", "linear", "knn")
+_RECIPES = Path(__file__).parents[1] / "configs/training"
+_WARM_UP = 20
+_COLUMNS = ("embed", "features", "score", "pick", "total_p50", "total_p99")
 
 
-def main() -> None:
-    """Run every combination and print a table."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Fit and time every combination that was asked for, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=300)
-    parser.add_argument("--json", type=Path, default=None, help="also write the rows there")
-    options = parser.parse_args()
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
-        f"Python {platform.python_version()}, numpy {np.__version__}, commit {commit or '?'}"
-    )
-    print(
-        f"{'head':8} {'models':>6} {'tokens':>6} | {'tokenise':>8} {'embed':>6} {'features':>8} "
-        f"{'score':>6} {'pick':>5} | {'total p50':>9} {'p99':>6}   microseconds"
-    )
-    rows = []
-    for head in _HEADS:
-        for n_models in _MODELS:
+    parser.add_argument("--recipes", help="names, with commas; all when left out")
+    parser.add_argument("--models", type=_numbers, default=[11], help="how many, with commas")
+    parser.add_argument("--tokens", type=_numbers, default=[64, 2000], help="length of prompts")
+    parser.add_argument("--rounds", type=int, default=500)
+    parser.add_argument("--train", type=int, default=2000, help="prompts to train on")
+    parser.add_argument("--json", type=Path, help="also write the rows there")
+    parser.add_argument("--markdown", type=Path, help="also write a table there")
+    options = parser.parse_args(arguments)
+    known = find_recipes()
+    names = list(known) if options.recipes is None else options.recipes.split(",")
+    if unknown := [name for name in names if name not in known]:
+        parser.error(f"unknown recipes {', '.join(unknown)}; known: {', '.join(known)}")
+    about = _about()
+    print(", ".join(f"{key} {value}" for key, value in about.items()))
+    print(f"{'recipe':22} {'models':>6} {'tokens':>6} | " + _cells(_COLUMNS) + "   microseconds")
+    rows: list[dict[str, object]] = []
+    for name in names:
+        for n_models in options.models:
             with tempfile.TemporaryDirectory() as folder:
-                artifact = _artifact(Path(folder), head=head, n_models=n_models)
-            for n_tokens in _LENGTHS:
-                row = _measure(artifact, n_tokens=n_tokens, rounds=options.rounds)
-                row = {"head": head, "models": n_models, "tokens": n_tokens, **row}
-                rows.append(row)
+                try:
+                    artifact = _artifact(
+                        Path(folder), recipe=known[name], n_models=n_models, n_train=options.train
+                    )
+                except RoutingConfigError as error:
+                    print(f"{name}: left out: {error}", file=sys.stderr)
+                    break
+                size = (Path(folder) / "artifact" / WEIGHTS_FILE).stat().st_size
+            for n_tokens in options.tokens:
+                row = measure(artifact, n_tokens=n_tokens, rounds=options.rounds)
                 print(
-                    "{head:8} {models:6d} {tokens:6d} | {tokenise:8.0f} {embed:6.0f} "
-                    "{features:8.0f} {score:6.0f} {pick:5.0f} | {total_p50:9.0f} "
-                    "{total_p99:6.0f}".format(**row)
+                    f"{name:22} {n_models:6} {n_tokens:6} | "
+                    + _cells(f"{row[c]:.0f}" for c in _COLUMNS)
                 )
+                rows.append(
+                    {
+                        "recipe": name,
+                        "models": n_models,
+                        "tokens": n_tokens,
+                        **row,
+                        "weights_bytes": size,
+                    }
+                )
+    about["load_after"] = round(os.getloadavg()[0], 2)
     if options.json:
-        options.json.write_text(json.dumps({"commit": commit, "rows": rows}, indent=1) + "\n")
+        options.json.write_text(
+            json.dumps(
+                {
+                    **about,
+                    "rounds": options.rounds,
+                    "train": options.train,
+                    "unit": "us",
+                    "rows": rows,
+                },
+                indent=1,
+            )
+            + "\n"
+        )
+    if options.markdown:
+        options.markdown.write_text(_markdown(rows))
 
 
-def _prompt(n_tokens: int, rng: np.random.Generator) -> str:
-    return " ".join(rng.choice(_TEXT.split(), size=n_tokens))
+def find_recipes() -> dict[str, Recipe]:
+    """Return the recipes of the repository, and one for each strategy that has none."""
+    found = {path.stem: read_recipe(path) for path in sorted(_RECIPES.glob("*.yaml"))}
+    missing = set(ROUTERS.kinds()) - {recipe.strategy for recipe in found.values()}
+    return found | {kind: Recipe(strategy=kind, blocks=("lexical",)) for kind in sorted(missing)}
 
 
-def _artifact(folder: Path, *, head: str, n_models: int) -> RouterArtifact:
+def measure(artifact: RouterArtifact, *, n_tokens: int, rounds: int) -> dict[str, float]:
+    """Return the medians of every stage and the 99th percentile of the total, in microseconds."""
+    rng = np.random.default_rng(1)
+    # A new prompt each round: no cache of ours or of the processor knows it beforehand.
+    prompts = [Conversation.of(_prompt(n_tokens, rng)) for _ in range(rounds)]
+    specs = [
+        ModelSpec(
+            model_id=model,
+            predicted_as=model,
+            prices=artifact.prices[model],
+            context_window_tokens=128_000,
+        )
+        for model in artifact.models
+    ]
+    knob = artifact.knob_curve(specs)
+    schema = artifact.featurizer.schema
+    embedder = make_embedder(schema.embedder, schema.embedder_options)
+    embeds = "embedding" in schema.blocks
+
+    def pick(prompt: Conversation, x: np.ndarray) -> None:
+        tokens, upper = estimate_tokens(prompt), estimate_tokens_upper(prompt)
+        decide(
+            candidates=specs,
+            predictions=artifact.predict(x),
+            demand=Demand(input_tokens=tokens, input_tokens_upper=upper),
+            constraints=Constraints(),
+            objective=CostQuality(0.5),
+            knob=knob,
+        )
+
+    times: dict[str, list[float]] = {name: [] for name in ("embed", "features", "score", "total")}
+    for prompt in [*prompts[:_WARM_UP], *prompts]:
+        text, x = prompt.messages[0].text, artifact.featurizer.transform([prompt])
+        times["embed"].append(_us(lambda text=text: embedder.encode([text])) if embeds else 0.0)
+        times["features"].append(_us(lambda prompt=prompt: artifact.featurizer.transform([prompt])))
+        times["score"].append(_us(lambda x=x: artifact.predict(x)))
+        times["total"].append(
+            _us(lambda prompt=prompt: pick(prompt, artifact.featurizer.transform([prompt])))
+        )
+    kept = {name: values[-rounds:] for name, values in times.items()}
+    medians = {name: statistics.median(values) for name, values in kept.items()}
+    return {
+        "embed": medians["embed"],
+        "features": medians["features"] - medians["embed"],
+        "score": medians["score"],
+        "pick": medians["total"] - medians["features"] - medians["score"],
+        "total_p50": medians["total"],
+        "total_p99": _percentile(kept["total"], 0.99),
+    }
+
+
+def _artifact(folder: Path, *, recipe: Recipe, n_models: int, n_train: int) -> RouterArtifact:
     """Train a router on made-up outcomes."""
     rng = np.random.default_rng(0)
     data = folder / "outcomes.jsonl"
     with data.open("w") as file:
-        for query in range(_TRAINING_ROWS):
+        for query in range(n_train):
             prompt = f"{query} {_prompt(40, rng)}"
             for model in range(n_models):
                 outcome = {
@@ -108,11 +196,10 @@ def _artifact(folder: Path, *, head: str, n_models: int) -> RouterArtifact:
     prices.write_text(
         json.dumps({f"model-{m:02d}": [0.1 * (m + 1), 0.3 * (m + 1)] for m in range(n_models)})
     )
-    options = {"quality_head": {"kind": head}, "tokens_head": {"kind": "linear"}}
     report = fit(
         [data],
         folder / "artifact",
-        recipe=Recipe(options=options, calibration_folds=2),
+        recipe=recipe.model_copy(update={"calibration_folds": 2}),
         created_at="",
         steelyard_version="",
         prices_file=prices,
@@ -120,74 +207,52 @@ def _artifact(folder: Path, *, head: str, n_models: int) -> RouterArtifact:
     return load_artifact(report.path)
 
 
-def _measure(artifact: RouterArtifact, *, n_tokens: int, rounds: int) -> dict[str, float]:
-    rng = np.random.default_rng(1)
-    # A new prompt each round: no cache of ours or of the processor knows it beforehand.
-    prompts = [Conversation.of(_prompt(n_tokens, rng)) for _ in range(rounds)]
-    specs = [
-        ModelSpec(
-            model_id=model,
-            predicted_as=model,
-            prices=artifact.prices[model],
-            context_window_tokens=128_000,
-        )
-        for model in artifact.models
+def _prompt(n_tokens: int, rng: np.random.Generator) -> str:
+    return " ".join(rng.choice(_TEXT.split(), size=n_tokens))
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def _cells(values: Iterable[str]) -> str:
+    return " ".join(f"{value:>9}" for value in values)
+
+
+def _markdown(rows: Sequence[Mapping[str, object]]) -> str:
+    lines = [
+        "| recipe | models | tokens | embed | features | score | pick | p50 | p99 | weights kB |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    knob = artifact.knob_curve(specs)
-    embedder = StaticEmbedder()
-    folder = Path(fit.__code__.co_filename).parents[1] / "pretrained" / "static" / "vocab.txt"
-    wordpiece = WordPiece(folder.read_text(encoding="utf-8").split("\n"))
+    for row in rows:
+        cells = [str(row[key]) for key in ("recipe", "models", "tokens")]
+        cells += [f"{row[column]:,.0f}" for column in _COLUMNS]
+        cells.append(f"{int(str(row['weights_bytes'])) / 1000:,.0f}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
-    def total(prompt: Conversation) -> None:
-        demand = Demand(
-            input_tokens=estimate_tokens(prompt), input_tokens_upper=estimate_tokens_upper(prompt)
-        )
-        decide(
-            candidates=specs,
-            predictions=artifact.predict_conversations([prompt]),
-            demand=demand,
-            constraints=Constraints(),
-            objective=CostQuality(0.5),
-            knob=knob,
-        )
 
-    for prompt in prompts[:20]:
-        total(prompt)
-    demand = Demand(input_tokens=100, input_tokens_upper=120)
-    stages: dict[str, list[float]] = {
-        name: [] for name in ("tokenise", "embed", "features", "score", "pick", "total")
-    }
-    for prompt in prompts:
-        text = prompt.messages[0].text
-        stages["tokenise"].append(_us(lambda: wordpiece.ids(text[:3072])))
-        stages["embed"].append(_us(lambda: embedder.encode([text])))
-        stages["features"].append(_us(lambda: artifact.featurizer.transform([prompt])))
-        x = artifact.featurizer.transform([prompt])
-        stages["score"].append(_us(lambda: artifact.predict(x)))
-        predictions = artifact.predict(x)
-        stages["pick"].append(
-            _us(
-                lambda: decide(
-                    candidates=specs,
-                    predictions=predictions,
-                    demand=demand,
-                    constraints=Constraints(),
-                    objective=CostQuality(0.5),
-                    knob=knob,
-                )
-            )
-        )
-        stages["total"].append(_us(lambda: total(prompt)))
-    medians = {name: statistics.median(values) for name, values in stages.items()}
+def _about() -> dict[str, object]:
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
     return {
-        "tokenise": medians["tokenise"],
-        "embed": medians["embed"] - medians["tokenise"],
-        "features": medians["features"] - medians["embed"],
-        "score": medians["score"],
-        "pick": medians["pick"],
-        "total_p50": medians["total"],
-        "total_p99": _percentile(stages["total"], 0.99),
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "commit": commit or "?",
+        "load_before": round(os.getloadavg()[0], 2),
     }
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 def _us(work: Callable[[], object]) -> float:
