@@ -40,6 +40,26 @@ class MethodNotAllowedError(GatewayError):
         self.allow = allow
 
 
+class UnauthenticatedError(GatewayError):
+    """The request carries no key, or none that may be used; the message never repeats it."""
+
+
+class ForbiddenError(GatewayError):
+    """The key may be used, but not for this."""
+
+
+class KeyNotFoundError(GatewayError):
+    """There is no virtual key of this name."""
+
+
+class StoreUnavailableError(GatewayError):
+    """What must be looked up before a request may be answered cannot be at the moment."""
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class BodyTooLargeError(GatewayError):
     """The request body exceeds the configured limit."""
 
@@ -162,6 +182,19 @@ class UpstreamContextLengthError(UpstreamRejectedError):
     retryable = True
 
 
+class UpstreamUnsupportedError(UpstreamRejectedError):
+    """The request asks for what this upstream's dialect cannot express; another one's may.
+
+    Raised before anything is sent; `param` is the field at fault.
+    """
+
+    retryable = True
+
+    def __init__(self, message: str, *, param: str) -> None:
+        super().__init__(message)
+        self.param = param
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """How an error is told to a client: HTTP status, OpenAI `type`, default `code`."""
@@ -174,13 +207,17 @@ class Answer:
 ANSWERS: Mapping[type[Exception], Answer] = {
     InvalidRequestError: Answer(400, "invalid_request_error", None),
     NoEligibleModelError: Answer(400, "invalid_request_error", "no_eligible_model"),
+    UnauthenticatedError: Answer(401, "invalid_request_error", "invalid_api_key"),
+    ForbiddenError: Answer(403, "invalid_request_error", "forbidden"),
     ModelNotFoundError: Answer(404, "invalid_request_error", "model_not_found"),
+    KeyNotFoundError: Answer(404, "invalid_request_error", "key_not_found"),
     RouteNotFoundError: Answer(404, "invalid_request_error", "unknown_url"),
     MethodNotAllowedError: Answer(405, "invalid_request_error", "method_not_allowed"),
     BodyTooLargeError: Answer(413, "invalid_request_error", "request_too_large"),
     UnsupportedMediaTypeError: Answer(415, "invalid_request_error", "unsupported_media_type"),
     ClientDisconnectedError: Answer(499, "invalid_request_error", "client_disconnected"),
     NotReadyError: Answer(503, "service_unavailable_error", "not_ready"),
+    StoreUnavailableError: Answer(503, "service_unavailable_error", "store_unavailable"),
     DeadlineExceededError: Answer(504, "service_unavailable_error", "deadline_exceeded"),
     AllAttemptsFailedError: Answer(502, "service_unavailable_error", "all_attempts_failed"),
     AllAttemptsThrottledError: Answer(429, "rate_limit_error", "upstream_rate_limit_exceeded"),
@@ -195,6 +232,7 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     ),
     UpstreamRejectedError: Answer(400, "invalid_request_error", "upstream_rejected"),
     UpstreamContextLengthError: Answer(400, "invalid_request_error", "context_length_exceeded"),
+    UpstreamUnsupportedError: Answer(400, "invalid_request_error", "unsupported_by_upstream"),
     ConfigError: Answer(500, "server_error", "config_error"),
     Exception: Answer(500, "server_error", "internal_error"),
 }

@@ -78,7 +78,7 @@ class ChatStream:
         except UpstreamInvalidResponseError as error:
             self.error = error
             return False
-        if decoded.error != NULL:
+        if decoded.is_error:
             self.error = error_from_event(error_detail(event) or ErrorDetail())
             return False
         if decoded.usage != NULL:
@@ -86,6 +86,10 @@ class ChatStream:
             if not decoded.choices:
                 found.usage_event = event
                 return False
+        if decoded.choices is not None and not decoded.choices:
+            # Azure opens with what its filter thinks of the prompt; clients that read the first
+            # choice of every event would fall over it, as over the usage event.
+            return False
         found.model = decoded.model or found.model
         for choice in decoded.choices or ():
             found.template = event

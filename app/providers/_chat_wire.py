@@ -31,6 +31,12 @@ class ChunkEvent(msgspec.Struct, frozen=True, gc=False):
     usage: msgspec.Raw = NULL
     error: msgspec.Raw = NULL
     model: str | None = None
+    object: str | None = None
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it is an error, in OpenAI's way or that of older vLLM servers."""
+        return self.error != NULL or self.object == "error"
 
 
 class _MessageChoice(msgspec.Struct, frozen=True, gc=False):

@@ -81,15 +81,21 @@ class ErrorDetail(msgspec.Struct, frozen=True):
 
 class _ErrorBody(msgspec.Struct, frozen=True):
     error: msgspec.Raw = msgspec.Raw(b"null")
+    object: msgspec.Raw = msgspec.Raw(b"null")
 
 
 _DECODE_BODY = msgspec.json.Decoder(_ErrorBody).decode
 
 
 def error_detail(body: bytes) -> ErrorDetail | None:
-    """Read an error body; None when `body` is no JSON object with an `error`."""
+    """Read an error body, or the data of an error event; None when it is neither.
+
+    The error is the value of `error`, an object or a string, or, in older vLLM servers, the whole
+    object, which then calls itself one: `{"object": "error", "message": …}`.
+    """
     try:
-        error = msgspec.json.decode(_DECODE_BODY(body).error)
+        found = _DECODE_BODY(body)
+        error = msgspec.json.decode(body if bytes(found.object) == b'"error"' else found.error)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if isinstance(error, str):

@@ -105,7 +105,7 @@ class StubServer:
 
     async def _handle(self, exchange: Exchange) -> None:
         match exchange.method, exchange.path:
-            case "POST", "/v1/chat/completions":
+            case "POST", path if path.endswith("/chat/completions"):  # Azure's names a deployment
                 await self._chat(exchange)
             case "GET", "/v1/models":
                 await exchange.answer(200, _JSON, models_body(list(self._tiers)))

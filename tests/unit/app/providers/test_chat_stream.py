@@ -54,12 +54,13 @@ def test_usage_inside_an_ordinary_event_stays_and_is_recorded():
     assert chunk.usage_event is None
 
 
-def test_event_without_choices_or_usage_is_forwarded():
-    event = b'{"id":"","choices":[],"prompt_filter_results":[]}'
-    chunk = ChatStream().feed(frame(event))
-    assert chunk.data == frame(event)
-    assert not chunk.has_content
-    assert chunk.template is None
+def test_event_without_any_choice_is_for_no_client():
+    # Recorded shape of Azure's first event: what the content filter thinks of the prompt.
+    event = b'{"choices":[],"created":0,"id":"","model":"","object":"","prompt_filter_results":[]}'
+    chunk = ChatStream().feed(frame(event, WORD))
+    assert chunk.data == frame(WORD)
+    assert chunk.response_model == "m-1"
+    assert ChatStream().feed(frame(event)) is None
 
 
 def test_end_marker_is_never_in_the_data():
@@ -114,7 +115,7 @@ def test_part_of_an_event_brings_no_chunk_until_it_is_whole():
 def test_headers_come_with_the_first_chunk_only():
     chat = ChatStream([(b"openai-version", b"1")])
     assert chat.feed(b"data: {") is None
-    assert chat.feed(b'"choices":[]}\n\n').headers == ((b"openai-version", b"1"),)
+    assert chat.feed(b'"choices":[{}]}\n\n').headers == ((b"openai-version", b"1"),)
     assert chat.feed(frame(WORD)).headers == ()
 
 
@@ -134,6 +135,8 @@ def test_all_choices_count():
         (b'{"error":{"message":"m","type":"server_error"}}', UpstreamUnavailableError),
         (b'{"error":{"code":"rate_limit_exceeded"},"choices":[]}', UpstreamThrottledError),
         (b'{"error":true}', UpstreamUnavailableError),
+        # Older vLLM servers end a failed stream with this and then [DONE].
+        (b'{"object":"error","message":"m","code":400}', UpstreamUnavailableError),
         (b"{not json", UpstreamInvalidResponseError),
         (b"[1]", UpstreamInvalidResponseError),
     ],

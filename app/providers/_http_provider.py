@@ -1,0 +1,299 @@
+"""What every upstream over HTTP has in common: one request, timeouts, errors, a clean end."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from typing import ClassVar, Protocol, cast
+
+import httpx
+
+from app.errors import (
+    ConfigError,
+    UpstreamError,
+    UpstreamInvalidResponseError,
+    UpstreamTimeoutError,
+    UpstreamUnavailableError,
+)
+from app.providers._base import Chunk, ModelCall
+from app.providers._http import (
+    Headers,
+    error_detail,
+    error_from_event,
+    error_from_exception,
+    error_from_status,
+)
+
+MAX_ERROR_BODY_BYTES = 1024 * 1024
+
+_OURS = frozenset(
+    {
+        b"accept",
+        b"accept-encoding",
+        b"api-key",
+        b"authorization",
+        b"connection",
+        b"content-length",
+        b"content-type",
+        b"host",
+        b"transfer-encoding",
+        b"x-api-key",
+    }
+)
+
+
+class AnswerStream(Protocol):
+    """Parses one streamed answer; see `app.providers._chat_stream.ChatStream`."""
+
+    done: bool
+    error: UpstreamError | None
+
+    def feed(self, data: bytes) -> Chunk | None:
+        """Return what one read brought; None when that was nothing whole."""
+
+    def close(self) -> None:
+        """Take the end of the connection."""
+
+
+class HttpProvider:
+    """One upstream, for process life; a dialect says what it sends and how it reads answers.
+
+    Parameters
+    ----------
+    base_url
+        What the dialect's path is appended to; its query is sent with every request.
+    api_key
+        The secret, in the header that the dialect wants; None for servers that want none.
+    transport
+        Sends the requests; closed with the provider.
+    extra_headers
+        Sent with every request, such as an organisation or an API version; they win over the
+        dialect's own.
+    stream_usage
+        Whether streams are asked for usage, which some servers refuse.
+    max_response_bytes
+        The size at which a whole answer is refused.
+    now
+        Returns seconds since the epoch, for `retry-after` headers that are dates.
+
+    Raises
+    ------
+    ConfigError
+        If a header cannot be sent as it is.
+    """
+
+    path: ClassVar[str]
+    end_marker: ClassVar[str]
+    """What ends a stream, for the message about a stream that ended without it."""
+    passed_on: ClassVar[Mapping[bytes, bytes]]
+    """Response headers that the client gets, and the name it gets them under."""
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        api_key: str | None,
+        transport: httpx.AsyncBaseTransport,
+        extra_headers: Sequence[tuple[str, str]] = (),
+        stream_usage: bool = True,
+        max_response_bytes: int = 64 * 1024 * 1024,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        base = httpx.URL(base_url)
+        self._base_url = base.copy_with(path=base.path.rstrip("/"))
+        self._url = self._join(self.path)
+        self._transport = transport
+        self._stream_usage = stream_usage
+        self._max_response_bytes = max_response_bytes
+        self._now = now
+        chosen = {name.lower() for name, _ in extra_headers}
+        own = [each for each in self._dialect_headers(api_key) if each[0].lower() not in chosen]
+        self._headers = [
+            (b"Host", self._url.netloc),
+            (b"Content-Type", b"application/json"),
+            (b"Accept-Encoding", b"identity"),
+            *(_header(name, value) for name, value in (*extra_headers, *own)),
+        ]
+        self._secrets = () if api_key is None else (api_key.encode("ascii"),)
+
+    # --- the dialect ----------------------------------------------------------------------------
+
+    def _dialect_headers(self, api_key: str | None) -> Sequence[tuple[str, str]]:
+        """Return what every request of this dialect carries, the credential included."""
+        raise NotImplementedError
+
+    def _url_of(self, call: ModelCall) -> httpx.URL:  # noqa: ARG002  (for dialects that need it)
+        """Return where a call goes."""
+        return self._url
+
+    def _encode(self, call: ModelCall) -> bytes:
+        """Return the body to send."""
+        raise NotImplementedError
+
+    def _whole(self, body: bytes, headers: Headers) -> Chunk:
+        """Read a whole answer."""
+        raise NotImplementedError
+
+    def _stream(self, headers: Headers) -> AnswerStream:
+        """Return what parses one streamed answer."""
+        raise NotImplementedError
+
+    def _failure(self, status: int, headers: Headers, body: bytes) -> UpstreamError:
+        """Return what an answer that is no success means."""
+        return error_from_status(status, headers, body, now_s=self._now(), secrets=self._secrets)
+
+    # --- the call -------------------------------------------------------------------------------
+
+    async def send(self, call: ModelCall) -> AsyncGenerator[Chunk, None]:
+        """Call the upstream; see `Provider.send`."""
+        # The transport looks `read` up at every read: it follows the deadline, then the idle time.
+        timeouts: dict[str, float | None] = {
+            "connect": call.timeouts.connect_s,
+            "pool": call.timeouts.connect_s,
+            "write": call.timeouts.idle_s,
+            "read": call.timeouts.first_token_s,
+        }
+        request = self._request(call, timeouts)
+        deadline = asyncio.get_running_loop().time() + call.timeouts.first_token_s
+        try:
+            response = await self._transport.handle_async_request(request)
+        except httpx.TransportError as error:
+            raise error_from_exception(error) from error
+        stream = cast("httpx.AsyncByteStream", response.stream)
+        reads = _Reads(stream, timeouts, deadline)
+        try:
+            await self._check(response, reads, streaming=call.stream)
+            headers = self._passed_on(response.headers.raw)
+            if not call.stream:
+                yield self._whole(await reads.all(self._max_response_bytes), headers)
+                return
+            answer = self._stream(headers)
+            while not answer.done:
+                data = await reads.next()
+                if data is None:
+                    answer.close()
+                    break
+                chunk = answer.feed(data)
+                if chunk is not None:
+                    if chunk.has_content:
+                        reads.expect_every(call.timeouts.idle_s)
+                    yield chunk
+                if answer.error is not None:
+                    raise answer.error
+            if not answer.done:
+                raise UpstreamUnavailableError(
+                    f"the upstream's stream ended without {self.end_marker}"
+                )
+            # The end of the body often comes a packet later; waiting here would delay the client.
+            linger = response.extensions.get("linger")
+            if linger is not None:
+                linger()
+        finally:
+            await stream.aclose()
+
+    async def aclose(self) -> None:
+        """Close every pooled connection."""
+        await self._transport.aclose()
+
+    def _join(self, path: str) -> httpx.URL:
+        return self._base_url.copy_with(path=self._base_url.path.rstrip("/") + path)
+
+    def _request(self, call: ModelCall, timeouts: dict[str, float | None]) -> httpx.Request:
+        body = self._encode(call)
+        return httpx.Request(
+            "POST",
+            self._url_of(call),
+            headers=[
+                *self._headers,
+                (b"Content-Length", b"%d" % len(body)),
+                (b"Accept", b"text/event-stream" if call.stream else b"application/json"),
+                *(header for header in call.headers if header[0].lower() not in _OURS),
+            ],
+            stream=httpx.ByteStream(body),
+            extensions={"timeout": timeouts},
+        )
+
+    async def _check(self, response: httpx.Response, reads: "_Reads", *, streaming: bool) -> None:
+        """Raise what an answer that is no success, or no stream where one was asked for, means."""
+        headers = response.headers.raw
+        if not 200 <= response.status_code < 300:
+            body = await reads.as_far_as_possible(MAX_ERROR_BODY_BYTES)
+            raise self._failure(response.status_code, headers, body)
+        if streaming and _is_json(headers):
+            detail = error_detail(await reads.as_far_as_possible(MAX_ERROR_BODY_BYTES))
+            if detail is not None:
+                raise error_from_event(detail)
+            raise UpstreamInvalidResponseError(
+                "the upstream answered a streaming request without a stream"
+            )
+
+    def _passed_on(self, headers: Headers) -> Headers:
+        return [
+            (self.passed_on[name.lower()], value)
+            for name, value in headers
+            if name.lower() in self.passed_on
+        ]
+
+
+class _Reads:
+    """The body of one answer, each read bounded by a deadline or an idle time."""
+
+    __slots__ = ("_body", "_deadline", "_loop", "_timeouts")
+
+    def __init__(
+        self, stream: httpx.AsyncByteStream, timeouts: dict[str, float | None], deadline: float
+    ) -> None:
+        self._body: AsyncIterator[bytes] = stream.__aiter__()
+        self._timeouts = timeouts
+        self._deadline: float | None = deadline
+        self._loop = asyncio.get_running_loop()
+
+    def expect_every(self, idle_s: float) -> None:
+        """Forget the deadline; from now on each read may take this long."""
+        self._deadline = None
+        self._timeouts["read"] = idle_s
+
+    async def next(self) -> bytes | None:
+        """Return the next read, None at the end."""
+        if self._deadline is not None:
+            self._timeouts["read"] = max(0.0, self._deadline - self._loop.time())
+        try:
+            return await anext(self._body, None)
+        except httpx.TransportError as error:
+            raise error_from_exception(error) from error
+
+    async def all(self, max_bytes: int) -> bytes:
+        """Return the whole body."""
+        parts: list[bytes] = []
+        total = 0
+        while (data := await self.next()) is not None:
+            parts.append(data)
+            total += len(data)
+            if total > max_bytes:
+                raise UpstreamInvalidResponseError(
+                    f"the upstream's answer is longer than {max_bytes} bytes"
+                )
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def as_far_as_possible(self, max_bytes: int) -> bytes:
+        """Return the body of a failure, or what could be had of it: the failure is known."""
+        parts: list[bytes] = []
+        try:
+            while max_bytes > 0 and (data := await self.next()) is not None:
+                parts.append(data)
+                max_bytes -= len(data)
+        except (UpstreamUnavailableError, UpstreamTimeoutError):
+            pass
+        return b"".join(parts)
+
+
+def _is_json(headers: Headers) -> bool:
+    return any(
+        name.lower() == b"content-type" and b"json" in value.lower() for name, value in headers
+    )
+
+
+def _header(name: str, value: str) -> tuple[bytes, bytes]:
+    if not (name + value).isascii() or not (name + value).isprintable():
+        # The value may be a key: it is not shown.
+        raise ConfigError(f"header {name!r} has a value with line breaks or non-ASCII characters")
+    return name.encode("ascii"), value.encode("ascii")
