@@ -89,6 +89,7 @@ def _policy(
         knobs=KnobCurves(artifact, candidates),
         default_model_id=policy.default_model,
         objective=_objective(name, policy, config, artifact),
+        scorer_model_id=config.gateway.routers[policy.router].scorer,
         fallback=policy.fallback,
         max_attempts=policy.max_attempts,
         router_deadline_s=policy.router_deadline_s,
@@ -113,7 +114,7 @@ def _objective(
         raise ConfigError(
             f"{config.path}: policies.{name}.threshold: router {policy.router!r} has no "
             f"{threshold} threshold between {names}; `steelyard calibrate --strong … --weak … "
-            f"{wanted} …` stores one in the artifact"
+            f"{wanted} …` stores one in the artifact (scores of a scorer cannot be calibrated)"
         )
     return stored[threshold]
 
@@ -122,7 +123,7 @@ def _stored_thresholds(
     router: RouterConfig, config: LoadedConfig, artifact: RouterArtifact
 ) -> dict[StoredName, StrongThreshold]:
     """Return what calibration stored of the router's pair; what it says of others is not told."""
-    if router.pair is None:
+    if router.pair is None or router.scorer is not None:
         return {}
     strong, weak = router.pair.strong, router.pair.weak
     predicted_as = [config.specs[each].predicted_as for each in (strong, weak)]

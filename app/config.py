@@ -127,6 +127,15 @@ class RouterConfig(_Strict):
     artifact: str = "default"
     """A directory relative to this file, or `default` for the one that is shipped."""
     pair: PairConfig | None = None
+    scorer: str | None = None
+    """A model that is asked, before every decision by a threshold, whether the pair's weak model
+    will do (RouteLLM's `causal_llm`). Other objectives go by the artifact alone."""
+
+    @model_validator(mode="after")
+    def _scores_a_pair(self) -> Self:
+        if self.scorer is not None and self.pair is None:
+            raise ValueError("a scorer is asked about a pair; name one")
+        return self
 
 
 class PolicyConfig(_Strict):
@@ -206,6 +215,8 @@ class GatewayConfig(_Strict):
             if router.pair is not None:
                 _known(router.pair.strong, self.models, f"routers.{name}.pair.strong")
                 _known(router.pair.weak, self.models, f"routers.{name}.pair.weak")
+            if router.scorer is not None:
+                _known(router.scorer, self.models, f"routers.{name}.scorer")
         for name, policy in self.policies.items():
             _known(policy.router, self.routers, f"policies.{name}.router")
             _known(policy.default_model, self.models, f"policies.{name}.default_model")
@@ -244,6 +255,11 @@ def _check_policy(name: str, policy: PolicyConfig, router: RouterConfig) -> None
         raise ValueError(f"policies.{name}.candidates names a model twice")
     if policy.threshold is not None:
         _check_threshold(f"policies.{name}.threshold", policy, router)
+    if router.scorer is not None and "router_deadline_s" not in policy.model_fields_set:
+        raise ValueError(
+            f"policies.{name}.router_deadline_s: router {policy.router!r} asks a model before it "
+            "decides; say how long that may take (2 is a start)"
+        )
 
 
 def _check_threshold(where: str, policy: PolicyConfig, router: RouterConfig) -> None:

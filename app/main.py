@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
+from functools import partial
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -34,6 +35,7 @@ from app.gateway.decide import Decider
 from app.gateway.dispatch import Dispatcher
 from app.gateway.handle import Gateway
 from app.gateway.request import Policy
+from app.gateway.score import Scorer
 from app.middleware.boundary import BoundaryMiddleware
 from app.settings import Settings
 from app.state import AppState
@@ -117,11 +119,11 @@ def _state(
     config: LoadedConfig, policies: Mapping[str, Policy], clock: Callable[[], float]
 ) -> AppState:
     metrics = Metrics(CollectorRegistry())
-    breaker = Breaker(
-        clock=clock,
-        failures=config.gateway.breaker.failures,
-        cooldown_s=config.gateway.breaker.cooldown_s,
+    limits = config.gateway.breaker
+    new_breaker = partial(
+        Breaker, clock=clock, failures=limits.failures, cooldown_s=limits.cooldown_s
     )
+    breaker = new_breaker()
     deployments = build_deployments(config)
 
     def attempt_failed(model_id: str, error: UpstreamError) -> None:
@@ -135,6 +137,12 @@ def _state(
         decider=Decider(
             unhealthy=breaker.unhealthy,
             on_router_failure=lambda policy, reason: metrics.router_failed(policy.name, reason),
+        ),
+        scorer=Scorer(
+            deployments=deployments,
+            breaker=new_breaker(),
+            clock=clock,
+            on_call=metrics.scorer_called,
         ),
         dispatcher=Dispatcher(
             deployments=deployments, breaker=breaker, clock=clock, on_failure=attempt_failed

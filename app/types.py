@@ -32,6 +32,32 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScorerCall:
+    """A model was asked, before the decision, whether the weak one of a pair will do.
+
+    Attributes
+    ----------
+    score
+        1 to 5; None where the reply was no score.
+    strong_chance
+        The chance that the strong model is needed, in [0, 1].
+    failure, error
+        Why the request goes to the default model instead, and the error's code.
+    usage, cost_usd
+        Of the scorer itself; the answer's own are the outcome's. Unknown of a call that failed.
+    """
+
+    model_id: str
+    duration_s: float
+    score: int | None = None
+    strong_chance: float | None = None
+    failure: Reason | None = None
+    error: str | None = None
+    usage: Usage | None = None
+    cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """How one request ended; log line, metrics and training row derive from it alone."""
 
@@ -54,3 +80,5 @@ class Outcome:
     duration_s: float
     status: int
     error: str | None
+    scorer_call: ScorerCall | None = None
+    """What deciding itself called; its cost is not part of `cost_usd`."""

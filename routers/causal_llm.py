@@ -6,9 +6,8 @@ between: `routers` knows no network.
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 
@@ -56,14 +55,6 @@ class ScorerReply:
 
     text: str
     top_logprobs: tuple[Mapping[str, float], ...] = ()
-
-
-class Scorer(Protocol):
-    """Sends messages to a chat endpoint: temperature 0, few tokens, log-probabilities if any."""
-
-    def __call__(self, messages: Sequence[Message]) -> ScorerReply:
-        """Return the reply."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,18 +122,18 @@ def _score_chances(alternatives: Mapping[str, float]) -> dict[str, float]:
 
 
 def with_strong_chance(
-    predictions: Predictions, strong_chance: FloatArray, *, strong: int, weak: int
+    predictions: Predictions, strong_chance: FloatArray | float, *, strong: int, weak: int
 ) -> Predictions:
     """Return predictions whose threshold score for a pair is `strong_chance`.
 
     Parameters
     ----------
     strong_chance
-        (n_queries,) in [0, 1].
+        (n_queries,) in [0, 1], or one number for all.
     strong, weak
         Columns of the two models; nothing is said of others, whose strength is that of `weak`.
     """
     strength = np.zeros(predictions.quality.shape, np.float32)
-    strength[:, strong] = logit(strong_chance)
+    strength[:, strong] = logit(np.asarray(strong_chance))
     strength[:, weak] = 0
     return replace(predictions, strength=strength)

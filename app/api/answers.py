@@ -7,8 +7,15 @@ from typing import Any
 
 import msgspec
 
-from app.errors import AllAttemptsFailedError, GatewayError, UpstreamError, answer_for
+from app.errors import (
+    AllAttemptsFailedError,
+    GatewayError,
+    UnauthenticatedError,
+    UpstreamError,
+    answer_for,
+)
 from app.gateway.ledger import LedgerEntry
+from app.types import ScorerCall
 from routers.errors import NoEligibleModelError, RoutingError
 from routers.types import (
     CandidateEstimate,
@@ -34,6 +41,8 @@ def error_answer(error: BaseException) -> tuple[int, Headers, bytes]:
         if error.body is not None and error.status is not None:
             return error.status, headers, error.body
         status = error.status if error.status == 400 else status
+    if isinstance(error, UnauthenticatedError):
+        headers.append((b"www-authenticate", b'Bearer realm="steelyard"'))
     retry_after_s = getattr(error, "retry_after_s", None)
     if retry_after_s is not None:
         headers.append((b"retry-after", str(math.ceil(retry_after_s)).encode()))
@@ -73,6 +82,9 @@ def route_headers(entry: LedgerEntry) -> Headers:
         (b"x-route-router-ms", b"%.3f" % (entry.decide_s * 1e3)),
         (b"x-route-overhead-ms", b"%.3f" % (entry.overhead_s * 1e3)),
     ]
+    scorer = entry.scorer_call
+    if scorer is not None and scorer.cost_usd is not None:
+        headers.append((b"x-route-scorer-cost-usd", usd(scorer.cost_usd)))
     decision = entry.decision
     if decision is None:
         return headers
@@ -120,6 +132,20 @@ def threshold_object(objective: Objective | None) -> dict[str, Any] | None:
     }
 
 
+def scorer_object(call: ScorerCall | None) -> dict[str, Any] | None:
+    """Return what a scorer said as JSON-ready values, if one was asked."""
+    if call is None:
+        return None
+    return {
+        "model": call.model_id,
+        "score": call.score,
+        "strong_chance": _rounded(call.strong_chance, 6),
+        "cost_usd": _rounded(call.cost_usd, 9),
+        "ms": round(call.duration_s * 1e3, 3),
+        "error": call.error,
+    }
+
+
 def candidate_objects(candidates: Sequence[CandidateEstimate]) -> list[dict[str, Any]]:
     """Return the candidate table as JSON-ready values."""
     return [
@@ -163,6 +189,7 @@ def explain_object(entry: LedgerEntry) -> Mapping[str, Any]:
         "policy_version": entry.policy_version,
         "decision": decision_object(decision),
         "threshold": threshold_object(entry.request.objective),
+        "scorer": scorer_object(entry.scorer_call),
         "candidates": candidate_objects(decision.candidates),
     }
 

@@ -1,4 +1,4 @@
-"""`POST /v1/route`: decide without calling, and show everything the decision rests on."""
+"""`POST /v1/route`: decide without getting an answer, and show what the decision rests on."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,7 @@ from app.api.answers import (
     candidate_objects,
     decision_object,
     route_headers,
+    scorer_object,
     step_objects,
     threshold_object,
 )
@@ -70,6 +71,7 @@ def route_object(request: RouteRequest, decision: Decision, entry: LedgerEntry) 
         "cost_quality": None,
         "decision": decision_object(decision),
         "threshold": threshold_object(request.objective),
+        "scorer": scorer_object(entry.scorer_call),
         "candidates": candidate_objects(decision.candidates),
         "counterfactual": [],
     }

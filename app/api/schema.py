@@ -162,6 +162,17 @@ class Threshold(BaseModel):
     statement: str | None
 
 
+class ScorerAnswer(BaseModel):
+    """What the policy's scorer said: 1 to 5, and the chance that the strong model is needed."""
+
+    model: str
+    score: int | None
+    strong_chance: float | None
+    cost_usd: float | None
+    ms: float
+    error: str | None
+
+
 class Step(BaseModel):
     """A range of the knob in which the choice stays the same."""
 
@@ -181,6 +192,7 @@ class RouteDecision(BaseModel):
     cost_quality: float | None
     decision: DecisionObject
     threshold: Threshold | None
+    scorer: ScorerAnswer | None
     candidates: list[Candidate]
     counterfactual: list[Step]
 

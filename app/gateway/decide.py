@@ -10,8 +10,11 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from app.gateway.request import Policy, RouteRequest
+from app.types import ScorerCall
+from routers.causal_llm import with_strong_chance
 from routers.decision import decide, decide_without_predictions
 from routers.errors import NoEligibleModelError
 from routers.types import (
@@ -20,6 +23,7 @@ from routers.types import (
     Decision,
     Predictions,
     Reason,
+    StrongThreshold,
 )
 
 _log = logging.getLogger(__name__)
@@ -46,8 +50,16 @@ class Decider:
         """Stop the workers without waiting for abandoned decisions."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    async def decide(self, request: RouteRequest, policy: Policy) -> Decision:
+    async def decide(
+        self, request: RouteRequest, policy: Policy, *, scorer_call: ScorerCall | None = None
+    ) -> Decision:
         """Choose a model under the request's constraints and knob.
+
+        Parameters
+        ----------
+        scorer_call
+            What the policy's scorer said, if it was asked; takes the place of the artifact's own
+            score of the pair.
 
         Raises
         ------
@@ -59,25 +71,35 @@ class Decider:
             max_cost_usd=request.max_cost_usd,
             unhealthy_model_ids=self.unhealthy(),
         )
+        strong_chance = None
+        if scorer_call is not None:
+            if scorer_call.failure is not None:
+                return self._default(request, policy, constraints, scorer_call.failure)
+            strong_chance = scorer_call.strong_chance
+        work = partial(decide_now, request, policy, constraints, strong_chance=strong_chance)
         quick = _n_chars(request.conversation) <= policy.inline_chars
         if quick and policy.knobs.ready(request.allowed_model_ids):
             try:
-                return decide_now(request, policy, constraints)
+                return work()
             except NoEligibleModelError:
                 raise
             except Exception:  # noqa: BLE001  (whatever a router does, the request goes on)
                 _log.exception("router %s failed", policy.name)
                 return self._default(request, policy, constraints, Reason.ROUTER_ERROR)
-        return await self._decide_in_worker(request, policy, constraints)
+        return await self._decide_in_worker(work, request, policy, constraints)
 
     async def _decide_in_worker(
-        self, request: RouteRequest, policy: Policy, constraints: Constraints
+        self,
+        work: Callable[[], Decision],
+        request: RouteRequest,
+        policy: Policy,
+        constraints: Constraints,
     ) -> Decision:
         if self._pending >= MAX_PENDING:
             return self._default(request, policy, constraints, Reason.ROUTER_TIMEOUT)
         with self._lock:
             self._pending += 1
-        future = self._executor.submit(decide_now, request, policy, constraints)
+        future = self._executor.submit(work)
         future.add_done_callback(self._done)
         try:
             async with asyncio.timeout(policy.router_deadline_s):
@@ -113,20 +135,41 @@ def predict(policy: Policy, conversation: Conversation) -> Predictions:
     return policy.artifact.predict_conversations([conversation]).columns(policy.columns)
 
 
-def decide_now(request: RouteRequest, policy: Policy, constraints: Constraints) -> Decision:
+def decide_now(
+    request: RouteRequest,
+    policy: Policy,
+    constraints: Constraints,
+    *,
+    strong_chance: float | None = None,
+) -> Decision:
     """Decide in the calling thread.
+
+    Parameters
+    ----------
+    strong_chance
+        The chance, in [0, 1], that the strong model of a pair is needed, if a scorer told it.
 
     Raises
     ------
     NoEligibleModelError
         If no candidate passes the hard constraints.
     """
+    objective = request.objective or policy.objective
+    predictions = predict(policy, request.conversation)
+    if strong_chance is not None and isinstance(objective, StrongThreshold):
+        column = {spec.model_id: i for i, spec in enumerate(policy.candidates)}
+        predictions = with_strong_chance(
+            predictions,
+            strong_chance,
+            strong=column[objective.strong],
+            weak=column[objective.weak],
+        )
     decision = decide(
         candidates=policy.candidates,
-        predictions=predict(policy, request.conversation),
+        predictions=predictions,
         demand=request.demand,
         constraints=constraints,
-        objective=request.objective or policy.objective,
+        objective=objective,
         knob=policy.knobs.get(constraints.allowed_model_ids),
     )
     return decision if request.pinned_model_id is None else replace(decision, reason=Reason.PINNED)

@@ -7,6 +7,7 @@ from app.gateway.decide import Decider
 from app.gateway.dispatch import Dispatcher, OpenAnswer
 from app.gateway.ledger import LedgerEntry
 from app.gateway.request import RouteRequest
+from app.gateway.score import Scorer
 from app.types import Outcome
 from routers.types import Decision, Reason
 
@@ -16,6 +17,7 @@ class Gateway:
     """The orchestrator; everything it needs is handed in."""
 
     decider: Decider
+    scorer: Scorer
     dispatcher: Dispatcher
     record: Callable[[Outcome], None]
     """Takes the outcome of every request that got as far as a decision."""
@@ -53,7 +55,10 @@ class Gateway:
                 usd_per_quality=None,
             )
         else:
-            decision = await self.decider.decide(request, request.policy)
+            scorer_call = await self.scorer.ask(request, request.policy)
+            if scorer_call is not None:
+                entry.scored(scorer_call)
+            decision = await self.decider.decide(request, request.policy, scorer_call=scorer_call)
         entry.decide_s = self.clock() - began
         entry.decision = decision
         return decision

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from app.errors import UpstreamError, answer_for
 from app.gateway.request import Deployment, RouteRequest
 from app.providers._base import Chunk
-from app.types import Attempt, Outcome, Usage
-from routers.types import Decision, Reason
+from app.types import Attempt, Outcome, ScorerCall, Usage
+from routers.types import Decision, Prices, Reason
 
 _CHARS_PER_TOKEN = 4
 _MAX_CHARS_PER_EVENT = 7
@@ -26,6 +26,16 @@ def estimated_output_tokens(n_events: int, n_chars: int) -> int:
     return math.ceil(n_chars / _CHARS_PER_TOKEN)
 
 
+def usage_cost_usd(usage: Usage, prices: Prices) -> float | None:
+    """Price token counts; None when a price is unknown."""
+    return prices.cost_usd(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cached_input_tokens=usage.cached_input_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+    )
+
+
 @dataclass(slots=True, kw_only=True)
 class LedgerEntry:
     """Collects the facts of one request while it runs; times are from `clock`, in seconds."""
@@ -35,11 +45,12 @@ class LedgerEntry:
     policy_version: str
     started: float
     decision: Decision | None = None
+    scorer_call: ScorerCall | None = None
     decide_s: float = 0.0
     attempts: list[Attempt] = field(default_factory=list)
     served: Deployment | None = None
     upstream_wait_s: float = 0.0
-    """Time spent waiting for upstreams before the answer began."""
+    """Time spent waiting for upstreams, a scorer included, before the answer began."""
     overhead_s: float = 0.0
     time_to_first_token_s: float | None = None
     usage: Usage | None = None
@@ -48,6 +59,11 @@ class LedgerEntry:
     complete: bool = False
     _content_events: int = 0
     _content_chars: int = 0
+
+    def scored(self, call: ScorerCall) -> None:
+        """Note that a scorer was asked."""
+        self.scorer_call = call
+        self.upstream_wait_s += call.duration_s
 
     def attempted(
         self, deployment: Deployment, began: float, *, error: BaseException | None = None
@@ -104,12 +120,7 @@ class LedgerEntry:
         usage = self.settled_usage()
         if usage is None or self.served is None:
             return None
-        return self.served.spec.prices.cost_usd(
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            cached_input_tokens=usage.cached_input_tokens,
-            reasoning_tokens=usage.reasoning_tokens,
-        )
+        return usage_cost_usd(usage, self.served.spec.prices)
 
     @property
     def reason(self) -> Reason | None:
@@ -145,4 +156,5 @@ class LedgerEntry:
             duration_s=self.clock() - self.started,
             status=status,
             error=error,
+            scorer_call=self.scorer_call,
         )

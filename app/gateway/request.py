@@ -62,6 +62,8 @@ class Policy:
     router_deadline_s: float
     inline_chars: int
     """Up to how many characters a conversation is decided on the event loop itself."""
+    scorer_model_id: str | None = None
+    """Who is asked before a decision by a threshold, if anybody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

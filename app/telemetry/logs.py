@@ -42,7 +42,7 @@ def log_outcome(outcome: Outcome) -> None:
     """Write the one line of a request: names, numbers and codes, never text."""
     if not _requests.isEnabledFor(logging.INFO):
         return
-    usage = outcome.usage
+    usage, scorer = outcome.usage, outcome.scorer_call
     _requests.info(
         "request",
         extra={
@@ -61,6 +61,9 @@ def log_outcome(outcome: Outcome) -> None:
                 "output_tokens": None if usage is None else usage.output_tokens,
                 "usage_estimated": None if usage is None else usage.estimated,
                 "cost_usd": outcome.cost_usd,
+                "scorer_model": None if scorer is None else scorer.model_id,
+                "scorer_cost_usd": None if scorer is None else scorer.cost_usd,
+                "scorer_error": None if scorer is None else scorer.error,
                 "decide_ms": round(outcome.decide_s * 1e3, 3),
                 "overhead_ms": round(outcome.overhead_s * 1e3, 3),
                 "time_to_first_token_ms": None

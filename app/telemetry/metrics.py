@@ -5,7 +5,7 @@ Labels are configured names and enums only, never anything that a client typed.
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from app.types import Outcome
+from app.types import Outcome, ScorerCall
 from routers.types import Reason
 
 _FAST = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5)
@@ -88,6 +88,24 @@ class Metrics:
             ("model",),
             registry=registry,
         )
+        self._scorer_calls = Counter(
+            "gateway_scorer_calls",
+            "Models asked before a decision; error is empty where one was given.",
+            ("policy", "model", "error"),
+            registry=registry,
+        )
+        self._scorer_tokens = Counter(
+            "gateway_scorer_tokens",
+            "Tokens of these calls, which gateway_tokens does not count.",
+            ("policy", "model", "class"),
+            registry=registry,
+        )
+        self._scorer_cost = Counter(
+            "gateway_scorer_cost_usd",
+            "US dollars spent on these calls, which gateway_cost_usd does not count.",
+            ("policy", "model"),
+            registry=registry,
+        )
         self.in_flight = Gauge(
             "gateway_requests_in_flight", "Chat requests being handled.", registry=registry
         )
@@ -99,6 +117,18 @@ class Metrics:
     def router_failed(self, policy: str, reason: Reason) -> None:
         """Count one decision that fell open to the default model."""
         self._router_failures.labels(policy, reason.value).inc()
+
+    def scorer_called(self, policy: str, call: ScorerCall) -> None:
+        """Count one question to a scorer; `/v1/route`, which leaves no outcome, asks too."""
+        self._scorer_calls.labels(policy, call.model_id, call.error or "").inc()
+        if call.usage is not None:
+            for token_class, n_tokens in (
+                ("input", call.usage.input_tokens),
+                ("output", call.usage.output_tokens),
+            ):
+                self._scorer_tokens.labels(policy, call.model_id, token_class).inc(n_tokens)
+        if call.cost_usd is not None:
+            self._scorer_cost.labels(policy, call.model_id).inc(call.cost_usd)
 
     def record(self, outcome: Outcome) -> None:
         """Derive every figure of one request from its outcome."""

@@ -1,0 +1,80 @@
+"""Answers of chat endpoints, as they came or as their reference shows them, read as scores."""
+
+import json
+
+import pytest
+
+from app.gateway.score import read_reply
+from routers.causal_llm import judge
+
+OPENAI = b"""{
+  "id": "chatcmpl-123", "object": "chat.completion", "created": 1741570283,
+  "model": "gpt-4o-mini-2024-07-18",
+  "choices": [{
+    "index": 0,
+    "message": {"role": "assistant", "content": "4", "refusal": null, "annotations": []},
+    "logprobs": {
+      "content": [{
+        "token": "4", "logprob": -0.3566749, "bytes": [52],
+        "top_logprobs": [
+          {"token": "4", "logprob": -0.3566749, "bytes": [52]},
+          {"token": "3", "logprob": -1.6094379, "bytes": [51]},
+          {"token": "5", "logprob": -2.3025851, "bytes": [53]},
+          {"token": "**", "logprob": -9999.0, "bytes": [42, 42]}
+        ]
+      }],
+      "refusal": null
+    },
+    "finish_reason": "stop"
+  }],
+  "usage": {"prompt_tokens": 180, "completion_tokens": 1, "total_tokens": 181},
+  "service_tier": "default", "system_fingerprint": "fp_06737a9306"
+}"""
+
+
+def changed(**choice):
+    answer = json.loads(OPENAI)
+    answer["choices"][0] |= choice
+    return json.dumps(answer).encode()
+
+
+def test_the_digits_chances_are_read_from_openais_form():
+    verdict = judge(read_reply(OPENAI))
+    assert verdict.score == 4
+    assert verdict.strong_chance == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    "logprobs",
+    [
+        None,
+        {},
+        {"content": None},
+        {"content": []},
+        {"tokens": ["4"], "token_logprobs": [-0.36], "top_logprobs": [{"4": -0.36}]},
+        {"content": [{"token": "4", "logprob": -0.36}]},
+        {"content": [{"token": "4", "top_logprobs": [{"token": "4", "logprob": None}]}]},
+        "none",
+    ],
+)
+def test_chances_of_another_shape_leave_the_digit(logprobs):
+    verdict = judge(read_reply(changed(logprobs=logprobs)))
+    assert (verdict.score, verdict.strong_chance) == (4, 0)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"choices": []}',
+        b'{"object": "error"}',
+        b"[]",
+        b"4",
+        b"\xff",
+        changed(message={"content": None}),
+        changed(message={"content": [{"type": "text", "text": "4"}]}),
+        changed(message={}),
+        changed(message=None),
+    ],
+)
+def test_what_is_no_text_is_no_score(data):
+    assert judge(read_reply(data)).score is None
