@@ -124,6 +124,8 @@ class UpstreamError(GatewayError):
         The upstream's own error body, where it may be passed on.
     retry_after_s
         What the upstream asked for, in seconds.
+    sent
+        False where the request surely never reached the upstream.
     """
 
     retryable = True
@@ -140,11 +142,13 @@ class UpstreamError(GatewayError):
         body: bytes | None = None,
         retry_after_s: float | None = None,
         code: str | None = None,
+        sent: bool = True,
     ) -> None:
         super().__init__(message, code=code)
         self.status = status
         self.body = body
         self.retry_after_s = retry_after_s
+        self.sent = sent
 
 
 class UpstreamTimeoutError(UpstreamError):
@@ -153,6 +157,12 @@ class UpstreamTimeoutError(UpstreamError):
 
 class UpstreamUnavailableError(UpstreamError):
     """The upstream cannot be reached, answered 5xx, or cut its answer short."""
+
+
+class UpstreamBusyError(UpstreamUnavailableError):
+    """Every connection that we may have to the upstream is in use: our limit, not its fault."""
+
+    provider_fault = False
 
 
 class UpstreamThrottledError(UpstreamError):
@@ -225,6 +235,7 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     UpstreamError: Answer(502, "service_unavailable_error", "upstream_error"),
     UpstreamTimeoutError: Answer(504, "service_unavailable_error", "upstream_timeout"),
     UpstreamUnavailableError: Answer(502, "service_unavailable_error", "upstream_unavailable"),
+    UpstreamBusyError: Answer(503, "service_unavailable_error", "upstream_connections_exhausted"),
     UpstreamThrottledError: Answer(429, "rate_limit_error", "upstream_rate_limit_exceeded"),
     UpstreamMisconfiguredError: Answer(502, "service_unavailable_error", "upstream_misconfigured"),
     UpstreamInvalidResponseError: Answer(

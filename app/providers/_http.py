@@ -14,6 +14,7 @@ import httpx
 import msgspec
 
 from app.errors import (
+    UpstreamBusyError,
     UpstreamContextLengthError,
     UpstreamError,
     UpstreamInvalidResponseError,
@@ -194,13 +195,13 @@ def error_from_exception(error: httpx.TransportError) -> UpstreamError:
     """Turn a failure of the transport; to be raised `from` it."""
     for cls, ours, message in _FAILURES:
         if isinstance(error, cls):
-            return ours(message)
+            return ours(message, sent=cls not in _NEVER_SENT)
     return UpstreamUnavailableError("the connection to the upstream broke")
 
 
 _FAILURES: tuple[tuple[type[httpx.TransportError], type[UpstreamError], str], ...] = (
     (httpx.ConnectTimeout, UpstreamTimeoutError, "the upstream accepted no connection in time"),
-    (httpx.PoolTimeout, UpstreamUnavailableError, "every connection to the upstream is in use"),
+    (httpx.PoolTimeout, UpstreamBusyError, "every connection to the upstream is in use"),
     (httpx.TimeoutException, UpstreamTimeoutError, "the upstream did not answer in time"),
     (httpx.ConnectError, UpstreamUnavailableError, "the upstream cannot be reached"),
     (
@@ -214,3 +215,5 @@ _FAILURES: tuple[tuple[type[httpx.TransportError], type[UpstreamError], str], ..
         "the request cannot be sent to this upstream",
     ),
 )
+
+_NEVER_SENT = (httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ConnectError)

@@ -2,6 +2,7 @@ import httpx
 import pytest
 
 from app.errors import (
+    UpstreamBusyError,
     UpstreamContextLengthError,
     UpstreamError,
     UpstreamInvalidResponseError,
@@ -181,7 +182,7 @@ def test_detail_of_something_else_is_none():
         (httpx.ConnectTimeout, UpstreamTimeoutError),
         (httpx.ReadTimeout, UpstreamTimeoutError),
         (httpx.WriteTimeout, UpstreamTimeoutError),
-        (httpx.PoolTimeout, UpstreamUnavailableError),
+        (httpx.PoolTimeout, UpstreamBusyError),
         (httpx.ConnectError, UpstreamUnavailableError),
         (httpx.ReadError, UpstreamUnavailableError),
         (httpx.WriteError, UpstreamUnavailableError),
@@ -194,3 +195,23 @@ def test_every_transport_failure_has_its_error(error, cls):
     assert type(mapped) is cls
     assert isinstance(mapped, UpstreamError)
     assert "secret" not in mapped.message
+
+
+@pytest.mark.parametrize(
+    ("error", "sent"),
+    [
+        (httpx.ConnectError, False),
+        (httpx.ConnectTimeout, False),
+        (httpx.PoolTimeout, False),
+        (httpx.ReadTimeout, True),
+        (httpx.WriteTimeout, True),
+        (httpx.ReadError, True),
+        (httpx.RemoteProtocolError, True),
+    ],
+)
+def test_only_where_no_connection_came_about_nothing_was_sent(error, sent):
+    assert error_from_exception(error("x")).sent is sent
+
+
+def test_too_few_connections_of_our_own_are_no_fault_of_the_provider():
+    assert not error_from_exception(httpx.PoolTimeout("x")).provider_fault
