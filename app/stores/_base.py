@@ -14,6 +14,15 @@ from app.keys import KeyRecord
 RATE_WINDOW_S = 60.0
 """Requests and tokens are limited per minute."""
 
+LATE_S = 3600.0
+"""How long after its lifetime a claim can still be settled; see `Counters.settle`."""
+
+BUSY_RETRY_S = 1.0
+"""When to try again if others stand in the way: nobody knows when a running request ends."""
+
+KEEP_SPENT_S = 86_400.0
+"""How long an account of money outlives its period, for what is settled late."""
+
 
 class ScopeKind(StrEnum):
     """Whose limit it is."""
@@ -75,6 +84,16 @@ class Claim:
     budgets: tuple[BudgetLimit, ...] = ()
     tokens: int = 0
     reserve_nusd: int = 0
+
+
+def binds(claim: Claim) -> bool:
+    """Return whether any limit of a claim binds; others are not counted at all."""
+    return (
+        claim.requests_per_minute is not None
+        or claim.tokens_per_minute is not None
+        or claim.concurrent_requests is not None
+        or bool(claim.budgets)
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +159,10 @@ class StoreError(Exception):
     """The store cannot be asked at the moment: unreachable, too slow, full or read-only."""
 
 
+class StoreNotAskedError(StoreError):
+    """The store was not even asked, so that nothing happened there."""
+
+
 class Counters(Protocol):
     """Rates (GCRA), concurrency and money; every call is atomic per scope."""
 
@@ -151,16 +174,32 @@ class Counters(Protocol):
         Rates follow GCRA with a burst of one whole window. What is claimed counts as in flight
         and reserved until it is settled, or for `lifetime_s`: a claim whose process died comes
         back by itself. A budget refuses when spent + reserved + `reserve_nusd` exceeds it, or
-        when it is already spent.
+        when it is already spent. The first claim that is refused is told, its limits in the
+        order requests, tokens, concurrency, budgets.
+
+        Parameters
+        ----------
+        request_id
+            Made by the gateway, never by a client: one that is still held is a ValueError, since
+            whoever could choose it could hide requests behind each other.
+        claims
+            Of scopes that differ. A claim without any limit is not counted.
 
         Raises
         ------
         StoreError
+            The claims may have been taken; settling the request gives them back.
+        StoreNotAskedError
+            Nothing was taken.
         """
         ...
 
     async def settle(self, request_id: str, settlements: Sequence[Settlement]) -> None:
         """Replace what a request claimed by what it used; a second call changes nothing.
+
+        A claim that outlived its `lifetime_s` has been given back, but is remembered for `LATE_S`:
+        settled in that time, what it used is booked, once. After that, and for a request that
+        claimed nothing, settling changes nothing.
 
         Raises
         ------

@@ -1,0 +1,205 @@
+"""What one process knows of one scope: levels, claims that are held, money."""
+
+import heapq
+from dataclasses import dataclass, field
+
+from app.stores._base import (
+    BUSY_RETRY_S,
+    KEEP_SPENT_S,
+    LATE_S,
+    BudgetLimit,
+    BudgetStanding,
+    Claim,
+    Refusal,
+    Resource,
+    Settlement,
+    Standing,
+)
+from app.stores._rates import budget_wait_s, level_after, rate_standing, wait_s
+
+_LATE_US = int(LATE_S * 1e6)
+_SLACK = 64
+"""How many entries of settled claims the heap of deadlines may hold beyond twice the live ones."""
+
+
+@dataclass(slots=True)
+class _Level:
+    value: float = 0.0
+    at_us: int = 0
+    limit: int = 1
+
+    def now(self, now_us: int, limit: int) -> float:
+        return level_after(self.value, now_us - self.at_us, limit)
+
+    def put(self, value: float, now_us: int, limit: int) -> None:
+        self.value, self.at_us, self.limit = max(0.0, value), now_us, limit
+
+
+@dataclass(slots=True)
+class _Held:
+    tokens: int
+    reserve_nusd: int
+    period_ids: tuple[str, ...]
+    deadline_us: int
+    expired: bool = False
+
+
+@dataclass(slots=True)
+class _Spent:
+    nusd: int
+    forget_us: int
+
+
+@dataclass(slots=True)
+class Account:
+    """The counters of one scope; every `now_us` is microseconds since the epoch."""
+
+    in_flight: int = 0
+    _requests: _Level = field(default_factory=_Level)
+    _tokens: _Level = field(default_factory=_Level)
+    _held: dict[str, _Held] = field(default_factory=dict)
+    _deadlines: list[tuple[int, str]] = field(default_factory=list)
+    _reserved: dict[str, int] = field(default_factory=dict)
+    _spent: dict[str, _Spent] = field(default_factory=dict)
+
+    def holds(self, request_id: str) -> bool:
+        """Return whether a request's claim is held, or remembered for late settling."""
+        return request_id in self._held
+
+    def refusal(self, claim: Claim, now_us: int) -> Refusal | None:
+        """Return what stands in the way of a claim."""
+        for resource, level, cost, limit in (
+            (Resource.REQUESTS, self._requests, 1, claim.requests_per_minute),
+            (Resource.TOKENS, self._tokens, claim.tokens, claim.tokens_per_minute),
+        ):
+            if limit is None:
+                continue
+            value = level.now(now_us, limit)
+            if value + cost > limit:
+                after_s = wait_s(value, cost, limit)
+                return Refusal(
+                    scope=claim.scope, resource=resource, limit=limit, retry_after_s=after_s
+                )
+        limit = claim.concurrent_requests
+        if limit is not None and self.in_flight >= limit:
+            return Refusal(
+                scope=claim.scope,
+                resource=Resource.CONCURRENCY,
+                limit=limit,
+                retry_after_s=BUSY_RETRY_S,
+            )
+        for budget in claim.budgets:
+            spent = self._spent_nusd(budget)
+            taken = spent + self._reserved.get(budget.period_id, 0) + claim.reserve_nusd
+            if spent >= budget.limit_nusd or taken > budget.limit_nusd:
+                return Refusal(
+                    scope=claim.scope,
+                    resource=Resource.BUDGET,
+                    limit=budget.limit_nusd,
+                    retry_after_s=budget_wait_s(budget, spent, claim.reserve_nusd),
+                    period_id=budget.period_id,
+                )
+        return None
+
+    def take(self, request_id: str, claim: Claim, now_us: int, deadline_us: int) -> None:
+        """Take what `refusal` let pass."""
+        if (limit := claim.requests_per_minute) is not None:
+            self._requests.put(self._requests.now(now_us, limit) + 1, now_us, limit)
+        if (limit := claim.tokens_per_minute) is not None:
+            self._tokens.put(self._tokens.now(now_us, limit) + claim.tokens, now_us, limit)
+        period_ids = tuple(budget.period_id for budget in claim.budgets)
+        for period_id in period_ids:
+            self._reserved[period_id] = self._reserved.get(period_id, 0) + claim.reserve_nusd
+        self._held[request_id] = _Held(claim.tokens, claim.reserve_nusd, period_ids, deadline_us)
+        self.in_flight += 1
+        self._push(deadline_us, request_id)
+
+    def settle(self, request_id: str, settlement: Settlement, now_us: int) -> bool:
+        """Replace a claim by what was used; return whether there was one."""
+        held = self._held.pop(request_id, None)
+        if held is None:
+            return False
+        if not held.expired:
+            self._release(held)
+        if (limit := settlement.tokens_per_minute) is not None:
+            used = self._tokens.now(now_us, limit) + settlement.tokens - held.tokens
+            self._tokens.put(used, now_us, limit)
+        if settlement.cost_nusd:
+            for budget in settlement.budgets:
+                forget_us = now_us + int((budget.ends_in_s + KEEP_SPENT_S) * 1e6)
+                self.spend(budget.period_id, settlement.cost_nusd, forget_us)
+        return True
+
+    def spend(self, period_id: str, nusd: int, forget_us: int) -> None:
+        """Book money on a period."""
+        spent = self._spent.get(period_id)
+        if spent is None:
+            self._spent[period_id] = _Spent(nusd, forget_us)
+        else:
+            spent.nusd += nusd
+
+    def expire(self, now_us: int) -> None:
+        """Give back claims that outlived their lifetime, forget those nobody settled."""
+        deadlines = self._deadlines
+        while deadlines and deadlines[0][0] <= now_us:
+            deadline_us, request_id = heapq.heappop(deadlines)
+            held = self._held.get(request_id)
+            if held is None or held.deadline_us != deadline_us:
+                continue
+            if held.expired:
+                del self._held[request_id]
+                continue
+            self._release(held)
+            held.expired = True
+            held.deadline_us = deadline_us + _LATE_US
+            self._push(held.deadline_us, request_id)
+
+    def idle(self, now_us: int) -> bool:
+        """Return whether nothing would be lost by forgetting all of it."""
+        self.expire(now_us)
+        for period_id in [k for k, spent in self._spent.items() if spent.forget_us <= now_us]:
+            del self._spent[period_id]
+        levels = (self._requests, self._tokens)
+        return not (
+            self._held or self._spent or any(level.now(now_us, level.limit) for level in levels)
+        )
+
+    def standing(self, claim: Claim, now_us: int) -> Standing:
+        """Return where the limits of a claim stand."""
+        rpm, tpm = claim.requests_per_minute, claim.tokens_per_minute
+        return Standing(
+            scope=claim.scope,
+            requests=None if rpm is None else rate_standing(self._requests.now(now_us, rpm), rpm),
+            tokens=None if tpm is None else rate_standing(self._tokens.now(now_us, tpm), tpm),
+            in_flight=self.in_flight,
+            budgets=tuple(
+                BudgetStanding(
+                    period_id=budget.period_id,
+                    limit_nusd=budget.limit_nusd,
+                    spent_nusd=self._spent_nusd(budget),
+                    reserved_nusd=self._reserved.get(budget.period_id, 0),
+                )
+                for budget in claim.budgets
+            ),
+        )
+
+    def _spent_nusd(self, budget: BudgetLimit) -> int:
+        spent = self._spent.get(budget.period_id)
+        return 0 if spent is None else spent.nusd
+
+    def _release(self, held: _Held) -> None:
+        self.in_flight -= 1
+        for period_id in held.period_ids:
+            left = self._reserved.get(period_id, 0) - held.reserve_nusd
+            if left > 0:
+                self._reserved[period_id] = left
+            else:
+                self._reserved.pop(period_id, None)
+
+    def _push(self, deadline_us: int, request_id: str) -> None:
+        heapq.heappush(self._deadlines, (deadline_us, request_id))
+        # Settled claims leave their deadline behind; without this the heap would grow with the
+        # number of requests in a lifetime instead of with those that run.
+        if len(self._deadlines) > 2 * len(self._held) + _SLACK:
+            self._deadlines = [(held.deadline_us, key) for key, held in self._held.items()]
+            heapq.heapify(self._deadlines)

@@ -1,0 +1,259 @@
+"""The embedded store: counters and small values of one process, keys and spending in SQLite."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from app.keys import KeyRecord
+from app.stores._accounts import Account
+from app.stores._base import (
+    KEEP_SPENT_S,
+    Claim,
+    Keys,
+    Refusal,
+    Scope,
+    Settlement,
+    Standing,
+    Store,
+    binds,
+)
+from app.stores.sqlite import SqliteDatabase
+
+Clock = Callable[[], float]
+"""Seconds since the epoch."""
+
+OnSpend = Callable[[Scope, str, int, float], None]
+"""Told of spending: scope, period, billionths of a dollar, when it may be forgotten."""
+
+DEFAULT_BLOBS = 10_000
+DEFAULT_BLOB_BYTES = 64 * 2**20
+
+_SWEEP = 2
+"""How many accounts each admitted request looks at, to forget those that are idle."""
+
+
+class MemoryCounters:
+    """Counters in plain Python, exact because nothing awaits in between.
+
+    Parameters
+    ----------
+    clock
+        Seconds since the epoch.
+    on_spend
+        Told of every settled cost.
+    """
+
+    def __init__(self, *, clock: Clock = time.time, on_spend: OnSpend | None = None) -> None:
+        self._clock = clock
+        self._on_spend = on_spend
+        self._accounts: OrderedDict[Scope, Account] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many scopes are remembered."""
+        return len(self._accounts)
+
+    async def admit(
+        self, request_id: str, claims: Sequence[Claim], *, lifetime_s: float
+    ) -> tuple[Standing, ...] | Refusal:
+        """Take what a request claims from all scopes, or nothing."""
+        now_us = self._now_us()
+        self._sweep(now_us)
+        binding = [(claim, self._account(claim.scope, now_us)) for claim in claims if binds(claim)]
+        for claim, account in binding:
+            if account.holds(request_id):
+                raise ValueError(f"request {request_id!r} is already held")
+            refusal = account.refusal(claim, now_us)
+            if refusal is not None:
+                return refusal
+        deadline_us = now_us + int(lifetime_s * 1e6)
+        for claim, account in binding:
+            account.take(request_id, claim, now_us, deadline_us)
+        return self._standing(claims, now_us)
+
+    async def settle(self, request_id: str, settlements: Sequence[Settlement]) -> None:
+        """Replace what a request claimed by what it used; a second call changes nothing."""
+        now_us = self._now_us()
+        for settlement in settlements:
+            account = self._accounts.get(settlement.scope)
+            if account is None:
+                continue
+            account.expire(now_us)
+            settled = account.settle(request_id, settlement, now_us)
+            if settled and settlement.cost_nusd and self._on_spend is not None:
+                for budget in settlement.budgets:
+                    forget_at = now_us / 1e6 + budget.ends_in_s + KEEP_SPENT_S
+                    self._on_spend(
+                        settlement.scope, budget.period_id, settlement.cost_nusd, forget_at
+                    )
+
+    async def standing(self, claims: Sequence[Claim]) -> tuple[Standing, ...]:
+        """Return where the limits stand, claiming nothing."""
+        return self._standing(claims, self._now_us())
+
+    def restore(self, scope: Scope, period_id: str, nusd: int, forget_at: float) -> None:
+        """Book what was spent before a restart."""
+        account = self._accounts.setdefault(scope, Account())
+        account.spend(period_id, nusd, int(forget_at * 1e6))
+
+    def _now_us(self) -> int:
+        return int(self._clock() * 1e6)
+
+    def _account(self, scope: Scope, now_us: int) -> Account:
+        account = self._accounts.get(scope)
+        if account is None:
+            account = self._accounts[scope] = Account()
+        account.expire(now_us)
+        return account
+
+    def _standing(self, claims: Sequence[Claim], now_us: int) -> tuple[Standing, ...]:
+        standings = []
+        for claim in claims:
+            account = self._accounts.get(claim.scope) if binds(claim) else None
+            if account is not None:
+                account.expire(now_us)
+            standings.append((account or Account()).standing(claim, now_us))
+        return tuple(standings)
+
+    def _sweep(self, now_us: int) -> None:
+        """Look at the next few accounts in turn, so that forgetting costs the same always."""
+        for _ in range(min(_SWEEP, len(self._accounts))):
+            scope, account = next(iter(self._accounts.items()))
+            if account.idle(now_us):
+                del self._accounts[scope]
+            else:
+                self._accounts.move_to_end(scope)
+
+
+class MemoryKeys:
+    """Virtual keys of one process, gone when it ends."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, KeyRecord] = {}
+
+    async def find(self, digest: str) -> KeyRecord | None:
+        """Return the record of a digest."""
+        return self._records.get(digest)
+
+    async def save(self, record: KeyRecord) -> None:
+        """Add a record, or replace the one of the same digest."""
+        self._records[record.digest] = record
+
+    async def all(self) -> tuple[KeyRecord, ...]:
+        """Return every record, revoked ones too, oldest first."""
+        return tuple(sorted(self._records.values(), key=lambda key: (key.created_at, key.digest)))
+
+
+class MemoryBlobs:
+    """Small values, the least recently used forgotten first.
+
+    Parameters
+    ----------
+    max_entries, max_bytes
+        How much is kept; a value larger than `max_bytes` is not kept at all.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock = time.time,
+        max_entries: int = DEFAULT_BLOBS,
+        max_bytes: int = DEFAULT_BLOB_BYTES,
+    ) -> None:
+        self._clock = clock
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._blobs: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many values are kept."""
+        return len(self._blobs)
+
+    async def get(self, name: str) -> bytes | None:
+        """Return what was put under a name, or None."""
+        blob = self._blobs.get(name)
+        if blob is None:
+            return None
+        value, ends_at = blob
+        if ends_at <= self._clock():
+            self._drop(name)
+            return None
+        self._blobs.move_to_end(name)
+        return value
+
+    async def put(self, name: str, value: bytes, *, lifetime_s: float) -> None:
+        """Keep a value for at most `lifetime_s`."""
+        self._drop(name)
+        if len(value) > self._max_bytes:
+            return
+        self._blobs[name] = (value, self._clock() + lifetime_s)
+        self._bytes += len(value)
+        while len(self._blobs) > self._max_entries or self._bytes > self._max_bytes:
+            self._drop(next(iter(self._blobs)))
+
+    def _drop(self, name: str) -> None:
+        blob = self._blobs.pop(name, None)
+        if blob is not None:
+            self._bytes -= len(blob[0])
+
+
+class MemoryStore:
+    """The store of one process.
+
+    Parameters
+    ----------
+    data_dir
+        Where keys and spending survive a restart, in `steelyard.sqlite3`; None keeps nothing.
+    clock
+        Seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path | None,
+        *,
+        clock: Clock = time.time,
+        max_blobs: int = DEFAULT_BLOBS,
+        max_blob_bytes: int = DEFAULT_BLOB_BYTES,
+    ) -> None:
+        self._clock = clock
+        self._database = None if data_dir is None else SqliteDatabase(data_dir, clock=clock)
+        database = self._database
+        self._counters = MemoryCounters(
+            clock=clock, on_spend=None if database is None else database.spending.add
+        )
+        keys: Keys = MemoryKeys() if database is None else database.keys
+        self._store = Store(
+            kind="memory",
+            shared=False,
+            counters=self._counters,
+            keys=keys,
+            blobs=MemoryBlobs(clock=clock, max_entries=max_blobs, max_bytes=max_blob_bytes),
+        )
+
+    @property
+    def store(self) -> Store:
+        """The store."""
+        return self._store
+
+    async def open(self) -> None:
+        """Open the database, if there is one, and read what has been spent.
+
+        Raises
+        ------
+        ConfigError
+            If the data directory cannot be used.
+        """
+        if self._database is not None:
+            for spent in await self._database.open():
+                self._counters.restore(*spent)
+
+    async def healthy(self) -> bool:
+        """Return whether spending reaches the disk."""
+        return self._database is None or self._database.healthy
+
+    async def aclose(self) -> None:
+        """Write what is pending."""
+        if self._database is not None:
+            await self._database.aclose()

@@ -1,0 +1,290 @@
+"""What survives a restart of one process: virtual keys and what was spent, in SQLite.
+
+Keys are written through, with the disk's confirmation. Spending is written behind: in a thread,
+every 100 ms at the latest, and at the end. What a crash of the process can lose is the spending of
+the last 100 ms and of requests that were still running; a power cut also what the operating system
+had not put on the disk. Several processes may use one file: the command line adds and revokes keys
+while a gateway serves from it.
+"""
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from app.errors import ConfigError
+from app.keys import KeyRecord
+from app.stores._base import Scope, ScopeKind, StoreError
+from app.stores._flusher import Flusher
+
+DATABASE_NAME = "steelyard.sqlite3"
+BUSY_TIMEOUT_S = 5.0
+"""How long a thread waits for another process that is writing."""
+READ_BUSY_TIMEOUT_S = 0.02
+"""How long the event loop does; in WAL mode readers wait only while a crash is recovered from."""
+FLUSH_INTERVAL_S = 0.1
+FORGET_INTERVAL_S = 3600.0
+
+_SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS keys (
+    digest TEXT PRIMARY KEY, created_at REAL NOT NULL, record BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS spending (
+    scope_kind TEXT NOT NULL, scope_name TEXT NOT NULL, period_id TEXT NOT NULL,
+    nusd INTEGER NOT NULL, forget_at REAL NOT NULL,
+    PRIMARY KEY (scope_kind, scope_name, period_id)
+) WITHOUT ROWID;
+"""
+_SPEND = """
+INSERT INTO spending (scope_kind, scope_name, period_id, nusd, forget_at) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (scope_kind, scope_name, period_id)
+DO UPDATE SET nusd = nusd + excluded.nusd, forget_at = max(forget_at, excluded.forget_at)
+"""
+
+Spent = tuple[Scope, str, int, float]
+"""Scope, period, billionths of a dollar, when it may be forgotten."""
+
+
+def connect(path: Path, *, schema: str, version: int) -> sqlite3.Connection:
+    """Open a database in WAL mode and create what is missing.
+
+    Raises
+    ------
+    ConfigError
+        If the place cannot be used, or a newer release wrote it.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+    except (OSError, sqlite3.Error) as error:
+        raise ConfigError(f"cannot use {path}: {error}") from error
+    try:
+        found = connection.execute("PRAGMA user_version").fetchone()[0]
+        if found <= version:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.executescript(schema)
+            connection.execute(f"PRAGMA user_version = {version:d}")
+    except sqlite3.Error as error:
+        connection.close()
+        raise ConfigError(f"cannot use {path}: {error}") from error
+    if found > version:
+        connection.close()
+        raise ConfigError(f"{path} was written by a newer release (schema {found})")
+    return connection
+
+
+class SqliteKeys:
+    """Virtual keys in a database that other processes may change; nothing is cached."""
+
+    def __init__(self) -> None:
+        self._reader: sqlite3.Connection | None = None
+        self._writer: sqlite3.Connection | None = None
+        self._writing = threading.Lock()
+
+    def open(self, path: Path) -> None:
+        """Connect; blocks."""
+        self._reader = sqlite3.connect(path, timeout=READ_BUSY_TIMEOUT_S, check_same_thread=False)
+        self._writer = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+        # A key that was shown to be revoked must not come back after a power cut.
+        self._writer.execute("PRAGMA synchronous = FULL")
+
+    def close(self) -> None:
+        """Disconnect."""
+        for connection in (self._reader, self._writer):
+            if connection is not None:
+                connection.close()
+        self._reader = self._writer = None
+
+    async def find(self, digest: str) -> KeyRecord | None:
+        """Return the record of a digest.
+
+        Some 20 µs on the event loop, less than handing it to a thread takes.
+
+        Raises
+        ------
+        StoreError
+        """
+        try:
+            row = (
+                _opened(self._reader)
+                .execute("SELECT record FROM keys WHERE digest = ?", (digest,))
+                .fetchone()
+            )
+        except sqlite3.Error as error:
+            raise StoreError(f"keys cannot be read: {error}") from error
+        return None if row is None else decode_key(row[0])
+
+    async def save(self, record: KeyRecord) -> None:
+        """Add a record, or replace the one of the same digest; it is on the disk afterwards.
+
+        Raises
+        ------
+        StoreError
+        """
+        await asyncio.to_thread(self._save, record)
+
+    async def all(self) -> tuple[KeyRecord, ...]:
+        """Return every record, revoked ones too, oldest first.
+
+        Raises
+        ------
+        StoreError
+        """
+        return await asyncio.to_thread(self._all)
+
+    def _save(self, record: KeyRecord) -> None:
+        try:
+            with self._writing, _opened(self._writer) as connection:
+                connection.execute(
+                    "INSERT INTO keys (digest, created_at, record) VALUES (?, ?, ?)"
+                    " ON CONFLICT (digest) DO UPDATE SET record = excluded.record,"
+                    " created_at = excluded.created_at",
+                    (record.digest, record.created_at, msgspec.json.encode(record)),
+                )
+        except sqlite3.Error as error:
+            raise StoreError(f"a key cannot be written: {error}") from error
+
+    def _all(self) -> tuple[KeyRecord, ...]:
+        try:
+            with self._writing:
+                rows = (
+                    _opened(self._writer)
+                    .execute("SELECT record FROM keys ORDER BY created_at, digest")
+                    .fetchall()
+                )
+        except sqlite3.Error as error:
+            raise StoreError(f"keys cannot be read: {error}") from error
+        return tuple(decode_key(row[0]) for row in rows)
+
+
+def decode_key(data: bytes) -> KeyRecord:
+    """Return a stored record.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be read, for instance because a newer release wrote it.
+    """
+    try:
+        return msgspec.json.decode(data, type=KeyRecord)
+    except msgspec.DecodeError as error:
+        raise StoreError(f"a stored key cannot be read: {error}") from error
+
+
+class SqliteSpending:
+    """What was spent, summed up per account between writes, so that nothing ever queues up."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._forget_at = 0.0
+        self._pending: dict[tuple[Scope, str], tuple[int, float]] = {}
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self.flusher = Flusher(self.flush, name="steelyard-spending", interval_s=FLUSH_INTERVAL_S)
+
+    def open(self, connection: sqlite3.Connection) -> list[Spent]:
+        """Take a connection, forget what is over, return what is not; blocks."""
+        self._connection = connection
+        self._forget()
+        rows = connection.execute(
+            "SELECT scope_kind, scope_name, period_id, nusd, forget_at FROM spending"
+        ).fetchall()
+        self.flusher.start()
+        return [
+            (Scope(ScopeKind(kind), name), period_id, nusd, forget_at)
+            for kind, name, period_id, nusd, forget_at in rows
+        ]
+
+    def close(self) -> None:
+        """Write what is pending; blocks."""
+        self.flusher.close()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def add(self, scope: Scope, period_id: str, nusd: int, forget_at: float) -> None:
+        """Book money; never blocks for longer than it takes to swap a dictionary."""
+        with self._lock:
+            pending, _ = self._pending.get((scope, period_id), (0, 0.0))
+            self._pending[scope, period_id] = (pending + nusd, forget_at)
+
+    def flush(self) -> None:
+        """Write what is pending; what cannot be written stays pending."""
+        if self._clock() >= self._forget_at:
+            self._forget()
+        with self._lock:
+            pending, self._pending = self._pending, {}
+        if not pending:
+            return
+        rows = [
+            (scope.kind.value, scope.name, period_id, nusd, forget_at)
+            for (scope, period_id), (nusd, forget_at) in pending.items()
+        ]
+        try:
+            with _opened(self._connection) as connection:
+                connection.executemany(_SPEND, rows)
+        except sqlite3.Error:
+            for (scope, period_id), (nusd, forget_at) in pending.items():
+                self.add(scope, period_id, nusd, forget_at)
+            raise
+
+    def _forget(self) -> None:
+        now = self._clock()
+        with _opened(self._connection) as connection:
+            connection.execute("DELETE FROM spending WHERE forget_at <= ?", (now,))
+        self._forget_at = now + FORGET_INTERVAL_S
+
+
+class SqliteDatabase:
+    """The database of one gateway.
+
+    Parameters
+    ----------
+    data_dir
+        Made if it is missing, readable by its owner only.
+    """
+
+    def __init__(self, data_dir: Path, *, clock: Callable[[], float] = time.time) -> None:
+        self._path = data_dir / DATABASE_NAME
+        self.keys = SqliteKeys()
+        self.spending = SqliteSpending(clock=clock)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the last write of spending succeeded."""
+        return self.spending.flusher.healthy
+
+    async def open(self) -> list[Spent]:
+        """Open the file and return what was spent in periods that still count.
+
+        Raises
+        ------
+        ConfigError
+        """
+        return await asyncio.to_thread(self._open)
+
+    async def aclose(self) -> None:
+        """Write what is pending and close the file."""
+        await asyncio.to_thread(self._close)
+
+    def _open(self) -> list[Spent]:
+        connection = connect(self._path, schema=_SCHEMA, version=_SCHEMA_VERSION)
+        self.keys.open(self._path)
+        return self.spending.open(connection)
+
+    def _close(self) -> None:
+        self.keys.close()
+        self.spending.close()
+
+
+def _opened(connection: sqlite3.Connection | None) -> sqlite3.Connection:
+    if connection is None:
+        raise sqlite3.ProgrammingError("the database is not open")
+    return connection

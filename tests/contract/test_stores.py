@@ -1,0 +1,401 @@
+"""What every store promises: exact counts, money that adds up, keys and blobs."""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from app.keys import Budget, Limits, Period
+from app.stores._base import Claim, Refusal, Resource, ScopeKind
+from app.stores.memory import MemoryStore
+from tests.support.stores import (
+    DAY,
+    FakeClock,
+    StoreUnderTest,
+    budget,
+    key_record,
+    new_scope,
+    settlement,
+    with_cost,
+)
+
+KINDS = ("memory", "sqlite")
+
+
+@pytest.fixture(params=KINDS)
+async def under_test(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[StoreUnderTest]:
+    async with AsyncExitStack() as stack:
+        clock = FakeClock()
+        lifecycle = MemoryStore(tmp_path if request.param == "sqlite" else None, clock=clock)
+        await lifecycle.open()
+        stack.push_async_callback(lifecycle.aclose)
+        yield StoreUnderTest(lifecycle, clock.pass_time)
+
+
+async def test_a_thousand_concurrent_requests_against_a_rate_admit_exactly_the_limit(under_test):
+    claim = Claim(scope=new_scope(), requests_per_minute=300)
+    answers = await asyncio.gather(*(under_test.admit(claim) for _ in range(1000)))
+    refused = [answer for _, answer in answers if isinstance(answer, Refusal)]
+    # Redis' clock goes on while they arrive: five more a second at this rate.
+    assert 700 - 5 <= len(refused) <= 700
+    assert {refusal.resource for refusal in refused} == {Resource.REQUESTS}
+
+
+@pytest.mark.parametrize("limit", [1, 7, 250])
+async def test_a_thousand_concurrent_requests_admit_exactly_the_concurrent_ones(under_test, limit):
+    claim = Claim(scope=new_scope(), concurrent_requests=limit)
+    answers = await asyncio.gather(*(under_test.admit(claim) for _ in range(1000)))
+    assert sum(not isinstance(answer, Refusal) for _, answer in answers) == limit
+    assert (await under_test.standing(claim)).in_flight == limit
+
+
+async def test_a_thousand_concurrent_requests_reserve_exactly_the_budget(under_test):
+    claim = Claim(scope=new_scope(), budgets=(budget(1_000_000),), reserve_nusd=3_000)
+    answers = await asyncio.gather(*(under_test.admit(claim) for _ in range(1000)))
+    assert sum(not isinstance(answer, Refusal) for _, answer in answers) == 333
+    (standing,) = (await under_test.standing(claim)).budgets
+    assert standing.reserved_nusd == 999_000
+
+
+async def test_a_whole_window_may_burst_then_requests_trickle_in(under_test):
+    claim = Claim(scope=new_scope(), requests_per_minute=600)
+    for _ in range(600):
+        await under_test.admitted(claim)
+    refusal = await under_test.refused(claim)
+    assert refusal.scope == claim.scope
+    assert (refusal.resource, refusal.limit) == (Resource.REQUESTS, 600)
+    assert 0 < refusal.retry_after_s <= 0.1
+    await under_test.pass_time(refusal.retry_after_s + 0.001)
+    await under_test.admitted(claim)
+
+
+async def test_the_standing_of_a_rate_says_what_remains_and_when_all_is_back(under_test):
+    claim = Claim(
+        scope=new_scope(), requests_per_minute=60, tokens_per_minute=60_000, tokens=15_000
+    )
+    _, (standing,) = await under_test.admitted(claim)
+    assert (standing.requests.limit, standing.requests.remaining) == (60, 59)
+    assert standing.requests.reset_s == pytest.approx(1.0)
+    assert (standing.tokens.limit, standing.tokens.remaining) == (60_000, 45_000)
+    assert standing.tokens.reset_s == pytest.approx(15.0)
+    assert standing.in_flight == 1
+
+
+async def test_a_request_larger_than_the_limit_is_told_that_waiting_does_not_help(under_test):
+    tokens = Claim(scope=new_scope(), tokens_per_minute=100, tokens=101)
+    refusal = await under_test.refused(tokens)
+    assert (refusal.resource, refusal.retry_after_s) == (Resource.TOKENS, None)
+    money = Claim(scope=new_scope(), budgets=(budget(100),), reserve_nusd=101)
+    refusal = await under_test.refused(money)
+    assert (refusal.resource, refusal.retry_after_s) == (Resource.BUDGET, None)
+
+
+async def test_tokens_are_settled_down_to_what_was_used(under_test):
+    claim = Claim(scope=new_scope(), tokens_per_minute=1000, tokens=900)
+    request_id, _ = await under_test.admitted(claim)
+    assert (await under_test.refused(claim)).resource is Resource.TOKENS
+    await under_test.settle(request_id, [claim], tokens=50)
+    standing = await under_test.standing(claim)
+    # Redis' clock lets some tokens drain away while the test runs.
+    assert 950 <= standing.tokens.remaining <= 960
+
+
+async def test_tokens_are_settled_up_beyond_the_limit_and_have_to_be_waited_for(under_test):
+    claim = Claim(scope=new_scope(), tokens_per_minute=1000, tokens=100)
+    request_id, _ = await under_test.admitted(claim)
+    await under_test.settle(request_id, [claim], tokens=2000)
+    refusal = await under_test.refused(claim)
+    assert refusal.resource is Resource.TOKENS
+    assert refusal.retry_after_s == pytest.approx(66.0, abs=1.0)
+
+
+async def test_a_settled_request_is_no_longer_in_flight(under_test):
+    claim = Claim(scope=new_scope(), concurrent_requests=1)
+    request_id, _ = await under_test.admitted(claim)
+    refusal = await under_test.refused(claim)
+    assert (refusal.resource, refusal.limit) == (Resource.CONCURRENCY, 1)
+    assert refusal.retry_after_s > 0
+    await under_test.settle(request_id, [claim])
+    await under_test.admitted(claim)
+
+
+async def test_the_claim_of_a_process_that_died_comes_back_by_itself(under_test):
+    claim = Claim(scope=new_scope(), concurrent_requests=1, budgets=(budget(100),), reserve_nusd=80)
+    await under_test.admitted(claim, lifetime_s=0.05)
+    await under_test.refused(claim)
+    await under_test.pass_time(0.06)
+    _, (standing,) = await under_test.admitted(claim)
+    assert standing.in_flight == 1
+    assert standing.budgets[0].reserved_nusd == 80
+
+
+async def test_claims_of_different_lifetimes_come_back_each_at_its_own_time(under_test):
+    claim = Claim(scope=new_scope(), concurrent_requests=3)
+    await under_test.admitted(claim, lifetime_s=60.0)
+    await under_test.admitted(claim, lifetime_s=0.05)
+    await under_test.admitted(claim, lifetime_s=30.0)
+    await under_test.pass_time(0.06)
+    assert (await under_test.standing(claim)).in_flight == 2
+
+
+async def test_a_budget_counts_what_was_spent_instead_of_what_was_reserved(under_test):
+    claim = Claim(scope=new_scope(), budgets=(budget(1000),), reserve_nusd=400)
+    request_id, (standing,) = await under_test.admitted(claim)
+    assert (standing.budgets[0].spent_nusd, standing.budgets[0].reserved_nusd) == (0, 400)
+    await under_test.settle(request_id, [claim], cost_nusd=150)
+    (standing,) = (await under_test.standing(claim)).budgets
+    assert (standing.period_id, standing.limit_nusd) == (DAY, 1000)
+    assert (standing.spent_nusd, standing.reserved_nusd) == (150, 0)
+
+
+async def test_a_budget_that_is_spent_refuses_until_its_period_ends(under_test):
+    limit = budget(1000, ends_in_s=1234.0)
+    claim = Claim(scope=new_scope(), budgets=(limit,), reserve_nusd=10)
+    request_id, _ = await under_test.admitted(claim)
+    await under_test.settle(request_id, [claim], cost_nusd=1000)
+    refusal = await under_test.refused(with_cost(claim, 0))
+    assert (refusal.resource, refusal.limit, refusal.period_id) == (Resource.BUDGET, 1000, DAY)
+    assert refusal.retry_after_s == pytest.approx(1234.0)
+
+
+async def test_a_budget_reserved_by_others_may_be_tried_again_soon(under_test):
+    claim = Claim(scope=new_scope(), budgets=(budget(1000),), reserve_nusd=900)
+    await under_test.admitted(claim)
+    assert 0 < (await under_test.refused(claim)).retry_after_s <= 1.0
+
+
+async def test_a_new_period_is_a_new_account_and_spending_stays_where_it_was_claimed(under_test):
+    scope = new_scope()
+    today = Claim(scope=scope, budgets=(budget(1000),), reserve_nusd=600)
+    tomorrow = Claim(
+        scope=scope, budgets=(budget(1000, period_id="day:2026-11-23"),), reserve_nusd=600
+    )
+    request_id, _ = await under_test.admitted(today)
+    await under_test.admitted(tomorrow)
+    await under_test.settle(request_id, [today], cost_nusd=700)
+    assert (await under_test.standing(today)).budgets[0].spent_nusd == 700
+    (standing,) = (await under_test.standing(tomorrow)).budgets
+    assert (standing.spent_nusd, standing.reserved_nusd) == (0, 600)
+
+
+async def test_every_budget_of_a_scope_binds(under_test):
+    claim = Claim(
+        scope=new_scope(),
+        budgets=(budget(1000), budget(1500, period_id="month:2026-11")),
+        reserve_nusd=800,
+    )
+    request_id, _ = await under_test.admitted(claim)
+    await under_test.settle(request_id, [claim], cost_nusd=800)
+    next_day = dataclasses.replace(
+        claim,
+        budgets=(budget(1000, period_id="day:2026-11-23"), budget(1500, period_id="month:2026-11")),
+    )
+    assert (await under_test.refused(next_day)).period_id == "month:2026-11"
+
+
+async def test_billions_of_dollars_worth_of_nanodollars_are_summed_exactly(under_test):
+    most = 9_000_000 * 10**9
+    claim = Claim(scope=new_scope(), budgets=(budget(most),), reserve_nusd=1)
+    first, _ = await under_test.admitted(claim)
+    await under_test.settle(first, [claim], cost_nusd=most - 1)
+    second, (standing,) = await under_test.admitted(claim)
+    assert standing.budgets[0].spent_nusd == most - 1
+    assert (await under_test.refused(claim)).resource is Resource.BUDGET
+    await under_test.settle(second, [claim], cost_nusd=1)
+    assert (await under_test.standing(claim)).budgets[0].spent_nusd == most
+
+
+async def test_settling_again_changes_nothing(under_test):
+    claim = Claim(
+        scope=new_scope(),
+        tokens_per_minute=1000,
+        concurrent_requests=5,
+        budgets=(budget(1000),),
+        tokens=100,
+        reserve_nusd=100,
+    )
+    request_id, _ = await under_test.admitted(claim)
+    await under_test.admitted(claim)
+    for _ in range(3):
+        await under_test.settle(request_id, [claim], tokens=200, cost_nusd=70)
+    standing = await under_test.standing(claim)
+    assert standing.in_flight == 1
+    assert standing.tokens.remaining in range(700, 710)
+    assert standing.budgets[0].spent_nusd == 70
+    assert standing.budgets[0].reserved_nusd == 100
+
+
+async def test_an_expired_claim_that_is_settled_late_is_booked_once(under_test):
+    claim = Claim(
+        scope=new_scope(), concurrent_requests=1, budgets=(budget(1000),), reserve_nusd=500
+    )
+    late, _ = await under_test.admitted(claim, lifetime_s=0.03)
+    await under_test.pass_time(0.04)
+    running, _ = await under_test.admitted(claim)
+    await under_test.settle(late, [claim], cost_nusd=300)
+    await under_test.settle(late, [claim], cost_nusd=300)
+    standing = await under_test.standing(claim)
+    assert standing.in_flight == 1
+    assert standing.budgets[0].spent_nusd == 300
+    assert standing.budgets[0].reserved_nusd == 500
+    await under_test.settle(running, [claim], cost_nusd=1)
+    assert (await under_test.standing(claim)).budgets[0].spent_nusd == 301
+
+
+async def test_settling_what_was_never_claimed_changes_nothing(under_test):
+    claim = Claim(scope=new_scope(), concurrent_requests=1, budgets=(budget(1000),))
+    await under_test.settle("req-unknown", [claim], cost_nusd=500)
+    assert (await under_test.standing(claim)).budgets[0].spent_nusd == 0
+
+
+async def test_a_request_that_is_still_held_cannot_claim_again(under_test):
+    claim = Claim(scope=new_scope(), requests_per_minute=10)
+    other = Claim(scope=new_scope(), requests_per_minute=10)
+    request_id, _ = await under_test.admitted(claim)
+    with pytest.raises(ValueError, match="already held"):
+        await under_test.admit(other, claim, request_id=request_id)
+    assert (await under_test.standing(claim)).in_flight == 1
+    assert (await under_test.standing(other)).in_flight == 0
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+async def test_a_refusal_of_one_scope_takes_nothing_from_the_others(under_test, place):
+    open_claims = [
+        Claim(
+            scope=new_scope(kind),
+            requests_per_minute=10,
+            tokens_per_minute=1000,
+            concurrent_requests=10,
+            budgets=(budget(1000),),
+            tokens=10,
+            reserve_nusd=10,
+        )
+        for kind in (ScopeKind.KEY, ScopeKind.TEAM)
+    ]
+    full = Claim(scope=new_scope(ScopeKind.GATEWAY), concurrent_requests=1)
+    await under_test.admitted(full)
+    before = [await under_test.standing(claim) for claim in open_claims]
+    claims = [*open_claims[:place], full, *open_claims[place:]]
+    refusal = await under_test.refused(*claims)
+    assert refusal.scope == full.scope
+    after = [await under_test.standing(claim) for claim in open_claims]
+    assert after == before
+
+
+async def test_the_first_scope_that_refuses_is_told(under_test):
+    first = Claim(scope=new_scope(ScopeKind.KEY), concurrent_requests=1)
+    second = Claim(scope=new_scope(ScopeKind.TEAM), requests_per_minute=1)
+    await under_test.admitted(first)
+    await under_test.admitted(second)
+    assert (await under_test.refused(first, second)).scope == first.scope
+    assert (await under_test.refused(second, first)).scope == second.scope
+
+
+async def test_a_claim_without_limits_passes_and_counts_nothing(under_test):
+    claim = Claim(scope=new_scope(), tokens=100, reserve_nusd=100)
+    request_id, (standing,) = await under_test.admitted(claim)
+    assert (standing.requests, standing.tokens, standing.budgets) == (None, None, ())
+    await under_test.settle(request_id, [claim], tokens=5, cost_nusd=5)
+
+
+async def test_standing_claims_nothing(under_test):
+    claim = Claim(scope=new_scope(), requests_per_minute=1, concurrent_requests=1)
+    for _ in range(3):
+        standing = await under_test.standing(claim)
+        assert (standing.requests.remaining, standing.in_flight) == (1, 0)
+    await under_test.admitted(claim)
+
+
+async def test_a_lowered_limit_holds_at_once(under_test):
+    claim = Claim(scope=new_scope(), requests_per_minute=100)
+    for _ in range(20):
+        await under_test.admitted(claim)
+    lowered = dataclasses.replace(claim, requests_per_minute=10)
+    assert (await under_test.refused(lowered)).limit == 10
+
+
+async def test_concurrent_settling_books_every_request_once(under_test):
+    claim = Claim(scope=new_scope(), budgets=(budget(10**9),), reserve_nusd=100)
+    admitted = await asyncio.gather(*(under_test.admitted(claim) for _ in range(200)))
+    await asyncio.gather(
+        *(
+            under_test.store.counters.settle(request_id, [settlement(claim, 0, 7)])
+            for request_id, _ in admitted * 2
+        )
+    )
+    (standing,) = (await under_test.standing(claim)).budgets
+    assert (standing.spent_nusd, standing.reserved_nusd) == (1400, 0)
+
+
+async def test_keys_are_found_by_digest_as_they_were_saved(under_test):
+    keys = under_test.store.keys
+    record = key_record(
+        "full",
+        owner="ops",
+        team="blue",
+        expires_at=1_900_000_000.5,
+        models=frozenset({"a", "b"}),
+        policies=frozenset(),
+        cost_quality=0.25,
+        limits=Limits(requests_per_minute=5, tokens_per_minute=10**12),
+        budgets=(Budget(usd=12.5, period=Period.WEEK),),
+        metadata={"project": "naïve ☃"},
+    )
+    await keys.save(record)
+    assert await keys.find(record.digest) == record
+    assert await keys.find("0" * 63 + "x") is None
+
+
+async def test_saving_a_key_again_replaces_it(under_test):
+    keys = under_test.store.keys
+    record = key_record("again")
+    await keys.save(record)
+    await keys.save(key_record("again", revoked_at=1.0))
+    found = await keys.find(record.digest)
+    assert found.revoked_at == 1.0
+    assert [key.name for key in await keys.all()].count("again") == 1
+
+
+async def test_all_keys_are_listed_oldest_first_revoked_ones_too(under_test):
+    keys = under_test.store.keys
+    for name, created_at in (("c", 3.0), ("a", 1.0), ("b", 2.0)):
+        await keys.save(key_record(name, created_at=created_at, revoked_at=created_at))
+    listed = [key.name for key in await keys.all() if key.name in {"a", "b", "c"}]
+    assert listed == ["a", "b", "c"]
+
+
+async def test_a_digest_is_looked_up_and_never_interpreted(under_test):
+    keys = under_test.store.keys
+    await keys.save(key_record("safe"))
+    for digest in ("' OR 1=1 --", "*", "\x00", "", "ü", "a" * 10_000):
+        assert await keys.find(digest) is None
+    assert await keys.find(key_record("safe").digest) == key_record("safe")
+
+
+async def test_blobs_are_kept_until_their_time_is_over(under_test):
+    blobs = under_test.store.blobs
+    assert await blobs.get("nothing") is None
+    await blobs.put("short", b"\x00\xff", lifetime_s=0.05)
+    await blobs.put("long", b"", lifetime_s=60.0)
+    assert await blobs.get("short") == b"\x00\xff"
+    await under_test.pass_time(0.06)
+    assert await blobs.get("short") is None
+    assert await blobs.get("long") == b""
+
+
+async def test_a_blob_is_replaced_with_its_lifetime(under_test):
+    blobs = under_test.store.blobs
+    await blobs.put("name", b"old", lifetime_s=60.0)
+    await blobs.put("name", b"new", lifetime_s=0.05)
+    assert await blobs.get("name") == b"new"
+    await under_test.pass_time(0.06)
+    assert await blobs.get("name") is None
+
+
+async def test_an_open_store_is_healthy(under_test):
+    assert await under_test.lifecycle.healthy()
