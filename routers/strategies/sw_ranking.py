@@ -14,12 +14,22 @@ from routers.numeric import FloatArray, row_blocks, unit_rows
 from routers.options import State, take, unfitted
 from routers.pairwise import sigmoid
 from routers.strategies._comparison import ComparisonRouter
+from routers.strategies._tiers import tiers_of
 from routers.types import FloatMatrix, FloatVector
 
 _MAX_NEWTON_STEPS = 30
 _LONGEST_STEP = 2.0
 _PRIOR = 1.0
 """Weight of the overall ranking; a battle weighs from 1 to gamma squared."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _TierBattles:
+    """Battles between tiers; arrays (n_battles,) as in the router, which keeps all battles."""
+
+    row: np.ndarray
+    pair: np.ndarray
+    share: FloatVector
 
 
 @ROUTERS.register("sw-ranking")
@@ -39,6 +49,9 @@ class SimilarityWeightedRouter(ComparisonRouter):
     n_nearest
         Only so many of the most similar battles count; None counts all. Every request costs
         time in proportion.
+    n_tiers
+        Group the models by overall strength into at most so many tiers and rank the tiers, as
+        published with 10: battles of many models are few per pair. None ranks the models.
     storage
         Precision in which the queries are remembered.
 
@@ -46,7 +59,8 @@ class SimilarityWeightedRouter(ComparisonRouter):
     -----
     The published ranking has no penalty. Here the battles of all queries, equally weighted,
     stand behind it with the weight of a hundredth of one near battle, so that models that never
-    met nearby keep their overall order. Models are not grouped into tiers.
+    met nearby keep their overall order. Models of one tier keep their overall differences, where
+    the published ranking takes them for equal.
 
     References
     ----------
@@ -58,12 +72,16 @@ class SimilarityWeightedRouter(ComparisonRouter):
     gamma: Annotated[float, Field(gt=1)] = 10.0
     max_battles: Annotated[int, Field(ge=1)] = 10_000
     n_nearest: Annotated[int, Field(ge=1)] | None = 500
+    n_tiers: Annotated[int, Field(ge=2)] | None = None
     storage: Literal["float16", "float32"] = "float16"
     x_: FloatMatrix = unfitted()  # (n_queries, n_features), unit rows, those with battles
     row_: np.ndarray = unfitted()  # (n_battles,)
     pair_: np.ndarray = unfitted()  # (n_battles,), winner n_models + loser
     share_: FloatVector = unfitted()  # (n_battles,), 0.5 for each half of a tie
-    overall_: FloatArray = unfitted()  # (n_models,), strengths of all battles
+    tier_: np.ndarray = unfitted()  # (n_models,), 0 for the weakest; every model its own without
+    within_: FloatArray = unfitted()  # (n_models,), strength above the mean of its tier
+    overall_: FloatArray = unfitted()  # (n_tiers,), strengths of all battles
+    _battles: _TierBattles = unfitted()
 
     def _learn(
         self, x: FloatMatrix, battles: Battles, n_models: int, *, rng: np.random.Generator
@@ -99,28 +117,42 @@ class SimilarityWeightedRouter(ComparisonRouter):
     ) -> None:
         self.x_, self.row_, self.pair_, self.share_ = x.astype(np.float32), row, pair, share
         wins = _count(pair, share.astype(np.float64), n_models)
-        self.overall_ = bradley_terry(wins[None], np.zeros(n_models), prior=_PRIOR)[0]
+        strength = bradley_terry(wins[None], np.zeros(n_models), prior=_PRIOR)[0]
+        self.tier_ = np.arange(n_models)
+        if self.n_tiers is not None:
+            self.tier_ = tiers_of(strength, self.n_tiers)
+        n_tiers = int(self.tier_.max()) + 1
+        self.overall_ = np.bincount(self.tier_, strength) / np.bincount(self.tier_)
+        self.within_ = strength - self.overall_[self.tier_]
+        winner, loser = self.tier_[pair // n_models], self.tier_[pair % n_models]
+        # Battles within a tier say nothing about the order of tiers.
+        apart = winner != loser
+        self._battles = _TierBattles(
+            row=row[apart], pair=(winner * n_tiers + loser)[apart], share=share[apart]
+        )
 
     def _strengths(self, x: FloatMatrix) -> FloatMatrix:
-        n_models = len(self.overall_)
-        out = np.empty((len(x), n_models), np.float32)
+        n_tiers = len(self.overall_)
+        out = np.empty((len(x), len(self.tier_)), np.float32)
         query = unit_rows(x)
-        for block in row_blocks(len(x), max(len(self.row_), 2 * n_models**2)):
+        for block in row_blocks(len(x), max(len(self.row_), 2 * n_tiers**2)):
             similarity = query[block] @ self.x_.T
             wins = np.stack([self._wins(each) for each in similarity])
-            out[block] = bradley_terry(wins, self.overall_, prior=_PRIOR)
+            ranked = bradley_terry(wins, self.overall_, prior=_PRIOR)
+            out[block] = ranked[:, self.tier_] + self.within_
         return out
 
     def _wins(self, similarity: FloatVector) -> FloatArray:
-        """Return the weighted wins of every model over every other, (n_models, n_models)."""
-        n_models = len(self.overall_)
-        near, pair, share = similarity[self.row_], self.pair_, self.share_
-        best = near.max()
+        """Return the weighted wins of every tier over every other, (n_tiers, n_tiers)."""
+        n_tiers = len(self.overall_)
+        pair, share = self._battles.pair, self._battles.share
+        near = similarity[self._battles.row]
+        best = near.max(initial=0)
         if self.n_nearest is not None and self.n_nearest < len(near):
             kept = np.argpartition(near, -self.n_nearest)[-self.n_nearest :]
             near, pair, share = near[kept], pair[kept], share[kept]
         weight = similarity_weights(near, best=best, gamma=self.gamma) * share
-        return _count(pair, weight, n_models)
+        return _count(pair, weight, n_tiers)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the battles and what all routers from comparisons keep."""
