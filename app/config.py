@@ -3,6 +3,7 @@
 import datetime as dt
 import os
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -24,6 +25,9 @@ from routers.types import Capability, ModelSpec, Prices
 
 PRESETS: Mapping[str, float] = {"economy": 0.2, "balanced": 0.5, "quality": 0.9}
 """Named positions of the cost-quality knob."""
+
+MIN_ADMIN_TOKEN_CHARS = 16
+"""Of a token that may make keys; sixteen random hexadecimal digits are 64 bits."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$")]
 ShortName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]{0,63}$")]
@@ -200,6 +204,29 @@ class GatewayConfig(_Strict):
     breaker: BreakerConfig = BreakerConfig()
     stub: StubConfig | None = None
     upstreams: Annotated[dict[ShortName, UpstreamConfig], Field(min_length=1)]
+class AuthMode(StrEnum):
+    """Who may ask."""
+
+    KEYS = "keys"
+    """Who sends a virtual key."""
+    NONE = "none"
+    """Everybody who reaches the port."""
+
+
+class AuthConfig(_Strict):
+    """Who may ask, and who may say so."""
+
+    mode: AuthMode | None = None
+    """Left out, nobody needs a key, and only loopback addresses are served."""
+    admin_token_env: str = "STEELYARD_ADMIN_TOKEN"  # noqa: S105  (a name)
+    """The variable that holds the token of `/admin`; where it is not set there is no `/admin`."""
+
+    @property
+    def keys_needed(self) -> bool:
+        """Whether requests need a virtual key."""
+        return self.mode is AuthMode.KEYS
+
+
     models: Annotated[dict[Name, ModelConfig], Field(min_length=1)]
     routers: dict[ShortName, RouterConfig] = {}
     policies: dict[ShortName, PolicyConfig] = {}
@@ -221,6 +248,7 @@ class GatewayConfig(_Strict):
             _known(policy.router, self.routers, f"policies.{name}.router")
             _known(policy.default_model, self.models, f"policies.{name}.default_model")
             for candidate in policy.candidates:
+    auth: AuthConfig = AuthConfig()
                 _known(candidate, self.models, f"policies.{name}.candidates")
             _check_policy(name, policy, self.routers[policy.router])
         if self.policies:
@@ -236,7 +264,7 @@ class LoadedConfig(_Strict):
     path: Path
     gateway: GatewayConfig
     specs: dict[str, ModelSpec]
-    secrets: dict[str, str]
+    secrets: Annotated[dict[str, str], Field(exclude=True)]
     """Upstream name → API key; kept out of `repr` and of every dump."""
 
     def __repr__(self) -> str:
@@ -263,6 +291,8 @@ def _check_policy(name: str, policy: PolicyConfig, router: RouterConfig) -> None
 
 
 def _check_threshold(where: str, policy: PolicyConfig, router: RouterConfig) -> None:
+    admin_token: Annotated[str | None, Field(exclude=True)] = None
+    """Opens `/admin`; None where there is none. Kept out likewise."""
     if "cost_quality" in policy.model_fields_set:
         raise ValueError(f"{where}: contradicts cost_quality; leave one of them out")
     if router.pair is None:
@@ -325,7 +355,13 @@ def load_config(
         for name, upstream in gateway.upstreams.items()
         if (secret := _secret(path, name, upstream, environment, needed=secrets_needed))
     }
-    return LoadedConfig(path=path, gateway=gateway, specs=specs, secrets=secrets)
+    return LoadedConfig(
+        path=path,
+        gateway=gateway,
+        specs=specs,
+        secrets=secrets,
+        admin_token=_admin_token(gateway.auth.admin_token_env, environment),
+    )
 
 
 def _secret(
@@ -365,6 +401,24 @@ def _parse(path: Path, model: type[_Model]) -> _Model:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     try:
         return model.model_validate(document)
+    _check_secret(variable, secret)
+    return secret
+
+
+def _admin_token(variable: str, env: Mapping[str, str]) -> str | None:
+    token = env.get(variable, "")
+    if not token:
+        return None
+    _check_secret(variable, token)
+    if len(token) < MIN_ADMIN_TOKEN_CHARS:
+        raise ConfigError(
+            f"{variable} must have at least {MIN_ADMIN_TOKEN_CHARS} characters, not {len(token)}; "
+            "`openssl rand -hex 32` makes a good one"
+        )
+    return token
+
+
+def _check_secret(variable: str, secret: str) -> None:
     except ValidationError as error:
         problems = "; ".join(_one_line(each) for each in error.errors()[:5])
         raise ConfigError(f"{path}: {problems}") from error

@@ -35,10 +35,11 @@ class OnLow(StrEnum):
 class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How many US dollars may be spent in each period.
 
-    `degrade_from` is the share of the budget after which `on_low: degrade` lowers the knob.
+    `degrade_from` is the share of the budget after which `on_low: degrade` lowers the knob. Up to
+    nine million dollars are compared exactly: Redis' Lua counts in doubles, whole up to 2^53.
     """
 
-    usd: Annotated[float, msgspec.Meta(gt=0, le=1e9)]
+    usd: Annotated[float, msgspec.Meta(gt=0, le=9e6)]
     period: Period
     on_low: OnLow = OnLow.REJECT
     degrade_from: _Share = 0.8
@@ -66,7 +67,9 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     Attributes
     ----------
     key_id
-        Public name of the key (`key-` and 12 hexadecimal digits): in logs, metrics, lists.
+        Public name of the key (`key-` and 12 hexadecimal digits): in logs, metrics, lists. It stays
+        when the secret is rotated, and so do limits and what is spent; for a while two records
+        then have it.
     digest
         SHA-256 of the secret, 64 hexadecimal digits; never accepted in place of the secret.
     team
@@ -80,7 +83,7 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     cache
         Whether answers to this key are cached unless a request says otherwise.
     replaced_by
-        The key that `rotate` made of this one.
+        Digest of the secret that `rotate` put in the place of this one.
     """
 
     key_id: str

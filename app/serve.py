@@ -1,6 +1,7 @@
 """`steelyard serve`: listening, the simulated upstream beside it, and what to try next."""
 
 import contextlib
+import ipaddress
 import os
 import socket
 import subprocess
@@ -34,6 +35,7 @@ def serve(file: Path, *, host: str | None, port: int | None, workers: int) -> No
     config = load_config(file).gateway
     host = config.server.host if host is None else host
     port = config.server.port if port is None else port
+    check_who_may_ask(config, host)
     configure_logging()
     os.environ["STEELYARD_CONFIG"] = str(file)
     with _listening_socket(host, port) as listening, _simulated_upstream(config.stub):
@@ -57,6 +59,28 @@ def serve(file: Path, *, host: str | None, port: int | None, workers: int) -> No
             Multiprocess(uvicorn_config, sockets=[listening]).run()
         else:
             _Server(uvicorn_config, welcome=welcome).run(sockets=[listening])
+
+
+def check_who_may_ask(config: GatewayConfig, host: str) -> None:
+    """Refuse to be reached from other machines unless the configuration says by whom.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if config.auth.mode is None and not _is_loopback(host):
+        raise ConfigError(
+            f"{host or 'every address'} can be reached from other machines; write into the "
+            "configuration who may ask: `auth: {mode: keys}` for virtual keys "
+            "(`steelyard keys create`), or `auth: {mode: none}` for everybody"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def worker_app() -> object:

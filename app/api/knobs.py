@@ -56,6 +56,11 @@ class Knobs:
         return Knobs(
             **{
                 each.name: getattr(other, each.name)
+    @property
+    def objective_param(self) -> str | None:
+        """How the client spelled the objective; None where it gave none."""
+        return next((self.params[key] for key in _OBJECTIVES if key in self.params), None)
+
                 if getattr(self, each.name) is None
                 else getattr(self, each.name)
                 for each in fields(self)

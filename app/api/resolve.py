@@ -41,9 +41,15 @@ class Names:
     policies: Mapping[str, Policy]
     default_policy: str
     pairs: Mapping[str, Pair]
+    default_objective: Objective | None = None
+    """What `auto` goes by in place of its policy's objective, where a request names neither."""
+    shown: tuple[str, ...] | None = None
+    """The names that this caller is told of; None: all of them."""
 
     def listed(self) -> tuple[str, ...]:
         """Return the names, routed ones first; a threshold name stands as its pattern."""
+        if self.shown is not None:
+            return self.shown
         routed = ("auto", *(f"auto:{name}" for name in self.policies)) if self.policies else ()
         thresholds = tuple(
             f"router-{name}-{threshold}"
@@ -51,6 +57,15 @@ class Names:
             for threshold in (*pair.stored, A_THRESHOLD)
         )
         return (*routed, *thresholds, *sorted(self.model_ids))
+
+    def told_models(self) -> str:
+        """Return the models that the caller is told of, as a list to read."""
+        return ", ".join(name for name in self.listed() if name in self.model_ids)
+
+    def told_policies(self) -> str:
+        """Return the policies that the caller is told of, as a list to read."""
+        listed = frozenset(self.listed())
+        return ", ".join(name for name in self.policies if f"auto:{name}" in listed)
 
     def not_found(self, name: str) -> ModelNotFoundError:
         """Return the error for a name that does not exist, listing those that do."""
@@ -101,6 +116,7 @@ def resolve(
         pinned_model_id=pinned,
         policy=policy,
         objective=objective,
+        objective_param="model" if chat.model.startswith("router-") else knobs.objective_param,
         allowed_model_ids=allowed,
         max_cost_usd=knobs.max_cost_usd,
         fallback=fallback and pinned is None,
@@ -120,7 +136,9 @@ def _target(
     """Return the pinned model, or the policy and the objective to decide by."""
     if model == "auto" or model.startswith("auto:"):
         policy = _policy(model, knobs, names)
-        return None, policy, knobs.objective or policy.objective
+        named = model != "auto" or knobs.policy is not None
+        default = None if named else names.default_objective
+        return None, policy, knobs.objective or default or policy.objective
     if model in names.model_ids:
         return model, None, None
     if model.startswith("router-"):
@@ -146,7 +164,7 @@ def _policy(model: str, knobs: Knobs, names: Names) -> Policy:
         raise names.not_found(model)
     if knobs.policy is not None and knobs.policy not in names.policies:
         raise InvalidRequestError(
-            f"unknown policy {knobs.policy[:80]!r}; known: {', '.join(names.policies)}",
+            f"unknown policy {knobs.policy[:80]!r}; known: {names.told_policies()}",
             param=knobs.params["policy"],
         )
     if in_name and knobs.policy is not None and knobs.policy != in_name:
@@ -183,7 +201,7 @@ def _check_models(knobs: Knobs, names: Names, pinned: str | None) -> None:
     if unknown:
         raise InvalidRequestError(
             f"unknown model {unknown[0][:80]!r} in the allowed models; "
-            f"known: {', '.join(sorted(names.model_ids))}",
+            f"known: {names.told_models()}",
             param=knobs.params["models"],
         )
     if pinned is not None and pinned not in model_ids:

@@ -91,6 +91,8 @@ class RouteRequest:
         How to decide; None only for a pinned model.
     objective
         The knob, already merged from headers, body and the policy's default.
+    objective_param
+        How the client spelled the knob; None where it left it open.
     fields
         The body's top-level fields as the client sent them, without `model` and `routing`.
     """
@@ -101,6 +103,7 @@ class RouteRequest:
     pinned_model_id: str | None
     policy: Policy | None
     objective: Objective | None
+    objective_param: str | None = None
     allowed_model_ids: frozenset[str] | None
     max_cost_usd: float | None
     fallback: bool

@@ -1,0 +1,74 @@
+"""Virtual keys for tests: a `Keys` that can be cut off, and records made short."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.access.secrets import digest_of, new_key_id, new_secret
+from app.keys import KeyRecord
+from app.stores._base import StoreError
+
+NOW = 1_795_300_000.0
+"""Some moment, in seconds since the epoch."""
+
+
+@dataclass(slots=True)
+class DictKeys:
+    """Keys in a dictionary; `down` cuts it off, `asked` counts look-ups."""
+
+    records: dict[str, KeyRecord] = field(default_factory=dict)
+    down: bool = False
+    asked: int = 0
+
+    async def find(self, digest: str) -> KeyRecord | None:
+        """Return the record of a digest."""
+        self.asked += 1
+        self._check()
+        return self.records.get(digest)
+
+    async def save(self, record: KeyRecord) -> None:
+        """Add or replace a record."""
+        self._check()
+        self.records[record.digest] = record
+
+    async def all(self) -> tuple[KeyRecord, ...]:
+        """Return every record, oldest first."""
+        self._check()
+        return tuple(sorted(self.records.values(), key=lambda each: each.created_at))
+
+    def issue(self, **fields: Any) -> tuple[KeyRecord, str]:
+        """Put a key in by hand; return it and its secret."""
+        record, secret = new_record(**fields)
+        self.records[record.digest] = record
+        return record, secret
+
+    def _check(self) -> None:
+        if self.down:
+            raise StoreError("cut off")
+
+
+@dataclass(slots=True)
+class SetClock:
+    """A clock that stands until it is set."""
+
+    at: float = NOW
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.at
+
+
+def new_record(**fields: Any) -> tuple[KeyRecord, str]:
+    """Return a record and its secret; `fields` are those of the record."""
+    secret = new_secret()
+    values = {
+        "key_id": new_key_id(),
+        "digest": digest_of(secret.encode()),
+        "name": "test",
+        "created_at": NOW,
+    }
+    return KeyRecord(**{**values, **fields}), secret
+
+
+def bearer(secret: str) -> list[tuple[bytes, bytes]]:
+    """Return the headers that carry a secret."""
+    return [(b"authorization", b"Bearer " + secret.encode())]
