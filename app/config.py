@@ -142,6 +142,29 @@ class RouterConfig(_Strict):
         return self
 
 
+class AffinityConfig(_Strict):
+    """How a conversation keeps its model from turn to turn."""
+
+    enabled: bool = True
+    ttl_s: Seconds = 3600.0
+    """How long after its last turn a conversation is remembered."""
+    cache_lifetime_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300.0
+    """How long after its last use a provider's prefix cache may still be warm."""
+    margin_usd: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """What a switch has to gain on top of the prefix cache it loses."""
+
+
+class CacheConfig(_Strict):
+    """The exact response cache; only requests and keys that ask for it use it."""
+
+    enabled: bool = True
+    ttl_s: Seconds = 3600.0
+    max_answer_bytes: Annotated[int, Field(ge=1)] = 262_144
+    """Longer answers are not kept."""
+    wait_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 20.0
+    """How long a request waits for the answer to an identical one that already runs."""
+
+
 class PolicyConfig(_Strict):
     """How `auto:<policy>` decides where the request leaves it open."""
 
@@ -156,6 +179,7 @@ class PolicyConfig(_Strict):
     fallback: bool = True
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
     router_deadline_s: Seconds = 0.05
+    affinity: AffinityConfig = AffinityConfig()
 
     @property
     def knob(self) -> float:
@@ -226,6 +250,7 @@ class AuthConfig(_Strict):
         """Whether requests need a virtual key."""
         return self.mode is AuthMode.KEYS
 
+    cache: CacheConfig = CacheConfig()
 
     models: Annotated[dict[Name, ModelConfig], Field(min_length=1)]
     routers: dict[ShortName, RouterConfig] = {}

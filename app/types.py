@@ -1,8 +1,27 @@
 """Values that one request leaves behind: what it used, what was tried, how it ended."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from routers.types import Decision, Reason
+
+
+class CacheMode(StrEnum):
+    """What a request wants of the response cache."""
+
+    ON = "on"
+    """Use it, even for requests with tools."""
+    OFF = "off"
+    NO_STORE = "no-store"
+    """Take an answer that is there if the key is cached, but keep nothing."""
+
+
+class CacheState(StrEnum):
+    """What the response cache did for a request."""
+
+    HIT = "hit"
+    MISS = "miss"
+    BYPASS = "bypass"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -130,7 +130,7 @@ def decide(
         able = [spec.model_id for spec, why in zip(candidates, barred, strict=True) if not why]
         if any(model_id not in unhealthy for model_id in able):
             for i, spec in enumerate(candidates):
-                if spec.model_id in unhealthy and not _is(barred[i], Exclusion.NOT_ALLOWED):
+                if spec.model_id in unhealthy and barred[i] is None:
                     barred[i] = (Exclusion.UNHEALTHY, "its upstream is failing at the moment")
     eligible: list[CandidateEstimate] = []
     listed: list[CandidateEstimate] = []
@@ -300,10 +300,6 @@ def _estimates(
             )
         )
     return estimates
-
-
-def _is(why: Barred | None, exclusion: Exclusion) -> bool:
-    return why is not None and why[0] is exclusion
 
 
 def _exclude(estimate: CandidateEstimate, why: Barred) -> CandidateEstimate:

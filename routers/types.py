@@ -256,6 +256,8 @@ class Reason(StrEnum):
     ROUTER_TIMEOUT = "router_timeout"
     ROUTER_ERROR = "router_error"
     FALLBACK = "fallback"
+    STICKY = "sticky"
+    """The conversation stayed on its model where the router alone would have moved."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

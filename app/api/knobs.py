@@ -13,6 +13,7 @@ from typing import Any
 
 from app.config import PRESETS
 from app.errors import InvalidRequestError
+from app.types import CacheMode
 from routers.types import CostQuality, MaxQualityLoss, MinQuality, Objective, UsdPerQuality
 
 HEADER_KEYS: Mapping[bytes, str] = {
@@ -25,6 +26,8 @@ HEADER_KEYS: Mapping[bytes, str] = {
     b"x-route-policy": "policy",
     b"x-route-fallback": "fallback",
     b"x-route-explain": "explain",
+    b"x-route-affinity": "affinity",
+    b"x-route-cache": "cache",
 }
 _KEYS: Mapping[str, str] = {
     **{key: key for key in HEADER_KEYS.values()},
@@ -48,6 +51,8 @@ class Knobs:
     policy: str | None = None
     fallback: bool | None = None
     explain: bool | None = None
+    affinity: bool | None = None
+    cache: CacheMode | None = None
     params: Mapping[str, str] = field(default_factory=dict, compare=False)
     """How the client spelled each option that is given, for errors found later."""
 
@@ -133,6 +138,8 @@ def _build(given: Mapping[str, tuple[str, Any]]) -> Knobs:
         policy=read.get("policy"),
         fallback=read.get("fallback"),
         explain=read.get("explain"),
+        affinity=read.get("affinity"),
+        cache=read.get("cache"),
         params={key: param for key, (param, _) in given.items()},
     )
 
@@ -191,7 +198,15 @@ def _policy(param: str, value: Any) -> str:
     return value
 
 
-def _fallback(param: str, value: Any) -> bool:
+def _cache(param: str, value: Any) -> CacheMode:
+    if isinstance(value, bool):
+        return CacheMode.ON if value else CacheMode.OFF
+    if value in tuple(CacheMode):
+        return CacheMode(value)
+    raise InvalidRequestError(f"{param} must be 'on', 'off' or 'no-store'", param=param)
+
+
+def _on_or_off(param: str, value: Any) -> bool:
     if value is True or value == "on":
         return True
     if value is False or value == "off":
@@ -219,6 +234,8 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "max_cost": _usd,
     "models": _models,
     "policy": _policy,
-    "fallback": _fallback,
+    "fallback": _on_or_off,
     "explain": _explain,
+    "affinity": _on_or_off,
+    "cache": _cache,
 }

@@ -71,6 +71,8 @@ class Routing(BaseModel):
     policy: str | None = None
     fallback: Literal["on", "off"] | bool | None = None
     explain: Literal["full", "off"] | None = None
+    affinity: Literal["on", "off"] | bool | None = None
+    cache: Literal["on", "off", "no-store"] | bool | None = None
 
 
 class StreamOptions(BaseModel):
@@ -215,6 +217,8 @@ _KNOB_HELP = {
     "x-route-policy": "The policy to decide by.",
     "x-route-fallback": "on or off.",
     "x-route-explain": "full adds the candidate table to the body under `steelyard`.",
+    "x-route-affinity": "on or off: whether the conversation keeps its model.",
+    "x-route-cache": "on, off, or no-store (use what is there, keep nothing).",
 }
 
 

@@ -2,6 +2,7 @@ import pytest
 
 from app.api.knobs import NO_KNOBS, Knobs, knobs_from_headers, knobs_from_object
 from app.errors import InvalidRequestError
+from app.types import CacheMode
 from routers.types import CostQuality, MaxQualityLoss, MinQuality, UsdPerQuality
 
 
@@ -22,6 +23,9 @@ from routers.types import CostQuality, MaxQualityLoss, MinQuality, UsdPerQuality
         (b"x-route-fallback", b"off", Knobs(fallback=False)),
         (b"x-route-fallback", b"on", Knobs(fallback=True)),
         (b"x-route-explain", b"full", Knobs(explain=True)),
+        (b"x-route-affinity", b"off", Knobs(affinity=False)),
+        (b"x-route-cache", b"on", Knobs(cache=CacheMode.ON)),
+        (b"x-route-cache", b"no-store", Knobs(cache=CacheMode.NO_STORE)),
     ],
 )
 def test_every_header_is_understood(header, value, expected):
@@ -37,6 +41,8 @@ def test_the_body_takes_the_same_keys_in_both_spellings(spelled):
 def test_body_values_may_be_null_lists_and_booleans():
     knobs = knobs_from_object({"models": ["a"], "fallback": False, "policy": None})
     assert knobs == Knobs(model_ids=frozenset({"a"}), fallback=False)
+    knobs = knobs_from_object({"cache": True, "affinity": False})
+    assert knobs == Knobs(cache=CacheMode.ON, affinity=False)
 
 
 @pytest.mark.parametrize(
@@ -60,6 +66,8 @@ def test_body_values_may_be_null_lists_and_booleans():
         (b"x-route-policy", b""),
         (b"x-route-fallback", b"maybe"),
         (b"x-route-explain", b"yes"),
+        (b"x-route-affinity", b"sticky"),
+        (b"x-route-cache", b"no-cache"),
     ],
 )
 def test_a_bad_header_is_an_error_that_names_it(header, value):
@@ -83,6 +91,9 @@ def test_a_bad_header_is_an_error_that_names_it(header, value):
         {"policy": 3},
         {"fallback": 1},
         {"explain": True},
+        {"affinity": "sticky"},
+        {"cache": 1},
+        {"cache": ["on"]},
     ],
 )
 def test_a_bad_body_value_is_an_error_that_names_it(routing):
