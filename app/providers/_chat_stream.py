@@ -83,12 +83,10 @@ class ChatStream:
             return False
         if decoded.usage != NULL:
             found.usage = decode_usage(decoded.usage) or found.usage
-            if not decoded.choices:
-                found.usage_event = event
-                return False
-        if decoded.choices is not None and not decoded.choices:
-            # Azure opens with what its filter thinks of the prompt; clients that read the first
-            # choice of every event would fall over it, as over the usage event.
+            found.usage_event = found.usage_event if decoded.choices else event
+        if not decoded.choices and (decoded.usage != NULL or decoded.choices is not None):
+            # Besides usage it is Azure's filter that speaks without a choice; clients that read
+            # the first choice of every event would fall over it.
             return False
         found.model = decoded.model or found.model
         for choice in decoded.choices or ():

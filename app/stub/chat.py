@@ -8,25 +8,27 @@ from typing import Any
 import msgspec
 
 from app.stub.answers import Answer, compose, input_tokens
+from app.stub.dialects import OPENAI, Dialect
 from app.stub.faults import Fault, FaultKind, FaultScript
 from app.stub.http import Exchange, Headers
 from app.stub.log import Ended, LogEntry, RequestLog
 from app.stub.tiers import Tier
-from app.stub.wire import completion_body, error_body, events, usage
 
 _JSON = (b"content-type", b"application/json")
 _SSE = (b"content-type", b"text/event-stream; charset=utf-8")
-_VERSION = (b"openai-version", b"2020-10-01")
 _MAX_CHOICES = 128
 
+_CODES = {404: "model_not_found"}
 _ERROR_TYPES = {429: "rate_limit_error", 401: "authentication_error", 403: "permission_error"}
 
 
 class ChatHandler:
-    """Answer `POST /v1/chat/completions`.
+    """Answer `POST /v1/chat/completions`, or its counterpart in another dialect.
 
     Parameters
     ----------
+    dialect
+        What requests and answers are written in.
     tiers
         Simulated models by name.
     speed
@@ -34,8 +36,15 @@ class ChatHandler:
     """
 
     def __init__(
-        self, tiers: Mapping[str, Tier], *, speed: float, faults: FaultScript, log: RequestLog
+        self,
+        tiers: Mapping[str, Tier],
+        *,
+        speed: float,
+        faults: FaultScript,
+        log: RequestLog,
+        dialect: Dialect = OPENAI,
     ) -> None:
+        self._dialect = dialect
         self._tiers = tiers
         self._speed = speed
         self._faults = faults
@@ -69,32 +78,26 @@ class ChatHandler:
         if refusal is None and entry.model not in self._tiers:
             refusal = (
                 404,
-                error_body(
-                    f"The model `{entry.model}` does not exist or you do not have access to it.",
-                    code="model_not_found",
-                ),
+                f"The model `{entry.model}` does not exist or you do not have access to it.",
             )
         if refusal is not None:
-            entry.status = refusal[0]
-            await exchange.answer(refusal[0], [_JSON], refusal[1])
-            return Ended.COMPLETE
+            return await self._refuse(exchange, entry, *refusal)
         fault = self._faults.take(entry.model or "")
         entry.fault = fault.fault if fault else None
-        if fault is not None and await _fails_at_once(fault, exchange, entry):
+        if fault is not None and await self._fails_at_once(fault, exchange, entry):
             return Ended.FAULT
         tier = self._tiers[entry.model or ""]
         count = body.get("n")
         try:
+            body = self._dialect.to_chat(body)
             answers = [
                 compose(entry.model or "", tier, body, index=index)
                 for index in range(count if isinstance(count, int) and count > 0 else 1)
             ]
         except (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError):
-            entry.status = 400
-            message = "We could not make sense of the tools or the response format."
-            await exchange.answer(400, [_JSON], error_body(message))
-            return Ended.COMPLETE
-        counts = usage(input_tokens(body), answers)
+            message = "We could not make sense of the messages, tools or response format."
+            return await self._refuse(exchange, entry, 400, message)
+        counts = self._dialect.usage(input_tokens(body), answers)
         entry.status = 200
         play = _Play(
             exchange,
@@ -102,13 +105,47 @@ class ChatHandler:
             fault=fault,
             tier=tier,
             speed=self._speed,
-            completion_id=f"chatcmpl-sim{next(self._numbers):08x}",
+            dialect=self._dialect,
+            completion_id=f"{self._dialect.id_prefix}{next(self._numbers):08x}",
         )
         if entry.stream:
             options = body.get("stream_options")
             asked = isinstance(options, dict) and options.get("include_usage") is True
-            return await play.stream(answers, counts if asked else None)
+            told = asked or not self._dialect.usage_on_demand
+            return await play.stream(answers, counts if told else None)
         return await play.whole(answers, counts)
+
+    async def _refuse(
+        self, exchange: Exchange, entry: LogEntry, status: int, message: str
+    ) -> Ended:
+        entry.status = status
+        kind = _ERROR_TYPES.get(status, "invalid_request_error")
+        code = _CODES.get(status)
+        await exchange.answer(
+            status, [_JSON], self._dialect.error_body(message, kind=kind, code=code)
+        )
+        return Ended.COMPLETE
+
+    async def _fails_at_once(self, fault: Fault, exchange: Exchange, entry: LogEntry) -> bool:
+        match fault.fault:
+            case FaultKind.STATUS:
+                entry.status = fault.status
+                headers: Headers = [_JSON]
+                if fault.retry_after_s is not None:
+                    headers.append((b"retry-after", b"%d" % fault.retry_after_s))
+                kind = _ERROR_TYPES.get(
+                    fault.status,
+                    "server_error" if fault.status >= 500 else "invalid_request_error",
+                )
+                body = self._dialect.error_body("Simulated failure.", kind=kind, code=fault.code)
+                await exchange.answer(fault.status, headers, body)
+            case FaultKind.RESET_BEFORE_HEADERS:
+                exchange.reset()
+            case FaultKind.STALL_BEFORE_HEADERS:
+                await exchange.stall()
+            case _:
+                return False
+        return True
 
 
 class _Play:
@@ -122,8 +159,10 @@ class _Play:
         fault: Fault | None,
         tier: Tier,
         speed: float,
+        dialect: Dialect,
         completion_id: str,
     ) -> None:
+        self._dialect = dialect
         self._exchange = exchange
         self._entry = entry
         self._fault = fault
@@ -132,13 +171,16 @@ class _Play:
         self._speed = speed
         self._id = completion_id
         self._started = asyncio.get_running_loop().time()
-        self._headers: Headers = [_VERSION, (b"x-request-id", completion_id.encode())]
+        self._headers: Headers = [
+            *dialect.headers,
+            (dialect.id_header, completion_id.encode()),
+        ]
 
     async def whole(self, answers: list[Answer], counts: Mapping[str, Any]) -> Ended:
         """Send the answer in one piece, after the time that saying it would take."""
         exchange, kind = self._exchange, self._kind
         await self._until(max(len(answer.pieces) for answer in answers))
-        body = completion_body(
+        body = self._dialect.completion_body(
             self._id,
             self._entry.model or "",
             answers,
@@ -165,14 +207,14 @@ class _Play:
         """Send the answer token by token."""
         exchange, kind = self._exchange, self._kind
         if kind is FaultKind.BAD_JSON:
-            await exchange.answer(200, [_JSON, *self._headers], b'{"id":"chatcmpl-')
+            await exchange.answer(200, [_JSON, *self._headers], b'{"id":"')
             return Ended.FAULT
         if kind is FaultKind.NO_USAGE:
             counts = None
-        written = events(self._id, self._entry.model or "", answers, counts)
+        written = self._dialect.events(self._id, self._entry.model or "", answers, counts)
         headers = [_SSE, (b"cache-control", b"no-cache"), *self._headers]
         if kind is FaultKind.WRONG_CONTENT_LENGTH:
-            data = b"".join(event for _, event in written) + b"data: [DONE]\n\n"
+            data = b"".join(event for _, event in written) + self._dialect.end
             exchange.start(200, headers, content_length=len(data) + 10)
             await exchange.send(data)
             exchange.close()
@@ -181,7 +223,7 @@ class _Play:
             at_once = [event for _, event in written]
             exchange.start(200, headers)
             self._entry.chunks_sent = len(at_once)
-            await exchange.send(b"".join(at_once) + b"data: [DONE]\n\n")
+            await exchange.send(b"".join(at_once) + self._dialect.end)
             await exchange.finish()
             return Ended.COMPLETE
         exchange.start(200, headers)
@@ -193,7 +235,7 @@ class _Play:
             await self._send(event)
             self._entry.chunks_sent += 1
         if kind is not FaultKind.END_WITHOUT_DONE:
-            await self._send(b"data: [DONE]\n\n")
+            await self._send(self._dialect.end)
         await exchange.finish()
         return Ended.COMPLETE if self._fault is None else Ended.FAULT
 
@@ -213,8 +255,10 @@ class _Play:
                 await exchange.finish()
             case FaultKind.ERROR_EVENT:
                 code = self._fault.code if self._fault else None
-                error = error_body("Simulated failure.", kind="server_error", code=code)
-                await exchange.send(b"data: %b\n\n" % error)
+                error = self._dialect.error_body(
+                    "Simulated failure.", kind="server_error", code=code
+                )
+                await exchange.send(self._dialect.error_event(error))
                 await exchange.finish()
             case _:
                 return False
@@ -239,34 +283,13 @@ class _Play:
             await asyncio.sleep(delay)
 
 
-def _refusal(body: Any) -> tuple[int, bytes] | None:
+def _refusal(body: Any) -> tuple[int, str] | None:
     if not isinstance(body, dict):
-        return 400, error_body("We could not parse the JSON body of your request.")
+        return 400, "We could not parse the JSON body of your request."
     if not isinstance(body.get("model"), str):
-        return 400, error_body("you must provide a model parameter")
+        return 400, "you must provide a model parameter"
     if not isinstance(body.get("messages"), list) or not body["messages"]:
-        return 400, error_body("'messages' must be a list of at least one message.")
+        return 400, "'messages' must be a list of at least one message."
     if isinstance(body.get("n"), int) and body["n"] > _MAX_CHOICES:
-        return 400, error_body(f"'n' must be at most {_MAX_CHOICES}.")
+        return 400, f"'n' must be at most {_MAX_CHOICES}."
     return None
-
-
-async def _fails_at_once(fault: Fault, exchange: Exchange, entry: LogEntry) -> bool:
-    match fault.fault:
-        case FaultKind.STATUS:
-            entry.status = fault.status
-            headers: Headers = [_JSON]
-            if fault.retry_after_s is not None:
-                headers.append((b"retry-after", b"%d" % fault.retry_after_s))
-            kind = _ERROR_TYPES.get(
-                fault.status, "server_error" if fault.status >= 500 else "invalid_request_error"
-            )
-            body = error_body("Simulated failure.", kind=kind, code=fault.code)
-            await exchange.answer(fault.status, headers, body)
-        case FaultKind.RESET_BEFORE_HEADERS:
-            exchange.reset()
-        case FaultKind.STALL_BEFORE_HEADERS:
-            await exchange.stall()
-        case _:
-            return False
-    return True

@@ -1,6 +1,7 @@
 """The simulated upstream: an OpenAI-compatible server with tiers, delays and faults.
 
-Besides `POST /v1/chat/completions` and `GET /v1/models` it answers, for tests:
+It speaks Azure's dialect (`/openai/deployments/<name>/chat/completions`) and Anthropic's
+(`POST /v1/messages`) as well. Besides these and `GET /v1/models` it answers, for tests:
 
 `GET /stub/log`
     Every request it saw. `?wait_for=client_gone&timeout_s=5&since=0` waits until one (numbered
@@ -20,6 +21,7 @@ from typing import Self
 import msgspec
 
 from app.stub.chat import ChatHandler
+from app.stub.dialects import ANTHROPIC
 from app.stub.faults import Fault, FaultScript
 from app.stub.http import Exchange, HttpProtocol
 from app.stub.log import Ended, RequestLog
@@ -55,6 +57,9 @@ class StubServer:
         self.port = 0
         self._tiers = tiers
         self._chat = ChatHandler(tiers, speed=speed, faults=self.faults, log=self.log)
+        self._messages = ChatHandler(
+            tiers, speed=speed, faults=self.faults, log=self.log, dialect=ANTHROPIC
+        )
         self._connections: set[HttpProtocol] = set()
         self._connection_numbers = itertools.count()
         self._server: asyncio.Server | None = None
@@ -107,6 +112,8 @@ class StubServer:
         match exchange.method, exchange.path:
             case "POST", path if path.endswith("/chat/completions"):  # Azure's names a deployment
                 await self._chat(exchange)
+            case "POST", "/v1/messages":
+                await self._messages(exchange)
             case "GET", "/v1/models":
                 await exchange.answer(200, _JSON, models_body(list(self._tiers)))
             case "GET", "/stub/log":
