@@ -204,30 +204,6 @@ class ServerConfig(_Strict):
     shutdown_grace_s: Seconds = 20.0
 
 
-class BreakerConfig(_Strict):
-    """When a model counts as unhealthy."""
-
-    failures: Annotated[int, Field(ge=1)] = 5
-    """Consecutive provider faults that open the circuit."""
-    cooldown_s: Seconds = 15.0
-
-
-class StubConfig(_Strict):
-    """The simulated upstream that `steelyard serve` starts beside the gateway."""
-
-    port: Annotated[int, Field(ge=1, le=65_535)] = 8081
-    speed: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
-    """1 answers at realistic speed, 0 without any delay."""
-
-
-class GatewayConfig(_Strict):
-    """Everything a running gateway is made from."""
-
-    catalogue: str = "models.yaml"
-    server: ServerConfig = ServerConfig()
-    breaker: BreakerConfig = BreakerConfig()
-    stub: StubConfig | None = None
-    upstreams: Annotated[dict[ShortName, UpstreamConfig], Field(min_length=1)]
 class AuthMode(StrEnum):
     """Who may ask."""
 
@@ -250,8 +226,33 @@ class AuthConfig(_Strict):
         """Whether requests need a virtual key."""
         return self.mode is AuthMode.KEYS
 
-    cache: CacheConfig = CacheConfig()
 
+class BreakerConfig(_Strict):
+    """When a model counts as unhealthy."""
+
+    failures: Annotated[int, Field(ge=1)] = 5
+    """Consecutive provider faults that open the circuit."""
+    cooldown_s: Seconds = 15.0
+
+
+class StubConfig(_Strict):
+    """The simulated upstream that `steelyard serve` starts beside the gateway."""
+
+    port: Annotated[int, Field(ge=1, le=65_535)] = 8081
+    speed: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    """1 answers at realistic speed, 0 without any delay."""
+
+
+class GatewayConfig(_Strict):
+    """Everything a running gateway is made from."""
+
+    catalogue: str = "models.yaml"
+    server: ServerConfig = ServerConfig()
+    auth: AuthConfig = AuthConfig()
+    breaker: BreakerConfig = BreakerConfig()
+    cache: CacheConfig = CacheConfig()
+    stub: StubConfig | None = None
+    upstreams: Annotated[dict[ShortName, UpstreamConfig], Field(min_length=1)]
     models: Annotated[dict[Name, ModelConfig], Field(min_length=1)]
     routers: dict[ShortName, RouterConfig] = {}
     policies: dict[ShortName, PolicyConfig] = {}
@@ -273,7 +274,6 @@ class AuthConfig(_Strict):
             _known(policy.router, self.routers, f"policies.{name}.router")
             _known(policy.default_model, self.models, f"policies.{name}.default_model")
             for candidate in policy.candidates:
-    auth: AuthConfig = AuthConfig()
                 _known(candidate, self.models, f"policies.{name}.candidates")
             _check_policy(name, policy, self.routers[policy.router])
         if self.policies:
@@ -291,6 +291,8 @@ class LoadedConfig(_Strict):
     specs: dict[str, ModelSpec]
     secrets: Annotated[dict[str, str], Field(exclude=True)]
     """Upstream name → API key; kept out of `repr` and of every dump."""
+    admin_token: Annotated[str | None, Field(exclude=True)] = None
+    """Opens `/admin`; None where there is none. Kept out likewise."""
 
     def __repr__(self) -> str:
         return f"LoadedConfig(path={str(self.path)!r})"
@@ -316,8 +318,6 @@ def _check_policy(name: str, policy: PolicyConfig, router: RouterConfig) -> None
 
 
 def _check_threshold(where: str, policy: PolicyConfig, router: RouterConfig) -> None:
-    admin_token: Annotated[str | None, Field(exclude=True)] = None
-    """Opens `/admin`; None where there is none. Kept out likewise."""
     if "cost_quality" in policy.model_fields_set:
         raise ValueError(f"{where}: contradicts cost_quality; leave one of them out")
     if router.pair is None:
@@ -401,9 +401,26 @@ def _secret(
             f"{path}: upstreams.{name} takes its key from {variable}, which is not set; "
             "export it, or use configs/gateway.yaml, which needs no key"
         )
+    _check_secret(variable, secret)
+    return secret
+
+
+def _admin_token(variable: str, env: Mapping[str, str]) -> str | None:
+    token = env.get(variable, "")
+    if not token:
+        return None
+    _check_secret(variable, token)
+    if len(token) < MIN_ADMIN_TOKEN_CHARS:
+        raise ConfigError(
+            f"{variable} must have at least {MIN_ADMIN_TOKEN_CHARS} characters, not {len(token)}; "
+            "`openssl rand -hex 32` makes a good one"
+        )
+    return token
+
+
+def _check_secret(variable: str, secret: str) -> None:
     if not secret.isascii() or any(character.isspace() for character in secret):
         raise ConfigError(f"{variable} contains blanks or non-ASCII characters")
-    return secret
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -426,24 +443,6 @@ def _parse(path: Path, model: type[_Model]) -> _Model:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     try:
         return model.model_validate(document)
-    _check_secret(variable, secret)
-    return secret
-
-
-def _admin_token(variable: str, env: Mapping[str, str]) -> str | None:
-    token = env.get(variable, "")
-    if not token:
-        return None
-    _check_secret(variable, token)
-    if len(token) < MIN_ADMIN_TOKEN_CHARS:
-        raise ConfigError(
-            f"{variable} must have at least {MIN_ADMIN_TOKEN_CHARS} characters, not {len(token)}; "
-            "`openssl rand -hex 32` makes a good one"
-        )
-    return token
-
-
-def _check_secret(variable: str, secret: str) -> None:
     except ValidationError as error:
         problems = "; ".join(_one_line(each) for each in error.errors()[:5])
         raise ConfigError(f"{path}: {problems}") from error

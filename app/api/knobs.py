@@ -56,16 +56,16 @@ class Knobs:
     params: Mapping[str, str] = field(default_factory=dict, compare=False)
     """How the client spelled each option that is given, for errors found later."""
 
-    def over(self, other: "Knobs") -> "Knobs":
-        """Return these options, with `other` filling in what is not given here."""
-        return Knobs(
-            **{
-                each.name: getattr(other, each.name)
     @property
     def objective_param(self) -> str | None:
         """How the client spelled the objective; None where it gave none."""
         return next((self.params[key] for key in _OBJECTIVES if key in self.params), None)
 
+    def over(self, other: "Knobs") -> "Knobs":
+        """Return these options, with `other` filling in what is not given here."""
+        return Knobs(
+            **{
+                each.name: getattr(other, each.name)
                 if getattr(self, each.name) is None
                 else getattr(self, each.name)
                 for each in fields(self)
