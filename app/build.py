@@ -229,6 +229,7 @@ def _provider(name: str, upstream: UpstreamConfig, config: LoadedConfig) -> Prov
         transport=HttptoolsTransport(max_connections=upstream.max_connections),
         extra_headers=tuple(upstream.extra_headers.items()),
         stream_usage=upstream.stream_usage,
+        drop_fields=upstream.drop_fields,
     )
 
 

@@ -103,7 +103,16 @@ class UpstreamConfig(_Strict):
     max_connections: Annotated[int, Field(ge=1, le=100_000)] = 1_000
     stream_usage: bool = True
     """Whether the upstream understands `stream_options.include_usage`."""
+    drop_fields: tuple[Name, ...] = ()
+    """Request fields that its models refuse and clients send all the same, such as `temperature`:
+    they are left out, and the answer is given without them."""
     timeouts: TimeoutsConfig = TimeoutsConfig()
+
+    @model_validator(mode="after")
+    def _keeps_what_a_request_is(self) -> Self:
+        if kept := {"messages", "model", "stream"} & set(self.drop_fields):
+            raise ValueError(f"drop_fields: {', '.join(sorted(kept))} cannot be left out")
+        return self
 
 
 class ModelConfig(_Strict):

@@ -193,15 +193,22 @@ class UpstreamContextLengthError(UpstreamRejectedError):
 
 
 class UpstreamUnsupportedError(UpstreamRejectedError):
-    """The request asks for what this upstream's dialect cannot express; another one's may.
+    """The request asks for what this model, or the dialect of its upstream, does not have.
 
-    Raised before anything is sent; `param` is the field at fault.
+    Another model may. `param` is the field at fault, where it was found before anything was sent.
     """
 
     retryable = True
 
-    def __init__(self, message: str, *, param: str) -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        status: int | None = None,
+        body: bytes | None = None,
+    ) -> None:
+        super().__init__(message, status=status, body=body)
         self.param = param
 
 

@@ -1,6 +1,6 @@
 """The provider seam: one call to one upstream, answered as a stream of chunks."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -98,6 +98,7 @@ class Provider(Protocol):
         transport: httpx.AsyncBaseTransport,
         extra_headers: Sequence[tuple[str, str]] = (),
         stream_usage: bool = True,
+        drop_fields: Collection[str] = (),
     ) -> None: ...
 
     def send(self, call: ModelCall) -> AsyncGenerator[Chunk, None]:

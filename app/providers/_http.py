@@ -23,6 +23,7 @@ from app.errors import (
     UpstreamThrottledError,
     UpstreamTimeoutError,
     UpstreamUnavailableError,
+    UpstreamUnsupportedError,
 )
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -37,6 +38,10 @@ _TOO_LONG_CODES = {
     "exceed_context_size_error",
     "string_above_max_length",
 }
+_UNSUPPORTED = re.compile(
+    r"\b(?:not supported|unsupported|deprecated)\b[^.]{0,40}\bthis model\b", re.IGNORECASE
+)
+_UNSUPPORTED_CODES = {"unsupported_parameter", "unsupported_value"}
 _OPERATOR_CODES = {"invalid_api_key", "model_not_found", "invalid_organization"}
 _OPERATOR_STATUSES = {401, 402, 403, 404}
 _THROTTLED_CODES = {
@@ -78,6 +83,11 @@ class ErrorDetail(msgspec.Struct, frozen=True):
             {self.code.lower(), self.type.lower()} & _TOO_LONG_CODES
             or _TOO_LONG.search(self.message)
         )
+
+    @property
+    def unsupported(self) -> bool:
+        """Whether it says that the request is fine but this model lacks what it asks for."""
+        return bool(self.code in _UNSUPPORTED_CODES or _UNSUPPORTED.search(self.message))
 
 
 class _ErrorBody(msgspec.Struct, frozen=True):
@@ -175,8 +185,13 @@ def error_from_status(
     if not 400 <= status < 500:
         return UpstreamUnavailableError(message, status=status, retry_after_s=wait_s)
     keep = detail != ErrorDetail() and not any(secret and secret in body for secret in secrets)
-    rejected = UpstreamContextLengthError if detail.too_long else UpstreamRejectedError
-    return rejected(message, status=status, body=body if keep else None)
+    return _rejection(detail)(message, status=status, body=body if keep else None)
+
+
+def _rejection(detail: ErrorDetail) -> type[UpstreamRejectedError]:
+    if detail.too_long:
+        return UpstreamContextLengthError
+    return UpstreamUnsupportedError if detail.unsupported else UpstreamRejectedError
 
 
 def error_from_event(detail: ErrorDetail) -> UpstreamError:

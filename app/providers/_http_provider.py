@@ -1,8 +1,9 @@
 """What every upstream over HTTP has in common: one request, timeouts, errors, a clean end."""
 
 import asyncio
+import dataclasses
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from typing import ClassVar, Protocol, cast
 
 import httpx
@@ -11,7 +12,6 @@ from app.errors import (
     ConfigError,
     UpstreamError,
     UpstreamInvalidResponseError,
-    UpstreamTimeoutError,
     UpstreamUnavailableError,
 )
 from app.providers._base import Chunk, ModelCall
@@ -22,6 +22,7 @@ from app.providers._http import (
     error_from_exception,
     error_from_status,
 )
+from app.providers._reads import Reads
 
 MAX_ERROR_BODY_BYTES = 1024 * 1024
 
@@ -70,6 +71,8 @@ class HttpProvider:
         dialect's own.
     stream_usage
         Whether streams are asked for usage, which some servers refuse.
+    drop_fields
+        Request fields that are left out of every request.
     max_response_bytes
         The size at which a whole answer is refused.
     now
@@ -95,6 +98,7 @@ class HttpProvider:
         transport: httpx.AsyncBaseTransport,
         extra_headers: Sequence[tuple[str, str]] = (),
         stream_usage: bool = True,
+        drop_fields: Collection[str] = (),
         max_response_bytes: int = 64 * 1024 * 1024,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -103,6 +107,7 @@ class HttpProvider:
         self._url = self._join(self.path)
         self._transport = transport
         self._stream_usage = stream_usage
+        self._drop_fields = frozenset(drop_fields)
         self._max_response_bytes = max_response_bytes
         self._now = now
         chosen = {name.lower() for name, _ in extra_headers}
@@ -159,7 +164,7 @@ class HttpProvider:
         except httpx.TransportError as error:
             raise error_from_exception(error) from error
         stream = cast("httpx.AsyncByteStream", response.stream)
-        reads = _Reads(stream, timeouts, deadline)
+        reads = Reads(stream, timeouts, deadline)
         try:
             await self._check(response, reads, streaming=call.stream)
             headers = self._passed_on(response.headers.raw)
@@ -198,6 +203,9 @@ class HttpProvider:
         return self._base_url.copy_with(path=self._base_url.path.rstrip("/") + path)
 
     def _request(self, call: ModelCall, timeouts: dict[str, float | None]) -> httpx.Request:
+        if self._drop_fields:
+            kept = {k: v for k, v in call.fields.items() if k not in self._drop_fields}
+            call = dataclasses.replace(call, fields=kept)
         body = self._encode(call)
         return httpx.Request(
             "POST",
@@ -212,7 +220,7 @@ class HttpProvider:
             extensions={"timeout": timeouts},
         )
 
-    async def _check(self, response: httpx.Response, reads: "_Reads", *, streaming: bool) -> None:
+    async def _check(self, response: httpx.Response, reads: Reads, *, streaming: bool) -> None:
         """Raise what an answer that is no success, or no stream where one was asked for, means."""
         headers = response.headers.raw
         if not 200 <= response.status_code < 300:
@@ -232,58 +240,6 @@ class HttpProvider:
             for name, value in headers
             if name.lower() in self.passed_on
         ]
-
-
-class _Reads:
-    """The body of one answer, each read bounded by a deadline or an idle time."""
-
-    __slots__ = ("_body", "_deadline", "_loop", "_timeouts")
-
-    def __init__(
-        self, stream: httpx.AsyncByteStream, timeouts: dict[str, float | None], deadline: float
-    ) -> None:
-        self._body: AsyncIterator[bytes] = stream.__aiter__()
-        self._timeouts = timeouts
-        self._deadline: float | None = deadline
-        self._loop = asyncio.get_running_loop()
-
-    def expect_every(self, idle_s: float) -> None:
-        """Forget the deadline; from now on each read may take this long."""
-        self._deadline = None
-        self._timeouts["read"] = idle_s
-
-    async def next(self) -> bytes | None:
-        """Return the next read, None at the end."""
-        if self._deadline is not None:
-            self._timeouts["read"] = max(0.0, self._deadline - self._loop.time())
-        try:
-            return await anext(self._body, None)
-        except httpx.TransportError as error:
-            raise error_from_exception(error) from error
-
-    async def all(self, max_bytes: int) -> bytes:
-        """Return the whole body."""
-        parts: list[bytes] = []
-        total = 0
-        while (data := await self.next()) is not None:
-            parts.append(data)
-            total += len(data)
-            if total > max_bytes:
-                raise UpstreamInvalidResponseError(
-                    f"the upstream's answer is longer than {max_bytes} bytes"
-                )
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    async def as_far_as_possible(self, max_bytes: int) -> bytes:
-        """Return the body of a failure, or what could be had of it: the failure is known."""
-        parts: list[bytes] = []
-        try:
-            while max_bytes > 0 and (data := await self.next()) is not None:
-                parts.append(data)
-                max_bytes -= len(data)
-        except (UpstreamUnavailableError, UpstreamTimeoutError):
-            pass
-        return b"".join(parts)
 
 
 def _is_json(headers: Headers) -> bool:

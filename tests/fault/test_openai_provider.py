@@ -137,6 +137,13 @@ async def test_upstream_gets_the_clients_fields_and_none_of_its_credentials(stub
     assert len(entry.headers) == len(seen)
 
 
+async def test_fields_that_the_operator_drops_never_leave(stub):
+    provider = make(stub.base_url, drop_fields=("temperature", "seed"))
+    await collect(provider, call(stream=False, temperature=0.5, seed=1, top_p=0.9))
+    await provider.aclose()
+    assert stub.log.entries[0].body.keys() == {"model", "messages", "top_p"}
+
+
 async def test_tool_call_is_streamed_as_deltas(stub, provider):
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
     chunks = await collect(provider, call(tools=[tool], tool_choice="required"))

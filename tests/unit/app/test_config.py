@@ -116,6 +116,7 @@ def test_models_alone_need_no_router(load):
         ("upstreams", {}, ["upstreams", "at least 1"]),
         ("upstreams.up.base_url", "localhost", ["upstreams.up.base_url", "URL"]),
         ("upstreams.up.timeouts", {"idle_s": -1}, ["upstreams.up.timeouts.idle_s"]),
+        ("upstreams.up.drop_fields", ["seed", "messages"], ["drop_fields: messages cannot be"]),
         ("server", {"port": 70_000}, ["server.port"]),
         ("server", {"max_body_bytes": float("nan")}, ["server.max_body_bytes"]),
         ("catalogue", "nowhere.yaml", ["nowhere.yaml", "cannot be read"]),

@@ -11,6 +11,7 @@ from app.errors import (
     UpstreamThrottledError,
     UpstreamTimeoutError,
     UpstreamUnavailableError,
+    UpstreamUnsupportedError,
 )
 from app.providers._http import (
     ErrorDetail,
@@ -73,6 +74,33 @@ def test_prompts_that_are_too_long_are_recognised(body):
     assert type(error) is UpstreamContextLengthError
     assert error.retryable
     assert error.body == body
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"error":{"message":"`temperature` is deprecated for this model.","type":"x"}}',
+        b'{"error":{"message":"\\"x\\" is not supported for this model. Use y"}}',
+        b'{"error":{"message":"m","code":"unsupported_parameter","param":"max_tokens"}}',
+        b'{"error":{"message":"m","code":"unsupported_value","param":"temperature"}}',
+    ],
+)
+def test_what_only_this_model_lacks_may_be_had_from_another(body):
+    error = from_status(400, body)
+    assert type(error) is UpstreamUnsupportedError
+    assert error.retryable
+    assert not error.provider_fault
+    assert (error.status, error.body) == (400, body)
+
+
+def test_older_vllm_servers_are_errors_themselves():
+    body = (
+        b'{"object":"error","message":"This model\'s maximum context length is 4096 tokens.",'
+        b'"type":"BadRequestError","param":null,"code":400}'
+    )
+    assert type(from_status(400, body)) is UpstreamContextLengthError
+    assert error_detail(body).type == "BadRequestError"
+    assert error_detail(b'{"object":"chat.completion"}') is None
 
 
 @pytest.mark.parametrize("code", ["invalid_api_key", "model_not_found"])
