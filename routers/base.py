@@ -119,6 +119,7 @@ class Router(ABC):
 
     kind: ClassVar[str]
     models_: tuple[str, ...] = unfitted()
+    length_column_: int | None = unfitted()
 
     def fit(
         self,
@@ -127,6 +128,7 @@ class Router(ABC):
         *,
         rng: np.random.Generator,
         auxiliary: Sequence[AuxiliarySet] = (),
+        length_column: int | None = None,
     ) -> Self:
         """Learn from labelled queries.
 
@@ -140,6 +142,9 @@ class Router(ABC):
             The only source of randomness.
         auxiliary
             Other outcome sets; strategies without shared parts ignore them.
+        length_column
+            Which column of `x` is the logarithm of the prompt's length, if one is; the one thing
+            that tells something of queries unlike all training data.
 
         Raises
         ------
@@ -152,6 +157,7 @@ class Router(ABC):
         if unknown.any():
             names = ", ".join(labels.models[i] for i in np.flatnonzero(unknown))
             raise DataError(f"no quality is known for {names}; drop the model or add outcomes")
+        self.length_column_ = length_column
         self._fit(np.asarray(x, np.float32), labels, rng=rng, auxiliary=auxiliary)
         self.models_ = tuple(labels.models)
         return self

@@ -1,5 +1,6 @@
 """From conversations to the feature matrix that every strategy reads."""
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from routers.conversation_text import (
     ConversationText,
     conversation_text,
 )
+from routers.difficulty import DifficultyBlock
 from routers.embedders._base import Embedder, describe_embedder, make_embedder
 from routers.errors import ArtifactError, RoutingConfigError
 from routers.lexical import LEXICAL_SIGNALS, LEXICAL_VERSION, lexical_signals
@@ -36,7 +38,7 @@ __all__ = [
 
 
 class Block(Protocol):
-    """Some columns of the feature matrix.
+    """Some columns of the feature matrix: made of texts (`TextBlock`) or of other columns.
 
     Attributes
     ----------
@@ -57,10 +59,6 @@ class Block(Protocol):
         """Learn what the columns are from the texts of the training queries, never their labels."""
         ...
 
-    def compute(self, texts: Sequence[ConversationText]) -> FloatMatrix:
-        """Return float32 (len(texts), dimensions)."""
-        ...
-
     def state(self) -> dict[str, np.ndarray]:
         """Return what `fit` learned as plain arrays."""
         ...
@@ -73,6 +71,14 @@ class Block(Protocol):
         KeyError, ValueError
             If an array is missing or does not fit.
         """
+        ...
+
+
+class TextBlock(Block, Protocol):
+    """A block that reads texts."""
+
+    def compute(self, texts: Sequence[ConversationText]) -> FloatMatrix:
+        """Return float32 (len(texts), dimensions)."""
         ...
 
 
@@ -147,10 +153,11 @@ class LexicalBlock(_Unlearned):
         return np.stack([lexical_signals(text) for text in texts])
 
 
-BLOCKS: Mapping[str, type[Block]] = {
+BLOCKS: Mapping[str, type[TextBlock] | type[DifficultyBlock]] = {
     "embedding": EmbeddingBlock,
     "lexical": LexicalBlock,
     "terms": TermsBlock,
+    "difficulty": DifficultyBlock,
 }
 """Every block there is; a new one is added here and nowhere else."""
 
@@ -215,7 +222,7 @@ class Featurizer:
     Raises
     ------
     RoutingConfigError
-        If a block is unknown, named twice, or none is named.
+        If a block is unknown, named twice, none is named, or one needs others before it.
     """
 
     def __init__(
@@ -230,7 +237,15 @@ class Featurizer:
         self._kind, self._options = kind, options
         self._embedder = embedder
         self._names = tuple(blocks)
-        self._blocks: tuple[Block, ...] = tuple(BLOCKS[name](embedder) for name in blocks)
+        self._blocks: tuple[TextBlock | DifficultyBlock, ...] = tuple(
+            BLOCKS[name](embedder) for name in blocks
+        )
+        for position, (name, block) in enumerate(zip(blocks, self._blocks, strict=True)):
+            needed = _inputs(block)
+            if not set(needed) <= set(blocks[:position]):
+                raise RoutingConfigError(
+                    f"the feature block {name!r} needs these before it: {', '.join(needed)}"
+                )
         self.inline_chars = embedder.inline_chars
 
     @property
@@ -306,13 +321,28 @@ class Featurizer:
         """Return a featurizer of the same kind that has learned nothing yet."""
         return Featurizer(self._embedder, self._names)
 
+    def columns(self) -> dict[str, slice]:
+        """Return where in the matrix each block's columns are; known once it is fitted."""
+        ends = list(itertools.accumulate(block.dimensions for block in self._blocks))
+        starts = [0, *ends]
+        return {
+            name: slice(start, end)
+            for name, start, end in zip(self._names, starts, ends, strict=False)
+        }
+
+    @property
+    def length_column(self) -> int | None:
+        """The column that holds the logarithm of the prompt's length, if the blocks have one."""
+        lexical = self.columns().get("lexical")
+        return None if lexical is None else lexical.start + LEXICAL_SIGNALS.index("log_characters")
+
     def precompute(self, conversations: Sequence[Conversation]) -> dict[str, FloatMatrix]:
         """Return, by block name, the columns that no training set changes."""
         texts = [conversation_text(conversation) for conversation in conversations]
         return {
             name: block.compute(texts)
             for name, block in zip(self._names, self._blocks, strict=True)
-            if isinstance(block, _Unlearned)
+            if isinstance(block, EmbeddingBlock | LexicalBlock)
         }
 
     def transform(
@@ -325,11 +355,17 @@ class Featurizer:
 
         `known` are columns of these conversations that `precompute` gave.
         """
-        known = known or {}
+        columns = dict(known or {})
         texts = [conversation_text(conversation) for conversation in conversations]
-        return np.hstack(
-            [
-                known[name] if name in known else block.compute(texts)
-                for name, block in zip(self._names, self._blocks, strict=True)
-            ]
-        )
+        for name, block in zip(self._names, self._blocks, strict=True):
+            if name in columns:
+                continue
+            if isinstance(block, DifficultyBlock):
+                columns[name] = block.derive(*(columns[each] for each in block.inputs))
+            else:
+                columns[name] = block.compute(texts)
+        return np.hstack([columns[name] for name in self._names])
+
+
+def _inputs(block: object) -> tuple[str, ...]:
+    return block.inputs if isinstance(block, DifficultyBlock) else ()

@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from routers.numeric import nan_mean, unit_rows
+from routers.numeric import FloatArray, nan_mean, unit_rows
 from routers.options import State, require_fitted, take, unfitted
 from routers.types import FloatMatrix, FloatVector
 
@@ -25,19 +25,28 @@ _LEAST_WIDTH = 0.15
 _LEAST_TRUST = 0.15
 """What is left of the differences between far queries: enough to rank them among each other."""
 
+_USUAL_LENGTHS = (0.01, 0.99)
+"""Quantiles of the training queries' lengths beyond which no slope is followed."""
+
 
 @dataclass(kw_only=True)
 class Novelty:
-    """Shrink predictions toward each model's mean, the less a query resembles the training data.
+    """Shrink predictions toward a simple prior, the less a query resembles the training data.
 
     Resemblance is the cosine to the nearest of some centres of the training queries (k-means). Far
     from all of them a regression only extrapolates, and its favourites there are no better than
     chance; the model that was best on the whole is the safer choice.
+
+    The prior of a model is its mean, moved by the length of the prompt: within benchmarks, longer
+    questions are the harder ones, and for weak models more so. Slopes are shrunk by their own
+    standard error, and lengths beyond the usual ones count as those.
     """
 
     centres_: FloatMatrix = unfitted()  # (n_centres, n_features), unit rows
     bounds_: FloatVector = unfitted()  # (2,): similarity of no trust, of full trust
     prior_: FloatVector = unfitted()  # (n_models,)
+    slope_: FloatVector = unfitted()  # (n_models,), quality per unit of log length
+    length_: FloatVector = unfitted()  # (4,): column or -1, mean, least and most log length
 
     def fit(
         self,
@@ -45,9 +54,10 @@ class Novelty:
         quality: FloatMatrix,
         *,
         groups: Sequence[str] = (),
+        length_column: int | None = None,
         rng: np.random.Generator,
     ) -> Self:
-        """Learn the centres, what similarity is usual, and the models' means.
+        """Learn the centres, what similarity is usual, and the models' priors.
 
         Where queries carry labels of their origin (`set/benchmark/...`), every benchmark counts
         alike in the means: what comes next need not resemble the largest.
@@ -64,6 +74,13 @@ class Novelty:
         width = max(typical - familiar, _LEAST_WIDTH)
         self.bounds_ = np.array([familiar - width, familiar], np.float32)
         self.prior_ = _prior(quality, groups)
+        self.slope_ = np.zeros(quality.shape[1], np.float32)
+        self.length_ = np.array([-1, 0, 0, 0], np.float32)
+        if length_column is not None:
+            length = np.asarray(x[:, length_column], np.float64)
+            self.slope_ = _slopes(length, quality, groups)
+            usual = np.quantile(length, _USUAL_LENGTHS)
+            self.length_ = np.array([length_column, length.mean(), *usual], np.float32)
         return self
 
     def _similarity(self, x: FloatMatrix) -> FloatVector:
@@ -77,12 +94,22 @@ class Novelty:
         share = (self._similarity(x) - low) / (high - low)
         return np.asarray(np.clip(share, _LEAST_TRUST, 1.0), np.float32)
 
+    def prior(self, x: FloatMatrix) -> FloatMatrix:
+        """Return float32 (n_queries, n_models): what is believed where nothing is familiar."""
+        require_fitted(self, "prior_")
+        column, mean, least, most = self.length_
+        if column < 0:
+            return np.broadcast_to(self.prior_, (len(x), len(self.prior_)))
+        longer = np.clip(x[:, int(column)], least, most) - mean
+        return np.asarray(np.clip(self.prior_ + longer[:, None] * self.slope_, 0, 1), np.float32)
+
     def shrink(
         self, x: FloatMatrix, quality: FloatMatrix, std: FloatMatrix
     ) -> tuple[FloatMatrix, FloatMatrix]:
-        """Return quality drawn toward the means, and the uncertainty widened by how far."""
+        """Return quality drawn toward the prior, and the uncertainty widened by how far."""
         trust = self.trust(x)[:, None]
-        shrunk = self.prior_ + trust * (quality - self.prior_)
+        prior = self.prior(x)
+        shrunk = prior + trust * (quality - prior)
         return shrunk, np.hypot(std, quality - shrunk).astype(np.float32)
 
     def state(self) -> dict[str, np.ndarray]:
@@ -92,14 +119,19 @@ class Novelty:
             "centres": self.centres_.astype(np.float16),
             "bounds": self.bounds_,
             "prior": self.prior_,
+            "slope": self.slope_,
+            "length": self.length_,
         }
 
     def restore(self, state: State) -> Self:
         """Take over what `state` returned."""
         self.centres_ = take(state, "centres", ndim=2).astype(np.float32)
         self.bounds_, self.prior_ = take(state, "bounds", ndim=1), take(state, "prior", ndim=1)
-        if self.bounds_.shape != (2,):
-            raise ValueError("the bounds of a novelty model are not two numbers")
+        self.slope_, self.length_ = take(state, "slope", ndim=1), take(state, "length", ndim=1)
+        if self.bounds_.shape != (2,) or self.length_.shape != (4,):
+            raise ValueError("the bounds of a novelty model are not two and four numbers")
+        if self.slope_.shape != self.prior_.shape:
+            raise ValueError("a novelty model has not as many slopes as means")
         return self
 
 
@@ -116,3 +148,22 @@ def _prior(quality: FloatMatrix, groups: Sequence[str]) -> FloatVector:
         known = (~np.isnan(rows)).any(axis=0)
         means.append(np.where(known, nan_mean(rows, default=0.0), overall))
     return np.asarray(np.mean(means, axis=0), np.float32)
+
+
+def _slopes(length: FloatArray, quality: FloatMatrix, groups: Sequence[str]) -> FloatVector:
+    """Return the slope of quality over log length within benchmarks, shrunk by its error."""
+    origin = np.array(["/".join(group.split("/")[:2]) for group in groups] or [""] * len(length))
+    by_length = np.empty(len(length))
+    above = np.empty(quality.shape)
+    for name in np.unique(origin):
+        rows = origin == name
+        by_length[rows] = length[rows] - length[rows].mean()
+        above[rows] = quality[rows] - nan_mean(quality[rows], default=0.0)
+    known = ~np.isnan(above)
+    spread = (by_length[:, None] ** 2 * known).sum(axis=0)
+    safe = np.maximum(spread, 1e-9)
+    slope = np.nansum(by_length[:, None] * above, axis=0) / safe
+    left = np.nansum((above - by_length[:, None] * slope) ** 2, axis=0)
+    error = left / np.maximum(known.sum(axis=0), 1) / safe
+    shrunk = slope * slope**2 / np.maximum(slope**2 + error, 1e-12)
+    return np.where(spread > 1e-6, shrunk, 0.0).astype(np.float32)

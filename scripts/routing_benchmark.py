@@ -1,17 +1,23 @@
 """Measure routers on held-out prompts of public outcome data, over several splits.
 
-    python scripts/routing_benchmark.py [--sets NAME,...] [--seeds 5] [--auxiliary-seeds 1]
+    python scripts/routing_benchmark.py [--sets NAME,...] [--seeds 5] [--routers NAME,...]
 
 Reads the wide parquet files of STEELYARD_DATA_DIR (default: ../shared/data beside the
-repository), writes docs/benchmarks/routing.json and prints tables.
-A split holds back a quarter of the prompts (near-duplicates stay together); nothing is tuned on
-what is held back. Costs are those that were recorded; the routers see only their own estimates.
+repository), adds what it measures to docs/benchmarks/routing.json, router by router and split by
+split, and prints tables; what the file already has is not measured again. `--tables` only prints.
+
+A split holds back a quarter of the prompts (near-duplicates stay together); RouterDC is split as
+its publisher did. Nothing is tuned on what is held back. Costs are those that were recorded; the
+routers see only their own estimates. The block `difficulty` is trained anew without the set that
+is measured (and without the other one of two sets with the same questions).
 """
 
 import argparse
+import functools
 import json
 import os
 import statistics
+import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,8 +28,11 @@ for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
 import numpy as np
+import pyarrow.parquet as pq
+from train_difficulty_block import DATA, SAME_QUESTIONS, SETS, train
 
 from routers.base import ROUTERS, AuxiliarySet, Labels
+from routers.difficulty import DifficultyNetwork
 from routers.embedders.static import StaticEmbedder
 from routers.evaluation.metrics import area_under_hull, curve, match_cost, single_models
 from routers.features import Featurizer
@@ -32,157 +41,272 @@ from routers.training.crossfit import normalised, prompt_folds
 from routers.training.dataset import OutcomeTable, read_outcomes
 from routers.training.prices import find_prices
 
-_ROOT = Path(__file__).resolve().parents[1]
-_DATA = Path(os.environ.get("STEELYARD_DATA_DIR", _ROOT.parent / "shared" / "data"))
+_TARGET = Path(__file__).resolve().parents[1] / "docs" / "benchmarks" / "routing.json"
 _PAIR = ("gpt-4-1106-preview", "mixtral-8x7b-instruct-v0.1")
-_SETS = (
+_MEASURED = (
     "routellm_mmlu",
+    "routellm_mmlu_1500",
     "routerbench",
     "mmlupro_tiger",
     "mmlupro_carrot",
+    "routerdc7",
     "zeroeval",
     "alpaca_eval",
-    "routerdc7",
+    "llmrouter9",
 )
-_AUXILIARY = (*_SETS, "llmrouter9")
+_FEW = 1500
+"""Training rows of the set whose name ends so: the size of RouteLLM's labelled data."""
+
 _COMMON = 8
 """Queries that a subject needs to count as a label of its own."""
 
-_BLOCKS = ("embedding", "lexical", "terms")
-_PLAIN = ("embedding", "lexical")
+_CHOICE = {"mmlu", "cmmlu", "arc_challenge"}
+"""RouterDC's benchmarks whose score is the chance given to the right choice: above 0 is right."""
 
-# Name → feature blocks, strategy options, whether the other sets are learned along.
-_ROUTERS: Mapping[str, tuple[tuple[str, ...], dict[str, Any], bool]] = {
-    "knn100": (_PLAIN, {"quality_head": {"kind": "knn"}, "domains": False}, False),
-    "linear": (_PLAIN, {"quality_head": {"kind": "linear"}, "domains": False}, False),
-    "mlp, embedding + lexical": (_PLAIN, {"domains": False}, False),
-    "mlp + terms": (_BLOCKS, {"domains": False}, False),
-    "mlp + terms + domains (default)": (_BLOCKS, {}, False),
-    "default, with --aux": (_BLOCKS, {}, True),
+_PLAIN = ("embedding", "lexical")
+_TERMS = (*_PLAIN, "terms")
+_MLP = {"quality_head": {"kind": "mlp"}}
+
+# Name → strategy, feature blocks, options, whether with `difficulty`, whether other sets along.
+_Spec = tuple[str, tuple[str, ...], dict[str, Any], bool, bool]
+_ROUTERS: Mapping[str, _Spec] = {
+    "best single on the training data": ("best-single", _PLAIN, {}, False, False),
+    "prompt length": ("prompt-length", _PLAIN, {}, False, False),
+    "knn (k = 100)": (
+        "carrot",
+        _PLAIN,
+        {"quality_head": {"kind": "knn"}, "domains": False, "shrink_unfamiliar": False},
+        False,
+        False,
+    ),
+    "cluster table (25)": ("carrot", _PLAIN, {"quality_head": {"kind": "cluster"}}, False, False),
+    "ridge": ("carrot", _TERMS, {"quality_head": {"kind": "linear"}}, False, False),
+    "logistic": ("carrot", _TERMS, {"quality_head": {"kind": "logistic"}}, False, False),
+    "boosting": ("carrot", _TERMS, {"quality_head": {"kind": "boosting"}}, False, False),
+    "mf": ("mf", _PLAIN, {}, False, False),
+    "mlp": ("carrot", _PLAIN, {**_MLP, "domains": False}, False, False),
+    "mlp + terms": ("carrot", _TERMS, {**_MLP, "domains": False}, False, False),
+    "mlp + terms + domains": ("carrot", _TERMS, _MLP, False, False),
+    "default (mlp + terms + domains + difficulty)": ("carrot", _TERMS, _MLP, True, False),
+    "default + other sets learned along": ("carrot", _TERMS, _MLP, True, True),
 }
 
 
 def main() -> None:
-    """Run every router on every set and split."""
+    """Run every router on every set and split that is not measured yet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sets", default=",".join(_SETS))
+    parser.add_argument("--sets", default=",".join(_MEASURED))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--auxiliary-seeds", type=int, default=1)
+    parser.add_argument("--routers", default=",".join(_ROUTERS))
+    parser.add_argument("--tables", action="store_true", help="print what is measured, no more")
     options = parser.parse_args()
-    target = _ROOT / "docs" / "benchmarks" / "routing.json"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    results: dict[str, Any] = json.loads(target.read_text()) if target.exists() else {}
-    for name in options.sets.split(","):
-        table = read_outcomes([_DATA / f"{name}.parquet"])
-        rows: dict[str, list[dict[str, float | None]]] = {}
+    names = options.sets.split(",")
+    results: dict[str, Any] = json.loads(_TARGET.read_text()) if _TARGET.exists() else {}
+    if not options.tables:
         for seed in range(options.seeds):
-            for router, (blocks, strategy, auxiliary) in _ROUTERS.items():
-                if auxiliary and seed >= options.auxiliary_seeds:
-                    continue
-                began = time.perf_counter()
-                measured = _run(name, table, seed, blocks, strategy, auxiliary=auxiliary)
-                measured["fit_s"] = time.perf_counter() - began
-                rows.setdefault(router, []).append(measured)
-        results[name] = rows
-        target.write_text(json.dumps(results, indent=1) + "\n")
-        _print(name, rows)
+            for name in names:
+                _measure_split(results, name, seed, options.routers.split(","))
+    for name in names:
+        _print(name, results.get(name, {}))
 
 
-def _run(
-    name: str,
-    table: OutcomeTable,
-    seed: int,
-    blocks: tuple[str, ...],
-    strategy: Mapping[str, Any],
-    *,
-    auxiliary: bool,
-) -> dict[str, float | None]:
-    folds = prompt_folds(table.conversations, 4, np.random.default_rng(seed))
-    train, test = np.flatnonzero(folds != 0), np.flatnonzero(folds == 0)
-    conversations = list(table.conversations)
-    featurizer = Featurizer(StaticEmbedder(), blocks).fit([conversations[i] for i in train])
-    x = featurizer.transform(conversations)
-    asked = {normalised(conversations[i]) for i in test}
-    sets = [
-        _other(_DATA / f"{other}.parquet", featurizer, asked)
-        for other in (_AUXILIARY if auxiliary else ())
-        if other != name
+def _measure_split(results: dict[str, Any], name: str, seed: int, routers: Sequence[str]) -> None:
+    missing = [r for r in routers if str(seed) not in results.get(name, {}).get(r, {})]
+    if not missing:
+        return
+    data = _Split(name, seed)
+    for router in missing:
+        strategy, blocks, options, difficulty, auxiliary = _ROUTERS[router]
+        began = time.perf_counter()
+        try:
+            measured = data.measure(
+                strategy, blocks, options, difficulty=difficulty, auxiliary=auxiliary
+            )
+        except ValueError as error:
+            print(f"{name}: {router}: {error}", file=sys.stderr)
+            continue
+        measured["fit_s"] = round(time.perf_counter() - began, 1)
+        results.setdefault(name, {}).setdefault(router, {})[str(seed)] = measured
+        print(name, seed, router, measured, file=sys.stderr, flush=True)
+        _TARGET.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+
+
+@functools.cache
+def _table(name: str) -> OutcomeTable:
+    return read_outcomes([DATA / f"{name}.parquet"])
+
+
+@functools.cache
+def _network(without: str) -> DifficultyNetwork:
+    left_out = {without, SAME_QUESTIONS.get(without)}
+    arrays, _ = train(tuple(each for each in SETS if each not in left_out))
+    return DifficultyNetwork(arrays)
+
+
+class _Split:
+    """One set, split once; features are kept between routers."""
+
+    def __init__(self, name: str, seed: int) -> None:
+        self._seed = seed
+        self._set = name.removesuffix(f"_{_FEW}")
+        self._table = table = _table(self._set)
+        if self._set == "routerdc7":
+            published = np.array(
+                pq.read_table(DATA / "routerdc7.parquet", columns=["split"])["split"].to_pylist()
+            )
+            self._train = np.flatnonzero(published == "train")
+            self._test = np.flatnonzero(published != "train")
+        else:
+            folds = prompt_folds(table.conversations, 4, np.random.default_rng(seed))
+            self._train, self._test = np.flatnonzero(folds != 0), np.flatnonzero(folds == 0)
+        if name != self._set:
+            self._train = np.random.default_rng(seed).permutation(self._train)[:_FEW]
+        self._features = functools.cache(self._make_features)
+
+    def _make_features(self, blocks: tuple[str, ...]) -> tuple[Featurizer, np.ndarray]:
+        conversations = list(self._table.conversations)
+        featurizer = Featurizer(StaticEmbedder(), blocks)
+        featurizer.fit([conversations[i] for i in self._train])
+        return featurizer, featurizer.transform(conversations)
+
+    def _with_difficulty(self, x: np.ndarray) -> np.ndarray:
+        network = _network(self._set)
+        return np.hstack([x, network(x[:, : network.n_inputs])])
+
+    def measure(
+        self,
+        strategy: str,
+        blocks: tuple[str, ...],
+        options: Mapping[str, Any],
+        *,
+        difficulty: bool,
+        auxiliary: bool,
+    ) -> dict[str, Any]:
+        """Fit on the training part, measure on the other."""
+        featurizer, x = self._features(blocks)
+        if difficulty:
+            x = self._with_difficulty(x)
+        sets = self._others(featurizer, difficulty=difficulty) if auxiliary else []
+        router = build(ROUTERS.get(strategy), options, noun="strategy")
+        router.fit(
+            x[self._train],
+            self._table.labels.rows(self._train),
+            rng=np.random.default_rng(self._seed),
+            auxiliary=sets,
+            length_column=featurizer.length_column,
+        )
+        return self._score(router.predict(x[self._test]))
+
+    def _others(self, featurizer: Featurizer, *, difficulty: bool) -> list[AuxiliarySet]:
+        asked = {normalised(self._table.conversations[i]) for i in self._test}
+        sets = []
+        for name in SETS:
+            if name in (self._set, SAME_QUESTIONS.get(self._set)):
+                continue
+            table = _table(name)
+            rows = np.flatnonzero([normalised(each) not in asked for each in table.conversations])
+            x = featurizer.transform([table.conversations[i] for i in rows])
+            labels: Labels = table.labels.rows(rows)
+            sets.append(
+                AuxiliarySet(x=self._with_difficulty(x) if difficulty else x, labels=labels)
+            )
+        return sets
+
+    def _score(self, predictions: Any) -> dict[str, Any]:
+        table, test = self._table, self._test
+        quality = table.quality[test]
+        known = ~np.isnan(quality).any(axis=1)
+        quality, predicted = quality[known], predictions.quality[known]
+        measured: dict[str, Any] = {
+            "squared_error": float(((predicted - quality) ** 2).mean()),
+            "ece": _calibration_error(predicted, quality),
+        }
+        if set(table.models) == set(_PAIR):
+            strong, weak = (table.models.index(model) for model in _PAIR)
+            score = predicted[:, strong] - predicted[:, weak]
+            if predictions.strength is not None:
+                strength = predictions.strength[known]
+                score = strength[:, strong] - strength[:, weak]
+            measured["apgr"] = _apgr(score, quality[:, strong], quality[:, weak])
+            return measured
+        by_label = _domain_means(table, self._train)[test[known]]
+        if np.isnan(table.cost_usd).all():
+            return measured | self._accuracy(predicted, by_label, quality, known)
+        cost = table.cost_usd[test][known]
+        prices = find_prices(table, None).prices
+        expected = np.stack(
+            [
+                (
+                    table.input_tokens[test][known] * prices[model].input_usd_per_mtok
+                    + predictions.output_tokens[known, i] * prices[model].output_usd_per_mtok
+                )
+                / 1e6
+                for i, model in enumerate(table.models)
+            ],
+            axis=1,
+        )
+        singles = single_models(quality, cost)
+        low, high = singles[0].min(), singles[0].max()
+        best = int(singles[1].argmax())
+        for key, values in (("aiq", predicted), ("aiq_label", by_label)):
+            points = curve(values, expected, quality, cost)
+            measured[key] = area_under_hull(*points, low=low, high=high)
+            if key == "aiq":
+                cheapest = match_cost(*points, target=float(singles[1][best]))
+                share = float(cheapest / singles[0][best])
+                measured["match_share"] = share if np.isfinite(share) else None
+                measured["best_over_single"] = float(points[1].max() / singles[1][best])
+        measured["aiq_zero"] = area_under_hull(*singles, low=low, high=high)
+        return measured
+
+    def _accuracy(
+        self, predicted: np.ndarray, by_label: np.ndarray, quality: np.ndarray, known: np.ndarray
+    ) -> dict[str, Any]:
+        """Return mean accuracy over benchmarks of the likely best model; RouterDC by its rules."""
+        rows = np.arange(len(quality))
+        names = np.array([group.split("/")[1] for group in self._table.groups])[self._test][known]
+        seen = {self._table.groups[i].split("/")[1] for i in self._train}
+        best = int(np.nanmean(self._table.quality[self._train], axis=0).argmax())
+        if self._set == "routerdc7":
+            choice = np.isin(names, list(_CHOICE))
+            quality = np.where(choice[:, None], quality > 0, quality)
+        out = {}
+        for key, picks in (
+            ("accuracy", predicted.argmax(1)),
+            ("label", by_label.argmax(1)),
+            ("single", np.full(len(rows), best)),
+        ):
+            score = quality[rows, picks]
+            inside = [score[names == each].mean() for each in sorted(set(names) & seen)]
+            outside = [score[names == each].mean() for each in sorted(set(names) - seen)]
+            out[key] = float(np.mean(inside))
+            if outside:
+                out[f"{key}_unseen"] = float(np.mean(outside))
+        return out
+
+
+def _calibration_error(predicted: np.ndarray, quality: np.ndarray) -> float:
+    """Return the expected calibration error over all models, in ten equal bins."""
+    p, q = predicted.ravel(), quality.ravel()
+    where = np.clip((p * 10).astype(int), 0, 9)
+    gaps = [
+        abs(p[where == b].mean() - q[where == b].mean()) * (where == b).mean() for b in set(where)
     ]
-    router = build(ROUTERS.get("carrot"), strategy, noun="strategy")
-    router.fit(x[train], table.labels.rows(train), rng=np.random.default_rng(seed), auxiliary=sets)
-    predictions = router.predict(x[test])
-    return _measure(table, predictions, train, test)
+    return float(sum(gaps))
 
 
-def _other(path: Path, featurizer: Featurizer, asked: set[str]) -> AuxiliarySet:
-    table = read_outcomes([path])
-    rows = np.flatnonzero([normalised(each) not in asked for each in table.conversations])
-    x = featurizer.transform([table.conversations[i] for i in rows])
-    labels: Labels = table.labels.rows(rows)
-    return AuxiliarySet(x=x, labels=labels)
-
-
-def _measure(
-    table: OutcomeTable, predictions: Any, train: np.ndarray, test: np.ndarray
-) -> dict[str, float | None]:
-    quality = table.quality[test]
-    known = ~np.isnan(quality).any(axis=1)
-    quality, predicted = quality[known], predictions.quality[known]
-    measured = {"squared_error": float(((predicted - quality) ** 2).mean())}
+def _domain_means(table: OutcomeTable, train: np.ndarray) -> np.ndarray:
+    """Predict every query at the training mean of its label: the router that reads labels."""
     groups = np.array(["/".join(g.split("/")[:2]) for g in table.groups])
     named = np.array(table.groups)
     common = {name for name, n in Counter(named[train]).items() if n >= _COMMON}
-    labels = np.array(
-        [name if name in common else g for name, g in zip(named, groups, strict=True)]
-    )
-    by_domain = _domain_means(table, train, labels)[test[known]]
-    if set(table.models) == set(_PAIR):
-        strong, weak = (table.models.index(model) for model in _PAIR)
-        gain = predicted[:, strong] - predicted[:, weak]
-        measured["apgr"] = _apgr(gain, quality[:, strong], quality[:, weak])
-        return measured
-    rows = np.arange(len(quality))
-    if np.isnan(table.cost_usd).all():
-        own = groups[test][known]
-        for key, picks in (("accuracy", predicted.argmax(1)), ("label", by_domain.argmax(1))):
-            score = quality[rows, picks]
-            measured[key] = float(np.mean([score[own == g].mean() for g in sorted(set(own))]))
-        return measured
-    cost = table.cost_usd[test][known]
-    prices = find_prices(table, None).prices
-    expected = np.stack(
-        [
-            (
-                table.input_tokens[test][known] * prices[model].input_usd_per_mtok
-                + predictions.output_tokens[known, i] * prices[model].output_usd_per_mtok
-            )
-            / 1e6
-            for i, model in enumerate(table.models)
-        ],
-        axis=1,
-    )
-    singles = single_models(quality, cost)
-    low, high = singles[0].min(), singles[0].max()
-    best = int(singles[1].argmax())
-    for key, values in (("aiq", predicted), ("aiq_label", by_domain)):
-        points = curve(values, expected, quality, cost)
-        measured[key] = area_under_hull(*points, low=low, high=high)
-        if key == "aiq":
-            cheapest = match_cost(*points, target=float(singles[1][best]))
-            share = float(cheapest / singles[0][best])
-            measured["match_share"] = share if np.isfinite(share) else None
-    measured["aiq_zero"] = area_under_hull(*singles, low=low, high=high)
-    return measured
-
-
-def _domain_means(table: OutcomeTable, train: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Predict every query at the training mean of its benchmark: the label router."""
+    labels = np.array([n if n in common else g for n, g in zip(named, groups, strict=True)])
     overall = np.nanmean(table.quality[train], axis=0)
-    out = np.tile(overall, (len(groups), 1))
-    for group in set(groups[train]):
-        rows = train[groups[train] == group]
+    out = np.tile(overall, (len(labels), 1))
+    for label in set(labels[train]):
+        rows = train[labels[train] == label]
         means = np.nanmean(table.quality[rows], axis=0)
-        out[groups == group] = np.where(np.isnan(means), overall, means)
+        out[labels == label] = np.where(np.isnan(means), overall, means)
     return out
 
 
@@ -193,21 +317,24 @@ def _apgr(score: np.ndarray, strong: np.ndarray, weak: np.ndarray) -> float:
     return float(np.trapezoid(recovered, np.linspace(0, 1, len(recovered))))
 
 
-def _print(name: str, rows: Mapping[str, Sequence[Mapping[str, float | None]]]) -> None:
-    columns = [key for key in next(iter(rows.values()))[0] if key != "fit_s"]
+def _print(name: str, rows: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
+    if not rows:
+        return
+    columns = [key for key in next(iter(next(iter(rows.values())).values())) if key != "fit_s"]
     print(f"\n### {name}\n\n| router | splits | {' | '.join(columns)} | fit, s |")
     print("|---|---|" + "---|" * (len(columns) + 1))
-    for router, measured in rows.items():
+    for router in (each for each in _ROUTERS if each in rows):
+        measured = list(rows[router].values())
         cells = []
         for key in columns:
-            values = np.array([each[key] for each in measured], dtype=float)
+            values = np.array([each.get(key, np.nan) for each in measured], dtype=float)
             missed = int(np.isnan(values).sum())
             if missed:
                 cells.append(f"never in {missed} of {len(values)}")
                 continue
             spread = values.std(ddof=1) if len(values) > 1 else 0.0
             cells.append(f"{values.mean():.4f} ± {spread:.4f}")
-        seconds = statistics.mean(each["fit_s"] or 0.0 for each in measured)
+        seconds = statistics.mean(each["fit_s"] for each in measured)
         print(f"| {router} | {len(measured)} | {' | '.join(cells)} | {seconds:.0f} |", flush=True)
 
 

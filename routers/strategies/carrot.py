@@ -47,7 +47,8 @@ class CarrotRouter(Router):
         Whether domain labels of the training queries (benchmark, subject) are learned and given
         to the heads as features; without labels nothing changes.
     shrink_unfamiliar
-        Whether quality is drawn toward each model's mean on queries unlike the training data.
+        Whether quality is drawn toward what the prompt's length alone tells of each model, on
+        queries unlike the training data.
     residual_folds
         Folds of the held-out residuals behind the mean and the upper estimate of tokens.
 
@@ -88,7 +89,13 @@ class CarrotRouter(Router):
     ) -> None:
         self.novelty_ = None
         if self.shrink_unfamiliar:
-            self.novelty_ = Novelty().fit(x, labels.quality, groups=labels.groups, rng=rng)
+            self.novelty_ = Novelty().fit(
+                x,
+                labels.quality,
+                groups=labels.groups,
+                length_column=self.length_column_,
+                rng=rng,
+            )
         everything = _join(x, labels, auxiliary)
         self.domains_ = None
         if self.domains and DomainModel.usable(everything.groups):

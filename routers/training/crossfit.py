@@ -54,6 +54,7 @@ def cross_fit(
     folds: np.ndarray,
     rng: np.random.Generator,
     progress: Callable[[str], None],
+    length_column: int | None = None,
 ) -> Predictions:
     """Predict every fold by a router that was fitted on the others; rows as in `labels`.
 
@@ -74,7 +75,13 @@ def cross_fit(
             names = ", ".join(labels.models[i] for i in np.flatnonzero(unknown))
             raise DataError(f"too few outcomes of {names} to calibrate; drop it or add outcomes")
         x_train, x_test, auxiliary = features(train, test)
-        router = make().fit(x_train, labels.rows(train), rng=rng, auxiliary=auxiliary)
+        router = make().fit(
+            x_train,
+            labels.rows(train),
+            rng=rng,
+            auxiliary=auxiliary,
+            length_column=length_column,
+        )
         predictions = router.predict(x_test)
         fields = (
             predictions.quality,

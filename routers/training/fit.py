@@ -61,7 +61,8 @@ def fit(
     Notes
     -----
     Every number in the manifest's metrics, and every calibration row, comes from cross-fitting:
-    a router that has not seen the query, nor one that differs in punctuation only.
+    a router that has not seen the query, nor one that differs in punctuation only. On prompts of
+    the public sets behind the block `difficulty`, that block has (no gain from it was measured).
     """
     progress("reading outcomes")
     table = read_outcomes(data)
@@ -98,7 +99,13 @@ def fit(
         return _rows(own, table, known, train), _rows(own, table, known, test), sets
 
     held_out = cross_fit(
-        make, features, table.labels, folds=folds, rng=cross_rng, progress=progress
+        make,
+        features,
+        table.labels,
+        folds=folds,
+        rng=cross_rng,
+        length_column=featurizer.unfitted().length_column,
+        progress=progress,
     )
     metrics = assess(table, held_out, folds=folds, prices=source.prices)
     calibration = CalibrationRows.collect(
@@ -108,7 +115,13 @@ def fit(
     featurizer.fit(table.conversations, seed=recipe.seed)
     sets = [each.features(featurizer) for each in others]
     x = featurizer.transform(table.conversations, known=known)
-    router = make().fit(x, table.labels, rng=final_rng, auxiliary=sets)
+    router = make().fit(
+        x,
+        table.labels,
+        rng=final_rng,
+        auxiliary=sets,
+        length_column=featurizer.length_column,
+    )
     save_artifact(
         out,
         router=router,

@@ -1,10 +1,10 @@
 """What to train, as a file: strategy, features, calibration, seed."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from routers.errors import RoutingConfigError
 
@@ -26,9 +26,17 @@ class Recipe(BaseModel):
     strategy: str = "carrot"
     options: dict[str, Any] = {}
     embedder: EmbedderRecipe = EmbedderRecipe()
-    blocks: tuple[str, ...] = ("embedding", "lexical", "terms")
+    blocks: tuple[str, ...] = ("embedding", "lexical", "terms", "difficulty")
+    """Without `difficulty` by default where the embedder is not the one it was trained with."""
     calibration_folds: int = Field(default=5, ge=2, le=20)
     seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _difficulty_fits_the_embedder(self) -> Self:
+        if "blocks" not in self.model_fields_set and self.embedder != EmbedderRecipe():
+            blocks = tuple(name for name in self.blocks if name != "difficulty")
+            return self.model_copy(update={"blocks": blocks})
+        return self
 
 
 def read_recipe(path: Path) -> Recipe:
