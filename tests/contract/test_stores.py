@@ -3,38 +3,47 @@
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from app.keys import Budget, Limits, Period
-from app.stores._base import Claim, Refusal, Resource, ScopeKind
+from app.stores._base import Claim, Lifecycle, Refusal, Resource, ScopeKind
 from app.stores.memory import MemoryStore
+from app.stores.redis import RedisStore
+from tests.support.redis_server import RedisServer
 from tests.support.stores import (
     DAY,
     FakeClock,
     StoreUnderTest,
     budget,
     key_record,
+    new_prefix,
     new_scope,
     settlement,
     with_cost,
 )
 
-KINDS = ("memory", "sqlite")
+KINDS = ("memory", "sqlite", "redis")
 
 
 @pytest.fixture(params=KINDS)
 async def under_test(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> AsyncIterator[StoreUnderTest]:
-    async with AsyncExitStack() as stack:
+    kind = request.param
+    if kind == "redis":
+        server: RedisServer = request.getfixturevalue("redis_server")
+        # A machine that is busy with other tests may be slower than a gateway's should be.
+        lifecycle: Lifecycle = RedisStore(server.url, prefix=new_prefix(), timeout_s=5.0)
+        under_test = StoreUnderTest(lifecycle)
+    else:
         clock = FakeClock()
-        lifecycle = MemoryStore(tmp_path if request.param == "sqlite" else None, clock=clock)
-        await lifecycle.open()
-        stack.push_async_callback(lifecycle.aclose)
-        yield StoreUnderTest(lifecycle, clock.pass_time)
+        lifecycle = MemoryStore(tmp_path if kind == "sqlite" else None, clock=clock)
+        under_test = StoreUnderTest(lifecycle, clock.pass_time)
+    await lifecycle.open()
+    yield under_test
+    await lifecycle.aclose()
 
 
 async def test_a_thousand_concurrent_requests_against_a_rate_admit_exactly_the_limit(under_test):
@@ -63,13 +72,12 @@ async def test_a_thousand_concurrent_requests_reserve_exactly_the_budget(under_t
 
 
 async def test_a_whole_window_may_burst_then_requests_trickle_in(under_test):
-    claim = Claim(scope=new_scope(), requests_per_minute=600)
-    for _ in range(600):
-        await under_test.admitted(claim)
+    claim = Claim(scope=new_scope(), requests_per_minute=200)
+    await asyncio.gather(*(under_test.admitted(claim) for _ in range(200)))
     refusal = await under_test.refused(claim)
     assert refusal.scope == claim.scope
-    assert (refusal.resource, refusal.limit) == (Resource.REQUESTS, 600)
-    assert 0 < refusal.retry_after_s <= 0.1
+    assert (refusal.resource, refusal.limit) == (Resource.REQUESTS, 200)
+    assert 0 < refusal.retry_after_s <= 0.3
     await under_test.pass_time(refusal.retry_after_s + 0.001)
     await under_test.admitted(claim)
 

@@ -102,6 +102,11 @@ def new_request_id() -> str:
     return f"req-{next(_ids)}"
 
 
+def new_prefix() -> str:
+    """Return a prefix nobody else uses on a shared server."""
+    return f"test-{next(_ids)}"
+
+
 def new_scope(kind: ScopeKind = ScopeKind.KEY) -> Scope:
     """Return a scope nobody else counts on."""
     return Scope(kind, f"{kind}-{next(_ids)}")

@@ -1,0 +1,155 @@
+"""The shared store: Redis counts for several processes, Lua does every read-modify-write.
+
+Each scope lives under one hash tag, and a script touches one scope only, so that the keys suit a
+cluster. All scopes of a request travel in one pipeline; if one of them refuses, what the others
+granted is given back in a second one. The time is that of the server.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import redis.asyncio
+from redis.asyncio.connection import parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from app.errors import ConfigError
+from app.keys import KeyRecord
+from app.stores._base import Store, StoreError
+from app.stores._lane import Circuit, Lane
+from app.stores._redis_counters import RedisCounters, RedisScripts
+from app.stores.sqlite import decode_key
+
+DEFAULT_TIMEOUT_S = 0.05
+DEFAULT_PREFIX = "steelyard"
+
+_CIRCUIT_FAILURES = 3
+_CIRCUIT_OPEN_S = 0.5
+_SCAN_COUNT = 500
+
+
+class RedisKeys:
+    """Virtual keys in one hash, which has no lifetime: keys are never deleted, only revoked."""
+
+    def __init__(self, lane: Lane, *, prefix: str) -> None:
+        self._lane = lane
+        self._name = f"{{{prefix}:keys}}"
+
+    async def find(self, digest: str) -> KeyRecord | None:
+        """Return the record of a digest."""
+        (data,) = await self._lane.call(("HGET", self._name, digest))
+        return None if data is None else decode_key(data)
+
+    async def save(self, record: KeyRecord) -> None:
+        """Add a record, or replace the one of the same digest."""
+        await self._lane.call(("HSET", self._name, record.digest, msgspec.json.encode(record)))
+
+    async def all(self) -> tuple[KeyRecord, ...]:
+        """Return every record, revoked ones too, oldest first."""
+        records = {record.digest: record async for record in self._scan()}
+        return tuple(sorted(records.values(), key=lambda key: (key.created_at, key.digest)))
+
+    async def _scan(self) -> AsyncIterator[KeyRecord]:
+        cursor: int | None = None
+        while cursor != 0:
+            (reply,) = await self._lane.call(
+                ("HSCAN", self._name, cursor or 0, "COUNT", _SCAN_COUNT)
+            )
+            cursor, fields = int(reply[0]), reply[1]
+            for data in fields.values():
+                yield decode_key(data)
+
+
+class RedisBlobs:
+    """Small values with a lifetime."""
+
+    def __init__(self, lane: Lane, *, prefix: str) -> None:
+        self._lane = lane
+        self._prefix = prefix
+
+    async def get(self, name: str) -> bytes | None:
+        """Return what was put under a name, or None."""
+        (value,) = await self._lane.call(("GET", f"{self._prefix}:blob:{name}"))
+        return None if value is None else bytes(value)
+
+    async def put(self, name: str, value: bytes, *, lifetime_s: float) -> None:
+        """Keep a value for at most `lifetime_s`."""
+        milliseconds = max(1, int(lifetime_s * 1000))
+        await self._lane.call(("SET", f"{self._prefix}:blob:{name}", value, "PX", milliseconds))
+
+
+class RedisStore:
+    """The store that several processes share.
+
+    Parameters
+    ----------
+    url
+        `redis://`, `rediss://` or `unix://`, with password and database where there are any.
+    prefix
+        What every name begins with.
+    timeout_s
+        How long a round trip may take; a call ends within twice as long.
+    """
+
+    def __init__(
+        self, url: str, *, prefix: str = DEFAULT_PREFIX, timeout_s: float = DEFAULT_TIMEOUT_S
+    ) -> None:
+        try:
+            parse_url(url)
+        except ValueError as error:
+            raise ConfigError(f"the address of Redis cannot be used: {error}") from error
+        self._url = url
+        self._timeout_s = timeout_s
+        scripts = RedisScripts()
+        # Two lanes, so that no request waits behind the bytes of a large cached answer.
+        self._counting = self._lane(scripts)
+        self._keeping = self._lane(scripts)
+        self._prefix = prefix
+        self._store = Store(
+            kind="redis",
+            shared=True,
+            counters=RedisCounters(self._counting, scripts, prefix=prefix),
+            keys=RedisKeys(self._counting, prefix=prefix),
+            blobs=RedisBlobs(self._keeping, prefix=prefix),
+        )
+
+    @property
+    def store(self) -> Store:
+        """The store."""
+        return self._store
+
+    async def open(self) -> None:
+        """Do nothing: Redis is connected to when it is asked, and may come up later than we."""
+
+    async def healthy(self) -> bool:
+        """Return whether Redis answers."""
+        try:
+            await self._counting.call(("EXISTS", f"{{{self._prefix}:keys}}"))
+        except StoreError:
+            return False
+        return True
+
+    async def aclose(self) -> None:
+        """Disconnect."""
+        await self._counting.aclose()
+        await self._keeping.aclose()
+
+    def _lane(self, scripts: RedisScripts) -> Lane:
+        return Lane(
+            self._connect,
+            scripts=scripts.sources,
+            timeout_s=self._timeout_s,
+            circuit=Circuit(failures=_CIRCUIT_FAILURES, open_s=_CIRCUIT_OPEN_S),
+        )
+
+    def _connect(self) -> Any:
+        # No retries: what timed out may have happened. The lane bounds every wait.
+        return redis.asyncio.Redis.from_url(
+            self._url,
+            protocol=2,
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=None,
+            socket_connect_timeout=self._timeout_s,
+            driver_info=None,
+        )
