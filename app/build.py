@@ -12,6 +12,8 @@ from app.errors import ConfigError
 from app.gateway.request import Deployment, KnobCurves, Policy
 from app.providers._base import PROVIDERS, Provider, Timeouts
 from app.providers._transport import HttptoolsTransport
+from app.stores._base import Lifecycle
+from app.stores.memory import MemoryStore
 from routers.artifact import RouterArtifact
 from routers.artifact_load import load_artifact
 from routers.errors import RoutingError
@@ -23,6 +25,12 @@ DEFAULT_ARTIFACT = Path(routers.__file__).parent / "pretrained" / "default"
 
 _INLINE_S = 0.0006
 """A decision that takes longer on a short prompt does not run on the event loop."""
+
+
+def build_store(config: LoadedConfig) -> Lifecycle:
+    """Build the store that the configuration names; it is not opened yet."""
+    data_dir = config.gateway.store.data_dir
+    return MemoryStore(None if data_dir is None else config.path.parent / data_dir)
 
 
 def config_version(config: LoadedConfig) -> str:

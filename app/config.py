@@ -236,6 +236,15 @@ class AuthConfig(_Strict):
         return self.mode is AuthMode.KEYS
 
 
+class StoreConfig(_Strict):
+    """Where keys, limits and what is spent are kept."""
+
+    kind: Literal["memory"] = "memory"
+    """`memory`: this one process, and what must survive it in SQLite under `data_dir`."""
+    data_dir: str | None = None
+    """A directory relative to this file; without it nothing survives a restart."""
+
+
 class BreakerConfig(_Strict):
     """When a model counts as unhealthy."""
 
@@ -258,6 +267,7 @@ class GatewayConfig(_Strict):
     catalogue: str = "models.yaml"
     server: ServerConfig = ServerConfig()
     auth: AuthConfig = AuthConfig()
+    store: StoreConfig = StoreConfig()
     breaker: BreakerConfig = BreakerConfig()
     cache: CacheConfig = CacheConfig()
     stub: StubConfig | None = None
@@ -285,6 +295,10 @@ class GatewayConfig(_Strict):
             for candidate in policy.candidates:
                 _known(candidate, self.models, f"policies.{name}.candidates")
             _check_policy(name, policy, self.routers[policy.router])
+        if self.auth.keys_needed and self.store.data_dir is None:
+            raise ValueError(
+                "auth.mode: keys need a place that survives a restart; set store.data_dir"
+            )
         if self.policies:
             _known(self.default_policy, self.policies, "default_policy")
         return self

@@ -15,12 +15,24 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from app import __version__
+from app.access.guard import Guard
+from app.access.issuing import Issuer
+from app.access.terms import KnownNames
 from app.api import models, ops
+from app.api.admin import admin_router
 from app.api.answers import error_answer
 from app.api.chat import ChatEndpoint
 from app.api.route import RouteEndpoint
 from app.api.schema import document_endpoints
-from app.build import build_deployments, build_names, build_policies, config_version, load_artifacts
+from app.api.visible import VisibleNames
+from app.build import (
+    build_deployments,
+    build_names,
+    build_policies,
+    build_store,
+    config_version,
+    load_artifacts,
+)
 from app.config import LoadedConfig, load_config
 from app.errors import (
     GatewayError,
@@ -39,6 +51,7 @@ from app.gateway.score import Scorer
 from app.middleware.boundary import BoundaryMiddleware
 from app.settings import Settings
 from app.state import AppState
+from app.stores._base import Lifecycle
 from app.telemetry.logs import log_outcome
 from app.telemetry.metrics import Metrics
 from app.types import Outcome
@@ -62,6 +75,7 @@ def create_app(
     config: LoadedConfig,
     *,
     artifacts: Mapping[str, RouterArtifact] | None = None,
+    store: Lifecycle | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> FastAPI:
     """Build the application.
@@ -70,6 +84,8 @@ def create_app(
     ----------
     artifacts
         Router name → loaded artifact; default: those that the configuration names.
+    store
+        Opened and closed with the application; default: the one that the configuration names.
     clock
         Monotonic seconds.
 
@@ -81,7 +97,8 @@ def create_app(
     loaded = load_artifacts(config) if artifacts is None else artifacts
     policies = build_policies(config, loaded)
     names = build_names(config, policies)
-    state = _state(config, policies, clock)
+    state = _state(config, policies, build_store(config) if store is None else store, clock)
+    visible = VisibleNames(names)
     app = FastAPI(
         title="Steelyard",
         version=__version__,
@@ -93,10 +110,12 @@ def create_app(
     )
     app.state.steelyard = state
     app.state.names = names
+    app.state.visible = visible
     server = config.gateway.server
     chat = ChatEndpoint(
         gateway=state.gateway,
-        names=names,
+        guard=state.guard,
+        names=visible,
         max_body_bytes=server.max_body_bytes,
         request_timeout_s=server.request_timeout_s,
         in_flight=state.metrics.in_flight.inc,
@@ -105,6 +124,13 @@ def create_app(
     app.router.routes.append(Route("/v1/route", RouteEndpoint(chat=chat), methods=["POST"]))
     app.include_router(models.router)
     app.include_router(ops.router)
+    if config.admin_token is not None:
+        issuer = Issuer(
+            state.store.store.keys,
+            KnownNames.of(config.gateway),
+            on_change=state.guard.forget,
+        )
+        app.include_router(admin_router(issuer, token=config.admin_token))
     if server.metrics_port is None:
         app.include_router(ops.metrics_router())
     patch_fastapi(app, docs_url="/docs", redirect_from_root_to_docs=True)
@@ -116,7 +142,10 @@ def create_app(
 
 
 def _state(
-    config: LoadedConfig, policies: Mapping[str, Policy], clock: Callable[[], float]
+    config: LoadedConfig,
+    policies: Mapping[str, Policy],
+    store: Lifecycle,
+    clock: Callable[[], float],
 ) -> AppState:
     metrics = Metrics(CollectorRegistry())
     limits = config.gateway.breaker
@@ -157,6 +186,8 @@ def _state(
         deployments=deployments,
         policies=policies,
         metrics=metrics,
+        store=store,
+        guard=Guard(store.store.keys if config.gateway.auth.keys_needed else None),
     )
 
 
@@ -164,6 +195,7 @@ def _state(
 async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
     state: AppState = app.state.steelyard
     server = state.config.gateway.server
+    await state.store.open()
     metrics_server = None
     if server.metrics_port is not None:
         metrics_server, _ = start_http_server(
@@ -177,6 +209,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
         state.gateway.decider.close()
         for provider in {id(d.provider): d.provider for d in state.deployments.values()}.values():
             await provider.aclose()
+        await state.store.aclose()
         if metrics_server is not None:
             metrics_server.shutdown()
             metrics_server.server_close()

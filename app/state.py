@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from app.access.guard import Guard
 from app.config import LoadedConfig
 from app.gateway.handle import Gateway
 from app.gateway.request import Deployment, Policy
+from app.stores._base import Lifecycle
 from app.telemetry.metrics import Metrics
 
 
@@ -25,4 +27,6 @@ class AppState:
     deployments: Mapping[str, Deployment]
     policies: Mapping[str, Policy]
     metrics: Metrics
+    store: Lifecycle
+    guard: Guard
     readiness: Readiness = field(default_factory=Readiness)

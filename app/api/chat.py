@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from app.access.guard import Guard
+from app.access.permissions import permit
 from app.api import sse
 from app.api.answers import (
     JSON_HEADER,
@@ -25,7 +27,8 @@ from app.api.answers import (
 )
 from app.api.asgi import CancelOnDisconnect, check_json_content_type, read_body
 from app.api.knobs import knobs_from_headers
-from app.api.resolve import Names, resolve
+from app.api.resolve import resolve
+from app.api.visible import VisibleNames
 from app.api.wire import parse_chat_request
 from app.errors import (
     ClientDisconnectedError,
@@ -54,7 +57,8 @@ class ChatEndpoint:
     """The ASGI application behind the path."""
 
     gateway: Gateway
-    names: Names
+    guard: Guard
+    names: VisibleNames
     max_body_bytes: int
     request_timeout_s: float
     in_flight: Callable[[int], None]
@@ -80,7 +84,7 @@ class ChatEndpoint:
             self.in_flight(-1)
 
     async def parse(self, scope: Scope, receive: Receive) -> RouteRequest:
-        """Read and resolve a request.
+        """Read and resolve a request; without a key that may be used, nothing of it is read.
 
         Raises
         ------
@@ -88,19 +92,21 @@ class ChatEndpoint:
             For anything in it that cannot be used.
         """
         headers = scope["headers"]
+        caller = await self.guard.authenticate(headers)
         check_json_content_type(headers)
         body = await read_body(scope, receive, max_bytes=self.max_body_bytes)
         if len(body) <= _PARSED_INLINE_BYTES:
             chat = parse_chat_request(body)
         else:
             chat = await asyncio.to_thread(parse_chat_request, body)
-        return resolve(
+        request = resolve(
             chat,
             knobs_from_headers(headers),
-            self.names,
+            self.names.of(caller),
             request_id=scope["state"]["request_id"],
             headers=headers,
         )
+        return permit(request, caller)
 
 
 async def send_error(send: Send, error: BaseException, *, headers: Headers | None = None) -> None:

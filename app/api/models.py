@@ -5,7 +5,9 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel
 
+from app.access.guard import Guard
 from app.api.resolve import A_THRESHOLD, Names
+from app.api.visible import VisibleNames
 
 _CREATED = 1_700_000_000
 """OpenAI's clients require a creation time; a configured name has none worth telling."""
@@ -34,9 +36,10 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
 async def list_models(request: Request) -> ModelList:
     """List policies as `auto` and `auto:<policy>`, then every model that can be pinned.
 
-    Of the names `router-<name>-<threshold>` those with a stored threshold are listed.
+    Of the names `router-<name>-<threshold>` those with a stored threshold are listed. A key sees
+    what it may use.
     """
-    return ModelList(data=_models(request))
+    return ModelList(data=_models(await _names(request)))
 
 
 @router.get("/{model:path}", summary="Look one name up", responses={404: {"model": None}})
@@ -44,15 +47,20 @@ async def retrieve_model(
     request: Request, model: Annotated[str, Path(description="A name from the list.")]
 ) -> Model:
     """Return one name, or 404 with the list of those that exist."""
-    for each in _models(request):
+    names = await _names(request)
+    for each in _models(names):
         if each.id == model:
             return each
-    names: Names = request.app.state.names
     raise names.not_found(model)
 
 
-def _models(request: Request) -> list[Model]:
-    names: Names = request.app.state.names
+async def _names(request: Request) -> Names:
+    guard: Guard = request.app.state.steelyard.guard
+    visible: VisibleNames = request.app.state.visible
+    return visible.of(await guard.authenticate(request.scope["headers"]))
+
+
+def _models(names: Names) -> list[Model]:
     return [
         Model(id=name, owned_by="upstream" if name in names.model_ids else "steelyard")
         for name in names.listed()

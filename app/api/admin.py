@@ -1,0 +1,204 @@
+"""`/admin`: virtual keys for whoever holds the admin token.
+
+The routes exist only where a token is configured. Each of them asks for it before anything else of
+the request is read, in the route itself and not by its path; a virtual key never opens them.
+"""
+
+import hashlib
+import hmac
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Request, Security
+from fastapi.responses import Response
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
+from pydantic import BaseModel, Field
+from starlette.types import Message
+
+from app.access.issuing import IssuedKey, Issuer
+from app.access.terms import DAY_S, MAX_LIFETIME_S, BudgetTerms, KeyTerms, LimitTerms, Strict
+from app.api.asgi import check_json_content_type, read_body
+from app.errors import StoreUnavailableError, UnauthenticatedError
+from app.stores._base import StoreError
+
+_MAX_BODY_BYTES = 64_000
+
+_Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class KeyView(BaseModel):
+    """A virtual key as it is told; times in seconds since the epoch."""
+
+    object: Literal["key"] = "key"
+    key_id: str
+    name: str
+    owner: str
+    team: str | None
+    status: Literal["active", "expired", "revoked"]
+    created_at: float
+    expires_at: float | None
+    revoked_at: float | None
+    old_secret_until: float | None = Field(
+        description="Until when a secret that was rotated away still works."
+    )
+    models: list[str] | None = Field(description="null: all of them.")
+    policies: list[str] | None = Field(description="null: all of them.")
+    cost_quality: float | None
+    least_cost_quality: float
+    most_cost_quality: float
+    limits: LimitTerms
+    budgets: list[BudgetTerms]
+    cache: bool
+    metadata: dict[str, str]
+
+    @classmethod
+    def fields_of(cls, key: IssuedKey, *, now: float) -> dict[str, Any]:
+        """Return the fields for a key."""
+        record = key.record
+        return {
+            "key_id": record.key_id,
+            "name": record.name,
+            "owner": record.owner,
+            "team": record.team,
+            "status": key.status(now),
+            "created_at": key.created_at,
+            "expires_at": record.expires_at,
+            "revoked_at": record.revoked_at,
+            "old_secret_until": key.old_secret_until,
+            "models": _names(record.models),
+            "policies": _names(record.policies),
+            "cost_quality": record.cost_quality,
+            "least_cost_quality": record.least_cost_quality,
+            "most_cost_quality": record.most_cost_quality,
+            "limits": LimitTerms.of(record.limits),
+            "budgets": [BudgetTerms.of(budget) for budget in record.budgets],
+            "cache": record.cache,
+            "metadata": record.metadata,
+        }
+
+
+class NewKeyView(KeyView):
+    """A key with its secret, which nobody is ever told again."""
+
+    secret: str
+
+
+class KeyList(BaseModel):
+    """All keys, revoked ones too, oldest first."""
+
+    object: Literal["list"] = "list"
+    data: list[KeyView]
+
+
+class Rotation(Strict):
+    """How a secret is replaced."""
+
+    grace_s: Annotated[float, Field(ge=0, le=MAX_LIFETIME_S, allow_inf_nan=False)] = DAY_S
+    """How long the old secret goes on working."""
+
+
+def admin_router(issuer: Issuer, *, token: str, now: Callable[[], float] = time.time) -> APIRouter:
+    """Return the routes of `/admin`.
+
+    Parameters
+    ----------
+    token
+        What opens them, at least 16 characters.
+    now
+        Seconds since the epoch.
+    """
+    expected = _digest(token.encode())
+
+    class AdminRoute(APIRoute):
+        """A route that asks for the token first and bounds what it reads."""
+
+        def get_route_handler(self) -> _Handler:
+            handler = super().get_route_handler()
+
+            async def guarded(request: Request) -> Response:
+                _require_token(request.scope["headers"], expected)
+                try:
+                    response = await handler(await _bounded(request))
+                except StoreError as error:
+                    raise StoreUnavailableError(
+                        "the store of keys cannot be asked at the moment; try again"
+                    ) from error
+                response.headers["cache-control"] = "no-store"
+                return response
+
+            return guarded
+
+    # The scheme is for /docs; by itself it refuses nobody.
+    scheme = HTTPBearer(
+        scheme_name="admin token", description="Not a virtual key.", auto_error=False
+    )
+    router = APIRouter(
+        prefix="/admin", tags=["admin"], route_class=AdminRoute, dependencies=[Security(scheme)]
+    )
+
+    @router.post("/keys", status_code=201, summary="Make a virtual key")
+    async def create_key(terms: KeyTerms) -> NewKeyView:
+        """Return the new key and its secret; this is the only time that the secret is told."""
+        key, secret = await issuer.create(terms)
+        return NewKeyView(**KeyView.fields_of(key, now=now()), secret=secret)
+
+    @router.get("/keys", summary="List the virtual keys")
+    async def list_keys() -> KeyList:
+        """Return every key, revoked ones too, oldest first."""
+        moment = now()
+        return KeyList(
+            data=[KeyView(**KeyView.fields_of(key, now=moment)) for key in await issuer.all()]
+        )
+
+    @router.get("/keys/{key_id}", summary="Look a virtual key up")
+    async def get_key(key_id: str) -> KeyView:
+        """Return one key, without its secret."""
+        return KeyView(**KeyView.fields_of(await issuer.get(key_id), now=now()))
+
+    @router.delete("/keys/{key_id}", summary="Revoke a virtual key")
+    async def revoke_key(key_id: str) -> KeyView:
+        """Make all secrets of a key useless for good; a second time changes nothing."""
+        return KeyView(**KeyView.fields_of(await issuer.revoke(key_id), now=now()))
+
+    @router.post("/keys/{key_id}/rotate", summary="Give a virtual key a new secret")
+    async def rotate_key(key_id: str, rotation: Rotation = Rotation()) -> NewKeyView:  # noqa: B008  (a frozen value)
+        """Return the key with its new secret; the old one works for `grace_s` more seconds.
+
+        Limits, budgets and what is spent stay those of the key.
+        """
+        key, secret = await issuer.rotate(key_id, grace_s=rotation.grace_s)
+        return NewKeyView(**KeyView.fields_of(key, now=now()), secret=secret)
+
+    return router
+
+
+def _digest(secret: bytes) -> bytes:
+    # Digests are of one length, so that comparing them tells nothing of the token's.
+    return hashlib.sha256(secret).digest()
+
+
+def _require_token(headers: Iterable[tuple[bytes, bytes]], expected: bytes) -> None:
+    given = [value for name, value in headers if name == b"authorization"]
+    scheme, _, token = (given[0] if len(given) == 1 else b"").strip().partition(b" ")
+    if scheme.lower() != b"bearer" or not hmac.compare_digest(_digest(token.strip()), expected):
+        raise UnauthenticatedError(
+            "this needs the admin token of the gateway as 'Authorization: Bearer TOKEN'",
+            code="invalid_admin_token",
+        )
+
+
+async def _bounded(request: Request) -> Request:
+    """Read the body within its bound, and return a request that replays it."""
+    check_json_content_type(request.scope["headers"])
+    body = await read_body(request.scope, request.receive, max_bytes=_MAX_BODY_BYTES)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return Request(request.scope, receive)
+
+
+def _names(names: frozenset[str] | None) -> list[str] | None:
+    return None if names is None else sorted(names)
