@@ -7,9 +7,16 @@ from pathlib import Path
 
 import routers
 from app.api.resolve import Names, Pair
-from app.config import LoadedConfig, PolicyConfig, RouterConfig, TimeoutsConfig, UpstreamConfig
+from app.config import (
+    AffinityConfig,
+    LoadedConfig,
+    PolicyConfig,
+    RouterConfig,
+    TimeoutsConfig,
+    UpstreamConfig,
+)
 from app.errors import ConfigError
-from app.gateway.request import Deployment, KnobCurves, Policy
+from app.gateway.request import AffinityRule, Deployment, KnobCurves, Policy
 from app.providers._base import PROVIDERS, Provider, Timeouts
 from app.providers._transport import HttptoolsTransport
 from app.stores._base import Lifecycle
@@ -18,6 +25,7 @@ from routers.artifact import RouterArtifact
 from routers.artifact_load import load_artifact
 from routers.errors import RoutingError
 from routers.stored_thresholds import StoredName, stored_thresholds
+from routers.switching import SwitchRule
 from routers.types import Conversation, CostQuality, Objective, StrongThreshold
 
 DEFAULT_ARTIFACT = Path(routers.__file__).parent / "pretrained" / "default"
@@ -102,6 +110,16 @@ def _policy(
         max_attempts=policy.max_attempts,
         router_deadline_s=policy.router_deadline_s,
         inline_chars=_inline_chars(artifact),
+        affinity=_affinity(policy.affinity),
+    )
+
+
+def _affinity(config: AffinityConfig) -> AffinityRule | None:
+    if not config.enabled:
+        return None
+    return AffinityRule(
+        rule=SwitchRule(cache_lifetime_s=config.cache_lifetime_s, margin_usd=config.margin_usd),
+        lifetime_s=config.ttl_s,
     )
 
 

@@ -127,6 +127,8 @@ def resolve(
         stream=chat.stream,
         include_usage=chat.include_usage,
         headers=tuple((name, value) for name, value in headers if name in passed_on),
+        affinity=knobs.affinity is not False,
+        cache=knobs.cache,
     )
 
 

@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from app.gateway.session import Session
 from app.providers._base import Provider, Timeouts
+from app.types import CacheMode
 from routers.artifact import RouterArtifact
 from routers.knob import KnobCurve
+from routers.switching import SwitchRule
 from routers.types import Conversation, Demand, ModelSpec, Objective
 
 _MAX_CURVES = 256
@@ -44,6 +47,15 @@ class KnobCurves:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AffinityRule:
+    """How conversations keep their model."""
+
+    rule: SwitchRule
+    lifetime_s: float
+    """How long after its last turn a conversation is remembered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """A named way to decide, ready to use: candidates, artifact, defaults."""
 
@@ -64,6 +76,8 @@ class Policy:
     """Up to how many characters a conversation is decided on the event loop itself."""
     scorer_model_id: str | None = None
     """Who is asked before a decision by a threshold, if anybody."""
+    affinity: AffinityRule | None = None
+    """How conversations keep their model; None where they need not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +109,12 @@ class RouteRequest:
         How the client spelled the knob; None where it left it open.
     fields
         The body's top-level fields as the client sent them, without `model` and `routing`.
+    affinity
+        Whether the conversation may keep its model.
+    cache
+        What the client wants of the response cache; None where it left that to its key.
+    session
+        The conversation that the request belongs to; None where it is not followed.
     """
 
     request_id: str
@@ -114,6 +134,9 @@ class RouteRequest:
     stream: bool
     include_usage: bool
     headers: tuple[tuple[bytes, bytes], ...]
+    affinity: bool = True
+    cache: CacheMode | None = None
+    session: Session | None = None
 
     @property
     def policy_name(self) -> str:

@@ -1,0 +1,209 @@
+"""Conversations that keep their model: recall who answered last, weigh, remember who answers now.
+
+What is kept of a conversation is a model's name, a time, a number of tokens and a reason, under
+a hash. A store that fails costs stickiness, never a request.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from app.gateway.request import RouteRequest
+from app.gateway.session import IdSource, Session, identify
+from app.stores._base import Blobs, StoreError
+from app.types import Usage
+from routers.switching import LastTurn, SessionReason, Verdict, weigh
+from routers.types import Decision
+
+_log = logging.getLogger(__name__)
+
+_MAX_THREADS = 4
+"""Conversations of one harness session that are told apart; the newest are kept."""
+
+
+class _Turn(msgspec.Struct, frozen=True, array_like=True):
+    thread: str
+    model_id: str
+    used_at: float
+    """Seconds since the epoch: replicas share it."""
+    prefix_tokens: int
+    reason: SessionReason
+
+
+_decode = msgspec.msgpack.Decoder(tuple[_Turn, ...]).decode
+_encode = msgspec.msgpack.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionTurn:
+    """One turn of a conversation: its decision, and what `remember` needs to know.
+
+    Attributes
+    ----------
+    session
+        None where the conversation is not followed.
+    known
+        What the store held, newest first.
+    """
+
+    verdict: Verdict
+    session: Session | None = None
+    known: tuple[_Turn, ...] = ()
+    lifetime_s: float = 0.0
+
+    def reason(self, served_model_id: str | None) -> SessionReason:
+        """Return why the conversation is where it is, now that a model serves it.
+
+        Fallbacks may have moved it on, or back to where it was.
+        """
+        verdict = self.verdict
+        previous = verdict.previous_model_id
+        moved = served_model_id is not None and served_model_id != verdict.decision.model_id
+        if previous is None or not moved:
+            return verdict.reason
+        if served_model_id == previous:
+            return SessionReason.RETAIN
+        if verdict.decision.model_id == previous:
+            return SessionReason.MOVED_UNHEALTHY
+        return verdict.reason
+
+
+def place(
+    request: RouteRequest, headers: Iterable[tuple[bytes, bytes]], *, scope: str
+) -> RouteRequest:
+    """Return the request with its place in a conversation, if it is to be followed.
+
+    Parameters
+    ----------
+    scope
+        The id of the caller's key.
+
+    Raises
+    ------
+    InvalidRequestError
+        If the session id that the client states cannot be one.
+    """
+    policy = request.policy
+    if policy is None or request.pinned_model_id is not None:
+        return request
+    fields = request.fields
+    if "session_id" in fields:
+        # It is said to us; most upstreams refuse fields that they do not know.
+        fields = {name: value for name, value in fields.items() if name != "session_id"}
+    if not request.affinity or policy.affinity is None:
+        return request if fields is request.fields else replace(request, fields=fields)
+    return replace(request, session=identify(headers, request.fields, scope=scope), fields=fields)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Affinity:
+    """Follows conversations across requests.
+
+    Attributes
+    ----------
+    now
+        Seconds since the epoch.
+    on_store_error
+        Told of every call that the store did not answer ("get" or "put").
+    """
+
+    blobs: Blobs
+    now: Callable[[], float]
+    on_store_error: Callable[[str], None]
+
+    async def follow(self, request: RouteRequest, decision: Decision) -> SessionTurn | None:
+        """Weigh a decision against the model that the conversation is on.
+
+        Returns None for a request that the router does not decide.
+        """
+        policy = request.policy
+        if policy is None or request.pinned_model_id is not None:
+            return None
+        session, affinity = request.session, policy.affinity
+        if session is None or affinity is None:
+            return SessionTurn(verdict=Verdict(decision=decision, reason=SessionReason.OFF))
+        known: tuple[_Turn, ...] = ()
+        reason = SessionReason.INITIALIZE
+        if session.lookup:
+            try:
+                known = _decoded(await self.blobs.get(session.name))
+            except StoreError:
+                self.on_store_error("get")
+                reason = SessionReason.STORE_UNAVAILABLE
+            else:
+                reason = reason if session.lock is None else SessionReason.UNKNOWN_ORIGIN
+        last = _last(session, known)
+        if last is None:
+            verdict = Verdict(decision=decision, reason=reason)
+        else:
+            verdict = weigh(
+                decision,
+                LastTurn(
+                    model_id=last.model_id,
+                    prefix_tokens=last.prefix_tokens,
+                    idle_s=max(self.now() - last.used_at, 0.0),
+                ),
+                objective=request.objective or policy.objective,
+                prices=next(
+                    (each.prices for each in policy.candidates if each.model_id == last.model_id),
+                    None,
+                ),
+                rule=affinity.rule,
+                lock=session.lock,
+            )
+        return SessionTurn(
+            verdict=verdict, session=session, known=known, lifetime_s=affinity.lifetime_s
+        )
+
+    async def remember(
+        self, turn: SessionTurn, *, served_model_id: str, usage: Usage | None
+    ) -> None:
+        """Note which model answered; the next turn of the conversation starts from it.
+
+        Parameters
+        ----------
+        usage
+            Of the answer; what was read and written is the prefix of the next turn.
+        """
+        session = turn.session
+        if session is None:
+            return
+        newest = _Turn(
+            thread=session.thread,
+            model_id=served_model_id,
+            used_at=self.now(),
+            prefix_tokens=0 if usage is None else usage.input_tokens + usage.output_tokens,
+            reason=turn.reason(served_model_id),
+        )
+        others = [each for each in turn.known if each.thread != session.thread]
+        try:
+            await self.blobs.put(
+                session.name,
+                _encode((newest, *others[: _MAX_THREADS - 1])),
+                lifetime_s=turn.lifetime_s,
+            )
+        except StoreError:
+            self.on_store_error("put")
+
+
+def _decoded(value: bytes | None) -> tuple[_Turn, ...]:
+    if value is None:
+        return ()
+    try:
+        return _decode(value)
+    except msgspec.DecodeError:
+        _log.warning("a remembered session cannot be read; written by another release?")
+        return ()
+
+
+def _last(session: Session, known: tuple[_Turn, ...]) -> _Turn | None:
+    for turn in known:
+        if turn.thread == session.thread:
+            return turn
+    # A harness that drops or sums up its oldest messages changes how the conversation begins;
+    # one that only begins is a conversation of its own.
+    if known and session.source is IdSource.HARNESS and session.continued:
+        return known[0]
+    return None
