@@ -1,6 +1,7 @@
 """`steelyard fit`: outcomes → artifact."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
@@ -62,16 +63,19 @@ def command(
         chosen = chosen.model_copy(update={"embedder": EmbedderRecipe(kind=embedder)})
     if seed is not None:
         chosen = chosen.model_copy(update={"seed": seed})
-    report = fit(
-        data,
-        out,
-        recipe=chosen,
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        steelyard_version=metadata.version("steelyard"),
-        prices_file=prices,
-        auxiliary=aux,
-        progress=progress,
-    )
+    with warnings.catch_warnings(record=True) as caught:
+        report = fit(
+            data,
+            out,
+            recipe=chosen,
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            steelyard_version=metadata.version("steelyard"),
+            prices_file=prices,
+            auxiliary=aux,
+            progress=progress,
+        )
+    for line in dict.fromkeys(str(each.message).split("\n")[0] for each in caught):
+        progress(f"warning: {line}")
     manifest = report.manifest
     summary = {
         "artifact": str(report.path),

@@ -12,7 +12,12 @@ from routers.errors import DataError
 
 @click.command("route-batch")
 @click.option("--artifact", type=FILE, required=True, help="Folder that `fit` wrote.")
-@click.option("--data", type=FILE, required=True, help="Prompts: wide .parquet.")
+@click.option(
+    "--data",
+    type=FILE,
+    required=True,
+    help="Prompts: .parquet with query_id and prompt, or .jsonl with prompt or messages.",
+)
 @click.option(
     "--cost-quality",
     metavar="T[,T…]",
@@ -54,3 +59,6 @@ def command(
         )
     else:
         click.echo(f"wrote {out}: {report.n_rows} decisions on {report.n_queries} queries")
+        for position, shares in report.shares.items():
+            ranked = sorted(shares.items(), key=lambda each: -each[1])
+            click.echo(f"  knob {position}: " + ", ".join(f"{m} {s:.0%}" for m, s in ranked))

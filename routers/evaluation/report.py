@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from routers.errors import DataError
-from routers.evaluation._html import PAGE
+from routers.evaluation._page import page
 
 _NOTHING = "-"
 
@@ -125,7 +125,7 @@ def html(report: Mapping[str, Any]) -> str:
     }
     # "<" could end the script element; names come from data files.
     text = json.dumps(content, allow_nan=False).replace("<", "\\u003c")
-    return PAGE.replace("/*DATA*/null", text)
+    return page(text)
 
 
 def _knob(router: Mapping[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from routers.errors import DataError
+from routers.training._parquet import Queries
 from routers.training._part import Part
 from routers.types import Conversation, Message, Role
 
@@ -26,6 +27,7 @@ _ROLES = {
 @dataclass(slots=True)
 class _Query:
     query_id: str
+    key: str
     prompt: str
     conversation: Conversation
     billed: Conversation
@@ -86,6 +88,42 @@ def read_jsonl(path: Path) -> Part:
     )
 
 
+def read_jsonl_queries(path: Path) -> Queries:
+    """Read the queries of a JSONL file and nothing of its outcomes.
+
+    Keys: `prompt` or `messages`; optional `query_id` (the number of the line without it) and
+    `query`. A query with outcomes of several models on several lines counts once.
+
+    Raises
+    ------
+    DataError
+        If a line cannot be understood; the message names it.
+    """
+    found: dict[tuple[str, str], _Query] = {}
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    where = f"{path}: line {number}"
+                    record = {"query_id": str(number), **_record(where, line)}
+                    query = _query(where, record)
+                    found.setdefault((query.query_id, query.key), query)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 text") from error
+    if not found:
+        raise DataError(f"{path}: has no rows")
+    rows = found.values()
+    return Queries(
+        query_ids=tuple(row.query_id for row in rows),
+        prompts=tuple(row.prompt for row in rows),
+        conversations=tuple(row.conversation for row in rows),
+        billed=tuple(row.billed for row in rows),
+        groups=tuple(row.group for row in rows),
+    )
+
+
 def _samples(rows: Sequence[_Query], models: Mapping[str, int]) -> np.ndarray | None:
     """Return the single outcomes, (n_queries, n_models, n_samples); None without repetitions."""
     most = max(len(outcomes) for row in rows for outcomes in row.outcomes.values())
@@ -98,34 +136,42 @@ def _samples(rows: Sequence[_Query], models: Mapping[str, int]) -> np.ndarray | 
     return samples
 
 
-def _take_line(
-    where: str, line: str, queries: dict[tuple[str, str], _Query], models: dict[str, int]
-) -> None:
+def _record(where: str, line: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
     except ValueError as error:
         raise DataError(f"{where}: is not valid JSON ({error})") from error
     if not isinstance(record, dict):
         raise DataError(f"{where}: must be an object with query_id, prompt, model and quality")
-    query_id, model = _name(where, record, "query_id"), _name(where, record, "model")
+    return record
+
+
+def _query(where: str, record: dict[str, Any]) -> _Query:
+    query_id = _name(where, record, "query_id")
     billed = _conversation(where, record)
-    prompt = json.dumps([[message.role, message.text] for message in billed.messages])
+    embedded = record.get("query")
+    if embedded is not None and not isinstance(embedded, str):
+        raise DataError(f"{where}: 'query' must be a text, got {embedded!r}")
+    names = ("set", "benchmark", "subset")
+    labels = [record[name] for name in names if record.get(name) is not None]
+    return _Query(
+        query_id=query_id,
+        key=json.dumps([[message.role, message.text] for message in billed.messages]),
+        prompt=_key(billed),
+        conversation=billed if embedded is None else Conversation.of(embedded),
+        billed=billed,
+        group="/".join(str(label) for label in labels),
+    )
+
+
+def _take_line(
+    where: str, line: str, queries: dict[tuple[str, str], _Query], models: dict[str, int]
+) -> None:
+    record = _record(where, line)
+    new, model = _query(where, record), _name(where, record, "model")
     if "quality" not in record:
         raise DataError(f"{where}: 'quality' is missing; give a number from 0 to 1, or null")
-    query = queries.get((query_id, prompt))
-    if query is None:
-        embedded = record.get("query")
-        if embedded is not None and not isinstance(embedded, str):
-            raise DataError(f"{where}: 'query' must be a text, got {embedded!r}")
-        names = ("set", "benchmark", "subset")
-        labels = [record[name] for name in names if record.get(name) is not None]
-        query = queries[query_id, prompt] = _Query(
-            query_id=query_id,
-            prompt=_key(billed),
-            conversation=billed if embedded is None else Conversation.of(embedded),
-            billed=billed,
-            group="/".join(str(label) for label in labels),
-        )
+    query = queries.setdefault((new.query_id, new.key), new)
     models.setdefault(model, len(models))
     reported = _number(where, record, "input_tokens")
     if not math.isnan(reported):

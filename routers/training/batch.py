@@ -10,6 +10,7 @@ from routers.artifact import RouterArtifact
 from routers.decision import choose
 from routers.errors import DataError
 from routers.features import estimate_tokens
+from routers.training._jsonl import read_jsonl_queries
 from routers.training._parquet import read_queries
 from routers.training.assess import predicted_costs
 from routers.training.prices import read_prices
@@ -37,12 +38,12 @@ def route_batch(
     cost_quality: Sequence[float],
     prices_file: Path | None = None,
 ) -> BatchReport:
-    """Decide every query of a wide parquet file at every knob position and write the decisions.
+    """Decide every query of a parquet or JSONL file at every knob position; write the decisions.
 
     The output has one row per query and position, queries in file order: `query_id`, `knob`,
     `model`, and for every model M of the artifact `quality:M`, `tokens:M`, `cost_usd:M` as
-    predicted. Of the input only `query_id`, `prompt` and, where present, `query` are read. The
-    same input gives the same bytes.
+    predicted. Of the input only `query_id`, `prompt` (in JSONL also `messages`) and, where present,
+    `query` are read. The same input gives the same bytes.
 
     Raises
     ------
@@ -53,7 +54,7 @@ def route_batch(
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     prices = _prices(artifact, prices_file)
-    queries = read_queries(data)
+    queries = (read_jsonl_queries if data.suffix == ".jsonl" else read_queries)(data)
     n, models = len(queries.query_ids), artifact.models
     blocks = [
         artifact.predict_conversations(queries.conversations[start : start + _BLOCK])

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -125,6 +127,18 @@ def test_three_files_are_written_and_the_page_needs_nothing_else(folder, report)
     assert "/*DATA*/" not in page
     assert not re.search(r"""(src|href)\s*=|@import|url\((?!#)|fetch\(""", page)
     assert set(re.findall(r"https?://[^\s\"'<]+", page)) == {"http://www.w3.org/2000/svg"}
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node to read the page's script")
+def test_the_script_of_the_page_is_well_formed(folder, report, tmp_path):
+    page = (folder / "report" / "report.html").read_text()
+    (tmp_path / "page.js").write_text(page.split("<script>")[1].split("</script>")[0])
+    node = subprocess.run(
+        ["node", "--check", str(tmp_path / "page.js")], capture_output=True, text=True, check=False
+    )
+    assert node.returncode == 0, node.stderr
+    used = set(re.findall(r'\$\("([a-z-]+)"\)', page))
+    assert used <= set(re.findall(r'id="([a-z-]+)"', page))
 
 
 def test_names_from_data_cannot_leave_the_script_of_the_page(report):

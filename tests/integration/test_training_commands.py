@@ -126,6 +126,49 @@ def test_route_batch_never_reads_outcomes(folder, tmp_path):
         assert route(folder, tmp_path / "b.parquet", data=data).equals(expected)
 
 
+def test_route_batch_reads_lines_of_prompts_too(folder, tmp_path):
+    expected = route(folder, tmp_path / "parquet.parquet")
+    rows = pq.read_table(folder / "data.parquet", columns=["query_id", "prompt"]).to_pylist()
+    for i, row in enumerate(rows):
+        if i % 2:
+            row["messages"] = [{"role": "user", "content": row.pop("prompt")}]
+    outcomes = [{**row, "model": model, "quality": 1} for row in rows for model in ("a", "b")]
+    for records in (rows, outcomes):
+        lines = "".join(json.dumps(record) + "\n" for record in records)
+        (folder / "prompts.jsonl").write_text(lines)
+        assert route(folder, tmp_path / "out.parquet", data="prompts.jsonl").equals(expected)
+
+
+def test_lines_without_an_id_are_numbered(folder, tmp_path):
+    (folder / "bare.jsonl").write_text('{"prompt": "Add 1 and 2"}\n\n{"prompt": "A poem"}\n')
+    table = route(folder, tmp_path / "out.parquet", data="bare.jsonl", knobs="0.5")
+    assert table["query_id"].to_pylist() == ["1", "3"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "has no rows"),
+        ("{", "line 1: is not valid JSON"),
+        ("{}", "line 1: give either 'prompt' or 'messages'"),
+        ('{"prompt": "a", "query_id": 1.5}', "'query_id' must be a text"),
+    ],
+)
+def test_lines_that_cannot_be_routed_are_named(folder, tmp_path, text, message):
+    (folder / "wrong.jsonl").write_text(text)
+    with pytest.raises(DataError, match=message):
+        route(folder, tmp_path / "out.parquet", data="wrong.jsonl")
+
+
+def test_the_batch_tells_how_often_each_model_was_chosen(folder, tmp_path):
+    result = command(
+        *("route-batch", "--artifact", folder / "router", "--data", folder / "data.parquet"),
+        *("--cost-quality", "0,1", "--out", tmp_path / "out.parquet"),
+    )
+    assert "knob 0: small 100%" in result.stdout
+    assert "knob 1: large" in result.stdout
+
+
 def test_todays_prices_change_costs_and_choices(folder, tmp_path):
     (tmp_path / "p.json").write_text('{"small": [5, 15], "large": [0.5, 1.5]}')
     table = route(
