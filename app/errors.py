@@ -60,6 +60,36 @@ class StoreUnavailableError(GatewayError):
         self.retry_after_s = retry_after_s
 
 
+class RateLimitedError(GatewayError):
+    """A limit of this gateway stands in the way; `code` says whose and of what.
+
+    `retry_after_s` is None where waiting does not help.
+    """
+
+    def __init__(self, message: str, *, code: str, retry_after_s: float | None) -> None:
+        super().__init__(message, code=code)
+        self.retry_after_s = retry_after_s
+        self.should_retry = retry_after_s is not None
+
+
+class BudgetExceededError(GatewayError):
+    """A budget of this gateway is used up; `code` says whose."""
+
+    should_retry = False
+
+    def __init__(self, message: str, *, code: str, retry_after_s: float | None) -> None:
+        super().__init__(message, code=code)
+        self.retry_after_s = retry_after_s
+
+
+class OverloadedError(GatewayError):
+    """The gateway has as much to do as it can."""
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class BodyTooLargeError(GatewayError):
     """The request body exceeds the configured limit."""
 
@@ -233,6 +263,9 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     BodyTooLargeError: Answer(413, "invalid_request_error", "request_too_large"),
     UnsupportedMediaTypeError: Answer(415, "invalid_request_error", "unsupported_media_type"),
     ClientDisconnectedError: Answer(499, "invalid_request_error", "client_disconnected"),
+    RateLimitedError: Answer(429, "rate_limit_error", "rate_limit_exceeded"),
+    BudgetExceededError: Answer(429, "insufficient_quota", "budget_exceeded"),
+    OverloadedError: Answer(503, "service_unavailable_error", "overloaded"),
     NotReadyError: Answer(503, "service_unavailable_error", "not_ready"),
     StoreUnavailableError: Answer(503, "service_unavailable_error", "store_unavailable"),
     DeadlineExceededError: Answer(504, "service_unavailable_error", "deadline_exceeded"),

@@ -47,6 +47,8 @@ def error_answer(error: BaseException) -> tuple[int, Headers, bytes]:
     if retry_after_s is not None:
         headers.append((b"retry-after", str(math.ceil(retry_after_s)).encode()))
         headers.append((b"retry-after-ms", str(math.ceil(retry_after_s * 1e3)).encode()))
+    if getattr(error, "should_retry", True) is False:
+        headers.append((b"x-should-retry", b"false"))
     return status, headers, msgspec.json.encode({"error": error_object(error)})
 
 

@@ -1,0 +1,389 @@
+"""May this request be served now: rates, concurrency and money, claimed before and settled after.
+
+What a request will use is not known when it comes; an estimate is claimed and, when the request
+has ended, replaced by what it used. Scopes without any limit cost nothing: the store is not asked.
+"""
+
+import datetime as dt
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from app.access.guard import Caller
+from app.errors import BudgetExceededError, RateLimitedError, StoreUnavailableError
+from app.gateway.request import RouteRequest
+from app.keys import NO_LIMITS, NUSD_PER_USD, Budget, Limits, OnLow, Period
+from app.stores._base import (
+    BudgetLimit,
+    Claim,
+    Counters,
+    Refusal,
+    Resource,
+    Scope,
+    ScopeKind,
+    Settlement,
+    Standing,
+    StoreError,
+    binds,
+)
+from routers.types import CostQuality, Decision, ModelSpec, Objective, UsdPerQuality
+
+DEFAULT_OUTPUT_TOKENS = 1024
+"""Assumed of a pinned model's answer where neither the request nor the model has a limit."""
+
+DEGRADE_STEPS = 5
+"""In how many steps the knob comes down from `degrade_from` to the end of a budget."""
+
+_RETRY_AFTER_S = 1.0
+_MAX_REMEMBERED = 100_000
+
+GATEWAY = Scope(ScopeKind.GATEWAY)
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What one scope may use."""
+
+    limits: Limits = NO_LIMITS
+    budgets: tuple[Budget, ...] = ()
+
+
+_UNLIMITED = Allowance()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowances:
+    """The configured ones; a key's own stand in its record.
+
+    Attributes
+    ----------
+    gateway
+        Of all requests together.
+    key
+        Of every key whose record sets no limits (or no budgets) of its own, and of all callers
+        without a key together.
+    teams, models
+        By name; models have limits only.
+    """
+
+    gateway: Allowance = _UNLIMITED
+    key: Allowance = _UNLIMITED
+    teams: Mapping[str, Allowance] = field(default_factory=dict)
+    models: Mapping[str, Limits] = field(default_factory=dict)
+
+    def of_key(self, caller: Caller) -> Allowance:
+        """Return what a caller's key may use."""
+        if caller.key is None:
+            return self.key
+        return Allowance(
+            limits=self.key.limits if caller.key.limits == NO_LIMITS else caller.key.limits,
+            budgets=caller.key.budgets or self.key.budgets,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """What a request was granted; it has to be settled once."""
+
+    request_id: str
+    claims: tuple[Claim, ...]
+    standings: tuple[Standing, ...]
+
+    @property
+    def holds_a_place(self) -> bool:
+        """Whether others wait for this request to end."""
+        return any(claim.concurrent_requests is not None for claim in self.claims)
+
+    @property
+    def shown(self) -> Standing | None:
+        """Where the limits stand that the caller is told of: its key's, else the next wider."""
+        rated = (each for each in self.standings if each.requests or each.tokens)
+        return next(rated, None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pressure:
+    """How far a budget that degrades is spent.
+
+    `share` is of the whole budget, `step` counts from 0 (nothing happens) to `DEGRADE_STEPS`.
+    """
+
+    scope: Scope
+    share: float
+    step: int
+
+    def lower(self, objective: Objective) -> Objective:
+        """Return the objective that costs less: the knob, or the price of quality, comes down."""
+        left = 1 - self.step / DEGRADE_STEPS
+        match objective:
+            case CostQuality(t):
+                return CostQuality(t * left)
+            case UsdPerQuality(usd_per_quality):
+                return UsdPerQuality(usd_per_quality * left)
+            case _:
+                return objective
+
+
+@dataclass(slots=True, kw_only=True)
+class Admission:
+    """Claim for requests, and settle.
+
+    Parameters
+    ----------
+    lifetime_s
+        How long a claim is held at most: longer than any request may take.
+    now
+        Seconds since the epoch.
+    on_refusal
+        Told of every refusal, for the metrics.
+    """
+
+    counters: Counters
+    allowances: Allowances
+    specs: Mapping[str, ModelSpec]
+    lifetime_s: float
+    now: Callable[[], float] = time.time
+    on_refusal: Callable[[Refusal], None] = lambda _: None
+    _periods: dict[Period, tuple[str, float]] = field(default_factory=dict)
+    _seen: OrderedDict[Scope, Standing] = field(default_factory=OrderedDict)
+
+    async def admit(
+        self, request: RouteRequest, decision: Decision, caller: Caller
+    ) -> Ticket | None:
+        """Claim what the decided model will probably use; None where nothing is limited.
+
+        Raises
+        ------
+        RateLimitedError, BudgetExceededError
+            Whose limit it is stands in the code; nothing was taken.
+        StoreUnavailableError
+            If money cannot be counted at the moment.
+        """
+        claims = self._claims(request, decision, caller)
+        if not claims:
+            return None
+        try:
+            granted = await self.counters.admit(
+                request.decision_id, claims, lifetime_s=self.lifetime_s
+            )
+        except StoreError as error:
+            raise StoreUnavailableError(
+                "limits and budgets cannot be checked at the moment; try again",
+                retry_after_s=_RETRY_AFTER_S,
+            ) from error
+        if isinstance(granted, Refusal):
+            self.on_refusal(granted)
+            raise _refused(granted)
+        self._remember(granted)
+        return Ticket(request_id=request.decision_id, claims=claims, standings=granted)
+
+    async def settle(self, ticket: Ticket, *, tokens: int, cost_nusd: int) -> None:
+        """Replace the claims of a ticket by what the request used.
+
+        Raises
+        ------
+        StoreError
+            Calling again is safe.
+        """
+        await self.counters.settle(
+            ticket.request_id,
+            [
+                Settlement(
+                    scope=claim.scope,
+                    tokens=tokens,
+                    cost_nusd=cost_nusd,
+                    budgets=claim.budgets,
+                    tokens_per_minute=claim.tokens_per_minute,
+                )
+                for claim in ticket.claims
+            ],
+        )
+        for claim in ticket.claims:
+            self._book(claim, cost_nusd)
+
+    async def pressure(self, caller: Caller) -> Pressure | None:
+        """Return the hardest pressed budget that degrades, None while none is.
+
+        What this process knows counts: the latest answers of the store, and what was settled
+        since. The store is asked only about scopes that no request of this process claimed yet.
+        """
+        worst: Pressure | None = None
+        for scope, allowance in self._scopes(caller):
+            for budget in allowance.budgets:
+                if budget.on_low is not OnLow.DEGRADE:
+                    continue
+                share = await self._spent_share(scope, allowance, budget)
+                over = (share - budget.degrade_from) / max(1 - budget.degrade_from, 1e-9)
+                step = min(int(over * DEGRADE_STEPS) + 1, DEGRADE_STEPS) if over >= 0 else 0
+                if step and (worst is None or step > worst.step):
+                    worst = Pressure(scope=scope, share=share, step=step)
+        return worst
+
+    async def standings(self, caller: Caller) -> tuple[Standing, ...]:
+        """Return where every limit of a caller stands.
+
+        Raises
+        ------
+        StoreUnavailableError
+        """
+        claims = [self._claim(scope, each) for scope, each in self._scopes(caller)]
+        try:
+            return await self.counters.standing([claim for claim in claims if binds(claim)])
+        except StoreError as error:
+            raise StoreUnavailableError(
+                "limits and budgets cannot be read at the moment; try again",
+                retry_after_s=_RETRY_AFTER_S,
+            ) from error
+
+    async def _spent_share(self, scope: Scope, allowance: Allowance, budget: Budget) -> float:
+        period_id = self._budget_limit(budget).period_id
+        standing = self._seen.get(scope)
+        if standing is None or all(each.period_id != period_id for each in standing.budgets):
+            try:
+                self._remember(await self.counters.standing([self._claim(scope, allowance)]))
+            except StoreError:
+                return 0.0  # admission will say what has to be said
+            standing = self._seen[scope]
+        for each in standing.budgets:
+            if each.period_id == period_id and each.limit_nusd == budget.limit_nusd:
+                return (each.spent_nusd + each.reserved_nusd) / each.limit_nusd
+        return 0.0
+
+    def _remember(self, standings: tuple[Standing, ...]) -> None:
+        for standing in standings:
+            if standing.budgets:
+                self._seen[standing.scope] = standing
+                self._seen.move_to_end(standing.scope)
+        while len(self._seen) > _MAX_REMEMBERED:
+            self._seen.popitem(last=False)
+
+    def _book(self, claim: Claim, cost_nusd: int) -> None:
+        """Follow what the store does when a claim is settled."""
+        standing = self._seen.get(claim.scope)
+        if standing is None or not claim.budgets:
+            return
+        periods = {each.period_id for each in claim.budgets}
+        self._seen[claim.scope] = replace(
+            standing,
+            budgets=tuple(
+                replace(
+                    each,
+                    spent_nusd=each.spent_nusd + cost_nusd * (each.period_id in periods),
+                    reserved_nusd=max(each.reserved_nusd - claim.reserve_nusd, 0),
+                )
+                for each in standing.budgets
+            ),
+        )
+
+    def _scopes(self, caller: Caller) -> Iterator[tuple[Scope, Allowance]]:
+        """Yield the scopes that a caller's requests count for, the narrowest first."""
+        yield Scope(ScopeKind.KEY, caller.key_id), self.allowances.of_key(caller)
+        if caller.team is not None:
+            yield (
+                Scope(ScopeKind.TEAM, caller.team),
+                self.allowances.teams.get(caller.team, _UNLIMITED),
+            )
+        yield GATEWAY, self.allowances.gateway
+
+    def _claims(
+        self, request: RouteRequest, decision: Decision, caller: Caller
+    ) -> tuple[Claim, ...]:
+        claims = [self._claim(scope, each) for scope, each in self._scopes(caller)]
+        limits = self.allowances.models.get(decision.model_id)
+        if limits is not None:
+            scope = Scope(ScopeKind.MODEL, decision.model_id)
+            claims.append(self._claim(scope, Allowance(limits)))
+        claims = [claim for claim in claims if binds(claim)]
+        if not claims:
+            return ()
+        tokens, cost_nusd = self._estimate(request, decision)
+        return tuple(replace(each, tokens=tokens, reserve_nusd=cost_nusd) for each in claims)
+
+    def _claim(self, scope: Scope, allowance: Allowance) -> Claim:
+        limits = allowance.limits
+        return Claim(
+            scope=scope,
+            requests_per_minute=limits.requests_per_minute,
+            tokens_per_minute=limits.tokens_per_minute,
+            concurrent_requests=limits.concurrent_requests,
+            budgets=tuple(self._budget_limit(budget) for budget in allowance.budgets),
+        )
+
+    def _budget_limit(self, budget: Budget) -> BudgetLimit:
+        now = self.now()
+        period_id, ends_at = self._periods.get(budget.period, ("", 0.0))
+        if now >= ends_at:
+            period_id, ends_at = _period(budget.period, now)
+            self._periods[budget.period] = period_id, ends_at
+        return BudgetLimit(
+            period_id=period_id, limit_nusd=budget.limit_nusd, ends_in_s=ends_at - now
+        )
+
+    def _estimate(self, request: RouteRequest, decision: Decision) -> tuple[int, int]:
+        """Return tokens and billionths of a dollar that the request will probably use.
+
+        Money is estimated with caution: what the answer costs at most, nine times out of ten.
+        """
+        demand = request.demand
+        estimate = decision.estimate(decision.model_id)
+        spec = self.specs[decision.model_id]
+        if estimate is not None and estimate.output_tokens is not None:
+            output_tokens = round(estimate.output_tokens)
+            cost_usd = estimate.cost_usd_upper or estimate.cost_usd
+        else:
+            limits = [
+                n for n in (demand.max_output_tokens, spec.max_output_tokens) if n is not None
+            ]
+            output_tokens = min([*limits, DEFAULT_OUTPUT_TOKENS])
+            cost_usd = spec.prices.cost_usd(
+                input_tokens=demand.input_tokens, output_tokens=output_tokens * demand.n_answers
+            )
+        tokens = demand.input_tokens + output_tokens * demand.n_answers
+        return tokens, round((cost_usd or 0.0) * NUSD_PER_USD)
+
+
+def _period(period: Period, now: float) -> tuple[str, float]:
+    """Return the id of the period that `now` falls in, and when it ends."""
+    day = dt.datetime.fromtimestamp(now, dt.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    match period:
+        case Period.DAY:
+            name, end = f"{day:%Y-%m-%d}", day + dt.timedelta(days=1)
+        case Period.WEEK:
+            name, end = f"{day:%G-W%V}", day + dt.timedelta(days=7 - day.weekday())
+        case Period.MONTH:
+            name, end = f"{day:%Y-%m}", (day.replace(day=1) + dt.timedelta(days=32)).replace(day=1)
+    return f"{period}:{name}", end.timestamp()
+
+
+_WHOSE = {
+    ScopeKind.KEY: "this API key's",
+    ScopeKind.TEAM: "the team's",
+    ScopeKind.MODEL: "the model's",
+    ScopeKind.GATEWAY: "this gateway's",
+}
+_WHAT = {
+    Resource.REQUESTS: "limit of {limit} requests per minute",
+    Resource.TOKENS: "limit of {limit} tokens per minute",
+    Resource.CONCURRENCY: "limit of {limit} requests at a time",
+}
+
+
+def _refused(refusal: Refusal) -> RateLimitedError | BudgetExceededError:
+    kind, resource = refusal.scope.kind, refusal.resource
+    if resource is Resource.BUDGET:
+        usd = refusal.limit / NUSD_PER_USD
+        return BudgetExceededError(
+            f"{_WHOSE[kind]} budget of ${usd:,.2f} for {refusal.period_id} is used up, or too "
+            "little of it is left for this request",
+            code=f"{kind}_budget_exceeded",
+            retry_after_s=refusal.retry_after_s,
+        )
+    what = _WHAT[resource].format(limit=refusal.limit)
+    if refusal.retry_after_s is None:
+        message = f"the request alone exceeds {_WHOSE[kind]} {what}; make it smaller"
+    else:
+        message = f"{_WHOSE[kind]} {what} is reached; try again in {refusal.retry_after_s:.1f} s"
+    return RateLimitedError(
+        message, code=f"{kind}_{resource}_limit_exceeded", retry_after_s=refusal.retry_after_s
+    )
