@@ -1,8 +1,9 @@
 """From a validated configuration to the objects that serve it; everything is built at start."""
 
 import hashlib
+import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import routers
@@ -16,6 +17,8 @@ from app.config import (
     UpstreamConfig,
 )
 from app.errors import ConfigError
+from app.gateway.breaker import CircuitState
+from app.gateway.pool import DeploymentPool
 from app.gateway.request import AffinityRule, Deployment, KnobCurves, Policy
 from app.providers._base import PROVIDERS, Provider, Timeouts
 from app.providers._transport import HttptoolsTransport
@@ -108,6 +111,7 @@ def _policy(
         scorer_model_id=config.gateway.routers[policy.router].scorer,
         fallback=policy.fallback,
         max_attempts=policy.max_attempts,
+        hedge_after_s=policy.hedge_after_s,
         router_deadline_s=policy.router_deadline_s,
         inline_chars=_inline_chars(artifact),
         affinity=_affinity(policy.affinity),
@@ -220,8 +224,8 @@ def build_names(config: LoadedConfig, policies: Mapping[str, Policy]) -> Names:
     )
 
 
-def build_deployments(config: LoadedConfig) -> dict[str, Deployment]:
-    """Make one provider per upstream, for process life, and place every model on its own.
+def build_deployments(config: LoadedConfig) -> dict[str, tuple[Deployment, ...]]:
+    """Make one provider per upstream, for process life, and place every model on its own ones.
 
     Raises
     ------
@@ -232,16 +236,50 @@ def build_deployments(config: LoadedConfig) -> dict[str, Deployment]:
     providers = {name: _provider(name, upstream, config) for name, upstream in upstreams.items()}
     deployments = {}
     for model_id, model in config.gateway.models.items():
-        timeouts = upstreams[model.upstream].timeouts
-        deployments[model_id] = Deployment(
-            spec=config.specs[model_id],
-            upstream=model.upstream,
-            upstream_model=model.upstream_model or model_id,
-            provider=providers[model.upstream],
-            stream_timeouts=_timeouts(timeouts, first_token_s=timeouts.first_token_s),
-            whole_timeouts=_timeouts(timeouts, first_token_s=timeouts.whole_answer_s),
-        )
+        places = []
+        for place in model.places:
+            upstream = upstreams[place.upstream]
+            timeouts = upstream.timeouts
+            places.append(
+                Deployment(
+                    spec=config.specs[model_id],
+                    upstream=place.upstream,
+                    upstream_model=place.upstream_model or model_id,
+                    provider=providers[place.upstream],
+                    stream_timeouts=_timeouts(timeouts, first_token_s=timeouts.first_token_s),
+                    whole_timeouts=_timeouts(timeouts, first_token_s=timeouts.whole_answer_s),
+                    weight=place.weight,
+                    retries=upstream.retries,
+                )
+            )
+        deployments[model_id] = tuple(places)
     return deployments
+
+
+def build_pool(
+    config: LoadedConfig,
+    deployments: Mapping[str, Sequence[Deployment]],
+    *,
+    clock: Callable[[], float],
+    rng: random.Random,
+    on_breaker_change: Callable[[Deployment, CircuitState], None],
+) -> DeploymentPool:
+    """Put the deployments under the configured circuits."""
+    breaker = config.gateway.breaker
+    return DeploymentPool(
+        deployments,
+        clock=clock,
+        failures=breaker.failures,
+        cooldown_s=breaker.cooldown_s,
+        rng=rng,
+        on_breaker_change=on_breaker_change,
+    )
+
+
+def providers_of(deployments: Mapping[str, Sequence[Deployment]]) -> list[Provider]:
+    """Return every provider once; whoever built the deployments closes them."""
+    found = {id(each.provider): each.provider for places in deployments.values() for each in places}
+    return list(found.values())
 
 
 def _provider(name: str, upstream: UpstreamConfig, config: LoadedConfig) -> Provider:
@@ -261,5 +299,8 @@ def _provider(name: str, upstream: UpstreamConfig, config: LoadedConfig) -> Prov
 
 def _timeouts(timeouts: TimeoutsConfig, *, first_token_s: float) -> Timeouts:
     return Timeouts(
-        connect_s=timeouts.connect_s, first_token_s=first_token_s, idle_s=timeouts.idle_s
+        connect_s=timeouts.connect_s,
+        first_token_s=min(first_token_s, timeouts.total_s),
+        idle_s=timeouts.idle_s,
+        total_s=timeouts.total_s,
     )

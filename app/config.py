@@ -91,6 +91,8 @@ class TimeoutsConfig(_Strict):
     """Between two reads of a stream."""
     whole_answer_s: Seconds = 300.0
     """From the request to the whole answer, when the client does not stream."""
+    total_s: Seconds = 600.0
+    """For one whole attempt, the stream to its last byte included."""
 
 
 class UpstreamConfig(_Strict):
@@ -107,6 +109,9 @@ class UpstreamConfig(_Strict):
     """Request fields that its models refuse and clients send all the same, such as `temperature`:
     they are left out, and the answer is given without them."""
     timeouts: TimeoutsConfig = TimeoutsConfig()
+    retries: Annotated[int, Field(ge=0, le=10)] = 1
+    """How often a model that failed here is asked once more before the next model is, where that
+    cannot be paid twice: on another of its deployments, else here after a moment."""
 
     @model_validator(mode="after")
     def _keeps_what_a_request_is(self) -> Self:
@@ -115,16 +120,47 @@ class UpstreamConfig(_Strict):
         return self
 
 
-class ModelConfig(_Strict):
-    """One model that clients can get: catalogue facts, where it is served, how it is predicted."""
+class DeploymentConfig(_Strict):
+    """One of the places that serve the same model."""
 
     upstream: str
     upstream_model: str | None = None
     """The upstream's name for it; default: the id."""
+    weight: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] = 1.0
+    """Its share of the calls, relative to the others."""
+
+
+class ModelConfig(_Strict):
+    """One model that clients can get: catalogue facts, where it is served, how it is predicted."""
+
+    upstream: str | None = None
+    """Where it is served, if that is one place; else `deployments` lists them."""
+    upstream_model: str | None = None
+    """The upstream's name for it; default: the id."""
+    deployments: Annotated[tuple[DeploymentConfig, ...], Field(min_length=1)] | None = None
     spec: str | None = None
     """The catalogue entry that describes it; default: the id."""
     predicted_as: str | None = None
     """The model of the router artifact whose predictions stand for it; default: `spec`."""
+
+    @model_validator(mode="after")
+    def _is_served_somewhere(self) -> Self:
+        if (self.upstream is None) == (self.deployments is None):
+            raise ValueError("say where it is served: either `upstream` or `deployments`")
+        if self.deployments is not None and self.upstream_model is not None:
+            raise ValueError("`upstream_model` belongs into each of the `deployments`")
+        places = [(each.upstream, each.upstream_model) for each in self.places]
+        if len(set(places)) < len(places):
+            raise ValueError("`deployments` names a place twice; give it more weight instead")
+        return self
+
+    @property
+    def places(self) -> tuple[DeploymentConfig, ...]:
+        """Where it is served, however that was written."""
+        if self.deployments is not None:
+            return self.deployments
+        upstream = self.upstream or ""
+        return (DeploymentConfig(upstream=upstream, upstream_model=self.upstream_model),)
 
 
 class PairConfig(_Strict):
@@ -187,6 +223,10 @@ class PolicyConfig(_Strict):
     that `steelyard calibrate` stored in the artifact."""
     fallback: bool = True
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    """Up to how many models are tried."""
+    hedge_after_s: Seconds | None = None
+    """Start the next model beside the first when that has not begun to answer for so long; the
+    faster one serves, and the other's prompt is paid too. Off by default."""
     router_deadline_s: Seconds = 0.05
     affinity: AffinityConfig = AffinityConfig()
 
@@ -246,7 +286,7 @@ class StoreConfig(_Strict):
 
 
 class BreakerConfig(_Strict):
-    """When a model counts as unhealthy."""
+    """When a deployment counts as unhealthy, and with all of them its model."""
 
     failures: Annotated[int, Field(ge=1)] = 5
     """Consecutive provider faults that open the circuit."""
@@ -280,9 +320,7 @@ class GatewayConfig(_Strict):
     @model_validator(mode="after")
     def _names_resolve(self) -> Self:
         for model_id, model in self.models.items():
-            _known(model.upstream, self.upstreams, f"models.{model_id}.upstream")
-            if model_id == "auto" or model_id.startswith(("auto:", "router-")):
-                raise ValueError(f"models.{model_id}: the name is reserved for routing")
+            _check_model(model_id, model, self.upstreams)
         for name, router in self.routers.items():
             if router.pair is not None:
                 _known(router.pair.strong, self.models, f"routers.{name}.pair.strong")
@@ -326,11 +364,28 @@ class LoadedConfig(_Strict):
         return None if artifact == "default" else self.path.parent / artifact
 
 
+def _check_model(
+    model_id: str, model: ModelConfig, upstreams: Mapping[str, UpstreamConfig]
+) -> None:
+    where = "upstream" if model.deployments is None else "deployments"
+    for place in model.places:
+        _known(place.upstream, upstreams, f"models.{model_id}.{where}")
+    if model_id == "auto" or model_id.startswith(("auto:", "router-")):
+        raise ValueError(f"models.{model_id}: the name is reserved for routing")
+
+
 def _check_policy(name: str, policy: PolicyConfig, router: RouterConfig) -> None:
     if policy.default_model not in policy.candidates:
         raise ValueError(f"policies.{name}.default_model is not among its candidates")
     if len(set(policy.candidates)) < len(policy.candidates):
         raise ValueError(f"policies.{name}.candidates names a model twice")
+    if policy.hedge_after_s is not None and (
+        not policy.fallback or min(policy.max_attempts, len(policy.candidates)) == 1
+    ):
+        raise ValueError(
+            f"policies.{name}.hedge_after_s: there is no second model to start; that takes "
+            "fallback, max_attempts and candidates of at least two"
+        )
     if policy.threshold is not None:
         _check_threshold(f"policies.{name}.threshold", policy, router)
     if router.scorer is not None and "router_deadline_s" not in policy.model_fields_set:

@@ -1,9 +1,9 @@
 """The application: built from a configuration, nothing before that."""
 
 import contextlib
+import random
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
-from functools import partial
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -29,9 +29,11 @@ from app.build import (
     build_deployments,
     build_names,
     build_policies,
+    build_pool,
     build_store,
     config_version,
     load_artifacts,
+    providers_of,
 )
 from app.config import LoadedConfig, load_config
 from app.errors import (
@@ -42,11 +44,11 @@ from app.errors import (
     UpstreamError,
     answer_for,
 )
-from app.gateway.breaker import Breaker
+from app.gateway.breaker import Breaker, CircuitState
 from app.gateway.decide import Decider
 from app.gateway.dispatch import Dispatcher
 from app.gateway.handle import Gateway
-from app.gateway.request import Policy
+from app.gateway.request import Deployment, Policy
 from app.gateway.score import Scorer
 from app.middleware.boundary import BoundaryMiddleware
 from app.settings import Settings
@@ -149,14 +151,27 @@ def _state(
 ) -> AppState:
     metrics = Metrics(CollectorRegistry())
     limits = config.gateway.breaker
-    new_breaker = partial(
-        Breaker, clock=clock, failures=limits.failures, cooldown_s=limits.cooldown_s
-    )
-    breaker = new_breaker()
     deployments = build_deployments(config)
+    rng = random.Random()  # noqa: S311  (spreads load and retries, guards nothing)
 
-    def attempt_failed(model_id: str, error: UpstreamError) -> None:
-        metrics.attempt_failed(model_id, answer_for(error).code or "upstream_error")
+    def breaker_changed(deployment: Deployment, state: CircuitState) -> None:
+        metrics.breaker_changed(
+            deployment.spec.model_id,
+            upstream=deployment.upstream,
+            upstream_model=deployment.upstream_model,
+            state=state.value,
+        )
+
+    def attempt_failed(deployment: Deployment, error: UpstreamError) -> None:
+        metrics.attempt_failed(
+            deployment.spec.model_id,
+            upstream=deployment.upstream,
+            error=answer_for(error).code or "upstream_error",
+        )
+
+    pool = build_pool(config, deployments, clock=clock, rng=rng, on_breaker_change=breaker_changed)
+    for slot in pool.slots():
+        breaker_changed(slot.deployment, slot.circuit.state)
 
     def record(outcome: Outcome) -> None:
         metrics.record(outcome)
@@ -164,17 +179,21 @@ def _state(
 
     gateway = Gateway(
         decider=Decider(
-            unhealthy=breaker.unhealthy,
+            unhealthy=pool.unhealthy,
             on_router_failure=lambda policy, reason: metrics.router_failed(policy.name, reason),
         ),
         scorer=Scorer(
-            deployments=deployments,
-            breaker=new_breaker(),
+            deployments={model_id: places[0] for model_id, places in deployments.items()},
+            breaker=Breaker(clock=clock, failures=limits.failures, cooldown_s=limits.cooldown_s),
             clock=clock,
             on_call=metrics.scorer_called,
         ),
         dispatcher=Dispatcher(
-            deployments=deployments, breaker=breaker, clock=clock, on_failure=attempt_failed
+            pool=pool,
+            clock=clock,
+            rng=rng,
+            on_failure=attempt_failed,
+            request_timeout_s=config.gateway.server.request_timeout_s,
         ),
         record=record,
         clock=clock,
@@ -207,7 +226,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
     finally:
         state.readiness.ready = False
         state.gateway.decider.close()
-        for provider in {id(d.provider): d.provider for d in state.deployments.values()}.values():
+        for provider in providers_of(state.deployments):
             await provider.aclose()
         await state.store.aclose()
         if metrics_server is not None:

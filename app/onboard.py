@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from app.asking import Asking
-from app.build import DEFAULT_ARTIFACT, build_deployments
+from app.build import DEFAULT_ARTIFACT, build_deployments, providers_of
 from app.config import LoadedConfig, load_config
 from app.errors import ConfigError
 from routers.artifact import RouterArtifact
@@ -108,7 +108,7 @@ def _spec(config: LoadedConfig, model_id: str) -> ModelSpec:
     if model_id not in config.specs:
         known = ", ".join(config.specs)
         raise ConfigError(f"{config.path}: no model {model_id!r}; it has: {known}")
-    upstream = config.gateway.models[model_id].upstream
+    upstream = config.gateway.models[model_id].places[0].upstream
     variable = config.gateway.upstreams[upstream].api_key_env
     if variable is not None and upstream not in config.secrets:
         raise ConfigError(
@@ -174,12 +174,11 @@ async def _ask(
     deployments = build_deployments(config)
     try:
         return [
-            await asking.all(deployments[asking.spec.model_id], plan.anchors) for asking in askings
+            await asking.all(deployments[asking.spec.model_id][0], plan.anchors)
+            for asking in askings
         ]
     finally:
-        for provider in {
-            id(each.provider): each.provider for each in deployments.values()
-        }.values():
+        for provider in providers_of(deployments):
             await provider.aclose()
 
 

@@ -24,7 +24,7 @@ class AppState:
 
     config: LoadedConfig
     gateway: Gateway
-    deployments: Mapping[str, Deployment]
+    deployments: Mapping[str, tuple[Deployment, ...]]
     policies: Mapping[str, Policy]
     metrics: Metrics
     store: Lifecycle

@@ -47,7 +47,12 @@ class Attempt:
     duration_s: float
     status: int | None = None
     error: str | None = None
-    """The error's code from the table of answers, None when the attempt served the answer."""
+    """The error's code from the table of answers, None when the attempt served the answer;
+    `hedge_lost` where another one that ran beside it was faster."""
+    hedge_input_tokens: int = 0
+    """The estimated prompt that a lost hedge is billed for."""
+    hedge_cost_usd: float | None = 0.0
+    """What that costs; None where the price is unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,3 +106,6 @@ class Outcome:
     error: str | None
     scorer_call: ScorerCall | None = None
     """What deciding itself called; its cost is not part of `cost_usd`."""
+    served_upstream: str | None = None
+    hedge_cost_usd: float | None = 0.0
+    """The part of `cost_usd` that went, by estimate, to a hedged attempt that lost."""

@@ -48,9 +48,13 @@ def gateway_thread(
     artifacts: Mapping[str, RouterArtifact],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[RunningGateway]:
-    """One gateway for the whole run, in which no model becomes unhealthy; tests take `gateway`."""
+    """One gateway for the whole run, for tests that take `gateway`.
+
+    No model becomes unhealthy in it, and none is asked twice.
+    """
     directory = tmp_path_factory.mktemp("gateway")
-    config = stub_config(directory, stub_thread.origin, changes={"breaker.failures": 1_000_000})
+    changes = {"breaker.failures": 1_000_000, "upstreams.stub.retries": 0}
+    config = stub_config(directory, stub_thread.origin, changes=changes)
     with GatewayThread(config, artifacts=artifacts) as gateway:
         yield gateway
 

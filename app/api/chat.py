@@ -164,7 +164,7 @@ class _Exchange:
             else:
                 await self._send_whole(answer, watch)
         finally:
-            await answer.rest.aclose()
+            await answer.aclose()
 
     async def _send_whole(self, answer: OpenAnswer, watch: CancelOnDisconnect) -> None:
         entry = self.entry
@@ -172,7 +172,7 @@ class _Exchange:
         for chunk in answer.prelude:
             entry.saw(chunk)
             body += chunk.data
-        async for chunk in self.gateway.dispatcher.rest(answer):
+        async for chunk in self.gateway.dispatcher.rest(answer, entry):
             entry.saw(chunk)
             body += chunk.data
         if self.request.explain:
@@ -203,7 +203,7 @@ class _Exchange:
             data = sse.add_field_to_first_event(data, "steelyard", explain_object(entry))
         if data:
             await send({"type": "http.response.body", "body": data, "more_body": True})
-        async for chunk in self.gateway.dispatcher.rest(answer):
+        async for chunk in self.gateway.dispatcher.rest(answer, entry):
             entry.saw(chunk)
             template = template or chunk.template
             usage_payload = usage_payload or chunk.usage_event

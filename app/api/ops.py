@@ -40,7 +40,7 @@ async def readyz(request: Request) -> Ready:
     state: AppState = request.app.state.steelyard
     if not state.readiness.ready:
         raise NotReadyError("the gateway is not ready")
-    return Ready(unhealthy_models=sorted(state.gateway.dispatcher.breaker.unhealthy()))
+    return Ready(unhealthy_models=sorted(state.gateway.dispatcher.pool.unhealthy()))
 
 
 def metrics_router() -> APIRouter:

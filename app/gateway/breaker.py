@@ -1,45 +1,104 @@
-"""Which models are unhealthy: a circuit per model, opened by consecutive provider faults."""
+"""A circuit for whatever may fail: closed while it works, open while it is left to recover."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 
-@dataclass(slots=True)
-class _Circuit:
-    failures: int = 0
-    open_until: float = 0.0
+class CircuitState(StrEnum):
+    """Whether calls go through."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    """No calls; once the cooldown is over, the next one is a probe."""
+    HALF_OPEN = "half_open"
+    """One probe is on its way; everybody else waits for what becomes of it."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Circuit:
+    """The health of one thing that is called; all times come in, in seconds of one clock.
+
+    `max_failures` provider faults in a row open it for `cooldown_s`. Then exactly one call at a
+    time, the probe, may pass: its success closes the circuit, its failure opens it again. Calls
+    that began before the circuit opened say nothing about the time since and are not counted.
+    """
+
+    max_failures: int
+    cooldown_s: float
+    state: CircuitState = CircuitState.CLOSED
+    _failures: int = 0
+    _opened_at: float = 0.0
+    _open_until: float = 0.0
+
+    def allows(self, now: float) -> bool:
+        """Return whether a call may be made; one made all the same is counted like any other."""
+        if self.state is CircuitState.OPEN:
+            return now >= self._open_until
+        return self.state is CircuitState.CLOSED
+
+    def begin(self, now: float) -> bool:
+        """Note that a call begins; return whether it is the probe."""
+        if self.state is CircuitState.OPEN and now >= self._open_until:
+            self.state = CircuitState.HALF_OPEN
+            return True
+        return False
+
+    def succeeded(self, *, began: float) -> None:
+        """Take note of a call that went well."""
+        if self.state is CircuitState.CLOSED or began >= self._opened_at:
+            self.state = CircuitState.CLOSED
+            self._failures = 0
+
+    def failed(self, now: float, *, began: float) -> None:
+        """Take note of a provider fault."""
+        if self.state is CircuitState.CLOSED:
+            self._failures += 1
+            if self._failures < self.max_failures:
+                return
+        elif began < self._opened_at:
+            return
+        self.state = CircuitState.OPEN
+        self._opened_at = now
+        self._open_until = now + self.cooldown_s
+
+    def abandoned(self) -> None:
+        """Take note of a probe that ended without a verdict: the next call may be one."""
+        if self.state is CircuitState.HALF_OPEN:
+            self.state = CircuitState.OPEN
 
 
 @dataclass(slots=True, kw_only=True)
 class Breaker:
-    """Remember which models failed lately.
+    """A circuit per name, for callers that only ask and tell.
 
-    A model is unhealthy after `failures` provider faults in a row, for `cooldown_s`; then it may
-    be tried again, and one more fault closes it off for another `cooldown_s`. Faults of the
-    client (bad requests, disconnects) and rate limits never count.
+    Nobody announces a probe here: once the cooldown is over calls pass again, and one more fault
+    closes them off for another `cooldown_s`.
     """
 
     clock: Callable[[], float]
     failures: int = 5
     cooldown_s: float = 15.0
-    _circuits: dict[str, _Circuit] = field(default_factory=dict)
+    _circuits: dict[str, Circuit] = field(default_factory=dict)
 
-    def succeeded(self, model_id: str) -> None:
-        """Forget what was held against a model."""
-        self._circuits.pop(model_id, None)
+    def succeeded(self, name: str) -> None:
+        """Forget what was held against a name."""
+        self._circuits.pop(name, None)
 
-    def failed(self, model_id: str) -> None:
+    def failed(self, name: str) -> None:
         """Count one provider fault."""
-        circuit = self._circuits.setdefault(model_id, _Circuit())
-        circuit.failures += 1
-        if circuit.failures >= self.failures:
-            circuit.open_until = self.clock() + self.cooldown_s
+        circuit = self._circuits.get(name)
+        if circuit is None:
+            circuit = Circuit(max_failures=self.failures, cooldown_s=self.cooldown_s)
+            self._circuits[name] = circuit
+        now = self.clock()
+        circuit.failed(now, began=now)
 
     def unhealthy(self) -> frozenset[str]:
-        """Return the models that should not be tried now."""
+        """Return the names that should not be called now."""
         if not self._circuits:
             return frozenset()
         now = self.clock()
         return frozenset(
-            model_id for model_id, circuit in self._circuits.items() if circuit.open_until > now
+            name for name, circuit in self._circuits.items() if not circuit.allows(now)
         )

@@ -1,13 +1,15 @@
 """Trying models until one answers.
 
-An attempt succeeds when its first content is in hand. Until then the next model may be tried,
-unless the error says that no other would do better; after it never: nothing that a client has
-seen can be taken back.
+An attempt succeeds when its first content is in hand. Until then the same model may be asked once
+more where that is safe, and the next model may be tried unless the error says that no other would
+do better; after it never: nothing that a client has seen can be taken back.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+import random
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from app.errors import (
     AllAttemptsFailedError,
@@ -20,13 +22,19 @@ from app.errors import (
     UpstreamTimeoutError,
     answer_for,
 )
-from app.gateway.breaker import Breaker
+from app.gateway.deadline import within
 from app.gateway.ledger import LedgerEntry
+from app.gateway.pool import DeploymentPool, Lease, Slot
+from app.gateway.race import race
 from app.gateway.request import Deployment, RouteRequest
+from app.gateway.retry import may_go_elsewhere, wait_before_repeating_s
 from app.providers._base import Chunk, ModelCall
+from app.types import Attempt
+
+_Failures = list[tuple[Attempt, UpstreamError]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class OpenAnswer:
     """An answer whose first content has arrived; the rest is still to be read."""
 
@@ -34,22 +42,45 @@ class OpenAnswer:
     prelude: tuple[Chunk, ...]
     """Everything up to and including the first chunk with content."""
     rest: AsyncGenerator[Chunk, None]
+    lease: Lease
+
+    async def aclose(self) -> None:
+        """Drop what was not read, and the upstream connection with it; may be called twice."""
+        try:
+            await self.rest.aclose()
+        finally:
+            self.lease.release()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dispatcher:
     """Call upstreams in the order of a decision."""
 
-    deployments: Mapping[str, Deployment]
-    breaker: Breaker
+    pool: DeploymentPool
     clock: Callable[[], float]
-    on_failure: Callable[[str, UpstreamError], None]
-    """Told of every failed attempt (model id, error), for the metrics."""
+    rng: random.Random
+    """Spreads retries in time."""
+    on_failure: Callable[[Deployment, UpstreamError], None]
+    """Told of every failed attempt, for the metrics."""
+    request_timeout_s: float = 600.0
+    """For one whole request: no retry is waited for beyond it."""
 
     async def open(
-        self, request: RouteRequest, model_ids: Sequence[str], entry: LedgerEntry
+        self,
+        request: RouteRequest,
+        model_ids: Sequence[str],
+        entry: LedgerEntry,
+        *,
+        hedge_after_s: float | None = None,
     ) -> OpenAnswer:
         """Return the first answer that begins.
+
+        Models that cannot be had at the moment are tried last, but they are tried.
+
+        Parameters
+        ----------
+        hedge_after_s
+            Start the second model beside the first when that is silent for so long.
 
         Raises
         ------
@@ -58,38 +89,88 @@ class Dispatcher:
         AllAttemptsFailedError
             If none of `model_ids` answered; its attempts say what each did.
         """
-        errors: list[UpstreamError] = []
-        for model_id in model_ids:
-            deployment = self.deployments[model_id]
-            try:
-                return await self._attempt(request, deployment, entry)
-            except UpstreamError as error:
-                if error.provider_fault:
-                    self.breaker.failed(model_id)
-                self.on_failure(model_id, error)
-                if not error.retryable:
-                    raise
-                errors.append(error)
-        raise _all_failed(errors, entry)
+        failures: _Failures = []
+        order = self.pool.ordered(model_ids)
+        if hedge_after_s is not None and len(order) > 1:
+            winner: OpenAnswer | None = await race(
+                [partial(self._ask, request, each, entry, failures) for each in order],
+                hedge_after_s=hedge_after_s,
+                won=partial(_serve, entry),
+                lost=partial(_discard, entry),
+            )
+            if winner is not None:
+                return winner
+        else:
+            for model_id in order:
+                answer = await self._ask(request, model_id, entry, failures)
+                if answer is not None:
+                    _serve(entry, answer)
+                    return answer
+        raise _all_failed(failures)
 
-    async def rest(self, answer: OpenAnswer) -> AsyncGenerator[Chunk, None]:
-        """Go on with an answer; a failure in it counts against the model's health."""
-        model_id = answer.deployment.spec.model_id
+    async def rest(self, answer: OpenAnswer, entry: LedgerEntry) -> AsyncGenerator[Chunk, None]:
+        """Go on with an answer; a failure in it counts against the deployment's health."""
+        lease = answer.lease
+        chunks = answer.rest
+        total_s = answer.deployment.stream_timeouts.total_s
+        # Where the deadline of the whole request comes first there is nothing to watch.
+        if entry.request.stream and lease.began + total_s < entry.started + self.request_timeout_s:
+            chunks = within(
+                chunks, seconds=lease.began + total_s - self.clock(), late=partial(_late, total_s)
+            )
         try:
-            async for chunk in answer.rest:
+            async for chunk in chunks:
                 yield chunk
-            self.breaker.succeeded(model_id)
+            lease.succeeded()
         except UpstreamError as error:
-            if error.provider_fault:
-                self.breaker.failed(model_id)
-            self.on_failure(model_id, error)
+            lease.failed(error)
+            self.on_failure(lease.deployment, error)
             raise
         finally:
-            await answer.rest.aclose()
+            if chunks is not answer.rest:
+                await chunks.aclose()
+            await answer.aclose()
+
+    async def _ask(
+        self, request: RouteRequest, model_id: str, entry: LedgerEntry, failures: _Failures
+    ) -> OpenAnswer | None:
+        """Return the answer of one model, None when it has none and the next may be tried."""
+        tried: tuple[Slot, ...] = ()
+        while True:
+            lease = self.pool.lease(model_id, avoid=tried)
+            try:
+                return await self._attempt(request, lease, entry, failures)
+            except UpstreamError as error:
+                self.on_failure(lease.deployment, error)
+                if not error.retryable:
+                    raise
+                n_retries = len(tried)
+                tried += (lease.slot,)
+                if n_retries >= lease.deployment.retries:
+                    return None
+                if may_go_elsewhere(error) and self.pool.offers_another(model_id, avoid=tried):
+                    continue
+                wait_s = wait_before_repeating_s(error, n_retries=n_retries, rng=self.rng)
+            if wait_s is None or not self._may_wait(wait_s, lease.slot, entry):
+                return None
+            await self._wait(wait_s, entry)
+
+    def _may_wait(self, wait_s: float, slot: Slot, entry: LedgerEntry) -> bool:
+        """Return whether a deployment is fit to be asked after a wait, and in time."""
+        then = self.clock() + wait_s
+        return then < entry.started + self.request_timeout_s and slot.available(then)
+
+    async def _wait(self, wait_s: float, entry: LedgerEntry) -> None:
+        entry.wait_begins(self.clock())
+        try:
+            await asyncio.sleep(wait_s)
+        finally:
+            entry.wait_ends(self.clock())
 
     async def _attempt(
-        self, request: RouteRequest, deployment: Deployment, entry: LedgerEntry
+        self, request: RouteRequest, lease: Lease, entry: LedgerEntry, failures: _Failures
     ) -> OpenAnswer:
+        deployment = lease.deployment
         timeouts = deployment.stream_timeouts if request.stream else deployment.whole_timeouts
         chunks = deployment.provider.send(
             ModelCall(
@@ -102,28 +183,51 @@ class Dispatcher:
             )
         )
         prelude: list[Chunk] = []
-        began = self.clock()
+        entry.wait_begins(lease.began)
         try:
             async with asyncio.timeout(timeouts.first_token_s):
                 async for chunk in chunks:
                     prelude.append(chunk)
                     if chunk.has_content:
                         break
-        except TimeoutError as error:
-            await chunks.aclose()
-            timeout = UpstreamTimeoutError(f"no answer began within {timeouts.first_token_s:g} s")
-            entry.attempted(deployment, began, error=timeout)
-            raise timeout from error
         except BaseException as error:
             # Cancellation included: the upstream must not go on working for nobody.
             await chunks.aclose()
-            entry.attempted(deployment, began, error=error)
-            raise
-        entry.attempted(deployment, began)
-        return OpenAnswer(deployment=deployment, prelude=tuple(prelude), rest=chunks)
+            failure: BaseException = error
+            if isinstance(error, TimeoutError):
+                failure = UpstreamTimeoutError(
+                    f"no answer began within {timeouts.first_token_s:g} s"
+                )
+            attempt = entry.failed(deployment, lease.began, failure)
+            if isinstance(failure, UpstreamError):
+                failures.append((attempt, failure))
+                lease.failed(failure)
+            lease.release()
+            if failure is error:
+                raise
+            raise failure from error
+        finally:
+            entry.wait_ends(self.clock())
+        return OpenAnswer(deployment=deployment, prelude=tuple(prelude), rest=chunks, lease=lease)
 
 
-def _all_failed(errors: Sequence[UpstreamError], entry: LedgerEntry) -> Exception:
+def _serve(entry: LedgerEntry, answer: OpenAnswer) -> None:
+    entry.serves(answer.deployment, answer.lease.began)
+
+
+async def _discard(entry: LedgerEntry, answer: OpenAnswer) -> None:
+    """Give up an answer that began in the same moment as the one that serves."""
+    if answer.deployment is not entry.served:
+        entry.failed(answer.deployment, answer.lease.began, asyncio.CancelledError())
+    await answer.aclose()
+
+
+def _late(total_s: float) -> UpstreamTimeoutError:
+    return UpstreamTimeoutError(f"the answer took longer than {total_s:g} s")
+
+
+def _all_failed(failures: _Failures) -> Exception:
+    errors = [error for _, error in failures]
     last = errors[-1]
     if isinstance(last, UpstreamRejectedError):
         return last  # a prompt too long for every model: the upstream's own words say it best
@@ -134,17 +238,15 @@ def _all_failed(errors: Sequence[UpstreamError], entry: LedgerEntry) -> Exceptio
             ms=round(attempt.duration_s * 1e3),
             error=error.code or answer_for(error).code or "upstream_error",
         )
-        for attempt, error in zip(entry.attempts, errors, strict=True)
+        for attempt, error in failures
     )
-    tried = "; ".join(
-        f"{attempt.model}: {error.message}" for attempt, error in zip(attempts, errors, strict=True)
-    )
+    tried = "; ".join(f"{attempt.model_id}: {error.message}" for attempt, error in failures)
+    waits = [error.retry_after_s for error in errors if error.retry_after_s is not None]
     cls = AllAttemptsFailedError
-    retry_after_s = None
+    retry_after_s = min(waits, default=None)
     if all(isinstance(error, UpstreamThrottledError) for error in errors):
         cls = AllAttemptsThrottledError
-        waits = [error.retry_after_s for error in errors if error.retry_after_s is not None]
-        retry_after_s = min(waits, default=1.0)
+        retry_after_s = 1.0 if retry_after_s is None else retry_after_s
     elif all(isinstance(error, UpstreamTimeoutError) for error in errors):
         cls = AllAttemptsTimedOutError
     return cls(f"no model answered ({tried})", attempts=attempts, retry_after_s=retry_after_s)

@@ -72,7 +72,21 @@ class Gateway:
         """
         decision = await self.decide(request, entry)
         model_ids: tuple[str, ...] = (decision.model_id,)
-        if request.fallback and request.policy is not None:
+        hedge_after_s = None
+        policy = request.policy
+        if request.fallback and policy is not None and not request.locked:
             model_ids += decision.fallbacks
-            model_ids = model_ids[: request.policy.max_attempts]
-        return await self.dispatcher.open(request, model_ids, entry)
+            model_ids = model_ids[: policy.max_attempts]
+            if policy.hedge_after_s is not None and _may_hedge(request, decision, model_ids):
+                hedge_after_s = policy.hedge_after_s
+        return await self.dispatcher.open(request, model_ids, entry, hedge_after_s=hedge_after_s)
+
+
+def _may_hedge(request: RouteRequest, decision: Decision, model_ids: tuple[str, ...]) -> bool:
+    """Return whether any two of the models together stay within what the request may cost."""
+    if request.max_cost_usd is None:
+        return True
+    estimates = [decision.estimate(model_id) for model_id in model_ids]
+    upper = [each.cost_usd_upper for each in estimates if each is not None]
+    known = [cost for cost in upper if cost is not None]
+    return len(known) == len(model_ids) and sum(sorted(known)[-2:]) <= request.max_cost_usd

@@ -1,5 +1,6 @@
 """The account of one request: what was decided, tried, used and paid; closed exactly once."""
 
+import asyncio
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -56,7 +57,8 @@ class LedgerEntry:
     usage: Usage | None = None
     response_model: str | None = None
     finish_reason: str | None = None
-    complete: bool = False
+    _n_waiting: int = 0
+    _waiting_since: float = 0.0
     _content_events: int = 0
     _content_chars: int = 0
 
@@ -65,30 +67,57 @@ class LedgerEntry:
         self.scorer_call = call
         self.upstream_wait_s += call.duration_s
 
-    def attempted(
-        self, deployment: Deployment, began: float, *, error: BaseException | None = None
-    ) -> None:
-        """Note one upstream call; `error` None means that it serves the answer."""
-        duration_s = self.clock() - began
-        self.upstream_wait_s += duration_s
-        code = None
-        status = 200 if error is None else None
-        if isinstance(error, UpstreamError):
-            code, status = answer_for(error).code, error.status
-        elif error is not None:
-            code = "cancelled"
+    def wait_begins(self, now: float) -> None:
+        """Note that the request waits for an upstream, maybe for two at the same time."""
+        if self._n_waiting == 0:
+            self._waiting_since = now
+        self._n_waiting += 1
+
+    def wait_ends(self, now: float) -> None:
+        """Note that one of these waits is over."""
+        self._n_waiting -= 1
+        if self._n_waiting == 0:
+            self.upstream_wait_s += now - self._waiting_since
+
+    def serves(self, deployment: Deployment, began: float) -> None:
+        """Note that an upstream call serves the answer."""
+        now = self.clock()
         self.attempts.append(
             Attempt(
                 model_id=deployment.spec.model_id,
                 upstream=deployment.upstream,
-                duration_s=duration_s,
-                status=status,
-                error=code,
+                duration_s=now - began,
+                status=200,
             )
         )
-        if error is None:
-            self.served = deployment
-            self.time_to_first_token_s = self.clock() - self.started
+        self.served = deployment
+        self.time_to_first_token_s = now - self.started
+
+    def failed(self, deployment: Deployment, began: float, error: BaseException) -> Attempt:
+        """Note an upstream call that does not serve the answer.
+
+        One that is cancelled while another one serves is a hedge that lost; its prompt is billed.
+        """
+        code = answer_for(error).code
+        status = error.status if isinstance(error, UpstreamError) else None
+        input_tokens: int = 0
+        cost_usd: float | None = 0.0
+        if isinstance(error, asyncio.CancelledError):
+            code = "cancelled" if self.served is None else "hedge_lost"
+        if code == "hedge_lost":
+            input_tokens = self.request.demand.input_tokens
+            cost_usd = deployment.spec.prices.cost_usd(input_tokens=input_tokens, output_tokens=0)
+        attempt = Attempt(
+            model_id=deployment.spec.model_id,
+            upstream=deployment.upstream,
+            duration_s=self.clock() - began,
+            status=status,
+            error=code,
+            hedge_input_tokens=input_tokens,
+            hedge_cost_usd=cost_usd,
+        )
+        self.attempts.append(attempt)
+        return attempt
 
     def answering(self) -> None:
         """Note that the response headers go out now: what was not upstream's time is ours."""
@@ -116,11 +145,24 @@ class LedgerEntry:
         return Usage(input_tokens=demand.input_tokens, output_tokens=output_tokens, estimated=True)
 
     def cost_usd(self) -> float | None:
-        """Price the usage with the catalogue; None when a price or the usage is unknown."""
+        """Price the usage with the catalogue, and a hedge that lost; None when one is unknown."""
         usage = self.settled_usage()
         if usage is None or self.served is None:
             return None
-        return usage_cost_usd(usage, self.served.spec.prices)
+        cost_usd = usage_cost_usd(usage, self.served.spec.prices)
+        if len(self.attempts) == 1 or cost_usd is None:
+            return cost_usd
+        hedge_cost_usd = self.hedge_cost_usd()
+        return None if hedge_cost_usd is None else cost_usd + hedge_cost_usd
+
+    def hedge_cost_usd(self) -> float | None:
+        """Estimate what a hedge that lost costs; None where its price is unknown."""
+        total_usd = 0.0
+        for attempt in self.attempts:
+            if attempt.hedge_cost_usd is None:
+                return None
+            total_usd += attempt.hedge_cost_usd
+        return total_usd
 
     @property
     def reason(self) -> Reason | None:
@@ -132,7 +174,12 @@ class LedgerEntry:
     @property
     def fallback_index(self) -> int:
         """0 for the decision's first choice, i for its i-th fallback."""
-        return max(len(self.attempts) - 1, 0) if self.served is not None else 0
+        if self.served is None or self.decision is None:
+            return 0
+        model_id = self.served.spec.model_id
+        if model_id == self.decision.model_id:
+            return 0
+        return 1 + self.decision.fallbacks.index(model_id)
 
     def close(self, *, status: int, error: str | None) -> Outcome:
         """Return the record of the whole request."""
@@ -157,4 +204,6 @@ class LedgerEntry:
             status=status,
             error=error,
             scorer_call=self.scorer_call,
+            served_upstream=None if self.served is None else self.served.upstream,
+            hedge_cost_usd=self.hedge_cost_usd(),
         )

@@ -71,6 +71,7 @@ class Policy:
     objective: Objective
     fallback: bool
     max_attempts: int
+    """Up to how many models are tried."""
     router_deadline_s: float
     inline_chars: int
     """Up to how many characters a conversation is decided on the event loop itself."""
@@ -78,6 +79,8 @@ class Policy:
     """Who is asked before a decision by a threshold, if anybody."""
     affinity: AffinityRule | None = None
     """How conversations keep their model; None where they need not."""
+    hedge_after_s: float | None = None
+    """How long the first model may be silent before the next one is started beside it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +94,10 @@ class Deployment:
     stream_timeouts: Timeouts
     whole_timeouts: Timeouts
     """Those of a call that does not stream: its first token is its whole answer."""
+    weight: float = 1.0
+    """Its share of the model's calls, relative to the model's other deployments."""
+    retries: int = 1
+    """How often its model is asked once more, where that is safe, before the next one is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +144,8 @@ class RouteRequest:
     affinity: bool = True
     cache: CacheMode | None = None
     session: Session | None = None
+    locked: bool = False
+    """Whether it must not leave the model that it was decided for, whatever happens."""
 
     @property
     def policy_name(self) -> str:

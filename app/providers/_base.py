@@ -19,6 +19,8 @@ class Timeouts:
     """From the request to the first chunk of the answer (non-streaming: to the whole answer)."""
     idle_s: float = 30.0
     """Between two reads of a stream."""
+    total_s: float = 600.0
+    """For the whole attempt, its stream included; whoever reads the chunks enforces it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,14 +53,27 @@ def log_outcome(outcome: Outcome) -> None:
                 "policy_version": outcome.policy_version,
                 "reason": None if outcome.reason is None else outcome.reason.value,
                 "model": outcome.served_model_id,
+                "upstream": outcome.served_upstream,
                 "stream": outcome.stream,
                 "status": outcome.status,
                 "error": outcome.error,
                 "attempts": len(outcome.attempts),
+                "failed_attempts": [
+                    {
+                        "model": attempt.model_id,
+                        "upstream": attempt.upstream,
+                        "status": attempt.status,
+                        "error": attempt.error,
+                        "ms": round(attempt.duration_s * 1e3),
+                    }
+                    for attempt in outcome.attempts
+                    if attempt.error is not None
+                ],
                 "input_tokens": None if usage is None else usage.input_tokens,
                 "output_tokens": None if usage is None else usage.output_tokens,
                 "usage_estimated": None if usage is None else usage.estimated,
                 "cost_usd": outcome.cost_usd,
+                "hedge_cost_usd": outcome.hedge_cost_usd,
                 "scorer_model": None if scorer is None else scorer.model_id,
                 "scorer_cost_usd": None if scorer is None else scorer.cost_usd,
                 "scorer_error": None if scorer is None else scorer.error,

@@ -5,10 +5,11 @@ Labels are configured names and enums only, never anything that a client typed.
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from app.types import Outcome, ScorerCall
+from app.types import Attempt, Outcome, ScorerCall
 from routers.types import Reason
 
 _FAST = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5)
+_BREAKER_STATES = ("closed", "half_open", "open")
 _SLOW = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 300)
 
 
@@ -64,7 +65,19 @@ class Metrics:
         self._attempt_errors = Counter(
             "gateway_upstream_errors",
             "Failed upstream calls.",
-            ("model", "error"),
+            ("model", "upstream", "error"),
+            registry=registry,
+        )
+        self._attempts = Counter(
+            "gateway_upstream_attempts",
+            "Upstream calls until an answer began, or none did; error is empty where one did.",
+            ("model", "upstream", "error"),
+            registry=registry,
+        )
+        self._breaker_state = Gauge(
+            "gateway_breaker_state",
+            "Circuit of a deployment: 0 closed, 1 half-open, 2 open.",
+            ("model", "upstream", "upstream_model"),
             registry=registry,
         )
         self._tokens = Counter(
@@ -110,9 +123,16 @@ class Metrics:
             "gateway_requests_in_flight", "Chat requests being handled.", registry=registry
         )
 
-    def attempt_failed(self, model_id: str, error: str) -> None:
+    def attempt_failed(self, model_id: str, *, upstream: str, error: str) -> None:
         """Count one failed upstream call."""
-        self._attempt_errors.labels(model_id, error).inc()
+        self._attempt_errors.labels(model_id, upstream, error).inc()
+
+    def breaker_changed(
+        self, model_id: str, *, upstream: str, upstream_model: str, state: str
+    ) -> None:
+        """Show the state of a deployment's circuit."""
+        level = _BREAKER_STATES.index(state)
+        self._breaker_state.labels(model_id, upstream, upstream_model).set(level)
 
     def router_failed(self, policy: str, reason: Reason) -> None:
         """Count one decision that fell open to the default model."""
@@ -140,6 +160,8 @@ class Metrics:
         if outcome.reason is not None:
             self._decisions.labels(outcome.policy, model, outcome.reason.value).inc()
             self._decide.observe(outcome.decide_s)
+        for attempt in outcome.attempts:
+            self._attempted(attempt)
         if outcome.served_model_id is None:
             return
         self._overhead.observe(outcome.overhead_s)
@@ -161,7 +183,17 @@ class Metrics:
         if outcome.cost_usd is None:
             self._unpriced.labels(model).inc()
             return
-        self._cost.labels(model).inc(outcome.cost_usd)
+        self._cost.labels(model).inc(outcome.cost_usd - (outcome.hedge_cost_usd or 0.0))
         estimate = None if outcome.decision is None else outcome.decision.estimate(model)
         if estimate is not None and estimate.cost_usd is not None:
             self._predicted_cost.labels(model).inc(estimate.cost_usd)
+
+    def _attempted(self, attempt: Attempt) -> None:
+        self._attempts.labels(attempt.model_id, attempt.upstream, attempt.error or "").inc()
+        if not attempt.hedge_input_tokens:
+            return
+        self._tokens.labels(attempt.model_id, "input", "true").inc(attempt.hedge_input_tokens)
+        if attempt.hedge_cost_usd is None:
+            self._unpriced.labels(attempt.model_id).inc()
+        else:
+            self._cost.labels(attempt.model_id).inc(attempt.hedge_cost_usd)

@@ -12,17 +12,25 @@ HANG = object()
 
 
 class ScriptedProvider:
-    """Yield the chunks, raise the errors and hang where the script says so."""
+    """Yield the chunks, raise the errors and hang where the script says so.
 
-    def __init__(self, *steps: object) -> None:
-        self.steps = steps
+    Steps are one script for every call; `in_turn` takes a script per call, the last for all
+    further ones.
+    """
+
+    def __init__(self, *steps: object, in_turn: Sequence[Sequence[object]] = ()) -> None:
+        self.scripts = in_turn or (steps,)
         self.calls: list[ModelCall] = []
         self.ended = 0
 
     async def send(self, call: ModelCall) -> AsyncGenerator[Chunk, None]:
+        script = self.scripts[min(len(self.calls), len(self.scripts) - 1)]
         self.calls.append(call)
         try:
-            for step in self.steps:
+            for step in script:
+                if isinstance(step, asyncio.Event):
+                    await step.wait()
+                    continue
                 if step is HANG:
                     await asyncio.get_running_loop().create_future()
                 if isinstance(step, Exception):
@@ -43,9 +51,13 @@ def deployment(
     first_token_s: float = 5.0,
     input_usd_per_mtok: float | None = 1.0,
     capabilities: Sequence[str] = (),
+    upstream: str = "scripted",
+    weight: float = 1.0,
+    retries: int = 0,
+    total_s: float = 600.0,
 ) -> Deployment:
     """Place a model on a scripted provider."""
-    timeouts = Timeouts(first_token_s=first_token_s)
+    timeouts = Timeouts(first_token_s=first_token_s, total_s=total_s)
     return Deployment(
         spec=ModelSpec(
             model_id=model_id,
@@ -54,9 +66,11 @@ def deployment(
             context_window_tokens=8192,
             capabilities=frozenset(capabilities),
         ),
-        upstream="scripted",
+        upstream=upstream,
         upstream_model=f"upstream-{model_id}",
         provider=provider,
         stream_timeouts=timeouts,
         whole_timeouts=timeouts,
+        weight=weight,
+        retries=retries,
     )

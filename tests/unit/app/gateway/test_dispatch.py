@@ -1,4 +1,5 @@
 import asyncio
+import random
 
 import pytest
 
@@ -12,12 +13,12 @@ from app.errors import (
     UpstreamTimeoutError,
     UpstreamUnavailableError,
 )
-from app.gateway.breaker import Breaker
 from app.gateway.dispatch import Dispatcher
 from app.gateway.ledger import LedgerEntry
+from app.gateway.pool import DeploymentPool
 from app.gateway.request import RouteRequest
 from app.providers._base import Chunk
-from routers.types import Conversation, Demand
+from routers.types import Conversation, Decision, Demand, Reason
 from tests.support.providers import HANG, ScriptedProvider, deployment
 
 ROLE = Chunk(data=b"role", has_content=False)
@@ -51,29 +52,50 @@ def request(**changes):
 class World:
     """Models a, b, c on scripted providers, and everything that a dispatch leaves behind."""
 
-    def __init__(self, *scripts, **timeouts):
+    def __init__(self, *scripts, request_timeout_s=600.0, **options):
+        loop = asyncio.get_running_loop()
         self.providers = [ScriptedProvider(*script) for script in scripts]
         self.model_ids = [chr(ord("a") + i) for i in range(len(scripts))]
         self.failures = []
-        self.breaker = Breaker(clock=lambda: 0.0, failures=1)
-        self.dispatcher = Dispatcher(
-            deployments={
-                model_id: deployment(model_id, provider, **timeouts)
+        self.pool = DeploymentPool(
+            {
+                model_id: [deployment(model_id, provider, **options)]
                 for model_id, provider in zip(self.model_ids, self.providers, strict=True)
             },
-            breaker=self.breaker,
-            clock=asyncio.get_running_loop().time,
-            on_failure=lambda model_id, error: self.failures.append((model_id, type(error))),
+            clock=loop.time,
+            failures=1,
+            rng=random.Random(0),
         )
+        self.dispatcher = Dispatcher(
+            pool=self.pool,
+            clock=loop.time,
+            rng=random.Random(0),
+            on_failure=lambda deployment, error: self.failures.append(
+                (deployment.spec.model_id, type(error))
+            ),
+            request_timeout_s=request_timeout_s,
+        )
+        first, *others = self.model_ids
         self.entry = LedgerEntry(
-            clock=asyncio.get_running_loop().time,
+            clock=loop.time,
             request=request(),
             policy_version="v",
-            started=asyncio.get_running_loop().time(),
+            started=loop.time(),
+            decision=Decision(
+                model_id=first,
+                fallbacks=tuple(others),
+                candidates=(),
+                reason=Reason.KNOB,
+                usd_per_quality=None,
+            ),
         )
 
-    async def open(self):
-        return await self.dispatcher.open(request(), self.model_ids, self.entry)
+    async def open(self, **options):
+        return await self.dispatcher.open(request(), self.model_ids, self.entry, **options)
+
+    @property
+    def outstanding(self):
+        return sum(slot.outstanding for slot in self.pool.slots())
 
     @property
     def attempts(self):
@@ -82,7 +104,7 @@ class World:
 
 async def read(world, answer):
     return [chunk.data for chunk in answer.prelude] + [
-        chunk.data async for chunk in world.dispatcher.rest(answer)
+        chunk.data async for chunk in world.dispatcher.rest(answer, world.entry)
     ]
 
 
@@ -98,7 +120,7 @@ async def test_the_first_model_that_begins_serves():
 
 async def test_the_upstream_is_called_by_its_own_name_for_the_model():
     world = World([TEXT])
-    await (await world.open()).rest.aclose()
+    await (await world.open()).aclose()
     assert world.providers[0].calls[0].upstream_model == "upstream-a"
 
 
@@ -118,7 +140,7 @@ async def test_a_failure_after_the_first_content_never_falls_over():
     with pytest.raises(UpstreamUnavailableError):
         await read(world, answer)
     assert world.providers[1].calls == []
-    assert world.breaker.unhealthy() == {"a"}
+    assert world.pool.unhealthy() == {"a"}
 
 
 async def test_a_request_that_is_at_fault_is_not_tried_elsewhere():
@@ -126,7 +148,7 @@ async def test_a_request_that_is_at_fault_is_not_tried_elsewhere():
     with pytest.raises(UpstreamRejectedError):
         await world.open()
     assert world.providers[1].calls == []
-    assert world.breaker.unhealthy() == frozenset()
+    assert world.pool.unhealthy() == frozenset()
 
 
 async def test_a_prompt_too_long_for_one_model_is_tried_on_the_next():
@@ -157,7 +179,9 @@ async def test_when_all_are_throttled_the_soonest_retry_is_told():
     with pytest.raises(AllAttemptsThrottledError) as caught:
         await world.open()
     assert caught.value.retry_after_s == 4
-    assert world.breaker.unhealthy() == frozenset()
+    # Throttled is not ill, but both are left alone for as long as they asked.
+    assert [slot.circuit.state for slot in world.pool.slots()] == ["closed", "closed"]
+    assert world.pool.unhealthy() == {"a", "b"}
 
 
 async def test_a_model_that_does_not_begin_in_time_is_abandoned():
@@ -191,8 +215,9 @@ async def test_an_answer_without_content_is_still_an_answer():
 
 async def test_a_complete_answer_restores_the_health_of_a_model():
     world = World([TEXT])
-    world.breaker.failed("a")
+    (slot,) = world.pool.slots()
+    world.pool.lease("a").failed(DOWN)
     answer = await world.open()
-    assert world.breaker.unhealthy() == {"a"}
+    assert slot.circuit.state == "open"
     await read(world, answer)
-    assert world.breaker.unhealthy() == frozenset()
+    assert world.pool.unhealthy() == frozenset()

@@ -1,0 +1,208 @@
+"""Where models are served: which deployment takes the next call, and which are left alone."""
+
+import random
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from app.errors import UpstreamError, UpstreamThrottledError
+from app.gateway.breaker import Circuit, CircuitState
+from app.gateway.request import Deployment
+
+MAX_THROTTLE_S = 600.0
+"""The longest that a deployment is left alone on its own word; then one call asks again."""
+
+_NONE: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True, kw_only=True)
+class Slot:
+    """One deployment and what is known of it at the moment."""
+
+    deployment: Deployment
+    circuit: Circuit
+    outstanding: int = 0
+    """Calls that have begun and not ended."""
+    throttled_until: float = 0.0
+
+    def available(self, now: float) -> bool:
+        """Return whether a call may go there: healthy, or due for a probe, and not throttled."""
+        return self.throttled_until <= now and self.circuit.allows(now)
+
+    def untroubled(self, now: float) -> bool:
+        """Return whether nothing at all is held against it."""
+        return self.throttled_until <= now and self.circuit.state is CircuitState.CLOSED
+
+
+@dataclass(slots=True)
+class Lease:
+    """The right to make one call; `release` must follow, whatever becomes of the call."""
+
+    pool: "DeploymentPool"
+    slot: Slot
+    began: float
+    is_probe: bool
+    _released: bool = False
+
+    @property
+    def deployment(self) -> Deployment:
+        """Where the call goes."""
+        return self.slot.deployment
+
+    def succeeded(self) -> None:
+        """Report a complete answer."""
+        slot = self.slot
+        slot.throttled_until = 0.0
+        if slot.circuit.state is CircuitState.CLOSED:
+            slot.circuit.succeeded(began=self.began)
+        else:
+            self.pool.changing(slot, lambda circuit: circuit.succeeded(began=self.began))
+
+    def failed(self, error: UpstreamError) -> None:
+        """Report a failure; only a fault of the provider counts against its health."""
+        now = self.pool.clock()
+        if error.provider_fault:
+            self.pool.changing(self.slot, lambda circuit: circuit.failed(now, began=self.began))
+        elif isinstance(error, UpstreamThrottledError) and error.retry_after_s is not None:
+            self.pool.throttled(self.slot, now + min(error.retry_after_s, MAX_THROTTLE_S))
+
+    def release(self) -> None:
+        """Report that the call is over; a probe that nobody judged may be made again."""
+        if self._released:
+            return
+        self._released = True
+        self.slot.outstanding -= 1
+        if self.is_probe and self.slot.circuit.state is CircuitState.HALF_OPEN:
+            self.pool.changing(self.slot, Circuit.abandoned)
+
+
+class DeploymentPool:
+    """Every deployment of every model.
+
+    Parameters
+    ----------
+    deployments
+        Model id → where it is served, at least one place each.
+    failures, cooldown_s
+        Of each deployment's circuit.
+    clock
+        Monotonic seconds.
+    rng
+        Breaks ties.
+    on_breaker_change
+        Told of every change of a circuit's state, after it.
+    """
+
+    def __init__(
+        self,
+        deployments: Mapping[str, Sequence[Deployment]],
+        *,
+        clock: Callable[[], float],
+        failures: int = 5,
+        cooldown_s: float = 15.0,
+        rng: random.Random,
+        on_breaker_change: Callable[[Deployment, CircuitState], None] = lambda *_: None,
+    ) -> None:
+        self.clock = clock
+        self._rng = rng
+        self._on_breaker_change = on_breaker_change
+        self._slots = {
+            model_id: tuple(
+                Slot(
+                    deployment=each,
+                    circuit=Circuit(max_failures=failures, cooldown_s=cooldown_s),
+                )
+                for each in places
+            )
+            for model_id, places in deployments.items()
+        }
+        self._troubled: set[str] = set()
+        """Models with a deployment that something is, or lately was, held against."""
+
+    def lease(self, model_id: str, *, avoid: Collection[Slot] = ()) -> Lease:
+        """Choose a deployment for one call.
+
+        Available ones come first, those in `avoid` last; among equals the one with the least
+        outstanding calls relative to its weight, ties at random by weight. There is always one:
+        where none is available, the call is made all the same.
+        """
+        slots = self._slots[model_id]
+        now = self.clock()
+        slot = slots[0] if len(slots) == 1 else self._choose(slots, avoid, now)
+        slot.outstanding += 1
+        is_probe = False
+        if slot.circuit.state is not CircuitState.CLOSED:
+            is_probe = slot.circuit.begin(now)
+            if is_probe:
+                self._on_breaker_change(slot.deployment, slot.circuit.state)
+        return Lease(self, slot, now, is_probe)
+
+    def offers_another(self, model_id: str, *, avoid: Collection[Slot]) -> bool:
+        """Return whether a deployment outside `avoid` is available."""
+        slots = self._slots[model_id]
+        if len(slots) == 1:
+            return False
+        now = self.clock()
+        return any(slot.available(now) and not _among(slot, avoid) for slot in slots)
+
+    def ordered(self, model_ids: Sequence[str]) -> Sequence[str]:
+        """Return the models in the order to try them: those that cannot be had now come last."""
+        unhealthy = self.unhealthy()
+        if not unhealthy:
+            return model_ids
+        return sorted(model_ids, key=unhealthy.__contains__)  # sorting is stable
+
+    def unhealthy(self) -> frozenset[str]:
+        """Return the models without any available deployment; costs nothing while all is well."""
+        if not self._troubled:
+            return _NONE
+        now = self.clock()
+        found = []
+        for model_id in tuple(self._troubled):
+            slots = self._slots[model_id]
+            if not any(slot.available(now) for slot in slots):
+                found.append(model_id)
+            elif all(slot.untroubled(now) for slot in slots):
+                self._troubled.discard(model_id)
+        return frozenset(found)
+
+    def slots(self) -> Iterator[Slot]:
+        """Go through all deployments, for metrics and readiness."""
+        for slots in self._slots.values():
+            yield from slots
+
+    def changing(self, slot: Slot, change: Callable[[Circuit], None]) -> None:
+        """Apply a change to a circuit and tell whoever wants to know of it."""
+        before = slot.circuit.state
+        change(slot.circuit)
+        after = slot.circuit.state
+        if after is not before:
+            self._troubled.add(slot.deployment.spec.model_id)
+            self._on_breaker_change(slot.deployment, after)
+
+    def throttled(self, slot: Slot, until: float) -> None:
+        """Leave a deployment alone until then."""
+        slot.throttled_until = max(slot.throttled_until, until)
+        self._troubled.add(slot.deployment.spec.model_id)
+
+    def _choose(self, slots: Sequence[Slot], avoid: Collection[Slot], now: float) -> Slot:
+        for wanted in (
+            [slot for slot in slots if slot.available(now) and not _among(slot, avoid)],
+            [slot for slot in slots if slot.available(now)],
+            [slot for slot in slots if not _among(slot, avoid)],
+            slots,
+        ):
+            if wanted:
+                return self._least_busy(wanted)
+        raise AssertionError("a model has at least one deployment")
+
+    def _least_busy(self, slots: Sequence[Slot]) -> Slot:
+        loads = [slot.outstanding / slot.deployment.weight for slot in slots]
+        least = min(loads)
+        ties = [slot for slot, load in zip(slots, loads, strict=True) if load == least]
+        if len(ties) == 1:
+            return ties[0]
+        return self._rng.choices(ties, weights=[slot.deployment.weight for slot in ties])[0]
+
+
+def _among(slot: Slot, slots: Collection[Slot]) -> bool:
+    return any(slot is each for each in slots)
