@@ -11,6 +11,7 @@ import click
 
 from app import __version__
 from app.errors import GatewayError
+from app.keys_command import keys
 from routers import commands
 
 _DEFAULT_CONFIG = Path("configs/gateway.yaml")
@@ -43,6 +44,9 @@ def _training_commands() -> tuple[str, ...]:
 @click.version_option(__version__, prog_name="steelyard")
 def cli() -> None:
     """Send every chat request to the model that is worth its price."""
+
+
+cli.add_command(keys)
 
 
 @cli.command("check-config")

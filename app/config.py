@@ -270,6 +270,10 @@ class AuthConfig(_Strict):
     admin_token_env: str = "STEELYARD_ADMIN_TOKEN"  # noqa: S105  (a name)
     """The variable that holds the token of `/admin`; where it is not set there is no `/admin`."""
 
+    fresh_s: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 5.0
+    """How long a key is believed before the store is asked again; a key that another process
+    revokes works at most this much longer."""
+
     @property
     def keys_needed(self) -> bool:
         """Whether requests need a virtual key."""
@@ -350,9 +354,9 @@ class LoadedConfig(_Strict):
     path: Path
     gateway: GatewayConfig
     specs: dict[str, ModelSpec]
-    secrets: Annotated[dict[str, str], Field(exclude=True)]
+    secrets: Annotated[dict[str, str], Field(exclude=True, repr=False)]
     """Upstream name → API key; kept out of `repr` and of every dump."""
-    admin_token: Annotated[str | None, Field(exclude=True)] = None
+    admin_token: Annotated[str | None, Field(exclude=True, repr=False)] = None
     """Opens `/admin`; None where there is none. Kept out likewise."""
 
     def __repr__(self) -> str:

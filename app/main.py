@@ -199,6 +199,7 @@ def _state(
         clock=clock,
         config_version=config_version(config),
     )
+    auth = config.gateway.auth
     return AppState(
         config=config,
         gateway=gateway,
@@ -206,7 +207,7 @@ def _state(
         policies=policies,
         metrics=metrics,
         store=store,
-        guard=Guard(store.store.keys if config.gateway.auth.keys_needed else None),
+        guard=Guard(store.store.keys if auth.keys_needed else None, fresh_s=auth.fresh_s),
     )
 
 

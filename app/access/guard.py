@@ -16,10 +16,6 @@ _PREFIX = PREFIX.encode()
 _MAX_SECRET_BYTES = 256
 _RETRY_AFTER_S = 1.0
 
-FRESH_S = 5.0
-"""How long a key is believed before the store is asked again: a key that another process revoked
-works at most this much longer."""
-
 _NO_KEY = (
     "You didn't provide an API key. Send one of this gateway's keys as "
     "'Authorization: Bearer YOUR_KEY' (or in the header x-api-key)."
@@ -73,7 +69,7 @@ class Guard:
         self,
         keys: Keys | None,
         *,
-        fresh_s: float = FRESH_S,
+        fresh_s: float = 5.0,
         max_known: int = 10_000,
         max_unknown: int = 10_000,
         clock: Callable[[], float] = time.monotonic,

@@ -17,8 +17,9 @@ from fastapi.security import HTTPBearer
 from pydantic import BaseModel, Field
 from starlette.types import Message
 
-from app.access.issuing import IssuedKey, Issuer
-from app.access.terms import DAY_S, MAX_LIFETIME_S, BudgetTerms, KeyTerms, LimitTerms, Strict
+from app.access.issuing import Issuer
+from app.access.terms import DAY_S, MAX_LIFETIME_S, KeyTerms, Strict
+from app.access.view import KeyView, NewKeyView
 from app.api.asgi import check_json_content_type, read_body
 from app.errors import StoreUnavailableError, UnauthenticatedError
 from app.stores._base import StoreError
@@ -26,63 +27,6 @@ from app.stores._base import StoreError
 _MAX_BODY_BYTES = 64_000
 
 _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
-
-
-class KeyView(BaseModel):
-    """A virtual key as it is told; times in seconds since the epoch."""
-
-    object: Literal["key"] = "key"
-    key_id: str
-    name: str
-    owner: str
-    team: str | None
-    status: Literal["active", "expired", "revoked"]
-    created_at: float
-    expires_at: float | None
-    revoked_at: float | None
-    old_secret_until: float | None = Field(
-        description="Until when a secret that was rotated away still works."
-    )
-    models: list[str] | None = Field(description="null: all of them.")
-    policies: list[str] | None = Field(description="null: all of them.")
-    cost_quality: float | None
-    least_cost_quality: float
-    most_cost_quality: float
-    limits: LimitTerms
-    budgets: list[BudgetTerms]
-    cache: bool
-    metadata: dict[str, str]
-
-    @classmethod
-    def fields_of(cls, key: IssuedKey, *, now: float) -> dict[str, Any]:
-        """Return the fields for a key."""
-        record = key.record
-        return {
-            "key_id": record.key_id,
-            "name": record.name,
-            "owner": record.owner,
-            "team": record.team,
-            "status": key.status(now),
-            "created_at": key.created_at,
-            "expires_at": record.expires_at,
-            "revoked_at": record.revoked_at,
-            "old_secret_until": key.old_secret_until,
-            "models": _names(record.models),
-            "policies": _names(record.policies),
-            "cost_quality": record.cost_quality,
-            "least_cost_quality": record.least_cost_quality,
-            "most_cost_quality": record.most_cost_quality,
-            "limits": LimitTerms.of(record.limits),
-            "budgets": [BudgetTerms.of(budget) for budget in record.budgets],
-            "cache": record.cache,
-            "metadata": record.metadata,
-        }
-
-
-class NewKeyView(KeyView):
-    """A key with its secret, which nobody is ever told again."""
-
-    secret: str
 
 
 class KeyList(BaseModel):
@@ -142,25 +86,23 @@ def admin_router(issuer: Issuer, *, token: str, now: Callable[[], float] = time.
     async def create_key(terms: KeyTerms) -> NewKeyView:
         """Return the new key and its secret; this is the only time that the secret is told."""
         key, secret = await issuer.create(terms)
-        return NewKeyView(**KeyView.fields_of(key, now=now()), secret=secret)
+        return NewKeyView.with_secret(key, secret, now=now())
 
     @router.get("/keys", summary="List the virtual keys")
     async def list_keys() -> KeyList:
         """Return every key, revoked ones too, oldest first."""
         moment = now()
-        return KeyList(
-            data=[KeyView(**KeyView.fields_of(key, now=moment)) for key in await issuer.all()]
-        )
+        return KeyList(data=[KeyView.of(key, now=moment) for key in await issuer.all()])
 
     @router.get("/keys/{key_id}", summary="Look a virtual key up")
     async def get_key(key_id: str) -> KeyView:
         """Return one key, without its secret."""
-        return KeyView(**KeyView.fields_of(await issuer.get(key_id), now=now()))
+        return KeyView.of(await issuer.get(key_id), now=now())
 
     @router.delete("/keys/{key_id}", summary="Revoke a virtual key")
     async def revoke_key(key_id: str) -> KeyView:
         """Make all secrets of a key useless for good; a second time changes nothing."""
-        return KeyView(**KeyView.fields_of(await issuer.revoke(key_id), now=now()))
+        return KeyView.of(await issuer.revoke(key_id), now=now())
 
     @router.post("/keys/{key_id}/rotate", summary="Give a virtual key a new secret")
     async def rotate_key(key_id: str, rotation: Rotation = Rotation()) -> NewKeyView:  # noqa: B008  (a frozen value)
@@ -169,7 +111,7 @@ def admin_router(issuer: Issuer, *, token: str, now: Callable[[], float] = time.
         Limits, budgets and what is spent stay those of the key.
         """
         key, secret = await issuer.rotate(key_id, grace_s=rotation.grace_s)
-        return NewKeyView(**KeyView.fields_of(key, now=now()), secret=secret)
+        return NewKeyView.with_secret(key, secret, now=now())
 
     return router
 
@@ -198,7 +140,3 @@ async def _bounded(request: Request) -> Request:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return Request(request.scope, receive)
-
-
-def _names(names: frozenset[str] | None) -> list[str] | None:
-    return None if names is None else sorted(names)
