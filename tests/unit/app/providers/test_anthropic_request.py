@@ -1,0 +1,346 @@
+import json
+
+import pytest
+
+from app.errors import UpstreamUnsupportedError
+from app.providers._anthropic_request import DEFAULT_MAX_TOKENS, encode_messages_request
+
+HI = [{"role": "user", "content": "hi"}]
+PNG = "data:image/png;base64,iVBORw0KGgo="
+WEIGH = {
+    "type": "function",
+    "function": {
+        "name": "weigh",
+        "description": "Weigh an item.",
+        "parameters": {"type": "object", "properties": {"item": {"type": "string"}}},
+        "strict": True,
+    },
+}
+BARE = {"type": "function", "function": {"name": "list_scales"}}
+
+
+def translated(*, stream: bool = False, messages: object = HI, **fields: object) -> dict:
+    encoded = {
+        key: json.dumps(value).encode() for key, value in {"messages": messages, **fields}.items()
+    }
+    return json.loads(encode_messages_request(encoded, model="claude-x", stream=stream))
+
+
+def turns(messages: list[dict]) -> list[dict]:
+    return translated(messages=messages)["messages"]
+
+
+def text(words: str) -> dict:
+    return {"type": "text", "text": words}
+
+
+def refused(**fields: object) -> UpstreamUnsupportedError:
+    with pytest.raises(UpstreamUnsupportedError) as raised:
+        translated(**fields)
+    assert raised.value.retryable
+    assert not raised.value.provider_fault
+    return raised.value
+
+
+def test_the_smallest_request():
+    assert translated() == {
+        "model": "claude-x",
+        "max_tokens": DEFAULT_MAX_TOKENS,
+        "messages": [{"role": "user", "content": [text("hi")]}],
+    }
+
+
+def test_a_whole_tool_loop_with_an_image():
+    call = {"id": "call:1/a", "type": "function"}
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {
+            "role": "user",
+            "name": "ada",
+            "content": [
+                {"type": "text", "text": "What is this?"},
+                {"type": "image_url", "image_url": {"url": PNG, "detail": "high"}},
+                {"type": "image_url", "image_url": {"url": "https://example.org/a.jpg"}},
+            ],
+        },
+        {"role": "developer", "content": [{"type": "text", "text": "In French."}]},
+        {
+            "role": "assistant",
+            "content": None,
+            "reasoning_content": "unsigned, so not sent back",
+            "tool_calls": [
+                {**call, "function": {"name": "weigh", "arguments": '{"item": "lead", "n": 1.50}'}},
+                {"id": "call_2", "type": "function", "function": {"name": "list", "arguments": ""}},
+            ],
+        },
+        {"role": "tool", "tool_call_id": "call:1/a", "content": "3 kg"},
+        {"role": "tool", "tool_call_id": "call_2", "content": [{"type": "text", "text": "[]"}]},
+        {"role": "user", "content": "Well?"},
+        {"role": "user", "content": "And?"},
+    ]
+    assert translated(messages=messages) == {
+        "model": "claude-x",
+        "max_tokens": DEFAULT_MAX_TOKENS,
+        "system": [text("Be brief."), text("In French.")],
+        "messages": [
+            {
+                "role": "user",
+                "content": [
+                    text("What is this?"),
+                    {
+                        "type": "image",
+                        "source": {
+                            "type": "base64",
+                            "media_type": "image/png",
+                            "data": "iVBORw0KGgo=",
+                        },
+                    },
+                    {
+                        "type": "image",
+                        "source": {"type": "url", "url": "https://example.org/a.jpg"},
+                    },
+                ],
+            },
+            {
+                "role": "assistant",
+                "content": [
+                    {
+                        "type": "tool_use",
+                        "id": "call_1_a",
+                        "name": "weigh",
+                        "input": {"item": "lead", "n": 1.5},
+                    },
+                    {"type": "tool_use", "id": "call_2", "name": "list", "input": {}},
+                ],
+            },
+            {
+                "role": "user",
+                "content": [
+                    {"type": "tool_result", "tool_use_id": "call_1_a", "content": [text("3 kg")]},
+                    {"type": "tool_result", "tool_use_id": "call_2", "content": [text("[]")]},
+                    text("Well?"),
+                    text("And?"),
+                ],
+            },
+        ],
+    }
+
+
+def test_signed_thinking_goes_back_first_and_untouched():
+    thinking = {"type": "thinking", "thinking": "hm", "signature": "sig", "new_key": 1}
+    message = {
+        "role": "assistant",
+        "content": "4",
+        "thinking_blocks": [thinking, {"type": "redacted_thinking", "data": "x"}],
+    }
+    assert turns([*HI, message])[1]["content"] == [
+        thinking,
+        {"type": "redacted_thinking", "data": "x"},
+        text("4"),
+    ]
+
+
+def test_what_is_empty_is_left_out():
+    messages = [
+        *HI,
+        {"role": "assistant", "content": ""},
+        {"role": "assistant", "content": [{"type": "text", "text": ""}]},
+        {"role": "user", "content": [{"type": "text", "text": ""}, {"type": "text", "text": "?"}]},
+    ]
+    assert turns(messages) == [{"role": "user", "content": [text("hi"), text("?")]}]
+
+
+def test_refusals_of_the_past_are_text():
+    assert turns([*HI, {"role": "assistant", "content": None, "refusal": "No."}])[1] == {
+        "role": "assistant",
+        "content": [text("No.")],
+    }
+
+
+def test_files_become_documents():
+    file = {"file_data": "data:application/pdf;base64,JVBERi0=", "filename": "a.pdf"}
+    (turn,) = turns([{"role": "user", "content": [{"type": "file", "file": file}]}])
+    assert turn["content"] == [
+        {
+            "type": "document",
+            "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="},
+            "title": "a.pdf",
+        }
+    ]
+
+
+def test_cache_marks_stay_where_they_are():
+    mark = {"type": "ephemeral"}
+    body = translated(
+        messages=[
+            {"role": "user", "content": [{"type": "text", "text": "a", "cache_control": mark}]}
+        ],
+        tools=[{**BARE, "cache_control": mark}],
+        cache_control=mark,
+    )
+    assert body["messages"][0]["content"] == [{"type": "text", "text": "a", "cache_control": mark}]
+    assert body["tools"][0]["cache_control"] == mark
+    assert body["cache_control"] == mark
+
+
+def test_tools():
+    assert translated(tools=[WEIGH, BARE])["tools"] == [
+        {
+            "name": "weigh",
+            "description": "Weigh an item.",
+            "input_schema": WEIGH["function"]["parameters"],
+            "strict": True,
+        },
+        {"name": "list_scales", "input_schema": {"type": "object", "properties": {}}},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "choice"),
+    [
+        ({}, None),
+        ({"tool_choice": "auto"}, {"type": "auto"}),
+        ({"tool_choice": "none"}, {"type": "none"}),
+        ({"tool_choice": "required"}, {"type": "any"}),
+        (
+            {"tool_choice": {"type": "function", "function": {"name": "weigh"}}},
+            {"type": "tool", "name": "weigh"},
+        ),
+        ({"parallel_tool_calls": True}, None),
+        ({"parallel_tool_calls": False}, {"type": "auto", "disable_parallel_tool_use": True}),
+        (
+            {"parallel_tool_calls": False, "tool_choice": "required"},
+            {"type": "any", "disable_parallel_tool_use": True},
+        ),
+        ({"parallel_tool_calls": False, "tool_choice": "none"}, {"type": "none"}),
+    ],
+)
+def test_tool_choice(fields, choice):
+    assert translated(tools=[WEIGH], **fields).get("tool_choice") == choice
+
+
+def test_a_choice_without_tools_is_none():
+    assert "tool_choice" not in translated(tools=[], tool_choice="auto", parallel_tool_calls=False)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"max_tokens": 7}, {"max_tokens": 7}),
+        ({"max_tokens": 7, "max_completion_tokens": 9.0}, {"max_tokens": 9}),
+        ({"temperature": 0.3}, {"temperature": 0.3}),
+        ({"temperature": 1.7}, {"temperature": 1}),
+        ({"temperature": None}, {}),
+        ({"top_p": 0.9, "top_k": 5}, {"top_p": 0.9, "top_k": 5}),
+        ({"stop": "END"}, {"stop_sequences": ["END"]}),
+        ({"stop": ["a", "b"]}, {"stop_sequences": ["a", "b"]}),
+        ({"stop": None}, {}),
+        ({"user": "u-1"}, {"metadata": {"user_id": "u-1"}}),
+        ({"user": "u-1", "safety_identifier": "s-1"}, {"metadata": {"user_id": "s-1"}}),
+        ({"service_tier": "default"}, {"service_tier": "standard_only"}),
+        ({"service_tier": "auto"}, {"service_tier": "auto"}),
+        ({"thinking": {"type": "adaptive"}}, {"thinking": {"type": "adaptive"}}),
+        (
+            {"reasoning_effort": "high"},
+            {"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}},
+        ),
+        (
+            {"reasoning_effort": "minimal"},
+            {"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}},
+        ),
+        ({"reasoning_effort": "none"}, {"thinking": {"type": "disabled"}}),
+        (
+            {"reasoning_effort": "low", "thinking": {"type": "disabled"}},
+            {"thinking": {"type": "disabled"}, "output_config": {"effort": "low"}},
+        ),
+        ({"response_format": {"type": "text"}}, {}),
+        (
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "a", "strict": True, "schema": {"type": "object"}},
+                }
+            },
+            {"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}},
+        ),
+        # At their defaults, or without a say in the answer.
+        ({"n": 1, "logprobs": False, "presence_penalty": 0.0, "seed": None}, {}),
+        ({"logit_bias": {}, "modalities": ["text"], "verbosity": "medium"}, {}),
+        ({"store": True, "metadata": {"a": "b"}, "prompt_cache_key": "k"}, {}),
+        ({"stream_options": {"include_usage": True}}, {}),
+    ],
+)
+def test_fields(fields, expected):
+    body = translated(**fields)
+    smallest = {key: value for key, value in translated().items() if key not in expected}
+    assert body == {**smallest, **expected}
+
+
+def test_streams_are_asked_for():
+    assert translated(stream=True)["stream"] is True
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"n": 2}, "n"),
+        ({"logprobs": True}, "logprobs"),
+        ({"top_logprobs": 3}, "top_logprobs"),
+        ({"seed": 7}, "seed"),
+        ({"presence_penalty": 0.5}, "presence_penalty"),
+        ({"frequency_penalty": -1}, "frequency_penalty"),
+        ({"logit_bias": {"50256": -100}}, "logit_bias"),
+        ({"modalities": ["text", "audio"]}, "modalities"),
+        ({"audio": {"voice": "alloy"}}, "audio"),
+        ({"verbosity": "low"}, "verbosity"),
+        ({"functions": [{"name": "f"}]}, "functions"),
+        ({"function_call": "auto"}, "function_call"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"response_format": "json"}, "response_format"),
+        ({"reasoning_effort": "extreme"}, "reasoning_effort"),
+        ({"reasoning_effort": 3}, "reasoning_effort"),
+        ({"service_tier": "flex"}, "service_tier"),
+        ({"stop": ["a", "\n"]}, "stop"),
+        ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools"),
+        ({"tools": [{"type": "function", "function": {}}]}, "tools"),
+        ({"tools": "weigh"}, "tools"),
+        ({"tools": [WEIGH], "tool_choice": {"type": "allowed_tools"}}, "tool_choice"),
+        ({"tools": [WEIGH], "tool_choice": "sometimes"}, "tool_choice"),
+        ({"best_of": 3}, "best_of"),
+        ({"messages": "hi"}, "messages"),
+    ],
+)
+def test_what_has_no_counterpart_is_refused_by_name(fields, param):
+    error = refused(**fields)
+    assert error.param == param
+    assert param in error.message or "tools" in error.message
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "function", "name": "f", "content": "x"},
+        {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}},
+        {"role": "assistant", "content": None, "audio": {"id": "a"}},
+        {"role": "tool", "content": "no id"},
+        {"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": ""}}]},
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x/a"}}]},
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,x"}}]},
+        {
+            "role": "user",
+            "content": [{"type": "image_url", "image_url": {"url": PNG.replace("png", "tiff")}}],
+        },
+        {"role": "user", "content": [{"type": "file", "file": {"file_id": "file-1"}}]},
+        {
+            "role": "assistant",
+            "tool_calls": [
+                {"id": "1", "type": "function", "function": {"name": "f", "arguments": "[1]"}}
+            ],
+        },
+        {"role": "assistant", "tool_calls": [{"id": "1", "type": "custom", "custom": {}}]},
+    ],
+)
+def test_content_without_a_counterpart_is_refused_with_its_place(message):
+    error = refused(messages=[*HI, message])
+    assert error.param == "messages"
+    assert error.message.startswith("messages[1]: ")
