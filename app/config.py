@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from app.errors import ConfigError
+from app.keys import Budget, Limits, OnLow, Period
 from routers.stored_thresholds import StoredName
 from routers.types import Capability, ModelSpec, Prices
 
@@ -35,6 +36,7 @@ Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Preset = Literal["economy", "balanced", "quality"]
+Count = Annotated[int, Field(ge=1, le=10**12)]
 
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -130,6 +132,18 @@ class DeploymentConfig(_Strict):
     """Its share of the calls, relative to the others."""
 
 
+class LimitsConfig(_Strict):
+    """How much may be asked for; what is left out is not limited."""
+
+    requests_per_minute: Count | None = None
+    tokens_per_minute: Count | None = None
+    concurrent_requests: Count | None = None
+
+    def to_limits(self) -> Limits:
+        """Return it as the store counts it."""
+        return Limits(**self.model_dump())
+
+
 class ModelConfig(_Strict):
     """One model that clients can get: catalogue facts, where it is served, how it is predicted."""
 
@@ -142,6 +156,8 @@ class ModelConfig(_Strict):
     """The catalogue entry that describes it; default: the id."""
     predicted_as: str | None = None
     """The model of the router artifact whose predictions stand for it; default: `spec`."""
+    limits: LimitsConfig = LimitsConfig()
+    """Of all requests that this model is decided for."""
 
     @model_validator(mode="after")
     def _is_served_somewhere(self) -> Self:
@@ -289,6 +305,38 @@ class StoreConfig(_Strict):
     """A directory relative to this file; without it nothing survives a restart."""
 
 
+class BudgetConfig(_Strict):
+    """How many US dollars may be spent in each period (days, ISO weeks, months; UTC)."""
+
+    usd: Annotated[float, Field(gt=0, le=9e6)]
+    period: Period
+    on_low: OnLow = OnLow.REJECT
+    """`degrade` lowers the knob step by step once `degrade_from` is spent."""
+    degrade_from: Share = 0.8
+
+    def to_budget(self) -> Budget:
+        """Return it as the store counts it."""
+        return Budget(**self.model_dump())
+
+
+class AllowanceConfig(_Strict):
+    """What one key, one team or all together may use."""
+
+    limits: LimitsConfig = LimitsConfig()
+    budgets: tuple[BudgetConfig, ...] = ()
+
+
+class AllowancesConfig(_Strict):
+    """Who may use how much; what a key may use can also be written into the key."""
+
+    gateway: AllowanceConfig = AllowanceConfig()
+    """All requests together."""
+    key: AllowanceConfig = AllowanceConfig()
+    """Every key without limits (or budgets) of its own; without keys, everybody together."""
+    teams: dict[ShortName, AllowanceConfig] = {}
+    """Keys name their team."""
+
+
 class BreakerConfig(_Strict):
     """When a deployment counts as unhealthy, and with all of them its model."""
 
@@ -312,6 +360,7 @@ class GatewayConfig(_Strict):
     server: ServerConfig = ServerConfig()
     auth: AuthConfig = AuthConfig()
     store: StoreConfig = StoreConfig()
+    allowances: AllowancesConfig = AllowancesConfig()
     breaker: BreakerConfig = BreakerConfig()
     cache: CacheConfig = CacheConfig()
     stub: StubConfig | None = None

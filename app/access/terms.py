@@ -1,6 +1,6 @@
 """What may be said of a virtual key when it is made; everything else is the gateway's to set."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Self
 
@@ -70,7 +70,7 @@ class LimitTerms(Strict):
 class BudgetTerms(Strict):
     """How many US dollars may be spent in each day, ISO week or month, in UTC."""
 
-    usd: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+    usd: Annotated[float, Field(gt=0, le=9e6, allow_inf_nan=False)]
     period: Period
     on_low: OnLow = OnLow.REJECT
     degrade_from: _Share = 0.8
@@ -175,11 +175,10 @@ class KnownNames:
     @classmethod
     def of(cls, config: GatewayConfig) -> Self:
         """Collect them from a configuration."""
-        teams: Mapping[str, object] = getattr(config, "teams", {})
         return cls(
             models=frozenset(config.models),
             policies=frozenset(config.policies),
-            teams=frozenset(teams),
+            teams=frozenset(config.allowances.teams),
         )
 
     def check(self, terms: KeyTerms) -> None:
