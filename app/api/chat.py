@@ -14,7 +14,6 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from app.access.guard import Guard
-from app.access.permissions import permit
 from app.api import sse
 from app.api.answers import (
     JSON_HEADER,
@@ -40,6 +39,7 @@ from app.errors import (
 from app.gateway.dispatch import OpenAnswer
 from app.gateway.handle import Gateway
 from app.gateway.ledger import LedgerEntry
+from app.gateway.permissions import permit
 from app.gateway.request import RouteRequest
 from routers.errors import RoutingError
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from app.access.guard import Caller
-from app.access.permissions import may_move_knob
 from app.api.resolve import Names, Pair
+from app.gateway.permissions import may_move_knob
 from app.gateway.request import Policy
 from app.keys import KeyRecord
 from routers.types import CostQuality
