@@ -8,6 +8,7 @@ from app.errors import (
     AllAttemptsThrottledError,
     AllAttemptsTimedOutError,
     UpstreamContextLengthError,
+    UpstreamMisconfiguredError,
     UpstreamRejectedError,
     UpstreamThrottledError,
     UpstreamTimeoutError,
@@ -18,6 +19,7 @@ from app.gateway.ledger import LedgerEntry
 from app.gateway.pool import DeploymentPool
 from app.gateway.request import RouteRequest
 from app.providers._base import Chunk
+from app.types import Usage
 from routers.types import Conversation, Decision, Demand, Reason
 from tests.support.providers import HANG, ScriptedProvider, deployment
 
@@ -25,6 +27,7 @@ ROLE = Chunk(data=b"role", has_content=False)
 TEXT = Chunk(data=b"text", content_events=1, content_chars=4)
 MORE = Chunk(data=b"more", content_events=1, content_chars=4)
 DOWN = UpstreamUnavailableError("down", status=503)
+DOWN_LATER = UpstreamUnavailableError("cut short")
 
 
 def request(**changes):
@@ -52,29 +55,17 @@ def request(**changes):
 class World:
     """Models a, b, c on scripted providers, and everything that a dispatch leaves behind."""
 
-    def __init__(self, *scripts, request_timeout_s=600.0, **options):
+    def __init__(self, *scripts, request_timeout_s=600.0, failures=1, **options):
         loop = asyncio.get_running_loop()
         self.providers = [ScriptedProvider(*script) for script in scripts]
         self.model_ids = [chr(ord("a") + i) for i in range(len(scripts))]
+        self.request_timeout_s, self.max_failures = request_timeout_s, failures
         self.failures = []
-        self.pool = DeploymentPool(
-            {
-                model_id: [deployment(model_id, provider, **options)]
-                for model_id, provider in zip(self.model_ids, self.providers, strict=True)
-            },
-            clock=loop.time,
-            failures=1,
-            rng=random.Random(0),
-        )
-        self.dispatcher = Dispatcher(
-            pool=self.pool,
-            clock=loop.time,
-            rng=random.Random(0),
-            on_failure=lambda deployment, error: self.failures.append(
-                (deployment.spec.model_id, type(error))
-            ),
-            request_timeout_s=request_timeout_s,
-        )
+        self.places = {
+            model_id: [deployment(model_id, provider, **options)]
+            for model_id, provider in zip(self.model_ids, self.providers, strict=True)
+        }
+        self.build()
         first, *others = self.model_ids
         self.entry = LedgerEntry(
             clock=loop.time,
@@ -89,6 +80,29 @@ class World:
                 usd_per_quality=None,
             ),
         )
+
+    def build(self):
+        loop = asyncio.get_running_loop()
+        self.pool = DeploymentPool(
+            self.places, clock=loop.time, failures=self.max_failures, rng=random.Random(0)
+        )
+        self.dispatcher = Dispatcher(
+            pool=self.pool,
+            clock=loop.time,
+            rng=random.Random(0),
+            on_failure=lambda deployment, error: self.failures.append(
+                (deployment.spec.model_id, type(error))
+            ),
+            request_timeout_s=self.request_timeout_s,
+        )
+
+    def place(self, model_id, providers, **options):
+        """Serve a model from several upstreams instead."""
+        self.places[model_id] = [
+            deployment(model_id, provider, upstream=upstream, **options)
+            for upstream, provider in providers.items()
+        ]
+        self.build()
 
     async def open(self, **options):
         return await self.dispatcher.open(request(), self.model_ids, self.entry, **options)
@@ -221,3 +235,189 @@ async def test_a_complete_answer_restores_the_health_of_a_model():
     assert slot.circuit.state == "open"
     await read(world, answer)
     assert world.pool.unhealthy() == frozenset()
+
+
+# --- asking again -------------------------------------------------------------------------------
+
+REFUSED = UpstreamUnavailableError("refused", sent=False)
+
+
+async def test_a_model_that_was_overloaded_for_a_moment_is_asked_again():
+    world = World([], [TEXT], retries=1, failures=2)
+    world.providers[0].scripts = ([REFUSED], [TEXT])
+    answer = await world.open()
+    assert answer.deployment.spec.model_id == "a"
+    assert world.attempts == [("a", "upstream_unavailable"), ("a", None)]
+    assert world.entry.fallback_index == 0
+    assert world.entry.reason is Reason.KNOB
+
+
+@pytest.mark.parametrize("retries", [0, 1, 3])
+async def test_a_model_is_asked_again_so_often_and_then_left(retries):
+    world = World([REFUSED], [TEXT], retries=retries, failures=100)
+    await world.open()
+    assert len(world.providers[0].calls) == 1 + retries
+
+
+async def test_a_model_that_may_have_worked_for_it_is_not_asked_again():
+    for script in ([UpstreamTimeoutError("slow")], [ROLE, DOWN_LATER]):
+        world = World(script, [TEXT], retries=3, failures=100)
+        await world.open()
+        assert len(world.providers[0].calls) == 1
+
+
+async def test_a_model_whose_circuit_opened_is_not_asked_again():
+    world = World([REFUSED], [TEXT], retries=3, failures=2)
+    await world.open()
+    assert len(world.providers[0].calls) == 2
+
+
+async def test_no_wait_goes_beyond_the_deadline_of_the_request():
+    throttled = UpstreamThrottledError("429", status=429, retry_after_s=1.0)
+    world = World([throttled], [throttled], retries=1, request_timeout_s=0.5)
+    with pytest.raises(AllAttemptsThrottledError) as caught:
+        await world.open()
+    assert caught.value.retry_after_s == 1.0
+    assert [len(provider.calls) for provider in world.providers] == [1, 1]
+
+
+async def test_waiting_to_ask_again_counts_as_the_upstreams_time():
+    world = World([], retries=1, failures=2)
+    world.providers[0].scripts = ([REFUSED], [TEXT])
+    await world.open()
+    world.entry.answering()
+    assert world.entry.upstream_wait_s >= 0.05
+    assert world.entry.overhead_s < 0.05
+
+
+async def test_another_deployment_of_the_model_is_asked_before_another_model():
+    world = World([], [TEXT], retries=1)
+    refusal = UpstreamMisconfiguredError("401", status=401)
+    broken, sound = ScriptedProvider(refusal), ScriptedProvider(TEXT)
+    world.place("a", {"x": broken, "y": sound}, retries=1)
+    for _ in range(8):
+        answer = await world.open()
+        assert answer.deployment.upstream == "y"
+        await answer.aclose()
+    assert len(broken.calls) == 1  # then its circuit is open
+    assert world.outstanding == 0
+
+
+async def test_failures_are_told_with_their_deployment():
+    world = World([DOWN])
+    with pytest.raises(AllAttemptsFailedError):
+        await world.open()
+    (attempt,) = world.entry.attempts
+    assert (attempt.model_id, attempt.upstream, attempt.status) == ("a", "scripted", 503)
+
+
+async def test_when_something_asks_to_wait_the_client_is_told():
+    world = World([UpstreamUnavailableError("503", status=503, retry_after_s=20)], [DOWN])
+    with pytest.raises(AllAttemptsFailedError) as caught:
+        await world.open()
+    assert caught.value.retry_after_s == 20
+
+
+# --- hedging ------------------------------------------------------------------------------------
+
+
+async def test_a_silent_model_is_overtaken_by_the_next():
+    world = World([ROLE, HANG], [ROLE, TEXT, MORE])
+    answer = await world.open(hedge_after_s=0.0)
+    assert await read(world, answer) == [b"role", b"text", b"more"]
+    assert answer.deployment.spec.model_id == "b"
+    assert world.attempts == [("b", None), ("a", "hedge_lost")]
+    assert world.providers[0].ended == 1
+    assert world.outstanding == 0
+    assert world.entry.reason is Reason.FALLBACK
+
+
+async def test_a_hedge_that_is_slower_is_dropped():
+    go = asyncio.Event()
+    world = World([go, TEXT], [HANG])
+    task = asyncio.create_task(world.open(hedge_after_s=0.0))
+    while not world.providers[1].calls:
+        await asyncio.sleep(0)
+    go.set()
+    answer = await task
+    assert await read(world, answer) == [b"text"]
+    assert world.attempts == [("a", None), ("b", "hedge_lost")]
+    assert world.providers[1].ended == 1
+    assert world.entry.fallback_index == 0
+
+
+async def test_the_prompt_of_a_hedge_that_lost_is_paid():
+    world = World([HANG], [TEXT])
+    await read(world, await world.open(hedge_after_s=0.0))
+    world.entry.usage = Usage(input_tokens=7, output_tokens=100)
+    outcome = world.entry.close(status=200, error=None)
+    assert outcome.hedge_cost_usd == pytest.approx(7 * 1e-6)
+    assert outcome.cost_usd == pytest.approx(7e-6 + 100 * 10e-6 + 7e-6)
+    assert [each.hedge_input_tokens for each in outcome.attempts] == [0, 7]
+
+
+async def test_the_cost_is_unknown_when_that_of_a_lost_hedge_is():
+    world = World([HANG], [TEXT], input_usd_per_mtok=None)
+    await world.open(hedge_after_s=0.0)
+    world.entry.usage = Usage(input_tokens=7, output_tokens=100)
+    outcome = world.entry.close(status=200, error=None)
+    assert (outcome.hedge_cost_usd, outcome.cost_usd) == (None, None)
+
+
+async def test_two_answers_in_the_same_moment_leave_one():
+    go = asyncio.Event()
+    world = World([go, TEXT], [go, TEXT, MORE])
+    task = asyncio.create_task(world.open(hedge_after_s=0.0))
+    while not world.providers[1].calls:
+        await asyncio.sleep(0)
+    go.set()
+    answer = await task
+    assert await read(world, answer) == [b"text"]
+    assert world.attempts == [("a", None), ("b", "hedge_lost")]
+    assert [provider.ended for provider in world.providers] == [1, 1]
+    assert world.outstanding == 0
+
+
+async def test_a_client_that_leaves_takes_both_calls_with_it():
+    world = World([HANG], [HANG])
+    task = asyncio.create_task(world.open(hedge_after_s=0.0))
+    while not world.providers[1].calls:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [provider.ended for provider in world.providers] == [1, 1]
+    assert world.attempts == [("a", "cancelled"), ("b", "cancelled")]
+    assert world.outstanding == 0
+    assert world.entry.hedge_cost_usd() == 0
+
+
+async def test_a_hedged_request_that_fails_everywhere_lists_every_attempt():
+    world = World([DOWN], [DOWN], [DOWN])
+    with pytest.raises(AllAttemptsFailedError) as caught:
+        await world.open(hedge_after_s=60.0)
+    assert [each.model for each in caught.value.attempts] == ["a", "b", "c"]
+
+
+# --- the whole attempt --------------------------------------------------------------------------
+
+
+async def test_a_stream_that_takes_too_long_ends_as_a_timeout_and_counts_against_it():
+    world = World([TEXT, MORE, HANG], [TEXT], total_s=0.02)
+    answer = await world.open()
+    with pytest.raises(UpstreamTimeoutError, match=r"longer than 0\.02 s"):
+        await read(world, answer)
+    assert world.providers[0].ended == 1
+    assert world.providers[1].calls == []
+    assert world.outstanding == 0
+    (first, _) = world.pool.slots()
+    assert first.circuit.state == "open"
+    assert world.failures == [("a", UpstreamTimeoutError)]
+
+
+async def test_a_model_that_cannot_be_had_is_tried_last():
+    world = World([TEXT], [DOWN])
+    world.pool.lease("a").failed(UpstreamThrottledError("429", status=429, retry_after_s=60))
+    answer = await world.open()
+    assert answer.deployment.spec.model_id == "a"
+    assert [model_id for model_id, _ in world.attempts] == ["b", "a"]

@@ -1,0 +1,90 @@
+import asyncio
+
+import pytest
+
+from app.gateway.deadline import within
+
+
+class TooLateError(Exception):
+    pass
+
+
+class Source:
+    """Gives numbers up to `n`, then hangs if it should; knows whether it was closed."""
+
+    def __init__(self, n, *, hangs=False):
+        self.n, self.hangs, self.closed = n, hangs, False
+
+    async def chunks(self):
+        try:
+            for i in range(self.n):
+                yield i
+            if self.hangs:
+                await asyncio.get_running_loop().create_future()
+        finally:
+            self.closed = True
+
+
+async def drain(chunks, seen, *, pause_s=None):
+    async for each in chunks:
+        seen += [each]
+        if pause_s is not None:
+            await asyncio.sleep(pause_s)
+
+
+def limited(source, seconds):
+    return within(source.chunks(), seconds=seconds, late=TooLateError)
+
+
+async def test_what_is_in_time_passes_unchanged():
+    source = Source(3)
+    assert [each async for each in limited(source, 60)] == [0, 1, 2]
+    assert source.closed
+
+
+async def test_a_stream_is_cut_in_the_middle_of_a_read():
+    source, seen = Source(2, hangs=True), []
+    with pytest.raises(TooLateError):
+        await drain(limited(source, 0.01), seen)
+    assert seen == [0, 1]
+    assert source.closed
+    assert asyncio.current_task().cancelling() == 0
+
+
+async def test_a_stream_that_never_pauses_is_cut_too():
+    source = Source(1_000_000)
+    with pytest.raises(TooLateError):
+        await drain(limited(source, 0.0), [], pause_s=0)
+    assert source.closed
+
+
+async def test_whoever_consumes_the_chunks_is_never_cancelled_by_it():
+    source = Source(2)
+    seen = []
+    with pytest.raises(TooLateError):
+        await drain(limited(source, 0.0), seen, pause_s=0.005)  # it is over in the pause
+    assert seen == [0]
+
+
+async def test_a_cancellation_from_outside_stays_one():
+    source = Source(1, hangs=True)
+    reached = asyncio.Event()
+
+    async def consume():
+        async for _ in limited(source, 60):
+            reached.set()
+
+    task = asyncio.create_task(consume())
+    await reached.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert source.closed
+
+
+async def test_leaving_early_closes_the_source():
+    source = Source(5)
+    chunks = limited(source, 60)
+    assert await anext(chunks) == 0
+    await chunks.aclose()
+    assert source.closed
