@@ -13,6 +13,8 @@ import click
 from routers.commands._options import FILE, files, progress
 from routers.training.recipe import EmbedderRecipe, Recipe, read_recipe
 
+_RECIPES = Path("configs/training")
+
 
 @click.command("fit")
 @click.option(
@@ -29,7 +31,11 @@ from routers.training.recipe import EmbedderRecipe, Recipe, read_recipe
     callback=files,
     help="Outcomes of other models that inform what is shared: domains, a hidden layer.",
 )
-@click.option("--recipe", type=FILE, help="What to train, as YAML (see configs/training).")
+@click.option(
+    "--recipe",
+    type=FILE,
+    help="What to train: a YAML file, or the name of one of configs/training.",
+)
 @click.option("--strategy", help="Kind of router, instead of a recipe.")
 @click.option("--embedder", help="Kind of embedder, instead of a recipe.")
 @click.option(
@@ -56,7 +62,7 @@ def command(
 
     if recipe is not None and (strategy is not None or embedder is not None):
         raise click.UsageError("give either --recipe or --strategy and --embedder")
-    chosen = read_recipe(recipe) if recipe is not None else Recipe()
+    chosen = read_recipe(_locate(recipe)) if recipe is not None else Recipe()
     if strategy is not None:
         chosen = chosen.model_copy(update={"strategy": strategy})
     if embedder is not None:
@@ -75,7 +81,7 @@ def command(
             progress=progress,
         )
     for line in dict.fromkeys(str(each.message).split("\n")[0] for each in caught):
-        progress(f"warning: {line}")
+        progress(f"warning: {line.rstrip(':')}")
     manifest = report.manifest
     summary = {
         "artifact": str(report.path),
@@ -89,6 +95,12 @@ def command(
         click.echo(json.dumps(summary))
     else:
         _print_fit(report.path, report.version, manifest)
+
+
+def _locate(recipe: Path) -> Path:
+    """Take a bare name for a file of the folder of recipes, where there is one of that name."""
+    named = _RECIPES / f"{recipe}.yaml"
+    return named if not recipe.exists() and not recipe.suffix and named.is_file() else recipe
 
 
 def _print_fit(path: Path, version: str, manifest: Mapping[str, Any]) -> None:

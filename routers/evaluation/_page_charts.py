@@ -93,7 +93,7 @@ function curves() {
       }
     }
   }
-  nameDots(svg, dots, W - R);
+  nameDots(svg, dots, W - R, spots.slice(dots.length));
   label(svg, L + 6, Y(best.quality) - 5, "best single model", "start");
   const dot = draw("circle", { r: 5, fill: "none", "stroke-width": 2, visibility: "hidden" }, svg);
   hover(svg, tip, spots, W, (s) => {
@@ -109,20 +109,22 @@ function curves() {
   });
 }
 
-// Beside the dots, as many as do not run into one another.
-function nameDots(svg, dots, right) {
+// Beside the dots, as many as do not run into one another; off the lines where there is room.
+function nameDots(svg, dots, right, lines) {
   const taken = dots.map((d) => [d.x - 5, d.y - 5, d.x + 5, d.y + 5]);
+  const marks = lines.map((s) => [s.x, s.y, s.x, s.y]);
   for (const d of [...dots].sort((p, q) => q.p[1] - p.p[1])) {
     const text = d.name.split("/").pop(), wide = text.length * 5.9;
-    for (const [dx, dy] of [[8, 14], [-8 - wide, 14], [8, -7], [-8 - wide, -7]]) {
-      const box = [d.x + dx, d.y + dy - 10, d.x + dx + wide, d.y + dy + 2];
-      const apart = (t) => box[0] > t[2] || box[2] < t[0] || box[1] > t[3] || box[3] < t[1];
-      const free = taken.every(apart);
-      if (!free || box[0] < 55 || box[2] > right) continue;
-      label(svg, box[0], d.y + dy, text, "start", { class: "name" });
-      taken.push(box);
-      break;
-    }
+    const boxes = [[8, 14], [-8 - wide, 14], [8, -7], [-8 - wide, -7], [-wide, 28]]
+      .map(([dx, dy]) => [d.x + dx, d.y + dy - 10, d.x + dx + wide, d.y + dy + 2])
+      .filter((box) => box[0] >= 55 && box[2] <= right);
+    const clear = (box, others) =>
+      others.every((t) => box[0] > t[2] || box[2] < t[0] || box[1] > t[3] || box[3] < t[1]);
+    const free = boxes.filter((box) => clear(box, taken));
+    const box = free.find((each) => clear(each, marks)) || free[0];
+    if (!box) continue;
+    label(svg, box[0], box[1] + 10, text, "start", { class: "name" });
+    taken.push(box);
   }
 }
 

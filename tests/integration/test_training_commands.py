@@ -77,6 +77,23 @@ def test_fit_prints_a_summary_and_progress_apart(folder):
     assert summary["metrics"]["aiq"] > summary["metrics"]["aiq_zero_router"]
 
 
+def test_a_recipe_of_the_repository_goes_by_its_name(folder, tmp_path, monkeypatch):
+    (tmp_path / "configs/training").mkdir(parents=True)
+    (tmp_path / "configs/training/mine.yaml").write_text(RECIPE)
+    monkeypatch.chdir(tmp_path)
+    result = command(
+        *("fit", "--data", folder / "data.parquet", "--out", tmp_path / "out", "--recipe", "mine"),
+        "--json",
+    )
+    expected = json.loads((folder / "summary.json").read_text())
+    assert json.loads(result.stdout)["version"] == expected["version"]
+    with pytest.raises(RoutingConfigError, match="absent"):
+        command(
+            *("fit", "--data", folder / "data.parquet", "--out", tmp_path / "no"),
+            *("--recipe", "absent"),
+        )
+
+
 def test_route_batch_writes_one_row_per_query_and_knob(folder, tmp_path):
     table = route(folder, tmp_path / "out.parquet")
     assert table.num_rows == 240 * 3
