@@ -81,13 +81,18 @@ class SentenceTransformersEmbedder:
         if filled:
             with self._lock:
                 vectors[filled] = self._model.encode(
-                    [self._shorten(texts[row]) for row in filled],
+                    [self.shorten(texts[row]) for row in filled],
                     batch_size=_BATCH_SIZE,
                     normalize_embeddings=True,
                     convert_to_numpy=True,
                     show_progress_bar=False,
                 )
         return vectors
+
+    @property
+    def library_model(self) -> Any:
+        """The library's own object, for training; whoever changes it spoils `embedder_id`."""
+        return self._model
 
     def _token_limit(self, wanted: int | None) -> int:
         own = self._model.max_seq_length
@@ -106,7 +111,7 @@ class SentenceTransformersEmbedder:
         self._model.max_seq_length = wanted
         return wanted
 
-    def _shorten(self, text: str) -> str:
+    def shorten(self, text: str) -> str:
         """Cut the middle out of a text that has too many tokens."""
         head, tail = head_and_tail(text, self._limit * _CHARS_PER_TOKEN)
         text = f"{head} {tail}" if tail else head

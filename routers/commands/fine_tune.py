@@ -1,0 +1,58 @@
+"""`steelyard fine-tune`: outcomes → an encoder for the embedder `sentence-transformers`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from routers.commands._options import FILE, files, progress
+
+
+@click.command("fine-tune")
+@click.option(
+    "--data",
+    metavar="FILE[,FILE…]",
+    callback=files,
+    required=True,
+    help="Outcomes of prompts that `fit` will not get: wide .parquet or .jsonl.",
+)
+@click.option("--out", type=FILE, required=True, help="Folder to write the encoder to.")
+@click.option("--model", default="all-MiniLM-L6-v2", show_default=True, help="To start from.")
+@click.option("--strong", metavar="MODEL", help="Default: the one of highest mean quality.")
+@click.option("--weak", metavar="MODEL", help="Default: the one of lowest mean quality.")
+@click.option(
+    "--layers",
+    "n_layers",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="How many of the last layers learn.",
+)
+@click.option(
+    "--epochs", "n_epochs", type=click.IntRange(min=1, max=100), default=3, show_default=True
+)
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(min=0, min_open=True, max=1),
+    default=2e-5,
+    show_default=True,
+)
+@click.option("--max-tokens", type=click.IntRange(min=8), default=128, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the record as JSON.")
+def command(*, data: list[Path], out: Path, as_json: bool, **options: Any) -> None:
+    """Train the last layers of a transformer on who wins between two models."""
+    from routers.training.fine_tune import FineTuneOptions, fine_tune  # noqa: PLC0415
+
+    record = fine_tune(data, out, options=FineTuneOptions(**options), progress=progress)
+    if as_json:
+        click.echo(json.dumps({"encoder": str(out), **record}, allow_nan=False))
+        return
+    losses, epoch = record["held_out_cross_entropy"], record["epoch"]
+    click.echo(f"wrote {out}, the encoder after epoch {epoch} of {len(losses) - 1}")
+    click.echo(f"  held-out cross-entropy {losses[0]:.4f} -> {losses[epoch]:.4f}")
+    if epoch == 0:
+        click.echo("  training did not help: this is the encoder it started from")
+    recipe = f"embedder: {{kind: sentence-transformers, options: {{model: {out}}}}}"
+    click.echo(f"  to use it, say in a recipe: {recipe}")

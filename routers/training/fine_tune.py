@@ -1,0 +1,265 @@
+"""Train the last layers of a transformer to tell who wins between a strong and a weak model."""
+
+import importlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from routers.conversation_text import conversation_text
+from routers.embedders.sentence_transformers import SentenceTransformersEmbedder
+from routers.errors import DataError, RoutingConfigError
+from routers.numeric import nan_mean
+from routers.training.crossfit import prompt_folds
+from routers.training.dataset import OutcomeTable, read_outcomes
+from routers.types import FloatMatrix
+
+RECORD_FILE = "fine_tuned.json"
+"""Stands beside the encoder's own files and says how it came about."""
+
+_HELD_OUT = 8
+"""One prompt in so many judges the epochs."""
+
+_HEAD_RATE = 1e-2
+_ENCODE_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FineTuneOptions:
+    """What is trained, and how long.
+
+    Attributes
+    ----------
+    model, max_tokens
+        As of the embedder `sentence-transformers`: where to start from, and how much is read.
+    strong, weak
+        Names of the two models; by default those of highest and lowest mean quality.
+    n_layers
+        How many of the last layers learn; the others stay as they are.
+    learning_rate
+        Of these layers; the classifier on top, which is thrown away, learns faster.
+    """
+
+    model: str = "all-MiniLM-L6-v2"
+    max_tokens: int | None = 128
+    strong: str | None = None
+    weak: str | None = None
+    n_layers: int = 2
+    n_epochs: int = 3
+    batch_size: int = 16
+    learning_rate: float = 2e-5
+    seed: int = 0
+
+
+def fine_tune(
+    data: Sequence[Path],
+    out: Path,
+    *,
+    options: FineTuneOptions,
+    progress: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Write an encoder, as a folder, that the embedder `sentence-transformers` can load.
+
+    The classes are those of the strategy `bert`: the strong model wins, ties or loses. One prompt
+    in eight is held out; the epoch whose cross-entropy on these is least is kept, where the one
+    before any epoch is the encoder as it was, with a classifier of its own. Weights are written
+    as safetensors: nothing is unpickled when the encoder is loaded.
+
+    Returns
+    -------
+    The record that stands beside the encoder: data, options, held-out cross-entropies (in nats).
+
+    Raises
+    ------
+    DataError, RoutingConfigError
+        If the data or an option cannot be used, or the extra is not installed.
+
+    Notes
+    -----
+    The encoder knows the outcomes of its prompts. A router that is fitted on the same prompts
+    looks better in cross-fitting than it is: fit it on others.
+
+    References
+    ----------
+    Ong et al. 2024, RouteLLM, arXiv:2406.18665 (which trains all layers of bert-base).
+    """
+    embedder = SentenceTransformersEmbedder(model=options.model, max_tokens=options.max_tokens)
+    progress("reading outcomes")
+    table = read_outcomes(data)
+    strong, weak = _pair(table, options)
+    quality = table.quality[:, [strong, weak]].astype(np.float64)
+    rows = np.flatnonzero(~np.isnan(quality).any(axis=1))
+    if len(rows) == 0:
+        names = f"{table.models[strong]} and {table.models[weak]}"
+        raise DataError(f"no query was answered by both {names}; add outcomes, or name others")
+    gap = quality[rows, 0] - quality[rows, 1]
+    classes = np.stack([gap > 0, gap == 0, gap < 0], axis=1).argmax(axis=1)
+    conversations = [table.conversations[row] for row in rows]
+    texts = [embedder.shorten(conversation_text(each).prompt) for each in conversations]
+    held = prompt_folds(conversations, _HELD_OUT, np.random.default_rng(options.seed)) == 0
+
+    tuning = _Tuning(embedder, options)
+    losses = tuning.run(texts, classes, held=held, progress=progress)
+    record = {
+        "data": [
+            {"file": each.name, "sha256": each.sha256, "rows": each.n_rows} for each in table.files
+        ],
+        "strong": table.models[strong],
+        "weak": table.models[weak],
+        "options": asdict(options),
+        "n_queries": len(rows),
+        "held_out_cross_entropy": [round(loss, 6) for loss in losses],
+        "epoch": int(np.argmin(losses)),
+    }
+    tuning.save(out, record)
+    return record
+
+
+def _pair(table: OutcomeTable, options: FineTuneOptions) -> tuple[int, int]:
+    means = nan_mean(table.quality, default=0.0)
+    columns = []
+    for name, default in ((options.strong, means.argmax()), (options.weak, means.argmin())):
+        if name is not None and name not in table.models:
+            known = ", ".join(table.models)
+            raise RoutingConfigError(f"there are no outcomes of {name!r}; known: {known}")
+        columns.append(int(default) if name is None else table.models.index(name))
+    if columns[0] == columns[1]:
+        raise RoutingConfigError("the strong and the weak model are the same; name two")
+    return columns[0], columns[1]
+
+
+class _Tuning:
+    """The encoder, a classifier on its unit vectors, and their training.
+
+    The library's objects have no types here: it is an extra.
+    """
+
+    def __init__(self, embedder: SentenceTransformersEmbedder, options: FineTuneOptions) -> None:
+        self._torch: Any = importlib.import_module("torch")
+        self._model: Any = embedder.library_model
+        self._options = options
+        self._width = embedder.dimensions
+        for parameter in self._model.parameters():
+            parameter.requires_grad_(False)
+        layers = self._layers()
+        if options.n_layers > len(layers):
+            raise RoutingConfigError(f"the model has {len(layers)} layers, not {options.n_layers}")
+        self._learning = [
+            parameter
+            for layer in layers[len(layers) - options.n_layers :]
+            for parameter in layer.parameters()
+        ]
+        for parameter in self._learning:
+            parameter.requires_grad_(True)
+
+    def _layers(self) -> list[Any]:
+        lists = [
+            list(module)
+            for module in self._model.modules()
+            if isinstance(module, self._torch.nn.ModuleList)
+        ]
+        if not lists:
+            raise RoutingConfigError("the model has no list of layers that could be trained")
+        return max(lists, key=len)
+
+    def run(
+        self,
+        texts: Sequence[str],
+        classes: np.ndarray,
+        *,
+        held: np.ndarray,
+        progress: Callable[[str], None],
+    ) -> list[float]:
+        """Train; return the held-out cross-entropy before and after every epoch."""
+        torch, options = self._torch, self._options
+        train, judge = np.flatnonzero(~held), np.flatnonzero(held)
+        torch.manual_seed(options.seed)
+        rng = np.random.default_rng(options.seed)
+        head = self._first_head(self._encode(_pick(texts, train)), classes[train])
+        optimiser = torch.optim.AdamW(
+            [
+                {"params": self._learning, "lr": options.learning_rate},
+                {"params": head.parameters(), "lr": _HEAD_RATE / 10},
+            ]
+        )
+        losses = [self._loss(head, _pick(texts, judge), classes[judge])]
+        best = self._copy()
+        progress(f"held-out cross-entropy {losses[0]:.4f} before training")
+        for epoch in range(1, options.n_epochs + 1):
+            self._model.train()
+            order = rng.permutation(train)
+            for begin in range(0, len(order), options.batch_size):
+                at = order[begin : begin + options.batch_size]
+                loss = torch.nn.functional.cross_entropy(
+                    head(self._vectors(_pick(texts, at))), torch.as_tensor(classes[at])
+                )
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+            self._model.eval()
+            losses.append(self._loss(head, _pick(texts, judge), classes[judge]))
+            progress(f"held-out cross-entropy {losses[-1]:.4f} after epoch {epoch}")
+            if losses[-1] < min(losses[:-1]):
+                best = self._copy()
+        with torch.no_grad():
+            for parameter, kept in zip(self._learning, best, strict=True):
+                parameter.copy_(kept)
+        return losses
+
+    def save(self, out: Path, record: dict[str, Any]) -> None:
+        """Write the encoder and its record."""
+        try:
+            self._model.save(str(out), create_model_card=False, safe_serialization=True)
+            text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
+            (out / RECORD_FILE).write_text(text + "\n", encoding="utf-8")
+        except OSError as error:
+            raise RoutingConfigError(f"cannot write the encoder to {out}: {error}") from error
+
+    def _first_head(self, vectors: FloatMatrix, classes: np.ndarray) -> Any:
+        """Return a classifier fitted to the encoder as it is, so that training starts fair."""
+        torch = self._torch
+        head = torch.nn.Linear(self._width, 3)
+        torch.nn.init.zeros_(head.weight)
+        torch.nn.init.zeros_(head.bias)
+        x, y = torch.as_tensor(vectors) * self._scale, torch.as_tensor(classes)
+        optimiser = torch.optim.AdamW(head.parameters(), lr=_HEAD_RATE, weight_decay=1.0)
+        for _ in range(200):
+            optimiser.zero_grad()
+            torch.nn.functional.cross_entropy(head(x), y).backward()
+            optimiser.step()
+        return head
+
+    @property
+    def _scale(self) -> float:
+        """Make unit vectors' entries of order one, as the classifier's learning rate expects."""
+        return float(np.sqrt(self._width))
+
+    def _vectors(self, texts: Sequence[str]) -> Any:
+        """Return the encoder's vectors, with gradients where it is training."""
+        features = self._model.preprocess(list(texts))
+        vectors = self._model(features)["sentence_embedding"]
+        return self._torch.nn.functional.normalize(vectors, dim=1) * self._scale
+
+    def _encode(self, texts: Sequence[str]) -> FloatMatrix:
+        with self._torch.no_grad():
+            blocks = [
+                self._vectors(texts[begin : begin + _ENCODE_BATCH]).numpy() / self._scale
+                for begin in range(0, len(texts), _ENCODE_BATCH)
+            ]
+        return np.concatenate(blocks).astype(np.float32)
+
+    def _loss(self, head: Any, texts: Sequence[str], classes: np.ndarray) -> float:
+        torch = self._torch
+        with torch.no_grad():
+            logits = head(torch.as_tensor(self._encode(texts)) * self._scale)
+            return float(torch.nn.functional.cross_entropy(logits, torch.as_tensor(classes)))
+
+    def _copy(self) -> list[Any]:
+        return [parameter.detach().clone() for parameter in self._learning]
+
+
+def _pick(texts: Sequence[str], index: np.ndarray) -> list[str]:
+    return [texts[i] for i in index.tolist()]
