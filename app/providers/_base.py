@@ -25,7 +25,7 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCall:
-    """One request to one upstream model, in OpenAI's wire format.
+    """One request to one upstream model, in OpenAI's wire format whatever the upstream speaks.
 
     Attributes
     ----------
@@ -106,8 +106,8 @@ class Provider(Protocol):
     def send(self, call: ModelCall) -> AsyncGenerator[Chunk, None]:
         """Call the upstream; a non-streaming answer is a stream of one chunk.
 
-        The generator ends normally only when the answer is complete (`[DONE]` was seen). Closing
-        it early (`aclose`, cancellation) drops the upstream connection at once.
+        The generator ends normally only when the answer is complete (its end marker was seen).
+        Closing it early (`aclose`, cancellation) drops the upstream connection at once.
 
         Raises
         ------
