@@ -17,11 +17,19 @@ from app.api.route import route_object
 from app.api.wire import parse_chat_request
 from app.build import build_names, build_policies, load_artifacts
 from app.config import load_config
+from app.errors import InvalidRequestError
 from app.gateway.decide import decide_now
 from app.gateway.ledger import LedgerEntry
 from app.gateway.request import Policy, RouteRequest
 from routers.decision import knob_steps
-from routers.types import CandidateEstimate, Constraints, CostQuality, Decision, KnobStep
+from routers.types import (
+    CandidateEstimate,
+    Constraints,
+    CostQuality,
+    Decision,
+    KnobStep,
+    StrongThreshold,
+)
 
 
 def explain(
@@ -57,6 +65,12 @@ def explain(
         headers=(),
     )
     chosen_policy = names.policies[request.policy_name]
+    scorer = chosen_policy.scorer_model_id
+    if scorer is not None and isinstance(request.objective, StrongThreshold):
+        raise InvalidRequestError(
+            f"policy {chosen_policy.name!r} asks the model {scorer!r} before it decides, which "
+            "explain does not; ask a running gateway's /v1/route, or give --cost-quality"
+        )
     began = time.perf_counter()
     decision = decide_now(request, chosen_policy, Constraints(max_cost_usd=max_cost_usd))
     took_ms = (time.perf_counter() - began) * 1e3
@@ -117,6 +131,13 @@ def _print(
         f"  [dim]policy {escape(policy.name)}, reason {decision.reason.value}, "
         f"decided in {took_ms:.1f} ms[/]"
     )
+    if isinstance(request.objective, StrongThreshold):
+        told = request.objective
+        console.print(
+            f"  threshold {told.threshold:.6g}: {told.strong} from it on, else {told.weak}"
+        )
+        if told.statement is not None:
+            console.print(f"  {escape(told.statement)}")
     if served is None or knob is None:
         return
     others = [step for step in steps if step.model_id != decision.model_id]

@@ -18,13 +18,14 @@ _WIN, _TIE, _LOSE = 0, 1, 2
 class BertRouter(PairRouter):
     """Predict win, tie or loss of the strong model; only a win makes it worth calling.
 
-    P(strong wins) = 1 - (P(tie) + P(weak wins)). The encoder is frozen: it is whatever embedder
-    the recipe names (`sentence-transformers` for a transformer), and `head` is what is trained
-    on it, one output per class, normalised to sum to one.
+    P(strong wins) = 1 - (P(tie) + P(weak wins)). The encoder is whatever embedder the
+    recipe names (`sentence-transformers` for a transformer, as it comes or fine-tuned before by
+    `steelyard fine-tune`), and `head` is what is trained on it, one output per class, normalised
+    to sum to one.
 
     References
     ----------
-    Ong et al. 2024, RouteLLM, arXiv:2406.18665, whose encoder is fine-tuned instead.
+    Ong et al. 2024, RouteLLM, arXiv:2406.18665, whose encoder is trained with the head.
     """
 
     kind: ClassVar[str] = "bert"

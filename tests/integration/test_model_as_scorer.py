@@ -9,7 +9,8 @@ import httpx
 import openai
 import pytest
 
-from app.errors import ConfigError
+from app.errors import ConfigError, InvalidRequestError
+from app.explain import explain
 from tests.support.gateway import GatewayThread, stub_config
 from tests.support.pair_routers import HARD, STRONG, WEAK, fit_routers, pair_config
 from tests.support.scoring_server import ScoringServer, completion
@@ -281,3 +282,11 @@ def test_a_scorer_needs_a_deadline_that_somebody_chose(folder, tmp_path):
     del config["policies"]["judged"]["router_deadline_s"]
     with pytest.raises(ConfigError, match=r"policies\.judged\.router_deadline_s: .*say how long"):
         stub_config(tmp_path, "http://127.0.0.1:9", changes=config)
+
+
+def test_explain_does_not_make_up_what_a_scorer_would_say(folder, tmp_path):
+    stub_config(tmp_path, "http://127.0.0.1:9", changes=changes_for(folder, "http://127.0.0.1:9"))
+    options = {"file": tmp_path / "gateway.yaml", "policy": "judged", "max_cost_usd": None}
+    with pytest.raises(InvalidRequestError, match=f"asks the model '{SCORER}'"):
+        explain(HARD, cost_quality=None, as_json=True, **options)
+    explain(HARD, cost_quality="0.5", as_json=True, **options)

@@ -1,10 +1,14 @@
 """Routers of two models behind `router-<name>-<threshold>`, through the official client library."""
 
+import io
+
 import httpx
 import openai
 import pytest
+from rich.console import Console
 
 from app.errors import ConfigError
+from app.explain import explain
 from routers.training.calibrate import PairGoal, calibrate
 from tests.support.gateway import GatewayThread, stub_config
 from tests.support.outcomes import write_outcomes
@@ -210,6 +214,22 @@ def test_a_policy_decides_by_a_stored_threshold_until_a_request_says_otherwise(c
     assert route(url, "auto:even")["threshold"]["statement"] is None
     knob = route(url, "auto:kept", HARD, **{"x-cost-quality": "0"})
     assert (knob["model"], knob["threshold"]) == (WEAK, None)
+
+
+def test_explain_tells_the_threshold_and_its_statement(url, folder):
+    told = io.StringIO()
+    explain(
+        HARD,
+        file=folder / "gateway.yaml",
+        cost_quality=None,
+        policy="kept",
+        max_cost_usd=None,
+        as_json=False,
+        console=Console(file=told, width=400),
+    )
+    threshold = route(url, "auto:kept")["threshold"]
+    assert f"threshold {threshold['threshold']:.6g}: {STRONG} from it on" in told.getvalue()
+    assert threshold["statement"] in told.getvalue()
 
 
 def test_names_with_a_stored_threshold_are_listed_and_no_others(client):
