@@ -48,7 +48,7 @@ class Issuer:
     Parameters
     ----------
     known
-        The names that keys may refer to.
+        Returns the names that keys may refer to.
     on_change
         Called with the digest of each record that changed, so that nobody believes the old one.
     now
@@ -58,7 +58,7 @@ class Issuer:
     def __init__(
         self,
         keys: Keys,
-        known: KnownNames,
+        known: Callable[[], KnownNames],
         *,
         on_change: Callable[[str], None] = lambda _: None,
         now: Callable[[], float] = time.time,
@@ -79,7 +79,7 @@ class Issuer:
             If the terms name something that is not configured.
         StoreError
         """
-        self._known.check(terms)
+        self._known().check(terms)
         secret = new_secret()
         record = terms.to_record(
             key_id=new_key_id(), digest=digest_of(secret.encode()), now=self._now()

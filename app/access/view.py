@@ -6,6 +6,8 @@ from pydantic import BaseModel, Field
 
 from app.access.issuing import IssuedKey
 from app.access.terms import BudgetTerms, LimitTerms
+from app.keys import NUSD_PER_USD
+from app.stores._base import RateStanding, Standing
 
 
 class KeyView(BaseModel):
@@ -48,6 +50,66 @@ class NewKeyView(KeyView):
     def with_secret(cls, key: IssuedKey, secret: str, *, now: float) -> Self:
         """Return what is told of a key once, when its secret is made."""
         return cls(**_fields(key, now=now), secret=secret)
+
+
+class RateView(BaseModel):
+    """Where a limit per minute stands."""
+
+    limit: int
+    remaining: int
+    reset_s: float = Field(description="Until all of it is there again, if nothing is asked.")
+
+
+class BudgetView(BaseModel):
+    """Where a budget stands in the period that runs now."""
+
+    period: str = Field(description="Such as day:2026-11-22.")
+    limit_usd: float
+    spent_usd: float
+    reserved_usd: float = Field(description="By requests that still run.")
+
+
+class ScopeView(BaseModel):
+    """Where the limits of one scope stand: the key's, its team's, the whole gateway's."""
+
+    scope: str
+    requests: RateView | None
+    tokens: RateView | None
+    in_flight: int
+    budgets: list[BudgetView]
+
+    @classmethod
+    def of(cls, standing: Standing) -> Self:
+        """Return what is told of a scope."""
+        return cls(
+            scope=str(standing.scope),
+            requests=_rate(standing.requests),
+            tokens=_rate(standing.tokens),
+            in_flight=standing.in_flight,
+            budgets=[
+                BudgetView(
+                    period=each.period_id,
+                    limit_usd=each.limit_nusd / NUSD_PER_USD,
+                    spent_usd=each.spent_nusd / NUSD_PER_USD,
+                    reserved_usd=each.reserved_nusd / NUSD_PER_USD,
+                )
+                for each in standing.budgets
+            ],
+        )
+
+
+class StandingView(BaseModel):
+    """Where every limit that holds for a key stands; what has no limit is not listed."""
+
+    object: Literal["key.standing"] = "key.standing"
+    key_id: str
+    scopes: list[ScopeView]
+
+
+def _rate(standing: RateStanding | None) -> RateView | None:
+    if standing is None:
+        return None
+    return RateView(limit=standing.limit, remaining=standing.remaining, reset_s=standing.reset_s)
 
 
 def _fields(key: IssuedKey, *, now: float) -> dict[str, Any]:

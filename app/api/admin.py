@@ -7,7 +7,7 @@ the request is read, in the route itself and not by its path; a virtual key neve
 import hashlib
 import hmac
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Security
@@ -17,12 +17,13 @@ from fastapi.security import HTTPBearer
 from pydantic import BaseModel, Field
 from starlette.types import Message
 
+from app.access.guard import Caller
 from app.access.issuing import Issuer
 from app.access.terms import DAY_S, MAX_LIFETIME_S, KeyTerms, Strict
-from app.access.view import KeyView, NewKeyView
+from app.access.view import KeyView, NewKeyView, ScopeView, StandingView
 from app.api.asgi import check_json_content_type, read_body
 from app.errors import StoreUnavailableError, UnauthenticatedError
-from app.stores._base import StoreError
+from app.stores._base import Standing, StoreError
 
 _MAX_BODY_BYTES = 64_000
 
@@ -43,43 +44,37 @@ class Rotation(Strict):
     """How long the old secret goes on working."""
 
 
-def admin_router(issuer: Issuer, *, token: str, now: Callable[[], float] = time.time) -> APIRouter:
+Standings = Callable[[Caller], Awaitable[Iterable[Standing]]]
+"""Return where every limit of a caller stands."""
+
+
+def admin_router(
+    issuer: Issuer,
+    *,
+    token: str,
+    standings: Standings | None = None,
+    now: Callable[[], float] = time.time,
+) -> APIRouter:
     """Return the routes of `/admin`.
 
     Parameters
     ----------
     token
         What opens them, at least 16 characters.
+    standings
+        Where limits stand; without it there is no route that tells.
     now
         Seconds since the epoch.
     """
-    expected = _digest(token.encode())
-
-    class AdminRoute(APIRoute):
-        """A route that asks for the token first and bounds what it reads."""
-
-        def get_route_handler(self) -> _Handler:
-            handler = super().get_route_handler()
-
-            async def guarded(request: Request) -> Response:
-                _require_token(request.scope["headers"], expected)
-                try:
-                    response = await handler(await _bounded(request))
-                except StoreError as error:
-                    raise StoreUnavailableError(
-                        "the store of keys cannot be asked at the moment; try again"
-                    ) from error
-                response.headers["cache-control"] = "no-store"
-                return response
-
-            return guarded
-
     # The scheme is for /docs; by itself it refuses nobody.
     scheme = HTTPBearer(
         scheme_name="admin token", description="Not a virtual key.", auto_error=False
     )
     router = APIRouter(
-        prefix="/admin", tags=["admin"], route_class=AdminRoute, dependencies=[Security(scheme)]
+        prefix="/admin",
+        tags=["admin"],
+        route_class=_route_class(token),
+        dependencies=[Security(scheme)],
     )
 
     @router.post("/keys", status_code=201, summary="Make a virtual key")
@@ -113,7 +108,42 @@ def admin_router(issuer: Issuer, *, token: str, now: Callable[[], float] = time.
         key, secret = await issuer.rotate(key_id, grace_s=rotation.grace_s)
         return NewKeyView.with_secret(key, secret, now=now())
 
+    if standings is not None:
+
+        @router.get("/keys/{key_id}/standing", summary="See what a virtual key has used")
+        async def get_standing(key_id: str) -> StandingView:
+            """Return where the limits and budgets of a key, its team and the gateway stand."""
+            record = (await issuer.get(key_id)).record
+            caller = Caller(record, record.key_id, record.team)
+            scopes = [ScopeView.of(each) for each in await standings(caller)]
+            return StandingView(key_id=key_id, scopes=scopes)
+
     return router
+
+
+def _route_class(token: str) -> type[APIRoute]:
+    expected = _digest(token.encode())
+
+    class AdminRoute(APIRoute):
+        """A route that asks for the token first and bounds what it reads."""
+
+        def get_route_handler(self) -> _Handler:
+            handler = super().get_route_handler()
+
+            async def guarded(request: Request) -> Response:
+                _require_token(request.scope["headers"], expected)
+                try:
+                    response = await handler(await _bounded(request))
+                except StoreError as error:
+                    raise StoreUnavailableError(
+                        "the store of keys cannot be asked at the moment; try again"
+                    ) from error
+                response.headers["cache-control"] = "no-store"
+                return response
+
+            return guarded
+
+    return AdminRoute
 
 
 def _digest(secret: bytes) -> bytes:

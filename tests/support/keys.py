@@ -1,11 +1,12 @@
 """Virtual keys for tests: a `Keys` that can be cut off, and records made short."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from app.access.secrets import digest_of, new_key_id, new_secret
 from app.keys import KeyRecord
-from app.stores._base import StoreError
+from app.stores._base import Store, StoreError
+from app.stores.memory import MemoryStore
 
 NOW = 1_795_300_000.0
 """Some moment, in seconds since the epoch."""
@@ -72,3 +73,25 @@ def new_record(**fields: Any) -> tuple[KeyRecord, str]:
 def bearer(secret: str) -> list[tuple[bytes, bytes]]:
     """Return the headers that carry a secret."""
     return [(b"authorization", b"Bearer " + secret.encode())]
+
+
+@dataclass(slots=True)
+class DictStore:
+    """A store whose keys are a dictionary; all else is that of one process."""
+
+    keys: DictKeys = field(default_factory=DictKeys)
+
+    @property
+    def store(self) -> Store:
+        """The store."""
+        return replace(MemoryStore(None).store, keys=self.keys)
+
+    async def open(self) -> None:
+        """Do nothing."""
+
+    async def healthy(self) -> bool:
+        """Return whether the keys can be asked."""
+        return not self.keys.down
+
+    async def aclose(self) -> None:
+        """Do nothing."""
