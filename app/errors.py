@@ -238,7 +238,7 @@ class UpstreamUnsupportedError(UpstreamRejectedError):
         status: int | None = None,
         body: bytes | None = None,
     ) -> None:
-        super().__init__(message, status=status, body=body)
+        super().__init__(message, status=status, body=body, sent=status is not None)
         self.param = param
 
 

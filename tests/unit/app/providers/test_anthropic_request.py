@@ -39,6 +39,7 @@ def refused(**fields: object) -> UpstreamUnsupportedError:
         translated(**fields)
     assert raised.value.retryable
     assert not raised.value.provider_fault
+    assert not raised.value.sent
     return raised.value
 
 
