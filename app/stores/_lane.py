@@ -127,7 +127,10 @@ class Lane:
         replies = await call.future
         unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if unknown:
-            again = await self.call(*(self._with_source(commands[i]) for i in unknown))
+            try:
+                again = await self.call(*(self._with_source(commands[i]) for i in unknown))
+            except StoreNotAskedError as error:
+                raise StoreError(str(error)) from error  # the others were carried out
             for i, reply in zip(unknown, again, strict=True):
                 replies[i] = reply
         for reply in replies:

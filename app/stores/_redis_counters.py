@@ -16,6 +16,8 @@ from app.stores._base import (
     Scope,
     Settlement,
     Standing,
+    StoreError,
+    StoreNotAskedError,
     binds,
 )
 from app.stores._lane import Command, Lane
@@ -105,19 +107,10 @@ class RedisCounters:
             if reply[0] not in {_HELD, _REFUSED}
         ]
         if granted:
-            await self._lane.call(
-                *(
-                    self._scripts.release.call(
-                        self._keys(claim.scope),
-                        (
-                            request_id,
-                            _or_none(claim.requests_per_minute),
-                            _or_none(claim.tokens_per_minute),
-                        ),
-                    )
-                    for claim in granted
-                )
-            )
+            try:
+                await self._lane.call(*(self._release(request_id, claim) for claim in granted))
+            except StoreNotAskedError as error:
+                raise StoreError(f"what was granted is not given back: {error}") from error
         if any(reply[0] == _HELD for reply in replies):
             raise ValueError(f"request {request_id!r} is already held")
         claim, reply = next(
@@ -141,6 +134,12 @@ class RedisCounters:
             arguments += (budget.period_id, budget.limit_nusd)
         periods = [budget.period_id for budget in claim.budgets]
         return self._scripts.admit.call(self._keys(claim.scope, periods), arguments)
+
+    def _release(self, request_id: str, claim: Claim) -> Command:
+        rpm, tpm = claim.requests_per_minute, claim.tokens_per_minute
+        return self._scripts.release.call(
+            self._keys(claim.scope), (request_id, _or_none(rpm), _or_none(tpm))
+        )
 
     def _settle(self, request_id: str, settlement: Settlement) -> Command:
         periods = [budget.period_id for budget in settlement.budgets]

@@ -89,7 +89,16 @@ class MemoryCounters:
 
     async def standing(self, claims: Sequence[Claim]) -> tuple[Standing, ...]:
         """Return where the limits stand, claiming nothing."""
-        return self._standing(claims, self._now_us())
+        now_us = self._now_us()
+        for claim in claims:
+            if claim.scope in self._accounts:
+                self._accounts[claim.scope].expire(now_us)
+        return self._standing(claims, now_us)
+
+    def holds(self, request_id: str, settlements: Sequence[Settlement]) -> bool:
+        """Return whether a request was admitted here and is not settled yet."""
+        accounts = (self._accounts.get(settlement.scope) for settlement in settlements)
+        return any(account is not None and account.holds(request_id) for account in accounts)
 
     def restore(self, scope: Scope, period_id: str, nusd: int, forget_at: float) -> None:
         """Book what was spent before a restart."""
@@ -110,8 +119,6 @@ class MemoryCounters:
         standings = []
         for claim in claims:
             account = self._accounts.get(claim.scope) if binds(claim) else None
-            if account is not None:
-                account.expire(now_us)
             standings.append((account or Account()).standing(claim, now_us))
         return tuple(standings)
 

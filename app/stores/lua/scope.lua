@@ -32,6 +32,11 @@ end
 local function level(name, limit)
   local stored = redis.call('HMGET', state, name, name .. '_at')
   local value, at = tonumber(stored[1]) or 0, tonumber(stored[2]) or now
+  if now < at then
+    -- A clock that was set back (another server took over) would block a full scope until it has
+    -- caught up.
+    redis.call('HSET', state, name .. '_at', exact(now))
+  end
   return math.max(0, value - limit * math.max(0, now - at) / WINDOW_US)
 end
 

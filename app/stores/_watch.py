@@ -1,0 +1,44 @@
+"""What failed lately, told once per change and counted each time."""
+
+import logging
+from collections.abc import Callable
+from enum import StrEnum
+
+from app.stores._base import StoreError
+
+_log = logging.getLogger(__name__)
+
+
+class Feature(StrEnum):
+    """What suffers."""
+
+    LIMITS = "limits"
+    BUDGETS = "budgets"
+    KEYS = "keys"
+    BLOBS = "blobs"
+
+
+OnError = Callable[[str, Feature], None]
+"""Told of every failed operation, and of the feature that it failed."""
+
+
+class Watch:
+    """Counts every failure; logs only when an operation starts to fail, or to work again."""
+
+    def __init__(self, on_error: OnError | None) -> None:
+        self._on_error = on_error
+        self._down: set[str] = set()
+
+    def failed(self, operation: str, feature: Feature, error: StoreError) -> None:
+        """Note that an operation failed, and what suffers."""
+        if self._on_error is not None:
+            self._on_error(operation, feature)
+        if operation not in self._down:
+            self._down.add(operation)
+            _log.warning("store: %s fails (%s): %s", operation, feature, error)
+
+    def worked(self, operation: str) -> None:
+        """Note that an operation worked."""
+        if operation in self._down:
+            self._down.discard(operation)
+            _log.warning("store: %s works again", operation)

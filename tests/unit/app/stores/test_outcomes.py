@@ -1,0 +1,181 @@
+"""The outcome log loses nothing it accepted, and forgets what it must not keep."""
+
+import asyncio
+import dataclasses
+import sqlite3
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.stores.outcomes import (
+    OUTCOMES_NAME,
+    ContentRow,
+    OutcomeLog,
+    OutcomeRow,
+    read_outcomes,
+)
+from tests.support.stores import FakeClock
+
+ROOT = Path(__file__).resolve().parents[4]
+NOW = 1_795_000_000.0
+
+
+def row(request_id: str = "req-1", **changes) -> OutcomeRow:
+    full = OutcomeRow(
+        request_id=request_id,
+        decision_id="dec-1",
+        time=NOW,
+        key_id="key-1",
+        team="blue",
+        policy="auto",
+        policy_version="carrot@1",
+        model="m-small",
+        reason="best",
+        status=200,
+        error=None,
+        input_tokens=10,
+        cached_input_tokens=4,
+        output_tokens=20,
+        reasoning_tokens=5,
+        estimated=True,
+        cost_nusd=9_000_000_000_000_000,
+        predicted_quality=0.75,
+        predicted_cost_nusd=1234,
+        decide_s=0.001,
+        overhead_s=0.002,
+        time_to_first_token_s=0.5,
+        duration_s=1.5,
+        propensity=1.0,
+    )
+    return dataclasses.replace(full, **changes)
+
+
+def rows_of(directory: Path) -> list[OutcomeRow]:
+    return [row for _, row in read_outcomes(directory)]
+
+
+async def test_rows_are_read_as_they_were_recorded(tmp_path):
+    log = OutcomeLog(tmp_path)
+    await log.open()
+    nothing = {
+        field.name: None for field in dataclasses.fields(OutcomeRow) if "None" in str(field.type)
+    }
+    recorded = [row("req-1"), row("req-2", **nothing, estimated=False), row("' OR 1=1; --")]
+    for each in recorded:
+        log.record(each)
+    await log.aclose()
+    assert rows_of(tmp_path) == recorded
+    assert log.dropped == 0
+
+
+async def test_rows_are_written_while_the_log_is_open_and_can_be_read_on_from_a_number(tmp_path):
+    log = OutcomeLog(tmp_path)
+    await log.open()
+    for i in range(5):
+        log.record(row(f"req-{i}"))
+    async with asyncio.timeout(10):
+        while len(rows_of(tmp_path)) < 5:
+            await asyncio.sleep(0.01)
+    second = list(read_outcomes(tmp_path))[1][0]
+    rest = [each.request_id for _, each in read_outcomes(tmp_path, after_id=second, limit=2)]
+    assert rest == ["req-2", "req-3"]
+    await log.aclose()
+
+
+async def test_what_does_not_fit_is_dropped_and_counted(tmp_path):
+    log = OutcomeLog(tmp_path, capacity=10)
+    for i in range(25):
+        log.record(row(f"req-{i}"))
+    assert log.dropped == 15
+    await log.open()
+    await log.aclose()
+    assert len(rows_of(tmp_path)) == 10
+
+
+async def test_rows_wait_while_the_file_is_held_by_another_process(tmp_path):
+    log = OutcomeLog(tmp_path)
+    await log.open()
+    other = sqlite3.connect(tmp_path / OUTCOMES_NAME, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    for i in range(100):
+        log.record(row(f"req-{i}"))
+    other.execute("COMMIT")
+    other.close()
+    await log.aclose()
+    assert len(rows_of(tmp_path)) == 100
+
+
+async def test_rows_that_cannot_be_written_are_tried_again_and_counted_at_the_end(tmp_path):
+    log = OutcomeLog(tmp_path)
+    await log.open()
+    other = sqlite3.connect(tmp_path / OUTCOMES_NAME, isolation_level=None)
+    other.execute("ALTER TABLE outcomes RENAME TO elsewhere")
+    log.record(row())
+    async with asyncio.timeout(10):
+        while log.healthy:
+            await asyncio.sleep(0.01)
+    await log.aclose()
+    assert log.dropped == 1
+    other.close()
+
+
+_OTHER_PROCESS = """
+import asyncio, sys
+from pathlib import Path
+from app.stores.outcomes import OutcomeLog
+from tests.unit.app.stores.test_outcomes import row
+
+async def main():
+    log = OutcomeLog(Path(sys.argv[1]))
+    await log.open()
+    for i in range(500):
+        log.record(row(f"{sys.argv[2]}-{i}"))
+        await asyncio.sleep(0)
+    await log.aclose()
+
+asyncio.run(main())
+"""
+
+
+async def test_several_processes_append_to_one_log(tmp_path):
+    others = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-c", _OTHER_PROCESS, str(tmp_path), name, cwd=ROOT
+        )
+        for name in ("a", "b", "c")
+    ]
+    assert [await other.wait() for other in others] == [0, 0, 0]
+    assert len({each.request_id for each in rows_of(tmp_path)}) == 1500
+
+
+async def test_texts_are_erased_when_their_time_is_over(tmp_path):
+    clock = FakeClock(NOW)
+    log = OutcomeLog(tmp_path, clock=clock)
+    await log.open()
+    log.record(row("req-1"))
+    log.record(ContentRow(request_id="req-1", expires_at=NOW + 100.0, content=b"canary-one"))
+    log.record(ContentRow(request_id="req-2", expires_at=NOW + 9999.0, content=b"canary-two"))
+    await log.aclose()
+    assert b"canary-one" in files(tmp_path)
+    clock.now += 101.0
+    log = OutcomeLog(tmp_path, clock=clock)
+    await log.open()
+    await log.aclose()
+    assert b"canary-one" not in files(tmp_path)
+    assert b"canary-two" in files(tmp_path)
+    assert len(rows_of(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(("keep_s", "left"), [(None, 2), (3600.0, 1)])
+async def test_rows_are_kept_for_as_long_as_configured(tmp_path, keep_s, left):
+    log = OutcomeLog(tmp_path, keep_s=keep_s, clock=FakeClock(NOW))
+    log.record(row("old", time=NOW - 3601.0))
+    log.record(row("new", time=NOW - 3599.0))
+    await log.open()
+    await log.aclose()
+    assert len(rows_of(tmp_path)) == left
+
+
+def files(directory: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(directory.iterdir()))
