@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable
-from http import HTTPStatus
+from http.client import responses
 from typing import cast
 from urllib.parse import parse_qsl
 
@@ -51,7 +51,7 @@ class Exchange:
             if content_length is None
             else (b"content-length", b"%d" % content_length)
         )
-        phrase = HTTPStatus(status).phrase.encode()
+        phrase = responses.get(status, "Unassigned").encode()
         lines = [b"HTTP/1.1 %d %b" % (status, phrase)]
         lines += [b"%b: %b" % header for header in (framing, *headers)]
         self._protocol.write(b"\r\n".join(lines) + b"\r\n\r\n")

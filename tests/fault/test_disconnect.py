@@ -1,18 +1,15 @@
 """A client that goes away takes its upstream call with it, in every phase, and is accounted for."""
 
-import asyncio
 import contextlib
 import json
-import socket
 import threading
-import time
-from urllib.parse import urlsplit
 
-import httpx
 import pytest
 
 from tests.support.artifacts import TroubledArtifact
+from tests.support.raw_client import RawClient
 from tests.support.stub import StubThread
+from tests.support.watching import assert_no_task_is_left, metrics, until
 
 CONTENT = json.dumps([{"role": "user", "content": "What is a steelyard?"}])
 GONE = 'gateway_requests_total{error="client_disconnected"'
@@ -38,69 +35,8 @@ def connect():
         yield lambda gateway: stack.enter_context(contextlib.closing(RawClient(gateway.url)))
 
 
-class RawClient:
-    """A socket that speaks HTTP as far as a test wants it to."""
-
-    def __init__(self, url):
-        parts = urlsplit(url)
-        self.host = parts.netloc
-        self.socket = socket.socket()
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
-        self.socket.settimeout(10)
-        self.socket.connect((parts.hostname, parts.port))
-
-    def send_request(self, body, *, length=None):
-        self.socket.sendall(
-            f"POST /v1/chat/completions HTTP/1.1\r\nhost: {self.host}\r\n"
-            f"content-type: application/json\r\ncontent-length: {length or len(body)}\r\n\r\n"
-            f"{body}".encode()
-        )
-
-    def read_until(self, mark):
-        data = b""
-        while mark not in data:
-            got = self.socket.recv(65536)
-            assert got, data
-            data += got
-        return data
-
-    def close(self, *, reset=False):
-        if reset:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        self.socket.close()
-
-
 def chat(stream):
     return f'{{"model":"auto","messages":{CONTENT},"stream":{json.dumps(stream)}}}'
-
-
-def metrics(gateway):
-    return httpx.get(f"{gateway.url}/metrics", trust_env=False).text.splitlines()
-
-
-def until(gateway, begins, value):
-    """Ask for the metrics until a line is there: the outcome is recorded a moment later."""
-    found = []
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        found = [line for line in metrics(gateway) if line.startswith(begins)]
-        if found and float(found[0].rpartition(" ")[2]) == value:
-            return found[0]
-    raise AssertionError(f"{begins} never came to {value}: {found}")
-
-
-def assert_no_task_is_left(gateway):
-    """Look for what still runs in the gateway's event loop, apart from the server itself."""
-    for _ in range(500):
-        left = asyncio.run_coroutine_threadsafe(_tasks(), gateway.loop).result(10)
-        if not left:
-            return
-    raise AssertionError(left)
-
-
-async def _tasks():
-    names = (task.get_coro().__qualname__ for task in asyncio.all_tasks())
-    return [name for name in names if name not in ("_tasks", "Server.serve", "LifespanOn.main")]
 
 
 def assert_nothing_is_left(gateway, stub, *, outcomes=1):
