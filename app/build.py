@@ -10,6 +10,7 @@ import routers
 from app.api.resolve import Names, Pair
 from app.config import (
     AffinityConfig,
+    AllowanceConfig,
     LoadedConfig,
     PolicyConfig,
     RouterConfig,
@@ -17,9 +18,11 @@ from app.config import (
     UpstreamConfig,
 )
 from app.errors import ConfigError
+from app.gateway.admission import Allowance, Allowances
 from app.gateway.breaker import CircuitState
 from app.gateway.pool import DeploymentPool
 from app.gateway.request import AffinityRule, Deployment, KnobCurves, Policy
+from app.keys import NO_LIMITS
 from app.providers._base import PROVIDERS, Provider, Timeouts
 from app.providers._transport import HttptoolsTransport
 from app.stores._base import Lifecycle
@@ -42,6 +45,22 @@ def build_store(config: LoadedConfig) -> Lifecycle:
     """Build the store that the configuration names; it is not opened yet."""
     data_dir = config.gateway.store.data_dir
     return MemoryStore(None if data_dir is None else config.path.parent / data_dir)
+
+
+def build_allowances(config: LoadedConfig) -> Allowances:
+    """Collect who may use how much."""
+
+    def allowance(each: AllowanceConfig) -> Allowance:
+        return Allowance(each.limits.to_limits(), tuple(b.to_budget() for b in each.budgets))
+
+    configured = config.gateway.allowances
+    models = {name: each.limits.to_limits() for name, each in config.gateway.models.items()}
+    return Allowances(
+        gateway=allowance(configured.gateway),
+        key=allowance(configured.key),
+        teams={name: allowance(each) for name, each in configured.teams.items()},
+        models={name: limits for name, limits in models.items() if limits != NO_LIMITS},
+    )
 
 
 def config_version(config: LoadedConfig) -> str:

@@ -267,6 +267,18 @@ class ServerConfig(_Strict):
     request_timeout_s: Seconds = 600.0
     """For one whole request, the stream included."""
     shutdown_grace_s: Seconds = 20.0
+    """How long requests that run may take to end when the gateway is stopped."""
+    drain_s: Annotated[float, Field(ge=0, le=600)] = 2.0
+    """How long `/readyz` says no before the listening socket closes (on SIGTERM)."""
+    max_concurrent_requests: Annotated[int, Field(ge=1)] = 2_000
+    """Handled at once, streams included."""
+    max_queued_requests: Annotated[int, Field(ge=0)] = 200
+    """Waiting for a place; more are turned away at once."""
+    queue_timeout_s: Seconds = 2.0
+    max_lag_s: Seconds = 1.0
+    """New requests are turned away while the event loop is this late."""
+    max_rss_mb: Annotated[int, Field(ge=1)] | None = None
+    """New requests are turned away while the process holds more memory."""
 
 
 class AuthMode(StrEnum):

@@ -66,8 +66,13 @@ class RateLimitedError(GatewayError):
     `retry_after_s` is None where waiting does not help.
     """
 
-    def __init__(self, message: str, *, code: str, retry_after_s: float | None) -> None:
-        super().__init__(message, code=code)
+    def __init__(
+        self, message: str, *, scope: str, resource: str, limit: int, retry_after_s: float | None
+    ) -> None:
+        super().__init__(message, code=f"{scope}_{resource}_limit_exceeded")
+        self.scope = scope
+        self.resource = resource
+        self.limit = limit
         self.retry_after_s = retry_after_s
         self.should_retry = retry_after_s is not None
 

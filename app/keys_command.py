@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -207,12 +208,13 @@ def _with_issuer(file: Path, run: "Callable[[Issuer], Awaitable[_T]]") -> _T:
         raise ConfigError(
             f"{file} keeps no keys; set `store: {{data_dir: …}}` and `auth: {{mode: keys}}`"
         )
+    known = KnownNames.of(config.gateway)
     lifecycle = build_store(config)
 
     async def opened() -> _T:
         await lifecycle.open()
         try:
-            issuer = Issuer(lifecycle.store.keys, KnownNames.of(config.gateway))
+            issuer = Issuer(lifecycle.store.keys, partial(KnownNames.of, config.gateway))
             return await run(issuer)
         finally:
             await lifecycle.aclose()

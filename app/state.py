@@ -1,32 +1,127 @@
-"""What a running application owns: built once in the lifespan, passed on, never global."""
+"""What a running application owns: built once, passed on, never global."""
 
-from collections.abc import Mapping
+import asyncio
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from app.access.guard import Guard
+from app.access.guard import Caller, Guard
+from app.api.resolve import Names
+from app.api.visible import VisibleNames
 from app.config import LoadedConfig
 from app.gateway.handle import Gateway
+from app.gateway.overload import LoadWatch, Places
 from app.gateway.request import Deployment, Policy
-from app.stores._base import Lifecycle
+from app.gateway.settle import Settler
+from app.providers._base import Provider
+from app.stores._base import Lifecycle, Standing
 from app.telemetry.metrics import Metrics
-
-
-@dataclass(slots=True)
-class Readiness:
-    """Whether new requests should come here; the one thing about a running app that changes."""
-
-    ready: bool = False
+from app.types import Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AppState:
-    """Everything that handlers need."""
+class Resources:
+    """What outlives configurations."""
+
+    metrics: Metrics
+    store: Lifecycle
+    settler: Settler
+    record: Callable[[Outcome], None]
+    clock: Callable[[], float]
+
+
+@dataclass(slots=True, kw_only=True)
+class Serving:
+    """Everything that requests of one configuration need; nothing in it changes but the count."""
 
     config: LoadedConfig
     gateway: Gateway
     deployments: Mapping[str, tuple[Deployment, ...]]
     policies: Mapping[str, Policy]
-    metrics: Metrics
-    store: Lifecycle
+    providers: tuple[Provider, ...]
+    names: Names
+    visible: VisibleNames
+    in_flight: int = 0
+    _idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def enter(self) -> None:
+        """Note that a request uses this."""
+        self.in_flight += 1
+
+    def leave(self) -> None:
+        """Note that a request is over."""
+        self.in_flight -= 1
+        if self.in_flight == 0:
+            self._idle.set()
+
+    async def retire(self) -> None:
+        """Wait for the requests that use this, then let go of connections and threads."""
+        while self.in_flight:
+            self._idle.clear()
+            await self._idle.wait()
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Let go of connections and threads."""
+        self.gateway.decider.close()
+        for provider in self.providers:
+            await provider.aclose()
+
+
+@dataclass(slots=True)
+class Readiness:
+    """Whether new requests should come here."""
+
+    ready: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class AppState:
+    """Everything that handlers need; `serving` is replaced when the configuration is read anew."""
+
+    serving: Serving
+    resources: Resources
     guard: Guard
+    places: Places
+    watch: LoadWatch
     readiness: Readiness = field(default_factory=Readiness)
+    started_at: float = field(default_factory=time.time)
+
+    @property
+    def config(self) -> LoadedConfig:
+        """The configuration that is served."""
+        return self.serving.config
+
+    @property
+    def gateway(self) -> Gateway:
+        """What handles requests."""
+        return self.serving.gateway
+
+    @property
+    def deployments(self) -> Mapping[str, tuple[Deployment, ...]]:
+        """Where models are served."""
+        return self.serving.deployments
+
+    @property
+    def policies(self) -> Mapping[str, Policy]:
+        """How requests are decided."""
+        return self.serving.policies
+
+    async def standings(self, caller: Caller) -> tuple[Standing, ...]:
+        """Return where every limit of a caller stands.
+
+        Raises
+        ------
+        StoreUnavailableError
+        """
+        return await self.serving.gateway.admission.standings(caller)
+
+    @property
+    def metrics(self) -> Metrics:
+        """Every instrument."""
+        return self.resources.metrics
+
+    @property
+    def store(self) -> Lifecycle:
+        """Keys, limits, sessions."""
+        return self.resources.store

@@ -109,3 +109,5 @@ class Outcome:
     served_upstream: str | None = None
     hedge_cost_usd: float | None = 0.0
     """The part of `cost_usd` that went, by estimate, to a hedged attempt that lost."""
+    key_id: str = "anonymous"
+    team: str | None = None

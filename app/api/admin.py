@@ -22,7 +22,12 @@ from app.access.issuing import Issuer
 from app.access.terms import DAY_S, MAX_LIFETIME_S, KeyTerms, Strict
 from app.access.view import KeyView, NewKeyView, ScopeView, StandingView
 from app.api.asgi import check_json_content_type, read_body
-from app.errors import StoreUnavailableError, UnauthenticatedError
+from app.errors import (
+    ConfigError,
+    InvalidRequestError,
+    StoreUnavailableError,
+    UnauthenticatedError,
+)
 from app.stores._base import Standing, StoreError
 
 _MAX_BODY_BYTES = 64_000
@@ -48,11 +53,23 @@ Standings = Callable[[Caller], Awaitable[Iterable[Standing]]]
 """Return where every limit of a caller stands."""
 
 
+Reload = Callable[[], Awaitable[str]]
+"""Read the configuration anew and return its version."""
+
+
+class Reloaded(BaseModel):
+    """The configuration that is served now."""
+
+    object: Literal["configuration"] = "configuration"
+    version: str
+
+
 def admin_router(
     issuer: Issuer,
     *,
     token: str,
     standings: Standings | None = None,
+    reload: Reload | None = None,
     now: Callable[[], float] = time.time,
 ) -> APIRouter:
     """Return the routes of `/admin`.
@@ -63,6 +80,8 @@ def admin_router(
         What opens them, at least 16 characters.
     standings
         Where limits stand; without it there is no route that tells.
+    reload
+        Reads the configuration anew; without it there is no route that does.
     now
         Seconds since the epoch.
     """
@@ -118,7 +137,23 @@ def admin_router(
             scopes = [ScopeView.of(each) for each in await standings(caller)]
             return StandingView(key_id=key_id, scopes=scopes)
 
+    if reload is not None:
+        _add_reload(router, reload)
     return router
+
+
+def _add_reload(router: APIRouter, reload: Reload) -> None:
+    @router.post("/reload", summary="Read the configuration anew")
+    async def reload_configuration() -> Reloaded:
+        """Serve what the configuration file says now, or say what is wrong with it.
+
+        Requests that run are not disturbed. With several workers, send SIGHUP to the parent
+        process instead: this reaches the one that answers.
+        """
+        try:
+            return Reloaded(version=await reload())
+        except ConfigError as error:
+            raise InvalidRequestError(error.message, code="invalid_configuration") from error
 
 
 def _route_class(token: str) -> type[APIRoute]:

@@ -10,15 +10,19 @@ import msgspec
 from app.errors import (
     AllAttemptsFailedError,
     GatewayError,
+    RateLimitedError,
     UnauthenticatedError,
     UpstreamError,
     answer_for,
 )
+from app.gateway.admission import Pressure
 from app.gateway.ledger import LedgerEntry
+from app.stores._base import Standing
 from app.types import ScorerCall
 from routers.errors import NoEligibleModelError, RoutingError
 from routers.types import (
     CandidateEstimate,
+    CostQuality,
     Decision,
     KnobStep,
     Objective,
@@ -47,6 +51,8 @@ def error_answer(error: BaseException) -> tuple[int, Headers, bytes]:
     if retry_after_s is not None:
         headers.append((b"retry-after", str(math.ceil(retry_after_s)).encode()))
         headers.append((b"retry-after-ms", str(math.ceil(retry_after_s * 1e3)).encode()))
+    if isinstance(error, RateLimitedError):
+        headers.extend(_refusal_headers(error))
     if getattr(error, "should_retry", True) is False:
         headers.append((b"x-should-retry", b"false"))
     return status, headers, msgspec.json.encode({"error": error_object(error)})
@@ -87,6 +93,10 @@ def route_headers(entry: LedgerEntry) -> Headers:
     scorer = entry.scorer_call
     if scorer is not None and scorer.cost_usd is not None:
         headers.append((b"x-route-scorer-cost-usd", usd(scorer.cost_usd)))
+    if entry.standing is not None:
+        headers.extend(limit_headers(entry.standing))
+    if entry.pressure is not None:
+        headers.append(_pressure_header(entry, entry.pressure))
     decision = entry.decision
     if decision is None:
         return headers
@@ -104,6 +114,48 @@ def route_headers(entry: LedgerEntry) -> Headers:
         if estimate.cost_usd is not None:
             headers.append((b"x-route-predicted-cost-usd", usd(estimate.cost_usd)))
     return headers
+
+
+def limit_headers(standing: Standing) -> Headers:
+    """Return OpenAI's `x-ratelimit-*` headers for a standing."""
+    headers: Headers = []
+    for name, rate in (("requests", standing.requests), ("tokens", standing.tokens)):
+        if rate is None:
+            continue
+        headers += (
+            (f"x-ratelimit-limit-{name}".encode(), b"%d" % rate.limit),
+            (f"x-ratelimit-remaining-{name}".encode(), b"%d" % rate.remaining),
+            (f"x-ratelimit-reset-{name}".encode(), _duration(rate.reset_s)),
+        )
+    return headers
+
+
+def _refusal_headers(error: RateLimitedError) -> Headers:
+    if error.resource not in {"requests", "tokens"}:
+        return []
+    headers: Headers = [
+        (f"x-ratelimit-limit-{error.resource}".encode(), b"%d" % error.limit),
+        (f"x-ratelimit-remaining-{error.resource}".encode(), b"0"),
+    ]
+    if error.retry_after_s is not None:
+        reset = _duration(error.retry_after_s)
+        headers.append((f"x-ratelimit-reset-{error.resource}".encode(), reset))
+    return headers
+
+
+def _duration(seconds: float) -> bytes:
+    """Format a time as OpenAI does: 12ms, 1s, 6m0s."""
+    if seconds < 1:
+        return b"%dms" % math.ceil(seconds * 1e3)
+    whole = math.ceil(seconds)
+    return b"%ds" % whole if whole < 60 else b"%dm%ds" % divmod(whole, 60)
+
+
+def _pressure_header(entry: LedgerEntry, pressure: Pressure) -> tuple[bytes, bytes]:
+    parts = [f"degraded; scope={pressure.scope.kind}; used={pressure.share:.2f}"]
+    if isinstance(entry.objective, CostQuality):
+        parts.append(f"cost-quality={entry.objective.t:.2f}")
+    return b"x-route-budget", "; ".join(parts).encode()
 
 
 def usd(amount: float) -> bytes:

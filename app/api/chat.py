@@ -7,7 +7,7 @@ than deciding does; the endpoint is still part of the app and of its OpenAPI doc
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -27,20 +27,22 @@ from app.api.answers import (
 from app.api.asgi import CancelOnDisconnect, check_json_content_type, read_body
 from app.api.knobs import knobs_from_headers
 from app.api.resolve import resolve
-from app.api.visible import VisibleNames
 from app.api.wire import parse_chat_request
 from app.errors import (
     ClientDisconnectedError,
     DeadlineExceededError,
     GatewayError,
+    OverloadedError,
     UpstreamError,
     answer_for,
 )
 from app.gateway.dispatch import OpenAnswer
 from app.gateway.handle import Gateway
 from app.gateway.ledger import LedgerEntry
+from app.gateway.overload import Places
 from app.gateway.permissions import permit
 from app.gateway.request import RouteRequest
+from app.state import Serving
 from routers.errors import RoutingError
 
 _log = logging.getLogger(__name__)
@@ -56,34 +58,54 @@ _PARSED_INLINE_BYTES = 128_000
 class ChatEndpoint:
     """The ASGI application behind the path."""
 
-    gateway: Gateway
+    serving: Callable[[], Serving]
     guard: Guard
-    names: VisibleNames
-    max_body_bytes: int
-    request_timeout_s: float
+    places: Places
     in_flight: Callable[[int], None]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""
-        started = self.gateway.clock()
-        self.in_flight(1)
-        try:
-            request = await self.parse(scope, receive)
-            exchange = _Exchange(
-                gateway=self.gateway,
-                request=request,
-                entry=self.gateway.open_entry(request, started=started),
-                send=send,
-            )
-            await exchange.run(receive, timeout_s=self.request_timeout_s)
-        except ClientDisconnectedError:
-            return
-        except (GatewayError, RoutingError) as error:
-            await send_error(send, error)
-        finally:
-            self.in_flight(-1)
+        async with self.place(send) as serving:
+            if serving is None:
+                return
+            gateway = serving.gateway
+            started = gateway.clock()
+            self.in_flight(1)
+            try:
+                request = await self.parse(serving, scope, receive)
+                exchange = _Exchange(
+                    gateway=gateway,
+                    request=request,
+                    entry=gateway.open_entry(request, started=started),
+                    send=send,
+                )
+                server = serving.config.gateway.server
+                await exchange.run(receive, timeout_s=server.request_timeout_s)
+            except ClientDisconnectedError:
+                return
+            except (GatewayError, RoutingError) as error:
+                await send_error(send, error)
+            finally:
+                self.in_flight(-1)
 
-    async def parse(self, scope: Scope, receive: Receive) -> RouteRequest:
+    @contextlib.asynccontextmanager
+    async def place(self, send: Send) -> AsyncGenerator[Serving | None, None]:
+        """Hold a place and what is served now; None, and the client is told, if there is none."""
+        try:
+            await self.places.enter()
+        except OverloadedError as error:
+            await send_error(send, error)
+            yield None
+            return
+        serving = self.serving()
+        serving.enter()
+        try:
+            yield serving
+        finally:
+            serving.leave()
+            self.places.leave()
+
+    async def parse(self, serving: Serving, scope: Scope, receive: Receive) -> RouteRequest:
         """Read and resolve a request; without a key that may be used, nothing of it is read.
 
         Raises
@@ -94,7 +116,8 @@ class ChatEndpoint:
         headers = scope["headers"]
         caller = await self.guard.authenticate(headers)
         check_json_content_type(headers)
-        body = await read_body(scope, receive, max_bytes=self.max_body_bytes)
+        max_bytes = serving.config.gateway.server.max_body_bytes
+        body = await read_body(scope, receive, max_bytes=max_bytes)
         if len(body) <= _PARSED_INLINE_BYTES:
             chat = parse_chat_request(body)
         else:
@@ -102,9 +125,10 @@ class ChatEndpoint:
         request = resolve(
             chat,
             knobs_from_headers(headers),
-            self.names.of(caller),
+            serving.visible.of(caller),
             request_id=scope["state"]["request_id"],
             headers=headers,
+            caller=caller,
         )
         return permit(request, caller)
 
@@ -155,6 +179,7 @@ class _Exchange:
             await self._fail(error)
         finally:
             self.gateway.record(self.entry.close(status=status, error=error_code))
+            await self.gateway.settle(self.entry)
 
     async def _answer(self, watch: CancelOnDisconnect) -> None:
         answer = await self.gateway.open_answer(self.request, self.entry)
@@ -184,6 +209,7 @@ class _Exchange:
             headers.append((b"x-route-cost-usd", usd(cost_usd)))
         headers.append((b"content-length", str(len(body)).encode()))
         watch.disarm()
+        await self._give_place_back()
         await self._start(200, headers)
         await self.send({"type": "http.response.body", "body": body})
 
@@ -213,7 +239,14 @@ class _Exchange:
         if self.request.include_usage:
             tail = self._usage_event(usage_payload, template) + tail
         watch.disarm()
+        await self._give_place_back()
         await send({"type": "http.response.body", "body": tail})
+
+    async def _give_place_back(self) -> None:
+        """Settle before the end is sent, where the client's next request may wait for it."""
+        ticket = self.entry.ticket
+        if ticket is not None and ticket.holds_a_place:
+            await self.gateway.settle(self.entry)
 
     def _usage_event(self, payload: bytes | None, template: bytes | None) -> bytes:
         cost_usd = self.entry.cost_usd()

@@ -5,9 +5,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel
 
-from app.access.guard import Guard
 from app.api.resolve import A_THRESHOLD, Names
-from app.api.visible import VisibleNames
+from app.state import AppState
 
 _CREATED = 1_700_000_000
 """OpenAI's clients require a creation time; a configured name has none worth telling."""
@@ -55,9 +54,8 @@ async def retrieve_model(
 
 
 async def _names(request: Request) -> Names:
-    guard: Guard = request.app.state.steelyard.guard
-    visible: VisibleNames = request.app.state.visible
-    return visible.of(await guard.authenticate(request.scope["headers"]))
+    state: AppState = request.app.state.steelyard
+    return state.serving.visible.of(await state.guard.authenticate(request.scope["headers"]))
 
 
 def _models(names: Names) -> list[Model]:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from app.access.guard import ANONYMOUS, Caller
 from app.api.knobs import Knobs
 from app.api.wire import ChatRequest
 from app.errors import InvalidRequestError, ModelNotFoundError
@@ -83,6 +84,7 @@ def resolve(
     *,
     request_id: str,
     headers: Iterable[tuple[bytes, bytes]],
+    caller: Caller = ANONYMOUS,
 ) -> RouteRequest:
     """Merge a parsed body, its routing headers and the policy's defaults into one request.
 
@@ -127,6 +129,7 @@ def resolve(
         stream=chat.stream,
         include_usage=chat.include_usage,
         headers=tuple((name, value) for name, value in headers if name in passed_on),
+        caller=caller,
         affinity=knobs.affinity is not False,
         cache=knobs.cache,
     )

@@ -19,6 +19,7 @@ from app.api.chat import ChatEndpoint, send_error
 from app.errors import ClientDisconnectedError, GatewayError
 from app.gateway.ledger import LedgerEntry
 from app.gateway.request import RouteRequest
+from app.state import Serving
 from routers.decision import knob_steps
 from routers.errors import RoutingError
 from routers.types import CostQuality, Decision
@@ -32,10 +33,15 @@ class RouteEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        gateway = self.chat.gateway
+        async with self.chat.place(send) as serving:
+            if serving is not None:
+                await self._answer(serving, scope, receive, send)
+
+    async def _answer(self, serving: Serving, scope: Scope, receive: Receive, send: Send) -> None:
+        gateway = serving.gateway
         started = gateway.clock()
         try:
-            request = await self.chat.parse(scope, receive)
+            request = await self.chat.parse(serving, scope, receive)
         except ClientDisconnectedError:
             return
         except GatewayError as error:

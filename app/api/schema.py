@@ -243,7 +243,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
         schema = model.model_json_schema(ref_template=_REF)
         schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema
-    names: Names = app.state.names
+    names: Names = app.state.steelyard.serving.names
     knobs = schemas["Routing"]["properties"]
     _branch(knobs["models"], "array")["items"]["enum"] = sorted(names.model_ids)
     _branch(knobs["policy"], "string")["enum"] = list(names.policies)

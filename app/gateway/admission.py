@@ -385,5 +385,9 @@ def _refused(refusal: Refusal) -> RateLimitedError | BudgetExceededError:
     else:
         message = f"{_WHOSE[kind]} {what} is reached; try again in {refusal.retry_after_s:.1f} s"
     return RateLimitedError(
-        message, code=f"{kind}_{resource}_limit_exceeded", retry_after_s=refusal.retry_after_s
+        message,
+        scope=kind,
+        resource=resource,
+        limit=refusal.limit,
+        retry_after_s=refusal.retry_after_s,
     )

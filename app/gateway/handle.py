@@ -1,13 +1,18 @@
 """What happens to one request, top to bottom: decide, dispatch, account."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from app.errors import RateLimitedError
+from app.gateway.admission import Admission
 from app.gateway.decide import Decider
 from app.gateway.dispatch import Dispatcher, OpenAnswer
 from app.gateway.ledger import LedgerEntry
 from app.gateway.request import RouteRequest
 from app.gateway.score import Scorer
+from app.gateway.settle import Settler
+from app.keys import NUSD_PER_USD
+from app.stores._base import ScopeKind
 from app.types import Outcome
 from routers.types import Decision, Reason
 
@@ -18,6 +23,8 @@ class Gateway:
 
     decider: Decider
     scorer: Scorer
+    admission: Admission
+    settler: Settler
     dispatcher: Dispatcher
     record: Callable[[Outcome], None]
     """Takes the outcome of every request that got as far as a decision."""
@@ -45,6 +52,11 @@ class Gateway:
             If no candidate passes the hard constraints.
         """
         began = self.clock()
+        if request.objective is not None:
+            entry.pressure = await self.admission.pressure(request.caller)
+            if entry.pressure is not None:
+                request = replace(request, objective=entry.pressure.lower(request.objective))
+        entry.objective = request.objective
         if request.policy is None:
             assert request.pinned_model_id is not None  # noqa: S101  (resolve() guarantees it)
             decision = Decision(
@@ -68,9 +80,10 @@ class Gateway:
 
         Raises
         ------
-        NoEligibleModelError, UpstreamRejectedError, AllAttemptsFailedError
+        NoEligibleModelError, RateLimitedError, BudgetExceededError, StoreUnavailableError,
+        UpstreamRejectedError, AllAttemptsFailedError
         """
-        decision = await self.decide(request, entry)
+        decision = await self._admit(request, await self.decide(request, entry), entry)
         model_ids: tuple[str, ...] = (decision.model_id,)
         hedge_after_s = None
         policy = request.policy
@@ -80,6 +93,48 @@ class Gateway:
             if policy.hedge_after_s is not None and _may_hedge(request, decision, model_ids):
                 hedge_after_s = policy.hedge_after_s
         return await self.dispatcher.open(request, model_ids, entry, hedge_after_s=hedge_after_s)
+
+    async def settle(self, entry: LedgerEntry) -> None:
+        """Replace what the request claimed by what it used; a second call changes nothing.
+
+        Requests that nobody served have used nothing.
+        """
+        ticket, entry.ticket = entry.ticket, None
+        if ticket is None:
+            return
+        usage = entry.settled_usage()
+        tokens = 0 if usage is None else usage.input_tokens + usage.output_tokens
+        cost_usd = entry.cost_usd() or 0.0
+        if entry.scorer_call is not None:
+            cost_usd += entry.scorer_call.cost_usd or 0.0
+        await self.settler.settle(
+            self.admission, ticket, tokens=tokens, cost_nusd=round(cost_usd * NUSD_PER_USD)
+        )
+
+    async def _admit(
+        self, request: RouteRequest, decision: Decision, entry: LedgerEntry
+    ) -> Decision:
+        """Claim what the decided model will use; where its own limit is reached, the next one's.
+
+        A fallback later on counts for the model that was decided.
+        """
+        while True:
+            try:
+                entry.ticket = await self.admission.admit(request, decision, request.caller)
+            except RateLimitedError as error:
+                elsewhere = request.fallback and not request.locked and decision.fallbacks
+                if error.scope != ScopeKind.MODEL or not elsewhere:
+                    raise
+                decision = replace(
+                    decision,
+                    model_id=decision.fallbacks[0],
+                    fallbacks=decision.fallbacks[1:],
+                    reason=Reason.FALLBACK,
+                )
+                entry.decision = decision
+            else:
+                entry.standing = None if entry.ticket is None else entry.ticket.shown
+                return decision
 
 
 def _may_hedge(request: RouteRequest, decision: Decision, model_ids: tuple[str, ...]) -> bool:

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from app.errors import UpstreamError, answer_for
+from app.gateway.admission import Pressure, Ticket
 from app.gateway.request import Deployment, RouteRequest
 from app.providers._base import Chunk
+from app.stores._base import Standing
 from app.types import Attempt, Outcome, ScorerCall, Usage
-from routers.types import Decision, Prices, Reason
+from routers.types import Decision, Objective, Prices, Reason
 
 _CHARS_PER_TOKEN = 4
 _MAX_CHARS_PER_EVENT = 7
@@ -45,6 +47,13 @@ class LedgerEntry:
     request: RouteRequest
     policy_version: str
     started: float
+    objective: Objective | None = None
+    """What was decided by: the request's own, or what a budget's pressure left of it."""
+    pressure: Pressure | None = None
+    ticket: Ticket | None = None
+    """What was claimed and is not settled yet."""
+    standing: Standing | None = None
+    """Where the limits stand that the caller is told of."""
     decision: Decision | None = None
     scorer_call: ScorerCall | None = None
     decide_s: float = 0.0
@@ -206,4 +215,6 @@ class LedgerEntry:
             scorer_call=self.scorer_call,
             served_upstream=None if self.served is None else self.served.upstream,
             hedge_cost_usd=self.hedge_cost_usd(),
+            key_id=self.request.caller.key_id,
+            team=self.request.caller.team,
         )

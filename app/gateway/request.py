@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from app.access.guard import ANONYMOUS, Caller
 from app.gateway.session import Session
 from app.providers._base import Provider, Timeouts
 from app.types import CacheMode
@@ -116,6 +117,8 @@ class RouteRequest:
         How the client spelled the knob; None where it left it open.
     fields
         The body's top-level fields as the client sent them, without `model` and `routing`.
+    caller
+        Who asks.
     affinity
         Whether the conversation may keep its model.
     cache
@@ -141,6 +144,7 @@ class RouteRequest:
     stream: bool
     include_usage: bool
     headers: tuple[tuple[bytes, bytes], ...]
+    caller: Caller = ANONYMOUS
     affinity: bool = True
     cache: CacheMode | None = None
     session: Session | None = None

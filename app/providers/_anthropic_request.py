@@ -28,7 +28,7 @@ _NATIVE = ("thinking", "top_k", "top_p", "cache_control")
 
 _WITHOUT_EFFECT = frozenset(
     {"metadata", "prediction", "prompt_cache_key", "prompt_cache_retention", "store"}
-    | {"stream", "stream_options", "model"}
+    | {"stream", "stream_options", "model", "session_id"}
 )
 _NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "audio": (None,),

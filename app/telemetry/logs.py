@@ -51,6 +51,8 @@ def log_outcome(outcome: Outcome) -> None:
                 "decision_id": outcome.decision_id,
                 "policy": outcome.policy,
                 "policy_version": outcome.policy_version,
+                "key_id": outcome.key_id,
+                "team": outcome.team,
                 "reason": None if outcome.reason is None else outcome.reason.value,
                 "model": outcome.served_model_id,
                 "upstream": outcome.served_upstream,

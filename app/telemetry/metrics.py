@@ -5,6 +5,7 @@ Labels are configured names and enums only, never anything that a client typed.
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from app.stores._base import Refusal
 from app.types import Attempt, Outcome, ScorerCall
 from routers.types import Reason
 
@@ -119,9 +120,57 @@ class Metrics:
             ("policy", "model"),
             registry=registry,
         )
+        self._refusals = Counter(
+            "gateway_limit_refusals",
+            "Requests refused by a limit or a budget of this gateway.",
+            ("scope", "resource"),
+            registry=registry,
+        )
+        self._unsettled = Counter(
+            "gateway_settlements_lost",
+            "Requests whose use could not be told to the store.",
+            registry=registry,
+        )
+        self._lag = Gauge(
+            "gateway_event_loop_lag_seconds", "How late the event loop was.", registry=registry
+        )
+        self._rss = Gauge(
+            "gateway_resident_memory_bytes", "Resident size of the process.", registry=registry
+        )
+        self._reloaded = Gauge(
+            "gateway_config_last_reload_successful",
+            "Whether the last attempt to read the configuration anew worked.",
+            registry=registry,
+        )
+        self._reloaded.set(1)
+        self._reloaded_at = Gauge(
+            "gateway_config_last_reload_success_timestamp_seconds",
+            "When the configuration that is served was read.",
+            registry=registry,
+        )
+        self._reloaded_at.set_to_current_time()
         self.in_flight = Gauge(
             "gateway_requests_in_flight", "Chat requests being handled.", registry=registry
         )
+
+    def refused(self, refusal: Refusal) -> None:
+        """Count one request that a limit refused."""
+        self._refusals.labels(refusal.scope.kind.value, refusal.resource.value).inc()
+
+    def settlement_lost(self) -> None:
+        """Count one request that could not be settled."""
+        self._unsettled.inc()
+
+    def sampled(self, lag_s: float, rss_bytes: int) -> None:
+        """Show how the process is."""
+        self._lag.set(lag_s)
+        self._rss.set(rss_bytes)
+
+    def reloaded(self, *, successful: bool) -> None:
+        """Show how the last attempt to read the configuration anew ended."""
+        self._reloaded.set(successful)
+        if successful:
+            self._reloaded_at.set_to_current_time()
 
     def attempt_failed(self, model_id: str, *, upstream: str, error: str) -> None:
         """Count one failed upstream call."""

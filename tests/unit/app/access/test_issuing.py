@@ -32,7 +32,7 @@ def changed():
 
 @pytest.fixture
 def issuer(keys, now, changed):
-    return Issuer(keys, KNOWN, on_change=changed.append, now=now)
+    return Issuer(keys, lambda: KNOWN, on_change=changed.append, now=now)
 
 
 async def test_a_new_key_is_stored_by_digest_alone(issuer, keys, changed):
@@ -145,7 +145,7 @@ class SlowKeys(DictKeys):
 async def test_a_revocation_is_never_undone_by_a_rotation_at_the_same_time(now):
     for order in (0, 1):
         keys = SlowKeys()
-        issuer = Issuer(keys, KNOWN, now=now)
+        issuer = Issuer(keys, lambda: KNOWN, now=now)
         key, _ = await issuer.create(KeyTerms(name="x"))
         key_id = key.record.key_id
         changes = [issuer.revoke(key_id), issuer.rotate(key_id, grace_s=600)]

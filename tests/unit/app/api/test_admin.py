@@ -74,7 +74,7 @@ async def test_where_a_keys_limits_stand_is_told_in_dollars(keys):
 
     app = FastAPI()
     app.include_router(
-        admin_router(Issuer(keys, KNOWN), token=TOKEN, standings=admission.standings)
+        admin_router(Issuer(keys, lambda: KNOWN), token=TOKEN, standings=admission.standings)
     )
     async with client_of(app) as client:
         told = (await client.get(f"/admin/keys/{record.key_id}/standing")).json()
@@ -130,7 +130,7 @@ async def test_without_its_store_the_gateway_lets_nobody_in_that_it_does_not_kno
 
 async def test_a_team_must_be_configured(keys):
     app = FastAPI()
-    app.include_router(admin_router(Issuer(keys, KNOWN), token=TOKEN, now=SetClock(NOW)))
+    app.include_router(admin_router(Issuer(keys, lambda: KNOWN), token=TOKEN, now=SetClock(NOW)))
     async with client_of(app) as client:
         response = await client.post("/admin/keys", json={"name": "x", "team": "search"})
     assert response.json()["team"] == "search"

@@ -268,6 +268,7 @@ def test_a_choice_without_tools_is_none():
         ({"n": 1, "logprobs": False, "presence_penalty": 0.0, "seed": None}, {}),
         ({"logit_bias": {}, "modalities": ["text"], "verbosity": "medium"}, {}),
         ({"store": True, "metadata": {"a": "b"}, "prompt_cache_key": "k"}, {}),
+        ({"session_id": "s"}, {}),
         ({"stream_options": {"include_usage": True}}, {}),
     ],
 )

@@ -7,6 +7,7 @@ from app.errors import (
     UpstreamThrottledError,
     UpstreamUnavailableError,
 )
+from app.gateway.session import identify
 from app.providers._anthropic_stream import MessageStream
 from app.providers._base import Chunk
 from app.types import Usage
@@ -92,6 +93,21 @@ def test_thinking_is_told_as_it_comes_and_whole_with_its_signature():
         {"type": "redacted_thinking", "data": "EmwKAhgBEgy3va3p"},
     ]
     assert chunks[0].usage.reasoning_tokens == 67
+
+
+def test_a_history_with_signed_thinking_binds_the_conversation_to_its_model():
+    _, chunks = read(fixture("anthropic/thinking.sse"))
+    said = assembled(chunks)
+    answer = {"role": "assistant", **{key: said[key] for key in ("content", "thinking_blocks")}}
+    plain = {"role": "assistant", "content": said["content"]}
+    ask = {"role": "user", "content": "And now?"}
+
+    def lock(*messages: dict) -> object:
+        fields = {"messages": json.dumps(messages).encode()}
+        return identify((), fields, scope="key").lock
+
+    assert lock(ask, answer, ask) is not None
+    assert lock(ask, plain, ask) is None
 
 
 def test_refusal_is_told_with_its_explanation():

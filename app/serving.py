@@ -1,0 +1,136 @@
+"""What a configuration makes: built as a whole, served as a whole, replaced as a whole."""
+
+import random
+from collections.abc import Mapping
+
+from app.api.resolve import Names
+from app.api.visible import VisibleNames
+from app.build import (
+    build_allowances,
+    build_deployments,
+    build_names,
+    build_policies,
+    build_pool,
+    config_version,
+    load_artifacts,
+    providers_of,
+)
+from app.config import LoadedConfig
+from app.errors import ConfigError, UpstreamError, answer_for
+from app.gateway.admission import Admission
+from app.gateway.breaker import Breaker, CircuitState
+from app.gateway.decide import Decider
+from app.gateway.dispatch import Dispatcher
+from app.gateway.handle import Gateway
+from app.gateway.request import Deployment, Policy
+from app.gateway.score import Scorer
+from app.state import Resources, Serving
+from routers.artifact import RouterArtifact
+
+_CLAIM_MARGIN_S = 60.0
+"""How much longer than a request may take its claims are held."""
+
+
+def prepare(
+    config: LoadedConfig, artifacts: Mapping[str, RouterArtifact] | None = None
+) -> tuple[Mapping[str, Policy], Names]:
+    """Do the slow part of `build_serving`: load artifacts, fit the knob's curves.
+
+    Raises
+    ------
+    ConfigError
+        If anything in the configuration does not fit together.
+    """
+    loaded = load_artifacts(config) if artifacts is None else artifacts
+    policies = build_policies(config, loaded)
+    return policies, build_names(config, policies)
+
+
+def build_serving(
+    config: LoadedConfig, resources: Resources, policies: Mapping[str, Policy], names: Names
+) -> Serving:
+    """Build what serves requests.
+
+    Raises
+    ------
+    ConfigError
+        If an upstream is of an unknown kind.
+    """
+    metrics, clock = resources.metrics, resources.clock
+    limits, server = config.gateway.breaker, config.gateway.server
+    deployments = build_deployments(config)
+    rng = random.Random()  # noqa: S311  (spreads load and retries, guards nothing)
+
+    def breaker_changed(deployment: Deployment, state: CircuitState) -> None:
+        metrics.breaker_changed(
+            deployment.spec.model_id,
+            upstream=deployment.upstream,
+            upstream_model=deployment.upstream_model,
+            state=state.value,
+        )
+
+    def attempt_failed(deployment: Deployment, error: UpstreamError) -> None:
+        metrics.attempt_failed(
+            deployment.spec.model_id,
+            upstream=deployment.upstream,
+            error=answer_for(error).code or "upstream_error",
+        )
+
+    pool = build_pool(config, deployments, clock=clock, rng=rng, on_breaker_change=breaker_changed)
+    for slot in pool.slots():
+        breaker_changed(slot.deployment, slot.circuit.state)
+    gateway = Gateway(
+        decider=Decider(
+            unhealthy=pool.unhealthy,
+            on_router_failure=lambda policy, reason: metrics.router_failed(policy.name, reason),
+        ),
+        scorer=Scorer(
+            deployments={model_id: places[0] for model_id, places in deployments.items()},
+            breaker=Breaker(clock=clock, failures=limits.failures, cooldown_s=limits.cooldown_s),
+            clock=clock,
+            on_call=metrics.scorer_called,
+        ),
+        admission=Admission(
+            counters=resources.store.store.counters,
+            allowances=build_allowances(config),
+            specs=config.specs,
+            lifetime_s=server.request_timeout_s + _CLAIM_MARGIN_S,
+            on_refusal=metrics.refused,
+        ),
+        settler=resources.settler,
+        dispatcher=Dispatcher(
+            pool=pool,
+            clock=clock,
+            rng=rng,
+            on_failure=attempt_failed,
+            request_timeout_s=server.request_timeout_s,
+        ),
+        record=resources.record,
+        clock=clock,
+        config_version=config_version(config),
+    )
+    return Serving(
+        config=config,
+        gateway=gateway,
+        deployments=deployments,
+        policies=policies,
+        providers=tuple(providers_of(deployments)),
+        names=names,
+        visible=VisibleNames(names),
+    )
+
+
+def check_replaceable(old: LoadedConfig, new: LoadedConfig) -> None:
+    """Refuse what only a restart can change.
+
+    Raises
+    ------
+    ConfigError
+        Naming it.
+    """
+    fixed = ("server", "store", "auth", "stub")
+    for name in fixed:
+        if getattr(old.gateway, name) != getattr(new.gateway, name):
+            raise ConfigError(
+                f"{new.path}: {name} changed, which needs a restart; nothing was replaced"
+            )
