@@ -208,7 +208,6 @@ def _with_issuer(file: Path, run: "Callable[[Issuer], Awaitable[_T]]") -> _T:
         raise ConfigError(
             f"{file} keeps no keys; set `store: {{data_dir: …}}` and `auth: {{mode: keys}}`"
         )
-    known = KnownNames.of(config.gateway)
     lifecycle = build_store(config)
 
     async def opened() -> _T:
