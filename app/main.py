@@ -1,9 +1,10 @@
 """The application: built from a configuration, nothing before that."""
 
+import asyncio
 import contextlib
-import random
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
+from functools import partial
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -22,37 +23,25 @@ from app.api import models, ops
 from app.api.admin import admin_router
 from app.api.answers import error_answer
 from app.api.chat import ChatEndpoint
+from app.api.resolve import Names
 from app.api.route import RouteEndpoint
 from app.api.schema import document_endpoints
-from app.api.visible import VisibleNames
-from app.build import (
-    build_deployments,
-    build_names,
-    build_policies,
-    build_pool,
-    build_store,
-    config_version,
-    load_artifacts,
-    providers_of,
-)
+from app.build import build_store
 from app.config import LoadedConfig, load_config
 from app.errors import (
     GatewayError,
     InvalidRequestError,
     MethodNotAllowedError,
     RouteNotFoundError,
-    UpstreamError,
-    answer_for,
 )
-from app.gateway.breaker import Breaker, CircuitState
-from app.gateway.decide import Decider
-from app.gateway.dispatch import Dispatcher
-from app.gateway.handle import Gateway
-from app.gateway.request import Deployment, Policy
-from app.gateway.score import Scorer
+from app.gateway.overload import LoadWatch, Places
+from app.gateway.request import Policy
+from app.gateway.settle import Settler
 from app.middleware.boundary import BoundaryMiddleware
+from app.reload import Reloader
+from app.serving import build_serving, prepare
 from app.settings import Settings
-from app.state import AppState
+from app.state import AppState, Resources
 from app.stores._base import Lifecycle
 from app.telemetry.logs import log_outcome
 from app.telemetry.metrics import Metrics
@@ -96,11 +85,8 @@ def create_app(
     ConfigError
         If anything in the configuration does not fit together.
     """
-    loaded = load_artifacts(config) if artifacts is None else artifacts
-    policies = build_policies(config, loaded)
-    names = build_names(config, policies)
-    state = _state(config, policies, build_store(config) if store is None else store, clock)
-    visible = VisibleNames(names)
+    policies, names = prepare(config, artifacts)
+    state = _state(config, policies, names, build_store(config) if store is None else store, clock)
     app = FastAPI(
         title="Steelyard",
         version=__version__,
@@ -111,15 +97,11 @@ def create_app(
         swagger_ui_oauth2_redirect_url=None,
     )
     app.state.steelyard = state
-    app.state.names = names
-    app.state.visible = visible
-    server = config.gateway.server
+    app.state.reloader = reloader = Reloader(state, load=partial(_load_again, config))
     chat = ChatEndpoint(
-        gateway=state.gateway,
+        serving=lambda: state.serving,
         guard=state.guard,
-        names=visible,
-        max_body_bytes=server.max_body_bytes,
-        request_timeout_s=server.request_timeout_s,
+        places=state.places,
         in_flight=state.metrics.in_flight.inc,
     )
     app.router.routes.append(Route("/v1/chat/completions", chat, methods=["POST"]))
@@ -129,11 +111,18 @@ def create_app(
     if config.admin_token is not None:
         issuer = Issuer(
             state.store.store.keys,
-            lambda: KnownNames.of(config.gateway),
+            lambda: KnownNames.of(state.config.gateway),
             on_change=state.guard.forget,
         )
-        app.include_router(admin_router(issuer, token=config.admin_token))
-    if server.metrics_port is None:
+        app.include_router(
+            admin_router(
+                issuer,
+                token=config.admin_token,
+                standings=state.standings,
+                reload=reloader.reload,
+            )
+        )
+    if config.gateway.server.metrics_port is None:
         app.include_router(ops.metrics_router())
     patch_fastapi(app, docs_url="/docs", redirect_from_root_to_docs=True)
     document_endpoints(app)
@@ -146,74 +135,51 @@ def create_app(
 def _state(
     config: LoadedConfig,
     policies: Mapping[str, Policy],
+    names: Names,
     store: Lifecycle,
     clock: Callable[[], float],
 ) -> AppState:
     metrics = Metrics(CollectorRegistry())
-    limits = config.gateway.breaker
-    deployments = build_deployments(config)
-    rng = random.Random()  # noqa: S311  (spreads load and retries, guards nothing)
-
-    def breaker_changed(deployment: Deployment, state: CircuitState) -> None:
-        metrics.breaker_changed(
-            deployment.spec.model_id,
-            upstream=deployment.upstream,
-            upstream_model=deployment.upstream_model,
-            state=state.value,
-        )
-
-    def attempt_failed(deployment: Deployment, error: UpstreamError) -> None:
-        metrics.attempt_failed(
-            deployment.spec.model_id,
-            upstream=deployment.upstream,
-            error=answer_for(error).code or "upstream_error",
-        )
-
-    pool = build_pool(config, deployments, clock=clock, rng=rng, on_breaker_change=breaker_changed)
-    for slot in pool.slots():
-        breaker_changed(slot.deployment, slot.circuit.state)
 
     def record(outcome: Outcome) -> None:
         metrics.record(outcome)
         log_outcome(outcome)
 
-    gateway = Gateway(
-        decider=Decider(
-            unhealthy=pool.unhealthy,
-            on_router_failure=lambda policy, reason: metrics.router_failed(policy.name, reason),
-        ),
-        scorer=Scorer(
-            deployments={model_id: places[0] for model_id, places in deployments.items()},
-            breaker=Breaker(clock=clock, failures=limits.failures, cooldown_s=limits.cooldown_s),
-            clock=clock,
-            on_call=metrics.scorer_called,
-        ),
-        dispatcher=Dispatcher(
-            pool=pool,
-            clock=clock,
-            rng=rng,
-            on_failure=attempt_failed,
-            request_timeout_s=config.gateway.server.request_timeout_s,
-        ),
-        record=record,
-        clock=clock,
-        config_version=config_version(config),
-    )
-    auth = config.gateway.auth
-    return AppState(
-        config=config,
-        gateway=gateway,
-        deployments=deployments,
-        policies=policies,
+    resources = Resources(
         metrics=metrics,
         store=store,
-        guard=Guard(store.store.keys if auth.keys_needed else None, fresh_s=auth.fresh_s),
+        settler=Settler(on_lost=metrics.settlement_lost),
+        record=record,
+        clock=clock,
     )
+    auth, server = config.gateway.auth, config.gateway.server
+    watch = LoadWatch(
+        max_lag_s=server.max_lag_s,
+        max_rss_bytes=None if server.max_rss_mb is None else server.max_rss_mb * 1_000_000,
+        on_sample=metrics.sampled,
+    )
+    return AppState(
+        serving=build_serving(config, resources, policies, names),
+        resources=resources,
+        guard=Guard(store.store.keys if auth.keys_needed else None, fresh_s=auth.fresh_s),
+        places=Places(
+            max_running=server.max_concurrent_requests,
+            max_waiting=server.max_queued_requests,
+            max_wait_s=server.queue_timeout_s,
+            overloaded=watch.overloaded,
+        ),
+        watch=watch,
+    )
+
+
+def _load_again(config: LoadedConfig) -> LoadedConfig:
+    return load_config(config.path)
 
 
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
     state: AppState = app.state.steelyard
+    reloader: Reloader = app.state.reloader
     server = state.config.gateway.server
     await state.store.open()
     metrics_server = None
@@ -221,18 +187,26 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
         metrics_server, _ = start_http_server(
             server.metrics_port, addr=server.host, registry=state.metrics.registry
         )
-    state.readiness.ready = True
-    try:
-        yield
-    finally:
-        state.readiness.ready = False
-        state.gateway.decider.close()
-        for provider in providers_of(state.deployments):
-            await provider.aclose()
-        await state.store.aclose()
-        if metrics_server is not None:
-            metrics_server.shutdown()
-            metrics_server.server_close()
+    background = [
+        asyncio.create_task(state.watch.run(), name="watch the load"),
+        asyncio.create_task(state.resources.settler.run(), name="settle again"),
+    ]
+    with reloader.on_hangup():
+        state.readiness.ready = True
+        try:
+            yield
+        finally:
+            state.readiness.ready = False
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+            await state.resources.settler.aclose()
+            await reloader.aclose()
+            await state.serving.aclose()
+            await state.store.aclose()
+            if metrics_server is not None:
+                metrics_server.shutdown()
+                metrics_server.server_close()
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:
