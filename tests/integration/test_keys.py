@@ -273,23 +273,22 @@ def test_everything_that_may_be_said_of_a_key_is_kept(admin, make):
         {"x-api-key": TOKEN},
     ],
 )
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("POST", "/admin/keys"),
-        ("GET", "/admin/keys"),
-        ("GET", "/admin/keys/key-000000000000"),
-        ("DELETE", "/admin/keys/key-000000000000"),
-        ("POST", "/admin/keys/key-000000000000/rotate"),
-    ],
-)
-def test_every_admin_route_asks_for_the_token_before_all_else(keyed, method, path, headers):
+def test_every_admin_route_asks_for_the_token_before_all_else(keyed, headers):
     with httpx.Client(base_url=keyed.url, trust_env=False) as client:
-        content = b"{" if method == "POST" else None
-        response = client.request(method, path, headers=headers, content=content)
-    told = assert_openai_error(response, status=401)
-    assert told["code"] == "invalid_admin_token"
-    assert TOKEN not in response.text
+        paths = client.get("/openapi.json").json()["paths"]
+        routes = [
+            (method, path.replace("{key_id}", "key-000000000000"))
+            for path, operations in paths.items()
+            if path.startswith("/admin")
+            for method in operations
+        ]
+        assert len(routes) >= 6
+        for method, path in routes:
+            content = b"{" if method == "post" else None
+            response = client.request(method, path, headers=headers, content=content)
+            told = assert_openai_error(response, status=401)
+            assert told["code"] == "invalid_admin_token"
+            assert TOKEN not in response.text
 
 
 def test_a_virtual_key_is_no_admin(keyed, make):
@@ -310,6 +309,30 @@ def test_the_host_header_opens_nothing(keyed):
 def test_an_admin_body_is_bounded(admin):
     response = admin.post("/admin/keys", json={"name": "x" * 100_000})
     assert_openai_error(response, status=413)
+
+
+def test_what_a_key_has_used_is_told(admin, ask, make):
+    key = make(
+        limits={"requests_per_minute": 5},
+        budgets=[{"usd": 1, "period": "day"}],
+        models=["sim-nano"],
+    )
+    path = f"/admin/keys/{key['key_id']}/standing"
+    (scope,) = admin.get(path).json()["scopes"]
+    assert scope["scope"] == f"key:{key['key_id']}"
+    assert scope["requests"]["remaining"] == 5
+    assert scope["budgets"][0]["spent_usd"] == 0
+    answer = ask(key["secret"])
+    cost_usd = float(answer.headers["x-route-cost-usd"])
+    assert cost_usd > 0
+    deadline = time.monotonic() + 5
+    while (scope := admin.get(path).json()["scopes"][0])["in_flight"]:
+        assert time.monotonic() < deadline  # settled after the answer
+    assert scope["requests"]["remaining"] == 4
+    (budget,) = scope["budgets"]
+    assert budget["limit_usd"] == 1
+    assert budget["spent_usd"] == pytest.approx(cost_usd, abs=1e-8)
+    assert budget["reserved_usd"] == 0
 
 
 def test_an_unknown_key_is_not_found(admin):
