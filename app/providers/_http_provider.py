@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from typing import ClassVar, Protocol, cast
 
@@ -55,7 +56,7 @@ class AnswerStream(Protocol):
         """Take the end of the connection."""
 
 
-class HttpProvider:
+class HttpProvider(ABC):
     """One upstream, for process life; a dialect says what it sends and how it reads answers.
 
     Parameters
@@ -122,25 +123,25 @@ class HttpProvider:
 
     # --- the dialect ----------------------------------------------------------------------------
 
+    @abstractmethod
     def _dialect_headers(self, api_key: str | None) -> Sequence[tuple[str, str]]:
         """Return what every request of this dialect carries, the credential included."""
-        raise NotImplementedError
 
     def _url_of(self, call: ModelCall) -> httpx.URL:  # noqa: ARG002  (for dialects that need it)
         """Return where a call goes."""
         return self._url
 
+    @abstractmethod
     def _encode(self, call: ModelCall) -> bytes:
         """Return the body to send."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _whole(self, body: bytes, headers: Headers) -> Chunk:
         """Read a whole answer."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _stream(self, headers: Headers) -> AnswerStream:
         """Return what parses one streamed answer."""
-        raise NotImplementedError
 
     def _failure(self, status: int, headers: Headers, body: bytes) -> UpstreamError:
         """Return what an answer that is no success means."""
