@@ -84,14 +84,7 @@ class Gateway:
         UpstreamRejectedError, AllAttemptsFailedError
         """
         decision = await self._admit(request, await self.decide(request, entry), entry)
-        model_ids: tuple[str, ...] = (decision.model_id,)
-        hedge_after_s = None
-        policy = request.policy
-        if request.fallback and policy is not None and not request.locked:
-            model_ids += decision.fallbacks
-            model_ids = model_ids[: policy.max_attempts]
-            if policy.hedge_after_s is not None and _may_hedge(request, decision, model_ids):
-                hedge_after_s = policy.hedge_after_s
+        model_ids, hedge_after_s = models_to_try(request, decision)
         return await self.dispatcher.open(request, model_ids, entry, hedge_after_s=hedge_after_s)
 
     async def settle(self, entry: LedgerEntry) -> None:
@@ -104,6 +97,7 @@ class Gateway:
             return
         usage = entry.settled_usage()
         tokens = 0 if usage is None else usage.input_tokens + usage.output_tokens
+        tokens += sum(attempt.hedge_input_tokens for attempt in entry.attempts)
         cost_usd = entry.cost_usd() or 0.0
         if entry.scorer_call is not None:
             cost_usd += entry.scorer_call.cost_usd or 0.0
@@ -135,6 +129,24 @@ class Gateway:
             else:
                 entry.standing = None if entry.ticket is None else entry.ticket.shown
                 return decision
+
+
+def models_to_try(
+    request: RouteRequest, decision: Decision
+) -> tuple[tuple[str, ...], float | None]:
+    """Return the models in order, and after how long the second is started beside the first.
+
+    Fallbacks are candidates of the decision, so they passed its constraints (allowed models, cost
+    limit) too. A request that is pinned, locked or wants none stays with the one model.
+    """
+    policy = request.policy
+    if policy is None or request.locked or not request.fallback:
+        return (decision.model_id,), None
+    model_ids = (decision.model_id, *decision.fallbacks)[: policy.max_attempts]
+    hedge_after_s = policy.hedge_after_s
+    if hedge_after_s is not None and not _may_hedge(request, decision, model_ids):
+        hedge_after_s = None
+    return model_ids, hedge_after_s
 
 
 def _may_hedge(request: RouteRequest, decision: Decision, model_ids: tuple[str, ...]) -> bool:
