@@ -23,12 +23,10 @@ def permit(request: RouteRequest, caller: Caller) -> RouteRequest:
     key = caller.key
     if key is None:
         return request
-    if request.pinned_model_id is not None:
-        if key.models is not None and request.pinned_model_id not in key.models:
-            raise _model_not_allowed(key, request.pinned_model_id)
-        return request
-    policy = request.policy
-    if policy is None:
+    policy, pinned = request.policy, request.pinned_model_id
+    if pinned is not None or policy is None:
+        if key.models is not None and pinned not in key.models:
+            raise _model_not_allowed(key, request.requested_model)
         return request
     if key.policies is not None and policy.name not in key.policies:
         raise ForbiddenError(

@@ -215,6 +215,7 @@ def test_fields_that_are_not_the_issuers_to_set_are_refused(admin, field):
         ({}, "name"),
         ({"name": ""}, "name"),
         ({"name": "\x1b[31m"}, "name"),
+        ({"name": " padded"}, "name"),
         ({"name": "x", "models": ["gpt-9"]}, "models"),
         ({"name": "x", "models": []}, "models"),
         ({"name": "x", "policies": ["none-such"]}, "policies"),

@@ -1,6 +1,8 @@
 """`steelyard keys` beside a running gateway, and `serve` that wants to know who may ask."""
 
+import contextlib
 import json
+import sqlite3
 import time
 
 import httpx
@@ -172,6 +174,21 @@ def test_a_revoked_key_is_not_rotated(run):
     code, _, err = run("rotate", key["key_id"])
     assert code == 2
     assert "revoked" in err
+
+
+def test_a_record_of_another_release_is_one_line(run, loaded):
+    run("create", "x")
+    with contextlib.closing(sqlite3.connect(database(loaded))) as connection, connection:
+        connection.execute("UPDATE keys SET record = ?", (b'{"from": "the future"}',))
+    code, out, err = run("list")
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert "cannot be read" in err
+
+
+def database(loaded):
+    (file,) = (loaded.path.parent / "data").glob("*.sqlite3")
+    return file
 
 
 def test_a_configuration_that_keeps_no_keys_says_what_to_write(run):

@@ -20,7 +20,15 @@ FEW = frozenset({"sim-nano", "sim-small"})
 @pytest.fixture(scope="module")
 def visible(artifacts, tmp_path_factory):
     """Build the names of the default configuration, as each caller sees them."""
-    config = stub_config(tmp_path_factory.mktemp("names"), "http://127.0.0.1:9")
+    by_threshold = {
+        "router": "carrot",
+        "candidates": ["sim-small", "sim-frontier"],
+        "default_model": "sim-small",
+        "threshold": 0.5,
+    }
+    directory = tmp_path_factory.mktemp("names")
+    changes = {"policies.by_threshold": by_threshold}
+    config = stub_config(directory, "http://127.0.0.1:9", changes=changes)
     return VisibleNames(build_names(config, build_policies(config, artifacts)))
 
 
@@ -160,6 +168,14 @@ def test_a_range_of_the_knob_cannot_be_got_around_by_another_knob(ask, model, he
     error = refused(ask, model, headers=headers, most_cost_quality=0.6)
     assert error.code == "knob_out_of_range"
     ask(model, headers=headers)
+
+
+def test_a_policy_that_the_operator_set_to_a_threshold_has_no_position_to_move(ask):
+    request = ask("auto:by_threshold", most_cost_quality=0.1)
+    assert isinstance(request.objective, StrongThreshold)
+    headers = {"x-cost-quality": "0.5"}
+    error = refused(ask, "auto:by_threshold", headers=headers, most_cost_quality=0.1)
+    assert error.code == "knob_out_of_range"
 
 
 def test_a_range_binds_routed_requests_alone(ask):
