@@ -31,7 +31,7 @@ class Reloader:
         self._load = load
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._retiring: set[Serving] = set()
+        self._retiring: list[Serving] = []
 
     async def reload(self) -> str:
         """Read the configuration, check it, and serve it; return its version.
@@ -55,13 +55,13 @@ class Reloader:
             old, state.serving = state.serving, serving
             state.metrics.reloaded(successful=True)
             _log.info("the configuration is now version %s", serving.gateway.config_version)
-            self._retiring.add(old)
+            self._retiring.append(old)
             self._start(self._retire(old))
             return serving.gateway.config_version
 
     async def _retire(self, serving: Serving) -> None:
         await serving.retire()
-        self._retiring.discard(serving)
+        self._retiring.remove(serving)
 
     @contextlib.contextmanager
     def on_hangup(self) -> Iterator[None]:
