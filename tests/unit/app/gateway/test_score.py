@@ -4,8 +4,12 @@ import json
 
 import pytest
 
+from app.gateway.ledger import LedgerEntry
+from app.gateway.request import RouteRequest
 from app.gateway.score import read_reply
+from app.types import ScorerCall
 from routers.causal_llm import judge
+from routers.types import Conversation, Demand
 
 OPENAI = b"""{
   "id": "chatcmpl-123", "object": "chat.completion", "created": 1741570283,
@@ -78,3 +82,34 @@ def test_chances_of_another_shape_leave_the_digit(logprobs):
 )
 def test_what_is_no_text_is_no_score(data):
     assert judge(read_reply(data)).score is None
+
+
+def test_the_time_of_the_scorer_is_the_upstreams_and_not_overhead():
+    now = 100.0
+    request = RouteRequest(
+        request_id="r",
+        decision_id="d",
+        requested_model="auto",
+        pinned_model_id=None,
+        policy=None,
+        objective=None,
+        allowed_model_ids=None,
+        max_cost_usd=None,
+        fallback=True,
+        explain=False,
+        conversation=Conversation.of("hi"),
+        demand=Demand(input_tokens=7, input_tokens_upper=9),
+        fields={},
+        stream=False,
+        include_usage=False,
+        headers=(),
+    )
+    entry = LedgerEntry(clock=lambda: now, request=request, policy_version="v", started=now)
+    call = ScorerCall(model_id="scorer", duration_s=2.0, score=5, strong_chance=0.0, cost_usd=1e-4)
+    now += 2.25
+    entry.scored(call)
+    entry.answering()
+    assert entry.overhead_s == pytest.approx(0.25)
+    outcome = entry.close(status=200, error=None)
+    assert outcome.scorer_call is call
+    assert outcome.cost_usd is None
