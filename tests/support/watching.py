@@ -7,6 +7,9 @@ import httpx
 
 from tests.support.gateway import RunningGateway
 
+_STANDING = frozenset({"_tasks", "Server.serve", "LifespanOn.main", "LoadWatch.run", "Settler.run"})
+"""Tasks of a gateway that nobody asks anything."""
+
 
 def metrics(gateway: RunningGateway) -> list[str]:
     """Return the lines of the metrics."""
@@ -42,4 +45,4 @@ def assert_no_task_is_left(gateway: RunningGateway) -> None:
 
 async def _tasks() -> list[str]:
     names = (task.get_coro().__qualname__ for task in asyncio.all_tasks())  # type: ignore[union-attr]
-    return [name for name in names if name not in ("_tasks", "Server.serve", "LifespanOn.main")]
+    return [name for name in names if name not in _STANDING]
