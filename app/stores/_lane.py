@@ -7,7 +7,6 @@ twice, except scripts that Redis did not know and therefore did not run.
 
 import asyncio
 import contextlib
-import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,17 +21,16 @@ Command = tuple[str | bytes | int, ...]
 MAX_WAITING = 4096
 """Commands that may wait; a loop so far behind is better told than joined."""
 MAX_BATCH = 512
-_LAG_TURNS = 3
-"""Turns of the event loop in which a reply that had come before the timeout is found."""
-
-_log = logging.getLogger(__name__)
+_LAST_LOOK = 0.1
+"""Share of the timeout that is left to find a reply that had come before it."""
 
 
 @dataclass(slots=True)
 class _Call:
     commands: Sequence[Command]
     future: asyncio.Future[list[Any]]
-    since: float
+    since_s: float
+    """How long the lane had been on its way, all in all, when the call came."""
 
 
 class Circuit:
@@ -79,7 +77,7 @@ class Lane:
         Source of every script by its SHA-1, for servers that do not know it (yet, or any more).
     timeout_s
         How long a round trip may take, connecting included. A call waits no longer than this for
-        its turn, so that it ends within twice as long.
+        its turn, so that it ends within twice as long (and what the loop was busy elsewhere).
     circuit
         When not to ask at all.
     """
@@ -99,6 +97,8 @@ class Lane:
         self._client: Any = None
         self._waiting: deque[_Call] = deque()
         self._n_waiting = 0
+        self._on_way_s = 0.0
+        self._left_at: float | None = None
         self._runner: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -119,7 +119,7 @@ class Lane:
             raise StoreNotAskedError("too many calls wait for Redis")
         if not self._circuit.allows(loop.time()):
             raise StoreNotAskedError("Redis failed several times; asking again shortly")
-        call = _Call(commands, loop.create_future(), loop.time())
+        call = _Call(commands, loop.create_future(), self._travelled_s(loop.time()))
         self._waiting.append(call)
         self._n_waiting += len(commands)
         if self._runner is None:
@@ -158,22 +158,27 @@ class Lane:
             if not batch:
                 continue
             loop = asyncio.get_running_loop()
+            self._left_at = loop.time()
             try:
                 replies = await self._round_trip([c for call in batch for c in call.commands])
             except StoreError as error:
+                self._on_way_s, self._left_at = self._travelled_s(loop.time()), None
                 self._circuit.failed(loop.time())
                 self._fail(batch, error)
             except asyncio.CancelledError:
                 self._fail(batch, StoreError("the store was closed meanwhile"))
                 raise
             else:
+                # An answer that came later than it may have was kept waiting by a busy loop.
+                travelled_s = self._travelled_s(loop.time()) - self._on_way_s
+                self._on_way_s += min(travelled_s, self._timeout_s)
+                self._left_at = None
                 self._circuit.succeeded()
                 self._hand_out(batch, replies)
         self._runner = None
 
     def _next_batch(self) -> list[_Call]:
         """Take calls from the queue that somebody still waits for, and not for too long."""
-        now = asyncio.get_running_loop().time()
         batch: list[_Call] = []
         size = 0
         while self._waiting and (not batch or size + len(self._waiting[0].commands) <= MAX_BATCH):
@@ -181,7 +186,7 @@ class Lane:
             self._n_waiting -= len(call.commands)
             if call.future.done():
                 continue
-            if now - call.since > self._timeout_s:
+            if self._on_way_s - call.since_s > self._timeout_s:
                 call.future.set_exception(StoreNotAskedError("waited too long for Redis"))
                 continue
             batch.append(call)
@@ -190,16 +195,22 @@ class Lane:
             self._circuit.given_up()
         return batch
 
+    def _travelled_s(self, now: float) -> float:
+        """How long round trips took; time in which the event loop was busy elsewhere is not it."""
+        return self._on_way_s + (0.0 if self._left_at is None else now - self._left_at)
+
     async def _round_trip(self, commands: Sequence[Command]) -> list[Any]:
+        loop = asyncio.get_running_loop()
         task = asyncio.ensure_future(self._send(commands))
         try:
-            await asyncio.wait({task}, timeout=self._timeout_s)
-            # A loop that was busy wakes up to the reply and the timeout at once; that is our
-            # slowness and not that of Redis.
-            for _ in range(_LAG_TURNS):
-                if task.done():
-                    break
-                await asyncio.sleep(0)
+            patience_s = (1.0 - _LAST_LOOK) * self._timeout_s
+            ends_at = loop.time() + patience_s
+            await asyncio.wait({task}, timeout=patience_s)
+            if not task.done():
+                # A loop that was busy wakes up with the reply unread, or the call not even sent.
+                # That is our slowness and not that of Redis: the time is given back.
+                late_s = min(loop.time() - ends_at, self._timeout_s)
+                await asyncio.wait({task}, timeout=late_s + _LAST_LOOK * self._timeout_s)
         finally:
             if not task.done():
                 task.cancel()  # redis-py disconnects: a late reply must not meet the next call

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
+import uvloop
 
 from app.stores._base import Claim, Refusal, StoreError, StoreNotAskedError
 from app.stores._watch import Feature
@@ -168,6 +169,22 @@ async def test_a_caller_that_is_cancelled_disturbs_nobody(server, redis):
         answers = await asyncio.gather(*tasks, *finds, return_exceptions=True)
         assert not any(isinstance(answer, StoreError) for answer in answers)
         assert all(found == record for found in await asyncio.gather(*finds[1::2]))
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_a_loop_that_was_busy_does_not_blame_redis(server, run):
+    async def busy() -> None:
+        async with opened(RedisStore(server.url, timeout_s=TIMEOUT_S)) as redis:
+            claim = Claim(scope=new_scope(), requests_per_minute=1000)
+            for turns in range(1, 9):
+                assert await works(redis)
+                task = asyncio.create_task(redis.admitted(claim))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                time.sleep(2 * TIMEOUT_S)  # noqa: ASYNC251
+                await task
+
+    run(busy())
 
 
 async def test_a_flushed_server_begins_to_count_again(server, redis):

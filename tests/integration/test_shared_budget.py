@@ -43,6 +43,10 @@ async def request(under_test, name, used, rng):
 async def main(url, prefix, name):
     under_test = StoreUnderTest(RedisStore(url, prefix=prefix, timeout_s=10.0))
     rng, used = random.Random(name), []
+    blobs = under_test.store.blobs
+    await blobs.put(f"ready-{name}", b"", lifetime_s=60)
+    while None in [await blobs.get(f"ready-{other}") for other in ("one", "two")]:
+        await asyncio.sleep(0.001)
     await asyncio.gather(
         *(request(under_test, f"{name}-{i}", used, rng) for i in range(1000))
     )

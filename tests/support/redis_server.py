@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import importlib.util
 import os
+import random
 import shutil
 import signal
 import socket
@@ -28,10 +29,16 @@ def redis_server_path() -> str | None:
 
 
 def free_port() -> int:
-    """Return a port that nobody listened on a moment ago."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """Return a port that nobody listened on a moment ago.
+
+    Below those that systems hand out by themselves, so that a server finds it free again when it
+    is restarted, and that a cluster's second port (10,000 above) exists.
+    """
+    for port in random.SystemRandom().sample(range(16_000, 32_000), 100):
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port")
 
 
 class RedisServer:
