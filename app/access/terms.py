@@ -33,7 +33,7 @@ def _stripped(text: str) -> str:
 _Text = Annotated[str, AfterValidator(_printable)]
 _Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=1, le=10**12)]
-_Names = Annotated[frozenset[str], Field(min_length=1, max_length=1000)]
+_Names = Annotated[frozenset[_Text], Field(min_length=1, max_length=1000)]
 
 
 class Strict(BaseModel):
