@@ -31,7 +31,7 @@ from app.stores._watch import Feature, OnError, Watch
 from app.stores.key_cache import CachedKeys, KeyTimes
 from app.stores.memory import MemoryCounters
 
-MAX_OWED = 100_000
+DEFAULT_MAX_OWED = 100_000
 RETRY_INTERVAL_S = 0.5
 _PAID_AT_ONCE = 100
 
@@ -39,9 +39,12 @@ _log = logging.getLogger(__name__)
 
 
 class _FallbackCounters:
-    def __init__(self, shared: Counters, watch: Watch, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, shared: Counters, watch: Watch, *, clock: Callable[[], float], max_owed: int
+    ) -> None:
         self._shared = shared
         self._watch = watch
+        self._max_owed = max_owed
         self._local = MemoryCounters(clock=clock)
         self._owed: OrderedDict[str, tuple[Settlement, ...]] = OrderedDict()
 
@@ -129,7 +132,7 @@ class _FallbackCounters:
 
     def _owe(self, request_id: str, settlements: tuple[Settlement, ...]) -> None:
         self._owed[request_id] = settlements
-        if len(self._owed) > MAX_OWED:
+        if len(self._owed) > self._max_owed:
             lost, _ = self._owed.popitem(last=False)
             _log.error("store: what request %s used is lost, too much is owed", lost)
 
@@ -170,6 +173,8 @@ class FallbackStore:
         How long what is known of keys is believed.
     on_error
         Told of every failed operation and of the feature that suffers.
+    max_owed
+        How many requests may wait to be settled; beyond, what the oldest used is lost and logged.
     clock
         Seconds since the epoch.
     """
@@ -180,12 +185,13 @@ class FallbackStore:
         *,
         key_times: KeyTimes | None = None,
         on_error: OnError | None = None,
+        max_owed: int = DEFAULT_MAX_OWED,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._shared = shared
         watch = Watch(on_error)
         store = shared.store
-        self._counters = _FallbackCounters(store.counters, watch, clock=clock)
+        self._counters = _FallbackCounters(store.counters, watch, clock=clock, max_owed=max_owed)
         self._store = Store(
             kind=store.kind,
             shared=store.shared,
