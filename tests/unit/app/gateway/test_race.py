@@ -155,3 +155,24 @@ async def test_what_is_final_ends_the_race():
         await runners.run(hedge_after_s=0.0)
     assert runners.cancelled == [0]
     assert others() == set()
+
+
+async def test_a_race_cancelled_after_it_was_won_disposes_of_the_winner_too():
+    leaving = asyncio.Event()
+
+    async def leaves_slowly():
+        try:
+            await forever()
+        finally:
+            leaving.set()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+    runners = Runners(leaves_slowly, at_once("b"))
+    task = asyncio.create_task(runners.run(hedge_after_s=0.0))
+    await leaving.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert runners.won == runners.lost == ["b"]
+    assert others() == set()
