@@ -217,13 +217,13 @@ def test_a_new_configuration_is_served_and_streams_in_flight_go_on(
     monkeypatch.setenv("STEELYARD_ADMIN_TOKEN", TOKEN)
     gateway, reload = reloadable
     before = ask(client, gateway).headers["x-route-policy-version"]
-    stub.add_fault("slow_drip", interval_s=0.002)
+    stub.add_fault("slow_drip", interval_s=0.001)
     with (
         httpx.Client(trust_env=False) as own,
         own.stream(
             "POST",
             f"{gateway.url}/v1/chat/completions",
-            json={"model": "auto", "messages": ASK, "stream": True},
+            json={"model": "auto", "messages": ASK, "stream": True, "max_tokens": 3},
         ) as stream,
     ):
         lines = stream.iter_lines()
