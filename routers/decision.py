@@ -131,7 +131,10 @@ def decide(
         if any(model_id not in unhealthy for model_id in able):
             for i, spec in enumerate(candidates):
                 if spec.model_id in unhealthy and barred[i] is None:
-                    barred[i] = (Exclusion.UNHEALTHY, "its upstream is failing at the moment")
+                    barred[i] = (
+                        Exclusion.UNHEALTHY,
+                        "its upstream fails or is throttled at present",
+                    )
     eligible: list[CandidateEstimate] = []
     listed: list[CandidateEstimate] = []
     for estimate, why in zip(estimates, barred, strict=True):
