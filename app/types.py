@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from routers.switching import SessionReason
 from routers.types import Decision, Reason
 
 
@@ -106,6 +107,10 @@ class Outcome:
     error: str | None
     scorer_call: ScorerCall | None = None
     """What deciding itself called; its cost is not part of `cost_usd`."""
+    session: SessionReason | None = None
+    """Why the conversation stayed on its model or left it; None where there is none to follow."""
+    cache: CacheState | None = None
+    """What the response cache did. A hit has no usage and cost nothing."""
     served_upstream: str | None = None
     hedge_cost_usd: float | None = 0.0
     """The part of `cost_usd` that went, by estimate, to a hedged attempt that lost."""

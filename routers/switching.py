@@ -58,7 +58,7 @@ class SessionReason(StrEnum):
     MOVED_INELIGIBLE = "moved_ineligible"
     """The old model may not serve this request (context, capability, price, not allowed)."""
     MOVED_UNHEALTHY = "moved_unhealthy"
-    """The old model was failing, before or during this request."""
+    """The old model was failing or at its limit, before or during this request."""
     OFF = "off"
     """The request or its policy wants no stickiness."""
 

@@ -97,14 +97,24 @@ def route_headers(entry: LedgerEntry) -> Headers:
         headers.extend(limit_headers(entry.standing))
     if entry.pressure is not None:
         headers.append(_pressure_header(entry, entry.pressure))
-    decision = entry.decision
-    if decision is None:
-        return headers
-    model_id = decision.model_id if entry.served is None else entry.served.spec.model_id
-    headers.append((b"x-route-model", model_id.encode()))
-    headers.append((b"x-route-reason", (entry.reason or decision.reason).value.encode()))
-    if decision.reason is Reason.THRESHOLD and isinstance(request.objective, StrongThreshold):
-        headers.append((b"x-route-threshold", b"%.6g" % request.objective.threshold))
+    if entry.cache is not None:
+        headers.append((b"x-route-cache", entry.cache.value.encode()))
+    if entry.decision is not None:
+        headers += _decision_headers(entry, entry.decision)
+    elif entry.cached is not None:
+        headers.append((b"x-route-model", entry.cached.model_id.encode()))
+    return headers
+
+
+def _decision_headers(entry: LedgerEntry, decision: Decision) -> Headers:
+    model_id, objective = entry.served_model_id or decision.model_id, entry.request.objective
+    headers: Headers = [
+        (b"x-route-model", model_id.encode()),
+        (b"x-route-reason", (entry.reason or decision.reason).value.encode()),
+        *_session_headers(entry),
+    ]
+    if decision.reason is Reason.THRESHOLD and isinstance(objective, StrongThreshold):
+        headers.append((b"x-route-threshold", b"%.6g" % objective.threshold))
     if entry.fallback_index:
         headers.append((b"x-route-fallback-index", str(entry.fallback_index).encode()))
     estimate = decision.estimate(model_id)
@@ -156,6 +166,16 @@ def _pressure_header(entry: LedgerEntry, pressure: Pressure) -> tuple[bytes, byt
     if isinstance(entry.objective, CostQuality):
         parts.append(f"cost-quality={entry.objective.t:.2f}")
     return b"x-route-budget", "; ".join(parts).encode()
+
+
+def _session_headers(entry: LedgerEntry) -> Headers:
+    reason = entry.session
+    if reason is None:
+        return []
+    headers = [(b"x-route-session-reason", reason.value.encode())]
+    if reason.state is not None:
+        headers.append((b"x-route-session", reason.state.value.encode()))
+    return headers
 
 
 def usd(amount: float) -> bytes:

@@ -39,13 +39,8 @@ _IDEMPOTENCY_KEY = b"idempotency-key"
 _ERRORS = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
 
-def may_use(request: RouteRequest, *, by_default: bool) -> tuple[bool, bool]:
+def may_use(request: RouteRequest) -> tuple[bool, bool]:
     """Return whether the cache may be read, and whether the answer may be kept.
-
-    Parameters
-    ----------
-    by_default
-        What the key says where the request says nothing.
 
     Notes
     -----
@@ -58,8 +53,10 @@ def may_use(request: RouteRequest, *, by_default: bool) -> tuple[bool, bool]:
         return False, False
     if mode is CacheMode.ON:
         return True, True
+    key = request.caller.key
     if (
-        not by_default
+        key is None
+        or not key.cache
         or Capability.TOOLS in request.demand.capabilities
         or any(_given(request.fields, name) for name in _SIDE_EFFECTS)
     ):
@@ -67,7 +64,7 @@ def may_use(request: RouteRequest, *, by_default: bool) -> tuple[bool, bool]:
     return True, mode is not CacheMode.NO_STORE
 
 
-def answer_name(request: RouteRequest, *, scope: str, version: str) -> str:
+def answer_name(request: RouteRequest, *, version: str) -> str:
     """Return the name of the answer to a request: a hash of everything that matters to it.
 
     That is the caller's key, the model or the policy with its objective and constraints, the
@@ -76,15 +73,13 @@ def answer_name(request: RouteRequest, *, scope: str, version: str) -> str:
 
     Parameters
     ----------
-    scope
-        The id of the caller's key: tenants never share an answer.
     version
         Changes whenever the configuration does, and with it what stands behind a model's name.
     """
     policy = request.policy
     target = (
         "answer-1",
-        scope,
+        request.caller.key_id,
         version,
         request.pinned_model_id,
         None if policy is None else (policy.name, policy.version),

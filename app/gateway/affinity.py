@@ -70,15 +70,8 @@ class SessionTurn:
         return verdict.reason
 
 
-def place(
-    request: RouteRequest, headers: Iterable[tuple[bytes, bytes]], *, scope: str
-) -> RouteRequest:
+def place(request: RouteRequest, headers: Iterable[tuple[bytes, bytes]]) -> RouteRequest:
     """Return the request with its place in a conversation, if it is to be followed.
-
-    Parameters
-    ----------
-    scope
-        The id of the caller's key.
 
     Raises
     ------
@@ -94,7 +87,11 @@ def place(
         fields = {name: value for name, value in fields.items() if name != "session_id"}
     if not request.affinity or policy.affinity is None:
         return request if fields is request.fields else replace(request, fields=fields)
-    return replace(request, session=identify(headers, request.fields, scope=scope), fields=fields)
+    return replace(
+        request,
+        session=identify(headers, request.fields, scope=request.caller.key_id),
+        fields=fields,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from enum import StrEnum
 import msgspec
 
 from app.gateway._answer_key import answer_name, may_use
-from app.gateway._answer_stream import Assembler, is_keepable
+from app.gateway._answer_stream import Assembler, is_keepable, replay
 from app.gateway.request import RouteRequest
 from app.providers._base import Chunk
 from app.stores._base import Blobs, StoreError
@@ -34,6 +34,10 @@ class CachedAnswer(msgspec.Struct, frozen=True, array_like=True):
 
     body: bytes
     model_id: str
+
+    def as_stream(self, *, include_usage: bool) -> tuple[bytes, bytes | None]:
+        """Return the events of a stream, and the JSON of its usage event."""
+        return replay(self.body, include_usage=include_usage)
 
 
 _decode = msgspec.msgpack.Decoder(CachedAnswer).decode
@@ -61,6 +65,8 @@ class Seat:
         What the cache did for it, for the response header and the outcome.
     answer
         What was found; None if the answer has to be made.
+    waited_s
+        How long an identical request was waited for: an upstream's time, not ours.
     """
 
     def __init__(
@@ -68,6 +74,7 @@ class Seat:
     ) -> None:
         self.state = CacheState.BYPASS if cache is None else CacheState.MISS
         self.answer: CachedAnswer | None = None
+        self.waited_s = 0.0
         self.ended: CachedAnswer | _Ended = _Ended.FAILED
         self._cache = cache
         self._name = name
@@ -118,6 +125,10 @@ class ResponseCache:
 
     Parameters
     ----------
+    version
+        Of the configuration.
+    enabled
+        Where False, every request goes past.
     lifetime_s
         How long an answer is kept.
     max_answer_bytes
@@ -132,6 +143,8 @@ class ResponseCache:
         self,
         *,
         blobs: Blobs,
+        version: str,
+        enabled: bool = True,
         lifetime_s: float,
         max_answer_bytes: int,
         wait_s: float,
@@ -139,6 +152,8 @@ class ResponseCache:
     ) -> None:
         self.max_answer_bytes = max_answer_bytes
         self._blobs = blobs
+        self._version = version
+        self._enabled = enabled
         self._lifetime_s = lifetime_s
         self._wait_s = wait_s
         self._on_store_error = on_store_error
@@ -150,33 +165,23 @@ class ResponseCache:
         return len(self._flights)
 
     @contextlib.asynccontextmanager
-    async def open(
-        self, request: RouteRequest, *, scope: str, by_default: bool, version: str
-    ) -> AsyncGenerator[Seat, None]:
-        """Look for the answer to a request; while the block runs, identical ones wait for it.
-
-        Parameters
-        ----------
-        scope
-            The id of the caller's key.
-        by_default
-            Whether the key wants the cache where the request says nothing.
-        version
-            Of the configuration.
-        """
-        read, write = may_use(request, by_default=by_default)
-        if not read:
+    async def open(self, request: RouteRequest) -> AsyncGenerator[Seat, None]:
+        """Look for the answer to a request; while the block runs, identical ones wait for it."""
+        read, write = may_use(request)
+        if not (self._enabled and read):
             yield Seat()
             return
-        name = await _name(request, scope=scope, version=version)
+        name = await _name(request, self._version)
         if not write:
             yield _seated(Seat(self), await self._get(name))
             return
-        answer, flight = await self._board(name)
+        began = asyncio.get_running_loop().time()
+        answer, flight, boarded = await self._board(name)
+        seat = Seat(self, "" if flight is None else name, stream=request.stream)
+        seat.waited_s = boarded - began
         if flight is None:
-            yield _seated(Seat(self), answer)
+            yield _seated(seat, answer)
             return
-        seat = Seat(self, name, stream=request.stream)
         try:
             yield seat
         finally:
@@ -189,23 +194,27 @@ class ResponseCache:
         except StoreError:
             self._on_store_error("put")
 
-    async def _board(self, name: str) -> tuple[CachedAnswer | None, _Flight | None]:
-        """Return the answer, or the flight to make it on, or neither: go by yourself."""
+    async def _board(self, name: str) -> tuple[CachedAnswer | None, _Flight | None, float]:
+        """Return the answer, or the flight to make it on, or neither: go by yourself.
+
+        The number is the loop's time when there was nobody to wait for any more.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._wait_s
         while True:
             flight = self._flights.get(name)
             if flight is None:
-                return await self._lead(name)
+                boarded = loop.time()
+                return *await self._lead(name), boarded
             try:
                 async with asyncio.timeout_at(deadline):
                     ended = await asyncio.shield(flight)
             except TimeoutError:
-                return None, None
+                return None, None, loop.time()
             if isinstance(ended, CachedAnswer):
-                return ended, None
+                return ended, None, loop.time()
             if ended is _Ended.NOT_KEPT:
-                return None, None
+                return None, None, loop.time()
 
     async def _lead(self, name: str) -> tuple[CachedAnswer | None, _Flight | None]:
         flight: _Flight = asyncio.get_running_loop().create_future()
@@ -245,7 +254,7 @@ def _seated(seat: Seat, answer: CachedAnswer | None) -> Seat:
     return seat
 
 
-async def _name(request: RouteRequest, *, scope: str, version: str) -> str:
+async def _name(request: RouteRequest, version: str) -> str:
     if sum(map(len, request.fields.values())) <= _INLINE_BYTES:
-        return answer_name(request, scope=scope, version=version)
-    return await asyncio.to_thread(answer_name, request, scope=scope, version=version)
+        return answer_name(request, version=version)
+    return await asyncio.to_thread(answer_name, request, version=version)

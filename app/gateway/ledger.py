@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 
 from app.errors import UpstreamError, answer_for
 from app.gateway.admission import Pressure, Ticket
+from app.gateway.affinity import SessionTurn
+from app.gateway.cache import CachedAnswer
 from app.gateway.request import Deployment, RouteRequest
 from app.providers._base import Chunk
 from app.stores._base import Standing
-from app.types import Attempt, Outcome, ScorerCall, Usage
+from app.types import Attempt, CacheState, Outcome, ScorerCall, Usage
+from routers.switching import SessionReason
 from routers.types import Decision, Objective, Prices, Reason
 
 _CHARS_PER_TOKEN = 4
@@ -56,6 +59,9 @@ class LedgerEntry:
     """Where the limits stand that the caller is told of."""
     decision: Decision | None = None
     scorer_call: ScorerCall | None = None
+    turn: SessionTurn | None = None
+    cache: CacheState | None = None
+    cached: CachedAnswer | None = None
     decide_s: float = 0.0
     attempts: list[Attempt] = field(default_factory=list)
     served: Deployment | None = None
@@ -155,6 +161,8 @@ class LedgerEntry:
 
     def cost_usd(self) -> float | None:
         """Price the usage with the catalogue, and a hedge that lost; None when one is unknown."""
+        if self.cached is not None:
+            return 0.0
         usage = self.settled_usage()
         if usage is None or self.served is None:
             return None
@@ -172,6 +180,18 @@ class LedgerEntry:
                 return None
             total_usd += attempt.hedge_cost_usd
         return total_usd
+
+    @property
+    def served_model_id(self) -> str | None:
+        """The model whose answer it is, given now or kept from before."""
+        if self.cached is not None:
+            return self.cached.model_id
+        return None if self.served is None else self.served.spec.model_id
+
+    @property
+    def session(self) -> SessionReason | None:
+        """Why the conversation stayed on its model or left it."""
+        return None if self.turn is None else self.turn.reason(self.served_model_id)
 
     @property
     def reason(self) -> Reason | None:
@@ -201,7 +221,7 @@ class LedgerEntry:
             decision=self.decision,
             reason=self.reason,
             attempts=tuple(self.attempts),
-            served_model_id=None if self.served is None else self.served.spec.model_id,
+            served_model_id=self.served_model_id,
             response_model=self.response_model,
             finish_reason=self.finish_reason,
             usage=self.settled_usage(),
@@ -213,6 +233,8 @@ class LedgerEntry:
             status=status,
             error=error,
             scorer_call=self.scorer_call,
+            session=self.session,
+            cache=self.cache,
             served_upstream=None if self.served is None else self.served.upstream,
             hedge_cost_usd=self.hedge_cost_usd(),
             key_id=self.request.caller.key_id,

@@ -56,6 +56,8 @@ def log_outcome(outcome: Outcome) -> None:
                 "reason": None if outcome.reason is None else outcome.reason.value,
                 "model": outcome.served_model_id,
                 "upstream": outcome.served_upstream,
+                "session": None if outcome.session is None else outcome.session.value,
+                "cache": None if outcome.cache is None else outcome.cache.value,
                 "stream": outcome.stream,
                 "status": outcome.status,
                 "error": outcome.error,

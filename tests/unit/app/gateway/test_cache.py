@@ -4,7 +4,9 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from app.access.guard import ANONYMOUS, Caller
 from app.gateway.cache import CachedAnswer, ResponseCache
+from app.keys import KeyRecord
 from app.providers._base import Chunk
 from app.stores._base import StoreError
 from app.stores.memory import MemoryBlobs
@@ -30,32 +32,39 @@ class LostStore:
         raise StoreError(f"no room for {name}: {len(value)} bytes, {lifetime_s} s")
 
 
+def caller(key_id, *, cache=True):
+    key = KeyRecord(key_id=key_id, digest="0" * 64, name=key_id, created_at=0.0, cache=cache)
+    return Caller(key, key_id, None)
+
+
+UNCACHED = caller("key-1", cache=False)
+
+
+def asking(fields=QUESTION, **changes):
+    """Return a request of a key that wants the cache."""
+    return routed(fields, **({"caller": caller("key-1")} | changes))
+
+
 class World:
     """A cache, and requests that make their answers themselves."""
 
-    def __init__(self, *, blobs=None, wait_s=60.0, max_answer_bytes=10_000):
+    def __init__(self, *, blobs=None, wait_s=60.0, max_answer_bytes=10_000, **options):
         self.now_s = 1e9
         self.store_errors = []
         self.made = 0
         self.cache = ResponseCache(
             blobs=MemoryBlobs(clock=lambda: self.now_s) if blobs is None else blobs,
             lifetime_s=3600.0,
+            **{"version": "v", **options},
             max_answer_bytes=max_answer_bytes,
             wait_s=wait_s,
             on_store_error=self.store_errors.append,
         )
 
-    def open(self, request, *, scope="key-1", by_default=True, version="v"):
-        return self.cache.open(request, scope=scope, by_default=by_default, version=version)
-
     async def ask(self, fields=QUESTION, *, answer=ANSWER, chunks=None, usage=USAGE, **options):
         """Ask and, where there is no answer, make one; return the state and the answer's bytes."""
-        asked = {
-            key: options.pop(key) for key in ("scope", "by_default", "version") if key in options
-        }
         reason = options.pop("reason", Reason.KNOB)
-        request = routed(fields, **options)
-        async with self.open(request, **asked) as seat:
+        async with self.cache.open(asking(fields, **options)) as seat:
             if seat.answer is None:
                 self.made += 1
                 for chunk in [Chunk(data=answer)] if chunks is None else chunks:
@@ -156,8 +165,7 @@ async def test_what_no_model_sees_does_not_matter(changes):
         {"max_cost_usd": 0.5},
         {"policy": None, "pinned_model_id": "small"},
         {"headers": ((b"openai-beta", b"x=1"),)},
-        {"version": "v2"},
-        {"scope": "key-2"},
+        {"caller": caller("key-2")},
     ],
     ids=str,
 )
@@ -167,11 +175,22 @@ async def test_another_target_or_tenant_makes_another_question(changes):
     assert (await world.ask(**changes))[0] is MISS
 
 
+async def test_another_configuration_makes_other_questions():
+    blobs = MemoryBlobs()
+    for version in ("v1", "v2"):
+        assert (await World(blobs=blobs, version=version).ask())[0] is MISS
+
+
+async def test_an_operator_may_do_without():
+    world = World(enabled=False)
+    assert await states(world, {}, {"cache": CacheMode.ON}) == [BYPASS, BYPASS]
+
+
 async def test_two_tenants_never_share_an_answer():
     world = World()
-    await world.ask(scope="key-1", answer=json.dumps(text_answer("of tenant 1")).encode())
-    assert await world.ask(scope="key-2") == (MISS, None)
-    assert await world.ask(scope="key-2") == (HIT, ANSWER)
+    await world.ask(caller=caller("key-1"), answer=json.dumps(text_answer("of tenant 1")).encode())
+    assert await world.ask(caller=caller("key-2")) == (MISS, None)
+    assert await world.ask(caller=caller("key-2")) == (HIT, ANSWER)
 
 
 async def test_names_hold_nothing_of_the_prompt():
@@ -183,7 +202,7 @@ async def test_names_hold_nothing_of_the_prompt():
             await super().put(name, value, lifetime_s=lifetime_s)
 
     world = World(blobs=Watched())
-    await world.ask(scope="jane")
+    await world.ask(caller=caller("jane"))
     [name] = names
     prefix, _, digits = name.partition("-")
     assert (prefix, len(digits)) == ("answer", 64)
@@ -201,8 +220,9 @@ async def test_a_large_question_is_named_like_a_small_one():
 
 async def test_nothing_is_cached_unless_key_or_request_asks_for_it():
     world = World()
-    off = {"by_default": False}
-    assert await states(world, off, off) == [BYPASS, BYPASS]
+    off = {"caller": UNCACHED}
+    nobody = {"caller": ANONYMOUS}
+    assert await states(world, off, off, nobody) == [BYPASS] * 3
     on = {**off, "cache": CacheMode.ON}
     assert await states(world, on, on, off) == [MISS, HIT, BYPASS]
 
@@ -217,7 +237,7 @@ async def test_no_store_takes_what_is_there_and_keeps_nothing():
     world = World()
     no_store = {"cache": CacheMode.NO_STORE}
     assert await states(world, no_store, no_store, {}, no_store) == [MISS, MISS, MISS, HIT]
-    assert (await world.ask(by_default=False, **no_store))[0] is BYPASS
+    assert (await world.ask(caller=UNCACHED, **no_store))[0] is BYPASS
 
 
 @pytest.mark.parametrize(
@@ -278,7 +298,7 @@ async def test_an_answer_that_was_cut_is_not_kept():
     world = World()
 
     async def cut(*, stream):
-        async with world.open(routed(QUESTION, stream=stream)) as seat:
+        async with world.cache.open(asking(stream=stream)) as seat:
             seat.saw(Chunk(data=ANSWER))
             raise ConnectionError("cut")
 
@@ -312,7 +332,7 @@ async def test_a_streamed_answer_serves_both_kinds_of_request(name):
 async def test_the_model_that_answered_is_told():
     world = World()
     await world.ask()
-    async with world.open(routed(QUESTION)) as seat:
+    async with world.cache.open(asking()) as seat:
         assert seat.answer == CachedAnswer(body=ANSWER, model_id="small")
 
 
@@ -342,11 +362,12 @@ class Crowd:
     def __init__(self, world, n):
         self.world = world
         self.makers = asyncio.Queue()
+        self.waited_s = {}
         self.tasks = [asyncio.create_task(self._ask(i)) for i in range(n)]
 
     async def _ask(self, i):
-        request = routed(QUESTION)
-        async with self.world.open(request) as seat:
+        async with self.world.cache.open(asking()) as seat:
+            self.waited_s[i] = seat.waited_s
             if seat.answer is None:
                 go_on = asyncio.get_running_loop().create_future()
                 self.makers.put_nowait((i, go_on))
@@ -372,6 +393,20 @@ async def test_a_crowd_of_identical_questions_asks_once():
     go_on.set_result(USAGE)
     assert (await crowd.states()).count(HIT) == 49
     assert crowd.makers.empty()
+
+
+async def test_who_waits_for_another_is_told_how_long():
+    crowd = Crowd(World(), 3)
+    first, go_on = await crowd.maker()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for _ in range(100):
+        await asyncio.sleep(0)
+    least_s = loop.time() - began
+    go_on.set_result(USAGE)
+    await crowd.states()
+    waited_s = [crowd.waited_s[i] for i in range(3) if i != first]
+    assert min(waited_s) >= least_s > crowd.waited_s[first]
 
 
 async def test_if_the_first_is_cancelled_exactly_one_takes_over():
@@ -447,7 +482,7 @@ async def test_nothing_is_left_behind():
 async def test_different_questions_do_not_wait_for_each_other():
     world = World()
     async with AsyncExitStack() as stack:
-        first = await stack.enter_async_context(world.open(routed(QUESTION)))
-        other = routed({**QUESTION, "seed": b"9"})
-        second = await stack.enter_async_context(world.open(other))
+        first = await stack.enter_async_context(world.cache.open(asking()))
+        other = asking({**QUESTION, "seed": b"9"})
+        second = await stack.enter_async_context(world.cache.open(other))
         assert (first.state, second.state) == (MISS, MISS)
