@@ -103,12 +103,13 @@ class Affinity:
     now
         Seconds since the epoch.
     on_store_error
-        Told of every call that the store did not answer ("get" or "put").
+        Told of every call that the store did not answer ("get" or "put"); a store may count
+        them itself.
     """
 
     blobs: Blobs
     now: Callable[[], float]
-    on_store_error: Callable[[str], None]
+    on_store_error: Callable[[str], None] = lambda _call: None
 
     async def follow(self, request: RouteRequest, decision: Decision) -> SessionTurn | None:
         """Weigh a decision against the model that the conversation is on.

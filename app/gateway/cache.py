@@ -136,7 +136,8 @@ class ResponseCache:
     wait_s
         How long a request waits for others before it asks by itself.
     on_store_error
-        Told of every call that the store did not answer ("get" or "put").
+        Told of every call that the store did not answer ("get" or "put"); a store may count
+        them itself.
     """
 
     def __init__(
@@ -148,7 +149,7 @@ class ResponseCache:
         lifetime_s: float,
         max_answer_bytes: int,
         wait_s: float,
-        on_store_error: Callable[[str], None],
+        on_store_error: Callable[[str], None] = lambda _call: None,
     ) -> None:
         self.max_answer_bytes = max_answer_bytes
         self._blobs = blobs
