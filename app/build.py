@@ -26,6 +26,7 @@ from app.keys import NO_LIMITS
 from app.providers._base import PROVIDERS, Provider, Timeouts
 from app.providers._transport import HttptoolsTransport
 from app.stores._base import Lifecycle
+from app.stores._watch import OnError
 from app.stores.memory import MemoryStore
 from routers.artifact import RouterArtifact
 from routers.artifact_load import load_artifact
@@ -41,10 +42,35 @@ _INLINE_S = 0.0006
 """A decision that takes longer on a short prompt does not run on the event loop."""
 
 
-def build_store(config: LoadedConfig) -> Lifecycle:
-    """Build the store that the configuration names; it is not opened yet."""
-    data_dir = config.gateway.store.data_dir
-    return MemoryStore(None if data_dir is None else config.path.parent / data_dir)
+def build_store(config: LoadedConfig, *, on_error: OnError | None = None) -> Lifecycle:
+    """Build the store that the configuration names; it is not opened yet.
+
+    Parameters
+    ----------
+    on_error
+        Told of every operation that a shared store did not answer.
+
+    Raises
+    ------
+    ConfigError
+        If its address cannot be used.
+    """
+    store = config.gateway.store
+    if store.kind == "memory":
+        return MemoryStore(config.data_dir)
+    from app.stores.fallback import FallbackStore  # noqa: PLC0415  (redis-py takes its time)
+    from app.stores.key_cache import KeyTimes  # noqa: PLC0415
+    from app.stores.redis import RedisStore  # noqa: PLC0415
+
+    if config.redis_url is None:
+        raise ConfigError(
+            f"{config.path}: store.kind redis takes its address from {store.redis_url_env}, which "
+            "is not set; export it (redis://host:6379/0)"
+        )
+    shared = RedisStore(config.redis_url, prefix=store.prefix, timeout_s=store.timeout_s)
+    # The guard in front remembers keys for `auth.fresh_s`; here only the grace is of use.
+    times = KeyTimes(fresh_s=0.0, grace_s=store.keys_grace_s)
+    return FallbackStore(shared, key_times=times, on_error=on_error)
 
 
 def build_allowances(config: LoadedConfig) -> Allowances:

@@ -311,10 +311,20 @@ class AuthConfig(_Strict):
 class StoreConfig(_Strict):
     """Where keys, limits and what is spent are kept."""
 
-    kind: Literal["memory"] = "memory"
-    """`memory`: this one process, and what must survive it in SQLite under `data_dir`."""
+    kind: Literal["memory", "redis"] = "memory"
+    """`memory`: this one process, and what must survive it in SQLite under `data_dir`.
+    `redis`: what several processes and replicas share."""
     data_dir: str | None = None
-    """A directory relative to this file; without it nothing survives a restart."""
+    """A directory relative to this file, also of the outcome log; without it nothing that is kept
+    in memory survives a restart."""
+    redis_url_env: str = "STEELYARD_REDIS_URL"
+    """The variable that holds the address, `redis://`, `rediss://` or `unix://`."""
+    prefix: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")] = "steelyard"
+    """What every name in Redis begins with; gateways of one prefix share limits and keys."""
+    timeout_s: Annotated[float, Field(gt=0, le=10)] = 0.05
+    """For one round trip to Redis."""
+    keys_grace_s: Annotated[float, Field(ge=0, le=86_400)] = 300.0
+    """How long keys that are known go on working while Redis cannot be asked."""
 
 
 class BudgetConfig(_Strict):
@@ -398,7 +408,7 @@ class GatewayConfig(_Strict):
             for candidate in policy.candidates:
                 _known(candidate, self.models, f"policies.{name}.candidates")
             _check_policy(name, policy, self.routers[policy.router])
-        if self.auth.keys_needed and self.store.data_dir is None:
+        if self.auth.keys_needed and self.store.kind == "memory" and self.store.data_dir is None:
             raise ValueError(
                 "auth.mode: keys need a place that survives a restart; set store.data_dir"
             )
@@ -419,9 +429,17 @@ class LoadedConfig(_Strict):
     """Upstream name → API key; kept out of `repr` and of every dump."""
     admin_token: Annotated[str | None, Field(exclude=True, repr=False)] = None
     """Opens `/admin`; None where there is none. Kept out likewise."""
+    redis_url: Annotated[str | None, Field(exclude=True)] = None
+    """The address of the shared store, password included. Kept out likewise."""
 
     def __repr__(self) -> str:
         return f"LoadedConfig(path={str(self.path)!r})"
+
+    @property
+    def data_dir(self) -> Path | None:
+        """Where this process keeps what must survive it, if anywhere."""
+        name = self.gateway.store.data_dir
+        return None if name is None else self.path.parent / name
 
     def artifact_path(self, router: str) -> Path | None:
         """Directory of a router's artifact; None for the shipped default."""
@@ -529,6 +547,7 @@ def load_config(
         specs=specs,
         secrets=secrets,
         admin_token=_admin_token(gateway.auth.admin_token_env, environment),
+        redis_url=environment.get(gateway.store.redis_url_env) or None,
     )
 
 

@@ -36,11 +36,11 @@ from app.errors import (
 )
 from app.gateway.overload import LoadWatch, Places
 from app.gateway.request import Policy
-from app.gateway.settle import Settler
 from app.middleware.boundary import BoundaryMiddleware
 from app.reload import Reloader
 from app.serving import build_serving, prepare
 from app.settings import Settings
+from app.signals import drain_before_exit, on_hangup
 from app.state import AppState, Resources
 from app.stores._base import Lifecycle
 from app.telemetry.logs import log_outcome
@@ -86,7 +86,7 @@ def create_app(
         If anything in the configuration does not fit together.
     """
     policies, names = prepare(config, artifacts)
-    state = _state(config, policies, names, build_store(config) if store is None else store, clock)
+    state = _state(config, policies, names, store, clock)
     app = FastAPI(
         title="Steelyard",
         version=__version__,
@@ -136,10 +136,12 @@ def _state(
     config: LoadedConfig,
     policies: Mapping[str, Policy],
     names: Names,
-    store: Lifecycle,
+    store: Lifecycle | None,
     clock: Callable[[], float],
 ) -> AppState:
     metrics = Metrics(CollectorRegistry())
+    if store is None:
+        store = build_store(config, on_error=metrics.store_failed)
 
     def record(outcome: Outcome) -> None:
         metrics.record(outcome)
@@ -148,7 +150,6 @@ def _state(
     resources = Resources(
         metrics=metrics,
         store=store,
-        settler=Settler(on_lost=metrics.settlement_lost),
         record=record,
         clock=clock,
     )
@@ -187,20 +188,18 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
         metrics_server, _ = start_http_server(
             server.metrics_port, addr=server.host, registry=state.metrics.registry
         )
-    background = [
-        asyncio.create_task(state.watch.run(), name="watch the load"),
-        asyncio.create_task(state.resources.settler.run(), name="settle again"),
-    ]
-    with reloader.on_hangup():
+    watching = asyncio.create_task(state.watch.run(), name="watch the load")
+    with (
+        on_hangup(reloader.reload_soon),
+        drain_before_exit(state.readiness.drain, seconds=server.drain_s),
+    ):
         state.readiness.ready = True
         try:
             yield
         finally:
             state.readiness.ready = False
-            for task in background:
-                task.cancel()
-            await asyncio.gather(*background, return_exceptions=True)
-            await state.resources.settler.aclose()
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
             await reloader.aclose()
             await state.serving.aclose()
             await state.store.aclose()

@@ -3,8 +3,7 @@
 import asyncio
 import contextlib
 import logging
-import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 
 from app.config import LoadedConfig
 from app.errors import ConfigError
@@ -63,19 +62,9 @@ class Reloader:
         await serving.retire()
         self._retiring.remove(serving)
 
-    @contextlib.contextmanager
-    def on_hangup(self) -> Iterator[None]:
-        """Reload at every SIGHUP while the block runs, where signals can be had."""
-        loop = asyncio.get_running_loop()
-        try:
-            loop.add_signal_handler(signal.SIGHUP, lambda: self._start(self._reload_quietly()))
-        except (ValueError, RuntimeError, NotImplementedError):  # not the main thread
-            yield
-            return
-        try:
-            yield
-        finally:
-            loop.remove_signal_handler(signal.SIGHUP)
+    def reload_soon(self) -> None:
+        """Reload in the background; how it ended is logged and counted."""
+        self._start(self._reload_quietly())
 
     async def aclose(self) -> None:
         """Let go of everything that was being replaced."""

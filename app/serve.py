@@ -2,7 +2,9 @@
 
 import contextlib
 import ipaddress
+import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +22,8 @@ from app.config import GatewayConfig, StubConfig, load_config
 from app.errors import ConfigError, InvalidRequestError
 from app.telemetry.logs import configure_logging
 
+_log = logging.getLogger(__name__)
+
 _SWITCH_INTERVAL_S = 0.0005
 """How long a worker thread may keep the event loop waiting (Python's default is 5 ms)."""
 
@@ -36,6 +40,7 @@ def serve(file: Path, *, host: str | None, port: int | None, workers: int) -> No
     host = config.server.host if host is None else host
     port = config.server.port if port is None else port
     check_who_may_ask(config, host)
+    check_workers(config, workers)
     configure_logging()
     os.environ["STEELYARD_CONFIG"] = str(file)
     with _listening_socket(host, port) as listening, _simulated_upstream(config.stub):
@@ -56,7 +61,7 @@ def serve(file: Path, *, host: str | None, port: int | None, workers: int) -> No
         welcome = _welcome(f"http://{host}:{address[1]}", config)
         if workers > 1:
             click.echo(welcome)
-            Multiprocess(uvicorn_config, sockets=[listening]).run()
+            _Workers(uvicorn_config, sockets=[listening], file=file).run()
         else:
             _Server(uvicorn_config, welcome=welcome).run(sockets=[listening])
 
@@ -73,6 +78,20 @@ def check_who_may_ask(config: GatewayConfig, host: str) -> None:
             f"{host or 'every address'} can be reached from other machines; write into the "
             "configuration who may ask: `auth: {mode: keys}` for virtual keys "
             "(`steelyard keys create`), or `auth: {mode: none}` for everybody"
+        )
+
+
+def check_workers(config: GatewayConfig, workers: int) -> None:
+    """Refuse several processes that could not share what they count.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if workers > 1 and config.store.kind != "redis":
+        raise ConfigError(
+            f"{workers} workers need a store that they share; write `store: {{kind: redis}}` into "
+            f"the configuration and its address into {config.store.redis_url_env}"
         )
 
 
@@ -107,6 +126,25 @@ class GatewayProtocol(HttpToolsProtocol):
 
 
 _STUB_START_S = 15.0
+
+
+class _Workers(Multiprocess):
+    """Several serving processes; SIGHUP is passed on to them, if the configuration is usable."""
+
+    def __init__(self, config: uvicorn.Config, *, sockets: list[socket.socket], file: Path) -> None:
+        super().__init__(config, sockets=sockets)
+        self._file = file
+
+    def handle_hup(self) -> None:
+        """Have every worker read the configuration anew."""
+        try:
+            load_config(self._file)
+        except ConfigError as error:
+            _log.error("the configuration is not replaced: %s", error.message)
+            return
+        for process in self.processes:
+            if process.pid is not None:
+                os.kill(process.pid, signal.SIGHUP)
 
 
 class _Server(uvicorn.Server):

@@ -97,7 +97,6 @@ def build_serving(
             lifetime_s=server.request_timeout_s + _CLAIM_MARGIN_S,
             on_refusal=metrics.refused,
         ),
-        settler=resources.settler,
         dispatcher=Dispatcher(
             pool=pool,
             clock=clock,

@@ -12,7 +12,6 @@ from app.config import LoadedConfig
 from app.gateway.handle import Gateway
 from app.gateway.overload import LoadWatch, Places
 from app.gateway.request import Deployment, Policy
-from app.gateway.settle import Settler
 from app.providers._base import Provider
 from app.stores._base import Lifecycle, Standing
 from app.telemetry.metrics import Metrics
@@ -25,7 +24,6 @@ class Resources:
 
     metrics: Metrics
     store: Lifecycle
-    settler: Settler
     record: Callable[[Outcome], None]
     clock: Callable[[], float]
 
@@ -73,6 +71,10 @@ class Readiness:
     """Whether new requests should come here."""
 
     ready: bool = False
+
+    def drain(self) -> None:
+        """Say that nothing more should come."""
+        self.ready = False
 
 
 @dataclass(slots=True, kw_only=True)

@@ -10,7 +10,6 @@ from app.gateway.dispatch import Dispatcher, OpenAnswer
 from app.gateway.ledger import LedgerEntry
 from app.gateway.request import RouteRequest
 from app.gateway.score import Scorer
-from app.gateway.settle import Settler
 from app.keys import NUSD_PER_USD
 from app.stores._base import ScopeKind
 from app.types import Outcome
@@ -24,7 +23,6 @@ class Gateway:
     decider: Decider
     scorer: Scorer
     admission: Admission
-    settler: Settler
     dispatcher: Dispatcher
     record: Callable[[Outcome], None]
     """Takes the outcome of every request that got as far as a decision."""
@@ -101,9 +99,7 @@ class Gateway:
         cost_usd = entry.cost_usd() or 0.0
         if entry.scorer_call is not None:
             cost_usd += entry.scorer_call.cost_usd or 0.0
-        await self.settler.settle(
-            self.admission, ticket, tokens=tokens, cost_nusd=round(cost_usd * NUSD_PER_USD)
-        )
+        await self.admission.settle(ticket, tokens=tokens, cost_nusd=round(cost_usd * NUSD_PER_USD))
 
     async def _admit(
         self, request: RouteRequest, decision: Decision, entry: LedgerEntry

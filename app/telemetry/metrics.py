@@ -6,6 +6,7 @@ Labels are configured names and enums only, never anything that a client typed.
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from app.stores._base import Refusal
+from app.stores._watch import Feature
 from app.types import Attempt, Outcome, ScorerCall
 from routers.types import Reason
 
@@ -126,9 +127,10 @@ class Metrics:
             ("scope", "resource"),
             registry=registry,
         )
-        self._unsettled = Counter(
-            "gateway_settlements_lost",
-            "Requests whose use could not be told to the store.",
+        self._store_errors = Counter(
+            "gateway_store_errors",
+            "Operations that the shared store did not answer, and the feature that suffered.",
+            ("operation", "feature"),
             registry=registry,
         )
         self._lag = Gauge(
@@ -157,9 +159,9 @@ class Metrics:
         """Count one request that a limit refused."""
         self._refusals.labels(refusal.scope.kind.value, refusal.resource.value).inc()
 
-    def settlement_lost(self) -> None:
-        """Count one request that could not be settled."""
-        self._unsettled.inc()
+    def store_failed(self, operation: str, feature: Feature) -> None:
+        """Count one operation that the shared store did not answer."""
+        self._store_errors.labels(operation, feature.value).inc()
 
     def sampled(self, lag_s: float, rss_bytes: int) -> None:
         """Show how the process is."""

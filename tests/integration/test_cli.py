@@ -175,7 +175,32 @@ def test_what_serve_prints_can_be_tried(config):
         assert "simulated answer" in python.stdout, python.stderr
 
 
-def test_serve_with_two_workers_answers_and_stops(config):
+def test_several_workers_need_a_store_that_they_share(config):
+    assert_one_line(run("serve", "--config", config, "--workers", "2"), "kind: redis")
+
+
+def test_redis_without_an_address_is_one_line(config, monkeypatch):
+    monkeypatch.delenv("STEELYARD_REDIS_URL", raising=False)
+    share(config)
+    assert_one_line(run("serve", "--config", config), "STEELYARD_REDIS_URL, which is not set")
+
+
+def share(config):
+    document = yaml.safe_load(config.read_text(encoding="utf-8"))
+    document["store"] = {"kind": "redis", "prefix": "test-cli"}
+    config.write_text(yaml.safe_dump(document), encoding="utf-8")
+
+
+@pytest.fixture
+def shared(config, redis_server, monkeypatch):
+    """Let all workers use one Redis."""
+    monkeypatch.setenv("STEELYARD_REDIS_URL", redis_server.url)
+    share(config)
+    return config
+
+
+def test_serve_with_two_workers_answers_and_stops(shared):
+    config = shared
     with (
         serving(config, "--workers", "2") as gateway,
         socket.create_connection(("127.0.0.1", stub_port(config))) as to_stub,

@@ -1,0 +1,87 @@
+"""What a served process does when it is told something by signal."""
+
+import signal
+import time
+
+import httpx
+import pytest
+import yaml
+
+from tests.integration.test_cli import ASK, config, serving, shared  # noqa: F401  (fixtures)
+
+
+STOPPED = {0, -signal.SIGTERM}
+"""Uvicorn ends by the signal that stopped it, the parent of several workers by itself."""
+
+
+def rewrite(file, change):
+    document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    change(document)
+    file.write_text(yaml.safe_dump(document), encoding="utf-8")
+
+
+def until(condition, *, timeout_s=20.0):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def client():
+    with httpx.Client(trust_env=False, timeout=30) as client:
+        yield client
+
+
+def test_a_stopping_gateway_says_that_it_is_not_ready_and_serves_while_it_drains(config, client):  # noqa: F811
+    rewrite(config, lambda document: document["server"].update(drain_s=3))
+    with serving(config) as gateway:
+        assert client.get(f"{gateway.url}/readyz").status_code == 200
+        gateway.process.send_signal(signal.SIGTERM)
+        until(lambda: client.get(f"{gateway.url}/readyz").status_code == 503)
+        answer = client.post(f"{gateway.url}/v1/chat/completions", json=ASK)
+        assert answer.status_code == 200
+        assert gateway.process.wait(30) in STOPPED
+
+
+def test_a_stream_that_runs_is_finished_before_the_gateway_stops(config, client):  # noqa: F811
+    rewrite(config, lambda document: document["server"].update(drain_s=0))
+    rewrite(config, lambda document: document["stub"].update(speed=1))
+    with serving(config) as gateway:
+        with client.stream(
+            "POST", f"{gateway.url}/v1/chat/completions", json={**ASK, "stream": True}
+        ) as stream:
+            lines = stream.iter_lines()
+            next(lines)
+            gateway.process.send_signal(signal.SIGTERM)
+            assert list(lines)[-2:] == ["data: [DONE]", ""]
+        assert gateway.process.wait(30) in STOPPED
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sighup_reads_the_configuration_anew_in_every_worker(shared, client, workers):  # noqa: F811
+    def names():
+        """Ask as often as it takes to have met every worker."""
+        listed = []
+        for _ in range(6 if workers > 1 else 1):
+            with httpx.Client(trust_env=False) as fresh:
+                data = fresh.get(f"{gateway.url}/v1/models").json()["data"]
+                listed.append("auto:quality" in {each["id"] for each in data})
+        return listed
+
+    with serving(shared, "--workers", str(workers)) as gateway:
+        until(lambda: all(names()))
+        rewrite(shared, lambda document: document["policies"]["default"].update(router="nobody"))
+        gateway.process.send_signal(signal.SIGHUP)
+        rewrite(
+            shared,
+            lambda document: (
+                document["policies"]["default"].update(router="carrot"),
+                document["policies"].pop("quality"),
+            ),
+        )
+        gateway.process.send_signal(signal.SIGHUP)
+        until(lambda: not any(names()))
+        assert client.post(f"{gateway.url}/v1/chat/completions", json=ASK).status_code == 200
+        gateway.process.send_signal(signal.SIGTERM)
+        assert gateway.process.wait(30) in STOPPED
