@@ -1,6 +1,7 @@
 """What a configuration makes: built as a whole, served as a whole, replaced as a whole."""
 
 import random
+import time
 from collections.abc import Mapping
 
 from app.api.resolve import Names
@@ -18,7 +19,9 @@ from app.build import (
 from app.config import LoadedConfig
 from app.errors import ConfigError, UpstreamError, answer_for
 from app.gateway.admission import Admission
+from app.gateway.affinity import Affinity
 from app.gateway.breaker import Breaker, CircuitState
+from app.gateway.cache import ResponseCache
 from app.gateway.decide import Decider
 from app.gateway.dispatch import Dispatcher
 from app.gateway.handle import Gateway
@@ -58,6 +61,8 @@ def build_serving(
     """
     metrics, clock = resources.metrics, resources.clock
     limits, server = config.gateway.breaker, config.gateway.server
+    caching, blobs = config.gateway.cache, resources.store.store.blobs
+    version = config_version(config)
     deployments = build_deployments(config)
     rng = random.Random()  # noqa: S311  (spreads load and retries, guards nothing)
 
@@ -104,9 +109,18 @@ def build_serving(
             on_failure=attempt_failed,
             request_timeout_s=server.request_timeout_s,
         ),
+        affinity=Affinity(blobs=blobs, now=time.time),
+        cache=ResponseCache(
+            blobs=blobs,
+            version=version,
+            enabled=caching.enabled,
+            lifetime_s=caching.ttl_s,
+            max_answer_bytes=caching.max_answer_bytes,
+            wait_s=caching.wait_s,
+        ),
         record=resources.record,
         clock=clock,
-        config_version=config_version(config),
+        config_version=version,
     )
     return Serving(
         config=config,

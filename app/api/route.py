@@ -15,7 +15,8 @@ from app.api.answers import (
     step_objects,
     threshold_object,
 )
-from app.api.chat import ChatEndpoint, send_error
+from app.api.chat import ChatEndpoint
+from app.api.exchange import send_error
 from app.errors import ClientDisconnectedError, GatewayError
 from app.gateway.ledger import LedgerEntry
 from app.gateway.request import RouteRequest

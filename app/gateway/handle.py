@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 
 from app.errors import RateLimitedError
 from app.gateway.admission import Admission
+from app.gateway.affinity import Affinity
+from app.gateway.cache import ResponseCache
 from app.gateway.decide import Decider
 from app.gateway.dispatch import Dispatcher, OpenAnswer
 from app.gateway.ledger import LedgerEntry
@@ -24,6 +26,8 @@ class Gateway:
     scorer: Scorer
     admission: Admission
     dispatcher: Dispatcher
+    affinity: Affinity
+    cache: ResponseCache
     record: Callable[[Outcome], None]
     """Takes the outcome of every request that got as far as a decision."""
     clock: Callable[[], float]
@@ -69,9 +73,21 @@ class Gateway:
             if scorer_call is not None:
                 entry.scored(scorer_call)
             decision = await self.decider.decide(request, request.policy, scorer_call=scorer_call)
+            entry.turn = await self.affinity.follow(request, decision)
+            if entry.turn is not None:
+                decision = entry.turn.verdict.decision
         entry.decide_s = self.clock() - began
         entry.decision = decision
         return decision
+
+    async def remember(self, entry: LedgerEntry) -> None:
+        """Note who answers the conversation; before the client can take its next turn."""
+        if entry.turn is not None and entry.served is not None:
+            await self.affinity.remember(
+                entry.turn,
+                served_model_id=entry.served.spec.model_id,
+                usage=entry.settled_usage(),
+            )
 
     async def open_answer(self, request: RouteRequest, entry: LedgerEntry) -> OpenAnswer:
         """Decide and call models until one begins to answer.

@@ -6,7 +6,7 @@ import re
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.chat import send_error
+from app.api.exchange import send_error
 
 _log = logging.getLogger(__name__)
 

@@ -151,6 +151,18 @@ class Metrics:
             registry=registry,
         )
         self._reloaded_at.set_to_current_time()
+        self._session_turns = Counter(
+            "gateway_session_turns",
+            "Turns of conversations by why they stayed on their model or left it.",
+            ("policy", "reason"),
+            registry=registry,
+        )
+        self._cache = Counter(
+            "gateway_cache_requests",
+            "Chat requests by what the response cache did: hit, miss or bypass.",
+            ("state",),
+            registry=registry,
+        )
         self.in_flight = Gauge(
             "gateway_requests_in_flight", "Chat requests being handled.", registry=registry
         )
@@ -213,6 +225,7 @@ class Metrics:
             self._decide.observe(outcome.decide_s)
         for attempt in outcome.attempts:
             self._attempted(attempt)
+        self._remembered(outcome)
         if outcome.served_model_id is None:
             return
         self._overhead.observe(outcome.overhead_s)
@@ -238,6 +251,12 @@ class Metrics:
         estimate = None if outcome.decision is None else outcome.decision.estimate(model)
         if estimate is not None and estimate.cost_usd is not None:
             self._predicted_cost.labels(model).inc(estimate.cost_usd)
+
+    def _remembered(self, outcome: Outcome) -> None:
+        if outcome.session is not None:
+            self._session_turns.labels(outcome.policy, outcome.session.value).inc()
+        if outcome.cache is not None:
+            self._cache.labels(outcome.cache.value).inc()
 
     def _attempted(self, attempt: Attempt) -> None:
         self._attempts.labels(attempt.model_id, attempt.upstream, attempt.error or "").inc()

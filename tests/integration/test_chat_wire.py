@@ -23,6 +23,9 @@ ROUTED = {
     "x-route-predicted-cost-usd",
     "x-route-router-ms",
     "x-route-overhead-ms",
+    "x-route-session",
+    "x-route-session-reason",
+    "x-route-cache",
 }
 NUMBERS = (
     "x-route-predicted-quality",
@@ -205,6 +208,8 @@ def test_a_pinned_model_has_the_headers_that_need_no_prediction(client):
     assert routing_headers(response) == (ROUTED | {"x-route-cost-usd"}) - {
         "x-route-predicted-quality",
         "x-route-predicted-cost-usd",
+        "x-route-session",
+        "x-route-session-reason",
     }
 
 

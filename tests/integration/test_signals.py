@@ -9,7 +9,6 @@ import yaml
 
 from tests.integration.test_cli import ASK, config, serving, shared  # noqa: F401  (fixtures)
 
-
 STOPPED = {0, -signal.SIGTERM}
 """Uvicorn ends by the signal that stopped it, the parent of several workers by itself."""
 

@@ -1,0 +1,238 @@
+"""One request and its answer: what is sent, and what is recorded of it."""
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import dataclass, field
+
+import msgspec
+from starlette.types import Receive, Send
+
+from app.api import sse
+from app.api.answers import (
+    JSON_HEADER,
+    Headers,
+    error_answer,
+    error_object,
+    explain_object,
+    route_headers,
+    usd,
+)
+from app.api.asgi import CancelOnDisconnect
+from app.errors import (
+    ClientDisconnectedError,
+    DeadlineExceededError,
+    GatewayError,
+    UpstreamError,
+    answer_for,
+)
+from app.gateway.cache import CachedAnswer, Seat
+from app.gateway.dispatch import OpenAnswer
+from app.gateway.handle import Gateway
+from app.gateway.ledger import LedgerEntry
+from app.gateway.request import RouteRequest
+from app.providers._base import Chunk
+from routers.errors import RoutingError
+
+_log = logging.getLogger(__name__)
+
+_GOODBYE_S = 1.0
+"""How long the last event of a broken stream may wait for a client to take it."""
+
+
+async def send_error(send: Send, error: BaseException, *, headers: Headers | None = None) -> None:
+    """Send an error as a complete answer."""
+    status, error_headers, body = error_answer(error)
+    error_headers.append((b"content-length", str(len(body)).encode()))
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": error_headers + (headers or []),
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
+@dataclass(slots=True, kw_only=True)
+class Exchange:
+    """One request and its answer; its outcome is recorded exactly once."""
+
+    gateway: Gateway
+    request: RouteRequest
+    entry: LedgerEntry
+    send: Send
+    _began: bool = False
+    _seat: Seat = field(default_factory=Seat)
+    _remembered: bool = False
+
+    async def run(self, receive: Receive, *, timeout_s: float) -> None:
+        """Answer the client and record how it ended."""
+        status, error_code = 500, answer_for(Exception()).code
+        try:
+            async with CancelOnDisconnect(receive) as watch, asyncio.timeout(timeout_s):
+                await self._answer(watch)
+            status, error_code = 200, None
+        except ClientDisconnectedError as error:
+            status, error_code = _status_and_code(error)
+            raise
+        except TimeoutError:
+            late = DeadlineExceededError(f"the request took longer than {timeout_s:g} s")
+            status, error_code = _status_and_code(late)
+            await self._fail(late)
+        except (GatewayError, RoutingError) as error:
+            status, error_code = _status_and_code(error)
+            await self._fail(error)
+        except Exception as error:  # noqa: BLE001  (the outermost edge of a request)
+            _log.exception("request %s failed", self.request.request_id)
+            await self._fail(error)
+        finally:
+            self.gateway.record(self.entry.close(status=status, error=error_code))
+            await self.gateway.settle(self.entry)
+
+    async def _answer(self, watch: CancelOnDisconnect) -> None:
+        async with self.gateway.cache.open(self.request) as seat:
+            self._seat, self.entry.cache = seat, seat.state
+            self.entry.upstream_wait_s += seat.waited_s
+            if seat.answer is not None:
+                await self._send_cached(seat.answer, watch)
+                return
+            answer = await self.gateway.open_answer(self.request, self.entry)
+            try:
+                if self.request.stream:
+                    await self._send_stream(answer, watch)
+                else:
+                    await self._send_whole(answer, watch)
+            finally:
+                await answer.aclose()
+                await self._remember()  # a cut answer too: its model has read the conversation
+            await self._keep()
+
+    async def _remember(self) -> None:
+        if not self._remembered:
+            self._remembered = True
+            await self.gateway.remember(self.entry)
+
+    async def _keep(self) -> None:
+        entry = self.entry
+        if entry.served is not None and entry.pressure is None:
+            await self._seat.keep(
+                model_id=entry.served.spec.model_id, usage=entry.usage, reason=entry.reason
+            )
+
+    def _saw(self, chunk: Chunk) -> None:
+        self.entry.saw(chunk)
+        self._seat.saw(chunk)
+
+    async def _send_cached(self, answer: CachedAnswer, watch: CancelOnDisconnect) -> None:
+        entry = self.entry
+        entry.cached = answer
+        entry.answering()
+        if self.request.stream:
+            body, usage_payload = answer.as_stream(include_usage=self.request.include_usage)
+            if self.request.include_usage and usage_payload is not None:
+                body += sse.usage_event(usage_payload, cost_usd=0.0)
+            body += sse.DONE
+            headers = [*sse.STREAM_HEADERS, *route_headers(entry)]
+        else:
+            body = answer.body
+            headers = [JSON_HEADER, *route_headers(entry)]
+            headers.append((b"content-length", str(len(body)).encode()))
+        headers.append((b"x-route-cost-usd", usd(0.0)))
+        watch.disarm()
+        await self._start(200, headers)
+        await self.send({"type": "http.response.body", "body": body})
+
+    async def _send_whole(self, answer: OpenAnswer, watch: CancelOnDisconnect) -> None:
+        entry = self.entry
+        body = b""
+        for chunk in answer.prelude:
+            self._saw(chunk)
+            body += chunk.data
+        async for chunk in self.gateway.dispatcher.rest(answer, entry):
+            self._saw(chunk)
+            body += chunk.data
+        await self._remember()
+        if self.request.explain:
+            body = sse.add_field(body, "steelyard", explain_object(entry))
+        entry.answering()
+        headers = [JSON_HEADER, *answer.prelude[0].headers, *route_headers(entry)]
+        cost_usd = entry.cost_usd()
+        if cost_usd is not None:
+            headers.append((b"x-route-cost-usd", usd(cost_usd)))
+        headers.append((b"content-length", str(len(body)).encode()))
+        watch.disarm()
+        await self._give_place_back()
+        await self._start(200, headers)
+        await self.send({"type": "http.response.body", "body": body})
+
+    async def _send_stream(self, answer: OpenAnswer, watch: CancelOnDisconnect) -> None:
+        entry, send = self.entry, self.send
+        entry.answering()
+        passed_on = answer.prelude[0].headers if answer.prelude else ()
+        await self._start(200, [*sse.STREAM_HEADERS, *passed_on, *route_headers(entry)])
+        template = usage_payload = None
+        data = b""
+        for chunk in answer.prelude:
+            self._saw(chunk)
+            template = template or chunk.template
+            usage_payload = usage_payload or chunk.usage_event
+            data += chunk.data
+        if self.request.explain:
+            data = sse.add_field_to_first_event(data, "steelyard", explain_object(entry))
+        if data:
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+        async for chunk in self.gateway.dispatcher.rest(answer, entry):
+            self._saw(chunk)
+            template = template or chunk.template
+            usage_payload = usage_payload or chunk.usage_event
+            if chunk.data:
+                await send({"type": "http.response.body", "body": chunk.data, "more_body": True})
+        tail = sse.DONE
+        if self.request.include_usage:
+            tail = self._usage_event(usage_payload, template) + tail
+        await self._remember()
+        watch.disarm()
+        await self._give_place_back()
+        await send({"type": "http.response.body", "body": tail})
+
+    async def _give_place_back(self) -> None:
+        """Settle before the end is sent, where the client's next request may wait for it."""
+        ticket = self.entry.ticket
+        if ticket is not None and ticket.holds_a_place:
+            await self.gateway.settle(self.entry)
+
+    def _usage_event(self, payload: bytes | None, template: bytes | None) -> bytes:
+        cost_usd = self.entry.cost_usd()
+        if payload is not None:
+            return sse.usage_event(payload, cost_usd=cost_usd)
+        usage = self.entry.settled_usage()
+        if template is None or usage is None or not usage.estimated:
+            return b""
+        return sse.made_up_usage_event(template, usage, cost_usd=cost_usd)
+
+    async def _start(self, status: int, headers: Headers) -> None:
+        self._began = True
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def _fail(self, error: BaseException) -> None:
+        """Tell the client of a failure: as the answer, or as the last event of a stream."""
+        if not self._began:
+            self.entry.answering()
+            await send_error(self.send, error, headers=route_headers(self.entry))
+            return
+        if self.request.stream:
+            # No [DONE] after it: a cut answer must never look like a complete one.
+            payload = msgspec.json.encode({"error": error_object(error)})
+            # A client that does not read may not hold the request beyond its end.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_GOODBYE_S):
+                    await self.send({"type": "http.response.body", "body": sse.event(payload)})
+
+
+def _status_and_code(error: BaseException) -> tuple[int, str]:
+    answer = answer_for(error)
+    status = answer.status
+    if isinstance(error, UpstreamError) and error.body is not None and error.status is not None:
+        status = error.status
+    return status, answer.code or "invalid_request"
