@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from routers.switching import SessionReason
-from routers.types import Decision, Reason
+from routers.types import Decision, Objective, Reason
 
 
 class CacheMode(StrEnum):
@@ -116,3 +116,7 @@ class Outcome:
     """The part of `cost_usd` that went, by estimate, to a hedged attempt that lost."""
     key_id: str = "anonymous"
     team: str | None = None
+    objective: Objective | None = None
+    """The knob that was decided by: the request's own, or what a budget's pressure left of it."""
+    n_answers: int = 1
+    """How many answers the request asked for; `usage` counts all of them."""

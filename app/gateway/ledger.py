@@ -239,4 +239,6 @@ class LedgerEntry:
             hedge_cost_usd=self.hedge_cost_usd(),
             key_id=self.request.caller.key_id,
             team=self.request.caller.team,
+            objective=self.objective,
+            n_answers=self.request.demand.n_answers,
         )
