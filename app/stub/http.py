@@ -83,6 +83,10 @@ class Exchange:
         """Close the connection in order, whatever was promised."""
         self._protocol.close()
 
+    def half_close(self) -> None:
+        """Say that nothing more will come, and go on listening."""
+        self._protocol.half_close()
+
     def reset(self) -> None:
         """Reset the connection: the client sees `ECONNRESET`."""
         self._protocol.reset()
@@ -130,6 +134,10 @@ class HttpProtocol(asyncio.Protocol):
     def close(self) -> None:
         """Close in order."""
         cast("asyncio.Transport", self._transport).close()
+
+    def half_close(self) -> None:
+        """Close the sending half only."""
+        cast("asyncio.Transport", self._transport).write_eof()
 
     def reset(self) -> None:
         """Close with a reset."""
