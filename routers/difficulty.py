@@ -14,6 +14,7 @@ import numpy as np
 from routers.conversation_text import ConversationText
 from routers.embedders._base import Embedder
 from routers.errors import RoutingConfigError
+from routers.numeric import clipped
 from routers.options import State, take
 from routers.types import FloatMatrix
 
@@ -75,7 +76,7 @@ class DifficultyNetwork:
 
     def __call__(self, x: FloatMatrix) -> FloatMatrix:
         """Return float32 (n_queries, dimensions) for features (n_queries, n_inputs)."""
-        z = np.clip((x - self._center) / self._scale, -_FARTHEST, _FARTHEST)
+        z = clipped((x - self._center) / self._scale, -_FARTHEST, _FARTHEST)
         active = np.maximum(z @ self._hidden + self._hidden_bias, 0)
         return np.asarray(active @ self._output + self._output_bias, np.float32)
 
@@ -115,7 +116,7 @@ class DifficultyBlock:
 
     def derive(self, *columns: FloatMatrix) -> FloatMatrix:
         """Return the directions for the columns of `inputs`."""
-        return self._network(np.hstack(columns))
+        return self._network(np.concatenate(columns, axis=1))
 
     def state(self) -> dict[str, np.ndarray]:
         """Return nothing."""

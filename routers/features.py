@@ -355,7 +355,7 @@ class Featurizer:
 
         `known` are columns of these conversations that `precompute` gave.
         """
-        columns = dict(known or {})
+        columns = {} if known is None else dict(known)
         texts = [conversation_text(conversation) for conversation in conversations]
         for name, block in zip(self._names, self._blocks, strict=True):
             if name in columns:
@@ -364,7 +364,7 @@ class Featurizer:
                 columns[name] = block.derive(*(columns[each] for each in block.inputs))
             else:
                 columns[name] = block.compute(texts)
-        return np.hstack([columns[name] for name in self._names])
+        return np.concatenate([columns[name] for name in self._names], axis=1)
 
 
 def _inputs(block: object) -> tuple[str, ...]:

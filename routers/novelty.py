@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from routers.numeric import FloatArray, nan_mean, unit_rows
+from routers.numeric import FloatArray, clipped, nan_mean, unit_rows
 from routers.options import State, require_fitted, take, unfitted
 from routers.types import FloatMatrix, FloatVector
 
@@ -84,15 +84,16 @@ class Novelty:
         return self
 
     def _similarity(self, x: FloatMatrix) -> FloatVector:
-        similarity = unit_rows(np.asarray(x, np.float32)) @ self.centres_.T
-        return np.asarray(similarity.max(axis=1), np.float32)
+        nearest = np.maximum.reduce(x @ self.centres_.T, axis=1)
+        length = np.sqrt(np.einsum("ij,ij->i", x, x))
+        return np.asarray(nearest / np.maximum(length, 1e-12), np.float32)
 
     def trust(self, x: FloatMatrix) -> FloatVector:
         """Return float32 (n_queries,) in [0.15, 1]: how much of a prediction to believe."""
         require_fitted(self, "centres_")
         low, high = self.bounds_
         share = (self._similarity(x) - low) / (high - low)
-        return np.asarray(np.clip(share, _LEAST_TRUST, 1.0), np.float32)
+        return np.asarray(clipped(share, _LEAST_TRUST, 1.0), np.float32)
 
     def prior(self, x: FloatMatrix) -> FloatMatrix:
         """Return float32 (n_queries, n_models): what is believed where nothing is familiar."""
@@ -100,8 +101,8 @@ class Novelty:
         column, mean, least, most = self.length_
         if column < 0:
             return np.broadcast_to(self.prior_, (len(x), len(self.prior_)))
-        longer = np.clip(x[:, int(column)], least, most) - mean
-        return np.asarray(np.clip(self.prior_ + longer[:, None] * self.slope_, 0, 1), np.float32)
+        longer = clipped(x[:, int(column)], least, most) - mean
+        return np.asarray(clipped(self.prior_ + longer[:, None] * self.slope_, 0, 1), np.float32)
 
     def shrink(
         self, x: FloatMatrix, quality: FloatMatrix, std: FloatMatrix

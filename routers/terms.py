@@ -1,8 +1,10 @@
 """Words and word pairs, weighted by rarity and reduced: what the embedding's averages blur."""
 
+import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
 import numpy as np
 
@@ -55,14 +57,14 @@ class TermsBlock:
         from scipy.sparse import csr_matrix  # noqa: PLC0415  (training only)
         from sklearn.utils.extmath import randomized_svd  # noqa: PLC0415
 
-        counts = [Counter(_terms(text.prompt)) for text in texts]
-        queries = Counter(term for each in counts for term in each)
+        read = [_terms(text.prompt) for text in texts]
+        queries = Counter(term for each in read for term in set(each))
         # Ties in frequency fall to the alphabet, so that the same texts give the same terms.
         common = sorted(queries.items(), key=lambda item: (-item[1], item[0]))[:MAX_TERMS]
         terms = [term for term, n in common if n >= _MIN_QUERIES]
         self._column = {term: column for column, term in enumerate(terms)}
         rarity = np.log((1 + len(texts)) / (1 + np.array([queries[t] for t in terms]))) + 1
-        rows = [_weights(each, self._column) for each in counts]
+        rows = [_weights(each, self._column) for each in read]
         indptr = np.cumsum([0, *(len(columns) for columns, _ in rows)])
         data = np.concatenate([values for _, values in rows] or [np.zeros(0)])
         columns = np.concatenate([columns for columns, _ in rows] or [np.zeros(0, int)])
@@ -84,7 +86,7 @@ class TermsBlock:
         """Project every prompt; rows of unit norm, or zero."""
         out = np.zeros((len(texts), self.dimensions), np.float32)
         for row, text in enumerate(texts):
-            columns, values = _weights(Counter(_terms(text.prompt)), self._column)
+            columns, values = _weights(_terms(text.prompt), self._column)
             if len(columns) == 0 or self.dimensions == 0:
                 continue
             vector = (values * self._scales[columns]) @ self._table[columns].astype(np.float32)
@@ -113,20 +115,18 @@ class TermsBlock:
         self._table, self._scales = table, scales
 
 
-def _terms(prompt: str) -> Iterator[str]:
-    """Yield words, punctuation marks and pairs of neighbours, in lower case."""
+def _terms(prompt: str) -> list[str]:
+    """Return words, punctuation marks and pairs of neighbours, in lower case."""
     head, tail = head_and_tail(prompt, MAX_CHARS)
-    before = ""
-    for token in _TOKEN.findall(f"{head}\x00{tail}".lower() if tail else head.lower()):
-        yield token
-        if before:
-            yield f"{before} {token}"
-        before = token
+    tokens = _TOKEN.findall(f"{head}\x00{tail}".lower() if tail else head.lower())
+    return [*tokens, *map(" ".join, itertools.pairwise(tokens))]
 
 
-def _weights(counts: Counter[str], column: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:
+def _weights(terms: list[str], column: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:
     """Return the columns of the known terms and their damped counts, 1 + ln(count)."""
-    known = [(column[term], n) for term, n in counts.items() if term in column]
-    columns = np.array([each for each, _ in known], dtype=np.intp)
-    values = 1 + np.log(np.array([n for _, n in known], dtype=np.float32))
-    return columns, values.astype(np.float32)
+    counts = Counter(map(column.get, terms))
+    del counts[None]
+    n = len(counts)
+    columns = np.fromiter(cast("Iterable[int]", counts.keys()), np.intp, n)
+    values = 1 + np.log(np.fromiter(counts.values(), np.float32, n))
+    return columns, values

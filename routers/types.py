@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -219,6 +220,8 @@ class Predictions:
 
     def columns(self, index: Sequence[int]) -> "Predictions":
         """Return the predictions of some models, in the order of `index`."""
+        if tuple(index) == tuple(range(self.quality.shape[1])):
+            return self
         picked = list(index)
         return Predictions(
             quality=self.quality[:, picked],
@@ -260,8 +263,7 @@ class Reason(StrEnum):
     """The conversation stayed on its model where the router alone would have moved."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CandidateEstimate:
+class CandidateEstimate(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that was known of one candidate when the decision was made."""
 
     model_id: str

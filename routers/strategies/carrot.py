@@ -13,7 +13,7 @@ from routers.base import ROUTERS, AuxiliarySet, Labels, Router
 from routers.domains import DomainModel
 from routers.heads._base import Head, HeadConfig
 from routers.novelty import Novelty
-from routers.numeric import nan_mean
+from routers.numeric import clipped, nan_mean
 from routers.options import State, require_fitted, take, unfitted
 from routers.types import UPPER_QUANTILE, FloatMatrix, FloatVector, Predictions
 
@@ -132,7 +132,7 @@ class CarrotRouter(Router):
         """Return the standard deviation of log tokens that is expected of every query."""
         if self.spread_ is None:
             return np.ones((len(x), len(self.upper_)), np.float32)
-        return np.exp(np.clip(self.spread_.predict_mean(x), *_LOG_SPREAD))
+        return np.exp(clipped(self.spread_.predict_mean(x), *_LOG_SPREAD))
 
     def _held_out_residuals(
         self, x: FloatMatrix, log_tokens: FloatMatrix, rng: np.random.Generator
@@ -153,23 +153,24 @@ class CarrotRouter(Router):
     def _predict(self, x: FloatMatrix) -> Predictions:
         plain = x
         if self.domains_ is not None:
-            x = np.hstack([x, self.domains_.features(x)])
+            x = np.concatenate([x, self.domains_.features(x)], axis=1)
         quality, std = self.quality_.predict(x)
         if self.novelty_ is not None:
             quality, std = self.novelty_.shrink(plain, quality, std)
+        spread = self._spread(x)
         if self.tokens_ is None:
             shape = (len(x), len(self.smear_))
             log_tokens = np.full(shape, np.log1p(DEFAULT_OUTPUT_TOKENS), np.float32)
             length = np.exp(log_tokens)
         else:
             # Nothing was seen beyond some length: a head that extrapolates must not price it.
-            log_tokens = np.clip(self.tokens_.predict_mean(x), 0.0, _MAX_LOG_TOKENS)
-            length = np.exp(log_tokens + self._spread(x) ** 2 / 2)
+            log_tokens = clipped(self.tokens_.predict_mean(x), 0.0, _MAX_LOG_TOKENS)
+            length = np.exp(log_tokens + spread * spread / 2)
         expected = np.maximum(length * self.smear_ - 1, 0).astype(np.float32)
-        upper = np.exp(log_tokens + self.upper_ * self._spread(x)) - 1
+        upper = np.exp(log_tokens + self.upper_ * spread) - 1
         upper = np.maximum(upper, expected).astype(np.float32)
         return Predictions(
-            quality=np.clip(quality, 0, 1),
+            quality=clipped(quality, 0, 1),
             quality_std=std,
             output_tokens=expected,
             output_tokens_upper=upper,
