@@ -175,7 +175,9 @@ class Admission:
         if isinstance(granted, Refusal):
             self.on_refusal(granted)
             raise _refused(granted)
-        self._remember(granted)
+        # Nobody else needs to be followed: only budgets that degrade are asked about in advance.
+        if self._seen:
+            self._remember(tuple(each for each in granted if each.scope in self._seen))
         return Ticket(request_id=request.decision_id, claims=claims, standings=granted)
 
     async def settle(self, ticket: Ticket, *, tokens: int, cost_nusd: int) -> None:
@@ -252,9 +254,8 @@ class Admission:
 
     def _remember(self, standings: tuple[Standing, ...]) -> None:
         for standing in standings:
-            if standing.budgets:
-                self._seen[standing.scope] = standing
-                self._seen.move_to_end(standing.scope)
+            self._seen[standing.scope] = standing
+            self._seen.move_to_end(standing.scope)
         while len(self._seen) > _MAX_REMEMBERED:
             self._seen.popitem(last=False)
 
@@ -289,25 +290,27 @@ class Admission:
     def _claims(
         self, request: RouteRequest, decision: Decision, caller: Caller
     ) -> tuple[Claim, ...]:
-        claims = [self._claim(scope, each) for scope, each in self._scopes(caller)]
+        scopes = [each for each in self._scopes(caller) if each[1] != _UNLIMITED]
         limits = self.allowances.models.get(decision.model_id)
         if limits is not None:
-            scope = Scope(ScopeKind.MODEL, decision.model_id)
-            claims.append(self._claim(scope, Allowance(limits)))
-        claims = [claim for claim in claims if binds(claim)]
-        if not claims:
+            scopes.append((Scope(ScopeKind.MODEL, decision.model_id), Allowance(limits)))
+        if not scopes:
             return ()
         tokens, cost_nusd = self._estimate(request, decision)
-        return tuple(replace(each, tokens=tokens, reserve_nusd=cost_nusd) for each in claims)
+        return tuple(self._claim(*each, tokens=tokens, cost_nusd=cost_nusd) for each in scopes)
 
-    def _claim(self, scope: Scope, allowance: Allowance) -> Claim:
+    def _claim(
+        self, scope: Scope, allowance: Allowance, *, tokens: int = 0, cost_nusd: int = 0
+    ) -> Claim:
         limits = allowance.limits
         return Claim(
             scope=scope,
             requests_per_minute=limits.requests_per_minute,
             tokens_per_minute=limits.tokens_per_minute,
             concurrent_requests=limits.concurrent_requests,
-            budgets=tuple(self._budget_limit(budget) for budget in allowance.budgets),
+            budgets=tuple([self._budget_limit(budget) for budget in allowance.budgets]),
+            tokens=tokens,
+            reserve_nusd=cost_nusd,
         )
 
     def _budget_limit(self, budget: Budget) -> BudgetLimit:
