@@ -31,7 +31,10 @@ from app.state import Resources, Serving
 from routers.artifact import RouterArtifact
 
 _CLAIM_MARGIN_S = 60.0
-"""How much longer than a request may take its claims are held."""
+"""How much longer than a request may take its claims are held, at most; no longer than that again.
+
+What a gateway claimed that was killed is free again after both.
+"""
 
 
 def prepare(
@@ -99,7 +102,7 @@ def build_serving(
             counters=resources.store.store.counters,
             allowances=build_allowances(config),
             specs=config.specs,
-            lifetime_s=server.request_timeout_s + _CLAIM_MARGIN_S,
+            lifetime_s=server.request_timeout_s + min(server.request_timeout_s, _CLAIM_MARGIN_S),
             on_refusal=metrics.refused,
         ),
         dispatcher=Dispatcher(

@@ -1,0 +1,117 @@
+"""Gateways as their operators run them: processes of `steelyard serve`."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import sys
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from tests.support.gateway import CONFIGS, REPOSITORY
+
+ADMIN_TOKEN = "an-admin-token-of-the-tests"  # noqa: S105  (opens nothing else)
+_START_S = 60
+
+
+def write_config(file: Path, upstream: str, changes: Mapping[str, Any]) -> Path:
+    """Write the default configuration with its upstream moved; keys are dotted paths."""
+    document = yaml.safe_load((CONFIGS / "gateway.yaml").read_text(encoding="utf-8"))
+    document["catalogue"] = str(CONFIGS / "models.yaml")
+    document["stub"] = None
+    for path, value in {"upstreams.stub.base_url": f"{upstream}/v1", **changes}.items():
+        *parents, last = path.split(".")
+        place = document
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    file.write_text(yaml.safe_dump(document), encoding="utf-8")
+    return file
+
+
+@dataclass(slots=True)
+class GatewayProcess:
+    """A gateway in a process of its own; `ledger` holds the log lines of its requests."""
+
+    url: str
+    process: asyncio.subprocess.Process
+    ledger: list[dict[str, Any]] = field(default_factory=list)
+    other_lines: list[str] = field(default_factory=list)
+
+    def client(
+        self, *, token: str | None = ADMIN_TOKEN, timeout_s: float = 60
+    ) -> httpx.AsyncClient:
+        """Return a client; `token` is an admin token or the secret of a key."""
+        headers = {} if token is None else {"authorization": f"Bearer {token}"}
+        limits = httpx.Limits(max_connections=2_000, max_keepalive_connections=2_000)
+        return httpx.AsyncClient(
+            base_url=self.url, headers=headers, trust_env=False, timeout=timeout_s, limits=limits
+        )
+
+    async def kill(self) -> None:
+        """End it at once, as a crash would."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+        await self.process.wait()
+
+    async def _read_log(self) -> None:
+        assert self.process.stderr is not None
+        async for line in self.process.stderr:
+            try:
+                fields = json.loads(line)
+            except ValueError:
+                self.other_lines.append(line.decode())
+                continue
+            if fields.get("message") == "request":
+                self.ledger.append(fields)
+            else:
+                self.other_lines.append(line.decode())
+
+
+@contextlib.asynccontextmanager
+async def gateway_process(
+    config: Path, *arguments: str, env: Mapping[str, str]
+) -> AsyncIterator[GatewayProcess]:
+    """Run `steelyard serve` on a free port until the block ends."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "app", "serve", "--config", str(config), "--port", "0"),
+        *arguments,
+        cwd=REPOSITORY,
+        env={**os.environ, "STEELYARD_ADMIN_TOKEN": ADMIN_TOKEN, **env},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    gateway = GatewayProcess("", process)
+    reading = asyncio.create_task(gateway._read_log())
+    try:
+        welcome = ""
+        assert process.stdout is not None
+        async with asyncio.timeout(_START_S):
+            while "Stop with Ctrl-C" not in welcome:
+                line = await process.stdout.readline()
+                if not line:
+                    await reading
+                    raise AssertionError("".join(gateway.other_lines)[-2_000:])
+                welcome += line.decode()
+            found = re.search(r"listens on (http://\S+)", welcome)
+            assert found
+            gateway.url = found[1]
+            async with gateway.client() as client:
+                while not await _ready(client):
+                    await asyncio.sleep(0.02)
+        yield gateway
+    finally:
+        await gateway.kill()
+        await reading
+
+
+async def _ready(client: httpx.AsyncClient) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        return (await client.get("/readyz")).status_code == httpx.codes.OK
+    return False
