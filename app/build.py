@@ -20,7 +20,10 @@ from app.config import (
 from app.errors import ConfigError
 from app.gateway.admission import Allowance, Allowances
 from app.gateway.breaker import CircuitState
+from app.gateway.decision_log import DecisionLog, KeepContents
+from app.gateway.ledger import NOTHING, Keeps
 from app.gateway.pool import DeploymentPool
+from app.gateway.redaction import Redactor
 from app.gateway.request import AffinityRule, Deployment, KnobCurves, Policy
 from app.keys import NO_LIMITS
 from app.providers._base import PROVIDERS, Provider, Timeouts
@@ -28,6 +31,8 @@ from app.providers._transport import HttptoolsTransport
 from app.stores._base import Lifecycle
 from app.stores._watch import OnError
 from app.stores.memory import MemoryStore
+from app.stores.outcomes import Sink
+from app.stores.outcomes_sqlite import SqliteOutcomes
 from routers.artifact import RouterArtifact
 from routers.artifact_load import load_artifact
 from routers.errors import RoutingError
@@ -37,6 +42,8 @@ from routers.types import Conversation, CostQuality, Objective, StrongThreshold
 
 DEFAULT_ARTIFACT = Path(routers.__file__).parent / "pretrained" / "default"
 """The artifact that is shipped in the package."""
+
+DAY_S = 86_400.0
 
 _INLINE_S = 0.0006
 """A decision that takes longer on a short prompt does not run on the event loop."""
@@ -71,6 +78,46 @@ def build_store(config: LoadedConfig, *, on_error: OnError | None = None) -> Lif
     # The guard in front remembers keys for `auth.fresh_s`; here only the grace is of use.
     times = KeyTimes(fresh_s=0.0, grace_s=store.keys_grace_s)
     return FallbackStore(shared, key_times=times, on_error=on_error)
+
+
+def build_decision_log(
+    config: LoadedConfig, *, on_drop: Callable[[int], None] = lambda _n: None
+) -> DecisionLog | None:
+    """Build the decision log; it is not opened yet. None where there is none.
+
+    Parameters
+    ----------
+    on_drop
+        Told of rows that are lost.
+
+    Raises
+    ------
+    ConfigError
+        If a pattern or a function that redacts cannot be used, or Redis has no address.
+    """
+    if not config.gateway.logs_decisions:
+        return None
+    outcomes = config.gateway.outcomes
+    contents = None
+    if outcomes.contents.enabled:
+        contents = KeepContents(
+            seconds=outcomes.contents.keep_days * DAY_S,
+            redactor=Redactor(outcomes.contents.redact, outcomes.contents.redact_hook),
+        )
+    return DecisionLog(_sink(config), contents=contents, on_drop=on_drop)
+
+
+def _sink(config: LoadedConfig) -> Sink:
+    keep_s = config.gateway.outcomes.keep_days * DAY_S
+    assert config.data_dir is not None  # noqa: S101  (the configuration was checked)
+    return SqliteOutcomes(config.data_dir, keep_s=keep_s)
+
+
+def build_keeps(config: LoadedConfig) -> Keeps:
+    """Return what of the texts the decision log wants to see."""
+    outcomes = config.gateway.outcomes
+    keeps = Keeps(features=outcomes.features == "value", answers=outcomes.contents.enabled)
+    return NOTHING if not config.gateway.logs_decisions or keeps == NOTHING else keeps
 
 
 def build_allowances(config: LoadedConfig) -> Allowances:

@@ -264,6 +264,14 @@ class ServerConfig(_Strict):
     metrics_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
     """Serve `/metrics` there instead of on the main port."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 10_000_000
+    max_connections: Annotated[int, Field(ge=1)] = 10_000
+    """Of clients to each process, idle ones too; further ones are turned away with a 503."""
+    head_timeout_s: Seconds = 10.0
+    """How long a client may take to send the headers of a request."""
+    body_timeout_s: Seconds = 60.0
+    """How long it may take to send the body."""
+    keep_alive_s: Seconds = 75.0
+    """How long a connection stays open between requests; longer than a load balancer keeps it."""
     request_timeout_s: Seconds = 600.0
     """For one whole request, the stream included."""
     shutdown_grace_s: Seconds = 20.0
@@ -279,6 +287,9 @@ class ServerConfig(_Strict):
     """New requests are turned away while the event loop is this late."""
     max_rss_mb: Annotated[int, Field(ge=1)] | None = None
     """New requests are turned away while the process holds more memory."""
+    console: bool | None = None
+    """Serve the page `/console`. Left out, it is there where only this machine can ask: on
+    loopback addresses. With `auth.mode: keys` what it shows needs the admin token."""
 
 
 class AuthMode(StrEnum):
@@ -325,6 +336,34 @@ class StoreConfig(_Strict):
     """For one round trip to Redis."""
     keys_grace_s: Annotated[float, Field(ge=0, le=86_400)] = 300.0
     """How long keys that are known go on working while Redis cannot be asked."""
+
+
+class ContentsConfig(_Strict):
+    """Whether prompts and answers are kept beside the decision log; they are not by default."""
+
+    enabled: bool = False
+    keep_days: Annotated[float, Field(gt=0, le=3650, allow_inf_nan=False)] = 7.0
+    redact: tuple[str, ...] = ()
+    """Regular expressions; what they match is taken out of every text before it is written."""
+    redact_hook: Annotated[str, StringConstraints(pattern=r"^[\w.]+:\w+$")] | None = None
+    """`package.module:function`: takes each text and returns what may be kept of it."""
+
+
+class OutcomesConfig(_Strict):
+    """The decision log: what was predicted, chosen, used and paid, one row per request."""
+
+    enabled: bool | None = None
+    """Left out, there is one where `store.data_dir` is set, or the sink is Redis."""
+    sink: Literal["sqlite", "redis"] = "sqlite"
+    """`sqlite`: `outcomes.sqlite3` in the data folder. `redis`: a stream on the Redis of the store,
+    which `steelyard collect` writes to Parquet files."""
+    keep_days: Annotated[float, Field(gt=0, le=3650, allow_inf_nan=False)] = 90.0
+    features: Literal["reference", "value"] = "reference"
+    """`value` keeps the embedding of every prompt, which tells something of its text; `reference`
+    the version of the artifact, with which it can be made anew where the text is known."""
+    contents: ContentsConfig = ContentsConfig()
+    feedback_per_minute: Count = 600
+    """How many labels a key may send."""
 
 
 class BudgetConfig(_Strict):
@@ -385,6 +424,7 @@ class GatewayConfig(_Strict):
     allowances: AllowancesConfig = AllowancesConfig()
     breaker: BreakerConfig = BreakerConfig()
     cache: CacheConfig = CacheConfig()
+    outcomes: OutcomesConfig = OutcomesConfig()
     stub: StubConfig | None = None
     upstreams: Annotated[dict[ShortName, UpstreamConfig], Field(min_length=1)]
     models: Annotated[dict[Name, ModelConfig], Field(min_length=1)]
@@ -412,9 +452,18 @@ class GatewayConfig(_Strict):
             raise ValueError(
                 "auth.mode: keys need a place that survives a restart; set store.data_dir"
             )
+        _check_outcomes(self)
         if self.policies:
             _known(self.default_policy, self.policies, "default_policy")
         return self
+
+    @property
+    def logs_decisions(self) -> bool:
+        """Whether there is a decision log."""
+        outcomes = self.outcomes
+        if outcomes.enabled is None:
+            return outcomes.sink == "redis" or self.store.data_dir is not None
+        return outcomes.enabled
 
 
 class LoadedConfig(_Strict):
@@ -429,7 +478,7 @@ class LoadedConfig(_Strict):
     """Upstream name → API key; kept out of `repr` and of every dump."""
     admin_token: Annotated[str | None, Field(exclude=True, repr=False)] = None
     """Opens `/admin`; None where there is none. Kept out likewise."""
-    redis_url: Annotated[str | None, Field(exclude=True)] = None
+    redis_url: Annotated[str | None, Field(exclude=True, repr=False)] = None
     """The address of the shared store, password included. Kept out likewise."""
 
     def __repr__(self) -> str:
@@ -455,6 +504,16 @@ def _check_model(
         _known(place.upstream, upstreams, f"models.{model_id}.{where}")
     if model_id == "auto" or model_id.startswith(("auto:", "router-")):
         raise ValueError(f"models.{model_id}: the name is reserved for routing")
+
+
+def _check_outcomes(config: GatewayConfig) -> None:
+    outcomes = config.outcomes
+    if outcomes.sink == "redis" and config.store.kind != "redis":
+        raise ValueError("outcomes.sink: redis is the Redis of the store; set store.kind: redis")
+    if outcomes.enabled and outcomes.sink == "sqlite" and config.store.data_dir is None:
+        raise ValueError("outcomes.enabled: the log needs a folder; set store.data_dir")
+    if outcomes.contents.enabled and not config.logs_decisions:
+        raise ValueError("outcomes.contents: there is no decision log to keep them beside")
 
 
 def _check_policy(name: str, policy: PolicyConfig, router: RouterConfig) -> None:

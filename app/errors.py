@@ -52,6 +52,14 @@ class KeyNotFoundError(GatewayError):
     """There is no virtual key of this name."""
 
 
+class DecisionNotFoundError(GatewayError):
+    """The caller made no request of this decision id, or it is no longer known."""
+
+
+class LabelChangedError(GatewayError):
+    """A label was changed as often as it may be."""
+
+
 class StoreUnavailableError(GatewayError):
     """What must be looked up before a request may be answered cannot be at the moment."""
 
@@ -99,8 +107,16 @@ class BodyTooLargeError(GatewayError):
     """The request body exceeds the configured limit."""
 
 
+class HeadTooLargeError(GatewayError):
+    """The request line and the headers are more than a connection takes."""
+
+
+class RequestTimeoutError(GatewayError):
+    """The client took too long to send its request."""
+
+
 class UnsupportedMediaTypeError(GatewayError):
-    """The request body is not declared as JSON."""
+    """The request body is not declared as JSON, or is compressed."""
 
 
 class NotReadyError(GatewayError):
@@ -263,10 +279,14 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     ForbiddenError: Answer(403, "invalid_request_error", "forbidden"),
     ModelNotFoundError: Answer(404, "invalid_request_error", "model_not_found"),
     KeyNotFoundError: Answer(404, "invalid_request_error", "key_not_found"),
+    DecisionNotFoundError: Answer(404, "invalid_request_error", "decision_not_found"),
     RouteNotFoundError: Answer(404, "invalid_request_error", "unknown_url"),
     MethodNotAllowedError: Answer(405, "invalid_request_error", "method_not_allowed"),
+    RequestTimeoutError: Answer(408, "invalid_request_error", "request_timeout"),
+    LabelChangedError: Answer(409, "invalid_request_error", "label_changed_too_often"),
     BodyTooLargeError: Answer(413, "invalid_request_error", "request_too_large"),
     UnsupportedMediaTypeError: Answer(415, "invalid_request_error", "unsupported_media_type"),
+    HeadTooLargeError: Answer(431, "invalid_request_error", "request_head_too_large"),
     ClientDisconnectedError: Answer(499, "invalid_request_error", "client_disconnected"),
     RateLimitedError: Answer(429, "rate_limit_error", "rate_limit_exceeded"),
     BudgetExceededError: Answer(429, "insufficient_quota", "budget_exceeded"),

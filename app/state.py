@@ -9,6 +9,8 @@ from app.access.guard import Caller, Guard
 from app.api.resolve import Names
 from app.api.visible import VisibleNames
 from app.config import LoadedConfig
+from app.gateway.decision_log import DecisionLog
+from app.gateway.feedback import Feedback
 from app.gateway.handle import Gateway
 from app.gateway.overload import LoadWatch, Places
 from app.gateway.request import Deployment, Policy
@@ -26,6 +28,10 @@ class Resources:
     store: Lifecycle
     record: Callable[[Outcome], None]
     clock: Callable[[], float]
+    decisions: DecisionLog | None = None
+    """Where outcomes are kept to learn from."""
+    feedback: Feedback | None = None
+    """Takes labels; there where `decisions` is."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from routers.features import Featurizer
 from routers.switching import SessionReason
-from routers.types import Decision, Objective, Reason
+from routers.types import Conversation, Decision, Objective, Reason
 
 
 class CacheMode(StrEnum):
@@ -82,6 +83,25 @@ class ScorerCall:
     cost_usd: float | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Texts:
+    """What was said; on an outcome only where the operator opted in to keep some of it.
+
+    Attributes
+    ----------
+    answer
+        The answer as the client got it, in pieces: server-sent events where `streamed`, else the
+        JSON of a completion. Empty where it is not to be kept, or was too long to be.
+    featurizer
+        Of the artifact that decided; makes the embedding where that is to be kept.
+    """
+
+    conversation: Conversation
+    answer: tuple[bytes, ...] = ()
+    streamed: bool = False
+    featurizer: Featurizer | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """How one request ended; log line, metrics and training row derive from it alone."""
@@ -120,3 +140,6 @@ class Outcome:
     """The knob that was decided by: the request's own, or what a budget's pressure left of it."""
     n_answers: int = 1
     """How many answers the request asked for; `usage` counts all of them."""
+    artifact_version: str | None = None
+    """Of the router that decided; None where none did."""
+    texts: Texts | None = None

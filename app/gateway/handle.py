@@ -9,7 +9,7 @@ from app.gateway.affinity import Affinity
 from app.gateway.cache import ResponseCache
 from app.gateway.decide import Decider
 from app.gateway.dispatch import Dispatcher, OpenAnswer
-from app.gateway.ledger import LedgerEntry
+from app.gateway.ledger import NOTHING, Keeps, LedgerEntry
 from app.gateway.request import RouteRequest
 from app.gateway.score import Scorer
 from app.keys import NUSD_PER_USD
@@ -33,6 +33,7 @@ class Gateway:
     clock: Callable[[], float]
     config_version: str
     """Told as the policy version of requests that no policy decides."""
+    keeps: Keeps = NOTHING
 
     def open_entry(self, request: RouteRequest, *, started: float) -> LedgerEntry:
         """Open the account of a request."""
@@ -43,6 +44,7 @@ class Gateway:
             if request.policy is None
             else request.policy.version,
             started=started,
+            keeps=self.keeps,
         )
 
     async def decide(self, request: RouteRequest, entry: LedgerEntry) -> Decision:

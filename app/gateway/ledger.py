@@ -12,7 +12,7 @@ from app.gateway.cache import CachedAnswer
 from app.gateway.request import Deployment, RouteRequest
 from app.providers._base import Chunk
 from app.stores._base import Standing
-from app.types import Attempt, CacheState, Outcome, ScorerCall, Usage
+from app.types import Attempt, CacheState, Outcome, ScorerCall, Texts, Usage
 from routers.switching import SessionReason
 from routers.types import Decision, Objective, Prices, Reason
 
@@ -40,6 +40,21 @@ def usage_cost_usd(usage: Usage, prices: Prices) -> float | None:
         cached_input_tokens=usage.cached_input_tokens,
         reasoning_tokens=usage.reasoning_tokens,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Keeps:
+    """What of the texts an outcome carries, because the operator opted in."""
+
+    features: bool = False
+    """The prompt's embedding is to be kept, which is made from the conversation."""
+    answers: bool = False
+    """The conversation and its answer are."""
+
+
+NOTHING = Keeps()
+MAX_KEPT_ANSWER_BYTES = 1_000_000
+"""Of a longer answer nothing is kept."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,6 +87,9 @@ class LedgerEntry:
     usage: Usage | None = None
     response_model: str | None = None
     finish_reason: str | None = None
+    keeps: Keeps = NOTHING
+    _heard: list[bytes] = field(default_factory=list)
+    _heard_bytes: int = 0
     _n_waiting: int = 0
     _waiting_since: float = 0.0
     _content_events: int = 0
@@ -148,6 +166,9 @@ class LedgerEntry:
             self.response_model = chunk.response_model
         if chunk.finish_reason is not None:
             self.finish_reason = chunk.finish_reason
+        if self.keeps.answers and chunk.data and self._heard_bytes <= MAX_KEPT_ANSWER_BYTES:
+            self._heard.append(chunk.data)
+            self._heard_bytes += len(chunk.data)
 
     def settled_usage(self) -> Usage | None:
         """Return the tokens to account for; counted by us where the upstream never told."""
@@ -241,4 +262,22 @@ class LedgerEntry:
             team=self.request.caller.team,
             objective=self.objective,
             n_answers=self.request.demand.n_answers,
+            artifact_version=None
+            if self.request.policy is None
+            else self.request.policy.artifact.version,
+            texts=None if self.keeps is NOTHING else self._texts(),
+        )
+
+    def _texts(self) -> Texts:
+        policy, streamed = self.request.policy, self.request.stream
+        answer: tuple[bytes, ...] = ()
+        if self.keeps.answers and self.cached is not None:
+            answer, streamed = (self.cached.body,), False
+        elif self._heard_bytes <= MAX_KEPT_ANSWER_BYTES:
+            answer = tuple(self._heard)
+        return Texts(
+            conversation=self.request.conversation,
+            answer=answer,
+            streamed=streamed,
+            featurizer=policy.artifact.featurizer if self.keeps.features and policy else None,
         )

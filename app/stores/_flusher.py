@@ -11,10 +11,19 @@ _log = logging.getLogger(__name__)
 class Flusher:
     """Call `flush` in a thread of its own every `interval_s` and once more when closed.
 
-    A `sqlite3.Error` is logged once until it is over; `flush` must keep what it could not write.
+    An error of `errors` is logged once until it is over; `flush` must keep what it could not
+    write.
     """
 
-    def __init__(self, flush: Callable[[], None], *, name: str, interval_s: float) -> None:
+    def __init__(
+        self,
+        flush: Callable[[], None],
+        *,
+        name: str,
+        interval_s: float,
+        errors: tuple[type[Exception], ...] = (sqlite3.Error,),
+    ) -> None:
+        self._errors = errors
         self._flush = flush
         self._name = name
         self._interval_s = interval_s
@@ -42,7 +51,7 @@ class Flusher:
     def _try(self) -> None:
         try:
             self._flush()
-        except sqlite3.Error as error:
+        except self._errors as error:
             if self.healthy:
                 _log.exception("%s cannot write and will try again: %s", self._name, error)
             self.healthy = False

@@ -1,150 +1,127 @@
 """The outcome log: one row per request, appended by every process, for training and accounting.
 
-Rows wait in a bounded queue and are written by a thread; the event loop never waits for the disk.
-What does not fit is dropped and counted. A crash loses the rows of the last moments. Texts are kept
-only where the operator opted in, in a table of their own and until a time of their own.
+What is recorded waits in a bounded buffer; a thread turns it into rows and writes them, so that
+the event loop neither serialises nor waits for a disk. What does not fit is dropped and counted. A
+crash loses what waited: the last quarter of a second.
 """
 
 import asyncio
-import dataclasses
+import logging
 import sqlite3
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
+from typing import Generic, Protocol, TypeVar
 
 from app.stores._flusher import Flusher
-from app.stores.sqlite import connect
+from app.stores._outcome_rows import Decided, Label, Labelled, Row
 
-OUTCOMES_NAME = "outcomes.sqlite3"
+_log = logging.getLogger(__name__)
+
 DEFAULT_CAPACITY = 10_000
+MAX_TEXT_BYTES = 64_000_000
+"""Of texts that wait to be written, together."""
 FLUSH_INTERVAL_S = 0.25
 PURGE_INTERVAL_S = 60.0
+MAX_LABEL_CHANGES = 10
+"""How often a label may become another one."""
 
-_PURGE_ROWS = 10_000
-_SCHEMA_VERSION = 1
+_BATCH = 2_000
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutcomeRow:
-    """What is kept of one request; money in billionths of a US dollar, times in seconds.
-
-    Attributes
-    ----------
-    time
-        When it ended, in seconds since the epoch.
-    input_tokens, cached_input_tokens, output_tokens, reasoning_tokens
-        Cached ones are among the input tokens, reasoning ones among the output tokens.
-    estimated
-        Whether the token counts are ours, because the upstream told none.
-    cost_nusd
-        None where the price is not known, which is not zero.
-    predicted_quality, predicted_cost_nusd
-        Of the model that was picked, at the time of the decision.
-    propensity
-        Probability of the pick, for off-policy evaluation.
-    """
-
-    request_id: str
-    decision_id: str
-    time: float
-    key_id: str | None
-    team: str | None
-    policy: str
-    policy_version: str
-    model: str | None
-    reason: str | None
-    status: int
-    error: str | None
-    input_tokens: int | None
-    cached_input_tokens: int | None
-    output_tokens: int | None
-    reasoning_tokens: int | None
-    estimated: bool
-    cost_nusd: int | None
-    predicted_quality: float | None
-    predicted_cost_nusd: int | None
-    decide_s: float
-    overhead_s: float
-    time_to_first_token_s: float | None
-    duration_s: float
-    propensity: float | None
+_T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContentRow:
-    """The texts of one request that may be kept until `expires_at`, in seconds since the epoch."""
+class Sink(Protocol):
+    """Where rows go; every method blocks, and is called by one thread at a time."""
 
-    request_id: str
-    expires_at: float
-    content: bytes
+    errors: tuple[type[Exception], ...]
+    """What writing raises while the sink cannot be used; nothing has then been written, or it may
+    be written once more without being there twice."""
+
+    def open(self) -> None:
+        """Connect, create what is missing.
+
+        Raises
+        ------
+        ConfigError
+            If the place can never work.
+        """
+        ...
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Append rows; one that is there already is left as it is."""
+        ...
+
+    def find(self, decision_id: str) -> Decided | None:
+        """Return what is known of a decision."""
+        ...
+
+    def label(self, label: Label, *, max_changes: int) -> Labelled:
+        """Keep what somebody thought; atomic."""
+        ...
+
+    def purge(self) -> bool:
+        """Delete a part of what is over; return whether there is more."""
+        ...
+
+    def close(self) -> None:
+        """Let go."""
+        ...
 
 
-_COLUMNS = tuple(field.name for field in dataclasses.fields(OutcomeRow))
-_SQL_TYPES = {
-    "request_id": "TEXT NOT NULL",
-    "decision_id": "TEXT NOT NULL",
-    "time": "REAL NOT NULL",
-    "status": "INTEGER NOT NULL",
-    "estimated": "INTEGER NOT NULL",
-}
-_SCHEMA = f"""
-CREATE TABLE IF NOT EXISTS outcomes (
-    id INTEGER PRIMARY KEY, {", ".join(f"{name} {_SQL_TYPES.get(name, '')}" for name in _COLUMNS)}
-);
-CREATE INDEX IF NOT EXISTS outcomes_by_time ON outcomes (time);
-CREATE TABLE IF NOT EXISTS contents (
-    request_id TEXT PRIMARY KEY, expires_at REAL NOT NULL, content BLOB NOT NULL
-);
-CREATE INDEX IF NOT EXISTS contents_by_expiry ON contents (expires_at);
-"""
-# Names come from the dataclass above; values are parameters always.
-_INSERT = f"INSERT INTO outcomes ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
-_SELECT = f"SELECT id, {', '.join(_COLUMNS)} FROM outcomes WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608
-_INSERT_CONTENT = (
-    "INSERT OR REPLACE INTO contents (request_id, expires_at, content) VALUES (?, ?, ?)"
-)
-
-
-class OutcomeLog:
-    """Append rows to `outcomes.sqlite3`; several processes may do so at once.
+class OutcomeLog(Generic[_T]):
+    """Buffer what is recorded and have a thread write it.
 
     Parameters
     ----------
-    data_dir
-        Where the file is.
+    encode
+        Turns what was recorded into rows; runs in the thread. What it fails on is dropped.
     capacity
-        How many rows may wait to be written.
-    keep_s
-        How long rows are kept; None keeps them for good.
-    clock
-        Seconds since the epoch.
+        How much may wait to be written.
+    max_text_bytes
+        How many bytes of texts may wait to be written.
+    on_drop
+        Told of everything that is lost.
     """
 
     def __init__(
         self,
-        data_dir: Path,
+        sink: Sink,
+        encode: Callable[[_T], Iterable[Row]],
         *,
         capacity: int = DEFAULT_CAPACITY,
-        keep_s: float | None = None,
-        clock: Callable[[], float] = time.time,
+        max_text_bytes: int = MAX_TEXT_BYTES,
+        on_drop: Callable[[int], None] = lambda _n: None,
     ) -> None:
-        self._path = data_dir / OUTCOMES_NAME
-        self._keep_s = keep_s
-        self._clock = clock
+        self._sink = sink
+        self._encode = encode
         self._capacity = capacity
-        self._rows: deque[OutcomeRow | ContentRow] = deque()
+        self._max_text_bytes = max_text_bytes
+        self._on_drop = on_drop
+        self._items: deque[tuple[_T, int]] = deque()
+        self._pending: list[Row] = []
+        self._n_encoded = 0
+        # Each is written by one thread only.
+        self._bytes_in = 0
+        self._bytes_out = 0
         self._dropped = 0
+        self._lost = 0
         self._purge_at = 0.0
-        self._connection: sqlite3.Connection | None = None
-        self._flusher = Flusher(self._flush, name="steelyard-outcomes", interval_s=FLUSH_INTERVAL_S)
+        self._using = threading.Lock()
+        self._is_open = False
+        self._failing_encode = False
+        self._flusher = Flusher(
+            self._flush,
+            name="steelyard-outcomes",
+            interval_s=FLUSH_INTERVAL_S,
+            errors=(sqlite3.Error, *sink.errors),
+        )
 
     @property
     def dropped(self) -> int:
-        """How many rows were lost since the start because too many waited."""
-        return self._dropped
+        """How much was lost since the start, because too much waited or it could not be written."""
+        return self._dropped + self._lost
 
     @property
     def healthy(self) -> bool:
@@ -152,105 +129,106 @@ class OutcomeLog:
         return self._flusher.healthy
 
     async def open(self) -> None:
-        """Open the file and start writing.
+        """Open the sink and start writing.
 
         Raises
         ------
         ConfigError
-            If the file cannot be used.
+            If it cannot be used.
         """
         await asyncio.to_thread(self._open)
 
-    def record(self, row: OutcomeRow | ContentRow) -> None:
-        """Leave a row to be written; never waits."""
-        if len(self._rows) >= self._capacity:
+    def has_room_for(self, n_bytes: int) -> bool:
+        """Return whether texts of this size may wait to be written."""
+        return self._bytes_in - self._bytes_out + n_bytes <= self._max_text_bytes
+
+    def record(self, item: _T, *, text_bytes: int = 0) -> None:
+        """Leave something to be written; never waits."""
+        if len(self._items) + self._n_encoded >= self._capacity:
             self._dropped += 1
-        else:
-            self._rows.append(row)
+            self._on_drop(1)
+            return
+        self._bytes_in += text_bytes
+        self._items.append((item, text_bytes))
+
+    async def find(self, decision_id: str) -> Decided | None:
+        """Return what is known of a decision, this process' latest ones included.
+
+        Raises
+        ------
+        sqlite3.Error, or one of the sink's `errors`
+        """
+        return await asyncio.to_thread(self._find, decision_id)
+
+    async def label(self, label: Label) -> Labelled:
+        """Keep what somebody thought of a decision; returns when it is written.
+
+        Raises
+        ------
+        sqlite3.Error, or one of the sink's `errors`
+        """
+        return await asyncio.to_thread(self._label, label)
+
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """What `find` and `label` raise while the sink cannot be used."""
+        return (sqlite3.Error, *self._sink.errors)
 
     async def aclose(self) -> None:
-        """Write what waits and close the file."""
+        """Write what waits and close the sink."""
         await asyncio.to_thread(self._close)
 
     def _open(self) -> None:
-        self._connection = connect(self._path, schema=_SCHEMA, version=_SCHEMA_VERSION)
-        # Expired texts are overwritten, not only unlinked.
-        self._connection.execute("PRAGMA secure_delete = ON")
+        self._sink.open()
+        self._is_open = True
         self._flusher.start()
 
     def _close(self) -> None:
         self._flusher.close()
-        if self._connection is not None:
-            self._dropped += len(self._rows)
-            self._rows.clear()
-            self._connection.close()
-            self._connection = None
+        if self._is_open:
+            lost = len(self._items) + self._n_encoded
+            if lost:
+                self._lost += lost
+                self._on_drop(lost)
+            self._items.clear()
+            self._pending, self._n_encoded = [], 0
+            self._sink.close()
+            self._is_open = False
+
+    def _find(self, decision_id: str) -> Decided | None:
+        self._flush()
+        with self._using:
+            return self._sink.find(decision_id)
+
+    def _label(self, label: Label) -> Labelled:
+        with self._using:
+            return self._sink.label(label, max_changes=MAX_LABEL_CHANGES)
 
     def _flush(self) -> None:
-        connection = self._connection
-        if connection is None:
-            return
-        # Rows leave the queue once they are committed; the event loop appends at the other end.
-        batch = [self._rows[i] for i in range(len(self._rows))]
-        if batch:
-            with connection:
-                connection.executemany(
-                    _INSERT, (_values(row) for row in batch if isinstance(row, OutcomeRow))
-                )
-                connection.executemany(
-                    _INSERT_CONTENT,
-                    (
-                        (row.request_id, row.expires_at, row.content)
-                        for row in batch
-                        if isinstance(row, ContentRow)
-                    ),
-                )
-            for _ in batch:
-                self._rows.popleft()
-        if self._clock() >= self._purge_at:
-            self._purge(connection)
+        with self._using:
+            if not self._is_open:
+                return
+            while self._items or self._pending:
+                if not self._pending:
+                    self._encode_some()
+                self._sink.write(self._pending)
+                self._pending, self._n_encoded = [], 0
+            now = time.monotonic()
+            if now >= self._purge_at and not self._sink.purge():
+                self._purge_at = now + PURGE_INTERVAL_S
 
-    def _purge(self, connection: sqlite3.Connection) -> None:
-        """Delete what is over, a part at a time, so that other processes get their turn."""
-        now = self._clock()
-        with connection:
-            expired = connection.execute(
-                "DELETE FROM contents WHERE rowid IN"
-                " (SELECT rowid FROM contents WHERE expires_at <= ? LIMIT ?)",
-                (now, _PURGE_ROWS),
-            ).rowcount
-        if expired:
-            # Without this, texts would live on in the write-ahead log.
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        old = 0
-        if self._keep_s is not None:
-            with connection:
-                old = connection.execute(
-                    "DELETE FROM outcomes WHERE id IN"
-                    " (SELECT id FROM outcomes WHERE time <= ? LIMIT ?)",
-                    (now - self._keep_s, _PURGE_ROWS),
-                ).rowcount
-        if max(expired, old) < _PURGE_ROWS:
-            self._purge_at = now + PURGE_INTERVAL_S
-
-
-def read_outcomes(
-    data_dir: Path, *, after_id: int = 0, limit: int = 1_000_000
-) -> Iterator[tuple[int, OutcomeRow]]:
-    """Yield rows with their number, oldest first, while other processes may append.
-
-    Raises
-    ------
-    sqlite3.Error
-        If there is no log, or it cannot be read.
-    """
-    uri = f"{(data_dir / OUTCOMES_NAME).resolve().as_uri()}?mode=ro"
-    with closing(sqlite3.connect(uri, uri=True, timeout=5.0)) as connection:
-        for number, *values in connection.execute(_SELECT, (after_id, limit)):
-            fields = dict(zip(_COLUMNS, values, strict=True))
-            fields["estimated"] = bool(fields["estimated"])
-            yield number, OutcomeRow(**fields)
-
-
-def _values(row: OutcomeRow) -> tuple[object, ...]:
-    return tuple(getattr(row, name) for name in _COLUMNS)
+    def _encode_some(self) -> None:
+        """Turn the oldest items into rows; the event loop appends at the other end."""
+        for _ in range(min(len(self._items), _BATCH)):
+            item, text_bytes = self._items.popleft()
+            self._n_encoded += 1
+            try:
+                self._pending.extend(self._encode(item))
+            except Exception:  # noqa: BLE001  (it is logged, and the rest goes on)
+                # One record that cannot be written must not keep all others from it.
+                if not self._failing_encode:
+                    _log.exception("an outcome cannot be written; further ones are only counted")
+                self._failing_encode = True
+                self._lost += 1
+                self._on_drop(1)
+            self._bytes_out += text_bytes

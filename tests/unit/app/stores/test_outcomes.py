@@ -8,11 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from app.stores.outcomes import (
-    OUTCOMES_NAME,
+from app.stores._outcome_rows import (
     ContentRow,
-    OutcomeLog,
+    Decided,
+    Label,
+    LabelKind,
+    Labelled,
     OutcomeRow,
+)
+from app.stores.outcomes import MAX_LABEL_CHANGES, OutcomeLog
+from app.stores.outcomes_sqlite import (
+    OUTCOMES_NAME,
+    ContentReader,
+    SqliteOutcomes,
+    read_labels,
     read_outcomes,
 )
 from tests.support.stores import FakeClock
@@ -21,10 +30,16 @@ ROOT = Path(__file__).resolve().parents[4]
 NOW = 1_795_000_000.0
 
 
+def log_in(directory: Path, *, keep_s=None, clock=None, encode=None, **options) -> OutcomeLog:
+    times = {} if clock is None else {"clock": clock}
+    sink = SqliteOutcomes(directory, keep_s=keep_s, **times)
+    return OutcomeLog(sink, encode or (lambda row: [row]), **options)
+
+
 def row(request_id: str = "req-1", **changes) -> OutcomeRow:
     full = OutcomeRow(
         request_id=request_id,
-        decision_id="dec-1",
+        decision_id=f"dec-{request_id}",
         time=NOW,
         key_id="key-1",
         team="blue",
@@ -56,7 +71,7 @@ def rows_of(directory: Path) -> list[OutcomeRow]:
 
 
 async def test_rows_are_read_as_they_were_recorded(tmp_path):
-    log = OutcomeLog(tmp_path)
+    log = log_in(tmp_path)
     await log.open()
     nothing = {
         field.name: None for field in dataclasses.fields(OutcomeRow) if "None" in str(field.type)
@@ -70,7 +85,7 @@ async def test_rows_are_read_as_they_were_recorded(tmp_path):
 
 
 async def test_rows_are_written_while_the_log_is_open_and_can_be_read_on_from_a_number(tmp_path):
-    log = OutcomeLog(tmp_path)
+    log = log_in(tmp_path)
     await log.open()
     for i in range(5):
         log.record(row(f"req-{i}"))
@@ -84,17 +99,18 @@ async def test_rows_are_written_while_the_log_is_open_and_can_be_read_on_from_a_
 
 
 async def test_what_does_not_fit_is_dropped_and_counted(tmp_path):
-    log = OutcomeLog(tmp_path, capacity=10)
+    told = []
+    log = log_in(tmp_path, capacity=10, on_drop=told.append)
     for i in range(25):
         log.record(row(f"req-{i}"))
-    assert log.dropped == 15
+    assert log.dropped == sum(told) == 15
     await log.open()
     await log.aclose()
     assert len(rows_of(tmp_path)) == 10
 
 
 async def test_rows_wait_while_the_file_is_held_by_another_process(tmp_path):
-    log = OutcomeLog(tmp_path)
+    log = log_in(tmp_path)
     await log.open()
     other = sqlite3.connect(tmp_path / OUTCOMES_NAME, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -107,7 +123,7 @@ async def test_rows_wait_while_the_file_is_held_by_another_process(tmp_path):
 
 
 async def test_rows_that_cannot_be_written_are_tried_again_and_counted_at_the_end(tmp_path):
-    log = OutcomeLog(tmp_path)
+    log = log_in(tmp_path)
     await log.open()
     other = sqlite3.connect(tmp_path / OUTCOMES_NAME, isolation_level=None)
     other.execute("ALTER TABLE outcomes RENAME TO elsewhere")
@@ -123,11 +139,10 @@ async def test_rows_that_cannot_be_written_are_tried_again_and_counted_at_the_en
 _OTHER_PROCESS = """
 import asyncio, sys
 from pathlib import Path
-from app.stores.outcomes import OutcomeLog
-from tests.unit.app.stores.test_outcomes import row
+from tests.unit.app.stores.test_outcomes import log_in, row
 
 async def main():
-    log = OutcomeLog(Path(sys.argv[1]))
+    log = log_in(Path(sys.argv[1]))
     await log.open()
     for i in range(500):
         log.record(row(f"{sys.argv[2]}-{i}"))
@@ -151,15 +166,15 @@ async def test_several_processes_append_to_one_log(tmp_path):
 
 async def test_texts_are_erased_when_their_time_is_over(tmp_path):
     clock = FakeClock(NOW)
-    log = OutcomeLog(tmp_path, clock=clock)
+    log = log_in(tmp_path, clock=clock)
     await log.open()
     log.record(row("req-1"))
-    log.record(ContentRow(request_id="req-1", expires_at=NOW + 100.0, content=b"canary-one"))
-    log.record(ContentRow(request_id="req-2", expires_at=NOW + 9999.0, content=b"canary-two"))
+    log.record(ContentRow(decision_id="dec-1", expires_at=NOW + 100.0, content=b"canary-one"))
+    log.record(ContentRow(decision_id="dec-2", expires_at=NOW + 9999.0, content=b"canary-two"))
     await log.aclose()
     assert b"canary-one" in files(tmp_path)
     clock.now += 101.0
-    log = OutcomeLog(tmp_path, clock=clock)
+    log = log_in(tmp_path, clock=clock)
     await log.open()
     await log.aclose()
     assert b"canary-one" not in files(tmp_path)
@@ -169,7 +184,7 @@ async def test_texts_are_erased_when_their_time_is_over(tmp_path):
 
 @pytest.mark.parametrize(("keep_s", "left"), [(None, 2), (3600.0, 1)])
 async def test_rows_are_kept_for_as_long_as_configured(tmp_path, keep_s, left):
-    log = OutcomeLog(tmp_path, keep_s=keep_s, clock=FakeClock(NOW))
+    log = log_in(tmp_path, keep_s=keep_s, clock=FakeClock(NOW))
     log.record(row("old", time=NOW - 3601.0))
     log.record(row("new", time=NOW - 3599.0))
     await log.open()
@@ -179,3 +194,98 @@ async def test_rows_are_kept_for_as_long_as_configured(tmp_path, keep_s, left):
 
 def files(directory: Path) -> bytes:
     return b"".join(path.read_bytes() for path in sorted(directory.iterdir()))
+
+
+async def test_a_record_that_cannot_be_encoded_does_not_keep_others_from_being_written(tmp_path):
+    def encode(item):
+        if item == "bad":
+            raise ValueError(item)
+        return [row(item)]
+
+    log = log_in(tmp_path, encode=encode)
+    await log.open()
+    for item in ("one", "bad", "two", "bad"):
+        log.record(item)
+    await log.aclose()
+    assert [each.request_id for each in rows_of(tmp_path)] == ["one", "two"]
+    assert log.dropped == 2
+
+
+async def test_a_row_that_is_written_twice_is_there_once(tmp_path):
+    log = log_in(tmp_path)
+    await log.open()
+    for status in (200, 500):
+        log.record(row(status=status))
+    await log.aclose()
+    assert [each.status for each in rows_of(tmp_path)] == [200]
+
+
+async def test_the_room_for_texts_is_bounded_and_comes_back_once_they_are_written(tmp_path):
+    log = log_in(tmp_path, max_text_bytes=100)
+    assert log.has_room_for(100)
+    assert not log.has_room_for(101)
+    log.record(row("req-1"), text_bytes=60)
+    assert not log.has_room_for(41)
+    await log.open()
+    assert await log.find("dec-req-1") is not None  # which writes first
+    assert log.has_room_for(100)
+    await log.aclose()
+
+
+async def test_what_was_recorded_a_moment_ago_is_found(tmp_path):
+    log = log_in(tmp_path)
+    await log.open()
+    log.record(row("req-1", policy="economy"))
+    assert await log.find("dec-req-1") == Decided(
+        key_id="key-1", policy="economy", model="m-small", predicted_quality=0.75
+    )
+    assert await log.find("dec-other") is None
+    await log.aclose()
+
+
+def label(quality: float = 1.0, **changes) -> Label:
+    full = Label(
+        decision_id="dec-1",
+        kind=LabelKind.SCORE,
+        quality=quality,
+        labelled_by="key-1",
+        time=NOW,
+    )
+    return dataclasses.replace(full, **changes)
+
+
+async def test_a_label_is_kept_once_and_may_change_a_bounded_number_of_times(tmp_path):
+    log = log_in(tmp_path)
+    await log.open()
+    assert await log.label(label(0.0)) is Labelled.NEW
+    assert await log.label(label(0.0)) is Labelled.SAME
+    for i in range(MAX_LABEL_CHANGES):
+        assert await log.label(label((i + 1) / 100)) is Labelled.CHANGED
+    assert await log.label(label(0.99)) is Labelled.REFUSED
+    assert await log.label(label(MAX_LABEL_CHANGES / 100)) is Labelled.SAME
+    await log.aclose()
+    assert list(read_labels(tmp_path)) == [label(MAX_LABEL_CHANGES / 100)]
+
+
+async def test_comparisons_stand_beside_labels_of_the_same_decision(tmp_path):
+    log = log_in(tmp_path)
+    await log.open()
+    both = [label(0.5), label(1.0, other_decision_id="dec-2", kind=LabelKind.PREFERENCE)]
+    for each in both:
+        assert await log.label(each) is Labelled.NEW
+    await log.aclose()
+    assert list(read_labels(tmp_path)) == both
+
+
+async def test_texts_are_read_until_their_time_is_over(tmp_path):
+    log = log_in(tmp_path, clock=FakeClock(NOW))
+    await log.open()
+    log.record(ContentRow(decision_id="dec-1", expires_at=NOW + 100.0, content=b"words"))
+    await log.aclose()
+    clock = FakeClock(NOW)
+    reader = ContentReader(tmp_path, clock=clock)
+    assert reader.get("dec-1") == b"words"
+    assert reader.get("dec-2") is None
+    clock.now += 100.0
+    assert reader.get("dec-1") is None
+    reader.close()

@@ -1,0 +1,267 @@
+"""The decision log: every outcome, as a row to learn from.
+
+On the event loop an outcome is only put into the buffer. What is made of it, the predictions of
+all candidates as JSON, an embedding, redacted texts, is made in the thread that writes.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from app.gateway.redaction import Redactor
+from app.keys import NUSD_PER_USD
+from app.stores._outcome_rows import ContentRow, OutcomeRow, Row
+from app.stores.outcomes import OutcomeLog, Sink
+from app.types import Attempt, Outcome, Texts
+from routers.types import (
+    CandidateEstimate,
+    CostQuality,
+    MaxQualityLoss,
+    MinQuality,
+    Objective,
+    StrongThreshold,
+    UsdPerQuality,
+)
+
+_CHAR_BYTES = 2
+"""What a character of a prompt is taken for where the memory of waiting texts is bounded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An outcome and when it was recorded, in seconds since the epoch."""
+
+    outcome: Outcome
+    time: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepContents:
+    """Keep prompts and answers, redacted, for so long."""
+
+    seconds: float
+    redactor: Redactor
+
+
+class DecisionLog:
+    """Take outcomes on the event loop and have them written.
+
+    Parameters
+    ----------
+    contents
+        How texts are kept; None keeps none.
+    now
+        Seconds since the epoch.
+    on_drop
+        Told of rows that are lost.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        contents: KeepContents | None = None,
+        now: Callable[[], float] = time.time,
+        on_drop: Callable[[int], None] = lambda _n: None,
+        capacity: int | None = None,
+    ) -> None:
+        self._contents = contents
+        self._now = now
+        options = {} if capacity is None else {"capacity": capacity}
+        self.log: OutcomeLog[Recorded] = OutcomeLog(sink, self._encode, on_drop=on_drop, **options)
+
+    def record(self, outcome: Outcome) -> None:
+        """Leave an outcome to be written; never waits."""
+        texts = outcome.texts
+        if texts is None:
+            self.log.record(Recorded(outcome, self._now()))
+            return
+        n_bytes = sum(map(len, texts.answer)) + _CHAR_BYTES * sum(
+            len(message.text) for message in texts.conversation.messages
+        )
+        if not self.log.has_room_for(n_bytes):
+            outcome, n_bytes = replace(outcome, texts=None), 0
+        self.log.record(Recorded(outcome, self._now()), text_bytes=n_bytes)
+
+    def _encode(self, recorded: Recorded) -> Iterable[Row]:
+        outcome = recorded.outcome
+        yield to_row(outcome, time=recorded.time)
+        if self._contents is None or outcome.texts is None:
+            return
+        content = self._contents.redactor.apply(said(outcome.texts))
+        if content is not None:
+            yield ContentRow(
+                decision_id=outcome.decision_id,
+                expires_at=recorded.time + self._contents.seconds,
+                content=msgspec.json.encode(content),
+            )
+
+
+def to_row(outcome: Outcome, *, time: float) -> OutcomeRow:
+    """Return the row of an outcome that ended at `time`, in seconds since the epoch."""
+    decision, usage, model = outcome.decision, outcome.usage, outcome.served_model_id
+    estimate = None if decision is None or model is None else decision.estimate(model)
+    scorer = outcome.scorer_call
+    texts = outcome.texts
+    return OutcomeRow(
+        request_id=outcome.request_id,
+        decision_id=outcome.decision_id,
+        time=time,
+        key_id=outcome.key_id,
+        team=outcome.team,
+        policy=outcome.policy,
+        policy_version=outcome.policy_version,
+        artifact_version=outcome.artifact_version,
+        objective=None if outcome.objective is None else _json(objective_of(outcome.objective)),
+        usd_per_quality=None if decision is None else decision.usd_per_quality,
+        decided_model=None if decision is None else decision.model_id,
+        model=model,
+        upstream=outcome.served_upstream,
+        response_model=outcome.response_model,
+        reason=None if outcome.reason is None else outcome.reason.value,
+        session=None if outcome.session is None else outcome.session.value,
+        cache=None if outcome.cache is None else outcome.cache.value,
+        stream=outcome.stream,
+        status=outcome.status,
+        error=outcome.error,
+        finish_reason=outcome.finish_reason,
+        candidates=_json(_columns(decision.candidates)) if decision is not None else None,
+        fallbacks=_json(decision.fallbacks) if decision is not None else None,
+        attempts=_json([_attempt(attempt) for attempt in outcome.attempts]),
+        input_tokens=None if usage is None else usage.input_tokens,
+        cached_input_tokens=None if usage is None else usage.cached_input_tokens,
+        output_tokens=None if usage is None else usage.output_tokens,
+        reasoning_tokens=None if usage is None else usage.reasoning_tokens,
+        estimated=usage is not None and usage.estimated,
+        cost_nusd=_nusd(outcome.cost_usd),
+        hedge_cost_nusd=_nusd(outcome.hedge_cost_usd),
+        scorer_cost_nusd=None if scorer is None else _nusd(scorer.cost_usd),
+        predicted_quality=None if estimate is None else estimate.quality,
+        predicted_cost_nusd=None if estimate is None else _nusd(estimate.cost_usd),
+        decide_s=outcome.decide_s,
+        overhead_s=outcome.overhead_s,
+        time_to_first_token_s=outcome.time_to_first_token_s,
+        duration_s=outcome.duration_s,
+        propensity=None if decision is None else decision.propensity,
+        features=None if texts is None else embedding(texts),
+    )
+
+
+def objective_of(objective: Objective) -> dict[str, Any]:
+    """Return an objective as plain values, by the name that requests know it by."""
+    match objective:
+        case CostQuality(t):
+            return {"cost_quality": t}
+        case UsdPerQuality(rate):
+            return {"lambda": rate}
+        case MaxQualityLoss(loss):
+            return {"max_quality_loss": loss}
+        case MinQuality(quality):
+            return {"min_quality": quality}
+        case StrongThreshold():
+            return {
+                "strong": objective.strong,
+                "weak": objective.weak,
+                "threshold": objective.threshold,
+            }
+
+
+def embedding(texts: Texts) -> bytes | None:
+    """Return the conversation's embedding as little-endian float16; None where there is none."""
+    if texts.featurizer is None:
+        return None
+    vector = texts.featurizer.precompute([texts.conversation]).get("embedding")
+    return None if vector is None else np.asarray(vector[0], dtype="<f2").tobytes()
+
+
+def said(texts: Texts) -> dict[str, Any]:
+    """Return the texts of a request as they are kept: messages by role, and the answer's text."""
+    return {
+        "messages": [
+            {"role": message.role.value, "content": message.text}
+            for message in texts.conversation.messages
+        ],
+        "answer": answer_text(texts),
+    }
+
+
+class _Said(msgspec.Struct):
+    content: str | None = None
+    refusal: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    message: _Said | None = None
+    delta: _Said | None = None
+
+
+class _Completion(msgspec.Struct):
+    choices: list[_Choice] = []
+
+
+_COMPLETION = msgspec.json.Decoder(_Completion)
+
+
+def answer_text(texts: Texts) -> str | None:
+    """Return the text of the first choice, as far as it came; None where there is none.
+
+    Tool calls, audio and what models think aloud are not texts.
+    """
+    body = b"".join(texts.answer)
+    lines = [body] if not texts.streamed else _events(body)
+    parts = []
+    for line in lines:
+        try:
+            choices = _COMPLETION.decode(line).choices
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+        for choice in choices:
+            if choice.index == 0:
+                piece = choice.message or choice.delta or _Said()
+                parts.append(piece.content or piece.refusal or "")
+    return "".join(parts) or None
+
+
+def _events(body: bytes) -> Iterable[bytes]:
+    return (line[6:] for line in body.split(b"\n") if line.startswith(b"data: {"))
+
+
+def _columns(candidates: tuple[CandidateEstimate, ...]) -> dict[str, list[Any]]:
+    return {
+        "model": [each.model_id for each in candidates],
+        "quality": [_short(each.quality) for each in candidates],
+        "quality_std": [_short(each.quality_std) for each in candidates],
+        "input_tokens": [each.input_tokens for each in candidates],
+        "output_tokens": [_short(each.output_tokens, 1) for each in candidates],
+        "output_tokens_upper": [_short(each.output_tokens_upper, 1) for each in candidates],
+        "cost_nusd": [_nusd(each.cost_usd) for each in candidates],
+        "cost_nusd_upper": [_nusd(each.cost_usd_upper) for each in candidates],
+        "exclusion": [each.exclusion and each.exclusion.value for each in candidates],
+    }
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "model": attempt.model_id,
+        "upstream": attempt.upstream,
+        "ms": round(attempt.duration_s * 1e3, 1),
+        "status": attempt.status,
+        "error": attempt.error,
+    }
+
+
+def _short(value: float | None, digits: int = 5) -> float | None:
+    return None if value is None else round(float(value), digits)
+
+
+def _nusd(usd: float | None) -> int | None:
+    return None if usd is None else round(usd * NUSD_PER_USD)
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,150 @@
+"""What the outcome log holds: requests, what was said, and what somebody thought of the answers."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeRow:
+    """What is kept of one request; money in billionths of a US dollar, times in seconds.
+
+    Attributes
+    ----------
+    time
+        When it ended, in seconds since the epoch.
+    artifact_version
+        Of the router that decided. With it, the features of the request can be computed anew from
+        its text; where the text is not kept they are only known by `features`.
+    objective
+        JSON of what was decided by, such as ``{"cost_quality": 0.5}``.
+    usd_per_quality
+        The exchange rate that the knob came down to.
+    decided_model, model
+        The router's choice, and who served in the end: another one after a fallback.
+    candidates
+        JSON of every candidate with its predictions, one array per field; `exclusion` says why a
+        candidate could not be chosen, null for those that could.
+    fallbacks
+        JSON: further models, best first.
+    attempts
+        JSON: every upstream call.
+    input_tokens, cached_input_tokens, output_tokens, reasoning_tokens
+        Cached ones are among the input tokens, reasoning ones among the output tokens.
+    estimated
+        Whether the token counts are ours, because the upstream told none.
+    cost_nusd
+        None where the price is not known, which is not zero.
+    predicted_quality, predicted_cost_nusd
+        Of the model that served, at the time of the decision.
+    propensity
+        Probability of the pick, for off-policy evaluation.
+    features
+        The prompt's embedding as little-endian float16, where that is to be kept.
+    """
+
+    request_id: str
+    decision_id: str
+    time: float
+    key_id: str | None
+    team: str | None
+    policy: str
+    policy_version: str
+    artifact_version: str | None = None
+    objective: str | None = None
+    usd_per_quality: float | None = None
+    decided_model: str | None = None
+    model: str | None
+    upstream: str | None = None
+    response_model: str | None = None
+    reason: str | None
+    session: str | None = None
+    cache: str | None = None
+    stream: bool = False
+    status: int
+    error: str | None
+    finish_reason: str | None = None
+    candidates: str | None = None
+    fallbacks: str | None = None
+    attempts: str | None = None
+    input_tokens: int | None
+    cached_input_tokens: int | None
+    output_tokens: int | None
+    reasoning_tokens: int | None
+    estimated: bool
+    cost_nusd: int | None
+    hedge_cost_nusd: int | None = None
+    scorer_cost_nusd: int | None = None
+    predicted_quality: float | None
+    predicted_cost_nusd: int | None
+    decide_s: float
+    overhead_s: float
+    time_to_first_token_s: float | None
+    duration_s: float
+    propensity: float | None
+    features: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContentRow:
+    """The texts of one request that may be kept until `expires_at`, in seconds since the epoch."""
+
+    decision_id: str
+    expires_at: float
+    content: bytes
+
+
+class LabelKind(StrEnum):
+    """How somebody said what an answer was worth."""
+
+    SCORE = "score"
+    THUMBS = "thumbs"
+    PREFERENCE = "preference"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """What somebody thought of an answer, or of one beside another.
+
+    Attributes
+    ----------
+    other_decision_id
+        The second of two that were compared; empty otherwise. Of a comparison `decision_id` is the
+        smaller of the two, so that it has one name.
+    quality
+        In [0, 1]; of a comparison 1 where the first is better, 0 where the second is, 0.5 where
+        they are alike.
+    labelled_by
+        The id of a key, or `admin`.
+    time
+        In seconds since the epoch.
+    """
+
+    decision_id: str
+    other_decision_id: str = ""
+    kind: LabelKind
+    quality: float
+    labelled_by: str
+    time: float
+
+
+class Labelled(StrEnum):
+    """What became of a label."""
+
+    NEW = "new"
+    SAME = "same"
+    CHANGED = "changed"
+    REFUSED = "refused"
+    """It was changed too often."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """What feedback has to know of a decision."""
+
+    key_id: str | None
+    policy: str
+    model: str | None
+    predicted_quality: float | None
+
+
+Row = OutcomeRow | ContentRow

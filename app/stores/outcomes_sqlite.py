@@ -1,0 +1,275 @@
+"""The outcome log in SQLite: one file under the data folder, which several processes may share.
+
+Texts are kept only where the operator opted in, in a table of their own and until a time of their
+own. Labels are rows of their own, too: outcomes are never changed.
+"""
+
+import dataclasses
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from app.stores._outcome_rows import (
+    ContentRow,
+    Decided,
+    Label,
+    LabelKind,
+    Labelled,
+    OutcomeRow,
+    Row,
+)
+from app.stores.sqlite import connect
+
+OUTCOMES_NAME = "outcomes.sqlite3"
+
+_PURGE_ROWS = 10_000
+_SCHEMA_VERSION = 1
+
+_COLUMNS = tuple(field.name for field in dataclasses.fields(OutcomeRow))
+_SQL_TYPES = {
+    "request_id": "TEXT NOT NULL",
+    "decision_id": "TEXT NOT NULL UNIQUE",
+    "time": "REAL NOT NULL",
+    "status": "INTEGER NOT NULL",
+    "estimated": "INTEGER NOT NULL",
+    "stream": "INTEGER NOT NULL",
+}
+_SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS outcomes (
+    id INTEGER PRIMARY KEY, {", ".join(f"{name} {_SQL_TYPES.get(name, '')}" for name in _COLUMNS)}
+);
+CREATE INDEX IF NOT EXISTS outcomes_by_time ON outcomes (time);
+CREATE TABLE IF NOT EXISTS contents (
+    decision_id TEXT PRIMARY KEY, expires_at REAL NOT NULL, content BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS contents_by_expiry ON contents (expires_at);
+CREATE TABLE IF NOT EXISTS labels (
+    decision_id TEXT NOT NULL, other_decision_id TEXT NOT NULL, kind TEXT NOT NULL,
+    quality REAL NOT NULL, labelled_by TEXT NOT NULL, time REAL NOT NULL,
+    n_changes INTEGER NOT NULL,
+    PRIMARY KEY (decision_id, other_decision_id)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS labels_by_time ON labels (time);
+"""
+# Names come from the dataclass above; values are parameters always.
+_INSERT = (
+    f"INSERT OR IGNORE INTO outcomes ({', '.join(_COLUMNS)}) "  # noqa: S608
+    f"VALUES ({', '.join('?' * len(_COLUMNS))})"
+)
+_SELECT = (
+    f"SELECT id, {', '.join(_COLUMNS)} FROM outcomes "  # noqa: S608
+    "WHERE id > ? AND time >= ? AND time < ? ORDER BY id LIMIT ?"
+)
+_INSERT_CONTENT = (
+    "INSERT OR IGNORE INTO contents (decision_id, expires_at, content) VALUES (?, ?, ?)"
+)
+_FIND = "SELECT key_id, policy, model, predicted_quality FROM outcomes WHERE decision_id = ?"
+_LABEL_COLUMNS = "decision_id, other_decision_id, kind, quality, labelled_by, time"
+_FIND_LABEL = (
+    "SELECT kind, quality, n_changes FROM labels WHERE decision_id = ? AND other_decision_id = ?"
+)
+_PUT_LABEL = (
+    f"INSERT OR REPLACE INTO labels ({_LABEL_COLUMNS}, n_changes) "  # noqa: S608
+    "VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+class SqliteOutcomes:
+    """Append rows to `outcomes.sqlite3`; several processes may do so at once.
+
+    Parameters
+    ----------
+    data_dir
+        Where the file is.
+    keep_s
+        How long rows and labels are kept; None keeps them for good.
+    clock
+        Seconds since the epoch.
+    """
+
+    errors: tuple[type[Exception], ...] = (sqlite3.Error,)
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        keep_s: float | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._path = data_dir / OUTCOMES_NAME
+        self._keep_s = keep_s
+        self._clock = clock
+        self._connection: sqlite3.Connection | None = None
+
+    def open(self) -> None:
+        """Open the file.
+
+        Raises
+        ------
+        ConfigError
+            If it cannot be used.
+        """
+        self._connection = connect(self._path, schema=_SCHEMA, version=_SCHEMA_VERSION)
+        # Expired texts are overwritten, not only unlinked.
+        self._connection.execute("PRAGMA secure_delete = ON")
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Append rows in one transaction."""
+        with self._open as connection:
+            connection.executemany(
+                _INSERT, (_values(row) for row in rows if isinstance(row, OutcomeRow))
+            )
+            connection.executemany(
+                _INSERT_CONTENT,
+                (
+                    (row.decision_id, row.expires_at, row.content)
+                    for row in rows
+                    if isinstance(row, ContentRow)
+                ),
+            )
+
+    def find(self, decision_id: str) -> Decided | None:
+        """Return what is known of a decision."""
+        found = self._open.execute(_FIND, (decision_id,)).fetchone()
+        if found is None:
+            return None
+        key_id, policy, model, quality = found
+        return Decided(key_id=key_id, policy=policy, model=model, predicted_quality=quality)
+
+    def label(self, label: Label, *, max_changes: int) -> Labelled:
+        """Keep what somebody thought, durably."""
+        connection = self._open
+        name = (label.decision_id, label.other_decision_id)
+        with connection:
+            connection.execute("BEGIN IMMEDIATE")
+            found = connection.execute(_FIND_LABEL, name).fetchone()
+            if found is not None and found[:2] == (label.kind.value, label.quality):
+                return Labelled.SAME
+            n_changes = 0 if found is None else found[2] + 1
+            if n_changes > max_changes:
+                return Labelled.REFUSED
+            connection.execute(
+                _PUT_LABEL,
+                (*name, label.kind.value, label.quality, label.labelled_by, label.time, n_changes),
+            )
+        return Labelled.NEW if found is None else Labelled.CHANGED
+
+    def purge(self) -> bool:
+        """Delete what is over, a part at a time, so that other processes get their turn."""
+        connection = self._open
+        now = self._clock()
+        with connection:
+            expired = connection.execute(
+                "DELETE FROM contents WHERE rowid IN"
+                " (SELECT rowid FROM contents WHERE expires_at <= ? LIMIT ?)",
+                (now, _PURGE_ROWS),
+            ).rowcount
+        if expired:
+            # Without this, texts would live on in the write-ahead log.
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        old = 0
+        if self._keep_s is not None:
+            before = now - self._keep_s
+            with connection:
+                old = connection.execute(
+                    "DELETE FROM outcomes WHERE id IN"
+                    " (SELECT id FROM outcomes WHERE time <= ? LIMIT ?)",
+                    (before, _PURGE_ROWS),
+                ).rowcount
+                connection.execute("DELETE FROM labels WHERE time <= ?", (before,))
+        return max(expired, old) >= _PURGE_ROWS
+
+    @property
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise sqlite3.ProgrammingError("the outcome log is not open")
+        return self._connection
+
+
+def read_outcomes(
+    data_dir: Path,
+    *,
+    after_id: int = 0,
+    since: float = 0.0,
+    until: float = float("inf"),
+    limit: int = -1,
+) -> Iterator[tuple[int, OutcomeRow]]:
+    """Yield rows with their number, oldest first, while other processes may append.
+
+    `since` and `until` are in seconds since the epoch, the latter excluded.
+
+    Raises
+    ------
+    sqlite3.Error
+        If there is no log, or it cannot be read.
+    """
+    with closing(_reader(data_dir)) as connection:
+        for number, *values in connection.execute(_SELECT, (after_id, since, until, limit)):
+            fields = dict(zip(_COLUMNS, values, strict=True))
+            fields["estimated"] = bool(fields["estimated"])
+            fields["stream"] = bool(fields["stream"])
+            yield number, OutcomeRow(**fields)
+
+
+def read_labels(data_dir: Path) -> Iterator[Label]:
+    """Yield every label.
+
+    Raises
+    ------
+    sqlite3.Error
+        If there is no log, or it cannot be read.
+    """
+    query = f"SELECT {_LABEL_COLUMNS} FROM labels ORDER BY decision_id, other_decision_id"  # noqa: S608
+    with closing(_reader(data_dir)) as connection:
+        for decision_id, other, kind, quality, labelled_by, when in connection.execute(query):
+            yield Label(
+                decision_id=decision_id,
+                other_decision_id=other,
+                kind=LabelKind(kind),
+                quality=quality,
+                labelled_by=labelled_by,
+                time=when,
+            )
+
+
+class ContentReader:
+    """Look texts up by decision, while other processes may append.
+
+    Raises
+    ------
+    sqlite3.Error
+        If there is no log, or it cannot be read.
+    """
+
+    def __init__(self, data_dir: Path, *, clock: Callable[[], float] = time.time) -> None:
+        self._connection = _reader(data_dir)
+        self._clock = clock
+
+    def get(self, decision_id: str) -> bytes | None:
+        """Return the texts of a decision; None where there are none, or their time is over."""
+        found = self._connection.execute(
+            "SELECT content FROM contents WHERE decision_id = ? AND expires_at > ?",
+            (decision_id, self._clock()),
+        ).fetchone()
+        return None if found is None else bytes(found[0])
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+
+def _reader(data_dir: Path) -> sqlite3.Connection:
+    uri = f"{(data_dir / OUTCOMES_NAME).resolve().as_uri()}?mode=ro"
+    return sqlite3.connect(uri, uri=True, timeout=5.0)
+
+
+def _values(row: OutcomeRow) -> tuple[object, ...]:
+    return tuple(getattr(row, name) for name in _COLUMNS)
