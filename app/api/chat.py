@@ -5,8 +5,7 @@ than deciding does; the endpoint is still part of the app and of its OpenAPI doc
 """
 
 import asyncio
-import contextlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from starlette.types import Receive, Scope, Send
@@ -44,45 +43,48 @@ class ChatEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""
-        async with self.place(send) as serving:
-            if serving is None:
-                return
-            gateway = serving.gateway
-            started = gateway.clock()
-            self.in_flight(1)
-            try:
-                request = await self.parse(serving, scope, receive)
-                exchange = Exchange(
-                    gateway=gateway,
-                    request=request,
-                    entry=gateway.open_entry(request, started=started),
-                    send=send,
-                )
-                server = serving.config.gateway.server
-                await exchange.run(receive, timeout_s=server.request_timeout_s)
-            except ClientDisconnectedError:
-                return
-            except (GatewayError, RoutingError) as error:
-                await send_error(send, error)
-            finally:
-                self.in_flight(-1)
+        serving = await self.take_place(send)
+        if serving is None:
+            return
+        gateway = serving.gateway
+        started = gateway.clock()
+        self.in_flight(1)
+        try:
+            request = await self.parse(serving, scope, receive)
+            exchange = Exchange(
+                gateway=gateway,
+                request=request,
+                entry=gateway.open_entry(request, started=started),
+                send=send,
+            )
+            server = serving.config.gateway.server
+            await exchange.run(receive, timeout_s=server.request_timeout_s)
+        except ClientDisconnectedError:
+            return
+        except (GatewayError, RoutingError) as error:
+            await send_error(send, error)
+        finally:
+            self.in_flight(-1)
+            self.give_back(serving)
 
-    @contextlib.asynccontextmanager
-    async def place(self, send: Send) -> AsyncGenerator[Serving | None, None]:
-        """Hold a place and what is served now; None, and the client is told, if there is none."""
+    async def take_place(self, send: Send) -> Serving | None:
+        """Take a place and what is served now; None, and the client is told, if there is none.
+
+        What is taken has to be given back.
+        """
         try:
             await self.places.enter()
         except OverloadedError as error:
             await send_error(send, error)
-            yield None
-            return
+            return None
         serving = self.serving()
         serving.enter()
-        try:
-            yield serving
-        finally:
-            serving.leave()
-            self.places.leave()
+        return serving
+
+    def give_back(self, serving: Serving) -> None:
+        """Give the place back to whoever waits for one."""
+        serving.leave()
+        self.places.leave()
 
     async def parse(self, serving: Serving, scope: Scope, receive: Receive) -> RouteRequest:
         """Read and resolve a request; without a key that may be used, nothing of it is read.

@@ -1,6 +1,5 @@
 """From what a client typed to what the gateway does: names, knobs and defaults come together."""
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -9,6 +8,7 @@ from app.api.knobs import Knobs
 from app.api.wire import ChatRequest
 from app.errors import InvalidRequestError, ModelNotFoundError
 from app.gateway.request import Policy, RouteRequest
+from app.ids import new_id
 from routers.stored_thresholds import StoredName
 from routers.types import Objective, StrongThreshold
 
@@ -113,7 +113,7 @@ def resolve(
         fallback = policy is not None and policy.fallback
     return RouteRequest(
         request_id=request_id,
-        decision_id=f"dec-{os.urandom(12).hex()}",
+        decision_id=new_id("dec-"),
         requested_model=chat.model,
         pinned_model_id=pinned,
         policy=policy,

@@ -34,9 +34,13 @@ class RouteEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        async with self.chat.place(send) as serving:
-            if serving is not None:
-                await self._answer(serving, scope, receive, send)
+        serving = await self.chat.take_place(send)
+        if serving is None:
+            return
+        try:
+            await self._answer(serving, scope, receive, send)
+        finally:
+            self.chat.give_back(serving)
 
     async def _answer(self, serving: Serving, scope: Scope, receive: Receive, send: Send) -> None:
         gateway = serving.gateway

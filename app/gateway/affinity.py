@@ -6,9 +6,10 @@ a hash. A store that fails costs stickiness, never a request.
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import msgspec
+from msgspec.structs import replace
 
 from app.gateway.request import RouteRequest
 from app.gateway.session import IdSource, Session, identify

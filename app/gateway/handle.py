@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from app.errors import RateLimitedError
 from app.gateway.admission import Admission
 from app.gateway.affinity import Affinity
@@ -59,7 +61,9 @@ class Gateway:
         if request.objective is not None:
             entry.pressure = await self.admission.pressure(request.caller)
             if entry.pressure is not None:
-                request = replace(request, objective=entry.pressure.lower(request.objective))
+                request = msgspec.structs.replace(
+                    request, objective=entry.pressure.lower(request.objective)
+                )
         entry.objective = request.objective
         if request.policy is None:
             assert request.pinned_model_id is not None  # noqa: S101  (resolve() guarantees it)

@@ -1,6 +1,6 @@
 """What a key may ask for: applied to a request that is otherwise understood."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from app.access.guard import Caller
 from app.errors import ForbiddenError

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import msgspec
+
 from app.access.guard import ANONYMOUS, Caller
 from app.gateway.session import Session
 from app.providers._base import Provider, Timeouts
@@ -101,8 +103,7 @@ class Deployment:
     """How often its model is asked once more, where that is safe, before the next one is."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouteRequest:
+class RouteRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One chat request, parsed and resolved: past this point only frozen values travel.
 
     Attributes

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import httpx
+import msgspec
 
 from app.types import Usage
 from routers.registry import Registry
@@ -23,8 +24,7 @@ class Timeouts:
     """For the whole attempt, its stream included; whoever reads the chunks enforces it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelCall:
+class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
     """One request to one upstream model, in OpenAI's wire format whatever the upstream speaks.
 
     Attributes
@@ -49,8 +49,7 @@ class ModelCall:
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chunk:
+class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     """What one read from the upstream brought.
 
     Attributes

@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from app.access.guard import ANONYMOUS, Caller
 from app.errors import BudgetExceededError, RateLimitedError, StoreUnavailableError
@@ -47,7 +48,7 @@ class World:
 
     async def ask(self, caller=ANONYMOUS, *, model="small", **changes):
         self.n += 1
-        request = replace(routed(REQUEST, **changes), decision_id=f"dec-{self.n}")
+        request = structs.replace(routed(REQUEST, **changes), decision_id=f"dec-{self.n}")
         return await self.admission.admit(request, decided(model), caller)
 
     async def spend(self, usd, caller=ANONYMOUS):
@@ -156,7 +157,7 @@ async def test_a_pinned_request_claims_what_its_limit_would_cost():
     world = World(key=Allowance(Limits(tokens_per_minute=1_000_000)))
     decision = replace(decided("small"), candidates=())
     few = routed(REQUEST)
-    few = replace(few, demand=replace(few.demand, max_output_tokens=7))
+    few = structs.replace(few, demand=replace(few.demand, max_output_tokens=7))
     ticket = await world.admission.admit(few, decision, ANONYMOUS)
     assert ticket.claims[0].tokens == few.demand.input_tokens + 7
     assert ticket.claims[0].reserve_nusd > 0
