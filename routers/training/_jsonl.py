@@ -10,18 +10,10 @@ from typing import Any
 import numpy as np
 
 from routers.errors import DataError
+from routers.training._messages import conversation_key, read_messages
 from routers.training._parquet import Queries
 from routers.training._part import Part
-from routers.types import Conversation, Message, Role
-
-_ROLES = {
-    "system": Role.SYSTEM,
-    "developer": Role.SYSTEM,
-    "user": Role.USER,
-    "assistant": Role.ASSISTANT,
-    "tool": Role.TOOL,
-    "function": Role.TOOL,
-}
+from routers.types import Conversation
 
 
 @dataclass(slots=True)
@@ -157,7 +149,7 @@ def _query(where: str, record: dict[str, Any]) -> _Query:
     return _Query(
         query_id=query_id,
         key=json.dumps([[message.role, message.text] for message in billed.messages]),
-        prompt=_key(billed),
+        prompt=conversation_key(billed),
         conversation=billed if embedded is None else Conversation.of(embedded),
         billed=billed,
         group="/".join(str(label) for label in labels),
@@ -194,14 +186,6 @@ def _name(where: str, record: dict[str, Any], name: str) -> str:
     return value
 
 
-def _key(conversation: Conversation) -> str:
-    """Equal to the prompt of a parquet row where the conversation is one user message."""
-    messages = conversation.messages
-    if len(messages) == 1 and messages[0].role is Role.USER:
-        return messages[0].text
-    return "\n".join(f"{message.role}: {message.text}" for message in messages)
-
-
 def _number(where: str, record: dict[str, Any], name: str, *, high: float = math.inf) -> float:
     value = record.get(name)
     if value is None:
@@ -221,24 +205,4 @@ def _conversation(where: str, record: dict[str, Any]) -> Conversation:
         if not isinstance(record["prompt"], str):
             raise DataError(f"{where}: 'prompt' must be a text, got {record['prompt']!r}")
         return Conversation.of(record["prompt"])
-    messages = record["messages"]
-    if not isinstance(messages, list) or not messages:
-        raise DataError(f"{where}: 'messages' must be a list of at least one message")
-    return Conversation(tuple(_message(where, message) for message in messages))
-
-
-def _message(where: str, message: object) -> Message:
-    if not isinstance(message, dict) or message.get("role") not in _ROLES:
-        raise DataError(f"{where}: a message needs a role out of {', '.join(_ROLES)}")
-    content = message.get("content")
-    if isinstance(content, list):
-        content = "\n".join(
-            part["text"]
-            for part in content
-            if isinstance(part, dict) and isinstance(part.get("text"), str)
-        )
-    if content is None:
-        content = ""
-    if not isinstance(content, str):
-        raise DataError(f"{where}: the content of a message must be text or a list of parts")
-    return Message(_ROLES[message["role"]], content)
+    return read_messages(where, record["messages"])

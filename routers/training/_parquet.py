@@ -1,5 +1,6 @@
 """Wide parquet: one row per query, columns `q:M`, `c:M` and `t:M` per model M."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from routers.errors import DataError
+from routers.training._messages import conversation_key, read_messages
 from routers.training._part import Part
 from routers.types import Conversation
 
@@ -21,9 +23,10 @@ class Queries:
     Attributes
     ----------
     conversations
-        The text to embed: column `query` where the file has it, else `prompt`.
+        The text to embed: column `query` where the file has it, else the same as `billed`.
     billed
-        The text that is sent and paid for: column `prompt`.
+        The text that is sent and paid for: column `messages` (JSON, as in a chat request) where the
+        row has it, else `prompt`.
     """
 
     query_ids: tuple[str, ...]
@@ -34,7 +37,7 @@ class Queries:
 
 
 _GROUP_COLUMNS = ("set", "benchmark", "subset")
-_QUERY_COLUMNS = ("query_id", "prompt", "query", *_GROUP_COLUMNS)
+_QUERY_COLUMNS = ("query_id", "prompt", "messages", "query", *_GROUP_COLUMNS)
 
 
 def read_queries(path: Path) -> Queries:
@@ -57,10 +60,20 @@ def read_queries(path: Path) -> Queries:
     if table.num_rows == 0:
         raise DataError(f"{path}: has no rows")
     ids = tuple(_texts(path, table, "query_id"))
-    prompts = tuple(_texts(path, table, "prompt"))
-    embedded: Sequence[str] = prompts
+    billed = [Conversation.of(prompt) for prompt in _texts(path, table, "prompt")]
+    if "messages" in names:
+        for row, text in enumerate(table["messages"].to_pylist()):
+            if text is not None:
+                billed[row] = _conversation(f"{path}: row {row}", text)
+    prompts = tuple(conversation_key(conversation) for conversation in billed)
+    embedded = billed
     if "query" in names:
-        embedded = _texts(path, table, "query", missing=prompts)
+        absent = table["query"].is_null().to_pylist()
+        texts = _texts(path, table, "query", missing=prompts)
+        embedded = [
+            whole if missing else Conversation.of(text)
+            for text, missing, whole in zip(texts, absent, billed, strict=True)
+        ]
     labels = [table[name].to_pylist() for name in _GROUP_COLUMNS if name in names]
     groups = (
         tuple(
@@ -73,8 +86,8 @@ def read_queries(path: Path) -> Queries:
     return Queries(
         query_ids=ids,
         prompts=prompts,
-        conversations=tuple(Conversation.of(text) for text in embedded),
-        billed=tuple(Conversation.of(text) for text in prompts),
+        conversations=tuple(embedded),
+        billed=tuple(billed),
         groups=groups,
     )
 
@@ -108,6 +121,14 @@ def read_parquet(path: Path) -> Part:
         output_tokens=_numbers(path, table, _TOKENS, models),
         cost_usd=_numbers(path, table, _COST, models),
     )
+
+
+def _conversation(where: str, text: object) -> Conversation:
+    try:
+        messages = json.loads(text if isinstance(text, str) else "")
+    except ValueError as error:
+        raise DataError(f"{where}, column 'messages' is no JSON ({error})") from error
+    return read_messages(where, messages)
 
 
 def _schema_names(path: Path) -> list[str]:

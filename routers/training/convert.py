@@ -9,9 +9,11 @@ from typing import Any
 
 from routers.errors import DataError
 from routers.training._jsonl import read_jsonl
+from routers.training._messages import conversation_key, read_messages
 from routers.training._parquet import read_parquet
 from routers.training.adapters._base import Record, adapter
 from routers.training.preferences import read_preferences
+from routers.types import Conversation
 
 _FAMILIES = {"q:": "quality", "c:": "cost_usd", "t:": "output_tokens"}
 """Columns of the wide table and what they are called in a record."""
@@ -30,8 +32,8 @@ class Converted:
 def convert(kind: str, path: Path, out: Path) -> Converted:
     """Convert a file of a kind to wide .parquet or .jsonl, and read the result as a check.
 
-    Preferences fit into .jsonl only, and so do conversations of several messages. Where one
-    model answered a query several times the wide table has the mean.
+    Preferences fit into .jsonl only. Where one model answered a query several times the wide table
+    has the mean.
 
     Raises
     ------
@@ -77,6 +79,8 @@ def _write_lines(records: Iterable[Record], out: Path) -> Converted:
 @dataclass(slots=True)
 class _Row:
     first: Record
+    messages: str | None
+    """As JSON, where they are more than one prompt."""
     values: dict[str, list[float]] = field(default_factory=dict)
 
 
@@ -89,6 +93,9 @@ def _write_wide(records: Iterable[Record], out: Path) -> Converted:
         "query_id": pa.array([query_id for query_id, _ in rows]),
         "prompt": pa.array([prompt for _, prompt in rows]),
     }
+    messages = [row.messages for row in rows.values()]
+    if any(each is not None for each in messages):
+        columns["messages"] = pa.array(messages, pa.string())
     for name in ("set", "benchmark", "query"):
         texts = [row.first.get(name) for row in rows.values()]
         if any(text is not None for text in texts):
@@ -113,10 +120,11 @@ def _gather(
     models: dict[str, None] = {}
     n = 0
     for record in records:
-        prompt, query_id, model = _prompt(record), record.get("query_id"), record.get("model")
+        prompt, messages = _prompt(f"record {n}", record)
+        query_id, model = record.get("query_id"), record.get("model")
         if not isinstance(model, str) or query_id is None:
             raise DataError(f"{out}: record {n} has no query_id or model")
-        row = rows.setdefault((str(query_id), prompt), _Row(record))
+        row = rows.setdefault((str(query_id), prompt), _Row(record, messages))
         models.setdefault(model)
         for prefix, name in _FAMILIES.items():
             value = record.get(name)
@@ -138,16 +146,14 @@ def _mean(values: list[float] | None) -> float | None:
     return math.fsum(values) / len(values) if values else None
 
 
-def _prompt(record: Mapping[str, Any]) -> str:
+def _prompt(where: str, record: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Return the prompt, and the messages as JSON where they are more than one prompt."""
     if "winner" in record:
         raise DataError("preferences do not fit into a wide table; convert them to .jsonl")
     if isinstance(record.get("prompt"), str):
-        return str(record["prompt"])
-    messages = record.get("messages")
-    if isinstance(messages, list) and len(messages) == 1 and isinstance(messages[0], dict):
-        content = messages[0].get("content")
-        if messages[0].get("role") == "user" and isinstance(content, str):
-            return content
-    raise DataError(
-        "a conversation of several messages does not fit into a wide table; convert to .jsonl"
-    )
+        return str(record["prompt"]), None
+    conversation = read_messages(where, record.get("messages"))
+    key = conversation_key(conversation)
+    if conversation == Conversation.of(key):
+        return key, None
+    return key, json.dumps(record["messages"], ensure_ascii=False)

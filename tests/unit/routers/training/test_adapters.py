@@ -148,8 +148,12 @@ def test_the_decision_log_gives_what_was_labelled(tmp_path):
     assert table.quality[:, 0].tolist() == [0.5, 1]
     assert table.cost_usd[0, 0] == 0.01
     assert len(table.conversations[1].messages) == 2
-    with pytest.raises(DataError, match="several messages"):
-        convert("decision-log", path, tmp_path / "out.parquet")
+    convert("decision-log", path, tmp_path / "out.parquet")
+    wide = read_outcomes([tmp_path / "out.parquet"])
+    assert wide.conversations == table.conversations
+    assert wide.quality[:, 0].tolist() == [0.5, 1]
+    both = read_outcomes([tmp_path / "out.jsonl", tmp_path / "out.parquet"])
+    assert both.query_ids == table.query_ids  # the same queries, whatever holds them
     path.write_text(json.dumps({"request_id": "r", **done, "quality": 1}))
     with pytest.raises(DataError, match="neither prompt nor messages"):
         convert("decision-log", path, tmp_path / "out.jsonl")
