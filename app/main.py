@@ -95,6 +95,8 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
+        # A redirect would lead to whatever the Host header says.
+        redirect_slashes=False,
     )
     app.state.steelyard = state
     app.state.reloader = reloader = Reloader(state, load=partial(_load_again, config))

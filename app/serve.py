@@ -4,6 +4,7 @@ import contextlib
 import ipaddress
 import logging
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -14,12 +15,11 @@ from pathlib import Path
 
 import click
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
-from app.api.answers import error_answer
 from app.config import GatewayConfig, StubConfig, load_config
-from app.errors import ConfigError, InvalidRequestError
+from app.errors import ConfigError
+from app.protocol import gateway_protocol
 from app.telemetry.logs import configure_logging
 
 _log = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ def serve(file: Path, *, host: str | None, port: int | None, workers: int) -> No
     check_who_may_ask(config, host)
     check_workers(config, workers)
     configure_logging()
+    _allow_connections(config.server.max_connections)
     os.environ["STEELYARD_CONFIG"] = str(file)
     with _listening_socket(host, port) as listening, _simulated_upstream(config.stub):
         uvicorn_config = uvicorn.Config(
@@ -49,8 +50,11 @@ def serve(file: Path, *, host: str | None, port: int | None, workers: int) -> No
             factory=True,
             workers=workers,
             loop="uvloop",
-            http=GatewayProtocol,
+            http=gateway_protocol(config.server),
+            ws="none",
             lifespan="on",
+            # Who asks is known by the key alone: no header says where a request came from.
+            proxy_headers=False,
             log_config=None,
             log_level="warning",
             access_log=False,
@@ -102,6 +106,31 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+_OTHER_FILES = 256
+"""What a process opens besides connections to clients and upstreams, generously."""
+
+
+def _allow_connections(max_connections: int) -> None:
+    """Raise the limit of open files, as far as may be, to what so many connections need.
+
+    Each request of a client may hold a connection to an upstream.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = 2 * max_connections + _OTHER_FILES
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < needed:
+        _log.warning(
+            "this process may open %d files, which server.max_connections %d can exceed; "
+            "raise the limit (ulimit -n) to %d",
+            allowed,
+            max_connections,
+            needed,
+        )
+
+
 def worker_app() -> object:
     """Build the application inside a serving process."""
     from app.main import from_env  # noqa: PLC0415
@@ -109,20 +138,6 @@ def worker_app() -> object:
     configure_logging()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     return from_env()
-
-
-class GatewayProtocol(HttpToolsProtocol):
-    """HTTP/1.1 as uvicorn speaks it; what cannot be parsed is refused in OpenAI's shape too."""
-
-    def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP, and close."""
-        _, headers, body = error_answer(InvalidRequestError(msg))
-        request_id = (b"x-request-id", b"req-" + os.urandom(12).hex().encode())
-        length = (b"content-length", b"%d" % len(body))
-        lines = [b"%b: %b" % each for each in (*headers, request_id, length)]
-        head = [b"HTTP/1.1 400 Bad Request", *lines, b"connection: close", b"", b""]
-        self.transport.write(b"\r\n".join(head) + body)
-        self.transport.close()
 
 
 _STUB_START_S = 15.0

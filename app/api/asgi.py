@@ -19,13 +19,20 @@ RawHeaders = Iterable[tuple[bytes, bytes]]
 
 
 def check_json_content_type(headers: RawHeaders) -> None:
-    """Refuse a body that says it is not JSON in UTF-8; no content type at all is let pass.
+    """Refuse a body that says it is not plain JSON in UTF-8; no content type at all is let pass.
+
+    Compressed bodies are not unpacked: a small one could become a huge one.
 
     Raises
     ------
     UnsupportedMediaTypeError
     """
     for name, value in headers:
+        if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+            raise UnsupportedMediaTypeError(
+                f"content-encoding {value[:80].decode('latin-1')!r} is not supported; send the "
+                "body uncompressed"
+            )
         if name != b"content-type":
             continue
         media_type, _, parameters = value.decode("latin-1").lower().partition(";")
@@ -60,19 +67,21 @@ async def read_body(scope: Scope, receive: Receive, *, max_bytes: int) -> bytes:
                 raise InvalidRequestError("content-length is not a number")
             if int(value) > max_bytes:
                 raise too_large
-    parts: list[bytes] = []
-    n_bytes = 0
+    # One growing buffer: a list of many tiny parts would take many times their size.
+    body = bytearray()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnectedError("the client went away while sending its request")
-        part = message.get("body", b"")
-        n_bytes += len(part)
-        if n_bytes > max_bytes:
+        part: bytes = message.get("body", b"")
+        if len(body) + len(part) > max_bytes:
             raise too_large
-        parts.append(part)
-        if not message.get("more_body", False):
-            return parts[0] if len(parts) == 1 else b"".join(parts)
+        more = message.get("more_body", False)
+        if not body and not more:
+            return part  # the usual case, without a copy
+        body += part
+        if not more:
+            return bytes(body)
 
 
 class CancelOnDisconnect:

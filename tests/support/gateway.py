@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from app.config import LoadedConfig, load_config
 from app.main import create_app
-from app.serve import GatewayProtocol
+from app.protocol import gateway_protocol
 from routers.artifact import RouterArtifact
 
 REPOSITORY = Path(__file__).parents[2]
@@ -76,7 +76,9 @@ class GatewayThread:
                 port=0,
                 log_config=None,
                 lifespan="on",
-                http=GatewayProtocol,
+                http=gateway_protocol(config.gateway.server),
+                ws="none",
+                proxy_headers=False,
             ),
             self._listening,
         )

@@ -1,0 +1,352 @@
+"""One client's connection: HTTP/1.1 as uvicorn speaks it, with a bound on everything.
+
+llhttp, under httptools, already refuses what requests are smuggled with: a length beside a
+transfer coding, two lengths, folded lines, bare line feeds, blanks before a colon. What neither it
+nor uvicorn bounds is bounded here: how long a client may take, how large a head may be, how many
+connections there are, and that a connection carries one request at a time.
+"""
+
+import asyncio
+import enum
+import os
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from app.api.answers import error_answer
+from app.config import ServerConfig
+from app.errors import (
+    GatewayError,
+    HeadTooLargeError,
+    InvalidRequestError,
+    OverloadedError,
+    RequestTimeoutError,
+)
+
+MAX_HEAD_BYTES = 65_536
+"""Of the request line, the headers and the trailers together; about what other servers allow."""
+
+MAX_HEADERS = 200
+
+_PHRASES = {
+    400: b"Bad Request",
+    408: b"Request Timeout",
+    431: b"Request Header Fields Too Large",
+    503: b"Service Unavailable",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionLimits:
+    """What a connection may take.
+
+    Attributes
+    ----------
+    head_timeout_s, body_timeout_s
+        How long the head and the body of a request may take to arrive.
+    keep_alive_s
+        How long a connection stays open between requests.
+    max_connections
+        How many there may be in this process; further ones are turned away.
+    linger_s
+        How long a client that was answered early may go on sending, so that it reads the answer.
+    stalled_s
+        How long a client may take nothing of what is left of its last answer.
+    """
+
+    head_timeout_s: float = 10.0
+    body_timeout_s: float = 60.0
+    keep_alive_s: float = 75.0
+    max_connections: int = 10_000
+    linger_s: float = 5.0
+    stalled_s: float = 30.0
+
+
+def gateway_protocol(server: ServerConfig) -> type[asyncio.Protocol]:
+    """Return what uvicorn takes as `http`; it can be sent to worker processes."""
+    limits = ConnectionLimits(
+        head_timeout_s=server.head_timeout_s,
+        body_timeout_s=server.body_timeout_s,
+        keep_alive_s=server.keep_alive_s,
+        max_connections=server.max_connections,
+    )
+    # A class made here could not be sent; uvicorn does no more with it than call it.
+    return cast("type[asyncio.Protocol]", partial(GatewayProtocol, limits=limits))
+
+
+class _Phase(enum.Enum):
+    IDLE = enum.auto()
+    """Nothing of a request has come, or all of it."""
+    HEAD = enum.auto()
+    BODY = enum.auto()
+
+
+class _Wait(enum.Enum):
+    HEAD = enum.auto()
+    BODY = enum.auto()
+    LINGER = enum.auto()
+    """For the rest of a request that was answered before all of it had come."""
+
+
+class _StopParsingError(Exception):
+    """Raised within the parser, which lets go of the rest of what it was fed."""
+
+
+class GatewayProtocol(HttpToolsProtocol):
+    """One connection.
+
+    A client that breaks a bound, or HTTP, gets one answer in OpenAI's shape, and the connection is
+    closed. Requests are not pipelined: what follows a request before its answer is complete is
+    left unread, and the connection closed after the answer, since of two requests on their way
+    only the last would notice that the client has gone.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        limits: ConnectionLimits = ConnectionLimits(),
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.timeout_keep_alive = cast("int", limits.keep_alive_s)  # a fraction does as well
+        self.ws_protocol_class = None
+        self._limits = limits
+        self._phase = _Phase.IDLE
+        self._head_bytes = 0
+        self._hosts = 0
+        self._refusal: GatewayError | None = None
+        self._deaf = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._wait: _Wait | None = None
+        self._flush_timer: asyncio.TimerHandle | None = None
+
+    # --- the connection ---------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection, or turn it away."""
+        super().connection_made(transport)
+        if len(self.connections) > self._limits.max_connections:
+            self._refuse(OverloadedError("the gateway has as many connections as it may"))
+        else:
+            self._time(_Wait.HEAD, self._limits.head_timeout_s)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of it."""
+        self._stop_timer()
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came."""
+        if self._deaf:
+            return
+        if self._answering:
+            if data.strip(b"\r\n"):  # some clients end a body with a line break
+                self._answer_no_more()
+            return
+        self._unset_keepalive_if_required()
+        before = self._phase
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self.data_received(self._without_upgrade() + data[upgrade.args[0] :])
+            return
+        except httptools.HttpParserError:
+            if self._answering and self._refusal is None:
+                self._answer_no_more()
+            else:
+                self._refuse(self._refusal or InvalidRequestError("the request is not valid HTTP"))
+            return
+        if before is _Phase.HEAD and self._phase is _Phase.HEAD:
+            # A line without an end is not told by the parser; what came with its beginning is not
+            # counted, since that may be the end of an earlier request.
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse(_head_too_large())
+                return
+        self._watch_the_time()
+
+    @property
+    def _answering(self) -> bool:
+        """Whether a whole request is here, and its answer not complete."""
+        cycle = self.cycle
+        return self._phase is _Phase.IDLE and cycle is not None and not cycle.response_complete
+
+    # --- the parser -------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            raise _StopParsingError
+        self._phase = _Phase.HEAD
+        self._head_bytes = self._hosts = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the request line."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; trailers are counted and dropped, since a body must not add headers."""
+        self._count(len(name) + len(value) + 4)
+        if self._phase is not _Phase.HEAD:
+            return
+        super().on_header(name, value)
+        if len(self.headers) > MAX_HEADERS:
+            self._stop(_head_too_large())
+        last = self.headers[-1][0]
+        if last == b"host":
+            self._hosts += 1
+        elif last == b"transfer-encoding" and value.strip().lower() != b"chunked":
+            self._stop(InvalidRequestError("the only transfer-encoding is chunked"))
+
+    def on_headers_complete(self) -> None:
+        """Start the application."""
+        if self._hosts > 1 or (self._hosts == 0 and self.parser.get_http_version() == "1.1"):
+            self._stop(InvalidRequestError("a request needs one Host header"))
+        if self.parser.get_method() == b"CONNECT":
+            self._stop(InvalidRequestError("this is no proxy"))
+        if self.parser.should_upgrade():
+            return  # the parser stops after the head, see `_without_upgrade`
+        super().on_headers_complete()
+        self._phase = _Phase.BODY
+
+    def on_message_complete(self) -> None:
+        """Take the end of a request."""
+        if self._phase is _Phase.BODY:
+            self._phase = _Phase.IDLE
+            super().on_message_complete()
+
+    def _without_upgrade(self) -> bytes:
+        """Return the head that was read without the wish for another protocol, and parse anew.
+
+        A server may ignore the wish, but the parser takes the body for the other protocol. Java's
+        client, for one, asks for HTTP/2 like this with its every first request.
+        """
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        self.parser = httptools.HttpRequestParser(self)
+        self._phase = _Phase.IDLE
+        lines = [b"%b %b HTTP/%b" % (method, self.url, version.encode())]
+        for name, value in self.headers:
+            if name == b"connection":
+                value = b"close" if b"close" in value.lower() else b"keep-alive"  # noqa: PLW2901
+            if name != b"upgrade":
+                lines.append(b"%b: %b" % (name, value))
+        return b"\r\n".join([*lines, b"", b""])
+
+    def _count(self, n_bytes: int) -> None:
+        self._head_bytes += n_bytes
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._stop(_head_too_large())
+
+    def _stop(self, refusal: GatewayError) -> None:
+        self._refusal = refusal
+        raise _StopParsingError
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request, and for the client to take this answer."""
+        super().on_response_complete()
+        if self._phase is not _Phase.IDLE:
+            self._time(_Wait.LINGER, min(self._limits.linger_s, self._limits.body_timeout_s))
+        if self.transport.is_closing():
+            self._watch_the_flush()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close what nothing came on."""
+        self._close()
+
+    def _close(self) -> None:
+        self.transport.close()
+        self._watch_the_flush()
+
+    def _answer_no_more(self) -> None:
+        """Close after the answer that is under way, whatever else comes."""
+        self._deaf = True
+        self._stop_timer()
+        self.cycle.keep_alive = False
+
+    def _refuse(self, error: GatewayError) -> None:
+        """Answer what is wrong, unless something was answered already, and close."""
+        self._deaf = True
+        self._stop_timer()
+        cycle = self.cycle
+        busy = cycle is not None and not cycle.response_complete
+        answered = self._phase is _Phase.BODY and cycle.response_started
+        if busy:
+            # Whoever works on it learns that there is nobody left to answer.
+            cycle.disconnected = True
+            cycle.message_event.set()
+        if not answered:
+            self._write(error)
+        self._close()
+
+    def _write(self, error: GatewayError) -> None:
+        status, headers, body = error_answer(error)
+        request_id = (b"x-request-id", b"req-" + os.urandom(12).hex().encode())
+        length = (b"content-length", b"%d" % len(body))
+        lines = [b"%b: %b" % each for each in (*headers, request_id, length)]
+        start = b"HTTP/1.1 %d %b" % (status, _PHRASES[status])
+        self.transport.write(b"\r\n".join([start, *lines, b"connection: close", b"", b""]) + body)
+
+    # --- time -------------------------------------------------------------------------------------
+
+    def _watch_the_time(self) -> None:
+        """Set the clock for what is awaited of the client; not again while it is the same."""
+        if self._answering:
+            self._stop_timer()
+        elif self._phase is _Phase.BODY:
+            if self._wait not in (_Wait.BODY, _Wait.LINGER):
+                self._time(_Wait.BODY, self._limits.body_timeout_s)
+        elif self._wait is not _Wait.HEAD:
+            self._time(_Wait.HEAD, self._limits.head_timeout_s)
+
+    def _time(self, wait: _Wait, seconds: float) -> None:
+        self._stop_timer()
+        self._wait = wait
+        self._timer = self.loop.call_later(seconds, self._too_slow)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = self._wait = None
+
+    def _too_slow(self) -> None:
+        self._timer = self._wait = None
+        if self._phase is _Phase.IDLE:
+            self._close()
+        else:
+            self._refuse(RequestTimeoutError("the request did not arrive in time"))
+
+    def _watch_the_flush(self) -> None:
+        """Drop a client that takes nothing of its answer: closing would wait for it for ever."""
+        left = self.transport.get_write_buffer_size()
+        if left and self._flush_timer is None:
+            self._flush_timer = self.loop.call_later(
+                self._limits.stalled_s, self._flushed_further, left
+            )
+
+    def _flushed_further(self, before: int) -> None:
+        self._flush_timer = None
+        left = self.transport.get_write_buffer_size()
+        if left >= before:
+            self.transport.abort()
+        else:
+            self._watch_the_flush()
+
+
+def _head_too_large() -> GatewayError:
+    return HeadTooLargeError(
+        f"the head of the request exceeds {MAX_HEAD_BYTES} bytes or {MAX_HEADERS} headers"
+    )
