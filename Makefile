@@ -7,9 +7,11 @@ PINS := requirements.txt
 CONFIG ?= $(if $(OPENAI_API_KEY),configs/gateway.openai.yaml,configs/gateway.yaml)
 # Extras that `make test` installs on top, for example TEST_EXTRAS=sentence-transformers.
 TEST_EXTRAS ?=
+# How long `make soak` runs.
+SECONDS ?= 300
 comma := ,
 
-.PHONY: help install run test check format pins bench artifact clean
+.PHONY: help install run test check format pins bench soak artifact clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -39,6 +41,9 @@ format: $(VENV)/.installed-dev ## Format the code
 
 bench: $(VENV)/.installed-dev ## Measure the routing decision
 	$(BIN)/python -m loadtest.bench_decision
+
+soak: $(VENV)/.installed-dev ## Mixed traffic with faults on two workers and Redis (SECONDS=300)
+	$(BIN)/python -m loadtest.soak --seconds $(SECONDS) --json var/soak.json
 
 pins: ## Write requirements.txt anew from what the ranges of pyproject.toml give today
 	rm -rf var/pins && $(PYTHON) -m venv var/pins

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -55,9 +56,9 @@ class GatewayProcess:
         )
 
     async def kill(self) -> None:
-        """End it at once, as a crash would."""
+        """End it and its workers at once, as a crash of the machine would."""
         with contextlib.suppress(ProcessLookupError):
-            self.process.kill()
+            os.killpg(self.process.pid, signal.SIGKILL)
         await self.process.wait()
 
     async def _read_log(self) -> None:
@@ -86,6 +87,7 @@ async def gateway_process(
         env={**os.environ, "STEELYARD_ADMIN_TOKEN": ADMIN_TOKEN, **env},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,  # a group of processes, which can be killed as one
     )
     gateway = GatewayProcess("", process)
     reading = asyncio.create_task(gateway._read_log())
