@@ -11,6 +11,7 @@ import click
 
 from app import __version__
 from app.errors import GatewayError
+from app.export_command import export
 from app.keys_command import keys
 from routers import commands
 
@@ -47,6 +48,7 @@ def cli() -> None:
 
 
 cli.add_command(keys)
+cli.add_command(export)
 
 
 @cli.command("check-config")

@@ -23,10 +23,11 @@ from app.api import models, ops
 from app.api.admin import admin_router
 from app.api.answers import error_answer
 from app.api.chat import ChatEndpoint
+from app.api.feedback import feedback_router
 from app.api.resolve import Names
 from app.api.route import RouteEndpoint
 from app.api.schema import document_endpoints
-from app.build import build_store
+from app.build import build_decision_log, build_store
 from app.config import LoadedConfig, load_config
 from app.errors import (
     GatewayError,
@@ -34,6 +35,7 @@ from app.errors import (
     MethodNotAllowedError,
     RouteNotFoundError,
 )
+from app.gateway.feedback import Feedback
 from app.gateway.overload import LoadWatch, Places
 from app.gateway.request import Policy
 from app.middleware.boundary import BoundaryMiddleware
@@ -43,6 +45,7 @@ from app.settings import Settings
 from app.signals import drain_before_exit, on_hangup
 from app.state import AppState, Resources
 from app.stores._base import Lifecycle
+from app.telemetry.learning import LearningMetrics
 from app.telemetry.logs import log_outcome
 from app.telemetry.metrics import Metrics
 from app.types import Outcome
@@ -110,6 +113,10 @@ def create_app(
     app.router.routes.append(Route("/v1/route", RouteEndpoint(chat=chat), methods=["POST"]))
     app.include_router(models.router)
     app.include_router(ops.router)
+    if state.resources.feedback is not None:
+        app.include_router(
+            feedback_router(state.resources.feedback, state.guard, admin_token=config.admin_token)
+        )
     if config.admin_token is not None:
         issuer = Issuer(
             state.store.store.keys,
@@ -145,8 +152,13 @@ def _state(
     if store is None:
         store = build_store(config, on_error=metrics.store_failed)
 
+    learning = LearningMetrics(metrics.registry)
+    decisions = build_decision_log(config, on_drop=learning.dropped)
+
     def record(outcome: Outcome) -> None:
         metrics.record(outcome)
+        if decisions is not None:
+            decisions.record(outcome)
         log_outcome(outcome)
 
     resources = Resources(
@@ -154,6 +166,15 @@ def _state(
         store=store,
         record=record,
         clock=clock,
+        decisions=decisions,
+        feedback=None
+        if decisions is None
+        else Feedback(
+            log=decisions.log,
+            counters=store.store.counters,
+            per_minute=config.gateway.outcomes.feedback_per_minute,
+            on_label=learning.labelled,
+        ),
     )
     auth, server = config.gateway.auth, config.gateway.server
     watch = LoadWatch(
@@ -185,6 +206,9 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
     reloader: Reloader = app.state.reloader
     server = state.config.gateway.server
     await state.store.open()
+    decisions = state.resources.decisions
+    if decisions is not None:
+        await decisions.log.open()
     metrics_server = None
     if server.metrics_port is not None:
         metrics_server, _ = start_http_server(
@@ -204,6 +228,8 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
             await asyncio.gather(watching, return_exceptions=True)
             await reloader.aclose()
             await state.serving.aclose()
+            if decisions is not None:
+                await decisions.log.aclose()
             await state.store.aclose()
             if metrics_server is not None:
                 metrics_server.shutdown()

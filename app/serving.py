@@ -9,6 +9,7 @@ from app.api.visible import VisibleNames
 from app.build import (
     build_allowances,
     build_deployments,
+    build_keeps,
     build_names,
     build_policies,
     build_pool,
@@ -124,6 +125,7 @@ def build_serving(
         record=resources.record,
         clock=clock,
         config_version=version,
+        keeps=build_keeps(config),
     )
     return Serving(
         config=config,
@@ -144,7 +146,7 @@ def check_replaceable(old: LoadedConfig, new: LoadedConfig) -> None:
     ConfigError
         Naming it.
     """
-    fixed = ("server", "store", "auth", "stub")
+    fixed = ("server", "store", "auth", "outcomes", "stub")
     for name in fixed:
         if getattr(old.gateway, name) != getattr(new.gateway, name):
             raise ConfigError(

@@ -1,0 +1,250 @@
+"""From the decision log to a file that training reads: labelled decisions with their texts."""
+
+import hashlib
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from app.keys import NUSD_PER_USD
+from app.stores._outcome_rows import Label, LabelKind, OutcomeRow
+from app.stores.outcomes_sqlite import ContentReader, read_labels, read_outcomes
+from routers.errors import DataError
+
+Record = dict[str, Any]
+
+_ID_DIGITS = 16
+_WINNERS = {1.0: "model_a", 0.0: "model_b", 0.5: "tie"}
+
+
+class Contents(Protocol):
+    """Texts by decision."""
+
+    def get(self, decision_id: str) -> bytes | None:
+        """Return the texts as JSON, or None."""
+        ...
+
+    def close(self) -> None:
+        """Let go."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """A decision log that can be read, whatever holds it."""
+
+    outcomes: Iterable[OutcomeRow]
+    labels: Iterable[Label]
+    contents: Contents
+
+
+def sqlite_log(data_dir: Path, *, since: float, until: float) -> Log:
+    """Read the log of a data folder, while gateways may append to it.
+
+    `since` and `until` are in seconds since the epoch, the latter excluded.
+
+    Raises
+    ------
+    sqlite3.Error
+        If there is none, or it cannot be read.
+    """
+    return Log(
+        outcomes=(row for _, row in read_outcomes(data_dir, since=since, until=until)),
+        labels=read_labels(data_dir),
+        contents=ContentReader(data_dir),
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class Selection:
+    """Which decisions become rows, and what was left out.
+
+    Attributes
+    ----------
+    names
+        The gateway's model → the artifact's, so that the file fits the same configuration.
+    unlabelled
+        Whether decisions without a quality are wanted, too.
+    without_prompts
+        Whether those whose text is not kept are.
+    answers
+        Whether rows carry the answers, for judges.
+    most_per_key
+        How many rows one key may have, its newest; None: all. Nobody's labels should be all that
+        a router learns from.
+    """
+
+    names: Mapping[str, str] = field(default_factory=dict)
+    unlabelled: bool = False
+    without_prompts: bool = False
+    answers: bool = False
+    most_per_key: int | None = None
+    n_labelled: int = 0
+    n_without_prompt: int = 0
+    n_over_share: int = 0
+
+    def outcomes(self, log: Log) -> list[Record]:
+        """Return a record per decision, oldest first."""
+        labels = {label.decision_id: label for label in log.labels if not label.other_decision_id}
+        found = []
+        for row in log.outcomes:
+            label = labels.get(row.decision_id)
+            if row.status != 200 or row.model is None or not (label or self.unlabelled):
+                continue
+            self.n_labelled += label is not None
+            content = log.contents.get(row.decision_id)
+            if content is None:
+                self.n_without_prompt += 1
+                if not self.without_prompts:
+                    continue
+            found.append(self._record(row, label, content))
+        return self._bounded(found)
+
+    def preferences(self, log: Log) -> Iterator[Record]:
+        """Yield a battle per comparison of two answers to the same prompt."""
+        rows = {row.decision_id: row for row in log.outcomes}
+        for label in log.labels:
+            if label.kind is not LabelKind.PREFERENCE:
+                continue
+            a, b = rows.get(label.decision_id), rows.get(label.other_decision_id)
+            if a is None or b is None or a.model is None or b.model is None:
+                continue
+            self.n_labelled += 1
+            texts = [log.contents.get(row.decision_id) for row in (a, b)]
+            prompts = [None if text is None else _prompt(text) for text in texts]
+            models = [self.names.get(name, name) for name in (a.model, b.model)]
+            if prompts[0] is None or prompts[0] != prompts[1] or models[0] == models[1]:
+                self.n_without_prompt += 1
+                continue
+            yield {
+                "query_id": _hash(prompts[0]),
+                "prompt": prompts[0],
+                "model_a": models[0],
+                "model_b": models[1],
+                "winner": _WINNERS[label.quality],
+                "set": "decision-log",
+                "benchmark": a.policy,
+            }
+
+    def _record(self, row: OutcomeRow, label: Label | None, content: bytes | None) -> Record:
+        said = None if content is None else json.loads(content)
+        model = row.model or ""
+        messages = None if said is None else said["messages"]
+        return {
+            "query_id": row.decision_id if messages is None else _hash(json.dumps(messages)),
+            **({} if messages is None else {"messages": messages}),
+            "model": self.names.get(model, model),
+            "quality": None if label is None else label.quality,
+            "input_tokens": row.input_tokens,
+            "output_tokens": row.output_tokens,
+            "cost_usd": None if row.cost_nusd is None else row.cost_nusd / NUSD_PER_USD,
+            "set": "decision-log",
+            "benchmark": row.policy,
+            **({"answer": said["answer"]} if self.answers and said is not None else {}),
+            "request_id": row.request_id,
+            "decision_id": row.decision_id,
+            "time": row.time,
+            "key_id": row.key_id,
+            "team": row.team,
+            "policy": row.policy,
+            "policy_version": row.policy_version,
+            "artifact_version": row.artifact_version,
+            "served_model_id": row.model,
+            "decided_model_id": row.decided_model,
+            "reason": row.reason,
+            "objective": _parsed(row.objective),
+            "usd_per_quality": row.usd_per_quality,
+            "propensity": row.propensity,
+            "candidates": _parsed(row.candidates),
+            "predicted_quality": row.predicted_quality,
+            "label": None if label is None else label.kind.value,
+        }
+
+    def _bounded(self, records: list[Record]) -> list[Record]:
+        if self.most_per_key is None:
+            return records
+        per_key: dict[str | None, int] = defaultdict(int)
+        kept = []
+        for record in reversed(records):
+            per_key[record["key_id"]] += 1
+            if per_key[record["key_id"]] <= self.most_per_key:
+                kept.append(record)
+        self.n_over_share += len(records) - len(kept)
+        return kept[::-1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What an export amounts to."""
+
+    n_rows: int
+    n_queries: int
+    n_per_model: Mapping[str, int]
+
+
+def write(records: Iterable[Record], out: Path) -> Written:
+    """Write records to a new .jsonl, or outcomes to a wide .parquet.
+
+    Raises
+    ------
+    DataError
+        If it cannot be written; nothing is left then.
+    """
+    from routers.training.convert import convert  # noqa: PLC0415  (training needs its own packages)
+
+    suffix = out.suffix.lower()
+    if suffix not in (".parquet", ".jsonl"):
+        raise DataError(f"{out}: give the output a name that ends in .parquet or .jsonl")
+    lines = out if suffix == ".jsonl" else out.with_name(f".{out.name}.jsonl")
+    models: Counter[str] = Counter()
+    queries = set()
+    n_rows = 0
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with lines.open("w", encoding="utf-8") as file:
+            lines.chmod(0o600)
+            for record in records:
+                file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+                models.update(record[name] for name in _MODELS if name in record)
+                queries.add(record["query_id"])
+                n_rows += 1
+        if n_rows and suffix == ".parquet":
+            convert("jsonl", lines, out)
+            out.chmod(0o600)
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written ({error.strerror})") from error
+    finally:
+        if lines is not out or not n_rows:
+            lines.unlink(missing_ok=True)
+    return Written(n_rows=n_rows, n_queries=len(queries), n_per_model=dict(models.most_common()))
+
+
+_MODELS = ("model", "model_a", "model_b")
+
+
+def unlabelled_models(records: Iterable[Record]) -> list[str]:
+    """Return the models without any label: `fit` refuses a file that names them."""
+    best: dict[str, float] = defaultdict(lambda: math.nan)
+    for record in records:
+        quality = record["quality"]
+        best[record["model"]] = best[record["model"]] if quality is None else quality
+    return sorted(model for model, quality in best.items() if math.isnan(quality))
+
+
+def _prompt(content: bytes) -> str | None:
+    """Return the one prompt of a conversation; None where it is more than that."""
+    messages = json.loads(content)["messages"]
+    if len(messages) == 1 and messages[0]["role"] == "user":
+        return str(messages[0]["content"])
+    return None
+
+
+def _parsed(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_ID_DIGITS]

@@ -1,0 +1,181 @@
+"""`steelyard export`: what the gateway learned by serving, as training data."""
+
+import json
+import re
+import sqlite3
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from app.config import LoadedConfig
+    from app.export import Log, Selection
+
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_AGO = re.compile(r"(\d{1,6})([smhdw])")
+
+
+def _moment(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
+    """Read a date, a time, or how long ago; in seconds since the epoch."""
+    if value is None:
+        return None
+    ago = _AGO.fullmatch(value)
+    if ago is not None:
+        return time.time() - float(ago[1]) * _UNITS_S[ago[2]]
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise click.BadParameter(
+            f"{value!r} is no date such as 2026-11-22, no time and no age such as 7d"
+        ) from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path), required=True, help=".parquet or .jsonl")
+@click.option("--since", callback=_moment, metavar="7d", help="A date (UTC) or an age.")
+@click.option("--until", callback=_moment, metavar="2026-11-22", help="Likewise; excluded.")
+@click.option(
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    default=Path("configs/gateway.yaml"),
+    show_default=True,
+    envvar="STEELYARD_CONFIG",
+    help="Configuration file of the gateway; its data folder holds the log.",
+)
+@click.option(
+    "--from",
+    "folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Read what `steelyard collect` wrote there instead.",
+)
+@click.option("--unlabelled", is_flag=True, help="Decisions without a label, too.")
+@click.option("--preferences", is_flag=True, help="Comparisons instead of qualities (.jsonl).")
+@click.option("--answers", is_flag=True, help="With the texts of the answers, for judges (.jsonl).")
+@click.option("--without-prompts", is_flag=True, help="Also rows whose text is not kept (.jsonl).")
+@click.option(
+    "--most-per-key", type=click.IntRange(min=1), help="Of each key only so many, the newest."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
+def export(
+    *,
+    out: Path,
+    since: float | None,
+    until: float | None,
+    file: Path,
+    folder: Path | None,
+    unlabelled: bool,
+    preferences: bool,
+    answers: bool,
+    without_prompts: bool,
+    most_per_key: int | None,
+    as_json: bool,
+) -> None:
+    """Write labelled decisions, with their prompts, to a file that `steelyard fit` reads.
+
+    Models are called what the artifact calls them (`predicted_as`).
+    """
+    from app.config import load_config  # noqa: PLC0415
+    from app.export import Selection, unlabelled_models, write  # noqa: PLC0415
+    from routers.errors import DataError  # noqa: PLC0415
+
+    if out.suffix.lower() == ".parquet" and (preferences or answers or without_prompts):
+        raise DataError(f"{out}: comparisons, answers and rows without prompts need a .jsonl")
+    config = load_config(file, secrets_needed=False)
+    selection = Selection(
+        names={model_id: spec.predicted_as for model_id, spec in config.specs.items()},
+        unlabelled=unlabelled,
+        without_prompts=without_prompts,
+        answers=answers,
+        most_per_key=most_per_key,
+    )
+    log = _open(config, folder, since=since or 0.0, until=until or float("inf"))
+    try:
+        records = list((selection.preferences if preferences else selection.outcomes)(log))
+    except sqlite3.Error as error:
+        raise DataError(f"the decision log cannot be read: {error}") from error
+    finally:
+        log.contents.close()
+    if not records:
+        raise DataError(f"there is nothing to export: {_why(config, selection)}")
+    written = write(records, out)
+    silent = [] if preferences else unlabelled_models(records)
+    _tell(
+        click.echo,
+        selection,
+        {
+            "out": str(out),
+            "rows": written.n_rows,
+            "queries": written.n_queries,
+            "models": written.n_per_model,
+            "labelled": selection.n_labelled,
+            "without_prompt": selection.n_without_prompt,
+            "over_share": selection.n_over_share,
+            "models_without_label": silent,
+        },
+        why=_why(config, selection),
+        as_json=as_json,
+    )
+
+
+def _open(config: "LoadedConfig", folder: Path | None, *, since: float, until: float) -> "Log":
+    from app.export import sqlite_log  # noqa: PLC0415
+    from app.stores.outcomes_sqlite import OUTCOMES_NAME  # noqa: PLC0415
+    from routers.errors import DataError  # noqa: PLC0415
+
+    if folder is not None:
+        raise NotImplementedError
+    data_dir = config.data_dir
+    if data_dir is None:
+        raise DataError(
+            f"{config.path}: store.data_dir is not set, so there is no decision log; with "
+            "outcomes.sink redis give the folder of `steelyard collect` by --from"
+        )
+    if not (data_dir / OUTCOMES_NAME).exists():
+        raise DataError(f"{data_dir / OUTCOMES_NAME}: there is none; has the gateway served yet?")
+    return sqlite_log(data_dir, since=since, until=until)
+
+
+def _why(config: "LoadedConfig", selection: "Selection") -> str:
+    """Say why rows lack prompts, or that nobody labelled anything."""
+    if not selection.n_without_prompt:
+        return "no decision of that time has a label (POST /v1/feedback, or --unlabelled)"
+    n = selection.n_without_prompt
+    contents = config.gateway.outcomes.contents
+    if not contents.enabled:
+        return (
+            f"the prompts of {n} decisions are not known, because outcomes.contents.enabled is "
+            "false in the configuration; training needs them (or --without-prompts, to join them "
+            "by request_id yourself)"
+        )
+    return (
+        f"the prompts of {n} decisions are not known: they are kept for {contents.keep_days:g} "
+        "days, were not kept yet, could not be redacted, or (of comparisons) differ"
+    )
+
+
+def _tell(
+    echo: Callable[..., None],
+    selection: "Selection",
+    summary: dict[str, object],
+    *,
+    why: str,
+    as_json: bool,
+) -> None:
+    if selection.n_without_prompt:
+        echo(f"note: {why}", err=True)
+    if silent := summary["models_without_label"]:
+        names = ", ".join(silent) if isinstance(silent, list) else ""
+        echo(f"note: without any label, so that `fit` refuses the file: {names}", err=True)
+    if as_json:
+        echo(json.dumps(summary))
+        return
+    models = summary["models"]
+    assert isinstance(models, dict)  # noqa: S101  (made above)
+    told = ", ".join(f"{name} {n}" for name, n in models.items())
+    echo(f"{summary['out']}: {summary['rows']} rows of {summary['queries']} queries ({told})")
