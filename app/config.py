@@ -121,6 +121,12 @@ class UpstreamConfig(_Strict):
             raise ValueError(f"drop_fields: {', '.join(sorted(kept))} cannot be left out")
         return self
 
+    @model_validator(mode="after")
+    def _has_no_secret_in_its_address(self) -> Self:
+        if self.base_url.username or self.base_url.password:
+            raise ValueError("base_url: name a variable in api_key_env instead of user:password@")
+        return self
+
 
 class DeploymentConfig(_Strict):
     """One of the places that serve the same model."""

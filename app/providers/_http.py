@@ -153,9 +153,7 @@ def _number(text: str | None) -> float | None:
     return value if math.isfinite(value) and value >= 0 else None
 
 
-def error_from_status(
-    status: int, headers: Headers, body: bytes, *, now_s: float, secrets: Sequence[bytes] = ()
-) -> UpstreamError:
+def error_from_status(status: int, headers: Headers, body: bytes, *, now_s: float) -> UpstreamError:
     """Turn an answer that is no success into the error it means.
 
     Parameters
@@ -164,8 +162,6 @@ def error_from_status(
         As far as it was read; need not be JSON.
     now_s
         The current time, in seconds since the epoch, for a `retry-after` that is a date.
-    secrets
-        A body that contains one of them is not passed on.
     """
     detail = error_detail(body)
     code = detail.safe_code if detail else None
@@ -184,7 +180,7 @@ def error_from_status(
         return UpstreamTimeoutError(message, status=status, retry_after_s=wait_s)
     if not 400 <= status < 500:
         return UpstreamUnavailableError(message, status=status, retry_after_s=wait_s)
-    keep = detail != ErrorDetail() and not any(secret and secret in body for secret in secrets)
+    keep = detail != ErrorDetail()
     return _rejection(detail)(message, status=status, body=body if keep else None)
 
 

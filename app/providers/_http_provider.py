@@ -1,13 +1,13 @@
 """What every upstream over HTTP has in common: one request, timeouts, errors, a clean end."""
 
 import asyncio
-import dataclasses
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from typing import ClassVar, Protocol, cast
 
 import httpx
+import msgspec
 
 from app.errors import (
     ConfigError,
@@ -16,6 +16,7 @@ from app.errors import (
     UpstreamUnavailableError,
 )
 from app.providers._base import Chunk, ModelCall
+from app.providers._credentials import Credentials
 from app.providers._http import (
     Headers,
     error_detail,
@@ -119,7 +120,7 @@ class HttpProvider(ABC):
             (b"Accept-Encoding", b"identity"),
             *(_header(name, value) for name, value in (*extra_headers, *own)),
         ]
-        self._secrets = () if api_key is None else (api_key.encode("ascii"),)
+        self._credentials = Credentials(api_key, extra_headers)
 
     # --- the dialect ----------------------------------------------------------------------------
 
@@ -145,11 +146,13 @@ class HttpProvider(ABC):
 
     def _failure(self, status: int, headers: Headers, body: bytes) -> UpstreamError:
         """Return what an answer that is no success means."""
-        return error_from_status(status, headers, body, now_s=self._now(), secrets=self._secrets)
+        return error_from_status(status, headers, body, now_s=self._now())
 
     # --- the call -------------------------------------------------------------------------------
 
-    async def send(self, call: ModelCall) -> AsyncGenerator[Chunk, None]:
+    async def send(  # noqa: C901  (one call from begin to end)
+        self, call: ModelCall
+    ) -> AsyncGenerator[Chunk, None]:
         """Call the upstream; see `Provider.send`."""
         # The transport looks `read` up at every read: it follows the deadline, then the idle time.
         timeouts: dict[str, float | None] = {
@@ -193,6 +196,9 @@ class HttpProvider(ABC):
             linger = response.extensions.get("linger")
             if linger is not None:
                 linger()
+        except UpstreamError as error:
+            self._credentials.clean(error)
+            raise
         finally:
             await stream.aclose()
 
@@ -206,7 +212,7 @@ class HttpProvider(ABC):
     def _request(self, call: ModelCall, timeouts: dict[str, float | None]) -> httpx.Request:
         if self._drop_fields:
             kept = {k: v for k, v in call.fields.items() if k not in self._drop_fields}
-            call = dataclasses.replace(call, fields=kept)
+            call = msgspec.structs.replace(call, fields=kept)
         body = self._encode(call)
         return httpx.Request(
             "POST",
@@ -239,7 +245,7 @@ class HttpProvider(ABC):
         return [
             (self.passed_on[name.lower()], value)
             for name, value in headers
-            if name.lower() in self.passed_on
+            if name.lower() in self.passed_on and self._credentials.may_pass(value)
         ]
 
 
