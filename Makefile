@@ -11,7 +11,7 @@ TEST_EXTRAS ?=
 SECONDS ?= 300
 comma := ,
 
-.PHONY: help install run test check format pins bench soak artifact clean
+.PHONY: help install run test check format pins bench bench-quick peers soak artifact clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -39,8 +39,16 @@ format: $(VENV)/.installed-dev ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.installed-dev ## Measure the routing decision
+bench: $(VENV)/.installed-dev ## Measure decision, gateway, peers (make peers) and growth; 40 minutes
 	$(BIN)/python -m loadtest.bench_decision
+	$(BIN)/python -m loadtest.bench_gateway
+	$(BIN)/python -m loadtest.bench_scale
+
+bench-quick: $(VENV)/.installed-dev ## What a request costs against the last committed result; 2 minutes
+	$(BIN)/python -m loadtest.bench_gateway --quick
+
+peers: $(VENV)/.installed-dev ## Install the gateways to compare with into var/peers
+	$(BIN)/python -m loadtest.peers
 
 soak: $(VENV)/.installed-dev ## Mixed traffic with faults on two workers and Redis (SECONDS=300)
 	$(BIN)/python -m loadtest.soak --seconds $(SECONDS) --json var/soak.json
