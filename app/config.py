@@ -280,6 +280,10 @@ class ServerConfig(_Strict):
     """How long a connection stays open between requests; longer than a load balancer keeps it."""
     request_timeout_s: Seconds = 600.0
     """For one whole request, the stream included."""
+    sse_ping_s: Annotated[float, Field(ge=0, le=3600)] = 15.0
+    """A stream that has begun and is silent for so long gets a comment, which keeps load balancers
+    from closing it; 0 for none. Before the first content nothing is sent, so that another model can
+    still answer, or an error have its status code."""
     shutdown_grace_s: Seconds = 20.0
     """How long requests that run may take to end when the gateway is stopped."""
     drain_s: Annotated[float, Field(ge=0, le=600)] = 2.0

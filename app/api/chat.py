@@ -51,13 +51,14 @@ class ChatEndpoint:
         self.in_flight(1)
         try:
             request = await self.parse(serving, scope, receive)
+            server = serving.config.gateway.server
             exchange = Exchange(
                 gateway=gateway,
                 request=request,
                 entry=gateway.open_entry(request, started=started),
                 send=send,
+                ping_s=server.sse_ping_s,
             )
-            server = serving.config.gateway.server
             await exchange.run(receive, timeout_s=server.request_timeout_s)
         except ClientDisconnectedError:
             return

@@ -19,6 +19,7 @@ from app.api.answers import (
     usd,
 )
 from app.api.asgi import CancelOnDisconnect
+from app.api.pings import Pings
 from app.errors import (
     ClientDisconnectedError,
     DeadlineExceededError,
@@ -62,6 +63,8 @@ class Exchange:
     request: RouteRequest
     entry: LedgerEntry
     send: Send
+    ping_s: float = 0.0
+    """After how long a silence a stream gets a comment; 0 never."""
     _began: bool = False
     _seat: Seat = field(default_factory=Seat)
     _remembered: bool = False
@@ -182,12 +185,16 @@ class Exchange:
             data = sse.add_field_to_first_event(data, "steelyard", explain_object(entry))
         if data:
             await send({"type": "http.response.body", "body": data, "more_body": True})
-        async for chunk in self.gateway.dispatcher.rest(answer, entry):
-            self._saw(chunk)
-            template = template or chunk.template
-            usage_payload = usage_payload or chunk.usage_event
-            if chunk.data:
-                await send({"type": "http.response.body", "body": chunk.data, "more_body": True})
+        async with Pings(send, every_s=self.ping_s) as pings:
+            async for chunk in self.gateway.dispatcher.rest(answer, entry):
+                self._saw(chunk)
+                template = template or chunk.template
+                usage_payload = usage_payload or chunk.usage_event
+                if chunk.data:
+                    await send(
+                        {"type": "http.response.body", "body": chunk.data, "more_body": True}
+                    )
+                    pings.sent()
         tail = sse.DONE
         if self.request.include_usage:
             tail = self._usage_event(usage_payload, template) + tail
