@@ -2,10 +2,12 @@
 
 import datetime as dt
 import os
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
@@ -40,6 +42,9 @@ Count = Annotated[int, Field(ge=1, le=10**12)]
 
 
 _Model = TypeVar("_Model", bound=BaseModel)
+
+
+_SECRET_HEADER = re.compile("auth|key|token|secret|cookie", re.IGNORECASE)
 
 
 class _Strict(BaseModel):
@@ -269,6 +274,9 @@ class ServerConfig(_Strict):
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     metrics_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
     """Serve `/metrics` there instead of on the main port."""
+    metrics_token_env: str | None = None
+    """Environment variable that holds the token which `/metrics` asks for; left out, it asks for
+    the admin token where keys are needed, and for nothing where they are not."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 10_000_000
     max_connections: Annotated[int, Field(ge=1)] = 10_000
     """Of clients to each process, idle ones too; further ones are turned away with a 503."""
@@ -278,6 +286,8 @@ class ServerConfig(_Strict):
     """How long it may take to send the body."""
     keep_alive_s: Seconds = 75.0
     """How long a connection stays open between requests; longer than a load balancer keeps it."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """`info` tells one line per request."""
     request_timeout_s: Seconds = 600.0
     """For one whole request, the stream included."""
     sse_ping_s: Annotated[float, Field(ge=0, le=3600)] = 15.0
@@ -488,11 +498,26 @@ class LoadedConfig(_Strict):
     """Upstream name → API key; kept out of `repr` and of every dump."""
     admin_token: Annotated[str | None, Field(exclude=True, repr=False)] = None
     """Opens `/admin`; None where there is none. Kept out likewise."""
+    metrics_token: Annotated[str | None, Field(exclude=True, repr=False)] = None
+    """Opens `/metrics`; kept out likewise."""
     redis_url: Annotated[str | None, Field(exclude=True, repr=False)] = None
     """The address of the shared store, password included. Kept out likewise."""
 
     def __repr__(self) -> str:
         return f"LoadedConfig(path={str(self.path)!r})"
+
+    @property
+    def hidden(self) -> frozenset[str]:
+        """Every secret that the configuration names: what no log may hold."""
+        headers = (
+            value
+            for upstream in self.gateway.upstreams.values()
+            for name, value in upstream.extra_headers.items()
+            if _SECRET_HEADER.search(name)
+        )
+        named = (*self.secrets.values(), self.admin_token, self.metrics_token, *headers)
+        password = None if self.redis_url is None else urlsplit(self.redis_url).password
+        return frozenset(each for each in (*named, password) if each)
 
     @property
     def data_dir(self) -> Path | None:
@@ -616,6 +641,7 @@ def load_config(
         specs=specs,
         secrets=secrets,
         admin_token=_admin_token(gateway.auth.admin_token_env, environment),
+        metrics_token=_metrics_token(path, gateway.server, environment, needed=secrets_needed),
         redis_url=environment.get(gateway.store.redis_url_env) or None,
     )
 
@@ -634,6 +660,22 @@ def _secret(
         )
     _check_secret(variable, secret)
     return secret
+
+
+def _metrics_token(
+    path: Path, server: ServerConfig, env: Mapping[str, str], *, needed: bool
+) -> str | None:
+    variable = server.metrics_token_env
+    if variable is None:
+        return None
+    token = env.get(variable, "")
+    if not token and needed:
+        raise ConfigError(
+            f"{path}: server.metrics_token_env: {variable} is not set; export the token that "
+            "/metrics is to ask for"
+        )
+    _check_secret(variable, token)
+    return token or None
 
 
 def _admin_token(variable: str, env: Mapping[str, str]) -> str | None:

@@ -46,7 +46,7 @@ from app.signals import drain_before_exit, on_hangup
 from app.state import AppState, Resources
 from app.stores._base import Lifecycle
 from app.telemetry.learning import LearningMetrics
-from app.telemetry.logs import log_outcome
+from app.telemetry.logs import hide_secrets, log_outcome
 from app.telemetry.metrics import Metrics
 from app.types import Outcome
 from routers.artifact import RouterArtifact
@@ -197,7 +197,9 @@ def _state(
 
 
 def _load_again(config: LoadedConfig) -> LoadedConfig:
-    return load_config(config.path)
+    loaded = load_config(config.path)
+    hide_secrets(loaded.hidden)
+    return loaded
 
 
 @contextlib.asynccontextmanager

@@ -17,7 +17,7 @@ import click
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from app.config import GatewayConfig, StubConfig, load_config
+from app.config import GatewayConfig, LoadedConfig, StubConfig, load_config
 from app.errors import ConfigError
 from app.protocol import gateway_protocol
 from app.telemetry.logs import configure_logging
@@ -36,12 +36,13 @@ def serve(file: Path, *, host: str | None, port: int | None, workers: int) -> No
     ConfigError
         If the configuration is wrong or an address is taken.
     """
-    config = load_config(file).gateway
+    loaded = load_config(file)
+    config = loaded.gateway
     host = config.server.host if host is None else host
     port = config.server.port if port is None else port
     check_who_may_ask(config, host)
     check_workers(config, workers)
-    configure_logging()
+    configure_logging(level=config.server.log_level, secrets=loaded.hidden)
     _allow_connections(config.server.max_connections)
     os.environ["STEELYARD_CONFIG"] = str(file)
     with _listening_socket(host, port) as listening, _simulated_upstream(config.stub):
@@ -137,7 +138,10 @@ def worker_app() -> object:
 
     configure_logging()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    return from_env()
+    app = from_env()
+    config: LoadedConfig = app.state.steelyard.config
+    configure_logging(level=config.gateway.server.log_level, secrets=config.hidden)
+    return app
 
 
 _STUB_START_S = 15.0

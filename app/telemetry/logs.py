@@ -1,8 +1,15 @@
-"""JSON logs: one line per event, no prompts, no keys."""
+"""JSON logs: one line per event, no prompts, no keys.
+
+Nothing here logs a secret on purpose. What others log (libraries, tracebacks, what a client sent
+as an id) passes one last filter: the secrets that the configuration names, and whatever looks like
+one, never reach the output.
+"""
 
 import logging
+import re
 import sys
 import time
+from collections.abc import Iterable
 
 import msgspec
 
@@ -11,11 +18,46 @@ from app.types import Outcome
 _requests = logging.getLogger("app.requests")
 
 
+REDACTED = "[redacted]"
+
+_LOOKS_SECRET = (
+    r"\bsk-[A-Za-z0-9_-]{12,}",  # keys of ours and of most providers
+    r"(?i:\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}",
+    r"(?<=://)[^\s/@\"]*:[^\s/@\"]+(?=@)",  # user and password of an address
+)
+_MIN_SECRET_CHARS = 6
+"""A shorter one would take harmless text with it."""
+
+
 class JsonFormatter(logging.Formatter):
-    """Format a record as one line of JSON; `extra={"fields": {...}}` adds fields."""
+    """Format a record as one line of JSON; `extra={"fields": {...}}` adds fields.
+
+    Parameters
+    ----------
+    secrets
+        Texts that are taken out of every line, besides what looks like a secret.
+    """
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        super().__init__()
+        self.hide(secrets)
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Take these secrets out of every line from now on, instead of those before."""
+        forms = {
+            form
+            for secret in secrets
+            if len(secret) >= _MIN_SECRET_CHARS
+            for form in (secret, msgspec.json.encode(secret).decode()[1:-1])
+        }
+        known = (re.escape(form) for form in sorted(forms, key=len, reverse=True))
+        self._secret = re.compile("|".join((*known, *_LOOKS_SECRET)))
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
+        return self._secret.sub(REDACTED, self._line(record))
+
+    def _line(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
             + f".{int(record.msecs):03d}Z",
@@ -29,13 +71,21 @@ class JsonFormatter(logging.Formatter):
         return msgspec.json.encode(line).decode()
 
 
-def configure_logging(*, level: str = "info") -> None:
-    """Send every log of the process to standard error as JSON lines."""
+def configure_logging(*, level: str = "info", secrets: Iterable[str] = ()) -> None:
+    """Send every log of the process to standard error as JSON lines, without these secrets."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(JsonFormatter(secrets))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+
+
+def hide_secrets(secrets: Iterable[str]) -> None:
+    """Keep these secrets out of the log that `configure_logging` set up, if it did."""
+    known = frozenset(secrets)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler.formatter, JsonFormatter):
+            handler.formatter.hide(known)
 
 
 def log_outcome(outcome: Outcome) -> None:
