@@ -21,10 +21,13 @@ _requests = logging.getLogger("app.requests")
 REDACTED = "[redacted]"
 
 _LOOKS_SECRET = (
-    r"\bsk-[A-Za-z0-9_-]{12,}",  # keys of ours and of most providers
-    r"(?i:\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}",
-    r"(?<=://)[^\s/@\"]*:[^\s/@\"]+(?=@)",  # user and password of an address
+    ("sk-", re.compile(r"\bsk-[A-Za-z0-9_-]{12,}")),  # keys of ours and of most providers
+    ("bearer ", re.compile(r"(?i:\bbearer\s+)[A-Za-z0-9._~+/=-]{8,}")),
+    ("basic ", re.compile(r"(?i:\bbasic\s+)[A-Za-z0-9._~+/=-]{8,}")),
+    ("://", re.compile(r"(?<=://)[^\s/@\"]*:[^\s/@\"]+(?=@)")),  # user and password of an address
 )
+"""What a line must hold, in lower case, for its pattern to be worth a look: looking for all of
+them at once in every line costs 200 µs, this 3 µs."""
 _MIN_SECRET_CHARS = 6
 """A shorter one would take harmless text with it."""
 
@@ -50,12 +53,19 @@ class JsonFormatter(logging.Formatter):
             if len(secret) >= _MIN_SECRET_CHARS
             for form in (secret, msgspec.json.encode(secret).decode()[1:-1])
         }
-        known = (re.escape(form) for form in sorted(forms, key=len, reverse=True))
-        self._secret = re.compile("|".join((*known, *_LOOKS_SECRET)))
+        self._secrets = tuple(sorted(forms, key=len, reverse=True))
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        return self._secret.sub(REDACTED, self._line(record))
+        line = self._line(record)
+        for secret in self._secrets:
+            if secret in line:
+                line = line.replace(secret, REDACTED)
+        lower = line.lower()
+        for hint, pattern in _LOOKS_SECRET:
+            if hint in lower:
+                line = pattern.sub(REDACTED, line)
+        return line
 
     def _line(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
