@@ -6,12 +6,13 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from functools import partial
 from http import HTTPStatus
+from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from fastapi_swagger import patch_fastapi
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
@@ -40,11 +41,13 @@ from app.gateway.overload import LoadWatch, Places
 from app.gateway.request import Policy
 from app.middleware.boundary import BoundaryMiddleware
 from app.reload import Reloader
+from app.sampling import sample_forever
 from app.serving import build_serving, prepare
 from app.settings import Settings
 from app.signals import drain_before_exit, on_hangup
 from app.state import AppState, Resources
 from app.stores._base import Lifecycle
+from app.telemetry.exposition import MetricsServer
 from app.telemetry.learning import LearningMetrics
 from app.telemetry.logs import hide_secrets, log_outcome
 from app.telemetry.metrics import Metrics
@@ -62,7 +65,8 @@ cheapest candidate and the best achievable, at the lowest cost.
 
 def from_env() -> FastAPI:
     """Build the application that the environment describes (for `uvicorn --factory`)."""
-    return create_app(load_config(Settings().config))
+    settings = Settings()
+    return create_app(load_config(settings.config), workers_dir=settings.metrics_dir)
 
 
 def create_app(
@@ -71,6 +75,7 @@ def create_app(
     artifacts: Mapping[str, RouterArtifact] | None = None,
     store: Lifecycle | None = None,
     clock: Callable[[], float] = time.perf_counter,
+    workers_dir: Path | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -82,6 +87,8 @@ def create_app(
         Opened and closed with the application; default: the one that the configuration names.
     clock
         Monotonic seconds.
+    workers_dir
+        Where several worker processes count together; None where there is one process.
 
     Raises
     ------
@@ -89,7 +96,8 @@ def create_app(
         If anything in the configuration does not fit together.
     """
     policies, names = prepare(config, artifacts)
-    state = _state(config, policies, names, store, clock)
+    metrics = Metrics(CollectorRegistry(), workers_dir=workers_dir)
+    state = _state(config, policies, names, store, metrics=metrics, clock=clock)
     app = FastAPI(
         title="Steelyard",
         version=__version__,
@@ -107,10 +115,12 @@ def create_app(
         serving=lambda: state.serving,
         guard=state.guard,
         places=state.places,
-        in_flight=state.metrics.in_flight.inc,
+        in_flight=state.metrics.requests.in_flight,
+        refused=state.metrics.requests.refused,
     )
     app.router.routes.append(Route("/v1/chat/completions", chat, methods=["POST"]))
-    app.router.routes.append(Route("/v1/route", RouteEndpoint(chat=chat), methods=["POST"]))
+    decide_only = RouteEndpoint(chat=chat, decided=state.metrics.requests.decided)
+    app.router.routes.append(Route("/v1/route", decide_only, methods=["POST"]))
     app.include_router(models.router)
     app.include_router(ops.router)
     if state.resources.feedback is not None:
@@ -132,7 +142,7 @@ def create_app(
             )
         )
     if config.gateway.server.metrics_port is None:
-        app.include_router(ops.metrics_router())
+        app.include_router(ops.metrics_router(ops.may_read_metrics(config)))
     patch_fastapi(app, docs_url="/docs", redirect_from_root_to_docs=True)
     document_endpoints(app)
     for error in (GatewayError, RequestValidationError, HTTPException):
@@ -146,11 +156,12 @@ def _state(
     policies: Mapping[str, Policy],
     names: Names,
     store: Lifecycle | None,
+    *,
+    metrics: Metrics,
     clock: Callable[[], float],
 ) -> AppState:
-    metrics = Metrics(CollectorRegistry())
     if store is None:
-        store = build_store(config, on_error=metrics.store_failed)
+        store = build_store(config, on_error=metrics.process.store_failed)
 
     learning = LearningMetrics(metrics.registry)
     decisions = build_decision_log(config, on_drop=learning.dropped)
@@ -180,7 +191,7 @@ def _state(
     watch = LoadWatch(
         max_lag_s=server.max_lag_s,
         max_rss_bytes=None if server.max_rss_mb is None else server.max_rss_mb * 1_000_000,
-        on_sample=metrics.sampled,
+        on_sample=metrics.process.sampled,
     )
     return AppState(
         serving=build_serving(config, resources, policies, names),
@@ -211,13 +222,10 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
     decisions = state.resources.decisions
     if decisions is not None:
         await decisions.log.open()
-    metrics_server = None
-    if server.metrics_port is not None:
-        metrics_server, _ = start_http_server(
-            server.metrics_port, addr=server.host, registry=state.metrics.registry
-        )
+    sampling = asyncio.create_task(sample_forever(state), name="sample for the metrics")
     watching = asyncio.create_task(state.watch.run(), name="watch the load")
     with (
+        _metrics_port(state),
         on_hangup(reloader.reload_soon),
         drain_before_exit(state.readiness.drain, seconds=server.drain_s),
     ):
@@ -227,15 +235,29 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
         finally:
             state.readiness.ready = False
             watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+            sampling.cancel()
+            await asyncio.gather(watching, sampling, return_exceptions=True)
             await reloader.aclose()
             await state.serving.aclose()
             if decisions is not None:
                 await decisions.log.aclose()
             await state.store.aclose()
-            if metrics_server is not None:
-                metrics_server.shutdown()
-                metrics_server.server_close()
+
+
+def _metrics_port(state: AppState) -> contextlib.AbstractContextManager[object]:
+    """Serve `/metrics` on a port of its own, where one is configured.
+
+    Several workers cannot share a port of one answer each: `steelyard serve` then does it.
+    """
+    server = state.config.gateway.server
+    if server.metrics_port is None or state.metrics.workers_dir is not None:
+        return contextlib.nullcontext()
+    return MetricsServer(
+        server.host,
+        server.metrics_port,
+        render=state.metrics.render,
+        allowed=ops.may_read_metrics(state.config),
+    )
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:

@@ -48,11 +48,11 @@ class Reloader:
                 policies, names = await asyncio.to_thread(prepare, config)
                 serving = build_serving(config, state.resources, policies, names)
             except ConfigError as error:
-                state.metrics.reloaded(successful=False)
+                state.metrics.process.reloaded(successful=False)
                 _log.error("the configuration is not replaced: %s", error.message)
                 raise
             old, state.serving = state.serving, serving
-            state.metrics.reloaded(successful=True)
+            state.metrics.process.reloaded(successful=True)
             _log.info("the configuration is now version %s", serving.gateway.config_version)
             self._retiring.append(old)
             self._start(self._retire(old))

@@ -19,6 +19,7 @@ from app.build import (
 )
 from app.config import LoadedConfig
 from app.errors import ConfigError, UpstreamError, answer_for
+from app.facts import tell_metrics
 from app.gateway.admission import Admission
 from app.gateway.affinity import Affinity
 from app.gateway.breaker import Breaker, CircuitState
@@ -30,6 +31,7 @@ from app.gateway.request import Deployment, Policy
 from app.gateway.score import Scorer
 from app.state import Resources, Serving
 from routers.artifact import RouterArtifact
+from routers.probe import Probe
 
 _CLAIM_MARGIN_S = 60.0
 """How much longer than a request may take its claims are held, at most; no longer than that again.
@@ -71,7 +73,7 @@ def build_serving(
     rng = random.Random()  # noqa: S311  (spreads load and retries, guards nothing)
 
     def breaker_changed(deployment: Deployment, state: CircuitState) -> None:
-        metrics.breaker_changed(
+        metrics.upstreams.breaker_changed(
             deployment.spec.model_id,
             upstream=deployment.upstream,
             upstream_model=deployment.upstream_model,
@@ -79,32 +81,41 @@ def build_serving(
         )
 
     def attempt_failed(deployment: Deployment, error: UpstreamError) -> None:
-        metrics.attempt_failed(
+        metrics.upstreams.attempt_failed(
             deployment.spec.model_id,
             upstream=deployment.upstream,
             error=answer_for(error).code or "upstream_error",
         )
 
+    def probed(policy: Policy, probe: Probe) -> None:
+        metrics.routing.staged(probe.seconds)
+        if probe.x is not None:
+            resources.drift.hold(policy.name, policy.artifact, probe.x)
+
+    tell_metrics(metrics, config, policies, version=version)
     pool = build_pool(config, deployments, clock=clock, rng=rng, on_breaker_change=breaker_changed)
     for slot in pool.slots():
         breaker_changed(slot.deployment, slot.circuit.state)
     gateway = Gateway(
         decider=Decider(
             unhealthy=pool.unhealthy,
-            on_router_failure=lambda policy, reason: metrics.router_failed(policy.name, reason),
+            on_router_failure=lambda policy, reason: metrics.routing.router_failed(
+                policy.name, reason
+            ),
+            on_probe=probed,
         ),
         scorer=Scorer(
             deployments={model_id: places[0] for model_id, places in deployments.items()},
             breaker=Breaker(clock=clock, failures=limits.failures, cooldown_s=limits.cooldown_s),
             clock=clock,
-            on_call=metrics.scorer_called,
+            on_call=metrics.upstreams.scorer_called,
         ),
         admission=Admission(
             counters=resources.store.store.counters,
             allowances=build_allowances(config),
             specs=config.specs,
             lifetime_s=server.request_timeout_s + min(server.request_timeout_s, _CLAIM_MARGIN_S),
-            on_refusal=metrics.refused,
+            on_refusal=metrics.process.refused,
         ),
         dispatcher=Dispatcher(
             pool=pool,

@@ -1,7 +1,9 @@
 """What the environment may set: where the configuration is and which key variables exist."""
 
+import ipaddress
 from pathlib import Path
 
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -12,3 +14,18 @@ class Settings(BaseSettings):
 
     config: Path = Path("configs/gateway.yaml")
     """`STEELYARD_CONFIG`: the configuration file to serve."""
+
+    metrics_dir: Path | None = Field(default=None, validation_alias="PROMETHEUS_MULTIPROC_DIR")
+    """Where several worker processes count together; `steelyard serve --workers` sets it."""
+
+    listen_host: str | None = None
+    """`STEELYARD_LISTEN_HOST`: the address that is listened on, where it is not the one of the
+    configuration; `steelyard serve` says it to its workers."""
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address or name can only be reached from this machine."""
+    try:
+        return ipaddress.ip_address(host.removeprefix("[").removesuffix("]")).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -10,6 +10,7 @@ from app.api.resolve import Names
 from app.api.visible import VisibleNames
 from app.config import LoadedConfig
 from app.gateway.decision_log import DecisionLog
+from app.gateway.drift import DriftSamples
 from app.gateway.feedback import Feedback
 from app.gateway.handle import Gateway
 from app.gateway.overload import LoadWatch, Places
@@ -28,6 +29,7 @@ class Resources:
     store: Lifecycle
     record: Callable[[Outcome], None]
     clock: Callable[[], float]
+    drift: DriftSamples = field(default_factory=DriftSamples)
     decisions: DecisionLog | None = None
     """Where outcomes are kept to learn from."""
     feedback: Feedback | None = None

@@ -11,6 +11,8 @@ from routers.errors import RoutingConfigError
 from routers.features import Featurizer
 from routers.knob import KnobCurve
 from routers.newcomer import Newcomer, join
+from routers.novelty import Familiarity, Novelty
+from routers.probe import Probe, Stage
 from routers.types import Conversation, FloatMatrix, ModelSpec, Predictions, Prices, PriceTable
 
 _CURVES = 256
@@ -78,9 +80,28 @@ class RouterArtifact:
         """Predict the models that the router was trained on, the first columns of `predict`."""
         return self.router.predict(x)
 
-    def predict_conversations(self, conversations: Sequence[Conversation]) -> Predictions:
-        """Predict every model on conversations; columns as in `models`."""
-        return self.predict(self.featurizer.transform(conversations))
+    def predict_conversations(
+        self, conversations: Sequence[Conversation], *, probe: Probe | None = None
+    ) -> Predictions:
+        """Predict every model on conversations; columns as in `models`.
+
+        Parameters
+        ----------
+        probe
+            Is told the time of each stage, and the features.
+        """
+        x = self.featurizer.transform(conversations, probe=probe)
+        if probe is not None:
+            probe.x = x
+        predictions = self.predict(x)
+        if probe is not None:
+            probe.lap(Stage.SCORE)
+        return predictions
+
+    def familiarity(self, x: FloatMatrix) -> Familiarity | None:
+        """Return how much feature rows are like the training data; None where that is unknown."""
+        novelty = getattr(self.router, "novelty_", None)
+        return novelty.familiarity(x) if isinstance(novelty, Novelty) else None
 
     def column(self, model: str) -> int:
         """Return the column of `model`.

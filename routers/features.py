@@ -18,9 +18,10 @@ from routers.conversation_text import (
     conversation_text,
 )
 from routers.difficulty import DifficultyBlock
-from routers.embedders._base import Embedder, describe_embedder, make_embedder
+from routers.embedders._base import Embedder, Tokenises, describe_embedder, make_embedder
 from routers.errors import ArtifactError, RoutingConfigError
 from routers.lexical import LEXICAL_SIGNALS, LEXICAL_VERSION, lexical_signals
+from routers.probe import Probe, Stage
 from routers.terms import TermsBlock
 from routers.token_estimate import estimate_tokens, estimate_tokens_upper
 from routers.types import Conversation, FloatMatrix
@@ -350,13 +351,24 @@ class Featurizer:
         conversations: Sequence[Conversation],
         *,
         known: Mapping[str, FloatMatrix] | None = None,
+        probe: Probe | None = None,
     ) -> FloatMatrix:
         """Return float32 (len(conversations), dimensions), finite.
 
-        `known` are columns of these conversations that `precompute` gave.
+        Parameters
+        ----------
+        known
+            Columns of these conversations that `precompute` gave.
+        probe
+            Is told the time of each stage. Tokens are then made twice, once for their time alone.
         """
         columns = {} if known is None else dict(known)
         texts = [conversation_text(conversation) for conversation in conversations]
+        if probe is not None:
+            probe.lap(Stage.FEATURES)
+            if isinstance(self._embedder, Tokenises):
+                self._embedder.tokenise([text.prompt for text in texts])
+                probe.lap(Stage.TOKENISE)
         for name, block in zip(self._names, self._blocks, strict=True):
             if name in columns:
                 continue
@@ -364,6 +376,8 @@ class Featurizer:
                 columns[name] = block.derive(*(columns[each] for each in block.inputs))
             else:
                 columns[name] = block.compute(texts)
+            if probe is not None:
+                probe.lap(Stage.EMBED if name == "embedding" else Stage.FEATURES)
         return np.concatenate([columns[name] for name in self._names], axis=1)
 
 

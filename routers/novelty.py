@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from routers.numeric import FloatArray, clipped, nan_mean, unit_rows
 from routers.options import State, require_fitted, take, unfitted
@@ -27,6 +28,25 @@ _LEAST_TRUST = 0.15
 
 _USUAL_LENGTHS = (0.01, 0.99)
 """Quantiles of the training queries' lengths beyond which no slope is followed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Familiarity:
+    """How much queries are like those of training.
+
+    Attributes
+    ----------
+    distance
+        (n_queries,), one minus the cosine to the nearest centre of the training queries.
+    unlike_most
+        (n_queries,), whether a query is farther off than 95 % of the training queries are.
+    unlike_all
+        (n_queries,), whether it is so far off that hardly anything is believed of predictions.
+    """
+
+    distance: FloatVector
+    unlike_most: NDArray[np.bool_]
+    unlike_all: NDArray[np.bool_]
 
 
 @dataclass(kw_only=True)
@@ -94,6 +114,17 @@ class Novelty:
         low, high = self.bounds_
         share = (self._similarity(x) - low) / (high - low)
         return np.asarray(clipped(share, _LEAST_TRUST, 1.0), np.float32)
+
+    def familiarity(self, x: FloatMatrix) -> Familiarity:
+        """Return how far queries are from the training data, and what that means."""
+        require_fitted(self, "centres_")
+        similarity = self._similarity(x)
+        trust = self.trust(x)
+        return Familiarity(
+            distance=np.asarray(1 - similarity, np.float32),
+            unlike_most=trust < 1,
+            unlike_all=trust <= _LEAST_TRUST,
+        )
 
     def prior(self, x: FloatMatrix) -> FloatMatrix:
         """Return float32 (n_queries, n_models): what is believed where nothing is familiar."""

@@ -40,10 +40,12 @@ class ChatEndpoint:
     guard: Guard
     places: Places
     in_flight: Callable[[int], None]
+    refused: Callable[[str, BaseException], None] = lambda _path, _error: None
+    """Told of every request that is turned away before it leaves an outcome."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""
-        serving = await self.take_place(send)
+        serving = await self.take_place(scope, send)
         if serving is None:
             return
         gateway = serving.gateway
@@ -63,12 +65,13 @@ class ChatEndpoint:
         except ClientDisconnectedError:
             return
         except (GatewayError, RoutingError) as error:
+            self.refused(scope["path"], error)
             await send_error(send, error)
         finally:
             self.in_flight(-1)
             self.give_back(serving)
 
-    async def take_place(self, send: Send) -> Serving | None:
+    async def take_place(self, scope: Scope, send: Send) -> Serving | None:
         """Take a place and what is served now; None, and the client is told, if there is none.
 
         What is taken has to be given back.
@@ -76,6 +79,7 @@ class ChatEndpoint:
         try:
             await self.places.enter()
         except OverloadedError as error:
+            self.refused(scope["path"], error)
             await send_error(send, error)
             return None
         serving = self.serving()

@@ -1,15 +1,20 @@
 """What operators and orchestrators ask: health, readiness, metrics."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
-from app.errors import NotReadyError
+from app.api.admin_token import AdminToken
+from app.config import LoadedConfig
+from app.errors import NotReadyError, UnauthenticatedError
 from app.state import AppState
+from app.telemetry.exposition import RawHeaders
+from app.telemetry.metrics import Metrics
 
 
 class Health(BaseModel):
@@ -43,16 +48,33 @@ async def readyz(request: Request) -> Ready:
     return Ready(unhealthy_models=sorted(state.gateway.dispatcher.pool.unhealthy()))
 
 
-def metrics_router() -> APIRouter:
-    """Return the route of `/metrics`, for an application that has no port of its own for it."""
-    metrics = APIRouter(tags=["operations"])
+def may_read_metrics(config: LoadedConfig) -> Callable[[RawHeaders], bool]:
+    """Return who may read the metrics, told by the headers of a request.
 
-    @metrics.get("/metrics", summary="Prometheus metrics", response_class=Response)
+    Whoever holds the token of the metrics; where there is none but keys are asked for, whoever
+    holds the admin token, since the metrics name keys and what they spend; else everybody.
+    """
+    token = config.metrics_token
+    if token is None and config.gateway.auth.keys_needed:
+        token = config.admin_token
+    return (lambda _headers: True) if token is None else AdminToken(token).is_held
+
+
+def metrics_router(allowed: Callable[[RawHeaders], bool]) -> APIRouter:
+    """Return the route of `/metrics`, for an application that has no port of its own for it."""
+    router = APIRouter(tags=["operations"])
+
+    @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
     async def render(request: Request) -> Response:
         """Render every instrument in Prometheus' text format."""
-        registry: CollectorRegistry = request.app.state.steelyard.metrics.registry
+        if not allowed(request.scope["headers"]):
+            raise UnauthenticatedError(
+                "metrics need their token as 'Authorization: Bearer TOKEN'",
+                code="invalid_metrics_token",
+            )
         # Rendering takes milliseconds, too long for the event loop.
-        text = await asyncio.to_thread(generate_latest, registry)
+        metrics: Metrics = request.app.state.steelyard.metrics
+        text = await asyncio.to_thread(metrics.render)
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
-    return metrics
+    return router

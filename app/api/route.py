@@ -1,5 +1,6 @@
 """`POST /v1/route`: decide without getting an answer, and show what the decision rests on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,10 +32,12 @@ class RouteEndpoint:
     """The ASGI application behind the path; requests are parsed exactly like chat requests."""
 
     chat: ChatEndpoint
+    decided: Callable[[str, str, str], None] = lambda _path, _policy, _model_id: None
+    """Told of every answer."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        serving = await self.chat.take_place(send)
+        serving = await self.chat.take_place(scope, send)
         if serving is None:
             return
         try:
@@ -50,16 +53,19 @@ class RouteEndpoint:
         except ClientDisconnectedError:
             return
         except GatewayError as error:
+            self.chat.refused(scope["path"], error)
             await send_error(send, error)
             return
         entry = gateway.open_entry(request, started=started)
         try:
             decision = await gateway.decide(request, entry)
         except RoutingError as error:
+            self.chat.refused(scope["path"], error)
             entry.answering()
             await send_error(send, error, headers=route_headers(entry))
             return
         entry.answering()
+        self.decided(scope["path"], request.policy_name, decision.model_id)
         body = msgspec.json.encode(route_object(request, decision, entry))
         headers = [
             JSON_HEADER,

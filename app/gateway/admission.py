@@ -9,6 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from app.access.guard import Caller
 from app.errors import BudgetExceededError, RateLimitedError, StoreUnavailableError
@@ -238,6 +239,22 @@ class Admission:
                 retry_after_s=_RETRY_AFTER_S,
             ) from error
 
+    async def known_budgets(self, *, most: int = 200) -> tuple[Standing, ...]:
+        """Return where the budgets stand that requests of this process met lately.
+
+        Raises
+        ------
+        StoreError
+        """
+        claims = []
+        for scope, standing in islice(reversed(self._seen.items()), most):
+            budgets = tuple(
+                self._limit_now(Period(each.period_id.partition(":")[0]), each.limit_nusd)
+                for each in standing.budgets
+            )
+            claims.append(Claim(scope=scope, budgets=budgets))
+        return await self.counters.standing(claims) if claims else ()
+
     async def _spent_share(self, scope: Scope, allowance: Allowance, budget: Budget) -> float:
         period_id = self._budget_limit(budget).period_id
         standing = self._seen.get(scope)
@@ -314,14 +331,15 @@ class Admission:
         )
 
     def _budget_limit(self, budget: Budget) -> BudgetLimit:
+        return self._limit_now(budget.period, budget.limit_nusd)
+
+    def _limit_now(self, period: Period, limit_nusd: int) -> BudgetLimit:
         now = self.now()
-        period_id, ends_at = self._periods.get(budget.period, ("", 0.0))
+        period_id, ends_at = self._periods.get(period, ("", 0.0))
         if now >= ends_at:
-            period_id, ends_at = _period(budget.period, now)
-            self._periods[budget.period] = period_id, ends_at
-        return BudgetLimit(
-            period_id=period_id, limit_nusd=budget.limit_nusd, ends_in_s=ends_at - now
-        )
+            period_id, ends_at = _period(period, now)
+            self._periods[period] = period_id, ends_at
+        return BudgetLimit(period_id=period_id, limit_nusd=limit_nusd, ends_in_s=ends_at - now)
 
     def _estimate(self, request: RouteRequest, decision: Decision) -> tuple[int, int]:
         """Return tokens and billionths of a dollar that the request will probably use.

@@ -7,6 +7,7 @@ with a reason that says so and a counter that an operator can watch.
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from app.types import ScorerCall
 from routers.causal_llm import with_strong_chance
 from routers.decision import decide, decide_without_predictions
 from routers.errors import NoEligibleModelError
+from routers.probe import Probe, Stage
 from routers.types import (
     Constraints,
     Conversation,
@@ -31,6 +33,9 @@ _log = logging.getLogger(__name__)
 MAX_PENDING = 64
 """Decisions waiting for a worker before further ones go to the default model at once."""
 
+PROBE_EVERY = 32
+"""One decision out of this many is looked at closely, which costs it some 50 µs."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Decider:
@@ -38,7 +43,10 @@ class Decider:
 
     unhealthy: Callable[[], frozenset[str]]
     on_router_failure: Callable[[Policy, Reason], None]
+    on_probe: Callable[[Policy, Probe], None] = lambda _policy, _probe: None
+    """Told of one decision out of `PROBE_EVERY`, after it was made."""
     workers: int = 1
+    _until_probe: int = PROBE_EVERY
     _executor: ThreadPoolExecutor = field(init=False)
     _pending: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -76,7 +84,34 @@ class Decider:
             if scorer_call.failure is not None:
                 return self._default(request, policy, constraints, scorer_call.failure)
             strong_chance = scorer_call.strong_chance
-        work = partial(decide_now, request, policy, constraints, strong_chance=strong_chance)
+        probe = self._probe()
+        decision = await self._decide(
+            partial(
+                decide_now, request, policy, constraints, strong_chance=strong_chance, probe=probe
+            ),
+            request,
+            policy,
+            constraints,
+        )
+        if probe is not None and Stage.PICK in probe.seconds:
+            self.on_probe(policy, probe)
+        return decision
+
+    def _probe(self) -> Probe | None:
+        """Return a probe for every so manieth decision."""
+        self._until_probe -= 1
+        if self._until_probe:
+            return None
+        self._until_probe = PROBE_EVERY
+        return Probe(clock=time.perf_counter)
+
+    async def _decide(
+        self,
+        work: Callable[[], Decision],
+        request: RouteRequest,
+        policy: Policy,
+        constraints: Constraints,
+    ) -> Decision:
         quick = _n_chars(request.conversation) <= policy.inline_chars
         if quick and policy.knobs.ready(request.allowed_model_ids):
             try:
@@ -130,9 +165,12 @@ class Decider:
         )
 
 
-def predict(policy: Policy, conversation: Conversation) -> Predictions:
+def predict(
+    policy: Policy, conversation: Conversation, *, probe: Probe | None = None
+) -> Predictions:
     """Return one row of predictions, columns aligned with the policy's candidates."""
-    return policy.artifact.predict_conversations([conversation]).columns(policy.columns)
+    predictions = policy.artifact.predict_conversations([conversation], probe=probe)
+    return predictions.columns(policy.columns)
 
 
 def decide_now(
@@ -141,6 +179,7 @@ def decide_now(
     constraints: Constraints,
     *,
     strong_chance: float | None = None,
+    probe: Probe | None = None,
 ) -> Decision:
     """Decide in the calling thread.
 
@@ -148,6 +187,8 @@ def decide_now(
     ----------
     strong_chance
         The chance, in [0, 1], that the strong model of a pair is needed, if a scorer told it.
+    probe
+        Is told the time of each stage.
 
     Raises
     ------
@@ -155,7 +196,9 @@ def decide_now(
         If no candidate passes the hard constraints.
     """
     objective = request.objective or policy.objective
-    predictions = predict(policy, request.conversation)
+    if probe is not None:
+        probe.start()
+    predictions = predict(policy, request.conversation, probe=probe)
     if strong_chance is not None and isinstance(objective, StrongThreshold):
         column = {spec.model_id: i for i, spec in enumerate(policy.candidates)}
         predictions = with_strong_chance(
@@ -172,6 +215,8 @@ def decide_now(
         objective=objective,
         knob=policy.knobs.get(constraints.allowed_model_ids),
     )
+    if probe is not None:
+        probe.lap(Stage.PICK)
     return decision if request.pinned_model_id is None else replace(decision, reason=Reason.PINNED)
 
 

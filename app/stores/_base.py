@@ -7,7 +7,7 @@ Three narrow seams make one store. `Counters` count what is limited, `Keys` keep
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from app.keys import KeyRecord
 
@@ -281,6 +281,16 @@ class Store:
     counters: Counters
     keys: Keys
     blobs: Blobs
+
+
+@runtime_checkable
+class Owes(Protocol):
+    """A store that may have something to be told later."""
+
+    @property
+    def owed(self) -> int:
+        """How many requests have still to be settled in it."""
+        ...
 
 
 class Lifecycle(Protocol):

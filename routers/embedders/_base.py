@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, cast, get_type_hints
+from typing import Any, Protocol, cast, get_type_hints, runtime_checkable
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -36,6 +36,15 @@ class Embedder(Protocol):
 
     def encode(self, texts: Sequence[str]) -> FloatMatrix:
         """Return float32 (len(texts), dimensions), rows of unit norm (zero for empty text)."""
+        ...
+
+
+@runtime_checkable
+class Tokenises(Protocol):
+    """An embedder whose tokens can be had by themselves."""
+
+    def tokenise(self, texts: Sequence[str]) -> Sequence[Sequence[int]]:
+        """Return the ids of the tokens that `encode` reads of each text."""
         ...
 
 

@@ -93,14 +93,17 @@ class StaticEmbedder:
     def encode(self, texts: Sequence[str]) -> FloatMatrix:
         """Return float32 (len(texts), dimensions), rows of unit norm (zero for empty text)."""
         vectors = np.zeros((len(texts), self.dimensions), dtype=np.float32)
-        for row, text in enumerate(texts):
-            ids = self._ids(text)
+        for row, ids in enumerate(self.tokenise(texts)):
             if ids:
                 vector = self._scales[ids] @ self._table[ids].astype(np.float32)
                 norm = np.sqrt(vector @ vector)
                 if norm > 0:
                     np.divide(vector, norm, out=vectors[row])
         return vectors
+
+    def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of the tokens that are read of each text."""
+        return [self._ids(text) for text in texts]
 
     def _ids(self, text: str) -> list[int]:
         """Return the ids of the tokens that are read."""

@@ -7,7 +7,9 @@ import httpx
 
 from tests.support.gateway import RunningGateway
 
-_STANDING = frozenset({"_tasks", "Server.serve", "LifespanOn.main", "LoadWatch.run", "Settler.run"})
+_STANDING = frozenset(
+    {"_tasks", "Server.serve", "LifespanOn.main", "LoadWatch.run", "sample_forever", "Settler.run"}
+)
 """Tasks of a gateway that nobody asks anything."""
 
 

@@ -1,0 +1,55 @@
+"""What metrics show between requests: store, budgets, drift, how full the gateway is."""
+
+import asyncio
+import logging
+
+from app.keys import NUSD_PER_USD
+from app.state import AppState
+from app.stores._base import Owes, Standing, StoreError
+from app.telemetry.facts import BudgetFact
+
+SAMPLE_S = 5.0
+"""How often; Prometheus seldom asks more often."""
+
+_log = logging.getLogger(__name__)
+
+
+async def sample_forever(state: AppState) -> None:
+    """Sample until cancelled; what cannot be had now is left out."""
+    while True:
+        try:
+            await sample(state)
+        except Exception:  # noqa: BLE001  (metrics must not stop for good)
+            _log.exception("the metrics between requests could not be taken")
+        await asyncio.sleep(SAMPLE_S)
+
+
+async def sample(state: AppState) -> None:
+    """Show everything once."""
+    metrics, store, places = state.metrics, state.store, state.places
+    metrics.requests.waiting(queued=places.waiting, limit=places.max_running)
+    metrics.process.count_files()
+    owed = store.owed if isinstance(store, Owes) else 0
+    metrics.process.store_checked(up=await store.healthy(), owed=owed)
+    for each in await asyncio.to_thread(state.resources.drift.take):
+        metrics.drift.sampled(each.policy, distance=each.distance, familiarity=each.level.value)
+    try:
+        standings = await state.gateway.admission.known_budgets()
+    except StoreError:
+        return
+    metrics.process.budgets(fact for standing in standings for fact in budget_facts(standing))
+
+
+def budget_facts(standing: Standing) -> list[BudgetFact]:
+    """Return where the budgets of one scope stand, in US dollars."""
+    return [
+        BudgetFact(
+            scope=standing.scope.kind.value,
+            name=standing.scope.name,
+            period=each.period_id.partition(":")[0],
+            limit_usd=each.limit_nusd / NUSD_PER_USD,
+            spent_usd=each.spent_nusd / NUSD_PER_USD,
+            reserved_usd=each.reserved_nusd / NUSD_PER_USD,
+        )
+        for each in standing.budgets
+    ]

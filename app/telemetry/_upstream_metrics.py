@@ -1,0 +1,121 @@
+"""What upstreams did: calls, failures, circuits, and what was done about failures."""
+
+from app.telemetry._declare import ConfiguredNames, Declare
+from app.types import Attempt, Outcome, ScorerCall
+
+HEDGE_LOST = "hedge_lost"
+
+_BREAKER_STATES = ("closed", "half_open", "open")
+_SLOW = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 300)
+
+
+class UpstreamMetrics:
+    """Everything that is told of the calls to upstreams."""
+
+    def __init__(
+        self,
+        declare: Declare,
+        *,
+        models: ConfiguredNames,
+        policies: ConfiguredNames,
+        upstreams: ConfiguredNames,
+    ) -> None:
+        self._models, self._policies, self._upstreams = models, policies, upstreams
+        self._attempts = declare.counter(
+            "gateway_upstream_attempts",
+            "Upstream calls until an answer began, or none did; error is empty where one did.",
+            *("model", "upstream", "error"),
+        )
+        self._errors = declare.counter(
+            "gateway_upstream_errors", "Failed upstream calls.", "model", "upstream", "error"
+        )
+        self._duration = declare.histogram(
+            "gateway_upstream_duration_seconds",
+            "From an upstream call to the first content of its answer, or to its failure.",
+            *("model", "upstream"),
+            buckets=_SLOW,
+        )
+        self._breaker_state = declare.gauge(
+            "gateway_breaker_state",
+            "Circuit of a deployment: 0 closed, 1 half-open, 2 open; the worst of all workers.",
+            *("model", "upstream", "upstream_model"),
+            together="livemax",
+        )
+        self._retries = declare.counter(
+            "gateway_retries", "Upstream calls to a model that had failed in the request.", "model"
+        )
+        self._fallbacks = declare.counter(
+            "gateway_fallbacks",
+            "Answers by another model than the decided one.",
+            *("decided_model", "model"),
+        )
+        self._hedges = declare.counter(
+            "gateway_hedges",
+            "Answers for which two calls ran at the same time; the winner is first or second.",
+            "winner",
+        )
+        self._hedge_cost = declare.counter(
+            "gateway_hedge_cost_usd",
+            "The part of gateway_cost_usd_total that went to calls that lost.",
+            "model",
+        )
+        self._scorer_calls = declare.counter(
+            "gateway_scorer_calls",
+            "Models asked before a decision; error is empty where one was given.",
+            *("policy", "model", "error"),
+        )
+        self._scorer_tokens = declare.counter(
+            "gateway_scorer_tokens",
+            "Tokens of these calls, which gateway_tokens_total does not count.",
+            *("policy", "model", "class"),
+        )
+        self._scorer_cost = declare.counter(
+            "gateway_scorer_cost_usd",
+            "US dollars spent on these calls, which gateway_cost_usd_total does not count.",
+            *("policy", "model"),
+        )
+
+    def record(self, outcome: Outcome) -> None:
+        """Derive what upstreams did from the outcome of a request."""
+        attempts = outcome.attempts
+        for attempt in attempts:
+            model, upstream = self._models[attempt.model_id], self._upstreams[attempt.upstream]
+            self._attempts[model, upstream, attempt.error or ""].inc(1)
+            self._duration[model, upstream].observe(attempt.duration_s)
+        decision, served = outcome.decision, outcome.served_model_id
+        if len(attempts) > 1:
+            self._count_tries(attempts, None if decision is None else decision.model_id)
+        if decision is not None and served is not None and served != decision.model_id:
+            self._fallbacks[self._models[decision.model_id], self._models[served]].inc(1)
+
+    def attempt_failed(self, model_id: str, *, upstream: str, error: str) -> None:
+        """Count one failed upstream call."""
+        self._errors[self._models[model_id], self._upstreams[upstream], error].inc(1)
+
+    def breaker_changed(
+        self, model_id: str, *, upstream: str, upstream_model: str, state: str
+    ) -> None:
+        """Show the state of a deployment's circuit."""
+        level = _BREAKER_STATES.index(state)
+        self._breaker_state[model_id, upstream, upstream_model].set(level)
+
+    def scorer_called(self, policy: str, call: ScorerCall) -> None:
+        """Count one question to a scorer; `/v1/route`, which leaves no outcome, asks too."""
+        model, policy = self._models[call.model_id], self._policies[policy]
+        self._scorer_calls[policy, model, call.error or ""].inc(1)
+        if call.usage is not None:
+            self._scorer_tokens[policy, model, "input"].inc(call.usage.input_tokens)
+            self._scorer_tokens[policy, model, "output"].inc(call.usage.output_tokens)
+        if call.cost_usd is not None:
+            self._scorer_cost[policy, model].inc(call.cost_usd)
+
+    def _count_tries(self, attempts: tuple[Attempt, ...], decided: str | None) -> None:
+        seen: set[str] = set()
+        for attempt in attempts:
+            if attempt.model_id in seen:
+                self._retries[(self._models[attempt.model_id],)].inc(1)
+            seen.add(attempt.model_id)
+            if attempt.error == HEDGE_LOST:
+                self._hedges[("second" if attempt.model_id == decided else "first",)].inc(1)
+                if attempt.hedge_cost_usd:
+                    self._hedge_cost[(self._models[attempt.model_id],)].inc(attempt.hedge_cost_usd)

@@ -1,0 +1,100 @@
+"""What Prometheus reads: every instrument as text, of this process or of all workers together."""
+
+import threading
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+_TIMEOUT_S = 10.0
+
+
+def render(registry: CollectorRegistry, *, workers_dir: Path | None) -> bytes:
+    """Render every instrument in Prometheus' text format; takes milliseconds.
+
+    Parameters
+    ----------
+    registry
+        The instruments of this process.
+    workers_dir
+        Where several worker processes count; what they counted together is then rendered.
+    """
+    if workers_dir is not None:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, path=str(workers_dir))  # type: ignore[no-untyped-call]
+    return generate_latest(registry)
+
+
+class MetricsServer:
+    """`/metrics` on a port of its own, answered by threads of its own.
+
+    Parameters
+    ----------
+    render
+        Returns the text.
+    allowed
+        Whether a request with these headers (names in lower case) may read it.
+
+    Raises
+    ------
+    OSError
+        If the address is taken.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        render: Callable[[], bytes],
+        allowed: Callable[[RawHeaders], bool],
+    ) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            timeout = _TIMEOUT_S
+
+            def do_GET(self) -> None:
+                headers = [
+                    (name.lower().encode("latin-1"), value.encode("latin-1"))
+                    for name, value in self.headers.items()
+                ]
+                if urlsplit(self.path).path != "/metrics":
+                    self.send_error(HTTPStatus.NOT_FOUND)
+                elif not allowed(headers):
+                    self.send_error(HTTPStatus.UNAUTHORIZED)
+                else:
+                    body = render()
+                    self.send_response(HTTPStatus.OK)
+                    self.send_header("Content-Type", CONTENT_TYPE_LATEST)
+                    self.send_header("Content-Length", str(len(body)))
+                    self.end_headers()
+                    self.wfile.write(body)
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+                """Keep quiet: scrapes come every few seconds."""
+
+        self._server = ThreadingHTTPServer((host, port), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, name="metrics", daemon=True
+        )
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._server.server_address[1])
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
