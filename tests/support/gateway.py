@@ -79,6 +79,7 @@ class GatewayThread:
                 http=gateway_protocol(config.gateway.server),
                 ws="none",
                 proxy_headers=False,
+                access_log=False,
             ),
             self._listening,
         )
