@@ -1,12 +1,23 @@
 """What holds for every request, however its upstream fails."""
 
+import asyncio
 from collections import Counter
+from pathlib import Path
 
+import httpx
 import pytest
 
-from loadtest.fault_proxy import ProxyFault, even_shares
-from loadtest.mixed_traffic import Ended, Kind
-from tests.support.under_fire import OPEN_FILES, run_under_fire
+from loadtest.fault_proxy import FaultProxy, ProxyFault, even_shares
+from loadtest.mixed_traffic import Ended, Kind, Mix, send_all
+from tests.support.processes import gateway_process, write_config
+from tests.support.requests import assert_openai_error
+from tests.support.under_fire import (
+    KINDS,
+    MODELS,
+    OPEN_FILES,
+    SHORT_TIMEOUTS,
+    run_under_fire,
+)
 
 pytestmark = pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="needs Linux's /proc")
 
@@ -115,3 +126,82 @@ def test_no_connection_no_request_and_no_socket_is_left(fire):
     assert "gateway_requests_in_flight 0.0" in fire.metrics
     # What is pooled was used at the same time; every broken connection is gone.
     assert fire.upstream_connections <= AT_ONCE
+
+
+PAGE_BYTES = 4096
+N_ROUNDS = 5
+MAX_GROWTH_BYTES = 24 * 1024 * 1024
+
+
+async def test_memory_and_open_files_do_not_grow_from_round_to_round(stub, tmp_path):
+    changes = {"upstreams.stub.timeouts": SHORT_TIMEOUTS, "breaker.cooldown_s": 0.2}
+    async with FaultProxy(upstream=stub.origin, shares=even_shares(0.4), seed=3) as proxy:
+        file = write_config(tmp_path / "gateway.yaml", proxy.origin, changes)
+        async with gateway_process(file, env={}) as gateway:
+            mix = Mix(seed=3, models=MODELS, weights=KINDS)
+            proc = Path(f"/proc/{gateway.process.pid}")
+            rss_bytes, open_files = [], []
+            for round_ in range(N_ROUNDS):
+                asks = [mix.draw(f"m{round_}-{i}") for i in range(100)]
+                async with gateway.client(token=None) as client:
+                    ends = await send_all(client, asks, at_once=20)
+                assert [end.problem for end in ends if end.problem] == []
+                rss_bytes.append(int((proc / "statm").read_text().split()[1]) * PAGE_BYTES)
+                open_files.append(len(list((proc / "fd").iterdir())))
+    # The first rounds fill caches and pools.
+    assert rss_bytes[-1] - rss_bytes[1] < MAX_GROWTH_BYTES, rss_bytes
+    assert open_files[-1] <= max(open_files[:2]) + 20, open_files
+
+
+@pytest.fixture
+async def proxied(fresh_gateway, stub):
+    """Start a gateway that gives up soon, on a proxy; yield both and a client."""
+    async with FaultProxy(upstream=stub.origin) as proxy:
+        gateway = fresh_gateway(
+            {
+                "upstreams.stub.base_url": f"{proxy.origin}/v1",
+                "upstreams.stub.retries": 0,
+                "upstreams.stub.timeouts": SHORT_TIMEOUTS,
+                "breaker.cooldown_s": 0.2,
+            }
+        )
+        async with httpx.AsyncClient(base_url=gateway.url, trust_env=False, timeout=30) as client:
+            yield proxy, client
+
+
+def ask(client, **changes):
+    body = {"model": "auto", "messages": [{"role": "user", "content": "What is a lever?"}]}
+    return client.post("/v1/chat/completions", json={**body, **changes})
+
+
+async def served_again(client):
+    async with asyncio.timeout(10):
+        while (answer := await ask(client)).status_code != 200:
+            await asyncio.sleep(0.02)
+    return answer
+
+
+async def test_an_upstream_that_refused_connections_is_used_again_when_it_listens(proxied):
+    proxy, client = proxied
+    assert (await ask(client)).status_code == 200
+    await proxy.refuse()
+    for answer in await asyncio.gather(*(ask(client, stream=i % 2 == 1) for i in range(20))):
+        error = assert_openai_error(answer, status=502)
+        assert error["code"] == "all_attempts_failed"
+        assert {each["error"] for each in error["attempts"]} == {"upstream_unavailable"}
+    await proxy.accept()
+    await served_again(client)
+
+
+@pytest.mark.parametrize("storm", [ProxyFault.THROTTLED, ProxyFault.THROTTLED_WITH_RETRY_AFTER])
+async def test_a_storm_of_429_is_told_as_such_and_over_when_it_is_over(proxied, storm):
+    proxy, client = proxied
+    proxy.shares = {storm: 1.0}
+    for answer in await asyncio.gather(*(ask(client) for _ in range(20))):
+        error = assert_openai_error(answer, status=429)
+        assert error["code"] == "upstream_rate_limit_exceeded"
+        assert int(answer.headers["retry-after"]) >= 1
+        assert [each["status"] for each in error["attempts"]] == [429] * 3
+    proxy.shares = {}
+    # Health refuses nobody: what asked to be left alone is tried where there is nothing else.
+    assert (await ask(client)).status_code == 200
