@@ -63,6 +63,7 @@ async def soak(*, seconds: float, at_once: int, faults: float, seed: int) -> Jud
                     "upstreams.stub.timeouts": TIMEOUTS,
                     "policies.quality.hedge_after_s": 0.2,
                     "server.drain_s": 0,
+                    "server.sse_ping_s": 0.3,
                 }
                 config = write_config(directory / "gateway.yaml", proxy.origin, changes)
                 env = {"STEELYARD_REDIS_URL": redis.url}
