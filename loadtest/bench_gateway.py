@@ -56,11 +56,13 @@ def measure(
     n: int,
     seconds: float,
     peers: bool,
+    keep: int | None = None,
 ) -> dict[str, Any]:
     """Run every scenario on every target that takes part in it."""
     result: dict[str, Any] = {
         "machine": machine(),
         "rounds": n,
+        "rounds_kept": keep or n,
         "seconds": seconds,
         "versions": {},
         "skipped": {},
@@ -88,7 +90,7 @@ def measure(
                 }
         for scenario in scenarios:
             chosen = [target for target in targets if gets(scenario, target)]
-            cells = rounds(bench, scenario, chosen, n=n, skipped=skipped)
+            cells = rounds(bench, scenario, chosen, n=n, skipped=skipped, keep=keep)
             result["scenarios"][scenario.name] = summary(cells)
             print(report.lines_of(scenario.name, result["scenarios"][scenario.name]), flush=True)
         for target in targets:
@@ -125,6 +127,7 @@ def main() -> None:
     parser.add_argument("--only", help="scenarios whose name contains this")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seconds", type=float)
+    parser.add_argument("--keep", type=int, help="only the rounds with the least other work")
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--out", type=Path, help="write the result there, and no report")
     arguments = parser.parse_args()
@@ -140,6 +143,7 @@ def main() -> None:
             n=arguments.rounds or 3,
             seconds=arguments.seconds or 1.0,
             peers=False,
+            keep=arguments.keep,
         )
         print(report.against(result, msgspec.json.decode(report.OVERHEAD.read_bytes())))
         return
@@ -149,6 +153,7 @@ def main() -> None:
         n=arguments.rounds or 5,
         seconds=arguments.seconds or 2.0,
         peers=not arguments.no_peers,
+        keep=arguments.keep,
     )
     if arguments.out is not None:
         arguments.out.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1))

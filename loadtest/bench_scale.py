@@ -13,6 +13,7 @@ import contextlib
 import os
 import random
 import resource
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from redis import Redis
 
 from app.build import DEFAULT_ARTIFACT
 from app.stores.memory import MemoryBlobs
@@ -29,7 +31,7 @@ from loadtest.gateways import FULL, REDIS, Variant, direct, redis_path, running
 from loadtest.load import Report
 from loadtest.measuring import Bench, rounds, summary
 from loadtest.peers import Target
-from loadtest.processes import Cores, Helper, machine
+from loadtest.processes import Cores, Helper, cpu_s_of, machine
 from loadtest.scenarios import IDLE, Conversation, Scenario, find, words
 from routers.artifact_load import load_artifact
 
@@ -61,7 +63,7 @@ class Stage:
         idle = {each.name: _memory(each) for each in targets}
         skipped: dict[str, str] = {}
         ran = [direct(self.upstream_port), *targets]
-        rows = summary(rounds(self.bench, scenario, ran, n=n, skipped=skipped))
+        rows = summary(rounds(self.bench, scenario, ran, n=n, skipped=skipped, keep=-(-n // 2)))
         for target in targets:
             if target.name in rows:
                 rows[target.name] |= {
@@ -98,6 +100,38 @@ def workers(n: int) -> Rows:
         variants = [replace(REDIS, name=f"{size} workers", workers=size) for size in (1, 2)]
         stage = Stage(stack, seconds=3.0, together=True)
         return stage.compare(find("routed, 64 connections"), variants, n=n)
+
+
+def redis(n: int) -> Rows:
+    """Return what one request asks of Redis, and what that costs there."""
+    rows = {}
+    with contextlib.ExitStack() as stack:
+        stage = Stage(stack, seconds=2.0)
+        target = stage.start(REDIS)
+        client = Redis.from_url(os.environ["STEELYARD_REDIS_URL"])
+        stack.callback(client.close)
+        pid = client.info("server")["process_id"]
+        for scenario in (find("pinned, 64 connections"), find("growing conversation, routed")):
+            cells: list[Rows] = []
+            for _ in range(n):
+                quiet = replace(scenario, warm_up=0)
+                client.config_resetstat()
+                cpu_s = cpu_s_of(pid)
+                cell = stage.bench.run(quiet, target)
+                cpu_us = (cpu_s_of(pid) - cpu_s) * 1e6 / cell["requests"]
+                calls = {
+                    name.removeprefix("cmdstat_"): each["calls"] / cell["requests"]
+                    for name, each in client.info("commandstats").items()
+                }
+                cells.append({"redis_cpu_us": cpu_us, "cpu_us": cell["cpu_us"], "calls": calls})
+            rows[scenario.name] = {
+                "redis_cpu_us": statistics.median(each["redis_cpu_us"] for each in cells),
+                "gateway_cpu_us": statistics.median(each["cpu_us"] for each in cells),
+                "calls_per_request": {
+                    name: round(count, 2) for name, count in cells[-1]["calls"].items()
+                },
+            }
+    return {"rows": rows}
 
 
 def starts(n: int) -> Rows:
@@ -246,6 +280,7 @@ PARTS: dict[str, Callable[[int], Rows]] = {
     "keys": keys,
     "models": models,
     "workers": workers,
+    "redis": redis,
     "idle streams": idle_streams,
     "sessions": sessions,
     "decision": decision,
@@ -258,13 +293,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", help=f"of {', '.join(PARTS)}")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     chosen = PARTS if arguments.only is None else arguments.only.split(",")
     result: Rows = msgspec.json.decode(report.SCALE.read_bytes()) if report.SCALE.exists() else {}
     for name in chosen:
-        if name == "workers" and redis_path() is None:
-            print("workers: skipped, no redis-server")
+        if name in ("workers", "redis") and redis_path() is None:
+            print(f"{name}: skipped, no redis-server")
             continue
         around = machine()
         result[name] = PARTS[name](arguments.rounds)

@@ -10,7 +10,7 @@ import msgspec
 
 from loadtest.load import Plan, Report
 from loadtest.peers import Target
-from loadtest.processes import Cores, Helper
+from loadtest.processes import Cores, Helper, foreign_cpu_s
 from loadtest.scenarios import Scenario, write
 
 Cell = dict[str, float]
@@ -57,12 +57,15 @@ class Bench:
             if set(ready["warm_up"]) - {"200"}:
                 raise RuntimeError(f"{target.name} answered {ready['warm_up']}: {ready['example']}")
             cpu_s = 0.0 if process is None else process.cpu_s()
+            foreign_s = foreign_cpu_s(but=helper.pid)
             helper.tell("go")
             report = msgspec.convert(helper.hear(), Report)
             cpu_s = 0.0 if process is None else process.cpu_s() - cpu_s
+            foreign_s = foreign_cpu_s(but=helper.pid) - foreign_s - report.load_cpu_s
         if report.problems:
             raise RuntimeError(f"{target.name}: {report.problems} {report.example}")
-        return _cell(scenario, report, cpu_s)
+        foreign_cores = max(0.0, foreign_s / report.elapsed_s)
+        return _cell(scenario, report, cpu_s) | {"foreign_cores": foreign_cores}
 
 
 def _cell(scenario: Scenario, report: Report, cpu_s: float) -> Cell:
@@ -90,10 +93,13 @@ def rounds(
     *,
     n: int,
     skipped: dict[str, str],
+    keep: int | None = None,
 ) -> dict[str, list[Cell]]:
     """Run a scenario `n` times on each target, in alternating order.
 
-    A target that fails is left out from then on, and why is noted in `skipped`.
+    With `keep`, only so many rounds count: those in which other work took least of the machine,
+    whole rounds, so that all targets were measured beside the same. A target that fails is left
+    out from then on, and why is noted in `skipped`.
     """
     cells: dict[str, list[Cell]] = {target.name: [] for target in targets}
     for number in range(n):
@@ -106,7 +112,11 @@ def rounds(
             except (RuntimeError, TimeoutError) as error:
                 skipped[place] = str(error)[:300]
                 cells.pop(target.name, None)
-    return {name: found for name, found in cells.items() if found}
+    found = {name: rows for name, rows in cells.items() if rows}
+    together = zip(*found.values(), strict=True)
+    disturbed = [sum(row["foreign_cores"] for row in rows) for rows in together]
+    kept = sorted(range(len(disturbed)), key=disturbed.__getitem__)[:keep]
+    return {name: [rows[number] for number in sorted(kept)] for name, rows in found.items()}
 
 
 def summary(cells: Mapping[str, Sequence[Cell]]) -> dict[str, dict[str, Any]]:

@@ -119,15 +119,11 @@ class Measured:
     @property
     def pids(self) -> list[int]:
         """Itself and its descendants."""
-        found, new = [], [self._process.pid]
-        while new:
-            found += new
-            new = [child for pid in new for child in _children(pid)]
-        return found
+        return _family(self._process.pid)
 
     def cpu_s(self) -> float:
         """Return the user and system time of all its processes until now."""
-        return sum(_cpu_s(pid) for pid in self.pids)
+        return sum(cpu_s_of(pid) for pid in self.pids)
 
     def memory_mb(self) -> dict[str, float]:
         """Return resident memory, and the proportional share of it that is this server's."""
@@ -159,6 +155,14 @@ class Measured:
         self.stop()
 
 
+def _family(pid: int) -> list[int]:
+    found, new = [], [pid]
+    while new:
+        found += new
+        new = [child for each in new for child in _children(each)]
+    return found
+
+
 def _children(pid: int) -> list[int]:
     try:
         tasks = list(Path(f"/proc/{pid}/task").iterdir())
@@ -167,12 +171,27 @@ def _children(pid: int) -> list[int]:
         return []
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s_of(pid: int) -> float:
+    """Return the user and system time of a process until now; 0 if it has ended."""
     try:
         after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return 0.0
     return (int(after_name[11]) + int(after_name[12])) / _TICKS_PER_S
+
+
+def foreign_cpu_s(*, but: int) -> float:
+    """Return the processor time that the machine spent on work that is not ours, until now.
+
+    Parameters
+    ----------
+    but
+        A child that is left out because it may have ended; it counts as foreign.
+    """
+    # user, nice, system, idle, iowait, irq, softirq, steal: what other guests took counts too.
+    ticks = [int(each) for each in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    busy_s = (sum(ticks) - ticks[3] - ticks[4]) / _TICKS_PER_S
+    return busy_s - sum(cpu_s_of(pid) for pid in _family(os.getpid()) if pid != but)
 
 
 class Helper:
@@ -187,6 +206,11 @@ class Helper:
             cwd=ROOT,
             text=True,
         )
+
+    @property
+    def pid(self) -> int:
+        """Its process id, where `taskset` has become the program."""
+        return self._process.pid
 
     def tell(self, line: str) -> None:
         """Send a line."""

@@ -106,7 +106,7 @@ def _about(result: Row) -> str:
         f"- **What**: commit {machine['commit']}, {machine['date'][:10]}; beside it {versions}.",
         (
             f"- **How**: {result['rounds']} rounds of {result['seconds']:g} s each, medians; every "
-            "gateway gets every round, each second round backwards."
+            "gateway gets every round, each second round backwards." + _kept(result)
         ),
     ]
     if result["skipped"]:
@@ -115,13 +115,22 @@ def _about(result: Row) -> str:
     return "\n".join(lines)
 
 
+def _kept(result: Row) -> str:
+    if result["rounds_kept"] == result["rounds"]:
+        return ""
+    return (
+        f" Of every scenario the {result['rounds_kept']} rounds count in which other work took "
+        "least of the machine, whole rounds for all."
+    )
+
+
 def _targets(overhead: Row, scale: Row) -> str:
     rows = []
     for group in verdicts({"overhead": overhead, "scale": scale}).values():
         for verdict in group:
             met = {True: "yes", False: "**no**", None: ""}[verdict.met]
             rows.append([verdict.target, verdict.measured, met])
-    return _table(["target", "measured", "met"], rows, right=0)
+    return table(["target", "measured", "met"], rows, right=0)
 
 
 def _peers(result: Row) -> str:
@@ -158,7 +167,7 @@ def _peers(result: Row) -> str:
         "PSS MB idle → after",
         "start",
     ]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _scenarios(result: Row) -> str:
@@ -184,7 +193,7 @@ def _scenarios(result: Row) -> str:
                 ]
             )
     head = ["scenario", "gateway", "CPU µs", "a request, min-max", "requests/s"]
-    return _table([*head, "p50 ms", "p99 ms", "p50 added"], rows, right=2)
+    return table([*head, "p50 ms", "p99 ms", "p50 added"], rows, right=2)
 
 
 def _growth(scale: Row) -> list[str]:
@@ -205,14 +214,14 @@ def _growth(scale: Row) -> list[str]:
             if size != "direct"
         ]
         head = [scale[name]["scenario"], "CPU µs", "requests/s", "p50 ms", "RSS MB", "start"]
-        sections.append(_table(head, rows, right=1))
+        sections.append(table(head, rows, right=1))
     if "endurance" in scale:
         rows = [
             [f"{row['requests']:,}", str(row.get("cpu_us", "")), f"{row['mb']['rss']:.0f}"]
             for row in scale["endurance"]["rows"]
         ]
         head = ["routed requests, a session each", "CPU µs", "RSS MB"]
-        sections.append(_table(head, rows, right=0))
+        sections.append(table(head, rows, right=0))
     if "idle streams" in scale:
         idle = scale["idle streams"]
         sections.append(
@@ -223,7 +232,8 @@ def _growth(scale: Row) -> list[str]:
     return sections
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: int = 1) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: int = 1) -> str:
+    """Return a Markdown table; columns from `right` on are numbers (0: none)."""
     marks = ["--:" if number >= right and right else "---" for number in range(len(head))]
     lines = [f"| {' | '.join(cells)} |" for cells in (head, marks, *rows)]
     return "\n".join(lines)
