@@ -33,6 +33,7 @@ from app.stores._watch import OnError
 from app.stores.memory import MemoryStore
 from app.stores.outcomes import Sink
 from app.stores.outcomes_sqlite import SqliteOutcomes
+from app.telemetry.tracing import Tracer, UpstreamFacts
 from routers.artifact import RouterArtifact
 from routers.artifact_load import load_artifact
 from routers.errors import RoutingError
@@ -113,11 +114,53 @@ def _sink(config: LoadedConfig) -> Sink:
     return SqliteOutcomes(config.data_dir, keep_s=keep_s)
 
 
+def build_tracer(config: LoadedConfig) -> Tracer | None:
+    """Build what makes traces; None, and nothing is imported, where there are none.
+
+    Raises
+    ------
+    ConfigError
+        If the extra is not installed, or texts are traced and cannot be redacted.
+    """
+    traces, contents = config.gateway.traces, config.gateway.outcomes.contents
+    if not traces.enabled:
+        return None
+    try:
+        from app.telemetry.traces import OtelTracer  # noqa: PLC0415
+    except ImportError as error:
+        raise ConfigError(
+            f"{config.path}: traces.enabled needs an extra: pip install 'steelyard[otel]' ({error})"
+        ) from error
+    return OtelTracer(
+        endpoint=None if traces.endpoint is None else str(traces.endpoint),
+        service_name=traces.service_name,
+        sample=traces.sample,
+        opt_in=config.semconv_opt_in,
+        propagate=traces.propagate,
+        redact=Redactor(contents.redact, contents.redact_hook).text if traces.content else None,
+    )
+
+
+def upstream_facts(config: LoadedConfig) -> dict[str, UpstreamFacts]:
+    """Return what traces tell of each upstream."""
+    return {
+        name: UpstreamFacts(
+            kind=upstream.kind,
+            address=upstream.base_url.host or "",
+            port=upstream.base_url.port or 0,
+        )
+        for name, upstream in config.gateway.upstreams.items()
+    }
+
+
 def build_keeps(config: LoadedConfig) -> Keeps:
-    """Return what of the texts the decision log wants to see."""
-    outcomes = config.gateway.outcomes
-    keeps = Keeps(features=outcomes.features == "value", answers=outcomes.contents.enabled)
-    return NOTHING if not config.gateway.logs_decisions or keeps == NOTHING else keeps
+    """Return what of the texts the decision log, or traces, want to see."""
+    outcomes, traces = config.gateway.outcomes, config.gateway.traces
+    keeps = Keeps(
+        features=config.gateway.logs_decisions and outcomes.features == "value",
+        answers=outcomes.contents.enabled or (traces.enabled and traces.content),
+    )
+    return NOTHING if keeps == NOTHING else keeps
 
 
 def build_allowances(config: LoadedConfig) -> Allowances:

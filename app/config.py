@@ -386,6 +386,22 @@ class OutcomesConfig(_Strict):
     """How many labels a key may send."""
 
 
+class TracesConfig(_Strict):
+    """Traces by OpenTelemetry; needs the extra `otel`."""
+
+    enabled: bool = False
+    endpoint: HttpUrl | None = None
+    """Of OTLP over HTTP, with path (`http://collector:4318/v1/traces`); left out, the variables
+    OTEL_EXPORTER_OTLP_* say where."""
+    service_name: str = "steelyard"
+    sample: Share = 1.0
+    """The share of traces that begin here; a client that traces has chosen itself."""
+    propagate: bool = True
+    """Tell upstreams of the trace by the header `traceparent`."""
+    content: bool = False
+    """Tell prompts and answers too, redacted as `outcomes.contents` says."""
+
+
 class BudgetConfig(_Strict):
     """How many US dollars may be spent in each period (days, ISO weeks, months; UTC)."""
 
@@ -445,6 +461,7 @@ class GatewayConfig(_Strict):
     breaker: BreakerConfig = BreakerConfig()
     cache: CacheConfig = CacheConfig()
     outcomes: OutcomesConfig = OutcomesConfig()
+    traces: TracesConfig = TracesConfig()
     stub: StubConfig | None = None
     upstreams: Annotated[dict[ShortName, UpstreamConfig], Field(min_length=1)]
     models: Annotated[dict[Name, ModelConfig], Field(min_length=1)]
@@ -502,6 +519,8 @@ class LoadedConfig(_Strict):
     """Opens `/metrics`; kept out likewise."""
     redis_url: Annotated[str | None, Field(exclude=True, repr=False)] = None
     """The address of the shared store, password included. Kept out likewise."""
+    semconv_opt_in: str = ""
+    """The value of OTEL_SEMCONV_STABILITY_OPT_IN."""
 
     def __repr__(self) -> str:
         return f"LoadedConfig(path={str(self.path)!r})"
@@ -643,6 +662,7 @@ def load_config(
         admin_token=_admin_token(gateway.auth.admin_token_env, environment),
         metrics_token=_metrics_token(path, gateway.server, environment, needed=secrets_needed),
         redis_url=environment.get(gateway.store.redis_url_env) or None,
+        semconv_opt_in=environment.get("OTEL_SEMCONV_STABILITY_OPT_IN", ""),
     )
 
 

@@ -28,7 +28,7 @@ from app.api.feedback import feedback_router
 from app.api.resolve import Names
 from app.api.route import RouteEndpoint
 from app.api.schema import document_endpoints
-from app.build import build_decision_log, build_store
+from app.build import build_decision_log, build_store, build_tracer
 from app.config import LoadedConfig, load_config
 from app.errors import (
     GatewayError,
@@ -178,6 +178,7 @@ def _state(
         record=record,
         clock=clock,
         decisions=decisions,
+        tracer=build_tracer(config),
         feedback=None
         if decisions is None
         else Feedback(
@@ -241,6 +242,8 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
             await state.serving.aclose()
             if decisions is not None:
                 await decisions.log.aclose()
+            if state.resources.tracer is not None:
+                await asyncio.to_thread(state.resources.tracer.close)
             await state.store.aclose()
 
 

@@ -16,6 +16,7 @@ from app.build import (
     config_version,
     load_artifacts,
     providers_of,
+    upstream_facts,
 )
 from app.config import LoadedConfig
 from app.errors import ConfigError, UpstreamError, answer_for
@@ -137,6 +138,8 @@ def build_serving(
         clock=clock,
         config_version=version,
         keeps=build_keeps(config),
+        tracer=resources.tracer,
+        upstreams=upstream_facts(config),
     )
     return Serving(
         config=config,
@@ -157,7 +160,7 @@ def check_replaceable(old: LoadedConfig, new: LoadedConfig) -> None:
     ConfigError
         Naming it.
     """
-    fixed = ("server", "store", "auth", "outcomes", "stub")
+    fixed = ("server", "store", "auth", "outcomes", "traces", "stub")
     for name in fixed:
         if getattr(old.gateway, name) != getattr(new.gateway, name):
             raise ConfigError(

@@ -18,6 +18,7 @@ from app.gateway.request import Deployment, Policy
 from app.providers._base import Provider
 from app.stores._base import Lifecycle, Standing
 from app.telemetry.metrics import Metrics
+from app.telemetry.tracing import Tracer
 from app.types import Outcome
 
 
@@ -34,6 +35,7 @@ class Resources:
     """Where outcomes are kept to learn from."""
     feedback: Feedback | None = None
     """Takes labels; there where `decisions` is."""
+    tracer: Tracer | None = None
 
 
 @dataclass(slots=True, kw_only=True)

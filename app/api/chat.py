@@ -57,7 +57,7 @@ class ChatEndpoint:
             exchange = Exchange(
                 gateway=gateway,
                 request=request,
-                entry=gateway.open_entry(request, started=started),
+                entry=gateway.open_entry(request, started=started, headers=scope["headers"]),
                 send=send,
                 ping_s=server.sse_ping_s,
             )

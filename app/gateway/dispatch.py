@@ -29,6 +29,7 @@ from app.gateway.race import race
 from app.gateway.request import Deployment, RouteRequest
 from app.gateway.retry import may_go_elsewhere, wait_before_repeating_s
 from app.providers._base import Chunk, ModelCall
+from app.telemetry.tracing import AttemptTrace
 from app.types import Attempt
 
 _Failures = list[tuple[Attempt, UpstreamError]]
@@ -43,6 +44,7 @@ class OpenAnswer:
     """Everything up to and including the first chunk with content."""
     rest: AsyncGenerator[Chunk, None]
     lease: Lease
+    trace: AttemptTrace | None = None
 
     async def aclose(self) -> None:
         """Drop what was not read, and the upstream connection with it; may be called twice."""
@@ -172,6 +174,15 @@ class Dispatcher:
     ) -> OpenAnswer:
         deployment = lease.deployment
         timeouts = deployment.stream_timeouts if request.stream else deployment.whole_timeouts
+        headers, trace = request.headers, None
+        if entry.trace is not None:
+            trace = entry.trace.attempt(
+                deployment.spec.model_id,
+                upstream=deployment.upstream,
+                upstream_model=deployment.upstream_model,
+                stream=request.stream,
+            )
+            headers = (*headers, *trace.headers)
         chunks = deployment.provider.send(
             ModelCall(
                 request_id=request.request_id,
@@ -179,7 +190,7 @@ class Dispatcher:
                 fields=request.fields,
                 stream=request.stream,
                 timeouts=timeouts,
-                headers=request.headers,
+                headers=headers,
             )
         )
         prelude: list[Chunk] = []
@@ -199,6 +210,8 @@ class Dispatcher:
                     f"no answer began within {timeouts.first_token_s:g} s"
                 )
             attempt = entry.failed(deployment, lease.began, failure)
+            if trace is not None:
+                trace.failed(attempt)
             if isinstance(failure, UpstreamError):
                 failures.append((attempt, failure))
                 lease.failed(failure)
@@ -208,17 +221,23 @@ class Dispatcher:
             raise failure from error
         finally:
             entry.wait_ends(self.clock())
-        return OpenAnswer(deployment=deployment, prelude=tuple(prelude), rest=chunks, lease=lease)
+        return OpenAnswer(
+            deployment=deployment, prelude=tuple(prelude), rest=chunks, lease=lease, trace=trace
+        )
 
 
 def _serve(entry: LedgerEntry, answer: OpenAnswer) -> None:
     entry.serves(answer.deployment, answer.lease.began)
+    if entry.trace is not None and answer.trace is not None:
+        entry.trace.serves(answer.trace)
 
 
 async def _discard(entry: LedgerEntry, answer: OpenAnswer) -> None:
     """Give up an answer that began in the same moment as the one that serves."""
     if answer.deployment is not entry.served:
-        entry.failed(answer.deployment, answer.lease.began, asyncio.CancelledError())
+        attempt = entry.failed(answer.deployment, answer.lease.began, asyncio.CancelledError())
+        if answer.trace is not None:
+            answer.trace.failed(attempt)
     await answer.aclose()
 
 

@@ -1,7 +1,7 @@
 """What happens to one request, top to bottom: decide, dispatch, account."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -16,6 +16,7 @@ from app.gateway.request import RouteRequest
 from app.gateway.score import Scorer
 from app.keys import NUSD_PER_USD
 from app.stores._base import ScopeKind
+from app.telemetry.tracing import AskedFor, Headers, Tracer, UpstreamFacts
 from app.types import Outcome
 from routers.types import Decision, Reason
 
@@ -36,9 +37,33 @@ class Gateway:
     config_version: str
     """Told as the policy version of requests that no policy decides."""
     keeps: Keeps = NOTHING
+    tracer: Tracer | None = None
+    upstreams: Mapping[str, UpstreamFacts] = field(default_factory=dict)
+    """Told in traces."""
 
-    def open_entry(self, request: RouteRequest, *, started: float) -> LedgerEntry:
-        """Open the account of a request."""
+    def open_entry(
+        self, request: RouteRequest, *, started: float, headers: Headers | None = None
+    ) -> LedgerEntry:
+        """Open the account of a request, and its trace.
+
+        Parameters
+        ----------
+        headers
+            Of the client, which may have begun the trace; without them there is none.
+        """
+        trace = None
+        if self.tracer is not None and headers is not None:
+            trace = self.tracer.start(
+                AskedFor(
+                    requested_model=request.requested_model,
+                    policy=request.policy_name,
+                    stream=request.stream,
+                    max_output_tokens=request.demand.max_output_tokens,
+                ),
+                headers=headers,
+                began_s=self.clock() - started,
+                upstreams=self.upstreams,
+            )
         return LedgerEntry(
             clock=self.clock,
             request=request,
@@ -47,6 +72,7 @@ class Gateway:
             else request.policy.version,
             started=started,
             keeps=self.keeps,
+            trace=trace,
         )
 
     async def decide(self, request: RouteRequest, entry: LedgerEntry) -> Decision:

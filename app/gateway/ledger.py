@@ -12,6 +12,7 @@ from app.gateway.cache import CachedAnswer
 from app.gateway.request import Deployment, RouteRequest
 from app.providers._base import Chunk
 from app.stores._base import Standing
+from app.telemetry.tracing import RequestTrace
 from app.types import Attempt, CacheState, Outcome, ScorerCall, Texts, Usage
 from routers.switching import SessionReason
 from routers.types import Decision, Objective, Prices, Reason
@@ -88,6 +89,7 @@ class LedgerEntry:
     response_model: str | None = None
     finish_reason: str | None = None
     keeps: Keeps = NOTHING
+    trace: RequestTrace | None = None
     _heard: list[bytes] = field(default_factory=list)
     _heard_bytes: int = 0
     _n_waiting: int = 0
@@ -233,6 +235,12 @@ class LedgerEntry:
 
     def close(self, *, status: int, error: str | None) -> Outcome:
         """Return the record of the whole request."""
+        outcome = self._outcome(status=status, error=error)
+        if self.trace is not None:
+            self.trace.end(outcome, outcome.texts)
+        return outcome
+
+    def _outcome(self, *, status: int, error: str | None) -> Outcome:
         return Outcome(
             request_id=self.request.request_id,
             decision_id=self.request.decision_id,

@@ -27,7 +27,7 @@ _LOOKS_SECRET = (
     ("://", re.compile(r"(?<=://)[^\s/@\"]*:[^\s/@\"]+(?=@)")),  # user and password of an address
 )
 """What a line must hold, in lower case, for its pattern to be worth a look: looking for all of
-them at once in every line costs 200 µs, this 3 µs."""
+them at once in every line costs 200 µs, this a tenth of it."""
 _MIN_SECRET_CHARS = 6
 """A shorter one would take harmless text with it."""
 

@@ -1,0 +1,302 @@
+"""Traces by OpenTelemetry: a span per request, and one per upstream call under it.
+
+Upstream calls follow the semantic conventions for generative AI. Their names were changed since
+1.36; as the conventions ask, the newer ones come with `gen_ai_latest_experimental` in the
+variable OTEL_SEMCONV_STABILITY_OPT_IN. What is ours alone begins with `steelyard.`.
+
+References
+----------
+OpenTelemetry semantic conventions, gen-ai spans (development status); W3C Trace Context.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from app import __version__
+from app.telemetry.said import answer_text
+from app.telemetry.tracing import (
+    AskedFor,
+    AttemptTrace,
+    Headers,
+    RedactText,
+    RequestTrace,
+    UpstreamFacts,
+)
+from app.types import Attempt, Outcome, Texts, Usage
+
+LATEST = "gen_ai_latest_experimental"
+"""What OTEL_SEMCONV_STABILITY_OPT_IN lists for the newer names."""
+
+_EXPORT_TIMEOUT_S = 5
+_PROPAGATOR = TraceContextTextMapPropagator()
+_CONTEXT_HEADERS = (b"traceparent", b"tracestate")
+_PROVIDERS = {"azure": "azure.ai.openai"}
+_SYSTEMS = {"azure": "az.ai.openai"}
+_ROUTE = "/v1/chat/completions"
+
+
+class OtelTracer:
+    """Make traces and hand them to a processor.
+
+    Parameters
+    ----------
+    processor
+        Takes the spans; by default they are sent in batches, by a thread, over OTLP/HTTP.
+    endpoint
+        Where to, with path; None leaves it to OTEL_EXPORTER_OTLP_ENDPOINT and the like.
+    sample
+        Share of the traces that begin here; those of a client follow its own choice.
+    opt_in
+        The value of OTEL_SEMCONV_STABILITY_OPT_IN.
+    propagate
+        Whether upstreams are told of the trace.
+    redact
+        Prompts and answers are told as this returns them; None tells none.
+    """
+
+    def __init__(
+        self,
+        *,
+        processor: SpanProcessor | None = None,
+        endpoint: str | None = None,
+        service_name: str = "steelyard",
+        sample: float = 1.0,
+        opt_in: str = "",
+        propagate: bool = True,
+        redact: RedactText | None = None,
+    ) -> None:
+        self._provider = TracerProvider(
+            resource=Resource.create(
+                {"service.name": service_name, "service.version": __version__}
+            ),
+            sampler=ParentBased(TraceIdRatioBased(sample)),
+            shutdown_on_exit=False,
+        )
+        self._provider.add_span_processor(processor or _batches(endpoint))
+        self._tracer = self._provider.get_tracer("steelyard", __version__)
+        self.latest = LATEST in {each.strip() for each in opt_in.split(",")}
+        self.propagate = propagate
+        self.redact = redact
+
+    def start(
+        self,
+        asked: AskedFor,
+        *,
+        headers: Headers,
+        began_s: float,
+        upstreams: Mapping[str, UpstreamFacts],
+    ) -> RequestTrace:
+        """Begin a request; a trace that the client began goes on."""
+        carrier = {
+            name.decode(): value.decode("latin-1")
+            for name, value in headers
+            if name in _CONTEXT_HEADERS
+        }
+        span = self._tracer.start_span(
+            f"POST {_ROUTE}",
+            context=_PROPAGATOR.extract(carrier, context=Context()),
+            kind=SpanKind.SERVER,
+            start_time=time.time_ns() - round(began_s * 1e9),
+            attributes={
+                "http.request.method": "POST",
+                "http.route": _ROUTE,
+                "gen_ai.operation.name": "chat",
+                "gen_ai.request.model": asked.requested_model[:200],
+                "steelyard.policy": asked.policy,
+            },
+        )
+        return _RequestSpan(self, span, asked, upstreams)
+
+    def start_attempt(self, parent: Any, name: str, attributes: Mapping[str, Any]) -> Any:
+        """Begin a span under another one."""
+        return self._tracer.start_span(
+            name,
+            context=set_span_in_context(parent, Context()),
+            kind=SpanKind.CLIENT,
+            attributes=attributes,
+        )
+
+    def close(self) -> None:
+        """Send what waits; blocks for a few seconds at most."""
+        self._provider.shutdown()
+
+
+class _AttemptSpan:
+    """One upstream call."""
+
+    def __init__(self, span: Any, *, propagate: bool) -> None:
+        self.span = span
+        self.headers: tuple[tuple[bytes, bytes], ...] = ()
+        if propagate:
+            carrier: dict[str, str] = {}
+            _PROPAGATOR.inject(carrier, context=set_span_in_context(span, Context()))
+            # The state is for whoever began the trace, and none of a provider's business.
+            self.headers = ((b"traceparent", carrier["traceparent"].encode()),)
+
+    def failed(self, attempt: Attempt) -> None:
+        """End the call: it does not serve the answer."""
+        if attempt.status is not None:
+            self.span.set_attribute("http.response.status_code", attempt.status)
+        _fail(self.span, attempt.error)
+        self.span.end()
+
+
+class _RequestSpan:
+    """One request."""
+
+    def __init__(
+        self,
+        tracer: OtelTracer,
+        span: Any,
+        asked: AskedFor,
+        upstreams: Mapping[str, UpstreamFacts],
+    ) -> None:
+        self._tracer = tracer
+        self._span = span
+        self._asked = asked
+        self._upstreams = upstreams
+        self._serving: _AttemptSpan | None = None
+
+    def attempt(
+        self, model_id: str, *, upstream: str, upstream_model: str, stream: bool
+    ) -> AttemptTrace:
+        """Begin an upstream call."""
+        facts = self._upstreams.get(upstream)
+        kind = "openai" if facts is None else facts.kind
+        attributes: dict[str, Any] = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.request.model": upstream_model,
+            "steelyard.model": model_id,
+            "steelyard.upstream": upstream,
+        }
+        if self._tracer.latest:
+            attributes["gen_ai.provider.name"] = _PROVIDERS.get(kind, kind)
+            attributes["gen_ai.request.stream"] = stream
+        else:
+            attributes["gen_ai.system"] = _SYSTEMS.get(kind, kind)
+        if self._asked.max_output_tokens is not None:
+            attributes["gen_ai.request.max_tokens"] = self._asked.max_output_tokens
+        if facts is not None:
+            attributes["server.address"] = facts.address
+            attributes["server.port"] = facts.port
+        span = self._tracer.start_attempt(self._span, f"chat {upstream_model}", attributes)
+        return _AttemptSpan(span, propagate=self._tracer.propagate)
+
+    def serves(self, attempt: AttemptTrace) -> None:
+        """Note which call serves the answer; it ends with the request."""
+        if isinstance(attempt, _AttemptSpan):
+            self._serving = attempt
+
+    def end(self, outcome: Outcome, texts: Texts | None) -> None:
+        """End the request; everything else about it is in the outcome."""
+        if self._serving is not None:
+            self._describe(self._serving.span, outcome, texts)
+            if outcome.error is not None:
+                _fail(self._serving.span, outcome.error)
+            self._serving.span.end()
+        span = self._span
+        span.set_attributes(_told(outcome))
+        span.set_attribute("http.response.status_code", outcome.status)
+        # As for every server span: a request that the client got wrong is no fault of ours.
+        if outcome.error is not None:
+            span.set_attribute("error.type", outcome.error)
+            if outcome.status >= 500:
+                span.set_status(Status(StatusCode.ERROR))
+        span.end()
+
+    def _describe(self, span: Any, outcome: Outcome, texts: Texts | None) -> None:
+        if outcome.response_model is not None:
+            span.set_attribute("gen_ai.response.model", outcome.response_model)
+        if outcome.finish_reason is not None:
+            span.set_attribute("gen_ai.response.finish_reasons", (outcome.finish_reason,))
+        if outcome.usage is not None:
+            span.set_attributes(_tokens(outcome.usage, latest=self._tracer.latest))
+        if self._tracer.latest and outcome.time_to_first_token_s is not None and outcome.stream:
+            span.set_attribute("gen_ai.response.time_to_first_chunk", outcome.time_to_first_token_s)
+        redact = self._tracer.redact
+        if redact is not None and texts is not None:
+            span.set_attributes(_said(texts, redact))
+
+
+def _told(outcome: Outcome) -> dict[str, Any]:
+    """Return our own attributes: names, numbers and codes, never text."""
+    decision = outcome.decision
+    model = outcome.served_model_id
+    estimate = None if decision is None or model is None else decision.estimate(model)
+    told = {
+        "steelyard.request_id": outcome.request_id,
+        "steelyard.decision_id": outcome.decision_id,
+        "steelyard.policy_version": outcome.policy_version,
+        "steelyard.artifact_version": outcome.artifact_version,
+        "steelyard.key_id": outcome.key_id,
+        "steelyard.team": outcome.team,
+        "steelyard.model": model,
+        "steelyard.decided_model": None if decision is None else decision.model_id,
+        "steelyard.reason": None if outcome.reason is None else outcome.reason.value,
+        "steelyard.propensity": None if decision is None else decision.propensity,
+        "steelyard.predicted_quality": None if estimate is None else estimate.quality,
+        "steelyard.predicted_cost_usd": None if estimate is None else estimate.cost_usd,
+        "steelyard.cost_usd": outcome.cost_usd,
+        "steelyard.attempts": len(outcome.attempts),
+        "steelyard.decide_s": outcome.decide_s,
+        "steelyard.overhead_s": outcome.overhead_s,
+        "steelyard.session": None if outcome.session is None else outcome.session.value,
+        "steelyard.cache": None if outcome.cache is None else outcome.cache.value,
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _tokens(usage: Usage, *, latest: bool) -> dict[str, Any]:
+    tokens: dict[str, Any] = {
+        "gen_ai.usage.input_tokens": usage.input_tokens,
+        "gen_ai.usage.output_tokens": usage.output_tokens,
+    }
+    if latest:
+        tokens["gen_ai.usage.cache_read.input_tokens"] = usage.cached_input_tokens
+        tokens["gen_ai.usage.reasoning.output_tokens"] = usage.reasoning_tokens
+    if usage.estimated:
+        tokens["steelyard.usage_estimated"] = True
+    return tokens
+
+
+def _said(texts: Texts, redact: RedactText) -> dict[str, str]:
+    try:
+        prompt = [
+            {
+                "role": message.role.value,
+                "parts": [{"type": "text", "content": redact(message.text)}],
+            }
+            for message in texts.conversation.messages
+        ]
+        told = {"gen_ai.input.messages": json.dumps(prompt, ensure_ascii=False)}
+        if answer := answer_text(texts):
+            parts = [{"type": "text", "content": redact(answer)}]
+            told["gen_ai.output.messages"] = json.dumps(
+                [{"role": "assistant", "parts": parts}], ensure_ascii=False
+            )
+    except Exception:  # noqa: BLE001  (an operator's function; what it fails on is not told)
+        return {}
+    return told
+
+
+def _fail(span: Any, error: str | None) -> None:
+    span.set_attribute("error.type", error or "_OTHER")
+    span.set_status(Status(StatusCode.ERROR))
+
+
+def _batches(endpoint: str | None) -> SpanProcessor:
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
+        OTLPSpanExporter,
+    )
+
+    return BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint, timeout=_EXPORT_TIMEOUT_S))
