@@ -23,7 +23,7 @@ from loadtest import report
 from loadtest.gateways import BARE, FULL, REDIS, Variant, direct, redis_path, running
 from loadtest.measuring import Bench, rounds, summary
 from loadtest.peers import PEER_GATEWAYS, Target
-from loadtest.processes import Cores, Helper, machine
+from loadtest.processes import Cores, Helper, end_on_sigterm, machine
 from loadtest.scenarios import SCENARIOS, Scenario
 
 _QUICK = (
@@ -131,6 +131,7 @@ def main() -> None:
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--out", type=Path, help="write the result there, and no report")
     arguments = parser.parse_args()
+    end_on_sigterm()
     chosen = [
         each
         for each in SCENARIOS

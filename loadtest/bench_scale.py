@@ -31,7 +31,7 @@ from loadtest.gateways import FULL, REDIS, Variant, direct, redis_path, running
 from loadtest.load import Report
 from loadtest.measuring import Bench, rounds, summary
 from loadtest.peers import Target
-from loadtest.processes import Cores, Helper, cpu_s_of, machine
+from loadtest.processes import Cores, Helper, cpu_s_of, end_on_sigterm, machine
 from loadtest.scenarios import IDLE, Conversation, Scenario, find, words
 from routers.artifact_load import load_artifact
 
@@ -295,6 +295,7 @@ def main() -> None:
     parser.add_argument("--only", help=f"of {', '.join(PARTS)}")
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
+    end_on_sigterm()
     chosen = PARTS if arguments.only is None else arguments.only.split(",")
     result: Rows = msgspec.json.decode(report.SCALE.read_bytes()) if report.SCALE.exists() else {}
     for name in chosen:

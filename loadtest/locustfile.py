@@ -12,7 +12,7 @@ import os
 import random
 import time
 
-from locust import FastHttpUser, between, task
+from locust import HttpUser, between, task
 
 _MODEL = os.environ.get("STEELYARD_MODEL", "auto")
 _QUESTIONS = (
@@ -24,7 +24,7 @@ _QUESTIONS = (
 )
 
 
-class ChatUser(FastHttpUser):
+class ChatUser(HttpUser):
     """Somebody who asks, reads, and asks on."""
 
     wait_time = between(0.5, 2.0)
@@ -78,7 +78,8 @@ class ChatUser(FastHttpUser):
             stream=True,
             catch_response=True,
         ) as answer:
-            first = answer.raw.read(1)
+            body_parts = answer.iter_content(chunk_size=None)
+            first = next(body_parts, b"")
             self.environment.events.request.fire(
                 request_type="POST",
                 name="stream: first chunk",
@@ -87,5 +88,5 @@ class ChatUser(FastHttpUser):
                 exception=None,
                 context={},
             )
-            if b"[DONE]" not in answer.raw.read():
+            if b"[DONE]" not in b"".join([first, *body_parts]):
                 answer.failure("the stream was cut")

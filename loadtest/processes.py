@@ -194,6 +194,11 @@ def foreign_cpu_s(*, but: int) -> float:
     return busy_s - sum(cpu_s_of(pid) for pid in _family(os.getpid()) if pid != but)
 
 
+def end_on_sigterm() -> None:
+    """Leave by an exception when told to stop, so that what was started is stopped too."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
 class Helper:
     """A process of ours that is talked to by lines of JSON: the upstream, a load generator."""
 

@@ -149,7 +149,7 @@ def _peers(result: Row) -> str:
                 figure("pinned, 64 connections", name, "rps"),
                 figure("pinned, 64 connections", name, "cpu_us") if starts else _NONE,
                 figure("pinned, 1 connection", name, "latency_ms_p50", 2),
-                figure("stream in a burst, pinned", name, "first_chunk_ms_p50", 2),
+                figure("one stream at a time, pinned", name, "first_chunk_ms_p50", 2),
                 figure("stream paced, pinned", name, "chunk_cpu_us", 0) if starts else _NONE,
                 figure("stream paced, pinned", name, "transit_ms_p99", 1),
                 f"{idle:.0f} → {after:.0f}" if starts else _NONE,

@@ -51,6 +51,11 @@ def paced(model: str, rng: random.Random) -> Conversation:
     return _ask(model, f"[[stream 100 10]] {words(60, rng)}", stream=True)
 
 
+def few(model: str, rng: random.Random) -> Conversation:
+    """Ask for a stream of 5 chunks, 50 a second: what counts is the first."""
+    return _ask(model, f"[[stream 5 20]] {words(60, rng)}", stream=True)
+
+
 def idle(model: str, rng: random.Random) -> Conversation:
     """Ask for a stream that says something and then nothing for two minutes."""
     return _ask(model, f"[[stream 2 120000]] {words(60, rng)}", stream=True)
@@ -132,6 +137,8 @@ SCENARIOS: Sequence[Scenario] = (
     ),
     Scenario(name="long prompt, pinned", make=long, peers=True, variety=200),
     Scenario(name="long prompt, routed", make=long, routed=True, variety=200),
+    Scenario(name="one stream at a time, pinned", make=few, peers=True, warm_up=5),
+    Scenario(name="one stream at a time, routed", make=few, routed=True, warm_up=5),
     Scenario(
         name="stream in a burst, pinned",
         make=burst,
@@ -145,7 +152,7 @@ SCENARIOS: Sequence[Scenario] = (
         connections=64,
         peers=True,
         per_chunk=True,
-        warm_up=64,
+        warm_up=8,
     ),
     Scenario(
         name="stream paced, routed",
@@ -153,7 +160,7 @@ SCENARIOS: Sequence[Scenario] = (
         connections=64,
         routed=True,
         per_chunk=True,
-        warm_up=64,
+        warm_up=8,
     ),
     Scenario(name="growing conversation, routed", make=growing, connections=8, routed=True),
     Scenario(name="tool calls, routed", make=tools, connections=8, routed=True, variety=500),
