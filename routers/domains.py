@@ -17,7 +17,7 @@ import numpy as np
 
 from routers.numeric import nan_mean
 from routers.options import State, require_fitted, take, unfitted
-from routers.types import FloatMatrix
+from routers.types import FloatMatrix, FloatVector
 
 _FEWEST_QUERIES = 8
 """Smaller domains are not told apart."""
@@ -43,6 +43,7 @@ class DomainModel:
 
     weights_: FloatMatrix = unfitted()  # (n_features + 1, n_domains), sharpness folded in
     quality_: FloatMatrix = unfitted()  # (n_domains, n_models), minus the overall mean
+    mean_: FloatVector = unfitted()  # (n_models,)
 
     @staticmethod
     def usable(groups: Sequence[str]) -> bool:
@@ -82,12 +83,18 @@ class DomainModel:
         everything = _ridge(x[rows], target)[ridge]
         self.weights_ = (everything * sharpness).astype(np.float32)
         self.quality_ = _domain_quality(quality, domain, len(names))
+        self.mean_ = nan_mean(quality, default=0.0).astype(np.float32)
         return self, self._features(_softmax(scores[ridge] * sharpness))
 
     def features(self, x: FloatMatrix) -> FloatMatrix:
         """Return float32 (n_queries, n_domains + n_models): scaled chances, expected quality."""
         require_fitted(self, "weights_")
         return self._features(_softmax(_with_bias(x) @ self.weights_))
+
+    def expected(self, features: FloatMatrix) -> FloatMatrix:
+        """Return the quality that the domains alone predict, from what `features` returned."""
+        require_fitted(self, "mean_")
+        return np.asarray(self.mean_ + features[:, -len(self.mean_) :], np.float32)
 
     def _features(self, chances: np.ndarray) -> FloatMatrix:
         expected = chances @ self.quality_
@@ -96,12 +103,13 @@ class DomainModel:
     def state(self) -> dict[str, np.ndarray]:
         """Return what was learned."""
         require_fitted(self, "weights_")
-        return {"weights": self.weights_, "quality": self.quality_}
+        return {"weights": self.weights_, "quality": self.quality_, "mean": self.mean_}
 
     def restore(self, state: State) -> Self:
         """Take over what `state` returned."""
         self.weights_ = take(state, "weights", ndim=2)
         self.quality_ = take(state, "quality", ndim=2)
+        self.mean_ = take(state, "mean", ndim=1)
         if self.weights_.shape[1] != len(self.quality_):
             raise ValueError("the domains of weights and qualities differ")
         return self

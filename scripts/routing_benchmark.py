@@ -66,6 +66,13 @@ _CHOICE = {"mmlu", "cmmlu", "arc_challenge"}
 _PLAIN = ("embedding", "lexical")
 _TERMS = (*_PLAIN, "terms")
 _MLP = {"quality_head": {"kind": "mlp"}}
+_FEATURES_ONLY = {**_MLP, "residuals": False}
+_AVERAGE = {
+    "quality_head": {
+        "kind": "ensemble",
+        "options": {"members": [{"kind": "mlp"}, {"kind": "logistic"}, {"kind": "linear"}]},
+    }
+}
 
 # Name → strategy, feature blocks, options, whether with `difficulty`, whether other sets along.
 _Spec = tuple[str, tuple[str, ...], dict[str, Any], bool, bool]
@@ -86,8 +93,10 @@ _ROUTERS: Mapping[str, _Spec] = {
     "mf": ("mf", _PLAIN, {}, False, False),
     "mlp": ("carrot", _PLAIN, {**_MLP, "domains": False}, False, False),
     "mlp + terms": ("carrot", _TERMS, {**_MLP, "domains": False}, False, False),
-    "mlp + terms + domains": ("carrot", _TERMS, _MLP, False, False),
-    "default (mlp + terms + domains + difficulty)": ("carrot", _TERMS, _MLP, True, False),
+    "mlp + terms + domains": ("carrot", _TERMS, _FEATURES_ONLY, False, False),
+    "mlp + terms + domains + difficulty": ("carrot", _TERMS, _FEATURES_ONLY, True, False),
+    "default (the same, residuals over domains)": ("carrot", _TERMS, _MLP, True, False),
+    "mlp + logistic + ridge averaged": ("carrot", _TERMS, _AVERAGE, True, False),
     "default + other sets learned along": ("carrot", _TERMS, _MLP, True, True),
 }
 

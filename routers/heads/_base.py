@@ -34,7 +34,19 @@ class Head(ABC):
         """
         raise NotImplementedError(f"a {self.kind} head shares nothing between models")
 
-    def fit(self, x: FloatMatrix, y: FloatMatrix, *, rng: np.random.Generator) -> Self:
+    @property
+    def learns_residuals(self) -> bool:
+        """Whether it can start from an expectation that somebody else has."""
+        return False
+
+    def fit(
+        self,
+        x: FloatMatrix,
+        y: FloatMatrix,
+        *,
+        rng: np.random.Generator,
+        start: FloatMatrix | None = None,
+    ) -> Self:
         """Learn from labelled queries.
 
         Parameters
@@ -43,6 +55,9 @@ class Head(ABC):
             (n_queries, n_features), finite.
         y
             (n_queries, n_models); NaN where a model was not tried.
+        start
+            What is expected of each value already, shaped like `y`: the head learns what differs.
+            It then has to be given to `predict` as well. Only for heads that learn residuals.
 
         Raises
         ------
@@ -55,8 +70,23 @@ class Head(ABC):
             )
         if np.isnan(y).all(axis=0).any():
             raise DataError("a model without a single known outcome cannot be learned")
-        self._fit(np.asarray(x, np.float32), np.asarray(y, np.float32), rng=rng)
+        x, y = np.asarray(x, np.float32), np.asarray(y, np.float32)
+        if start is None:
+            self._fit(x, y, rng=rng)
+        else:
+            self._fit_residual(x, y, np.asarray(start, np.float32), rng=rng)
         return self
+
+    def _fit_residual(
+        self, x: FloatMatrix, y: FloatMatrix, start: FloatMatrix, *, rng: np.random.Generator
+    ) -> None:
+        raise NotImplementedError(f"a {self.kind} head does not learn residuals")
+
+    def predict_residual(
+        self, x: FloatMatrix, start: FloatMatrix
+    ) -> tuple[FloatMatrix, FloatMatrix]:
+        """Return what `predict` does, for a head that was fitted with a `start`."""
+        raise NotImplementedError(f"a {self.kind} head does not learn residuals")
 
     @abstractmethod
     def _fit(self, x: FloatMatrix, y: FloatMatrix, *, rng: np.random.Generator) -> None: ...

@@ -3,7 +3,7 @@
 # ruff: noqa: RUF009  (unfitted() declares a field)
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 from pydantic import Field
@@ -17,10 +17,25 @@ _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
 _FARTHEST = 5.0
 """Standardised features are cut off here: beyond, a query is unlike anything learned."""
 
+_SUREST = (0.02, 0.98)
+"""Expectations to start from count as no surer than this."""
+
 _FEWEST_STEPS = 600
 """Small sets are gone through more often: with fewer steps nothing leaves the starting point."""
 
 _Weights = list[np.ndarray]
+
+
+class _Batch(NamedTuple):
+    """Standardised features, targets, which of them are known, and what outputs start from."""
+
+    z: FloatMatrix
+    t: FloatMatrix
+    known: FloatMatrix
+    lift: FloatMatrix
+
+    def rows(self, index: np.ndarray) -> "_Batch":
+        return _Batch(self.z[index], self.t[index], self.known[index], self.lift[index])
 
 
 @HEADS.register("mlp")
@@ -29,7 +44,8 @@ class MlpHead(Head):
     """One hidden layer of rectified units, an average over networks of different seeds.
 
     The output layer starts at zero and its bias at every model's mean, so that training departs
-    from "all queries alike" and stops early on what generalises.
+    from "all queries alike" and stops early on what generalises. Given what somebody else expects
+    of each query, it departs from that.
 
     Parameters
     ----------
@@ -75,6 +91,21 @@ class MlpHead(Head):
     floor_: FloatVector = unfitted()  # (n_models,), least standard deviation
 
     def _fit(self, x: FloatMatrix, y: FloatMatrix, *, rng: np.random.Generator) -> None:
+        self._learn(x, y, None, rng)
+
+    @property
+    def learns_residuals(self) -> bool:
+        """With the logistic loss, whose scale everything expected has."""
+        return self.loss == "logistic"
+
+    def _fit_residual(
+        self, x: FloatMatrix, y: FloatMatrix, start: FloatMatrix, *, rng: np.random.Generator
+    ) -> None:
+        self._learn(x, y, _logit(start), rng)
+
+    def _learn(
+        self, x: FloatMatrix, y: FloatMatrix, base: FloatMatrix | None, rng: np.random.Generator
+    ) -> None:
         self.center_ = x.mean(axis=0)
         spread = x.std(axis=0)
         # Columns that hardly vary are the noisy ones of an embedding: they are not blown up.
@@ -89,15 +120,17 @@ class MlpHead(Head):
             self.target_ = np.stack([np.zeros_like(mean), np.ones_like(mean)]).astype(np.float32)
             chance = np.clip(mean, 1e-3, 1 - 1e-3)
             start = np.log(chance / (1 - chance))
+            if base is not None:
+                start = np.zeros_like(start)
         else:
             safe = np.where(deviation > 1e-6, deviation, 1.0)
             self.target_ = np.stack([mean, safe]).astype(np.float32)
             start = np.zeros_like(mean)
         z = self._standardise(x)
         t = np.nan_to_num((y - self.target_[0]) / self.target_[1]).astype(np.float32)
+        data = _Batch(z, t, known, np.zeros_like(t) if base is None else base)
         networks = [
-            self._train(z, t, known, start.astype(np.float32), each)
-            for each in rng.spawn(self.n_networks)
+            self._train(data, start.astype(np.float32), each) for each in rng.spawn(self.n_networks)
         ]
         # Rounded before anything is predicted, so that a restored head answers the same.
         self.hidden_ = np.concatenate([w[0] for w in networks], axis=1).astype(np.float16)
@@ -115,20 +148,13 @@ class MlpHead(Head):
         z = clipped((x - self.center_) / self.scale_, -_FARTHEST, _FARTHEST)
         return np.asarray(z, np.float32)
 
-    def _train(
-        self,
-        z: FloatMatrix,
-        t: FloatMatrix,
-        known: FloatMatrix,
-        start: FloatVector,
-        rng: np.random.Generator,
-    ) -> _Weights:
+    def _train(self, data: "_Batch", start: FloatVector, rng: np.random.Generator) -> _Weights:
         """Train one network with AdamW; the loss is the mean over known values."""
-        n, d = z.shape
+        n, d = data.z.shape
         weights: _Weights = [
             (rng.standard_normal((d, self.n_hidden)) * np.sqrt(1 / d)).astype(np.float32),
             np.zeros(self.n_hidden, np.float32),
-            np.zeros((self.n_hidden, t.shape[1]), np.float32),
+            np.zeros((self.n_hidden, data.t.shape[1]), np.float32),
             start.copy(),
         ]
         first = [np.zeros_like(w) for w in weights]
@@ -143,7 +169,7 @@ class MlpHead(Head):
                 rows = order[begin : begin + self.batch_size]
                 kept = rng.random((len(rows), self.n_hidden), dtype=np.float32) >= self.dropout
                 mask = kept.astype(np.float32) / np.float32(1 - self.dropout)
-                gradients = self._gradients(weights, z[rows], t[rows], known[rows], mask)
+                gradients = self._gradients(weights, data.rows(rows), mask)
                 step += 1
                 rate = self.learning_rate * 0.5 * (1 + np.cos(np.pi * step / n_steps))
                 for i, gradient in enumerate(gradients):
@@ -156,34 +182,36 @@ class MlpHead(Head):
                     weights[i] -= np.float32(rate) * (ahead / size).astype(np.float32)
         return weights
 
-    def _gradients(
-        self,
-        weights: _Weights,
-        z: FloatMatrix,
-        t: FloatMatrix,
-        known: FloatMatrix,
-        mask: FloatMatrix,
-    ) -> _Weights:
+    def _gradients(self, weights: _Weights, data: "_Batch", mask: FloatMatrix) -> _Weights:
         w1, b1, w2, b2 = weights
-        before = z @ w1 + b1
+        before = data.z @ w1 + b1
         active = np.maximum(before, 0) * mask
-        out = self._link(active @ w2 + b2)
+        out = self._link(active @ w2 + b2 + data.lift)
         # Cross-entropy and squared error have the same derivative here.
-        error = (out - t) * known / len(z)
+        error = (out - data.t) * data.known / len(data.z)
         back = (error @ w2.T) * mask * (before > 0)
-        return [z.T @ back, back.sum(axis=0), active.T @ error, error.sum(axis=0)]
+        return [data.z.T @ back, back.sum(axis=0), active.T @ error, error.sum(axis=0)]
 
     def _link(self, out: np.ndarray) -> np.ndarray:
         return np.asarray(1 / (1 + np.exp(-out)) if self.loss == "logistic" else out)
 
     def predict(self, x: FloatMatrix) -> tuple[FloatMatrix, FloatMatrix]:
         """Return the mean of the networks and their spread."""
+        return self._answer(x, 0.0)
+
+    def predict_residual(
+        self, x: FloatMatrix, start: FloatMatrix
+    ) -> tuple[FloatMatrix, FloatMatrix]:
+        """Return the same of networks that were fitted with a start."""
+        return self._answer(x, _logit(start))
+
+    def _answer(self, x: FloatMatrix, lift: FloatMatrix | float) -> tuple[FloatMatrix, FloatMatrix]:
         require_fitted(self, "hidden_")
         n_networks, width, _ = self.output_.shape
         active = np.maximum(self._standardise(x) @ self.hidden_ + self.hidden_bias_, 0)
         # All networks at once: (n_networks, n, width) by (n_networks, width, n_models).
         by_network = active.reshape(len(x), n_networks, width).swapaxes(0, 1)
-        each = self._link(by_network @ self.output_ + self.output_bias_[:, None])
+        each = self._link(by_network @ self.output_ + self.output_bias_[:, None] + lift)
         if self.loss == "squared":
             each = each * self.target_[1] + self.target_[0]
         # Sums written out: the methods `mean` and `var` cost more than the rest on one query.
@@ -236,3 +264,8 @@ class MlpHead(Head):
         self.target_, self.floor_ = state["target"], state["floor"]
         self._ready()
         return self
+
+
+def _logit(chance: FloatMatrix) -> FloatMatrix:
+    p = clipped(chance, *_SUREST)
+    return np.asarray(np.log(p / (1 - p)), np.float32)

@@ -44,8 +44,11 @@ class CarrotRouter(Router):
         factors. A second regression predicts how much; the mean of lengths follows from both,
         scaled per model to the mean seen on held-out queries.
     domains
-        Whether domain labels of the training queries (benchmark, subject) are learned and given
-        to the heads as features; without labels nothing changes.
+        Whether domain labels of the training queries (benchmark, subject) are learned: a query's
+        likely domains are features for the heads. Without labels nothing changes.
+    residuals
+        Whether a head that can starts from the quality that the domains let expect, and learns
+        what differs within them.
     shrink_unfamiliar
         Whether quality is drawn toward what the prompt's length alone tells of each model, on
         queries unlike the training data.
@@ -71,6 +74,7 @@ class CarrotRouter(Router):
     shrink_unfamiliar: bool = True
     residual_folds: Annotated[int, Field(ge=2, le=20)] = 5
     domains: bool = True
+    residuals: bool = True
     novelty_: Novelty | None = unfitted()
     domains_: DomainModel | None = unfitted()
     quality_: Head = unfitted()
@@ -98,19 +102,26 @@ class CarrotRouter(Router):
             )
         everything = _join(x, labels, auxiliary)
         self.domains_ = None
+        start: FloatMatrix | None = None
         if self.domains and DomainModel.usable(everything.groups):
             own_quality = everything.quality[:, : len(labels.models)]
             self.domains_, own = DomainModel().fit(
                 everything.x, everything.groups, own_quality, rng=rng
             )
             everything = replace(everything, x=np.hstack([everything.x, own]))
+            start = self.domains_.expected(own)
         x = everything.x[: len(x)]
         self.quality_ = self.quality_head.build()
+        if not self._learns_residuals():
+            start = None
         if auxiliary and self.quality_.shares_between_models:
-            self.quality_.fit(everything.x, everything.quality, rng=rng)
+            if start is not None:
+                start = _with_means_of_others(start, everything.quality)
+            self.quality_.fit(everything.x, everything.quality, rng=rng, start=start)
             self.quality_.narrow(len(labels.models))
         else:
-            self.quality_.fit(x, labels.quality, rng=rng)
+            start = None if start is None else start[: len(x)]
+            self.quality_.fit(x, labels.quality, rng=rng, start=start)
         n_models = len(labels.models)
         log_tokens = _log_tokens(labels)
         if log_tokens is None:
@@ -127,6 +138,9 @@ class CarrotRouter(Router):
         guess = np.exp(log_tokens - residuals + spread**2 / 2)
         ratio = nan_mean(np.exp(log_tokens), default=1.0) / nan_mean(guess, default=1.0)
         self.smear_ = np.clip(ratio, 1 / _MAX_SMEAR, _MAX_SMEAR).astype(np.float32)
+
+    def _learns_residuals(self) -> bool:
+        return self.residuals and self.quality_.learns_residuals
 
     def _spread(self, x: FloatMatrix) -> FloatMatrix:
         """Return the standard deviation of log tokens that is expected of every query."""
@@ -152,9 +166,15 @@ class CarrotRouter(Router):
 
     def _predict(self, x: FloatMatrix) -> Predictions:
         plain = x
-        if self.domains_ is not None:
-            x = np.concatenate([x, self.domains_.features(x)], axis=1)
-        quality, std = self.quality_.predict(x)
+        if self.domains_ is None:
+            quality, std = self.quality_.predict(x)
+        else:
+            own = self.domains_.features(x)
+            x = np.concatenate([x, own], axis=1)
+            if self._learns_residuals():
+                quality, std = self.quality_.predict_residual(x, self.domains_.expected(own))
+            else:
+                quality, std = self.quality_.predict(x)
         if self.novelty_ is not None:
             quality, std = self.novelty_.shrink(plain, quality, std)
         spread = self._spread(x)
@@ -238,6 +258,12 @@ def _join(x: FloatMatrix, labels: Labels, auxiliary: Sequence[AuxiliarySet]) -> 
         quality=np.vstack(parts),
         groups=tuple(g for _, each in sets for g in (each.groups or ("",) * len(each))),
     )
+
+
+def _with_means_of_others(start: FloatMatrix, quality: FloatMatrix) -> FloatMatrix:
+    """Append what to start from for the models of auxiliary sets: their means."""
+    means = nan_mean(quality[:, start.shape[1] :], default=0.5).astype(np.float32)
+    return np.hstack([start, np.broadcast_to(means, (len(start), len(means)))])
 
 
 _MAX_LOG_TOKENS = float(np.log(1e6))

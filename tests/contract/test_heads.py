@@ -125,3 +125,17 @@ def test_signal_is_found(kind):
     mean, _ = new(kind).fit(x, y, rng=rng).predict(queries)
     truth = queries[:, 0] > 0
     assert mean[truth, 0].mean() > mean[~truth, 0].mean() + 0.3
+
+
+@every_kind
+def test_a_start_is_learned_from_or_refused(kind):
+    head = new(kind)
+    start = np.full_like(Y, 0.5)
+    if not head.learns_residuals:
+        with pytest.raises(NotImplementedError, match="residuals"):
+            head.fit(X, Y, rng=np.random.default_rng(0), start=start)
+        return
+    head.fit(X, Y, rng=np.random.default_rng(0), start=start)
+    low, _ = head.predict_residual(QUERIES, np.full((33, 3), 0.1, np.float32))
+    high, _ = head.predict_residual(QUERIES, np.full((33, 3), 0.9, np.float32))
+    assert (low < high).all()

@@ -2,14 +2,15 @@ import numpy as np
 import pytest
 from sklearn.neural_network import MLPClassifier
 
-from routers.heads.mlp import MlpHead
+from routers.heads.mlp import MlpHead, _Batch
 
 RNG = np.random.default_rng(0)
 
 
-def loss_of(head, weights, *, z, t, known, mask):
+def loss_of(head, weights, data, mask):
     w1, b1, w2, b2 = weights
-    out = (np.maximum(z @ w1 + b1, 0) * mask) @ w2 + b2
+    z, t, known, lift = data
+    out = (np.maximum(z @ w1 + b1, 0) * mask) @ w2 + b2 + lift
     cross_entropy = np.logaddexp(0, out) - t * out
     each = (out - t) ** 2 / 2 if head.loss == "squared" else cross_entropy
     return (each * known).sum() / len(z)
@@ -24,14 +25,15 @@ def test_gradients_equal_finite_differences(loss):
     z, t = rng.normal(size=(7, 4)), rng.random((7, 3))
     known = (rng.random((7, 3)) < 0.7).astype(float)
     mask = (rng.random((7, 5)) < 0.7) / 0.7
-    gradients = head._gradients(weights, z, t, known, mask)
+    data = _Batch(z, t, known, rng.normal(size=(7, 3)))
+    gradients = head._gradients(weights, data, mask)
     step = 1e-6
     for weight, gradient in zip(weights, gradients, strict=True):
         for index in np.ndindex(weight.shape):
             weight[index] += step
-            above = loss_of(head, weights, z=z, t=t, known=known, mask=mask)
+            above = loss_of(head, weights, data, mask)
             weight[index] -= 2 * step
-            below = loss_of(head, weights, z=z, t=t, known=known, mask=mask)
+            below = loss_of(head, weights, data, mask)
             weight[index] += step
             assert gradient[index] == pytest.approx((above - below) / (2 * step), abs=1e-7)
 
@@ -81,7 +83,30 @@ def test_unknown_outcomes_teach_nothing():
     weights = [rng.normal(size=shape) for shape in [(4, 5), (5,), (5, 3), (3,)]]
     z, t, known = rng.normal(size=(7, 4)), rng.random((7, 3)), np.zeros((7, 3))
     known[:, 0] = 1
-    gradients = head._gradients(weights, z, t, known, np.ones((7, 5)))
+    data = _Batch(z, t, known, np.zeros((7, 3)))
+    gradients = head._gradients(weights, data, np.ones((7, 5)))
     assert not gradients[2][:, 1:].any()
     assert not gradients[3][1:].any()
     assert gradients[2][:, 0].any()
+
+
+def test_a_head_that_starts_from_an_expectation_learns_what_differs():
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(1500, 6)).astype(np.float32)
+    prior = rng.choice([0.2, 0.8], size=(1500, 2)).astype(np.float32)
+    chance = np.clip(prior + 0.15 * np.sign(x[:, :1]), 0, 1)
+    y = (rng.random((1500, 2)) < chance).astype(np.float32)
+    head = MlpHead().fit(x[:1000], y[:1000], rng=np.random.default_rng(0), start=prior[:1000])
+    plain = MlpHead().fit(x[:1000], y[:1000], rng=np.random.default_rng(0))
+    with_start, _ = head.predict_residual(x[1000:], prior[1000:])
+    without, _ = plain.predict(x[1000:])
+    truth = chance[1000:]
+    assert ((with_start - truth) ** 2).mean() < 0.5 * ((prior[1000:] - truth) ** 2).mean()
+    assert ((with_start - truth) ** 2).mean() < 0.2 * ((without - truth) ** 2).mean()
+    again = MlpHead().restore(head.state())
+    np.testing.assert_array_equal(again.predict_residual(x[1000:], prior[1000:])[0], with_start)
+
+
+def test_only_the_logistic_loss_learns_residuals():
+    assert MlpHead().learns_residuals
+    assert not MlpHead(loss="squared").learns_residuals
