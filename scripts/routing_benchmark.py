@@ -95,7 +95,7 @@ _ROUTERS: Mapping[str, _Spec] = {
     "mlp + terms": ("carrot", _TERMS, {**_MLP, "domains": False}, False, False),
     "mlp + terms + domains": ("carrot", _TERMS, _FEATURES_ONLY, False, False),
     "mlp + terms + domains + difficulty": ("carrot", _TERMS, _FEATURES_ONLY, True, False),
-    "default (the same, residuals over domains)": ("carrot", _TERMS, _MLP, True, False),
+    "default (the same with residuals over domains)": ("carrot", _TERMS, _MLP, True, False),
     "mlp + logistic + ridge averaged": ("carrot", _TERMS, _AVERAGE, True, False),
     "default + other sets learned along": ("carrot", _TERMS, _MLP, True, True),
 }
