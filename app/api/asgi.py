@@ -60,13 +60,12 @@ async def read_body(scope: Scope, receive: Receive, *, max_bytes: int) -> bytes:
     ClientDisconnectedError
         If the client goes away in the middle.
     """
-    too_large = BodyTooLargeError(f"the request body exceeds the limit of {max_bytes} bytes")
     for name, value in scope["headers"]:
         if name == b"content-length":
             if not value.isdigit():
                 raise InvalidRequestError("content-length is not a number")
             if int(value) > max_bytes:
-                raise too_large
+                raise _too_large(max_bytes)
     # One growing buffer: a list of many tiny parts would take many times their size.
     body = bytearray()
     while True:
@@ -75,13 +74,17 @@ async def read_body(scope: Scope, receive: Receive, *, max_bytes: int) -> bytes:
             raise ClientDisconnectedError("the client went away while sending its request")
         part: bytes = message.get("body", b"")
         if len(body) + len(part) > max_bytes:
-            raise too_large
+            raise _too_large(max_bytes)
         more = message.get("more_body", False)
         if not body and not more:
             return part  # the usual case, without a copy
         body += part
         if not more:
             return bytes(body)
+
+
+def _too_large(max_bytes: int) -> BodyTooLargeError:
+    return BodyTooLargeError(f"the request body exceeds the limit of {max_bytes} bytes")
 
 
 class CancelOnDisconnect:

@@ -21,6 +21,7 @@ from app.api.answers import (
 from app.api.asgi import CancelOnDisconnect
 from app.api.pings import Pings
 from app.errors import (
+    ANSWERS,
     ClientDisconnectedError,
     DeadlineExceededError,
     GatewayError,
@@ -55,6 +56,9 @@ async def send_error(send: Send, error: BaseException, *, headers: Headers | Non
     await send({"type": "http.response.body", "body": body})
 
 
+_UNKNOWN = ANSWERS[Exception]
+
+
 @dataclass(slots=True, kw_only=True)
 class Exchange:
     """One request and its answer; its outcome is recorded exactly once."""
@@ -71,7 +75,7 @@ class Exchange:
 
     async def run(self, receive: Receive, *, timeout_s: float) -> None:
         """Answer the client and record how it ended."""
-        status, error_code = 500, answer_for(Exception()).code
+        status, error_code = _UNKNOWN.status, _UNKNOWN.code
         try:
             async with CancelOnDisconnect(receive) as watch, asyncio.timeout(timeout_s):
                 await self._answer(watch)
