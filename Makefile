@@ -11,7 +11,7 @@ TEST_EXTRAS ?=
 SECONDS ?= 300
 comma := ,
 
-.PHONY: help install run test check format pins bench bench-quick peers soak artifact clean
+.PHONY: help install run test check format pins bench bench-quick peers soak artifact audit sbom clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -53,9 +53,17 @@ peers: $(VENV)/.installed-dev ## Install the gateways to compare with into var/p
 soak: $(VENV)/.installed-dev ## Mixed traffic with faults on two workers and Redis (SECONDS=300)
 	$(BIN)/python -m loadtest.soak --seconds $(SECONDS) --json var/soak.json
 
+audit: $(VENV)/.installed-audit ## Look the pinned packages up in the advisories (STRICT=1: fail where it cannot)
+	$(BIN)/python scripts/audit.py $(if $(STRICT),--strict) $(PINS)
+
+sbom: $(VENV)/.installed-audit ## Write var/sbom.json: what is pinned, as CycloneDX
+	mkdir -p var
+	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application \
+	  --output-reproducible --of JSON --output-file var/sbom.json $(PINS)
+
 pins: ## Write requirements.txt anew from what the ranges of pyproject.toml give today
 	rm -rf var/pins && $(PYTHON) -m venv var/pins
-	var/pins/bin/pip install --quiet --editable '.[dev,train,sentence-transformers]'
+	var/pins/bin/pip install --quiet --editable '.[audit,dev,train,sentence-transformers]'
 	# PyTorch is pinned by the extra itself; what it brings along depends on the platform.
 	echo '# Plain pins of everything that pyproject.toml brings; written by `make pins`.' > $(PINS)
 	var/pins/bin/pip freeze --exclude-editable \
@@ -74,4 +82,8 @@ $(VENV)/.installed: pyproject.toml $(PINS) | $(VENV)/bin/pip
 
 $(VENV)/.installed-dev: pyproject.toml $(PINS) | $(VENV)/bin/pip
 	$(BIN)/pip install --quiet --no-compile --constraint $(PINS) --editable '.[train,dev]'
+	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-audit: pyproject.toml $(PINS) | $(VENV)/bin/pip
+	$(BIN)/pip install --quiet --no-compile --constraint $(PINS) --editable '.[train,audit]'
 	touch $@ $(VENV)/.installed

@@ -10,6 +10,7 @@ import io
 import json
 import logging
 import threading
+import time
 import traceback
 from dataclasses import dataclass, field
 
@@ -24,7 +25,6 @@ from tests.support.leaky_upstream import LEAKY_MODELS, LeakyUpstream
 from tests.support.raw_client import RawClient
 from tests.support.redis_server import RedisServer, redis_server_path
 from tests.support.stub import StubThread
-from tests.support.watching import until
 
 STUB_KEY = "canary-key-of-the-stub-0001"
 LEAKY_KEY = "canary/key+of=the_leaky~0002"
@@ -115,7 +115,7 @@ def sinks(request, artifacts, tmp_path_factory):
         logged = stack.enter_context(everything_logged())
         with GatewayThread(config, artifacts=artifacts) as gateway:
             drive(gateway, stub, found, server)
-            found.metrics = httpx.get(f"{gateway.url}/metrics", trust_env=False).text
+            found.metrics = read_metrics(gateway)
             state = gateway.app.state.steelyard
             shown = (config, state, state.config, state.store, vars(state.store), gateway.app.state)
             found.told = "\n".join((*map(repr, shown), *map(str, shown), config.model_dump_json()))
@@ -210,7 +210,7 @@ def drive(gateway, stub, found, server):
         leave(gateway, stub, made["secret"])
         if server is not None:
             be_refused_by_redis(server, post)
-            until(gateway, "gateway_requests_in_flight", 0)
+            until_nothing_runs(gateway)
 
 
 def look_around(client, post, keep, headers, key_id):
@@ -252,7 +252,21 @@ def leave(gateway, stub, secret):
     client.read_until(b"simulated")
     client.close()
     stub.log(wait_for="client_gone")
-    until(gateway, "gateway_requests_in_flight", 0)
+    until_nothing_runs(gateway)
+
+
+def read_metrics(gateway):
+    """Ask as the operator does."""
+    headers = {"authorization": f"Bearer {ADMIN_TOKEN}"}
+    answer = httpx.get(f"{gateway.url}/metrics", headers=headers, trust_env=False)
+    assert answer.status_code == 200
+    return answer.text
+
+
+def until_nothing_runs(gateway):
+    deadline = time.monotonic() + 10
+    while "gateway_requests_in_flight 0.0" not in read_metrics(gateway):
+        assert time.monotonic() < deadline
 
 
 def be_refused_by_redis(server, post):

@@ -155,7 +155,11 @@ class App:
 @pytest.fixture(scope="module")
 def app(stub_thread, artifacts, tmp_path_factory):
     stub_thread.reset()
-    changes = {"breaker.failures": 1_000_000, "upstreams.stub.timeouts.whole_answer_s": 10}
+    changes = {
+        "breaker.failures": 1_000_000,
+        "upstreams.stub.timeouts.whole_answer_s": 10,
+        "server.max_lag_s": 3600,  # the event loop stands still between two requests
+    }
     config = stub_config(tmp_path_factory.mktemp("app"), stub_thread.origin, changes=changes)
     app = create_app(config, artifacts=artifacts)
     with asyncio.Runner() as runner:
