@@ -24,6 +24,7 @@ from app.api import models, ops
 from app.api.admin import admin_router
 from app.api.answers import error_answer
 from app.api.chat import ChatEndpoint
+from app.api.console import console_is_served, console_router
 from app.api.feedback import feedback_router
 from app.api.resolve import Names
 from app.api.route import RouteEndpoint
@@ -51,6 +52,7 @@ from app.telemetry.exposition import MetricsServer
 from app.telemetry.learning import LearningMetrics
 from app.telemetry.logs import hide_secrets, log_outcome
 from app.telemetry.metrics import Metrics
+from app.telemetry.recent import Recent
 from app.types import Outcome
 from routers.artifact import RouterArtifact
 
@@ -66,7 +68,11 @@ cheapest candidate and the best achievable, at the lowest cost.
 def from_env() -> FastAPI:
     """Build the application that the environment describes (for `uvicorn --factory`)."""
     settings = Settings()
-    return create_app(load_config(settings.config), workers_dir=settings.metrics_dir)
+    return create_app(
+        load_config(settings.config),
+        host=settings.listen_host,
+        workers_dir=settings.metrics_dir,
+    )
 
 
 def create_app(
@@ -75,6 +81,7 @@ def create_app(
     artifacts: Mapping[str, RouterArtifact] | None = None,
     store: Lifecycle | None = None,
     clock: Callable[[], float] = time.perf_counter,
+    host: str | None = None,
     workers_dir: Path | None = None,
 ) -> FastAPI:
     """Build the application.
@@ -87,6 +94,8 @@ def create_app(
         Opened and closed with the application; default: the one that the configuration names.
     clock
         Monotonic seconds.
+    host
+        The address that is listened on; default: the one that the configuration names.
     workers_dir
         Where several worker processes count together; None where there is one process.
 
@@ -96,8 +105,12 @@ def create_app(
         If anything in the configuration does not fit together.
     """
     policies, names = prepare(config, artifacts)
+    recent = None
+    host = config.gateway.server.host if host is None else host
+    if console_is_served(config.gateway, host, admin_token=config.admin_token):
+        recent = Recent()
     metrics = Metrics(CollectorRegistry(), workers_dir=workers_dir)
-    state = _state(config, policies, names, store, metrics=metrics, clock=clock)
+    state = _state(config, policies, names, store, metrics=metrics, clock=clock, recent=recent)
     app = FastAPI(
         title="Steelyard",
         version=__version__,
@@ -141,6 +154,15 @@ def create_app(
                 reload=reloader.reload,
             )
         )
+    if recent is not None:
+        app.include_router(
+            console_router(
+                state,
+                recent,
+                token=config.admin_token,
+                anywhere=config.gateway.server.console is True,
+            )
+        )
     if config.gateway.server.metrics_port is None:
         app.include_router(ops.metrics_router(ops.may_read_metrics(config)))
     patch_fastapi(app, docs_url="/docs", redirect_from_root_to_docs=True)
@@ -159,6 +181,7 @@ def _state(
     *,
     metrics: Metrics,
     clock: Callable[[], float],
+    recent: Recent | None,
 ) -> AppState:
     if store is None:
         store = build_store(config, on_error=metrics.process.store_failed)
@@ -168,6 +191,8 @@ def _state(
 
     def record(outcome: Outcome) -> None:
         metrics.record(outcome)
+        if recent is not None:
+            recent.record(outcome)
         if decisions is not None:
             decisions.record(outcome)
         log_outcome(outcome)

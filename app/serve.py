@@ -1,7 +1,6 @@
 """`steelyard serve`: listening, the simulated upstream beside it, and what to try next."""
 
 import contextlib
-import ipaddress
 import logging
 import os
 import resource
@@ -17,9 +16,11 @@ import click
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from app.api.console import console_is_served
 from app.config import GatewayConfig, LoadedConfig, StubConfig, load_config
 from app.errors import ConfigError
 from app.protocol import gateway_protocol
+from app.settings import is_loopback
 from app.telemetry.logs import configure_logging
 
 _log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ def serve(file: Path, *, host: str | None, port: int | None, workers: int) -> No
     configure_logging(level=config.server.log_level, secrets=loaded.hidden)
     _allow_connections(config.server.max_connections)
     os.environ["STEELYARD_CONFIG"] = str(file)
+    os.environ["STEELYARD_LISTEN_HOST"] = host
     with _listening_socket(host, port) as listening, _simulated_upstream(config.stub):
         uvicorn_config = uvicorn.Config(
             "app.serve:worker_app",
@@ -63,7 +65,8 @@ def serve(file: Path, *, host: str | None, port: int | None, workers: int) -> No
             timeout_graceful_shutdown=round(config.server.shutdown_grace_s),
         )
         address = listening.getsockname()
-        welcome = _welcome(f"http://{host}:{address[1]}", config)
+        console = console_is_served(config, host, admin_token=loaded.admin_token)
+        welcome = _welcome(f"http://{host}:{address[1]}", config, console=console)
         if workers > 1:
             click.echo(welcome)
             _Workers(uvicorn_config, sockets=[listening], file=file).run()
@@ -78,7 +81,7 @@ def check_who_may_ask(config: GatewayConfig, host: str) -> None:
     ------
     ConfigError
     """
-    if config.auth.mode is None and not _is_loopback(host):
+    if config.auth.mode is None and not is_loopback(host):
         raise ConfigError(
             f"{host or 'every address'} can be reached from other machines; write into the "
             "configuration who may ask: `auth: {mode: keys}` for virtual keys "
@@ -98,13 +101,6 @@ def check_workers(config: GatewayConfig, workers: int) -> None:
             f"{workers} workers need a store that they share; write `store: {{kind: redis}}` into "
             f"the configuration and its address into {config.store.redis_url_env}"
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 _OTHER_FILES = 256
@@ -238,12 +234,13 @@ def _simulated_upstream(stub: StubConfig | None) -> Iterator[None]:
                 pipe.close()
 
 
-def _welcome(url: str, config: GatewayConfig) -> str:
+def _welcome(url: str, config: GatewayConfig, *, console: bool) -> str:
     kind = (
         "simulated models: no key needed, answers are canned"
         if config.stub is not None
         else f"models: {', '.join(config.models)}"
     )
+    seen = f"See it decide:     {url}/console\n" if console else ""
     return f"""
 Steelyard listens on {url}  ({kind})
 
@@ -256,5 +253,5 @@ From Python (pip install openai):
     client.chat.completions.create(model="auto", extra_headers={{"x-cost-quality": "0.5"}},
       messages=[{{"role": "user", "content": "What is a steelyard?"}}]).choices[0].message.content)
 
-API documentation: {url}/docs       Stop with Ctrl-C.
+{seen}API documentation: {url}/docs       Stop with Ctrl-C.
 """

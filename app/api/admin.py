@@ -4,8 +4,6 @@ The routes exist only where a token is configured. Each of them asks for it befo
 the request is read, in the route itself and not by its path; a virtual key never opens them.
 """
 
-import hashlib
-import hmac
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Annotated, Any, Literal
@@ -21,12 +19,12 @@ from app.access.guard import Caller
 from app.access.issuing import Issuer
 from app.access.terms import DAY_S, MAX_LIFETIME_S, KeyTerms, Strict
 from app.access.view import KeyView, NewKeyView, ScopeView, StandingView
+from app.api.admin_token import AdminToken
 from app.api.asgi import check_json_content_type, read_body
 from app.errors import (
     ConfigError,
     InvalidRequestError,
     StoreUnavailableError,
-    UnauthenticatedError,
 )
 from app.stores._base import Standing, StoreError
 
@@ -157,7 +155,7 @@ def _add_reload(router: APIRouter, reload: Reload) -> None:
 
 
 def _route_class(token: str) -> type[APIRoute]:
-    expected = _digest(token.encode())
+    admin = AdminToken(token)
 
     class AdminRoute(APIRoute):
         """A route that asks for the token first and bounds what it reads."""
@@ -166,7 +164,7 @@ def _route_class(token: str) -> type[APIRoute]:
             handler = super().get_route_handler()
 
             async def guarded(request: Request) -> Response:
-                _require_token(request.scope["headers"], expected)
+                admin.require(request.scope["headers"])
                 try:
                     response = await handler(await _bounded(request))
                 except StoreError as error:
@@ -179,21 +177,6 @@ def _route_class(token: str) -> type[APIRoute]:
             return guarded
 
     return AdminRoute
-
-
-def _digest(secret: bytes) -> bytes:
-    # Digests are of one length, so that comparing them tells nothing of the token's.
-    return hashlib.sha256(secret).digest()
-
-
-def _require_token(headers: Iterable[tuple[bytes, bytes]], expected: bytes) -> None:
-    given = [value for name, value in headers if name == b"authorization"]
-    scheme, _, token = (given[0] if len(given) == 1 else b"").strip().partition(b" ")
-    if scheme.lower() != b"bearer" or not hmac.compare_digest(_digest(token.strip()), expected):
-        raise UnauthenticatedError(
-            "this needs the admin token of the gateway as 'Authorization: Bearer TOKEN'",
-            code="invalid_admin_token",
-        )
 
 
 async def _bounded(request: Request) -> Request:

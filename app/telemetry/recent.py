@@ -1,0 +1,99 @@
+"""How the last requests of this process ended, for whoever looks now; kept in memory alone."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Self
+
+from app.types import CacheState, Outcome
+from routers.switching import SessionReason
+from routers.types import Decision, Reason
+
+KEPT = 500
+"""Requests that are remembered: about 2 kB each, most of it predictions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """What is remembered of an outcome: names, numbers and codes, never text.
+
+    `at` is when the request ended, in seconds since the epoch.
+    """
+
+    at: float
+    decision_id: str
+    policy: str
+    decision: Decision | None
+    reason: Reason | None
+    model_id: str | None
+    status: int
+    error: str | None
+    cost_usd: float | None
+    scorer_cost_usd: float
+    output_tokens: int | None
+    time_to_first_token_s: float | None
+    duration_s: float
+    overhead_s: float
+    n_attempts: int
+    session: SessionReason | None
+    cache: CacheState | None
+
+    @classmethod
+    def of(cls, outcome: Outcome, at: float) -> Self:
+        """Pick what is remembered, field by field: whatever else outcomes carry stays out."""
+        scorer = outcome.scorer_call
+        return cls(
+            at=at,
+            decision_id=outcome.decision_id,
+            policy=outcome.policy,
+            decision=outcome.decision,
+            reason=outcome.reason,
+            model_id=outcome.served_model_id,
+            status=outcome.status,
+            error=outcome.error,
+            cost_usd=outcome.cost_usd,
+            scorer_cost_usd=0.0 if scorer is None else scorer.cost_usd or 0.0,
+            output_tokens=None if outcome.usage is None else outcome.usage.output_tokens,
+            time_to_first_token_s=outcome.time_to_first_token_s,
+            duration_s=outcome.duration_s,
+            overhead_s=outcome.overhead_s,
+            n_attempts=len(outcome.attempts),
+            session=outcome.session,
+            cache=outcome.cache,
+        )
+
+    @property
+    def paid_usd(self) -> float:
+        """What the request cost as far as that is known, deciding included."""
+        return (self.cost_usd or 0.0) + self.scorer_cost_usd
+
+
+@dataclass(slots=True, kw_only=True)
+class Recent:
+    """A bounded window on the requests of one process.
+
+    Attributes
+    ----------
+    now
+        Seconds since the epoch.
+    n_seen
+        How many requests ended since the start, remembered or not.
+    """
+
+    now: Callable[[], float] = time.time
+    n_seen: int = 0
+    started_at: float = field(init=False)
+    _kept: deque[Ended] = field(default_factory=lambda: deque(maxlen=KEPT))
+
+    def __post_init__(self) -> None:
+        self.started_at = self.now()
+
+    def record(self, outcome: Outcome) -> None:
+        """Remember how a request ended, and forget the oldest one."""
+        self.n_seen += 1
+        self._kept.append(Ended.of(outcome, self.now()))
+
+    def snapshot(self) -> tuple[Ended, ...]:
+        """Return what is remembered, oldest first; safe to read in another thread."""
+        return tuple(self._kept)

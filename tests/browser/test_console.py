@@ -1,0 +1,443 @@
+"""The console in a real browser: what people do with it, and what they see when things fail."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.gateway import GatewayThread, stub_config
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+expect = sync_api.expect
+
+PROMPT = "What is a steelyard balance, and why does one weight serve many loads?"
+TOKEN = "an-admin-token-of-the-tests"  # noqa: S105  (opens nothing else)
+KEYED = {"auth": {"mode": "keys"}, "store": {"data_dir": "data"}}
+VIEWS = ("playground", "live", "curve")
+CONTRAST = Path(__file__).with_name("contrast.js").read_text(encoding="utf-8")
+NO_VISIBLE_FOCUS = "e => getComputedStyle(e).outlineStyle === 'none'"
+
+
+@pytest.fixture
+def url(fresh_gateway):
+    return f"{fresh_gateway().url}/console"
+
+
+def ask(page, prompt=PROMPT):
+    page.fill("#prompt", prompt)
+    expect(page.locator("#scatter .point").first).to_be_visible()
+
+
+def slide(page, t):
+    """Move the weight as a hand does: `input` is what a browser sends then."""
+    page.locator("#knob").fill(str(t))
+
+
+def chosen(page):
+    return page.locator("#scatter").get_attribute("data-chosen")
+
+
+def routed(url, t, prompt=PROMPT, **routing):
+    body = {
+        "model": "auto",
+        "stream": True,
+        "messages": [{"role": "user", "content": prompt}],
+        "routing": {"cost_quality": t, "affinity": "off", **routing},
+    }
+    response = httpx.post(f"{url.removesuffix('/console')}/v1/route", json=body, trust_env=False)
+    assert response.status_code == 200, response.text
+    return response.json()["decision"]["model"]
+
+
+def chat(url, n=1, knob=0.5):
+    for i in range(n):
+        response = httpx.post(
+            f"{url.removesuffix('/console')}/v1/chat/completions",
+            json={"model": "auto", "messages": [{"role": "user", "content": f"{PROMPT} {i}"}]},
+            headers={"x-cost-quality": str(knob)},
+            trust_env=False,
+        )
+        assert response.status_code == 200, response.text
+
+
+def test_typing_and_sliding_calls_no_model(open_page, url, stub):
+    page = open_page(url)
+    expect(page).to_have_title("Playground · Steelyard console")
+    assert page.locator("nav a[aria-current]").inner_text() == "Playground"
+    ask(page)
+    slide(page, 0.9)
+    expect(page.locator("#scatter .point")).to_have_count(5)
+    assert stub.log() == []
+
+
+def test_the_choice_follows_the_weight_as_the_gateway_would_decide(open_page, url):
+    page = open_page(url)
+    ask(page)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    seen = set()
+    for t in [i / 20 for i in range(21)]:
+        slide(page, t)
+        model = routed(url, t)
+        assert chosen(page) == model, t
+        expect(page.locator("#verdict strong")).to_have_text(model)
+        assert page.locator("#knob").get_attribute("aria-valuetext") == f"{t:.2f}: {model}"
+        seen.add(model)
+    assert len(seen) >= 3
+    assert asked == []
+
+
+def test_the_weight_rests_where_the_policy_has_it_until_it_is_moved(open_page, url):
+    page = open_page(url)
+    page.select_option("#policy", label="quality")
+    ask(page)
+    expect(page.locator("#knob-value")).to_have_text("0.90")
+    slide(page, 0.1)
+    with page.expect_response("**/v1/route"):
+        page.fill("#prompt", f"{PROMPT} Really?")
+    expect(page.locator("#knob-value")).to_have_text("0.10")
+    page.select_option("#policy", label="economy")
+    expect(page.locator("#knob-value")).to_have_text("0.20")
+
+
+def test_what_is_typed_quickly_is_weighed_once(open_page, url):
+    page = open_page(url)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.locator("#prompt").press_sequentially("seventeen times", delay=5)
+    expect(page.locator("#scatter .point")).to_have_count(5)
+    assert len([each for each in asked if each.endswith("/v1/route")]) == 1
+
+
+def test_what_is_sent_is_answered_by_whom_the_page_named(open_page, url, stub):
+    page = open_page(url)
+    ask(page)
+    slide(page, 1)
+    named = chosen(page)
+    page.click("#send")
+    expect(page.locator("#answer")).to_contain_text(f"simulated answer from {named}")
+    expect(page.locator("#stop")).to_be_hidden()
+    rows = {
+        row.locator("th").inner_text(): [
+            each.strip() for each in row.locator("td").all_inner_texts()
+        ]
+        for row in page.locator("#comparison tbody tr").all()
+    }
+    assert rows["Model"] == [named, named]
+    assert rows["Why"][1] == "the knob"
+    for name in ("Output tokens", "Cost"):
+        predicted, actual = (text.split()[0].strip("$") for text in rows[name])
+        assert float(predicted.replace(",", "")) > 0
+        assert float(actual.replace(",", "")) > 0
+    assert rows["First token"][1].endswith("s")
+    (entry,) = stub.log()
+    assert entry.model == named
+
+
+def test_the_answer_is_seen_while_it_comes_and_can_be_stopped(open_page, url, stub):
+    stub.add_fault("stall_mid_stream", after_chunks=4)
+    page = open_page(url)
+    ask(page)
+    page.click("#send")
+    expect(page.locator("#answer .text")).to_contain_text("This is")
+    expect(page.locator("#stop")).to_be_visible()
+    expect(page.locator("#send")).to_be_disabled()
+    page.click("#stop")
+    expect(page.locator("#answer")).to_contain_text("(stopped)")
+    expect(page.locator("#send")).to_be_enabled()
+    expect(page.locator("#playground-error")).to_be_hidden()
+    stub.log(wait_for="client_gone")
+
+
+def test_a_model_that_is_too_dear_is_shown_as_excluded(open_page, url):
+    page = open_page(url)
+    ask(page)
+    page.fill("#max-cost", "0.002")
+    expect(page.locator("#scatter .point.out[data-model='sim-frontier']")).to_be_visible()
+    for t in (0, 0.5, 0.95, 1):
+        slide(page, t)
+        assert chosen(page) == routed(url, t, max_cost=0.002)
+    page.click("#table-box summary")
+    expect(page.locator("#candidates")).to_contain_text("$")
+
+
+def test_an_amount_that_is_none_is_said_beside_the_field(open_page, url):
+    page = open_page(url)
+    ask(page)
+    page.fill("#max-cost", "a penny")
+    expect(page.locator("#max-cost-problem")).to_have_text(
+        "Write an amount such as 0.002, or nothing."
+    )
+    page.fill("#max-cost", "$0.01")
+    expect(page.locator("#max-cost-problem")).to_have_text("")
+
+
+def test_a_limit_that_nobody_meets_is_explained_model_by_model(open_page, url, complaints):
+    complaints.expected.append("400 (Bad Request)")
+    page = open_page(url)
+    ask(page)
+    page.fill("#max-cost", "0.000000001")
+    box = page.locator("#playground-error")
+    expect(box.locator("strong")).to_have_text("The gateway refused the request")
+    expect(box.locator("li")).to_have_count(5)
+    page.fill("#max-cost", "")
+    expect(box).to_be_hidden()
+
+
+def test_upstreams_that_fail_are_told_attempt_by_attempt(open_page, url, stub, complaints):
+    complaints.expected.append("502 (Bad Gateway)")
+    stub.add_fault("status", status=500, times=100)
+    page = open_page(url)
+    ask(page)
+    page.click("#send")
+    box = page.locator("#playground-error")
+    expect(box.locator("strong")).to_have_text("No model answered")
+    expect(box.locator("li").first).to_contain_text("(500) after")
+    expect(page.locator("#send")).to_be_enabled()
+
+
+@pytest.mark.parametrize("fault", ["error_event", "reset_mid_stream", "close_mid_stream"])
+def test_an_answer_that_breaks_off_is_said_to(open_page, url, stub, fault):
+    stub.add_fault(fault)
+    page = open_page(url)
+    ask(page)
+    page.click("#send")
+    expect(page.locator("#playground-error")).to_be_visible()
+    expect(page.locator("#playground-error strong")).to_have_text("No model answered")
+    expect(page.locator("#answer .text")).not_to_be_empty()
+
+
+def test_a_gateway_that_is_gone_is_said_in_words(open_page, stub, artifacts, tmp_path, complaints):
+    complaints.expected.append("ERR_CONNECTION_REFUSED")
+    config = stub_config(tmp_path, stub.origin)
+    with GatewayThread(config, artifacts=artifacts) as gateway:
+        page = open_page(f"{gateway.url}/console")
+        ask(page)
+        page.click("nav a[href='#live']")
+        expect(page.locator("#upstreams tbody tr")).to_have_count(5)
+    expect(page.locator("#live-error strong")).to_have_text("The gateway cannot be reached")
+    page.click("nav a[href='#playground']")
+    page.click("#send")
+    expect(page.locator("#playground-error strong")).to_have_text("The gateway cannot be reached")
+
+
+def test_sending_nothing_asks_for_a_prompt(open_page, url):
+    page = open_page(url)
+    page.click("#send")
+    expect(page.locator("#playground-error")).to_contain_text("Type a prompt first.")
+    expect(page.locator("#prompt")).to_be_focused()
+
+
+def test_live_follows_traffic_until_it_is_paused(open_page, url):
+    page = open_page(f"{url}/#live")
+    expect(page.locator("#decisions")).to_contain_text("No request has ended yet")
+    chat(url, 3)
+    expect(page.locator("#decisions tbody th[scope=row]")).to_have_count(3)
+    chat(url, 7)
+    expect(page.locator("#ribbon rect")).to_have_count(10)
+    expect(page.locator("#tiles")).to_contain_text("95 % interval")
+    assert PROMPT not in page.content()
+    page.click("#pause")
+    expect(page.locator("#pause")).to_have_attribute("aria-pressed", "true")
+    chat(url)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(2_500)  # longer than one refresh: its absence is what is tested
+    assert asked == []
+    page.click("#pause")
+    expect(page.locator("#ribbon rect")).to_have_count(11)
+
+
+def test_live_shows_an_upstream_that_is_left_alone(open_page, fresh_gateway, stub):
+    gateway = fresh_gateway({"breaker.failures": 1, "upstreams.stub.retries": 0})
+    stub.add_fault("status", status=500, model="sim-small")
+    httpx.post(
+        f"{gateway.url}/v1/chat/completions",
+        json={"model": "sim-small", "messages": [{"role": "user", "content": "hi"}]},
+        trust_env=False,
+    )
+    page = open_page(f"{gateway.url}/console/#live")
+    expect(page.locator("#upstreams .trouble")).to_have_text("resting")
+    expect(page.locator("#decisions .wrong").first).to_be_visible()
+
+
+def test_the_curve_of_every_policy_is_drawn(open_page, url):
+    page = open_page(f"{url}/#curve")
+    finding = page.locator("#finding")
+    expect(finding).to_contain_text("At its knob of 0.50 this policy reaches quality")
+    expect(page.locator("#frontier .point")).to_have_count(5)
+    expect(page.locator("#frontier .routed")).to_be_visible()
+    expect(page.locator("#promise .kept")).to_have_count(21)
+    expect(page.locator("#reliability .bin")).to_have_count(10)
+    page.select_option("#curve-policy", "quality")
+    expect(finding).to_contain_text("At its knob of 0.90")
+
+
+def test_a_keyed_gateway_asks_for_its_secrets_and_forgets_them(
+    open_page, fresh_gateway, complaints
+):
+    complaints.expected.append("401 (Unauthorized)")
+    gateway = fresh_gateway(KEYED, env={"STEELYARD_ADMIN_TOKEN": TOKEN})
+    made = httpx.post(
+        f"{gateway.url}/admin/keys",
+        json={"name": "test"},
+        headers={"authorization": f"Bearer {TOKEN}"},
+        trust_env=False,
+    ).json()
+    page = open_page(f"{gateway.url}/console/#live")
+    expect(page.locator("#access")).to_be_visible()
+    expect(page.locator("#access-token")).to_be_focused()
+    page.fill("#access-token", "wrong-token-of-somebody")
+    page.keyboard.press("Enter")
+    expect(page.locator("#live-error strong")).to_have_text("This needs the admin token")
+    page.fill("#access-token", TOKEN)
+    page.fill("#access-key", made["secret"])
+    page.keyboard.press("Enter")
+    expect(page.locator("#upstreams tbody tr")).to_have_count(5)
+    expect(page.locator("#live-error")).to_be_hidden()
+    page.click("nav a[href='#playground']")
+    ask(page)
+    page.click("#send")
+    expect(page.locator("#answer")).to_contain_text("simulated answer")
+    assert page.evaluate("() => JSON.stringify(localStorage) + location.href").count(TOKEN) == 0
+    assert TOKEN not in page.content()
+    other = page.context.new_page()  # a new tab knows nothing
+    other.goto(f"{gateway.url}/console/#live")
+    expect(other.locator("#access")).to_be_visible()
+
+
+def test_everything_can_be_done_from_the_keyboard(open_page, url):
+    page = open_page(url)
+    keys = page.keyboard
+    visited = []
+    keys.press("Tab")
+    assert page.locator(":focus").inner_text() == "Skip to the content"
+    for _ in range(30):
+        keys.press("Tab")
+        focused = page.locator(":focus")
+        visited.append(focused.get_attribute("id") or focused.inner_text())
+        assert not focused.evaluate(NO_VISIBLE_FOCUS), visited[-1]
+        if visited[-1] == "prompt":
+            keys.type(PROMPT)
+            expect(page.locator("#scatter .point").first).to_be_visible()
+        if visited[-1] == "knob":
+            before = page.locator("#knob-value").inner_text()
+            keys.press("ArrowRight")
+            assert float(page.locator("#knob-value").inner_text()) == float(before) + 0.01
+            keys.press("End")
+            expect(page.locator("#knob-value")).to_have_text("1.00")
+        if visited[-1] == "send":
+            keys.press("Enter")
+            break
+    assert visited[:4] == ["Playground", "Live", "Curve", "theme"]
+    assert visited[4:] == ["prompt", "policy", "max-cost", "knob", "send"]
+    expect(page.locator("#answer")).to_contain_text("simulated answer")
+    page.locator("nav a[href='#curve']").focus()
+    keys.press("Enter")
+    expect(page.locator("#frontier .routed")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("view", VIEWS)
+def test_text_has_the_contrast_that_wcag_asks_for(open_page, url, scheme, view):
+    chat(url, 9)
+    page = open_page(f"{url}/#{view}", color_scheme=scheme)
+    if view == "playground":
+        ask(page)
+        page.click("#send")
+        expect(page.locator("#stop")).to_be_hidden()
+        page.click("#table-box summary")
+    else:
+        expect(page.locator(f"#{view} table tbody tr").first).to_be_visible()
+    found = page.evaluate(CONTRAST)
+    assert found["checked"] > 40
+    assert found["poor"] == []
+
+
+def test_a_poor_contrast_would_be_found(open_page, url):
+    page = open_page(url)
+    page.evaluate("() => { document.querySelector('.lead').style.color = '#bbb'; }")
+    (poor,) = page.evaluate(CONTRAST)["poor"]
+    assert poor.startswith("Type a prompt")
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("width", [360, 768])
+def test_a_narrow_window_is_never_scrolled_sideways(open_page, url, width, view):
+    chat(url, 3)
+    page = open_page(f"{url}/#{view}", viewport={"width": width, "height": 800})
+    if view == "playground":
+        ask(page)
+        page.click("#send")
+        expect(page.locator("#stop")).to_be_hidden()
+    else:
+        expect(page.locator(f"#{view} table tbody tr").first).to_be_visible()
+    widths = "() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+    scrolled, shown = page.evaluate(widths)
+    assert scrolled <= shown
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_nothing_jumps_while_it_fills(open_page, url, view):
+    chat(url, 9)
+    page = open_page(f"{url}/#{view}")
+    if view == "playground":
+        ask(page)
+        page.locator("#send").press("Enter")
+        expect(page.locator("#answer .text")).to_contain_text("simulated")
+        expect(page.locator("#stop")).to_be_hidden()
+    else:
+        expect(page.locator(f"#{view} table tbody tr").first).to_be_visible()
+    shifts = """() => new Promise((resolve) => {
+      let total = 0;
+      new PerformanceObserver((list) => {
+        for (const each of list.getEntries()) total += each.value;
+      }).observe({ type: "layout-shift", buffered: true });
+      setTimeout(() => resolve(total), 100);
+    })"""
+    assert page.evaluate(shifts) < 0.05
+
+
+def test_the_theme_can_be_chosen_and_is_kept(open_page, url):
+    page = open_page(url, color_scheme="light")
+    background = "() => getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(background)
+    page.click("#theme")
+    page.click("#theme")
+    expect(page.locator("#theme")).to_have_text("Theme: dark")
+    dark = page.evaluate(background)
+    assert dark != light
+    page.reload()
+    assert page.evaluate(background) == dark
+    page.click("#theme")
+    expect(page.locator("#theme")).to_have_text("Theme: system")
+    assert page.evaluate(background) == light
+
+
+def test_what_people_type_stays_text(open_page, url):
+    page = open_page(url)
+    ask(page, "<img src=x onerror=alert(1)> & <b>bold</b>")
+    page.click("#send")
+    expect(page.locator("#answer")).to_contain_text("<img src=x onerror=alert(1)>")
+    assert page.locator("#answer img, #answer b").count() == 0
+
+
+def test_the_page_can_reach_nobody_but_its_gateway(open_page, url, complaints):
+    complaints.expected += ["Content Security Policy", "TrustedHTML"]
+    page = open_page(url)
+    blocked = """async () => {
+      const tries = [
+        () => fetch("https://elsewhere.invalid/"),
+        () => new Promise((resolve, reject) => {
+          const image = new Image();
+          image.onload = resolve;
+          image.onerror = reject;
+          image.src = "data:image/gif;base64,R0lGODlhAQABAAAAACw=";
+        }),
+        async () => { document.body.insertAdjacentHTML("beforeend", "<b>markup</b>"); },
+      ];
+      const ended = await Promise.allSettled(tries.map((each) => each()));
+      return ended.map((each) => each.status);
+    }"""
+    assert page.evaluate(blocked) == ["rejected"] * 3
+    assert any("elsewhere.invalid" in each for each in complaints.found)
