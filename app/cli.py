@@ -13,6 +13,7 @@ from app import __version__
 from app.errors import GatewayError
 from app.export_command import export
 from app.keys_command import keys
+from app.top_command import top
 from routers import commands
 
 _DEFAULT_CONFIG = Path("configs/gateway.yaml")
@@ -49,6 +50,7 @@ def cli() -> None:
 
 cli.add_command(keys)
 cli.add_command(export)
+cli.add_command(top)
 
 
 @cli.command("check-config")

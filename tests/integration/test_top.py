@@ -1,0 +1,143 @@
+"""`steelyard top` on a real gateway, and on what is none."""
+
+import json
+import threading
+import time
+
+import httpx
+import pytest
+from click.testing import CliRunner
+
+from app.cli import cli, main
+from app.top import Look, render, view
+
+ASK = {"messages": [{"role": "user", "content": "What is a steelyard?"}]}
+
+
+def top(url, *args):
+    return CliRunner().invoke(cli, ["top", "--url", url, "--once", "--interval", "0.5", *args])
+
+
+@pytest.fixture
+def traffic():
+    """Send requests until the test is over; return how many were answered."""
+    stop = threading.Event()
+    threads = []
+
+    def traffic(gateway, models):
+        answered = []
+
+        def work():
+            with httpx.Client(trust_env=False, timeout=10) as client:
+                while not stop.is_set():
+                    for model in models:
+                        answer = client.post(
+                            f"{gateway.url}/v1/chat/completions", json={**ASK, "model": model}
+                        )
+                        answered.append(answer.status_code)
+
+        threads.append(threading.Thread(target=work))
+        threads[-1].start()
+        deadline = time.monotonic() + 20
+        while len(answered) < 2 * len(models):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        return answered
+
+    yield traffic
+    stop.set()
+    for thread in threads:
+        thread.join(20)
+
+
+def test_a_gateway_under_traffic_is_told_in_numbers(fresh_gateway, traffic):
+    gateway = fresh_gateway({"models.sim-large.limits": {"requests_per_minute": 1}})
+    traffic(gateway, ["sim-nano", "sim-nano", "sim-nano", "sim-small", "auto", "sim-large"])
+    result = top(gateway.url, "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert told["window_s"] >= 0.5
+    assert told["requests_per_s"] > 2
+    assert 0 < told["errors_per_s"] < told["requests_per_s"]
+    assert 0 < told["overhead_p50_ms"] <= told["overhead_p99_ms"]
+    assert told["spent_usd"] > 0
+    assert told["usd_per_hour"] > 0
+    shares = {each["model"]: each["share"] for each in told["models"]}
+    assert sum(shares.values()) == pytest.approx(1.0)
+    assert max(shares, key=shares.get) == "sim-nano"
+    assert 0.4 < shares["sim-nano"] < 0.8
+    assert {each["model"] for each in told["breakers"]} >= {"sim-nano", "sim-frontier"}
+    assert {each["state"] for each in told["breakers"]} == {"closed"}
+    assert told["refusals_per_s"]["model requests"] > 0
+    assert told["reasons_per_s"]["pinned"] > 0
+
+
+def test_an_idle_gateway_is_told_without_guesses(fresh_gateway):
+    gateway = fresh_gateway()
+    told = json.loads(top(gateway.url, "--json").stdout)
+    assert told["requests_per_s"] == 0
+    assert told["overhead_p99_ms"] is None
+    assert all(each["share"] is None for each in told["models"])
+
+
+def test_it_reads_as_a_table_too(fresh_gateway, traffic):
+    gateway = fresh_gateway()
+    traffic(gateway, ["sim-nano"])
+    result = top(gateway.url)
+    assert result.exit_code == 0, result.output
+    for word in ("requests/s", "overhead p50/p99 ms", "sim-nano", "closed", "100%"):
+        assert word in result.stdout
+
+
+def test_metrics_behind_a_token_need_it(fresh_gateway):
+    token = "an-admin-token-of-the-tests"  # noqa: S105  (opens nothing else)
+    gateway = fresh_gateway(
+        {"auth": {"mode": "keys"}, "store": {"data_dir": "data"}},
+        env={"STEELYARD_ADMIN_TOKEN": token},
+    )
+    assert "asks for a token" in str(top(gateway.url).exception)
+    assert top(gateway.url, "--token", token).exit_code == 0
+
+
+def test_what_is_no_gateway_is_told_in_one_line(capsys, stub):
+    for url, message in (("http://127.0.0.1:9", "cannot be reached"), (stub.origin, "answered")):
+        with pytest.raises(SystemExit) as exit_:
+            main(["top", "--url", url, "--once"])
+        told = capsys.readouterr().err
+        assert exit_.value.code == 2
+        assert len(told.splitlines()) == 1
+        assert message in told
+
+
+BUCKETS = """\
+# TYPE gateway_overhead_seconds histogram
+gateway_overhead_seconds_bucket{{le="0.001"}} {0}
+gateway_overhead_seconds_bucket{{le="0.002"}} {1}
+gateway_overhead_seconds_bucket{{le="+Inf"}} {2}
+# TYPE gateway_cost_usd counter
+gateway_cost_usd_total{{model="m"}} {3}
+"""
+
+
+def look(at_s, *values):
+    return Look.of(BUCKETS.format(*values), at_s=at_s)
+
+
+def test_quantiles_are_those_of_the_window():
+    shown = view(look(0, 100, 100, 100, 1.0), look(10, 100, 200, 200, 2.0))
+    assert shown.overhead_p50_ms == pytest.approx(1.5)
+    assert shown.overhead_p99_ms == pytest.approx(1.99)
+    assert shown.usd_per_hour == pytest.approx(360.0)
+    assert shown.spent_usd == 2.0
+
+
+def test_beyond_the_last_bucket_its_bound_is_told():
+    shown = view(look(0, 0, 0, 0, 0), look(1, 1, 1, 100, 0))
+    assert shown.overhead_p99_ms == pytest.approx(2.0)
+
+
+def test_a_gateway_that_began_anew_has_done_what_it_says():
+    shown = view(look(0, 50, 50, 50, 9.0), look(10, 10, 10, 10, 1.0))
+    assert shown.usd_per_hour == pytest.approx(360.0)
+    assert shown.overhead_p50_ms == pytest.approx(0.5)
+    assert render(shown, url="http://gateway")
