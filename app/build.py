@@ -4,6 +4,7 @@ import hashlib
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import routers
@@ -39,7 +40,7 @@ from routers.artifact_load import load_artifact
 from routers.errors import RoutingError
 from routers.stored_thresholds import StoredName, stored_thresholds
 from routers.switching import SwitchRule
-from routers.types import Conversation, CostQuality, Objective, StrongThreshold
+from routers.types import Conversation, CostQuality, ModelSpec, Objective, StrongThreshold
 
 DEFAULT_ARTIFACT = Path(routers.__file__).parent / "pretrained" / "default"
 """The artifact that is shipped in the package."""
@@ -181,7 +182,7 @@ def build_allowances(config: LoadedConfig) -> Allowances:
 
 def config_version(config: LoadedConfig) -> str:
     """Return twelve hexadecimal digits that change whenever the configuration does."""
-    parts = (config.gateway.model_dump_json(), *(repr(spec) for spec in config.specs.values()))
+    parts = (config.gateway.model_dump_json(), *map(_told, config.specs.values()))
     return _fingerprint(parts)
 
 
@@ -233,7 +234,7 @@ def _policy(
                 f"{spec.predicted_as!r}, which the artifact of router {policy.router!r} does not "
                 f"know; set predicted_as to one of: {', '.join(artifact.models)}"
             )
-    parts = (name, policy.model_dump_json(), artifact.version, *(repr(c) for c in candidates))
+    parts = (name, policy.model_dump_json(), artifact.version, *map(_told, candidates))
     return Policy(
         name=name,
         version=_fingerprint(parts),
@@ -299,6 +300,11 @@ def _stored_thresholds(
         for name, each in stored_thresholds(artifact.manifest).items()
         if [each.strong, each.weak] == predicted_as
     }
+
+
+def _told(spec: ModelSpec) -> str:
+    """Return everything of a model as text, the same in every process: sets have no order."""
+    return f"{replace(spec, capabilities=frozenset())!r} {sorted(spec.capabilities)}"
 
 
 def _fingerprint(parts: Iterable[str]) -> str:

@@ -4,7 +4,6 @@ import contextlib
 import logging
 import os
 import resource
-import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +13,6 @@ from pathlib import Path
 
 import click
 import uvicorn
-from uvicorn.supervisors import Multiprocess
 
 from app.api.console import console_is_served
 from app.config import GatewayConfig, LoadedConfig, StubConfig, load_config
@@ -22,6 +20,7 @@ from app.errors import ConfigError
 from app.protocol import gateway_protocol
 from app.settings import is_loopback
 from app.telemetry.logs import configure_logging
+from app.workers import Workers, counting_together, metrics_port
 
 _log = logging.getLogger(__name__)
 
@@ -68,8 +67,9 @@ def serve(file: Path, *, host: str | None, port: int | None, workers: int) -> No
         console = console_is_served(config, host, admin_token=loaded.admin_token)
         welcome = _welcome(f"http://{host}:{address[1]}", config, console=console)
         if workers > 1:
-            click.echo(welcome)
-            _Workers(uvicorn_config, sockets=[listening], file=file).run()
+            with counting_together() as folder, metrics_port(loaded, folder):
+                click.echo(welcome)
+                Workers(uvicorn_config, sockets=[listening], file=file, metrics_dir=folder).run()
         else:
             _Server(uvicorn_config, welcome=welcome).run(sockets=[listening])
 
@@ -141,25 +141,6 @@ def worker_app() -> object:
 
 
 _STUB_START_S = 15.0
-
-
-class _Workers(Multiprocess):
-    """Several serving processes; SIGHUP is passed on to them, if the configuration is usable."""
-
-    def __init__(self, config: uvicorn.Config, *, sockets: list[socket.socket], file: Path) -> None:
-        super().__init__(config, sockets=sockets)
-        self._file = file
-
-    def handle_hup(self) -> None:
-        """Have every worker read the configuration anew."""
-        try:
-            load_config(self._file)
-        except ConfigError as error:
-            _log.error("the configuration is not replaced: %s", error.message)
-            return
-        for process in self.processes:
-            if process.pid is not None:
-                os.kill(process.pid, signal.SIGHUP)
 
 
 class _Server(uvicorn.Server):

@@ -6,6 +6,9 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+METRICS_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+"""Read by the metrics library, too, before the first instrument is made."""
+
 
 class Settings(BaseSettings):
     """Environment of the service; everything else stands in the configuration file."""
@@ -15,7 +18,7 @@ class Settings(BaseSettings):
     config: Path = Path("configs/gateway.yaml")
     """`STEELYARD_CONFIG`: the configuration file to serve."""
 
-    metrics_dir: Path | None = Field(default=None, validation_alias="PROMETHEUS_MULTIPROC_DIR")
+    metrics_dir: Path | None = Field(default=None, validation_alias=METRICS_DIR_VARIABLE)
     """Where several worker processes count together; `steelyard serve --workers` sets it."""
 
     listen_host: str | None = None
