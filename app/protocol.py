@@ -193,22 +193,30 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         """Take a part of the request line."""
-        self._count(len(url))
+        self._head_bytes += len(url)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._stop(_head_too_large())
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; trailers are counted and dropped, since a body must not add headers."""
-        self._count(len(name) + len(value) + 4)
+        # Called a dozen times per request: nothing in it calls further.
+        self._head_bytes += len(name) + len(value) + 4
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._stop(_head_too_large())
         if self._phase is not _Phase.HEAD:
             return
-        super().on_header(name, value)
+        name = name.lower()
+        self.headers.append((name, value))
         if len(self.headers) > MAX_HEADERS:
             self._stop(_head_too_large())
-        last = self.headers[-1][0]
-        if last == b"host":
+        if name == b"host":
             self._hosts += 1
-        elif last == b"transfer-encoding" and value.strip().lower() != b"chunked":
-            self._stop(InvalidRequestError("the only transfer-encoding is chunked"))
+        elif name == b"transfer-encoding":
+            if value.strip().lower() != b"chunked":
+                self._stop(InvalidRequestError("the only transfer-encoding is chunked"))
+        elif name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
 
     def on_headers_complete(self) -> None:
         """Start the application."""
@@ -243,11 +251,6 @@ class GatewayProtocol(HttpToolsProtocol):
             if name != b"upgrade":
                 lines.append(b"%b: %b" % (name, value))
         return b"\r\n".join([*lines, b"", b""])
-
-    def _count(self, n_bytes: int) -> None:
-        self._head_bytes += n_bytes
-        if self._head_bytes > MAX_HEAD_BYTES:
-            self._stop(_head_too_large())
 
     def _stop(self, refusal: GatewayError) -> None:
         self._refusal = refusal
