@@ -19,7 +19,7 @@ def rewrite(file, change):
     file.write_text(yaml.safe_dump(document), encoding="utf-8")
 
 
-def until(condition, *, timeout_s=20.0):
+def until(condition, *, timeout_s=60.0):
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline
@@ -63,7 +63,7 @@ def test_sighup_reads_the_configuration_anew_in_every_worker(shared, client, wor
         """Ask as often as it takes to have met every worker."""
         listed = []
         for _ in range(6 if workers > 1 else 1):
-            with httpx.Client(trust_env=False) as fresh:
+            with httpx.Client(trust_env=False, timeout=30) as fresh:
                 data = fresh.get(f"{gateway.url}/v1/models").json()["data"]
                 listed.append("auto:quality" in {each["id"] for each in data})
         return listed
