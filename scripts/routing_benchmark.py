@@ -326,25 +326,36 @@ def _apgr(score: np.ndarray, strong: np.ndarray, weak: np.ndarray) -> float:
     return float(np.trapezoid(recovered, np.linspace(0, 1, len(recovered))))
 
 
+_REFERENCES = ("aiq_zero", "aiq_label", "single", "label", "single_unseen", "label_unseen")
+
+
 def _print(name: str, rows: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
     if not rows:
         return
-    columns = [key for key in next(iter(next(iter(rows.values())).values())) if key != "fit_s"]
-    print(f"\n### {name}\n\n| router | splits | {' | '.join(columns)} | fit, s |")
+    order = [each for each in _ROUTERS if each in rows]
+    last = list(max((rows[each] for each in reversed(order)), key=len).values())
+    keys = [key for key in last[0] if key != "fit_s"]
+    references = ", ".join(f"{key} {_cell(last, key)}" for key in _REFERENCES if key in keys)
+    columns = [key for key in keys if key not in _REFERENCES]
+    print(f"\n### {name}\n")
+    if references:
+        print(f"{references}\n")
+    print(f"| router | splits | {' | '.join(columns)} | fit, s |")
     print("|---|---|" + "---|" * (len(columns) + 1))
-    for router in (each for each in _ROUTERS if each in rows):
+    for router in order:
         measured = list(rows[router].values())
-        cells = []
-        for key in columns:
-            values = np.array([each.get(key, np.nan) for each in measured], dtype=float)
-            missed = int(np.isnan(values).sum())
-            if missed:
-                cells.append(f"never in {missed} of {len(values)}")
-                continue
-            spread = values.std(ddof=1) if len(values) > 1 else 0.0
-            cells.append(f"{values.mean():.4f} ± {spread:.4f}")
+        cells = [_cell(measured, key) for key in columns]
         seconds = statistics.mean(each["fit_s"] for each in measured)
         print(f"| {router} | {len(measured)} | {' | '.join(cells)} | {seconds:.0f} |", flush=True)
+
+
+def _cell(measured: Sequence[Mapping[str, Any]], key: str) -> str:
+    values = np.array([each.get(key, np.nan) for each in measured], dtype=float)
+    missed = int(np.isnan(values).sum())
+    if missed:
+        return f"never in {missed} of {len(values)}"
+    spread = values.std(ddof=1) if len(values) > 1 else 0.0
+    return f"{values.mean():.4f} ± {spread:.4f}"
 
 
 if __name__ == "__main__":
