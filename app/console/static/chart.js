@@ -83,24 +83,27 @@ export function fineTicks([from, to]) {
 export const path = (points) =>
   points.map(([x, y], i) => `${i ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
 
+// Between a point and its label: the ring of the choice has to fit.
+const GAP = 17;
+
 // Find a place for each label beside its point: right or left, then ever further up and down.
 export function placeLabels(points, box) {
   const placed = points.map(({ x, y }) => ({ x: x - 9, y: y - 9, w: 18, h: 18 }));
   return points.map(({ x, y, text }, own) => {
-    const w = text.length * 7.1 + 4;
-    const sides = x + 14 + w > box.right ? ["end", "start"] : ["start", "end"];
+    const w = text.length * 7.1 + 6;
+    const sides = x + GAP + w > box.right ? ["end", "start"] : ["start", "end"];
     for (const dy of [0, -14, 14, -26, 26, -38, 38, -50, 50]) {
       for (const anchor of sides) {
-        const at = { x: anchor === "start" ? x + 14 : x - 14 - w, y: y + dy - 8, w, h: 16 };
+        const at = { x: anchor === "start" ? x + GAP : x - GAP - w, y: y + dy - 8, w, h: 16 };
         const inside = at.x >= box.left - 4 && at.x + w <= box.right + 30
           && at.y >= box.top - 6 && at.y + 16 <= box.bottom;
         if (inside && !placed.some((other, i) => i !== own && overlap(at, other))) {
           placed.push(at);
-          return { anchor, dx: anchor === "start" ? 14 : -14, dy: dy + 4 };
+          return { anchor, dx: anchor === "start" ? GAP : -GAP, dy: dy + 4 };
         }
       }
     }
-    return { anchor: sides[0], dx: sides[0] === "start" ? 14 : -14, dy: 4 };
+    return { anchor: sides[0], dx: sides[0] === "start" ? GAP : -GAP, dy: 4 };
   });
 }
 
