@@ -110,7 +110,22 @@ def build_decision_log(
 
 
 def _sink(config: LoadedConfig) -> Sink:
-    keep_s = config.gateway.outcomes.keep_days * DAY_S
+    outcomes, store = config.gateway.outcomes, config.gateway.store
+    keep_s = outcomes.keep_days * DAY_S
+    if outcomes.sink == "redis":
+        from app.stores.outcomes_redis import RedisOutcomes  # noqa: PLC0415
+
+        if config.redis_url is None:
+            raise ConfigError(
+                f"{config.path}: outcomes.sink redis takes its address from {store.redis_url_env}, "
+                "which is not set"
+            )
+        return RedisOutcomes(
+            config.redis_url,
+            prefix=store.prefix,
+            keep_s=keep_s,
+            contents_keep_s=outcomes.contents.keep_days * DAY_S,
+        )
     assert config.data_dir is not None  # noqa: S101  (the configuration was checked)
     return SqliteOutcomes(config.data_dir, keep_s=keep_s)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from app import __version__
+from app.collect_command import collect
 from app.errors import GatewayError
 from app.export_command import export
 from app.keys_command import keys
@@ -49,6 +50,7 @@ def cli() -> None:
 
 
 cli.add_command(keys)
+cli.add_command(collect)
 cli.add_command(export)
 cli.add_command(top)
 

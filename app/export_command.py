@@ -129,7 +129,9 @@ def _open(config: "LoadedConfig", folder: Path | None, *, since: float, until: f
     from routers.errors import DataError  # noqa: PLC0415
 
     if folder is not None:
-        raise NotImplementedError
+        from app.collected import collected_log  # noqa: PLC0415
+
+        return collected_log(folder, since=since, until=until)
     data_dir = config.data_dir
     if data_dir is None:
         raise DataError(

@@ -79,7 +79,8 @@ def labels_of(directory, decision_id):
 
 
 def counted(gateway, name, **labels):
-    text = httpx.get(f"{gateway.url}/metrics", trust_env=False).text
+    headers = {"authorization": f"Bearer {TOKEN}"}
+    text = httpx.get(f"{gateway.url}/metrics", trust_env=False, headers=headers).text
     return sum(
         sample.value
         for family in text_string_to_metric_families(text)
