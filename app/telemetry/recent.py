@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self
 
+import msgspec
+
 from app.types import CacheState, Outcome
 from routers.switching import SessionReason
 from routers.types import Decision, Reason
@@ -14,11 +16,11 @@ KEPT = 500
 """Requests that are remembered: about 2 kB each, most of it predictions."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
     """What is remembered of an outcome: names, numbers and codes, never text.
 
-    `at` is when the request ended, in seconds since the epoch.
+    `at` is when the request ended, in seconds since the epoch. One is made for every request, as a
+    struct in a fifth of the time of a frozen dataclass.
     """
 
     at: float

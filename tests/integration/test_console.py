@@ -7,6 +7,7 @@ import pytest
 
 from app.api.console import console_is_served
 from app.config import load_config
+from app.main import from_env
 from tests.support.gateway import CONFIGS, GatewayThread, stub_config
 from tests.support.requests import assert_openai_error
 
@@ -255,3 +256,13 @@ def test_the_newest_policies_are_drawn_after_a_reload(stub, artifacts, tmp_path)
     assert before[0]["version"] != after[0]["version"]
     assert (before[0]["cost_quality"], after[0]["cost_quality"]) == (0.5, 0.75)
     assert before[1] == after[1]
+
+
+async def test_the_address_that_is_listened_on_wins_over_the_configured_one(tmp_path, monkeypatch):
+    stub_config(tmp_path, "http://127.0.0.1:9")
+    monkeypatch.setenv("STEELYARD_CONFIG", str(tmp_path / "gateway.yaml"))
+    for host, status in (("127.0.0.1", 200), ("0.0.0.0", 404)):  # noqa: S104  (nothing listens)
+        monkeypatch.setenv("STEELYARD_LISTEN_HOST", host)
+        transport = httpx.ASGITransport(app=from_env())
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            assert (await client.get("/console/")).status_code == status
