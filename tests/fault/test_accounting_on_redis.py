@@ -83,6 +83,8 @@ async def test_a_thousand_requests_at_once_overspend_by_no_more_than_was_in_flig
                 )
             )
         watching.cancel()
+        [stopped] = await asyncio.gather(watching, return_exceptions=True)
+        assert isinstance(stopped, asyncio.CancelledError), stopped
         budget = await budget_of(two, key_id)
 
     served = [answer for answer in answers if answer.status_code == 200]
