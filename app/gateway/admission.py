@@ -7,9 +7,8 @@ has ended, replaced by what it used. Scopes without any limit cost nothing: the 
 import datetime as dt
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import islice
 
 from app.access.guard import Caller
 from app.errors import BudgetExceededError, RateLimitedError, StoreUnavailableError
@@ -38,6 +37,7 @@ DEGRADE_STEPS = 5
 
 _RETRY_AFTER_S = 1.0
 _MAX_REMEMBERED = 100_000
+_MAX_SHOWN_BUDGETS = 200
 
 GATEWAY = Scope(ScopeKind.GATEWAY)
 
@@ -148,6 +148,7 @@ class Admission:
     on_refusal: Callable[[Refusal], None] = lambda _: None
     _periods: dict[Period, tuple[str, float]] = field(default_factory=dict)
     _seen: OrderedDict[Scope, Standing] = field(default_factory=OrderedDict)
+    _budgets: dict[Scope, tuple[BudgetLimit, ...]] = field(default_factory=dict)
 
     async def admit(
         self, request: RouteRequest, decision: Decision, caller: Caller
@@ -177,6 +178,7 @@ class Admission:
             self.on_refusal(granted)
             raise _refused(granted)
         # Nobody else needs to be followed: only budgets that degrade are asked about in advance.
+        self._note_budgets(claims)
         if self._seen:
             self._remember(tuple(each for each in granted if each.scope in self._seen))
         return Ticket(request_id=request.decision_id, claims=claims, standings=granted)
@@ -239,21 +241,31 @@ class Admission:
                 retry_after_s=_RETRY_AFTER_S,
             ) from error
 
-    async def known_budgets(self, *, most: int = 200) -> tuple[Standing, ...]:
-        """Return where the budgets stand that requests of this process met lately.
+    async def known_budgets(self) -> tuple[Standing, ...]:
+        """Return where the budgets stand that requests of this process met; not of every key.
 
         Raises
         ------
         StoreError
         """
-        claims = []
-        for scope, standing in islice(reversed(self._seen.items()), most):
-            budgets = tuple(
-                self._limit_now(Period(each.period_id.partition(":")[0]), each.limit_nusd)
-                for each in standing.budgets
+        claims = [
+            Claim(
+                scope=scope,
+                budgets=tuple(
+                    self._limit_now(Period(each.period_id.partition(":")[0]), each.limit_nusd)
+                    for each in budgets
+                ),
             )
-            claims.append(Claim(scope=scope, budgets=budgets))
+            for scope, budgets in self._budgets.items()
+        ]
         return await self.counters.standing(claims) if claims else ()
+
+    def _note_budgets(self, claims: Iterable[Claim]) -> None:
+        for claim in claims:
+            if claim.budgets and (
+                claim.scope in self._budgets or len(self._budgets) < _MAX_SHOWN_BUDGETS
+            ):
+                self._budgets[claim.scope] = claim.budgets
 
     async def _spent_share(self, scope: Scope, allowance: Allowance, budget: Budget) -> float:
         period_id = self._budget_limit(budget).period_id

@@ -1,6 +1,10 @@
 """How far today's prompts are from those that the router was trained on."""
 
+from collections.abc import Iterable
+
 from app.telemetry._declare import ConfiguredNames, Declare
+
+FAMILIARITIES = ("familiar", "uncertain", "unfamiliar")
 
 _DISTANCE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
@@ -22,6 +26,12 @@ class DriftMetrics:
             *("policy",),
             buckets=_DISTANCE,
         )
+
+    def configured(self, policies: Iterable[str]) -> None:
+        """Show these policies from the first scrape on: an increase needs something to start at."""
+        for policy in policies:
+            for level in FAMILIARITIES:
+                self._prompts[policy, level].inc(0)
 
     def sampled(self, policy: str, *, distance: float, familiarity: str) -> None:
         """Take in one sampled prompt."""

@@ -137,7 +137,7 @@ class ProcessMetrics:
     def budgets(self, facts: Iterable[BudgetFact]) -> None:
         """Show where budgets stand; those of names beyond the first `MAX_NAMES` are not shown."""
         for each in facts:
-            name = self._names[each.name] if each.name else ""
+            name = self._names[each.name] if each.name else "all"
             if name != OTHER:
                 labels = each.scope, name, each.period
                 self._budget_limit[labels].set(each.limit_usd)

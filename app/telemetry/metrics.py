@@ -65,6 +65,7 @@ class Metrics:
         self._upstreams.allow(upstreams)
         self._policies.allow(each.name for each in policies)
         self.routing.configured(policies)
+        self.drift.configured(each.name for each in policies)
         self.process.configured(version=version, config_version=config_version, policies=policies)
 
     def render(self) -> bytes:

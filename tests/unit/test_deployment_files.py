@@ -64,3 +64,22 @@ def test_prometheus_scrapes_the_gateway_where_it_listens():
     scrape = yaml.safe_load((ROOT / "configs/dashboards/prometheus.yml").read_text())
     (job,) = scrape["scrape_configs"]
     assert job["static_configs"] == [{"targets": ["gateway:8080"]}]
+
+
+def test_compose_gives_prometheus_its_rules_and_grafana_its_dashboards():
+    configs = ROOT / "configs/dashboards"
+    scrape = yaml.safe_load((configs / "prometheus.yml").read_text())
+    assert scrape["rule_files"] == ["rules/*.yml"]
+    mounted = COMPOSE["services"]["prometheus"]["volumes"]
+    assert "./configs/dashboards/rules:/etc/prometheus/rules:ro" in mounted
+    provisioning = configs / "grafana/provisioning"
+    (provider,) = yaml.safe_load((provisioning / "dashboards/steelyard.yaml").read_text())[
+        "providers"
+    ]
+    folder = provider["options"]["path"]
+    assert f"./configs/dashboards/grafana:{folder}:ro" in COMPOSE["services"]["grafana"]["volumes"]
+    (source,) = yaml.safe_load((provisioning / "datasources/prometheus.yaml").read_text())[
+        "datasources"
+    ]
+    for file in (configs / "grafana").glob("*.json"):
+        assert f'"uid": "{source["uid"]}"' in file.read_text()

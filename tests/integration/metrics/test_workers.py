@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.gateway import CONFIGS, REPOSITORY
 from tests.support.redis_server import free_port
 
-TOKEN = "metrics-token-of-the-test"
+TOKEN = "metrics-token-of-the-test"  # noqa: S105  (opens nothing else)
 ASK = {"model": "auto", "messages": [{"role": "user", "content": "What is a steelyard?"}]}
 
 
@@ -75,7 +75,7 @@ def gateway(request, redis_server, tmp_path, monkeypatch):
     document["stub"] = {"port": stub_port, "speed": 0}
     document["upstreams"]["stub"]["base_url"] = f"http://127.0.0.1:{stub_port}/v1"
     document["store"] = {"kind": "redis", "prefix": f"test-workers-{metrics_port}"}
-    document["server"]["metrics_token_env"] = "TEST_METRICS_TOKEN"
+    document["server"]["metrics_token_env"] = "TEST_METRICS_TOKEN"  # noqa: S105  (a name)
     if request.param == "own port":
         document["server"]["metrics_port"] = metrics_port
     file = tmp_path / "gateway.yaml"
@@ -83,8 +83,10 @@ def gateway(request, redis_server, tmp_path, monkeypatch):
     monkeypatch.setenv("STEELYARD_REDIS_URL", redis_server.url)
     monkeypatch.setenv("TEST_METRICS_TOKEN", TOKEN)
     process = subprocess.Popen(
-        [sys.executable, "-m", "app", "serve"]
-        + ["--config", str(file), "--port", "0", "--workers", "2"],
+        (
+            *(sys.executable, "-m", "app", "serve"),
+            *("--config", str(file), "--port", "0", "--workers", "2"),
+        ),
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -134,9 +136,9 @@ def test_what_two_workers_count_is_right_and_survives_one_of_them(gateway):
     os.kill(first, signal.SIGKILL)
     deadline = time.monotonic() + 60
     lowest = before
-    while len(alive := set(gateway.workers()) - {first}) < 2 or gateway.total(
-        "gateway_workers"
-    ) != 2:
+    while (
+        len(alive := set(gateway.workers()) - {first}) < 2 or gateway.total("gateway_workers") != 2
+    ):
         now = gateway.samples()
         assert_no_counter_fell(lowest, now)
         lowest = now

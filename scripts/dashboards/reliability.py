@@ -1,0 +1,158 @@
+"""Upstreams, circuits, fallbacks, the store, and whether what is served is what was written."""
+
+from scripts.dashboards.panels import Panel, Query, Row
+
+_RATE = "[$__rate_interval]"
+
+ROWS = (
+    Row(
+        "Upstreams",
+        (
+            Panel(
+                title="Calls that failed",
+                text="Share of the calls to each upstream.",
+                queries=[
+                    Query(
+                        "(sum by (upstream) (rate(gateway_upstream_attempts_total"
+                        f'{{error!=""}}{_RATE}))'
+                        f" or sum by (upstream) (rate(gateway_upstream_attempts_total{_RATE})) * 0)"
+                        f" / sum by (upstream) (rate(gateway_upstream_attempts_total{_RATE}))",
+                        "{{upstream}}",
+                    )
+                ],
+                unit="percentunit",
+                maximum=1,
+            ),
+            Panel(
+                title="Failed calls by error",
+                text="hedge_lost is no failure: another call was faster.",
+                queries=[
+                    Query(
+                        "sum by (model, upstream, error)"
+                        f" (rate(gateway_upstream_errors_total{_RATE}))",
+                        "{{model}} at {{upstream}}: {{error}}",
+                    )
+                ],
+                unit="reqps",
+                kind="stacked",
+            ),
+            Panel(
+                title="Upstream latency",
+                text="To the first content, or to the failure.",
+                queries=[
+                    Query(
+                        f"histogram_quantile({q}, sum by (le, model)"
+                        f" (rate(gateway_upstream_duration_seconds_bucket{_RATE})))",
+                        f"{{{{model}}}} p{round(q * 100)}",
+                    )
+                    for q in (0.5, 0.95)
+                ],
+                unit="s",
+            ),
+            Panel(
+                title="Circuits",
+                text="0 closed, 1 half-open, 2 open.",
+                queries=[
+                    Query(
+                        "max by (model, upstream) (gateway_breaker_state)",
+                        "{{model}} at {{upstream}}",
+                    )
+                ],
+                maximum=2,
+            ),
+        ),
+    ),
+    Row(
+        "What was done about it",
+        (
+            Panel(
+                title="Retries",
+                text="Calls to a model that had failed in the request.",
+                queries=[
+                    Query(f"sum by (model) (rate(gateway_retries_total{_RATE}))", "{{model}}")
+                ],
+                unit="reqps",
+                width=8,
+            ),
+            Panel(
+                title="Fallbacks",
+                text="Answers by another model than the decided one.",
+                queries=[
+                    Query(
+                        f"sum by (decided_model, model) (rate(gateway_fallbacks_total{_RATE}))",
+                        "{{decided_model}} to {{model}}",
+                    )
+                ],
+                unit="reqps",
+                width=8,
+            ),
+            Panel(
+                title="Hedges",
+                text="Answers for which two calls ran at once, by which of the two won.",
+                queries=[
+                    Query(f"sum by (winner) (rate(gateway_hedges_total{_RATE}))", "{{winner}}")
+                ],
+                unit="reqps",
+                width=8,
+            ),
+        ),
+    ),
+    Row(
+        "Router and store",
+        (
+            Panel(
+                title="Router failures",
+                text="Decisions that went to the policy's default model, and why.",
+                queries=[
+                    Query(
+                        f"sum by (policy, reason) (rate(gateway_router_failures_total{_RATE}))",
+                        "{{policy}} {{reason}}",
+                    )
+                ],
+                unit="reqps",
+                width=8,
+            ),
+            Panel(
+                title="Store answers",
+                text="1 where it does, as the worker sees it that fares worst.",
+                queries=[Query("min(gateway_store_up)", "up")],
+                maximum=1,
+                width=8,
+            ),
+            Panel(
+                title="Store operations that failed",
+                text="And the feature that suffered.",
+                queries=[
+                    Query(
+                        f"sum by (operation, feature) (rate(gateway_store_errors_total{_RATE}))",
+                        "{{operation}} ({{feature}})",
+                    )
+                ],
+                unit="reqps",
+                width=8,
+            ),
+            Panel(
+                title="Owed to the store",
+                text="Requests whose use has still to be booked.",
+                queries=[Query("sum(gateway_store_owed_requests)", "owed")],
+                width=8,
+            ),
+            Panel(
+                title="Decision log rows lost",
+                text="The writer could not keep up.",
+                queries=[Query("sum(increase(gateway_outcomes_dropped_total[$__range]))", "lost")],
+                kind="bars",
+                width=8,
+            ),
+            Panel(
+                title="Workers and configuration",
+                text="Serving processes, and whether the last reload worked.",
+                queries=[
+                    Query("sum(gateway_workers)", "workers"),
+                    Query("min(gateway_config_last_reload_successful)", "reload worked"),
+                ],
+                width=8,
+            ),
+        ),
+    ),
+)

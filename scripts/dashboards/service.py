@@ -1,0 +1,169 @@
+"""Rate, errors, duration; what the gateway adds; how full it is."""
+
+from scripts.dashboards.panels import Panel, Query, Row
+
+_RATE = "[$__rate_interval]"
+
+
+def _quantiles(metric: str, *, by: str = "") -> list[Query]:
+    labels = f"le, {by}" if by else "le"
+    legend = f"{{{{{by}}}}} " if by else ""
+    return [
+        Query(
+            f"histogram_quantile({q}, sum by ({labels}) (rate({metric}_bucket{_RATE})))",
+            f"{legend}p{round(q * 100)}",
+        )
+        for q in ((0.5, 0.95) if by else (0.5, 0.95, 0.99))
+    ]
+
+
+ROWS = (
+    Row(
+        "Requests",
+        (
+            Panel(
+                title="Requests by status",
+                text="Every request of /v1/chat/completions and /v1/route.",
+                queries=[
+                    Query(
+                        f"sum by (route, status_class) (rate(gateway_requests_total{_RATE}))",
+                        "{{route}} {{status_class}}",
+                    )
+                ],
+                unit="reqps",
+                kind="stacked",
+            ),
+            Panel(
+                title="Failures by error",
+                text="The codes that clients are told; client_disconnected is their own doing.",
+                queries=[
+                    Query(
+                        f'sum by (error) (rate(gateway_requests_total{{error!=""}}{_RATE}))',
+                        "{{error}}",
+                    )
+                ],
+                unit="reqps",
+                kind="stacked",
+            ),
+            Panel(
+                title="Whole answers",
+                text="From the request to the end of the answer.",
+                queries=_quantiles("gateway_request_duration_seconds", by="model"),
+                unit="s",
+            ),
+            Panel(
+                title="First token",
+                text="From the request to the first content.",
+                queries=_quantiles("gateway_time_to_first_token_seconds", by="model"),
+                unit="s",
+            ),
+            Panel(
+                title="Time per output token",
+                text="Of streamed answers, after the first token.",
+                queries=_quantiles("gateway_time_per_output_token_seconds", by="model"),
+                unit="s",
+            ),
+            Panel(
+                title="Tokens per second",
+                text="By class.",
+                queries=[Query(f"sum by (class) (rate(gateway_tokens_total{_RATE}))", "{{class}}")],
+                kind="stacked",
+            ),
+        ),
+    ),
+    Row(
+        "What the gateway adds",
+        (
+            Panel(
+                title="Overhead",
+                text="Time until the answer begins that is not the upstream's.",
+                queries=_quantiles("gateway_overhead_seconds"),
+                unit="s",
+            ),
+            Panel(
+                title="Decision by stage",
+                text="Mean of one decision out of 32.",
+                queries=[
+                    Query(
+                        "sum by (stage) (increase(gateway_decide_stage_seconds_sum[$__range]))"
+                        " / sum by (stage)"
+                        " (increase(gateway_decide_stage_seconds_count[$__range]))",
+                        "{{stage}}",
+                    )
+                ],
+                unit="s",
+                kind="bars",
+            ),
+            Panel(
+                title="Decision",
+                text="From the parsed request to the decision.",
+                queries=_quantiles("gateway_decide_duration_seconds"),
+                unit="s",
+            ),
+            Panel(
+                title="Response cache",
+                text="What it did for requests.",
+                queries=[
+                    Query(
+                        f"sum by (state) (rate(gateway_cache_requests_total{_RATE}))", "{{state}}"
+                    )
+                ],
+                unit="reqps",
+                kind="stacked",
+            ),
+        ),
+    ),
+    Row(
+        "Saturation",
+        (
+            Panel(
+                title="Requests at once",
+                text="Being handled, waiting for a place, and how many places there are.",
+                queries=[
+                    Query("sum(gateway_requests_in_flight)", "handled"),
+                    Query("sum(gateway_requests_queued)", "waiting"),
+                    Query("sum(gateway_requests_limit)", "places"),
+                ],
+                width=8,
+            ),
+            Panel(
+                title="Event loop lag",
+                text="How late the event loop was.",
+                queries=_quantiles("gateway_event_loop_lag_seconds"),
+                unit="s",
+                width=8,
+            ),
+            Panel(
+                title="Processor cores",
+                text="In use, all workers together.",
+                queries=[Query(f"sum(rate(process_cpu_seconds_total{_RATE}))", "used")],
+                width=8,
+            ),
+            Panel(
+                title="Memory",
+                text="Resident, all workers together.",
+                queries=[Query("sum(process_resident_memory_bytes)", "resident")],
+                unit="bytes",
+                width=8,
+            ),
+            Panel(
+                title="Open files",
+                text="Connections and files, all workers together.",
+                queries=[Query("sum(process_open_fds)", "open")],
+                width=8,
+            ),
+            Panel(
+                title="What is served",
+                text="Policies with their artifact; a step tells of a reload.",
+                queries=[
+                    Query(
+                        "count by (policy, policy_version, artifact_version)"
+                        " (gateway_policy_info == 1)",
+                        "{{policy}} {{policy_version}} ({{artifact_version}})",
+                    )
+                ],
+                width=8,
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,150 @@
+"""Who spends how much on which models, and how long budgets will last."""
+
+from scripts.dashboards.panels import Panel, Query, Row
+
+_RATE = "[$__rate_interval]"
+_LEFT = "(gateway_budget_limit_usd - gateway_budget_spent_usd - gateway_budget_reserved_usd)"
+
+ROWS = (
+    Row(
+        "Spending",
+        (
+            Panel(
+                title="Spent",
+                text="On answers, hedges included, in the range.",
+                queries=[Query("sum(increase(gateway_cost_usd_total[$__range]))")],
+                unit="currencyUSD",
+                kind="stat",
+                width=6,
+            ),
+            Panel(
+                title="Spent on scorers",
+                text="Models that were asked before a decision.",
+                queries=[
+                    Query("sum(increase(gateway_scorer_cost_usd_total[$__range])) or vector(0)")
+                ],
+                unit="currencyUSD",
+                kind="stat",
+                width=6,
+            ),
+            Panel(
+                title="Lost on hedges",
+                text="Calls that ran beside a faster one.",
+                queries=[
+                    Query("sum(increase(gateway_hedge_cost_usd_total[$__range])) or vector(0)")
+                ],
+                unit="currencyUSD",
+                kind="stat",
+                width=6,
+            ),
+            Panel(
+                title="Forecast for 30 days",
+                text="If it goes on as in the last hour.",
+                queries=[Query("sum(rate(gateway_cost_usd_total[1h])) * 86400 * 30")],
+                unit="currencyUSD",
+                kind="stat",
+                width=6,
+            ),
+            Panel(
+                title="By model",
+                text="US dollars per hour.",
+                queries=[
+                    Query(
+                        f"sum by (model) (rate(gateway_cost_usd_total{_RATE})) * 3600", "{{model}}"
+                    )
+                ],
+                unit="currencyUSD",
+                kind="stacked",
+            ),
+            Panel(
+                title="By team",
+                text="US dollars per hour; `none` are keys without a team.",
+                queries=[
+                    Query(
+                        f"sum by (team) (rate(gateway_key_cost_usd_total{_RATE})) * 3600",
+                        "{{team}}",
+                    )
+                ],
+                unit="currencyUSD",
+                kind="stacked",
+            ),
+            Panel(
+                title="By key",
+                text="The twenty that spent most in the range.",
+                queries=[
+                    Query(
+                        "topk(20, sum by (key, team)"
+                        " (increase(gateway_key_cost_usd_total[$__range])))",
+                        "{{key}} ({{team}})",
+                    )
+                ],
+                unit="currencyUSD",
+                kind="bars",
+            ),
+            Panel(
+                title="Requests and tokens by key",
+                text="The twenty that asked most; tokens in thousands.",
+                queries=[
+                    Query(
+                        "topk(20, sum by (key) (increase(gateway_key_requests_total[$__range])))",
+                        "{{key}} requests",
+                    ),
+                    Query(
+                        "topk(20, sum by (key)"
+                        " (increase(gateway_key_tokens_total[$__range]))) / 1000",
+                        "{{key}} thousand tokens",
+                    ),
+                ],
+                kind="bars",
+            ),
+        ),
+    ),
+    Row(
+        "Budgets",
+        (
+            Panel(
+                title="Used",
+                text="Spent and reserved, of each budget in the period that runs.",
+                queries=[
+                    Query(
+                        "(gateway_budget_spent_usd + gateway_budget_reserved_usd)"
+                        " / (gateway_budget_limit_usd > 0)",
+                        "{{scope}} {{name}} per {{period}}",
+                    )
+                ],
+                unit="percentunit",
+                kind="bars",
+                maximum=1,
+            ),
+            Panel(
+                title="Left",
+                text="US dollars.",
+                queries=[Query(_LEFT, "{{scope}} {{name}} per {{period}}")],
+                unit="currencyUSD",
+            ),
+            Panel(
+                title="Hours until empty",
+                text="If spending goes on as in the last hour; nothing where nothing is spent.",
+                queries=[
+                    Query(
+                        f"{_LEFT} / (clamp_min(deriv(gateway_budget_spent_usd[1h]), 0) * 3600 > 0)",
+                        "{{scope}} {{name}} per {{period}}",
+                    )
+                ],
+                unit="h",
+            ),
+            Panel(
+                title="Refused by limits and budgets",
+                text="Requests per second, by whose limit and of what.",
+                queries=[
+                    Query(
+                        f"sum by (scope, resource) (rate(gateway_limit_refusals_total{_RATE}))",
+                        "{{scope}} {{resource}}",
+                    )
+                ],
+                unit="reqps",
+                kind="stacked",
+            ),
+        ),
+    ),
+)

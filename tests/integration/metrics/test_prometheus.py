@@ -1,0 +1,221 @@
+"""Every panel and every rule, asked of a real Prometheus that has read a gateway with traffic."""
+
+import asyncio
+import json
+import math
+import re
+import threading
+
+import httpx
+import pytest
+import yaml
+
+from app.sampling import sample
+from tests.support.artifacts import TroubledArtifact
+from tests.support.gateway import CONFIGS, GatewayThread, stub_config
+from tests.support.prometheus_server import PrometheusServer, prometheus_path
+
+DASHBOARDS = sorted((CONFIGS / "dashboards/grafana").glob("*.json"))
+RULES = sorted((CONFIGS / "dashboards/rules").glob("*.yml"))
+TOKEN = "an-admin-token-of-the-tests"  # noqa: S105  (opens nothing else)
+CHANGES = {
+    "auth": {"mode": "keys"},
+    "store": {"data_dir": "data"},
+    "breaker.failures": 3,
+    "breaker.cooldown_s": 600,
+    "policies.default.hedge_after_s": 0.3,
+    "policies.economy.max_attempts": 2,
+    "allowances.gateway.budgets": [{"usd": 50, "period": "month"}],
+    "allowances.teams": {"red": {"budgets": [{"usd": 5, "period": "week"}]}},
+}
+
+SILENT = {
+    # The embedded store cannot fail; what failures look like stands in tests/fault.
+    "Store operations that failed",
+}
+"""Panels that rightly show nothing."""
+
+
+@pytest.fixture(scope="module")
+def prometheus(stub_thread, artifacts, tmp_path_factory):
+    """Scrape a gateway while everything happens to it that panels tell of, twice."""
+    if prometheus_path() is None:
+        pytest.skip("no prometheus: apt-get install prometheus")
+    directory = tmp_path_factory.mktemp("prometheus")
+    artifact = TroubledArtifact(artifacts["carrot"])
+    env = {"STEELYARD_ADMIN_TOKEN": TOKEN}
+    config = stub_config(directory, stub_thread.origin, changes=CHANGES, env=env)
+    with (
+        GatewayThread(config, artifacts={"carrot": artifact}) as gateway,
+        PrometheusServer(
+            directory, target=gateway.url.removeprefix("http://"), token=TOKEN, rules=RULES
+        ) as server,
+    ):
+        traffic = Traffic(gateway, stub_thread, artifact)
+        for round_ in (1, 2):
+            traffic.happen()
+            # Rates need a sample from after each round.
+            server.until(f"max(gateway_cache_requests_total{{state='hit'}}) >= {round_}")
+        server.until("steelyard:score:psi6h")
+        server.until("steelyard:gap_recovered:ratio_rate1h")
+        yield server
+
+
+class Traffic:
+    """Whoever asks the gateway, and whatever befalls it."""
+
+    def __init__(self, gateway, stub, artifact):
+        self.gateway, self.stub, self.artifact = gateway, stub, artifact
+        with self.http(TOKEN) as admin:
+            made = [
+                admin.post("/admin/keys", json=body).json()["secret"]
+                for body in (
+                    {
+                        "name": "one",
+                        "team": "red",
+                        "budgets": [{"usd": 1, "period": "day"}],
+                        "cache": True,
+                    },
+                    {"name": "two", "limits": {"requests_per_minute": 1}},
+                )
+            ]
+        self.key, self.limited = made
+        self.rounds = 0
+
+    def http(self, token):
+        return httpx.Client(
+            base_url=self.gateway.url,
+            headers={"authorization": f"Bearer {token}"},
+            trust_env=False,
+            timeout=30,
+        )
+
+    def happen(self):
+        self.rounds += 1
+        self.stub.reset()
+        with self.http(self.key) as client, self.http(self.limited) as limited:
+            self.usual(client)
+            self.bad(client)
+            assert {ask(limited, "hello").status_code for _ in range(3)} >= {429}
+            assert ask(limited, "hello").status_code == 429
+            assert client.post("/v1/chat/completions", content=b"{").status_code == 400
+        state = self.gateway.app.state.steelyard
+        for _ in range(2):
+            asyncio.run_coroutine_threadsafe(sample(state), self.gateway.loop).result(20)
+
+    def usual(self, client):
+        for i in range(100):
+            answer = ask(
+                client,
+                f"Question {i} of round {self.rounds}: what is {i} times {i}?",
+                policy=("default", "economy", "quality")[i % 3],
+                stream=i % 2 == 0,
+                headers={"x-cost-quality": str(i % 11 / 10), "x-session-id": f"session-{i % 5}"},
+            )
+            assert answer.status_code == 200, answer.text
+            label = {"decision_id": answer.headers["x-route-decision-id"], "score": i % 2}
+            if i % 4 == 0:
+                assert client.post("/v1/feedback", json=label).status_code == 200
+        assert client.post("/v1/route", json=body("Which one?")).status_code == 200
+        for _ in range(2):
+            assert ask(client, f"the same again {self.rounds}").status_code == 200
+
+    def bad(self, client):
+        # A model that fails again and again: a retry, a fallback, an open circuit.
+        self.stub.add_fault("status", status=503, model="sim-large", times=20)
+        for _ in range(4):
+            ask(client, "hello", model="sim-large")
+        self.stub.reset()
+        first = client.post("/v1/route", json=body("hedge", policy="economy")).json()["model"]
+        self.stub.add_fault("status", status=503, model=first, times=2)
+        assert ask(client, "hedge", policy="economy").status_code == 200
+        self.stub.reset()
+        first = client.post("/v1/route", json=body("hedge")).json()["model"]
+        self.stub.add_fault("stall_before_headers", model=first)
+        assert ask(client, "hedge").status_code == 200
+        self.stub.reset()
+        release = threading.Event()
+        self.artifact.trouble = release.wait
+        assert ask(client, "long " * 5000).headers["x-route-reason"] == "router_timeout"
+        self.artifact.trouble = None
+        release.set()
+
+
+def body(prompt, *, model=None, policy="default", **fields):
+    model = model or f"auto:{policy}"
+    return {"model": model, "messages": [{"role": "user", "content": prompt}], **fields}
+
+
+def ask(client, prompt, *, headers=None, **fields):
+    return client.post("/v1/chat/completions", json=body(prompt, **fields), headers=headers)
+
+
+def panels():
+    for file in DASHBOARDS:
+        for panel in json.loads(file.read_text(encoding="utf-8"))["panels"]:
+            for target in panel.get("targets", ()):
+                yield pytest.param(
+                    panel["title"], target, id=f"{file.stem}: {panel['title']} {target['refId']}"
+                )
+
+
+def substituted(expression):
+    """Put a range where Grafana puts one."""
+    return expression.replace("$__rate_interval", "1m").replace("$__range", "1h")
+
+
+@pytest.mark.parametrize(("title", "target"), list(panels()))
+def test_every_panel_shows_series_with_the_labels_of_its_legend(prometheus, title, target):
+    series = prometheus.query(substituted(target["expr"]))
+    if title in SILENT:
+        assert series == []
+        return
+    assert series, f"no data: {target['expr']}"
+    assert not all(math.isnan(each["value"]) for each in series), "not a number"
+    for label in re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]):
+        assert all(label in each["labels"] for each in series), label
+
+
+def rules(kind):
+    return [
+        rule
+        for file in RULES
+        for group in yaml.safe_load(file.read_text(encoding="utf-8"))["groups"]
+        for rule in group["rules"]
+        if kind in rule
+    ]
+
+
+@pytest.mark.parametrize("rule", rules("record"), ids=lambda rule: rule["record"])
+def test_every_recording_rule_records(prometheus, rule):
+    assert prometheus.query(rule["expr"])
+    prometheus.until(rule["record"])
+
+
+@pytest.mark.parametrize("rule", rules("alert"), ids=lambda rule: rule["alert"])
+def test_every_alert_can_be_asked_and_looks_at_what_there_is(prometheus, rule):
+    prometheus.query(rule["expr"])
+    names = set(re.findall(r"\b(?:gateway|process|steelyard)[a-z_0-9:]+", rule["expr"]))
+    for name in names | ({"up"} if rule["expr"].startswith("up") else set()):
+        assert prometheus.query(f'count({{__name__="{name}"}})'), name
+
+
+def test_the_alerts_that_this_traffic_deserves_are_raised_and_no_other(prometheus):
+    prometheus.until('ALERTS{alertname="SteelyardBreakerOpen"}')
+    raised = {each["labels"]["alertname"] for each in prometheus.query("ALERTS")}
+    assert raised >= {"SteelyardBreakerOpen", "SteelyardRouterTimeouts"}
+    assert not raised & {
+        "SteelyardDown",
+        "SteelyardStoreDown",
+        "SteelyardReloadFailed",
+        "SteelyardBudgetExhausted",
+        "SteelyardDecisionsLost",
+    }
+
+
+def test_prometheus_finds_no_fault_in_any_rule(prometheus):
+    found = prometheus.rules()
+    assert len(found) == len(rules("record")) + len(rules("alert"))
+    assert [
+        (rule["name"], rule.get("lastError")) for rule in found if rule["health"] == "err"
+    ] == []
