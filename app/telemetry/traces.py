@@ -9,7 +9,6 @@ References
 OpenTelemetry semantic conventions, gen-ai spans (development status); W3C Trace Context.
 """
 
-import json
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +22,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_contex
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from app import __version__
-from app.telemetry.said import answer_text
+from app.telemetry._span_facts import spoken, told, tokens
 from app.telemetry.tracing import (
     AskedFor,
     AttemptTrace,
@@ -32,7 +31,7 @@ from app.telemetry.tracing import (
     RequestTrace,
     UpstreamFacts,
 )
-from app.types import Attempt, Outcome, Texts, Usage
+from app.types import Attempt, Outcome, Texts
 
 LATEST = "gen_ai_latest_experimental"
 """What OTEL_SEMCONV_STABILITY_OPT_IN lists for the newer names."""
@@ -199,13 +198,15 @@ class _RequestSpan:
 
     def end(self, outcome: Outcome, texts: Texts | None) -> None:
         """End the request; everything else about it is in the outcome."""
+        if not self._span.is_recording():
+            return
         if self._serving is not None:
             self._describe(self._serving.span, outcome, texts)
             if outcome.error is not None:
                 _fail(self._serving.span, outcome.error)
             self._serving.span.end()
         span = self._span
-        span.set_attributes(_told(outcome))
+        span.set_attributes(told(outcome))
         span.set_attribute("http.response.status_code", outcome.status)
         # As for every server span: a request that the client got wrong is no fault of ours.
         if outcome.error is not None:
@@ -220,73 +221,12 @@ class _RequestSpan:
         if outcome.finish_reason is not None:
             span.set_attribute("gen_ai.response.finish_reasons", (outcome.finish_reason,))
         if outcome.usage is not None:
-            span.set_attributes(_tokens(outcome.usage, latest=self._tracer.latest))
+            span.set_attributes(tokens(outcome.usage, latest=self._tracer.latest))
         if self._tracer.latest and outcome.time_to_first_token_s is not None and outcome.stream:
             span.set_attribute("gen_ai.response.time_to_first_chunk", outcome.time_to_first_token_s)
         redact = self._tracer.redact
         if redact is not None and texts is not None:
-            span.set_attributes(_said(texts, redact))
-
-
-def _told(outcome: Outcome) -> dict[str, Any]:
-    """Return our own attributes: names, numbers and codes, never text."""
-    decision = outcome.decision
-    model = outcome.served_model_id
-    estimate = None if decision is None or model is None else decision.estimate(model)
-    told = {
-        "steelyard.request_id": outcome.request_id,
-        "steelyard.decision_id": outcome.decision_id,
-        "steelyard.policy_version": outcome.policy_version,
-        "steelyard.artifact_version": outcome.artifact_version,
-        "steelyard.key_id": outcome.key_id,
-        "steelyard.team": outcome.team,
-        "steelyard.model": model,
-        "steelyard.decided_model": None if decision is None else decision.model_id,
-        "steelyard.reason": None if outcome.reason is None else outcome.reason.value,
-        "steelyard.propensity": None if decision is None else decision.propensity,
-        "steelyard.predicted_quality": None if estimate is None else estimate.quality,
-        "steelyard.predicted_cost_usd": None if estimate is None else estimate.cost_usd,
-        "steelyard.cost_usd": outcome.cost_usd,
-        "steelyard.attempts": len(outcome.attempts),
-        "steelyard.decide_s": outcome.decide_s,
-        "steelyard.overhead_s": outcome.overhead_s,
-        "steelyard.session": None if outcome.session is None else outcome.session.value,
-        "steelyard.cache": None if outcome.cache is None else outcome.cache.value,
-    }
-    return {name: value for name, value in told.items() if value is not None}
-
-
-def _tokens(usage: Usage, *, latest: bool) -> dict[str, Any]:
-    tokens: dict[str, Any] = {
-        "gen_ai.usage.input_tokens": usage.input_tokens,
-        "gen_ai.usage.output_tokens": usage.output_tokens,
-    }
-    if latest:
-        tokens["gen_ai.usage.cache_read.input_tokens"] = usage.cached_input_tokens
-        tokens["gen_ai.usage.reasoning.output_tokens"] = usage.reasoning_tokens
-    if usage.estimated:
-        tokens["steelyard.usage_estimated"] = True
-    return tokens
-
-
-def _said(texts: Texts, redact: RedactText) -> dict[str, str]:
-    try:
-        prompt = [
-            {
-                "role": message.role.value,
-                "parts": [{"type": "text", "content": redact(message.text)}],
-            }
-            for message in texts.conversation.messages
-        ]
-        told = {"gen_ai.input.messages": json.dumps(prompt, ensure_ascii=False)}
-        if answer := answer_text(texts):
-            parts = [{"type": "text", "content": redact(answer)}]
-            told["gen_ai.output.messages"] = json.dumps(
-                [{"role": "assistant", "parts": parts}], ensure_ascii=False
-            )
-    except Exception:  # noqa: BLE001  (an operator's function; what it fails on is not told)
-        return {}
-    return told
+            span.set_attributes(spoken(texts, redact))
 
 
 def _fail(span: Any, error: str | None) -> None:

@@ -1,0 +1,71 @@
+"""What spans tell of an outcome; nothing of OpenTelemetry is imported here either."""
+
+import json
+from typing import Any
+
+from app.telemetry.said import answer_text
+from app.telemetry.tracing import RedactText
+from app.types import Outcome, Texts, Usage
+
+
+def told(outcome: Outcome) -> dict[str, Any]:
+    """Return our own attributes: names, numbers and codes, never text."""
+    decision = outcome.decision
+    model = outcome.served_model_id
+    estimate = None if decision is None or model is None else decision.estimate(model)
+    facts = {
+        "steelyard.request_id": outcome.request_id,
+        "steelyard.decision_id": outcome.decision_id,
+        "steelyard.policy_version": outcome.policy_version,
+        "steelyard.artifact_version": outcome.artifact_version,
+        "steelyard.key_id": outcome.key_id,
+        "steelyard.team": outcome.team,
+        "steelyard.model": model,
+        "steelyard.decided_model": None if decision is None else decision.model_id,
+        "steelyard.reason": None if outcome.reason is None else outcome.reason.value,
+        "steelyard.propensity": None if decision is None else decision.propensity,
+        "steelyard.predicted_quality": None if estimate is None else estimate.quality,
+        "steelyard.predicted_cost_usd": None if estimate is None else estimate.cost_usd,
+        "steelyard.cost_usd": outcome.cost_usd,
+        "steelyard.attempts": len(outcome.attempts),
+        "steelyard.decide_s": outcome.decide_s,
+        "steelyard.overhead_s": outcome.overhead_s,
+        "steelyard.session": None if outcome.session is None else outcome.session.value,
+        "steelyard.cache": None if outcome.cache is None else outcome.cache.value,
+    }
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def tokens(usage: Usage, *, latest: bool) -> dict[str, Any]:
+    """Return the token counts by the names of the conventions."""
+    counts: dict[str, Any] = {
+        "gen_ai.usage.input_tokens": usage.input_tokens,
+        "gen_ai.usage.output_tokens": usage.output_tokens,
+    }
+    if latest:
+        counts["gen_ai.usage.cache_read.input_tokens"] = usage.cached_input_tokens
+        counts["gen_ai.usage.reasoning.output_tokens"] = usage.reasoning_tokens
+    if usage.estimated:
+        counts["steelyard.usage_estimated"] = True
+    return counts
+
+
+def spoken(texts: Texts, redact: RedactText) -> dict[str, str]:
+    """Return prompt and answer, redacted; nothing where that fails."""
+    try:
+        prompt = [
+            {
+                "role": message.role.value,
+                "parts": [{"type": "text", "content": redact(message.text)}],
+            }
+            for message in texts.conversation.messages
+        ]
+        told = {"gen_ai.input.messages": json.dumps(prompt, ensure_ascii=False)}
+        if answer := answer_text(texts):
+            parts = [{"type": "text", "content": redact(answer)}]
+            told["gen_ai.output.messages"] = json.dumps(
+                [{"role": "assistant", "parts": parts}], ensure_ascii=False
+            )
+    except Exception:  # noqa: BLE001  (an operator's function; what it fails on is not told)
+        return {}
+    return told
