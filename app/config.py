@@ -278,7 +278,7 @@ class ServerConfig(_Strict):
     """Environment variable that holds the token which `/metrics` asks for; left out, it asks for
     the admin token where keys are needed, and for nothing where they are not."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 10_000_000
-    max_connections: Annotated[int, Field(ge=1)] = 10_000
+    max_connections: Annotated[int, Field(ge=1)] = 8_000
     """Of clients to each process, idle ones too; further ones are turned away with a 503."""
     head_timeout_s: Seconds = 10.0
     """How long a client may take to send the headers of a request."""

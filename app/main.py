@@ -37,6 +37,7 @@ from app.errors import (
     MethodNotAllowedError,
     RouteNotFoundError,
 )
+from app.front import FrontDoor
 from app.gateway.feedback import Feedback
 from app.gateway.overload import LoadWatch, Places
 from app.gateway.request import Policy
@@ -111,7 +112,7 @@ def create_app(
         recent = Recent()
     metrics = Metrics(CollectorRegistry(), workers_dir=workers_dir)
     state = _state(config, policies, names, store, metrics=metrics, clock=clock, recent=recent)
-    app = FastAPI(
+    app = FrontDoor(
         title="Steelyard",
         version=__version__,
         description=_DESCRIPTION,
@@ -131,9 +132,12 @@ def create_app(
         in_flight=state.metrics.requests.in_flight,
         refused=state.metrics.requests.refused,
     )
-    app.router.routes.append(Route("/v1/chat/completions", chat, methods=["POST"]))
-    decide_only = RouteEndpoint(chat=chat, decided=state.metrics.requests.decided)
-    app.router.routes.append(Route("/v1/route", decide_only, methods=["POST"]))
+    for path, endpoint in (
+        ("/v1/chat/completions", chat),
+        ("/v1/route", RouteEndpoint(chat=chat, decided=state.metrics.requests.decided)),
+    ):
+        app.router.routes.append(Route(path, endpoint, methods=["POST"]))
+        app.add_direct("POST", path, BoundaryMiddleware(endpoint))
     app.include_router(models.router)
     app.include_router(ops.router)
     if state.resources.feedback is not None:

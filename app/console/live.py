@@ -73,8 +73,8 @@ class Savings:
         What was paid, scorers included.
     share, low, high
         1 - actual / strongest, and its 95 % interval: what other requests of this kind would save.
-        Linearised ratio estimator with normal ends, which covers 94 % over 200 requests and, where
-        costs scatter widely, 88 % over 60. None for fewer than eight requests.
+        Linearised ratio estimator with normal ends: too narrow over few requests whose costs
+        scatter widely (it covered 88 % in a simulation of 60). None for fewer than eight.
     """
 
     n: int
