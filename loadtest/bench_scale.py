@@ -202,7 +202,7 @@ def endurance(n: int, *, requests: int = 200_000, parts: int = 10) -> Rows:
             variety=part,
             warm_up=0,
         )
-        rows = [{"requests": 0, "mb": _memory(target)}]
+        rows: list[Rows] = [{"requests": 0, "mb": _memory(target)}]
         for number in range(parts):
             plan = stage.bench.plan(scenario, target)
             conversations = stage.directory / f"part-{number}.jsonl"
@@ -215,14 +215,15 @@ def endurance(n: int, *, requests: int = 200_000, parts: int = 10) -> Rows:
             with Helper("loadtest.load", cores=stage.cores.around) as helper:
                 helper.tell(msgspec.json.encode(whole).decode())
                 answered = helper.hear()["warm_up"]
+                if set(answered) - {"200"}:
+                    raise RuntimeError(f"not all were answered: {answered}")
                 cpu_s = target.server.cpu_s() - cpu_s
                 helper.tell("enough")
                 msgspec.convert(helper.hear(), Report)
             rows.append(
                 {
-                    "requests": (number + 1) * part,
-                    "answers": answered,
-                    "cpu_us": round(cpu_s * 1e6 / part),
+                    "requests": rows[-1]["requests"] + answered["200"],
+                    "cpu_us": round(cpu_s * 1e6 / answered["200"]),
                     "mb": _memory(target),
                 }
             )

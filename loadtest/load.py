@@ -14,6 +14,7 @@ right after.
 import asyncio
 import functools
 import itertools
+import math
 import re
 import resource
 import sys
@@ -256,7 +257,7 @@ class Generator:
 
         async def line(connection: Connection) -> None:
             nonlocal left
-            while loop.time() < until:
+            while loop.time() < until and left != 0:
                 for body in next(self._conversations):
                     if loop.time() >= until or (left is not None and left <= 0):
                         return
@@ -303,7 +304,7 @@ class Generator:
             await self._hold()
             return
         self.connections = [await self.connect() for _ in range(plan.connections)]
-        await self.closed(until=loop.time() + _TIMEOUT_S, at_most=plan.warm_up)
+        await self.closed(until=math.inf, at_most=plan.warm_up)
         _say({"ready": True, "warm_up": dict(self.tally.statuses), "example": self.tally.example})
         await _line()
         self.tally.clear()
