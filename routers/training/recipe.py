@@ -1,7 +1,7 @@
 """What to train, as a file: strategy, features, calibration, seed."""
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -31,12 +31,19 @@ class Recipe(BaseModel):
     calibration_folds: int = Field(default=5, ge=2, le=20)
     seed: int = Field(default=0, ge=0)
 
-    @model_validator(mode="after")
-    def _difficulty_fits_the_embedder(self) -> Self:
-        if "blocks" not in self.model_fields_set and self.embedder != EmbedderRecipe():
-            blocks = tuple(name for name in self.blocks if name != "difficulty")
-            return self.model_copy(update={"blocks": blocks})
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _difficulty_fits_the_embedder(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or "blocks" in given or "embedder" not in given:
+            return given
+        try:
+            embedder = EmbedderRecipe.model_validate(given["embedder"])
+        except ValidationError:
+            return given  # the field says it better
+        if embedder == EmbedderRecipe():
+            return given
+        blocks = cls.model_fields["blocks"].default
+        return {**given, "blocks": tuple(name for name in blocks if name != "difficulty")}
 
 
 def read_recipe(path: Path) -> Recipe:
