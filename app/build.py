@@ -47,7 +47,7 @@ DEFAULT_ARTIFACT = Path(routers.__file__).parent / "pretrained" / "default"
 
 DAY_S = 86_400.0
 
-_INLINE_S = 0.0006
+_INLINE_S = 0.001
 """A decision that takes longer on a short prompt does not run on the event loop."""
 
 
@@ -329,7 +329,7 @@ def _fingerprint(parts: Iterable[str]) -> str:
 def _inline_chars(artifact: RouterArtifact) -> int:
     """Measure whether a decision is quick enough for the event loop, and warm everything up."""
     prompt = [Conversation.of("What is the capital of France, and why did it become one? " * 3)]
-    fastest_s = min(_time(lambda: artifact.predict_conversations(prompt)) for _ in range(5))
+    fastest_s = min(_time(lambda: artifact.predict_conversations(prompt)) for _ in range(10))
     return artifact.featurizer.inline_chars if fastest_s <= _INLINE_S else 0
 
 

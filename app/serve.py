@@ -1,6 +1,7 @@
 """`steelyard serve`: listening, the simulated upstream beside it, and what to try next."""
 
 import contextlib
+import gc
 import logging
 import os
 import resource
@@ -137,6 +138,9 @@ def worker_app() -> object:
     app = from_env()
     config: LoadedConfig = app.state.steelyard.config
     configure_logging(level=config.gateway.server.log_level, secrets=config.hidden)
+    # What was built stays: a full collection need not go through it again and again.
+    gc.collect()
+    gc.freeze()
     return app
 
 
