@@ -62,11 +62,12 @@ def command(
 
     if recipe is not None and (strategy is not None or embedder is not None):
         raise click.UsageError("give either --recipe or --strategy and --embedder")
-    chosen = read_recipe(_locate(recipe)) if recipe is not None else Recipe()
+    given: dict[str, Any] = {}
     if strategy is not None:
-        chosen = chosen.model_copy(update={"strategy": strategy})
+        given["strategy"] = strategy
     if embedder is not None:
-        chosen = chosen.model_copy(update={"embedder": EmbedderRecipe(kind=embedder)})
+        given["embedder"] = EmbedderRecipe(kind=embedder)
+    chosen = read_recipe(_locate(recipe)) if recipe is not None else Recipe(**given)
     if seed is not None:
         chosen = chosen.model_copy(update={"seed": seed})
     with warnings.catch_warnings(record=True) as caught:

@@ -91,6 +91,18 @@ class PrometheusServer:
             for each in answer["data"]["result"]
         ]
 
+    def query_range(
+        self, expression: str, *, start: float, end: float, step_s: float
+    ) -> list[Mapping[str, Any]]:
+        """Return the series of a range query, each with its points in time and value."""
+        params = {"query": expression, "start": start, "end": end, "step": step_s}
+        answer = self._http.get("/query_range", params=params).json()
+        assert answer["status"] == "success", f"{expression}: {answer.get('error')}"
+        return [
+            {"labels": each["metric"], "points": [(at, float(v)) for at, v in each["values"]]}
+            for each in answer["data"]["result"]
+        ]
+
     def rules(self) -> list[Mapping[str, Any]]:
         """Return every rule as Prometheus sees it."""
         groups = self._http.get("/rules").json()["data"]["groups"]
