@@ -95,7 +95,12 @@ class PrometheusServer:
         self, expression: str, *, start: float, end: float, step_s: float
     ) -> list[Mapping[str, Any]]:
         """Return the series of a range query, each with its points in time and value."""
-        params = {"query": expression, "start": start, "end": end, "step": step_s}
+        params: Mapping[str, Any] = {
+            "query": expression,
+            "start": start,
+            "end": end,
+            "step": step_s,
+        }
         answer = self._http.get("/query_range", params=params).json()
         assert answer["status"] == "success", f"{expression}: {answer.get('error')}"
         return [
