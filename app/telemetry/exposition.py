@@ -1,6 +1,8 @@
 """What Prometheus reads: every instrument as text, of this process or of all workers together."""
 
+import logging
 import threading
+import time
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +15,11 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 RawHeaders = list[tuple[bytes, bytes]]
 
+_log = logging.getLogger(__name__)
+
 _TIMEOUT_S = 10.0
+_TRIES = 5
+_PAUSE_S = 0.05
 
 
 def render(registry: CollectorRegistry, *, workers_dir: Path | None) -> bytes:
@@ -26,10 +32,19 @@ def render(registry: CollectorRegistry, *, workers_dir: Path | None) -> bytes:
     workers_dir
         Where several worker processes count; what they counted together is then rendered.
     """
-    if workers_dir is not None:
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry, path=str(workers_dir))  # type: ignore[no-untyped-call]
-    return generate_latest(registry)
+    if workers_dir is None:
+        return generate_latest(registry)
+    for attempt in range(_TRIES):
+        together = CollectorRegistry()
+        MultiProcessCollector(together, path=str(workers_dir))  # type: ignore[no-untyped-call]
+        try:
+            return generate_latest(together)
+        except Exception:
+            # A worker that starts has made its file, and not yet written into it.
+            if attempt == _TRIES - 1:
+                raise
+            time.sleep(_PAUSE_S)
+    raise AssertionError("unreachable")
 
 
 class MetricsServer:
@@ -69,7 +84,12 @@ class MetricsServer:
                 elif not allowed(headers):
                     self.send_error(HTTPStatus.UNAUTHORIZED)
                 else:
-                    body = render()
+                    try:
+                        body = render()
+                    except Exception:  # noqa: BLE001  (whatever it is, the scraper is told)
+                        _log.exception("the metrics cannot be rendered")
+                        self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR)
+                        return
                     self.send_response(HTTPStatus.OK)
                     self.send_header("Content-Type", CONTENT_TYPE_LATEST)
                     self.send_header("Content-Length", str(len(body)))
