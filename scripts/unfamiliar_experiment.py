@@ -46,7 +46,12 @@ def main() -> None:
         scores = [quality[:, int(np.mean(left, axis=0).argmax())].mean()]
         for shrink in (False, True):
             router = CarrotRouter(shrink_unfamiliar=shrink)
-            router.fit(x, table.labels.rows(train), rng=np.random.default_rng(0))
+            router.fit(
+                x,
+                table.labels.rows(train),
+                rng=np.random.default_rng(0),
+                length_column=featurizer.length_column,
+            )
             picks = router.predict(queries).quality.argmax(axis=1)
             scores.append(quality[np.arange(len(test)), picks].mean())
         cells = " | ".join(f"{score:.3f}" for score in scores)
