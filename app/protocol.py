@@ -8,7 +8,7 @@ connections there are, and that a connection carries one request at a time.
 
 import asyncio
 import enum
-import os
+import urllib.parse
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -20,6 +20,7 @@ from uvicorn.server import ServerState
 
 from app.api.answers import error_answer
 from app.config import ServerConfig
+from app.cycle import ON_DISCONNECT, Cycle
 from app.errors import (
     GatewayError,
     HeadTooLargeError,
@@ -27,6 +28,7 @@ from app.errors import (
     OverloadedError,
     RequestTimeoutError,
 )
+from app.ids import new_id
 
 MAX_HEAD_BYTES = 65_536
 """Of the request line, the headers and the trailers together; about what other servers allow."""
@@ -116,6 +118,7 @@ class GatewayProtocol(HttpToolsProtocol):
         limits: ConnectionLimits = ConnectionLimits(),
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.cycle: Cycle | None = None  # type: ignore[assignment]
         self.timeout_keep_alive = cast("int", limits.keep_alive_s)  # a fraction does as well
         self.ws_protocol_class = None
         self._limits = limits
@@ -143,7 +146,14 @@ class GatewayProtocol(HttpToolsProtocol):
         self._stop_timer()
         if self._flush_timer is not None:
             self._flush_timer.cancel()
-        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+        self.connections.discard(self)
+        if self.cycle is not None:
+            self.cycle.disconnect()
+        self.flow.resume_writing()
+        if exc is None:
+            self.transport.close()
+        self.parser = None  # type: ignore[assignment]  (as uvicorn does)
 
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
@@ -189,14 +199,16 @@ class GatewayProtocol(HttpToolsProtocol):
             raise _StopParsingError
         self._phase = _Phase.HEAD
         self._head_bytes = self._hosts = 0
-        super().on_message_begin()
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
 
     def on_url(self, url: bytes) -> None:
         """Take a part of the request line."""
         self._head_bytes += len(url)
         if self._head_bytes > MAX_HEAD_BYTES:
             self._stop(_head_too_large())
-        super().on_url(url)
+        self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; trailers are counted and dropped, since a body must not add headers."""
@@ -220,20 +232,57 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Start the application."""
-        if self._hosts > 1 or (self._hosts == 0 and self.parser.get_http_version() == "1.1"):
+        parser = self.parser
+        version = parser.get_http_version()
+        method = parser.get_method()
+        if self._hosts > 1 or (self._hosts == 0 and version == "1.1"):
             self._stop(InvalidRequestError("a request needs one Host header"))
-        if self.parser.get_method() == b"CONNECT":
+        if method == b"CONNECT":
             self._stop(InvalidRequestError("this is no proxy"))
-        if self.parser.should_upgrade():
+        if parser.should_upgrade():
             return  # the parser stops after the head, see `_without_upgrade`
-        super().on_headers_complete()
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        scope: dict[str, Any] = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": self.root_path,
+            "headers": self.headers,
+            "state": self.app_state.copy(),
+            "method": method.decode("ascii"),
+            "path": self.root_path + (urllib.parse.unquote(path) if "%" in path else path),
+            "raw_path": self.root_path.encode("ascii") + url.path,
+            "query_string": url.query or b"",
+        }
+        self.cycle = cycle = Cycle(
+            scope,
+            transport=self.transport,
+            flow=self.flow,
+            default_headers=self.server_state.default_headers,
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        scope["extensions"] = {ON_DISCONNECT: cycle.on_disconnect}
         self._phase = _Phase.BODY
+        task = self.loop.create_task(cycle.run(self.app))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        if self._phase is _Phase.BODY and self.cycle is not None:
+            self.cycle.feed(body)
 
     def on_message_complete(self) -> None:
         """Take the end of a request."""
-        if self._phase is _Phase.BODY:
+        if self._phase is _Phase.BODY and self.cycle is not None:
             self._phase = _Phase.IDLE
-            super().on_message_complete()
+            self.cycle.feed_eof()
 
     def _without_upgrade(self) -> bytes:
         """Return the head that was read without the wish for another protocol, and parse anew.
@@ -278,26 +327,24 @@ class GatewayProtocol(HttpToolsProtocol):
         """Close after the answer that is under way, whatever else comes."""
         self._deaf = True
         self._stop_timer()
-        self.cycle.keep_alive = False
+        if self.cycle is not None:
+            self.cycle.keep_alive = False
 
     def _refuse(self, error: GatewayError) -> None:
         """Answer what is wrong, unless something was answered already, and close."""
         self._deaf = True
         self._stop_timer()
         cycle = self.cycle
-        busy = cycle is not None and not cycle.response_complete
-        answered = self._phase is _Phase.BODY and cycle.response_started
-        if busy:
-            # Whoever works on it learns that there is nobody left to answer.
-            cycle.disconnected = True
-            cycle.message_event.set()
+        answered = self._phase is _Phase.BODY and cycle is not None and cycle.response_started
+        if cycle is not None:
+            cycle.disconnect()  # whoever works on it learns that there is nobody left to answer
         if not answered:
             self._write(error)
         self._close()
 
     def _write(self, error: GatewayError) -> None:
         status, headers, body = error_answer(error)
-        request_id = (b"x-request-id", b"req-" + os.urandom(12).hex().encode())
+        request_id = (b"x-request-id", new_id("req-").encode())
         length = (b"content-length", b"%d" % len(body))
         lines = [b"%b: %b" % each for each in (*headers, request_id, length)]
         start = b"HTTP/1.1 %d %b" % (status, _PHRASES[status])

@@ -2,18 +2,22 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from starlette.types import Message, Receive, Scope
 
+from app.cycle import ON_DISCONNECT
 from app.errors import (
     BodyTooLargeError,
     ClientDisconnectedError,
     InvalidRequestError,
     UnsupportedMediaTypeError,
 )
+
+OnDisconnect = Callable[[Callable[[], None] | None], None]
+_NONE: Mapping[str, Any] = {}
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
 
@@ -90,27 +94,34 @@ def _too_large(max_bytes: int) -> BodyTooLargeError:
 class CancelOnDisconnect:
     """Cancel the block when the client goes away; it then ends in ClientDisconnectedError.
 
-    `disarm` makes the watch ignore what comes after, once the answer is complete.
+    `disarm` makes the watch ignore what comes after, once the answer is complete. Our own server
+    calls when a client goes; beneath another one a task waits for it.
     """
 
-    __slots__ = ("_armed", "_gone", "_receive", "_task", "_watcher")
+    __slots__ = ("_gone", "_receive", "_task", "_told", "_watcher")
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, scope: Scope, receive: Receive) -> None:
         self._receive = receive
-        self._armed = True
+        self._told: OnDisconnect | None = scope.get("extensions", _NONE).get(ON_DISCONNECT)
+        self._watcher: asyncio.Task[None] | None = None
         self._gone = False
 
     async def __aenter__(self) -> Self:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  (always so within a coroutine)
         self._task = task
-        self._watcher = asyncio.get_running_loop().create_task(self._watch())
+        if self._told is not None:
+            self._told(self._left)
+        else:
+            self._watcher = asyncio.get_running_loop().create_task(self._watch())
         return self
 
     def disarm(self) -> None:
         """Stop watching."""
-        self._armed = False
-        self._watcher.cancel()
+        if self._told is not None:
+            self._told(None)
+        elif self._watcher is not None:
+            self._watcher.cancel()
 
     async def __aexit__(
         self,
@@ -118,7 +129,7 @@ class CancelOnDisconnect:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._watcher.cancel()
+        self.disarm()
         if not self._gone:
             return
         if exc_type is None:
@@ -132,6 +143,8 @@ class CancelOnDisconnect:
         message: Message = {"type": ""}
         while message["type"] != "http.disconnect":
             message = await self._receive()
-        if self._armed:
-            self._gone = True
-            self._task.cancel()
+        self._left()
+
+    def _left(self) -> None:
+        self._gone = True
+        self._task.cancel()

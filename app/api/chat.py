@@ -61,7 +61,7 @@ class ChatEndpoint:
                 send=send,
                 ping_s=server.sse_ping_s,
             )
-            await exchange.run(receive, timeout_s=server.request_timeout_s)
+            await exchange.run(scope, receive, timeout_s=server.request_timeout_s)
         except ClientDisconnectedError:
             return
         except (GatewayError, RoutingError) as error:

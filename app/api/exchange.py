@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, field
 
 import msgspec
-from starlette.types import Receive, Send
+from starlette.types import Receive, Scope, Send
 
 from app.api import sse
 from app.api.answers import (
@@ -73,11 +73,11 @@ class Exchange:
     _seat: Seat = field(default_factory=Seat)
     _remembered: bool = False
 
-    async def run(self, receive: Receive, *, timeout_s: float) -> None:
+    async def run(self, scope: Scope, receive: Receive, *, timeout_s: float) -> None:
         """Answer the client and record how it ended."""
         status, error_code = _UNKNOWN.status, _UNKNOWN.code
         try:
-            async with CancelOnDisconnect(receive) as watch, asyncio.timeout(timeout_s):
+            async with CancelOnDisconnect(scope, receive) as watch, asyncio.timeout(timeout_s):
                 await self._answer(watch)
             status, error_code = 200, None
         except ClientDisconnectedError as error:

@@ -1,12 +1,12 @@
 """The outermost edge: every answer carries a request id, every failure OpenAI's error shape."""
 
 import logging
-import os
 import re
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.exchange import send_error
+from app.ids import new_id
 
 _log = logging.getLogger(__name__)
 
@@ -47,4 +47,4 @@ def _request_id(scope: Scope) -> bytes:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _SAFE_ID.fullmatch(value):
             return bytes(value)
-    return b"req-" + os.urandom(12).hex().encode()
+    return new_id("req-").encode()
