@@ -1,6 +1,7 @@
 """The hard constraints that come before any score."""
 
 import math
+from collections.abc import Sequence
 
 from routers.types import (
     CandidateEstimate,
@@ -25,31 +26,41 @@ Barred = tuple[Exclusion, str]
 """What keeps a candidate out, for machines and for people."""
 
 
-def hard_constraint(
-    spec: ModelSpec,
-    estimate: CandidateEstimate,
+def hard_constraints(
+    candidates: Sequence[ModelSpec],
+    estimates: Sequence[CandidateEstimate],
     demand: Demand,
     constraints: Constraints,
     objective: Objective,
     *,
     price_free: bool,
-) -> Barred | None:
-    """Return the first hard constraint, health aside, that keeps a candidate out."""
-    unwanted = _unwanted(spec.model_id, constraints.allowed_model_ids, objective)
-    if unwanted is not None:
-        return Exclusion.NOT_ALLOWED, unwanted
-    if not demand.capabilities <= spec.capabilities:
-        lacking = min(demand.capabilities - spec.capabilities)
-        return _LACKING[lacking], f"does not offer {lacking.value}"
-    asked, limit = demand.max_output_tokens, spec.max_output_tokens
-    output = math.ceil(estimate.output_tokens or 0) if asked is None else asked
-    if demand.input_tokens_upper + output > spec.context_window_tokens:
-        return _too_long(spec, demand, output)
-    if asked is not None and limit is not None and asked > limit:
-        return Exclusion.MAX_OUTPUT_TOKENS, f"{asked} output tokens requested, it gives {limit}"
-    if price_free:
-        return None
-    return _too_dear(estimate.cost_usd_upper, constraints.max_cost_usd)
+) -> list[Barred | None]:
+    """Return, for each candidate, the first hard constraint, health aside, that keeps it out."""
+    allowed, limit_usd = constraints.allowed_model_ids, constraints.max_cost_usd
+    anyone = allowed is None and not isinstance(objective, StrongThreshold)
+    needed, asked, prompt = demand.capabilities, demand.max_output_tokens, demand.input_tokens_upper
+    found: list[Barred | None] = []
+    for spec, estimate in zip(candidates, estimates, strict=True):
+        why: Barred | None = None
+        limit = spec.max_output_tokens
+        unwanted = None if anyone else _unwanted(spec.model_id, allowed, objective)
+        output = math.ceil(estimate.output_tokens or 0) if asked is None else asked
+        if unwanted is not None:
+            why = Exclusion.NOT_ALLOWED, unwanted
+        elif not needed <= spec.capabilities:
+            lacking = min(needed - spec.capabilities)
+            why = _LACKING[lacking], f"does not offer {lacking.value}"
+        elif prompt + output > spec.context_window_tokens:
+            why = _too_long(spec, demand, output)
+        elif asked is not None and limit is not None and asked > limit:
+            why = (
+                Exclusion.MAX_OUTPUT_TOKENS,
+                f"{asked} output tokens requested, it gives {limit}",
+            )
+        elif not price_free and (limit_usd is not None or estimate.cost_usd_upper is None):
+            why = _too_dear(estimate.cost_usd_upper, limit_usd)
+        found.append(why)
+    return found
 
 
 def _unwanted(model_id: str, allowed: frozenset[str] | None, objective: Objective) -> str | None:

@@ -1,14 +1,11 @@
 """From predictions to a decision: constraints first, then one rule of quality against cost."""
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import assert_never
 
-import numpy as np
-from numpy.typing import NDArray
-
-from routers.constraints import Barred, hard_constraint
+from routers.choice import DEAREST, choose, rank
+from routers.constraints import Barred, hard_constraints
 from routers.errors import NoEligibleModelError
 from routers.knob import TIE, KnobCurve
 from routers.pairwise import strong_scores
@@ -30,62 +27,10 @@ from routers.types import (
     UsdPerQuality,
 )
 
+__all__ = ["choose", "decide", "decide_without_predictions", "knob_steps"]
+
 _ANY_OBJECTIVE = CostQuality(1.0)
 """Stands where no objective narrows the candidates."""
-
-_DEAREST = 1e300
-"""Stands for an unknown cost where costs only break ties."""
-
-
-def choose(
-    quality: NDArray[np.floating],
-    cost_usd: NDArray[np.floating],
-    usd_per_quality: float,
-    *,
-    model_ids: Sequence[str] | None = None,
-) -> NDArray[np.intp]:
-    """Return the column that maximises quality - cost / usd_per_quality, row by row.
-
-    This one function serves calibration, batches and live requests, so that what was calibrated
-    is what happens.
-
-    Parameters
-    ----------
-    quality, cost_usd
-        (n_queries, n_models). Costs may be NaN or infinite (unknown) only where
-        `usd_per_quality` is infinite.
-    usd_per_quality
-        What one unit of quality is worth, in US dollars: 0 takes the cheapest (of equal costs
-        the one of higher quality), infinity the highest quality.
-    model_ids
-        Names of the columns. Utilities within 1e-9 (in quality units) are a tie: the cheaper
-        one wins, then the lexicographically first id, or the first column without ids.
-
-    References
-    ----------
-    Somerstep et al. 2025, CARROT, arXiv:2502.03261 (the plug-in rule).
-    """
-    q = np.asarray(quality, dtype=np.float64)
-    cost = np.asarray(cost_usd, dtype=np.float64)
-    order: NDArray[np.intp] | None = None
-    winner: NDArray[np.intp]
-    if model_ids is not None and any(a > b for a, b in itertools.pairwise(model_ids)):
-        order = np.asarray(sorted(range(len(model_ids)), key=model_ids.__getitem__))
-        q, cost = q[:, order], cost[:, order]
-    if usd_per_quality == 0:
-        cheapest = cost <= cost.min(axis=1, keepdims=True)
-        q = np.where(cheapest, q, -np.inf)
-        winner = (q >= q.max(axis=1, keepdims=True) - TIE).argmax(axis=1)
-    else:
-        if math.isinf(usd_per_quality):
-            cost = np.fmin(cost, _DEAREST)
-            utility, tie = q, TIE
-        else:
-            # The same rule times the rate: at small rates cost / rate would drown the quality.
-            utility, tie = usd_per_quality * q - cost, TIE * usd_per_quality
-        tied = utility >= utility.max(axis=1, keepdims=True) - tie
-        winner = np.where(tied, cost, np.inf).argmin(axis=1)
-    return winner if order is None else np.asarray(order[winner])
 
 
 def decide(
@@ -121,10 +66,9 @@ def decide(
     rate = _rate(objective, knob)
     price_free = _ignores_cost(objective, rate) and constraints.max_cost_usd is None
     estimates = _estimates(candidates, predictions, demand)
-    barred = [
-        hard_constraint(spec, estimate, demand, constraints, objective, price_free=price_free)
-        for spec, estimate in zip(candidates, estimates, strict=True)
-    ]
+    barred = hard_constraints(
+        candidates, estimates, demand, constraints, objective, price_free=price_free
+    )
     unhealthy = constraints.unhealthy_model_ids
     if unhealthy:
         able = [spec.model_id for spec, why in zip(candidates, barred, strict=True) if not why]
@@ -180,29 +124,35 @@ def decide_without_predictions(
     NoEligibleModelError
         If every candidate breaks a hard constraint.
     """
-    listed: list[CandidateEstimate] = []
+    estimates: list[CandidateEstimate] = []
     limit_usd = constraints.max_cost_usd
     for spec in candidates:
         limits = [n for n in (demand.max_output_tokens, spec.max_output_tokens) if n is not None]
         longest = min(limits) if limits else None
-        estimate = CandidateEstimate(
-            model_id=spec.model_id,
-            quality=None,
-            quality_std=None,
-            input_tokens=demand.input_tokens,
-            output_tokens=None,
-            output_tokens_upper=longest,
-            cost_usd=None,
-            cost_usd_upper=None
-            if longest is None
-            else spec.prices.cost_usd(
-                input_tokens=demand.input_tokens_upper, output_tokens=longest * demand.n_answers
-            ),
+        estimates.append(
+            CandidateEstimate(
+                model_id=spec.model_id,
+                quality=None,
+                quality_std=None,
+                input_tokens=demand.input_tokens,
+                output_tokens=None,
+                output_tokens_upper=longest,
+                cost_usd=None,
+                cost_usd_upper=None
+                if longest is None
+                else spec.prices.cost_usd(
+                    input_tokens=demand.input_tokens_upper,
+                    output_tokens=longest * demand.n_answers,
+                ),
+            )
         )
-        why = hard_constraint(
-            spec, estimate, demand, constraints, _ANY_OBJECTIVE, price_free=limit_usd is None
-        )
-        listed.append(estimate if why is None else _exclude(estimate, why))
+    barred = hard_constraints(
+        candidates, estimates, demand, constraints, _ANY_OBJECTIVE, price_free=limit_usd is None
+    )
+    listed = [
+        estimate if why is None else _exclude(estimate, why)
+        for estimate, why in zip(estimates, barred, strict=True)
+    ]
     eligible = [each.model_id for each in listed if each.eligible]
     if not eligible:
         raise NoEligibleModelError({each.model_id: each.exclusion_detail or "" for each in listed})
@@ -278,6 +228,7 @@ def _estimates(
     upper = predictions.output_tokens_upper[0].tolist()
     asked = math.inf if demand.max_output_tokens is None else float(demand.max_output_tokens)
     n = demand.n_answers
+    n_input, n_input_upper = demand.input_tokens, demand.input_tokens_upper
     estimates = []
     for i, spec in enumerate(candidates):
         cap = asked
@@ -285,21 +236,23 @@ def _estimates(
             cap = float(spec.max_output_tokens)
         tokens = min(expected[i], cap)
         tokens_upper = min(max(upper[i], tokens), cap)
-        prices = spec.prices
+        usd_in, usd_out = spec.prices.input_usd_per_mtok, spec.prices.output_usd_per_mtok
+        cost = cost_upper = None
+        if usd_in is not None and usd_out is not None:
+            # `Prices.cost_usd` of uncached, unreasoned tokens: two calls per candidate were a
+            # third of a decision's time.
+            cost = (n_input * usd_in + tokens * n * usd_out) / 1e6
+            cost_upper = (n_input_upper * usd_in + tokens_upper * n * usd_out) / 1e6
         estimates.append(
             CandidateEstimate(
                 model_id=spec.model_id,
                 quality=quality[i],
                 quality_std=std[i],
-                input_tokens=demand.input_tokens,
+                input_tokens=n_input,
                 output_tokens=tokens,
                 output_tokens_upper=tokens_upper,
-                cost_usd=prices.cost_usd(
-                    input_tokens=demand.input_tokens, output_tokens=tokens * n
-                ),
-                cost_usd_upper=prices.cost_usd(
-                    input_tokens=demand.input_tokens_upper, output_tokens=tokens_upper * n
-                ),
+                cost_usd=cost,
+                cost_usd_upper=cost_upper,
             )
         )
     return estimates
@@ -321,7 +274,7 @@ def _exclude(estimate: CandidateEstimate, why: Barred) -> CandidateEstimate:
 
 
 def _known(value: float | None) -> float:
-    return _DEAREST if value is None else value
+    return DEAREST if value is None else value
 
 
 def _rank(
@@ -332,7 +285,10 @@ def _rank(
     """Order the eligible candidates, best first."""
     match objective:
         case CostQuality() | UsdPerQuality():
-            return _by_rate(eligible, _known(rate)), Reason.KNOB
+            rows = [
+                (each.model_id, _known(each.quality), _known(each.cost_usd)) for each in eligible
+            ]
+            return rank(rows, _known(rate)), Reason.KNOB
         case MaxQualityLoss(loss):
             best = max(_known(each.quality) for each in eligible)
             return _cheapest_reaching(eligible, best - loss)[0], Reason.KNOB
@@ -341,22 +297,6 @@ def _rank(
             return ranked, Reason.KNOB if reached else Reason.MIN_QUALITY_UNMET
         case _:
             assert_never(objective)
-
-
-def _by_rate(eligible: list[CandidateEstimate], rate: float) -> list[str]:
-    rows = [(each.model_id, _known(each.quality), _known(each.cost_usd)) for each in eligible]
-    if len(rows) == 1:
-        return [rows[0][0]]
-    rows.sort()
-    table = np.array([[row[1] for row in rows], [row[2] for row in rows]])
-    winner = rows.pop(int(choose(table[:1], table[1:], rate)[0]))
-    if rate == 0:
-        rows.sort(key=lambda row: (row[2], -row[1]))
-    elif rate == math.inf:
-        rows.sort(key=lambda row: (-row[1], row[2]))
-    else:
-        rows.sort(key=lambda row: (row[2] - rate * row[1], row[2]))
-    return [winner[0], *(row[0] for row in rows)]
 
 
 def _cheapest_reaching(eligible: list[CandidateEstimate], quality: float) -> tuple[list[str], bool]:
