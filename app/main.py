@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -42,6 +42,7 @@ from app.gateway.feedback import Feedback
 from app.gateway.overload import LoadWatch, Places
 from app.gateway.request import Policy
 from app.middleware.boundary import BoundaryMiddleware
+from app.recording import Recorder
 from app.reload import Reloader
 from app.sampling import sample_forever
 from app.serving import build_serving, prepare
@@ -51,7 +52,7 @@ from app.state import AppState, Resources
 from app.stores._base import Lifecycle
 from app.telemetry.exposition import MetricsServer
 from app.telemetry.learning import LearningMetrics
-from app.telemetry.logs import hide_secrets, log_outcome
+from app.telemetry.logs import hide_secrets, log_outcomes
 from app.telemetry.metrics import Metrics
 from app.telemetry.recent import Recent
 from app.types import Outcome
@@ -193,18 +194,25 @@ def _state(
     learning = LearningMetrics(metrics.registry)
     decisions = build_decision_log(config, on_drop=learning.dropped)
 
+    def tell(ended: Sequence[tuple[Outcome, float]]) -> None:
+        for outcome, at in ended:
+            metrics.record(outcome)
+            if recent is not None:
+                recent.record(outcome, at)
+        log_outcomes(ended)
+
+    recorder = Recorder(tell=tell)
+
     def record(outcome: Outcome) -> None:
-        metrics.record(outcome)
-        if recent is not None:
-            recent.record(outcome)
+        recorder.record(outcome)
         if decisions is not None:
             decisions.record(outcome)
-        log_outcome(outcome)
 
     resources = Resources(
         metrics=metrics,
         store=store,
         record=record,
+        drain=recorder.drain,
         clock=clock,
         decisions=decisions,
         tracer=build_tracer(config),
@@ -269,6 +277,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
             await asyncio.gather(watching, sampling, return_exceptions=True)
             await reloader.aclose()
             await state.serving.aclose()
+            state.resources.drain()
             if decisions is not None:
                 await decisions.log.aclose()
             if state.resources.tracer is not None:

@@ -29,6 +29,8 @@ class Resources:
     metrics: Metrics
     store: Lifecycle
     record: Callable[[Outcome], None]
+    drain: Callable[[], None]
+    """Has metrics, log and console told of every outcome that was recorded."""
     clock: Callable[[], float]
     drift: DriftSamples = field(default_factory=DriftSamples)
     decisions: DecisionLog | None = None

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
 from routers.features import Featurizer
 from routers.switching import SessionReason
 from routers.types import Conversation, Decision, Objective, Reason
@@ -40,8 +42,7 @@ class Usage:
     estimated: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """One upstream call."""
 
     model_id: str
@@ -102,8 +103,7 @@ class Texts:
     featurizer: Featurizer | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """How one request ended; log line, metrics and training row derive from it alone."""
 
     request_id: str

@@ -127,6 +127,7 @@ def _add_data(router: APIRouter, state: AppState, recent: Recent, admin: AdminTo
         _require(admin, request)
         pool = state.gateway.dispatcher.pool
         health = places(pool.slots(), pool.clock())
+        state.resources.drain()
         # Some milliseconds for 500 requests, too long for the event loop.
         summary = await asyncio.to_thread(
             summarise,

@@ -14,7 +14,6 @@ from app.config import LoadedConfig
 from app.errors import NotReadyError, UnauthenticatedError
 from app.state import AppState
 from app.telemetry.exposition import RawHeaders
-from app.telemetry.metrics import Metrics
 
 
 class Health(BaseModel):
@@ -72,9 +71,10 @@ def metrics_router(allowed: Callable[[RawHeaders], bool]) -> APIRouter:
                 "metrics need their token as 'Authorization: Bearer TOKEN'",
                 code="invalid_metrics_token",
             )
+        state: AppState = request.app.state.steelyard
+        state.resources.drain()
         # Rendering takes milliseconds, too long for the event loop.
-        metrics: Metrics = request.app.state.steelyard.metrics
-        text = await asyncio.to_thread(metrics.render)
+        text = await asyncio.to_thread(state.metrics.render)
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     return router

@@ -12,7 +12,7 @@ import msgspec
 
 from app.api.knobs import Knobs, knobs_from_object
 from app.errors import InvalidRequestError
-from routers.features import estimate_tokens, estimate_tokens_upper
+from routers.token_estimate import estimate_tokens_and_upper
 from routers.types import Capability, Conversation, Demand, Message, Role
 
 _MAX_TOKENS_LIMIT = 10_000_000
@@ -198,22 +198,26 @@ def _demand(
     parts = [part for each in messages if isinstance(each.content, list) for part in each.content]
     images = [_image_tokens(part) for part in parts if part.type == "image_url"]
     tool_bytes = _tool_bytes(fields, messages)
-    needs = {
-        Capability.STREAMING: stream,
-        Capability.VISION: bool(images),
-        Capability.AUDIO: any(part.type == "input_audio" for part in parts)
-        or "audio" in (_value(fields, "modalities") or ()),
-        Capability.TOOLS: tool_bytes > 0,
-        Capability.JSON_SCHEMA: _wants_json_schema(fields),
-    }
+    needs = []
+    if stream:
+        needs.append(Capability.STREAMING)
+    if images:
+        needs.append(Capability.VISION)
+    if "audio" in (_value(fields, "modalities") or ()) or any(
+        part.type == "input_audio" for part in parts
+    ):
+        needs.append(Capability.AUDIO)
+    if tool_bytes:
+        needs.append(Capability.TOOLS)
+    if _wants_json_schema(fields):
+        needs.append(Capability.JSON_SCHEMA)
+    input_tokens, input_tokens_upper = estimate_tokens_and_upper(conversation)
     # Tool definitions are JSON, of which a token covers about four bytes; three is cautious.
     return Demand(
-        input_tokens=estimate_tokens(conversation) + sum(images) + tool_bytes // 4,
-        input_tokens_upper=(
-            estimate_tokens_upper(conversation) + 2 * sum(images) + tool_bytes // 3
-        ),
+        input_tokens=input_tokens + sum(images) + tool_bytes // 4,
+        input_tokens_upper=input_tokens_upper + 2 * sum(images) + tool_bytes // 3,
         max_output_tokens=_max_output_tokens(fields),
-        capabilities=frozenset(capability for capability, needed in needs.items() if needed),
+        capabilities=frozenset(needs),
         n_answers=_positive(fields, "n") or 1,
     )
 

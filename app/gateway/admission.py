@@ -8,7 +8,9 @@ import datetime as dt
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+import msgspec
 
 from app.access.guard import Caller
 from app.errors import BudgetExceededError, RateLimitedError, StoreUnavailableError
@@ -294,10 +296,10 @@ class Admission:
         if standing is None or not claim.budgets:
             return
         periods = {each.period_id for each in claim.budgets}
-        self._seen[claim.scope] = replace(
+        self._seen[claim.scope] = msgspec.structs.replace(
             standing,
             budgets=tuple(
-                replace(
+                msgspec.structs.replace(
                     each,
                     spent_nusd=each.spent_nusd + cost_nusd * (each.period_id in periods),
                     reserved_nusd=max(each.reserved_nusd - claim.reserve_nusd, 0),

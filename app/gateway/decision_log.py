@@ -6,7 +6,7 @@ all candidates as JSON, an embedding, redacted texts, is made in the thread that
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -85,7 +85,7 @@ class DecisionLog:
             len(message.text) for message in texts.conversation.messages
         )
         if not self.log.has_room_for(n_bytes):
-            outcome, n_bytes = replace(outcome, texts=None), 0
+            outcome, n_bytes = msgspec.structs.replace(outcome, texts=None), 0
         self.log.record(Recorded(outcome, self._now()), text_bytes=n_bytes)
 
     def _encode(self, recorded: Recorded) -> Iterable[Row]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
+import msgspec
+
 from app.keys import KeyRecord
 
 RATE_WINDOW_S = 60.0
@@ -42,8 +44,7 @@ class Resource(StrEnum):
     BUDGET = "budget"
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(msgspec.Struct, frozen=True, cache_hash=True, gc=False):
     """Who is counted: `Scope(ScopeKind.KEY, "key-1f…")`; the gateway's name is empty."""
 
     kind: ScopeKind
@@ -53,8 +54,7 @@ class Scope:
         return f"{self.kind}:{self.name}" if self.name else str(self.kind)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BudgetLimit:
+class BudgetLimit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One budget in the period that runs now.
 
     Attributes
@@ -70,8 +70,7 @@ class BudgetLimit:
     ends_in_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one request asks of one scope; a limit of None does not bind.
 
     `tokens` and `reserve_nusd` are estimates that `settle` replaces by what was used.
@@ -96,8 +95,7 @@ def binds(claim: Claim) -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RateStanding:
+class RateStanding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Where a rate limit stands after this request.
 
     `reset_s` is the time until all of it is available again if nothing else is asked.
@@ -108,8 +106,7 @@ class RateStanding:
     reset_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BudgetStanding:
+class BudgetStanding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Where a budget stands: spent for good, and reserved by requests that still run."""
 
     period_id: str
@@ -118,8 +115,7 @@ class BudgetStanding:
     reserved_nusd: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Standing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Where every limit of one scope stands."""
 
     scope: Scope
@@ -129,8 +125,7 @@ class Standing:
     budgets: tuple[BudgetStanding, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     """Whose limit stood in the way.
 
     `retry_after_s` is None when waiting does not help: the request alone exceeds the limit.
@@ -143,8 +138,7 @@ class Refusal:
     period_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
+class Settlement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one request really used of one scope."""
 
     scope: Scope

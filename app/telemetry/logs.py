@@ -1,5 +1,8 @@
 """JSON logs: one line per event, no prompts, no keys.
 
+The lines of requests come in batches and are written at once, without a record for each: records
+and writes cost more than what is in them.
+
 Nothing here logs a secret on purpose. What others log (libraries, tracebacks, what a client sent
 as an id) passes one last filter: the secrets that the configuration names, and whatever looks like
 one, never reach the output.
@@ -9,13 +12,17 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TextIO
 
 import msgspec
 
 from app.types import Outcome
 
 _requests = logging.getLogger("app.requests")
+
+Ended = tuple[Outcome, float]
+"""An outcome and when it was, in seconds since the epoch."""
 
 
 REDACTED = "[redacted]"
@@ -57,34 +64,60 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        line = self._line(record)
+        fields = getattr(record, "fields", {})
+        if record.exc_info:
+            fields = {**fields, "exception": self.formatException(record.exc_info)}
+        level, message = record.levelname.lower(), record.getMessage()
+        return self.clean(_line(record.created, level, record.name, message, fields).decode())
+
+    def clean(self, lines: str) -> str:
+        """Return lines without the secrets in them."""
         for secret in self._secrets:
-            if secret in line:
-                line = line.replace(secret, REDACTED)
-        lower = line.lower()
+            if secret in lines:
+                lines = lines.replace(secret, REDACTED)
+        lower = lines.lower()
         for hint, pattern in _LOOKS_SECRET:
             if hint in lower:
-                line = pattern.sub(REDACTED, line)
-        return line
+                lines = pattern.sub(REDACTED, lines)
+        return lines
 
-    def _line(self, record: logging.LogRecord) -> str:
-        line: dict[str, object] = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-            + f".{int(record.msecs):03d}Z",
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        line |= getattr(record, "fields", {})
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line).decode()
+
+def _line(
+    created_s: float, level: str, logger: str, message: str, fields: Mapping[str, object]
+) -> bytes:
+    second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(created_s))
+    line = {
+        "time": f"{second}.{int(created_s % 1 * 1e3):03d}Z",
+        "level": level,
+        "logger": logger,
+        "message": message,
+        **fields,
+    }
+    return msgspec.json.encode(line)
+
+
+class JsonLines(logging.StreamHandler[TextIO]):
+    """Write records as lines of JSON, and lines that never were records."""
+
+    def __init__(self, stream: TextIO, formatter: JsonFormatter) -> None:
+        super().__init__(stream)
+        self.setFormatter(formatter)
+        self._clean = formatter.clean
+
+    def write(self, lines: Sequence[bytes]) -> None:
+        """Write lines of JSON, without the secrets in them."""
+        text = self._clean(b"\n".join(lines).decode()) + self.terminator
+        self.acquire()
+        try:
+            self.stream.write(text)
+            self.flush()
+        finally:
+            self.release()
 
 
 def configure_logging(*, level: str = "info", secrets: Iterable[str] = ()) -> None:
     """Send every log of the process to standard error as JSON lines, without these secrets."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter(secrets))
+    handler = JsonLines(sys.stderr, JsonFormatter(secrets))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
@@ -98,55 +131,62 @@ def hide_secrets(secrets: Iterable[str]) -> None:
             handler.formatter.hide(known)
 
 
-def log_outcome(outcome: Outcome) -> None:
-    """Write the one line of a request: names, numbers and codes, never text."""
+def log_outcomes(ended: Sequence[Ended]) -> None:
+    """Write one line per request: names, numbers and codes, never text."""
     if not _requests.isEnabledFor(logging.INFO):
         return
+    handlers = logging.getLogger().handlers
+    ours = handlers[0] if len(handlers) == 1 and not _requests.handlers else None
+    if isinstance(ours, JsonLines) and _requests.propagate:
+        ours.write(
+            [_line(at, "info", _requests.name, "request", _fields(each)) for each, at in ended]
+        )
+        return
+    for outcome, _at in ended:  # somebody else reads them too
+        _requests.info("request", extra={"fields": _fields(outcome)})
+
+
+def _fields(outcome: Outcome) -> dict[str, object]:
     usage, scorer = outcome.usage, outcome.scorer_call
-    _requests.info(
-        "request",
-        extra={
-            "fields": {
-                "request_id": outcome.request_id,
-                "decision_id": outcome.decision_id,
-                "policy": outcome.policy,
-                "policy_version": outcome.policy_version,
-                "key_id": outcome.key_id,
-                "team": outcome.team,
-                "reason": None if outcome.reason is None else outcome.reason.value,
-                "model": outcome.served_model_id,
-                "upstream": outcome.served_upstream,
-                "session": None if outcome.session is None else outcome.session.value,
-                "cache": None if outcome.cache is None else outcome.cache.value,
-                "stream": outcome.stream,
-                "status": outcome.status,
-                "error": outcome.error,
-                "attempts": len(outcome.attempts),
-                "failed_attempts": [
-                    {
-                        "model": attempt.model_id,
-                        "upstream": attempt.upstream,
-                        "status": attempt.status,
-                        "error": attempt.error,
-                        "ms": round(attempt.duration_s * 1e3),
-                    }
-                    for attempt in outcome.attempts
-                    if attempt.error is not None
-                ],
-                "input_tokens": None if usage is None else usage.input_tokens,
-                "output_tokens": None if usage is None else usage.output_tokens,
-                "usage_estimated": None if usage is None else usage.estimated,
-                "cost_usd": outcome.cost_usd,
-                "hedge_cost_usd": outcome.hedge_cost_usd,
-                "scorer_model": None if scorer is None else scorer.model_id,
-                "scorer_cost_usd": None if scorer is None else scorer.cost_usd,
-                "scorer_error": None if scorer is None else scorer.error,
-                "decide_ms": round(outcome.decide_s * 1e3, 3),
-                "overhead_ms": round(outcome.overhead_s * 1e3, 3),
-                "time_to_first_token_ms": None
-                if outcome.time_to_first_token_s is None
-                else round(outcome.time_to_first_token_s * 1e3, 3),
-                "duration_ms": round(outcome.duration_s * 1e3, 3),
+    return {
+        "request_id": outcome.request_id,
+        "decision_id": outcome.decision_id,
+        "policy": outcome.policy,
+        "policy_version": outcome.policy_version,
+        "key_id": outcome.key_id,
+        "team": outcome.team,
+        "reason": None if outcome.reason is None else outcome.reason.value,
+        "model": outcome.served_model_id,
+        "upstream": outcome.served_upstream,
+        "session": None if outcome.session is None else outcome.session.value,
+        "cache": None if outcome.cache is None else outcome.cache.value,
+        "stream": outcome.stream,
+        "status": outcome.status,
+        "error": outcome.error,
+        "attempts": len(outcome.attempts),
+        "failed_attempts": [
+            {
+                "model": attempt.model_id,
+                "upstream": attempt.upstream,
+                "status": attempt.status,
+                "error": attempt.error,
+                "ms": round(attempt.duration_s * 1e3),
             }
-        },
-    )
+            for attempt in outcome.attempts
+            if attempt.error is not None
+        ],
+        "input_tokens": None if usage is None else usage.input_tokens,
+        "output_tokens": None if usage is None else usage.output_tokens,
+        "usage_estimated": None if usage is None else usage.estimated,
+        "cost_usd": outcome.cost_usd,
+        "hedge_cost_usd": outcome.hedge_cost_usd,
+        "scorer_model": None if scorer is None else scorer.model_id,
+        "scorer_cost_usd": None if scorer is None else scorer.cost_usd,
+        "scorer_error": None if scorer is None else scorer.error,
+        "decide_ms": round(outcome.decide_s * 1e3, 3),
+        "overhead_ms": round(outcome.overhead_s * 1e3, 3),
+        "time_to_first_token_ms": None
+        if outcome.time_to_first_token_s is None
+        else round(outcome.time_to_first_token_s * 1e3, 3),
+        "duration_ms": round(outcome.duration_s * 1e3, 3),
+    }

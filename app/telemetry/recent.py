@@ -91,10 +91,10 @@ class Recent:
     def __post_init__(self) -> None:
         self.started_at = self.now()
 
-    def record(self, outcome: Outcome) -> None:
-        """Remember how a request ended, and forget the oldest one."""
+    def record(self, outcome: Outcome, at: float) -> None:
+        """Remember how a request ended at `at`, and forget the oldest one."""
         self.n_seen += 1
-        self._kept.append(Ended.of(outcome, self.now()))
+        self._kept.append(Ended.of(outcome, at))
 
     def snapshot(self) -> tuple[Ended, ...]:
         """Return what is remembered, oldest first; safe to read in another thread."""

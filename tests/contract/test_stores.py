@@ -1,10 +1,10 @@
 """What every store promises: exact counts, money that adds up, keys and blobs."""
 
 import asyncio
-import dataclasses
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from app.keys import Budget, Limits, Period
@@ -199,7 +199,7 @@ async def test_every_budget_of_a_scope_binds(under_test):
     )
     request_id, _ = await under_test.admitted(claim)
     await under_test.settle(request_id, [claim], cost_nusd=800)
-    next_day = dataclasses.replace(
+    next_day = msgspec.structs.replace(
         claim,
         budgets=(budget(1000, period_id="day:2026-11-23"), budget(1500, period_id="month:2026-11")),
     )
@@ -216,6 +216,44 @@ async def test_billions_of_dollars_worth_of_nanodollars_are_summed_exactly(under
     assert (await under_test.refused(claim)).resource is Resource.BUDGET
     await under_test.settle(second, [claim], cost_nusd=1)
     assert (await under_test.standing(claim)).budgets[0].spent_nusd == most
+
+
+async def test_more_is_spent_than_any_double_counts_and_the_sum_is_exact(under_test):
+    claim = Claim(scope=new_scope(), budgets=(budget(9_000_000 * 10**9),), reserve_nusd=1)
+    requests = [(await under_test.admitted(claim))[0] for _ in range(5)]
+    for request_id in requests:
+        await under_test.settle(request_id, [claim], cost_nusd=8_999_999_999_999_999)
+    (standing,) = (await under_test.standing(claim)).budgets
+    assert standing.spent_nusd == 5 * 8_999_999_999_999_999
+
+
+async def test_a_request_settles_in_one_scope_after_the_other(under_test):
+    claims = [
+        Claim(scope=new_scope(), concurrent_requests=5, budgets=(budget(1000),), reserve_nusd=100)
+        for _ in range(3)
+    ]
+    request_id, _ = await under_test.admitted(*claims, lifetime_s=0.05)
+    await under_test.settle(request_id, claims[:1], cost_nusd=7)
+    more = Claim(scope=new_scope(), budgets=(budget(1000),), reserve_nusd=100)
+    await under_test.admitted(more, request_id=request_id, lifetime_s=60.0)
+    await under_test.pass_time(0.06)
+    now = [(await under_test.standing(claim)).budgets[0] for claim in (*claims, more)]
+    assert [(each.spent_nusd, each.reserved_nusd) for each in now] == [
+        (7, 0),
+        (0, 0),
+        (0, 0),
+        (0, 100),
+    ]
+    for _ in range(2):
+        await under_test.settle(request_id, [*claims, more], cost_nusd=5)
+    now = [(await under_test.standing(claim)).budgets[0] for claim in (*claims, more)]
+    assert [(each.spent_nusd, each.reserved_nusd) for each in now] == [
+        (7, 0),
+        (5, 0),
+        (5, 0),
+        (5, 0),
+    ]
+    assert [(await under_test.standing(claim)).in_flight for claim in (*claims, more)] == [0] * 4
 
 
 async def test_settling_again_changes_nothing(under_test):
@@ -323,7 +361,7 @@ async def test_a_lowered_limit_holds_at_once(under_test):
     claim = Claim(scope=new_scope(), requests_per_minute=100)
     for _ in range(20):
         await under_test.admitted(claim)
-    lowered = dataclasses.replace(claim, requests_per_minute=10)
+    lowered = msgspec.structs.replace(claim, requests_per_minute=10)
     assert (await under_test.refused(lowered)).limit == 10
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.stores._base import KEEP_SPENT_S, LATE_S, Claim
+from app.stores._base import KEEP_SPENT_S, LATE_S, BudgetLimit, Claim, ScopeKind
 from app.stores.redis import RedisStore
 from tests.support.redis_server import RedisServer
 from tests.support.stores import StoreUnderTest, budget, key_record, new_prefix, new_scope
@@ -22,7 +22,8 @@ async def under_test(redis_server: RedisServer, prefix: str):
 
 def lifetimes_ms(server: RedisServer, prefix: str) -> dict[str, int]:
     with server.client() as client:
-        return {name: client.pttl(name) for name in client.keys(f"*{prefix}:*")}
+        names = {*client.keys(f"{{{prefix}[:}}]*"), *client.keys(f"{prefix}:*")}
+        return {name: client.pttl(name) for name in names}
 
 
 async def test_everything_but_the_keys_has_a_lifetime(redis_server, under_test, prefix):
@@ -36,23 +37,37 @@ async def test_everything_but_the_keys_has_a_lifetime(redis_server, under_test, 
         reserve_nusd=10,
     )
     settled, _ = await under_test.admitted(claim, lifetime_s=600.0)
-    await under_test.admitted(claim, lifetime_s=0.01)
+    lost, _ = await under_test.admitted(claim, lifetime_s=0.01)
     await under_test.settle(settled, [claim], tokens=20, cost_nusd=5)
     await under_test.pass_time(0.02)
-    await under_test.admitted(claim, lifetime_s=30.0)
+    running, _ = await under_test.admitted(claim, lifetime_s=30.0)
     await under_test.store.blobs.put("name", b"value", lifetime_s=9.0)
     await under_test.store.keys.save(key_record("k"))
     lifetimes = lifetimes_ms(redis_server, prefix)
     assert lifetimes.pop(f"{{{prefix}:keys}}") == -1
-    tag = f"{{{prefix}:{claim.scope}}}"
-    names = {f"{tag}:{part}" for part in ("state", "flight", "claims", "late")}
-    spend = f"{tag}:spend:{claim.budgets[0].period_id}"
-    assert set(lifetimes) == {*names, spend, f"{prefix}:blob:name"}
+    tag = f"{{{prefix}}}"
+    scope = f"{tag}:s:{claim.scope}"
+    records = {f"{tag}:r:{lost}", f"{tag}:r:{running}"}
+    assert set(lifetimes) == {*records, f"{tag}:due", scope, f"{prefix}:blob:name"}
     assert all(lifetime > 0 for lifetime in lifetimes.values())
     # No later, shorter-lived request shortens what an earlier one needs.
-    assert lifetimes[f"{tag}:claims"] > 1000 * (600.0 + LATE_S - 5.0)
-    assert lifetimes[f"{tag}:state"] > 1000 * (600.0 + LATE_S - 5.0)
-    assert 0 < 1000 * (100.0 + KEEP_SPENT_S) - lifetimes[spend] < 5000
+    assert lifetimes[f"{tag}:due"] > 1000 * (600.0 + LATE_S - 5.0)
+    # An account of money outlives its period, and is not kept much longer.
+    over = 1000 * (100.0 + KEEP_SPENT_S)
+    assert over - 5000 < lifetimes[scope] < over + 1000 * LATE_S
+
+
+async def test_what_is_counted_outlives_every_claim_on_it(redis_server, under_test, prefix):
+    claim = Claim(scope=new_scope(), concurrent_requests=9)
+    requests = [
+        (await under_test.admitted(claim, lifetime_s=lifetime_s))[0]
+        for lifetime_s in (5.0, 3000.0, 60.0)
+    ]
+    lifetimes = lifetimes_ms(redis_server, prefix)
+    of_claims = [lifetimes[f"{{{prefix}}}:r:{request_id}"] for request_id in requests]
+    assert of_claims[1] > 1000 * (3000.0 + LATE_S - 5.0)
+    for name in ("due", f"s:{claim.scope}"):
+        assert lifetimes[f"{{{prefix}}}:{name}"] >= max(of_claims)
 
 
 async def test_settled_requests_leave_nothing_behind(redis_server, under_test, prefix):
@@ -68,12 +83,62 @@ async def test_claims_nobody_settled_are_forgotten_in_the_end(redis_server, unde
     lost, _ = await under_test.admitted(claim, lifetime_s=0.01)
     await under_test.pass_time(0.02)
     assert (await under_test.standing(claim)).in_flight == 0
-    tag = f"{{{prefix}:{claim.scope}}}"
-    assert redis_server.command("HKEYS", f"{tag}:claims") == [lost]
-    redis_server.command("ZADD", f"{tag}:late", "XX", 1, lost)  # as if the hour were over
-    await under_test.standing(claim)
-    assert redis_server.command("HKEYS", f"{tag}:claims") == []
-    assert redis_server.command("EXISTS", f"{tag}:late") == 0
+    # Settled within the hour it is still booked; after that Redis itself forgets it.
+    record = f"{{{prefix}}}:r:{lost}"
+    assert 0 < 1000 * LATE_S - redis_server.command("PTTL", record) < 5000
+    assert redis_server.command("ZCARD", f"{{{prefix}}}:due") == 0
+    redis_server.command("PEXPIRE", record, 1)
+    await under_test.pass_time(0.01)
+    await under_test.settle(lost, [claim], tokens=1, cost_nusd=1)
+    assert lifetimes_ms(redis_server, prefix) == {}
+
+
+async def test_accounts_of_periods_long_over_are_forgotten(redis_server, under_test, prefix):
+    scope = new_scope()
+    for day in range(1, 6):
+        over = BudgetLimit(period_id=f"day:{day}", limit_nusd=100, ends_in_s=-KEEP_SPENT_S)
+        claim = Claim(scope=scope, budgets=(over,), reserve_nusd=1)
+        request_id, _ = await under_test.admitted(claim)
+        await under_test.settle(request_id, [claim], cost_nusd=3)
+        await under_test.pass_time(0.002)
+    fields = redis_server.command("HGETALL", f"{{{prefix}}}:s:{scope}")
+    assert [name for name in fields[::2] if name.startswith("b:")] == ["b:day:5"]
+
+
+async def test_a_request_is_one_script_before_and_one_after_however_many_scopes(
+    redis_server, under_test
+):
+    claims = [
+        Claim(
+            scope=new_scope(kind),
+            requests_per_minute=100,
+            tokens_per_minute=1000,
+            concurrent_requests=5,
+            budgets=(budget(1000),),
+            tokens=10,
+            reserve_nusd=10,
+        )
+        for kind in ScopeKind
+    ]
+    request_id, _ = await under_test.admitted(*claims)  # Redis may not know the scripts yet
+    await under_test.settle(request_id, claims, tokens=9, cost_nusd=9)
+    redis_server.command("CONFIG", "RESETSTAT")
+    request_id, _ = await under_test.admitted(*claims)
+    await under_test.settle(request_id, claims, tokens=9, cost_nusd=9)
+    with redis_server.client() as client:
+        calls = {
+            name.removeprefix("cmdstat_"): each["calls"]
+            for name, each in client.info("commandstats").items()
+        }
+    assert calls.pop("evalsha") == 2
+    # Of each scope, one read and one write before and after; of the request, ten more.
+    assert (calls["hmget"], calls["hset"]) == (8, 8)
+    others = {
+        name: n
+        for name, n in calls.items()
+        if name not in ("hmget", "hset", "config|resetstat", "config", "info")
+    }
+    assert sum(others.values()) <= 10, others
 
 
 async def test_all_keys_are_listed_however_many_there_are(under_test):

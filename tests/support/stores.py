@@ -1,10 +1,11 @@
 """Stores of every kind behind one face, with time that passes."""
 
 import asyncio
-import dataclasses
 import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+
+import msgspec
 
 from app.keys import KeyRecord
 from app.stores._base import (
@@ -119,7 +120,7 @@ def budget(limit_nusd: int, *, period_id: str = DAY, ends_in_s: float = 3600.0) 
 
 def with_cost(claim: Claim, reserve_nusd: int) -> Claim:
     """Return a claim that reserves another amount."""
-    return dataclasses.replace(claim, reserve_nusd=reserve_nusd)
+    return msgspec.structs.replace(claim, reserve_nusd=reserve_nusd)
 
 
 def key_record(name: str, *, created_at: float = 1_795_000_000.0, **changes: object) -> KeyRecord:

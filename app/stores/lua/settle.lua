@@ -1,30 +1,41 @@
--- Replace what a request claimed of one scope by what it used; nothing if it holds no claim.
+-- Replace what a request claimed by what it used, in the scopes where it holds a claim.
 --
--- ARGV: request, tokens, nano-dollars, tokens per minute (-1: no limit), then how many milliseconds
--- each period's account is kept. Answers whether there was a claim.
+-- ARGV: request; as MessagePack, for each scope: tokens, nano-dollars, tokens per minute (-1: no
+-- limit), then field and lifetime (milliseconds) of each budget.
+-- Answers in how many scopes there was a claim.
 
-local id, tokens, cost, tpm = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-
-expire()
-local record = redis.call('HGET', claims, id)
-if not record then
+local packed = redis.call('GET', record)
+if not packed then
   return 0
 end
-local claim = parse(record)
-local running = redis.call('ZREM', flight, id) == 1
-redis.call('HDEL', claims, id)
-if running then
-  release(claim)
-else
-  redis.call('ZREM', late, id)
+local settlements = cmsgpack.unpack(ARGV[2])
+local of_scope = {}
+for i, settled in ipairs(settlements) do
+  of_scope[KEYS[2 + i]] = settled
 end
-if tpm >= 0 then
-  set_level('tokens', level('tokens', tpm) + tokens - claim[1], tpm)
-end
-if cost ~= '0' then
-  for i = 1, #KEYS - 4 do
-    redis.call('INCRBY', KEYS[4 + i], cost)
-    keep(KEYS[4 + i], tonumber(ARGV[4 + i]))
+local ended, left = {}, {}
+for _, entry in ipairs(cmsgpack.unpack(packed)) do
+  if of_scope[entry[KEY]] and remembered(entry) then
+    ended[#ended + 1] = entry
+  else
+    left[#left + 1] = entry
   end
 end
-return 1
+if #ended == 0 then
+  return 0
+end
+-- A full server refuses only scripts that begin by adding; so this one always ends.
+redis.call('ZREM', due, ARGV[1])
+if #left == 0 then
+  redis.call('DEL', record)
+else
+  redis.call('SET', record, cmsgpack.pack(left), 'KEEPTTL')
+  local first = first_deadline(left)
+  if first then
+    redis.call('ZADD', due, first, ARGV[1])
+  end
+end
+for _, entry in ipairs(ended) do
+  give_back(entry, of_scope[entry[KEY]])
+end
+return #ended

@@ -157,7 +157,7 @@ def test_quantiles_are_times_that_were_measured():
 def test_only_the_newest_are_remembered_and_all_are_counted():
     recent = Recent(now=lambda: 7.0)
     for i in range(KEPT + 3):
-        recent.record(outcome(decision_id=str(i)))
+        recent.record(outcome(decision_id=str(i)), 7.0)
     kept = recent.snapshot()
     assert (recent.n_seen, len(kept)) == (KEPT + 3, KEPT)
     assert (kept[0].decision_id, kept[0].at) == ("3", 7.0)

@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
 from app.stores._base import Claim, Lifecycle, Store, StoreError, StoreNotAskedError
@@ -235,4 +236,4 @@ async def test_where_limits_stand_is_told_locally_but_budgets_are_not_guessed(sh
     await alone.admitted(claim)
     assert (await alone.standing(claim)).requests.remaining == 9
     with pytest.raises(StoreError):
-        await alone.standing(dataclasses.replace(claim, budgets=(budget(10),)))
+        await alone.standing(msgspec.structs.replace(claim, budgets=(budget(10),)))

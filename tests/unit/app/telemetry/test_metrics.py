@@ -1,6 +1,6 @@
 """What is counted of one request, to the cent and the token."""
 
-from dataclasses import replace
+import dataclasses
 
 import pytest
 from msgspec import structs
@@ -54,7 +54,7 @@ def test_a_request_is_counted_with_all_that_it_used(metrics, value):
 
 def test_predictions_stand_beside_what_came_of_them(metrics, value):
     for _ in range(2):
-        metrics.record(replace(example_outcome("sim-small"), n_answers=2))
+        metrics.record(structs.replace(example_outcome("sim-small"), n_answers=2))
     assert value("gateway_predicted_cost_usd_total") == pytest.approx(2 * 4e-5)
     assert value("gateway_realised_cost_usd_total") == pytest.approx(2 * 1.5e-4)
     assert value("gateway_cost_ratio_sum") == pytest.approx(2 * 3.75)
@@ -67,14 +67,14 @@ def test_predictions_stand_beside_what_came_of_them(metrics, value):
     "changed", [{"error": "upstream_timeout"}, {"usage": None}, {"decision": None}]
 )
 def test_what_was_cut_short_or_not_predicted_is_compared_with_nothing(metrics, value, changed):
-    metrics.record(replace(example_outcome("sim-small"), **changed))
+    metrics.record(structs.replace(example_outcome("sim-small"), **changed))
     assert value("gateway_predicted_cost_usd_total") == 0
     assert value("gateway_compared_cost_usd_total") == 0
 
 
 def test_savings_are_net_of_scorers_and_hedges_against_each_baseline(metrics, value):
     scorer = ScorerCall(model_id="sim-nano", duration_s=0.1, score=3, cost_usd=2e-5)
-    outcome = replace(
+    outcome = structs.replace(
         example_outcome("sim-small"), cost_usd=1.6e-4, hedge_cost_usd=1e-5, scorer_call=scorer
     )
     metrics.record(outcome)
@@ -97,7 +97,11 @@ def test_an_unknown_price_leaves_a_request_out_of_the_comparison(metrics, value)
         structs.replace(each, cost_usd=None) if each.model_id == "sim-frontier" else each
         for each in outcome.decision.candidates
     )
-    metrics.record(replace(outcome, decision=replace(outcome.decision, candidates=candidates)))
+    metrics.record(
+        structs.replace(
+            outcome, decision=dataclasses.replace(outcome.decision, candidates=candidates)
+        )
+    )
     assert value("gateway_baseline_cost_usd_total") == 0
     assert value("gateway_compared_cost_usd_total") == 0
     assert value("gateway_predicted_cost_usd_total") == pytest.approx(4e-5)
@@ -111,8 +115,8 @@ def test_the_promise_lies_between_the_cheapest_and_the_best_that_may_serve(metri
         else each
         for each in outcome.decision.candidates
     )
-    decision = replace(outcome.decision, candidates=candidates)
-    metrics.record(replace(outcome, decision=decision, objective=CostQuality(0.25)))
+    decision = dataclasses.replace(outcome.decision, candidates=candidates)
+    metrics.record(structs.replace(outcome, decision=decision, objective=CostQuality(0.25)))
     of = {
         name: value("gateway_expected_quality_total", of=name)
         for name in ("cheapest", "best", "served", "promised")
@@ -121,7 +125,7 @@ def test_the_promise_lies_between_the_cheapest_and_the_best_that_may_serve(metri
         {"cheapest": 0.4, "best": 0.7, "served": 0.5, "promised": 0.4 + 0.25 * 0.3}
     )
     assert value("gateway_cost_quality_asked_sum") == 0.25
-    metrics.record(replace(outcome, objective=MinQuality(0.5)))
+    metrics.record(structs.replace(outcome, objective=MinQuality(0.5)))
     assert value("gateway_cost_quality_asked_count") == 1
 
 
@@ -141,7 +145,7 @@ def test_retries_fallbacks_and_hedges_are_told_apart(metrics, value):
 
     failed = attempt("sim-small", "upstream_unavailable")
     metrics.record(
-        replace(
+        structs.replace(
             outcome,
             attempts=(failed, failed, attempt("sim-large")),
             served_model_id="sim-large",
@@ -152,14 +156,16 @@ def test_retries_fallbacks_and_hedges_are_told_apart(metrics, value):
     assert value("gateway_fallbacks_total", decided_model="sim-small", model="sim-large") == 1
     assert value("gateway_hedges_total") == 0
     lost = attempt("sim-large", "hedge_lost", hedge_input_tokens=80, hedge_cost_usd=1e-5)
-    metrics.record(replace(outcome, attempts=(lost, attempt("sim-small"))))
+    metrics.record(structs.replace(outcome, attempts=(lost, attempt("sim-small"))))
     assert value("gateway_hedges_total", winner="first") == 1
     assert value("gateway_hedge_cost_usd_total", model="sim-large") == pytest.approx(1e-5)
     assert value("gateway_upstream_duration_seconds_count", upstream="stub") == 5
 
 
 def test_names_that_are_not_configured_are_counted_as_other(metrics, value):
-    outcome = replace(example_outcome("sim-small"), policy="made-up", served_model_id="made-up")
+    outcome = structs.replace(
+        example_outcome("sim-small"), policy="made-up", served_model_id="made-up"
+    )
     metrics.record(outcome)
     assert value("gateway_requests_total", policy=OTHER, model=OTHER) == 1
     metrics.requests.refused("/made/up", InvalidRequestError("no"))
