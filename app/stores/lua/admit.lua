@@ -10,7 +10,7 @@ local RPM, TPM, MOST, CLAIMED, MONEY, BUDGETS = 1, 2, 3, 4, 5, 6
 local id, lifetime = ARGV[1], tonumber(ARGV[2])
 local claims = cmsgpack.unpack(ARGV[3])
 
-expire()
+local due_exists = expire()
 local packed = redis.call('GET', record)
 local entries, held = {}, {}
 for _, entry in ipairs(packed and cmsgpack.unpack(packed) or {}) do
@@ -104,7 +104,7 @@ if packed then
 end
 redis.call('SET', record, cmsgpack.pack(entries), 'PX', record_ms)
 redis.call('ZADD', due, first, id)
-if redis.call('PTTL', due) < kept_ms then
+if not due_exists or redis.call('PTTL', due) < kept_ms then
   redis.call('PEXPIRE', due, kept_ms + SLACK_MS)
 end
 return table.concat(answer, ' ')
