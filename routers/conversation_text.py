@@ -1,7 +1,8 @@
 """Which text of a conversation a router reads, decided in this one place."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from routers.embedders._base import head_and_tail
 from routers.types import Conversation, Message, Role
@@ -26,8 +27,7 @@ about this one.
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConversationText:
+class ConversationText(msgspec.Struct, frozen=True, kw_only=True):
     """The segments of a conversation that are read, each bounded but for the prompt itself."""
 
     prompt: str
@@ -54,8 +54,11 @@ def conversation_text(conversation: Conversation) -> ConversationText:
 
     A single prompt without a system message comes out as it is, with nothing beside it.
     """
-    system = [message for message in conversation.messages if message.role is Role.SYSTEM]
-    turns = [message for message in conversation.messages if message.role is not Role.SYSTEM]
+    messages = conversation.messages
+    if len(messages) == 1 and messages[0].role is not Role.SYSTEM:
+        return ConversationText(prompt=messages[0].text)
+    system = [message for message in messages if message.role is Role.SYSTEM]
+    turns = [message for message in messages if message.role is not Role.SYSTEM]
     if not turns:
         return ConversationText(prompt="\n".join(message.text for message in system), n_messages=0)
     newest = _newest_user_turn(turns)

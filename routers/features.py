@@ -20,7 +20,7 @@ from routers.conversation_text import (
 from routers.difficulty import DifficultyBlock
 from routers.embedders._base import Embedder, Tokenises, describe_embedder, make_embedder
 from routers.errors import ArtifactError, RoutingConfigError
-from routers.lexical import LEXICAL_SIGNALS, LEXICAL_VERSION, lexical_signals
+from routers.lexical import LEXICAL_SIGNALS, LEXICAL_VERSION, measure
 from routers.probe import Probe, Stage
 from routers.terms import TermsBlock
 from routers.token_estimate import estimate_tokens, estimate_tokens_upper
@@ -119,12 +119,12 @@ class EmbeddingBlock(_Unlearned):
         """Embed every segment of every conversation in one call and add them up."""
         embedder = self._embedder
         vectors = embedder.encode([text.prompt for text in texts])
-        context = [
-            (row, weight, segment)
-            for row, text in enumerate(texts)
-            for weight, segment in ((HISTORY_WEIGHT, text.history), (SYSTEM_WEIGHT, text.system))
-            if segment
-        ]
+        context: list[tuple[int, float, str]] = []
+        for row, text in enumerate(texts):
+            if text.history:
+                context.append((row, HISTORY_WEIGHT, text.history))
+            if text.system:
+                context.append((row, SYSTEM_WEIGHT, text.system))
         if not context:
             return vectors
         mixed = vectors * np.float32(PROMPT_WEIGHT)
@@ -151,7 +151,7 @@ class LexicalBlock(_Unlearned):
         """Measure each conversation."""
         if not texts:
             return np.zeros((0, len(LEXICAL_SIGNALS)), dtype=np.float32)
-        return np.stack([lexical_signals(text) for text in texts])
+        return np.array([measure(text) for text in texts], np.float32)
 
 
 BLOCKS: Mapping[str, type[TextBlock] | type[DifficultyBlock]] = {

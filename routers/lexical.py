@@ -69,7 +69,17 @@ _WORDS: dict[str, tuple[str, int]] = {
     ),
 }
 
-_WORD = re.compile(r"[A-Za-z]+")
+_LETTERS = bytes(
+    byte if byte in range(0x41, 0x5B) or byte in range(0x61, 0x7B) else 0x20 for byte in range(256)
+)
+"""Translates every other byte to a space: splitting then gives the words, faster than a pattern."""
+
+_MOST_CHARACTERS = math.log1p(32_768)
+_MOST_WORDS = math.log1p(8_192)
+_MOST_LINES = math.log1p(1_024)
+_MOST_TURNS = math.log1p(64)
+_MOST_HISTORY = math.log1p(131_072)
+"""Logarithms of the sizes at which a signal reaches 1."""
 
 LEXICAL_SIGNALS: tuple[str, ...] = (
     "log_characters",
@@ -104,13 +114,14 @@ def _patterns() -> tuple[tuple[re.Pattern[str], int], ...]:
 
 
 @cache
-def _word_sets() -> tuple[tuple[frozenset[str], int], ...]:
-    return tuple((frozenset(words.split()), full) for words, full in _WORDS.values())
+def _word_classes() -> dict[bytes, str]:
+    """Return which of `_WORDS` a word belongs to; none belongs to two."""
+    return {word.encode(): name for name, (words, _) in _WORDS.items() for word in words.split()}
 
 
-def _log_scale(count: float, *, full: float) -> float:
-    """Map 0 to 0 and `full` or more to 1, logarithmically."""
-    return min(math.log1p(count) / math.log1p(full), 1.0)
+def _log_scale(count: float, log_full: float) -> float:
+    """Map 0 to 0 and what `log_full` is the logarithm of, or more, to 1, logarithmically."""
+    return min(math.log1p(count) / log_full, 1.0)
 
 
 def lexical_signals(text: ConversationText) -> FloatVector:
@@ -122,30 +133,35 @@ def lexical_signals(text: ConversationText) -> FloatVector:
         (len(LEXICAL_SIGNALS),), each value in [0, 1], in the order of `LEXICAL_SIGNALS`. The
         work is bounded whatever the size of the conversation.
     """
+    return np.array(measure(text), np.float32)
+
+
+def measure(text: ConversationText) -> list[float]:
+    """Return the values of `lexical_signals` as plain numbers."""
     prompt = text.prompt
-    window = "\n".join(part for part in head_and_tail(prompt, WINDOW_CHARS) if part)
-    counts = byte_histogram(window) @ _share_masks()
+    head, tail = head_and_tail(prompt, WINDOW_CHARS)
+    window = f"{head}\n{tail}" if tail else head
+    counts = byte_histogram(window).astype(np.float64) @ _share_masks()
     n_characters = max(float(counts[-1]), 1.0)
     n_words = len(window.split())
     # What the window does not show is taken to be like what it shows.
     unseen = len(prompt) / max(len(window), 1)
     values = [
-        _log_scale(len(prompt), full=32_768),
-        _log_scale(n_words * unseen, full=8_192),
-        _log_scale(window.count("\n") * unseen, full=1_024),
+        _log_scale(len(prompt), _MOST_CHARACTERS),
+        _log_scale(n_words * unseen, _MOST_WORDS),
+        _log_scale(window.count("\n") * unseen, _MOST_LINES),
         min(n_characters / max(n_words, 1) / 16, 1.0),
     ]
-    values.extend((counts[:-1] / n_characters).tolist())
+    values += (counts[:-1] / n_characters).tolist()
     lines = f"\n{window}"
-    values.extend(min(len(regex.findall(lines)) / full, 1.0) for regex, full in _patterns())
-    words = _WORD.findall(window)
-    values.extend(
-        min(sum(map(known.__contains__, words)) / full, 1.0) for known, full in _word_sets()
-    )
+    values += [min(len(regex.findall(lines)) / full, 1.0) for regex, full in _patterns()]
+    words = window.encode("utf-8", "surrogatepass").translate(_LETTERS).split()
+    classes = [*map(_word_classes().get, words)]
+    values += [min(classes.count(name) / full, 1.0) for name, (_, full) in _WORDS.items()]
     values += [
         float(window.rstrip().endswith("?")),
-        _log_scale(text.n_messages - 1, full=64),
-        _log_scale(text.history_chars, full=131_072),
+        _log_scale(text.n_messages - 1, _MOST_TURNS),
+        _log_scale(text.history_chars, _MOST_HISTORY),
         float(bool(text.system)),
     ]
-    return np.array(values, dtype=np.float32)
+    return values

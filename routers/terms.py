@@ -1,10 +1,10 @@
 """Words and word pairs, weighted by rarity and reduced: what the embedding's averages blur."""
 
 import itertools
+import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from routers.conversation_text import ConversationText
 from routers.embedders._base import Embedder, head_and_tail
 from routers.options import take
 from routers.types import FloatMatrix
+from routers.words import ascii_words
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 
@@ -43,7 +44,8 @@ class TermsBlock:
 
     def __init__(self, embedder: Embedder) -> None:
         del embedder  # the terms need none
-        self._column: dict[str, int] = {}
+        self._number(())
+        self._damped = _damped(MAX_CHARS + 1)
         self._table: np.ndarray = np.zeros((0, 0), np.int8)
         self._scales: np.ndarray = np.zeros(0, np.float32)
 
@@ -57,14 +59,16 @@ class TermsBlock:
         from scipy.sparse import csr_matrix  # noqa: PLC0415  (training only)
         from sklearn.utils.extmath import randomized_svd  # noqa: PLC0415
 
-        read = [_terms(text.prompt) for text in texts]
-        queries = Counter(term for each in read for term in set(each))
+        read = [_tokens(text.prompt) for text in texts]
+        queries = Counter(
+            term for each in read for term in {*each, *map(" ".join, itertools.pairwise(each))}
+        )
         # Ties in frequency fall to the alphabet, so that the same texts give the same terms.
         common = sorted(queries.items(), key=lambda item: (-item[1], item[0]))[:MAX_TERMS]
         terms = [term for term, n in common if n >= _MIN_QUERIES]
-        self._column = {term: column for column, term in enumerate(terms)}
+        self._number(terms)
         rarity = np.log((1 + len(texts)) / (1 + np.array([queries[t] for t in terms]))) + 1
-        rows = [_weights(each, self._column) for each in read]
+        rows = [self._weights(each) for each in read]
         indptr = np.cumsum([0, *(len(columns) for columns, _ in rows)])
         data = np.concatenate([values for _, values in rows] or [np.zeros(0)])
         columns = np.concatenate([columns for columns, _ in rows] or [np.zeros(0, int)])
@@ -86,18 +90,40 @@ class TermsBlock:
         """Project every prompt; rows of unit norm, or zero."""
         out = np.zeros((len(texts), self.dimensions), np.float32)
         for row, text in enumerate(texts):
-            columns, values = _weights(_terms(text.prompt), self._column)
+            columns, values = self._weights(_tokens(text.prompt))
             if len(columns) == 0 or self.dimensions == 0:
                 continue
-            vector = (values * self._scales[columns]) @ self._table[columns].astype(np.float32)
-            norm = np.sqrt(vector @ vector)
+            values = values * self._scales.take(columns)
+            vector = values @ self._table.take(columns, axis=0).astype(np.float32)
+            norm = math.sqrt(vector @ vector)
             if norm > 0:
                 np.divide(vector, norm, out=out[row])
         return out
 
+    def _number(self, terms: Sequence[str]) -> None:
+        """Give the terms, words and pairs, the numbers from 1 on: no number is false."""
+        self._terms = tuple(terms)
+        self._words: dict[str, int] = {}
+        self._pairs: dict[tuple[str, str], int] = {}
+        for number, term in enumerate(terms, 1):
+            first, apart, second = term.partition(" ")
+            if apart:
+                self._pairs[first, second] = number
+            else:
+                self._words[first] = number
+
+    def _weights(self, tokens: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the columns of the known terms and their damped counts, 1 + ln(count)."""
+        words = map(self._words.get, tokens)
+        pairs = map(self._pairs.get, itertools.pairwise(tokens))
+        counts = Counter(filter(None, itertools.chain(words, pairs)))
+        n = len(counts)
+        numbers = np.fromiter(counts.keys(), np.intp, n)
+        return numbers - 1, self._damped.take(np.fromiter(counts.values(), np.intp, n))
+
     def state(self) -> dict[str, np.ndarray]:
         """Return the terms as one text of lines, the directions and their scales."""
-        lines = "\n".join(self._column).encode("utf-8", "surrogatepass")
+        lines = "\n".join(self._terms).encode("utf-8", "surrogatepass")
         return {
             "terms": np.frombuffer(lines, np.uint8),
             "table": self._table,
@@ -111,22 +137,19 @@ class TermsBlock:
         terms = lines.split("\n") if lines else []
         if not len(terms) == len(table) == len(scales):
             raise ValueError("terms, directions and scales are not equally many")
-        self._column = {term: column for column, term in enumerate(terms)}
+        self._number(terms)
         self._table, self._scales = table, scales
 
 
-def _terms(prompt: str) -> list[str]:
-    """Return words, punctuation marks and pairs of neighbours, in lower case."""
+def _damped(n: int) -> np.ndarray:
+    """Return 1 + ln(count) for the counts from 0 to n; nothing asks for that of 0."""
+    return 1 + np.log(np.maximum(np.arange(n + 1, dtype=np.float32), 1))
+
+
+def _tokens(prompt: str) -> list[str]:
+    """Return words and punctuation marks in lower case; not to be changed."""
     head, tail = head_and_tail(prompt, MAX_CHARS)
-    tokens = _TOKEN.findall(f"{head}\x00{tail}".lower() if tail else head.lower())
-    return [*tokens, *map(" ".join, itertools.pairwise(tokens))]
-
-
-def _weights(terms: list[str], column: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the columns of the known terms and their damped counts, 1 + ln(count)."""
-    counts = Counter(map(column.get, terms))
-    del counts[None]
-    n = len(counts)
-    columns = np.fromiter(cast("Iterable[int]", counts.keys()), np.intp, n)
-    values = 1 + np.log(np.fromiter(counts.values(), np.float32, n))
-    return columns, values
+    read = f"{head}\x00{tail}" if tail else head
+    if read.isascii() and "_" not in read:
+        return ascii_words(read)
+    return _TOKEN.findall(read.lower())

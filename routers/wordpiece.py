@@ -8,6 +8,8 @@ from functools import cache
 from itertools import chain
 from typing import TypeVar
 
+from routers.words import ascii_words
+
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
@@ -18,7 +20,6 @@ _PREFIX_CHARS = 3
 
 _DROPPED_CATEGORIES = ("Cc", "Cf", "Co", "Cs")  # the reference keeps unassigned characters (Cn)
 _ASCII_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]+")
-_ASCII_WORDS = re.compile(r"[a-z0-9]+|[^a-z0-9\s]")
 
 # 2B920 should read 2B820: BERT's own slip, which every port keeps.
 _CJK = "3400-4DBF 4E00-9FFF F900-FAFF 20000-2A6DF 2A700-2B73F 2B740-2B81F 2B920-2CEAF 2F800-2FA1F"
@@ -133,7 +134,7 @@ class WordPiece:
         if text.isascii():
             if _ASCII_CONTROL.search(text):
                 text = _ASCII_CONTROL.sub("", text)
-            words = _ASCII_WORDS.findall(text.lower())
+            words = ascii_words(text)
         else:
             cleaned = unicodedata.normalize("NFD", text.translate(self._clean))
             words = cleaned.translate(self._fold).split()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -95,8 +96,10 @@ class StaticEmbedder:
         vectors = np.zeros((len(texts), self.dimensions), dtype=np.float32)
         for row, ids in enumerate(self.tokenise(texts)):
             if ids:
-                vector = self._scales[ids] @ self._table[ids].astype(np.float32)
-                norm = np.sqrt(vector @ vector)
+                rows = np.array(ids, np.intp)
+                vectors_of_tokens = self._table.take(rows, axis=0).astype(np.float32)
+                vector = self._scales.take(rows) @ vectors_of_tokens
+                norm = math.sqrt(vector @ vector)
                 if norm > 0:
                     np.divide(vector, norm, out=vectors[row])
         return vectors

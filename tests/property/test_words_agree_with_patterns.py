@@ -1,0 +1,51 @@
+"""Words are split in ways that are fast; they have to be those of the plain patterns."""
+
+import itertools
+import re
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from routers.conversation_text import ConversationText
+from routers.embedders.hashing import HashingEmbedder
+from routers.lexical import LEXICAL_SIGNALS, lexical_signals
+from routers.terms import TermsBlock
+from routers.words import ascii_words
+
+_KNOWN = ["def", "What", "how", "solve", "return", "prove", "null"]
+_CODE_WORDS = (
+    "def class return import function const void public static assert print lambda elif SELECT "
+    "FROM WHERE struct namespace int bool null None"
+).split()
+_pieces = st.one_of(
+    st.sampled_from([*_KNOWN, *"_ \n\t.,?7", "\x1c", "\x00", "ß", "ﬁ", "é"]), st.text()
+)
+texts = st.lists(_pieces, max_size=30).map("".join)
+ascii_texts = st.lists(
+    st.one_of(_pieces.filter(str.isascii), st.text(st.characters(max_codepoint=127)))
+).map("".join)
+
+
+@settings(deadline=None)
+@given(ascii_texts)
+def test_words_and_marks_are_those_of_the_pattern(text):
+    assert ascii_words(text) == re.findall(r"[a-z0-9]+|[^a-z0-9\s]", text.lower())
+
+
+@settings(max_examples=200, deadline=None)
+@given(texts)
+def test_terms_are_words_of_any_script_marks_and_pairs(text):
+    tokens = re.findall(r"\w+|[^\w\s]", text.lower())
+    block = TermsBlock(HashingEmbedder())
+    block.fit([ConversationText(prompt=text)] * 2, seed=0)
+    learned = bytes(block.state()["terms"]).decode("utf-8", "surrogatepass")
+    pairs = map(" ".join, itertools.pairwise(tokens))
+    assert set(learned.split("\n")) - {""} == {*tokens, *pairs}
+
+
+@settings(max_examples=200, deadline=None)
+@given(texts)
+def test_known_words_are_counted_where_no_letter_stands_beside_them(text):
+    values = dict(zip(LEXICAL_SIGNALS, lexical_signals(ConversationText(prompt=text)), strict=True))
+    found = sum(word in _CODE_WORDS for word in re.findall(r"[A-Za-z]+", text))
+    assert values["code_words"] == min(found / 8, 1)
