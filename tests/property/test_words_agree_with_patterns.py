@@ -13,10 +13,30 @@ from routers.terms import TermsBlock
 from routers.words import ascii_words
 
 _KNOWN = ["def", "What", "how", "solve", "return", "prove", "null"]
-_CODE_WORDS = (
-    "def class return import function const void public static assert print lambda elif SELECT "
-    "FROM WHERE struct namespace int bool null None"
-).split()
+_CODE_WORDS = [
+    "def",
+    "class",
+    "return",
+    "import",
+    "function",
+    "const",
+    "void",
+    "public",
+    "static",
+    "assert",
+    "print",
+    "lambda",
+    "elif",
+    "SELECT",
+    "FROM",
+    "WHERE",
+    "struct",
+    "namespace",
+    "int",
+    "bool",
+    "null",
+    "None",
+]
 _pieces = st.one_of(
     st.sampled_from([*_KNOWN, *"_ \n\t.,?7", "\x1c", "\x00", "ß", "ﬁ", "é"]), st.text()
 )
