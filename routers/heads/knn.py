@@ -9,12 +9,15 @@ import numpy as np
 from pydantic import Field
 
 from routers.heads._base import HEADS, Head
+from routers.heads._shortlist import Shortlist, largest
 from routers.numeric import nan_mean, row_blocks, unit_rows
 from routers.options import State, require_fitted, take, unfitted
 from routers.types import FloatMatrix, FloatVector
 
 _GRID = (10, 20, 40, 80, 100, 160, 320)
 _FOLDS = 5
+_SHORTLIST_ROWS = 4096
+"""From here on a shortlist is looked for: comparing fewer rows in full takes as long."""
 
 
 @HEADS.register("knn")
@@ -31,6 +34,11 @@ class KnnHead(Head):
         Precision in which the labelled queries are remembered. Half precision halves the
         artifact; queries are rounded before anything is computed, so that a saved head answers
         exactly like the one that was fitted.
+    search
+        `auto` compares a query with all rows on a few principal axes, and in full only with those
+        that come near: several times as fast with many rows. It does so from 4,096 rows on, if at
+        least 0.98 of the neighbours are kept, which is measured when fitting. Every prediction is
+        then made that way, be it one or many at once. `exact` compares every row in full.
 
     References
     ----------
@@ -42,11 +50,13 @@ class KnnHead(Head):
 
     n_neighbors: Annotated[int, Field(ge=1)] | Literal["auto"] = 100
     storage: Literal["float16", "float32"] = "float16"
+    search: Literal["auto", "exact"] = "auto"
     k_: int = unfitted()
     x_: FloatMatrix = unfitted()  # (n_queries, n_features), unit rows
     y_: FloatMatrix = unfitted()  # (n_queries, n_models), NaN where a model was not tried
     prior_mean_: FloatVector = unfitted()  # (n_models,), of all labels
     prior_var_: FloatVector = unfitted()
+    shortlist_: Shortlist | None = unfitted()  # None where all rows are compared in full
 
     def _fit(self, x: FloatMatrix, y: FloatMatrix, *, rng: np.random.Generator) -> None:
         self._remember(unit_rows(x).astype(self.storage), y)
@@ -54,6 +64,10 @@ class KnnHead(Head):
             self.k_ = _best_k(self.x_, y, rng)
         else:
             self.k_ = min(self.n_neighbors, len(x))
+        if self.search == "auto" and len(x) >= _SHORTLIST_ROWS:
+            self.shortlist_ = Shortlist.tuned(self.x_, self.k_)
+        else:
+            self.shortlist_ = None
 
     def _remember(self, x: np.ndarray, y: np.ndarray) -> None:
         self.x_ = x.astype(np.float32)
@@ -74,8 +88,13 @@ class KnnHead(Head):
         std = np.empty_like(mean)
         query = unit_rows(np.asarray(x, np.float32))
         for block in row_blocks(len(x), max(len(self.x_), self.k_ * self.y_.shape[1])):
-            mean[block], std[block] = self._average(_nearest(query[block], self.x_, self.k_))
+            mean[block], std[block] = self._average(self._nearest(query[block]))
         return mean, std
+
+    def _nearest(self, query: FloatMatrix) -> np.ndarray:
+        if self.shortlist_ is None:
+            return _nearest(query, self.x_, self.k_)
+        return np.stack([self.shortlist_.nearest(row, self.x_, self.k_) for row in query])
 
     def _average(self, nearest: np.ndarray) -> tuple[FloatMatrix, FloatMatrix]:
         seen = self.y_[nearest]
@@ -89,17 +108,21 @@ class KnnHead(Head):
         return mean.astype(np.float32), std.astype(np.float32)
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return the remembered queries, their labels and the number of neighbours."""
+        """Return the remembered queries, their labels, the number of neighbours, the shortlist."""
         require_fitted(self, "k_")
-        return {"x": self.x_.astype(self.storage), "y": self.y_, "k": np.asarray([self.k_])}
+        state = {"x": self.x_.astype(self.storage), "y": self.y_, "k": np.asarray([self.k_])}
+        return state if self.shortlist_ is None else state | self.shortlist_.state()
 
     def restore(self, state: State) -> Self:
-        """Take over remembered queries."""
+        """Take over remembered queries; those saved without a shortlist are compared in full."""
         x, y, k = (take(state, name, ndim=n) for name, n in (("x", 2), ("y", 2), ("k", 1)))
         if len(x) != len(y) or not 1 <= int(k[0]) <= len(x):
             raise ValueError("the remembered queries and labels of a knn head do not match")
         self._remember(x, y)
         self.k_ = int(k[0])
+        saved = "axes" in state or "n_candidates" in state
+        shortlist = Shortlist.restored(state, self.x_, self.k_) if saved else None
+        self.shortlist_ = shortlist if self.search == "auto" else None
         return self
 
 
@@ -107,7 +130,7 @@ def _nearest(query: FloatMatrix, x: FloatMatrix, k: int) -> np.ndarray:
     similarity = query @ x.T
     if k >= len(x):
         return np.broadcast_to(np.arange(len(x)), similarity.shape)
-    return np.argpartition(similarity, -k, axis=1)[:, -k:]
+    return np.stack([largest(row, k) for row in similarity])
 
 
 def _best_k(x: FloatMatrix, y: FloatMatrix, rng: np.random.Generator) -> int:
