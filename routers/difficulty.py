@@ -14,7 +14,7 @@ import numpy as np
 from routers.conversation_text import ConversationText
 from routers.embedders._base import Embedder
 from routers.errors import RoutingConfigError
-from routers.numeric import clipped
+from routers.layer import HiddenLayer
 from routers.options import State, take
 from routers.types import FloatMatrix
 
@@ -37,6 +37,11 @@ class DifficultyNetwork:
         `output` (width, n_directions), `output_bias` (n_directions,), and `embedder_id`, the
         UTF-8 bytes of the embedder that it was trained with.
 
+    Attributes
+    ----------
+    n_inputs
+        Columns that it reads.
+
     Raises
     ------
     KeyError, ValueError
@@ -44,19 +49,19 @@ class DifficultyNetwork:
     """
 
     def __init__(self, state: State) -> None:
-        self._center, self._scale = take(state, "center", ndim=1), take(state, "scale", ndim=1)
-        self._hidden = take(state, "hidden", ndim=2).astype(np.float32)
-        self._hidden_bias = take(state, "hidden_bias", ndim=1)
+        center, scale = take(state, "center", ndim=1), take(state, "scale", ndim=1)
+        hidden, hidden_bias = take(state, "hidden", ndim=2), take(state, "hidden_bias", ndim=1)
         self._output = take(state, "output", ndim=2).astype(np.float32)
         self._output_bias = take(state, "output_bias", ndim=1)
         self.embedder_id = bytes(take(state, "embedder_id", ndim=1)).decode()
-        n_inputs, width = self._hidden.shape
-        if self._center.shape != (n_inputs,) or self._scale.shape != (n_inputs,):
+        self.n_inputs, width = hidden.shape
+        if center.shape != (self.n_inputs,) or scale.shape != (self.n_inputs,):
             raise ValueError("center and scale of the difficulty network do not fit its inputs")
-        if self._hidden_bias.shape != (width,) or len(self._output) != width:
+        if hidden_bias.shape != (width,) or len(self._output) != width:
             raise ValueError("the layers of the difficulty network do not fit together")
         if self._output_bias.shape != (self.dimensions,):
             raise ValueError("the output bias of the difficulty network does not fit")
+        self._layer = HiddenLayer(center, scale, hidden, hidden_bias, farthest=_FARTHEST)
 
     @classmethod
     def load(cls, file: Path = WEIGHTS_FILE) -> "DifficultyNetwork":
@@ -65,20 +70,13 @@ class DifficultyNetwork:
             return cls(dict(arrays))
 
     @property
-    def n_inputs(self) -> int:
-        """Columns that it reads."""
-        return len(self._center)
-
-    @property
     def dimensions(self) -> int:
         """Columns that it returns."""
         return int(self._output.shape[1])
 
     def __call__(self, x: FloatMatrix) -> FloatMatrix:
         """Return float32 (n_queries, dimensions) for features (n_queries, n_inputs)."""
-        z = clipped((x - self._center) / self._scale, -_FARTHEST, _FARTHEST)
-        active = np.maximum(z @ self._hidden + self._hidden_bias, 0)
-        return np.asarray(active @ self._output + self._output_bias, np.float32)
+        return np.asarray(self._layer(x) @ self._output + self._output_bias, np.float32)
 
 
 class DifficultyBlock:

@@ -89,16 +89,19 @@ class DomainModel:
     def features(self, x: FloatMatrix) -> FloatMatrix:
         """Return float32 (n_queries, n_domains + n_models): scaled chances, expected quality."""
         require_fitted(self, "weights_")
-        return self._features(_softmax(_with_bias(x) @ self.weights_))
+        scores = x @ self.weights_[:-1]
+        scores += self.weights_[-1]
+        return self._features(_softmax(scores))
 
     def expected(self, features: FloatMatrix) -> FloatMatrix:
         """Return the quality that the domains alone predict, from what `features` returned."""
         require_fitted(self, "mean_")
-        return np.asarray(self.mean_ + features[:, -len(self.mean_) :], np.float32)
+        return self.mean_ + features[:, -len(self.mean_) :]
 
     def _features(self, chances: np.ndarray) -> FloatMatrix:
         expected = chances @ self.quality_
-        return np.hstack([chances * _CHANCE_SCALE, expected]).astype(np.float32)
+        features = np.concatenate([chances * _CHANCE_SCALE, expected], axis=1)
+        return np.asarray(features, np.float32)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return what was learned."""
@@ -146,8 +149,10 @@ def _ridge(x: FloatMatrix, target: np.ndarray) -> np.ndarray:
 
 
 def _softmax(scores: np.ndarray) -> np.ndarray:
-    exp = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return np.asarray(exp / exp.sum(axis=1, keepdims=True))
+    exp = scores - np.maximum.reduce(scores, axis=1, keepdims=True)
+    np.exp(exp, out=exp)
+    exp /= np.add.reduce(exp, axis=1, keepdims=True)
+    return exp
 
 
 def _log_loss(scores: np.ndarray, domain: np.ndarray) -> float:

@@ -105,7 +105,7 @@ class Novelty:
 
     def _similarity(self, x: FloatMatrix) -> FloatVector:
         nearest = np.maximum.reduce(x @ self.centres_.T, axis=1)
-        length = np.sqrt(np.einsum("ij,ij->i", x, x))
+        length = np.sqrt(np.vecdot(x, x))
         return np.asarray(nearest / np.maximum(length, 1e-12), np.float32)
 
     def trust(self, x: FloatMatrix) -> FloatVector:

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from routers.heads._base import HEADS, Head
+from routers.layer import HiddenLayer
 from routers.numeric import clipped, nan_mean
 from routers.options import State, require_fitted, take, unfitted
 from routers.types import FloatMatrix, FloatVector
@@ -83,12 +84,13 @@ class MlpHead(Head):
     least_spread: Annotated[float, Field(ge=0)] = 1.0
     center_: FloatVector = unfitted()  # (n_features,)
     scale_: FloatVector = unfitted()  # (n_features,)
-    hidden_: np.ndarray = unfitted()  # (n_features, n_networks * n_hidden)
+    hidden_: np.ndarray = unfitted()  # (n_features, n_networks * n_hidden), half precision
     hidden_bias_: FloatVector = unfitted()
     output_: np.ndarray = unfitted()  # (n_networks, n_hidden, n_models)
     output_bias_: FloatMatrix = unfitted()  # (n_networks, n_models)
     target_: FloatMatrix = unfitted()  # (2, n_models): center and scale of squared targets
     floor_: FloatVector = unfitted()  # (n_models,), least standard deviation
+    layer_: HiddenLayer = unfitted()  # of all networks side by side
 
     def _fit(self, x: FloatMatrix, y: FloatMatrix, *, rng: np.random.Generator) -> None:
         self._learn(x, y, None, rng)
@@ -141,8 +143,10 @@ class MlpHead(Head):
 
     def _ready(self) -> None:
         """Unpack half-precision weights once: numpy computes in single precision only."""
-        self.hidden_ = self.hidden_.astype(np.float32)
         self.output_ = self.output_.astype(np.float32)
+        self.layer_ = HiddenLayer(
+            self.center_, self.scale_, self.hidden_, self.hidden_bias_, farthest=_FARTHEST
+        )
 
     def _standardise(self, x: FloatMatrix) -> FloatMatrix:
         z = clipped((x - self.center_) / self.scale_, -_FARTHEST, _FARTHEST)
@@ -193,7 +197,14 @@ class MlpHead(Head):
         return [data.z.T @ back, back.sum(axis=0), active.T @ error, error.sum(axis=0)]
 
     def _link(self, out: np.ndarray) -> np.ndarray:
-        return np.asarray(1 / (1 + np.exp(-out)) if self.loss == "logistic" else out)
+        """Turn the output layer's values, which are overwritten, into expectations."""
+        if self.loss != "logistic":
+            return out
+        np.negative(out, out=out)
+        np.exp(out, out=out)
+        out += 1
+        np.reciprocal(out, out=out)
+        return out
 
     def predict(self, x: FloatMatrix) -> tuple[FloatMatrix, FloatMatrix]:
         """Return the mean of the networks and their spread."""
@@ -208,18 +219,23 @@ class MlpHead(Head):
     def _answer(self, x: FloatMatrix, lift: FloatMatrix | float) -> tuple[FloatMatrix, FloatMatrix]:
         require_fitted(self, "hidden_")
         n_networks, width, _ = self.output_.shape
-        active = np.maximum(self._standardise(x) @ self.hidden_ + self.hidden_bias_, 0)
         # All networks at once: (n_networks, n, width) by (n_networks, width, n_models).
-        by_network = active.reshape(len(x), n_networks, width).swapaxes(0, 1)
-        each = self._link(by_network @ self.output_ + self.output_bias_[:, None] + lift)
+        by_network = self.layer_(x).reshape(len(x), n_networks, width).swapaxes(0, 1)
+        each = by_network @ self.output_
+        each += self.output_bias_[:, None]
+        each += lift
+        each = self._link(each)
         if self.loss == "squared":
             each = each * self.target_[1] + self.target_[0]
         # Sums written out: the methods `mean` and `var` cost more than the rest on one query.
-        mean = np.add.reduce(each, 0) / np.float32(n_networks)
-        apart = each - mean
-        spread = np.add.reduce(apart * apart, 0) / np.float32(max(n_networks - 1, 1))
-        std = np.sqrt(spread + self.floor_**2)
-        return np.asarray(mean, np.float32), np.asarray(std, np.float32)
+        mean = np.add.reduce(each, 0)
+        mean /= n_networks
+        each -= mean
+        each *= each
+        std = np.add.reduce(each, 0)
+        std /= max(n_networks - 1, 1)
+        std += self.floor_ * self.floor_
+        return mean, np.sqrt(std, out=std)
 
     def narrow(self, n_models: int) -> None:
         """Drop the output units of all but the first models; the hidden layer stays."""

@@ -2,6 +2,7 @@
 
 # ruff: noqa: RUF009  (unfitted() declares a field)
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
@@ -26,7 +27,7 @@ DEFAULT_UPPER_FACTOR = 4.0
 _MAX_SMEAR = 3.0
 _LEAST_RESIDUAL = 0.03
 _MEAN_LOG_OF_HALF_NORMAL = 0.635
-_LOG_SPREAD = (np.log(0.05), np.log(2.0))
+_LOG_SPREAD = (math.log(0.05), math.log(2.0))
 """Bounds of the spread of log tokens: from all but certain to a factor of seven."""
 
 _MLP, _LINEAR = HeadConfig(kind="mlp"), HeadConfig(kind="linear")
