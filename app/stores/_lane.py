@@ -3,20 +3,20 @@
 While a batch is on its way, calls gather for the next one, so that under load many requests share a
 round trip (and most of what the client costs); alone, a call is sent at once. Nothing is ever sent
 twice, except scripts that Redis did not know and therefore did not run.
+
+A call costs one future; batches, replies and clocks are callbacks, and only connecting is a task.
 """
 
 import asyncio
-import contextlib
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from redis.exceptions import NoScriptError, ReadOnlyError
+from hiredis import ReplyError
 
 from app.stores._base import StoreError, StoreNotAskedError
-
-Command = tuple[str | bytes | int, ...]
+from app.stores._resp import Command, Done
 
 MAX_WAITING = 4096
 """Commands that may wait; a loop so far behind is better told than joined."""
@@ -66,13 +66,34 @@ class Circuit:
         self._probing = False
 
 
+class Link(Protocol):
+    """A connection, as the lane uses it."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a batch may be sent."""
+        ...
+
+    def send(self, commands: Sequence[Command], done: Done) -> None:
+        """Send commands; `done` is called once with their replies, or a failure."""
+        ...
+
+    def close(self) -> None:
+        """Disconnect at once; a batch on its way fails."""
+        ...
+
+    async def wait_closed(self) -> None:
+        """Wait until it is closed."""
+        ...
+
+
 class Lane:
     """Send commands to Redis in pipelines, one at a time.
 
     Parameters
     ----------
     connect
-        Makes the client, in the event loop.
+        Makes a connection.
     scripts
         Source of every script by its SHA-1, for servers that do not know it (yet, or any more).
     timeout_s
@@ -84,7 +105,7 @@ class Lane:
 
     def __init__(
         self,
-        connect: Callable[[], Any],
+        connect: Callable[[], Awaitable[Link]],
         *,
         scripts: Mapping[str, str],
         timeout_s: float,
@@ -94,12 +115,18 @@ class Lane:
         self._scripts = scripts
         self._timeout_s = timeout_s
         self._circuit = circuit
-        self._client: Any = None
+        self._link: Link | None = None
+        self._left: Link | None = None
+        self._connecting: asyncio.Task[None] | None = None
         self._waiting: deque[_Call] = deque()
         self._n_waiting = 0
+        self._batch: list[_Call] | None = None
+        self._departing = False
         self._on_way_s = 0.0
         self._left_at: float | None = None
-        self._runner: asyncio.Task[None] | None = None
+        self._ends_at = 0.0
+        self._last_look = False
+        self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
     async def call(self, *commands: Command) -> list[Any]:
@@ -117,15 +144,43 @@ class Lane:
             raise StoreNotAskedError("the store is closed")
         if self._n_waiting + len(commands) > MAX_WAITING:
             raise StoreNotAskedError("too many calls wait for Redis")
-        if not self._circuit.allows(loop.time()):
+        now = loop.time()
+        if not self._circuit.allows(now):
             raise StoreNotAskedError("Redis failed several times; asking again shortly")
-        call = _Call(commands, loop.create_future(), self._travelled_s(loop.time()))
+        call = _Call(commands, loop.create_future(), self._travelled_s(now))
         self._waiting.append(call)
         self._n_waiting += len(commands)
-        if self._runner is None:
-            self._runner = loop.create_task(self._run())
+        if self._batch is None and not self._departing:
+            # Not at once: whoever else asks in this turn of the loop comes along.
+            self._departing = True
+            loop.call_soon(self._depart)
         replies = await call.future
-        unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        for reply in replies:
+            if isinstance(reply, ReplyError):
+                return await self._mended(commands, replies)
+        return replies
+
+    async def aclose(self) -> None:
+        """Fail what waits and disconnect."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        batch, self._batch = self._batch, None
+        if batch is not None:
+            self._fail(batch, StoreError("the store was closed meanwhile"))
+        self._fail(self._waiting, StoreNotAskedError("the store is closed"))
+        self._waiting.clear()
+        connecting = self._connecting
+        self._disconnect()
+        if connecting is not None:
+            await asyncio.wait({connecting})
+        if self._left is not None:
+            await self._left.wait_closed()
+
+    async def _mended(self, commands: Sequence[Command], replies: list[Any]) -> list[Any]:
+        """Return replies once scripts that Redis did not know were sent; raise other errors."""
+        unknown = [i for i, reply in enumerate(replies) if _is(reply, "NOSCRIPT")]
         if unknown:
             try:
                 again = await self.call(*(self._with_source(commands[i]) for i in unknown))
@@ -134,48 +189,98 @@ class Lane:
             for i, reply in zip(unknown, again, strict=True):
                 replies[i] = reply
         for reply in replies:
-            if isinstance(reply, Exception):
+            if isinstance(reply, ReplyError):
                 raise StoreError(f"Redis: {reply}") from reply
         return replies
 
-    async def aclose(self) -> None:
-        """Fail what waits and disconnect."""
-        self._closed = True
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            runner.cancel()
-            await asyncio.wait({runner})
-        self._fail(self._waiting, StoreNotAskedError("the store is closed"))
-        self._waiting.clear()
-        client, self._client = self._client, None
-        if client is not None:
-            with contextlib.suppress(Exception):  # a server that is gone is closed well enough
-                await client.aclose()
-
-    async def _run(self) -> None:
-        while self._waiting:
+    def _depart(self) -> None:
+        """Send the next batch, if anybody waits."""
+        self._departing = False
+        batch: list[_Call] = []
+        while self._waiting and not batch:
             batch = self._next_batch()
-            if not batch:
-                continue
-            loop = asyncio.get_running_loop()
-            self._left_at = loop.time()
-            try:
-                replies = await self._round_trip([c for call in batch for c in call.commands])
-            except StoreError as error:
-                self._on_way_s, self._left_at = self._travelled_s(loop.time()), None
-                self._circuit.failed(loop.time())
-                self._fail(batch, error)
-            except asyncio.CancelledError:
-                self._fail(batch, StoreError("the store was closed meanwhile"))
-                raise
-            else:
-                # An answer that came later than it may have was kept waiting by a busy loop.
-                travelled_s = self._travelled_s(loop.time()) - self._on_way_s
-                self._on_way_s += min(travelled_s, self._timeout_s)
-                self._left_at = None
-                self._circuit.succeeded()
-                self._hand_out(batch, replies)
-        self._runner = None
+        if not batch:
+            return
+        loop = asyncio.get_running_loop()
+        self._batch, self._left_at = batch, loop.time()
+        self._ends_at = self._left_at + (1.0 - _LAST_LOOK) * self._timeout_s
+        self._last_look = False
+        if self._timer is None:
+            self._timer = loop.call_at(self._ends_at, self._look)
+        if self._link is not None and self._link.is_open:
+            self._send(self._link, batch)
+        else:
+            self._connecting = loop.create_task(self._reach(batch))
+
+    async def _reach(self, batch: list[_Call]) -> None:
+        try:
+            link = await self._connect()
+        except Exception as error:  # noqa: BLE001  (whatever it is, Redis cannot be asked)
+            self._connecting = None
+            self._arrived(batch, error)
+            return
+        self._connecting, self._link = None, link
+        self._send(link, batch)
+
+    def _send(self, link: Link, batch: list[_Call]) -> None:
+        commands = [command for call in batch for command in call.commands]
+        try:
+            link.send(commands, lambda outcome: self._arrived(batch, outcome))
+        except Exception as error:  # noqa: BLE001  (as above)
+            self._arrived(batch, error)
+
+    def _arrived(self, batch: list[_Call], outcome: list[Any] | Exception) -> None:
+        """Hand out replies, or a failure, unless they were given up."""
+        if self._batch is not batch:
+            return
+        now = asyncio.get_running_loop().time()
+        travelled_s = self._travelled_s(now) - self._on_way_s
+        self._batch = self._left_at = None
+        if isinstance(outcome, Exception):
+            self._on_way_s += travelled_s
+            self._circuit.failed(now)
+            self._disconnect()
+            error = outcome if isinstance(outcome, StoreError) else _failure(outcome)
+            self._fail(batch, error)
+        else:
+            # An answer that came later than it may have was kept waiting by a busy loop.
+            self._on_way_s += min(travelled_s, self._timeout_s)
+            self._circuit.succeeded()
+            self._hand_out(batch, outcome)
+            if any(_is(reply, "READONLY") for reply in outcome):
+                # The server became a replica; its name may lead to the new master.
+                self._disconnect()
+        if self._waiting and not self._departing:
+            self._departing = True
+            asyncio.get_running_loop().call_soon(self._depart)
+
+    def _look(self) -> None:
+        """See whether the batch has been on its way for too long."""
+        self._timer = None
+        if self._batch is None:
+            return  # whoever departs next winds the clock again: not once for every batch
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if now >= self._ends_at:
+            if self._last_look:
+                took = f"{self._timeout_s * 1000:.0f} ms"
+                self._arrived(self._batch, StoreError(f"Redis did not answer in {took}"))
+                return
+            # A loop that was busy wakes up with the reply unread, or the call not even sent.
+            # That is our slowness and not that of Redis: the time is given back.
+            self._last_look = True
+            late_s = min(now - self._ends_at, self._timeout_s)
+            self._ends_at = now + late_s + _LAST_LOOK * self._timeout_s
+        self._timer = loop.call_at(self._ends_at, self._look)
+
+    def _disconnect(self) -> None:
+        """Leave nothing that could answer late: it must not meet the next call."""
+        connecting, self._connecting = self._connecting, None
+        if connecting is not None:
+            connecting.cancel()
+        if self._link is not None:
+            self._link.close()
+            self._left, self._link = self._link, None
 
     def _next_batch(self) -> list[_Call]:
         """Take calls from the queue that somebody still waits for, and not for too long."""
@@ -199,47 +304,16 @@ class Lane:
         """How long round trips took; time in which the event loop was busy elsewhere is not it."""
         return self._on_way_s + (0.0 if self._left_at is None else now - self._left_at)
 
-    async def _round_trip(self, commands: Sequence[Command]) -> list[Any]:
-        loop = asyncio.get_running_loop()
-        task = asyncio.ensure_future(self._send(commands))
-        try:
-            patience_s = (1.0 - _LAST_LOOK) * self._timeout_s
-            ends_at = loop.time() + patience_s
-            await asyncio.wait({task}, timeout=patience_s)
-            if not task.done():
-                # A loop that was busy wakes up with the reply unread, or the call not even sent.
-                # That is our slowness and not that of Redis: the time is given back.
-                late_s = min(loop.time() - ends_at, self._timeout_s)
-                await asyncio.wait({task}, timeout=late_s + _LAST_LOOK * self._timeout_s)
-        finally:
-            if not task.done():
-                task.cancel()  # redis-py disconnects: a late reply must not meet the next call
-                await asyncio.wait({task}, timeout=self._timeout_s)
-        if task.cancelled() or not task.done():
-            raise StoreError(f"Redis did not answer in {self._timeout_s * 1000:.0f} ms")
-        error = task.exception()
-        if error is not None:
-            raise StoreError(f"Redis: {error}") from error
-        return task.result()
-
-    async def _send(self, commands: Sequence[Command]) -> list[Any]:
-        if self._client is None:
-            self._client = self._connect()
-        pipeline = self._client.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)
-        replies: list[Any] = await pipeline.execute(raise_on_error=False)
-        if any(isinstance(reply, ReadOnlyError) for reply in replies):
-            # The server became a replica; its name may lead to the new master.
-            await self._client.connection_pool.disconnect()
-        return replies
-
-    def _hand_out(self, batch: Sequence[_Call], replies: Sequence[Any]) -> None:
+    def _hand_out(self, batch: Sequence[_Call], replies: list[Any]) -> None:
+        if len(batch) == 1:
+            if not batch[0].future.done():
+                batch[0].future.set_result(replies)
+            return
         start = 0
         for call in batch:
             end = start + len(call.commands)
             if not call.future.done():
-                call.future.set_result(list(replies[start:end]))
+                call.future.set_result(replies[start:end])
             start = end
 
     def _fail(self, calls: Sequence[_Call] | deque[_Call], error: StoreError) -> None:
@@ -249,3 +323,13 @@ class Lane:
 
     def _with_source(self, command: Command) -> Command:
         return ("EVAL", self._scripts[str(command[1])], *command[2:])
+
+
+def _is(reply: object, code: str) -> bool:
+    return isinstance(reply, ReplyError) and str(reply).startswith(code)
+
+
+def _failure(error: Exception) -> StoreError:
+    failure = StoreError(f"Redis: {error or type(error).__name__}")
+    failure.__cause__ = error
+    return failure

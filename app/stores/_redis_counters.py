@@ -21,8 +21,9 @@ from app.stores._base import (
     Standing,
     binds,
 )
-from app.stores._lane import Command, Lane
+from app.stores._lane import Lane
 from app.stores._rates import budget_wait_s, rate_standing, wait_s
+from app.stores._resp import Command
 
 _RESOURCES = (Resource.REQUESTS, Resource.TOKENS, Resource.CONCURRENCY, Resource.BUDGET)
 """As the scripts number them."""

@@ -1,24 +1,19 @@
 """The shared store: Redis counts for several processes, Lua does every read-modify-write.
 
-Each scope lives under one hash tag, and a script touches one scope only, so that the keys suit a
-cluster. All scopes of a request travel in one pipeline; if one of them refuses, what the others
-granted is given back in a second one. The time is that of the server.
+One script admits a request in all its scopes or in none, one settles it: a round trip each. All
+counters of a prefix share one hash tag, and so one slot of a cluster. The time is the server's.
 """
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 import msgspec
-import redis.asyncio
-from redis.asyncio.connection import parse_url
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from app.errors import ConfigError
 from app.keys import KeyRecord
 from app.stores._base import Store, StoreError
 from app.stores._lane import Circuit, Lane
 from app.stores._redis_counters import RedisCounters, RedisScripts
+from app.stores._resp import Address
 from app.stores.sqlite import decode_key
 
 DEFAULT_TIMEOUT_S = 0.05
@@ -57,7 +52,7 @@ class RedisKeys:
                 ("HSCAN", self._name, cursor or 0, "COUNT", _SCAN_COUNT)
             )
             cursor, fields = int(reply[0]), reply[1]
-            for data in fields.values():
+            for data in fields[1::2]:
                 yield decode_key(data)
 
 
@@ -96,10 +91,9 @@ class RedisStore:
         self, url: str, *, prefix: str = DEFAULT_PREFIX, timeout_s: float = DEFAULT_TIMEOUT_S
     ) -> None:
         try:
-            parse_url(url)
+            self._address = Address(url)
         except ValueError as error:
             raise ConfigError(f"the address of Redis cannot be used: {error}") from error
-        self._url = url
         self._timeout_s = timeout_s
         scripts = RedisScripts()
         # Two lanes, so that no request waits behind the bytes of a large cached answer.
@@ -137,19 +131,8 @@ class RedisStore:
 
     def _lane(self, scripts: RedisScripts) -> Lane:
         return Lane(
-            self._connect,
+            self._address.connect,
             scripts=scripts.sources,
             timeout_s=self._timeout_s,
             circuit=Circuit(failures=_CIRCUIT_FAILURES, open_s=_CIRCUIT_OPEN_S),
-        )
-
-    def _connect(self) -> Any:
-        # No retries: what timed out may have happened. The lane bounds every wait.
-        return redis.asyncio.Redis.from_url(
-            self._url,
-            protocol=2,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=None,
-            socket_connect_timeout=self._timeout_s,
-            driver_info=None,
         )

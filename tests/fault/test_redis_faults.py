@@ -1,6 +1,7 @@
 """Redis slow, gone, flushed, read-only, full, or not Redis at all."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
@@ -289,9 +290,13 @@ async def test_a_full_server_still_books_what_running_requests_used(server, redi
     ],
 )
 async def test_whatever_answers_on_the_port_becomes_a_store_error(says):
+    answering: set[asyncio.Task[None]] = set()
+
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while says and await reader.read(65_536):
-            writer.write(says)
+        answering.add(asyncio.current_task())
+        with contextlib.suppress(ConnectionError):
+            while says and await reader.read(65_536):
+                writer.write(says)
         writer.close()
 
     listener = await asyncio.start_server(handle, "127.0.0.1", 0)
@@ -301,6 +306,8 @@ async def test_whatever_answers_on_the_port_becomes_a_store_error(says):
         for _ in range(5):
             assert isinstance(await answer_or_store_error(store.admit(claim)), StoreError)
         assert not await store.lifecycle.healthy()
+    # None of its connections is left open.
+    await asyncio.wait_for(asyncio.gather(*answering), WITHIN_S)
 
 
 async def test_connections_do_not_pile_up(server, redis):

@@ -1,50 +1,64 @@
 """The circuit and the queue in front of Redis."""
 
 import asyncio
+import time
+from collections.abc import Sequence
 
 import pytest
+from hiredis import ReplyError
 
 from app.stores._base import StoreError, StoreNotAskedError
 from app.stores._lane import MAX_BATCH, MAX_WAITING, Circuit, Lane
+from app.stores._resp import Command, Done
 
 
-class _Pipeline:
+class FakeLink:
+    """Answers every command with its first argument, when it may."""
+
     def __init__(self, client: "FakeClient") -> None:
         self._client = client
-        self._commands: list[tuple[object, ...]] = []
+        self.is_open = True
 
-    def execute_command(self, *command: object) -> None:
-        self._commands.append(command)
+    def send(self, commands: Sequence[Command], done: Done) -> None:
+        task = asyncio.ensure_future(self._answer(commands, done))
+        self._client.tasks.append(task)
 
-    async def execute(self, *, raise_on_error: bool) -> list[object]:
-        assert not raise_on_error
-        self._client.batches.append(self._commands)
+    def close(self) -> None:
+        self.is_open = False
+
+    async def wait_closed(self) -> None:
+        """Return: it is closed at once."""
+
+    async def _answer(self, commands: Sequence[Command], done: Done) -> None:
+        self._client.batches.append(list(commands))
         await self._client.may_answer.wait()
-        if self._client.error is not None:
-            raise self._client.error
-        return [command[1] for command in self._commands]
+        answers = [self._client.says.get(command[0], command[1]) for command in commands]
+        done(self._client.error or answers)
 
 
 class FakeClient:
-    """Answers every command with its first argument, when it may."""
+    """Connects, when it may, to whoever answers."""
 
     def __init__(self) -> None:
-        self.batches: list[list[tuple[object, ...]]] = []
+        self.batches: list[list[Command]] = []
+        self.links: list[FakeLink] = []
+        self.tasks: list[asyncio.Task[None]] = []
+        self.may_connect = asyncio.Event()
+        self.may_connect.set()
         self.may_answer = asyncio.Event()
         self.error: Exception | None = None
+        self.says: dict[object, object] = {}
 
-    def pipeline(self, *, transaction: bool) -> _Pipeline:
-        assert not transaction
-        return _Pipeline(self)
-
-    async def aclose(self) -> None:
-        """Nothing is open."""
+    async def connect(self) -> FakeLink:
+        await self.may_connect.wait()
+        self.links.append(FakeLink(self))
+        return self.links[-1]
 
 
 def lane_to(client: FakeClient, *, timeout_s: float = 5.0, failures: int = 3) -> Lane:
     return Lane(
-        lambda: client,
-        scripts={},
+        client.connect,
+        scripts={"sha": "return 1"},
         timeout_s=timeout_s,
         circuit=Circuit(failures=failures, open_s=60.0),
     )
@@ -154,3 +168,90 @@ async def test_a_lane_that_is_closed_fails_what_waits_and_what_comes():
     assert [type(result) for result in results] == [StoreError, StoreNotAskedError]
     with pytest.raises(StoreNotAskedError, match="closed"):
         await lane.call(("A", 3))
+
+
+async def test_an_answer_that_comes_after_the_timeout_meets_nobody():
+    client = FakeClient()
+    lane = lane_to(client, timeout_s=0.02)
+    with pytest.raises(StoreError, match="did not answer in 20 ms"):
+        await lane.call(("A", 1))
+    assert not client.links[0].is_open
+    client.may_answer.set()
+    assert await lane.call(("A", 2)) == [2]
+    assert len(client.links) == 2
+    await lane.aclose()
+
+
+async def test_a_connection_that_is_not_made_in_time_is_given_up():
+    client = FakeClient()
+    client.may_connect.clear()
+    lane = lane_to(client, timeout_s=0.02)
+    with pytest.raises(StoreError, match="did not answer in 20 ms"):
+        await lane.call(("A", 1))
+    client.may_connect.set()
+    client.may_answer.set()
+    assert await lane.call(("A", 2)) == [2]
+    assert len(client.links) == 1
+    await lane.aclose()
+
+
+async def test_a_connection_that_was_lost_between_calls_is_made_anew():
+    client = FakeClient()
+    client.may_answer.set()
+    lane = lane_to(client)
+    assert await lane.call(("A", 1)) == [1]
+    client.links[0].is_open = False
+    assert await lane.call(("A", 2)) == [2]
+    assert len(client.links) == 2
+    await lane.aclose()
+
+
+async def test_only_scripts_that_were_not_known_are_sent_again_with_their_source():
+    client = FakeClient()
+    client.may_answer.set()
+    client.says["EVALSHA"] = ReplyError("NOSCRIPT No matching script")
+    lane = lane_to(client)
+    answers = await lane.call(("A", 1), ("EVALSHA", "sha", 0), ("A", 2))
+    assert answers == [1, "return 1", 2]
+    assert client.batches[1:] == [[("EVAL", "return 1", 0)]]
+    await lane.aclose()
+
+
+async def test_an_error_that_redis_answers_is_a_store_error_for_its_caller_only():
+    client = FakeClient()
+    client.may_answer.set()
+    client.says["B"] = ReplyError("OOM command not allowed")
+    lane = lane_to(client, failures=1)
+    answers = await asyncio.gather(
+        lane.call(("A", 1)), lane.call(("B", 2)), lane.call(("A", 3)), return_exceptions=True
+    )
+    assert (answers[0], answers[2]) == ([1], [3])
+    assert isinstance(answers[1], StoreError)
+    assert "OOM" in str(answers[1])
+    assert client.links[0].is_open
+    await lane.aclose()
+
+
+async def test_a_server_that_became_a_replica_is_left():
+    client = FakeClient()
+    client.may_answer.set()
+    client.says["B"] = ReplyError("READONLY You can't write against a read only replica.")
+    lane = lane_to(client)
+    with pytest.raises(StoreError, match="READONLY"):
+        await lane.call(("B", 1))
+    assert not client.links[0].is_open
+    assert await lane.call(("A", 2)) == [2]
+    await lane.aclose()
+
+
+async def test_a_loop_that_was_busy_while_connecting_or_waiting_gives_the_time_back():
+    client = FakeClient()
+    client.may_answer.set()
+    lane = lane_to(client, timeout_s=0.05)
+    for turns in range(8):
+        task = asyncio.create_task(lane.call(("A", turns)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        time.sleep(0.1)  # noqa: ASYNC251
+        assert await task == [turns]
+    await lane.aclose()
