@@ -39,7 +39,7 @@ def estimate_tokens(conversation: Conversation | str) -> int:
     36,354 real prompts (exams, chat, mathematics, code, Chinese), source code, JSON, CSV and
     base64, as counted by the 262,144-piece SentencePiece tokenizer of Gemma 3. There the median
     relative error is 6 % (characters / 4: 20 %) and the 90th percentile 16 %; the time is
-    17 µs for 10 kB and 1.5 ms for 1 MB.
+    11 µs for 10 kB of English and 0.9 ms for 1 MB.
 
     A conversation adds `TOKENS_PER_MESSAGE` for each message.
     """
@@ -73,18 +73,37 @@ def _tokens(conversation: Conversation | str) -> float:
 
 
 def _text_tokens(text: str) -> float:
-    return float(byte_histogram(text) @ _weights())
+    left = text.encode("utf-8", "surrogatepass")
+    tokens = 0.0
+    # Of what is taken out only the length is of interest. Beside the obvious histogram by numpy
+    # this touches almost no code: among other work, that took eight times as long.
+    for tokens_per_byte, byte_values in _classes():
+        if not left:
+            break
+        rest = left.translate(None, byte_values)
+        tokens += tokens_per_byte * (len(left) - len(rest))
+        left = rest
+    return tokens
+
+
+@cache
+def _classes() -> tuple[tuple[float, bytes], ...]:
+    """Return disjoint classes of bytes, those first of which text has most."""
+    weights = {each: tokens for tokens, byte_values in _TOKENS_PER_BYTE for each in byte_values}
+    classes: dict[float, list[int]] = {}
+    for each, tokens in weights.items():
+        classes.setdefault(tokens, []).append(each)
+    free = bytes(each for each in range(256) if each not in weights)
+    most = sorted(classes.items(), key=lambda item: (97 not in item[1], 32 not in item[1]))
+    (first, letters), *others = most
+    return (
+        (first, bytes(letters)),
+        (0.0, free),
+        *((tokens, bytes(byte_values)) for tokens, byte_values in others),
+    )
 
 
 def byte_histogram(text: str) -> NDArray[np.intp]:
     """Count each byte value in the UTF-8 form of `text`: (256,) counts."""
     data = np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8)
     return np.bincount(data, minlength=256)
-
-
-@cache
-def _weights() -> NDArray[np.float64]:
-    weights = np.zeros(256)
-    for tokens, byte_values in _TOKENS_PER_BYTE:
-        weights[list(byte_values)] = tokens
-    return weights

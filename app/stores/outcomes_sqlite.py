@@ -54,10 +54,11 @@ CREATE TABLE IF NOT EXISTS labels (
 CREATE INDEX IF NOT EXISTS labels_by_time ON labels (time);
 """
 # Names come from the dataclass above; values are parameters always.
-_INSERT = (
-    f"INSERT OR IGNORE INTO outcomes ({', '.join(_COLUMNS)}) "  # noqa: S608
-    f"VALUES ({', '.join('?' * len(_COLUMNS))})"
-)
+_INSERT = f"INSERT OR IGNORE INTO outcomes ({', '.join(_COLUMNS)}) VALUES "  # noqa: S608
+_PLACES = f"({', '.join('?' * len(_COLUMNS))})"
+_ROWS_PER_STATEMENT = 50
+"""The thread that writes lets go of the interpreter and takes it back, at the cost of the event
+loop, for every statement; SQLite takes 32,766 values in one."""
 _SELECT = (
     f"SELECT id, {', '.join(_COLUMNS)} FROM outcomes "  # noqa: S608
     "WHERE id > ? AND time >= ? AND time < ? ORDER BY id LIMIT ?"
@@ -124,9 +125,13 @@ class SqliteOutcomes:
     def write(self, rows: Sequence[Row]) -> None:
         """Append rows in one transaction."""
         with self._open as connection:
-            connection.executemany(
-                _INSERT, (_values(row) for row in rows if isinstance(row, OutcomeRow))
-            )
+            outcomes = [row for row in rows if isinstance(row, OutcomeRow)]
+            for start in range(0, len(outcomes), _ROWS_PER_STATEMENT):
+                some = outcomes[start : start + _ROWS_PER_STATEMENT]
+                connection.execute(
+                    _INSERT + ", ".join([_PLACES] * len(some)),
+                    [value for row in some for value in _values(row)],
+                )
             connection.executemany(
                 _INSERT_CONTENT,
                 (
