@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     names = list(known) if options.recipes is None else options.recipes.split(",")
     if unknown := [name for name in names if name not in known]:
         parser.error(f"unknown recipes {', '.join(unknown)}; known: {', '.join(known)}")
-    about = _about()
+    about = describe_machine()
     print(", ".join(f"{key} {value}" for key, value in about.items()))
     print(f"{'recipe':22} {'models':>6} {'tokens':>6} | " + _cells(_COLUMNS) + "   microseconds")
     rows: list[dict[str, object]] = []
@@ -236,7 +236,8 @@ def _markdown(rows: Sequence[Mapping[str, object]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _about() -> dict[str, object]:
+def describe_machine() -> dict[str, object]:
+    """Return what timings depend on: processor, versions, commit, load."""
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()

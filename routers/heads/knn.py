@@ -91,6 +91,21 @@ class KnnHead(Head):
             mean[block], std[block] = self._average(self._nearest(query[block]))
         return mean, std
 
+    def nearest(self, x: FloatMatrix) -> np.ndarray:
+        """Return the numbers of the neighbours of every row of `x`, (n_queries, k), in no order.
+
+        Raises
+        ------
+        NotFittedError
+            If called before `fit`.
+        """
+        require_fitted(self, "k_")
+        query = unit_rows(np.asarray(x, np.float32))
+        nearest = np.empty((len(x), self.k_), np.intp)
+        for block in row_blocks(len(x), len(self.x_)):
+            nearest[block] = self._nearest(query[block])
+        return nearest
+
     def _nearest(self, query: FloatMatrix) -> np.ndarray:
         if self.shortlist_ is None:
             return _nearest(query, self.x_, self.k_)
