@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -28,7 +28,8 @@ from app.errors import (
     UpstreamError,
     answer_for,
 )
-from app.gateway.cache import CachedAnswer, Seat
+from app.gateway.cache import BYPASS, CachedAnswer, Seat
+from app.gateway.deadline import Deadline
 from app.gateway.dispatch import OpenAnswer
 from app.gateway.handle import Gateway
 from app.gateway.ledger import LedgerEntry
@@ -70,15 +71,16 @@ class Exchange:
     ping_s: float = 0.0
     """After how long a silence a stream gets a comment; 0 never."""
     _began: bool = False
-    _seat: Seat = field(default_factory=Seat)
+    _seat: Seat = BYPASS
     _remembered: bool = False
 
     async def run(self, scope: Scope, receive: Receive, *, timeout_s: float) -> None:
         """Answer the client and record how it ended."""
         status, error_code = _UNKNOWN.status, _UNKNOWN.code
         try:
-            async with CancelOnDisconnect(scope, receive) as watch, asyncio.timeout(timeout_s):
-                await self._answer(watch)
+            async with CancelOnDisconnect(scope, receive) as watch:
+                with Deadline(timeout_s):
+                    await self._answer(watch)
             status, error_code = 200, None
         except ClientDisconnectedError as error:
             status, error_code = _status_and_code(error)
@@ -98,34 +100,38 @@ class Exchange:
             await self.gateway.settle(self.entry)
 
     async def _answer(self, watch: CancelOnDisconnect) -> None:
-        async with self.gateway.cache.open(self.request) as seat:
-            self._seat, self.entry.cache = seat, seat.state
-            self.entry.upstream_wait_s += seat.waited_s
+        cache, entry = self.gateway.cache, self.entry
+        if not cache.concerns(self.request):
+            entry.cache = BYPASS.state
+            await self._make_answer(watch)
+            return
+        async with cache.open(self.request) as seat:
+            self._seat, entry.cache = seat, seat.state
+            entry.upstream_wait_s += seat.waited_s
             if seat.answer is not None:
                 await self._send_cached(seat.answer, watch)
                 return
-            answer = await self.gateway.open_answer(self.request, self.entry)
-            try:
-                if self.request.stream:
-                    await self._send_stream(answer, watch)
-                else:
-                    await self._send_whole(answer, watch)
-            finally:
-                await answer.aclose()
-                await self._remember()  # a cut answer too: its model has read the conversation
-            await self._keep()
+            await self._make_answer(watch)
+            if entry.served is not None and entry.pressure is None:
+                await seat.keep(
+                    model_id=entry.served.spec.model_id, usage=entry.usage, reason=entry.reason
+                )
+
+    async def _make_answer(self, watch: CancelOnDisconnect) -> None:
+        answer = await self.gateway.open_answer(self.request, self.entry)
+        try:
+            if self.request.stream:
+                await self._send_stream(answer, watch)
+            else:
+                await self._send_whole(answer, watch)
+        finally:
+            await answer.aclose()
+            await self._remember()  # a cut answer too: its model has read the conversation
 
     async def _remember(self) -> None:
         if not self._remembered:
             self._remembered = True
             await self.gateway.remember(self.entry)
-
-    async def _keep(self) -> None:
-        entry = self.entry
-        if entry.served is not None and entry.pressure is None:
-            await self._seat.keep(
-                model_id=entry.served.spec.model_id, usage=entry.usage, reason=entry.reason
-            )
 
     def _saw(self, chunk: Chunk) -> None:
         self.entry.saw(chunk)

@@ -59,10 +59,16 @@ class Knobs:
     @property
     def objective_param(self) -> str | None:
         """How the client spelled the objective; None where it gave none."""
-        return next((self.params[key] for key in _OBJECTIVES if key in self.params), None)
+        if self.objective is None:
+            return None
+        return next(self.params[key] for key in _OBJECTIVES if key in self.params)
 
     def over(self, other: "Knobs") -> "Knobs":
         """Return these options, with `other` filling in what is not given here."""
+        if other is NO_KNOBS:
+            return self
+        if self is NO_KNOBS:
+            return other
         return Knobs(
             **{
                 each.name: getattr(other, each.name)

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from app.api.knobs import Knobs, knobs_from_object
+from app.api.knobs import NO_KNOBS, Knobs, knobs_from_object
 from app.errors import InvalidRequestError
 from routers.token_estimate import estimate_tokens_and_upper
 from routers.types import Capability, Conversation, Demand, Message, Role
@@ -130,7 +130,7 @@ def parse_chat_request(body: bytes) -> ChatRequest:
         include_usage=bool(stream_options and stream_options.include_usage),
         conversation=conversation,
         demand=_demand(fields, messages, conversation, stream=stream),
-        knobs=Knobs() if routing is None else knobs_from_object(routing),
+        knobs=NO_KNOBS if routing is None else knobs_from_object(routing),
     )
 
 

@@ -40,6 +40,7 @@ DEGRADE_STEPS = 5
 _RETRY_AFTER_S = 1.0
 _MAX_REMEMBERED = 100_000
 _MAX_SHOWN_BUDGETS = 200
+_MAX_CALLERS = 10_000
 
 GATEWAY = Scope(ScopeKind.GATEWAY)
 
@@ -85,8 +86,7 @@ class Allowances:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ticket:
+class Ticket(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a request was granted; it has to be settled once."""
 
     request_id: str
@@ -101,8 +101,10 @@ class Ticket:
     @property
     def shown(self) -> Standing | None:
         """Where the limits stand that the caller is told of: its key's, else the next wider."""
-        rated = (each for each in self.standings if each.requests or each.tokens)
-        return next(rated, None)
+        for each in self.standings:
+            if each.requests is not None or each.tokens is not None:
+                return each
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +153,9 @@ class Admission:
     _periods: dict[Period, tuple[str, float]] = field(default_factory=dict)
     _seen: OrderedDict[Scope, Standing] = field(default_factory=OrderedDict)
     _budgets: dict[Scope, tuple[BudgetLimit, ...]] = field(default_factory=dict)
+    _callers: dict[str, tuple[Caller, tuple[tuple[Scope, Allowance], ...]]] = field(
+        default_factory=dict
+    )
 
     async def admit(
         self, request: RouteRequest, decision: Decision, caller: Caller
@@ -321,14 +326,25 @@ class Admission:
     def _claims(
         self, request: RouteRequest, decision: Decision, caller: Caller
     ) -> tuple[Claim, ...]:
-        scopes = [each for each in self._scopes(caller) if each[1] != _UNLIMITED]
+        scopes = self._limited(caller)
         limits = self.allowances.models.get(decision.model_id)
         if limits is not None:
-            scopes.append((Scope(ScopeKind.MODEL, decision.model_id), Allowance(limits)))
+            scopes = (*scopes, (Scope(ScopeKind.MODEL, decision.model_id), Allowance(limits)))
         if not scopes:
             return ()
         tokens, cost_nusd = self._estimate(request, decision)
-        return tuple(self._claim(*each, tokens=tokens, cost_nusd=cost_nusd) for each in scopes)
+        return tuple([self._claim(*each, tokens=tokens, cost_nusd=cost_nusd) for each in scopes])
+
+    def _limited(self, caller: Caller) -> tuple[tuple[Scope, Allowance], ...]:
+        """Return the scopes of a caller that anything limits; the guard hands out callers again."""
+        known = self._callers.get(caller.key_id)
+        if known is not None and known[0] is caller:
+            return known[1]
+        limited = tuple(each for each in self._scopes(caller) if each[1] != _UNLIMITED)
+        if len(self._callers) >= _MAX_CALLERS:
+            self._callers.clear()
+        self._callers[caller.key_id] = caller, limited
+        return limited
 
     def _claim(
         self, scope: Scope, allowance: Allowance, *, tokens: int = 0, cost_nusd: int = 0

@@ -116,6 +116,10 @@ class Seat:
         await self._cache.put(self._name, self.ended)
 
 
+BYPASS = Seat()
+"""The place of every request that the cache does not concern: nothing in it ever changes."""
+
+
 class ResponseCache:
     """Answers that were given before, and those that are just being given.
 
@@ -165,12 +169,16 @@ class ResponseCache:
         """How many different questions are being answered now."""
         return len(self._flights)
 
+    def concerns(self, request: RouteRequest) -> bool:
+        """Return whether the answer of a request may come from here, or come to be here."""
+        return self._enabled and may_use(request)[0]
+
     @contextlib.asynccontextmanager
     async def open(self, request: RouteRequest) -> AsyncGenerator[Seat, None]:
         """Look for the answer to a request; while the block runs, identical ones wait for it."""
         read, write = may_use(request)
         if not (self._enabled and read):
-            yield Seat()
+            yield BYPASS
             return
         name = await _name(request, self._version)
         if not write:

@@ -22,7 +22,7 @@ from app.errors import (
     UpstreamTimeoutError,
     answer_for,
 )
-from app.gateway.deadline import within
+from app.gateway.deadline import Deadline, within
 from app.gateway.ledger import LedgerEntry
 from app.gateway.pool import DeploymentPool, Lease, Slot
 from app.gateway.race import race
@@ -196,7 +196,7 @@ class Dispatcher:
         prelude: list[Chunk] = []
         entry.wait_begins(lease.began)
         try:
-            async with asyncio.timeout(timeouts.first_token_s):
+            with Deadline(timeouts.first_token_s):
                 async for chunk in chunks:
                     prelude.append(chunk)
                     if chunk.has_content:

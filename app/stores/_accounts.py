@@ -33,8 +33,16 @@ class _Level:
         self.at_us = min(self.at_us, now_us)
         return level_after(self.value, now_us - self.at_us, limit)
 
-    def put(self, value: float, now_us: int, limit: int) -> None:
-        self.value, self.at_us, self.limit = max(0.0, value), now_us, limit
+    def sink(self, now_us: int, limit: int) -> float:
+        """Move to `now_us`, and return where the level stands then."""
+        self.value = value = self.now(now_us, limit)
+        self.at_us, self.limit = now_us, limit
+        return value
+
+    def rise(self, amount: float) -> None:
+        """Add to a level that has just been moved to now."""
+        value = self.value + amount
+        self.value = max(0.0, value)
 
 
 @dataclass(slots=True)
@@ -70,18 +78,14 @@ class Account:
 
     def refusal(self, claim: Claim, now_us: int) -> Refusal | None:
         """Return what stands in the way of a claim."""
-        for resource, level, cost, limit in (
-            (Resource.REQUESTS, self._requests, 1, claim.requests_per_minute),
-            (Resource.TOKENS, self._tokens, claim.tokens, claim.tokens_per_minute),
-        ):
-            if limit is None:
-                continue
-            value = level.now(now_us, limit)
-            if value + cost > limit:
-                after_s = wait_s(value, cost, limit)
-                return Refusal(
-                    scope=claim.scope, resource=resource, limit=limit, retry_after_s=after_s
-                )
+        limit = claim.requests_per_minute
+        if limit is not None and (level := self._requests.now(now_us, limit)) + 1 > limit:
+            return _too_fast(claim, Resource.REQUESTS, level, 1, limit)
+        limit = claim.tokens_per_minute
+        if limit is not None:
+            level = self._tokens.now(now_us, limit)
+            if level + claim.tokens > limit:
+                return _too_fast(claim, Resource.TOKENS, level, claim.tokens, limit)
         limit = claim.concurrent_requests
         if limit is not None and self.in_flight >= limit:
             return Refusal(
@@ -106,10 +110,12 @@ class Account:
     def take(self, request_id: str, claim: Claim, now_us: int, deadline_us: int) -> None:
         """Take what `refusal` let pass."""
         if (limit := claim.requests_per_minute) is not None:
-            self._requests.put(self._requests.now(now_us, limit) + 1, now_us, limit)
+            self._requests.sink(now_us, limit)
+            self._requests.rise(1)
         if (limit := claim.tokens_per_minute) is not None:
-            self._tokens.put(self._tokens.now(now_us, limit) + claim.tokens, now_us, limit)
-        period_ids = tuple(budget.period_id for budget in claim.budgets)
+            self._tokens.sink(now_us, limit)
+            self._tokens.rise(claim.tokens)
+        period_ids = tuple([budget.period_id for budget in claim.budgets])
         for period_id in period_ids:
             self._reserved[period_id] = self._reserved.get(period_id, 0) + claim.reserve_nusd
         self._held[request_id] = _Held(claim.tokens, claim.reserve_nusd, period_ids, deadline_us)
@@ -124,8 +130,8 @@ class Account:
         if not held.expired:
             self._release(held)
         if (limit := settlement.tokens_per_minute) is not None:
-            used = self._tokens.now(now_us, limit) + settlement.tokens - held.tokens
-            self._tokens.put(used, now_us, limit)
+            self._tokens.sink(now_us, limit)
+            self._tokens.rise(settlement.tokens - held.tokens)
         if settlement.cost_nusd:
             for budget in settlement.budgets:
                 forget_us = now_us + int((budget.ends_in_s + KEEP_SPENT_S) * 1e6)
@@ -175,13 +181,15 @@ class Account:
             tokens=None if tpm is None else rate_standing(self._tokens.now(now_us, tpm), tpm),
             in_flight=self.in_flight,
             budgets=tuple(
-                BudgetStanding(
-                    period_id=budget.period_id,
-                    limit_nusd=budget.limit_nusd,
-                    spent_nusd=self._spent_nusd(budget),
-                    reserved_nusd=self._reserved.get(budget.period_id, 0),
-                )
-                for budget in claim.budgets
+                [
+                    BudgetStanding(
+                        period_id=budget.period_id,
+                        limit_nusd=budget.limit_nusd,
+                        spent_nusd=self._spent_nusd(budget),
+                        reserved_nusd=self._reserved.get(budget.period_id, 0),
+                    )
+                    for budget in claim.budgets
+                ]
             ),
         )
 
@@ -205,3 +213,9 @@ class Account:
         if len(self._deadlines) > 2 * len(self._held) + _SLACK:
             self._deadlines = [(held.deadline_us, key) for key, held in self._held.items()]
             heapq.heapify(self._deadlines)
+
+
+def _too_fast(claim: Claim, resource: Resource, level: float, cost: int, limit: int) -> Refusal:
+    return Refusal(
+        scope=claim.scope, resource=resource, limit=limit, retry_after_s=wait_s(level, cost, limit)
+    )

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutcomeRow:
+
+class OutcomeRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is kept of one request; money in billionths of a US dollar, times in seconds.
 
     Attributes
@@ -84,8 +85,7 @@ class OutcomeRow:
     features: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContentRow:
+class ContentRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The texts of one request that may be kept until `expires_at`, in seconds since the epoch."""
 
     decision_id: str

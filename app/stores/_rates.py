@@ -12,7 +12,9 @@ _WINDOW_US = RATE_WINDOW_S * 1e6
 
 def level_after(level: float, elapsed_us: int, limit: int) -> float:
     """Return where a level stands after some microseconds; a clock set back counts as none."""
-    return max(0.0, level - limit * max(0, elapsed_us) / _WINDOW_US)
+    if elapsed_us > 0:
+        level -= limit * elapsed_us / _WINDOW_US
+    return max(0.0, level)
 
 
 def wait_s(level: float, cost: int, limit: int) -> float | None:

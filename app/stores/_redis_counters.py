@@ -27,9 +27,13 @@ from app.stores._resp import Command
 
 _RESOURCES = (Resource.REQUESTS, Resource.TOKENS, Resource.CONCURRENCY, Resource.BUDGET)
 """As the scripts number them."""
+_BILLION = 10**9
+_NOTHING = b"\x90"
+"""An empty list in MessagePack."""
 
 # One argument costs less to make, to send and to take apart than thirty.
 _encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[float]).decode
 
 
 class _Script:
@@ -100,14 +104,14 @@ class RedisCounters:
     async def standing(self, claims: Sequence[Claim]) -> tuple[Standing, ...]:
         """Return where the limits stand, claiming nothing."""
         binding = [claim for claim in claims if binds(claim)]
-        reply = b""
+        reply = _NOTHING
         if binding:
             asked = _encode(
                 [
                     [
                         _or_none(claim.requests_per_minute),
                         _or_none(claim.tokens_per_minute),
-                        *(_field(budget) for budget in claim.budgets),
+                        *(budget.period_id for budget in claim.budgets),
                     ]
                     for claim in binding
                 ]
@@ -141,10 +145,6 @@ def _or_none(limit: int | None) -> int:
     return -1 if limit is None else limit
 
 
-def _field(budget: BudgetLimit) -> str:
-    return f"b:{budget.period_id}"
-
-
 def _kept_ms(budget: BudgetLimit) -> int:
     return int((budget.ends_in_s + KEEP_SPENT_S) * 1000)
 
@@ -158,7 +158,7 @@ def _asked(claim: Claim) -> list[str | int]:
         claim.reserve_nusd,
     ]
     for budget in claim.budgets:
-        asked += (_field(budget), budget.limit_nusd, _kept_ms(budget))
+        asked += (budget.period_id, budget.limit_nusd, _kept_ms(budget))
     return asked
 
 
@@ -169,12 +169,12 @@ def _used(settlement: Settlement) -> list[str | int]:
         _or_none(settlement.tokens_per_minute),
     ]
     for budget in settlement.budgets:
-        used += (_field(budget), _kept_ms(budget))
+        used += (budget.period_id, _kept_ms(budget))
     return used
 
 
 def _standings(claims: Sequence[Claim], reply: bytes) -> tuple[Standing, ...]:
-    amounts = iter(reply.split())
+    amounts = iter(_decode(reply))
     return tuple(
         [
             _standing(claim, amounts) if binds(claim) else Standing(scope=claim.scope)
@@ -183,26 +183,30 @@ def _standings(claims: Sequence[Claim], reply: bytes) -> tuple[Standing, ...]:
     )
 
 
-def _standing(claim: Claim, amounts: Iterator[bytes]) -> Standing:
+def _standing(claim: Claim, amounts: Iterator[float]) -> Standing:
     rpm, tpm = claim.requests_per_minute, claim.tokens_per_minute
     requests, tokens, in_flight = next(amounts), next(amounts), next(amounts)
     return Standing(
         scope=claim.scope,
-        requests=None if rpm is None else rate_standing(float(requests), rpm),
-        tokens=None if tpm is None else rate_standing(float(tokens), tpm),
+        requests=None if rpm is None else rate_standing(requests, rpm),
+        tokens=None if tpm is None else rate_standing(tokens, tpm),
         in_flight=int(in_flight),
         budgets=tuple(
             [
                 BudgetStanding(
                     period_id=budget.period_id,
                     limit_nusd=budget.limit_nusd,
-                    spent_nusd=int(next(amounts)),
                     reserved_nusd=int(next(amounts)),
+                    spent_nusd=_spent_nusd(next(amounts), next(amounts)),
                 )
                 for budget in claim.budgets
             ]
         ),
     )
+
+
+def _spent_nusd(billions: float, rest: float) -> int:
+    return int(billions) * _BILLION + int(rest)
 
 
 def _refusal(claim: Claim, reply: Sequence[Any]) -> Refusal:
@@ -227,10 +231,11 @@ def _refusal(claim: Claim, reply: Sequence[Any]) -> Refusal:
             )
         case Resource.BUDGET:
             budget = claim.budgets[reply[2]]
+            spent_nusd = _spent_nusd(float(reply[3]), float(reply[4]))
             return Refusal(
                 scope=claim.scope,
                 resource=resource,
                 limit=budget.limit_nusd,
-                retry_after_s=budget_wait_s(budget, int(reply[3]), claim.reserve_nusd),
+                retry_after_s=budget_wait_s(budget, spent_nusd, claim.reserve_nusd),
                 period_id=budget.period_id,
             )

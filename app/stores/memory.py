@@ -29,8 +29,8 @@ OnSpend = Callable[[Scope, str, int, float], None]
 DEFAULT_BLOBS = 10_000
 DEFAULT_BLOB_BYTES = 64 * 2**20
 
-_SWEEP = 2
-"""How many accounts each admitted request looks at, to forget those that are idle."""
+_SWEEP, _SWEEP_EVERY = 32, 16
+"""How many accounts are looked at, to forget those that are idle, and after how many requests."""
 
 
 class MemoryCounters:
@@ -48,6 +48,7 @@ class MemoryCounters:
         self._clock = clock
         self._on_spend = on_spend
         self._accounts: OrderedDict[Scope, Account] = OrderedDict()
+        self._admitted = 0
 
     def __len__(self) -> int:
         """How many scopes are remembered."""
@@ -58,7 +59,9 @@ class MemoryCounters:
     ) -> tuple[Standing, ...] | Refusal:
         """Take what a request claims from all scopes, or nothing."""
         now_us = self._now_us()
-        self._sweep(now_us)
+        self._admitted += 1
+        if self._admitted % _SWEEP_EVERY == 0:
+            self._sweep(now_us)
         binding = [(claim, self._account(claim.scope, now_us)) for claim in claims if binds(claim)]
         for claim, account in binding:
             if account.holds(request_id):
@@ -69,7 +72,14 @@ class MemoryCounters:
         deadline_us = now_us + int(lifetime_s * 1e6)
         for claim, account in binding:
             account.take(request_id, claim, now_us, deadline_us)
-        return self._standing(claims, now_us)
+        return tuple(
+            [
+                self._accounts[claim.scope].standing(claim, now_us)
+                if binds(claim)
+                else Standing(scope=claim.scope)
+                for claim in claims
+            ]
+        )
 
     async def settle(self, request_id: str, settlements: Sequence[Settlement]) -> None:
         """Replace what a request claimed by what it used; a second call changes nothing."""

@@ -4,12 +4,13 @@ Texts are kept only where the operator opted in, in a table of their own and unt
 own. Labels are rows of their own, too: outcomes are never changed.
 """
 
-import dataclasses
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+
+import msgspec
 
 from app.stores._outcome_rows import (
     ContentRow,
@@ -27,7 +28,7 @@ OUTCOMES_NAME = "outcomes.sqlite3"
 _PURGE_ROWS = 10_000
 _SCHEMA_VERSION = 1
 
-_COLUMNS = tuple(field.name for field in dataclasses.fields(OutcomeRow))
+_COLUMNS = OutcomeRow.__struct_fields__
 _SQL_TYPES = {
     "request_id": "TEXT NOT NULL",
     "decision_id": "TEXT NOT NULL UNIQUE",
@@ -130,7 +131,7 @@ class SqliteOutcomes:
                 some = outcomes[start : start + _ROWS_PER_STATEMENT]
                 connection.execute(
                     _INSERT + ", ".join([_PLACES] * len(some)),
-                    [value for row in some for value in _values(row)],
+                    [value for row in some for value in msgspec.structs.astuple(row)],
                 )
             connection.executemany(
                 _INSERT_CONTENT,
@@ -274,7 +275,3 @@ class ContentReader:
 def _reader(data_dir: Path) -> sqlite3.Connection:
     uri = f"{(data_dir / OUTCOMES_NAME).resolve().as_uri()}?mode=ro"
     return sqlite3.connect(uri, uri=True, timeout=5.0)
-
-
-def _values(row: OutcomeRow) -> tuple[object, ...]:
-    return tuple(getattr(row, name) for name in _COLUMNS)

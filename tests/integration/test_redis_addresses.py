@@ -48,11 +48,11 @@ async def saved_at(url: str) -> RedisStore:
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
 def test_a_database_is_chosen_on_both_loops(server, run):
+    server.command("FLUSHALL")
     run(saved_at(f"redis://127.0.0.1:{server.port}/3"))
     with server.client() as client:
         client.execute_command("SELECT", 3)
         assert client.hexists("{address:keys}", RECORD.digest)
-        client.execute_command("FLUSHDB")
         client.execute_command("SELECT", 0)
         assert not client.exists("{address:keys}")
 

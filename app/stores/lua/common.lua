@@ -2,182 +2,129 @@
 -- and taken in one step, and what has expired is given back wherever it was claimed.
 --
 -- KEYS[1] due      sorted set: request -> when the first of its claims expires, in microseconds
--- KEYS[2] record   string: the claims of one request, as `entry` below; forgotten by its lifetime
--- KEYS[3...]       hashes, one for each scope:
---                  n            requests in flight
---                  q, qt; t, tt level and time of requests and tokens
---                  b:<period>   reserved, spent, when it may be forgotten (milliseconds)
---                  x            until when the hash is kept (milliseconds)
+-- KEYS[2] record   the claims of one request, as `entry` below; forgotten by its lifetime
+-- KEYS[3...]       what is counted of each scope, as `unpacked` below
 --
--- Numbers are doubles here: whole up to 2^53, nine million dollars in billionths. What is spent may
--- exceed that and stays a string of digits; only comparisons round.
+-- States are packed, since Lua spends most of its time on turning numbers into text and back: a
+-- hash with a field for each number took twice as long. Numbers are doubles: whole up to 2^53, nine
+-- million dollars in billionths. What is spent may exceed that, and is counted in two parts.
 
 local due, record = KEYS[1], KEYS[2]
 local WINDOW_US, WINDOW_MS = 60000000, 60000
 -- What is renewed is kept longer than needed, so that it need not be renewed at every call.
 local SLACK_MS = 600000
 local MOST_EXPIRED = 1000
-local WHOLE = 9007199254740992
 local BILLION = 1000000000
+local STATE, ACCOUNT = '>dddddd', '>Bc0dddd'
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local now_ms = math.floor(now / 1000)
 
 -- An entry of a record: the scope's key, when it expires, 1 while it is in flight, tokens,
--- nano-dollars, then the fields of its budgets.
-local KEY, DEADLINE, RUNNING, TOKENS, RESERVE, FIELDS = 1, 2, 3, 4, 5, 6
+-- nano-dollars, then the periods of its budgets.
+local KEY, DEADLINE, RUNNING, TOKENS, RESERVE, PERIODS = 1, 2, 3, 4, 5, 6
 
-local function exact(number)
-  return string.format('%.17g', number)
+-- Add the account of a period to a scope's.
+local function open_account(state, period, reserved, billions, rest, forget_ms)
+  local account = {
+    period = period,
+    reserved = reserved,
+    -- Spent: billions of nano-dollars, and the rest.
+    billions = billions,
+    rest = rest,
+    forget_ms = forget_ms,
+  }
+  state.accounts[#state.accounts + 1] = account
+  return account
 end
 
-local function add(text, amount)
-  local sum = tonumber(text) + amount
-  if sum < WHOLE then
-    return string.format('%.0f', sum)
+-- Requests in flight; level of requests, and when it stood there; likewise of tokens; until when
+-- all of it is kept; an account for each period that money was reserved or spent in.
+local function unpacked(packed)
+  local state = { in_flight = 0, requests = 0, requests_at = 0, tokens = 0, tokens_at = 0 }
+  state.kept_ms, state.accounts = 0, {}
+  if not packed then
+    return state
   end
-  local low = tonumber(string.sub(text, -9)) + amount % BILLION
-  local high = (tonumber(string.sub(text, 1, -10)) or 0) + math.floor(amount / BILLION)
-  return string.format('%.0f%09.0f', high + math.floor(low / BILLION), low % BILLION)
-end
-
--- Return what is reserved and spent of a budget, and when that may be forgotten.
-local function budget(text)
-  if not text then
-    return 0, '0', nil
+  local next_one
+  state.in_flight, state.requests, state.requests_at, state.tokens, state.tokens_at, state.kept_ms, next_one =
+    struct.unpack(STATE, packed)
+  while next_one <= #packed do
+    local period, reserved, billions, rest, forget_ms
+    period, reserved, billions, rest, forget_ms, next_one =
+      struct.unpack(ACCOUNT, packed, next_one)
+    open_account(state, period, reserved, billions, rest, forget_ms)
   end
-  local reserved, spent, forget = string.match(text, '^(%S+) (%S+) (%S+)$')
-  return tonumber(reserved), spent, tonumber(forget)
+  return state
 end
 
-local function budget_text(reserved, spent, forget)
-  return string.format('%.0f %s %.0f', math.max(0, reserved), spent, forget)
+-- Keep a state at least until `needed_ms`, without accounts that say nothing any more.
+local function keep(key, state, needed_ms)
+  local parts = { '' }
+  for _, account in ipairs(state.accounts) do
+    local spent = account.billions > 0 or account.rest > 0
+    if account.reserved > 0 or (spent and account.forget_ms > now_ms) then
+      parts[#parts + 1] = struct.pack(ACCOUNT, #account.period, account.period, account.reserved,
+        account.billions, account.rest, account.forget_ms)
+    end
+  end
+  if #parts == 1 and state.in_flight == 0 and state.requests == 0 and state.tokens == 0 then
+    redis.call('DEL', key)
+    return
+  end
+  local renew = needed_ms > state.kept_ms
+  if renew then
+    state.kept_ms = needed_ms + SLACK_MS
+  end
+  parts[1] = struct.pack(STATE, state.in_flight, state.requests, state.requests_at, state.tokens,
+    state.tokens_at, state.kept_ms)
+  if renew then
+    redis.call('SET', key, table.concat(parts), 'PX', state.kept_ms - now_ms)
+  else
+    redis.call('SET', key, table.concat(parts), 'KEEPTTL')
+  end
+end
+
+-- A clock that was set back (another server took over) would block a full scope until it has caught
+-- up.
+local function turned_back(key, state)
+  if state.requests_at > now or state.tokens_at > now then
+    state.requests_at = math.min(state.requests_at, now)
+    state.tokens_at = math.min(state.tokens_at, now)
+    keep(key, state, 0)
+  end
 end
 
 -- Where a rate's level stands now: it sinks by `limit` in a minute.
-local function level(key, name, value, at, limit)
-  at = tonumber(at) or now
-  if now < at then
-    -- A clock that was set back (another server took over) would block a full scope until it has
-    -- caught up.
-    redis.call('HSET', key, name, now)
-    at = now
-  end
-  return math.max(0, (tonumber(value) or 0) - limit * (now - at) / WINDOW_US)
+local function level(value, at, limit)
+  return math.max(0, value - limit * (now - at) / WINDOW_US)
 end
 
--- Until when a level has to be kept: what was settled above the limit takes longer to sink.
+-- Until when a level is kept: what was settled above the limit takes longer than a minute to sink.
 local function sunk_ms(value, limit)
   return now_ms + math.ceil(math.max(1, value / limit) * WINDOW_MS) + LATE_MS
 end
 
--- Change fields of a scope's hash (`HSET`, its key, fields and values), and keep it long enough.
-local function write(change, kept_until, needed_until)
-  if needed_until <= (tonumber(kept_until) or 0) then
-    redis.call(unpack(change))
+local function account_of(state, period)
+  for _, account in ipairs(state.accounts) do
+    if account.period == period then
+      return account
+    end
+  end
+end
+
+-- Give back what an entry took.
+local function give_back(state, entry)
+  if entry[RUNNING] == 0 then
     return
   end
-  local until_ms = needed_until + SLACK_MS
-  change[#change + 1] = 'x'
-  change[#change + 1] = until_ms
-  -- First what a full server refuses: nothing may be done by halves.
-  redis.call(unpack(change))
-  redis.call('PEXPIRE', change[2], until_ms - now_ms)
-end
-
--- Forget the budgets of periods that are long over; called when a new one begins.
-local function prune(key)
-  local all = redis.call('HGETALL', key)
-  for i = 1, #all, 2 do
-    if string.sub(all[i], 1, 2) == 'b:' then
-      local reserved, _, forget = budget(all[i + 1])
-      if reserved == 0 and forget <= now_ms then
-        redis.call('HDEL', key, all[i])
-      end
+  state.in_flight = math.max(0, state.in_flight - 1)
+  for i = PERIODS, #entry do
+    local account = account_of(state, entry[i])
+    if account then
+      account.reserved = math.max(0, account.reserved - entry[RESERVE])
     end
-  end
-end
-
--- Delete a hash in which nothing is left but the `n_fields` that were looked at.
-local function deleted(key, n_fields)
-  if redis.call('HLEN', key) > n_fields then
-    return false
-  end
-  redis.call('DEL', key)
-  return true
-end
-
--- Give back what an entry took, and book what was used in its place (`settled`: tokens,
--- nano-dollars, tokens per minute or -1, then field and lifetime in milliseconds of each budget).
-local function give_back(entry, settled)
-  local key = entry[KEY]
-  local fields, place = {}, {}
-  for i = FIELDS, #entry do
-    fields[#fields + 1] = entry[i]
-    place[entry[i]] = #fields
-  end
-  local cost, tpm = settled and settled[2] or 0, settled and settled[3] or -1
-  if cost > 0 then
-    for i = 4, #settled, 2 do
-      if not place[settled[i]] then
-        fields[#fields + 1] = settled[i]
-        place[settled[i]] = #fields
-      end
-    end
-  end
-  local known = redis.call('HMGET', key, 'n', 'x', 'q', 't', 'tt', unpack(fields))
-  local change, needed_until, anything = { 'HSET', key }, 0, known[3] or known[4]
-  local n_fields = 0
-  local in_flight = tonumber(known[1]) or 0
-  if entry[RUNNING] == 1 then
-    in_flight = math.max(0, in_flight - 1)
-    change[3], change[4] = 'n', in_flight
-  end
-  if tpm >= 0 then
-    local value = level(key, 'tt', known[4], known[5], tpm) + settled[1] - entry[TOKENS]
-    value = math.max(0, value)
-    local i = #change
-    change[i + 1], change[i + 2], change[i + 3], change[i + 4] = 't', value, 'tt', now
-    needed_until = sunk_ms(value, tpm)
-    anything = true
-  end
-  local reserved, spent, forget, changed = {}, {}, {}, {}
-  for i = 1, #fields do
-    reserved[i], spent[i], forget[i] = budget(known[5 + i])
-    if known[5 + i] then
-      n_fields = n_fields + 1
-    end
-  end
-  if entry[RUNNING] == 1 and entry[RESERVE] > 0 then
-    for i = 1, #entry - FIELDS + 1 do
-      reserved[i], changed[i] = reserved[i] - entry[RESERVE], true
-    end
-  end
-  if cost > 0 then
-    for j = 4, #settled, 2 do
-      local i = place[settled[j]]
-      if not forget[i] then
-        prune(key)
-        forget[i] = now_ms + settled[j + 1]
-      end
-      spent[i], changed[i] = add(spent[i], cost), true
-      needed_until = math.max(needed_until, forget[i])
-    end
-  end
-  for i = 1, #fields do
-    if changed[i] then
-      local text = budget_text(reserved[i], spent[i], forget[i] or now_ms)
-      change[#change + 1], change[#change + 2] = fields[i], text
-    end
-    anything = anything or reserved[i] > 0 or spent[i] ~= '0'
-  end
-  if #change == 2 then
-    return
-  end
-  n_fields = n_fields + (known[1] and 1 or 0) + (known[2] and 1 or 0)
-  if anything or in_flight > 0 or not deleted(key, n_fields) then
-    write(change, known[2], needed_until)
   end
 end
 
@@ -196,6 +143,30 @@ local function first_deadline(entries)
   return first
 end
 
+local function expire_request(id)
+  -- A full server refuses only scripts that begin by adding; so none of them stops half way.
+  redis.call('ZREM', due, id)
+  local name = string.sub(due, 1, -4) .. 'r:' .. id
+  local packed = redis.call('GET', name)
+  if not packed then
+    return
+  end
+  local entries = cmsgpack.unpack(packed)
+  for _, entry in ipairs(entries) do
+    if entry[RUNNING] == 1 and entry[DEADLINE] <= now then
+      local state = unpacked(redis.call('GET', entry[KEY]))
+      give_back(state, entry)
+      keep(entry[KEY], state, 0)
+      entry[RUNNING] = 0
+    end
+  end
+  redis.call('SET', name, cmsgpack.pack(entries), 'KEEPTTL')
+  local next_deadline = first_deadline(entries)
+  if next_deadline then
+    redis.call('ZADD', due, next_deadline, id)
+  end
+end
+
 -- Give back claims that outlived their lifetime; their records stay until they are forgotten.
 -- Returns whether `due` exists already.
 local function expire()
@@ -206,27 +177,25 @@ local function expire()
   if tonumber(first[2]) > now then
     return true
   end
-  local base = string.sub(due, 1, -4)
   local expired = redis.call('ZRANGEBYSCORE', due, '-inf', now, 'LIMIT', 0, MOST_EXPIRED)
   for _, id in ipairs(expired) do
-    -- A full server refuses only scripts that begin by adding; so none of them stops half way.
-    redis.call('ZREM', due, id)
-    local name = base .. 'r:' .. id
-    local packed = redis.call('GET', name)
-    if packed then
-      local entries = cmsgpack.unpack(packed)
-      for _, entry in ipairs(entries) do
-        if entry[RUNNING] == 1 and entry[DEADLINE] <= now then
-          give_back(entry)
-          entry[RUNNING] = 0
-        end
-      end
-      redis.call('SET', name, cmsgpack.pack(entries), 'KEEPTTL')
-      local next_deadline = first_deadline(entries)
-      if next_deadline then
-        redis.call('ZADD', due, next_deadline, id)
-      end
-    end
+    expire_request(id)
   end
   return redis.call('EXISTS', due) == 1
+end
+
+-- Add to an answer where a scope stands: level of requests, level of tokens, requests in flight,
+-- then reserved and spent (in two parts) of each budget.
+local function say(answer, state, requests, tokens)
+  local n = #answer
+  answer[n + 1], answer[n + 2], answer[n + 3] = requests, tokens, state.in_flight
+end
+
+local function say_account(answer, account)
+  local n = #answer
+  if account then
+    answer[n + 1], answer[n + 2], answer[n + 3] = account.reserved, account.billions, account.rest
+  else
+    answer[n + 1], answer[n + 2], answer[n + 3] = 0, 0, 0
+  end
 end

@@ -1,23 +1,25 @@
 -- Say where the limits of some scopes stand.
 --
 -- ARGV: as MessagePack, for each scope: requests per minute, tokens per minute (-1: no limit), then
--- the field of each budget.
--- Answers, separated by blanks, for each scope: level of requests, level of tokens, requests in
--- flight, then what is spent and reserved of each budget.
+-- the period of each budget.
+-- Answers, as MessagePack, for each scope: level of requests, level of tokens, requests in flight,
+-- then of each budget what is reserved, and spent: billions of nano-dollars, and the rest.
 
 expire()
+local known = redis.call('MGET', unpack(KEYS, 3))
 local answer = {}
 for i, claim in ipairs(cmsgpack.unpack(ARGV[1])) do
-  local key = KEYS[2 + i]
-  local known = redis.call('HMGET', key, 'n', 'q', 'qt', 't', 'tt', unpack(claim, 3))
+  local state = unpacked(known[i])
+  turned_back(KEYS[2 + i], state)
   local rpm, tpm = claim[1], claim[2]
-  answer[#answer + 1] = exact(rpm >= 0 and level(key, 'qt', known[2], known[3], rpm) or 0)
-  answer[#answer + 1] = exact(tpm >= 0 and level(key, 'tt', known[4], known[5], tpm) or 0)
-  answer[#answer + 1] = known[1] or '0'
+  say(
+    answer,
+    state,
+    rpm >= 0 and level(state.requests, state.requests_at, rpm) or 0,
+    tpm >= 0 and level(state.tokens, state.tokens_at, tpm) or 0
+  )
   for j = 3, #claim do
-    local reserved, spent = budget(known[3 + j])
-    answer[#answer + 1] = spent
-    answer[#answer + 1] = string.format('%.0f', reserved)
+    say_account(answer, account_of(state, claim[j]))
   end
 end
-return table.concat(answer, ' ')
+return cmsgpack.pack(answer)

@@ -6,6 +6,7 @@ import sqlite3
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from app.stores._outcome_rows import (
@@ -63,7 +64,7 @@ def row(request_id: str = "req-1", **changes) -> OutcomeRow:
         duration_s=1.5,
         propensity=1.0,
     )
-    return dataclasses.replace(full, **changes)
+    return msgspec.structs.replace(full, **changes)
 
 
 def rows_of(directory: Path) -> list[OutcomeRow]:
@@ -74,7 +75,9 @@ async def test_rows_are_read_as_they_were_recorded(tmp_path):
     log = log_in(tmp_path)
     await log.open()
     nothing = {
-        field.name: None for field in dataclasses.fields(OutcomeRow) if "None" in str(field.type)
+        field.name: None
+        for field in msgspec.structs.fields(OutcomeRow)
+        if "None" in str(field.type)
     }
     recorded = [row("req-1"), row("req-2", **nothing, estimated=False), row("' OR 1=1; --")]
     for each in recorded:
