@@ -27,7 +27,7 @@ about this one.
 """
 
 
-class ConversationText(msgspec.Struct, frozen=True, kw_only=True):
+class ConversationText(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The segments of a conversation that are read, each bounded but for the prompt itself."""
 
     prompt: str

@@ -79,13 +79,13 @@ def decide(
                         Exclusion.UNHEALTHY,
                         "its upstream fails or is throttled at present",
                     )
-    eligible: list[CandidateEstimate] = []
-    listed: list[CandidateEstimate] = []
-    for estimate, why in zip(estimates, barred, strict=True):
-        each = estimate if why is None else _exclude(estimate, why)
-        listed.append(each)
-        if why is None:
-            eligible.append(each)
+    listed = eligible = estimates
+    if any(barred):
+        listed = [
+            estimate if why is None else _exclude(estimate, why)
+            for estimate, why in zip(estimates, barred, strict=True)
+        ]
+        eligible = [estimate for estimate in listed if estimate.exclusion is None]
     if not eligible:
         raise NoEligibleModelError({each.model_id: each.exclusion_detail or "" for each in listed})
     if isinstance(objective, StrongThreshold):
@@ -203,15 +203,9 @@ def _step(start: float, to: float, model_id: str) -> KnobStep:
 
 
 def _rate(objective: Objective, knob: KnobCurve) -> float | None:
-    match objective:
-        case CostQuality(t):
-            return knob.usd_per_quality_for(t)
-        case UsdPerQuality(usd_per_quality):
-            return usd_per_quality
-        case MaxQualityLoss() | MinQuality() | StrongThreshold():
-            return None
-        case _:
-            assert_never(objective)
+    if isinstance(objective, CostQuality):
+        return knob.usd_per_quality_for(objective.t)
+    return objective.usd_per_quality if isinstance(objective, UsdPerQuality) else None
 
 
 def _ignores_cost(objective: Objective, rate: float | None) -> bool:
@@ -286,7 +280,12 @@ def _rank(
     match objective:
         case CostQuality() | UsdPerQuality():
             rows = [
-                (each.model_id, _known(each.quality), _known(each.cost_usd)) for each in eligible
+                (
+                    each.model_id,
+                    each.quality or 0.0,
+                    DEAREST if each.cost_usd is None else each.cost_usd,
+                )
+                for each in eligible
             ]
             return rank(rows, _known(rate)), Reason.KNOB
         case MaxQualityLoss(loss):

@@ -44,6 +44,7 @@ class DomainModel:
     weights_: FloatMatrix = unfitted()  # (n_features + 1, n_domains), sharpness folded in
     quality_: FloatMatrix = unfitted()  # (n_domains, n_models), minus the overall mean
     mean_: FloatVector = unfitted()  # (n_models,)
+    to_features_: FloatMatrix = unfitted()  # (n_domains, n_domains + n_models)
 
     @staticmethod
     def usable(groups: Sequence[str]) -> bool:
@@ -84,6 +85,7 @@ class DomainModel:
         self.weights_ = (everything * sharpness).astype(np.float32)
         self.quality_ = _domain_quality(quality, domain, len(names))
         self.mean_ = nan_mean(quality, default=0.0).astype(np.float32)
+        self._ready()
         return self, self._features(_softmax(scores[ridge] * sharpness))
 
     def features(self, x: FloatMatrix) -> FloatMatrix:
@@ -99,9 +101,12 @@ class DomainModel:
         return self.mean_ + features[:, -len(self.mean_) :]
 
     def _features(self, chances: np.ndarray) -> FloatMatrix:
-        expected = chances @ self.quality_
-        features = np.concatenate([chances * _CHANCE_SCALE, expected], axis=1)
-        return np.asarray(features, np.float32)
+        return np.asarray(chances @ self.to_features_, np.float32)
+
+    def _ready(self) -> None:
+        """Prepare to turn chances into features in one product: scaled, and expected quality."""
+        scaled = _CHANCE_SCALE * np.eye(len(self.quality_), dtype=np.float32)
+        self.to_features_ = np.concatenate([scaled, self.quality_], axis=1, dtype=np.float32)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return what was learned."""
@@ -115,6 +120,7 @@ class DomainModel:
         self.mean_ = take(state, "mean", ndim=1)
         if self.weights_.shape[1] != len(self.quality_):
             raise ValueError("the domains of weights and qualities differ")
+        self._ready()
         return self
 
 

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from routers.numeric import FloatArray, clipped, nan_mean, unit_rows
+from routers.numeric import FloatArray, nan_mean, unit_rows
 from routers.options import State, require_fitted, take, unfitted
 from routers.types import FloatMatrix, FloatVector
 
@@ -104,16 +104,22 @@ class Novelty:
         return self
 
     def _similarity(self, x: FloatMatrix) -> FloatVector:
-        nearest = np.maximum.reduce(x @ self.centres_.T, axis=1)
-        length = np.sqrt(np.vecdot(x, x))
-        return np.asarray(nearest / np.maximum(length, 1e-12), np.float32)
+        nearest: FloatVector = np.maximum.reduce(x @ self.centres_.T, axis=1)
+        length = np.vecdot(x, x)
+        np.sqrt(length, out=length)
+        nearest /= np.maximum(length, 1e-12, out=length)
+        return nearest
 
     def trust(self, x: FloatMatrix) -> FloatVector:
         """Return float32 (n_queries,) in [0.15, 1]: how much of a prediction to believe."""
         require_fitted(self, "centres_")
-        low, high = self.bounds_
-        share = (self._similarity(x) - low) / (high - low)
-        return np.asarray(clipped(share, _LEAST_TRUST, 1.0), np.float32)
+        low, high = self.bounds_.tolist()
+        share = self._similarity(x)
+        share -= low
+        share /= high - low
+        np.maximum(share, _LEAST_TRUST, out=share)
+        np.minimum(share, 1.0, out=share)
+        return share
 
     def familiarity(self, x: FloatMatrix) -> Familiarity:
         """Return how far queries are from the training data, and what that means."""
@@ -129,20 +135,26 @@ class Novelty:
     def prior(self, x: FloatMatrix) -> FloatMatrix:
         """Return float32 (n_queries, n_models): what is believed where nothing is familiar."""
         require_fitted(self, "prior_")
-        column, mean, least, most = self.length_
+        column, mean, least, most = self.length_.tolist()
         if column < 0:
             return np.broadcast_to(self.prior_, (len(x), len(self.prior_)))
-        longer = clipped(x[:, int(column)], least, most) - mean
-        return np.asarray(clipped(self.prior_ + longer[:, None] * self.slope_, 0, 1), np.float32)
+        at = int(column)
+        longer = np.maximum(x[:, at : at + 1], least)
+        np.minimum(longer, most, out=longer)
+        longer -= mean
+        prior: FloatMatrix = longer * self.slope_
+        prior += self.prior_
+        np.maximum(prior, 0, out=prior)
+        np.minimum(prior, 1, out=prior)
+        return prior
 
     def shrink(
         self, x: FloatMatrix, quality: FloatMatrix, std: FloatMatrix
     ) -> tuple[FloatMatrix, FloatMatrix]:
         """Return quality drawn toward the prior, and the uncertainty widened by how far."""
-        trust = self.trust(x)[:, None]
-        prior = self.prior(x)
-        shrunk = prior + trust * (quality - prior)
-        return shrunk, np.hypot(std, quality - shrunk).astype(np.float32)
+        moved: FloatMatrix = quality - self.prior(x)
+        moved *= 1 - self.trust(x)[:, None]
+        return quality - moved, np.hypot(std, moved)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return what was learned."""

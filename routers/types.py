@@ -263,7 +263,7 @@ class Reason(StrEnum):
     """The conversation stayed on its model where the router alone would have moved."""
 
 
-class CandidateEstimate(msgspec.Struct, frozen=True, kw_only=True):
+class CandidateEstimate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Everything that was known of one candidate when the decision was made."""
 
     model_id: str

@@ -132,7 +132,8 @@ class WordPiece:
     def ids(self, text: str) -> list[int]:
         """Return the piece ids of `text`, in order."""
         if text.isascii():
-            if _ASCII_CONTROL.search(text):
+            # Most texts of one line print as they are, which is known in no time.
+            if not text.isprintable() and _ASCII_CONTROL.search(text):
                 text = _ASCII_CONTROL.sub("", text)
             words = ascii_words(text)
         else:

@@ -1,6 +1,7 @@
 """The head seam: features in, one number per model out, with its uncertainty."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -107,6 +108,14 @@ class Head(ABC):
     def predict_mean(self, x: FloatMatrix) -> FloatMatrix:
         """Return the first half of `predict`, for callers that need no uncertainty."""
         return self.predict(x)[0]
+
+    def means_beside(self, other: "Head") -> Callable[[FloatMatrix], FloatMatrix]:
+        """Return a function from features to the means of this head, then those of `other`.
+
+        To be called once both are fitted. A head that can joins its weights with those of another
+        of its kind: one pass over the features then serves both.
+        """
+        return lambda x: np.concatenate([self.predict_mean(x), other.predict_mean(x)], axis=1)
 
     @abstractmethod
     def state(self) -> dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 
 # ruff: noqa: RUF009  (unfitted() declares a field)
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -98,6 +99,20 @@ class LinearHead(Head):
         require_fitted(self, "coef_")
         mean = np.asarray(x, np.float64) @ self.coef_ + self.intercept_
         return np.asarray(mean, np.float32)
+
+    def means_beside(self, other: Head) -> Callable[[FloatMatrix], FloatMatrix]:
+        """Return a function from features to the means of both heads, in one product if it can."""
+        if not isinstance(other, LinearHead):
+            return super().means_beside(other)
+        coef = np.concatenate([self.coef_, other.coef_], axis=1)
+        intercept = np.concatenate([self.intercept_, other.intercept_])
+
+        def means(x: FloatMatrix) -> FloatMatrix:
+            both = np.asarray(x, np.float64) @ coef
+            both += intercept
+            return np.asarray(both, np.float32)
+
+        return means
 
     def state(self) -> dict[str, np.ndarray]:
         """Return coefficients and what the uncertainty needs."""

@@ -283,5 +283,8 @@ class MlpHead(Head):
 
 
 def _logit(chance: FloatMatrix) -> FloatMatrix:
-    p = clipped(chance, *_SUREST)
-    return np.asarray(np.log(p / (1 - p)), np.float32)
+    low, high = _SUREST
+    p = np.maximum(chance, low)
+    np.minimum(p, high, out=p)
+    p /= 1 - p
+    return np.log(p, out=p)

@@ -3,7 +3,7 @@
 # ruff: noqa: RUF009  (unfitted() declares a field)
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
@@ -83,6 +83,9 @@ class CarrotRouter(Router):
     spread_: Head | None = unfitted()
     smear_: FloatVector = unfitted()  # (n_models,), true mean length over the log-normal one
     upper_: FloatVector = unfitted()  # (n_models,), upper quantile of residuals over their spread
+    both_: Callable[[FloatMatrix], FloatMatrix] | None = unfitted()  # log tokens, log spread
+    least_: FloatVector = unfitted()  # (2 * n_models,), bounds of the two
+    most_: FloatVector = unfitted()
 
     def _fit(
         self,
@@ -129,25 +132,43 @@ class CarrotRouter(Router):
             self.tokens_ = self.spread_ = None
             self.smear_ = np.full(n_models, 1.0, np.float32)
             self.upper_ = np.full(n_models, np.log(DEFAULT_UPPER_FACTOR), np.float32)
+            self._ready()
             return
         residuals = self._held_out_residuals(x, log_tokens, rng)
         # Lengths of short answers scatter little, those of essays and code a lot.
         self.spread_ = self.tokens_head.build().fit(x, _log_size(residuals), rng=rng)
-        spread = self._spread(x)
+        log_spread = clipped(self.spread_.predict_mean(x), *_LOG_SPREAD)
+        spread = np.asarray(np.exp(log_spread), np.float32)
         self.upper_ = _upper_quantiles(residuals / spread)
         self.tokens_ = self.tokens_head.build().fit(x, log_tokens, rng=rng)
         guess = np.exp(log_tokens - residuals + spread**2 / 2)
         ratio = nan_mean(np.exp(log_tokens), default=1.0) / nan_mean(guess, default=1.0)
         self.smear_ = np.clip(ratio, 1 / _MAX_SMEAR, _MAX_SMEAR).astype(np.float32)
+        self._ready()
 
     def _learns_residuals(self) -> bool:
         return self.residuals and self.quality_.learns_residuals
 
-    def _spread(self, x: FloatMatrix) -> FloatMatrix:
-        """Return the standard deviation of log tokens that is expected of every query."""
-        if self.spread_ is None:
-            return np.ones((len(x), len(self.upper_)), np.float32)
-        return np.exp(clipped(self.spread_.predict_mean(x), *_LOG_SPREAD))
+    def _log_lengths(self, x: FloatMatrix) -> tuple[FloatMatrix, FloatMatrix]:
+        """Return log(1 + tokens) as regressed, and its standard deviation."""
+        n_models = len(self.upper_)
+        if self.both_ is None:
+            shape = (len(x), n_models)
+            assumed = np.full(shape, math.log1p(DEFAULT_OUTPUT_TOKENS), np.float32)
+            return assumed, np.ones(shape, np.float32)
+        # Nothing was seen beyond some length: a head that extrapolates must not price it.
+        both = self.both_(x)
+        np.maximum(both, self.least_, out=both)
+        np.minimum(both, self.most_, out=both)
+        return both[:, :n_models], np.exp(both[:, n_models:])
+
+    def _ready(self) -> None:
+        """Prepare to predict lengths and their spread in one go."""
+        self.both_ = None
+        if self.tokens_ is not None and self.spread_ is not None:
+            self.both_ = self.tokens_.means_beside(self.spread_)
+        bounds = np.array([(0.0, _MAX_LOG_TOKENS), _LOG_SPREAD], np.float32)
+        self.least_, self.most_ = np.repeat(bounds, len(self.upper_), axis=0).T.copy()
 
     def _held_out_residuals(
         self, x: FloatMatrix, log_tokens: FloatMatrix, rng: np.random.Generator
@@ -178,23 +199,25 @@ class CarrotRouter(Router):
                 quality, std = self.quality_.predict(x)
         if self.novelty_ is not None:
             quality, std = self.novelty_.shrink(plain, quality, std)
-        spread = self._spread(x)
-        if self.tokens_ is None:
-            shape = (len(x), len(self.smear_))
-            log_tokens = np.full(shape, np.log1p(DEFAULT_OUTPUT_TOKENS), np.float32)
-            length = np.exp(log_tokens)
-        else:
-            # Nothing was seen beyond some length: a head that extrapolates must not price it.
-            log_tokens = clipped(self.tokens_.predict_mean(x), 0.0, _MAX_LOG_TOKENS)
-            length = np.exp(log_tokens + spread * spread / 2)
-        expected = np.maximum(length * self.smear_ - 1, 0).astype(np.float32)
-        upper = np.exp(log_tokens + self.upper_ * spread) - 1
-        upper = np.maximum(upper, expected).astype(np.float32)
+        log_tokens, spread = self._log_lengths(x)
+        upper = self.upper_ * spread
+        upper += log_tokens
+        np.exp(upper, out=upper)
+        upper -= 1
+        # The mean of a log-normal length; an assumed one is a mean already.
+        if self.both_ is not None:
+            spread *= spread
+            spread /= 2
+            log_tokens += spread
+        expected = np.exp(log_tokens)
+        expected *= self.smear_
+        expected -= 1
+        np.maximum(expected, 0, out=expected)
         return Predictions(
             quality=clipped(quality, 0, 1),
             quality_std=std,
             output_tokens=expected,
-            output_tokens_upper=upper,
+            output_tokens_upper=np.maximum(upper, expected, out=upper),
         )
 
     def state(self) -> dict[str, np.ndarray]:
@@ -221,8 +244,11 @@ class CarrotRouter(Router):
         self.tokens_ = self.tokens_head.build().restore(tokens) if tokens else None
         spread = _under("spread.", state)
         self.spread_ = self.tokens_head.build().restore(spread) if spread else None
+        if (self.tokens_ is None) != (self.spread_ is None):
+            raise ValueError("lengths of answers and their spread are only known together")
         self.smear_ = take(state, "smear", ndim=1)
         self.upper_ = take(state, "upper", ndim=1)
+        self._ready()
 
     def notes(self) -> dict[str, Any]:
         """Say where the token estimates come from."""
