@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -19,7 +21,7 @@ def clustered(rng: np.random.Generator, n: int) -> np.ndarray:
 def embedding_like(rng: np.random.Generator, n: int) -> np.ndarray:
     """Rows whose energy falls off over their directions, as those of embeddings do."""
     axes = np.linalg.qr(np.random.default_rng(9).normal(size=(N_FEATURES, N_FEATURES)))[0]
-    x = rng.normal(size=(n, N_FEATURES)) / np.arange(1, N_FEATURES + 1)
+    x = rng.normal(size=(n, N_FEATURES)) / np.arange(1, N_FEATURES + 1) ** 0.7
     return unit_rows((x @ axes.T).astype(np.float32))
 
 
@@ -53,6 +55,16 @@ def test_at_least_98_of_100_neighbours_are_found_for_new_queries(make, k):
     shortlist = Shortlist.tuned(x, k)
     assert shortlist is not None
     assert recall(shortlist, x, make(rng, 200), k) >= 0.98
+
+
+def test_queries_off_the_axes_get_more_candidates():
+    rng = np.random.default_rng(1)
+    x = embedding_like(rng, N_ROWS)
+    shortlist = Shortlist.tuned(x, K)
+    assert shortlist is not None
+    unlike = noise(rng, 200)
+    narrow = replace(shortlist, covered=0.0)
+    assert recall(shortlist, x, unlike, K) > recall(narrow, x, unlike, K) + 0.1
 
 
 @pytest.mark.parametrize("make", [clustered, embedding_like])
