@@ -129,6 +129,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self._deaf = False
         self._timer: asyncio.TimerHandle | None = None
         self._wait: _Wait | None = None
+        self._idle_until = 0.0
         self._flush_timer: asyncio.TimerHandle | None = None
 
     # --- the connection ---------------------------------------------------------------------------
@@ -163,7 +164,6 @@ class GatewayProtocol(HttpToolsProtocol):
             if data.strip(b"\r\n"):  # some clients end a body with a line break
                 self._answer_no_more()
             return
-        self._unset_keepalive_if_required()
         before = self._phase
         try:
             self.parser.feed_data(data)
@@ -309,15 +309,41 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Wait for the next request, and for the client to take this answer."""
-        super().on_response_complete()
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            self._idle_until = self.loop.time() + self._limits.keep_alive_s
+            if self.timeout_keep_alive_task is None:
+                self.timeout_keep_alive_task = self.loop.call_at(
+                    self._idle_until, self.timeout_keep_alive_handler
+                )
         if self._phase is not _Phase.IDLE:
             self._time(_Wait.LINGER, min(self._limits.linger_s, self._limits.body_timeout_s))
         if self.transport.is_closing():
             self._watch_the_flush()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close what nothing came on."""
-        self._close()
+        """Close what nothing came on.
+
+        The timer is left running when a request comes, and looks again later: making and
+        cancelling one for every request would cost more than the odd look for nothing.
+        """
+        self.timeout_keep_alive_task = None
+        if not self._is_idle:
+            return  # the end of the request sets it again
+        if self.loop.time() < self._idle_until:
+            self.timeout_keep_alive_task = self.loop.call_at(
+                self._idle_until, self.timeout_keep_alive_handler
+            )
+        else:
+            self._close()
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether nothing of a further request has come since an answer was complete."""
+        return (
+            self._phase is _Phase.IDLE and self.cycle is not None and self.cycle.response_complete
+        )
 
     def _close(self) -> None:
         self.transport.close()

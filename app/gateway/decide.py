@@ -85,14 +85,20 @@ class Decider:
                 return self._default(request, policy, constraints, scorer_call.failure)
             strong_chance = scorer_call.strong_chance
         probe = self._probe()
-        decision = await self._decide(
-            partial(
-                decide_now, request, policy, constraints, strong_chance=strong_chance, probe=probe
-            ),
-            request,
-            policy,
-            constraints,
+        now = partial(
+            decide_now, request, policy, constraints, strong_chance=strong_chance, probe=probe
         )
+        quick = _n_chars(request.conversation) <= policy.inline_chars
+        if quick and policy.knobs.ready(request.allowed_model_ids):
+            try:
+                decision = now()
+            except NoEligibleModelError:
+                raise
+            except Exception:  # noqa: BLE001  (whatever a router does, the request goes on)
+                _log.exception("router %s failed", policy.name)
+                return self._default(request, policy, constraints, Reason.ROUTER_ERROR)
+        else:
+            decision = await self._decide_in_worker(now, request, policy, constraints)
         if probe is not None and Stage.PICK in probe.seconds:
             self.on_probe(policy, probe)
         return decision
@@ -104,24 +110,6 @@ class Decider:
             return None
         self._until_probe = PROBE_EVERY
         return Probe(clock=time.perf_counter)
-
-    async def _decide(
-        self,
-        work: Callable[[], Decision],
-        request: RouteRequest,
-        policy: Policy,
-        constraints: Constraints,
-    ) -> Decision:
-        quick = _n_chars(request.conversation) <= policy.inline_chars
-        if quick and policy.knobs.ready(request.allowed_model_ids):
-            try:
-                return work()
-            except NoEligibleModelError:
-                raise
-            except Exception:  # noqa: BLE001  (whatever a router does, the request goes on)
-                _log.exception("router %s failed", policy.name)
-                return self._default(request, policy, constraints, Reason.ROUTER_ERROR)
-        return await self._decide_in_worker(work, request, policy, constraints)
 
     async def _decide_in_worker(
         self,
@@ -221,4 +209,4 @@ def decide_now(
 
 
 def _n_chars(conversation: Conversation) -> int:
-    return sum(len(message.text) for message in conversation.messages)
+    return sum([len(message.text) for message in conversation.messages])

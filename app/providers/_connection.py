@@ -1,6 +1,7 @@
 """One HTTP/1.1 connection: bytes in, bytes out, one exchange at a time."""
 
 import asyncio
+import math
 import ssl
 from collections.abc import Callable, Mapping
 from typing import cast
@@ -17,6 +18,9 @@ HIGH_WATER_BYTES = 256 * 1024
 LINGER_S = 1.0
 """How long a connection may take to finish a body whose last meaningful byte was read."""
 
+_LATE_S = 0.005
+"""How much later than asked for a wait may be given up."""
+
 TimeoutMap = Mapping[str, float | None]
 """The `timeout` request extension of HTTPX: `connect`, `read`, `write`, `pool`, in seconds."""
 
@@ -30,14 +34,18 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_buffered_bytes",
+        "_due_s",
         "_head_bytes",
         "_is_head_request",
+        "_late",
         "_linger",
         "_linger_timer",
         "_loop",
         "_parser",
         "_parts",
         "_read_paused",
+        "_timer",
+        "_timer_at_s",
         "_transport",
         "_waiter",
         "_write_paused",
@@ -63,6 +71,10 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._linger: Callable[[Connection], None] | None = None
         self._linger_timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at_s = math.inf
+        self._due_s = math.inf
+        self._late: tuple[type[httpx.TimeoutException], float] = (httpx.ReadTimeout, 0.0)
         self._write_paused = False
         self.on_closed: Callable[[Connection], None] | None = None
         self.closed = False
@@ -171,14 +183,37 @@ class Connection(asyncio.Protocol):
         """Sleep until something happens; the caller looks at what it was."""
         waiter = self._waiter = self._loop.create_future()
         if timeout_s is None:
-            await waiter
-            return
-        timer = self._loop.call_later(timeout_s, _expire, waiter, error, timeout_s)
+            self._due_s = math.inf
+        else:
+            self._due_s = self._loop.time() + timeout_s
+            self._late = error, timeout_s
+            if self._timer_at_s > self._due_s + _LATE_S:
+                self._set_timer(self._due_s)
         try:
             await waiter
         finally:
-            timer.cancel()
             self._waiter = None
+
+    def _set_timer(self, at_s: float) -> None:
+        """Look again at `at_s`: one timer serves a whole exchange and those that follow.
+
+        A stream waits for every chunk; a timer for each would cost as much as reading it.
+        """
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at_s = at_s
+        self._timer = self._loop.call_at(at_s, self._look)
+
+    def _look(self) -> None:
+        self._timer, self._timer_at_s = None, math.inf
+        waiter = self._waiter
+        if waiter is None or waiter.done() or self._due_s == math.inf:
+            return
+        if self._loop.time() < self._due_s - _LATE_S:
+            self._set_timer(self._due_s)
+        else:
+            error, timeout_s = self._late
+            waiter.set_exception(error(f"nothing happened for {timeout_s:.3g} s"))
 
     def _wake(self) -> None:
         waiter = self._waiter
@@ -194,6 +229,8 @@ class Connection(asyncio.Protocol):
             self.error = error
         if self._linger_timer is not None:
             self._linger_timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         if self._transport is not None:
             self._transport.abort()
         self._wake()
@@ -315,10 +352,3 @@ class Connection(asyncio.Protocol):
         if self.has_head and not self.complete:
             self.complete = True
             self.reusable = self._parser.should_keep_alive()
-
-
-def _expire(
-    waiter: asyncio.Future[None], error: type[httpx.TimeoutException], timeout_s: float
-) -> None:
-    if not waiter.done():
-        waiter.set_exception(error(f"nothing happened for {timeout_s:.3g} s"))

@@ -77,14 +77,11 @@ class RedisCounters:
         binding = [claim for claim in claims if binds(claim)]
         if not binding:
             return tuple([Standing(scope=claim.scope) for claim in claims])
-        asked = _encode([_asked(claim) for claim in binding])
+        keys = self._keys([claim.scope for claim in binding])
+        asked = _encode([_asked(*each) for each in zip(keys, binding, strict=True)])
+        arguments = (request_id, int(lifetime_s * 1e6), asked)
         (reply,) = await self._lane.call(
-            self._call(
-                self._scripts.admit,
-                request_id,
-                [claim.scope for claim in binding],
-                (request_id, int(lifetime_s * 1e6), asked),
-            )
+            self._call(self._scripts.admit, request_id, keys, arguments)
         )
         if isinstance(reply, list):
             if reply[0] < 0:
@@ -96,9 +93,9 @@ class RedisCounters:
         """Replace what a request claimed by what it used; a second call changes nothing."""
         if settlements:
             used = _encode([_used(settlement) for settlement in settlements])
-            scopes = [settlement.scope for settlement in settlements]
+            keys = self._keys([settlement.scope for settlement in settlements])
             await self._lane.call(
-                self._call(self._scripts.settle, request_id, scopes, (request_id, used))
+                self._call(self._scripts.settle, request_id, keys, (request_id, used))
             )
 
     async def standing(self, claims: Sequence[Claim]) -> tuple[Standing, ...]:
@@ -116,29 +113,23 @@ class RedisCounters:
                     for claim in binding
                 ]
             )
-            scopes = [claim.scope for claim in binding]
-            (reply,) = await self._lane.call(
-                self._call(self._scripts.standing, "", scopes, (asked,))
-            )
+            keys = self._keys([claim.scope for claim in binding])
+            (reply,) = await self._lane.call(self._call(self._scripts.standing, "", keys, (asked,)))
         return _standings(claims, reply)
+
+    def _keys(self, scopes: Sequence[Scope]) -> list[str]:
+        prefix = self._scope
+        return [f"{prefix}{scope}" for scope in scopes]
 
     def _call(
         self,
         script: _Script,
         request_id: str,
-        scopes: Sequence[Scope],
+        keys: Sequence[str],
         arguments: tuple[str | int | bytes, ...],
     ) -> Command:
-        prefix = self._scope
-        return (
-            "EVALSHA",
-            script.sha,
-            2 + len(scopes),
-            self._due,
-            self._record + request_id,
-            *[f"{prefix}{scope}" for scope in scopes],
-            *arguments,
-        )
+        record = self._record + request_id
+        return ("EVALSHA", script.sha, 2 + len(keys), self._due, record, *keys, *arguments)
 
 
 def _or_none(limit: int | None) -> int:
@@ -149,8 +140,9 @@ def _kept_ms(budget: BudgetLimit) -> int:
     return int((budget.ends_in_s + KEEP_SPENT_S) * 1000)
 
 
-def _asked(claim: Claim) -> list[str | int]:
+def _asked(key: str, claim: Claim) -> list[str | int]:
     asked: list[str | int] = [
+        key,
         _or_none(claim.requests_per_minute),
         _or_none(claim.tokens_per_minute),
         _or_none(claim.concurrent_requests),

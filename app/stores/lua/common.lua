@@ -2,168 +2,163 @@
 -- and taken in one step, and what has expired is given back wherever it was claimed.
 --
 -- KEYS[1] due      sorted set: request -> when the first of its claims expires, in microseconds
--- KEYS[2] record   the claims of one request, as `entry` below; forgotten by its lifetime
--- KEYS[3...]       what is counted of each scope, as `unpacked` below
+-- KEYS[2] record   what one request claims, as segments (below); forgotten by its lifetime
+-- KEYS[3...]       what is counted of each scope, as a state (below)
 --
--- States are packed, since Lua spends most of its time on turning numbers into text and back: a
--- hash with a field for each number took twice as long. Numbers are doubles: whole up to 2^53, nine
--- million dollars in billionths. What is spent may exceed that, and is counted in two parts.
+-- All is packed, and tables have places instead of names: Lua spends most of its time on turning
+-- numbers into text and back, and on names. A hash with a field for each number took twice as long.
+-- Numbers are doubles: whole up to 2^53, nine million dollars in billionths. What is spent may
+-- exceed that, and is counted in two parts.
 
 local due, record = KEYS[1], KEYS[2]
+local floor, max, min = math.floor, math.max, math.min
 local WINDOW_US, WINDOW_MS = 60000000, 60000
 -- What is renewed is kept longer than needed, so that it need not be renewed at every call.
 local SLACK_MS = 600000
 local MOST_EXPIRED = 1000
 local BILLION = 1000000000
-local STATE, ACCOUNT = '>dddddd', '>Bc0dddd'
+
+-- A state: requests in flight; level of requests, and when it stood there (microseconds); likewise
+-- of tokens; until when all of it is kept (milliseconds); then the accounts, one for each period.
+local IN_FLIGHT, REQUESTS, REQUESTS_AT, TOKENS, TOKENS_AT, KEPT_MS, ACCOUNTS = 1, 2, 3, 4, 5, 6, 7
+local STATE = '>dddddd'
+-- An account: its period; reserved; spent, in billions of nano-dollars and the rest; until when what
+-- was spent is remembered (milliseconds).
+local PERIOD, RESERVED, BILLIONS, REST, FORGET_MS = 1, 2, 3, 4, 5
+local ACCOUNT = '>Bc0dddd'
+
+-- A claim, as `admit` gets it: the scope's key; requests per minute, tokens per minute, concurrent
+-- requests (each -1: no limit); tokens; nano-dollars; then period, limit and lifetime (milliseconds)
+-- of each budget.
+local KEY, RPM, TPM, MOST, CLAIMED, MONEY, BUDGETS = 1, 2, 3, 4, 5, 6, 7
+-- A segment of a record: when its claims expire, 1 while they are in flight, the claims.
+local DEADLINE, RUNNING, CLAIMS = 1, 2, 3
+local SEGMENT = '>dBI4c0'
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
-local now_ms = math.floor(now / 1000)
+local now_ms = floor(now / 1000)
 
--- An entry of a record: the scope's key, when it expires, 1 while it is in flight, tokens,
--- nano-dollars, then the periods of its budgets.
-local KEY, DEADLINE, RUNNING, TOKENS, RESERVE, PERIODS = 1, 2, 3, 4, 5, 6
-
--- Add the account of a period to a scope's.
-local function open_account(state, period, reserved, billions, rest, forget_ms)
-  local account = {
-    period = period,
-    reserved = reserved,
-    -- Spent: billions of nano-dollars, and the rest.
-    billions = billions,
-    rest = rest,
-    forget_ms = forget_ms,
-  }
-  state.accounts[#state.accounts + 1] = account
-  return account
-end
-
--- Requests in flight; level of requests, and when it stood there; likewise of tokens; until when
--- all of it is kept; an account for each period that money was reserved or spent in.
-local function unpacked(packed)
-  local state = { in_flight = 0, requests = 0, requests_at = 0, tokens = 0, tokens_at = 0 }
-  state.kept_ms, state.accounts = 0, {}
+local function unpack_state(packed)
   if not packed then
-    return state
+    return { 0, 0, 0, 0, 0, 0, {} }
   end
-  local next_one
-  state.in_flight, state.requests, state.requests_at, state.tokens, state.tokens_at, state.kept_ms, next_one =
-    struct.unpack(STATE, packed)
+  local state = { struct.unpack(STATE, packed) }
+  local accounts, next_one = {}, state[ACCOUNTS]
   while next_one <= #packed do
-    local period, reserved, billions, rest, forget_ms
-    period, reserved, billions, rest, forget_ms, next_one =
-      struct.unpack(ACCOUNT, packed, next_one)
-    open_account(state, period, reserved, billions, rest, forget_ms)
+    local account = { struct.unpack(ACCOUNT, packed, next_one) }
+    next_one = account[6]
+    accounts[#accounts + 1] = account
+  end
+  state[ACCOUNTS] = accounts
+  if state[REQUESTS_AT] > now or state[TOKENS_AT] > now then
+    -- A clock that was set back (another server took over) would block a full scope until it has
+    -- caught up.
+    state[REQUESTS_AT], state[TOKENS_AT] = min(state[REQUESTS_AT], now), min(state[TOKENS_AT], now)
+    state.turned_back = true
   end
   return state
 end
 
 -- Keep a state at least until `needed_ms`, without accounts that say nothing any more.
 local function keep(key, state, needed_ms)
-  local parts = { '' }
-  for _, account in ipairs(state.accounts) do
-    local spent = account.billions > 0 or account.rest > 0
-    if account.reserved > 0 or (spent and account.forget_ms > now_ms) then
-      parts[#parts + 1] = struct.pack(ACCOUNT, #account.period, account.period, account.reserved,
-        account.billions, account.rest, account.forget_ms)
+  local packed = ''
+  for _, account in ipairs(state[ACCOUNTS]) do
+    local spent = account[BILLIONS] > 0 or account[REST] > 0
+    if account[RESERVED] > 0 or (spent and account[FORGET_MS] > now_ms) then
+      packed = packed .. struct.pack(ACCOUNT, #account[PERIOD], unpack(account, 1, FORGET_MS))
     end
   end
-  if #parts == 1 and state.in_flight == 0 and state.requests == 0 and state.tokens == 0 then
+  if packed == '' and state[IN_FLIGHT] + state[REQUESTS] + state[TOKENS] == 0 then
     redis.call('DEL', key)
-    return
-  end
-  local renew = needed_ms > state.kept_ms
-  if renew then
-    state.kept_ms = needed_ms + SLACK_MS
-  end
-  parts[1] = struct.pack(STATE, state.in_flight, state.requests, state.requests_at, state.tokens,
-    state.tokens_at, state.kept_ms)
-  if renew then
-    redis.call('SET', key, table.concat(parts), 'PX', state.kept_ms - now_ms)
+  elseif needed_ms <= state[KEPT_MS] then
+    redis.call('SET', key, struct.pack(STATE, unpack(state, 1, KEPT_MS)) .. packed, 'KEEPTTL')
   else
-    redis.call('SET', key, table.concat(parts), 'KEEPTTL')
+    state[KEPT_MS] = needed_ms + SLACK_MS
+    packed = struct.pack(STATE, unpack(state, 1, KEPT_MS)) .. packed
+    redis.call('SET', key, packed, 'PX', state[KEPT_MS] - now_ms)
   end
 end
 
--- A clock that was set back (another server took over) would block a full scope until it has caught
--- up.
-local function turned_back(key, state)
-  if state.requests_at > now or state.tokens_at > now then
-    state.requests_at = math.min(state.requests_at, now)
-    state.tokens_at = math.min(state.tokens_at, now)
-    keep(key, state, 0)
-  end
-end
-
--- Where a rate's level stands now: it sinks by `limit` in a minute.
+-- Where a level stands now: it sinks by `limit` in a minute.
 local function level(value, at, limit)
-  return math.max(0, value - limit * (now - at) / WINDOW_US)
-end
-
--- Until when a level is kept: what was settled above the limit takes longer than a minute to sink.
-local function sunk_ms(value, limit)
-  return now_ms + math.ceil(math.max(1, value / limit) * WINDOW_MS) + LATE_MS
+  return max(0, value - limit * (now - at) / WINDOW_US)
 end
 
 local function account_of(state, period)
-  for _, account in ipairs(state.accounts) do
-    if account.period == period then
+  for _, account in ipairs(state[ACCOUNTS]) do
+    if account[PERIOD] == period then
       return account
     end
   end
 end
 
--- Give back what an entry took.
-local function give_back(state, entry)
-  if entry[RUNNING] == 0 then
-    return
-  end
-  state.in_flight = math.max(0, state.in_flight - 1)
-  for i = PERIODS, #entry do
-    local account = account_of(state, entry[i])
+local function open_account(state, period, lifetime_ms)
+  local account = { period, 0, 0, 0, now_ms + lifetime_ms }
+  table.insert(state[ACCOUNTS], account)
+  return account
+end
+
+-- Take a claim that is in flight out of a state.
+local function give_back(state, claim)
+  state[IN_FLIGHT] = max(0, state[IN_FLIGHT] - 1)
+  for i = BUDGETS, #claim, 3 do
+    local account = account_of(state, claim[i])
     if account then
-      account.reserved = math.max(0, account.reserved - entry[RESERVE])
+      account[RESERVED] = max(0, account[RESERVED] - claim[MONEY])
     end
   end
 end
 
-local function remembered(entry)
-  return entry[DEADLINE] + LATE_MS * 1000 > now
-end
-
--- Say when the first of the claims expires that are in flight, nil if none is.
-local function first_deadline(entries)
-  local first
-  for _, entry in ipairs(entries) do
-    if entry[RUNNING] == 1 and (not first or entry[DEADLINE] < first) then
-      first = entry[DEADLINE]
+-- The segments of a record that are still remembered, nearly always one.
+local function segments_of(packed)
+  local segments, next_one = {}, 1
+  while packed and next_one <= #packed do
+    local segment = { struct.unpack(SEGMENT, packed, next_one) }
+    next_one = segment[4]
+    if segment[DEADLINE] + LATE_MS * 1000 > now then
+      segments[#segments + 1] = segment
     end
   end
-  return first
+  return segments
+end
+
+local function pack_segment(deadline, running, claims)
+  return struct.pack(SEGMENT, deadline, running, #claims, claims)
+end
+
+-- Write a record that exists anew, and when it is due.
+local function rewrite(id, name, segments)
+  local packed, first = '', nil
+  for _, segment in ipairs(segments) do
+    packed = packed .. pack_segment(segment[DEADLINE], segment[RUNNING], segment[CLAIMS])
+    if segment[RUNNING] == 1 and (not first or segment[DEADLINE] < first) then
+      first = segment[DEADLINE]
+    end
+  end
+  redis.call('SET', name, packed, 'KEEPTTL')
+  if first then
+    redis.call('ZADD', due, first, id)
+  end
 end
 
 local function expire_request(id)
   -- A full server refuses only scripts that begin by adding; so none of them stops half way.
   redis.call('ZREM', due, id)
   local name = string.sub(due, 1, -4) .. 'r:' .. id
-  local packed = redis.call('GET', name)
-  if not packed then
-    return
-  end
-  local entries = cmsgpack.unpack(packed)
-  for _, entry in ipairs(entries) do
-    if entry[RUNNING] == 1 and entry[DEADLINE] <= now then
-      local state = unpacked(redis.call('GET', entry[KEY]))
-      give_back(state, entry)
-      keep(entry[KEY], state, 0)
-      entry[RUNNING] = 0
+  local segments = segments_of(redis.call('GET', name))
+  for _, segment in ipairs(segments) do
+    if segment[RUNNING] == 1 and segment[DEADLINE] <= now then
+      for _, claim in ipairs(cmsgpack.unpack(segment[CLAIMS])) do
+        local state = unpack_state(redis.call('GET', claim[KEY]))
+        give_back(state, claim)
+        keep(claim[KEY], state, 0)
+      end
+      segment[RUNNING] = 0
     end
   end
-  redis.call('SET', name, cmsgpack.pack(entries), 'KEEPTTL')
-  local next_deadline = first_deadline(entries)
-  if next_deadline then
-    redis.call('ZADD', due, next_deadline, id)
+  if #segments > 0 then
+    rewrite(id, name, segments)
   end
 end
 
@@ -182,20 +177,4 @@ local function expire()
     expire_request(id)
   end
   return redis.call('EXISTS', due) == 1
-end
-
--- Add to an answer where a scope stands: level of requests, level of tokens, requests in flight,
--- then reserved and spent (in two parts) of each budget.
-local function say(answer, state, requests, tokens)
-  local n = #answer
-  answer[n + 1], answer[n + 2], answer[n + 3] = requests, tokens, state.in_flight
-end
-
-local function say_account(answer, account)
-  local n = #answer
-  if account then
-    answer[n + 1], answer[n + 2], answer[n + 3] = account.reserved, account.billions, account.rest
-  else
-    answer[n + 1], answer[n + 2], answer[n + 3] = 0, 0, 0
-  end
 end

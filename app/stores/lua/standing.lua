@@ -7,19 +7,17 @@
 
 expire()
 local known = redis.call('MGET', unpack(KEYS, 3))
-local answer = {}
+local answer, nothing = {}, { nil, 0, 0, 0 }
 for i, claim in ipairs(cmsgpack.unpack(ARGV[1])) do
-  local state = unpacked(known[i])
-  turned_back(KEYS[2 + i], state)
-  local rpm, tpm = claim[1], claim[2]
-  say(
-    answer,
-    state,
-    rpm >= 0 and level(state.requests, state.requests_at, rpm) or 0,
-    tpm >= 0 and level(state.tokens, state.tokens_at, tpm) or 0
-  )
+  local state, rpm, tpm = unpack_state(known[i]), claim[1], claim[2]
+  local n = #answer
+  answer[n + 1] = rpm >= 0 and level(state[REQUESTS], state[REQUESTS_AT], rpm) or 0
+  answer[n + 2] = tpm >= 0 and level(state[TOKENS], state[TOKENS_AT], tpm) or 0
+  answer[n + 3] = state[IN_FLIGHT]
   for j = 3, #claim do
-    say_account(answer, account_of(state, claim[j]))
+    n = n + 3
+    local account = account_of(state, claim[j]) or nothing
+    answer[n + 1], answer[n + 2], answer[n + 3] = account[RESERVED], account[BILLIONS], account[REST]
   end
 end
 return cmsgpack.pack(answer)
