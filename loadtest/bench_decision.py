@@ -40,7 +40,7 @@ from routers.base import ROUTERS
 from routers.decision import decide
 from routers.embedders._base import make_embedder
 from routers.errors import RoutingConfigError
-from routers.features import estimate_tokens, estimate_tokens_upper
+from routers.token_estimate import estimate_tokens_and_upper
 from routers.training.fit import fit
 from routers.training.recipe import Recipe, read_recipe
 from routers.types import Constraints, Conversation, CostQuality, Demand, ModelSpec
@@ -129,8 +129,11 @@ def find_recipes() -> dict[str, Recipe]:
 def measure(artifact: RouterArtifact, *, n_tokens: int, rounds: int) -> dict[str, float]:
     """Return the medians of every stage and the 99th percentile of the total, in microseconds."""
     rng = np.random.default_rng(1)
-    # A new prompt each round: no cache of ours or of the processor knows it beforehand.
-    prompts = [Conversation.of(_prompt(n_tokens, rng)) for _ in range(rounds)]
+    # A new prompt for every look: no cache of ours or of the processor knows it beforehand.
+    looks = [
+        [Conversation.of(_prompt(n_tokens, rng)) for _ in range(4)]
+        for _ in range(_WARM_UP + rounds)
+    ]
     specs = [
         ModelSpec(
             model_id=model,
@@ -146,7 +149,7 @@ def measure(artifact: RouterArtifact, *, n_tokens: int, rounds: int) -> dict[str
     embeds = "embedding" in schema.blocks
 
     def pick(prompt: Conversation, x: np.ndarray) -> None:
-        tokens, upper = estimate_tokens(prompt), estimate_tokens_upper(prompt)
+        tokens, upper = estimate_tokens_and_upper(prompt)
         decide(
             candidates=specs,
             predictions=artifact.predict(x),
@@ -158,14 +161,14 @@ def measure(artifact: RouterArtifact, *, n_tokens: int, rounds: int) -> dict[str
 
     stages = ("embed", "features", "score", "cpu", "clock")
     times: dict[str, list[float]] = {name: [] for name in stages}
-    for prompt in [*prompts[:_WARM_UP], *prompts]:
-        text, x = prompt.messages[0].text, artifact.featurizer.transform([prompt])
+    for first, second, third, fourth in looks:
+        text, x = first.messages[0].text, artifact.featurizer.transform([second])
         times["embed"].append(_us(lambda text=text: embedder.encode([text])) if embeds else 0.0)
-        times["features"].append(_us(lambda prompt=prompt: artifact.featurizer.transform([prompt])))
+        times["features"].append(_us(lambda each=third: artifact.featurizer.transform([each])))
         times["score"].append(_us(lambda x=x: artifact.predict(x)))
         began = time.perf_counter()
         times["cpu"].append(
-            _us(lambda prompt=prompt: pick(prompt, artifact.featurizer.transform([prompt])))
+            _us(lambda each=fourth: pick(each, artifact.featurizer.transform([each])))
         )
         times["clock"].append((time.perf_counter() - began) * 1e6)
     kept = {name: values[-rounds:] for name, values in times.items()}

@@ -222,13 +222,13 @@ class Predictions:
         """Return the predictions of some models, in the order of `index`."""
         if tuple(index) == tuple(range(self.quality.shape[1])):
             return self
-        picked = list(index)
+        picked = np.asarray(index, np.intp)
         return Predictions(
-            quality=self.quality[:, picked],
-            quality_std=self.quality_std[:, picked],
-            output_tokens=self.output_tokens[:, picked],
-            output_tokens_upper=self.output_tokens_upper[:, picked],
-            strength=None if self.strength is None else self.strength[:, picked],
+            quality=self.quality.take(picked, axis=1),
+            quality_std=self.quality_std.take(picked, axis=1),
+            output_tokens=self.output_tokens.take(picked, axis=1),
+            output_tokens_upper=self.output_tokens_upper.take(picked, axis=1),
+            strength=None if self.strength is None else self.strength.take(picked, axis=1),
         )
 
 

@@ -90,6 +90,7 @@ class MlpHead(Head):
     output_bias_: FloatMatrix = unfitted()  # (n_networks, n_models)
     target_: FloatMatrix = unfitted()  # (2, n_models): center and scale of squared targets
     floor_: FloatVector = unfitted()  # (n_models,), least standard deviation
+    floor_var_: FloatVector = unfitted()  # the square of that
     layer_: HiddenLayer = unfitted()  # of all networks side by side
 
     def _fit(self, x: FloatMatrix, y: FloatMatrix, *, rng: np.random.Generator) -> None:
@@ -144,6 +145,7 @@ class MlpHead(Head):
     def _ready(self) -> None:
         """Unpack half-precision weights once: numpy computes in single precision only."""
         self.output_ = self.output_.astype(np.float32)
+        self.floor_var_ = self.floor_ * self.floor_
         self.layer_ = HiddenLayer(
             self.center_, self.scale_, self.hidden_, self.hidden_bias_, farthest=_FARTHEST
         )
@@ -234,7 +236,7 @@ class MlpHead(Head):
         each *= each
         std = np.add.reduce(each, 0)
         std /= max(n_networks - 1, 1)
-        std += self.floor_ * self.floor_
+        std += self.floor_var_
         return mean, np.sqrt(std, out=std)
 
     def narrow(self, n_models: int) -> None:
@@ -243,6 +245,7 @@ class MlpHead(Head):
         self.output_ = np.ascontiguousarray(self.output_[:, :, :n_models])
         self.output_bias_ = self.output_bias_[:, :n_models]
         self.target_, self.floor_ = self.target_[:, :n_models], self.floor_[:n_models]
+        self.floor_var_ = self.floor_var_[:n_models]
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the weights, the large ones in half precision."""
