@@ -10,7 +10,7 @@ from tests.support.redis_server import RedisServer
 from tests.support.stores import StoreUnderTest, budget, new_prefix
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT_NUSD = 1_000_000
+LIMIT_NUSD = 3_000_000
 RESERVE_NUSD = 1_700
 KEY = Claim(
     scope=Scope(ScopeKind.KEY, "key-1"),
@@ -24,8 +24,8 @@ TEAM = Claim(
 )
 
 _GATEWAY = """
-import asyncio, random, sys
-from app.stores._base import Refusal
+import asyncio, itertools, random, sys
+from app.stores._base import Refusal, Resource
 from app.stores.redis import RedisStore
 from tests.integration.test_shared_budget import KEY, RESERVE_NUSD, TEAM
 from tests.support.stores import StoreUnderTest, settlement
@@ -33,7 +33,7 @@ from tests.support.stores import StoreUnderTest, settlement
 async def request(under_test, name, used, rng):
     request_id, answer = await under_test.admit(KEY, TEAM, request_id=name)
     if isinstance(answer, Refusal):
-        return
+        return answer.resource
     cost_nusd = rng.randrange(RESERVE_NUSD + 1)
     await asyncio.sleep(rng.random() / 100)
     for _ in range(2):  # somebody is not sure whether it arrived
@@ -50,12 +50,14 @@ async def main(url, prefix, name):
     await asyncio.gather(
         *(request(under_test, f"{name}-{i}", used, rng) for i in range(1000))
     )
+    turns = itertools.count()
     while True:  # until the budget is spent, a few at a time
         before = len(used)
-        await asyncio.gather(
-            *(request(under_test, f"{name}-{before}-{i}-x", used, rng) for i in range(20))
+        turn = next(turns)
+        refused = await asyncio.gather(
+            *(request(under_test, f"{name}-{turn}-{i}-x", used, rng) for i in range(20))
         )
-        if len(used) == before:
+        if len(used) == before and Resource.CONCURRENCY not in refused:
             break
     await under_test.lifecycle.aclose()
     print(len(used), sum(used))
