@@ -2,6 +2,7 @@
 
 # ruff: noqa: RUF009  (unfitted() declares a field)
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -103,31 +104,33 @@ class Novelty:
             self.length_ = np.array([length_column, length.mean(), *usual], np.float32)
         return self
 
-    def _similarity(self, x: FloatMatrix) -> FloatVector:
-        nearest: FloatVector = np.maximum.reduce(x @ self.centres_.T, axis=1)
-        length = np.vecdot(x, x)
-        np.sqrt(length, out=length)
-        nearest /= np.maximum(length, 1e-12, out=length)
-        return nearest
+    # Of each query there are few numbers here and most calls bring one query: lists beat arrays.
+
+    def _similarity(self, x: FloatMatrix) -> list[float]:
+        nearest = np.maximum.reduce(x @ self.centres_.T, axis=1).tolist()
+        squares = np.vecdot(x, x).tolist()
+        return [
+            near / max(math.sqrt(square), 1e-12)
+            for near, square in zip(nearest, squares, strict=True)
+        ]
+
+    def _trust(self, similarity: list[float]) -> list[float]:
+        low, high = self.bounds_.tolist()
+        width = high - low
+        return [min(max((each - low) / width, _LEAST_TRUST), 1.0) for each in similarity]
 
     def trust(self, x: FloatMatrix) -> FloatVector:
         """Return float32 (n_queries,) in [0.15, 1]: how much of a prediction to believe."""
         require_fitted(self, "centres_")
-        low, high = self.bounds_.tolist()
-        share = self._similarity(x)
-        share -= low
-        share /= high - low
-        np.maximum(share, _LEAST_TRUST, out=share)
-        np.minimum(share, 1.0, out=share)
-        return share
+        return np.array(self._trust(self._similarity(x)), np.float32)
 
     def familiarity(self, x: FloatMatrix) -> Familiarity:
         """Return how far queries are from the training data, and what that means."""
         require_fitted(self, "centres_")
         similarity = self._similarity(x)
-        trust = self.trust(x)
+        trust = np.array(self._trust(similarity))
         return Familiarity(
-            distance=np.asarray(1 - similarity, np.float32),
+            distance=1 - np.array(similarity, np.float32),
             unlike_most=trust < 1,
             unlike_all=trust <= _LEAST_TRUST,
         )
@@ -138,11 +141,8 @@ class Novelty:
         column, mean, least, most = self.length_.tolist()
         if column < 0:
             return np.broadcast_to(self.prior_, (len(x), len(self.prior_)))
-        at = int(column)
-        longer = np.maximum(x[:, at : at + 1], least)
-        np.minimum(longer, most, out=longer)
-        longer -= mean
-        prior: FloatMatrix = longer * self.slope_
+        longer = [[min(max(n, least), most) - mean] for n in x[:, int(column)].tolist()]
+        prior: FloatMatrix = np.array(longer, np.float32) * self.slope_
         prior += self.prior_
         np.maximum(prior, 0, out=prior)
         np.minimum(prior, 1, out=prior)
@@ -152,8 +152,10 @@ class Novelty:
         self, x: FloatMatrix, quality: FloatMatrix, std: FloatMatrix
     ) -> tuple[FloatMatrix, FloatMatrix]:
         """Return quality drawn toward the prior, and the uncertainty widened by how far."""
+        require_fitted(self, "centres_")
+        doubt = [[1 - each] for each in self._trust(self._similarity(x))]
         moved: FloatMatrix = quality - self.prior(x)
-        moved *= 1 - self.trust(x)[:, None]
+        moved *= np.array(doubt, np.float32)
         return quality - moved, np.hypot(std, moved)
 
     def state(self) -> dict[str, np.ndarray]:
