@@ -65,6 +65,15 @@ class SseParser:
         """
         # Nearly every read of nearly every upstream is a run of whole events of one line each.
         if not self._partial and not self._data and data.endswith(b"\n\n"):
+            if (
+                data.count(b"\n") == 2
+                and data.startswith(b"data: ")
+                and b"\r" not in data
+                and len(data) <= self._max_event_bytes
+            ):
+                self.canonical = True
+                self._at_start = self._skip_lf = False
+                return [data[6:-2]]
             events = data[:-2].split(b"\n\n")
             if (
                 data.count(b"\n") == 2 * len(events)
