@@ -180,7 +180,11 @@ class Lane:
 
     async def _mended(self, commands: Sequence[Command], replies: list[Any]) -> list[Any]:
         """Return replies once scripts that Redis did not know were sent; raise other errors."""
-        unknown = [i for i, reply in enumerate(replies) if _is(reply, "NOSCRIPT")]
+        unknown = [
+            i
+            for i, reply in enumerate(replies)
+            if isinstance(reply, ReplyError) and _is(reply, "NOSCRIPT")
+        ]
         if unknown:
             try:
                 again = await self.call(*(self._with_source(commands[i]) for i in unknown))
@@ -223,7 +227,11 @@ class Lane:
         self._send(link, batch)
 
     def _send(self, link: Link, batch: list[_Call]) -> None:
-        commands = [command for call in batch for command in call.commands]
+        commands = (
+            batch[0].commands
+            if len(batch) == 1
+            else [command for call in batch for command in call.commands]
+        )
         try:
             link.send(commands, lambda outcome: self._arrived(batch, outcome))
         except Exception as error:  # noqa: BLE001  (as above)
@@ -247,9 +255,11 @@ class Lane:
             self._on_way_s += min(travelled_s, self._timeout_s)
             self._circuit.succeeded()
             self._hand_out(batch, outcome)
-            if any(_is(reply, "READONLY") for reply in outcome):
-                # The server became a replica; its name may lead to the new master.
-                self._disconnect()
+            for reply in outcome:
+                if isinstance(reply, ReplyError) and _is(reply, "READONLY"):
+                    # The server became a replica; its name may lead to the new master.
+                    self._disconnect()
+                    break
         if self._waiting and not self._departing:
             self._departing = True
             asyncio.get_running_loop().call_soon(self._depart)
@@ -325,8 +335,8 @@ class Lane:
         return ("EVAL", self._scripts[str(command[1])], *command[2:])
 
 
-def _is(reply: object, code: str) -> bool:
-    return isinstance(reply, ReplyError) and str(reply).startswith(code)
+def _is(error: ReplyError, code: str) -> bool:
+    return str(error).startswith(code)
 
 
 def _failure(error: Exception) -> StoreError:

@@ -22,6 +22,7 @@ DEFAULT_PREFIX = "steelyard"
 _CIRCUIT_FAILURES = 3
 _CIRCUIT_OPEN_S = 0.5
 _SCAN_COUNT = 500
+_SMALL_BYTES = 1024
 
 
 class RedisKeys:
@@ -57,10 +58,20 @@ class RedisKeys:
 
 
 class RedisBlobs:
-    """Small values with a lifetime."""
+    """Small values with a lifetime.
 
-    def __init__(self, lane: Lane, *, prefix: str) -> None:
+    Parameters
+    ----------
+    lane
+        For what may be large.
+    small
+        For what is smaller than `_SMALL_BYTES`: who answers a conversation is put at the moment in
+        which its request is settled, and leaves with it in one write.
+    """
+
+    def __init__(self, lane: Lane, *, small: Lane, prefix: str) -> None:
         self._lane = lane
+        self._small = small
         self._prefix = prefix
 
     async def get(self, name: str) -> bytes | None:
@@ -71,7 +82,8 @@ class RedisBlobs:
     async def put(self, name: str, value: bytes, *, lifetime_s: float) -> None:
         """Keep a value for at most `lifetime_s`."""
         milliseconds = max(1, int(lifetime_s * 1000))
-        await self._lane.call(("SET", f"{self._prefix}:blob:{name}", value, "PX", milliseconds))
+        lane = self._small if len(value) < _SMALL_BYTES else self._lane
+        await lane.call(("SET", f"{self._prefix}:blob:{name}", value, "PX", milliseconds))
 
 
 class RedisStore:
@@ -105,7 +117,7 @@ class RedisStore:
             shared=True,
             counters=RedisCounters(self._counting, scripts, prefix=prefix),
             keys=RedisKeys(self._counting, prefix=prefix),
-            blobs=RedisBlobs(self._keeping, prefix=prefix),
+            blobs=RedisBlobs(self._keeping, small=self._counting, prefix=prefix),
         )
 
     @property

@@ -1,5 +1,7 @@
 """What the shared store leaves on a server: all of it has an end, and nothing is in it twice."""
 
+import asyncio
+
 import pytest
 from redis import Redis
 
@@ -139,6 +141,29 @@ async def test_a_request_is_one_script_before_and_one_after_however_many_scopes(
     ours = ("time", "zrange", "zadd", "pexpire", "pttl", "del", "zrem")
     assert sum(calls.pop(name, 0) for name in ours) == 7
     assert {name.partition("|")[0] for name in calls} <= {"config", "client", "info", "select"}
+
+
+async def test_small_values_travel_with_the_counters_and_large_ones_beside_them(
+    redis_server, prefix
+):
+    url = f"{redis_server.url}?client_name={prefix}-traveller"
+    under_test = StoreUnderTest(RedisStore(url, prefix=prefix, timeout_s=5.0))
+
+    def n_connections() -> int:
+        return str(redis_server.command("CLIENT", "LIST")).count(f"name={prefix}-traveller ")
+
+    claim = Claim(scope=new_scope(), concurrent_requests=1)
+    request_id, _ = await under_test.admitted(claim)
+    await asyncio.gather(
+        under_test.store.blobs.put("small", b"x" * 100, lifetime_s=9.0),
+        under_test.settle(request_id, [claim]),
+    )
+    assert n_connections() == 1
+    await under_test.store.blobs.put("large", b"x" * 10_000, lifetime_s=9.0)
+    assert n_connections() == 2
+    assert await under_test.store.blobs.get("small") == b"x" * 100
+    assert await under_test.store.blobs.get("large") == b"x" * 10_000
+    await under_test.lifecycle.aclose()
 
 
 async def test_all_keys_are_listed_however_many_there_are(under_test):
