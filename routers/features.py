@@ -360,7 +360,8 @@ class Featurizer:
         known
             Columns of these conversations that `precompute` gave.
         probe
-            Is told the time of each stage. Tokens are then made twice, once for their time alone.
+            Is told the time of each stage. Tokens are then looked up twice, once for their time
+            alone, in which the words are split for both.
         """
         columns = {} if known is None else dict(known)
         texts = [conversation_text(conversation) for conversation in conversations]

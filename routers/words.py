@@ -3,11 +3,12 @@
 import re
 from functools import lru_cache
 
-# Sets of characters: for sre they are several times faster than \\w, which asks Unicode.
+# Sets of characters: for sre they are several times faster than `\w`, which asks Unicode.
 _ASCII_WORDS = re.compile(r"[a-z0-9]+|[^a-z0-9\s]")
 
 _REMEMBERED = 4
-"""Texts: a prompt and what stands around it, while their features are made."""
+"""Texts: a prompt and what stands around it, while their features are made. The callers bound
+their length."""
 
 
 @lru_cache(maxsize=_REMEMBERED)
