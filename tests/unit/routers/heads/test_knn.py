@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsRegressor
 
-from routers.errors import RoutingConfigError
+from routers.errors import NotFittedError, RoutingConfigError
 from routers.heads._base import HeadConfig
 from routers.heads.knn import KnnHead
 
@@ -74,3 +74,22 @@ def test_auto_takes_many_neighbours_for_noise_and_few_for_structure():
 def test_wrong_options_are_named(options):
     with pytest.raises(RoutingConfigError, match=next(iter(options))):
         HeadConfig(kind="knn", options=options).build()
+
+
+def test_the_neighbours_can_be_named():
+    head = fitted(n_neighbors=7, storage="float32")
+    nearest = head.nearest(QUERIES)
+    assert nearest.shape == (50, 7)
+    np.testing.assert_allclose(head.predict(QUERIES)[0], Y[nearest].mean(axis=1), atol=1e-6)
+    reference = KNeighborsRegressor(n_neighbors=7, metric="cosine").fit(X, Y)
+    expected = reference.kneighbors(QUERIES, return_distance=False)
+    assert np.sort(nearest).tolist() == np.sort(expected).tolist()
+    with pytest.raises(NotFittedError, match="fitted"):
+        KnnHead().nearest(QUERIES)
+
+
+def test_states_whose_parts_do_not_match_are_refused():
+    state = fitted().state()
+    for wrong in ({"y": Y[:-1]}, {"k": np.asarray([0])}, {"k": np.asarray([301])}):
+        with pytest.raises(ValueError, match="do not match"):
+            KnnHead().restore(state | wrong)
