@@ -10,6 +10,7 @@ store the round with the least processor time is told, since others use the mach
 import argparse
 import asyncio
 import contextlib
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -144,11 +145,11 @@ def redis_at(url: str | None) -> Iterator[str | None]:
     if url is not None or redis_path() is None:
         yield url
         return
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        redis_running(Path(directory), Cores.of_this_machine()) as own,
-    ):
-        yield own
+    with tempfile.TemporaryDirectory() as directory:
+        cores = Cores.of_this_machine()
+        os.sched_setaffinity(0, cores.measured)
+        with redis_running(Path(directory), cores) as own:
+            yield own
 
 
 def cases(url: str | None, directory: Path, requests: int) -> dict[str, Callable[[], Cost]]:

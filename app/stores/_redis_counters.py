@@ -1,7 +1,7 @@
 """Counters in Redis: what one request asks of all its scopes, as one script and its answer."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -118,8 +118,9 @@ class RedisCounters:
         return _standings(claims, reply)
 
     def _keys(self, scopes: Sequence[Scope]) -> list[str]:
+        # Joined by hand: formatting an enumeration costs more than all the rest.
         prefix = self._scope
-        return [f"{prefix}{scope}" for scope in scopes]
+        return [prefix + scope.kind + ":" + scope.name for scope in scopes]
 
     def _call(
         self,
@@ -166,35 +167,38 @@ def _used(settlement: Settlement) -> list[str | int]:
 
 
 def _standings(claims: Sequence[Claim], reply: bytes) -> tuple[Standing, ...]:
-    amounts = iter(_decode(reply))
-    return tuple(
-        [
-            _standing(claim, amounts) if binds(claim) else Standing(scope=claim.scope)
-            for claim in claims
-        ]
-    )
-
-
-def _standing(claim: Claim, amounts: Iterator[float]) -> Standing:
-    rpm, tpm = claim.requests_per_minute, claim.tokens_per_minute
-    requests, tokens, in_flight = next(amounts), next(amounts), next(amounts)
-    return Standing(
-        scope=claim.scope,
-        requests=None if rpm is None else rate_standing(requests, rpm),
-        tokens=None if tpm is None else rate_standing(tokens, tpm),
-        in_flight=int(in_flight),
-        budgets=tuple(
-            [
+    amounts = _decode(reply)
+    standings = []
+    i = 0
+    for claim in claims:
+        if not binds(claim):
+            standings.append(Standing(scope=claim.scope))
+            continue
+        rpm, tpm = claim.requests_per_minute, claim.tokens_per_minute
+        requests, tokens, in_flight = amounts[i : i + 3]
+        i += 3
+        budgets = []
+        for budget in claim.budgets:
+            reserved, billions, rest = amounts[i : i + 3]
+            i += 3
+            budgets.append(
                 BudgetStanding(
                     period_id=budget.period_id,
                     limit_nusd=budget.limit_nusd,
-                    reserved_nusd=int(next(amounts)),
-                    spent_nusd=_spent_nusd(next(amounts), next(amounts)),
+                    spent_nusd=_spent_nusd(billions, rest),
+                    reserved_nusd=int(reserved),
                 )
-                for budget in claim.budgets
-            ]
-        ),
-    )
+            )
+        standings.append(
+            Standing(
+                scope=claim.scope,
+                requests=None if rpm is None else rate_standing(requests, rpm),
+                tokens=None if tpm is None else rate_standing(tokens, tpm),
+                in_flight=int(in_flight),
+                budgets=tuple(budgets),
+            )
+        )
+    return tuple(standings)
 
 
 def _spent_nusd(billions: float, rest: float) -> int:
