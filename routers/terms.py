@@ -94,8 +94,8 @@ class TermsBlock:
             if len(columns) == 0 or self.dimensions == 0:
                 continue
             values = values * self._scales.take(columns)
-            vector = values @ self._table.take(columns, axis=0).astype(np.float32)
-            norm = math.sqrt(vector @ vector)
+            vector = values.dot(self._table.take(columns, axis=0).astype(np.float32))
+            norm = math.sqrt(vector.dot(vector))
             if norm > 0:
                 np.divide(vector, norm, out=out[row])
         return out

@@ -98,8 +98,8 @@ class StaticEmbedder:
             if ids:
                 rows = np.array(ids, np.intp)
                 vectors_of_tokens = self._table.take(rows, axis=0).astype(np.float32)
-                vector = self._scales.take(rows) @ vectors_of_tokens
-                norm = math.sqrt(vector @ vector)
+                vector = self._scales.take(rows).dot(vectors_of_tokens)
+                norm = math.sqrt(vector.dot(vector))
                 if norm > 0:
                     np.divide(vector, norm, out=vectors[row])
         return vectors

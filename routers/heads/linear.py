@@ -108,7 +108,7 @@ class LinearHead(Head):
         intercept = np.concatenate([self.intercept_, other.intercept_])
 
         def means(x: FloatMatrix) -> FloatMatrix:
-            both = np.asarray(x, np.float64) @ coef
+            both = x.astype(np.float64).dot(coef)
             both += intercept
             return np.asarray(both, np.float32)
 
