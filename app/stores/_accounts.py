@@ -29,6 +29,8 @@ class _Level:
     limit: int = 1
 
     def now(self, now_us: int, limit: int) -> float:
+        if now_us == self.at_us:
+            return self.value
         # A clock that was set back would otherwise block a full scope until it has caught up.
         self.at_us = min(self.at_us, now_us)
         return level_after(self.value, now_us - self.at_us, limit)
