@@ -5,8 +5,8 @@
 -- KEYS[2] record   what one request claims, as segments (below); forgotten by its lifetime
 -- KEYS[3...]       what is counted of each scope, as a state (below)
 --
--- All is packed, and tables have places instead of names: Lua spends most of its time on turning
--- numbers into text and back, and on names. A hash with a field for each number took twice as long.
+-- All is packed, and tables have places instead of names: with hashes, Lua spent most of its time on
+-- turning numbers into text and back.
 -- Numbers are doubles: whole up to 2^53, nine million dollars in billionths. What is spent may
 -- exceed that, and is counted in two parts.
 
