@@ -73,6 +73,21 @@ async def test_what_is_counted_outlives_every_claim_on_it(redis_server, under_te
         assert lifetimes[f"{{{prefix}}}:{name}"] >= max(of_claims)
 
 
+async def test_what_is_left_of_a_request_has_a_lifetime_too(redis_server, under_test, prefix):
+    claims = [Claim(scope=new_scope(), concurrent_requests=5) for _ in range(3)]
+    request_id, _ = await under_test.admitted(*claims[:2], lifetime_s=60.0)
+    await under_test.settle(request_id, claims[:1])  # all that was due is gone for a moment
+    assert lifetimes_ms(redis_server, prefix)[f"{{{prefix}}}:due"] > 1000 * LATE_S
+    await under_test.admitted(claims[2], lifetime_s=0.01, request_id=request_id)
+    await under_test.pass_time(0.02)
+    await under_test.standing(claims[0])
+    lifetimes = lifetimes_ms(redis_server, prefix)
+    assert len(lifetimes) == 3
+    assert min(lifetimes.values()) > 1000 * LATE_S
+    await under_test.settle(request_id, claims)
+    assert lifetimes_ms(redis_server, prefix) == {}
+
+
 async def test_settled_requests_leave_nothing_behind(redis_server, under_test, prefix):
     claim = Claim(scope=new_scope(), concurrent_requests=5, budgets=(budget(100),), reserve_nusd=1)
     for _ in range(50):

@@ -15,7 +15,8 @@ local floor, max, min = math.floor, math.max, math.min
 local WINDOW_US, WINDOW_MS = 60000000, 60000
 -- What is renewed is kept longer than needed, so that it need not be renewed at every call.
 local SLACK_MS = 600000
-local MOST_EXPIRED = 1000
+-- Of requests in one call, so that a gateway that died with many does not make the others wait.
+local MOST_EXPIRED = 500
 local BILLION = 1000000000
 
 -- A state: requests in flight; level of requests, and when it stood there (microseconds); likewise
@@ -139,6 +140,9 @@ local function rewrite(id, name, segments)
   redis.call('SET', name, packed, 'KEEPTTL')
   if first then
     redis.call('ZADD', due, first, id)
+    if redis.call('PTTL', due) < 0 then
+      redis.call('PEXPIRE', due, floor((first - now) / 1000) + LATE_MS + SLACK_MS)
+    end
   end
 end
 
