@@ -79,13 +79,13 @@ class Account:
         return request_id in self._held
 
     def refusal(self, claim: Claim, now_us: int) -> Refusal | None:
-        """Return what stands in the way of a claim."""
+        """Return what stands in the way of a claim; its levels are then those of `now_us`."""
         limit = claim.requests_per_minute
-        if limit is not None and (level := self._requests.now(now_us, limit)) + 1 > limit:
+        if limit is not None and (level := self._requests.sink(now_us, limit)) + 1 > limit:
             return _too_fast(claim, Resource.REQUESTS, level, 1, limit)
         limit = claim.tokens_per_minute
         if limit is not None:
-            level = self._tokens.now(now_us, limit)
+            level = self._tokens.sink(now_us, limit)
             if level + claim.tokens > limit:
                 return _too_fast(claim, Resource.TOKENS, level, claim.tokens, limit)
         limit = claim.concurrent_requests
@@ -109,13 +109,11 @@ class Account:
                 )
         return None
 
-    def take(self, request_id: str, claim: Claim, now_us: int, deadline_us: int) -> None:
-        """Take what `refusal` let pass."""
-        if (limit := claim.requests_per_minute) is not None:
-            self._requests.sink(now_us, limit)
+    def take(self, request_id: str, claim: Claim, deadline_us: int) -> None:
+        """Take what `refusal` let pass a moment ago."""
+        if claim.requests_per_minute is not None:
             self._requests.rise(1)
-        if (limit := claim.tokens_per_minute) is not None:
-            self._tokens.sink(now_us, limit)
+        if claim.tokens_per_minute is not None:
             self._tokens.rise(claim.tokens)
         period_ids = tuple([budget.period_id for budget in claim.budgets])
         for period_id in period_ids:

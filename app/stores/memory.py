@@ -71,7 +71,7 @@ class MemoryCounters:
                 return refusal
         deadline_us = now_us + int(lifetime_s * 1e6)
         for claim, account in binding:
-            account.take(request_id, claim, now_us, deadline_us)
+            account.take(request_id, claim, deadline_us)
         return tuple(
             [
                 self._accounts[claim.scope].standing(claim, now_us)
