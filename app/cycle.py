@@ -24,7 +24,7 @@ _CONTROLS = bytes([*range(9), *range(10, 32), 127])
 """What no header may hold; a line break would begin another one."""
 
 _STATUS_LINES = {
-    status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode())
+    status.value: b"HTTP/1.1 %d %b" % (status.value, status.phrase.encode())
     for status in HTTPStatus
 }
 
@@ -198,7 +198,7 @@ class Cycle:
             raise RuntimeError(f"{message['type']!r} sent after the response was complete")
 
     def _start(self, status: int, headers: Any) -> None:
-        parts = []
+        parts = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d " % status]
         length: int | None = None
         closes = False
         for name, value in (*self._default_headers, *headers):
@@ -225,7 +225,7 @@ class Cycle:
             self._chunked = True
             parts.append(b"transfer-encoding: chunked")
         self._left_bytes = 0 if bodiless or length is None else length
-        head = _status_line(status) + b"\r\n".join(parts) + b"\r\n\r\n"
+        head = b"\r\n".join(parts) + b"\r\n\r\n"
         if self._left_bytes:
             self._head = head  # it goes out with the body, which is at hand wherever its length is
         else:
@@ -264,7 +264,3 @@ class Cycle:
         ]
         await self.send({"type": "http.response.start", "status": 500, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
-
-
-def _status_line(status: int) -> bytes:
-    return _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status

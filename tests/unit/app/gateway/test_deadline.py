@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from app.gateway.deadline import within
+from app.gateway.deadline import Deadline, within
 
 
 class TooLateError(Exception):
@@ -88,3 +88,43 @@ async def test_leaving_early_closes_the_source():
     assert await anext(chunks) == 0
     await chunks.aclose()
     assert source.closed
+
+
+async def test_a_block_that_takes_too_long_ends_in_a_timeout():
+    with pytest.raises(TimeoutError), Deadline(0.01):
+        await asyncio.get_running_loop().create_future()
+    assert asyncio.current_task().cancelling() == 0
+
+
+async def test_a_block_in_time_is_left_alone():
+    with Deadline(0.01):
+        pass
+    await asyncio.sleep(0.05)  # longer than the deadline: it must not strike afterwards
+    assert asyncio.current_task().cancelling() == 0
+
+
+async def test_the_inner_of_two_deadlines_strikes_alone():
+    reached = []
+    with Deadline(5):
+        with pytest.raises(TimeoutError), Deadline(0.01):
+            await asyncio.get_running_loop().create_future()
+        await asyncio.sleep(0)
+        reached.append(1)
+    assert reached == [1]
+
+
+async def test_a_cancellation_by_somebody_else_stays_one():
+    async def work():
+        with Deadline(5):
+            await asyncio.get_running_loop().create_future()
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_an_error_of_the_block_passes():
+    with pytest.raises(TooLateError), Deadline(5):
+        raise TooLateError
