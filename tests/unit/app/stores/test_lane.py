@@ -20,6 +20,8 @@ class FakeLink:
         self.is_open = True
 
     def send(self, commands: Sequence[Command], done: Done) -> None:
+        if self._client.refuses is not None:
+            raise self._client.refuses
         task = asyncio.ensure_future(self._answer(commands, done))
         self._client.tasks.append(task)
 
@@ -47,6 +49,7 @@ class FakeClient:
         self.may_connect.set()
         self.may_answer = asyncio.Event()
         self.error: Exception | None = None
+        self.refuses: Exception | None = None
         self.says: dict[object, object] = {}
 
     async def connect(self) -> FakeLink:
@@ -254,4 +257,46 @@ async def test_a_loop_that_was_busy_while_connecting_or_waiting_gives_the_time_b
             await asyncio.sleep(0)
         time.sleep(0.1)  # noqa: ASYNC251
         assert await task == [turns]
+    await lane.aclose()
+
+
+async def test_a_lane_that_is_closed_while_it_connects_leaves_no_task():
+    client = FakeClient()
+    client.may_connect.clear()
+    lane = lane_to(client)
+    call = asyncio.create_task(lane.call(("A", 1)))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    await lane.aclose()
+    with pytest.raises(StoreError, match="closed meanwhile"):
+        await call
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_what_cannot_be_sent_is_a_store_error_and_the_lane_goes_on():
+    client = FakeClient()
+    client.may_answer.set()
+    lane = lane_to(client, failures=100)
+    client.refuses = TypeError("no such argument")
+    with pytest.raises(StoreError, match="no such argument"):
+        await lane.call(("A", 1))
+    client.refuses = None
+    assert await lane.call(("A", 2)) == [2]
+    await lane.aclose()
+
+
+async def test_a_script_that_cannot_be_sent_again_may_have_left_others_carried_out():
+    client = FakeClient()
+    client.says["EVALSHA"] = ReplyError("NOSCRIPT No matching script")
+    lane = lane_to(client)
+    call = asyncio.create_task(lane.call(("A", 1), ("EVALSHA", "sha", 0)))
+    while not client.batches:
+        await asyncio.sleep(0)
+    others = [asyncio.create_task(lane.call(("A", 0))) for _ in range(MAX_WAITING)]
+    await asyncio.sleep(0)
+    client.may_answer.set()
+    with pytest.raises(StoreError, match="too many") as raised:
+        await call
+    assert not isinstance(raised.value, StoreNotAskedError)
+    await asyncio.gather(*others)
     await lane.aclose()
