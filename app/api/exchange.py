@@ -28,6 +28,7 @@ from app.errors import (
     UpstreamError,
     answer_for,
 )
+from app.gateway.begun import Begun
 from app.gateway.cache import BYPASS, CachedAnswer, Seat
 from app.gateway.deadline import Deadline
 from app.gateway.dispatch import OpenAnswer
@@ -165,7 +166,6 @@ class Exchange:
         async for chunk in self.gateway.dispatcher.rest(answer, entry):
             self._saw(chunk)
             body += chunk.data
-        await self._remember()
         if self.request.explain:
             body = sse.add_field(body, "steelyard", explain_object(entry))
         entry.answering()
@@ -175,7 +175,7 @@ class Exchange:
             headers.append((b"x-route-cost-usd", usd(cost_usd)))
         headers.append((b"content-length", str(len(body)).encode()))
         watch.disarm()
-        await self._give_place_back()
+        await self._end_turn()
         await self._start(200, headers)
         await self.send({"type": "http.response.body", "body": body})
 
@@ -208,10 +208,17 @@ class Exchange:
         tail = sse.DONE
         if self.request.include_usage:
             tail = self._usage_event(usage_payload, template) + tail
-        await self._remember()
         watch.disarm()
-        await self._give_place_back()
+        await self._end_turn()
         await send({"type": "http.response.body", "body": tail})
+
+    async def _end_turn(self) -> None:
+        """Remember who answered, and settle, in one round trip where both ask the same server."""
+        remembering = Begun(self._remember())
+        try:
+            await self._give_place_back()
+        finally:
+            await remembering
 
     async def _give_place_back(self) -> None:
         """Settle before the end is sent, where the client's next request may wait for it."""

@@ -5,7 +5,7 @@ a hash. A store that fails costs stickiness, never a request.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -32,6 +32,15 @@ class _Turn(msgspec.Struct, frozen=True, array_like=True):
     prefix_tokens: int
     reason: SessionReason
 
+
+class Recalled(msgspec.Struct, frozen=True):
+    """What the store knows of a conversation, newest turn first."""
+
+    turns: tuple[_Turn, ...] = ()
+    store_failed: bool = False
+
+
+NOTHING_KNOWN = Recalled()
 
 _decode = msgspec.msgpack.Decoder(tuple[_Turn, ...]).decode
 _encode = msgspec.msgpack.Encoder().encode
@@ -112,10 +121,31 @@ class Affinity:
     now: Callable[[], float]
     on_store_error: Callable[[str], None] = lambda _call: None
 
-    async def follow(self, request: RouteRequest, decision: Decision) -> SessionTurn | None:
+    async def recall(self, request: RouteRequest) -> Recalled:
+        """Look up what is known of the conversation; its decision is not needed for that."""
+        session = request.session
+        if session is None or not session.lookup or request.pinned_model_id is not None:
+            return NOTHING_KNOWN
+        try:
+            return Recalled(_decoded(await self.blobs.get(session.name)))
+        except StoreError:
+            self.on_store_error("get")
+            return Recalled(store_failed=True)
+
+    async def follow(
+        self,
+        request: RouteRequest,
+        decision: Decision,
+        recalled: Awaitable[Recalled] | None = None,
+    ) -> SessionTurn | None:
         """Weigh a decision against the model that the conversation is on.
 
         Returns None for a request that the router does not decide.
+
+        Parameters
+        ----------
+        recalled
+            What `recall` gives, where it was called before the decision.
         """
         policy = request.policy
         if policy is None or request.pinned_model_id is not None:
@@ -123,16 +153,13 @@ class Affinity:
         session, affinity = request.session, policy.affinity
         if session is None or affinity is None:
             return SessionTurn(verdict=Verdict(decision=decision, reason=SessionReason.OFF))
-        known: tuple[_Turn, ...] = ()
+        found = await (self.recall(request) if recalled is None else recalled)
+        known = found.turns
         reason = SessionReason.INITIALIZE
-        if session.lookup:
-            try:
-                known = _decoded(await self.blobs.get(session.name))
-            except StoreError:
-                self.on_store_error("get")
-                reason = SessionReason.STORE_UNAVAILABLE
-            else:
-                reason = reason if session.lock is None else SessionReason.UNKNOWN_ORIGIN
+        if found.store_failed:
+            reason = SessionReason.STORE_UNAVAILABLE
+        elif session.lookup and session.lock is not None:
+            reason = SessionReason.UNKNOWN_ORIGIN
         last = _last(session, known)
         if last is None:
             verdict = Verdict(decision=decision, reason=reason)

@@ -8,6 +8,7 @@ import msgspec
 from app.errors import RateLimitedError
 from app.gateway.admission import Admission
 from app.gateway.affinity import Affinity
+from app.gateway.begun import Begun, on_its_way
 from app.gateway.cache import ResponseCache
 from app.gateway.decide import Decider
 from app.gateway.dispatch import Dispatcher, OpenAnswer
@@ -101,11 +102,19 @@ class Gateway:
                 usd_per_quality=None,
             )
         else:
-            scorer_call = await self.scorer.ask(request, request.policy)
-            if scorer_call is not None:
-                entry.scored(scorer_call)
-            decision = await self.decider.decide(request, request.policy, scorer_call=scorer_call)
-            entry.turn = await self.affinity.follow(request, decision)
+            # A store in the network is asked while this thread is busy deciding.
+            recalled = Begun(self.affinity.recall(request))
+            try:
+                await on_its_way(recalled)
+                scorer_call = await self.scorer.ask(request, request.policy)
+                if scorer_call is not None:
+                    entry.scored(scorer_call)
+                decision = await self.decider.decide(
+                    request, request.policy, scorer_call=scorer_call
+                )
+                entry.turn = await self.affinity.follow(request, decision, recalled)
+            finally:
+                recalled.close()
             if entry.turn is not None:
                 decision = entry.turn.verdict.decision
         entry.decide_s = self.clock() - began
