@@ -33,7 +33,8 @@ class Cycle:
     """One request and its answer.
 
     The protocol feeds the body and tells when the client has gone; the application has `receive`
-    and `send`.
+    and `send`. The scope refers to the cycle, so the cycle does not refer to the scope: nothing of
+    a request is left to the garbage collector.
 
     Parameters
     ----------
@@ -49,10 +50,10 @@ class Cycle:
         "_default_headers",
         "_flow",
         "_head",
+        "_is_head_request",
         "_left_bytes",
         "_on_disconnect",
         "_on_response",
-        "_scope",
         "_told_end",
         "_transport",
         "_waiter",
@@ -66,8 +67,8 @@ class Cycle:
 
     def __init__(
         self,
-        scope: Scope,
         *,
+        is_head_request: bool,
         transport: asyncio.Transport,
         flow: FlowControl,
         default_headers: list[tuple[bytes, bytes]],
@@ -75,7 +76,7 @@ class Cycle:
         keep_alive: bool,
         on_response: Callable[[], None],
     ) -> None:
-        self._scope = scope
+        self._is_head_request = is_head_request
         self._transport = transport
         self._flow = flow
         self._default_headers = default_headers
@@ -94,10 +95,10 @@ class Cycle:
         self.response_started = False
         self.response_complete = False
 
-    async def run(self, app: ASGIApp) -> None:
+    async def run(self, app: ASGIApp, scope: Scope) -> None:
         """Have the application answer, and answer for it where it does not."""
         try:
-            await app(self._scope, self.receive, self.send)
+            await app(scope, self.receive, self.send)
         except BaseException:  # noqa: BLE001  (nobody awaits this task)
             _log.exception("Exception in ASGI application")
             if self.response_started:
@@ -218,7 +219,7 @@ class Cycle:
         self.waiting_for_100_continue = False
         if not self.keep_alive and not closes:
             parts.append(b"connection: close")
-        bodiless = self._scope["method"] == "HEAD"
+        bodiless = self._is_head_request
         if self._chunked:
             length = None
         elif length is None and not bodiless and status not in (204, 304):
@@ -232,7 +233,7 @@ class Cycle:
             self._transport.write(head)
 
     def _write(self, body: bytes, *, more: bool) -> None:
-        if self._scope["method"] == "HEAD":
+        if self._is_head_request:
             pass
         elif self._chunked:
             data = b"%x\r\n%b\r\n" % (len(body), body) if body else b""

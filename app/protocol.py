@@ -259,7 +259,7 @@ class GatewayProtocol(HttpToolsProtocol):
             "query_string": url.query or b"",
         }
         self.cycle = cycle = Cycle(
-            scope,
+            is_head_request=method == b"HEAD",
             transport=self.transport,
             flow=self.flow,
             default_headers=self.server_state.default_headers,
@@ -269,7 +269,7 @@ class GatewayProtocol(HttpToolsProtocol):
         )
         scope["extensions"] = {ON_DISCONNECT: cycle.on_disconnect}
         self._phase = _Phase.BODY
-        task = self.loop.create_task(cycle.run(self.app))
+        task = self.loop.create_task(cycle.run(self.app, scope))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
