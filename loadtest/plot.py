@@ -77,6 +77,10 @@ def _panel(title: str, bars: Sequence[Bar], top: int) -> tuple[list[str], int]:
         parts += [
             f'<text class="name" x="{_LABELS - 8}" y="{y + 12}">{escape(name)}</text>',
             f'<rect class="{kind}" x="{_LABELS}" y="{y}" width="{width:.1f}" height="16"/>',
-            f'<text x="{at(value) + 6:.1f}" y="{y + 12}">{value:,.3g}</text>',
+            f'<text x="{at(value) + 6:.1f}" y="{y + 12}">{_short(value)}</text>',
         ]
     return parts, bottom + 30
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
