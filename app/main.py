@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -194,14 +194,12 @@ def _state(
     learning = LearningMetrics(metrics.registry)
     decisions = build_decision_log(config, on_drop=learning.dropped)
 
-    def tell(ended: Sequence[tuple[Outcome, float]]) -> None:
-        for outcome, at in ended:
-            metrics.record(outcome)
-            if recent is not None:
-                recent.record(outcome, at)
-        log_outcomes(ended)
+    def tell(outcome: Outcome, at: float) -> None:
+        metrics.record(outcome)
+        if recent is not None:
+            recent.record(outcome, at)
 
-    recorder = Recorder(tell=tell)
+    recorder = Recorder(tell=tell, log=log_outcomes)
 
     def record(outcome: Outcome) -> None:
         recorder.record(outcome)

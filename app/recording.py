@@ -22,17 +22,20 @@ class Recorder:
     """Take every outcome, and tell of several together.
 
     Telling touches code and tables that nothing else of a request does: alone after each request it
-    costs half as much again as in a batch, and the next request waits for it.
+    costs more than in a batch, and the next request waits for it.
 
     Attributes
     ----------
     tell
-        Called with outcomes and when they were, in seconds since the epoch.
+        Called with an outcome and when it was, in seconds since the epoch.
+    log
+        Called with all that were told together.
     now
         Seconds since the epoch.
     """
 
-    tell: Callable[[Sequence[tuple[Outcome, float]]], None]
+    tell: Callable[[Outcome, float], None]
+    log: Callable[[Sequence[tuple[Outcome, float]]], None]
     now: Callable[[], float] = time.time
     _waiting: list[tuple[Outcome, float]] = field(default_factory=list)
 
@@ -48,7 +51,9 @@ class Recorder:
         """Tell of all that wait, before anybody looks."""
         if self._waiting:
             waiting, self._waiting = self._waiting, []
-            try:
-                self.tell(waiting)
-            except Exception:  # noqa: BLE001  (what is shown must not stop what is served)
-                _log.exception("%d outcomes could not be told of", len(waiting))
+            for outcome, at in waiting:
+                try:
+                    self.tell(outcome, at)
+                except Exception:  # noqa: BLE001  (one that fails must not keep others from it)
+                    _log.exception("an outcome could not be told of")
+            self.log(waiting)

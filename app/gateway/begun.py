@@ -2,7 +2,7 @@
 
 What asks a store over the network has its question on the way while something else is done, and
 questions that are begun in the same turn of the event loop leave together. A task would do that as
-well, for thirty microseconds more.
+well, at the price of a task.
 """
 
 import asyncio

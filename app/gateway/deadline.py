@@ -9,7 +9,7 @@ _T = TypeVar("_T")
 
 
 class Deadline:
-    """`asyncio.timeout`, which every request enters twice, at a third of its cost.
+    """`asyncio.timeout`, for less: every request enters it twice.
 
     That one can be moved while it runs, and is entered by a coroutine. This one is neither; what it
     raises, and what it makes of cancellations by others, is the same.

@@ -126,7 +126,7 @@ class Address:
             _keep_alive(transport, said)
         try:
             await _introduce(connection, said)
-        except BaseException:
+        except BaseException:  # a cancellation too: nobody else would close it
             connection.close()
             raise
         return connection

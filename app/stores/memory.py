@@ -72,14 +72,7 @@ class MemoryCounters:
         deadline_us = now_us + int(lifetime_s * 1e6)
         for claim, account in binding:
             account.take(request_id, claim, deadline_us)
-        return tuple(
-            [
-                self._accounts[claim.scope].standing(claim, now_us)
-                if binds(claim)
-                else Standing(scope=claim.scope)
-                for claim in claims
-            ]
-        )
+        return self._standing(claims, now_us)
 
     async def settle(self, request_id: str, settlements: Sequence[Settlement]) -> None:
         """Replace what a request claimed by what it used; a second call changes nothing."""
