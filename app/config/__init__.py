@@ -1,0 +1,51 @@
+"""The typed configuration: one YAML file and the catalogue it names, validated at start."""
+
+from app.config.allowances import AllowanceConfig, AllowancesConfig, BudgetConfig, LimitsConfig
+from app.config.catalogue import Catalogue, CatalogueEntry, PriceConfig
+from app.config.gateway import GatewayConfig
+from app.config.keeping import (
+    CacheConfig,
+    ContentsConfig,
+    OutcomesConfig,
+    StoreConfig,
+    TracesConfig,
+)
+from app.config.load import MIN_ADMIN_TOKEN_CHARS, load_config
+from app.config.loaded import LoadedConfig
+from app.config.models import DeploymentConfig, ModelConfig
+from app.config.routing import PRESETS, AffinityConfig, PairConfig, PolicyConfig, RouterConfig
+from app.config.server import AuthConfig, AuthMode, ServerConfig
+from app.config.upstreams import BreakerConfig, StubConfig, TimeoutsConfig, UpstreamConfig
+
+__all__ = [
+    "MIN_ADMIN_TOKEN_CHARS",
+    "PRESETS",
+    "AffinityConfig",
+    "AllowanceConfig",
+    "AllowancesConfig",
+    "AuthConfig",
+    "AuthMode",
+    "BreakerConfig",
+    "BudgetConfig",
+    "CacheConfig",
+    "Catalogue",
+    "CatalogueEntry",
+    "ContentsConfig",
+    "DeploymentConfig",
+    "GatewayConfig",
+    "LimitsConfig",
+    "LoadedConfig",
+    "ModelConfig",
+    "OutcomesConfig",
+    "PairConfig",
+    "PolicyConfig",
+    "PriceConfig",
+    "RouterConfig",
+    "ServerConfig",
+    "StoreConfig",
+    "StubConfig",
+    "TimeoutsConfig",
+    "TracesConfig",
+    "UpstreamConfig",
+    "load_config",
+]

@@ -1,0 +1,124 @@
+"""From the file to the loaded configuration."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from app.config.catalogue import Catalogue
+from app.config.document import parse_file
+from app.config.gateway import GatewayConfig
+from app.config.loaded import LoadedConfig
+from app.config.server import ServerConfig
+from app.config.upstreams import UpstreamConfig
+from app.errors import ConfigError
+from routers.types import ModelSpec
+
+MIN_ADMIN_TOKEN_CHARS = 16
+"""Of a token that may make keys; sixteen random hexadecimal digits are 64 bits."""
+
+
+def load_config(
+    path: Path, *, env: Mapping[str, str] | None = None, secrets_needed: bool = True
+) -> LoadedConfig:
+    """Read and check a configuration file, its catalogue and the secrets it names.
+
+    Parameters
+    ----------
+    path
+        The YAML file; paths in it are relative to its folder.
+    env
+        Where secrets are looked up; default: the process environment.
+    secrets_needed
+        False where no upstream will be called: a secret that is not set is then no error.
+
+    Raises
+    ------
+    ConfigError
+        In one line: which file, which key, what is wrong, what would help.
+    """
+    environment = os.environ if env is None else env
+    gateway = parse_file(path, GatewayConfig)
+    catalogue_path = path.parent / gateway.catalogue
+    catalogue = parse_file(catalogue_path, Catalogue)
+    specs = {}
+    for model_id, model in gateway.models.items():
+        spec = model.spec or model_id
+        if spec not in catalogue.models:
+            raise ConfigError(
+                f"{path}: models.{model_id}.spec: {spec!r} is not in {catalogue_path.name}; "
+                f"it has: {', '.join(sorted(catalogue.models))}"
+            )
+        entry = catalogue.models[spec]
+        specs[model_id] = ModelSpec(
+            model_id=model_id,
+            predicted_as=model.predicted_as or spec,
+            prices=entry.prices.to_prices(),
+            context_window_tokens=entry.context_window_tokens,
+            max_output_tokens=entry.max_output_tokens,
+            capabilities=entry.capabilities,
+        )
+    secrets = {
+        name: secret
+        for name, upstream in gateway.upstreams.items()
+        if (secret := _secret(path, name, upstream, environment, needed=secrets_needed))
+    }
+    return LoadedConfig(
+        path=path,
+        gateway=gateway,
+        specs=specs,
+        secrets=secrets,
+        admin_token=_admin_token(gateway.auth.admin_token_env, environment),
+        metrics_token=_metrics_token(path, gateway.server, environment, needed=secrets_needed),
+        redis_url=environment.get(gateway.store.redis_url_env) or None,
+        semconv_opt_in=environment.get("OTEL_SEMCONV_STABILITY_OPT_IN", ""),
+    )
+
+
+def _secret(
+    path: Path, name: str, upstream: UpstreamConfig, env: Mapping[str, str], *, needed: bool
+) -> str:
+    variable = upstream.api_key_env
+    if variable is None:
+        return ""
+    secret = env.get(variable, "")
+    if not secret and needed:
+        raise ConfigError(
+            f"{path}: upstreams.{name} takes its key from {variable}, which is not set; "
+            "export it, or use configs/gateway.yaml, which needs no key"
+        )
+    _check_secret(variable, secret)
+    return secret
+
+
+def _metrics_token(
+    path: Path, server: ServerConfig, env: Mapping[str, str], *, needed: bool
+) -> str | None:
+    variable = server.metrics_token_env
+    if variable is None:
+        return None
+    token = env.get(variable, "")
+    if not token and needed:
+        raise ConfigError(
+            f"{path}: server.metrics_token_env: {variable} is not set; export the token that "
+            "/metrics is to ask for"
+        )
+    _check_secret(variable, token)
+    return token or None
+
+
+def _admin_token(variable: str, env: Mapping[str, str]) -> str | None:
+    token = env.get(variable, "")
+    if not token:
+        return None
+    _check_secret(variable, token)
+    if len(token) < MIN_ADMIN_TOKEN_CHARS:
+        raise ConfigError(
+            f"{variable} must have at least {MIN_ADMIN_TOKEN_CHARS} characters, not {len(token)}; "
+            "`openssl rand -hex 32` makes a good one"
+        )
+    return token
+
+
+def _check_secret(variable: str, secret: str) -> None:
+    if not secret.isascii() or any(character.isspace() for character in secret):
+        raise ConfigError(f"{variable} contains blanks or non-ASCII characters")

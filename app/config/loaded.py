@@ -1,0 +1,61 @@
+"""A configuration with its catalogue and its secrets: what a gateway is made from."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import ConfigDict, Field
+
+from app.config.fields import Strict
+from app.config.gateway import GatewayConfig
+from routers.types import ModelSpec
+
+_SECRET_HEADER = re.compile("auth|key|token|secret|cookie", re.IGNORECASE)
+
+
+class LoadedConfig(Strict):
+    """A validated configuration with its catalogue and the secrets it names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    path: Path
+    gateway: GatewayConfig
+    specs: dict[str, ModelSpec]
+    secrets: Annotated[dict[str, str], Field(exclude=True, repr=False)]
+    """Upstream name → API key; kept out of `repr` and of every dump."""
+    admin_token: Annotated[str | None, Field(exclude=True, repr=False)] = None
+    """Opens `/admin`; None where there is none. Kept out likewise."""
+    metrics_token: Annotated[str | None, Field(exclude=True, repr=False)] = None
+    """Opens `/metrics`; kept out likewise."""
+    redis_url: Annotated[str | None, Field(exclude=True, repr=False)] = None
+    """The address of the shared store, password included. Kept out likewise."""
+    semconv_opt_in: str = ""
+    """The value of OTEL_SEMCONV_STABILITY_OPT_IN."""
+
+    def __repr__(self) -> str:
+        return f"LoadedConfig(path={str(self.path)!r})"
+
+    @property
+    def hidden(self) -> frozenset[str]:
+        """Every secret that the configuration names: what no log may hold."""
+        headers = (
+            value
+            for upstream in self.gateway.upstreams.values()
+            for name, value in upstream.extra_headers.items()
+            if _SECRET_HEADER.search(name)
+        )
+        named = (*self.secrets.values(), self.admin_token, self.metrics_token, *headers)
+        password = None if self.redis_url is None else urlsplit(self.redis_url).password
+        return frozenset(each for each in (*named, password) if each)
+
+    @property
+    def data_dir(self) -> Path | None:
+        """Where this process keeps what must survive it, if anywhere."""
+        name = self.gateway.store.data_dir
+        return None if name is None else self.path.parent / name
+
+    def artifact_path(self, router: str) -> Path | None:
+        """Directory of a router's artifact; None for the shipped default."""
+        artifact = self.gateway.routers[router].artifact
+        return None if artifact == "default" else self.path.parent / artifact
