@@ -149,6 +149,38 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tokens_per_minute: int | None = None
 
 
+class KeyChange(msgspec.Struct, frozen=True, kw_only=True):
+    """One record of a key as it was read, and as it is to be.
+
+    Attributes
+    ----------
+    before
+        None where there was no record of this digest.
+    after
+        Of the same digest.
+    """
+
+    before: KeyRecord | None
+    after: KeyRecord
+
+
+class KeyChangedError(Exception):
+    """A key is no longer what it was when it was read; read it again before changing it."""
+
+
+def check_unchanged(change: KeyChange, found: KeyRecord | None) -> None:
+    """Refuse a change of a record that is not what it was.
+
+    Raises
+    ------
+    KeyChangedError
+    """
+    if found != change.before:
+        raise KeyChangedError(
+            f"the key {change.after.key_id} was changed by somebody else meanwhile"
+        )
+
+
 class StoreError(Exception):
     """The store cannot be asked at the moment: unreachable, too slow, full or read-only."""
 
@@ -230,6 +262,21 @@ class Keys(Protocol):
         Raises
         ------
         StoreError
+        """
+        ...
+
+    async def change(self, changes: Sequence[KeyChange]) -> None:
+        """Make several changes, all of them or none, if nobody else made one meanwhile.
+
+        Two processes that read a key, change it and write it back would undo each other's change
+        with `save`; here the second one is told.
+
+        Raises
+        ------
+        KeyChangedError
+            If any record differs from its `before`; nothing was changed.
+        StoreError
+            It is then not known whether it happened; reading again tells.
         """
         ...
 

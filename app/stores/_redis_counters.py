@@ -1,8 +1,6 @@
 """Counters in Redis: what one request asks of all its scopes, as one script and its answer."""
 
-import hashlib
 from collections.abc import Sequence
-from importlib.resources import files
 from typing import Any
 
 import msgspec
@@ -10,7 +8,6 @@ import msgspec
 from app.stores._base import (
     BUSY_RETRY_S,
     KEEP_SPENT_S,
-    LATE_S,
     BudgetLimit,
     BudgetStanding,
     Claim,
@@ -23,6 +20,7 @@ from app.stores._base import (
 )
 from app.stores._lane import Lane
 from app.stores._rates import budget_wait_s, rate_standing, wait_s
+from app.stores._redis_scripts import RedisScripts, Script
 from app.stores._resp import Command
 
 _RESOURCES = (Resource.REQUESTS, Resource.TOKENS, Resource.CONCURRENCY, Resource.BUDGET)
@@ -34,30 +32,6 @@ _NOTHING = b"\x90"
 # One argument costs less to make, to send and to take apart than thirty.
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[float]).decode
-
-
-class _Script:
-    """A Lua script as it is called."""
-
-    def __init__(self, name: str) -> None:
-        folder = files("app.stores") / "lua"
-        common = (folder / "common.lua").read_text(encoding="utf-8")
-        body = (folder / f"{name}.lua").read_text(encoding="utf-8")
-        self.source = f"local LATE_MS = {int(LATE_S * 1000)}\n{common}\n{body}"
-        # Redis names scripts by SHA-1; nothing depends on its strength.
-        self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
-
-
-class RedisScripts:
-    """Every script, read from the package."""
-
-    def __init__(self) -> None:
-        self.admit = _Script("admit")
-        self.settle = _Script("settle")
-        self.standing = _Script("standing")
-        self.sources = {
-            script.sha: script.source for script in (self.admit, self.settle, self.standing)
-        }
 
 
 class RedisCounters:
@@ -124,7 +98,7 @@ class RedisCounters:
 
     def _call(
         self,
-        script: _Script,
+        script: Script,
         request_id: str,
         keys: Sequence[str],
         arguments: tuple[str | int | bytes, ...],

@@ -2,11 +2,11 @@
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from app.keys import KeyRecord
-from app.stores._base import Keys, StoreError
+from app.stores._base import KeyChange, Keys, StoreError
 from app.stores._watch import Feature, Watch
 
 
@@ -76,6 +76,20 @@ class CachedKeys:
             raise
         self._watch.worked("save")
         self._remember(record.digest, record, self._clock())
+
+    async def change(self, changes: Sequence[KeyChange]) -> None:
+        """Change in the shared store; whatever comes of it, what was known is not believed."""
+        for change in changes:
+            self._known.pop(change.after.digest, None)
+        try:
+            await self._shared.change(changes)
+        except StoreError as error:
+            self._watch.failed("change", Feature.KEYS, error)
+            raise
+        self._watch.worked("change")
+        now = self._clock()
+        for change in changes:
+            self._remember(change.after.digest, change.after, now)
 
     async def all(self) -> tuple[KeyRecord, ...]:
         """Ask the shared store."""

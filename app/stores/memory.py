@@ -10,6 +10,7 @@ from app.stores._accounts import Account
 from app.stores._base import (
     KEEP_SPENT_S,
     Claim,
+    KeyChange,
     Keys,
     Refusal,
     Scope,
@@ -17,6 +18,7 @@ from app.stores._base import (
     Standing,
     Store,
     binds,
+    check_unchanged,
 )
 from app.stores.sqlite import SqliteDatabase
 
@@ -148,6 +150,13 @@ class MemoryKeys:
     async def save(self, record: KeyRecord) -> None:
         """Add a record, or replace the one of the same digest."""
         self._records[record.digest] = record
+
+    async def change(self, changes: Sequence[KeyChange]) -> None:
+        """Make several changes, all of them or none, if nobody else made one meanwhile."""
+        for change in changes:
+            check_unchanged(change, self._records.get(change.after.digest))
+        for change in changes:
+            self._records[change.after.digest] = change.after
 
     async def all(self) -> tuple[KeyRecord, ...]:
         """Return every record, revoked ones too, oldest first."""

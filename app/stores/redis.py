@@ -4,57 +4,20 @@ One script admits a request in all its scopes or in none, one settles it: a roun
 counters of a prefix share one hash tag, and so one slot of a cluster. The time is the server's.
 """
 
-from collections.abc import AsyncIterator
-
-import msgspec
-
 from app.errors import ConfigError
-from app.keys import KeyRecord
 from app.stores._base import Store, StoreError
 from app.stores._lane import Circuit, Lane
-from app.stores._redis_counters import RedisCounters, RedisScripts
+from app.stores._redis_counters import RedisCounters
+from app.stores._redis_keys import RedisKeys
+from app.stores._redis_scripts import RedisScripts
 from app.stores._resp import Address
-from app.stores.sqlite import decode_key
 
 DEFAULT_TIMEOUT_S = 0.05
 DEFAULT_PREFIX = "steelyard"
 
 _CIRCUIT_FAILURES = 3
 _CIRCUIT_OPEN_S = 0.5
-_SCAN_COUNT = 500
 _SMALL_BYTES = 1024
-
-
-class RedisKeys:
-    """Virtual keys in one hash, which has no lifetime: keys are never deleted, only revoked."""
-
-    def __init__(self, lane: Lane, *, prefix: str) -> None:
-        self._lane = lane
-        self._name = f"{{{prefix}:keys}}"
-
-    async def find(self, digest: str) -> KeyRecord | None:
-        """Return the record of a digest."""
-        (data,) = await self._lane.call(("HGET", self._name, digest))
-        return None if data is None else decode_key(data)
-
-    async def save(self, record: KeyRecord) -> None:
-        """Add a record, or replace the one of the same digest."""
-        await self._lane.call(("HSET", self._name, record.digest, msgspec.json.encode(record)))
-
-    async def all(self) -> tuple[KeyRecord, ...]:
-        """Return every record, revoked ones too, oldest first."""
-        records = {record.digest: record async for record in self._scan()}
-        return tuple(sorted(records.values(), key=lambda key: (key.created_at, key.digest)))
-
-    async def _scan(self) -> AsyncIterator[KeyRecord]:
-        cursor: int | None = None
-        while cursor != 0:
-            (reply,) = await self._lane.call(
-                ("HSCAN", self._name, cursor or 0, "COUNT", _SCAN_COUNT)
-            )
-            cursor, fields = int(reply[0]), reply[1]
-            for data in fields[1::2]:
-                yield decode_key(data)
 
 
 class RedisBlobs:
@@ -116,7 +79,7 @@ class RedisStore:
             kind="redis",
             shared=True,
             counters=RedisCounters(self._counting, scripts, prefix=prefix),
-            keys=RedisKeys(self._counting, prefix=prefix),
+            keys=RedisKeys(self._counting, scripts, prefix=prefix),
             blobs=RedisBlobs(self._keeping, small=self._counting, prefix=prefix),
         )
 

@@ -14,18 +14,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
-
 from app.errors import ConfigError
-from app.keys import KeyRecord
-from app.stores._base import Scope, ScopeKind, StoreError
+from app.stores._base import Scope, ScopeKind
 from app.stores._flusher import Flusher
+from app.stores._sqlite_keys import BUSY_TIMEOUT_S, SqliteKeys, opened
 
 DATABASE_NAME = "steelyard.sqlite3"
-BUSY_TIMEOUT_S = 5.0
-"""How long a thread waits for another process that is writing."""
-READ_BUSY_TIMEOUT_S = 0.02
-"""How long the event loop does; in WAL mode readers wait only while a crash is recovered from."""
 FLUSH_INTERVAL_S = 0.1
 FORGET_INTERVAL_S = 3600.0
 
@@ -80,104 +74,6 @@ def connect(path: Path, *, schema: str, version: int) -> sqlite3.Connection:
     return connection
 
 
-class SqliteKeys:
-    """Virtual keys in a database that other processes may change; nothing is cached."""
-
-    def __init__(self) -> None:
-        self._reader: sqlite3.Connection | None = None
-        self._writer: sqlite3.Connection | None = None
-        self._writing = threading.Lock()
-
-    def open(self, path: Path) -> None:
-        """Connect; blocks."""
-        self._reader = sqlite3.connect(path, timeout=READ_BUSY_TIMEOUT_S, check_same_thread=False)
-        self._writer = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
-        # A key that was shown to be revoked must not come back after a power cut.
-        self._writer.execute("PRAGMA synchronous = FULL")
-
-    def close(self) -> None:
-        """Disconnect."""
-        for connection in (self._reader, self._writer):
-            if connection is not None:
-                connection.close()
-        self._reader = self._writer = None
-
-    async def find(self, digest: str) -> KeyRecord | None:
-        """Return the record of a digest.
-
-        Some 20 µs on the event loop, less than handing it to a thread takes.
-
-        Raises
-        ------
-        StoreError
-        """
-        try:
-            row = (
-                _opened(self._reader)
-                .execute("SELECT record FROM keys WHERE digest = ?", (digest,))
-                .fetchone()
-            )
-        except sqlite3.Error as error:
-            raise StoreError(f"keys cannot be read: {error}") from error
-        return None if row is None else decode_key(row[0])
-
-    async def save(self, record: KeyRecord) -> None:
-        """Add a record, or replace the one of the same digest; it is on the disk afterwards.
-
-        Raises
-        ------
-        StoreError
-        """
-        await asyncio.to_thread(self._save, record)
-
-    async def all(self) -> tuple[KeyRecord, ...]:
-        """Return every record, revoked ones too, oldest first.
-
-        Raises
-        ------
-        StoreError
-        """
-        return await asyncio.to_thread(self._all)
-
-    def _save(self, record: KeyRecord) -> None:
-        try:
-            with self._writing, _opened(self._writer) as connection:
-                connection.execute(
-                    "INSERT INTO keys (digest, created_at, record) VALUES (?, ?, ?)"
-                    " ON CONFLICT (digest) DO UPDATE SET record = excluded.record,"
-                    " created_at = excluded.created_at",
-                    (record.digest, record.created_at, msgspec.json.encode(record)),
-                )
-        except sqlite3.Error as error:
-            raise StoreError(f"a key cannot be written: {error}") from error
-
-    def _all(self) -> tuple[KeyRecord, ...]:
-        try:
-            with self._writing:
-                rows = (
-                    _opened(self._writer)
-                    .execute("SELECT record FROM keys ORDER BY created_at, digest")
-                    .fetchall()
-                )
-        except sqlite3.Error as error:
-            raise StoreError(f"keys cannot be read: {error}") from error
-        return tuple(decode_key(row[0]) for row in rows)
-
-
-def decode_key(data: bytes) -> KeyRecord:
-    """Return a stored record.
-
-    Raises
-    ------
-    StoreError
-        If it cannot be read, for instance because a newer release wrote it.
-    """
-    try:
-        return msgspec.json.decode(data, type=KeyRecord)
-    except msgspec.DecodeError as error:
-        raise StoreError(f"a stored key cannot be read: {error}") from error
-
-
 class SqliteSpending:
     """What was spent, summed up per account between writes, so that nothing ever queues up."""
 
@@ -228,7 +124,7 @@ class SqliteSpending:
             for (scope, period_id), (nusd, forget_at) in pending.items()
         ]
         try:
-            with _opened(self._connection) as connection:
+            with opened(self._connection) as connection:
                 connection.executemany(_SPEND, rows)
         except sqlite3.Error:
             for (scope, period_id), (nusd, forget_at) in pending.items():
@@ -237,7 +133,7 @@ class SqliteSpending:
 
     def _forget(self) -> None:
         now = self._clock()
-        with _opened(self._connection) as connection:
+        with opened(self._connection) as connection:
             connection.execute("DELETE FROM spending WHERE forget_at <= ?", (now,))
         self._forget_at = now + FORGET_INTERVAL_S
 
@@ -282,9 +178,3 @@ class SqliteDatabase:
     def _close(self) -> None:
         self.keys.close()
         self.spending.close()
-
-
-def _opened(connection: sqlite3.Connection | None) -> sqlite3.Connection:
-    if connection is None:
-        raise sqlite3.ProgrammingError("the database is not open")
-    return connection

@@ -8,7 +8,15 @@ import msgspec
 import pytest
 
 from app.keys import Budget, Limits, Period
-from app.stores._base import Claim, Lifecycle, Refusal, Resource, ScopeKind
+from app.stores._base import (
+    Claim,
+    KeyChange,
+    KeyChangedError,
+    Lifecycle,
+    Refusal,
+    Resource,
+    ScopeKind,
+)
 from app.stores.memory import MemoryStore
 from app.stores.redis import RedisStore
 from tests.support.redis_server import RedisServer, redis_server_path, until
@@ -413,6 +421,42 @@ async def test_all_keys_are_listed_oldest_first_revoked_ones_too(under_test):
         await keys.save(key_record(name, created_at=created_at, revoked_at=created_at))
     listed = [key.name for key in await keys.all() if key.name in {"a", "b", "c"}]
     assert listed == ["a", "b", "c"]
+
+
+async def test_changes_of_keys_happen_together_or_not_at_all(under_test):
+    keys = under_test.store.keys
+    first, second = key_record("c1", models=frozenset({"a", "b", "c"})), key_record("c2")
+    await keys.change([KeyChange(before=None, after=first), KeyChange(before=None, after=second)])
+    assert await keys.find(first.digest) == first
+    assert await keys.find(second.digest) == second
+    stale = [
+        KeyChange(before=first, after=key_record("c1", revoked_at=1.0)),
+        KeyChange(before=key_record("c2", owner="other"), after=key_record("c2", revoked_at=1.0)),
+    ]
+    with pytest.raises(KeyChangedError, match="key-c2"):
+        await keys.change(stale)
+    with pytest.raises(KeyChangedError, match="key-c3"):
+        await keys.change([KeyChange(before=key_record("c3"), after=key_record("c3"))])
+    with pytest.raises(KeyChangedError, match="key-c1"):
+        await keys.change([KeyChange(before=None, after=first)])
+    assert await keys.find(first.digest) == first
+    assert await keys.find(second.digest) == second
+    await keys.change([KeyChange(before=first, after=key_record("c1", revoked_at=1.0))])
+    assert (await keys.find(first.digest)).revoked_at == 1.0
+
+
+async def test_of_changes_of_one_key_at_once_exactly_one_happens(under_test):
+    keys = under_test.store.keys
+    before = key_record("raced")
+    await keys.save(before)
+    changed = [key_record("raced", owner=f"owner-{i}") for i in range(20)]
+    outcomes = await asyncio.gather(
+        *(keys.change([KeyChange(before=before, after=after)]) for after in changed),
+        return_exceptions=True,
+    )
+    won = [after for after, outcome in zip(changed, outcomes, strict=True) if outcome is None]
+    assert [await keys.find(before.digest)] == won
+    assert sum(isinstance(outcome, KeyChangedError) for outcome in outcomes) == 19
 
 
 async def test_a_digest_is_looked_up_and_never_interpreted(under_test):

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from app.access.terms import KeyTerms
 from app.keys import KeyRecord
-from app.stores.sqlite import decode_key
+from app.stores._sqlite_keys import decode_key
 from tests.support.keys import NOW
 
 TEXT = st.text(max_size=12) | st.sampled_from(

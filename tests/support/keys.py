@@ -1,11 +1,12 @@
 """Virtual keys for tests: a `Keys` that can be cut off, and records made short."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from app.access.secrets import digest_of, new_key_id, new_secret
 from app.keys import KeyRecord
-from app.stores._base import Store, StoreError
+from app.stores._base import KeyChange, Store, StoreError, check_unchanged
 from app.stores.memory import MemoryStore
 
 NOW = 1_795_300_000.0
@@ -30,6 +31,14 @@ class DictKeys:
         """Add or replace a record."""
         self._check()
         self.records[record.digest] = record
+
+    async def change(self, changes: Sequence[KeyChange]) -> None:
+        """Make changes if nobody else made one meanwhile."""
+        self._check()
+        for change in changes:
+            check_unchanged(change, self.records.get(change.after.digest))
+        for change in changes:
+            self.records[change.after.digest] = change.after
 
     async def all(self) -> tuple[KeyRecord, ...]:
         """Return every record, oldest first."""

@@ -1,0 +1,64 @@
+"""Virtual keys in Redis: one hash, and one script for what must not overwrite others' changes."""
+
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+
+from app.keys import KeyRecord
+from app.stores._base import KeyChange, KeyChangedError, check_unchanged
+from app.stores._lane import Lane
+from app.stores._redis_scripts import RedisScripts
+from app.stores._sqlite_keys import decode_key
+
+_SCAN_COUNT = 500
+
+
+class RedisKeys:
+    """Virtual keys in one hash, which has no lifetime: keys are never deleted, only revoked."""
+
+    def __init__(self, lane: Lane, scripts: RedisScripts, *, prefix: str) -> None:
+        self._lane = lane
+        self._scripts = scripts
+        self._name = f"{{{prefix}:keys}}"
+
+    async def find(self, digest: str) -> KeyRecord | None:
+        """Return the record of a digest."""
+        (data,) = await self._lane.call(("HGET", self._name, digest))
+        return None if data is None else decode_key(data)
+
+    async def save(self, record: KeyRecord) -> None:
+        """Add a record, or replace the one of the same digest."""
+        await self._lane.call(("HSET", self._name, record.digest, msgspec.json.encode(record)))
+
+    async def change(self, changes: Sequence[KeyChange]) -> None:
+        """Make several changes, all of them or none, if nobody else made one meanwhile.
+
+        What is stored is compared as values first: a set has no order, so that the same record may
+        have been written in other bytes.
+        """
+        digests = [change.after.digest for change in changes]
+        (stored,) = await self._lane.call(("HMGET", self._name, *digests))
+        arguments: list[str | bytes] = []
+        for change, data in zip(changes, stored, strict=True):
+            check_unchanged(change, None if data is None else decode_key(data))
+            # No record is empty, so that this stands for none.
+            arguments += (change.after.digest, data or b"", msgspec.json.encode(change.after))
+        script = self._scripts.change_keys
+        (done,) = await self._lane.call(("EVALSHA", script.sha, 1, self._name, *arguments))
+        if not done:
+            raise KeyChangedError("a key was changed by somebody else meanwhile")
+
+    async def all(self) -> tuple[KeyRecord, ...]:
+        """Return every record, revoked ones too, oldest first."""
+        records = {record.digest: record async for record in self._scan()}
+        return tuple(sorted(records.values(), key=lambda key: (key.created_at, key.digest)))
+
+    async def _scan(self) -> AsyncIterator[KeyRecord]:
+        cursor: int | None = None
+        while cursor != 0:
+            (reply,) = await self._lane.call(
+                ("HSCAN", self._name, cursor or 0, "COUNT", _SCAN_COUNT)
+            )
+            cursor, fields = int(reply[0]), reply[1]
+            for data in fields[1::2]:
+                yield decode_key(data)
