@@ -26,6 +26,8 @@ from app.stores._resp import Command
 _RESOURCES = (Resource.REQUESTS, Resource.TOKENS, Resource.CONCURRENCY, Resource.BUDGET)
 """As the scripts number them."""
 _BILLION = 10**9
+_NOT_IN_FLIGHT = -2
+"""Stands for the limit of concurrent requests where a claim is not counted as one more of them."""
 _NOTHING = b"\x90"
 """An empty list in MessagePack."""
 
@@ -53,7 +55,8 @@ class RedisCounters:
             return tuple([Standing(scope=claim.scope) for claim in claims])
         keys = self._keys([claim.scope for claim in binding])
         asked = _encode([_asked(*each) for each in zip(keys, binding, strict=True)])
-        arguments = (request_id, int(lifetime_s * 1e6), asked)
+        least = _encode([claim.needed_nusd for claim in binding])
+        arguments = (request_id, int(lifetime_s * 1e6), asked, least)
         (reply,) = await self._lane.call(
             self._call(self._scripts.admit, request_id, keys, arguments)
         )
@@ -120,7 +123,7 @@ def _asked(key: str, claim: Claim) -> list[str | int]:
         key,
         _or_none(claim.requests_per_minute),
         _or_none(claim.tokens_per_minute),
-        _or_none(claim.concurrent_requests),
+        _NOT_IN_FLIGHT if claim.more else _or_none(claim.concurrent_requests),
         claim.tokens,
         claim.reserve_nusd,
     ]
@@ -149,8 +152,8 @@ def _standings(claims: Sequence[Claim], reply: bytes) -> tuple[Standing, ...]:
             standings.append(Standing(scope=claim.scope))
             continue
         rpm, tpm = claim.requests_per_minute, claim.tokens_per_minute
-        requests, tokens, in_flight = amounts[i : i + 3]
-        i += 3
+        requests, tokens, in_flight, granted = amounts[i : i + 4]
+        i += 4
         budgets = []
         for budget in claim.budgets:
             reserved, billions, rest = amounts[i : i + 3]
@@ -170,6 +173,7 @@ def _standings(claims: Sequence[Claim], reply: bytes) -> tuple[Standing, ...]:
                 tokens=None if tpm is None else rate_standing(tokens, tpm),
                 in_flight=int(in_flight),
                 budgets=tuple(budgets),
+                granted_nusd=int(granted),
             )
         )
     return tuple(standings)
@@ -206,6 +210,9 @@ def _refusal(claim: Claim, reply: Sequence[Any]) -> Refusal:
                 scope=claim.scope,
                 resource=resource,
                 limit=budget.limit_nusd,
-                retry_after_s=budget_wait_s(budget, spent_nusd, claim.reserve_nusd),
+                retry_after_s=budget_wait_s(budget, spent_nusd, claim.needed_nusd),
                 period_id=budget.period_id,
+                spent_nusd=spent_nusd,
+                reserved_nusd=int(float(reply[5])),
+                needed_nusd=claim.needed_nusd,
             )

@@ -2,7 +2,7 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from app.keys import KeyRecord
@@ -20,6 +20,7 @@ from app.stores._base import (
     binds,
     check_unchanged,
 )
+from app.stores._rates import granted_nusd
 from app.stores.sqlite import SqliteDatabase
 
 Clock = Callable[[], float]
@@ -72,9 +73,15 @@ class MemoryCounters:
             if refusal is not None:
                 return refusal
         deadline_us = now_us + int(lifetime_s * 1e6)
+        room_nusd = min(
+            [account.room_nusd(claim) for claim, account in binding if claim.budgets], default=0
+        )
+        granted = {}
         for claim, account in binding:
-            account.take(request_id, claim, deadline_us)
-        return self._standing(claims, now_us)
+            nusd = granted_nusd(claim, room_nusd) if claim.budgets else 0
+            account.take(request_id, claim, deadline_us, nusd=nusd)
+            granted[claim.scope] = nusd
+        return self._standing(claims, now_us, granted)
 
     async def settle(self, request_id: str, settlements: Sequence[Settlement]) -> None:
         """Replace what a request claimed by what it used; a second call changes nothing."""
@@ -98,7 +105,7 @@ class MemoryCounters:
         for claim in claims:
             if claim.scope in self._accounts:
                 self._accounts[claim.scope].expire(now_us)
-        return self._standing(claims, now_us)
+        return self._standing(claims, now_us, {})
 
     def holds(self, request_id: str, settlements: Sequence[Settlement]) -> bool:
         """Return whether a request was admitted here and is not settled yet."""
@@ -120,11 +127,14 @@ class MemoryCounters:
         account.expire(now_us)
         return account
 
-    def _standing(self, claims: Sequence[Claim], now_us: int) -> tuple[Standing, ...]:
+    def _standing(
+        self, claims: Sequence[Claim], now_us: int, granted: Mapping[Scope, int]
+    ) -> tuple[Standing, ...]:
         standings = []
         for claim in claims:
             account = self._accounts.get(claim.scope) if binds(claim) else None
-            standings.append((account or Account()).standing(claim, now_us))
+            nusd = granted.get(claim.scope, 0)
+            standings.append((account or Account()).standing(claim, now_us, granted_nusd=nusd))
         return tuple(standings)
 
     def _sweep(self, now_us: int) -> None:

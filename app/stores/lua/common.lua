@@ -29,8 +29,9 @@ local PERIOD, RESERVED, BILLIONS, REST, FORGET_MS = 1, 2, 3, 4, 5
 local ACCOUNT = '>Bc0dddd'
 
 -- A claim, as `admit` gets it: the scope's key; requests per minute, tokens per minute, concurrent
--- requests (each -1: no limit); tokens; nano-dollars; then period, limit and lifetime (milliseconds)
--- of each budget.
+-- requests (each -1: no limit; the last NOT_IN_FLIGHT: it adds to a claim that is counted already);
+-- tokens; nano-dollars; then period, limit and lifetime (milliseconds) of each budget.
+local NOT_IN_FLIGHT = -2
 local KEY, RPM, TPM, MOST, CLAIMED, MONEY, BUDGETS = 1, 2, 3, 4, 5, 6, 7
 -- A segment of a record: when its claims expire, 1 while they are in flight, the claims.
 local DEADLINE, RUNNING, CLAIMS = 1, 2, 3
@@ -102,7 +103,9 @@ end
 
 -- Take a claim that is in flight out of a state.
 local function give_back(state, claim)
-  state[IN_FLIGHT] = max(0, state[IN_FLIGHT] - 1)
+  if claim[MOST] ~= NOT_IN_FLIGHT then
+    state[IN_FLIGHT] = max(0, state[IN_FLIGHT] - 1)
+  end
   for i = BUDGETS, #claim, 3 do
     local account = account_of(state, claim[i])
     if account then
