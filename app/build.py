@@ -52,13 +52,17 @@ _INLINE_S = 0.001
 """A decision that takes longer on a short prompt does not run on the event loop."""
 
 
-def build_store(config: LoadedConfig, *, on_error: OnError | None = None) -> Lifecycle:
+def build_store(
+    config: LoadedConfig, *, on_error: OnError | None = None, owner: str | None = None
+) -> Lifecycle:
     """Build the store that the configuration names; it is not opened yet.
 
     Parameters
     ----------
     on_error
         Told of every operation that a shared store did not answer.
+    owner
+        The name of this process, which serves; None for a tool beside it, which claims nothing.
 
     Raises
     ------
@@ -67,7 +71,7 @@ def build_store(config: LoadedConfig, *, on_error: OnError | None = None) -> Lif
     """
     store = config.gateway.store
     if store.kind == "memory":
-        return MemoryStore(config.data_dir)
+        return MemoryStore(config.data_dir, exclusive=owner is not None)
     from app.stores.fallback import FallbackStore  # noqa: PLC0415  (redis-py takes its time)
     from app.stores.key_cache import KeyTimes  # noqa: PLC0415
     from app.stores.redis import RedisStore  # noqa: PLC0415
@@ -78,7 +82,9 @@ def build_store(config: LoadedConfig, *, on_error: OnError | None = None) -> Lif
             f"redis takes its address from {store.redis_url_env}, which is not set; export it "
             "(redis://host:6379/0)",
         )
-    shared = RedisStore(config.redis_url, prefix=store.prefix, timeout_s=store.timeout_s)
+    shared = RedisStore(
+        config.redis_url, prefix=store.prefix, timeout_s=store.timeout_s, owner=owner or ""
+    )
     # The guard in front remembers keys for `auth.fresh_s`; here only the grace is of use.
     times = KeyTimes(fresh_s=0.0, grace_s=store.keys_grace_s)
     return FallbackStore(shared, key_times=times, on_error=on_error)

@@ -91,15 +91,6 @@ class Message(msgspec.Struct, frozen=True):
 
 
 _decode_message = msgspec.json.Decoder(Message).decode
-_decode_usage = msgspec.json.Decoder(WireUsage).decode
-
-
-def read_usage(told: bytes) -> Usage | None:
-    """Read the JSON of token counts; None where it is none."""
-    try:
-        return to_usage(_decode_usage(told))
-    except _DECODE_ERRORS:
-        return None
 
 
 def whole_answer(body: bytes, headers: Headers) -> Chunk:

@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from app.errors import UpstreamError, UpstreamMisconfiguredError
 from app.providers._anthropic_request import encode_messages_request
 from app.providers._anthropic_stream import MessageStream
-from app.providers._anthropic_wire import openai_error_body, read_usage, whole_answer
+from app.providers._anthropic_wire import openai_error_body, whole_answer
 from app.providers._base import PROVIDERS, Chunk, ModelCall
 from app.providers._http import Headers, error_detail, error_from_event
 from app.providers._http_provider import AnswerStream, HttpProvider
-from app.types import Usage
 
 API_VERSION = "2023-06-01"
 
@@ -45,9 +44,6 @@ class AnthropicProvider(HttpProvider):
         if detail is not None:
             raise error_from_event(detail)
         return whole_answer(body, headers)
-
-    def _usage(self, told: bytes) -> Usage | None:
-        return read_usage(told)
 
     def _stream(self, headers: Headers) -> AnswerStream:
         return MessageStream(headers)

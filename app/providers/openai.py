@@ -2,14 +2,11 @@
 
 from collections.abc import Sequence
 
-import msgspec
-
 from app.providers._base import PROVIDERS, Chunk, ModelCall
 from app.providers._chat_stream import ChatStream
 from app.providers._chat_wire import decode_completion, decode_usage, encode_request, text_chars
 from app.providers._http import Headers, error_detail, error_from_event
 from app.providers._http_provider import AnswerStream, HttpProvider
-from app.types import Usage
 
 
 @PROVIDERS.register("openai")
@@ -51,9 +48,6 @@ class OpenAIProvider(HttpProvider):
             finish_reason=reasons[0] if reasons else None,
             headers=tuple(headers),
         )
-
-    def _usage(self, told: bytes) -> Usage | None:
-        return decode_usage(msgspec.Raw(told))
 
     def _stream(self, headers: Headers) -> AnswerStream:
         return ChatStream(headers)

@@ -261,6 +261,24 @@ class Counters(Protocol):
         """
         ...
 
+    async def release_owner(self, owner: str) -> None:
+        """Give back at once what the requests of a dead process claim; a second call does nothing.
+
+        Nothing is booked for them. One that is settled after all, because its process lives, is
+        booked once.
+
+        Parameters
+        ----------
+        owner
+            A process, or a run: all processes whose names begin with its name and a dot.
+
+        Raises
+        ------
+        StoreError
+            Some claims may have been given back; calling again is safe.
+        """
+        ...
+
     async def standing(self, claims: Sequence[Claim]) -> tuple[Standing, ...]:
         """Return where the limits stand, claiming nothing.
 

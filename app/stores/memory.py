@@ -1,5 +1,6 @@
 """The embedded store: counters and small values of one process, keys and spending in SQLite."""
 
+import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,7 @@ from app.stores._base import (
     check_unchanged,
 )
 from app.stores._rates import granted_nusd
+from app.stores.data_dir import holding
 from app.stores.sqlite import SqliteDatabase
 
 Clock = Callable[[], float]
@@ -98,6 +100,9 @@ class MemoryCounters:
                     self._on_spend(
                         settlement.scope, budget.period_id, settlement.cost_nusd, forget_at
                     )
+
+    async def release_owner(self, owner: str) -> None:
+        """Do nothing: what a process claims here is gone with it."""
 
     async def standing(self, claims: Sequence[Claim]) -> tuple[Standing, ...]:
         """Return where the limits stand, claiming nothing."""
@@ -234,6 +239,8 @@ class MemoryStore:
     ----------
     data_dir
         Where keys and spending survive a restart, in `steelyard.sqlite3`; None keeps nothing.
+    exclusive
+        Whether to keep other processes' gateways out of `data_dir` while it is open.
     clock
         Seconds since the epoch.
     """
@@ -242,11 +249,13 @@ class MemoryStore:
         self,
         data_dir: Path | None,
         *,
+        exclusive: bool = False,
         clock: Clock = time.time,
         max_blobs: int = DEFAULT_BLOBS,
         max_blob_bytes: int = DEFAULT_BLOB_BYTES,
     ) -> None:
-        self._clock = clock
+        self._held_dir = data_dir if exclusive else None
+        self._held = contextlib.ExitStack()
         self._database = None if data_dir is None else SqliteDatabase(data_dir, clock=clock)
         database = self._database
         self._counters = MemoryCounters(
@@ -272,8 +281,10 @@ class MemoryStore:
         Raises
         ------
         ConfigError
-            If the data directory cannot be used.
+            If the data directory cannot be used, or another gateway uses it.
         """
+        if self._held_dir is not None:
+            self._held.enter_context(holding(self._held_dir))
         if self._database is not None:
             for spent in await self._database.open():
                 self._counters.restore(*spent)
@@ -286,3 +297,4 @@ class MemoryStore:
         """Write what is pending."""
         if self._database is not None:
             await self._database.aclose()
+        self._held.close()

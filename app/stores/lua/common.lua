@@ -149,13 +149,14 @@ local function rewrite(id, name, segments)
   end
 end
 
-local function expire_request(id)
+-- Give back what a request claims: what outlived its lifetime, or all of it.
+local function expire_request(id, all)
   -- A full server refuses only scripts that begin by adding; so none of them stops half way.
   redis.call('ZREM', due, id)
   local name = string.sub(due, 1, -4) .. 'r:' .. id
   local segments = segments_of(redis.call('GET', name))
   for _, segment in ipairs(segments) do
-    if segment[RUNNING] == 1 and segment[DEADLINE] <= now then
+    if segment[RUNNING] == 1 and (all or segment[DEADLINE] <= now) then
       for _, claim in ipairs(cmsgpack.unpack(segment[CLAIMS])) do
         local state = unpack_state(redis.call('GET', claim[KEY]))
         give_back(state, claim)
