@@ -52,6 +52,10 @@ class KeyNotFoundError(GatewayError):
     """There is no virtual key of this name."""
 
 
+class KeyVersionError(GatewayError):
+    """A virtual key is not of the version that a change was meant for."""
+
+
 class DecisionNotFoundError(GatewayError):
     """The caller made no request of this decision id, or it is no longer known."""
 
@@ -284,6 +288,7 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     MethodNotAllowedError: Answer(405, "invalid_request_error", "method_not_allowed"),
     RequestTimeoutError: Answer(408, "invalid_request_error", "request_timeout"),
     LabelChangedError: Answer(409, "invalid_request_error", "label_changed_too_often"),
+    KeyVersionError: Answer(412, "invalid_request_error", "key_version_mismatch"),
     BodyTooLargeError: Answer(413, "invalid_request_error", "request_too_large"),
     UnsupportedMediaTypeError: Answer(415, "invalid_request_error", "unsupported_media_type"),
     HeadTooLargeError: Answer(431, "invalid_request_error", "request_head_too_large"),

@@ -4,7 +4,7 @@ Secrets are never here: a key is known by the SHA-256 digest of its secret.
 """
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -61,8 +61,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 NO_LIMITS = Limits()
 
 
-class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One virtual key as it is stored.
+class KeyRecord(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """One virtual key as it is stored; what is as usual is left out, so that it reads anywhere.
 
     Attributes
     ----------
@@ -82,8 +84,13 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Where the knob stands when a request leaves it open, and the range it may be moved in.
     cache
         Whether answers to this key are cached unless a request says otherwise.
+    disabled
+        Whether requests are refused until somebody says otherwise.
     replaced_by
         Digest of the secret that `rotate` put in the place of this one.
+    version
+        Counts the changes of the key; whoever changes it says from which version to which, so that
+        two changes at once cannot undo each other.
     """
 
     key_id: str
@@ -103,10 +110,43 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     budgets: tuple[Budget, ...] = ()
     cache: bool = False
     metadata: dict[str, str] = {}
+    disabled: bool = False
     replaced_by: str | None = None
+    version: int = 1
 
     def usable(self, now: float) -> bool:
         """Return whether requests may be made with it at `now`, in seconds since the epoch."""
+        return not self.disabled and self.alive(now)
+
+    def alive(self, now: float) -> bool:
+        """Return whether it is neither revoked nor expired at `now`, disabled or not."""
         if self.revoked_at is not None and self.revoked_at <= now:
             return False
         return self.expires_at is None or now < self.expires_at
+
+
+class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done to a key; kept for whoever asks who it was.
+
+    Attributes
+    ----------
+    at
+        Seconds since the epoch.
+    by
+        Who did it, as far as that is known: the admin token and an address, or a user of the
+        command line.
+    done
+        `created`, `updated`, `rotated` or `revoked`.
+    version
+        The key's, afterwards.
+    changes
+        Term → what it was and what it is; null where it was not said. Never a secret or a digest.
+    """
+
+    at: float
+    by: str
+    done: str
+    key_id: str
+    name: str
+    version: int
+    changes: dict[str, tuple[Any, Any]]

@@ -14,7 +14,7 @@ from fastapi.responses import Response
 from fastapi_swagger import patch_fastapi
 from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
-from starlette.routing import Route
+from starlette.routing import Match, Route
 
 from app import __version__
 from app.access.guard import Guard
@@ -42,6 +42,7 @@ from app.gateway.feedback import Feedback
 from app.gateway.overload import LoadWatch, Places
 from app.gateway.request import Policy
 from app.middleware.boundary import BoundaryMiddleware
+from app.problems import first_problem
 from app.recording import Recorder
 from app.reload import Reloader
 from app.sampling import sample_forever
@@ -50,7 +51,6 @@ from app.settings import Settings
 from app.signals import drain_before_exit, on_hangup
 from app.state import AppState, Resources
 from app.stores._base import Lifecycle
-from app.stores.owners import new_run, owner_of
 from app.telemetry.exposition import MetricsServer
 from app.telemetry.learning import LearningMetrics
 from app.telemetry.logs import hide_secrets, log_outcomes
@@ -58,6 +58,8 @@ from app.telemetry.metrics import Metrics
 from app.telemetry.recent import Recent
 from app.types import Outcome
 from routers.artifact import RouterArtifact
+
+_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 
 _DESCRIPTION = """
 Send every chat request to the model that is worth its price.
@@ -75,7 +77,6 @@ def from_env() -> FastAPI:
         load_config(settings.config),
         host=settings.listen_host,
         workers_dir=settings.metrics_dir,
-        run=settings.run,
     )
 
 
@@ -87,7 +88,6 @@ def create_app(
     clock: Callable[[], float] = time.perf_counter,
     host: str | None = None,
     workers_dir: Path | None = None,
-    run: str | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -103,8 +103,6 @@ def create_app(
         The address that is listened on; default: the one that the configuration names.
     workers_dir
         Where several worker processes count together; None where there is one process.
-    run
-        What begins the name by which this process claims in a shared store; default: made here.
 
     Raises
     ------
@@ -117,9 +115,6 @@ def create_app(
     if console_is_served(config.gateway, host, admin_token=config.admin_token):
         recent = Recent()
     metrics = Metrics(CollectorRegistry(), workers_dir=workers_dir)
-    if store is None:
-        owner = owner_of(run or new_run())
-        store = build_store(config, on_error=metrics.process.store_failed, owner=owner)
     state = _state(config, policies, names, store, metrics=metrics, clock=clock, recent=recent)
     app = FrontDoor(
         title="Steelyard",
@@ -164,6 +159,7 @@ def create_app(
                 issuer,
                 token=config.admin_token,
                 standings=state.standings,
+                own_standings=state.own_standings,
                 reload=reloader.reload,
             )
         )
@@ -190,12 +186,15 @@ def _state(
     config: LoadedConfig,
     policies: Mapping[str, Policy],
     names: Names,
-    store: Lifecycle,
+    store: Lifecycle | None,
     *,
     metrics: Metrics,
     clock: Callable[[], float],
     recent: Recent | None,
 ) -> AppState:
+    if store is None:
+        store = build_store(config, on_error=metrics.process.store_failed)
+
     learning = LearningMetrics(metrics.registry)
     decisions = build_decision_log(config, on_drop=learning.dropped)
 
@@ -307,9 +306,8 @@ def _metrics_port(state: AppState) -> contextlib.AbstractContextManager[object]:
 async def _answer_error(request: Request, error: Exception) -> Response:
     """Turn an error of the framework or of ours into OpenAI's error body."""
     if isinstance(error, RequestValidationError):
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"][1:])
-        error = InvalidRequestError(f"{where}: {problem['msg']}", param=where or None)
+        message, param = first_problem(error.errors(), skip=1)
+        error = InvalidRequestError(message, param=param)
     elif isinstance(error, HTTPException):
         error = _from_http(request, error)
     status, headers, body = error_answer(error)
@@ -325,8 +323,21 @@ def _from_http(request: Request, error: HTTPException) -> GatewayError:
     if error.status_code == HTTPStatus.NOT_FOUND:
         return RouteNotFoundError(f"unknown request URL: {method} {path}; see /docs")
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        allow = (error.headers or {}).get("Allow", "")
+        allow = ", ".join(_methods_at(request)) or (error.headers or {}).get("Allow", "")
         return MethodNotAllowedError(
             f"not allowed to {method} on {path}; allowed: {allow}", allow=allow
         )
     return InvalidRequestError(str(error.detail))
+
+
+def _methods_at(request: Request) -> list[str]:
+    """Return every method of a path; the router tells those of the first route alone."""
+    scope = request.scope
+    return [
+        method
+        for method in _METHODS
+        if any(
+            route.matches({**scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]

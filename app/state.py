@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from app.access.guard import Caller, Guard
@@ -129,6 +129,15 @@ class AppState:
         StoreUnavailableError
         """
         return await self.serving.gateway.admission.standings(caller)
+
+    async def own_standings(self, callers: Iterable[Caller]) -> tuple[Standing, ...]:
+        """Return where the limits of each caller's own key stand.
+
+        Raises
+        ------
+        StoreUnavailableError
+        """
+        return await self.serving.gateway.admission.own_standings(callers)
 
     @property
     def metrics(self) -> Metrics:

@@ -99,7 +99,7 @@ class Guard:
         Raises
         ------
         UnauthenticatedError
-            Without a key, with an unknown, expired or revoked one.
+            Without a key, with an unknown, expired, disabled or revoked one.
         StoreUnavailableError
             If the store has to be asked and cannot be.
         """
@@ -113,8 +113,8 @@ class Guard:
                 raise UnauthenticatedError(_WRONG_KEY)
             caller = await self._look_up(self._keys, digest)
         key = caller.key
-        if key is not None and not key.usable(self._now()):
-            raise UnauthenticatedError(_unusable(key))
+        if key is not None and not key.usable(now := self._now()):
+            raise UnauthenticatedError(_unusable(key, now))
         return caller
 
     def forget(self, digest: str) -> None:
@@ -162,10 +162,12 @@ def _secret(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     return secret
 
 
-def _unusable(key: KeyRecord) -> str:
+def _unusable(key: KeyRecord, now: float) -> str:
     # Only who holds the secret is told, and it helps them.
     if key.revoked_at is not None:
         return f"The API key {key.key_id} was revoked."
+    if key.alive(now):
+        return f"The API key {key.key_id} is disabled; its operator can enable it again."
     if key.replaced_by is not None:
         return f"The secret of the API key {key.key_id} was replaced by a new one."
     return f"The API key {key.key_id} has expired."

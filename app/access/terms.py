@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from app.config import GatewayConfig
 from app.errors import InvalidRequestError
@@ -30,10 +31,21 @@ def _stripped(text: str) -> str:
     return text
 
 
-_Text = Annotated[str, AfterValidator(_printable)]
-_Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Text = Annotated[str, AfterValidator(_printable)]
+Name = Annotated[
+    str,
+    Field(min_length=1, max_length=128),
+    AfterValidator(_printable),
+    AfterValidator(_stripped),
+]
+Owner = Annotated[Text, Field(max_length=256)]
+Team = Annotated[Text, Field(min_length=1, max_length=128)]
+Lifetime = Annotated[float, Field(gt=0, le=MAX_LIFETIME_S, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Names = Annotated[frozenset[Text], Field(min_length=1, max_length=1000)]
+MetadataName = Annotated[Text, Field(min_length=1, max_length=64)]
+MetadataText = Annotated[Text, Field(max_length=512)]
 _Count = Annotated[int, Field(ge=1, le=10**12)]
-_Names = Annotated[frozenset[_Text], Field(min_length=1, max_length=1000)]
 
 
 class Strict(BaseModel):
@@ -73,7 +85,7 @@ class BudgetTerms(Strict):
     usd: Annotated[float, Field(gt=0, le=9e6, allow_inf_nan=False)]
     period: Period
     on_low: OnLow = OnLow.REJECT
-    degrade_from: _Share = 0.8
+    degrade_from: Share = 0.8
 
     @classmethod
     def of(cls, budget: Budget) -> Self:
@@ -95,45 +107,35 @@ class BudgetTerms(Strict):
 class KeyTerms(Strict):
     """A virtual key as its issuer wants it; see `KeyRecord` for what each field does."""
 
-    name: Annotated[
-        str,
-        Field(min_length=1, max_length=128),
-        AfterValidator(_printable),
-        AfterValidator(_stripped),
-    ]
-    owner: Annotated[_Text, Field(max_length=256)] = ""
-    team: Annotated[_Text, Field(min_length=1, max_length=128)] | None = None
-    expires_in_s: Annotated[float, Field(gt=0, le=MAX_LIFETIME_S, allow_inf_nan=False)] | None = (
-        None
-    )
-    models: _Names | None = None
-    policies: _Names | None = None
-    cost_quality: _Share | None = None
-    least_cost_quality: _Share = 0.0
-    most_cost_quality: _Share = 1.0
+    name: Name
+    owner: Owner = ""
+    team: Team | None = None
+    expires_in_s: Lifetime | None = None
+    models: Names | None = None
+    policies: Names | None = None
+    cost_quality: Share | None = None
+    least_cost_quality: Share = 0.0
+    most_cost_quality: Share = 1.0
     limits: LimitTerms = LimitTerms()
     budgets: Annotated[tuple[BudgetTerms, ...], Field(max_length=3)] = ()
     cache: bool = False
-    metadata: Annotated[
-        dict[
-            Annotated[_Text, Field(min_length=1, max_length=64)],
-            Annotated[_Text, Field(max_length=512)],
-        ],
-        Field(max_length=16),
-    ] = {}
+    disabled: bool = False
+    metadata: Annotated[dict[MetadataName, MetadataText], Field(max_length=16)] = {}
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.least_cost_quality > self.most_cost_quality:
-            raise ValueError("least_cost_quality is above most_cost_quality")
+            raise _crossed("least_cost_quality", "least_cost_quality is above most_cost_quality")
         default = self.cost_quality
         if default is not None and not (
             self.least_cost_quality <= default <= self.most_cost_quality
         ):
-            raise ValueError("cost_quality is outside least_cost_quality to most_cost_quality")
+            raise _crossed(
+                "cost_quality", "cost_quality is outside least_cost_quality to most_cost_quality"
+            )
         periods = [budget.period for budget in self.budgets]
         if len(set(periods)) < len(periods):
-            raise ValueError("budgets: two are for the same period")
+            raise _crossed("budgets", "two budgets are for the same period")
         return self
 
     def to_record(self, *, key_id: str, digest: str, now: float) -> KeyRecord:
@@ -147,21 +149,34 @@ class KeyTerms(Strict):
         return KeyRecord(
             key_id=key_id,
             digest=digest,
-            name=self.name,
-            owner=self.owner,
-            team=self.team,
             created_at=now,
             expires_at=None if self.expires_in_s is None else now + self.expires_in_s,
-            models=self.models,
-            policies=self.policies,
-            cost_quality=self.cost_quality,
-            least_cost_quality=self.least_cost_quality,
-            most_cost_quality=self.most_cost_quality,
-            limits=self.limits.to_limits(),
-            budgets=tuple(budget.to_budget() for budget in self.budgets),
-            cache=self.cache,
-            metadata=dict(self.metadata),
+            **self.to_fields(),
         )
+
+    def to_fields(self) -> dict[str, Any]:
+        """Return the fields of a record that are said here; all but when the key ends."""
+        return {
+            "name": self.name,
+            "owner": self.owner,
+            "team": self.team,
+            "models": self.models,
+            "policies": self.policies,
+            "cost_quality": self.cost_quality,
+            "least_cost_quality": self.least_cost_quality,
+            "most_cost_quality": self.most_cost_quality,
+            "limits": self.limits.to_limits(),
+            "budgets": tuple(budget.to_budget() for budget in self.budgets),
+            "cache": self.cache,
+            "disabled": self.disabled,
+            "metadata": dict(self.metadata),
+        }
+
+
+def _crossed(field: str, message: str) -> PydanticCustomError:
+    """Return the error of fields that do not fit together, which pydantic has no place for."""
+    context = {"field": field, "message": message}
+    return PydanticCustomError("terms_contradict", "{message}", context)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,10 +204,25 @@ class KnownNames:
         InvalidRequestError
             With the `param` at fault.
         """
-        teams = () if terms.team is None else (terms.team,)
-        _check("models", terms.models or (), self.models)
-        _check("policies", terms.policies or (), self.policies)
-        _check("team", teams, self.teams)
+        self.check_names(models=terms.models, policies=terms.policies, team=terms.team)
+
+    def check_names(
+        self,
+        *,
+        models: Iterable[str] | None = None,
+        policies: Iterable[str] | None = None,
+        team: str | None = None,
+    ) -> None:
+        """Refuse names that are none; what is None is not looked at.
+
+        Raises
+        ------
+        InvalidRequestError
+            With the `param` at fault.
+        """
+        _check("models", models or (), self.models)
+        _check("policies", policies or (), self.policies)
+        _check("team", () if team is None else (team,), self.teams)
 
 
 def _check(param: str, names: Iterable[str], known: frozenset[str]) -> None:

@@ -2,11 +2,12 @@
 
 from typing import Any, Literal, Self
 
+import msgspec
 from pydantic import BaseModel, Field
 
 from app.access.issuing import IssuedKey
 from app.access.terms import BudgetTerms, LimitTerms
-from app.keys import NUSD_PER_USD
+from app.keys import NUSD_PER_USD, AuditEntry
 from app.stores._base import RateStanding, Standing
 
 
@@ -18,7 +19,8 @@ class KeyView(BaseModel):
     name: str
     owner: str
     team: str | None
-    status: Literal["active", "expired", "revoked"]
+    status: Literal["active", "disabled", "expired", "revoked"]
+    version: int = Field(description="Counts its changes; the ETag of the key.")
     created_at: float
     expires_at: float | None
     revoked_at: float | None
@@ -33,12 +35,25 @@ class KeyView(BaseModel):
     limits: LimitTerms
     budgets: list[BudgetTerms]
     cache: bool
+    disabled: bool
     metadata: dict[str, str]
+    spending: list["BudgetView"] | None = Field(
+        description="What the key spent of each of its budgets in the period that runs now; null "
+        "where that cannot be told at the moment."
+    )
 
     @classmethod
-    def of(cls, key: IssuedKey, *, now: float) -> Self:
-        """Return what is told of a key; `now` in seconds since the epoch."""
-        return cls(**_fields(key, now=now))
+    def of(cls, key: IssuedKey, *, now: float, standing: Standing | None = None) -> Self:
+        """Return what is told of a key.
+
+        Parameters
+        ----------
+        now
+            Seconds since the epoch.
+        standing
+            Where its own limits stand, if that is known.
+        """
+        return cls(**_fields(key, now=now, standing=standing))
 
 
 class NewKeyView(KeyView):
@@ -47,9 +62,11 @@ class NewKeyView(KeyView):
     secret: str = Field(repr=False)
 
     @classmethod
-    def with_secret(cls, key: IssuedKey, secret: str, *, now: float) -> Self:
+    def with_secret(
+        cls, key: IssuedKey, secret: str, *, now: float, standing: Standing | None = None
+    ) -> Self:
         """Return what is told of a key once, when its secret is made."""
-        return cls(**_fields(key, now=now), secret=secret)
+        return cls(**_fields(key, now=now, standing=standing), secret=secret)
 
 
 class RateView(BaseModel):
@@ -67,6 +84,22 @@ class BudgetView(BaseModel):
     limit_usd: float
     spent_usd: float
     reserved_usd: float = Field(description="By requests that still run.")
+    left_usd: float
+
+    @classmethod
+    def all_of(cls, standing: Standing) -> list[Self]:
+        """Return what is told of the budgets of a scope."""
+        return [
+            cls(
+                period=each.period_id,
+                limit_usd=each.limit_nusd / NUSD_PER_USD,
+                spent_usd=each.spent_nusd / NUSD_PER_USD,
+                reserved_usd=each.reserved_nusd / NUSD_PER_USD,
+                left_usd=max(each.limit_nusd - each.spent_nusd - each.reserved_nusd, 0)
+                / NUSD_PER_USD,
+            )
+            for each in standing.budgets
+        ]
 
 
 class ScopeView(BaseModel):
@@ -86,16 +119,27 @@ class ScopeView(BaseModel):
             requests=_rate(standing.requests),
             tokens=_rate(standing.tokens),
             in_flight=standing.in_flight,
-            budgets=[
-                BudgetView(
-                    period=each.period_id,
-                    limit_usd=each.limit_nusd / NUSD_PER_USD,
-                    spent_usd=each.spent_nusd / NUSD_PER_USD,
-                    reserved_usd=each.reserved_nusd / NUSD_PER_USD,
-                )
-                for each in standing.budgets
-            ],
+            budgets=BudgetView.all_of(standing),
         )
+
+
+class AuditView(BaseModel):
+    """One thing that was done to a key."""
+
+    at: float = Field(description="Seconds since the epoch.")
+    by: str
+    done: Literal["created", "updated", "rotated", "revoked"]
+    key_id: str
+    name: str
+    version: int
+    changes: dict[str, tuple[Any, Any]] = Field(
+        description="Term: what it was and what it is; null where it was not said."
+    )
+
+    @classmethod
+    def of(cls, entry: AuditEntry) -> Self:
+        """Return what is told of an entry."""
+        return cls(**msgspec.structs.asdict(entry))
 
 
 class StandingView(BaseModel):
@@ -112,7 +156,7 @@ def _rate(standing: RateStanding | None) -> RateView | None:
     return RateView(limit=standing.limit, remaining=standing.remaining, reset_s=standing.reset_s)
 
 
-def _fields(key: IssuedKey, *, now: float) -> dict[str, Any]:
+def _fields(key: IssuedKey, *, now: float, standing: Standing | None) -> dict[str, Any]:
     record = key.record
     return {
         "key_id": record.key_id,
@@ -120,6 +164,7 @@ def _fields(key: IssuedKey, *, now: float) -> dict[str, Any]:
         "owner": record.owner,
         "team": record.team,
         "status": key.status(now),
+        "version": record.version,
         "created_at": key.created_at,
         "expires_at": record.expires_at,
         "revoked_at": record.revoked_at,
@@ -132,7 +177,9 @@ def _fields(key: IssuedKey, *, now: float) -> dict[str, Any]:
         "limits": LimitTerms.of(record.limits),
         "budgets": [BudgetTerms.of(budget) for budget in record.budgets],
         "cache": record.cache,
+        "disabled": record.disabled,
         "metadata": record.metadata,
+        "spending": None if standing is None else BudgetView.all_of(standing),
     }
 
 

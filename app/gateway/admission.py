@@ -7,7 +7,7 @@ has ended, replaced by what it used. Scopes without any limit cost nothing: the 
 import datetime as dt
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -240,13 +240,29 @@ class Admission:
         StoreUnavailableError
         """
         claims = [self._claim(scope, each) for scope, each in self._scopes(caller)]
+        return await self._standing([claim for claim in claims if binds(claim)])
+
+    async def _standing(self, claims: Sequence[Claim]) -> tuple[Standing, ...]:
         try:
-            return await self.counters.standing([claim for claim in claims if binds(claim)])
+            return await self.counters.standing(claims)
         except StoreError as error:
             raise StoreUnavailableError(
                 "limits and budgets cannot be read at the moment; try again",
                 retry_after_s=_RETRY_AFTER_S,
             ) from error
+
+    async def own_standings(self, callers: Iterable[Caller]) -> tuple[Standing, ...]:
+        """Return where the limits of each caller's own key stand, in the order of the callers.
+
+        Raises
+        ------
+        StoreUnavailableError
+        """
+        claims = [
+            self._claim(Scope(ScopeKind.KEY, each.key_id), self.allowances.of_key(each))
+            for each in callers
+        ]
+        return await self._standing(claims)
 
     async def known_budgets(self) -> tuple[Standing, ...]:
         """Return where the budgets stand that requests of this process met; not of every key.

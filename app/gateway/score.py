@@ -168,12 +168,7 @@ async def _send(
     finally:
         await chunks.aclose()
     reply = read_reply(chunk.data)
-    counted = _counted(messages, reply)
-    if chunk.usage is None:
-        return reply, counted
-    return reply, chunk.usage.filled(
-        input_tokens=counted.input_tokens, output_tokens=counted.output_tokens
-    )
+    return reply, chunk.usage or _counted(messages, reply)
 
 
 def read_reply(data: bytes) -> ScorerReply:

@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
-from app.keys import KeyRecord
-from app.stores._base import KeyChange, KeyChangedError, check_unchanged
+from app.keys import AuditEntry, KeyRecord
+from app.stores._base import MAX_AUDIT, KeyChange, KeyChangedError, check_unchanged
 from app.stores._lane import Lane
 from app.stores._redis_scripts import RedisScripts
-from app.stores._sqlite_keys import decode_key
+from app.stores._sqlite_keys import decode_entry, decode_key
 
 _SCAN_COUNT = 500
 
@@ -20,6 +20,7 @@ class RedisKeys:
         self._lane = lane
         self._scripts = scripts
         self._name = f"{{{prefix}:keys}}"
+        self._audit = f"{self._name}:audit"
 
     async def find(self, digest: str) -> KeyRecord | None:
         """Return the record of a digest."""
@@ -30,7 +31,9 @@ class RedisKeys:
         """Add a record, or replace the one of the same digest."""
         await self._lane.call(("HSET", self._name, record.digest, msgspec.json.encode(record)))
 
-    async def change(self, changes: Sequence[KeyChange]) -> None:
+    async def change(
+        self, changes: Sequence[KeyChange], *, entry: AuditEntry | None = None
+    ) -> None:
         """Make several changes, all of them or none, if nobody else made one meanwhile.
 
         What is stored is compared as values first: a set has no order, so that the same record may
@@ -38,13 +41,16 @@ class RedisKeys:
         """
         digests = [change.after.digest for change in changes]
         (stored,) = await self._lane.call(("HMGET", self._name, *digests))
-        arguments: list[str | bytes] = []
+        told = b"" if entry is None else msgspec.json.encode(entry)
+        arguments: list[str | bytes | int] = [told, MAX_AUDIT]
         for change, data in zip(changes, stored, strict=True):
             check_unchanged(change, None if data is None else decode_key(data))
             # No record is empty, so that this stands for none.
             arguments += (change.after.digest, data or b"", msgspec.json.encode(change.after))
         script = self._scripts.change_keys
-        (done,) = await self._lane.call(("EVALSHA", script.sha, 1, self._name, *arguments))
+        (done,) = await self._lane.call(
+            ("EVALSHA", script.sha, 2, self._name, self._audit, *arguments)
+        )
         if not done:
             raise KeyChangedError("a key was changed by somebody else meanwhile")
 
@@ -52,6 +58,20 @@ class RedisKeys:
         """Return every record, revoked ones too, oldest first."""
         records = {record.digest: record async for record in self._scan()}
         return tuple(sorted(records.values(), key=lambda key: (key.created_at, key.digest)))
+
+    async def history(self, *, key_id: str | None, limit: int) -> tuple[AuditEntry, ...]:
+        """Return what was done to keys, or to one, the latest first."""
+        (length,) = await self._lane.call(("LLEN", self._audit))
+        found: list[AuditEntry] = []
+        # Places are counted from the end, which stays where it is while others write.
+        for start in range(-int(length), 0, _SCAN_COUNT):
+            stop = min(start + _SCAN_COUNT - 1, -1)
+            (entries,) = await self._lane.call(("LRANGE", self._audit, start, stop))
+            read = map(decode_entry, entries)
+            found += [each for each in read if key_id is None or each.key_id == key_id]
+            if len(found) >= limit:
+                break
+        return tuple(found[:limit])
 
     async def _scan(self) -> AsyncIterator[KeyRecord]:
         cursor: int | None = None

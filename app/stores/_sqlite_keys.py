@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from app.keys import KeyRecord
-from app.stores._base import KeyChange, StoreError, check_unchanged
+from app.keys import AuditEntry, KeyRecord
+from app.stores._base import MAX_AUDIT, KeyChange, StoreError, check_unchanged
 
 BUSY_TIMEOUT_S = 5.0
 """How long a thread waits for another process that is writing."""
@@ -62,7 +62,9 @@ class SqliteKeys:
         """
         await asyncio.to_thread(self._save, record)
 
-    async def change(self, changes: Sequence[KeyChange]) -> None:
+    async def change(
+        self, changes: Sequence[KeyChange], *, entry: AuditEntry | None = None
+    ) -> None:
         """Make several changes in one transaction; they are on the disk afterwards.
 
         Raises
@@ -70,7 +72,7 @@ class SqliteKeys:
         KeyChangedError
         StoreError
         """
-        await asyncio.to_thread(self._change, changes)
+        await asyncio.to_thread(self._change, changes, entry)
 
     async def all(self) -> tuple[KeyRecord, ...]:
         """Return every record, revoked ones too, oldest first.
@@ -88,15 +90,42 @@ class SqliteKeys:
         except sqlite3.Error as error:
             raise StoreError(f"a key cannot be written: {error}") from error
 
-    def _change(self, changes: Sequence[KeyChange]) -> None:
+    def _change(self, changes: Sequence[KeyChange], entry: AuditEntry | None) -> None:
         try:
             with self._writing, opened(self._writer) as connection:
                 connection.execute("BEGIN IMMEDIATE")
                 for change in changes:
                     check_unchanged(change, _found(connection, change.after.digest))
                     _put(connection, change.after)
+                if entry is not None:
+                    _tell(connection, entry)
         except sqlite3.Error as error:
             raise StoreError(f"a key cannot be written: {error}") from error
+
+    async def history(self, *, key_id: str | None, limit: int) -> tuple[AuditEntry, ...]:
+        """Return what was done to keys, or to one, the latest first.
+
+        Raises
+        ------
+        StoreError
+        """
+        return await asyncio.to_thread(self._history, key_id, limit)
+
+    def _history(self, key_id: str | None, limit: int) -> tuple[AuditEntry, ...]:
+        try:
+            with self._writing:
+                rows = (
+                    opened(self._writer)
+                    .execute(
+                        "SELECT entry FROM audit WHERE key_id = coalesce(?, key_id)"
+                        " ORDER BY id DESC LIMIT ?",
+                        (key_id, limit),
+                    )
+                    .fetchall()
+                )
+        except sqlite3.Error as error:
+            raise StoreError(f"the history of keys cannot be read: {error}") from error
+        return tuple(decode_entry(row[0]) for row in rows)
 
     def _all(self) -> tuple[KeyRecord, ...]:
         try:
@@ -125,6 +154,20 @@ def decode_key(data: bytes) -> KeyRecord:
         raise StoreError(f"a stored key cannot be read: {error}") from error
 
 
+def decode_entry(data: bytes) -> AuditEntry:
+    """Return what was done to a key.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be read, for instance because a newer release wrote it.
+    """
+    try:
+        return msgspec.json.decode(data, type=AuditEntry)
+    except msgspec.DecodeError as error:
+        raise StoreError(f"the history of keys cannot be read: {error}") from error
+
+
 def opened(connection: sqlite3.Connection | None) -> sqlite3.Connection:
     """Return a connection that there is.
 
@@ -149,4 +192,14 @@ def _put(connection: sqlite3.Connection, record: KeyRecord) -> None:
         " ON CONFLICT (digest) DO UPDATE SET record = excluded.record,"
         " created_at = excluded.created_at",
         (record.digest, record.created_at, msgspec.json.encode(record)),
+    )
+
+
+def _tell(connection: sqlite3.Connection, entry: AuditEntry) -> None:
+    connection.execute(
+        "INSERT INTO audit (key_id, entry) VALUES (?, ?)",
+        (entry.key_id, msgspec.json.encode(entry)),
+    )
+    connection.execute(
+        "DELETE FROM audit WHERE id <= (SELECT max(id) FROM audit) - ?", (MAX_AUDIT,)
     )

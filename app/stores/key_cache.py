@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from app.keys import KeyRecord
+from app.keys import AuditEntry, KeyRecord
 from app.stores._base import KeyChange, Keys, StoreError
 from app.stores._watch import Feature, Watch
 
@@ -77,12 +77,14 @@ class CachedKeys:
         self._watch.worked("save")
         self._remember(record.digest, record, self._clock())
 
-    async def change(self, changes: Sequence[KeyChange]) -> None:
+    async def change(
+        self, changes: Sequence[KeyChange], *, entry: AuditEntry | None = None
+    ) -> None:
         """Change in the shared store; whatever comes of it, what was known is not believed."""
         for change in changes:
             self._known.pop(change.after.digest, None)
         try:
-            await self._shared.change(changes)
+            await self._shared.change(changes, entry=entry)
         except StoreError as error:
             self._watch.failed("change", Feature.KEYS, error)
             raise
@@ -100,6 +102,16 @@ class CachedKeys:
             raise
         self._watch.worked("all")
         return records
+
+    async def history(self, *, key_id: str | None, limit: int) -> tuple[AuditEntry, ...]:
+        """Ask the shared store."""
+        try:
+            entries = await self._shared.history(key_id=key_id, limit=limit)
+        except StoreError as error:
+            self._watch.failed("history", Feature.KEYS, error)
+            raise
+        self._watch.worked("history")
+        return entries
 
     def _remember(self, digest: str, record: KeyRecord | None, now: float) -> None:
         if record is None:

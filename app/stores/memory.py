@@ -1,15 +1,16 @@
 """The embedded store: counters and small values of one process, keys and spending in SQLite."""
 
-import contextlib
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 
-from app.keys import KeyRecord
+from app.keys import AuditEntry, KeyRecord
 from app.stores._accounts import Account
 from app.stores._base import (
     KEEP_SPENT_S,
+    MAX_AUDIT,
     Claim,
     KeyChange,
     Keys,
@@ -21,8 +22,6 @@ from app.stores._base import (
     binds,
     check_unchanged,
 )
-from app.stores._rates import granted_nusd
-from app.stores.data_dir import holding
 from app.stores.sqlite import SqliteDatabase
 
 Clock = Callable[[], float]
@@ -75,15 +74,9 @@ class MemoryCounters:
             if refusal is not None:
                 return refusal
         deadline_us = now_us + int(lifetime_s * 1e6)
-        room_nusd = min(
-            [account.room_nusd(claim) for claim, account in binding if claim.budgets], default=0
-        )
-        granted = {}
         for claim, account in binding:
-            nusd = granted_nusd(claim, room_nusd) if claim.budgets else 0
-            account.take(request_id, claim, deadline_us, nusd=nusd)
-            granted[claim.scope] = nusd
-        return self._standing(claims, now_us, granted)
+            account.take(request_id, claim, deadline_us)
+        return self._standing(claims, now_us)
 
     async def settle(self, request_id: str, settlements: Sequence[Settlement]) -> None:
         """Replace what a request claimed by what it used; a second call changes nothing."""
@@ -101,16 +94,13 @@ class MemoryCounters:
                         settlement.scope, budget.period_id, settlement.cost_nusd, forget_at
                     )
 
-    async def release_owner(self, owner: str) -> None:
-        """Do nothing: what a process claims here is gone with it."""
-
     async def standing(self, claims: Sequence[Claim]) -> tuple[Standing, ...]:
         """Return where the limits stand, claiming nothing."""
         now_us = self._now_us()
         for claim in claims:
             if claim.scope in self._accounts:
                 self._accounts[claim.scope].expire(now_us)
-        return self._standing(claims, now_us, {})
+        return self._standing(claims, now_us)
 
     def holds(self, request_id: str, settlements: Sequence[Settlement]) -> bool:
         """Return whether a request was admitted here and is not settled yet."""
@@ -132,14 +122,11 @@ class MemoryCounters:
         account.expire(now_us)
         return account
 
-    def _standing(
-        self, claims: Sequence[Claim], now_us: int, granted: Mapping[Scope, int]
-    ) -> tuple[Standing, ...]:
+    def _standing(self, claims: Sequence[Claim], now_us: int) -> tuple[Standing, ...]:
         standings = []
         for claim in claims:
             account = self._accounts.get(claim.scope) if binds(claim) else None
-            nusd = granted.get(claim.scope, 0)
-            standings.append((account or Account()).standing(claim, now_us, granted_nusd=nusd))
+            standings.append((account or Account()).standing(claim, now_us))
         return tuple(standings)
 
     def _sweep(self, now_us: int) -> None:
@@ -157,6 +144,7 @@ class MemoryKeys:
 
     def __init__(self) -> None:
         self._records: dict[str, KeyRecord] = {}
+        self._audit: deque[AuditEntry] = deque(maxlen=MAX_AUDIT)
 
     async def find(self, digest: str) -> KeyRecord | None:
         """Return the record of a digest."""
@@ -166,12 +154,21 @@ class MemoryKeys:
         """Add a record, or replace the one of the same digest."""
         self._records[record.digest] = record
 
-    async def change(self, changes: Sequence[KeyChange]) -> None:
+    async def change(
+        self, changes: Sequence[KeyChange], *, entry: AuditEntry | None = None
+    ) -> None:
         """Make several changes, all of them or none, if nobody else made one meanwhile."""
         for change in changes:
             check_unchanged(change, self._records.get(change.after.digest))
         for change in changes:
             self._records[change.after.digest] = change.after
+        if entry is not None:
+            self._audit.appendleft(entry)
+
+    async def history(self, *, key_id: str | None, limit: int) -> tuple[AuditEntry, ...]:
+        """Return what was done to keys, or to one, the latest first."""
+        wanted = (each for each in self._audit if key_id is None or each.key_id == key_id)
+        return tuple(islice(wanted, limit))
 
     async def all(self) -> tuple[KeyRecord, ...]:
         """Return every record, revoked ones too, oldest first."""
@@ -239,8 +236,6 @@ class MemoryStore:
     ----------
     data_dir
         Where keys and spending survive a restart, in `steelyard.sqlite3`; None keeps nothing.
-    exclusive
-        Whether to keep other processes' gateways out of `data_dir` while it is open.
     clock
         Seconds since the epoch.
     """
@@ -249,13 +244,11 @@ class MemoryStore:
         self,
         data_dir: Path | None,
         *,
-        exclusive: bool = False,
         clock: Clock = time.time,
         max_blobs: int = DEFAULT_BLOBS,
         max_blob_bytes: int = DEFAULT_BLOB_BYTES,
     ) -> None:
-        self._held_dir = data_dir if exclusive else None
-        self._held = contextlib.ExitStack()
+        self._clock = clock
         self._database = None if data_dir is None else SqliteDatabase(data_dir, clock=clock)
         database = self._database
         self._counters = MemoryCounters(
@@ -281,10 +274,8 @@ class MemoryStore:
         Raises
         ------
         ConfigError
-            If the data directory cannot be used, or another gateway uses it.
+            If the data directory cannot be used.
         """
-        if self._held_dir is not None:
-            self._held.enter_context(holding(self._held_dir))
         if self._database is not None:
             for spent in await self._database.open():
                 self._counters.restore(*spent)
@@ -297,4 +288,3 @@ class MemoryStore:
         """Write what is pending."""
         if self._database is not None:
             await self._database.aclose()
-        self._held.close()

@@ -60,17 +60,10 @@ class RedisStore:
         What every name begins with.
     timeout_s
         How long a round trip may take; a call ends within twice as long.
-    owner
-        The name of this process, by which what it claims can be given back once it is dead.
     """
 
     def __init__(
-        self,
-        url: str,
-        *,
-        prefix: str = DEFAULT_PREFIX,
-        timeout_s: float = DEFAULT_TIMEOUT_S,
-        owner: str = "",
+        self, url: str, *, prefix: str = DEFAULT_PREFIX, timeout_s: float = DEFAULT_TIMEOUT_S
     ) -> None:
         try:
             self._address = Address(url)
@@ -85,7 +78,7 @@ class RedisStore:
         self._store = Store(
             kind="redis",
             shared=True,
-            counters=RedisCounters(self._counting, scripts, prefix=prefix, owner=owner),
+            counters=RedisCounters(self._counting, scripts, prefix=prefix),
             keys=RedisKeys(self._counting, scripts, prefix=prefix),
             blobs=RedisBlobs(self._keeping, small=self._counting, prefix=prefix),
         )

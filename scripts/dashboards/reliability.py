@@ -51,8 +51,7 @@ ROWS = (
             ),
             Panel(
                 title="Circuits",
-                text="Of each model at each upstream, in the process that fares worst.",
-                names={"0": "closed", "1": "half-open", "2": "open"},
+                text="0 closed, 1 half-open, 2 open.",
                 queries=[
                     Query(
                         "max by (model, upstream) (gateway_breaker_state)",
@@ -115,8 +114,7 @@ ROWS = (
             ),
             Panel(
                 title="Store answers",
-                text="As the process sees it that fares worst.",
-                names={"0": "no", "1": "yes"},
+                text="1 where it does, as the worker sees it that fares worst.",
                 queries=[Query("min(gateway_store_up)", "up")],
                 maximum=1,
                 width=8,

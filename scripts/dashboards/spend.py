@@ -3,13 +3,7 @@
 from scripts.dashboards.panels import Panel, Query, Row
 
 _RATE = "[$__rate_interval]"
-_BY = "max by (job, scope, name, period)"
-"""Every replica tells of the same budgets; gateways of another job have their own."""
-_LIMIT, _SPENT, _RESERVED = (
-    f"{_BY} (gateway_budget_{each}_usd)" for each in ("limit", "spent", "reserved")
-)
-_LEFT = f"({_LIMIT} - {_SPENT} - {_RESERVED})"
-_BUDGET = "{{scope}} {{name}} per {{period}}"
+_LEFT = "(gateway_budget_limit_usd - gateway_budget_spent_usd - gateway_budget_reserved_usd)"
 
 ROWS = (
     Row(
@@ -113,8 +107,9 @@ ROWS = (
                 text="Spent and reserved, of each budget in the period that runs.",
                 queries=[
                     Query(
-                        f"({_SPENT} + {_RESERVED}) / ({_LIMIT} > 0)",
-                        _BUDGET,
+                        "(gateway_budget_spent_usd + gateway_budget_reserved_usd)"
+                        " / (gateway_budget_limit_usd > 0)",
+                        "{{scope}} {{name}} per {{period}}",
                     )
                 ],
                 unit="percentunit",
@@ -124,7 +119,7 @@ ROWS = (
             Panel(
                 title="Left",
                 text="US dollars.",
-                queries=[Query(_LEFT, _BUDGET)],
+                queries=[Query(_LEFT, "{{scope}} {{name}} per {{period}}")],
                 unit="currencyUSD",
             ),
             Panel(
@@ -132,9 +127,8 @@ ROWS = (
                 text="If spending goes on as in the last hour; nothing where nothing is spent.",
                 queries=[
                     Query(
-                        f"{_LEFT} / (clamp_min({_BY} (deriv(gateway_budget_spent_usd[1h])), 0)"
-                        " * 3600 > 0)",
-                        _BUDGET,
+                        f"{_LEFT} / (clamp_min(deriv(gateway_budget_spent_usd[1h]), 0) * 3600 > 0)",
+                        "{{scope}} {{name}} per {{period}}",
                     )
                 ],
                 unit="h",

@@ -24,6 +24,7 @@ from tests.support.stores import (
     DAY,
     FakeClock,
     StoreUnderTest,
+    audit_entry,
     budget,
     key_record,
     new_prefix,
@@ -183,36 +184,6 @@ async def test_a_budget_reserved_by_others_may_be_tried_again_soon(under_test):
     claim = Claim(scope=new_scope(), budgets=(budget(1000),), reserve_nusd=900)
     await under_test.admitted(claim)
     assert 0 < (await under_test.refused(claim)).retry_after_s <= 1.0
-
-
-async def test_a_claim_that_can_do_with_less_gets_what_the_poorest_budget_has_left(under_test):
-    month = budget(700, period_id="month:2026-11")
-    rich = Claim(scope=new_scope(), budgets=(budget(5000),), reserve_nusd=900, least_nusd=300)
-    poor = Claim(scope=new_scope(), budgets=(budget(1000), month), reserve_nusd=900, least_nusd=300)
-    request_id, standings = await under_test.admitted(rich, poor)
-    assert [each.granted_nusd for each in standings] == [700, 700]
-    assert [each.reserved_nusd for each in standings[1].budgets] == [700, 700]
-    refusal = await under_test.refused(poor)
-    assert (refusal.period_id, refusal.left_nusd, refusal.needed_nusd) == (month.period_id, 0, 300)
-    assert (refusal.spent_nusd, refusal.reserved_nusd) == (0, 700)
-    # What is given back is what was taken, not what was asked for.
-    await under_test.settle(request_id, [rich, poor], cost_nusd=500)
-    for claim, n_budgets in ((rich, 1), (poor, 2)):
-        budgets = (await under_test.standing(claim)).budgets
-        assert [(each.spent_nusd, each.reserved_nusd) for each in budgets] == [(500, 0)] * n_budgets
-    assert (await under_test.refused(poor)).left_nusd == 200
-
-
-async def test_what_adds_to_a_running_request_is_not_one_more_in_flight(under_test):
-    claim = Claim(scope=new_scope(), concurrent_requests=1, budgets=(budget(1000),))
-    request_id, _ = await under_test.admitted(claim)
-    more = msgspec.structs.replace(claim, concurrent_requests=None, reserve_nusd=400, more=True)
-    added, (standing,) = await under_test.admitted(more)
-    assert (standing.in_flight, standing.budgets[0].reserved_nusd) == (1, 400)
-    await under_test.settle(added, [more])
-    assert (await under_test.standing(claim)).in_flight == 1
-    await under_test.settle(request_id, [claim])
-    assert (await under_test.standing(claim)).in_flight == 0
 
 
 async def test_a_new_period_is_a_new_account_and_spending_stays_where_it_was_claimed(under_test):
@@ -487,6 +458,28 @@ async def test_of_changes_of_one_key_at_once_exactly_one_happens(under_test):
     won = [after for after, outcome in zip(changed, outcomes, strict=True) if outcome is None]
     assert [await keys.find(before.digest)] == won
     assert sum(isinstance(outcome, KeyChangedError) for outcome in outcomes) == 19
+
+
+async def test_what_was_done_to_keys_is_kept_with_the_change_or_not_at_all(under_test):
+    keys = under_test.store.keys
+    last = None
+    for i in range(3):
+        record = key_record("audited", version=i + 1)
+        await keys.change(
+            [KeyChange(before=last, after=record)], entry=audit_entry(record, done="updated")
+        )
+        last = record
+    other = key_record("audited-too")
+    await keys.change([KeyChange(before=None, after=other)], entry=audit_entry(other))
+    with pytest.raises(KeyChangedError):
+        await keys.change([KeyChange(before=None, after=other)], entry=audit_entry(other))
+    told = await keys.history(key_id=last.key_id, limit=10)
+    assert told == tuple(
+        audit_entry(key_record("audited", version=version), done="updated") for version in (3, 2, 1)
+    )
+    assert await keys.history(key_id=last.key_id, limit=2) == told[:2]
+    assert (await keys.history(key_id=None, limit=10))[0] == audit_entry(other)
+    assert await keys.history(key_id="key-unknown", limit=10) == ()
 
 
 async def test_a_digest_is_looked_up_and_never_interpreted(under_test):

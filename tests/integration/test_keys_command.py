@@ -2,7 +2,10 @@
 
 import contextlib
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 import time
 
 import httpx
@@ -11,7 +14,7 @@ import yaml
 
 from app.access.secrets import digest_of
 from app.cli import main
-from tests.support.gateway import CONFIGS, GatewayThread, stub_config
+from tests.support.gateway import CONFIGS, REPOSITORY, GatewayThread, stub_config
 
 CHANGES = {"auth": {"mode": "keys", "fresh_s": 0.05}, "store": {"data_dir": "data"}}
 
@@ -124,16 +127,21 @@ def test_neither_secret_nor_digest_of_a_key_is_listed_or_in_the_database(run, lo
 
 
 def test_the_list_is_for_people_unless_json_is_asked_for(run):
-    run("create", "first", "--owner", "ops")
-    run("create", "second", "--expires-in", "30d")
+    run("create", "first", "--budget", "2.5/day", "--budget", "20/month", "--model", "sim-nano")
+    run("create", "second" * 20, "--expires-in", "30d", "--requests-per-minute", "1500")
+    run("update", listed(run)[1]["key_id"], "--disable")
     code, out, err = run("list")
     header, first, second = out.splitlines()
     assert (code, err) == (0, "")
-    assert header.split() == ["key", "status", "created", "expires", "owner", "name"]
-    assert first.split()[-2:] == ["ops", "first"]
-    assert "never" in first
-    assert second.endswith("second")
+    assert header.split() == [
+        *("key", "name", "team", "status", "ver", "limits", "spent", "models", "expires")
+    ]
+    assert first.split()[1:] == [
+        *("first", "-", "active", "1", "-", "0/2.5", "day+1", "sim-nano", "never")
+    ]
+    assert second.split()[2:8] == ["-", "disabled", "2", "1.5kr", "-", "all"]
     assert "never" not in second
+    assert max(map(len, out.splitlines())) <= 100
 
 
 @pytest.mark.parametrize(
@@ -153,7 +161,13 @@ def test_the_list_is_for_people_unless_json_is_asked_for(run):
         (("create", "x", "--cost-quality", "2"), "cost_quality"),
         (("create", "x", "--requests-per-minute", "0"), "requests_per_minute"),
         (("create", "x", "--digest", "00"), "--digest"),
+        (("create", "x", "--models", "sim-nano,"), "empty name"),
+        (("create", "x", "--on-low", "degrade"), "--budget"),
+        (("create", "x", "--budget", "1/day", "--budget", "2/day"), "same period"),
         (("revoke", "key-000000000000"), "no key"),
+        (("show", "key-000000000000"), "no key"),
+        (("update", "key-000000000000", "--owner", "x"), "no key"),
+        (("update",), "KEY_ID"),
         (("rotate", "key-000000000000"), "no key"),
         (("rotate", "key-000000000000", "--grace", "1y"), "1y"),
         (("list", "--config", "none-such.yaml"), "none-such.yaml"),
@@ -165,6 +179,37 @@ def test_a_mistake_is_one_line_and_exit_code_two(run, arguments, words):
     assert err.startswith("steelyard: ")
     assert err.count("\n") == 1
     assert words in err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((), "--help"),
+        (("--team", "none-such"), "none-such"),
+        (("--models", "gpt-9"), "gpt-9"),
+        (("--name", ""), "name"),
+        (("--cost-quality", "2"), "cost_quality"),
+        (("--cost-quality", "0.9", "--most-cost-quality", "0.5"), "cost_quality is outside"),
+        (("--budget", "1/day", "--budget", "2/day"), "same period"),
+        (("--budget", "1/year"), "period"),
+        (("--on-low", "degrade"), "--budget"),
+        (("--requests-per-minute", "0"), "requests_per_minute"),
+        (("--clear", "name"), "name"),
+        (("--clear", "owner", "--owner", "x"), "--clear owner"),
+        (("--clear", "limits", "--requests-per-minute", "5"), "--clear limits"),
+        (("--expires-in", "soon"), "soon"),
+        (("--if-version", "0", "--owner", "x"), "if-version"),
+    ],
+)
+def test_a_change_that_makes_no_sense_is_one_line_and_changes_nothing(run, options, words):
+    run("create", "x")
+    (key,) = listed(run)
+    code, out, err = run("update", key["key_id"], *options)
+    assert (code, out) == (2, "")
+    assert err.startswith("steelyard: ")
+    assert err.count("\n") == 1
+    assert words in err
+    assert listed(run) == [key]
 
 
 def test_a_revoked_key_is_not_rotated(run):
@@ -222,3 +267,121 @@ def test_serve_refuses_other_machines_unless_the_file_says_who_may_ask(
     assert err.count("\n") == 1
     assert "auth: {mode: keys}" in err
     assert "auth: {mode: none}" in err
+
+
+def test_models_and_policies_may_stand_in_lists_with_commas(run):
+    key = json.loads(run("create", "x", "--models", "sim-nano, sim-small", "--json")[1])
+    assert key["models"] == ["sim-nano", "sim-small"]
+    run("update", key["key_id"], "--model", "sim-nano", "--policies", "economy,default")
+    (key,) = listed(run)
+    assert (key["models"], key["policies"]) == (["sim-nano"], ["default", "economy"])
+
+
+def test_a_second_key_of_one_name_is_made_with_a_note(run):
+    assert "another key" not in run("create", "same")[2]
+    (first,) = listed(run)
+    code, out, err = run("create", "same")
+    assert code == 0
+    assert out.startswith("sk-sy-")
+    assert f"another key of the name 'same': {first['key_id']}" in err
+    run("create", "other")
+    other = listed(run)[-1]["key_id"]
+    assert "another key of the name 'same'" in run("update", other, "--name", "same")[2]
+
+
+def test_what_is_said_is_changed_and_told_and_the_rest_stays(run):
+    run("create", "x", "--owner", "ops", "--budget", "1/day", "--budget", "20/month")
+    (key,) = listed(run)
+    code, out, err = run(
+        *("update", key["key_id"], "--budget", "50/month", "--requests-per-minute", "60"),
+        *("--expires-in", "30d", "--metadata", "a=1", "--cache"),
+    )
+    assert (code, out) == (0, "")
+    assert "budgets: 1/day, 20/month -> 1/day, 50/month" in err
+    (after,) = listed(run)
+    changed = {"budgets", "limits", "expires_at", "metadata", "cache", "version", "spending"}
+    assert {name for name in key if key[name] != after[name]} == changed
+    assert after["version"] == 2
+    run(
+        *("update", key["key_id"], "--clear", "budgets", "--clear", "requests-per-minute"),
+        *("--clear", "owner", "--expires-in", "never", "--clear", "metadata", "--no-cache"),
+    )
+    (cleared,) = listed(run)
+    assert cleared == {**key, "owner": "", "budgets": [], "version": 3, "spending": []}
+
+
+def test_a_raised_budget_goes_on_degrading(run):
+    run("create", "x", "--budget", "1/day", "--budget", "20/month", "--on-low", "degrade")
+    (key,) = listed(run)
+    run("update", key["key_id"], "--budget", "50/month")
+    (key,) = listed(run)
+    assert [(each["usd"], each["on_low"]) for each in key["budgets"]] == [
+        (1.0, "degrade"),
+        (50.0, "degrade"),
+    ]
+    run("update", key["key_id"], "--on-low", "reject")
+    (key,) = listed(run)
+    assert [each["on_low"] for each in key["budgets"]] == ["reject", "reject"]
+
+
+def test_a_running_gateway_obeys_a_change(run, loaded, artifacts):
+    with GatewayThread(loaded, artifacts=artifacts) as gateway:
+        secret = run("create", "live")[1].strip()
+        assert models(gateway, secret).status_code == 200
+        (key,) = listed(run)
+        for option, status in (("--disable", 401), ("--enable", 200)):
+            run("update", key["key_id"], option)
+            deadline = time.monotonic() + 10
+            while models(gateway, secret).status_code != status:
+                assert time.monotonic() < deadline
+
+
+def test_a_change_may_be_meant_for_one_version_only(run):
+    run("create", "x")
+    (key,) = listed(run)
+    assert run("update", key["key_id"], "--owner", "a", "--if-version", "1")[0] == 0
+    for arguments in (("update", "--owner", "b"), ("revoke",), ("rotate",)):
+        command, *options = arguments
+        code, out, err = run(command, key["key_id"], *options, "--if-version", "1")
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert "version 2" in err
+    assert listed(run)[0]["owner"] == "a"
+
+
+def test_one_key_is_told_in_full(run):
+    run("create", "x", "--budget", "20/month", "--metadata", "a=1", "--owner", "ops")
+    (key,) = listed(run)
+    code, out, _ = run("show", key["key_id"])
+    assert code == 0
+    for words in (key["key_id"], "ops", "20/month", "$0.0000 of $20.00", "a=1", "never"):
+        assert words in out
+    assert json.loads(run("show", key["key_id"], "--json")[1]) == key
+
+
+def test_who_changed_a_key_is_told(run):
+    run("create", "x")
+    (key,) = listed(run)
+    run("update", key["key_id"], "--owner", "ops")
+    run("rotate", key["key_id"])
+    run("revoke", key["key_id"])
+    entries = json.loads(run("audit", "--json")[1])
+    assert [each["done"] for each in entries] == ["revoked", "rotated", "updated", "created"]
+    assert {each["by"].split(" (")[0] for each in entries} == {"command line"}
+    assert entries[2]["changes"] == {"owner": ["", "ops"]}
+    out = run("audit", key["key_id"], "--limit", "3")[1]
+    assert "owner: - -> ops" in out
+    assert out.count(key["key_id"]) == 3
+    assert run("audit", "key-000000000000")[1] == ""
+
+
+def test_the_process_says_what_is_wrong_in_one_line(loaded):
+    run = subprocess.run(
+        [sys.executable, "-m", "app", "keys", "update", "key-000000000000", "--owner", "x"],
+        cwd=REPOSITORY,
+        env={**os.environ, "STEELYARD_CONFIG": str(loaded.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr == "steelyard: there is no key of this name\n"

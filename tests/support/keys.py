@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from app.access.secrets import digest_of, new_key_id, new_secret
-from app.keys import KeyRecord
+from app.keys import AuditEntry, KeyRecord
 from app.stores._base import KeyChange, Store, StoreError, check_unchanged
 from app.stores.memory import MemoryStore
 
@@ -18,6 +18,7 @@ class DictKeys:
     """Keys in a dictionary; `down` cuts it off, `asked` counts look-ups."""
 
     records: dict[str, KeyRecord] = field(default_factory=dict)
+    audit: list[AuditEntry] = field(default_factory=list)
     down: bool = False
     asked: int = 0
 
@@ -32,13 +33,23 @@ class DictKeys:
         self._check()
         self.records[record.digest] = record
 
-    async def change(self, changes: Sequence[KeyChange]) -> None:
+    async def change(
+        self, changes: Sequence[KeyChange], *, entry: AuditEntry | None = None
+    ) -> None:
         """Make changes if nobody else made one meanwhile."""
         self._check()
         for change in changes:
             check_unchanged(change, self.records.get(change.after.digest))
         for change in changes:
             self.records[change.after.digest] = change.after
+        if entry is not None:
+            self.audit.insert(0, entry)
+
+    async def history(self, *, key_id: str | None, limit: int) -> tuple[AuditEntry, ...]:
+        """Return what was done, the latest first."""
+        self._check()
+        found = [each for each in self.audit if key_id is None or each.key_id == key_id]
+        return tuple(found[:limit])
 
     async def all(self) -> tuple[KeyRecord, ...]:
         """Return every record, oldest first."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from app.keys import KeyRecord
+from app.keys import AuditEntry, KeyRecord
 from app.stores._base import (
     BudgetLimit,
     Claim,
@@ -133,3 +133,16 @@ def key_record(name: str, *, created_at: float = 1_795_000_000.0, **changes: obj
         **changes,
     }
     return KeyRecord(**fields)  # type: ignore[arg-type]
+
+
+def audit_entry(record: KeyRecord, *, done: str = "created") -> AuditEntry:
+    """Return what was done to a key."""
+    return AuditEntry(
+        at=record.created_at,
+        by="a test",
+        done=done,
+        key_id=record.key_id,
+        name=record.name,
+        version=record.version,
+        changes={"name": (None, record.name)},
+    )

@@ -3,10 +3,11 @@ import logging
 
 import pytest
 
+from app.access.changes import KeyChanges
 from app.access.issuing import Issuer
 from app.access.secrets import digest_of
 from app.access.terms import KeyTerms, KnownNames
-from app.errors import InvalidRequestError, KeyNotFoundError
+from app.errors import InvalidRequestError, KeyNotFoundError, KeyVersionError
 from app.stores._base import StoreError
 from tests.support.keys import NOW, DictKeys, SetClock
 
@@ -137,9 +138,9 @@ class SlowKeys(DictKeys):
         await asyncio.sleep(0)
         return answer
 
-    async def save(self, record):
+    async def change(self, changes, *, entry=None):
         await asyncio.sleep(0)
-        await super().save(record)
+        await super().change(changes, entry=entry)
 
 
 async def test_a_revocation_is_never_undone_by_a_rotation_at_the_same_time(now):
@@ -162,11 +163,112 @@ async def test_without_the_store_nothing_is_made(issuer, keys):
 
 async def test_changes_are_logged_by_the_keys_name_alone(issuer, caplog):
     with caplog.at_level(logging.INFO):
-        key, secret = await issuer.create(KeyTerms(name="x", owner="ops"))
-        _, new = await issuer.rotate(key.record.key_id, grace_s=0)
-        await issuer.revoke(key.record.key_id)
-    assert caplog.messages == ["key created", "key rotated", "key revoked"]
+        key, secret = await issuer.create(KeyTerms(name="x", owner="ops"), by="somebody")
+        _, new = await issuer.rotate(key.record.key_id, grace_s=0, by="somebody")
+        await issuer.update(key.record.key_id, KeyChanges(team="search"), by="somebody")
+        await issuer.revoke(key.record.key_id, by="somebody")
+    assert caplog.messages == ["key created", "key rotated", "key updated", "key revoked"]
     for record in caplog.records:
-        assert record.fields == {"key_id": key.record.key_id, "name": "x", "owner": "ops"}
+        told = {name: record.fields[name] for name in ("key_id", "name", "owner", "by")}
+        assert told == {
+            "key_id": key.record.key_id,
+            "name": "x",
+            "owner": "ops",
+            "by": "somebody",
+        }
         for each in (secret, new):
             assert digest_of(each.encode()) not in str(vars(record))
+
+
+async def test_a_change_keeps_secrets_and_history_and_reaches_the_old_secret_too(
+    issuer, keys, now, changed
+):
+    key, old = await issuer.create(KeyTerms(name="x", expires_in_s=10_000))
+    _, new = await issuer.rotate(key.record.key_id, grace_s=60)
+    changed.clear()
+    after = await issuer.update(key.record.key_id, KeyChanges(disabled=True, team="search"))
+    assert after.status(now.at) == "disabled"
+    records = [keys.records[digest_of(each.encode())] for each in (old, new)]
+    assert [(each.disabled, each.team) for each in records] == [(True, "search")] * 2
+    assert [each.expires_at for each in records] == [NOW + 60, NOW + 10_000]
+    assert set(changed) == {each.digest for each in records}
+    again = await issuer.update(key.record.key_id, KeyChanges(disabled=False))
+    assert again.status(now.at) == "active"
+    assert again.old_secret_until == NOW + 60
+
+
+async def test_each_change_makes_a_version_and_one_that_changes_nothing_none(issuer, keys):
+    key, _ = await issuer.create(KeyTerms(name="x"))
+    key_id = key.record.key_id
+    assert key.record.version == 1
+    assert (await issuer.update(key_id, KeyChanges(name="x"))).record.version == 1
+    assert (await issuer.update(key_id, KeyChanges(name="y"))).record.version == 2
+    assert (await issuer.rotate(key_id, grace_s=0))[0].record.version == 3
+    assert (await issuer.revoke(key_id)).record.version == 4
+    assert (await issuer.revoke(key_id)).record.version == 4
+    assert [each.done for each in keys.audit] == ["revoked", "rotated", "updated", "created"]
+
+
+async def test_a_change_meant_for_another_version_is_refused(issuer):
+    key, _ = await issuer.create(KeyTerms(name="x"))
+    key_id = key.record.key_id
+    await issuer.update(key_id, KeyChanges(name="y"), versions={1})
+    for change in (
+        issuer.update(key_id, KeyChanges(name="z"), versions={1}),
+        issuer.update(key_id, KeyChanges(name="z"), versions=()),
+        issuer.revoke(key_id, versions={1, 3}),
+        issuer.rotate(key_id, grace_s=0, versions={1}),
+    ):
+        with pytest.raises(KeyVersionError):
+            await change
+    assert (await issuer.get(key_id)).record.name == "y"
+
+
+async def test_a_revoked_key_is_not_changed(issuer):
+    key, _ = await issuer.create(KeyTerms(name="x"))
+    await issuer.revoke(key.record.key_id)
+    with pytest.raises(InvalidRequestError, match="revoked"):
+        await issuer.update(key.record.key_id, KeyChanges(name="y"))
+
+
+async def test_a_disabled_key_can_be_given_a_new_secret(issuer, now):
+    key, _ = await issuer.create(KeyTerms(name="x", disabled=True))
+    rotated, _ = await issuer.rotate(key.record.key_id, grace_s=0)
+    assert rotated.status(now.at) == "disabled"
+
+
+async def test_changes_at_the_same_time_all_count(now):
+    keys = SlowKeys()
+    issuers = [Issuer(keys, lambda: KNOWN, now=now) for _ in range(2)]
+    key, _ = await issuers[0].create(KeyTerms(name="x"))
+    key_id = key.record.key_id
+    await asyncio.gather(
+        issuers[0].update(key_id, KeyChanges(team="search")),
+        issuers[1].update(key_id, KeyChanges(owner="ops")),
+        issuers[0].rotate(key_id, grace_s=60),
+        issuers[1].update(key_id, KeyChanges(cache=True)),
+    )
+    records = list(keys.records.values())
+    assert len(records) == 2
+    for each in records:
+        assert (each.team, each.owner, each.cache) == ("search", "ops", True)
+    assert (await issuers[0].get(key_id)).record.version == 5
+
+
+async def test_the_history_tells_what_was_and_is_and_never_a_secret(issuer, keys, now):
+    key, secret = await issuer.create(
+        KeyTerms(name="x", models={"b", "a"}, budgets=[{"usd": 1, "period": "day"}]), by="me"
+    )
+    key_id = key.record.key_id
+    now.at += 5
+    await issuer.update(key_id, KeyChanges(models={"a"}, limits={"requests_per_minute": 5}))
+    await issuer.create(KeyTerms(name="other"))
+    update, create = await issuer.history(key_id=key_id, limit=10)
+    assert (create.at, create.by, create.done) == (NOW, "me", "created")
+    assert create.changes["models"] == (None, ["a", "b"])
+    assert set(create.changes) == {"name", "models", "budgets"}
+    assert update.at == NOW + 5
+    assert update.changes["models"] == (["a", "b"], ["a"])
+    assert update.changes["limits"][1]["requests_per_minute"] == 5
+    assert set(update.changes) == {"models", "limits"}
+    assert digest_of(secret.encode()) not in str(keys.audit)

@@ -82,7 +82,13 @@ async def test_where_a_keys_limits_stand_is_told_in_dollars(keys):
     of_key, of_team, of_gateway = told["scopes"]
     assert of_key["scope"] == f"key:{record.key_id}"
     assert of_key["budgets"] == [
-        {"period": period, "limit_usd": 2.0, "spent_usd": 0.5, "reserved_usd": 0.25}
+        {
+            "period": period,
+            "limit_usd": 2.0,
+            "spent_usd": 0.5,
+            "reserved_usd": 0.25,
+            "left_usd": 1.25,
+        }
     ]
     assert of_key["requests"]["limit"] == 60
     assert of_key["requests"]["remaining"] == 58

@@ -1,19 +1,29 @@
 """Keys and spending in a file: restarts, several processes, files that cannot be used."""
 
 import asyncio
+import contextlib
 import sqlite3
 import stat
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from app.errors import ConfigError
-from app.stores._base import Claim, Resource, Scope, ScopeKind, StoreError
+from app.stores._base import (
+    MAX_AUDIT,
+    Claim,
+    KeyChange,
+    Resource,
+    Scope,
+    ScopeKind,
+    StoreError,
+)
 from app.stores.memory import MemoryStore
 from app.stores.sqlite import DATABASE_NAME
-from tests.support.stores import FakeClock, StoreUnderTest, budget, key_record
+from tests.support.stores import FakeClock, StoreUnderTest, audit_entry, budget, key_record
 
 ROOT = Path(__file__).resolve().parents[4]
 SCOPE = Scope(ScopeKind.KEY, "key-1")
@@ -223,3 +233,20 @@ def test_a_process_that_is_killed_loses_no_more_than_the_last_moment(tmp_path):
     connection = sqlite3.connect(tmp_path / DATABASE_NAME)
     assert connection.execute("SELECT nusd FROM spending").fetchone()[0] in {100, 101}
     connection.close()
+
+
+async def test_of_what_was_done_to_keys_so_much_is_kept(tmp_path):
+    under_test = await reopened(tmp_path, FakeClock())
+    with contextlib.closing(sqlite3.connect(tmp_path / DATABASE_NAME)) as connection, connection:
+        connection.executemany(
+            "INSERT INTO audit (key_id, entry) VALUES ('key-a', ?)",
+            [(msgspec.json.encode(audit_entry(key_record("a"))),)] * (MAX_AUDIT + 5),
+        )
+    record = key_record("b")
+    await under_test.store.keys.change(
+        [KeyChange(before=None, after=record)], entry=audit_entry(record)
+    )
+    told = await under_test.store.keys.history(key_id=None, limit=2 * MAX_AUDIT)
+    assert len(told) == MAX_AUDIT
+    assert told[0].key_id == "key-b"
+    await under_test.lifecycle.aclose()
