@@ -9,6 +9,7 @@ import msgspec
 from app.errors import UpstreamError, UpstreamInvalidResponseError
 from app.gateway.request import Deployment
 from app.providers._base import Chunk, ModelCall
+from app.types import ToldUsage
 from routers.training.anchors import Anchor
 from routers.training.onboard import Answer
 from routers.types import ModelSpec
@@ -121,10 +122,10 @@ class Asking:
             await chunks.aclose()
         duration_s = time.perf_counter() - began
         text = _text(chunk)
-        usage = chunk.usage
-        output_tokens = max(1, len(text) // 4) if usage is None else usage.output_tokens
-        self._spend(0 if usage is None else usage.input_tokens, output_tokens)
-        return Answer(text=text, output_tokens=output_tokens, duration_s=duration_s)
+        told = chunk.usage or ToldUsage()
+        usage = told.filled(input_tokens=0, output_tokens=max(1, len(text) // 4))
+        self._spend(usage.input_tokens, usage.output_tokens)
+        return Answer(text=text, output_tokens=usage.output_tokens, duration_s=duration_s)
 
     def _spend(self, input_tokens: int, output_tokens: int) -> None:
         cost = self.spec.prices.cost_usd(input_tokens=input_tokens, output_tokens=output_tokens)

@@ -18,6 +18,7 @@ from app.config import (
     TimeoutsConfig,
     UpstreamConfig,
 )
+from app.config.fields import choices
 from app.errors import ConfigError
 from app.gateway.admission import Allowance, Allowances
 from app.gateway.breaker import CircuitState
@@ -51,13 +52,17 @@ _INLINE_S = 0.001
 """A decision that takes longer on a short prompt does not run on the event loop."""
 
 
-def build_store(config: LoadedConfig, *, on_error: OnError | None = None) -> Lifecycle:
+def build_store(
+    config: LoadedConfig, *, on_error: OnError | None = None, owner: str | None = None
+) -> Lifecycle:
     """Build the store that the configuration names; it is not opened yet.
 
     Parameters
     ----------
     on_error
         Told of every operation that a shared store did not answer.
+    owner
+        The name of this process, which serves; None for a tool beside it, which claims nothing.
 
     Raises
     ------
@@ -66,17 +71,20 @@ def build_store(config: LoadedConfig, *, on_error: OnError | None = None) -> Lif
     """
     store = config.gateway.store
     if store.kind == "memory":
-        return MemoryStore(config.data_dir)
+        return MemoryStore(config.data_dir, exclusive=owner is not None)
     from app.stores.fallback import FallbackStore  # noqa: PLC0415  (redis-py takes its time)
     from app.stores.key_cache import KeyTimes  # noqa: PLC0415
     from app.stores.redis import RedisStore  # noqa: PLC0415
 
     if config.redis_url is None:
-        raise ConfigError(
-            f"{config.path}: store.kind redis takes its address from {store.redis_url_env}, which "
-            "is not set; export it (redis://host:6379/0)"
+        raise config.error(
+            ("store", "kind"),
+            f"redis takes its address from {store.redis_url_env}, which is not set; export it "
+            "(redis://host:6379/0)",
         )
-    shared = RedisStore(config.redis_url, prefix=store.prefix, timeout_s=store.timeout_s)
+    shared = RedisStore(
+        config.redis_url, prefix=store.prefix, timeout_s=store.timeout_s, owner=owner or ""
+    )
     # The guard in front remembers keys for `auth.fresh_s`; here only the grace is of use.
     times = KeyTimes(fresh_s=0.0, grace_s=store.keys_grace_s)
     return FallbackStore(shared, key_times=times, on_error=on_error)
@@ -104,9 +112,17 @@ def build_decision_log(
     if outcomes.contents.enabled:
         contents = KeepContents(
             seconds=outcomes.contents.keep_days * DAY_S,
-            redactor=Redactor(outcomes.contents.redact, outcomes.contents.redact_hook),
+            redactor=_redactor(config),
         )
     return DecisionLog(_sink(config), contents=contents, on_drop=on_drop)
+
+
+def _redactor(config: LoadedConfig) -> Redactor:
+    contents = config.gateway.outcomes.contents
+    try:
+        return Redactor(contents.redact, contents.redact_hook)
+    except ConfigError as error:
+        raise ConfigError(f"{config.path}: {error.message}") from error
 
 
 def _sink(config: LoadedConfig) -> Sink:
@@ -116,9 +132,9 @@ def _sink(config: LoadedConfig) -> Sink:
         from app.stores.outcomes_redis import RedisOutcomes  # noqa: PLC0415
 
         if config.redis_url is None:
-            raise ConfigError(
-                f"{config.path}: outcomes.sink redis takes its address from {store.redis_url_env}, "
-                "which is not set"
+            raise config.error(
+                ("outcomes", "sink"),
+                f"redis takes its address from {store.redis_url_env}, which is not set",
             )
         return RedisOutcomes(
             config.redis_url,
@@ -138,14 +154,14 @@ def build_tracer(config: LoadedConfig) -> Tracer | None:
     ConfigError
         If the extra is not installed, or texts are traced and cannot be redacted.
     """
-    traces, contents = config.gateway.traces, config.gateway.outcomes.contents
+    traces = config.gateway.traces
     if not traces.enabled:
         return None
     try:
         from app.telemetry.traces import OtelTracer  # noqa: PLC0415
     except ImportError as error:
-        raise ConfigError(
-            f"{config.path}: traces.enabled needs an extra: pip install 'steelyard[otel]' ({error})"
+        raise config.error(
+            ("traces", "enabled"), f"needs an extra: pip install 'steelyard[otel]' ({error})"
         ) from error
     return OtelTracer(
         endpoint=None if traces.endpoint is None else str(traces.endpoint),
@@ -153,7 +169,7 @@ def build_tracer(config: LoadedConfig) -> Tracer | None:
         sample=traces.sample,
         opt_in=config.semconv_opt_in,
         propagate=traces.propagate,
-        redact=Redactor(contents.redact, contents.redact_hook).text if traces.content else None,
+        redact=_redactor(config).text if traces.content else None,
     )
 
 
@@ -217,7 +233,7 @@ def load_artifacts(config: LoadedConfig) -> dict[str, RouterArtifact]:
             try:
                 loaded[path] = load_artifact(path)
             except RoutingError as error:
-                raise ConfigError(f"{config.path}: routers.{name}: {error}") from error
+                raise config.error(("routers", name), str(error)) from error
         artifacts[name] = loaded[path]
     return artifacts
 
@@ -244,10 +260,11 @@ def _policy(
     candidates = tuple(config.specs[model_id] for model_id in policy.candidates)
     for spec in candidates:
         if spec.predicted_as not in artifact.models:
-            raise ConfigError(
-                f"{config.path}: policies.{name}: {spec.model_id} is predicted as "
-                f"{spec.predicted_as!r}, which the artifact of router {policy.router!r} does not "
-                f"know; set predicted_as to one of: {', '.join(artifact.models)}"
+            raise config.error(
+                ("policies", name),
+                f"{spec.model_id} is predicted as {spec.predicted_as!r}, which the artifact of "
+                f"router {policy.router!r} does not know; set predicted_as to one of: "
+                f"{', '.join(artifact.models)}",
             )
     parts = (name, policy.model_dump_json(), artifact.version, *map(_told, candidates))
     return Policy(
@@ -292,10 +309,11 @@ def _objective(
     if threshold not in stored:
         wanted = {"calibrated": "--strong-share", "guaranteed": "--max-quality-drop"}[threshold]
         names = " and ".join(config.specs[each].predicted_as for each in (strong, weak))
-        raise ConfigError(
-            f"{config.path}: policies.{name}.threshold: router {policy.router!r} has no "
-            f"{threshold} threshold between {names}; `steelyard calibrate --strong … --weak … "
-            f"{wanted} …` stores one in the artifact (scores of a scorer cannot be calibrated)"
+        raise config.error(
+            ("policies", name, "threshold"),
+            f"router {policy.router!r} has no {threshold} threshold between {names}; `steelyard "
+            f"calibrate --strong … --weak … {wanted} …` stores one in the artifact (scores of a "
+            "scorer cannot be calibrated)",
         )
     return stored[threshold]
 
@@ -361,9 +379,9 @@ def build_names(config: LoadedConfig, policies: Mapping[str, Policy]) -> Names:
             None,
         )
         if policy is None:
-            raise ConfigError(
-                f"{config.path}: routers.{name}.pair: no policy of this router has both models "
-                "among its candidates"
+            raise config.error(
+                ("routers", name, "pair"),
+                "no policy of this router has both models among its candidates",
             )
         policy.knobs.get(frozenset(wanted))  # no request should wait for its curve
         pairs[name] = Pair(
@@ -439,18 +457,23 @@ def providers_of(deployments: Mapping[str, Sequence[Deployment]]) -> list[Provid
 
 
 def _provider(name: str, upstream: UpstreamConfig, config: LoadedConfig) -> Provider:
+    kinds = PROVIDERS.kinds()
+    if upstream.kind not in kinds:
+        raise config.error(
+            ("upstreams", name, "kind"),
+            f"unknown kind {upstream.kind!r}; {choices(upstream.kind, kinds)}",
+        )
     try:
-        make = PROVIDERS.get(upstream.kind)
-    except RoutingError as error:
-        raise ConfigError(f"{config.path}: upstreams.{name}.kind: {error}") from error
-    return make(
-        base_url=str(upstream.base_url),
-        api_key=config.secrets.get(name),
-        transport=HttptoolsTransport(max_connections=upstream.max_connections),
-        extra_headers=tuple(upstream.extra_headers.items()),
-        stream_usage=upstream.stream_usage,
-        drop_fields=upstream.drop_fields,
-    )
+        return PROVIDERS.get(upstream.kind)(
+            base_url=str(upstream.base_url),
+            api_key=config.secrets.get(name),
+            transport=HttptoolsTransport(max_connections=upstream.max_connections),
+            extra_headers=tuple(upstream.extra_headers.items()),
+            stream_usage=upstream.stream_usage,
+            drop_fields=upstream.drop_fields,
+        )
+    except ConfigError as error:
+        raise config.error(("upstreams", name), error.message) from error
 
 
 def _timeouts(timeouts: TimeoutsConfig, *, first_token_s: float) -> Timeouts:

@@ -51,6 +51,7 @@ from app.settings import Settings
 from app.signals import drain_before_exit, on_hangup
 from app.state import AppState, Resources
 from app.stores._base import Lifecycle
+from app.stores.owners import new_run, owner_of
 from app.telemetry.exposition import MetricsServer
 from app.telemetry.learning import LearningMetrics
 from app.telemetry.logs import hide_secrets, log_outcomes
@@ -77,6 +78,7 @@ def from_env() -> FastAPI:
         load_config(settings.config),
         host=settings.listen_host,
         workers_dir=settings.metrics_dir,
+        run=settings.run,
     )
 
 
@@ -88,6 +90,7 @@ def create_app(
     clock: Callable[[], float] = time.perf_counter,
     host: str | None = None,
     workers_dir: Path | None = None,
+    run: str | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -103,6 +106,8 @@ def create_app(
         The address that is listened on; default: the one that the configuration names.
     workers_dir
         Where several worker processes count together; None where there is one process.
+    run
+        What begins the name by which this process claims in a shared store; default: made here.
 
     Raises
     ------
@@ -115,6 +120,9 @@ def create_app(
     if console_is_served(config.gateway, host, admin_token=config.admin_token):
         recent = Recent()
     metrics = Metrics(CollectorRegistry(), workers_dir=workers_dir)
+    if store is None:
+        owner = owner_of(run or new_run())
+        store = build_store(config, on_error=metrics.process.store_failed, owner=owner)
     state = _state(config, policies, names, store, metrics=metrics, clock=clock, recent=recent)
     app = FrontDoor(
         title="Steelyard",
@@ -186,15 +194,12 @@ def _state(
     config: LoadedConfig,
     policies: Mapping[str, Policy],
     names: Names,
-    store: Lifecycle | None,
+    store: Lifecycle,
     *,
     metrics: Metrics,
     clock: Callable[[], float],
     recent: Recent | None,
 ) -> AppState:
-    if store is None:
-        store = build_store(config, on_error=metrics.process.store_failed)
-
     learning = LearningMetrics(metrics.registry)
     decisions = build_decision_log(config, on_drop=learning.dropped)
 

@@ -19,6 +19,7 @@ from app.api.console import console_is_served
 from app.config import GatewayConfig, LoadedConfig, StubConfig, load_config
 from app.errors import ConfigError
 from app.protocol import gateway_protocol
+from app.runs import this_run
 from app.settings import is_loopback
 from app.telemetry.logs import configure_logging
 from app.workers import Workers, counting_together, metrics_port
@@ -47,7 +48,11 @@ def serve(file: Path, *, host: str | None, port: int | None, workers: int) -> No
     _allow_connections(config.server.max_connections)
     os.environ["STEELYARD_CONFIG"] = str(file)
     os.environ["STEELYARD_LISTEN_HOST"] = host
-    with _listening_socket(host, port) as listening, _simulated_upstream(config.stub):
+    with (
+        _listening_socket(host, port) as listening,
+        this_run(loaded) as run,
+        _simulated_upstream(config.stub),
+    ):
         uvicorn_config = uvicorn.Config(
             "app.serve:worker_app",
             factory=True,
@@ -70,7 +75,13 @@ def serve(file: Path, *, host: str | None, port: int | None, workers: int) -> No
         if workers > 1:
             with counting_together() as folder, metrics_port(loaded, folder):
                 click.echo(welcome)
-                Workers(uvicorn_config, sockets=[listening], file=file, metrics_dir=folder).run()
+                Workers(
+                    uvicorn_config,
+                    sockets=[listening],
+                    file=file,
+                    metrics_dir=folder,
+                    on_death=run.worker_died,
+                ).run()
         else:
             _Server(uvicorn_config, welcome=welcome).run(sockets=[listening])
 

@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 METRICS_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Read by the metrics library, too, before the first instrument is made."""
+RUN_VARIABLE = "STEELYARD_RUN"
 
 
 class Settings(BaseSettings):
@@ -20,6 +21,10 @@ class Settings(BaseSettings):
 
     metrics_dir: Path | None = Field(default=None, validation_alias=METRICS_DIR_VARIABLE)
     """Where several worker processes count together; `steelyard serve --workers` sets it."""
+
+    run: str | None = None
+    """`STEELYARD_RUN`: what begins the names of all processes of one `steelyard serve`, which sets
+    it."""
 
     listen_host: str | None = None
     """`STEELYARD_LISTEN_HOST`: the address that is listened on, where it is not the one of the

@@ -42,6 +42,69 @@ class Usage:
     estimated: bool = False
 
 
+class UsagePart(StrEnum):
+    """A part of what upstreams tell of an answer's tokens."""
+
+    INPUT = "input"
+    OUTPUT = "output"
+    TOTAL = "total"
+    CACHED_INPUT = "cached_input"
+    REASONING = "reasoning"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToldUsage:
+    """The token counts that an upstream told; None for each that it did not, or not credibly.
+
+    `refused` are the parts of which it told what cannot be.
+    """
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_input_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    refused: frozenset[UsagePart] = frozenset()
+
+    @classmethod
+    def of(cls, usage: Usage) -> "ToldUsage":
+        """Return counts that are all told."""
+        return cls(
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cached_input_tokens=usage.cached_input_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+        )
+
+    def updated(self, later: "ToldUsage") -> "ToldUsage":
+        """Return the counts after another record: the last told wins, zeros erase nothing."""
+        return ToldUsage(
+            input_tokens=_latest(self.input_tokens, later.input_tokens),
+            output_tokens=_latest(self.output_tokens, later.output_tokens),
+            cached_input_tokens=_latest(self.cached_input_tokens, later.cached_input_tokens),
+            reasoning_tokens=_latest(self.reasoning_tokens, later.reasoning_tokens),
+            refused=self.refused | later.refused,
+        )
+
+    def filled(self, *, input_tokens: int, output_tokens: int) -> Usage:
+        """Return whole counts, with estimates in place of what was not told.
+
+        No prompt is empty, and no answer that holds anything: a 0 there tells nothing either.
+        """
+        given = self.input_tokens or input_tokens
+        written = self.output_tokens or output_tokens
+        return Usage(
+            input_tokens=given,
+            output_tokens=written,
+            cached_input_tokens=min(self.cached_input_tokens or 0, given),
+            reasoning_tokens=min(self.reasoning_tokens or 0, written),
+            estimated=given != self.input_tokens or written != (self.output_tokens or 0),
+        )
+
+
+def _latest(before: int | None, told: int | None) -> int | None:
+    return told if told or before is None else before
+
+
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """One upstream call."""
 
@@ -143,3 +206,5 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     artifact_version: str | None = None
     """Of the router that decided; None where none did."""
     texts: Texts | None = None
+    refused_usage: tuple[UsagePart, ...] = ()
+    """The token counts that an upstream told and that cannot be; estimates stand for them."""

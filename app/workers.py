@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -34,10 +34,12 @@ class Workers(Multiprocess):
         sockets: list[socket.socket],
         file: Path,
         metrics_dir: Path,
+        on_death: Callable[[int], None] = lambda _pid: None,
     ) -> None:
         super().__init__(config, sockets=sockets)
         self._file = file
         self._metrics_dir = metrics_dir
+        self._on_death = on_death
         self._known_pids: set[int] = set()
 
     def keep_subprocess_alive(self) -> None:
@@ -46,6 +48,7 @@ class Workers(Multiprocess):
         super().keep_subprocess_alive()
         for pid in self._known_pids - self._pids():
             mark_process_dead(pid, str(self._metrics_dir))  # type: ignore[no-untyped-call]
+            self._on_death(pid)
         self._known_pids = self._pids()
 
     def _pids(self) -> set[int]:

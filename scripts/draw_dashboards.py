@@ -10,6 +10,7 @@ import asyncio
 import json
 import math
 import random
+import re
 import tempfile
 import time
 from collections.abc import Mapping
@@ -157,6 +158,7 @@ def _plot(prometheus: PrometheusServer, panel: Mapping[str, Any], begin: float) 
     for number, target in enumerate(panel["targets"]):
         expression = target["expr"].replace("$__rate_interval", f"{WINDOW_S}s")
         expression = expression.replace("$__range", f"{DURATION_S:.0f}s")
+        expression = re.sub(r'=~"\$\w+"', '=~".*"', expression)
         end = begin + DURATION_S
         found = prometheus.query_range(
             expression, start=end if target.get("instant") else begin, end=end, step_s=1.0

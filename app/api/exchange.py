@@ -36,6 +36,7 @@ from app.gateway.handle import Gateway
 from app.gateway.ledger import LedgerEntry
 from app.gateway.request import RouteRequest
 from app.providers._base import Chunk
+from app.providers._usage import with_usage
 from routers.errors import RoutingError
 
 _log = logging.getLogger(__name__)
@@ -115,7 +116,9 @@ class Exchange:
             await self._make_answer(watch)
             if entry.served is not None and entry.pressure is None:
                 await seat.keep(
-                    model_id=entry.served.spec.model_id, usage=entry.usage, reason=entry.reason
+                    model_id=entry.served.spec.model_id,
+                    usage=None if entry.told is None else entry.settled_usage(),
+                    reason=entry.reason,
                 )
 
     async def _make_answer(self, watch: CancelOnDisconnect) -> None:
@@ -145,7 +148,7 @@ class Exchange:
         if self.request.stream:
             body, usage_payload = answer.as_stream(include_usage=self.request.include_usage)
             if self.request.include_usage and usage_payload is not None:
-                body += sse.usage_event(usage_payload, cost_usd=0.0)
+                body += sse.usage_event(usage_payload, None, cost_usd=0.0)
             body += sse.DONE
             headers = [*sse.STREAM_HEADERS, *route_headers(entry)]
         else:
@@ -166,6 +169,7 @@ class Exchange:
         async for chunk in self.gateway.dispatcher.rest(answer, entry):
             self._saw(chunk)
             body += chunk.data
+        body = with_usage(body, entry.settled_usage())
         if self.request.explain:
             body = sse.add_field(body, "steelyard", explain_object(entry))
         entry.answering()
@@ -189,7 +193,7 @@ class Exchange:
         for chunk in answer.prelude:
             self._saw(chunk)
             template = template or chunk.template
-            usage_payload = usage_payload or chunk.usage_event
+            usage_payload = chunk.usage_event or usage_payload
             data += chunk.data
         if self.request.explain:
             data = sse.add_field_to_first_event(data, "steelyard", explain_object(entry))
@@ -199,15 +203,17 @@ class Exchange:
             async for chunk in self.gateway.dispatcher.rest(answer, entry):
                 self._saw(chunk)
                 template = template or chunk.template
-                usage_payload = usage_payload or chunk.usage_event
+                usage_payload = chunk.usage_event or usage_payload
                 if chunk.data:
                     await send(
                         {"type": "http.response.body", "body": chunk.data, "more_body": True}
                     )
                     pings.sent()
         tail = sse.DONE
-        if self.request.include_usage:
-            tail = self._usage_event(usage_payload, template) + tail
+        payload = usage_payload or template
+        if self.request.include_usage and payload is not None:
+            usage = entry.settled_usage()
+            tail = sse.usage_event(payload, usage, cost_usd=entry.cost_usd()) + tail
         watch.disarm()
         await self._end_turn()
         await send({"type": "http.response.body", "body": tail})
@@ -225,15 +231,6 @@ class Exchange:
         ticket = self.entry.ticket
         if ticket is not None and ticket.holds_a_place:
             await self.gateway.settle(self.entry)
-
-    def _usage_event(self, payload: bytes | None, template: bytes | None) -> bytes:
-        cost_usd = self.entry.cost_usd()
-        if payload is not None:
-            return sse.usage_event(payload, cost_usd=cost_usd)
-        usage = self.entry.settled_usage()
-        if template is None or usage is None or not usage.estimated:
-            return b""
-        return sse.made_up_usage_event(template, usage, cost_usd=cost_usd)
 
     async def _start(self, status: int, headers: Headers) -> None:
         self._began = True

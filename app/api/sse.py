@@ -1,10 +1,10 @@
 """Server-sent events on the way to the client."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from app.providers._usage import usage_object
 from app.types import Usage
 
 DONE = b"data: [DONE]\n\n"
@@ -16,6 +16,8 @@ STREAM_HEADERS = [
 ]
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ENVELOPE = ("id", "object", "created", "model")
+_NONE = msgspec.Raw(b"[]")
 
 
 def event(payload: bytes) -> bytes:
@@ -42,30 +44,21 @@ def add_field_to_first_event(events: bytes, name: str, value: Any) -> bytes:
     return events[:start] + add_field(events[start:end], name, value) + events[end:]
 
 
-def usage_event(payload: bytes, *, cost_usd: float | None) -> bytes:
-    """Frame the upstream's usage event with what the answer cost added to `usage`."""
+def usage_event(payload: bytes, usage: Usage | None, *, cost_usd: float | None) -> bytes:
+    """Frame the event that tells a client of its tokens, with what the answer cost.
+
+    Parameters
+    ----------
+    payload
+        The upstream's own usage event, or any other of its stream, whose id, time and model are
+        taken over.
+    usage
+        As it is accounted for; None where that is not known any more.
+    """
     chunk = _OBJECT.decode(payload)
-    usage: dict[str, Any] = dict(_OBJECT.decode(chunk["usage"]))
-    usage["cost_usd"] = cost_usd
-    return event(msgspec.json.encode({**chunk, "usage": usage}))
-
-
-def made_up_usage_event(template: bytes, usage: Usage, *, cost_usd: float | None) -> bytes:
-    """Frame a usage event of our own, for an upstream that sent none; it says so."""
-    chunk: Mapping[str, Any] = _OBJECT.decode(template)
-    kept = {key: chunk[key] for key in ("id", "object", "created", "model") if key in chunk}
-    return event(
-        msgspec.json.encode(
-            {
-                **kept,
-                "choices": [],
-                "usage": {
-                    "prompt_tokens": usage.input_tokens,
-                    "completion_tokens": usage.output_tokens,
-                    "total_tokens": usage.input_tokens + usage.output_tokens,
-                    "estimated": True,
-                    "cost_usd": cost_usd,
-                },
-            }
-        )
-    )
+    if chunk.pop("choices", _NONE) != _NONE:
+        told, chunk = None, {key: chunk[key] for key in _ENVELOPE if key in chunk}
+    else:
+        told = chunk.pop("usage", None)
+    record = {**usage_object(told, usage), "cost_usd": cost_usd}
+    return event(msgspec.json.encode({**chunk, "choices": [], "usage": record}))

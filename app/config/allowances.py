@@ -12,8 +12,12 @@ class LimitsConfig(Strict):
     """How much may be asked for; what is left out is not limited."""
 
     requests_per_minute: Count | None = None
+    """Requests in any minute, with a burst of one minute's worth."""
     tokens_per_minute: Count | None = None
+    """Tokens of prompts and answers in any minute: claimed by estimate before the call, settled by
+    what was used."""
     concurrent_requests: Count | None = None
+    """Requests at once, from admission to the end of the answer."""
 
     def to_limits(self) -> Limits:
         """Return it as the store counts it."""
@@ -23,11 +27,14 @@ class LimitsConfig(Strict):
 class BudgetConfig(Strict):
     """How many US dollars may be spent in each period (days, ISO weeks, months; UTC)."""
 
-    usd: Annotated[float, Field(gt=0, le=9e6)]
+    usd: Annotated[float, Field(gt=0, le=9e6, allow_inf_nan=False)]
+    """What may be spent in one period."""
     period: Period
+    """When it begins anew: at midnight, on Mondays, or on the first of the month (UTC)."""
     on_low: OnLow = OnLow.REJECT
     """`degrade` lowers the knob step by step once `degrade_from` is spent."""
     degrade_from: Share = 0.8
+    """The share of the budget from which on `degrade` lowers the knob."""
 
     def to_budget(self) -> Budget:
         """Return it as the store counts it."""
@@ -38,7 +45,9 @@ class AllowanceConfig(Strict):
     """What one key, one team or all together may use."""
 
     limits: LimitsConfig = LimitsConfig()
+    """How much may be asked for."""
     budgets: tuple[BudgetConfig, ...] = ()
+    """How much may be spent; several, of different periods, hold at once."""
 
 
 class AllowancesConfig(Strict):
@@ -49,4 +58,4 @@ class AllowancesConfig(Strict):
     key: AllowanceConfig = AllowanceConfig()
     """Every key without limits (or budgets) of its own; without keys, everybody together."""
     teams: dict[ShortName, AllowanceConfig] = Field(default_factory=dict)
-    """Keys name their team."""
+    """What each team may use in sum, by its name; keys name their team."""

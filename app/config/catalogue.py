@@ -1,11 +1,8 @@
 """The catalogue: what is true of a model wherever it is served."""
 
 import datetime as dt
-from typing import Annotated
 
-from pydantic import Field
-
-from app.config.fields import Name, Price, Strict
+from app.config.fields import Count, Name, Price, Strict, Text
 from routers.types import Capability, Prices
 
 
@@ -13,10 +10,14 @@ class PriceConfig(Strict):
     """List price of a model; a price that is not known is written as null, never as 0."""
 
     input_usd_per_mtok: Price | None
+    """For prompt tokens."""
     output_usd_per_mtok: Price | None
+    """For tokens of the answer."""
     cached_input_usd_per_mtok: Price | None = None
+    """For prompt tokens that the provider had in its cache; left out, as other prompt tokens."""
     reasoning_usd_per_mtok: Price | None = None
-    source: str
+    """For tokens of hidden reasoning; left out, as other tokens of the answer."""
+    source: Text
     """Where the price was read."""
     date: dt.date
     """When it was valid."""
@@ -35,12 +36,17 @@ class CatalogueEntry(Strict):
     """What is true of a model wherever it is served."""
 
     prices: PriceConfig
-    context_window_tokens: Annotated[int, Field(ge=1)]
-    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Its list price, and where and when that was read."""
+    context_window_tokens: Count
+    """How much prompt and answer may have together."""
+    max_output_tokens: Count | None = None
+    """How long an answer may be; left out, as long as the window allows."""
     capabilities: frozenset[Capability] = frozenset({Capability.STREAMING})
+    """What requests may need: one that needs more is not sent here."""
 
 
 class Catalogue(Strict):
     """Models by name: prices, windows, capabilities."""
 
     models: dict[Name, CatalogueEntry]
+    """The entries by name; `models.<id>.spec` of a configuration names one."""

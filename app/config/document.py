@@ -1,44 +1,253 @@
-"""YAML files as documents: read, and validated."""
+"""YAML files as documents: bounded, without surprises, and with the line of every value.
 
+Whatever is damaged about a file ends in one `ConfigError` that names file and line.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
+from app.config.fields import Place
+from app.config.syntax import said_of_syntax
 from app.errors import ConfigError
 
-_Model = TypeVar("_Model", bound=BaseModel)
+MAX_BYTES = 1024 * 1024
+"""Of one file; a thousand models take less than a third of it."""
+MAX_DEPTH = 32
+"""How deep mappings and lists may be nested; the deepest field there is lies at six."""
+MAX_VALUES = 100_000
+"""How many values one file may hold, what its aliases repeat included."""
+
+_TAG = "tag:yaml.org,2002:"
+_SCALARS = {f"{_TAG}{kind}" for kind in ("str", "int", "float", "bool", "null", "timestamp")}
+_MERGE, _EQUALS = f"{_TAG}merge", f"{_TAG}value"
+_KINDS = {"int": "a number", "float": "a number", "bool": "true or false", "null": "nothing"}
+_OLD_NUMBER = re.compile(r"[-+]?0[0-7_]{1,30}|[-+]?[0-9_]{1,30}(:[0-9_.]{1,30}){1,9}")
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML lets a later key silently replace an earlier one; a configuration must not."""
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What a file says, and where it says it."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  (the signature of the parent)
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.YAMLError(f"key {key!r} stands twice, {node.start_mark}")
-        return super().construct_mapping(node, deep)
+    path: Path
+    value: dict[str, Any]
+    lines: dict[Place, int] = field(repr=False)
+    """The line of every value, by the keys and positions that lead to it."""
+
+    def error(self, place: Place, message: str) -> ConfigError:
+        """Return an error that names the file, the line and the key that it is about."""
+        line = self.line(place)
+        at = f"line {line}: " if line else ""
+        where = f"{dotted(place)}: " if place else ""
+        return ConfigError(f"{self.path}: {at}{where}{message}")
+
+    def line(self, place: Place) -> int | None:
+        """Return the line of a value; of what it would stand in, if it does not stand there."""
+        for length in range(len(place), 0, -1):
+            if (line := self.lines.get(place[:length])) is not None:
+                return line
+        return None
 
 
-def parse_file(path: Path, model: type[_Model]) -> _Model:
-    """Read a YAML file as what `model` describes; what is wrong is told in one line."""
+def dotted(place: Place) -> str:
+    """Write a place as `models.gpt-4o.limits`."""
+    return ".".join(printable(str(part)) for part in place)
+
+
+def printable(text: str) -> str:
+    """Return a text as it is if it can be printed in one line; else with its escapes."""
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def read_document(path: Path) -> Document:
+    """Read a YAML file whose top is a mapping.
+
+    Raises
+    ------
+    ConfigError
+        Naming file and line, whatever is wrong with it.
+    """
+    text = _text(path)
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506  (a SafeLoader)
+        loader = _Loader(text)
+        values = _Values(loader)
+        return Document(path, values.top(loader.get_single_node()), values.lines)
+    except _DamageError as damage:
+        at = "" if damage.line is None else f"line {damage.line}: "
+        raise ConfigError(f"{path}: {at}{damage.message}") from damage
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: {said_of_syntax(error, text)}") from error
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if len(data) > MAX_BYTES:
+        raise ConfigError(f"{path}: is longer than {MAX_BYTES:,} bytes, which no configuration is")
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ConfigError(f"{path}: is UTF-16; save it as UTF-8")
     try:
-        return model.model_validate(document)
-    except ValidationError as error:
-        problems = "; ".join(_one_line(each) for each in error.errors()[:5])
-        raise ConfigError(f"{path}: {problems}") from error
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(
+            f"{path}: line {line}: the byte 0x{data[error.start]:02x} is no UTF-8; "
+            "save the file as UTF-8"
+        ) from error
 
 
-def _one_line(problem: ErrorDetails) -> str:
-    where = ".".join(str(part) for part in problem["loc"])
-    message = problem["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}" if where else message
+class _DamageError(Exception):
+    """What is understood as YAML and cannot be part of a configuration."""
+
+    def __init__(self, node: yaml.Node | None, message: str, place: Place = ()) -> None:
+        super().__init__(message)
+        self.line = None if node is None else _line(node)
+        self.message = f"{dotted(place)}: {message}" if place else message
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
+
+
+class _Loader(yaml.SafeLoader):
+    """Builds nodes only so deep that nothing that walks them can run out of stack."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self._depth > MAX_DEPTH:
+            raise _DamageError(parent, f"is nested more than {MAX_DEPTH} levels deep")
+        self._depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
+
+
+class _Values:
+    """Turns nodes into values and notes where each of them stands."""
+
+    def __init__(self, loader: _Loader) -> None:
+        self._loader = loader
+        self._left = MAX_VALUES
+        self.lines: dict[Place, int] = {}
+
+    def top(self, node: yaml.Node | None) -> dict[str, Any]:
+        """Return what a whole file says."""
+        if node is None:
+            return {}
+        if not isinstance(node, yaml.MappingNode):
+            raise _DamageError(node, "holds no mapping of sections (`key: value`)")
+        return self._mapping(node, (), 0)
+
+    def _mapping(self, node: yaml.MappingNode, place: Place, depth: int) -> dict[str, Any]:
+        """Return a mapping; its own keys win over those that it merges (`<<`)."""
+        if node.tag != f"{_TAG}map":
+            raise _DamageError(node, f"the tag {_shown(node.tag)} is not understood here")
+        own: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        found: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = self._key(key_node)
+            if key in own:
+                raise _DamageError(
+                    key_node,
+                    f"key {printable(key)!r} stands twice; first on line {_line(own[key][0])}",
+                )
+            own[key] = key_node, value_node
+            if key_node.tag == _MERGE:
+                for parent in reversed(tuple(_parents(value_node))):
+                    found |= self._mapping(parent, place, self._deeper(parent, depth))
+        for key, (key_node, value_node) in own.items():
+            if key_node.tag != _MERGE:
+                found[key] = self._value(value_node, (*place, key), depth)
+                self.lines[*place, key] = _line(key_node)
+        return found
+
+    def _value(self, node: yaml.Node, place: Place, depth: int) -> Any:
+        depth = self._deeper(node, depth)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, place, depth)
+        if isinstance(node, yaml.SequenceNode):
+            if node.tag != f"{_TAG}seq":
+                raise _DamageError(node, f"the tag {_shown(node.tag)} is not understood here")
+            values = []
+            for position, each in enumerate(node.value):
+                values.append(self._value(each, (*place, position), depth))
+                self.lines[*place, position] = _line(each)
+            return values
+        return self._scalar(node, place)
+
+    def _deeper(self, node: yaml.Node, depth: int) -> int:
+        """Count a value. Aliases may repeat each other, and themselves: both bounds end that."""
+        self._left -= 1
+        if self._left < 0:
+            raise _DamageError(node, f"the file holds more than {MAX_VALUES:,} values")
+        if depth >= MAX_DEPTH:
+            raise _DamageError(
+                node, f"is nested more than {MAX_DEPTH} levels deep, or an alias repeats itself"
+            )
+        return depth + 1
+
+    def _key(self, node: yaml.Node) -> str:
+        if not isinstance(node, yaml.ScalarNode):
+            raise _DamageError(
+                node, "a key is a name; put it in quotes if it begins with a bracket or brace"
+            )
+        if node.tag in (f"{_TAG}str", _MERGE, _EQUALS):
+            return self._string(node)
+        kind = _KINDS.get(node.tag.removeprefix(_TAG), "no name")
+        raise _DamageError(
+            node, f"the key {printable(node.value)} is {kind} to YAML; put it in quotes"
+        )
+
+    def _scalar(self, node: yaml.Node, place: Place) -> Any:
+        if node.tag in (f"{_TAG}str", _EQUALS):
+            return self._string(node, place)
+        plain = self._loader.resolve(yaml.ScalarNode, node.value, (True, False))  # type: ignore[no-untyped-call]
+        if node.tag not in _SCALARS or node.tag != plain:
+            raise _DamageError(node, f"the tag {_shown(node.tag)} is not understood here", place)
+        number = node.tag in (f"{_TAG}int", f"{_TAG}float")
+        try:
+            value = self._loader.construct_object(node)
+        except ValueError as error:
+            what = "such number" if number else "such date"
+            raise _DamageError(node, f"there is no {what}: {node.value[:40]}", place) from error
+        if number and _OLD_NUMBER.fullmatch(node.value):
+            raise _DamageError(
+                node,
+                f"{node.value} is {value} to YAML, which reads it to base 8 or 60; write it in "
+                "decimal digits, or in quotes",
+                place,
+            )
+        return value
+
+    def _string(self, node: yaml.Node, place: Place = ()) -> str:
+        text: str = node.value
+        if (found := _UNPRINTABLE.search(text)) is not None:
+            raise _DamageError(
+                node, f"holds the character U+{ord(found[0]):04X}; leave it out", place
+            )
+        return text
+
+
+def _parents(node: yaml.Node) -> Iterator[yaml.MappingNode]:
+    """Return the mappings that `<<` names: one, or a list of them."""
+    for each in node.value if isinstance(node, yaml.SequenceNode) else [node]:
+        if not isinstance(each, yaml.MappingNode):
+            raise _DamageError(each, "`<<` merges mappings, and this is none")
+        yield each
+
+
+def _shown(tag: str) -> str:
+    short = f"!!{tag.removeprefix(_TAG)}" if tag.startswith(_TAG) else tag
+    return printable(short[:40])

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from app.config.allowances import AllowancesConfig
-from app.config.fields import Name, ShortName, Strict, known_name
+from app.config.fields import ConflictError, Name, ShortName, Strict, Text, known_name
 from app.config.keeping import CacheConfig, OutcomesConfig, StoreConfig, TracesConfig
 from app.config.models import ModelConfig, check_model
 from app.config.routing import PolicyConfig, RouterConfig, check_policy
@@ -16,45 +16,67 @@ from app.config.upstreams import BreakerConfig, StubConfig, UpstreamConfig
 class GatewayConfig(Strict):
     """Everything a running gateway is made from."""
 
-    catalogue: str = "models.yaml"
+    catalogue: Text = "models.yaml"
+    """The file that describes the models, relative to this one."""
     server: ServerConfig = ServerConfig()
+    """The listening side."""
     auth: AuthConfig = AuthConfig()
+    """Who may ask."""
     store: StoreConfig = StoreConfig()
+    """Where keys, limits and what is spent are kept."""
     allowances: AllowancesConfig = AllowancesConfig()
+    """Who may use how much."""
     breaker: BreakerConfig = BreakerConfig()
+    """When a deployment that fails is left alone."""
     cache: CacheConfig = CacheConfig()
+    """Answers that are given again to identical requests that ask for it."""
     outcomes: OutcomesConfig = OutcomesConfig()
+    """The decision log."""
     traces: TracesConfig = TracesConfig()
+    """Traces by OpenTelemetry."""
     stub: StubConfig | None = None
+    """Start a simulated upstream beside the gateway; for trying out, without keys."""
     upstreams: Annotated[dict[ShortName, UpstreamConfig], Field(min_length=1)]
+    """The provider endpoints, by a name of your choice."""
     models: Annotated[dict[Name, ModelConfig], Field(min_length=1)]
+    """The models that clients can get, by the name that they ask for."""
     routers: dict[ShortName, RouterConfig] = Field(default_factory=dict)
+    """Trained artifacts, by a name of your choice."""
     policies: dict[ShortName, PolicyConfig] = Field(default_factory=dict)
+    """Ways to decide, by name: `auto:<name>` asks for one, `auto` for `default_policy`."""
     default_policy: str = "default"
+    """The policy of requests for `auto`; one of `policies`, where there are any."""
 
     @model_validator(mode="after")
     def _names_resolve(self) -> Self:
         for model_id, model in self.models.items():
             check_model(model_id, model, self.upstreams)
         for name, router in self.routers.items():
+            place = ("routers", name)
             if router.pair is not None:
-                known_name(router.pair.strong, self.models, f"routers.{name}.pair.strong")
-                known_name(router.pair.weak, self.models, f"routers.{name}.pair.weak")
+                known_name(router.pair.strong, self.models, (*place, "pair", "strong"))
+                known_name(router.pair.weak, self.models, (*place, "pair", "weak"))
             if router.scorer is not None:
-                known_name(router.scorer, self.models, f"routers.{name}.scorer")
+                known_name(router.scorer, self.models, (*place, "scorer"))
         for name, policy in self.policies.items():
-            known_name(policy.router, self.routers, f"policies.{name}.router")
-            known_name(policy.default_model, self.models, f"policies.{name}.default_model")
-            for candidate in policy.candidates:
-                known_name(candidate, self.models, f"policies.{name}.candidates")
+            place = ("policies", name)
+            known_name(policy.router, self.routers, (*place, "router"))
+            known_name(policy.default_model, self.models, (*place, "default_model"))
+            for position, candidate in enumerate(policy.candidates):
+                known_name(candidate, self.models, (*place, "candidates", position))
             check_policy(name, policy, self.routers[policy.router])
+        if self.policies:
+            known_name(self.default_policy, self.policies, ("default_policy",))
+        return self
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Self:
         if self.auth.keys_needed and self.store.kind == "memory" and self.store.data_dir is None:
-            raise ValueError(
-                "auth.mode: keys need a place that survives a restart; set store.data_dir"
+            raise ConflictError(
+                ("auth", "mode"), "keys need a place that survives a restart; set store.data_dir"
             )
         _check_outcomes(self)
-        if self.policies:
-            known_name(self.default_policy, self.policies, "default_policy")
+        _check_ports(self)
         return self
 
     @property
@@ -69,8 +91,29 @@ class GatewayConfig(Strict):
 def _check_outcomes(config: GatewayConfig) -> None:
     outcomes = config.outcomes
     if outcomes.sink == "redis" and config.store.kind != "redis":
-        raise ValueError("outcomes.sink: redis is the Redis of the store; set store.kind: redis")
+        raise ConflictError(
+            ("outcomes", "sink"), "redis is the Redis of the store; set store.kind: redis"
+        )
     if outcomes.enabled and outcomes.sink == "sqlite" and config.store.data_dir is None:
-        raise ValueError("outcomes.enabled: the log needs a folder; set store.data_dir")
+        raise ConflictError(("outcomes", "enabled"), "the log needs a folder; set store.data_dir")
     if outcomes.contents.enabled and not config.logs_decisions:
-        raise ValueError("outcomes.contents: there is no decision log to keep them beside")
+        raise ConflictError(
+            ("outcomes", "contents"), "there is no decision log to keep them beside"
+        )
+
+
+def _check_ports(config: GatewayConfig) -> None:
+    server = config.server
+    taken = {server.port: "server.port"}
+    if server.metrics_port is not None:
+        if server.metrics_port in taken:
+            raise ConflictError(
+                ("server", "metrics_port"),
+                f"{server.metrics_port} is server.port already; leave metrics_port out to serve "
+                "/metrics there",
+            )
+        taken[server.metrics_port] = "server.metrics_port"
+    if config.stub is not None and config.stub.port in taken:
+        raise ConflictError(
+            ("stub", "port"), f"{config.stub.port} is {taken[config.stub.port]} already"
+        )

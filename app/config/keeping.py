@@ -4,7 +4,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field, HttpUrl, StringConstraints
 
-from app.config.fields import Count, Seconds, Share, Strict
+from app.config.fields import (
+    Count,
+    Days,
+    Seconds,
+    SecondsOrNone,
+    Share,
+    Strict,
+    Text,
+    Variable,
+    Words,
+)
 
 
 class StoreConfig(Strict):
@@ -13,16 +23,20 @@ class StoreConfig(Strict):
     kind: Literal["memory", "redis"] = "memory"
     """`memory`: this one process, and what must survive it in SQLite under `data_dir`.
     `redis`: what several processes and replicas share."""
-    data_dir: str | None = None
+    data_dir: Text | None = None
     """A directory relative to this file, also of the outcome log; without it nothing that is kept
     in memory survives a restart."""
-    redis_url_env: str = "STEELYARD_REDIS_URL"
+    redis_url_env: Variable = "STEELYARD_REDIS_URL"
     """The variable that holds the address, `redis://`, `rediss://` or `unix://`."""
-    prefix: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")] = "steelyard"
+    prefix: Annotated[
+        str,
+        StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$"),
+        Words("a name of small letters, digits, `_`, `.` and `-`"),
+    ] = "steelyard"
     """What every name in Redis begins with; gateways of one prefix share limits and keys."""
-    timeout_s: Annotated[float, Field(gt=0, le=10)] = 0.05
+    timeout_s: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] = 0.05
     """For one round trip to Redis."""
-    keys_grace_s: Annotated[float, Field(ge=0, le=86_400)] = 300.0
+    keys_grace_s: SecondsOrNone = 300.0
     """How long keys that are known go on working while Redis cannot be asked."""
 
 
@@ -30,10 +44,12 @@ class CacheConfig(Strict):
     """The exact response cache; only requests and keys that ask for it use it."""
 
     enabled: bool = True
+    """Whether there is one; `false` ignores requests and keys that ask for it."""
     ttl_s: Seconds = 3600.0
-    max_answer_bytes: Annotated[int, Field(ge=1)] = 262_144
+    """How long an answer is kept."""
+    max_answer_bytes: Annotated[int, Field(ge=1, le=2**31)] = 262_144
     """Longer answers are not kept."""
-    wait_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 20.0
+    wait_s: SecondsOrNone = 20.0
     """How long a request waits for the answer to an identical one that already runs."""
 
 
@@ -41,10 +57,17 @@ class ContentsConfig(Strict):
     """Whether prompts and answers are kept beside the decision log; they are not by default."""
 
     enabled: bool = False
-    keep_days: Annotated[float, Field(gt=0, le=3650, allow_inf_nan=False)] = 7.0
+    """Whether prompts and answers are kept."""
+    keep_days: Days = 7.0
+    """How long they are kept."""
     redact: tuple[str, ...] = ()
     """Regular expressions; what they match is taken out of every text before it is written."""
-    redact_hook: Annotated[str, StringConstraints(pattern=r"^[\w.]+:\w+$")] | None = None
+    redact_hook: (
+        Annotated[
+            str, StringConstraints(pattern=r"^[\w.]+:\w+$"), Words("`package.module:function`")
+        ]
+        | None
+    ) = None
     """`package.module:function`: takes each text and returns what may be kept of it."""
 
 
@@ -56,11 +79,13 @@ class OutcomesConfig(Strict):
     sink: Literal["sqlite", "redis"] = "sqlite"
     """`sqlite`: `outcomes.sqlite3` in the data folder. `redis`: a stream on the Redis of the store,
     which `steelyard collect` writes to Parquet files."""
-    keep_days: Annotated[float, Field(gt=0, le=3650, allow_inf_nan=False)] = 90.0
+    keep_days: Days = 90.0
+    """How long a row is kept."""
     features: Literal["reference", "value"] = "reference"
     """`value` keeps the embedding of every prompt, which tells something of its text; `reference`
     the version of the artifact, with which it can be made anew where the text is known."""
     contents: ContentsConfig = ContentsConfig()
+    """Prompts and answers beside the rows."""
     feedback_per_minute: Count = 600
     """How many labels a key may send."""
 
@@ -69,10 +94,12 @@ class TracesConfig(Strict):
     """Traces by OpenTelemetry; needs the extra `otel`."""
 
     enabled: bool = False
+    """Whether requests and upstream calls are traced."""
     endpoint: HttpUrl | None = None
     """Of OTLP over HTTP, with path (`http://collector:4318/v1/traces`); left out, the variables
     OTEL_EXPORTER_OTLP_* say where."""
-    service_name: str = "steelyard"
+    service_name: Annotated[str, StringConstraints(min_length=1, max_length=255)] = "steelyard"
+    """What the gateway is called in traces (`service.name`)."""
     sample: Share = 1.0
     """The share of traces that begin here; a client that traces has chosen itself."""
     propagate: bool = True

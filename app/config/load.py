@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from app.config.catalogue import Catalogue
-from app.config.document import parse_file
+from app.config.document import Document
+from app.config.fields import choices
 from app.config.gateway import GatewayConfig
 from app.config.loaded import LoadedConfig
+from app.config.problems import parse_file
 from app.config.server import ServerConfig
 from app.config.upstreams import UpstreamConfig
 from app.errors import ConfigError
@@ -37,16 +39,16 @@ def load_config(
         In one line: which file, which key, what is wrong, what would help.
     """
     environment = os.environ if env is None else env
-    gateway = parse_file(path, GatewayConfig)
+    gateway, document = parse_file(path, GatewayConfig)
     catalogue_path = path.parent / gateway.catalogue
-    catalogue = parse_file(catalogue_path, Catalogue)
+    catalogue, catalogue_document = parse_file(catalogue_path, Catalogue)
     specs = {}
     for model_id, model in gateway.models.items():
         spec = model.spec or model_id
         if spec not in catalogue.models:
-            raise ConfigError(
-                f"{path}: models.{model_id}.spec: {spec!r} is not in {catalogue_path.name}; "
-                f"it has: {', '.join(sorted(catalogue.models))}"
+            raise document.error(
+                ("models", model_id, "spec"),
+                f"{spec!r} is not in {catalogue_path.name}; {choices(spec, catalogue.models)}",
             )
         entry = catalogue.models[spec]
         specs[model_id] = ModelSpec(
@@ -60,47 +62,51 @@ def load_config(
     secrets = {
         name: secret
         for name, upstream in gateway.upstreams.items()
-        if (secret := _secret(path, name, upstream, environment, needed=secrets_needed))
+        if (secret := _secret(document, name, upstream, environment, needed=secrets_needed))
     }
     return LoadedConfig(
         path=path,
         gateway=gateway,
         specs=specs,
+        document=document,
+        catalogue=catalogue,
+        catalogue_document=catalogue_document,
         secrets=secrets,
         admin_token=_admin_token(gateway.auth.admin_token_env, environment),
-        metrics_token=_metrics_token(path, gateway.server, environment, needed=secrets_needed),
+        metrics_token=_metrics_token(document, gateway.server, environment, needed=secrets_needed),
         redis_url=environment.get(gateway.store.redis_url_env) or None,
         semconv_opt_in=environment.get("OTEL_SEMCONV_STABILITY_OPT_IN", ""),
     )
 
 
 def _secret(
-    path: Path, name: str, upstream: UpstreamConfig, env: Mapping[str, str], *, needed: bool
+    document: Document, name: str, upstream: UpstreamConfig, env: Mapping[str, str], *, needed: bool
 ) -> str:
     variable = upstream.api_key_env
     if variable is None:
         return ""
     secret = env.get(variable, "")
     if not secret and needed:
-        raise ConfigError(
-            f"{path}: upstreams.{name} takes its key from {variable}, which is not set; "
-            "export it, or use configs/gateway.yaml, which needs no key"
+        raise document.error(
+            ("upstreams", name, "api_key_env"),
+            f"the key comes from {variable}, which is not set; export it, or use "
+            "configs/gateway.yaml, which needs no key",
         )
     _check_secret(variable, secret)
     return secret
 
 
 def _metrics_token(
-    path: Path, server: ServerConfig, env: Mapping[str, str], *, needed: bool
+    document: Document, server: ServerConfig, env: Mapping[str, str], *, needed: bool
 ) -> str | None:
     variable = server.metrics_token_env
     if variable is None:
         return None
     token = env.get(variable, "")
     if not token and needed:
-        raise ConfigError(
-            f"{path}: server.metrics_token_env: {variable} is not set; export the token that "
-            "/metrics is to ask for"
+        raise document.error(
+            ("server", "metrics_token_env"),
+            f"{variable} is not set; export the token that /metrics is to ask for",
         )
     _check_secret(variable, token)
     return token or None

@@ -7,8 +7,11 @@ from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field
 
-from app.config.fields import Strict
+from app.config.catalogue import Catalogue
+from app.config.document import Document
+from app.config.fields import Place, Strict
 from app.config.gateway import GatewayConfig
+from app.errors import ConfigError
 from routers.types import ModelSpec
 
 _SECRET_HEADER = re.compile("auth|key|token|secret|cookie", re.IGNORECASE)
@@ -22,6 +25,11 @@ class LoadedConfig(Strict):
     path: Path
     gateway: GatewayConfig
     specs: dict[str, ModelSpec]
+    document: Annotated[Document, Field(exclude=True, repr=False)]
+    """Where in the file each value stands."""
+    catalogue: Annotated[Catalogue, Field(exclude=True, repr=False)]
+    """What the specs were made of."""
+    catalogue_document: Annotated[Document, Field(exclude=True, repr=False)]
     secrets: Annotated[dict[str, str], Field(exclude=True, repr=False)]
     """Upstream name → API key; kept out of `repr` and of every dump."""
     admin_token: Annotated[str | None, Field(exclude=True, repr=False)] = None
@@ -35,6 +43,10 @@ class LoadedConfig(Strict):
 
     def __repr__(self) -> str:
         return f"LoadedConfig(path={str(self.path)!r})"
+
+    def error(self, place: Place, message: str) -> ConfigError:
+        """Return an error that names file, line and key of what it is about."""
+        return self.document.error(place, message)
 
     @property
     def hidden(self) -> frozenset[str]:

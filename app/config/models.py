@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from app.config.allowances import LimitsConfig
-from app.config.fields import Strict, known_name
+from app.config.fields import ConflictError, Strict, Text, known_name
 from app.config.upstreams import UpstreamConfig
 
 
@@ -14,7 +14,8 @@ class DeploymentConfig(Strict):
     """One of the places that serve the same model."""
 
     upstream: str
-    upstream_model: str | None = None
+    """One of `upstreams`."""
+    upstream_model: Text | None = None
     """The upstream's name for it; default: the id."""
     weight: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] = 1.0
     """Its share of the calls, relative to the others."""
@@ -25,12 +26,13 @@ class ModelConfig(Strict):
 
     upstream: str | None = None
     """Where it is served, if that is one place; else `deployments` lists them."""
-    upstream_model: str | None = None
+    upstream_model: Text | None = None
     """The upstream's name for it; default: the id."""
     deployments: Annotated[tuple[DeploymentConfig, ...], Field(min_length=1)] | None = None
-    spec: str | None = None
+    """The places that serve it, where there are several."""
+    spec: Text | None = None
     """The catalogue entry that describes it; default: the id."""
-    predicted_as: str | None = None
+    predicted_as: Text | None = None
     """The model of the router artifact whose predictions stand for it; default: `spec`."""
     limits: LimitsConfig = LimitsConfig()
     """Of all requests that this model is decided for."""
@@ -38,12 +40,16 @@ class ModelConfig(Strict):
     @model_validator(mode="after")
     def _is_served_somewhere(self) -> Self:
         if (self.upstream is None) == (self.deployments is None):
-            raise ValueError("say where it is served: either `upstream` or `deployments`")
+            raise ConflictError((), "say where it is served: either `upstream` or `deployments`")
         if self.deployments is not None and self.upstream_model is not None:
-            raise ValueError("`upstream_model` belongs into each of the `deployments`")
+            raise ConflictError(
+                ("upstream_model",), "`upstream_model` belongs into each of the `deployments`"
+            )
         places = [(each.upstream, each.upstream_model) for each in self.places]
         if len(set(places)) < len(places):
-            raise ValueError("`deployments` names a place twice; give it more weight instead")
+            raise ConflictError(
+                ("deployments",), "`deployments` names a place twice; give it more weight instead"
+            )
         return self
 
     @property
@@ -57,8 +63,8 @@ class ModelConfig(Strict):
 
 def check_model(model_id: str, model: ModelConfig, upstreams: Mapping[str, UpstreamConfig]) -> None:
     """Refuse a model that is served nowhere, or takes a name of the routing."""
-    where = "upstream" if model.deployments is None else "deployments"
-    for place in model.places:
-        known_name(place.upstream, upstreams, f"models.{model_id}.{where}")
+    for position, each in enumerate(model.places):
+        where = ("upstream",) if model.deployments is None else ("deployments", position)
+        known_name(each.upstream, upstreams, ("models", model_id, *where))
     if model_id == "auto" or model_id.startswith(("auto:", "router-")):
-        raise ValueError(f"models.{model_id}: the name is reserved for routing")
+        raise ConflictError(("models", model_id), "the name is reserved for routing")

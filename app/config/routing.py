@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from app.config.fields import Seconds, Share, Strict
+from app.config.fields import ConflictError, Place, Seconds, SecondsOrNone, Share, Strict, Text
 from routers.stored_thresholds import StoredName
 
 PRESETS: Mapping[str, float] = {"economy": 0.2, "balanced": 0.5, "quality": 0.9}
@@ -19,15 +19,18 @@ class PairConfig(Strict):
     """The two models of a RouteLLM-style threshold name `router-<name>-<threshold>`."""
 
     strong: str
+    """The model that answers better; one of `models`."""
     weak: str
+    """The model that is cheaper; one of `models`."""
 
 
 class RouterConfig(Strict):
     """One trained artifact."""
 
-    artifact: str = "default"
+    artifact: Text = "default"
     """A directory relative to this file, or `default` for the one that is shipped."""
     pair: PairConfig | None = None
+    """Two models between which `router-<name>-<threshold>`, and `policies.*.threshold`, decide."""
     scorer: str | None = None
     """A model that is asked, before every decision by a threshold, whether the pair's weak model
     will do (RouteLLM's `causal_llm`). Other objectives go by the artifact alone."""
@@ -35,7 +38,7 @@ class RouterConfig(Strict):
     @model_validator(mode="after")
     def _scores_a_pair(self) -> Self:
         if self.scorer is not None and self.pair is None:
-            raise ValueError("a scorer is asked about a pair; name one")
+            raise ConflictError(("scorer",), "a scorer is asked about a pair; name one in `pair`")
         return self
 
 
@@ -43,11 +46,12 @@ class AffinityConfig(Strict):
     """How a conversation keeps its model from turn to turn."""
 
     enabled: bool = True
+    """Whether conversations keep their model where a switch would cost more than it gains."""
     ttl_s: Seconds = 3600.0
     """How long after its last turn a conversation is remembered."""
-    cache_lifetime_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300.0
+    cache_lifetime_s: SecondsOrNone = 300.0
     """How long after its last use a provider's prefix cache may still be warm."""
-    margin_usd: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    margin_usd: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] = 0.0
     """What a switch has to gain on top of the prefix cache it loses."""
 
 
@@ -55,21 +59,28 @@ class PolicyConfig(Strict):
     """How `auto:<policy>` decides where the request leaves it open."""
 
     router: str
+    """One of `routers`."""
     candidates: Annotated[tuple[str, ...], Field(min_length=1)]
+    """The models to choose from, each one of `models`."""
     default_model: str
     """Takes the request when the router fails or is too slow."""
     cost_quality: Share | Preset = "balanced"
+    """The knob: 0 is the cheapest candidate, 1 the best achievable, 0.5 half of the quality gap
+    between them at the lowest cost; `economy` is 0.2, `balanced` 0.5, `quality` 0.9."""
     threshold: Share | StoredName | None = None
     """Decide between the router's pair instead of by the knob: a threshold, or the name of one
     that `steelyard calibrate` stored in the artifact."""
     fallback: bool = True
+    """Whether the next model is tried where one fails before its first content."""
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
     """Up to how many models are tried."""
     hedge_after_s: Seconds | None = None
     """Start the next model beside the first when that has not begun to answer for so long; the
     faster one serves, and the other's prompt is paid too. Off by default."""
     router_deadline_s: Seconds = 0.05
+    """How long a decision may take before `default_model` takes the request."""
     affinity: AffinityConfig = AffinityConfig()
+    """How conversations keep their model."""
 
     @property
     def knob(self) -> float:
@@ -83,34 +94,38 @@ class PolicyConfig(Strict):
 
 def check_policy(name: str, policy: PolicyConfig, router: RouterConfig) -> None:
     """Refuse a policy whose parts contradict each other."""
+    place = ("policies", name)
     if policy.default_model not in policy.candidates:
-        raise ValueError(f"policies.{name}.default_model is not among its candidates")
+        raise ConflictError((*place, "default_model"), "is not among its candidates")
     if len(set(policy.candidates)) < len(policy.candidates):
-        raise ValueError(f"policies.{name}.candidates names a model twice")
+        raise ConflictError((*place, "candidates"), "names a model twice")
     if policy.hedge_after_s is not None and (
         not policy.fallback or min(policy.max_attempts, len(policy.candidates)) == 1
     ):
-        raise ValueError(
-            f"policies.{name}.hedge_after_s: there is no second model to start; that takes "
-            "fallback, max_attempts and candidates of at least two"
+        raise ConflictError(
+            (*place, "hedge_after_s"),
+            "there is no second model to start; that takes fallback, max_attempts and candidates "
+            "of at least two",
         )
     if policy.threshold is not None:
-        _check_threshold(f"policies.{name}.threshold", policy, router)
+        _check_threshold((*place, "threshold"), policy, router)
     if router.scorer is not None and "router_deadline_s" not in policy.model_fields_set:
-        raise ValueError(
-            f"policies.{name}.router_deadline_s: router {policy.router!r} asks a model before it "
-            "decides; say how long that may take (2 is a start)"
+        raise ConflictError(
+            (*place, "router_deadline_s"),
+            f"router {policy.router!r} asks a model before it decides; say how long that may take "
+            "(2 is a start)",
         )
 
 
-def _check_threshold(where: str, policy: PolicyConfig, router: RouterConfig) -> None:
+def _check_threshold(place: Place, policy: PolicyConfig, router: RouterConfig) -> None:
     if "cost_quality" in policy.model_fields_set:
-        raise ValueError(f"{where}: contradicts cost_quality; leave one of them out")
+        raise ConflictError(place, "contradicts cost_quality; leave one of them out")
     if router.pair is None:
-        raise ValueError(f"{where}: router {policy.router!r} has no pair to decide between")
+        raise ConflictError(place, f"router {policy.router!r} has no pair to decide between")
     pair = {router.pair.strong, router.pair.weak}
     if not pair <= set(policy.candidates) or policy.default_model not in pair:
-        raise ValueError(
-            f"{where}: the pair of router {policy.router!r} must be among the candidates, and "
-            "default_model must be one of the two"
+        raise ConflictError(
+            place,
+            f"the pair of router {policy.router!r} must be among the candidates, and "
+            "default_model must be one of the two",
         )

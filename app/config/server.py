@@ -5,21 +5,24 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from app.config.fields import Seconds, Strict
+from app.config.fields import Port, Seconds, Strict, Variable
 
 
 class ServerConfig(Strict):
     """The listening side."""
 
     host: str = "127.0.0.1"
+    """The address to listen on; others than loopback ones need `auth.mode`."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
-    metrics_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    """The port to listen on; 0 takes a free one."""
+    metrics_port: Port | None = None
     """Serve `/metrics` there instead of on the main port."""
-    metrics_token_env: str | None = None
+    metrics_token_env: Variable | None = None
     """Environment variable that holds the token which `/metrics` asks for; left out, it asks for
     the admin token where keys are needed, and for nothing where they are not."""
-    max_body_bytes: Annotated[int, Field(ge=1024)] = 10_000_000
-    max_connections: Annotated[int, Field(ge=1)] = 8_000
+    max_body_bytes: Annotated[int, Field(ge=1024, le=2**31)] = 10_000_000
+    """The longest body of a request; longer ones are a 413."""
+    max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 8_000
     """Of clients to each process, idle ones too; further ones are turned away with a 503."""
     head_timeout_s: Seconds = 10.0
     """How long a client may take to send the headers of a request."""
@@ -31,22 +34,23 @@ class ServerConfig(Strict):
     """`info` tells one line per request."""
     request_timeout_s: Seconds = 600.0
     """For one whole request, the stream included."""
-    sse_ping_s: Annotated[float, Field(ge=0, le=3600)] = 15.0
+    sse_ping_s: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 15.0
     """A stream that has begun and is silent for so long gets a comment, which keeps load balancers
     from closing it; 0 for none. Before the first content nothing is sent, so that another model can
     still answer, or an error have its status code."""
     shutdown_grace_s: Seconds = 20.0
     """How long requests that run may take to end when the gateway is stopped."""
-    drain_s: Annotated[float, Field(ge=0, le=600)] = 2.0
+    drain_s: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] = 2.0
     """How long `/readyz` says no before the listening socket closes (on SIGTERM)."""
-    max_concurrent_requests: Annotated[int, Field(ge=1)] = 2_000
+    max_concurrent_requests: Annotated[int, Field(ge=1, le=1_000_000)] = 2_000
     """Handled at once, streams included."""
-    max_queued_requests: Annotated[int, Field(ge=0)] = 200
+    max_queued_requests: Annotated[int, Field(ge=0, le=1_000_000)] = 200
     """Waiting for a place; more are turned away at once."""
     queue_timeout_s: Seconds = 2.0
+    """How long a request waits for a place before it is turned away with a 503."""
     max_lag_s: Seconds = 1.0
     """New requests are turned away while the event loop is this late."""
-    max_rss_mb: Annotated[int, Field(ge=1)] | None = None
+    max_rss_mb: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     """New requests are turned away while the process holds more memory."""
     console: bool | None = None
     """Serve the page `/console`. Left out, it is there where only this machine can ask: on
@@ -67,9 +71,8 @@ class AuthConfig(Strict):
 
     mode: AuthMode | None = None
     """Left out, nobody needs a key, and only loopback addresses are served."""
-    admin_token_env: str = "STEELYARD_ADMIN_TOKEN"  # noqa: S105  (a name)
+    admin_token_env: Variable = "STEELYARD_ADMIN_TOKEN"  # noqa: S105  (a name)
     """The variable that holds the token of `/admin`; where it is not set there is no `/admin`."""
-
     fresh_s: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 5.0
     """How long a key is believed before the store is asked again; a key that another process
     revokes works at most this much longer."""

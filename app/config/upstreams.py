@@ -1,16 +1,40 @@
 """The sections `upstreams` and `breaker`: provider endpoints."""
 
+import re
 from typing import Annotated, Self
 
 from pydantic import Field, HttpUrl, model_validator
 
-from app.config.fields import Name, Seconds, Strict
+from app.config.addresses import address_problem
+from app.config.fields import ConflictError, Name, Port, Seconds, Strict, Variable
+
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+"""The name of a header (RFC 9110, section 5.6.2)."""
+
+_FRAMING = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "connection",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+"""Headers that say how the request itself is framed: two of them would contradict each other."""
 
 
 class TimeoutsConfig(Strict):
     """How long each phase of an upstream call may take."""
 
     connect_s: Seconds = 5.0
+    """To get a connection, TLS included, or a free one of `max_connections`."""
     first_token_s: Seconds = 60.0
     """From the request to the first content of a stream."""
     idle_s: Seconds = 30.0
@@ -25,16 +49,23 @@ class UpstreamConfig(Strict):
     """One provider endpoint; its secret is named, never written."""
 
     kind: str = "openai"
+    """What it is spoken to in: `openai` for everything that is compatible, `azure`, `anthropic`."""
     base_url: HttpUrl
-    api_key_env: str | None = None
+    """What the dialect's path (`/chat/completions`) is appended to; usually ends in `/v1`. A query
+    is sent with every request."""
+    api_key_env: Variable | None = None
+    """The environment variable that holds its key; left out, it wants none."""
     extra_headers: dict[str, str] = Field(default_factory=dict)
+    """Sent with every request, such as an organisation; they win over the dialect's own."""
     max_connections: Annotated[int, Field(ge=1, le=100_000)] = 1_000
+    """Of each process to this upstream."""
     stream_usage: bool = True
     """Whether the upstream understands `stream_options.include_usage`."""
     drop_fields: tuple[Name, ...] = ()
     """Request fields that its models refuse and clients send all the same, such as `temperature`:
     they are left out, and the answer is given without them."""
     timeouts: TimeoutsConfig = TimeoutsConfig()
+    """How long each phase of a call may take."""
     retries: Annotated[int, Field(ge=0, le=10)] = 1
     """How often a model that failed here is asked once more before the next model is, where that
     cannot be paid twice: on another of its deployments, else here after a moment."""
@@ -42,27 +73,46 @@ class UpstreamConfig(Strict):
     @model_validator(mode="after")
     def _keeps_what_a_request_is(self) -> Self:
         if kept := {"messages", "model", "stream"} & set(self.drop_fields):
-            raise ValueError(f"drop_fields: {', '.join(sorted(kept))} cannot be left out")
+            raise ConflictError(
+                ("drop_fields",), f"{', '.join(sorted(kept))} cannot be left out of a request"
+            )
         return self
 
     @model_validator(mode="after")
-    def _has_no_secret_in_its_address(self) -> Self:
-        if self.base_url.username or self.base_url.password:
-            raise ValueError("base_url: name a variable in api_key_env instead of user:password@")
+    def _sends_headers_that_can_be_sent(self) -> Self:
+        for name, value in self.extra_headers.items():
+            place = ("extra_headers", name)
+            if not _TOKEN.fullmatch(name):
+                raise ConflictError(place, "is no name of a header: letters, digits and `-`")
+            if name.lower() in _FRAMING:
+                raise ConflictError(place, "is the gateway's own to say; leave it out")
+            if not value.isascii() or not value.isprintable():
+                # The value may be a key: it is not shown.
+                raise ConflictError(
+                    place, "has a value with line breaks, control or non-ASCII characters"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _has_an_address_that_can_be_asked(self) -> Self:
+        if problem := address_problem(self.kind, self.base_url):
+            raise ConflictError(("base_url",), problem)
         return self
 
 
 class BreakerConfig(Strict):
     """When a deployment counts as unhealthy, and with all of them its model."""
 
-    failures: Annotated[int, Field(ge=1)] = 5
+    failures: Annotated[int, Field(ge=1, le=1_000_000)] = 5
     """Consecutive provider faults that open the circuit."""
     cooldown_s: Seconds = 15.0
+    """How long nothing is sent there then, before one call tries again."""
 
 
 class StubConfig(Strict):
     """The simulated upstream that `steelyard serve` starts beside the gateway."""
 
-    port: Annotated[int, Field(ge=1, le=65_535)] = 8081
-    speed: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    port: Port = 8081
+    """Where it listens, on 127.0.0.1."""
+    speed: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] = 1.0
     """1 answers at realistic speed, 0 without any delay."""

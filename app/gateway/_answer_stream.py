@@ -67,13 +67,14 @@ class Assembler:
 
     def completion(self) -> bytes | None:
         """Return the whole answer as JSON; None if it cannot be told exactly."""
-        if self._failed or not self._choices or self._usage is None:
+        if self._failed or not self._choices:
             return None
         head = {key: value for key, value in self._head.items() if key != "obfuscation"}
         choices = [self._choices[index].whole(index) for index in sorted(self._choices)]
-        return msgspec.json.encode(
-            {**head, "object": "chat.completion", "choices": choices, "usage": self._usage}
-        )
+        whole = {**head, "object": "chat.completion", "choices": choices}
+        if self._usage is not None:
+            whole["usage"] = self._usage
+        return msgspec.json.encode(whole)
 
     def _take(self, event: dict[str, Any]) -> None:
         for key, value in event.items():

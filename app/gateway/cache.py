@@ -16,6 +16,7 @@ from app.gateway._answer_key import answer_name, may_use
 from app.gateway._answer_stream import Assembler, is_keepable, replay
 from app.gateway.request import RouteRequest
 from app.providers._base import Chunk
+from app.providers._usage import with_usage
 from app.stores._base import Blobs, StoreError
 from app.types import CacheState, Usage
 from routers.types import Reason
@@ -99,7 +100,7 @@ class Seat:
         Parameters
         ----------
         usage
-            As the upstream told it.
+            As the upstream told it, and as it is accounted for.
         reason
             Why `model_id` served.
         """
@@ -112,6 +113,7 @@ class Seat:
         body = bytes(self._whole) if assembled is None else assembled.completion()
         if body is None or len(body) > self._cache.max_answer_bytes or not is_keepable(body):
             return
+        body = with_usage(body, usage)
         self.ended = CachedAnswer(body=body, model_id=model_id)
         await self._cache.put(self._name, self.ended)
 

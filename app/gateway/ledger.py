@@ -13,7 +13,7 @@ from app.gateway.request import Deployment, RouteRequest
 from app.providers._base import Chunk
 from app.stores._base import Standing
 from app.telemetry.tracing import RequestTrace
-from app.types import Attempt, CacheState, Outcome, ScorerCall, Texts, Usage
+from app.types import Attempt, CacheState, Outcome, ScorerCall, Texts, ToldUsage, Usage
 from routers.switching import SessionReason
 from routers.types import Decision, Objective, Prices, Reason
 
@@ -85,7 +85,8 @@ class LedgerEntry:
     """Time spent waiting for upstreams, a scorer included, before the answer began."""
     overhead_s: float = 0.0
     time_to_first_token_s: float | None = None
-    usage: Usage | None = None
+    told: ToldUsage | None = None
+    """What the upstream told of the tokens, in one record or several."""
     response_model: str | None = None
     finish_reason: str | None = None
     keeps: Keeps = NOTHING
@@ -163,7 +164,7 @@ class LedgerEntry:
         self._content_events += chunk.content_events
         self._content_chars += chunk.content_chars
         if chunk.usage is not None:
-            self.usage = chunk.usage
+            self.told = chunk.usage if self.told is None else self.told.updated(chunk.usage)
         if chunk.response_model is not None:
             self.response_model = chunk.response_model
         if chunk.finish_reason is not None:
@@ -173,13 +174,15 @@ class LedgerEntry:
             self._heard_bytes += len(chunk.data)
 
     def settled_usage(self) -> Usage | None:
-        """Return the tokens to account for; counted by us where the upstream never told."""
-        if self.usage is not None or self.served is None:
-            return self.usage
+        """Return the tokens to account for; each part counted by us where it was never told."""
+        if self.served is None:
+            return None
         demand = self.request.demand
         output_tokens = estimated_output_tokens(self._content_events, self._content_chars)
         if demand.max_output_tokens is not None:
             output_tokens = min(output_tokens, demand.max_output_tokens * demand.n_answers)
+        if self.told is not None:
+            return self.told.filled(input_tokens=demand.input_tokens, output_tokens=output_tokens)
         return Usage(input_tokens=demand.input_tokens, output_tokens=output_tokens, estimated=True)
 
     def cost_usd(self) -> float | None:
@@ -274,6 +277,7 @@ class LedgerEntry:
             if self.request.policy is None
             else self.request.policy.artifact.version,
             texts=None if self.keeps is NOTHING else self._texts(),
+            refused_usage=() if self.told is None else tuple(sorted(self.told.refused)),
         )
 
     def _texts(self) -> Texts:

@@ -168,7 +168,12 @@ async def _send(
     finally:
         await chunks.aclose()
     reply = read_reply(chunk.data)
-    return reply, chunk.usage or _counted(messages, reply)
+    counted = _counted(messages, reply)
+    if chunk.usage is None:
+        return reply, counted
+    return reply, chunk.usage.filled(
+        input_tokens=counted.input_tokens, output_tokens=counted.output_tokens
+    )
 
 
 def read_reply(data: bytes) -> ScorerReply:

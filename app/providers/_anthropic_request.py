@@ -9,12 +9,15 @@ References
 Anthropic, "Create a Message", platform.claude.com/docs/en/api/messages/create.
 """
 
+import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import msgspec
 
 from app.errors import UpstreamUnsupportedError
+from app.providers._anthropic_tools import Tool, encode_choice, encode_tool, is_forced
 from app.providers._anthropic_turns import encode_turns
 
 DEFAULT_MAX_TOKENS = 16_384
@@ -23,7 +26,7 @@ model that Anthropic serves takes at least twice as much."""
 
 _Fields = Mapping[str, bytes]
 
-_NATIVE = ("thinking", "top_k", "top_p", "cache_control")
+_NATIVE = ("top_k", "top_p", "cache_control")
 """Passed on as they are: Anthropic's own, sent by clients that know whom they talk to."""
 
 _WITHOUT_EFFECT = frozenset(
@@ -48,7 +51,7 @@ _NEUTRAL: Mapping[str, tuple[object, ...]] = {
 _TRANSLATED = frozenset(
     {"messages", "max_tokens", "max_completion_tokens", "temperature", "stop", "tools"}
     | {"tool_choice", "parallel_tool_calls", "response_format", "reasoning_effort"}
-    | {"service_tier", "user", "safety_identifier"}
+    | {"thinking", "service_tier", "user", "safety_identifier"}
 )
 _EFFORTS: Mapping[object, str] = {
     "minimal": "low",
@@ -59,21 +62,14 @@ _EFFORTS: Mapping[object, str] = {
     "max": "max",
 }
 _SERVICE_TIERS: Mapping[object, str] = {"auto": "auto", "default": "standard_only"}
-_TOOL_CHOICES: Mapping[str, str] = {"auto": "auto", "none": "none", "required": "any"}
+_UNSAID: Mapping[str, tuple[object, ...]] = {"top_p": (None, 1)}
+"""Values that mean what leaving the field out does; present models refuse `top_p` beside
+`temperature`."""
+_SAMPLING = ("temperature", "top_p", "top_k")
+_JSON_ONLY = "Answer with one JSON object and nothing else: no prose around it, no code fence."
+_PHONE_NUMBER = re.compile(r"[+(]?[\d\s()./-]{6,}")
+_MAX_USER_ID_CHARS = 256
 _DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
-
-class _Function(msgspec.Struct):
-    name: str
-    description: str | None = None
-    parameters: msgspec.Raw = msgspec.Raw(b"null")
-    strict: bool | None = None
-
-
-class _Tool(msgspec.Struct):
-    type: str
-    function: _Function | None = None
-    cache_control: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _JsonSchema(msgspec.Struct):
@@ -85,7 +81,7 @@ class _ResponseFormat(msgspec.Struct):
     json_schema: _JsonSchema | None = None
 
 
-_decode_tools = msgspec.json.Decoder(list[_Tool] | None)
+_decode_tools = msgspec.json.Decoder(list[Tool] | None)
 _decode_format = msgspec.json.Decoder(_ResponseFormat | None)
 _encode = msgspec.json.Encoder().encode
 
@@ -112,24 +108,27 @@ def encode_messages_request(fields: _Fields, *, model: str, stream: bool) -> byt
     if stream:
         body["stream"] = True
     for key in _NATIVE:
-        if _value(fields, key) is not None:
+        if _value(fields, key) not in _UNSAID.get(key, (None,)):
             body[key] = msgspec.Raw(fields[key])
     temperature = _value(fields, "temperature")
-    if isinstance(temperature, int | float):
-        # OpenAI's scale ends at 2, Anthropic's at 1: what is above is sent as 1, as in
-        # Anthropic's own compatibility layer. Scaling would change every other value.
-        body["temperature"] = min(temperature, 1)
+    if isinstance(temperature, int | float) and temperature < 1:
+        # OpenAI's scale ends at 2, Anthropic's at 1, its default: what is above counts as 1, as in
+        # Anthropic's own compatibility layer. Scaling would change every other value. The default
+        # is not sent, since present models refuse the field.
+        body["temperature"] = temperature
     stop = _stop_sequences(_value(fields, "stop"))
     if stop:
         body["stop_sequences"] = stop
-    user = _value(fields, "safety_identifier") or _value(fields, "user")
-    if user:
-        body["metadata"] = {"user_id": user}
+    for key in ("safety_identifier", "user"):
+        user = _value(fields, key)
+        if user and "metadata" not in body:
+            body["metadata"] = {"user_id": _user_id(user, key)}
     tier = _value(fields, "service_tier")
     if tier is not None:
         body["service_tier"] = _one_of(_SERVICE_TIERS, tier, "service_tier")
     _add_tools(body, fields)
-    _add_output_config(body, fields)
+    _add_thinking(body, fields)
+    _add_format(body, fields)
     return _encode(body)
 
 
@@ -170,63 +169,70 @@ def _add_tools(body: dict[str, Any], fields: _Fields) -> None:
     tools = _decode(_decode_tools, fields, "tools")
     if not tools:
         return
-    body["tools"] = [_tool(tool) for tool in tools]
-    choice = _tool_choice(_value(fields, "tool_choice"))
+    body["tools"] = [encode_tool(tool, f"tools[{i}]") for i, tool in enumerate(tools)]
+    choice = encode_choice(_value(fields, "tool_choice"))
     if _value(fields, "parallel_tool_calls") is False and choice != {"type": "none"}:
         choice = {**(choice or {"type": "auto"}), "disable_parallel_tool_use": True}
     if choice is not None:
         body["tool_choice"] = choice
 
 
-def _tool(tool: _Tool) -> dict[str, Any]:
-    if tool.type != "function" or tool.function is None:
-        _refuse(f"tools of type {tool.type} are not supported by Anthropic models", "tools")
-    function = tool.function
-    schema = function.parameters
-    if bytes(schema) == b"null":
-        schema = msgspec.Raw(b'{"type":"object","properties":{}}')
-    translated: dict[str, Any] = {"name": function.name}
-    if function.description is not None:
-        translated["description"] = function.description
-    translated["input_schema"] = schema
-    if function.strict:
-        translated["strict"] = True
-    if bytes(tool.cache_control) != b"null":
-        translated["cache_control"] = tool.cache_control
-    return translated
-
-
-def _tool_choice(choice: object) -> dict[str, Any] | None:
-    if choice is None:
-        return None
-    if isinstance(choice, str) and choice in _TOOL_CHOICES:
-        return {"type": _TOOL_CHOICES[choice]}
-    function = choice.get("function") if isinstance(choice, dict) else None
-    if not isinstance(function, dict):
-        _refuse("this tool_choice is not supported by Anthropic models", "tool_choice")
-    return {"type": "tool", "name": function.get("name")}
-
-
-def _add_output_config(body: dict[str, Any], fields: _Fields) -> None:
-    config: dict[str, Any] = {}
+def _add_thinking(body: dict[str, Any], fields: _Fields) -> None:
+    """Say whether to think; beside thinking Anthropic takes neither forced tools nor sampling."""
+    own = _value(fields, "thinking")
     effort = _value(fields, "reasoning_effort")
-    if effort == "none":
-        body.setdefault("thinking", {"type": "disabled"})
-    elif effort is not None:
+    if effort is not None and effort != "none":
+        effort = _one_of(_EFFORTS, effort, "reasoning_effort")
+        body["output_config"] = {"effort": effort}
+    forced = is_forced(body.get("tool_choice"))
+    if own is not None:
+        thinks = isinstance(own, dict) and own.get("type") not in (None, "disabled")
+        if thinks and forced:
+            _refuse(
+                "Anthropic models cannot think where a tool must be called; leave out thinking or "
+                "tool_choice",
+                "tool_choice",
+            )
+        body["thinking"] = own
+    elif effort == "none":
+        thinks = False
+        body["thinking"] = {"type": "disabled"}
+    else:
         # An effort is what OpenAI's reasoning models are steered by; a budget in tokens, the older
-        # way, is refused by the present models.
-        body.setdefault("thinking", {"type": "adaptive"})
-        config["effort"] = _one_of(_EFFORTS, effort, "reasoning_effort")
+        # way, is refused by the present models. A tool that must be called comes first: its
+        # arguments are what the client reads.
+        thinks = effort is not None and not forced
+        if thinks:
+            body["thinking"] = {"type": "adaptive"}
+    if thinks:
+        for key in _SAMPLING:
+            body.pop(key, None)
+
+
+def _add_format(body: dict[str, Any], fields: _Fields) -> None:
     wanted = _decode(_decode_format, fields, "response_format")
-    if wanted is not None and wanted.type == "json_schema" and wanted.json_schema is not None:
-        config["format"] = {"type": "json_schema", "schema": wanted.json_schema.schema}
-    elif wanted is not None and wanted.type != "text":
+    if wanted is None or wanted.type == "text":
+        return
+    if wanted.type == "json_object":
+        # There is no such mode; clients of OpenAI's have to ask for JSON in words as well.
+        body["system"] = [*body.get("system", ()), {"type": "text", "text": _JSON_ONLY}]
+    elif wanted.type == "json_schema" and wanted.json_schema is not None:
+        schema = wanted.json_schema.schema
+        body.setdefault("output_config", {})["format"] = {"type": "json_schema", "schema": schema}
+    else:
         _refuse(
             f"response_format {wanted.type} is not supported by Anthropic models; json_schema is",
             "response_format",
         )
-    if config:
-        body["output_config"] = config
+
+
+def _user_id(user: object, key: str) -> str:
+    """Return who asks, as something opaque: Anthropic refuses addresses and numbers of people."""
+    if not isinstance(user, str):
+        _refuse(f"{key} must be a string", key)
+    if len(user) > _MAX_USER_ID_CHARS or "@" in user or _PHONE_NUMBER.fullmatch(user):
+        return hashlib.sha256(user.encode()).hexdigest()
+    return user
 
 
 def _one_of(known: Mapping[object, str], value: object, key: str) -> str:

@@ -20,7 +20,7 @@ from app.providers._anthropic_wire import (
 from app.providers._base import Chunk
 from app.providers._http import ErrorDetail, Headers, error_detail, error_from_event
 from app.providers._sse import Comment, SseParser
-from app.types import Usage
+from app.types import ToldUsage
 
 _encode = msgspec.json.Encoder().encode
 
@@ -201,13 +201,14 @@ class MessageStream:
 
     def _stop(self, found: "_Found") -> None:
         self.done = True
-        found.usage = to_usage(self._usage)
-        if found.usage is not None:
+        usage = to_usage(self._usage)
+        if usage is not None:
+            found.usage = ToldUsage.of(usage)
             found.usage_event = _encode(
                 {
                     **self._started(),
                     "choices": [],
-                    "usage": usage_object(found.usage, self._usage),
+                    "usage": usage_object(usage, self._usage),
                 }
             )
 
@@ -266,7 +267,7 @@ class _Found:
         self.has_content = False
         self.content_events = 0
         self.content_chars = 0
-        self.usage: Usage | None = None
+        self.usage: ToldUsage | None = None
         self.usage_event: bytes | None = None
         self.template: bytes | None = None
         self.model: str | None = None

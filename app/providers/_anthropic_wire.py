@@ -9,7 +9,7 @@ import msgspec
 from app.errors import UpstreamInvalidResponseError
 from app.providers._base import Chunk
 from app.providers._http import ErrorDetail, Headers, error_detail
-from app.types import Usage
+from app.types import ToldUsage, Usage
 
 _NULL = msgspec.Raw(b"null")
 _DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -120,7 +120,7 @@ def whole_answer(body: bytes, headers: Headers) -> Chunk:
         answer["usage"] = usage_object(usage, message.usage or WireUsage())
     return Chunk(
         data=_encode(answer),
-        usage=usage,
+        usage=None if usage is None else ToldUsage.of(usage),
         content_events=1,
         content_chars=n_chars,
         response_model=message.model,

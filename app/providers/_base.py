@@ -7,7 +7,7 @@ from typing import Protocol
 import httpx
 import msgspec
 
-from app.types import Usage
+from app.types import ToldUsage
 from routers.registry import Registry
 
 
@@ -63,9 +63,9 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
         Whether `data` carries any part of the answer itself (text, tool call, refusal,
         reasoning, audio, finish reason), as opposed to a role announcement or a comment.
     usage
-        Token counts, once the upstream has told them.
+        What the upstream told of the token counts.
     usage_event
-        The JSON of the usage-only event (`choices: []`) as the upstream sent it.
+        The JSON of an event that only tells usage (`choices: []`), as the upstream sent it.
     content_events, content_chars
         How many events of `data` carry text, and how many characters; used to estimate usage
         when the upstream never tells it.
@@ -78,7 +78,7 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
 
     data: bytes
     has_content: bool = True
-    usage: Usage | None = None
+    usage: ToldUsage | None = None
     usage_event: bytes | None = None
     content_events: int = 0
     content_chars: int = 0

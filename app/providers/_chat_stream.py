@@ -6,13 +6,13 @@ from app.providers._chat_wire import (
     NULL,
     ChunkChoice,
     decode_event,
-    decode_usage,
     has_content,
     text_chars,
+    told_usage,
 )
 from app.providers._http import ErrorDetail, Headers, error_detail, error_from_event
 from app.providers._sse import DONE, Comment, SseParser
-from app.types import Usage
+from app.types import ToldUsage
 
 
 class ChatStream:
@@ -81,8 +81,9 @@ class ChatStream:
         if decoded.is_error:
             self.error = error_from_event(error_detail(event) or ErrorDetail())
             return False
-        if decoded.usage != NULL:
-            found.usage = decode_usage(decoded.usage) or found.usage
+        told = told_usage(decoded)
+        if told is not None:
+            found.usage = told if found.usage is None else found.usage.updated(told)
             found.usage_event = found.usage_event if decoded.choices else event
         if not decoded.choices and (decoded.usage != NULL or decoded.choices is not None):
             # Besides usage it is Azure's filter that speaks without a choice; clients that read
@@ -118,7 +119,7 @@ class _Found:
         self.content = False
         self.content_events = 0
         self.content_chars = 0
-        self.usage: Usage | None = None
+        self.usage: ToldUsage | None = None
         self.usage_event: bytes | None = None
         self.template: bytes | None = None
         self.model: str | None = None

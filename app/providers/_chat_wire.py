@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from app.errors import UpstreamInvalidResponseError
-from app.types import Usage
+from app.providers._usage import read_usage
+from app.types import ToldUsage
 
 NULL = msgspec.Raw(b"null")
 """What a field that is absent, or says so, decodes to."""
@@ -22,6 +23,7 @@ class ChunkChoice(msgspec.Struct, frozen=True, gc=False):
 
     delta: dict[str, object] | None = None
     finish_reason: str | None = None
+    usage: msgspec.Raw = NULL
 
 
 class ChunkEvent(msgspec.Struct, frozen=True, gc=False):
@@ -29,6 +31,8 @@ class ChunkEvent(msgspec.Struct, frozen=True, gc=False):
 
     choices: list[ChunkChoice] | None = None
     usage: msgspec.Raw = NULL
+    x_groq: msgspec.Raw = NULL
+    usage_metadata: msgspec.Raw = msgspec.field(default=NULL, name="usageMetadata")
     error: msgspec.Raw = NULL
     model: str | None = None
     object: str | None = None
@@ -42,6 +46,7 @@ class ChunkEvent(msgspec.Struct, frozen=True, gc=False):
 class _MessageChoice(msgspec.Struct, frozen=True, gc=False):
     message: dict[str, object] | None = None
     finish_reason: str | None = None
+    usage: msgspec.Raw = NULL
 
 
 class Completion(msgspec.Struct, frozen=True, gc=False):
@@ -49,27 +54,13 @@ class Completion(msgspec.Struct, frozen=True, gc=False):
 
     choices: list[_MessageChoice]
     usage: msgspec.Raw = NULL
+    x_groq: msgspec.Raw = NULL
+    usage_metadata: msgspec.Raw = msgspec.field(default=NULL, name="usageMetadata")
     model: str | None = None
-
-
-class _InputDetails(msgspec.Struct, frozen=True, gc=False):
-    cached_tokens: int | None = None
-
-
-class _OutputDetails(msgspec.Struct, frozen=True, gc=False):
-    reasoning_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct, frozen=True, gc=False):
-    prompt_tokens: int
-    completion_tokens: int | None = None
-    prompt_tokens_details: _InputDetails | None = None
-    completion_tokens_details: _OutputDetails | None = None
 
 
 _decode_event = msgspec.json.Decoder(ChunkEvent).decode
 _decode_completion = msgspec.json.Decoder(Completion).decode
-_decode_usage = msgspec.json.Decoder(_Usage).decode
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -138,27 +129,24 @@ def decode_completion(body: bytes) -> Completion:
         raise UpstreamInvalidResponseError("the upstream's answer is no chat completion") from error
 
 
-def decode_usage(usage: msgspec.Raw) -> Usage | None:
-    """Decode token counts; None for null, and for anything that cannot be counted on."""
-    if usage == NULL:
-        return None
-    try:
-        wire = _decode_usage(usage)
-    except _DECODE_ERRORS:
-        return None
-    cached = wire.prompt_tokens_details
-    reasoning = wire.completion_tokens_details
-    counts = Usage(
-        input_tokens=wire.prompt_tokens,
-        output_tokens=wire.completion_tokens or 0,
-        cached_input_tokens=(cached.cached_tokens or 0) if cached else 0,
-        reasoning_tokens=(reasoning.reasoning_tokens or 0) if reasoning else 0,
-    )
-    valid = (
-        0 <= counts.cached_input_tokens <= counts.input_tokens
-        and 0 <= counts.reasoning_tokens <= counts.output_tokens
-    )
-    return counts if valid else None
+def told_usage(answer: ChunkEvent | Completion) -> ToldUsage | None:
+    """Read the token counts of an answer, or an event of one, wherever they stand."""
+    # Nearly every event has none of these, and then not even a null has to be compared.
+    if answer.usage is not NULL and answer.usage != NULL:
+        told = read_usage(answer.usage)
+        if told is not None:
+            return told
+    for choice in answer.choices or ():
+        if choice.usage is not NULL:  # Moonshot (earendil-works/pi#2017)
+            return read_usage(choice.usage)
+    if answer.usage_metadata is not NULL:  # Gemini's own, through servers that relay it
+        return read_usage(answer.usage_metadata)
+    if answer.x_groq is not NULL:
+        try:
+            return read_usage(_decode_object(answer.x_groq).get("usage", NULL))
+        except _DECODE_ERRORS:
+            return None
+    return None
 
 
 def has_content(delta: Mapping[str, object]) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from app.providers._base import PROVIDERS, Chunk, ModelCall
 from app.providers._chat_stream import ChatStream
-from app.providers._chat_wire import decode_completion, decode_usage, encode_request, text_chars
+from app.providers._chat_wire import decode_completion, encode_request, text_chars, told_usage
 from app.providers._http import Headers, error_detail, error_from_event
 from app.providers._http_provider import AnswerStream, HttpProvider
 
@@ -41,7 +41,7 @@ class OpenAIProvider(HttpProvider):
         reasons = [choice.finish_reason for choice in completion.choices]
         return Chunk(
             data=body,
-            usage=decode_usage(completion.usage),
+            usage=told_usage(completion),
             content_events=len(messages),
             content_chars=sum(map(text_chars, messages)),
             response_model=completion.model,

@@ -53,6 +53,7 @@ class _Held:
     reserve_nusd: int
     period_ids: tuple[str, ...]
     deadline_us: int
+    in_flight: int
     expired: bool = False
 
 
@@ -88,7 +89,7 @@ class Account:
             level = self._tokens.sink(now_us, limit)
             if level + claim.tokens > limit:
                 return _too_fast(claim, Resource.TOKENS, level, claim.tokens, limit)
-        limit = claim.concurrent_requests
+        limit = None if claim.more else claim.concurrent_requests
         if limit is not None and self.in_flight >= limit:
             return Refusal(
                 scope=claim.scope,
@@ -96,30 +97,46 @@ class Account:
                 limit=limit,
                 retry_after_s=BUSY_RETRY_S,
             )
+        needed = claim.needed_nusd
         for budget in claim.budgets:
-            spent = self._spent_nusd(budget)
-            taken = spent + self._reserved.get(budget.period_id, 0) + claim.reserve_nusd
-            if spent >= budget.limit_nusd or taken > budget.limit_nusd:
+            spent, reserved = self._spent_nusd(budget), self._reserved.get(budget.period_id, 0)
+            if spent >= budget.limit_nusd or spent + reserved + needed > budget.limit_nusd:
                 return Refusal(
                     scope=claim.scope,
                     resource=Resource.BUDGET,
                     limit=budget.limit_nusd,
-                    retry_after_s=budget_wait_s(budget, spent, claim.reserve_nusd),
+                    retry_after_s=budget_wait_s(budget, spent, needed),
                     period_id=budget.period_id,
+                    spent_nusd=spent,
+                    reserved_nusd=reserved,
+                    needed_nusd=needed,
                 )
         return None
 
-    def take(self, request_id: str, claim: Claim, deadline_us: int) -> None:
-        """Take what `refusal` let pass a moment ago."""
+    def room_nusd(self, claim: Claim) -> int:
+        """Return what the poorest budget of a claim has left."""
+        return min(
+            [
+                budget.limit_nusd
+                - self._spent_nusd(budget)
+                - self._reserved.get(budget.period_id, 0)
+                for budget in claim.budgets
+            ],
+            default=claim.reserve_nusd,
+        )
+
+    def take(self, request_id: str, claim: Claim, deadline_us: int, *, nusd: int) -> None:
+        """Take what `refusal` let pass a moment ago, and of money so much."""
         if claim.requests_per_minute is not None:
             self._requests.rise(1)
         if claim.tokens_per_minute is not None:
             self._tokens.rise(claim.tokens)
         period_ids = tuple([budget.period_id for budget in claim.budgets])
         for period_id in period_ids:
-            self._reserved[period_id] = self._reserved.get(period_id, 0) + claim.reserve_nusd
-        self._held[request_id] = _Held(claim.tokens, claim.reserve_nusd, period_ids, deadline_us)
-        self.in_flight += 1
+            self._reserved[period_id] = self._reserved.get(period_id, 0) + nusd
+        in_flight = 0 if claim.more else 1
+        self._held[request_id] = _Held(claim.tokens, nusd, period_ids, deadline_us, in_flight)
+        self.in_flight += in_flight
         self._push(deadline_us, request_id)
 
     def settle(self, request_id: str, settlement: Settlement, now_us: int) -> bool:
@@ -172,8 +189,8 @@ class Account:
             self._held or self._spent or any(level.now(now_us, level.limit) for level in levels)
         )
 
-    def standing(self, claim: Claim, now_us: int) -> Standing:
-        """Return where the limits of a claim stand."""
+    def standing(self, claim: Claim, now_us: int, *, granted_nusd: int = 0) -> Standing:
+        """Return where the limits of a claim stand, and what of money it was granted."""
         rpm, tpm = claim.requests_per_minute, claim.tokens_per_minute
         return Standing(
             scope=claim.scope,
@@ -191,6 +208,7 @@ class Account:
                     for budget in claim.budgets
                 ]
             ),
+            granted_nusd=granted_nusd,
         )
 
     def _spent_nusd(self, budget: BudgetLimit) -> int:
@@ -198,7 +216,7 @@ class Account:
         return 0 if spent is None else spent.nusd
 
     def _release(self, held: _Held) -> None:
-        self.in_flight -= 1
+        self.in_flight -= held.in_flight
         for period_id in held.period_ids:
             left = self._reserved.get(period_id, 0) - held.reserve_nusd
             if left > 0:

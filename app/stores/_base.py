@@ -78,6 +78,15 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one request asks of one scope; a limit of None does not bind.
 
     `tokens` and `reserve_nusd` are estimates that `settle` replaces by what was used.
+
+    Attributes
+    ----------
+    reserve_nusd, least_nusd
+        How much money is to be reserved, and with how much the request can do where that is more
+        than is left; None for all of it.
+    more
+        Whether it adds to what a running request claimed under another id: it is then not counted
+        as one more in flight.
     """
 
     scope: Scope
@@ -87,6 +96,13 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     budgets: tuple[BudgetLimit, ...] = ()
     tokens: int = 0
     reserve_nusd: int = 0
+    least_nusd: int | None = None
+    more: bool = False
+
+    @property
+    def needed_nusd(self) -> int:
+        """The least that has to be left of every budget."""
+        return self.reserve_nusd if self.least_nusd is None else self.least_nusd
 
 
 def binds(claim: Claim) -> bool:
@@ -120,19 +136,21 @@ class BudgetStanding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Where every limit of one scope stands."""
+    """Where every limit of one scope stands; `granted_nusd` is what a claim got reserved of it."""
 
     scope: Scope
     requests: RateStanding | None = None
     tokens: RateStanding | None = None
     in_flight: int = 0
     budgets: tuple[BudgetStanding, ...] = ()
+    granted_nusd: int = 0
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     """Whose limit stood in the way.
 
-    `retry_after_s` is None when waiting does not help: the request alone exceeds the limit.
+    `retry_after_s` is None when waiting does not help: the request alone exceeds the limit. Of a
+    budget it is also told what is spent, what running requests hold, and what was needed.
     """
 
     scope: Scope
@@ -140,6 +158,14 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     limit: int
     retry_after_s: float | None
     period_id: str | None = None
+    spent_nusd: int = 0
+    reserved_nusd: int = 0
+    needed_nusd: int = 0
+
+    @property
+    def left_nusd(self) -> int:
+        """What is left of a budget beside what is spent and held."""
+        return max(0, self.limit - self.spent_nusd - self.reserved_nusd)
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -203,8 +229,9 @@ class Counters(Protocol):
 
         Rates follow GCRA with a burst of one whole window. What is claimed counts as in flight
         and reserved until it is settled, or for `lifetime_s`: a claim whose process died comes
-        back by itself. A budget refuses when spent + reserved + `reserve_nusd` exceeds it, or
-        when it is already spent. The first claim that is refused is told, its limits in the
+        back by itself. A budget refuses when spent + reserved + `least_nusd` exceeds it, or
+        when it is already spent; where it has less left than `reserve_nusd`, that is what is
+        reserved, in every scope. The first claim that is refused is told, its limits in the
         order requests, tokens, concurrency, budgets.
 
         Parameters
@@ -235,6 +262,24 @@ class Counters(Protocol):
         ------
         StoreError
             It is then not known whether it happened; calling again is safe.
+        """
+        ...
+
+    async def release_owner(self, owner: str) -> None:
+        """Give back at once what the requests of a dead process claim; a second call does nothing.
+
+        Nothing is booked for them. One that is settled after all, because its process lives, is
+        booked once.
+
+        Parameters
+        ----------
+        owner
+            A process, or a run: all processes whose names begin with its name and a dot.
+
+        Raises
+        ------
+        StoreError
+            Some claims may have been given back; calling again is safe.
         """
         ...
 

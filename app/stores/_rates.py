@@ -5,9 +5,14 @@ asked raises a level, which sinks by the limit per minute, and may reach the lim
 that keeps a theoretical arrival time, whole requests stay whole numbers, so that N of N pass.
 """
 
-from app.stores._base import BUSY_RETRY_S, RATE_WINDOW_S, BudgetLimit, RateStanding
+from app.stores._base import BUSY_RETRY_S, RATE_WINDOW_S, BudgetLimit, Claim, RateStanding
 
 _WINDOW_US = RATE_WINDOW_S * 1e6
+
+
+def granted_nusd(claim: Claim, room_nusd: int) -> int:
+    """Return what is reserved for a claim where the poorest budget has so much left."""
+    return max(claim.needed_nusd, min(claim.reserve_nusd, room_nusd))
 
 
 def level_after(level: float, elapsed_us: int, limit: int) -> float:

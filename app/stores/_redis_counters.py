@@ -1,5 +1,6 @@
 """Counters in Redis: what one request asks of all its scopes, as one script and its answer."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +27,9 @@ from app.stores._resp import Command
 _RESOURCES = (Resource.REQUESTS, Resource.TOKENS, Resource.CONCURRENCY, Resource.BUDGET)
 """As the scripts number them."""
 _BILLION = 10**9
+_NOT_IN_FLIGHT = -2
+"""Stands for the limit of concurrent requests where a claim is not counted as one more of them."""
+_SCAN_COUNT = 200
 _NOTHING = b"\x90"
 """An empty list in MessagePack."""
 
@@ -35,10 +39,17 @@ _decode = msgspec.msgpack.Decoder(list[float]).decode
 
 
 class RedisCounters:
-    """Counters in Redis, exact across every process that shares it."""
+    """Counters in Redis, exact across every process that shares it.
 
-    def __init__(self, lane: Lane, scripts: RedisScripts, *, prefix: str) -> None:
+    Parameters
+    ----------
+    owner
+        The name of this process, which begins the name of whatever it claims.
+    """
+
+    def __init__(self, lane: Lane, scripts: RedisScripts, *, prefix: str, owner: str = "") -> None:
         self._lane = lane
+        self._owner = f"{owner}:" if owner else ""
         self._scripts = scripts
         self._due = f"{{{prefix}}}:due"
         self._record = f"{{{prefix}}}:r:"
@@ -53,10 +64,10 @@ class RedisCounters:
             return tuple([Standing(scope=claim.scope) for claim in claims])
         keys = self._keys([claim.scope for claim in binding])
         asked = _encode([_asked(*each) for each in zip(keys, binding, strict=True)])
-        arguments = (request_id, int(lifetime_s * 1e6), asked)
-        (reply,) = await self._lane.call(
-            self._call(self._scripts.admit, request_id, keys, arguments)
-        )
+        least = _encode([claim.needed_nusd for claim in binding])
+        name = self._owner + request_id
+        arguments = (name, int(lifetime_s * 1e6), asked, least)
+        (reply,) = await self._lane.call(self._call(self._scripts.admit, name, keys, arguments))
         if isinstance(reply, list):
             if reply[0] < 0:
                 raise ValueError(f"request {request_id!r} is already held")
@@ -68,9 +79,21 @@ class RedisCounters:
         if settlements:
             used = _encode([_used(settlement) for settlement in settlements])
             keys = self._keys([settlement.scope for settlement in settlements])
-            await self._lane.call(
-                self._call(self._scripts.settle, request_id, keys, (request_id, used))
+            name = self._owner + request_id
+            await self._lane.call(self._call(self._scripts.settle, name, keys, (name, used)))
+
+    async def release_owner(self, owner: str) -> None:
+        """Give back at once what the requests of a dead process claim."""
+        # Of its own requests a name is followed by a colon, of its processes by a dot.
+        its = re.sub(r"([\\*?\[\]])", r"\\\1", owner) + "[:.]*"
+        cursor: int | None = None
+        while cursor != 0:
+            (reply,) = await self._lane.call(
+                ("ZSCAN", self._due, cursor or 0, "MATCH", its, "COUNT", _SCAN_COUNT)
             )
+            cursor, names = int(reply[0]), tuple(reply[1][::2])
+            if names:
+                await self._lane.call(self._call(self._scripts.release, "", (), names))
 
     async def standing(self, claims: Sequence[Claim]) -> tuple[Standing, ...]:
         """Return where the limits stand, claiming nothing."""
@@ -99,11 +122,11 @@ class RedisCounters:
     def _call(
         self,
         script: Script,
-        request_id: str,
+        name: str,
         keys: Sequence[str],
         arguments: tuple[str | int | bytes, ...],
     ) -> Command:
-        record = self._record + request_id
+        record = self._record + name
         return ("EVALSHA", script.sha, 2 + len(keys), self._due, record, *keys, *arguments)
 
 
@@ -120,7 +143,7 @@ def _asked(key: str, claim: Claim) -> list[str | int]:
         key,
         _or_none(claim.requests_per_minute),
         _or_none(claim.tokens_per_minute),
-        _or_none(claim.concurrent_requests),
+        _NOT_IN_FLIGHT if claim.more else _or_none(claim.concurrent_requests),
         claim.tokens,
         claim.reserve_nusd,
     ]
@@ -149,8 +172,8 @@ def _standings(claims: Sequence[Claim], reply: bytes) -> tuple[Standing, ...]:
             standings.append(Standing(scope=claim.scope))
             continue
         rpm, tpm = claim.requests_per_minute, claim.tokens_per_minute
-        requests, tokens, in_flight = amounts[i : i + 3]
-        i += 3
+        requests, tokens, in_flight, granted = amounts[i : i + 4]
+        i += 4
         budgets = []
         for budget in claim.budgets:
             reserved, billions, rest = amounts[i : i + 3]
@@ -170,6 +193,7 @@ def _standings(claims: Sequence[Claim], reply: bytes) -> tuple[Standing, ...]:
                 tokens=None if tpm is None else rate_standing(tokens, tpm),
                 in_flight=int(in_flight),
                 budgets=tuple(budgets),
+                granted_nusd=int(granted),
             )
         )
     return tuple(standings)
@@ -206,6 +230,9 @@ def _refusal(claim: Claim, reply: Sequence[Any]) -> Refusal:
                 scope=claim.scope,
                 resource=resource,
                 limit=budget.limit_nusd,
-                retry_after_s=budget_wait_s(budget, spent_nusd, claim.reserve_nusd),
+                retry_after_s=budget_wait_s(budget, spent_nusd, claim.needed_nusd),
                 period_id=budget.period_id,
+                spent_nusd=spent_nusd,
+                reserved_nusd=int(float(reply[5])),
+                needed_nusd=claim.needed_nusd,
             )

@@ -32,6 +32,7 @@ class RedisScripts:
         self.admit = Script("admit")
         self.settle = Script("settle")
         self.standing = Script("standing")
+        self.release = Script("release")
         self.change_keys = Script("change_keys", counts=False)
-        every = (self.admit, self.settle, self.standing, self.change_keys)
+        every = (self.admit, self.settle, self.standing, self.release, self.change_keys)
         self.sources = {script.sha: script.source for script in every}

@@ -98,6 +98,10 @@ class _FallbackCounters:
         else:
             self._watch.worked("settle")
 
+    async def release_owner(self, owner: str) -> None:
+        """Tell the shared store."""
+        await self._shared.release_owner(owner)
+
     async def standing(self, claims: Sequence[Claim]) -> tuple[Standing, ...]:
         """Ask the shared counters, else the local ones; with budgets, StoreError."""
         try:

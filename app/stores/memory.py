@@ -1,8 +1,9 @@
 """The embedded store: counters and small values of one process, keys and spending in SQLite."""
 
+import contextlib
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from app.stores._base import (
     binds,
     check_unchanged,
 )
+from app.stores._rates import granted_nusd
+from app.stores.data_dir import holding
 from app.stores.sqlite import SqliteDatabase
 
 Clock = Callable[[], float]
@@ -74,9 +77,15 @@ class MemoryCounters:
             if refusal is not None:
                 return refusal
         deadline_us = now_us + int(lifetime_s * 1e6)
+        room_nusd = min(
+            [account.room_nusd(claim) for claim, account in binding if claim.budgets], default=0
+        )
+        granted = {}
         for claim, account in binding:
-            account.take(request_id, claim, deadline_us)
-        return self._standing(claims, now_us)
+            nusd = granted_nusd(claim, room_nusd) if claim.budgets else 0
+            account.take(request_id, claim, deadline_us, nusd=nusd)
+            granted[claim.scope] = nusd
+        return self._standing(claims, now_us, granted)
 
     async def settle(self, request_id: str, settlements: Sequence[Settlement]) -> None:
         """Replace what a request claimed by what it used; a second call changes nothing."""
@@ -94,13 +103,16 @@ class MemoryCounters:
                         settlement.scope, budget.period_id, settlement.cost_nusd, forget_at
                     )
 
+    async def release_owner(self, owner: str) -> None:
+        """Do nothing: what a process claims here is gone with it."""
+
     async def standing(self, claims: Sequence[Claim]) -> tuple[Standing, ...]:
         """Return where the limits stand, claiming nothing."""
         now_us = self._now_us()
         for claim in claims:
             if claim.scope in self._accounts:
                 self._accounts[claim.scope].expire(now_us)
-        return self._standing(claims, now_us)
+        return self._standing(claims, now_us, {})
 
     def holds(self, request_id: str, settlements: Sequence[Settlement]) -> bool:
         """Return whether a request was admitted here and is not settled yet."""
@@ -122,11 +134,14 @@ class MemoryCounters:
         account.expire(now_us)
         return account
 
-    def _standing(self, claims: Sequence[Claim], now_us: int) -> tuple[Standing, ...]:
+    def _standing(
+        self, claims: Sequence[Claim], now_us: int, granted: Mapping[Scope, int]
+    ) -> tuple[Standing, ...]:
         standings = []
         for claim in claims:
             account = self._accounts.get(claim.scope) if binds(claim) else None
-            standings.append((account or Account()).standing(claim, now_us))
+            nusd = granted.get(claim.scope, 0)
+            standings.append((account or Account()).standing(claim, now_us, granted_nusd=nusd))
         return tuple(standings)
 
     def _sweep(self, now_us: int) -> None:
@@ -236,6 +251,8 @@ class MemoryStore:
     ----------
     data_dir
         Where keys and spending survive a restart, in `steelyard.sqlite3`; None keeps nothing.
+    exclusive
+        Whether to keep other processes' gateways out of `data_dir` while it is open.
     clock
         Seconds since the epoch.
     """
@@ -244,11 +261,13 @@ class MemoryStore:
         self,
         data_dir: Path | None,
         *,
+        exclusive: bool = False,
         clock: Clock = time.time,
         max_blobs: int = DEFAULT_BLOBS,
         max_blob_bytes: int = DEFAULT_BLOB_BYTES,
     ) -> None:
-        self._clock = clock
+        self._held_dir = data_dir if exclusive else None
+        self._held = contextlib.ExitStack()
         self._database = None if data_dir is None else SqliteDatabase(data_dir, clock=clock)
         database = self._database
         self._counters = MemoryCounters(
@@ -274,8 +293,10 @@ class MemoryStore:
         Raises
         ------
         ConfigError
-            If the data directory cannot be used.
+            If the data directory cannot be used, or another gateway uses it.
         """
+        if self._held_dir is not None:
+            self._held.enter_context(holding(self._held_dir))
         if self._database is not None:
             for spent in await self._database.open():
                 self._counters.restore(*spent)
@@ -288,3 +309,4 @@ class MemoryStore:
         """Write what is pending."""
         if self._database is not None:
             await self._database.aclose()
+        self._held.close()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from app.errors import ConfigError
 from app.stores._outcome_rows import (
     ContentRow,
     Decided,
@@ -114,8 +115,13 @@ class SqliteOutcomes:
             If it cannot be used.
         """
         self._connection = connect(self._path, schema=_SCHEMA, version=_SCHEMA_VERSION)
-        # Expired texts are overwritten, not only unlinked.
-        self._connection.execute("PRAGMA secure_delete = ON")
+        try:
+            # Expired texts are overwritten, not only unlinked.
+            self._connection.execute("PRAGMA secure_delete = ON")
+            self._connection.execute(_SELECT, (0, 0.0, float("inf"), 1)).fetchall()
+        except sqlite3.Error as error:
+            self.close()
+            raise ConfigError(f"cannot use {self._path}: {error}") from error
 
     def close(self) -> None:
         """Close the file."""

@@ -60,10 +60,17 @@ class RedisStore:
         What every name begins with.
     timeout_s
         How long a round trip may take; a call ends within twice as long.
+    owner
+        The name of this process, by which what it claims can be given back once it is dead.
     """
 
     def __init__(
-        self, url: str, *, prefix: str = DEFAULT_PREFIX, timeout_s: float = DEFAULT_TIMEOUT_S
+        self,
+        url: str,
+        *,
+        prefix: str = DEFAULT_PREFIX,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        owner: str = "",
     ) -> None:
         try:
             self._address = Address(url)
@@ -78,7 +85,7 @@ class RedisStore:
         self._store = Store(
             kind="redis",
             shared=True,
-            counters=RedisCounters(self._counting, scripts, prefix=prefix),
+            counters=RedisCounters(self._counting, scripts, prefix=prefix, owner=owner),
             keys=RedisKeys(self._counting, scripts, prefix=prefix),
             blobs=RedisBlobs(self._keeping, small=self._counting, prefix=prefix),
         )

@@ -12,6 +12,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from app.errors import ConfigError
@@ -22,6 +23,7 @@ from app.stores._sqlite_keys import BUSY_TIMEOUT_S, SqliteKeys, opened
 DATABASE_NAME = "steelyard.sqlite3"
 FLUSH_INTERVAL_S = 0.1
 FORGET_INTERVAL_S = 3600.0
+_SWITCH_RETRY_S = 0.01
 
 _SCHEMA_VERSION = 1
 _SCHEMA = """
@@ -64,7 +66,7 @@ def connect(path: Path, *, schema: str, version: int) -> sqlite3.Connection:
     try:
         found = connection.execute("PRAGMA user_version").fetchone()[0]
         if found <= version:
-            connection.execute("PRAGMA journal_mode = WAL")
+            _write_ahead(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.executescript(schema)
             connection.execute(f"PRAGMA user_version = {version:d}")
@@ -75,6 +77,20 @@ def connect(path: Path, *, schema: str, version: int) -> sqlite3.Connection:
         connection.close()
         raise ConfigError(f"{path} was written by a newer release (schema {found})")
     return connection
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch to WAL mode, for which SQLite does not wait while others open the file, too."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(_SWITCH_RETRY_S)
+        else:
+            return
 
 
 class SqliteSpending:
@@ -175,9 +191,38 @@ class SqliteDatabase:
 
     def _open(self) -> list[Spent]:
         connection = connect(self._path, schema=_SCHEMA, version=_SCHEMA_VERSION)
-        self.keys.open(self._path)
-        return self.spending.open(connection)
+        try:
+            self.keys.open(self._path)
+            return self.spending.open(connection)
+        except (sqlite3.Error, ValueError) as error:
+            connection.close()
+            self.keys.close()
+            raise ConfigError(_damaged(self._path, error)) from error
+
+    def check(self) -> None:
+        """Find out whether the file can be read and written; blocks.
+
+        Raises
+        ------
+        ConfigError
+        """
+        with closing(connect(self._path, schema=_SCHEMA, version=_SCHEMA_VERSION)) as connection:
+            try:
+                (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+                connection.execute("SELECT count(record) FROM keys").fetchone()
+                connection.execute("SELECT sum(nusd) FROM spending").fetchone()
+            except sqlite3.Error as error:
+                raise ConfigError(_damaged(self._path, error)) from error
+        if found != "ok":
+            raise ConfigError(_damaged(self._path, found))
 
     def _close(self) -> None:
         self.keys.close()
         self.spending.close()
+
+
+def _damaged(path: Path, problem: object) -> str:
+    return (
+        f"cannot use {path}: {problem}; keys and what was spent are in it: restore it from a "
+        "backup, or move it away to begin with nothing"
+    )

@@ -29,6 +29,11 @@ class UpstreamMetrics:
         self._errors = declare.counter(
             "gateway_upstream_errors", "Failed upstream calls.", "model", "upstream", "error"
         )
+        self._refused_usage = declare.counter(
+            "gateway_refused_usage",
+            "Token counts told by upstreams that cannot be; estimates were booked in their place.",
+            *("upstream", "part"),
+        )
         self._duration = declare.histogram(
             "gateway_upstream_duration_seconds",
             "From an upstream call to the first content of its answer, or to its failure.",
@@ -85,6 +90,9 @@ class UpstreamMetrics:
         decision, served = outcome.decision, outcome.served_model_id
         if len(attempts) > 1:
             self._count_tries(attempts, None if decision is None else decision.model_id)
+        for part in outcome.refused_usage:
+            upstream = self._upstreams[outcome.served_upstream]
+            self._refused_usage[upstream, part.value].inc(1)
         if decision is not None and served is not None and served != decision.model_id:
             self._fallbacks[self._models[decision.model_id], self._models[served]].inc(1)
 

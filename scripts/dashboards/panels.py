@@ -1,6 +1,7 @@
 """What the dashboards are made of: panels of plain types, laid out in rows of 24 columns."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from string import ascii_uppercase
@@ -10,7 +11,12 @@ from grafana_foundation_sdk.builders import common as common_builders
 from grafana_foundation_sdk.builders import dashboard as dashboard_builders
 from grafana_foundation_sdk.models import common, dashboard
 
-DATASOURCE = dashboard.DataSourceRef(type_val="prometheus", uid="prometheus")
+DATASOURCE = dashboard.DataSourceRef(type_val="prometheus", uid="${datasource}")
+"""Whichever the viewer chooses; the one that is there by default."""
+_PLACE: Mapping[str, str] = {"job": "gateway_build_info", "instance": "gateway_build_info"}
+"""Labels that Prometheus gives: other jobs have metrics of the same names (`process_…`)."""
+_METRIC = re.compile(r"\b((?:gateway|process)_[a-z_]+)(?:\{([^}]*)\})?")
+_SUFFIX = re.compile(r"_(?:bucket|sum|count)$")
 _COLUMNS = 24
 _HEIGHT = {"stat": 4, "lines": 8, "stacked": 8, "bars": 8}
 
@@ -36,6 +42,8 @@ class Panel:
     maximum: float | None = None
     red_from: float | None = None
     """Where the value is bad, for stats."""
+    names: Mapping[str, str] | None = None
+    """What values mean that are codes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +54,37 @@ class Row:
     panels: Sequence[Panel]
 
 
-def build(uid: str, title: str, text: str, rows: Sequence[Row]) -> dashboard.Dashboard:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """What a viewer may choose, besides the data source, the job and the instance.
+
+    Attributes
+    ----------
+    labels
+        Label → the metric that its values are taken from. A metric without the label is not
+        filtered by it.
+    labels_of
+        Metric → its labels.
+    """
+
+    labels: Mapping[str, str]
+    labels_of: Mapping[str, Sequence[str]]
+
+    def applied(self, expr: str) -> str:
+        """Return an expression that looks at what was chosen alone."""
+        return _METRIC.sub(self._selected, expr)
+
+    def _selected(self, found: re.Match[str]) -> str:
+        metric, own = found[1], found[2]
+        has = self.labels_of.get(metric) or self.labels_of.get(_SUFFIX.sub("", metric), ())
+        chosen = [*_PLACE, *(label for label in self.labels if label in has)]
+        selectors = [f'{label}=~"${label}"' for label in chosen]
+        return f"{metric}{{{','.join([own, *selectors] if own else selectors)}}}"
+
+
+def build(
+    uid: str, title: str, text: str, rows: Sequence[Row], filters: Filters
+) -> dashboard.Dashboard:
     """Return the dashboard with its panels laid out."""
     builder = (
         dashboard_builders.Dashboard(title)
@@ -56,7 +94,10 @@ def build(uid: str, title: str, text: str, rows: Sequence[Row]) -> dashboard.Das
         .refresh("10s")
         .time("now-1h", "now")
         .readonly()
+        .with_variable(dashboard_builders.DatasourceVariable("datasource").type("prometheus"))
     )
+    for label, metric in {**_PLACE, **filters.labels}.items():
+        builder.with_variable(_variable(label, metric))
     y, ids = 0, count(1)
     for row in rows:
         heading = dashboard_builders.Row(row.title).grid_pos(_place(0, y, _COLUMNS, 1))
@@ -67,7 +108,7 @@ def build(uid: str, title: str, text: str, rows: Sequence[Row]) -> dashboard.Das
             if x + panel.width > _COLUMNS:
                 x, y, deepest = 0, y + deepest, 0
             place = _place(x, y, panel.width, height)
-            builder.with_panel(_panel(panel).grid_pos(place).id(next(ids)))
+            builder.with_panel(_panel(panel, filters).grid_pos(place).id(next(ids)))
             x, deepest = x + panel.width, max(deepest, height)
         y += deepest
     return builder.build()
@@ -77,13 +118,36 @@ def _place(x: int, y: int, width: int, height: int) -> dashboard.GridPos:
     return dashboard.GridPos(x=x, y=y, w=width, h=height)
 
 
-def _panel(panel: Panel) -> stat.Panel | bargauge.Panel | timeseries.Panel:
+def _variable(label: str, metric: str) -> dashboard_builders.QueryVariable:
+    everything = dashboard.VariableOption(text="All", value="$__all", selected=True)
+    return (
+        dashboard_builders.QueryVariable(label)
+        .datasource(DATASOURCE)
+        .query(f"label_values({metric}, {label})")
+        .refresh(dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(dashboard.VariableSort.ALPHABETICAL_ASC)
+        .multi(multi=True)
+        .include_all(include_all=True)
+        .all_value(".*")
+        .current(everything)
+    )
+
+
+def _panel(panel: Panel, filters: Filters) -> stat.Panel | bargauge.Panel | timeseries.Panel:
     builder = _kind(panel)
     builder.title(panel.title).description(panel.text).unit(panel.unit).datasource(DATASOURCE)
     if panel.maximum is not None:
         builder.min(0).max(panel.maximum)
+    if panel.names is not None:
+        told = {
+            code: dashboard.ValueMappingResult(text=name, index=i)
+            for i, (code, name) in enumerate(panel.names.items())
+        }
+        builder.mappings([dashboard.ValueMap(told)])
     for ref_id, query in zip(ascii_uppercase, panel.queries, strict=False):
-        target = prometheus.Dataquery().expr(query.expr).legend_format(query.legend)
+        target = (
+            prometheus.Dataquery().expr(filters.applied(query.expr)).legend_format(query.legend)
+        )
         target.ref_id(ref_id)
         if panel.kind in ("stat", "bars"):
             target.instant()

@@ -51,7 +51,8 @@ ROWS = (
             ),
             Panel(
                 title="Circuits",
-                text="0 closed, 1 half-open, 2 open.",
+                text="Of each model at each upstream, in the process that fares worst.",
+                names={"0": "closed", "1": "half-open", "2": "open"},
                 queries=[
                     Query(
                         "max by (model, upstream) (gateway_breaker_state)",
@@ -114,7 +115,8 @@ ROWS = (
             ),
             Panel(
                 title="Store answers",
-                text="1 where it does, as the worker sees it that fares worst.",
+                text="As the process sees it that fares worst.",
+                names={"0": "no", "1": "yes"},
                 queries=[Query("min(gateway_store_up)", "up")],
                 maximum=1,
                 width=8,

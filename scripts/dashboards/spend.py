@@ -3,7 +3,13 @@
 from scripts.dashboards.panels import Panel, Query, Row
 
 _RATE = "[$__rate_interval]"
-_LEFT = "(gateway_budget_limit_usd - gateway_budget_spent_usd - gateway_budget_reserved_usd)"
+_BY = "max by (job, scope, name, period)"
+"""Every replica tells of the same budgets; gateways of another job have their own."""
+_LIMIT, _SPENT, _RESERVED = (
+    f"{_BY} (gateway_budget_{each}_usd)" for each in ("limit", "spent", "reserved")
+)
+_LEFT = f"({_LIMIT} - {_SPENT} - {_RESERVED})"
+_BUDGET = "{{scope}} {{name}} per {{period}}"
 
 ROWS = (
     Row(
@@ -107,9 +113,8 @@ ROWS = (
                 text="Spent and reserved, of each budget in the period that runs.",
                 queries=[
                     Query(
-                        "(gateway_budget_spent_usd + gateway_budget_reserved_usd)"
-                        " / (gateway_budget_limit_usd > 0)",
-                        "{{scope}} {{name}} per {{period}}",
+                        f"({_SPENT} + {_RESERVED}) / ({_LIMIT} > 0)",
+                        _BUDGET,
                     )
                 ],
                 unit="percentunit",
@@ -119,7 +124,7 @@ ROWS = (
             Panel(
                 title="Left",
                 text="US dollars.",
-                queries=[Query(_LEFT, "{{scope}} {{name}} per {{period}}")],
+                queries=[Query(_LEFT, _BUDGET)],
                 unit="currencyUSD",
             ),
             Panel(
@@ -127,8 +132,9 @@ ROWS = (
                 text="If spending goes on as in the last hour; nothing where nothing is spent.",
                 queries=[
                     Query(
-                        f"{_LEFT} / (clamp_min(deriv(gateway_budget_spent_usd[1h]), 0) * 3600 > 0)",
-                        "{{scope}} {{name}} per {{period}}",
+                        f"{_LEFT} / (clamp_min({_BY} (deriv(gateway_budget_spent_usd[1h])), 0)"
+                        " * 3600 > 0)",
+                        _BUDGET,
                     )
                 ],
                 unit="h",

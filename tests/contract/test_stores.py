@@ -186,6 +186,36 @@ async def test_a_budget_reserved_by_others_may_be_tried_again_soon(under_test):
     assert 0 < (await under_test.refused(claim)).retry_after_s <= 1.0
 
 
+async def test_a_claim_that_can_do_with_less_gets_what_the_poorest_budget_has_left(under_test):
+    month = budget(700, period_id="month:2026-11")
+    rich = Claim(scope=new_scope(), budgets=(budget(5000),), reserve_nusd=900, least_nusd=300)
+    poor = Claim(scope=new_scope(), budgets=(budget(1000), month), reserve_nusd=900, least_nusd=300)
+    request_id, standings = await under_test.admitted(rich, poor)
+    assert [each.granted_nusd for each in standings] == [700, 700]
+    assert [each.reserved_nusd for each in standings[1].budgets] == [700, 700]
+    refusal = await under_test.refused(poor)
+    assert (refusal.period_id, refusal.left_nusd, refusal.needed_nusd) == (month.period_id, 0, 300)
+    assert (refusal.spent_nusd, refusal.reserved_nusd) == (0, 700)
+    # What is given back is what was taken, not what was asked for.
+    await under_test.settle(request_id, [rich, poor], cost_nusd=500)
+    for claim, n_budgets in ((rich, 1), (poor, 2)):
+        budgets = (await under_test.standing(claim)).budgets
+        assert [(each.spent_nusd, each.reserved_nusd) for each in budgets] == [(500, 0)] * n_budgets
+    assert (await under_test.refused(poor)).left_nusd == 200
+
+
+async def test_what_adds_to_a_running_request_is_not_one_more_in_flight(under_test):
+    claim = Claim(scope=new_scope(), concurrent_requests=1, budgets=(budget(1000),))
+    request_id, _ = await under_test.admitted(claim)
+    more = msgspec.structs.replace(claim, concurrent_requests=None, reserve_nusd=400, more=True)
+    added, (standing,) = await under_test.admitted(more)
+    assert (standing.in_flight, standing.budgets[0].reserved_nusd) == (1, 400)
+    await under_test.settle(added, [more])
+    assert (await under_test.standing(claim)).in_flight == 1
+    await under_test.settle(request_id, [claim])
+    assert (await under_test.standing(claim)).in_flight == 0
+
+
 async def test_a_new_period_is_a_new_account_and_spending_stays_where_it_was_claimed(under_test):
     scope = new_scope()
     today = Claim(scope=scope, budgets=(budget(1000),), reserve_nusd=600)

@@ -75,7 +75,6 @@ def test_a_plain_answer_parses_and_the_upstream_saw_its_own_dialect(client, stub
         "max_tokens": 50,
         "system": [{"type": "text", "text": "Be brief."}],
         "messages": [{"role": "user", "content": [{"type": "text", "text": ASK[0]["content"]}]}],
-        "temperature": 1,
         "metadata": {"user_id": "u-1"},
     }
     headers = dict(entry.headers)

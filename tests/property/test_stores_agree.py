@@ -40,6 +40,8 @@ def _claims(scope: Scope) -> st.SearchStrategy[Claim]:
         budgets=_budgets,
         tokens=st.integers(0, 8),
         reserve_nusd=_amounts,
+        least_nusd=st.sampled_from([None, 0, 2]),
+        more=st.booleans(),
     )
 
 
@@ -93,7 +95,10 @@ async def _answer(under_test: StoreUnderTest, operation: tuple[Any, ...]) -> obj
 def _told(answer: object) -> object:
     """Return an answer without times, which depend on the clock."""
     if isinstance(answer, Refusal):
-        return (answer.scope, answer.resource, answer.limit, answer.period_id)
+        return (
+            *(answer.scope, answer.resource, answer.limit, answer.period_id),
+            *(answer.spent_nusd, answer.reserved_nusd, answer.needed_nusd),
+        )
     return [
         (
             standing.scope,
@@ -101,6 +106,7 @@ def _told(answer: object) -> object:
             standing.tokens and (standing.tokens.limit, standing.tokens.remaining),
             standing.in_flight,
             standing.budgets,
+            standing.granted_nusd,
         )
         for standing in answer
     ]

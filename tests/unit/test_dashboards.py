@@ -17,6 +17,8 @@ DASHBOARDS = ROOT / "configs/dashboards"
 RULES = sorted((DASHBOARDS / "rules").glob("*.yml"))
 PLAIN = {"row", "stat", "timeseries", "bargauge"}
 """Panel types that every Grafana has; this project cannot start one in its tests."""
+METRIC = re.compile(r"\b((?:gateway|process)_[a-z_]+)(\{[^}]*\})?")
+SUFFIX = re.compile(r"_(?:bucket|sum|count)$")
 
 
 def rules(kind):
@@ -65,10 +67,51 @@ def test_a_dashboard_keeps_to_plain_panels_that_do_not_overlap(file):
         taken |= cells
         if panel["type"] != "row":
             assert panel["description"]
-            assert panel["datasource"] == {"type": "prometheus", "uid": "prometheus"}
+            assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
             assert all(target["refId"] for target in panel["targets"])
     ids = [panel["id"] for panel in dashboard["panels"]]
     assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize("file", sorted((DASHBOARDS / "grafana").glob("*.json")), ids=str)
+def test_a_dashboard_fits_any_grafana_and_looks_at_the_gateways_that_are_chosen(file):
+    dashboard = json.loads(file.read_text(encoding="utf-8"))
+    variables = {each["name"]: each for each in dashboard["templating"]["list"]}
+    assert variables["datasource"]["type"] == "datasource"
+    assert variables["datasource"]["query"] == "prometheus"
+    labels_of = {each.name: each.labels for each in instruments()}
+    for name in set(variables) - {"datasource"}:
+        metric = re.fullmatch(rf"label_values\((\w+), {name}\)", variables[name]["query"])[1]
+        assert name in (*labels_of[metric], "job", "instance")
+        assert variables[name]["includeAll"]
+        assert variables[name]["allValue"] == ".*"
+        assert variables[name]["current"]["value"] == "$__all"
+    for panel in dashboard["panels"]:
+        for target in panel.get("targets", ()):
+            for metric in METRIC.findall(target["expr"]):
+                name, selected = metric
+                assert 'job=~"$job",instance=~"$instance"' in selected, target["expr"]
+                labels = labels_of.get(name) or labels_of.get(SUFFIX.sub("", name), ())
+                for label in set(variables) & set(labels):
+                    assert f'{label}=~"${label}"' in selected, target["expr"]
+
+
+def test_rules_tell_jobs_apart_and_count_a_budget_of_many_replicas_once():
+    for rule in rules("expr"):
+        aggregations = re.findall(r"\b(?:sum|min|max|avg|count)\b[^(]*\(([^)]*)\)", rule["expr"])
+        assert all("job" in labels.split(", ") for labels in aggregations), rule["expr"]
+    budget = next(each for each in rules("record") if each["record"].endswith("budget_used:ratio"))
+    assert budget["expr"].count("max by (job, scope, name, period)") == 3
+
+
+def test_the_rules_of_the_operator_are_the_same():
+    told = yaml.safe_load((ROOT / "configs/k8s/rules.yaml").read_text(encoding="utf-8"))
+    groups = [
+        group
+        for file in RULES
+        for group in yaml.safe_load(file.read_text(encoding="utf-8"))["groups"]
+    ]
+    assert told["spec"]["groups"] == groups
 
 
 def test_panels_and_rules_ask_only_for_what_there_is():

@@ -1,6 +1,7 @@
 """No container engine is needed to see that the deployment files name things that exist."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import yaml
@@ -13,7 +14,8 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 
 def test_compose_has_every_service_with_a_pinned_image_or_our_build():
-    assert set(COMPOSE["services"]) == {"gateway", "stub", "redis", "prometheus", "grafana"}
+    services = {"gateway", "stub", "redis", "collect", "prometheus", "grafana"}
+    assert set(COMPOSE["services"]) == services
     for service in COMPOSE["services"].values():
         assert service.get("build") == "." or re.search(r":v?\d", service["image"])
 
@@ -21,11 +23,11 @@ def test_compose_has_every_service_with_a_pinned_image_or_our_build():
 def test_compose_mounts_files_that_exist_and_publishes_on_loopback_only():
     for service in COMPOSE["services"].values():
         for volume in service.get("volumes", ()):
-            source, *_, mode = volume.split(":")
+            source, _, *mode = volume.split(":")
             if source in COMPOSE["volumes"]:
                 continue
             assert (ROOT / source).exists()
-            assert mode == "ro"
+            assert mode == ["ro"]
         for port in service.get("ports", ()):
             assert port.startswith("127.0.0.1:")
         for other in service.get("depends_on", ()):
@@ -48,6 +50,30 @@ def test_the_image_runs_as_somebody_else_with_a_health_check_on_a_config_that_lo
     host = str(config.gateway.upstreams["stub"].base_url).split("/")[2]
     assert host == "stub:8081"
     assert "8081" in COMPOSE["services"]["stub"]["command"]
+
+
+def test_the_image_has_what_its_commands_import():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = re.search(r"^ARG EXTRAS=\[(.+)\]$", DOCKERFILE, re.MULTILINE).group(1).split(",")
+    assert '".$EXTRAS"' in DOCKERFILE
+    installed = " ".join(str(project["optional-dependencies"][each]) for each in extras)
+    for package in ("pyarrow", "scikit-learn", "opentelemetry-sdk"):
+        assert package in installed
+
+
+def test_compose_hands_on_secrets_and_writes_the_decision_log_where_it_may():
+    services = COMPOSE["services"]
+    gateway = load_config(ROOT / "configs/gateway.docker.yaml", env={}).gateway
+    handed = services["gateway"]["environment"]
+    assert {gateway.auth.admin_token_env, gateway.store.redis_url_env} <= set(handed)
+    assert gateway.outcomes.sink == "redis"
+    stop_s = int(services["gateway"]["stop_grace_period"].removesuffix("s"))
+    assert stop_s > gateway.server.drain_s + gateway.server.shutdown_grace_s
+    command = services["collect"]["command"]
+    (volume,) = (each for each in services["collect"]["volumes"] if "decision-log" in each)
+    folder = volume.split(":")[1]
+    assert command[command.index("--out") + 1].startswith(folder)
+    assert f"--owner steelyard --mode 700 {folder}" in DOCKERFILE
 
 
 def test_the_gateway_finds_the_redis_that_keeps_keys_and_money():
@@ -81,5 +107,5 @@ def test_compose_gives_prometheus_its_rules_and_grafana_its_dashboards():
     (source,) = yaml.safe_load((provisioning / "datasources/prometheus.yaml").read_text())[
         "datasources"
     ]
-    for file in (configs / "grafana").glob("*.json"):
-        assert f'"uid": "{source["uid"]}"' in file.read_text()
+    assert source["type"] == "prometheus"
+    assert source["isDefault"]

@@ -27,6 +27,7 @@ API_VERSIONS = {
     "PodDisruptionBudget": "policy/v1",
     "NetworkPolicy": "networking.k8s.io/v1",
     "ServiceMonitor": "monitoring.coreos.com/v1",
+    "PrometheusRule": "monitoring.coreos.com/v1",
 }
 
 
@@ -48,7 +49,11 @@ def container(workload):
 
 @pytest.fixture(scope="module")
 def config():
-    env = {"OPENAI_API_KEY": "x", "STEELYARD_REDIS_URL": "redis://redis:6379/0"}
+    env = {
+        "OPENAI_API_KEY": "x",
+        "STEELYARD_REDIS_URL": "redis://redis:6379/0",
+        "STEELYARD_METRICS_TOKEN": "x",
+    }
     text = (K8S / "gateway.yaml").read_text()
     assert "catalogue: /etc/steelyard/models.yaml" in text
     assert (ROOT / "configs" / "models.yaml").exists()  # the image has configs/ there
@@ -99,7 +104,8 @@ def test_the_gateway_gets_a_configuration_that_loads_and_every_secret_it_names(c
     gateway = loaded(config, tmp_path).gateway
     variables = {each["name"] for each in container(one("Deployment"))["env"]}
     keys = {each.api_key_env for each in gateway.upstreams.values()}
-    assert variables == keys | {gateway.store.redis_url_env, gateway.auth.admin_token_env}
+    named = {gateway.store.redis_url_env, gateway.auth.admin_token_env}
+    assert variables == keys | named | {gateway.server.metrics_token_env}
     assert gateway.store.kind == "redis"
     assert gateway.auth.keys_needed
     mounted = container(one("Deployment"))["volumeMounts"][0]["mountPath"]

@@ -29,8 +29,9 @@ local PERIOD, RESERVED, BILLIONS, REST, FORGET_MS = 1, 2, 3, 4, 5
 local ACCOUNT = '>Bc0dddd'
 
 -- A claim, as `admit` gets it: the scope's key; requests per minute, tokens per minute, concurrent
--- requests (each -1: no limit); tokens; nano-dollars; then period, limit and lifetime (milliseconds)
--- of each budget.
+-- requests (each -1: no limit; the last NOT_IN_FLIGHT: it adds to a claim that is counted already);
+-- tokens; nano-dollars; then period, limit and lifetime (milliseconds) of each budget.
+local NOT_IN_FLIGHT = -2
 local KEY, RPM, TPM, MOST, CLAIMED, MONEY, BUDGETS = 1, 2, 3, 4, 5, 6, 7
 -- A segment of a record: when its claims expire, 1 while they are in flight, the claims.
 local DEADLINE, RUNNING, CLAIMS = 1, 2, 3
@@ -102,7 +103,9 @@ end
 
 -- Take a claim that is in flight out of a state.
 local function give_back(state, claim)
-  state[IN_FLIGHT] = max(0, state[IN_FLIGHT] - 1)
+  if claim[MOST] ~= NOT_IN_FLIGHT then
+    state[IN_FLIGHT] = max(0, state[IN_FLIGHT] - 1)
+  end
   for i = BUDGETS, #claim, 3 do
     local account = account_of(state, claim[i])
     if account then
@@ -146,13 +149,14 @@ local function rewrite(id, name, segments)
   end
 end
 
-local function expire_request(id)
+-- Give back what a request claims: what outlived its lifetime, or all of it.
+local function expire_request(id, all)
   -- A full server refuses only scripts that begin by adding; so none of them stops half way.
   redis.call('ZREM', due, id)
   local name = string.sub(due, 1, -4) .. 'r:' .. id
   local segments = segments_of(redis.call('GET', name))
   for _, segment in ipairs(segments) do
-    if segment[RUNNING] == 1 and segment[DEADLINE] <= now then
+    if segment[RUNNING] == 1 and (all or segment[DEADLINE] <= now) then
       for _, claim in ipairs(cmsgpack.unpack(segment[CLAIMS])) do
         local state = unpack_state(redis.call('GET', claim[KEY]))
         give_back(state, claim)

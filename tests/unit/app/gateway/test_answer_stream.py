@@ -151,8 +151,13 @@ def test_what_cannot_be_told_exactly_is_not_told(piece):
     assert assembled([piece, *sound]) is None
 
 
-def test_a_stream_without_its_usage_or_without_anything_is_no_answer():
-    assert assembled([chunk(event({"content": "x"})), END]) is None
+def test_a_stream_without_its_usage_is_an_answer_without_it():
+    whole = json.loads(assembled([chunk(event({"content": "x"})), END]))
+    assert whole["choices"][0]["message"]["content"] == "x"
+    assert "usage" not in whole
+
+
+def test_a_stream_without_anything_is_no_answer():
     assert assembled([USAGE]) is None
     assert assembled([]) is None
 

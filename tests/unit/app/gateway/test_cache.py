@@ -18,7 +18,7 @@ from tests.support.transcripts import SYSTEM, TASK, THANKS, body
 
 QUESTION = body(SYSTEM, TASK, temperature=1, seed=7)
 ANSWER = json.dumps(text_answer("It is 42.")).encode()
-USAGE = Usage(input_tokens=9, output_tokens=5)
+USAGE = Usage(input_tokens=9, output_tokens=5, cached_input_tokens=4)
 TOOLS = Demand(input_tokens=1, input_tokens_upper=1, capabilities=frozenset({Capability.TOOLS}))
 
 

@@ -19,7 +19,7 @@ from app.gateway.ledger import LedgerEntry
 from app.gateway.pool import DeploymentPool
 from app.gateway.request import RouteRequest
 from app.providers._base import Chunk
-from app.types import Usage
+from app.types import ToldUsage
 from routers.types import Conversation, Decision, Demand, Reason
 from tests.support.providers import HANG, ScriptedProvider, deployment
 
@@ -349,7 +349,7 @@ async def test_a_hedge_that_is_slower_is_dropped():
 async def test_the_prompt_of_a_hedge_that_lost_is_paid():
     world = World([HANG], [TEXT])
     await read(world, await world.open(hedge_after_s=0.0))
-    world.entry.usage = Usage(input_tokens=7, output_tokens=100)
+    world.entry.told = ToldUsage(input_tokens=7, output_tokens=100)
     outcome = world.entry.close(status=200, error=None)
     assert outcome.hedge_cost_usd == pytest.approx(7 * 1e-6)
     assert outcome.cost_usd == pytest.approx(7e-6 + 100 * 10e-6 + 7e-6)
@@ -359,7 +359,7 @@ async def test_the_prompt_of_a_hedge_that_lost_is_paid():
 async def test_the_cost_is_unknown_when_that_of_a_lost_hedge_is():
     world = World([HANG], [TEXT], input_usd_per_mtok=None)
     await world.open(hedge_after_s=0.0)
-    world.entry.usage = Usage(input_tokens=7, output_tokens=100)
+    world.entry.told = ToldUsage(input_tokens=7, output_tokens=100)
     outcome = world.entry.close(status=200, error=None)
     assert (outcome.hedge_cost_usd, outcome.cost_usd) == (None, None)
 

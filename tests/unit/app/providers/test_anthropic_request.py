@@ -230,12 +230,14 @@ def test_a_choice_without_tools_is_none():
         ({"max_tokens": 7}, {"max_tokens": 7}),
         ({"max_tokens": 7, "max_completion_tokens": 9.0}, {"max_tokens": 9}),
         ({"temperature": 0.3}, {"temperature": 0.3}),
-        ({"temperature": 1.7}, {"temperature": 1}),
+        ({"temperature": 1.7}, {}),
+        ({"temperature": 1, "top_p": 1.0}, {}),
         ({"temperature": None}, {}),
         ({"top_p": 0.9, "top_k": 5}, {"top_p": 0.9, "top_k": 5}),
         ({"stop": "END"}, {"stop_sequences": ["END"]}),
         ({"stop": ["a", "b"]}, {"stop_sequences": ["a", "b"]}),
         ({"stop": None}, {}),
+        ({"temperature": 0.3, "top_p": 1}, {"temperature": 0.3}),
         ({"user": "u-1"}, {"metadata": {"user_id": "u-1"}}),
         ({"user": "u-1", "safety_identifier": "s-1"}, {"metadata": {"user_id": "s-1"}}),
         ({"service_tier": "default"}, {"service_tier": "standard_only"}),
@@ -297,7 +299,6 @@ def test_streams_are_asked_for():
         ({"verbosity": "low"}, "verbosity"),
         ({"functions": [{"name": "f"}]}, "functions"),
         ({"function_call": "auto"}, "function_call"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"response_format": "json"}, "response_format"),
         ({"reasoning_effort": "extreme"}, "reasoning_effort"),
         ({"reasoning_effort": 3}, "reasoning_effort"),
@@ -306,6 +307,11 @@ def test_streams_are_asked_for():
         ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools"),
         ({"tools": [{"type": "function", "function": {}}]}, "tools"),
         ({"tools": "weigh"}, "tools"),
+        (
+            {"tools": [WEIGH], "tool_choice": "required", "thinking": {"type": "adaptive"}},
+            "tool_choice",
+        ),
+        ({"user": 7}, "user"),
         ({"tools": [WEIGH], "tool_choice": {"type": "allowed_tools"}}, "tool_choice"),
         ({"tools": [WEIGH], "tool_choice": "sometimes"}, "tool_choice"),
         ({"best_of": 3}, "best_of"),
@@ -321,24 +327,20 @@ def test_what_has_no_counterpart_is_refused_by_name(fields, param):
 @pytest.mark.parametrize(
     "message",
     [
-        {"role": "function", "name": "f", "content": "x"},
-        {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}},
         {"role": "assistant", "content": None, "audio": {"id": "a"}},
-        {"role": "tool", "content": "no id"},
+        {"role": "assistant", "content": [{"type": "image_url", "image_url": {"url": PNG}}]},
+        {"role": "system", "content": [{"type": "image_url", "image_url": {"url": PNG}}]},
+        {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": ""}}]},
         {"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": ""}}]},
         {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x/a"}}]},
         {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,x"}}]},
         {
             "role": "user",
-            "content": [{"type": "image_url", "image_url": {"url": PNG.replace("png", "tiff")}}],
-        },
-        {"role": "user", "content": [{"type": "file", "file": {"file_id": "file-1"}}]},
-        {
-            "role": "assistant",
-            "tool_calls": [
-                {"id": "1", "type": "function", "function": {"name": "f", "arguments": "[1]"}}
+            "content": [
+                {"type": "image_url", "image_url": {"url": "data:image/tiff;base64,SUkqAA=="}}
             ],
         },
+        {"role": "user", "content": [{"type": "file", "file": {"file_id": "file-1"}}]},
         {"role": "assistant", "tool_calls": [{"id": "1", "type": "custom", "custom": {}}]},
     ],
 )
@@ -346,3 +348,79 @@ def test_content_without_a_counterpart_is_refused_with_its_place(message):
     error = refused(messages=[*HI, message])
     assert error.param == "messages"
     assert error.message.startswith("messages[1]: ")
+
+
+@pytest.mark.parametrize(
+    ("tool", "said"),
+    [
+        ({"name": "a.b"}, "names of letters"),
+        ({"name": ""}, "names of letters"),
+        ({"name": "x" * 129}, "names of letters"),
+        ({"name": "f", "parameters": {"type": "string"}}, "schema of an object"),
+        ({"name": "f", "parameters": {"type": ["string", "null"]}}, "schema of an object"),
+        ({"name": "f", "parameters": []}, "schema of an object"),
+        ({"name": "f", "parameters": {"type": "object", "anyOf": []}}, "no anyOf at the root"),
+    ],
+)
+def test_a_tool_that_the_api_would_refuse_is_refused_with_its_place(tool, said):
+    error = refused(tools=[WEIGH, {"type": "function", "function": tool}])
+    assert error.param == "tools"
+    assert error.message.startswith("tools[1]: ")
+    assert said in error.message
+
+
+NO_PARAMETERS = {"type": "object", "properties": {}}
+ITEM = {"item": {"type": "string"}}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "schema"),
+    [
+        (None, NO_PARAMETERS),
+        ({}, NO_PARAMETERS),
+        ({"properties": ITEM}, {"properties": ITEM, "type": "object"}),
+        ({"type": None, "properties": ITEM}, {"type": "object", "properties": ITEM}),
+        ({"type": ["object", "null"]}, {"type": "object"}),
+    ],
+)
+def test_a_schema_says_that_it_is_of_an_object(parameters, schema):
+    tool = {"type": "function", "function": {"name": "f", "parameters": parameters}}
+    assert translated(tools=[tool])["tools"][0]["input_schema"] == schema
+
+
+@pytest.mark.parametrize(
+    "choice", ["required", {"type": "function", "function": {"name": "weigh"}}]
+)
+def test_a_tool_that_must_be_called_comes_before_thinking(choice):
+    body = translated(tools=[WEIGH], tool_choice=choice, reasoning_effort="high", temperature=0.2)
+    assert "thinking" not in body
+    assert body["tool_choice"]["type"] in ("any", "tool")
+    assert body["output_config"] == {"effort": "high"}
+    assert body["temperature"] == 0.2
+
+
+@pytest.mark.parametrize(
+    "thinks",
+    [{"reasoning_effort": "low"}, {"thinking": {"type": "enabled", "budget_tokens": 1024}}],
+)
+def test_sampling_gives_way_to_thinking(thinks):
+    body = translated(temperature=0.2, top_p=0.5, top_k=3, **thinks)
+    assert "thinking" in body
+    assert not {"temperature", "top_p", "top_k"} & set(body)
+
+
+def test_a_json_object_is_asked_for_in_words():
+    system = [{"role": "system", "content": "Be brief."}]
+    body = translated(messages=system + HI, response_format={"type": "json_object"})
+    assert "output_config" not in body
+    first, last = body["system"]
+    assert first == text("Be brief.")
+    assert "one JSON object" in last["text"]
+
+
+@pytest.mark.parametrize("user", ["ada@example.org", "+41 44 123 45 67", "0441234567", "x" * 300])
+def test_what_may_tell_who_a_person_is_goes_out_as_a_digest(user):
+    told = translated(user=user)["metadata"]["user_id"]
+    assert len(told) == 64
+    assert told == translated(safety_identifier=user)["metadata"]["user_id"]
+    assert told != translated(user=user + "1")["metadata"]["user_id"]

@@ -10,7 +10,7 @@ from app.errors import (
 from app.gateway.session import identify
 from app.providers._anthropic_stream import MessageStream
 from app.providers._base import Chunk
-from app.types import Usage
+from app.types import ToldUsage, Usage
 from tests.support.fixtures import assembled, events, fixture
 
 
@@ -46,7 +46,7 @@ def test_text_stream_becomes_openais_events():
     assert assembled(chunks)["content"] == "A steelyard weighs — ⚖ — by its arm."
     assert (chunk.response_model, chunk.finish_reason) == ("claude-sonnet-5-5", "stop")
     assert (chunk.content_events, chunk.content_chars) == (3, 36)
-    assert chunk.usage == Usage(input_tokens=25, output_tokens=12)
+    assert chunk.usage == ToldUsage.of(Usage(input_tokens=25, output_tokens=12))
     assert chunk.headers == ((b"x-upstream-request-id", b"req_1"),)
     assert json.loads(chunk.template)["choices"]
 
@@ -65,8 +65,8 @@ def test_tool_use_becomes_tool_calls_with_json_arguments():
 
 def test_prompt_tokens_include_those_of_the_cache():
     _, (chunk,) = read(fixture("anthropic/tool_use.sse"))
-    assert chunk.usage == Usage(
-        input_tokens=377 + 40 + 2048, output_tokens=65, cached_input_tokens=2048
+    assert chunk.usage == ToldUsage.of(
+        Usage(input_tokens=377 + 40 + 2048, output_tokens=65, cached_input_tokens=2048)
     )
     told = json.loads(chunk.usage_event)
     assert told["choices"] == []
@@ -130,7 +130,7 @@ def test_streams_out_of_the_ordinary_are_whole_answers(name, reason, usage):
     stream, chunks = read(fixture(f"anthropic/{name}.sse"))
     assert stream.done
     assert chunks[0].finish_reason == reason
-    assert chunks[0].usage == usage
+    assert chunks[0].usage == (None if usage is None else ToldUsage.of(usage))
     assert (chunks[0].usage_event is None) is (usage is None)
     assert assembled(chunks)["content"]
     assert assembled(chunks)["tool_calls"] == []

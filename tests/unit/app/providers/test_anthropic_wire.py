@@ -7,7 +7,7 @@ from app.errors import UpstreamInvalidResponseError, UpstreamRejectedError
 from app.providers._anthropic_wire import openai_error_body, whole_answer
 from app.providers._transport import HttptoolsTransport
 from app.providers.anthropic import AnthropicProvider
-from app.types import Usage
+from app.types import ToldUsage, Usage
 from tests.support.fixtures import fixture
 
 RECORDED = json.loads(fixture("anthropic/errors.json"))
@@ -75,8 +75,8 @@ def test_whole_answer_becomes_a_completion():
     }
     arguments = body["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"]
     assert json.loads(arguments) == {"item": "lead", "kg": [1, 2.5]}
-    assert chunk.usage == Usage(
-        input_tokens=2465, output_tokens=65, cached_input_tokens=2048, reasoning_tokens=20
+    assert chunk.usage == ToldUsage.of(
+        Usage(input_tokens=2465, output_tokens=65, cached_input_tokens=2048, reasoning_tokens=20)
     )
     assert (chunk.response_model, chunk.finish_reason) == ("claude-sonnet-5-5", "tool_calls")
     assert chunk.headers == ((b"a", b"b"),)

@@ -6,13 +6,13 @@ from app.errors import (
     UpstreamUnavailableError,
 )
 from app.providers._chat_stream import ChatStream
-from app.types import Usage
+from app.types import ToldUsage
 
 ROLE = b'{"id":"c","model":"m-1","choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}'
 WORD = b'{"id":"c","model":"m-1","choices":[{"index":0,"delta":{"content":"word"}}],"usage":null}'
 FINISH = b'{"id":"c","model":"m-1","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}'
 USAGE = b'{"id":"c","model":"m-1","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}'
-COUNTS = Usage(input_tokens=3, output_tokens=4)
+COUNTS = ToldUsage(input_tokens=3, output_tokens=4)
 
 
 def frame(*events: bytes) -> bytes:

@@ -1,18 +1,15 @@
 import json
 
-import msgspec
 import pytest
 
 from app.errors import UpstreamInvalidResponseError
 from app.providers._chat_wire import (
     decode_completion,
     decode_event,
-    decode_usage,
     encode_request,
     has_content,
     text_chars,
 )
-from app.types import Usage
 
 
 def encode(fields, *, stream=False, ask_for_usage=True):
@@ -61,40 +58,6 @@ def test_servers_that_refuse_stream_options_get_none_of_ours():
         "model": "up",
         "stream": True,
     }
-
-
-@pytest.mark.parametrize(
-    ("wire", "usage"),
-    [
-        (b"null", None),
-        (b'{"prompt_tokens":3,"completion_tokens":4}', Usage(input_tokens=3, output_tokens=4)),
-        (
-            (
-                b'{"prompt_tokens":30,"completion_tokens":40,"total_tokens":70,"cost":0.1,'
-                b'"prompt_tokens_details":{"cached_tokens":20,"audio_tokens":null},'
-                b'"completion_tokens_details":{"reasoning_tokens":10}}'
-            ),
-            Usage(input_tokens=30, output_tokens=40, cached_input_tokens=20, reasoning_tokens=10),
-        ),
-        (
-            (
-                b'{"prompt_tokens":3,"completion_tokens":null,"prompt_tokens_details":null,'
-                b'"completion_tokens_details":{"reasoning_tokens":null}}'
-            ),
-            Usage(input_tokens=3, output_tokens=0),
-        ),
-        (b'{"prompt_tokens":"three"}', None),
-        (b'{"completion_tokens":3}', None),
-        (b'{"prompt_tokens":-3,"completion_tokens":4}', None),
-        (
-            b'{"prompt_tokens":3,"completion_tokens":4,"prompt_tokens_details":{"cached_tokens":5}}',
-            None,
-        ),
-        (b"[]", None),
-    ],
-)
-def test_usage_in_every_form(wire, usage):
-    assert decode_usage(msgspec.Raw(wire)) == usage
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from app.errors import (
 )
 from app.providers._chat_stream import ChatStream
 from app.providers._http import error_from_status
-from app.types import Usage
+from app.types import ToldUsage
 from tests.support.fixtures import assembled, events, fixture
 
-COUNTS = Usage(input_tokens=19, output_tokens=4)
+COUNTS = ToldUsage(input_tokens=19, output_tokens=4)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,324 @@
+import json
+
+import pytest
+
+from app.providers._usage import MAX_TOKENS, read_usage, usage_object, with_usage
+from app.types import ToldUsage, Usage, UsagePart
+
+
+def read(record):
+    return read_usage(record if isinstance(record, bytes) else json.dumps(record).encode())
+
+
+def booked(record):
+    """Return what is accounted for these counts, beside estimates of 7 and 8."""
+    return read(record).filled(input_tokens=7, output_tokens=8)
+
+
+def counts(input_tokens, output_tokens, *, cached=0, reasoning=0, estimated=False):
+    return Usage(
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cached_input_tokens=cached,
+        reasoning_tokens=reasoning,
+        estimated=estimated,
+    )
+
+
+OPENAI = {
+    "prompt_tokens": 30,
+    "completion_tokens": 40,
+    "total_tokens": 70,
+    "prompt_tokens_details": {"cached_tokens": 20, "audio_tokens": None},
+    "completion_tokens_details": {"reasoning_tokens": 10},
+}
+
+
+@pytest.mark.parametrize(
+    ("record", "usage"),
+    [
+        ({"prompt_tokens": 3, "completion_tokens": 4}, counts(3, 4)),
+        (OPENAI, counts(30, 40, cached=20, reasoning=10)),
+        # Grok counts reasoning beside what it wrote, with a total that says so and without one.
+        (
+            {
+                "prompt_tokens": 32,
+                "completion_tokens": 9,
+                "total_tokens": 135,
+                "prompt_tokens_details": {"cached_tokens": 6},
+                "completion_tokens_details": {"reasoning_tokens": 94},
+            },
+            counts(32, 103, cached=6, reasoning=94),
+        ),
+        (
+            {
+                "prompt_tokens": 32,
+                "completion_tokens": 9,
+                "completion_tokens_details": {"reasoning_tokens": 94},
+            },
+            counts(32, 103, reasoning=94),
+        ),
+        (
+            {
+                "prompt_tokens": 10120,
+                "completion_tokens": 3499,
+                "total_tokens": 16428,
+                "completion_tokens_details": {"reasoning_tokens": 2809},
+            },
+            counts(10120, 6308, reasoning=2809),
+        ),
+        # Gemini's compatible endpoint tells its thoughts in the total alone.
+        ({"prompt_tokens": 20, "completion_tokens": 198, "total_tokens": 623}, counts(20, 603)),
+        ({"prompt_tokens": 20, "total_tokens": 50}, counts(20, 30)),
+        ({"prompt_tokens": 0, "completion_tokens": 20, "total_tokens": 50}, counts(30, 20)),
+        (
+            {
+                "promptTokenCount": 100,
+                "candidatesTokenCount": 10,
+                "thoughtsTokenCount": 30,
+                "toolUsePromptTokenCount": 5,
+                "cachedContentTokenCount": 50,
+                "totalTokenCount": 145,
+            },
+            counts(105, 40, cached=50, reasoning=30),
+        ),
+        ({"promptTokenCount": 100, "thoughtsTokenCount": 30}, counts(100, 30, reasoning=30)),
+        # DeepSeek, Moonshot and Mistral have their own names of a cache's hits.
+        (
+            {"prompt_tokens": 1000, "completion_tokens": 50, "prompt_cache_hit_tokens": 900},
+            counts(1000, 50, cached=900),
+        ),
+        (
+            {"prompt_tokens": 1000, "completion_tokens": 50, "cached_tokens": 900},
+            counts(1000, 50, cached=900),
+        ),
+        (
+            {
+                "prompt_tokens": 1000,
+                "completion_tokens": 50,
+                "prompt_tokens_details": {"cached_tokens": 0},
+                "num_cached_tokens": 900,
+            },
+            counts(1000, 50, cached=900),
+        ),
+        # OpenAI's responses have the cache inside of the input, Anthropic and Bedrock beside it.
+        (
+            {
+                "input_tokens": 100,
+                "output_tokens": 20,
+                "total_tokens": 120,
+                "input_tokens_details": {"cached_tokens": 60},
+                "output_tokens_details": {"reasoning_tokens": 5},
+            },
+            counts(100, 20, cached=60, reasoning=5),
+        ),
+        (
+            {
+                "input_tokens": 10,
+                "output_tokens": 20,
+                "cache_read_input_tokens": 60,
+                "cache_creation_input_tokens": 30,
+            },
+            counts(100, 20, cached=60),
+        ),
+        (
+            {
+                "inputTokens": 10,
+                "outputTokens": 20,
+                "cacheReadInputTokens": 60,
+                "cacheWriteInputTokens": 30,
+                "totalTokens": 120,
+            },
+            counts(100, 20, cached=60),
+        ),
+        (  # LiteLLM adds Anthropic's names to OpenAI's, which hold them
+            {
+                "prompt_tokens": 100,
+                "completion_tokens": 20,
+                "total_tokens": 120,
+                "cache_read_input_tokens": 60,
+            },
+            counts(100, 20, cached=60),
+        ),
+        (  # and other relays leave the cache out of the prompt, but not of the total
+            {
+                "prompt_tokens": 40,
+                "completion_tokens": 20,
+                "total_tokens": 120,
+                "cache_read_input_tokens": 60,
+            },
+            counts(100, 20, cached=60),
+        ),
+        ({"billed_units": {"input_tokens": 3, "output_tokens": 4}}, counts(3, 4)),
+        ({"prompt_eval_count": 26, "eval_count": 298}, counts(26, 298)),
+        # Floats, strings, and what JSON does not have.
+        ({"prompt_tokens": 12.0, "completion_tokens": 14417.2}, counts(12, 14418)),
+        ({"prompt_tokens": "12", "completion_tokens": " 5.0 "}, counts(12, 5)),
+        (b'{"prompt_tokens":12,"completion_tokens":5,"cost":NaN}', counts(12, 5)),
+        # What is odd costs its own part alone.
+        ({"prompt_tokens": "twelve", "completion_tokens": 5}, counts(7, 5, estimated=True)),
+        ({"prompt_tokens": 12, "completion_tokens": None}, counts(12, 8, estimated=True)),
+        ({"completion_tokens": 5}, counts(7, 5, estimated=True)),
+        ({"prompt_tokens": -12, "completion_tokens": 5}, counts(7, 5, estimated=True)),
+        ({"prompt_tokens": 2**64 - 1, "completion_tokens": 5}, counts(7, 5, estimated=True)),
+        ({"prompt_tokens": True, "completion_tokens": 5}, counts(7, 5, estimated=True)),
+        ({"prompt_tokens": 12, "completion_tokens": [5]}, counts(12, 8, estimated=True)),
+        (b'{"prompt_tokens":12,"completion_tokens":Infinity}', counts(12, 8, estimated=True)),
+        (b'{"prompt_tokens":12,"completion_tokens":1e999}', counts(12, 8, estimated=True)),
+        (
+            b'{"prompt_tokens":12,"completion_tokens":%b}' % (b"9" * 9000),
+            counts(12, 8, estimated=1),
+        ),
+        ({**OPENAI, "prompt_tokens_details": 5}, counts(30, 40, reasoning=10)),
+        ({**OPENAI, "prompt_tokens_details": {"cached_tokens": -1}}, counts(30, 40, reasoning=10)),
+        ({**OPENAI, "total_tokens": "many"}, counts(30, 40, cached=20, reasoning=10)),
+        # Contradictions: a part is never more than the whole.
+        (
+            {
+                "prompt_tokens": 3,
+                "completion_tokens": 4,
+                "prompt_tokens_details": {"cached_tokens": 5},
+            },
+            counts(3, 4, cached=3),
+        ),
+        (
+            {
+                "prompt_tokens": 3,
+                "completion_tokens": 4,
+                "total_tokens": 7,
+                "completion_tokens_details": {"reasoning_tokens": 5},
+            },
+            counts(3, 4, reasoning=4),
+        ),
+        # Servers that do not count say 0.
+        (
+            {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+            counts(7, 8, estimated=1),
+        ),
+    ],
+)
+def test_counts_are_read_part_by_part_in_every_dialect(record, usage):
+    assert booked(record) == usage
+
+
+@pytest.mark.parametrize(
+    "record", [b"null", b"[]", b"5", b'"many"', b"true", b"{}", b'{"cost":0.1}', b"{", b"\xff", b""]
+)
+def test_what_tells_no_counts_is_no_usage(record):
+    assert read_usage(record) is None
+
+
+@pytest.mark.parametrize(
+    ("record", "parts"),
+    [
+        ({"prompt_tokens": -1, "completion_tokens": 5}, {UsagePart.INPUT}),
+        ({"prompt_tokens": 5, "completion_tokens": MAX_TOKENS + 1}, {UsagePart.OUTPUT}),
+        (
+            {
+                "prompt_tokens": 5,
+                "completion_tokens": 5,
+                "prompt_tokens_details": {"cached_tokens": 0.5},
+            },
+            set(),
+        ),
+        (
+            {"prompt_tokens": 5, "completion_tokens": 5, "cached_tokens": -5, "total_tokens": -1},
+            {UsagePart.CACHED_INPUT, UsagePart.TOTAL},
+        ),
+        (
+            {
+                "prompt_tokens": 5,
+                "completion_tokens": MAX_TOKENS,
+                "completion_tokens_details": {"reasoning_tokens": "lots"},
+            },
+            {UsagePart.REASONING},
+        ),
+        (
+            {"promptTokenCount": 5, "candidatesTokenCount": MAX_TOKENS, "thoughtsTokenCount": 1},
+            {UsagePart.OUTPUT},
+        ),
+        ({"prompt_tokens": "x", "input_tokens": 5}, set()),
+    ],
+)
+def test_refused_parts_are_named(record, parts):
+    assert read(record).refused == parts
+
+
+def test_the_last_told_count_wins_and_zeros_erase_nothing():
+    told = read({"prompt_tokens": 100, "completion_tokens": 0})
+    told = told.updated(read({"prompt_tokens": 0, "completion_tokens": 50, "cached_tokens": 10}))
+    told = told.updated(read({"completion_tokens": 40, "prompt_tokens": -1, "cached_tokens": 0}))
+    assert told == ToldUsage(
+        input_tokens=100,
+        output_tokens=40,
+        cached_input_tokens=10,
+        refused=frozenset({UsagePart.INPUT}),
+    )
+
+
+def test_a_usage_that_agrees_is_told_as_it_came():
+    body = b'{"id": 1, "usage": {"prompt_tokens":3, "completion_tokens" : 4, "vendor": 1e400}}'
+    assert with_usage(body, counts(3, 4)) is body
+
+
+@pytest.mark.parametrize(
+    ("upstreams", "usage", "told"),
+    [
+        (
+            None,
+            counts(7, 8, estimated=True),
+            {"prompt_tokens": 7, "completion_tokens": 8, "total_tokens": 15, "estimated": True},
+        ),
+        (
+            b"5",
+            counts(7, 8, estimated=True),
+            {"prompt_tokens": 7, "completion_tokens": 8, "total_tokens": 15, "estimated": True},
+        ),
+        (
+            (
+                b'{"prompt_tokens":32,"completion_tokens":9,"total_tokens":135,"num_sources_used":2,'
+                b'"completion_tokens_details":{"reasoning_tokens":94,"audio_tokens":0}}'
+            ),
+            counts(32, 103, reasoning=94),
+            {
+                "prompt_tokens": 32,
+                "completion_tokens": 103,
+                "total_tokens": 135,
+                "num_sources_used": 2,
+                "completion_tokens_details": {"reasoning_tokens": 94, "audio_tokens": 0},
+            },
+        ),
+        (
+            (
+                b'{"prompt_tokens":1000,"completion_tokens":50,"prompt_cache_hit_tokens":900,'
+                b'"completion_tokens_details":"none"}'
+            ),
+            counts(1000, 50, cached=900),
+            {
+                "prompt_tokens": 1000,
+                "completion_tokens": 50,
+                "total_tokens": 1050,
+                "prompt_cache_hit_tokens": 900,
+                "prompt_tokens_details": {"cached_tokens": 900},
+                "completion_tokens_details": {"reasoning_tokens": 0},
+            },
+        ),
+    ],
+)
+def test_clients_are_told_what_is_booked_in_openais_words(upstreams, usage, told):
+    body = b'{"id":"a"%b}' % (b"" if upstreams is None else b',"usage":' + upstreams)
+    assert json.loads(with_usage(body, usage)) == {"id": "a", "usage": told}
+    costed = json.loads(with_usage(body, usage, cost_usd=0.5))["usage"]
+    assert costed == {**told, "cost_usd": 0.5}
+
+
+def test_a_usage_that_nobody_remembers_is_told_as_it_is():
+    assert usage_object(b'{"prompt_tokens":3}', None, cost_usd=0.0).keys() == {
+        "prompt_tokens",
+        "cost_usd",
+    }
+    assert usage_object(b'"odd"', None) == {}
+
+
+def test_what_is_no_object_has_no_usage_to_repair():
+    assert with_usage(b"plain", counts(3, 4)) == b"plain"
