@@ -5,6 +5,9 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+HEAD = "steelyard.head"
+"""In the scope of a request that came as HEAD and is answered as GET."""
+
 
 class FrontDoor(FastAPI):
     """FastAPI that hands some exact paths to their ASGI applications, past its middleware.
@@ -25,6 +28,9 @@ class FrontDoor(FastAPI):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take one connection event."""
         if scope["type"] == "http":
+            if scope["method"] == "HEAD":
+                # As GET (RFC 9110, 9.3.2); the server leaves the body out.
+                scope = {**scope, "method": "GET", HEAD: True}
             direct = self._direct.get((scope["method"], scope["path"]))
             if direct is not None:
                 await direct(scope, receive, send)

@@ -20,7 +20,7 @@ from app import __version__
 from app.access.guard import Guard
 from app.access.issuing import Issuer
 from app.access.terms import KnownNames
-from app.api import models, ops
+from app.api import docs, models, ops
 from app.api.admin import admin_router
 from app.api.answers import error_answer
 from app.api.chat import ChatEndpoint
@@ -37,7 +37,7 @@ from app.errors import (
     MethodNotAllowedError,
     RouteNotFoundError,
 )
-from app.front import FrontDoor
+from app.front import HEAD, FrontDoor
 from app.gateway.feedback import Feedback
 from app.gateway.overload import LoadWatch, Places
 from app.gateway.request import Policy
@@ -182,7 +182,8 @@ def create_app(
         )
     if config.gateway.server.metrics_port is None:
         app.include_router(ops.metrics_router(ops.may_read_metrics(config)))
-    patch_fastapi(app, docs_url="/docs", redirect_from_root_to_docs=True)
+    app.include_router(docs.router)
+    patch_fastapi(app, docs_url="/docs", redirect_from_root_to_docs=False)  # for what it loads
     document_endpoints(app)
     for error in (GatewayError, RequestValidationError, HTTPException):
         app.add_exception_handler(error, _answer_error)
@@ -324,11 +325,14 @@ async def _answer_error(request: Request, error: Exception) -> Response:
 
 
 def _from_http(request: Request, error: HTTPException) -> GatewayError:
-    method, path = request.method, request.scope["path"][:200]
+    path = request.scope["path"][:200]
+    method = "HEAD" if HEAD in request.scope else request.method
     if error.status_code == HTTPStatus.NOT_FOUND:
         return RouteNotFoundError(f"unknown request URL: {method} {path}; see /docs")
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         allow = ", ".join(_methods_at(request)) or (error.headers or {}).get("Allow", "")
+        if "GET" in allow.split(", "):
+            allow += ", HEAD"
         return MethodNotAllowedError(
             f"not allowed to {method} on {path}; allowed: {allow}", allow=allow
         )

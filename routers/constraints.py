@@ -17,6 +17,8 @@ from routers.types import (
 _LACKING: dict[Capability, Exclusion] = {
     Capability.VISION: Exclusion.VISION,
     Capability.AUDIO: Exclusion.AUDIO,
+    Capability.VIDEO: Exclusion.VIDEO,
+    Capability.FILE: Exclusion.FILE,
     Capability.TOOLS: Exclusion.TOOLS,
     Capability.JSON_SCHEMA: Exclusion.JSON_SCHEMA,
     Capability.STREAMING: Exclusion.STREAMING,

@@ -52,6 +52,8 @@ class Capability(StrEnum):
 
     VISION = "vision"
     AUDIO = "audio"
+    VIDEO = "video"
+    FILE = "file"
     TOOLS = "tools"
     JSON_SCHEMA = "json_schema"
     STREAMING = "streaming"
@@ -240,6 +242,8 @@ class Exclusion(StrEnum):
     MAX_OUTPUT_TOKENS = "max_output_tokens"
     VISION = "vision_unsupported"
     AUDIO = "audio_unsupported"
+    VIDEO = "video_unsupported"
+    FILE = "file_unsupported"
     TOOLS = "tools_unsupported"
     JSON_SCHEMA = "json_schema_unsupported"
     STREAMING = "streaming_unsupported"

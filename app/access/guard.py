@@ -16,9 +16,10 @@ _PREFIX = PREFIX.encode()
 _MAX_SECRET_BYTES = 256
 _RETRY_AFTER_S = 1.0
 
+_KEY_HEADERS = frozenset({b"authorization", b"x-api-key", b"api-key"})
 _NO_KEY = (
     "You didn't provide an API key. Send one of this gateway's keys as "
-    "'Authorization: Bearer YOUR_KEY' (or in the header x-api-key)."
+    "'Authorization: Bearer YOUR_KEY' (or in the header x-api-key or api-key)."
 )
 _WRONG_KEY = "Incorrect API key provided. Keys of this gateway are given out by its operator."
 _TWO_KEYS = "The request carries two API keys in headers of one name; send one."
@@ -94,7 +95,7 @@ class Guard:
         ----------
         headers
             Names in lower case, as ASGI gives them. `Authorization: Bearer` counts; where there is
-            no `Authorization` at all, `x-api-key` does.
+            no `Authorization` at all, `x-api-key` does, and without that Azure's `api-key`.
 
         Raises
         ------
@@ -140,16 +141,14 @@ class Guard:
 
 
 def _secret(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    authorization = api_key = None
+    given: dict[bytes, bytes] = {}
     for name, value in headers:
-        if name == b"authorization":
-            if authorization is not None:
+        if name in _KEY_HEADERS:
+            if name in given:
                 raise UnauthenticatedError(_TWO_KEYS)
-            authorization = value
-        elif name == b"x-api-key":
-            if api_key is not None:
-                raise UnauthenticatedError(_TWO_KEYS)
-            api_key = value
+            given[name] = value
+    authorization = given.get(b"authorization")
+    api_key = given.get(b"x-api-key", given.get(b"api-key"))
     if authorization is not None:
         scheme, _, api_key = authorization.strip().partition(b" ")
         if scheme.lower() != b"bearer":

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,6 +19,11 @@ from app.errors import (
 
 OnDisconnect = Callable[[Callable[[], None] | None], None]
 _NONE: Mapping[str, Any] = {}
+
+_PARAMETER = re.compile(r'([^\s;="]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s;]*)')
+"""One parameter of a media type; what stands in quotes may hold a semicolon (RFC 9110, 5.6.6)."""
+
+_UTF8 = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
 
@@ -45,11 +51,17 @@ def check_json_content_type(headers: RawHeaders) -> None:
             raise UnsupportedMediaTypeError(
                 f"content-type {media_type[:80]!r} is not supported; send application/json"
             )
-        charset = parameters.partition("charset=")[2].strip().strip('"')
-        if charset not in ("", "utf-8", "utf8", "us-ascii"):
-            raise UnsupportedMediaTypeError(
-                f"charset {charset[:80]!r} is not supported; send UTF-8"
-            )
+        for charset in _charsets(parameters):
+            if charset not in _UTF8:
+                raise UnsupportedMediaTypeError(
+                    f"charset {charset[:80]!r} is not supported; send UTF-8"
+                )
+
+
+def _charsets(parameters: str) -> Iterator[str]:
+    for name, value in _PARAMETER.findall(parameters):
+        if name == "charset":
+            yield value.strip("\"'")
 
 
 async def read_body(scope: Scope, receive: Receive, *, max_bytes: int) -> bytes:

@@ -11,29 +11,20 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from app.api.routing_headers import HEADER_KEYS, key_of
 from app.config import PRESETS
 from app.errors import InvalidRequestError
 from app.types import CacheMode
 from routers.types import CostQuality, MaxQualityLoss, MinQuality, Objective, UsdPerQuality
 
-HEADER_KEYS: Mapping[bytes, str] = {
-    b"x-cost-quality": "cost_quality",
-    b"x-route-max-quality-loss": "max_quality_loss",
-    b"x-route-min-quality": "min_quality",
-    b"x-route-lambda": "lambda",
-    b"x-route-max-cost": "max_cost",
-    b"x-route-models": "models",
-    b"x-route-policy": "policy",
-    b"x-route-fallback": "fallback",
-    b"x-route-explain": "explain",
-    b"x-route-affinity": "affinity",
-    b"x-route-cache": "cache",
-}
 _KEYS: Mapping[str, str] = {
     **{key: key for key in HEADER_KEYS.values()},
     **{header.decode(): key for header, key in HEADER_KEYS.items()},
 }
 _OBJECTIVES = ("cost_quality", "max_quality_loss", "min_quality", "lambda")
+MAX_MODELS = 1_000
+"""How many models an allow-list may name."""
+
 MAX_USD = 1e6
 """The most that an option in US dollars may say."""
 
@@ -90,17 +81,14 @@ def knobs_from_headers(headers: Iterable[tuple[bytes, bytes]]) -> Knobs:
     Raises
     ------
     InvalidRequestError
-        For an unknown `x-route-*` header, a repeated one, or a bad value.
+        For an unknown `x-route-*` header or a misspelt one, a repeated one, or a bad value.
     """
     given: dict[str, tuple[str, Any]] = {}
     for name, value in headers:
-        if not name.startswith((b"x-route-", b"x-cost-quality")):
+        key = key_of(name)
+        if key is None:
             continue
         param = name.decode("latin-1")
-        if name not in HEADER_KEYS:
-            known = ", ".join(sorted(header.decode() for header in HEADER_KEYS))
-            raise InvalidRequestError(f"unknown header {param}; known: {known}", param=param)
-        key = HEADER_KEYS[name]
         if key in given:
             raise InvalidRequestError(f"{param} is given twice", param=param)
         given[key] = (param, value.decode("latin-1").strip())
@@ -172,7 +160,9 @@ def _number(param: str, value: Any, *, upper: float, expected: str) -> float:
         with contextlib.suppress(ValueError, OverflowError):
             number = math.nan if isinstance(value, str) and "_" in value else float(value)
     if not 0 <= number <= upper:
-        shown = repr(value)
+        # Of what is nested however deep only the kind is told.
+        plain = value is None or isinstance(value, str | int | float)
+        shown = repr(value) if plain else f"a {type(value).__name__}"
         shown = shown if len(shown) <= 60 else shown[:57] + "..."
         raise InvalidRequestError(f"{param} must be {expected}, not {shown}", param=param)
     return number + 0.0  # no negative zero
@@ -189,9 +179,12 @@ def _usd(param: str, value: Any) -> float:
 
 
 def _models(param: str, value: Any) -> frozenset[str]:
-    names = value.split(",") if isinstance(value, str) else value
+    # In one piece, where more commas come than anybody has models.
+    names = value.split(",", MAX_MODELS) if isinstance(value, str) else value
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InvalidRequestError(f"{param} must be a list of model ids", param=param)
+    if len(names) > MAX_MODELS:
+        raise InvalidRequestError(f"{param} names more than {MAX_MODELS} models", param=param)
     models = frozenset(name.strip() for name in names if name.strip())
     if not models:
         raise InvalidRequestError(f"{param} names no model", param=param)

@@ -7,8 +7,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.knobs import HEADER_KEYS, MAX_USD
+from app.api.knobs import MAX_USD
 from app.api.resolve import Names
+from app.api.routing_headers import HEADER_KEYS
 from app.config import PRESETS
 
 _REF = "#/components/schemas/{model}"

@@ -4,21 +4,34 @@ The body is taken apart one level deep: every field stays the bytes that the cli
 only those that routing needs are looked into. What is not looked into passes through untouched.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from app.api.bounds import MAX_FIELDS, STRINGS_PER_MESSAGE, check_utf8
 from app.api.knobs import NO_KNOBS, Knobs, knobs_from_object
+from app.api.parts import NO_ATTACHMENTS, Part, attachments, json_tokens
 from app.errors import InvalidRequestError
 from routers.token_estimate import estimate_tokens_and_upper
 from routers.types import Capability, Conversation, Demand, Message, Role
 
 _MAX_TOKENS_LIMIT = 10_000_000
-_IMAGE_TOKENS = {"low": 85}
-_IMAGE_TOKENS_DEFAULT = 765
-"""What a 1024 x 1024 picture at high detail counts for; the true number depends on the model."""
+MAX_MESSAGES = 10_000
+"""The default of `server.max_messages`."""
+
+_MAX_SCALAR_BYTES = 1_024
+_MAX_OPTIONS_BYTES = 16_384
+_MAX_BYTES = {
+    **dict.fromkeys(("model", "stream", "max_tokens", "max_completion_tokens"), _MAX_SCALAR_BYTES),
+    **dict.fromkeys(("n", "modalities"), _MAX_SCALAR_BYTES),
+    **dict.fromkeys(("stream_options", "routing"), _MAX_OPTIONS_BYTES),
+}
+"""How long the values may be that are made into objects as they are."""
+
+_FEW_BYTES = 64
+"""Up to so many it is worth a look whether a value is an empty one."""
 
 _ROLES: Mapping[str, Role] = {
     "system": Role.SYSTEM,
@@ -30,23 +43,15 @@ _ROLES: Mapping[str, Role] = {
 }
 
 
-class _ImageUrl(msgspec.Struct):
-    detail: str | None = None
-
-
-class _Part(msgspec.Struct):
-    type: str
-    text: str | None = None
-    refusal: str | None = None
-    image_url: Any = None
+_NULL = msgspec.Raw(b"null")
 
 
 class _Message(msgspec.Struct):
     role: str
-    content: str | list[_Part] | None = None
+    content: str | list[Part] | None = None
     refusal: str | None = None
-    tool_calls: msgspec.Raw = msgspec.Raw(b"null")
-    function_call: msgspec.Raw = msgspec.Raw(b"null")
+    tool_calls: msgspec.Raw = _NULL
+    function_call: msgspec.Raw = _NULL
 
 
 class _StreamOptions(msgspec.Struct):
@@ -102,8 +107,13 @@ class ChatRequest:
     knobs: Knobs
 
 
-def parse_chat_request(body: bytes) -> ChatRequest:
+def parse_chat_request(body: bytes, *, max_messages: int = MAX_MESSAGES) -> ChatRequest:
     """Take a request body apart.
+
+    Parameters
+    ----------
+    max_messages
+        How many messages there may be, how many parts in all of them, and how many tools.
 
     Raises
     ------
@@ -111,6 +121,11 @@ def parse_chat_request(body: bytes) -> ChatRequest:
         With the `param` at fault, for anything that is not a chat-completions request.
     """
     fields = _envelope(body)
+    if "cost_quality" in fields:
+        raise InvalidRequestError(
+            "cost_quality belongs into the object routing, or into the header x-cost-quality",
+            param="cost_quality",
+        )
     if "model" not in fields:
         raise InvalidRequestError("you must provide a model parameter", param="model")
     model = _value(fields, "model")
@@ -118,7 +133,8 @@ def parse_chat_request(body: bytes) -> ChatRequest:
         raise InvalidRequestError("model must not be empty", param="model")
     if "messages" not in fields:
         raise InvalidRequestError("you must provide a messages parameter", param="messages")
-    messages = _messages(fields["messages"])
+    messages = _messages(fields["messages"], max_messages)
+    _check_number(fields, ("tools", "functions"), max_messages)
     stream = bool(_value(fields, "stream"))
     stream_options = _value(fields, "stream_options")
     conversation = Conversation(tuple(_to_message(each) for each in messages))
@@ -137,26 +153,30 @@ def parse_chat_request(body: bytes) -> ChatRequest:
 def _envelope(body: bytes) -> dict[str, Any]:
     if not body.strip():
         raise InvalidRequestError("the request body is empty; send a JSON object")
-    if not body.isascii():
-        try:
-            body.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise InvalidRequestError(
-                f"the request body is not valid UTF-8 (byte {error.start})"
-            ) from error
+    check_utf8(body)
     try:
-        return _ENVELOPE.decode(body)
+        fields = _ENVELOPE.decode(body)
     except msgspec.ValidationError as error:
         raise InvalidRequestError("the request body must be a JSON object") from error
     except msgspec.DecodeError as error:
         raise InvalidRequestError(f"could not parse the request body as JSON: {error}") from error
     except RecursionError as error:
         raise InvalidRequestError("the request body is nested too deeply") from error
+    if len(fields) > MAX_FIELDS:
+        raise InvalidRequestError(
+            f"the request body has {len(fields)} fields; at most {MAX_FIELDS} are taken"
+        )
+    return fields
 
 
 def _value(fields: Mapping[str, Any], name: str) -> Any:
     raw = fields.get(name)
-    return None if raw is None else _decode(_DECODERS[name], raw, name)
+    if raw is None:
+        return None
+    most = _MAX_BYTES.get(name)
+    if most is not None and len(memoryview(raw)) > most:
+        raise InvalidRequestError(f"{name} is longer than {most} bytes", param=name)
+    return _decode(_DECODERS[name], raw, name)
 
 
 def _decode(decoder: msgspec.json.Decoder[Any], raw: Any, name: str) -> Any:
@@ -170,11 +190,36 @@ def _decode(decoder: msgspec.json.Decoder[Any], raw: Any, name: str) -> Any:
         raise InvalidRequestError(f"could not parse {name}: {error}", param=name) from error
 
 
-def _messages(raw: Any) -> list[_Message]:
+def _messages(raw: Any, max_messages: int) -> list[_Message]:
     messages: list[_Message] = _decode(_MESSAGES, raw, "messages")
     if not messages:
         raise InvalidRequestError("messages must hold at least one message", param="messages")
+    if len(messages) > max_messages:
+        raise _too_many(len(messages), "messages", max_messages, "messages")
+    n_parts = sum([len(each.content) for each in messages if isinstance(each.content, list)])
+    if n_parts > max_messages:
+        raise _too_many(n_parts, "parts in its messages", max_messages, "messages")
     return messages
+
+
+def _check_number(fields: Mapping[str, Any], names: Sequence[str], most: int) -> None:
+    for name in names:
+        # An empty object is two bytes: they are counted before any is made.
+        raw = fields.get(name)
+        if raw is None or len(memoryview(raw)) <= most:
+            continue
+        n_braces = bytes(raw).count(b"{")
+        if n_braces > STRINGS_PER_MESSAGE * most:
+            raise _too_many(n_braces, f"objects in {name}", STRINGS_PER_MESSAGE * most, name)
+        n_tools = len(_value(fields, name) or ())
+        if n_tools > most:
+            raise _too_many(n_tools, name, most, name)
+
+
+def _too_many(n: int, what: str, most: int, param: str) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"the request has {n} {what}; at most {most} are taken (server.max_messages)", param=param
+    )
 
 
 def _to_message(message: _Message) -> Message:
@@ -196,26 +241,23 @@ def _demand(
     stream: bool,
 ) -> Demand:
     parts = [part for each in messages if isinstance(each.content, list) for part in each.content]
-    images = [_image_tokens(part) for part in parts if part.type == "image_url"]
+    attached = attachments(parts, fields["messages"]) if parts else NO_ATTACHMENTS
     tool_bytes = _tool_bytes(fields, messages)
-    needs = []
+    schema_bytes = _schema_bytes(fields)
+    needs = set(attached.capabilities)
     if stream:
-        needs.append(Capability.STREAMING)
-    if images:
-        needs.append(Capability.VISION)
-    if "audio" in (_value(fields, "modalities") or ()) or any(
-        part.type == "input_audio" for part in parts
-    ):
-        needs.append(Capability.AUDIO)
+        needs.add(Capability.STREAMING)
+    if "audio" in (_value(fields, "modalities") or ()):
+        needs.add(Capability.AUDIO)
     if tool_bytes:
-        needs.append(Capability.TOOLS)
-    if _wants_json_schema(fields):
-        needs.append(Capability.JSON_SCHEMA)
+        needs.add(Capability.TOOLS)
+    if schema_bytes:
+        needs.add(Capability.JSON_SCHEMA)
     input_tokens, input_tokens_upper = estimate_tokens_and_upper(conversation)
-    # Tool definitions are JSON, of which a token covers about four bytes; three is cautious.
+    json_count, json_count_upper = json_tokens(tool_bytes + schema_bytes)
     return Demand(
-        input_tokens=input_tokens + sum(images) + tool_bytes // 4,
-        input_tokens_upper=input_tokens_upper + 2 * sum(images) + tool_bytes // 3,
+        input_tokens=input_tokens + attached.tokens + json_count,
+        input_tokens_upper=input_tokens_upper + attached.tokens_upper + json_count_upper,
         max_output_tokens=_max_output_tokens(fields),
         capabilities=frozenset(needs),
         n_answers=_positive(fields, "n") or 1,
@@ -228,28 +270,34 @@ def _tool_bytes(fields: Mapping[str, Any], messages: list[_Message]) -> int:
     Both are tokens of the prompt, and a model without tools can read neither.
     """
     n_bytes = sum(
-        len(memoryview(raw))
-        for message in messages
-        for raw in (message.tool_calls, message.function_call)
-        if bytes(raw) != b"null"
+        [
+            len(memoryview(raw))
+            for message in messages
+            for raw in (message.tool_calls, message.function_call)
+            if raw is not _NULL and not _is_empty(raw)
+        ]
     )
     return n_bytes + sum(
         len(memoryview(fields[name])) for name in ("tools", "functions") if _value(fields, name)
     )
 
 
-def _wants_json_schema(fields: Mapping[str, Any]) -> bool:
+def _is_empty(raw: msgspec.Raw) -> bool:
+    """Whether a value is null, or a list or an object of nothing, as some clients write it."""
+    if len(memoryview(raw)) > _FEW_BYTES:
+        return False
+    try:
+        return not msgspec.json.decode(raw)
+    except msgspec.DecodeError:
+        return False  # a number or a string that is none
+
+
+def _schema_bytes(fields: Mapping[str, Any]) -> int:
+    """Count the bytes of the schema that the answer has to follow: the model reads it too."""
     response_format = _value(fields, "response_format")
-    return response_format is not None and response_format.type == "json_schema"
-
-
-def _image_tokens(part: _Part) -> int:
-    detail = part.image_url.get("detail") if isinstance(part.image_url, dict) else None
-    return (
-        _IMAGE_TOKENS.get(detail, _IMAGE_TOKENS_DEFAULT)
-        if isinstance(detail, str)
-        else (_IMAGE_TOKENS_DEFAULT)
-    )
+    if response_format is None or response_format.type != "json_schema":
+        return 0
+    return len(memoryview(fields["response_format"]))
 
 
 def _max_output_tokens(fields: Mapping[str, Any]) -> int | None:

@@ -44,6 +44,12 @@ class CatalogueEntry(Strict):
     capabilities: frozenset[Capability] = frozenset({Capability.STREAMING})
     """What requests may need: one that needs more is not sent here."""
 
+    @property
+    def offers(self) -> frozenset[Capability]:
+        """What requests may ask of it: a model that sees pictures is taken to read files too."""
+        sees = Capability.VISION in self.capabilities
+        return self.capabilities | {Capability.FILE} if sees else self.capabilities
+
 
 class Catalogue(Strict):
     """Models by name: prices, windows, capabilities."""

@@ -57,7 +57,7 @@ def load_config(
             prices=entry.prices.to_prices(),
             context_window_tokens=entry.context_window_tokens,
             max_output_tokens=entry.max_output_tokens,
-            capabilities=entry.capabilities,
+            capabilities=entry.offers,
         )
     secrets = {
         name: secret

@@ -5,10 +5,11 @@ session, and no prompt or client id can be read back from a store.
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -16,19 +17,39 @@ from app.errors import InvalidRequestError
 from routers.switching import SessionReason
 
 SESSION_HEADER = b"x-session-id"
-_HARNESS_HEADERS = (b"x-claude-code-session-id", b"session_id", b"x-session-affinity")
-"""Session ids that common clients send by themselves."""
+_HARNESS_HEADERS = (
+    b"x-claude-code-session-id",
+    b"session-id",  # Codex, which names with the next two what is within its session
+    b"thread-id",
+    b"x-codex-window-id",
+    b"session_id",  # Codex, formerly, and the next one
+    b"conversation_id",
+    b"x-opencode-session",
+    b"x-litellm-session-id",
+    b"helicone-session-id",
+    b"x-grok-conv-id",
+    b"x-session-affinity",
+)
+"""Session ids that common clients send by themselves; the first that is there counts."""
 
 _ID_HEADERS = frozenset({SESSION_HEADER, *_HARNESS_HEADERS})
 _MAX_ID_CHARS = 512
 
+_MODEL = "assistant"
 _TOOL_ROLES = frozenset({"tool", "function"})
 _SIGNED_KEYS = frozenset({"signature", "encrypted_content", "thought_signature"})
 _SIGNED_TYPES = frozenset({"redacted_thinking", "reasoning.encrypted"})
-_SIGNED_HINTS = tuple(f'{word}"'.encode() for word in sorted(_SIGNED_KEYS | _SIGNED_TYPES))
+_SEAL_HINTS = tuple(f'{word}"'.encode() for word in sorted(_SIGNED_KEYS | _SIGNED_TYPES))
 """What the JSON of a message with sealed reasoning holds somewhere; cheap to search for."""
 
-_MESSAGES = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
+_SIGNED_KEY = re.compile(rb'"(?:signature|encrypted_content|thought_signature)"\s*:\s*"[^"]')
+_SIGNED_TYPE = re.compile(rb'"type"\s*:\s*"$')
+_TYPE_BYTES = 64
+"""How far before its value the key of a type is looked for."""
+_MAX_LOOKS = 1_000
+"""After so many words that could be part of a seal and are not, a message counts as sealed."""
+
+_ABSENT = msgspec.Raw(b"")
 _ERRORS = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
 
@@ -87,10 +108,10 @@ def identify(
     InvalidRequestError
         If `x-session-id` or `session_id` is empty, too long, or no string.
     """
-    turns = _turns(fields.get("messages"))
-    opener = _opener(turns)
+    history = _History(fields.get("messages"))
+    opener = _opener(history)
     source, given = _given_id(headers, fields)
-    history = [turn for turn in turns if turn.role == "assistant"]
+    continued = _MODEL in history.roles
     thread = ""
     parts = [source.encode(), given]
     if source in (IdSource.CACHE_KEY, IdSource.OPENER):
@@ -98,13 +119,13 @@ def identify(
         parts.append(opener)
     elif source is IdSource.HARNESS:
         thread = hashlib.sha256(opener).hexdigest()[:16]
-    lock = _lock(turns, history, fields)
+    lock = _lock(history, fields)
     return Session(
         name=f"session-{_digest([scope.encode(), *parts])}",
         source=source,
         thread=thread,
-        continued=bool(history),
-        lookup=bool(history) or lock is not None or source is not IdSource.OPENER,
+        continued=continued,
+        lookup=continued or lock is not None or source is not IdSource.OPENER,
         lock=lock,
     )
 
@@ -148,81 +169,109 @@ def _checked(given: bytes, param: str) -> bytes:
     return given
 
 
-class _Turn(NamedTuple):
-    """One message: its role, and its other fields as sent."""
+class _Turn(msgspec.Struct, frozen=True):
+    """One message: its role, and what else is looked at, as sent."""
 
-    role: str | None
-    fields: Mapping[str, msgspec.Raw]
-
-    def value(self, name: str) -> Any:
-        return _value(self.fields.get(name))
-
-
-def _turns(messages: bytes | None) -> list[_Turn]:
-    try:
-        decoded = [] if messages is None else _MESSAGES.decode(messages)
-    except _ERRORS:
-        return []
-    return [_Turn(_string(each.get("role")), each) for each in decoded]
+    role: msgspec.Raw = _ABSENT
+    content: msgspec.Raw = _ABSENT
+    tool_calls: msgspec.Raw = _ABSENT
+    tool_call_id: msgspec.Raw = _ABSENT
+    function_call: msgspec.Raw = _ABSENT
+    name: msgspec.Raw = _ABSENT
 
 
-def _opener(turns: Sequence[_Turn]) -> bytes:
+_decode_turns = msgspec.json.Decoder(list[_Turn]).decode
+_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+class _History:
+    """The messages of a request; of most of them no more than the role is looked at."""
+
+    __slots__ = ("_messages", "roles", "turns")
+
+    def __init__(self, messages: bytes | None) -> None:
+        self._messages = messages
+        try:
+            self.turns = [] if messages is None else _decode_turns(messages)
+        except _ERRORS:
+            self.turns = []
+        self.roles = [_string(turn.role) for turn in self.turns]
+
+    def first(self, *roles: str) -> bytes:
+        """Return the content of the first message of these roles as sent; empty without one."""
+        for role, turn in zip(self.roles, self.turns, strict=True):
+            if role in roles:
+                return bytes(turn.content)
+        return b""
+
+    def is_sealed(self) -> bool:
+        """Whether an assistant's message carries reasoning that its provider signed or encrypted.
+
+        Nothing is decoded: a message may be megabytes of anything, nested however deep.
+        """
+        whole = self._messages
+        if not (whole and self.roles) or not any(hint in whole for hint in _SEAL_HINTS):
+            return False
+        return any(
+            role == _MODEL and _holds_seal(bytes(raw))
+            for role, raw in zip(self.roles, _decode_list(whole), strict=True)
+        )
+
+
+def _opener(history: _History) -> bytes:
     """Return what the first system and the first user message come to."""
-    parts = []
-    for roles in (("system", "developer"), ("user",)):
-        first = next((turn for turn in turns if turn.role in roles), None)
-        parts.append(b"" if first is None else bytes(first.fields.get("content", b"")))
-    return _digest(parts).encode()
+    return _digest([history.first("system", "developer"), history.first("user")]).encode()
 
 
 # --- locks --------------------------------------------------------------------------------------
 
 
-def _lock(
-    turns: Sequence[_Turn], history: Sequence[_Turn], fields: Mapping[str, bytes]
-) -> SessionReason | None:
-    if _has_open_tools(turns):
+def _lock(history: _History, fields: Mapping[str, bytes]) -> SessionReason | None:
+    if _has_open_tools(history):
         return SessionReason.LOCKED_TOOLS
-    if any(_is_sealed(turn) for turn in history):
+    if history.is_sealed():
         return SessionReason.LOCKED_REASONING
     if _value(fields.get("previous_response_id")):
         return SessionReason.LOCKED_RESPONSE_ID
     return None
 
 
-def _has_open_tools(turns: Sequence[_Turn]) -> bool:
+def _has_open_tools(history: _History) -> bool:
     """Whether a model waits for results, or has them and is yet to go on.
 
     So it is while the newest message is a tool's answer, and after an assistant's message whose
     calls have not all been answered, whatever a user wrote in between.
     """
+    turns, roles = history.turns, history.roles
     if not turns:
         return False
-    if turns[-1].role in _TOOL_ROLES or _parts(turns[-1], "tool_result"):
+    if roles[-1] in _TOOL_ROLES or _parts(turns[-1], "tool_result"):
         return True
+    if _MODEL not in roles:
+        return False
     answered: set[str] = set()
-    for turn in reversed(turns):
-        if turn.role == "assistant":
+    for turn, role in zip(reversed(turns), reversed(roles), strict=True):
+        if role == _MODEL:
             return not _called(turn) <= answered
-        answered |= _answered(turn)
+        answered |= _answered(turn, role)
     return False
 
 
 def _called(turn: _Turn) -> set[str]:
     """Return the ids of the calls in an assistant's message; without one, none answers it."""
-    calls = turn.value("tool_calls")
+    calls = _value(turn.tool_calls)
     calls = [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
     ids = {str(call.get("id", "")) for call in (*calls, *_parts(turn, "tool_use"))}
-    function = turn.value("function_call")
+    function = _value(turn.function_call)
     return ids | {_by_name(function.get("name"))} if isinstance(function, dict) else ids
 
 
-def _answered(turn: _Turn) -> set[str]:
+def _answered(turn: _Turn, role: str | None) -> set[str]:
     ids = {str(part.get("tool_use_id", "")) for part in _parts(turn, "tool_result")}
-    if turn.role == "tool":
-        ids.add(str(turn.value("tool_call_id")))
-    elif turn.role == "function":
-        ids.add(_by_name(turn.value("name")))
+    if role == "tool":
+        ids.add(str(_value(turn.tool_call_id)))
+    elif role == "function":
+        ids.add(_by_name(_value(turn.name)))
     return ids - {""}
 
 
@@ -231,30 +280,30 @@ def _by_name(name: object) -> str:
     return f"function {name}"
 
 
-def _is_sealed(turn: _Turn) -> bool:
-    """Whether an assistant's message carries reasoning that its provider signed or encrypted."""
-    return any(
-        _holds_seal(_value(raw), name)
-        for name, raw in turn.fields.items()
-        if name in _SIGNED_KEYS or any(hint in bytes(raw) for hint in _SIGNED_HINTS)
-    )
+def _holds_seal(message: bytes) -> bool:
+    """Whether the JSON of a message holds a key of a seal with a text, or a type of one.
 
-
-def _holds_seal(value: Any, name: str) -> bool:
-    if isinstance(value, str):
-        return bool(value) and name in _SIGNED_KEYS
-    if isinstance(value, list):
-        return any(_holds_seal(each, name) for each in value)
-    if isinstance(value, dict):
-        return value.get("type") in _SIGNED_TYPES or any(
-            _holds_seal(each, key) for key, each in value.items()
-        )
+    Within a text every quote is escaped, so that a word with a bare quote is a key or a value.
+    """
+    looks = 0
+    for hint in _SEAL_HINTS:
+        at = message.find(hint)
+        while at >= 0:
+            if message[at - 1 : at] == b'"' and (
+                _SIGNED_KEY.match(message, at - 1)
+                or _SIGNED_TYPE.search(message[max(at - _TYPE_BYTES, 0) : at])
+            ):
+                return True
+            looks += 1
+            if looks == _MAX_LOOKS:
+                return True
+            at = message.find(hint, at + 1)
     return False
 
 
 def _parts(turn: _Turn, kind: str) -> list[dict[str, Any]]:
     """Return the parts of a kind in a message whose content is a list, in Anthropic's shape."""
-    raw = bytes(turn.fields.get("content", b""))
+    raw = bytes(turn.content)
     if b'"tool_' not in raw:
         return []
     parts = _value(raw)
@@ -269,7 +318,7 @@ def _string(raw: Any) -> str | None:
 
 
 def _value(raw: Any) -> Any:
-    if raw is None:
+    if not raw:
         return None
     try:
         return msgspec.json.decode(raw)

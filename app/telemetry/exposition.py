@@ -94,7 +94,10 @@ class MetricsServer:
                     self.send_header("Content-Type", CONTENT_TYPE_LATEST)
                     self.send_header("Content-Length", str(len(body)))
                     self.end_headers()
-                    self.wfile.write(body)
+                    if self.command != "HEAD":
+                        self.wfile.write(body)
+
+            do_HEAD = do_GET  # noqa: N815  (the base class's name)
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 """Keep quiet: scrapes come every few seconds."""

@@ -137,6 +137,8 @@ def test_a_bad_routing_header_is_a_400_that_names_it(client, path, header, value
         "application/x-www-form-urlencoded",
         "multipart/form-data; boundary=x",
         "application/json; charset=latin-1",
+        "application/json; profile=x; charset=utf-16",
+        'application/json; charset="latin-1"; charset=utf-8',
         "nonsense",
         "\u00fc/json",
     ],
@@ -154,6 +156,10 @@ def test_another_content_type_is_a_415(client, path, content_type):
         "application/json",
         "application/json; charset=utf-8",
         'Application/JSON; charset="UTF-8"',
+        "application/json; charset=utf-8;",
+        "application/json;charset=utf-8 ; profile=x",
+        'application/json; profile="a; charset=latin-1"; charset=utf-8',
+        "application/json; ; boundary",
         "application/vnd.api+json",
         None,
     ],
@@ -220,10 +226,10 @@ def test_an_unknown_path_is_a_404_in_the_same_shape(client, method, path):
         ("PUT", "/v1/chat/completions", {"POST"}),
         ("OPTIONS", "/v1/chat/completions", {"POST"}),
         ("TRACE", "/v1/route", {"POST"}),
-        ("POST", "/v1/models", {"GET"}),
-        ("DELETE", "/v1/models/auto", {"GET"}),
-        ("POST", "/healthz", {"GET"}),
-        ("PATCH", "/metrics", {"GET"}),
+        ("POST", "/v1/models", {"GET", "HEAD"}),
+        ("DELETE", "/v1/models/auto", {"GET", "HEAD"}),
+        ("POST", "/healthz", {"GET", "HEAD"}),
+        ("PATCH", "/metrics", {"GET", "HEAD"}),
     ],
 )
 def test_a_wrong_method_is_a_405_that_lists_the_right_ones(client, method, path, allow):
@@ -231,6 +237,21 @@ def test_a_wrong_method_is_a_405_that_lists_the_right_ones(client, method, path,
     error = assert_openai_error(response, status=405)
     assert error["code"] == "method_not_allowed"
     assert set(response.headers["allow"].split(", ")) == allow
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/v1/models", "/v1/models/auto", "/docs"])
+def test_head_is_answered_like_get_without_its_body(client, path):
+    get, head = client.get(path), client.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == get.headers["content-length"]
+
+
+def test_no_host_gets_into_a_redirect_or_a_page(client):
+    headers = {"host": "127.0.0.9:1"}
+    redirect = client.get("/", headers=headers)
+    assert redirect.status_code == 307
+    assert redirect.headers["location"] == "docs"
+    assert "127.0.0.9" not in client.get("/docs", headers=headers).text
 
 
 def test_a_wrong_method_with_head_has_no_body(client):

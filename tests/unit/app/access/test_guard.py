@@ -74,7 +74,8 @@ async def test_where_no_keys_are_asked_for_everybody_is_anonymous_even_with_a_st
         [(b"authorization", b"Bearer    ")],
         [(b"authorization", b"Basic c2stc3k6")],
         [(b"x-api-key", b" ")],
-        [(b"api-key", b"sk-sy-x")],
+        [(b"api-key", b" ")],
+        [(b"x-goog-api-key", b"sk-sy-x")],
         [(b"cookie", b"authorization=Bearer sk-sy-x")],
     ],
 )
@@ -120,6 +121,16 @@ async def test_two_keys_in_one_request_are_refused(guard, keys):
     _, other = keys.issue()
     await refusal(guard, bearer(secret) + bearer(other))
     await refusal(guard, [(b"x-api-key", secret.encode()), (b"x-api-key", other.encode())])
+
+
+async def test_azures_header_is_taken_where_there_is_no_other(guard, keys):
+    record, secret = keys.issue()
+    other, other_secret = keys.issue()
+    azure = (b"api-key", secret.encode())
+    assert (await guard.authenticate([azure])).key == record
+    assert (await guard.authenticate([azure, *bearer(other_secret)])).key == other
+    assert (await guard.authenticate([azure, (b"x-api-key", other_secret.encode())])).key == other
+    await refusal(guard, [azure, azure])
 
 
 async def test_authorization_counts_where_both_headers_are_there(guard, keys):

@@ -122,6 +122,57 @@ def test_an_unknown_routing_header_or_key_lists_the_known_ones():
         knobs_from_object({"max_price": 1})
 
 
+@pytest.mark.parametrize(
+    ("header", "meant"),
+    [
+        (b"x-costquality", "x-cost-quality"),
+        (b"x_cost_quality", "x-cost-quality"),
+        (b"x-cost_quality", "x-cost-quality"),
+        (b"xcostquality", "x-cost-quality"),
+        (b"cost-quality", "x-cost-quality"),
+        (b"x-cost-qualty", "x-cost-quality"),
+        (b"x-cost-qaulity", "x-cost-quality"),
+        (b"x-quality-cost", "x-cost-quality"),
+        (b"x-steelyard-cost-quality", "x-cost-quality"),
+        (b"x_route_max_cost", "x-route-max-cost"),
+        (b"x-router-max-cost", "x-route-max-cost"),
+        (b"x-routing-models", "x-route-models"),
+        (b"x-max-cost", "x-route-max-cost"),
+        (b"x-route-max-costs", "x-route-max-cost"),
+        (b"route-policy", "x-route-policy"),
+    ],
+)
+def test_a_misspelt_header_is_told_what_it_was_meant_to_be(header, meant):
+    with pytest.raises(InvalidRequestError, match=f"did you mean {meant}\\?") as caught:
+        knobs_from_headers([(header, b"0.5")])
+    assert caught.value.param == header.decode()
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        *(b"x-cost-center", b"x-cost", b"x-request-id", b"x-stainless-retry-count", b"x-quality"),
+        *(b"x-router-id", b"x-models", b"x-cache", b"x-policy", b"x-" + b"route" * 20, b"routing"),
+    ],
+)
+def test_headers_of_others_are_left_alone(header):
+    assert knobs_from_headers([(header, b"1")]) is NO_KNOBS
+
+
+def test_an_allow_list_is_no_longer_than_any_catalogue():
+    for models in (",".join(map(str, range(1_001))), [str(i) for i in range(1_001)]):
+        with pytest.raises(InvalidRequestError, match="more than 1000"):
+            knobs_from_object({"models": models})
+
+
+def test_what_is_nested_deeply_is_told_as_what_it_is():
+    deep = []
+    for _ in range(2_000):
+        deep = [deep]
+    with pytest.raises(InvalidRequestError, match="not a list"):
+        knobs_from_object({"cost_quality": deep})
+
+
 def test_the_same_key_in_two_spellings_is_an_error():
     with pytest.raises(InvalidRequestError, match="the same"):
         knobs_from_object({"max_cost": 1, "x-route-max-cost": 2})

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from app.api.bounds import check_structure, check_utf8, is_simple
 from app.api.wire import parse_chat_request
 from app.errors import InvalidRequestError
 from routers.types import Capability, CostQuality, Role
@@ -114,6 +115,175 @@ def test_images_and_tools_count_as_prompt_tokens():
     assert tools.input_tokens_upper > tools.input_tokens
     assert image.input_tokens >= plain.input_tokens + 765
     assert plain.input_tokens < low.input_tokens < image.input_tokens
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "assistant", "content": "x", "tool_calls": []},
+        {"role": "assistant", "content": "x", "tool_calls": None, "function_call": None},
+        {"role": "assistant", "content": "x", "tool_calls": {}, "function_call": {}},
+        {"role": "assistant", "content": []},
+    ],
+)
+def test_a_message_that_calls_no_tool_asks_for_none(message):
+    demand = parse_chat_request(body(messages=[message], tools=[], functions=[])).demand
+    assert demand.capabilities == frozenset()
+    spaced = json.dumps({"model": "auto", "messages": [message]}).replace("[]", "[ \n]")
+    assert parse_chat_request(spaced.encode()).demand.capabilities == frozenset()
+
+
+def base64_of(n_bytes, media_type):
+    return f"data:{media_type};base64," + "QUJD" * (n_bytes // 3)
+
+
+@pytest.mark.parametrize(
+    ("part", "capability", "least", "most"),
+    [
+        (
+            {"type": "file", "file": {"file_data": base64_of(3_000_000, "application/pdf")}},
+            *(Capability.FILE, 50_000, 200_000),
+        ),
+        (
+            {"type": "file", "file": {"file_data": base64_of(40_000, "text/plain")}},
+            *(Capability.FILE, 10_000, 14_000),
+        ),
+        ({"type": "file", "file": {"file_id": "file-1"}}, Capability.FILE, 10_000, 20_000),
+        ({"type": "input_file", "file_url": "https://a/b"}, Capability.FILE, 10_000, 20_000),
+        (
+            {"type": "document", "source": {"type": "base64", "data": "QUJD" * 250_000}},
+            *(Capability.FILE, 20_000, 50_000),
+        ),
+        (
+            {"type": "input_audio", "input_audio": {"data": "QUJD" * 100_000, "format": "mp3"}},
+            *(Capability.AUDIO, 1_000, 5_000),
+        ),
+        ({"type": "audio_url", "audio_url": {"url": "https://a"}}, Capability.AUDIO, 5_000, 10_000),
+        (
+            {"type": "video_url", "video_url": {"url": "https://a"}},
+            Capability.VIDEO,
+            10_000,
+            50_000,
+        ),
+        (
+            {"type": "video", "video": base64_of(3_000_000, "video/mp4")},
+            *(Capability.VIDEO, 2_000, 10_000),
+        ),
+        (
+            {"type": "image", "source": {"type": "base64", "data": "QUJD" * 900_000}},
+            *(Capability.VISION, 700, 2_000),
+        ),
+        ({"type": "hologram", "data": "x" * 40_000}, None, 10_000, 14_000),
+    ],
+)
+def test_a_part_that_is_no_text_costs_and_asks_for_what_it_is(part, capability, least, most):
+    messages = [
+        {"role": "user", "content": [{"type": "text", "text": "Sum up"}]},
+        {"role": "user", "content": "plain"},
+        {"role": "user", "content": [{"type": "text", "text": "this"}, part]},
+    ]
+    demand = parse_chat_request(body(messages=messages)).demand
+    assert demand.capabilities == (frozenset() if capability is None else {capability})
+    assert least <= demand.input_tokens <= demand.input_tokens_upper
+    assert demand.input_tokens_upper <= most + 100
+
+
+def test_the_schema_of_an_answer_is_part_of_the_prompt():
+    def with_schema(n):
+        schema = {"schema": {"description": "x" * n}}
+        return parse_chat_request(
+            body(response_format={"type": "json_schema", "json_schema": schema})
+        ).demand
+
+    assert with_schema(4_000).input_tokens == with_schema(0).input_tokens + 1_000
+
+
+def test_a_knob_in_the_wrong_place_is_told():
+    with pytest.raises(InvalidRequestError, match="routing") as caught:
+        parse_chat_request(body(cost_quality=0.5))
+    assert caught.value.param == "cost_quality"
+
+
+# --- bounds -----------------------------------------------------------------------------------
+
+
+def many(n, one):
+    return [one] * n
+
+
+@pytest.mark.parametrize(
+    ("fields", "what"),
+    [
+        ({"messages": many(21, {"role": "user"})}, "21 messages"),
+        (
+            {"messages": many(3, {"role": "user", "content": many(7, {"type": "text"})})},
+            "21 parts",
+        ),
+        ({"tools": many(21, {})}, "21 tools"),
+        ({"functions": many(21, {"name": "f"})}, "21 functions"),
+        ({"tools": many(201, {})}, "201 objects in tools"),
+        ({f"field{i}": i for i in range(1_001)}, "1003 fields"),
+        ({"model": "m" * 1_100}, "model is longer"),
+        ({"n": 10**1_100}, "n is longer"),
+        ({"routing": {"models": ["m" * 20_000]}}, "routing is longer"),
+        ({"stream_options": {"x": "m" * 20_000}}, "stream_options is longer"),
+    ],
+)
+def test_a_request_has_no_more_parts_than_it_may(fields, what):
+    with pytest.raises(InvalidRequestError, match=what):
+        parse_chat_request(body(**fields), max_messages=20)
+
+
+def test_a_request_that_just_fits_is_taken():
+    tools = many(20, {"type": "function"})
+    messages = many(20, {"role": "user", "content": [{"type": "text", "text": "a"}]})
+    assert parse_chat_request(body(messages=messages, tools=tools), max_messages=20).fields
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"model":"auto",' + b'"f":1,' * 50_000 + b'"messages":[]}',
+        b'{"model":"auto","messages":[' + b'{"role":"user"},' * 60_000 + b"1]}",
+        b'{"a":{' + b'"\\\\":1,' * 150_000 + b'"b":1}}',
+    ],
+    ids=["fields", "messages", "escaped backslashes"],
+)
+def test_a_body_of_too_many_values_is_refused_before_anything_is_made_of_it(content):
+    assert not is_simple(content)
+    with pytest.raises(InvalidRequestError, match=r"more than (20000|100000)"):
+        check_structure(content, max_messages=10_000)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        body(messages=[{"role": "user", "content": '{"a": "b", "c": ["d"]}\n' * 50_000}]),
+        body(messages=many(1_000, {"role": "user", "content": 'say "hello"'})),
+        body(metadata={"rows": many(10_000, "text")}),
+    ],
+    ids=["quotes in a text", "a long conversation", "a list of texts"],
+)
+def test_a_large_body_of_an_ordinary_shape_is_let_pass(content):
+    assert not is_simple(content)
+    check_structure(content, max_messages=10_000)
+
+
+def test_a_body_that_is_soon_read_stays_where_it_is():
+    assert is_simple(body())
+    assert is_simple(body(messages=[{"role": "user", "content": "word, " * 20_000}]))
+
+
+@pytest.mark.parametrize("at", [0, 5, 262_140, 262_143, 262_144, 400_000])
+def test_a_byte_that_is_no_utf8_is_found_wherever_it_stands(at):
+    text = ("é" * 300_000).encode()
+    even = at - at % 2
+    for wrong in (b"\xff", b"\xc3"):
+        with pytest.raises(InvalidRequestError, match=rf"byte {even}\)"):
+            check_utf8(text[:even] + wrong + text[even:])
+    check_utf8(text)
+    with pytest.raises(InvalidRequestError, match=r"byte 599998\)"):
+        check_utf8(text[:-1])
 
 
 def test_the_newer_output_limit_wins():

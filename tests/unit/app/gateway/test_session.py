@@ -94,6 +94,25 @@ def test_an_id_that_is_stated_wins_over_what_clients_send_by_themselves():
     ]
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        *(b"session-id", b"thread-id", b"x-codex-window-id", b"session_id", b"conversation_id"),
+        *(b"x-claude-code-session-id", b"x-opencode-session", b"x-litellm-session-id"),
+        *(b"helicone-session-id", b"x-grok-conv-id", b"x-session-affinity"),
+    ],
+)
+def test_ids_that_clients_send_by_themselves_are_known(header):
+    session = identify([(header, b"s-1")], FIRST, scope="k")
+    assert session.source is IdSource.HARNESS
+    assert session.name == name([(header, b"s-1")], LATER, scope="k")
+
+
+def test_of_codexs_ids_the_widest_counts():
+    headers = [(b"x-codex-window-id", b"t:1"), (b"thread-id", b"t"), (b"session-id", b"s")]
+    assert name(headers) == name([(b"session-id", b"s")])
+
+
 def test_header_and_body_state_the_same_session():
     assert name([(b"x-session-id", b"s-1")]) == name([], {**FIRST, "session_id": b'"s-1"'})
 
@@ -185,6 +204,30 @@ def test_what_a_user_or_a_tool_writes_is_no_seal():
     assert lock(forged) is None
     sealed = {**result("a"), "signature": "y"}
     assert lock(TASK, calling("a"), sealed, DONE, THANKS) is None
+
+
+@pytest.mark.parametrize("levels", [450, 900, 100_000])
+def test_a_seal_is_found_however_deep_the_message_is_nested(levels):
+    deep = '[{"a":' * (levels // 2) + "%s" + "}]" * (levels // 2)
+    turn = (
+        '[{"role":"user","content":"x"},{"role":"assistant","content":"y","z":%s},{"role":"user"}]'
+    )
+
+    def lock_of(inner):
+        fields = {"messages": (turn % (deep % inner)).encode()}
+        return identify([], fields, scope="k").lock
+
+    # What is nested deeper than any parser goes was refused before it came here.
+    sealed = SessionReason.LOCKED_REASONING if levels < 1_000 else None
+    assert lock_of('{"signature" : "abc"}') is sealed
+    assert lock_of('{"type": "redacted_thinking", "data": "abc"}') is sealed
+    for harmless in ('{"signature": ""}', '"signature"', '{"a": "\\"signature\\": \\"b\\""}'):
+        assert lock_of(harmless) is None
+
+
+def test_a_thousand_words_that_could_be_seals_are_not_all_looked_at():
+    answer = {**DONE, "content": ["signature"] * 5_000}
+    assert lock(TASK, answer, THANKS) is SessionReason.LOCKED_REASONING
 
 
 @pytest.mark.parametrize(("value", "locks"), [("resp_1", True), (None, False), ("", False)])
