@@ -99,6 +99,8 @@ class Cycle:
         """Have the application answer, and answer for it where it does not."""
         try:
             await app(scope, self.receive, self.send)
+        except asyncio.CancelledError:  # the server stops, and the application said nothing of it
+            self._break_off()
         except BaseException:  # noqa: BLE001  (nobody awaits this task)
             _log.exception("Exception in ASGI application")
             if self.response_started:

@@ -127,6 +127,13 @@ class NotReadyError(GatewayError):
     """The gateway is starting or shutting down."""
 
 
+class ShuttingDownError(GatewayError):
+    """The gateway stops, and the request ran for longer than it could wait."""
+
+    def __init__(self) -> None:
+        super().__init__("the gateway is shutting down; send the request again")
+
+
 class ClientDisconnectedError(GatewayError):
     """The client went away before the answer was complete; never answered, only recorded."""
 
@@ -297,6 +304,7 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     BudgetExceededError: Answer(429, "insufficient_quota", "budget_exceeded"),
     OverloadedError: Answer(503, "service_unavailable_error", "overloaded"),
     NotReadyError: Answer(503, "service_unavailable_error", "not_ready"),
+    ShuttingDownError: Answer(503, "service_unavailable_error", "server_shutting_down"),
     StoreUnavailableError: Answer(503, "service_unavailable_error", "store_unavailable"),
     DeadlineExceededError: Answer(504, "service_unavailable_error", "deadline_exceeded"),
     AllAttemptsFailedError: Answer(502, "service_unavailable_error", "all_attempts_failed"),

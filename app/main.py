@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import logging
+import os
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from functools import partial
@@ -59,6 +61,8 @@ from app.telemetry.metrics import Metrics
 from app.telemetry.recent import Recent
 from app.types import Outcome
 from routers.artifact import RouterArtifact
+
+_log = logging.getLogger(__name__)
 
 _METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 
@@ -137,6 +141,10 @@ def create_app(
     )
     app.state.steelyard = state
     app.state.reloader = reloader = Reloader(state, load=partial(_load_again, config))
+
+    def draining() -> bool:
+        return state.readiness.draining
+
     chat = ChatEndpoint(
         serving=lambda: state.serving,
         guard=state.guard,
@@ -149,7 +157,7 @@ def create_app(
         ("/v1/route", RouteEndpoint(chat=chat, decided=state.metrics.requests.decided)),
     ):
         app.router.routes.append(Route(path, endpoint, methods=["POST"]))
-        app.add_direct("POST", path, BoundaryMiddleware(endpoint))
+        app.add_direct("POST", path, BoundaryMiddleware(endpoint, draining=draining))
     app.include_router(models.router)
     app.include_router(ops.router)
     if state.resources.feedback is not None:
@@ -187,7 +195,7 @@ def create_app(
     document_endpoints(app)
     for error in (GatewayError, RequestValidationError, HTTPException):
         app.add_exception_handler(error, _answer_error)
-    app.add_middleware(BoundaryMiddleware)
+    app.add_middleware(BoundaryMiddleware, draining=draining)
     return app
 
 
@@ -276,6 +284,17 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
         drain_before_exit(state.readiness.drain, seconds=server.drain_s),
     ):
         state.readiness.ready = True
+        _log.info(
+            "started",
+            extra={
+                "fields": {
+                    "version": __version__,
+                    "config": str(state.config.path),
+                    "config_version": state.gateway.config_version,
+                    "pid": os.getpid(),
+                }
+            },
+        )
         try:
             yield
         finally:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import click
@@ -20,6 +21,7 @@ from app.config import GatewayConfig, LoadedConfig, StubConfig, load_config
 from app.errors import ConfigError
 from app.protocol import gateway_protocol
 from app.runs import this_run
+from app.server import Server, uvicorn_config
 from app.settings import is_loopback
 from app.telemetry.logs import configure_logging
 from app.workers import Workers, counting_together, metrics_port
@@ -53,7 +55,7 @@ def serve(file: Path, *, host: str | None, port: int | None, workers: int) -> No
         this_run(loaded) as run,
         _simulated_upstream(config.stub),
     ):
-        uvicorn_config = uvicorn.Config(
+        for_workers = uvicorn.Config(
             "app.serve:worker_app",
             factory=True,
             workers=workers,
@@ -76,14 +78,18 @@ def serve(file: Path, *, host: str | None, port: int | None, workers: int) -> No
             with counting_together() as folder, metrics_port(loaded, folder):
                 click.echo(welcome)
                 Workers(
-                    uvicorn_config,
+                    for_workers,
                     sockets=[listening],
                     file=file,
                     metrics_dir=folder,
                     on_death=run.worker_died,
                 ).run()
         else:
-            _Server(uvicorn_config, welcome=welcome).run(sockets=[listening])
+            Server(
+                uvicorn_config(config.server, worker_app),
+                grace_s=config.server.shutdown_grace_s,
+                on_listening=partial(click.echo, welcome),
+            ).run(sockets=[listening])
 
 
 def check_who_may_ask(config: GatewayConfig, host: str) -> None:
@@ -159,19 +165,6 @@ def worker_app() -> object:
 
 
 _STUB_START_S = 15.0
-
-
-class _Server(uvicorn.Server):
-    """A server that says what to try next once it listens."""
-
-    def __init__(self, config: uvicorn.Config, *, welcome: str) -> None:
-        super().__init__(config)
-        self._welcome = welcome
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
-        if not self.should_exit:
-            click.echo(self._welcome)
 
 
 @contextlib.contextmanager

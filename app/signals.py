@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import logging
 import signal
 from collections.abc import Callable, Iterator
 from types import FrameType
+
+_log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -43,7 +46,7 @@ def drain_before_exit(drain: Callable[[], None], *, seconds: float) -> Iterator[
 
     def on_term(number: int, frame: FrameType | None) -> None:
         nonlocal draining
-        if draining or seconds == 0:
+        if draining:
             server(number, frame)
             return
         draining = True
@@ -51,6 +54,7 @@ def drain_before_exit(drain: Callable[[], None], *, seconds: float) -> Iterator[
 
     def begin(number: int) -> None:
         drain()
+        _log.info("draining: /readyz says no, and for %g s requests are served", seconds)
         loop.call_later(seconds, server, number, None)
 
     try:

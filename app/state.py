@@ -83,10 +83,11 @@ class Readiness:
     """Whether new requests should come here."""
 
     ready: bool = False
+    draining: bool = False
 
     def drain(self) -> None:
-        """Say that nothing more should come."""
-        self.ready = False
+        """Say that nothing more should come, and have kept connections closed as they are used."""
+        self.ready, self.draining = False, True
 
 
 @dataclass(slots=True, kw_only=True)

@@ -25,6 +25,7 @@ from app.errors import (
     ClientDisconnectedError,
     DeadlineExceededError,
     GatewayError,
+    ShuttingDownError,
     UpstreamError,
     answer_for,
 )
@@ -87,6 +88,11 @@ class Exchange:
         except ClientDisconnectedError as error:
             status, error_code = _status_and_code(error)
             raise
+        except asyncio.CancelledError:
+            # Only a server that stops cancels from outside; nobody waits for the cancellation.
+            stopping = ShuttingDownError()
+            status, error_code = _status_and_code(stopping)
+            await self._fail(stopping)
         except TimeoutError:
             late = DeadlineExceededError(f"the request took longer than {timeout_s:g} s")
             status, error_code = _status_and_code(late)

@@ -1,11 +1,14 @@
 """The outermost edge: every answer carries a request id, every failure OpenAI's error shape."""
 
+import asyncio
 import logging
 import re
+from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.exchange import send_error
+from app.errors import ShuttingDownError
 from app.ids import new_id
 
 _log = logging.getLogger(__name__)
@@ -14,10 +17,17 @@ _SAFE_ID = re.compile(rb"[A-Za-z0-9._:/@+=-]{1,128}")
 
 
 class BoundaryMiddleware:
-    """Give each request an id (the client's own if it is harmless) and catch what nobody did."""
+    """Give each request an id (the client's own if it is harmless) and catch what nobody did.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Parameters
+    ----------
+    draining
+        Whether the gateway is about to stop: clients are then asked to connect anew, elsewhere.
+    """
+
+    def __init__(self, app: ASGIApp, *, draining: Callable[[], bool] = lambda: False) -> None:
         self._app = app
+        self._draining = draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection event; anything but HTTP passes through."""
@@ -33,10 +43,16 @@ class BoundaryMiddleware:
             if message["type"] == "http.response.start":
                 began = True
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+                if self._draining():
+                    message["headers"].append((b"connection", b"close"))
             await send(message)
 
         try:
             await self._app(scope, receive, send_with_id)
+        except asyncio.CancelledError:
+            if began:
+                raise
+            await send_error(send_with_id, ShuttingDownError())
         except Exception as error:  # noqa: BLE001  (the outermost edge of all)
             _log.exception("request %s failed", request_id.decode())
             if not began:
