@@ -15,6 +15,8 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Scope
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 
+from app.flow import reset
+
 ON_DISCONNECT = "steelyard.on_disconnect"
 """The ASGI extension of `Cycle.on_disconnect`."""
 
@@ -39,9 +41,13 @@ class Cycle:
     Parameters
     ----------
     keep_alive
-        Whether the connection may be used again; told to the client where not.
+        Whether the connection may be used again; told to the client where not. It may not after an
+        answer that does not wait for the whole request, since the rest is not read.
+    old_client
+        Whether it speaks HTTP/1.0, which knows no chunks: an answer of unknown length then ends
+        with the connection.
     on_response
-        Called once the answer is complete.
+        Called once the answer is complete; it closes the connection that may not be used again.
     """
 
     __slots__ = (
@@ -52,10 +58,12 @@ class Cycle:
         "_head",
         "_is_head_request",
         "_left_bytes",
+        "_old_client",
         "_on_disconnect",
         "_on_response",
         "_told_end",
         "_transport",
+        "_until_close",
         "_waiter",
         "disconnected",
         "keep_alive",
@@ -74,6 +82,7 @@ class Cycle:
         default_headers: list[tuple[bytes, bytes]],
         expect_100_continue: bool,
         keep_alive: bool,
+        old_client: bool,
         on_response: Callable[[], None],
     ) -> None:
         self._is_head_request = is_head_request
@@ -85,7 +94,9 @@ class Cycle:
         self._waiter: asyncio.Future[None] | None = None
         self._body: bytes | bytearray = b""
         self._head: bytes | None = None
+        self._old_client = old_client
         self._chunked = False
+        self._until_close = False
         self._left_bytes = 0
         self._told_end = False
         self.keep_alive = keep_alive
@@ -104,7 +115,7 @@ class Cycle:
         except BaseException:  # noqa: BLE001  (nobody awaits this task)
             _log.exception("Exception in ASGI application")
             if self.response_started:
-                self._transport.close()
+                self._break_off()
             else:
                 await self._send_500()
         else:
@@ -112,7 +123,7 @@ class Cycle:
                 return
             if self.response_started:
                 _log.error("ASGI callable returned without completing its response.")
-                self._transport.close()
+                self._break_off()
             else:
                 _log.error("ASGI callable returned without starting a response.")
                 await self._send_500()
@@ -180,6 +191,8 @@ class Cycle:
         if self.disconnected or self.response_complete:
             return {"type": "http.disconnect"}
         body, self._body = bytes(self._body), b""
+        # Also after the last part: that the client leaves is seen only while something is read.
+        self._flow.resume_reading()
         self._told_end = not self.more_body
         return {"type": "http.request", "body": body, "more_body": self.more_body}
 
@@ -209,7 +222,7 @@ class Cycle:
             if name == b"content-length":
                 length = int(value)
             elif name == b"transfer-encoding":
-                self._chunked = value.lower() == b"chunked"
+                continue  # that is the connection's own
             elif name == b"connection" and b"close" in value.lower():
                 closes = True
                 self.keep_alive = False
@@ -219,20 +232,29 @@ class Cycle:
             raise RuntimeError("a header of the response holds a control character")
         self.response_started = True
         self.waiting_for_100_continue = False
+        has_body = not self._is_head_request and status not in (204, 304)
+        self._frame(length if has_body else 0)
+        if self._chunked:
+            parts.append(b"transfer-encoding: chunked")
         if not self.keep_alive and not closes:
             parts.append(b"connection: close")
-        bodiless = self._is_head_request
-        if self._chunked:
-            length = None
-        elif length is None and not bodiless and status not in (204, 304):
-            self._chunked = True
-            parts.append(b"transfer-encoding: chunked")
-        self._left_bytes = 0 if bodiless or length is None else length
+        elif self.keep_alive and self._old_client:
+            parts.append(b"connection: keep-alive")
         head = b"\r\n".join(parts) + b"\r\n\r\n"
         if self._left_bytes:
             self._head = head  # it goes out with the body, which is at hand wherever its length is
         else:
             self._transport.write(head)
+
+    def _frame(self, length: int | None) -> None:
+        """Settle how the client learns where the answer ends, and whether another may follow."""
+        if length is None:
+            self._chunked = not self._old_client
+            self._until_close = self._old_client
+        else:
+            self._left_bytes = length
+        if self.more_body or self._until_close:
+            self.keep_alive = False
 
     def _write(self, body: bytes, *, more: bool) -> None:
         if self._is_head_request:
@@ -242,6 +264,8 @@ class Cycle:
             if not more:
                 data += b"0\r\n\r\n"
             self._transport.write(data)
+        elif self._until_close:
+            self._transport.write(body)
         else:
             self._left_bytes -= len(body)
             if self._left_bytes < 0:
@@ -254,9 +278,14 @@ class Cycle:
                 raise RuntimeError("the response is shorter than its content-length")
             self.response_complete = True
             self._wake()
-            if not self.keep_alive:
-                self._transport.close()
             self._on_response()
+
+    def _break_off(self) -> None:
+        """Show the client that this is not the end of its answer."""
+        if self._until_close:
+            reset(self._transport)
+        else:
+            self._transport.close()
 
     async def _send_500(self) -> None:
         body = b"Internal Server Error"

@@ -28,12 +28,27 @@ from app.errors import (
     OverloadedError,
     RequestTimeoutError,
 )
+from app.flow import Flow
 from app.ids import new_id
 
 MAX_HEAD_BYTES = 65_536
 """Of the request line, the headers and the trailers together; about what other servers allow."""
 
 MAX_HEADERS = 200
+
+MAX_DROPPED_BYTES = 12_000_000
+"""How much of what is not parsed any more is still taken from a client: many that send a body that
+is somewhat too large read the answer only once all of it is gone."""
+
+_PARSED_BYTES = 8_192
+"""What is parsed at once."""
+
+_TURN_PARTS = 500
+"""After how many pieces of a body the other connections have their turn."""
+
+_FREE_PARTS = 10_000
+_LEAST_PART_BYTES = 32
+"""What the pieces of a body hold on average, beyond the first ones; smaller ones are all work."""
 
 _PHRASES = {
     400: b"Bad Request",
@@ -58,7 +73,7 @@ class ConnectionLimits:
     linger_s
         How long a client that was answered early may go on sending, so that it reads the answer.
     stalled_s
-        How long a client may take nothing of what is left of its last answer.
+        How long a client may take not a single byte of an answer that waits for it.
     """
 
     head_timeout_s: float = 10.0
@@ -92,7 +107,7 @@ class _Wait(enum.Enum):
     HEAD = enum.auto()
     BODY = enum.auto()
     LINGER = enum.auto()
-    """For the rest of a request that was answered before all of it had come."""
+    """For the client to read the answer, after which nothing more comes, and to close."""
 
 
 class _StopParsingError(Exception):
@@ -104,8 +119,11 @@ class GatewayProtocol(HttpToolsProtocol):
 
     A client that breaks a bound, or HTTP, gets one answer in OpenAI's shape, and the connection is
     closed. Requests are not pipelined: what follows a request before its answer is complete is
-    left unread, and the connection closed after the answer, since of two requests on their way
+    dropped, and the connection closed after the answer, since of two requests on their way
     only the last would notice that the client has gone.
+
+    Nothing is parsed of what comes after an answer that was the last, and of anything else only so
+    much a turn of the event loop that other connections do not notice.
     """
 
     def __init__(
@@ -123,30 +141,36 @@ class GatewayProtocol(HttpToolsProtocol):
         self.ws_protocol_class = None
         self._limits = limits
         self._phase = _Phase.IDLE
-        self._head_bytes = 0
+        self._head_bytes = self._untold_bytes = 0
         self._hosts = 0
         self._refusal: GatewayError | None = None
         self._deaf = False
+        self._dropped_bytes = 0
+        self._rest: memoryview | None = None
+        self._n_parts = 0
+        self._body_parts = self._body_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._wait: _Wait | None = None
         self._idle_until = 0.0
-        self._flush_timer: asyncio.TimerHandle | None = None
 
     # --- the connection ---------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, or turn it away."""
         super().connection_made(transport)
+        self.flow: Flow = Flow(transport, loop=self.loop, stalled_s=self._limits.stalled_s)
         if len(self.connections) > self._limits.max_connections:
-            self._refuse(OverloadedError("the gateway has as many connections as it may"))
+            self._deaf = True
+            self._write(OverloadedError("the gateway has as many connections as it may"))
+            self._close()  # it may not stay a connection for as long as it takes to read this
         else:
             self._time(_Wait.HEAD, self._limits.head_timeout_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of it."""
+        self._deaf = True
         self._stop_timer()
-        if self._flush_timer is not None:
-            self._flush_timer.cancel()
+        self.flow.stop()
         self._unset_keepalive_if_required()
         self.connections.discard(self)
         if self.cycle is not None:
@@ -159,16 +183,51 @@ class GatewayProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
         if self._deaf:
-            return
+            self._drop(len(data))
+        elif len(data) <= _PARSED_BYTES:
+            self._parse(data)
+        else:
+            self._parse_some(memoryview(data))
+
+    def _parse_some(self, data: memoryview) -> None:
+        """Parse what one turn of the event loop allows; nothing is read until the rest is done."""
+        self._n_parts = 0
+        while data and not self._deaf and self._n_parts < _TURN_PARTS:
+            self._parse(data[:_PARSED_BYTES])
+            data = data[_PARSED_BYTES:]
+        self._rest = data
+        self.flow.hold_reading()
+        self.loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        rest, self._rest = self._rest, None
+        if rest and not self._deaf:
+            self._parse_some(rest)
+        else:
+            self.flow.release_reading()
+
+    def _drop(self, n_bytes: int) -> None:
+        """Let what is not parsed any more come to nothing, a little at a time and not for ever."""
+        self._dropped_bytes += n_bytes
+        if self._dropped_bytes > MAX_DROPPED_BYTES:
+            if self._wait is _Wait.LINGER:
+                self.flow.hold_reading()  # the answer is out: it may be read until the time is up
+            else:
+                self.transport.abort()
+        elif n_bytes > _PARSED_BYTES:
+            self.flow.hold_reading()
+            self.loop.call_soon(self._go_on)
+
+    def _parse(self, data: bytes | memoryview) -> None:
         if self._answering:
-            if data.strip(b"\r\n"):  # some clients end a body with a line break
+            if bytes(data).strip(b"\r\n"):  # some clients end a body with a line break
                 self._answer_no_more()
             return
         before = self._phase
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self.data_received(self._without_upgrade() + data[upgrade.args[0] :])
+            self._parse(self._without_upgrade() + bytes(data[upgrade.args[0] :]))
             return
         except httptools.HttpParserError:
             if self._answering and self._refusal is None:
@@ -177,10 +236,10 @@ class GatewayProtocol(HttpToolsProtocol):
                 self._refuse(self._refusal or InvalidRequestError("the request is not valid HTTP"))
             return
         if before is _Phase.HEAD and self._phase is _Phase.HEAD:
-            # A line without an end is not told by the parser; what came with its beginning is not
-            # counted, since that may be the end of an earlier request.
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
+            # A line without an end is not told by the parser, so bytes are counted besides what it
+            # tells; those that came with the beginning may belong to an earlier request.
+            self._untold_bytes += len(data)
+            if self._untold_bytes > MAX_HEAD_BYTES:
                 self._refuse(_head_too_large())
                 return
         self._watch_the_time()
@@ -198,7 +257,8 @@ class GatewayProtocol(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             raise _StopParsingError
         self._phase = _Phase.HEAD
-        self._head_bytes = self._hosts = 0
+        self._head_bytes = self._untold_bytes = self._hosts = 0
+        self._body_parts = self._body_bytes = 0
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
@@ -241,6 +301,7 @@ class GatewayProtocol(HttpToolsProtocol):
             self._stop(InvalidRequestError("this is no proxy"))
         if parser.should_upgrade():
             return  # the parser stops after the head, see `_without_upgrade`
+        old_client = version == "1.0"
         url = httptools.parse_url(self.url)
         path = url.path.decode("ascii")
         scope: dict[str, Any] = {
@@ -263,8 +324,9 @@ class GatewayProtocol(HttpToolsProtocol):
             transport=self.transport,
             flow=self.flow,
             default_headers=self.server_state.default_headers,
-            expect_100_continue=self.expect_100_continue,
-            keep_alive=version != "1.0" and parser.should_keep_alive(),
+            expect_100_continue=self.expect_100_continue and not old_client,
+            keep_alive=parser.should_keep_alive(),
+            old_client=old_client,
             on_response=self.on_response_complete,
         )
         scope["extensions"] = {ON_DISCONNECT: cycle.on_disconnect}
@@ -275,6 +337,14 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
+        self._n_parts += 1
+        self._body_parts += 1
+        self._body_bytes += len(body)
+        if (
+            self._body_parts > _FREE_PARTS
+            and self._body_bytes < self._body_parts * _LEAST_PART_BYTES
+        ):
+            self._stop(InvalidRequestError("the body comes in pieces that are too small"))
         if self._phase is _Phase.BODY and self.cycle is not None:
             self.cycle.feed(body)
 
@@ -308,19 +378,21 @@ class GatewayProtocol(HttpToolsProtocol):
     # --- the end ----------------------------------------------------------------------------------
 
     def on_response_complete(self) -> None:
-        """Wait for the next request, and for the client to take this answer."""
+        """Wait for the next request, or close."""
         self.server_state.total_requests += 1
-        if not self.transport.is_closing():
+        if self.transport.is_closing():
+            self.flow.watch()
+        elif self._phase is not _Phase.IDLE or self._deaf:
+            self._linger()
+        elif self.cycle is None or not self.cycle.keep_alive:
+            self._close()
+        else:
             self.flow.resume_reading()
             self._idle_until = self.loop.time() + self._limits.keep_alive_s
             if self.timeout_keep_alive_task is None:
                 self.timeout_keep_alive_task = self.loop.call_at(
                     self._idle_until, self.timeout_keep_alive_handler
                 )
-        if self._phase is not _Phase.IDLE:
-            self._time(_Wait.LINGER, min(self._limits.linger_s, self._limits.body_timeout_s))
-        if self.transport.is_closing():
-            self._watch_the_flush()
 
     def timeout_keep_alive_handler(self) -> None:
         """Close what nothing came on.
@@ -347,7 +419,20 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _close(self) -> None:
         self.transport.close()
-        self._watch_the_flush()
+        self.flow.watch()
+
+    def _linger(self) -> None:
+        """Send nothing more, and let the client read and close.
+
+        Closing with something of the client's unread would reset the connection, and the answer
+        could be lost with it.
+        """
+        self._deaf = True
+        self._dropped_bytes = 0
+        self._time(_Wait.LINGER, min(self._limits.linger_s, self._limits.body_timeout_s))
+        self.flow.resume_reading()
+        self.flow.watch()
+        self.transport.write_eof()
 
     def _answer_no_more(self) -> None:
         """Close after the answer that is under way, whatever else comes."""
@@ -359,14 +444,16 @@ class GatewayProtocol(HttpToolsProtocol):
     def _refuse(self, error: GatewayError) -> None:
         """Answer what is wrong, unless something was answered already, and close."""
         self._deaf = True
-        self._stop_timer()
         cycle = self.cycle
         answered = self._phase is _Phase.BODY and cycle is not None and cycle.response_started
         if cycle is not None:
             cycle.disconnect()  # whoever works on it learns that there is nobody left to answer
-        if not answered:
+        if answered:
+            self._stop_timer()
+            self._close()
+        else:
             self._write(error)
-        self._close()
+            self._linger()
 
     def _write(self, error: GatewayError) -> None:
         status, headers, body = error_answer(error)
@@ -383,7 +470,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if self._answering:
             self._stop_timer()
         elif self._phase is _Phase.BODY:
-            if self._wait not in (_Wait.BODY, _Wait.LINGER):
+            if self._wait is not _Wait.BODY:
                 self._time(_Wait.BODY, self._limits.body_timeout_s)
         elif self._wait is not _Wait.HEAD:
             self._time(_Wait.HEAD, self._limits.head_timeout_s)
@@ -399,27 +486,11 @@ class GatewayProtocol(HttpToolsProtocol):
             self._timer = self._wait = None
 
     def _too_slow(self) -> None:
-        self._timer = self._wait = None
-        if self._phase is _Phase.IDLE:
+        wait, self._timer, self._wait = self._wait, None, None
+        if wait is _Wait.LINGER or self._phase is _Phase.IDLE:
             self._close()
         else:
             self._refuse(RequestTimeoutError("the request did not arrive in time"))
-
-    def _watch_the_flush(self) -> None:
-        """Drop a client that takes nothing of its answer: closing would wait for it for ever."""
-        left = self.transport.get_write_buffer_size()
-        if left and self._flush_timer is None:
-            self._flush_timer = self.loop.call_later(
-                self._limits.stalled_s, self._flushed_further, left
-            )
-
-    def _flushed_further(self, before: int) -> None:
-        self._flush_timer = None
-        left = self.transport.get_write_buffer_size()
-        if left >= before:
-            self.transport.abort()
-        else:
-            self._watch_the_flush()
 
 
 def _head_too_large() -> GatewayError:

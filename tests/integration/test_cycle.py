@@ -242,3 +242,92 @@ async def test_a_long_answer_outlives_the_limit_of_idle_connections():
             assert await reader.readexactly(2) == b"ok"
             writer.write(GET)
         await head_of(reader)
+
+
+async def test_a_client_of_http_1_0_gets_no_chunks_and_reads_to_the_end():
+    app = answering(b"ab", b"cd", b"")
+    async with asked(app, b"GET / HTTP/1.0\r\n\r\n") as (reader, _):
+        head = await head_of(reader)
+        assert b"transfer-encoding" not in head
+        assert b"connection: close" in head
+        assert await rest_of(reader) == b"abcd"
+
+
+@pytest.mark.parametrize("framing", [b"chunked", b"Chunked"])
+async def test_an_application_cannot_send_chunks_to_a_client_of_http_1_0(framing):
+    app = answering(b"ab", headers=[(b"transfer-encoding", framing)])
+    async with asked(app, b"GET / HTTP/1.0\r\n\r\n") as (reader, _):
+        assert b"transfer-encoding" not in await head_of(reader)
+        assert await rest_of(reader) == b"ab"
+
+
+async def test_a_client_of_http_1_0_that_asks_for_it_keeps_its_connection_where_lengths_are_known():
+    app = answering(b"ok", headers=[(b"content-length", b"2")])
+    request = b"GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n"
+    async with asked(app, request) as (reader, writer):
+        assert b"connection: keep-alive" in await head_of(reader)
+        assert await reader.readexactly(2) == b"ok"
+        writer.write(request.replace(b"connection: keep-alive\r\n", b""))
+        assert b"connection: close" in await head_of(reader)
+        assert await rest_of(reader) == b"ok"
+
+
+async def test_a_client_of_http_1_0_keeps_no_connection_whose_answer_ends_with_it():
+    app = answering(b"a", b"b")
+    request = b"GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n"
+    async with asked(app, request) as (reader, _):
+        head = await head_of(reader)
+        assert b"connection: close" in head
+        assert b"keep-alive" not in head
+        assert await rest_of(reader) == b"ab"
+
+
+async def test_a_client_of_http_1_0_can_tell_an_answer_that_breaks_off_from_a_whole_one():
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"a", "more_body": True})
+        raise RuntimeError("no")
+
+    async with asked(app, b"GET / HTTP/1.0\r\n\r\n") as (reader, _):
+        with pytest.raises(ConnectionResetError):
+            await rest_of(reader)
+
+
+async def test_nobody_is_told_to_go_on_in_http_1_0():
+    app = answering(b"ok", headers=[(b"content-length", b"2")])
+    request = b"POST / HTTP/1.0\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\nx"
+
+    async def reads(scope, receive, send):
+        await receive()
+        await app(scope, receive, send)
+
+    async with asked(reads, request) as (reader, _):
+        assert (await rest_of(reader)).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 7])
+async def test_a_client_that_leaves_is_noticed_whatever_the_size_of_its_body(pieces):
+    sizes = [64_000, 66_000, 70_000, 80_000, 300_000, 3_000_000]
+    working, gone = asyncio.Event(), asyncio.Event()
+
+    async def app(scope, receive, send):
+        while (await receive())["more_body"]:
+            pass
+        scope["extensions"][ON_DISCONNECT](gone.set)
+        working.set()
+        await gone.wait()
+
+    async with serving(app) as address:
+        for size in sizes:
+            working.clear()
+            gone.clear()
+            data = post(b"x" * size)
+            _, writer = await asyncio.open_connection(*address)
+            step = -(-len(data) // pieces)
+            for start in range(0, len(data), step):
+                writer.write(data[start : start + step])
+                await writer.drain()
+            async with asyncio.timeout(10):
+                await working.wait()
+                writer.close()
+                await gone.wait()
