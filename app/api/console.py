@@ -20,7 +20,7 @@ from fastapi.routing import APIRoute
 from app.api.admin_token import AdminToken
 from app.config import GatewayConfig
 from app.console.curves import policy_curve
-from app.console.live import places, summarise
+from app.console.live import models_by_price, places, summarise
 from app.errors import RouteNotFoundError
 from app.gateway.request import Policy
 from app.settings import is_loopback
@@ -137,7 +137,13 @@ def _add_data(router: APIRouter, state: AppState, recent: Recent, admin: AdminTo
             started_at=recent.started_at,
             n_seen=recent.n_seen,
         )
-        return _json({**msgspec.to_builtins(summary), "upstreams": msgspec.to_builtins(health)})
+        return _json(
+            {
+                **msgspec.to_builtins(summary),
+                "upstreams": msgspec.to_builtins(health),
+                "models_by_price": models_by_price(pool.slots()),
+            }
+        )
 
     @router.get("/api/curve")
     async def curve(request: Request) -> Response:

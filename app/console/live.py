@@ -71,6 +71,8 @@ class Savings:
         What it would have cost there: as predicted for each request; as paid where it served.
     actual_usd
         What was paid, scorers included.
+    quality, strongest_quality
+        Mean predicted quality of what served, and of the strongest models on the same requests.
     share, low, high
         1 - actual / strongest, and its 95 % interval: what other requests of this kind would save.
         Linearised ratio estimator with normal ends: too narrow over few requests whose costs
@@ -81,6 +83,8 @@ class Savings:
     strongest: tuple[str, ...]
     strongest_usd: float
     actual_usd: float
+    quality: float
+    strongest_quality: float
     share: float
     low: float | None
     high: float | None
@@ -165,16 +169,28 @@ def places(slots: Iterable[Slot], now: float) -> tuple[Place, ...]:
     )
 
 
+def models_by_price(slots: Iterable[Slot]) -> list[str]:
+    """Return the models, the cheapest first, by what a token in and one out cost; the colours."""
+    specs = {slot.deployment.spec.model_id: slot.deployment.spec for slot in slots}
+
+    def price(model_id: str) -> float:
+        cost_usd = specs[model_id].prices.cost_usd(input_tokens=1, output_tokens=1)
+        return math.inf if cost_usd is None else cost_usd
+
+    return sorted(specs, key=lambda model_id: (price(model_id), model_id))
+
+
 def savings(ended: Iterable[Ended]) -> Savings | None:
     """Compare what was paid with each policy's strongest model; None where nothing compares."""
     compared = [each for each in ended if _comparable(each)]
     strongest = _strongest_by_policy(compared)
-    pairs = []
+    pairs, qualities = [], []
     for each in compared:
         model_id = strongest[each.policy]
         would = each.cost_usd if each.model_id == model_id else _predicted_usd(each, model_id)
         if would is not None:
             pairs.append((would, each.paid_usd))
+            qualities.append((_quality(each, model_id), _quality(each, each.model_id)))
     there, here = sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
     if there <= 0:
         return None
@@ -183,12 +199,14 @@ def savings(ended: Iterable[Ended]) -> Savings | None:
     if n >= _MIN_FOR_INTERVAL:
         squares = sum((paid - ratio * would) ** 2 for would, paid in pairs)
         half = _Z * math.sqrt(squares * n / (n - 1)) / there
-        low, high = 1 - ratio - half, 1 - ratio + half
+        low, high = 1 - ratio - half, min(1 - ratio + half, 1.0)  # nothing is cheaper than free
     return Savings(
         n=n,
         strongest=tuple(sorted(set(strongest.values()))),
         strongest_usd=there,
         actual_usd=here,
+        strongest_quality=sum(pair[0] for pair in qualities) / n,
+        quality=sum(pair[1] for pair in qualities) / n,
         share=1 - ratio,
         low=low,
         high=high,
@@ -196,10 +214,12 @@ def savings(ended: Iterable[Ended]) -> Savings | None:
 
 
 def _comparable(each: Ended) -> bool:
+    served = None
+    if each.decision is not None and each.model_id is not None:
+        served = each.decision.estimate(each.model_id)
     return (
-        each.decision is not None
-        and any(candidate.quality is not None for candidate in each.decision.candidates)
-        and each.model_id is not None
+        served is not None
+        and served.quality is not None
         and each.cost_usd is not None
         and each.cache is not CacheState.HIT  # the cache saved that, not the router
     )
@@ -223,6 +243,12 @@ def _predicted_usd(each: Ended, model_id: str | None) -> float | None:
         return None
     estimate = each.decision.estimate(model_id)
     return None if estimate is None else estimate.cost_usd
+
+
+def _quality(each: Ended, model_id: str | None) -> float:
+    """Return what was predicted; 0 of a model that was no candidate, which nothing is told of."""
+    estimate = each.decision.estimate(model_id) if each.decision and model_id else None
+    return 0.0 if estimate is None or estimate.quality is None else estimate.quality
 
 
 def _window(ended: Sequence[Ended], now: float) -> Window:

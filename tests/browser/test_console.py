@@ -1,5 +1,7 @@
 """The console in a real browser: what people do with it, and what they see when things fail."""
 
+import itertools
+import re
 from pathlib import Path
 
 import httpx
@@ -248,6 +250,64 @@ def test_live_follows_traffic_until_it_is_paused(open_page, url):
     expect(page.locator("#ribbon rect")).to_have_count(11)
 
 
+def test_live_tells_what_the_savings_cost_in_quality(open_page, url):
+    chat(url, 8)
+    page = open_page(f"{url}/#live")
+    expect(page.locator("#tiles")).to_contain_text(
+        re.compile(r"quality 0\.\d\d instead of 0\.\d\d")
+    )
+
+
+def test_live_stays_with_one_worker_until_another_is_chosen(open_page, url):
+    """Two workers answer in turn; that both are one gateway here is hidden from the page."""
+    answers = itertools.cycle([(7_001, 90), (7_002, 4)])
+
+    def answer(route):
+        live = route.fetch().json()
+        process_id, n_seen = next(answers)
+        route.fulfill(json=live | {"process_id": process_id, "n_seen": n_seen})
+
+    page = open_page("about:blank")
+    page.route("**/console/api/live", answer)
+    page.goto(f"{url}/#live")
+    expect(page.locator("#worker")).to_be_visible(timeout=10_000)
+    expect(page.locator("#tiles .big").first).to_have_text("90")
+    page.select_option("#worker", "7002")
+    expect(page.locator("#tiles .big").first).to_have_text("4")
+    with page.expect_response("**/console/api/live"):
+        pass
+    expect(page.locator("#tiles .big").first).to_have_text("4")
+    expect(page.locator("#live-note")).to_contain_text("process 7002")
+
+
+def test_a_model_has_one_colour_in_every_view(open_page, url):
+    chat(url, 3)
+
+    def colours(page, rows):
+        return dict(
+            page.locator(rows).evaluate_all(
+                "rows => rows.map(row => [row.textContent, row.querySelector('.dot').style"
+                ".getPropertyValue('--h')])"
+            )
+        )
+
+    page = open_page(f"{url}/#live")
+    expect(page.locator("#upstreams .named")).to_have_count(5)
+    live = colours(page, "#upstreams .named")
+    page.click("nav a[href='#curve']")
+    expect(page.locator("#singles .named").first).to_be_visible()
+    curve = colours(page, "#singles .named")
+    page.click("nav a[href='#playground']")
+    ask(page)
+    page.click("#table-box summary")
+    expect(page.locator("#candidates .named")).to_have_count(5)
+    assert len(set(live.values())) == 5
+    assert colours(page, "#candidates .named") == live
+    assert curve.items() <= live.items()
+    page.click("nav a[href='#live']")
+    assert colours(page, "#upstreams .named") == live
+
+
 def test_live_shows_an_upstream_that_is_left_alone(open_page, fresh_gateway, stub):
     gateway = fresh_gateway({"breaker.failures": 1, "upstreams.stub.retries": 0})
     stub.add_fault("status", status=500, model="sim-small")
@@ -290,6 +350,8 @@ def test_a_keyed_gateway_asks_for_its_secrets_and_forgets_them(
     page.fill("#access-token", "wrong-token-of-somebody")
     page.keyboard.press("Enter")
     expect(page.locator("#live-error strong")).to_have_text("This needs the admin token")
+    expect(page.locator("#access-problem")).to_contain_text("This needs the admin token")
+    expect(page.locator("#access-problem")).to_be_visible()
     page.fill("#access-token", TOKEN)
     page.fill("#access-key", made["secret"])
     page.keyboard.press("Enter")

@@ -86,24 +86,33 @@ export const path = (points) =>
 // Between a point and its label: the ring of the choice has to fit.
 const GAP = 17;
 
-// Find a place for each label beside its point: right or left, then ever further up and down.
-export function placeLabels(points, box) {
+// Find a place for each label beside its point: right or left, then ever further up and down; off
+// the line, a list of [x, y], where that can be had, which would strike through it.
+export function placeLabels(points, box, line = []) {
   const placed = points.map(({ x, y }) => ({ x: x - 9, y: y - 9, w: 18, h: 18 }));
   return points.map(({ x, y, text }, own) => {
     const w = text.length * 7.1 + 6;
     const sides = x + GAP + w > box.right ? ["end", "start"] : ["start", "end"];
-    for (const dy of [0, -14, 14, -26, 26, -38, 38, -50, 50]) {
-      for (const anchor of sides) {
-        const at = { x: anchor === "start" ? x + GAP : x - GAP - w, y: y + dy - 8, w, h: 16 };
-        const inside = at.x >= box.left - 4 && at.x + w <= box.right + 30
-          && at.y >= box.top - 6 && at.y + 16 <= box.bottom;
-        if (inside && !placed.some((other, i) => i !== own && overlap(at, other))) {
-          placed.push(at);
-          return { anchor, dx: anchor === "start" ? GAP : -GAP, dy: dy + 4 };
-        }
-      }
-    }
-    return { anchor: sides[0], dx: sides[0] === "start" ? GAP : -GAP, dy: 4 };
+    const free = [0, -14, 14, -26, 26, -38, 38, -50, 50].flatMap((dy) => sides.map((anchor) => (
+      { anchor, dy, x: anchor === "start" ? x + GAP : x - GAP - w, y: y + dy - 8, w, h: 16 })))
+      .filter((at) => at.x >= box.left - 4 && at.x + w <= box.right + 30
+        && at.y >= box.top - 6 && at.y + 16 <= box.bottom
+        && !placed.some((other, i) => i !== own && overlap(at, other)));
+    const at = free.find((each) => !crosses(line, each)) ?? free[0] ?? { anchor: sides[0], dy: 0 };
+    if (free.length) placed.push(at);
+    return { anchor: at.anchor, dx: at.anchor === "start" ? GAP : -GAP, dy: at.dy + 4 };
+  });
+}
+
+// Whether a line runs through a rectangle; looked at every few pixels.
+function crosses(line, { x, y, w, h }) {
+  return line.slice(1).some(([x2, y2], i) => {
+    const [x1, y1] = line[i];
+    const n = Math.ceil(Math.hypot(x2 - x1, y2 - y1) / 4);
+    return Array.from({ length: n + 1 }, (_, k) => k / Math.max(n, 1)).some((t) => {
+      const [px, py] = [x1 + t * (x2 - x1), y1 + t * (y2 - y1)];
+      return px > x && px < x + w && py > y && py < y + h;
+    });
   });
 }
 

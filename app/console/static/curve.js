@@ -28,7 +28,7 @@ export class Curve {
     } catch (error) {
       show($("curve-error"), error);
       $("finding").textContent = "";
-      if (error.status === 401) this.onLocked();
+      if (error.status === 401) this.onLocked(error);
     }
   }
 

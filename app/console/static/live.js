@@ -1,18 +1,20 @@
 // The last requests of one worker, refreshed while somebody looks.
 
-import { $, h, hue, named, s, table } from "./dom.js";
+import { $, h, hue, named, rankModels, s, table } from "./dom.js";
 import { json } from "./api.js";
 import { clock, count, DASH, percent, quality, reason, seconds, usd } from "./format.js";
 import { show } from "./playground.js";
 
 const EVERY_MS = 2000;
+const FORGET_S = 60;
 const STATES = { closed: "healthy", open: "resting", half_open: "being probed" };
 
 export class Live {
   constructor(onLocked) {
     this.onLocked = onLocked;
-    this.workers = new Set();
+    this.workers = new Map();
     this.paused = false;
+    $("worker").addEventListener("change", () => this.show(Number($("worker").value)));
     $("pause").addEventListener("click", () => this.pause(!this.paused));
   }
 
@@ -37,20 +39,42 @@ export class Live {
   async refresh() {
     clearTimeout(this.timer);
     try {
-      this.draw(await json("api/live", { secret: "token" }));
+      this.take(await json("api/live", { secret: "token" }));
       $("live-error").hidden = true;
     } catch (error) {
       show($("live-error"), error);
       if (error.status === 401) {
-        this.onLocked();
+        this.onLocked(error);
         return;
       }
     }
     if (this.looking && !this.paused) this.timer = setTimeout(() => this.refresh(), EVERY_MS);
   }
 
+  // Any worker may answer, and each remembers its own requests: one of them is shown until another
+  // is chosen, or it has not been heard of for a while.
+  take(live) {
+    rankModels(live.models_by_price);
+    this.workers.set(live.process_id, live);
+    const now = live.now;
+    for (const [id, each] of this.workers) if (now - each.now > FORGET_S) this.workers.delete(id);
+    const ids = [...this.workers.keys()].sort((a, b) => a - b);
+    const several = ids.length > 1;
+    for (const element of [$("worker"), $("worker-label")]) element.hidden = !several;
+    if (ids.join() !== this.offered) {
+      this.offered = ids.join();  // the list does not close while somebody chooses
+      $("worker").replaceChildren(...ids.map((id) => h("option", { value: id }, `process ${id}`)));
+    }
+    this.show(this.workers.has(this.shown) ? this.shown : live.process_id);
+  }
+
+  show(processId) {
+    this.shown = processId;
+    $("worker").value = String(processId);
+    this.draw(this.workers.get(processId));
+  }
+
   draw(live) {
-    this.workers.add(live.process_id);
     const several = this.workers.size > 1
       ? ` ${this.workers.size} workers answer in turn, and each remembers its own.` : "";
     $("live-note").textContent = `The last ${live.window.n} of ${count(live.n_seen)} requests of this worker `
@@ -92,7 +116,8 @@ function tiles(live) {
       seen.unpriced ? `${count(seen.unpriced)} answers of unknown price` : `on ${count(seen.n)} requests`]),
     savings ? tile("Saved", percent(savings.share), [
       savings.low === null ? "too few requests for an interval" : `95 % interval ${percent(savings.low)} to ${percent(savings.high)}`,
-      `${usd(savings.strongest_usd - savings.actual_usd)} against always ${savings.strongest.join(", ")}`], savings)
+      `${usd(savings.strongest_usd - savings.actual_usd)} against always ${savings.strongest.join(", ")}`,
+      `predicted quality ${quality(savings.quality)} instead of ${quality(savings.strongest_quality)}`], savings)
       : tile("Saved", DASH, ["against always the strongest", "needs routed requests"]),
     tile("Overhead", seconds(seen.overhead_p50_s), [
       `99 % within ${seconds(seen.overhead_p99_s)}`, `first token after ${seconds(seen.time_to_first_token_p50_s)}`]),

@@ -7,9 +7,9 @@ import { Live } from "./live.js";
 import { Curve } from "./curve.js";
 
 const views = {
-  playground: new Playground(() => askFor("key")),
-  live: new Live(() => askFor("token")),
-  curve: new Curve(() => askFor("token")),
+  playground: new Playground((error) => askFor("key", error)),
+  live: new Live((error) => askFor("token", error)),
+  curve: new Curve((error) => askFor("token", error)),
 };
 let current = null;
 let needs = { admin_token: false, key: false };
@@ -33,8 +33,10 @@ function go() {
 const missing = (name) => (name === "playground" ? needs.key && !secrets.get("key")
   : needs.admin_token && !secrets.get("token"));
 
-function askFor(secret) {
+// What was typed before and did not open it is said in the dialog, which covers the page.
+function askFor(secret, error = null) {
   const dialog = $("access");
+  $("access-problem").textContent = error && secrets.get(secret) ? `${error.title}: ${error.message}` : "";
   if (!dialog.open) dialog.showModal();
   $(`access-${secret}`).focus();
 }

@@ -242,7 +242,7 @@ export class Playground {
     box.hidden = !error;
     if (!error) return;
     show(box, error);
-    if (error.status === 401) this.onLocked();
+    if (error.status === 401) this.onLocked(error);
   }
 }
 

@@ -34,16 +34,16 @@ export class Scatter {
       { scale: x, ticks: decadeTicks(domain), fine: fineTicks(domain), format: usdTick, label: "predicted cost of this request" },
       { scale: y, ticks: steps(0, 1, 5), format: (value) => value.toFixed(1), label: "predicted quality" }));
     const front = pareto(shown.filter((each) => each.eligible));
-    this.front.setAttribute("d", path(front.map((each) =>
-      [x(each.predicted_cost_usd), y(each.predicted_quality)])));
-    this.place(shown, x, y);
+    const line = front.map((each) => [x(each.predicted_cost_usd), y(each.predicted_quality)]);
+    this.front.setAttribute("d", path(line));
+    this.place(shown, x, y, line);
   }
 
-  place(shown, x, y) {
+  place(shown, x, y, line) {
     const gone = new Set(this.groups.keys());
     const points = shown.map((each) => ({
       x: x(each.predicted_cost_usd), y: y(each.predicted_quality), text: each.model }));
-    const labels = placeLabels(points, this.box);
+    const labels = placeLabels(points, this.box, line);
     this.at = new Map();
     shown.forEach((each, i) => {
       gone.delete(each.model);

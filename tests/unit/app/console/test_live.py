@@ -67,6 +67,8 @@ def test_savings_are_against_what_the_strongest_would_have_cost():
     assert found.strongest == ("large",)
     assert found.strongest_usd == pytest.approx(0.020)
     assert found.share == pytest.approx(1 - 0.005 / 0.020)
+    assert found.quality == pytest.approx(0.6)
+    assert found.strongest_quality == pytest.approx(0.8)
 
 
 def test_where_the_strongest_served_nothing_was_saved_whatever_was_predicted():
