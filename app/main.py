@@ -140,6 +140,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.steelyard = state
+    app.state.host = host
     app.state.reloader = reloader = Reloader(state, load=partial(_load_again, config))
 
     def draining() -> bool:
@@ -189,7 +190,7 @@ def create_app(
             )
         )
     if config.gateway.server.metrics_port is None:
-        app.include_router(ops.metrics_router(ops.may_read_metrics(config)))
+        app.include_router(ops.metrics_router(ops.metrics_refusal(config, host=host)))
     app.include_router(docs.router)
     patch_fastapi(app, docs_url="/docs", redirect_from_root_to_docs=False)  # for what it loads
     document_endpoints(app)
@@ -279,7 +280,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
     sampling = asyncio.create_task(sample_forever(state), name="sample for the metrics")
     watching = asyncio.create_task(state.watch.run(), name="watch the load")
     with (
-        _metrics_port(state),
+        _metrics_port(state, app.state.host),
         on_hangup(reloader.reload_soon),
         drain_before_exit(state.readiness.drain, seconds=server.drain_s),
     ):
@@ -312,7 +313,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
             await state.store.aclose()
 
 
-def _metrics_port(state: AppState) -> contextlib.AbstractContextManager[object]:
+def _metrics_port(state: AppState, host: str) -> contextlib.AbstractContextManager[object]:
     """Serve `/metrics` on a port of its own, where one is configured.
 
     Several workers cannot share a port of one answer each: `steelyard serve` then does it.
@@ -321,10 +322,10 @@ def _metrics_port(state: AppState) -> contextlib.AbstractContextManager[object]:
     if server.metrics_port is None or state.metrics.workers_dir is not None:
         return contextlib.nullcontext()
     return MetricsServer(
-        server.host,
+        host,
         server.metrics_port,
         render=state.metrics.render,
-        allowed=ops.may_read_metrics(state.config),
+        refusal=ops.metrics_refusal(state.config, host=host),
     )
 
 

@@ -75,7 +75,7 @@ def serve(file: Path, *, host: str | None, port: int | None, workers: int) -> No
         console = console_is_served(config, host, admin_token=loaded.admin_token)
         welcome = _welcome(f"http://{host}:{address[1]}", config, console=console)
         if workers > 1:
-            with counting_together() as folder, metrics_port(loaded, folder):
+            with counting_together() as folder, metrics_port(loaded, folder, host=host):
                 click.echo(welcome)
                 Workers(
                     for_workers,

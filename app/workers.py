@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import mark_process_dead
 from uvicorn.supervisors import Multiprocess
 
-from app.api.ops import may_read_metrics
+from app.api.ops import metrics_refusal
 from app.config import LoadedConfig, load_config
 from app.errors import ConfigError
 from app.settings import METRICS_DIR_VARIABLE
@@ -77,8 +77,15 @@ def counting_together() -> Iterator[Path]:
             del os.environ[METRICS_DIR_VARIABLE]
 
 
-def metrics_port(config: LoadedConfig, folder: Path) -> contextlib.AbstractContextManager[object]:
+def metrics_port(
+    config: LoadedConfig, folder: Path, *, host: str
+) -> contextlib.AbstractContextManager[object]:
     """Serve `/metrics` of all workers on a port of its own, where one is configured.
+
+    Parameters
+    ----------
+    host
+        The address that the gateway listens on.
 
     Raises
     ------
@@ -90,13 +97,13 @@ def metrics_port(config: LoadedConfig, folder: Path) -> contextlib.AbstractConte
         return contextlib.nullcontext()
     try:
         return MetricsServer(
-            server.host,
+            host,
             server.metrics_port,
             render=partial(render, CollectorRegistry(), workers_dir=folder),
-            allowed=may_read_metrics(config),
+            refusal=metrics_refusal(config, host=host),
         )
     except OSError as error:
         raise ConfigError(
-            f"cannot serve metrics on {server.host}:{server.metrics_port} ({error.strerror}); "
+            f"cannot serve metrics on {host}:{server.metrics_port} ({error.strerror}); "
             "choose another server.metrics_port"
         ) from error

@@ -1,7 +1,6 @@
 """What operators and orchestrators ask: health, readiness, metrics."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Literal
 
 from fastapi import APIRouter, Request
@@ -11,9 +10,17 @@ from pydantic import BaseModel
 
 from app.api.admin_token import AdminToken
 from app.config import LoadedConfig
-from app.errors import NotReadyError, UnauthenticatedError
+from app.errors import ForbiddenError, NotReadyError, UnauthenticatedError
+from app.settings import is_loopback
 from app.state import AppState
-from app.telemetry.exposition import RawHeaders
+from app.telemetry.exposition import Refusal
+
+_CLOSED = (
+    "the metrics are closed, since they name keys and what they spend; set "
+    "server.metrics_token_env or the admin token, give them a port on a loopback address "
+    "(server.metrics_port), or open them to everybody (server.metrics: open)"
+)
+_CLOSED_CODE = "metrics_closed"
 
 
 class Health(BaseModel):
@@ -47,30 +54,51 @@ async def readyz(request: Request) -> Ready:
     return Ready(unhealthy_models=sorted(state.gateway.dispatcher.pool.unhealthy()))
 
 
-def may_read_metrics(config: LoadedConfig) -> Callable[[RawHeaders], bool]:
-    """Return who may read the metrics, told by the headers of a request.
+def metrics_refusal(config: LoadedConfig, *, host: str) -> Refusal:
+    """Return what tells by the headers of a request why it may not read the metrics, if so.
 
-    Whoever holds the token of the metrics; where there is none but keys are asked for, whoever
-    holds the admin token, since the metrics name keys and what they spend; else everybody.
+    Whoever holds the token of the metrics may; where there is none but keys are asked for, whoever
+    holds the admin token, since the metrics name keys and what they spend; without either nobody,
+    unless the configuration opens them, or they have a port of their own that only this machine
+    reaches. Where no keys are asked for, everybody may who may ask at all.
+
+    Parameters
+    ----------
+    host
+        The address that the metrics are served on.
     """
+    server = config.gateway.server
     token = config.metrics_token
+    if server.metrics == "open":
+        return lambda _headers: None
     if token is None and config.gateway.auth.keys_needed:
         token = config.admin_token
-    return (lambda _headers: True) if token is None else AdminToken(token).is_held
+        if token is None:
+            apart = server.metrics_port is not None and is_loopback(host)
+            return lambda _headers: None if apart else ForbiddenError(_CLOSED, code=_CLOSED_CODE)
+    if token is None:
+        return lambda _headers: None
+    held = AdminToken(token).is_held
+    return lambda headers: (
+        None
+        if held(headers)
+        else UnauthenticatedError(
+            "metrics need their token as 'Authorization: Bearer TOKEN'",
+            code="invalid_metrics_token",
+        )
+    )
 
 
-def metrics_router(allowed: Callable[[RawHeaders], bool]) -> APIRouter:
+def metrics_router(refusal: Refusal) -> APIRouter:
     """Return the route of `/metrics`, for an application that has no port of its own for it."""
     router = APIRouter(tags=["operations"])
 
     @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
     async def render(request: Request) -> Response:
         """Render every instrument in Prometheus' text format."""
-        if not allowed(request.scope["headers"]):
-            raise UnauthenticatedError(
-                "metrics need their token as 'Authorization: Bearer TOKEN'",
-                code="invalid_metrics_token",
-            )
+        refused = refusal(request.scope["headers"])
+        if refused is not None:
+            raise refused
         state: AppState = request.app.state.steelyard
         state.resources.drain()
         # Rendering takes milliseconds, too long for the event loop.

@@ -104,6 +104,11 @@ def _check_outcomes(config: GatewayConfig) -> None:
 
 def _check_ports(config: GatewayConfig) -> None:
     server = config.server
+    if server.metrics == "open" and server.metrics_token_env is not None:
+        raise ConflictError(
+            ("server", "metrics"),
+            "open contradicts server.metrics_token_env; leave one of them out",
+        )
     taken = {server.port: "server.port"}
     if server.metrics_port is not None:
         if server.metrics_port in taken:

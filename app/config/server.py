@@ -19,7 +19,11 @@ class ServerConfig(Strict):
     """Serve `/metrics` there instead of on the main port."""
     metrics_token_env: Variable | None = None
     """Environment variable that holds the token which `/metrics` asks for; left out, it asks for
-    the admin token where keys are needed, and for nothing where they are not."""
+    the admin token where keys are needed (without one `/metrics` is closed), and for nothing where
+    they are not."""
+    metrics: Literal["open"] | None = None
+    """`open`: whoever reaches the port may read `/metrics`, which names keys and what they spend,
+    also where keys are needed."""
     max_body_bytes: Annotated[int, Field(ge=1024, le=2**31)] = 10_000_000
     """The longest body of a request; longer ones are a 413."""
     max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 8_000

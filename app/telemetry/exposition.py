@@ -13,7 +13,12 @@ from urllib.parse import urlsplit
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from app.errors import GatewayError, answer_for
+
 RawHeaders = list[tuple[bytes, bytes]]
+
+Refusal = Callable[[RawHeaders], GatewayError | None]
+"""Says why a request with these headers (names in lower case) may not be answered; None: it may."""
 
 _log = logging.getLogger(__name__)
 
@@ -54,8 +59,8 @@ class MetricsServer:
     ----------
     render
         Returns the text.
-    allowed
-        Whether a request with these headers (names in lower case) may read it.
+    refusal
+        Says who may not read it.
 
     Raises
     ------
@@ -69,7 +74,7 @@ class MetricsServer:
         port: int,
         *,
         render: Callable[[], bytes],
-        allowed: Callable[[RawHeaders], bool],
+        refusal: Refusal,
     ) -> None:
         class Handler(BaseHTTPRequestHandler):
             timeout = _TIMEOUT_S
@@ -81,8 +86,8 @@ class MetricsServer:
                 ]
                 if urlsplit(self.path).path != "/metrics":
                     self.send_error(HTTPStatus.NOT_FOUND)
-                elif not allowed(headers):
-                    self.send_error(HTTPStatus.UNAUTHORIZED)
+                elif (refused := refusal(headers)) is not None:
+                    self.send_error(answer_for(refused).status, explain=refused.message)
                 else:
                     try:
                         body = render()

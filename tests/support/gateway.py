@@ -67,9 +67,13 @@ class GatewayThread:
     """Serve an application from a thread with an event loop of its own."""
 
     def __init__(
-        self, config: LoadedConfig, *, artifacts: Mapping[str, RouterArtifact] | None = None
+        self,
+        config: LoadedConfig,
+        *,
+        artifacts: Mapping[str, RouterArtifact] | None = None,
+        host: str | None = None,
     ) -> None:
-        self._app = create_app(config, artifacts=artifacts)
+        self._app = create_app(config, artifacts=artifacts, host=host)
         self._listening = threading.Event()
         self._server = _Server(
             uvicorn.Config(
