@@ -24,6 +24,23 @@ class Timeouts:
     """For the whole attempt, its stream included; whoever reads the chunks enforces it."""
 
 
+class Progress(msgspec.Struct, kw_only=True):
+    """How far one call has come, for whoever has to pay for it however it ends.
+
+    Attributes
+    ----------
+    sent
+        Whether the upstream may have read the request. Only a provider that knows says no.
+    heard_bytes, usage
+        Of a whole answer that was cut or cannot be read: how much of it came, and the token counts
+        if they were in it.
+    """
+
+    sent: bool = True
+    heard_bytes: int = 0
+    usage: ToldUsage | None = None
+
+
 class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
     """One request to one upstream model, in OpenAI's wire format whatever the upstream speaks.
 
@@ -39,6 +56,11 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
         Whether the client wants a stream.
     headers
         Client headers that may be passed on (already filtered by the allow-list).
+    max_output_tokens
+        Stands in place of the limit in `fields`, whichever way it is spelled there; None leaves
+        the client's own.
+    progress
+        Written by the provider.
     """
 
     request_id: str
@@ -47,6 +69,8 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool
     timeouts: Timeouts
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    max_output_tokens: int | None = None
+    progress: Progress = msgspec.field(default_factory=Progress)
 
 
 class Chunk(msgspec.Struct, frozen=True, kw_only=True):

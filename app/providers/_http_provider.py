@@ -24,7 +24,9 @@ from app.providers._http import (
     error_from_exception,
     error_from_status,
 )
+from app.providers._paid import usage_in, with_output_limit
 from app.providers._reads import Reads
+from app.providers._usage import read_usage
 
 MAX_ERROR_BODY_BYTES = 1024 * 1024
 
@@ -42,6 +44,10 @@ _OURS = frozenset(
         b"x-api-key",
     }
 )
+
+
+_TAKE_COMPLETION_LIMITS = ("api.openai.com", ".openai.azure.com")
+"""Hosts whose reasoning models know no `max_tokens`; many other servers know nothing else."""
 
 
 class AnswerStream(Protocol):
@@ -112,6 +118,8 @@ class HttpProvider(ABC):
         self._drop_fields = frozenset(drop_fields)
         self._max_response_bytes = max_response_bytes
         self._now = now
+        new = self._base_url.host.endswith(_TAKE_COMPLETION_LIMITS)
+        self._output_limit_field = "max_completion_tokens" if new else "max_tokens"
         chosen = {name.lower() for name, _ in extra_headers}
         own = [each for each in self._dialect_headers(api_key) if each[0].lower() not in chosen]
         self._headers = [
@@ -161,19 +169,22 @@ class HttpProvider(ABC):
             "write": call.timeouts.idle_s,
             "read": call.timeouts.first_token_s,
         }
+        call.progress.sent = False
         request = self._request(call, timeouts)
+        request.extensions["progress"] = call.progress
         deadline = asyncio.get_running_loop().time() + call.timeouts.first_token_s
         try:
             response = await self._transport.handle_async_request(request)
         except httpx.TransportError as error:
             raise error_from_exception(error) from error
+        call.progress.sent = True
         stream = cast("httpx.AsyncByteStream", response.stream)
         reads = Reads(stream, timeouts, deadline)
         try:
             await self._check(response, reads, streaming=call.stream)
             headers = self._passed_on(response.headers.raw)
             if not call.stream:
-                yield self._whole(await reads.all(self._max_response_bytes), headers)
+                yield await self._read_whole(call, reads, headers)
                 return
             answer = self._stream(headers)
             while not answer.done:
@@ -206,10 +217,34 @@ class HttpProvider(ABC):
         """Close every pooled connection."""
         await self._transport.aclose()
 
+    async def _read_whole(self, call: ModelCall, reads: Reads, headers: Headers) -> Chunk:
+        try:
+            body = await reads.all(self._max_response_bytes)
+        except BaseException:
+            self._heard(call, b"".join(reads.heard))  # whoever ended it: what came has to be paid
+            raise
+        try:
+            return self._whole(body, headers)
+        except UpstreamInvalidResponseError:
+            self._heard(call, body)
+            raise
+
+    def _heard(self, call: ModelCall, body: bytes) -> None:
+        """Note what came of a whole answer that nobody gets."""
+        call.progress.heard_bytes = len(body)
+        told = usage_in(body)
+        if told is not None:
+            call.progress.usage = read_usage(told)
+
     def _join(self, path: str) -> httpx.URL:
         return self._base_url.copy_with(path=self._base_url.path.rstrip("/") + path)
 
     def _request(self, call: ModelCall, timeouts: dict[str, float | None]) -> httpx.Request:
+        if call.max_output_tokens is not None:
+            limited = with_output_limit(
+                call.fields, call.max_output_tokens, field=self._output_limit_field
+            )
+            call = msgspec.structs.replace(call, fields=limited)
         if self._drop_fields:
             kept = {k: v for k, v in call.fields.items() if k not in self._drop_fields}
             call = msgspec.structs.replace(call, fields=kept)

@@ -12,7 +12,7 @@ from app.providers._http import error_from_exception
 class Reads:
     """The body of one answer, each read bounded by a deadline or an idle time."""
 
-    __slots__ = ("_body", "_deadline", "_loop", "_timeouts")
+    __slots__ = ("_body", "_deadline", "_loop", "_timeouts", "heard")
 
     def __init__(
         self, stream: httpx.AsyncByteStream, timeouts: dict[str, float | None], deadline: float
@@ -21,6 +21,8 @@ class Reads:
         self._timeouts = timeouts
         self._deadline: float | None = deadline
         self._loop = asyncio.get_running_loop()
+        self.heard: list[bytes] = []
+        """What `all` has read so far."""
 
     def expect_every(self, idle_s: float) -> None:
         """Forget the deadline; from now on each read may take this long."""
@@ -38,7 +40,7 @@ class Reads:
 
     async def all(self, max_bytes: int) -> bytes:
         """Return the whole body."""
-        parts: list[bytes] = []
+        parts = self.heard
         total = 0
         while (data := await self.next()) is not None:
             parts.append(data)

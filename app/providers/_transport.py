@@ -38,6 +38,8 @@ class HttptoolsTransport(httpx.AsyncBaseTransport):
     `request.extensions["timeout"]` bounds each phase as it does in HTTPX (`connect`, `read`,
     `write`, `pool`; seconds, None or absent for no bound), with one addition: `read` is looked
     up again at every read, so whoever owns the mapping may change it while a body arrives.
+    `request.extensions["progress"]`, where it is there, is told (`sent = True`) when the first byte
+    of the request goes out: until then it surely costs nothing.
     The response has one extension, `linger`: called in place of the rest of the body, it gives
     the connection a moment to finish and be reused, where `aclose` drops it at once.
 
@@ -180,6 +182,9 @@ async def _exchange(
     timeouts: TimeoutMap,
 ) -> httpx.Response:
     """Send one message on one connection and wait for the head of the answer."""
+    progress = request.extensions.get("progress")
+    if progress is not None:
+        progress.sent = True
     try:
         connection.begin(message, is_head_request=request.method == "HEAD")
         await connection.read_head(timeouts)

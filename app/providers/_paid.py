@@ -1,0 +1,41 @@
+"""What has to be known of a call so that it is paid and bounded, whatever its dialect."""
+
+import json
+from collections.abc import Mapping
+
+OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens")
+"""How clients spell the limit of an answer; the first one counts where both are there."""
+
+_USAGE = b'"usage":'
+"""With its quotes it cannot stand inside a string of JSON, where they are escaped."""
+_MAX_USAGE_BYTES = 16_384
+_read = json.JSONDecoder().raw_decode
+
+
+def usage_in(body: bytes) -> bytes | None:
+    """Return the JSON of the token counts in an answer that was cut; None if they are not in it."""
+    start = body.rfind(_USAGE)
+    if start < 0:
+        return None
+    start += len(_USAGE)
+    rest = body[start : start + _MAX_USAGE_BYTES].decode("utf-8", "replace").lstrip()
+    try:
+        told, end = _read(rest)
+    except (ValueError, RecursionError):
+        return None
+    return rest[:end].encode() if isinstance(told, dict) else None
+
+
+def with_output_limit(
+    fields: Mapping[str, bytes], max_tokens: int, *, field: str
+) -> Mapping[str, bytes]:
+    """Return the fields of a request with another limit of the answer, in tokens.
+
+    Parameters
+    ----------
+    field
+        Where the limit stands if the client names none.
+    """
+    limit = b"%d" % max_tokens
+    named = [name for name in OUTPUT_LIMITS if fields.get(name, b"null").strip() != b"null"]
+    return {**fields, **dict.fromkeys(named or (field,), limit)}
