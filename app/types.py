@@ -1,5 +1,6 @@
 """Values that one request leaves behind: what it used, what was tried, how it ended."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -8,6 +9,9 @@ import msgspec
 from routers.features import Featurizer
 from routers.switching import SessionReason
 from routers.types import Conversation, Decision, Objective, Reason
+
+HEDGE_LOST = "hedge_lost"
+"""The error of a call that was given up because the one beside it was faster."""
 
 
 class CacheMode(StrEnum):
@@ -115,9 +119,9 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     """The error's code from the table of answers, None when the attempt served the answer;
     `hedge_lost` where another one that ran beside it was faster."""
-    hedge_input_tokens: int = 0
-    """The estimated prompt that a lost hedge is billed for."""
-    hedge_cost_usd: float | None = 0.0
+    usage: Usage | None = None
+    """What it is booked with; None where nothing was sent, or refused with an error status."""
+    cost_usd: float | None = 0.0
     """What that costs; None where the price is unknown."""
 
 
@@ -181,7 +185,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     response_model: str | None
     finish_reason: str | None
     usage: Usage | None
+    """Of the call that served, or of all that were paid where none did."""
     cost_usd: float | None
+    """Of every call, those that served nobody included; None where a price is unknown."""
     decide_s: float
     overhead_s: float
     time_to_first_token_s: float | None
@@ -195,8 +201,6 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     cache: CacheState | None = None
     """What the response cache did. A hit has no usage and cost nothing."""
     served_upstream: str | None = None
-    hedge_cost_usd: float | None = 0.0
-    """The part of `cost_usd` that went, by estimate, to a hedged attempt that lost."""
     key_id: str = "anonymous"
     team: str | None = None
     objective: Objective | None = None
@@ -208,3 +212,33 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     texts: Texts | None = None
     refused_usage: tuple[UsagePart, ...] = ()
     """The token counts that an upstream told and that cannot be; estimates stand for them."""
+
+    @property
+    def served_cost_usd(self) -> float | None:
+        """The part of `cost_usd` that went to the call that served."""
+        for attempt in self.attempts:
+            if attempt.error is None:
+                return attempt.cost_usd
+        return 0.0
+
+    @property
+    def hedge_cost_usd(self) -> float | None:
+        """The part of `cost_usd` that went to hedged calls that lost."""
+        lost = [each.cost_usd for each in self.attempts if each.error == HEDGE_LOST]
+        return sum_known_usd(lost)
+
+    @property
+    def tokens(self) -> int:
+        """What every call used, input and output."""
+        used = [attempt.usage for attempt in self.attempts if attempt.usage is not None]
+        return sum([usage.input_tokens + usage.output_tokens for usage in used])
+
+
+def sum_known_usd(costs_usd: Iterable[float | None]) -> float | None:
+    """Add up amounts; None when one of them is unknown."""
+    total_usd = 0.0
+    for cost_usd in costs_usd:
+        if cost_usd is None:
+            return None
+        total_usd += cost_usd
+    return total_usd

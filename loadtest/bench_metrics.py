@@ -104,6 +104,7 @@ def example_outcome(served: str) -> "Outcome":
         )
         for i, model_id in enumerate(_MODELS)
     )
+    usage = Usage(input_tokens=80, output_tokens=190)
     return Outcome(
         request_id="req-1",
         decision_id="dec-1",
@@ -118,11 +119,20 @@ def example_outcome(served: str) -> "Outcome":
             usd_per_quality=1e-3,
         ),
         reason=Reason.KNOB,
-        attempts=(Attempt(model_id=served, upstream="stub", duration_s=0.4, status=200),),
+        attempts=(
+            Attempt(
+                model_id=served,
+                upstream="stub",
+                duration_s=0.4,
+                status=200,
+                usage=usage,
+                cost_usd=1.5e-4,
+            ),
+        ),
         served_model_id=served,
         response_model=served,
         finish_reason="stop",
-        usage=Usage(input_tokens=80, output_tokens=190),
+        usage=usage,
         cost_usd=1.5e-4,
         decide_s=4e-4,
         overhead_s=9e-4,

@@ -169,8 +169,8 @@ class Exchange:
     async def _send_whole(self, answer: OpenAnswer, watch: CancelOnDisconnect) -> None:
         entry = self.entry
         body = b""
-        for chunk in answer.prelude:
-            self._saw(chunk)
+        for chunk in answer.prelude:  # which the ledger has seen
+            self._seat.saw(chunk)
             body += chunk.data
         async for chunk in self.gateway.dispatcher.rest(answer, entry):
             self._saw(chunk)
@@ -196,8 +196,8 @@ class Exchange:
         await self._start(200, [*sse.STREAM_HEADERS, *passed_on, *route_headers(entry)])
         template = usage_payload = None
         data = b""
-        for chunk in answer.prelude:
-            self._saw(chunk)
+        for chunk in answer.prelude:  # which the ledger has seen
+            self._seat.saw(chunk)
             template = template or chunk.template
             usage_payload = chunk.usage_event or usage_payload
             data += chunk.data

@@ -194,12 +194,16 @@ def _columns(candidates: tuple[CandidateEstimate, ...]) -> dict[str, list[Any]]:
 
 
 def _attempt(attempt: Attempt) -> dict[str, Any]:
+    usage = attempt.usage
     return {
         "model": attempt.model_id,
         "upstream": attempt.upstream,
         "ms": round(attempt.duration_s * 1e3, 1),
         "status": attempt.status,
         "error": attempt.error,
+        "input_tokens": None if usage is None else usage.input_tokens,
+        "output_tokens": None if usage is None else usage.output_tokens,
+        "cost_nusd": _nusd(attempt.cost_usd),
     }
 
 

@@ -28,7 +28,7 @@ from app.gateway.pool import DeploymentPool, Lease, Slot
 from app.gateway.race import race
 from app.gateway.request import Deployment, RouteRequest
 from app.gateway.retry import may_go_elsewhere, wait_before_repeating_s
-from app.providers._base import Chunk, ModelCall
+from app.providers._base import Chunk, ModelCall, Progress
 from app.telemetry.tracing import AttemptTrace
 from app.types import Attempt
 
@@ -44,6 +44,7 @@ class OpenAnswer:
     """Everything up to and including the first chunk with content."""
     rest: AsyncGenerator[Chunk, None]
     lease: Lease
+    progress: Progress
     trace: AttemptTrace | None = None
 
     async def aclose(self) -> None:
@@ -123,6 +124,7 @@ class Dispatcher:
         try:
             async for chunk in chunks:
                 yield chunk
+            entry.completed()
             lease.succeeded()
         except UpstreamError as error:
             lease.failed(error)
@@ -183,6 +185,7 @@ class Dispatcher:
                 stream=request.stream,
             )
             headers = (*headers, *trace.headers)
+        progress = Progress()
         chunks = deployment.provider.send(
             ModelCall(
                 request_id=request.request_id,
@@ -191,6 +194,8 @@ class Dispatcher:
                 stream=request.stream,
                 timeouts=timeouts,
                 headers=headers,
+                max_output_tokens=entry.max_output_tokens.get(deployment.spec.model_id),
+                progress=progress,
             )
         )
         prelude: list[Chunk] = []
@@ -202,32 +207,40 @@ class Dispatcher:
                     if chunk.has_content:
                         break
         except BaseException as error:
-            # Cancellation included: the upstream must not go on working for nobody.
-            await chunks.aclose()
             failure: BaseException = error
             if isinstance(error, TimeoutError):
                 failure = UpstreamTimeoutError(
-                    f"no answer began within {timeouts.first_token_s:g} s"
+                    f"no answer began within {timeouts.first_token_s:g} s", sent=progress.sent
                 )
-            attempt = entry.failed(deployment, lease.began, failure)
-            if trace is not None:
-                trace.failed(attempt)
+            # First of all, what has to be paid: nothing may come in between.
+            attempt = entry.failed(
+                deployment, lease.began, failure, progress=progress, prelude=prelude
+            )
             if isinstance(failure, UpstreamError):
                 failures.append((attempt, failure))
                 lease.failed(failure)
             lease.release()
+            if trace is not None:
+                trace.failed(attempt)
+            # Cancellation included: the upstream must not go on working for nobody.
+            await chunks.aclose()
             if failure is error:
                 raise
             raise failure from error
         finally:
             entry.wait_ends(self.clock())
         return OpenAnswer(
-            deployment=deployment, prelude=tuple(prelude), rest=chunks, lease=lease, trace=trace
+            deployment=deployment,
+            prelude=tuple(prelude),
+            rest=chunks,
+            lease=lease,
+            progress=progress,
+            trace=trace,
         )
 
 
 def _serve(entry: LedgerEntry, answer: OpenAnswer) -> None:
-    entry.serves(answer.deployment, answer.lease.began)
+    entry.serves(answer.deployment, answer.lease.began, answer.prelude)
     if entry.trace is not None and answer.trace is not None:
         entry.trace.serves(answer.trace)
 
@@ -235,7 +248,13 @@ def _serve(entry: LedgerEntry, answer: OpenAnswer) -> None:
 async def _discard(entry: LedgerEntry, answer: OpenAnswer) -> None:
     """Give up an answer that began in the same moment as the one that serves."""
     if answer.deployment is not entry.served:
-        attempt = entry.failed(answer.deployment, answer.lease.began, asyncio.CancelledError())
+        attempt = entry.failed(
+            answer.deployment,
+            answer.lease.began,
+            asyncio.CancelledError(),
+            progress=answer.progress,
+            prelude=answer.prelude,
+        )
         if answer.trace is not None:
             answer.trace.failed(attempt)
     await answer.aclose()

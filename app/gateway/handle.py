@@ -13,6 +13,7 @@ from app.gateway.cache import ResponseCache
 from app.gateway.decide import Decider
 from app.gateway.dispatch import Dispatcher, OpenAnswer
 from app.gateway.ledger import NOTHING, Keeps, LedgerEntry
+from app.gateway.paid import HiddenReasoning
 from app.gateway.request import RouteRequest
 from app.gateway.score import Scorer
 from app.keys import NUSD_PER_USD
@@ -38,6 +39,7 @@ class Gateway:
     config_version: str
     """Told as the policy version of requests that no policy decides."""
     keeps: Keeps = NOTHING
+    reasoning: HiddenReasoning = field(default_factory=HiddenReasoning)
     tracer: Tracer | None = None
     upstreams: Mapping[str, UpstreamFacts] = field(default_factory=dict)
     """Told in traces."""
@@ -73,6 +75,7 @@ class Gateway:
             else request.policy.version,
             started=started,
             keeps=self.keeps,
+            reasoning=self.reasoning,
             trace=trace,
         )
 
@@ -145,14 +148,12 @@ class Gateway:
     async def settle(self, entry: LedgerEntry) -> None:
         """Replace what the request claimed by what it used; a second call changes nothing.
 
-        Requests that nobody served have used nothing.
+        All that was sent is paid, whoever was served by it; see `app.gateway.paid`.
         """
         ticket, entry.ticket = entry.ticket, None
         if ticket is None:
             return
-        usage = entry.settled_usage()
-        tokens = 0 if usage is None else usage.input_tokens + usage.output_tokens
-        tokens += sum(attempt.hedge_input_tokens for attempt in entry.attempts)
+        tokens = entry.settled_tokens()
         cost_usd = entry.cost_usd() or 0.0
         if entry.scorer_call is not None:
             cost_usd += entry.scorer_call.cost_usd or 0.0

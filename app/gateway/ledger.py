@@ -1,36 +1,34 @@
 """The account of one request: what was decided, tried, used and paid; closed exactly once."""
 
 import asyncio
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import msgspec
 
 from app.errors import UpstreamError, answer_for
 from app.gateway.admission import Pressure, Ticket
 from app.gateway.affinity import SessionTurn
 from app.gateway.cache import CachedAnswer
+from app.gateway.paid import Arrived, HiddenReasoning, booked_usage, was_sent
 from app.gateway.request import Deployment, RouteRequest
-from app.providers._base import Chunk
+from app.providers._base import Chunk, Progress
 from app.stores._base import Standing
 from app.telemetry.tracing import RequestTrace
-from app.types import Attempt, CacheState, Outcome, ScorerCall, Texts, ToldUsage, Usage
+from app.types import (
+    HEDGE_LOST,
+    Attempt,
+    CacheState,
+    Outcome,
+    ScorerCall,
+    Texts,
+    ToldUsage,
+    Usage,
+    sum_known_usd,
+)
 from routers.switching import SessionReason
-from routers.types import Decision, Objective, Prices, Reason
-
-_CHARS_PER_TOKEN = 4
-_MAX_CHARS_PER_EVENT = 7
-"""Longer events, on average, hold more than one token each."""
-
-
-def estimated_output_tokens(n_events: int, n_chars: int) -> int:
-    """Estimate the tokens of a text that came in `n_events` pieces.
-
-    Most servers send one token per event, and then the events are the exact count; where the
-    pieces are longer than tokens are, the characters tell.
-    """
-    if n_chars <= n_events * _MAX_CHARS_PER_EVENT:
-        return n_events
-    return math.ceil(n_chars / _CHARS_PER_TOKEN)
+from routers.types import Decision, ModelSpec, Objective, Prices, Reason
 
 
 def usage_cost_usd(usage: Usage, prices: Prices) -> float | None:
@@ -41,6 +39,16 @@ def usage_cost_usd(usage: Usage, prices: Prices) -> float | None:
         cached_input_tokens=usage.cached_input_tokens,
         reasoning_tokens=usage.reasoning_tokens,
     )
+
+
+class Paid(NamedTuple):
+    """What calls are booked with."""
+
+    usage: Usage | None
+    cost_usd: float | None
+
+
+NOTHING_PAID = Paid(None, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +93,20 @@ class LedgerEntry:
     """Time spent waiting for upstreams, a scorer included, before the answer began."""
     overhead_s: float = 0.0
     time_to_first_token_s: float | None = None
-    told: ToldUsage | None = None
-    """What the upstream told of the tokens, in one record or several."""
+    arrived: Arrived = field(default_factory=Arrived)
+    """What has come of the answer that serves."""
+    max_output_tokens: dict[str, int] = field(default_factory=dict)
+    """What a model is told to stop at, where that is not what the client said."""
+    reasoning: HiddenReasoning = field(default_factory=HiddenReasoning)
+    """What is known of models' hidden reasoning; shared by all requests."""
     response_model: str | None = None
-    finish_reason: str | None = None
     keeps: Keeps = NOTHING
     trace: RequestTrace | None = None
     _heard: list[bytes] = field(default_factory=list)
     _heard_bytes: int = 0
     _n_waiting: int = 0
     _waiting_since: float = 0.0
-    _content_events: int = 0
-    _content_chars: int = 0
+    _served_at: int = -1
 
     def scored(self, call: ScorerCall) -> None:
         """Note that a scorer was asked."""
@@ -115,9 +125,10 @@ class LedgerEntry:
         if self._n_waiting == 0:
             self.upstream_wait_s += now - self._waiting_since
 
-    def serves(self, deployment: Deployment, began: float) -> None:
-        """Note that an upstream call serves the answer."""
+    def serves(self, deployment: Deployment, began: float, prelude: Iterable[Chunk] = ()) -> None:
+        """Note that an upstream call serves the answer, and how that begins."""
         now = self.clock()
+        self._served_at = len(self.attempts)
         self.attempts.append(
             Attempt(
                 model_id=deployment.spec.model_id,
@@ -128,29 +139,37 @@ class LedgerEntry:
         )
         self.served = deployment
         self.time_to_first_token_s = now - self.started
+        for chunk in prelude:
+            self.saw(chunk)
 
-    def failed(self, deployment: Deployment, began: float, error: BaseException) -> Attempt:
-        """Note an upstream call that does not serve the answer.
+    def failed(
+        self,
+        deployment: Deployment,
+        began: float,
+        error: BaseException,
+        *,
+        progress: Progress,
+        prelude: Iterable[Chunk] = (),
+    ) -> Attempt:
+        """Note an upstream call that does not serve the answer, and what it has to be paid.
 
-        One that is cancelled while another one serves is a hedge that lost; its prompt is billed.
+        One that is cancelled while another one serves is a hedge that lost.
         """
         code = answer_for(error).code
         status = error.status if isinstance(error, UpstreamError) else None
-        input_tokens: int = 0
-        cost_usd: float | None = 0.0
         if isinstance(error, asyncio.CancelledError):
-            code = "cancelled" if self.served is None else "hedge_lost"
-        if code == "hedge_lost":
-            input_tokens = self.request.demand.input_tokens
-            cost_usd = deployment.spec.prices.cost_usd(input_tokens=input_tokens, output_tokens=0)
+            code = "cancelled" if self.served is None else HEDGE_LOST
+        paid = NOTHING_PAID
+        if was_sent(progress, error):
+            paid = self._paid(deployment.spec, Arrived.of(prelude, progress))
         attempt = Attempt(
             model_id=deployment.spec.model_id,
             upstream=deployment.upstream,
             duration_s=self.clock() - began,
             status=status,
             error=code,
-            hedge_input_tokens=input_tokens,
-            hedge_cost_usd=cost_usd,
+            usage=paid.usage,
+            cost_usd=paid.cost_usd,
         )
         self.attempts.append(attempt)
         return attempt
@@ -161,51 +180,79 @@ class LedgerEntry:
 
     def saw(self, chunk: Chunk) -> None:
         """Take note of what a chunk tells about the answer."""
-        self._content_events += chunk.content_events
-        self._content_chars += chunk.content_chars
-        if chunk.usage is not None:
-            self.told = chunk.usage if self.told is None else self.told.updated(chunk.usage)
+        self.arrived.saw(chunk)
         if chunk.response_model is not None:
             self.response_model = chunk.response_model
-        if chunk.finish_reason is not None:
-            self.finish_reason = chunk.finish_reason
         if self.keeps.answers and chunk.data and self._heard_bytes <= MAX_KEPT_ANSWER_BYTES:
             self._heard.append(chunk.data)
             self._heard_bytes += len(chunk.data)
 
-    def settled_usage(self) -> Usage | None:
-        """Return the tokens to account for; each part counted by us where it was never told."""
+    def completed(self) -> None:
+        """Note that the answer has come to its end: what was told of it is final."""
+        self.arrived.final = True
+
+    def _paid(self, spec: ModelSpec, arrived: Arrived) -> Paid:
+        """Return what a call is booked with, by the one rule."""
+        hidden_tokens = 0
+        if arrived.usage is None or not arrived.final:
+            hidden_tokens = self.reasoning.tokens(
+                self.request, self.decision, spec, arrived.output_tokens
+            )
+        usage = booked_usage(
+            self.request,
+            arrived,
+            max_output_tokens=self.max_output_tokens.get(
+                spec.model_id, self.request.demand.max_output_tokens
+            ),
+            hidden_tokens=hidden_tokens,
+        )
+        return Paid(usage, usage_cost_usd(usage, spec.prices))
+
+    def _served(self) -> Paid:
+        """Return what the call that serves is booked with."""
         if self.served is None:
-            return None
-        demand = self.request.demand
-        output_tokens = estimated_output_tokens(self._content_events, self._content_chars)
-        if demand.max_output_tokens is not None:
-            output_tokens = min(output_tokens, demand.max_output_tokens * demand.n_answers)
-        if self.told is not None:
-            return self.told.filled(input_tokens=demand.input_tokens, output_tokens=output_tokens)
-        return Usage(input_tokens=demand.input_tokens, output_tokens=output_tokens, estimated=True)
+            return NOTHING_PAID
+        return self._paid(self.served.spec, self.arrived)
+
+    def settled_usage(self) -> Usage | None:
+        """Return the tokens of the answer; counted by us where the upstream never told.
+
+        Where nobody served, those of all calls that have to be paid.
+        """
+        return self._answer_usage(self._served())
+
+    def settled_tokens(self) -> int:
+        """Return the tokens of every call."""
+        usages = [self._served().usage, *[attempt.usage for attempt in self._lost]]
+        return sum([each.input_tokens + each.output_tokens for each in usages if each is not None])
 
     def cost_usd(self) -> float | None:
-        """Price the usage with the catalogue, and a hedge that lost; None when one is unknown."""
+        """Price every call with the catalogue; None where a price is unknown or none was made."""
+        return self._whole_cost_usd(self._served())
+
+    def _answer_usage(self, served: Paid) -> Usage | None:
+        if self.served is not None:
+            return served.usage
+        return _total([attempt.usage for attempt in self.attempts if attempt.usage is not None])
+
+    def _whole_cost_usd(self, served: Paid) -> float | None:
         if self.cached is not None:
             return 0.0
-        usage = self.settled_usage()
-        if usage is None or self.served is None:
+        if not self.attempts:
             return None
-        cost_usd = usage_cost_usd(usage, self.served.spec.prices)
-        if len(self.attempts) == 1 or cost_usd is None:
-            return cost_usd
-        hedge_cost_usd = self.hedge_cost_usd()
-        return None if hedge_cost_usd is None else cost_usd + hedge_cost_usd
+        if len(self.attempts) == 1 and self.served is not None:
+            return served.cost_usd
+        return sum_known_usd([served.cost_usd, *[attempt.cost_usd for attempt in self._lost]])
 
-    def hedge_cost_usd(self) -> float | None:
-        """Estimate what a hedge that lost costs; None where its price is unknown."""
-        total_usd = 0.0
-        for attempt in self.attempts:
-            if attempt.hedge_cost_usd is None:
-                return None
-            total_usd += attempt.hedge_cost_usd
-        return total_usd
+    @property
+    def _lost(self) -> list[Attempt]:
+        """The calls that did not serve."""
+        return [attempt for attempt in self.attempts if attempt.error is not None]
+
+    @property
+    def told(self) -> ToldUsage | None:
+        """The token counts of a complete answer, as its upstream told them."""
+        return self.arrived.usage if self.arrived.final else None
 
     @property
     def served_model_id(self) -> str | None:
@@ -238,12 +285,21 @@ class LedgerEntry:
 
     def close(self, *, status: int, error: str | None) -> Outcome:
         """Return the record of the whole request."""
-        outcome = self._outcome(status=status, error=error)
+        served = self._served()
+        if self.served is not None:
+            self.attempts[self._served_at] = msgspec.structs.replace(
+                self.attempts[self._served_at], usage=served.usage, cost_usd=served.cost_usd
+            )
+            if self.arrived.final:
+                self.reasoning.learn(
+                    self.served.spec.model_id, self.arrived, self.request.demand.n_answers
+                )
+        outcome = self._outcome(served, status=status, error=error)
         if self.trace is not None:
             self.trace.end(outcome, outcome.texts)
         return outcome
 
-    def _outcome(self, *, status: int, error: str | None) -> Outcome:
+    def _outcome(self, served: Paid, *, status: int, error: str | None) -> Outcome:
         return Outcome(
             request_id=self.request.request_id,
             decision_id=self.request.decision_id,
@@ -255,9 +311,9 @@ class LedgerEntry:
             attempts=tuple(self.attempts),
             served_model_id=self.served_model_id,
             response_model=self.response_model,
-            finish_reason=self.finish_reason,
-            usage=self.settled_usage(),
-            cost_usd=self.cost_usd(),
+            finish_reason=self.arrived.finish_reason,
+            usage=self._answer_usage(served),
+            cost_usd=self._whole_cost_usd(served),
             decide_s=self.decide_s,
             overhead_s=self.overhead_s,
             time_to_first_token_s=self.time_to_first_token_s,
@@ -268,7 +324,6 @@ class LedgerEntry:
             session=self.session,
             cache=self.cache,
             served_upstream=None if self.served is None else self.served.upstream,
-            hedge_cost_usd=self.hedge_cost_usd(),
             key_id=self.request.caller.key_id,
             team=self.request.caller.team,
             objective=self.objective,
@@ -277,7 +332,9 @@ class LedgerEntry:
             if self.request.policy is None
             else self.request.policy.artifact.version,
             texts=None if self.keeps is NOTHING else self._texts(),
-            refused_usage=() if self.told is None else tuple(sorted(self.told.refused)),
+            refused_usage=()
+            if self.arrived.usage is None
+            else tuple(sorted(self.arrived.usage.refused)),
         )
 
     def _texts(self) -> Texts:
@@ -293,3 +350,15 @@ class LedgerEntry:
             streamed=streamed,
             featurizer=policy.artifact.featurizer if self.keeps.features and policy else None,
         )
+
+
+def _total(usages: list[Usage]) -> Usage | None:
+    if len(usages) <= 1:
+        return usages[0] if usages else None
+    return Usage(
+        input_tokens=sum([each.input_tokens for each in usages]),
+        output_tokens=sum([each.output_tokens for each in usages]),
+        cached_input_tokens=sum([each.cached_input_tokens for each in usages]),
+        reasoning_tokens=sum([each.reasoning_tokens for each in usages]),
+        estimated=any(each.estimated for each in usages),
+    )

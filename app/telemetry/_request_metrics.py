@@ -106,10 +106,10 @@ class RequestMetrics:
         if outcome.cache is not None:
             self._cache[(outcome.cache.value,)].inc(1)
         for attempt in outcome.attempts:
-            if attempt.hedge_input_tokens:
-                loser = self._models[attempt.model_id]
-                self._tokens[loser, "input", "true"].inc(attempt.hedge_input_tokens)
-                self._spend(loser, attempt.hedge_cost_usd)
+            if attempt.usage is not None:
+                paid = self._models[attempt.model_id]
+                self._count_tokens(paid, attempt.usage)
+                self._spend(paid, attempt.cost_usd)
         self._count_key(outcome)
         if outcome.served_model_id is None:
             return
@@ -117,10 +117,7 @@ class RequestMetrics:
         if outcome.time_to_first_token_s is not None:
             self._first_token[(model,)].observe(outcome.time_to_first_token_s)
         if outcome.usage is not None:
-            self._count_tokens(model, outcome.usage)
             self._time_tokens(model, outcome, outcome.usage.output_tokens)
-        cost_usd = outcome.cost_usd
-        self._spend(model, None if cost_usd is None else cost_usd - (outcome.hedge_cost_usd or 0.0))
 
     def refused(self, path: str, error: BaseException) -> None:
         """Count a request that was turned away before it came to an outcome."""
@@ -152,8 +149,8 @@ class RequestMetrics:
             cost_usd += outcome.scorer_call.cost_usd or 0.0
         if cost_usd > 0:
             self._key_cost[whose].inc(cost_usd)
-        if outcome.usage is not None:
-            self._key_tokens[whose].inc(outcome.usage.input_tokens + outcome.usage.output_tokens)
+        if outcome.tokens:
+            self._key_tokens[whose].inc(outcome.tokens)
 
     def _count_tokens(self, model: str, usage: Usage) -> None:
         estimated = "true" if usage.estimated else "false"

@@ -201,9 +201,8 @@ class RoutingMetrics:
         sums[policy, "promised"].inc(low + t * (best - low))
 
     def _compare(self, model: str, outcome: Outcome, served: CandidateEstimate) -> None:
-        predicted_usd, cost_usd = served.cost_usd, outcome.cost_usd
-        if predicted_usd is not None and cost_usd is not None:
-            realised_usd = max(cost_usd - (outcome.hedge_cost_usd or 0.0), 0.0)
+        predicted_usd, realised_usd = served.cost_usd, outcome.served_cost_usd
+        if predicted_usd is not None and realised_usd is not None:
             self._predicted_cost[(model,)].inc(predicted_usd)
             self._realised_cost[(model,)].inc(realised_usd)
             if predicted_usd > 0:

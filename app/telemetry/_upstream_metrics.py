@@ -1,9 +1,7 @@
 """What upstreams did: calls, failures, circuits, and what was done about failures."""
 
 from app.telemetry._declare import ConfiguredNames, Declare
-from app.types import Attempt, Outcome, ScorerCall
-
-HEDGE_LOST = "hedge_lost"
+from app.types import HEDGE_LOST, Attempt, Outcome, ScorerCall
 
 _BREAKER_STATES = ("closed", "half_open", "open")
 _SLOW = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 300)
@@ -64,6 +62,12 @@ class UpstreamMetrics:
             "The part of gateway_cost_usd_total that went to calls that lost.",
             "model",
         )
+        self._unserved_cost = declare.counter(
+            "gateway_unserved_cost_usd",
+            "The part of gateway_cost_usd_total that went to calls that served nobody, hedges "
+            "included; error says why.",
+            *("model", "error"),
+        )
         self._scorer_calls = declare.counter(
             "gateway_scorer_calls",
             "Models asked before a decision; error is empty where one was given.",
@@ -87,6 +91,8 @@ class UpstreamMetrics:
             model, upstream = self._models[attempt.model_id], self._upstreams[attempt.upstream]
             self._attempts[model, upstream, attempt.error or ""].inc(1)
             self._duration[model, upstream].observe(attempt.duration_s)
+            if attempt.error is not None and attempt.cost_usd:
+                self._unserved_cost[model, attempt.error].inc(attempt.cost_usd)
         decision, served = outcome.decision, outcome.served_model_id
         if len(attempts) > 1:
             self._count_tries(attempts, None if decision is None else decision.model_id)
@@ -125,5 +131,5 @@ class UpstreamMetrics:
             seen.add(attempt.model_id)
             if attempt.error == HEDGE_LOST:
                 self._hedges[("second" if attempt.model_id == decided else "first",)].inc(1)
-                if attempt.hedge_cost_usd:
-                    self._hedge_cost[(self._models[attempt.model_id],)].inc(attempt.hedge_cost_usd)
+                if attempt.cost_usd:
+                    self._hedge_cost[(self._models[attempt.model_id],)].inc(attempt.cost_usd)

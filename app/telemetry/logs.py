@@ -171,6 +171,7 @@ def _fields(outcome: Outcome) -> dict[str, object]:
                 "status": attempt.status,
                 "error": attempt.error,
                 "ms": round(attempt.duration_s * 1e3),
+                "cost_usd": attempt.cost_usd,
             }
             for attempt in outcome.attempts
             if attempt.error is not None

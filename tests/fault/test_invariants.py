@@ -94,7 +94,7 @@ def test_every_request_that_was_decided_is_in_the_ledger_once(fire):
             assert line["error"] is not None
         if end.ended is Ended.REFUSED:
             assert line["status"] == end.status
-            assert line["output_tokens"] is None
+            assert line["model"] is None
 
 
 def test_what_clients_are_told_of_usage_is_what_the_ledger_holds(fire):

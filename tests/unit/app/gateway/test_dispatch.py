@@ -19,7 +19,7 @@ from app.gateway.ledger import LedgerEntry
 from app.gateway.pool import DeploymentPool
 from app.gateway.request import RouteRequest
 from app.providers._base import Chunk
-from app.types import ToldUsage
+from app.types import Usage
 from routers.types import Conversation, Decision, Demand, Reason
 from tests.support.providers import HANG, ScriptedProvider, deployment
 
@@ -349,17 +349,17 @@ async def test_a_hedge_that_is_slower_is_dropped():
 async def test_the_prompt_of_a_hedge_that_lost_is_paid():
     world = World([HANG], [TEXT])
     await read(world, await world.open(hedge_after_s=0.0))
-    world.entry.told = ToldUsage(input_tokens=7, output_tokens=100)
     outcome = world.entry.close(status=200, error=None)
     assert outcome.hedge_cost_usd == pytest.approx(7 * 1e-6)
-    assert outcome.cost_usd == pytest.approx(7e-6 + 100 * 10e-6 + 7e-6)
-    assert [each.hedge_input_tokens for each in outcome.attempts] == [0, 7]
+    assert outcome.cost_usd == pytest.approx(7e-6 + 1 * 10e-6 + 7e-6)
+    lost = Usage(input_tokens=7, output_tokens=0, estimated=True)
+    assert [each.usage for each in outcome.attempts] == [outcome.usage, lost]
+    assert outcome.tokens == world.entry.settled_tokens() == 7 + 1 + 7
 
 
 async def test_the_cost_is_unknown_when_that_of_a_lost_hedge_is():
     world = World([HANG], [TEXT], input_usd_per_mtok=None)
     await world.open(hedge_after_s=0.0)
-    world.entry.told = ToldUsage(input_tokens=7, output_tokens=100)
     outcome = world.entry.close(status=200, error=None)
     assert (outcome.hedge_cost_usd, outcome.cost_usd) == (None, None)
 
@@ -389,7 +389,8 @@ async def test_a_client_that_leaves_takes_both_calls_with_it():
     assert [provider.ended for provider in world.providers] == [1, 1]
     assert world.attempts == [("a", "cancelled"), ("b", "cancelled")]
     assert world.outstanding == 0
-    assert world.entry.hedge_cost_usd() == 0
+    # Both may have read the prompt.
+    assert world.entry.cost_usd() == pytest.approx(2 * 7e-6)
 
 
 async def test_a_hedged_request_that_fails_everywhere_lists_every_attempt():

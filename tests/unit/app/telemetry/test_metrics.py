@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.errors import InvalidRequestError, OverloadedError, UnauthenticatedError
 from app.telemetry._declare import OTHER, Count, Distribution, FirstNames
 from app.telemetry.facts import BudgetFact
-from app.types import Attempt, ScorerCall
+from app.types import Attempt, ScorerCall, Usage
 from loadtest.bench_metrics import configured_metrics, example_outcome
 from routers.probe import Stage
 from routers.types import CostQuality, Exclusion, MinQuality, Reason
@@ -74,10 +74,12 @@ def test_what_was_cut_short_or_not_predicted_is_compared_with_nothing(metrics, v
 
 def test_savings_are_net_of_scorers_and_hedges_against_each_baseline(metrics, value):
     scorer = ScorerCall(model_id="sim-nano", duration_s=0.1, score=3, cost_usd=2e-5)
-    outcome = structs.replace(
-        example_outcome("sim-small"), cost_usd=1.6e-4, hedge_cost_usd=1e-5, scorer_call=scorer
+    outcome = example_outcome("sim-small")
+    lost = Attempt(
+        model_id="sim-large", upstream="stub", duration_s=0.1, error="hedge_lost", cost_usd=1e-5
     )
-    metrics.record(outcome)
+    attempts = (lost, *outcome.attempts)
+    metrics.record(structs.replace(outcome, cost_usd=1.6e-4, attempts=attempts, scorer_call=scorer))
     baselines = {
         "strongest": 1e-5 * 4**4,
         "default": 1e-5 * 4**2,
@@ -143,7 +145,7 @@ def test_retries_fallbacks_and_hedges_are_told_apart(metrics, value):
     def attempt(model_id, error=None, **fields):
         return Attempt(model_id=model_id, upstream="stub", duration_s=0.1, error=error, **fields)
 
-    failed = attempt("sim-small", "upstream_unavailable")
+    failed = attempt("sim-small", "upstream_unavailable", cost_usd=2e-5)
     metrics.record(
         structs.replace(
             outcome,
@@ -155,10 +157,15 @@ def test_retries_fallbacks_and_hedges_are_told_apart(metrics, value):
     assert value("gateway_retries_total", model="sim-small") == 1
     assert value("gateway_fallbacks_total", decided_model="sim-small", model="sim-large") == 1
     assert value("gateway_hedges_total") == 0
-    lost = attempt("sim-large", "hedge_lost", hedge_input_tokens=80, hedge_cost_usd=1e-5)
+    usage = Usage(input_tokens=80, output_tokens=0, estimated=True)
+    lost = attempt("sim-large", "hedge_lost", usage=usage, cost_usd=1e-5)
     metrics.record(structs.replace(outcome, attempts=(lost, attempt("sim-small"))))
     assert value("gateway_hedges_total", winner="first") == 1
     assert value("gateway_hedge_cost_usd_total", model="sim-large") == pytest.approx(1e-5)
+    for error, cost_usd in {"hedge_lost": 1e-5, "upstream_unavailable": 4e-5}.items():
+        assert value("gateway_unserved_cost_usd_total", error=error) == pytest.approx(cost_usd)
+    estimated = {"model": "sim-large", "class": "input", "estimated": "true"}
+    assert value("gateway_tokens_total", **estimated) == 80
     assert value("gateway_upstream_duration_seconds_count", upstream="stub") == 5
 
 
