@@ -31,7 +31,7 @@ from app.keys import NO_LIMITS
 from app.providers._base import PROVIDERS, Provider, Timeouts
 from app.providers._transport import HttptoolsTransport
 from app.stores._base import Lifecycle
-from app.stores._watch import OnError
+from app.stores._watch import NO_EVENTS, StoreEvents
 from app.stores.memory import MemoryStore
 from app.stores.outcomes import Sink
 from app.stores.outcomes_sqlite import SqliteOutcomes
@@ -53,14 +53,14 @@ _INLINE_S = 0.001
 
 
 def build_store(
-    config: LoadedConfig, *, on_error: OnError | None = None, owner: str | None = None
+    config: LoadedConfig, *, events: StoreEvents = NO_EVENTS, owner: str | None = None
 ) -> Lifecycle:
     """Build the store that the configuration names; it is not opened yet.
 
     Parameters
     ----------
-    on_error
-        Told of every operation that a shared store did not answer.
+    events
+        Told of what goes wrong.
     owner
         The name of this process, which serves; None for a tool beside it, which claims nothing.
 
@@ -71,7 +71,7 @@ def build_store(
     """
     store = config.gateway.store
     if store.kind == "memory":
-        return MemoryStore(config.data_dir, exclusive=owner is not None)
+        return MemoryStore(config.data_dir, exclusive=owner is not None, events=events)
     from app.stores.fallback import FallbackStore  # noqa: PLC0415  (redis-py takes its time)
     from app.stores.key_cache import KeyTimes  # noqa: PLC0415
     from app.stores.redis import RedisStore  # noqa: PLC0415
@@ -83,15 +83,22 @@ def build_store(
             "(redis://host:6379/0)",
         )
     shared = RedisStore(
-        config.redis_url, prefix=store.prefix, timeout_s=store.timeout_s, owner=owner or ""
+        config.redis_url,
+        prefix=store.prefix,
+        timeout_s=store.timeout_s,
+        owner=owner or "",
+        events=events,
     )
     # The guard in front remembers keys for `auth.fresh_s`; here only the grace is of use.
     times = KeyTimes(fresh_s=0.0, grace_s=store.keys_grace_s)
-    return FallbackStore(shared, key_times=times, on_error=on_error)
+    return FallbackStore(shared, key_times=times, events=events)
 
 
 def build_decision_log(
-    config: LoadedConfig, *, on_drop: Callable[[int], None] = lambda _n: None
+    config: LoadedConfig,
+    *,
+    on_drop: Callable[[int], None] = lambda _n: None,
+    on_restart: Callable[[str], None] = lambda _name: None,
 ) -> DecisionLog | None:
     """Build the decision log; it is not opened yet. None where there is none.
 
@@ -99,6 +106,8 @@ def build_decision_log(
     ----------
     on_drop
         Told of rows that are lost.
+    on_restart
+        Told of the thread that writes, should it die and be followed by another one.
 
     Raises
     ------
@@ -114,7 +123,7 @@ def build_decision_log(
             seconds=outcomes.contents.keep_days * DAY_S,
             redactor=_redactor(config),
         )
-    return DecisionLog(_sink(config), contents=contents, on_drop=on_drop)
+    return DecisionLog(_sink(config), contents=contents, on_drop=on_drop, on_restart=on_restart)
 
 
 def _redactor(config: LoadedConfig) -> Redactor:

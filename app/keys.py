@@ -11,8 +11,22 @@ import msgspec
 NUSD_PER_USD = 1_000_000_000
 """Money is counted in whole billionths of a US dollar, so that sums are exact."""
 
+MAX_NUSD = 9_000_000 * NUSD_PER_USD
+"""The most that is counted at once, nine million dollars: Redis' Lua counts in doubles, which are
+whole numbers up to 2^53."""
+
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _Count = Annotated[int, msgspec.Meta(ge=1, le=10**12)]
+
+
+def to_nusd(usd: float) -> int:
+    """Return US dollars in billionths; what is more than can be counted is as much as can be.
+
+    What is no amount of money, below zero or not a number, is none.
+    """
+    if not usd > 0:
+        return 0
+    return round(usd * NUSD_PER_USD) if usd < MAX_NUSD / NUSD_PER_USD else MAX_NUSD
 
 
 class Period(StrEnum):
@@ -36,7 +50,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How many US dollars may be spent in each period.
 
     `degrade_from` is the share of the budget after which `on_low: degrade` lowers the knob. Up to
-    nine million dollars are compared exactly: Redis' Lua counts in doubles, whole up to 2^53.
+    nine million dollars are compared exactly.
     """
 
     usd: Annotated[float, msgspec.Meta(gt=0, le=9e6)]

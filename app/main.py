@@ -126,7 +126,7 @@ def create_app(
     metrics = Metrics(CollectorRegistry(), workers_dir=workers_dir)
     if store is None:
         owner = owner_of(run or new_run())
-        store = build_store(config, on_error=metrics.process.store_failed, owner=owner)
+        store = build_store(config, events=metrics.store.events, owner=owner)
     state = _state(config, policies, names, store, metrics=metrics, clock=clock, recent=recent)
     app = FrontDoor(
         title="Steelyard",
@@ -211,7 +211,9 @@ def _state(
     recent: Recent | None,
 ) -> AppState:
     learning = LearningMetrics(metrics.registry)
-    decisions = build_decision_log(config, on_drop=learning.dropped)
+    decisions = build_decision_log(
+        config, on_drop=learning.dropped, on_restart=metrics.store.restarted
+    )
 
     def tell(outcome: Outcome, at: float) -> None:
         metrics.record(outcome)

@@ -30,7 +30,8 @@ async def sample(state: AppState) -> None:
     metrics.requests.waiting(queued=places.waiting, limit=places.max_running)
     metrics.process.count_files()
     owed = store.owed if isinstance(store, Owes) else 0
-    metrics.process.store_checked(up=await store.healthy(), owed=owed)
+    up = await store.healthy()
+    metrics.store.checked(up=up and not state.problems(), owed=owed)
     for each in await asyncio.to_thread(state.resources.drift.take):
         metrics.drift.sampled(each.policy, distance=each.distance, familiarity=each.level.value)
     try:

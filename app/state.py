@@ -16,7 +16,7 @@ from app.gateway.handle import Gateway
 from app.gateway.overload import LoadWatch, Places
 from app.gateway.request import Deployment, Policy
 from app.providers._base import Provider
-from app.stores._base import Lifecycle, Standing
+from app.stores._base import Lifecycle, Standing, Troubled
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import Tracer
 from app.types import Outcome
@@ -139,6 +139,14 @@ class AppState:
         StoreUnavailableError
         """
         return await self.serving.gateway.admission.own_standings(callers)
+
+    def problems(self) -> dict[str, str]:
+        """Return what of the store, or of the decision log, does not work at the moment → why."""
+        store, decisions = self.resources.store, self.resources.decisions
+        problems = dict(store.problems) if isinstance(store, Troubled) else {}
+        if decisions is not None and decisions.log.problem is not None:
+            problems["outcomes"] = decisions.log.problem
+        return problems
 
     @property
     def metrics(self) -> Metrics:

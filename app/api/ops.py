@@ -30,10 +30,15 @@ class Health(BaseModel):
 
 
 class Ready(BaseModel):
-    """New requests may come; `unhealthy_models` are those whose upstream fails at the moment."""
+    """New requests may come.
+
+    `unhealthy_models` are those whose upstream fails at the moment. `failing_stores` says what is
+    not kept or cannot be asked, and why: `spending`, `outcomes`, `redis`.
+    """
 
     status: Literal["ready"] = "ready"
     unhealthy_models: list[str]
+    failing_stores: dict[str, str] = {}
 
 
 router = APIRouter(tags=["operations"])
@@ -51,7 +56,10 @@ async def readyz(request: Request) -> Ready:
     state: AppState = request.app.state.steelyard
     if not state.readiness.ready:
         raise NotReadyError("the gateway is not ready")
-    return Ready(unhealthy_models=sorted(state.gateway.dispatcher.pool.unhealthy()))
+    return Ready(
+        unhealthy_models=sorted(state.gateway.dispatcher.pool.unhealthy()),
+        failing_stores=state.problems(),
+    )
 
 
 def metrics_refusal(config: LoadedConfig, *, host: str) -> Refusal:

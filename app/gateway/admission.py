@@ -15,7 +15,7 @@ import msgspec
 from app.access.guard import Caller
 from app.errors import BudgetExceededError, RateLimitedError, StoreUnavailableError
 from app.gateway.request import RouteRequest
-from app.keys import NO_LIMITS, NUSD_PER_USD, Budget, Limits, OnLow, Period
+from app.keys import NO_LIMITS, NUSD_PER_USD, Budget, Limits, OnLow, Period, to_nusd
 from app.stores._base import (
     BudgetLimit,
     Claim,
@@ -407,7 +407,7 @@ class Admission:
                 input_tokens=demand.input_tokens, output_tokens=output_tokens * demand.n_answers
             )
         tokens = demand.input_tokens + output_tokens * demand.n_answers
-        return tokens, round((cost_usd or 0.0) * NUSD_PER_USD)
+        return tokens, to_nusd(cost_usd or 0.0)
 
 
 def _period(period: Period, now: float) -> tuple[str, float]:

@@ -13,9 +13,9 @@ import msgspec
 import numpy as np
 
 from app.gateway.redaction import Redactor
-from app.keys import NUSD_PER_USD
+from app.keys import to_nusd
 from app.stores._outcome_rows import ContentRow, OutcomeRow, Row
-from app.stores.outcomes import OutcomeLog, Sink
+from app.stores.outcomes import DEFAULT_CAPACITY, OutcomeLog, Sink
 from app.telemetry.said import said
 from app.types import Attempt, Outcome, Texts
 from routers.types import (
@@ -59,6 +59,8 @@ class DecisionLog:
         Seconds since the epoch.
     on_drop
         Told of rows that are lost.
+    on_restart
+        Told of the thread that writes, should it die and be followed by another one.
     """
 
     def __init__(
@@ -68,12 +70,14 @@ class DecisionLog:
         contents: KeepContents | None = None,
         now: Callable[[], float] = time.time,
         on_drop: Callable[[int], None] = lambda _n: None,
-        capacity: int | None = None,
+        on_restart: Callable[[str], None] = lambda _name: None,
+        capacity: int = DEFAULT_CAPACITY,
     ) -> None:
         self._contents = contents
         self._now = now
-        options = {} if capacity is None else {"capacity": capacity}
-        self.log: OutcomeLog[Recorded] = OutcomeLog(sink, self._encode, on_drop=on_drop, **options)
+        self.log: OutcomeLog[Recorded] = OutcomeLog(
+            sink, self._encode, on_drop=on_drop, on_restart=on_restart, capacity=capacity
+        )
 
     def record(self, outcome: Outcome) -> None:
         """Leave an outcome to be written; never waits."""
@@ -212,7 +216,7 @@ def _short(value: float | None, digits: int = 5) -> float | None:
 
 
 def _nusd(usd: float | None) -> int | None:
-    return None if usd is None else round(usd * NUSD_PER_USD)
+    return None if usd is None else to_nusd(usd)
 
 
 def _json(value: object) -> str:

@@ -16,7 +16,7 @@ from app.gateway.ledger import NOTHING, Keeps, LedgerEntry
 from app.gateway.paid import HiddenReasoning
 from app.gateway.request import RouteRequest
 from app.gateway.score import Scorer
-from app.keys import NUSD_PER_USD
+from app.keys import to_nusd
 from app.stores._base import ScopeKind
 from app.telemetry.tracing import AskedFor, Headers, Tracer, UpstreamFacts
 from app.types import Outcome
@@ -157,7 +157,7 @@ class Gateway:
         cost_usd = entry.cost_usd() or 0.0
         if entry.scorer_call is not None:
             cost_usd += entry.scorer_call.cost_usd or 0.0
-        await self.admission.settle(ticket, tokens=tokens, cost_nusd=round(cost_usd * NUSD_PER_USD))
+        await self.admission.settle(ticket, tokens=tokens, cost_nusd=to_nusd(cost_usd))
 
     async def _admit(
         self, request: RouteRequest, decision: Decision, entry: LedgerEntry

@@ -4,7 +4,7 @@ Three narrow seams make one store. `Counters` count what is limited, `Keys` keep
 `Blobs` keep small values that may be lost (sessions, cached answers).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
@@ -215,8 +215,16 @@ class StoreError(Exception):
     """The store cannot be asked at the moment: unreachable, too slow, full or read-only."""
 
 
+class StoreAnsweredError(StoreError):
+    """The store answered, and said that it cannot do this; other things it may do."""
+
+
 class StoreNotAskedError(StoreError):
     """The store was not even asked, so that nothing happened there."""
+
+
+class UnusableValueError(StoreNotAskedError):
+    """What was to be said cannot be said to this store, now or later."""
 
 
 class Counters(Protocol):
@@ -395,6 +403,16 @@ class Owes(Protocol):
     @property
     def owed(self) -> int:
         """How many requests have still to be settled in it."""
+        ...
+
+
+@runtime_checkable
+class Troubled(Protocol):
+    """A store that knows what of it does not work."""
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """What does not work at the moment → why; without names of hosts or files."""
         ...
 
 

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 from hiredis import ReplyError
 
-from app.stores._base import StoreError, StoreNotAskedError
-from app.stores._resp import Command, Done
+from app.stores._base import StoreAnsweredError, StoreError, StoreNotAskedError
+from app.stores._resp import Command, Done, pack
 
 MAX_WAITING = 4096
 """Commands that may wait; a loop so far behind is better told than joined."""
@@ -28,6 +28,7 @@ _LAST_LOOK = 0.1
 @dataclass(slots=True)
 class _Call:
     commands: Sequence[Command]
+    packed: bytes
     future: asyncio.Future[list[Any]]
     since_s: float
     """How long the lane had been on its way, all in all, when the call came."""
@@ -74,7 +75,7 @@ class Link(Protocol):
         """Whether a batch may be sent."""
         ...
 
-    def send(self, commands: Sequence[Command], done: Done) -> None:
+    def send(self, packed: bytes, n_commands: int, done: Done) -> None:
         """Send commands; `done` is called once with their replies, or a failure."""
         ...
 
@@ -138,16 +139,20 @@ class Lane:
             If any failed; others may have been carried out.
         StoreNotAskedError
             If none was sent.
+        UnusableValueError
+            If they cannot be sent at all.
         """
         loop = asyncio.get_running_loop()
         if self._closed:
             raise StoreNotAskedError("the store is closed")
         if self._n_waiting + len(commands) > MAX_WAITING:
             raise StoreNotAskedError("too many calls wait for Redis")
+        # Here, where what cannot be packed concerns nobody else.
+        packed = pack(commands)
         now = loop.time()
         if not self._circuit.allows(now):
             raise StoreNotAskedError("Redis failed several times; asking again shortly")
-        call = _Call(commands, loop.create_future(), self._travelled_s(now))
+        call = _Call(commands, packed, loop.create_future(), self._travelled_s(now))
         self._waiting.append(call)
         self._n_waiting += len(commands)
         if self._batch is None and not self._departing:
@@ -194,7 +199,7 @@ class Lane:
                 replies[i] = reply
         for reply in replies:
             if isinstance(reply, ReplyError):
-                raise StoreError(f"Redis: {reply}") from reply
+                raise StoreAnsweredError(f"Redis: {reply}") from reply
         return replies
 
     def _depart(self) -> None:
@@ -227,13 +232,13 @@ class Lane:
         self._send(link, batch)
 
     def _send(self, link: Link, batch: list[_Call]) -> None:
-        commands = (
-            batch[0].commands
-            if len(batch) == 1
-            else [command for call in batch for command in call.commands]
-        )
+        if len(batch) == 1:
+            packed, n_commands = batch[0].packed, len(batch[0].commands)
+        else:
+            packed = b"".join([call.packed for call in batch])
+            n_commands = sum([len(call.commands) for call in batch])
         try:
-            link.send(commands, lambda outcome: self._arrived(batch, outcome))
+            link.send(packed, n_commands, lambda outcome: self._arrived(batch, outcome))
         except Exception as error:  # noqa: BLE001  (as above)
             self._arrived(batch, error)
 

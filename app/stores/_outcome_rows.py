@@ -1,7 +1,9 @@
 """What the outcome log holds: requests, what was said, and what somebody thought of the answers."""
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
@@ -83,6 +85,39 @@ class OutcomeRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     duration_s: float
     propensity: float | None
     features: bytes | None = None
+
+
+_INT64 = 2**63 - 1
+
+
+def storable(row: OutcomeRow) -> OutcomeRow:
+    """Return a row that every sink can hold, where one of its values cannot be held.
+
+    Whole numbers are cut to 64 bits, text that is no Unicode is escaped, what is no number is 0 (or
+    missing, where it may be), and of odd types their text is kept.
+    """
+    return msgspec.structs.replace(
+        row,
+        **{
+            name: _storable(getattr(row, name), zero=name in _ALWAYS)
+            for name in OutcomeRow.__struct_fields__
+        },
+    )
+
+
+_ALWAYS = frozenset({"time", "decide_s", "overhead_s", "duration_s"})
+
+
+def _storable(value: Any, *, zero: bool) -> Any:
+    match value:
+        case None | bytes():
+            return value
+        case int():
+            return max(-_INT64, min(value, _INT64))
+        case float():
+            return value if math.isfinite(value) else 0.0 if zero else None
+        case _:
+            return str(value).encode(errors="backslashreplace").decode()
 
 
 class ContentRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):

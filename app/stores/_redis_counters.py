@@ -19,10 +19,12 @@ from app.stores._base import (
     Standing,
     binds,
 )
+from app.stores._bounds import bounded_claims, bounded_settlements, in_known_periods
 from app.stores._lane import Lane
 from app.stores._rates import budget_wait_s, rate_standing, wait_s
 from app.stores._redis_scripts import RedisScripts, Script
 from app.stores._resp import Command
+from app.stores._watch import NO_EVENTS, StoreEvents
 
 _RESOURCES = (Resource.REQUESTS, Resource.TOKENS, Resource.CONCURRENCY, Resource.BUDGET)
 """As the scripts number them."""
@@ -45,9 +47,20 @@ class RedisCounters:
     ----------
     owner
         The name of this process, which begins the name of whatever it claims.
+    events
+        Told of what goes wrong.
     """
 
-    def __init__(self, lane: Lane, scripts: RedisScripts, *, prefix: str, owner: str = "") -> None:
+    def __init__(
+        self,
+        lane: Lane,
+        scripts: RedisScripts,
+        *,
+        prefix: str,
+        owner: str = "",
+        events: StoreEvents = NO_EVENTS,
+    ) -> None:
+        self._events = events
         self._lane = lane
         self._owner = f"{owner}:" if owner else ""
         self._scripts = scripts
@@ -59,6 +72,7 @@ class RedisCounters:
         self, request_id: str, claims: Sequence[Claim], *, lifetime_s: float
     ) -> tuple[Standing, ...] | Refusal:
         """Take what a request claims from all scopes, or nothing."""
+        claims = bounded_claims(claims, self._events.bounded)
         binding = [claim for claim in claims if binds(claim)]
         if not binding:
             return tuple([Standing(scope=claim.scope) for claim in claims])
@@ -77,7 +91,12 @@ class RedisCounters:
     async def settle(self, request_id: str, settlements: Sequence[Settlement]) -> None:
         """Replace what a request claimed by what it used; a second call changes nothing."""
         if settlements:
-            used = _encode([_used(settlement) for settlement in settlements])
+            settlements = bounded_settlements(settlements, self._events.bounded)
+            try:
+                used = _encode([_used(settlement) for settlement in settlements])
+            except (TypeError, ValueError, OverflowError):
+                settlements = self._in_known_periods(settlements)
+                used = _encode([_used(settlement) for settlement in settlements])
             keys = self._keys([settlement.scope for settlement in settlements])
             name = self._owner + request_id
             await self._lane.call(self._call(self._scripts.settle, name, keys, (name, used)))
@@ -113,6 +132,15 @@ class RedisCounters:
             keys = self._keys([claim.scope for claim in binding])
             (reply,) = await self._lane.call(self._call(self._scripts.standing, "", keys, (asked,)))
         return _standings(claims, reply)
+
+    def _in_known_periods(self, settlements: Sequence[Settlement]) -> list[Settlement]:
+        """Leave out what cannot be booked; places and reservations are free all the same."""
+        return [
+            msgspec.structs.replace(
+                each, budgets=in_known_periods(each.budgets, self._events.bounded)
+            )
+            for each in settlements
+        ]
 
     def _keys(self, scopes: Sequence[Scope]) -> list[str]:
         # Joined by hand: formatting an enumeration costs more than all the rest.

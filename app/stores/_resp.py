@@ -13,12 +13,28 @@ from typing import Any, cast
 import hiredis
 from redis.asyncio.connection import ConnectionPool
 
+from app.stores._base import UnusableValueError
+
 Command = tuple[str | bytes | int, ...]
 
 Done = Callable[[list[Any] | Exception], None]
 """Told of the replies to all commands, errors that Redis answered among them; or of a failure."""
 
 _NOTHING = object()
+
+
+def pack(commands: Sequence[Command]) -> bytes:
+    """Return commands as they are sent.
+
+    Raises
+    ------
+    UnusableValueError
+        If one holds what is neither text nor bytes nor a number, or text that is no Unicode.
+    """
+    try:
+        return b"".join([hiredis.pack_command(cast("Any", command)) for command in commands])
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UnusableValueError(f"this cannot be said to Redis: {error}") from error
 
 
 class Connection(asyncio.Protocol):
@@ -37,13 +53,12 @@ class Connection(asyncio.Protocol):
         """Whether a batch may be sent."""
         return self._transport is not None and not self._transport.is_closing()
 
-    def send(self, commands: Sequence[Command], done: Done) -> None:
-        """Send commands; `done` is called once, never before this returns."""
+    def send(self, packed: bytes, n_commands: int, done: Done) -> None:
+        """Send packed commands; `done` is called once, never before this returns."""
         if self._transport is None or self._done is not None:
             raise RuntimeError("not connected, or a batch is on its way")
-        data = b"".join([hiredis.pack_command(cast("Any", command)) for command in commands])
-        self._expected, self._done = len(commands), done
-        self._transport.write(data)
+        self._expected, self._done = n_commands, done
+        self._transport.write(packed)
 
     def close(self) -> None:
         """Disconnect at once; a batch on its way fails."""
@@ -162,7 +177,7 @@ async def _introduce(connection: Connection, said: Any) -> None:
         if not answered.done():
             answered.set_result(outcome)
 
-    connection.send(commands, done)
+    connection.send(pack(commands), len(commands), done)
     outcome = await answered
     for each in [outcome] if isinstance(outcome, Exception) else outcome:
         if isinstance(each, Exception):

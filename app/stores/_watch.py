@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 
 from app.stores._base import StoreError
@@ -20,6 +21,31 @@ class Feature(StrEnum):
 
 OnError = Callable[[str, Feature], None]
 """Told of every failed operation, and of the feature that it failed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreEvents:
+    """Whom a store tells of what goes wrong in it; each may be called from any thread.
+
+    Attributes
+    ----------
+    failed
+        Told of every failed operation of a shared store.
+    bounded
+        Told of every value that no store can hold and that was cut: `tokens`, `cost`, `period`.
+    lost
+        Told of what could not be kept, and how many of it: `spending`, `settlements`, `answers`.
+    restarted
+        Told the name of a thread that died and was followed by another one.
+    """
+
+    failed: OnError = lambda _operation, _feature: None
+    bounded: Callable[[str], None] = lambda _what: None
+    lost: Callable[[str, int], None] = lambda _what, _n: None
+    restarted: Callable[[str], None] = lambda _name: None
+
+
+NO_EVENTS = StoreEvents()
 
 
 class Watch:

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 
 from app.stores._base import (
@@ -23,11 +23,13 @@ from app.stores._base import (
     Settlement,
     Standing,
     Store,
+    StoreAnsweredError,
     StoreError,
     StoreNotAskedError,
+    UnusableValueError,
     binds,
 )
-from app.stores._watch import Feature, OnError, Watch
+from app.stores._watch import NO_EVENTS, Feature, StoreEvents, Watch
 from app.stores.key_cache import CachedKeys, KeyTimes
 from app.stores.memory import MemoryCounters
 
@@ -40,12 +42,19 @@ _log = logging.getLogger(__name__)
 
 class _FallbackCounters:
     def __init__(
-        self, shared: Counters, watch: Watch, *, clock: Callable[[], float], max_owed: int
+        self,
+        shared: Counters,
+        watch: Watch,
+        *,
+        clock: Callable[[], float],
+        max_owed: int,
+        events: StoreEvents,
     ) -> None:
         self._shared = shared
         self._watch = watch
         self._max_owed = max_owed
-        self._local = MemoryCounters(clock=clock)
+        self._lost = events.lost
+        self._local = MemoryCounters(clock=clock, events=events)
         self._owed: OrderedDict[str, tuple[Settlement, ...]] = OrderedDict()
 
     @property
@@ -89,12 +98,16 @@ class _FallbackCounters:
         self._owed.pop(request_id, None)
         try:
             await self._shared.settle(request_id, settlements)
+        except UnusableValueError as error:
+            self._lose(request_id, error)
         except StoreError as error:
             self._watch.failed("settle", Feature.BUDGETS, error)
             self._owe(request_id, tuple(settlements))
         except asyncio.CancelledError:
             self._owe(request_id, tuple(settlements))
             raise
+        except Exception as error:  # noqa: BLE001  (the answer is given: nobody could help it)
+            self._lose(request_id, error)
         else:
             self._watch.worked("settle")
 
@@ -126,10 +139,18 @@ class _FallbackCounters:
     async def _pay(self, request_id: str, settlements: tuple[Settlement, ...]) -> bool:
         try:
             await self._shared.settle(request_id, settlements)
+        except UnusableValueError as error:
+            self._lose(request_id, error)
         except StoreError as error:
             self._watch.failed("settle", Feature.BUDGETS, error)
+            if isinstance(error, StoreAnsweredError) and request_id in self._owed:
+                # It may always fail, and must not stand before all others for good.
+                self._owed.move_to_end(request_id)
             return False
-        self._watch.worked("settle")
+        except Exception as error:  # noqa: BLE001  (one must not keep others from being booked)
+            self._lose(request_id, error)
+        else:
+            self._watch.worked("settle")
         if self._owed.get(request_id) is settlements:
             del self._owed[request_id]
         return True
@@ -138,7 +159,11 @@ class _FallbackCounters:
         self._owed[request_id] = settlements
         if len(self._owed) > self._max_owed:
             lost, _ = self._owed.popitem(last=False)
-            _log.error("store: what request %s used is lost, too much is owed", lost)
+            self._lose(lost, "too much is owed")
+
+    def _lose(self, request_id: str, why: object) -> None:
+        _log.error("store: what request %s used is lost: %s", request_id, why)
+        self._lost("settlements", 1)
 
 
 class _FallbackBlobs:
@@ -175,8 +200,8 @@ class FallbackStore:
         The store that may fail.
     key_times
         How long what is known of keys is believed.
-    on_error
-        Told of every failed operation and of the feature that suffers.
+    events
+        Told of every failed operation, and of what is lost.
     max_owed
         How many requests may wait to be settled; beyond, what the oldest used is lost and logged.
     clock
@@ -188,14 +213,18 @@ class FallbackStore:
         shared: Lifecycle,
         *,
         key_times: KeyTimes | None = None,
-        on_error: OnError | None = None,
+        events: StoreEvents = NO_EVENTS,
         max_owed: int = DEFAULT_MAX_OWED,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._shared = shared
-        watch = Watch(on_error)
+        watch = Watch(events.failed)
         store = shared.store
-        self._counters = _FallbackCounters(store.counters, watch, clock=clock, max_owed=max_owed)
+        self._answers = True
+        self._events = events
+        self._counters = _FallbackCounters(
+            store.counters, watch, clock=clock, max_owed=max_owed, events=events
+        )
         self._store = Store(
             kind=store.kind,
             shared=store.shared,
@@ -222,7 +251,13 @@ class FallbackStore:
 
     async def healthy(self) -> bool:
         """Return whether the shared store answers."""
-        return await self._shared.healthy()
+        self._answers = await self._shared.healthy()
+        return self._answers
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """Whether the shared store did not answer when it was asked last."""
+        return {} if self._answers else {self._store.kind: "does not answer"}
 
     async def aclose(self) -> None:
         """Pay what is owed if that is possible now, and close the shared store."""
@@ -234,6 +269,7 @@ class FallbackStore:
         await self._counters.pay()
         if self._counters.owed:
             _log.error("store: what %d requests used is lost", self._counters.owed)
+            self._events.lost("settlements", self._counters.owed)
         await self._shared.aclose()
 
     async def _pay_always(self) -> None:

@@ -1,6 +1,7 @@
 """The embedded store: counters and small values of one process, keys and spending in SQLite."""
 
 import contextlib
+import logging
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -23,9 +24,13 @@ from app.stores._base import (
     binds,
     check_unchanged,
 )
+from app.stores._bounds import bounded_claims, bounded_settlements
 from app.stores._rates import granted_nusd
+from app.stores._watch import NO_EVENTS, StoreEvents
 from app.stores.data_dir import holding
 from app.stores.sqlite import SqliteDatabase
+
+_log = logging.getLogger(__name__)
 
 Clock = Callable[[], float]
 """Seconds since the epoch."""
@@ -49,11 +54,20 @@ class MemoryCounters:
         Seconds since the epoch.
     on_spend
         Told of every settled cost.
+    events
+        Told of what goes wrong.
     """
 
-    def __init__(self, *, clock: Clock = time.time, on_spend: OnSpend | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Clock = time.time,
+        on_spend: OnSpend | None = None,
+        events: StoreEvents = NO_EVENTS,
+    ) -> None:
         self._clock = clock
         self._on_spend = on_spend
+        self._events = events
         self._accounts: OrderedDict[Scope, Account] = OrderedDict()
         self._admitted = 0
 
@@ -66,6 +80,7 @@ class MemoryCounters:
     ) -> tuple[Standing, ...] | Refusal:
         """Take what a request claims from all scopes, or nothing."""
         now_us = self._now_us()
+        claims = bounded_claims(claims, self._events.bounded)
         self._admitted += 1
         if self._admitted % _SWEEP_EVERY == 0:
             self._sweep(now_us)
@@ -90,18 +105,25 @@ class MemoryCounters:
     async def settle(self, request_id: str, settlements: Sequence[Settlement]) -> None:
         """Replace what a request claimed by what it used; a second call changes nothing."""
         now_us = self._now_us()
-        for settlement in settlements:
+        for settlement in bounded_settlements(settlements, self._events.bounded):
             account = self._accounts.get(settlement.scope)
             if account is None:
                 continue
             account.expire(now_us)
-            settled = account.settle(request_id, settlement, now_us)
-            if settled and settlement.cost_nusd and self._on_spend is not None:
-                for budget in settlement.budgets:
-                    forget_at = now_us / 1e6 + budget.ends_in_s + KEEP_SPENT_S
-                    self._on_spend(
-                        settlement.scope, budget.period_id, settlement.cost_nusd, forget_at
-                    )
+            try:
+                self._settle(account, request_id, settlement, now_us)
+            except Exception:  # noqa: BLE001  (the answer is given, and the place is free)
+                _log.exception("what request %s used of %s is lost", request_id, settlement.scope)
+                self._events.lost("settlements", 1)
+
+    def _settle(
+        self, account: Account, request_id: str, settlement: Settlement, now_us: int
+    ) -> None:
+        settled = account.settle(request_id, settlement, now_us)
+        if settled and settlement.cost_nusd and self._on_spend is not None:
+            for budget in settlement.budgets:
+                forget_at = now_us / 1e6 + budget.ends_in_s + KEEP_SPENT_S
+                self._on_spend(settlement.scope, budget.period_id, settlement.cost_nusd, forget_at)
 
     async def release_owner(self, owner: str) -> None:
         """Do nothing: what a process claims here is gone with it."""
@@ -255,6 +277,8 @@ class MemoryStore:
         Whether to keep other processes' gateways out of `data_dir` while it is open.
     clock
         Seconds since the epoch.
+    events
+        Told of what goes wrong.
     """
 
     def __init__(
@@ -265,13 +289,18 @@ class MemoryStore:
         clock: Clock = time.time,
         max_blobs: int = DEFAULT_BLOBS,
         max_blob_bytes: int = DEFAULT_BLOB_BYTES,
+        events: StoreEvents = NO_EVENTS,
     ) -> None:
         self._held_dir = data_dir if exclusive else None
         self._held = contextlib.ExitStack()
-        self._database = None if data_dir is None else SqliteDatabase(data_dir, clock=clock)
-        database = self._database
+        database = None
+        if data_dir is not None:
+            database = SqliteDatabase(data_dir, clock=clock, events=events)
+        self._database = database
         self._counters = MemoryCounters(
-            clock=clock, on_spend=None if database is None else database.spending.add
+            clock=clock,
+            on_spend=None if database is None else database.spending.add,
+            events=events,
         )
         keys: Keys = MemoryKeys() if database is None else database.keys
         self._store = Store(
@@ -301,9 +330,15 @@ class MemoryStore:
             for spent in await self._database.open():
                 self._counters.restore(*spent)
 
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """What does not work at the moment, and why: whether spending reaches the disk."""
+        problem = None if self._database is None else self._database.problem
+        return {} if problem is None else {"spending": problem}
+
     async def healthy(self) -> bool:
         """Return whether spending reaches the disk."""
-        return self._database is None or self._database.healthy
+        return not self.problems
 
     async def aclose(self) -> None:
         """Write what is pending."""

@@ -7,6 +7,7 @@ crash loses what waited: the last quarter of a second.
 
 import asyncio
 import logging
+import math
 import sqlite3
 import threading
 import time
@@ -14,8 +15,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from app.stores._flusher import Flusher
-from app.stores._outcome_rows import Decided, Label, Labelled, Row
+from app.stores._flusher import Flusher, write_isolated
+from app.stores._outcome_rows import (
+    ContentRow,
+    Decided,
+    Label,
+    Labelled,
+    OutcomeRow,
+    Row,
+    storable,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +62,10 @@ class Sink(Protocol):
         """Append rows; one that is there already is left as it is."""
         ...
 
+    def blames_row(self, error: Exception) -> bool:
+        """Return whether writing failed because of a row, and others can be written."""
+        ...
+
     def find(self, decision_id: str) -> Decided | None:
         """Return what is known of a decision."""
         ...
@@ -83,6 +96,8 @@ class OutcomeLog(Generic[_T]):
         How many bytes of texts may wait to be written.
     on_drop
         Told of everything that is lost.
+    on_restart
+        Told of the thread, should it die and be followed by another one.
     """
 
     def __init__(
@@ -93,6 +108,7 @@ class OutcomeLog(Generic[_T]):
         capacity: int = DEFAULT_CAPACITY,
         max_text_bytes: int = MAX_TEXT_BYTES,
         on_drop: Callable[[int], None] = lambda _n: None,
+        on_restart: Callable[[str], None] = lambda _name: None,
     ) -> None:
         self._sink = sink
         self._encode = encode
@@ -110,12 +126,13 @@ class OutcomeLog(Generic[_T]):
         self._purge_at = 0.0
         self._using = threading.Lock()
         self._is_open = False
-        self._failing_encode = False
+        self._failing = False
         self._flusher = Flusher(
             self._flush,
             name="steelyard-outcomes",
             interval_s=FLUSH_INTERVAL_S,
             errors=(sqlite3.Error, *sink.errors),
+            on_restart=on_restart,
         )
 
     @property
@@ -124,9 +141,15 @@ class OutcomeLog(Generic[_T]):
         return self._dropped + self._lost
 
     @property
+    def problem(self) -> str | None:
+        """Why nothing is written at the moment, None where all is well."""
+        self._flusher.check()
+        return self._flusher.problem
+
+    @property
     def healthy(self) -> bool:
         """Whether the last write succeeded."""
-        return self._flusher.healthy
+        return self.problem is None
 
     async def open(self) -> None:
         """Open the sink and start writing.
@@ -211,8 +234,7 @@ class OutcomeLog(Generic[_T]):
             while self._items or self._pending:
                 if not self._pending:
                     self._encode_some()
-                self._sink.write(self._pending)
-                self._pending, self._n_encoded = [], 0
+                self._write()
             now = time.monotonic()
             if now >= self._purge_at and not self._sink.purge():
                 self._purge_at = now + PURGE_INTERVAL_S
@@ -223,12 +245,58 @@ class OutcomeLog(Generic[_T]):
             item, text_bytes = self._items.popleft()
             self._n_encoded += 1
             try:
-                self._pending.extend(self._encode(item))
-            except Exception:  # noqa: BLE001  (it is logged, and the rest goes on)
-                # One record that cannot be written must not keep all others from it.
-                if not self._failing_encode:
-                    _log.exception("an outcome cannot be written; further ones are only counted")
-                self._failing_encode = True
-                self._lost += 1
-                self._on_drop(1)
+                self._pending.extend(map(_in_time, self._encode(item)))
+            except Exception as error:  # noqa: BLE001  (it is logged, and the rest goes on)
+                self._lose(error)
             self._bytes_out += text_bytes
+
+    def _write(self) -> None:
+        """Write what was encoded; one row that cannot be must not keep all others from it."""
+        left = self._pending
+        done: set[int] = set()
+
+        def written(rows: Sequence[Row]) -> None:
+            done.update(map(id, rows))
+
+        def lost(row: Row, error: Exception) -> None:
+            try:
+                # Rather with another value than not at all; texts are all or nothing.
+                if isinstance(row, OutcomeRow):
+                    self._sink.write([storable(row)])
+                else:
+                    self._lose(error)
+            except Exception as again:
+                if not self._sink.blames_row(again):
+                    raise
+                self._lose(again)
+            written([row])
+
+        try:
+            write_isolated(
+                left,
+                self._sink.write,
+                blames_item=self._sink.blames_row,
+                written=written,
+                lost=lost,
+            )
+        finally:
+            if done:
+                self._pending = [row for row in left if id(row) not in done]
+                self._n_encoded = len(self._pending)
+
+    def _lose(self, error: Exception) -> None:
+        if not self._failing:
+            _log.error(
+                "an outcome cannot be written; further ones are only counted", exc_info=error
+            )
+        self._failing = True
+        self._lost += 1
+        self._on_drop(1)
+
+
+def _in_time(row: Row) -> Row:
+    """Return a row whose times are numbers: as JSON, others would be none, and never be read."""
+    if isinstance(row, ContentRow):
+        return row
+    times = row.time + row.decide_s + row.overhead_s + row.duration_s
+    return row if math.isfinite(times) else storable(row)

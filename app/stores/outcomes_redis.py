@@ -16,6 +16,7 @@ from app.stores._outcome_rows import ContentRow, Decided, Label, Labelled, Outco
 MAX_ROWS = 1_000_000
 """Of the stream of outcomes; about a gigabyte."""
 MAX_CONTENTS = 100_000
+MAX_ROW_BYTES = 256 * 2**20
 FEEDBACK_S = 86_400.0
 """How long a decision can be labelled, as long as its owner has to be remembered here."""
 
@@ -106,6 +107,9 @@ class RedisOutcomes:
         pipe = self._redis.pipeline(transaction=False)
         for row in rows:
             data = msgspec.json.encode(row)
+            if len(data) > MAX_ROW_BYTES:
+                # Redis would close the connection on a value that is too long, and again next time.
+                raise ValueError(f"a row of {len(data)} bytes")
             if isinstance(row, ContentRow):
                 pipe.xadd(self._names.contents, {"content": data}, maxlen=MAX_CONTENTS)
                 continue
@@ -117,6 +121,12 @@ class RedisOutcomes:
                 nx=True,
             )
         pipe.execute()
+
+    def blames_row(self, error: Exception) -> bool:
+        """Return whether writing failed because of a row, and others can be written."""
+        return isinstance(error, redis.DataError) or not isinstance(
+            error, redis.RedisError | OSError | MemoryError
+        )
 
     def find(self, decision_id: str) -> Decided | None:
         """Return what is known of a decision."""

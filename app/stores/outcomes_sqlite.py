@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from app.errors import ConfigError
+from app.stores._flusher import blames_value
 from app.stores._outcome_rows import (
     ContentRow,
     Decided,
@@ -147,6 +148,10 @@ class SqliteOutcomes:
                     if isinstance(row, ContentRow)
                 ),
             )
+
+    def blames_row(self, error: Exception) -> bool:
+        """Return whether writing failed because of a row, and others can be written."""
+        return blames_value(error)
 
     def find(self, decision_id: str) -> Decided | None:
         """Return what is known of a decision."""

@@ -11,6 +11,7 @@ from app.stores._redis_counters import RedisCounters
 from app.stores._redis_keys import RedisKeys
 from app.stores._redis_scripts import RedisScripts
 from app.stores._resp import Address
+from app.stores._watch import NO_EVENTS, StoreEvents
 
 DEFAULT_TIMEOUT_S = 0.05
 DEFAULT_PREFIX = "steelyard"
@@ -62,6 +63,8 @@ class RedisStore:
         How long a round trip may take; a call ends within twice as long.
     owner
         The name of this process, by which what it claims can be given back once it is dead.
+    events
+        Told of what goes wrong.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class RedisStore:
         prefix: str = DEFAULT_PREFIX,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         owner: str = "",
+        events: StoreEvents = NO_EVENTS,
     ) -> None:
         try:
             self._address = Address(url)
@@ -85,7 +89,9 @@ class RedisStore:
         self._store = Store(
             kind="redis",
             shared=True,
-            counters=RedisCounters(self._counting, scripts, prefix=prefix, owner=owner),
+            counters=RedisCounters(
+                self._counting, scripts, prefix=prefix, owner=owner, events=events
+            ),
             keys=RedisKeys(self._counting, scripts, prefix=prefix),
             blobs=RedisBlobs(self._keeping, small=self._counting, prefix=prefix),
         )

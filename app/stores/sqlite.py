@@ -8,17 +8,22 @@ while a gateway serves from it.
 """
 
 import asyncio
+import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
 from app.errors import ConfigError
 from app.stores._base import Scope, ScopeKind
-from app.stores._flusher import Flusher
+from app.stores._bounds import MAX_SUM_NUSD, count
+from app.stores._flusher import Flusher, blames_value, write_isolated
 from app.stores._sqlite_keys import BUSY_TIMEOUT_S, SqliteKeys, opened
+from app.stores._watch import NO_EVENTS, StoreEvents
+
+_log = logging.getLogger(__name__)
 
 DATABASE_NAME = "steelyard.sqlite3"
 FLUSH_INTERVAL_S = 0.1
@@ -42,8 +47,11 @@ CREATE TABLE IF NOT EXISTS audit (
 _SPEND = """
 INSERT INTO spending (scope_kind, scope_name, period_id, nusd, forget_at) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (scope_kind, scope_name, period_id)
-DO UPDATE SET nusd = nusd + excluded.nusd, forget_at = max(forget_at, excluded.forget_at)
+DO UPDATE SET nusd = min(nusd + excluded.nusd, ?), forget_at = max(forget_at, excluded.forget_at)
 """
+
+_Pending = tuple[tuple[Scope, str], tuple[int, float]]
+"""Scope and period; billionths of a dollar, when it may be forgotten."""
 
 Spent = tuple[Scope, str, int, float]
 """Scope, period, billionths of a dollar, when it may be forgotten."""
@@ -96,13 +104,21 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 class SqliteSpending:
     """What was spent, summed up per account between writes, so that nothing ever queues up."""
 
-    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, *, clock: Callable[[], float] = time.time, events: StoreEvents = NO_EVENTS
+    ) -> None:
         self._clock = clock
+        self._lost = events.lost
         self._forget_at = 0.0
         self._pending: dict[tuple[Scope, str], tuple[int, float]] = {}
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
-        self.flusher = Flusher(self.flush, name="steelyard-spending", interval_s=FLUSH_INTERVAL_S)
+        self.flusher = Flusher(
+            self.flush,
+            name="steelyard-spending",
+            interval_s=FLUSH_INTERVAL_S,
+            on_restart=events.restarted,
+        )
 
     def open(self, connection: sqlite3.Connection) -> list[Spent]:
         """Take a connection, forget what is over, return what is not; blocks."""
@@ -113,7 +129,7 @@ class SqliteSpending:
         ).fetchall()
         self.flusher.start()
         return [
-            (Scope(ScopeKind(kind), name), period_id, nusd, forget_at)
+            (Scope(ScopeKind(kind), name), period_id, count(nusd, MAX_SUM_NUSD), forget_at)
             for kind, name, period_id, nusd, forget_at in rows
         ]
 
@@ -128,7 +144,7 @@ class SqliteSpending:
         """Book money; never blocks for longer than it takes to swap a dictionary."""
         with self._lock:
             pending, _ = self._pending.get((scope, period_id), (0, 0.0))
-            self._pending[scope, period_id] = (pending + nusd, forget_at)
+            self._pending[scope, period_id] = (min(pending + nusd, MAX_SUM_NUSD), forget_at)
 
     def flush(self) -> None:
         """Write what is pending; what cannot be written stays pending."""
@@ -138,17 +154,36 @@ class SqliteSpending:
             pending, self._pending = self._pending, {}
         if not pending:
             return
-        rows = [
-            (scope.kind.value, scope.name, period_id, nusd, forget_at)
-            for (scope, period_id), (nusd, forget_at) in pending.items()
-        ]
+
+        def written(items: Sequence[_Pending]) -> None:
+            for account, _ in items:
+                del pending[account]
+
+        def lost(item: _Pending, error: Exception) -> None:
+            (scope, period_id), (nusd, _) = item
+            _log.error("%d nusd of %s in %r are lost: %r", nusd, scope, period_id, error)
+            written([item])
+            self._lost("spending", 1)
+
         try:
-            with opened(self._connection) as connection:
-                connection.executemany(_SPEND, rows)
-        except sqlite3.Error:
+            write_isolated(
+                tuple(pending.items()),
+                self._write,
+                blames_item=blames_value,
+                written=written,
+                lost=lost,
+            )
+        finally:
             for (scope, period_id), (nusd, forget_at) in pending.items():
                 self.add(scope, period_id, nusd, forget_at)
-            raise
+
+    def _write(self, items: Sequence[_Pending]) -> None:
+        rows = [
+            (scope.kind.value, scope.name, period_id, nusd, forget_at, MAX_SUM_NUSD)
+            for (scope, period_id), (nusd, forget_at) in items
+        ]
+        with opened(self._connection) as connection:
+            connection.executemany(_SPEND, rows)
 
     def _forget(self) -> None:
         now = self._clock()
@@ -166,15 +201,22 @@ class SqliteDatabase:
         Made if it is missing, readable by its owner only.
     """
 
-    def __init__(self, data_dir: Path, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        clock: Callable[[], float] = time.time,
+        events: StoreEvents = NO_EVENTS,
+    ) -> None:
         self._path = data_dir / DATABASE_NAME
         self.keys = SqliteKeys()
-        self.spending = SqliteSpending(clock=clock)
+        self.spending = SqliteSpending(clock=clock, events=events)
 
     @property
-    def healthy(self) -> bool:
-        """Whether the last write of spending succeeded."""
-        return self.spending.flusher.healthy
+    def problem(self) -> str | None:
+        """Why spending does not reach the disk at the moment, None where it does."""
+        self.spending.flusher.check()
+        return self.spending.flusher.problem
 
     async def open(self) -> list[Spent]:
         """Open the file and return what was spent in periods that still count.

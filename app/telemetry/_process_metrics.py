@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from app.stores._base import Refusal
-from app.stores._watch import Feature
 from app.telemetry._declare import OTHER, Declare, FirstNames
 from app.telemetry.facts import BudgetFact, PolicyFacts
 
@@ -44,19 +43,6 @@ class ProcessMetrics:
             *budget,
             together="livemostrecent",
         )
-        self._store_errors = declare.counter(
-            "gateway_store_errors",
-            "Operations that the shared store did not answer, and the feature that suffered.",
-            *("operation", "feature"),
-        )
-        self._store_up = declare.gauge(
-            "gateway_store_up", "Whether the store answers.", together="livemin"
-        )[()]
-        self._store_owed = declare.gauge(
-            "gateway_store_owed_requests",
-            "Requests whose use has still to be booked in the store.",
-            together="livesum",
-        )[()]
         self._lag = declare.histogram(
             "gateway_event_loop_lag_seconds",
             "How late the event loop was, looked at four times a second.",
@@ -143,15 +129,6 @@ class ProcessMetrics:
                 self._budget_limit[labels].set(each.limit_usd)
                 self._budget_spent[labels].set(each.spent_usd)
                 self._budget_reserved[labels].set(each.reserved_usd)
-
-    def store_failed(self, operation: str, feature: Feature) -> None:
-        """Count one operation that the shared store did not answer."""
-        self._store_errors[operation, feature.value].inc(1)
-
-    def store_checked(self, *, up: bool, owed: int) -> None:
-        """Show whether the store answers, and what it has still to be told."""
-        self._store_up.set(up)
-        self._store_owed.set(owed)
 
     def sampled(self, lag_s: float, rss_bytes: int) -> None:
         """Take in how late the event loop was, and show how large the process is."""

@@ -14,6 +14,7 @@ from app.telemetry._drift_metrics import DriftMetrics
 from app.telemetry._process_metrics import ProcessMetrics
 from app.telemetry._request_metrics import RequestMetrics
 from app.telemetry._routing_metrics import RoutingMetrics
+from app.telemetry._store_metrics import StoreMetrics
 from app.telemetry._upstream_metrics import UpstreamMetrics
 from app.telemetry.exposition import render
 from app.telemetry.facts import PolicyFacts
@@ -31,7 +32,7 @@ class Metrics:
     workers_dir
         Where several worker processes count, as the environment variable
         `PROMETHEUS_MULTIPROC_DIR` says before anything is counted; None where there is one.
-    requests, upstreams, routing, drift, process
+    requests, upstreams, routing, drift, process, store
         The instruments by what they tell of.
     """
 
@@ -49,6 +50,7 @@ class Metrics:
         )
         self.drift = DriftMetrics(declare, policies=policies)
         self.process = ProcessMetrics(declare)
+        self.store = StoreMetrics(declare)
 
     def configured(
         self,

@@ -1,13 +1,14 @@
 """What every store promises: exact counts, money that adds up, keys and blobs."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from app.keys import Budget, Limits, Period
+from app.keys import MAX_NUSD, Budget, Limits, Period
 from app.stores._base import (
     Claim,
     KeyChange,
@@ -330,6 +331,84 @@ async def test_an_expired_claim_that_is_settled_late_is_booked_once(under_test):
     assert standing.budgets[0].reserved_nusd == 500
     await under_test.settle(running, [claim], cost_nusd=1)
     assert (await under_test.standing(claim)).budgets[0].spent_nusd == 301
+
+
+ABSURD = (
+    2**64,
+    10**400,
+    -5,
+    True,
+    1.5,
+    math.nan,
+    math.inf,
+    -math.inf,
+    "7",
+    "\ud800",
+    None,
+    [1],
+    b"x",
+)
+"""What a server that we do not run may tell of an answer, or a mistake of ours make of it."""
+
+
+@pytest.mark.parametrize("value", ABSURD, ids=lambda value: repr(value)[:12])
+async def test_whatever_is_said_to_have_been_used_the_place_is_free_and_the_rest_is_booked(
+    under_test, value
+):
+    claims = [
+        Claim(
+            scope=new_scope(),
+            tokens_per_minute=100,
+            concurrent_requests=1,
+            budgets=(budget(1000), budget(10**15, period_id="month:2026-11")),
+            tokens=1,
+            reserve_nusd=10,
+        )
+        for _ in range(2)
+    ]
+    request_id, _ = await under_test.admitted(*claims)
+    settlements = [settlement(each, 0, 0) for each in claims]
+    settlements[0] = msgspec.structs.replace(settlements[0], tokens=value, cost_nusd=value)
+    settlements[1] = msgspec.structs.replace(settlements[1], tokens=2, cost_nusd=7)
+    await under_test.store.counters.settle(request_id, settlements)
+    absurd, other = [await under_test.standing(each) for each in claims]
+    assert (absurd.in_flight, other.in_flight) == (0, 0)
+    for each in absurd.budgets:
+        assert each.reserved_nusd == 0
+        assert 0 <= each.spent_nusd <= MAX_NUSD
+        # Too much is booked as all that can be, so that a limit holds.
+        assert (each.spent_nusd == MAX_NUSD) == (value in (2**64, 10**400, math.inf))
+    assert [(each.spent_nusd, each.reserved_nusd) for each in other.budgets] == [(7, 0)] * 2
+    await under_test.admitted(claims[1])
+
+
+@pytest.mark.parametrize("value", ABSURD, ids=lambda value: repr(value)[:12])
+async def test_whatever_is_asked_for_a_store_answers(under_test, value):
+    claim = Claim(
+        scope=new_scope(),
+        tokens_per_minute=10**12,
+        budgets=(budget(10**9),),
+        tokens=value,
+        reserve_nusd=value,
+    )
+    request_id, answer = await under_test.admit(claim)
+    assert isinstance(answer, Refusal) == (value in (2**64, 10**400, math.inf))
+    await under_test.settle(request_id, [claim], cost_nusd=5)
+    (standing,) = (await under_test.standing(claim)).budgets
+    assert standing.reserved_nusd == 0
+
+
+@pytest.mark.parametrize(
+    "change", [{"ends_in_s": math.nan}, {"ends_in_s": math.inf}, {"period_id": "\ud800"}]
+)
+async def test_a_period_that_is_none_keeps_no_place(under_test, change):
+    claim = Claim(scope=new_scope(), concurrent_requests=1, budgets=(budget(1000),), tokens=1)
+    request_id, _ = await under_test.admitted(claim)
+    odd = msgspec.structs.replace(claim.budgets[0], **change)
+    used = msgspec.structs.replace(settlement(claim, 1, 7), budgets=(odd,))
+    await under_test.store.counters.settle(request_id, [used])
+    standing = await under_test.standing(claim)
+    assert (standing.in_flight, standing.budgets[0].reserved_nusd) == (0, 0)
 
 
 async def test_settling_what_was_never_claimed_changes_nothing(under_test):

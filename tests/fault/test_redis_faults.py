@@ -13,7 +13,7 @@ import uvloop
 from redis import Redis
 
 from app.stores._base import Claim, Refusal, StoreError, StoreNotAskedError
-from app.stores._watch import Feature
+from app.stores._watch import Feature, StoreEvents
 from app.stores.fallback import FallbackStore
 from app.stores.key_cache import KeyTimes
 from app.stores.redis import RedisStore
@@ -436,7 +436,7 @@ async def test_every_failure_is_counted_and_each_change_is_logged_once(server, c
     errors: list[tuple[str, Feature]] = []
     store = FallbackStore(
         RedisStore(server.url, timeout_s=TIMEOUT_S),
-        on_error=lambda operation, feature: errors.append((operation, feature)),
+        events=StoreEvents(failed=lambda operation, feature: errors.append((operation, feature))),
     )
     caplog.set_level(logging.WARNING, logger="app.stores")
     claim = Claim(scope=new_scope(), requests_per_minute=1000)

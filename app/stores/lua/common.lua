@@ -17,6 +17,8 @@ local WINDOW_US, WINDOW_MS = 60000000, 60000
 local SLACK_MS = 600000
 -- Of requests in one call, so that a gateway that died with many does not make the others wait.
 local MOST_EXPIRED = 500
+-- Of a level far above its limit; Redis takes no lifetime of a thousand years.
+local MOST_KEPT_MS = 31 * 86400000
 local BILLION = 1000000000
 
 -- A state: requests in flight; level of requests, and when it stood there (microseconds); likewise

@@ -22,7 +22,7 @@ local function settle(key, packed, claim, running, settled)
     local tokens = level(state[TOKENS], state[TOKENS_AT], tpm) + settled[1] - claim[CLAIMED]
     state[TOKENS], state[TOKENS_AT] = max(0, tokens), now
     -- What was settled above the limit takes longer than a minute to sink.
-    needed_ms = now_ms + math.ceil(max(1, tokens / tpm) * WINDOW_MS) + LATE_MS
+    needed_ms = now_ms + min(math.ceil(max(1, tokens / tpm) * WINDOW_MS) + LATE_MS, MOST_KEPT_MS)
   end
   if cost > 0 then
     for i = 4, #settled, 2 do

@@ -7,7 +7,16 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
-from app.stores._base import Claim, Lifecycle, Store, StoreError, StoreNotAskedError
+from app.stores._base import (
+    Claim,
+    Lifecycle,
+    Store,
+    StoreAnsweredError,
+    StoreError,
+    StoreNotAskedError,
+    UnusableValueError,
+)
+from app.stores._watch import StoreEvents
 from app.stores.fallback import FallbackStore
 from app.stores.key_cache import KeyTimes
 from app.stores.memory import MemoryStore
@@ -19,8 +28,9 @@ class Flaky:
 
     def __init__(self, part: object) -> None:
         self._part = part
-        self.before: StoreError | None = None
+        self.before: Exception | None = None
         self.after: StoreError | None = None
+        self.refused: frozenset[str] = frozenset()
         self.hangs = False
         self.calls: list[str] = []
 
@@ -29,6 +39,8 @@ class Flaky:
             self.calls.append(name)
             if self.before is not None:
                 raise self.before
+            if args and isinstance(args[0], str) and args[0] in self.refused:
+                raise StoreAnsweredError("WRONGTYPE")
             answer = await getattr(self._part, name)(*args, **kwargs)
             if self.hangs:
                 await asyncio.Event().wait()
@@ -205,6 +217,40 @@ async def test_a_refused_request_that_is_settled_all_the_same_costs_what_it_used
     await alone.lifecycle._counters.pay()
     (standing,) = (await alone.standing(claim)).budgets
     assert (standing.spent_nusd, standing.reserved_nusd) == (70, 0)
+
+
+async def test_settlements_that_are_always_refused_do_not_stand_before_others(shared, alone):
+    claim = Claim(scope=new_scope(), budgets=(budget(10**6),), reserve_nusd=1)
+    requests = [(await alone.admitted(claim))[0] for _ in range(250)]
+    shared.counters.before = StoreError("down")
+    for request_id in requests:
+        await alone.settle(request_id, [claim], cost_nusd=1)
+    shared.counters.before = None
+    shared.counters.refused = frozenset(requests[:200])
+    for _ in range(3):
+        await alone.lifecycle._counters.pay()
+    assert (await alone.standing(claim)).budgets[0].spent_nusd == 50
+    assert alone.lifecycle.owed == 200
+    shared.counters.refused = frozenset()
+    await alone.lifecycle._counters.pay()
+    assert (await alone.standing(claim)).budgets[0].spent_nusd == 250
+
+
+async def test_a_settlement_that_breaks_the_store_is_counted_and_raises_nothing(shared, clock):
+    lost = []
+    events = StoreEvents(lost=lambda what, n: lost.append((what, n)))
+    lifecycle = FallbackStore(shared, clock=clock, events=events)
+    await lifecycle.open()
+    alone = StoreUnderTest(lifecycle, clock.pass_time)
+    claim = Claim(scope=new_scope(), budgets=(budget(1000),), reserve_nusd=1)
+    for error in (UnusableValueError("no text"), OverflowError("not a StoreError")):
+        request_id, _ = await alone.admitted(claim)
+        shared.counters.before = error
+        await alone.settle(request_id, [claim], cost_nusd=1)
+        shared.counters.before = None
+    assert lost == [("settlements", 1)] * 2
+    assert lifecycle.owed == 0
+    await lifecycle.aclose()
 
 
 async def test_what_is_owed_is_bounded_and_what_is_lost_is_said(shared, clock, caplog):

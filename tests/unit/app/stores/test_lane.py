@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
 
+import hiredis
 import pytest
 from hiredis import ReplyError
 
-from app.stores._base import StoreError, StoreNotAskedError
+from app.stores._base import StoreError, StoreNotAskedError, UnusableValueError
 from app.stores._lane import MAX_BATCH, MAX_WAITING, Circuit, Lane
 from app.stores._resp import Command, Done
 
@@ -19,9 +19,11 @@ class FakeLink:
         self._client = client
         self.is_open = True
 
-    def send(self, commands: Sequence[Command], done: Done) -> None:
+    def send(self, packed: bytes, n_commands: int, done: Done) -> None:
         if self._client.refuses is not None:
             raise self._client.refuses
+        commands = unpacked(packed)
+        assert len(commands) == n_commands
         task = asyncio.ensure_future(self._answer(commands, done))
         self._client.tasks.append(task)
 
@@ -31,11 +33,22 @@ class FakeLink:
     async def wait_closed(self) -> None:
         """Return: it is closed at once."""
 
-    async def _answer(self, commands: Sequence[Command], done: Done) -> None:
-        self._client.batches.append(list(commands))
+    async def _answer(self, commands: list[Command], done: Done) -> None:
+        self._client.batches.append(commands)
         await self._client.may_answer.wait()
         answers = [self._client.says.get(command[0], command[1]) for command in commands]
         done(self._client.error or answers)
+
+
+def unpacked(packed: bytes) -> list[Command]:
+    """Take sent commands apart; what looks like a number is one."""
+    reader = hiredis.Reader(notEnoughData=b"", encoding="utf-8")
+    reader.feed(packed)
+    commands = iter(reader.gets, b"")
+    return [
+        tuple(int(word) if word.lstrip("-").isdigit() else word for word in command)
+        for command in commands
+    ]
 
 
 class FakeClient:
@@ -96,6 +109,20 @@ async def test_calls_that_meet_share_a_batch_and_get_their_own_answers():
     answers = await asyncio.gather(*(lane.call(("A", i), ("B", -i)) for i in range(300)))
     assert answers == [[i, -i] for i in range(300)]
     assert [len(batch) for batch in client.batches] == [MAX_BATCH, 600 - MAX_BATCH]
+    await lane.aclose()
+
+
+async def test_a_call_that_cannot_be_packed_fails_alone(caplog):
+    client = FakeClient()
+    client.may_answer.set()
+    lane = lane_to(client, failures=1)
+    good = [asyncio.create_task(lane.call(("A", i))) for i in range(3)]
+    for poison in ("\ud800", 1.5j, None):
+        with pytest.raises(UnusableValueError, match="cannot be said"):
+            await lane.call(("A", poison))
+    assert await asyncio.gather(*good) == [[0], [1], [2]]
+    # The circuit counts failures of Redis, not of callers.
+    assert await lane.call(("A", 4)) == [4]
     await lane.aclose()
 
 

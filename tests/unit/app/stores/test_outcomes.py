@@ -26,6 +26,7 @@ from app.stores.outcomes_sqlite import (
     read_outcomes,
 )
 from tests.support.stores import FakeClock
+from tests.support.threads import kill_thread
 
 ROOT = Path(__file__).resolve().parents[4]
 NOW = 1_795_000_000.0
@@ -212,6 +213,63 @@ async def test_a_record_that_cannot_be_encoded_does_not_keep_others_from_being_w
     await log.aclose()
     assert [each.request_id for each in rows_of(tmp_path)] == ["one", "two"]
     assert log.dropped == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        ({"input_tokens": 2**64}, {"input_tokens": 2**63 - 1}),
+        ({"cost_nusd": -(10**30)}, {"cost_nusd": -(2**63 - 1)}),
+        ({"response_model": "m\ud800"}, {"response_model": "m\\ud800"}),
+        ({"finish_reason": ["stop"]}, {"finish_reason": "['stop']"}),
+        ({"duration_s": float("nan")}, {"duration_s": 0.0}),
+        ({"team": {"a": 1}, "status": 10**25}, {"team": "{'a': 1}", "status": 2**63 - 1}),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+async def test_a_row_that_no_sink_can_hold_is_kept_as_it_can_be(tmp_path, changes, kept):
+    log = log_in(tmp_path)
+    await log.open()
+    for each in (row("one"), row("odd", **changes), row("two")):
+        log.record(each)
+    await log.aclose()
+    rows = {each.request_id: each for each in rows_of(tmp_path)}
+    odd = rows.pop("odd")
+    assert rows == {name: row(name) for name in ("one", "two")}
+    assert {name: getattr(odd, name) for name in changes} == kept
+    assert log.dropped == 0
+
+
+async def test_texts_that_cannot_be_written_are_lost_alone(tmp_path):
+    told = []
+    log = log_in(tmp_path, on_drop=told.append)
+    await log.open()
+    rows = [row(f"r{i}") for i in range(50)]
+    poison = ContentRow(decision_id="dec-r7", expires_at=NOW, content=["no bytes"])
+    for each in (*rows[:20], poison, *rows[20:]):
+        log.record(each)
+    await log.aclose()
+    assert {each.request_id for each in rows_of(tmp_path)} == {each.request_id for each in rows}
+    assert (log.dropped, told) == (1, [1])
+    assert log.healthy
+
+
+async def test_a_thread_that_dies_is_followed_by_another_one(tmp_path, caplog):
+    restarted = []
+    log = log_in(tmp_path, on_restart=restarted.append)
+    await log.open()
+    log.record(row("before"))
+    await asyncio.to_thread(kill_thread, "steelyard-outcomes")
+    log.record(row("after"))
+    async with asyncio.timeout(10):
+        while len(rows_of(tmp_path)) < 2:
+            await asyncio.sleep(0.01)
+    assert restarted == ["steelyard-outcomes"]
+    assert "steelyard-outcomes died" in caplog.text
+    async with asyncio.timeout(10):
+        while not log.healthy:
+            await asyncio.sleep(0.01)
+    await log.aclose()
 
 
 async def test_a_row_that_is_written_twice_is_there_once(tmp_path):

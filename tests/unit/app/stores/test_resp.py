@@ -4,7 +4,9 @@ import asyncio
 
 import pytest
 
-from app.stores._resp import Address, Connection
+from app.stores._resp import Address, Connection, pack
+
+PING = pack([("PING",)])
 
 
 class FakeTransport(asyncio.Transport):
@@ -39,7 +41,8 @@ async def connection(transport: FakeTransport) -> Connection:
 
 async def test_commands_go_out_in_one_write_and_replies_may_come_in_pieces(connection, transport):
     outcomes: list[object] = []
-    connection.send([("GET", "a"), ("SET", "b", b"\x00", "PX", 5)], outcomes.append)
+    commands = [("GET", "a"), ("SET", "b", b"\x00", "PX", 5)]
+    connection.send(pack(commands), 2, outcomes.append)
     assert transport.written == (
         b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n"
         b"*5\r\n$3\r\nSET\r\n$1\r\nb\r\n$1\r\n\x00\r\n$2\r\nPX\r\n$1\r\n5\r\n"
@@ -50,7 +53,7 @@ async def test_commands_go_out_in_one_write_and_replies_may_come_in_pieces(conne
     ((nothing, error),) = outcomes
     assert nothing is None
     assert str(error) == "ERR no"
-    connection.send([("PING",)], outcomes.append)
+    connection.send(PING, 1, outcomes.append)
     connection.data_received(b"+PONG\r\n")
     assert outcomes[1:] == [[b"PONG"]]
 
@@ -58,7 +61,7 @@ async def test_commands_go_out_in_one_write_and_replies_may_come_in_pieces(conne
 @pytest.mark.parametrize("says", [b"+OK\r\n+OK\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
 async def test_whoever_says_more_or_something_else_is_left(connection, transport, says):
     outcomes: list[object] = []
-    connection.send([("PING",)], outcomes.append)
+    connection.send(PING, 1, outcomes.append)
     connection.data_received(says)
     assert len(outcomes) == 1
     assert isinstance(outcomes[0], Exception)
@@ -74,7 +77,7 @@ async def test_words_without_a_question_end_the_connection(connection, transport
 @pytest.mark.parametrize("error", [None, OSError("reset")])
 async def test_a_batch_whose_connection_is_lost_fails_once(connection, error):
     outcomes: list[object] = []
-    connection.send([("PING",)], outcomes.append)
+    connection.send(PING, 1, outcomes.append)
     connection.connection_lost(error)
     connection.connection_lost(error)
     assert len(outcomes) == 1
@@ -83,11 +86,11 @@ async def test_a_batch_whose_connection_is_lost_fails_once(connection, error):
 
 
 async def test_nothing_is_sent_while_a_batch_is_on_its_way(connection):
-    connection.send([("PING",)], lambda _: None)
+    connection.send(PING, 1, lambda _: None)
     with pytest.raises(RuntimeError):
-        connection.send([("PING",)], lambda _: None)
+        connection.send(PING, 1, lambda _: None)
     with pytest.raises(RuntimeError):
-        Connection().send([("PING",)], lambda _: None)
+        Connection().send(PING, 1, lambda _: None)
 
 
 @pytest.mark.parametrize(

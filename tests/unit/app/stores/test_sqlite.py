@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import sqlite3
 import stat
 import subprocess
@@ -12,6 +13,7 @@ import msgspec
 import pytest
 
 from app.errors import ConfigError
+from app.keys import MAX_NUSD
 from app.stores._base import (
     MAX_AUDIT,
     Claim,
@@ -21,12 +23,15 @@ from app.stores._base import (
     ScopeKind,
     StoreError,
 )
+from app.stores._bounds import MAX_SUM_NUSD
+from app.stores._watch import StoreEvents
 from app.stores.memory import MemoryStore
-from app.stores.sqlite import DATABASE_NAME
-from tests.support.stores import FakeClock, StoreUnderTest, audit_entry, budget, key_record
+from app.stores.sqlite import DATABASE_NAME, SqliteDatabase
+from tests.support.stores import DAY, FakeClock, StoreUnderTest, audit_entry, budget, key_record
+from tests.support.threads import kill_thread
 
 ROOT = Path(__file__).resolve().parents[4]
-SCOPE = Scope(ScopeKind.KEY, "key-1")
+SCOPE, OTHER = Scope(ScopeKind.KEY, "key-1"), Scope(ScopeKind.KEY, "key-other")
 MONTH = Claim(scope=SCOPE, budgets=(budget(1000, ends_in_s=10**6),), reserve_nusd=1)
 
 
@@ -85,6 +90,73 @@ async def test_spending_is_on_the_disk_before_the_store_is_closed(tmp_path):
             await asyncio.sleep(0.01)
     connection.close()
     await under_test.lifecycle.aclose()
+
+
+async def test_one_absurd_cost_leaves_what_others_spent_on_the_disk(tmp_path):
+    clock = FakeClock()
+    first = await reopened(tmp_path, clock)
+    large = budget(MAX_NUSD, ends_in_s=10**6)
+    claims = {
+        scope: msgspec.structs.replace(MONTH, scope=scope, budgets=(large,))
+        for scope in (SCOPE, OTHER)
+    }
+    admitted = {scope: await first.admitted(claim) for scope, claim in claims.items()}
+    for scope, cost_nusd in ((SCOPE, 2**64), (OTHER, 5_150_000_000)):
+        await first.settle(admitted[scope][0], [claims[scope]], cost_nusd=cost_nusd)
+    await first.lifecycle.aclose()
+    second = await reopened(tmp_path, clock)
+    spent = {
+        scope: (await second.standing(claim)).budgets[0].spent_nusd
+        for scope, claim in claims.items()
+    }
+    assert spent == {SCOPE: MAX_NUSD, OTHER: 5_150_000_000}
+    await second.lifecycle.aclose()
+
+
+async def test_spending_that_cannot_be_written_is_lost_alone_and_said(tmp_path, caplog):
+    lost = []
+    events = StoreEvents(lost=lambda what, n: lost.append((what, n)))
+    database = SqliteDatabase(tmp_path, clock=FakeClock(), events=events)
+    await database.open()
+    for i in range(20):
+        database.spending.add(Scope(ScopeKind.KEY, f"key-{i}"), DAY, i + 1, 2e9)
+    database.spending.add(Scope(ScopeKind.KEY, "key-\ud800"), DAY, 100, 2e9)
+    database.spending.add(OTHER, DAY, 100, math.nan)
+    await database.aclose()
+    database = SqliteDatabase(tmp_path, clock=FakeClock())
+    spent = {scope.name: nusd for scope, _, nusd, _ in await database.open()}
+    await database.aclose()
+    assert spent == {f"key-{i}": i + 1 for i in range(20)}
+    assert lost == [("spending", 1)] * 2
+    assert "are lost" in caplog.text
+
+
+async def test_sums_beyond_what_the_disk_counts_stay_whole_numbers(tmp_path):
+    database = SqliteDatabase(tmp_path, clock=FakeClock())
+    for _ in range(3):
+        await database.open()
+        database.spending.add(SCOPE, DAY, MAX_SUM_NUSD - 1, 2e9)
+        await database.aclose()
+        database = SqliteDatabase(tmp_path, clock=FakeClock())
+    assert await database.open() == [(SCOPE, DAY, MAX_SUM_NUSD, 2e9)]
+    await database.aclose()
+
+
+async def test_the_thread_that_writes_spending_is_followed_when_it_dies(tmp_path):
+    restarted = []
+    store = MemoryStore(tmp_path, clock=FakeClock(), events=StoreEvents(restarted=restarted.append))
+    await store.open()
+    under_test = StoreUnderTest(store)
+    request_id, _ = await under_test.admitted(MONTH)
+    await asyncio.to_thread(kill_thread, "steelyard-spending")
+    await under_test.settle(request_id, [MONTH], cost_nusd=300)
+    connection = sqlite3.connect(tmp_path / DATABASE_NAME)
+    async with asyncio.timeout(10):
+        while connection.execute("SELECT nusd FROM spending").fetchall() != [(300,)]:
+            await asyncio.sleep(0.01)
+    connection.close()
+    assert restarted == ["steelyard-spending"]
+    await store.aclose()
 
 
 _OTHER_PROCESS = """
