@@ -19,7 +19,7 @@ help: ## Show this list
 
 install: $(VENV)/.installed ## Make .venv with everything to serve and to train
 
-run: install ## Serve on 127.0.0.1:8080 (CONFIG=FILE; simulated models unless OPENAI_API_KEY is set)
+run: $(VENV)/.installed-serve ## Serve on 127.0.0.1:8080 (CONFIG=FILE; simulated models unless OPENAI_API_KEY is set)
 	$(BIN)/steelyard serve --config $(CONFIG)
 
 test: $(VENV)/.installed-dev ## Run the whole test suite
@@ -76,14 +76,19 @@ clean: ## Remove the environment and everything generated
 $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
 
+# Half the size of what training needs besides; whoever has that has this.
+$(VENV)/.installed-serve: pyproject.toml $(PINS) | $(VENV)/bin/pip
+	$(BIN)/pip install --quiet --no-compile --constraint $(PINS) --editable .
+	touch $@
+
 $(VENV)/.installed: pyproject.toml $(PINS) | $(VENV)/bin/pip
 	$(BIN)/pip install --quiet --no-compile --constraint $(PINS) --editable '.[train]'
-	touch $@
+	touch $@ $(VENV)/.installed-serve
 
 $(VENV)/.installed-dev: pyproject.toml $(PINS) | $(VENV)/bin/pip
 	$(BIN)/pip install --quiet --no-compile --constraint $(PINS) --editable '.[train,dev]'
-	touch $@ $(VENV)/.installed
+	touch $@ $(VENV)/.installed $(VENV)/.installed-serve
 
 $(VENV)/.installed-audit: pyproject.toml $(PINS) | $(VENV)/bin/pip
 	$(BIN)/pip install --quiet --no-compile --constraint $(PINS) --editable '.[train,audit]'
-	touch $@ $(VENV)/.installed
+	touch $@ $(VENV)/.installed $(VENV)/.installed-serve

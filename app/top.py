@@ -8,6 +8,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 from rich import box
+from rich.columns import Columns
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
@@ -266,8 +267,9 @@ def _fact(name: str, value: str, *, bad: bool = False) -> Text:
     return Text.assemble((f"{name} ", "dim"), (value, "bold red" if bad else "bold"))
 
 
-def _line(*facts: Text) -> Text:
-    return Text("   ").join(facts)
+def _line(*facts: Text) -> RenderableType:
+    """Return facts side by side; where they do not fit, the line breaks between two of them."""
+    return Columns(facts, padding=(0, 3))
 
 
 def _ms(value: float | None) -> str:

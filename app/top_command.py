@@ -1,8 +1,13 @@
 """`steelyard top`: a running gateway in a terminal."""
 
 import json
+import os
+import select
+import sys
+import termios
 import time
-from typing import TYPE_CHECKING
+import tty
+from typing import TYPE_CHECKING, Self
 
 import click
 
@@ -35,7 +40,7 @@ if TYPE_CHECKING:
 @click.option("--once", is_flag=True, help="Two looks, then end.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with --once.")
 def top(*, url: str, token: str | None, interval_s: float, once: bool, as_json: bool) -> None:
-    """Watch a gateway: requests, models, overhead, spending, circuits, refusals."""
+    """Watch a gateway: requests, models, overhead, spending, circuits, refusals. Ends with q."""
     import httpx  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
     from rich.live import Live  # noqa: PLC0415
@@ -57,11 +62,41 @@ def top(*, url: str, token: str | None, interval_s: float, once: bool, as_json: 
             else:
                 Console().print(render(shown, url=url))
             return
-        with Live(render(view(before, now), url=url), auto_refresh=False, screen=True) as live:
-            while True:
-                time.sleep(interval_s)
+        first = render(view(before, now), url=url)
+        with _Keys() as keys, Live(first, auto_refresh=False, screen=True) as live:
+            while not keys.quit_within(interval_s):
                 before, now = now, _look(client, url)
                 live.update(render(view(before, now), url=url), refresh=True)
+
+
+class _Keys:
+    """Reads single keys where there is a terminal to press them on."""
+
+    def __init__(self) -> None:
+        self._terminal: int | None = None
+
+    def __enter__(self) -> Self:
+        if sys.stdin.isatty():
+            self._terminal = sys.stdin.fileno()
+            self._before = termios.tcgetattr(self._terminal)
+            tty.setcbreak(self._terminal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._terminal is not None:
+            termios.tcsetattr(self._terminal, termios.TCSADRAIN, self._before)
+
+    def quit_within(self, seconds: float) -> bool:
+        """Wait that long; whether `q` was pressed meanwhile."""
+        due = time.monotonic() + seconds
+        while (left := due - time.monotonic()) > 0:
+            if self._terminal is None:
+                time.sleep(left)
+            elif select.select([self._terminal], [], [], left)[0]:
+                pressed = os.read(self._terminal, 64)
+                if not pressed or b"q" in pressed.lower():
+                    return True
+        return False
 
 
 def _look(client: "httpx.Client", url: str) -> "Look":

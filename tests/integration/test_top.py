@@ -1,15 +1,24 @@
 """`steelyard top` on a real gateway, and on what is none."""
 
+import io
 import json
+import os
+import pty
+import select
+import subprocess
+import sys
+import termios
 import threading
 import time
 
 import httpx
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from app.cli import cli, main
 from app.top import Look, render, view
+from tests.support.gateway import REPOSITORY
 
 ASK = {"messages": [{"role": "user", "content": "What is a steelyard?"}]}
 
@@ -87,6 +96,37 @@ def test_it_reads_as_a_table_too(fresh_gateway, traffic):
     assert result.exit_code == 0, result.output
     for word in ("requests/s", "overhead p50/p99 ms", "sim-nano", "closed", "100%"):
         assert word in result.stdout
+
+
+def test_q_ends_it_and_the_terminal_is_as_before(fresh_gateway):
+    gateway = fresh_gateway()
+    ours, theirs = pty.openpty()
+    before = termios.tcgetattr(theirs)
+    command = (sys.executable, "-m", "app", "top", "--url", gateway.url, "--interval", "0.1")
+    with subprocess.Popen(
+        command, cwd=REPOSITORY, stdin=theirs, stdout=theirs, stderr=theirs
+    ) as process:
+        shown = b""
+        while b"in flight" not in shown:
+            shown += os.read(ours, 4096)
+        os.write(ours, b"xq")
+        while process.poll() is None:
+            if select.select([ours], [], [], 0.1)[0]:
+                os.read(ours, 4096)
+        assert process.returncode == 0
+    assert termios.tcgetattr(theirs) == before
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_a_narrow_terminal_breaks_lines_between_facts():
+    before, now = Look(0.0, {}), Look(1.0, {})
+    console = Console(width=60, file=io.StringIO())
+    console.print(render(view(before, now), url="http://127.0.0.1:8080"))
+    told = console.file.getvalue()
+    for fact in ("requests/s 0.0", "overhead p50/p99 ms -/-", "first token p50 ms -"):
+        assert fact in told
+    assert max(map(len, told.splitlines())) <= 60
 
 
 def test_metrics_behind_a_token_need_it(fresh_gateway):
