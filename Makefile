@@ -11,7 +11,7 @@ TEST_EXTRAS ?=
 SECONDS ?= 300
 comma := ,
 
-.PHONY: help install run test check format pins bench bench-quick peers soak artifact audit sbom clean
+.PHONY: help install run test check reference format pins bench bench-quick peers soak artifact audit sbom clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -33,7 +33,10 @@ check: $(VENV)/.installed-dev ## Lint, types, import contracts, configuration fi
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	for file in configs/gateway*.yaml; do $(BIN)/steelyard check-config $$file || exit 1; done
+	for file in configs/gateway*.yaml; do $(BIN)/steelyard check-config --no-env $$file || exit 1; done
+
+reference: $(VENV)/.installed-dev ## Write docs/reference and configs/schema anew from the fields
+	$(BIN)/steelyard config-reference --write
 
 format: $(VENV)/.installed-dev ## Format the code
 	$(BIN)/ruff check --fix .

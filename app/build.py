@@ -1,6 +1,7 @@
 """From a validated configuration to the objects that serve it; everything is built at start."""
 
 import hashlib
+import importlib
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -155,6 +156,24 @@ def _sink(config: LoadedConfig) -> Sink:
     return SqliteOutcomes(config.data_dir, keep_s=keep_s)
 
 
+def require_traces(config: LoadedConfig) -> None:
+    """Refuse traces that this installation cannot make.
+
+    Raises
+    ------
+    ConfigError
+        If the extra is not installed.
+    """
+    if not config.gateway.traces.enabled:
+        return
+    try:
+        importlib.import_module("app.telemetry.traces")
+    except ImportError as error:
+        raise config.error(
+            ("traces", "enabled"), f"needs an extra: pip install 'steelyard[otel]' ({error})"
+        ) from error
+
+
 def build_tracer(config: LoadedConfig) -> Tracer | None:
     """Build what makes traces; None, and nothing is imported, where there are none.
 
@@ -166,12 +185,9 @@ def build_tracer(config: LoadedConfig) -> Tracer | None:
     traces = config.gateway.traces
     if not traces.enabled:
         return None
-    try:
-        from app.telemetry.traces import OtelTracer  # noqa: PLC0415
-    except ImportError as error:
-        raise config.error(
-            ("traces", "enabled"), f"needs an extra: pip install 'steelyard[otel]' ({error})"
-        ) from error
+    require_traces(config)
+    from app.telemetry.traces import OtelTracer  # noqa: PLC0415
+
     return OtelTracer(
         endpoint=None if traces.endpoint is None else str(traces.endpoint),
         service_name=traces.service_name,

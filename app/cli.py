@@ -10,10 +10,12 @@ from pathlib import Path
 import click
 
 from app import __version__
+from app.check_command import check_config
 from app.collect_command import collect
 from app.errors import GatewayError
 from app.export_command import export
 from app.keys_command import keys
+from app.reference_command import config_reference
 from app.top_command import top
 from routers import commands
 
@@ -49,28 +51,12 @@ def cli() -> None:
     """Send every chat request to the model that is worth its price."""
 
 
+cli.add_command(check_config)
+cli.add_command(config_reference)
 cli.add_command(keys)
 cli.add_command(collect)
 cli.add_command(export)
 cli.add_command(top)
-
-
-@cli.command("check-config")
-@click.argument("file", type=click.Path(path_type=Path))
-def check_config(file: Path) -> None:
-    """Check a configuration file and everything it names; exit 2 and one line if it is wrong."""
-    from app.build import build_names, build_policies, load_artifacts  # noqa: PLC0415
-    from app.config import load_config  # noqa: PLC0415
-    from app.providers._base import PROVIDERS  # noqa: PLC0415
-
-    config = load_config(file, secrets_needed=False)
-    for upstream in config.gateway.upstreams.values():
-        PROVIDERS.get(upstream.kind)
-    names = build_names(config, build_policies(config, load_artifacts(config)))
-    click.echo(
-        f"{file} is fine: {len(config.gateway.upstreams)} upstreams, "
-        f"{len(names.model_ids)} models, {len(names.policies)} policies"
-    )
 
 
 @cli.command()

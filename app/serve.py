@@ -17,12 +17,12 @@ import click
 import uvicorn
 
 from app.api.console import console_is_served
+from app.check.servable import check_servable, check_start
 from app.config import GatewayConfig, LoadedConfig, StubConfig, load_config
 from app.errors import ConfigError
 from app.protocol import gateway_protocol
 from app.runs import this_run
 from app.server import Server, uvicorn_config
-from app.settings import is_loopback
 from app.telemetry.logs import configure_logging
 from app.workers import Workers, counting_together, metrics_port
 
@@ -44,8 +44,9 @@ def serve(file: Path, *, host: str | None, port: int | None, workers: int) -> No
     config = loaded.gateway
     host = config.server.host if host is None else host
     port = config.server.port if port is None else port
-    check_who_may_ask(config, host)
-    check_workers(config, workers)
+    # A worker that cannot start would be started again and again: this process looks at all of it.
+    check = check_start if workers == 1 else check_servable
+    check(loaded, host=host, port=port, workers=workers)
     configure_logging(level=config.server.log_level, secrets=loaded.hidden)
     _allow_connections(config.server.max_connections)
     os.environ["STEELYARD_CONFIG"] = str(file)
@@ -90,35 +91,6 @@ def serve(file: Path, *, host: str | None, port: int | None, workers: int) -> No
                 grace_s=config.server.shutdown_grace_s,
                 on_listening=partial(click.echo, welcome),
             ).run(sockets=[listening])
-
-
-def check_who_may_ask(config: GatewayConfig, host: str) -> None:
-    """Refuse to be reached from other machines unless the configuration says by whom.
-
-    Raises
-    ------
-    ConfigError
-    """
-    if config.auth.mode is None and not is_loopback(host):
-        raise ConfigError(
-            f"{host or 'every address'} can be reached from other machines; write into the "
-            "configuration who may ask: `auth: {mode: keys}` for virtual keys "
-            "(`steelyard keys create`), or `auth: {mode: none}` for everybody"
-        )
-
-
-def check_workers(config: GatewayConfig, workers: int) -> None:
-    """Refuse several processes that could not share what they count.
-
-    Raises
-    ------
-    ConfigError
-    """
-    if workers > 1 and config.store.kind != "redis":
-        raise ConfigError(
-            f"{workers} workers need a store that they share; write `store: {{kind: redis}}` into "
-            f"the configuration and its address into {config.store.redis_url_env}"
-        )
 
 
 _OTHER_FILES = 256

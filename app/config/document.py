@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -30,6 +30,13 @@ _OLD_NUMBER = re.compile(r"[-+]?0[0-7_]{1,30}|[-+]?[0-9_]{1,30}(:[0-9_.]{1,30}){
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
+class Remark(NamedTuple):
+    """Something to say of a place in a file."""
+
+    place: Place
+    message: str
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """What a file says, and where it says it."""
@@ -41,10 +48,14 @@ class Document:
 
     def error(self, place: Place, message: str) -> ConfigError:
         """Return an error that names the file, the line and the key that it is about."""
+        return ConfigError(f"{self.path}: {self.told(place, message)}")
+
+    def told(self, place: Place, message: str) -> str:
+        """Put line and key before what is said of a value."""
         line = self.line(place)
         at = f"line {line}: " if line else ""
         where = f"{dotted(place)}: " if place else ""
-        return ConfigError(f"{self.path}: {at}{where}{message}")
+        return f"{at}{where}{message}"
 
     def line(self, place: Place) -> int | None:
         """Return the line of a value; of what it would stand in, if it does not stand there."""

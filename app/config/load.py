@@ -5,13 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from app.config.catalogue import Catalogue
-from app.config.document import Document
+from app.config.document import Remark
 from app.config.fields import choices
 from app.config.gateway import GatewayConfig
 from app.config.loaded import LoadedConfig
 from app.config.problems import parse_file
-from app.config.server import ServerConfig
-from app.config.upstreams import UpstreamConfig
 from app.errors import ConfigError
 from routers.types import ModelSpec
 
@@ -59,57 +57,50 @@ def load_config(
             max_output_tokens=entry.max_output_tokens,
             capabilities=entry.offers,
         )
-    secrets = {
-        name: secret
-        for name, upstream in gateway.upstreams.items()
-        if (secret := _secret(document, name, upstream, environment, needed=secrets_needed))
-    }
-    return LoadedConfig(
+    config = LoadedConfig(
         path=path,
         gateway=gateway,
         specs=specs,
         document=document,
         catalogue=catalogue,
         catalogue_document=catalogue_document,
-        secrets=secrets,
+        secrets={
+            name: secret
+            for name, upstream in gateway.upstreams.items()
+            if (secret := _secret(upstream.api_key_env, environment))
+        },
         admin_token=_admin_token(gateway.auth.admin_token_env, environment),
-        metrics_token=_metrics_token(document, gateway.server, environment, needed=secrets_needed),
+        metrics_token=_secret(gateway.server.metrics_token_env, environment) or None,
         redis_url=environment.get(gateway.store.redis_url_env) or None,
         semconv_opt_in=environment.get("OTEL_SEMCONV_STABILITY_OPT_IN", ""),
     )
+    if secrets_needed and (missing := missing_variables(config)):
+        raise ConfigError(f"{path}: {'; '.join(document.told(*each) for each in missing)}")
+    return config
 
 
-def _secret(
-    document: Document, name: str, upstream: UpstreamConfig, env: Mapping[str, str], *, needed: bool
-) -> str:
-    variable = upstream.api_key_env
-    if variable is None:
-        return ""
-    secret = env.get(variable, "")
-    if not secret and needed:
-        raise document.error(
+def missing_variables(config: LoadedConfig) -> list[Remark]:
+    """Return where a secret is named that is not set, and what to do about it."""
+    missing = [
+        Remark(
             ("upstreams", name, "api_key_env"),
-            f"the key comes from {variable}, which is not set; export it, or use "
+            f"the key comes from {upstream.api_key_env}, which is not set; export it, or use "
             "configs/gateway.yaml, which needs no key",
         )
-    _check_secret(variable, secret)
+        for name, upstream in config.gateway.upstreams.items()
+        if upstream.api_key_env is not None and name not in config.secrets
+    ]
+    variable = config.gateway.server.metrics_token_env
+    if variable is not None and config.metrics_token is None:
+        message = f"{variable} is not set; export the token that /metrics is to ask for"
+        missing.append(Remark(("server", "metrics_token_env"), message))
+    return missing
+
+
+def _secret(variable: str | None, env: Mapping[str, str]) -> str:
+    secret = "" if variable is None else env.get(variable, "")
+    _check_secret(variable or "", secret)
     return secret
-
-
-def _metrics_token(
-    document: Document, server: ServerConfig, env: Mapping[str, str], *, needed: bool
-) -> str | None:
-    variable = server.metrics_token_env
-    if variable is None:
-        return None
-    token = env.get(variable, "")
-    if not token and needed:
-        raise document.error(
-            ("server", "metrics_token_env"),
-            f"{variable} is not set; export the token that /metrics is to ask for",
-        )
-    _check_secret(variable, token)
-    return token or None
 
 
 def _admin_token(variable: str, env: Mapping[str, str]) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from app.config.document import Document, dotted, printable, read_document
+from app.config.document import Document, printable, read_document
 from app.config.expected import annotations_of, expected, plain, unit_of, without_none
 from app.config.fields import ConflictError, Place
 from app.errors import ConfigError
@@ -63,11 +63,7 @@ def parse_file(path: Path, model: type[_Model]) -> tuple[_Model, Document]:
 
 def _joined(told: Mapping[Place, str], document: Document) -> str:
     by_line = sorted(told.items(), key=lambda each: document.line(each[0]) or 0)
-    parts = []
-    for place, message in by_line[:_MAX_TOLD]:
-        line = document.line(place)
-        at = f"line {line}: " if line else ""
-        parts.append(f"{at}{dotted(place)}: {message}" if place else f"{at}{message}")
+    parts = [document.told(*each) for each in by_line[:_MAX_TOLD]]
     if len(by_line) > _MAX_TOLD:
         parts.append(f"and {len(by_line) - _MAX_TOLD} more")
     return "; ".join(parts)

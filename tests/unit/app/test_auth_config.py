@@ -1,8 +1,8 @@
 import pytest
 
+from app.check.servable import check_who_may_ask
 from app.config import load_config
 from app.errors import ConfigError
-from app.serve import check_who_may_ask
 from tests.support.gateway import CONFIGS, stub_config
 
 SHIPPED = CONFIGS / "gateway.yaml"

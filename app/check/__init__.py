@@ -1,0 +1,1 @@
+"""What is checked of a configuration before it is served, and what is said of it."""

@@ -1,0 +1,81 @@
+"""`steelyard check-config` finds what would stop `serve` or fail at the first request."""
+
+import pytest
+import yaml
+
+from app.cli import main
+from tests.support.gateway import CONFIGS
+
+SHIPPED = sorted(CONFIGS.glob("gateway*.yaml"))
+
+
+@pytest.fixture
+def check(capsys, monkeypatch, tmp_path):
+    """Check a file that is the one of OpenAI's with changes to its upstream."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+    def check(*options, **changes):
+        document = yaml.safe_load((CONFIGS / "gateway.openai.yaml").read_text(encoding="utf-8"))
+        document["catalogue"] = str(CONFIGS / "models.yaml")
+        document["upstreams"]["openai"] |= changes
+        file = tmp_path / "gateway.yaml"
+        file.write_text(yaml.safe_dump(document), encoding="utf-8")
+        code = 0
+        try:
+            main(["check-config", *options, str(file)])
+        except SystemExit as exit_:
+            code = exit_.code
+        return code, *capsys.readouterr()
+
+    return check
+
+
+def test_a_variable_that_is_not_set_is_refused_unless_the_machine_is_another(check, monkeypatch):
+    code, out, err = check()
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "upstreams.openai.api_key_env: the key comes from OPENAI_API_KEY, which is not" in err
+    code, out, err = check("--no-env")
+    assert (code, err) == (0, "")
+    assert "OPENAI_API_KEY  not looked at" in out
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
+    code, out, err = check()
+    assert (code, err) == (0, "")
+    assert "is fine: 1 upstream, 2 models, 1 policy" in out
+    assert "sk-canary" not in out
+
+
+def test_what_may_be_a_mistake_is_a_warning_unless_it_is_to_be_strict(check):
+    code, out, err = check("--no-env", base_url="https://models.example.com")
+    assert code == 0
+    assert "is fine" in out
+    assert err.startswith("warning: gateway.yaml: line ")
+    assert "has no path" in err
+    code, out, err = check("--no-env", "--strict", base_url="https://models.example.com")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "has no path" in err
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"base_url": "https://api.openai.com"}, "write https://api.openai.com/v1"),
+        ({"base_url": "https://a/v1/chat/completions"}, "which the gateway appends itself"),
+        ({"extra_headers": {"x-a": "a\r\nb"}}, "extra_headers.x-a: has a value with line breaks"),
+        ({"kind": "openia"}, "upstreams.openai.kind: unknown kind 'openia'; did you mean 'openai'"),
+        ({"api_key": "sk-canary"}, "its name into `api_key_env`"),
+    ],
+)
+def test_what_would_fail_at_the_first_request_is_refused(check, changes, words):
+    code, out, err = check("--no-env", **changes)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert words in err
+    assert "gateway.yaml: line " in err
+    assert "canary" not in err
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.name)
+def test_what_is_shipped_passes_strictly_without_its_secrets(capsys, file):
+    main(["check-config", "--no-env", "--strict", str(file)])
+    out, err = capsys.readouterr()
+    assert f"{file} is fine" in out
+    assert err == ""
