@@ -280,7 +280,7 @@ class OutcomeLog(Generic[_T]):
                 lost=lost,
             )
         finally:
-            if done:
+            if done or not left:
                 self._pending = [row for row in left if id(row) not in done]
                 self._n_encoded = len(self._pending)
 
