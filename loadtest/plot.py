@@ -9,9 +9,10 @@ _WIDTH, _LABELS, _ROW, _RIGHT = 860, 250, 22, 90
 _STYLE = """<style>
 text { font: 12px system-ui, sans-serif; fill: #333 } .title { font-weight: 600 }
 .name { text-anchor: end } .small { font-size: 10px; text-anchor: middle; fill: #777 }
-.grid { stroke: #ddd } .peer { fill: #9ab } .ours { fill: #d60 }
+.grid { stroke: #ddd } .stem { stroke: #bbb; stroke-dasharray: 1 3 }
+.peer { fill: #9ab } .ours { fill: #d60 }
 @media (prefers-color-scheme: dark) {
-  svg { background: #181818 } text { fill: #ddd } .grid { stroke: #333 } .peer { fill: #578 }
+  svg { background: #181818 } text { fill: #ddd } .grid { stroke: #333 } .stem { stroke: #666 } .peer { fill: #578 }
 }
 </style>"""
 
@@ -73,11 +74,13 @@ def _panel(title: str, bars: Sequence[Bar], top: int) -> tuple[list[str], int]:
         parts.append(f'<text class="small" x="{x:.1f}" y="{bottom + 12}">{10.0**power:,g}</text>')
     for number, (name, value, ours) in enumerate(bars):
         y = top + 24 + number * _ROW
-        kind, width = "ours" if ours else "peer", at(value) - _LABELS
+        kind = "ours" if ours else "peer"
         parts += [
             f'<text class="name" x="{_LABELS - 8}" y="{y + 12}">{escape(name)}</text>',
-            f'<rect class="{kind}" x="{_LABELS}" y="{y}" width="{width:.1f}" height="16"/>',
-            f'<text x="{at(value) + 6:.1f}" y="{y + 12}">{_short(value)}</text>',
+            # A point: the length of a bar would mean nothing on a scale without a zero.
+            f'<line class="stem" x1="{_LABELS}" x2="{at(value):.1f}" y1="{y + 8}" y2="{y + 8}"/>',
+            f'<circle class="{kind}" cx="{at(value):.1f}" cy="{y + 8}" r="6"/>',
+            f'<text x="{at(value) + 11:.1f}" y="{y + 12}">{_short(value)}</text>',
         ]
     return parts, bottom + 30
 

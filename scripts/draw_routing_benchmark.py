@@ -18,12 +18,12 @@ _TITLES = {
     "routellm_mmlu": "GPT-4 / Mixtral on MMLU, APGR",
     "routellm_mmlu_1500": "the same, 1,500 training rows",
     "routerbench": "RouterBench, 11 models, AIQ",
-    "mmlupro_tiger": "MMLU-Pro (TIGER), 16 models, AIQ",
-    "mmlupro_carrot": "MMLU-Pro (CARROT), 18 models, AIQ",
-    "routerdc7": "RouterDC, 7 models, mean accuracy",
+    "mmlupro_tiger": "MMLU-Pro, TIGER's 16 models, AIQ",
+    "mmlupro_carrot": "MMLU-Pro, CARROT's 18, AIQ",
+    "routerdc7": "RouterDC, 7 models, accuracy",
     "zeroeval": "ZeroEval CRUX, 25 models, AIQ",
     "alpaca_eval": "AlpacaEval, 15 models, AIQ",
-    "llmrouter9": "LLMRouter, 9 models, mean accuracy",
+    "llmrouter9": "LLMRouter, 9 models, accuracy",
 }
 _ORDER = (
     "best single on the training data",
@@ -53,6 +53,7 @@ _COLUMNS = 3
 
 _STYLE = """<style>
 text { font: 11px system-ui, sans-serif; fill: #333 } .title { font-weight: 600 }
+.title { font-size: 10.5px }
 .small { font-size: 9px; text-anchor: middle } .name { text-anchor: end }
 .grid { stroke: #ddd } .ref { stroke: #c77; stroke-dasharray: 3 3 } .bar { stroke: #246 }
 .dot { fill: #246 } .ours { fill: #d60 }
