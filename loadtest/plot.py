@@ -12,7 +12,8 @@ text { font: 12px system-ui, sans-serif; fill: #333 } .title { font-weight: 600 
 .grid { stroke: #ddd } .stem { stroke: #bbb; stroke-dasharray: 1 3 }
 .peer { fill: #9ab } .ours { fill: #d60 }
 @media (prefers-color-scheme: dark) {
-  svg { background: #181818 } text { fill: #ddd } .grid { stroke: #333 } .stem { stroke: #666 } .peer { fill: #578 }
+  svg { background: #181818 } text { fill: #ddd } .grid { stroke: #333 }
+  .stem { stroke: #666 } .peer { fill: #578 }
 }
 </style>"""
 
