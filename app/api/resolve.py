@@ -1,5 +1,6 @@
 """From what a client typed to what the gateway does: names, knobs and defaults come together."""
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -15,8 +16,9 @@ from routers.types import Objective, StrongThreshold
 _PASSED_ON = frozenset({b"openai-beta"})
 """The only client headers that an upstream ever sees."""
 
-_PASSED_ON_PINNED = _PASSED_ON | {b"idempotency-key"}
-"""Those of a pinned model; a routed request may go to two, and one key must not mean two bodies."""
+_IDEMPOTENCY_KEY = b"idempotency-key"
+"""Told, in another word, to the upstream of a pinned model; a routed request may go to two, and one
+key must not mean two bodies."""
 
 
 A_THRESHOLD = "<threshold from 0 to 1>"
@@ -107,7 +109,6 @@ def resolve(
     elif isinstance(objective, StrongThreshold):
         pair = frozenset({objective.strong, objective.weak})
         allowed = pair if allowed is None else allowed & pair
-    passed_on = _PASSED_ON if pinned is None else _PASSED_ON_PINNED
     fallback = knobs.fallback
     if fallback is None:
         fallback = policy is not None and policy.fallback
@@ -128,11 +129,36 @@ def resolve(
         fields=chat.fields,
         stream=chat.stream,
         include_usage=chat.include_usage,
-        headers=tuple((name, value) for name, value in headers if name in passed_on),
+        headers=_passed_on(headers, caller, pinned=pinned is not None),
         caller=caller,
         affinity=knobs.affinity is not False,
         cache=knobs.cache,
     )
+
+
+def _passed_on(
+    headers: Iterable[tuple[bytes, bytes]], caller: Caller, *, pinned: bool
+) -> tuple[tuple[bytes, bytes], ...]:
+    passed_on, idempotency_keys = [], []
+    for name, value in headers:
+        if name in _PASSED_ON:
+            passed_on.append((name, value))
+        elif pinned and name == _IDEMPOTENCY_KEY and value:
+            idempotency_keys.append(value)
+    if idempotency_keys:
+        passed_on.append((_IDEMPOTENCY_KEY, _scoped(caller, b", ".join(idempotency_keys))))
+    return tuple(passed_on)
+
+
+def _scoped(caller: Caller, idempotency_key: bytes) -> bytes:
+    """Return what stands for a caller's key before an upstream, the same for the same key always.
+
+    An upstream knows all callers by one credential: of two that sent the same word, it would hand
+    the second one the answer of the first.
+    """
+    whole = hashlib.sha256(b"%d %b " % (len(caller.key_id.encode()), caller.key_id.encode()))
+    whole.update(idempotency_key)
+    return b"steelyard-" + whole.hexdigest()[:48].encode()
 
 
 def _target(

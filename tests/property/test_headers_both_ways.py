@@ -153,7 +153,7 @@ def test_of_a_clients_headers_only_the_listed_ones_reach_an_upstream(ask, header
     assert set(seen) <= TO_UPSTREAM
     assert seen["authorization"] == "Bearer sk-operator"
     carriers = {name for name, value in entry.headers if CANARY in value}
-    assert carriers <= {"openai-beta", "idempotency-key"}
+    assert carriers <= {"openai-beta"}
 
 
 @FEW
