@@ -32,8 +32,9 @@ class ServerConfig(Strict):
     """How long a client may take to send the headers of a request."""
     body_timeout_s: Seconds = 60.0
     """How long it may take to send the body."""
-    keep_alive_s: Seconds = 75.0
-    """How long a connection stays open between requests; longer than a load balancer keeps it."""
+    keep_alive_s: Seconds = 620.0
+    """How long a connection stays open between requests: longer than whatever stands in front keeps
+    it, so that the gateway never closes one that is being used again."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """`info` tells one line per request."""
     request_timeout_s: Seconds = 600.0

@@ -23,6 +23,15 @@ _WORDS: Mapping[str, str] = {
     ),
     "undefined alias": "line {line}: the alias names no anchor (`&name`) above it",
     "could not find expected ':'": "line {began}: a key without its colon, or text without quotes",
+    "expected the node content": "line {line}: a value is missing before `{character}`",
+    "sequence entries are not": "line {line}: an item of a list (`- `) where none can stand",
+    "mapping keys are not": "line {line}: nothing can begin with `?` here; put it in quotes",
+    "chomping|a comment or a line break": (
+        "line {line}: behind `|` and `>` the text begins on the next line; else put it in quotes"
+    ),
+    "alphabetic or numeric": (
+        "line {line}: `&`, `*` and `%` mean something to YAML; put the text in quotes"
+    ),
     "block (mapping|collection)": (
         "line {line}: is indented otherwise than its neighbours, which begin on line {began}"
     ),

@@ -8,7 +8,7 @@ import yaml
 from app.build import build_names, build_policies, load_artifacts
 from app.config import load_config
 from app.errors import ConfigError
-from tests.support.gateway import CONFIGS
+from tests.support.gateway import CONFIGS, REPOSITORY
 
 SHIPPED = sorted(CONFIGS.glob("gateway*.yaml"))
 
@@ -82,6 +82,15 @@ def test_the_smallest_configuration_has_defaults_for_the_rest(load):
     assert config.gateway.policies["default"].router_deadline_s == 0.05
     assert config.specs["cheap"].predicted_as == "cheap"
     assert load_config(config.path, env={}).specs == config.specs
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.name)
+def test_a_load_balancer_can_both_keep_less_and_wait_longer(file):
+    """docs/production.md says 610 s, and that one product has 600 s, fixed."""
+    config = load_config(file, env={}, secrets_needed=False).gateway
+    longest = max(each.timeouts.whole_answer_s for each in config.upstreams.values())
+    assert longest <= config.server.request_timeout_s < 610 < config.server.keep_alive_s
+    assert "610 s fits both" in (REPOSITORY / "docs/production.md").read_text(encoding="utf-8")
 
 
 def test_models_alone_need_no_router(load):
