@@ -41,7 +41,14 @@ class MethodNotAllowedError(GatewayError):
 
 
 class UnauthenticatedError(GatewayError):
-    """The request carries no key, or none that may be used; the message never repeats it."""
+    """The request carries no key, or none that may be used; the message never repeats it.
+
+    `key_id` is the public name of the key, where it is one of ours that is used up.
+    """
+
+    def __init__(self, message: str, *, code: str | None = None, key_id: str | None = None) -> None:
+        super().__init__(message, code=code)
+        self.key_id = key_id
 
 
 class ForbiddenError(GatewayError):

@@ -28,6 +28,7 @@ from app.api.answers import error_answer
 from app.api.chat import ChatEndpoint
 from app.api.console import console_is_served, console_router
 from app.api.feedback import feedback_router
+from app.api.refusals import RefusalLog
 from app.api.resolve import Names
 from app.api.route import RouteEndpoint
 from app.api.schema import document_endpoints
@@ -41,6 +42,7 @@ from app.errors import (
 )
 from app.front import HEAD, FrontDoor
 from app.gateway.feedback import Feedback
+from app.gateway.intake import Intake
 from app.gateway.overload import LoadWatch, Places
 from app.gateway.request import Policy
 from app.middleware.boundary import BoundaryMiddleware
@@ -146,19 +148,8 @@ def create_app(
     def draining() -> bool:
         return state.readiness.draining
 
-    chat = ChatEndpoint(
-        serving=lambda: state.serving,
-        guard=state.guard,
-        places=state.places,
-        in_flight=state.metrics.requests.in_flight,
-        refused=state.metrics.requests.refused,
-    )
-    for path, endpoint in (
-        ("/v1/chat/completions", chat),
-        ("/v1/route", RouteEndpoint(chat=chat, decided=state.metrics.requests.decided)),
-    ):
-        app.router.routes.append(Route(path, endpoint, methods=["POST"]))
-        app.add_direct("POST", path, BoundaryMiddleware(endpoint, draining=draining))
+    app.state.refusals = RefusalLog(count=state.metrics.requests.refused)
+    _add_traffic(app, state, clock, draining)
     app.include_router(models.router)
     app.include_router(ops.router)
     if state.resources.feedback is not None:
@@ -198,6 +189,33 @@ def create_app(
         app.add_exception_handler(error, _answer_error)
     app.add_middleware(BoundaryMiddleware, draining=draining)
     return app
+
+
+def _add_traffic(
+    app: FrontDoor,
+    state: AppState,
+    clock: Callable[[], float],
+    draining: Callable[[], bool],
+) -> None:
+    server = state.config.gateway.server
+    chat = ChatEndpoint(
+        serving=lambda: state.serving,
+        guard=state.guard,
+        places=state.places,
+        intake=Intake(
+            max_bytes=server.max_bodies_mb * 1_000_000,
+            max_requests=max(server.max_concurrent_requests // 2, 16),
+            clock=clock,
+        ),
+        in_flight=state.metrics.requests.in_flight,
+        refused=app.state.refusals.refused,
+    )
+    for path, endpoint in (
+        ("/v1/chat/completions", chat),
+        ("/v1/route", RouteEndpoint(chat=chat, decided=state.metrics.requests.decided)),
+    ):
+        app.router.routes.append(Route(path, endpoint, methods=["POST"]))
+        app.add_direct("POST", path, BoundaryMiddleware(endpoint, draining=draining))
 
 
 def _state(
@@ -308,6 +326,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
             await reloader.aclose()
             await state.serving.aclose()
             state.resources.drain()
+            app.state.refusals.tell_of_the_rest()
             if decisions is not None:
                 await decisions.log.aclose()
             if state.resources.tracer is not None:
@@ -338,6 +357,7 @@ async def _answer_error(request: Request, error: Exception) -> Response:
         error = InvalidRequestError(message, param=param)
     elif isinstance(error, HTTPException):
         error = _from_http(request, error)
+    request.app.state.refusals.tell(request.scope, error, request.scope["state"].get("caller"))
     status, headers, body = error_answer(error)
     response = Response(body, status_code=status)
     response.raw_headers.extend(headers)

@@ -115,7 +115,7 @@ class Guard:
             caller = await self._look_up(self._keys, digest)
         key = caller.key
         if key is not None and not key.usable(now := self._now()):
-            raise UnauthenticatedError(_unusable(key, now))
+            raise UnauthenticatedError(_unusable(key, now), key_id=key.key_id)
         return caller
 
     def forget(self, digest: str) -> None:

@@ -64,8 +64,19 @@ def _charsets(parameters: str) -> Iterator[str]:
             yield value.strip("\"'")
 
 
-async def read_body(scope: Scope, receive: Receive, *, max_bytes: int) -> bytes:
+async def read_body(
+    scope: Scope,
+    receive: Receive,
+    *,
+    max_bytes: int,
+    on_part: Callable[[int], None] | None = None,
+) -> bytes | bytearray:
     """Read the whole request body.
+
+    Parameters
+    ----------
+    on_part
+        Told how many bytes each part has before it is kept; what it raises ends the reading.
 
     Raises
     ------
@@ -76,12 +87,7 @@ async def read_body(scope: Scope, receive: Receive, *, max_bytes: int) -> bytes:
     ClientDisconnectedError
         If the client goes away in the middle.
     """
-    for name, value in scope["headers"]:
-        if name == b"content-length":
-            if not value.isdigit():
-                raise InvalidRequestError("content-length is not a number")
-            if int(value) > max_bytes:
-                raise _too_large(max_bytes)
+    _check_length(scope["headers"], max_bytes)
     # One growing buffer: a list of many tiny parts would take many times their size.
     body = bytearray()
     while True:
@@ -91,12 +97,23 @@ async def read_body(scope: Scope, receive: Receive, *, max_bytes: int) -> bytes:
         part: bytes = message.get("body", b"")
         if len(body) + len(part) > max_bytes:
             raise _too_large(max_bytes)
+        if on_part is not None:
+            on_part(len(part))
         more = message.get("more_body", False)
         if not body and not more:
             return part  # the usual case, without a copy
         body += part
         if not more:
-            return bytes(body)
+            return body
+
+
+def _check_length(headers: RawHeaders, max_bytes: int) -> None:
+    for name, value in headers:
+        if name == b"content-length":
+            if not value.isdigit():
+                raise InvalidRequestError("content-length is not a number")
+            if int(value) > max_bytes:
+                raise _too_large(max_bytes)
 
 
 def _too_large(max_bytes: int) -> BodyTooLargeError:

@@ -6,30 +6,42 @@ than deciding does; the endpoint is still part of the app and of its OpenAPI doc
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.types import Receive, Scope, Send
 
-from app.access.guard import Guard
+from app.access.guard import Caller, Guard
 from app.api.asgi import check_json_content_type, read_body
+from app.api.bounds import check_structure, is_simple
 from app.api.exchange import Exchange, send_error
 from app.api.knobs import knobs_from_headers
-from app.api.resolve import resolve
+from app.api.resolve import Names, resolve
 from app.api.wire import parse_chat_request
 from app.errors import (
     ClientDisconnectedError,
     GatewayError,
     OverloadedError,
+    RateLimitedError,
 )
 from app.gateway.affinity import place
+from app.gateway.intake import Arrival, Intake
 from app.gateway.overload import Places
 from app.gateway.permissions import permit
 from app.gateway.request import RouteRequest
 from app.state import Serving
 from routers.errors import RoutingError
 
-_PARSED_INLINE_BYTES = 128_000
-"""A larger body takes over a millisecond to parse and to count, too long for the event loop."""
+
+class Visit:
+    """One request in the house: what it holds, and who sent it as far as that is known."""
+
+    __slots__ = ("arrival", "caller", "placed", "serving")
+
+    def __init__(self, serving: Serving) -> None:
+        self.serving = serving
+        self.caller: Caller | None = None
+        self.arrival: Arrival | None = None
+        self.placed = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,21 +51,21 @@ class ChatEndpoint:
     serving: Callable[[], Serving]
     guard: Guard
     places: Places
+    intake: Intake
     in_flight: Callable[[int], None]
-    refused: Callable[[str, BaseException], None] = lambda _path, _error: None
+    refused: Callable[[Scope, BaseException, Caller | None], None] = lambda *_: None
     """Told of every request that is turned away before it leaves an outcome."""
+    _at_length: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    """One request that takes long to understand at a time: two would only hinder each other."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""
-        serving = await self.take_place(scope, send)
-        if serving is None:
-            return
-        gateway = serving.gateway
+        visit = self.enter()
+        gateway = visit.serving.gateway
         started = gateway.clock()
-        self.in_flight(1)
         try:
-            request = await self.parse(serving, scope, receive)
-            server = serving.config.gateway.server
+            request = await self.take(visit, scope, receive)
+            server = visit.serving.config.gateway.server
             exchange = Exchange(
                 gateway=gateway,
                 request=request,
@@ -61,59 +73,127 @@ class ChatEndpoint:
                 send=send,
                 ping_s=server.sse_ping_s,
             )
-            await exchange.run(scope, receive, timeout_s=server.request_timeout_s)
+            self.in_flight(1)
+            try:
+                await exchange.run(scope, receive, timeout_s=server.request_timeout_s)
+            finally:
+                self.in_flight(-1)
         except ClientDisconnectedError:
             return
         except (GatewayError, RoutingError) as error:
-            self.refused(scope["path"], error)
+            self.refused(scope, error, visit.caller)
             await send_error(send, error)
         finally:
-            self.in_flight(-1)
-            self.give_back(serving)
+            self.leave(visit)
 
-    async def take_place(self, scope: Scope, send: Send) -> Serving | None:
-        """Take a place and what is served now; None, and the client is told, if there is none.
-
-        What is taken has to be given back.
-        """
-        try:
-            await self.places.enter()
-        except OverloadedError as error:
-            self.refused(scope["path"], error)
-            await send_error(send, error)
-            return None
+    def enter(self) -> Visit:
+        """Begin with a request, which has to `leave`; it takes nothing from others as yet."""
         serving = self.serving()
         serving.enter()
-        return serving
+        return Visit(serving)
 
-    def give_back(self, serving: Serving) -> None:
-        """Give the place back to whoever waits for one."""
-        serving.leave()
-        self.places.leave()
+    def leave(self, visit: Visit) -> None:
+        """Give everything back, the place to whoever waits for one."""
+        visit.serving.leave()
+        if visit.arrival is not None:
+            visit.arrival.leave()
+        if visit.placed:
+            self.places.leave()
 
-    async def parse(self, serving: Serving, scope: Scope, receive: Receive) -> RouteRequest:
-        """Read and resolve a request; without a key that may be used, nothing of it is read.
+    async def take(self, visit: Visit, scope: Scope, receive: Receive) -> RouteRequest:
+        """Take a request in: who asks, then the body, then a place, then what is asked.
+
+        Without a key that may be used, nothing of the body is read. What is no good after that
+        counts for the limits of requests like what is.
 
         Raises
         ------
         GatewayError
             For anything in it that cannot be used.
         """
-        headers = scope["headers"]
-        caller = await self.guard.authenticate(headers)
+        self.places.check()
+        visit.caller = caller = await self.guard.authenticate(scope["headers"])
+        try:
+            return await self._understand(visit, caller, scope, receive)
+        except (ClientDisconnectedError, RateLimitedError, OverloadedError):
+            raise
+        except GatewayError:
+            await self._charge(visit.serving, caller, scope)
+            raise
+
+    async def _understand(
+        self, visit: Visit, caller: Caller, scope: Scope, receive: Receive
+    ) -> RouteRequest:
+        headers, serving = scope["headers"], visit.serving
+        at_once = serving.gateway.admission.at_once(caller)
+        visit.arrival = arrival = self.intake.begin(caller, _peer(scope), at_once=at_once)
         check_json_content_type(headers)
-        max_bytes = serving.config.gateway.server.max_body_bytes
-        body = await read_body(scope, receive, max_bytes=max_bytes)
-        if len(body) <= _PARSED_INLINE_BYTES:
-            chat = parse_chat_request(body)
-        else:
-            chat = await asyncio.to_thread(parse_chat_request, body)
-        request = resolve(
-            chat,
-            knobs_from_headers(headers),
-            serving.visible.of(caller),
-            request_id=scope["state"]["request_id"],
-            headers=headers,
-            caller=caller,
+        server = serving.config.gateway.server
+        body = await read_body(
+            scope, receive, max_bytes=server.max_body_bytes, on_part=arrival.grow
         )
-        return place(permit(request, caller), headers)
+        await self.places.enter()
+        visit.placed = True
+        names = serving.visible.of(caller)
+        if is_simple(body):
+            request = understand(
+                bytes(body), scope, names, caller, max_messages=server.max_messages
+            )
+        else:
+            async with self._at_length:
+                request = await asyncio.to_thread(
+                    _understand_at_length,
+                    *(body, scope, names, caller),
+                    max_messages=server.max_messages,
+                )
+        arrival.arrived()
+        return request
+
+    async def _charge(self, serving: Serving, caller: Caller, scope: Scope) -> None:
+        """Count a request that was no good.
+
+        Raises
+        ------
+        RateLimitedError
+            In place of what was wrong, once there were more than there may be.
+        """
+        try:
+            await serving.gateway.admission.charge(caller)
+        except RateLimitedError as error:
+            self.intake.refuse(caller, _peer(scope), error)
+            raise
+
+
+def understand(
+    body: bytes, scope: Scope, names: Names, caller: Caller, *, max_messages: int
+) -> RouteRequest:
+    """Return what is asked, as far as the caller may ask it.
+
+    Raises
+    ------
+    GatewayError
+        For anything in it that cannot be used.
+    """
+    headers = scope["headers"]
+    request = resolve(
+        parse_chat_request(body, max_messages=max_messages),
+        knobs_from_headers(headers),
+        names,
+        request_id=scope["state"]["request_id"],
+        headers=headers,
+        caller=caller,
+    )
+    return place(permit(request, caller), headers)
+
+
+def _understand_at_length(
+    body: bytes | bytearray, scope: Scope, names: Names, caller: Caller, *, max_messages: int
+) -> RouteRequest:
+    whole = bytes(body)
+    check_structure(whole, max_messages=max_messages)
+    return understand(whole, scope, names, caller, max_messages=max_messages)
+
+
+def _peer(scope: Scope) -> str:
+    client = scope.get("client")
+    return "" if client is None else str(client[0])

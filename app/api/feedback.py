@@ -119,7 +119,9 @@ def _route_class(guard: Guard, admin_token: str | None) -> type[APIRoute]:
                 if admin is None or not admin.is_held(headers):
                     caller = await guard.authenticate(headers)
                 check_json_content_type(headers)
-                body = await read_body(request.scope, request.receive, max_bytes=_MAX_BODY_BYTES)
+                body = bytes(
+                    await read_body(request.scope, request.receive, max_bytes=_MAX_BODY_BYTES)
+                )
 
                 async def receive() -> Message:
                     return {"type": "http.request", "body": body, "more_body": False}

@@ -16,12 +16,11 @@ from app.api.answers import (
     step_objects,
     threshold_object,
 )
-from app.api.chat import ChatEndpoint
+from app.api.chat import ChatEndpoint, Visit
 from app.api.exchange import send_error
 from app.errors import ClientDisconnectedError, GatewayError
 from app.gateway.ledger import LedgerEntry
 from app.gateway.request import RouteRequest
-from app.state import Serving
 from routers.decision import knob_steps
 from routers.errors import RoutingError
 from routers.types import CostQuality, Decision
@@ -37,30 +36,28 @@ class RouteEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        serving = await self.chat.take_place(scope, send)
-        if serving is None:
-            return
+        visit = self.chat.enter()
         try:
-            await self._answer(serving, scope, receive, send)
+            await self._answer(visit, scope, receive, send)
         finally:
-            self.chat.give_back(serving)
+            self.chat.leave(visit)
 
-    async def _answer(self, serving: Serving, scope: Scope, receive: Receive, send: Send) -> None:
-        gateway = serving.gateway
+    async def _answer(self, visit: Visit, scope: Scope, receive: Receive, send: Send) -> None:
+        gateway = visit.serving.gateway
         started = gateway.clock()
         try:
-            request = await self.chat.parse(serving, scope, receive)
+            request = await self.chat.take(visit, scope, receive)
         except ClientDisconnectedError:
             return
         except GatewayError as error:
-            self.chat.refused(scope["path"], error)
+            self.chat.refused(scope, error, visit.caller)
             await send_error(send, error)
             return
         entry = gateway.open_entry(request, started=started)
         try:
             decision = await gateway.decide(request, entry)
         except RoutingError as error:
-            self.chat.refused(scope["path"], error)
+            self.chat.refused(scope, error, visit.caller)
             entry.answering()
             await send_error(send, error, headers=route_headers(entry))
             return

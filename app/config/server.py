@@ -53,6 +53,11 @@ class ServerConfig(Strict):
     """Waiting for a place; more are turned away at once."""
     queue_timeout_s: Seconds = 2.0
     """How long a request waits for a place before it is turned away with a 503."""
+    max_messages: Annotated[int, Field(ge=1, le=100_000)] = 10_000
+    """Of one request, likewise parts of all its messages, and tools; more is a 400."""
+    max_bodies_mb: Annotated[int, Field(ge=1, le=10_000_000)] = 1_000
+    """The bodies of all requests that are read or answered, together; one caller may have half of
+    it."""
     max_lag_s: Seconds = 1.0
     """New requests are turned away while the event loop is this late."""
     max_rss_mb: Annotated[int, Field(ge=1, le=10_000_000)] | None = None

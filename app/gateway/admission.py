@@ -15,6 +15,7 @@ import msgspec
 from app.access.guard import Caller
 from app.errors import BudgetExceededError, RateLimitedError, StoreUnavailableError
 from app.gateway.request import RouteRequest
+from app.ids import new_id
 from app.keys import NO_LIMITS, NUSD_PER_USD, Budget, Limits, OnLow, Period, to_nusd
 from app.stores._base import (
     BudgetLimit,
@@ -213,6 +214,46 @@ class Admission:
         )
         for claim in ticket.claims:
             self._book(claim, cost_nusd)
+
+    def at_once(self, caller: Caller) -> int | None:
+        """Return how many requests of a caller may run at once; None where nothing limits it."""
+        limits = [
+            allowance.limits.concurrent_requests
+            for scope, allowance in self._limited(caller)
+            if scope.kind is not ScopeKind.GATEWAY
+        ]
+        return min([limit for limit in limits if limit is not None], default=None)
+
+    async def charge(self, caller: Caller) -> None:
+        """Count a request that was no good for the limits of requests per minute.
+
+        Raises
+        ------
+        RateLimitedError
+            If that was one too many.
+        """
+        claims = tuple(
+            [
+                Claim(scope=scope, requests_per_minute=allowance.limits.requests_per_minute)
+                for scope, allowance in self._limited(caller)
+                if allowance.limits.requests_per_minute is not None
+            ]
+        )
+        if not claims:
+            return
+        charge_id = new_id("bad-")
+        try:
+            granted = await self.counters.admit(charge_id, claims, lifetime_s=self.lifetime_s)
+            if not isinstance(granted, Refusal):
+                await self.counters.settle(
+                    charge_id,
+                    [Settlement(scope=claim.scope, tokens=0, cost_nusd=0) for claim in claims],
+                )
+        except StoreError:
+            return  # the request is refused anyway
+        if isinstance(granted, Refusal):
+            self.on_refusal(granted)
+            raise _refused(granted)
 
     async def pressure(self, caller: Caller) -> Pressure | None:
         """Return the hardest pressed budget that degrades, None while none is.

@@ -42,6 +42,21 @@ class Places:
         """How many wait at the moment."""
         return len(self._waiting)
 
+    def check(self) -> None:
+        """Turn away what cannot be handled anyway, before anything is done for it.
+
+        Raises
+        ------
+        OverloadedError
+        """
+        why = self.overloaded()
+        if why is not None:
+            raise OverloadedError(f"the gateway is overloaded ({why}); try again")
+        if self.running >= self.max_running and len(self._waiting) >= self.max_waiting:
+            raise OverloadedError(
+                f"the gateway handles {self.running} requests and {self.waiting} wait; try again"
+            )
+
     async def enter(self) -> None:
         """Take a place; it has to be given back by `leave`.
 
@@ -50,16 +65,10 @@ class Places:
         OverloadedError
             If there is none, and no room to wait for one, or not in time.
         """
-        why = self.overloaded()
-        if why is not None:
-            raise OverloadedError(f"the gateway is overloaded ({why}); try again")
+        self.check()
         if self.running < self.max_running:
             self.running += 1
             return
-        if len(self._waiting) >= self.max_waiting:
-            raise OverloadedError(
-                f"the gateway handles {self.running} requests and {self.waiting} wait; try again"
-            )
         place = asyncio.get_running_loop().create_future()
         self._waiting.append(place)
         try:
