@@ -151,7 +151,7 @@ class Admission:
     lifetime_s: float
     now: Callable[[], float] = time.time
     on_refusal: Callable[[Refusal], None] = lambda _: None
-    _periods: dict[Period, tuple[str, float]] = field(default_factory=dict)
+    _periods: dict[Period, tuple[str, float, float]] = field(default_factory=dict)
     _seen: OrderedDict[Scope, Standing] = field(default_factory=OrderedDict)
     _budgets: dict[Scope, tuple[BudgetLimit, ...]] = field(default_factory=dict)
     _callers: dict[str, tuple[Caller, tuple[tuple[Scope, Allowance], ...]]] = field(
@@ -422,10 +422,11 @@ class Admission:
 
     def _limit_now(self, period: Period, limit_nusd: int) -> BudgetLimit:
         now = self.now()
-        period_id, ends_at = self._periods.get(period, ("", 0.0))
-        if now >= ends_at:
+        period_id, since, ends_at = self._periods.get(period, ("", 0.0, 0.0))
+        # A clock that was ahead for a moment must not keep all spending in the period after.
+        if not since <= now < ends_at:
             period_id, ends_at = _period(period, now)
-            self._periods[period] = period_id, ends_at
+            self._periods[period] = period_id, now, ends_at
         return BudgetLimit(period_id=period_id, limit_nusd=limit_nusd, ends_in_s=ends_at - now)
 
     def _estimate(self, request: RouteRequest, decision: Decision) -> tuple[int, int]:

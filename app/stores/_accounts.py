@@ -65,7 +65,7 @@ class _Spent:
 
 @dataclass(slots=True)
 class Account:
-    """The counters of one scope; every `now_us` is microseconds since the epoch."""
+    """The counters of one scope; every `now_us` is microseconds of a clock that nobody sets."""
 
     in_flight: int = 0
     _requests: _Level = field(default_factory=_Level)

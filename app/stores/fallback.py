@@ -205,7 +205,7 @@ class FallbackStore:
     max_owed
         How many requests may wait to be settled; beyond, what the oldest used is lost and logged.
     clock
-        Seconds since the epoch.
+        Seconds that nobody sets.
     """
 
     def __init__(
@@ -215,7 +215,7 @@ class FallbackStore:
         key_times: KeyTimes | None = None,
         events: StoreEvents = NO_EVENTS,
         max_owed: int = DEFAULT_MAX_OWED,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._shared = shared
         watch = Watch(events.failed)

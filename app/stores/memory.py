@@ -33,7 +33,7 @@ from app.stores.sqlite import SqliteDatabase
 _log = logging.getLogger(__name__)
 
 Clock = Callable[[], float]
-"""Seconds since the epoch."""
+"""Seconds, since the epoch or since whenever."""
 
 OnSpend = Callable[[Scope, str, int, float], None]
 """Told of spending: scope, period, billionths of a dollar, when it may be forgotten."""
@@ -51,7 +51,10 @@ class MemoryCounters:
     Parameters
     ----------
     clock
-        Seconds since the epoch.
+        Seconds since the epoch; says only when what was spent may be forgotten on a disk.
+    steady
+        Seconds that nobody sets: rates and lifetimes. Default: a clock that was given, else the
+        monotonic one.
     on_spend
         Told of every settled cost.
     events
@@ -61,11 +64,12 @@ class MemoryCounters:
     def __init__(
         self,
         *,
-        clock: Clock = time.time,
+        clock: Clock | None = None,
+        steady: Clock | None = None,
         on_spend: OnSpend | None = None,
         events: StoreEvents = NO_EVENTS,
     ) -> None:
-        self._clock = clock
+        self._clock, self._steady = _clocks(clock, steady)
         self._on_spend = on_spend
         self._events = events
         self._accounts: OrderedDict[Scope, Account] = OrderedDict()
@@ -122,7 +126,7 @@ class MemoryCounters:
         settled = account.settle(request_id, settlement, now_us)
         if settled and settlement.cost_nusd and self._on_spend is not None:
             for budget in settlement.budgets:
-                forget_at = now_us / 1e6 + budget.ends_in_s + KEEP_SPENT_S
+                forget_at = self._clock() + budget.ends_in_s + KEEP_SPENT_S
                 self._on_spend(settlement.scope, budget.period_id, settlement.cost_nusd, forget_at)
 
     async def release_owner(self, owner: str) -> None:
@@ -144,10 +148,11 @@ class MemoryCounters:
     def restore(self, scope: Scope, period_id: str, nusd: int, forget_at: float) -> None:
         """Book what was spent before a restart."""
         account = self._accounts.setdefault(scope, Account())
-        account.spend(period_id, nusd, int(forget_at * 1e6))
+        forget_in_s = forget_at - self._clock()
+        account.spend(period_id, nusd, self._now_us() + int(forget_in_s * 1e6))
 
     def _now_us(self) -> int:
-        return int(self._clock() * 1e6)
+        return int(self._steady() * 1e6)
 
     def _account(self, scope: Scope, now_us: int) -> Account:
         account = self._accounts.get(scope)
@@ -224,7 +229,7 @@ class MemoryBlobs:
     def __init__(
         self,
         *,
-        clock: Clock = time.time,
+        clock: Clock = time.monotonic,
         max_entries: int = DEFAULT_BLOBS,
         max_bytes: int = DEFAULT_BLOB_BYTES,
     ) -> None:
@@ -275,8 +280,8 @@ class MemoryStore:
         Where keys and spending survive a restart, in `steelyard.sqlite3`; None keeps nothing.
     exclusive
         Whether to keep other processes' gateways out of `data_dir` while it is open.
-    clock
-        Seconds since the epoch.
+    clock, steady
+        As of `MemoryCounters`.
     events
         Told of what goes wrong.
     """
@@ -286,7 +291,8 @@ class MemoryStore:
         data_dir: Path | None,
         *,
         exclusive: bool = False,
-        clock: Clock = time.time,
+        clock: Clock | None = None,
+        steady: Clock | None = None,
         max_blobs: int = DEFAULT_BLOBS,
         max_blob_bytes: int = DEFAULT_BLOB_BYTES,
         events: StoreEvents = NO_EVENTS,
@@ -294,11 +300,13 @@ class MemoryStore:
         self._held_dir = data_dir if exclusive else None
         self._held = contextlib.ExitStack()
         database = None
+        clock, steady = _clocks(clock, steady)
         if data_dir is not None:
             database = SqliteDatabase(data_dir, clock=clock, events=events)
         self._database = database
         self._counters = MemoryCounters(
             clock=clock,
+            steady=steady,
             on_spend=None if database is None else database.spending.add,
             events=events,
         )
@@ -308,7 +316,7 @@ class MemoryStore:
             shared=False,
             counters=self._counters,
             keys=keys,
-            blobs=MemoryBlobs(clock=clock, max_entries=max_blobs, max_bytes=max_blob_bytes),
+            blobs=MemoryBlobs(clock=steady, max_entries=max_blobs, max_bytes=max_blob_bytes),
         )
 
     @property
@@ -345,3 +353,7 @@ class MemoryStore:
         if self._database is not None:
             await self._database.aclose()
         self._held.close()
+
+
+def _clocks(clock: Clock | None, steady: Clock | None) -> tuple[Clock, Clock]:
+    return clock or time.time, steady or clock or time.monotonic

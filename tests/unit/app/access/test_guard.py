@@ -159,6 +159,12 @@ async def test_a_revoked_key_is_refused(guard, keys):
     assert "revoked" in (await refusal(guard, bearer(secret))).message
 
 
+async def test_a_revoked_key_is_refused_by_a_clock_that_was_set_back(guard, keys, now):
+    _, secret = keys.issue(revoked_at=NOW)
+    now.at = NOW - 7200
+    assert "revoked" in (await refusal(guard, bearer(secret))).message
+
+
 async def test_a_secret_that_was_replaced_works_until_its_grace_is_over(guard, keys, now):
     _, secret = keys.issue(expires_at=NOW + 10, replaced_by="d" * 64)
     await guard.authenticate(bearer(secret))

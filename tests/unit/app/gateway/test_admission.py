@@ -175,6 +175,16 @@ async def test_periods_are_days_iso_weeks_and_months_in_utc(period, name, days):
     assert ticket.claims[0].budgets[0].ends_in_s == days * 86_400
 
 
+async def test_a_clock_that_was_ahead_for_a_moment_leaves_the_period_that_runs():
+    world = World(gateway=budget(1.0), now=MIDNIGHT + 3600)
+    periods = []
+    for jump_s in (0, 86_400, -86_400, -7200, 7200):
+        world.clock.now += jump_s
+        claim = (await world.ask()).claims[0]
+        periods.append(claim.budgets[0].period_id[-2:])
+    assert periods == ["22", "23", "22", "21", "22"]
+
+
 async def test_a_budget_that_degrades_lowers_the_knob_step_by_step():
     world = World(gateway=budget(10.0, on_low=OnLow.DEGRADE, degrade_from=0.5))
     seen = []

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.stores._base import LATE_S, Claim, Scope, ScopeKind
+from app.stores._base import LATE_S, Claim, Resource, Scope, ScopeKind
 from app.stores.memory import MemoryBlobs, MemoryCounters, MemoryStore
 from tests.support.stores import FakeClock, StoreUnderTest, budget, new_scope
 
@@ -105,3 +105,44 @@ async def test_blobs_are_bounded_in_bytes(clock):
     assert await blobs.get("49") is None
     await blobs.put("new", bytes(100), lifetime_s=60.0)
     assert len(blobs) == 1
+
+
+@pytest.mark.parametrize("jump_s", [7200.0, -7200.0, 86_400.0, -86_400.0, 1e9])
+async def test_a_clock_that_is_set_while_a_request_runs_costs_no_booking(tmp_path, jump_s):
+    wall, steady = FakeClock(), FakeClock(5.0)
+    store = MemoryStore(tmp_path, clock=wall, steady=steady)
+    await store.open()
+    under_test = StoreUnderTest(store, steady.pass_time)
+    claim = Claim(
+        scope=new_scope(), concurrent_requests=1, budgets=(budget(1000),), reserve_nusd=500
+    )
+    request_id, _ = await under_test.admitted(claim)
+    wall.now += jump_s
+    # It neither expires nor is forgotten, and its place is taken until it is settled.
+    assert (await under_test.refused(claim)).resource is Resource.CONCURRENCY
+    for _ in range(2):
+        await under_test.settle(request_id, [claim], cost_nusd=300)
+    standing = await under_test.standing(claim)
+    assert standing.in_flight == 0
+    assert (standing.budgets[0].spent_nusd, standing.budgets[0].reserved_nusd) == (300, 0)
+    await store.aclose()
+    again = MemoryStore(tmp_path, clock=wall, steady=FakeClock(1.0))
+    await again.open()
+    (spent,) = (await StoreUnderTest(again).standing(claim)).budgets
+    assert spent.spent_nusd == 300
+    await again.aclose()
+
+
+async def test_a_clock_that_is_set_leaves_rates_and_values_alone():
+    wall, steady = FakeClock(), FakeClock(5.0)
+    under_test = StoreUnderTest(MemoryStore(None, clock=wall, steady=steady), steady.pass_time)
+    claim = Claim(scope=new_scope(), requests_per_minute=1)
+    await under_test.admitted(claim)
+    await under_test.store.blobs.put("name", b"value", lifetime_s=60.0)
+    for jump_s in (7200.0, -14_400.0):
+        wall.now += jump_s
+        await under_test.refused(claim)
+        assert await under_test.store.blobs.get("name") == b"value"
+    await under_test.pass_time(61.0)
+    await under_test.admitted(claim)
+    assert await under_test.store.blobs.get("name") is None
