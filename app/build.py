@@ -162,10 +162,13 @@ def require_traces(config: LoadedConfig) -> None:
     Raises
     ------
     ConfigError
-        If the extra is not installed.
+        If the extra is not installed, or texts are traced and cannot be redacted.
     """
-    if not config.gateway.traces.enabled:
+    traces = config.gateway.traces
+    if not traces.enabled:
         return
+    if traces.content:
+        _redactor(config)
     try:
         importlib.import_module("app.telemetry.traces")
     except ImportError as error:

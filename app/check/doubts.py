@@ -5,11 +5,13 @@ import importlib.util
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
 
+from app.api.ops import metrics_refusal
 from app.check.servable import Prepared
 from app.config import LoadedConfig, PriceConfig, UpstreamConfig
 from app.config.addresses import address_doubt
 from app.config.document import Document, Remark
 from app.config.expected import plain
+from app.errors import ForbiddenError
 
 PER_TOKEN_USD = 0.005
 """Below this, a price per million tokens is most likely one per token, or per thousand."""
@@ -220,10 +222,12 @@ def _of_this_machine(config: LoadedConfig) -> _Doubts:
             "pip install 'steelyard[train]'",
         )
     if gateway.auth.keys_needed and config.admin_token is None:
-        variable = gateway.auth.admin_token_env
+        closed = isinstance(metrics_refusal(config, host=gateway.server.host)([]), ForbiddenError)
         yield Remark(
             ("auth", "mode"),
-            f"{variable} is not set, so there is no /admin; `steelyard keys` works all the same",
+            f"{gateway.auth.admin_token_env} is not set, so there is no /admin"
+            f"{', and nobody may read /metrics' if closed else ''}; `steelyard keys` works all the "
+            "same",
         )
     asked = [each.base_url for each in gateway.upstreams.values()]
     if any(url.scheme == "https" for url in asked) and not _trusts_anybody():

@@ -13,6 +13,9 @@ from app.config.problems import parse_file
 from app.errors import ConfigError
 from routers.types import ModelSpec
 
+_DEFAULT_FILE = Path("configs/gateway.yaml")
+"""What every command reads where nothing else is named; there only in a checkout."""
+
 MIN_ADMIN_TOKEN_CHARS = 16
 """Of a token that may make keys; sixteen random hexadecimal digits are 64 bits."""
 
@@ -37,8 +40,17 @@ def load_config(
         In one line: which file, which key, what is wrong, what would help.
     """
     environment = os.environ if env is None else env
+    if path == _DEFAULT_FILE and not path.exists():
+        raise ConfigError(
+            f"{path}: cannot be read, there is no such file here; name yours with --config, or in "
+            "STEELYARD_CONFIG"
+        )
     gateway, document = parse_file(path, GatewayConfig)
     catalogue_path = path.parent / gateway.catalogue
+    if not catalogue_path.exists():
+        raise document.error(
+            ("catalogue",), f"{catalogue_path} cannot be read, there is no such file"
+        )
     catalogue, catalogue_document = parse_file(catalogue_path, Catalogue)
     specs = {}
     for model_id, model in gateway.models.items():

@@ -44,6 +44,19 @@ def test_a_variable_that_is_not_set_is_refused_unless_the_machine_is_another(che
     assert "sk-canary" not in out
 
 
+def test_a_gateway_that_nobody_can_look_into_is_a_warning(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
+    monkeypatch.setenv("STEELYARD_REDIS_URL", "redis://127.0.0.1:1")
+    monkeypatch.delenv("STEELYARD_ADMIN_TOKEN", raising=False)
+    main(["check-config", str(CONFIGS / "gateway.production.yaml")])
+    assert "there is no /admin, and nobody may read /metrics" in capsys.readouterr().err
+    monkeypatch.setenv("STEELYARD_ADMIN_TOKEN", "canary-canary-canary")
+    main(["check-config", str(CONFIGS / "gateway.production.yaml")])
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "canary" not in out
+
+
 def test_what_may_be_a_mistake_is_a_warning_unless_it_is_to_be_strict(check):
     code, out, err = check("--no-env", base_url="https://models.example.com")
     assert code == 0

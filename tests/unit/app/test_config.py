@@ -1,6 +1,7 @@
 """Each class of mistake in a configuration is one clear line; what is shipped is right."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import yaml
@@ -234,6 +235,12 @@ def test_a_file_that_is_not_there_is_one_line(tmp_path):
         load_config(tmp_path / "gone.yaml", env={})
     with pytest.raises(ConfigError, match="cannot be read"):
         load_config(tmp_path, env={})
+
+
+def test_where_the_default_file_is_not_it_is_said_how_to_name_another(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="name yours with --config, or in STEELYARD_CONFIG"):
+        load_config(Path("configs/gateway.yaml"), env={})
 
 
 def test_bytes_that_are_no_text_are_one_line(tmp_path):

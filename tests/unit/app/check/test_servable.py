@@ -79,6 +79,14 @@ REDIS = {"store.kind": "redis"}
             {},
             "outcomes.contents.redact: '(' is no regular expression",
         ),
+        (
+            {
+                "traces": {"enabled": True, "content": True},
+                "outcomes": {"contents": {"redact": ["("]}},
+            },
+            {},
+            "outcomes.contents.redact: '(' is no regular expression",
+        ),
         ({"models.sim-nano.predicted_as": "gpt-9"}, {}, "sim-nano is predicted as 'gpt-9'"),
     ],
 )
