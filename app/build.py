@@ -253,16 +253,16 @@ def load_artifacts(config: LoadedConfig) -> dict[str, RouterArtifact]:
     ConfigError
         If an artifact is missing, damaged, or does not fit this installation.
     """
-    loaded: dict[Path, RouterArtifact] = {}
+    loaded: dict[tuple[Path, frozenset[str]], RouterArtifact] = {}
     artifacts = {}
-    for name in config.gateway.routers:
-        path = config.artifact_path(name) or DEFAULT_ARTIFACT
-        if path not in loaded:
+    for name, router in config.gateway.routers.items():
+        path, trusted = config.artifact_path(name) or DEFAULT_ARTIFACT, frozenset(router.encoders)
+        if (path, trusted) not in loaded:
             try:
-                loaded[path] = load_artifact(path)
+                loaded[path, trusted] = load_artifact(path, trusted=trusted)
             except RoutingError as error:
                 raise config.error(("routers", name), str(error)) from error
-        artifacts[name] = loaded[path]
+        artifacts[name] = loaded[path, trusted]
     return artifacts
 
 

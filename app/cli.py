@@ -18,6 +18,7 @@ from app.keys_command import keys
 from app.reference_command import config_reference
 from app.top_command import top
 from routers import commands
+from routers.commands._options import encoder, overwrite
 
 _DEFAULT_CONFIG = Path("configs/gateway.yaml")
 
@@ -172,6 +173,8 @@ def explain(
     help="Ask this model, which the router was trained on, too: tells how hard the anchors are.",
 )
 @click.option("--yes", is_flag=True, help="Agree to the cost beforehand.")
+@encoder
+@overwrite
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
 def onboard(
     model: str,
@@ -188,6 +191,8 @@ def onboard(
     concurrency: int,
     peers: tuple[str, ...],
     yes: bool,
+    encoders: tuple[str, ...],
+    overwrite: bool,
     as_json: bool,
 ) -> None:
     """Ask MODEL some anchors and write an artifact that predicts it, without training again."""
@@ -207,6 +212,8 @@ def onboard(
         concurrency=concurrency,
         peers=peers,
         yes=yes,
+        encoders=encoders,
+        overwrite=overwrite,
         as_json=as_json,
     )
 

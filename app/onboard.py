@@ -20,6 +20,7 @@ from app.build import DEFAULT_ARTIFACT, build_deployments, providers_of
 from app.config import LoadedConfig, load_config
 from app.errors import ConfigError
 from routers.artifact import RouterArtifact
+from routers.artifact_files import check_free
 from routers.artifact_load import load_artifact
 from routers.training.anchors import SHIPPED_ANCHORS, read_anchors
 from routers.training.onboard import (
@@ -50,6 +51,8 @@ def onboard(
     peers: Sequence[str] = (),
     yes: bool,
     as_json: bool,
+    encoders: Sequence[str] = (),
+    overwrite: bool = False,
     console: Console | None = None,
 ) -> None:
     """Ask, estimate and write the artifact.
@@ -66,7 +69,9 @@ def onboard(
     config = load_config(file, secrets_needed=False)
     spec = _spec(config, model_id)
     model = name or spec.predicted_as
-    artifact = load_artifact(artifact_path or DEFAULT_ARTIFACT)
+    if not overwrite:
+        check_free(out)
+    artifact = load_artifact(artifact_path or DEFAULT_ARTIFACT, trusted=encoders)
     check_name(artifact, model)
     plan = make_plan(artifact, read_anchors(anchors_file or SHIPPED_ANCHORS), n=n_anchors)
     peer_specs = [_peer(config, peer, artifact) for peer in peers]
@@ -95,6 +100,7 @@ def onboard(
         prices=spec.prices,
         out=out,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        trusted=encoders,
     )
     if as_json:
         summary = {**asdict(report), "path": str(report.path), "cost_usd": spent_usd}

@@ -34,8 +34,8 @@ for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np
 
 from routers.artifact import RouterArtifact
-from routers.artifact_files import WEIGHTS_FILE
 from routers.artifact_load import load_artifact
+from routers.artifact_weights import WEIGHTS_FILE
 from routers.base import ROUTERS
 from routers.decision import decide
 from routers.embedders._base import make_embedder

@@ -1,6 +1,6 @@
 """Read a trained router from disk and refuse what does not hold together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,33 @@ from routers.artifact_files import (
     ONBOARDED,
     ROUTER,
     arrays_under,
-    read_manifest,
-    read_weights,
 )
+from routers.artifact_manifest import read_manifest
+from routers.artifact_weights import read_weights
 from routers.base import ROUTERS, Router
 from routers.calibration import CalibrationRows
 from routers.correction import Correction
 from routers.errors import ArtifactError, RoutingConfigError
 from routers.features import FeatureSchema, Featurizer
+from routers.files import shown
 from routers.knob import KnobCurve
 from routers.newcomer import Newcomer
 from routers.options import build
+from routers.stored_thresholds import stored_thresholds
 from routers.types import Prices
 
+_TRIED = 8
 
-def load_artifact(path: Path) -> RouterArtifact:
+
+def load_artifact(path: Path, *, trusted: Collection[str] = ()) -> RouterArtifact:
     """Read and verify an artifact folder.
+
+    An artifact is data: nothing of it is run, and what it takes in memory and time is bounded.
+
+    Parameters
+    ----------
+    trusted
+        Folders and models of encoders, which may run code, that it may name.
 
     Raises
     ------
@@ -41,7 +52,7 @@ def load_artifact(path: Path) -> RouterArtifact:
     arrays = read_weights(path, manifest)
     try:
         schema = FeatureSchema.from_dict(manifest["features"])
-        featurizer = Featurizer.from_schema(schema, arrays_under(FEATURES, arrays))
+        featurizer = Featurizer.from_schema(schema, arrays_under(FEATURES, arrays), trusted=trusted)
         router = _restore_router(manifest, arrays_under(ROUTER, arrays))
         calibration = CalibrationRows.restore(arrays_under(CALIBRATION, arrays))
         prices = {model: Prices(**manifest["prices"][model]) for model in manifest["models"]}
@@ -49,13 +60,20 @@ def load_artifact(path: Path) -> RouterArtifact:
         newcomers = _restore_newcomers(manifest, arrays)
         _try_out(router, newcomers, featurizer, calibration)
         correction = _restore_correction(manifest, arrays_under(CORRECTION, arrays))
+        _check_strays(arrays, n_newcomers=len(newcomers))
+        stored_thresholds(manifest)
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {' '.join(str(error).split())}") from error
     except RoutingConfigError as error:
-        raise ArtifactError(f"{path}: the manifest asks for what is not here: {error}") from error
-    except (KeyError, ValueError, TypeError, IndexError) as error:
         raise ArtifactError(
-            f"{path}: manifest and weights do not describe one router ({error}); fit it again"
+            f"{path}: the manifest asks for what is not here: {' '.join(str(error).split())}"
+        ) from error
+    except Exception as error:
+        # Strategies and heads restore themselves, and may trip over foreign shapes, types and
+        # sizes in any way: here all of these mean the same.
+        raise ArtifactError(
+            f"{path}: manifest and weights do not describe one router "
+            f"({type(error).__name__}: {shown(str(error))}); fit it again"
         ) from error
     return RouterArtifact(
         manifest=manifest,
@@ -67,6 +85,15 @@ def load_artifact(path: Path) -> RouterArtifact:
         newcomers=newcomers,
         correction=correction,
     )
+
+
+def _check_strays(arrays: Mapping[str, np.ndarray], *, n_newcomers: int) -> None:
+    """Refuse arrays that nothing reads."""
+    owners = (ROUTER, CALIBRATION, FEATURES, CORRECTION)
+    newcomers = tuple(f"{ONBOARDED}{i}/" for i in range(n_newcomers))
+    strays = [name for name in arrays if not name.startswith(owners + newcomers)]
+    if strays:
+        raise ArtifactError(f"arrays that nothing reads: {shown(', '.join(sorted(strays)))}")
 
 
 def _restore_router(manifest: Mapping[str, Any], state: Mapping[str, np.ndarray]) -> Router:
@@ -110,8 +137,11 @@ def _try_out(
     calibration: CalibrationRows,
 ) -> None:
     """Predict once: shapes that do not fit, and numbers that are none, show here."""
-    predictions = predict_all(router, newcomers, np.zeros((1, featurizer.dimensions), np.float32))
-    shape = (1, len(router.models_) + len(newcomers))
+    x = np.random.default_rng(0).normal(size=(_TRIED, featurizer.dimensions)).astype(np.float32)
+    x[0] = 0
+    with np.errstate(all="ignore"):
+        predictions = predict_all(router, newcomers, x)
+    shape = (_TRIED, len(router.models_) + len(newcomers))
     fields = (
         predictions.quality,
         predictions.quality_std,
@@ -120,5 +150,7 @@ def _try_out(
     )
     if any(field.shape != shape or not np.isfinite(field).all() for field in fields):
         raise ArtifactError("its predictions do not match its model list; fit it again")
+    if min(field.min() for field in fields[1:]) < 0:
+        raise ArtifactError("its predictions are of fewer tokens than none; fit it again")
     if calibration.quality_predicted.shape[1] != shape[1]:
         raise ArtifactError("its calibration rows do not match its model list; fit it again")

@@ -12,11 +12,11 @@ from routers.artifact_files import (
     CALIBRATION,
     CORRECTION,
     FEATURES,
-    FORMAT,
     ONBOARDED,
     ROUTER,
     write_files,
 )
+from routers.artifact_manifest import FORMAT
 from routers.base import Router
 from routers.calibration import CalibrationRows
 from routers.correction import Correction

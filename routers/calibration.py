@@ -89,7 +89,7 @@ class CalibrationRows:
         Raises
         ------
         KeyError, ValueError
-            If an array is missing or has the wrong shape.
+            If an array is missing, has the wrong shape, or holds what no row can.
         """
         predicted, log_tokens, level = (
             take(state, name, ndim=2)
@@ -106,6 +106,12 @@ class CalibrationRows:
             )
         ):
             raise ValueError("the calibration rows do not fit together")
+        if len(input_tokens) > MAX_ROWS:
+            raise ValueError(f"there are more than {MAX_ROWS} calibration rows")
+        if level.dtype != np.uint8 or input_tokens.dtype.kind not in "iu":
+            raise ValueError("the calibration rows are not of the types that they are stored as")
+        if (log_tokens < 0).any() or (input_tokens < 0).any():
+            raise ValueError("calibration rows have a negative number of tokens")
         realised = np.where(level == _UNKNOWN, np.nan, level / np.float32(_LEVELS))
         return cls(
             quality_predicted=predicted.astype(np.float32),

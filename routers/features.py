@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -18,8 +18,15 @@ from routers.conversation_text import (
     conversation_text,
 )
 from routers.difficulty import DifficultyBlock
-from routers.embedders._base import Embedder, Tokenises, describe_embedder, make_embedder
+from routers.embedders._base import (
+    EMBEDDERS,
+    Embedder,
+    Tokenises,
+    describe_embedder,
+    make_embedder,
+)
 from routers.errors import ArtifactError, RoutingConfigError
+from routers.files import shown
 from routers.lexical import LEXICAL_SIGNALS, LEXICAL_VERSION, measure
 from routers.probe import Probe, Stage
 from routers.terms import TermsBlock
@@ -284,16 +291,27 @@ class Featurizer:
 
     @classmethod
     def from_schema(
-        cls, schema: FeatureSchema, state: Mapping[str, np.ndarray] | None = None
+        cls,
+        schema: FeatureSchema,
+        state: Mapping[str, np.ndarray] | None = None,
+        *,
+        trusted: Collection[str] = (),
     ) -> "Featurizer":
         """Build the featurizer that a schema describes, with what it had learned.
+
+        Parameters
+        ----------
+        trusted
+            Folders and names of models outside of this installation that the schema may name.
+            Reading one may run its code, so that whoever loads the schema has to say so.
 
         Raises
         ------
         ArtifactError
-            If the embedder or the code at hand would give other features than the schema was
-            stored for.
+            If the schema names something else outside, or the embedder or the code at hand would
+            give other features than it was stored for.
         """
+        _check_trusted(schema, trusted)
         try:
             featurizer = cls(make_embedder(schema.embedder, schema.embedder_options), schema.blocks)
         except RoutingConfigError as error:
@@ -380,6 +398,19 @@ class Featurizer:
             if probe is not None:
                 probe.lap(Stage.EMBED if name == "embedding" else Stage.FEATURES)
         return np.concatenate([columns[name] for name in self._names], axis=1)
+
+
+def _check_trusted(schema: FeatureSchema, trusted: Collection[str]) -> None:
+    try:
+        named = EMBEDDERS.get(schema.embedder).outside(schema.embedder_options)
+    except RoutingConfigError as error:
+        raise ArtifactError(f"the features of the artifact cannot be made: {error}") from error
+    if named is not None and named not in trusted:
+        raise ArtifactError(
+            f"the artifact wants its texts embedded by {shown(named)}, which may run code and is "
+            "not part of it: where you know whose it is, name exactly that under `encoders` of "
+            "the router in the configuration, or by --encoder"
+        )
 
 
 def _inputs(block: object) -> tuple[str, ...]:

@@ -62,8 +62,13 @@ def require_fitted(instance: object, attribute: str) -> None:
         raise NotFittedError(f"{type(instance).__name__} has to be fitted before it predicts")
 
 
-def take(state: State, name: str, *, ndim: int) -> np.ndarray:
+def take(state: State, name: str, *, ndim: int, unknown: bool = False) -> np.ndarray:
     """Return one array of a state.
+
+    Parameters
+    ----------
+    unknown
+        Whether NaN may stand in it, for what is not known.
 
     Raises
     ------
@@ -75,6 +80,8 @@ def take(state: State, name: str, *, ndim: int) -> np.ndarray:
     array = state[name]
     if array.ndim != ndim:
         raise ValueError(f"array {name!r} has {array.ndim} dimensions instead of {ndim}")
+    if array.dtype.kind == "f" and not unknown and not np.isfinite(array).all():
+        raise ValueError(f"array {name!r} holds what is no number, and so would predictions")
     return array
 
 

@@ -1,5 +1,6 @@
 """Thresholds that `steelyard calibrate` stored in an artifact, and what it found of them."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -44,6 +45,8 @@ def stored_thresholds(manifest: Mapping[str, Any]) -> dict[StoredName, StoredThr
 
 
 def _stored(entry: Mapping[str, Any], statement: str) -> StoredThreshold:
+    if not math.isfinite(float(entry["threshold"])):
+        raise ValueError("a stored threshold is no number")
     return StoredThreshold(
         strong=str(entry["strong"]),
         weak=str(entry["weak"]),

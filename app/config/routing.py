@@ -29,6 +29,9 @@ class RouterConfig(Strict):
 
     artifact: Text = "default"
     """A directory relative to this file, or `default` for the one that is shipped."""
+    encoders: tuple[Text, ...] = ()
+    """Sentence-transformers models and folders of encoders that the artifact may name, written as
+    its manifest writes them. Loading one may run its code, so an artifact alone may not."""
     pair: PairConfig | None = None
     """Two models between which `router-<name>-<threshold>`, and `policies.*.threshold`, decide."""
     scorer: str | None = None

@@ -7,6 +7,17 @@ import click
 
 FILE = click.Path(path_type=Path)
 
+encoder = click.option(
+    "--encoder",
+    "encoders",
+    metavar="NAME|FOLDER",
+    multiple=True,
+    help="Trust this encoder, which may run code, where the artifact names exactly that.",
+)
+overwrite = click.option(
+    "--overwrite", is_flag=True, help="Replace the artifact that is in the folder."
+)
+
 
 def files(_: click.Context, __: click.Parameter, value: str | None) -> list[Path]:
     """Split file names at commas."""

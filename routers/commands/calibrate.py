@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from routers.commands._options import FILE, files, progress
+from routers.artifact_files import check_free
+from routers.commands._options import FILE, encoder, files, overwrite, progress
 
 
 @click.command("calibrate")
@@ -45,6 +46,8 @@ from routers.commands._options import FILE, files, progress
     help="Default: the first for right and wrong, the second for graded outcomes.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@encoder
+@overwrite
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON.")
 def command(
     *,
@@ -58,6 +61,8 @@ def command(
     confidence: float,
     method: Any,
     seed: int,
+    encoders: tuple[str, ...],
+    overwrite: bool,
     as_json: bool,
 ) -> None:
     """Correct predicted quality, refit the knob, find thresholds and promises."""
@@ -69,6 +74,8 @@ def command(
         raise click.UsageError(
             "--strong-share and --max-quality-drop are about two models: give --strong and --weak"
         )
+    if not overwrite:
+        check_free(out)
     pair = None
     if strong is not None and weak is not None:
         pair = PairGoal(
@@ -86,6 +93,7 @@ def command(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         pair=pair,
         seed=seed,
+        trusted=encoders,
         progress=progress,
     )
     written = report.version is not None

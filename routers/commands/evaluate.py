@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from routers.commands._options import FILE, files, progress
+from routers.commands._options import FILE, encoder, files, progress
 
 _FILES_ONLY = {"oracle gap", "arena", "CPT50", "CPT80", "Brier", "tokens ≤ p90"}
 """Columns that a terminal has no room for."""
@@ -46,6 +46,7 @@ _FILES_ONLY = {"oracle gap", "arena", "CPT50", "CPT80", "Brier", "tokens ≤ p90
     show_default=True,
     help="Resamplings behind the intervals.",
 )
+@encoder
 @click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON.")
 def command(
     *,
@@ -56,6 +57,7 @@ def command(
     out: Path | None,
     seed: int,
     draws: int,
+    encoders: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Measure artifacts and baselines on held-out outcomes."""
@@ -69,6 +71,7 @@ def command(
         prices_file=prices,
         n_draws=draws,
         seed=seed,
+        trusted=encoders,
         progress=progress,
     )
     report = {

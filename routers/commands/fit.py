@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from routers.commands._options import FILE, files, progress
+from routers.artifact_files import check_free
+from routers.commands._options import FILE, files, overwrite, progress
 from routers.training.recipe import EmbedderRecipe, Recipe, read_recipe
 
 _RECIPES = Path("configs/training")
@@ -44,6 +45,7 @@ _RECIPES = Path("configs/training")
     help="USD per million tokens (JSON or YAML) of models whose costs the data does not tell.",
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Overrides the recipe's seed.")
+@overwrite
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
 def command(
     *,
@@ -55,6 +57,7 @@ def command(
     embedder: str | None,
     prices: Path | None,
     seed: int | None,
+    overwrite: bool,
     as_json: bool,
 ) -> None:
     """Train a router from outcomes and write its artifact."""
@@ -62,6 +65,8 @@ def command(
 
     if recipe is not None and (strategy is not None or embedder is not None):
         raise click.UsageError("give either --recipe or --strategy and --embedder")
+    if not overwrite:
+        check_free(out)
     given: dict[str, Any] = {}
     if strategy is not None:
         given["strategy"] = strategy

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from routers.commands._options import FILE, files, progress
+from routers.commands._options import FILE, encoder, files, progress
 
 
 @click.command("gate")
@@ -47,6 +47,7 @@ from routers.commands._options import FILE, files, progress
     show_default=True,
     help="Resamplings behind the intervals.",
 )
+@encoder
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
 def command(
     *,
@@ -58,6 +59,7 @@ def command(
     max_size_mb: float,
     seed: int,
     draws: int,
+    encoders: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Exit with 1, and reasons, unless the artifact beats every baseline beyond noise.
@@ -75,6 +77,7 @@ def command(
         prices_file=prices,
         n_draws=draws,
         seed=seed,
+        trusted=encoders,
         progress=progress,
     )
     progress("judging")

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from routers.artifact_load import load_artifact
-from routers.commands._options import FILE, knob_positions, progress
+from routers.commands._options import FILE, encoder, knob_positions, progress
 from routers.errors import DataError
 
 
@@ -27,6 +27,7 @@ from routers.errors import DataError
 )
 @click.option("--out", type=FILE, required=True, help="Parquet file to write.")
 @click.option("--prices", type=FILE, help="Today's prices; those of the training without it.")
+@encoder
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
 def command(
     *,
@@ -35,6 +36,7 @@ def command(
     cost_quality: list[float],
     out: Path,
     prices: Path | None,
+    encoders: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Decide every prompt of a file at every knob position."""
@@ -42,7 +44,7 @@ def command(
 
     if out.is_dir():
         raise DataError(f"{out}: is a folder, give a file name")
-    router = load_artifact(artifact)
+    router = load_artifact(artifact, trusted=encoders)
     progress(f"routing {data.name} with {artifact} (version {router.version})")
     report = route_batch(router, data, out, cost_quality=cost_quality, prices_file=prices)
     if as_json:

@@ -34,6 +34,14 @@ class Embedder(Protocol):
     dimensions: int
     inline_chars: int
 
+    @classmethod
+    def outside(cls, options: Mapping[str, Any]) -> str | None:
+        """Return the folder or model outside of this installation that the options name, if any.
+
+        An artifact may name none unless whoever loads it trusts exactly that one.
+        """
+        ...
+
     def encode(self, texts: Sequence[str]) -> FloatMatrix:
         """Return float32 (len(texts), dimensions), rows of unit norm (zero for empty text)."""
         ...

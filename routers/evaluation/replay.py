@@ -1,6 +1,6 @@
 """Replay held-out outcomes: what artifacts and baselines would have chosen, and its worth."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,20 +61,21 @@ def prepare(
     prices_file: Path | None = None,
     n_draws: int = 1000,
     seed: int = 0,
+    trusted: Collection[str] = (),
     progress: Callable[[str], None] = lambda _: None,
 ) -> Arena:
     """Load artifacts and outcomes, predict, and build every baseline on the same rows.
 
     The models compared are those that the data and all artifacts know. Choices are made with
     the first artifact's prices, or those of `prices_file` where it lists a model; what a choice
-    cost is what the data recorded, where it did.
+    cost is what the data recorded, where it did. `trusted` are encoders that artifacts may name.
 
     Raises
     ------
     ArtifactError, DataError
         If an artifact or a file cannot be used, or fewer than two models are in common.
     """
-    loaded = tuple(load_artifact(path) for path in artifacts)
+    loaded = tuple(load_artifact(path, trusted=trusted) for path in artifacts)
     progress("reading outcomes")
     table = read_outcomes(data)
     train_table = read_outcomes(train) if train else None

@@ -15,6 +15,8 @@ from routers.numeric import FloatArray, row_blocks
 from routers.options import State, require_fitted, take, unfitted
 from routers.types import FloatMatrix, FloatVector
 
+_DEEPEST = 512
+"""No tree that was grown comes near it; every prediction walks down as far."""
 _N_BINS = 255
 _FEWEST_ROWS = 10
 """A model that was tried on fewer queries is predicted at its mean."""
@@ -280,10 +282,10 @@ class _Forest:
 
 def _depth(children: np.ndarray, roots: np.ndarray) -> int:
     """Return the most steps from a root to a leaf."""
-    depth, level = 0, np.unique(roots)
-    while True:
+    level = np.unique(roots)
+    for depth in range(_DEEPEST):
         level = level[children[0, level] != level]
         if len(level) == 0:
             return depth
         level = np.unique(children[:, level])
-        depth += 1
+    raise ValueError(f"a tree of a boosting head is deeper than {_DEEPEST}")

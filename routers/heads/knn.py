@@ -130,7 +130,8 @@ class KnnHead(Head):
 
     def restore(self, state: State) -> Self:
         """Take over remembered queries; those saved without a shortlist are compared in full."""
-        x, y, k = (take(state, name, ndim=n) for name, n in (("x", 2), ("y", 2), ("k", 1)))
+        x, k = take(state, "x", ndim=2), take(state, "k", ndim=1)
+        y = take(state, "y", ndim=2, unknown=True)
         if len(x) != len(y) or not 1 <= int(k[0]) <= len(x):
             raise ValueError("the remembered queries and labels of a knn head do not match")
         self._remember(x, y)

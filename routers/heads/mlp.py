@@ -275,7 +275,7 @@ class MlpHead(Head):
             "floor": (n_models,),
         }
         for name, shape in shapes.items():
-            if state[name].shape != shape:
+            if take(state, name, ndim=len(shape)).shape != shape:
                 raise ValueError(f"array {name!r} of an mlp head is not of shape {shape}")
         self.center_, self.scale_ = state["center"], state["scale"]
         self.hidden_, self.hidden_bias_ = state["hidden"], state["hidden_bias"]

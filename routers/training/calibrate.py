@@ -1,7 +1,7 @@
 """Refit what an artifact promises on fresh outcomes: quality, knob, thresholds, guarantees."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,7 @@ def calibrate(
     created_at: str,
     pair: PairGoal | None = None,
     seed: int = 0,
+    trusted: Collection[str] = (),
     progress: Callable[[str], None] = lambda _: None,
 ) -> CalibrationReport:
     """Recalibrate an artifact on outcomes that it was not trained on, and write it to `out`.
@@ -77,6 +78,8 @@ def calibrate(
         For the manifest and the date of a promise.
     pair
         Find thresholds between two models, with a promise where one is asked for.
+    trusted
+        Encoders that the artifact may name.
 
     Raises
     ------
@@ -90,7 +93,7 @@ def calibrate(
     hold cross-fitted corrections. A promise is made on a half of the prompts that the
     correction never sees, as its score must not know the outcomes it is tested on.
     """
-    artifact = load_artifact(artifact_path)
+    artifact = load_artifact(artifact_path, trusted=trusted)
     progress("reading outcomes")
     table = read_outcomes(data)
     quality = _aligned(artifact, table)
@@ -163,7 +166,7 @@ def calibrate(
         record=record,
         created_at=created_at,
     )
-    return CalibrationReport(version=load_artifact(out).version, record=record)
+    return CalibrationReport(version=load_artifact(out, trusted=trusted).version, record=record)
 
 
 def _aligned(artifact: RouterArtifact, table: OutcomeTable) -> FloatMatrix:

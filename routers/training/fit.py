@@ -11,7 +11,7 @@ from routers.artifact_load import load_artifact
 from routers.artifact_save import TrainingRecord, save_artifact
 from routers.base import ROUTERS, AuxiliarySet, Router
 from routers.calibration import CalibrationRows
-from routers.embedders._base import make_embedder
+from routers.embedders._base import EMBEDDERS, make_embedder
 from routers.features import Featurizer
 from routers.options import build
 from routers.training.assess import assess
@@ -149,7 +149,8 @@ def fit(
             metrics=metrics,
         ),
     )
-    artifact = load_artifact(out)
+    outside = EMBEDDERS.get(recipe.embedder.kind).outside(recipe.embedder.options)
+    artifact = load_artifact(out, trusted=() if outside is None else (outside,))
     return FitReport(path=out, version=artifact.version, manifest=dict(artifact.manifest))
 
 

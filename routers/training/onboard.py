@@ -1,7 +1,7 @@
 """Onboarding a model: which anchors to ask and what that costs, then what the answers tell."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -182,6 +182,7 @@ def ingest(
     out: Path,
     created_at: str,
     seed: int = 0,
+    trusted: Collection[str] = (),
 ) -> OnboardReport:
     """Score the answers, place the model and write the artifact that knows it.
 
@@ -189,6 +190,8 @@ def ingest(
     ----------
     answers
         One for each anchor of the plan; None where the model gave none.
+    trusted
+        Encoders that the artifact may name.
 
     Raises
     ------
@@ -262,7 +265,7 @@ def ingest(
             **measured,
         },
     )
-    updated = load_artifact(out)
+    updated = load_artifact(out, trusted=trusted)
     means: FloatArray = updated.calibration.quality_predicted.mean(axis=0, dtype=np.float64)
     return OnboardReport(
         model=model,

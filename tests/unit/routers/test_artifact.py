@@ -37,7 +37,7 @@ def copy(trained, tmp_path):
 
 def edit(folder, change, *, resign=True):
     """Change the manifest; with `resign`, as someone would who knows how digests are made."""
-    from routers.artifact_files import digest_of
+    from routers.artifact_manifest import digest_of
 
     file = folder / "manifest.json"
     manifest = json.loads(file.read_text())

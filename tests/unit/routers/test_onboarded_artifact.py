@@ -133,7 +133,7 @@ def test_a_trained_model_cannot_be_onboarded(trained, tmp_path):
 
 
 def test_onboarded_models_have_to_be_the_last(pair, tmp_path):
-    from routers.artifact_files import digest_of
+    from routers.artifact_manifest import digest_of
 
     folder = shutil.copytree(pair[2], tmp_path / "copy")
     manifest = json.loads((folder / "manifest.json").read_text())
