@@ -285,7 +285,9 @@ def build_policies(
 def _policy(
     name: str, policy: PolicyConfig, config: LoadedConfig, artifact: RouterArtifact
 ) -> Policy:
-    candidates = tuple(config.specs[model_id] for model_id in policy.candidates)
+    candidates = tuple(
+        _predicted(config.specs[model_id], artifact) for model_id in policy.candidates
+    )
     for spec in candidates:
         if spec.predicted_as not in artifact.models:
             raise config.error(
@@ -314,6 +316,17 @@ def _policy(
     )
 
 
+def _predicted(spec: ModelSpec, artifact: RouterArtifact) -> ModelSpec:
+    """Have a model predicted as itself where the artifact knows it, but nothing it is likened to.
+
+    `predicted_as` likens a model to one of the shipped artifact's. An artifact that was fitted on
+    the gateway's own outcomes calls models what the gateway calls them.
+    """
+    if spec.predicted_as in artifact.models or spec.model_id not in artifact.models:
+        return spec
+    return replace(spec, predicted_as=spec.model_id)
+
+
 def _affinity(config: AffinityConfig) -> AffinityRule | None:
     if not config.enabled:
         return None
@@ -336,7 +349,9 @@ def _objective(
     stored = _stored_thresholds(router, config, artifact)
     if threshold not in stored:
         wanted = {"calibrated": "--strong-share", "guaranteed": "--max-quality-drop"}[threshold]
-        names = " and ".join(config.specs[each].predicted_as for each in (strong, weak))
+        names = " and ".join(
+            _predicted(config.specs[each], artifact).predicted_as for each in (strong, weak)
+        )
         raise config.error(
             ("policies", name, "threshold"),
             f"router {policy.router!r} has no {threshold} threshold between {names}; `steelyard "
@@ -353,7 +368,9 @@ def _stored_thresholds(
     if router.pair is None or router.scorer is not None:
         return {}
     strong, weak = router.pair.strong, router.pair.weak
-    predicted_as = [config.specs[each].predicted_as for each in (strong, weak)]
+    predicted_as = [
+        _predicted(config.specs[each], artifact).predicted_as for each in (strong, weak)
+    ]
     return {
         name: StrongThreshold(
             strong=strong, weak=weak, threshold=each.threshold, statement=each.statement

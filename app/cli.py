@@ -16,9 +16,20 @@ from app.errors import GatewayError
 from app.export_command import export
 from app.keys_command import keys
 from app.reference_command import config_reference
+from app.terminal import flush_output, prepare_output
 from app.top_command import top
 from routers import commands
 from routers.commands._options import encoder, overwrite
+
+_EXTRAS = {
+    "pyarrow": "train",
+    "sklearn": "train",
+    "scipy": "train",
+    "torch": "sentence-transformers",
+    "sentence_transformers": "sentence-transformers",
+    "opentelemetry": "otel",
+}
+"""Packages that a plain installation lacks, and the extra that brings each."""
 
 _DEFAULT_CONFIG = Path("configs/gateway.yaml")
 
@@ -226,8 +237,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.environ.setdefault(variable, "1")
     from routers.errors import RoutingError  # noqa: PLC0415
 
+    prepare_output()
     try:
         cli.main(args=arguments, standalone_mode=False)
+        flush_output()
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         sys.exit(2)
@@ -237,6 +250,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(130)
     except (GatewayError, RoutingError) as error:
         _fail(str(error))
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRAS:
+            raise
+        _fail(
+            f"this needs {package}, which is not installed; the extra {_EXTRAS[package]!r} brings "
+            f"it: pip install 'steelyard[{_EXTRAS[package]}]'"
+        )
+    except OSError as error:
+        # A full disk, a file that cannot be reached: no fault of ours that a traceback would show.
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror or error}")
 
 
 def _fail(message: str) -> None:

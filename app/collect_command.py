@@ -32,6 +32,7 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON at the end.")
 def collect(*, out: Path, file: Path, consumer: str, once: bool, as_json: bool) -> None:
     """Move the decision log from Redis to Parquet files, a partition per day."""
+    import pyarrow as pa  # noqa: F401, PLC0415  (before anything is taken out of Redis)
     import redis  # noqa: PLC0415
 
     from app.collect import Collector  # noqa: PLC0415

@@ -13,6 +13,7 @@ from app.keys import NUSD_PER_USD
 from app.stores._outcome_rows import Label, LabelKind, OutcomeRow
 from app.stores.outcomes_sqlite import ContentReader, read_labels, read_outcomes
 from routers.errors import DataError
+from routers.files import replacing
 
 Record = dict[str, Any]
 
@@ -64,8 +65,11 @@ class Selection:
 
     Attributes
     ----------
-    names
-        The gateway's model → the artifact's, so that the file fits the same configuration.
+    predicted_as
+        The gateway's model → what stands for it in the artifact that was served, as far as known.
+    as_predicted
+        Whether rows go by those names rather than by the gateway's; models that share one then
+        become one.
     unlabelled
         Whether decisions without a quality are wanted, too.
     without_prompts
@@ -77,7 +81,8 @@ class Selection:
         a router learns from.
     """
 
-    names: Mapping[str, str] = field(default_factory=dict)
+    predicted_as: Mapping[str, str] = field(default_factory=dict)
+    as_predicted: bool = False
     unlabelled: bool = False
     without_prompts: bool = False
     answers: bool = False
@@ -100,8 +105,11 @@ class Selection:
                 self.n_without_prompt += 1
                 if not self.without_prompts:
                     continue
-            found.append(self._record(row, label, content))
+            found.append(_finite(self._record(row, label, content)))
         return self._bounded(found)
+
+    def _name(self, model: str) -> str:
+        return self.predicted_as.get(model, model) if self.as_predicted else model
 
     def preferences(self, log: Log) -> Iterator[Record]:
         """Yield a battle per comparison of two answers to the same prompt."""
@@ -115,7 +123,7 @@ class Selection:
             self.n_labelled += 1
             texts = [log.contents.get(row.decision_id) for row in (a, b)]
             prompts = [None if text is None else _prompt(text) for text in texts]
-            models = [self.names.get(name, name) for name in (a.model, b.model)]
+            models = [self._name(name) for name in (a.model, b.model)]
             if prompts[0] is None or prompts[0] != prompts[1] or models[0] == models[1]:
                 self.n_without_prompt += 1
                 continue
@@ -130,13 +138,14 @@ class Selection:
             }
 
     def _record(self, row: OutcomeRow, label: Label | None, content: bytes | None) -> Record:
-        said = None if content is None else json.loads(content)
+        said = None if content is None else _said(content)
         model = row.model or ""
         messages = None if said is None else said["messages"]
         return {
             "query_id": row.decision_id if messages is None else _hash(json.dumps(messages)),
             **({} if messages is None else {"messages": messages}),
-            "model": self.names.get(model, model),
+            "model": self._name(model),
+            "predicted_as": self.predicted_as.get(model),
             "quality": None if label is None else label.quality,
             "input_tokens": row.input_tokens,
             "output_tokens": row.output_tokens,
@@ -186,39 +195,42 @@ class Written:
 
 
 def write(records: Iterable[Record], out: Path) -> Written:
-    """Write records to a new .jsonl, or outcomes to a wide .parquet.
+    """Write records to a .jsonl, or outcomes to a wide .parquet.
 
     Raises
     ------
     DataError
-        If it cannot be written; nothing is left then.
+        If it cannot be written; what was there before, or nothing, is left then.
     """
     from routers.training.convert import convert  # noqa: PLC0415  (training needs its own packages)
 
     suffix = out.suffix.lower()
     if suffix not in (".parquet", ".jsonl"):
         raise DataError(f"{out}: give the output a name that ends in .parquet or .jsonl")
-    lines = out if suffix == ".jsonl" else out.with_name(f".{out.name}.jsonl")
     models: Counter[str] = Counter()
     queries = set()
     n_rows = 0
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with lines.open("w", encoding="utf-8") as file:
-            lines.chmod(0o600)
-            for record in records:
-                file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
-                models.update(record[name] for name in _MODELS if name in record)
-                queries.add(record["query_id"])
-                n_rows += 1
-        if n_rows and suffix == ".parquet":
-            convert("jsonl", lines, out)
-            out.chmod(0o600)
+        with replacing(out) as partial:
+            lines = partial if suffix == ".jsonl" else partial.with_name(f"{partial.name}.jsonl")
+            try:
+                with lines.open("w", encoding="utf-8") as file:
+                    lines.chmod(0o600)
+                    for record in records:
+                        text = json.dumps(record, ensure_ascii=False, allow_nan=False)
+                        file.write(text + "\n")
+                        models.update(record[name] for name in _MODELS if name in record)
+                        queries.add(record["query_id"])
+                        n_rows += 1
+                if lines is not partial:
+                    convert("jsonl", lines, partial, suffix=suffix)
+                    partial.chmod(0o600)
+            finally:
+                if lines is not partial:
+                    lines.unlink(missing_ok=True)
     except OSError as error:
         raise DataError(f"{out}: cannot be written ({error.strerror})") from error
-    finally:
-        if lines is not out or not n_rows:
-            lines.unlink(missing_ok=True)
     return Written(n_rows=n_rows, n_queries=len(queries), n_per_model=dict(models.most_common()))
 
 
@@ -234,9 +246,40 @@ def unlabelled_models(records: Iterable[Record]) -> list[str]:
     return sorted(model for model, quality in best.items() if math.isnan(quality))
 
 
+def _said(content: bytes) -> dict[str, Any]:
+    """Return the texts of a decision; halves of surrogate pairs, which no file holds, repaired."""
+    said: dict[str, Any] = json.loads(content)
+    found: dict[str, Any] = _repaired(said)
+    return found
+
+
+def _repaired(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return value
+    if isinstance(value, dict):
+        return {_repaired(name): _repaired(each) for name, each in value.items()}
+    return [_repaired(each) for each in value] if isinstance(value, list) else value
+
+
+def _finite(value: Any) -> Any:
+    """Return plain values that JSON can hold: what is not finite becomes null.
+
+    The exchange rate of a knob at 1 is infinite, for one; `objective` still says what was asked.
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list) else value
+
+
 def _prompt(content: bytes) -> str | None:
     """Return the one prompt of a conversation; None where it is more than that."""
-    messages = json.loads(content)["messages"]
+    messages = _said(content)["messages"]
     if len(messages) == 1 and messages[0]["role"] == "user":
         return str(messages[0]["content"])
     return None

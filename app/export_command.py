@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from app.config import LoadedConfig
     from app.export import Log, Selection
 
+_DEFAULT_CONFIG = Path("configs/gateway.yaml")
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _AGO = re.compile(r"(\d{1,6})([smhdw])")
 
@@ -43,10 +44,9 @@ def _moment(_: click.Context, __: click.Parameter, value: str | None) -> float |
     "--config",
     "file",
     type=click.Path(path_type=Path),
-    default=Path("configs/gateway.yaml"),
-    show_default=True,
     envvar="STEELYARD_CONFIG",
-    help="Configuration file of the gateway; its data folder holds the log.",
+    help="Configuration file of the gateway; its data folder holds the log.  "
+    "[default: configs/gateway.yaml, but none with --from]",
 )
 @click.option(
     "--from",
@@ -61,24 +61,30 @@ def _moment(_: click.Context, __: click.Parameter, value: str | None) -> float |
 @click.option(
     "--most-per-key", type=click.IntRange(min=1), help="Of each key only so many, the newest."
 )
+@click.option(
+    "--as-predicted",
+    is_flag=True,
+    help="Call models what the served artifact calls them (predicted_as), which may join some.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
 def export(
     *,
     out: Path,
     since: float | None,
     until: float | None,
-    file: Path,
+    file: Path | None,
     folder: Path | None,
     unlabelled: bool,
     preferences: bool,
     answers: bool,
     without_prompts: bool,
     most_per_key: int | None,
+    as_predicted: bool,
     as_json: bool,
 ) -> None:
     """Write labelled decisions, with their prompts, to a file that `steelyard fit` reads.
 
-    Models are called what the artifact calls them (`predicted_as`).
+    Models are called what the configuration calls them.
     """
     from app.config import load_config  # noqa: PLC0415
     from app.export import Selection, unlabelled_models, write  # noqa: PLC0415
@@ -86,9 +92,15 @@ def export(
 
     if out.suffix.lower() == ".parquet" and (preferences or answers or without_prompts):
         raise DataError(f"{out}: comparisons, answers and rows without prompts need a .jsonl")
-    config = load_config(file, secrets_needed=False)
+    if as_predicted and folder is not None and file is None:
+        raise click.UsageError("--as-predicted with --from needs --config, which has the names")
+    config = None
+    if folder is None or file is not None:
+        config = load_config(file or _DEFAULT_CONFIG, secrets_needed=False)
+    specs = {} if config is None else config.specs
     selection = Selection(
-        names={model_id: spec.predicted_as for model_id, spec in config.specs.items()},
+        predicted_as={model_id: spec.predicted_as for model_id, spec in specs.items()},
+        as_predicted=as_predicted,
         unlabelled=unlabelled,
         without_prompts=without_prompts,
         answers=answers,
@@ -123,14 +135,17 @@ def export(
     )
 
 
-def _open(config: "LoadedConfig", folder: Path | None, *, since: float, until: float) -> "Log":
+def _open(
+    config: "LoadedConfig | None", folder: Path | None, *, since: float, until: float
+) -> "Log":
     from app.export import sqlite_log  # noqa: PLC0415
     from app.stores.outcomes_sqlite import OUTCOMES_NAME  # noqa: PLC0415
     from routers.errors import DataError  # noqa: PLC0415
 
-    if folder is not None:
+    if folder is not None or config is None:
         from app.collected import collected_log  # noqa: PLC0415
 
+        assert folder is not None  # noqa: S101  (one of the two is there)
         return collected_log(folder, since=since, until=until)
     data_dir = config.data_dir
     if data_dir is None:
@@ -143,11 +158,16 @@ def _open(config: "LoadedConfig", folder: Path | None, *, since: float, until: f
     return sqlite_log(data_dir, since=since, until=until)
 
 
-def _why(config: "LoadedConfig", selection: "Selection") -> str:
+def _why(config: "LoadedConfig | None", selection: "Selection") -> str:
     """Say why rows lack prompts, or that nobody labelled anything."""
     if not selection.n_without_prompt:
         return "no decision of that time has a label (POST /v1/feedback, or --unlabelled)"
     n = selection.n_without_prompt
+    if config is None:
+        return (
+            f"the prompts of {n} decisions are not known: the gateways did not keep them "
+            "(outcomes.contents), or their time is over, or (of comparisons) they differ"
+        )
     contents = config.gateway.outcomes.contents
     if not contents.enabled:
         return (

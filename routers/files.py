@@ -90,9 +90,13 @@ def told_bytes(n: int) -> str:
 
 def shown(value: object) -> str:
     """Return something out of a file for an error message: one line, not too long, printable."""
-    text = value if isinstance(value, str) else _repr(value)
-    text = "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text[:400])
+    text = printable((value if isinstance(value, str) else _repr(value))[:400])
     return text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 1]}…"
+
+
+def printable(text: str) -> str:
+    """Return a text in one line, with what terminals obey instead of showing written out."""
+    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text)
 
 
 def _repr(value: object) -> str:

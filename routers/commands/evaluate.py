@@ -91,9 +91,12 @@ def command(
 def _print(report: dict[str, Any]) -> None:
     from rich.box import SIMPLE_HEAD  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
+    from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
     from routers.evaluation.report import COLUMNS, cells  # noqa: PLC0415
+    from routers.files import shown  # noqa: PLC0415
 
     console = Console()
     if not console.is_terminal:  # there is no width to respect
@@ -101,18 +104,19 @@ def _print(report: dict[str, Any]) -> None:
     best = report["best_single"]
     table = Table(
         title=f"{report['n_queries']} queries, {len(report['models'])} models; best single model "
-        f"{best['model']}: quality {best['quality']:.3f}, ${best['usd_per_1000']:.4g} per 1000 "
-        f"(chosen on {best['chosen_on']})",
+        f"{escape(shown(best['model']))}: quality {best['quality']:.3f}, "
+        f"${best['usd_per_1000']:.4g} per 1000 (chosen on {best['chosen_on']})",
         title_justify="left",
         box=SIMPLE_HEAD,
     )
-    shown = [i for i, (name, _) in enumerate(COLUMNS) if name not in _FILES_ONLY]
-    for i in shown:
+    told = [i for i, (name, _) in enumerate(COLUMNS) if name not in _FILES_ONLY]
+    for i in told:
         table.add_column(COLUMNS[i][0], justify="right" if i else "left", no_wrap=True)
     style = {"artifact": "bold", "baseline": None, "bound": "dim"}
     for router in report["routers"]:
-        row = cells(router)
-        table.add_row(*(row[i] for i in shown), style=style[router["kind"]])
+        name, *numbers = cells(router)
+        row = [shown(name), *numbers]
+        table.add_row(*(Text(row[i]) for i in told), style=style[router["kind"]])
     console.print(table)
     for note in report["notes"]:
-        console.print(f"[dim]{note}[/dim]", highlight=False)
+        console.print(Text(" ".join(note.split()), style="dim"))

@@ -1,5 +1,6 @@
 """`steelyard fit`: outcomes → artifact."""
 
+import dataclasses
 import json
 import warnings
 from collections.abc import Mapping
@@ -12,7 +13,9 @@ import click
 
 from routers.artifact_files import check_free
 from routers.commands._options import FILE, files, overwrite, progress
+from routers.files import shown
 from routers.training.recipe import EmbedderRecipe, Recipe, read_recipe
+from routers.training.support import Support
 
 _RECIPES = Path("configs/training")
 
@@ -116,16 +119,37 @@ def _print_fit(path: Path, version: str, manifest: Mapping[str, Any]) -> None:
         f"  {training['n_queries']} queries, {training['n_outcomes']} outcomes, "
         f"{len(manifest['models'])} models"
     )
+    support = Support(
+        **{field.name: metrics["support"][field.name] for field in dataclasses.fields(Support)}
+    )
+    if support.warning is not None:
+        click.echo(f"  WARNING: {support.warning}")
+    if not support.comparable:
+        told = ", ".join(
+            f"{shown(model)} {each['quality']:.3f} (n={each['n']})"
+            for model, each in metrics["single_models"].items()
+        )
+        click.echo(f"  mean quality of each model on the prompts that it answered: {told}")
+        click.echo(f"  held out: calibration error {metrics['quality_calibration_error']:.3f}")
+        return
+    oracle = metrics["aiq_oracle"]
     click.echo(
         f"  held out: AIQ {metrics['aiq']:.3f} (mixing single models "
-        f"{metrics['aiq_zero_router']:.3f}, oracle {metrics['aiq_oracle']:.3f})"
+        f"{metrics['aiq_zero_router']:.3f}" + (")" if oracle is None else f", oracle {oracle:.3f})")
     )
     click.echo(
-        f"  best single model {metrics['best_single_model']} "
+        f"  best single model {shown(metrics['best_single_model'])} "
         f"{metrics['best_single_quality']:.3f}, router {metrics['best_routed_quality']:.3f}"
     )
-    for step in metrics["knob"]:
+    steps = metrics["knob"]
+    if any(step["quality"] is None for step in steps):
+        click.echo("  knob: no query tells the quality at all of its positions")
+        return
+    for step in steps:
+        share = step["share_of_gap"]
         click.echo(
-            f"  knob {step['cost_quality']:.1f}: quality {step['quality']:.3f}, "
-            f"{step['share_of_gap']:.2f} of the gap"
+            f"  knob {step['cost_quality']:.1f}: quality {step['quality']:.3f}"
+            + ("" if share is None else f", {share:.2f} of the gap")
         )
+    if steps[-1]["share_of_gap"] is None:
+        click.echo("  the dear end of the knob is no better than the cheap one: no gap to share")

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from routers.commands._options import FILE, encoder, files, progress
+from routers.files import printable
 
 
 @click.command("gate")
@@ -102,8 +103,9 @@ def command(
         verdict = "passes" if passed else "is REFUSED"
         click.echo(f"{artifact} (version {version}) {verdict} on {len(arena.frame.rows)} queries")
         for check in checks:
-            click.echo(f"  {'pass' if check.passed else 'FAIL'}  {check.name}: {check.finding}")
+            found = printable(f"{check.name}: {check.finding}")
+            click.echo(f"  {'pass' if check.passed else 'FAIL'}  {found}")
         for note in arena.notes:
-            click.echo(f"  note: {note}")
+            click.echo(f"  note: {printable(note)}")
     if not passed:
         raise SystemExit(1)

@@ -8,6 +8,7 @@ import click
 from routers.artifact_load import load_artifact
 from routers.commands._options import FILE, encoder, knob_positions, progress
 from routers.errors import DataError
+from routers.files import shown
 
 
 @click.command("route-batch")
@@ -63,4 +64,4 @@ def command(
         click.echo(f"wrote {out}: {report.n_rows} decisions on {report.n_queries} queries")
         for position, shares in report.shares.items():
             ranked = sorted(shares.items(), key=lambda each: -each[1])
-            click.echo(f"  knob {position}: " + ", ".join(f"{m} {s:.0%}" for m, s in ranked))
+            click.echo(f"  knob {position}: " + ", ".join(f"{shown(m)} {s:.0%}" for m, s in ranked))

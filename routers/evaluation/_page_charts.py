@@ -77,7 +77,7 @@ function curves() {
     draw("polyline", { points: path, fill: "none", stroke: s.color, "stroke-width": s.width,
       "clip-path": "url(#inside)",
       "stroke-dasharray": s.dash, "stroke-linejoin": "round", "stroke-linecap": "round" }, svg);
-    if (s.kind === "artifact")
+    if (s.kind === "artifact" && end)
       draw("circle", { cx: X(end[0]), cy: Y(end[1]), r: 3.6, fill: s.color }, svg);
     const hullX = s.curve.hull;
     for (let i = 0; i < hullX.length; i++) {

@@ -59,7 +59,7 @@ if (winner.aiq) {
     zero.low > 0 ? "good" : zero.high < 0 ? "bad" : "");
 }
 const match = winner.match_cost_share, often = (x) => (x == null ? "never" : pct(x));
-tile(often(match.value), (match.value == null ? "reaches the best single model's quality"
+if (match) tile(often(match.value), (match.value == null ? "reaches the best single model's quality"
   : "of the best single model's cost reaches its quality") +
   `, 95\u00a0% [${often(match.low)}, ${often(match.high)}]`,
   match.value == null ? "bad" : match.high != null && match.high < 1 ? "good" : "");

@@ -15,6 +15,7 @@ from routers.evaluation.metrics import area_under_hull, hull, single_models, swe
 from routers.numeric import FloatArray, nan_mean
 from routers.strategies.carrot import DEFAULT_OUTPUT_TOKENS
 from routers.training.dataset import OutcomeTable
+from routers.training.support import Support
 from routers.types import Conversation, Predictions, PriceTable
 
 _MAX_WEIGHTS = 40_000_000
@@ -57,7 +58,7 @@ def select_rows(
     Parameters
     ----------
     complete
-        Keep only queries that all models were tried on, where these are at least 50 and a fifth.
+        Keep only queries that all models were tried on, where there are enough (`Support`).
 
     Raises
     ------
@@ -73,7 +74,7 @@ def select_rows(
     known = ~np.isnan(quality)
     keep = np.flatnonzero(known.any(axis=1))
     whole = np.flatnonzero(known.all(axis=1))
-    if complete and len(whole) >= max(50, len(table) // 5):
+    if complete and Support.of(quality).complete:
         keep = whole
     tokens = table.output_tokens[np.ix_(keep, columns)].astype(np.float64)
     assumed = nan_mean(tokens, default=DEFAULT_OUTPUT_TOKENS)

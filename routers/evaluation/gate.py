@@ -67,11 +67,16 @@ def judge(
 
     Notes
     -----
+    Where too few queries know the outcomes of all models nothing is compared: the artifact is
+    refused for that alone.
+
     "Beyond noise" means that the lower end of the 95 % interval of a paired bootstrap over
     queries is above zero. Areas are quality at equal cost, averaged over all costs. Settings of
     the router are chosen on one half of the queries and measured on the other, both ways: one
     that was chosen where it is measured would flatter the router.
     """
+    if arena.support.warning is not None:
+        return [Check(name="outcomes", passed=False, finding=arena.support.warning)]
     artifact, frame = arena.series[0], arena.frame
     mine = frame.fair_area(artifact.picks)
     checks = [

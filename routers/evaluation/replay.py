@@ -13,10 +13,11 @@ from routers.decision import choose
 from routers.errors import DataError
 from routers.evaluation import baselines
 from routers.evaluation.frame import Frame, Rows, Series, select_rows, sweep
-from routers.evaluation.summary import measure, pair_of
+from routers.evaluation.summary import measure, pair_of, told
 from routers.training.assess import predicted_costs
 from routers.training.dataset import OutcomeTable, read_outcomes
 from routers.training.prices import read_prices
+from routers.training.support import Support
 from routers.types import ModelSpec, Predictions, PriceTable
 
 KNOB_POSITIONS = tuple(round(0.1 * step, 1) for step in range(11))
@@ -44,6 +45,7 @@ class Arena:
     artifacts: tuple[RouterArtifact, ...]
     train: Rows | None
     prices: PriceTable
+    support: Support
     files: tuple[dict[str, Any], ...]
     train_files: tuple[dict[str, Any], ...]
     notes: tuple[str, ...]
@@ -86,6 +88,7 @@ def prepare(
     rows = select_rows(table, models, prices)
     if len(rows) < 2:
         raise DataError("at least two queries are needed to evaluate anything")
+    support = Support.of(table.quality[:, [table.models.index(model) for model in models]])
     train_rows = None if train_table is None else select_rows(train_table, models, prices)
     series: list[Series] = []
     for name, artifact in zip(_names(artifacts), loaded, strict=True):
@@ -106,9 +109,10 @@ def prepare(
         artifacts=loaded,
         train=train_rows,
         prices=prices,
+        support=support,
         files=_files(table),
         train_files=() if train_table is None else _files(train_table),
-        notes=tuple(_notes(rows, table, train_rows, train_table)),
+        notes=tuple(_notes(rows, table, train_rows, train_table, support)),
     )
 
 
@@ -123,19 +127,15 @@ def evaluate(arena: Arena, *, progress: Callable[[str], None] = lambda _: None) 
     results = []
     for series in arena.series:
         progress(f"measuring {series.name}")
-        results.append(
-            measure(
-                series,
-                frame,
-                best=best,
-                zero=reference,
-                oracle=arena.named(baselines.ORACLE),
-            )
+        measured = measure(
+            series, frame, best=best, zero=reference, oracle=arena.named(baselines.ORACLE)
         )
+        results.append(told(measured, arena.support, oracle=series.name == baselines.ORACLE))
     weak, strong = pair_of(frame, best)
     return {
         "n_queries": len(rows),
         "n_left_out": rows.n_left_out,
+        "support": arena.support.to_dict(),
         "n_draws": len(frame.weights),
         "level": 0.95,
         "seed": frame.seed,
@@ -242,16 +242,17 @@ def _files(table: OutcomeTable) -> tuple[dict[str, Any], ...]:
 
 
 def _notes(
-    rows: Rows, table: OutcomeTable, train: Rows | None, train_table: OutcomeTable | None
+    rows: Rows,
+    table: OutcomeTable,
+    train: Rows | None,
+    train_table: OutcomeTable | None,
+    support: Support,
 ) -> list[str]:
     notes = []
+    if support.warning is not None:
+        notes.append(f"WARNING: {support.warning}.")
     if rows.n_left_out:
         notes.append(f"{rows.n_left_out} queries are left out: not all models were tried on them.")
-    if np.isnan(rows.quality).any():
-        notes.append(
-            "Too few queries were tried on all models: averages are over the known outcomes, so "
-            "routers are compared on partly different queries."
-        )
     others = [model for model in table.models if model not in rows.models]
     if others:
         notes.append(f"Not known to all, and left out: {', '.join(others)}.")

@@ -1,14 +1,18 @@
 """A report as JSON for machines, Markdown for repositories, and one HTML file for people."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from routers.errors import DataError
 from routers.evaluation._page import page
+from routers.files import replacing
 
 _NOTHING = "-"
+_MARKUP = re.compile(r"[\\`*_\[\]<>|~&@!#]|(?<=www)\.|:(?=//)")
+"""What means something to Markdown, or to those who make links and mentions of plain text."""
 
 COLUMNS = (
     ("router", "The artifact's folder, or a baseline."),
@@ -70,7 +74,10 @@ def write_report(report: Mapping[str, Any], out: Path) -> list[Path]:
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
-            (out / name).write_text(text, encoding="utf-8")
+            # File names may hold bytes that are no text; this escapes them as JSON does.
+            content = text.encode("utf-8", "backslashreplace")
+            with replacing(out / name) as partial:
+                partial.write_bytes(content)
     except OSError as error:
         raise DataError(f"{out}: cannot be written ({error.strerror})") from error
     return [out / name for name in texts]
@@ -79,23 +86,24 @@ def write_report(report: Mapping[str, Any], out: Path) -> list[Path]:
 def markdown(report: Mapping[str, Any]) -> str:
     """Return the report as Markdown tables."""
     best = report["best_single"]
+    strong, weak = (_text(report["pair"][name]) for name in ("strong", "weak"))
     lines = [
         "# Routing quality",
         "",
         f"{report['n_queries']} queries, {len(report['models'])} models; files: "
         f"{_files(report['data'])}. "
         + (f"Training rows: {_files(report['train'])}. " if report["train"] else "")
-        + f"Best single model (chosen on {best['chosen_on']}): {best['model']}, quality "
+        + f"Best single model (chosen on {best['chosen_on']}): {_text(best['model'])}, quality "
         f"{best['quality']:.3f}, ${best['usd_per_1000']:.4g} per 1000 queries. Intervals: "
         f"{report['n_draws']} resamplings of the queries, seed {report['seed']}.",
         "",
-        *_table([name for name, _ in COLUMNS], [cells(each) for each in report["routers"]]),
+        *_table([name for name, _ in COLUMNS], [_row(each) for each in report["routers"]]),
         "",
         *(f"- **{name}**: {meaning}" for name, meaning in COLUMNS[1:]),
-        "- APGR and CPT are about {strong} (strong) and {weak} (weak).".format(**report["pair"]),
+        f"- APGR and CPT are about {strong} (strong) and {weak} (weak).",
     ]
     if report["notes"]:
-        lines += ["", "## Notes", "", *(f"- {note}" for note in report["notes"])]
+        lines += ["", "## Notes", "", *(f"- {_text(note)}" for note in report["notes"])]
     for router in report["routers"]:
         if "knob" in router:
             lines += ["", *_knob(router)]
@@ -104,7 +112,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         ["model", "quality", "USD per 1000 queries", "input USD/M", "output USD/M"],
         [
             [
-                each["model"],
+                _text(each["model"]),
                 f"{each['quality']:.3f}",
                 f"{each['usd_per_1000']:.4g}",
                 f"{each['input_usd_per_mtok']:.4g}",
@@ -131,23 +139,26 @@ def html(report: Mapping[str, Any]) -> str:
 def _knob(router: Mapping[str, Any]) -> list[str]:
     middle = router["at_middle"]
     shares = ", ".join(
-        f"{model} {share:.0%}"
+        f"{_text(model)} {share:.0%}"
         for model, share in sorted(middle["shares"].items(), key=lambda each: -each[1])
     )
+    at_middle = (
+        f"At {middle['cost_quality']:g}: quality {_number(middle['quality'])}, "
+        f"{_usd(middle['usd_per_1000'])} per 1000 queries, "
+        f"arena {_number(middle['arena_score'])}; {shares}."
+    )
     return [
-        f"## The knob of {router['name']}",
+        f"## The knob of {_text(router['name'])}",
         "",
-        "At {cost_quality:g}: quality {quality:.3f}, ${usd_per_1000:.4g} per 1000 queries, "
-        "arena {arena_score:.3f}; ".format(**middle)
-        + f"{shares}.",
+        at_middle,
         "",
         *_table(
             ["knob", "quality", "USD per 1000", "share of the gap kept [95%]"],
             [
                 [
                     f"{step['cost_quality']:g}",
-                    f"{step['quality']:.3f}",
-                    f"{step['usd_per_1000']:.4g}",
+                    _number(step["quality"]),
+                    _usd(step["usd_per_1000"], sign=""),
                     _interval(step["share_of_gap"]),
                 ]
                 for step in router["knob"]
@@ -156,18 +167,35 @@ def _knob(router: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _row(router: Mapping[str, Any]) -> list[str]:
+    name, *numbers = cells(router)
+    return [_text(name), *numbers]
+
+
+def _text(text: str) -> str:
+    """Return a name or sentence so that Markdown shows it as it is, in one line.
+
+    Names come from files: they hold what they like, line breaks and markup included.
+    """
+    line = "".join(each if each.isprintable() else " " for each in text)
+    return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", line)
+
+
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:
-    escaped = [[cell.replace("|", "\\|") for cell in row] for row in (head, *rows)]
-    lines = ["| " + " | ".join(row) + " |" for row in escaped]
+    lines = ["| " + " | ".join(row) + " |" for row in (head, *rows)]
     return [lines[0], "|---" + "|---:" * (len(head) - 1) + "|", *lines[1:]]
 
 
 def _files(files: list[Mapping[str, Any]]) -> str:
-    return ", ".join(f"{each['file']} ({each['rows']} rows)" for each in files)
+    return ", ".join(f"{_text(each['file'])} ({each['rows']} rows)" for each in files)
 
 
 def _number(value: float | None) -> str:
     return _NOTHING if value is None else f"{value:.3f}"
+
+
+def _usd(value: float | None, *, sign: str = "$") -> str:
+    return _NOTHING if value is None else f"{sign}{value:.4g}"
 
 
 def _interval(

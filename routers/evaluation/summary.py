@@ -19,6 +19,7 @@ from routers.evaluation.metrics import (
 )
 from routers.evaluation.pair import apgr, apgr_draws, cpt, gap_curve
 from routers.numeric import FloatArray
+from routers.training.support import Support
 from routers.types import UPPER_QUANTILE
 
 MIDDLE = 0.5
@@ -67,12 +68,12 @@ def measure(
         "note": series.note,
         "aiq": None,
         "aiq_over_zero": None,
-        "best_quality": float(points[1].max()),
-        "best_quality_usd_per_1000": float(1000 * points[0][points[1].argmax()]),
+        "best_quality": _plain(points[1].max()),
+        "best_quality_usd_per_1000": _plain(1000 * points[0][points[1].argmax()]),
         "match_cost_share": _match(series, frame, best),
-        "oracle_gap": float(frame.points(oracle.picks)[1].max() - points[1].max()),
+        "oracle_gap": _plain(frame.points(oracle.picks)[1].max() - points[1].max()),
         "model_recall": _plain(model_recall(frame.rows.quality, series.picks[-1])),
-        "arena_score_best": float(arena_score(points[1], 1000 * points[0]).max()),
+        "arena_score_best": _plain(arena_score(points[1], 1000 * points[0]).max()),
         "curve": _curve(*points),
     }
     if len(series.picks) > 1:
@@ -99,9 +100,9 @@ def measure(
         )
         result["at_middle"] = {
             "cost_quality": float(positions[middle]),
-            "quality": quality,
-            "usd_per_1000": 1000 * cost,
-            "arena_score": float(arena_score(quality, 1000 * cost)),
+            "quality": _plain(quality),
+            "usd_per_1000": _plain(1000 * cost),
+            "arena_score": _plain(arena_score(quality, 1000 * cost)),
             "incremental_benefit_percent": _plain(
                 incremental_benefit(
                     quality=quality,
@@ -113,6 +114,43 @@ def measure(
             "shares": _shares(picks[middle], frame.rows.models),
         }
     return result
+
+
+def told(measured: dict[str, Any], support: Support, *, oracle: bool) -> dict[str, Any]:
+    """Leave out what the outcomes cannot tell: it becomes None.
+
+    Parameters
+    ----------
+    oracle
+        Whether it is the oracle that was measured.
+    """
+    if support.complete:
+        return measured
+    left_out: tuple[str, ...] = ("oracle_gap", "model_recall")
+    if oracle or not support.comparable:
+        left_out = _COMPARED
+    found = {name: None if name in left_out else value for name, value in measured.items()}
+    if left_out is _COMPARED:
+        found["curve"] = {"points": [], "hull": []}
+        for name in ("knob", "at_middle"):
+            found.pop(name, None)
+    return found
+
+
+_COMPARED = (
+    "aiq",
+    "aiq_over_zero",
+    "best_quality",
+    "best_quality_usd_per_1000",
+    "match_cost_share",
+    "oracle_gap",
+    "model_recall",
+    "arena_score_best",
+    "apgr",
+    "cpt50",
+    "cpt80",
+    "knob_error",
+)
 
 
 def _match(series: Series, frame: Frame, best: int) -> dict[str, Any]:
@@ -171,8 +209,8 @@ def _knob(positions: FloatArray, picks: np.ndarray, frame: Frame) -> list[dict[s
     return [
         {
             "cost_quality": float(t),
-            "quality": float(quality[i]),
-            "usd_per_1000": float(1000 * cost[i]),
+            "quality": _plain(quality[i]),
+            "usd_per_1000": _plain(1000 * cost[i]),
             "share_of_gap": Interval.of(float(share[i]), shares[:, i]).to_dict(),
         }
         for i, t in enumerate(positions)
@@ -181,6 +219,10 @@ def _knob(positions: FloatArray, picks: np.ndarray, frame: Frame) -> list[dict[s
 
 def _curve(cost: FloatArray, quality: FloatArray) -> dict[str, list[list[float]]]:
     """Points and hull as [US dollars per 1000 queries, quality], by ascending cost."""
+    known = np.isfinite(cost) & np.isfinite(quality)
+    cost, quality = cost[known], quality[known]
+    if len(cost) == 0:
+        return {"points": [], "hull": []}
     order = np.lexsort((quality, cost))
     points = np.stack([1000 * cost[order], quality[order]], axis=1)
     x, y = hull(cost, quality)
@@ -193,5 +235,5 @@ def _shares(picks: np.ndarray, models: Sequence[str]) -> dict[str, float]:
     }
 
 
-def _plain(value: float) -> float | None:
+def _plain(value: float | np.floating | FloatArray) -> float | None:
     return float(value) if np.isfinite(value) else None

@@ -1,5 +1,7 @@
 """What a training run may claim: metrics on predictions that were held out."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,13 @@ from routers.evaluation.metrics import (
     single_models,
 )
 from routers.training.dataset import OutcomeTable
+from routers.training.support import Support
 from routers.types import UPPER_QUANTILE, Predictions, PriceTable
 
 PROMISES = (0.2, 0.4, 0.6, 0.8)
+
+_NO_GAP = 1e-6
+"""A smaller difference of quality between the ends of the knob cannot be shared out."""
 
 
 def predicted_costs(
@@ -55,45 +61,108 @@ def assess(
         an oracle; quality of the best single model and the best that the router reached; the
         calibration error of quality; the coverage of the upper token estimates; and what the
         knob promised and kept. Curves are over the queries that all models were tried on, where
-        there are enough.
+        there are enough. What the data cannot tell, as `support` says, is None.
     """
-    cost = predicted_costs(table.input_tokens, predictions.output_tokens, table.models, prices)
-    spent = realised_costs(table, predictions, prices)
-    full = ~np.isnan(table.quality).any(axis=1)
-    rows = np.flatnonzero(full) if full.sum() >= max(50, len(table) // 5) else np.arange(len(table))
-    quality = table.quality[rows]
-    single_cost, single_quality = single_models(quality, spent[rows])
-    low, high = float(single_cost.min()), float(single_cost.max())
-    routed = curve(predictions.quality[rows], cost[rows], quality, spent[rows])
-    known = np.nan_to_num(quality, nan=0.0)
-    oracle = curve(known, cost[rows], quality, spent[rows])
+    support = Support.of(table.quality)
     tokens_known = ~np.isnan(table.output_tokens)
     covered = table.output_tokens[tokens_known] <= predictions.output_tokens_upper[tokens_known]
     return {
-        "n_queries": len(rows),
-        "aiq": area_under_hull(*routed, low=low, high=high),
-        "aiq_zero_router": area_under_hull(single_cost, single_quality, low=low, high=high),
-        "aiq_oracle": area_under_hull(*oracle, low=low, high=high),
-        "best_single_model": table.models[int(single_quality.argmax())],
-        "best_single_quality": float(single_quality.max()),
-        "best_routed_quality": float(routed[1].max()),
+        "support": support.to_dict(),
+        **_compared(table, predictions, prices=prices, support=support),
         "quality_calibration_error": expected_calibration_error(predictions.quality, table.quality),
         "quality_mean_squared_error": float(np.nanmean((predictions.quality - table.quality) ** 2)),
         "upper_tokens_target": UPPER_QUANTILE,
         "upper_tokens_coverage": float(covered.mean()) if covered.size else None,
-        "knob": knob_record(table, predictions, folds=folds, prices=prices),
+        "knob": knob_record(table, predictions, folds=folds, prices=prices, support=support),
+    }
+
+
+def _compared(
+    table: OutcomeTable, predictions: Predictions, *, prices: PriceTable, support: Support
+) -> dict[str, Any]:
+    """Compare the router with single models, their mixtures and an oracle."""
+    rows = np.arange(len(table))
+    if support.complete:
+        rows = np.flatnonzero(~np.isnan(table.quality).any(axis=1))
+    quality = table.quality[rows]
+    spent = realised_costs(table, predictions, prices)[rows]
+    single_cost, single_quality = single_models(quality, spent)
+    found: dict[str, Any] = {
+        "n_queries": len(rows),
+        "single_models": {
+            model: {
+                "quality": float(single_quality[column]),
+                "n": int((~np.isnan(quality[:, column])).sum()),
+            }
+            for column, model in enumerate(table.models)
+        },
+    }
+    compared = (
+        "aiq",
+        "aiq_zero_router",
+        "aiq_oracle",
+        "best_single_model",
+        "best_single_quality",
+        "best_routed_quality",
+    )
+    if not support.comparable:
+        return found | dict.fromkeys(compared)
+    cost = predicted_costs(table.input_tokens, predictions.output_tokens, table.models, prices)
+    low, high = float(single_cost.min()), float(single_cost.max())
+    routed = curve(predictions.quality[rows], cost[rows], quality, spent)
+    oracle = curve(quality, cost[rows], quality, spent) if support.complete else None
+    return found | {
+        "aiq": area_under_hull(*routed, low=low, high=high),
+        "aiq_zero_router": area_under_hull(single_cost, single_quality, low=low, high=high),
+        "aiq_oracle": None if oracle is None else area_under_hull(*oracle, low=low, high=high),
+        "best_single_model": table.models[int(single_quality.argmax())],
+        "best_single_quality": float(single_quality.max()),
+        "best_routed_quality": float(np.nanmax(routed[1])),
     }
 
 
 def knob_record(
-    table: OutcomeTable, predictions: Predictions, *, folds: np.ndarray, prices: PriceTable
-) -> list[dict[str, float]]:
+    table: OutcomeTable,
+    predictions: Predictions,
+    *,
+    folds: np.ndarray,
+    prices: PriceTable,
+    support: Support,
+) -> list[dict[str, float | None]]:
     """Return what the knob promised and what it kept, on queries it was not calibrated on.
 
-    The curve of each fold is fitted on the cross-fitted rows of the others.
+    The curve of each fold is fitted on the cross-fitted rows of the others. Quality is None where
+    the data cannot tell it, the share of the gap where there is none.
     """
-    cost = predicted_costs(table.input_tokens, predictions.output_tokens, table.models, prices)
     positions = (0.0, *PROMISES, 1.0)
+    mean = np.full(len(positions), np.nan)
+    if support.comparable:
+        realised = _realised(table, predictions, positions, folds=folds, prices=prices)
+        # Queries whose every choice was tried: a mean over others would compare different queries.
+        known = realised[:, ~np.isnan(realised).any(axis=0)]
+        if known.shape[1] > 0:
+            mean = known.mean(axis=1)
+    gap = float(mean[-1] - mean[0])
+    return [
+        {
+            "cost_quality": t,
+            "quality": None if math.isnan(mean[i]) else float(mean[i]),
+            "share_of_gap": float((mean[i] - mean[0]) / gap) if gap > _NO_GAP else None,
+        }
+        for i, t in enumerate(positions)
+    ]
+
+
+def _realised(
+    table: OutcomeTable,
+    predictions: Predictions,
+    positions: Sequence[float],
+    *,
+    folds: np.ndarray,
+    prices: PriceTable,
+) -> np.ndarray:
+    """Return the quality of the choice at every position on every query, NaN where unknown."""
+    cost = predicted_costs(table.input_tokens, predictions.output_tokens, table.models, prices)
     realised = np.full((len(positions), len(table)), np.nan)
     price_list = [prices[model] for model in table.models]
     for fold in range(int(folds.max()) + 1):
@@ -109,14 +178,4 @@ def knob_record(
             rate = knob.usd_per_quality_for(t)
             at = choose(predictions.quality[test], cost[test], rate, model_ids=table.models)
             realised[i, test] = table.quality[test, at]
-    # Queries whose every choice was tried: a mean over others would compare different queries.
-    mean = realised[:, ~np.isnan(realised).any(axis=0)].mean(axis=1)
-    gap = float(mean[-1] - mean[0])
-    return [
-        {
-            "cost_quality": t,
-            "quality": float(mean[i]),
-            "share_of_gap": float((mean[i] - mean[0]) / gap) if abs(gap) > 1e-9 else float(t),
-        }
-        for i, t in enumerate(positions)
-    ]
+    return realised

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from routers.errors import DataError
+from routers.files import replacing
 from routers.training._jsonl import read_jsonl
 from routers.training._messages import conversation_key, read_messages
 from routers.training._parquet import read_parquet
@@ -29,9 +30,10 @@ class Converted:
     models: tuple[str, ...]
 
 
-def convert(kind: str, path: Path, out: Path) -> Converted:
+def convert(kind: str, path: Path, out: Path, *, suffix: str | None = None) -> Converted:
     """Convert a file of a kind to wide .parquet or .jsonl, and read the result as a check.
 
+    `suffix` says which, where the name of `out` does not. The file appears whole or not at all.
     Preferences fit into .jsonl only. Where one model answered a query several times the wide table
     has the mean.
 
@@ -43,18 +45,19 @@ def convert(kind: str, path: Path, out: Path) -> Converted:
         If the file cannot be read as that kind, or the output cannot be written.
     """
     records = adapter(kind)(path)
-    if out.suffix.lower() not in (".parquet", ".jsonl"):
+    suffix = (suffix or out.suffix).lower()
+    if suffix not in (".parquet", ".jsonl"):
         raise DataError(f"{out}: give the output a name that ends in .parquet or .jsonl")
     if out.resolve() == path.resolve():
         raise DataError(f"{out}: is the input itself")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        if out.suffix.lower() == ".jsonl":
-            return _write_lines(records, out)
-        return _write_wide(records, out)
-    except DataError:
-        out.unlink(missing_ok=True)  # half a file would be taken for a whole one
-        raise
+        with replacing(out) as partial:
+            try:
+                return (_write_lines if suffix == ".jsonl" else _write_wide)(records, partial)
+            except DataError as error:
+                # The check names the file that it read, which nobody will find.
+                raise DataError(str(error).replace(str(partial), str(out))) from error
     except OSError as error:
         raise DataError(f"{out}: cannot be written ({error.strerror})") from error
 

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from click.testing import CliRunner
 
 from routers.commands import evaluate, fit
 from routers.errors import DataError
+from routers.evaluation.report import markdown
 from tests.support.clusters import write_clusters
 from tests.support.outcomes import write_outcomes
 
@@ -147,6 +149,20 @@ def test_names_from_data_cannot_leave_the_script_of_the_page(report):
     hostile = {**report, "notes": ["</script><script>alert(1)</script>"]}
     assert "<script>alert" not in html(hostile)
     assert html(hostile).count("</script>") == 1
+
+
+def test_names_from_data_are_no_markup(report):
+    evil = "a|b\n# c `d` <script>e</script> [f](http://g) @h *i* \x1b[2J &lt; \\"
+    changed = json.loads(json.dumps(report).replace('"mini"', json.dumps(evil)))
+    lines = markdown(changed).splitlines()
+    assert len(lines) == len(markdown(report).splitlines())
+    for line, plain in zip(lines, markdown(report).splitlines(), strict=True):
+        assert line.count("|") == plain.count("|")
+        assert not set("`<@\x1b\\") & set(line)
+        assert "](" not in line
+        assert "://" not in line
+    shown = "\n".join(lines)
+    assert unescape(shown).count("a|b # c `d` <script>e</script> [f](http://g) @h *i*  [2J") == 3
 
 
 def test_the_terminal_gets_a_table_and_progress_apart(folder):

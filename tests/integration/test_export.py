@@ -8,7 +8,10 @@ import pytest
 from click.testing import CliRunner
 
 from app.cli import cli, main
+from app.collected import write_rows
+from app.export import sqlite_log, write
 from routers.artifact_load import load_artifact
+from routers.errors import DataError
 from routers.training.dataset import read_outcomes
 from tests.support.gateway import GatewayThread, stub_config
 from tests.support.outcomes import TOPICS
@@ -91,19 +94,20 @@ def test_what_was_served_and_labelled_trains_a_router_that_loads(labelled, tmp_p
     assert result.exit_code == 0, result.output
     summary = json.loads(result.stdout)
     assert (summary["rows"], summary["queries"]) == (240, 120)
-    assert summary["models"] == dict.fromkeys(MODELS.values(), 120)
+    assert summary["models"] == dict.fromkeys(MODELS, 120)
     main_args = ["fit", "--data", data, "--out", artifact, "--recipe", labelled / "recipe.yaml"]
     fitted = CliRunner().invoke(cli, [str(each) for each in main_args])
     assert fitted.exit_code == 0, fitted.output
     loaded = load_artifact(artifact)
-    assert set(loaded.models) == set(MODELS.values())
+    assert set(loaded.models) == set(MODELS)
     predicted = loaded.predict_conversations(read_outcomes([data]).conversations)
-    nano = loaded.column(MODELS["sim-nano"])
+    nano = loaded.column("sim-nano")
     topics = [list(TOPICS)[i % 3] for i in range(120)]
     good = [predicted.quality[i, nano] for i, topic in enumerate(topics) if topic == "sum"]
     bad = [predicted.quality[i, nano] for i, topic in enumerate(topics) if topic != "sum"]
     assert min(good) > max(bad)  # it learned what the labels say
-    # The configuration that made the data can serve what was made of it.
+    # The configuration that made the data can serve what was made of it, although its models say
+    # that they are predicted as others: the artifact knows them by their own names.
     config = stub_config(
         tmp_path,
         "http://127.0.0.1:9",
@@ -137,7 +141,8 @@ def test_rows_tell_what_off_policy_evaluation_needs(labelled):
     rows = rows_of(labelled / "out" / "data.jsonl")
     row = rows[0]
     assert row["propensity"] == 1.0
-    assert row["served_model_id"] in MODELS
+    assert row["model"] == row["served_model_id"] == "sim-nano"
+    assert row["predicted_as"] == MODELS["sim-nano"]
     assert row["candidates"]["model"][0] == "sim-nano"
     assert row["objective"] == {"cost_quality": 0.5}
     assert row["label"] == "thumbs"
@@ -145,6 +150,80 @@ def test_rows_tell_what_off_policy_evaluation_needs(labelled):
     assert row["key_id"] == "anonymous"
     assert "answer" not in row
     assert (labelled / "out" / "data.jsonl").stat().st_mode & 0o077 == 0
+
+
+def test_rows_go_by_the_names_of_the_artifact_where_that_is_asked_for(labelled):
+    result = export(labelled, "--as-predicted", "--json")
+    assert json.loads(result.stdout)["models"] == dict.fromkeys(MODELS.values(), 120)
+
+
+def test_two_models_that_are_predicted_as_one_stay_two(stub, artifacts, tmp_path):
+    one = {"predicted_as": "gpt-4-1106-preview"}
+
+    def traffic(client):
+        for model in MODELS:
+            label(client, decision_id=ask(client, "Which one?", model=model), thumbs="up")
+
+    changes = CONTENTS | {f"models.{model}.predicted_as": one["predicted_as"] for model in MODELS}
+    served(tmp_path, stub, artifacts, changes, traffic)
+    assert json.loads(export(tmp_path, "--json").stdout)["models"] == dict.fromkeys(MODELS, 1)
+    together = json.loads(export(tmp_path, "--as-predicted", "--json").stdout)
+    assert together["models"] == {one["predicted_as"]: 2}
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_every_position_and_kind_of_knob_can_be_exported(stub, artifacts, tmp_path, suffix):
+    """At 1 a unit of quality is worth any number of dollars, which JSON cannot say."""
+    knobs = [{"cost_quality": t} for t in (0, 0.5, 1)]
+    knobs += [{"lambda": 0}, {"max_quality_loss": 0.1}, {"min_quality": 1}]
+
+    def traffic(client):
+        for i, knob in enumerate(knobs):
+            decision_id = ask(client, f"Question {i}", routing=knob)
+            label(client, decision_id=decision_id, score=0.5)
+
+    served(tmp_path, stub, artifacts, CONTENTS, traffic)
+    out = tmp_path / f"data{suffix}"
+    result = export(tmp_path, "--out", out, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["rows"] == len(knobs)
+    assert len(read_outcomes([out])) == len(knobs)
+    if suffix == ".jsonl":
+        rows = rows_of(out)
+        assert [row["objective"] for row in rows] == knobs
+        assert rows[0]["usd_per_quality"] == 0
+        assert rows[2]["usd_per_quality"] is None
+    assert [each.name for each in tmp_path.iterdir() if each.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_an_export_that_fails_leaves_what_was_there(tmp_path, suffix):
+    def records():
+        yield {"query_id": "1", "prompt": "p", "model": "m", "quality": 0.5}
+        raise OSError(28, "No space left on device")
+
+    out = tmp_path / f"data{suffix}"
+    for before in (None, b"of last week"):
+        if before is not None:
+            out.write_bytes(before)
+        with pytest.raises(DataError, match="No space left"):
+            write(records(), out)
+        assert [each.read_bytes() for each in tmp_path.iterdir()] == [before] * (before is not None)
+
+
+def test_a_folder_of_collected_rows_needs_no_configuration(labelled, tmp_path, monkeypatch):
+    log = sqlite_log(labelled / "data", since=0, until=float("inf"))
+    write_rows(tmp_path / "log", "outcomes", log.outcomes, name="a")
+    write_rows(tmp_path / "log", "labels", log.labels, name="a")
+    log.contents.close()
+    monkeypatch.chdir(tmp_path)
+    arguments = ["export", "--from", "log", "--out", "data.jsonl", "--without-prompts"]
+    result = CliRunner().invoke(cli, [*arguments, "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["models"] == dict.fromkeys(MODELS, 120)
+    refused = CliRunner().invoke(cli, [*arguments, "--as-predicted"])
+    assert refused.exit_code == 2
+    assert "--config" in refused.output
 
 
 def test_times_bound_what_is_exported(labelled):
@@ -229,7 +308,7 @@ def test_comparisons_become_battles(stub, artifacts, tmp_path):
     assert json.loads(result.stdout)["without_prompt"] == 1  # of different prompts
     table = read_outcomes([tmp_path / "out" / "data.jsonl"])
     won = dict(zip(table.models, table.quality[0].tolist(), strict=True))
-    assert won == {"mistralai/mistral-7b-chat": 0.0, "gpt-3.5-turbo-1106": 1.0}
+    assert won == {"sim-nano": 0.0, "sim-large": 1.0}
 
 
 def test_without_a_log_it_says_so(stub, tmp_path):
