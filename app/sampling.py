@@ -7,6 +7,7 @@ from app.keys import NUSD_PER_USD
 from app.state import AppState
 from app.stores._base import Owes, Standing, StoreError
 from app.telemetry.facts import BudgetFact
+from app.telemetry.logs import dropped_lines
 
 SAMPLE_S = 5.0
 """How often; Prometheus seldom asks more often."""
@@ -29,6 +30,7 @@ async def sample(state: AppState) -> None:
     metrics, store, places = state.metrics, state.store, state.places
     metrics.requests.waiting(queued=places.waiting, limit=places.max_running)
     metrics.process.count_files()
+    metrics.process.lost_lines(dropped_lines())
     owed = store.owed if isinstance(store, Owes) else 0
     up = await store.healthy()
     metrics.store.checked(up=up and not state.problems(), owed=owed)

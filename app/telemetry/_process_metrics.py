@@ -68,6 +68,11 @@ class ProcessMetrics:
             ()
         ]
         self._workers.set(1)
+        self._log_lines_dropped = declare.counter(
+            "gateway_log_lines_dropped",
+            "Lines of the log that could not be written, or not in time.",
+        )[()]
+        self._lost_lines = 0
         self._reloads = declare.counter(
             "gateway_config_reloads",
             "Attempts to read the configuration anew; result is success or failure.",
@@ -143,6 +148,11 @@ class ProcessMetrics:
         """Show how many files and connections are open, where the system tells."""
         if _FILES.is_dir():
             self._files.set(sum(1 for _ in _FILES.iterdir()))
+
+    def lost_lines(self, n_lines: int) -> None:
+        """Show how many lines of the log were dropped since this process began."""
+        self._log_lines_dropped.inc(max(n_lines - self._lost_lines, 0))
+        self._lost_lines = n_lines
 
     def reloaded(self, *, successful: bool) -> None:
         """Show how the last attempt to read the configuration anew ended."""

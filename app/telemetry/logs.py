@@ -17,6 +17,7 @@ from typing import TextIO
 
 import msgspec
 
+from app.telemetry.log_writer import LogWriter
 from app.types import Outcome
 
 _requests = logging.getLogger("app.requests")
@@ -62,17 +63,27 @@ class JsonFormatter(logging.Formatter):
         }
         self._secrets = tuple(sorted(forms, key=len, reverse=True))
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What is taken out now."""
+        return self._secrets
+
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
+        return self.line(record, self._secrets)
+
+    def line(self, record: logging.LogRecord, secrets: Sequence[str]) -> str:
+        """Return the line without these secrets: those that were known when it was logged."""
         fields = getattr(record, "fields", {})
         if record.exc_info:
             fields = {**fields, "exception": self.formatException(record.exc_info)}
         level, message = record.levelname.lower(), record.getMessage()
-        return self.clean(_line(record.created, level, record.name, message, fields).decode())
+        made = _line(record.created, level, record.name, message, fields)
+        return self.clean(made.decode(), secrets)
 
-    def clean(self, lines: str) -> str:
-        """Return lines without the secrets in them."""
-        for secret in self._secrets:
+    def clean(self, lines: str, secrets: Sequence[str]) -> str:
+        """Return lines without these secrets, and without what looks like one."""
+        for secret in secrets:
             if secret in lines:
                 lines = lines.replace(secret, REDACTED)
         lower = lines.lower()
@@ -96,30 +107,66 @@ def _line(
     return msgspec.json.encode(line)
 
 
-class JsonLines(logging.StreamHandler[TextIO]):
-    """Write records as lines of JSON, and lines that never were records."""
+class JsonLines(logging.Handler):
+    """Write records as lines of JSON, and lines that never were records; never wait for it."""
 
-    def __init__(self, stream: TextIO, formatter: JsonFormatter) -> None:
-        super().__init__(stream)
+    def __init__(self, stream: TextIO | None, formatter: JsonFormatter) -> None:
+        super().__init__()
         self.setFormatter(formatter)
-        self._clean = formatter.clean
+        self._json = formatter
+        self._writer = LogWriter(stream, told=_dropped_line)
+
+    @property
+    def dropped_lines(self) -> int:
+        """How many lines were not written."""
+        return self._writer.dropped_lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Have a record written; its traceback, which may take a while, is made there too."""
+        secrets = self._json.secrets
+        self._writer.put(lambda: self._json.line(record, secrets) + "\n", n_lines=1)
 
     def write(self, lines: Sequence[bytes]) -> None:
-        """Write lines of JSON, without the secrets in them."""
-        text = self._clean(b"\n".join(lines).decode()) + self.terminator
-        self.acquire()
-        try:
-            self.stream.write(text)
-            self.flush()
-        finally:
-            self.release()
+        """Have lines of JSON written, without the secrets in them."""
+        secrets = self._json.secrets
+        self._writer.put(
+            lambda: self._json.clean(b"\n".join(lines).decode(), secrets) + "\n",
+            n_lines=len(lines),
+        )
+
+    def flush(self) -> None:
+        """Wait until everything is written, but no longer than a moment."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Write what waits, as far as that takes no longer than a moment."""
+        self._writer.close()
+        super().close()
+
+
+def _dropped_line(n_lines: int) -> str:
+    fields = {"lines": n_lines}
+    made = _line(time.time(), "warning", __name__, "log lines were dropped", fields)
+    return made.decode() + "\n"
+
+
+def dropped_lines() -> int:
+    """Return how many lines the log of this process has lost since it was set up."""
+    handlers = logging.getLogger().handlers
+    return sum(each.dropped_lines for each in handlers if isinstance(each, JsonLines))
 
 
 def configure_logging(*, level: str = "info", secrets: Iterable[str] = ()) -> None:
-    """Send every log of the process to standard error as JSON lines, without these secrets."""
+    """Send every log of the process to standard error as JSON lines, without these secrets.
+
+    A thread writes them. What waits when the process ends is given a moment.
+    """
     handler = JsonLines(sys.stderr, JsonFormatter(secrets))
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    before, root.handlers[:] = root.handlers[:], [handler]
+    for each in before:
+        if isinstance(each, JsonLines):
+            each.close()
     root.setLevel(level.upper())
 
 

@@ -94,6 +94,7 @@ def test_the_root_logger_is_set_up_with_level_and_secrets(capsys):
         logging.getLogger("library").warning("first-secret second-secret")
         hide_secrets(["second-secret"])
         logging.getLogger("library").error("second-secret")
+        root.handlers[0].close()
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
