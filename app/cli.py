@@ -16,6 +16,7 @@ from app.errors import GatewayError
 from app.export_command import export
 from app.keys_command import keys
 from app.reference_command import config_reference
+from app.spend_command import spend
 from app.terminal import flush_output, prepare_output
 from app.top_command import top
 from routers import commands
@@ -68,6 +69,7 @@ cli.add_command(config_reference)
 cli.add_command(keys)
 cli.add_command(collect)
 cli.add_command(export)
+cli.add_command(spend)
 cli.add_command(top)
 
 

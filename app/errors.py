@@ -67,6 +67,10 @@ class DecisionNotFoundError(GatewayError):
     """The caller made no request of this decision id, or it is no longer known."""
 
 
+class NoDecisionLogError(GatewayError):
+    """What is asked for is read from the decision log, and none is kept."""
+
+
 class LabelChangedError(GatewayError):
     """A label was changed as often as it may be."""
 
@@ -298,6 +302,7 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     ModelNotFoundError: Answer(404, "invalid_request_error", "model_not_found"),
     KeyNotFoundError: Answer(404, "invalid_request_error", "key_not_found"),
     DecisionNotFoundError: Answer(404, "invalid_request_error", "decision_not_found"),
+    NoDecisionLogError: Answer(404, "invalid_request_error", "no_decision_log"),
     RouteNotFoundError: Answer(404, "invalid_request_error", "unknown_url"),
     MethodNotAllowedError: Answer(405, "invalid_request_error", "method_not_allowed"),
     RequestTimeoutError: Answer(408, "invalid_request_error", "request_timeout"),

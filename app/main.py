@@ -5,12 +5,12 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from fastapi_swagger import patch_fastapi
@@ -32,6 +32,7 @@ from app.api.refusals import RefusalLog
 from app.api.resolve import Names
 from app.api.route import RouteEndpoint
 from app.api.schema import document_endpoints
+from app.api.spend import usage_router
 from app.build import build_decision_log, build_store, build_tracer
 from app.config import LoadedConfig, load_config
 from app.errors import (
@@ -53,8 +54,10 @@ from app.sampling import sample_forever
 from app.serving import build_serving, prepare
 from app.settings import Settings
 from app.signals import drain_before_exit, on_hangup
+from app.spend.desk import SpendDesk
+from app.spend.source import spend_source
 from app.state import AppState, Resources
-from app.stores._base import Lifecycle
+from app.stores._base import Keys, Lifecycle
 from app.stores.owners import new_run, owner_of
 from app.telemetry.exposition import MetricsServer
 from app.telemetry.learning import LearningMetrics
@@ -156,21 +159,8 @@ def create_app(
         app.include_router(
             feedback_router(state.resources.feedback, state.guard, admin_token=config.admin_token)
         )
-    if config.admin_token is not None:
-        issuer = Issuer(
-            state.store.store.keys,
-            lambda: KnownNames.of(state.config.gateway),
-            on_change=state.guard.forget,
-        )
-        app.include_router(
-            admin_router(
-                issuer,
-                token=config.admin_token,
-                standings=state.standings,
-                own_standings=state.own_standings,
-                reload=reloader.reload,
-            )
-        )
+    for router in _managing(config, state, reloader):
+        app.include_router(router)
     if recent is not None:
         app.include_router(
             console_router(
@@ -216,6 +206,27 @@ def _add_traffic(
     ):
         app.router.routes.append(Route(path, endpoint, methods=["POST"]))
         app.add_direct("POST", path, BoundaryMiddleware(endpoint, draining=draining))
+
+
+def _managing(config: LoadedConfig, state: AppState, reloader: Reloader) -> Iterator[APIRouter]:
+    """Yield the routes for who uses keys, and for who gives them out."""
+    keys = state.store.store.keys
+    spend = SpendDesk(spend_source(config), partial(_key_names, keys))
+    if state.guard.asks_for_keys:
+        yield usage_router(spend, state.guard, state.own_standings)
+    if config.admin_token is not None:
+        yield admin_router(
+            Issuer(
+                keys,
+                lambda: KnownNames.of(state.config.gateway),
+                on_change=state.guard.forget,
+            ),
+            token=config.admin_token,
+            standings=state.standings,
+            own_standings=state.own_standings,
+            spend=spend,
+            reload=reloader.reload,
+        )
 
 
 def _state(
@@ -348,6 +359,11 @@ def _metrics_port(state: AppState, host: str) -> contextlib.AbstractContextManag
         render=state.metrics.render,
         refusal=ops.metrics_refusal(state.config, host=host),
     )
+
+
+async def _key_names(keys: Keys) -> dict[str, str]:
+    """Return the name of every key by its id, revoked ones too."""
+    return {record.key_id: record.name for record in await keys.all()}
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:

@@ -20,11 +20,13 @@ from app.access.key_views import OwnStandings
 from app.api.admin_keys import Standings, add_key_routes
 from app.api.admin_token import AdminToken
 from app.api.asgi import check_json_content_type, read_body
+from app.api.spend import add_spend_route
 from app.errors import (
     ConfigError,
     InvalidRequestError,
     StoreUnavailableError,
 )
+from app.spend.desk import SpendDesk
 from app.stores._base import StoreError
 
 _MAX_BODY_BYTES = 64_000
@@ -49,6 +51,7 @@ def admin_router(
     token: str,
     standings: Standings | None = None,
     own_standings: OwnStandings | None = None,
+    spend: SpendDesk | None = None,
     reload: Reload | None = None,
     now: Callable[[], float] = time.time,
 ) -> APIRouter:
@@ -62,6 +65,8 @@ def admin_router(
         Where limits stand; without it there is no route that tells.
     own_standings
         Where those of keys alone stand; without it nothing is told of what keys spent.
+    spend
+        Answers questions about spending; without it there is no route that does.
     reload
         Reads the configuration anew; without it there is no route that does.
     now
@@ -79,6 +84,8 @@ def admin_router(
     )
 
     add_key_routes(router, issuer, standings=standings, own_standings=own_standings, now=now)
+    if spend is not None:
+        add_spend_route(router, spend, now=now)
     if reload is not None:
         _add_reload(router, reload)
     return router

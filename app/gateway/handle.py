@@ -154,10 +154,11 @@ class Gateway:
         if ticket is None:
             return
         tokens = entry.settled_tokens()
-        cost_usd = entry.cost_usd() or 0.0
+        # Each part is rounded as the decision log rounds it, so that both add up to the same.
+        cost_nusd = to_nusd(entry.cost_usd() or 0.0)
         if entry.scorer_call is not None:
-            cost_usd += entry.scorer_call.cost_usd or 0.0
-        await self.admission.settle(ticket, tokens=tokens, cost_nusd=to_nusd(cost_usd))
+            cost_nusd += to_nusd(entry.scorer_call.cost_usd or 0.0)
+        await self.admission.settle(ticket, tokens=tokens, cost_nusd=cost_nusd)
 
     async def _admit(
         self, request: RouteRequest, decision: Decision, entry: LedgerEntry

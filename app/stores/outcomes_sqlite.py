@@ -228,7 +228,7 @@ def read_outcomes(
     sqlite3.Error
         If there is no log, or it cannot be read.
     """
-    with closing(_reader(data_dir)) as connection:
+    with closing(reader(data_dir)) as connection:
         for number, *values in connection.execute(_SELECT, (after_id, since, until, limit)):
             fields = dict(zip(_COLUMNS, values, strict=True))
             fields["estimated"] = bool(fields["estimated"])
@@ -245,7 +245,7 @@ def read_labels(data_dir: Path) -> Iterator[Label]:
         If there is no log, or it cannot be read.
     """
     query = f"SELECT {_LABEL_COLUMNS} FROM labels ORDER BY decision_id, other_decision_id"  # noqa: S608
-    with closing(_reader(data_dir)) as connection:
+    with closing(reader(data_dir)) as connection:
         for decision_id, other, kind, quality, labelled_by, when in connection.execute(query):
             yield Label(
                 decision_id=decision_id,
@@ -267,7 +267,7 @@ class ContentReader:
     """
 
     def __init__(self, data_dir: Path, *, clock: Callable[[], float] = time.time) -> None:
-        self._connection = _reader(data_dir)
+        self._connection = reader(data_dir)
         self._clock = clock
 
     def get(self, decision_id: str) -> bytes | None:
@@ -283,6 +283,7 @@ class ContentReader:
         self._connection.close()
 
 
-def _reader(data_dir: Path) -> sqlite3.Connection:
+def reader(data_dir: Path) -> sqlite3.Connection:
+    """Return a connection that only reads, while other processes may append."""
     uri = f"{(data_dir / OUTCOMES_NAME).resolve().as_uri()}?mode=ro"
     return sqlite3.connect(uri, uri=True, timeout=5.0)

@@ -98,7 +98,13 @@ def ledger_lines() -> Iterator[list[Mapping[str, Any]]]:
         logger.removeHandler(handler)
 
 
-def fire_config(directory: Path, upstream: str, *, changes: Mapping[str, Any] | None = None) -> Any:
+def fire_config(
+    directory: Path,
+    upstream: str,
+    *,
+    changes: Mapping[str, Any] | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Any:
     """Load a configuration with keys, short timeouts and circuits that close again soon."""
     return stub_config(
         directory,
@@ -110,7 +116,7 @@ def fire_config(directory: Path, upstream: str, *, changes: Mapping[str, Any] | 
             "upstreams.stub.timeouts": SHORT_TIMEOUTS,
             **(changes or {}),
         },
-        env={"STEELYARD_ADMIN_TOKEN": ADMIN_TOKEN},
+        env={"STEELYARD_ADMIN_TOKEN": ADMIN_TOKEN, **(env or {})},
     )
 
 
@@ -123,6 +129,7 @@ def run_under_fire(
     shares: Mapping[ProxyFault, float],
     seed: int,
     changes: Mapping[str, Any] | None = None,
+    env: Mapping[str, str] | None = None,
     at_once: int = 40,
 ) -> Fire:
     """Send mixed requests of several keys and return what is known of them."""
@@ -130,7 +137,7 @@ def run_under_fire(
     async def main() -> Fire:
         before = _open_sockets()
         async with FaultProxy(upstream=stub_origin, shares=shares, seed=seed) as proxy:
-            config = fire_config(directory, proxy.origin, changes=changes)
+            config = fire_config(directory, proxy.origin, changes=changes, env=env)
             thread = GatewayThread(config, artifacts=artifacts)
             with ledger_lines() as lines, thread as gateway:
                 secrets = await asyncio.to_thread(_make_keys, gateway)

@@ -1,0 +1,152 @@
+"""Every place that keeps the decision log adds up to the same."""
+
+import itertools
+import math
+
+import pytest
+
+from app.collected import write_rows
+from app.errors import InvalidRequestError
+from app.spend.parquet import ParquetSpend
+from app.spend.question import Amounts, Dimension, Overdue, Question, time_text
+from app.spend.rows import RedisSpend
+from app.spend.sqlite import SqliteSpend
+from app.stores.outcomes_redis import RedisOutcomes
+from app.stores.outcomes_sqlite import SqliteOutcomes
+from tests.support.spending import BEGIN, random_rows, spent_row
+from tests.support.stores import new_prefix
+
+KEEP_S = 10 * 365 * 86_400.0
+NEVER = math.inf
+WHOLE = {"since": 0.0, "until": 4e9}
+
+
+def sqlite_of(rows, tmp_path, _request):
+    sink = SqliteOutcomes(tmp_path)
+    sink.open()
+    sink.write(rows)
+    sink.close()
+    return SqliteSpend(tmp_path)
+
+
+def parquet_of(rows, tmp_path, _request):
+    # A collector that died leaves some rows in two files.
+    write_rows(tmp_path, "outcomes", rows[: len(rows) * 2 // 3], name="1")
+    write_rows(tmp_path, "outcomes", rows[len(rows) // 3 :], name="2")
+    return ParquetSpend(tmp_path)
+
+
+def redis_of(rows, _tmp_path, request):
+    url, prefix = request.getfixturevalue("redis_server").url, new_prefix()
+    sink = RedisOutcomes(url, prefix=prefix, keep_s=KEEP_S, contents_keep_s=1.0)
+    sink.open()
+    sink.write(rows)
+    sink.write(rows[-20:])  # what is not known to be written is written again
+    sink.close()
+    return RedisSpend(url, prefix=prefix)
+
+
+@pytest.fixture(params=[sqlite_of, parquet_of, redis_of])
+def source_of(request, tmp_path):
+    """Return a function that makes a source of rows."""
+    return lambda rows: request.param(rows, tmp_path, request)
+
+
+def told(rows, question):
+    """Add up, as plainly as can be."""
+    of = {
+        Dimension.KEY: lambda row: row.key_id,
+        Dimension.TEAM: lambda row: row.team,
+        Dimension.MODEL: lambda row: row.model,
+        Dimension.UPSTREAM: lambda row: row.upstream,
+        Dimension.POLICY: lambda row: row.policy,
+        **{
+            each: lambda row, each=each: time_text(each, row.time)
+            for each in (Dimension.HOUR, Dimension.DAY, Dimension.MONTH)
+        },
+    }
+    found = {}
+    for row in rows:
+        if not question.since <= row.time < question.until:
+            continue
+        if any(of[each](row) != value for each, value in question.only.items()):
+            continue
+        sums = found.setdefault(tuple(of[each](row) for each in question.by), Amounts())
+        cost = (row.cost_nusd or 0) + (row.scorer_cost_nusd or 0)
+        sums.requests += 1
+        sums.failed_requests += row.status >= 400 or row.error is not None
+        sums.cached_answers += row.cache == "hit"
+        sums.input_tokens += row.input_tokens or 0
+        sums.cached_input_tokens += row.cached_input_tokens or 0
+        sums.output_tokens += row.output_tokens or 0
+        sums.reasoning_tokens += row.reasoning_tokens or 0
+        sums.cost_nusd += cost
+        sums.scorer_cost_nusd += row.scorer_cost_nusd or 0
+        sums.hedge_cost_nusd += row.hedge_cost_nusd or 0
+        sums.unpriced_requests += row.cost_nusd is None and row.input_tokens is not None
+        sums.estimated_requests += row.estimated
+        sums.estimated_cost_nusd += cost if row.estimated else 0
+    return found
+
+
+def test_whatever_is_asked_the_rows_add_up(source_of):
+    rows = random_rows(300, seed=5)
+    source = source_of(rows)
+    pairs = [(), *((each,) for each in Dimension), *itertools.permutations(Dimension, 2)]
+    for i, by in enumerate(pairs):
+        question = Question(
+            since=BEGIN + (i % 3) * 86_400,
+            until=BEGIN + (10 + i % 11) * 86_400,
+            by=by,
+            only=[{}, {Dimension.KEY: "key-2"}, {Dimension.MODEL: "small", Dimension.TEAM: "ads"}][
+                i % 3
+            ],
+        )
+        assert source.read(question, deadline=NEVER) == told(rows, question)
+
+
+def test_hours_days_and_months_are_those_of_utc_and_the_end_is_left_out(source_of):
+    midnight = 1_793_491_200.0  # 2026-11-01
+    rows = [spent_row(time=midnight + each) for each in (-0.001, 0.0, 3599.999, 86_400.0)]
+    source = source_of(rows)
+    for dimension, names in (
+        (Dimension.HOUR, ["2026-10-31T23:00Z", "2026-11-01T00:00Z", "2026-11-01T00:00Z"]),
+        (Dimension.DAY, ["2026-10-31", "2026-11-01", "2026-11-01"]),
+        (Dimension.MONTH, ["2026-10", "2026-11", "2026-11"]),
+    ):
+        question = Question(since=midnight - 1, until=midnight + 86_400, by=(dimension,))
+        found = source.read(question, deadline=NEVER)
+        assert {group: each.requests for group, each in found.items()} == {
+            (name,): names.count(name) for name in names
+        }
+
+
+def test_values_are_compared_and_never_interpreted(source_of):
+    odd = "x' OR 1=1 --"
+    source = source_of([spent_row(model=odd), spent_row(model="*"), spent_row()])
+    for value, n in ((odd, 1), ("*", 1), ("%", 0), ("", 0)):
+        question = Question(**WHOLE, only={Dimension.MODEL: value})
+        found = source.read(question, deadline=NEVER)
+        assert sum(each.requests for each in found.values()) == n
+
+
+def test_an_answer_is_bounded(source_of):
+    source = source_of([spent_row(model=f"m{i}") for i in range(5)])
+    by = (Dimension.MODEL,)
+    assert len(source.read(Question(**WHOLE, by=by, most_groups=5), deadline=NEVER)) == 5
+    with pytest.raises(InvalidRequestError) as caught:
+        source.read(Question(**WHOLE, by=by, most_groups=4), deadline=NEVER)
+    assert caught.value.code == "too_many_groups"
+
+
+def test_reading_ends_when_it_takes_too_long(source_of):
+    source = source_of([spent_row(model=f"m{i}") for i in range(20_000)])
+    with pytest.raises(Overdue):
+        source.read(Question(**WHOLE, by=(Dimension.MODEL,), most_groups=10**6), deadline=0.0)
+
+
+def test_nothing_is_changed_by_reading(source_of, tmp_path):
+    source = source_of(random_rows(20, seed=1))
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*.sqlite3")}
+    source.read(Question(**WHOLE, by=(Dimension.KEY,)), deadline=NEVER)
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*.sqlite3")} == before
