@@ -20,7 +20,7 @@ def summary(
     """
     gateway = config.gateway
     yield "models"
-    yield from _table([_model(model_id, config, today) for model_id in gateway.models])
+    yield from _table([_model(model_id, config, prepared, today) for model_id in gateway.models])
     if prepared.policies:
         yield "policies"
         yield from _table([_policy(name, each, config) for name, each in gateway.policies.items()])
@@ -46,18 +46,27 @@ def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield f"  {'  '.join(cells).rstrip()}"
 
 
-def _model(model_id: str, config: LoadedConfig, today: dt.date) -> tuple[str, ...]:
+def _model(
+    model_id: str, config: LoadedConfig, prepared: Prepared, today: dt.date
+) -> tuple[str, ...]:
     model, spec = config.gateway.models[model_id], config.specs[model_id]
     prices = config.catalogue.models[model.spec or model_id].prices
     at = ", ".join(place.upstream for place in model.places)
     told = [_usd(prices.input_usd_per_mtok), _usd(prices.output_usd_per_mtok)]
-    own = spec.predicted_as == (model.spec or model_id)
+    # An artifact that was fitted on outcomes of this gateway knows models by the gateway's names.
+    predicted_as = {
+        each.predicted_as
+        for policy in prepared.policies.values()
+        for each in policy.candidates
+        if each.model_id == model_id
+    } or {spec.predicted_as}
+    borrowed = sorted(predicted_as - {model_id, model.spec})
     return (
         model_id,
         f"at {at}",
         f"{' / '.join(told)} USD per million tokens in / out",
         f"of {prices.date}{_age(prices.date, today)}",
-        "" if own else f"borrows the predictions of {spec.predicted_as}",
+        f"borrows the predictions of {', '.join(borrowed)}" if borrowed else "",
     )
 
 

@@ -1,0 +1,229 @@
+"""Artifacts, policies and the names that clients may send."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import routers
+from app.api.resolve import Names, Pair
+from app.config import AffinityConfig, LoadedConfig, PolicyConfig, RouterConfig
+from app.gateway.request import AffinityRule, KnobCurves, Policy
+from routers.artifact import RouterArtifact
+from routers.artifact_load import load_artifact
+from routers.errors import RoutingError
+from routers.stored_thresholds import StoredName, stored_thresholds
+from routers.switching import SwitchRule
+from routers.types import Conversation, CostQuality, ModelSpec, Objective, StrongThreshold
+
+DEFAULT_ARTIFACT = Path(routers.__file__).parent / "pretrained" / "default"
+"""The artifact that is shipped in the package."""
+
+
+_INLINE_S = 0.001
+"""A decision that takes longer on a short prompt does not run on the event loop."""
+
+
+def config_version(config: LoadedConfig) -> str:
+    """Return twelve hexadecimal digits that change whenever the configuration does."""
+    parts = (config.gateway.model_dump_json(), *map(_told, config.specs.values()))
+    return _fingerprint(parts)
+
+
+def load_artifacts(config: LoadedConfig) -> dict[str, RouterArtifact]:
+    """Load the artifact of every configured router, each file once.
+
+    Raises
+    ------
+    ConfigError
+        If an artifact is missing, damaged, or does not fit this installation.
+    """
+    loaded: dict[tuple[Path, frozenset[str]], RouterArtifact] = {}
+    artifacts = {}
+    for name, router in config.gateway.routers.items():
+        path, trusted = config.artifact_path(name) or DEFAULT_ARTIFACT, frozenset(router.encoders)
+        if (path, trusted) not in loaded:
+            try:
+                loaded[path, trusted] = load_artifact(path, trusted=trusted)
+            except RoutingError as error:
+                raise config.error(("routers", name), str(error)) from error
+        artifacts[name] = loaded[path, trusted]
+    return artifacts
+
+
+def build_policies(
+    config: LoadedConfig, artifacts: Mapping[str, RouterArtifact]
+) -> dict[str, Policy]:
+    """Join each policy with its artifact and its candidates.
+
+    Raises
+    ------
+    ConfigError
+        If a candidate is predicted as a model that the artifact does not know.
+    """
+    return {
+        name: _policy(name, policy, config, artifacts[policy.router])
+        for name, policy in config.gateway.policies.items()
+    }
+
+
+def _policy(
+    name: str, policy: PolicyConfig, config: LoadedConfig, artifact: RouterArtifact
+) -> Policy:
+    candidates = tuple(
+        _predicted(config.specs[model_id], artifact) for model_id in policy.candidates
+    )
+    for spec in candidates:
+        if spec.predicted_as not in artifact.models:
+            raise config.error(
+                ("policies", name),
+                f"{spec.model_id} is predicted as {spec.predicted_as!r}, which the artifact of "
+                f"router {policy.router!r} does not know; set predicted_as to one of: "
+                f"{', '.join(artifact.models)}",
+            )
+    parts = (name, policy.model_dump_json(), artifact.version, *map(_told, candidates))
+    return Policy(
+        name=name,
+        version=_fingerprint(parts),
+        artifact=artifact,
+        candidates=candidates,
+        columns=tuple(artifact.column(spec.predicted_as) for spec in candidates),
+        knobs=KnobCurves(artifact, candidates),
+        default_model_id=policy.default_model,
+        objective=_objective(name, policy, config, artifact),
+        scorer_model_id=config.gateway.routers[policy.router].scorer,
+        fallback=policy.fallback,
+        max_attempts=policy.max_attempts,
+        hedge_after_s=policy.hedge_after_s,
+        router_deadline_s=policy.router_deadline_s,
+        inline_chars=_inline_chars(artifact),
+        affinity=_affinity(policy.affinity),
+    )
+
+
+def _predicted(spec: ModelSpec, artifact: RouterArtifact) -> ModelSpec:
+    """Have a model predicted as itself where the artifact knows it, but nothing it is likened to.
+
+    `predicted_as` likens a model to one of the shipped artifact's. An artifact that was fitted on
+    the gateway's own outcomes calls models what the gateway calls them.
+    """
+    if spec.predicted_as in artifact.models or spec.model_id not in artifact.models:
+        return spec
+    return replace(spec, predicted_as=spec.model_id)
+
+
+def _affinity(config: AffinityConfig) -> AffinityRule | None:
+    if not config.enabled:
+        return None
+    return AffinityRule(
+        rule=SwitchRule(cache_lifetime_s=config.cache_lifetime_s, margin_usd=config.margin_usd),
+        lifetime_s=config.ttl_s,
+    )
+
+
+def _objective(
+    name: str, policy: PolicyConfig, config: LoadedConfig, artifact: RouterArtifact
+) -> Objective:
+    """Return what the policy decides by where a request does not say."""
+    threshold, router = policy.threshold, config.gateway.routers[policy.router]
+    if threshold is None or router.pair is None:
+        return CostQuality(policy.knob)
+    strong, weak = router.pair.strong, router.pair.weak
+    if isinstance(threshold, int | float):
+        return StrongThreshold(strong=strong, weak=weak, threshold=threshold)
+    stored = _stored_thresholds(router, config, artifact)
+    if threshold not in stored:
+        wanted = {"calibrated": "--strong-share", "guaranteed": "--max-quality-drop"}[threshold]
+        names = " and ".join(
+            _predicted(config.specs[each], artifact).predicted_as for each in (strong, weak)
+        )
+        raise config.error(
+            ("policies", name, "threshold"),
+            f"router {policy.router!r} has no {threshold} threshold between {names}; `steelyard "
+            f"calibrate --strong … --weak … {wanted} …` stores one in the artifact (scores of a "
+            "scorer cannot be calibrated)",
+        )
+    return stored[threshold]
+
+
+def _stored_thresholds(
+    router: RouterConfig, config: LoadedConfig, artifact: RouterArtifact
+) -> dict[StoredName, StrongThreshold]:
+    """Return what calibration stored of the router's pair; what it says of others is not told."""
+    if router.pair is None or router.scorer is not None:
+        return {}
+    strong, weak = router.pair.strong, router.pair.weak
+    predicted_as = [
+        _predicted(config.specs[each], artifact).predicted_as for each in (strong, weak)
+    ]
+    return {
+        name: StrongThreshold(
+            strong=strong, weak=weak, threshold=each.threshold, statement=each.statement
+        )
+        for name, each in stored_thresholds(artifact.manifest).items()
+        if [each.strong, each.weak] == predicted_as
+    }
+
+
+def _told(spec: ModelSpec) -> str:
+    """Return everything of a model as text, the same in every process: sets have no order."""
+    return f"{replace(spec, capabilities=frozenset())!r} {sorted(spec.capabilities)}"
+
+
+def _fingerprint(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
+def _inline_chars(artifact: RouterArtifact) -> int:
+    """Measure whether a decision is quick enough for the event loop, and warm everything up."""
+    prompt = [Conversation.of("What is the capital of France, and why did it become one? " * 3)]
+    fastest_s = min(_time(lambda: artifact.predict_conversations(prompt)) for _ in range(10))
+    return artifact.featurizer.inline_chars if fastest_s <= _INLINE_S else 0
+
+
+def _time(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def build_names(config: LoadedConfig, policies: Mapping[str, Policy]) -> Names:
+    """Collect every name that a client may send.
+
+    Raises
+    ------
+    ConfigError
+        If the pair of a router is not among the candidates of any policy that uses it.
+    """
+    pairs = {}
+    for name, router in config.gateway.routers.items():
+        if router.pair is None:
+            continue
+        wanted = {router.pair.strong, router.pair.weak}
+        policy = next(
+            (
+                policies[policy_name]
+                for policy_name, each in config.gateway.policies.items()
+                if each.router == name and wanted <= set(each.candidates)
+            ),
+            None,
+        )
+        if policy is None:
+            raise config.error(
+                ("routers", name, "pair"),
+                "no policy of this router has both models among its candidates",
+            )
+        policy.knobs.get(frozenset(wanted))  # no request should wait for its curve
+        pairs[name] = Pair(
+            policy=policy,
+            strong=router.pair.strong,
+            weak=router.pair.weak,
+            stored=_stored_thresholds(router, config, policy.artifact),
+        )
+    return Names(
+        model_ids=frozenset(config.gateway.models),
+        policies=policies,
+        default_policy=config.gateway.default_policy,
+        pairs=pairs,
+    )

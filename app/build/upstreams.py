@@ -1,0 +1,113 @@
+"""Providers, and where each model is served."""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+
+from app.config import LoadedConfig, TimeoutsConfig, UpstreamConfig
+from app.config.fields import choices
+from app.errors import ConfigError
+from app.gateway.breaker import CircuitState
+from app.gateway.pool import DeploymentPool
+from app.gateway.request import Deployment
+from app.providers._base import PROVIDERS, Provider, Timeouts
+from app.providers._transport import HttptoolsTransport
+from app.telemetry.tracing import UpstreamFacts
+
+
+def upstream_facts(config: LoadedConfig) -> dict[str, UpstreamFacts]:
+    """Return what traces tell of each upstream."""
+    return {
+        name: UpstreamFacts(
+            kind=upstream.kind,
+            address=upstream.base_url.host or "",
+            port=upstream.base_url.port or 0,
+        )
+        for name, upstream in config.gateway.upstreams.items()
+    }
+
+
+def build_deployments(config: LoadedConfig) -> dict[str, tuple[Deployment, ...]]:
+    """Make one provider per upstream, for process life, and place every model on its own ones.
+
+    Raises
+    ------
+    ConfigError
+        If an upstream is of an unknown kind.
+    """
+    upstreams = config.gateway.upstreams
+    providers = {name: _provider(name, upstream, config) for name, upstream in upstreams.items()}
+    deployments = {}
+    for model_id, model in config.gateway.models.items():
+        places = []
+        for place in model.places:
+            upstream = upstreams[place.upstream]
+            timeouts = upstream.timeouts
+            places.append(
+                Deployment(
+                    spec=config.specs[model_id],
+                    upstream=place.upstream,
+                    upstream_model=place.upstream_model or model_id,
+                    provider=providers[place.upstream],
+                    stream_timeouts=_timeouts(timeouts, first_token_s=timeouts.first_token_s),
+                    whole_timeouts=_timeouts(timeouts, first_token_s=timeouts.whole_answer_s),
+                    weight=place.weight,
+                    retries=upstream.retries,
+                )
+            )
+        deployments[model_id] = tuple(places)
+    return deployments
+
+
+def build_pool(
+    config: LoadedConfig,
+    deployments: Mapping[str, Sequence[Deployment]],
+    *,
+    clock: Callable[[], float],
+    rng: random.Random,
+    on_breaker_change: Callable[[Deployment, CircuitState], None],
+) -> DeploymentPool:
+    """Put the deployments under the configured circuits."""
+    breaker = config.gateway.breaker
+    return DeploymentPool(
+        deployments,
+        clock=clock,
+        failures=breaker.failures,
+        cooldown_s=breaker.cooldown_s,
+        rng=rng,
+        on_breaker_change=on_breaker_change,
+    )
+
+
+def providers_of(deployments: Mapping[str, Sequence[Deployment]]) -> list[Provider]:
+    """Return every provider once; whoever built the deployments closes them."""
+    found = {id(each.provider): each.provider for places in deployments.values() for each in places}
+    return list(found.values())
+
+
+def _provider(name: str, upstream: UpstreamConfig, config: LoadedConfig) -> Provider:
+    kinds = PROVIDERS.kinds()
+    if upstream.kind not in kinds:
+        raise config.error(
+            ("upstreams", name, "kind"),
+            f"unknown kind {upstream.kind!r}; {choices(upstream.kind, kinds)}",
+        )
+    try:
+        return PROVIDERS.get(upstream.kind)(
+            base_url=str(upstream.base_url),
+            api_key=config.secrets.get(name),
+            transport=HttptoolsTransport(max_connections=upstream.max_connections),
+            extra_headers=tuple(upstream.extra_headers.items()),
+            stream_usage=upstream.stream_usage,
+            drop_fields=upstream.drop_fields,
+        )
+    except ConfigError as error:
+        raise config.error(("upstreams", name), error.message) from error
+
+
+def _timeouts(timeouts: TimeoutsConfig, *, first_token_s: float) -> Timeouts:
+    return Timeouts(
+        connect_s=timeouts.connect_s,
+        first_token_s=min(first_token_s, timeouts.total_s),
+        idle_s=timeouts.idle_s,
+        total_s=timeouts.total_s,
+    )
