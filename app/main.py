@@ -69,7 +69,8 @@ from routers.artifact import RouterArtifact
 
 _log = logging.getLogger(__name__)
 
-_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+_METHODS = ("DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT")
+"""Those that a path is asked about; HEAD is there where GET is."""
 
 _DESCRIPTION = """
 Send every chat request to the model that is worth its price.

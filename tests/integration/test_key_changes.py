@@ -275,10 +275,10 @@ def test_changes_ask_for_the_admin_token(keyed, make):
 @pytest.mark.parametrize(
     ("path", "allow"),
     [
-        ("/admin/keys", "GET, POST"),
-        ("/admin/keys/key-000000000000", "DELETE, GET, PATCH"),
+        ("/admin/keys", "GET, POST, HEAD"),
+        ("/admin/keys/key-000000000000", "DELETE, GET, PATCH, HEAD"),
         ("/admin/keys/key-000000000000/rotate", "POST"),
-        ("/admin/audit", "GET"),
+        ("/admin/audit", "GET, HEAD"),
     ],
 )
 def test_a_wrong_method_is_told_every_right_one(admin, path, allow):
