@@ -1,45 +1,26 @@
 """`steelyard export`: what the gateway learned by serving, as training data."""
 
 import json
-import re
 import sqlite3
-import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from app.moment_option import moment
 
 if TYPE_CHECKING:
     from app.config import LoadedConfig
     from app.export import Log, Selection
 
 _DEFAULT_CONFIG = Path("configs/gateway.yaml")
-_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_AGO = re.compile(r"(\d{1,6})([smhdw])")
-
-
-def _moment(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
-    """Read a date, a time, or how long ago; in seconds since the epoch."""
-    if value is None:
-        return None
-    ago = _AGO.fullmatch(value)
-    if ago is not None:
-        return time.time() - float(ago[1]) * _UNITS_S[ago[2]]
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        raise click.BadParameter(
-            f"{value!r} is no date such as 2026-11-22, no time and no age such as 7d"
-        ) from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), required=True, help=".parquet or .jsonl")
-@click.option("--since", callback=_moment, metavar="7d", help="A date (UTC) or an age.")
-@click.option("--until", callback=_moment, metavar="2026-11-22", help="Likewise; excluded.")
+@click.option("--since", callback=moment, metavar="7d", help="A date (UTC) or an age.")
+@click.option("--until", callback=moment, metavar="2026-11-22", help="Likewise; excluded.")
 @click.option(
     "--config",
     "file",

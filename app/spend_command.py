@@ -8,22 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.moments import month_begin, parse_moment
+from app.moment_option import moment
+from app.moments import month_begin
 
 if TYPE_CHECKING:
     from app.config import LoadedConfig
     from app.spend.question import Dimension, SpendSource
 
 _MOST_GROUPS = 1_000_000
-
-
-def _moment(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
-    if value is None:
-        return None
-    try:
-        return parse_moment(value, now=time.time())
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
 
 
 def _by(_: click.Context, __: click.Parameter, value: str) -> "tuple[Dimension, ...]":
@@ -43,8 +35,8 @@ def _by(_: click.Context, __: click.Parameter, value: str) -> "tuple[Dimension, 
     metavar="key,model",
     help="What to tell apart: key, team, model, upstream, policy, hour, day, month.",
 )
-@click.option("--since", callback=_moment, metavar="30d", help="A date (UTC) or an age.")
-@click.option("--until", callback=_moment, metavar="2026-11-22", help="Likewise; excluded.")
+@click.option("--since", callback=moment, metavar="30d", help="A date (UTC) or an age.")
+@click.option("--until", callback=moment, metavar="2026-11-22", help="Likewise; excluded.")
 @click.option("--key", help="Of this key only; its id.")
 @click.option("--team", help="Of this team only.")
 @click.option("--model", help="Of this model only.")

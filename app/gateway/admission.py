@@ -332,18 +332,15 @@ class Admission:
                 self._budgets[claim.scope] = claim.budgets
 
     async def _spent_share(self, scope: Scope, allowance: Allowance, budget: Budget) -> float:
-        period_id = self._budget_limit(budget).period_id
-        standing = self._seen.get(scope)
-        if standing is None or all(each.period_id != period_id for each in standing.budgets):
+        wanted = self._budget_limit(budget)
+        share = _share_of(wanted, self._seen.get(scope))
+        if share is None:  # not met yet, or another budget by now
             try:
                 self._remember(await self.counters.standing([self._claim(scope, allowance)]))
             except StoreError:
                 return 0.0  # admission will say what has to be said
-            standing = self._seen[scope]
-        for each in standing.budgets:
-            if each.period_id == period_id and each.limit_nusd == budget.limit_nusd:
-                return (each.spent_nusd + each.reserved_nusd) / each.limit_nusd
-        return 0.0
+            share = _share_of(wanted, self._seen[scope])
+        return share or 0.0
 
     def _remember(self, standings: tuple[Standing, ...]) -> None:
         for standing in standings:
@@ -450,6 +447,14 @@ class Admission:
             )
         tokens = demand.input_tokens + output_tokens * demand.n_answers
         return tokens, to_nusd(cost_usd or 0.0)
+
+
+def _share_of(budget: BudgetLimit, standing: Standing | None) -> float | None:
+    """Return how much of a budget is spent and reserved; None where that is not known."""
+    for each in () if standing is None else standing.budgets:
+        if each.period_id == budget.period_id and each.limit_nusd == budget.limit_nusd:
+            return (each.spent_nusd + each.reserved_nusd) / each.limit_nusd
+    return None
 
 
 def _period(period: Period, now: float) -> tuple[str, float]:

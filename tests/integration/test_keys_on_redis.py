@@ -69,6 +69,43 @@ async def test_a_key_made_by_one_gateway_opens_the_other_and_is_revoked_in_both(
         await asyncio.sleep(FRESH_S)
 
 
+async def test_a_change_holds_at_once_where_it_was_made_and_soon_everywhere(gateways):
+    first, second = gateways
+    key = await make(first)
+    path = f"/admin/keys/{key['key_id']}"
+    for disabled, expected in ((True, 401), (False, 200)):
+        assert [await status(each, key["secret"]) for each in gateways] == [
+            {True: 200, False: 401}[disabled]
+        ] * 2
+        changed = await second.patch(path, headers=bearer(TOKEN), json={"disabled": disabled})
+        assert changed.json()["disabled"] is disabled
+        assert await status(second, key["secret"]) == expected
+        deadline = time.monotonic() + 10
+        while await status(first, key["secret"]) != expected:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(FRESH_S)
+
+
+async def test_of_changes_meant_for_one_version_exactly_one_is_made(gateways):
+    key = await make(gateways[0])
+    path = f"/admin/keys/{key['key_id']}"
+    answers = await asyncio.gather(
+        *(
+            gateways[i % 2].patch(
+                path, headers={**bearer(TOKEN), "if-match": '"1"'}, json={"owner": f"owner-{i}"}
+            )
+            for i in range(10)
+        )
+    )
+    assert sorted(each.status_code for each in answers) == [200, *[412] * 9]
+    (won,) = (each.json() for each in answers if each.status_code == 200)
+    found = await gateways[0].get(path, headers=bearer(TOKEN))
+    assert found.json() == won
+    assert won["version"] == 2
+    history = (await gateways[1].get("/admin/audit", headers=bearer(TOKEN))).json()["data"]
+    assert [each["done"] for each in history] == ["updated", "created"]
+
+
 async def test_everything_of_a_key_survives_the_way_through_redis(gateways):
     first, second = gateways
     key = await make(

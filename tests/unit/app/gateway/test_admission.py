@@ -226,6 +226,19 @@ async def test_what_was_spent_before_this_process_began_presses_from_the_first_r
     assert (await again.admission.pressure(ANONYMOUS)).step == 4
 
 
+async def test_a_budget_that_was_changed_presses_by_its_new_limit_from_the_first_request():
+    world = World()
+
+    def of(usd):
+        budgets = (Budget(usd=usd, period=Period.MONTH, on_low=OnLow.DEGRADE),)
+        return caller(budgets=budgets)
+
+    await world.spend(0.9, of(1.0))
+    assert (await world.admission.pressure(of(1.0))).share == pytest.approx(0.9)
+    assert await world.admission.pressure(of(10.0)) is None
+    assert (await world.admission.pressure(of(0.95))).share == pytest.approx(0.9 / 0.95)
+
+
 async def test_money_that_cannot_be_counted_is_not_spent():
     world = World(LostCounters(), gateway=budget(1.0))
     with pytest.raises(StoreUnavailableError):
