@@ -17,6 +17,7 @@ from fastapi_swagger import patch_fastapi
 from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
+from starlette.types import ASGIApp
 
 from app import __version__
 from app.access.guard import Guard
@@ -25,6 +26,7 @@ from app.access.terms import KnownNames
 from app.api import docs, models, ops
 from app.api.admin import admin_router
 from app.api.answers import error_answer
+from app.api.browser_rules import browser_rules
 from app.api.chat import ChatEndpoint
 from app.api.console import console_is_served, console_router
 from app.api.feedback import feedback_router
@@ -47,6 +49,7 @@ from app.gateway.intake import Intake
 from app.gateway.overload import LoadWatch, Places
 from app.gateway.request import Policy
 from app.middleware.boundary import BoundaryMiddleware
+from app.middleware.browsers import BrowserMiddleware
 from app.problems import first_problem
 from app.recording import Recorder
 from app.reload import Reloader
@@ -178,6 +181,8 @@ def create_app(
     document_endpoints(app)
     for error in (GatewayError, RequestValidationError, HTTPException):
         app.add_exception_handler(error, _answer_error)
+    rules = browser_rules(config.gateway, host=host)
+    app.add_middleware(BrowserMiddleware, rules=rules, refused=app.state.refusals.refused)
     app.add_middleware(BoundaryMiddleware, draining=draining)
     return app
 
@@ -201,12 +206,16 @@ def _add_traffic(
         in_flight=state.metrics.requests.in_flight,
         refused=app.state.refusals.refused,
     )
+    rules = browser_rules(state.config.gateway, host=app.state.host)
     for path, endpoint in (
         ("/v1/chat/completions", chat),
         ("/v1/route", RouteEndpoint(chat=chat, decided=state.metrics.requests.decided)),
     ):
         app.router.routes.append(Route(path, endpoint, methods=["POST"]))
-        app.add_direct("POST", path, BoundaryMiddleware(endpoint, draining=draining))
+        inner: ASGIApp = endpoint
+        if rules.bind:
+            inner = BrowserMiddleware(endpoint, rules=rules, refused=app.state.refusals.refused)
+        app.add_direct("POST", path, BoundaryMiddleware(inner, draining=draining))
 
 
 def _managing(config: LoadedConfig, state: AppState, reloader: Reloader) -> Iterator[APIRouter]:

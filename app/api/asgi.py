@@ -23,13 +23,16 @@ _NONE: Mapping[str, Any] = {}
 _PARAMETER = re.compile(r'([^\s;="]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s;]*)')
 """One parameter of a media type; what stands in quotes may hold a semicolon (RFC 9110, 5.6.6)."""
 
+_OF_BROWSERS = (b"origin", b"sec-fetch-", b"cookie", b"referer")
 _UTF8 = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
 
 
 def check_json_content_type(headers: RawHeaders) -> None:
-    """Refuse a body that says it is not plain JSON in UTF-8; no content type at all is let pass.
+    """Refuse a body that says it is not plain JSON in UTF-8.
+
+    No content type at all is let pass, but not from a browser.
 
     Compressed bodies are not unpacked: a small one could become a huge one.
 
@@ -37,6 +40,7 @@ def check_json_content_type(headers: RawHeaders) -> None:
     ------
     UnsupportedMediaTypeError
     """
+    told = False
     for name, value in headers:
         if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
             raise UnsupportedMediaTypeError(
@@ -45,6 +49,7 @@ def check_json_content_type(headers: RawHeaders) -> None:
             )
         if name != b"content-type":
             continue
+        told = True
         media_type, _, parameters = value.decode("latin-1").lower().partition(";")
         media_type = media_type.strip()
         if media_type != "application/json" and not media_type.endswith("+json"):
@@ -56,6 +61,11 @@ def check_json_content_type(headers: RawHeaders) -> None:
                 raise UnsupportedMediaTypeError(
                     f"charset {charset[:80]!r} is not supported; send UTF-8"
                 )
+    # A page may have a browser send a body without a type to wherever it likes, unasked.
+    if not told and any(name.startswith(_OF_BROWSERS) for name, _ in headers):
+        raise UnsupportedMediaTypeError(
+            "a browser has to say what it sends: content-type: application/json"
+        )
 
 
 def _charsets(parameters: str) -> Iterator[str]:

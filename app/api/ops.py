@@ -9,11 +9,12 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
 from app.api.admin_token import AdminToken
+from app.api.browser_rules import BrowserRules
 from app.config import LoadedConfig
-from app.errors import ForbiddenError, NotReadyError, UnauthenticatedError
+from app.errors import ForbiddenError, GatewayError, NotReadyError, UnauthenticatedError
 from app.settings import is_loopback
 from app.state import AppState
-from app.telemetry.exposition import Refusal
+from app.telemetry.exposition import RawHeaders, Refusal
 
 _CLOSED = (
     "the metrics are closed, since they name keys and what they spend; set "
@@ -81,11 +82,10 @@ def metrics_refusal(config: LoadedConfig, *, host: str) -> Refusal:
         return lambda _headers: None
     if token is None and config.gateway.auth.keys_needed:
         token = config.admin_token
-        if token is None:
-            apart = server.metrics_port is not None and is_loopback(host)
-            return lambda _headers: None if apart else ForbiddenError(_CLOSED, code=_CLOSED_CODE)
+        if token is None and not (server.metrics_port is not None and is_loopback(host)):
+            return lambda _headers: ForbiddenError(_CLOSED, code=_CLOSED_CODE)
     if token is None:
-        return lambda _headers: None
+        return _by_whom(BrowserRules.near(config.gateway, host=host))
     held = AdminToken(token).is_held
     return lambda headers: (
         None
@@ -95,6 +95,19 @@ def metrics_refusal(config: LoadedConfig, *, host: str) -> Refusal:
             code="invalid_metrics_token",
         )
     )
+
+
+def _by_whom(rules: BrowserRules) -> Refusal:
+    """Tell who may not read what everybody may who is no page of the web."""
+
+    def refusal(headers: RawHeaders) -> GatewayError | None:
+        try:
+            rules.check({"headers": headers, "path": "/metrics"})
+        except ForbiddenError as error:
+            return error
+        return None
+
+    return refusal
 
 
 def metrics_router(refusal: Refusal) -> APIRouter:

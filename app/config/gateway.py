@@ -109,6 +109,11 @@ def _check_ports(config: GatewayConfig) -> None:
             ("server", "metrics"),
             "open contradicts server.metrics_token_env; leave one of them out",
         )
+    if "*" in server.cors_origins and not config.auth.keys_needed:
+        raise ConflictError(
+            ("server", "cors_origins"),
+            "where no keys are needed every page of the web could ask; name the origins that may",
+        )
     taken = {server.port: "server.port"}
     if server.metrics_port is not None:
         if server.metrics_port in taken:

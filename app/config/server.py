@@ -3,9 +3,12 @@
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from app.config.fields import Port, Seconds, Strict, Variable
+
+HostName = Annotated[str, StringConstraints(pattern=r"^(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")]
+Origin = Annotated[str, StringConstraints(pattern=r"^(\*|https?://[^/\s,*]+)$")]
 
 
 class ServerConfig(Strict):
@@ -24,6 +27,14 @@ class ServerConfig(Strict):
     metrics: Literal["open"] | None = None
     """`open`: whoever reaches the port may read `/metrics`, which names keys and what they spend,
     also where keys are needed."""
+    allowed_hosts: tuple[HostName, ...] = ()
+    """Names that requests may be addressed to, such as `gateway.example.com` or `*.example.com`,
+    besides addresses, `localhost` and names without a dot. Left out, any name does where keys are
+    needed or other machines are served, and no other where neither is so: a page of the web could
+    else ask under a name of its own."""
+    cors_origins: tuple[Origin, ...] = ()
+    """Origins whose pages may ask from a browser and read the answer, such as
+    `https://app.example.com`; `*` for all, where keys are needed. Left out, none may."""
     max_body_bytes: Annotated[int, Field(ge=1024, le=2**31)] = 10_000_000
     """The longest body of a request; longer ones are a 413."""
     max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 8_000

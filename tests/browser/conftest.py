@@ -11,7 +11,8 @@ import pytest
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
-def _browser_path() -> str | None:
+def browser_path() -> str | None:
+    """Return where the system's Chromium is, or the one that a variable names."""
     named = os.environ.get("STEELYARD_CHROMIUM")
     return named or next(filter(None, map(shutil.which, _NAMES)), None)
 
@@ -34,7 +35,7 @@ class Complaints:
 def browser() -> Iterator[Any]:
     """Start the system's Chromium."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = _browser_path()
+    path = browser_path()
     if path is None:
         pytest.skip(f"no browser: install one of {', '.join(_NAMES)}, or set STEELYARD_CHROMIUM")
     # Chromium's own sandbox does not start for root, which containers often run as.
