@@ -101,13 +101,17 @@ class RateLimitedError(GatewayError):
 
 
 class BudgetExceededError(GatewayError):
-    """A budget of this gateway is used up; `code` says whose."""
+    """A budget of this gateway has too little left; `code` says whose.
 
-    should_retry = False
+    Trying again helps only where running requests hold what is missing.
+    """
 
-    def __init__(self, message: str, *, code: str, retry_after_s: float | None) -> None:
+    def __init__(
+        self, message: str, *, code: str, retry_after_s: float | None, should_retry: bool = False
+    ) -> None:
         super().__init__(message, code=code)
         self.retry_after_s = retry_after_s
+        self.should_retry = should_retry
 
 
 class OverloadedError(GatewayError):
@@ -172,10 +176,12 @@ class AllAttemptsFailedError(GatewayError):
         *,
         attempts: tuple[FailedAttempt, ...],
         retry_after_s: float | None = None,
+        should_retry: bool = True,
     ) -> None:
         super().__init__(message)
         self.attempts = attempts
         self.retry_after_s = retry_after_s
+        self.should_retry = should_retry
 
 
 class AllAttemptsThrottledError(AllAttemptsFailedError):

@@ -40,13 +40,13 @@ def hard_constraints(
     """Return, for each candidate, the first hard constraint, health aside, that keeps it out."""
     allowed, limit_usd = constraints.allowed_model_ids, constraints.max_cost_usd
     anyone = allowed is None and not isinstance(objective, StrongThreshold)
-    needed, asked, prompt = demand.capabilities, demand.max_output_tokens, demand.input_tokens_upper
+    needed, prompt = demand.capabilities, demand.input_tokens_upper
+    asked, unpayable = demand.max_output_tokens, constraints.unpayable
     found: list[Barred | None] = []
     for spec, estimate in zip(candidates, estimates, strict=True):
         why: Barred | None = None
-        limit = spec.max_output_tokens
         unwanted = None if anyone else _unwanted(spec.model_id, allowed, objective)
-        output = math.ceil(estimate.output_tokens or 0) if asked is None else asked
+        output = math.ceil(estimate.output_tokens or 0)
         if unwanted is not None:
             why = Exclusion.NOT_ALLOWED, unwanted
         elif not needed <= spec.capabilities:
@@ -54,15 +54,41 @@ def hard_constraints(
             why = _LACKING[lacking], f"does not offer {lacking.value}"
         elif prompt + output > spec.context_window_tokens:
             why = _too_long(spec, demand, output)
-        elif asked is not None and limit is not None and asked > limit:
-            why = (
-                Exclusion.MAX_OUTPUT_TOKENS,
-                f"{asked} output tokens requested, it gives {limit}",
-            )
+        elif spec.model_id in unpayable:
+            why = Exclusion.UNKNOWN_PRICE, unpayable[spec.model_id]
         elif not price_free and (limit_usd is not None or estimate.cost_usd_upper is None):
             why = _too_dear(estimate.cost_usd_upper, limit_usd)
         found.append(why)
-    return found
+    return found if asked is None else _prefer_whole_answers(candidates, demand, asked, found)
+
+
+def _prefer_whole_answers(
+    candidates: Sequence[ModelSpec], demand: Demand, asked: int, found: list[Barred | None]
+) -> list[Barred | None]:
+    """Keep out who gives less output than was asked for, if somebody who may serve gives it all.
+
+    Where nobody does, clients get what there is: many ask for more than any model gives, and
+    cannot know how much that is.
+    """
+    less = [
+        _gives_less(spec, demand, asked) if why is None else None
+        for spec, why in zip(candidates, found, strict=True)
+    ]
+    if all(each is not None for each, why in zip(less, found, strict=True) if why is None):
+        return found
+    return [why or each for why, each in zip(found, less, strict=True)]
+
+
+def _gives_less(spec: ModelSpec, demand: Demand, asked: int) -> Barred | None:
+    limit = spec.max_output_tokens
+    if limit is not None and asked > limit:
+        return (
+            Exclusion.MAX_OUTPUT_TOKENS,
+            f"{asked} output tokens requested, it gives {limit}",
+        )
+    if demand.input_tokens_upper + asked > spec.context_window_tokens:
+        return _too_long(spec, demand, asked)
+    return None
 
 
 def _unwanted(model_id: str, allowed: frozenset[str] | None, objective: Objective) -> str | None:
@@ -77,7 +103,7 @@ def _unwanted(model_id: str, allowed: frozenset[str] | None, objective: Objectiv
 
 
 def _too_long(spec: ModelSpec, demand: Demand, output: int) -> Barred:
-    kind = "predicted" if demand.max_output_tokens is None else "requested"
+    kind = "requested" if output == demand.max_output_tokens else "predicted"
     return Exclusion.CONTEXT_WINDOW, (
         f"needs up to {demand.input_tokens_upper + output} tokens "
         f"({demand.input_tokens_upper} of prompt, {output} {kind} of output); "

@@ -4,7 +4,7 @@ Units: seconds, US dollars, prices per million tokens, quality in [0, 1].
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import msgspec
@@ -103,6 +103,19 @@ class Prices:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Surcharge:
+    """What a field of a request does to a model's price: a factor on all of it, and US dollars.
+
+    `value` is the field's value; None stands for any.
+    """
+
+    field: str
+    value: str | None = None
+    factor: float = 1.0
+    usd_per_request: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     """One candidate, as the operator's catalogue describes it."""
 
@@ -113,6 +126,7 @@ class ModelSpec:
     context_window_tokens: int
     max_output_tokens: int | None = None
     capabilities: frozenset[Capability] = frozenset()
+    surcharges: tuple[Surcharge, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +199,8 @@ class Constraints:
     allowed_model_ids: frozenset[str] | None = None
     max_cost_usd: float | None = None
     unhealthy_model_ids: frozenset[str] = frozenset()
+    unpayable: Mapping[str, str] = field(default_factory=dict)
+    """Models that the request's budget cannot pay for, and why."""
 
 
 # --- predictions and decisions ----------------------------------------------------------------
@@ -263,6 +279,8 @@ class Reason(StrEnum):
     ROUTER_TIMEOUT = "router_timeout"
     ROUTER_ERROR = "router_error"
     FALLBACK = "fallback"
+    BUDGET = "budget"
+    """What is left of a budget did not pay for the model that was decided."""
     STICKY = "sticky"
     """The conversation stayed on its model where the router alone would have moved."""
 

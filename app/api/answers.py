@@ -117,6 +117,9 @@ def _decision_headers(entry: LedgerEntry, decision: Decision) -> Headers:
         headers.append((b"x-route-threshold", b"%.6g" % objective.threshold))
     if entry.fallback_index:
         headers.append((b"x-route-fallback-index", str(entry.fallback_index).encode()))
+    limit = entry.max_output_tokens.get(model_id)
+    if limit is not None:
+        headers.append((b"x-route-max-tokens", b"%d" % limit))
     estimate = decision.estimate(model_id)
     if estimate is not None:
         if estimate.quality is not None:
@@ -181,6 +184,11 @@ def _session_headers(entry: LedgerEntry) -> Headers:
 def usd(amount: float) -> bytes:
     """Format US dollars: plain decimal notation, to the hundred-millionth."""
     return b"%.8f" % amount
+
+
+def rounded_usd(amount: float | None) -> float | None:
+    """Round US dollars to what `usd` writes, for JSON."""
+    return None if amount is None else round(amount, 8)
 
 
 def decision_object(decision: Decision) -> dict[str, Any]:

@@ -135,15 +135,29 @@ class CancelOnDisconnect:
 
     `disarm` makes the watch ignore what comes after, once the answer is complete. Our own server
     calls when a client goes; beneath another one a task waits for it.
+
+    `grace_s` is asked, when the client goes, how long the block may still take to end by itself.
     """
 
-    __slots__ = ("_gone", "_receive", "_task", "_told", "_watcher")
+    __slots__ = (
+        "_cancelled",
+        "_gone",
+        "_receive",
+        "_task",
+        "_timer",
+        "_told",
+        "_watcher",
+        "grace_s",
+    )
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self._receive = receive
         self._told: OnDisconnect | None = scope.get("extensions", _NONE).get(ON_DISCONNECT)
         self._watcher: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._gone = False
+        self._cancelled = False
+        self.grace_s: Callable[[], float] | None = None
 
     async def __aenter__(self) -> Self:
         task = asyncio.current_task()
@@ -171,6 +185,12 @@ class CancelOnDisconnect:
         self.disarm()
         if not self._gone:
             return
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self._cancelled:
+            if exc_type is None:
+                raise ClientDisconnectedError("the client went away")
+            return
         if exc_type is None:
             # The watch fired after the last await of the block: take its cancellation here.
             with contextlib.suppress(asyncio.CancelledError):
@@ -186,4 +206,12 @@ class CancelOnDisconnect:
 
     def _left(self) -> None:
         self._gone = True
+        seconds = 0.0 if self.grace_s is None else self.grace_s()
+        if seconds > 0:
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._cancel)
+        else:
+            self._cancel()
+
+    def _cancel(self) -> None:
+        self._cancelled = True
         self._task.cancel()

@@ -15,6 +15,7 @@ from app.api.answers import (
     error_answer,
     error_object,
     explain_object,
+    rounded_usd,
     route_headers,
     usd,
 )
@@ -42,6 +43,10 @@ from routers.errors import RoutingError
 
 _log = logging.getLogger(__name__)
 
+_BILL_S = 2.0
+"""How long the token counts of an answer that is complete are waited for when its client is gone:
+they are what it has to be booked with."""
+
 _GOODBYE_S = 1.0
 """How long the last event of a broken stream may wait for a client to take it."""
 
@@ -58,6 +63,11 @@ async def send_error(send: Send, error: BaseException, *, headers: Headers | Non
         }
     )
     await send({"type": "http.response.body", "body": body})
+
+
+def late(timeout_s: float) -> DeadlineExceededError:
+    """Return the error for a request that had no more time."""
+    return DeadlineExceededError(f"the request took longer than {timeout_s:g} s")
 
 
 _UNKNOWN = ANSWERS[Exception]
@@ -94,9 +104,9 @@ class Exchange:
             status, error_code = _status_and_code(stopping)
             await self._fail(stopping)
         except TimeoutError:
-            late = DeadlineExceededError(f"the request took longer than {timeout_s:g} s")
-            status, error_code = _status_and_code(late)
-            await self._fail(late)
+            expired = late(timeout_s)
+            status, error_code = _status_and_code(expired)
+            await self._fail(expired)
         except (GatewayError, RoutingError) as error:
             status, error_code = _status_and_code(error)
             await self._fail(error)
@@ -120,7 +130,7 @@ class Exchange:
                 await self._send_cached(seat.answer, watch)
                 return
             await self._make_answer(watch)
-            if entry.served is not None and entry.pressure is None:
+            if entry.served is not None and entry.pressure is None and not entry.cut_by_budget:
                 await seat.keep(
                     model_id=entry.served.spec.model_id,
                     usage=None if entry.told is None else entry.settled_usage(),
@@ -158,7 +168,7 @@ class Exchange:
             body += sse.DONE
             headers = [*sse.STREAM_HEADERS, *route_headers(entry)]
         else:
-            body = answer.body
+            body = with_usage(answer.body, None, cost_usd=0.0)
             headers = [JSON_HEADER, *route_headers(entry)]
             headers.append((b"content-length", str(len(body)).encode()))
         headers.append((b"x-route-cost-usd", usd(0.0)))
@@ -175,12 +185,12 @@ class Exchange:
         async for chunk in self.gateway.dispatcher.rest(answer, entry):
             self._saw(chunk)
             body += chunk.data
-        body = with_usage(body, entry.settled_usage())
+        cost_usd = entry.cost_usd()
+        body = with_usage(body, entry.settled_usage(), cost_usd=rounded_usd(cost_usd))
         if self.request.explain:
             body = sse.add_field(body, "steelyard", explain_object(entry))
         entry.answering()
         headers = [JSON_HEADER, *answer.prelude[0].headers, *route_headers(entry)]
-        cost_usd = entry.cost_usd()
         if cost_usd is not None:
             headers.append((b"x-route-cost-usd", usd(cost_usd)))
         headers.append((b"content-length", str(len(body)).encode()))
@@ -205,6 +215,7 @@ class Exchange:
             data = sse.add_field_to_first_event(data, "steelyard", explain_object(entry))
         if data:
             await send({"type": "http.response.body", "body": data, "more_body": True})
+        watch.grace_s = lambda: _BILL_S if entry.arrived.awaits_counts else 0.0
         async with Pings(send, every_s=self.ping_s) as pings:
             async for chunk in self.gateway.dispatcher.rest(answer, entry):
                 self._saw(chunk)
@@ -219,7 +230,7 @@ class Exchange:
         payload = usage_payload or template
         if self.request.include_usage and payload is not None:
             usage = entry.settled_usage()
-            tail = sse.usage_event(payload, usage, cost_usd=entry.cost_usd()) + tail
+            tail = sse.usage_event(payload, usage, cost_usd=rounded_usd(entry.cost_usd())) + tail
         watch.disarm()
         await self._end_turn()
         await send({"type": "http.response.body", "body": tail})
@@ -246,7 +257,11 @@ class Exchange:
         """Tell the client of a failure: as the answer, or as the last event of a stream."""
         if not self._began:
             self.entry.answering()
-            await send_error(self.send, error, headers=route_headers(self.entry))
+            headers = route_headers(self.entry)
+            cost_usd = self.entry.cost_usd()
+            if cost_usd:  # calls that failed were paid all the same
+                headers.append((b"x-route-cost-usd", usd(cost_usd)))
+            await send_error(self.send, error, headers=headers)
             return
         if self.request.stream:
             # No [DONE] after it: a cut answer must never look like a complete one.

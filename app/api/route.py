@@ -16,9 +16,11 @@ from app.api.answers import (
     step_objects,
     threshold_object,
 )
+from app.api.asgi import CancelOnDisconnect
 from app.api.chat import ChatEndpoint, Visit
-from app.api.exchange import send_error
+from app.api.exchange import late, send_error
 from app.errors import ClientDisconnectedError, GatewayError
+from app.gateway.deadline import Deadline
 from app.gateway.ledger import LedgerEntry
 from app.gateway.request import RouteRequest
 from routers.decision import knob_steps
@@ -54,9 +56,19 @@ class RouteEndpoint:
             await send_error(send, error)
             return
         entry = gateway.open_entry(request, started=started)
+        timeout_s = visit.serving.config.gateway.server.request_timeout_s
         try:
-            decision = await gateway.decide(request, entry)
-        except RoutingError as error:
+            try:
+                async with CancelOnDisconnect(scope, receive):
+                    with Deadline(timeout_s):
+                        decision = await gateway.decide(request, entry, alone=True)
+            except TimeoutError as error:
+                raise late(timeout_s) from error
+            finally:
+                await gateway.settle(entry)  # a scorer that was asked is paid, whatever came of it
+        except ClientDisconnectedError:
+            return
+        except (GatewayError, RoutingError) as error:
             self.chat.refused(scope, error, visit.caller)
             entry.answering()
             await send_error(send, error, headers=route_headers(entry))

@@ -1,9 +1,25 @@
 """The catalogue: what is true of a model wherever it is served."""
 
 import datetime as dt
+from typing import Annotated
+
+from pydantic import Field
 
 from app.config.fields import Count, Name, Price, Strict, Text
-from routers.types import Capability, Prices
+from routers.types import Capability, Prices, Surcharge
+
+
+class SurchargeConfig(Strict):
+    """What a field of a request does to the price; without one, a budget does not pay for it."""
+
+    field: Name
+    """The field, such as `service_tier` or `web_search_options`; `tools` for hosted tools."""
+    value: Text | None = None
+    """Its value, such as `priority`, or the type of the tool; left out, any."""
+    factor: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = 1.0
+    """By which the prices of all tokens are multiplied."""
+    usd_per_request: Price = 0.0
+    """Added to each request, such as the price of a search."""
 
 
 class PriceConfig(Strict):
@@ -17,10 +33,16 @@ class PriceConfig(Strict):
     """For prompt tokens that the provider had in its cache; left out, as other prompt tokens."""
     reasoning_usd_per_mtok: Price | None = None
     """For tokens of hidden reasoning; left out, as other tokens of the answer."""
+    surcharges: tuple[SurchargeConfig, ...] = ()
+    """What fields of requests add to it; the first one that fits counts."""
     source: Text
     """Where the price was read."""
     date: dt.date
     """When it was valid."""
+
+    def to_surcharges(self) -> tuple[Surcharge, ...]:
+        """Return what fields of requests add."""
+        return tuple(Surcharge(**each.model_dump()) for each in self.surcharges)
 
     def to_prices(self) -> Prices:
         """Drop the provenance."""

@@ -68,6 +68,7 @@ def load_config(
             context_window_tokens=entry.context_window_tokens,
             max_output_tokens=entry.max_output_tokens,
             capabilities=entry.offers,
+            surcharges=entry.prices.to_surcharges(),
         )
     config = LoadedConfig(
         path=path,

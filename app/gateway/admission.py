@@ -13,10 +13,13 @@ from dataclasses import dataclass, field
 import msgspec
 
 from app.access.guard import Caller
-from app.errors import BudgetExceededError, RateLimitedError, StoreUnavailableError
+from app.errors import ForbiddenError, RateLimitedError, StoreUnavailableError
+from app.gateway.bid import Bid, bid_for, expected
+from app.gateway.refusals import budget_exceeded, rate_limited
 from app.gateway.request import RouteRequest
+from app.gateway.surcharges import extras_of, unpayable
 from app.ids import new_id
-from app.keys import NO_LIMITS, NUSD_PER_USD, Budget, Limits, OnLow, Period, to_nusd
+from app.keys import NO_LIMITS, Budget, Limits, OnLow, Period
 from app.stores._base import (
     BudgetLimit,
     Claim,
@@ -31,9 +34,6 @@ from app.stores._base import (
     binds,
 )
 from routers.types import CostQuality, Decision, ModelSpec, Objective, UsdPerQuality
-
-DEFAULT_OUTPUT_TOKENS = 1024
-"""Assumed of a pinned model's answer where neither the request nor the model has a limit."""
 
 DEGRADE_STEPS = 5
 """In how many steps the knob comes down from `degrade_from` to the end of a budget."""
@@ -93,6 +93,20 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     request_id: str
     claims: tuple[Claim, ...]
     standings: tuple[Standing, ...]
+    bid: Bid | None = None
+    """What the decided model may use; None of what was claimed for something else."""
+
+    @property
+    def granted_nusd(self) -> int | None:
+        """What was reserved; None where no budget has to pay."""
+        return min(
+            [
+                standing.granted_nusd
+                for claim, standing in zip(self.claims, self.standings, strict=True)
+                if claim.budgets
+            ],
+            default=None,
+        )
 
     @property
     def holds_a_place(self) -> bool:
@@ -106,6 +120,35 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             if each.requests is not None or each.tokens is not None:
                 return each
         return None
+
+
+class TooDearError(Exception):
+    """A budget has too little left for a model; another one may need less.
+
+    Attributes
+    ----------
+    refusal
+        What the store said.
+    bid
+        Of the model.
+    """
+
+    def __init__(self, refusal: Refusal, bid: Bid) -> None:
+        super().__init__(bid.model_id)
+        self.refusal = refusal
+        self.bid = bid
+
+
+class _Terms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What is claimed alike in every scope."""
+
+    tokens: int = 0
+    most_nusd: int = 0
+    least_nusd: int = 0
+    more: bool = False
+
+
+_NOTHING = _Terms()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,40 +202,104 @@ class Admission:
     )
 
     async def admit(
-        self, request: RouteRequest, decision: Decision, caller: Caller
+        self,
+        request: RouteRequest,
+        decision: Decision,
+        caller: Caller,
+        *,
+        asked: Ticket | None = None,
     ) -> Ticket | None:
-        """Claim what the decided model will probably use; None where nothing is limited.
+        """Claim what the decided model may use; None where nothing is limited.
+
+        Parameters
+        ----------
+        asked
+            What was claimed for the question to a scorer; the request and its place count there.
 
         Raises
         ------
-        RateLimitedError, BudgetExceededError
+        RateLimitedError
             Whose limit it is stands in the code; nothing was taken.
+        TooDearError
+            If a budget has too little left for the model.
+        ForbiddenError
+            If a budget would have to pay for a model without a price.
         StoreUnavailableError
             If money cannot be counted at the moment.
         """
-        claims = self._claims(request, decision, caller)
-        if not claims:
+        scopes = self._limited(caller)
+        limits = self.allowances.models.get(decision.model_id)
+        if limits is None and not scopes:
             return None
-        try:
-            granted = await self.counters.admit(
-                request.decision_id, claims, lifetime_s=self.lifetime_s
-            )
-        except StoreError as error:
-            raise StoreUnavailableError(
-                "limits and budgets cannot be checked at the moment; try again",
-                retry_after_s=_RETRY_AFTER_S,
-            ) from error
+        bid = self.bid(request, decision, decision.model_id, has_budget=self.has_budget(caller))
+        terms = _Terms(tokens=bid.tokens, most_nusd=bid.most_nusd, least_nusd=bid.least_nusd)
+        further = msgspec.structs.replace(terms, more=asked is not None)
+        claims = [self._claim(*scope, further) for scope in scopes]
+        if limits is not None:
+            model = Scope(ScopeKind.MODEL, decision.model_id)
+            claims.append(self._claim(model, Allowance(limits), terms))
+        request_id = request.decision_id if asked is None else f"{request.decision_id}.answer"
+        granted = await self._take(request_id, tuple(claims))
         if isinstance(granted, Refusal):
-            self.on_refusal(granted)
-            raise _refused(granted)
-        # Nobody else needs to be followed: only budgets that degrade are asked about in advance.
-        self._note_budgets(claims)
-        if self._seen:
-            self._remember(tuple(each for each in granted if each.scope in self._seen))
-        return Ticket(request_id=request.decision_id, claims=claims, standings=granted)
+            raise TooDearError(granted, bid)
+        return msgspec.structs.replace(granted, bid=bid)
 
-    async def settle(self, ticket: Ticket, *, tokens: int, cost_nusd: int) -> None:
+    async def admit_question(
+        self, request: RouteRequest, caller: Caller, *, tokens: int = 0, nusd: int | None = None
+    ) -> Ticket | None:
+        """Claim for a request that is to be decided, and the question to a scorer where one is.
+
+        Parameters
+        ----------
+        tokens, nusd
+            What the question takes and costs at most; None where nobody is asked, so that no
+            budget has to pay.
+
+        Raises
+        ------
+        RateLimitedError, BudgetExceededError, StoreUnavailableError
+        """
+        scopes = self._limited(caller)
+        terms = _Terms(tokens=tokens, most_nusd=nusd or 0, least_nusd=nusd or 0)
+        if nusd is None:
+            scopes = tuple((scope, Allowance(each.limits)) for scope, each in scopes)
+        if not scopes:
+            return None
+        claims = tuple([self._claim(*scope, terms) for scope in scopes])
+        granted = await self._take(request.decision_id, claims)
+        if isinstance(granted, Refusal):
+            raise budget_exceeded(granted, needed_nusd=nusd or 0)
+        return granted
+
+    async def add(
+        self, request: RouteRequest, caller: Caller, *, nth: int, most_nusd: int, least_nusd: int
+    ) -> Ticket | None:
+        """Reserve more for a request that runs; None where a budget has too little left.
+
+        Parameters
+        ----------
+        nth
+            Tells what is added to one request apart.
+        """
+        scopes = self._limited(caller)
+        terms = _Terms(most_nusd=most_nusd, least_nusd=least_nusd, more=True)
+        claims = tuple([self._claim(*scope, terms) for scope in scopes if scope[1].budgets])
+        try:
+            granted = await self._take(f"{request.decision_id}.{nth}", claims)
+        except (RateLimitedError, StoreUnavailableError):
+            return None
+        return None if isinstance(granted, Refusal) else granted
+
+    async def settle(
+        self, ticket: Ticket, *, tokens: int, cost_nusd: int, first: bool = True
+    ) -> None:
         """Replace the claims of a ticket by what the request used.
+
+        Parameters
+        ----------
+        first
+            Where one request has several tickets, only the first one is charged; what a model's
+            own limit counts is in whichever claims it.
 
         Raises
         ------
@@ -204,16 +311,49 @@ class Admission:
             [
                 Settlement(
                     scope=claim.scope,
-                    tokens=tokens,
-                    cost_nusd=cost_nusd,
+                    tokens=tokens if first or claim.scope.kind is ScopeKind.MODEL else 0,
+                    cost_nusd=cost_nusd if first else 0,
                     budgets=claim.budgets,
                     tokens_per_minute=claim.tokens_per_minute,
                 )
                 for claim in ticket.claims
             ],
         )
-        for claim in ticket.claims:
-            self._book(claim, cost_nusd)
+        for claim, standing in zip(ticket.claims, ticket.standings, strict=True):
+            self._book(claim, cost_nusd if first else 0, standing.granted_nusd)
+
+    def has_budget(self, caller: Caller) -> bool:
+        """Return whether any budget has to pay for a caller's requests."""
+        return any(allowance.budgets for _, allowance in self._limited(caller))
+
+    def unpayable(self, request: RouteRequest, candidates: Iterable[ModelSpec]) -> dict[str, str]:
+        """Return the candidates that no budget can pay for, and why."""
+        extras = extras_of(request.fields)
+        found = {spec.model_id: unpayable(spec, extras) for spec in candidates}
+        return {model_id: why for model_id, why in found.items() if why is not None}
+
+    def bid(
+        self, request: RouteRequest, decision: Decision, model_id: str, *, has_budget: bool = True
+    ) -> Bid:
+        """Return what a request may use with a model.
+
+        Raises
+        ------
+        ForbiddenError
+            If a budget would have to pay for a model without a price.
+        """
+        spec = self.specs[model_id]
+        if not has_budget:
+            return expected(request, decision, spec)
+        extras = extras_of(request.fields)
+        why = unpayable(spec, extras)
+        if why is not None:
+            raise ForbiddenError(
+                f"the model {model_id!r} cannot be used: {why}",
+                code="model_without_price",
+                param="model",
+            )
+        return bid_for(request, decision, spec, extras)
 
     def at_once(self, caller: Caller) -> int | None:
         """Return how many requests of a caller may run at once; None where nothing limits it."""
@@ -253,7 +393,7 @@ class Admission:
             return  # the request is refused anyway
         if isinstance(granted, Refusal):
             self.on_refusal(granted)
-            raise _refused(granted)
+            raise rate_limited(granted)
 
     async def pressure(self, caller: Caller) -> Pressure | None:
         """Return the hardest pressed budget that degrades, None while none is.
@@ -280,7 +420,7 @@ class Admission:
         ------
         StoreUnavailableError
         """
-        claims = [self._claim(scope, each) for scope, each in self._scopes(caller)]
+        claims = [self._claim(scope, each, _NOTHING) for scope, each in self._scopes(caller)]
         return await self._standing([claim for claim in claims if binds(claim)])
 
     async def _standing(self, claims: Sequence[Claim]) -> tuple[Standing, ...]:
@@ -300,7 +440,7 @@ class Admission:
         StoreUnavailableError
         """
         claims = [
-            self._claim(Scope(ScopeKind.KEY, each.key_id), self.allowances.of_key(each))
+            self._claim(Scope(ScopeKind.KEY, each.key_id), self.allowances.of_key(each), _NOTHING)
             for each in callers
         ]
         return await self._standing(claims)
@@ -336,7 +476,9 @@ class Admission:
         share = _share_of(wanted, self._seen.get(scope))
         if share is None:  # not met yet, or another budget by now
             try:
-                self._remember(await self.counters.standing([self._claim(scope, allowance)]))
+                self._remember(
+                    await self.counters.standing([self._claim(scope, allowance, _NOTHING)])
+                )
             except StoreError:
                 return 0.0  # admission will say what has to be said
             share = _share_of(wanted, self._seen[scope])
@@ -349,7 +491,7 @@ class Admission:
         while len(self._seen) > _MAX_REMEMBERED:
             self._seen.popitem(last=False)
 
-    def _book(self, claim: Claim, cost_nusd: int) -> None:
+    def _book(self, claim: Claim, cost_nusd: int, granted_nusd: int) -> None:
         """Follow what the store does when a claim is settled."""
         standing = self._seen.get(claim.scope)
         if standing is None or not claim.budgets:
@@ -361,7 +503,7 @@ class Admission:
                 msgspec.structs.replace(
                     each,
                     spent_nusd=each.spent_nusd + cost_nusd * (each.period_id in periods),
-                    reserved_nusd=max(each.reserved_nusd - claim.reserve_nusd, 0),
+                    reserved_nusd=max(each.reserved_nusd - granted_nusd, 0),
                 )
                 for each in standing.budgets
             ),
@@ -377,17 +519,25 @@ class Admission:
             )
         yield GATEWAY, self.allowances.gateway
 
-    def _claims(
-        self, request: RouteRequest, decision: Decision, caller: Caller
-    ) -> tuple[Claim, ...]:
-        scopes = self._limited(caller)
-        limits = self.allowances.models.get(decision.model_id)
-        if limits is not None:
-            scopes = (*scopes, (Scope(ScopeKind.MODEL, decision.model_id), Allowance(limits)))
-        if not scopes:
-            return ()
-        tokens, cost_nusd = self._estimate(request, decision)
-        return tuple([self._claim(*each, tokens=tokens, cost_nusd=cost_nusd) for each in scopes])
+    async def _take(self, request_id: str, claims: tuple[Claim, ...]) -> Ticket | Refusal:
+        """Claim all or nothing; only the refusal of a budget is returned."""
+        try:
+            granted = await self.counters.admit(request_id, claims, lifetime_s=self.lifetime_s)
+        except StoreError as error:
+            raise StoreUnavailableError(
+                "limits and budgets cannot be checked at the moment; try again",
+                retry_after_s=_RETRY_AFTER_S,
+            ) from error
+        if isinstance(granted, Refusal):
+            self.on_refusal(granted)
+            if granted.resource is Resource.BUDGET:
+                return granted
+            raise rate_limited(granted)
+        # Nobody else needs to be followed: only budgets that degrade are asked about in advance.
+        self._note_budgets(claims)
+        if self._seen:
+            self._remember(tuple(each for each in granted if each.scope in self._seen))
+        return Ticket(request_id=request_id, claims=claims, standings=granted)
 
     def _limited(self, caller: Caller) -> tuple[tuple[Scope, Allowance], ...]:
         """Return the scopes of a caller that anything limits; the guard hands out callers again."""
@@ -400,18 +550,18 @@ class Admission:
         self._callers[caller.key_id] = caller, limited
         return limited
 
-    def _claim(
-        self, scope: Scope, allowance: Allowance, *, tokens: int = 0, cost_nusd: int = 0
-    ) -> Claim:
+    def _claim(self, scope: Scope, allowance: Allowance, terms: _Terms) -> Claim:
         limits = allowance.limits
         return Claim(
             scope=scope,
-            requests_per_minute=limits.requests_per_minute,
+            requests_per_minute=None if terms.more else limits.requests_per_minute,
             tokens_per_minute=limits.tokens_per_minute,
-            concurrent_requests=limits.concurrent_requests,
+            concurrent_requests=None if terms.more else limits.concurrent_requests,
             budgets=tuple([self._budget_limit(budget) for budget in allowance.budgets]),
-            tokens=tokens,
-            reserve_nusd=cost_nusd,
+            tokens=terms.tokens,
+            reserve_nusd=terms.most_nusd,
+            least_nusd=terms.least_nusd,
+            more=terms.more,
         )
 
     def _budget_limit(self, budget: Budget) -> BudgetLimit:
@@ -425,28 +575,6 @@ class Admission:
             period_id, ends_at = _period(period, now)
             self._periods[period] = period_id, now, ends_at
         return BudgetLimit(period_id=period_id, limit_nusd=limit_nusd, ends_in_s=ends_at - now)
-
-    def _estimate(self, request: RouteRequest, decision: Decision) -> tuple[int, int]:
-        """Return tokens and billionths of a dollar that the request will probably use.
-
-        Money is estimated with caution: what the answer costs at most, nine times out of ten.
-        """
-        demand = request.demand
-        estimate = decision.estimate(decision.model_id)
-        spec = self.specs[decision.model_id]
-        if estimate is not None and estimate.output_tokens is not None:
-            output_tokens = round(estimate.output_tokens)
-            cost_usd = estimate.cost_usd_upper or estimate.cost_usd
-        else:
-            limits = [
-                n for n in (demand.max_output_tokens, spec.max_output_tokens) if n is not None
-            ]
-            output_tokens = min([*limits, DEFAULT_OUTPUT_TOKENS])
-            cost_usd = spec.prices.cost_usd(
-                input_tokens=demand.input_tokens, output_tokens=output_tokens * demand.n_answers
-            )
-        tokens = demand.input_tokens + output_tokens * demand.n_answers
-        return tokens, to_nusd(cost_usd or 0.0)
 
 
 def _share_of(budget: BudgetLimit, standing: Standing | None) -> float | None:
@@ -468,40 +596,3 @@ def _period(period: Period, now: float) -> tuple[str, float]:
         case Period.MONTH:
             name, end = f"{day:%Y-%m}", (day.replace(day=1) + dt.timedelta(days=32)).replace(day=1)
     return f"{period}:{name}", end.timestamp()
-
-
-_WHOSE = {
-    ScopeKind.KEY: "this API key's",
-    ScopeKind.TEAM: "the team's",
-    ScopeKind.MODEL: "the model's",
-    ScopeKind.GATEWAY: "this gateway's",
-}
-_WHAT = {
-    Resource.REQUESTS: "limit of {limit} requests per minute",
-    Resource.TOKENS: "limit of {limit} tokens per minute",
-    Resource.CONCURRENCY: "limit of {limit} requests at a time",
-}
-
-
-def _refused(refusal: Refusal) -> RateLimitedError | BudgetExceededError:
-    kind, resource = refusal.scope.kind, refusal.resource
-    if resource is Resource.BUDGET:
-        usd = refusal.limit / NUSD_PER_USD
-        return BudgetExceededError(
-            f"{_WHOSE[kind]} budget of ${usd:,.2f} for {refusal.period_id} is used up, or too "
-            "little of it is left for this request",
-            code=f"{kind}_budget_exceeded",
-            retry_after_s=refusal.retry_after_s,
-        )
-    what = _WHAT[resource].format(limit=refusal.limit)
-    if refusal.retry_after_s is None:
-        message = f"the request alone exceeds {_WHOSE[kind]} {what}; make it smaller"
-    else:
-        message = f"{_WHOSE[kind]} {what} is reached; try again in {refusal.retry_after_s:.1f} s"
-    return RateLimitedError(
-        message,
-        scope=kind,
-        resource=resource,
-        limit=refusal.limit,
-        retry_after_s=refusal.retry_after_s,
-    )

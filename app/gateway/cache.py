@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 _INLINE_BYTES = 128_000
 """A longer body takes over a millisecond to bring into canonical form."""
 
-_MAKESHIFT = frozenset({Reason.ROUTER_TIMEOUT, Reason.ROUTER_ERROR, Reason.FALLBACK})
+_MAKESHIFT = frozenset({Reason.ROUTER_TIMEOUT, Reason.ROUTER_ERROR, Reason.FALLBACK, Reason.BUDGET})
 """An answer that was second choice this time must not become the first from now on."""
 
 

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -28,6 +28,7 @@ from routers.types import (
     StrongThreshold,
 )
 
+_ALL_PAYABLE: Mapping[str, str] = {}
 _log = logging.getLogger(__name__)
 
 MAX_PENDING = 64
@@ -59,7 +60,12 @@ class Decider:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def decide(
-        self, request: RouteRequest, policy: Policy, *, scorer_call: ScorerCall | None = None
+        self,
+        request: RouteRequest,
+        policy: Policy,
+        *,
+        scorer_call: ScorerCall | None = None,
+        unpayable: Mapping[str, str] = _ALL_PAYABLE,
     ) -> Decision:
         """Choose a model under the request's constraints and knob.
 
@@ -68,6 +74,8 @@ class Decider:
         scorer_call
             What the policy's scorer said, if it was asked; takes the place of the artifact's own
             score of the pair.
+        unpayable
+            Models that the caller's budget cannot pay for, and why.
 
         Raises
         ------
@@ -78,6 +86,7 @@ class Decider:
             allowed_model_ids=request.allowed_model_ids,
             max_cost_usd=request.max_cost_usd,
             unhealthy_model_ids=self.unhealthy(),
+            unpayable=unpayable,
         )
         strong_chance = None
         if scorer_call is not None:

@@ -7,7 +7,7 @@ do better; after it never: nothing that a client has seen can be taken back.
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,6 +17,7 @@ from app.errors import (
     AllAttemptsTimedOutError,
     FailedAttempt,
     UpstreamError,
+    UpstreamMisconfiguredError,
     UpstreamRejectedError,
     UpstreamThrottledError,
     UpstreamTimeoutError,
@@ -33,6 +34,13 @@ from app.telemetry.tracing import AttemptTrace
 from app.types import Attempt
 
 _Failures = list[tuple[Attempt, UpstreamError]]
+
+Afford = Callable[[RouteRequest, str, LedgerEntry], Awaitable[bool]]
+"""Says whether a budget pays for asking one more model, and reserves what that may cost."""
+
+
+async def _free(_request: RouteRequest, _model_id: str, _entry: LedgerEntry) -> bool:
+    return True
 
 
 @dataclass(slots=True, kw_only=True)
@@ -75,6 +83,7 @@ class Dispatcher:
         entry: LedgerEntry,
         *,
         hedge_after_s: float | None = None,
+        afford: Afford = _free,
     ) -> OpenAnswer:
         """Return the first answer that begins.
 
@@ -84,6 +93,8 @@ class Dispatcher:
         ----------
         hedge_after_s
             Start the second model beside the first when that is silent for so long.
+        afford
+            Asked before each model, where a budget has to pay.
 
         Raises
         ------
@@ -96,7 +107,7 @@ class Dispatcher:
         order = self.pool.ordered(model_ids)
         if hedge_after_s is not None and len(order) > 1:
             winner: OpenAnswer | None = await race(
-                [partial(self._ask, request, each, entry, failures) for each in order],
+                [partial(self._ask, request, each, entry, failures, afford) for each in order],
                 hedge_after_s=hedge_after_s,
                 won=partial(_serve, entry),
                 lost=partial(_discard, entry),
@@ -105,7 +116,7 @@ class Dispatcher:
                 return winner
         else:
             for model_id in order:
-                answer = await self._ask(request, model_id, entry, failures)
+                answer = await self._ask(request, model_id, entry, failures, afford)
                 if answer is not None:
                     _serve(entry, answer)
                     return answer
@@ -136,9 +147,25 @@ class Dispatcher:
             await answer.aclose()
 
     async def _ask(
-        self, request: RouteRequest, model_id: str, entry: LedgerEntry, failures: _Failures
+        self,
+        request: RouteRequest,
+        model_id: str,
+        entry: LedgerEntry,
+        failures: _Failures,
+        afford: Afford,
     ) -> OpenAnswer | None:
         """Return the answer of one model, None when it has none and the next may be tried."""
+        if entry.reserved_nusd is not None and not await afford(request, model_id, entry):
+            return None
+        answer = await self._try(request, model_id, entry, failures)
+        if answer is None:
+            entry.running_nusd.pop(model_id, None)
+        return answer
+
+    async def _try(
+        self, request: RouteRequest, model_id: str, entry: LedgerEntry, failures: _Failures
+    ) -> OpenAnswer | None:
+        """Ask a model, and once more where that is safe."""
         tried: tuple[Slot, ...] = ()
         while True:
             lease = self.pool.lease(model_id, avoid=tried)
@@ -287,4 +314,10 @@ def _all_failed(failures: _Failures) -> Exception:
         retry_after_s = 1.0 if retry_after_s is None else retry_after_s
     elif all(isinstance(error, UpstreamTimeoutError) for error in errors):
         cls = AllAttemptsTimedOutError
-    return cls(f"no model answered ({tried})", attempts=attempts, retry_after_s=retry_after_s)
+    return cls(
+        f"no model answered ({tried})",
+        attempts=attempts,
+        retry_after_s=retry_after_s,
+        # What the operator has to mend no client can: it must not multiply the calls.
+        should_retry=not all(isinstance(error, UpstreamMisconfiguredError) for error in errors),
+    )

@@ -10,9 +10,12 @@ import msgspec
 from app.errors import UpstreamError, answer_for
 from app.gateway.admission import Pressure, Ticket
 from app.gateway.affinity import SessionTurn
+from app.gateway.bid import Bid
 from app.gateway.cache import CachedAnswer
 from app.gateway.paid import Arrived, HiddenReasoning, booked_usage, was_sent
 from app.gateway.request import Deployment, RouteRequest
+from app.gateway.surcharges import Extra, surcharge
+from app.keys import to_nusd
 from app.providers._base import Chunk, Progress
 from app.stores._base import Standing
 from app.telemetry.tracing import RequestTrace
@@ -77,8 +80,22 @@ class LedgerEntry:
     objective: Objective | None = None
     """What was decided by: the request's own, or what a budget's pressure left of it."""
     pressure: Pressure | None = None
+    extras: tuple[Extra, ...] = ()
+    """What of the request changes its price."""
     ticket: Ticket | None = None
     """What was claimed and is not settled yet."""
+    added: list[Ticket] = field(default_factory=list)
+    """What was claimed on top of it."""
+    reserved_nusd: int | None = None
+    """What all of that reserved of budgets; None where none has to pay."""
+    n_added: int = 0
+    """How often more was asked for."""
+    bid: Bid | None = None
+    """What the decided model may use."""
+    running_nusd: dict[str, int] = field(default_factory=dict)
+    """What the models that are asked at the moment may cost."""
+    cut_by_budget: bool = False
+    """Whether a budget had too little left for an answer of full length."""
     standing: Standing | None = None
     """Where the limits stand that the caller is told of."""
     decision: Decision | None = None
@@ -107,6 +124,11 @@ class LedgerEntry:
     _n_waiting: int = 0
     _waiting_since: float = 0.0
     _served_at: int = -1
+
+    def add_reserved(self, nusd: int | None) -> None:
+        """Note that so much more was reserved."""
+        if nusd is not None:
+            self.reserved_nusd = (self.reserved_nusd or 0) + nusd
 
     def scored(self, call: ScorerCall) -> None:
         """Note that a scorer was asked."""
@@ -206,7 +228,14 @@ class LedgerEntry:
             ),
             hidden_tokens=hidden_tokens,
         )
-        return Paid(usage, usage_cost_usd(usage, spec.prices))
+        return Paid(usage, self._price_usd(usage, spec))
+
+    def _price_usd(self, usage: Usage, spec: ModelSpec) -> float | None:
+        cost_usd = usage_cost_usd(usage, spec.prices)
+        if not self.extras or cost_usd is None:
+            return cost_usd
+        charged = surcharge(spec, self.extras)
+        return None if charged is None else cost_usd * charged[0] + charged[1]
 
     def _served(self) -> Paid:
         """Return what the call that serves is booked with."""
@@ -243,6 +272,14 @@ class LedgerEntry:
         if len(self.attempts) == 1 and self.served is not None:
             return served.cost_usd
         return sum_known_usd([served.cost_usd, *[attempt.cost_usd for attempt in self._lost]])
+
+    @property
+    def due_nusd(self) -> int:
+        """What the request owes by now, and may come to owe for the calls that run."""
+        costs_usd = [attempt.cost_usd or 0.0 for attempt in self._lost]
+        if self.scorer_call is not None:
+            costs_usd.append(self.scorer_call.cost_usd or 0.0)
+        return to_nusd(sum(costs_usd)) + sum(self.running_nusd.values())
 
     @property
     def _lost(self) -> list[Attempt]:

@@ -80,6 +80,11 @@ class Arrived:
             self.final = self.finish_reason is not None
 
     @property
+    def awaits_counts(self) -> bool:
+        """Whether the answer has ended and only its token counts are still to come."""
+        return self.finish_reason is not None and not self.final
+
+    @property
     def output_tokens(self) -> int:
         """What can be seen of the answer, by estimate."""
         return estimated_output_tokens(self.n_events, self.n_chars)

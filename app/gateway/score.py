@@ -12,8 +12,9 @@ import msgspec
 from app.errors import UpstreamError, UpstreamRejectedError, answer_for
 from app.gateway.breaker import Breaker
 from app.gateway.ledger import usage_cost_usd
+from app.gateway.paid import Arrived, was_sent
 from app.gateway.request import Deployment, Policy, RouteRequest
-from app.providers._base import ModelCall
+from app.providers._base import ModelCall, Progress
 from app.types import ScorerCall, Usage
 from routers.causal_llm import (
     SCORER_MAX_TOKENS,
@@ -23,8 +24,8 @@ from routers.causal_llm import (
     scorer_messages,
 )
 from routers.conversation_text import conversation_text
-from routers.token_estimate import estimate_tokens
-from routers.types import Conversation, Message, Reason, StrongThreshold
+from routers.token_estimate import estimate_tokens, estimate_tokens_upper
+from routers.types import Conversation, Message, ModelSpec, Reason, StrongThreshold
 
 _encode = msgspec.json.Encoder().encode
 
@@ -81,8 +82,8 @@ class Scorer:
     _without_logprobs: set[str] = field(default_factory=set)
     """Models that refused a request for log-probabilities and took the same without."""
 
-    async def ask(self, request: RouteRequest, policy: Policy) -> ScorerCall | None:
-        """Return what the policy's scorer says within its deadline, or how it failed.
+    def concerns(self, request: RouteRequest, policy: Policy) -> ModelSpec | None:
+        """Return the scorer that a request is to be shown to.
 
         None where nobody has to be asked: no scorer, another objective than a threshold, or only
         one of the two models allowed.
@@ -93,87 +94,160 @@ class Scorer:
         allowed = request.allowed_model_ids
         if allowed is not None and not {objective.strong, objective.weak} <= allowed:
             return None
-        call = await self._ask(request, model_id, deadline_s=policy.router_deadline_s)
-        self.on_call(policy.name, call)
+        return self.deployments[model_id].spec
+
+    async def ask(
+        self, request: RouteRequest, policy: Policy, *, noted: Callable[[ScorerCall], None]
+    ) -> ScorerCall:
+        """Return what the policy's scorer says within its deadline, or how it failed.
+
+        Parameters
+        ----------
+        noted
+            Told of the call however it ends, also where whoever asked is gone: it is paid.
+        """
+        assert policy.scorer_model_id is not None  # noqa: S101  (`concerns` said so)
+
+        def note(call: ScorerCall) -> None:
+            self.on_call(policy.name, call)
+            noted(call)
+
+        deployment = self.deployments[policy.scorer_model_id]
+        call = await self._ask(request, deployment, policy.router_deadline_s, gone=note)
+        note(call)
         return call
 
-    async def _ask(self, request: RouteRequest, model_id: str, *, deadline_s: float) -> ScorerCall:
+    async def _ask(
+        self,
+        request: RouteRequest,
+        deployment: Deployment,
+        deadline_s: float,
+        *,
+        gone: Callable[[ScorerCall], None],
+    ) -> ScorerCall:
+        model_id = deployment.spec.model_id
         if model_id in self.breaker.unhealthy():
             return ScorerCall(
                 model_id=model_id, duration_s=0.0, failure=Reason.ROUTER_ERROR, error="unhealthy"
             )
-        began = self.clock()
-        failure, error = Reason.ROUTER_ERROR, None
+        question = _Question(request, deployment, self.clock)
         try:
             async with asyncio.timeout(deadline_s):
-                reply, usage = await self._reply(request, self.deployments[model_id])
-        except TimeoutError:
-            failure, error = Reason.ROUTER_TIMEOUT, "upstream_timeout"
+                reply, usage = await self._reply(question)
+        except TimeoutError as late:
             self.breaker.failed(model_id)
+            return question.failed(late, Reason.ROUTER_TIMEOUT, "upstream_timeout")
         except UpstreamError as caught:
-            error = answer_for(caught).code or "upstream_error"
             if caught.provider_fault:
                 self.breaker.failed(model_id)
-        duration_s = self.clock() - began
-        if error is not None:
-            return ScorerCall(
-                model_id=model_id, duration_s=duration_s, failure=failure, error=error
-            )
+            code = answer_for(caught).code or "upstream_error"
+            return question.failed(caught, Reason.ROUTER_ERROR, code)
+        except asyncio.CancelledError as left:
+            gone(question.failed(left, Reason.ROUTER_ERROR, "cancelled"))
+            raise
         self.breaker.succeeded(model_id)
         verdict = judge(reply)
         return ScorerCall(
             model_id=model_id,
-            duration_s=duration_s,
+            duration_s=question.seconds,
             score=verdict.score,
             strong_chance=verdict.strong_chance,
             usage=usage,
-            cost_usd=usage_cost_usd(usage, self.deployments[model_id].spec.prices),
+            cost_usd=usage_cost_usd(usage, deployment.spec.prices),
         )
 
-    async def _reply(
-        self, request: RouteRequest, deployment: Deployment
-    ) -> tuple[ScorerReply, Usage]:
-        messages = scorer_messages(conversation_text(request.conversation).prompt)
-        model_id = deployment.spec.model_id
+    async def _reply(self, question: "_Question") -> tuple[ScorerReply, Usage]:
+        model_id = question.deployment.spec.model_id
         if model_id not in self._without_logprobs:
             try:
-                return await _send(request, deployment, messages, extra=_LOGPROBS)
+                return await question.send(extra=_LOGPROBS)
             except UpstreamRejectedError:
                 # Perhaps for the log-probabilities, which not every endpoint knows.
-                answer = await _send(request, deployment, messages)
+                answer = await question.send()
                 self._without_logprobs.add(model_id)
                 return answer
-        return await _send(request, deployment, messages)
+        return await question.send()
 
 
-async def _send(
-    request: RouteRequest,
-    deployment: Deployment,
-    messages: tuple[Message, ...],
-    *,
-    extra: Mapping[str, bytes] | None = None,
-) -> tuple[ScorerReply, Usage]:
-    wire = [{"role": message.role.value, "content": message.text} for message in messages]
-    chunks = deployment.provider.send(
-        ModelCall(
-            request_id=request.request_id,
-            upstream_model=deployment.upstream_model,
-            fields={"messages": _encode(wire), **_FIELDS, **(extra or {})},
-            stream=False,
-            timeouts=deployment.whole_timeouts,
+def price_of_question(request: RouteRequest, spec: ModelSpec) -> tuple[int, float | None]:
+    """Return the tokens that a scorer reads and writes at most, and what they cost in US dollars.
+
+    The cost is None where its price is unknown.
+    """
+    prompt = estimate_tokens_upper(Conversation(_messages(request)))
+    cost_usd = spec.prices.cost_usd(input_tokens=prompt, output_tokens=SCORER_MAX_TOKENS)
+    return prompt + SCORER_MAX_TOKENS, cost_usd
+
+
+def _messages(request: RouteRequest) -> tuple[Message, ...]:
+    return scorer_messages(conversation_text(request.conversation).prompt)
+
+
+class _Question:
+    """One question to a scorer, and what it has to be paid however it ends."""
+
+    def __init__(
+        self, request: RouteRequest, deployment: Deployment, clock: Callable[[], float]
+    ) -> None:
+        self.deployment = deployment
+        self._request = request
+        self._messages = _messages(request)
+        self._clock = clock
+        self._began = clock()
+        self._progress = Progress(sent=False)
+
+    @property
+    def seconds(self) -> float:
+        """How long it has taken so far."""
+        return self._clock() - self._began
+
+    def failed(self, error: BaseException, failure: Reason, code: str) -> ScorerCall:
+        """Return the call that ended in `error`; what was sent is paid."""
+        usage = cost_usd = None
+        if was_sent(self._progress, error):
+            spec = self.deployment.spec
+            arrived = Arrived.of((), self._progress)
+            prompt = estimate_tokens(Conversation(self._messages))
+            usage = Usage(input_tokens=prompt, output_tokens=arrived.output_tokens, estimated=True)
+            if arrived.usage is not None:
+                usage = arrived.usage.filled(
+                    input_tokens=prompt, output_tokens=arrived.output_tokens
+                )
+            cost_usd = usage_cost_usd(usage, spec.prices)
+        return ScorerCall(
+            model_id=self.deployment.spec.model_id,
+            duration_s=self.seconds,
+            failure=failure,
+            error=code,
+            usage=usage,
+            cost_usd=cost_usd,
         )
-    )
-    try:
-        chunk = await anext(chunks)
-    finally:
-        await chunks.aclose()
-    reply = read_reply(chunk.data)
-    counted = _counted(messages, reply)
-    if chunk.usage is None:
-        return reply, counted
-    return reply, chunk.usage.filled(
-        input_tokens=counted.input_tokens, output_tokens=counted.output_tokens
-    )
+
+    async def send(self, *, extra: Mapping[str, bytes] | None = None) -> tuple[ScorerReply, Usage]:
+        """Ask, once."""
+        wire = [{"role": each.role.value, "content": each.text} for each in self._messages]
+        self._progress = Progress()
+        chunks = self.deployment.provider.send(
+            ModelCall(
+                request_id=self._request.request_id,
+                upstream_model=self.deployment.upstream_model,
+                fields={"messages": _encode(wire), **_FIELDS, **(extra or {})},
+                stream=False,
+                timeouts=self.deployment.whole_timeouts,
+                progress=self._progress,
+            )
+        )
+        try:
+            chunk = await anext(chunks)
+        finally:
+            await chunks.aclose()
+        reply = read_reply(chunk.data)
+        counted = _counted(self._messages, reply)
+        if chunk.usage is None:
+            return reply, counted
+        return reply, chunk.usage.filled(
+            input_tokens=counted.input_tokens, output_tokens=counted.output_tokens
+        )
 
 
 def read_reply(data: bytes) -> ScorerReply:

@@ -67,13 +67,16 @@ def routing_headers(response):
 @pytest.mark.parametrize(
     "fields", [{}, {"n": 3}, {"tools": [{"type": "function", "function": {"name": "f"}}]}]
 )
-def test_a_whole_answer_is_what_the_upstream_sent_byte_for_byte(client, stub, fields):
+def test_a_whole_answer_is_what_the_upstream_sent_but_for_its_cost(client, stub, fields):
     request = {"model": "sim-frontier", "messages": ASK["messages"], **fields}
     routed = client.post("/v1/chat/completions", json=request)
     direct = httpx.post(f"{stub.base_url}/chat/completions", json=request, trust_env=False)
     assert routed.status_code == 200
     assert routed.headers["content-type"] == "application/json"
-    assert masked(routed.content) == masked(direct.content)
+    told = re.search(rb',"cost_usd":([^}]+)', routed.content)
+    assert masked(routed.content.replace(told[0], b"")) == masked(direct.content)
+    # As exactly as the header says it.
+    assert float(told[1]) == float(routed.headers["x-route-cost-usd"]) > 0
 
 
 @pytest.mark.parametrize("include_usage", [False, True])
@@ -123,7 +126,11 @@ async def test_only_model_and_routing_are_taken_from_the_body_of_a_request(fresh
         gateway = fresh_gateway({"upstreams.stub.base_url": f"{raw.origin}/v1"})
         async with httpx.AsyncClient(base_url=gateway.url, trust_env=False) as client:
             response = await client.post("/v1/chat/completions", content=body)
-    assert response.content == answer
+    for part in (b'[ {"message": {"content":"A"}, "finish_reason" : "stop"} ]', b'"x":1.50'):
+        assert part in response.content
+    told = response.json()
+    cost_usd = told["usage"].pop("cost_usd")
+    assert (told, cost_usd) == (json.loads(answer), float(response.headers["x-route-cost-usd"]))
     (got,) = seen
     for field in fields:
         assert field.replace(b": ", b":", 1) in got.replace(b": ", b":", 1)

@@ -110,12 +110,21 @@ def test_no_choice_breaks_a_hard_constraint(case):
         spec, estimate = specs[model_id], decision.estimate(model_id)
         assert limits.allowed_model_ids is None or model_id in limits.allowed_model_ids
         assert demand.capabilities <= spec.capabilities
-        output = demand.max_output_tokens or estimate.output_tokens
-        assert demand.input_tokens_upper + output <= spec.context_window_tokens
+        prompt = demand.input_tokens_upper
+        assert prompt + estimate.output_tokens <= spec.context_window_tokens
         if limits.max_cost_usd is not None:
             assert estimate.cost_usd_upper <= limits.max_cost_usd
+    if demand.max_output_tokens is not None:
+        # All of them give the whole answer that was asked for, or none does.
+        assert len({_gives(specs[each], demand) for each in order}) == 1
     if decision.model_id in limits.unhealthy_model_ids:
         assert set(order) <= limits.unhealthy_model_ids
+
+
+def _gives(spec, demand):
+    asked = demand.max_output_tokens
+    fits = demand.input_tokens_upper + asked <= spec.context_window_tokens
+    return fits and (spec.max_output_tokens is None or asked <= spec.max_output_tokens)
 
 
 @settings(max_examples=200, deadline=None)

@@ -203,11 +203,17 @@ def test_every_capability_is_required(capability):
     assert capability.value in decision.estimate("b").exclusion_detail
 
 
-def test_the_context_window_holds_prompt_and_requested_output():
-    fits = {"candidates": [spec(name, context_window_tokens=1000) for name in "abc"]}
-    assert route(CostQuality(1.0), **fits, input_tokens_upper=800, max_output_tokens=200)
-    with pytest.raises(NoEligibleModelError, match=r"1001 tokens \(800 of prompt, 201 requested"):
-        route(CostQuality(1.0), **fits, input_tokens_upper=800, max_output_tokens=201)
+def test_whose_window_holds_all_that_was_requested_goes_first():
+    windows = [spec("a", context_window_tokens=1000), spec("b", context_window_tokens=1001)]
+    decision = route(
+        CostQuality(0.0),
+        candidates=windows,
+        predicted=predictions(0.5, 0.5),
+        input_tokens_upper=800,
+        max_output_tokens=201,
+    )
+    assert excluded(decision) == {"a": Exclusion.CONTEXT_WINDOW}
+    assert "1001 tokens (800 of prompt, 201 requested" in decision.estimate("a").exclusion_detail
 
 
 def test_the_context_window_holds_the_predicted_output_where_none_is_requested():
@@ -226,6 +232,35 @@ def test_a_model_must_be_able_to_write_what_was_requested():
     decision = route(CostQuality(0.0), candidates=candidates, max_output_tokens=257)
     assert excluded(decision) == {"a": Exclusion.MAX_OUTPUT_TOKENS}
     assert route(CostQuality(0.0), candidates=candidates).model_id == "a"
+
+
+def test_a_request_for_more_than_anybody_gives_is_taken_by_all_who_may_serve():
+    candidates = [
+        spec("a", max_output_tokens=256),
+        spec("b", max_output_tokens=4096),
+        spec("c", context_window_tokens=8192),
+    ]
+    decision = route(CostQuality(0.0), candidates=candidates, max_output_tokens=32_000)
+    assert not excluded(decision)
+    assert decision.model_id == "a"
+    # Who may not serve for another reason does not count as somebody who could give it all.
+    tools = frozenset({Capability.TOOLS})
+    decision = route(
+        CostQuality(0.0),
+        candidates=[spec("a", max_output_tokens=256, capabilities=tools), spec("b"), spec("c")],
+        capabilities=tools,
+        max_output_tokens=257,
+    )
+    assert decision.model_id == "a"
+    assert excluded(decision) == {"b": Exclusion.TOOLS, "c": Exclusion.TOOLS}
+
+
+def test_what_a_budget_cannot_pay_for_takes_no_part():
+    why = "its price is unknown, and a budget has to pay for it"
+    decision = route(CostQuality(1.0), constraints=Constraints(unpayable={"c": why}))
+    assert decision.model_id == "b"
+    assert excluded(decision) == {"c": Exclusion.UNKNOWN_PRICE}
+    assert decision.estimate("c").exclusion_detail == why
 
 
 def test_the_cost_limit_is_held_against_the_upper_estimate():

@@ -1,21 +1,26 @@
 from dataclasses import replace
 
 import pytest
-from msgspec import structs
 
 from app.access.guard import ANONYMOUS, Caller
-from app.errors import BudgetExceededError, RateLimitedError, StoreUnavailableError
-from app.gateway.admission import Admission, Allowance, Allowances
+from app.errors import ForbiddenError, RateLimitedError, StoreUnavailableError
+from app.gateway.admission import Admission, Allowance, Allowances, TooDearError
+from app.gateway.bid import UNKNOWN_LIMIT_TOKENS
+from app.gateway.refusals import budget_exceeded
 from app.keys import Budget, KeyRecord, Limits, OnLow, Period
 from app.stores._base import ScopeKind, StoreError
 from app.stores.memory import MemoryCounters
-from routers.types import CostQuality, MinQuality, UsdPerQuality
+from routers.types import CostQuality, Demand, MinQuality, Prices, UsdPerQuality
 from tests.support.policies import decided, policy, routed
 from tests.support.stores import FakeClock
 from tests.support.transcripts import TASK, body
 
 NUSD = 1_000_000_000
+DAY = Period.DAY
 REQUEST = body(TASK)
+DEMAND = Demand(input_tokens=10, input_tokens_upper=15, max_output_tokens=20)
+LONGEST_USD = (15 * 10 + 20 * 30) / 1e6
+"""What a request costs at most, by the prices of both models."""
 MIDNIGHT = 1_795_305_600.0  # 2026-11-22T00:00:00Z, a Sunday
 
 
@@ -48,7 +53,7 @@ class World:
 
     async def ask(self, caller=ANONYMOUS, *, model="small", **changes):
         self.n += 1
-        request = structs.replace(routed(REQUEST, **changes), decision_id=f"dec-{self.n}")
+        request = routed(REQUEST, decision_id=f"dec-{self.n}", demand=DEMAND, **changes)
         return await self.admission.admit(request, decided(model), caller)
 
     async def spend(self, usd, caller=ANONYMOUS):
@@ -116,7 +121,7 @@ async def test_tokens_are_claimed_by_estimate_and_settled_by_what_was_used():
     ticket = await world.ask()
     claimed = 1_000_000 - ticket.shown.tokens.remaining
     estimate = decided("small").estimate("small")
-    assert claimed == routed(REQUEST).demand.input_tokens + round(estimate.output_tokens)
+    assert claimed == DEMAND.input_tokens + round(estimate.output_tokens)
     await world.admission.settle(ticket, tokens=40_000, cost_nusd=0)
     ticket = await world.ask()
     assert ticket.shown.tokens.remaining == pytest.approx(960_000 - claimed, abs=1)
@@ -130,37 +135,111 @@ async def test_a_request_that_alone_exceeds_a_limit_is_told_not_to_try_again():
     assert not refused.value.should_retry
 
 
+async def refusal_of(world, **changes):
+    with pytest.raises(TooDearError) as refused:
+        await world.ask(**changes)
+    needed_nusd = refused.value.bid.least_nusd
+    return budget_exceeded(refused.value.refusal, needed_nusd=needed_nusd)
+
+
 async def test_a_spent_budget_refuses_until_its_period_ends():
     world = World(gateway=budget(1.0), now=MIDNIGHT + 86_000)
     await world.spend(1.0)
-    with pytest.raises(
-        BudgetExceededError, match=r"budget of \$1.00 for day:2026-11-22"
-    ) as refused:
-        await world.ask()
-    assert refused.value.code == "gateway_budget_exceeded"
-    assert not refused.value.should_retry
+    refused = await refusal_of(world)
+    assert refused.message == "this gateway's budget of $1.00 for day:2026-11-22 is used up"
+    assert refused.code == "gateway_budget_exceeded"
+    assert not refused.should_retry
+    assert refused.retry_after_s == pytest.approx(400)
     await world.clock.pass_time(401)
     await world.spend(0.5)
 
 
-async def test_what_runs_counts_against_the_budget_by_its_cautious_estimate():
-    estimate = decided("large").estimate("large")
-    cautious = estimate.cost_usd_upper or estimate.cost_usd
-    world = World(gateway=budget(cautious * 2.5))
-    await world.ask(model="large")
-    await world.ask(model="large")
-    with pytest.raises(BudgetExceededError):
+async def test_a_refusal_says_what_is_left_and_what_would_be_needed():
+    world = World(gateway=budget(0.02))
+    await world.spend(0.0196)
+    refused = await refusal_of(world)
+    assert refused.message == (
+        "of this gateway's budget of $0.02 for day:2026-11-22 $0.0004 is left, too little of it "
+        "for this request, which may need $0.00075; a smaller max_tokens or a cheaper model would "
+        "need less"
+    )
+    assert not refused.should_retry
+
+
+async def test_what_running_requests_hold_is_worth_waiting_for():
+    world = World(gateway=budget(LONGEST_USD * 1.5))
+    await world.ask()
+    refused = await refusal_of(world)
+    assert "$0.000375 is left beside the $0.00075 that running requests hold" in refused.message
+    assert refused.should_retry
+    assert refused.retry_after_s == 1.0
+
+
+async def test_what_runs_counts_against_the_budget_by_the_most_it_can_cost():
+    world = World(gateway=budget(LONGEST_USD * 2.5))
+    for _ in range(2):
+        ticket = await world.ask(model="large")
+        assert ticket.granted_nusd == round(LONGEST_USD * NUSD)
+    with pytest.raises(TooDearError) as refused:
         await world.ask(model="large")
+    assert refused.value.refusal.left_nusd == round(LONGEST_USD * NUSD / 2)
+
+
+async def test_without_a_limit_of_the_clients_what_is_left_bounds_the_answer():
+    world = World(gateway=budget(LONGEST_USD))
+    demand = replace(DEMAND, max_output_tokens=None)
+    request = routed(REQUEST, demand=demand)
+    ticket = await world.admission.admit(request, decided("large"), ANONYMOUS)
+    assert ticket.granted_nusd == round(LONGEST_USD * NUSD)
+    assert ticket.bid.max_output_tokens == UNKNOWN_LIMIT_TOKENS
+    assert ticket.bid.limit_for(ticket.granted_nusd) == 20
+    # Less than the cautious estimate of the answer is no answer.
+    assert ticket.bid.least_output_tokens == 20
+    with pytest.raises(TooDearError):
+        await world.admission.admit(
+            routed(REQUEST, demand=demand, decision_id="next"), decided("large"), ANONYMOUS
+        )
+
+
+async def test_a_model_without_a_price_cannot_be_used_under_a_budget():
+    world = World(gateway=budget(1.0))
+    unknown = replace(
+        world.admission.specs["small"],
+        prices=Prices(input_usd_per_mtok=None, output_usd_per_mtok=30.0),
+    )
+    world.admission.specs = {**world.admission.specs, "small": unknown}
+    with pytest.raises(ForbiddenError, match="'small' cannot be used: its price is unknown") as no:
+        await world.ask(model="small")
+    assert no.value.code == "model_without_price"
+    assert world.admission.has_budget(ANONYMOUS)
+    candidates = world.admission.specs.values()
+    assert set(world.admission.unpayable(routed(REQUEST), candidates)) == {"small"}
+
+
+async def test_what_is_added_to_a_request_is_reserved_and_given_back_with_it():
+    world = World(gateway=Allowance(Limits(concurrent_requests=1), (Budget(usd=1, period=DAY),)))
+    ticket = await world.ask()
+    request = routed(REQUEST, decision_id="dec-1")
+    more = await world.admission.add(
+        request, ANONYMOUS, nth=1, most_nusd=NUSD, least_nusd=NUSD // 2
+    )
+    assert more.granted_nusd == NUSD - ticket.granted_nusd
+    assert await world.admission.add(request, ANONYMOUS, nth=2, most_nusd=1, least_nusd=1) is None
+    await world.admission.settle(ticket, tokens=7, cost_nusd=5)
+    await world.admission.settle(more, tokens=7, cost_nusd=5, first=False)
+    (standing,) = await world.admission.standings(ANONYMOUS)
+    assert (standing.in_flight, standing.budgets[0].spent_nusd) == (0, 5)
+    assert standing.budgets[0].reserved_nusd == 0
 
 
 async def test_a_pinned_request_claims_what_its_limit_would_cost():
-    world = World(key=Allowance(Limits(tokens_per_minute=1_000_000)))
+    world = World(key=Allowance(Limits(tokens_per_minute=1_000_000), (Budget(usd=1, period=DAY),)))
     decision = replace(decided("small"), candidates=())
-    few = routed(REQUEST)
-    few = structs.replace(few, demand=replace(few.demand, max_output_tokens=7))
+    few = routed(REQUEST, demand=replace(DEMAND, max_output_tokens=16_000, n_answers=2))
     ticket = await world.admission.admit(few, decision, ANONYMOUS)
-    assert ticket.claims[0].tokens == few.demand.input_tokens + 7
-    assert ticket.claims[0].reserve_nusd > 0
+    assert ticket.claims[0].tokens == 10 + 2 * 1024  # what is expected, for the rate
+    assert ticket.claims[0].reserve_nusd == (15 * 10 + 2 * 16_000 * 30) * 1_000
+    assert ticket.bid.limit_for(ticket.granted_nusd) is None
 
 
 @pytest.mark.parametrize(
