@@ -32,6 +32,14 @@ class RouteNotFoundError(GatewayError):
     """There is nothing at this path."""
 
 
+class AbsentEndpointError(GatewayError):
+    """A path that clients know and the gateway does not have; `path` is the one that is known."""
+
+    def __init__(self, message: str, *, path: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
 class MethodNotAllowedError(GatewayError):
     """The path exists, the method does not; `allow` lists those that do."""
 
@@ -303,6 +311,7 @@ class Answer:
 ANSWERS: Mapping[type[Exception], Answer] = {
     InvalidRequestError: Answer(400, "invalid_request_error", None),
     NoEligibleModelError: Answer(400, "invalid_request_error", "no_eligible_model"),
+    AbsentEndpointError: Answer(400, "invalid_request_error", "unsupported_endpoint"),
     UnauthenticatedError: Answer(401, "invalid_request_error", "invalid_api_key"),
     ForbiddenError: Answer(403, "invalid_request_error", "forbidden"),
     ModelNotFoundError: Answer(404, "invalid_request_error", "model_not_found"),

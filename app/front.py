@@ -5,8 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-HEAD = "steelyard.head"
-"""In the scope of a request that came as HEAD and is answered as GET."""
+from app.api.framework_errors import HEAD
 
 
 class FrontDoor(FastAPI):

@@ -7,16 +7,14 @@ import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from functools import partial
-from http import HTTPStatus
 from pathlib import Path
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
 from fastapi_swagger import patch_fastapi
 from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
-from starlette.routing import Match, Route
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from app import __version__
@@ -25,11 +23,11 @@ from app.access.issuing import Issuer
 from app.access.terms import KnownNames
 from app.api import docs, models, ops
 from app.api.admin import admin_router
-from app.api.answers import error_answer
 from app.api.browser_rules import browser_rules
 from app.api.chat import ChatEndpoint
 from app.api.console import console_is_served, console_router
 from app.api.feedback import feedback_router
+from app.api.framework_errors import answer_error
 from app.api.refusals import RefusalLog
 from app.api.resolve import Names
 from app.api.route import RouteEndpoint
@@ -39,18 +37,14 @@ from app.build import build_decision_log, build_store, build_tracer
 from app.config import LoadedConfig, load_config
 from app.errors import (
     GatewayError,
-    InvalidRequestError,
-    MethodNotAllowedError,
-    RouteNotFoundError,
 )
-from app.front import HEAD, FrontDoor
+from app.front import FrontDoor
 from app.gateway.feedback import Feedback
 from app.gateway.intake import Intake
 from app.gateway.overload import LoadWatch, Places
 from app.gateway.request import Policy
 from app.middleware.boundary import BoundaryMiddleware
 from app.middleware.browsers import BrowserMiddleware
-from app.problems import first_problem
 from app.recording import Recorder
 from app.reload import Reloader
 from app.sampling import sample_forever
@@ -72,7 +66,6 @@ from routers.artifact import RouterArtifact
 
 _log = logging.getLogger(__name__)
 
-_METHODS = ("DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT")
 """Those that a path is asked about; HEAD is there where GET is."""
 
 _DESCRIPTION = """
@@ -180,7 +173,7 @@ def create_app(
     patch_fastapi(app, docs_url="/docs", redirect_from_root_to_docs=False)  # for what it loads
     document_endpoints(app)
     for error in (GatewayError, RequestValidationError, HTTPException):
-        app.add_exception_handler(error, _answer_error)
+        app.add_exception_handler(error, answer_error)
     rules = browser_rules(config.gateway, host=host)
     app.add_middleware(BrowserMiddleware, rules=rules, refused=app.state.refusals.refused)
     app.add_middleware(BoundaryMiddleware, draining=draining)
@@ -374,47 +367,3 @@ def _metrics_port(state: AppState, host: str) -> contextlib.AbstractContextManag
 async def _key_names(keys: Keys) -> dict[str, str]:
     """Return the name of every key by its id, revoked ones too."""
     return {record.key_id: record.name for record in await keys.all()}
-
-
-async def _answer_error(request: Request, error: Exception) -> Response:
-    """Turn an error of the framework or of ours into OpenAI's error body."""
-    if isinstance(error, RequestValidationError):
-        message, param = first_problem(error.errors(), skip=1)
-        error = InvalidRequestError(message, param=param)
-    elif isinstance(error, HTTPException):
-        error = _from_http(request, error)
-    request.app.state.refusals.tell(request.scope, error, request.scope["state"].get("caller"))
-    status, headers, body = error_answer(error)
-    response = Response(body, status_code=status)
-    response.raw_headers.extend(headers)
-    if isinstance(error, MethodNotAllowedError) and error.allow:
-        response.headers["allow"] = error.allow
-    return response
-
-
-def _from_http(request: Request, error: HTTPException) -> GatewayError:
-    path = request.scope["path"][:200]
-    method = "HEAD" if HEAD in request.scope else request.method
-    if error.status_code == HTTPStatus.NOT_FOUND:
-        return RouteNotFoundError(f"unknown request URL: {method} {path}; see /docs")
-    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        allow = ", ".join(_methods_at(request)) or (error.headers or {}).get("Allow", "")
-        if "GET" in allow.split(", "):
-            allow += ", HEAD"
-        return MethodNotAllowedError(
-            f"not allowed to {method} on {path}; allowed: {allow}", allow=allow
-        )
-    return InvalidRequestError(str(error.detail))
-
-
-def _methods_at(request: Request) -> list[str]:
-    """Return every method of a path; the router tells those of the first route alone."""
-    scope = request.scope
-    return [
-        method
-        for method in _METHODS
-        if any(
-            route.matches({**scope, "method": method})[0] is Match.FULL
-            for route in request.app.routes
-        )
-    ]

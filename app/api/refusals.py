@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.access.guard import Caller
-from app.errors import GatewayError, UnauthenticatedError, answer_for
+from app.errors import AbsentEndpointError, GatewayError, UnauthenticatedError, answer_for
 
 _log = logging.getLogger("app.requests")
 
@@ -80,7 +80,7 @@ class RefusalLog:
         fields = {
             "request_id": scope.get("state", {}).get("request_id"),
             "method": scope["method"],
-            "path": path_of(scope),
+            "path": error.path if isinstance(error, AbsentEndpointError) else path_of(scope),
             "status": answer.status,
             "error": code,
             "param": _ours(error),

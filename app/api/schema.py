@@ -269,6 +269,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
             knobs=knobs,
         )
     }
+    _add_security(document, keys_needed=app.state.steelyard.config.gateway.auth.keys_needed)
     for path in document["paths"].values():
         for operation in path.values():
             operation["responses"].pop("422", None)
@@ -278,6 +279,28 @@ def _document(app: FastAPI) -> dict[str, Any]:
                     "content": {"application/json": {"schema": _ref(ErrorBody)}},
                 }
     return document
+
+
+def _add_security(document: dict[str, Any], *, keys_needed: bool) -> None:
+    """Say where a virtual key or a token is asked for, so that the page of the docs can send it."""
+    schemes = document["components"].setdefault("securitySchemes", {})
+    schemes["metrics_token"] = {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The token of the metrics, or the admin token where they have none.",
+    }
+    if keys_needed:
+        schemes["virtual_key"] = {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A key of this gateway, sk-sy-…, as its operator gives them out.",
+        }
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            if path.startswith("/v1/") and keys_needed:
+                operation["security"] = [{"virtual_key": []}]
+            elif path == "/metrics":
+                operation["security"] = [{}, {"metrics_token": []}]
 
 
 def _operation(

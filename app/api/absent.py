@@ -1,0 +1,130 @@
+"""Paths that clients know and this gateway does not have: what to do instead.
+
+Whoever comes to one of them has usually left a setting at its default. A plain 404 is shown by
+some clients as a model that does not exist; these answers are in the shape that the client of the
+path reads, and say what works.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from app.errors import AbsentEndpointError
+
+CHAT = "/v1/chat/completions"
+
+_Shape = Callable[[str, str], Mapping[str, Any]]
+
+
+def _openai(message: str, code: str) -> Mapping[str, Any]:
+    told = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
+    return {"error": told}
+
+
+def _anthropic(message: str, _code: str) -> Mapping[str, Any]:
+    return {"type": "error", "error": {"type": "invalid_request_error", "message": message}}
+
+
+def _google(message: str, _code: str) -> Mapping[str, Any]:
+    return {"error": {"code": 400, "message": message, "status": "INVALID_ARGUMENT"}}
+
+
+def _ollama(message: str, _code: str) -> Mapping[str, Any]:
+    return {"error": message}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Absent:
+    """One path, and all below it."""
+
+    what: str
+    instead: str
+    shape: _Shape = _openai
+
+
+_USE_CHAT = f"use chat completions, POST {CHAT}"
+_NO_OTHER = "there is none here: send these requests to their provider"
+_RESPONSES = (
+    f"{_USE_CHAT}: chat.completions.create of the openai SDKs, "
+    "set_default_openai_api('chat_completions') of openai-agents, .chat(model) of the AI SDK, "
+    "'openai-chat:' of pydantic-ai, use_responses_api=False of LangChain"
+)
+_MESSAGES = (
+    f"use an OpenAI client and chat completions, POST {CHAT}; models of Anthropic are served there "
+    "like all others"
+)
+_ABSENT: Mapping[str, _Absent] = {
+    "/v1/responses": _Absent(what="Responses API", instead=_RESPONSES),
+    "/v1/messages": _Absent(what="Messages API", instead=_MESSAGES, shape=_anthropic),
+    "/v1/complete": _Absent(what="Text Completions API", instead=_MESSAGES, shape=_anthropic),
+    "/v1/completions": _Absent(what="completions API of plain prompts", instead=_USE_CHAT),
+    "/v1/embeddings": _Absent(what="embeddings API", instead=_NO_OTHER),
+    "/v1/moderations": _Absent(what="moderations API", instead=_NO_OTHER),
+    "/v1/images": _Absent(what="images API", instead=_NO_OTHER),
+    "/v1/audio": _Absent(what="audio API", instead=_NO_OTHER),
+    "/v1/videos": _Absent(what="videos API", instead=_NO_OTHER),
+    "/v1/files": _Absent(what="files API", instead=_NO_OTHER),
+    "/v1/uploads": _Absent(what="uploads API", instead=_NO_OTHER),
+    "/v1/batches": _Absent(what="batch API", instead=_USE_CHAT),
+    "/v1/fine_tuning": _Absent(what="fine-tuning API", instead=_NO_OTHER),
+    "/v1/vector_stores": _Absent(what="vector stores API", instead=_NO_OTHER),
+    "/v1/assistants": _Absent(what="Assistants API", instead=_USE_CHAT),
+    "/v1/threads": _Absent(what="Assistants API", instead=_USE_CHAT),
+    "/v1/conversations": _Absent(what="Conversations API", instead=_USE_CHAT),
+    "/v1/realtime": _Absent(what="Realtime API", instead=_NO_OTHER),
+    "/v1/rerank": _Absent(what="rerank API", instead=_NO_OTHER),
+    "/openai/deployments": _Absent(
+        what="path of Azure's form",
+        instead=f"use an OpenAI client (not AzureOpenAI) with a base URL that ends in /v1, which "
+        f"asks POST {CHAT}; the header api-key is taken there too",
+    ),
+    "/v1beta/models": _Absent(
+        what="Gemini API",
+        instead=f"use an OpenAI client and chat completions, POST {CHAT}",
+        shape=_google,
+    ),
+    "/api/chat": _Absent(what="API of Ollama", instead=_USE_CHAT, shape=_ollama),
+    "/api/generate": _Absent(what="API of Ollama", instead=_USE_CHAT, shape=_ollama),
+    "/api/tags": _Absent(what="API of Ollama", instead="ask GET /v1/models", shape=_ollama),
+}
+_THERE = (CHAT, "/v1/route", "/v1/models", "/v1/feedback")
+_PREFIXES = frozenset({"v1", "api", "openai", "v1beta"})
+_MAX_SEGMENTS = 12
+
+
+def absent(path: str) -> AbsentEndpointError | None:
+    """Return what to tell of a path that clients know, None of others."""
+    for known in (path, _as_meant(path)):
+        found = next(
+            (name for name in _ABSENT if known == name or known.startswith(f"{name}/")), None
+        )
+        if found is not None:
+            each = _ABSENT[found]
+            return AbsentEndpointError(
+                f"this gateway has no {each.what} ({found}); {each.instead}", path=found
+            )
+    return None
+
+
+def meant(path: str) -> str | None:
+    """Return the path that was probably meant, where the base URL lacks its /v1 or has it twice."""
+    known = _as_meant(path)
+    for there in _THERE:
+        if known == there or known.startswith(f"{there}/") or known.endswith(there[3:]):
+            return there if there != path else None
+    return None
+
+
+def body_of(error: AbsentEndpointError, *, code: str) -> bytes:
+    """Return the body in the shape that clients of the path read."""
+    return msgspec.json.encode(_ABSENT[error.path].shape(error.message, code))
+
+
+def _as_meant(path: str) -> str:
+    """Return a path with one /v1 at its beginning, and nothing before it."""
+    segments = [each for each in path.split("/")[:_MAX_SEGMENTS] if each]
+    while segments and segments[0].lower() in _PREFIXES:
+        segments.pop(0)
+    return "/".join(("/v1", *segments)).rstrip("/")

@@ -1,0 +1,77 @@
+"""Errors that reach the framework, ours and its own, in OpenAI's shape."""
+
+from http import HTTPStatus
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
+
+from app.api.absent import absent, body_of, meant
+from app.api.answers import error_answer
+from app.errors import (
+    AbsentEndpointError,
+    GatewayError,
+    InvalidRequestError,
+    MethodNotAllowedError,
+    RouteNotFoundError,
+    answer_for,
+)
+from app.problems import first_problem
+
+HEAD = "steelyard.head"
+"""In the scope of a request that came as HEAD and is answered as GET."""
+
+_METHODS = ("DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT")
+
+
+async def answer_error(request: Request, error: Exception) -> Response:
+    """Turn an error of the framework or of ours into OpenAI's error body."""
+    if isinstance(error, RequestValidationError):
+        message, param = first_problem(error.errors(), skip=1)
+        error = InvalidRequestError(message, param=param)
+    elif isinstance(error, HTTPException):
+        error = _from_http(request, error)
+    request.app.state.refusals.tell(request.scope, error, request.scope["state"].get("caller"))
+    status, headers, body = error_answer(error)
+    if isinstance(error, AbsentEndpointError):
+        body = body_of(error, code=answer_for(error).code or "")
+    response = Response(body, status_code=status)
+    response.raw_headers.extend(headers)
+    if isinstance(error, MethodNotAllowedError) and error.allow:
+        response.headers["allow"] = error.allow
+    return response
+
+
+def _from_http(request: Request, error: HTTPException) -> GatewayError:
+    path = request.scope["path"][:200]
+    method = "HEAD" if HEAD in request.scope else request.method
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        known = absent(path)
+        if known is not None:
+            return known
+        there = meant(path)
+        hint = "" if there is None else f"did you mean {there}? The base URL ends in /v1; "
+        return RouteNotFoundError(f"unknown request URL: {method} {path}; {hint}see /docs")
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        allow = ", ".join(_methods_at(request)) or (error.headers or {}).get("Allow", "")
+        if "GET" in allow.split(", "):
+            allow += ", HEAD"
+        return MethodNotAllowedError(
+            f"not allowed to {method} on {path}; allowed: {allow}", allow=allow
+        )
+    return InvalidRequestError(str(error.detail))
+
+
+def _methods_at(request: Request) -> list[str]:
+    """Return every method of a path; the router tells those of the first route alone."""
+    scope = request.scope
+    return [
+        method
+        for method in _METHODS
+        if any(
+            route.matches({**scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]
