@@ -92,7 +92,8 @@ def told(name: str, value: Any) -> str:
 
 def budget_text(budget: View) -> str:
     """Return a budget as it is given on the command line."""
-    return f"{budget['usd']:g}/{budget['period']}"
+    usd = f"{budget['usd']:.9f}".rstrip("0").rstrip(".")
+    return f"{usd}/{budget['period']}"
 
 
 def _term(name: str, value: Any) -> str:
@@ -155,8 +156,9 @@ def _short(number: int) -> str:
 
 
 def _row(cells: Iterable[str]) -> str:
-    found = zip(cells, _COLUMNS, strict=True)
-    return "".join(f"{_cut(cell, width - 1):{width}}" for cell, (_, width) in found).rstrip()
+    *before, last = zip(cells, _COLUMNS, strict=True)
+    row = "".join(f"{_cut(cell, width - 1):{width}}" for cell, (_, width) in before)
+    return row + _cut(last[0], last[1][1])
 
 
 def _cut(text: str, width: int) -> str:
