@@ -158,10 +158,13 @@ def _check_folder(config: LoadedConfig) -> None:
     if folder is None:
         return
     nearest = folder
-    while not nearest.exists() and nearest != nearest.parent:
-        nearest = nearest.parent
-    if not nearest.is_dir():
-        raise config.error(("store", "data_dir"), f"{nearest} is no folder")
+    try:
+        while not nearest.exists() and nearest != nearest.parent:
+            nearest = nearest.parent
+        if not nearest.is_dir():
+            raise config.error(("store", "data_dir"), f"{nearest} is no folder")
+    except OSError as error:  # a name that is too long, a folder that is closed
+        raise config.error(("store", "data_dir"), f"cannot be used ({error.strerror})") from error
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise config.error(("store", "data_dir"), f"{nearest} cannot be written")
 

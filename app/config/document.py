@@ -3,6 +3,7 @@
 Whatever is damaged about a file ends in one `ConfigError` that names file and line.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,7 +23,13 @@ MAX_DEPTH = 32
 MAX_VALUES = 100_000
 """How many values one file may hold, what its aliases repeat included."""
 
+_MAX_MESSAGE_CHARS = 1000
+_MAX_NAME_CHARS = 80
+_MAX_NAMED_PARTS = 12
+"""What is told of a file is one line, whatever stands in it."""
+
 _TAG = "tag:yaml.org,2002:"
+_TOO_MANY = f"the file holds more than {MAX_VALUES:,} keys and values"
 _SCALARS = {f"{_TAG}{kind}" for kind in ("str", "int", "float", "bool", "null", "timestamp")}
 _MERGE, _EQUALS = f"{_TAG}merge", f"{_TAG}value"
 _KINDS = {"int": "a number", "float": "a number", "bool": "true or false", "null": "nothing"}
@@ -55,7 +62,7 @@ class Document:
         line = self.line(place)
         at = f"line {line}: " if line else ""
         where = f"{dotted(place)}: " if place else ""
-        return f"{at}{where}{message}"
+        return f"{at}{where}{short(message, _MAX_MESSAGE_CHARS)}"
 
     def line(self, place: Place) -> int | None:
         """Return the line of a value; of what it would stand in, if it does not stand there."""
@@ -67,12 +74,18 @@ class Document:
 
 def dotted(place: Place) -> str:
     """Write a place as `models.gpt-4o.limits`."""
-    return ".".join(printable(str(part)) for part in place)
+    return ".".join(printable(str(part)) for part in place[:_MAX_NAMED_PARTS])
 
 
 def printable(text: str) -> str:
-    """Return a text as it is if it can be printed in one line; else with its escapes."""
+    """Return the beginning of a text as it can be printed in one line, with escapes if need be."""
+    text = short(text, _MAX_NAME_CHARS)
     return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def short(text: str, chars: int) -> str:
+    """Return a text, cut to its beginning if it is longer."""
+    return text if len(text) <= chars else f"{text[:chars]}…"
 
 
 def read_document(path: Path) -> Document:
@@ -97,7 +110,9 @@ def read_document(path: Path) -> Document:
 
 def _text(path: Path) -> str:
     try:
-        with path.open("rb") as file:
+        # A pipe that nobody writes to is an empty file, and not one to wait for.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            os.set_blocking(file.fileno(), True)
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
@@ -134,10 +149,14 @@ class _Loader(yaml.SafeLoader):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self._depth = 0
+        self._left = MAX_VALUES
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self._depth > MAX_DEPTH:
             raise _DamageError(parent, f"is nested more than {MAX_DEPTH} levels deep")
+        self._left -= 1
+        if self._left < 0:
+            raise _DamageError(parent, _TOO_MANY)
         self._depth += 1
         try:
             return super().compose_node(parent, index)
@@ -202,7 +221,7 @@ class _Values:
         """Count a value. Aliases may repeat each other, and themselves: both bounds end that."""
         self._left -= 1
         if self._left < 0:
-            raise _DamageError(node, f"the file holds more than {MAX_VALUES:,} values")
+            raise _DamageError(node, _TOO_MANY)
         if depth >= MAX_DEPTH:
             raise _DamageError(
                 node, f"is nested more than {MAX_DEPTH} levels deep, or an alias repeats itself"

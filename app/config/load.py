@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from app.config.catalogue import Catalogue
 from app.config.document import Remark
@@ -40,17 +41,15 @@ def load_config(
         In one line: which file, which key, what is wrong, what would help.
     """
     environment = os.environ if env is None else env
-    if path == _DEFAULT_FILE and not path.exists():
+    if path == _DEFAULT_FILE and _reason_not_to_read(path) is not None:
         raise ConfigError(
             f"{path}: cannot be read, there is no such file here; name yours with --config, or in "
             "STEELYARD_CONFIG"
         )
     gateway, document = parse_file(path, GatewayConfig)
     catalogue_path = path.parent / gateway.catalogue
-    if not catalogue_path.exists():
-        raise document.error(
-            ("catalogue",), f"{catalogue_path} cannot be read, there is no such file"
-        )
+    if (reason := _reason_not_to_read(catalogue_path)) is not None:
+        raise document.error(("catalogue",), f"{catalogue_path} cannot be read ({reason})")
     catalogue, catalogue_document = parse_file(catalogue_path, Catalogue)
     specs = {}
     for model_id, model in gateway.models.items():
@@ -84,7 +83,7 @@ def load_config(
         },
         admin_token=_admin_token(gateway.auth.admin_token_env, environment),
         metrics_token=_secret(gateway.server.metrics_token_env, environment) or None,
-        redis_url=environment.get(gateway.store.redis_url_env) or None,
+        redis_url=_address(gateway.store.redis_url_env, environment),
         semconv_opt_in=environment.get("OTEL_SEMCONV_STABILITY_OPT_IN", ""),
     )
     if secrets_needed and (missing := missing_variables(config)):
@@ -108,6 +107,25 @@ def missing_variables(config: LoadedConfig) -> list[Remark]:
         message = f"{variable} is not set; export the token that /metrics is to ask for"
         missing.append(Remark(("server", "metrics_token_env"), message))
     return missing
+
+
+def _reason_not_to_read(path: Path) -> str | None:
+    try:
+        path.stat()
+    except OSError as error:
+        return error.strerror
+    return None
+
+
+def _address(variable: str, env: Mapping[str, str]) -> str | None:
+    url = env.get(variable)
+    if not url:
+        return None
+    try:
+        urlsplit(url)
+    except ValueError as error:  # which may repeat a password
+        raise ConfigError(f"{variable} holds no address: redis://host:6379/0") from error
+    return url
 
 
 def _secret(variable: str | None, env: Mapping[str, str]) -> str:

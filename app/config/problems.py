@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from app.config.document import Document, printable, read_document
+from app.config.document import Document, printable, read_document, short
 from app.config.expected import annotations_of, expected, plain, unit_of, without_none
 from app.config.fields import ConflictError, Place
 from app.errors import ConfigError
@@ -157,7 +157,7 @@ def _but_is(value: Any, found: _Found, unit: str) -> str:
     if inner is str and isinstance(value, int | float | dt.date):
         return f"; put {value} in quotes"
     shown = repr(value) if isinstance(value, str) else str(value).lower()
-    shown = shown if len(shown) <= _MAX_SHOWN_CHARS else f"{shown[:_MAX_SHOWN_CHARS]}…"
+    shown = short(shown, _MAX_SHOWN_CHARS)
     remedy = _remedy(value, unit) if inner in (int, float) and isinstance(value, str) else ""
     return f", not {shown}{remedy}"
 
@@ -167,7 +167,7 @@ def _may_be_secret(value: Any, found: _Found) -> bool:
     return (
         "extra_headers" in names
         or any(name.endswith("_env") for name in names)
-        or "@" in str(value)
+        or not {"@", "?"}.isdisjoint(str(value))
     )
 
 

@@ -181,7 +181,8 @@ def test_models_alone_need_no_router(load):
         ("upstreams.up.drop_fields", ["seed", "messages"], ["drop_fields: messages cannot be"]),
         ("server", {"port": 70_000}, ["server.port"]),
         ("server", {"max_body_bytes": float("nan")}, ["server.max_body_bytes"]),
-        ("catalogue", "nowhere.yaml", ["nowhere.yaml", "cannot be read"]),
+        ("catalogue", "nowhere.yaml", ["catalogue: ", "nowhere.yaml cannot be read (No such"]),
+        ("catalogue", "x" * 300, ["catalogue: ", "cannot be read (File name too long)"]),
         ("models.cheap", None, ["models.cheap"]),
     ],
 )
@@ -257,6 +258,11 @@ def test_a_secret_comes_from_the_variable_that_is_named(load):
     message = problem(load, document)
     assert "UP_KEY, which is not set" in message
     assert load(document, secrets_needed=False).secrets == {}
+
+
+def test_an_address_of_redis_that_is_none_is_refused_without_being_shown(load):
+    message = problem(load, env={"STEELYARD_REDIS_URL": "redis://:s3cret@[::1"})
+    assert message == "STEELYARD_REDIS_URL holds no address: redis://host:6379/0"
 
 
 def test_a_secret_that_cannot_be_sent_is_refused_without_being_shown(load):

@@ -70,6 +70,7 @@ REDIS = {"store.kind": "redis"}
         ({"upstreams.stub.kind": "openia"}, {}, "upstreams.stub.kind: unknown kind 'openia'"),
         ({"upstreams.stub.kind": "openia"}, {}, "did you mean 'openai'?"),
         ({"store.data_dir": "gateway.yaml"}, {}, "store.data_dir: "),
+        ({"store.data_dir": "x" * 300}, {}, "store.data_dir: cannot be used (File name too long)"),
         ({"store.data_dir": "gateway.yaml/deeper"}, {}, "gateway.yaml is no folder"),
         (
             {

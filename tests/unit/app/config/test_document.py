@@ -1,6 +1,7 @@
 """Whatever is damaged about a YAML file is one error that names the file and the line."""
 
 import datetime as dt
+import os
 import re
 
 import pytest
@@ -47,7 +48,7 @@ def bomb():
         ("a: &a [*a]\n", "line 1: is nested more than 32 levels deep, or an alias repeats itself"),
         ("a: &a\n  b: *a\n", "an alias repeats itself"),
         ("a: &a\n  <<: *a\n", "an alias repeats itself"),
-        (bomb(), "the file holds more than 100,000 values"),
+        (bomb(), "the file holds more than 100,000 keys and values"),
         ("a: *gone\n", "line 1: the alias names no anchor"),
         ("a: 1\nb: 2\na: 3\n", "line 3: key 'a' stands twice; first on line 1"),
         ("a: {b: 1, 'b': 2}\n", "line 1: key 'b' stands twice"),
@@ -116,6 +117,27 @@ def test_what_cannot_be_read_is_one_line(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"cannot be read \(Not a directory\)"):
         read_document(tmp_path / "file" / "some.yaml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a: [" + "1," * 100_000 + "1]", "".join(f"k{n}: 1\n" for n in range(60_000))],
+    ids=["items", "keys"],
+)
+def test_more_values_than_any_configuration_has_are_not_read_to_their_end(read, text):
+    with pytest.raises(ConfigError, match="more than 100,000 keys and values"):
+        read(text)
+
+
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "some.yaml")
+    assert read_document(tmp_path / "some.yaml").value == {}
+
+
+def test_what_is_told_is_short_whatever_stands_there(read):
+    document = read("k" * 900 + ": 1\n")
+    (name,) = document.value
+    assert len(document.error((name, name, *range(100)), "m" * 5000).message) < 1500
 
 
 def test_values_come_with_their_lines(read):
