@@ -36,7 +36,8 @@ extras), for a pipeline without secrets; `--strict` fails for what may be a mist
 - What is left out has its default. What is no field is an error, and so is a key that stands twice.
 - Secrets are never written: fields that end in `_env` name environment variables.
 - One file has at most {MAX_BYTES:,} bytes, {MAX_VALUES:,} keys and values (what aliases repeat
-  included) and {MAX_DEPTH} levels. Anchors, aliases and merge keys (`<<: *defaults`) work; tags do not.
+  included) and {MAX_DEPTH} levels. Anchors, aliases and merge keys (`<<: *defaults`) work; tags do
+  not.
 
 Editors that know `yaml-language-server` (VS Code, Neovim, Helix) complete and check with
 [gateway.schema.json](../../configs/schema/gateway.schema.json) and
