@@ -35,6 +35,7 @@ _STATEFUL = ("previous_response_id", "conversation")
 _SIDE_EFFECTS = ("store", "web_search_options")
 """The client asked for more than an answer from what it sent."""
 
+_CANONICAL_BYTES = 262_144
 _IDEMPOTENCY_KEY = b"idempotency-key"
 _ERRORS = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
@@ -106,6 +107,8 @@ def _add(digest: Any, part: bytes) -> None:
 
 
 def _canonical(value: bytes) -> bytes:
+    if len(value) > _CANONICAL_BYTES:
+        return value  # taken literally: objects of megabytes of JSON take longer than they save
     try:
         return msgspec.json.encode(msgspec.json.decode(value), order="sorted")
     except _ERRORS:

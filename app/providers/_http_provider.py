@@ -93,6 +93,8 @@ class HttpProvider(ABC):
     """
 
     path: ClassVar[str]
+    inline_bytes: ClassVar[int] = 256_000
+    """Up to how large a request its body is made on the event loop: in under a millisecond."""
     end_marker: ClassVar[str]
     """What ends a stream, for the message about a stream that ended without it."""
     passed_on: ClassVar[Mapping[bytes, bytes]]
@@ -170,7 +172,7 @@ class HttpProvider(ABC):
             "read": call.timeouts.first_token_s,
         }
         call.progress.sent = False
-        request = self._request(call, timeouts)
+        request = await self._prepared(call, timeouts)
         request.extensions["progress"] = call.progress
         deadline = asyncio.get_running_loop().time() + call.timeouts.first_token_s
         try:
@@ -238,6 +240,11 @@ class HttpProvider(ABC):
 
     def _join(self, path: str) -> httpx.URL:
         return self._base_url.copy_with(path=self._base_url.path.rstrip("/") + path)
+
+    async def _prepared(self, call: ModelCall, timeouts: dict[str, float | None]) -> httpx.Request:
+        if sum(map(len, call.fields.values())) <= self.inline_bytes:
+            return self._request(call, timeouts)
+        return await asyncio.to_thread(self._request, call, timeouts)
 
     def _request(self, call: ModelCall, timeouts: dict[str, float | None]) -> httpx.Request:
         if call.max_output_tokens is not None:

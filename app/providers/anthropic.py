@@ -29,6 +29,7 @@ class AnthropicProvider(HttpProvider):
     """
 
     path = "/messages"
+    inline_bytes = 16_000  # every message is translated
     end_marker = "message_stop"
     passed_on = {b"request-id": b"x-upstream-request-id"}  # noqa: RUF012  (a class variable)
 
