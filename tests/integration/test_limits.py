@@ -249,6 +249,30 @@ def test_a_configuration_that_cannot_be_used_changes_nothing(reloadable, client,
     assert "gateway_config_last_reload_successful 0.0" in metrics
 
 
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ("since: 2024-02-30\n", "since: there is no such date: 2024-02-30"),
+        ("deep: " + "[" * 5000, "is nested more than 32 levels deep"),
+        ("many: " + "9" * 5000, "many: there is no such number"),
+        ("a: &a [*a]\n", "an alias repeats itself"),
+    ],
+)
+def test_a_damaged_file_changes_nothing_and_is_told_in_words(
+    reloadable, client, monkeypatch, damage, words
+):
+    monkeypatch.setenv("STEELYARD_ADMIN_TOKEN", TOKEN)
+    gateway, _ = reloadable
+    path = gateway.app.state.steelyard.config.path
+    path.write_text(path.read_text() + damage)
+    url = f"{gateway.url}/admin/reload"
+    refused = client.post(url, headers={"authorization": f"Bearer {TOKEN}"})
+    error = assert_openai_error(refused, status=400)
+    assert words in error["message"]
+    assert "gateway.yaml: line " in error["message"]
+    assert ask(client, gateway).status_code == 200
+
+
 def test_what_needs_a_restart_is_refused_by_name(reloadable, monkeypatch):
     monkeypatch.setenv("STEELYARD_ADMIN_TOKEN", TOKEN)
     _, reload = reloadable
