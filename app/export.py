@@ -13,7 +13,7 @@ from app.keys import NUSD_PER_USD
 from app.stores._outcome_rows import Label, LabelKind, OutcomeRow
 from app.stores.outcomes_sqlite import ContentReader, read_labels, read_outcomes
 from routers.errors import DataError
-from routers.files import replacing
+from routers.files import repaired, replacing
 
 Record = dict[str, Any]
 
@@ -249,20 +249,8 @@ def unlabelled_models(records: Iterable[Record]) -> list[str]:
 def _said(content: bytes) -> dict[str, Any]:
     """Return the texts of a decision; halves of surrogate pairs, which no file holds, repaired."""
     said: dict[str, Any] = json.loads(content)
-    found: dict[str, Any] = _repaired(said)
+    found: dict[str, Any] = repaired(said)
     return found
-
-
-def _repaired(value: Any) -> Any:
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        return value
-    if isinstance(value, dict):
-        return {_repaired(name): _repaired(each) for name, each in value.items()}
-    return [_repaired(each) for each in value] if isinstance(value, list) else value
 
 
 def _finite(value: Any) -> Any:

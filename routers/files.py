@@ -1,17 +1,18 @@
 """Files from elsewhere, read within bounds; files of our own, written whole or not at all."""
 
 import errno
+import io
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 _SHOWN_CHARS = 120
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> io.BufferedReader:
     """Open a file for reading in bytes.
 
     Symbolic links are followed. What is no file of a size (a folder, a pipe, a device) is refused
@@ -88,10 +89,28 @@ def told_bytes(n: int) -> str:
     return f"{n} bytes"
 
 
-def shown(value: object) -> str:
-    """Return something out of a file for an error message: one line, not too long, printable."""
-    text = printable((value if isinstance(value, str) else _repr(value))[:400])
+def shown(text: str) -> str:
+    """Return a name out of a file for an error message: one line, not too long, printable."""
+    text = printable(text[:400])
     return text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 1]}…"
+
+
+def repaired(value: Any) -> Any:
+    """Return plain values whose texts can be encoded: half a surrogate pair becomes U+FFFD."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return value
+    if isinstance(value, dict):
+        return {repaired(name): repaired(each) for name, each in value.items()}
+    return [repaired(each) for each in value] if isinstance(value, list) else value
+
+
+def shown_value(value: object) -> str:
+    """Return a value out of a file likewise, a text in quotes."""
+    return shown(_repr(value[:400] if isinstance(value, str) else value))
 
 
 def printable(text: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 FILE = click.Path(path_type=Path)
+SEED = click.IntRange(0, 2**32 - 1)
 
 encoder = click.option(
     "--encoder",

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from routers.artifact_files import check_free
-from routers.commands._options import FILE, encoder, files, overwrite, progress
+from routers.commands._options import FILE, SEED, encoder, files, overwrite, progress
 
 
 @click.command("calibrate")
@@ -45,7 +45,7 @@ from routers.commands._options import FILE, encoder, files, overwrite, progress
     type=click.Choice(["clopper-pearson", "conformal-risk"]),
     help="Default: the first for right and wrong, the second for graded outcomes.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @encoder
 @overwrite
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON.")

@@ -6,12 +6,13 @@ from typing import Any, Literal
 from urllib.parse import urlparse
 
 import click
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from routers.commands._download import download, verify
 from routers.commands._options import FILE, progress
 from routers.errors import DataError
+from routers.files import shown
+from routers.training._lines import read_document
 
 _DATASETS = Path("configs/datasets.yaml")
 
@@ -44,18 +45,18 @@ def read_datasets(path: Path) -> dict[str, Dataset]:
         If it cannot be read or an entry is wrong; the message names it.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_document(path)
         return TypeAdapter(dict[str, Dataset]).validate_python(content)
     except OSError as error:
         raise DataError(
             f"{path}: cannot be read ({error.strerror}); give the list with --datasets"
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: is not valid YAML ({error})") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"{path}: {where}: {first['msg']}") from error
+        raise DataError(f"{path}: {shown(where)}: {first['msg']}") from error
+    except ValueError as error:
+        raise DataError(f"{path}: is not valid YAML ({error})") from error
 
 
 _datasets = click.option(

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from routers.commands._options import FILE, encoder, files, progress
+from routers.commands._options import FILE, SEED, encoder, files, progress
 
 _FILES_ONLY = {"oracle gap", "arena", "CPT50", "CPT80", "Brier", "tokens ≤ p90"}
 """Columns that a terminal has no room for."""
@@ -38,7 +38,7 @@ _FILES_ONLY = {"oracle gap", "arena", "CPT50", "CPT80", "Brier", "tokens ≤ p90
 )
 @click.option("--prices", type=FILE, help="Today's prices; those of the training without it.")
 @click.option("--out", type=FILE, help="Folder for report.json, report.md and report.html.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option(
     "--draws",
     type=click.IntRange(100, 10_000),

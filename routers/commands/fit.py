@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from routers.artifact_files import check_free
-from routers.commands._options import FILE, files, overwrite, progress
+from routers.commands._options import FILE, SEED, files, overwrite, progress
 from routers.files import shown
 from routers.training.recipe import EmbedderRecipe, Recipe, read_recipe
 from routers.training.support import Support
@@ -47,7 +47,7 @@ _RECIPES = Path("configs/training")
     type=FILE,
     help="USD per million tokens (JSON or YAML) of models whose costs the data does not tell.",
 )
-@click.option("--seed", type=click.IntRange(min=0), help="Overrides the recipe's seed.")
+@click.option("--seed", type=SEED, help="Overrides the recipe's seed.")
 @overwrite
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
 def command(

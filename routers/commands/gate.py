@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from routers.commands._options import FILE, encoder, files, progress
+from routers.commands._options import FILE, SEED, encoder, files, progress
 from routers.files import printable
 
 
@@ -40,7 +40,7 @@ from routers.files import printable
     show_default=True,
     help="Limit of the artifact's files together.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option(
     "--draws",
     type=click.IntRange(100, 10_000),

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from routers.errors import DataError
-from routers.training._messages import conversation_key, read_messages
+from routers.files import shown_value
+from routers.training._lines import json_lines, number_of
+from routers.training._messages import conversation_key, group_of, read_messages
 from routers.training._parquet import Queries
 from routers.training._part import Part
 from routers.types import Conversation
@@ -43,15 +45,8 @@ def read_jsonl(path: Path) -> Part:
     """
     queries: dict[tuple[str, str], _Query] = {}
     models: dict[str, int] = {}
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    _take_line(f"{path}: line {number}", line, queries, models)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 text") from error
+    for where, record in json_lines(path):
+        _take_line(where, record, queries, models)
     if not queries:
         raise DataError(f"{path}: has no rows")
     rows = list(queries.values())
@@ -92,18 +87,10 @@ def read_jsonl_queries(path: Path) -> Queries:
         If a line cannot be understood; the message names it.
     """
     found: dict[tuple[str, str], _Query] = {}
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    where = f"{path}: line {number}"
-                    record = {"query_id": str(number), **_record(where, line)}
-                    query = _query(where, record)
-                    found.setdefault((query.query_id, query.key), query)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 text") from error
+    for where, record in json_lines(path):
+        number = where.rpartition(" ")[2]
+        query = _query(where, {"query_id": number, **record})
+        found.setdefault((query.query_id, query.key), query)
     if not found:
         raise DataError(f"{path}: has no rows")
     rows = found.values()
@@ -128,38 +115,28 @@ def _samples(rows: Sequence[_Query], models: Mapping[str, int]) -> np.ndarray | 
     return samples
 
 
-def _record(where: str, line: str) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise DataError(f"{where}: is not valid JSON ({error})") from error
-    if not isinstance(record, dict):
-        raise DataError(f"{where}: must be an object with query_id, prompt, model and quality")
-    return record
-
-
 def _query(where: str, record: dict[str, Any]) -> _Query:
     query_id = _name(where, record, "query_id")
     billed = _conversation(where, record)
     embedded = record.get("query")
     if embedded is not None and not isinstance(embedded, str):
-        raise DataError(f"{where}: 'query' must be a text, got {embedded!r}")
-    names = ("set", "benchmark", "subset")
-    labels = [record[name] for name in names if record.get(name) is not None]
+        raise DataError(f"{where}: 'query' must be a text, got {shown_value(embedded)}")
     return _Query(
         query_id=query_id,
         key=json.dumps([[message.role, message.text] for message in billed.messages]),
         prompt=conversation_key(billed),
         conversation=billed if embedded is None else Conversation.of(embedded),
         billed=billed,
-        group="/".join(str(label) for label in labels),
+        group=group_of(where, record, ("set", "benchmark", "subset")),
     )
 
 
 def _take_line(
-    where: str, line: str, queries: dict[tuple[str, str], _Query], models: dict[str, int]
+    where: str,
+    record: dict[str, Any],
+    queries: dict[tuple[str, str], _Query],
+    models: dict[str, int],
 ) -> None:
-    record = _record(where, line)
     new, model = _query(where, record), _name(where, record, "model")
     if "quality" not in record:
         raise DataError(f"{where}: 'quality' is missing; give a number from 0 to 1, or null")
@@ -182,7 +159,7 @@ def _name(where: str, record: dict[str, Any], name: str) -> str:
     if name == "query_id" and isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str) or not value:
-        raise DataError(f"{where}: {name!r} must be a text, got {value!r}")
+        raise DataError(f"{where}: {name!r} must be a text, got {shown_value(value)}")
     return value
 
 
@@ -191,11 +168,12 @@ def _number(where: str, record: dict[str, Any], name: str, *, high: float = math
     if value is None:
         return math.nan
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise DataError(f"{where}: {name!r} must be a number, got {value!r}")
-    if not 0 <= value <= high or math.isinf(value):
+        raise DataError(f"{where}: {name!r} must be a number, got {shown_value(value)}")
+    found = number_of(value)
+    if found is None or not 0 <= found <= high or math.isinf(found):
         bound = "finite and not negative" if math.isinf(high) else f"between 0 and {high:g}"
-        raise DataError(f"{where}: {name!r} is {value!r}; it must be {bound}")
-    return float(value)
+        raise DataError(f"{where}: {name!r} is {shown_value(value)}; it must be {bound}")
+    return found
 
 
 def _conversation(where: str, record: dict[str, Any]) -> Conversation:
@@ -203,6 +181,8 @@ def _conversation(where: str, record: dict[str, Any]) -> Conversation:
         raise DataError(f"{where}: give either 'prompt' or 'messages'")
     if "prompt" in record:
         if not isinstance(record["prompt"], str):
-            raise DataError(f"{where}: 'prompt' must be a text, got {record['prompt']!r}")
+            raise DataError(
+                f"{where}: 'prompt' must be a text, got {shown_value(record['prompt'])}"
+            )
         return Conversation.of(record["prompt"])
     return read_messages(where, record["messages"])

@@ -1,6 +1,9 @@
 """Conversations as files hold them: the `messages` of a chat request."""
 
+from collections.abc import Mapping, Sequence
+
 from routers.errors import DataError
+from routers.files import shown_value
 from routers.types import Conversation, Message, Role
 
 ROLES = {
@@ -34,8 +37,24 @@ def conversation_key(conversation: Conversation) -> str:
     return "\n".join(f"{message.role}: {message.text}" for message in messages)
 
 
+def group_of(where: str, record: Mapping[str, object], names: Sequence[str]) -> str:
+    """Return where a query comes from: `set/benchmark`, as far as the record tells.
+
+    Raises
+    ------
+    DataError
+        If one of the entries is neither a text nor a number.
+    """
+    labels = [(name, record[name]) for name in names if record.get(name) is not None]
+    for name, label in labels:
+        if not isinstance(label, str | int | float):
+            raise DataError(f"{where}: {name!r} must be a text, got {shown_value(label)}")
+    return "/".join(str(label) for _, label in labels)
+
+
 def _message(where: str, message: object) -> Message:
-    if not isinstance(message, dict) or message.get("role") not in ROLES:
+    role = message.get("role") if isinstance(message, dict) else None
+    if not isinstance(message, dict) or not isinstance(role, str) or role not in ROLES:
         raise DataError(f"{where}: a message needs a role out of {', '.join(ROLES)}")
     content = message.get("content")
     if isinstance(content, list):
@@ -48,4 +67,4 @@ def _message(where: str, message: object) -> Message:
         content = ""
     if not isinstance(content, str):
         raise DataError(f"{where}: the content of a message must be text or a list of parts")
-    return Message(ROLES[message["role"]], content)
+    return Message(ROLES[role], content)

@@ -9,11 +9,17 @@ from typing import Any
 import numpy as np
 
 from routers.errors import DataError
+from routers.files import open_regular, repaired, shown, shown_value, told_bytes
 from routers.training._messages import conversation_key, read_messages
 from routers.training._part import Part
 from routers.types import Conversation
 
 _QUALITY, _COST, _TOKENS = "q:", "c:", "t:"
+
+MAX_ROWS = 2_000_000
+MAX_BYTES = 4 * 2**30
+MAX_CHARS = 2**31
+"""What a file of data may hold: more than a router learns from, and fits into a machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +43,7 @@ class Queries:
 
 
 _GROUP_COLUMNS = ("set", "benchmark", "subset")
+_TEXTS = frozenset({"prompt", "messages", "query", *_GROUP_COLUMNS})
 _QUERY_COLUMNS = ("query_id", "prompt", "messages", "query", *_GROUP_COLUMNS)
 
 
@@ -62,7 +69,7 @@ def read_queries(path: Path) -> Queries:
     ids = tuple(_texts(path, table, "query_id"))
     billed = [Conversation.of(prompt) for prompt in _texts(path, table, "prompt")]
     if "messages" in names:
-        for row, text in enumerate(table["messages"].to_pylist()):
+        for row, text in enumerate(_values(path, table["messages"])):
             if text is not None:
                 billed[row] = _conversation(f"{path}: row {row}", text)
     prompts = tuple(conversation_key(conversation) for conversation in billed)
@@ -74,7 +81,7 @@ def read_queries(path: Path) -> Queries:
             whole if missing else Conversation.of(text)
             for text, missing, whole in zip(texts, absent, billed, strict=True)
         ]
-    labels = [table[name].to_pylist() for name in _GROUP_COLUMNS if name in names]
+    labels = [_values(path, table[name]) for name in _GROUP_COLUMNS if name in names]
     groups = (
         tuple(
             "/".join(str(part) for part in row if part is not None)
@@ -126,9 +133,9 @@ def read_parquet(path: Path) -> Part:
 def _conversation(where: str, text: object) -> Conversation:
     try:
         messages = json.loads(text if isinstance(text, str) else "")
-    except ValueError as error:
-        raise DataError(f"{where}, column 'messages' is no JSON ({error})") from error
-    return read_messages(where, messages)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}, column 'messages' is no JSON ({shown(str(error))})") from error
+    return read_messages(where, repaired(messages))
 
 
 def _schema_names(path: Path) -> list[str]:
@@ -136,9 +143,10 @@ def _schema_names(path: Path) -> list[str]:
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     try:
+        open_regular(path).close()
         names: list[str] = pq.read_schema(path).names
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: cannot be read as parquet ({error})") from error
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        raise DataError(f"{path}: cannot be read as parquet ({shown(str(error))})") from error
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DataError(f"{path}: column {twice[0]!r} occurs twice")
@@ -150,21 +158,69 @@ def _read(path: Path, columns: Sequence[str]) -> Any:
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     try:
-        return pq.ParquetFile(path).read(columns=list(columns))
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: cannot be read as parquet ({error})") from error
+        # Texts that a file holds once are kept once, however many rows have them.
+        with pq.ParquetFile(path, read_dictionary=[n for n in columns if n in _TEXTS]) as file:
+            check_size(path, file.metadata)
+            return file.read(columns=list(columns))
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        raise DataError(f"{path}: cannot be read as parquet ({shown(str(error))})") from error
+
+
+def check_size(path: Path, metadata: Any) -> None:
+    """Refuse a parquet file by what it says of its size, before any of it is read.
+
+    Raises
+    ------
+    DataError
+        If it has too many rows, or would take too much memory.
+    """
+    if metadata.num_rows > MAX_ROWS:
+        raise DataError(
+            f"{path}: has {metadata.num_rows} rows, more than {MAX_ROWS}; take a sample of it"
+        )
+    n_bytes = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    if not 0 <= n_bytes <= MAX_BYTES:
+        raise DataError(
+            f"{path}: would take {told_bytes(n_bytes)}, more than {told_bytes(MAX_BYTES)}; take a "
+            "sample of it"
+        )
+
+
+def _values(path: Path, column: Any) -> list[Any]:
+    """Return a column as plain values; those of a dictionary are made once."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    values: list[Any] = []
+    try:
+        for chunk in column.chunks:
+            if not pa.types.is_dictionary(chunk.type):
+                values += chunk.to_pylist()
+                continue
+            known = chunk.dictionary.to_pylist()
+            values += [None if i is None else known[i] for i in chunk.indices.to_pylist()]
+    except (pa.ArrowException, ValueError, MemoryError) as error:
+        raise DataError(f"{path}: cannot be read as parquet ({shown(str(error))})") from error
+    n_chars = sum(len(value) for value in values if isinstance(value, str))
+    if n_chars > MAX_CHARS:
+        raise DataError(
+            f"{path}: its rows hold {n_chars} characters together, more than {MAX_CHARS}; take a "
+            "sample of it"
+        )
+    return values
 
 
 def _texts(path: Path, table: Any, name: str, *, missing: Sequence[str] | None = None) -> list[str]:
     """Return a text column; absent values are taken from `missing`, or refused without it."""
-    values = table[name].to_pylist()
+    values = _values(path, table[name])
     for row, value in enumerate(values):
         if value is None and missing is not None:
             values[row] = missing[row]
         elif name == "query_id" and isinstance(value, int):
             values[row] = str(value)
         elif not isinstance(value, str):
-            raise DataError(f"{path}: row {row}, column {name!r} holds {value!r} instead of text")
+            raise DataError(
+                f"{path}: row {row}, column {name!r} holds {shown_value(value)} instead of text"
+            )
     return list(values)
 
 
@@ -179,10 +235,10 @@ def _numbers(
             continue
         try:
             out[:, column] = np.asarray(
-                [np.nan if value is None else value for value in table[name].to_pylist()],
+                [np.nan if value is None else value for value in _values(path, table[name])],
                 dtype=np.float64,
             )
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise DataError(
                 f"{path}: column {name!r} holds something other than numbers"
             ) from error

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from routers.errors import DataError
 from routers.evaluation.checkers import Checker, defect
+from routers.files import read_regular
 from routers.newcomer import nearest
 from routers.numeric import FloatArray
 from routers.training.clusters import cluster_centers
@@ -21,6 +22,7 @@ from routers.types import Conversation, FloatMatrix
 SHIPPED_ANCHORS = Path(__file__).parent.parent / "pretrained" / "anchors" / "anchors.jsonl"
 """Prompts of our own with checkable answers, made by `scripts/make_anchors.py`."""
 
+_MAX_BYTES = 64 * 2**20
 _PROMPTS_PER_CLUSTER = 8
 _MAX_CLUSTERS = 32
 
@@ -85,7 +87,7 @@ def read_anchors(path: Path) -> AnchorSet:
         line.
     """
     try:
-        raw = path.read_bytes()
+        raw = read_regular(path, most_bytes=_MAX_BYTES)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     anchors: dict[str, Anchor] = {}
@@ -98,7 +100,7 @@ def read_anchors(path: Path) -> AnchorSet:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise DataError(f"{path}:{number}: {where}: {first['msg']}") from error
-        except ValueError as error:
+        except (ValueError, RecursionError, OverflowError) as error:
             raise DataError(f"{path}:{number}: is not valid JSON") from error
         problem = defect(entry.checker, entry.expected)
         if problem is not None:

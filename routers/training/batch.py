@@ -10,6 +10,7 @@ from routers.artifact import RouterArtifact
 from routers.decision import choose
 from routers.errors import DataError
 from routers.features import estimate_tokens
+from routers.files import replacing
 from routers.training._jsonl import read_jsonl_queries
 from routers.training._parquet import read_queries
 from routers.training.assess import predicted_costs
@@ -54,7 +55,9 @@ def route_batch(
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     prices = _prices(artifact, prices_file)
-    queries = (read_jsonl_queries if data.suffix == ".jsonl" else read_queries)(data)
+    queries = (
+        read_jsonl_queries if data.suffix.lower() in (".jsonl", ".ndjson") else read_queries
+    )(data)
     n, models = len(queries.query_ids), artifact.models
     blocks = [
         artifact.predict_conversations(queries.conversations[start : start + _BLOCK])
@@ -94,7 +97,8 @@ def route_batch(
             columns[f"{family}:{model}"] = pa.array(np.repeat(values[:, column], k))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.table(columns), out, compression="zstd")
+        with replacing(out) as partial:
+            pq.write_table(pa.table(columns), partial, compression="zstd")
     except OSError as error:
         raise DataError(f"{out}: cannot be written ({error.strerror})") from error
     shares = {

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from routers.errors import DataError
-from routers.files import replacing
+from routers.files import replacing, shown_value
 from routers.training._jsonl import read_jsonl
+from routers.training._lines import number_of
 from routers.training._messages import conversation_key, read_messages
 from routers.training._parquet import read_parquet
 from routers.training.adapters._base import Record, adapter
@@ -140,9 +141,10 @@ def _gather(
 
 
 def _number(n: int, name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise DataError(f"record {n}: {name!r} must be a number, got {value!r}")
-    return float(value)
+    found = number_of(value)
+    if found is None:
+        raise DataError(f"record {n}: {name!r} must be a number, got {shown_value(value)}")
+    return found
 
 
 def _mean(values: list[float] | None) -> float | None:

@@ -10,6 +10,7 @@ import numpy as np
 from routers.base import Battles, Labels
 from routers.errors import DataError
 from routers.features import estimate_tokens
+from routers.files import open_regular, repaired
 from routers.training._jsonl import read_jsonl
 from routers.training._parquet import read_parquet
 from routers.training._part import Part
@@ -105,7 +106,7 @@ def read_outcomes(paths: Sequence[Path]) -> OutcomeTable:
         raise DataError("no data file given")
     parts = [(_file_of(path), _read(path)) for path in paths]
     files = tuple(
-        DataFile(name=path.name, sha256=digest, n_rows=len(part.query_ids))
+        DataFile(name=repaired(path.name), sha256=digest, n_rows=len(part.query_ids))
         for (path, digest), part in parts
     )
     return _join([part for _, part in parts], files)
@@ -113,7 +114,8 @@ def read_outcomes(paths: Sequence[Path]) -> OutcomeTable:
 
 def _file_of(path: Path) -> tuple[Path, str]:
     try:
-        return path, hashlib.sha256(path.read_bytes()).hexdigest()
+        with open_regular(path) as file:
+            return path, hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 

@@ -1,7 +1,7 @@
 """Preferences: which of two models' answers somebody liked better, one battle per line."""
 
 import hashlib
-import json
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,9 @@ import numpy as np
 
 from routers.base import Battles
 from routers.errors import DataError
+from routers.files import shown_value
+from routers.training._lines import json_lines
+from routers.training._messages import group_of
 from routers.training._part import Part
 from routers.types import Conversation
 
@@ -18,12 +21,9 @@ _OUTCOMES = {"model_a": 1.0, "model_b": 0.0, "tie": 0.5, "tie (bothbad)": 0.5, "
 def has_preferences(path: Path) -> bool:
     """Whether the first line of a JSONL file is a battle; what cannot be read is none."""
     try:
-        with path.open(encoding="utf-8") as lines:
-            first = next((line for line in lines if line.strip()), "")
-        record = json.loads(first)
-    except (OSError, ValueError):
+        return any("winner" in record for _, record in itertools.islice(json_lines(path), 1))
+    except DataError:
         return False
-    return isinstance(record, dict) and "winner" in record
 
 
 def read_preferences(path: Path) -> Part:
@@ -50,22 +50,14 @@ def read_preferences(path: Path) -> Part:
     groups: list[str] = []
     models: dict[str, int] = {}
     battles: list[tuple[int, int, int, float]] = []
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.strip():
-                    continue
-                record = _record(f"{path}: line {number}", line)
-                key = (record["query_id"], record["prompt"])
-                if key not in queries:
-                    queries[key] = len(queries)
-                    groups.append(record["group"])
-                a, b = (models.setdefault(name, len(models)) for name in record["models"])
-                battles.append((queries[key], a, b, record["outcome"]))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 text") from error
+    for where, line in json_lines(path):
+        record = _record(where, line)
+        key = (record["query_id"], record["prompt"])
+        if key not in queries:
+            queries[key] = len(queries)
+            groups.append(record["group"])
+        a, b = (models.setdefault(name, len(models)) for name in record["models"])
+        battles.append((queries[key], a, b, record["outcome"]))
     if not battles:
         raise DataError(f"{path}: has no rows")
     row, first, second = (np.asarray([each[i] for each in battles], np.intp) for i in range(3))
@@ -97,30 +89,31 @@ def _win_shares(
     return np.where(fought > 0, won / np.maximum(fought, 1), np.nan)
 
 
-def _record(where: str, line: str) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise DataError(f"{where}: is not valid JSON ({error})") from error
-    if not isinstance(record, dict):
-        raise DataError(f"{where}: must be an object with prompt, model_a, model_b and winner")
+def _record(where: str, record: dict[str, Any]) -> dict[str, Any]:
     for name in ("prompt", "model_a", "model_b"):
         if not isinstance(record.get(name), str) or not record[name]:
-            raise DataError(f"{where}: {name!r} must be a text, got {record.get(name)!r}")
+            raise DataError(
+                f"{where}: {name!r} must be a text, got {shown_value(record.get(name))}"
+            )
     if record["model_a"] == record["model_b"]:
-        raise DataError(f"{where}: {record['model_a']!r} cannot compete with itself")
+        raise DataError(f"{where}: {shown_value(record['model_a'])} cannot compete with itself")
     winner = record.get("winner")
     if not isinstance(winner, str) or winner not in _OUTCOMES:
         known = ", ".join(_OUTCOMES)
-        raise DataError(f"{where}: 'winner' is {winner!r}; it must be one of {known}")
+        raise DataError(f"{where}: 'winner' is {shown_value(winner)}; it must be one of {known}")
     query_id = record.get("query_id")
     if query_id is None:
         query_id = hashlib.sha256(record["prompt"].encode()).hexdigest()[:16]
-    labels = [record[name] for name in ("set", "benchmark") if record.get(name) is not None]
     return {
-        "query_id": str(query_id),
+        "query_id": _id(where, query_id),
         "prompt": record["prompt"],
-        "group": "/".join(str(label) for label in labels),
+        "group": group_of(where, record, ("set", "benchmark")),
         "models": (record["model_a"], record["model_b"]),
         "outcome": _OUTCOMES[winner],
     }
+
+
+def _id(where: str, value: object) -> str:
+    if not isinstance(value, str | int | float):
+        raise DataError(f"{where}: 'query_id' must be a text, got {shown_value(value)}")
+    return str(value)

@@ -1,6 +1,5 @@
 """Prices per token: derived from what answers cost, or read from a file."""
 
-import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from routers.errors import DataError
 from routers.strategies.carrot import DEFAULT_OUTPUT_TOKENS
+from routers.training._lines import read_document
 from routers.training.dataset import OutcomeTable
 from routers.types import Prices, PriceTable
 
@@ -88,11 +87,10 @@ def read_prices(file: Path, models: Collection[str]) -> dict[str, Prices]:
         If the file cannot be read, or an entry is no price; the message names it.
     """
     try:
-        text = file.read_text(encoding="utf-8")
-        content = json.loads(text) if file.suffix.lower() == ".json" else yaml.safe_load(text)
+        content = read_document(file)
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror})") from error
-    except (ValueError, yaml.YAMLError) as error:
+    except ValueError as error:
         raise DataError(f"{file}: is not valid JSON or YAML ({error})") from error
     if not isinstance(content, Mapping) or not content:
         raise DataError(f"{file}: must map model names to prices")
@@ -119,6 +117,8 @@ def _price(where: str, entry: Any) -> Prices:
         first = error.errors()[0]
         at = ".".join(str(part) for part in first["loc"])
         raise DataError(f"{where}: {at} {first['msg']}") from error
+    except OverflowError as error:
+        raise DataError(f"{where}: a price is larger than any number") from error
 
 
 def _derive(

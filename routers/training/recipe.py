@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from routers.errors import RoutingConfigError
+from routers.files import shown
+from routers.training._lines import read_document
 
 
 class EmbedderRecipe(BaseModel):
@@ -29,7 +30,7 @@ class Recipe(BaseModel):
     blocks: tuple[str, ...] = ("embedding", "lexical", "terms", "difficulty")
     """Without `difficulty` by default where the embedder is not the one it was trained with."""
     calibration_folds: int = Field(default=5, ge=2, le=20)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
 
     @model_validator(mode="before")
     @classmethod
@@ -55,14 +56,14 @@ def read_recipe(path: Path) -> Recipe:
         If the file cannot be read or an entry does not exist or fit; the message names it.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_document(path)
     except OSError as error:
         raise RoutingConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise RoutingConfigError(f"{path}: is not valid YAML ({error})") from error
     try:
         return Recipe.model_validate({} if content is None else content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise RoutingConfigError(f"{path}: {where}: {first['msg']}") from error
+        raise RoutingConfigError(f"{path}: {shown(where)}: {first['msg']}") from error

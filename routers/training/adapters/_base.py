@@ -8,6 +8,7 @@ hyphens for underscores, is its kind. Records are outcomes (`query_id`, `prompt`
 import ast
 import csv
 import importlib
+import io
 import json
 import math
 import pkgutil
@@ -16,12 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from routers.errors import DataError, RoutingConfigError
+from routers.files import open_regular, shown, shown_value, told_bytes
+from routers.training._lines import json_lines
+from routers.training._parquet import check_size
 
 Record = Mapping[str, Any]
 Records = Callable[[Path], Iterable[Record]]
 
 CHARS_PER_TOKEN = 4
-_MAX_FIELD_CHARS = 2**31 - 1
+_BATCH_ROWS = 64
+_MAX_BATCH_BYTES = 256 * 2**20
+_MAX_FIELD_CHARS = 16 * 2**20
 
 
 def kinds() -> tuple[str, ...]:
@@ -58,7 +64,7 @@ def read_csv(path: Path, required: Iterable[str]) -> Iterator[dict[str, str]]:
     refuse_pickle(path)
     csv.field_size_limit(_MAX_FIELD_CHARS)  # answers of models are long
     try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
+        with io.TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as lines:
             reader = csv.DictReader(lines)
             missing = [name for name in required if name not in (reader.fieldnames or ())]
             if missing:
@@ -73,33 +79,6 @@ def read_csv(path: Path, required: Iterable[str]) -> Iterator[dict[str, str]]:
         raise DataError(f"{path}: is no CSV in UTF-8 ({error})") from error
 
 
-def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield every object of a JSONL file, with the words that say where it stands.
-
-    Raises
-    ------
-    DataError
-        If it cannot be read, or a line is no JSON object.
-    """
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.strip():
-                    continue
-                where = f"{path}: line {number}"
-                try:
-                    record = json.loads(line)
-                except ValueError as error:
-                    raise DataError(f"{where}: is not valid JSON ({error})") from error
-                if not isinstance(record, dict):
-                    raise DataError(f"{where}: must be an object")
-                yield where, record
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 text") from error
-
-
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the rows of a parquet or JSONL file as plain values.
 
@@ -110,7 +89,7 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     """
     refuse_pickle(path)
     if path.suffix.lower() != ".parquet":
-        for _, record in read_lines(path):
+        for _, record in json_lines(path):
             yield record
         return
     import pyarrow as pa  # noqa: PLC0415  (serving has no pyarrow)
@@ -118,10 +97,16 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
 
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=1024):
+            check_size(path, file.metadata)
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS):
+                if batch.nbytes > _MAX_BATCH_BYTES:
+                    raise DataError(
+                        f"{path}: {_BATCH_ROWS} of its rows take over "
+                        f"{told_bytes(_MAX_BATCH_BYTES)}"
+                    )
                 yield from batch.to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: cannot be read as parquet ({error})") from error
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        raise DataError(f"{path}: cannot be read as parquet ({shown(str(error))})") from error
 
 
 def refuse_pickle(path: Path) -> None:
@@ -133,7 +118,7 @@ def refuse_pickle(path: Path) -> None:
         If it is a pickle; the message says how to turn it into something else.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(2)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
@@ -159,8 +144,8 @@ def number(where: str, value: Any) -> float | None:
         return None
     try:
         found = float(value)
-    except (TypeError, ValueError):
-        raise DataError(f"{where}: {value!r} is not a number") from None
+    except (TypeError, ValueError, OverflowError):
+        raise DataError(f"{where}: {shown_value(value)} is not a number") from None
     return None if math.isnan(found) else found
 
 

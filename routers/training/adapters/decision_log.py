@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from routers.errors import DataError
-from routers.training.adapters._base import Record, read_lines
+from routers.files import shown_value
+from routers.training._lines import json_lines
+from routers.training.adapters._base import Record
 
 
 def records(path: Path) -> Iterator[Record]:
@@ -21,7 +23,7 @@ def records(path: Path) -> Iterator[Record]:
         If a labelled line has no text, or no line has a label.
     """
     labelled = 0
-    for where, row in read_lines(path):
+    for where, row in json_lines(path):
         model = row.get("served_model_id") or row.get("model")
         if row.get("quality") is None or not model:
             continue
@@ -33,6 +35,8 @@ def records(path: Path) -> Iterator[Record]:
             )
         labelled += 1
         usage: Mapping[str, Any] = row.get("usage") or {}
+        if not isinstance(usage, dict):
+            raise DataError(f"{where}: 'usage' must be an object, got {shown_value(usage)}")
         yield {
             "query_id": str(row.get("request_id") or where),
             **dict([next(iter(text.items()))]),

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from routers.training.adapters._base import Record, read_lines
+from routers.training._lines import json_lines
+from routers.training.adapters._base import Record
 
 
 def records(path: Path) -> Iterator[Record]:
@@ -14,5 +15,5 @@ def records(path: Path) -> Iterator[Record]:
     DataError
         If a line is no JSON object.
     """
-    for _, record in read_lines(path):
+    for _, record in json_lines(path):
         yield record
