@@ -12,6 +12,8 @@ from app.config.addresses import address_doubt
 from app.config.document import Document, Remark
 from app.config.expected import plain
 from app.errors import ForbiddenError
+from app.settings import is_loopback
+from routers.types import Capability
 
 PER_TOKEN_USD = 0.005
 """Below this, a price per million tokens is most likely one per token, or per thousand."""
@@ -30,6 +32,7 @@ def doubts(config: LoadedConfig, prepared: Prepared, *, here: bool, today: dt.da
     found = [
         *_of_addresses(config),
         *_of_timeouts(config),
+        *_too_small(config),
         *_of_budgets(config),
         *_of_policies(config, prepared),
         *_without_effect(config),
@@ -97,6 +100,51 @@ def _of_upstream_timeouts(
             yield field, f"{never}: {over[0]} ends it after {plain(over[1])}"
 
 
+_LEAST: Mapping[str, tuple[float, str]] = {
+    "server.max_rss_mb": (150, "an idle gateway holds about 110 MB, so it would serve nobody"),
+    "server.max_lag_s": (0.05, "an event loop at work is now and then that late"),
+    "server.request_timeout_s": (1, "hardly a model answers within that"),
+    "store.timeout_s": (0.005, "Redis on another machine takes as long"),
+}
+"""What a setting has to be at least for anything to be served, and why."""
+
+_LEAST_DECISION_S = 0.002
+_LEAST_UPSTREAM_S = 0.1
+_USUAL_IDLE_S = 60.0
+"""How long load balancers keep an idle connection by default."""
+
+
+def _too_small(config: LoadedConfig) -> _Doubts:
+    gateway = config.gateway
+    for name, (least, why) in _LEAST.items():
+        section, field = name.split(".")
+        value = getattr(getattr(gateway, section), field)
+        if value is not None and value < least:
+            yield Remark((section, field), f"{plain(value)} is very little: {why}")
+    server = gateway.server
+    if server.keep_alive_s <= _USUAL_IDLE_S and not is_loopback(server.host):
+        yield Remark(
+            ("server", "keep_alive_s"),
+            f"{plain(server.keep_alive_s)} seconds are no longer than load balancers keep an idle "
+            "connection, which they then use while the gateway closes it: a 502",
+        )
+    for name, policy in gateway.policies.items():
+        if policy.router_deadline_s < _LEAST_DECISION_S:
+            yield Remark(
+                ("policies", name, "router_deadline_s"),
+                f"{plain(policy.router_deadline_s)} seconds are hardly enough for a decision: "
+                f"{policy.default_model} would take every request",
+            )
+    for name, upstream in gateway.upstreams.items():
+        for field in ("connect_s", "first_token_s", "idle_s", "whole_answer_s", "total_s"):
+            seconds = getattr(upstream.timeouts, field)
+            if seconds < _LEAST_UPSTREAM_S and not is_loopback(upstream.base_url.host or ""):
+                yield Remark(
+                    ("upstreams", name, "timeouts", field),
+                    f"{plain(seconds)} seconds are hardly enough for another machine to answer",
+                )
+
+
 def _of_budgets(config: LoadedConfig) -> _Doubts:
     allowances = config.gateway.allowances
     scopes = {"the gateway": allowances.gateway, "every key": allowances.key}
@@ -134,6 +182,11 @@ def _of_policies(config: LoadedConfig, prepared: Prepared) -> _Doubts:
                 ("policies", name, "candidates"),
                 f"are all predicted as {policy.candidates[0].predicted_as}, so only the price "
                 "tells them apart; set predicted_as, or train on your outcomes",
+            )
+        if not any(Capability.STREAMING in spec.capabilities for spec in policy.candidates):
+            yield Remark(
+                ("policies", name, "candidates"),
+                "cannot stream, says the catalogue, so requests for a stream are refused",
             )
         if (
             written.max_attempts == 1
@@ -206,11 +259,9 @@ def _of_prices(config: LoadedConfig, today: dt.date) -> _Doubts:
 
 
 def _amounts(prices: PriceConfig) -> Mapping[str, float]:
-    return {
-        name: usd
-        for name, usd in prices.model_dump(exclude={"source", "date"}).items()
-        if usd is not None
-    }
+    named = (name for name in PriceConfig.model_fields if name.endswith("_usd_per_mtok"))
+    amounts = {name: getattr(prices, name) for name in named}
+    return {name: usd for name, usd in amounts.items() if usd is not None}
 
 
 def _of_this_machine(config: LoadedConfig) -> _Doubts:

@@ -104,6 +104,31 @@ BUDGET = {"budgets": [{"usd": 1, "period": "day"}]}
         ({"auth": {"mode": "none", "fresh_s": 1}}, "auth.fresh_s: has no effect"),
         ({"store": {"prefix": "x"}}, "store.prefix: has no effect: it is for store.kind: redis"),
         ({"allowances": {"teams": {"a": {}}}}, "teams.a: has no effect: only keys have teams"),
+        (
+            {"server|max_rss_mb": 50},
+            "max_rss_mb: 50 is very little: an idle gateway",
+        ),
+        ({"server|max_lag_s": 0.001}, "server.max_lag_s: 0.001 is very little"),
+        (
+            {"server|host": "0.0.0.0", "server|keep_alive_s": 5, "auth": {"mode": "none"}},  # noqa: S104
+            "server.keep_alive_s: 5 seconds are no longer than load balancers keep",
+        ),
+        ({"policies|default|router_deadline_s": 0.0001}, "sim-medium would take every request"),
+        (
+            {
+                "upstreams|stub|base_url": "http://models.example/v1",
+                "upstreams|stub|timeouts": {"connect_s": 0.001},
+            },
+            "timeouts.connect_s: 0.001 seconds are hardly enough",
+        ),
+        (
+            {
+                "policies|economy|candidates": ["sim-small", "sim-nano"],
+                "models.yaml:models|mistralai/mistral-7b-chat|capabilities": [],
+                "models.yaml:models|mistralai/mixtral-8x7b-chat|capabilities": ["tools"],
+            },
+            "policies.economy.candidates: cannot stream",
+        ),
         ({"stub|port": 8082}, "stub: listens on the port of none of the upstreams"),
     ],
 )
