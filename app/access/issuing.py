@@ -1,5 +1,6 @@
 """Virtual keys made, changed, rotated, revoked: what the admin API and the console share."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -112,10 +113,7 @@ class Issuer:
         ------
         StoreError
         """
-        records: dict[str, list[KeyRecord]] = {}
-        for record in await self._keys.all():
-            records.setdefault(record.key_id, []).append(record)
-        return tuple(self._issued(each) for each in records.values())
+        return await asyncio.to_thread(self._grouped, await self._keys.all())
 
     async def get(self, key_id: str) -> IssuedKey:
         """Return one key.
@@ -302,6 +300,12 @@ class Issuer:
         _log.info(
             "key %s", entry.done, extra={"fields": {**fields, "owner": changes[0].after.owner}}
         )
+
+    def _grouped(self, found: Sequence[KeyRecord]) -> tuple[IssuedKey, ...]:
+        records: dict[str, list[KeyRecord]] = {}
+        for record in found:
+            records.setdefault(record.key_id, []).append(record)
+        return tuple(self._issued(each) for each in records.values())
 
     async def _records(self, key_id: str) -> list[KeyRecord]:
         records = [each for each in await self._keys.all() if each.key_id == key_id]

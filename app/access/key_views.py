@@ -1,5 +1,6 @@
 """Virtual keys with what they have spent, for the admin API and the command line."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
@@ -33,13 +34,13 @@ class KeyViews:
 
     async def of(self, keys: Sequence[IssuedKey]) -> list[KeyView]:
         """Return what is told of keys."""
-        now = self._now()
-        found = zip(keys, await self._standings(keys), strict=True)
-        return [KeyView.of(key, now=now, standing=standing) for key, standing in found]
+        standings = await self._standings(keys)
+        return await asyncio.to_thread(_views, keys, standings, self._now())
 
     async def one(self, key: IssuedKey) -> KeyView:
         """Return what is told of one key."""
-        return (await self.of([key]))[0]
+        (view,) = _views([key], await self._standings([key]), self._now())
+        return view
 
     async def new(self, key: IssuedKey, secret: str) -> NewKeyView:
         """Return what is told of a key when its secret is made."""
@@ -56,6 +57,13 @@ class KeyViews:
         except StoreUnavailableError:
             return [None] * len(keys)  # keys can be managed without it
         return found
+
+
+def _views(
+    keys: Sequence[IssuedKey], standings: Sequence[Standing | None], now: float
+) -> list[KeyView]:
+    found = zip(keys, standings, strict=True)
+    return [KeyView.of(key, now=now, standing=standing) for key, standing in found]
 
 
 def caller_of(key: IssuedKey) -> Caller:
