@@ -16,9 +16,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
+import msgspec
+
 from app.export import Log
 from app.stores._outcome_rows import ContentRow, Label, LabelKind, OutcomeRow
 from routers.errors import DataError
+from routers.files import open_regular, shown
+from routers.training._parquet import check_size
 
 KINDS: dict[str, type] = {"outcomes": OutcomeRow, "labels": Label, "contents": ContentRow}
 """Folder → what is in its files."""
@@ -134,17 +138,23 @@ def _unique(folder: Path, *, since: float, until: float) -> Iterator[OutcomeRow]
             yield row
 
 
-def _read(folder: Path, kind: str, row_type: Callable[..., _Row]) -> Iterator[_Row]:
+def _read(folder: Path, kind: str, row_type: type[_Row]) -> Iterator[_Row]:
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     for path in sorted((folder / kind).glob("date=*/*.parquet")):
         try:
-            records: Sequence[dict[str, Any]] = pq.ParquetFile(path).read().to_pylist()
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{path}: cannot be read as parquet ({error})") from error
-        for record in records:
-            yield row_type(**record)
+            open_regular(path).close()
+            with pq.ParquetFile(path) as file:
+                check_size(path, file.metadata)
+                records: Sequence[dict[str, Any]] = file.read().to_pylist()
+        except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+            raise DataError(f"{path}: cannot be read as parquet ({shown(str(error))})") from error
+        try:
+            for record in records:
+                yield msgspec.convert(record, row_type, builtin_types=(bytes,))
+        except msgspec.ValidationError as error:
+            raise DataError(f"{path}: holds no {kind} ({shown(str(error))})") from error
 
 
 def _columns(row_type: type) -> Iterator[tuple[str, Any]]:

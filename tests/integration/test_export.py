@@ -4,6 +4,8 @@ import json
 import random
 
 import httpx
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
@@ -224,6 +226,21 @@ def test_a_folder_of_collected_rows_needs_no_configuration(labelled, tmp_path, m
     refused = CliRunner().invoke(cli, [*arguments, "--as-predicted"])
     assert refused.exit_code == 2
     assert "--config" in refused.output
+
+
+def test_a_damaged_file_of_collected_rows_is_one_line(labelled, tmp_path):
+    log = sqlite_log(labelled / "data", since=0, until=float("inf"))
+    write_rows(tmp_path / "log", "outcomes", log.outcomes, name="a")
+    log.contents.close()
+    place = next((tmp_path / "log" / "outcomes").iterdir())
+    arguments = ["export", "--from", str(tmp_path / "log"), "--out", str(tmp_path / "data.jsonl")]
+    good = (place / "a.parquet").read_bytes()
+    for damaged in (b"", good[:-20], good[: len(good) // 2] + bytes(400) + good[-8:]):
+        (place / "a.parquet").write_bytes(damaged)
+        assert isinstance(CliRunner().invoke(cli, arguments).exception, DataError)
+    pq.write_table(pa.table({"decision_id": [1, 2]}), place / "a.parquet")
+    assert "holds no outcomes" in str(CliRunner().invoke(cli, arguments).exception)
+    assert not (tmp_path / "data.jsonl").exists()
 
 
 def test_times_bound_what_is_exported(labelled):
