@@ -23,6 +23,8 @@ def config_reference(*, schema: str | None, write: bool) -> None:
     if not write:
         click.echo(reference_page() if schema is None else schema_text(schema), nl=False)
         return
+    if not PAGE.parent.parent.is_dir():
+        raise click.UsageError(f"--write is for a checkout; there is no {PAGE.parent.parent} here")
     for file, text in generated().items():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")

@@ -158,8 +158,8 @@ def _of_budgets(config: LoadedConfig) -> _Doubts:
         if under:
             yield Remark(
                 ("models", model_id),
-                f"has no price, so no budget can hold it, and there is one for {', '.join(under)}; "
-                f"give it one in {config.catalogue_document.path.name}",
+                "has no price, so it is refused where a budget would have to pay, and there is one "
+                f"for {', '.join(under)}; give it one in {config.catalogue_document.path.name}",
             )
         for name, policy in policies.items():
             if model_id in policy.candidates and len(policy.candidates) > 1:

@@ -49,7 +49,7 @@ class Document:
     """What a file says, and where it says it."""
 
     path: Path
-    value: dict[str, Any]
+    value: dict[str, Any] = field(repr=False)
     lines: dict[Place, int] = field(repr=False)
     """The line of every value, by the keys and positions that lead to it."""
 

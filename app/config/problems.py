@@ -23,6 +23,7 @@ _KEY = "[key]"
 
 _MAX_TOLD = 5
 _MAX_SHOWN_CHARS = 40
+_QUOTES = "'\""
 
 
 def validated(document: Document, model: type[_Model]) -> _Model:
@@ -159,6 +160,8 @@ def _but_is(value: Any, found: _Found, unit: str) -> str:
     shown = repr(value) if isinstance(value, str) else str(value).lower()
     shown = short(shown, _MAX_SHOWN_CHARS)
     remedy = _remedy(value, unit) if inner in (int, float) and isinstance(value, str) else ""
+    if get_origin(inner) in (tuple, frozenset) and isinstance(value, str):
+        remedy = f": write [{shown.strip(_QUOTES)}]"
     return f", not {shown}{remedy}"
 
 

@@ -85,7 +85,7 @@ BUDGET = {"budgets": [{"usd": 1, "period": "day"}]}
         ({f"{PRICES}|date": dt.date(2027, 1, 1)}, "2027-01-01 has not come yet"),
         (
             {f"{PRICES}|input_usd_per_mtok": None, "allowances": {"key": BUDGET}},
-            "models.sim-frontier: has no price, so no budget can hold it, and there is one for eve",
+            "models.sim-frontier: has no price, so it is refused where a budget would have to pay",
         ),
         (
             {f"{PRICES}|output_usd_per_mtok": None, "allowances": {"teams": {"a": BUDGET}}},

@@ -92,6 +92,10 @@ def problem(tmp_path):
         ("server: {host: 127}", "server.host: must be text; put 127 in quotes"),
         ("store: {prefix: 2026-01-01}", "put 2026-01-01 in quotes"),
         ("cache: {enabled: perhaps}", "must be true or false, not 'perhaps'"),
+        (
+            "outcomes: {contents: {redact: abc}}",
+            "a list, each item text, not 'abc': write [abc]",
+        ),
         ("server:", "server: must be a mapping (`key: value`); it is empty here"),
         ("server: []", "server: must be a mapping (`key: value`), not a list"),
         (
