@@ -1,7 +1,7 @@
 """A trained router in memory, with everything that serving needs."""
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from routers.base import Router
@@ -69,7 +69,8 @@ class RouterArtifact:
         self.router = router
         self.calibration = calibration
         self._columns = {model: column for column, model in enumerate(self.models)}
-        self._curve = lru_cache(maxsize=_CURVES)(self._fit_curve)
+        # Of the calibration alone: an artifact that refers to itself goes only with the garbage.
+        self._curve = lru_cache(maxsize=_CURVES)(partial(_fit_curve, calibration))
 
     def predict(self, x: FloatMatrix) -> Predictions:
         """Predict every model on feature rows; columns as in `models`."""
@@ -133,8 +134,9 @@ class RouterArtifact:
         key = {(self.column(spec.predicted_as), spec.prices): None for spec in candidates}
         return self._curve(tuple(sorted(key, key=repr)))
 
-    def _fit_curve(self, key: tuple[tuple[int, Prices], ...]) -> KnobCurve:
-        return self.calibration.curve([c for c, _ in key], [prices for _, prices in key])
+
+def _fit_curve(calibration: CalibrationRows, key: tuple[tuple[int, Prices], ...]) -> KnobCurve:
+    return calibration.curve([column for column, _ in key], [prices for _, prices in key])
 
 
 def predict_all(router: Router, newcomers: Sequence[Newcomer], x: FloatMatrix) -> Predictions:

@@ -100,6 +100,47 @@ def _fold(code: int) -> str:
     return character.lower()
 
 
+class _Pieces:
+    """The pieces of a vocabulary, and how words are split into them."""
+
+    def __init__(self, vocabulary: Iterable[str]) -> None:
+        self._ids = {piece: index for index, piece in enumerate(vocabulary)}
+        self._unknown = (self._ids["[UNK]"],)
+        self._longest: dict[str, int] = {}
+        for piece in self._ids:
+            self._note_length(piece)
+
+    def _note_length(self, piece: str) -> None:
+        """Remember how long a piece with this beginning can be, so that matching starts there.
+
+        Without it a 100-character word of rare letters costs 5,000 lookups.
+        """
+        marker = "##" if piece.startswith("##") else ""
+        body = piece[len(marker) :]
+        key = marker + body[:_PREFIX_CHARS]
+        self._longest[key] = max(self._longest.get(key, 0), len(body))
+
+    def split(self, word: str) -> tuple[int, ...]:
+        """Split one word greedily into its longest known pieces; [UNK] where that fails."""
+        if len(word) > _MAX_WORD_CHARS:
+            return self._unknown
+        ids: list[int] = []
+        start, marker = 0, ""
+        while start < len(word):
+            key = marker + word[start : start + _PREFIX_CHARS]
+            stop = min(start + self._longest.get(key, _PREFIX_CHARS - 1), len(word))
+            while stop > start:
+                found = self._ids.get(marker + word[start:stop])
+                if found is not None:
+                    break
+                stop -= 1
+            else:
+                return self._unknown
+            ids.append(found)
+            start, marker = stop, "##"
+        return tuple(ids)
+
+
 class WordPiece:
     """Split text into BERT-uncased WordPiece ids, without [CLS] and [SEP].
 
@@ -120,12 +161,10 @@ class WordPiece:
     """
 
     def __init__(self, vocabulary: Iterable[str]) -> None:
-        self._ids = {piece: index for index, piece in enumerate(vocabulary)}
-        self._unknown = (self._ids["[UNK]"],)
-        self._longest: dict[str, int] = {}
-        for piece in self._ids:
-            self._note_length(piece)
-        self._words: _Memo[str, tuple[int, ...]] = _Memo(self._split_word, limit=_CACHED_WORDS)
+        # What splits words does not refer back to what remembers them: a tokeniser of several
+        # megabytes goes with its last user, and need not wait for the garbage collector.
+        split = _Pieces(vocabulary).split
+        self._words: _Memo[str, tuple[int, ...]] = _Memo(split, limit=_CACHED_WORDS)
         self._clean: _Memo[int, str] = _Memo(_clean, limit=_CACHED_CHARACTERS)
         self._fold: _Memo[int, str] = _Memo(_fold, limit=_CACHED_CHARACTERS)
 
@@ -141,33 +180,3 @@ class WordPiece:
             words = cleaned.translate(self._fold).split()
         # Known words never enter Python code again: the map runs dict.__getitem__ in C.
         return list(chain.from_iterable(map(self._words.__getitem__, words)))
-
-    def _note_length(self, piece: str) -> None:
-        """Remember how long a piece with this beginning can be, so that matching starts there.
-
-        Without it a 100-character word of rare letters costs 5,000 lookups.
-        """
-        marker = "##" if piece.startswith("##") else ""
-        body = piece[len(marker) :]
-        key = marker + body[:_PREFIX_CHARS]
-        self._longest[key] = max(self._longest.get(key, 0), len(body))
-
-    def _split_word(self, word: str) -> tuple[int, ...]:
-        """Split one word greedily into its longest known pieces; [UNK] where that fails."""
-        if len(word) > _MAX_WORD_CHARS:
-            return self._unknown
-        ids: list[int] = []
-        start, marker = 0, ""
-        while start < len(word):
-            key = marker + word[start : start + _PREFIX_CHARS]
-            stop = min(start + self._longest.get(key, _PREFIX_CHARS - 1), len(word))
-            while stop > start:
-                found = self._ids.get(marker + word[start:stop])
-                if found is not None:
-                    break
-                stop -= 1
-            else:
-                return self._unknown
-            ids.append(found)
-            start, marker = stop, "##"
-        return tuple(ids)
