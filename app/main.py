@@ -22,7 +22,7 @@ from app.access.guard import Guard
 from app.access.issuing import Issuer
 from app.access.terms import KnownNames
 from app.api import docs, models, ops
-from app.api.admin import admin_router
+from app.api.admin import Reload, admin_router
 from app.api.browser_rules import browser_rules
 from app.api.chat import ChatEndpoint
 from app.api.console import console_is_served, console_router
@@ -58,7 +58,7 @@ from app.stores._base import Keys, Lifecycle
 from app.stores.owners import new_run, owner_of
 from app.telemetry.exposition import MetricsServer
 from app.telemetry.learning import LearningMetrics
-from app.telemetry.logs import hide_secrets, log_outcomes
+from app.telemetry.logs import log_outcomes
 from app.telemetry.metrics import Metrics
 from app.telemetry.recent import Recent
 from app.types import Outcome
@@ -97,6 +97,7 @@ def create_app(
     host: str | None = None,
     workers_dir: Path | None = None,
     run: str | None = None,
+    reload: Reload | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -114,6 +115,9 @@ def create_app(
         Where several worker processes count together; None where there is one process.
     run
         What begins the name by which this process claims in a shared store; default: made here.
+    reload
+        What reads the configuration anew when `/admin/reload` is asked; default: this process, for
+        itself alone, also on SIGHUP.
 
     Raises
     ------
@@ -143,7 +147,8 @@ def create_app(
     )
     app.state.steelyard = state
     app.state.host = host
-    app.state.reloader = reloader = Reloader(state, load=partial(_load_again, config))
+    app.state.reloader = reloader = Reloader(state, load=partial(load_config, config.path))
+    app.state.reloads_itself = reload is None
 
     def draining() -> bool:
         return state.readiness.draining
@@ -156,7 +161,7 @@ def create_app(
         app.include_router(
             feedback_router(state.resources.feedback, state.guard, admin_token=config.admin_token)
         )
-    for router in _managing(config, state, reloader):
+    for router in _managing(config, state, reload or reloader.reload):
         app.include_router(router)
     if recent is not None:
         app.include_router(
@@ -211,7 +216,7 @@ def _add_traffic(
         app.add_direct("POST", path, BoundaryMiddleware(inner, draining=draining))
 
 
-def _managing(config: LoadedConfig, state: AppState, reloader: Reloader) -> Iterator[APIRouter]:
+def _managing(config: LoadedConfig, state: AppState, reload: Reload) -> Iterator[APIRouter]:
     """Yield the routes for who uses keys, and for who gives them out."""
     keys = state.store.store.keys
     spend = SpendDesk(spend_source(config), partial(_key_names, keys))
@@ -228,7 +233,7 @@ def _managing(config: LoadedConfig, state: AppState, reloader: Reloader) -> Iter
             standings=state.standings,
             own_standings=state.own_standings,
             spend=spend,
-            reload=reloader.reload,
+            reload=reload,
         )
 
 
@@ -296,12 +301,6 @@ def _state(
     )
 
 
-def _load_again(config: LoadedConfig) -> LoadedConfig:
-    loaded = load_config(config.path)
-    hide_secrets(loaded.hidden)
-    return loaded
-
-
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
     state: AppState = app.state.steelyard
@@ -315,7 +314,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
     watching = asyncio.create_task(state.watch.run(), name="watch the load")
     with (
         _metrics_port(state, app.state.host),
-        on_hangup(reloader.reload_soon),
+        on_hangup(reloader.reload_soon) if app.state.reloads_itself else contextlib.nullcontext(),
         drain_before_exit(state.readiness.drain, seconds=server.drain_s),
     ):
         state.readiness.ready = True

@@ -3,21 +3,36 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
 
+from app.api.resolve import Names
+from app.build import config_version
 from app.config import LoadedConfig
 from app.errors import ConfigError
+from app.gateway.request import Policy
 from app.serving import build_serving, check_replaceable, prepare
 from app.state import AppState, Serving
+from app.telemetry.logs import hide_secrets
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staged:
+    """A configuration that can be served, with everything about it that takes time."""
+
+    config: LoadedConfig
+    version: str
+    policies: Mapping[str, Policy]
+    names: Names
 
 
 class Reloader:
     """Replace what is served by what the configuration file says now.
 
     Requests that run go on with what they began with; its connections are closed after the last
-    of them. A configuration that cannot be used changes nothing.
+    of them. A configuration that cannot be used changes nothing, whatever is wrong with it.
 
     Parameters
     ----------
@@ -41,22 +56,66 @@ class Reloader:
             If it cannot be used; the one before goes on being served.
         """
         async with self._lock:
-            state = self._state
             try:
-                config = await asyncio.to_thread(self._load)
-                check_replaceable(state.config, config)
-                policies, names = await asyncio.to_thread(prepare, config)
-                serving = build_serving(config, state.resources, policies, names)
+                version = self.apply(await self.stage())
             except ConfigError as error:
-                state.metrics.process.reloaded(successful=False)
+                self.told(successful=False)
                 _log.error("the configuration is not replaced: %s", error.message)
                 raise
-            old, state.serving = state.serving, serving
-            state.metrics.process.reloaded(successful=True)
-            _log.info("the configuration is now version %s", serving.gateway.config_version)
-            self._retiring.append(old)
-            self._start(self._retire(old))
-            return serving.gateway.config_version
+            self.told(successful=True)
+            return version
+
+    async def stage(self, config: LoadedConfig | None = None) -> Staged:
+        """Make everything ready for a configuration, which is not served yet.
+
+        Parameters
+        ----------
+        config
+            Default: what the configuration file says.
+
+        Raises
+        ------
+        ConfigError
+            If it cannot be used.
+        """
+        try:
+            if config is None:
+                config = await asyncio.to_thread(self._load)
+            hide_secrets(config.hidden | self._state.config.hidden)
+            check_replaceable(self._state.config, config)
+            policies, names = await asyncio.to_thread(prepare, config)
+            version = config_version(config)
+        except ConfigError:
+            raise
+        except Exception as error:
+            # No file may stop a gateway that runs, whatever is in it.
+            _log.debug("the configuration cannot be read", exc_info=True)
+            raise ConfigError(
+                f"{self._state.config.path}: cannot be used ({type(error).__name__}: {error})"
+            ) from error
+        return Staged(config=config, version=version, policies=policies, names=names)
+
+    def apply(self, staged: Staged) -> str:
+        """Serve what was made ready; return its version.
+
+        Raises
+        ------
+        ConfigError
+            If an upstream cannot be built.
+        """
+        state = self._state
+        old, state.serving = (
+            state.serving,
+            build_serving(staged.config, state.resources, staged.policies, staged.names),
+        )
+        _log.info("the configuration is now version %s", staged.version)
+        self._retiring.append(old)
+        self._start(self._retire(old))
+        return staged.version
+
+    def told(self, *, successful: bool, counts: bool = True) -> None:
+        """Show how an attempt ended; it `counts` in one process alone."""
+        self._state.metrics.process.reloaded(successful=successful, counts=counts)
 
     async def _retire(self, serving: Serving) -> None:
         await serving.retire()

@@ -59,6 +59,7 @@ def this_run(config: LoadedConfig) -> Iterator[Run]:
         stack.callback(os.environ.pop, RUN_VARIABLE, None)
         releaser = None
         if shares:
+            build_store(config)  # a store without an address is refused before anything is begun
             releaser = Releaser(
                 partial(build_store, config),
                 on_release=lambda owner: _forget(data_dir, owner),

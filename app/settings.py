@@ -28,7 +28,7 @@ class Settings(BaseSettings):
 
     listen_host: str | None = None
     """`STEELYARD_LISTEN_HOST`: the address that is listened on, where it is not the one of the
-    configuration; `steelyard serve` says it to its workers."""
+    configuration; for servers that find the application by `app.main:from_env`."""
 
 
 def is_loopback(host: str) -> bool:

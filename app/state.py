@@ -84,6 +84,8 @@ class Readiness:
 
     ready: bool = False
     draining: bool = False
+    missing_workers: int = 0
+    """How many of the workers beside this one do not run at the moment."""
 
     def drain(self) -> None:
         """Say that nothing more should come, and have kept connections closed as they are used."""

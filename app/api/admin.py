@@ -96,8 +96,8 @@ def _add_reload(router: APIRouter, reload: Reload) -> None:
     async def reload_configuration() -> Reloaded:
         """Serve what the configuration file says now, or say what is wrong with it.
 
-        Requests that run are not disturbed. With several workers, send SIGHUP to the parent
-        process instead: this reaches the one that answers.
+        Requests that run are not disturbed. Of several workers all serve it, or none does; other
+        replicas are not reached.
         """
         try:
             return Reloaded(version=await reload())

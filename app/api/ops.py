@@ -40,6 +40,8 @@ class Ready(BaseModel):
     status: Literal["ready"] = "ready"
     unhealthy_models: list[str]
     failing_stores: dict[str, str] = {}
+    missing_workers: int = 0
+    """Of several processes behind one address, those that do not run at the moment."""
 
 
 router = APIRouter(tags=["operations"])
@@ -60,6 +62,7 @@ async def readyz(request: Request) -> Ready:
     return Ready(
         unhealthy_models=sorted(state.gateway.dispatcher.pool.unhealthy()),
         failing_stores=state.problems(),
+        missing_workers=state.readiness.missing_workers,
     )
 
 

@@ -73,6 +73,11 @@ class ProcessMetrics:
             "Lines of the log that could not be written, or not in time.",
         )[()]
         self._lost_lines = 0
+        self._workers_died = declare.counter(
+            "gateway_worker_restarts",
+            "Worker processes that ended without being told to, and are started anew.",
+            "cause",
+        )
         self._reloads = declare.counter(
             "gateway_config_reloads",
             "Attempts to read the configuration anew; result is success or failure.",
@@ -154,9 +159,17 @@ class ProcessMetrics:
         self._log_lines_dropped.inc(max(n_lines - self._lost_lines, 0))
         self._lost_lines = n_lines
 
-    def reloaded(self, *, successful: bool) -> None:
-        """Show how the last attempt to read the configuration anew ended."""
-        self._reloads[("success" if successful else "failure",)].inc(1)
+    def worker_died(self, cause: str) -> None:
+        """Count a worker that ended without being told to: by `exit`, by `signal`, or `hung`."""
+        self._workers_died[(cause,)].inc(1)
+
+    def reloaded(self, *, successful: bool, counts: bool = True) -> None:
+        """Show how the last attempt to read the configuration anew ended.
+
+        Every worker shows it, one `counts` it.
+        """
+        if counts:
+            self._reloads[("success" if successful else "failure",)].inc(1)
         self._reloaded.set(successful)
         if successful:
             self._reloaded_at.set_to_current_time()

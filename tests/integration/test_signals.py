@@ -1,13 +1,26 @@
 """What a served process does when it is told something by signal."""
 
+import contextlib
+import fcntl
+import os
+import pty
 import signal
+import subprocess
+import termios
 import time
 
 import httpx
 import pytest
 import yaml
 
-from tests.integration.test_cli import ASK, config, serving, shared  # noqa: F401  (fixtures)
+from tests.integration.test_cli import (
+    ASK,
+    command,
+    config,  # noqa: F401  (a fixture)
+    serving,
+    shared,  # noqa: F401  (a fixture)
+)
+from tests.support.gateway import REPOSITORY
 
 STOPPED = {0, -signal.SIGTERM}
 """Uvicorn ends by the signal that stopped it, the parent of several workers by itself."""
@@ -84,3 +97,51 @@ def test_sighup_reads_the_configuration_anew_in_every_worker(shared, client, wor
         assert client.post(f"{gateway.url}/v1/chat/completions", json=ASK).status_code == 200
         gateway.process.send_signal(signal.SIGTERM)
         assert gateway.process.wait(30) in STOPPED
+
+
+@pytest.fixture
+def in_a_terminal():
+    """Start commands as the first of a terminal; returned is its other end, too."""
+    started = []
+
+    def start(*command, env):
+        ours, theirs = pty.openpty()
+
+        def take_the_terminal():
+            fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+
+        process = subprocess.Popen(
+            command,
+            cwd=REPOSITORY,
+            env={**os.environ, **env},
+            stdin=theirs,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=take_the_terminal,  # noqa: PLW1509  (no threads that matter)
+            text=True,
+        )
+        os.close(theirs)
+        started.append(process)
+        while "Stop with Ctrl-C" not in process.stdout.readline():
+            assert process.poll() is None
+        return process, ours
+
+    yield start
+    for process in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(30)
+        process.stdout.close()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_whoever_closes_the_terminal_ends_the_gateway(shared, in_a_terminal, workers):  # noqa: F811
+    rewrite(shared, lambda document: document["server"].update(drain_s=0))
+    arguments = ("--port", "0", "--workers", workers)
+    process, terminal = in_a_terminal(*command("serve", "--config", shared, *arguments), env={})
+    process.send_signal(signal.SIGHUP)  # somebody's `kill -HUP`: the terminal is still there
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1)
+    os.close(terminal)
+    assert process.wait(60) in STOPPED

@@ -10,7 +10,7 @@ from tests.support.processes import gateway_process, write_config
 from tests.support.stub import StubThread
 
 ASK = {"model": "sim-nano", "messages": [{"role": "user", "content": "What is a steelyard?"}]}
-WORKERS = pytest.mark.parametrize("workers", [1])
+WORKERS = pytest.mark.parametrize("workers", [1, 2])
 
 
 @pytest.fixture
