@@ -1,14 +1,19 @@
 """A chat model that scores whether the weak model will do, behind a real gateway."""
 
+import asyncio
 import json
 import logging
 import logging.handlers
 import queue
+import socket
+import threading
+import time
 
 import httpx
 import openai
 import pytest
 
+from app.access.guard import ANONYMOUS
 from app.errors import ConfigError, InvalidRequestError
 from app.explain import explain
 from tests.support.gateway import GatewayThread, stub_config
@@ -282,3 +287,87 @@ def test_explain_does_not_make_up_what_a_scorer_would_say(folder, tmp_path):
     with pytest.raises(InvalidRequestError, match=f"asks the model '{SCORER}'"):
         explain(HARD, cost_quality=None, as_json=True, **options)
     explain(HARD, cost_quality="0.5", as_json=True, **options)
+
+
+# --- limits and budgets -------------------------------------------------------------------------
+
+
+def spent_usd(gateway):
+    standings = asyncio.run_coroutine_threadsafe(
+        gateway.app.state.steelyard.standings(ANONYMOUS), gateway.loop
+    ).result(10)
+    (standing,) = standings[0].budgets
+    assert (standing.reserved_nusd, standings[0].in_flight) == (0, 0)
+    return standing.spent_nusd / 1e9
+
+
+@pytest.fixture
+def limited(folder, scoring, fresh_gateway):
+    """Start a gateway with limits; return it and a client."""
+    clients = []
+
+    def limited(**allowance):
+        changes = changes_for(folder, scoring.url, **{"allowances.key": allowance})
+        gateway = fresh_gateway(changes, artifacts=None)
+        clients.append(httpx.Client(base_url=gateway.url, trust_env=False, timeout=30))
+        return gateway, clients[-1]
+
+    yield limited
+    for client in clients:
+        client.close()
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/route"])
+def test_a_scorer_is_asked_only_for_requests_that_are_admitted(limited, scoring, path):
+    _, client = limited(limits={"requests_per_minute": 2})
+    statuses = [ask(client, path=path).status_code for _ in range(6)]
+    assert statuses == [200, 200, 429, 429, 429, 429]
+    assert len(scoring.bodies) == 2
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/route"])
+def test_a_budget_that_does_not_pay_for_the_scorer_pays_nobody(limited, scoring, path):
+    gateway, client = limited(budgets=[{"usd": 1e-6, "period": "day"}])
+    refused = [ask(client, path=path) for _ in range(5)]
+    assert {each.json()["error"]["code"] for each in refused} == {"key_budget_exceeded"}
+    assert not scoring.bodies
+    assert spent_usd(gateway) == 0
+
+
+def test_what_a_scorer_cost_is_booked_also_where_the_answer_is_refused(limited, scoring):
+    gateway, client = limited(budgets=[{"usd": 0.01, "period": "day"}])
+    # Enough for the question and not for such an answer of either model.
+    refused = ask(client, max_tokens=8_000)
+    assert refused.status_code == 429
+    assert len(scoring.bodies) == 1
+    assert spent_usd(gateway) == pytest.approx(COST_USD)
+    decided = ask(client, path="/v1/route")
+    assert decided.status_code == 200
+    assert spent_usd(gateway) == pytest.approx(2 * COST_USD)
+    answered = ask(client, max_tokens=8)
+    told = float(answered.headers["x-route-cost-usd"]) + COST_USD
+    assert spent_usd(gateway) == pytest.approx(2 * COST_USD + told, abs=1e-8)
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/route"])
+def test_whoever_leaves_while_the_scorer_thinks_has_had_it_read(limited, scoring, path):
+    gateway, client = limited(budgets=[{"usd": 1, "period": "day"}])
+    asked = threading.Event()
+
+    def think(_):
+        asked.set()
+        scoring.release.wait(20)
+        return 200, completion("5")
+
+    scoring.answer = think
+    with socket.create_connection(("127.0.0.1", client.base_url.port)) as leaver:
+        body = json.dumps({"model": "auto", "messages": [{"role": "user", "content": HARD}]})
+        head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        leaver.sendall(f"{head}content-length: {len(body)}\r\n\r\n{body}".encode())
+        assert asked.wait(10)
+    deadline = time.monotonic() + 10
+    line = 'gateway_scorer_calls_total{error="cancelled",model="sim-nano",policy="judged"}'
+    while not count(client, line):
+        assert time.monotonic() < deadline
+    prompt_usd = spent_usd(gateway)
+    assert 0 < prompt_usd < 0.01
