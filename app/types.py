@@ -14,6 +14,10 @@ HEDGE_LOST = "hedge_lost"
 """The error of a call that was given up because the one beside it was faster."""
 
 
+CHAT_ROUTE = "/v1/chat/completions"
+"""Where answers are asked for; `/v1/route` leaves an outcome too where its scorer was paid."""
+
+
 class CacheMode(StrEnum):
     """What a request wants of the response cache."""
 
@@ -194,6 +198,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     duration_s: float
     status: int
     error: str | None
+    route: str = CHAT_ROUTE
+    """The path that was asked."""
     scorer_call: ScorerCall | None = None
     """What deciding itself called; its cost is not part of `cost_usd`."""
     session: SessionReason | None = None

@@ -96,19 +96,19 @@ class Exchange:
                     await self._answer(watch)
             status, error_code = 200, None
         except ClientDisconnectedError as error:
-            status, error_code = _status_and_code(error)
+            status, error_code = status_and_code(error)
             raise
         except asyncio.CancelledError:
             # Only a server that stops cancels from outside; nobody waits for the cancellation.
             stopping = ShuttingDownError()
-            status, error_code = _status_and_code(stopping)
+            status, error_code = status_and_code(stopping)
             await self._fail(stopping)
         except TimeoutError:
             expired = late(timeout_s)
-            status, error_code = _status_and_code(expired)
+            status, error_code = status_and_code(expired)
             await self._fail(expired)
         except (GatewayError, RoutingError) as error:
-            status, error_code = _status_and_code(error)
+            status, error_code = status_and_code(error)
             await self._fail(error)
         except Exception as error:  # noqa: BLE001  (the outermost edge of a request)
             _log.exception("request %s failed", self.request.request_id)
@@ -272,7 +272,8 @@ class Exchange:
                     await self.send({"type": "http.response.body", "body": sse.event(payload)})
 
 
-def _status_and_code(error: BaseException) -> tuple[int, str]:
+def status_and_code(error: BaseException) -> tuple[int, str]:
+    """Return how a request that ended in an error is recorded."""
     answer = answer_for(error)
     status = answer.status
     if isinstance(error, UpstreamError) and error.body is not None and error.status is not None:

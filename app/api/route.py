@@ -18,9 +18,10 @@ from app.api.answers import (
 )
 from app.api.asgi import CancelOnDisconnect
 from app.api.chat import ChatEndpoint, Visit
-from app.api.exchange import late, send_error
+from app.api.exchange import late, send_error, status_and_code
 from app.errors import ClientDisconnectedError, GatewayError
 from app.gateway.deadline import Deadline
+from app.gateway.handle import Gateway
 from app.gateway.ledger import LedgerEntry
 from app.gateway.request import RouteRequest
 from routers.decision import knob_steps
@@ -56,6 +57,7 @@ class RouteEndpoint:
             await send_error(send, error)
             return
         entry = gateway.open_entry(request, started=started)
+        entry.route = scope["path"]
         timeout_s = visit.serving.config.gateway.server.request_timeout_s
         try:
             try:
@@ -66,15 +68,18 @@ class RouteEndpoint:
                 raise late(timeout_s) from error
             finally:
                 await gateway.settle(entry)  # a scorer that was asked is paid, whatever came of it
-        except ClientDisconnectedError:
-            return
         except (GatewayError, RoutingError) as error:
-            self.chat.refused(scope, error, visit.caller)
             entry.answering()
+            recorded = self._recorded(gateway, entry, error)
+            if isinstance(error, ClientDisconnectedError):
+                return
+            if not recorded:
+                self.chat.refused(scope, error, visit.caller)
             await send_error(send, error, headers=route_headers(entry))
             return
         entry.answering()
-        self.decided(scope["path"], request.policy_name, decision.model_id)
+        if not self._recorded(gateway, entry):
+            self.decided(scope["path"], request.policy_name, decision.model_id)
         body = msgspec.json.encode(route_object(request, decision, entry))
         headers = [
             JSON_HEADER,
@@ -83,6 +88,16 @@ class RouteEndpoint:
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+    def _recorded(
+        self, gateway: Gateway, entry: LedgerEntry, error: BaseException | None = None
+    ) -> bool:
+        """Leave an outcome where a scorer was paid: what is spent has to stand somewhere."""
+        if entry.scorer_call is None or not entry.scorer_call.usage:
+            return False
+        status, code = (200, None) if error is None else status_and_code(error)
+        gateway.record(entry.close(status=status, error=code))
+        return True
 
 
 def route_object(request: RouteRequest, decision: Decision, entry: LedgerEntry) -> dict[str, Any]:

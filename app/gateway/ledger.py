@@ -20,6 +20,7 @@ from app.providers._base import Chunk, Progress
 from app.stores._base import Standing
 from app.telemetry.tracing import RequestTrace
 from app.types import (
+    CHAT_ROUTE,
     HEDGE_LOST,
     Attempt,
     CacheState,
@@ -77,6 +78,7 @@ class LedgerEntry:
     request: RouteRequest
     policy_version: str
     started: float
+    route: str = CHAT_ROUTE
     objective: Objective | None = None
     """What was decided by: the request's own, or what a budget's pressure left of it."""
     pressure: Pressure | None = None
@@ -357,6 +359,7 @@ class LedgerEntry:
             duration_s=self.clock() - self.started,
             status=status,
             error=error,
+            route=self.route,
             scorer_call=self.scorer_call,
             session=self.session,
             cache=self.cache,

@@ -2,10 +2,9 @@
 
 from app.errors import answer_for
 from app.telemetry._declare import NONE, OTHER, ConfiguredNames, Declare, FirstNames
-from app.types import Outcome, Usage
+from app.types import CHAT_ROUTE, Outcome, Usage
 
-_CHAT = "/v1/chat/completions"
-_ROUTES = {path: path for path in (_CHAT, "/v1/route")}
+_ROUTES = {path: path for path in (CHAT_ROUTE, "/v1/route")}
 
 _FAST = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5)
 _SLOW = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 300)
@@ -99,7 +98,7 @@ class RequestMetrics:
         model = self._models[outcome.served_model_id]
         policy = self._policies[outcome.policy]
         status_class = _STATUS_CLASS[outcome.status // 100]
-        self._requests[_CHAT, policy, model, status_class, outcome.error or ""].inc(1)
+        self._requests[outcome.route, policy, model, status_class, outcome.error or ""].inc(1)
         self._duration[(model,)].observe(outcome.duration_s)
         if outcome.session is not None:
             self._session_turns[policy, outcome.session.value].inc(1)

@@ -80,12 +80,14 @@ class Fire:
 
 @contextlib.contextmanager
 def ledger_lines() -> Iterator[list[Mapping[str, Any]]]:
-    """Collect the log lines of requests while the block runs."""
+    """Collect the log lines of requests that were handled, not turned away, while the block runs."""
     lines: list[Mapping[str, Any]] = []
 
     class Collect(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            lines.append(record.fields)  # type: ignore[attr-defined]
+            fields = record.fields  # type: ignore[attr-defined]
+            if "decision_id" in fields:
+                lines.append(fields)
 
     logger, handler = logging.getLogger("app.requests"), Collect()
     level = logger.level
