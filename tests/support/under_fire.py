@@ -80,7 +80,7 @@ class Fire:
 
 @contextlib.contextmanager
 def ledger_lines() -> Iterator[list[Mapping[str, Any]]]:
-    """Collect the log lines of requests that were handled, not turned away, while the block runs."""
+    """Collect the log lines of requests that were handled while the block runs."""
     lines: list[Mapping[str, Any]] = []
 
     class Collect(logging.Handler):
