@@ -68,7 +68,7 @@ def build_serving(
     """
     metrics, clock = resources.metrics, resources.clock
     limits, server = config.gateway.breaker, config.gateway.server
-    caching, blobs = config.gateway.cache, resources.store.store.blobs
+    caching, store = config.gateway.cache, resources.store.store
     version = config_version(config)
     deployments = build_deployments(config)
     rng = random.Random()  # noqa: S311  (spreads load and retries, guards nothing)
@@ -125,9 +125,9 @@ def build_serving(
             on_failure=attempt_failed,
             request_timeout_s=server.request_timeout_s,
         ),
-        affinity=Affinity(blobs=blobs, now=time.time),
+        affinity=Affinity(blobs=store.blobs, now=time.time),
         cache=ResponseCache(
-            blobs=blobs,
+            answers=store.answers,
             version=version,
             enabled=caching.enabled,
             lifetime_s=caching.ttl_s,

@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Callable
 
-from app.config import AllowanceConfig, LoadedConfig
+from app.config import AllowanceConfig, LoadedConfig, StoreConfig
 from app.errors import ConfigError
 from app.gateway.admission import Allowance, Allowances
 from app.gateway.decision_log import DecisionLog, KeepContents
@@ -11,6 +11,7 @@ from app.gateway.ledger import NOTHING, Keeps
 from app.gateway.redaction import Redactor
 from app.keys import NO_LIMITS
 from app.stores._base import Lifecycle
+from app.stores._bounds import AnswerBounds
 from app.stores._watch import NO_EVENTS, StoreEvents
 from app.stores.memory import MemoryStore
 from app.stores.outcomes import Sink
@@ -39,7 +40,12 @@ def build_store(
     """
     store = config.gateway.store
     if store.kind == "memory":
-        return MemoryStore(config.data_dir, exclusive=owner is not None, events=events)
+        return MemoryStore(
+            config.data_dir,
+            exclusive=owner is not None,
+            answer_bounds=_answer_bounds(store),
+            events=events,
+        )
     from app.stores.fallback import FallbackStore  # noqa: PLC0415  (redis-py takes its time)
     from app.stores.key_cache import KeyTimes  # noqa: PLC0415
     from app.stores.redis import RedisStore  # noqa: PLC0415
@@ -55,11 +61,17 @@ def build_store(
         prefix=store.prefix,
         timeout_s=store.timeout_s,
         owner=owner or "",
+        cache_url=config.cache_url,
+        answer_bounds=_answer_bounds(store),
         events=events,
     )
     # The guard in front remembers keys for `auth.fresh_s`; here only the grace is of use.
     times = KeyTimes(fresh_s=0.0, grace_s=store.keys_grace_s)
     return FallbackStore(shared, key_times=times, events=events)
+
+
+def _answer_bounds(store: StoreConfig) -> AnswerBounds:
+    return AnswerBounds(bytes=store.cache_max_bytes, bytes_per_key=store.cache_max_bytes_per_key)
 
 
 def build_decision_log(

@@ -224,7 +224,7 @@ def _without_effect(config: LoadedConfig) -> _Doubts:
 
 _ONLY_WHERE_ON: Mapping[str, frozenset[str]] = {
     "outcomes": frozenset({"keep_days", "features", "contents", "feedback_per_minute"}),
-    "store": frozenset({"redis_url_env", "prefix", "timeout_s", "keys_grace_s"}),
+    "store": frozenset({"redis_url_env", "prefix", "timeout_s", "keys_grace_s", "cache_url_env"}),
     "auth": frozenset({"fresh_s"}),
 }
 """Fields that say something only where what their section is about is there."""

@@ -131,6 +131,8 @@ def _variables(config: LoadedConfig, *, here: bool) -> list[tuple[str, ...]]:
     ]
     if gateway.store.kind == "redis":
         named.append(("address of Redis", gateway.store.redis_url_env, bool(config.redis_url)))
+        if gateway.store.cache_url_env is not None:
+            named.append(("Redis of answers", gateway.store.cache_url_env, bool(config.cache_url)))
     named.append(
         ("token of /metrics", gateway.server.metrics_token_env, bool(config.metrics_token))
     )

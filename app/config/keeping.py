@@ -38,6 +38,13 @@ class StoreConfig(Strict):
     """For one round trip to Redis."""
     keys_grace_s: SecondsOrNone = 300.0
     """How long keys that are known go on working while Redis cannot be asked."""
+    cache_url_env: Variable | None = None
+    """The variable that holds the address of another Redis, for cached answers alone; left out,
+    they share the memory of what counts, within the bounds below, and go first when it is full."""
+    cache_max_bytes: Annotated[int, Field(ge=2**16, le=2**40)] = 64 * 2**20
+    """How much of cached answers is kept; the oldest make room."""
+    cache_max_bytes_per_key: Annotated[int, Field(ge=2**16, le=2**40)] = 16 * 2**20
+    """How much of one key's, where keys are asked for."""
 
 
 class CacheConfig(Strict):

@@ -84,6 +84,7 @@ def load_config(
         admin_token=_admin_token(gateway.auth.admin_token_env, environment),
         metrics_token=_secret(gateway.server.metrics_token_env, environment) or None,
         redis_url=_address(gateway.store.redis_url_env, environment),
+        cache_url=_address(gateway.store.cache_url_env or "", environment),
         semconv_opt_in=environment.get("OTEL_SEMCONV_STABILITY_OPT_IN", ""),
     )
     if secrets_needed and (missing := missing_variables(config)):
@@ -106,6 +107,11 @@ def missing_variables(config: LoadedConfig) -> list[Remark]:
     if variable is not None and config.metrics_token is None:
         message = f"{variable} is not set; export the token that /metrics is to ask for"
         missing.append(Remark(("server", "metrics_token_env"), message))
+    store = config.gateway.store
+    variable = store.cache_url_env
+    if variable is not None and store.kind == "redis" and config.cache_url is None:
+        message = f"{variable} is not set; export the address of the Redis for cached answers"
+        missing.append(Remark(("store", "cache_url_env"), message))
     return missing
 
 

@@ -38,6 +38,8 @@ class LoadedConfig(Strict):
     """Opens `/metrics`; kept out likewise."""
     redis_url: Annotated[str | None, Field(exclude=True, repr=False)] = None
     """The address of the shared store, password included. Kept out likewise."""
+    cache_url: Annotated[str | None, Field(exclude=True, repr=False)] = None
+    """The address of the Redis of cached answers, where they have one of their own. Likewise."""
     semconv_opt_in: str = ""
     """The value of OTEL_SEMCONV_STABILITY_OPT_IN."""
 
@@ -58,8 +60,9 @@ class LoadedConfig(Strict):
             if _SECRET_HEADER.search(name)
         )
         named = (*self.secrets.values(), self.admin_token, self.metrics_token, *headers)
-        password = None if self.redis_url is None else urlsplit(self.redis_url).password
-        return frozenset(each for each in (*named, password) if each)
+        urls = (url for url in (self.redis_url, self.cache_url) if url is not None)
+        passwords = (urlsplit(url).password for url in urls)
+        return frozenset(each for each in (*named, *passwords) if each)
 
     @property
     def data_dir(self) -> Path | None:

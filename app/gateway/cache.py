@@ -17,7 +17,7 @@ from app.gateway._answer_stream import Assembler, is_keepable, replay
 from app.gateway.request import RouteRequest
 from app.providers._base import Chunk
 from app.providers._usage import with_usage
-from app.stores._base import Blobs, StoreError
+from app.stores._base import Answers, StoreError
 from app.types import CacheState, Usage
 from routers.types import Reason
 
@@ -71,8 +71,14 @@ class Seat:
     """
 
     def __init__(
-        self, cache: "ResponseCache | None" = None, name: str = "", *, stream: bool = False
+        self,
+        cache: "ResponseCache | None" = None,
+        name: str = "",
+        *,
+        stream: bool = False,
+        owner: str = "",
     ) -> None:
+        self._owner = owner
         self.state = CacheState.BYPASS if cache is None else CacheState.MISS
         self.answer: CachedAnswer | None = None
         self.waited_s = 0.0
@@ -115,7 +121,7 @@ class Seat:
             return
         body = with_usage(body, usage)
         self.ended = CachedAnswer(body=body, model_id=model_id)
-        await self._cache.put(self._name, self.ended)
+        await self._cache.put(self._name, self.ended, owner=self._owner)
 
 
 BYPASS = Seat()
@@ -149,7 +155,7 @@ class ResponseCache:
     def __init__(
         self,
         *,
-        blobs: Blobs,
+        answers: Answers,
         version: str,
         enabled: bool = True,
         lifetime_s: float,
@@ -158,7 +164,7 @@ class ResponseCache:
         on_store_error: Callable[[str], None] = lambda _call: None,
     ) -> None:
         self.max_answer_bytes = max_answer_bytes
-        self._blobs = blobs
+        self._answers = answers
         self._version = version
         self._enabled = enabled
         self._lifetime_s = lifetime_s
@@ -188,7 +194,13 @@ class ResponseCache:
             return
         began = asyncio.get_running_loop().time()
         answer, flight, boarded = await self._board(name)
-        seat = Seat(self, "" if flight is None else name, stream=request.stream)
+        key = request.caller.key
+        seat = Seat(
+            self,
+            "" if flight is None else name,
+            stream=request.stream,
+            owner="" if key is None else key.key_id,
+        )
         seat.waited_s = boarded - began
         if flight is None:
             yield _seated(seat, answer)
@@ -198,10 +210,10 @@ class ResponseCache:
         finally:
             self._land(name, flight, seat.ended)
 
-    async def put(self, name: str, answer: CachedAnswer) -> None:
+    async def put(self, name: str, answer: CachedAnswer, *, owner: str) -> None:
         """Keep an answer; a store that fails is only counted."""
         try:
-            await self._blobs.put(name, _encode(answer), lifetime_s=self._lifetime_s)
+            await self._answers.put(name, _encode(answer), lifetime_s=self._lifetime_s, owner=owner)
         except StoreError:
             self._on_store_error("put")
 
@@ -246,7 +258,7 @@ class ResponseCache:
 
     async def _get(self, name: str) -> CachedAnswer | None:
         try:
-            value = await self._blobs.get(name)
+            value = await self._answers.get(name)
         except StoreError:
             self._on_store_error("get")
             return None

@@ -384,6 +384,33 @@ class Blobs(Protocol):
         ...
 
 
+class Answers(Protocol):
+    """Values of any size that may be lost at any time, bounded in all and for each owner."""
+
+    async def get(self, name: str) -> bytes | None:
+        """Return what was put under a name, or None.
+
+        Raises
+        ------
+        StoreError
+        """
+        ...
+
+    async def put(self, name: str, value: bytes, *, lifetime_s: float, owner: str) -> None:
+        """Keep a value for at most `lifetime_s`; older ones, its owner's first, make room for it.
+
+        Parameters
+        ----------
+        owner
+            Whose bound it counts for; empty where it counts only for that of all.
+
+        Raises
+        ------
+        StoreError
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
     """One store of one kind."""
@@ -394,6 +421,7 @@ class Store:
     counters: Counters
     keys: Keys
     blobs: Blobs
+    answers: Answers
 
 
 @runtime_checkable

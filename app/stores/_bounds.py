@@ -8,6 +8,7 @@ is told can keep it from its work.
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import msgspec
 
@@ -19,8 +20,26 @@ MAX_TOKENS = 10**9
 MAX_SUM_NUSD = 9 * 10**18
 """Of what is spent in one period: SQLite adds up whole numbers of 64 bits."""
 
+DEFAULT_ANSWER_BYTES = 64 * 2**20
+DEFAULT_ANSWER_BYTES_PER_KEY = 16 * 2**20
+
 OnBounded = Callable[[str], None]
 """Told of every value that had to be cut, `tokens`, `cost` or `period`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerBounds:
+    """How many bytes of cached answers are kept: in all, and of one key."""
+
+    bytes: int = DEFAULT_ANSWER_BYTES
+    bytes_per_key: int = DEFAULT_ANSWER_BYTES_PER_KEY
+
+    def bytes_of(self, owner: str) -> int:
+        """Return what one owner may keep; where nobody has a key, all share everything."""
+        return self.bytes_per_key if owner else self.bytes
+
+
+ANSWER_BOUNDS = AnswerBounds()
 
 
 def count(value: object, most: int) -> int:

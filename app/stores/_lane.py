@@ -112,6 +112,8 @@ class Lane:
         timeout_s: float,
         circuit: Circuit,
     ) -> None:
+        self.make_room: Callable[[], Awaitable[bool]] | None = None
+        """Called where Redis is full; what it refused is sent again if there is room then."""
         self._connect = connect
         self._scripts = scripts
         self._timeout_s = timeout_s
@@ -185,22 +187,28 @@ class Lane:
 
     async def _mended(self, commands: Sequence[Command], replies: list[Any]) -> list[Any]:
         """Return replies once scripts that Redis did not know were sent; raise other errors."""
-        unknown = [
-            i
-            for i, reply in enumerate(replies)
-            if isinstance(reply, ReplyError) and _is(reply, "NOSCRIPT")
-        ]
+        unknown = _all_that(replies, lambda text: text.startswith("NOSCRIPT"))
         if unknown:
-            try:
-                again = await self.call(*(self._with_source(commands[i]) for i in unknown))
-            except StoreNotAskedError as error:
-                raise StoreError(str(error)) from error  # the others were carried out
-            for i, reply in zip(unknown, again, strict=True):
-                replies[i] = reply
+            await self._again([self._with_source(commands[i]) for i in unknown], unknown, replies)
+        full = _all_that(replies, lambda text: "OOM " in text)
+        if full and self.make_room is not None and await self.make_room():
+            # A full server refuses before anything is done.
+            await self._again([commands[i] for i in full], full, replies)
         for reply in replies:
             if isinstance(reply, ReplyError):
                 raise StoreAnsweredError(f"Redis: {reply}") from reply
         return replies
+
+    async def _again(
+        self, commands: Sequence[Command], places: Sequence[int], replies: list[Any]
+    ) -> None:
+        """Ask again, and put the new replies in the places of the old ones."""
+        try:
+            again = await self.call(*commands)
+        except StoreNotAskedError as error:
+            raise StoreError(str(error)) from error  # the others were carried out
+        for i, reply in zip(places, again, strict=True):
+            replies[i] = reply
 
     def _depart(self) -> None:
         """Send the next batch, if anybody waits."""
@@ -342,6 +350,13 @@ class Lane:
 
 def _is(error: ReplyError, code: str) -> bool:
     return str(error).startswith(code)
+
+
+def _all_that(replies: Sequence[Any], say: Callable[[str], bool]) -> list[int]:
+    """Return the places of errors whose text is such."""
+    return [
+        i for i, reply in enumerate(replies) if isinstance(reply, ReplyError) and say(str(reply))
+    ]
 
 
 def _failure(error: Exception) -> StoreError:

@@ -34,5 +34,8 @@ class RedisScripts:
         self.standing = Script("standing")
         self.release = Script("release")
         self.change_keys = Script("change_keys", counts=False)
-        every = (self.admit, self.settle, self.standing, self.release, self.change_keys)
+        self.put_answer = Script("put_answer", counts=False)
+        self.drop_answers = Script("drop_answers", counts=False)
+        counting = (self.admit, self.settle, self.standing, self.release)
+        every = (*counting, self.change_keys, self.put_answer, self.drop_answers)
         self.sources = {script.sha: script.source for script in every}

@@ -11,10 +11,12 @@ import contextlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import islice
+from typing import TypeVar
 
 from app.stores._base import (
+    Answers,
     Blobs,
     Claim,
     Counters,
@@ -38,6 +40,7 @@ RETRY_INTERVAL_S = 0.5
 _PAID_AT_ONCE = 100
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 
 class _FallbackCounters:
@@ -173,22 +176,37 @@ class _FallbackBlobs:
 
     async def get(self, name: str) -> bytes | None:
         """Ask the shared store; None if it fails."""
-        try:
-            value = await self._shared.get(name)
-        except StoreError as error:
-            self._watch.failed("get", Feature.BLOBS, error)
-            return None
-        self._watch.worked("get")
-        return value
+        return await _lost_at_worst(self._shared.get(name), "get", self._watch)
 
     async def put(self, name: str, value: bytes, *, lifetime_s: float) -> None:
         """Tell the shared store; nothing if it fails."""
-        try:
-            await self._shared.put(name, value, lifetime_s=lifetime_s)
-        except StoreError as error:
-            self._watch.failed("put", Feature.BLOBS, error)
-        else:
-            self._watch.worked("put")
+        putting = self._shared.put(name, value, lifetime_s=lifetime_s)
+        await _lost_at_worst(putting, "put", self._watch)
+
+
+class _FallbackAnswers:
+    def __init__(self, shared: Answers, watch: Watch) -> None:
+        self._shared = shared
+        self._watch = watch
+
+    async def get(self, name: str) -> bytes | None:
+        """Ask the shared store; None if it fails."""
+        return await _lost_at_worst(self._shared.get(name), "get_answer", self._watch)
+
+    async def put(self, name: str, value: bytes, *, lifetime_s: float, owner: str) -> None:
+        """Tell the shared store; nothing if it fails."""
+        putting = self._shared.put(name, value, lifetime_s=lifetime_s, owner=owner)
+        await _lost_at_worst(putting, "put_answer", self._watch)
+
+
+async def _lost_at_worst(asking: Awaitable[_T], operation: str, watch: Watch) -> _T | None:
+    try:
+        answer = await asking
+    except StoreError as error:
+        watch.failed(operation, Feature.BLOBS, error)
+        return None
+    watch.worked(operation)
+    return answer
 
 
 class FallbackStore:
@@ -231,6 +249,7 @@ class FallbackStore:
             counters=self._counters,
             keys=CachedKeys(store.keys, watch, clock=clock, times=key_times or KeyTimes()),
             blobs=_FallbackBlobs(store.blobs, watch),
+            answers=_FallbackAnswers(store.answers, watch),
         )
         self._payer: asyncio.Task[None] | None = None
 

@@ -24,7 +24,8 @@ from app.stores._base import (
     binds,
     check_unchanged,
 )
-from app.stores._bounds import bounded_claims, bounded_settlements
+from app.stores._bounds import ANSWER_BOUNDS, AnswerBounds, bounded_claims, bounded_settlements
+from app.stores._memory_blobs import MemoryBlobs
 from app.stores._rates import granted_nusd
 from app.stores._watch import NO_EVENTS, StoreEvents
 from app.stores.data_dir import holding
@@ -38,8 +39,6 @@ Clock = Callable[[], float]
 OnSpend = Callable[[Scope, str, int, float], None]
 """Told of spending: scope, period, billionths of a dollar, when it may be forgotten."""
 
-DEFAULT_BLOBS = 10_000
-DEFAULT_BLOB_BYTES = 64 * 2**20
 
 _SWEEP, _SWEEP_EVERY = 32, 16
 """How many accounts are looked at, to forget those that are idle, and after how many requests."""
@@ -217,60 +216,6 @@ class MemoryKeys:
         return tuple(sorted(self._records.values(), key=lambda key: (key.created_at, key.digest)))
 
 
-class MemoryBlobs:
-    """Small values, the least recently used forgotten first.
-
-    Parameters
-    ----------
-    max_entries, max_bytes
-        How much is kept; a value larger than `max_bytes` is not kept at all.
-    """
-
-    def __init__(
-        self,
-        *,
-        clock: Clock = time.monotonic,
-        max_entries: int = DEFAULT_BLOBS,
-        max_bytes: int = DEFAULT_BLOB_BYTES,
-    ) -> None:
-        self._clock = clock
-        self._max_entries = max_entries
-        self._max_bytes = max_bytes
-        self._bytes = 0
-        self._blobs: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
-
-    def __len__(self) -> int:
-        """How many values are kept."""
-        return len(self._blobs)
-
-    async def get(self, name: str) -> bytes | None:
-        """Return what was put under a name, or None."""
-        blob = self._blobs.get(name)
-        if blob is None:
-            return None
-        value, ends_at = blob
-        if ends_at <= self._clock():
-            self._drop(name)
-            return None
-        self._blobs.move_to_end(name)
-        return value
-
-    async def put(self, name: str, value: bytes, *, lifetime_s: float) -> None:
-        """Keep a value for at most `lifetime_s`."""
-        self._drop(name)
-        if len(value) > self._max_bytes:
-            return
-        self._blobs[name] = (value, self._clock() + lifetime_s)
-        self._bytes += len(value)
-        while len(self._blobs) > self._max_entries or self._bytes > self._max_bytes:
-            self._drop(next(iter(self._blobs)))
-
-    def _drop(self, name: str) -> None:
-        blob = self._blobs.pop(name, None)
-        if blob is not None:
-            self._bytes -= len(blob[0])
-
-
 class MemoryStore:
     """The store of one process.
 
@@ -282,6 +227,8 @@ class MemoryStore:
         Whether to keep other processes' gateways out of `data_dir` while it is open.
     clock, steady
         As of `MemoryCounters`.
+    answer_bounds
+        How much of cached answers is kept.
     events
         Told of what goes wrong.
     """
@@ -293,8 +240,7 @@ class MemoryStore:
         exclusive: bool = False,
         clock: Clock | None = None,
         steady: Clock | None = None,
-        max_blobs: int = DEFAULT_BLOBS,
-        max_blob_bytes: int = DEFAULT_BLOB_BYTES,
+        answer_bounds: AnswerBounds = ANSWER_BOUNDS,
         events: StoreEvents = NO_EVENTS,
     ) -> None:
         self._held_dir = data_dir if exclusive else None
@@ -316,7 +262,12 @@ class MemoryStore:
             shared=False,
             counters=self._counters,
             keys=keys,
-            blobs=MemoryBlobs(clock=steady, max_entries=max_blobs, max_bytes=max_blob_bytes),
+            blobs=MemoryBlobs(clock=steady),
+            answers=MemoryBlobs(
+                clock=steady,
+                max_bytes=answer_bounds.bytes,
+                max_bytes_per_owner=answer_bounds.bytes_per_key,
+            ),
         )
 
     @property

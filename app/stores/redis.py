@@ -6,7 +6,9 @@ counters of a prefix share one hash tag, and so one slot of a cluster. The time 
 
 from app.errors import ConfigError
 from app.stores._base import Store, StoreError
+from app.stores._bounds import ANSWER_BOUNDS, AnswerBounds
 from app.stores._lane import Circuit, Lane
+from app.stores._redis_answers import RedisAnswers
 from app.stores._redis_counters import RedisCounters
 from app.stores._redis_keys import RedisKeys
 from app.stores._redis_scripts import RedisScripts
@@ -18,24 +20,17 @@ DEFAULT_PREFIX = "steelyard"
 
 _CIRCUIT_FAILURES = 3
 _CIRCUIT_OPEN_S = 0.5
-_SMALL_BYTES = 1024
 
 
 class RedisBlobs:
     """Small values with a lifetime.
 
-    Parameters
-    ----------
-    lane
-        For what may be large.
-    small
-        For what is smaller than `_SMALL_BYTES`: who answers a conversation is put at the moment in
-        which its request is settled, and leaves with it in one write.
+    Who answers a conversation is put at the moment in which its request is settled, and leaves with
+    it in one write.
     """
 
-    def __init__(self, lane: Lane, *, small: Lane, prefix: str) -> None:
+    def __init__(self, lane: Lane, *, prefix: str) -> None:
         self._lane = lane
-        self._small = small
         self._prefix = prefix
 
     async def get(self, name: str) -> bytes | None:
@@ -46,8 +41,7 @@ class RedisBlobs:
     async def put(self, name: str, value: bytes, *, lifetime_s: float) -> None:
         """Keep a value for at most `lifetime_s`."""
         milliseconds = max(1, int(lifetime_s * 1000))
-        lane = self._small if len(value) < _SMALL_BYTES else self._lane
-        await lane.call(("SET", f"{self._prefix}:blob:{name}", value, "PX", milliseconds))
+        await self._lane.call(("SET", f"{self._prefix}:blob:{name}", value, "PX", milliseconds))
 
 
 class RedisStore:
@@ -63,6 +57,11 @@ class RedisStore:
         How long a round trip may take; a call ends within twice as long.
     owner
         The name of this process, by which what it claims can be given back once it is dead.
+    cache_url
+        Where cached answers are kept instead: a server whose memory they do not share with what
+        counts.
+    answer_bounds
+        How much of cached answers is kept.
     events
         Told of what goes wrong.
     """
@@ -74,17 +73,21 @@ class RedisStore:
         prefix: str = DEFAULT_PREFIX,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         owner: str = "",
+        cache_url: str | None = None,
+        answer_bounds: AnswerBounds = ANSWER_BOUNDS,
         events: StoreEvents = NO_EVENTS,
     ) -> None:
-        try:
-            self._address = Address(url)
-        except ValueError as error:
-            raise ConfigError(f"the address of Redis cannot be used: {error}") from error
         self._timeout_s = timeout_s
         scripts = RedisScripts()
         # Two lanes, so that no request waits behind the bytes of a large cached answer.
-        self._counting = self._lane(scripts)
-        self._keeping = self._lane(scripts)
+        self._counting = self._lane(url, scripts)
+        self._keeping = self._lane(url if cache_url is None else cache_url, scripts)
+        answers = RedisAnswers(
+            self._keeping, scripts, prefix=prefix, bounds=answer_bounds, events=events
+        )
+        if cache_url is None:
+            # Budgets, limits and keys never fail for what may be lost.
+            self._counting.make_room = answers.make_room
         self._prefix = prefix
         self._store = Store(
             kind="redis",
@@ -93,7 +96,8 @@ class RedisStore:
                 self._counting, scripts, prefix=prefix, owner=owner, events=events
             ),
             keys=RedisKeys(self._counting, scripts, prefix=prefix),
-            blobs=RedisBlobs(self._keeping, small=self._counting, prefix=prefix),
+            blobs=RedisBlobs(self._counting, prefix=prefix),
+            answers=answers,
         )
 
     @property
@@ -117,9 +121,13 @@ class RedisStore:
         await self._counting.aclose()
         await self._keeping.aclose()
 
-    def _lane(self, scripts: RedisScripts) -> Lane:
+    def _lane(self, url: str, scripts: RedisScripts) -> Lane:
+        try:
+            address = Address(url)
+        except ValueError as error:
+            raise ConfigError(f"the address of Redis cannot be used: {error}") from error
         return Lane(
-            self._address.connect,
+            address.connect,
             scripts=scripts.sources,
             timeout_s=self._timeout_s,
             circuit=Circuit(failures=_CIRCUIT_FAILURES, open_s=_CIRCUIT_OPEN_S),

@@ -18,6 +18,7 @@ from app.stores._base import (
     Resource,
     ScopeKind,
 )
+from app.stores._bounds import AnswerBounds
 from app.stores.memory import MemoryStore
 from app.stores.redis import RedisStore
 from tests.support.redis_server import RedisServer, redis_server_path, until
@@ -34,6 +35,9 @@ from tests.support.stores import (
     with_cost,
 )
 
+BYTES, BYTES_PER_KEY = 300_000, 100_000
+BOUNDS = AnswerBounds(bytes=BYTES, bytes_per_key=BYTES_PER_KEY)
+
 KINDS = ("memory", "sqlite", "redis")
 
 
@@ -45,11 +49,14 @@ async def under_test(
     if kind == "redis":
         server: RedisServer = request.getfixturevalue("redis_server")
         # A machine that is busy with other tests may be slower than a gateway's should be.
-        lifecycle: Lifecycle = RedisStore(server.url, prefix=new_prefix(), timeout_s=5.0)
+        lifecycle: Lifecycle = RedisStore(
+            server.url, prefix=new_prefix(), timeout_s=5.0, answer_bounds=BOUNDS
+        )
         under_test = StoreUnderTest(lifecycle)
     else:
         clock = FakeClock()
-        lifecycle = MemoryStore(tmp_path if kind == "sqlite" else None, clock=clock)
+        data_dir = tmp_path if kind == "sqlite" else None
+        lifecycle = MemoryStore(data_dir, clock=clock, answer_bounds=BOUNDS)
         under_test = StoreUnderTest(lifecycle, clock.pass_time)
     await lifecycle.open()
     yield under_test
@@ -617,6 +624,63 @@ async def test_a_blob_is_replaced_with_its_lifetime(under_test):
     assert await blobs.get("name") == b"new"
     await under_test.pass_time(0.06)
     assert await blobs.get("name") is None
+
+
+async def test_answers_are_kept_until_their_time_is_over(under_test):
+    answers = under_test.store.answers
+    assert await answers.get("nothing") is None
+    await answers.put("short", b"\x00\xff", lifetime_s=0.05, owner="key-1")
+    await answers.put("long", b"", lifetime_s=60.0, owner="")
+    assert await answers.get("short") == b"\x00\xff"
+    await under_test.pass_time(0.06)
+    assert await answers.get("short") is None
+    assert await answers.get("long") == b""
+
+
+async def test_answers_of_one_key_are_bounded_and_make_room_for_each_other(under_test):
+    answers = under_test.store.answers
+    await answers.put("other", bytes(10_000), lifetime_s=60.0, owner="key-other")
+    for i in range(30):
+        # Far apart, so that it is known which is the oldest.
+        await answers.put(f"a{i:02}", bytes(10_000), lifetime_s=60.0 + i, owner="key-1")
+    kept = [i for i in range(30) if await answers.get(f"a{i:02}") is not None]
+    assert kept == list(range(30 - len(kept), 30))
+    assert BYTES_PER_KEY * 0.8 < 10_000 * len(kept) <= BYTES_PER_KEY
+    assert await answers.get("other") == bytes(10_000)
+
+
+async def test_answers_of_all_keys_together_are_bounded(under_test):
+    answers = under_test.store.answers
+    for i in range(60):
+        await answers.put(f"b{i:02}", bytes(10_000), lifetime_s=60.0 + i, owner=f"key-{i}")
+    kept = [i for i in range(60) if await answers.get(f"b{i:02}") is not None]
+    assert kept == list(range(60 - len(kept), 60))
+    assert BYTES * 0.8 < 10_000 * len(kept) <= BYTES
+
+
+async def test_where_nobody_has_a_key_all_share_everything(under_test):
+    answers = under_test.store.answers
+    for i in range(60):
+        await answers.put(f"c{i:02}", bytes(10_000), lifetime_s=60.0 + i, owner="")
+    kept = [i for i in range(60) if await answers.get(f"c{i:02}") is not None]
+    assert BYTES * 0.8 < 10_000 * len(kept) <= BYTES
+
+
+async def test_an_answer_larger_than_the_bound_is_not_kept_and_costs_no_other(under_test):
+    answers = under_test.store.answers
+    await answers.put("d", b"small", lifetime_s=60.0, owner="key-1")
+    await answers.put("large", bytes(BYTES_PER_KEY + 1), lifetime_s=60.0, owner="key-1")
+    assert await answers.get("large") is None
+    assert await answers.get("d") == b"small"
+
+
+async def test_an_answer_that_is_replaced_counts_once(under_test):
+    answers = under_test.store.answers
+    await answers.put("first", bytes(10_000), lifetime_s=61.0, owner="key-1")
+    for i in range(50):
+        await answers.put("e", bytes([i]) * 30_000, lifetime_s=60.0, owner="key-1")
+    assert await answers.get("e") == bytes([49]) * 30_000
+    assert await answers.get("first") == bytes(10_000)
 
 
 async def test_an_open_store_is_healthy(under_test):

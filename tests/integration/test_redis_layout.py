@@ -6,6 +6,7 @@ import pytest
 from redis import Redis
 
 from app.stores._base import KEEP_SPENT_S, LATE_S, BudgetLimit, Claim, ScopeKind
+from app.stores._bounds import AnswerBounds
 from app.stores.redis import RedisStore
 from tests.support.redis_server import RedisServer
 from tests.support.stores import StoreUnderTest, budget, key_record, new_prefix, new_scope
@@ -158,9 +159,7 @@ async def test_a_request_is_one_script_before_and_one_after_however_many_scopes(
     assert {name.partition("|")[0] for name in calls} <= {"config", "client", "info", "select"}
 
 
-async def test_small_values_travel_with_the_counters_and_large_ones_beside_them(
-    redis_server, prefix
-):
+async def test_small_values_travel_with_the_counters_and_answers_beside_them(redis_server, prefix):
     url = f"{redis_server.url}?client_name={prefix}-traveller"
     under_test = StoreUnderTest(RedisStore(url, prefix=prefix, timeout_s=5.0))
 
@@ -174,10 +173,48 @@ async def test_small_values_travel_with_the_counters_and_large_ones_beside_them(
         under_test.settle(request_id, [claim]),
     )
     assert n_connections() == 1
-    await under_test.store.blobs.put("large", b"x" * 10_000, lifetime_s=9.0)
+    await under_test.store.answers.put("large", b"x" * 10_000, lifetime_s=9.0, owner="key-1")
     assert n_connections() == 2
     assert await under_test.store.blobs.get("small") == b"x" * 100
-    assert await under_test.store.blobs.get("large") == b"x" * 10_000
+    assert await under_test.store.answers.get("large") == b"x" * 10_000
+    await under_test.lifecycle.aclose()
+
+
+async def test_answers_are_counted_exactly_and_leave_nothing_behind(redis_server, prefix):
+    bounds = AnswerBounds(bytes=200_000, bytes_per_key=100_000)
+    under_test = StoreUnderTest(
+        RedisStore(redis_server.url, prefix=prefix, timeout_s=5.0, answer_bounds=bounds)
+    )
+    answers = under_test.store.answers
+    tag = f"{{{prefix}:answers}}"
+
+    def sums() -> dict[str, int]:
+        with redis_server.client() as client:
+            return {name: int(n) for name, n in client.hgetall(f"{tag}:sums").items()}
+
+    await asyncio.gather(
+        *(
+            answers.put(f"{owner}-{i % 9}", bytes(1000 * i), lifetime_s=30.0, owner=owner)
+            for i in range(40)
+            for owner in ("key-1", "key-2", "")
+        )
+    )
+    with redis_server.client() as client:
+        values = {name: client.strlen(name) for name in client.keys(f"{tag}:v:*")}
+        assert client.zcard(f"{tag}:due") == client.hlen(f"{tag}:sizes") == len(values)
+    counted = sums()
+    assert counted.pop("all") == sum(counted.values()) <= bounds.bytes
+    assert counted["of:key-1"] <= bounds.bytes_per_key
+    extra = (sum(counted.values()) - sum(values.values())) / len(values)
+    assert extra == 600
+    assert all(lifetime > 0 for lifetime in lifetimes_ms(redis_server, prefix).values())
+    # What is over is counted no more once another one comes.
+    for owner in ("key-1", "key-2", ""):
+        for i in range(9):
+            await answers.put(f"{owner}-{i}", b"", lifetime_s=0.01, owner=owner)
+    await under_test.pass_time(0.02)
+    await answers.put("last", b"1234", lifetime_s=30.0, owner="key-1")
+    assert sums() == {"all": 604, "of:key-1": 604}
     await under_test.lifecycle.aclose()
 
 

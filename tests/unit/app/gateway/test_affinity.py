@@ -5,7 +5,7 @@ import pytest
 from app.access.guard import Caller
 from app.gateway.affinity import Affinity, place
 from app.stores._base import StoreError
-from app.stores.memory import MemoryBlobs
+from app.stores._memory_blobs import MemoryBlobs
 from app.types import Usage
 from routers.switching import SessionReason, SwitchRule, Verdict
 from routers.types import Reason

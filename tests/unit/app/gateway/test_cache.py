@@ -9,7 +9,7 @@ from app.gateway.cache import CachedAnswer, ResponseCache
 from app.keys import KeyRecord
 from app.providers._base import Chunk
 from app.stores._base import StoreError
-from app.stores.memory import MemoryBlobs
+from app.stores._memory_blobs import MemoryBlobs
 from app.types import CacheMode, CacheState, Usage
 from routers.types import Capability, Demand, MaxQualityLoss, Reason
 from tests.support.completions import COMPLETIONS, as_stream, text_answer
@@ -28,8 +28,8 @@ class LostStore:
     async def get(self, name):
         raise StoreError(f"no {name}")
 
-    async def put(self, name, value, *, lifetime_s):
-        raise StoreError(f"no room for {name}: {len(value)} bytes, {lifetime_s} s")
+    async def put(self, name, value, *, lifetime_s, owner):
+        raise StoreError(f"no room for {name} of {owner}: {len(value)} bytes, {lifetime_s} s")
 
 
 def caller(key_id, *, cache=True):
@@ -48,12 +48,12 @@ def asking(fields=QUESTION, **changes):
 class World:
     """A cache, and requests that make their answers themselves."""
 
-    def __init__(self, *, blobs=None, wait_s=60.0, max_answer_bytes=10_000, **options):
+    def __init__(self, *, answers=None, wait_s=60.0, max_answer_bytes=10_000, **options):
         self.now_s = 1e9
         self.store_errors = []
         self.made = 0
         self.cache = ResponseCache(
-            blobs=MemoryBlobs(clock=lambda: self.now_s) if blobs is None else blobs,
+            answers=MemoryBlobs(clock=lambda: self.now_s) if answers is None else answers,
             lifetime_s=3600.0,
             **{"version": "v", **options},
             max_answer_bytes=max_answer_bytes,
@@ -178,7 +178,7 @@ async def test_another_target_or_tenant_makes_another_question(changes):
 async def test_another_configuration_makes_other_questions():
     blobs = MemoryBlobs()
     for version in ("v1", "v2"):
-        assert (await World(blobs=blobs, version=version).ask())[0] is MISS
+        assert (await World(answers=blobs, version=version).ask())[0] is MISS
 
 
 async def test_an_operator_may_do_without():
@@ -197,13 +197,14 @@ async def test_names_hold_nothing_of_the_prompt():
     names = []
 
     class Watched(MemoryBlobs):
-        async def put(self, name, value, *, lifetime_s):
-            names.append(name)
-            await super().put(name, value, lifetime_s=lifetime_s)
+        async def put(self, name, value, *, lifetime_s, owner):
+            names.append((name, owner))
+            await super().put(name, value, lifetime_s=lifetime_s, owner=owner)
 
-    world = World(blobs=Watched())
+    world = World(answers=Watched())
     await world.ask(caller=caller("jane"))
-    [name] = names
+    [(name, owner)] = names
+    assert owner == "jane"
     prefix, _, digits = name.partition("-")
     assert (prefix, len(digits)) == ("answer", 64)
     assert set(digits) <= set("0123456789abcdef")
@@ -340,7 +341,7 @@ async def test_the_model_that_answered_is_told():
 
 
 async def test_a_lost_store_is_a_miss():
-    world = World(blobs=LostStore())
+    world = World(answers=LostStore())
     assert await states(world, {}, {}) == [MISS, MISS]
     assert world.store_errors == ["get", "put", "get", "put"]
 
@@ -350,7 +351,7 @@ async def test_an_answer_of_another_release_is_a_miss():
         async def get(self, name):
             return b"\x92\x01" if name else None
 
-    assert (await World(blobs=Odd()).ask())[0] is MISS
+    assert (await World(answers=Odd()).ask())[0] is MISS
 
 
 # --- many at once -------------------------------------------------------------------------------

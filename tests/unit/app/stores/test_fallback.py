@@ -57,9 +57,15 @@ class FlakyStore:
     def __init__(self, clock: FakeClock) -> None:
         self.memory: Lifecycle = MemoryStore(None, clock=clock)
         store = self.memory.store
-        self.counters, self.keys, self.blobs = map(Flaky, (store.counters, store.keys, store.blobs))
+        self.counters, self.keys = Flaky(store.counters), Flaky(store.keys)
+        self.blobs, self.answers = Flaky(store.blobs), Flaky(store.answers)
         self.store: Store = dataclasses.replace(
-            store, shared=True, counters=self.counters, keys=self.keys, blobs=self.blobs
+            store,
+            shared=True,
+            counters=self.counters,
+            keys=self.keys,
+            blobs=self.blobs,
+            answers=self.answers,
         )
         self.is_open = False
 

@@ -3,7 +3,8 @@
 import pytest
 
 from app.stores._base import LATE_S, Claim, Resource, Scope, ScopeKind
-from app.stores.memory import MemoryBlobs, MemoryCounters, MemoryStore
+from app.stores._memory_blobs import MemoryBlobs
+from app.stores.memory import MemoryCounters, MemoryStore
 from tests.support.stores import FakeClock, StoreUnderTest, budget, new_scope
 
 
