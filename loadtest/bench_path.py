@@ -34,8 +34,8 @@ import yaml
 from app.config import load_config
 from app.main import create_app
 from app.providers._base import Chunk, ModelCall
-from app.telemetry.logs import configure_logging
-from app.types import Usage
+from app.telemetry.logs import JsonFormatter, JsonLines, configure_logging
+from app.types import ToldUsage
 from loadtest.gateways import FULL, configuration, make_keys
 from loadtest.scenarios import find
 
@@ -67,7 +67,7 @@ class Instant:
         del call
         yield Chunk(
             data=_ANSWER,
-            usage=Usage(input_tokens=60, output_tokens=100),
+            usage=ToldUsage(input_tokens=60, output_tokens=100),
             content_events=1,
             content_chars=500,
             response_model="m",
@@ -89,7 +89,7 @@ async def application(directory: Path) -> AsyncIterator[tuple[Any, str]]:
         object.__setattr__(slot.deployment, "provider", Instant())
     configure_logging()
     with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: ASYNC230, PTH123
-        logging.getLogger().handlers[0].setStream(nowhere)  # type: ignore[attr-defined]
+        logging.getLogger().handlers[:] = [JsonLines(nowhere, JsonFormatter())]
         async with app.router.lifespan_context(app):
             yield app, secret
 

@@ -54,7 +54,7 @@ _IMAGE = _Kind(
     capability=Capability.VISION, bytes_per_token=1_000, tokens_elsewhere=_IMAGE_TOKENS_DEFAULT
 )
 _AUDIO = _Kind(capability=Capability.AUDIO, bytes_per_token=250, tokens_elsewhere=5_000)
-_FILE = _Kind(capability=Capability.FILE, bytes_per_token=32, tokens_elsewhere=10_000)
+_FILE = _Kind(capability=Capability.FILE, bytes_per_token=64, tokens_elsewhere=10_000)
 _VIDEO = _Kind(capability=Capability.VIDEO, bytes_per_token=1_000, tokens_elsewhere=20_000)
 _KINDS: Mapping[str, _Kind] = {
     "image": _IMAGE,

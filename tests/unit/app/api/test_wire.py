@@ -142,7 +142,7 @@ def base64_of(n_bytes, media_type):
     [
         (
             {"type": "file", "file": {"file_data": base64_of(3_000_000, "application/pdf")}},
-            *(Capability.FILE, 50_000, 200_000),
+            *(Capability.FILE, 40_000, 100_000),
         ),
         (
             {"type": "file", "file": {"file_data": base64_of(40_000, "text/plain")}},
@@ -152,7 +152,7 @@ def base64_of(n_bytes, media_type):
         ({"type": "input_file", "file_url": "https://a/b"}, Capability.FILE, 10_000, 20_000),
         (
             {"type": "document", "source": {"type": "base64", "data": "QUJD" * 250_000}},
-            *(Capability.FILE, 20_000, 50_000),
+            *(Capability.FILE, 10_000, 25_000),
         ),
         (
             {"type": "input_audio", "input_audio": {"data": "QUJD" * 100_000, "format": "mp3"}},
