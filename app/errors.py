@@ -94,13 +94,21 @@ class StoreUnavailableError(GatewayError):
 class RateLimitedError(GatewayError):
     """A limit of this gateway stands in the way; `code` says whose and of what.
 
-    `retry_after_s` is None where waiting does not help.
+    `retry_after_s` is None where waiting does not help; `whose` names the scope for the log.
     """
 
     def __init__(
-        self, message: str, *, scope: str, resource: str, limit: int, retry_after_s: float | None
+        self,
+        message: str,
+        *,
+        scope: str,
+        resource: str,
+        limit: int,
+        retry_after_s: float | None,
+        whose: str | None = None,
     ) -> None:
         super().__init__(message, code=f"{scope}_{resource}_limit_exceeded")
+        self.whose = whose
         self.scope = scope
         self.resource = resource
         self.limit = limit
@@ -111,13 +119,21 @@ class RateLimitedError(GatewayError):
 class BudgetExceededError(GatewayError):
     """A budget of this gateway has too little left; `code` says whose.
 
-    Trying again helps only where running requests hold what is missing.
+    Trying again helps only where running requests hold what is missing; `whose` names the scope
+    for the log.
     """
 
     def __init__(
-        self, message: str, *, code: str, retry_after_s: float | None, should_retry: bool = False
+        self,
+        message: str,
+        *,
+        code: str,
+        retry_after_s: float | None,
+        should_retry: bool = False,
+        whose: str | None = None,
     ) -> None:
         super().__init__(message, code=code)
+        self.whose = whose
         self.retry_after_s = retry_after_s
         self.should_retry = should_retry
 

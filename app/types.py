@@ -198,6 +198,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     duration_s: float
     status: int
     error: str | None
+    refused_by: str | None = None
+    """Whose limit or budget refused it, as `team:research`."""
     route: str = CHAT_ROUTE
     """The path that was asked."""
     scorer_call: ScorerCall | None = None

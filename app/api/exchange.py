@@ -23,9 +23,11 @@ from app.api.asgi import CancelOnDisconnect
 from app.api.pings import Pings
 from app.errors import (
     ANSWERS,
+    BudgetExceededError,
     ClientDisconnectedError,
     DeadlineExceededError,
     GatewayError,
+    RateLimitedError,
     ShuttingDownError,
     UpstreamError,
     answer_for,
@@ -109,6 +111,8 @@ class Exchange:
             await self._fail(expired)
         except (GatewayError, RoutingError) as error:
             status, error_code = status_and_code(error)
+            if isinstance(error, RateLimitedError | BudgetExceededError):
+                self.entry.refused_by = error.whose
             await self._fail(error)
         except Exception as error:  # noqa: BLE001  (the outermost edge of a request)
             _log.exception("request %s failed", self.request.request_id)

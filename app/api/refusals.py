@@ -12,7 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.access.guard import Caller
-from app.errors import AbsentEndpointError, GatewayError, UnauthenticatedError, answer_for
+from app.errors import (
+    AbsentEndpointError,
+    BudgetExceededError,
+    GatewayError,
+    RateLimitedError,
+    UnauthenticatedError,
+    answer_for,
+)
 
 _log = logging.getLogger("app.requests")
 
@@ -22,6 +29,7 @@ LINES_PER_S = 5.0
 
 _OURS = frozenset({"/v1/chat/completions", "/v1/route", "/v1/feedback", "/v1/models", "/metrics"})
 OTHER_PATH = "other"
+_OF_LIMITS = RateLimitedError | BudgetExceededError
 _DASHES = {ord("_"): None, ord("-"): None}
 
 
@@ -84,6 +92,7 @@ class RefusalLog:
             "status": answer.status,
             "error": code,
             "param": _ours(error),
+            "refused_by": error.whose if isinstance(error, _OF_LIMITS) else None,
             "key_id": key_id if caller is None else caller.key_id,
             "team": None if caller is None else caller.team,
             "peer": scope["client"][0] if scope.get("client") else None,

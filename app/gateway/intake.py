@@ -104,6 +104,7 @@ class Intake:
                 resource=error.resource,
                 limit=error.limit,
                 retry_after_s=left_s,
+                whose=error.whose,
             )
         del self._refused[who]
 

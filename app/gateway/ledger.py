@@ -121,6 +121,8 @@ class LedgerEntry:
     response_model: str | None = None
     keeps: Keeps = NOTHING
     trace: RequestTrace | None = None
+    refused_by: str | None = None
+    """Whose limit or budget refused the request."""
     _heard: list[bytes] = field(default_factory=list)
     _heard_bytes: int = 0
     _n_waiting: int = 0
@@ -359,6 +361,7 @@ class LedgerEntry:
             duration_s=self.clock() - self.started,
             status=status,
             error=error,
+            refused_by=self.refused_by,
             route=self.route,
             scorer_call=self.scorer_call,
             session=self.session,

@@ -31,6 +31,7 @@ def rate_limited(refusal: Refusal) -> RateLimitedError:
         resource=resource,
         limit=refusal.limit,
         retry_after_s=refusal.retry_after_s,
+        whose=str(refusal.scope),
     )
 
 
@@ -65,6 +66,7 @@ def budget_exceeded(refusal: Refusal, *, needed_nusd: int) -> BudgetExceededErro
         code=f"{kind}_budget_exceeded",
         retry_after_s=retry_after_s,
         should_retry=held,
+        whose=str(refusal.scope),
     )
 
 

@@ -210,6 +210,7 @@ def _fields(outcome: Outcome) -> dict[str, object]:
         "stream": outcome.stream,
         "status": outcome.status,
         "error": outcome.error,
+        "refused_by": outcome.refused_by,
         "attempts": len(outcome.attempts),
         "failed_attempts": [
             {

@@ -105,3 +105,25 @@ def test_of_a_flood_most_are_counted_and_told_together(caplog):
     assert one.getMessage() == "refused"
     log.tell_of_the_rest()
     assert len(caplog.records) == 2
+
+
+def test_whose_limit_or_budget_it_was_is_told(fresh_gateway, caplog):
+    caplog.set_level(logging.INFO, logger="app.requests")
+    gateway = fresh_gateway(
+        {
+            "allowances.gateway.budgets": [{"usd": 1e-9, "period": "month"}],
+            "allowances.key.limits": {"requests_per_minute": 2},
+        }
+    )
+    statuses = []
+    with httpx.Client(base_url=gateway.url, trust_env=False) as client:
+        for body in (ASK, {**ASK, "n": "x"}, {**ASK, "n": "x"}, {**ASK, "n": "x"}):
+            answer = client.post("/v1/chat/completions", json=body)
+            statuses.append((answer.status_code, answer.json()["error"]["code"]))
+        client.get("/metrics")  # what was recorded is told before anybody looks
+    assert statuses[0] == (429, "gateway_budget_exceeded")
+    assert statuses[-1] == (429, "key_requests_limit_exceeded")
+    told = [record.fields for record in caplog.records if hasattr(record, "fields")]
+    whose = {each["error"]: each["refused_by"] for each in told if each.get("refused_by")}
+    assert whose["budget_exceeded"] == "gateway"
+    assert whose["key_requests_limit_exceeded"] == "key:anonymous"
