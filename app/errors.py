@@ -262,6 +262,19 @@ class UpstreamUnavailableError(UpstreamError):
     """The upstream cannot be reached, answered 5xx, or cut its answer short."""
 
 
+class UpstreamCertificateError(UpstreamUnavailableError):
+    """The upstream's certificate cannot be verified."""
+
+
+class UpstreamConnectionLostError(UpstreamUnavailableError):
+    """A kept connection ended as it was used again, before a byte of the answer.
+
+    Most probably the upstream had just closed it for being idle, and read nothing; but it may have.
+    """
+
+    provider_fault = False
+
+
 class UpstreamBusyError(UpstreamUnavailableError):
     """Every connection that we may have to the upstream is in use: our limit, not its fault."""
 
@@ -356,6 +369,12 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     UpstreamError: Answer(502, "service_unavailable_error", "upstream_error"),
     UpstreamTimeoutError: Answer(504, "service_unavailable_error", "upstream_timeout"),
     UpstreamUnavailableError: Answer(502, "service_unavailable_error", "upstream_unavailable"),
+    UpstreamCertificateError: Answer(
+        502, "service_unavailable_error", "upstream_certificate_invalid"
+    ),
+    UpstreamConnectionLostError: Answer(
+        502, "service_unavailable_error", "upstream_connection_lost"
+    ),
     UpstreamBusyError: Answer(503, "service_unavailable_error", "upstream_connections_exhausted"),
     UpstreamThrottledError: Answer(429, "rate_limit_error", "upstream_rate_limit_exceeded"),
     UpstreamMisconfiguredError: Answer(502, "service_unavailable_error", "upstream_misconfigured"),

@@ -13,8 +13,8 @@ from enum import StrEnum
 import msgspec
 
 from app.gateway._answer_key import answer_name, may_use
-from app.gateway._answer_stream import Assembler, is_keepable, replay
 from app.gateway.request import RouteRequest
+from app.providers._answer_pieces import Assembler, is_keepable, replay
 from app.providers._base import Chunk
 from app.providers._usage import with_usage
 from app.stores._base import Answers, StoreError

@@ -18,7 +18,8 @@ from app.providers._anthropic_wire import (
     usage_object,
 )
 from app.providers._base import Chunk
-from app.providers._http import ErrorDetail, Headers, error_detail, error_from_event
+from app.providers._error_body import ErrorDetail, error_detail
+from app.providers._http import Headers, error_from_event
 from app.providers._sse import Comment, SseParser
 from app.types import ToldUsage
 
@@ -110,6 +111,11 @@ class MessageStream:
             template=found.template,
             headers=headers,
         )
+
+    @property
+    def pending_bytes(self) -> int:
+        """How much is kept of an event whose end has not come yet."""
+        return self._parser.pending_bytes
 
     def close(self) -> None:
         """Take the end of the connection: fine only after `message_stop`."""

@@ -8,7 +8,8 @@ import msgspec
 
 from app.errors import UpstreamInvalidResponseError
 from app.providers._base import Chunk
-from app.providers._http import ErrorDetail, Headers, error_detail
+from app.providers._error_body import ErrorDetail, error_detail
+from app.providers._http import Headers
 from app.types import ToldUsage, Usage
 
 _NULL = msgspec.Raw(b"null")

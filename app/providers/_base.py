@@ -61,6 +61,8 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
         the client's own.
     progress
         Written by the provider.
+    fresh_connection
+        Whether no kept connection is to be used.
     """
 
     request_id: str
@@ -71,6 +73,7 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
     headers: tuple[tuple[bytes, bytes], ...] = ()
     max_output_tokens: int | None = None
     progress: Progress = msgspec.field(default_factory=Progress)
+    fresh_connection: bool = False
 
 
 class Chunk(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,6 +127,9 @@ class Provider(Protocol):
         extra_headers: Sequence[tuple[str, str]] = (),
         stream_usage: bool = True,
         drop_fields: Collection[str] = (),
+        developer_role: str = "developer",
+        max_tokens_field: str | None = None,
+        max_response_bytes: int = 64 * 1024 * 1024,
     ) -> None: ...
 
     def send(self, call: ModelCall) -> AsyncGenerator[Chunk, None]:

@@ -5,13 +5,18 @@ from app.providers._base import Chunk
 from app.providers._chat_wire import (
     NULL,
     ChunkChoice,
+    ChunkEvent,
     decode_event,
+    error_in,
     has_content,
+    mend_event,
     text_chars,
     told_usage,
 )
-from app.providers._http import ErrorDetail, Headers, error_detail, error_from_event
-from app.providers._sse import DONE, Comment, SseParser
+from app.providers._error_body import ErrorDetail, error_detail, reported_error
+from app.providers._http import Headers, error_from_event
+from app.providers._lenient import Mender
+from app.providers._sse import DONE, MAX_EVENT_BYTES, Comment, ErrorEvent, SseParser
 from app.types import ToldUsage
 
 
@@ -25,15 +30,24 @@ class ChatStream:
     ----------
     headers
         Response headers for the first chunk.
+    max_event_bytes
+        The size at which an event is refused.
     """
 
-    __slots__ = ("_headers", "_parser", "done", "error")
+    __slots__ = ("_began", "_headers", "_mender", "_parser", "done", "error")
 
-    def __init__(self, headers: Headers = ()) -> None:
-        self._parser = SseParser()
+    def __init__(self, headers: Headers = (), *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._parser = SseParser(max_event_bytes=max_event_bytes)
+        self._mender = Mender()
         self._headers = tuple(headers)
+        self._began = False
         self.done = False
         self.error: UpstreamError | None = None
+
+    @property
+    def pending_bytes(self) -> int:
+        """How much is kept of an event whose end has not come yet."""
+        return self._parser.pending_bytes
 
     def feed(self, data: bytes) -> Chunk | None:
         """Return what one read brought; None when that was nothing whole."""
@@ -42,19 +56,32 @@ class ChatStream:
         except UpstreamInvalidResponseError as error:
             self.error = error
             return None
+        return self._chunk(events, data if self._parser.canonical else None)
+
+    def close(self) -> Chunk | None:
+        """Take the end of the connection: fine only after the end marker."""
+        return self._chunk(self._parser.close(), None)
+
+    def _chunk(self, events: list[bytes], as_it_came: bytes | None) -> Chunk | None:
         kept: list[bytes] = []
         found = _Found()
         for event in events:
-            if type(event) is Comment or self._take(event, found):
+            if type(event) is Comment:
                 kept.append(event)
+            else:
+                told = self._take(event, found)
+                if told is not None:
+                    kept.append(told)
+                if told is not event:
+                    as_it_came = None
             if self.done or self.error is not None:
                 break
-        if not kept and found.usage_event is None:
+        if not kept and found.usage is None:
             return None
         headers, self._headers = self._headers, ()
-        as_it_came = self._parser.canonical and len(kept) == len(events)
+        self._began = self._began or found.content
         return Chunk(
-            data=data if as_it_came else b"".join(map(_frame, kept)),
+            data=b"".join(map(_frame, kept)) if as_it_came is None else as_it_came,
             has_content=found.content,
             usage=found.usage,
             usage_event=found.usage_event,
@@ -66,39 +93,58 @@ class ChatStream:
             headers=headers,
         )
 
-    def _take(self, event: bytes, found: "_Found") -> bool:
-        """Note what an event says; return whether the client gets it."""
+    def _take(self, event: bytes, found: "_Found") -> bytes | None:
+        """Note what an event says; return what the client gets of it."""
+        if type(event) is ErrorEvent:
+            self._fail(error_detail(event), found)
+            return None
         if not event:
-            return False  # a keep-alive of some servers
+            return None  # a keep-alive of some servers
         if event.startswith(DONE):
             self.done = True
-            return False
-        try:
-            decoded = decode_event(event)
-        except UpstreamInvalidResponseError as error:
-            self.error = error
-            return False
-        if decoded.is_error:
-            self.error = error_from_event(error_detail(event) or ErrorDetail())
-            return False
+            return None
+        decoded = None if self._mender.waits else decode_event(event)
+        if decoded is None:
+            try:
+                decoded, event = mend_event(event, self._mender)
+            except UpstreamInvalidResponseError as error:
+                self.error = error
+                return None
+        return self._note(event, decoded, found)
+
+    def _note(self, event: bytes, decoded: ChunkEvent, found: "_Found") -> bytes | None:
         told = told_usage(decoded)
         if told is not None:
             found.usage = told if found.usage is None else found.usage.updated(told)
             found.usage_event = found.usage_event if decoded.choices else event
-        if not decoded.choices and (decoded.usage != NULL or decoded.choices is not None):
+        detail = reported_error(event) if decoded.object == "error" else error_in(decoded)
+        if detail is not None:
+            self._fail(detail, found)
+            return None
+        if not decoded.choices:
+            return self._without_choices(event, decoded, found)
+        found.model = decoded.model or found.model
+        found.template = event
+        for choice in decoded.choices:
+            found.take(choice)
+        return event
+
+    def _without_choices(self, event: bytes, decoded: ChunkEvent, found: "_Found") -> bytes | None:
+        if decoded.choices is None and decoded.usage is NULL:
+            detail = reported_error(event)
+            if detail is not None:
+                self._fail(detail, found)
+                return None
+        if decoded.usage != NULL or decoded.choices is not None or b'"choices"' in event:
             # Besides usage it is Azure's filter that speaks without a choice; clients that read
             # the first choice of every event would fall over it.
-            return False
+            return None
         found.model = decoded.model or found.model
-        for choice in decoded.choices or ():
-            found.template = event
-            found.take(choice)
-        return True
+        return event
 
-    def close(self) -> None:
-        """Take the end of the connection: fine only after the end marker."""
-        if DONE in self._parser.close():
-            self.done = True
+    def _fail(self, detail: ErrorDetail | None, found: "_Found") -> None:
+        began = self._began or found.content
+        self.error = error_from_event(detail or ErrorDetail(), began=began)
 
 
 class _Found:

@@ -4,10 +4,13 @@ Only the few fields the gateway needs are decoded; everything else passes as the
 """
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
 
 from app.errors import UpstreamInvalidResponseError
+from app.providers._error_body import ErrorDetail, error_detail
+from app.providers._lenient import Mender, dumps, is_clean
 from app.providers._usage import read_usage
 from app.types import ToldUsage
 
@@ -24,6 +27,7 @@ class ChunkChoice(msgspec.Struct, frozen=True, gc=False):
     delta: dict[str, object] | None = None
     finish_reason: str | None = None
     usage: msgspec.Raw = NULL
+    error: msgspec.Raw = NULL
 
 
 class ChunkEvent(msgspec.Struct, frozen=True, gc=False):
@@ -37,23 +41,20 @@ class ChunkEvent(msgspec.Struct, frozen=True, gc=False):
     model: str | None = None
     object: str | None = None
 
-    @property
-    def is_error(self) -> bool:
-        """Whether it is an error, in OpenAI's way or that of older vLLM servers."""
-        return self.error != NULL or self.object == "error"
-
 
 class _MessageChoice(msgspec.Struct, frozen=True, gc=False):
     message: dict[str, object] | None = None
     finish_reason: str | None = None
     usage: msgspec.Raw = NULL
+    error: msgspec.Raw = NULL
 
 
 class Completion(msgspec.Struct, frozen=True, gc=False):
     """A whole answer."""
 
-    choices: list[_MessageChoice]
+    choices: list[_MessageChoice] | None = None
     usage: msgspec.Raw = NULL
+    error: msgspec.Raw = NULL
     x_groq: msgspec.Raw = NULL
     usage_metadata: msgspec.Raw = msgspec.field(default=NULL, name="usageMetadata")
     model: str | None = None
@@ -75,7 +76,8 @@ def encode_request(
     fields
         Top-level key → JSON bytes.
     ask_for_usage
-        Whether a stream is asked to end with a usage event; other stream options are kept.
+        Whether a stream is asked to end with a usage event; other stream options are kept. Where
+        not, none are: the server refuses them.
     """
     body: dict[str, msgspec.Raw] = {"model": msgspec.Raw(_encode(model))}
     for key, value in fields.items():
@@ -83,7 +85,9 @@ def encode_request(
             body[key] = msgspec.Raw(value)
     if stream:
         body["stream"] = msgspec.Raw(b"true")
-        if ask_for_usage:
+        if not ask_for_usage:
+            body.pop("stream_options", None)
+        else:
             body["stream_options"] = _with_usage(fields.get("stream_options", b"null"))
     return _encode(body)
 
@@ -99,34 +103,130 @@ def _with_usage(options: bytes) -> msgspec.Raw:
     return msgspec.Raw(_encode(merged))
 
 
-def decode_event(data: bytes) -> ChunkEvent:
-    """Decode the data of one streamed event.
+def decode_event(data: bytes) -> ChunkEvent | None:
+    """Decode the data of one streamed event; None where it is not quite what it should be."""
+    try:
+        event = _decode_event(data)
+    except _DECODE_ERRORS:
+        return None
+    return event if is_clean(data) else None
+
+
+def mend_event(data: bytes, mender: Mender) -> tuple[ChunkEvent, bytes]:
+    """Decode an event that is nearly one, and return what of it clients can read.
 
     Raises
     ------
     UpstreamInvalidResponseError
-        If it is not JSON or not shaped like a chat completion chunk.
+        If it is not JSON in any way, or no object.
     """
     try:
-        return _decode_event(data)
-    except _DECODE_ERRORS as error:
+        value, data = mender.read(data)
+    except ValueError as error:
         raise UpstreamInvalidResponseError(
             "the upstream sent an event that is no chat completion chunk"
         ) from error
+    if not isinstance(value, dict):
+        raise UpstreamInvalidResponseError("the upstream sent an event that is no object")
+    choices = value.get("choices")
+    objects = _objects(choices)
+    if isinstance(choices, list) and len(objects) < len(choices):
+        data = dumps({**value, "choices": objects})  # no client reads a null among its choices
+    event = ChunkEvent(
+        choices=None
+        if choices is None
+        else [
+            ChunkChoice(
+                delta=_object(each.get("delta")),
+                finish_reason=_word(each.get("finish_reason")),
+                usage=_raw(each.get("usage")),
+                error=_raw(each.get("error")),
+            )
+            for each in objects
+        ],
+        usage=_raw(value.get("usage")),
+        x_groq=_raw(value.get("x_groq")),
+        usage_metadata=_raw(value.get("usageMetadata")),
+        error=_raw(value.get("error")),
+        model=_word(value.get("model")),
+        object=_word(value.get("object")),
+    )
+    return event, data
 
 
-def decode_completion(body: bytes) -> Completion:
-    """Decode a whole answer.
+def decode_completion(body: bytes) -> tuple[Completion, bytes]:
+    """Decode a whole answer, and return the bytes of it that clients can read.
 
     Raises
     ------
     UpstreamInvalidResponseError
-        If it is not a JSON object with a list of `choices`.
+        If it is not JSON in any way, or no object.
     """
     try:
-        return _decode_completion(body)
-    except _DECODE_ERRORS as error:
+        completion = _decode_completion(body)
+    except _DECODE_ERRORS:
+        return _mend_completion(body)
+    return (completion, body) if is_clean(body) else _mend_completion(body)
+
+
+def _mend_completion(body: bytes) -> tuple[Completion, bytes]:
+    try:
+        value, body = Mender().read(body)
+    except ValueError as error:
         raise UpstreamInvalidResponseError("the upstream's answer is no chat completion") from error
+    if not isinstance(value, dict):
+        raise UpstreamInvalidResponseError("the upstream's answer is no object")
+    completion = Completion(
+        choices=[
+            _MessageChoice(
+                message=_object(each.get("message")),
+                finish_reason=_word(each.get("finish_reason")),
+                usage=_raw(each.get("usage")),
+                error=_raw(each.get("error")),
+            )
+            for each in _objects(value.get("choices"))
+        ],
+        usage=_raw(value.get("usage")),
+        error=_raw(value.get("error")),
+        x_groq=_raw(value.get("x_groq")),
+        usage_metadata=_raw(value.get("usageMetadata")),
+        model=_word(value.get("model")),
+    )
+    return completion, body
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def _object(value: Any) -> dict[str, object] | None:
+    if isinstance(value, str):
+        return {"content": value}
+    return value if isinstance(value, dict) else None
+
+
+def _word(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _raw(value: Any) -> msgspec.Raw:
+    return NULL if value is None else msgspec.Raw(dumps(value))
+
+
+def error_in(answer: ChunkEvent | Completion) -> ErrorDetail | None:
+    """Read the error in an answer or in one of its choices; None if there is none that says why."""
+    if answer.error is not NULL and answer.error != NULL:
+        detail = error_detail(bytes(answer.error))
+        if detail is not None:
+            return detail
+    for choice in answer.choices or ():
+        if choice.error is not NULL and choice.error != NULL:
+            detail = error_detail(bytes(choice.error))
+            if detail is not None:
+                return detail
+        if choice.finish_reason == "error":  # OpenRouter
+            return ErrorDetail()
+    return None
 
 
 def told_usage(answer: ChunkEvent | Completion) -> ToldUsage | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import select
 import ssl
 from collections.abc import Callable, Mapping
 from typing import cast
@@ -10,7 +11,8 @@ import httptools
 import httpx
 
 MAX_HEAD_BYTES = 64 * 1024
-"""How long a status line and its headers may be before the answer is given up."""
+"""How long a status line and its headers may be before the answer is given up; and how much may
+come later without a byte of the body: in the frames of chunks, in trailers."""
 
 HIGH_WATER_BYTES = 256 * 1024
 """Unread body at which reading from the socket pauses, so that a slow client slows its upstream."""
@@ -18,11 +20,26 @@ HIGH_WATER_BYTES = 256 * 1024
 LINGER_S = 1.0
 """How long a connection may take to finish a body whose last meaningful byte was read."""
 
+_GONE = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)
+"""What the system says of a socket whose peer has closed it."""
+
 _LATE_S = 0.005
 """How much later than asked for a wait may be given up."""
 
 TimeoutMap = Mapping[str, float | None]
 """The `timeout` request extension of HTTPX: `connect`, `read`, `write`, `pool`, in seconds."""
+
+
+class StaleConnectionError(httpx.ReadError):
+    """A kept connection ended as it was used again, before a byte of the answer."""
+
+
+class CertificateError(httpx.ConnectError):
+    """The peer's certificate cannot be verified; `reason` is what OpenSSL says of it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the certificate cannot be verified: {reason}")
+        self.reason = reason
 
 
 class Connection(asyncio.Protocol):
@@ -35,7 +52,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_buffered_bytes",
         "_due_s",
-        "_head_bytes",
+        "_framing_bytes",
         "_is_head_request",
         "_late",
         "_linger",
@@ -43,6 +60,7 @@ class Connection(asyncio.Protocol):
         "_loop",
         "_parser",
         "_parts",
+        "_poll",
         "_read_paused",
         "_timer",
         "_timer_at_s",
@@ -76,6 +94,7 @@ class Connection(asyncio.Protocol):
         self._due_s = math.inf
         self._late: tuple[type[httpx.TimeoutException], float] = (httpx.ReadTimeout, 0.0)
         self._write_paused = False
+        self._poll: select.poll | None = None
         self.on_closed: Callable[[Connection], None] | None = None
         self.closed = False
         self.detached = False
@@ -87,7 +106,7 @@ class Connection(asyncio.Protocol):
 
     def _reset(self, *, is_head_request: bool) -> None:
         self._is_head_request = is_head_request
-        self._head_bytes = 0
+        self._framing_bytes = 0
         self._parts: list[bytes] = []
         self._buffered_bytes = 0
         self._read_paused = False
@@ -161,6 +180,14 @@ class Connection(asyncio.Protocol):
             # The answer came before the request was fully sent: the rest would corrupt the next.
             and transport.get_write_buffer_size() == 0
         )
+
+    def peer_has_closed(self) -> bool:
+        """Whether the peer ended a connection that is idle, and the event loop did not look yet."""
+        if self._poll is None:
+            self._poll = select.poll()
+            sock = cast("asyncio.Transport", self._transport).get_extra_info("socket")
+            self._poll.register(sock.fileno(), _GONE)
+        return bool(self._poll.poll(0))
 
     def linger(self, then: Callable[["Connection"], None], *, timeout_s: float = LINGER_S) -> None:
         """Throw away the rest of the body and call `then` at its end, or give up shortly."""
@@ -249,6 +276,7 @@ class Connection(asyncio.Protocol):
             self.abort()  # nobody asked: the peer is out of step, or says goodbye in words
             return
         self.got_bytes = True
+        self._framing_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -256,10 +284,11 @@ class Connection(asyncio.Protocol):
             if not self.complete:
                 self._end(httpx.RemoteProtocolError(f"malformed HTTP answer: {error}"))
                 return
+        if self._framing_bytes > MAX_HEAD_BYTES and not self.complete:
+            part = "frames or trailers" if self.has_head else "head"
+            self._end(httpx.RemoteProtocolError(f"answer {part} over {MAX_HEAD_BYTES} bytes"))
+            return
         if not self.has_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._end(httpx.RemoteProtocolError(f"answer head over {MAX_HEAD_BYTES} bytes"))
             return
         if self._linger is not None:
             self._keep_lingering()
@@ -327,8 +356,9 @@ class Connection(asyncio.Protocol):
             raise ValueError("data after the end of the answer")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep one header as it came."""
-        self.headers.append((name, value))
+        """Keep one header as it came; trailers are none."""
+        if not self.has_head:
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Note the final status; interim (1xx) answers are skipped."""
@@ -344,6 +374,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         """Keep one piece of the body."""
+        self._framing_bytes = 0
         self._parts.append(data)
         self._buffered_bytes += len(data)
 

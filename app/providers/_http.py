@@ -1,4 +1,4 @@
-"""What HTTP says about a failure, told in the gateway's own errors.
+"""What a failure means, told in the gateway's own errors: one mapping for all it may come by.
 
 Messages name statuses and error codes and never quote an upstream: its prose may contain keys,
 organisation names or addresses. The one thing passed on is the body of a rejection, which is
@@ -6,15 +6,15 @@ meant for whoever wrote the request.
 """
 
 import math
-import re
 from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 
 import httpx
-import msgspec
 
 from app.errors import (
     UpstreamBusyError,
+    UpstreamCertificateError,
+    UpstreamConnectionLostError,
     UpstreamContextLengthError,
     UpstreamError,
     UpstreamInvalidResponseError,
@@ -25,104 +25,22 @@ from app.errors import (
     UpstreamUnavailableError,
     UpstreamUnsupportedError,
 )
+from app.providers import _wordings
+from app.providers._connection import CertificateError, StaleConnectionError
+from app.providers._error_body import ErrorDetail, error_detail, is_openais, told_body
 
 Headers = Sequence[tuple[bytes, bytes]]
 
-_TOO_LONG = re.compile(
-    r"maximum context length|context (?:window|length|size)[^.]{0,40}(?:exceed|limit)"
-    r"|exceeds? (?:the )?(?:model'?s? )?(?:available |maximum )?context|prompt is too long",
-    re.IGNORECASE,
-)
-_TOO_LONG_CODES = {
-    "context_length_exceeded",
-    "exceed_context_size_error",
-    "string_above_max_length",
-}
-_UNSUPPORTED = re.compile(
-    r"\b(?:not supported|unsupported|deprecated)\b[^.]{0,40}\bthis model\b", re.IGNORECASE
-)
-_UNSUPPORTED_CODES = {"unsupported_parameter", "unsupported_value"}
-_OPERATOR_CODES = {"invalid_api_key", "model_not_found", "invalid_organization"}
-_OPERATOR_STATUSES = {401, 402, 403, 404}
-_THROTTLED_CODES = {
-    "insufficient_quota",
-    "rate_limit_error",
-    "rate_limit_exceeded",
-    "rate_limit_reached",
-    "requests",
-    "tokens",
-    "429",
-}
-_SAFE_CODE = re.compile(r"[a-z0-9_.-]{1,64}", re.IGNORECASE)
+MAX_WAIT_S = 86_400.0
+"""The longest that an upstream is believed when it asks to be left alone: a day."""
 
-
-class ErrorDetail(msgspec.Struct, frozen=True):
-    """The inside of an OpenAI error body; every key may be missing or of the wrong type."""
-
-    message: str = ""
-    type: str = ""
-    code: str = ""
-
-    @property
-    def safe_code(self) -> str | None:
-        """The code, or else the type, where it looks like an identifier."""
-        for each in (self.code, self.type):
-            if _SAFE_CODE.fullmatch(each):
-                return each
-        return None
-
-    @property
-    def throttled(self) -> bool:
-        """Whether it speaks of a rate limit or a quota."""
-        return bool({self.code.lower(), self.type.lower()} & _THROTTLED_CODES)
-
-    @property
-    def too_long(self) -> bool:
-        """Whether it says that the prompt does not fit into the model's context window."""
-        return bool(
-            {self.code.lower(), self.type.lower()} & _TOO_LONG_CODES
-            or _TOO_LONG.search(self.message)
-        )
-
-    @property
-    def unsupported(self) -> bool:
-        """Whether it says that the request is fine but this model lacks what it asks for."""
-        return bool(self.code in _UNSUPPORTED_CODES or _UNSUPPORTED.search(self.message))
-
-
-class _ErrorBody(msgspec.Struct, frozen=True):
-    error: msgspec.Raw = msgspec.Raw(b"null")
-    object: msgspec.Raw = msgspec.Raw(b"null")
-
-
-_DECODE_BODY = msgspec.json.Decoder(_ErrorBody).decode
-
-
-def error_detail(body: bytes) -> ErrorDetail | None:
-    """Read an error body, or the data of an error event; None when it is neither.
-
-    The error is the value of `error`, an object or a string, or, in older vLLM servers, the whole
-    object, which then calls itself one: `{"object": "error", "message": …}`.
-    """
-    try:
-        found = _DECODE_BODY(body)
-        error = msgspec.json.decode(body if bytes(found.object) == b'"error"' else found.error)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    if isinstance(error, str):
-        return ErrorDetail(message=error)
-    if not isinstance(error, dict):
-        return None
-
-    def text(key: str) -> str:
-        value = error.get(key)
-        return str(value) if isinstance(value, str | int) else ""
-
-    return ErrorDetail(message=text("message"), type=text("type"), code=text("code"))
+_REFUSED = frozenset({401, 402, 403, 404})
+"""Statuses that are the operator's to mend."""
+_PROMPTS_FAULT = frozenset({400, 403, 451})
 
 
 def retry_after_s(headers: Headers, *, now_s: float) -> float | None:
-    """Read how long the upstream asks to be left alone, in seconds from now, at least 0.
+    """Read how long the upstream asks to be left alone, in seconds from now: 0 to a day.
 
     Parameters
     ----------
@@ -134,13 +52,15 @@ def retry_after_s(headers: Headers, *, now_s: float) -> float | None:
     found = {name.lower(): value.decode("latin-1").strip() for name, value in headers}
     milliseconds = _number(found.get(b"retry-after-ms"))
     if milliseconds is not None:
-        return milliseconds / 1000
+        return min(milliseconds / 1000, MAX_WAIT_S)
     text = found.get(b"retry-after")
     seconds = _number(text)
-    if seconds is not None or text is None:
-        return seconds
+    if seconds is not None:
+        return min(seconds, MAX_WAIT_S)
+    if text is None:
+        return None
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now_s)
+        return min(max(0.0, parsedate_to_datetime(text).timestamp() - now_s), MAX_WAIT_S)
     except (ValueError, OverflowError, TypeError):
         return None
 
@@ -163,50 +83,93 @@ def error_from_status(status: int, headers: Headers, body: bytes, *, now_s: floa
     now_s
         The current time, in seconds since the epoch, for a `retry-after` that is a date.
     """
-    detail = error_detail(body)
-    code = detail.safe_code if detail else None
+    detail = error_detail(body) or ErrorDetail()
+    code = detail.safe_code
     message = f"the upstream answered {status}" + (f" ({code})" if code else "")
-    wait_s = retry_after_s(headers, now_s=now_s)
-    detail = detail or ErrorDetail()
     if 300 <= status < 400:
         return UpstreamMisconfiguredError(
             f"{message}: redirects are not followed, correct base_url", status=status
         )
-    if status in _OPERATOR_STATUSES or detail.code in _OPERATOR_CODES:
-        return UpstreamMisconfiguredError(message, status=status)
-    if status == 429:
-        return UpstreamThrottledError(message, status=status, retry_after_s=wait_s)
-    if status in (408, 504):
-        return UpstreamTimeoutError(message, status=status, retry_after_s=wait_s)
-    if not 400 <= status < 500:
-        return UpstreamUnavailableError(message, status=status, retry_after_s=wait_s)
-    keep = detail != ErrorDetail()
-    return _rejection(detail)(message, status=status, body=body if keep else None)
+    kind = _kind(status, detail)
+    if issubclass(kind, UpstreamRejectedError):
+        if detail == ErrorDetail():
+            return kind(message, status=status)
+        told = body if is_openais(body) else told_body(detail)
+        return kind(message, status=status, body=told)
+    wait_s = retry_after_s(headers, now_s=now_s)
+    return kind(message, status=status, retry_after_s=_wait_s(wait_s, detail))
 
 
-def _rejection(detail: ErrorDetail) -> type[UpstreamRejectedError]:
-    if detail.too_long:
-        return UpstreamContextLengthError
-    return UpstreamUnsupportedError if detail.unsupported else UpstreamRejectedError
+def error_from_event(detail: ErrorDetail, *, began: bool = False) -> UpstreamError:
+    """Turn an error that came under status 200, in a stream or as its whole body.
 
-
-def error_from_event(detail: ErrorDetail) -> UpstreamError:
-    """Turn an error that came under status 200, in a stream or as its whole body."""
+    Parameters
+    ----------
+    began
+        Whether a part of the answer had come. A request that was being answered is in order: vLLM
+        calls it a 400 when it gives up in the middle.
+    """
     message = "the upstream reported an error" + (
         f" ({detail.safe_code})" if detail.safe_code else ""
     )
-    if detail.throttled:
-        return UpstreamThrottledError(message)
-    if detail.too_long:
-        return UpstreamContextLengthError(message)
-    return UpstreamUnavailableError(message)
+    status = detail.status
+    kind = _kind(status, detail)
+    if began and kind is UpstreamRejectedError and not _wordings.MODERATED.search(detail.said):
+        return UpstreamUnavailableError(message)
+    if issubclass(kind, UpstreamRejectedError):
+        known = status is not None and 400 <= status < 500
+        return kind(message, status=status if known else 400, body=told_body(detail))
+    return kind(message, retry_after_s=_wait_s(None, detail))
+
+
+def _kind(status: int | None, detail: ErrorDetail) -> type[UpstreamError]:  # noqa: C901, PLR0911
+    """Tell failures apart: by what they are called, how they are worded, and their status last.
+
+    Parameters
+    ----------
+    status
+        Of the answer, or what the error's code amounts to; None where there is neither.
+    """
+    names, said = detail.names, detail.said
+    worded = status is None or 400 <= status < 500 or status == 500
+    if status == 401:
+        return UpstreamMisconfiguredError
+    if status == 429 or names & _wordings.THROTTLED_CODES:
+        return UpstreamThrottledError
+    if worded and status != 500 and _wordings.THROTTLED.search(said):
+        return UpstreamThrottledError
+    if status in (402, 408, 504):
+        return UpstreamMisconfiguredError if status == 402 else UpstreamTimeoutError
+    if names & _wordings.TOO_LONG_CODES or (worded and detail.too_long):
+        return UpstreamContextLengthError
+    if names & _wordings.OPERATOR_CODES:
+        return UpstreamMisconfiguredError
+    if names & _wordings.UNSUPPORTED_CODES or _wordings.is_unsupported(said, status):
+        return UpstreamUnsupportedError
+    if worded and (_wordings.OUT_OF_MONEY.search(said) or _wordings.BAD_CREDENTIALS.search(said)):
+        return UpstreamMisconfiguredError
+    if status in _PROMPTS_FAULT and _wordings.MODERATED.search(f"{said} {detail.code}"):
+        return UpstreamRejectedError
+    if status in _REFUSED:
+        return UpstreamMisconfiguredError
+    if status is None or not 400 <= status < 500:
+        return UpstreamUnavailableError
+    return UpstreamRejectedError
+
+
+def _wait_s(asked_s: float | None, detail: ErrorDetail) -> float | None:
+    """Return how long to wait: the header's word, else that of the text."""
+    if asked_s is not None or detail.wait_s is None:
+        return asked_s
+    return min(detail.wait_s, MAX_WAIT_S)
 
 
 def error_from_exception(error: httpx.TransportError) -> UpstreamError:
     """Turn a failure of the transport; to be raised `from` it."""
     for cls, ours, message in _FAILURES:
         if isinstance(error, cls):
-            return ours(message, sent=cls not in _NEVER_SENT)
+            reason = f" ({error.reason})" if isinstance(error, CertificateError) else ""
+            return ours(message + reason, sent=cls not in _NEVER_SENT)
     return UpstreamUnavailableError("the connection to the upstream broke")
 
 
@@ -214,7 +177,17 @@ _FAILURES: tuple[tuple[type[httpx.TransportError], type[UpstreamError], str], ..
     (httpx.ConnectTimeout, UpstreamTimeoutError, "the upstream accepted no connection in time"),
     (httpx.PoolTimeout, UpstreamBusyError, "every connection to the upstream is in use"),
     (httpx.TimeoutException, UpstreamTimeoutError, "the upstream did not answer in time"),
+    (
+        CertificateError,
+        UpstreamCertificateError,
+        "the upstream's certificate cannot be verified",
+    ),
     (httpx.ConnectError, UpstreamUnavailableError, "the upstream cannot be reached"),
+    (
+        StaleConnectionError,
+        UpstreamConnectionLostError,
+        "a kept connection to the upstream ended as it was used again",
+    ),
     (
         httpx.RemoteProtocolError,
         UpstreamUnavailableError,
@@ -227,4 +200,4 @@ _FAILURES: tuple[tuple[type[httpx.TransportError], type[UpstreamError], str], ..
     ),
 )
 
-_NEVER_SENT = (httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ConnectError)
+_NEVER_SENT = (httpx.ConnectTimeout, httpx.PoolTimeout, CertificateError, httpx.ConnectError)

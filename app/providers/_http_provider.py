@@ -3,30 +3,36 @@
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import ClassVar, Protocol, cast
 
 import httpx
 import msgspec
 
+from app import __version__
 from app.errors import (
     ConfigError,
     UpstreamError,
     UpstreamInvalidResponseError,
     UpstreamUnavailableError,
 )
+from app.providers._answer_pieces import in_pieces, put_together
 from app.providers._base import Chunk, ModelCall
 from app.providers._credentials import Credentials
 from app.providers._http import (
     Headers,
-    error_detail,
-    error_from_event,
     error_from_exception,
     error_from_status,
+    retry_after_s,
 )
+from app.providers._inflate import inflated
 from app.providers._paid import usage_in, with_output_limit
-from app.providers._reads import Reads
+from app.providers._reads import Reads, first_byte
+from app.providers._request_fields import with_developer_as, with_limit_as
 from app.providers._usage import read_usage
+
+USER_AGENT = f"steelyard/{__version__}".encode("ascii")
+"""Firewalls before providers refuse requests without one."""
 
 MAX_ERROR_BODY_BYTES = 1024 * 1024
 
@@ -41,6 +47,7 @@ _OURS = frozenset(
         b"content-type",
         b"host",
         b"transfer-encoding",
+        b"user-agent",
         b"x-api-key",
     }
 )
@@ -50,17 +57,27 @@ _TAKE_COMPLETION_LIMITS = ("api.openai.com", ".openai.azure.com")
 """Hosts whose reasoning models know no `max_tokens`; many other servers know nothing else."""
 
 
+_NO_STREAM = frozenset({b"", b"{", b"[", b"<", b'"'})
+"""What the body of an answer begins with that is no event stream."""
+_STREAM = frozenset({b":", b"d", b"e", b"i", b"r"})
+"""What an event stream begins with: a comment, or one of its four fields."""
+
+
 class AnswerStream(Protocol):
     """Parses one streamed answer; see `app.providers._chat_stream.ChatStream`."""
 
     done: bool
     error: UpstreamError | None
 
+    @property
+    def pending_bytes(self) -> int:
+        """How much is kept of an event whose end has not come yet."""
+
     def feed(self, data: bytes) -> Chunk | None:
         """Return what one read brought; None when that was nothing whole."""
 
-    def close(self) -> None:
-        """Take the end of the connection."""
+    def close(self) -> Chunk | None:
+        """Take the end of the connection; return what that completes."""
 
 
 class HttpProvider(ABC):
@@ -81,8 +98,12 @@ class HttpProvider(ABC):
         Whether streams are asked for usage, which some servers refuse.
     drop_fields
         Request fields that are left out of every request.
+    developer_role
+        What the role `developer` is called there.
+    max_tokens_field
+        What the limit of an answer is called there; None leaves the client's word.
     max_response_bytes
-        The size at which a whole answer is refused.
+        The size at which a whole answer, or one event of a stream, is refused.
     now
         Returns seconds since the epoch, for `retry-after` headers that are dates.
 
@@ -109,15 +130,18 @@ class HttpProvider(ABC):
         extra_headers: Sequence[tuple[str, str]] = (),
         stream_usage: bool = True,
         drop_fields: Collection[str] = (),
+        developer_role: str = "developer",
+        max_tokens_field: str | None = None,
         max_response_bytes: int = 64 * 1024 * 1024,
         now: Callable[[], float] = time.time,
     ) -> None:
-        base = httpx.URL(base_url)
-        self._base_url = base.copy_with(path=base.path.rstrip("/"))
+        self._base_url = httpx.URL(base_url)
         self._url = self._join(self.path)
         self._transport = transport
         self._stream_usage = stream_usage
         self._drop_fields = frozenset(drop_fields)
+        self._developer_role = developer_role
+        self._max_tokens_field = max_tokens_field
         self._max_response_bytes = max_response_bytes
         self._now = now
         new = self._base_url.host.endswith(_TAKE_COMPLETION_LIMITS)
@@ -128,6 +152,7 @@ class HttpProvider(ABC):
             (b"Host", self._url.netloc),
             (b"Content-Type", b"application/json"),
             (b"Accept-Encoding", b"identity"),
+            *([] if "user-agent" in chosen else [(b"User-Agent", USER_AGENT)]),
             *(_header(name, value) for name, value in (*extra_headers, *own)),
         ]
         self._credentials = Credentials(api_key, extra_headers)
@@ -174,6 +199,7 @@ class HttpProvider(ABC):
         call.progress.sent = False
         request = await self._prepared(call, timeouts)
         request.extensions["progress"] = call.progress
+        request.extensions["fresh"] = call.fresh_connection
         deadline = asyncio.get_running_loop().time() + call.timeouts.first_token_s
         try:
             response = await self._transport.handle_async_request(request)
@@ -181,35 +207,41 @@ class HttpProvider(ABC):
             raise error_from_exception(error) from error
         call.progress.sent = True
         stream = cast("httpx.AsyncByteStream", response.stream)
-        reads = Reads(stream, timeouts, deadline)
+        raw = response.headers.raw
         try:
-            await self._check(response, reads, streaming=call.stream)
-            headers = self._passed_on(response.headers.raw)
+            reads = Reads(_plain(stream, raw), timeouts, deadline)
+            if not 200 <= response.status_code < 300:
+                body = await reads.as_far_as_possible(MAX_ERROR_BODY_BYTES)
+                raise self._failure(response.status_code, raw, body)
+            headers = self._passed_on(raw)
             if not call.stream:
                 yield await self._read_whole(call, reads, headers)
                 return
+            # The first byte tells what the content type may not: whether this is a stream at all.
+            if await reads.first() in _NO_STREAM:
+                yield in_pieces(await self._read_whole(call, reads, headers))
+                return
             answer = self._stream(headers)
-            while not answer.done:
+            data: bytes | None = b""
+            while not answer.done and data is not None:
                 data = await reads.next()
-                if data is None:
-                    answer.close()
-                    break
-                chunk = answer.feed(data)
+                chunk = answer.close() if data is None else answer.feed(data)
                 if chunk is not None:
                     if chunk.has_content:
                         reads.expect_every(call.timeouts.idle_s)
                     yield chunk
                 if answer.error is not None:
                     raise answer.error
-            if not answer.done:
-                raise UpstreamUnavailableError(
-                    f"the upstream's stream ended without {self.end_marker}"
-                )
+                reads.bound_silence(answer.pending_bytes)
+            self._check_end(answer)
+            reads.check_began()
             # The end of the body often comes a packet later; waiting here would delay the client.
             linger = response.extensions.get("linger")
             if linger is not None:
                 linger()
         except UpstreamError as error:
+            if error.retry_after_s is None:
+                error.retry_after_s = retry_after_s(raw, now_s=self._now())
             self._credentials.clean(error)
             raise
         finally:
@@ -226,10 +258,24 @@ class HttpProvider(ABC):
             self._heard(call, b"".join(reads.heard))  # whoever ended it: what came has to be paid
             raise
         try:
-            return self._whole(body, headers)
-        except UpstreamInvalidResponseError:
+            first = first_byte(body)
+            if not first:
+                raise UpstreamInvalidResponseError("the upstream's answer is empty")
+            if first not in _STREAM:
+                return self._whole(body, headers)
+            answer = self._stream(headers)  # of a relay that always streams
+            chunks = [answer.feed(body), None if answer.done else answer.close()]
+            self._check_end(answer)
+            return put_together(filter(None, chunks), max_bytes=self._max_response_bytes)
+        except UpstreamError:
             self._heard(call, body)
             raise
+
+    def _check_end(self, answer: AnswerStream) -> None:
+        if answer.error is not None:
+            raise answer.error
+        if not answer.done:
+            raise UpstreamUnavailableError(f"the upstream's stream ended without {self.end_marker}")
 
     def _heard(self, call: ModelCall, body: bytes) -> None:
         """Note what came of a whole answer that nobody gets."""
@@ -239,7 +285,10 @@ class HttpProvider(ABC):
             call.progress.usage = read_usage(told)
 
     def _join(self, path: str) -> httpx.URL:
-        return self._base_url.copy_with(path=self._base_url.path.rstrip("/") + path)
+        # As it was written: a decoded path would lose the difference of `/` and `%2F`.
+        base, question, query = self._base_url.raw_path.partition(b"?")
+        joined = base.rstrip(b"/") + path.encode("ascii")
+        return self._base_url.copy_with(raw_path=joined + question + query)
 
     async def _prepared(self, call: ModelCall, timeouts: dict[str, float | None]) -> httpx.Request:
         if sum(map(len, call.fields.values())) <= self.inline_bytes:
@@ -255,6 +304,8 @@ class HttpProvider(ABC):
         if self._drop_fields:
             kept = {k: v for k, v in call.fields.items() if k not in self._drop_fields}
             call = msgspec.structs.replace(call, fields=kept)
+        if self._developer_role != "developer" or self._max_tokens_field is not None:
+            call = msgspec.structs.replace(call, fields=self._reworded(call.fields))
         body = self._encode(call)
         return httpx.Request(
             "POST",
@@ -269,19 +320,12 @@ class HttpProvider(ABC):
             extensions={"timeout": timeouts},
         )
 
-    async def _check(self, response: httpx.Response, reads: Reads, *, streaming: bool) -> None:
-        """Raise what an answer that is no success, or no stream where one was asked for, means."""
-        headers = response.headers.raw
-        if not 200 <= response.status_code < 300:
-            body = await reads.as_far_as_possible(MAX_ERROR_BODY_BYTES)
-            raise self._failure(response.status_code, headers, body)
-        if streaming and _is_json(headers):
-            detail = error_detail(await reads.as_far_as_possible(MAX_ERROR_BODY_BYTES))
-            if detail is not None:
-                raise error_from_event(detail)
-            raise UpstreamInvalidResponseError(
-                "the upstream answered a streaming request without a stream"
-            )
+    def _reworded(self, fields: Mapping[str, bytes]) -> Mapping[str, bytes]:
+        if self._developer_role != "developer":
+            fields = with_developer_as(fields, self._developer_role)
+        if self._max_tokens_field is not None:
+            fields = with_limit_as(fields, self._max_tokens_field)
+        return fields
 
     def _passed_on(self, headers: Headers) -> Headers:
         return [
@@ -291,10 +335,10 @@ class HttpProvider(ABC):
         ]
 
 
-def _is_json(headers: Headers) -> bool:
-    return any(
-        name.lower() == b"content-type" and b"json" in value.lower() for name, value in headers
-    )
+def _plain(stream: httpx.AsyncByteStream, headers: Headers) -> AsyncIterator[bytes]:
+    encodings = [value for name, value in headers if name.lower() == b"content-encoding"]
+    body = stream.__aiter__()
+    return inflated(body, b",".join(encodings).decode("latin-1")) if encodings else body
 
 
 def _header(name: str, value: str) -> tuple[bytes, bytes]:

@@ -6,7 +6,7 @@ from collections import deque
 
 import httpx
 
-from app.providers._connection import Connection, TimeoutMap
+from app.providers._connection import CertificateError, Connection, TimeoutMap
 
 
 class ConnectionPool:
@@ -20,6 +20,7 @@ class ConnectionPool:
         ssl_context: ssl.SSLContext | None,
         max_connections: int,
         keepalive_expiry_s: float,
+        keep: bool = True,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self._host = host
@@ -27,6 +28,7 @@ class ConnectionPool:
         self._ssl_context = ssl_context
         self._max_connections = max_connections
         self._keepalive_expiry_s = keepalive_expiry_s
+        self._keep = keep
         self._n_slots = 0  # connections that are open or being opened
         self._idle: list[Connection] = []  # oldest first
         self._open: set[Connection] = set()
@@ -38,8 +40,11 @@ class ConnectionPool:
     async def acquire(self, timeouts: TimeoutMap, *, fresh: bool = False) -> Connection:
         """Return an idle connection, or a new one where there is none or `fresh` asks for it."""
         while True:
-            if self._idle and not fresh:
-                return self._idle.pop()
+            while self._idle and not fresh:
+                connection = self._idle.pop()
+                if not connection.peer_has_closed():
+                    return connection
+                connection.abort()  # nothing was sent on it: nobody can have been paid
             if self._n_slots < self._max_connections:
                 self._n_slots += 1
                 break
@@ -64,7 +69,7 @@ class ConnectionPool:
 
     def release(self, connection: Connection) -> None:
         """Take back a connection whose exchange is over."""
-        if not connection.fit_for_reuse() or self._closed:
+        if not self._keep or not connection.fit_for_reuse() or self._closed:
             connection.abort()
             return
         connection.busy = False
@@ -108,7 +113,10 @@ class ConnectionPool:
                 )
         except TimeoutError as error:
             raise httpx.ConnectTimeout(f"no connection within {timeout_s} s") from error
-        except OSError as error:  # refused, unreachable, unknown host, bad certificate
+        except ssl.SSLCertVerificationError as error:
+            # What follows a comma names the host.
+            raise CertificateError(error.verify_message.partition(",")[0]) from error
+        except OSError as error:  # refused, unreachable, unknown host, no TLS
             raise httpx.ConnectError(f"cannot connect: {error}") from error
         if self._closed or connection.closed:
             connection.abort()

@@ -10,7 +10,8 @@ from app.errors import UpstreamInvalidResponseError
 DONE = b"[DONE]"
 """The data of the event that ends a stream of OpenAI's dialect."""
 
-MAX_EVENT_BYTES = 8 * 1024 * 1024
+MAX_EVENT_BYTES = 64 * 1024 * 1024
+"""As much as a whole answer may have: pictures come in one event."""
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -21,12 +22,19 @@ class Comment(bytes):
     __slots__ = ()
 
 
+class ErrorEvent(bytes):
+    """The data of an event that calls itself an error."""
+
+    __slots__ = ()
+
+
 class SseParser:
     """Split a byte stream into events, however it was cut on its way.
 
-    `event`, `id` and `retry` fields are understood and ignored. After each `feed`, `canonical`
-    says whether the bytes fed were exactly `data: …` and a blank line for each event returned,
-    so that they may be passed on as they are.
+    `id` and `retry` fields are understood and ignored, and so is `event`, unless it says `error`.
+    The blank line that some servers leave out between two events of JSON is put in. After each
+    `feed`, `canonical` says whether the bytes fed were exactly `data: …` and a blank line for each
+    event returned, so that they may be passed on as they are.
 
     Parameters
     ----------
@@ -38,6 +46,7 @@ class SseParser:
         "_at_start",
         "_data",
         "_data_bytes",
+        "_is_error",
         "_max_event_bytes",
         "_partial",
         "_partial_bytes",
@@ -51,9 +60,15 @@ class SseParser:
         self._partial_bytes = 0
         self._data: list[bytes] = []  # the data lines of an event whose end has not come yet
         self._data_bytes = 0
+        self._is_error = False
         self._skip_lf = False  # the last byte was a CR: an LF now belongs to the same line end
         self._at_start = True
         self.canonical = False
+
+    @property
+    def pending_bytes(self) -> int:
+        """How much is kept of an event whose end has not come yet."""
+        return self._partial_bytes + self._data_bytes
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return what `data` completes: the data of events, and `Comment`s, in order.
@@ -90,17 +105,18 @@ class SseParser:
     def close(self) -> list[bytes]:
         """Say that the stream is over; an event without its blank line does not count.
 
-        The end marker is the exception: servers that forget the last line end after it mean it.
+        The end marker is the exception: servers that forget the last line end after it mean it,
+        and what came before it.
         """
         line = b"".join(self._partial)
         self._partial.clear()
         if self._at_start:
             line = line.removeprefix(_BOM)
+        events: list[bytes] = []
         if line:
-            self._take_line(line)
-        data = b"\n".join(self._data)
-        self._data.clear()
-        return [DONE] if data == DONE else []
+            self._take_line(line, events)
+        self._end_event(events)
+        return events if events[-1:] == [DONE] else []
 
     def _feed_lines(self, data: bytes) -> list[bytes]:
         if self._skip_lf and data:
@@ -123,9 +139,7 @@ class SseParser:
             self._keep_partial(lines.pop())
         events: list[bytes] = []
         for line in lines:
-            event = self._take_line(line.rstrip(b"\r\n"))
-            if event is not None:
-                events.append(event)
+            self._take_line(line.rstrip(b"\r\n"), events)
         return events
 
     def _keep_partial(self, data: bytes) -> None:
@@ -134,23 +148,36 @@ class SseParser:
             self._partial_bytes += len(data)
             self._check_size(self._partial_bytes)
 
-    def _take_line(self, line: bytes) -> bytes | None:
-        """Interpret one line; return what it completes."""
+    def _take_line(self, line: bytes, events: list[bytes]) -> None:
+        """Interpret one line; add what it completes."""
         self._check_size(len(line))
         if not line:
-            if not self._data:
-                return None
+            self._end_event(events)
+            return
+        if line.startswith(b":"):
+            events.append(Comment(line))
+            return
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"data":
+            if (
+                (value == DONE or value.startswith(b"{"))
+                and self._data[-1:]
+                and (self._data[-1].endswith(b"}"))
+            ):
+                self._end_event(events)
+            self._data.append(value)
+            self._data_bytes += len(line)
+        elif name == b"event":
+            self._is_error = value.strip().lower() == b"error"
+
+    def _end_event(self, events: list[bytes]) -> None:
+        if self._data:
             event = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+            events.append(ErrorEvent(event) if self._is_error else event)
             self._data.clear()
             self._data_bytes = 0
-            return event
-        if line.startswith(b":"):
-            return Comment(line)
-        name, _, value = line.partition(b":")
-        if name == b"data":
-            self._data.append(value.removeprefix(b" "))
-            self._data_bytes += len(line)
-        return None
+        self._is_error = False
 
     def _check_size(self, line_bytes: int) -> None:
         if line_bytes + self._data_bytes > self._max_event_bytes:

@@ -15,11 +15,11 @@ from typing import Self
 
 import httpx
 
-from app.providers._connection import Connection, TimeoutMap
+from app.providers._connection import Connection, StaleConnectionError, TimeoutMap
 from app.providers._pool import ConnectionPool
 
 STALE_WINDOW_S = 1.0
-"""A kept connection that dies this soon after a request, unanswered, was closed before it."""
+"""A kept connection that dies this soon after a request, unanswered, was probably closed before."""
 
 _Origin = tuple[bytes, bytes, int | None]
 
@@ -44,7 +44,8 @@ class HttptoolsTransport(httpx.AsyncBaseTransport):
     the connection a moment to finish and be reused, where `aclose` drops it at once.
 
     A request that fails without a single byte of answer on a connection that was kept from an
-    earlier one is sent once more, on a new connection.
+    earlier one is a `StaleConnectionError`: it may have been read, so whoever sends it again must
+    know. `request.extensions["fresh"]`, where it is there and true, asks for a new connection.
 
     Parameters
     ----------
@@ -52,6 +53,8 @@ class HttptoolsTransport(httpx.AsyncBaseTransport):
         Per origin, busy and idle ones together; beyond it requests wait for `pool` seconds.
     keepalive_expiry_s
         An idle connection is dropped after this time; keep it below what upstreams allow.
+    reuse
+        Whether connections are kept; where not, each request has one of its own.
     ssl_context
         For `https` origins; the default verifies against the system's certificates.
     """
@@ -61,10 +64,12 @@ class HttptoolsTransport(httpx.AsyncBaseTransport):
         *,
         max_connections: int = 1000,
         keepalive_expiry_s: float = 30.0,
+        reuse: bool = True,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self._max_connections = max_connections
         self._keepalive_expiry_s = keepalive_expiry_s
+        self._reuse = reuse
         self._ssl_context = ssl_context or default_ssl_context()
         self._pools: dict[_Origin, ConnectionPool] = {}
         self._closed = False
@@ -83,16 +88,17 @@ class HttptoolsTransport(httpx.AsyncBaseTransport):
         body = b"".join(stream) if isinstance(stream, httpx.ByteStream) else await request.aread()
         message = _serialise(request, body)
         pool = self._pool(request.url)
-        connection = await pool.acquire(timeouts)
-        if connection.reused:
-            started = pool.loop.time()
-            try:
-                return await _exchange(request, message, pool, connection, timeouts)
-            except (httpx.RemoteProtocolError, httpx.ReadError):
-                if connection.got_bytes or pool.loop.time() - started > STALE_WINDOW_S:
-                    raise
-            connection = await pool.acquire(timeouts, fresh=True)
-        return await _exchange(request, message, pool, connection, timeouts)
+        fresh = not self._reuse or request.extensions.get("fresh", False)
+        connection = await pool.acquire(timeouts, fresh=fresh)
+        if not connection.reused:
+            return await _exchange(request, message, pool, connection, timeouts)
+        started = pool.loop.time()
+        try:
+            return await _exchange(request, message, pool, connection, timeouts)
+        except (httpx.RemoteProtocolError, httpx.ReadError) as error:
+            if connection.got_bytes or pool.loop.time() - started > STALE_WINDOW_S:
+                raise
+            raise StaleConnectionError("a kept connection ended as it was used") from error
 
     async def aclose(self) -> None:
         """Drop every connection, busy ones included, and refuse further requests."""
@@ -118,6 +124,7 @@ class HttptoolsTransport(httpx.AsyncBaseTransport):
                 ssl_context=self._ssl_context if url.scheme == "https" else None,
                 max_connections=self._max_connections,
                 keepalive_expiry_s=self._keepalive_expiry_s,
+                keep=self._reuse,
             )
         return pool
 

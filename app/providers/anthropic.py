@@ -11,7 +11,8 @@ from app.providers._anthropic_request import encode_messages_request
 from app.providers._anthropic_stream import MessageStream
 from app.providers._anthropic_wire import openai_error_body, whole_answer
 from app.providers._base import PROVIDERS, Chunk, ModelCall
-from app.providers._http import Headers, error_detail, error_from_event
+from app.providers._error_body import error_detail, reported_error
+from app.providers._http import Headers, error_from_event
 from app.providers._http_provider import AnswerStream, HttpProvider
 
 API_VERSION = "2023-06-01"
@@ -41,7 +42,7 @@ class AnthropicProvider(HttpProvider):
         return encode_messages_request(call.fields, model=call.upstream_model, stream=call.stream)
 
     def _whole(self, body: bytes, headers: Headers) -> Chunk:
-        detail = error_detail(body)
+        detail = reported_error(body)
         if detail is not None:
             raise error_from_event(detail)
         return whole_answer(body, headers)

@@ -2,10 +2,19 @@
 
 from collections.abc import Sequence
 
+from app.errors import UpstreamInvalidResponseError
 from app.providers._base import PROVIDERS, Chunk, ModelCall
 from app.providers._chat_stream import ChatStream
-from app.providers._chat_wire import decode_completion, encode_request, text_chars, told_usage
-from app.providers._http import Headers, error_detail, error_from_event
+from app.providers._chat_wire import (
+    decode_completion,
+    encode_request,
+    error_in,
+    has_content,
+    text_chars,
+    told_usage,
+)
+from app.providers._error_body import reported_error
+from app.providers._http import Headers, error_from_event
 from app.providers._http_provider import AnswerStream, HttpProvider
 
 
@@ -33,12 +42,15 @@ class OpenAIProvider(HttpProvider):
         )
 
     def _whole(self, body: bytes, headers: Headers) -> Chunk:
-        detail = error_detail(body)
+        completion, body = decode_completion(body)
+        choices = completion.choices or ()
+        detail = error_in(completion) if choices else reported_error(body)
         if detail is not None:
             raise error_from_event(detail)
-        completion = decode_completion(body)
-        messages = [choice.message for choice in completion.choices if choice.message]
-        reasons = [choice.finish_reason for choice in completion.choices]
+        messages = [choice.message for choice in choices if choice.message]
+        reasons = [choice.finish_reason for choice in choices]
+        if not (any(reasons) or any(map(has_content, messages))):
+            raise UpstreamInvalidResponseError("the upstream's answer is empty")
         return Chunk(
             data=body,
             usage=told_usage(completion),
@@ -50,4 +62,4 @@ class OpenAIProvider(HttpProvider):
         )
 
     def _stream(self, headers: Headers) -> AnswerStream:
-        return ChatStream(headers)
+        return ChatStream(headers, max_event_bytes=self._max_response_bytes)

@@ -2,17 +2,14 @@
 
 import json
 
-import httpx
 import pytest
 
-from tests.support.gateway import GatewayThread, stub_config
 from tests.support.odd_upstream import (
     DONE,
     END,
     HELLO,
     ROLE,
     USAGE,
-    OddUpstream,
     completion,
     data,
     event,
@@ -29,25 +26,19 @@ PROMPT_TOKENS = 9  # what we count ourselves
 USD_PER_MTOK = 0.2  # of sim-nano's input and output alike
 
 
-@pytest.fixture(scope="module")
-def upstream():
-    with OddUpstream() as upstream:
-        yield upstream
-
-
-@pytest.fixture(scope="module")
-def gateway(upstream, artifacts, tmp_path_factory):
-    changes = {"breaker.failures": 1_000_000, "upstreams.stub.retries": 0}
-    config = stub_config(tmp_path_factory.mktemp("odd"), upstream.origin, changes=changes)
-    with GatewayThread(config, artifacts=artifacts) as gateway:
-        yield gateway
+@pytest.fixture
+def upstream(odd_upstream):
+    return odd_upstream
 
 
 @pytest.fixture
-def client(gateway, upstream):
-    upstream.reset()
-    with httpx.Client(base_url=gateway.url, trust_env=False, timeout=20) as client:
-        yield client
+def gateway(odd_gateway):
+    return odd_gateway
+
+
+@pytest.fixture
+def client(odd_client):
+    return odd_client
 
 
 def ask(client, *, headers=None, **fields):
@@ -161,7 +152,8 @@ def test_reasoning_beside_the_answer_is_paid(client, upstream):
     grok = {"prompt_tokens": 32, "completion_tokens": 9, "total_tokens": 135}
     upstream.answers["sim-nano"] = whole(completion(usage=grok))
     answer = ask(client)
-    assert answer.json()["usage"] == {**grok, "completion_tokens": 103}
+    usage = answer.json()["usage"]
+    assert usage == {**grok, "completion_tokens": 103, "cost_usd": usage["cost_usd"]}
     assert float(answer.headers["x-route-cost-usd"]) == cost_usd(32, 103)
 
 
@@ -173,7 +165,11 @@ def test_a_cached_answer_tells_the_usage_that_was_booked(client, upstream):
     first = told(streamed(client, **options))
     hit = ask(client, **options)
     assert hit.headers["x-route-cache"] == "hit"
-    assert hit.json()["usage"] == {**grok, "completion_tokens": 103}
+    assert {**hit.json()["usage"], "cost_usd": 0} == {
+        **grok,
+        "completion_tokens": 103,
+        "cost_usd": 0,
+    }
     again = told(streamed(client, **options))
     assert {**again, "cost_usd": 0} == {**first, "cost_usd": 0}
     assert len(upstream.asked) == 1

@@ -10,6 +10,7 @@ import pytest
 
 from app.errors import (
     ConfigError,
+    UpstreamConnectionLostError,
     UpstreamContextLengthError,
     UpstreamInvalidResponseError,
     UpstreamMisconfiguredError,
@@ -294,16 +295,14 @@ async def test_unknown_model_is_the_operators_fault(stub, provider):
         await collect(provider, call(model="no-such-model"))
 
 
-async def test_reset_of_a_kept_connection_is_retried_unseen(stub, provider):
+async def test_reset_of_a_kept_connection_is_told_and_nothing_sent_again(stub, provider):
     await collect(provider, call(stream=False))
     stub.faults.add(Fault(fault=FaultKind.RESET_BEFORE_HEADERS))
-    (chunk,) = await collect(provider, call(stream=False))
-    assert chunk.usage is not None
-    assert [entry.ended for entry in stub.log.entries] == [
-        Ended.COMPLETE,
-        Ended.FAULT,
-        Ended.COMPLETE,
-    ]
+    with pytest.raises(UpstreamConnectionLostError) as raised:
+        await collect(provider, call(stream=False))
+    assert raised.value.sent
+    assert not raised.value.provider_fault
+    assert [entry.ended for entry in stub.log.entries] == [Ended.COMPLETE, Ended.FAULT]
 
 
 async def test_refused_connection():
@@ -359,8 +358,9 @@ def canned(body: bytes, *, content_type: bytes = b"text/event-stream", status: b
     [
         (b'{"error":{"message":"m","type":"server_error"}}', UpstreamUnavailableError),
         (b'{"error":{"message":"m","code":"rate_limit_exceeded"}}', UpstreamThrottledError),
-        (b'{"choices":[{"message":{"content":"x"}}]}', UpstreamInvalidResponseError),
+        (b'{"choices":[{"message":{"content":""}}]}', UpstreamInvalidResponseError),
         (b"", UpstreamInvalidResponseError),
+        (b"<html>moved</html>", UpstreamInvalidResponseError),
     ],
 )
 async def test_json_in_place_of_a_stream(body, error):
@@ -392,7 +392,7 @@ async def test_whole_answer_of_another_shape(body, error):
         await provider.aclose()
 
 
-@pytest.mark.parametrize("body", [b"<html>moved</html>", b"", b": c\n\n", b"data: [DON"])
+@pytest.mark.parametrize("body", [b"moved", b": c\n\n", b"data: [DON"])
 async def test_stream_that_is_none_ends_without_done(body):
     async with raw_server(canned(body, content_type=b"text/html")) as server:
         provider = make(server.origin)

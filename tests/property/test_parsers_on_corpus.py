@@ -17,7 +17,8 @@ from app.errors import InvalidRequestError, UpstreamError
 from app.providers._anthropic_stream import MessageStream
 from app.providers._anthropic_wire import openai_error_body, whole_answer
 from app.providers._chat_stream import ChatStream
-from app.providers._http import error_detail, error_from_status
+from app.providers._error_body import error_detail
+from app.providers._http import error_from_status
 
 CORPUS = Path(__file__).parents[1] / "fixtures" / "corpus"
 SSE = sorted(CORPUS.glob("sse/*.sse"))

@@ -59,12 +59,15 @@ class OddUpstream:
     ----------
     answers
         Upstream model → the writes that answer it.
+    hangs_up
+        Models whose next request is read, and answered by the end of the connection.
     asked
         The head and the body of every request, in order.
     """
 
     def __init__(self) -> None:
         self.answers: dict[str, Sequence[bytes]] = {}
+        self.hangs_up: set[str] = set()
         self.asked: list[tuple[bytes, dict[str, Any]]] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="odd upstream")
@@ -77,6 +80,7 @@ class OddUpstream:
     def reset(self) -> None:
         """Forget what was asked and what to answer."""
         self.answers.clear()
+        self.hangs_up.clear()
         self.asked.clear()
 
     def __enter__(self) -> Self:
@@ -111,6 +115,9 @@ class OddUpstream:
                 )
                 body = json.loads(await reader.readexactly(length))
                 self.asked.append((head, body))
+                if body["model"] in self.hangs_up:
+                    self.hangs_up.remove(body["model"])
+                    return
                 good = stream(ROLE, HELLO, END, data({"choices": [], "usage": USAGE}), DONE)
                 usual = good if body.get("stream") else whole(completion())
                 for piece in self.answers.get(body["model"], usual):

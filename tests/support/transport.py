@@ -25,13 +25,20 @@ async def transport(**options: object) -> AsyncIterator[HttptoolsTransport]:
             assert pool._n_slots == 0
 
 
-def request(url: str, *, body: bytes = BODY, method: str = "POST", **timeout: float | None):
+def request(
+    url: str,
+    *,
+    body: bytes = BODY,
+    method: str = "POST",
+    fresh: bool = False,
+    **timeout: float | None,
+):
     return httpx.Request(
         method,
         url,
         headers=[(b"X-Test", b"1"), (b"Content-Length", b"%d" % len(body))],
         stream=httpx.ByteStream(body),
-        extensions={"timeout": {**TIMEOUT, **timeout}},
+        extensions={"timeout": {**TIMEOUT, **timeout}, "fresh": fresh},
     )
 
 

@@ -12,13 +12,6 @@ from tests.support.transport import BODY, fetch, request, transport
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n"
 
 
-async def stale(peer: Peer) -> None:
-    """Answer once, then close at the next request."""
-    await peer.request()
-    await peer.answer()
-    await peer.request()
-
-
 async def test_unknown_schemes_are_refused():
     async with transport() as client:
         with pytest.raises(httpx.UnsupportedProtocol):
@@ -53,28 +46,23 @@ async def test_words_from_the_peer_while_idle_drop_the_connection():
         assert pool._n_slots == 0
 
 
-async def test_retry_makes_room_in_a_pool_full_of_idle_connections():
-    async with (
-        raw_server(stale, serve_forever) as server,
-        transport(max_connections=2) as client,
-    ):
+async def test_a_new_connection_makes_room_in_a_pool_full_of_idle_ones():
+    async with raw_server(serve_forever) as server, transport(max_connections=2) as client:
         await asyncio.gather(fetch(client, server.origin), fetch(client, server.origin))
         (pool,) = client._pools.values()
         assert len(pool._idle) == 2
-        for _ in range(2):  # one of the two meets the stale connection
-            _, body = await fetch(client, server.origin)
-            pool._idle.reverse()
+        _, body = await fetch(client, server.origin, fresh=True)
         assert body == b'{"a":1}'
+        assert server.n_connections == 3
         assert pool._n_slots <= 2
 
 
-async def test_retry_in_a_full_pool_waits_for_a_slot_of_its_own():
-    async with (
-        raw_server(stale, serve_forever) as server,
-        transport(max_connections=1) as client,
-    ):
+async def test_a_new_connection_in_a_full_pool_waits_for_a_slot_of_its_own():
+    async with raw_server(serve_forever) as server, transport(max_connections=1) as client:
         await fetch(client, server.origin)
-        answers = await asyncio.gather(*(fetch(client, server.origin) for _ in range(4)))
+        answers = await asyncio.gather(
+            *(fetch(client, server.origin, fresh=bool(i % 2)) for i in range(4))
+        )
         assert [body for _, body in answers] == [b'{"a":1}'] * 4
 
 

@@ -1,6 +1,7 @@
 """The transport against raw TCP servers, on both event loops."""
 
 import asyncio
+import os
 import socket
 import ssl
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.providers._connection import HIGH_WATER_BYTES, MAX_HEAD_BYTES
+from app.providers._connection import HIGH_WATER_BYTES, MAX_HEAD_BYTES, StaleConnectionError
 from tests.support.raw_server import Peer, close, once, raw_server, reset, serve_forever
 from tests.support.transport import BODY, fetch, request, transport
 
@@ -254,34 +255,85 @@ async def test_connection_closed_while_idle_is_noticed_before_reuse():
 
 
 @pytest.mark.parametrize("end", [close, reset])
-async def test_stale_connection_is_replaced_without_anyone_noticing(end):
+async def test_a_kept_connection_that_dies_with_a_request_is_told_and_nothing_is_sent_again(end):
     async def stale(peer: Peer) -> None:
         await peer.request()
         await peer.answer()
-        await peer.request()  # the second request meets a connection that is being closed
+        await peer.request()  # it was read, whatever becomes of it
         end(peer)
 
     async with raw_server(stale, serve_forever) as server, transport() as client:
         await fetch(client, server.origin)
+        with pytest.raises(StaleConnectionError):
+            await fetch(client, server.origin)
+        assert server.n_connections == 1
         _, body = await fetch(client, server.origin)
         assert body == b'{"a":1}'
         assert server.n_connections == 2
 
 
-async def test_a_stale_connection_is_replaced_only_once():
-    async def stale(peer: Peer) -> None:
-        await peer.request()
-        await peer.answer()
-        await peer.request()
+async def test_a_connection_that_the_peer_closed_unseen_is_not_used():
+    peers = []
 
-    async def dead(peer: Peer) -> None:
-        await peer.request()
+    async def script(peer: Peer) -> None:
+        peers.append(peer)
+        await serve_forever(peer)
 
-    async with raw_server(stale, dead) as server, transport() as client:
+    async with raw_server(script) as server, transport() as client:
         await fetch(client, server.origin)
+        (pool,) = client._pools.values()
+        (kept,) = pool._idle
+        assert not kept.peer_has_closed()
+        # At once, before the event loop can have looked at the socket.
+        descriptor = os.dup(peers[0].writer.get_extra_info("socket").fileno())
+        with socket.socket(fileno=descriptor) as sock:
+            sock.shutdown(socket.SHUT_RDWR)
+        assert kept.peer_has_closed()
+        _, body = await fetch(client, server.origin)
+        assert body == b'{"a":1}'
+        assert server.n_connections == 2
+
+
+async def test_a_new_connection_can_be_had_on_demand():
+    async with raw_server(serve_forever) as server, transport() as client:
+        await fetch(client, server.origin)
+        await fetch(client, server.origin, fresh=True)
+        assert server.n_connections == 2
+    async with raw_server(serve_forever) as server, transport(reuse=False) as client:
+        await fetch(client, server.origin)
+        await fetch(client, server.origin)
+        assert server.n_connections == 2
+
+
+async def test_trailers_are_no_headers():
+    wire = (
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nx-head: 1\r\n\r\n"
+        b"2\r\nok\r\n0\r\nx-request-id: trailer\r\nset-cookie: a=b\r\n\r\n"
+    )
+    async with raw_server(once(wire)) as server, transport() as client:
+        response, body = await fetch(client, server.origin)
+        assert body == b"ok"
+        assert [name for name, _ in response.headers.raw] == [b"transfer-encoding", b"x-head"]
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        b"0\r\n" + b"x-trailer: %b\r\n" % (b"x" * 100) * 10_000,
+        b"0\r\nx-trailer: " + b"x" * 1_000_000,
+        b"2;%b\r\n" % (b"x" * 1_000_000),
+    ],
+)
+async def test_what_is_not_of_the_body_is_bounded(flood):
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n")
+        await peer.send(flood)
+        await peer.gone()
+
+    async with raw_server(script) as server, transport() as client:
         with pytest.raises(httpx.RemoteProtocolError):
             await fetch(client, server.origin)
-        assert server.n_connections == 2
 
 
 async def test_a_new_connection_that_dies_is_not_retried():

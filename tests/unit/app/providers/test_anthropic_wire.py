@@ -149,10 +149,10 @@ def test_error_codes_are_those_that_clients_branch_on(kind, message, code):
     }
 
 
-def test_body_of_something_in_between_is_not_passed_on():
+def test_what_something_in_between_says_is_told_in_openais_shape():
     error = failure(400, {"detail": "proxy"})
     assert type(error) is UpstreamRejectedError
-    assert error.body is None
+    assert json.loads(error.body)["error"]["message"] == "proxy"
 
 
 def test_retry_after_is_kept():

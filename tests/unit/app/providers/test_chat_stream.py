@@ -1,3 +1,6 @@
+import json
+
+import msgspec
 import pytest
 
 from app.errors import (
@@ -8,6 +11,7 @@ from app.errors import (
 from app.providers._chat_stream import ChatStream
 from app.types import ToldUsage
 
+DONE = b"[DONE]"
 ROLE = b'{"id":"c","model":"m-1","choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}'
 WORD = b'{"id":"c","model":"m-1","choices":[{"index":0,"delta":{"content":"word"}}],"usage":null}'
 FINISH = b'{"id":"c","model":"m-1","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}'
@@ -150,6 +154,121 @@ def test_failure_comes_after_what_was_said_before_it(event, cls):
 
 
 def test_event_that_never_ends_is_a_failure():
-    chat = ChatStream()
-    assert chat.feed(b"data: " + b"x" * 9_000_000) is None
+    chat = ChatStream(max_event_bytes=9_000)
+    assert chat.feed(b"data: " + b"x" * 8_000) is None
+    assert (chat.error, chat.pending_bytes) == (None, 8_006)
+    assert chat.feed(b"x" * 1_000) is None
     assert type(chat.error) is UpstreamInvalidResponseError
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'event: error\ndata: {"message":"why","code":500}\n\n',
+        b"event: error\ndata: why\n\n",
+        b"event:error\ndata:\n\n",
+        frame(b'{"message":"why","code":500}'),
+        frame(b'{"detail":"why"}'),
+        frame(b'{"base_resp":{"status_code":1000,"status_msg":"why"},"choices":null}'),
+        frame(b'{"choices":[{"index":0,"delta":{"content":""},"finish_reason":"error"}]}'),
+        frame(b'{"choices":[{"delta":{},"error":{"code":502,"message":"why"}}]}'),
+    ],
+)
+def test_errors_of_every_shape_are_failures(event):
+    chat = ChatStream()
+    chat.feed(event)
+    assert type(chat.error) is UpstreamUnavailableError
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'{"choices":[{"delta":{"content":"a"}}],"error":""}',
+        b'{"choices":[{"delta":{"content":"a"}}],"error":{"message":"","code":null}}',
+        b'{"choices":[{"delta":{"content":"a"},"error":null}],"error":{}}',
+        b'{"choices":[{"delta":{"content":"a"}}],"error":[]}',
+        b'{"choices":[{"delta":{"content":"a"}}],"error":false}',
+    ],
+)
+def test_an_error_that_says_nothing_is_none(event):
+    chat = ChatStream()
+    assert chat.feed(frame(event)).data == frame(event)
+    assert chat.error is None
+
+
+def test_the_name_of_an_event_is_its_own():
+    chat = ChatStream()
+    chunk = chat.feed(b"event: error\n\nevent: message\n" + frame(WORD))
+    assert (chunk.data, chat.error) == (frame(WORD), None)
+
+
+HALVES = [
+    (b'"Hi \\ud83d"', b'"\\ude00 ok"'),
+    (b'"Hi \xf0"', b'"\x9f\x98\x80 ok"'),
+    (b'"Hi \xf0\x9f"', b'"\x98\x80 ok"'),
+    (b'"Hi \xf0\x9f\x98"', b'"\x80 ok"'),
+]
+
+
+@pytest.mark.parametrize("pair", HALVES)
+@pytest.mark.parametrize(
+    "shape",
+    [
+        b'{"choices":[{"index":0,"delta":{"content":%b}}]}',
+        b'{"choices":[{"index":1,"delta":{"reasoning_content":%b}}]}',
+        b'{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":%b}}]}}]}',
+    ],
+)
+@pytest.mark.parametrize("between", [b"", b'{"choices":[{"index":7,"delta":{"content":"x"}}]}'])
+def test_a_character_that_two_events_share_is_put_together(pair, shape, between):
+    chat = ChatStream()
+    first, second = (frame(shape.replace(b"%b", part)) for part in pair)
+    chunks = [
+        chat.feed(read) for read in (first, between and frame(between), second, frame(DONE)) if read
+    ]
+    assert chat.done
+    assert chat.error is None
+    text = b"".join(chunk.data for chunk in chunks if chunk is not None).decode()
+    assert "Hi " in text
+    assert "\U0001f600 ok" in text
+    assert "\ufffd" not in text
+
+
+def test_half_a_character_without_the_other_is_replaced():
+    chat = ChatStream()
+    chunk = chat.feed(frame(b'{"choices":[{"delta":{"content":"a \\ud83d"}}]}', WORD))
+    assert "\ufffd" in chunk.data.decode()
+    whole = b'{"choices":[{"delta":{"content":"\\ude00 \xff","x\\ud83d":1},"logprobs":-Infinity}]}'
+    data = ChatStream().feed(frame(whole)).data
+    assert json.loads(data[6:]) == {
+        "choices": [{"delta": {"content": "\ufffd \ufffd", "x\ufffd": 1}, "logprobs": None}]
+    }
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b'{"choices":[{"delta":{"content":"a"},"logprobs":{"content":[{"token":"\\ud83d"}]}}]}',
+        b'{"choices":[{"delta":{"content":"a"},"logprobs":[NaN,Infinity,-Infinity,1e999]}]}',
+        b'{"choices":[{"delta":{"content":"a"}}],"x":"\xff"}',
+        b'{"choices":[{"delta":{"content":"a"}}],"x":"\x01"}',
+        b'\xef\xbb\xbf{"choices":[{"delta":{"content":"a"}}]}',
+    ],
+)
+def test_strict_clients_can_read_what_passes(odd):
+    chunk = ChatStream().feed(frame(odd))
+    assert msgspec.json.decode(chunk.data[6:])["choices"][0]["delta"] == {"content": "a"}
+    assert (chunk.content_events, chunk.content_chars) == (1, 1)
+
+
+def test_escaped_characters_pass_as_they_came():
+    event = b'{"choices":[{"delta":{"content":"\\ud83d\\ude00 \\\\ud83d \\u00e9"}}]}'
+    assert ChatStream().feed(frame(event)).data == frame(event)
+
+
+def test_forgotten_blank_lines_are_put_in():
+    chat = ChatStream()
+    chunk = chat.feed(b"data: " + WORD + b"\ndata: " + WORD + b"\ndata: [DONE]")
+    last = chat.close()
+    assert (chunk.data if chunk else b"") + last.data == frame(WORD, WORD)
+    assert chat.done

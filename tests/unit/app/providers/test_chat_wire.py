@@ -8,8 +8,10 @@ from app.providers._chat_wire import (
     decode_event,
     encode_request,
     has_content,
+    mend_event,
     text_chars,
 )
+from app.providers._lenient import Mender
 
 
 def encode(fields, *, stream=False, ask_for_usage=True):
@@ -82,15 +84,54 @@ def test_what_counts_as_content(delta, content, chars):
     assert text_chars(delta) == chars
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"{", b"[]", b'{"choices":{}}', b'{"choices":[1]}', b"\xff", b"[" * 9000]
-)
-def test_events_of_another_shape_are_refused(data):
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'"x"', b"7", b"<html>", b"[" * 90_000])
+def test_what_is_no_object_is_no_event(data):
+    assert decode_event(data) is None
     with pytest.raises(UpstreamInvalidResponseError):
-        decode_event(data)
+        mend_event(data, Mender())
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b'{"choices":null}', b'{"choices":"x"}', b"<html>"])
-def test_answers_without_choices_are_refused(body):
+@pytest.mark.parametrize(
+    ("data", "deltas"),
+    [
+        (b'{"choices":[{"delta":{"content":"a"}}],"model":7,"object":[]}', [{"content": "a"}]),
+        (b'{"choices":[{"delta":"a","finish_reason":0}]}', [{"content": "a"}]),
+        (b'{"choices":[{"delta":["a"]},{"delta":null}]}', [None, None]),
+        (b'{"choices":[null,{"delta":{"content":"a"}}]}', [{"content": "a"}]),
+        (b'{"choices":{}}', []),
+        (b'{"choices":null,"usage":{}}', None),
+    ],
+)
+def test_of_an_odd_event_is_taken_what_is_in_order(data, deltas):
+    event, _ = mend_event(data, Mender())
+    assert (None if event.choices is None else [each.delta for each in event.choices]) == deltas
+
+
+def test_an_odd_event_that_is_json_passes_as_it_came():
+    data = b'{"choices":[ {"index":null,"delta":"a"} ],"model":1.50}'
+    assert mend_event(data, Mender())[1] is data
+    event, told = mend_event(b'{"choices":[null,{"delta":{}}],"x":1.50}', Mender())
+    assert json.loads(told) == {"choices": [{"delta": {}}], "x": 1.5}
+    assert len(event.choices) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "contents"),
+    [
+        (b"{}", []),
+        (b'{"choices":null}', []),
+        (b'{"choices":"x"}', []),
+        (b'{"choices":[{"message":null}]}', [None]),
+        (b'{"choices":[{"message":{"content":"a"}}],"model":{}}', [{"content": "a"}]),
+    ],
+)
+def test_of_an_odd_answer_is_taken_what_is_in_order(body, contents):
+    completion, told = decode_completion(body)
+    assert [each.message for each in completion.choices or ()] == contents
+    assert told is body
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'"x"', b'{"choices":'])
+def test_what_is_no_object_is_no_answer(body):
     with pytest.raises(UpstreamInvalidResponseError):
         decode_completion(body)

@@ -1,7 +1,7 @@
 import pytest
 
 from app.errors import UpstreamInvalidResponseError
-from app.providers._sse import DONE, Comment, SseParser
+from app.providers._sse import DONE, Comment, ErrorEvent, SseParser
 
 
 def parse(*reads: bytes) -> list[bytes]:
@@ -29,6 +29,10 @@ def parse(*reads: bytes) -> list[bytes]:
         (b"data: a", []),
         (b"data: a\n", []),
         (b"data: a\n\ndata: b", [b"a"]),
+        (b"data: {}\ndata: {}\n\n", [b"{}", b"{}"]),
+        (b'data: {\ndata: "a":1}\n\n', [b'{\n"a":1}']),
+        (b"data: {}\ndata: [DONE]\n\n", [b"{}", DONE]),
+        (b"event: error\ndata: a\n\ndata: b\n\n", [b"a", b"b"]),
     ],
 )
 def test_streams_are_read_as_the_standard_says(stream, events):
@@ -45,6 +49,12 @@ def test_comments_are_told_from_data():
 @pytest.mark.parametrize("end", [b"data: [DONE]", b"data:[DONE]\n", b"data: [DONE]\r"])
 def test_end_marker_counts_without_its_blank_line(end):
     assert parse(b"data: a\n\n", end) == [b"a", DONE]
+
+
+def test_errors_are_told_from_other_events():
+    error, event = parse(b"event: Error\ndata: a\n\n", b"data: b\n\n")
+    assert type(error) is ErrorEvent
+    assert type(event) is bytes
 
 
 def test_second_line_spoils_an_unterminated_end_marker():

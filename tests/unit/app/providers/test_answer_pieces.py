@@ -4,7 +4,7 @@ import pytest
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from app.gateway._answer_stream import Assembler, is_keepable, replay
+from app.providers._answer_pieces import Assembler, is_keepable, replay
 from app.providers._base import Chunk
 from tests.support.completions import COMPLETIONS, as_stream, text_answer
 
