@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 import logging
+import os
 import resource
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -44,6 +45,7 @@ def serve(file: Path, *, host: str | None, port: int | None, workers: int) -> No
     check_start(loaded, host=host, port=port, workers=workers)
     configure_logging(level=config.server.log_level, secrets=loaded.hidden)
     _allow_connections(config.server.max_connections)
+    warn_of_proxies(os.environ)
     with (
         _listening_socket(host, port) as listening,
         this_run(loaded) as run,
@@ -71,6 +73,8 @@ def serve(file: Path, *, host: str | None, port: int | None, workers: int) -> No
             ).run(sockets=[listening])
 
 
+_PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"})
+
 _OTHER_FILES = 256
 """What a process opens besides connections to clients and upstreams, generously."""
 
@@ -93,6 +97,17 @@ def _allow_connections(max_connections: int) -> None:
             allowed,
             max_connections,
             needed,
+        )
+
+
+def warn_of_proxies(environment: Mapping[str, str]) -> None:
+    """Tell whoever expects upstreams to be called through a proxy that they are not."""
+    found = [name for name in environment if name.upper() in _PROXIES and environment[name]]
+    if found:
+        _log.warning(
+            "%s is set, and is not used: upstreams are called directly "
+            "(docs/guides/providers.md, certificates and proxies)",
+            ", ".join(sorted(found)),
         )
 
 

@@ -95,10 +95,15 @@ def _provider(name: str, upstream: UpstreamConfig, config: LoadedConfig) -> Prov
         return PROVIDERS.get(upstream.kind)(
             base_url=str(upstream.base_url),
             api_key=config.secrets.get(name),
-            transport=HttptoolsTransport(max_connections=upstream.max_connections),
+            transport=HttptoolsTransport(
+                max_connections=upstream.max_connections, reuse=upstream.reuse_connections
+            ),
             extra_headers=tuple(upstream.extra_headers.items()),
             stream_usage=upstream.stream_usage,
             drop_fields=upstream.drop_fields,
+            developer_role=upstream.developer_role,
+            max_tokens_field=upstream.max_tokens_field,
+            max_response_bytes=upstream.max_answer_bytes,
         )
     except ConfigError as error:
         raise config.error(("upstreams", name), error.message) from error

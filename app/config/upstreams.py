@@ -1,7 +1,7 @@
 """The sections `upstreams` and `breaker`: provider endpoints."""
 
 import re
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, HttpUrl, model_validator
 
@@ -64,6 +64,17 @@ class UpstreamConfig(Strict):
     drop_fields: tuple[Name, ...] = ()
     """Request fields that its models refuse and clients send all the same, such as `temperature`:
     they are left out, and the answer is given without them."""
+    developer_role: Literal["developer", "system"] = "developer"
+    """What the role `developer` is called here; many servers know `system` alone. Not for
+    `anthropic`, whose dialect has neither."""
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
+    """What the limit of an answer is called here, whichever name a client used; left out, the
+    client's own. Not for `anthropic`."""
+    max_answer_bytes: Annotated[int, Field(ge=1_000_000, le=1_000_000_000)] = 64 * 1024 * 1024
+    """Of a whole answer, and of one event of a stream; a longer one is a failure."""
+    reuse_connections: bool = True
+    """Whether connections are kept and used again; without, each call pays for a new one, and none
+    can be lost as it is used again."""
     timeouts: TimeoutsConfig = TimeoutsConfig()
     """How long each phase of a call may take."""
     retries: Annotated[int, Field(ge=0, le=10)] = 1

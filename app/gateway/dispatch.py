@@ -16,6 +16,7 @@ from app.errors import (
     AllAttemptsThrottledError,
     AllAttemptsTimedOutError,
     FailedAttempt,
+    UpstreamConnectionLostError,
     UpstreamError,
     UpstreamMisconfiguredError,
     UpstreamRejectedError,
@@ -167,14 +168,18 @@ class Dispatcher:
     ) -> OpenAnswer | None:
         """Ask a model, and once more where that is safe."""
         tried: tuple[Slot, ...] = ()
+        lost = False
         while True:
             lease = self.pool.lease(model_id, avoid=tried)
             try:
-                return await self._attempt(request, lease, entry, failures)
+                return await self._attempt(request, lease, entry, failures, fresh=lost)
             except UpstreamError as error:
                 self.on_failure(lease.deployment, error)
                 if not error.retryable:
                     raise
+                if isinstance(error, UpstreamConnectionLostError) and not lost:
+                    lost = True  # once more, on a connection that cannot be lost in the same way
+                    continue
                 n_retries = len(tried)
                 tried += (lease.slot,)
                 if n_retries >= lease.deployment.retries:
@@ -199,7 +204,13 @@ class Dispatcher:
             entry.wait_ends(self.clock())
 
     async def _attempt(
-        self, request: RouteRequest, lease: Lease, entry: LedgerEntry, failures: _Failures
+        self,
+        request: RouteRequest,
+        lease: Lease,
+        entry: LedgerEntry,
+        failures: _Failures,
+        *,
+        fresh: bool,
     ) -> OpenAnswer:
         deployment = lease.deployment
         timeouts = deployment.stream_timeouts if request.stream else deployment.whole_timeouts
@@ -223,6 +234,7 @@ class Dispatcher:
                 headers=headers,
                 max_output_tokens=entry.max_output_tokens.get(deployment.spec.model_id),
                 progress=progress,
+                fresh_connection=fresh,
             )
         )
         prelude: list[Chunk] = []

@@ -7,6 +7,7 @@ from app.errors import (
     AllAttemptsFailedError,
     AllAttemptsThrottledError,
     AllAttemptsTimedOutError,
+    UpstreamConnectionLostError,
     UpstreamContextLengthError,
     UpstreamMisconfiguredError,
     UpstreamRejectedError,
@@ -27,6 +28,7 @@ ROLE = Chunk(data=b"role", has_content=False)
 TEXT = Chunk(data=b"text", content_events=1, content_chars=4)
 MORE = Chunk(data=b"more", content_events=1, content_chars=4)
 DOWN = UpstreamUnavailableError("down", status=503)
+LOST = UpstreamConnectionLostError("lost")
 DOWN_LATER = UpstreamUnavailableError("cut short")
 
 
@@ -250,6 +252,26 @@ async def test_a_model_that_was_overloaded_for_a_moment_is_asked_again():
     assert world.attempts == [("a", "upstream_unavailable"), ("a", None)]
     assert world.entry.fallback_index == 0
     assert world.entry.reason is Reason.KNOB
+
+
+@pytest.mark.parametrize("retries", [0, 1, 3])
+async def test_a_call_whose_kept_connection_was_lost_is_made_again_once_and_recorded(retries):
+    world = World([], [TEXT], retries=retries)
+    world.providers[0].scripts = ([LOST], [TEXT])
+    answer = await world.open()
+    await answer.aclose()
+    assert [attempt.error for attempt in world.entry.attempts] == ["upstream_connection_lost", None]
+    assert [call.fresh_connection for call in world.providers[0].calls] == [False, True]
+    assert world.entry.attempts[0].usage.input_tokens == 7  # which the upstream may have read
+
+
+async def test_a_call_that_is_lost_twice_goes_to_the_next_model():
+    world = World([LOST], [TEXT], failures=1)
+    answer = await world.open()
+    await answer.aclose()
+    assert answer.deployment.spec.model_id == "b"
+    assert len(world.providers[0].calls) == 2
+    assert world.pool.unhealthy() == frozenset()
 
 
 @pytest.mark.parametrize("retries", [0, 1, 3])
