@@ -1,7 +1,8 @@
 """The store seam: what is shared between requests, processes and restarts.
 
-Three narrow seams make one store. `Counters` count what is limited, `Keys` keep virtual keys,
-`Blobs` keep small values that may be lost (sessions, cached answers).
+Four narrow seams make one store. `Counters` count what is limited, `Keys` keep virtual keys,
+`Blobs` keep small values that may be lost (sessions), `Answers` larger ones within bounds (cached
+answers).
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from app.keys import AuditEntry, KeyRecord
+from app.stores._keys import Keys
 
 RATE_WINDOW_S = 60.0
 """Requests and tokens are limited per minute."""
@@ -24,10 +25,6 @@ BUSY_RETRY_S = 1.0
 
 KEEP_SPENT_S = 86_400.0
 """How long an account of money outlives its period, for what is settled late."""
-
-
-MAX_AUDIT = 10_000
-"""How many changes of keys are remembered."""
 
 
 class ScopeKind(StrEnum):
@@ -179,38 +176,6 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tokens_per_minute: int | None = None
 
 
-class KeyChange(msgspec.Struct, frozen=True, kw_only=True):
-    """One record of a key as it was read, and as it is to be.
-
-    Attributes
-    ----------
-    before
-        None where there was no record of this digest.
-    after
-        Of the same digest.
-    """
-
-    before: KeyRecord | None
-    after: KeyRecord
-
-
-class KeyChangedError(Exception):
-    """A key is no longer what it was when it was read; read it again before changing it."""
-
-
-def check_unchanged(change: KeyChange, found: KeyRecord | None) -> None:
-    """Refuse a change of a record that is not what it was.
-
-    Raises
-    ------
-    KeyChangedError
-    """
-    if found != change.before:
-        raise KeyChangedError(
-            f"the key {change.after.key_id} was changed by somebody else meanwhile"
-        )
-
-
 class StoreError(Exception):
     """The store cannot be asked at the moment: unreachable, too slow, full or read-only."""
 
@@ -293,67 +258,6 @@ class Counters(Protocol):
 
     async def standing(self, claims: Sequence[Claim]) -> tuple[Standing, ...]:
         """Return where the limits stand, claiming nothing.
-
-        Raises
-        ------
-        StoreError
-        """
-        ...
-
-
-class Keys(Protocol):
-    """Virtual keys by the digest of their secret."""
-
-    async def find(self, digest: str) -> KeyRecord | None:
-        """Return the record of a digest.
-
-        Raises
-        ------
-        StoreError
-        """
-        ...
-
-    async def save(self, record: KeyRecord) -> None:
-        """Add a record, or replace the one of the same digest.
-
-        Raises
-        ------
-        StoreError
-        """
-        ...
-
-    async def change(
-        self, changes: Sequence[KeyChange], *, entry: AuditEntry | None = None
-    ) -> None:
-        """Make several changes, all of them or none, if nobody else made one meanwhile.
-
-        `entry` says who did what; it is kept with the changes or not at all.
-
-        Two processes that read a key, change it and write it back would undo each other's change
-        with `save`; here the second one is told.
-
-        Raises
-        ------
-        KeyChangedError
-            If any record differs from its `before`; nothing was changed.
-        StoreError
-            It is then not known whether it happened; reading again tells.
-        """
-        ...
-
-    async def all(self) -> tuple[KeyRecord, ...]:
-        """Return every record, revoked ones too, oldest first.
-
-        Raises
-        ------
-        StoreError
-        """
-        ...
-
-    async def history(self, *, key_id: str | None, limit: int) -> tuple[AuditEntry, ...]:
-        """Return what was done to keys, or to one, the latest first.
-
-        Of all keys together the latest `MAX_AUDIT` entries are kept.
 
         Raises
         ------

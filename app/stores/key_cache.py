@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from app.keys import AuditEntry, KeyRecord
-from app.stores._base import KeyChange, Keys, StoreError
+from app.stores._base import StoreError
+from app.stores._keys import KeyChange, Keys
 from app.stores._watch import Feature, Watch
 
 

@@ -14,16 +14,9 @@ import pytest
 
 from app.errors import ConfigError
 from app.keys import MAX_NUSD
-from app.stores._base import (
-    MAX_AUDIT,
-    Claim,
-    KeyChange,
-    Resource,
-    Scope,
-    ScopeKind,
-    StoreError,
-)
+from app.stores._base import Claim, Resource, Scope, ScopeKind, StoreError
 from app.stores._bounds import MAX_SUM_NUSD
+from app.stores._keys import MAX_AUDIT, KeyChange
 from app.stores._watch import StoreEvents
 from app.stores.memory import MemoryStore
 from app.stores.sqlite import DATABASE_NAME, SqliteDatabase
