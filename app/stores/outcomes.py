@@ -37,6 +37,7 @@ MAX_LABEL_CHANGES = 10
 """How often a label may become another one."""
 
 _BATCH = 2_000
+_MOST = 2**62
 
 _T = TypeVar("_T")
 
@@ -245,7 +246,7 @@ class OutcomeLog(Generic[_T]):
             item, text_bytes = self._items.popleft()
             self._n_encoded += 1
             try:
-                self._pending.extend(map(_in_time, self._encode(item)))
+                self._pending.extend(map(_readable, self._encode(item)))
             except Exception as error:  # noqa: BLE001  (it is logged, and the rest goes on)
                 self._lose(error)
             self._bytes_out += text_bytes
@@ -294,9 +295,26 @@ class OutcomeLog(Generic[_T]):
         self._on_drop(1)
 
 
-def _in_time(row: Row) -> Row:
-    """Return a row whose times are numbers: as JSON, others would be none, and never be read."""
+def _readable(row: Row) -> Row:
+    """Return a row that can be read again wherever it goes.
+
+    As JSON, a time that is no number would be none; a table of whole numbers has 64 bits for each.
+    """
     if isinstance(row, ContentRow):
         return row
-    times = row.time + row.decide_s + row.overhead_s + row.duration_s
-    return row if math.isfinite(times) else storable(row)
+    try:
+        times = row.time + row.decide_s + row.overhead_s + row.duration_s
+        counts = (
+            (row.input_tokens or 0)
+            + (row.cached_input_tokens or 0)
+            + (row.output_tokens or 0)
+            + (row.reasoning_tokens or 0)
+            + (row.cost_nusd or 0)
+            + (row.hedge_cost_nusd or 0)
+            + (row.scorer_cost_nusd or 0)
+            + (row.predicted_cost_nusd or 0)
+        )
+        fits = math.isfinite(times) and -_MOST < counts < _MOST
+    except (TypeError, OverflowError):
+        fits = False
+    return row if fits else storable(row)

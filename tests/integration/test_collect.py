@@ -15,7 +15,8 @@ from click.testing import CliRunner
 from app.cli import cli
 from app.collect import GROUP, Collector
 from app.collected import collected_log, forget
-from app.stores._outcome_rows import ContentRow, Label, LabelKind, Labelled
+from app.stores._outcome_rows import ContentRow, Label, LabelKind, Labelled, OutcomeRow
+from app.stores.outcomes import OutcomeLog
 from app.stores.outcomes_redis import Names, RedisOutcomes
 from tests.integration.test_cli import command
 from tests.integration.test_feedback import Client
@@ -268,3 +269,35 @@ def test_without_redis_requests_are_served_and_feedback_says_why_not(stub, artif
             entries = found.xrange(Names("steelyard").outcomes)
     kept = [msgspec.json.decode(fields[b"outcome"])["decision_id"] for _, fields in entries]
     assert len(kept) >= 3  # what waited while Redis was gone was written when it was back
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        ({"input_tokens": 2**64}, {"input_tokens": 2**63 - 1}),
+        ({"response_model": "m\ud800"}, {"response_model": "m\\ud800"}),
+        ({"duration_s": float("nan")}, {"duration_s": 0.0}),
+        ({"finish_reason": {"why": 1j}}, {"finish_reason": "{'why': 1j}"}),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+async def test_a_row_that_no_stream_can_hold_is_kept_as_it_can_be(
+    redis_server, client, prefix, changes, kept
+):
+    told = []
+    log = OutcomeLog(
+        RedisOutcomes(redis_server.url, prefix=prefix, keep_s=DAY_S, contents_keep_s=DAY_S),
+        lambda each: [each],
+        on_drop=told.append,
+    )
+    await log.open()
+    poison = ContentRow(decision_id="dec-two", expires_at=NOW, content=1j)
+    for each in (row("one"), row("odd", **changes), poison, row("two")):
+        log.record(each)
+    await log.aclose()
+    entries = client.xrange(Names(prefix).outcomes)
+    rows = [msgspec.json.decode(fields[b"outcome"], type=OutcomeRow) for _, fields in entries]
+    by_id = {each.request_id: each for each in rows}
+    assert by_id.keys() == {"one", "odd", "two"}
+    assert {name: getattr(by_id["odd"], name) for name in changes} == kept
+    assert (log.dropped, told) == (1, [1])
