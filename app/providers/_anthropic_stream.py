@@ -8,44 +8,24 @@ from app.errors import UpstreamError, UpstreamInvalidResponseError
 from app.providers._anthropic_wire import (
     FINISH_REASONS,
     Block,
+    Delta,
+    Event,
     Message,
-    StopDetails,
-    WireUsage,
+    UsageSoFar,
     envelope,
     is_thinking,
+    read_event,
     thinking_block,
-    to_usage,
-    usage_object,
 )
 from app.providers._base import Chunk
 from app.providers._error_body import ErrorDetail, error_detail
 from app.providers._http import Headers, error_from_event
+from app.providers._lenient import Mender
 from app.providers._sse import Comment, SseParser
 from app.types import ToldUsage
 
-_encode = msgspec.json.Encoder().encode
-
-
-class _Delta(msgspec.Struct, frozen=True, gc=False):
-    type: str = ""
-    text: str = ""
-    thinking: str = ""
-    signature: str = ""
-    partial_json: str = ""
-    stop_reason: str | None = None
-    stop_details: StopDetails | None = None
-
-
-class _Event(msgspec.Struct, frozen=True):
-    type: str
-    index: int = 0
-    message: Message | None = None
-    content_block: Block | None = None
-    delta: _Delta | None = None
-    usage: WireUsage | None = None
-
-
-_decode_event = msgspec.json.Decoder(_Event).decode
+_BEGUN_BY = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "thinking"}
+"""The kinds of blocks whose beginning says nothing, which some servers leave out."""
 
 
 class _OpenBlock:
@@ -57,8 +37,8 @@ class _OpenBlock:
         self.block = block
         self.call_index = call_index
         self.has_input = False
-        self.thinking = [block.thinking]
-        self.signature = block.signature
+        self.thinking = [block.thinking or ""]
+        self.signature = block.signature or ""
 
 
 class MessageStream:
@@ -79,7 +59,10 @@ class MessageStream:
         self._parser = SseParser()
         self._headers = tuple(headers)
         self._envelope: dict[str, Any] | None = None
-        self._usage = WireUsage()
+        self._usage = UsageSoFar()
+        self._told: ToldUsage | None = None
+        self._mender = Mender()
+        self._said = False
         self._open: dict[int, _OpenBlock] = {}
         self._n_calls = 0
 
@@ -96,7 +79,7 @@ class MessageStream:
                     break
         except UpstreamInvalidResponseError as error:
             self.error = error
-        if not found.data and found.usage_event is None:
+        if not found.data and found.usage_event is None and found.usage is None:
             return None
         headers, self._headers = self._headers, ()
         return Chunk(
@@ -122,12 +105,7 @@ class MessageStream:
         self._parser.close()
 
     def _take(self, data: bytes, found: "_Found") -> None:
-        try:
-            event = _decode_event(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise UpstreamInvalidResponseError(
-                "the upstream sent an event that is none of a message stream"
-            ) from error
+        event = read_event(data, self._mender)
         match event.type:
             case "error":
                 self.error = error_from_event(error_detail(data) or ErrorDetail())
@@ -143,12 +121,14 @@ class MessageStream:
                 self._take_message_delta(event, found)
             case "message_stop":
                 self._stop(found)
+            case "" if (detail := error_detail(data)) is not None:
+                self.error = error_from_event(detail)
             case _:
                 pass  # a ping, or an event of the future: the API announces that there may be new
 
     def _start(self, message: Message, found: "_Found") -> None:
         self._envelope = envelope(message, "chat.completion.chunk")
-        self._usage = message.usage or self._usage
+        self._told = found.usage = self._usage.add(message.usage, beginning=True)
         found.model = message.model
         self._say({"role": "assistant", "content": ""}, found)
 
@@ -160,25 +140,28 @@ class MessageStream:
             self._say({"reasoning_content": block.thinking}, found, n_chars=len(block.thinking))
         elif block.type == "tool_use":
             self._n_calls += 1
-            function = {"name": block.name, "arguments": ""}
-            call = {"id": block.id, "type": "function", "function": function}
-            self._say_call(opened, call, found, n_chars=len(block.name))
+            function = {"name": block.name or "", "arguments": ""}
+            call = {"id": block.id or "", "type": "function", "function": function}
+            self._say_call(opened, call, found, n_chars=len(block.name or ""))
 
-    def _take_delta(self, index: int, delta: _Delta, found: "_Found") -> None:
+    def _take_delta(self, index: int, delta: Delta, found: "_Found") -> None:
         opened = self._open.get(index)
         if opened is None:
-            raise UpstreamInvalidResponseError(
-                "the upstream continued a block of content that it had not begun"
-            )
+            kind = _BEGUN_BY.get(delta.type)
+            if kind is None:
+                raise UpstreamInvalidResponseError(
+                    "the upstream continued a block of content that it had not begun"
+                )
+            opened = self._open[index] = _OpenBlock(Block(type=kind), self._n_calls)
         if delta.type == "text_delta" and delta.text:
             self._say({"content": delta.text}, found, n_chars=len(delta.text))
         elif delta.type == "thinking_delta" and delta.thinking:
             opened.thinking.append(delta.thinking)
             self._say({"reasoning_content": delta.thinking}, found, n_chars=len(delta.thinking))
         elif delta.type == "signature_delta":
-            opened.signature += delta.signature
+            opened.signature += delta.signature or ""
         elif delta.type == "input_json_delta" and opened.block.type == "tool_use":
-            self._say_arguments(opened, delta.partial_json, found)
+            self._say_arguments(opened, delta.partial_json or "", found)
 
     def _stop_block(self, index: int, found: "_Found") -> None:
         opened = self._open.pop(index, None)
@@ -194,9 +177,8 @@ class MessageStream:
             )
             self._say({"thinking_blocks": [thinking_block(whole)]}, found)
 
-    def _take_message_delta(self, event: _Event, found: "_Found") -> None:
-        if event.usage is not None:
-            self._usage = self._usage.updated(event.usage)
+    def _take_message_delta(self, event: Event, found: "_Found") -> None:
+        self._told = found.usage = self._usage.add(event.usage)
         if event.delta is None or event.delta.stop_reason is None:
             return
         reason = FINISH_REASONS.get(event.delta.stop_reason, "stop")
@@ -206,17 +188,15 @@ class MessageStream:
         self._say({"refusal": refusal} if refusal else {}, found, finish_reason=reason)
 
     def _stop(self, found: "_Found") -> None:
+        self._started()
+        if not self._said:
+            raise UpstreamInvalidResponseError("the upstream's answer is empty")
         self.done = True
-        usage = to_usage(self._usage)
-        if usage is not None:
-            found.usage = ToldUsage.of(usage)
-            found.usage_event = _encode(
-                {
-                    **self._started(),
-                    "choices": [],
-                    "usage": usage_object(usage, self._usage),
-                }
-            )
+        counts = self._usage.told(self._told)
+        if counts is not None:
+            found.usage = self._told
+            told = {**self._started(), "choices": [], "usage": counts}
+            found.usage_event = self._mender.encode(told)
 
     def _say_arguments(self, opened: _OpenBlock, arguments: str, found: "_Found") -> None:
         if arguments:
@@ -240,12 +220,13 @@ class MessageStream:
     ) -> None:
         """Write one event."""
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        payload = _encode({**self._started(), "choices": [choice]})
+        payload = self._mender.encode({**self._started(), "choices": [choice]})
         found.data.append(b"data: %b\n\n" % payload)
         found.template = payload
         found.content_events += n_chars > 0
         found.content_chars += n_chars
-        found.has_content = found.has_content or "role" not in delta
+        if "role" not in delta:
+            found.has_content = self._said = True
 
     def _started(self) -> dict[str, Any]:
         if self._envelope is None:

@@ -1,8 +1,9 @@
 """Anthropic's answers, told in OpenAI's: messages, usage, errors."""
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar, get_args
 
 import msgspec
 
@@ -10,7 +11,9 @@ from app.errors import UpstreamInvalidResponseError
 from app.providers._base import Chunk
 from app.providers._error_body import ErrorDetail, error_detail
 from app.providers._http import Headers
-from app.types import ToldUsage, Usage
+from app.providers._lenient import Mender, mended_json
+from app.providers._usage import read_usage
+from app.types import ToldUsage
 
 _NULL = msgspec.Raw(b"null")
 _DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -31,47 +34,79 @@ FINISH_REASONS: Mapping[str, str] = {
 class Block(msgspec.Struct, frozen=True, gc=False):
     """One block of content, or the beginning of one."""
 
-    type: str
-    text: str = ""
-    thinking: str = ""
-    signature: str = ""
-    data: str = ""
-    id: str = ""
-    name: str = ""
+    type: str = ""
+    text: str | None = None
+    thinking: str | None = None
+    signature: str | None = None
+    data: str | None = None
+    id: str | None = None
+    name: str | None = None
     input: msgspec.Raw = _NULL
 
     @property
     def arguments(self) -> str:
         """The input of a tool as OpenAI has it: JSON in a string."""
+        return "{}" if self.input == _NULL else bytes(self.input).decode(errors="replace")
+
+
+class UsageSoFar:
+    """The counts of a stream: cumulative, so that a later event replaces what it counts higher.
+
+    Servers tell zeros and nulls in later events for what they told at the beginning.
+    """
+
+    __slots__ = ("_record",)
+
+    def __init__(self) -> None:
+        self._record: dict[str, Any] = {}
+
+    def add(self, raw: msgspec.Raw, *, beginning: bool = False) -> ToldUsage | None:
+        """Take the record of one event; return all that was told by then, None if it is nothing.
+
+        Parameters
+        ----------
+        beginning
+            Of the answer: what is told there as its output is no count of it.
+        """
+        mender = Mender()
         try:
-            return "{}" if self.input == _NULL else bytes(self.input).decode()
-        except UnicodeDecodeError as error:
-            raise UpstreamInvalidResponseError(
-                "the upstream's tool call is not valid UTF-8"
-            ) from error
+            later = mender.read_unmended(bytes(raw))
+        except ValueError:
+            later = None
+        if isinstance(later, dict):
+            if beginning:
+                later.pop("output_tokens", None)
+            _update(self._record, later)
+        return read_usage(mender.encode(self._record)) if self._record else None
 
-
-class _OutputDetails(msgspec.Struct, frozen=True, gc=False):
-    thinking_tokens: int | None = None
-
-
-class WireUsage(msgspec.Struct, frozen=True, gc=False):
-    """Token counts; those of a later event are cumulative and replace the earlier ones."""
-
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    output_tokens_details: _OutputDetails | None = None
-
-    def updated(self, later: "WireUsage") -> "WireUsage":
-        """Return these counts, replaced by those that a later event tells."""
-        told = {
-            name: value
-            for name in self.__struct_fields__
-            if (value := getattr(later, name)) is not None
+    def told(self, usage: ToldUsage | None) -> dict[str, Any] | None:
+        """Return OpenAI's `usage`; None where the upstream tells too little of it."""
+        if usage is None or usage.input_tokens is None or usage.output_tokens is None:
+            return None
+        written = self._record.get("cache_creation_input_tokens")
+        return {
+            "prompt_tokens": usage.input_tokens,
+            "completion_tokens": usage.output_tokens,
+            "total_tokens": usage.input_tokens + usage.output_tokens,
+            "prompt_tokens_details": {
+                "cached_tokens": usage.cached_input_tokens or 0,
+                "cache_creation_tokens": written if isinstance(written, int) else 0,
+            },
+            "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens or 0},
         }
-        return msgspec.structs.replace(self, **told)
+
+
+def _update(record: dict[str, Any], later: Mapping[str, Any]) -> None:
+    for name, value in later.items():
+        before = record.get(name)
+        if isinstance(before, dict) and isinstance(value, dict):
+            _update(before, value)
+        elif not value and before is not None:
+            continue
+        elif isinstance(before, int) and isinstance(value, int):
+            record[name] = max(before, value)
+        else:
+            record[name] = value
 
 
 class StopDetails(msgspec.Struct, frozen=True, gc=False):
@@ -83,15 +118,91 @@ class StopDetails(msgspec.Struct, frozen=True, gc=False):
 class Message(msgspec.Struct, frozen=True):
     """A whole answer, or what a stream opens with."""
 
-    id: str = ""
+    id: str | None = None
     model: str | None = None
     content: list[Block] | None = None
     stop_reason: str | None = None
     stop_details: StopDetails | None = None
-    usage: WireUsage | None = None
+    usage: msgspec.Raw = _NULL
+
+
+class Delta(msgspec.Struct, frozen=True, gc=False):
+    """What an event adds to a block, or to the message."""
+
+    type: str = ""
+    text: str | None = None
+    thinking: str | None = None
+    signature: str | None = None
+    partial_json: str | None = None
+    stop_reason: str | None = None
+    stop_details: StopDetails | None = None
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One event of a stream."""
+
+    type: str = ""
+    index: int = 0
+    message: Message | None = None
+    content_block: Block | None = None
+    delta: Delta | None = None
+    usage: msgspec.Raw = _NULL
 
 
 _decode_message = msgspec.json.Decoder(Message).decode
+_decode_event = msgspec.json.Decoder(Event).decode
+_Struct = TypeVar("_Struct", bound=msgspec.Struct)
+
+
+def read_event(data: bytes, mender: Mender) -> Event:
+    """Read an event; fields of another shape than Anthropic's count as not there.
+
+    Raises
+    ------
+    UpstreamInvalidResponseError
+        If it is no JSON object by any reading.
+    """
+    try:
+        return _decode_event(data)
+    except _DECODE_ERRORS:
+        return _read_leniently(data, Event, mender, "an event that is none of a message stream")
+
+
+def _read_leniently(data: bytes, kind: type[_Struct], mender: Mender, what: str) -> _Struct:
+    try:
+        value = mender.read_unmended(data)
+    except ValueError as error:
+        raise UpstreamInvalidResponseError(f"the upstream sent {what}") from error
+    if not isinstance(value, dict):
+        raise UpstreamInvalidResponseError(f"the upstream sent {what}")
+    return _converted(value, kind)
+
+
+def _converted(value: Mapping[str, Any], kind: type[_Struct]) -> _Struct:
+    """Return a struct of those fields whose values are of their types."""
+    fields: dict[str, Any] = {}
+    for each in msgspec.structs.fields(kind):
+        part = value.get(each.name)
+        if part is None:
+            continue
+        if each.type is msgspec.Raw:
+            fields[each.name] = msgspec.Raw(mended_json(part))
+        elif isinstance(part, dict) and (inner := _struct_in(each.type)) is not None:
+            fields[each.name] = _converted(part, inner)
+        elif isinstance(part, list) and each.name == "content":
+            fields[each.name] = [_converted(b, Block) for b in part if isinstance(b, dict)]
+        else:
+            with contextlib.suppress(msgspec.ValidationError):
+                fields[each.name] = msgspec.convert(part, each.type)
+    return kind(**fields)
+
+
+def _struct_in(kind: Any) -> type[msgspec.Struct] | None:
+    """Return the struct of an annotation such as `Block | None`."""
+    for each in get_args(kind):
+        if isinstance(each, type) and issubclass(each, msgspec.Struct):
+            return each
+    return None
 
 
 def whole_answer(body: bytes, headers: Headers) -> Chunk:
@@ -102,26 +213,31 @@ def whole_answer(body: bytes, headers: Headers) -> Chunk:
     UpstreamInvalidResponseError
         If it is no message.
     """
+    mender = Mender()
     try:
         message = _decode_message(body)
-    except _DECODE_ERRORS as error:
-        raise UpstreamInvalidResponseError("the upstream's answer is no message") from error
+    except _DECODE_ERRORS:
+        message = _read_leniently(body, Message, mender, "an answer that is no message")
     if message.content is None:
         raise UpstreamInvalidResponseError("the upstream's answer is a message without content")
     finish_reason = FINISH_REASONS.get(message.stop_reason or "", "stop")
-    usage = to_usage(message.usage or WireUsage())
+    counts = UsageSoFar()
+    usage = counts.add(message.usage)
     told, n_chars = _to_message(message, message.content)
+    if n_chars == 0 and message.stop_reason is None:
+        raise UpstreamInvalidResponseError("the upstream's answer is empty")
     answer = {
         **envelope(message, "chat.completion"),
         "choices": [
             {"index": 0, "message": told, "logprobs": None, "finish_reason": finish_reason}
         ],
     }
-    if usage is not None:
-        answer["usage"] = usage_object(usage, message.usage or WireUsage())
+    told_usage = counts.told(usage)
+    if told_usage is not None:
+        answer["usage"] = told_usage
     return Chunk(
-        data=_encode(answer),
-        usage=None if usage is None else ToldUsage.of(usage),
+        data=mender.encode(answer),
+        usage=usage,
         content_events=1,
         content_chars=n_chars,
         response_model=message.model,
@@ -132,7 +248,7 @@ def whole_answer(body: bytes, headers: Headers) -> Chunk:
 
 def _to_message(message: Message, content: Sequence[Block]) -> tuple[dict[str, Any], int]:
     """Return OpenAI's message, and how many characters the model wrote in it."""
-    text = "".join(block.text for block in content if block.type == "text")
+    text = "".join(block.text or "" for block in content if block.type == "text")
     thinking = [block for block in content if is_thinking(block)]
     calls = [tool_call(block) for block in content if block.type == "tool_use"]
     told: dict[str, Any] = {
@@ -140,7 +256,7 @@ def _to_message(message: Message, content: Sequence[Block]) -> tuple[dict[str, A
         "content": text if text or not calls else None,
         "refusal": message.stop_details.explanation if message.stop_details else None,
     }
-    reasoning = "".join(block.thinking for block in thinking)
+    reasoning = "".join(block.thinking or "" for block in thinking)
     if reasoning:
         told["reasoning_content"] = reasoning
     if thinking:
@@ -160,58 +276,27 @@ def is_thinking(block: Block) -> bool:
 def thinking_block(block: Block) -> dict[str, str]:
     """Return a block of thinking as it must come back."""
     if block.type == "redacted_thinking":
-        return {"type": block.type, "data": block.data}
-    return {"type": block.type, "thinking": block.thinking, "signature": block.signature}
+        return {"type": block.type, "data": block.data or ""}
+    return {
+        "type": block.type,
+        "thinking": block.thinking or "",
+        "signature": block.signature or "",
+    }
 
 
 def tool_call(block: Block) -> dict[str, Any]:
     """Return a tool call as OpenAI has it."""
-    function = {"name": block.name, "arguments": block.arguments}
-    return {"id": block.id, "type": "function", "function": function}
+    function = {"name": block.name or "", "arguments": block.arguments}
+    return {"id": block.id or "", "type": "function", "function": function}
 
 
 def envelope(message: Message, kind: str) -> dict[str, Any]:
     """Return what every body and event begins with."""
     return {
-        "id": message.id,
+        "id": message.id or "",
         "object": kind,
         "created": int(time.time()),
         "model": message.model,
-    }
-
-
-def to_usage(wire: WireUsage) -> Usage | None:
-    """Count the tokens; None where the upstream tells too little, or what cannot be.
-
-    Tokens written to the prompt cache count as plain input: `Usage` knows no class of them.
-    """
-    if wire.input_tokens is None or wire.output_tokens is None:
-        return None
-    read = wire.cache_read_input_tokens or 0
-    written = wire.cache_creation_input_tokens or 0
-    details = wire.output_tokens_details
-    thinking = (details.thinking_tokens or 0) if details else 0
-    if min(wire.input_tokens, read, written, thinking) < 0 or thinking > wire.output_tokens:
-        return None
-    return Usage(
-        input_tokens=wire.input_tokens + read + written,
-        output_tokens=wire.output_tokens,
-        cached_input_tokens=read,
-        reasoning_tokens=thinking,
-    )
-
-
-def usage_object(usage: Usage, wire: WireUsage) -> dict[str, Any]:
-    """Return OpenAI's `usage`; its prompt tokens include those of the cache."""
-    return {
-        "prompt_tokens": usage.input_tokens,
-        "completion_tokens": usage.output_tokens,
-        "total_tokens": usage.input_tokens + usage.output_tokens,
-        "prompt_tokens_details": {
-            "cached_tokens": usage.cached_input_tokens,
-            "cache_creation_tokens": wire.cache_creation_input_tokens or 0,
-        },
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     }
 
 

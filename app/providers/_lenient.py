@@ -22,6 +22,7 @@ _TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
 _REPLACEMENT = "\ufffd"
 
 _decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
 _ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -84,6 +85,33 @@ class Mender:
         except RecursionError as error:
             raise ValueError("nested too deeply") from error
 
+    def read_unmended(self, data: bytes) -> Any:
+        """Return the value alone, its halves of characters in place, for `encode` to join.
+
+        Raises
+        ------
+        ValueError
+            If it cannot be read in any way.
+        """
+        try:
+            return _decode(data)
+        except _ERRORS:
+            pass
+        try:
+            return _loads(data)
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
+
+    def encode(self, event: Any) -> bytes:
+        """Return JSON of a stream's event whose texts were read unmended."""
+        if not self._halves:
+            try:
+                return _encode(event)
+            except UnicodeEncodeError:
+                pass  # half a character
+        self._join(event)
+        return mended_json(event)
+
     def _join(self, event: object) -> None:
         """Hold back the beginning of a character, and put it before its end."""
         for key, holder, name in _texts_of(event):
@@ -93,6 +121,11 @@ class Mender:
                 self._halves[key] = half
                 text = text[: -len(half)]
             holder[name] = text
+
+
+def mended_json(value: Any) -> bytes:
+    """Return JSON of a value that was read unmended, valid for everybody."""
+    return dumps(_mended(value))
 
 
 def _texts_of(event: object) -> Iterator[tuple[tuple[object, ...], dict[str, Any], str]]:

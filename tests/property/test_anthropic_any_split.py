@@ -92,7 +92,7 @@ def read(reads: list[bytes]) -> dict:
     stream.close()
     return {
         "said": assembled(chunks) if chunks else None,
-        "usage": [chunk.usage for chunk in chunks if chunk.usage],
+        "usage": [chunk.usage for chunk in chunks if chunk.usage][-1:],
         "finish": [chunk.finish_reason for chunk in chunks if chunk.finish_reason],
         "chars": sum(chunk.content_chars for chunk in chunks),
         "events": sum(chunk.content_events for chunk in chunks),

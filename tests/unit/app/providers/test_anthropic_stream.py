@@ -26,6 +26,12 @@ def event(kind: str, **fields: object) -> bytes:
 
 
 START = event("message_start", message={"id": "msg_1", "model": "claude-x"})
+TEXT = event("content_block_delta", index=0, delta={"type": "text_delta", "text": "a"})
+
+
+def counted(chunk: Chunk) -> Usage | None:
+    """Return the whole counts; 0 would stand where something was not told."""
+    return None if chunk.usage is None else chunk.usage.filled(input_tokens=0, output_tokens=0)
 
 
 def test_text_stream_becomes_openais_events():
@@ -46,7 +52,7 @@ def test_text_stream_becomes_openais_events():
     assert assembled(chunks)["content"] == "A steelyard weighs — ⚖ — by its arm."
     assert (chunk.response_model, chunk.finish_reason) == ("claude-sonnet-5-5", "stop")
     assert (chunk.content_events, chunk.content_chars) == (3, 36)
-    assert chunk.usage == ToldUsage.of(Usage(input_tokens=25, output_tokens=12))
+    assert counted(chunk) == Usage(input_tokens=25, output_tokens=12)
     assert chunk.headers == ((b"x-upstream-request-id", b"req_1"),)
     assert json.loads(chunk.template)["choices"]
 
@@ -65,8 +71,8 @@ def test_tool_use_becomes_tool_calls_with_json_arguments():
 
 def test_prompt_tokens_include_those_of_the_cache():
     _, (chunk,) = read(fixture("anthropic/tool_use.sse"))
-    assert chunk.usage == ToldUsage.of(
-        Usage(input_tokens=377 + 40 + 2048, output_tokens=65, cached_input_tokens=2048)
+    assert counted(chunk) == Usage(
+        input_tokens=377 + 40 + 2048, output_tokens=65, cached_input_tokens=2048
     )
     told = json.loads(chunk.usage_event)
     assert told["choices"] == []
@@ -130,7 +136,7 @@ def test_streams_out_of_the_ordinary_are_whole_answers(name, reason, usage):
     stream, chunks = read(fixture(f"anthropic/{name}.sse"))
     assert stream.done
     assert chunks[0].finish_reason == reason
-    assert chunks[0].usage == (None if usage is None else ToldUsage.of(usage))
+    assert counted(chunks[0]) == usage
     assert (chunks[0].usage_event is None) is (usage is None)
     assert assembled(chunks)["content"]
     assert assembled(chunks)["tool_calls"] == []
@@ -148,7 +154,7 @@ def test_failure_comes_after_what_was_said_before_it(name, cls, said):
     assert type(stream.error) is cls
     assert not stream.done
     assert (assembled(chunks)["content"] if chunks else None) == said
-    assert all(chunk.usage is None for chunk in chunks)
+    assert all(chunk.usage.output_tokens is None for chunk in chunks)
 
 
 def test_stream_that_is_cut_is_not_done():
@@ -156,7 +162,104 @@ def test_stream_that_is_cut_is_not_done():
     stream, chunks = read(data[: data.index(b"event: message_stop")])
     assert not stream.done
     assert stream.error is None
-    assert chunks[0].usage is None
+    assert chunks[0].usage_event is None
+
+
+def test_what_is_told_at_the_beginning_counts_even_if_the_end_never_comes():
+    usage = {
+        "input_tokens": 20_000,
+        "cache_read_input_tokens": 50_000,
+        "cache_creation_input_tokens": 3_000,
+        "output_tokens": 1,
+    }
+    stream = MessageStream()
+    chunk = stream.feed(event("message_start", message={"id": "m", "usage": usage}))
+    assert chunk.usage == ToldUsage(input_tokens=73_000, cached_input_tokens=50_000)
+    later = stream.feed(event("message_delta", usage={"output_tokens": 7}))
+    assert later.usage.output_tokens == 7
+    assert later.usage.input_tokens == 73_000
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        {"input_tokens": 0, "output_tokens": 25},
+        {"input_tokens": None, "output_tokens": 25, "cache_read_input_tokens": 0},
+        {"input_tokens": 100, "output_tokens": 25},
+        {"input_tokens": "", "output_tokens": 25.0},
+        {"output_tokens": "25"},
+    ],
+)
+def test_a_later_record_never_lowers_a_count(later):
+    begun = {"input_tokens": 100, "cache_read_input_tokens": 400, "output_tokens": 1}
+    _, (chunk,) = read(
+        event("message_start", message={"id": "m", "usage": begun})
+        + TEXT
+        + event("message_delta", delta={"stop_reason": "end_turn"}, usage=later)
+        + event("message_stop")
+    )
+    assert counted(chunk) == Usage(input_tokens=500, output_tokens=25, cached_input_tokens=400)
+    assert json.loads(chunk.usage_event)["usage"]["prompt_tokens"] == 500
+
+
+def test_an_answer_of_nothing_is_none():
+    stream, _ = read(START + event("message_stop"))
+    assert type(stream.error) is UpstreamInvalidResponseError
+    assert not stream.done
+    silent, _ = read(
+        START + event("message_delta", delta={"stop_reason": "end_turn"}) + event("message_stop")
+    )
+    assert silent.done  # the model had nothing to say, and says so
+
+
+def test_fields_of_another_shape_are_as_good_as_absent():
+    _, chunks = read(
+        event("message_start", message={"id": None, "model": 7, "usage": [], "content": None})
+        + event("content_block_start", index=None, content_block={"type": "text", "text": None})
+        + event("content_block_delta", index=None, delta={"type": "text_delta", "text": "He"})
+        + event("content_block_delta", index=0, delta={"type": "text_delta", "text": None})
+        + event("content_block_delta", index=0, delta={"type": "text_delta", "text": "llo"})
+        + event("content_block_start", index=1, content_block={"type": "new", "data": {"a": 1}})
+        + event("content_block_stop", index=1)
+        + event("message_delta", delta={"stop_reason": "end_turn", "stop_details": "none"})
+        + event("message_stop")
+    )
+    assert assembled(chunks)["content"] == "Hello"
+    assert chunks[0].finish_reason == "stop"
+
+
+def test_a_block_whose_beginning_is_left_out():
+    _, chunks = read(
+        START
+        + event("content_block_delta", index=3, delta={"type": "text_delta", "text": "a"})
+        + event("message_delta", delta={"stop_reason": "end_turn"})
+        + event("message_stop")
+    )
+    assert assembled(chunks)["content"] == "a"
+
+
+def test_a_character_cut_into_two_events_is_put_together():
+    def text(escaped: str) -> bytes:
+        return (
+            b'data: {"type":"content_block_delta","index":0,'
+            b'"delta":{"type":"text_delta","text":"%b"}}\n\n' % escaped.encode()
+        )
+
+    stream, chunks = read(
+        START
+        + event("content_block_start", index=0, content_block={"type": "text", "text": ""})
+        + text("Hi \\ud83d")
+        + text("\\ude00 ok \\udc00")
+        + event("message_delta", delta={"stop_reason": "end_turn"})
+        + event("message_stop")
+    )
+    assert stream.done
+    assert assembled(chunks)["content"] == "Hi \U0001f600 ok \ufffd"
+
+
+def test_an_error_without_a_type_is_one():
+    stream, _ = read(START + b'data: {"error":{"message":"Overloaded","type":"api_error"}}\n\n')
+    assert isinstance(stream.error, UpstreamUnavailableError)
 
 
 def test_role_announcement_and_pings_are_no_content():
@@ -181,10 +284,7 @@ def test_input_that_comes_whole_with_the_block_is_kept():
     [
         b"data: {not json\n\n",
         b"data: [1]\n\n",
-        b"data: {}\n\n",
-        event("content_block_start", index="x", content_block={"type": "text"}),
-        event("content_block_delta", index=3, delta={"type": "text_delta", "text": "a"}),
-        event("message_start", message={"usage": {"input_tokens": "many"}}),
+        event("content_block_delta", index=3, delta={"type": "input_json_delta"}),
         b"data: " + b"[" * 100_000 + b"\n\n",
     ],
 )
@@ -200,15 +300,16 @@ def test_text_before_the_beginning_is_an_invalid_response():
 
 
 @pytest.mark.parametrize(
-    "usage",
+    ("usage", "told"),
     [
-        {"input_tokens": -1, "output_tokens": 1},
-        {"input_tokens": 1, "output_tokens": -1},
-        {"input_tokens": 1, "output_tokens": 1, "cache_read_input_tokens": -5},
-        {"input_tokens": 1, "output_tokens": 1, "output_tokens_details": {"thinking_tokens": 2}},
-        {"output_tokens": 1},
+        ({"input_tokens": -1, "output_tokens": 1}, (None, 1)),
+        ({"input_tokens": 1, "output_tokens": -1}, (1, None)),
+        ({"input_tokens": "many", "output_tokens": True}, (None, None)),
+        ({"input_tokens": 10**30, "output_tokens": 1}, (None, 1)),
+        ({"output_tokens": 1}, (None, 1)),
     ],
 )
-def test_counts_that_cannot_be_are_left_to_be_estimated(usage):
-    _, (chunk,) = read(START + event("message_delta", usage=usage) + event("message_stop"))
-    assert chunk.usage is None
+def test_counts_that_cannot_be_are_left_to_be_estimated(usage, told):
+    _, (chunk,) = read(START + TEXT + event("message_delta", usage=usage) + event("message_stop"))
+    assert (chunk.usage.input_tokens, chunk.usage.output_tokens) == told
+    assert chunk.usage_event is None

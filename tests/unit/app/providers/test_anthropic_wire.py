@@ -106,13 +106,23 @@ def test_missing_usage_is_left_to_be_estimated():
         b'{"content":null}',
         b'{"content":[7]}',
         b'{"content":[{"type":"text","text":7}]}',
-        b'{"content":[{"type":"tool_use","input":{"a":"\xff"}}]}',
+        b'{"content":[]}',
         b'{"content":' + b"[" * 100_000,
     ],
 )
 def test_what_is_no_message_is_an_invalid_response(body):
     with pytest.raises(UpstreamInvalidResponseError):
         whole_answer(body, ())
+
+
+def test_what_is_no_text_costs_only_itself():
+    body = b'{"content":[{"type":"tool_use","id":"t","name":"f","input":{"a":"\xff"}}]}'
+    told = json.loads(whole_answer(body, ()).data)
+    (call,) = told["choices"][0]["message"]["tool_calls"]
+    assert json.loads(call["function"]["arguments"]) == {"a": "\ufffd"}
+    lone = rb'{"content":[{"type":"text","text":"a \ud83d b","citations":null}]}'
+    message = json.loads(whole_answer(lone, ()).data)["choices"][0]["message"]
+    assert message["content"] == "a \ufffd b"
 
 
 @pytest.mark.parametrize(
