@@ -50,18 +50,30 @@ def tokens(usage: Usage, *, latest: bool) -> dict[str, Any]:
     return counts
 
 
+MAX_SPOKEN_CHARS = 65_536
+"""Of a prompt, and of an answer, in a span."""
+
+_MESSAGE_CHARS = 64
+"""What a message has besides its text."""
+
+
 def spoken(texts: Texts, redact: RedactText) -> dict[str, str]:
-    """Return prompt and answer, redacted; nothing where that fails."""
+    """Return prompt and answer, redacted; nothing where that fails.
+
+    Of long ones only the newest messages: they are redacted while others wait, and collectors take
+    no megabytes. A message is told whole or not at all, since a pattern may not match half of it.
+    """
     try:
-        prompt = [
-            {
-                "role": message.role.value,
-                "parts": [{"type": "text", "content": redact(message.text)}],
-            }
-            for message in texts.conversation.messages
-        ]
+        prompt: list[dict[str, object]] = []
+        left = MAX_SPOKEN_CHARS
+        for message in reversed(texts.conversation.messages):
+            left -= len(message.text) + _MESSAGE_CHARS
+            if left < 0:
+                break
+            parts = [{"type": "text", "content": redact(message.text)}]
+            prompt.insert(0, {"role": message.role.value, "parts": parts})
         told = {"gen_ai.input.messages": json.dumps(prompt, ensure_ascii=False)}
-        if answer := answer_text(texts):
+        if (answer := answer_text(texts)) and len(answer) <= MAX_SPOKEN_CHARS:
             parts = [{"type": "text", "content": redact(answer)}]
             told["gen_ai.output.messages"] = json.dumps(
                 [{"role": "assistant", "parts": parts}], ensure_ascii=False

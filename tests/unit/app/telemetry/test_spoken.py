@@ -1,0 +1,34 @@
+"""Prompts in spans are redacted while others wait, so that they are short."""
+
+import json
+
+from app.telemetry._span_facts import MAX_SPOKEN_CHARS, spoken
+from app.types import Texts
+from routers.types import Conversation, Message, Role
+
+
+def texts(*prompt):
+    conversation = Conversation(tuple(Message(Role.USER, text) for text in prompt))
+    return Texts(conversation=conversation)
+
+
+def prompt_of(said):
+    return [each["parts"][0]["content"] for each in json.loads(said["gen_ai.input.messages"])]
+
+
+def test_of_a_long_conversation_the_newest_messages_are_told_whole():
+    redacted = []
+
+    def redact(text):
+        redacted.append(len(text))
+        return text.replace("secret", "[redacted]")
+
+    half = "x" * (MAX_SPOKEN_CHARS // 2)
+    said = spoken(texts(half, half, "a secret", half[:-1_000]), redact)
+    assert prompt_of(said) == [half, "a [redacted]", half[:-1_000]]
+    assert sum(redacted) <= MAX_SPOKEN_CHARS
+
+
+def test_many_small_messages_are_not_all_told():
+    said = spoken(texts(*["a"] * 100_000), str)
+    assert 500 < len(prompt_of(said)) < 2_000
