@@ -128,6 +128,8 @@ class LedgerEntry:
     _n_waiting: int = 0
     _waiting_since: float = 0.0
     _served_at: int = -1
+    _whole_answer: Paid | None = None
+    """What an answer is booked with that has come to its end."""
 
     def add_reserved(self, nusd: int | None) -> None:
         """Note that so much more was reserved."""
@@ -216,6 +218,8 @@ class LedgerEntry:
     def completed(self) -> None:
         """Note that the answer has come to its end: what was told of it is final."""
         self.arrived.final = True
+        if self.served is not None:
+            self._whole_answer = self._paid(self.served.spec, self.arrived)
 
     def _paid(self, spec: ModelSpec, arrived: Arrived) -> Paid:
         """Return what a call is booked with, by the one rule."""
@@ -243,6 +247,8 @@ class LedgerEntry:
 
     def _served(self) -> Paid:
         """Return what the call that serves is booked with."""
+        if self._whole_answer is not None:
+            return self._whole_answer
         if self.served is None:
             return NOTHING_PAID
         return self._paid(self.served.spec, self.arrived)

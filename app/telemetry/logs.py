@@ -18,7 +18,7 @@ from typing import TextIO
 import msgspec
 
 from app.telemetry.log_writer import LogWriter
-from app.types import Outcome
+from app.types import Outcome, Usage
 
 _requests = logging.getLogger("app.requests")
 
@@ -219,14 +219,13 @@ def _fields(outcome: Outcome) -> dict[str, object]:
                 "status": attempt.status,
                 "error": attempt.error,
                 "ms": round(attempt.duration_s * 1e3),
+                **_tokens(attempt.usage),
                 "cost_usd": attempt.cost_usd,
             }
             for attempt in outcome.attempts
             if attempt.error is not None
         ],
-        "input_tokens": None if usage is None else usage.input_tokens,
-        "output_tokens": None if usage is None else usage.output_tokens,
-        "usage_estimated": None if usage is None else usage.estimated,
+        **_tokens(usage),
         "cost_usd": outcome.cost_usd,
         "hedge_cost_usd": outcome.hedge_cost_usd,
         "scorer_model": None if scorer is None else scorer.model_id,
@@ -238,4 +237,12 @@ def _fields(outcome: Outcome) -> dict[str, object]:
         if outcome.time_to_first_token_s is None
         else round(outcome.time_to_first_token_s * 1e3, 3),
         "duration_ms": round(outcome.duration_s * 1e3, 3),
+    }
+
+
+def _tokens(usage: Usage | None) -> dict[str, object]:
+    return {
+        "input_tokens": None if usage is None else usage.input_tokens,
+        "output_tokens": None if usage is None else usage.output_tokens,
+        "usage_estimated": None if usage is None else usage.estimated,
     }

@@ -137,7 +137,9 @@ def test_a_hedge_that_lost_is_an_estimate_on_the_losers_account(fire):
 
 
 def test_metrics_and_ledger_say_the_same(fire):
-    told = [line for line in lines_of(fire) if line["usage_estimated"] is False and line["model"]]
+    calls = [each for line in lines_of(fire) for each in (line, *line["failed_attempts"])]
+    # A line without a model sums up its failed attempts.
+    told = [each for each in calls if each["usage_estimated"] is False and each["model"]]
     assert metric_sum(fire, "gateway_tokens_total", has='estimated="false"') == sum(tokens(told))
     # Those count requests that were never decided too.
     assert metric_sum(fire, "gateway_requests_total") == N_REQUESTS
