@@ -9,6 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 
@@ -139,6 +140,14 @@ class TooDearError(Exception):
         self.bid = bid
 
 
+class _Limited(NamedTuple):
+    """What limits a caller."""
+
+    caller: Caller
+    scopes: tuple[tuple[Scope, Allowance], ...]
+    has_budget: bool
+
+
 class _Terms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is claimed alike in every scope."""
 
@@ -197,9 +206,7 @@ class Admission:
     _periods: dict[Period, tuple[str, float, float]] = field(default_factory=dict)
     _seen: OrderedDict[Scope, Standing] = field(default_factory=OrderedDict)
     _budgets: dict[Scope, tuple[BudgetLimit, ...]] = field(default_factory=dict)
-    _callers: dict[str, tuple[Caller, tuple[tuple[Scope, Allowance], ...]]] = field(
-        default_factory=dict
-    )
+    _callers: dict[str, "_Limited"] = field(default_factory=dict)
 
     async def admit(
         self,
@@ -233,7 +240,7 @@ class Admission:
             return None
         bid = self.bid(request, decision, decision.model_id, has_budget=self.has_budget(caller))
         terms = _Terms(tokens=bid.tokens, most_nusd=bid.most_nusd, least_nusd=bid.least_nusd)
-        further = msgspec.structs.replace(terms, more=asked is not None)
+        further = terms if asked is None else msgspec.structs.replace(terms, more=True)
         claims = [self._claim(*scope, further) for scope in scopes]
         if limits is not None:
             model = Scope(ScopeKind.MODEL, decision.model_id)
@@ -324,7 +331,7 @@ class Admission:
 
     def has_budget(self, caller: Caller) -> bool:
         """Return whether any budget has to pay for a caller's requests."""
-        return any(allowance.budgets for _, allowance in self._limited(caller))
+        return self._known(caller).has_budget
 
     def unpayable(self, request: RouteRequest, candidates: Iterable[ModelSpec]) -> dict[str, str]:
         """Return the candidates that no budget can pay for, and why."""
@@ -541,14 +548,18 @@ class Admission:
 
     def _limited(self, caller: Caller) -> tuple[tuple[Scope, Allowance], ...]:
         """Return the scopes of a caller that anything limits; the guard hands out callers again."""
+        return self._known(caller).scopes
+
+    def _known(self, caller: Caller) -> "_Limited":
         known = self._callers.get(caller.key_id)
-        if known is not None and known[0] is caller:
-            return known[1]
-        limited = tuple(each for each in self._scopes(caller) if each[1] != _UNLIMITED)
+        if known is not None and known.caller is caller:
+            return known
+        scopes = tuple(each for each in self._scopes(caller) if each[1] != _UNLIMITED)
+        has_budget = any(allowance.budgets for _, allowance in scopes)
         if len(self._callers) >= _MAX_CALLERS:
             self._callers.clear()
-        self._callers[caller.key_id] = caller, limited
-        return limited
+        self._callers[caller.key_id] = known = _Limited(caller, scopes, has_budget)
+        return known
 
     def _claim(self, scope: Scope, allowance: Allowance, terms: _Terms) -> Claim:
         limits = allowance.limits
