@@ -364,12 +364,14 @@ class Admission:
 
     def at_once(self, caller: Caller) -> int | None:
         """Return how many requests of a caller may run at once; None where nothing limits it."""
-        limits = [
-            allowance.limits.concurrent_requests
-            for scope, allowance in self._limited(caller)
-            if scope.kind is not ScopeKind.GATEWAY
-        ]
-        return min([limit for limit in limits if limit is not None], default=None)
+        least: int | None = None
+        for scope, allowance in self._limited(caller):
+            limit = allowance.limits.concurrent_requests
+            if limit is None or scope.kind is ScopeKind.GATEWAY:
+                continue
+            if least is None or limit < least:
+                least = limit
+        return least
 
     async def charge(self, caller: Caller) -> None:
         """Count a request that was no good for the limits of requests per minute.

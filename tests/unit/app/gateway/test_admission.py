@@ -339,3 +339,24 @@ async def test_the_caller_is_told_of_the_narrowest_rate():
         "key",
         "gateway",
     ]
+
+
+def test_how_many_may_run_at_once_is_the_keys_or_the_teams_tightest_limit():
+    def at_once(key=None, team=None, gateway=None):
+        def limited(n):
+            return Allowance(limits=Limits(concurrent_requests=n))
+
+        admission = Admission(
+            counters=MemoryCounters(clock=FakeClock()),
+            allowances=Allowances(
+                key=limited(key), teams={"t": limited(team)}, gateway=limited(gateway)
+            ),
+            specs={},
+            lifetime_s=1.0,
+        )
+        return admission.at_once(Caller(None, "anonymous", "t"))
+
+    assert at_once() is None
+    assert at_once(gateway=1) is None
+    assert at_once(key=3, team=2, gateway=1) == 2
+    assert at_once(key=3, team=7) == 3
