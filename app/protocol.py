@@ -40,11 +40,14 @@ MAX_DROPPED_BYTES = 12_000_000
 """How much of what is not parsed any more is still taken from a client: many that send a body that
 is somewhat too large read the answer only once all of it is gone."""
 
-_PARSED_BYTES = 8_192
+_PARSED_BYTES = 16_384
 """What is parsed at once."""
 
 _TURN_PARTS = 500
 """After how many pieces of a body the other connections have their turn."""
+
+_TURN_BYTES = 65_536
+"""After how many bytes, likewise."""
 
 _FREE_PARTS = 10_000
 _LEAST_PART_BYTES = 32
@@ -192,12 +195,17 @@ class GatewayProtocol(HttpToolsProtocol):
     def _parse_some(self, data: memoryview) -> None:
         """Parse what one turn of the event loop allows; nothing is read until the rest is done."""
         self._n_parts = 0
+        n_bytes = len(data)
         while data and not self._deaf and self._n_parts < _TURN_PARTS:
             self._parse(data[:_PARSED_BYTES])
             data = data[_PARSED_BYTES:]
-        self._rest = data
-        self.flow.hold_reading()
-        self.loop.call_soon(self._go_on)
+        # After a read as large as that uvloop would read on at once.
+        if data or n_bytes > _TURN_BYTES:
+            self._rest = data
+            self.flow.hold_reading()
+            self.loop.call_soon(self._go_on)
+        else:
+            self.flow.release_reading()
 
     def _go_on(self) -> None:
         rest, self._rest = self._rest, None
@@ -214,7 +222,7 @@ class GatewayProtocol(HttpToolsProtocol):
                 self.flow.hold_reading()  # the answer is out: it may be read until the time is up
             else:
                 self.transport.abort()
-        elif n_bytes > _PARSED_BYTES:
+        elif n_bytes > _TURN_BYTES:
             self.flow.hold_reading()
             self.loop.call_soon(self._go_on)
 

@@ -109,7 +109,8 @@ async def test_no_turn_of_the_event_loop_is_one_clients_alone():
         async with parts_a_turn() as found:
             writer.write(HEAD % b"read" + part * n_parts + b"0\r\n\r\n")
             await reader.readuntil(b"\r\n\r\n")
-        assert await reader.readexactly(7) == b"%d" % (64 * n_parts)
+        body = await reader.read(400)
+        assert body == b"%d" % (64 * n_parts)
     assert sum(found) >= n_parts
     assert max(found) < 2_000
 
@@ -141,7 +142,7 @@ async def test_a_short_body_may_come_byte_by_byte():
         assert await reader.readexactly(4) == b"9000"
 
 
-@pytest.mark.parametrize("first", [1, 8_191, 8_192, 8_193, 70_000, 300_000])
+@pytest.mark.parametrize("first", [1, 16_383, 16_384, 16_385, 70_000, 300_000])
 async def test_a_body_is_the_same_however_it_is_cut(first):
     body = bytes(range(256)) * 4_000
     seen = bytearray()
