@@ -15,8 +15,8 @@ from app.errors import (
     UpstreamError,
     answer_for,
 )
-from app.gateway.admission import Pressure
 from app.gateway.ledger import LedgerEntry
+from app.gateway.pressure import Pressure
 from app.stores._base import Standing
 from app.types import ScorerCall
 from routers.errors import NoEligibleModelError, RoutingError

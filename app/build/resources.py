@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from app.config import AllowanceConfig, LoadedConfig, StoreConfig
 from app.errors import ConfigError
-from app.gateway.admission import Allowance, Allowances
+from app.gateway.allowances import Allowance, Allowances
 from app.gateway.decision_log import DecisionLog, KeepContents
 from app.gateway.ledger import NOTHING, Keeps
 from app.gateway.redaction import Redactor

@@ -15,12 +15,15 @@ import msgspec
 
 from app.access.guard import Caller
 from app.errors import ForbiddenError, RateLimitedError, StoreUnavailableError
+from app.gateway.allowances import GATEWAY, UNLIMITED, Allowance, Allowances
 from app.gateway.bid import Bid, bid_for, expected
+from app.gateway.pressure import DEGRADE_STEPS, Pressure
 from app.gateway.refusals import budget_exceeded, rate_limited
 from app.gateway.request import RouteRequest
 from app.gateway.surcharges import extras_of, unpayable
+from app.gateway.tickets import Ticket, TooDearError
 from app.ids import new_id
-from app.keys import NO_LIMITS, Budget, Limits, OnLow, Period
+from app.keys import Budget, OnLow, Period
 from app.stores._base import (
     BudgetLimit,
     Claim,
@@ -34,110 +37,12 @@ from app.stores._base import (
     StoreError,
     binds,
 )
-from routers.types import CostQuality, Decision, ModelSpec, Objective, UsdPerQuality
-
-DEGRADE_STEPS = 5
-"""In how many steps the knob comes down from `degrade_from` to the end of a budget."""
+from routers.types import Decision, ModelSpec
 
 _RETRY_AFTER_S = 1.0
 _MAX_REMEMBERED = 100_000
 _MAX_SHOWN_BUDGETS = 200
 _MAX_CALLERS = 10_000
-
-GATEWAY = Scope(ScopeKind.GATEWAY)
-
-
-@dataclass(frozen=True, slots=True)
-class Allowance:
-    """What one scope may use."""
-
-    limits: Limits = NO_LIMITS
-    budgets: tuple[Budget, ...] = ()
-
-
-_UNLIMITED = Allowance()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Allowances:
-    """The configured ones; a key's own stand in its record.
-
-    Attributes
-    ----------
-    gateway
-        Of all requests together.
-    key
-        Of every key whose record sets no limits (or no budgets) of its own, and of all callers
-        without a key together.
-    teams, models
-        By name; models have limits only.
-    """
-
-    gateway: Allowance = _UNLIMITED
-    key: Allowance = _UNLIMITED
-    teams: Mapping[str, Allowance] = field(default_factory=dict)
-    models: Mapping[str, Limits] = field(default_factory=dict)
-
-    def of_key(self, caller: Caller) -> Allowance:
-        """Return what a caller's key may use."""
-        if caller.key is None:
-            return self.key
-        return Allowance(
-            limits=self.key.limits if caller.key.limits == NO_LIMITS else caller.key.limits,
-            budgets=caller.key.budgets or self.key.budgets,
-        )
-
-
-class Ticket(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What a request was granted; it has to be settled once."""
-
-    request_id: str
-    claims: tuple[Claim, ...]
-    standings: tuple[Standing, ...]
-    bid: Bid | None = None
-    """What the decided model may use; None of what was claimed for something else."""
-
-    @property
-    def granted_nusd(self) -> int | None:
-        """What was reserved; None where no budget has to pay."""
-        return min(
-            [
-                standing.granted_nusd
-                for claim, standing in zip(self.claims, self.standings, strict=True)
-                if claim.budgets
-            ],
-            default=None,
-        )
-
-    @property
-    def holds_a_place(self) -> bool:
-        """Whether others wait for this request to end."""
-        return any(claim.concurrent_requests is not None for claim in self.claims)
-
-    @property
-    def shown(self) -> Standing | None:
-        """Where the limits stand that the caller is told of: its key's, else the next wider."""
-        for each in self.standings:
-            if each.requests is not None or each.tokens is not None:
-                return each
-        return None
-
-
-class TooDearError(Exception):
-    """A budget has too little left for a model; another one may need less.
-
-    Attributes
-    ----------
-    refusal
-        What the store said.
-    bid
-        Of the model.
-    """
-
-    def __init__(self, refusal: Refusal, bid: Bid) -> None:
-        super().__init__(bid.model_id)
-        self.refusal = refusal
-        self.bid = bid
 
 
 class _Limited(NamedTuple):
@@ -158,29 +63,6 @@ class _Terms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 _NOTHING = _Terms()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pressure:
-    """How far a budget that degrades is spent.
-
-    `share` is of the whole budget, `step` counts from 0 (nothing happens) to `DEGRADE_STEPS`.
-    """
-
-    scope: Scope
-    share: float
-    step: int
-
-    def lower(self, objective: Objective) -> Objective:
-        """Return the objective that costs less: the knob, or the price of quality, comes down."""
-        left = 1 - self.step / DEGRADE_STEPS
-        match objective:
-            case CostQuality(t):
-                return CostQuality(t * left)
-            case UsdPerQuality(usd_per_quality):
-                return UsdPerQuality(usd_per_quality * left)
-            case _:
-                return objective
 
 
 @dataclass(slots=True, kw_only=True)
@@ -524,7 +406,7 @@ class Admission:
         if caller.team is not None:
             yield (
                 Scope(ScopeKind.TEAM, caller.team),
-                self.allowances.teams.get(caller.team, _UNLIMITED),
+                self.allowances.teams.get(caller.team, UNLIMITED),
             )
         yield GATEWAY, self.allowances.gateway
 
@@ -556,7 +438,7 @@ class Admission:
         known = self._callers.get(caller.key_id)
         if known is not None and known.caller is caller:
             return known
-        scopes = tuple(each for each in self._scopes(caller) if each[1] != _UNLIMITED)
+        scopes = tuple(each for each in self._scopes(caller) if each[1] != UNLIMITED)
         has_budget = any(allowance.budgets for _, allowance in scopes)
         if len(self._callers) >= _MAX_CALLERS:
             self._callers.clear()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from app.errors import ForbiddenError, RateLimitedError
-from app.gateway.admission import Admission, Ticket, TooDearError
+from app.gateway.admission import Admission
 from app.gateway.affinity import Affinity
 from app.gateway.begun import Begun, on_its_way
 from app.gateway.bid import cut_limit
@@ -20,6 +20,7 @@ from app.gateway.refusals import budget_exceeded
 from app.gateway.request import Policy, RouteRequest
 from app.gateway.score import Scorer, price_of_question
 from app.gateway.surcharges import extras_of
+from app.gateway.tickets import Ticket, TooDearError
 from app.keys import to_nusd
 from app.stores._base import ScopeKind
 from app.telemetry.tracing import AskedFor, Headers, Tracer, UpstreamFacts

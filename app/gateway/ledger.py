@@ -8,13 +8,14 @@ from typing import NamedTuple
 import msgspec
 
 from app.errors import UpstreamError, answer_for
-from app.gateway.admission import Pressure, Ticket
 from app.gateway.affinity import SessionTurn
 from app.gateway.bid import Bid
 from app.gateway.cache import CachedAnswer
 from app.gateway.paid import Arrived, HiddenReasoning, booked_usage, was_sent
+from app.gateway.pressure import Pressure
 from app.gateway.request import Deployment, RouteRequest
 from app.gateway.surcharges import Extra, surcharge
+from app.gateway.tickets import Ticket
 from app.keys import to_nusd
 from app.providers._base import Chunk, Progress
 from app.stores._base import Standing

@@ -4,9 +4,11 @@ import pytest
 
 from app.access.guard import ANONYMOUS, Caller
 from app.errors import ForbiddenError, RateLimitedError, StoreUnavailableError
-from app.gateway.admission import Admission, Allowance, Allowances, TooDearError
+from app.gateway.admission import Admission
+from app.gateway.allowances import Allowance, Allowances
 from app.gateway.bid import UNKNOWN_LIMIT_TOKENS
 from app.gateway.refusals import budget_exceeded
+from app.gateway.tickets import TooDearError
 from app.keys import Budget, KeyRecord, Limits, OnLow, Period
 from app.stores._base import ScopeKind, StoreError
 from app.stores.memory import MemoryCounters
