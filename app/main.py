@@ -67,8 +67,6 @@ from routers.artifact import RouterArtifact
 
 _log = logging.getLogger(__name__)
 
-"""Those that a path is asked about; HEAD is there where GET is."""
-
 _DESCRIPTION = """
 Send every chat request to the model that is worth its price.
 

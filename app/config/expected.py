@@ -17,15 +17,17 @@ _UNITS: Mapping[str, str] = {
     "_s": "seconds",
     "_days": "days",
     "_bytes": "bytes",
+    "_bytes_per_key": "bytes",
     "_mb": "megabytes",
     "_usd_per_mtok": "US dollars per million tokens",
     "_usd": "US dollars",
+    "_usd_per_request": "US dollars",
     "_tokens": "tokens",
     "requests_per_minute": "requests per minute",
     "tokens_per_minute": "tokens per minute",
     "feedback_per_minute": "labels per minute",
     "_requests": "requests",
-    "_connections": "connections",
+    "_max_connections": "connections",
 }
 """By the end of a field's name: names carry their units."""
 
@@ -98,7 +100,7 @@ def _is_mapping(annotation: Any) -> bool:
 
 
 def _one_of(values: Sequence[str]) -> str:
-    return f"one of {', '.join(values)}"
+    return values[0] if len(values) == 1 else f"one of {', '.join(values)}"
 
 
 def bounds_of(metadata: Sequence[Any]) -> dict[str, Any]:
