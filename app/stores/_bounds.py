@@ -52,21 +52,32 @@ def count(value: object, most: int) -> int:
 def bounded_settlements(settlements: Sequence[Settlement], told: OnBounded) -> Sequence[Settlement]:
     """Return what was used as a store can hold it: nearly always what was given."""
     for each in settlements:
-        if not (_fits(each.tokens, MAX_TOKENS) and _fits(each.cost_nusd, MAX_NUSD)):
-            return [_settlement(each, told) for each in settlements]
+        tokens, cost = each.tokens, each.cost_nusd
+        # Not by a function: every request comes by here, in each of its scopes.
+        if (
+            type(tokens) is int
+            and type(cost) is int
+            and 0 <= tokens <= MAX_TOKENS
+            and 0 <= cost <= MAX_NUSD
+        ):
+            continue
+        return [_settlement(each, told) for each in settlements]
     return settlements
 
 
 def bounded_claims(claims: Sequence[Claim], told: OnBounded) -> Sequence[Claim]:
     """Return what is asked for as a store can hold it: nearly always what was given."""
     for each in claims:
-        least = each.least_nusd
-        if not (
-            _fits(each.tokens, MAX_TOKENS)
-            and _fits(each.reserve_nusd, MAX_NUSD)
+        tokens, cost, least = each.tokens, each.reserve_nusd, each.least_nusd
+        if (
+            type(tokens) is int
+            and type(cost) is int
+            and 0 <= tokens <= MAX_TOKENS
+            and 0 <= cost <= MAX_NUSD
             and (least is None or _fits(least, MAX_NUSD))
         ):
-            return [_claim(each, told) for each in claims]
+            continue
+        return [_claim(each, told) for each in claims]
     return claims
 
 
