@@ -4,7 +4,6 @@ from app.errors import UpstreamError, UpstreamInvalidResponseError
 from app.providers._base import Chunk
 from app.providers._chat_wire import (
     NULL,
-    ChunkChoice,
     ChunkEvent,
     decode_event,
     error_in,
@@ -103,16 +102,20 @@ class ChatStream:
         if event.startswith(DONE):
             self.done = True
             return None
-        decoded = None if self._mender.waits else decode_event(event)
+        decoded = None if self._mender.halves else decode_event(event)
         if decoded is None:
             try:
                 decoded, event = mend_event(event, self._mender)
             except UpstreamInvalidResponseError as error:
                 self.error = error
                 return None
-        return self._note(event, decoded, found)
+        if _says_more(decoded):
+            return self._note(event, decoded, found)
+        found.take(event, decoded)
+        return event
 
     def _note(self, event: bytes, decoded: ChunkEvent, found: "_Found") -> bytes | None:
+        """Note what an event says that says more than a piece of the answer."""
         told = told_usage(decoded)
         if told is not None:
             found.usage = told if found.usage is None else found.usage.updated(told)
@@ -123,10 +126,7 @@ class ChatStream:
             return None
         if not decoded.choices:
             return self._without_choices(event, decoded, found)
-        found.model = decoded.model or found.model
-        found.template = event
-        for choice in decoded.choices:
-            found.take(choice)
+        found.take(event, decoded)
         return event
 
     def _without_choices(self, event: bytes, decoded: ChunkEvent, found: "_Found") -> bytes | None:
@@ -145,6 +145,22 @@ class ChatStream:
     def _fail(self, detail: ErrorDetail | None, found: "_Found") -> None:
         began = self._began or found.content
         self.error = error_from_event(detail or ErrorDetail(), began=began)
+
+
+def _says_more(event: ChunkEvent) -> bool:
+    """Whether an event is more than a piece of the answer, or less; compared by identity first."""
+    if (
+        (event.usage is not NULL and event.usage != NULL)
+        or event.error is not NULL
+        or event.x_groq is not NULL
+        or event.usage_metadata is not NULL
+        or not event.choices
+    ):
+        return True
+    for choice in event.choices:
+        if choice.usage is not NULL or choice.error is not NULL or choice.finish_reason == "error":
+            return True
+    return False
 
 
 class _Found:
@@ -171,16 +187,19 @@ class _Found:
         self.model: str | None = None
         self.finish_reason: str | None = None
 
-    def take(self, choice: ChunkChoice) -> None:
-        if choice.finish_reason:
-            self.finish_reason = choice.finish_reason
-            self.content = True
-        if choice.delta and has_content(choice.delta):
-            self.content = True
-            chars = text_chars(choice.delta)
-            if chars:
-                self.content_events += 1
-                self.content_chars += chars
+    def take(self, event: bytes, decoded: ChunkEvent) -> None:
+        self.model = decoded.model or self.model
+        self.template = event
+        for choice in decoded.choices or ():
+            if choice.finish_reason:
+                self.finish_reason = choice.finish_reason
+                self.content = True
+            if choice.delta and has_content(choice.delta):
+                self.content = True
+                chars = text_chars(choice.delta)
+                if chars:
+                    self.content_events += 1
+                    self.content_chars += chars
 
 
 def _frame(event: bytes) -> bytes:

@@ -17,6 +17,7 @@ from app.types import ToldUsage
 NULL = msgspec.Raw(b"null")
 """What a field that is absent, or says so, decodes to."""
 
+_BACKSLASH = ord("\\")
 _DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _TEXT_KEYS = ("content", "refusal", "reasoning_content", "reasoning")
 
@@ -109,7 +110,10 @@ def decode_event(data: bytes) -> ChunkEvent | None:
         event = _decode_event(data)
     except _DECODE_ERRORS:
         return None
-    return event if is_clean(data) else None
+    # Nearly every event is ASCII without a backslash, in which nothing can be amiss.
+    if (_BACKSLASH not in data and data.isascii()) or is_clean(data):
+        return event
+    return None
 
 
 def mend_event(data: bytes, mender: Mender) -> tuple[ChunkEvent, bytes]:
@@ -231,7 +235,6 @@ def error_in(answer: ChunkEvent | Completion) -> ErrorDetail | None:
 
 def told_usage(answer: ChunkEvent | Completion) -> ToldUsage | None:
     """Read the token counts of an answer, or an event of one, wherever they stand."""
-    # Nearly every event has none of these, and then not even a null has to be compared.
     if answer.usage is not NULL and answer.usage != NULL:
         told = read_usage(answer.usage)
         if told is not None:

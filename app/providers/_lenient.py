@@ -51,15 +51,11 @@ def is_valid(data: bytes) -> bool:
 class Mender:
     """Reads what is nearly JSON, and joins characters that one event begins and the next ends."""
 
-    __slots__ = ("_halves",)
+    __slots__ = ("halves",)
 
     def __init__(self) -> None:
-        self._halves: dict[tuple[object, ...], str] = {}
-
-    @property
-    def waits(self) -> bool:
-        """Whether the second half of a character may come."""
-        return bool(self._halves)
+        self.halves: dict[tuple[object, ...], str] = {}
+        """Beginnings of characters whose ends may come, and which text they stand in."""
 
     def read(self, data: bytes) -> tuple[Any, bytes]:
         """Return the value, and JSON of it: the same bytes if they are JSON already.
@@ -74,7 +70,7 @@ class Mender:
         except _ERRORS:
             value = None
         else:
-            if not self._halves:
+            if not self.halves:
                 return value, data
         try:
             if value is None:
@@ -104,7 +100,7 @@ class Mender:
 
     def encode(self, event: Any) -> bytes:
         """Return JSON of a stream's event whose texts were read unmended."""
-        if not self._halves:
+        if not self.halves:
             try:
                 return _encode(event)
             except UnicodeEncodeError:
@@ -115,10 +111,10 @@ class Mender:
     def _join(self, event: object) -> None:
         """Hold back the beginning of a character, and put it before its end."""
         for key, holder, name in _texts_of(event):
-            text = self._halves.pop(key, "") + holder[name]
+            text = self.halves.pop(key, "") + holder[name]
             half = _unfinished(text)
             if half:
-                self._halves[key] = half
+                self.halves[key] = half
                 text = text[: -len(half)]
             holder[name] = text
 

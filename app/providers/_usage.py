@@ -92,6 +92,68 @@ _ANY = msgspec.json.Decoder()
 _encode = msgspec.json.Encoder().encode
 
 
+class _Cached(msgspec.Struct, frozen=True, gc=False):
+    cached_tokens: int | None = None
+
+
+class _Reasoning(msgspec.Struct, frozen=True, gc=False):
+    reasoning_tokens: int | None = None
+
+
+class _Plain(msgspec.Struct, frozen=True, gc=False):
+    """A record of OpenAI's chat completions, and the names beside it that other vendors use."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int | None = None
+    prompt_tokens_details: _Cached | None = None
+    completion_tokens_details: _Reasoning | None = None
+    prompt_cache_hit_tokens: object = None
+    cached_tokens: object = None
+    num_cached_tokens: object = None
+    prompt_token_details: object = None
+    cache_read_input_tokens: object = None
+    reasoning_tokens: object = None
+
+    def usage(self) -> ToldUsage | None:
+        """Return the counts; None where more than a glance is needed to know what they mean."""
+        given, written = self.prompt_tokens, self.completion_tokens
+        read, thought = self.prompt_tokens_details, self.completion_tokens_details
+        cached = None if read is None else read.cached_tokens
+        reasoning = None if thought is None else thought.reasoning_tokens
+        if (
+            self.prompt_cache_hit_tokens
+            or self.cached_tokens
+            or self.num_cached_tokens
+            or self.prompt_token_details
+            or self.cache_read_input_tokens
+            or self.reasoning_tokens
+            or (self.total_tokens is not None and self.total_tokens != given + written)
+            or not 0 < given <= MAX_TOKENS
+            or not 0 <= written <= MAX_TOKENS
+            or not 0 <= (cached or 0) <= given
+            or not 0 <= (reasoning or 0) <= written
+        ):
+            return None
+        return ToldUsage(
+            input_tokens=given,
+            output_tokens=written,
+            cached_input_tokens=cached,
+            reasoning_tokens=reasoning,
+        )
+
+
+_decode_plain = msgspec.json.Decoder(_Plain).decode
+
+
+def _plain(raw: bytes | msgspec.Raw) -> ToldUsage | None:
+    """Read a record as nearly all are; None for any other."""
+    try:
+        return _decode_plain(raw).usage()
+    except _DECODE_ERRORS:
+        return None
+
+
 def read_usage(raw: bytes | msgspec.Raw) -> ToldUsage | None:
     """Read what a usage record tells; None where it tells nothing at all.
 
@@ -100,6 +162,9 @@ def read_usage(raw: bytes | msgspec.Raw) -> ToldUsage | None:
     raw
         JSON, of an object in any of the dialects of `NAMES`, or of anything else.
     """
+    plain = _plain(raw)
+    if plain is not None:
+        return plain
     record = _decoded(bytes(raw))
     return _Reading(record).told() if isinstance(record, dict) and record else None
 
@@ -127,7 +192,7 @@ def usage_object(
             record = dict(_OBJECT.decode(upstreams))
         except _DECODE_ERRORS:
             record = {}  # no object
-    if usage is not None and not _agrees(record, usage):
+    if usage is not None and not (record and upstreams and _agrees(upstreams, usage)):
         record |= _counts(record, usage)
     if cost_usd is not None:
         record["cost_usd"] = cost_usd
@@ -153,18 +218,15 @@ def with_usage(body: bytes, usage: Usage | None, *, cost_usd: float | None = Non
     return _encode({**fields, "usage": record}) if record else body
 
 
-def _agrees(record: Mapping[str, msgspec.Raw], usage: Usage) -> bool:
+def _agrees(upstreams: bytes | msgspec.Raw, usage: Usage) -> bool:
     """Whether somebody who reads the record as OpenAI's reads the counts of `usage`."""
-    if usage.estimated or not {"prompt_tokens", "completion_tokens"} <= record.keys():
-        return False
-    total = usage.input_tokens + usage.output_tokens
+    told = None if usage.estimated else _plain(upstreams)
     return (
-        _decoded(record["prompt_tokens"]) == usage.input_tokens
-        and _decoded(record["completion_tokens"]) == usage.output_tokens
-        and ("total_tokens" not in record or _decoded(record["total_tokens"]) == total)
-        and _detail(record, "prompt_tokens_details", "cached_tokens") == usage.cached_input_tokens
-        and _detail(record, "completion_tokens_details", "reasoning_tokens")
-        == usage.reasoning_tokens
+        told is not None
+        and told.input_tokens == usage.input_tokens
+        and told.output_tokens == usage.output_tokens
+        and (told.cached_input_tokens or 0) == usage.cached_input_tokens
+        and (told.reasoning_tokens or 0) == usage.reasoning_tokens
     )
 
 
@@ -184,13 +246,6 @@ def _counts(record: Mapping[str, msgspec.Raw], usage: Usage) -> dict[str, Any]:
     if usage.estimated:
         counts["estimated"] = True
     return counts
-
-
-def _detail(record: Mapping[str, msgspec.Raw], name: str, part: str) -> object:
-    details = _decoded(record[name]) if name in record else None
-    if details is None:
-        return 0
-    return (details.get(part) or 0) if isinstance(details, dict) else None
 
 
 def _decoded(raw: bytes | msgspec.Raw) -> Any:
