@@ -12,6 +12,7 @@ import click
 from app import __version__
 from app.check_command import check_config
 from app.collect_command import collect
+from app.config_option import config_option
 from app.errors import GatewayError
 from app.export_command import export
 from app.keys_command import keys
@@ -31,8 +32,6 @@ _EXTRAS = {
     "opentelemetry": "otel",
 }
 """Packages that a plain installation lacks, and the extra that brings each."""
-
-_DEFAULT_CONFIG = Path("configs/gateway.yaml")
 
 
 class _Commands(click.Group):
@@ -74,15 +73,7 @@ cli.add_command(top)
 
 
 @cli.command()
-@click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path),
-    default=_DEFAULT_CONFIG,
-    show_default=True,
-    envvar="STEELYARD_CONFIG",
-    help="Configuration file.",
-)
+@config_option("Configuration file.")
 @click.option("--host", default=None, help="Listen here instead of where the file says.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=None, help="Likewise.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True)
@@ -102,15 +93,7 @@ def serve(file: Path, host: str | None, port: int | None, workers: int) -> None:
     help="The knob: 0 to 1, economy, balanced or quality; default: the policy's.",
 )
 @click.option("--policy", default=None, help="Default: the configuration's default policy.")
-@click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path),
-    default=_DEFAULT_CONFIG,
-    show_default=True,
-    envvar="STEELYARD_CONFIG",
-    help="Configuration file.",
-)
+@config_option("Configuration file.")
 @click.option(
     "--max-cost", type=click.FloatRange(min=0), default=None, help="Hard limit in US dollars."
 )
@@ -139,15 +122,7 @@ def explain(
 
 @cli.command()
 @click.argument("model")
-@click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path),
-    default=_DEFAULT_CONFIG,
-    show_default=True,
-    envvar="STEELYARD_CONFIG",
-    help="Configuration file that says where MODEL is served and what it costs.",
-)
+@config_option("Configuration file that says where MODEL is served and what it costs.")
 @click.option(
     "--artifact",
     type=click.Path(path_type=Path),

@@ -9,20 +9,14 @@ from pathlib import Path
 
 import click
 
+from app.config_option import config_option
+
 
 @click.command()
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="Folder of the Parquet files."
 )
-@click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path),
-    default=Path("configs/gateway.yaml"),
-    show_default=True,
-    envvar="STEELYARD_CONFIG",
-    help="Configuration file of the gateways (outcomes.sink: redis).",
-)
+@config_option("Configuration file of the gateways (outcomes.sink: redis).")
 @click.option(
     "--consumer",
     default=socket.gethostname,

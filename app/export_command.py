@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from app.config_option import DEFAULT_FILE
 from app.moment_option import moment
 
 if TYPE_CHECKING:
     from app.config import LoadedConfig
     from app.export import Log, Selection
-
-_DEFAULT_CONFIG = Path("configs/gateway.yaml")
 
 
 @click.command()
@@ -77,7 +76,7 @@ def export(
         raise click.UsageError("--as-predicted with --from needs --config, which has the names")
     config = None
     if folder is None or file is not None:
-        config = load_config(file or _DEFAULT_CONFIG, secrets_needed=False)
+        config = load_config(file or DEFAULT_FILE, secrets_needed=False)
     specs = {} if config is None else config.specs
     selection = Selection(
         predicted_as={model_id: spec.predicted_as for model_id, spec in specs.items()},

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from app.config_option import config_option
 from app.keys_options import changes, clear_option, seconds, term_options, terms
 from app.keys_table import audit_lines, key_lines, list_lines, moment, told
 
@@ -23,15 +24,7 @@ if TYPE_CHECKING:
 _MAX_TRIES = 20
 _T = TypeVar("_T")
 
-_CONFIG = click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path),
-    default=Path("configs/gateway.yaml"),
-    show_default=True,
-    envvar="STEELYARD_CONFIG",
-    help="Configuration file; its store holds the keys.",
-)
+_CONFIG = config_option("Configuration file; its store holds the keys.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _IF_VERSION = click.option(
     "--if-version", type=click.IntRange(min=1), help="Only if the key is still of this version."

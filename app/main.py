@@ -35,9 +35,7 @@ from app.api.schema import document_endpoints
 from app.api.spend import usage_router
 from app.build import build_decision_log, build_store, build_tracer
 from app.config import LoadedConfig, load_config
-from app.errors import (
-    GatewayError,
-)
+from app.errors import GatewayError
 from app.front import FrontDoor
 from app.gateway.feedback import Feedback
 from app.gateway.intake import Intake

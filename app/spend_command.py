@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from app.config_option import config_option
 from app.moment_option import moment
 from app.moments import month_begin
 
@@ -49,15 +50,7 @@ def _by(_: click.Context, __: click.Parameter, value: str) -> "tuple[Dimension, 
     default="table",
     show_default=True,
 )
-@click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path),
-    default=Path("configs/gateway.yaml"),
-    show_default=True,
-    envvar="STEELYARD_CONFIG",
-    help="Configuration file of the gateway; says where the log is.",
-)
+@config_option("Configuration file of the gateway; says where the log is.")
 @click.option(
     "--from",
     "folder",
