@@ -136,7 +136,9 @@ def _kind(status: int | None, detail: ErrorDetail) -> type[UpstreamError]:  # no
         return UpstreamMisconfiguredError
     if status == 429 or names & _wordings.THROTTLED_CODES:
         return UpstreamThrottledError
-    if worded and status != 500 and _wordings.THROTTLED.search(said):
+    # What is said of one field may repeat what a client wrote there.
+    own = _wordings.unquoted(said) if worded and not detail.param else ""
+    if worded and status != 500 and _wordings.THROTTLED.search(own):
         return UpstreamThrottledError
     if status in (402, 408, 504):
         return UpstreamMisconfiguredError if status == 402 else UpstreamTimeoutError
@@ -146,7 +148,7 @@ def _kind(status: int | None, detail: ErrorDetail) -> type[UpstreamError]:  # no
         return UpstreamMisconfiguredError
     if names & _wordings.UNSUPPORTED_CODES or _wordings.is_unsupported(said, status):
         return UpstreamUnsupportedError
-    if worded and (_wordings.OUT_OF_MONEY.search(said) or _wordings.BAD_CREDENTIALS.search(said)):
+    if worded and (_wordings.OUT_OF_MONEY.search(own) or _wordings.BAD_CREDENTIALS.search(own)):
         return UpstreamMisconfiguredError
     if status in _PROMPTS_FAULT and _wordings.MODERATED.search(f"{said} {detail.code}"):
         return UpstreamRejectedError

@@ -288,7 +288,9 @@ class _Reading:
         if reasoning and reasoning_name in _REASONING_BESIDE:
             written = (written or 0) + reasoning
         outside = (cached or 0) + cache_written if cached_name in _CACHE_OUTSIDE else cache_written
-        if given is not None and input_name in _CACHE_BESIDE_INPUT:
+        if given is not None and cached_name in _CACHE_OUTSIDE and (cached or 0) > given:
+            given += outside  # whatever the total says, a prompt holds what was read of it
+        elif given is not None and input_name in _CACHE_BESIDE_INPUT:
             inside = total is not None and total == given + (written or 0)
             given += 0 if inside else outside
         given, written = _by_total(

@@ -23,7 +23,8 @@ _EXCEEDS = (
     r"(?:exceed(?:s|ed|ing)?|(?:long|great|larg)er than|more than|over|above|surpass(?:es|ed)?"
     r"|too (?:many|long|large)"
     r"|(?:must|should) (?:be|have) (?:<=?|less|fewer|at most|smaller|no more)"
-    r"|cannot exceed|only supports|limited to|is only|does(?: not|n't) fit|> ?\d)"
+    r"|cannot exceed|only supports|supports (?:at most|up to)|limited to|is only"
+    r"|does(?: not|n't) fit|> ?\d)"
 )
 # What the answer may hold is another limit than what the model can read.
 _TOKENS = (
@@ -62,6 +63,8 @@ TOO_LONG = _any(
     r"'messages\[\d+\]\.content(?:\[\d+\]\.text)?': string too long",
     # DashScope
     r"range of input length",
+    # GitHub Models
+    r"\bbody too large for [^.]{0,60}\bmodel\b",
 )
 """The prompt does not fit into the model's window; a larger model may take it."""
 
@@ -106,6 +109,11 @@ UNSUPPORTED = _any(
     r"unknown (?:parameter|argument|field|name)|unrecognized request argument"
     r"|extra inputs? (?:are|is) not permitted|extra_forbidden"
     r"|additional properties? (?:are|is) not",
+    # DeepSeek
+    r"unknown variant `(?:image_url|video_url|input_audio|file|developer|json_schema)`"
+    r"|\bis unavailable now\b",
+    # Anthropic, Bedrock
+    r"cannot both be specified for this model",
     # llama.cpp
     r"(?:param|input|tools?) requires? |--jinja|mmproj",
     r"(?:can(?:not|'t)|unable to) (?:accept|process|handle|read) (?:image|audio|video|file|tool)",
@@ -201,6 +209,9 @@ OPERATOR_CODES = frozenset(
 )
 """What only whoever runs the gateway can mend."""
 
+_OPENS = re.compile(r"(?<!\w)[\"'`]")
+_CLOSES = re.compile(r"[\"'`](?!\w)")
+
 MODERATED = re.compile(
     r"moderation|flagged|content[ _-]?(?:filter|policy|management)|safety (?:system|setting|filter)"
     r"|data_inspection_failed|inappropriate content|responsible ai|usage polic",
@@ -275,6 +286,19 @@ STATUSES: Mapping[str, int] = {
     "1026": 400,
 }
 """What vendors call what HTTP has a status for; for errors that come under a 200."""
+
+
+def unquoted(text: str) -> str:
+    """Return a message without what it quotes: all from the first to the last quotation mark.
+
+    Servers quote what the client wrote, names of tools for instance. No such word may pass for the
+    upstream's own, else a client could have it called throttled or misconfigured.
+    """
+    first = _OPENS.search(text)
+    last = max((found.end() for found in _CLOSES.finditer(text)), default=0)
+    if first is None or last <= first.start():
+        return text
+    return f"{text[: first.start()]} {text[last:]}"
 
 
 def is_too_long(text: str) -> bool:

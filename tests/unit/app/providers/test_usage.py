@@ -149,6 +149,16 @@ OPENAI = {
             },
             counts(100, 20, cached=60),
         ),
+        (  # or of both: a prompt cannot be smaller than what of it was read from a cache
+            {
+                "prompt_tokens": 10,
+                "completion_tokens": 20,
+                "total_tokens": 30,
+                "cache_read_input_tokens": 60,
+                "cache_creation_input_tokens": 30,
+            },
+            counts(100, 20, cached=60),
+        ),
         ({"billed_units": {"input_tokens": 3, "output_tokens": 4}}, counts(3, 4)),
         ({"prompt_eval_count": 26, "eval_count": 298}, counts(26, 298)),
         # Floats, strings, and what JSON does not have.
