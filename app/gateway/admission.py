@@ -172,7 +172,14 @@ class Admission:
         """
         scopes = self._limited(caller)
         terms = _Terms(most_nusd=most_nusd, least_nusd=least_nusd, more=True)
-        claims = tuple([self._claim(*scope, terms) for scope in scopes if scope[1].budgets])
+        # Of money alone: what more it takes of a rate is settled when it is known.
+        claims = tuple(
+            [
+                self._claim(scope, Allowance(budgets=each.budgets), terms)
+                for scope, each in scopes
+                if each.budgets
+            ]
+        )
         try:
             granted = await self._take(f"{request.decision_id}.{nth}", claims)
         except (RateLimitedError, StoreUnavailableError):

@@ -151,6 +151,19 @@ def test_no_fallback_is_tried_that_the_budget_does_not_pay_for(fresh_gateway, cl
     assert cost <= usd, spent
 
 
+def test_a_hedge_under_a_budget_is_paid_on_both_sides(fresh_gateway, client, stub):
+    stub.add_fault("stall_before_headers")
+    hedge = {f"policies.{name}.hedge_after_s": 0.05 for name in ("default", "economy", "quality")}
+    gateway = fresh_gateway(budget(1, **hedge))
+    answer = ask(client, gateway, headers=BEST, max_tokens=20)
+    assert answer.status_code == 200, answer.text
+    usage = answer.json()["usage"]
+    served = spec_of(gateway, answer.headers["x-route-model"]).prices.cost_usd(
+        input_tokens=usage["prompt_tokens"], output_tokens=usage["completion_tokens"]
+    )
+    assert usage["cost_usd"] > served
+
+
 # --- prices -------------------------------------------------------------------------------------
 
 
