@@ -115,13 +115,20 @@ class _Plain(msgspec.Struct, frozen=True, gc=False):
     cache_read_input_tokens: object = None
     reasoning_tokens: object = None
 
-    def usage(self) -> ToldUsage | None:
-        """Return the counts; None where more than a glance is needed to know what they mean."""
+    @property
+    def cached(self) -> int | None:
+        details = self.prompt_tokens_details
+        return None if details is None else details.cached_tokens
+
+    @property
+    def reasoning(self) -> int | None:
+        details = self.completion_tokens_details
+        return None if details is None else details.reasoning_tokens
+
+    def is_plain(self) -> bool:
+        """Whether the counts mean what OpenAI's do, and no more than a glance is needed."""
         given, written = self.prompt_tokens, self.completion_tokens
-        read, thought = self.prompt_tokens_details, self.completion_tokens_details
-        cached = None if read is None else read.cached_tokens
-        reasoning = None if thought is None else thought.reasoning_tokens
-        if (
+        return not (
             self.prompt_cache_hit_tokens
             or self.cached_tokens
             or self.num_cached_tokens
@@ -131,27 +138,29 @@ class _Plain(msgspec.Struct, frozen=True, gc=False):
             or (self.total_tokens is not None and self.total_tokens != given + written)
             or not 0 < given <= MAX_TOKENS
             or not 0 <= written <= MAX_TOKENS
-            or not 0 <= (cached or 0) <= given
-            or not 0 <= (reasoning or 0) <= written
-        ):
-            return None
-        return ToldUsage(
-            input_tokens=given,
-            output_tokens=written,
-            cached_input_tokens=cached,
-            reasoning_tokens=reasoning,
+            or not 0 <= (self.cached or 0) <= given
+            or not 0 <= (self.reasoning or 0) <= written
         )
 
 
+_ABSENT = msgspec.Raw(b"null")
+
+
+class _Body(msgspec.Struct, frozen=True, gc=False):
+    usage: msgspec.Raw = _ABSENT
+
+
+_decode_body = msgspec.json.Decoder(_Body).decode
 _decode_plain = msgspec.json.Decoder(_Plain).decode
 
 
-def _plain(raw: bytes | msgspec.Raw) -> ToldUsage | None:
+def _plain(raw: bytes | msgspec.Raw) -> _Plain | None:
     """Read a record as nearly all are; None for any other."""
     try:
-        return _decode_plain(raw).usage()
+        record = _decode_plain(raw)
     except _DECODE_ERRORS:
         return None
+    return record if record.is_plain() else None
 
 
 def read_usage(raw: bytes | msgspec.Raw) -> ToldUsage | None:
@@ -164,7 +173,12 @@ def read_usage(raw: bytes | msgspec.Raw) -> ToldUsage | None:
     """
     plain = _plain(raw)
     if plain is not None:
-        return plain
+        return ToldUsage(
+            input_tokens=plain.prompt_tokens,
+            output_tokens=plain.completion_tokens,
+            cached_input_tokens=plain.cached,
+            reasoning_tokens=plain.reasoning,
+        )
     record = _decoded(bytes(raw))
     return _Reading(record).told() if isinstance(record, dict) and record else None
 
@@ -208,14 +222,28 @@ def with_usage(body: bytes, usage: Usage | None, *, cost_usd: float | None = Non
         A JSON object; anything else stays as it is.
     """
     try:
-        fields = _OBJECT.decode(body)
+        told = _decode_body(body).usage
     except _DECODE_ERRORS:
         return body
-    told = fields.get("usage")
+    if told is not _ABSENT and (usage is None or _agrees(told, usage)):
+        if cost_usd is None:
+            return body
+        spliced = _with_cost(body, bytes(told), cost_usd)
+        if spliced is not None:
+            return spliced
     record = usage_object(told, usage, cost_usd=cost_usd)
-    if told is not None and all(isinstance(value, msgspec.Raw) for value in record.values()):
-        return body
-    return _encode({**fields, "usage": record}) if record else body
+    return _encode({**_OBJECT.decode(body), "usage": record}) if record else body
+
+
+def _with_cost(body: bytes, told: bytes, cost_usd: float) -> bytes | None:
+    """Put the cost into a record where it stands; None where it takes more than that."""
+    if not told.endswith(b"}") or len(told) < 3 or b'"cost_usd"' in told:
+        return None
+    start = body.rfind(told)
+    if body.find(told) != start:
+        return None  # the same record stands in a choice as well
+    end = start + len(told) - 1
+    return b'%b,"cost_usd":%b%b' % (body[:end], _encode(cost_usd), body[end:])
 
 
 def _agrees(upstreams: bytes | msgspec.Raw, usage: Usage) -> bool:
@@ -223,10 +251,10 @@ def _agrees(upstreams: bytes | msgspec.Raw, usage: Usage) -> bool:
     told = None if usage.estimated else _plain(upstreams)
     return (
         told is not None
-        and told.input_tokens == usage.input_tokens
-        and told.output_tokens == usage.output_tokens
-        and (told.cached_input_tokens or 0) == usage.cached_input_tokens
-        and (told.reasoning_tokens or 0) == usage.reasoning_tokens
+        and told.prompt_tokens == usage.input_tokens
+        and told.completion_tokens == usage.output_tokens
+        and (told.cached or 0) == usage.cached_input_tokens
+        and (told.reasoning or 0) == usage.reasoning_tokens
     )
 
 

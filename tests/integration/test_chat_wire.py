@@ -6,6 +6,7 @@ import re
 import httpx
 import pytest
 
+from app import __version__
 from app.main import create_app
 from tests.support.gateway import stub_config
 from tests.support.raw_server import raw_server
@@ -126,7 +127,7 @@ async def test_only_model_and_routing_are_taken_from_the_body_of_a_request(fresh
         gateway = fresh_gateway({"upstreams.stub.base_url": f"{raw.origin}/v1"})
         async with httpx.AsyncClient(base_url=gateway.url, trust_env=False) as client:
             response = await client.post("/v1/chat/completions", content=body)
-    for part in (b'[ {"message": {"content":"A"}, "finish_reason" : "stop"} ]', b'"x":1.50'):
+    for part in (b'[ {"message": {"content":"A"}, "finish_reason" : "stop"} ]', b'"x": 1.50'):
         assert part in response.content
     told = response.json()
     cost_usd = told["usage"].pop("cost_usd")
@@ -338,6 +339,7 @@ async def test_the_upstream_sees_only_headers_of_the_allow_list(stub, fresh_gate
         "content-type": "application/json",
         "accept": "application/json",
         "accept-encoding": "identity",
+        "user-agent": f"steelyard/{__version__}",
         "authorization": "Bearer sk-of-the-gateway",
         "x-team": "blue",
         "openai-beta": "assistants=v2",
