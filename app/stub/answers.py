@@ -6,16 +6,16 @@ from typing import Any
 
 import msgspec
 
+from app.stub.examples import example, example_for_prompt
 from app.stub.tiers import Tier
+from app.stub.tool_calls import called_tool
 
 _FILLER = (
     "A real model would now take the question apart, weigh what is known and answer in detail. "
     "This text only stands in its place, so that routing, streaming and accounting can be seen "
     "at work without any key or cost."
 )
-_PROMPT_WORDS_QUOTED = 12
-_MAX_DEPTH = 8
-_MAX_LENGTH = 1000  # of a list or a string that a schema asks for
+_WORDS_QUOTED = 12
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,22 +46,21 @@ def compose(model: str, tier: Tier, body: Mapping[str, Any], *, index: int = 0) 
         Which of `n` choices.
     """
     prompt = prompt_text(body)
-    tool = _tool_to_call(body, prompt)
-    if tool is not None:
-        arguments = msgspec.json.encode(example(tool.get("parameters") or {})).decode()
-        return Answer(
-            pieces=_pieces(arguments), finish_reason="tool_calls", tool=str(tool.get("name", ""))
-        )
+    called = called_tool(body, prompt)
+    if called is not None:
+        name, arguments = called
+        return Answer(pieces=_json(arguments), finish_reason="tool_calls", tool=name)
     response_format = body.get("response_format")
     kind = response_format.get("type") if isinstance(response_format, dict) else None
     if kind == "json_schema" and isinstance(response_format, dict):
         schema = (response_format.get("json_schema") or {}).get("schema") or {}
-        pieces = _pieces(msgspec.json.encode(example(schema)).decode())
+        pieces = _json(example(schema, prompt=prompt))
     elif kind == "json_object":
-        pieces = _pieces('{"simulated":true,"model":"' + model + '"}')
+        described = example_for_prompt(_texts(body))
+        pieces = _json({"simulated": True, "model": model} if described is None else described)
     else:
         n_tokens = tier.answer_tokens(f"{model}\n{index}\n{prompt}")
-        pieces = list(itertools.islice(_words(model, prompt), n_tokens))
+        pieces = list(itertools.islice(_words(model, prompt, _result_text(body)), n_tokens))
     limit = body.get("max_completion_tokens") or body.get("max_tokens")
     if isinstance(limit, int) and 0 < limit < len(pieces):
         return Answer(pieces=pieces[:limit], finish_reason="length")
@@ -79,7 +78,7 @@ def prompt_text(body: Mapping[str, Any]) -> str:
 def input_tokens(body: Mapping[str, Any]) -> int:
     """Count prompt tokens the coarse way: four characters each, and four more per message."""
     messages = [each for each in body.get("messages") or [] if isinstance(each, dict)]
-    chars = sum(len(_content_text(message.get("content"))) for message in messages)
+    chars = sum(map(len, _texts(body)))
     return 4 * len(messages) + (chars + 3) // 4
 
 
@@ -92,85 +91,33 @@ def _content_text(content: object) -> str:
     return "\n".join(text for text in texts if isinstance(text, str))
 
 
-def _words(model: str, prompt: str) -> Iterator[str]:
-    words = prompt.split(maxsplit=_PROMPT_WORDS_QUOTED)
-    topic = " ".join(words[:_PROMPT_WORDS_QUOTED]) + (
-        " …" if len(words) > _PROMPT_WORDS_QUOTED else ""
-    )
+def _words(model: str, prompt: str, result: str) -> Iterator[str]:
     opening = f"This is a simulated answer from {model}, no language model wrote it. You asked: "
-    first, *rest = f"{opening}“{topic}”.".split()
+    told = f" The tool answered: “{_beginning(result)}”." if result else ""
+    first, *rest = f"{opening}“{_beginning(prompt)}”.{told}".split()
     yield first
     for word in itertools.chain(rest, itertools.cycle(_FILLER.split())):
         yield " " + word
 
 
-def _pieces(text: str) -> list[str]:
+def _beginning(text: str) -> str:
+    words = text.split(maxsplit=_WORDS_QUOTED)
+    return " ".join(words[:_WORDS_QUOTED]) + (" …" if len(words) > _WORDS_QUOTED else "")
+
+
+def _result_text(body: Mapping[str, Any]) -> str:
+    """Return what the tool said that was called last; empty where none was."""
+    messages = body.get("messages") or [None]
+    last = messages[-1]
+    told = isinstance(last, dict) and last.get("role") == "tool"
+    return _content_text(last.get("content")) if told else ""
+
+
+def _texts(body: Mapping[str, Any]) -> list[str]:
+    messages = [each for each in body.get("messages") or [] if isinstance(each, dict)]
+    return [_content_text(message.get("content")) for message in messages]
+
+
+def _json(value: object) -> list[str]:
+    text = msgspec.json.encode(value).decode()
     return [text[i : i + 6] for i in range(0, len(text), 6)]
-
-
-def _tool_to_call(body: Mapping[str, Any], prompt: str) -> Mapping[str, Any] | None:
-    """Pick the function to call: where it is asked for, or the prompt names it."""
-    functions: list[dict[str, Any]] = [
-        tool["function"]
-        for tool in body.get("tools") or []
-        if isinstance(tool, dict) and isinstance(tool.get("function"), dict)
-    ]
-    messages = body.get("messages") or [{}]
-    choice = body.get("tool_choice")
-    if not functions or choice == "none":
-        return None
-    if isinstance(choice, dict):
-        name = (choice.get("function") or {}).get("name")
-        return next((each for each in functions if each.get("name") == name), None)
-    if isinstance(messages[-1], dict) and messages[-1].get("role") == "tool":
-        return None  # the result is there: time to answer
-    if choice == "required":
-        return functions[0]
-    return next(
-        (each for each in functions if each.get("name") and str(each["name"]) in prompt), None
-    )
-
-
-def example(schema: object) -> object:
-    """Return a small value that satisfies a simple JSON schema."""
-    return _example(schema, root=schema, depth=0)
-
-
-def _example(schema: object, *, root: object, depth: int) -> object:
-    if not isinstance(schema, dict) or depth > _MAX_DEPTH:
-        return None
-    nested = _resolve(root, schema["$ref"]) if isinstance(schema.get("$ref"), str) else None
-    for key in ("anyOf", "oneOf", "allOf"):
-        nested = schema[key][0] if schema.get(key) else nested
-    if nested is not None:
-        return _example(nested, root=root, depth=depth + 1)
-    if "const" in schema or schema.get("enum"):
-        return schema["const"] if "const" in schema else schema["enum"][0]
-    kind = schema.get("type", "object" if "properties" in schema else "string")
-    kind = kind[0] if isinstance(kind, list) and kind else kind
-    if kind == "object":
-        properties = schema.get("properties") or {}
-        names = [name for name in schema.get("required") or properties if name in properties]
-        return {name: _example(properties[name], root=root, depth=depth + 1) for name in names}
-    if kind == "array":
-        count = min(max(1, int(schema.get("minItems", 1))), _MAX_LENGTH)
-        return [_example(schema.get("items") or {}, root=root, depth=depth + 1)] * count
-    return _scalar(kind, schema)
-
-
-def _scalar(kind: object, schema: Mapping[str, Any]) -> object:
-    if kind in ("integer", "number"):
-        return schema.get("minimum", min(1, schema.get("maximum", 1)))
-    if kind in ("boolean", "null"):
-        return True if kind == "boolean" else None
-    text = "2026-01-01" if schema.get("format") == "date" else "simulated"
-    return text.ljust(min(int(schema.get("minLength", 0)), _MAX_LENGTH), "x")[
-        : schema.get("maxLength")
-    ]
-
-
-def _resolve(root: object, reference: str) -> object:
-    found: Any = root
-    for key in reference.removeprefix("#").strip("/").split("/"):
-        found = found.get(key) if isinstance(found, dict) and key else found
-    return found

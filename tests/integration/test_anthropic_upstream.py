@@ -105,7 +105,7 @@ def test_a_tool_call_comes_back_and_its_result_is_answered(client, stub):
     (choice,) = answer.choices
     (call,) = choice.message.tool_calls
     assert choice.finish_reason == "tool_calls"
-    assert call.function.arguments == '{"city":"simulated"}'
+    assert call.function.arguments == '{"city":"Paris"}'
     told = [
         *asked,
         choice.message,
@@ -115,7 +115,7 @@ def test_a_tool_call_comes_back_and_its_result_is_answered(client, stub):
     assert answer.choices[0].finish_reason == "stop"
     _, assistant, result = stub.log()[-1].body["messages"]
     assert assistant["content"] == [
-        {"type": "tool_use", "id": call.id, "name": "get_weather", "input": {"city": "simulated"}}
+        {"type": "tool_use", "id": call.id, "name": "get_weather", "input": {"city": "Paris"}}
     ]
     assert result["content"][0]["tool_use_id"] == call.id
 

@@ -126,13 +126,13 @@ def test_usage_comes_last_in_a_stream_that_asks_for_it_and_tells_the_cost(client
 
 
 def test_a_tool_call_comes_back_and_its_result_is_answered(client):
-    asked = [{"role": "user", "content": "Use get_weather for Paris"}]
+    asked = [{"role": "user", "content": "What is the weather like in Paris?"}]
     answer = client.chat.completions.create(model="auto", messages=asked, tools=[WEATHER])
     (choice,) = answer.choices
     (call,) = choice.message.tool_calls
     assert choice.finish_reason == "tool_calls"
     assert call.function.name == "get_weather"
-    assert call.function.arguments == '{"city":"simulated"}'
+    assert call.function.arguments == '{"city":"Paris"}'
     told = [
         *asked,
         choice.message,

@@ -5,7 +5,8 @@ import statistics
 import jsonschema_rs
 import pytest
 
-from app.stub.answers import compose, example, input_tokens
+from app.stub.answers import compose, input_tokens
+from app.stub.examples import example
 from app.stub.faults import Fault, FaultKind, FaultScript
 from app.stub.tiers import MIN_ANSWER_TOKENS, TIERS, Tier
 
@@ -71,6 +72,28 @@ SCHEMAS = [
         "required": ["p"],
         "$defs": {"P": {"type": "object", "properties": {"x": {"type": "number"}}}},
     },
+    {"type": "number", "exclusiveMinimum": 1, "exclusiveMaximum": 2},
+    {"type": "integer", "minimum": 7, "multipleOf": 5},
+    {"type": "integer", "exclusiveMaximum": -10},
+    {"type": "string", "format": "date-time"},
+    {"type": "string", "format": "email"},
+    {"type": "array", "items": {"enum": ["a", "b", "c"]}, "minItems": 2, "uniqueItems": True},
+    {"type": "array", "items": {"type": "string"}, "minItems": 3, "uniqueItems": True},
+    {"type": "array", "prefixItems": [{"type": "integer"}, {"type": "null"}], "minItems": 2},
+    {"type": "array", "maxItems": 0},
+    {"type": "object", "required": ["free"]},
+    {
+        "allOf": [
+            {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]},
+            {"properties": {"b": {"type": "null"}}, "required": ["b"]},
+        ]
+    },
+    {
+        "definitions": {"Kind": {"enum": ["x", "y"]}},
+        "properties": {"kind": {"$ref": "#/definitions/Kind", "description": "which"}},
+        "required": ["kind"],
+    },
+    {"type": ["null", "object"], "properties": {"a": {"type": "boolean"}}, "required": ["a"]},
 ]
 
 
@@ -90,6 +113,57 @@ def test_json_object_is_one():
     assert json.loads(answer(ask(response_format={"type": "json_object"})).text)["simulated"]
 
 
+WEATHER_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "city": {"type": "string"},
+        "days": {"type": "integer", "minimum": 1, "maximum": 14},
+        "unit": {"enum": ["celsius", "fahrenheit"]},
+    },
+    "required": ["city", "days", "unit"],
+}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "arguments"),
+    [
+        ("What will the weather be in Paris?", {"city": "Paris", "days": 1, "unit": "celsius"}),
+        (
+            "Weather in New York for 5 days, in Fahrenheit please",
+            {"city": "New York", "days": 5, "unit": "fahrenheit"},
+        ),
+        ('weather for "la paz"', {"city": "la paz", "days": 1, "unit": "celsius"}),
+        ("and the weather for 99 days?", {"city": "simulated", "days": 1, "unit": "celsius"}),
+    ],
+)
+def test_arguments_are_taken_from_the_prompt(prompt, arguments):
+    tool = {"type": "function", "function": {"name": "get_weather", "parameters": WEATHER_SCHEMA}}
+    got = answer(ask(prompt, tools=[tool]))
+    assert got.tool == "get_weather"
+    assert json.loads(got.text) == arguments
+    jsonschema_rs.validate(WEATHER_SCHEMA, arguments)
+
+
+@pytest.mark.parametrize(
+    ("system", "expected"),
+    [
+        (
+            "Answer in JSON with this schema:\n" + json.dumps(WEATHER_SCHEMA),
+            {"city": "simulated", "days": 1, "unit": "celsius"},
+        ),
+        (
+            'Use the template {"answer": "<text>", "n": 3, "steps": ["<step>"]}. No more.',
+            {"answer": "simulated", "n": 3, "steps": ["simulated"]},
+        ),
+    ],
+)
+@pytest.mark.parametrize("role", ["system", "user"])
+def test_json_object_is_the_one_that_was_described(system, expected, role):
+    body = ask("Hello", response_format={"type": "json_object"})
+    body["messages"].insert(0, {"role": role, "content": system})
+    assert json.loads(answer(body).text) == expected
+
+
 TOOLS = [
     {"type": "function", "function": {"name": name, "parameters": SCHEMAS[0]}}
     for name in ("get_weather", "send_mail")
@@ -103,6 +177,9 @@ TOOLS = [
         ({"tool_choice": {"type": "function", "function": {"name": "send_mail"}}}, "send_mail"),
         ({"tool_choice": "none", "prompt": "call send_mail"}, None),
         ({"prompt": "please send_mail to Ann"}, "send_mail"),
+        ({"prompt": "What is the weather like in Paris?"}, "get_weather"),
+        ({"prompt": "Two mails are to go out"}, "send_mail"),
+        ({"prompt": "Get me a list"}, None),
         ({}, None),
     ],
 )
@@ -119,6 +196,35 @@ def test_result_of_a_tool_is_answered_in_text():
     body = ask("call send_mail", tools=TOOLS)
     body["messages"].append({"role": "tool", "content": "sent"})
     assert answer(body).tool is None
+    assert "The tool answered: “sent”" in answer(body).text
+
+
+CALLED = {
+    "openai": {"role": "assistant", "tool_calls": [{"function": {"name": "get_weather"}}]},
+    "anthropic": {
+        "role": "assistant",
+        "content": [{"type": "tool_use", "name": "get_weather", "input": {}}],
+    },
+}
+
+
+@pytest.mark.parametrize("dialect", CALLED)
+def test_a_demanded_tool_is_called_after_a_result_too_and_another_one(dialect):
+    body = ask("What is the weather?", tools=TOOLS, tool_choice="required")
+    assert answer(body).tool == "get_weather"
+    body["messages"] += [CALLED[dialect], {"role": "tool", "content": "sunny"}]
+    assert answer(body).tool == "send_mail"
+    body["tools"] = TOOLS[:1]
+    assert answer(body).tool == "get_weather"
+
+
+@pytest.mark.parametrize("dialect", CALLED)
+def test_what_was_called_already_is_not_called_again_of_its_own_accord(dialect):
+    body = ask("What is the weather?", tools=TOOLS)
+    body["messages"] += [CALLED[dialect], {"role": "tool", "content": "sunny"}]
+    assert answer(body).tool is None
+    body["messages"].append({"role": "user", "content": "And the weather tomorrow?"})
+    assert answer(body).tool == "get_weather"
 
 
 @pytest.mark.parametrize(
