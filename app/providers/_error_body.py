@@ -14,7 +14,10 @@ import msgspec
 from app.providers._wordings import STATUSES, TOO_LONG_CODES, is_too_long
 
 _MAX_DEPTH = 6
-_MAX_TEXT = 8000
+_MAX_TEXT = 2000
+"""Characters of all that is said that are searched, half of them from its end: a hostile text may
+cost milliseconds, not more."""
+_MAX_MESSAGE = 8000
 _MAX_TOLD = 1000
 """Characters of a plain text that a client is told."""
 
@@ -179,7 +182,7 @@ class _Found:
         if len(said) > _MAX_TEXT:
             said = said[: _MAX_TEXT // 2] + said[-_MAX_TEXT // 2 :]
         return ErrorDetail(
-            message="; ".join(dict.fromkeys(self._messages))[:_MAX_TEXT],
+            message="; ".join(dict.fromkeys(self._messages))[:_MAX_MESSAGE],
             type=self._type,
             code=self._code,
             param=self._param,
