@@ -89,6 +89,7 @@ class Admission:
     _seen: OrderedDict[Scope, Standing] = field(default_factory=OrderedDict)
     _budgets: dict[Scope, tuple[BudgetLimit, ...]] = field(default_factory=dict)
     _callers: dict[str, "_Limited"] = field(default_factory=dict)
+    _unpriced: dict[str, str] | None = None
 
     async def admit(
         self,
@@ -223,10 +224,18 @@ class Admission:
         return self._known(caller).has_budget
 
     def unpayable(self, request: RouteRequest, candidates: Iterable[ModelSpec]) -> dict[str, str]:
-        """Return the candidates that no budget can pay for, and why."""
+        """Return the models that no budget can pay for, and why; others than candidates too."""
         extras = extras_of(request.fields)
+        if not extras:
+            return self._without_price()
         found = {spec.model_id: unpayable(spec, extras) for spec in candidates}
         return {model_id: why for model_id, why in found.items() if why is not None}
+
+    def _without_price(self) -> dict[str, str]:
+        if self._unpriced is None:
+            found = {model_id: unpayable(spec, ()) for model_id, spec in self.specs.items()}
+            self._unpriced = {key: why for key, why in found.items() if why is not None}
+        return self._unpriced
 
     def bid(
         self, request: RouteRequest, decision: Decision, model_id: str, *, has_budget: bool = True
