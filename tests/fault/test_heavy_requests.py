@@ -27,17 +27,21 @@ def asking(messages, **fields):
 USER = '{"role":"user","content":"hi"}'
 TURN = '{"role":"assistant","content":"a"}'
 GREEDY = {
-    "tiny assistant messages": asking(many(250_000, TURN)),
-    "tiny user messages": asking(many(300_000, '{"role":"user"}')),
-    "fields": asking(USER)[:-1] + b"," + b",".join(b'"%d":1' % i for i in range(800_000)) + b"}",
-    "parts": asking('{"role":"user","content":[' + many(300_000, '{"type":"text"}') + "]}"),
-    "tools": asking(USER, tools="[" + many(3_000_000, "{}") + "]"),
-    "names of models": asking(USER, routing='{"models":[' + many(2_000_000, '"a"') + "]}"),
-    "digits": asking(USER, max_tokens="1" * 9_000_000),
-    "escapes": asking('{"role":"user","content":"' + "\\u0041" * 1_500_000 + '"}', n="0"),
-    "nested lists": asking(USER + ',{"role":"assistant","x":' + "[" * DEEP + "]" * DEEP + "}"),
-    "nested objects": asking(USER, metadata='{"a":' * DEEP + "1" + "}" * DEEP),
-    "words of seals": asking(
+    "tiny assistant messages": lambda: asking(many(250_000, TURN)),
+    "tiny user messages": lambda: asking(many(300_000, '{"role":"user"}')),
+    "fields": lambda: (
+        asking(USER)[:-1] + b"," + b",".join(b'"%d":1' % i for i in range(800_000)) + b"}"
+    ),
+    "parts": lambda: asking('{"role":"user","content":[' + many(300_000, '{"type":"text"}') + "]}"),
+    "tools": lambda: asking(USER, tools="[" + many(3_000_000, "{}") + "]"),
+    "names of models": lambda: asking(USER, routing='{"models":[' + many(2_000_000, '"a"') + "]}"),
+    "digits": lambda: asking(USER, max_tokens="1" * 9_000_000),
+    "escapes": lambda: asking('{"role":"user","content":"' + "\\u0041" * 1_500_000 + '"}', n="0"),
+    "nested lists": lambda: asking(
+        USER + ',{"role":"assistant","x":' + "[" * DEEP + "]" * DEEP + "}"
+    ),
+    "nested objects": lambda: asking(USER, metadata='{"a":' * DEEP + "1" + "}" * DEEP),
+    "words of seals": lambda: asking(
         '{"role":"assistant","content":['
         + many(20_000, '{"type":"text","text":"signature"}')
         + "]}"
@@ -47,12 +51,12 @@ GREEDY = {
 
 @pytest.mark.parametrize("name", GREEDY)
 async def test_another_client_is_answered_before_a_greedy_one(gateway, name):
+    body = GREEDY[name]()
     async with httpx.AsyncClient(
         base_url=gateway.url, trust_env=False, timeout=60, limits=httpx.Limits(max_connections=50)
     ) as client:
         greedy = [
-            asyncio.create_task(client.post("/v1/chat/completions", content=GREEDY[name]))
-            for _ in range(3)
+            asyncio.create_task(client.post("/v1/chat/completions", content=body)) for _ in range(3)
         ]
         answered = 0
         while not all(each.done() for each in greedy):
@@ -62,7 +66,7 @@ async def test_another_client_is_answered_before_a_greedy_one(gateway, name):
         for each in greedy:
             assert_openai_error(each.result(), status=400)
     # Between two that stop the event loop there would be one round each.
-    assert answered > 3 or len(GREEDY[name]) < 1_000_000
+    assert answered > 3 or len(body) < 1_000_000
 
 
 async def test_a_long_conversation_is_understood_beside_the_event_loop(gateway):
