@@ -301,8 +301,9 @@ def _schema_bytes(fields: Mapping[str, Any]) -> int:
 
 
 def _max_output_tokens(fields: Mapping[str, Any]) -> int | None:
-    new = _positive(fields, "max_completion_tokens")
-    return _positive(fields, "max_tokens") if new is None else new
+    # Servers that know only one of the names heed that one: where both stand, the larger counts.
+    limits = (_positive(fields, name) for name in ("max_completion_tokens", "max_tokens"))
+    return max((limit for limit in limits if limit is not None), default=None)
 
 
 def _positive(fields: Mapping[str, Any], name: str) -> int | None:

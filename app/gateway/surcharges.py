@@ -19,6 +19,8 @@ PRICED_FIELDS: Mapping[str, frozenset[object]] = {
     "search_parameters": frozenset(),  # xAI: each source is billed
     "plugins": frozenset(),  # OpenRouter: web search, file parsing
     "models": frozenset(),  # OpenRouter: other models step in, at their own prices
+    "preset": frozenset(),  # OpenRouter: an account's settings, of models and plugins too
+    "enable_search": frozenset(),  # Alibaba's Qwen: each search is billed
     "audio": frozenset(),  # OpenAI: tokens of spoken answers have prices of their own
 }
 """Each field with the values of it that leave the list price alone, besides null and nothing."""
@@ -38,7 +40,17 @@ class Extra(NamedTuple):
 
 
 class _Tool(msgspec.Struct, gc=False):
-    type: str = "function"
+    type: str | None = None
+    function: msgspec.Raw | None = None
+    name: msgspec.Raw | None = None
+
+    @property
+    def kind(self) -> str:
+        """Its type; one that has none is the client's if it has a name, else a provider's."""
+        if self.type is None:
+            named = self.function is not None or self.name is not None
+            return "function" if named else "untyped"
+        return self.type
 
 
 _decode_tools = msgspec.json.Decoder(list[_Tool] | None).decode
@@ -104,6 +116,6 @@ def _hosted_tools(raw: bytes) -> tuple[Extra, ...]:
     try:
         tools = _decode_tools(raw) or ()
     except _DECODE_ERRORS:
-        return ()
-    kinds = dict.fromkeys(tool.type for tool in tools if tool.type not in _FREE_TOOLS)
+        return (Extra("tools"),)
+    kinds = dict.fromkeys(tool.kind for tool in tools if tool.kind not in _FREE_TOOLS)
     return tuple(Extra("tools", kind) for kind in kinds)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 
 OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens")
-"""How clients spell the limit of an answer; the first one counts where both are there."""
+"""How clients spell the limit of an answer; which one counts is the server's to say."""
 
 _USAGE = b'"usage":'
 """With its quotes it cannot stand inside a string of JSON, where they are escaped."""
@@ -31,11 +31,13 @@ def with_output_limit(
 ) -> Mapping[str, bytes]:
     """Return the fields of a request with another limit of the answer, in tokens.
 
+    A smaller one of the client's stays.
+
     Parameters
     ----------
     field
         Where the limit stands if the client names none.
     """
-    limit = b"%d" % max_tokens
     named = [name for name in OUTPUT_LIMITS if fields.get(name, b"null").strip() != b"null"]
-    return {**fields, **dict.fromkeys(named or (field,), limit)}
+    changed = [name for name in named if float(fields[name]) > max_tokens]
+    return {**fields, **dict.fromkeys(changed if named else (field,), b"%d" % max_tokens)}

@@ -95,7 +95,12 @@ def test_near_the_end_of_a_budget_the_answer_is_bounded_by_what_is_left(
     assert 1_024 <= bound < 1_600
     (entry,) = stub.log()
     assert entry.body["max_tokens"] == bound
-    # A client that names a limit gets that limit or nothing.
+    # A client that names a limit gets that limit or nothing; where it names two, upstreams that
+    # know only one of the names may heed the larger.
+    for limits in ((8, 4_000), (4_000, 8)):
+        both = dict(zip(("max_tokens", "max_completion_tokens"), limits, strict=True))
+        refused = ask(client, gateway, model="sim-frontier", **both)
+        assert assert_openai_error(refused, status=429)["code"] == "key_budget_exceeded"
     refused = ask(client, gateway, model="sim-frontier", max_tokens=4_000)
     assert assert_openai_error(refused, status=429)["code"] == "key_budget_exceeded"
 
@@ -194,6 +199,9 @@ TIER = {"service_tier": "priority"}
         (TIER, "service_tier 'priority'"),
         ({"web_search_options": {}}, "web_search_options"),
         ({"tools": [{"type": "web_search_preview"}]}, "tools 'web_search_preview'"),
+        ({"tools": [{"google_search": {}}]}, "tools 'untyped'"),
+        ({"preset": "mine"}, "preset 'mine'"),
+        ({"enable_search": True}, "enable_search"),
     ],
 )
 def test_a_field_that_changes_the_price_needs_one_under_a_budget(

@@ -34,6 +34,10 @@ def test_token_counts_are_found_where_they_came_whole(body, told):
             {"max_completion_tokens": b"9", "max_tokens": b"9"},
             {"max_completion_tokens": b"7", "max_tokens": b"7"},
         ),
+        (
+            {"max_completion_tokens": b"5.0", "max_tokens": b"9"},
+            {"max_completion_tokens": b"5.0", "max_tokens": b"7"},
+        ),
     ],
 )
 def test_a_limit_stands_where_the_client_put_its_own(fields, limited):
