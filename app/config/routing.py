@@ -79,7 +79,7 @@ class PolicyConfig(Strict):
     """Up to how many models are tried."""
     hedge_after_s: Seconds | None = None
     """Start the next model beside the first when that has not begun to answer for so long; the
-    faster one serves, and the other's prompt is paid too. Off by default."""
+    faster one serves, and the other is paid too. Off by default."""
     router_deadline_s: Seconds = 0.05
     """How long a decision may take before `default_model` takes the request."""
     affinity: AffinityConfig = AffinityConfig()
