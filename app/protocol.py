@@ -81,8 +81,8 @@ class ConnectionLimits:
 
     head_timeout_s: float = 10.0
     body_timeout_s: float = 60.0
-    keep_alive_s: float = 75.0
-    max_connections: int = 10_000
+    keep_alive_s: float = 620.0
+    max_connections: int = 8_000
     linger_s: float = 5.0
     stalled_s: float = 30.0
 
