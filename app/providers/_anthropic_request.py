@@ -69,6 +69,8 @@ _SAMPLING = ("temperature", "top_p", "top_k")
 _JSON_ONLY = "Answer with one JSON object and nothing else: no prose around it, no code fence."
 _PHONE_NUMBER = re.compile(r"[+(]?[\d\s()./-]{6,}")
 _MAX_USER_ID_CHARS = 256
+_MIN_THINKING_TOKENS = 1024
+"""Anthropic takes no smaller budget."""
 _DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -193,7 +195,8 @@ def _add_thinking(body: dict[str, Any], fields: _Fields) -> None:
                 "tool_choice",
                 "tool_choice",
             )
-        body["thinking"] = own
+        body["thinking"] = _bounded_thinking(own, body["max_tokens"]) if thinks else own
+        thinks = thinks and body["thinking"]["type"] != "disabled"
     elif effort == "none":
         thinks = False
         body["thinking"] = {"type": "disabled"}
@@ -207,6 +210,19 @@ def _add_thinking(body: dict[str, Any], fields: _Fields) -> None:
     if thinks:
         for key in _SAMPLING:
             body.pop(key, None)
+
+
+def _bounded_thinking(own: dict[str, Any], max_tokens: int) -> dict[str, Any]:
+    """Return what a client says of thinking, such that it fits into the answer.
+
+    Anthropic refuses a budget that is not below `max_tokens`, which may be the gateway's word.
+    """
+    budget = own.get("budget_tokens")
+    if not isinstance(budget, int | float) or budget < max_tokens:
+        return own
+    if max_tokens <= _MIN_THINKING_TOKENS:
+        return {"type": "disabled"}
+    return {**own, "budget_tokens": max_tokens - 1}
 
 
 def _add_format(body: dict[str, Any], fields: _Fields) -> None:

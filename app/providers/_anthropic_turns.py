@@ -46,6 +46,7 @@ class _ToolCall(msgspec.Struct):
     id: str | None = None
     type: str | None = "function"
     function: _Function | None = None
+    cache_control: msgspec.Raw = NULL
 
 
 class _Message(msgspec.Struct):
@@ -206,7 +207,10 @@ class _History:
         by_name = call.type == _LEGACY
         self._waiting[call.function.name if by_name else call.id or ""].append(noted)
         arguments = _arguments(call.function.arguments)
-        return noted, {"type": "tool_use", "id": noted.id, "name": name, "input": arguments}
+        block = {"type": "tool_use", "id": noted.id, "name": name, "input": arguments}
+        if call.cache_control != NULL:
+            block["cache_control"] = call.cache_control
+        return noted, block
 
     def _new_id(self, told: str | None) -> str:
         """Return an id of the characters that Anthropic allows, and that no call has yet."""

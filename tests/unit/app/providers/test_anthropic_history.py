@@ -265,6 +265,13 @@ def test_cache_marks_beside_strings_reach_the_block():
     assert last["content"][1:] == [text("a"), {**text("b"), "cache_control": MARK}]
 
 
+def test_a_mark_on_a_call_stays_on_it():
+    marked = calls("c1")
+    marked["tool_calls"][0]["cache_control"] = MARK
+    _, assistant, _ = turns(HI, marked, answer("c1"))
+    assert assistant["content"][0]["cache_control"] == MARK
+
+
 @pytest.mark.parametrize("blank", ["", [{**text(" "), "cache_control": MARK}]])
 def test_the_mark_of_a_blank_message_goes_to_what_stands_before_it(blank):
     message = {"role": "user", "content": blank, "cache_control": MARK}

@@ -243,6 +243,18 @@ def test_a_choice_without_tools_is_none():
         ({"service_tier": "default"}, {"service_tier": "standard_only"}),
         ({"service_tier": "auto"}, {"service_tier": "auto"}),
         ({"thinking": {"type": "adaptive"}}, {"thinking": {"type": "adaptive"}}),
+        (  # a budget has to be below the limit, which may have been cut meanwhile
+            {"thinking": {"type": "enabled", "budget_tokens": 9000}, "max_tokens": 2000},
+            {"thinking": {"type": "enabled", "budget_tokens": 1999}, "max_tokens": 2000},
+        ),
+        (
+            {
+                "thinking": {"type": "enabled", "budget_tokens": 9000},
+                "max_tokens": 1024,
+                "top_k": 5,
+            },
+            {"thinking": {"type": "disabled"}, "max_tokens": 1024, "top_k": 5},
+        ),
         (
             {"reasoning_effort": "high"},
             {"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}},
