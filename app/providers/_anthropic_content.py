@@ -18,7 +18,10 @@ Blocks = list[dict[str, Any]]
 
 NULL = msgspec.Raw(b"null")
 _DATA_URL = re.compile(r"\s*data:([^;,\s]*)(?:;[^;,]*)*?;base64,", re.IGNORECASE)
-_SPACES = re.compile(r"\s+")
+MAX_TOLD_CHARS = 500
+"""Of what a refusal says, since it may repeat a client's words, however many."""
+_MAX_LABEL_CHARS = 500
+"""Of a data URL; what is matched is bounded, since matching holds every other thread up."""
 _IMAGE_TYPES = frozenset({"image/gif", "image/jpeg", "image/png", "image/webp"})
 _OTHER_NAMES = {
     "image/jpg": "image/jpeg",
@@ -65,7 +68,7 @@ def refuse(message: str, where: str) -> NoReturn:
     UpstreamUnsupportedError
         Always.
     """
-    raise UpstreamUnsupportedError(f"{where}: {message}", param="messages")
+    raise UpstreamUnsupportedError(f"{where}: {message[:MAX_TOLD_CHARS]}", param="messages")
 
 
 def content_blocks(
@@ -167,10 +170,10 @@ def _base64_of(url: str) -> tuple[str, str]:
 
     What the data begins with is believed rather than its label.
     """
-    found = _DATA_URL.match(url)
+    found = _DATA_URL.match(url[:_MAX_LABEL_CHARS])
     label = found[1].lower() if found else ""
     data = url[found.end() :] if found else url.strip()
     told = next((kind for start, kind in _BEGINNINGS.items() if data.startswith(start)), None)
     if not found and told is None:
         return "", ""
-    return told or _OTHER_NAMES.get(label, label), _SPACES.sub("", data)
+    return told or _OTHER_NAMES.get(label, label), "".join(data.split())

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from app.errors import UpstreamUnsupportedError
+from app.providers._anthropic_content import MAX_TOLD_CHARS
 from app.providers._anthropic_tools import Tool, encode_choice, encode_tool, is_forced
 from app.providers._anthropic_turns import encode_turns
 
@@ -276,4 +277,4 @@ def _decode(decoder: msgspec.json.Decoder[Any], fields: _Fields, key: str) -> An
 
 
 def _refuse(message: str, param: str) -> NoReturn:
-    raise UpstreamUnsupportedError(message, param=param)
+    raise UpstreamUnsupportedError(message[:MAX_TOLD_CHARS], param=param[:MAX_TOLD_CHARS])

@@ -200,7 +200,7 @@ class _History:
     def _call(self, call: _ToolCall, where: str) -> tuple[_Call, dict[str, Any]]:
         if call.function is None:
             refuse(f"tool calls of type {call.type} are not supported by Anthropic models", where)
-        name = _NOT_IN_AN_ID.sub("_", call.function.name)[:_MAX_NAME_CHARS]
+        name = _NOT_IN_AN_ID.sub("_", call.function.name[:_MAX_NAME_CHARS])
         if not name:
             refuse("a tool call needs the name of a function", where)
         noted = _Call(self._new_id(call.id))
@@ -215,7 +215,7 @@ class _History:
     def _new_id(self, told: str | None) -> str:
         """Return an id of the characters that Anthropic allows, and that no call has yet."""
         self._n_calls += 1
-        wanted = _NOT_IN_AN_ID.sub("_", told or "") or f"call_{self._n_calls}"
+        wanted = _NOT_IN_AN_ID.sub("_", (told or "")[:_MAX_NAME_CHARS]) or f"call_{self._n_calls}"
         chosen = wanted
         while self._n_of_id[chosen]:
             self._n_of_id[wanted] += 1

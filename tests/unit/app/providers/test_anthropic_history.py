@@ -265,6 +265,28 @@ def test_cache_marks_beside_strings_reach_the_block():
     assert last["content"][1:] == [text("a"), {**text("b"), "cache_control": MARK}]
 
 
+def test_of_ids_and_names_without_end_a_beginning_is_kept():
+    long = calls("." * 1000)
+    long["tool_calls"][0]["function"] = {"name": "n" * 1000, "arguments": "{}"}
+    told = turns(HI, long, answer("." * 1000))
+    assert_taken_by_the_api(told)
+    (call,) = told[1]["content"]
+    assert len(call["id"]) == len(call["name"]) == 128
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "r" * 10_000, "content": "hi"},
+        {"role": "user", "content": [{"type": "t" * 10_000}]},
+    ],
+)
+def test_a_refusal_repeats_no_more_than_the_beginning_of_what_it_refuses(message):
+    with pytest.raises(UpstreamUnsupportedError) as refused:
+        turns(message)
+    assert len(refused.value.message) < 1000
+
+
 def test_a_mark_on_a_call_stays_on_it():
     marked = calls("c1")
     marked["tool_calls"][0]["cache_control"] = MARK
