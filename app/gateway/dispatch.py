@@ -158,13 +158,18 @@ class Dispatcher:
         """Return the answer of one model, None when it has none and the next may be tried."""
         if entry.reserved_nusd is not None and not await afford(request, model_id, entry):
             return None
-        answer = await self._try(request, model_id, entry, failures)
+        answer = await self._try(request, model_id, entry, failures, afford)
         if answer is None:
             entry.running_nusd.pop(model_id, None)
         return answer
 
     async def _try(
-        self, request: RouteRequest, model_id: str, entry: LedgerEntry, failures: _Failures
+        self,
+        request: RouteRequest,
+        model_id: str,
+        entry: LedgerEntry,
+        failures: _Failures,
+        afford: Afford,
     ) -> OpenAnswer | None:
         """Ask a model, and once more where that is safe."""
         tried: tuple[Slot, ...] = ()
@@ -178,8 +183,13 @@ class Dispatcher:
                 if not error.retryable:
                     raise
                 if isinstance(error, UpstreamConnectionLostError) and not lost:
-                    lost = True  # once more, on a connection that cannot be lost in the same way
-                    continue
+                    # Once more, on a connection that cannot be lost in the same way. Of all
+                    # repeated calls it alone is paid twice.
+                    lost = True
+                    entry.running_nusd.pop(model_id, None)
+                    if entry.reserved_nusd is None or await afford(request, model_id, entry):
+                        continue
+                    return None
                 n_retries = len(tried)
                 tried += (lease.slot,)
                 if n_retries >= lease.deployment.retries:

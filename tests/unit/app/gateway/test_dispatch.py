@@ -265,6 +265,23 @@ async def test_a_call_whose_kept_connection_was_lost_is_made_again_once_and_reco
     assert world.entry.attempts[0].usage.input_tokens == 7  # which the upstream may have read
 
 
+async def test_a_call_is_made_again_only_where_the_budget_pays_for_both():
+    world = World([LOST], [TEXT])
+    world.entry.reserved_nusd = 100
+    asked = []
+
+    async def afford(_request, model_id, entry):
+        asked.append((model_id, len(entry.attempts), dict(entry.running_nusd)))
+        entry.running_nusd[model_id] = 100
+        return len(asked) != 2
+
+    answer = await world.open(afford=afford)
+    await answer.aclose()
+    assert answer.deployment.spec.model_id == "b"
+    assert asked == [("a", 0, {}), ("a", 1, {}), ("b", 1, {})]
+    assert len(world.providers[0].calls) == 1
+
+
 async def test_a_call_that_is_lost_twice_goes_to_the_next_model():
     world = World([LOST], [TEXT], failures=1)
     answer = await world.open()
