@@ -14,6 +14,8 @@ import msgspec
 from app.providers._wordings import STATUSES, TOO_LONG_CODES, is_too_long
 
 _MAX_DEPTH = 6
+_MAX_PARTS = 500
+"""Looked at in one error; what is deep and wide holds no more to tell."""
 _MAX_TEXT = 2000
 """Characters of all that is said that are searched, half of them from its end: a hostile text may
 cost milliseconds, not more."""
@@ -163,10 +165,12 @@ class _Found:
         self._said: list[str] = []
         self._type = self._code = self._param = ""
         self._wait_s: float | None = None
+        self._n_parts = 0
 
     def gather(self, value: object, depth: int) -> None:
         """Take what a part of an error says."""
-        if depth > _MAX_DEPTH:
+        self._n_parts += 1
+        if depth > _MAX_DEPTH or self._n_parts > _MAX_PARTS:
             return
         if isinstance(value, str):
             self._take_text(value, depth)

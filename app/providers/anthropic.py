@@ -14,6 +14,7 @@ from app.providers._base import PROVIDERS, Chunk, ModelCall
 from app.providers._error_body import error_detail, reported_error
 from app.providers._http import Headers, error_from_event
 from app.providers._http_provider import AnswerStream, HttpProvider
+from app.providers._wordings import unquoted
 
 API_VERSION = "2023-06-01"
 
@@ -52,7 +53,7 @@ class AnthropicProvider(HttpProvider):
 
     def _failure(self, status: int, headers: Headers, body: bytes) -> UpstreamError:
         detail = error_detail(body)
-        if status == 400 and detail is not None and _OUT_OF_MONEY.search(detail.message):
+        if status == 400 and detail is not None and _OUT_OF_MONEY.search(unquoted(detail.message)):
             # It comes as a bad request, and is none: the client cannot mend it.
             return UpstreamMisconfiguredError(
                 "the upstream answered 400 (its account has reached a limit)", status=status

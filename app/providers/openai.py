@@ -42,6 +42,8 @@ class OpenAIProvider(HttpProvider):
         )
 
     def _whole(self, body: bytes, headers: Headers) -> Chunk:
+        if body[:32].lstrip().startswith(b"[") and (detail := reported_error(body)) is not None:
+            raise error_from_event(detail)  # Gemini's errors come in a list
         completion, body = decode_completion(body)
         choices = completion.choices or ()
         detail = error_in(completion) if choices else reported_error(body)

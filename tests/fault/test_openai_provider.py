@@ -380,6 +380,7 @@ async def test_json_in_place_of_a_stream(body, error):
         (b'{"choices":null}', UpstreamInvalidResponseError),
         (b'{"id":"x"}', UpstreamInvalidResponseError),
         (b'{"error":{"message":"m"}}', UpstreamUnavailableError),
+        (b' [{"error":{"message":"m","code":400}}]', UpstreamRejectedError),
         (b'{"choices":[' + b" " * 2000 + b"]}", UpstreamInvalidResponseError),
     ],
 )

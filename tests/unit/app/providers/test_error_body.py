@@ -133,6 +133,15 @@ def test_clients_are_told_why_in_openais_shape(body, told):
     assert json.loads(error.body) == {"error": dict(zip(names, told, strict=True))}
 
 
+def test_of_an_error_that_is_deep_and_wide_no_more_is_looked_at_than_tells_anything():
+    value: object = {"message": "why"}
+    for _ in range(4):
+        value = [value] * 15
+    said = detail([value, {"message": "after thousands"}]).said
+    assert said.startswith("why")
+    assert "after thousands" not in said
+
+
 def test_long_texts_are_searched_at_both_ends_and_in_bounded_time():
     said = detail({"error": {"message": "x" * 1_000_000 + " prompt is too long"}}).said
     assert len(said) <= 2000
