@@ -51,6 +51,8 @@ def explain(
     RoutingError
         If no model can take the prompt.
     """
+    # In a locale that is not UTF-8 the command line comes in as bytes in disguise.
+    prompt = prompt.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     config = load_config(file, secrets_needed=False)
     names = build_names(config, build_policies(config, load_artifacts(config)))
     routing: dict[str, Any] = {"policy": policy, "max_cost": max_cost_usd}

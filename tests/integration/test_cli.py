@@ -227,6 +227,13 @@ def test_explain_prints_a_table_of_every_candidate(run_here, config):
     assert "turn the knob down: nothing changes" in process.stdout
 
 
+def test_explain_takes_what_is_no_text_of_the_locale(run_here, config):
+    disguised = "Wie groß?".encode().decode("ascii", "surrogateescape")
+    for prompt in (disguised, "\udcff"):
+        process = run_here("explain", prompt, "--config", config)
+        assert (process.returncode, process.stderr) == (0, "")
+
+
 def test_explain_decides_like_the_gateway(run_here, config, gateway):
     for t in ("0", "0.5", "quality", "1"):
         process = run_here(
