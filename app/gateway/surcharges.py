@@ -39,16 +39,19 @@ class Extra(NamedTuple):
         return self.field if self.value is None else f"{self.field} {self.value!r}"
 
 
+_NOTHING = msgspec.Raw(b"null")
+
+
 class _Tool(msgspec.Struct, gc=False):
     type: str | None = None
-    function: msgspec.Raw | None = None
-    name: msgspec.Raw | None = None
+    function: msgspec.Raw = _NOTHING
+    name: msgspec.Raw = _NOTHING
 
     @property
     def kind(self) -> str:
         """Its type; one that has none is the client's if it has a name, else a provider's."""
         if self.type is None:
-            named = self.function is not None or self.name is not None
+            named = self.function != _NOTHING or self.name != _NOTHING
             return "function" if named else "untyped"
         return self.type
 

@@ -9,6 +9,7 @@ import contextlib
 import io
 import json
 import logging
+import re
 import threading
 import time
 import traceback
@@ -357,8 +358,9 @@ def test_nothing_but_the_request_reaches_an_upstream(sinks):
         assert_none_of((REDIS_PASSWORD, sinks.digest), sent)
         assert set(headers) <= {
             *("host", "content-type", "accept-encoding", "authorization", "content-length"),
-            *("accept", "x-extra-token"),
+            *("accept", "user-agent", "x-extra-token"),
         }
+        assert re.fullmatch(r"steelyard/\S+", headers["user-agent"])
     assert all(LEAKY_KEY not in json.dumps(entry.headers) for entry in sinks.stub)
     assert all(STUB_KEY not in json.dumps(headers) for headers, _ in sinks.leaky)
 
