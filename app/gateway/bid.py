@@ -27,6 +27,10 @@ class Bid(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ----------
     tokens
         Expected, of prompt and answers.
+    most_nusd
+        What the request costs at most.
+    least_nusd
+        What it costs at the shortest limit that it can do with.
     prompt_nusd, token_nusd
         What the prompt costs, and one more token of every answer.
     max_output_tokens
@@ -39,25 +43,13 @@ class Bid(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     model_id: str
     tokens: int
+    most_nusd: int = 0
+    least_nusd: int = 0
     prompt_nusd: int = 0
     token_nusd: float = 0.0
     max_output_tokens: int = 0
     least_output_tokens: int = 0
     is_known: bool = True
-
-    @property
-    def most_nusd(self) -> int:
-        """What the request costs at most."""
-        return self.cost_nusd(self.max_output_tokens)
-
-    @property
-    def least_nusd(self) -> int:
-        """What it costs at the shortest limit it can do with."""
-        return self.cost_nusd(self.least_output_tokens)
-
-    def cost_nusd(self, output_tokens: int) -> int:
-        """Return what it costs with answers of so many tokens each."""
-        return self.prompt_nusd + math.ceil(self.token_nusd * output_tokens)
 
     def output_tokens_for(self, nusd: int) -> int:
         """Return how long each answer may be for so much money, at least 1."""
@@ -104,13 +96,17 @@ def bid_for(
     input_usd = max(prices.input_usd_per_mtok or 0.0, prices.cached_input_usd_per_mtok or 0.0)
     output_usd = max(prices.output_usd_per_mtok or 0.0, prices.reasoning_usd_per_mtok or 0.0)
     nusd_per_token = factor * NUSD_PER_USD / 1e6
+    prompt_nusd = math.ceil(
+        demand.input_tokens_upper * input_usd * nusd_per_token + fee_usd * NUSD_PER_USD
+    )
+    token_nusd = output_usd * nusd_per_token * demand.n_answers
     return Bid(
         model_id=spec.model_id,
         tokens=demand.input_tokens + output_tokens * demand.n_answers,
-        prompt_nusd=math.ceil(
-            demand.input_tokens_upper * input_usd * nusd_per_token + fee_usd * NUSD_PER_USD
-        ),
-        token_nusd=output_usd * nusd_per_token * demand.n_answers,
+        most_nusd=prompt_nusd + math.ceil(token_nusd * limit),
+        least_nusd=prompt_nusd + math.ceil(token_nusd * least),
+        prompt_nusd=prompt_nusd,
+        token_nusd=token_nusd,
         max_output_tokens=limit,
         least_output_tokens=least,
         is_known=known,
