@@ -24,7 +24,7 @@ FEW = settings(
 )
 
 TO_UPSTREAM = {
-    *("host", "content-type", "accept-encoding", "content-length", "accept"),
+    *("host", "content-type", "accept-encoding", "content-length", "accept", "user-agent"),
     *("authorization", "openai-beta", "idempotency-key"),
 }
 """All that an upstream of OpenAI's dialect may ever see; the credential is the operator's."""
