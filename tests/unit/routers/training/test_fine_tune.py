@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from routers.artifact_load import load_artifact
 from routers.commands import fine_tune as command
 from routers.embedders._base import make_embedder
-from routers.errors import DataError, RoutingConfigError
+from routers.errors import ArtifactError, DataError, RoutingConfigError
 from routers.pairwise import strong_scores
 from routers.training.fine_tune import RECORD_FILE, FineTuneOptions, fine_tune
 from routers.training.fit import fit
@@ -109,7 +109,9 @@ def test_a_router_on_the_tuned_encoder_is_fitted_and_loaded(folder):
         created_at="2026-01-01T00:00:00+00:00",
         steelyard_version="0",
     )
-    artifact = load_artifact(folder / "router")
+    with pytest.raises(ArtifactError, match="may run code"):
+        load_artifact(folder / "router")
+    artifact = load_artifact(folder / "router", trusted=[str(folder / "encoder")])
     prompts = ["Prove theorem 77 of bakers.", "Greet 77 bakers."]
     predictions = artifact.predict_conversations([Conversation.of(each) for each in prompts])
     column = [artifact.models.index(model) for model in ("strong", "weak")]
