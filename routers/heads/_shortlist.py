@@ -139,6 +139,10 @@ class Shortlist:
         return largest(similarity, wanted)
 
 
+_ROUNDING = 1e-6
+"""By how much products of equal float32 rows may differ, relative to their energy."""
+
+
 def _energy(rows: FloatMatrix) -> FloatVector:
     return np.asarray(np.einsum("ij,ij->i", rows, rows))
 
@@ -182,6 +186,8 @@ def _ranks(
         bar = np.take_along_axis(similarity, nearest[block], axis=1)
         similarity.partition(len(reduced) - limit, axis=1)
         best = np.sort(similarity[:, -limit:], axis=1)
+        # Equal rows differ in the last bits, by where they stand in the product.
+        bar += _ROUNDING * _energy(reduced[queries[block]])[:, None]
         ranks[block] = [
             limit - np.searchsorted(row, values, side="right")
             for row, values in zip(best, bar, strict=True)
