@@ -86,6 +86,8 @@ def test_every_request_that_was_decided_is_in_the_ledger_once(fire):
             assert end.ask.tag not in fire.ledger
             assert end.status == 400
             continue
+        if end.ended is Ended.REFUSED and end.status == 429 and end.ask.tag not in fire.ledger:
+            continue  # its key had its share of requests: nothing of it was read or decided
         [line] = fire.ledger[end.ask.tag]
         if end.ended is Ended.ANSWER:
             assert (line["status"], line["error"]) == (200, None)
