@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.errors import DataError, NotFittedError
+from routers.numeric import FloatArray
 from routers.options import State, unfitted
 from routers.registry import Registry
 from routers.types import FloatMatrix, FloatVector, Predictions
@@ -75,6 +76,8 @@ class Labels:
     samples
         float32 (n_queries, n_models, n_samples): the single outcomes behind `quality` where
         models answered repeatedly, NaN where there are fewer.
+    mean_cost_usd
+        (n_models,), what an answer of each cost on average: tells who is dearer, and no more.
     """
 
     models: tuple[str, ...]
@@ -83,6 +86,7 @@ class Labels:
     groups: tuple[str, ...] = ()
     battles: Battles | None = None
     samples: NDArray[np.float32] | None = None
+    mean_cost_usd: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.quality)
@@ -97,6 +101,7 @@ class Labels:
             groups=tuple(self.groups[i] for i in index) if self.groups else (),
             battles=None if self.battles is None else self.battles.of_rows(index),
             samples=None if self.samples is None else self.samples[index],
+            mean_cost_usd=self.mean_cost_usd,
         )
 
 

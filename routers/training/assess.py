@@ -14,6 +14,8 @@ from routers.evaluation.metrics import (
     expected_calibration_error,
     single_models,
 )
+from routers.numeric import FloatArray, nan_mean
+from routers.strategies.carrot import DEFAULT_OUTPUT_TOKENS
 from routers.training.dataset import OutcomeTable
 from routers.training.support import Support
 from routers.types import UPPER_QUANTILE, Predictions, PriceTable
@@ -43,6 +45,18 @@ def realised_costs(table: OutcomeTable, predictions: Predictions, prices: PriceT
         for column, model in enumerate(table.models)
     ]
     return np.where(np.isnan(table.cost_usd), np.stack(columns, axis=1), table.cost_usd)
+
+
+def mean_costs(table: OutcomeTable, prices: PriceTable) -> FloatArray:
+    """Return what an answer of each model costs on average, (n_models,): recorded, else priced."""
+    tokens = nan_mean(table.output_tokens, default=DEFAULT_OUTPUT_TOKENS)
+    input_tokens = np.asarray(table.input_tokens.mean())
+    priced = [
+        float(cost_usd(input_tokens, tokens[column], prices[model]))
+        for column, model in enumerate(table.models)
+    ]
+    recorded = nan_mean(table.cost_usd, default=np.nan)
+    return np.where(np.isnan(recorded), priced, recorded)
 
 
 def assess(

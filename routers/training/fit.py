@@ -1,7 +1,7 @@
 """From outcome data to an artifact directory."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from routers.calibration import CalibrationRows
 from routers.embedders._base import EMBEDDERS, make_embedder
 from routers.features import Featurizer
 from routers.options import build
-from routers.training.assess import assess
+from routers.training.assess import assess, mean_costs
 from routers.training.crossfit import cross_fit, normalised, prompt_folds
 from routers.training.dataset import OutcomeTable, read_outcomes
 from routers.training.prices import find_prices
@@ -70,6 +70,7 @@ def fit(
     if prices_file is not None and "costs" in source.origin.values():
         derived = [model for model, origin in source.origin.items() if origin == "costs"]
         progress(f"prices by recorded costs, not by {prices_file}: {', '.join(derived)}")
+    labels = replace(table.labels, mean_cost_usd=mean_costs(table, source.prices))
     featurizer = Featurizer(
         make_embedder(recipe.embedder.kind, recipe.embedder.options), recipe.blocks
     )
@@ -101,7 +102,7 @@ def fit(
     held_out = cross_fit(
         make,
         features,
-        table.labels,
+        labels,
         folds=folds,
         rng=cross_rng,
         length_column=featurizer.unfitted().length_column,
@@ -117,7 +118,7 @@ def fit(
     x = featurizer.transform(table.conversations, known=known)
     router = make().fit(
         x,
-        table.labels,
+        labels,
         rng=final_rng,
         auxiliary=sets,
         length_column=featurizer.length_column,
