@@ -1,6 +1,6 @@
 """From outcome data to an artifact directory."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,17 +9,17 @@ import numpy as np
 
 from routers.artifact_load import load_artifact
 from routers.artifact_save import TrainingRecord, save_artifact
-from routers.base import ROUTERS, AuxiliarySet, Router
+from routers.base import ROUTERS, Router
 from routers.calibration import CalibrationRows
 from routers.embedders._base import EMBEDDERS, make_embedder
 from routers.features import Featurizer
 from routers.options import build
 from routers.training.assess import assess, mean_costs
-from routers.training.crossfit import cross_fit, normalised, prompt_folds
+from routers.training.crossfit import cross_fit, prompt_folds
 from routers.training.dataset import OutcomeTable, read_outcomes
+from routers.training.fold_features import AuxiliaryFile, FoldFeatures
 from routers.training.prices import find_prices
 from routers.training.recipe import Recipe
-from routers.types import Conversation, FloatMatrix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,16 +89,14 @@ def fit(
     )
     folds = prompt_folds(table.conversations, recipe.calibration_folds, fold_rng)
 
-    others = [_Auxiliary.read(path, featurizer) for path in auxiliary]
-
-    def features(
-        train: np.ndarray, test: np.ndarray
-    ) -> tuple[FloatMatrix, FloatMatrix, list[AuxiliarySet]]:
-        own = featurizer.unfitted().fit(_take(table.conversations, train), seed=recipe.seed)
-        asked = {normalised(each) for each in _take(table.conversations, test)}
-        sets = [each.features(own, without=asked) for each in others]
-        return _rows(own, table, known, train), _rows(own, table, known, test), sets
-
+    others = [AuxiliaryFile.read(path, featurizer) for path in auxiliary]
+    features = FoldFeatures(
+        featurizer=featurizer,
+        conversations=table.conversations,
+        known=known,
+        auxiliary=others,
+        seed=recipe.seed,
+    )
     held_out = cross_fit(
         make,
         features,
@@ -153,40 +151,6 @@ def fit(
     outside = EMBEDDERS.get(recipe.embedder.kind).outside(recipe.embedder.options)
     artifact = load_artifact(out, trusted=() if outside is None else (outside,))
     return FitReport(path=out, version=artifact.version, manifest=dict(artifact.manifest))
-
-
-@dataclass(frozen=True, slots=True)
-class _Auxiliary:
-    """An auxiliary file with the columns of its features that no training set changes."""
-
-    table: OutcomeTable
-    known: Mapping[str, FloatMatrix]
-
-    @classmethod
-    def read(cls, path: Path, featurizer: Featurizer) -> "_Auxiliary":
-        table = read_outcomes([path])
-        return cls(table, featurizer.precompute(table.conversations))
-
-    def features(self, featurizer: Featurizer, *, without: Collection[str] = ()) -> AuxiliarySet:
-        """Return the set without the prompts that a router is about to be tested on."""
-        prompts = [normalised(each) for each in self.table.conversations]
-        rows = np.flatnonzero([prompt not in without for prompt in prompts])
-        x = _rows(featurizer, self.table, self.known, rows)
-        return AuxiliarySet(x=x, labels=self.table.labels.rows(rows))
-
-
-def _take(conversations: Sequence[Conversation], rows: np.ndarray) -> list[Conversation]:
-    return [conversations[row] for row in rows]
-
-
-def _rows(
-    featurizer: Featurizer,
-    table: OutcomeTable,
-    known: Mapping[str, FloatMatrix],
-    rows: np.ndarray,
-) -> FloatMatrix:
-    columns = {name: matrix[rows] for name, matrix in known.items()}
-    return featurizer.transform(_take(table.conversations, rows), known=columns)
 
 
 def _without_tokens(table: OutcomeTable) -> list[str]:
