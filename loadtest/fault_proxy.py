@@ -18,7 +18,7 @@ from typing import Any, Self
 import httpx
 import msgspec
 
-from app.stub.http import Exchange, Headers, HttpProtocol
+from app.stub.http import Exchange, Headers, HttpProtocol, close_server
 
 MAX_CALLS = 200_000
 _BURSTS = 4
@@ -172,12 +172,7 @@ class FaultProxy:
     async def refuse(self) -> None:
         """Drop every connection and refuse new ones, as a host whose server died does."""
         server, self._server = self._server, None
-        if server is not None:
-            server.close()
-        for connection in list(self._connections):
-            await connection.aclose()
-        if server is not None:
-            await server.wait_closed()
+        await close_server(server, self._connections)
 
     def draw(self, tag: str) -> ProxyFault | None:
         """Return what happens to the next call of a tag."""

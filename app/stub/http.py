@@ -233,3 +233,25 @@ class HttpProtocol(asyncio.Protocol):
             self._task = None
         if not exchange.keep_alive:
             self.close()
+
+
+_ROUNDS_OF_ACCEPTING = 3
+"""Of the event loop, from the accepting of a connection to its protocol's being told."""
+
+
+async def close_server(server: asyncio.Server | None, connections: set[HttpProtocol]) -> None:
+    """Stop listening and drop every client; returns when no socket is left."""
+    if server is not None:
+        # Nobody ever closes what is half accepted when asyncio's server is closed: take no more,
+        # and let what was accepted in the last moment get its protocol first.
+        for listening in server.sockets:
+            asyncio.get_running_loop().remove_reader(listening.fileno())
+        for _ in range(_ROUNDS_OF_ACCEPTING):
+            await asyncio.sleep(0)
+        server.close()
+    while connections:
+        for connection in list(connections):
+            await connection.aclose()
+        await asyncio.sleep(0)  # the event loop tells of lost connections in its next round
+    if server is not None:
+        await server.wait_closed()

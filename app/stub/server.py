@@ -23,7 +23,7 @@ import msgspec
 from app.stub.chat import ChatHandler
 from app.stub.dialects import ANTHROPIC
 from app.stub.faults import Fault, FaultScript
-from app.stub.http import Exchange, HttpProtocol
+from app.stub.http import Exchange, HttpProtocol, close_server
 from app.stub.log import Ended, RequestLog
 from app.stub.tiers import TIERS, Tier
 from app.stub.wire import error_body, models_body
@@ -89,12 +89,7 @@ class StubServer:
 
     async def aclose(self) -> None:
         """Stop listening and drop every client."""
-        if self._server is not None:
-            self._server.close()
-        for connection in list(self._connections):
-            await connection.aclose()
-        if self._server is not None:
-            await self._server.wait_closed()
+        await close_server(self._server, self._connections)
 
     async def __aenter__(self) -> Self:
         await self.start()

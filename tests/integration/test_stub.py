@@ -1,7 +1,9 @@
 """The simulated upstream through OpenAI's own client, and its test controls."""
 
 import asyncio
+import contextlib
 import json
+import socket
 import time
 
 import httpx
@@ -226,6 +228,19 @@ async def test_handler_that_fails_is_logged_and_its_client_let_go(caplog):
     server.close()
     await server.wait_closed()
     assert "GET /x failed" in caplog.text
+
+
+@pytest.mark.parametrize("n_rounds", range(5))
+async def test_who_is_being_accepted_when_it_stops_is_dropped_too(n_rounds):
+    stub = StubServer()
+    await stub.start()
+    with socket.create_connection((stub.host, stub.port), timeout=10) as client:
+        for _ in range(n_rounds):  # of the event loop, on the way to a protocol
+            await asyncio.sleep(0)
+        await stub.aclose()
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.to_thread(client.recv, 1) == b""
+    assert stub.open_connections == 0
 
 
 async def test_process_announces_itself_and_ends_with_its_stdin():
