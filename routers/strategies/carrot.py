@@ -24,7 +24,9 @@ DEFAULT_OUTPUT_TOKENS = 256.0
 DEFAULT_UPPER_FACTOR = 4.0
 """How much longer than assumed an unknown output may be."""
 
-_MAX_SMEAR = 3.0
+_FACTORS = (1 / 3, 10.0)
+"""Bounds of the mean length over the exponential of the mean log length."""
+
 _LEAST_RESIDUAL = 0.03
 _MEAN_LOG_OF_HALF_NORMAL = 0.635
 _LOG_SPREAD = (math.log(0.05), math.log(2.0))
@@ -42,8 +44,9 @@ class CarrotRouter(Router):
     ----------
     quality_head, tokens_head
         The regressions to use. Tokens are regressed as log(1 + tokens): lengths scatter by
-        factors. A second regression predicts how much; the mean of lengths follows from both,
-        scaled per model to the mean seen on held-out queries.
+        factors. The mean of lengths is the exponential of that, times one factor per model that
+        brings it to the mean of held-out queries. A second regression predicts how much lengths
+        scatter, for the upper estimate alone: its noise would be multiplied into every cost.
     domains
         Whether domain labels of the training queries (benchmark, subject) are learned: a query's
         likely domains are features for the heads. Without labels nothing changes.
@@ -81,7 +84,8 @@ class CarrotRouter(Router):
     quality_: Head = unfitted()
     tokens_: Head | None = unfitted()
     spread_: Head | None = unfitted()
-    smear_: FloatVector = unfitted()  # (n_models,), true mean length over the log-normal one
+    scattered_: bool = unfitted()  # whether every query's scatter is in its mean: earlier builds
+    factor_: FloatVector = unfitted()  # (n_models,), mean length over the exponential of mean logs
     upper_: FloatVector = unfitted()  # (n_models,), upper quantile of residuals over their spread
     both_: Callable[[FloatMatrix], FloatMatrix] | None = unfitted()  # log tokens, log spread
     least_: FloatVector = unfitted()  # (2 * n_models,), bounds of the two
@@ -95,7 +99,7 @@ class CarrotRouter(Router):
         rng: np.random.Generator,
         auxiliary: Sequence[AuxiliarySet],
     ) -> None:
-        self.novelty_ = None
+        self.novelty_, self.scattered_ = None, False
         if self.shrink_unfamiliar:
             self.novelty_ = Novelty().fit(
                 x,
@@ -130,7 +134,7 @@ class CarrotRouter(Router):
         log_tokens = _log_tokens(labels)
         if log_tokens is None:
             self.tokens_ = self.spread_ = None
-            self.smear_ = np.full(n_models, 1.0, np.float32)
+            self.factor_ = np.full(n_models, 1.0, np.float32)
             self.upper_ = np.full(n_models, np.log(DEFAULT_UPPER_FACTOR), np.float32)
             self._ready()
             return
@@ -141,9 +145,9 @@ class CarrotRouter(Router):
         spread = np.asarray(np.exp(log_spread), np.float32)
         self.upper_ = _upper_quantiles(residuals / spread)
         self.tokens_ = self.tokens_head.build().fit(x, log_tokens, rng=rng)
-        guess = np.exp(log_tokens - residuals + spread**2 / 2)
+        guess = np.exp(log_tokens - residuals)
         ratio = nan_mean(np.exp(log_tokens), default=1.0) / nan_mean(guess, default=1.0)
-        self.smear_ = np.clip(ratio, 1 / _MAX_SMEAR, _MAX_SMEAR).astype(np.float32)
+        self.factor_ = np.clip(ratio, *_FACTORS).astype(np.float32)
         self._ready()
 
     def _learns_residuals(self) -> bool:
@@ -204,13 +208,10 @@ class CarrotRouter(Router):
         upper += log_tokens
         np.exp(upper, out=upper)
         upper -= 1
-        # The mean of a log-normal length; an assumed one is a mean already.
-        if self.both_ is not None:
-            spread *= spread
-            spread /= 2
-            log_tokens += spread
+        if self.scattered_:
+            log_tokens += spread**2 / 2
         expected = np.exp(log_tokens)
-        expected *= self.smear_
+        expected *= self.factor_
         expected -= 1
         np.maximum(expected, 0, out=expected)
         return Predictions(
@@ -232,7 +233,10 @@ class CarrotRouter(Router):
             state |= {f"novelty.{name}": array for name, array in self.novelty_.state().items()}
         if self.domains_ is not None:
             state |= {f"domains.{name}": array for name, array in self.domains_.state().items()}
-        return state | {"smear": self.smear_, "upper": self.upper_}
+        return state | {
+            "smear" if self.scattered_ else "factor": self.factor_,
+            "upper": self.upper_,
+        }
 
     def _restore(self, state: State) -> None:
         self.quality_ = self.quality_head.build().restore(_under("quality.", state))
@@ -246,9 +250,10 @@ class CarrotRouter(Router):
         self.spread_ = self.tokens_head.build().restore(spread) if spread else None
         if (self.tokens_ is None) != (self.spread_ is None):
             raise ValueError("lengths of answers and their spread are only known together")
-        self.smear_ = take(state, "smear", ndim=1)
         self.upper_ = take(state, "upper", ndim=1)
         self._ready()
+        self.scattered_ = "smear" in state
+        self.factor_ = take(state, "smear" if self.scattered_ else "factor", ndim=1)
 
     def notes(self) -> dict[str, Any]:
         """Say where the token estimates come from."""

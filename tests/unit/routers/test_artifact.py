@@ -237,16 +237,16 @@ def test_unknown_strategies_and_options_are_refused(copy):
 
 
 def test_missing_and_extra_arrays_are_refused(copy):
-    repack(copy, lambda arrays: arrays.pop("router/smear"))
-    refused(copy, r"different: router/smear")
-    repack(copy, lambda arrays: arrays.update({"router/smear": np.ones(2, np.float32)}))
+    repack(copy, lambda arrays: arrays.pop("router/factor"))
+    refused(copy, r"different: router/factor")
+    repack(copy, lambda arrays: arrays.update({"router/factor": np.ones(2, np.float32)}))
     repack(copy, lambda arrays: arrays.update(stowaway=np.ones(2)))
     refused(copy, r"different: stowaway")
 
 
 def test_arrays_of_another_shape_are_refused(copy):
-    repack(copy, lambda arrays: arrays.update({"router/smear": np.ones(5, np.float32)}))
-    refused(copy, r"different: router/smear")
+    repack(copy, lambda arrays: arrays.update({"router/factor": np.ones(5, np.float32)}))
+    refused(copy, r"different: router/factor")
 
 
 def test_a_model_list_of_another_length_is_refused(copy):
@@ -273,7 +273,7 @@ def test_pickles_are_never_loaded(copy):
 
 def test_numbers_that_are_none_are_refused(copy):
     def poison(arrays):
-        arrays["router/smear"][:] = np.nan
+        arrays["router/factor"][:] = np.nan
 
     repack(copy, poison)
     refused(copy, "predictions")

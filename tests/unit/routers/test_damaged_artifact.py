@@ -102,7 +102,7 @@ def replace_array(folder, name, array):
 
 # --- the archive ----------------------------------------------------------------------------------
 
-SMEAR = "router/smear.npy"
+FACTOR = "router/factor.npy"
 
 
 @pytest.mark.parametrize(
@@ -124,15 +124,15 @@ SMEAR = "router/smear.npy"
     ],
 )
 def test_members_that_are_no_plain_arrays_are_refused(copy, member):
-    seal(copy, pack(members(copy) | {SMEAR: member}))
+    seal(copy, pack(members(copy) | {FACTOR: member}))
     refused(copy, "plain arrays")
 
 
 def test_a_header_that_is_code_is_not_even_parsed(copy):
     good = npy(np.zeros(2, np.float32))
     evil = b"{'descr': '<f4', 'fortran_order': __import__('os').abort(), 'shape': (2,), }"
-    seal(copy, pack(members(copy) | {SMEAR: good[:10] + evil.ljust(118) + good[128:]}))
-    refused(copy, "router/smear")
+    seal(copy, pack(members(copy) | {FACTOR: good[:10] + evil.ljust(118) + good[128:]}))
+    refused(copy, "router/factor")
 
 
 def test_types_that_the_manifest_announces_are_bounded_too(copy):
@@ -148,7 +148,7 @@ def test_types_that_the_manifest_announces_are_bounded_too(copy):
         "x" * 10**6,
     ):
         manifest = manifest_of(copy)
-        manifest["arrays"]["router/smear"]["dtype"] = dtype
+        manifest["arrays"]["router/factor"]["dtype"] = dtype
         sign(copy, manifest)
         refused(copy, "plain arrays")
 
@@ -173,14 +173,14 @@ def test_other_compressions_are_refused(copy, method):
 
 def test_missing_further_and_repeated_members_are_refused(copy, trained):
     content = members(trained)
-    smear = content.pop(SMEAR)
+    factor = content.pop(FACTOR)
     seal(copy, pack(content))
-    refused(copy, "different: router/smear")
-    seal(copy, pack(content | {SMEAR: smear, "README.txt": b"hello"}))
+    refused(copy, "different: router/factor")
+    seal(copy, pack(content | {FACTOR: factor, "README.txt": b"hello"}))
     refused(copy, "README.txt")
-    buffer = io.BytesIO(pack(content | {SMEAR: smear}))
+    buffer = io.BytesIO(pack(content | {FACTOR: factor}))
     with zipfile.ZipFile(buffer, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
-        archive.writestr(SMEAR, smear)
+        archive.writestr(FACTOR, factor)
     seal(copy, buffer.getvalue())
     refused(copy, "occurs twice")
 
@@ -224,10 +224,10 @@ def test_what_would_unpack_beyond_the_bounds_is_never_unpacked(copy):
 
 def test_a_bomb_that_the_manifest_does_not_announce_is_never_unpacked(copy):
     zeros = npy(np.zeros(2**27, np.uint8))
-    seal(copy, pack(members(copy) | {SMEAR: zeros}))
+    seal(copy, pack(members(copy) | {FACTOR: zeros}))
     del zeros
     tracemalloc.start()
-    refused(copy, "router/smear")
+    refused(copy, "router/factor")
     assert tracemalloc.get_traced_memory()[1] < 2**24
     tracemalloc.stop()
 
@@ -238,7 +238,7 @@ def test_a_bomb_that_the_manifest_does_not_announce_is_never_unpacked(copy):
 )
 def test_shapes_beyond_all_bounds_are_refused(copy, shape):
     manifest = manifest_of(copy)
-    manifest["arrays"]["router/smear"]["shape"] = shape
+    manifest["arrays"]["router/factor"]["shape"] = shape
     sign(copy, manifest)
     refused(copy)
 
@@ -277,7 +277,7 @@ def test_no_array_may_hold_what_is_no_number(copy, trained):
         ("calibration/quality_realised", lambda array: array.astype(np.float32)),
         ("calibration/quality_predicted", lambda array: array[:, :1]),
         ("calibration/quality_predicted", lambda array: array[:0]),
-        ("router/smear", lambda array: array[:, None]),
+        ("router/factor", lambda array: array[:, None]),
         ("features/terms/terms", lambda array: array[: len(array) // 2]),
     ],
 )

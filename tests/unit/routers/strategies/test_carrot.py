@@ -72,3 +72,44 @@ def test_quality_stays_within_its_range_where_the_regression_does_not():
     assert router.quality_.predict(x * 50)[0].max() > 1
     predicted = router.predict(x * 50).quality
     assert (predicted.min(), predicted.max()) == (0, 1)
+
+
+def test_expected_tokens_are_the_regression_times_one_factor_per_model():
+    # Scatter that depends on the query is predicted for the upper estimate; in the mean it would
+    # be noise in every cost.
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1500, 6)).astype(np.float32)
+    wide = np.where(x[:, 1:2] > 0, 1.0, 0.1)
+    log_tokens = 5 + 0.5 * x[:, :1] + rng.normal(0, 1, (len(x), 2)) * wide
+    router = CarrotRouter(quality_head=HeadConfig(kind="linear")).fit(
+        x,
+        Labels(
+            models=("a", "b"),
+            quality=np.full((len(x), 2), 0.5, np.float32),
+            output_tokens=np.exp(log_tokens).astype(np.float32),
+        ),
+        rng=np.random.default_rng(0),
+    )
+    predictions = router.predict(x)
+    log_mean = router.tokens_.predict_mean(x)
+    ratio = (predictions.output_tokens + 1) / np.exp(log_mean)
+    np.testing.assert_allclose(ratio, np.broadcast_to(ratio[:1], ratio.shape), rtol=1e-3)
+    assert (ratio[0] > 1.1).all()
+    beyond = predictions.output_tokens_upper / predictions.output_tokens
+    assert beyond[wide[:, 0] > 0.5].mean() > 1.5 * beyond[wide[:, 0] < 0.5].mean()
+
+
+def test_a_router_of_earlier_builds_predicts_what_it_did(router):
+    # They stored `smear`, beside which the mean of a log-normal length was taken.
+    state = dict(router.state())
+    x, _ = sample(1)
+    state["smear"] = state.pop("factor")
+    head = HeadConfig(kind=router.tokens_.kind)
+    earlier = CarrotRouter(quality_head=head, tokens_head=head).restore(state, router.models_)
+    scatter = np.exp(router.spread_.predict_mean(x).clip(*np.log([0.05, 2.0])))
+    np.testing.assert_allclose(
+        earlier.predict(x).output_tokens + 1,
+        (router.predict(x).output_tokens + 1) * np.exp(scatter**2 / 2),
+        rtol=1e-4,
+    )
+    assert "smear" in earlier.state()
