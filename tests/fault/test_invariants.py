@@ -12,6 +12,7 @@ from loadtest.mixed_traffic import Ended, Kind, Mix, send_all
 from tests.support.processes import gateway_process, write_config
 from tests.support.requests import assert_openai_error
 from tests.support.under_fire import (
+    AT_ONCE,
     KINDS,
     MODELS,
     OPEN_FILES,
@@ -22,7 +23,6 @@ from tests.support.under_fire import (
 pytestmark = pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="needs Linux's /proc")
 
 N_REQUESTS = 600
-AT_ONCE = 40
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,6 @@ def fire(stub_thread, artifacts, tmp_path_factory):
         n_requests=N_REQUESTS,
         shares=even_shares(0.5),
         seed=20261122,
-        at_once=AT_ONCE,
     )
 
 
