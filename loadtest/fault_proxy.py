@@ -143,7 +143,11 @@ class FaultProxy:
         return len(self._connections)
 
     async def __aenter__(self) -> Self:
-        limits = httpx.Limits(max_connections=500, max_keepalive_connections=100)
+        # Nothing is closed before the end: a call that is given up while HTTPX closes connections
+        # that were idle for long, or are too many, leaves the others of them open for good.
+        limits = httpx.Limits(
+            max_connections=500, max_keepalive_connections=500, keepalive_expiry=None
+        )
         self._client = httpx.AsyncClient(
             base_url=self.upstream, trust_env=False, timeout=60, limits=limits
         )
