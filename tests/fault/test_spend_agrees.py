@@ -19,9 +19,6 @@ POLICIES = ("default", "economy", "quality")
 NUSD = 1e9
 
 
-# A client that leaves while the machine is busy may leave its own end of a socket to the collector
-# of garbage; what the gateway leaves open is tested in test_invariants.py.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("kind", ["memory", "redis"])
 def test_spending_is_what_budgets_were_charged(stub_thread, artifacts, tmp_path, request, kind):
     stub_thread.reset()
