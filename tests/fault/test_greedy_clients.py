@@ -209,7 +209,7 @@ async def test_an_answer_that_nobody_reads_is_reset_and_lets_go_of_everything(wh
         reader, writer = await asyncio.open_connection(*address, limit=1024)
         writer.write(b"GET / HTTP/1.1\r\nhost: t\r\n\r\n")
         await reader.readuntil(b"\r\n\r\n")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             if not whole:
                 await gone.wait()
             while state.connections or state.tasks:

@@ -405,7 +405,7 @@ def test_connections_beyond_the_bound_are_turned_away_and_those_within_it_served
     inside[0].send(HEALTH)
     assert b'"ok"' in inside[0].read()
     inside.pop().socket.close()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     answer = b""
     while b'"ok"' not in answer and time.monotonic() < deadline:
         client = connect(gateway)
@@ -446,7 +446,7 @@ async def test_a_client_that_does_not_take_its_answer_is_dropped():
         writer.write(HEALTH)
         await reader.readuntil(b"\r\n\r\n")
         assert len(state.connections) == 1
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while state.connections:
                 await asyncio.sleep(0.01)
         writer.close()

@@ -175,7 +175,7 @@ def ask(client, **changes):
 
 
 async def served_again(client):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (answer := await ask(client)).status_code != 200:
             await asyncio.sleep(0.02)
     return answer

@@ -58,12 +58,12 @@ def answering(*bodies: bytes, headers=(), status=200):
 
 
 async def head_of(reader) -> bytes:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         return await reader.readuntil(b"\r\n\r\n")
 
 
 async def rest_of(reader) -> bytes:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         return await reader.read()
 
 
@@ -194,7 +194,7 @@ async def test_a_client_that_goes_is_told_of_at_once_unless_nobody_cares():
     async with asked(app, GET) as (_, writer):
         await may_go.wait()
         writer.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while "end" not in told:
                 await asyncio.sleep(0)
     assert told == ["/x y", "late", "end"]
@@ -327,7 +327,7 @@ async def test_a_client_that_leaves_is_noticed_whatever_the_size_of_its_body(pie
             for start in range(0, len(data), step):
                 writer.write(data[start : start + step])
                 await writer.drain()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await working.wait()
                 writer.close()
                 await gone.wait()

@@ -77,7 +77,7 @@ def test_a_raised_budget_lets_a_key_go_on_with_what_it_spent(admin, ask, make, c
     answer = ask(key, model="sim-nano")
     assert answer.status_code == 200
     first_usd = float(answer.headers["x-route-cost-usd"])
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while not (spent := told(admin, key)["spending"][0])["spent_usd"]:
         assert time.monotonic() < deadline  # settled after the answer
     assert spent["spent_usd"] == pytest.approx(first_usd, abs=1e-8)

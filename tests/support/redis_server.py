@@ -127,7 +127,7 @@ class RedisServer:
             os.kill(process.pid, number)
 
 
-async def until(condition, *, timeout_s: float = 10.0) -> None:
+async def until(condition, *, timeout_s: float = 60.0) -> None:
     """Wait until an awaitable condition holds; fail after `timeout_s`."""
     async with asyncio.timeout(timeout_s):
         while not await condition():

@@ -59,7 +59,7 @@ class StubThread:
 
         self._call(add())
 
-    def log(self, *, wait_for: str | None = None, timeout_s: float = 5.0) -> list[LogEntry]:
+    def log(self, *, wait_for: str | None = None, timeout_s: float = 30.0) -> list[LogEntry]:
         """Return the log since the last reset, after waiting for an entry that ended like that."""
 
         async def read() -> list[LogEntry]:
@@ -81,7 +81,7 @@ class StubThread:
         self._call(clear())
 
     def _call(self, work: Coroutine[Any, Any, _T]) -> _T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
 
 class StubProcess:
@@ -99,7 +99,7 @@ class StubProcess:
         response.raise_for_status()
 
     async def log(
-        self, *, wait_for: str | None = None, since: int = 0, timeout_s: float = 5.0
+        self, *, wait_for: str | None = None, since: int = 0, timeout_s: float = 30.0
     ) -> list[Mapping[str, Any]]:
         """Return the log, after waiting for an entry that ended like that."""
         wait = {"wait_for": wait_for, "since": since, "timeout_s": timeout_s} if wait_for else {}

@@ -150,7 +150,7 @@ def run_under_fire(
                 secrets = await asyncio.to_thread(_make_keys, gateway)
                 mix = Mix(seed=seed, models=MODELS, weights=KINDS)
                 ends = await _traffic(gateway, mix, list(secrets.values()), n_requests, at_once)
-                await asyncio.to_thread(_wait_until_no_task_is_left, gateway)
+                await asyncio.to_thread(assert_no_task_is_left, gateway)
                 standings, metrics = await asyncio.to_thread(_look, gateway, list(secrets))
                 upstream_connections = proxy.open_connections
         ledger: dict[str, tuple[Mapping[str, Any], ...]] = {}
@@ -191,19 +191,6 @@ async def _traffic(
         )
     async with httpx.AsyncClient(base_url=gateway.url, trust_env=False, timeout=60) as client:
         return await send_all(client, asks, at_once=at_once)
-
-
-def _wait_until_no_task_is_left(gateway: RunningGateway) -> None:
-    """Give the last cleanups the time that a busy machine may need."""
-    deadline = time.monotonic() + _PATIENCE_S
-    while True:
-        try:
-            assert_no_task_is_left(gateway)
-        except AssertionError:
-            if time.monotonic() > deadline:
-                raise
-        else:
-            return
 
 
 def _make_keys(gateway: RunningGateway) -> dict[str, str]:

@@ -35,7 +35,7 @@ def metric(gateway: RunningGateway, begins: str) -> float:
 def until(gateway: RunningGateway, begins: str, value: float) -> str:
     """Ask for the metrics until a line is there: the outcome is recorded a moment later."""
     found: list[str] = []
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         found = [line for line in metrics(gateway) if line.startswith(begins)]
         if found and float(found[0].rpartition(" ")[2]) == value:
@@ -44,10 +44,11 @@ def until(gateway: RunningGateway, begins: str, value: float) -> str:
 
 
 def assert_no_task_is_left(gateway: RunningGateway) -> None:
-    """Look for what still runs in the gateway's event loop, apart from the server itself."""
+    """Wait until nothing runs in the gateway's event loop, apart from the server itself."""
     left: list[str] = []
-    for _ in range(500):
-        left = asyncio.run_coroutine_threadsafe(_tasks(), gateway.loop).result(10)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        left = asyncio.run_coroutine_threadsafe(_tasks(), gateway.loop).result(60)
         if not left:
             return
     raise AssertionError(left)

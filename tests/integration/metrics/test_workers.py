@@ -52,7 +52,7 @@ class Gateway:
 
     def until(self, name, value):
         """Wait until the sum of a metric is a value: a request is recorded after its answer."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while (found := self.total(name)) != value:
             assert time.monotonic() < deadline, f"{name} is {found}, not {value}"
 
