@@ -113,6 +113,8 @@ def _locate(recipe: Path) -> Path:
 
 
 def _print_fit(path: Path, version: str, manifest: Mapping[str, Any]) -> None:
+    from routers.evaluation.promises import knob_lines  # noqa: PLC0415
+
     metrics, training = manifest["metrics"], manifest["training"]
     click.echo(f"wrote {path} (version {version})")
     click.echo(
@@ -137,19 +139,20 @@ def _print_fit(path: Path, version: str, manifest: Mapping[str, Any]) -> None:
         f"  held out: AIQ {metrics['aiq']:.3f} (mixing single models "
         f"{metrics['aiq_zero_router']:.3f}" + (")" if oracle is None else f", oracle {oracle:.3f})")
     )
+    click.echo(f"  {_over_mixing(metrics['aiq_over_zero'])}")
     click.echo(
         f"  best single model {shown(metrics['best_single_model'])} "
         f"{metrics['best_single_quality']:.3f}, router {metrics['best_routed_quality']:.3f}"
     )
-    steps = metrics["knob"]
-    if any(step["quality"] is None for step in steps):
-        click.echo("  knob: no query tells the quality at all of its positions")
-        return
-    for step in steps:
-        share = step["share_of_gap"]
-        click.echo(
-            f"  knob {step['cost_quality']:.1f}: quality {step['quality']:.3f}"
-            + ("" if share is None else f", {share:.2f} of the gap")
-        )
-    if steps[-1]["share_of_gap"] is None:
-        click.echo("  the dear end of the knob is no better than the cheap one: no gap to share")
+    for line in knob_lines(metrics["knob"], metrics["knob_no_share"]):
+        click.echo(f"  {line}")
+
+
+def _over_mixing(area: Mapping[str, float]) -> str:
+    told = (
+        "over mixing, at settings chosen on other rows: "
+        f"{area['value']:+.4f} [{area['low']:+.4f}, {area['high']:+.4f}]"
+    )
+    if area["low"] > 0:
+        return told
+    return f"{told}: within noise" if area["high"] > 0 else f"{told}: mixing is as good or better"

@@ -1,4 +1,4 @@
-"""`steelyard gate`: refuse an artifact that is not worth its trouble."""
+"""`steelyard gate`: is an artifact worth its trouble? Passed, refused, or not decided."""
 
 import json
 from pathlib import Path
@@ -8,22 +8,26 @@ import click
 from routers.commands._options import FILE, SEED, encoder, files, progress
 from routers.files import printable
 
+_VERDICTS = {"passed": "passes", "refused": "is REFUSED", "not decided": "is NOT DECIDED"}
+_MARKS = {"passed": "pass", "refused": "FAIL", "not decided": "open"}
+_EXIT_CODES = {"passed": 0, "refused": 1, "not decided": 3}
+"""2 is left to wrong usage."""
+
 
 @click.command("gate")
 @click.option("--artifact", type=FILE, required=True, help="Folder that `fit` wrote.")
-@click.option(
-    "--data",
-    metavar="FILE[,FILE…]",
-    callback=files,
-    required=True,
-    help="Outcomes that the artifact was not trained on: wide .parquet or .jsonl.",
-)
 @click.option(
     "--train",
     metavar="FILE[,FILE…]",
     callback=files,
     required=True,
-    help="Outcomes of the training, which the baselines are fitted on.",
+    help="Outcomes of the training: its recipe and the baselines are fitted on them, in folds.",
+)
+@click.option(
+    "--data",
+    metavar="FILE[,FILE…]",
+    callback=files,
+    help="Further outcomes, which the artifact was not trained on: wide .parquet or .jsonl.",
 )
 @click.option("--prices", type=FILE, help="Today's prices; those of the training without it.")
 @click.option(
@@ -63,18 +67,20 @@ def command(
     encoders: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Exit with 1, and reasons, unless the artifact beats every baseline beyond noise.
+    """Exit with 0 if the artifact beats every baseline beyond noise, else with 1 or 3.
 
-    The baselines are mixing single models at random, the best single model, prompt length, and
-    kNN(k=100) on the same features.
+    The baselines are mixing single models at random, the artifact's own mix at random, the best
+    single model, prompt length, kNN(k=100) and guarded kNN. 1 means that it is worse than one of
+    them, or too slow or large; 3 that the queries do not decide it. All rows are judged: those of
+    the training by the artifact's recipe, fitted on other folds, further ones by itself.
     """
     from routers.evaluation.gate import Limits, judge  # noqa: PLC0415
-    from routers.evaluation.replay import prepare  # noqa: PLC0415
+    from routers.evaluation.trial import prepare_trial  # noqa: PLC0415
 
-    arena = prepare(
-        [artifact],
+    trial = prepare_trial(
+        artifact,
+        train,
         data,
-        train=train,
         prices_file=prices,
         n_draws=draws,
         seed=seed,
@@ -82,30 +88,33 @@ def command(
         progress=progress,
     )
     progress("judging")
-    checks = judge(arena, artifact, limits=Limits(max_p50_ms=max_p50_ms, max_size_mb=max_size_mb))
-    passed = all(check.passed for check in checks)
-    version = arena.artifacts[0].version
+    limits = Limits(max_p50_ms=max_p50_ms, max_size_mb=max_size_mb)
+    judgement = judge(trial, artifact, limits=limits)
+    n_queries = len(trial.frame.rows)
+    found = {
+        "artifact": str(artifact),
+        "version": trial.artifact.version,
+        "verdict": judgement.verdict.value,
+        "reason": judgement.reason,
+        "passed": judgement.verdict.value == "passed",
+        "n_queries": n_queries,
+        "n_cross_fitted": trial.n_crossed,
+        "checks": [check.to_dict() for check in judgement.checks],
+        "notes": list(trial.notes),
+    }
     if as_json:
-        click.echo(
-            json.dumps(
-                {
-                    "artifact": str(artifact),
-                    "version": version,
-                    "passed": passed,
-                    "n_queries": len(arena.frame.rows),
-                    "checks": [check.to_dict() for check in checks],
-                    "notes": list(arena.notes),
-                },
-                allow_nan=False,
-            )
-        )
+        click.echo(json.dumps(found, allow_nan=False))
     else:
-        verdict = "passes" if passed else "is REFUSED"
-        click.echo(f"{artifact} (version {version}) {verdict} on {len(arena.frame.rows)} queries")
-        for check in checks:
-            found = printable(f"{check.name}: {check.finding}")
-            click.echo(f"  {'pass' if check.passed else 'FAIL'}  {found}")
-        for note in arena.notes:
+        told = printable(f"{_VERDICTS[judgement.verdict.value]}: {judgement.reason}")
+        click.echo(
+            f"{artifact} (version {trial.artifact.version}) on {n_queries} queries, "
+            f"{trial.n_crossed} of them cross-fitted, {told}"
+        )
+        for check in judgement.checks:
+            line = printable(f"{check.name}: {check.finding}")
+            click.echo(f"  {_MARKS[check.verdict.value]}  {line}")
+        for note in trial.notes:
             click.echo(f"  note: {printable(note)}")
-    if not passed:
-        raise SystemExit(1)
+    code = _EXIT_CODES[judgement.verdict.value]
+    if code:
+        raise SystemExit(code)

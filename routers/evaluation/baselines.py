@@ -1,19 +1,41 @@
 """What a router has to beat: fixed models, mixing, simple rules, and bounds."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from routers.base import ROUTERS, Labels
-from routers.evaluation.frame import Rows, Series, sweep
+from routers.embedders._base import make_embedder
+from routers.evaluation.frame import Rows, Series, join_rows, sweep
 from routers.features import Featurizer
 from routers.numeric import FloatArray, nan_mean
 from routers.options import build
 from routers.training.assess import predicted_costs
-from routers.types import FloatMatrix, PriceTable
+from routers.training.crossfit import FURTHER, TRAIN_ONLY, cross_fit, splits
+from routers.types import PriceTable
 
 ZERO, BEST_SINGLE, PROMPT_LENGTH, KNN = "ZeroRouter", "best single", "prompt length", "kNN(k=100)"
+GUARDED_KNN, SHUFFLE = "guarded kNN", "cost-matched shuffle"
 ORACLE, LABEL = "oracle", "benchmark label"
+
+_BLOCKS = ("embedding", "lexical")
+
+_NEIGHBOURS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    KNN: (
+        "carrot",
+        {
+            "quality_head": {"kind": "knn", "options": {"n_neighbors": 100}},
+            "tokens_head": {"kind": "knn", "options": {"n_neighbors": 100}},
+            "domains": False,
+            "shrink_unfamiliar": False,
+        },
+    ),
+    GUARDED_KNN: ("guarded-knn", {}),
+}
+"""Strategies and options, all of them fixed, of the baselines that look at near queries."""
 
 _PRIOR = 5.0
 """Queries' worth of the overall mean that a benchmark's own mean is shrunk with."""
@@ -111,33 +133,93 @@ def oracle(rows: Rows) -> Series:
     )
 
 
-def knn(
-    rows: Rows, train: Rows, featurizer: Featurizer, prices: PriceTable, x: FloatMatrix
-) -> Series:
-    """Fit kNN(k=100), the baseline that tuned routers seldom beat, on the same features.
+def neighbours(rows: Rows, train: Rows, prices: PriceTable) -> list[Series]:
+    """Fit kNN(k=100) and guarded kNN on the training rows, and predict the others."""
+    pool = join_rows(train, rows)
+    folds = np.repeat([TRAIN_ONLY, FURTHER], [len(train), len(rows)])
+    judged = np.flatnonzero(folds == FURTHER)
+    return crossed_neighbours(pool, folds, judged, prices, progress=lambda _: None)
+
+
+def crossed_neighbours(
+    pool: Rows,
+    folds: NDArray[np.intp],
+    judged: NDArray[np.intp],
+    prices: PriceTable,
+    *,
+    progress: Callable[[str], None],
+) -> list[Series]:
+    """Predict every fold by neighbours out of the others, on features that are always the same.
+
+    What an artifact looks at does not matter: else one with poor features would be held against
+    poor neighbours.
+
+    Parameters
+    ----------
+    pool
+        Rows to learn from and rows to predict; outcomes may be missing.
+    folds
+        As `cross_fit` takes them.
+    judged
+        Numbers of the rows that the series are about.
 
     References
     ----------
-    Li 2025, Rethinking predictive modeling for LLM routing, arXiv:2505.12601.
+    Li 2025, Rethinking predictive modeling for LLM routing, arXiv:2505.12601 (kNN(k=100), which
+    tuned routers seldom beat).
     """
-    options = {"quality_head": {"kind": "knn", "options": {"n_neighbors": 100}}}
-    router = build(ROUTERS.get("carrot"), options, noun="baseline")
-    silent = bool(np.isnan(train.output_tokens).all())
-    labels = Labels(
-        models=train.models,
-        quality=train.quality.astype(np.float32),
-        output_tokens=None if silent else train.output_tokens.astype(np.float32),
-        groups=train.groups,
-    )
-    router.fit(featurizer.transform(train.conversations), labels, rng=np.random.default_rng(0))
-    predictions = router.predict(x)
-    cost = predicted_costs(rows.input_tokens, predictions.output_tokens, rows.models, prices)
+    featurizer = Featurizer(make_embedder("static", {}), _BLOCKS)
+    x = featurizer.transform(pool.conversations)
+    labels = _labels_of(pool)
+    series = []
+    for name, (strategy, options) in _NEIGHBOURS.items():
+        progress(f"baseline {name}")
+        predictions = cross_fit(
+            functools.partial(build, ROUTERS.get(strategy), options, noun="baseline"),
+            lambda train, test: (x[train], x[test], ()),
+            labels,
+            folds=folds,
+            rng=np.random.default_rng(0),
+            length_column=featurizer.length_column,
+            progress=lambda _: None,
+        ).rows(judged)
+        tokens = predictions.output_tokens
+        cost = predicted_costs(pool.input_tokens[judged], tokens, pool.models, prices)
+        series.append(
+            Series(
+                name=name,
+                kind="baseline",
+                picks=sweep(predictions.quality.astype(np.float64), cost),
+                predictions=predictions,
+                note="on fixed features: static embedding and lexical signals",
+            )
+        )
+    return series
+
+
+def crossed_prompt_length(pool: Rows, folds: NDArray[np.intp], judged: NDArray[np.intp]) -> Series:
+    """Route every fold by the length of the prompt, as the others let expect."""
+    quality, cost = np.zeros(pool.quality.shape), np.zeros(pool.quality.shape)
+    terms = _length_terms(pool.input_tokens)
+    for train, test, _ in splits(folds):
+        quality[test] = np.clip(_regress(terms[train], pool.quality[train], terms[test]), 0, 1)
+        cost[test] = np.maximum(_regress(terms[train], pool.cost_usd[train], terms[test]), 0)
     return Series(
-        name=KNN,
+        name=PROMPT_LENGTH,
         kind="baseline",
-        picks=sweep(predictions.quality.astype(np.float64), cost),
-        predictions=predictions,
-        note="fitted on the training rows, on the features of the first artifact",
+        picks=sweep(quality[judged], cost[judged]),
+        note="regressed on the rows of other folds",
+    )
+
+
+def _labels_of(rows: Rows) -> Labels:
+    silent = bool(np.isnan(rows.output_tokens).all())
+    return Labels(
+        models=rows.models,
+        quality=rows.quality.astype(np.float32),
+        output_tokens=None if silent else rows.output_tokens.astype(np.float32),
+        groups=rows.groups,
+        mean_cost_usd=nan_mean(rows.cost_usd, default=np.nan),
     )
 
 

@@ -10,6 +10,8 @@ from routers.numeric import FloatArray
 
 LEVEL = 0.95
 
+_BLOCK_FLOATS = 4_000_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
@@ -43,6 +45,23 @@ class Interval:
         }
 
 
+_POWER_ERRORS = 1.959964 + 0.841621
+"""Standard errors between zero and a difference whose 95 % interval leaves out zero in 80 % of
+samples: the 0.975 and 0.8 quantiles of the normal distribution."""
+
+
+def detectable(draws: FloatArray) -> float:
+    """Return how large a difference has to be to be seen with 80 % power on as many queries.
+
+    Parameters
+    ----------
+    draws
+        Of the difference, by resampling.
+    """
+    known = draws[~np.isnan(draws)]
+    return float(_POWER_ERRORS * known.std()) if len(known) else float("nan")
+
+
 def resample(n: int, n_draws: int, *, seed: int) -> FloatArray:
     """Return how often each of `n` queries is drawn: float64 (n_draws, n), rows sum to n."""
     rng = np.random.default_rng(seed)
@@ -73,3 +92,17 @@ def weighted_means(values: NDArray[np.floating], weights: FloatArray) -> FloatAr
         return np.asarray(total / weights.sum(axis=1, keepdims=True))
     mass = weights @ known.T.astype(np.float64)
     return np.where(mass > 0, total / np.where(mass > 0, mass, 1), np.nan)
+
+
+def mean_draws(values: FloatArray, *, n_draws: int, seed: int) -> FloatArray:
+    """Return means under resampling, (n_draws, n_points), of values without gaps, (n_points, n).
+
+    In bounded memory, whatever the number of queries.
+    """
+    n = values.shape[1]
+    step = max(1, _BLOCK_FLOATS // n)
+    blocks = [
+        resample(n, min(step, n_draws - start), seed=seed + start) @ values.T / n
+        for start in range(0, n_draws, step)
+    ]
+    return np.concatenate(blocks)

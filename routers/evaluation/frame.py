@@ -49,16 +49,43 @@ class Rows:
     def __len__(self) -> int:
         return len(self.input_tokens)
 
+    def take(self, index: NDArray[np.intp]) -> "Rows":
+        """Return some of the rows, in the order of `index`; the others count as left out."""
+        return Rows(
+            models=self.models,
+            conversations=tuple(self.conversations[i] for i in index),
+            groups=tuple(self.groups[i] for i in index),
+            input_tokens=self.input_tokens[index],
+            quality=self.quality[index],
+            output_tokens=self.output_tokens[index],
+            cost_usd=self.cost_usd[index],
+            n_left_out=self.n_left_out + len(self) - len(index),
+        )
+
+
+def kept_rows(quality: NDArray[np.floating]) -> NDArray[np.intp]:
+    """Return the numbers of rows to compare on: complete ones where there are enough (`Support`).
+
+    Else all with any outcome. `quality` is (n_queries, n_models) of the models compared.
+    """
+    known = ~np.isnan(quality)
+    complete = Support.of(quality).complete
+    return np.flatnonzero(known.all(axis=1) if complete else known.any(axis=1))
+
 
 def select_rows(
-    table: OutcomeTable, models: Sequence[str], prices: PriceTable, *, complete: bool = True
+    table: OutcomeTable,
+    models: Sequence[str],
+    prices: PriceTable,
+    *,
+    keep: NDArray[np.intp] | None = None,
 ) -> Rows:
     """Take some models of a table, priced.
 
     Parameters
     ----------
-    complete
-        Keep only queries that all models were tried on, where there are enough (`Support`).
+    keep
+        Numbers of the rows to take; `kept_rows` without it.
 
     Raises
     ------
@@ -71,11 +98,7 @@ def select_rows(
         raise DataError(f"{files}: no outcomes of {', '.join(missing)}")
     columns = np.asarray([table.models.index(model) for model in models])
     quality = table.quality[:, columns].astype(np.float64)
-    known = ~np.isnan(quality)
-    keep = np.flatnonzero(known.any(axis=1))
-    whole = np.flatnonzero(known.all(axis=1))
-    if complete and Support.of(quality).complete:
-        keep = whole
+    keep = kept_rows(quality) if keep is None else keep
     tokens = table.output_tokens[np.ix_(keep, columns)].astype(np.float64)
     assumed = nan_mean(tokens, default=DEFAULT_OUTPUT_TOKENS)
     filled = np.where(np.isnan(tokens), assumed, tokens)
@@ -94,6 +117,20 @@ def select_rows(
         output_tokens=tokens,
         cost_usd=np.where(np.isnan(recorded), priced, recorded),
         n_left_out=len(table) - len(keep),
+    )
+
+
+def join_rows(first: Rows, second: Rows) -> Rows:
+    """Return the rows of both, those of `second` below; their models have to be the same."""
+    return Rows(
+        models=first.models,
+        conversations=(*first.conversations, *second.conversations),
+        groups=(*first.groups, *second.groups),
+        input_tokens=np.concatenate([first.input_tokens, second.input_tokens]),
+        quality=np.concatenate([first.quality, second.quality]),
+        output_tokens=np.concatenate([first.output_tokens, second.output_tokens]),
+        cost_usd=np.concatenate([first.cost_usd, second.cost_usd]),
+        n_left_out=first.n_left_out + second.n_left_out,
     )
 
 
@@ -157,6 +194,11 @@ class Frame:
             weighted_means(self.rows.quality.T, self.weights),
         )
 
+    @cached_property
+    def every_single(self) -> NDArray[np.intp]:
+        """The settings of the ZeroRouter: always one model, for each of them."""
+        return np.tile(np.arange(len(self.rows.models))[:, None], (1, len(self.rows)))
+
     def realised(self, picks: NDArray[np.intp]) -> tuple[FloatArray, FloatArray]:
         """Return what choices cost and were worth: (n_settings, n_queries) each."""
         at = np.arange(len(self.rows))
@@ -196,7 +238,10 @@ class Frame:
         So the settings (or single models) on the hull are found on one half of the queries and
         their straight connection is measured on the other, both ways, for several splits.
         """
-        cost, quality = self.realised(picks)
+        return self.fair_area_of(*self.realised(picks))
+
+    def fair_area_of(self, cost: FloatArray, quality: FloatArray) -> tuple[float, FloatArray]:
+        """Return the same of what settings cost and were worth, (n_settings, n_queries) each."""
         rng = np.random.default_rng(self.seed)
         everything = np.ones((1, len(self.rows)))
         areas = []
@@ -230,13 +275,16 @@ def _hull_settings(cost: FloatArray, quality: FloatArray) -> NDArray[np.intp]:
 
 def _areas(cost: FloatArray, quality: FloatArray, single_cost: FloatArray) -> FloatArray:
     """Return the area under straight connections, per draw, over that draw's range of costs."""
-    out = np.empty(len(cost))
-    low, high = single_cost.min(axis=1), single_cost.max(axis=1)
-    for i, (x, y) in enumerate(zip(cost, quality, strict=True)):
-        order = np.argsort(x)
-        x, y = x[order], y[order]  # noqa: PLW2901
-        inside = (x > low[i]) & (x < high[i])
-        at = np.concatenate([[low[i]], x[inside], [high[i]]])
-        width = high[i] - low[i]
-        out[i] = np.trapezoid(np.interp(at, x, y), at) / width if width > 0 else y[-1]
-    return out
+    low, high = (each(single_cost, axis=1)[:, None] for each in (np.min, np.max))
+    order = np.argsort(cost, axis=1)
+    x, y = np.take_along_axis(cost, order, axis=1), np.take_along_axis(quality, order, axis=1)
+    inside = np.clip(x, low, high)
+    rise, run = np.diff(y, axis=1), np.diff(x, axis=1)
+    slope = rise / np.where(run > 0, run, 1.0)
+    # Where a piece begins and ends between the bounds, and how high it is there.
+    start, end = inside[:, :-1], inside[:, 1:]
+    middle = y[:, :-1] + slope * ((start + end) / 2 - x[:, :-1])
+    area = ((end - start) * middle).sum(axis=1)
+    area += ((inside[:, :1] - low) * y[:, :1] + (high - inside[:, -1:]) * y[:, -1:])[:, 0]
+    width = (high - low)[:, 0]
+    return np.where(width > 0, area / np.where(width > 0, width, 1.0), y[:, -1])

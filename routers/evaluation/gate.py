@@ -1,8 +1,9 @@
 """Whether an artifact may be shipped: it has to beat what costs nothing to run."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,28 @@ import numpy as np
 
 from routers.artifact import RouterArtifact
 from routers.evaluation import baselines
-from routers.evaluation.bootstrap import Interval
-from routers.evaluation.frame import Frame, Series
-from routers.evaluation.replay import Arena
+from routers.evaluation.bootstrap import Interval, detectable
+from routers.evaluation.frame import Frame, Rows, Series
+from routers.evaluation.trial import Trial
 from routers.numeric import FloatArray, nan_mean
 
 QUALITY_MARGIN = 0.005
-"""How far below the best single model a mean still counts as its quality."""
+"""How far below another a mean quality, or an area, still counts as the same."""
+
+NEGLIGIBLE = 0.001
+"""A smaller difference of areas counts as none, however little it scatters: routers that do the
+same differ by that in where one model ends and the next begins."""
 
 _TIMED = 50
 _WARM = 5
+
+
+class Verdict(StrEnum):
+    """What the evidence says; an exit code each."""
+
+    PASSED = "passed"
+    REFUSED = "refused"
+    NOT_DECIDED = "not decided"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,16 +40,30 @@ class Check:
     """One condition of the gate, and what was found."""
 
     name: str
-    passed: bool
+    verdict: Verdict
     finding: str
     """A sentence: the evidence, or the reason of the refusal."""
     interval: Interval | None = None
+    detectable: float | None = None
+    """The difference that would have been seen with 80 % power on as many queries."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
         found = asdict(self)
+        found["passed"] = self.verdict is Verdict.PASSED
         found["interval"] = None if self.interval is None else self.interval.to_dict()
+        if self.detectable is not None and not np.isfinite(self.detectable):
+            found["detectable"] = None
         return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """All checks, what they come to, and why in a sentence."""
+
+    verdict: Verdict
+    reason: str
+    checks: tuple[Check, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,19 +74,21 @@ class Limits:
     max_size_mb: float
 
 
+_Area = tuple[float, FloatArray]
+"""An area under a curve, and its draws."""
+
+
 def judge(
-    arena: Arena,
+    trial: Trial,
     path: Path,
     *,
     limits: Limits,
     clock: Callable[[], float] = time.perf_counter,
-) -> list[Check]:
-    """Hold the first artifact against every baseline, its latency and its size.
+) -> Judgement:
+    """Hold an artifact against every baseline, its latency and its size.
 
     Parameters
     ----------
-    arena
-        Prepared with training rows.
     path
         The artifact's folder.
     clock
@@ -67,41 +96,143 @@ def judge(
 
     Notes
     -----
-    Where too few queries know the outcomes of all models nothing is compared: the artifact is
-    refused for that alone.
+    Areas are quality at equal cost, averaged over all costs. Settings are chosen on one half of the
+    queries and measured on the other, both ways: one that was chosen where it is measured would
+    flatter the router. "Beyond noise" means that the 95 % interval of a paired bootstrap over
+    queries lies on one side.
 
-    "Beyond noise" means that the lower end of the 95 % interval of a paired bootstrap over
-    queries is above zero. Areas are quality at equal cost, averaged over all costs. Settings of
-    the router are chosen on one half of the queries and measured on the other, both ways: one
-    that was chosen where it is measured would flatter the router.
+    What knows nothing of the query (mixing single models, the artifact's own mix at random, the
+    prompt's length) has to be beaten beyond noise. Neighbours have to be matched: the interval ends
+    above `QUALITY_MARGIN` below them. A check fails where the interval is on the wrong side, and
+    where it is on neither nothing is decided. One failure refuses the artifact, and only an
+    artifact that passes everything passes.
     """
-    if arena.support.warning is not None:
-        return [Check(name="outcomes", passed=False, finding=arena.support.warning)]
-    artifact, frame = arena.series[0], arena.frame
-    mine = frame.fair_area(artifact.picks)
+    if trial.candidate is None:
+        finding = trial.support.warning or ""
+        check = Check(name="outcomes", verdict=Verdict.NOT_DECIDED, finding=finding)
+        reason = "the outcomes cannot tell how routers compare"
+        return Judgement(verdict=Verdict.NOT_DECIDED, reason=reason, checks=(check,))
+    frame = trial.frame
+    areas = {
+        name: frame.fair_area(trial.named(name).picks)
+        for name in (
+            baselines.ZERO,
+            baselines.PROMPT_LENGTH,
+            baselines.KNN,
+            baselines.GUARDED_KNN,
+        )
+    }
+    mine = frame.fair_area(trial.candidate.picks)
+    shuffled = shuffle(frame.rows, trial.candidate)
+    areas[baselines.SHUFFLE] = frame.fair_area_of(*shuffled)
     checks = [
-        _area(frame, mine, arena.named(name), name)
-        for name in (baselines.ZERO, baselines.PROMPT_LENGTH, baselines.KNN)
+        _above(mine, areas[baselines.ZERO], baselines.ZERO),
+        _above(mine, areas[baselines.SHUFFLE], baselines.SHUFFLE),
+        _single(frame, trial.candidate, baselines.best_single(frame.rows, None)),
+        _above(mine, areas[baselines.PROMPT_LENGTH], baselines.PROMPT_LENGTH),
+        _matched(mine, areas[baselines.KNN], baselines.KNN),
+        _matched(mine, areas[baselines.GUARDED_KNN], baselines.GUARDED_KNN),
+        _latency(trial.artifact, frame.rows, limits, clock),
+        _size(path, limits),
     ]
-    checks.insert(1, _single(frame, artifact, baselines.best_single(frame.rows, arena.train)))
-    checks.append(_latency(arena.artifacts[0], arena, limits, clock))
-    checks.append(_size(path, limits))
-    return checks
+    return _conclude(checks, areas)
 
 
-def _area(frame: Frame, mine: tuple[float, FloatArray], other: Series, name: str) -> Check:
-    value, draws = frame.fair_area(other.picks)
-    interval = Interval.of(mine[0] - value, mine[1] - draws)
-    passed = bool(interval.low > 0)
-    verdict = "above" if passed else "not above"
+def shuffle(rows: Rows, candidate: Series) -> tuple[FloatArray, FloatArray]:
+    """Return cost and quality where a router's own mix of models is dealt out at random.
+
+    The exact expectation on every query, (n_settings, n_queries) each: no draw is needed. What is
+    left of a router's advantage over it comes from knowing *which* query to send where.
+
+    References
+    ----------
+    BerriAI/litellm-docs, pull request 854 (2026): the cost-matched shuffled control.
+    """
+    shares = np.stack(
+        [(candidate.picks == column).mean(axis=1) for column in range(len(rows.models))], axis=1
+    )
+    return shares @ rows.cost_usd.T, _mixed(shares, rows.quality)
+
+
+def _mixed(shares: FloatArray, quality: FloatArray) -> FloatArray:
+    """Average the known outcomes of every query by the shares; NaN where none is known."""
+    known = ~np.isnan(quality)
+    weight = shares @ known.T
+    total = shares @ np.where(known, quality, 0.0).T
+    return np.where(weight > 0, total / np.where(weight > 0, weight, 1), np.nan)
+
+
+def _conclude(checks: Iterable[Check], areas: dict[str, _Area]) -> Judgement:
+    found = tuple(checks)
+    failed = [check.name for check in found if check.verdict is Verdict.REFUSED]
+    undecided = [check.name for check in found if check.verdict is Verdict.NOT_DECIDED]
+    if failed:
+        reason = f"it fails {', '.join(failed)}"
+        return Judgement(verdict=Verdict.REFUSED, reason=reason, checks=found)
+    if not undecided:
+        reason = "it is beyond noise above all that knows nothing of the query, and as good as kNN"
+        return Judgement(verdict=Verdict.PASSED, reason=reason, checks=found)
+    zero = areas[baselines.ZERO]
+    winners = [
+        name
+        for name in (baselines.PROMPT_LENGTH, baselines.KNN, baselines.GUARDED_KNN)
+        if _above(areas[name], zero, name).verdict is Verdict.PASSED
+    ]
+    against = next(check for check in found if check.name == baselines.ZERO)
+    if against.verdict is Verdict.PASSED:
+        reason = f"more queries would have to decide on {', '.join(undecided)}"
+    elif winners:
+        reason = (
+            f"it is not shown to beat mixing single models, which {', '.join(winners)} "
+            f"{'does' if len(winners) == 1 else 'do'} here: bring more queries, or train otherwise"
+        )
+    else:
+        reason = "routing has nothing to win here: no baseline beats mixing single models either"
+        interval = against.interval
+        if interval and interval.low > -QUALITY_MARGIN and interval.high < QUALITY_MARGIN:
+            reason += ", and the artifact abstains: it behaves as single models or their mixture"
+    return Judgement(verdict=Verdict.NOT_DECIDED, reason=reason, checks=found)
+
+
+def _above(mine: _Area, other: _Area, name: str) -> Check:
+    """Whether an area is above another one beyond noise, and by more than nothing."""
+    interval = Interval.of(mine[0] - other[0], mine[1] - other[1])
+    verdict, words = Verdict.NOT_DECIDED, "not above or below"
+    if abs(interval.value) < NEGLIGIBLE:
+        words = f"within {NEGLIGIBLE:g} of, so not above or below"
+    elif interval.low > 0:
+        verdict, words = Verdict.PASSED, "above"
+    elif interval.high < 0:
+        verdict, words = Verdict.REFUSED, "below"
+    return _area_check(name, verdict, words, mine, other, interval)
+
+
+def _matched(mine: _Area, other: _Area, name: str) -> Check:
+    """Whether an area is above another one, or as good: hardly below even in the worst case."""
+    interval = Interval.of(mine[0] - other[0], mine[1] - other[1])
+    verdict, words = Verdict.NOT_DECIDED, "not above or below"
+    if interval.low > 0:
+        verdict, words = Verdict.PASSED, "above"
+    elif interval.low > -QUALITY_MARGIN:
+        verdict, words = Verdict.PASSED, f"at most {QUALITY_MARGIN:g} below"
+    elif interval.high < 0:
+        verdict, words = Verdict.REFUSED, "below"
+    return _area_check(name, verdict, words, mine, other, interval)
+
+
+def _area_check(  # noqa: PLR0917
+    name: str, verdict: Verdict, words: str, mine: _Area, other: _Area, interval: Interval
+) -> Check:
+    seen = detectable(mine[1] - other[1])
     return Check(
         name=name,
-        passed=passed,
+        verdict=verdict,
         finding=(
-            f"area {mine[0]:.4f} is {verdict} that of {name}, {value:.4f}, beyond noise: "
-            f"difference {interval.value:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"
+            f"area {mine[0]:.4f} is {words} that of {name}, {other[0]:.4f}, beyond noise: "
+            f"difference {_told(interval)}; {seen:.4f} would have been seen"
         ),
         interval=interval,
+        detectable=seen,
     )
 
 
@@ -110,32 +241,41 @@ def _single(frame: Frame, artifact: Series, best: int) -> Check:
     rows, name = frame.rows, f"best single ({frame.rows.models[best]})"
     single_cost, single_quality = rows.cost_usd[:, best], rows.quality[:, best]
     half = np.random.default_rng(frame.seed).permutation(len(rows)) % 2 == 0
-    best_finding, best_interval = "", None
+    findings: list[tuple[Interval, float, str]] = []
     for rule in (_best_within_cost, _cheapest_as_good):
         picks = np.empty(len(rows), np.intp)
         for chosen_on, measured_on in ((half, ~half), (~half, half)):
             setting = rule(frame, artifact, best, chosen_on)
             picks[measured_on] = artifact.picks[setting, measured_on]
         (cost,), (quality,) = (each for each in frame.realised(picks[None]))
-        gain = _paired(frame, quality - single_quality)
+        gain, seen = _paired(frame, quality - single_quality)
         share = 100 * float(np.nanmean(cost) / np.nanmean(single_cost))
-        saving = _paired(frame, single_cost - cost)
+        saving, _ = _paired(frame, single_cost - cost)
         better = gain.low > 0 and saving.value >= 0
         cheaper = gain.value >= -QUALITY_MARGIN and gain.high >= 0 and saving.low > 0
         finding = (
             f"at {share:.0f} % of the cost of {rows.models[best]} its quality differs by "
-            f"{gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
+            f"{_told(gain)}"
         )
+        findings.append((gain, seen, finding))
         if better or cheaper:
             what = "better" if better else "as good and cheaper beyond noise"
-            return Check(name=name, passed=True, finding=f"{finding}: {what}", interval=gain)
-        if best_interval is None or gain.value > best_interval.value:
-            best_finding, best_interval = finding, gain
+            return Check(
+                name=name,
+                verdict=Verdict.PASSED,
+                finding=f"{finding}: {what}",
+                interval=gain,
+                detectable=seen,
+            )
+    gain, seen, finding = max(findings, key=lambda each: each[0].value)
+    below = gain.high < -QUALITY_MARGIN
+    why = "its quality is never reached" if below else "neither better nor as good for less"
     return Check(
         name=name,
-        passed=False,
-        finding=f"{best_finding}: neither better for its cost nor as good for less, beyond noise",
-        interval=best_interval,
+        verdict=Verdict.REFUSED if below else Verdict.NOT_DECIDED,
+        finding=f"{finding}: {why}, beyond noise; {seen:.4f} would have been seen",
+        interval=gain,
+        detectable=seen,
     )
 
 
@@ -156,18 +296,23 @@ def _means(frame: Frame, artifact: Series, on: np.ndarray) -> tuple[FloatArray, 
     return nan_mean(cost[:, on].T, default=np.nan), nan_mean(quality[:, on].T, default=np.nan)
 
 
-def _paired(frame: Frame, difference: FloatArray) -> Interval:
+def _paired(frame: Frame, difference: FloatArray) -> tuple[Interval, float]:
+    """Return a mean difference with its interval, and what would have been seen of it."""
     known = ~np.isnan(difference)
     weights = frame.weights[:, known]
     draws = weights @ difference[known] / np.maximum(weights.sum(axis=1), 1)
-    return Interval.of(float(difference[known].mean()), draws)
+    return Interval.of(float(difference[known].mean()), draws), detectable(draws)
+
+
+def _told(interval: Interval) -> str:
+    return f"{interval.value:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"
 
 
 def _latency(
-    artifact: RouterArtifact, arena: Arena, limits: Limits, clock: Callable[[], float]
+    artifact: RouterArtifact, rows: Rows, limits: Limits, clock: Callable[[], float]
 ) -> Check:
     """Time single decisions, features included, one after the other."""
-    conversations = arena.frame.rows.conversations
+    conversations = rows.conversations
     n = len(conversations)
     times = []
     for i in range(_WARM + _TIMED):
@@ -180,7 +325,7 @@ def _latency(
     passed = p50_ms <= limits.max_p50_ms
     return Check(
         name="latency",
-        passed=passed,
+        verdict=Verdict.PASSED if passed else Verdict.REFUSED,
         finding=(
             f"predicting one request takes {p50_ms:.2f} ms (median of {_TIMED}), "
             f"{'within' if passed else 'above'} the limit of {limits.max_p50_ms:g} ms"
@@ -193,7 +338,7 @@ def _size(path: Path, limits: Limits) -> Check:
     passed = size_mb <= limits.max_size_mb
     return Check(
         name="size",
-        passed=passed,
+        verdict=Verdict.PASSED if passed else Verdict.REFUSED,
         finding=(
             f"the artifact has {size_mb:.2f} MB, {'within' if passed else 'above'} the limit of "
             f"{limits.max_size_mb:g} MB"

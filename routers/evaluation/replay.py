@@ -81,7 +81,7 @@ def prepare(
     progress("reading outcomes")
     table = read_outcomes(data)
     train_table = read_outcomes(train) if train else None
-    models = _common_models(loaded, table, train_table)
+    models = common_models(loaded, [table] if train_table is None else [table, train_table])
     prices = {model: loaded[0].prices[model] for model in models}
     if prices_file is not None:
         prices |= read_prices(prices_file, models)
@@ -98,9 +98,7 @@ def prepare(
     series += baselines.fixed(rows, train_rows)
     series.append(baselines.prompt_length(rows, train_rows))
     if train_rows is not None:
-        featurizer = loaded[0].featurizer
-        x = featurizer.transform(rows.conversations)
-        series.append(baselines.knn(rows, train_rows, featurizer, prices, x))
+        series += baselines.neighbours(rows, train_rows, prices)
     label = baselines.benchmark_label(rows, train_rows)
     series += [each for each in (label, baselines.oracle(rows)) if each is not None]
     return Arena(
@@ -158,9 +156,17 @@ def evaluate(arena: Arena, *, progress: Callable[[str], None] = lambda _: None) 
             "usd_per_1000": float(1000 * cost[best]),
         },
         "pair": {"weak": rows.models[weak], "strong": rows.models[strong]},
-        "notes": list(arena.notes),
+        "notes": [*arena.notes, *_without_shares(results)],
         "routers": results,
     }
+
+
+def _without_shares(results: Sequence[dict[str, Any]]) -> list[str]:
+    return [
+        f"The knob of {each['name']}: {each['knob_no_share']}."
+        for each in results
+        if each.get("knob_no_share") is not None
+    ]
 
 
 def predict_rows(artifact: RouterArtifact, rows: Rows) -> Predictions:
@@ -170,13 +176,18 @@ def predict_rows(artifact: RouterArtifact, rows: Rows) -> Predictions:
         artifact.predict_conversations(rows.conversations[start : start + _BLOCK]).columns(columns)
         for start in range(0, len(rows), _BLOCK)
     ]
+    return stacked(blocks)
+
+
+def stacked(blocks: Sequence[Predictions]) -> Predictions:
+    """Return the predictions of all blocks, one below the other."""
     strengths = [block.strength for block in blocks if block.strength is not None]
     return Predictions(
         quality=np.concatenate([block.quality for block in blocks]),
         quality_std=np.concatenate([block.quality_std for block in blocks]),
         output_tokens=np.concatenate([block.output_tokens for block in blocks]),
         output_tokens_upper=np.concatenate([block.output_tokens_upper for block in blocks]),
-        strength=np.concatenate(strengths) if strengths else None,
+        strength=np.concatenate(strengths) if len(strengths) == len(blocks) else None,
     )
 
 
@@ -211,17 +222,22 @@ def _replay(name: str, artifact: RouterArtifact, rows: Rows, prices: PriceTable)
     )
 
 
-def _common_models(
-    artifacts: Sequence[RouterArtifact], table: OutcomeTable, train: OutcomeTable | None
+def common_models(
+    artifacts: Sequence[RouterArtifact], tables: Sequence[OutcomeTable]
 ) -> tuple[str, ...]:
-    known = [set(artifact.models) for artifact in artifacts] + [set(table.models)]
-    if train is not None:
-        known.append(set(train.models))
+    """Return the models that all artifacts and tables know, in the first artifact's order.
+
+    Raises
+    ------
+    DataError
+        If there are fewer than two.
+    """
+    known = [set(each.models) for each in artifacts] + [set(each.models) for each in tables]
     models = tuple(model for model in artifacts[0].models if all(model in each for each in known))
     if len(models) < 2:
         raise DataError(
             "artifacts and data have fewer than two models in common: the first artifact knows "
-            f"{', '.join(artifacts[0].models)}; the data has {', '.join(table.models)}"
+            f"{', '.join(artifacts[0].models)}; the data has {', '.join(tables[0].models)}"
         )
     return models
 

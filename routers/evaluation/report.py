@@ -153,17 +153,19 @@ def _knob(router: Mapping[str, Any]) -> list[str]:
         at_middle,
         "",
         *_table(
-            ["knob", "quality", "USD per 1000", "share of the gap kept [95%]"],
+            ["knob", "quality", "USD per 1000", "share of the gap kept [95%]", "promise"],
             [
                 [
                     f"{step['cost_quality']:g}",
                     _number(step["quality"]),
                     _usd(step["usd_per_1000"], sign=""),
                     _interval(step["share_of_gap"]),
+                    step["promise"] or _NOTHING,
                 ]
                 for step in router["knob"]
             ],
         ),
+        *([] if router["knob_no_share"] is None else ["", _text(router["knob_no_share"])]),
     ]
 
 

@@ -18,9 +18,12 @@ from routers.evaluation.metrics import (
     model_recall,
 )
 from routers.evaluation.pair import apgr, apgr_draws, cpt, gap_curve
+from routers.evaluation.promises import Promises, verdict
 from routers.numeric import FloatArray
 from routers.training.support import Support
 from routers.types import UPPER_QUANTILE
+
+_UNKNOWN = Interval(value=float("nan"), low=float("nan"), high=float("nan"))
 
 MIDDLE = 0.5
 """The knob position at which single numbers of an artifact are reported."""
@@ -89,7 +92,7 @@ def measure(
         positions, picks = series.knob
         middle = int(np.abs(positions - MIDDLE).argmin())
         cost, quality = (float(each[middle]) for each in frame.points(picks))
-        result["knob"] = _knob(positions, picks, frame)
+        result["knob"], result["knob_no_share"] = _knob(positions, picks, frame)
         result["knob_error"] = max(
             (
                 abs(step["share_of_gap"]["value"] - step["cost_quality"])
@@ -132,7 +135,7 @@ def told(measured: dict[str, Any], support: Support, *, oracle: bool) -> dict[st
     found = {name: None if name in left_out else value for name, value in measured.items()}
     if left_out is _COMPARED:
         found["curve"] = {"points": [], "hull": []}
-        for name in ("knob", "at_middle"):
+        for name in ("knob", "knob_no_share", "at_middle"):
             found.pop(name, None)
     return found
 
@@ -198,23 +201,24 @@ def _predictive(series: Series, frame: Frame, weak: int, strong: int) -> dict[st
     return out
 
 
-def _knob(positions: FloatArray, picks: np.ndarray, frame: Frame) -> list[dict[str, Any]]:
+def _knob(
+    positions: FloatArray, picks: np.ndarray, frame: Frame
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Return what every position realised, and why no shares of the gap are told, if none are."""
     cost, quality = frame.points(picks)
-    draws = frame.draws(picks)[1]
-    gap = quality[-1] - quality[0]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        shares = (draws - draws[:, :1]) / (draws[:, -1:] - draws[:, :1])
-        share = (quality - quality[0]) / gap if abs(gap) > 1e-9 else np.full(len(quality), np.nan)
-    shares[~np.isfinite(shares)] = np.nan
-    return [
+    kept = Promises.of(quality, frame.draws(picks)[1], n_models=len(frame.rows.models))
+    shares = kept.shares or (None,) * len(positions)
+    steps = [
         {
             "cost_quality": float(t),
             "quality": _plain(quality[i]),
             "usd_per_1000": _plain(1000 * cost[i]),
-            "share_of_gap": Interval.of(float(share[i]), shares[:, i]).to_dict(),
+            "share_of_gap": (share or _UNKNOWN).to_dict(),
+            "promise": verdict(float(t), share),
         }
-        for i, t in enumerate(positions)
+        for i, (t, share) in enumerate(zip(positions, shares, strict=True))
     ]
+    return steps, kept.no_share
 
 
 def _curve(cost: FloatArray, quality: FloatArray) -> dict[str, list[list[float]]]:

@@ -1,6 +1,5 @@
 """What a training run may claim: metrics on predictions that were held out."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,12 +7,15 @@ import numpy as np
 
 from routers.calibration import CalibrationRows, cost_usd
 from routers.decision import choose
+from routers.evaluation.bootstrap import Interval, mean_draws
+from routers.evaluation.frame import Frame, Rows, sweep
 from routers.evaluation.metrics import (
     area_under_hull,
     curve,
     expected_calibration_error,
     single_models,
 )
+from routers.evaluation.promises import Promises, verdict
 from routers.numeric import FloatArray, nan_mean
 from routers.strategies.carrot import DEFAULT_OUTPUT_TOKENS
 from routers.training.dataset import OutcomeTable
@@ -22,8 +24,9 @@ from routers.types import UPPER_QUANTILE, Predictions, PriceTable
 
 PROMISES = (0.2, 0.4, 0.6, 0.8)
 
-_NO_GAP = 1e-6
-"""A smaller difference of quality between the ends of the knob cannot be shared out."""
+_DRAWS = 1000
+_AREA_DRAWS = 200
+"""Resamplings behind the interval of an area, which costs more than a mean."""
 
 
 def predicted_costs(
@@ -74,10 +77,14 @@ def assess(
         Plain values: `aiq` of the router's choices, of the ZeroRouter (`aiq_zero_router`) and of
         an oracle; quality of the best single model and the best that the router reached; the
         calibration error of quality; the coverage of the upper token estimates; and what the
-        knob promised and kept. Curves are over the queries that all models were tried on, where
-        there are enough. What the data cannot tell, as `support` says, is None.
+        knob promised and kept, with 95 % intervals, or why no share of a gap is told
+        (`knob_no_share`). These areas are flattered by a hull that is chosen on the rows it is
+        measured on; `aiq_over_zero` is not, it is the area above mixing single models at settings
+        chosen on other rows, with its interval. Curves are over the queries that all models were
+        tried on, where there are enough. What the data cannot tell, as `support` says, is None.
     """
     support = Support.of(table.quality)
+    knob, no_share = knob_record(table, predictions, folds=folds, prices=prices, support=support)
     tokens_known = ~np.isnan(table.output_tokens)
     covered = table.output_tokens[tokens_known] <= predictions.output_tokens_upper[tokens_known]
     return {
@@ -87,7 +94,8 @@ def assess(
         "quality_mean_squared_error": float(np.nanmean((predictions.quality - table.quality) ** 2)),
         "upper_tokens_target": UPPER_QUANTILE,
         "upper_tokens_coverage": float(covered.mean()) if covered.size else None,
-        "knob": knob_record(table, predictions, folds=folds, prices=prices, support=support),
+        "knob": knob,
+        "knob_no_share": no_share,
     }
 
 
@@ -114,6 +122,7 @@ def _compared(
     compared = (
         "aiq",
         "aiq_zero_router",
+        "aiq_over_zero",
         "aiq_oracle",
         "best_single_model",
         "best_single_quality",
@@ -123,16 +132,34 @@ def _compared(
         return found | dict.fromkeys(compared)
     cost = predicted_costs(table.input_tokens, predictions.output_tokens, table.models, prices)
     low, high = float(single_cost.min()), float(single_cost.max())
-    routed = curve(predictions.quality[rows], cost[rows], quality, spent)
+    frame = _frame(table, rows, spent)
+    picks = sweep(predictions.quality[rows].astype(np.float64), cost[rows])
+    mine, zero = frame.fair_area(picks), frame.fair_area(frame.every_single)
     oracle = curve(quality, cost[rows], quality, spent) if support.complete else None
     return found | {
-        "aiq": area_under_hull(*routed, low=low, high=high),
+        "aiq": frame.aiq(picks),
         "aiq_zero_router": area_under_hull(single_cost, single_quality, low=low, high=high),
+        "aiq_over_zero": Interval.of(mine[0] - zero[0], mine[1] - zero[1]).to_dict(),
         "aiq_oracle": None if oracle is None else area_under_hull(*oracle, low=low, high=high),
         "best_single_model": table.models[int(single_quality.argmax())],
         "best_single_quality": float(single_quality.max()),
-        "best_routed_quality": float(np.nanmax(routed[1])),
+        "best_routed_quality": float(np.nanmax(frame.points(picks)[1])),
     }
+
+
+def _frame(table: OutcomeTable, rows: np.ndarray, spent: FloatArray) -> Frame:
+    return Frame(
+        rows=Rows(
+            models=table.models,
+            conversations=tuple(table.conversations[i] for i in rows),
+            groups=tuple(table.groups[i] for i in rows),
+            input_tokens=table.input_tokens[rows],
+            quality=table.quality[rows].astype(np.float64),
+            output_tokens=table.output_tokens[rows].astype(np.float64),
+            cost_usd=spent,
+        ),
+        n_draws=_AREA_DRAWS,
+    )
 
 
 def knob_record(
@@ -142,29 +169,42 @@ def knob_record(
     folds: np.ndarray,
     prices: PriceTable,
     support: Support,
-) -> list[dict[str, float | None]]:
+) -> tuple[list[dict[str, Any]], str | None]:
     """Return what the knob promised and what it kept, on queries it was not calibrated on.
 
     The curve of each fold is fitted on the cross-fitted rows of the others. Quality is None where
-    the data cannot tell it, the share of the gap where there is none.
+    the data cannot tell it, the share of the gap where there is none: the second value says why.
+    Intervals are 95 %, over queries; they do not hold what other folds would have calibrated.
     """
     positions = (0.0, *PROMISES, 1.0)
-    mean = np.full(len(positions), np.nan)
+    known = np.empty((len(positions), 0))
     if support.comparable:
         realised = _realised(table, predictions, positions, folds=folds, prices=prices)
         # Queries whose every choice was tried: a mean over others would compare different queries.
         known = realised[:, ~np.isnan(realised).any(axis=0)]
-        if known.shape[1] > 0:
-            mean = known.mean(axis=1)
-    gap = float(mean[-1] - mean[0])
-    return [
-        {
-            "cost_quality": t,
-            "quality": None if math.isnan(mean[i]) else float(mean[i]),
-            "share_of_gap": float((mean[i] - mean[0]) / gap) if gap > _NO_GAP else None,
-        }
-        for i, t in enumerate(positions)
+    n = known.shape[1]
+    if n == 0:
+        return [_step(t, None, None, n) for t in positions], None
+    mean = known.mean(axis=1)
+    draws = mean_draws(known, n_draws=_DRAWS, seed=0)
+    kept = Promises.of(mean, draws, n_models=len(table.models))
+    shares = kept.shares or (None,) * len(positions)
+    steps = [
+        _step(t, float(quality), share, n)
+        for t, quality, share in zip(positions, mean, shares, strict=True)
     ]
+    return steps, kept.no_share
+
+
+def _step(t: float, quality: float | None, share: Interval | None, n: int) -> dict[str, Any]:
+    return {
+        "cost_quality": t,
+        "quality": quality,
+        "share_of_gap": None if share is None else share.value,
+        "share_of_gap_interval": None if share is None else [share.low, share.high],
+        "promise": verdict(t, share),
+        "n": n,
+    }
 
 
 def _realised(

@@ -1,13 +1,16 @@
 """Predictions on training queries by routers that have not seen them."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from routers.base import AuxiliarySet, Labels, Router
 from routers.errors import DataError
 from routers.types import Conversation, FloatMatrix, Predictions
+
+FURTHER, TRAIN_ONLY = -1, -2
+"""In the place of a fold: rows that no router learns from, rows that all learn from."""
 
 _NOT_WORDS = re.compile(r"[\W_]+")
 
@@ -39,6 +42,29 @@ def prompt_folds(
     return np.asarray(fold_of_group[groups])
 
 
+def random_streams(seed: int) -> tuple[np.random.Generator, ...]:
+    """Return the streams of folds, cross-fitting, kept rows and the final fit.
+
+    One for each use: more folds must not change the final fit.
+    """
+    return tuple(np.random.default_rng(each) for each in np.random.SeedSequence(seed).spawn(4))
+
+
+def splits(folds: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, str]]:
+    """Yield training rows, rows to predict and a name for every fold; `FURTHER` comes last.
+
+    Rows of `FURTHER` never train, rows of `TRAIN_ONLY` do nothing else.
+    """
+    n_folds = int(folds.max()) + 1
+    learnable = folds != FURTHER
+    for fold in range(n_folds):
+        test = np.flatnonzero(folds == fold)
+        yield np.flatnonzero(learnable & (folds != fold)), test, f"{fold + 1}/{n_folds}"
+    further = np.flatnonzero(folds == FURTHER)
+    if len(further) > 0:
+        yield np.flatnonzero(learnable), further, "further rows"
+
+
 Features = Callable[
     [np.ndarray, np.ndarray], tuple[FloatMatrix, FloatMatrix, Sequence[AuxiliarySet]]
 ]
@@ -58,18 +84,22 @@ def cross_fit(
 ) -> Predictions:
     """Predict every fold by a router that was fitted on the others; rows as in `labels`.
 
+    Parameters
+    ----------
+    folds
+        (n_queries,), as `prompt_folds` assigns them. Rows of `FURTHER` are predicted by a router
+        that was fitted on all others; nothing is predicted (zero) of those of `TRAIN_ONLY`.
+
     Raises
     ------
     DataError
         If a model was tried in one fold only, so that the others know nothing of it.
     """
     shape = (len(labels), len(labels.models))
-    out = [np.empty(shape, np.float32) for _ in range(4)]
+    out = [np.zeros(shape, np.float32) for _ in range(4)]
     strength: FloatMatrix | None = None
-    n_folds = int(folds.max()) + 1
-    for fold in range(n_folds):
-        progress(f"cross-fitting {fold + 1}/{n_folds}")
-        train, test = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+    for train, test, name in splits(folds):
+        progress(f"cross-fitting {name}")
         unknown = np.isnan(labels.quality[train]).all(axis=0)
         if unknown.any():
             names = ", ".join(labels.models[i] for i in np.flatnonzero(unknown))

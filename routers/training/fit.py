@@ -15,7 +15,7 @@ from routers.embedders._base import EMBEDDERS, make_embedder
 from routers.features import Featurizer
 from routers.options import build
 from routers.training.assess import assess, mean_costs
-from routers.training.crossfit import cross_fit, prompt_folds
+from routers.training.crossfit import cross_fit, prompt_folds, random_streams
 from routers.training.dataset import OutcomeTable, read_outcomes
 from routers.training.fold_features import AuxiliaryFile, FoldFeatures
 from routers.training.prices import find_prices
@@ -83,10 +83,7 @@ def fit(
     progress(f"embedding {len(table)} queries")
     known = featurizer.precompute(table.conversations)
 
-    # One stream for each use: more folds must not change the final fit.
-    fold_rng, cross_rng, keep_rng, final_rng = (
-        np.random.default_rng(seed) for seed in np.random.SeedSequence(recipe.seed).spawn(4)
-    )
+    fold_rng, cross_rng, keep_rng, final_rng = random_streams(recipe.seed)
     folds = prompt_folds(table.conversations, recipe.calibration_folds, fold_rng)
 
     others = [AuxiliaryFile.read(path, featurizer) for path in auxiliary]

@@ -64,7 +64,7 @@ def test_every_router_stands_on_the_same_rows(report):
     assert names[0] == "router"
     assert set(names[1:]) == {
         "cheapest", "strongest", "best single", "ZeroRouter", "prompt length", "kNN(k=100)",
-        "oracle",
+        "guarded kNN", "oracle",
     }  # fmt: skip
     assert report["n_queries"] == 400
     assert report["best_single"]["model"] == "max"

@@ -76,12 +76,12 @@ def test_one_answer_per_prompt_trains_a_router_and_compares_nothing(bandit):
     assert "model-6 0." in said
 
 
-def test_the_gate_refuses_an_artifact_that_nothing_speaks_for(bandit):
+def test_the_gate_does_not_decide_on_an_artifact_that_nothing_speaks_for(bandit):
     arguments = ("gate", "--artifact", bandit / "router", "--data", bandit / "test.jsonl")
     judged = run(*arguments, "--train", bandit / "train.jsonl", "--json")
-    assert judged.exit_code == 1
+    assert judged.exit_code == 3
     verdict = json.loads(judged.stdout)
-    assert not verdict["passed"]
+    assert (verdict["verdict"], verdict["passed"]) == ("not decided", False)
     assert [check["name"] for check in verdict["checks"]] == ["outcomes"]
 
 
@@ -117,7 +117,7 @@ def test_known_outcomes_of_most_models_are_compared_but_no_oracle(tmp_path):
     report = json.loads(run("evaluate", *arguments).stdout)
     assert report["routers"][0]["aiq"] is not None
     assert report["routers"][0]["oracle_gap"] is None
-    assert run("gate", *arguments, "--train", data).exit_code == 1
+    assert run("gate", *arguments, "--train", data).exit_code == 3
 
 
 def test_models_that_are_all_alike_leave_no_gap_to_share(tmp_path):
@@ -133,4 +133,4 @@ def test_models_that_are_all_alike_leave_no_gap_to_share(tmp_path):
     )
     assert fitted.exit_code == 0, fitted.output
     assert "of the gap" not in fitted.stdout
-    assert "no gap to share" in fitted.stdout
+    assert "the cheapest candidate is already the best: nothing to route" in fitted.stdout

@@ -1,0 +1,237 @@
+"""What the gate judges: an artifact and its baselines on every row that none of them has seen."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from routers.artifact import RouterArtifact
+from routers.artifact_load import load_artifact
+from routers.base import ROUTERS, Router
+from routers.errors import DataError
+from routers.evaluation import baselines
+from routers.evaluation.frame import Frame, Rows, Series, join_rows, kept_rows, select_rows, sweep
+from routers.evaluation.replay import common_models, predict_rows, stacked
+from routers.options import build
+from routers.training.assess import mean_costs, predicted_costs
+from routers.training.crossfit import (
+    FURTHER,
+    TRAIN_ONLY,
+    cross_fit,
+    normalised,
+    prompt_folds,
+    random_streams,
+)
+from routers.training.dataset import OutcomeTable, read_outcomes
+from routers.training.fold_features import FoldFeatures
+from routers.training.prices import read_prices
+from routers.training.recipe import Recipe
+from routers.training.support import Support
+from routers.types import Predictions, PriceTable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """An artifact and its baselines on the same rows.
+
+    Attributes
+    ----------
+    candidate, baselines
+        None and empty where the outcomes cannot tell how routers compare.
+    n_crossed
+        Judged rows that the artifact was trained on: they are predicted by its recipe, fitted on
+        other folds. All others are predicted by the artifact itself.
+    notes
+        What a reader of the verdict should know, as sentences.
+    """
+
+    artifact: RouterArtifact
+    frame: Frame
+    support: Support
+    candidate: Series | None
+    baselines: tuple[Series, ...]
+    n_crossed: int
+    notes: tuple[str, ...]
+
+    def named(self, name: str) -> Series:
+        """Return the baseline of a name."""
+        return next(each for each in self.baselines if each.name == name)
+
+
+def prepare_trial(
+    path: Path,
+    train: Sequence[Path],
+    data: Sequence[Path] = (),
+    *,
+    prices_file: Path | None = None,
+    n_draws: int = 1000,
+    seed: int = 0,
+    trusted: Collection[str] = (),
+    progress: Callable[[str], None] = lambda _: None,
+) -> Trial:
+    """Predict all rows out of sample, by the artifact and by every baseline.
+
+    Rows of `train` are predicted by the artifact's recipe, and by the baselines, fitted on the
+    folds that they are not in: the folds of the training itself. Rows of `data` are predicted by
+    the artifact as it is, and by baselines fitted on all of `train`. Where the recipe cannot be
+    fitted again (`train` is not what the artifact was fitted on, or it was changed since) only
+    the rows of `data` are judged.
+
+    Raises
+    ------
+    ArtifactError, DataError
+        If the artifact or a file cannot be used, fewer than two models are in common, or there is
+        no row that can be judged.
+    """
+    artifact = load_artifact(path, trusted=trusted)
+    progress("reading outcomes")
+    trained = read_outcomes(train)
+    further = read_outcomes(data) if data else None
+    models = common_models([artifact], [trained] if further is None else [trained, further])
+    prices: PriceTable = {model: artifact.prices[model] for model in models}
+    if prices_file is not None:
+        prices = {**prices, **read_prices(prices_file, models)}
+    recipe = _recipe(artifact, trained)
+    notes = [] if isinstance(recipe, Recipe) else [f"Only the rows of --data are judged: {recipe}."]
+    learned = _tried(trained, models)
+    pool = select_rows(trained, models, prices, keep=learned)
+    folds = np.full(len(pool), TRAIN_ONLY)
+    if isinstance(recipe, Recipe):
+        folds = _folds(trained, recipe)[learned]
+    fresh = _fresh(further, trained, models, notes)
+    if further is not None and len(fresh):
+        pool = join_rows(pool, select_rows(further, models, prices, keep=fresh))
+        folds = np.append(folds, np.full(len(fresh), FURTHER))
+    asked = np.flatnonzero(folds != TRAIN_ONLY)
+    if len(asked) < 2:
+        raise DataError(
+            f"no rows to judge the artifact on ({'; '.join(notes) or 'too few'}); give outcomes "
+            "that it was not trained on by --data"
+        )
+    judged = asked[kept_rows(pool.quality[asked])]
+    support = Support.of(pool.quality[asked])
+    candidate, others = None, []
+    if support.warning is None:
+        blocks: list[Predictions] = []
+        if isinstance(recipe, Recipe):
+            crossed = _cross_fitted(artifact, recipe, trained, progress)
+            columns = [trained.models.index(model) for model in models]
+            blocks.append(crossed.columns(columns).rows(learned))
+        else:
+            blocks.append(_nothing(len(learned), len(models)))
+        if len(fresh):
+            progress("predicting further rows")
+            blocks.append(predict_rows(artifact, pool.take(np.flatnonzero(folds == FURTHER))))
+        candidate = _series(path.name, stacked(blocks).rows(judged), pool, judged, prices)
+        others = [
+            *baselines.fixed(pool.take(judged), None),
+            baselines.crossed_prompt_length(pool, folds, judged),
+            *baselines.crossed_neighbours(pool, folds, judged, prices, progress=progress),
+        ]
+    n_crossed = int((folds[judged] >= 0).sum())
+    return Trial(
+        artifact=artifact,
+        frame=Frame(rows=pool.take(judged), n_draws=n_draws, seed=seed),
+        support=support,
+        candidate=candidate,
+        baselines=tuple(others),
+        n_crossed=n_crossed,
+        notes=tuple(notes),
+    )
+
+
+def _recipe(artifact: RouterArtifact, trained: OutcomeTable) -> Recipe | str:
+    """Return the recipe that made the artifact out of `trained`, or why there is none."""
+    manifest = artifact.manifest
+    if "recalibrated" in manifest or artifact.newcomers:
+        return "the artifact was recalibrated or taught a model after it was fitted"
+    if {each.sha256 for each in trained.files} != {each.get("sha256") for each in manifest["data"]}:
+        return "the files of --train are not those that the artifact was fitted on"
+    if manifest["training"].get("auxiliary"):
+        return "the artifact was fitted along with auxiliary files"
+    try:
+        return Recipe.model_validate(manifest["training"].get("recipe"))
+    except ValidationError:
+        return "the artifact does not tell the recipe that it was fitted by"
+
+
+def _tried(table: OutcomeTable, models: Sequence[str]) -> NDArray[np.intp]:
+    """Return the numbers of rows that know an outcome of one of the models."""
+    columns = [table.models.index(model) for model in models]
+    return np.flatnonzero(~np.isnan(table.quality[:, columns]).all(axis=1))
+
+
+def _folds(trained: OutcomeTable, recipe: Recipe) -> NDArray[np.intp]:
+    fold_rng, *_ = random_streams(recipe.seed)
+    return prompt_folds(trained.conversations, recipe.calibration_folds, fold_rng)
+
+
+def _fresh(
+    further: OutcomeTable | None, trained: OutcomeTable, models: Sequence[str], notes: list[str]
+) -> NDArray[np.intp]:
+    """Return the rows of `--data` whose prompts are not, or hardly changed, among `--train`."""
+    if further is None:
+        return np.empty(0, np.intp)
+    seen = {normalised(each) for each in trained.conversations}
+    rows = _tried(further, models)
+    fresh = np.asarray([i for i in rows if normalised(further.conversations[i]) not in seen], int)
+    if len(fresh) < len(rows):
+        notes.append(
+            f"{len(rows) - len(fresh)} rows of --data are left out: their prompts are among those "
+            "of --train."
+        )
+    return fresh
+
+
+def _cross_fitted(
+    artifact: RouterArtifact,
+    recipe: Recipe,
+    trained: OutcomeTable,
+    progress: Callable[[str], None],
+) -> Predictions:
+    """Predict the training rows as calibration did: by the recipe, fitted on the other folds."""
+    featurizer = artifact.featurizer.unfitted()
+    cls = ROUTERS.get(recipe.strategy)
+
+    def make() -> Router:
+        return build(cls, recipe.options, noun=f"strategy {recipe.strategy!r}")
+
+    _, cross_rng, *_ = random_streams(recipe.seed)
+    return cross_fit(
+        make,
+        FoldFeatures(
+            featurizer=featurizer,
+            conversations=trained.conversations,
+            known=featurizer.precompute(trained.conversations),
+            seed=recipe.seed,
+        ),
+        replace(trained.labels, mean_cost_usd=mean_costs(trained, artifact.prices)),
+        folds=_folds(trained, recipe),
+        rng=cross_rng,
+        length_column=featurizer.length_column,
+        progress=progress,
+    )
+
+
+def _nothing(n_queries: int, n_models: int) -> Predictions:
+    """Stand for predictions of rows that nobody asks about."""
+    zeros = np.zeros((n_queries, n_models), np.float32)
+    return Predictions(
+        quality=zeros, quality_std=zeros, output_tokens=zeros, output_tokens_upper=zeros
+    )
+
+
+def _series(
+    name: str, predictions: Predictions, pool: Rows, judged: NDArray[np.intp], prices: PriceTable
+) -> Series:
+    tokens = predictions.output_tokens
+    cost = predicted_costs(pool.input_tokens[judged], tokens, pool.models, prices)
+    return Series(
+        name=name,
+        kind="artifact",
+        picks=sweep(predictions.quality.astype(np.float64), cost),
+        predictions=predictions,
+    )
