@@ -38,7 +38,8 @@ _ORDER = (
     "mlp + terms",
     "mlp + terms + domains",
     "mlp + terms + domains + difficulty",
-    "default (the same with residuals over domains)",
+    "the same with residuals over domains",
+    "default (averaged with ridge where rows are few)",
     "mlp + logistic + ridge averaged",
     "default + other sets learned along",
 )

@@ -66,6 +66,7 @@ _CHOICE = {"mmlu", "cmmlu", "arc_challenge"}
 _PLAIN = ("embedding", "lexical")
 _TERMS = (*_PLAIN, "terms")
 _MLP = {"quality_head": {"kind": "mlp"}}
+_BY_ROWS = {"quality_head": {"kind": "by-rows"}}
 _FEATURES_ONLY = {**_MLP, "residuals": False}
 _AVERAGE = {
     "quality_head": {
@@ -95,7 +96,8 @@ _ROUTERS: Mapping[str, _Spec] = {
     "mlp + terms": ("carrot", _TERMS, {**_MLP, "domains": False}, False, False),
     "mlp + terms + domains": ("carrot", _TERMS, _FEATURES_ONLY, False, False),
     "mlp + terms + domains + difficulty": ("carrot", _TERMS, _FEATURES_ONLY, True, False),
-    "default (the same with residuals over domains)": ("carrot", _TERMS, _MLP, True, False),
+    "the same with residuals over domains": ("carrot", _TERMS, _MLP, True, False),
+    "default (averaged with ridge where rows are few)": ("carrot", _TERMS, _BY_ROWS, True, False),
     "mlp + logistic + ridge averaged": ("carrot", _TERMS, _AVERAGE, True, False),
     "default + other sets learned along": ("carrot", _TERMS, _MLP, True, True),
 }
@@ -123,7 +125,7 @@ def _measure_split(results: dict[str, Any], name: str, seed: int, routers: Seque
     missing = [r for r in routers if str(seed) not in results.get(name, {}).get(r, {})]
     if not missing:
         return
-    data = _Split(name, seed)
+    data = Split(name, seed)
     for router in missing:
         strategy, blocks, options, difficulty, auxiliary = _ROUTERS[router]
         began = time.perf_counter()
@@ -146,16 +148,22 @@ def _table(name: str) -> OutcomeTable:
 
 
 @functools.cache
+def _columns(name: str) -> Mapping[str, np.ndarray]:
+    """Return the columns of a set that no choice of training rows changes."""
+    return Featurizer(StaticEmbedder(), _PLAIN).precompute(_table(name).conversations)
+
+
+@functools.cache
 def _network(without: str) -> DifficultyNetwork:
     left_out = {without, SAME_QUESTIONS.get(without)}
     arrays, _ = train(tuple(each for each in SETS if each not in left_out))
     return DifficultyNetwork(arrays)
 
 
-class _Split:
+class Split:
     """One set, split once; features are kept between routers."""
 
-    def __init__(self, name: str, seed: int) -> None:
+    def __init__(self, name: str, seed: int, n_rows: int | None = None) -> None:
         self._seed = seed
         self._set = name.removesuffix(f"_{_FEW}")
         self._table = table = _table(self._set)
@@ -169,14 +177,17 @@ class _Split:
             folds = prompt_folds(table.conversations, 4, np.random.default_rng(seed))
             self._train, self._test = np.flatnonzero(folds != 0), np.flatnonzero(folds == 0)
         if name != self._set:
-            self._train = np.random.default_rng(seed).permutation(self._train)[:_FEW]
+            n_rows = _FEW
+        if n_rows is not None and n_rows < len(self._train):
+            self._train = np.random.default_rng(seed).permutation(self._train)[:n_rows]
         self._features = functools.cache(self._make_features)
 
     def _make_features(self, blocks: tuple[str, ...]) -> tuple[Featurizer, np.ndarray]:
         conversations = list(self._table.conversations)
         featurizer = Featurizer(StaticEmbedder(), blocks)
         featurizer.fit([conversations[i] for i in self._train])
-        return featurizer, featurizer.transform(conversations)
+        known = {name: each for name, each in _columns(self._set).items() if name in blocks}
+        return featurizer, featurizer.transform(conversations, known=known)
 
     def _with_difficulty(self, x: np.ndarray) -> np.ndarray:
         network = _network(self._set)

@@ -4,7 +4,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,24 @@ from routers.numeric import FloatArray
 from routers.options import State, require_fitted, take, unfitted
 from routers.types import FloatMatrix, FloatVector
 
-_FEWEST_ROWS = 3
+
+class Regressed(NamedTuple):
+    """Regressions on standardised features: what was found for every model.
+
+    Attributes
+    ----------
+    coef
+        (n_features, n_models); the others are (n_models,).
+    alpha
+        Penalty.
+    noise
+        Mean squared error on rows that were left out.
+    """
+
+    coef: FloatArray
+    intercept: FloatArray
+    alpha: FloatArray
+    noise: FloatArray
 
 
 @HEADS.register("linear")
@@ -40,6 +57,8 @@ class LinearHead(Head):
     """
 
     kind: ClassVar[str] = "linear"
+    least_spread: ClassVar[float] = 0.0
+    fewest_rows: ClassVar[int] = 3
 
     alphas: tuple[float, ...] = (1.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0, 100000.0)
     coef_: FloatArray = unfitted()  # (n_features, n_models)
@@ -52,24 +71,37 @@ class LinearHead(Head):
 
     def _fit(self, x: FloatMatrix, y: FloatMatrix, *, rng: np.random.Generator) -> None:
         del rng  # nothing is drawn
-        from sklearn.linear_model import RidgeCV  # noqa: PLC0415  (serving has no scikit-learn)
-
         wide = x.astype(np.float64)
         self.center_ = wide.mean(axis=0)
         spread = wide.std(axis=0)
+        spread = np.maximum(spread, self.least_spread * np.sqrt((spread**2).mean()))
         scale = np.where(spread > 1e-8, spread, 1.0)
         z = (wide - self.center_) / scale
+        found = self._regress(z, y.astype(np.float64))
+        self.coef_ = found.coef / scale[:, None]
+        self.intercept_ = found.intercept - self.center_ @ self.coef_
+        eigenvalues, axes = np.linalg.eigh(z.T @ z)
+        self.n_seen_ = (~np.isnan(y)).sum(axis=0).astype(np.float32)
+        scaled = np.maximum(eigenvalues, 0)[:, None] * self.n_seen_ / len(x)
+        self.whiten_ = (axes / scale[:, None]).astype(np.float32)
+        self.shrink_ = (1 / (scaled + found.alpha)).astype(np.float32)
+        self.noise_var_ = found.noise.astype(np.float32)
+
+    def _regress(self, z: FloatArray, y: FloatArray) -> "Regressed":
+        """Regress outcomes, NaN where unknown, on standardised features."""
+        from sklearn.linear_model import RidgeCV  # noqa: PLC0415  (serving has no scikit-learn)
+
         n_models = y.shape[1]
-        coef, intercept = np.zeros((x.shape[1], n_models)), np.zeros(n_models)
+        coef, intercept = np.zeros((z.shape[1], n_models)), np.zeros(n_models)
         alpha, noise = np.zeros(n_models), np.zeros(n_models)
         known = ~np.isnan(y)
         for columns in _same_rows(known):
             rows = np.flatnonzero(known[:, columns[0]])
-            target = y[rows][:, columns].astype(np.float64)
+            target = y[rows][:, columns]
             intercept[columns], alpha[columns] = target.mean(axis=0), max(self.alphas)
             noise[columns] = target.var(axis=0) + 1e-4
             varies = np.ptp(target, axis=0) > 0
-            if len(rows) < _FEWEST_ROWS or not varies.any():
+            if len(rows) < self.fewest_rows or not varies.any():
                 continue
             at = np.asarray(columns)[varies]
             ridge = RidgeCV(alphas=self.alphas, alpha_per_target=True)
@@ -77,14 +109,7 @@ class LinearHead(Head):
             coef[:, at] = np.atleast_2d(ridge.coef_).T
             intercept[at] = ridge.intercept_
             alpha[at], noise[at] = ridge.alpha_, -np.asarray(ridge.best_score_)
-        self.coef_ = coef / scale[:, None]
-        self.intercept_ = intercept - self.center_ @ self.coef_
-        eigenvalues, axes = np.linalg.eigh(z.T @ z)
-        self.n_seen_ = known.sum(axis=0).astype(np.float32)
-        scaled = np.maximum(eigenvalues, 0)[:, None] * self.n_seen_ / len(x)
-        self.whiten_ = (axes / scale[:, None]).astype(np.float32)
-        self.shrink_ = (1 / (scaled + alpha)).astype(np.float32)
-        self.noise_var_ = noise.astype(np.float32)
+        return Regressed(coef=coef, intercept=intercept, alpha=alpha, noise=noise)
 
     def predict(self, x: FloatMatrix) -> tuple[FloatMatrix, FloatMatrix]:
         """Return the regression and the posterior deviation of its mean."""
@@ -113,6 +138,13 @@ class LinearHead(Head):
             return np.asarray(both, np.float32)
 
         return means
+
+    def narrow(self, n_models: int) -> None:
+        """Drop the coefficients of all but the first models."""
+        require_fitted(self, "coef_")
+        self.coef_, self.shrink_ = self.coef_[:, :n_models], self.shrink_[:, :n_models]
+        self.intercept_, self.noise_var_ = self.intercept_[:n_models], self.noise_var_[:n_models]
+        self.n_seen_ = self.n_seen_[:n_models]
 
     def state(self) -> dict[str, np.ndarray]:
         """Return coefficients and what the uncertainty needs."""

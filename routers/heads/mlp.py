@@ -21,8 +21,10 @@ _FARTHEST = 5.0
 _SUREST = (0.02, 0.98)
 """Expectations to start from count as no surer than this."""
 
-_FEWEST_STEPS = 600
-"""Small sets are gone through more often: with fewer steps nothing leaves the starting point."""
+_FEWEST_STEPS = (100, 600)
+"""Small sets are gone through more often, since with fewer steps nothing leaves the starting
+point: one step a row, within these bounds. 600 on 150 rows, 200 epochs, learn their noise by heart
+(docs/benchmarks/routing.md, "Few outcomes")."""
 
 _Weights = list[np.ndarray]
 
@@ -166,7 +168,8 @@ class MlpHead(Head):
         first = [np.zeros_like(w) for w in weights]
         second = [np.zeros_like(w) for w in weights]
         per_epoch = -(-n // self.batch_size)
-        n_epochs = max(self.n_epochs, -(-_FEWEST_STEPS // per_epoch))
+        fewest = min(max(n, _FEWEST_STEPS[0]), _FEWEST_STEPS[1])
+        n_epochs = max(self.n_epochs, -(-fewest // per_epoch))
         n_steps = n_epochs * per_epoch
         step = 0
         for _ in range(n_epochs):

@@ -32,7 +32,7 @@ _MEAN_LOG_OF_HALF_NORMAL = 0.635
 _LOG_SPREAD = (math.log(0.05), math.log(2.0))
 """Bounds of the spread of log tokens: from all but certain to a factor of seven."""
 
-_MLP, _LINEAR = HeadConfig(kind="mlp"), HeadConfig(kind="linear")
+_BY_ROWS, _LINEAR = HeadConfig(kind="by-rows"), HeadConfig(kind="linear")
 
 
 @ROUTERS.register("carrot")
@@ -61,8 +61,8 @@ class CarrotRouter(Router):
 
     Notes
     -----
-    Auxiliary sets are learned along by heads that share something between models (`mlp`: the
-    hidden layer) and by the domains; their models are then forgotten.
+    Auxiliary sets are learned along by heads that share something between models (`mlp`, `by-rows`:
+    the hidden layer) and by the domains; their models are then forgotten.
 
     References
     ----------
@@ -73,7 +73,7 @@ class CarrotRouter(Router):
 
     kind: ClassVar[str] = "carrot"
 
-    quality_head: HeadConfig = _MLP
+    quality_head: HeadConfig = _BY_ROWS
     tokens_head: HeadConfig = _LINEAR
     shrink_unfamiliar: bool = True
     residual_folds: Annotated[int, Field(ge=2, le=20)] = 5

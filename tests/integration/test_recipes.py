@@ -50,9 +50,10 @@ def test_there_is_a_recipe_for_every_head_and_every_strategy_that_looks_at_the_q
     recipes = [read_recipe(path) for path in RECIPES]
     constant = {"cheapest", "strongest", "best-single", "random"}
     assert {recipe.strategy for recipe in recipes} >= set(ROUTERS.kinds()) - constant
-    heads = {
-        recipe.options.get("quality_head", {}).get("kind")
-        for recipe in recipes
-        if recipe.strategy == "carrot"
-    }
+    heads: set[str] = set()
+    for recipe in recipes:
+        if recipe.strategy == "carrot":
+            head = recipe.options["quality_head"]
+            parts = [head.get("options", {}).get(part) for part in ("few", "many")]
+            heads |= {each["kind"] for each in (head, *filter(None, parts))}
     assert heads >= set(HEADS.kinds())
