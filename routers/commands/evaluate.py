@@ -10,7 +10,16 @@ import click
 
 from routers.commands._options import FILE, SEED, encoder, files, progress
 
-_FILES_ONLY = {"oracle gap", "arena", "CPT50", "CPT80", "Brier", "tokens ≤ p90"}
+_FILES_ONLY = {
+    "oracle gap",
+    "arena",
+    "recall",
+    "match cost [95%]",
+    "CPT50",
+    "CPT80",
+    "Brier",
+    "tokens ≤ p90",
+}
 """Columns that a terminal has no room for."""
 
 
@@ -95,7 +104,7 @@ def _print(report: dict[str, Any]) -> None:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    from routers.evaluation.report import COLUMNS, cells  # noqa: PLC0415
+    from routers.evaluation.report import COLUMNS, cells, tables  # noqa: PLC0415
     from routers.files import shown  # noqa: PLC0415
 
     console = Console()
@@ -118,5 +127,12 @@ def _print(report: dict[str, Any]) -> None:
         row = [shown(name), *numbers]
         table.add_row(*(Text(row[i]) for i in told), style=style[router["kind"]])
     console.print(table)
+    for title, (head, body) in tables(report).items():
+        further = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD)
+        for i, name in enumerate(head):
+            further.add_column(escape(shown(name)), justify="right" if i else "left")
+        for cells_ in body:
+            further.add_row(*(Text(shown(cell)) for cell in cells_))
+        console.print(further)
     for note in report["notes"]:
         console.print(Text(" ".join(note.split()), style="dim"))

@@ -1,6 +1,6 @@
 """The queries that routers are compared on, and the routers as choices on these queries."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,7 +11,13 @@ from routers.calibration import cost_usd
 from routers.decision import choose
 from routers.errors import DataError
 from routers.evaluation.bootstrap import resample, weighted_means
-from routers.evaluation.metrics import area_under_hull, hull, single_models, sweep_rates
+from routers.evaluation.metrics import (
+    area_over_log_cost,
+    area_under_hull,
+    hull,
+    single_models,
+    sweep_rates,
+)
 from routers.numeric import FloatArray, nan_mean
 from routers.strategies.carrot import DEFAULT_OUTPUT_TOKENS
 from routers.training.dataset import OutcomeTable
@@ -221,11 +227,24 @@ class Frame:
 
     def aiq_draws(self, picks: NDArray[np.intp]) -> FloatArray:
         """Return the same under every draw, each over its own range of costs."""
+        return self._under_draws(area_under_hull, picks)
+
+    def log_area(self, picks: NDArray[np.intp]) -> float:
+        """Return the area under the hull over the logarithm of cost; NaN where a model is free."""
+        cost, _ = self.singles
+        low, high = float(cost.min()), float(cost.max())
+        return area_over_log_cost(*self.points(picks), low=low, high=high)
+
+    def log_area_draws(self, picks: NDArray[np.intp]) -> FloatArray:
+        """Return the same under every draw."""
+        return self._under_draws(area_over_log_cost, picks)
+
+    def _under_draws(self, area: Callable[..., float], picks: NDArray[np.intp]) -> FloatArray:
         low, high = self.single_draws[0].min(axis=1), self.single_draws[0].max(axis=1)
         costs, qualities = self.draws(picks)
         return np.asarray(
             [
-                area_under_hull(cost, quality, low=float(a), high=float(b))
+                area(cost, quality, low=float(a), high=float(b))
                 for cost, quality, a, b in zip(costs, qualities, low, high, strict=True)
             ]
         )

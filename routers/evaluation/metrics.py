@@ -102,6 +102,27 @@ def area_under_hull(cost: FloatArray, quality: FloatArray, *, low: float, high: 
     return float(np.trapezoid(np.interp(at, x, y), at) / (high - low))
 
 
+def area_over_log_cost(cost: FloatArray, quality: FloatArray, *, low: float, high: float) -> float:
+    """Return the mean quality of the same hull over the *logarithm* of cost.
+
+    Over cost itself most of the axis lies below the dearest model; here every doubling counts
+    alike. NaN where the cheapest costs nothing.
+    """
+    x, y = hull(cost, quality)
+    if high <= low:
+        return float(y[-1])
+    if low <= 0:
+        return float("nan")
+    at = np.concatenate([[low], x[(x > low) & (x < high)], [high]])
+    height = np.interp(at, x, y)
+    run = np.diff(at)
+    slope = np.diff(height) / np.where(run > 0, run, 1.0)
+    # Of a straight piece a + b c over log c: a log(c1 / c0) + b (c1 - c0).
+    log_run = np.log(at[1:] / at[:-1])
+    area = ((height[:-1] - slope * at[:-1]) * log_run + slope * run).sum()
+    return float(area / np.log(high / low))
+
+
 def expected_calibration_error(
     predicted: NDArray[np.floating], realised: NDArray[np.floating], *, n_bins: int = 10
 ) -> float:

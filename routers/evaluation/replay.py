@@ -12,6 +12,7 @@ from routers.artifact_load import load_artifact
 from routers.decision import choose
 from routers.errors import DataError
 from routers.evaluation import baselines
+from routers.evaluation.compare import by_benchmark, paired
 from routers.evaluation.frame import Frame, Rows, Series, select_rows, sweep
 from routers.evaluation.summary import measure, pair_of, told
 from routers.training.assess import predicted_costs
@@ -130,6 +131,8 @@ def evaluate(arena: Arena, *, progress: Callable[[str], None] = lambda _: None) 
         )
         results.append(told(measured, arena.support, oracle=series.name == baselines.ORACLE))
     weak, strong = pair_of(frame, best)
+    artifacts = [each for each in arena.series if each.kind == "artifact"]
+    comparable = arena.support.comparable
     return {
         "n_queries": len(rows),
         "n_left_out": rows.n_left_out,
@@ -156,6 +159,8 @@ def evaluate(arena: Arena, *, progress: Callable[[str], None] = lambda _: None) 
             "usd_per_1000": float(1000 * cost[best]),
         },
         "pair": {"weak": rows.models[weak], "strong": rows.models[strong]},
+        "paired": paired(frame, artifacts) if comparable else [],
+        "benchmarks": by_benchmark(frame, artifacts, best) if comparable else [],
         "notes": [*arena.notes, *_without_shares(results)],
         "routers": results,
     }

@@ -21,6 +21,14 @@ COLUMNS = (
         "over Zero [95%]",
         "Area above mixing single models at random, at settings chosen on other queries.",
     ),
+    (
+        "AUC log [95%]",
+        "The area of AIQ over the logarithm of cost: every doubling counts alike.",
+    ),
+    (
+        "hull APGR [95%]",
+        "Mean share of the gap recovered between neighbours on the hull of single models.",
+    ),
     ("best quality", "Highest mean quality over all settings."),
     ("match cost [95%]", "Least cost that reaches the best single model, as a share of its cost."),
     ("oracle gap", "Best quality of an oracle minus best quality."),
@@ -43,6 +51,8 @@ def cells(router: Mapping[str, Any]) -> list[str]:
         router["name"],
         _interval(router["aiq"]),
         _interval(router["aiq_over_zero"], sign=True),
+        _interval(router["auc_log_cost"]),
+        _interval(router["hull_apgr"]),
         _number(router["best_quality"]),
         _interval(router["match_cost_share"], percent=True, never="never"),
         _number(router["oracle_gap"]),
@@ -107,6 +117,9 @@ def markdown(report: Mapping[str, Any]) -> str:
     for router in report["routers"]:
         if "knob" in router:
             lines += ["", *_knob(router)]
+    for title, (head, body) in tables(report).items():
+        rows = [[_text(cell) for cell in row] for row in body]
+        lines += ["", f"## {title}", "", *_table([_text(each) for each in head], rows)]
     lines += ["", "## Single models", ""]
     lines += _table(
         ["model", "quality", "USD per 1000 queries", "input USD/M", "output USD/M"],
@@ -122,6 +135,42 @@ def markdown(report: Mapping[str, Any]) -> str:
         ],
     )
     return "\n".join(lines) + "\n"
+
+
+def tables(report: Mapping[str, Any]) -> dict[str, tuple[list[str], list[list[str]]]]:
+    """Return the further tables of a report by their titles: a heading and rows of plain text."""
+    found: dict[str, tuple[list[str], list[list[str]]]] = {}
+    names = ("area", "auc_log_cost", "hull_apgr")
+    if report["paired"]:
+        found["Differences between artifacts, paired [95%]"] = (
+            ["first - second", "area, settings chosen on other queries", "AUC log", "hull APGR"],
+            [
+                [
+                    f"{each['first']} - {each['second']}",
+                    *(_interval(each[name], sign=True) for name in names),
+                ]
+                for each in report["paired"]
+            ],
+        )
+    if report["benchmarks"]:
+        routers = [each["name"] for each in report["benchmarks"][0]["routers"]]
+        found["Benchmark by benchmark, knob at 0.5: quality, share of the best single's cost"] = (
+            ["benchmark", "n", "cheapest", "best single", *routers],
+            [
+                [
+                    each["benchmark"],
+                    str(each["n"]),
+                    _number(each["cheapest_quality"]),
+                    _number(each["best_single_quality"]),
+                    *(
+                        f"{_number(router['quality'])}, {_share(router['cost_share'])}"
+                        for router in each["routers"]
+                    ),
+                ]
+                for each in report["benchmarks"]
+            ],
+        )
+    return found
 
 
 def html(report: Mapping[str, Any]) -> str:
@@ -194,6 +243,10 @@ def _files(files: list[Mapping[str, Any]]) -> str:
 
 def _number(value: float | None) -> str:
     return _NOTHING if value is None else f"{value:.3f}"
+
+
+def _share(value: float | None) -> str:
+    return _NOTHING if value is None else f"{value:.0%}"
 
 
 def _usd(value: float | None, *, sign: str = "$") -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from routers.evaluation.bootstrap import Interval
+from routers.evaluation.compare import neighbours_apgr
 from routers.evaluation.frame import Frame, Series
 from routers.evaluation.metrics import (
     arena_score,
@@ -71,6 +72,8 @@ def measure(
         "note": series.note,
         "aiq": None,
         "aiq_over_zero": None,
+        "auc_log_cost": None,
+        "hull_apgr": None,
         "best_quality": _plain(points[1].max()),
         "best_quality_usd_per_1000": _plain(1000 * points[0][points[1].argmax()]),
         "match_cost_share": _match(series, frame, best),
@@ -83,9 +86,14 @@ def measure(
         draws = frame.aiq_draws(series.picks)
         value = frame.aiq(series.picks)
         result["aiq"] = Interval.of(value, draws).to_dict()
+        log_area = frame.log_area(series.picks), frame.log_area_draws(series.picks)
+        result["auc_log_cost"] = Interval.of(*log_area).to_dict()
         fair, fair_draws = frame.fair_area(series.picks)
         result["aiq_over_zero"] = Interval.of(fair - zero[0], fair_draws - zero[1]).to_dict()
     weak, strong = pair_of(frame, best)
+    neighbours = neighbours_apgr(series, frame)
+    if neighbours is not None:
+        result["hull_apgr"] = Interval.of(*neighbours).to_dict()
     if series.predictions is not None:
         result |= _predictive(series, frame, weak, strong)
     if series.knob is not None:
@@ -143,6 +151,8 @@ def told(measured: dict[str, Any], support: Support, *, oracle: bool) -> dict[st
 _COMPARED = (
     "aiq",
     "aiq_over_zero",
+    "auc_log_cost",
+    "hull_apgr",
     "best_quality",
     "best_quality_usd_per_1000",
     "match_cost_share",

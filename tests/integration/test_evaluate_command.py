@@ -80,6 +80,32 @@ def test_the_order_is_what_the_world_says(report):
     assert router["aiq"]["low"] < area["router"] < router["aiq"]["high"]
 
 
+def test_artifacts_are_compared_in_pairs_and_benchmark_by_benchmark(folder, tmp_path):
+    rows = [json.loads(line) for line in (folder / "test.jsonl").read_text().splitlines()]
+    for number, row in enumerate(rows):
+        row["benchmark"] = ("even", "odd")[number // 3 % 2]
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    single = ("--strategy", "best-single", "--embedder", "hashing", "--out", tmp_path / "single")
+    assert run(fit, "--data", folder / "train.jsonl", *single).exit_code == 0
+    both = f"{folder / 'router'},{tmp_path / 'single'}"
+    options = ("--artifact", both, "--data", tmp_path / "test.jsonl", "--draws", 100)
+    found = json.loads(run(evaluate, *options, "--json").stdout)
+    (pair,) = found["paired"]
+    assert (pair["first"], pair["second"]) == ("router", "single")
+    for name in ("area", "auc_log_cost", "hull_apgr"):
+        assert pair[name]["low"] > 0, name
+    router = by_name(found)["router"]
+    assert router["hull_apgr"]["value"] > 0.6
+    # Models that are told apart by nothing recover half of the gap.
+    assert by_name(found)["single"]["hull_apgr"]["value"] == pytest.approx(0.5, abs=0.02)
+    assert [each["n"] for each in found["benchmarks"]] == [200, 200]
+    assert [each["name"] for each in found["benchmarks"][0]["routers"]] == ["router", "single"]
+    text = markdown(found)
+    assert "## Differences between artifacts" in text
+    assert "clusters/odd" in text
+    assert "clusters/odd" in run(evaluate, *options).stdout
+
+
 def test_fixed_models_have_their_own_numbers(report):
     found, models = by_name(report), {each["model"]: each for each in report["models"]}
     assert found["cheapest"]["best_quality"] == pytest.approx(models["mini"]["quality"])

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from routers.evaluation.metrics import (
+    area_over_log_cost,
     area_under_hull,
     arena_score,
     brier_score,
@@ -85,3 +86,12 @@ def test_brier_and_coverage_leave_out_what_is_unknown():
     assert np.isnan(brier_score(predicted, np.full((1, 2), np.nan)))
     assert coverage(np.array([[2.0, 5.0]]), np.array([[2.0, 6.0]])) == 0.5
     assert np.isnan(coverage(predicted, np.full((1, 2), np.nan)))
+
+
+def test_the_area_over_log_cost_is_that_of_the_same_hull():
+    cost, quality = np.array([1.0, 4.0, 100.0]), np.array([0.2, 0.6, 0.9])
+    at = np.geomspace(1, 100, 200_001)
+    brute = np.interp(at, cost, quality).mean()
+    assert area_over_log_cost(cost, quality, low=1, high=100) == pytest.approx(brute, abs=1e-5)
+    assert area_over_log_cost(cost, np.full(3, 0.5), low=1, high=100) == pytest.approx(0.5)
+    assert np.isnan(area_over_log_cost(cost, quality, low=0, high=100))
