@@ -1,16 +1,22 @@
 """What every test may use: running stubs and gateways, one thread for linear algebra."""
 
-# ruff: noqa: E402  (numpy reads these variables when it is loaded)
+# ruff: noqa: E402  (what follows reads these variables when it is loaded)
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
+# Many tests start Python anew, which compiles every module again where nobody keeps byte code.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+import certifi
 import pytest
 
 from app.build import load_artifacts
@@ -18,6 +24,33 @@ from routers.artifact import RouterArtifact
 from tests.support.gateway import GatewayThread, RunningGateway, stub_config
 from tests.support.redis_server import RedisServer, redis_server_path
 from tests.support.stub import StubThread
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """Let reports that hold half a surrogate pair reach the process that collects them."""
+    return _encodable((yield))
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {key: _encodable(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_encodable, value))
+    return value
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_root_certificate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Spare every client of a test the 40 ms of reading all roots: nobody asks a public server."""
+    first, end, _ = certifi.contents().partition("-----END CERTIFICATE-----")
+    file = tmp_path_factory.mktemp("roots") / "root.pem"
+    file.write_text(f"{first}{end}\n", encoding="ascii")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(certifi, "where", lambda: str(file))
+        yield
 
 
 @pytest.fixture(scope="session")

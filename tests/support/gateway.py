@@ -1,6 +1,7 @@
 """Run the real gateway on a real socket, beside the test."""
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from routers.artifact import RouterArtifact
 
 REPOSITORY = Path(__file__).parents[2]
 CONFIGS = REPOSITORY / "configs"
+_TICK_S = 0.1
 STUB_MODELS = ("sim-nano", "sim-small", "sim-medium", "sim-large", "sim-frontier")
 
 
@@ -99,18 +101,44 @@ class GatewayThread:
         return RunningGateway(url=f"http://127.0.0.1:{port}", app=self._app, loop=self._server.loop)
 
     def __exit__(self, *_: object) -> None:
-        self._server.should_exit = True
+        self._server.stop()
         self._thread.join(60)
         if self._thread.is_alive():
             raise RuntimeError("the gateway did not stop")
 
 
 class _Server(uvicorn.Server):
+    """A server that stops when it is told, where uvicorn's looks ten times a second."""
+
     def __init__(self, config: uvicorn.Config, listening: threading.Event) -> None:
         super().__init__(config)
         self._listening_event = listening
+        self._told_to_stop = asyncio.Event()
+
+    def stop(self) -> None:
+        """Stop as soon as nothing runs any more; callable from any thread."""
+        self.should_exit = True
+        with contextlib.suppress(RuntimeError):  # the loop is closed: it has stopped already
+            self.loop.call_soon_threadsafe(self._told_to_stop.set)
 
     async def startup(self, sockets: list[Any] | None = None) -> None:
         await super().startup(sockets=sockets)
         self.loop = asyncio.get_running_loop()
         self._listening_event.set()
+
+    async def main_loop(self) -> None:
+        n_ticks = 0
+        while not await self.on_tick(n_ticks):
+            n_ticks += 1
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._told_to_stop.wait(), _TICK_S)
+
+    async def shutdown(self, sockets: list[Any] | None = None) -> None:  # noqa: ARG002
+        for server in self.servers:
+            server.close()
+        state = self.server_state
+        for connection in list(state.connections):
+            connection.shutdown()
+        while state.connections or state.tasks:
+            await asyncio.sleep(0.001)
+        await self.lifespan.shutdown()
