@@ -22,11 +22,11 @@ install: $(VENV)/.installed ## Make .venv with everything to serve and to train
 run: $(VENV)/.installed-serve ## Serve on 127.0.0.1:8080 (CONFIG=FILE; simulated models unless OPENAI_API_KEY is set)
 	$(BIN)/steelyard serve --config $(CONFIG)
 
-test: $(VENV)/.installed-dev ## Run the whole test suite
+test: $(VENV)/.installed-dev ## Run the whole test suite, on every core
 ifneq ($(TEST_EXTRAS),)
 	$(BIN)/pip install --quiet --no-compile --constraint $(PINS) --editable '.[$(TEST_EXTRAS)]'
 endif
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist worksteal
 
 check: $(VENV)/.installed-dev ## Lint, types, import contracts, configuration files
 	$(BIN)/ruff check .

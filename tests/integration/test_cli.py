@@ -16,6 +16,7 @@ import yaml
 
 from app.cli import main
 from tests.support.gateway import CONFIGS, REPOSITORY, STUB_MODELS
+from tests.support.redis_server import free_port
 
 ASK = {"model": "auto", "messages": [{"role": "user", "content": "What is a steelyard?"}]}
 
@@ -68,11 +69,6 @@ def assert_one_line(process, *words):
     assert process.stderr.count("\n") == 1
     for word in words:
         assert word in process.stderr
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
 
 
 @pytest.fixture

@@ -44,20 +44,22 @@ def test_a_stream_that_is_silent_gets_comments_until_it_ends(pinging, stub):
     assert all(frame.startswith("data: {") for frame in frames[:first_ping])
 
 
-def test_comments_stand_between_events_however_the_upstream_cut_them(pinging, stub):
+def test_comments_stand_between_events_however_the_upstream_cut_them(fresh_gateway, stub):
+    gateway = fresh_gateway(pings())
     stub.add_fault("slow_drip", interval_s=0.0005)
-    frames = frames_of(pinging, stream_options={"include_usage": True})
+    frames = frames_of(gateway, stream_options={"include_usage": True})
     assert PING in frames
     events = [frame for frame in frames if frame != PING]
     assert all(event.startswith("data: {") for event in events[:-1])
     assert events[-1] == "data: [DONE]"
     assert frames[-1] == "data: [DONE]"
-    assert_no_task_is_left(pinging)
+    assert_no_task_is_left(gateway)
 
 
-def test_the_official_client_reads_past_them(pinging, stub, monkeypatch):
+def test_the_official_client_reads_past_them(fresh_gateway, stub, monkeypatch):
+    gateway = fresh_gateway(pings())
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with openai.OpenAI(base_url=pinging.openai_url, api_key="none") as sdk:
+    with openai.OpenAI(base_url=gateway.openai_url, api_key="none") as sdk:
 
         def text():
             return "".join(

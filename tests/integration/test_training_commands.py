@@ -252,7 +252,7 @@ def test_strategy_and_embedder_can_be_named_without_a_recipe(folder, tmp_path):
     result = command(
         "fit",
         "--data",
-        folder / "data.parquet",
+        write_outcomes(tmp_path / "few.parquet", n=40),
         "--out",
         tmp_path / "r",
         "--strategy",

@@ -9,17 +9,13 @@ import pytest
 
 from app.errors import ConfigError
 from tests.support.gateway import GatewayThread, stub_config
+from tests.support.redis_server import free_port
 from tests.support.requests import assert_openai_error
 
 ADMIN = "an-admin-token-of-the-tests"
 OWN = "a-metrics-token-of-the-tests"
 KEYS = {"auth.mode": "keys", "store.data_dir": "store"}
 ENV = {"STEELYARD_ADMIN_TOKEN": ADMIN, "METRICS_TOKEN": OWN}
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return taken.getsockname()[1]
 
 
 def read(url, token=None):

@@ -182,7 +182,7 @@ def test_models_alone_need_no_router(load):
         ("server", {"port": 70_000}, ["server.port"]),
         ("server", {"max_body_bytes": float("nan")}, ["server.max_body_bytes"]),
         ("catalogue", "nowhere.yaml", ["catalogue: ", "nowhere.yaml cannot be read (No such"]),
-        ("catalogue", "x" * 300, ["catalogue: ", "cannot be read (File name too long)"]),
+        ("catalogue", "x" * 256, ["catalogue: ", "cannot be read (File name too long)"]),
         ("models.cheap", None, ["models.cheap"]),
     ],
 )

@@ -14,7 +14,9 @@ from routers.types import Conversation, ModelSpec, Prices
 from tests.support.outcomes import write_outcomes
 
 RECIPE = Recipe(
-    embedder=EmbedderRecipe(kind="hashing", options={"dimensions": 64}), calibration_folds=3
+    options={"quality_head": {"kind": "mlp", "options": {"n_networks": 1}}},
+    embedder=EmbedderRecipe(kind="hashing", options={"dimensions": 64}),
+    calibration_folds=2,
 )
 PROMPTS = [
     Conversation.of("Write a poem about the river 7 under the moon 12."),
