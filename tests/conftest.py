@@ -86,14 +86,7 @@ def gateway_thread(
     No model becomes unhealthy in it, and none is asked twice.
     """
     directory = tmp_path_factory.mktemp("gateway")
-    changes = {
-        "breaker.failures": 1_000_000,
-        "upstreams.stub.retries": 0,
-        # A busy machine must not change what is decided.
-        **{
-            f"policies.{name}.router_deadline_s": 10.0 for name in ("default", "economy", "quality")
-        },
-    }
+    changes = {"breaker.failures": 1_000_000, "upstreams.stub.retries": 0}
     config = stub_config(directory, stub_thread.origin, changes=changes)
     with GatewayThread(config, artifacts=artifacts) as gateway:
         yield gateway

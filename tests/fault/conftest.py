@@ -24,11 +24,7 @@ def odd_gateway(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[RunningGateway]:
     """Serve before it; no model becomes unhealthy, and none is asked twice."""
-    changes = {
-        "breaker.failures": 1_000_000,
-        "upstreams.stub.retries": 0,
-        "policies.default.router_deadline_s": 10.0,
-    }
+    changes = {"breaker.failures": 1_000_000, "upstreams.stub.retries": 0}
     config = stub_config(
         tmp_path_factory.mktemp("odd"), odd_upstream_thread.origin, changes=changes
     )

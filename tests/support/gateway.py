@@ -37,8 +37,10 @@ def stub_config(
     document = yaml.safe_load((CONFIGS / "gateway.yaml").read_text(encoding="utf-8"))
     document["catalogue"] = str(CONFIGS / "models.yaml")
     document["stub"] = None
-    # A busy machine makes a late event loop; only tests of that should see it.
+    # A busy machine makes a late event loop and late routers; only tests of that should see it.
     document["server"]["max_lag_s"] = 3600.0
+    for policy in document["policies"].values():
+        policy["router_deadline_s"] = 10.0
     document["upstreams"]["stub"]["base_url"] = f"{stub_url}/v1"
     for path, value in (changes or {}).items():
         *parents, last = path.split(".")

@@ -25,6 +25,7 @@ CHANGES = {
     "breaker.failures": 3,
     "breaker.cooldown_s": 600,
     "policies.default.hedge_after_s": 0.3,
+    "policies.default.router_deadline_s": 0.5,
     "policies.economy.max_attempts": 2,
     "allowances.gateway.budgets": [{"usd": 50, "period": "month"}],
     "allowances.teams": {"red": {"budgets": [{"usd": 5, "period": "week"}]}},

@@ -1,5 +1,6 @@
 """The knob keeps its promise, and areas are as known, in the synthetic world."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -66,12 +67,18 @@ class Trial:
         return [area_under_hull(*each, low=low, high=high) for each in (single, routed, oracle)]
 
 
+@functools.cache
+def trial_of(kind, seed, **options):
+    """Return a trial that was made once; nothing about it changes."""
+    return Trial(kind, seed, **options)
+
+
 @pytest.mark.parametrize(
     ("kind", "seed"),
     [*itertools.product(["knn", "linear"], range(5)), ("mlp", 0), ("mlp", 4)],
 )
 def test_the_realised_share_is_within_a_twentieth_of_the_promise(kind, seed):
-    trial = Trial(kind, seed)
+    trial = trial_of(kind, seed)
     low, high = trial.realised(0), trial.realised(1)
     assert high - low > 0.2
     for t in (0.2, 0.4, 0.6, 0.8):
@@ -79,7 +86,7 @@ def test_the_realised_share_is_within_a_twentieth_of_the_promise(kind, seed):
 
 
 def test_predicted_quality_and_cost_never_fall_as_the_knob_rises():
-    trial, rows = Trial("knn", 0), np.arange(5000)
+    trial, rows = trial_of("knn", 0), np.arange(5000)
     picks = [trial.picks(t) for t in np.linspace(0, 1, 41)]
     for before, after in itertools.pairwise(picks):
         assert (trial.quality[rows, after] >= trial.quality[rows, before] - 1e-9).all()
@@ -88,11 +95,11 @@ def test_predicted_quality_and_cost_never_fall_as_the_knob_rises():
 
 
 def test_many_neighbours_beat_mixing_models_and_come_near_the_oracle():
-    zero, routed, oracle = np.mean([Trial("knn", seed).areas() for seed in range(5)], axis=0)
+    zero, routed, oracle = np.mean([trial_of("knn", seed).areas() for seed in range(5)], axis=0)
     assert routed > zero + 0.05
     assert routed > oracle - 0.02
 
 
 def test_few_neighbours_are_worse_than_many():
-    few = Trial("knn", 0, n_neighbors=5).areas()[1]
-    assert few < Trial("knn", 0, n_neighbors=100).areas()[1] - 0.03
+    few = trial_of("knn", 0, n_neighbors=5).areas()[1]
+    assert few < trial_of("knn", 0, n_neighbors=100).areas()[1] - 0.03
