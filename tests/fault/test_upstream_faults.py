@@ -9,7 +9,7 @@ from app.stub.faults import FaultKind
 from tests.support.gateway import GatewayThread, stub_config
 
 ASK = {"model": "auto", "messages": [{"role": "user", "content": "What is a steelyard?"}]}
-SHORT = 0.4
+SHORT = 1.0
 
 # What a fault comes to when there is another model to try; the number is `after_chunks`.
 ANSWERED, BROKEN_OFF = "answered", "broken off"
