@@ -178,7 +178,7 @@ def test_many_clients_leaving_at_once_leave_nothing_behind(gateway, connect, stu
 
 
 def test_a_client_that_never_reads_is_given_up_at_the_deadline(fresh_gateway, connect, stub):
-    gateway = fresh_gateway({"server.request_timeout_s": 1})
+    gateway = fresh_gateway({"server.request_timeout_s": 3})
     client = connect(gateway)
     # Some megabytes: more than the kernel buffers on the way take.
     client.send_request(f'{{"model":"sim-frontier","messages":{CONTENT},"stream":true,"n":128}}')
