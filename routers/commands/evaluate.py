@@ -13,6 +13,7 @@ from routers.commands._options import FILE, SEED, encoder, files, progress
 _FILES_ONLY = {
     "oracle gap",
     "arena",
+    "APGR [95%]",
     "recall",
     "match cost [95%]",
     "CPT50",
