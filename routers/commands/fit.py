@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -18,6 +19,12 @@ from routers.training.recipe import EmbedderRecipe, Recipe, read_recipe
 from routers.training.support import Support
 
 _RECIPES = Path("configs/training")
+
+_THIN = 200
+"""Fewer queries are called few: the standard error of a mean is .035 then."""
+
+_ROUGH, _NAMED = 0.1, 3
+"""Relative error of derived prices from which on it is told, and of how many models by name."""
 
 
 @click.command("fit")
@@ -121,6 +128,8 @@ def _print_fit(path: Path, version: str, manifest: Mapping[str, Any]) -> None:
         f"  {training['n_queries']} queries, {training['n_outcomes']} outcomes, "
         f"{len(manifest['models'])} models"
     )
+    for doubt in _doubts(training):
+        click.echo(f"  WARNING: {doubt}")
     support = Support(
         **{field.name: metrics["support"][field.name] for field in dataclasses.fields(Support)}
     )
@@ -139,7 +148,8 @@ def _print_fit(path: Path, version: str, manifest: Mapping[str, Any]) -> None:
         f"  held out: AIQ {metrics['aiq']:.3f} (mixing single models "
         f"{metrics['aiq_zero_router']:.3f}" + (")" if oracle is None else f", oracle {oracle:.3f})")
     )
-    click.echo(f"  {_over_mixing(metrics['aiq_over_zero'])}")
+    for name, key in (("mixing", "aiq_over_zero"), ("prompt length", "aiq_over_prompt_length")):
+        click.echo(f"  {_over(name, metrics[key])}")
     click.echo(
         f"  best single model {shown(metrics['best_single_model'])} "
         f"{metrics['best_single_quality']:.3f}, router {metrics['best_routed_quality']:.3f}"
@@ -148,11 +158,34 @@ def _print_fit(path: Path, version: str, manifest: Mapping[str, Any]) -> None:
         click.echo(f"  {line}")
 
 
-def _over_mixing(area: Mapping[str, float]) -> str:
+def _over(name: str, area: Mapping[str, float]) -> str:
     told = (
-        "over mixing, at settings chosen on other rows: "
+        f"over {name}, at settings chosen on other rows: "
         f"{area['value']:+.4f} [{area['low']:+.4f}, {area['high']:+.4f}]"
     )
     if area["low"] > 0:
         return told
-    return f"{told}: within noise" if area["high"] > 0 else f"{told}: mixing is as good or better"
+    if area["high"] > 0:
+        return f"{told}: within noise, {name} is as good"
+    return f"{told}: {name} is better"
+
+
+def _doubts(training: Mapping[str, Any]) -> list[str]:
+    """Say what of the data makes every number below less certain than it looks."""
+    doubts = []
+    n = training["n_queries"]
+    if n < _THIN:
+        doubts.append(
+            f"{n} queries are few: a mean quality is known to about {0.5 / math.sqrt(n):.2f}, so "
+            "which model is best is itself uncertain; some hundred queries tell more"
+        )
+    rough = {m: e for m, e in training["price_fit_error"].items() if e > _ROUGH}
+    if rough:
+        worst = sorted(rough, key=lambda model: (-rough[model], model))[:_NAMED]
+        told = ", ".join(f"{shown(model)} by {rough[model]:.0%}" for model in worst)
+        more = f" and {len(rough) - _NAMED} more" if len(rough) > _NAMED else ""
+        doubts.append(
+            f"prices per token miss the recorded costs of {told}{more} (root mean square): their "
+            "costs do not follow from tokens, and neither do the predicted ones"
+        )
+    return doubts

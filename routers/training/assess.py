@@ -132,7 +132,7 @@ def _compared(
         return found | dict.fromkeys(compared)
     cost = predicted_costs(table.input_tokens, predictions.output_tokens, table.models, prices)
     low, high = float(single_cost.min()), float(single_cost.max())
-    frame = _frame(table, rows, spent)
+    frame = frame_of(table, rows, spent)
     picks = sweep(predictions.quality[rows].astype(np.float64), cost[rows])
     mine, zero = frame.fair_area(picks), frame.fair_area(frame.every_single)
     oracle = curve(quality, cost[rows], quality, spent) if support.complete else None
@@ -147,7 +147,8 @@ def _compared(
     }
 
 
-def _frame(table: OutcomeTable, rows: np.ndarray, spent: FloatArray) -> Frame:
+def frame_of(table: OutcomeTable, rows: np.ndarray, spent: FloatArray) -> Frame:
+    """Return some rows of a table to compare routers on, with what their answers cost."""
     return Frame(
         rows=Rows(
             models=table.models,

@@ -15,6 +15,7 @@ from routers.embedders._base import EMBEDDERS, make_embedder
 from routers.features import Featurizer
 from routers.options import build
 from routers.training.assess import assess, mean_costs
+from routers.training.beside_length import over_prompt_length
 from routers.training.crossfit import cross_fit, prompt_folds, random_streams
 from routers.training.dataset import OutcomeTable, read_outcomes
 from routers.training.fold_features import AuxiliaryFile, FoldFeatures
@@ -103,7 +104,11 @@ def fit(
         length_column=featurizer.unfitted().length_column,
         progress=progress,
     )
-    metrics = assess(table, held_out, folds=folds, prices=source.prices)
+    metrics = assess(table, held_out, folds=folds, prices=source.prices) | {
+        "aiq_over_prompt_length": over_prompt_length(
+            table, held_out, folds=folds, prices=source.prices
+        )
+    }
     calibration = CalibrationRows.collect(
         held_out, input_tokens=table.input_tokens, quality=table.quality, rng=keep_rng
     )

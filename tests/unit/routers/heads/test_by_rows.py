@@ -14,7 +14,9 @@ def sample(n, seed=0):
 
 
 def fitted(n, **options):
-    head = ByRowsHead(few=FEW, many=MANY, all_until=100, none_from=900, **options)
+    head = ByRowsHead(
+        few=FEW, many=MANY, all_until=100, none_from=900, **({"half_at": 0} | options)
+    )
     return head.fit(*sample(n), rng=np.random.default_rng(0))
 
 
@@ -40,6 +42,16 @@ def test_outcomes_are_counted_per_model():
 def test_what_has_no_weight_is_not_stored():
     assert not [name for name in fitted(900).state() if name.startswith("few.")]
     assert [name for name in fitted(300).state() if name.startswith("few.")]
+
+
+@pytest.mark.parametrize(("n", "kept"), [(50, 0.1), (150, 0.5), (450, 0.9)])
+def test_with_few_outcomes_queries_hardly_tell_models_apart(n, kept):
+    queries, _ = sample(20, seed=1)
+    whole, shrunk = (fitted(n, half_at=each).predict(queries)[0] for each in (0, 150))
+    mean = sample(n)[1].mean(axis=0)
+    np.testing.assert_allclose(shrunk.mean(axis=1), whole.mean(axis=1), atol=1e-5)
+    apart = [(each - mean) - (each - mean).mean(axis=1)[:, None] for each in (whole, shrunk)]
+    np.testing.assert_allclose(apart[1], kept * apart[0], atol=1e-5)
 
 
 def test_disagreement_widens_the_uncertainty():
