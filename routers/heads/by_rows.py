@@ -48,8 +48,8 @@ class ByRowsHead(Head):
 
     few: HeadConfig = HeadConfig(kind="rotated")
     many: HeadConfig = HeadConfig(kind="mlp")
-    all_until: Annotated[float, Field(gt=0)] = 500
-    none_from: Annotated[float, Field(gt=0)] = 4000
+    all_until: Annotated[float, Field(gt=0)] = 150
+    none_from: Annotated[float, Field(gt=0)] = 2000
     half_at: Annotated[float, Field(ge=0)] = 150
     weight_: FloatVector = unfitted()  # (1,), of the head for few outcomes
     kept_: FloatVector = unfitted()  # (1,), share of the differences between models
