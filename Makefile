@@ -56,6 +56,12 @@ peers: $(VENV)/.installed-dev ## Install the gateways to compare with into var/p
 soak: $(VENV)/.installed-dev ## Mixed traffic with faults on two workers and Redis (SECONDS=300)
 	$(BIN)/python -m loadtest.soak --seconds $(SECONDS) --json var/soak.json
 
+artifact: $(VENV)/.installed-dev ## Train all that is shipped anew (public data: STEELYARD_DATA_DIR); some minutes
+	$(BIN)/python scripts/train_difficulty_block.py
+	$(BIN)/python scripts/train_request_model.py
+	$(BIN)/steelyard prior --out routers/pretrained/default --overwrite
+	$(BIN)/python scripts/everyday_benchmark.py --write
+
 audit: $(VENV)/.installed-audit ## Look the pinned packages up in the advisories (STRICT=1: fail where it cannot)
 	$(BIN)/python scripts/audit.py $(if $(STRICT),--strict) $(PINS)
 

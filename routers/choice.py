@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from routers.knob import TIE
+from routers.dominance import TIE, undominated, undominated_rows
 
 DEAREST = 1e300
 """Stands for an unknown cost where costs only break ties."""
@@ -31,8 +31,9 @@ def choose(
         (n_queries, n_models). Costs may be NaN or infinite (unknown) only where
         `usd_per_quality` is infinite.
     usd_per_quality
-        What one unit of quality is worth, in US dollars: 0 takes the cheapest (of equal costs
-        the one of higher quality), infinity the highest quality.
+        What one unit of quality is worth, in US dollars: 0 takes the cheapest that is worth
+        considering (`undominated`; of equal costs the one of higher quality), infinity the
+        highest quality.
     model_ids
         Names of the columns. Utilities within 1e-9 (in quality units) are a tie: the cheaper
         one wins, then the lexicographically first id, or the first column without ids.
@@ -48,6 +49,9 @@ def choose(
     if model_ids is not None and any(a > b for a, b in itertools.pairwise(model_ids)):
         order = np.asarray(sorted(range(len(model_ids)), key=model_ids.__getitem__))
         q, cost = q[:, order], cost[:, order]
+    if not math.isinf(usd_per_quality):
+        sound = undominated(q, cost)
+        q, cost = np.where(sound, q, -np.inf), np.where(sound, cost, np.inf)
     if usd_per_quality == 0:
         cheapest = cost <= cost.min(axis=1, keepdims=True)
         q = np.where(cheapest, q, -np.inf)
@@ -77,19 +81,22 @@ def rank(candidates: Iterable[tuple[str, float, float]], usd_per_quality: float)
     usd_per_quality
         As in `choose`.
     """
+    rows = list(candidates)
+    sound = rows if math.isinf(usd_per_quality) else undominated_rows(rows)
+    out = [] if len(sound) == len(rows) else [row for row in rows if row not in sound]
     if usd_per_quality == 0:
-        order = sorted((cost, -quality, model_id) for model_id, quality, cost in candidates)
+        order = sorted((cost, -quality, model_id) for model_id, quality, cost in sound)
         cheapest, best, _ = order[0]
         tied = [row[2] for row in order if row[0] <= cheapest and row[1] <= best + TIE]
         winner = min(tied)
     else:
         if math.isinf(usd_per_quality):
-            order = sorted((-quality, cost, model_id) for model_id, quality, cost in candidates)
+            order = sorted((-quality, cost, model_id) for model_id, quality, cost in sound)
             tie = TIE
         else:
             order = sorted(
                 (cost - usd_per_quality * quality, cost, model_id)
-                for model_id, quality, cost in candidates
+                for model_id, quality, cost in sound
             )
             tie = TIE * usd_per_quality
         winner = order[0][2]
@@ -100,4 +107,7 @@ def rank(candidates: Iterable[tuple[str, float, float]], usd_per_quality: float)
     if ranked[0] != winner:
         ranked.remove(winner)
         ranked.insert(0, winner)
+    if out:
+        # Still better than no answer, where all others fail.
+        ranked += rank(out, usd_per_quality)
     return ranked

@@ -6,8 +6,9 @@ from typing import assert_never
 
 from routers.choice import DEAREST, choose, rank
 from routers.constraints import Barred, hard_constraints
+from routers.dominance import TIE, undominated_rows
 from routers.errors import NoEligibleModelError
-from routers.knob import TIE, KnobCurve
+from routers.knob import KnobCurve
 from routers.pairwise import strong_scores
 from routers.types import (
     CandidateEstimate,
@@ -177,7 +178,8 @@ def knob_steps(decision: Decision, knob: KnobCurve) -> tuple[KnobStep, ...]:
     priced = [each for each in decision.candidates if each.eligible and each.cost_usd is not None]
     if not priced:
         return (_step(0.0, 1.0, decision.model_id),)
-    points = [(_known(each.quality), _known(each.cost_usd), each.model_id) for each in priced]
+    rows = [(each.model_id, _known(each.quality), _known(each.cost_usd)) for each in priced]
+    points = [(quality, cost, model_id) for model_id, quality, cost in undominated_rows(rows)]
     at = min(points, key=lambda point: (point[1], -point[0], point[2]))
     steps: list[KnobStep] = []
     start = 0.0
@@ -195,6 +197,10 @@ def knob_steps(decision: Decision, knob: KnobCurve) -> tuple[KnobStep, ...]:
             steps.append(_step(start, to, at[2]))
         start, at = to, (-negative_quality, cost, model_id)
     steps.append(_step(start, 1.0, at[2]))
+    # At 1 quality alone counts, be the gain ever so small.
+    best = rank(rows, math.inf)[0]
+    if best != at[2]:
+        steps.append(_step(1.0, 1.0, best))
     return tuple(steps)
 
 

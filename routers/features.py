@@ -29,6 +29,7 @@ from routers.errors import ArtifactError, RoutingConfigError
 from routers.files import shown
 from routers.lexical import LEXICAL_SIGNALS, LEXICAL_VERSION, measure
 from routers.probe import Probe, Stage
+from routers.request.block import RequestBlock
 from routers.terms import TermsBlock
 from routers.token_estimate import estimate_tokens, estimate_tokens_upper
 from routers.types import Conversation, FloatMatrix
@@ -166,6 +167,7 @@ BLOCKS: Mapping[str, type[TextBlock] | type[DifficultyBlock]] = {
     "lexical": LexicalBlock,
     "terms": TermsBlock,
     "difficulty": DifficultyBlock,
+    "request": RequestBlock,
 }
 """Every block there is; a new one is added here and nowhere else."""
 

@@ -16,11 +16,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from routers.dominance import TIE, undominated
 from routers.errors import ArtifactError
 from routers.numeric import FloatArray, isotonic
-
-TIE = 1e-9
-"""Qualities (and utilities in quality units) closer than this count as equal."""
 
 _MAX_RATES = 400
 """Exchange rates at which the realised quality is evaluated."""
@@ -154,6 +152,8 @@ def _moves(
     if n == 0 or m < 2:
         return np.empty(0), np.empty(0)
     rows = np.arange(n)
+    sound = undominated(predicted, cost)
+    predicted, cost = np.where(sound, predicted, -np.inf), np.where(sound, cost, np.inf)
     cheapest = cost == cost.min(axis=1, keepdims=True)
     at = np.where(cheapest, predicted, -np.inf).argmax(axis=1)
     all_rates: list[FloatArray] = []

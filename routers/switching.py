@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import assert_never
 
-from routers.knob import TIE
+from routers.dominance import TIE
 from routers.types import (
     CandidateEstimate,
     CostQuality,

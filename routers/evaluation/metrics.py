@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.decision import choose
-from routers.knob import TIE
+from routers.dominance import TIE
 from routers.numeric import FloatArray, nan_mean
 
 _SWEEP = 121

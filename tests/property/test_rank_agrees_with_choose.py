@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routers.choice import choose, rank
-from routers.knob import TIE
+from routers.dominance import TIE
 
 # Few values, some of them within a tie of each other: draws collide often.
 qualities = st.sampled_from([0.0, 0.5, 0.5 + TIE / 2, 0.5 + TIE, 0.5 + 3 * TIE, 0.9, 1.0])

@@ -108,7 +108,7 @@ def test_a_curve_that_falls_at_the_end_is_not_followed_beyond_its_maximum():
     rng = np.random.default_rng(1)
     n = 2000
     quality = np.stack(
-        [np.full(n, 0.3), rng.uniform(0.3, 0.7, n), rng.uniform(0.7, 0.9, n)], axis=1
+        [np.full(n, 0.3), rng.uniform(0.33, 0.7, n), rng.uniform(0.73, 0.9, n)], axis=1
     )
     cost = np.tile([1e-4, 1e-3, 1e-1], (n, 1))
     truth = np.stack([np.full(n, 0.3), quality[:, 1], np.full(n, 0.2)], axis=1)

@@ -1,0 +1,82 @@
+"""Which candidates are worth considering at all, however little quality is worth."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+TIE = 1e-9
+"""Qualities (and utilities in quality units) closer than this count as equal."""
+
+NEAR_COST = 1.1
+"""A candidate that costs at most this many times as much costs about the same."""
+
+WORTH = 0.02
+"""How much better it has to be for the cheaper one to be out of the question."""
+
+SEEN = 0.01
+"""A smaller gain in quality is not seen by anybody, and so not paid for."""
+
+
+def undominated(quality: NDArray[np.floating], cost_usd: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Return which candidates are worth considering, whatever the exchange rate; row by row.
+
+    No one pays a tenth less for an answer that is worse by more than .02: a candidate is left out
+    where another costs at most 1.1 times as much and is that much better. And no one pays more
+    for what nobody sees: from the cheapest up, a candidate stays only where it is better by more
+    than .01 than all that stayed before.
+
+    Parameters
+    ----------
+    quality, cost_usd
+        (n_queries, n_models). Unknown costs (NaN) count as the highest; of equal candidates the
+        first stays.
+    """
+    n, m = quality.shape
+    kept = np.zeros((n, m), bool)
+    if n == 0 or m == 0:
+        return kept
+    known = np.where(np.isnan(cost_usd), np.inf, cost_usd)
+    order = np.lexsort((-quality, known), axis=1)
+    q = np.take_along_axis(quality, order, axis=1)
+    cost = np.take_along_axis(known, order, axis=1)
+    best = np.full(n, -np.inf)
+    for column in range(m):
+        rest = slice(column, None)
+        near = cost[:, rest] <= NEAR_COST * cost[:, column, None]
+        # Nothing is near where costs are unknown.
+        near &= np.isfinite(cost[:, column, None])
+        out = np.where(near, q[:, rest], -np.inf).max(axis=1) > q[:, column] + WORTH
+        out |= q[:, column] <= best + SEEN
+        best = np.where(out, best, q[:, column])
+        kept[np.arange(n), order[:, column]] = ~out
+    return kept
+
+
+def undominated_rows(rows: Sequence[tuple[str, float, float]]) -> list[tuple[str, float, float]]:
+    """Return the rows that `undominated` keeps, cheapest first, without arrays.
+
+    Parameters
+    ----------
+    rows
+        Id, quality and cost in US dollars of each candidate of one query; of equal ones the
+        first by id stays.
+    """
+    by_cost = sorted(rows, key=_cheap_then_good)
+    kept: list[tuple[str, float, float]] = []
+    reached, within, best = 0, -math.inf, -math.inf
+    for row in by_cost:
+        _, quality, cost = row
+        limit = NEAR_COST * cost
+        while reached < len(by_cost) and by_cost[reached][2] <= limit:
+            within = max(within, by_cost[reached][1])
+            reached += 1
+        if within <= quality + WORTH and quality > best + SEEN:
+            kept.append(row)
+            best = quality
+    return kept
+
+
+def _cheap_then_good(row: tuple[str, float, float]) -> tuple[float, float, str]:
+    return row[2], -row[1], row[0]

@@ -1,0 +1,48 @@
+"""The description of a request as columns of the feature matrix."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from routers.conversation_text import ConversationText
+from routers.embedders._base import Embedder
+from routers.request.layout import N_COLUMNS
+from routers.request.model import RequestModel
+from routers.types import FloatMatrix
+
+
+class RequestBlock:
+    """What a prompt asks for: level, kind, domain, length, and directions of public outcomes.
+
+    The first columns are those of `routers.request.layout`. What counts is the newest turn;
+    system prompts are the same for every request of an application and take no part.
+    """
+
+    version = 1
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._model = RequestModel.load(embedder)
+
+    @property
+    def dimensions(self) -> int:
+        """The described columns and the directions."""
+        return N_COLUMNS + self._model.n_directions
+
+    def fit(self, texts: Sequence[ConversationText], *, seed: int) -> None:
+        """Learn nothing: the model is shipped."""
+
+    def compute(self, texts: Sequence[ConversationText]) -> FloatMatrix:
+        """Describe each request."""
+        if not texts:
+            return np.zeros((0, self.dimensions), np.float32)
+        description, directions = self._model.describe(texts)
+        return np.concatenate([description.columns(), directions], axis=1)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return nothing."""
+        return {}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take over nothing."""
+        if state:
+            raise ValueError(f"arrays of a block that learns nothing: {', '.join(state)}")

@@ -1,0 +1,264 @@
+"""A word-by-word reading of requests in other languages, in English.
+
+What makes a request demanding is learned mostly from English; some hundred words of a language
+("prove", "design", "recipe", "deadlock") carry most of what a request asks for. A lexicon maps
+them to English, and everything that reads a request reads the gloss.
+"""
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+_FEWEST_PREFIX = 5
+"""Shorter words are looked up as they are: their beginnings mean too little."""
+
+_FEWEST_SYLLABLES, _FEWEST_SIGNS = 2, 4
+"""The same for Hangul, whose letters are syllables, and for scripts that leave vowels to signs."""
+
+_LONGEST_SUFFIX = 4
+_ARABIC_ARTICLES = ("وال", "بال", "لل", "ال", "و", "ب", "ل")
+
+UNSPACED = (
+    (0x0E00, 0x0E7F),  # Thai
+    (0x3040, 0x30FF),  # Hiragana, Katakana
+    (0x3400, 0x4DBF),
+    (0x4E00, 0x9FFF),
+    (0xF900, 0xFAFF),
+)
+"""Scripts that put no space between words."""
+
+_UNSPACED = "".join(f"{chr(low)}-{chr(high)}" for low, high in UNSPACED)
+# Vowel signs of Indic scripts and points of Hebrew and Arabic are no letters to Unicode.
+_MARKS = "\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u0963\u0970-\u0dff"
+_LETTER = rf"(?:(?![{_UNSPACED}])[^\W_]|[{_MARKS}])"
+_PIECES = re.compile(rf"[{_UNSPACED}]+|{_LETTER}+(?:['’]{_LETTER}+)*")
+_FIRST_UNSPACED = "\u0e00"
+
+_ENGLISH = frozenset(
+    [
+        "the",
+        "of",
+        "and",
+        "to",
+        "in",
+        "is",
+        "are",
+        "was",
+        "were",
+        "be",
+        "been",
+        "it",
+        "its",
+        "this",
+        "that",
+        "these",
+        "those",
+        "for",
+        "on",
+        "with",
+        "as",
+        "at",
+        "by",
+        "from",
+        "an",
+        "my",
+        "your",
+        "our",
+        "their",
+        "his",
+        "her",
+        "you",
+        "we",
+        "they",
+        "he",
+        "she",
+        "i",
+        "me",
+        "us",
+        "them",
+        "not",
+        "no",
+        "can",
+        "could",
+        "should",
+        "would",
+        "will",
+        "do",
+        "does",
+        "did",
+        "have",
+        "has",
+        "had",
+        "what",
+        "how",
+        "why",
+        "when",
+        "where",
+        "which",
+        "who",
+        "whose",
+        "write",
+        "make",
+        "give",
+        "tell",
+        "show",
+        "list",
+        "find",
+        "explain",
+        "describe",
+        "create",
+        "using",
+        "use",
+        "if",
+        "then",
+        "than",
+        "or",
+        "but",
+        "about",
+        "into",
+        "over",
+        "between",
+        "each",
+        "all",
+        "any",
+        "some",
+        "there",
+        "here",
+        "please",
+        "help",
+        "need",
+        "want",
+        "get",
+        "let",
+        "say",
+        "think",
+        "know",
+        "good",
+        "best",
+        "new",
+    ]
+)
+_ENGLISH_FROM = 0.12
+"""Share of common English words from which a text in ASCII counts as English."""
+
+
+def _english_share(words: list[str]) -> float:
+    """Return the share of common English words."""
+    return sum(map(_ENGLISH.__contains__, words)) / max(len(words), 1)
+
+
+def _fewest(word: str) -> int:
+    """Return how many letters the beginning of a word must have to stand for it."""
+    first = word[0]
+    if "\uac00" <= first <= "\ud7a3":
+        return _FEWEST_SYLLABLES
+    return _FEWEST_SIGNS if "\u0590" <= first <= "\u0dff" else _FEWEST_PREFIX
+
+
+class Glossary:
+    """The words of a lexicon, and how to find them in a text.
+
+    Parameters
+    ----------
+    entries
+        Forms of words, in lower case, and the English for each.
+    """
+
+    def __init__(self, entries: Mapping[str, str]) -> None:
+        self._words: dict[str, str] = {}
+        self._unspaced: dict[str, str] = {}
+        for form, word in entries.items():
+            if re.match(rf"[{_UNSPACED}]", form):
+                self._unspaced[form] = word
+            elif " " not in form:
+                self._words[form] = word
+        # By their first sign, the lengths of the forms that begin with it, longest first.
+        lengths: dict[str, set[int]] = {}
+        for form in self._unspaced:
+            lengths.setdefault(form[0], set()).add(len(form))
+        self._lengths = {sign: sorted(each, reverse=True) for sign, each in lengths.items()}
+        # The beginnings of long forms stand for their inflections.
+        self._stems: dict[str, str] = {}
+        for form, word in self._words.items():
+            fewest = _fewest(form)
+            for cut in range(max(fewest, len(form) - 2), len(form) + 1):
+                self._stems.setdefault(form[:cut], word)
+
+    @classmethod
+    def from_bytes(cls, lines: np.ndarray) -> "Glossary":
+        """Read UTF-8 lines of form, tab, English.
+
+        Raises
+        ------
+        ValueError
+            If a line is none.
+        """
+        text = bytes(lines).decode()
+        pairs = [line.split("\t") for line in text.split("\n")] if text else []
+        if any(len(pair) != 2 for pair in pairs):
+            raise ValueError("a line of the lexicon is not a form and its English")
+        return cls({pair[0]: pair[1] for pair in pairs})
+
+    def gloss(self, text: str) -> str:
+        """Return the English of the words that are known, in order.
+
+        English comes back as it is. Of other languages, words that are not known stay where they
+        are in ASCII (names, code, borrowed words) and are dropped elsewhere.
+        """
+        lowered = text.lower()
+        ascii_only = lowered.isascii()
+        if ascii_only and _english_share(lowered.split()) >= _ENGLISH_FROM:
+            return text
+        pieces = _PIECES.findall(lowered)
+        out: list[str] = []
+        n_found = 0
+        for piece in pieces:
+            if piece[0] >= _FIRST_UNSPACED and self._is_unspaced(piece):
+                found = self._segment(piece)
+                n_found += len(found)
+                out += found
+                continue
+            word = self._find(piece)
+            if word is not None:
+                n_found += 1
+                out.append(word)
+            elif piece.isascii():
+                out.append(piece)
+        if n_found == 0 and ascii_only:
+            return text
+        return " ".join(out)
+
+    @staticmethod
+    def _is_unspaced(piece: str) -> bool:
+        code = ord(piece[0])
+        return any(low <= code <= high for low, high in UNSPACED)
+
+    def _find(self, word: str) -> str | None:
+        found = self._words.get(word)
+        fewest = _fewest(word)
+        if found is not None or len(word) <= fewest:
+            return found
+        for cut in range(len(word), max(fewest, len(word) - _LONGEST_SUFFIX) - 1, -1):
+            found = self._stems.get(word[:cut])
+            if found is not None:
+                return found
+        if "\u0600" <= word[0] <= "\u06ff":
+            for article in _ARABIC_ARTICLES:
+                if word.startswith(article):
+                    return self._find(word[len(article) :])
+        return None
+
+    def _segment(self, run: str) -> list[str]:
+        """Take the longest known words of a run of unspaced script, from left to right."""
+        out, at = [], 0
+        while at < len(run):
+            for length in self._lengths.get(run[at], ()):
+                found = self._unspaced.get(run[at : at + length])
+                if found is not None:
+                    out.append(found)
+                    at += length
+                    break
+            else:
+                at += 1
+        return out

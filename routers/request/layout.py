@@ -1,0 +1,100 @@
+"""The columns that describe a request, shared by the block that makes them and who reads them."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from routers.types import FloatMatrix, FloatVector
+
+LEVELS: tuple[str, ...] = ("trivial", "easy", "moderate", "demanding", "very demanding")
+"""What it takes to answer well, by the rubric of `configs/graded_prompts/README.md`."""
+
+KINDS: tuple[str, ...] = (
+    "chat",
+    "extraction",
+    "rewriting",
+    "translation",
+    "question",
+    "reasoning",
+    "mathematics",
+    "code",
+    "agent",
+    "document",
+)
+
+DOMAINS: tuple[str, ...] = (
+    "everyday",
+    "language",
+    "science",
+    "mathematics",
+    "software",
+    "data",
+    "engineering",
+    "medicine",
+    "law",
+    "finance",
+    "business",
+    "humanities",
+    "arts",
+    "education",
+    "society",
+)
+
+_KINDS_AT, _DOMAINS_AT = len(LEVELS), len(LEVELS) + len(KINDS)
+_LENGTH_AT = _DOMAINS_AT + len(DOMAINS)
+N_COLUMNS = _LENGTH_AT + 1
+
+LOG_LENGTH_SCALE = 10.0
+"""The last column is log(1 + expected output tokens) over this."""
+
+_LEAST = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What is believed of requests; arrays are float32 (n_queries, ...), chances sum to 1.
+
+    Attributes
+    ----------
+    levels, kinds, domains
+        Chances, in the orders of `LEVELS`, `KINDS` and `DOMAINS`.
+    log_tokens
+        (n_queries,), log(1 + tokens) of a good answer.
+    """
+
+    levels: FloatMatrix
+    kinds: FloatMatrix
+    domains: FloatMatrix
+    log_tokens: FloatVector
+
+    @classmethod
+    def read(cls, x: FloatMatrix) -> Self:
+        """Read the first columns of a feature matrix.
+
+        Whatever stands there gives chances: missing columns count as nothing known.
+        """
+        if x.shape[1] < N_COLUMNS:
+            x = np.pad(x, ((0, 0), (0, N_COLUMNS - x.shape[1])))
+        return cls(
+            levels=_chances(x[:, :_KINDS_AT]),
+            kinds=_chances(x[:, _KINDS_AT:_DOMAINS_AT]),
+            domains=_chances(x[:, _DOMAINS_AT:_LENGTH_AT]),
+            log_tokens=np.maximum(x[:, _LENGTH_AT], 0) * np.float32(LOG_LENGTH_SCALE),
+        )
+
+    def columns(self) -> FloatMatrix:
+        """Return float32 (n_queries, N_COLUMNS), what `read` takes."""
+        length = self.log_tokens[:, None] / np.float32(LOG_LENGTH_SCALE)
+        return np.concatenate([self.levels, self.kinds, self.domains, length], axis=1)
+
+    @property
+    def demand(self) -> FloatVector:
+        """(n_queries,) in [0, 1]: the expected level, 0 for trivial and 1 for very demanding."""
+        steps = np.linspace(0, 1, len(LEVELS), dtype=np.float32)
+        return np.asarray(self.levels.dot(steps), np.float32)
+
+
+def _chances(x: FloatMatrix) -> FloatMatrix:
+    positive = np.maximum(x, 0) + np.float32(_LEAST)
+    return np.asarray(positive / np.add.reduce(positive, axis=1, keepdims=True), np.float32)

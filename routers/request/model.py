@@ -1,0 +1,239 @@
+"""The shared model of requests: what is asked, apart from how long the text is."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from routers.conversation_text import ConversationText
+from routers.embedders._base import Embedder
+from routers.errors import RoutingConfigError
+from routers.layer import HiddenLayer
+from routers.lexical import measure
+from routers.options import State, take
+from routers.request.courtesy import CourtesyModel
+from routers.request.gloss import Glossary
+from routers.request.layout import DOMAINS, KINDS, LEVELS, Description
+from routers.request.split import split_request
+from routers.request.words import WordModel
+from routers.types import FloatMatrix, FloatVector
+
+WEIGHTS_FILE = Path(__file__).parents[1] / "pretrained" / "request" / "weights.npz"
+
+MATERIAL_CHARS = 2_000
+"""That much of the material is read, beyond what the lexical signals measure of the whole."""
+
+_ASK_CHARS = 1_500
+_MATERIAL_WEIGHT = np.float32(0.5)
+_FARTHEST = 5.0
+_BY_LEVEL = np.float32(0.5)
+N_THRESHOLDS = len(LEVELS) - 1
+N_TARGETS = N_THRESHOLDS + len(KINDS) + len(DOMAINS) + 1
+"""What the network predicts first: chances to reach each level, kinds, domains, length. What
+follows are the leading directions of public outcomes."""
+
+
+class RequestReader:
+    """Turn texts into the inputs of the network.
+
+    Parameters
+    ----------
+    embedder
+        Embeds what is asked and what it is asked of, apart.
+    glossary
+        Reads other languages in English.
+    courtesy
+        Leaves out what asks for nothing.
+    """
+
+    def __init__(self, embedder: Embedder, glossary: Glossary, courtesy: CourtesyModel) -> None:
+        self._embedder = embedder
+        self._glossary = glossary
+        self._courtesy = courtesy
+
+    @property
+    def dimensions(self) -> int:
+        """Columns of the inputs."""
+        return 2 * self._embedder.dimensions + 2 * len(measure(ConversationText(prompt="")))
+
+    def read(self, texts: Sequence[ConversationText]) -> tuple[list[str], FloatMatrix]:
+        """Return the words of each request and float32 (n_texts, dimensions).
+
+        The newest turn alone is the request; what was said before is material. The words of
+        other languages stand beside their English.
+        """
+        words: list[str] = []
+        segments: list[str] = []
+        signals: list[list[float]] = []
+        for text in texts:
+            prompt = self._courtesy.strip(text.prompt)
+            request = split_request(prompt)
+            ask = request.ask[:_ASK_CHARS]
+            english = self._glossary.gloss(ask)
+            words.append(ask if english == ask else f"{ask}\n{english}")
+            segments += (english, request.material[:MATERIAL_CHARS] or text.history)
+            ask_signals = measure(ConversationText(prompt=request.ask))
+            whole = text if prompt == text.prompt else msgspec.structs.replace(text, prompt=prompt)
+            signals.append(ask_signals + measure(whole))
+        vectors = self._embedder.encode(segments)
+        vectors[1::2] *= _MATERIAL_WEIGHT
+        both = vectors.reshape(len(texts), 2 * self._embedder.dimensions)
+        return words, np.concatenate([both, np.array(signals, np.float32)], axis=1)
+
+
+class RequestModel:
+    """Describe requests: level, kind, domain, length of a good answer, outcome directions.
+
+    A network reads the parts of the prompt, a linear model the words of the request; both
+    together give the level, by a proportional-odds model that was fitted on requests which
+    neither had seen, so that the chances are as sure as they may be.
+
+    Parameters
+    ----------
+    embedder
+        The one that the weights were trained with.
+    state
+        `center`, `scale`, `hidden`, `hidden_bias`, `output`, `output_bias` of the network; `cuts`
+        (n_levels - 1,) and `slopes` (2,) of the odds; `level_lengths` (n_levels,); `lexicon`,
+        `embedder_id`; `words.*` and `courtesy.*` of the linear models.
+
+    Raises
+    ------
+    KeyError, ValueError
+        If an array is missing or does not fit.
+    RoutingConfigError
+        If the embedder is another one.
+
+    References
+    ----------
+    McCullagh 1980, Regression models for ordinal data; Song et al. 2025, IRT-Router,
+    arXiv:2506.01048 (few traits of a query behind the success of many models).
+    """
+
+    def __init__(self, embedder: Embedder, state: State) -> None:
+        if bytes(take(state, "embedder_id", ndim=1)).decode() != embedder.embedder_id:
+            raise RoutingConfigError(
+                "the feature block 'request' needs the embedder 'static' with its default "
+                "options; leave the block out or change the embedder"
+            )
+        self._reader = RequestReader(
+            embedder,
+            Glossary.from_bytes(take(state, "lexicon", ndim=1)),
+            CourtesyModel(WordModel.restore(_under("courtesy.", state))),
+        )
+        self._words = WordModel.restore(_under("words.", state))
+        hidden, hidden_bias = take(state, "hidden", ndim=2), take(state, "hidden_bias", ndim=1)
+        center, scale = take(state, "center", ndim=1), take(state, "scale", ndim=1)
+        n_inputs = self._reader.dimensions
+        if not len(hidden) == len(center) == len(scale) == n_inputs:
+            raise ValueError("the network of the request model does not fit its inputs")
+        if len(hidden_bias) != hidden.shape[1]:
+            raise ValueError("the layers of the request model do not fit together")
+        self._layer = HiddenLayer(center, scale, hidden, hidden_bias, farthest=_FARTHEST)
+        self._output = take(state, "output", ndim=2).astype(np.float32)
+        self._output_bias: FloatVector = take(state, "output_bias", ndim=1)
+        if self._output.shape != (hidden.shape[1], len(self._output_bias)):
+            raise ValueError("the layers of the request model do not fit together")
+        if len(self._output_bias) < N_TARGETS:
+            raise ValueError("the request model predicts too little")
+        self._cuts: FloatVector = take(state, "cuts", ndim=1)
+        self._slopes: FloatVector = take(state, "slopes", ndim=1)
+        self._level_lengths: FloatVector = take(state, "level_lengths", ndim=1)
+        if (
+            self._cuts.shape != (N_THRESHOLDS,)
+            or self._slopes.shape != (2,)
+            or self._level_lengths.shape != (len(LEVELS),)
+        ):
+            raise ValueError("the odds of the request model do not fit")
+
+    @classmethod
+    def load(cls, embedder: Embedder, file: Path = WEIGHTS_FILE) -> "RequestModel":
+        """Load the weights, by default those that are shipped."""
+        with np.load(file, allow_pickle=False) as arrays:
+            return cls(embedder, dict(arrays))
+
+    @property
+    def n_directions(self) -> int:
+        """Directions of public outcomes beside the description."""
+        return len(self._output_bias) - N_TARGETS
+
+    def describe(self, texts: Sequence[ConversationText]) -> tuple[Description, FloatMatrix]:
+        """Describe requests; return also float32 (n_texts, n_directions)."""
+        requests, x = self._reader.read(texts)
+        out = self._layer(x).dot(self._output)
+        out += self._output_bias
+        words = np.array([self._words.score(each) for each in requests], np.float32)
+        described = describe(
+            out,
+            words,
+            cuts=self._cuts,
+            slopes=self._slopes,
+            level_lengths=self._level_lengths,
+        )
+        return described, out[:, N_TARGETS:]
+
+
+def network_score(out: FloatMatrix) -> FloatVector:
+    """Return the mean logit of the thresholds of the network's outputs, (n_texts,)."""
+    return np.asarray(np.add.reduce(out[:, :N_THRESHOLDS], axis=1) / N_THRESHOLDS, np.float32)
+
+
+def describe(
+    out: FloatMatrix,
+    words: FloatVector,
+    *,
+    cuts: FloatVector,
+    slopes: FloatVector,
+    level_lengths: FloatVector,
+) -> Description:
+    """Turn the outputs of network and word model into chances.
+
+    Parameters
+    ----------
+    level_lengths
+        (n_levels,), mean log(1 + tokens) of good answers on each level: what a single text lets
+        expect scatters, and half of it is taken from there.
+    """
+    score = slopes[0] * network_score(out) + slopes[1] * words
+    reach = _sigmoid(score[:, None] - cuts)
+    ones = np.ones((len(out), 1), np.float32)
+    levels = np.concatenate([ones, reach], axis=1)
+    levels[:, :-1] -= reach
+    kinds_to = N_THRESHOLDS + len(KINDS)
+    usual = levels.dot(level_lengths)
+    return Description(
+        levels=levels,
+        kinds=_softened(out[:, N_THRESHOLDS:kinds_to]),
+        domains=_softened(out[:, kinds_to : kinds_to + len(DOMAINS)]),
+        log_tokens=(1 - _BY_LEVEL) * _log_tokens(out[:, N_TARGETS - 1]) + _BY_LEVEL * usual,
+    )
+
+
+SHORTEST_LOG, LONGEST_LOG = 1.0, 9.0
+"""Logarithms of the lengths that the network's last unit tells apart, at 0 and at 1."""
+
+
+def _log_tokens(unit: FloatVector) -> FloatVector:
+    return np.asarray(SHORTEST_LOG + (LONGEST_LOG - SHORTEST_LOG) * _sigmoid(unit), np.float32)
+
+
+def _softened(logits: FloatMatrix) -> FloatMatrix:
+    chances = _sigmoid(logits)
+    return np.asarray(chances / np.add.reduce(chances, axis=1, keepdims=True), np.float32)
+
+
+def _sigmoid(x: np.ndarray) -> FloatMatrix:
+    return np.asarray(1 / (1 + np.exp(-x)), np.float32)
+
+
+def _under(prefix: str, state: State) -> dict[str, np.ndarray]:
+    return {
+        name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)
+    }
+
+
+def lexicon_bytes(entries: Mapping[str, str]) -> np.ndarray:
+    """Return a lexicon as the bytes that `Glossary.from_bytes` reads."""
+    text = "\n".join(f"{form}\t{word}" for form, word in sorted(entries.items()))
+    return np.frombuffer(text.encode(), np.uint8)

@@ -1,0 +1,190 @@
+"""The request apart from the material that it is about."""
+
+import re
+from typing import NamedTuple
+
+from routers.embedders._base import head_and_tail
+
+READ_CHARS = 6_000
+"""Of a longer prompt, head and tail of that many characters are looked at."""
+
+_SHORT_CHARS = 240
+"""A text of that length is a request as it stands, unless a mark sets something apart."""
+
+_REQUEST_CHARS = 400
+"""No longer paragraph is taken for a request as a whole."""
+
+_LONE_CHARS = 500
+"""Nor longer text without paragraphs."""
+
+_SENTENCE_CHARS = 300
+_COLON_CHARS = 200
+"""How far into a text or a paragraph the colon may come that announces material."""
+
+_FENCE = re.compile(r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)", re.DOTALL)
+_TAGGED = re.compile(r"<([a-zA-Z_][\w-]{1,30})>.*?</\1>", re.DOTALL)
+_QUOTE = re.compile(
+    r'"[^"\n]{40,}"|“[^“”]{40,}”|„[^„“”]{40,}[“”]|«[^«»]{40,}»|「[^「」]{20,}」|『[^『』]{20,}』'
+)
+_SET_APART = (
+    (("```", "~~~"), _FENCE),
+    (("</",), _TAGGED),
+    (('"', "“", "„", "«", "「", "『"), _QUOTE),
+)
+_PARAGRAPHS = re.compile(r"\n\s*\n")
+_COLON = re.compile(r"[:：](?=\s|[\"“„«「『'])|：")
+_SENTENCE_END = re.compile(r"(?<=[.!?…])\s+(?=\S)|(?<=[。！？])")
+_CODE_MARKS = str.maketrans("", "", "{}[]();=<>_#$\\|&*/+")
+_CODE_SHARE = 0.07
+_ASKING = "?？؟"
+_QUESTION_MARKS = ("?", "？", "؟", '?"', "?)")
+
+
+class Request(NamedTuple):
+    """A prompt in two: what is asked, and what it is asked of."""
+
+    ask: str
+    material: str
+
+
+def split_request(prompt: str) -> Request:
+    """Tell the request from pasted material: text, code, tables, quotations.
+
+    People say what they want in the first or the last lines, in a question, or before a colon,
+    and paste the rest. Fences, tags and long quotations are material wherever they stand. A
+    wrong cut costs little: readers look at both parts.
+    """
+    head, tail = head_and_tail(prompt.strip(), READ_CHARS)
+    text = f"{head}\n\n{tail}" if tail else head
+    material: list[str] = []
+    for mark, pattern in _SET_APART:
+        if any(each in text for each in mark):
+            found = [match.group() for match in pattern.finditer(text)]
+            rest = pattern.sub(" … ", text)
+            # What is nothing but a quotation or a program is itself what is asked.
+            if found and len(rest.strip(" …\n\"'.")) >= 8:
+                material += found
+                text = rest.strip()
+    paragraphs = [each for each in _PARAGRAPHS.split(text) if each.strip()]
+    if len(paragraphs) > 1:
+        ask, more = _of_paragraphs(paragraphs)
+    else:
+        ask, more = _of_paragraph(text)
+    material += more
+    return Request(" ".join(ask.split()), "\n".join(material))
+
+
+def _of_paragraphs(paragraphs: list[str]) -> tuple[str, list[str]]:
+    """Split a text of several paragraphs."""
+    if sum(map(len, paragraphs)) <= _SHORT_CHARS and not any(map(_is_code, paragraphs)):
+        return "\n".join(paragraphs), []
+    last = len(paragraphs) - 1
+    announced = _announces(paragraphs[0]) and not _is_code(paragraphs[0])
+    asks: list[str] = []
+    material: list[str] = []
+    for number, paragraph in enumerate(paragraphs):
+        is_ask = (
+            len(paragraph) <= _REQUEST_CHARS
+            and not _is_code(paragraph)
+            and (
+                number == 0
+                or (
+                    paragraph.rstrip().endswith(_QUESTION_MARKS)
+                    and (number == last or not announced)
+                )
+                or (number == last and not announced and (not asks or _is_prose(paragraph)))
+            )
+        )
+        if is_ask:
+            ask, more = _of_paragraph(paragraph)
+            asks.append(ask)
+            material += more
+        else:
+            material.append(paragraph)
+    if asks:
+        return "\n".join(asks), material
+    # Long paragraphs only: the first says what is wanted, unless it is a program.
+    if _is_code(paragraphs[0]):
+        ask, more = _of_paragraph(paragraphs[-1])
+        return ask, paragraphs[:-1] + more
+    ask, more = _of_paragraph(paragraphs[0])
+    question = _last_question(paragraphs[-1])
+    return (f"{ask} {question}" if question else ask), more + paragraphs[1:]
+
+
+def _of_paragraph(text: str) -> tuple[str, list[str]]:
+    """Split one paragraph: at a colon, at the end of its first line, or around its middle."""
+    for cut in (_at_colon, _at_line, _around_middle):
+        found = cut(text)
+        if found is not None:
+            return found
+    return text, []
+
+
+def _at_colon(text: str) -> tuple[str, list[str]] | None:
+    colon = _COLON.search(text, 0, _COLON_CHARS)
+    if colon is None:
+        return None
+    before, after = text[: colon.start()], text[colon.end() :].strip()
+    inline = text[colon.end() : colon.end() + 1] != "\n" and len(text) <= _REQUEST_CHARS
+    longer = len(after) > max(60, len(before) * (3 if inline else 1))
+    if len(before) < 8 or not longer or (inline and any(mark in after for mark in _ASKING)):
+        return None
+    question = _last_question(after)
+    if question:
+        return f"{before} {question}", [after[: len(after) - len(question)]]
+    return before, [after]
+
+
+def _at_line(text: str) -> tuple[str, list[str]] | None:
+    first, newline, rest = text.partition("\n")
+    if not newline:
+        return None
+    if _is_code(text):
+        # A program with a line of prose before or after it.
+        lines = [line for line in text.split("\n") if line.strip()]
+        if not _is_code(lines[-1]) and _is_code(lines[0]):
+            return lines[-1][-_SENTENCE_CHARS:], ["\n".join(lines[:-1])]
+        return first[:_SENTENCE_CHARS], [rest]
+    if len(rest) > max(2 * len(first), _SHORT_CHARS) and len(first) >= 12:
+        question = _last_question(rest)
+        return (f"{first} {question}", [rest]) if question else (first, [rest])
+    return None
+
+
+def _around_middle(text: str) -> tuple[str, list[str]] | None:
+    if len(text) <= _LONE_CHARS:
+        return None
+    sentences = [each for each in _SENTENCE_END.split(text) if each and each.strip()]
+    if len(sentences) < 5:
+        start, end = head_and_tail(text, _LONE_CHARS)
+        return f"{start} {end}", [text]
+    # The first words may be no more than a greeting, the last a farewell: take two of each.
+    ends = [*(each[:_SENTENCE_CHARS] for each in sentences[:2])]
+    ends += [each[-_SENTENCE_CHARS:] for each in sentences[-2:]]
+    return " ".join(ends), [" ".join(sentences[2:-2])]
+
+
+def _last_question(text: str) -> str:
+    stripped = text.rstrip()
+    if not stripped.endswith(_QUESTION_MARKS):
+        return ""
+    sentences = _SENTENCE_END.split(stripped)
+    last = sentences[-1]
+    # Only where something stands before it: a lone question is what was announced.
+    return last if len(sentences) > 1 and len(last) <= _SENTENCE_CHARS else ""
+
+
+def _announces(paragraph: str) -> bool:
+    return paragraph.rstrip().endswith((":", "："))
+
+
+def _is_prose(paragraph: str) -> bool:
+    """Return whether a paragraph reads like a sentence: no signature, no row of numbers."""
+    digits = sum(character.isdigit() for character in paragraph)
+    return paragraph.rstrip().endswith((".", "!", "。", "！")) and digits < 0.1 * len(paragraph)
+
+
+def _is_code(paragraph: str) -> bool:
+    marks = len(paragraph) - len(paragraph.translate(_CODE_MARKS))
+    return marks > _CODE_SHARE * len(paragraph) and ("\n" in paragraph or marks > 12)
