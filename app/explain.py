@@ -20,8 +20,10 @@ from app.config import load_config
 from app.errors import InvalidRequestError
 from app.gateway.decide import decide_now
 from app.gateway.ledger import LedgerEntry
-from app.gateway.request import Policy, RouteRequest
+from app.gateway.request import Policy, RouteRequest, promise_doubt
 from routers.decision import knob_steps
+from routers.request.layout import Description
+from routers.request.sentence import why
 from routers.types import (
     CandidateEstimate,
     Constraints,
@@ -76,15 +78,26 @@ def explain(
     began = time.perf_counter()
     decision = decide_now(request, chosen_policy, Constraints(max_cost_usd=max_cost_usd))
     took_ms = (time.perf_counter() - began) * 1e3
+    described = chosen_policy.artifact.describe(request.conversation)
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(_answer(request, decision))))
+        click.echo(msgspec.json.format(msgspec.json.encode(_answer(request, decision, described))))
         return
     steps = knob_steps(decision, chosen_policy.knobs.get(None))
     console = console or Console(highlight=False)
-    _print(request, chosen_policy, decision, steps, took_ms=took_ms, console=console)
+    _print(
+        request,
+        chosen_policy,
+        decision,
+        steps,
+        because=why(decision, described),
+        took_ms=took_ms,
+        console=console,
+    )
 
 
-def _answer(request: RouteRequest, decision: Decision) -> dict[str, Any]:
+def _answer(
+    request: RouteRequest, decision: Decision, described: Description | None
+) -> dict[str, Any]:
     entry = LedgerEntry(
         clock=time.perf_counter,
         request=request,
@@ -92,7 +105,7 @@ def _answer(request: RouteRequest, decision: Decision) -> dict[str, Any]:
         started=time.perf_counter(),
         decision=decision,
     )
-    return route_object(request, decision, entry)
+    return route_object(request, decision, entry, described)
 
 
 def _print(
@@ -101,6 +114,7 @@ def _print(
     decision: Decision,
     steps: tuple[KnobStep, ...],
     *,
+    because: str,
     took_ms: float,
     console: Console,
 ) -> None:
@@ -129,6 +143,7 @@ def _print(
         f"[bold green]▶ {escape(decision.model_id)}[/]"
         + ("" if knob is None else f" at cost-quality {knob:g}")
     )
+    console.print(f"  {escape(because)}")
     console.print(
         f"  [dim]policy {escape(policy.name)}, reason {decision.reason.value}, "
         f"decided in {took_ms:.1f} ms[/]"
@@ -140,7 +155,22 @@ def _print(
         )
         if told.statement is not None:
             console.print(f"  {escape(told.statement)}")
-    if served is None or knob is None:
+    if knob is not None:
+        _print_turns(decision, steps, served, knob=knob, console=console)
+    doubt = promise_doubt(policy)
+    if doubt is not None:
+        console.print(f"  [dim]{escape(doubt)}[/]")
+
+
+def _print_turns(
+    decision: Decision,
+    steps: tuple[KnobStep, ...],
+    served: CandidateEstimate | None,
+    *,
+    knob: float,
+    console: Console,
+) -> None:
+    if served is None:
         return
     others = [step for step in steps if step.model_id != decision.model_id]
     up = next((step for step in others if step.from_cost_quality >= knob), None)

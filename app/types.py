@@ -1,11 +1,12 @@
 """Values that one request leaves behind: what it used, what was tried, how it ended."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 import msgspec
 
+from routers.evidence import Evidence
 from routers.features import Featurizer
 from routers.switching import SessionReason
 from routers.types import Conversation, Decision, Objective, Reason
@@ -217,6 +218,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """How many answers the request asked for; `usage` counts all of them."""
     artifact_version: str | None = None
     """Of the router that decided; None where none did."""
+    evidence: Mapping[str, Evidence] | None = None
+    """What the predictions of that router's candidates rest on, by model; shared by all."""
     texts: Texts | None = None
     refused_usage: tuple[UsagePart, ...] = ()
     """The token counts that an upstream told and that cannot be; estimates stand for them."""

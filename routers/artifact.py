@@ -8,11 +8,13 @@ from routers.base import Router
 from routers.calibration import CalibrationRows
 from routers.correction import Correction
 from routers.errors import RoutingConfigError
+from routers.evidence import Evidence, evidence_of_models
 from routers.features import Featurizer
 from routers.knob import KnobCurve
 from routers.newcomer import Newcomer, join
 from routers.novelty import Familiarity, Novelty
 from routers.probe import Probe, Stage
+from routers.request.layout import Description
 from routers.types import Conversation, FloatMatrix, ModelSpec, Predictions, Prices, PriceTable
 
 _CURVES = 256
@@ -69,6 +71,9 @@ class RouterArtifact:
         self.router = router
         self.calibration = calibration
         self._columns = {model: column for column, model in enumerate(self.models)}
+        self._evidence = evidence_of_models(
+            manifest, realised=calibration.quality_realised, n_newcomers=len(self.newcomers)
+        )
         # Of the calibration alone: an artifact that refers to itself goes only with the garbage.
         self._curve = lru_cache(maxsize=_CURVES)(partial(_fit_curve, calibration))
 
@@ -104,6 +109,13 @@ class RouterArtifact:
         novelty = getattr(self.router, "novelty_", None)
         return novelty.familiarity(x) if isinstance(novelty, Novelty) else None
 
+    def describe(self, conversation: Conversation) -> Description | None:
+        """Return what is believed of a request; None where the features hold no description."""
+        columns = self.featurizer.columns().get("request")
+        if columns is None:
+            return None
+        return Description.read(self.featurizer.transform([conversation])[:, columns])
+
     def column(self, model: str) -> int:
         """Return the column of `model`.
 
@@ -119,6 +131,16 @@ class RouterArtifact:
             raise RoutingConfigError(
                 f"the artifact predicts no model {model!r}; it knows: {known}"
             ) from None
+
+    def evidence(self, model: str) -> Evidence:
+        """Return what the predictions of `model` rest on.
+
+        Raises
+        ------
+        RoutingConfigError
+            If the artifact does not know it.
+        """
+        return self._evidence[self.column(model)]
 
     def knob_curve(self, candidates: Sequence[ModelSpec]) -> KnobCurve:
         """Return the calibrated knob of these candidates at their current prices.

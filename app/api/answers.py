@@ -17,9 +17,12 @@ from app.errors import (
 )
 from app.gateway.ledger import LedgerEntry
 from app.gateway.pressure import Pressure
+from app.gateway.request import Policy
 from app.stores._base import Standing
 from app.types import ScorerCall
 from routers.errors import NoEligibleModelError, RoutingError
+from routers.request.layout import Description
+from routers.request.sentence import domain_of, kind_of, level_of, why
 from routers.types import (
     CandidateEstimate,
     CostQuality,
@@ -124,6 +127,9 @@ def _decision_headers(entry: LedgerEntry, decision: Decision) -> Headers:
     if estimate is not None:
         if estimate.quality is not None:
             headers.append((b"x-route-predicted-quality", b"%.4f" % estimate.quality))
+            policy = entry.request.policy
+            if policy is not None and model_id in policy.evidence:
+                headers.append((b"x-route-evidence", policy.evidence[model_id].encode()))
         if estimate.cost_usd is not None:
             headers.append((b"x-route-predicted-cost-usd", usd(estimate.cost_usd)))
     return headers
@@ -228,13 +234,17 @@ def scorer_object(call: ScorerCall | None) -> dict[str, Any] | None:
     }
 
 
-def candidate_objects(candidates: Sequence[CandidateEstimate]) -> list[dict[str, Any]]:
+def candidate_objects(
+    candidates: Sequence[CandidateEstimate], policy: Policy | None
+) -> list[dict[str, Any]]:
     """Return the candidate table as JSON-ready values."""
+    evidence = {} if policy is None else policy.evidence
     return [
         {
             "model": each.model_id,
             "predicted_quality": _rounded(each.quality, 4),
             "quality_uncertainty": _rounded(each.quality_std, 4),
+            "evidence": None if each.quality is None else evidence.get(each.model_id),
             "input_tokens": each.input_tokens,
             "predicted_output_tokens": _rounded(each.output_tokens, 1),
             "upper_output_tokens": _rounded(each.output_tokens_upper, 1),
@@ -248,13 +258,27 @@ def candidate_objects(candidates: Sequence[CandidateEstimate]) -> list[dict[str,
     ]
 
 
-def step_objects(steps: Sequence[KnobStep]) -> list[dict[str, Any]]:
-    """Return the counterfactual: which model at which knob values."""
+def description_object(request: Description | None) -> dict[str, Any] | None:
+    """Return what a prompt is taken to ask for as JSON-ready values, where a router says so."""
+    if request is None:
+        return None
+    return {
+        "level": level_of(request),
+        "kind": kind_of(request),
+        "domain": domain_of(request),
+    }
+
+
+def step_objects(
+    steps: Sequence[KnobStep], decision: Decision, described: Description | None
+) -> list[dict[str, Any]]:
+    """Return the counterfactual: which model at which knob values, and why."""
     return [
         {
             "from_cost_quality": round(step.from_cost_quality, 4),
             "to_cost_quality": round(step.to_cost_quality, 4),
             "model": step.model_id,
+            "why": why(decision, described, at_knob=step.model_id),
         }
         for step in steps
     ]
@@ -272,7 +296,7 @@ def explain_object(entry: LedgerEntry) -> Mapping[str, Any]:
         "decision": decision_object(decision),
         "threshold": threshold_object(entry.request.objective),
         "scorer": scorer_object(entry.scorer_call),
-        "candidates": candidate_objects(decision.candidates),
+        "candidates": candidate_objects(decision.candidates, entry.request.policy),
     }
 
 

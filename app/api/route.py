@@ -11,6 +11,7 @@ from app.api.answers import (
     JSON_HEADER,
     candidate_objects,
     decision_object,
+    description_object,
     route_headers,
     scorer_object,
     step_objects,
@@ -26,6 +27,8 @@ from app.gateway.ledger import LedgerEntry
 from app.gateway.request import RouteRequest
 from routers.decision import knob_steps
 from routers.errors import RoutingError
+from routers.request.layout import Description
+from routers.request.sentence import why
 from routers.types import CostQuality, Decision
 
 
@@ -80,7 +83,8 @@ class RouteEndpoint:
         entry.answering()
         if not self._recorded(gateway, entry):
             self.decided(scope["path"], request.policy_name, decision.model_id)
-        body = msgspec.json.encode(route_object(request, decision, entry))
+        described = await gateway.decider.describe(request)
+        body = msgspec.json.encode(route_object(request, decision, entry, described))
         headers = [
             JSON_HEADER,
             (b"content-length", str(len(body)).encode()),
@@ -100,9 +104,21 @@ class RouteEndpoint:
         return True
 
 
-def route_object(request: RouteRequest, decision: Decision, entry: LedgerEntry) -> dict[str, Any]:
-    """Return the answer of `/v1/route` as JSON-ready values."""
+def route_object(
+    request: RouteRequest,
+    decision: Decision,
+    entry: LedgerEntry,
+    described: Description | None,
+) -> dict[str, Any]:
+    """Return the answer of `/v1/route` as JSON-ready values.
+
+    Parameters
+    ----------
+    described
+        What the router takes the prompt to ask for, if it says so.
+    """
     policy = request.policy
+    evidence = None if policy is None else policy.evidence.get(decision.model_id)
     answer: dict[str, Any] = {
         "object": "route.decision",
         "id": request.decision_id,
@@ -110,10 +126,13 @@ def route_object(request: RouteRequest, decision: Decision, entry: LedgerEntry) 
         "policy": request.policy_name,
         "policy_version": entry.policy_version,
         "cost_quality": None,
+        "why": why(decision, described),
+        "request": description_object(described),
+        "evidence": evidence,
         "decision": decision_object(decision),
         "threshold": threshold_object(request.objective),
         "scorer": scorer_object(entry.scorer_call),
-        "candidates": candidate_objects(decision.candidates),
+        "candidates": candidate_objects(decision.candidates, policy),
         "counterfactual": [],
     }
     if policy is None:
@@ -124,5 +143,7 @@ def route_object(request: RouteRequest, decision: Decision, entry: LedgerEntry) 
     elif decision.usd_per_quality is not None:
         answer["cost_quality"] = round(knob.cost_quality_for(decision.usd_per_quality), 4)
     if any(each.quality is not None for each in decision.candidates):
-        answer["counterfactual"] = step_objects(knob_steps(decision, knob))
+        answer["counterfactual"] = step_objects(
+            knob_steps(decision, knob), decision, described
+        )
     return answer

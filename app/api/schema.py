@@ -11,7 +11,10 @@ from app.api.knobs import MAX_USD
 from app.api.resolve import Names
 from app.api.routing_headers import HEADER_KEYS
 from app.config import PRESETS
+from routers.evidence import Evidence
+from routers.request.layout import DOMAINS, KINDS, LEVELS
 
+_PRESETS = ", ".join(f"{name} ({t:g})" for name, t in PRESETS.items())
 _REF = "#/components/schemas/{model}"
 
 
@@ -59,7 +62,7 @@ class Routing(BaseModel):
 
     cost_quality: (
         Annotated[float, Field(ge=0, le=1)] | Literal["economy", "balanced", "quality"] | None
-    ) = Field(None, description=f"0 to 1, or one of {', '.join(PRESETS)}")
+    ) = Field(None, description=f"0 to 1, or {_PRESETS}")
     max_quality_loss: float | None = Field(None, ge=0, le=1)
     min_quality: float | None = Field(None, ge=0, le=1)
     lambda_: float | None = Field(
@@ -136,6 +139,7 @@ class Candidate(BaseModel):
     model: str
     predicted_quality: float | None = Field(description="0 to 1")
     quality_uncertainty: float | None = Field(description="one standard deviation")
+    evidence: Evidence | None = Field(description="what the prediction rests on")
     input_tokens: int
     predicted_output_tokens: float | None
     upper_output_tokens: float | None = Field(description="the 0.9 quantile")
@@ -182,6 +186,15 @@ class Step(BaseModel):
     from_cost_quality: float
     to_cost_quality: float
     model: str
+    why: str = Field(description="why this model, in a sentence")
+
+
+class Described(BaseModel):
+    """What the router takes the prompt to ask for."""
+
+    level: str = Field(description=f"one of {', '.join(LEVELS)}")
+    kind: str | None = Field(description=f"one of {', '.join(KINDS)}")
+    domain: str | None = Field(description=f"one of {', '.join(DOMAINS)}")
 
 
 class RouteDecision(BaseModel):
@@ -193,6 +206,9 @@ class RouteDecision(BaseModel):
     policy: str
     policy_version: str
     cost_quality: float | None
+    why: str = Field(description="why this model, in a sentence")
+    request: Described | None = Field(description="null where the router describes no prompts")
+    evidence: Evidence | None = Field(description="what the prediction of this model rests on")
     decision: DecisionObject
     threshold: Threshold | None
     scorer: ScorerAnswer | None
@@ -209,7 +225,7 @@ class StreamEvent(BaseModel):
 _SCHEMAS = (ErrorBody, ChatCompletionRequest, ChatCompletion, StreamEvent, RouteDecision)
 
 _KNOB_HELP = {
-    "x-cost-quality": "The knob: 0 (cheapest) to 1 (best), or economy, balanced, quality.",
+    "x-cost-quality": f"The knob: 0 (cheapest) to 1 (best), or {_PRESETS}.",
     "x-route-max-quality-loss": "Cheapest model predicted within this of the best.",
     "x-route-min-quality": "Cheapest model predicted to reach this quality.",
     "x-route-lambda": "US dollars that one more unit of quality (0 to 1) is worth.",

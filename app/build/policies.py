@@ -89,6 +89,7 @@ def _policy(
         artifact=artifact,
         candidates=candidates,
         columns=tuple(artifact.column(spec.predicted_as) for spec in candidates),
+        evidence={spec.model_id: artifact.evidence(spec.predicted_as) for spec in candidates},
         knobs=KnobCurves(artifact, candidates),
         default_model_id=policy.default_model,
         objective=_objective(name, policy, config, artifact),

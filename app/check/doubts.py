@@ -13,6 +13,7 @@ from app.config.document import Document, Remark
 from app.config.expected import plain
 from app.errors import ForbiddenError
 from app.settings import is_loopback
+from routers.evidence import Evidence
 from routers.types import Capability
 
 PER_TOKEN_USD = 0.005
@@ -183,6 +184,15 @@ def _of_policies(config: LoadedConfig, prepared: Prepared) -> _Doubts:
                 f"are all predicted as {policy.candidates[0].predicted_as}, so only the price "
                 "tells them apart; set predicted_as, or train on your outcomes",
             )
+        guessed = policy.artifact.manifest.get("training", {}).get("without_scores", ())
+        for spec in policy.candidates:
+            known = policy.evidence[spec.model_id] is not Evidence.PRIOR
+            if spec.predicted_as in guessed and not known:
+                yield Remark(
+                    ("policies", name, "candidates"),
+                    f"no result was ever published of {spec.predicted_as}, so {spec.model_id} is "
+                    "predicted by price and date alone; `steelyard onboard` asks it some prompts",
+                )
         if not any(Capability.STREAMING in spec.capabilities for spec in policy.candidates):
             yield Remark(
                 ("policies", name, "candidates"),

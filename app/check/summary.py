@@ -1,11 +1,12 @@
 """What a configuration amounts to, in lines that an operator can compare with what was meant."""
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from app.check.servable import Prepared
 from app.config import AllowanceConfig, LoadedConfig, PolicyConfig
 from app.config.expected import plain
+from app.gateway.request import Policy, promise_doubt
 
 
 def summary(
@@ -24,6 +25,7 @@ def summary(
     if prepared.policies:
         yield "policies"
         yield from _table([_policy(name, each, config) for name, each in gateway.policies.items()])
+        yield from _promises(prepared.policies)
     limited = _allowances(config)
     yield "limits" if limited else "limits: none"
     yield from _table(limited)
@@ -93,6 +95,17 @@ def _policy(name: str, policy: PolicyConfig, config: LoadedConfig) -> tuple[str,
         f"router {policy.router}, {by}",
         f"of {', '.join(policy.candidates)}; {policy.default_model} where it cannot decide",
     )
+
+
+def _promises(policies: Mapping[str, Policy]) -> Iterator[str]:
+    """Say once for all policies alike whose knob promises what nobody has verified."""
+    doubted: dict[str, list[str]] = {}
+    for name, policy in policies.items():
+        doubt = promise_doubt(policy)
+        if doubt is not None:
+            doubted.setdefault(doubt, []).append(f"auto:{name}")
+    for doubt, names in doubted.items():
+        yield f"  {', '.join(names)}: {doubt} (`steelyard calibrate` does it, on outcomes)"
 
 
 def _allowances(config: LoadedConfig) -> list[tuple[str, str]]:

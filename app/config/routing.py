@@ -8,8 +8,12 @@ from pydantic import Field, model_validator
 from app.config.fields import ConflictError, Place, Seconds, SecondsOrNone, Share, Strict, Text
 from routers.stored_thresholds import StoredName
 
-PRESETS: Mapping[str, float] = {"economy": 0.2, "balanced": 0.5, "quality": 0.9}
-"""Named positions of the cost-quality knob."""
+PRESETS: Mapping[str, float] = {"economy": 0.5, "balanced": 0.8, "quality": 0.95}
+"""Named positions of the cost-quality knob: shares of the quality gap that are kept.
+
+Most of a gap lies in few prompts, those that only the best models answer, so that a share of one
+half is little where it counts: by it, demanding prompts go to middling models.
+"""
 
 
 Preset = Literal["economy", "balanced", "quality"]
@@ -69,7 +73,7 @@ class PolicyConfig(Strict):
     """Takes the request when the router fails or is too slow."""
     cost_quality: Share | Preset = "balanced"
     """The knob: 0 is the cheapest candidate, 1 the best achievable, 0.5 half of the quality gap
-    between them at the lowest cost; `economy` is 0.2, `balanced` 0.5, `quality` 0.9."""
+    between them at the lowest cost; `economy` is 0.5, `balanced` 0.8, `quality` 0.95."""
     threshold: Share | StoredName | None = None
     """Decide between the router's pair instead of by the knob: a threshold, or the name of one
     that `steelyard calibrate` stored in the artifact."""

@@ -50,7 +50,9 @@ def policy_curve(policy: Policy) -> dict[str, Any]:
     dict
         Costs are US dollars per 1000 requests, qualities in [0, 1]. `curve` and the points of
         `knob` are of rows that the knob they are read from was not fitted on (five folds);
-        intervals are 95 %, by bootstrap over queries. Without enough rows, or with fewer than
+        intervals are 95 %, by bootstrap over queries. Where the artifact keeps no outcome of a
+        candidate, nothing is verified: `verified` is False, qualities are predictions, and there
+        are no shares, no reliability and no errors. Without enough rows, or with fewer than
         two priced candidates, `problem` says so and the lists are empty.
     """
     artifact = policy.artifact
@@ -62,6 +64,7 @@ def policy_curve(policy: Policy) -> dict[str, Any]:
         "strategy": artifact.manifest.get("strategy", {}).get("kind"),
         "n_queries": len(artifact.calibration),
         "problem": None,
+        "verified": False,
         "cost_quality": _default_position(policy),
         "singles": [],
         "mix": [],
@@ -79,15 +82,21 @@ def policy_curve(policy: Policy) -> dict[str, Any]:
         return answer | {"problem": "fewer than two candidates have a known price"}
     singles_cost, singles_quality = world.cost.mean(axis=0), world.quality.mean(axis=0)
     swept = curve(world.predicted, world.cost, world.quality, world.cost)
+    verified = not bool(np.isnan(world.known).all())
     knob = _knob(artifact.calibration, world)
+    if not verified:  # a prediction keeps to itself whatever it promises
+        knob = [each | {"share": None} for each in knob]
     errors = [abs(each["share"]["value"] - each["cost_quality"]) for each in knob if each["share"]]
     return answer | {
+        "verified": verified,
         "singles": _singles(world, singles_cost, singles_quality),
         "mix": _points(*hull(singles_cost, singles_quality)),
         "curve": _points(*hull(*swept)),
         "knob": knob,
         "reliability": _reliability(world),
-        "calibration_error": expected_calibration_error(world.predicted, world.known),
+        "calibration_error": (
+            expected_calibration_error(world.predicted, world.known) if verified else None
+        ),
         "knob_error": max(errors, default=None),
         "share_tried": float((~np.isnan(world.known)).mean()),
     }

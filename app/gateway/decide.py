@@ -9,9 +9,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TypeVar
 
 from app.gateway.request import Policy, RouteRequest
 from app.types import ScorerCall
@@ -19,6 +20,7 @@ from routers.causal_llm import with_strong_chance
 from routers.decision import decide, decide_without_predictions
 from routers.errors import NoEligibleModelError
 from routers.probe import Probe, Stage
+from routers.request.layout import Description
 from routers.types import (
     Constraints,
     Conversation,
@@ -27,6 +29,8 @@ from routers.types import (
     Reason,
     StrongThreshold,
 )
+
+T = TypeVar("T")
 
 _ALL_PAYABLE: Mapping[str, str] = {}
 _log = logging.getLogger(__name__)
@@ -112,6 +116,29 @@ class Decider:
             self.on_probe(policy, probe)
         return decision
 
+    async def describe(self, request: RouteRequest) -> Description | None:
+        """Return what is believed of a request; None where the router does not describe any.
+
+        For who wants to be told why: a decision needs none. Nor is it waited for longer than for
+        one, and none is made while decisions queue.
+        """
+        policy = request.policy
+        if policy is None:
+            return None
+        work = partial(policy.artifact.describe, request.conversation)
+        try:
+            if _n_chars(request.conversation) <= policy.inline_chars:
+                return work()
+            if self._pending >= MAX_PENDING:
+                return None
+            async with asyncio.timeout(policy.router_deadline_s):
+                return await asyncio.wrap_future(self._submit(work))
+        except TimeoutError:
+            return None
+        except Exception:  # noqa: BLE001  (a sentence the less, but the answer goes out)
+            _log.exception("router %s cannot describe a request", policy.name)
+            return None
+
     def _probe(self) -> Probe | None:
         """Return a probe for every so manieth decision."""
         self._until_probe -= 1
@@ -129,10 +156,7 @@ class Decider:
     ) -> Decision:
         if self._pending >= MAX_PENDING:
             return self._default(request, policy, constraints, Reason.ROUTER_TIMEOUT)
-        with self._lock:
-            self._pending += 1
-        future = self._executor.submit(work)
-        future.add_done_callback(self._done)
+        future = self._submit(work)
         try:
             async with asyncio.timeout(policy.router_deadline_s):
                 return await asyncio.wrap_future(future)
@@ -144,6 +168,13 @@ class Decider:
         except Exception:  # noqa: BLE001  (as above)
             _log.exception("router %s failed", policy.name)
             return self._default(request, policy, constraints, Reason.ROUTER_ERROR)
+
+    def _submit(self, work: Callable[[], T]) -> Future[T]:
+        with self._lock:
+            self._pending += 1
+        future = self._executor.submit(work)
+        future.add_done_callback(self._done)
+        return future
 
     def _done(self, _future: object) -> None:
         with self._lock:

@@ -5,7 +5,7 @@ all candidates as JSON, an embedding, redacted texts, is made in the thread that
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from app.stores._outcome_rows import ContentRow, OutcomeRow, Row
 from app.stores.outcomes import DEFAULT_CAPACITY, OutcomeLog, Sink
 from app.telemetry.said import said
 from app.types import Attempt, Outcome, Texts
+from routers.evidence import Evidence
 from routers.types import (
     CandidateEstimate,
     CostQuality,
@@ -134,7 +135,9 @@ def to_row(outcome: Outcome, *, time: float) -> OutcomeRow:
         status=outcome.status,
         error=outcome.error,
         finish_reason=outcome.finish_reason,
-        candidates=_json(_columns(decision.candidates)) if decision is not None else None,
+        candidates=None
+        if decision is None
+        else _json(_columns(decision.candidates, outcome.evidence or {})),
         fallbacks=_json(decision.fallbacks) if decision is not None else None,
         attempts=_json([_attempt(attempt) for attempt in outcome.attempts]),
         input_tokens=None if usage is None else usage.input_tokens,
@@ -183,11 +186,16 @@ def embedding(texts: Texts) -> bytes | None:
     return None if vector is None else np.asarray(vector[0], dtype="<f2").tobytes()
 
 
-def _columns(candidates: tuple[CandidateEstimate, ...]) -> dict[str, list[Any]]:
+def _columns(
+    candidates: tuple[CandidateEstimate, ...], evidence: Mapping[str, Evidence]
+) -> dict[str, list[Any]]:
     return {
         "model": [each.model_id for each in candidates],
         "quality": [_short(each.quality) for each in candidates],
         "quality_std": [_short(each.quality_std) for each in candidates],
+        "evidence": [
+            None if each.quality is None else evidence.get(each.model_id) for each in candidates
+        ],
         "input_tokens": [each.input_tokens for each in candidates],
         "output_tokens": [_short(each.output_tokens, 1) for each in candidates],
         "output_tokens_upper": [_short(each.output_tokens_upper, 1) for each in candidates],

@@ -381,6 +381,7 @@ class LedgerEntry:
             artifact_version=None
             if self.request.policy is None
             else self.request.policy.artifact.version,
+            evidence=None if self.request.policy is None else self.request.policy.evidence,
             texts=None if self.keeps is NOTHING else self._texts(),
             refused_usage=()
             if self.arrived.usage is None

@@ -10,6 +10,7 @@ from app.gateway.session import Session
 from app.providers._base import Provider, Timeouts
 from app.types import CacheMode
 from routers.artifact import RouterArtifact
+from routers.evidence import Evidence
 from routers.knob import KnobCurve
 from routers.switching import SwitchRule
 from routers.types import Conversation, Demand, ModelSpec, Objective
@@ -69,6 +70,8 @@ class Policy:
     candidates: tuple[ModelSpec, ...]
     columns: tuple[int, ...]
     """For each candidate, its column in the artifact's predictions."""
+    evidence: Mapping[str, Evidence]
+    """What the predictions of each candidate rest on, by its id."""
     knobs: KnobCurves
     default_model_id: str
     objective: Objective
@@ -84,6 +87,17 @@ class Policy:
     """How conversations keep their model; None where they need not."""
     hedge_after_s: float | None = None
     """How long the first model may be silent before the next one is started beside it."""
+
+
+def promise_doubt(policy: Policy) -> str | None:
+    """Say why nobody has verified what the knob of a policy promises; None where outcomes have."""
+    unseen = [name for name, known in policy.evidence.items() if known is Evidence.PRIOR]
+    if not unseen or len(policy.candidates) == 1:
+        return None
+    of = "" if len(unseen) == len(policy.evidence) else f"{', '.join(unseen)} "
+    return (
+        f"evidence prior: {of}known by published results alone; the knob's promise is unverified"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

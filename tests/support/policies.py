@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.gateway.request import AffinityRule, Policy, RouteRequest
+from routers.evidence import Evidence
 from routers.switching import SwitchRule
 from routers.types import (
     CandidateEstimate,
@@ -37,6 +38,7 @@ def policy(**changes: Any) -> Policy:
             for model_id in QUALITY
         ),
         "columns": (0, 1),
+        "evidence": dict.fromkeys(QUALITY, Evidence.OUTCOMES),
         "knobs": None,
         "default_model_id": "small",
         "objective": UsdPerQuality(0.1),

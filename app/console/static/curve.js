@@ -44,6 +44,7 @@ export class Curve {
     drawFrontier(each, now);
     drawPromise(each);
     drawReliability(each);
+    for (const empty of document.querySelectorAll("#curve .plot .empty")) empty.hidden = each.verified || !each.singles.length;
     this.numbers(each);
   }
 
@@ -56,7 +57,8 @@ export class Curve {
     ], each.singles, each.problem ?? "There are no candidates.");
     const facts = [
       ["Artifact", `${each.artifact} (${each.strategy})`],
-      ["Calibrated on", `${count(each.n_queries)} prompts it had not learned from`],
+      each.verified ? ["Calibrated on", `${count(each.n_queries)} prompts it had not learned from`]
+        : ["Spread over", `${count(each.n_queries)} prompts without outcomes`],
       ["Furthest from the promise", percent(each.knob_error, 1)],
       ["Calibration error", each.calibration_error === null ? "–" : each.calibration_error.toFixed(3)],
       ["Outcomes known", percent(each.share_tried)],
@@ -81,9 +83,11 @@ function finding(each, now) {
   if (each.problem) return `Nothing can be drawn: ${each.problem}.`;
   const best = each.singles.find((one) => one.roles.includes("best"));
   if (!now) return "This policy decides by a threshold, so it has no point on the knob.";
-  return `At its knob of ${each.cost_quality.toFixed(2)} this policy reaches quality ${quality(now.quality)} `
+  const reaches = each.verified ? "reaches" : "is predicted, from published results alone, to reach";
+  return `At its knob of ${each.cost_quality.toFixed(2)} this policy ${reaches} quality ${quality(now.quality)} `
     + `for ${usd(now.usd)} per 1000 requests: ${percent(now.quality / best.quality)} of the quality of always `
-    + `${best.model}, at ${percent(now.usd / best.usd_per_1000, now.usd / best.usd_per_1000 < 0.1 ? 1 : 0)} of its cost.`;
+    + `${best.model}, at ${percent(now.usd / best.usd_per_1000, now.usd / best.usd_per_1000 < 0.1 ? 1 : 0)} of its cost.`
+    + (each.verified ? "" : " No outcome has verified it yet.");
 }
 
 function drawFrontier(each, now) {
@@ -141,7 +145,8 @@ function drawPromise(each) {
       s("line", { y1: y(clamp(point.share.low ?? point.share.value)), y2: y(clamp(point.share.high ?? point.share.value)) }),
       s("circle", { r: 3.5, cy: y(clamp(point.share.value)) }))),
     ...(here && here.share !== null ? [weight(x(each.cost_quality), y(clamp(here.share)))] : []));
-  svg.setAttribute("aria-label", `Promised and kept share of the quality gap; the furthest apart are ${percent(each.knob_error, 1)}`);
+  svg.setAttribute("aria-label", each.knob_error === null ? "No outcome says yet what is kept"
+    : `Promised and kept share of the quality gap; the furthest apart are ${percent(each.knob_error, 1)}`);
 }
 
 function drawReliability(each) {

@@ -57,6 +57,11 @@ const REASONS = {
 
 export const reason = (code) => (code ? REASONS[code] ?? code : DASH);
 
+const EVIDENCE = { prior: "published results", anchors: "answers to anchors", outcomes: "outcomes" };
+
+// What a prediction rests on; empty where there is none.
+export const evidence = (code) => (code ? EVIDENCE[code] ?? code : "");
+
 export function clock(epochS) {
   return new Date(epochS * 1000).toLocaleTimeString("en-GB");
 }

@@ -2,11 +2,11 @@
 
 import { $, h, hue } from "./dom.js";
 
-// The model at position t, from the ranges that /v1/route tells. Those of no width hold at the very
+// The range at position t, with its model, from the ranges that /v1/route tells. Those of no width hold at the very
 // ends; where two ranges meet the choice is a tie, which the cheaper model wins.
-export function chosenAt(ranges, t) {
+export function rangeAt(ranges, t) {
   const found = t >= 1 ? ranges.at(-1) : ranges.find((each) => t <= each.to_cost_quality);
-  return (found ?? ranges.at(-1))?.model ?? null;
+  return found ?? ranges.at(-1) ?? null;
 }
 
 export class Knob {
@@ -46,8 +46,12 @@ export class Knob {
     this.show();
   }
 
+  get range() {
+    return rangeAt(this.ranges, this.t);
+  }
+
   get model() {
-    return chosenAt(this.ranges, this.t);
+    return this.range?.model ?? null;
   }
 
   show() {

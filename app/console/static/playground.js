@@ -2,11 +2,13 @@
 
 import { $, dot, h, named, rankModels, table } from "./dom.js";
 import { ApiError, events, json, send } from "./api.js";
-import { against, count, quality, reason, seconds, usd } from "./format.js";
+import { EXAMPLES } from "./examples.js";
+import { against, count, evidence, quality, reason, seconds, usd } from "./format.js";
 import { Knob } from "./knob.js";
 import { Scatter } from "./scatter.js";
 
 const DEBOUNCE_MS = 250;
+const LEVELS = ["trivial", "easy", "moderate", "demanding", "very demanding"];
 
 export class Playground {
   constructor(onLocked) {
@@ -15,7 +17,11 @@ export class Playground {
     this.knob = new Knob(() => this.slid());
     this.routed = null;
     this.timer = null;
-    $("prompt").addEventListener("input", () => this.soon());
+    $("examples").replaceChildren(...EXAMPLES.map(([name, prompt]) => this.example(name, prompt)));
+    $("prompt").addEventListener("input", () => {
+      this.pressed(null);
+      this.soon();
+    });
     $("max-cost").addEventListener("input", () => this.soon());
     $("policy").addEventListener("change", () => {
       this.knob.release();
@@ -48,6 +54,21 @@ export class Playground {
     } catch (error) {
       this.complain(error);
     }
+  }
+
+  // A prompt to click on: it is weighed at once, and nothing is sent.
+  example(name, prompt) {
+    const button = h("button", { type: "button", class: "chip", title: prompt, "aria-pressed": "false" }, name);
+    button.addEventListener("click", () => {
+      $("prompt").value = prompt;
+      this.pressed(button);
+      this.weigh();
+    });
+    return button;
+  }
+
+  pressed(chip) {
+    for (const each of $("examples").children) each.setAttribute("aria-pressed", String(each === chip));
   }
 
   reset() {
@@ -116,6 +137,7 @@ export class Playground {
       (a.predicted_cost_usd ?? Infinity) - (b.predicted_cost_usd ?? Infinity));
     rankModels(candidates.map((each) => each.model));
     this.scatter.draw(candidates);
+    $("asks").replaceChildren(...asked(routed));
     this.knob.setRanges(routed?.counterfactual ?? []);
     this.knob.suggest(routed?.cost_quality ?? null);
     table($("candidates"), "What is predicted of each candidate", [
@@ -123,6 +145,7 @@ export class Playground {
       ["Quality", (each) => `${quality(each.predicted_quality)} ± ${quality(each.quality_uncertainty)}`, true],
       ["Output tokens", (each) => count(each.predicted_output_tokens), true],
       ["Cost", (each) => usd(each.predicted_cost_usd), true],
+      ["Evidence", (each) => evidence(each.evidence)],
       ["Excluded because", (each) => (each.eligible ? "" : each.exclusion_detail ?? each.exclusion)],
     ], candidates, "Nothing is predicted yet.");
     this.slid();
@@ -137,6 +160,7 @@ export class Playground {
     this.scatter.choose(routed ? model : null);
     this.chosen = routed ? model : null;
     $("verdict").replaceChildren(...this.verdict(routed, model, untouched));
+    $("why").textContent = sentence((untouched ? routed.why : this.knob.range?.why) ?? "");
   }
 
   verdict(routed, model, untouched) {
@@ -244,6 +268,21 @@ export class Playground {
     show(box, error);
     if (error.status === 401) this.onLocked(error);
   }
+}
+
+const sentence = (text) => (text ? `${text[0].toUpperCase()}${text.slice(1)}.` : "");
+
+// What the prompt asks for: its kind, and how demanding it is, in words and on a scale of five.
+function asked(routed) {
+  const told = routed?.request;
+  const known = evidence(routed?.evidence);
+  const source = known ? h("span", { class: "soft source" }, `known by ${known}`) : "";
+  if (!told) return [h("span", { class: "soft" }, routed ? "This router does not say what a prompt asks for."
+    : "What the prompt asks for is told here."), source];
+  const level = LEVELS.indexOf(told.level);
+  const kind = told.kind ?? told.domain;
+  return [h("span", { class: "level", "aria-hidden": "true" }, LEVELS.map((_, i) => h("i", { class: i <= level ? "on" : null }))),
+    h("span", {}, h("strong", {}, told.level), kind ? `, ${kind}` : ""), source];
 }
 
 const number = (text) => (text === null ? null : Number(text));

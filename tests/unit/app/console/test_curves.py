@@ -88,6 +88,19 @@ def test_the_knob_is_held_against_prompts_it_was_not_fitted_on():
     assert costs == sorted(costs)
 
 
+def test_predictions_without_outcomes_verify_nothing():
+    found = policy_curve(policy(rows(unknown=1.0)))
+    assert not found["verified"]
+    assert {each["share"] for each in found["knob"]} == {None}
+    assert (found["calibration_error"], found["knob_error"], found["reliability"]) == (
+        None,
+        None,
+        [],
+    )
+    assert len(found["singles"]) == 2
+    assert policy_curve(policy(rows()))["verified"]
+
+
 def test_the_same_rows_give_the_same_answer():
     assert policy_curve(policy(rows())) == policy_curve(policy(rows()))
 
