@@ -1,6 +1,7 @@
 """A trained router in memory, with everything that serving needs."""
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from functools import lru_cache, partial
 from typing import Any
 
@@ -18,6 +19,8 @@ from routers.request.layout import Description
 from routers.types import Conversation, FloatMatrix, ModelSpec, Predictions, Prices, PriceTable
 
 _CURVES = 256
+_TOLD, _TOLD_OF_MANY = 20, 8
+"""Up to how many models an error lists, and how many of more than that."""
 
 
 class RouterArtifact:
@@ -127,10 +130,20 @@ class RouterArtifact:
         try:
             return self._columns[model]
         except KeyError:
-            known = ", ".join(self.models)
             raise RoutingConfigError(
-                f"the artifact predicts no model {model!r}; it knows: {known}"
+                f"the artifact predicts no model {model!r}; it knows: {self.told_models(model)}"
             ) from None
+
+    def told_models(self, wanted: str) -> str:
+        """Return the models that it knows as a list to read: of many, those most like `wanted`."""
+        if len(self.models) <= _TOLD:
+            return ", ".join(self.models)
+        bare = {model.rpartition("/")[2].casefold(): model for model in self.models}
+        near = get_close_matches(
+            wanted.rpartition("/")[2].casefold(), bare, n=_TOLD_OF_MANY, cutoff=0.3
+        )
+        like = ", ".join(bare[each] for each in near) or ", ".join(self.models[:_TOLD_OF_MANY])
+        return f"{like}, ... ({len(self.models)} in all; its manifest lists them)"
 
     def evidence(self, model: str) -> Evidence:
         """Return what the predictions of `model` rest on.

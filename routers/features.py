@@ -357,6 +357,11 @@ class Featurizer:
         lexical = self.columns().get("lexical")
         return None if lexical is None else lexical.start + LEXICAL_SIGNALS.index("log_characters")
 
+    def embed(self, conversations: Sequence[Conversation]) -> FloatMatrix:
+        """Return the embeddings, (n, d), whether or not they are among the columns."""
+        texts = [conversation_text(conversation) for conversation in conversations]
+        return EmbeddingBlock(self._embedder).compute(texts)
+
     def precompute(self, conversations: Sequence[Conversation]) -> dict[str, FloatMatrix]:
         """Return, by block name, the columns that no training set changes."""
         texts = [conversation_text(conversation) for conversation in conversations]

@@ -21,6 +21,7 @@ import pytest
 
 from app.build import load_artifacts
 from routers.artifact import RouterArtifact
+from routers.artifact_load import load_artifact
 from tests.support.gateway import GatewayThread, RunningGateway, stub_config
 from tests.support.redis_server import RedisServer, redis_server_path
 from tests.support.stub import StubThread
@@ -73,6 +74,21 @@ def artifacts(
 ) -> Mapping[str, RouterArtifact]:
     """Read the shipped artifact once; the key is its name in the default configuration."""
     return load_artifacts(stub_config(tmp_path_factory.mktemp("config"), stub_thread.origin))
+
+
+@pytest.fixture(scope="session")
+def trained_artifact(tmp_path_factory: pytest.TempPathFactory) -> RouterArtifact:
+    """Train a small router on outcomes: unlike the shipped one, it remembers its training data."""
+    # Few tests need what trains, and it takes a second to import.
+    from routers.training.fit import fit
+    from routers.training.recipe import Recipe
+    from tests.support.outcomes import write_outcomes
+
+    folder = tmp_path_factory.mktemp("trained")
+    data = write_outcomes(folder / "data.parquet")
+    recipe = Recipe(options={"quality_head": {"kind": "linear"}}, calibration_folds=2)
+    fit([data], folder / "router", recipe=recipe, created_at="", steelyard_version="0")
+    return load_artifact(folder / "router")
 
 
 @pytest.fixture(scope="session")

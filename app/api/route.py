@@ -143,7 +143,5 @@ def route_object(
     elif decision.usd_per_quality is not None:
         answer["cost_quality"] = round(knob.cost_quality_for(decision.usd_per_quality), 4)
     if any(each.quality is not None for each in decision.candidates):
-        answer["counterfactual"] = step_objects(
-            knob_steps(decision, knob), decision, described
-        )
+        answer["counterfactual"] = step_objects(knob_steps(decision, knob), decision, described)
     return answer

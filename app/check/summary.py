@@ -105,7 +105,7 @@ def _promises(policies: Mapping[str, Policy]) -> Iterator[str]:
         if doubt is not None:
             doubted.setdefault(doubt, []).append(f"auto:{name}")
     for doubt, names in doubted.items():
-        yield f"  {', '.join(names)}: {doubt} (`steelyard calibrate` does it, on outcomes)"
+        yield f"  {', '.join(names)}: {doubt} (`steelyard calibrate` verifies it on outcomes)"
 
 
 def _allowances(config: LoadedConfig) -> list[tuple[str, str]]:

@@ -182,8 +182,8 @@ def embedding(texts: Texts) -> bytes | None:
     """Return the conversation's embedding as little-endian float16; None where there is none."""
     if texts.featurizer is None:
         return None
-    vector = texts.featurizer.precompute([texts.conversation]).get("embedding")
-    return None if vector is None else np.asarray(vector[0], dtype="<f2").tobytes()
+    vector = texts.featurizer.embed([texts.conversation])[0]
+    return np.asarray(vector, dtype="<f2").tobytes()
 
 
 def _columns(

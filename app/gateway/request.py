@@ -95,9 +95,7 @@ def promise_doubt(policy: Policy) -> str | None:
     if not unseen or len(policy.candidates) == 1:
         return None
     of = "" if len(unseen) == len(policy.evidence) else f"{', '.join(unseen)} "
-    return (
-        f"evidence prior: {of}known by published results alone; the knob's promise is unverified"
-    )
+    return f"evidence prior: {of}known by published results alone; the knob's promise is unverified"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,10 @@
 """The simulated models: how fast each answers and how much it says.
 
-The numbers are round figures in the range that hosted models of such sizes were publicly
-measured at; they make a demonstration feel right and claim nothing about any product.
+They differ as the models do that `configs/gateway.yaml` has them stand for: small ones begin at
+once and chat along, a middle one is fast and terse, large ones think before they begin, and what
+they think is paid as output too. The numbers are round figures in the range that hosted models of
+such kinds were publicly measured at; they make a demonstration feel right and claim nothing about
+any product.
 """
 
 import hashlib
@@ -36,10 +39,10 @@ class Tier:
 
 
 TIERS: Mapping[str, Tier] = {
-    "sim-nano": Tier(time_to_first_token_s=0.12, tokens_per_s=180.0, mean_output_tokens=110.0),
-    "sim-small": Tier(time_to_first_token_s=0.20, tokens_per_s=120.0, mean_output_tokens=140.0),
-    "sim-medium": Tier(time_to_first_token_s=0.30, tokens_per_s=80.0, mean_output_tokens=170.0),
-    "sim-large": Tier(time_to_first_token_s=0.45, tokens_per_s=55.0, mean_output_tokens=200.0),
-    "sim-frontier": Tier(time_to_first_token_s=0.70, tokens_per_s=40.0, mean_output_tokens=230.0),
+    "sim-nano": Tier(time_to_first_token_s=0.15, tokens_per_s=180.0, mean_output_tokens=150.0),
+    "sim-small": Tier(time_to_first_token_s=0.40, tokens_per_s=80.0, mean_output_tokens=130.0),
+    "sim-medium": Tier(time_to_first_token_s=0.50, tokens_per_s=130.0, mean_output_tokens=110.0),
+    "sim-large": Tier(time_to_first_token_s=2.50, tokens_per_s=90.0, mean_output_tokens=330.0),
+    "sim-frontier": Tier(time_to_first_token_s=1.50, tokens_per_s=70.0, mean_output_tokens=330.0),
 }
 """Simulated models by name, cheapest first."""

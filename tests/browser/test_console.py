@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.artifacts import with_outcomes
 from tests.support.gateway import GatewayThread, stub_config
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -39,16 +40,20 @@ def chosen(page):
     return page.locator("#scatter").get_attribute("data-chosen")
 
 
-def routed(url, t, prompt=PROMPT, **routing):
+def route(url, prompt, **routing):
     body = {
         "model": "auto",
         "stream": True,
         "messages": [{"role": "user", "content": prompt}],
-        "routing": {"cost_quality": t, "affinity": "off", **routing},
+        "routing": {"affinity": "off", **routing},
     }
     response = httpx.post(f"{url.removesuffix('/console')}/v1/route", json=body, trust_env=False)
     assert response.status_code == 200, response.text
-    return response.json()["decision"]["model"]
+    return response.json()
+
+
+def routed(url, t, prompt=PROMPT, **routing):
+    return route(url, prompt, cost_quality=t, **routing)["decision"]["model"]
 
 
 def chat(url, n=1, knob=0.5):
@@ -93,13 +98,52 @@ def test_the_weight_rests_where_the_policy_has_it_until_it_is_moved(open_page, u
     page = open_page(url)
     page.select_option("#policy", label="quality")
     ask(page)
-    expect(page.locator("#knob-value")).to_have_text("0.90")
+    expect(page.locator("#knob-value")).to_have_text("0.95")
     slide(page, 0.1)
     with page.expect_response("**/v1/route"):
         page.fill("#prompt", f"{PROMPT} Really?")
     expect(page.locator("#knob-value")).to_have_text("0.10")
     page.select_option("#policy", label="economy")
-    expect(page.locator("#knob-value")).to_have_text("0.20")
+    expect(page.locator("#knob-value")).to_have_text("0.50")
+
+
+def test_ten_examples_show_the_weight_move_and_say_why(open_page, url, stub):
+    page = open_page(url)
+    chips = page.locator("#examples button")
+    expect(chips).to_have_count(10)
+    levels, models = set(), set()
+    for chip in chips.all():
+        with page.expect_response("**/v1/route"):
+            chip.click()
+        expect(chip).to_have_attribute("aria-pressed", "true")
+        expect(page.locator("#examples [aria-pressed=true]")).to_have_count(1)
+        prompt = page.locator("#prompt").input_value()
+        routed = route(url, prompt)
+        expect(page.locator("#why")).to_have_text(f"{routed['why'][0].upper()}{routed['why'][1:]}.")
+        expect(page.locator("#asks strong")).to_have_text(routed["request"]["level"])
+        expect(page.locator("#asks")).to_contain_text("known by published results")
+        levels.add(routed["request"]["level"])
+        models.add(chosen(page))
+    assert len(levels) >= 3
+    assert len(models) >= 3
+    page.locator("#prompt").press_sequentially("!")
+    expect(page.locator("#examples [aria-pressed=true]")).to_have_count(0)
+    assert stub.log() == []
+
+
+def test_the_sentence_follows_the_weight_without_a_request(open_page, url):
+    page = open_page(url)
+    page.click("#examples button:has-text('Rust')")
+    steps = route(url, page.locator("#prompt").input_value())["counterfactual"]
+    expect(page.locator("#why")).not_to_be_empty()
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    assert len(steps) >= 3
+    for step in steps:
+        slide(page, round((step["from_cost_quality"] + step["to_cost_quality"]) / 2, 2))
+        text = page.locator("#why").inner_text()
+        assert text == f"{step['why'][0].upper()}{step['why'][1:]}."
+    assert asked == []
 
 
 def test_what_is_typed_quickly_is_weighed_once(open_page, url):
@@ -254,7 +298,7 @@ def test_live_tells_what_the_savings_cost_in_quality(open_page, url):
     chat(url, 8)
     page = open_page(f"{url}/#live")
     expect(page.locator("#tiles")).to_contain_text(
-        re.compile(r"quality 0\.\d\d instead of 0\.\d\d")
+        re.compile(r"quality [01]\.\d\d instead of [01]\.\d\d")
     )
 
 
@@ -321,16 +365,28 @@ def test_live_shows_an_upstream_that_is_left_alone(open_page, fresh_gateway, stu
     expect(page.locator("#decisions .wrong").first).to_be_visible()
 
 
-def test_the_curve_of_every_policy_is_drawn(open_page, url):
-    page = open_page(f"{url}/#curve")
+def test_the_curve_of_every_policy_is_drawn(open_page, fresh_gateway, artifacts):
+    known = {name: with_outcomes(artifact) for name, artifact in artifacts.items()}
+    page = open_page(f"{fresh_gateway(artifacts=known).url}/console/#curve")
     finding = page.locator("#finding")
-    expect(finding).to_contain_text("At its knob of 0.50 this policy reaches quality")
+    expect(finding).to_contain_text("At its knob of 0.80 this policy reaches quality")
+    expect(page.locator("#curve .plot .empty").first).to_be_hidden()
     expect(page.locator("#frontier .point")).to_have_count(5)
     expect(page.locator("#frontier .routed")).to_be_visible()
     expect(page.locator("#promise .kept")).to_have_count(21)
     expect(page.locator("#reliability .bin")).to_have_count(10)
     page.select_option("#curve-policy", "quality")
-    expect(finding).to_contain_text("At its knob of 0.90")
+    expect(finding).to_contain_text("At its knob of 0.95")
+
+
+def test_a_curve_without_outcomes_says_that_nothing_is_verified(open_page, url):
+    page = open_page(f"{url}/#curve")
+    expect(page.locator("#finding")).to_contain_text("No outcome has verified it yet.")
+    expect(page.locator("#frontier .routed")).to_be_visible()
+    for plot in page.locator("#curve .plot .empty").all():
+        expect(plot).to_contain_text("Unverified")
+    expect(page.locator("#promise .kept")).to_have_count(0)
+    expect(page.locator("#reliability .bin")).to_have_count(0)
 
 
 def test_a_keyed_gateway_asks_for_its_secrets_and_forgets_them(
@@ -374,7 +430,7 @@ def test_everything_can_be_done_from_the_keyboard(open_page, url):
     visited = []
     keys.press("Tab")
     assert page.locator(":focus").inner_text() == "Skip to the content"
-    for _ in range(30):
+    for _ in range(40):
         keys.press("Tab")
         focused = page.locator(":focus")
         visited.append(focused.get_attribute("id") or focused.inner_text())
@@ -392,7 +448,8 @@ def test_everything_can_be_done_from_the_keyboard(open_page, url):
             keys.press("Enter")
             break
     assert visited[:4] == ["Playground", "Live", "Curve", "theme"]
-    assert visited[4:] == ["prompt", "policy", "max-cost", "knob", "send"]
+    assert visited[4] == "prompt"
+    assert visited[15:] == ["policy", "max-cost", "knob", "send"]
     expect(page.locator("#answer")).to_contain_text("simulated answer")
     page.locator("nav a[href='#curve']").focus()
     keys.press("Enter")

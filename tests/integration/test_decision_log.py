@@ -117,7 +117,7 @@ def test_the_embedding_is_kept_where_features_are_kept_by_value(run, artifacts, 
     _, rows = run({}, {"model": "sim-nano"}, changes={"outcomes.features": "value"})
     artifact = next(iter(artifacts.values()))
     prompt = Conversation.of(body({})["messages"][0]["content"])
-    expected = artifact.featurizer.precompute([prompt])["embedding"][0]
+    expected = artifact.featurizer.embed([prompt])[0]
     kept = np.frombuffer(rows[0].features, dtype="<f2")
     assert kept.shape == expected.shape
     assert kept == pytest.approx(expected, abs=1e-3)

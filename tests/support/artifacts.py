@@ -1,6 +1,9 @@
-"""Routers in trouble: real artifacts with something in their way."""
+"""Real artifacts with something in their way, or with outcomes that they never had."""
 
+import dataclasses
 from collections.abc import Callable
+
+import numpy as np
 
 from routers.artifact import RouterArtifact
 from routers.types import FloatMatrix, Predictions
@@ -18,3 +21,19 @@ class TroubledArtifact(RouterArtifact):
         if self.trouble is not None:
             self.trouble()
         return super().predict(x)
+
+
+def with_outcomes(original: RouterArtifact, *, seed: int = 0) -> RouterArtifact:
+    """Return the artifact as recalibrated on outcomes that are what it predicts them to be."""
+    rows = original.calibration
+    chance = rows.quality_predicted
+    outcomes = np.random.default_rng(seed).random(chance.shape) < chance
+    return RouterArtifact(
+        manifest={**original.manifest, "recalibrated": {}},
+        router=original.router,
+        featurizer=original.featurizer,
+        calibration=dataclasses.replace(rows, quality_realised=outcomes.astype(np.float32)),
+        prices=original.prices,
+        knob=original.knob,
+        newcomers=original.newcomers,
+    )

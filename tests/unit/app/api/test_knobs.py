@@ -11,9 +11,9 @@ from routers.types import CostQuality, MaxQualityLoss, MinQuality, UsdPerQuality
     [
         (b"x-cost-quality", b"0.3", Knobs(objective=CostQuality(0.3))),
         (b"x-cost-quality", b" 1 ", Knobs(objective=CostQuality(1.0))),
-        (b"x-cost-quality", b"economy", Knobs(objective=CostQuality(0.2))),
-        (b"x-cost-quality", b"balanced", Knobs(objective=CostQuality(0.5))),
-        (b"x-cost-quality", b"Quality", Knobs(objective=CostQuality(0.9))),
+        (b"x-cost-quality", b"economy", Knobs(objective=CostQuality(0.5))),
+        (b"x-cost-quality", b"balanced", Knobs(objective=CostQuality(0.8))),
+        (b"x-cost-quality", b"Quality", Knobs(objective=CostQuality(0.95))),
         (b"x-route-max-quality-loss", b"0.02", Knobs(objective=MaxQualityLoss(0.02))),
         (b"x-route-min-quality", b"0.8", Knobs(objective=MinQuality(0.8))),
         (b"x-route-lambda", b"0.004", Knobs(objective=UsdPerQuality(0.004))),
@@ -35,7 +35,7 @@ def test_every_header_is_understood(header, value, expected):
 @pytest.mark.parametrize("spelled", ["cost_quality", "x-cost-quality"])
 def test_the_body_takes_the_same_keys_in_both_spellings(spelled):
     assert knobs_from_object({spelled: 0.25}).objective == CostQuality(0.25)
-    assert knobs_from_object({spelled: "balanced"}).objective == CostQuality(0.5)
+    assert knobs_from_object({spelled: "balanced"}).objective == CostQuality(0.8)
 
 
 def test_body_values_may_be_null_lists_and_booleans():

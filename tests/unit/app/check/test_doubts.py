@@ -49,7 +49,7 @@ def found(load, artifacts):
     return found
 
 
-PRICES = "models.yaml:models|gpt-4-1106-preview|prices"
+PRICES = "models.yaml:models|claude-opus-5-5|prices"
 BUDGET = {"budgets": [{"usd": 1, "period": "day"}]}
 
 
@@ -95,10 +95,10 @@ BUDGET = {"budgets": [{"usd": 1, "period": "day"}]}
         ({"policies|economy|candidates": ["sim-small"]}, "holds one model"),
         (
             {
-                "models|sim-nano|predicted_as": "gpt-4-1106-preview",
+                "models|sim-nano|predicted_as": "claude-opus-5-5",
                 "policies|quality|candidates": ["sim-nano", "sim-frontier"],
             },
-            "policies.quality.candidates: are all predicted as gpt-4-1106-preview",
+            "policies.quality.candidates: are all predicted as claude-opus-5-5",
         ),
         ({"outcomes": {"keep_days": 3}}, "outcomes.keep_days: has no effect: there is no decision"),
         ({"auth": {"mode": "none", "fresh_s": 1}}, "auth.fresh_s: has no effect"),
@@ -124,10 +124,14 @@ BUDGET = {"budgets": [{"usd": 1, "period": "day"}]}
         (
             {
                 "policies|economy|candidates": ["sim-small", "sim-nano"],
-                "models.yaml:models|mistralai/mistral-7b-chat|capabilities": [],
-                "models.yaml:models|mistralai/mixtral-8x7b-chat|capabilities": ["tools"],
+                "models.yaml:models|llama-3.1-8b-instruct|capabilities": [],
+                "models.yaml:models|gpt-4o-mini|capabilities": ["tools"],
             },
             "policies.economy.candidates: cannot stream",
+        ),
+        (
+            {"models|sim-nano|predicted_as": "gpt-6.2-sol"},
+            "policies.default.candidates: no result was ever published of gpt-6.2-sol, so sim-nano",
         ),
         ({"stub|port": 8082}, "stub: listens on the port of none of the upstreams"),
     ],
@@ -146,7 +150,7 @@ def test_what_may_be_a_mistake_is_told_with_its_line(found, changes, words):
         {"server|request_timeout_s": 100},
         {"allowances": {"gateway": BUDGET}},
         {"upstreams|stub|base_url": "https://api.deepseek.com"},
-        {f"{PRICES}|input_usd_per_mtok": 0.01},
+        {f"{PRICES}|cached_input_usd_per_mtok": 0.01},
     ],
 )
 def test_what_is_usual_is_not_doubted(found, changes):
@@ -163,7 +167,7 @@ def test_the_summary_names_prices_with_their_age_borrowed_predictions_limits_and
             "models|sim-large|limits": {"concurrent_requests": 7},
             "upstreams|stub|api_key_env": "ALPHA_KEY",
             "allowances": {"key": BUDGET},
-            "models.yaml:models|gpt-3.5-turbo-1106|prices|date": dt.date(2026, 2, 1),
+            "models.yaml:models|gpt-5|prices|date": dt.date(2026, 2, 1),
         }
     )
     prepared = check_servable(config, artifacts=artifacts, here=False)
@@ -174,7 +178,7 @@ def test_the_summary_names_prices_with_their_age_borrowed_predictions_limits_and
 
     lines = told(here=True)
     assert (
-        "sim-nano at stub 0.2 / 0.2 USD per million tokens in / out of 2024-03-01 (2 years old) "
+        "sim-nano at stub 0.1 / 0.1 USD per million tokens in / out of 2026-05-01 (6 months old) "
         "borrows the predictions of gpt-4-1106-preview"
     ) in lines
     assert any(line.startswith("sim-large") and line.endswith("(9 months old)") for line in lines)
@@ -182,4 +186,6 @@ def test_the_summary_names_prices_with_their_age_borrowed_predictions_limits_and
     assert "model sim-large 7 requests at once" in lines
     assert "key of stub from ALPHA_KEY not set" in lines
     assert any(line.startswith("auto:default = auto router carrot,") for line in lines)
+    (doubt,) = (line for line in lines if "unverified" in line)
+    assert doubt.startswith("auto:default, auto:economy, auto:quality: evidence prior: known by")
     assert "key of stub from ALPHA_KEY not looked at" in told(here=False)

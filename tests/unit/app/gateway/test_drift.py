@@ -20,8 +20,8 @@ def usual(artifact):
     return artifact.router.novelty_.centres_[:1]
 
 
-def test_a_prompt_unlike_the_training_data_is_farther_and_less_familiar(artifacts):
-    artifact = artifacts["carrot"]
+def test_a_prompt_unlike_the_training_data_is_farther_and_less_familiar(trained_artifact):
+    artifact = trained_artifact
     samples = DriftSamples()
     for x in (usual(artifact), features(artifact, STRANGE)):
         samples.hold("default", artifact, x)
@@ -33,8 +33,8 @@ def test_a_prompt_unlike_the_training_data_is_farther_and_less_familiar(artifact
     assert unlike.level is Level.UNFAMILIAR
 
 
-def test_familiarity_agrees_with_how_much_predictions_are_trusted(artifacts):
-    artifact = artifacts["carrot"]
+def test_familiarity_agrees_with_how_much_predictions_are_trusted(trained_artifact):
+    artifact = trained_artifact
     novelty = artifact.router.novelty_
     between = features(artifact, STRANGE)
     # Between the bounds: something is believed, but not everything.
@@ -50,16 +50,16 @@ def test_familiarity_agrees_with_how_much_predictions_are_trusted(artifacts):
     assert {each.level for each in samples.take()} == set(Level)
 
 
-def test_only_so_many_prompts_wait(artifacts):
-    artifact = artifacts["carrot"]
-    samples, x = DriftSamples(), features(artifacts["carrot"], PLAIN)
+def test_only_so_many_prompts_wait(trained_artifact):
+    artifact = trained_artifact
+    samples, x = DriftSamples(), features(trained_artifact, PLAIN)
     for _ in range(2000):
         samples.hold("default", artifact, x)
     assert len(samples.take()) == 512
 
 
-def test_a_probe_tells_the_stages_and_changes_no_prediction(artifacts):
-    artifact, ticks = artifacts["carrot"], iter(range(1000))
+def test_a_probe_tells_the_stages_and_changes_no_prediction(trained_artifact):
+    artifact, ticks = trained_artifact, iter(range(1000))
     probe = Probe(clock=lambda: float(next(ticks)))
     probe.start()
     conversation = Conversation.of(PLAIN)
@@ -71,3 +71,9 @@ def test_a_probe_tells_the_stages_and_changes_no_prediction(artifacts):
     assert probe.x is not None
     assert probe.x.shape == (1, artifact.featurizer.dimensions)
     assert PROBE_EVERY > 1
+
+
+def test_a_router_that_remembers_no_training_data_has_no_distances(artifacts):
+    artifact, samples = artifacts["carrot"], DriftSamples()
+    samples.hold("default", artifact, features(artifact, PLAIN))
+    assert samples.take() == []

@@ -129,17 +129,17 @@ def test_the_keys_default_knob_counts_where_a_request_names_neither_knob_nor_pol
     assert ask(**rights).objective == CostQuality(0.3)
     assert ask(headers={"x-cost-quality": "0.8"}, **rights).objective == CostQuality(0.8)
     assert ask(headers={"x-route-min-quality": "0.8"}, **rights).objective == MinQuality(0.8)
-    assert ask("auto:quality", **rights).objective == CostQuality(0.9)
-    assert ask(headers={"x-route-policy": "quality"}, **rights).objective == CostQuality(0.9)
+    assert ask("auto:quality", **rights).objective == CostQuality(0.95)
+    assert ask(headers={"x-route-policy": "quality"}, **rights).objective == CostQuality(0.95)
 
 
 def test_a_knob_within_the_keys_range_is_taken_as_it_is(ask):
     rights = {"least_cost_quality": 0.2, "most_cost_quality": 0.6}
-    for knob in ("0.2", "0.4", "0.6", "economy", "balanced"):
+    for knob in ("0.2", "0.4", "0.6", "economy"):
         ask(headers={"x-cost-quality": knob}, **rights)
 
 
-@pytest.mark.parametrize("knob", ["0", "0.19", "0.61", "1", "quality"])
+@pytest.mark.parametrize("knob", ["0", "0.19", "0.61", "1", "balanced", "quality"])
 def test_a_knob_outside_the_keys_range_is_refused_and_never_moved_in_silence(ask, knob):
     rights = {"least_cost_quality": 0.2, "most_cost_quality": 0.6}
     error = refused(ask, headers={"x-cost-quality": knob}, **rights)
@@ -149,10 +149,10 @@ def test_a_knob_outside_the_keys_range_is_refused_and_never_moved_in_silence(ask
 
 
 def test_a_policys_own_knob_is_moved_into_the_keys_range(ask):
-    rights = {"least_cost_quality": 0.4, "most_cost_quality": 0.6}
-    assert ask("auto:economy", **rights).objective == CostQuality(0.4)
-    assert ask("auto", **rights).objective == CostQuality(0.5)
-    assert ask("auto:quality", **rights).objective == CostQuality(0.6)
+    rights = {"least_cost_quality": 0.6, "most_cost_quality": 0.9}
+    assert ask("auto:economy", **rights).objective == CostQuality(0.6)
+    assert ask("auto", **rights).objective == CostQuality(0.8)
+    assert ask("auto:quality", **rights).objective == CostQuality(0.9)
 
 
 @pytest.mark.parametrize(

@@ -41,12 +41,12 @@ def test_lengths_are_log_normal_about_the_tiers_mean():
     assert min(lengths) >= MIN_ANSWER_TOKENS
 
 
-def test_dearer_tiers_are_slower_and_say_more():
-    tiers = list(TIERS.values())
-    for cheaper, dearer in itertools.pairwise(tiers):
-        assert cheaper.time_to_first_token_s < dearer.time_to_first_token_s
-        assert cheaper.tokens_per_s > dearer.tokens_per_s
-        assert cheaper.mean_output_tokens < dearer.mean_output_tokens
+def test_tiers_that_think_begin_later_and_are_paid_for_more():
+    small, thinking = list(TIERS.values())[:3], list(TIERS.values())[3:]
+    for quick, slow in itertools.product(small, thinking):
+        assert 2 * quick.time_to_first_token_s < slow.time_to_first_token_s
+        assert 2 * quick.mean_output_tokens < slow.mean_output_tokens
+    assert len({tier.tokens_per_s for tier in TIERS.values()}) == len(TIERS)
 
 
 @pytest.mark.parametrize("key", ["max_tokens", "max_completion_tokens"])
