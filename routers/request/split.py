@@ -17,6 +17,9 @@ _REQUEST_CHARS = 400
 _LONE_CHARS = 500
 """Nor longer text without paragraphs."""
 
+_MOST_MARKS = 200
+"""More opening marks than that set nothing apart, and would take long to pair."""
+
 _SENTENCE_CHARS = 300
 _COLON_CHARS = 200
 """How far into a text or a paragraph the colon may come that announces material."""
@@ -28,7 +31,7 @@ _QUOTE = re.compile(
 )
 _SET_APART = (
     (("```", "~~~"), _FENCE),
-    (("</",), _TAGGED),
+    (("<",), _TAGGED),
     (('"', "“", "„", "«", "「", "『"), _QUOTE),
 )
 _PARAGRAPHS = re.compile(r"\n\s*\n")
@@ -58,7 +61,7 @@ def split_request(prompt: str) -> Request:
     text = f"{head}\n\n{tail}" if tail else head
     material: list[str] = []
     for mark, pattern in _SET_APART:
-        if any(each in text for each in mark):
+        if any(each in text for each in mark) and text.count(mark[0]) <= _MOST_MARKS:
             found = [match.group() for match in pattern.finditer(text)]
             rest = pattern.sub(" … ", text)
             # What is nothing but a quotation or a program is itself what is asked.

@@ -1,6 +1,7 @@
 """Graded prompts: the reviewed files from which the request model learns what is demanding."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,10 +170,13 @@ def read_judgements(path: Path) -> dict[str, Judgement]:
     return found
 
 
+_REMARK = re.compile(r"\s*\(.*?\)")
+
+
 def read_lexicon(path: Path) -> dict[str, str]:
     """Read which English word the forms of other languages stand for, in lower case.
 
-    The first column is English, each further one a language; forms are separated by bars. Where
+    The first column is English (remarks in brackets aside), each further one a language; forms are separated by bars. Where
     two English words claim a form, the first keeps it.
 
     Raises
@@ -181,7 +185,8 @@ def read_lexicon(path: Path) -> dict[str, str]:
         If the file cannot be read or a line has another number of columns than the first.
     """
     entries: dict[str, str] = {}
-    for english, *cells in _table(path, None):
+    for label, *cells in _table(path, None):
+        english = _REMARK.sub("", label)
         for cell in cells:
             for form in cell.split("|"):
                 if form.strip():

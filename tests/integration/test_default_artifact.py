@@ -1,4 +1,4 @@
-"""The artifact in the package: loads as it is, is small, and knows easy from hard."""
+"""The artifact in the package: loads as it is, is small, and knows models old and new."""
 
 from pathlib import Path
 
@@ -14,11 +14,11 @@ FOLDER = Path(routers.__file__).parent / "pretrained" / "default"
 def test_the_default_artifact_is_small_and_sound():
     assert sum(file.stat().st_size for file in FOLDER.iterdir()) < 4_000_000
     artifact = load_artifact(FOLDER)
-    metrics = artifact.manifest["metrics"]
-    assert len(artifact.models) == 11
+    assert len(artifact.models) >= 40
     assert artifact.manifest["features"]["embedder"] == "static"
-    assert metrics["aiq"] > metrics["aiq_zero_router"] + 0.02
-    assert all(abs(step["share_of_gap"] - step["cost_quality"]) < 0.05 for step in metrics["knob"])
+    assert artifact.manifest["training"]["evidence"] == "prior"
+    knob = artifact.manifest["knob"]
+    assert [t for t, _ in knob] == sorted({t for t, _ in knob})
 
 
 def test_it_trusts_large_models_more_on_code_and_prices_long_answers():

@@ -7,11 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routers.choice import choose, rank
-from routers.dominance import TIE
+from routers.dominance import NEAR_COST, SEEN, TIE, WORTH
 
-# Few values, some of them within a tie of each other: draws collide often.
-qualities = st.sampled_from([0.0, 0.5, 0.5 + TIE / 2, 0.5 + TIE, 0.5 + 3 * TIE, 0.9, 1.0])
-costs = st.one_of(st.sampled_from([0.0, 1e-4, 2e-4, 1e300]), st.floats(0, 10))
+# Few values, some within a tie of each other or at the edge of what is seen: draws collide often.
+qualities = st.one_of(
+    st.sampled_from([0.0, 0.5, 0.5 + TIE / 2, 0.5 + TIE, 0.5 + 3 * TIE, 0.9, 1.0]),
+    st.sampled_from([0.5 + SEEN, 0.5 + SEEN / 2, 0.5 + WORTH + TIE, 0.9 + SEEN, 0.9 + WORTH]),
+    st.floats(0, 1),
+)
+costs = st.one_of(
+    st.sampled_from([0.0, 1e-4, 1e-4 * NEAR_COST, 1.05e-4, 2e-4, 1e300]), st.floats(0, 10)
+)
 rates = st.one_of(st.sampled_from([0.0, 1e-12, 1e-3, 1.0, math.inf]), st.floats(1e-12, 1e9))
 ids = st.lists(st.text("abc", min_size=1, max_size=3), min_size=1, max_size=8, unique=True)
 
@@ -36,3 +42,20 @@ def test_the_first_of_a_ranking_is_what_arrays_would_choose(candidates, rate):
 )
 def test_the_order_in_which_candidates_come_does_not_matter(candidates, rate):
     assert rank(candidates, rate) == rank(candidates[::-1], rate)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.integers(1, 8).flatmap(
+        lambda n: st.lists(
+            st.lists(st.tuples(qualities, costs), min_size=n, max_size=n), min_size=1, max_size=5
+        )
+    ),
+    rates,
+)
+def test_queries_are_decided_alike_alone_and_together(queries, rate):
+    quality = np.array([[each[0] for each in query] for query in queries])
+    cost = np.array([[each[1] for each in query] for query in queries])
+    together = choose(quality, cost, rate).tolist()
+    alone = [int(choose(quality[[i]], cost[[i]], rate)[0]) for i in range(len(queries))]
+    assert together == alone

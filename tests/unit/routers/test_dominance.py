@@ -1,0 +1,142 @@
+"""Which candidates are worth considering at all."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from routers.choice import choose, rank
+from routers.dominance import NEAR_COST, SEEN, WORTH, undominated, undominated_rows
+
+
+def kept(quality, cost) -> list[bool]:
+    """Return which candidates of one query stay, as arrays say."""
+    return undominated(np.array([quality]), np.array([cost], float))[0].tolist()
+
+
+def test_a_tenth_less_does_not_buy_a_worse_answer():
+    assert kept([0.25, 0.64], [1.0, 1.05]) == [False, True]
+    assert kept([0.25, 0.64], [1.0, NEAR_COST]) == [False, True]
+
+
+def test_much_cheaper_stays_however_bad():
+    assert kept([0.25, 0.64], [1.0, 1.2]) == [True, True]
+
+
+def test_about_as_good_and_cheaper_stays():
+    assert kept([0.64 - 0.9 * WORTH, 0.64], [1.0, 1.05])[0]
+
+
+def test_what_nobody_sees_is_not_paid_for():
+    assert kept([0.6, 0.6 + 0.9 * SEEN], [1.0, 2.0]) == [True, False]
+    assert kept([0.6, 0.6 + 1.1 * SEEN], [1.0, 2.0]) == [True, True]
+    assert kept([0.6, 0.5], [1.0, 2.0]) == [True, False]
+
+
+def test_small_steps_add_up():
+    # Each is a little better than the one before, the third visibly better than the first.
+    step = 0.6 * SEEN
+    assert kept([0.5, 0.5 + step, 0.5 + 2 * step], [1.0, 2.0, 4.0]) == [True, False, True]
+
+
+def test_what_is_left_out_does_not_leave_out_others():
+    # The second would hide the third, but is itself hidden by the first.
+    assert kept([0.6, 0.6 + 0.5 * SEEN, 0.6 + 1.2 * SEEN], [1.0, 2.0, 3.0]) == [True, False, True]
+
+
+def test_of_equals_one_stays():
+    assert sum(kept([0.5, 0.5, 0.5], [1.0, 1.0, 1.0])) == 1
+    assert kept([0.5, 0.7], [1.0, 1.0]) == [False, True]
+    assert kept([0.5, 0.7], [0.0, 0.0]) == [False, True]
+
+
+def test_the_order_of_columns_does_not_matter():
+    quality, cost = np.array([[0.3, 0.64, 0.7, 0.71]]), np.array([[1.0, 1.05, 3.0, 9.0]])
+    order = [2, 0, 3, 1]
+    np.testing.assert_array_equal(
+        undominated(quality, cost)[:, order], undominated(quality[:, order], cost[:, order])
+    )
+
+
+def test_unknown_costs_count_as_the_highest():
+    assert kept([0.5, 0.9], [math.nan, 1.0]) == [False, True]
+    assert kept([0.9, 0.5], [math.nan, 1.0]) == [True, True]
+    # Nothing is near where costs are unknown: only the gain counts.
+    assert kept([0.5, 0.9], [math.nan, math.nan]) == [False, True]
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (2, 0), (0, 0)])
+def test_nothing_is_no_error(shape):
+    assert undominated(np.zeros(shape), np.zeros(shape)).shape == shape
+    assert undominated_rows([]) == []
+
+
+qualities = st.one_of(
+    st.floats(0, 1), st.sampled_from([0.5, 0.5 + SEEN, 0.5 + SEEN / 2, 0.5 + WORTH, 0.9])
+)
+costs = st.one_of(st.floats(0, 10), st.sampled_from([0.0, 1.0, NEAR_COST, 1.05, NEAR_COST**2]))
+queries = st.lists(st.tuples(qualities, costs), min_size=1, max_size=8)
+rates = st.one_of(st.sampled_from([0.0, 1e-9, 1.0, 1e9]), st.floats(1e-9, 1e9))
+
+
+def rows_of(query) -> list[tuple[str, float, float]]:
+    return [(str(number), quality, cost) for number, (quality, cost) in enumerate(query)]
+
+
+@settings(max_examples=500, deadline=None)
+@given(queries)
+def test_rows_and_arrays_agree(query):
+    quality, cost = zip(*query, strict=True)
+    by_rows = {name for name, _, _ in undominated_rows(rows_of(query))}
+    by_arrays = {str(column) for column in np.flatnonzero(kept(quality, cost))}
+    assert by_rows == by_arrays
+
+
+@settings(max_examples=300, deadline=None)
+@given(queries)
+def test_something_stays_that_is_visibly_as_good_as_the_best(query):
+    stay = undominated_rows(rows_of(query))
+    best = max(quality for quality, _ in query)
+    assert stay
+    assert max(quality for _, quality, _ in stay) >= best - SEEN
+
+
+@settings(max_examples=300, deadline=None)
+@given(queries)
+def test_what_stays_is_dearer_only_where_it_is_better(query):
+    stay = undominated_rows(rows_of(query))
+    for (_, worse, less), (_, better, more) in itertools.pairwise(stay):
+        assert less <= more
+        assert better > worse + SEEN
+
+
+@settings(max_examples=300, deadline=None)
+@given(queries, rates)
+def test_no_dominated_candidate_is_chosen_below_infinity(query, rate):
+    quality, cost = (np.array([each]) for each in zip(*query, strict=True))
+    column = choose(quality, cost, rate)[0]
+    assert undominated(quality, cost)[0, column]
+    worth = {name for name, _, _ in undominated_rows(rows_of(query))}
+    ranked = rank(rows_of(query), rate)
+    # All of them come before all others, which still serve where those fail.
+    assert set(ranked[: len(worth)]) == worth
+    assert sorted(ranked) == sorted(name for name, _, _ in rows_of(query))
+
+
+@settings(max_examples=300, deadline=None)
+@given(queries)
+def test_where_cost_is_no_object_the_best_serves(query):
+    quality, cost = (np.array([each]) for each in zip(*query, strict=True))
+    column = choose(quality, cost, math.inf)[0]
+    assert quality[0, column] >= quality.max() - 1e-9
+
+
+@settings(max_examples=300, deadline=None)
+@given(queries)
+def test_at_rate_zero_nothing_that_is_worth_considering_costs_less(query):
+    quality, cost = (np.array([each]) for each in zip(*query, strict=True))
+    column = choose(quality, cost, 0.0)[0]
+    assert cost[0, column] == cost[undominated(quality, cost)].min()
