@@ -28,7 +28,6 @@ from routers.training.onboard import (
     Interval,
     OnboardReport,
     Plan,
-    check_name,
     ingest,
     make_plan,
 )
@@ -72,7 +71,7 @@ def onboard(
     if not overwrite:
         check_free(out)
     artifact = load_artifact(artifact_path or DEFAULT_ARTIFACT, trusted=encoders)
-    check_name(artifact, model)
+    artifact.check_newcomer(model)
     plan = make_plan(artifact, read_anchors(anchors_file or SHIPPED_ANCHORS), n=n_anchors)
     peer_specs = [_peer(config, peer, artifact) for peer in peers]
     _agree(

@@ -155,6 +155,26 @@ class RouterArtifact:
         """
         return self._evidence[self.column(model)]
 
+    def check_newcomer(self, model: str) -> None:
+        """Refuse a name that is taken by a model of the router itself.
+
+        Raises
+        ------
+        RoutingConfigError
+            If so.
+        """
+        if model not in self.router.models_:
+            return
+        if self.evidence(model) is Evidence.PRIOR:
+            raise RoutingConfigError(
+                f"the router knows {model!r} by published results already; onboard it under "
+                "another name, and let predicted_as name that"
+            )
+        raise RoutingConfigError(
+            f"the router was trained on {model!r}, which tells more than anchors can; "
+            "onboard it under another name, or fit again"
+        )
+
     def knob_curve(self, candidates: Sequence[ModelSpec]) -> KnobCurve:
         """Return the calibrated knob of these candidates at their current prices.
 

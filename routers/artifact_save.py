@@ -103,11 +103,7 @@ def save_onboarded(
         If the files cannot be written.
     """
     router, model = artifact.router, newcomer.model
-    if model in router.models_:
-        raise RoutingConfigError(
-            f"the router was trained on {model!r}, which tells more than anchors can; "
-            "onboard it under another name, or fit again"
-        )
+    artifact.check_newcomer(model)
     if "recalibrated" in artifact.manifest:
         raise RoutingConfigError(
             "the artifact was recalibrated, which a further model would make void; onboard the "

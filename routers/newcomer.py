@@ -194,7 +194,7 @@ def chance(
     sigmoid over a Gaussian).
     """
     z = latent @ ability
-    variance = np.einsum("ij,jk,ik->i", latent, covariance, latent)
+    variance = np.add.reduce((latent @ covariance) * latent, axis=1)
     mean = sigmoid(z / np.sqrt(1 + np.pi / 8 * variance))
     slope = sigmoid(z) * (1 - sigmoid(z))
     return mean, np.asarray(slope * np.sqrt(variance))

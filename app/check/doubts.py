@@ -191,7 +191,8 @@ def _of_policies(config: LoadedConfig, prepared: Prepared) -> _Doubts:
                 yield Remark(
                     ("policies", name, "candidates"),
                     f"no result was ever published of {spec.predicted_as}, so {spec.model_id} is "
-                    "predicted by price and date alone; `steelyard onboard` asks it some prompts",
+                    "predicted by price and date alone; `steelyard onboard --name …` asks it some "
+                    "prompts",
                 )
         if not any(Capability.STREAMING in spec.capabilities for spec in policy.candidates):
             yield Remark(

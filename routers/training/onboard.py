@@ -11,7 +11,7 @@ import numpy as np
 from routers.artifact import RouterArtifact
 from routers.artifact_load import load_artifact
 from routers.artifact_save import save_onboarded
-from routers.errors import DataError, RoutingConfigError
+from routers.errors import DataError
 from routers.evaluation.checkers import score
 from routers.numeric import FloatArray
 from routers.token_estimate import estimate_tokens, estimate_tokens_upper
@@ -156,22 +156,6 @@ def make_plan(artifact: RouterArtifact, anchors: AnchorSet, *, n: int) -> Plan:
     )
 
 
-def check_name(artifact: RouterArtifact, model: str) -> None:
-    """Refuse a name that the router was trained on, before anything is spent.
-
-    Raises
-    ------
-    RoutingConfigError
-        If so.
-    """
-    trained = artifact.models[: len(artifact.models) - len(artifact.newcomers)]
-    if model in trained:
-        raise RoutingConfigError(
-            f"the router was trained on {model!r}, which tells more than anchors can; "
-            "onboard it under another name, or fit again"
-        )
-
-
 def ingest(
     plan: Plan,
     answers: Sequence[Answer | None],
@@ -200,7 +184,7 @@ def ingest(
     RoutingConfigError, ArtifactError
         If the name is taken, or the artifact cannot be written.
     """
-    check_name(artifact, model)
+    artifact.check_newcomer(model)
     kept = [i for i, answer in enumerate(answers) if answer is not None]
     if len(kept) < max(FEWEST_ANCHORS, _FEWEST_ANSWERED * len(plan)):
         raise DataError(

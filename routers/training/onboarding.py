@@ -30,6 +30,7 @@ FEWEST_ANCHORS = 10
 _ANCHORS_PER_CLUSTER = 12
 _MAX_CLUSTERS = 16
 _FOLDS = 5
+_MOST_AXES = 16
 _NEWTON_STEPS = 30
 _MAX_SMEAR = 3.0
 
@@ -95,7 +96,8 @@ class AbilityPrior:
         deviation = logits - easiness[:, None]
         usual = deviation.mean(axis=0)
         _, _, v = np.linalg.svd(deviation - usual, full_matrices=False)
-        v = v[: min(m - 1, len(logits))].T  # the deviations of a row sum to zero
+        # The deviations of a row sum to zero; of many models' the first few say all that anchors can.
+        v = v[: min(m - 1, len(logits), _MOST_AXES)].T
         level = float(easiness.mean())
         centered = easiness - level
         slopes = centered @ (logits - logits.mean(axis=0)) / max(float(centered @ centered), 1e-9)

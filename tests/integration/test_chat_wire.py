@@ -21,6 +21,7 @@ ROUTED = {
     "x-route-decision-id",
     "x-route-reason",
     "x-route-predicted-quality",
+    "x-route-evidence",
     "x-route-predicted-cost-usd",
     "x-route-router-ms",
     "x-route-overhead-ms",
@@ -217,6 +218,7 @@ def test_a_pinned_model_has_the_headers_that_need_no_prediction(client):
     assert response.headers["x-route-policy"] == "pinned"
     assert routing_headers(response) == (ROUTED | {"x-route-cost-usd"}) - {
         "x-route-predicted-quality",
+        "x-route-evidence",
         "x-route-predicted-cost-usd",
         "x-route-session",
         "x-route-session-reason",

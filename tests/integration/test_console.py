@@ -8,6 +8,7 @@ import pytest
 from app.api.console import console_is_served
 from app.config import load_config
 from app.main import from_env
+from tests.support.artifacts import with_outcomes
 from tests.support.gateway import CONFIGS, GatewayThread, stub_config
 from tests.support.requests import assert_openai_error
 
@@ -118,22 +119,31 @@ def test_live_tells_how_upstreams_are(start, stub):
     assert live["recent"][0]["error"] is not None
 
 
-def test_curve_tells_what_each_policy_promises(start):
-    answer = start().get("/console/api/curve").json()
+def test_curve_tells_what_each_policy_promises(start, artifacts):
+    known = {name: with_outcomes(artifact) for name, artifact in artifacts.items()}
+    answer = start(artifacts=known).get("/console/api/curve").json()
     assert answer["default_policy"] == "default"
     policies = {each["policy"]: each for each in answer["policies"]}
     assert set(policies) == {"default", "economy", "quality"}
     assert [policies[name]["cost_quality"] for name in ("default", "economy", "quality")] == [
+        0.8,
         0.5,
-        0.2,
-        0.9,
+        0.95,
     ]
     for each in policies.values():
         assert each["problem"] is None
+        assert each["verified"]
         assert len(each["singles"]) == 5
         assert each["knob_error"] < 0.05
         positions = [point["cost_quality"] for point in each["knob"]]
         assert positions == sorted(positions)
+
+
+def test_the_curve_of_the_shipped_router_promises_nothing_as_verified(start):
+    for each in start().get("/console/api/curve").json()["policies"]:
+        assert not each["verified"]
+        assert (each["share_tried"], each["knob_error"], each["reliability"]) == (0, None, [])
+        assert len(each["singles"]) == 5
 
 
 def test_prices_move_the_curve(start):
@@ -256,7 +266,7 @@ def test_the_newest_policies_are_drawn_after_a_reload(stub, artifacts, tmp_path)
         assert client.post("/admin/reload").status_code == 200
         after = client.get("/console/api/curve").json()["policies"]
     assert before[0]["version"] != after[0]["version"]
-    assert (before[0]["cost_quality"], after[0]["cost_quality"]) == (0.5, 0.75)
+    assert (before[0]["cost_quality"], after[0]["cost_quality"]) == (0.8, 0.75)
     assert before[1] == after[1]
 
 

@@ -1,43 +1,78 @@
-"""The artifact in the package: loads as it is, is small, and knows models old and new."""
+"""The artifact in the package: loads as it is, is small, and knows easy from hard."""
 
 from pathlib import Path
 
 import numpy as np
+import pytest
+import yaml
 
 import routers
 from routers.artifact_load import load_artifact
+from routers.evidence import Evidence
+from routers.request.sentence import level_of
 from routers.types import Conversation, ModelSpec
+from tests.support.gateway import CONFIGS
 
 FOLDER = Path(routers.__file__).parent / "pretrained" / "default"
+CHEAP, BEST = "llama-3.1-8b-instruct", "claude-opus-5-5"
+TRIVIAL = (
+    "hi",
+    "What is the capital of France?",
+    "Please repeat this text word by word: " + "The cat sat on the mat. " * 40,
+    "Wie spät ist es, wenn der große Zeiger auf der Zwölf steht?",
+)
+DEMANDING = (
+    "Prove that sqrt(2) is irrational.",
+    "Write a Rust async web server with graceful shutdown and tests.",
+    "Implement a lock-free queue for several producers and consumers in C++.",
+    "Beweise, dass es unendlich viele Primzahlen gibt.",
+)
 
 
-def test_the_default_artifact_is_small_and_sound():
+@pytest.fixture(scope="module")
+def artifact():
+    return load_artifact(FOLDER)
+
+
+def quality(artifact, prompts):
+    found = artifact.predict_conversations([Conversation.of(prompt) for prompt in prompts])
+    return found.quality[:, [artifact.column(CHEAP), artifact.column(BEST)]]
+
+
+def test_the_default_artifact_is_small_and_knows_many_models_by_published_results(artifact):
     assert sum(file.stat().st_size for file in FOLDER.iterdir()) < 4_000_000
-    artifact = load_artifact(FOLDER)
-    assert len(artifact.models) >= 40
+    assert len(artifact.models) >= 150
     assert artifact.manifest["features"]["embedder"] == "static"
-    assert artifact.manifest["training"]["evidence"] == "prior"
-    knob = artifact.manifest["knob"]
-    assert [t for t, _ in knob] == sorted({t for t, _ in knob})
+    assert {artifact.evidence(model) for model in artifact.models} == {Evidence.PRIOR}
+    assert np.isnan(artifact.calibration.quality_realised).all()
 
 
-def test_it_trusts_large_models_more_on_code_and_prices_long_answers():
-    artifact = load_artifact(FOLDER)
-    code = "Write a Python function to find the longest common subsequence of two strings."
-    choice = (
-        "Which of these is a renewable source of energy?\nA) coal\nB) wind\nC) oil\nD) gas\n"
-        "Print only a single choice from A, B, C or D."
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("gateway*.yaml")), ids=lambda file: file.name)
+def test_it_knows_every_model_of_the_shipped_configurations_itself(artifact, file):
+    models = yaml.safe_load(file.read_text(encoding="utf-8"))["models"]
+    assert {model.get("spec", name) for name, model in models.items()} <= set(artifact.models)
+    assert not any("predicted_as" in model for model in models.values())
+
+
+def test_it_tells_demanding_prompts_from_trivial_ones_whatever_their_length(artifact):
+    trivial, demanding = quality(artifact, TRIVIAL), quality(artifact, DEMANDING)
+    gaps = [pair[:, 1] - pair[:, 0] for pair in (trivial, demanding)]
+    assert gaps[0].max() + 0.2 < gaps[1].min()
+    assert trivial.min() > 0.9
+    levels = [level_of(artifact.describe(Conversation.of(prompt))) for prompt in DEMANDING]
+    assert not set(levels) & {"trivial", "easy"}
+
+
+def test_it_expects_long_answers_where_much_is_asked(artifact):
+    both = artifact.predict_conversations(
+        [Conversation.of(TRIVIAL[1]), Conversation.of(DEMANDING[1])]
     )
-    both = artifact.predict_conversations([Conversation.of(code), Conversation.of(choice)])
-    large = artifact.column("gpt-4-1106-preview")
-    small = artifact.column("mistralai/mistral-7b-chat")
-    assert (both.quality[:, large] > both.quality[:, small]).all()
-    assert both.output_tokens[0, large] > 3 * both.output_tokens[1, large]
+    column = artifact.column(BEST)
+    assert both.output_tokens[1, column] > 5 * both.output_tokens[0, column]
 
 
-def test_its_knob_can_be_set_up_for_any_subset_at_any_price():
-    artifact = load_artifact(FOLDER)
-    names = [artifact.models[0], artifact.models[4]]
+def test_its_knob_can_be_set_up_for_any_subset_at_any_price(artifact):
+    names = [CHEAP, BEST]
     knob = artifact.knob_curve(
         [
             ModelSpec(

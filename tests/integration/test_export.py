@@ -19,7 +19,7 @@ from tests.support.gateway import GatewayThread, stub_config
 from tests.support.outcomes import TOPICS
 
 CONTENTS = {"store.data_dir": "data", "outcomes.contents": {"enabled": True}}
-MODELS = {"sim-nano": "mistralai/mistral-7b-chat", "sim-frontier": "gpt-4-1106-preview"}
+MODELS = {"sim-nano": "llama-3.1-8b-instruct", "sim-frontier": "claude-opus-5-5"}
 RECIPE = """
 strategy: carrot
 options:

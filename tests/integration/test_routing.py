@@ -8,7 +8,8 @@ import threading
 import httpx
 import pytest
 
-from tests.support.artifacts import TroubledArtifact
+from routers.dominance import NEAR_COST, SEEN
+from tests.support.artifacts import TroubledArtifact, with_outcomes
 from tests.support.gateway import STUB_MODELS
 
 PROMPTS = (
@@ -17,6 +18,7 @@ PROMPTS = (
     "Prove that the sum of two even numbers is even.\nA) by induction B) directly",
     "def f(x):\n    return x + 1\n\nWrite unit tests for this function. " * 12,
 )
+NOT_NANO = set(STUB_MODELS) - {"sim-nano"}
 KNOBS = [round(0.1 * i, 1) for i in range(11)]
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "object"}}}
@@ -155,7 +157,9 @@ def test_lambda_is_a_price_for_quality(client, usd_per_quality):
 
         chosen = table(answer)[answer["model"]]
         best = max(utility(row) for row in eligible(answer))
-        assert utility(chosen) >= best - 1e-4 * usd_per_quality - 2e-9
+        # What nobody sees is not paid for, nor a little saved on what everybody sees.
+        unseen = (SEEN + 1e-4) * usd_per_quality + (NEAR_COST - 1) * chosen["predicted_cost_usd"]
+        assert utility(chosen) >= best - unseen - 2e-9
         assert answer["decision"]["usd_per_quality"] == usd_per_quality
 
 
@@ -216,7 +220,7 @@ def test_the_allow_list_is_kept_and_the_knob_shares_out_the_gap_within_it(client
 # --- policies, presets, precedence --------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("policy", "t"), [("default", 0.5), ("economy", 0.2), ("quality", 0.9)])
+@pytest.mark.parametrize(("policy", "t"), [("default", 0.8), ("economy", 0.5), ("quality", 0.95)])
 def test_a_policy_is_chosen_by_name_or_header_and_sets_the_knob(client, policy, t):
     by_name = route(client, model=f"auto:{policy}")
     by_header = route(client, headers={"x-route-policy": policy})
@@ -226,7 +230,7 @@ def test_a_policy_is_chosen_by_name_or_header_and_sets_the_knob(client, policy, 
     assert by_name["model"] == by_header["model"] == by_body["model"]
 
 
-@pytest.mark.parametrize(("preset", "t"), [("economy", 0.2), ("balanced", 0.5), ("quality", 0.9)])
+@pytest.mark.parametrize(("preset", "t"), [("economy", 0.5), ("balanced", 0.8), ("quality", 0.95)])
 def test_presets_are_positions_of_the_knob(client, preset, t):
     assert route(client, headers={"x-cost-quality": preset})["cost_quality"] == t
     assert route(client, routing={"cost_quality": preset})["cost_quality"] == t
@@ -234,7 +238,7 @@ def test_presets_are_positions_of_the_knob(client, preset, t):
 
 def test_a_header_wins_over_the_body_and_the_body_over_the_policy(client):
     quality = {"model": "auto:quality"}
-    assert route(client, **quality)["cost_quality"] == 0.9
+    assert route(client, **quality)["cost_quality"] == 0.95
     assert route(client, **quality, routing={"cost_quality": 0.3})["cost_quality"] == 0.3
     answer = route(
         client, **quality, routing={"cost_quality": 0.3}, headers={"x-cost-quality": "0.1"}
@@ -310,22 +314,21 @@ def test_a_threshold_name_decides_between_its_two_models(client):
 @pytest.mark.parametrize(
     ("fields", "able", "exclusion"),
     [
-        ({"tools": TOOLS}, {"sim-small", "sim-large", "sim-frontier"}, "tools_unsupported"),
-        ({"response_format": SCHEMA}, {"sim-frontier"}, "json_schema_unsupported"),
+        ({"response_format": SCHEMA}, NOT_NANO, "json_schema_unsupported"),
         (
             {"messages": [{"role": "user", "content": [PICTURE]}]},
-            {"sim-frontier"},
+            NOT_NANO,
             "vision_unsupported",
         ),
-        ({"max_tokens": 5000}, {"sim-small", "sim-medium"}, "max_output_tokens"),
+        ({"max_tokens": 50_000}, set(STUB_MODELS) - {"sim-small"}, "max_output_tokens"),
         (
-            {"messages": [{"role": "user", "content": "word " * 18_000}]},
-            {"sim-nano", "sim-small", "sim-medium", "sim-frontier"},
+            {"messages": [{"role": "user", "content": "word " * 110_000}]},
+            {"sim-medium", "sim-large", "sim-frontier"},
             "context_window",
         ),
         (
-            {"messages": [{"role": "user", "content": "word " * 60_000}]},
-            {"sim-frontier"},
+            {"messages": [{"role": "user", "content": "word " * 200_000}]},
+            {"sim-large", "sim-frontier"},
             "context_window",
         ),
     ],
@@ -342,6 +345,15 @@ def test_models_that_cannot_take_a_request_are_excluded_with_the_reason(
     assert answer["model"] in able
 
 
+def test_a_model_without_tools_is_excluded_where_there_are_some(fresh_client):
+    client = fresh_client(
+        {"models.sim-nano": {"upstream": "stub", "spec": "mistralai/mistral-7b-chat"}}
+    )
+    answer = route(client, headers={"x-cost-quality": "0"}, tools=TOOLS)
+    assert {row["model"] for row in eligible(answer)} == NOT_NANO
+    assert table(answer)["sim-nano"]["exclusion"] == "tools_unsupported"
+
+
 def test_when_no_model_can_hear_everyone_says_so(client, stub):
     told = error(chat(client, messages=[{"role": "user", "content": [SOUND]}]))
     assert told["code"] == "no_eligible_model"
@@ -351,9 +363,9 @@ def test_when_no_model_can_hear_everyone_says_so(client, stub):
 
 
 def test_a_prompt_too_long_for_all_says_how_long_it_is(client):
-    told = error(chat(client, "word " * 150_000))
+    told = error(chat(client, "word " * 900_000))
     assert told["code"] == "no_eligible_model"
-    assert "context window holds 128000" in told["models"]["sim-frontier"]
+    assert "context window holds 1000000" in told["models"]["sim-frontier"]
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
@@ -368,6 +380,43 @@ def test_deciding_alone_and_serving_agree(client, prompt, t):
     assert float(served.headers["x-route-predicted-cost-usd"]) == pytest.approx(
         row["predicted_cost_usd"], abs=1e-8
     )
+
+
+def test_what_a_prediction_rests_on_is_said_wherever_it_is_told(client, fresh_client, artifacts):
+    for path in ("/v1/chat/completions", "/v1/route"):
+        assert ask(client, path).headers["x-route-evidence"] == "prior"
+    answer = route(client)
+    assert answer["evidence"] == "prior"
+    assert {row["evidence"] for row in answer["candidates"]} == {"prior"}
+    explained = chat(client, headers={"x-route-explain": "full"}).json()["steelyard"]
+    assert {row["evidence"] for row in explained["candidates"]} == {"prior"}
+    known = {name: with_outcomes(artifact) for name, artifact in artifacts.items()}
+    calibrated = fresh_client(artifacts=known)
+    assert chat(calibrated).headers["x-route-evidence"] == "outcomes"
+    assert route(calibrated)["evidence"] == "outcomes"
+    # Nothing is predicted of a model that was asked for by name.
+    assert "x-route-evidence" not in chat(client, model="sim-large").headers
+    assert route(client, model="sim-large")["evidence"] is None
+
+
+def test_a_decision_says_why_and_so_does_every_range_of_the_knob(client):
+    easy = route(client, "What is the capital of France?")
+    assert easy["request"]["level"] == "trivial"
+    assert easy["request"]["kind"] == "question"
+    assert easy["why"] == "question, trivial: the cheapest model is predicted to do as well"
+    hard = route(client, "Prove that sqrt(2) is irrational.")
+    assert hard["request"]["level"] in ("demanding", "very demanding")
+    assert hard["why"].startswith(f"mathematics, {hard['request']['level']}: the cheapest model is")
+    for step in hard["counterfactual"]:
+        middle = (step["from_cost_quality"] + step["to_cost_quality"]) / 2
+        there = route(
+            client, "Prove that sqrt(2) is irrational.", headers={"x-cost-quality": f"{middle:.4f}"}
+        )
+        assert there["why"] == step["why"]
+    long = route(client, "Please repeat this text. " + "The cat sat on the mat. " * 2000)
+    assert long["request"] is not None
+    pinned = route(client, model="sim-large")
+    assert (pinned["request"], pinned["why"]) == (None, "sim-large was asked for by name")
 
 
 def test_deciding_alone_calls_nobody_and_has_the_headers(client, stub):
@@ -476,7 +525,8 @@ def test_a_router_that_fails_leaves_the_request_to_the_default_model(fresh_clien
     answer = route(client)
     assert (answer["model"], answer["counterfactual"]) == ("sim-medium", [])
     # Hard constraints hold without predictions too.
-    assert route(client, tools=TOOLS)["model"] in ("sim-small", "sim-large", "sim-frontier")
+    few = {"models": ["sim-nano", "sim-small"]}
+    assert route(client, response_format=SCHEMA, routing=few)["model"] == "sim-small"
     line = 'gateway_router_failures_total{policy="default",reason="router_error"}'
     assert count(client, line) == 6
     artifact.trouble = None
