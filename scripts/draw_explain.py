@@ -15,7 +15,7 @@ from app.explain import explain
 
 _ROOT = Path(__file__).resolve().parents[1]
 _PROMPT = "Write a function that merges two sorted lists."
-_KNOB = "0.5"
+_KNOB = "0.8"
 
 
 def main() -> None:

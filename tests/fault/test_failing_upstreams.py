@@ -15,7 +15,7 @@ from tests.support.watching import assert_no_task_is_left, metric, metrics, unti
 ASK = {"messages": [{"role": "user", "content": "What is a steelyard?"}], "max_tokens": 12}
 PATIENT = {"policies.default.router_deadline_s": 5.0}  # what a busy test machine may take
 DEAD = "http://127.0.0.1:9/v1"
-NANO = "mistralai/mistral-7b-chat"
+NANO = "llama-3.1-8b-instruct"
 
 
 @pytest.fixture

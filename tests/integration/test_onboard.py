@@ -202,7 +202,7 @@ def test_a_peer_that_answers_the_same_anchors_sets_the_scale(run, tmp_path):
     assert json.loads(beside)["quality"]["mean"] < json.loads(alone)["quality"]["mean"] - 0.02
     assert json.loads(beside)["cost_usd"] > json.loads(alone)["cost_usd"]
     recorded = load_artifact(tmp_path / "beside").manifest["onboarded"][0]
-    assert recorded["peers"] == ["gpt-4-1106-preview"]
+    assert recorded["peers"] == ["claude-opus-5-5"]
 
 
 def test_a_peer_has_to_be_known_to_the_router(run, tmp_path):
