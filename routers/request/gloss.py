@@ -37,11 +37,84 @@ _FIRST_UNSPACED = "\u0e00"
 
 _ENGLISH = frozenset(
     # None that is a common word of another language too, as "was", "in" or "is" are.
-    "the of and to are were been its this that these those for with from by my your our their his "
-    "she they us them you it be not could should would does did have had what how why when where "
-    "which who whose write make give tell show find explain describe create using use if then than "
-    "but about into between each any some there here please help need want get let say think know "
-    "good best new".split()) >= _ENGLISH_FROM:
+    """
+    the of and to are were been its this that these those for with from by my your our their
+    his she they us them you it be not could should would does did have had what how why
+    when where which who whose write make give tell show find explain describe create using
+    use if then than but about into between each any some there here please help need want
+    get let say think know good best new
+    """.split()  # noqa: SIM905  (a list of words, not of strings)
+)
+_ENGLISH_FROM = 0.12
+"""Share of common English words from which a text in ASCII counts as English."""
+
+
+def _english_share(words: list[str]) -> float:
+    """Return the share of common English words."""
+    return sum(map(_ENGLISH.__contains__, words)) / max(len(words), 1)
+
+
+def _fewest(word: str) -> int:
+    """Return how many letters the beginning of a word must have to stand for it."""
+    first = word[0]
+    if "\uac00" <= first <= "\ud7a3":
+        return _FEWEST_SYLLABLES
+    return _FEWEST_SIGNS if "\u0590" <= first <= "\u0dff" else _FEWEST_PREFIX
+
+
+class Glossary:
+    """The words of a lexicon, and how to find them in a text.
+
+    Parameters
+    ----------
+    entries
+        Forms of words, in lower case, and the English for each.
+    """
+
+    def __init__(self, entries: Mapping[str, str]) -> None:
+        self._words: dict[str, str] = {}
+        self._unspaced: dict[str, str] = {}
+        for form, word in entries.items():
+            if re.match(rf"[{_UNSPACED}]", form):
+                self._unspaced[form] = word
+            elif " " not in form:
+                self._words[form] = word
+        # By their first sign, the lengths of the forms that begin with it, longest first.
+        lengths: dict[str, set[int]] = {}
+        for form in self._unspaced:
+            lengths.setdefault(form[0], set()).add(len(form))
+        self._lengths = {sign: sorted(each, reverse=True) for sign, each in lengths.items()}
+        # The beginnings of long forms stand for their inflections.
+        self._stems: dict[str, str] = {}
+        for form, word in self._words.items():
+            fewest = _fewest(form)
+            for cut in range(max(fewest, len(form) - 2), len(form) + 1):
+                self._stems.setdefault(form[:cut], word)
+
+    @classmethod
+    def from_bytes(cls, lines: np.ndarray) -> "Glossary":
+        """Read UTF-8 lines of form, tab, English.
+
+        Raises
+        ------
+        ValueError
+            If a line is none.
+        """
+        text = bytes(lines).decode()
+        pairs = [line.split("\t") for line in text.split("\n")] if text else []
+        if any(len(pair) != 2 for pair in pairs):
+            raise ValueError("a line of the lexicon is not a form and its English")
+        return cls({pair[0]: pair[1] for pair in pairs})
+
+    def gloss(self, text: str) -> str:
+        """Return the English of the words that are known, in order.
+
+        English comes back as it is. Of other languages, words that are not known stay where they
+        are in ASCII (names, code, borrowed words) and are dropped elsewhere.
+        """
+        lowered = text.lower()
+        ascii_only = lowered.isascii()
+        if ascii_only and _english_share(lowered.split()) >= _ENGLISH_FROM:
             return text
         pieces = _PIECES.findall(lowered)
         out: list[str] = []

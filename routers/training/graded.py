@@ -176,8 +176,8 @@ _REMARK = re.compile(r"\s*\(.*?\)")
 def read_lexicon(path: Path) -> dict[str, str]:
     """Read which English word the forms of other languages stand for, in lower case.
 
-    The first column is English (remarks in brackets aside), each further one a language; forms are separated by bars. Where
-    two English words claim a form, the first keeps it.
+    The first column is English, remarks in brackets aside; each further one is a language, its
+    forms separated by bars. Where two English words claim a form, the first keeps it.
 
     Raises
     ------

@@ -96,7 +96,7 @@ class AbilityPrior:
         deviation = logits - easiness[:, None]
         usual = deviation.mean(axis=0)
         _, _, v = np.linalg.svd(deviation - usual, full_matrices=False)
-        # The deviations of a row sum to zero; of many models' the first few say all that anchors can.
+        # The deviations of a row sum to zero; of many, the first few say all that anchors can.
         v = v[: min(m - 1, len(logits), _MOST_AXES)].T
         level = float(easiness.mean())
         centered = easiness - level
