@@ -19,7 +19,7 @@ from fastapi.routing import APIRoute
 
 from app.api.admin_token import AdminToken
 from app.config import GatewayConfig
-from app.console.curves import policy_curve
+from app.console.curves import of_another_policy, policy_curve
 from app.console.live import models_by_price, places, summarise
 from app.errors import RouteNotFoundError
 from app.gateway.request import Policy
@@ -163,13 +163,18 @@ class _Curves:
 
     def __init__(self) -> None:
         self._known: Mapping[str, dict[str, Any]] = {}
+        self._computed: tuple[object, dict[str, Any]] | None = None
         self._lock = asyncio.Lock()
 
     async def of(self, policy: Policy) -> dict[str, Any]:
         async with self._lock:
             answer = self._known.get(policy.version)
             if answer is None:
-                answer = await asyncio.to_thread(policy_curve, policy)
+                world = (policy.artifact.version, policy.candidates)
+                if self._computed is None or self._computed[0] != world:
+                    self._computed = world, await asyncio.to_thread(policy_curve, policy)
+                # Policies mostly differ in nothing but where their knob stands.
+                answer = of_another_policy(self._computed[1], policy)
                 # Versions of before a reload are of no use any more.
                 kept = {k: v for k, v in self._known.items() if v["policy"] != policy.name}
                 self._known = {**kept, policy.version: answer}

@@ -102,6 +102,15 @@ def policy_curve(policy: Policy) -> dict[str, Any]:
     }
 
 
+def of_another_policy(answer: dict[str, Any], policy: Policy) -> dict[str, Any]:
+    """Return what `policy_curve` would tell of a policy with the same artifact and candidates."""
+    return answer | {
+        "policy": policy.name,
+        "version": policy.version,
+        "cost_quality": _default_position(policy),
+    }
+
+
 def _default_position(policy: Policy) -> float | None:
     """Return where the policy's knob stands; None where it decides by something else."""
     return policy.objective.t if isinstance(policy.objective, CostQuality) else None
