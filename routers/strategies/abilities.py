@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from routers.base import ROUTERS, AuxiliarySet, Labels, Router
+from routers.novelty import Novelty
 from routers.numeric import clipped
 from routers.options import State, require_fitted, take, unfitted
 from routers.request.layout import DOMAINS, KINDS, LEVELS, Description
@@ -90,7 +91,7 @@ class AbilitiesRouter(Router):
     shift_: FloatVector = unfitted()  # (1,), added to the positions of all levels
     verbosity_: FloatVector = unfitted()  # (n_models,), log of length over that of a good answer
     length_std_: FloatVector = unfitted()  # (n_models,), of log lengths around that
-    evidence_: str = unfitted()
+    novelty_: Novelty | None = unfitted()  # tells who watches how unlike earlier requests are
 
     @classmethod
     def known(
@@ -127,7 +128,8 @@ class AbilitiesRouter(Router):
         rng: np.random.Generator,
         auxiliary: Sequence[AuxiliarySet],
     ) -> None:
-        del rng, auxiliary
+        del auxiliary
+        self.novelty_ = Novelty().fit(x, labels.quality, groups=labels.groups, rng=rng)
         request = Description.read(x)
         self.shift_, self.ability_, self.ability_std_ = _estimate(
             facet_shares(request), request.levels, labels.quality, facet_std=self.facet_std
@@ -174,6 +176,7 @@ class AbilitiesRouter(Router):
             "shift": self.shift_,
             "verbosity": self.verbosity_,
             "length_std": self.length_std_,
+            **_prefixed("novelty.", {} if self.novelty_ is None else self.novelty_.state()),
         }
 
     def _restore(self, state: State) -> None:
@@ -182,6 +185,12 @@ class AbilitiesRouter(Router):
         self.shift_ = take(state, "shift", ndim=1)
         self.verbosity_ = take(state, "verbosity", ndim=1)
         self.length_std_ = take(state, "length_std", ndim=1)
+        novelty = {
+            name.removeprefix("novelty."): array
+            for name, array in state.items()
+            if name.startswith("novelty.")
+        }
+        self.novelty_ = Novelty().restore(novelty) if novelty else None
         n_models = len(self.ability_)
         if self.ability_.shape[1] != len(FACETS) or self.ability_std_.shape != self.ability_.shape:
             raise ValueError(f"abilities are not told in {len(FACETS)} facets")
@@ -193,6 +202,10 @@ class AbilitiesRouter(Router):
     def notes(self) -> dict[str, Any]:
         """Name the facets, in the order of the columns."""
         return {"facets": list(FACETS), "level_positions": list(LEVEL_POSITIONS)}
+
+
+def _prefixed(prefix: str, state: State) -> dict[str, np.ndarray]:
+    return {f"{prefix}{name}": array for name, array in state.items()}
 
 
 def facet_shares(request: Description) -> FloatMatrix:

@@ -15,6 +15,7 @@ from routers.calibration import CalibrationRows
 from routers.embedders._base import make_embedder
 from routers.errors import DataError
 from routers.features import Featurizer, estimate_tokens
+from routers.novelty import Novelty
 from routers.strategies.abilities import AbilitiesRouter
 from routers.training._lines import read_document
 from routers.training.abilities import estimate_abilities
@@ -99,7 +100,10 @@ def build_prior(
         raise DataError("a knob needs prompts to be spread over: give --prompts")
     featurizer = Featurizer(make_embedder("static", {}), BLOCKS)
     progress(f"spreading the knob over {len(conversations)} prompts")
-    predictions = router.predict(featurizer.transform(conversations))
+    x = featurizer.transform(conversations)
+    predictions = router.predict(x)
+    # Predictions do not shrink by it; it is what drift is told from.
+    router.novelty_ = Novelty().fit(x, predictions.quality, rng=np.random.default_rng(0))
     rows = CalibrationRows.collect(
         predictions,
         input_tokens=np.array([estimate_tokens(each) for each in conversations]),
