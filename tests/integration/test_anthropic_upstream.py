@@ -94,7 +94,7 @@ def test_a_stream_says_the_same_as_a_whole_answer_and_tells_the_cost(client):
     assert rest[-1].choices[0].finish_reason == "stop"
     assert last.choices == []
     assert last.usage.completion_tokens == whole.usage.completion_tokens
-    priced = (10 * last.usage.prompt_tokens + 30 * last.usage.completion_tokens) / 1e6
+    priced = (4 * last.usage.prompt_tokens + 20 * last.usage.completion_tokens) / 1e6
     assert last.usage.model_extra["cost_usd"] == pytest.approx(priced)
     assert {chunk.model for chunk in [*rest, last]} == {CLAUDE}
 

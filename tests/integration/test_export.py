@@ -146,7 +146,7 @@ def test_rows_tell_what_off_policy_evaluation_needs(labelled):
     assert row["model"] == row["served_model_id"] == "sim-nano"
     assert row["predicted_as"] == MODELS["sim-nano"]
     assert row["candidates"]["model"][0] == "sim-nano"
-    assert row["objective"] == {"cost_quality": 0.5}
+    assert row["objective"] == {"cost_quality": 0.8}
     assert row["label"] == "thumbs"
     assert row["cost_usd"] > 0
     assert row["key_id"] == "anonymous"
