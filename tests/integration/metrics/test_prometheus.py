@@ -28,7 +28,7 @@ CHANGES = {
     "policies.default.router_deadline_s": 0.5,
     "policies.economy.max_attempts": 2,
     "allowances.gateway.budgets": [{"usd": 50, "period": "month"}],
-    "allowances.teams": {"red": {"budgets": [{"usd": 5, "period": "week"}]}},
+    "allowances.teams": {"red": {"budgets": [{"usd": 40, "period": "week"}]}},
 }
 
 SILENT = {
@@ -75,7 +75,7 @@ class Traffic:
                     {
                         "name": "one",
                         "team": "red",
-                        "budgets": [{"usd": 1, "period": "day"}],
+                        "budgets": [{"usd": 20, "period": "day"}],
                         "cache": True,
                     },
                     {"name": "two", "limits": {"requests_per_minute": 1}},
