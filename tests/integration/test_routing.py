@@ -320,15 +320,19 @@ def test_a_threshold_name_decides_between_its_two_models(client):
             NOT_NANO,
             "vision_unsupported",
         ),
-        ({"max_tokens": 50_000}, set(STUB_MODELS) - {"sim-small"}, "max_output_tokens"),
+        (
+            {"max_tokens": 50_000},
+            set(STUB_MODELS) - {"sim-small", "sim-medium"},
+            "max_output_tokens",
+        ),
         (
             {"messages": [{"role": "user", "content": "word " * 110_000}]},
-            {"sim-medium", "sim-large", "sim-frontier"},
+            {"sim-small", "sim-medium", "sim-large", "sim-frontier"},
             "context_window",
         ),
         (
             {"messages": [{"role": "user", "content": "word " * 200_000}]},
-            {"sim-large", "sim-frontier"},
+            {"sim-small", "sim-medium", "sim-frontier"},
             "context_window",
         ),
     ],

@@ -1,5 +1,7 @@
 """Sampled prompts held against the training data, beside the request path."""
 
+import copy
+
 import numpy as np
 
 from app.gateway.decide import PROBE_EVERY
@@ -75,5 +77,9 @@ def test_a_probe_tells_the_stages_and_changes_no_prediction(trained_artifact):
 
 def test_a_router_that_remembers_no_training_data_has_no_distances(artifacts):
     artifact, samples = artifacts["carrot"], DriftSamples()
-    samples.hold("default", artifact, features(artifact, PLAIN))
+    router = copy.copy(artifact.router)
+    router.novelty_ = None
+    forgetful = copy.copy(artifact)
+    forgetful.router = router
+    samples.hold("default", forgetful, features(artifact, PLAIN))
     assert samples.take() == []
