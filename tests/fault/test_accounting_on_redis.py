@@ -111,7 +111,7 @@ async def test_a_thousand_requests_at_once_overspend_by_no_more_than_was_in_flig
 
 async def test_what_a_killed_gateway_had_reserved_is_free_again_after_a_while(configured, proxy):
     file, env = configured(**{"server.request_timeout_s": REQUEST_TIMEOUT_S})
-    ask = chat(0, model="sim-large", max_tokens=1_000)  # some $0.002
+    ask = chat(0, model="sim-medium", max_tokens=1_000)  # some $0.002
     async with gateway_process(file, env=env) as two:
         async with gateway_process(file, env=env) as one:
             key_id, secret = await new_key(two, budgets=[{"usd": 0.003, "period": "month"}])
