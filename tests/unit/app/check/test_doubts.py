@@ -125,7 +125,7 @@ BUDGET = {"budgets": [{"usd": 1, "period": "day"}]}
             {
                 "policies|economy|candidates": ["sim-small", "sim-nano"],
                 "models.yaml:models|llama-3.1-8b-instruct|capabilities": [],
-                "models.yaml:models|gpt-4o-mini|capabilities": ["tools"],
+                "models.yaml:models|gpt-4.1-nano|capabilities": ["tools"],
             },
             "policies.economy.candidates: cannot stream",
         ),
@@ -167,7 +167,7 @@ def test_the_summary_names_prices_with_their_age_borrowed_predictions_limits_and
             "models|sim-large|limits": {"concurrent_requests": 7},
             "upstreams|stub|api_key_env": "ALPHA_KEY",
             "allowances": {"key": BUDGET},
-            "models.yaml:models|gpt-5|prices|date": dt.date(2026, 2, 1),
+            "models.yaml:models|claude-sonnet-4-5|prices|date": dt.date(2026, 2, 1),
         }
     )
     prepared = check_servable(config, artifacts=artifacts, here=False)
