@@ -201,7 +201,9 @@ async def test_a_storm_of_429_is_told_as_such_and_over_when_it_is_over(proxied, 
         error = assert_openai_error(answer, status=429)
         assert error["code"] == "upstream_rate_limit_exceeded"
         assert int(answer.headers["retry-after"]) >= 1
-        assert [each["status"] for each in error["attempts"]] == [429] * 3
+        # Who is decided late leaves out the models that asked the earlier ones to be left alone.
+        assert {each["status"] for each in error["attempts"]} == {429}
+        assert 1 <= len(error["attempts"]) <= 3
     proxy.shares = {}
     # Health refuses nobody: what asked to be left alone is tried where there is nothing else.
     assert (await ask(client)).status_code == 200
