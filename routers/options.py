@@ -85,6 +85,13 @@ def take(state: State, name: str, *, ndim: int, unknown: bool = False) -> np.nda
     return array
 
 
+def under(prefix: str, state: State) -> dict[str, np.ndarray]:
+    """Return the arrays whose names begin with `prefix`, without it."""
+    return {
+        name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)
+    }
+
+
 def _plain(value: object) -> object:
     if isinstance(value, BaseModel):
         return value.model_dump()

@@ -11,7 +11,7 @@ from routers.embedders._base import Embedder
 from routers.errors import RoutingConfigError
 from routers.layer import HiddenLayer
 from routers.lexical import measure
-from routers.options import State, take
+from routers.options import State, take, under
 from routers.request.courtesy import CourtesyModel
 from routers.request.gloss import Glossary
 from routers.request.layout import DOMAINS, KINDS, LEVELS, Description
@@ -120,9 +120,9 @@ class RequestModel:
         self._reader = RequestReader(
             embedder,
             Glossary.from_bytes(take(state, "lexicon", ndim=1)),
-            CourtesyModel(WordModel.restore(_under("courtesy.", state))),
+            CourtesyModel(WordModel.restore(under("courtesy.", state))),
         )
-        self._words = WordModel.restore(_under("words.", state))
+        self._words = WordModel.restore(under("words.", state))
         hidden, hidden_bias = take(state, "hidden", ndim=2), take(state, "hidden_bias", ndim=1)
         center, scale = take(state, "center", ndim=1), take(state, "scale", ndim=1)
         n_inputs = self._reader.dimensions
@@ -225,12 +225,6 @@ def _softened(logits: FloatMatrix) -> FloatMatrix:
 
 def _sigmoid(x: np.ndarray) -> FloatMatrix:
     return np.asarray(1 / (1 + np.exp(-x)), np.float32)
-
-
-def _under(prefix: str, state: State) -> dict[str, np.ndarray]:
-    return {
-        name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)
-    }
 
 
 def lexicon_bytes(entries: Mapping[str, str]) -> np.ndarray:

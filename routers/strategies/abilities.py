@@ -13,7 +13,7 @@ from pydantic import Field
 from routers.base import ROUTERS, AuxiliarySet, Labels, Router
 from routers.novelty import Novelty
 from routers.numeric import clipped
-from routers.options import State, require_fitted, take, unfitted
+from routers.options import State, require_fitted, take, under, unfitted
 from routers.request.layout import DOMAINS, KINDS, LEVELS, Description
 from routers.types import FloatMatrix, FloatVector, Predictions
 
@@ -185,11 +185,7 @@ class AbilitiesRouter(Router):
         self.shift_ = take(state, "shift", ndim=1)
         self.verbosity_ = take(state, "verbosity", ndim=1)
         self.length_std_ = take(state, "length_std", ndim=1)
-        novelty = {
-            name.removeprefix("novelty."): array
-            for name, array in state.items()
-            if name.startswith("novelty.")
-        }
+        novelty = under("novelty.", state)
         self.novelty_ = Novelty().restore(novelty) if novelty else None
         n_models = len(self.ability_)
         if self.ability_.shape[1] != len(FACETS) or self.ability_std_.shape != self.ability_.shape:

@@ -15,7 +15,7 @@ from routers.domains import DomainModel
 from routers.heads._base import Head, HeadConfig
 from routers.novelty import Novelty
 from routers.numeric import clipped, nan_mean
-from routers.options import State, require_fitted, take, unfitted
+from routers.options import State, require_fitted, take, under, unfitted
 from routers.types import UPPER_QUANTILE, FloatMatrix, FloatVector, Predictions
 
 DEFAULT_OUTPUT_TOKENS = 256.0
@@ -239,14 +239,14 @@ class CarrotRouter(Router):
         }
 
     def _restore(self, state: State) -> None:
-        self.quality_ = self.quality_head.build().restore(_under("quality.", state))
-        novelty = _under("novelty.", state)
+        self.quality_ = self.quality_head.build().restore(under("quality.", state))
+        novelty = under("novelty.", state)
         self.novelty_ = Novelty().restore(novelty) if novelty else None
-        domains = _under("domains.", state)
+        domains = under("domains.", state)
         self.domains_ = DomainModel().restore(domains) if domains else None
-        tokens = _under("tokens.", state)
+        tokens = under("tokens.", state)
         self.tokens_ = self.tokens_head.build().restore(tokens) if tokens else None
-        spread = _under("spread.", state)
+        spread = under("spread.", state)
         self.spread_ = self.tokens_head.build().restore(spread) if spread else None
         if (self.tokens_ is None) != (self.spread_ is None):
             raise ValueError("lengths of answers and their spread are only known together")
@@ -335,9 +335,3 @@ def _upper_quantiles(z: FloatMatrix) -> FloatVector:
         rank = int(np.ceil((len(known) + 1) * UPPER_QUANTILE))
         quantiles[model] = known[min(rank, len(known)) - 1]
     return quantiles
-
-
-def _under(prefix: str, state: State) -> dict[str, np.ndarray]:
-    return {
-        name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)
-    }

@@ -10,17 +10,22 @@ from numpy.typing import NDArray
 
 from routers.errors import DataError
 from routers.numeric import FloatArray
+from routers.strategies.abilities import FACETS, LEVEL_POSITIONS
 from routers.training.ability_model import ScoreTable, fit_table
-from routers.training.ability_scores import FACETS, AbilityScores, read_abilities
+from routers.training.ability_scores import AbilityScores, read_abilities
 
-__all__ = ["FACETS", "Abilities", "estimate_abilities", "level_position", "read_abilities"]
+__all__ = [
+    "FACETS",
+    "LEVEL_POSITIONS",
+    "Abilities",
+    "estimate_abilities",
+    "level_position",
+    "read_abilities",
+]
 
 Evidence = Literal["published", "price", "none"]
 """What an ability rests on: scores; else what the model costs and when it came out, or only the
 latter."""
-
-LEVEL_POSITIONS: tuple[float, ...] = (-5.5, -3.0, -0.8, 1.2, 2.6)
-"""Where the levels 1 to 5 of the rubric stand on the scale of abilities, in logits."""
 
 _MOST_CERTAIN = 0.985
 """Nearer to everything right, or to chance, a table tells errors of labels from each other."""

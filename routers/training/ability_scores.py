@@ -17,9 +17,6 @@ from routers.errors import DataError
 from routers.files import shown
 from routers.training._lines import read_document
 
-FACETS: tuple[str, ...] = ("knowledge", "reasoning", "mathematics", "code", "language", "agent")
-"""What abilities are told apart in."""
-
 Facet = Literal["knowledge", "reasoning", "mathematics", "code", "language", "agent"]
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
 _Text = Annotated[str, Field(min_length=1, max_length=500)]

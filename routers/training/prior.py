@@ -78,6 +78,9 @@ def build_prior(
         If a file cannot be used, or the destination not be written.
     """
     scores = read_abilities(abilities)
+    conversations = [each.conversation for file in prompts for each in read_graded(file)]
+    if not conversations:
+        raise DataError("a knob needs prompts to be spread over: give --prompts")
     listed = {} if catalogue is None else _listed_prices(catalogue)
     names, prices = _names_and_prices(scores, listed)
     usd = {
@@ -95,9 +98,6 @@ def build_prior(
         ability_std=found.std[at].astype(np.float32),
         verbosity=np.array([_verbosity(scores, found.models[i]) for i in at]),
     )
-    conversations = [each.conversation for file in prompts for each in read_graded(file)]
-    if not conversations:
-        raise DataError("a knob needs prompts to be spread over: give --prompts")
     featurizer = Featurizer(make_embedder("static", {}), BLOCKS)
     progress(f"spreading the knob over {len(conversations)} prompts")
     x = featurizer.transform(conversations)
