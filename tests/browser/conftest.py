@@ -55,8 +55,14 @@ def complaints() -> Iterator[Complaints]:
 
 
 @pytest.fixture
-def open_page(browser: Any, complaints: Complaints) -> Iterator[Callable[..., Any]]:
-    """Open pages: ``open_page(url, color_scheme="dark", viewport=...)``."""
+def open_page(
+    browser: Any, complaints: Complaints, fresh_gateway: object
+) -> Iterator[Callable[..., Any]]:
+    """Open pages: ``open_page(url, color_scheme="dark", viewport=...)``.
+
+    It needs `fresh_gateway` so that pages close before the gateways stop that they ask: a page that
+    is still asking then complains of its connection.
+    """
     contexts = []
 
     def open_page(url: str, **options: Any) -> Any:
