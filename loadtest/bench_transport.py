@@ -31,7 +31,7 @@ import httpx
 import uvloop
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from app.providers._transport import HttptoolsTransport
+from app.http_client.transport import HttptoolsTransport
 
 REQUEST_BODY = b'{"model":"m","messages":[{"role":"user","content":"%b"}]}' % (b"x" * 300)
 ANSWER = b'{"id":"c","choices":[{"message":{"role":"assistant","content":"%b"}}]}' % (b"y" * 900)

@@ -9,8 +9,8 @@ from app.errors import ConfigError
 from app.gateway.breaker import CircuitState
 from app.gateway.pool import DeploymentPool
 from app.gateway.request import Deployment
+from app.http_client.transport import HttptoolsTransport
 from app.providers._base import PROVIDERS, Provider, Timeouts
-from app.providers._transport import HttptoolsTransport
 from app.telemetry.tracing import UpstreamFacts
 
 

@@ -25,8 +25,8 @@ from app.errors import (
     UpstreamUnavailableError,
     UpstreamUnsupportedError,
 )
+from app.http_client.connection import CertificateError, StaleConnectionError
 from app.providers import _wordings
-from app.providers._connection import CertificateError, StaleConnectionError
 from app.providers._error_body import ErrorDetail, error_detail, is_openais, told_body
 
 Headers = Sequence[tuple[bytes, bytes]]

@@ -17,8 +17,8 @@ from app.errors import (
     UpstreamTimeoutError,
     UpstreamUnavailableError,
 )
+from app.http_client.transport import HttptoolsTransport
 from app.providers._base import PROVIDERS, Chunk, ModelCall, Provider, Timeouts
-from app.providers._transport import HttptoolsTransport
 from app.stub.faults import Fault, FaultKind
 from app.stub.log import Ended
 from app.stub.server import StubServer

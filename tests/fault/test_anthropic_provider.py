@@ -13,8 +13,8 @@ from app.errors import (
     UpstreamUnavailableError,
     UpstreamUnsupportedError,
 )
+from app.http_client.transport import HttptoolsTransport
 from app.providers._base import Chunk, ModelCall, Timeouts
-from app.providers._transport import HttptoolsTransport
 from app.providers.anthropic import AnthropicProvider
 from tests.support.fixtures import assembled, fixture
 from tests.support.raw_server import Peer, raw_server

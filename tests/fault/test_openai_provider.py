@@ -19,8 +19,8 @@ from app.errors import (
     UpstreamTimeoutError,
     UpstreamUnavailableError,
 )
+from app.http_client.transport import HttptoolsTransport
 from app.providers._base import Chunk, ModelCall, Timeouts
-from app.providers._transport import HttptoolsTransport
 from app.providers.openai import OpenAIProvider
 from app.stub.faults import Fault, FaultKind
 from app.stub.log import Ended

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 
-from app.providers._transport import HttptoolsTransport
+from app.http_client.transport import HttptoolsTransport
 
 BODY = b'{"q":1}'
 TIMEOUT = {"connect": 5.0, "read": 5.0, "write": 5.0, "pool": 5.0}

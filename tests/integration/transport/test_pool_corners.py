@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from app.providers._connection import HIGH_WATER_BYTES
+from app.http_client.connection import HIGH_WATER_BYTES
 from tests.support.raw_server import Peer, close, once, raw_server, serve_forever
 from tests.support.transport import BODY, fetch, request, transport
 

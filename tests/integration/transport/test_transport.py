@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.providers._connection import HIGH_WATER_BYTES, MAX_HEAD_BYTES, StaleConnectionError
+from app.http_client.connection import HIGH_WATER_BYTES, MAX_HEAD_BYTES, StaleConnectionError
 from tests.support.raw_server import Peer, close, once, raw_server, reset, serve_forever
 from tests.support.transport import BODY, fetch, request, transport
 

@@ -1,8 +1,8 @@
 import pytest
 
 from app.errors import ConfigError
+from app.http_client.transport import HttptoolsTransport
 from app.providers._base import ModelCall, Timeouts
-from app.providers._transport import HttptoolsTransport
 from app.providers.azure import AzureProvider
 
 

@@ -15,8 +15,8 @@ from typing import Self
 
 import httpx
 
-from app.providers._connection import Connection, StaleConnectionError, TimeoutMap
-from app.providers._pool import ConnectionPool
+from app.http_client.connection import Connection, StaleConnectionError, TimeoutMap
+from app.http_client.pool import ConnectionPool
 
 STALE_WINDOW_S = 1.0
 """A kept connection that dies this soon after a request, unanswered, was probably closed before."""

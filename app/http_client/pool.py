@@ -6,7 +6,7 @@ from collections import deque
 
 import httpx
 
-from app.providers._connection import CertificateError, Connection, TimeoutMap
+from app.http_client.connection import CertificateError, Connection, TimeoutMap
 
 
 class ConnectionPool:
