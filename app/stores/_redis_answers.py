@@ -7,11 +7,11 @@ exactly, by the script that puts them.
 import asyncio
 import math
 
+from app.redis_client.connection import Command
+from app.redis_client.pipeline import Lane
 from app.stores._base import StoreError
 from app.stores._bounds import AnswerBounds
-from app.stores._lane import Lane
 from app.stores._redis_scripts import RedisScripts
-from app.stores._resp import Command
 from app.stores._watch import NO_EVENTS, StoreEvents
 
 _ENTRY_BYTES = 600

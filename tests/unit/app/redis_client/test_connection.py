@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.stores._resp import Address, Connection, pack
+from app.redis_client.connection import Address, Connection, pack
 
 PING = pack([("PING",)])
 

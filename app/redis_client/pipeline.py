@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 from hiredis import ReplyError
 
+from app.redis_client.connection import Command, Done, pack
 from app.stores._base import StoreAnsweredError, StoreError, StoreNotAskedError
-from app.stores._resp import Command, Done, pack
 
 MAX_WAITING = 4096
 """Commands that may wait; a loop so far behind is better told than joined."""
