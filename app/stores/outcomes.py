@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from app.stores._flusher import Flusher, write_isolated
+from app.concurrency.flusher import Flusher, write_isolated
 from app.stores._outcome_rows import (
     ContentRow,
     Decided,

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 
+from app.concurrency.flusher import blames_value
 from app.errors import ConfigError
-from app.stores._flusher import blames_value
 from app.stores._outcome_rows import (
     ContentRow,
     Decided,

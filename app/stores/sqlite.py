@@ -16,10 +16,10 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from app.concurrency.flusher import Flusher, blames_value, write_isolated
 from app.errors import ConfigError
 from app.stores._base import Scope, ScopeKind
 from app.stores._bounds import MAX_SUM_NUSD, count
-from app.stores._flusher import Flusher, blames_value, write_isolated
 from app.stores._sqlite_keys import BUSY_TIMEOUT_S, SqliteKeys, opened
 from app.stores._watch import NO_EVENTS, StoreEvents
 
