@@ -248,7 +248,7 @@ def _with_desk(file: Path, run: "Callable[[_Desk], Awaitable[_T]]") -> _T:
     from app.config import load_config  # noqa: PLC0415
     from app.errors import ConfigError  # noqa: PLC0415
     from app.gateway.admission import Admission  # noqa: PLC0415
-    from app.stores._base import StoreError  # noqa: PLC0415
+    from app.stores.base import StoreError  # noqa: PLC0415
 
     config = load_config(file, secrets_needed=False)
     if config.gateway.store.kind == "memory" and config.gateway.store.data_dir is None:

@@ -52,8 +52,8 @@ from app.signals import drain_before_exit, on_hangup
 from app.spend.desk import SpendDesk
 from app.spend.source import spend_source
 from app.state import AppState, Resources
-from app.stores._base import Lifecycle
-from app.stores._keys import Keys
+from app.stores.base import Lifecycle
+from app.stores.keys import Keys
 from app.stores.owners import new_run, owner_of
 from app.telemetry.exposition import MetricsServer
 from app.telemetry.learning import LearningMetrics

@@ -124,7 +124,7 @@ def _key_names(config: "LoadedConfig") -> Mapping[str, str]:
     """Return the name of every key by its id; nothing where the store cannot be asked."""
     from app.build import build_store  # noqa: PLC0415
     from app.errors import ConfigError  # noqa: PLC0415
-    from app.stores._base import StoreError  # noqa: PLC0415
+    from app.stores.base import StoreError  # noqa: PLC0415
 
     async def names() -> dict[str, str]:
         lifecycle = build_store(config)

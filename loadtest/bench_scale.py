@@ -25,7 +25,7 @@ import msgspec
 from redis import Redis
 
 from app.build import DEFAULT_ARTIFACT
-from app.stores._memory_blobs import MemoryBlobs
+from app.stores.memory_blobs import MemoryBlobs
 from loadtest import bench_decision, report
 from loadtest.gateways import FULL, REDIS, Variant, direct, redis_path, running
 from loadtest.load import Report

@@ -21,7 +21,7 @@ from statistics import median
 import redis
 import uvloop
 
-from app.stores._base import BudgetLimit, Claim, Lifecycle, Refusal, Scope, ScopeKind, Settlement
+from app.stores.base import BudgetLimit, Claim, Lifecycle, Refusal, Scope, ScopeKind, Settlement
 from app.stores.memory import MemoryStore
 from app.stores.redis import RedisStore
 from loadtest.gateways import redis_path, redis_running

@@ -10,8 +10,8 @@ from typing import Generic, TypeVar
 from app.access.secrets import PREFIX, digest_of
 from app.errors import StoreUnavailableError, UnauthenticatedError
 from app.keys import KeyRecord
-from app.stores._base import StoreError
-from app.stores._keys import Keys
+from app.stores.base import StoreError
+from app.stores.keys import Keys
 
 _PREFIX = PREFIX.encode()
 _MAX_SECRET_BYTES = 256

@@ -15,8 +15,8 @@ from app.access.secrets import digest_of, new_key_id, new_secret
 from app.access.terms import KeyTerms, KnownNames
 from app.errors import InvalidRequestError, KeyNotFoundError, KeyVersionError
 from app.keys import AuditEntry, KeyRecord
-from app.stores._base import StoreError
-from app.stores._keys import KeyChange, KeyChangedError, Keys
+from app.stores.base import StoreError
+from app.stores.keys import KeyChange, KeyChangedError, Keys
 
 _log = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from app.errors import (
     StoreUnavailableError,
 )
 from app.spend.desk import SpendDesk
-from app.stores._base import StoreError
+from app.stores.base import StoreError
 
 _MAX_BODY_BYTES = 64_000
 

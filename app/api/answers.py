@@ -18,7 +18,7 @@ from app.errors import (
 from app.gateway.ledger import LedgerEntry
 from app.gateway.pressure import Pressure
 from app.gateway.request import Policy
-from app.stores._base import Standing
+from app.stores.base import Standing
 from app.types import ScorerCall
 from routers.errors import NoEligibleModelError, RoutingError
 from routers.request.layout import Description

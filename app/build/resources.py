@@ -10,12 +10,12 @@ from app.gateway.decision_log import DecisionLog, KeepContents
 from app.gateway.ledger import NOTHING, Keeps
 from app.gateway.redaction import Redactor
 from app.keys import NO_LIMITS
-from app.stores._base import Lifecycle
-from app.stores._bounds import AnswerBounds
-from app.stores._watch import NO_EVENTS, StoreEvents
+from app.stores.base import Lifecycle
+from app.stores.bounds import AnswerBounds
 from app.stores.memory import MemoryStore
 from app.stores.outcomes import Sink
 from app.stores.outcomes_sqlite import SqliteOutcomes
+from app.stores.watch import NO_EVENTS, StoreEvents
 from app.telemetry.tracing import Tracer
 
 DAY_S = 86_400.0

@@ -24,7 +24,7 @@ from app.gateway.surcharges import extras_of, unpayable
 from app.gateway.tickets import Ticket, TooDearError
 from app.ids import new_id
 from app.keys import Budget, OnLow, Period
-from app.stores._base import (
+from app.stores.base import (
     BudgetLimit,
     Claim,
     Counters,

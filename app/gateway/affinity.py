@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from app.gateway.request import RouteRequest
 from app.gateway.session import IdSource, Session, identify
-from app.stores._base import Blobs, StoreError
+from app.stores.base import Blobs, StoreError
 from app.types import Usage
 from routers.switching import LastTurn, SessionReason, Verdict, weigh
 from routers.types import Decision

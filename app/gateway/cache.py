@@ -17,7 +17,7 @@ from app.gateway.request import RouteRequest
 from app.providers._answer_pieces import Assembler, is_keepable, replay
 from app.providers._base import Chunk
 from app.providers._usage import with_usage
-from app.stores._base import Answers, StoreError
+from app.stores.base import Answers, StoreError
 from app.types import CacheState, Usage
 from routers.types import Reason
 

@@ -19,7 +19,8 @@ from app.errors import (
     RateLimitedError,
     StoreUnavailableError,
 )
-from app.stores._base import (
+from app.stores._outcome_rows import Decided, Label, LabelKind, Labelled
+from app.stores.base import (
     Claim,
     Counters,
     Refusal,
@@ -28,7 +29,6 @@ from app.stores._base import (
     Settlement,
     StoreError,
 )
-from app.stores._outcome_rows import Decided, Label, LabelKind, Labelled
 from app.stores.outcomes import FLUSH_INTERVAL_S, OutcomeLog
 
 ADMIN = "admin"

@@ -22,7 +22,7 @@ from app.gateway.score import Scorer, price_of_question
 from app.gateway.surcharges import extras_of
 from app.gateway.tickets import Ticket, TooDearError
 from app.keys import to_nusd
-from app.stores._base import ScopeKind
+from app.stores.base import ScopeKind
 from app.telemetry.tracing import AskedFor, Headers, Tracer, UpstreamFacts
 from app.types import Outcome, ScorerCall
 from routers.types import Decision, ModelSpec, Reason

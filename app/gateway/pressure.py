@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from app.stores._base import Scope
+from app.stores.base import Scope
 from routers.types import CostQuality, Objective, UsdPerQuality
 
 DEGRADE_STEPS = 5

@@ -3,7 +3,7 @@
 import msgspec
 
 from app.gateway.bid import Bid
-from app.stores._base import Claim, Refusal, Standing
+from app.stores.base import Claim, Refusal, Standing
 
 
 class Ticket(msgspec.Struct, frozen=True, kw_only=True, gc=False):

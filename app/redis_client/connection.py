@@ -13,7 +13,7 @@ from typing import Any, cast
 import hiredis
 from redis.asyncio.connection import ConnectionPool
 
-from app.stores._base import UnusableValueError
+from app.stores.base import UnusableValueError
 
 Command = tuple[str | bytes | int, ...]
 

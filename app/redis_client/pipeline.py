@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from hiredis import ReplyError
 
 from app.redis_client.connection import Command, Done, pack
-from app.stores._base import StoreAnsweredError, StoreError, StoreNotAskedError
+from app.stores.base import StoreAnsweredError, StoreError, StoreNotAskedError
 
 MAX_WAITING = 4096
 """Commands that may wait; a loop so far behind is better told than joined."""

@@ -3,7 +3,8 @@
 import heapq
 from dataclasses import dataclass, field
 
-from app.stores._base import (
+from app.stores._rates import budget_wait_s, level_after, rate_standing, wait_s
+from app.stores.base import (
     BUSY_RETRY_S,
     KEEP_SPENT_S,
     LATE_S,
@@ -15,7 +16,6 @@ from app.stores._base import (
     Settlement,
     Standing,
 )
-from app.stores._rates import budget_wait_s, level_after, rate_standing, wait_s
 
 _LATE_US = int(LATE_S * 1e6)
 _SLACK = 64

@@ -9,10 +9,10 @@ import math
 
 from app.redis_client.connection import Command
 from app.redis_client.pipeline import Lane
-from app.stores._base import StoreError
-from app.stores._bounds import AnswerBounds
 from app.stores._redis_scripts import RedisScripts
-from app.stores._watch import NO_EVENTS, StoreEvents
+from app.stores.base import StoreError
+from app.stores.bounds import AnswerBounds
+from app.stores.watch import NO_EVENTS, StoreEvents
 
 _ENTRY_BYTES = 600
 """What an entry takes beside its value: three names, four places in tables, two lifetimes."""

@@ -8,7 +8,9 @@ import msgspec
 
 from app.redis_client.connection import Command
 from app.redis_client.pipeline import Lane
-from app.stores._base import (
+from app.stores._rates import budget_wait_s, rate_standing, wait_s
+from app.stores._redis_scripts import RedisScripts, Script
+from app.stores.base import (
     BUSY_RETRY_S,
     KEEP_SPENT_S,
     BudgetLimit,
@@ -21,10 +23,8 @@ from app.stores._base import (
     Standing,
     binds,
 )
-from app.stores._bounds import bounded_claims, bounded_settlements, in_known_periods
-from app.stores._rates import budget_wait_s, rate_standing, wait_s
-from app.stores._redis_scripts import RedisScripts, Script
-from app.stores._watch import NO_EVENTS, StoreEvents
+from app.stores.bounds import bounded_claims, bounded_settlements, in_known_periods
+from app.stores.watch import NO_EVENTS, StoreEvents
 
 _RESOURCES = (Resource.REQUESTS, Resource.TOKENS, Resource.CONCURRENCY, Resource.BUDGET)
 """As the scripts number them."""

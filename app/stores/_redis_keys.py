@@ -6,9 +6,9 @@ import msgspec
 
 from app.keys import AuditEntry, KeyRecord
 from app.redis_client.pipeline import Lane
-from app.stores._keys import MAX_AUDIT, KeyChange, KeyChangedError, check_unchanged
 from app.stores._redis_scripts import RedisScripts
 from app.stores._sqlite_keys import decode_entry, decode_key
+from app.stores.keys import MAX_AUDIT, KeyChange, KeyChangedError, check_unchanged
 
 _SCAN_COUNT = 500
 

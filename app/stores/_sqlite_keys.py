@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 
 from app.keys import AuditEntry, KeyRecord
-from app.stores._base import StoreError
-from app.stores._keys import MAX_AUDIT, KeyChange, check_unchanged
+from app.stores.base import StoreError
+from app.stores.keys import MAX_AUDIT, KeyChange, check_unchanged
 
 BUSY_TIMEOUT_S = 5.0
 """How long a thread waits for another process that is writing."""

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import islice
 from typing import TypeVar
 
-from app.stores._base import (
+from app.stores.base import (
     Answers,
     Blobs,
     Claim,
@@ -31,9 +31,9 @@ from app.stores._base import (
     UnusableValueError,
     binds,
 )
-from app.stores._watch import NO_EVENTS, Feature, StoreEvents, Watch
 from app.stores.key_cache import CachedKeys, KeyTimes
 from app.stores.memory import MemoryCounters
+from app.stores.watch import NO_EVENTS, Feature, StoreEvents, Watch
 
 DEFAULT_MAX_OWED = 100_000
 RETRY_INTERVAL_S = 0.5

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from app.keys import AuditEntry, KeyRecord
-from app.stores._base import StoreError
-from app.stores._keys import KeyChange, Keys
-from app.stores._watch import Feature, Watch
+from app.stores.base import StoreError
+from app.stores.keys import KeyChange, Keys
+from app.stores.watch import Feature, Watch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

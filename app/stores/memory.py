@@ -10,14 +10,14 @@ from pathlib import Path
 
 from app.keys import AuditEntry, KeyRecord
 from app.stores._accounts import Account
-from app.stores._base import KEEP_SPENT_S, Claim, Refusal, Scope, Settlement, Standing, Store, binds
-from app.stores._bounds import ANSWER_BOUNDS, AnswerBounds, bounded_claims, bounded_settlements
-from app.stores._keys import MAX_AUDIT, KeyChange, Keys, check_unchanged
-from app.stores._memory_blobs import MemoryBlobs
 from app.stores._rates import granted_nusd
-from app.stores._watch import NO_EVENTS, StoreEvents
+from app.stores.base import KEEP_SPENT_S, Claim, Refusal, Scope, Settlement, Standing, Store, binds
+from app.stores.bounds import ANSWER_BOUNDS, AnswerBounds, bounded_claims, bounded_settlements
 from app.stores.data_dir import holding
+from app.stores.keys import MAX_AUDIT, KeyChange, Keys, check_unchanged
+from app.stores.memory_blobs import MemoryBlobs
 from app.stores.sqlite import SqliteDatabase
+from app.stores.watch import NO_EVENTS, StoreEvents
 
 _log = logging.getLogger(__name__)
 

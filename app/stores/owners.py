@@ -12,7 +12,7 @@ import secrets
 import threading
 from collections.abc import Callable
 
-from app.stores._base import Lifecycle, StoreError
+from app.stores.base import Lifecycle, StoreError
 
 RETRY_S = 1.0
 GIVE_UP_S = 3600.0

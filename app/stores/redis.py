@@ -7,13 +7,13 @@ counters of a prefix share one hash tag, and so one slot of a cluster. The time 
 from app.errors import ConfigError
 from app.redis_client.connection import Address
 from app.redis_client.pipeline import Circuit, Lane
-from app.stores._base import Store, StoreError
-from app.stores._bounds import ANSWER_BOUNDS, AnswerBounds
 from app.stores._redis_answers import RedisAnswers
 from app.stores._redis_counters import RedisCounters
 from app.stores._redis_keys import RedisKeys
 from app.stores._redis_scripts import RedisScripts
-from app.stores._watch import NO_EVENTS, StoreEvents
+from app.stores.base import Store, StoreError
+from app.stores.bounds import ANSWER_BOUNDS, AnswerBounds
+from app.stores.watch import NO_EVENTS, StoreEvents
 
 DEFAULT_TIMEOUT_S = 0.05
 DEFAULT_PREFIX = "steelyard"

@@ -1,6 +1,6 @@
 """How the store is, and what goes wrong in it; counted from any thread."""
 
-from app.stores._watch import Feature, StoreEvents
+from app.stores.watch import Feature, StoreEvents
 from app.telemetry._declare import Declare
 
 

@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from app.keys import MAX_NUSD, Budget, Limits, Period
-from app.stores._base import Claim, Lifecycle, Refusal, Resource, ScopeKind
-from app.stores._bounds import AnswerBounds
-from app.stores._keys import KeyChange, KeyChangedError
+from app.stores.base import Claim, Lifecycle, Refusal, Resource, ScopeKind
+from app.stores.bounds import AnswerBounds
+from app.stores.keys import KeyChange, KeyChangedError
 from app.stores.memory import MemoryStore
 from app.stores.redis import RedisStore
 from tests.support.redis_server import RedisServer, redis_server_path, until

@@ -5,11 +5,11 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from app.stores._base import Claim
-from app.stores._bounds import AnswerBounds
-from app.stores._watch import Feature, StoreEvents
+from app.stores.base import Claim
+from app.stores.bounds import AnswerBounds
 from app.stores.fallback import FallbackStore
 from app.stores.redis import RedisStore
+from app.stores.watch import Feature, StoreEvents
 from tests.support.redis_server import RedisServer
 from tests.support.stores import StoreUnderTest, budget, key_record, new_scope
 

@@ -12,11 +12,11 @@ import pytest
 import uvloop
 from redis import Redis
 
-from app.stores._base import Claim, Refusal, StoreError, StoreNotAskedError
-from app.stores._watch import Feature, StoreEvents
+from app.stores.base import Claim, Refusal, StoreError, StoreNotAskedError
 from app.stores.fallback import FallbackStore
 from app.stores.key_cache import KeyTimes
 from app.stores.redis import RedisStore
+from app.stores.watch import Feature, StoreEvents
 from tests.support.redis_server import RedisServer, redis_server_path, until
 from tests.support.stores import (
     FakeClock,

@@ -12,7 +12,7 @@ import pytest
 import redis
 import uvloop
 
-from app.stores._base import StoreError
+from app.stores.base import StoreError
 from app.stores.redis import RedisStore
 from tests.support.redis_server import RedisServer, redis_server_path
 from tests.support.stores import key_record

@@ -4,7 +4,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from app.stores._base import Claim, Scope, ScopeKind
+from app.stores.base import Claim, Scope, ScopeKind
 from app.stores.redis import RedisStore
 from tests.support.redis_server import RedisServer
 from tests.support.stores import StoreUnderTest, budget, new_prefix
@@ -25,7 +25,7 @@ TEAM = Claim(
 
 _GATEWAY = """
 import asyncio, itertools, random, sys
-from app.stores._base import Refusal, Resource
+from app.stores.base import Refusal, Resource
 from app.stores.redis import RedisStore
 from tests.integration.test_shared_budget import KEY, RESERVE_NUSD, TEAM
 from tests.support.stores import StoreUnderTest, settlement

@@ -6,8 +6,8 @@ from typing import Any
 
 from app.access.secrets import digest_of, new_key_id, new_secret
 from app.keys import AuditEntry, KeyRecord
-from app.stores._base import Store, StoreError
-from app.stores._keys import KeyChange, check_unchanged
+from app.stores.base import Store, StoreError
+from app.stores.keys import KeyChange, check_unchanged
 from app.stores.memory import MemoryStore
 
 NOW = 1_795_300_000.0

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from app.keys import AuditEntry, KeyRecord
-from app.stores._base import (
+from app.stores.base import (
     BudgetLimit,
     Claim,
     Lifecycle,

@@ -8,7 +8,7 @@ from app.access.issuing import Issuer
 from app.access.secrets import digest_of
 from app.access.terms import KeyTerms, KnownNames
 from app.errors import InvalidRequestError, KeyNotFoundError, KeyVersionError
-from app.stores._base import StoreError
+from app.stores.base import StoreError
 from tests.support.keys import NOW, DictKeys, SetClock
 
 KNOWN = KnownNames(

@@ -9,7 +9,7 @@ from app.gateway.admission import Admission
 from app.gateway.allowances import Allowance, Allowances
 from app.keys import Budget, Limits, Period
 from app.main import create_app
-from app.stores._base import BudgetLimit, Claim, Scope, ScopeKind, Settlement
+from app.stores.base import BudgetLimit, Claim, Scope, ScopeKind, Settlement
 from app.stores.memory import MemoryStore
 from tests.support.gateway import stub_config
 from tests.support.keys import NOW, DictKeys, DictStore, SetClock

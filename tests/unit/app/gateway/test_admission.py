@@ -10,7 +10,7 @@ from app.gateway.bid import UNKNOWN_LIMIT_TOKENS
 from app.gateway.refusals import budget_exceeded
 from app.gateway.tickets import TooDearError
 from app.keys import Budget, KeyRecord, Limits, OnLow, Period
-from app.stores._base import ScopeKind, StoreError
+from app.stores.base import ScopeKind, StoreError
 from app.stores.memory import MemoryCounters
 from routers.types import CostQuality, Demand, MinQuality, Prices, UsdPerQuality
 from tests.support.policies import decided, policy, routed

@@ -4,8 +4,8 @@ import pytest
 
 from app.access.guard import Caller
 from app.gateway.affinity import Affinity, place
-from app.stores._base import StoreError
-from app.stores._memory_blobs import MemoryBlobs
+from app.stores.base import StoreError
+from app.stores.memory_blobs import MemoryBlobs
 from app.types import Usage
 from routers.switching import SessionReason, SwitchRule, Verdict
 from routers.types import Reason

@@ -8,8 +8,8 @@ from app.access.guard import ANONYMOUS, Caller
 from app.gateway.cache import CachedAnswer, ResponseCache
 from app.keys import KeyRecord
 from app.providers._base import Chunk
-from app.stores._base import StoreError
-from app.stores._memory_blobs import MemoryBlobs
+from app.stores.base import StoreError
+from app.stores.memory_blobs import MemoryBlobs
 from app.types import CacheMode, CacheState, Usage
 from routers.types import Capability, Demand, MaxQualityLoss, Reason
 from tests.support.completions import COMPLETIONS, as_stream, text_answer

@@ -9,7 +9,7 @@ from hiredis import ReplyError
 
 from app.redis_client.connection import Command, Done
 from app.redis_client.pipeline import MAX_BATCH, MAX_WAITING, Circuit, Lane
-from app.stores._base import StoreError, StoreNotAskedError, UnusableValueError
+from app.stores.base import StoreError, StoreNotAskedError, UnusableValueError
 
 
 class FakeLink:

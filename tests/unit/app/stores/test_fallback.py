@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
-from app.stores._base import (
+from app.stores.base import (
     Claim,
     Lifecycle,
     Store,
@@ -16,10 +16,10 @@ from app.stores._base import (
     StoreNotAskedError,
     UnusableValueError,
 )
-from app.stores._watch import StoreEvents
 from app.stores.fallback import FallbackStore
 from app.stores.key_cache import KeyTimes
 from app.stores.memory import MemoryStore
+from app.stores.watch import StoreEvents
 from tests.support.stores import FakeClock, StoreUnderTest, budget, key_record, new_scope
 
 

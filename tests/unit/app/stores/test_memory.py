@@ -2,9 +2,9 @@
 
 import pytest
 
-from app.stores._base import LATE_S, Claim, Resource, Scope, ScopeKind
-from app.stores._memory_blobs import MemoryBlobs
+from app.stores.base import LATE_S, Claim, Resource, Scope, ScopeKind
 from app.stores.memory import MemoryCounters, MemoryStore
+from app.stores.memory_blobs import MemoryBlobs
 from tests.support.stores import FakeClock, StoreUnderTest, budget, new_scope
 
 

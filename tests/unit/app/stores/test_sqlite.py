@@ -14,12 +14,12 @@ import pytest
 
 from app.errors import ConfigError
 from app.keys import MAX_NUSD
-from app.stores._base import Claim, Resource, Scope, ScopeKind, StoreError
-from app.stores._bounds import MAX_SUM_NUSD
-from app.stores._keys import MAX_AUDIT, KeyChange
-from app.stores._watch import StoreEvents
+from app.stores.base import Claim, Resource, Scope, ScopeKind, StoreError
+from app.stores.bounds import MAX_SUM_NUSD
+from app.stores.keys import MAX_AUDIT, KeyChange
 from app.stores.memory import MemoryStore
 from app.stores.sqlite import DATABASE_NAME, SqliteDatabase
+from app.stores.watch import StoreEvents
 from tests.support.stores import DAY, FakeClock, StoreUnderTest, audit_entry, budget, key_record
 from tests.support.threads import kill_thread
 

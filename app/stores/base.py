@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from app.stores._keys import Keys
+from app.stores.keys import Keys
 
 RATE_WINDOW_S = 60.0
 """Requests and tokens are limited per minute."""

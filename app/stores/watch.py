@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from app.stores._base import StoreError
+from app.stores.base import StoreError
 
 _log = logging.getLogger(__name__)
 
