@@ -8,7 +8,7 @@ import msgspec
 
 from app.errors import UpstreamError, UpstreamInvalidResponseError
 from app.gateway.request import Deployment
-from app.providers._base import Chunk, ModelCall
+from app.providers.base import Chunk, ModelCall
 from app.types import ToldUsage
 from routers.training.anchors import Anchor
 from routers.training.onboard import Answer

@@ -15,7 +15,7 @@ from app.gateway.feedback import Feedback
 from app.gateway.handle import Gateway
 from app.gateway.overload import LoadWatch, Places
 from app.gateway.request import Deployment, Policy
-from app.providers._base import Provider
+from app.providers.base import Provider
 from app.stores.base import Lifecycle, Standing, Troubled
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import Tracer

@@ -33,7 +33,7 @@ import yaml
 
 from app.config import load_config
 from app.main import create_app
-from app.providers._base import Chunk, ModelCall
+from app.providers.base import Chunk, ModelCall
 from app.telemetry.logs import JsonFormatter, JsonLines, configure_logging
 from app.types import ToldUsage
 from loadtest.gateways import FULL, configuration, make_keys

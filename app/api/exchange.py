@@ -39,8 +39,8 @@ from app.gateway.dispatch import OpenAnswer
 from app.gateway.handle import Gateway
 from app.gateway.ledger import LedgerEntry
 from app.gateway.request import RouteRequest
-from app.providers._base import Chunk
 from app.providers._usage import with_usage
+from app.providers.base import Chunk
 from routers.errors import RoutingError
 
 _log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from app.gateway.breaker import CircuitState
 from app.gateway.pool import DeploymentPool
 from app.gateway.request import Deployment
 from app.http_client.transport import HttptoolsTransport
-from app.providers._base import PROVIDERS, Provider, Timeouts
+from app.providers.base import PROVIDERS, Provider, Timeouts
 from app.telemetry.tracing import UpstreamFacts
 
 

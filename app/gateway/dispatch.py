@@ -30,7 +30,7 @@ from app.gateway.pool import DeploymentPool, Lease, Slot
 from app.gateway.race import race
 from app.gateway.request import Deployment, RouteRequest
 from app.gateway.retry import may_go_elsewhere, wait_before_repeating_s
-from app.providers._base import Chunk, ModelCall, Progress
+from app.providers.base import Chunk, ModelCall, Progress
 from app.telemetry.tracing import AttemptTrace
 from app.types import Attempt
 

@@ -17,7 +17,7 @@ from app.gateway.request import Deployment, RouteRequest
 from app.gateway.surcharges import Extra, surcharge
 from app.gateway.tickets import Ticket
 from app.keys import to_nusd
-from app.providers._base import Chunk, Progress
+from app.providers.base import Chunk, Progress
 from app.stores.base import Standing
 from app.telemetry.tracing import RequestTrace
 from app.types import (

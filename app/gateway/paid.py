@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from app.errors import UpstreamError
 from app.gateway.request import RouteRequest
-from app.providers._base import Chunk, Progress
+from app.providers.base import Chunk, Progress
 from app.types import ToldUsage, Usage
 from routers.types import Decision, ModelSpec
 

@@ -7,7 +7,7 @@ import msgspec
 
 from app.access.guard import ANONYMOUS, Caller
 from app.gateway.session import Session
-from app.providers._base import Provider, Timeouts
+from app.providers.base import Provider, Timeouts
 from app.types import CacheMode
 from routers.artifact import RouterArtifact
 from routers.evidence import Evidence

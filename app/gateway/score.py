@@ -14,7 +14,7 @@ from app.gateway.breaker import Breaker
 from app.gateway.ledger import usage_cost_usd
 from app.gateway.paid import Arrived, was_sent
 from app.gateway.request import Deployment, Policy, RouteRequest
-from app.providers._base import ModelCall, Progress
+from app.providers.base import ModelCall, Progress
 from app.types import ScorerCall, Usage
 from routers.causal_llm import (
     SCORER_MAX_TOKENS,

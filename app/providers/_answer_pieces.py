@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from app.errors import UpstreamInvalidResponseError
-from app.providers._base import Chunk
+from app.providers.base import Chunk
 from app.types import ToldUsage
 
 _KEEPABLE = frozenset({"stop", "length", "tool_calls", "function_call"})

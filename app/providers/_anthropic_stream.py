@@ -17,11 +17,11 @@ from app.providers._anthropic_wire import (
     read_event,
     thinking_block,
 )
-from app.providers._base import Chunk
 from app.providers._error_body import ErrorDetail, error_detail
 from app.providers._http import Headers, error_from_event
 from app.providers._lenient import Mender
 from app.providers._sse import Comment, SseParser
+from app.providers.base import Chunk
 from app.types import ToldUsage
 
 _BEGUN_BY = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "thinking"}

@@ -8,11 +8,11 @@ from typing import Any, TypeVar, get_args
 import msgspec
 
 from app.errors import UpstreamInvalidResponseError
-from app.providers._base import Chunk
 from app.providers._error_body import ErrorDetail, error_detail
 from app.providers._http import Headers
 from app.providers._lenient import Mender, mended_json
 from app.providers._usage import read_usage
+from app.providers.base import Chunk
 from app.types import ToldUsage
 
 _NULL = msgspec.Raw(b"null")

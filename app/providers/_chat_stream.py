@@ -1,7 +1,6 @@
 """The reads of one chat completion stream, turned into chunks."""
 
 from app.errors import UpstreamError, UpstreamInvalidResponseError
-from app.providers._base import Chunk
 from app.providers._chat_wire import (
     NULL,
     ChunkEvent,
@@ -16,6 +15,7 @@ from app.providers._error_body import ErrorDetail, error_detail, reported_error
 from app.providers._http import Headers, error_from_event
 from app.providers._lenient import Mender
 from app.providers._sse import DONE, MAX_EVENT_BYTES, Comment, ErrorEvent, SseParser
+from app.providers.base import Chunk
 from app.types import ToldUsage
 
 

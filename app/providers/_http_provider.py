@@ -17,7 +17,6 @@ from app.errors import (
     UpstreamUnavailableError,
 )
 from app.providers._answer_pieces import in_pieces, put_together
-from app.providers._base import Chunk, ModelCall
 from app.providers._credentials import Credentials
 from app.providers._http import (
     Headers,
@@ -30,6 +29,7 @@ from app.providers._paid import usage_in, with_output_limit
 from app.providers._reads import Reads, first_byte
 from app.providers._request_fields import with_developer_as, with_limit_as
 from app.providers._usage import read_usage
+from app.providers.base import Chunk, ModelCall
 
 USER_AGENT = f"steelyard/{__version__}".encode("ascii")
 """Firewalls before providers refuse requests without one."""

@@ -10,11 +10,11 @@ from app.errors import UpstreamError, UpstreamMisconfiguredError
 from app.providers._anthropic_request import encode_messages_request
 from app.providers._anthropic_stream import MessageStream
 from app.providers._anthropic_wire import openai_error_body, whole_answer
-from app.providers._base import PROVIDERS, Chunk, ModelCall
 from app.providers._error_body import error_detail, reported_error
 from app.providers._http import Headers, error_from_event
 from app.providers._http_provider import AnswerStream, HttpProvider
 from app.providers._wordings import unquoted
+from app.providers.base import PROVIDERS, Chunk, ModelCall
 
 API_VERSION = "2023-06-01"
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import httpx
 
 from app.errors import ConfigError
-from app.providers._base import PROVIDERS, ModelCall
+from app.providers.base import PROVIDERS, ModelCall
 from app.providers.openai import OpenAIProvider
 
 

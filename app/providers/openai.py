@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from app.errors import UpstreamInvalidResponseError
-from app.providers._base import PROVIDERS, Chunk, ModelCall
 from app.providers._chat_stream import ChatStream
 from app.providers._chat_wire import (
     decode_completion,
@@ -16,6 +15,7 @@ from app.providers._chat_wire import (
 from app.providers._error_body import reported_error
 from app.providers._http import Headers, error_from_event
 from app.providers._http_provider import AnswerStream, HttpProvider
+from app.providers.base import PROVIDERS, Chunk, ModelCall
 
 
 @PROVIDERS.register("openai")

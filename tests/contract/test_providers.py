@@ -18,7 +18,7 @@ from app.errors import (
     UpstreamUnavailableError,
 )
 from app.http_client.transport import HttptoolsTransport
-from app.providers._base import PROVIDERS, Chunk, ModelCall, Provider, Timeouts
+from app.providers.base import PROVIDERS, Chunk, ModelCall, Provider, Timeouts
 from app.stub.faults import Fault, FaultKind
 from app.stub.log import Ended
 from app.stub.server import StubServer

@@ -14,8 +14,8 @@ from app.errors import (
     UpstreamUnsupportedError,
 )
 from app.http_client.transport import HttptoolsTransport
-from app.providers._base import Chunk, ModelCall, Timeouts
 from app.providers.anthropic import AnthropicProvider
+from app.providers.base import Chunk, ModelCall, Timeouts
 from tests.support.fixtures import assembled, fixture
 from tests.support.raw_server import Peer, raw_server
 

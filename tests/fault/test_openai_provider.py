@@ -20,7 +20,7 @@ from app.errors import (
     UpstreamUnavailableError,
 )
 from app.http_client.transport import HttptoolsTransport
-from app.providers._base import Chunk, ModelCall, Timeouts
+from app.providers.base import Chunk, ModelCall, Timeouts
 from app.providers.openai import OpenAIProvider
 from app.stub.faults import Fault, FaultKind
 from app.stub.log import Ended

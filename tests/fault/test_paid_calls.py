@@ -8,8 +8,8 @@ import pytest
 
 from app.errors import UpstreamError, UpstreamUnsupportedError
 from app.http_client.transport import HttptoolsTransport
-from app.providers._base import ModelCall, Progress, Timeouts
 from app.providers.anthropic import AnthropicProvider
+from app.providers.base import ModelCall, Progress, Timeouts
 from app.providers.openai import OpenAIProvider
 from tests.support.raw_server import Peer, close, once, raw_server, reset
 

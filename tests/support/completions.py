@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from app.providers._base import Chunk
+from app.providers.base import Chunk
 
 _USAGE = {
     "prompt_tokens": 9,

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from app.providers._base import Chunk
+from app.providers.base import Chunk
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
 from app.gateway.request import Deployment
-from app.providers._base import Chunk, ModelCall, Timeouts
+from app.providers.base import Chunk, ModelCall, Timeouts
 from routers.types import ModelSpec, Prices
 
 HANG = object()

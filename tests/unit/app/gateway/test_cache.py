@@ -7,7 +7,7 @@ import pytest
 from app.access.guard import ANONYMOUS, Caller
 from app.gateway.cache import CachedAnswer, ResponseCache
 from app.keys import KeyRecord
-from app.providers._base import Chunk
+from app.providers.base import Chunk
 from app.stores.base import StoreError
 from app.stores.memory_blobs import MemoryBlobs
 from app.types import CacheMode, CacheState, Usage

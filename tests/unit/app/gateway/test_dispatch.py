@@ -19,7 +19,7 @@ from app.gateway.dispatch import Dispatcher
 from app.gateway.ledger import LedgerEntry
 from app.gateway.pool import DeploymentPool
 from app.gateway.request import RouteRequest
-from app.providers._base import Chunk
+from app.providers.base import Chunk
 from app.types import Usage
 from routers.types import Conversation, Decision, Demand, Reason
 from tests.support.providers import HANG, ScriptedProvider, deployment

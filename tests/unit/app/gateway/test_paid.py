@@ -14,7 +14,7 @@ from app.errors import (
 )
 from app.gateway.ledger import LedgerEntry
 from app.gateway.paid import HiddenReasoning
-from app.providers._base import Chunk, Progress
+from app.providers.base import Chunk, Progress
 from app.types import ToldUsage, Usage
 from routers.types import CandidateEstimate, Decision, Demand, Reason
 from tests.support.policies import routed

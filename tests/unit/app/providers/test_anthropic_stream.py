@@ -9,7 +9,7 @@ from app.errors import (
 )
 from app.gateway.session import identify
 from app.providers._anthropic_stream import MessageStream
-from app.providers._base import Chunk
+from app.providers.base import Chunk
 from app.types import ToldUsage, Usage
 from tests.support.fixtures import assembled, events, fixture
 

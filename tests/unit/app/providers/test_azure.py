@@ -2,8 +2,8 @@ import pytest
 
 from app.errors import ConfigError
 from app.http_client.transport import HttptoolsTransport
-from app.providers._base import ModelCall, Timeouts
 from app.providers.azure import AzureProvider
+from app.providers.base import ModelCall, Timeouts
 
 
 def make(base_url: str, **options) -> AzureProvider:

@@ -6,8 +6,8 @@ from contextlib import aclosing
 import httpx
 import pytest
 
-from app.providers._base import ModelCall, Timeouts
 from app.providers.anthropic import AnthropicProvider
+from app.providers.base import ModelCall, Timeouts
 from app.providers.openai import OpenAIProvider
 
 ANSWER = (
