@@ -38,7 +38,7 @@ from routers.artifact_load import load_artifact
 from routers.artifact_weights import WEIGHTS_FILE
 from routers.base import ROUTERS
 from routers.decision import decide
-from routers.embedders._base import make_embedder
+from routers.embedders.base import make_embedder
 from routers.errors import RoutingConfigError
 from routers.token_estimate import estimate_tokens_and_upper
 from routers.training.fit import fit

@@ -31,7 +31,7 @@ for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np
 
 from loadtest.bench_decision import describe_machine
-from routers.embedders._base import make_embedder
+from routers.embedders.base import make_embedder
 from routers.features import Featurizer
 from routers.heads.knn import KnnHead
 from routers.numeric import unit_rows

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from routers.embedders._base import head_and_tail
+from routers.embedders.base import head_and_tail
 from routers.numeric import FloatArray
 from routers.pairwise import logit
 from routers.types import Message, Predictions, Role

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from routers.conversation_text import ConversationText
-from routers.embedders._base import Embedder
+from routers.embedders.base import Embedder
 from routers.errors import RoutingConfigError
 from routers.layer import HiddenLayer
 from routers.options import State, take

@@ -18,7 +18,7 @@ from routers.conversation_text import (
     conversation_text,
 )
 from routers.difficulty import DifficultyBlock
-from routers.embedders._base import (
+from routers.embedders.base import (
     EMBEDDERS,
     Embedder,
     Tokenises,

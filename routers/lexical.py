@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 
 from routers.conversation_text import ConversationText
-from routers.embedders._base import head_and_tail
+from routers.embedders.base import head_and_tail
 from routers.types import FloatVector
 
 LEXICAL_VERSION = 1

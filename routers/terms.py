@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from routers.conversation_text import ConversationText
-from routers.embedders._base import Embedder, head_and_tail
+from routers.embedders.base import Embedder, head_and_tail
 from routers.options import take
 from routers.types import FloatMatrix
 from routers.words import ascii_words

@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from routers.base import Labels
-from routers.embedders._base import make_embedder
+from routers.embedders.base import make_embedder
 from routers.evaluation.metrics import area_under_hull, curve, single_models
 from routers.features import Featurizer
 from routers.heads._base import HeadConfig

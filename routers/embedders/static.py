@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from routers.embedders._base import EMBEDDERS, HEAD_SHARE, head_and_tail
+from routers.embedders.base import EMBEDDERS, HEAD_SHARE, head_and_tail
 from routers.errors import RoutingConfigError
 from routers.types import FloatMatrix, FloatVector
 from routers.wordpiece import WordPiece

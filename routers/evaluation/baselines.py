@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import ROUTERS, Labels
-from routers.embedders._base import make_embedder
+from routers.embedders.base import make_embedder
 from routers.evaluation.frame import Rows, Series, join_rows, sweep
 from routers.features import Featurizer
 from routers.numeric import FloatArray, nan_mean

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 from routers.conversation_text import ConversationText
-from routers.embedders._base import Embedder
+from routers.embedders.base import Embedder
 from routers.errors import RoutingConfigError
 from routers.layer import HiddenLayer
 from routers.lexical import measure

@@ -11,7 +11,7 @@ from routers.artifact_load import load_artifact
 from routers.artifact_save import TrainingRecord, save_artifact
 from routers.base import ROUTERS, Router
 from routers.calibration import CalibrationRows
-from routers.embedders._base import EMBEDDERS, make_embedder
+from routers.embedders.base import EMBEDDERS, make_embedder
 from routers.features import Featurizer
 from routers.options import build
 from routers.training.assess import assess, mean_costs

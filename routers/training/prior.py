@@ -12,7 +12,7 @@ import numpy as np
 from routers.artifact_load import load_artifact
 from routers.artifact_save import TrainingRecord, save_artifact
 from routers.calibration import CalibrationRows
-from routers.embedders._base import make_embedder
+from routers.embedders.base import make_embedder
 from routers.errors import DataError
 from routers.features import Featurizer, estimate_tokens
 from routers.novelty import Novelty

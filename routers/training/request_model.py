@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from routers.conversation_text import ConversationText, conversation_text
-from routers.embedders._base import Embedder
+from routers.embedders.base import Embedder
 from routers.heads.mlp import MlpHead
 from routers.request.courtesy import CourtesyModel
 from routers.request.gloss import Glossary

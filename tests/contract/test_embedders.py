@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from routers.embedders._base import EMBEDDERS, Embedder, describe_embedder, make_embedder
+from routers.embedders.base import EMBEDDERS, Embedder, describe_embedder, make_embedder
 from routers.errors import RoutingConfigError
 
 TEXTS = [
@@ -74,7 +74,7 @@ def test_encoding_again_gives_the_same_bytes(embedder):
 def test_another_process_gives_the_same_vectors_and_id(embedder):
     kind, _ = describe_embedder(embedder)
     code = (
-        "import sys; from routers.embedders._base import make_embedder;"
+        "import sys; from routers.embedders.base import make_embedder;"
         f"e = make_embedder({kind!r});"
         f"sys.stdout.write(e.embedder_id + ' ' + e.encode({TEXTS!a}).tobytes().hex())"
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from routers.embedders._base import make_embedder
+from routers.embedders.base import make_embedder
 from routers.features import Featurizer
 from routers.heads.knn import KnnHead
 from routers.numeric import unit_rows

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from routers.difficulty import DifficultyBlock, DifficultyNetwork
-from routers.embedders._base import make_embedder
+from routers.embedders.base import make_embedder
 from routers.errors import RoutingConfigError
 from routers.features import Featurizer
 from routers.training.recipe import Recipe

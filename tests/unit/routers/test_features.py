@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from routers.embedders._base import make_embedder
+from routers.embedders.base import make_embedder
 from routers.errors import ArtifactError, RoutingConfigError
 from routers.features import FeatureSchema, Featurizer
 from routers.lexical import LEXICAL_SIGNALS

@@ -3,7 +3,7 @@ import importlib.util
 import numpy as np
 import pytest
 
-from routers.embedders._base import make_embedder
+from routers.embedders.base import make_embedder
 from routers.errors import RoutingConfigError
 
 INSTALLED = importlib.util.find_spec("sentence_transformers") is not None

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from routers.embedders._base import head_and_tail
+from routers.embedders.base import head_and_tail
 from routers.embedders.static import StaticEmbedder, table_digest
 from routers.errors import RoutingConfigError
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from routers.conversation_text import ConversationText, conversation_text
-from routers.embedders._base import make_embedder
+from routers.embedders.base import make_embedder
 from routers.errors import RoutingConfigError
 from routers.features import Featurizer
 from routers.request.block import RequestBlock

@@ -4,7 +4,7 @@
 
 import pytest
 
-from routers.embedders._base import head_and_tail
+from routers.embedders.base import head_and_tail
 from routers.request.split import READ_CHARS, split_request
 
 STORY = "The cat sat on the mat and looked at the dog, which slept by the fire all day. "

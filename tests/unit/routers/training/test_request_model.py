@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from routers.conversation_text import ConversationText
-from routers.embedders._base import make_embedder
+from routers.embedders.base import make_embedder
 from routers.request.layout import LEVELS
 from routers.request.model import RequestModel
 from routers.training.graded import Courtesy, Judgement, read_courtesies, read_graded
