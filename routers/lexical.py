@@ -130,7 +130,20 @@ def lexical_signals(text: ConversationText) -> FloatVector:
 
 def measure(text: ConversationText) -> list[float]:
     """Return the values of `lexical_signals` as plain numbers."""
-    prompt = text.prompt
+    return measure_prompt(text.prompt) + measure_context(text)
+
+
+def measure_context(text: ConversationText) -> list[float]:
+    """Return the last values of `measure`: what stands around the newest user turn."""
+    return [
+        _log_scale(text.n_messages - 1, _MOST_TURNS),
+        _log_scale(text.history_chars, _MOST_HISTORY),
+        float(bool(text.system)),
+    ]
+
+
+def measure_prompt(prompt: str) -> list[float]:
+    """Return the first values of `measure`: the newest user turn by itself."""
     head, tail = head_and_tail(prompt, WINDOW_CHARS)
     window = f"{head}\n{tail}" if tail else head
     data = window.encode("utf-8", "surrogatepass")
@@ -159,12 +172,7 @@ def measure(text: ConversationText) -> list[float]:
         for regex, full, needed in _patterns()
     ]
     words = data.translate(_LETTERS).split()
-    classes = [*map(_word_classes().get, words)]
+    classes = [*filter(None, map(_word_classes().get, words))]
     values += [min(classes.count(name) / full, 1.0) for name, (_, full) in _WORDS.items()]
-    values += [
-        float(window.rstrip().endswith("?")),
-        _log_scale(text.n_messages - 1, _MOST_TURNS),
-        _log_scale(text.history_chars, _MOST_HISTORY),
-        float(bool(text.system)),
-    ]
+    values.append(float(window.rstrip().endswith("?")))
     return values

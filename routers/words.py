@@ -1,10 +1,11 @@
 """The words and marks of an ASCII text, split once for all who read them."""
 
-import re
+import string
 from functools import lru_cache
 
-# Sets of characters: for sre they are several times faster than `\w`, which asks Unicode.
-_ASCII_WORDS = re.compile(r"[a-z0-9]+|[^a-z0-9\s]")
+_INNER = (string.ascii_lowercase + string.digits).encode()
+_WHITE_SPACE = b" \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f"
+"""What `str.split` takes for white space, and patterns for `\\s`."""
 
 _REMEMBERED = 4
 """Texts: a prompt and what stands around it, while their features are made. The callers bound
@@ -23,4 +24,19 @@ def ascii_words(text: str) -> list[str]:
     text
         ASCII only.
     """
-    return _ASCII_WORDS.findall(text.lower())
+    return _apart(text.lower(), _INNER + _WHITE_SPACE)
+
+
+def ascii_identifiers(text: str) -> list[str]:
+    """Return what `ascii_words` returns, with `_` for a letter. The answer is the caller's."""
+    return _apart(text.lower(), _INNER + _WHITE_SPACE + b"_")
+
+
+def _apart(text: str, kept: bytes) -> list[str]:
+    """Set every character that is not `kept` apart, and split at white space."""
+    # Some passes over all of it in C: a pattern that finds the words takes three times as long.
+    data = text.encode()
+    for code in set(data.translate(None, kept)):
+        mark = bytes((code,))
+        data = data.replace(mark, b" %b " % mark)
+    return data.decode().split()

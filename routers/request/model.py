@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from routers.conversation_text import ConversationText
 from routers.embedders.base import Embedder
 from routers.errors import RoutingConfigError
 from routers.layer import HiddenLayer
-from routers.lexical import measure
+from routers.lexical import LEXICAL_SIGNALS, measure_context, measure_prompt
 from routers.options import State, take, under
 from routers.request.courtesy import CourtesyModel
 from routers.request.gloss import Glossary
@@ -27,7 +26,9 @@ MATERIAL_CHARS = 2_000
 _ASK_CHARS = 1_500
 _MATERIAL_WEIGHT = np.float32(0.5)
 _FARTHEST = 5.0
-_BY_LEVEL = np.float32(0.5)
+_BY_LEVEL = np.array(0.5, np.float32)
+"""Arrays without dimensions: as operands these cost half of what numbers do."""
+
 N_THRESHOLDS = len(LEVELS) - 1
 N_TARGETS = N_THRESHOLDS + len(KINDS) + len(DOMAINS) + 1
 """What the network predicts first: chances to reach each level, kinds, domains, length. What
@@ -55,7 +56,7 @@ class RequestReader:
     @property
     def dimensions(self) -> int:
         """Columns of the inputs."""
-        return 2 * self._embedder.dimensions + 2 * len(measure(ConversationText(prompt="")))
+        return 2 * self._embedder.dimensions + 2 * len(LEXICAL_SIGNALS)
 
     def read(self, texts: Sequence[ConversationText]) -> tuple[list[str], FloatMatrix]:
         """Return the words of each request and float32 (n_texts, dimensions).
@@ -66,6 +67,7 @@ class RequestReader:
         words: list[str] = []
         segments: list[str] = []
         signals: list[list[float]] = []
+        no_context = measure_context(ConversationText(prompt=""))
         for text in texts:
             prompt = self._courtesy.strip(text.prompt)
             request = split_request(prompt)
@@ -73,9 +75,9 @@ class RequestReader:
             english = self._glossary.gloss(ask)
             words.append(ask if english == ask else f"{ask}\n{english}")
             segments += (english, request.material[:MATERIAL_CHARS] or text.history)
-            ask_signals = measure(ConversationText(prompt=request.ask))
-            whole = text if prompt == text.prompt else msgspec.structs.replace(text, prompt=prompt)
-            signals.append(ask_signals + measure(whole))
+            whole = measure_prompt(prompt)
+            alone = whole if request.ask == prompt else measure_prompt(request.ask)
+            signals.append([*alone, *no_context, *whole, *measure_context(text)])
         vectors = self._embedder.encode(segments)
         vectors[1::2] *= _MATERIAL_WEIGHT
         both = vectors.reshape(len(texts), 2 * self._embedder.dimensions)
@@ -176,7 +178,8 @@ class RequestModel:
 
 def network_score(out: FloatMatrix) -> FloatVector:
     """Return the mean logit of the thresholds of the network's outputs, (n_texts,)."""
-    return np.asarray(np.add.reduce(out[:, :N_THRESHOLDS], axis=1) / N_THRESHOLDS, np.float32)
+    total = np.add.reduce(out[:, :N_THRESHOLDS], axis=1)
+    return np.asarray(total / np.float32(N_THRESHOLDS), np.float32)
 
 
 def describe(
@@ -195,18 +198,25 @@ def describe(
         (n_levels,), mean log(1 + tokens) of good answers on each level: what a single text lets
         expect scatters, and half of it is taken from there.
     """
+    # One pass over all units: with a single request every call of numpy costs more than its work.
+    units = out[:, :N_TARGETS].copy()
     score = slopes[0] * network_score(out) + slopes[1] * words
-    reach = _sigmoid(score[:, None] - cuts)
-    ones = np.ones((len(out), 1), np.float32)
-    levels = np.concatenate([ones, reach], axis=1)
+    np.subtract(score[:, None], cuts, out=units[:, :N_THRESHOLDS])
+    chances = _sigmoid(units)
+    reach = chances[:, :N_THRESHOLDS]
+    levels = np.ones((len(out), len(LEVELS)), np.float32)
+    levels[:, 1:] = reach
     levels[:, :-1] -= reach
+    log_tokens = _SPAN_LOG * chances[:, N_TARGETS - 1]
+    log_tokens += _SHORTEST_LOG
+    log_tokens *= _BY_TEXT
+    log_tokens += _BY_LEVEL * levels.dot(level_lengths)
     kinds_to = N_THRESHOLDS + len(KINDS)
-    usual = levels.dot(level_lengths)
     return Description(
         levels=levels,
-        kinds=_softened(out[:, N_THRESHOLDS:kinds_to]),
-        domains=_softened(out[:, kinds_to : kinds_to + len(DOMAINS)]),
-        log_tokens=(1 - _BY_LEVEL) * _log_tokens(out[:, N_TARGETS - 1]) + _BY_LEVEL * usual,
+        kinds=_normalised(chances[:, N_THRESHOLDS:kinds_to]),
+        domains=_normalised(chances[:, kinds_to : kinds_to + len(DOMAINS)]),
+        log_tokens=log_tokens,
     )
 
 
@@ -214,17 +224,23 @@ SHORTEST_LOG, LONGEST_LOG = 1.0, 9.0
 """Logarithms of the lengths that the network's last unit tells apart, at 0 and at 1."""
 
 
-def _log_tokens(unit: FloatVector) -> FloatVector:
-    return np.asarray(SHORTEST_LOG + (LONGEST_LOG - SHORTEST_LOG) * _sigmoid(unit), np.float32)
+_SHORTEST_LOG = np.array(SHORTEST_LOG, np.float32)
+_SPAN_LOG = np.array(LONGEST_LOG - SHORTEST_LOG, np.float32)
+_ONE = np.array(1, np.float32)
+_BY_TEXT = _ONE - _BY_LEVEL
 
 
-def _softened(logits: FloatMatrix) -> FloatMatrix:
-    chances = _sigmoid(logits)
+def _normalised(chances: FloatMatrix) -> FloatMatrix:
     return np.asarray(chances / np.add.reduce(chances, axis=1, keepdims=True), np.float32)
 
 
-def _sigmoid(x: np.ndarray) -> FloatMatrix:
-    return np.asarray(1 / (1 + np.exp(-x)), np.float32)
+def _sigmoid(x: FloatMatrix) -> FloatMatrix:
+    """Return 1 / (1 + exp(-x)), in the place of `x`."""
+    np.negative(x, out=x)
+    np.exp(x, out=x)
+    np.add(x, _ONE, out=x)
+    np.reciprocal(x, out=x)
+    return x
 
 
 def lexicon_bytes(entries: Mapping[str, str]) -> np.ndarray:

@@ -10,11 +10,15 @@ from typing import Self
 import numpy as np
 
 from routers.options import State, take
-from routers.words import ascii_words
+from routers.words import ascii_identifiers, ascii_words
 
 _SIGNS = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 _MARKS = "\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u0963\u0970-\u0dff"
-_TOKEN = re.compile(rf"[{_SIGNS}]|(?:(?![{_SIGNS}])[\w{_MARKS}])+|[^\w\s]")
+_LETTERS = rf"[^\W{_SIGNS}]"
+# Runs of letters and marks, without a look at every character whether it is a sign.
+_TOKEN = re.compile(
+    rf"[{_SIGNS}]|{_LETTERS}+(?:[{_MARKS}]+{_LETTERS}*)*|(?:[{_MARKS}]+{_LETTERS}*)+|[^\w\s]"
+)
 _STEM = 4
 """Longer words count also by their beginning, that many letters."""
 
@@ -27,12 +31,16 @@ _MAX_TERMS = 60_000
 
 def terms_of(text: str) -> list[str]:
     """Return words, marks and single signs of dense scripts, all neighbours, and stems."""
-    lowered = text[:MAX_CHARS].lower()
-    # The same words, found several times faster.
-    plain = lowered.isascii() and "_" not in lowered
-    tokens = ascii_words(lowered) if plain else _TOKEN.findall(lowered)
+    tokens = _tokens(text[:MAX_CHARS])
     stems = [f"^{token[:_STEM]}" for token in tokens if len(token) > _STEM + 1]
     return tokens + list(map(" ".join, itertools.pairwise(tokens))) + stems
+
+
+def _tokens(text: str) -> list[str]:
+    if not text.isascii():
+        return _TOKEN.findall(text.lower())
+    # The same words, found several times faster, and mostly found before by the tokeniser.
+    return ascii_identifiers(text) if "_" in text else ascii_words(text)
 
 
 class WordModel:
@@ -91,11 +99,16 @@ class WordModel:
     def score(self, text: str) -> float:
         """Return the level that the words alone let expect."""
         known = Counter(filter(None, map(self._numbers.get, terms_of(text))))
+        scores, squares = self._scores, self._squares
         total = square = 0.0
         for number, count in known.items():
-            damped = 1.0 if count == 1 else 1 + math.log(count)
-            total += damped * self._scores[number]
-            square += damped * damped * self._squares[number]
+            if count == 1:
+                total += scores[number]
+                square += squares[number]
+            else:
+                damped = 1 + math.log(count)
+                total += damped * scores[number]
+                square += damped * damped * squares[number]
         return self._bias + (total / math.sqrt(square) if square else 0.0)
 
     def state(self) -> dict[str, np.ndarray]:

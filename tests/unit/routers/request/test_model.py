@@ -2,6 +2,7 @@
 
 # ruff: noqa: RUF001  (punctuation of other scripts is meant as it stands)
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -9,9 +10,12 @@ from routers.conversation_text import ConversationText, conversation_text
 from routers.embedders.base import make_embedder
 from routers.errors import RoutingConfigError
 from routers.features import Featurizer
+from routers.lexical import LEXICAL_SIGNALS, lexical_signals
 from routers.request.block import RequestBlock
+from routers.request.courtesy import CourtesyModel
+from routers.request.gloss import Glossary
 from routers.request.layout import DOMAINS, KINDS, N_COLUMNS, Description
-from routers.request.model import WEIGHTS_FILE, RequestModel, lexicon_bytes
+from routers.request.model import WEIGHTS_FILE, RequestModel, RequestReader, lexicon_bytes
 from routers.request.words import WordModel
 from routers.types import Conversation, Message, Role
 
@@ -165,6 +169,24 @@ def test_a_request_is_described_alike_alone_and_among_others(model):
     together = model.describe(texts)[0].columns()
     alone = np.vstack([model.describe([text])[0].columns() for text in texts])
     np.testing.assert_allclose(alone, together, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "ask"),
+    [
+        (PROOF, PROOF),
+        (f"{PROOF}\n", PROOF),
+        ("Find the bug.\n\n```\nx = [1, 2\n```", "Find the bug. …"),
+        (f"Hi there! {CAPITAL} Thanks a lot!", CAPITAL),
+    ],
+)
+def test_signals_are_measured_of_what_is_asked_and_of_all(embedder, prompt, ask):
+    courtesy = CourtesyModel.fit(["Hi there!", "Thanks a lot!"], [PROOF, CAPITAL, SERVER])
+    text = ConversationText(prompt=prompt, history="Who are you?", system="Be kind.", n_messages=4)
+    _, x = RequestReader(embedder, Glossary({}), courtesy).read([text])
+    whole = msgspec.structs.replace(text, prompt=courtesy.strip(prompt))
+    signals = [lexical_signals(ConversationText(prompt=ask)), lexical_signals(whole)]
+    np.testing.assert_array_equal(x[0, -2 * len(LEXICAL_SIGNALS) :], np.concatenate(signals))
 
 
 def test_the_block_gives_the_description_first(model, embedder):
