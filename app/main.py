@@ -57,10 +57,8 @@ from app.stores.keys import Keys
 from app.stores.owners import new_run, owner_of
 from app.telemetry.exposition import MetricsServer
 from app.telemetry.learning import LearningMetrics
-from app.telemetry.logs import log_outcomes
 from app.telemetry.metrics import Metrics
 from app.telemetry.recent import Recent
-from app.types import Outcome
 from routers.artifact import RouterArtifact
 
 _log = logging.getLogger(__name__)
@@ -204,7 +202,7 @@ def _add_traffic(
     rules = browser_rules(state.config.gateway, host=app.state.host)
     for path, endpoint in (
         ("/v1/chat/completions", chat),
-        ("/v1/route", RouteEndpoint(chat=chat, decided=state.metrics.requests.decided)),
+        ("/v1/route", RouteEndpoint(chat=chat)),
     ):
         app.router.routes.append(Route(path, endpoint, methods=["POST"]))
         inner: ASGIApp = endpoint
@@ -249,22 +247,11 @@ def _state(
         config, on_drop=learning.dropped, on_restart=metrics.store.restarted
     )
 
-    def tell(outcome: Outcome, at: float) -> None:
-        metrics.record(outcome)
-        if recent is not None:
-            recent.record(outcome, at)
-
-    recorder = Recorder(tell=tell, log=log_outcomes)
-
-    def record(outcome: Outcome) -> None:
-        recorder.record(outcome)
-        if decisions is not None:
-            decisions.record(outcome)
-
+    recorder = Recorder(metrics=metrics, recent=recent, decisions=decisions)
     resources = Resources(
         metrics=metrics,
         store=store,
-        record=record,
+        record=recorder.record,
         drain=recorder.drain,
         clock=clock,
         decisions=decisions,

@@ -29,6 +29,7 @@ from app.gateway.decide import Decider
 from app.gateway.dispatch import Dispatcher
 from app.gateway.handle import Gateway
 from app.gateway.request import Deployment, Policy
+from app.gateway.reservations import Reservations
 from app.gateway.score import Scorer
 from app.state import Resources, Serving
 from routers.artifact import RouterArtifact
@@ -97,6 +98,13 @@ def build_serving(
     pool = build_pool(config, deployments, clock=clock, rng=rng, on_breaker_change=breaker_changed)
     for slot in pool.slots():
         breaker_changed(slot.deployment, slot.circuit.state)
+    admission = Admission(
+        counters=resources.store.store.counters,
+        allowances=build_allowances(config),
+        specs=config.specs,
+        lifetime_s=server.request_timeout_s + min(server.request_timeout_s, _CLAIM_MARGIN_S),
+        on_refusal=metrics.process.refused,
+    )
     gateway = Gateway(
         decider=Decider(
             unhealthy=pool.unhealthy,
@@ -111,13 +119,7 @@ def build_serving(
             clock=clock,
             on_call=metrics.upstreams.scorer_called,
         ),
-        admission=Admission(
-            counters=resources.store.store.counters,
-            allowances=build_allowances(config),
-            specs=config.specs,
-            lifetime_s=server.request_timeout_s + min(server.request_timeout_s, _CLAIM_MARGIN_S),
-            on_refusal=metrics.process.refused,
-        ),
+        reservations=Reservations(admission=admission),
         dispatcher=Dispatcher(
             pool=pool,
             clock=clock,
@@ -136,6 +138,7 @@ def build_serving(
         ),
         record=resources.record,
         clock=clock,
+        request_timeout_s=server.request_timeout_s,
         config_version=version,
         keeps=build_keeps(config),
         tracer=resources.tracer,
@@ -144,6 +147,8 @@ def build_serving(
     return Serving(
         config=config,
         gateway=gateway,
+        admission=admission,
+        pool=pool,
         deployments=deployments,
         policies=policies,
         providers=tuple(providers_of(deployments)),

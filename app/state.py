@@ -9,11 +9,13 @@ from app.access.guard import Caller, Guard
 from app.api.resolve import Names
 from app.api.visible import VisibleNames
 from app.config import LoadedConfig
+from app.gateway.admission import Admission
 from app.gateway.decision_log import DecisionLog
 from app.gateway.drift import DriftSamples
 from app.gateway.feedback import Feedback
 from app.gateway.handle import Gateway
 from app.gateway.overload import LoadWatch, Places
+from app.gateway.pool import DeploymentPool
 from app.gateway.request import Deployment, Policy
 from app.providers.base import Provider
 from app.stores.base import Lifecycle, Standing, Troubled
@@ -46,6 +48,10 @@ class Serving:
 
     config: LoadedConfig
     gateway: Gateway
+    admission: Admission
+    """What callers may use, and how much of it is left."""
+    pool: DeploymentPool
+    """How the places are where models are served."""
     deployments: Mapping[str, tuple[Deployment, ...]]
     policies: Mapping[str, Policy]
     providers: tuple[Provider, ...]
@@ -131,7 +137,7 @@ class AppState:
         ------
         StoreUnavailableError
         """
-        return await self.serving.gateway.admission.standings(caller)
+        return await self.serving.admission.standings(caller)
 
     async def own_standings(self, callers: Iterable[Caller]) -> tuple[Standing, ...]:
         """Return where the limits of each caller's own key stand.
@@ -140,7 +146,7 @@ class AppState:
         ------
         StoreUnavailableError
         """
-        return await self.serving.gateway.admission.own_standings(callers)
+        return await self.serving.admission.own_standings(callers)
 
     def problems(self) -> dict[str, str]:
         """Return what of the store, or of the decision log, does not work at the moment → why."""

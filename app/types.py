@@ -225,6 +225,12 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """The token counts that an upstream told and that cannot be; estimates stand for them."""
 
     @property
+    def is_bare_decision(self) -> bool:
+        """Whether the request asked for a decision alone, and nothing was paid for it."""
+        scorer = self.scorer_call
+        return self.route != CHAT_ROUTE and (scorer is None or scorer.usage is None)
+
+    @property
     def served_cost_usd(self) -> float | None:
         """The part of `cost_usd` that went to the call that served."""
         for attempt in self.attempts:

@@ -67,15 +67,13 @@ class ChatEndpoint:
             request = await self.take(visit, scope, receive)
             server = visit.serving.config.gateway.server
             exchange = Exchange(
-                gateway=gateway,
-                request=request,
-                entry=gateway.open_entry(request, started=started, headers=scope["headers"]),
+                answer=gateway.answer(request, started=started, headers=scope["headers"]),
                 send=send,
                 ping_s=server.sse_ping_s,
             )
             self.in_flight(1)
             try:
-                await exchange.run(scope, receive, timeout_s=server.request_timeout_s)
+                await exchange.run(scope, receive)
             finally:
                 self.in_flight(-1)
         except ClientDisconnectedError:
@@ -125,7 +123,7 @@ class ChatEndpoint:
         self, visit: Visit, caller: Caller, scope: Scope, receive: Receive
     ) -> RouteRequest:
         headers, serving = scope["headers"], visit.serving
-        at_once = serving.gateway.admission.at_once(caller)
+        at_once = serving.admission.at_once(caller)
         visit.arrival = arrival = self.intake.begin(caller, _peer(scope), at_once=at_once)
         check_json_content_type(headers)
         server = serving.config.gateway.server
@@ -158,7 +156,7 @@ class ChatEndpoint:
             In place of what was wrong, once there were more than there may be.
         """
         try:
-            await serving.gateway.admission.charge(caller)
+            await serving.admission.charge(caller)
         except RateLimitedError as error:
             self.intake.refuse(caller, _peer(scope), error)
             raise

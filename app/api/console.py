@@ -125,7 +125,7 @@ def _add_data(router: APIRouter, state: AppState, recent: Recent, admin: AdminTo
     async def live(request: Request) -> Response:
         """Tell how the last requests of this process ended, and how its upstreams are."""
         _require(admin, request)
-        pool = state.gateway.dispatcher.pool
+        pool = state.serving.pool
         health = places(pool.slots(), pool.clock())
         state.resources.drain()
         # Some milliseconds for 500 requests, too long for the event loop.

@@ -60,7 +60,7 @@ async def readyz(request: Request) -> Ready:
     if not state.readiness.ready:
         raise NotReadyError("the gateway is not ready")
     return Ready(
-        unhealthy_models=sorted(state.gateway.dispatcher.pool.unhealthy()),
+        unhealthy_models=sorted(state.serving.pool.unhealthy()),
         failing_stores=state.problems(),
         missing_workers=state.readiness.missing_workers,
     )

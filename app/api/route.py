@@ -1,6 +1,5 @@
 """`POST /v1/route`: decide without getting an answer, and show what the decision rests on."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +18,8 @@ from app.api.answers import (
 )
 from app.api.asgi import CancelOnDisconnect
 from app.api.chat import ChatEndpoint, Visit
-from app.api.exchange import late, send_error, status_and_code
+from app.api.exchange import send_error
 from app.errors import ClientDisconnectedError, GatewayError
-from app.gateway.deadline import Deadline
-from app.gateway.handle import Gateway
 from app.gateway.ledger import LedgerEntry
 from app.gateway.request import RouteRequest
 from routers.decision import knob_steps
@@ -37,8 +34,6 @@ class RouteEndpoint:
     """The ASGI application behind the path; requests are parsed exactly like chat requests."""
 
     chat: ChatEndpoint
-    decided: Callable[[str, str, str], None] = lambda _path, _policy, _model_id: None
-    """Told of every answer."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -59,49 +54,26 @@ class RouteEndpoint:
             self.chat.refused(scope, error, visit.caller)
             await send_error(send, error)
             return
-        entry = gateway.open_entry(request, started=started)
-        entry.route = scope["path"]
-        timeout_s = visit.serving.config.gateway.server.request_timeout_s
+        alone = gateway.decision(request, started=started, route=scope["path"])
         try:
-            try:
-                async with CancelOnDisconnect(scope, receive):
-                    with Deadline(timeout_s):
-                        decision = await gateway.decide(request, entry, alone=True)
-            except TimeoutError as error:
-                raise late(timeout_s) from error
-            finally:
-                await gateway.settle(entry)  # a scorer that was asked is paid, whatever came of it
-        except (GatewayError, RoutingError) as error:
-            entry.answering()
-            recorded = self._recorded(gateway, entry, error)
-            if isinstance(error, ClientDisconnectedError):
-                return
-            if not recorded:
-                self.chat.refused(scope, error, visit.caller)
-            await send_error(send, error, headers=route_headers(entry))
+            async with alone, CancelOnDisconnect(scope, receive):
+                decision = await alone.decide()
+                described = await alone.describe()
+        except ClientDisconnectedError:
             return
-        entry.answering()
-        if not self._recorded(gateway, entry):
-            self.decided(scope["path"], request.policy_name, decision.model_id)
-        described = await gateway.decider.describe(request)
-        body = msgspec.json.encode(route_object(request, decision, entry, described))
+        except (GatewayError, RoutingError) as error:
+            if not alone.recorded:
+                self.chat.refused(scope, error, visit.caller)
+            await send_error(send, error, headers=route_headers(alone.account))
+            return
+        body = msgspec.json.encode(route_object(request, decision, alone.account, described))
         headers = [
             JSON_HEADER,
             (b"content-length", str(len(body)).encode()),
-            *route_headers(entry),
+            *route_headers(alone.account),
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
-
-    def _recorded(
-        self, gateway: Gateway, entry: LedgerEntry, error: BaseException | None = None
-    ) -> bool:
-        """Leave an outcome where a scorer was paid: what is spent has to stand somewhere."""
-        if entry.scorer_call is None or not entry.scorer_call.usage:
-            return False
-        status, code = (200, None) if error is None else status_and_code(error)
-        gateway.record(entry.close(status=status, error=code))
-        return True
 
 
 def route_object(

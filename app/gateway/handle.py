@@ -1,46 +1,69 @@
-"""What happens to one request, top to bottom: decide, dispatch, account."""
+"""The life of a request, read downward: cache, decide, admit, call, remember, settle, record.
+
+`Gateway` is the one door for whoever speaks a protocol. What comes out of it is an async context
+manager: the request's account is open while its block runs, and however the block ends, the request
+is settled and its outcome recorded, once. Within it the answer is read chunk by chunk.
+"""
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import NamedTuple, Self
 
 import msgspec
 
-from app.errors import ForbiddenError, RateLimitedError
-from app.gateway.admission import Admission
+from app.errors import (
+    BudgetExceededError,
+    DeadlineExceededError,
+    GatewayError,
+    RateLimitedError,
+    ShuttingDownError,
+    UpstreamError,
+    answer_for,
+)
 from app.gateway.affinity import Affinity
 from app.gateway.begun import Begun, on_its_way
 from app.gateway.bid import cut_limit
-from app.gateway.cache import ResponseCache
+from app.gateway.cache import BYPASS, CachedAnswer, ResponseCache
+from app.gateway.deadline import Deadline
 from app.gateway.decide import Decider
 from app.gateway.dispatch import Dispatcher, OpenAnswer
 from app.gateway.ledger import NOTHING, Keeps, LedgerEntry
 from app.gateway.paid import HiddenReasoning
-from app.gateway.refusals import budget_exceeded
+from app.gateway.plan import models_to_try
 from app.gateway.request import Policy, RouteRequest
-from app.gateway.score import Scorer, price_of_question
+from app.gateway.reservations import Reservations
+from app.gateway.score import Scorer
 from app.gateway.surcharges import extras_of
-from app.gateway.tickets import Ticket, TooDearError
-from app.keys import to_nusd
-from app.stores.base import ScopeKind
+from app.providers.base import Chunk
+from app.stores.base import StoreError
 from app.telemetry.tracing import AskedFor, Headers, Tracer, UpstreamFacts
-from app.types import Outcome, ScorerCall
-from routers.types import Decision, ModelSpec, Reason
+from app.types import Outcome
+from routers.errors import RoutingError
+from routers.request.layout import Description
+from routers.types import Decision, Reason
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
-    """The orchestrator; everything it needs is handed in."""
+    """Answers requests; everything it needs is handed in."""
 
     decider: Decider
     scorer: Scorer
-    admission: Admission
+    reservations: Reservations
     dispatcher: Dispatcher
     affinity: Affinity
     cache: ResponseCache
     record: Callable[[Outcome], None]
-    """Takes the outcome of every request that got as far as a decision."""
+    """Takes the outcome of every request."""
     clock: Callable[[], float]
+    request_timeout_s: float
+    """For a whole request, from the moment that it is understood to the end of its answer."""
     config_version: str
     """Told as the policy version of requests that no policy decides."""
     keeps: Keeps = NOTHING
@@ -49,19 +72,21 @@ class Gateway:
     upstreams: Mapping[str, UpstreamFacts] = field(default_factory=dict)
     """Told in traces."""
 
-    def open_entry(
+    def answer(
         self, request: RouteRequest, *, started: float, headers: Headers | None = None
-    ) -> LedgerEntry:
-        """Open the account of a request, and its trace.
+    ) -> "Answer":
+        """Return the answer to a request, which is made as it is read.
 
         Parameters
         ----------
+        started
+            When the request came, by `clock`.
         headers
-            Of the client, which may have begun the trace; without them there is none.
+            Of the client, which may have begun a trace; without them there is none.
         """
-        trace = None
+        entry = self._open_account(request, started=started)
         if self.tracer is not None and headers is not None:
-            trace = self.tracer.start(
+            entry.trace = self.tracer.start(
                 AskedFor(
                     requested_model=request.requested_model,
                     policy=request.policy_name,
@@ -72,6 +97,15 @@ class Gateway:
                 began_s=self.clock() - started,
                 upstreams=self.upstreams,
             )
+        return Answer(self, entry)
+
+    def decision(self, request: RouteRequest, *, started: float, route: str) -> "DecisionAlone":
+        """Return the decision about a request that no answer follows."""
+        entry = self._open_account(request, started=started)
+        entry.route = route
+        return DecisionAlone(self, entry)
+
+    def _open_account(self, request: RouteRequest, *, started: float) -> LedgerEntry:
         return LedgerEntry(
             clock=self.clock,
             request=request,
@@ -82,13 +116,80 @@ class Gateway:
             keeps=self.keeps,
             extras=extras_of(request.fields),
             reasoning=self.reasoning,
-            trace=trace,
         )
 
-    async def decide(
-        self, request: RouteRequest, entry: LedgerEntry, *, alone: bool = False
-    ) -> Decision:
-        """Decide which model takes the request, and note it in the entry.
+
+class _Life:
+    """A request from its account to its outcome.
+
+    Attributes
+    ----------
+    account
+        What is known of the request so far; the answer's headers are made of it.
+    """
+
+    __slots__ = ("_deadline", "_gateway", "account")
+
+    def __init__(self, gateway: Gateway, account: LedgerEntry) -> None:
+        self._gateway = gateway
+        self._deadline = Deadline(gateway.request_timeout_s)
+        self.account = account
+
+    async def __aenter__(self) -> Self:
+        self._deadline.__enter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Let go of everything, record and settle.
+
+        Raises
+        ------
+        DeadlineExceededError
+            If there was no more time.
+        ShuttingDownError
+            If the task was cancelled: only a server that stops does that from outside.
+        """
+        ended = self._ended_by(exc_type, error, traceback)
+        try:
+            await self._let_go()
+        finally:
+            self._record(ended)
+            await self._settle()
+        if ended is not error and ended is not None:
+            raise ended from error
+
+    def _ended_by(
+        self,
+        exc_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> BaseException | None:
+        """Return what ended the request: `error`, or what it stands for."""
+        ended = error
+        try:
+            self._deadline.__exit__(exc_type, error, traceback)
+        except TimeoutError as late:
+            ended = late
+        if isinstance(ended, TimeoutError):
+            return DeadlineExceededError(
+                f"the request took longer than {self._gateway.request_timeout_s:g} s"
+            )
+        if isinstance(ended, asyncio.CancelledError):
+            return ShuttingDownError()
+        if ended is not None and not isinstance(ended, GatewayError | RoutingError):
+            _log.error("request %s failed", self.account.request.request_id, exc_info=ended)
+        return ended
+
+    async def _let_go(self) -> None:
+        """Give back what the answer holds."""
+
+    async def _decide(self, *, alone: bool = False) -> Decision:
+        """Decide which model takes the request, and note it in the account.
 
         Nothing is paid before the request was admitted: where a scorer is asked, its question is.
 
@@ -104,9 +205,11 @@ class Gateway:
         RateLimitedError, BudgetExceededError, StoreUnavailableError
             If the question to a scorer, or the decision `alone`, is not admitted.
         """
-        began = self.clock()
+        gateway, entry, request = self._gateway, self.account, self.account.request
+        began = gateway.clock()
         if request.objective is not None:
-            entry.pressure = await self.admission.pressure(request.caller)
+            admission = gateway.reservations.admission
+            entry.pressure = await admission.pressure(request.caller)
             if entry.pressure is not None:
                 request = msgspec.structs.replace(
                     request, objective=entry.pressure.lower(request.objective)
@@ -115,7 +218,7 @@ class Gateway:
         if request.policy is None:
             assert request.pinned_model_id is not None  # noqa: S101  (resolve() guarantees it)
             if alone:
-                await self._admit_question(request, entry)
+                await gateway.reservations.question(request, entry)
             decision = Decision(
                 model_id=request.pinned_model_id,
                 fallbacks=(),
@@ -125,234 +228,261 @@ class Gateway:
             )
         else:
             # A store in the network is asked while this thread is busy deciding.
-            recalled = Begun(self.affinity.recall(request))
+            recalled = Begun(gateway.affinity.recall(request))
             try:
                 await on_its_way(recalled)
-                decision = await self._decide(request, request.policy, entry, alone=alone)
-                entry.turn = await self.affinity.follow(request, decision, recalled)
+                decision = await self._route(request, request.policy, alone=alone)
+                entry.turn = await gateway.affinity.follow(request, decision, recalled)
             finally:
                 recalled.close()
             if entry.turn is not None:
                 decision = entry.turn.verdict.decision
-        entry.decide_s = self.clock() - began
+        entry.decide_s = gateway.clock() - began
         entry.decision = decision
         return decision
 
-    async def remember(self, entry: LedgerEntry) -> None:
-        """Note who answers the conversation; before the client can take its next turn."""
-        if entry.turn is not None and entry.served is not None:
-            await self.affinity.remember(
-                entry.turn,
-                served_model_id=entry.served.spec.model_id,
-                usage=entry.settled_usage(),
-            )
+    async def _route(self, request: RouteRequest, policy: Policy, *, alone: bool) -> Decision:
+        """Ask the scorer if there is one, then the router."""
+        gateway, entry = self._gateway, self.account
+        scorer_call = None
+        scorer = gateway.scorer.concerns(request, policy)
+        if scorer is not None or alone:
+            scorer_call = await gateway.reservations.question(request, entry, scorer)
+        if scorer is not None and scorer_call is None:
+            scorer_call = await gateway.scorer.ask(request, policy, noted=entry.scored)
+        return await gateway.decider.decide(
+            request,
+            policy,
+            scorer_call=scorer_call,
+            unpayable=gateway.reservations.unpayable(request, policy),
+        )
 
-    async def open_answer(self, request: RouteRequest, entry: LedgerEntry) -> OpenAnswer:
-        """Decide and call models until one begins to answer.
+    async def _settle(self) -> None:
+        try:
+            await self._gateway.reservations.settle(self.account)
+        except StoreError:
+            request_id = self.account.request.request_id
+            _log.exception("what request %s used could not be booked", request_id)
+
+    def _record(self, ended: BaseException | None) -> None:
+        entry = self.account
+        entry.answering()  # an error, unless an answer has begun before
+        if isinstance(ended, RateLimitedError | BudgetExceededError):
+            entry.refused_by = ended.whose
+        status, code = (200, None) if ended is None else _status_and_code(ended)
+        self._gateway.record(entry.close(status=status, error=code))
+
+
+class Head(NamedTuple):
+    """What is known before the first chunk.
+
+    `headers` are those of the upstream that may be passed on.
+    """
+
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    from_cache: bool = False
+
+
+class Answer(_Life):
+    """The answer to one request: within its block `head` first, then `chunks`."""
+
+    __slots__ = ("_complete", "_exits", "_open", "_reading", "_remembered", "_seat")
+
+    def __init__(self, gateway: Gateway, account: LedgerEntry) -> None:
+        super().__init__(gateway, account)
+        self._exits: contextlib.AsyncExitStack | None = None
+        self._seat = BYPASS
+        self._open: OpenAnswer | None = None
+        self._reading: AsyncGenerator[Chunk, None] | None = None
+        self._complete = False
+        self._remembered = False
+
+    @property
+    def awaits_counts(self) -> bool:
+        """Whether all of the answer has come but the token counts that it is booked with."""
+        return self.account.arrived.awaits_counts
+
+    async def head(self) -> Head:
+        """Look for the answer, or call models until one begins to give it.
 
         Raises
         ------
         NoEligibleModelError, RateLimitedError, BudgetExceededError, StoreUnavailableError,
         UpstreamRejectedError, AllAttemptsFailedError
         """
-        decision = await self._admit(request, await self.decide(request, entry), entry)
+        cached = await self._look_up()
+        if cached is not None:
+            self.account.cached = cached
+            return Head(from_cache=True)
+        decision = await self._decide()
+        decision = await self._gateway.reservations.answer(
+            self.account.request, decision, self.account
+        )
+        self._open = opened = await self._call(decision)
+        for chunk in opened.prelude:  # which the account has seen
+            self._seat.saw(chunk)
+        return Head(opened.prelude[0].headers if opened.prelude else ())
+
+    async def chunks(self) -> AsyncGenerator[Chunk, None]:
+        """Read the answer; the first chunk holds its first content.
+
+        At its end, before the client can take its next turn, it is remembered who gave it, and
+        given back what others wait for.
+        """
+        entry, seat = self.account, self._seat
+        if entry.cached is not None:
+            yield _whole(entry.cached, entry.request)
+            return
+        assert self._open is not None  # noqa: S101  (`head` comes first)
+        yield _joined(self._open.prelude)
+        self._reading = reading = self._gateway.dispatcher.rest(self._open, entry)
+        async for chunk in reading:
+            entry.saw(chunk)
+            seat.saw(chunk)
+            yield chunk
+        self._complete = True
+        remembering = Begun(self._remember())  # in one round trip where both ask the same server
+        try:
+            if entry.ticket is not None and entry.ticket.holds_a_place:
+                await self._settle()
+        finally:
+            await remembering
+
+    async def _look_up(self) -> CachedAnswer | None:
+        cache, entry = self._gateway.cache, self.account
+        if not cache.concerns(entry.request):
+            entry.cache = BYPASS.state
+            return None
+        self._exits = contextlib.AsyncExitStack()
+        self._seat = seat = await self._exits.enter_async_context(cache.open(entry.request))
+        entry.cache = seat.state
+        entry.upstream_wait_s += seat.waited_s
+        return seat.answer
+
+    async def _call(self, decision: Decision) -> OpenAnswer:
+        """Call models until one begins to answer."""
+        gateway, entry, request = self._gateway, self.account, self.account.request
         model_ids, hedge_after_s = models_to_try(request, decision)
         if request.demand.max_output_tokens is not None:
             for model_id in model_ids:
-                limit = cut_limit(request, self.admission.specs[model_id])
+                limit = cut_limit(request, gateway.reservations.admission.specs[model_id])
                 if limit is not None:
                     entry.max_output_tokens[model_id] = limit
-        return await self.dispatcher.open(
-            request, model_ids, entry, hedge_after_s=hedge_after_s, afford=self._afford
+        return await gateway.dispatcher.open(
+            request,
+            model_ids,
+            entry,
+            hedge_after_s=hedge_after_s,
+            afford=gateway.reservations.call,
         )
 
-    async def settle(self, entry: LedgerEntry) -> None:
-        """Replace what the request claimed by what it used; a second call changes nothing.
-
-        All that was sent is paid, whoever was served by it; see `app.gateway.paid`.
-        """
-        ticket, entry.ticket = entry.ticket, None
-        if ticket is None:
+    async def _remember(self) -> None:
+        """Note who answers the conversation: for a cut answer too, its model has read it."""
+        entry = self.account
+        if self._remembered or entry.turn is None or entry.served is None:
             return
-        tokens = entry.settled_tokens()
-        # Each part is rounded as the decision log rounds it, so that both add up to the same.
-        cost_nusd = to_nusd(entry.cost_usd() or 0.0)
-        scorer = entry.scorer_call
-        if scorer is not None:
-            cost_nusd += to_nusd(scorer.cost_usd or 0.0)
-            if scorer.usage is not None:
-                tokens += scorer.usage.input_tokens + scorer.usage.output_tokens
-        settling = self.admission.settle(ticket, tokens=tokens, cost_nusd=cost_nusd)
-        added, entry.added = entry.added, []
-        if not added:
-            await settling
+        self._remembered = True
+        await self._gateway.affinity.remember(
+            entry.turn,
+            served_model_id=entry.served.spec.model_id,
+            usage=entry.settled_usage(),
+        )
+
+    async def _let_go(self) -> None:
+        try:
+            if self._open is not None:
+                try:
+                    if self._reading is not None:
+                        await self._reading.aclose()
+                    await self._open.aclose()
+                finally:
+                    await self._remember()
+                if self._complete:
+                    await self._keep()
+        finally:
+            if self._exits is not None:
+                await self._exits.aclose()
+
+    async def _keep(self) -> None:
+        """Have the cache keep a complete answer, unless a budget had its part in it."""
+        entry = self.account
+        if (
+            self._seat is BYPASS
+            or entry.served is None
+            or entry.pressure is not None
+            or entry.cut_by_budget
+        ):
             return
-        await asyncio.gather(
-            settling,
-            *[
-                self.admission.settle(each, tokens=tokens, cost_nusd=0, first=False)
-                for each in added
-            ],
+        await self._seat.keep(
+            model_id=entry.served.spec.model_id,
+            usage=None if entry.told is None else entry.settled_usage(),
+            reason=entry.reason,
         )
 
-    async def _decide(
-        self, request: RouteRequest, policy: Policy, entry: LedgerEntry, *, alone: bool
-    ) -> Decision:
-        """Ask the scorer if there is one, then the router."""
-        scorer_call = None
-        scorer = self.scorer.concerns(request, policy)
-        if scorer is not None or alone:
-            scorer_call = await self._admit_question(request, entry, scorer)
-        if scorer is not None and scorer_call is None:
-            scorer_call = await self.scorer.ask(request, policy, noted=entry.scored)
-        unpayable = _NO_MODELS
-        if self.admission.has_budget(request.caller):
-            unpayable = self.admission.unpayable(request, policy.candidates)
-        return await self.decider.decide(
-            request, policy, scorer_call=scorer_call, unpayable=unpayable
-        )
 
-    async def _admit_question(
-        self, request: RouteRequest, entry: LedgerEntry, scorer: ModelSpec | None = None
-    ) -> ScorerCall | None:
-        """Claim for the question to a scorer, or, without one, for a decision alone.
+class DecisionAlone(_Life):
+    """What would be decided about a request; no model is called for an answer.
 
-        Returns how the call failed before it was made: no budget pays what has no price.
-        """
-        tokens, nusd, failed = 0, None, None
-        if scorer is not None:
-            tokens, cost_usd = price_of_question(request, scorer)
-            nusd = None if cost_usd is None else to_nusd(cost_usd)
-            if nusd is None and self.admission.has_budget(request.caller):
-                failed = ScorerCall(
-                    model_id=scorer.model_id,
-                    duration_s=0.0,
-                    failure=Reason.ROUTER_ERROR,
-                    error="model_without_price",
-                )
-                tokens = 0
-        entry.ticket = await self.admission.admit_question(
-            request, request.caller, tokens=tokens, nusd=nusd
-        )
-        if entry.ticket is not None:
-            entry.standing = entry.ticket.shown
-            entry.reserved_nusd = entry.ticket.granted_nusd
-        return failed
-
-    async def _admit(
-        self, request: RouteRequest, decision: Decision, entry: LedgerEntry
-    ) -> Decision:
-        """Claim what the decided model may use; where it cannot be had, what the next one may.
-
-        That is where the model is at its own limit, and where a budget has too little left for it:
-        then the first of the others that needs no more takes its place. A fallback later on counts
-        for the model that was decided.
-        """
-        asked = entry.ticket
-        while True:
-            others = decision.fallbacks if request.fallback and not request.locked else ()
-            try:
-                ticket = await self.admission.admit(request, decision, request.caller, asked=asked)
-            except RateLimitedError as error:
-                if error.scope != ScopeKind.MODEL or not others:
-                    raise
-                decision = _instead(decision, others[0], Reason.FALLBACK)
-            except TooDearError as error:
-                bids = [self.admission.bid(request, decision, model_id) for model_id in others]
-                left_nusd = error.refusal.left_nusd
-                fitting = [bid.model_id for bid in bids if bid.least_nusd <= left_nusd]
-                if not fitting:
-                    needed_nusd = min(bid.least_nusd for bid in (error.bid, *bids))
-                    raise budget_exceeded(error.refusal, needed_nusd=needed_nusd) from None
-                decision = _instead(decision, fitting[0], Reason.BUDGET)
-            else:
-                self._note_ticket(ticket, entry)
-                return decision
-            entry.decision = decision
-
-    def _note_ticket(self, ticket: Ticket | None, entry: LedgerEntry) -> None:
-        if ticket is None:
-            return
-        entry.bid = ticket.bid
-        entry.add_reserved(ticket.granted_nusd)
-        if entry.ticket is None:
-            entry.ticket, entry.standing = ticket, ticket.shown
-        else:
-            entry.added.append(ticket)
-
-    async def _afford(self, request: RouteRequest, model_id: str, entry: LedgerEntry) -> bool:
-        """Return whether the budgets pay for asking a model, and bind its answer to what they do.
-
-        What the decided model may cost is reserved. Others are asked after or beside it, and what
-        has been sent until then is paid too: what is missing is reserved before.
-        """
-        decision, reserved_nusd = entry.decision, entry.reserved_nusd
-        if decision is None or reserved_nusd is None:
-            return True
-        bid, decided = entry.bid, not entry.attempts and not entry.running_nusd
-        if bid is None or bid.model_id != model_id:
-            decided = False
-            try:
-                bid = self.admission.bid(request, decision, model_id)
-            except ForbiddenError:
-                return False
-        left_nusd = reserved_nusd - entry.due_nusd
-        if left_nusd < bid.most_nusd and not decided:
-            entry.n_added += 1
-            more = await self.admission.add(
-                request,
-                request.caller,
-                nth=entry.n_added,
-                most_nusd=bid.most_nusd - left_nusd,
-                least_nusd=max(0, bid.least_nusd - left_nusd),
-            )
-            if more is not None:
-                entry.added.append(more)
-                entry.add_reserved(more.granted_nusd)
-                left_nusd += more.granted_nusd or 0
-            if left_nusd < bid.least_nusd:
-                return False
-        limit = bid.limit_for(left_nusd)
-        if limit is not None:
-            cut = entry.max_output_tokens.get(model_id, limit)
-            entry.max_output_tokens[model_id] = min(cut, limit)
-            entry.cut_by_budget = True
-        entry.running_nusd[model_id] = min(left_nusd, bid.most_nusd)
-        return True
-
-
-_NO_MODELS: Mapping[str, str] = {}
-
-
-def _instead(decision: Decision, model_id: str, reason: Reason) -> Decision:
-    """Return a decision for one of its fallbacks."""
-    others = tuple(each for each in decision.fallbacks if each != model_id)
-    return replace(decision, model_id=model_id, fallbacks=others, reason=reason)
-
-
-def models_to_try(
-    request: RouteRequest, decision: Decision
-) -> tuple[tuple[str, ...], float | None]:
-    """Return the models in order, and after how long the second is started beside the first.
-
-    Fallbacks are candidates of the decision, so they passed its constraints (allowed models, cost
-    limit) too. A request that is pinned, locked or wants none stays with the one model.
+    Attributes
+    ----------
+    recorded
+        Whether an outcome tells of the request. One that was turned away before anything was paid
+        leaves none, like those that are not understood.
     """
-    policy = request.policy
-    if policy is None or request.locked or not request.fallback:
-        return (decision.model_id,), None
-    model_ids = (decision.model_id, *decision.fallbacks)[: policy.max_attempts]
-    hedge_after_s = policy.hedge_after_s
-    if hedge_after_s is not None and not _may_hedge(request, decision, model_ids):
-        hedge_after_s = None
-    return model_ids, hedge_after_s
+
+    __slots__ = ("recorded",)
+
+    def __init__(self, gateway: Gateway, account: LedgerEntry) -> None:
+        super().__init__(gateway, account)
+        self.recorded = False
+
+    async def decide(self) -> Decision:
+        """Decide.
+
+        Raises
+        ------
+        NoEligibleModelError, RateLimitedError, BudgetExceededError, StoreUnavailableError
+        """
+        decision = await self._decide(alone=True)
+        self.account.answering()
+        return decision
+
+    async def describe(self) -> Description | None:
+        """Return what the router takes the request to ask for, if it says so."""
+        return await self._gateway.decider.describe(self.account.request)
+
+    def _record(self, ended: BaseException | None) -> None:
+        if ended is None or self.account.paid_to_decide:
+            self.recorded = True
+            super()._record(ended)
 
 
-def _may_hedge(request: RouteRequest, decision: Decision, model_ids: tuple[str, ...]) -> bool:
-    """Return whether any two of the models together stay within what the request may cost."""
-    if request.max_cost_usd is None:
-        return True
-    estimates = [decision.estimate(model_id) for model_id in model_ids]
-    upper = [each.cost_usd_upper for each in estimates if each is not None]
-    known = [cost for cost in upper if cost is not None]
-    return len(known) == len(model_ids) and sum(sorted(known)[-2:]) <= request.max_cost_usd
+def _joined(prelude: tuple[Chunk, ...]) -> Chunk:
+    """Return everything up to the first content as one chunk."""
+    if len(prelude) == 1:
+        return prelude[0]
+    template = usage_event = None
+    for chunk in prelude:
+        template = template or chunk.template
+        usage_event = chunk.usage_event or usage_event
+    return Chunk(
+        data=b"".join([chunk.data for chunk in prelude]),
+        usage_event=usage_event,
+        template=template,
+    )
+
+
+def _whole(cached: CachedAnswer, request: RouteRequest) -> Chunk:
+    if not request.stream:
+        return Chunk(data=cached.body)
+    events, usage_event = cached.as_stream(include_usage=request.include_usage)
+    return Chunk(data=events, usage_event=usage_event)
+
+
+def _status_and_code(error: BaseException) -> tuple[int, str | None]:
+    """Return how a request that ended in an error is recorded."""
+    answer = answer_for(error)
+    status = answer.status
+    if isinstance(error, UpstreamError) and error.body is not None and error.status is not None:
+        status = error.status
+    return status, answer.code or "invalid_request"

@@ -126,6 +126,7 @@ class LedgerEntry:
     """Whose limit or budget refused the request."""
     _heard: list[bytes] = field(default_factory=list)
     _heard_bytes: int = 0
+    _answering: bool = False
     _n_waiting: int = 0
     _waiting_since: float = 0.0
     _served_at: int = -1
@@ -205,7 +206,9 @@ class LedgerEntry:
 
     def answering(self) -> None:
         """Note that the response headers go out now: what was not upstream's time is ours."""
-        self.overhead_s = max(self.clock() - self.started - self.upstream_wait_s, 0.0)
+        if not self._answering:
+            self._answering = True
+            self.overhead_s = max(self.clock() - self.started - self.upstream_wait_s, 0.0)
 
     def saw(self, chunk: Chunk) -> None:
         """Take note of what a chunk tells about the answer."""
@@ -291,6 +294,11 @@ class LedgerEntry:
         if self.scorer_call is not None:
             costs_usd.append(self.scorer_call.cost_usd or 0.0)
         return to_nusd(sum(costs_usd)) + sum(self.running_nusd.values())
+
+    @property
+    def paid_to_decide(self) -> bool:
+        """Whether deciding alone has cost something."""
+        return self.scorer_call is not None and self.scorer_call.usage is not None
 
     @property
     def _lost(self) -> list[Attempt]:

@@ -124,10 +124,12 @@ class RequestMetrics:
         status_class, code = _STATUS_CLASS[answer.status // 100], answer.code or "invalid_request"
         self._requests[_ROUTES.get(path, OTHER), NONE, NONE, status_class, code].inc(1)
 
-    def decided(self, path: str, policy: str, model_id: str) -> None:
+    def decided(self, outcome: Outcome) -> None:
         """Count a request that asked for a decision alone."""
-        labels = _ROUTES.get(path, OTHER), self._policies[policy], self._models[model_id]
-        self._requests[*labels, "2xx", ""].inc(1)
+        model_id = None if outcome.decision is None else outcome.decision.model_id
+        policy, model = self._policies[outcome.policy], self._models[model_id]
+        status_class = _STATUS_CLASS[outcome.status // 100]
+        self._requests[outcome.route, policy, model, status_class, outcome.error or ""].inc(1)
 
     def waiting(self, *, queued: int, limit: int) -> None:
         """Show how full the gateway is."""

@@ -76,6 +76,9 @@ class Metrics:
 
     def record(self, outcome: Outcome) -> None:
         """Derive every figure of one request from its outcome."""
+        if outcome.is_bare_decision:
+            self.requests.decided(outcome)
+            return
         self.requests.record(outcome)
         self.upstreams.record(outcome)
         self.routing.record(outcome)

@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from app.gateway.handle import models_to_try
+from app.gateway.plan import models_to_try
 from routers.types import CandidateEstimate, Decision, Reason
 
 COSTS = {"a": 1.0, "b": 2.0, "c": 4.0}
