@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 
 from app import __version__
-from app.collect_command import collect
 from app.commands.check import check_config
+from app.commands.collect import collect
 from app.config_option import config_option
 from app.errors import GatewayError
 from app.export_command import export
