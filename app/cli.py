@@ -12,9 +12,9 @@ import click
 from app import __version__
 from app.commands.check import check_config
 from app.commands.collect import collect
+from app.commands.export import export
 from app.config_option import config_option
 from app.errors import GatewayError
-from app.export_command import export
 from app.keys_command import keys
 from app.reference_command import config_reference
 from app.spend_command import spend
