@@ -14,7 +14,7 @@ import click
 if TYPE_CHECKING:
     import httpx
 
-    from app.top import Look
+    from app.commands.top_view import Look
 
 
 @click.command()
@@ -45,7 +45,7 @@ def top(*, url: str, token: str | None, interval_s: float, once: bool, as_json: 
     from rich.console import Console  # noqa: PLC0415
     from rich.live import Live  # noqa: PLC0415
 
-    from app.top import render, view  # noqa: PLC0415
+    from app.commands.top_view import render, view  # noqa: PLC0415
 
     if as_json and not once:
         raise click.UsageError("--json is for --once")
@@ -102,8 +102,8 @@ class _Keys:
 def _look(client: "httpx.Client", url: str) -> "Look":
     import httpx  # noqa: PLC0415
 
+    from app.commands.top_view import Look  # noqa: PLC0415
     from app.errors import GatewayError  # noqa: PLC0415
-    from app.top import Look  # noqa: PLC0415
 
     try:
         answer = client.get(f"{url}/metrics")

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from app.cli import cli, main
-from app.top import Look, render, view
+from app.commands.top_view import Look, render, view
 from tests.support.gateway import REPOSITORY
 
 ASK = {"messages": [{"role": "user", "content": "What is a steelyard?"}]}
