@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from app.commands.keys_options import changes, clear_option, seconds, term_options, terms
+from app.commands.keys_table import audit_lines, key_lines, list_lines, moment, told
 from app.config_option import config_option
-from app.keys_table import audit_lines, key_lines, list_lines, moment, told
 
 if TYPE_CHECKING:
     from app.access.issuing import IssuedKey, Issuer
