@@ -10,11 +10,11 @@ import pytest
 import yaml
 
 from app.cli import main
+from app.commands.reference import PAGE, generated
 from app.config import Catalogue, GatewayConfig
 from app.config.described import meanings_of, parts_of
 from app.config.expected import annotations_of, bounds_of, without_none
 from app.config.reference import SCHEMAS, reference_page, schema_text
-from app.reference_command import PAGE, generated
 from tests.support.gateway import CONFIGS, REPOSITORY
 
 PARTS = [*parts_of(GatewayConfig), *parts_of(Catalogue)]
