@@ -108,7 +108,7 @@ def explain(
     as_json: bool,
 ) -> None:
     """Show what every candidate is predicted to do with PROMPT, and which one wins."""
-    from app.explain import explain as run  # noqa: PLC0415
+    from app.commands.explain import explain as run  # noqa: PLC0415
 
     run(
         prompt,

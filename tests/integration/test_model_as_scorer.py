@@ -14,8 +14,8 @@ import openai
 import pytest
 
 from app.access.guard import ANONYMOUS
+from app.commands.explain import explain
 from app.errors import ConfigError, InvalidRequestError
-from app.explain import explain
 from tests.support.gateway import GatewayThread, stub_config
 from tests.support.pair_routers import HARD, STRONG, WEAK, fit_routers, pair_config
 from tests.support.scoring_server import ScoringServer, completion

@@ -7,8 +7,8 @@ import openai
 import pytest
 from rich.console import Console
 
+from app.commands.explain import explain
 from app.errors import ConfigError
-from app.explain import explain
 from routers.training.calibrate import PairGoal, calibrate
 from tests.support.gateway import GatewayThread, stub_config
 from tests.support.outcomes import write_outcomes
