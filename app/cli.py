@@ -184,7 +184,7 @@ def onboard(
     as_json: bool,
 ) -> None:
     """Ask MODEL some anchors and write an artifact that predicts it, without training again."""
-    from app.onboard import onboard as run  # noqa: PLC0415
+    from app.commands.onboard import onboard as run  # noqa: PLC0415
 
     run(
         model,
