@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from app.asking import Asking
 from app.build import DEFAULT_ARTIFACT, build_deployments, providers_of
+from app.commands.anchor_calls import Asking
 from app.config import LoadedConfig, load_config
 from app.errors import ConfigError
 from routers.artifact import RouterArtifact
