@@ -76,7 +76,9 @@ def test_every_module_imports_and_nothing_happens():
     assert report["happened"] == []
 
 
-@pytest.mark.parametrize("module", ["app.main", "app.serve", "app.cli", "app.stub.__main__"])
+@pytest.mark.parametrize(
+    "module", ["app.main", "app.commands.serve", "app.cli", "app.stub.__main__"]
+)
 def test_serving_needs_nothing_of_training(module):
     loaded = imported(module)["loaded"]
     heavy = {"sklearn", "scipy", "pyarrow", "torch", "pandas", "transformers", "openai"}
