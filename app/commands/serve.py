@@ -17,6 +17,7 @@ import click
 
 from app.api.console import console_is_served
 from app.check.servable import check_start
+from app.commands.welcome import welcome
 from app.config import StubConfig, load_config
 from app.errors import ConfigError
 from app.process import serving_app
@@ -24,7 +25,6 @@ from app.runs import this_run
 from app.server import Server, uvicorn_config
 from app.supervisor import Supervisor
 from app.telemetry.logs import configure_logging
-from app.welcome import welcome
 from app.workers import counting_together, metrics_port
 
 _log = logging.getLogger(__name__)
