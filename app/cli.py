@@ -12,12 +12,12 @@ import click
 from app import __version__
 from app.commands.check import check_config
 from app.commands.collect import collect
+from app.commands.config_option import config_option
 from app.commands.export import export
 from app.commands.keys import keys
 from app.commands.reference import config_reference
 from app.commands.spend import spend
 from app.commands.top import top
-from app.config_option import config_option
 from app.errors import GatewayError
 from app.terminal import flush_output, prepare_output
 from routers import commands

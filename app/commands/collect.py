@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from app.config_option import config_option
+from app.commands.config_option import config_option
 
 
 @click.command()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.config_option import DEFAULT_FILE
+from app.commands.config_option import DEFAULT_FILE
 from app.moment_option import moment
 
 if TYPE_CHECKING:

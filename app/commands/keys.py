@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from app.commands.config_option import config_option
 from app.commands.keys_options import changes, clear_option, seconds, term_options, terms
 from app.commands.keys_table import audit_lines, key_lines, list_lines, moment, told
-from app.config_option import config_option
 
 if TYPE_CHECKING:
     from app.access.issuing import IssuedKey, Issuer

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.config_option import config_option
+from app.commands.config_option import config_option
 from app.moment_option import moment
 from app.moments import month_begin
 
