@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from app.commands.config_option import DEFAULT_FILE
-from app.moment_option import moment
+from app.commands.moment_option import moment
 
 if TYPE_CHECKING:
     from app.config import LoadedConfig

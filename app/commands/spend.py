@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from app.commands.config_option import config_option
-from app.moment_option import moment
+from app.commands.moment_option import moment
 from app.moments import month_begin
 
 if TYPE_CHECKING:
