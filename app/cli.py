@@ -17,9 +17,9 @@ from app.commands.export import export
 from app.commands.keys import keys
 from app.commands.reference import config_reference
 from app.commands.spend import spend
+from app.commands.terminal import flush_output, prepare_output
 from app.commands.top import top
 from app.errors import GatewayError
-from app.terminal import flush_output, prepare_output
 from routers import commands
 from routers.commands._options import encoder, overwrite
 
