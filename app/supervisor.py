@@ -33,7 +33,7 @@ from app.line import (
     WantsReload,
     WorkersMissing,
 )
-from app.server import LAST_WORDS_S
+from app.server.server import LAST_WORDS_S
 from app.signals import Terminal
 from app.worker import Seat, run_worker
 

@@ -38,7 +38,7 @@ from app.line import (
 )
 from app.process import serving_app
 from app.reload import Reloader, Staged
-from app.server import Server, uvicorn_config
+from app.server.server import Server, uvicorn_config
 from app.state import AppState
 from app.telemetry.logs import configure_logging
 from routers.errors import RoutingError

@@ -22,7 +22,7 @@ from app.config import StubConfig, load_config
 from app.errors import ConfigError
 from app.process import serving_app
 from app.runs import this_run
-from app.server import Server, uvicorn_config
+from app.server.server import Server, uvicorn_config
 from app.supervisor import Supervisor
 from app.telemetry.logs import configure_logging
 from app.workers import counting_together, metrics_port
