@@ -18,7 +18,7 @@ import uvicorn
 
 from app.config import ServerConfig
 from app.flow import reset
-from app.protocol import gateway_protocol
+from app.server.protocol import gateway_protocol
 
 LAST_WORDS_S = 5.0
 """How long requests that were cut off may take to say so and to be booked."""

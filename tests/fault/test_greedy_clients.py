@@ -9,7 +9,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from app.cycle import ON_DISCONNECT
-from app.protocol import MAX_DROPPED_BYTES, ConnectionLimits, GatewayProtocol
+from app.server.protocol import MAX_DROPPED_BYTES, ConnectionLimits, GatewayProtocol
 
 HEAD = b"POST /%b HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n"
 TINY = b"1\r\nx\r\n"

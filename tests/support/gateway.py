@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from app.config import LoadedConfig, load_config
 from app.main import create_app
-from app.protocol import gateway_protocol
+from app.server.protocol import gateway_protocol
 from routers.artifact import RouterArtifact
 
 REPOSITORY = Path(__file__).parents[2]
