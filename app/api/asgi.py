@@ -9,13 +9,13 @@ from typing import Any, Self
 
 from starlette.types import Message, Receive, Scope
 
-from app.cycle import ON_DISCONNECT
 from app.errors import (
     BodyTooLargeError,
     ClientDisconnectedError,
     InvalidRequestError,
     UnsupportedMediaTypeError,
 )
+from app.server.cycle import ON_DISCONNECT
 
 OnDisconnect = Callable[[Callable[[], None] | None], None]
 _NONE: Mapping[str, Any] = {}

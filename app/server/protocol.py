@@ -20,7 +20,6 @@ from uvicorn.server import ServerState
 
 from app.api.answers import error_answer
 from app.config import ServerConfig
-from app.cycle import ON_DISCONNECT, Cycle
 from app.errors import (
     GatewayError,
     HeadTooLargeError,
@@ -30,6 +29,7 @@ from app.errors import (
 )
 from app.flow import Flow
 from app.ids import new_id
+from app.server.cycle import ON_DISCONNECT, Cycle
 
 MAX_HEAD_BYTES = 65_536
 """Of the request line, the headers and the trailers together; about what other servers allow."""
