@@ -15,7 +15,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Scope
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 
-from app.flow import reset
+from app.server.flow import reset
 
 ON_DISCONNECT = "steelyard.on_disconnect"
 """The ASGI extension of `Cycle.on_disconnect`."""

@@ -27,9 +27,9 @@ from app.errors import (
     OverloadedError,
     RequestTimeoutError,
 )
-from app.flow import Flow
 from app.ids import new_id
 from app.server.cycle import ON_DISCONNECT, Cycle
+from app.server.flow import Flow
 
 MAX_HEAD_BYTES = 65_536
 """Of the request line, the headers and the trailers together; about what other servers allow."""

@@ -17,7 +17,7 @@ from typing import Any
 import uvicorn
 
 from app.config import ServerConfig
-from app.flow import reset
+from app.server.flow import reset
 from app.server.protocol import gateway_protocol
 
 LAST_WORDS_S = 5.0

@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 
-from app.flow import Flow
+from app.server.flow import Flow
 
 STALLED_S = 30.0
 
