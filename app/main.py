@@ -46,9 +46,9 @@ from app.middleware.browsers import BrowserMiddleware
 from app.recording import Recorder
 from app.reload import Reloader
 from app.sampling import sample_forever
+from app.server.signals import drain_before_exit, on_hangup
 from app.serving import build_serving, prepare
 from app.settings import Settings
-from app.signals import drain_before_exit, on_hangup
 from app.spend.desk import SpendDesk
 from app.spend.source import spend_source
 from app.state import AppState, Resources

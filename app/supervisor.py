@@ -34,7 +34,7 @@ from app.line import (
     WorkersMissing,
 )
 from app.server.server import LAST_WORDS_S
-from app.signals import Terminal
+from app.server.signals import Terminal
 from app.worker import Seat, run_worker
 
 ANSWER_S = 60.0
