@@ -21,9 +21,9 @@ from app.commands.welcome import welcome
 from app.config import StubConfig, load_config
 from app.errors import ConfigError
 from app.process import serving_app
+from app.processes.supervisor import Supervisor
 from app.runs import this_run
 from app.server.server import Server, uvicorn_config
-from app.supervisor import Supervisor
 from app.telemetry.logs import configure_logging
 from app.workers import counting_together, metrics_port
 
