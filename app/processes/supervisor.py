@@ -33,9 +33,9 @@ from app.line import (
     WantsReload,
     WorkersMissing,
 )
+from app.processes.worker import Seat, run_worker
 from app.server.server import LAST_WORDS_S
 from app.server.signals import Terminal
-from app.worker import Seat, run_worker
 
 ANSWER_S = 60.0
 """How long a worker may take to make a configuration ready."""
