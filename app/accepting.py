@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from app.board import Board
+from app.processes.board import Board
 
 PATIENCE_S = 0.01
 """How long a connection is left to a worker that has fewer; it may be too busy to come."""

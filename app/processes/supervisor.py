@@ -17,7 +17,6 @@ from pathlib import Path
 
 from prometheus_client.multiprocess import mark_process_dead
 
-from app.board import Board
 from app.config import LoadedConfig
 from app.errors import ConfigError
 from app.line import (
@@ -33,6 +32,7 @@ from app.line import (
     WantsReload,
     WorkersMissing,
 )
+from app.processes.board import Board
 from app.processes.worker import Seat, run_worker
 from app.server.server import LAST_WORDS_S
 from app.server.signals import Terminal

@@ -20,7 +20,6 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.accepting import FairListener, ShownConnections
-from app.board import Board
 from app.config import LoadedConfig
 from app.errors import ConfigError, GatewayError
 from app.line import (
@@ -37,6 +36,7 @@ from app.line import (
     WorkersMissing,
 )
 from app.process import serving_app
+from app.processes.board import Board
 from app.reload import Reloader, Staged
 from app.server.server import Server, uvicorn_config
 from app.state import AppState
