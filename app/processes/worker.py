@@ -19,7 +19,6 @@ from typing import cast
 import uvicorn
 from fastapi import FastAPI
 
-from app.accepting import FairListener, ShownConnections
 from app.config import LoadedConfig
 from app.errors import ConfigError, GatewayError
 from app.line import (
@@ -36,6 +35,7 @@ from app.line import (
     WorkersMissing,
 )
 from app.process import serving_app
+from app.processes.accepting import FairListener, ShownConnections
 from app.processes.board import Board
 from app.reload import Reloader, Staged
 from app.server.server import Server, uvicorn_config
