@@ -19,7 +19,8 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from app.config import LoadedConfig
 from app.errors import ConfigError
-from app.line import (
+from app.processes.board import Board
+from app.processes.messages import (
     Apply,
     Failed,
     FromSupervisor,
@@ -32,7 +33,6 @@ from app.line import (
     WantsReload,
     WorkersMissing,
 )
-from app.processes.board import Board
 from app.processes.worker import Seat, run_worker
 from app.server.server import LAST_WORDS_S
 from app.server.signals import Terminal

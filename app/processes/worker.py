@@ -21,7 +21,10 @@ from fastapi import FastAPI
 
 from app.config import LoadedConfig
 from app.errors import ConfigError, GatewayError
-from app.line import (
+from app.process import serving_app
+from app.processes.accepting import FairListener, ShownConnections
+from app.processes.board import Board
+from app.processes.messages import (
     Apply,
     Failed,
     FromSupervisor,
@@ -34,9 +37,6 @@ from app.line import (
     WantsReload,
     WorkersMissing,
 )
-from app.process import serving_app
-from app.processes.accepting import FairListener, ShownConnections
-from app.processes.board import Board
 from app.reload import Reloader, Staged
 from app.server.server import Server, uvicorn_config
 from app.state import AppState
