@@ -20,7 +20,7 @@ from app.check.servable import check_start
 from app.commands.welcome import welcome
 from app.config import StubConfig, load_config
 from app.errors import ConfigError
-from app.process import serving_app
+from app.processes.serving_app import serving_app
 from app.processes.supervisor import Supervisor
 from app.runs import this_run
 from app.server.server import Server, uvicorn_config

@@ -21,7 +21,6 @@ from fastapi import FastAPI
 
 from app.config import LoadedConfig
 from app.errors import ConfigError, GatewayError
-from app.process import serving_app
 from app.processes.accepting import FairListener, ShownConnections
 from app.processes.board import Board
 from app.processes.messages import (
@@ -37,6 +36,7 @@ from app.processes.messages import (
     WantsReload,
     WorkersMissing,
 )
+from app.processes.serving_app import serving_app
 from app.reload import Reloader, Staged
 from app.server.server import Server, uvicorn_config
 from app.state import AppState
