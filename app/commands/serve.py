@@ -20,10 +20,10 @@ from app.check.servable import check_start
 from app.commands.welcome import welcome
 from app.config import StubConfig, load_config
 from app.errors import ConfigError
+from app.processes.runs import this_run
 from app.processes.serving_app import serving_app
 from app.processes.shared_metrics import counting_together, metrics_port
 from app.processes.supervisor import Supervisor
-from app.runs import this_run
 from app.server.server import Server, uvicorn_config
 from app.telemetry.logs import configure_logging
 

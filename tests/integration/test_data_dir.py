@@ -10,7 +10,7 @@ import pytest
 
 from app.config import load_config
 from app.errors import ConfigError
-from app.runs import this_run
+from app.processes.runs import this_run
 from app.stores.data_dir import LOCK_NAME, holding
 from app.stores.memory import MemoryStore
 from app.stores.sqlite import DATABASE_NAME
@@ -189,7 +189,7 @@ import sys
 from pathlib import Path
 from app.config import load_config
 from app.errors import ConfigError
-from app.runs import this_run
+from app.processes.runs import this_run
 from app.stores.data_dir import holding
 try:
     with holding(Path(sys.argv[1])):
