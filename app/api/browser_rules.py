@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from app.api.hosts import host_name, is_near
 from app.config import GatewayConfig
 from app.errors import ForbiddenError
-from app.hosts import host_name, is_near
 from app.settings import is_loopback
 
 _PROBES = frozenset({"/healthz", "/readyz"})
