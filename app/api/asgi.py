@@ -15,7 +15,9 @@ from app.errors import (
     InvalidRequestError,
     UnsupportedMediaTypeError,
 )
-from app.server.cycle import ON_DISCONNECT
+
+ON_DISCONNECT = "steelyard.on_disconnect"
+"""The ASGI extension that takes a callback for when the client has gone; the server has it."""
 
 OnDisconnect = Callable[[Callable[[], None] | None], None]
 _NONE: Mapping[str, Any] = {}

@@ -17,9 +17,6 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 
 from app.server.flow import reset
 
-ON_DISCONNECT = "steelyard.on_disconnect"
-"""The ASGI extension of `Cycle.on_disconnect`."""
-
 _log = logging.getLogger(__name__)
 
 _CONTROLS = bytes([*range(9), *range(10, 32), 127])

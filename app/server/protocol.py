@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from app.api.answers import error_answer
+from app.api.asgi import ON_DISCONNECT
 from app.config import ServerConfig
 from app.errors import (
     GatewayError,
@@ -28,7 +29,7 @@ from app.errors import (
     RequestTimeoutError,
 )
 from app.ids import new_id
-from app.server.cycle import ON_DISCONNECT, Cycle
+from app.server.cycle import Cycle
 from app.server.flow import Flow
 
 MAX_HEAD_BYTES = 65_536

@@ -8,7 +8,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from app.server.cycle import ON_DISCONNECT
+from app.api.asgi import ON_DISCONNECT
 from app.server.protocol import MAX_DROPPED_BYTES, ConnectionLimits, GatewayProtocol
 
 HEAD = b"POST /%b HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n"

@@ -8,7 +8,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from app.server.cycle import ON_DISCONNECT
+from app.api.asgi import ON_DISCONNECT
 from app.server.protocol import ConnectionLimits, GatewayProtocol
 
 GET = b"GET /x%20y?q=1 HTTP/1.1\r\nhost: t\r\n\r\n"
