@@ -33,7 +33,7 @@ from app.api.resolve import Names
 from app.api.route import RouteEndpoint
 from app.api.schema import document_endpoints
 from app.api.spend import usage_router
-from app.build import build_decision_log, build_store, build_tracer
+from app.assembly import build_decision_log, build_store, build_tracer
 from app.config import LoadedConfig, load_config
 from app.errors import GatewayError
 from app.front import FrontDoor

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 
 from app.api.resolve import Names
-from app.build import config_version
+from app.assembly import config_version
 from app.config import LoadedConfig
 from app.errors import ConfigError
 from app.gateway.request import Policy

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from app.api.resolve import Names
 from app.api.visible import VisibleNames
-from app.build import (
+from app.assembly import (
     build_allowances,
     build_deployments,
     build_keeps,

@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 from redis import Redis
 
-from app.build import DEFAULT_ARTIFACT
+from app.assembly import DEFAULT_ARTIFACT
 from app.stores.memory_blobs import MemoryBlobs
 from loadtest import bench_decision, report
 from loadtest.gateways import FULL, REDIS, Variant, direct, redis_path, running

@@ -15,7 +15,7 @@ import yaml
 
 from app import __version__
 from app.access.secrets import digest_of, new_key_id, new_secret
-from app.build import build_store
+from app.assembly import build_store
 from app.config import load_config
 from app.keys import Budget, KeyRecord, Limits, Period
 from loadtest.peers import Target

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from app.build import build_names, build_policies, load_artifacts
+from app.assembly import build_names, build_policies, load_artifacts
 from app.config import load_config
 from app.gateway.request import Policy
 from routers.choice import choose

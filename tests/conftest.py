@@ -19,7 +19,7 @@ sys.dont_write_bytecode = False
 import certifi
 import pytest
 
-from app.build import load_artifacts
+from app.assembly import load_artifacts
 from routers.artifact import RouterArtifact
 from routers.artifact_load import load_artifact
 from tests.support.gateway import GatewayThread, RunningGateway, stub_config

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 from app.api.resolve import Names
-from app.build import build_decision_log, build_deployments, build_store, require_traces
+from app.assembly import build_decision_log, build_deployments, build_store, require_traces
 from app.config import GatewayConfig, LoadedConfig
 from app.config.load import missing_variables
 from app.errors import ConfigError

@@ -15,7 +15,7 @@ from app.api.knobs import NO_KNOBS, parse_cost_quality
 from app.api.resolve import resolve
 from app.api.route import route_object
 from app.api.wire import parse_chat_request
-from app.build import build_names, build_policies, load_artifacts
+from app.assembly import build_names, build_policies, load_artifacts
 from app.config import load_config
 from app.errors import InvalidRequestError
 from app.gateway.decide import decide_now

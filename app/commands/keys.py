@@ -244,7 +244,7 @@ def _with_desk(file: Path, run: "Callable[[_Desk], Awaitable[_T]]") -> _T:
     """Open the configured store, let `run` work on its keys, close it."""
     from app.access.issuing import Issuer  # noqa: PLC0415
     from app.access.terms import KnownNames  # noqa: PLC0415
-    from app.build import build_allowances, build_store  # noqa: PLC0415
+    from app.assembly import build_allowances, build_store  # noqa: PLC0415
     from app.config import load_config  # noqa: PLC0415
     from app.errors import ConfigError  # noqa: PLC0415
     from app.gateway.admission import Admission  # noqa: PLC0415

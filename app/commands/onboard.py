@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from app.build import DEFAULT_ARTIFACT, build_deployments, providers_of
+from app.assembly import DEFAULT_ARTIFACT, build_deployments, providers_of
 from app.commands.anchor_calls import Asking
 from app.config import LoadedConfig, load_config
 from app.errors import ConfigError

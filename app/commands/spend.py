@@ -122,7 +122,7 @@ def _source(config: "LoadedConfig", folder: Path | None) -> "SpendSource":
 
 def _key_names(config: "LoadedConfig") -> Mapping[str, str]:
     """Return the name of every key by its id; nothing where the store cannot be asked."""
-    from app.build import build_store  # noqa: PLC0415
+    from app.assembly import build_store  # noqa: PLC0415
     from app.errors import ConfigError  # noqa: PLC0415
     from app.stores.base import StoreError  # noqa: PLC0415
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from app.build import build_store
+from app.assembly import build_store
 from app.config import LoadedConfig
 from app.settings import RUN_VARIABLE
 from app.stores.data_dir import forget_run, holding, running

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from app.build import build_names, build_policies, load_artifacts
+from app.assembly import build_names, build_policies, load_artifacts
 from app.config import load_config
 from app.errors import ConfigError
 from tests.support.gateway import CONFIGS, REPOSITORY

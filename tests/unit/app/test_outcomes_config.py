@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.build import build_decision_log, build_keeps, build_tracer
+from app.assembly import build_decision_log, build_keeps, build_tracer
 from app.errors import ConfigError
 from app.gateway.ledger import NOTHING, Keeps
 from app.gateway.redaction import Redactor

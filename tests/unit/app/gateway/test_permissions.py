@@ -7,7 +7,7 @@ from app.api.knobs import knobs_from_headers
 from app.api.resolve import resolve
 from app.api.visible import VisibleNames
 from app.api.wire import parse_chat_request
-from app.build import build_names, build_policies
+from app.assembly import build_names, build_policies
 from app.errors import ForbiddenError, GatewayError, ModelNotFoundError
 from app.gateway.permissions import permit
 from routers.types import CostQuality, MinQuality, StrongThreshold

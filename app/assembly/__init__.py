@@ -1,13 +1,13 @@
 """From a validated configuration to the objects that serve it; everything is built at start."""
 
-from app.build.policies import (
+from app.assembly.policies import (
     DEFAULT_ARTIFACT,
     build_names,
     build_policies,
     config_version,
     load_artifacts,
 )
-from app.build.resources import (
+from app.assembly.resources import (
     DAY_S,
     build_allowances,
     build_decision_log,
@@ -16,7 +16,7 @@ from app.build.resources import (
     build_tracer,
     require_traces,
 )
-from app.build.upstreams import build_deployments, build_pool, providers_of, upstream_facts
+from app.assembly.upstreams import build_deployments, build_pool, providers_of, upstream_facts
 
 __all__ = [
     "DAY_S",

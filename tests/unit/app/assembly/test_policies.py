@@ -11,7 +11,7 @@ from tests.support.gateway import CONFIGS, REPOSITORY
 _PRINT = """
 import sys
 from pathlib import Path
-from app.build import build_policies, config_version, load_artifacts
+from app.assembly import build_policies, config_version, load_artifacts
 from app.config import load_config
 config = load_config(Path(sys.argv[1]), env={})
 policies = build_policies(config, load_artifacts(config))
