@@ -8,11 +8,11 @@ from urllib.parse import parse_qsl, urlsplit
 
 from app.api.resolve import Names
 from app.assembly import build_decision_log, build_deployments, build_store, require_traces
+from app.assembly.active_config import prepare
 from app.config import GatewayConfig, LoadedConfig
 from app.config.load import missing_variables
 from app.errors import ConfigError
 from app.gateway.request import Policy
-from app.serving import prepare
 from app.settings import is_loopback
 from routers.artifact import RouterArtifact
 
