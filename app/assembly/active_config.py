@@ -18,9 +18,9 @@ from app.assembly import (
     providers_of,
     upstream_facts,
 )
+from app.assembly.metric_baselines import tell_metrics
 from app.config import LoadedConfig
 from app.errors import ConfigError, UpstreamError, answer_for
-from app.facts import tell_metrics
 from app.gateway.admission import Admission
 from app.gateway.affinity import Affinity
 from app.gateway.breaker import Breaker, CircuitState
