@@ -6,7 +6,7 @@ import sqlite3
 import httpx
 import pytest
 
-from app.sampling import sample
+from app.assembly.gauges import sample
 from app.stores.outcomes_sqlite import OUTCOMES_NAME
 from app.stores.sqlite import DATABASE_NAME
 from tests.integration.test_cli import ASK

@@ -11,7 +11,7 @@ import httpx
 import pytest
 import yaml
 
-from app.sampling import sample
+from app.assembly.gauges import sample
 from tests.support.artifacts import TroubledArtifact
 from tests.support.gateway import CONFIGS, GatewayThread, stub_config
 from tests.support.prometheus_server import PrometheusServer, prometheus_path
