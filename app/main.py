@@ -36,6 +36,7 @@ from app.api.spend import usage_router
 from app.assembly import build_decision_log, build_store, build_tracer
 from app.assembly.active_config import build_serving, prepare
 from app.assembly.gauges import sample_forever
+from app.assembly.reload import Reloader
 from app.config import LoadedConfig, load_config
 from app.errors import GatewayError
 from app.front import FrontDoor
@@ -46,7 +47,6 @@ from app.gateway.request import Policy
 from app.middleware.boundary import BoundaryMiddleware
 from app.middleware.browsers import BrowserMiddleware
 from app.recording import Recorder
-from app.reload import Reloader
 from app.server.signals import drain_before_exit, on_hangup
 from app.settings import Settings
 from app.spend.desk import SpendDesk

@@ -19,6 +19,7 @@ from typing import cast
 import uvicorn
 from fastapi import FastAPI
 
+from app.assembly.reload import Reloader, Staged
 from app.config import LoadedConfig
 from app.errors import ConfigError, GatewayError
 from app.processes.accepting import FairListener, ShownConnections
@@ -37,7 +38,6 @@ from app.processes.messages import (
     WorkersMissing,
 )
 from app.processes.serving_app import serving_app
-from app.reload import Reloader, Staged
 from app.server.server import Server, uvicorn_config
 from app.state import AppState
 from app.telemetry.logs import configure_logging

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from app.assembly.reload import Reloader
 from app.errors import ConfigError
 from app.main import create_app
-from app.reload import Reloader
 from routers.wordpiece import WordPiece
 from tests.support.gateway import stub_config
 
