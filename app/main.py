@@ -38,6 +38,7 @@ from app.assembly.active_config import build_serving, prepare
 from app.assembly.gauges import sample_forever
 from app.assembly.reload import Reloader
 from app.config import LoadedConfig, load_config
+from app.config.settings import Settings
 from app.errors import GatewayError
 from app.front import FrontDoor
 from app.gateway.feedback import Feedback
@@ -48,7 +49,6 @@ from app.middleware.boundary import BoundaryMiddleware
 from app.middleware.browsers import BrowserMiddleware
 from app.recording import Recorder
 from app.server.signals import drain_before_exit, on_hangup
-from app.settings import Settings
 from app.spend.desk import SpendDesk
 from app.spend.source import spend_source
 from app.state import AppState, Resources

@@ -11,8 +11,8 @@ from typing import Any, Self
 
 from app.api.hosts import host_name, is_near
 from app.config import GatewayConfig
+from app.config.settings import is_loopback
 from app.errors import ForbiddenError
-from app.settings import is_loopback
 
 _PROBES = frozenset({"/healthz", "/readyz"})
 """Who looks whether the gateway lives uses whatever name; the answer tells nothing."""

@@ -19,11 +19,11 @@ from fastapi.routing import APIRoute
 
 from app.api.admin_token import AdminToken
 from app.config import GatewayConfig
+from app.config.settings import is_loopback
 from app.console.curves import of_another_policy, policy_curve
 from app.console.live import models_by_price, places, summarise
 from app.errors import RouteNotFoundError
 from app.gateway.request import Policy
-from app.settings import is_loopback
 from app.state import AppState
 from app.telemetry.recent import Recent
 

@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from app.api.admin_token import AdminToken
 from app.api.browser_rules import BrowserRules
 from app.config import LoadedConfig
+from app.config.settings import is_loopback
 from app.errors import ForbiddenError, GatewayError, NotReadyError, UnauthenticatedError
-from app.settings import is_loopback
 from app.state import AppState
 from app.telemetry.exposition import RawHeaders, Refusal
 

@@ -11,8 +11,8 @@ from app.config import LoadedConfig, PriceConfig, UpstreamConfig
 from app.config.addresses import address_doubt
 from app.config.document import Document, Remark
 from app.config.expected import plain
+from app.config.settings import is_loopback
 from app.errors import ForbiddenError
-from app.settings import is_loopback
 from routers.evidence import Evidence
 from routers.types import Capability
 

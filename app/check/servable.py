@@ -11,9 +11,9 @@ from app.assembly import build_decision_log, build_deployments, build_store, req
 from app.assembly.active_config import prepare
 from app.config import GatewayConfig, LoadedConfig
 from app.config.load import missing_variables
+from app.config.settings import is_loopback
 from app.errors import ConfigError
 from app.gateway.request import Policy
-from app.settings import is_loopback
 from routers.artifact import RouterArtifact
 
 _TLS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_ca_path")

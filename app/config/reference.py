@@ -15,7 +15,7 @@ from app.config.described import meanings_of, parts_in, parts_of
 from app.config.document import MAX_BYTES, MAX_DEPTH, MAX_VALUES
 from app.config.expected import annotations_of, expected, plain, unit_of, without_none
 from app.config.gateway import GatewayConfig
-from app.settings import Settings
+from app.config.settings import Settings
 
 SCHEMAS: dict[str, type[BaseModel]] = {"gateway": GatewayConfig, "models": Catalogue}
 """What there is a JSON Schema for, by its name."""

@@ -8,8 +8,8 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from app.config import LoadedConfig
+from app.config.settings import Settings
 from app.main import create_app
-from app.settings import Settings
 
 _SWITCH_INTERVAL_S = 0.0005
 """How long a worker thread may keep the event loop waiting (Python's default is 5 ms)."""

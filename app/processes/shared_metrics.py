@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 
 from app.api.ops import metrics_refusal
 from app.config import LoadedConfig
+from app.config.settings import METRICS_DIR_VARIABLE
 from app.errors import ConfigError
-from app.settings import METRICS_DIR_VARIABLE
 from app.telemetry.exposition import MetricsServer, render
 
 
