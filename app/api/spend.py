@@ -17,8 +17,8 @@ from app.access.key_views import OwnStandings
 from app.access.terms import Strict
 from app.access.view import ScopeView
 from app.errors import InvalidRequestError, StoreUnavailableError
-from app.moments import month_begin, parse_moment, utc_text
 from app.spend.desk import SpendDesk
+from app.spend.moments import month_begin, parse_moment, utc_text
 from app.spend.question import Dimension, Question, parse_dimensions
 from app.spend.report import Report
 

@@ -4,7 +4,7 @@ import time
 
 import click
 
-from app.moments import parse_moment
+from app.spend.moments import parse_moment
 
 
 def moment(_: click.Context, __: click.Parameter, value: str | None) -> float | None:

@@ -10,7 +10,7 @@ import click
 
 from app.commands.config_option import config_option
 from app.commands.moment_option import moment
-from app.moments import month_begin
+from app.spend.moments import month_begin
 
 if TYPE_CHECKING:
     from app.config import LoadedConfig

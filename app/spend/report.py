@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from app.keys import NUSD_PER_USD
-from app.moments import utc_text
+from app.spend.moments import utc_text
 from app.spend.question import TIMES, Amounts, Dimension, Group, Question, total_of
 
 _MONEY_SUFFIX = "_nusd"

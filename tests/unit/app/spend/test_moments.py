@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.moments import month_begin, parse_moment, utc_text
+from app.spend.moments import month_begin, parse_moment, utc_text
 
 NOW = 1_795_000_000.0
 
