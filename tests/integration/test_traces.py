@@ -191,7 +191,7 @@ def test_requests_do_not_wait_for_a_collector_that_is_not_there(stub, artifacts,
 
 def test_nothing_of_it_is_imported_where_there_are_no_traces():
     code = (
-        "import sys, app.main, app.serving, app.build\n"
+        "import sys, app.main, app.assembly.active_config\n"
         "from pathlib import Path\n"
         "from app.config import load_config\n"
         "app.main.create_app(load_config(Path('configs/gateway.yaml')))\n"
