@@ -47,7 +47,7 @@ from app.gateway.overload import LoadWatch, Places
 from app.gateway.request import Policy
 from app.middleware.boundary import BoundaryMiddleware
 from app.middleware.browsers import BrowserMiddleware
-from app.recording import Recorder
+from app.outcomes.recorder import Recorder
 from app.server.signals import drain_before_exit, on_hangup
 from app.spend.desk import SpendDesk
 from app.spend.source import spend_source

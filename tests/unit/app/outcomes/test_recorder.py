@@ -1,7 +1,7 @@
 import asyncio
 from dataclasses import dataclass
 
-from app.recording import MAX_WAITING, Recorder
+from app.outcomes.recorder import MAX_WAITING, Recorder
 
 
 @dataclass
