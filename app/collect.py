@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from app.collected import forget, write_rows
-from app.stores._outcome_rows import ContentRow, Label, OutcomeRow
+from app.outcomes.rows import ContentRow, Label, OutcomeRow
 from app.stores.outcomes_redis import Names
 
 _log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import msgspec
 
 from app.export import Log
-from app.stores._outcome_rows import ContentRow, Label, LabelKind, OutcomeRow
+from app.outcomes.rows import ContentRow, Label, LabelKind, OutcomeRow
 from routers.errors import DataError
 from routers.files import open_regular, shown
 from routers.training._parquet import check_size

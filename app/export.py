@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from app.keys import NUSD_PER_USD
-from app.stores._outcome_rows import Label, LabelKind, OutcomeRow
+from app.outcomes.rows import Label, LabelKind, OutcomeRow
 from app.stores.outcomes_sqlite import ContentReader, read_labels, read_outcomes
 from routers.errors import DataError
 from routers.files import repaired, replacing

@@ -13,7 +13,7 @@ from app.access.guard import Caller, Guard
 from app.api.admin_token import AdminToken
 from app.api.asgi import check_json_content_type, read_body
 from app.gateway.feedback import ADMIN, Feedback, Opinion
-from app.stores._outcome_rows import LabelKind
+from app.outcomes.rows import LabelKind
 
 _MAX_BODY_BYTES = 4_096
 

@@ -19,7 +19,7 @@ from app.errors import (
     RateLimitedError,
     StoreUnavailableError,
 )
-from app.stores._outcome_rows import Decided, Label, LabelKind, Labelled
+from app.outcomes.rows import Decided, Label, LabelKind, Labelled
 from app.stores.base import (
     Claim,
     Counters,

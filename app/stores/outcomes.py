@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from app.concurrency.flusher import Flusher, write_isolated
-from app.stores._outcome_rows import (
+from app.outcomes.rows import (
     ContentRow,
     Decided,
     Label,

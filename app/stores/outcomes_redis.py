@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import redis
 
-from app.stores._outcome_rows import ContentRow, Decided, Label, Labelled, OutcomeRow, Row
+from app.outcomes.rows import ContentRow, Decided, Label, Labelled, OutcomeRow, Row
 
 MAX_ROWS = 1_000_000
 """Of the stream of outcomes; about a gigabyte."""

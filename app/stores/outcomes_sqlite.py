@@ -14,7 +14,7 @@ import msgspec
 
 from app.concurrency.flusher import blames_value
 from app.errors import ConfigError
-from app.stores._outcome_rows import (
+from app.outcomes.rows import (
     ContentRow,
     Decided,
     Label,

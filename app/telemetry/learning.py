@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter
 
-from app.stores._outcome_rows import Decided, LabelKind
+from app.outcomes.rows import Decided, LabelKind
 
 
 class LearningMetrics:

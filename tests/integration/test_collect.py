@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from app.cli import cli
 from app.collect import GROUP, Collector
 from app.collected import collected_log, forget
-from app.stores._outcome_rows import ContentRow, Label, LabelKind, Labelled, OutcomeRow
+from app.outcomes.rows import ContentRow, Label, LabelKind, Labelled, OutcomeRow
 from app.stores.outcomes import OutcomeLog
 from app.stores.outcomes_redis import Names, RedisOutcomes
 from tests.integration.test_cli import command

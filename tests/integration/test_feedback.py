@@ -6,7 +6,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.stores._outcome_rows import LabelKind
+from app.outcomes.rows import LabelKind
 from app.stores.outcomes import MAX_LABEL_CHANGES
 from app.stores.outcomes_sqlite import OUTCOMES_NAME, read_labels
 from tests.support.gateway import GatewayThread, stub_config

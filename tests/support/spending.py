@@ -5,7 +5,7 @@ import random
 
 import msgspec
 
-from app.stores._outcome_rows import OutcomeRow
+from app.outcomes.rows import OutcomeRow
 
 BEGIN = 1_795_000_000.0
 """2026-11-18T11:06:40Z."""

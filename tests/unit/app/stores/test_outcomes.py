@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from app.stores._outcome_rows import (
+from app.outcomes.rows import (
     ContentRow,
     Decided,
     Label,
