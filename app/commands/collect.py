@@ -1,4 +1,4 @@
-"""The console command behind `app.collect`."""
+"""The console command behind `app.outcomes.collector`."""
 
 import json
 import os
@@ -29,9 +29,9 @@ def collect(*, out: Path, file: Path, consumer: str, once: bool, as_json: bool) 
     import pyarrow as pa  # noqa: F401, PLC0415  (before anything is taken out of Redis)
     import redis  # noqa: PLC0415
 
-    from app.collect import Collector  # noqa: PLC0415
     from app.config import load_config  # noqa: PLC0415
     from app.errors import ConfigError, GatewayError  # noqa: PLC0415
+    from app.outcomes.collector import Collector  # noqa: PLC0415
     from app.stores.outcomes_redis import Names  # noqa: PLC0415
     from app.telemetry.logs import configure_logging  # noqa: PLC0415
 
