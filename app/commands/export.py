@@ -123,7 +123,7 @@ def _open(
     from routers.errors import DataError  # noqa: PLC0415
 
     if folder is not None or config is None:
-        from app.collected import collected_log  # noqa: PLC0415
+        from app.outcomes.parquet import collected_log  # noqa: PLC0415
 
         assert folder is not None  # noqa: S101  (one of the two is there)
         return collected_log(folder, since=since, until=until)

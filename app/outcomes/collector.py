@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from app.collected import forget, write_rows
+from app.outcomes.parquet import forget, write_rows
 from app.outcomes.rows import ContentRow, Label, OutcomeRow
 from app.stores.outcomes_redis import Names
 

@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-from app.collected import write_rows
 from app.errors import InvalidRequestError
+from app.outcomes.parquet import write_rows
 from app.spend.parquet import ParquetSpend
 from app.spend.question import Amounts, Dimension, Overdue, Question, time_text
 from app.spend.rows import RedisSpend

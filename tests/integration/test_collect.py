@@ -13,8 +13,8 @@ import redis
 from click.testing import CliRunner
 
 from app.cli import cli
-from app.collected import collected_log, forget
 from app.outcomes.collector import GROUP, Collector
+from app.outcomes.parquet import collected_log, forget
 from app.outcomes.rows import ContentRow, Label, LabelKind, Labelled, OutcomeRow
 from app.stores.outcomes import OutcomeLog
 from app.stores.outcomes_redis import Names, RedisOutcomes

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from app.cli import cli, main
-from app.collected import write_rows
 from app.export import sqlite_log, write
+from app.outcomes.parquet import write_rows
 from routers.artifact_load import load_artifact
 from routers.errors import DataError
 from routers.training.dataset import read_outcomes

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from app.cli import main
-from app.collected import write_rows
+from app.outcomes.parquet import write_rows
 from app.stores.outcomes_redis import RedisOutcomes
 from app.stores.outcomes_sqlite import SqliteOutcomes
 from tests.support.gateway import stub_config
