@@ -13,7 +13,7 @@ from app.commands.moment_option import moment
 
 if TYPE_CHECKING:
     from app.config import LoadedConfig
-    from app.export import Log, Selection
+    from app.outcomes.export import Log, Selection
 
 
 @click.command()
@@ -67,7 +67,7 @@ def export(
     Models are called what the configuration calls them.
     """
     from app.config import load_config  # noqa: PLC0415
-    from app.export import Selection, unlabelled_models, write  # noqa: PLC0415
+    from app.outcomes.export import Selection, unlabelled_models, write  # noqa: PLC0415
     from routers.errors import DataError  # noqa: PLC0415
 
     if out.suffix.lower() == ".parquet" and (preferences or answers or without_prompts):
@@ -118,7 +118,7 @@ def export(
 def _open(
     config: "LoadedConfig | None", folder: Path | None, *, since: float, until: float
 ) -> "Log":
-    from app.export import sqlite_log  # noqa: PLC0415
+    from app.outcomes.export import sqlite_log  # noqa: PLC0415
     from app.stores.outcomes_sqlite import OUTCOMES_NAME  # noqa: PLC0415
     from routers.errors import DataError  # noqa: PLC0415
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 import msgspec
 
-from app.export import Log
+from app.outcomes.export import Log
 from app.outcomes.rows import ContentRow, Label, LabelKind, OutcomeRow
 from routers.errors import DataError
 from routers.files import open_regular, shown

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from app.cli import cli, main
-from app.export import sqlite_log, write
+from app.outcomes.export import sqlite_log, write
 from app.outcomes.parquet import write_rows
 from routers.artifact_load import load_artifact
 from routers.errors import DataError
