@@ -119,7 +119,7 @@ def _open(
     config: "LoadedConfig | None", folder: Path | None, *, since: float, until: float
 ) -> "Log":
     from app.outcomes.export import sqlite_log  # noqa: PLC0415
-    from app.stores.outcomes_sqlite import OUTCOMES_NAME  # noqa: PLC0415
+    from app.outcomes.sqlite import OUTCOMES_NAME  # noqa: PLC0415
     from routers.errors import DataError  # noqa: PLC0415
 
     if folder is not None or config is None:

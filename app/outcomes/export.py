@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from app.keys import NUSD_PER_USD
 from app.outcomes.rows import Label, LabelKind, OutcomeRow
-from app.stores.outcomes_sqlite import ContentReader, read_labels, read_outcomes
+from app.outcomes.sqlite import ContentReader, read_labels, read_outcomes
 from routers.errors import DataError
 from routers.files import repaired, replacing
 

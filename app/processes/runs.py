@@ -9,8 +9,8 @@ from pathlib import Path
 from app.assembly import build_store
 from app.config import LoadedConfig
 from app.config.settings import RUN_VARIABLE
+from app.outcomes.sqlite import SqliteOutcomes
 from app.stores.data_dir import forget_run, holding, running
-from app.stores.outcomes_sqlite import SqliteOutcomes
 from app.stores.owners import Releaser, new_run, owner_of
 from app.stores.sqlite import SqliteDatabase
 

@@ -5,6 +5,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+from app.outcomes.sqlite import OUTCOMES_NAME, reader
 from app.spend.question import (
     COLUMNS,
     TIMES,
@@ -16,7 +17,6 @@ from app.spend.question import (
     SourceError,
     time_text,
 )
-from app.stores.outcomes_sqlite import OUTCOMES_NAME, reader
 
 _STEP_S = {Dimension.HOUR: 3600, Dimension.DAY: 86_400}
 _STEPS_BETWEEN_LOOKS = 100_000

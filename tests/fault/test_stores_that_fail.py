@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from app.assembly.gauges import sample
-from app.stores.outcomes_sqlite import OUTCOMES_NAME
+from app.outcomes.sqlite import OUTCOMES_NAME
 from app.stores.sqlite import DATABASE_NAME
 from tests.integration.test_cli import ASK
 from tests.integration.test_feedback import counted

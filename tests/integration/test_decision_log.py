@@ -7,7 +7,7 @@ import httpx
 import numpy as np
 import pytest
 
-from app.stores.outcomes_sqlite import ContentReader, read_outcomes
+from app.outcomes.sqlite import ContentReader, read_outcomes
 from routers.types import Conversation
 from tests.support.gateway import GatewayThread, stub_config
 

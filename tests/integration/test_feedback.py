@@ -7,8 +7,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.outcomes.rows import LabelKind
+from app.outcomes.sqlite import OUTCOMES_NAME, read_labels
 from app.stores.outcomes import MAX_LABEL_CHANGES
-from app.stores.outcomes_sqlite import OUTCOMES_NAME, read_labels
 from tests.support.gateway import GatewayThread, stub_config
 from tests.support.requests import assert_openai_error
 

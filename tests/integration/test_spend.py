@@ -8,7 +8,7 @@ import time
 import httpx
 import pytest
 
-from app.stores.outcomes_sqlite import OUTCOMES_NAME
+from app.outcomes.sqlite import OUTCOMES_NAME
 from tests.support.gateway import GatewayThread, stub_config
 from tests.support.requests import assert_openai_error
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from app.main import create_app
-from app.stores.outcomes_sqlite import SqliteOutcomes
+from app.outcomes.sqlite import SqliteOutcomes
 from tests.support.gateway import stub_config
 from tests.support.keys import DictStore
 from tests.support.spending import random_rows

@@ -17,14 +17,14 @@ from app.outcomes.rows import (
     Labelled,
     OutcomeRow,
 )
-from app.stores.outcomes import MAX_LABEL_CHANGES, OutcomeLog
-from app.stores.outcomes_sqlite import (
+from app.outcomes.sqlite import (
     OUTCOMES_NAME,
     ContentReader,
     SqliteOutcomes,
     read_labels,
     read_outcomes,
 )
+from app.stores.outcomes import MAX_LABEL_CHANGES, OutcomeLog
 from tests.support.stores import FakeClock
 from tests.support.threads import kill_thread
 
