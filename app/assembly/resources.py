@@ -118,7 +118,7 @@ def _sink(config: LoadedConfig) -> Sink:
     outcomes, store = config.gateway.outcomes, config.gateway.store
     keep_s = outcomes.keep_days * DAY_S
     if outcomes.sink == "redis":
-        from app.stores.outcomes_redis import RedisOutcomes  # noqa: PLC0415
+        from app.outcomes.redis import RedisOutcomes  # noqa: PLC0415
 
         if config.redis_url is None:
             raise config.error(

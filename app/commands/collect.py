@@ -32,7 +32,7 @@ def collect(*, out: Path, file: Path, consumer: str, once: bool, as_json: bool) 
     from app.config import load_config  # noqa: PLC0415
     from app.errors import ConfigError, GatewayError  # noqa: PLC0415
     from app.outcomes.collector import Collector  # noqa: PLC0415
-    from app.stores.outcomes_redis import Names  # noqa: PLC0415
+    from app.outcomes.redis import Names  # noqa: PLC0415
     from app.telemetry.logs import configure_logging  # noqa: PLC0415
 
     config = load_config(file, secrets_needed=False)

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from app.outcomes.parquet import forget, write_rows
+from app.outcomes.redis import Names
 from app.outcomes.rows import ContentRow, Label, OutcomeRow
-from app.stores.outcomes_redis import Names
 
 _log = logging.getLogger(__name__)
 

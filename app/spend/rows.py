@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from app.outcomes.redis import Names
 from app.spend.question import (
     COLUMNS,
     TIMES,
@@ -17,7 +18,6 @@ from app.spend.question import (
     SourceError,
     time_text,
 )
-from app.stores.outcomes_redis import Names
 
 _AT_ONCE = 500
 _PAUSE_S = 0.002

@@ -7,12 +7,12 @@ import pytest
 
 from app.errors import InvalidRequestError
 from app.outcomes.parquet import write_rows
+from app.outcomes.redis import RedisOutcomes
 from app.outcomes.sqlite import SqliteOutcomes
 from app.spend.parquet import ParquetSpend
 from app.spend.question import Amounts, Dimension, Overdue, Question, time_text
 from app.spend.rows import RedisSpend
 from app.spend.sqlite import SqliteSpend
-from app.stores.outcomes_redis import RedisOutcomes
 from tests.support.spending import BEGIN, random_rows, spent_row
 from tests.support.stores import new_prefix
 

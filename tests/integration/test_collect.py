@@ -15,9 +15,9 @@ from click.testing import CliRunner
 from app.cli import cli
 from app.outcomes.collector import GROUP, Collector
 from app.outcomes.parquet import collected_log, forget
+from app.outcomes.redis import Names, RedisOutcomes
 from app.outcomes.rows import ContentRow, Label, LabelKind, Labelled, OutcomeRow
 from app.stores.outcomes import OutcomeLog
-from app.stores.outcomes_redis import Names, RedisOutcomes
 from tests.integration.test_cli import command
 from tests.integration.test_feedback import Client
 from tests.support.gateway import GatewayThread, stub_config

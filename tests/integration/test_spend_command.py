@@ -10,8 +10,8 @@ import pytest
 
 from app.cli import main
 from app.outcomes.parquet import write_rows
+from app.outcomes.redis import RedisOutcomes
 from app.outcomes.sqlite import SqliteOutcomes
-from app.stores.outcomes_redis import RedisOutcomes
 from tests.support.gateway import stub_config
 from tests.support.spending import spent_row
 from tests.support.stores import new_prefix
