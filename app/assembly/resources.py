@@ -10,11 +10,11 @@ from app.gateway.decision_log import DecisionLog, KeepContents
 from app.gateway.ledger import NOTHING, Keeps
 from app.gateway.redaction import Redactor
 from app.keys import NO_LIMITS
+from app.outcomes.log import Sink
 from app.outcomes.sqlite import SqliteOutcomes
 from app.stores.base import Lifecycle
 from app.stores.bounds import AnswerBounds
 from app.stores.memory import MemoryStore
-from app.stores.outcomes import Sink
 from app.stores.watch import NO_EVENTS, StoreEvents
 from app.telemetry.tracing import Tracer
 

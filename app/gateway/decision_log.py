@@ -14,8 +14,8 @@ import numpy as np
 
 from app.gateway.redaction import Redactor
 from app.keys import to_nusd
+from app.outcomes.log import DEFAULT_CAPACITY, OutcomeLog, Sink
 from app.outcomes.rows import ContentRow, OutcomeRow, Row
-from app.stores.outcomes import DEFAULT_CAPACITY, OutcomeLog, Sink
 from app.telemetry.said import said
 from app.types import Attempt, Outcome, Texts
 from routers.evidence import Evidence

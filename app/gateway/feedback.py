@@ -19,6 +19,7 @@ from app.errors import (
     RateLimitedError,
     StoreUnavailableError,
 )
+from app.outcomes.log import FLUSH_INTERVAL_S, OutcomeLog
 from app.outcomes.rows import Decided, Label, LabelKind, Labelled
 from app.stores.base import (
     Claim,
@@ -29,7 +30,6 @@ from app.stores.base import (
     Settlement,
     StoreError,
 )
-from app.stores.outcomes import FLUSH_INTERVAL_S, OutcomeLog
 
 ADMIN = "admin"
 """Whose labels they are that came with the admin token."""

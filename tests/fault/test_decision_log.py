@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from app.gateway.decision_log import DecisionLog
+from app.outcomes.log import FLUSH_INTERVAL_S
 from app.outcomes.sqlite import OUTCOMES_NAME, SqliteOutcomes, read_outcomes
-from app.stores.outcomes import FLUSH_INTERVAL_S
 from tests.integration.test_cli import ASK, config, serving, shared  # noqa: F401  (fixtures)
 from tests.integration.test_feedback import counted
 from tests.integration.test_signals import rewrite, until

@@ -14,16 +14,16 @@ from click.testing import CliRunner
 
 from app.cli import cli
 from app.outcomes.collector import GROUP, Collector
+from app.outcomes.log import OutcomeLog
 from app.outcomes.parquet import collected_log, forget
 from app.outcomes.redis import Names, RedisOutcomes
 from app.outcomes.rows import ContentRow, Label, LabelKind, Labelled, OutcomeRow
-from app.stores.outcomes import OutcomeLog
 from tests.integration.test_cli import command
 from tests.integration.test_feedback import Client
 from tests.support.gateway import GatewayThread, stub_config
 from tests.support.redis_server import RedisServer
 from tests.support.requests import assert_openai_error
-from tests.unit.app.stores.test_outcomes import NOW, row
+from tests.unit.app.outcomes.test_log import NOW, row
 
 DAY_S = 86_400.0
 _prefixes = itertools.count()

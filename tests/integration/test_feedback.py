@@ -6,9 +6,9 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.outcomes.log import MAX_LABEL_CHANGES
 from app.outcomes.rows import LabelKind
 from app.outcomes.sqlite import OUTCOMES_NAME, read_labels
-from app.stores.outcomes import MAX_LABEL_CHANGES
 from tests.support.gateway import GatewayThread, stub_config
 from tests.support.requests import assert_openai_error
 

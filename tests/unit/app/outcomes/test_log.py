@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from app.outcomes.log import MAX_LABEL_CHANGES, OutcomeLog
 from app.outcomes.rows import (
     ContentRow,
     Decided,
@@ -24,7 +25,6 @@ from app.outcomes.sqlite import (
     read_labels,
     read_outcomes,
 )
-from app.stores.outcomes import MAX_LABEL_CHANGES, OutcomeLog
 from tests.support.stores import FakeClock
 from tests.support.threads import kill_thread
 
