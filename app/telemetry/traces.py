@@ -22,7 +22,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_contex
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from app import __version__
-from app.telemetry._span_facts import spoken, tokens, told
+from app.telemetry._span_attributes import spoken, tokens, told
 from app.telemetry.tracing import (
     AskedFor,
     AttemptTrace,

@@ -2,7 +2,7 @@
 
 import json
 
-from app.telemetry._span_facts import MAX_SPOKEN_CHARS, spoken
+from app.telemetry._span_attributes import MAX_SPOKEN_CHARS, spoken
 from app.types import Texts
 from routers.types import Conversation, Message, Role
 
