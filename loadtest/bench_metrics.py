@@ -61,7 +61,7 @@ def configured_metrics() -> "Metrics":
     """Return the instruments of a gateway that knows the models of the example."""
     from prometheus_client import CollectorRegistry  # noqa: PLC0415  (see `main`)
 
-    from app.telemetry.facts import PolicyFacts  # noqa: PLC0415
+    from app.telemetry.baselines import PolicyFacts  # noqa: PLC0415
     from app.telemetry.metrics import Metrics  # noqa: PLC0415
 
     metrics = Metrics(CollectorRegistry())

@@ -6,7 +6,7 @@ import logging
 from app.keys import NUSD_PER_USD
 from app.state import AppState
 from app.stores.base import Owes, Standing, StoreError
-from app.telemetry.facts import BudgetFact
+from app.telemetry.baselines import BudgetFact
 from app.telemetry.logs import dropped_lines
 
 SAMPLE_S = 5.0

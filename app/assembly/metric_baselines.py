@@ -7,7 +7,7 @@ import numpy as np
 from app import __version__
 from app.config import LoadedConfig
 from app.gateway.request import Policy
-from app.telemetry.facts import N_SCORE_BINS, PolicyFacts
+from app.telemetry.baselines import N_SCORE_BINS, PolicyFacts
 from app.telemetry.metrics import Metrics
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from app.stores.base import Refusal
 from app.telemetry._declare import OTHER, Declare, FirstNames
-from app.telemetry.facts import BudgetFact, PolicyFacts
+from app.telemetry.baselines import BudgetFact, PolicyFacts
 
 _LAG = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)
 _FILES = Path("/proc/self/fd")

@@ -4,7 +4,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 
 from app.telemetry._declare import ConfiguredNames, Declare
-from app.telemetry.facts import N_SCORE_BINS, PolicyFacts
+from app.telemetry.baselines import N_SCORE_BINS, PolicyFacts
 from app.types import Outcome
 from routers.probe import Stage
 from routers.types import CandidateEstimate, CostQuality, Reason

@@ -16,8 +16,8 @@ from app.telemetry._request_metrics import RequestMetrics
 from app.telemetry._routing_metrics import RoutingMetrics
 from app.telemetry._store_metrics import StoreMetrics
 from app.telemetry._upstream_metrics import UpstreamMetrics
+from app.telemetry.baselines import PolicyFacts
 from app.telemetry.exposition import render
-from app.telemetry.facts import PolicyFacts
 from app.types import Outcome
 
 _PINNED = "pinned"

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.errors import InvalidRequestError, OverloadedError, UnauthenticatedError
 from app.telemetry._declare import OTHER, Count, Distribution, FirstNames
-from app.telemetry.facts import BudgetFact
+from app.telemetry.baselines import BudgetFact
 from app.types import Attempt, ScorerCall, Usage
 from loadtest.bench_metrics import configured_metrics, example_outcome
 from routers.probe import Stage
