@@ -26,6 +26,7 @@ from app.api.admin import Reload, admin_router
 from app.api.browser_rules import browser_rules
 from app.api.chat import ChatEndpoint
 from app.api.console import console_is_served, console_router
+from app.api.fast_path import FrontDoor
 from app.api.feedback import feedback_router
 from app.api.framework_errors import answer_error
 from app.api.refusals import RefusalLog
@@ -40,7 +41,6 @@ from app.assembly.reload import Reloader
 from app.config import LoadedConfig, load_config
 from app.config.settings import Settings
 from app.errors import GatewayError
-from app.front import FrontDoor
 from app.gateway.feedback import Feedback
 from app.gateway.intake import Intake
 from app.gateway.overload import LoadWatch, Places
