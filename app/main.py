@@ -23,6 +23,7 @@ from app.access.issuing import Issuer
 from app.access.terms import KnownNames
 from app.api import docs, models, ops
 from app.api.admin import Reload, admin_router
+from app.api.boundary import BoundaryMiddleware
 from app.api.browser_rules import browser_rules
 from app.api.chat import ChatEndpoint
 from app.api.console import console_is_served, console_router
@@ -45,7 +46,6 @@ from app.gateway.feedback import Feedback
 from app.gateway.intake import Intake
 from app.gateway.overload import LoadWatch, Places
 from app.gateway.request import Policy
-from app.middleware.boundary import BoundaryMiddleware
 from app.middleware.browsers import BrowserMiddleware
 from app.outcomes.recorder import Recorder
 from app.server.signals import drain_before_exit, on_hangup
