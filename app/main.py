@@ -25,6 +25,7 @@ from app.api import docs, models, ops
 from app.api.admin import Reload, admin_router
 from app.api.boundary import BoundaryMiddleware
 from app.api.browser_rules import browser_rules
+from app.api.browsers import BrowserMiddleware
 from app.api.chat import ChatEndpoint
 from app.api.console import console_is_served, console_router
 from app.api.fast_path import FrontDoor
@@ -46,7 +47,6 @@ from app.gateway.feedback import Feedback
 from app.gateway.intake import Intake
 from app.gateway.overload import LoadWatch, Places
 from app.gateway.request import Policy
-from app.middleware.browsers import BrowserMiddleware
 from app.outcomes.recorder import Recorder
 from app.server.signals import drain_before_exit, on_hangup
 from app.spend.desk import SpendDesk
