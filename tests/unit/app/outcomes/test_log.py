@@ -143,7 +143,7 @@ async def test_rows_that_cannot_be_written_are_tried_again_and_counted_at_the_en
 _OTHER_PROCESS = """
 import asyncio, sys
 from pathlib import Path
-from tests.unit.app.stores.test_outcomes import log_in, row
+from tests.unit.app.outcomes.test_log import log_in, row
 
 async def main():
     log = log_in(Path(sys.argv[1]))
