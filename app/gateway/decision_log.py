@@ -16,7 +16,7 @@ from app.gateway.redaction import Redactor
 from app.keys import to_nusd
 from app.outcomes.log import DEFAULT_CAPACITY, OutcomeLog, Sink
 from app.outcomes.rows import ContentRow, OutcomeRow, Row
-from app.outcomes.texts import said
+from app.telemetry.texts import said
 from app.types import Attempt, Outcome, Texts
 from routers.evidence import Evidence
 from routers.types import (

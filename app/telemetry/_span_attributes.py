@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from app.outcomes.texts import answer_text
+from app.telemetry.texts import answer_text
 from app.telemetry.tracing import RedactText
 from app.types import Outcome, Texts, Usage
 
