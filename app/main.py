@@ -47,6 +47,7 @@ from app.gateway.feedback import Feedback
 from app.gateway.intake import Intake
 from app.gateway.overload import LoadWatch, Places
 from app.gateway.request import Policy
+from app.outcomes.metrics import LearningMetrics
 from app.outcomes.recorder import Recorder
 from app.server.signals import drain_before_exit, on_hangup
 from app.spend.desk import SpendDesk
@@ -56,7 +57,6 @@ from app.stores.base import Lifecycle
 from app.stores.keys import Keys
 from app.stores.owners import new_run, owner_of
 from app.telemetry.exposition import MetricsServer
-from app.telemetry.learning import LearningMetrics
 from app.telemetry.metrics import Metrics
 from app.telemetry.recent import Recent
 from routers.artifact import RouterArtifact

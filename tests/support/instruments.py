@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
-from app.telemetry.learning import LearningMetrics
+from app.outcomes.metrics import LearningMetrics
 from app.telemetry.metrics import Metrics
 
 
