@@ -4,6 +4,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 
 from app.config import load_config
@@ -109,3 +110,10 @@ def test_compose_gives_prometheus_its_rules_and_grafana_its_dashboards():
     ]
     assert source["type"] == "prometheus"
     assert source["isDefault"]
+
+
+@pytest.mark.parametrize("package", ["prometheus-client", "redis[hiredis]", "uvicorn"])
+def test_a_package_whose_insides_are_used_is_bound_from_above(package):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (required,) = (each for each in project["dependencies"] if each.startswith(package))
+    assert re.search(r",<\d", required), required
