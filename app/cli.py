@@ -79,7 +79,7 @@ cli.add_command(top)
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True)
 def serve(file: Path, host: str | None, port: int | None, workers: int) -> None:
     """Run the gateway (and its simulated upstream, if the configuration has one)."""
-    from app.commands.serve import serve as run  # noqa: PLC0415
+    from app.processes.serve import serve as run  # noqa: PLC0415
 
     run(file, host=host, port=port, workers=workers)
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from app import __version__
-from app.commands.serve import warn_of_proxies
+from app.processes.serve import warn_of_proxies
 from tests.support.raw_server import raw_server, serve_forever
 from tests.support.watching import metrics
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 import httpx
 import pytest
 
-from app.commands.welcome import welcome
+from app.processes.welcome import welcome
 from tests.integration.test_cli import config, serving  # noqa: F401  (fixtures)
 from tests.integration.test_signals import rewrite
 from tests.support.gateway import REPOSITORY, stub_config

@@ -77,7 +77,7 @@ def test_every_module_imports_and_nothing_happens():
 
 
 @pytest.mark.parametrize(
-    "module", ["app.main", "app.commands.serve", "app.cli", "app.stub.__main__"]
+    "module", ["app.main", "app.processes.serve", "app.cli", "app.stub.__main__"]
 )
 def test_serving_needs_nothing_of_training(module):
     loaded = imported(module)["loaded"]

@@ -17,13 +17,13 @@ import click
 
 from app.api.console import console_is_served
 from app.check.servable import check_start
-from app.commands.welcome import welcome
 from app.config import StubConfig, load_config
 from app.errors import ConfigError
 from app.processes.runs import this_run
 from app.processes.serving_app import serving_app
 from app.processes.shared_metrics import counting_together, metrics_port
 from app.processes.supervisor import Supervisor
+from app.processes.welcome import welcome
 from app.server.server import Server, uvicorn_config
 from app.telemetry.logs import configure_logging
 
