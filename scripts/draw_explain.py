@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from app.commands.explain import explain
+from app.commands.explanation import explain
 
 _ROOT = Path(__file__).resolve().parents[1]
 _PROMPT = "Write a function that merges two sorted lists."

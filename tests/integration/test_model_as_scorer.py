@@ -14,7 +14,7 @@ import openai
 import pytest
 
 from app.access.guard import ANONYMOUS
-from app.commands.explain import explain
+from app.commands.explanation import explain
 from app.errors import ConfigError, InvalidRequestError
 from tests.support.gateway import GatewayThread, stub_config
 from tests.support.pair_routers import HARD, STRONG, WEAK, fit_routers, pair_config

@@ -7,7 +7,7 @@ import openai
 import pytest
 from rich.console import Console
 
-from app.commands.explain import explain
+from app.commands.explanation import explain
 from app.errors import ConfigError
 from routers.training.calibrate import PairGoal, calibrate
 from tests.support.gateway import GatewayThread, stub_config

@@ -1,0 +1,221 @@
+"""`steelyard explain`: one decision as a table."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from app.api.knobs import NO_KNOBS, parse_cost_quality
+from app.api.resolve import resolve
+from app.api.route import route_object
+from app.api.wire import parse_chat_request
+from app.assembly import build_names, build_policies, load_artifacts
+from app.config import load_config
+from app.errors import InvalidRequestError
+from app.gateway.decide import decide_now
+from app.gateway.ledger import LedgerEntry
+from app.gateway.request import Policy, RouteRequest, promise_doubt
+from routers.decision import knob_steps
+from routers.request.layout import Description
+from routers.request.sentence import why
+from routers.types import (
+    CandidateEstimate,
+    Constraints,
+    CostQuality,
+    Decision,
+    KnobStep,
+    StrongThreshold,
+)
+
+
+def explain(
+    prompt: str,
+    *,
+    file: Path,
+    cost_quality: str | None,
+    policy: str | None,
+    max_cost_usd: float | None,
+    as_json: bool,
+    console: Console | None = None,
+) -> None:
+    """Decide on `prompt` as the gateway would, and print what the decision rests on.
+
+    Raises
+    ------
+    GatewayError
+        If the configuration or an option is wrong.
+    RoutingError
+        If no model can take the prompt.
+    """
+    # In a locale that is not UTF-8 the command line comes in as bytes in disguise.
+    prompt = prompt.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    config = load_config(file, secrets_needed=False)
+    names = build_names(config, build_policies(config, load_artifacts(config)))
+    routing: dict[str, Any] = {"policy": policy, "max_cost": max_cost_usd}
+    if cost_quality is not None:
+        routing["cost_quality"] = parse_cost_quality("--cost-quality", cost_quality).t
+    body = {"model": "auto", "messages": [{"role": "user", "content": prompt}], "routing": routing}
+    request = resolve(
+        parse_chat_request(msgspec.json.encode(body)),
+        NO_KNOBS,
+        names,
+        request_id="explain",
+        headers=(),
+    )
+    chosen_policy = names.policies[request.policy_name]
+    scorer = chosen_policy.scorer_model_id
+    if scorer is not None and isinstance(request.objective, StrongThreshold):
+        raise InvalidRequestError(
+            f"policy {chosen_policy.name!r} asks the model {scorer!r} before it decides, which "
+            "explain does not; ask a running gateway's /v1/route, or give --cost-quality"
+        )
+    began = time.perf_counter()
+    decision = decide_now(request, chosen_policy, Constraints(max_cost_usd=max_cost_usd))
+    took_ms = (time.perf_counter() - began) * 1e3
+    described = chosen_policy.artifact.describe(request.conversation)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(_answer(request, decision, described))))
+        return
+    steps = knob_steps(decision, chosen_policy.knobs.get(None))
+    console = console or Console(highlight=False)
+    _print(
+        request,
+        chosen_policy,
+        decision,
+        steps,
+        because=why(decision, described),
+        took_ms=took_ms,
+        console=console,
+    )
+
+
+def _answer(
+    request: RouteRequest, decision: Decision, described: Description | None
+) -> dict[str, Any]:
+    entry = LedgerEntry(
+        clock=time.perf_counter,
+        request=request,
+        policy_version="" if request.policy is None else request.policy.version,
+        started=time.perf_counter(),
+        decision=decision,
+    )
+    return route_object(request, decision, entry, described)
+
+
+def _print(
+    request: RouteRequest,
+    policy: Policy,
+    decision: Decision,
+    steps: tuple[KnobStep, ...],
+    *,
+    because: str,
+    took_ms: float,
+    console: Console,
+) -> None:
+    knob = request.objective.t if isinstance(request.objective, CostQuality) else None
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    table.add_column("model", no_wrap=True)
+    table.add_column("quality", justify="right", no_wrap=True)
+    table.add_column("tokens out", justify="right", no_wrap=True)
+    table.add_column("cost, USD", justify="right", no_wrap=True)
+    table.add_column("chosen at knob")
+    for each in sorted(decision.candidates, key=lambda each: -(each.quality or 0)):
+        wins = each.model_id == decision.model_id
+        table.add_row(
+            "▶" if wins else "",
+            escape(each.model_id),
+            _quality(each),
+            _tokens(each),
+            "unknown" if each.cost_usd is None else f"{each.cost_usd:.6f}",
+            _status(each, steps),
+            style="bold green" if wins else ("dim" if not each.eligible else ""),
+        )
+    console.print(table)
+    served = decision.estimate(decision.model_id)
+    console.print(
+        f"[bold green]▶ {escape(decision.model_id)}[/]"
+        + ("" if knob is None else f" at cost-quality {knob:g}")
+    )
+    console.print(f"  {escape(because)}")
+    console.print(
+        f"  [dim]policy {escape(policy.name)}, reason {decision.reason.value}, "
+        f"decided in {took_ms:.1f} ms[/]"
+    )
+    if isinstance(request.objective, StrongThreshold):
+        told = request.objective
+        console.print(
+            f"  threshold {told.threshold:.6g}: {told.strong} from it on, else {told.weak}"
+        )
+        if told.statement is not None:
+            console.print(f"  {escape(told.statement)}")
+    if knob is not None:
+        _print_turns(decision, steps, served, knob=knob, console=console)
+    doubt = promise_doubt(policy)
+    if doubt is not None:
+        console.print(f"  [dim]{escape(doubt)}[/]")
+
+
+def _print_turns(
+    decision: Decision,
+    steps: tuple[KnobStep, ...],
+    served: CandidateEstimate | None,
+    *,
+    knob: float,
+    console: Console,
+) -> None:
+    if served is None:
+        return
+    others = [step for step in steps if step.model_id != decision.model_id]
+    up = next((step for step in others if step.from_cost_quality >= knob), None)
+    down = next((step for step in reversed(others) if step.to_cost_quality <= knob), None)
+    for word, step in (("up", up), ("down", down)):
+        other = None if step is None else decision.estimate(step.model_id)
+        if step is None or other is None:
+            console.print(f"  turn the knob {word}: nothing changes")
+            continue
+        at = step.from_cost_quality if step is up else step.to_cost_quality
+        console.print(
+            f"  turn the knob {word} to {at:.2f}: {escape(step.model_id)}, "
+            f"{_difference(other, served)}"
+        )
+
+
+def _difference(other: CandidateEstimate, served: CandidateEstimate) -> str:
+    parts = []
+    if other.quality is not None and served.quality is not None:
+        parts.append(f"quality {other.quality - served.quality:+.3f}")
+    if other.cost_usd is not None and served.cost_usd:
+        parts.append(f"cost x{other.cost_usd / served.cost_usd:.3g}")
+    return ", ".join(parts)
+
+
+def _quality(each: CandidateEstimate) -> str:
+    if each.quality is None:
+        return "unknown"
+    return f"{each.quality:.3f} ±{each.quality_std or 0:.3f}"
+
+
+def _tokens(each: CandidateEstimate) -> str:
+    if each.output_tokens is None:
+        return "unknown"
+    return f"{each.output_tokens:.0f} (≤ {each.output_tokens_upper or 0:.0f})"
+
+
+def _status(each: CandidateEstimate, steps: tuple[KnobStep, ...]) -> str:
+    if not each.eligible:
+        return f"excluded: {each.exclusion_detail}"
+    ranges = [_range(step) for step in steps if step.model_id == each.model_id]
+    return ", ".join(ranges) or "never: dominated"
+
+
+def _range(step: KnobStep) -> str:
+    ends = step.from_cost_quality, step.to_cost_quality
+    digits = 2 if round(ends[0], 2) < round(ends[1], 2) else 4
+    return " - ".join(f"{end:.{digits}f}" for end in ends)
