@@ -3,15 +3,12 @@
 import re
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cache
 from itertools import chain
-from typing import TypeVar
 
+from routers.memo import Memo, WordMemo
 from routers.words import ascii_words
-
-_Key = TypeVar("_Key")
-_Value = TypeVar("_Value")
 
 _CACHED_WORDS = 32_768
 _CACHED_CHARACTERS = 8_192
@@ -31,26 +28,6 @@ _NEWER_THAN_REFERENCE = (
     "110C2-110CD 111C9 111CF 1123E 1133B 11438-1145E 11660-1166C 116B9 1182F-1183B "
     "1193B-11FFF 12FF1-13438 16E97-16F4F 16FE2-16FE4 1CF00-1CF46 1E000-1E2EF 1E944-1E95F"
 )
-
-
-class _Memo(dict[_Key, _Value]):
-    """A pure function as a mapping, so that a known key costs one lookup in C.
-
-    Starts over when `limit` entries are reached: simple, and safe between threads, because
-    every value can be computed again and each dict operation is atomic.
-    """
-
-    def __init__(self, function: Callable[[_Key], _Value], *, limit: int) -> None:
-        super().__init__()
-        self._function = function
-        self._limit = limit
-
-    def __missing__(self, key: _Key) -> _Value:
-        value = self._function(key)
-        if len(self) >= self._limit:
-            self.clear()
-        self[key] = value
-        return value
 
 
 @cache
@@ -98,6 +75,24 @@ def _fold(code: int) -> str:
     if category.startswith("P") or (code < 128 and category.startswith("S")):
         return f" {character} "
     return character.lower()
+
+
+_UNORDERED = "\ue000"
+"""Stands for a character whose place depends on its neighbours. No text is left with it: it is for
+private use, and such characters are dropped."""
+
+
+def _normal(code: int) -> str:
+    """Normalise one character.
+
+    NFD takes characters apart one by one; only then it puts the combining ones of a row in order.
+    These are dropped but for a few that the reference does not know.
+    """
+    decomposed = unicodedata.normalize("NFD", _clean(code))
+    folded = [_fold(ord(each)) for each in decomposed]
+    if any(map(unicodedata.combining, "".join(folded))):
+        return _UNORDERED
+    return "".join(folded)
 
 
 class _Pieces:
@@ -164,9 +159,10 @@ class WordPiece:
         # What splits words does not refer back to what remembers them: a tokeniser of several
         # megabytes goes with its last user, and need not wait for the garbage collector.
         split = _Pieces(vocabulary).split
-        self._words: _Memo[str, tuple[int, ...]] = _Memo(split, limit=_CACHED_WORDS)
-        self._clean: _Memo[int, str] = _Memo(_clean, limit=_CACHED_CHARACTERS)
-        self._fold: _Memo[int, str] = _Memo(_fold, limit=_CACHED_CHARACTERS)
+        self._words: WordMemo[tuple[int, ...]] = WordMemo(split, limit=_CACHED_WORDS)
+        self._normal: Memo[int, str] = Memo(_normal, limit=_CACHED_CHARACTERS)
+        self._clean: Memo[int, str] = Memo(_clean, limit=_CACHED_CHARACTERS)
+        self._fold: Memo[int, str] = Memo(_fold, limit=_CACHED_CHARACTERS)
 
     def ids(self, text: str) -> list[int]:
         """Return the piece ids of `text`, in order."""
@@ -176,7 +172,10 @@ class WordPiece:
                 text = _ASCII_CONTROL.sub("", text)
             words = ascii_words(text)
         else:
-            cleaned = unicodedata.normalize("NFD", text.translate(self._clean))
-            words = cleaned.translate(self._fold).split()
+            normal = text.translate(self._normal)
+            if _UNORDERED in normal:
+                cleaned = unicodedata.normalize("NFD", text.translate(self._clean))
+                normal = cleaned.translate(self._fold)
+            words = normal.split()
         # Known words never enter Python code again: the map runs dict.__getitem__ in C.
         return list(chain.from_iterable(map(self._words.__getitem__, words)))

@@ -22,6 +22,8 @@ _OPENING = re.compile(
     re.IGNORECASE,
 )
 _ENDING = re.compile(r"[,.]? *(?:please|pls|plz|thanks|thank you|thx|ty)[ .!]*$", re.IGNORECASE)
+_ENDINGS = ("please", "pls", "plz", "thanks", "thank you", "thx", "ty")
+_ENDING_CHARS = 24
 _TIMES = 3
 """How often a courtesy stands beside sentences of requests in training, which are many more."""
 
@@ -57,9 +59,11 @@ class CourtesyModel:
         if opening is not None:
             rest = rest[opening.end() :]
         rest = self._without_tail(rest)
-        ending = _ENDING.search(rest, max(len(rest) - 24, 0))
-        if ending is not None:
-            rest = rest[: ending.start()]
+        # Most texts end otherwise, which is seen without the pattern.
+        if rest[-_ENDING_CHARS:].removesuffix("\n").rstrip(" .!").casefold().endswith(_ENDINGS):
+            ending = _ENDING.search(rest, max(len(rest) - _ENDING_CHARS, 0))
+            if ending is not None:
+                rest = rest[: ending.start()]
         return rest if any(each.isalnum() for each in rest) else text
 
     def _without_head(self, text: str) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from routers.memo import WordMemo
+
 _FEWEST_PREFIX = 5
 """Shorter words are looked up as they are: their beginnings mean too little."""
 
@@ -31,9 +33,14 @@ UNSPACED = (
 _UNSPACED = "".join(f"{chr(low)}-{chr(high)}" for low, high in UNSPACED)
 # Vowel signs of Indic scripts and points of Hebrew and Arabic are no letters to Unicode.
 _MARKS = "\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u0963\u0970-\u0dff"
-_LETTER = rf"(?:(?![{_UNSPACED}])[^\W_]|[{_MARKS}])"
-_PIECES = re.compile(rf"[{_UNSPACED}]+|{_LETTER}+(?:['’]{_LETTER}+)*")
+# Runs of letters and marks, without a look at every character whether it is unspaced.
+_LETTER = rf"[^\W_{_UNSPACED}]"
+_WORD = rf"(?:{_LETTER}+(?:[{_MARKS}]+{_LETTER}*)*|(?:[{_MARKS}]+{_LETTER}*)+)"
+_PIECES = re.compile(rf"[{_UNSPACED}]+|{_WORD}(?:['’]{_WORD})*")
 _FIRST_UNSPACED = "\u0e00"
+_is_unspaced = re.compile(rf"[{_UNSPACED}]").match
+
+_REMEMBERED_WORDS = 16_384
 
 _ENGLISH = frozenset(
     # None that is a common word of another language too, as "was", "in" or "is" are.
@@ -62,6 +69,35 @@ def _fewest(word: str) -> int:
     return _FEWEST_SIGNS if "\u0590" <= first <= "\u0dff" else _FEWEST_PREFIX
 
 
+class _Words:
+    """The forms of words of scripts that put spaces between them, and their inflections."""
+
+    def __init__(self, entries: Mapping[str, str]) -> None:
+        self._words = dict(entries)
+        # The beginnings of long forms stand for their inflections.
+        self._stems: dict[str, str] = {}
+        for form, word in entries.items():
+            fewest = _fewest(form)
+            for cut in range(max(fewest, len(form) - 2), len(form) + 1):
+                self._stems.setdefault(form[:cut], word)
+
+    def find(self, word: str) -> str | None:
+        """Return the English of a word; None where neither it nor its beginning is known."""
+        found = self._words.get(word)
+        fewest = _fewest(word)
+        if found is not None or len(word) <= fewest:
+            return found
+        for cut in range(len(word), max(fewest, len(word) - _LONGEST_SUFFIX) - 1, -1):
+            found = self._stems.get(word[:cut])
+            if found is not None:
+                return found
+        if "\u0600" <= word[0] <= "\u06ff":
+            for article in _ARABIC_ARTICLES:
+                if word.startswith(article):
+                    return self.find(word[len(article) :])
+        return None
+
+
 class Glossary:
     """The words of a lexicon, and how to find them in a text.
 
@@ -72,24 +108,19 @@ class Glossary:
     """
 
     def __init__(self, entries: Mapping[str, str]) -> None:
-        self._words: dict[str, str] = {}
-        self._unspaced: dict[str, str] = {}
-        for form, word in entries.items():
-            if re.match(rf"[{_UNSPACED}]", form):
-                self._unspaced[form] = word
-            elif " " not in form:
-                self._words[form] = word
-        # By their first sign, the lengths of the forms that begin with it, longest first.
+        self._unspaced = {form: word for form, word in entries.items() if _is_unspaced(form)}
+        spaced = {
+            form: word
+            for form, word in entries.items()
+            if " " not in form and form not in self._unspaced
+        }
+        self._found: WordMemo[str | None] = WordMemo(_Words(spaced).find, limit=_REMEMBERED_WORDS)
+        # By their first two signs, the lengths of the forms that begin with them, longest first.
         lengths: dict[str, set[int]] = {}
         for form in self._unspaced:
-            lengths.setdefault(form[0], set()).add(len(form))
-        self._lengths = {sign: sorted(each, reverse=True) for sign, each in lengths.items()}
-        # The beginnings of long forms stand for their inflections.
-        self._stems: dict[str, str] = {}
-        for form, word in self._words.items():
-            fewest = _fewest(form)
-            for cut in range(max(fewest, len(form) - 2), len(form) + 1):
-                self._stems.setdefault(form[:cut], word)
+            if len(form) > 1:
+                lengths.setdefault(form[:2], set()).add(len(form))
+        self._lengths = {signs: sorted(each, reverse=True) for signs, each in lengths.items()}
 
     @classmethod
     def from_bytes(cls, lines: np.ndarray) -> "Glossary":
@@ -116,16 +147,16 @@ class Glossary:
         ascii_only = lowered.isascii()
         if ascii_only and _english_share(lowered.split()) >= _ENGLISH_FROM:
             return text
-        pieces = _PIECES.findall(lowered)
+        find = self._found.__getitem__
         out: list[str] = []
         n_found = 0
-        for piece in pieces:
-            if piece[0] >= _FIRST_UNSPACED and self._is_unspaced(piece):
-                found = self._segment(piece)
-                n_found += len(found)
-                out += found
+        for piece in _PIECES.findall(lowered):
+            if piece[0] >= _FIRST_UNSPACED and _is_unspaced(piece):
+                words = self._segment(piece)
+                n_found += len(words)
+                out += words
                 continue
-            word = self._find(piece)
+            word = find(piece)
             if word is not None:
                 n_found += 1
                 out.append(word)
@@ -135,36 +166,18 @@ class Glossary:
             return text
         return " ".join(out)
 
-    @staticmethod
-    def _is_unspaced(piece: str) -> bool:
-        code = ord(piece[0])
-        return any(low <= code <= high for low, high in UNSPACED)
-
-    def _find(self, word: str) -> str | None:
-        found = self._words.get(word)
-        fewest = _fewest(word)
-        if found is not None or len(word) <= fewest:
-            return found
-        for cut in range(len(word), max(fewest, len(word) - _LONGEST_SUFFIX) - 1, -1):
-            found = self._stems.get(word[:cut])
-            if found is not None:
-                return found
-        if "\u0600" <= word[0] <= "\u06ff":
-            for article in _ARABIC_ARTICLES:
-                if word.startswith(article):
-                    return self._find(word[len(article) :])
-        return None
-
     def _segment(self, run: str) -> list[str]:
         """Take the longest known words of a run of unspaced script, from left to right."""
+        forms, lengths = self._unspaced, self._lengths
         out, at = [], 0
         while at < len(run):
-            for length in self._lengths.get(run[at], ()):
-                found = self._unspaced.get(run[at : at + length])
+            for length in lengths.get(run[at : at + 2], ()):
+                found = forms.get(run[at : at + length])
                 if found is not None:
-                    out.append(found)
-                    at += length
                     break
             else:
-                at += 1
+                found, length = forms.get(run[at]), 1
+            if found is not None:
+                out.append(found)
+            at += length
         return out

@@ -24,20 +24,15 @@ _SENTENCE_CHARS = 300
 _COLON_CHARS = 200
 """How far into a text or a paragraph the colon may come that announces material."""
 
-_FENCE = re.compile(r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)", re.DOTALL)
+_FENCE = re.compile("```|~~~")
 _TAGGED = re.compile(r"<([a-zA-Z_][\w-]{1,30})>.*?</\1>", re.DOTALL)
 _QUOTE = re.compile(
     r'"[^"\n]{40,}"|“[^“”]{40,}”|„[^„“”]{40,}[“”]|«[^«»]{40,}»|「[^「」]{20,}」|『[^『』]{20,}』'
 )
-_SET_APART = (
-    (("```", "~~~"), _FENCE),
-    (("<",), _TAGGED),
-    (('"', "“", "„", "«", "「", "『"), _QUOTE),
-)
 _PARAGRAPHS = re.compile(r"\n\s*\n")
 _COLON = re.compile(r"[:：](?=\s|[\"“„«「『'])|：")
-_SENTENCE_END = re.compile(r"(?<=[.!?…])\s+(?=\S)|(?<=[。！？])")
-_CODE_MARKS = str.maketrans("", "", "{}[]();=<>_#$\\|&*/+")
+_SENTENCE_END = re.compile(r"[.!?…](\s+)(?=\S)|[。！？]")
+_CODE_MARKS = b"{}[]();=<>_#$\\|&*/+"
 _CODE_SHARE = 0.07
 _ASKING = "?？؟"
 _QUESTION_MARKS = ("?", "？", "؟", '?"', "?)")
@@ -60,13 +55,13 @@ def split_request(prompt: str) -> Request:
     head, tail = head_and_tail(prompt.strip(), READ_CHARS)
     text = f"{head}\n\n{tail}" if tail else head
     material: list[str] = []
-    for mark, pattern in _SET_APART:
-        if any(each in text for each in mark) and text.count(mark[0]) <= _MOST_MARKS:
-            found = [match.group() for match in pattern.finditer(text)]
-            rest = pattern.sub(" … ", text)
+    for marks, find in _SET_APART:
+        if any(map(text.__contains__, marks)) and text.count(marks[0]) <= _MOST_MARKS:
+            spans = find(text)
+            rest = " … ".join(_between(text, spans))
             # What is nothing but a quotation or a program is itself what is asked.
-            if found and len(rest.strip(" …\n\"'.")) >= 8:
-                material += found
+            if spans and len(rest.strip(" …\n\"'.")) >= 8:
+                material += [text[start:end] for start, end in spans]
                 text = rest.strip()
     paragraphs = [each for each in _PARAGRAPHS.split(text) if each.strip()]
     if len(paragraphs) > 1:
@@ -75,6 +70,40 @@ def split_request(prompt: str) -> Request:
         ask, more = _of_paragraph(text)
     material += more
     return Request(" ".join(ask.split()), "\n".join(material))
+
+
+def fenced(text: str) -> list[tuple[int, int]]:
+    """Find what stands between fences of one kind, or between the last one and the end."""
+    spans: list[tuple[int, int]] = []
+    end = 0
+    while (opening := _FENCE.search(text, end)) is not None:
+        close = text.find(opening.group(), opening.end())
+        end = len(text) if close < 0 else close + len(opening.group())
+        spans.append((opening.start(), end))
+    return spans
+
+
+def _tagged(text: str) -> list[tuple[int, int]]:
+    return [found.span() for found in _TAGGED.finditer(text)]
+
+
+def _quoted(text: str) -> list[tuple[int, int]]:
+    return [found.span() for found in _QUOTE.finditer(text)]
+
+
+_SET_APART = (
+    (("```", "~~~"), fenced),
+    (("<",), _tagged),
+    (('"', "“", "„", "«", "「", "『"), _quoted),
+)
+"""Marks of which one must stand in a text, and what then finds the parts that are set apart."""
+
+
+def _between(text: str, spans: list[tuple[int, int]]) -> list[str]:
+    """Return what stands before, between and behind some parts of a text."""
+    starts = [0, *(end for _, end in spans)]
+    ends = [*(start for start, _ in spans), len(text)]
+    return [text[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
 def _of_paragraphs(paragraphs: list[str]) -> tuple[str, list[str]]:
@@ -125,6 +154,9 @@ def _of_paragraph(text: str) -> tuple[str, list[str]]:
 
 
 def _at_colon(text: str) -> tuple[str, list[str]] | None:
+    start = text[:_COLON_CHARS]
+    if ":" not in start and "：" not in start:  # found much faster than the pattern
+        return None
     colon = _COLON.search(text, 0, _COLON_CHARS)
     if colon is None:
         return None
@@ -158,7 +190,7 @@ def _at_line(text: str) -> tuple[str, list[str]] | None:
 def _around_middle(text: str) -> tuple[str, list[str]] | None:
     if len(text) <= _LONE_CHARS:
         return None
-    sentences = [each for each in _SENTENCE_END.split(text) if each and each.strip()]
+    sentences = [each for each in cut_sentences(text) if each.strip()]
     if len(sentences) < 5:
         start, end = head_and_tail(text, _LONE_CHARS)
         return f"{start} {end}", [text]
@@ -168,11 +200,27 @@ def _around_middle(text: str) -> tuple[str, list[str]] | None:
     return " ".join(ends), [" ".join(sentences[2:-2])]
 
 
+def cut_sentences(text: str) -> list[str]:
+    """Cut behind marks that end sentences, in the place of white space where it follows.
+
+    Behind a full-width mark at the end stands one more, which is empty.
+    """
+    # A pattern that begins with the marks is tried at these only, and not at every character.
+    sentences: list[str] = []
+    start = 0
+    for end in _SENTENCE_END.finditer(text):
+        cut = end.start(1)
+        sentences.append(text[start : cut if cut >= 0 else end.end()])
+        start = end.end()
+    sentences.append(text[start:])
+    return sentences
+
+
 def _last_question(text: str) -> str:
     stripped = text.rstrip()
     if not stripped.endswith(_QUESTION_MARKS):
         return ""
-    sentences = _SENTENCE_END.split(stripped)
+    sentences = cut_sentences(stripped)
     last = sentences[-1]
     # Only where something stands before it: a lone question is what was announced.
     return last if len(sentences) > 1 and len(last) <= _SENTENCE_CHARS else ""
@@ -184,10 +232,13 @@ def _announces(paragraph: str) -> bool:
 
 def _is_prose(paragraph: str) -> bool:
     """Return whether a paragraph reads like a sentence: no signature, no row of numbers."""
-    digits = sum(character.isdigit() for character in paragraph)
-    return paragraph.rstrip().endswith((".", "!", "。", "！")) and digits < 0.1 * len(paragraph)
+    if not paragraph.rstrip().endswith((".", "!", "。", "！")):
+        return False
+    return sum(map(str.isdigit, paragraph)) < 0.1 * len(paragraph)
 
 
 def _is_code(paragraph: str) -> bool:
-    marks = len(paragraph) - len(paragraph.translate(_CODE_MARKS))
+    # Bytes, because of other texts than ASCII every character would be looked up by itself.
+    data = paragraph.encode("utf-8", "surrogatepass")
+    marks = len(data) - len(data.translate(None, _CODE_MARKS))
     return marks > _CODE_SHARE * len(paragraph) and ("\n" in paragraph or marks > 12)

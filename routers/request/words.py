@@ -15,10 +15,11 @@ from routers.words import ascii_identifiers, ascii_words
 _SIGNS = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 _MARKS = "\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u0963\u0970-\u0dff"
 _LETTERS = rf"[^\W{_SIGNS}]"
-# Runs of letters and marks, without a look at every character whether it is a sign.
-_TOKEN = re.compile(
-    rf"[{_SIGNS}]|{_LETTERS}+(?:[{_MARKS}]+{_LETTERS}*)*|(?:[{_MARKS}]+{_LETTERS}*)+|[^\w\s]"
+# Runs of signs, and of letters and marks without a look at every character whether it is a sign.
+_RUN = re.compile(
+    rf"[{_SIGNS}]+|{_LETTERS}+(?:[{_MARKS}]+{_LETTERS}*)*|(?:[{_MARKS}]+{_LETTERS}*)+|[^\w\s]"
 )
+_SIGN = re.compile(rf"[{_SIGNS}]")
 _STEM = 4
 """Longer words count also by their beginning, that many letters."""
 
@@ -38,7 +39,16 @@ def terms_of(text: str) -> list[str]:
 
 def _tokens(text: str) -> list[str]:
     if not text.isascii():
-        return _TOKEN.findall(text.lower())
+        runs: list[str] = _RUN.findall(text.lower())
+        if not _SIGN.search(text):
+            return runs
+        tokens: list[str] = []
+        for run in runs:
+            if _SIGN.match(run):
+                tokens += run  # every sign by itself
+            else:
+                tokens.append(run)
+        return tokens
     # The same words, found several times faster, and mostly found before by the tokeniser.
     return ascii_identifiers(text) if "_" in text else ascii_words(text)
 

@@ -29,6 +29,17 @@ def test_cjk_characters_stand_alone(wordpiece):
     assert pieces(wordpiece, "a中a") == ["a", "中", "a"]
 
 
+def test_combining_characters_that_stay_are_put_in_order():
+    # Of classes 216 and 224, and no accents: the reference keeps them, in the order of NFD.
+    wordpiece = WordPiece(["[UNK]", "a\U0001d165\u302e"])
+    assert wordpiece.ids("a\u302e\U0001d165") == wordpiece.ids("a\U0001d165\u302e") == [1]
+
+
+def test_what_is_too_long_for_a_word_is_not_remembered(wordpiece):
+    wordpiece.ids(" ".join(letter * 65 for letter in "abcdefgh"))
+    assert not wordpiece._words
+
+
 def test_lone_surrogates_are_dropped(wordpiece):
     assert pieces(wordpiece, "the\ud800s") == ["the", "##s"]
 

@@ -69,6 +69,41 @@ def test_quality_rises_with_ability_and_falls_with_level():
     assert quality.max() <= 1
 
 
+def test_predictions_are_those_of_the_formulas_to_the_last_bit():
+    rng = np.random.default_rng(3)
+    n_models = 7
+    router = AbilitiesRouter.known(
+        [f"model-{number}" for number in range(n_models)],
+        ability=rng.normal(0, 2, (n_models, len(FACETS))),
+        ability_std=rng.uniform(0.1, 1, (n_models, len(FACETS))),
+        verbosity=rng.normal(0, 1, n_models),
+    )
+    for n_queries in (1, 40):
+        x = rng.uniform(0, 1, (n_queries, N_COLUMNS + 8)).astype(np.float32)
+        request = Description.read(x)
+        shares = facet_shares(request)
+        ability = shares @ router.ability_.T
+        variance = (shares * shares) @ (router.ability_std_**2).T
+        damping = 1 / np.sqrt(1 + np.float32(np.pi / 8) * variance)
+        positions = np.asarray(LEVEL_POSITIONS, np.float32)[None, :, None]
+        z = (ability[:, None, :] - positions) * damping[:, None, :]
+        chance = 1 / (1 + np.exp(-z))
+        levels = request.levels[:, :, None]
+        quality = (levels * chance).sum(axis=1)
+        slope = (levels * chance * (1 - chance)).sum(axis=1)
+        between = (levels * (chance - quality[:, None, :]) ** 2).sum(axis=1)
+        log_tokens = np.clip(request.log_tokens[:, None] + router.verbosity_, 0, np.log(1e5))
+        log_tokens = log_tokens.astype(np.float32)
+        upper = np.expm1(log_tokens + np.float32(1.65) * router.length_std_)
+        found = router.predict(x)
+        np.testing.assert_array_equal(found.quality, np.clip(quality, 0, 1))
+        np.testing.assert_array_equal(
+            found.quality_std, np.sqrt(between + slope * slope * variance)
+        )
+        np.testing.assert_array_equal(found.output_tokens, np.expm1(log_tokens))
+        np.testing.assert_array_equal(found.output_tokens_upper, upper)
+
+
 def test_what_is_trivial_everybody_answers():
     assert known().predict(requests([0])).quality.min() > 0.95
 
