@@ -1,6 +1,6 @@
 """Values that one request leaves behind: what it used, what was tried, how it ended."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -114,46 +114,84 @@ def _latest(before: int | None, told: int | None) -> int | None:
     return told if told or before is None else before
 
 
-class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """One upstream call."""
+class CallRole(StrEnum):
+    """What an upstream call is for."""
 
-    model_id: str
-    upstream: str
-    duration_s: float
-    status: int | None = None
-    error: str | None = None
-    """The error's code from the table of answers, None when the attempt served the answer;
-    `hedge_lost` where another one that ran beside it was faster."""
-    usage: Usage | None = None
-    """What it is booked with; None where nothing was sent, or refused with an error status."""
-    cost_usd: float | None = 0.0
-    """What that costs; None where the price is unknown."""
+    ANSWER = "answer"
+    """One of the models that the plan has answer, after whatever came before it."""
+    DRAFT = "draft"
+    """An answer that is held back until somebody accepts it."""
+    JUDGE = "judge"
+    """The question whether a model will do, or an answer does."""
+    GUARD = "guard"
+    """The question whether a request or an answer is harmless."""
+    HEDGE = "hedge"
+    """An answer asked for beside a call that was silent for too long."""
+    SHADOW = "shadow"
+    """An answer that nobody gets, for comparison."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScorerCall:
-    """A model was asked, before the decision, whether the weak one of a pair will do.
+ANSWERING = frozenset({CallRole.ANSWER, CallRole.DRAFT, CallRole.HEDGE})
+"""The roles of calls whose answer the client may get; clients are told what these cost together."""
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One upstream call, whatever it was for and however it ended.
 
     Attributes
     ----------
+    call_id
+        Unique.
+    parent_id
+        The id of the decision that it belongs to.
+    upstream
+        Empty where no call came about, because the model was left alone or has no price.
+    began_s
+        Seconds after the request came.
+    duration_s
+        Until the answer began, if it is the one that serves.
+    error
+        The error's code from the table of answers, None where the call served its purpose;
+        `hedge_lost` where another one that ran beside it was faster.
+    usage
+        What it is booked with; None where nothing was sent, or refused with an error status.
+    cost_usd
+        What that costs; None where the price is unknown.
+    """
+
+    call_id: str
+    parent_id: str
+    role: CallRole
+    model_id: str
+    upstream: str
+    began_s: float
+    duration_s: float
+    status: int | None = None
+    error: str | None = None
+    usage: Usage | None = None
+    cost_usd: float | None = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What a model said, before the decision, of whether the weak one of a pair will do.
+
+    Attributes
+    ----------
+    call
+        The last one made for it.
     score
         1 to 5; None where the reply was no score.
     strong_chance
         The chance that the strong model is needed, in [0, 1].
-    failure, error
-        Why the request goes to the default model instead, and the error's code.
-    usage, cost_usd
-        Of the scorer itself; the answer's own are the outcome's. Unknown of a call that failed.
+    failure
+        Why the request goes to the default model instead.
     """
 
-    model_id: str
-    duration_s: float
+    call: Call
     score: int | None = None
     strong_chance: float | None = None
     failure: Reason | None = None
-    error: str | None = None
-    usage: Usage | None = None
-    cost_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -185,14 +223,13 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool
     decision: Decision | None
     reason: Reason | None
-    attempts: tuple[Attempt, ...]
+    calls: tuple[Call, ...]
+    """Every upstream call, in the order in which they ended or began to answer."""
     served_model_id: str | None
     response_model: str | None
     finish_reason: str | None
     usage: Usage | None
-    """Of the call that served, or of all that were paid where none did."""
-    cost_usd: float | None
-    """Of every call, those that served nobody included; None where a price is unknown."""
+    """Of the call that served, or of all that were to answer where none did."""
     decide_s: float
     overhead_s: float
     time_to_first_token_s: float | None
@@ -203,8 +240,6 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """Whose limit or budget refused it, as `team:research`."""
     route: str = CHAT_ROUTE
     """The path that was asked."""
-    scorer_call: ScorerCall | None = None
-    """What deciding itself called; its cost is not part of `cost_usd`."""
     session: SessionReason | None = None
     """Why the conversation stayed on its model or left it; None where there is none to follow."""
     cache: CacheState | None = None
@@ -226,29 +261,80 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_bare_decision(self) -> bool:
-        """Whether the request asked for a decision alone, and nothing was paid for it."""
-        scorer = self.scorer_call
-        return self.route != CHAT_ROUTE and (scorer is None or scorer.usage is None)
+        """Whether the request asked for a decision alone, and nothing was called for it."""
+        return self.route != CHAT_ROUTE and not self.calls
+
+    @property
+    def attempts(self) -> tuple[Call, ...]:
+        """The calls whose answer the client might have got."""
+        calls = self.calls
+        for call in calls:
+            if call.role not in ANSWERING:
+                return tuple([each for each in calls if each.role in ANSWERING])
+        return calls
+
+    @property
+    def judge(self) -> Call | None:
+        """The last call that asked a judge."""
+        for call in reversed(self.calls):
+            if call.role is CallRole.JUDGE:
+                return call
+        return None
+
+    @property
+    def cost_usd(self) -> float | None:
+        """What all calls cost; None where a price is unknown, or there was nothing to pay."""
+        return self._cost_usd(self.calls)
+
+    @property
+    def answer_cost_usd(self) -> float | None:
+        """The part of `cost_usd` that clients are told of: what the attempts cost."""
+        return self._cost_usd(self.attempts)
+
+    @property
+    def judge_cost_usd(self) -> float | None:
+        """The part of `cost_usd` that went to judges; None where nothing was sent to any."""
+        return cost_of_judges(self.calls)
 
     @property
     def served_cost_usd(self) -> float | None:
         """The part of `cost_usd` that went to the call that served."""
-        for attempt in self.attempts:
-            if attempt.error is None:
-                return attempt.cost_usd
+        for call in self.attempts:
+            if call.error is None:
+                return call.cost_usd
         return 0.0
 
     @property
     def hedge_cost_usd(self) -> float | None:
-        """The part of `cost_usd` that went to hedged calls that lost."""
-        lost = [each.cost_usd for each in self.attempts if each.error == HEDGE_LOST]
-        return sum_known_usd(lost)
+        """The part of `cost_usd` that went to calls that lost against one beside them."""
+        return sum_known_usd([each.cost_usd for each in self.calls if each.error == HEDGE_LOST])
+
+    @property
+    def known_cost_usd(self) -> float:
+        """What is known to have been spent, however little of the rest is."""
+        return (self.answer_cost_usd or 0.0) + (self.judge_cost_usd or 0.0)
 
     @property
     def tokens(self) -> int:
         """What every call used, input and output."""
-        used = [attempt.usage for attempt in self.attempts if attempt.usage is not None]
-        return sum([usage.input_tokens + usage.output_tokens for usage in used])
+        return tokens_of(self.calls)
+
+    def _cost_usd(self, calls: Sequence[Call]) -> float | None:
+        if not calls:
+            return 0.0 if self.cache is CacheState.HIT else None
+        return sum_known_usd([call.cost_usd for call in calls])
+
+
+def cost_of_judges(calls: Iterable[Call]) -> float | None:
+    """Return what judges cost; None where nothing was sent to any, or a price is unknown."""
+    asked = [call for call in calls if call.role is CallRole.JUDGE and call.usage is not None]
+    return sum_known_usd([call.cost_usd for call in asked]) if asked else None
+
+
+def tokens_of(calls: Iterable[Call]) -> int:
+    """Return what calls used, input and output."""
+    used = [call.usage for call in calls if call.usage is not None]
+    return sum([usage.input_tokens + usage.output_tokens for usage in used])
 
 
 def sum_known_usd(costs_usd: Iterable[float | None]) -> float | None:

@@ -87,7 +87,7 @@ def configured_metrics() -> "Metrics":
 
 def example_outcome(served: str) -> "Outcome":
     """Return what a routed, streamed request left behind."""
-    from app.types import Attempt, Outcome, Usage  # noqa: PLC0415
+    from app.types import Call, CallRole, Outcome, Usage  # noqa: PLC0415
     from routers.switching import SessionReason  # noqa: PLC0415
     from routers.types import CandidateEstimate, CostQuality, Decision, Reason  # noqa: PLC0415
 
@@ -119,8 +119,12 @@ def example_outcome(served: str) -> "Outcome":
             usd_per_quality=1e-3,
         ),
         reason=Reason.KNOB,
-        attempts=(
-            Attempt(
+        calls=(
+            Call(
+                call_id="dec-1.0",
+                parent_id="dec-1",
+                role=CallRole.ANSWER,
+                began_s=0.001,
                 model_id=served,
                 upstream="stub",
                 duration_s=0.4,
@@ -133,7 +137,6 @@ def example_outcome(served: str) -> "Outcome":
         response_model=served,
         finish_reason="stop",
         usage=usage,
-        cost_usd=1.5e-4,
         decide_s=4e-4,
         overhead_s=9e-4,
         time_to_first_token_s=0.4,

@@ -19,7 +19,7 @@ from app.gateway.ledger import LedgerEntry
 from app.gateway.pressure import Pressure
 from app.gateway.request import Policy
 from app.stores.base import Standing
-from app.types import ScorerCall
+from app.types import Judgement
 from routers.errors import NoEligibleModelError, RoutingError
 from routers.request.layout import Description
 from routers.request.sentence import domain_of, kind_of, level_of, why
@@ -93,9 +93,9 @@ def route_headers(entry: LedgerEntry) -> Headers:
         (b"x-route-router-ms", b"%.3f" % (entry.decide_s * 1e3)),
         (b"x-route-overhead-ms", b"%.3f" % (entry.overhead_s * 1e3)),
     ]
-    scorer = entry.scorer_call
-    if scorer is not None and scorer.cost_usd is not None:
-        headers.append((b"x-route-scorer-cost-usd", usd(scorer.cost_usd)))
+    judge_cost_usd = entry.judge_cost_usd
+    if judge_cost_usd is not None:
+        headers.append((b"x-route-scorer-cost-usd", usd(judge_cost_usd)))
     if entry.standing is not None:
         headers.extend(limit_headers(entry.standing))
     if entry.pressure is not None:
@@ -220,15 +220,16 @@ def threshold_object(objective: Objective | None) -> dict[str, Any] | None:
     }
 
 
-def scorer_object(call: ScorerCall | None) -> dict[str, Any] | None:
+def scorer_object(judgement: Judgement | None) -> dict[str, Any] | None:
     """Return what a scorer said as JSON-ready values, if one was asked."""
-    if call is None:
+    if judgement is None:
         return None
+    call = judgement.call
     return {
         "model": call.model_id,
-        "score": call.score,
-        "strong_chance": _rounded(call.strong_chance, 6),
-        "cost_usd": _rounded(call.cost_usd, 9),
+        "score": judgement.score,
+        "strong_chance": _rounded(judgement.strong_chance, 6),
+        "cost_usd": None if call.usage is None else _rounded(call.cost_usd, 9),
         "ms": round(call.duration_s * 1e3, 3),
         "error": call.error,
     }
@@ -295,7 +296,7 @@ def explain_object(entry: LedgerEntry) -> Mapping[str, Any]:
         "policy_version": entry.policy_version,
         "decision": decision_object(decision),
         "threshold": threshold_object(entry.request.objective),
-        "scorer": scorer_object(entry.scorer_call),
+        "scorer": scorer_object(entry.judgement),
         "candidates": candidate_objects(decision.candidates, entry.request.policy),
     }
 

@@ -103,7 +103,7 @@ def route_object(
         "evidence": evidence,
         "decision": decision_object(decision),
         "threshold": threshold_object(request.objective),
-        "scorer": scorer_object(entry.scorer_call),
+        "scorer": scorer_object(entry.judgement),
         "candidates": candidate_objects(decision.candidates, policy),
         "counterfactual": [],
     }

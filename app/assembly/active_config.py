@@ -116,8 +116,6 @@ def build_serving(
         scorer=Scorer(
             deployments={model_id: places[0] for model_id, places in deployments.items()},
             breaker=Breaker(clock=clock, failures=limits.failures, cooldown_s=limits.cooldown_s),
-            clock=clock,
-            on_call=metrics.upstreams.scorer_called,
         ),
         reservations=Reservations(admission=admission),
         dispatcher=Dispatcher(

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TypeVar
 
 from app.gateway.request import Policy, RouteRequest
-from app.types import ScorerCall
+from app.types import Judgement
 from routers.causal_llm import with_strong_chance
 from routers.decision import decide, decide_without_predictions
 from routers.errors import NoEligibleModelError
@@ -68,14 +68,14 @@ class Decider:
         request: RouteRequest,
         policy: Policy,
         *,
-        scorer_call: ScorerCall | None = None,
+        judgement: Judgement | None = None,
         unpayable: Mapping[str, str] = _ALL_PAYABLE,
     ) -> Decision:
         """Choose a model under the request's constraints and knob.
 
         Parameters
         ----------
-        scorer_call
+        judgement
             What the policy's scorer said, if it was asked; takes the place of the artifact's own
             score of the pair.
         unpayable
@@ -93,10 +93,10 @@ class Decider:
             unpayable=unpayable,
         )
         strong_chance = None
-        if scorer_call is not None:
-            if scorer_call.failure is not None:
-                return self._default(request, policy, constraints, scorer_call.failure)
-            strong_chance = scorer_call.strong_chance
+        if judgement is not None:
+            if judgement.failure is not None:
+                return self._default(request, policy, constraints, judgement.failure)
+            strong_chance = judgement.strong_chance
         probe = self._probe()
         now = partial(
             decide_now, request, policy, constraints, strong_chance=strong_chance, probe=probe

@@ -17,7 +17,7 @@ from app.keys import to_nusd
 from app.outcomes.log import DEFAULT_CAPACITY, OutcomeLog, Sink
 from app.outcomes.rows import ContentRow, OutcomeRow, Row
 from app.telemetry.texts import said
-from app.types import Attempt, Outcome, Texts
+from app.types import Call, Outcome, Texts
 from routers.evidence import Evidence
 from routers.types import (
     CandidateEstimate,
@@ -111,7 +111,6 @@ def to_row(outcome: Outcome, *, time: float) -> OutcomeRow:
     """Return the row of an outcome that ended at `time`, in seconds since the epoch."""
     decision, usage, model = outcome.decision, outcome.usage, outcome.served_model_id
     estimate = None if decision is None or model is None else decision.estimate(model)
-    scorer = outcome.scorer_call
     texts = outcome.texts
     return OutcomeRow(
         request_id=outcome.request_id,
@@ -140,14 +139,15 @@ def to_row(outcome: Outcome, *, time: float) -> OutcomeRow:
         else _json(_columns(decision.candidates, outcome.evidence or {})),
         fallbacks=_json(decision.fallbacks) if decision is not None else None,
         attempts=_json([_attempt(attempt) for attempt in outcome.attempts]),
+        calls=_json([_call(call) for call in outcome.calls]),
         input_tokens=None if usage is None else usage.input_tokens,
         cached_input_tokens=None if usage is None else usage.cached_input_tokens,
         output_tokens=None if usage is None else usage.output_tokens,
         reasoning_tokens=None if usage is None else usage.reasoning_tokens,
         estimated=usage is not None and usage.estimated,
-        cost_nusd=_nusd(outcome.cost_usd),
+        cost_nusd=_nusd(outcome.answer_cost_usd),
         hedge_cost_nusd=_nusd(outcome.hedge_cost_usd),
-        scorer_cost_nusd=None if scorer is None else _nusd(scorer.cost_usd),
+        scorer_cost_nusd=_nusd(outcome.judge_cost_usd),
         predicted_quality=None if estimate is None else estimate.quality,
         predicted_cost_nusd=None if estimate is None else _nusd(estimate.cost_usd),
         decide_s=outcome.decide_s,
@@ -205,7 +205,17 @@ def _columns(
     }
 
 
-def _attempt(attempt: Attempt) -> dict[str, Any]:
+def _call(call: Call) -> dict[str, Any]:
+    return {
+        "id": call.call_id,
+        "parent": call.parent_id,
+        "role": call.role.value,
+        "began_ms": round(call.began_s * 1e3, 1),
+        **_attempt(call),
+    }
+
+
+def _attempt(attempt: Call) -> dict[str, Any]:
     usage = attempt.usage
     return {
         "model": attempt.model_id,

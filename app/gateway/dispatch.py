@@ -32,9 +32,9 @@ from app.gateway.request import Deployment, RouteRequest
 from app.gateway.retry import may_go_elsewhere, wait_before_repeating_s
 from app.providers.base import Chunk, ModelCall, Progress
 from app.telemetry.tracing import AttemptTrace
-from app.types import Attempt
+from app.types import Call, CallRole
 
-_Failures = list[tuple[Attempt, UpstreamError]]
+_Failures = list[tuple[Call, UpstreamError]]
 
 Afford = Callable[[RouteRequest, str, LedgerEntry], Awaitable[bool]]
 """Says whether a budget pays for asking one more model, and reserves what that may cost."""
@@ -54,6 +54,7 @@ class OpenAnswer:
     rest: AsyncGenerator[Chunk, None]
     lease: Lease
     progress: Progress
+    role: CallRole = CallRole.ANSWER
     trace: AttemptTrace | None = None
 
     async def aclose(self) -> None:
@@ -224,6 +225,7 @@ class Dispatcher:
     ) -> OpenAnswer:
         deployment = lease.deployment
         timeouts = deployment.stream_timeouts if request.stream else deployment.whole_timeouts
+        role = entry.next_role
         headers, trace = request.headers, None
         if entry.trace is not None:
             trace = entry.trace.attempt(
@@ -231,6 +233,7 @@ class Dispatcher:
                 upstream=deployment.upstream,
                 upstream_model=deployment.upstream_model,
                 stream=request.stream,
+                role=role,
             )
             headers = (*headers, *trace.headers)
         progress = Progress()
@@ -263,7 +266,7 @@ class Dispatcher:
                 )
             # First of all, what has to be paid: nothing may come in between.
             attempt = entry.failed(
-                deployment, lease.began, failure, progress=progress, prelude=prelude
+                deployment, lease.began, failure, progress=progress, prelude=prelude, role=role
             )
             if isinstance(failure, UpstreamError):
                 failures.append((attempt, failure))
@@ -284,12 +287,13 @@ class Dispatcher:
             rest=chunks,
             lease=lease,
             progress=progress,
+            role=role,
             trace=trace,
         )
 
 
 def _serve(entry: LedgerEntry, answer: OpenAnswer) -> None:
-    entry.serves(answer.deployment, answer.lease.began, answer.prelude)
+    entry.serves(answer.deployment, answer.lease.began, answer.prelude, role=answer.role)
     if entry.trace is not None and answer.trace is not None:
         entry.trace.serves(answer.trace)
 
@@ -303,6 +307,7 @@ async def _discard(entry: LedgerEntry, answer: OpenAnswer) -> None:
             asyncio.CancelledError(),
             progress=answer.progress,
             prelude=answer.prelude,
+            role=answer.role,
         )
         if answer.trace is not None:
             answer.trace.failed(attempt)

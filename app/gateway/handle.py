@@ -244,16 +244,15 @@ class _Life:
     async def _route(self, request: RouteRequest, policy: Policy, *, alone: bool) -> Decision:
         """Ask the scorer if there is one, then the router."""
         gateway, entry = self._gateway, self.account
-        scorer_call = None
         scorer = gateway.scorer.concerns(request, policy)
         if scorer is not None or alone:
-            scorer_call = await gateway.reservations.question(request, entry, scorer)
-        if scorer is not None and scorer_call is None:
-            scorer_call = await gateway.scorer.ask(request, policy, noted=entry.scored)
+            payable = await gateway.reservations.question(request, entry, scorer)
+            if scorer is not None:
+                entry.judgement = await gateway.scorer.ask(request, policy, entry, payable=payable)
         return await gateway.decider.decide(
             request,
             policy,
-            scorer_call=scorer_call,
+            judgement=entry.judgement,
             unpayable=gateway.reservations.unpayable(request, policy),
         )
 
@@ -426,7 +425,7 @@ class DecisionAlone(_Life):
     Attributes
     ----------
     recorded
-        Whether an outcome tells of the request. One that was turned away before anything was paid
+        Whether an outcome tells of the request. One that was turned away before anything was called
         leaves none, like those that are not understood.
     """
 
@@ -452,7 +451,7 @@ class DecisionAlone(_Life):
         return await self._gateway.decider.describe(self.account.request)
 
     def _record(self, ended: BaseException | None) -> None:
-        if ended is None or self.account.paid_to_decide:
+        if ended is None or self.account.calls:
             self.recorded = True
             super()._record(ended)
 

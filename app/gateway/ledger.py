@@ -21,16 +21,20 @@ from app.providers.base import Chunk, Progress
 from app.stores.base import Standing
 from app.telemetry.tracing import RequestTrace
 from app.types import (
+    ANSWERING,
     CHAT_ROUTE,
     HEDGE_LOST,
-    Attempt,
     CacheState,
+    Call,
+    CallRole,
+    Judgement,
     Outcome,
-    ScorerCall,
     Texts,
     ToldUsage,
     Usage,
+    cost_of_judges,
     sum_known_usd,
+    tokens_of,
 )
 from routers.switching import SessionReason
 from routers.types import Decision, ModelSpec, Objective, Prices, Reason
@@ -102,15 +106,17 @@ class LedgerEntry:
     standing: Standing | None = None
     """Where the limits stand that the caller is told of."""
     decision: Decision | None = None
-    scorer_call: ScorerCall | None = None
+    judgement: Judgement | None = None
+    """What a model was heard to say before the decision."""
     turn: SessionTurn | None = None
     cache: CacheState | None = None
     cached: CachedAnswer | None = None
     decide_s: float = 0.0
-    attempts: list[Attempt] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    """What was called; of the call that serves, usage and cost come when it has ended."""
     served: Deployment | None = None
     upstream_wait_s: float = 0.0
-    """Time spent waiting for upstreams, a scorer included, before the answer began."""
+    """Time spent waiting for upstreams, a judge included, before the answer began."""
     overhead_s: float = 0.0
     time_to_first_token_s: float | None = None
     arrived: Arrived = field(default_factory=Arrived)
@@ -138,10 +144,39 @@ class LedgerEntry:
         if nusd is not None:
             self.reserved_nusd = (self.reserved_nusd or 0) + nusd
 
-    def scored(self, call: ScorerCall) -> None:
-        """Note that a scorer was asked."""
-        self.scorer_call = call
-        self.upstream_wait_s += call.duration_s
+    def called(
+        self,
+        role: CallRole,
+        model_id: str,
+        upstream: str,
+        *,
+        duration_s: float,
+        status: int | None = None,
+        error: str | None = None,
+        paid: Paid = NOTHING_PAID,
+    ) -> Call:
+        """Note a call that has just ended, or begun to serve."""
+        decision_id = self.request.decision_id
+        call = Call(
+            call_id=f"{decision_id}.{len(self.calls)}",
+            parent_id=decision_id,
+            role=role,
+            model_id=model_id,
+            upstream=upstream,
+            began_s=self.clock() - duration_s - self.started,
+            duration_s=duration_s,
+            status=status,
+            error=error,
+            usage=paid.usage,
+            cost_usd=paid.cost_usd,
+        )
+        self.calls.append(call)
+        return call
+
+    @property
+    def next_role(self) -> CallRole:
+        """The role of one more call to answer: a hedge, while another one is waited for."""
+        return CallRole.HEDGE if self._n_waiting else CallRole.ANSWER
 
     def wait_begins(self, now: float) -> None:
         """Note that the request waits for an upstream, maybe for two at the same time."""
@@ -155,17 +190,23 @@ class LedgerEntry:
         if self._n_waiting == 0:
             self.upstream_wait_s += now - self._waiting_since
 
-    def serves(self, deployment: Deployment, began: float, prelude: Iterable[Chunk] = ()) -> None:
+    def serves(
+        self,
+        deployment: Deployment,
+        began: float,
+        prelude: Iterable[Chunk] = (),
+        *,
+        role: CallRole = CallRole.ANSWER,
+    ) -> None:
         """Note that an upstream call serves the answer, and how that begins."""
         now = self.clock()
-        self._served_at = len(self.attempts)
-        self.attempts.append(
-            Attempt(
-                model_id=deployment.spec.model_id,
-                upstream=deployment.upstream,
-                duration_s=now - began,
-                status=200,
-            )
+        self._served_at = len(self.calls)
+        self.called(
+            role,
+            deployment.spec.model_id,
+            deployment.upstream,
+            duration_s=now - began,
+            status=200,
         )
         self.served = deployment
         self.time_to_first_token_s = now - self.started
@@ -180,7 +221,8 @@ class LedgerEntry:
         *,
         progress: Progress,
         prelude: Iterable[Chunk] = (),
-    ) -> Attempt:
+        role: CallRole = CallRole.ANSWER,
+    ) -> Call:
         """Note an upstream call that does not serve the answer, and what it has to be paid.
 
         One that is cancelled while another one serves is a hedge that lost.
@@ -192,17 +234,15 @@ class LedgerEntry:
         paid = NOTHING_PAID
         if was_sent(progress, error):
             paid = self._paid(deployment.spec, Arrived.of(prelude, progress))
-        attempt = Attempt(
-            model_id=deployment.spec.model_id,
-            upstream=deployment.upstream,
+        return self.called(
+            role,
+            deployment.spec.model_id,
+            deployment.upstream,
             duration_s=self.clock() - began,
             status=status,
             error=code,
-            usage=paid.usage,
-            cost_usd=paid.cost_usd,
+            paid=paid,
         )
-        self.attempts.append(attempt)
-        return attempt
 
     def answering(self) -> None:
         """Note that the response headers go out now: what was not upstream's time is ours."""
@@ -266,44 +306,57 @@ class LedgerEntry:
 
     def settled_tokens(self) -> int:
         """Return the tokens of every call."""
-        usages = [self._served().usage, *[attempt.usage for attempt in self._lost]]
-        return sum([each.input_tokens + each.output_tokens for each in usages if each is not None])
+        usage = self._served().usage
+        served = 0 if usage is None else usage.input_tokens + usage.output_tokens
+        return served + tokens_of(
+            [call for i, call in enumerate(self.calls) if i != self._served_at]
+        )
+
+    def settled_nusd(self) -> int:
+        """Return what every call costs, as far as that is known.
+
+        Each part is rounded as the decision log rounds it, so that both add up to the same.
+        """
+        return to_nusd(self.cost_usd() or 0.0) + to_nusd(self.judge_cost_usd or 0.0)
 
     def cost_usd(self) -> float | None:
-        """Price every call with the catalogue; None where a price is unknown or none was made."""
-        return self._whole_cost_usd(self._served())
+        """Price the attempts with the catalogue, as clients are told.
+
+        None where a price is unknown or there was none.
+        """
+        if self.cached is not None:
+            return 0.0
+        attempts = self.attempts
+        if not attempts:
+            return None
+        if self.served is None:
+            return sum_known_usd([call.cost_usd for call in attempts])
+        served_usd = self._served().cost_usd
+        if len(attempts) == 1:
+            return served_usd
+        lost = [call.cost_usd for call in attempts if call.error is not None]
+        return sum_known_usd([served_usd, *lost])
+
+    @property
+    def judge_cost_usd(self) -> float | None:
+        """What judges cost so far; None where nothing was sent to any."""
+        return cost_of_judges(self.calls)
 
     def _answer_usage(self, served: Paid) -> Usage | None:
         if self.served is not None:
             return served.usage
-        return _total([attempt.usage for attempt in self.attempts if attempt.usage is not None])
-
-    def _whole_cost_usd(self, served: Paid) -> float | None:
-        if self.cached is not None:
-            return 0.0
-        if not self.attempts:
-            return None
-        if len(self.attempts) == 1 and self.served is not None:
-            return served.cost_usd
-        return sum_known_usd([served.cost_usd, *[attempt.cost_usd for attempt in self._lost]])
+        return _total([call.usage for call in self.attempts if call.usage is not None])
 
     @property
     def due_nusd(self) -> int:
         """What the request owes by now, and may come to owe for the calls that run."""
-        costs_usd = [attempt.cost_usd or 0.0 for attempt in self._lost]
-        if self.scorer_call is not None:
-            costs_usd.append(self.scorer_call.cost_usd or 0.0)
-        return to_nusd(sum(costs_usd)) + sum(self.running_nusd.values())
+        owed_usd = sum([call.cost_usd or 0.0 for call in self.calls])
+        return to_nusd(owed_usd) + sum(self.running_nusd.values())
 
     @property
-    def paid_to_decide(self) -> bool:
-        """Whether deciding alone has cost something."""
-        return self.scorer_call is not None and self.scorer_call.usage is not None
-
-    @property
-    def _lost(self) -> list[Attempt]:
-        """The calls that did not serve."""
-        return [attempt for attempt in self.attempts if attempt.error is not None]
+    def attempts(self) -> list[Call]:
+        """The calls whose answer the client may get."""
+        return [call for call in self.calls if call.role in ANSWERING]
 
     @property
     def told(self) -> ToldUsage | None:
@@ -343,8 +396,8 @@ class LedgerEntry:
         """Return the record of the whole request."""
         served = self._served()
         if self.served is not None:
-            self.attempts[self._served_at] = msgspec.structs.replace(
-                self.attempts[self._served_at], usage=served.usage, cost_usd=served.cost_usd
+            self.calls[self._served_at] = msgspec.structs.replace(
+                self.calls[self._served_at], usage=served.usage, cost_usd=served.cost_usd
             )
             if self.arrived.final:
                 self.reasoning.learn(
@@ -364,12 +417,11 @@ class LedgerEntry:
             stream=self.request.stream,
             decision=self.decision,
             reason=self.reason,
-            attempts=tuple(self.attempts),
+            calls=tuple(self.calls),
             served_model_id=self.served_model_id,
             response_model=self.response_model,
             finish_reason=self.arrived.finish_reason,
             usage=self._answer_usage(served),
-            cost_usd=self._whole_cost_usd(served),
             decide_s=self.decide_s,
             overhead_s=self.overhead_s,
             time_to_first_token_s=self.time_to_first_token_s,
@@ -378,7 +430,6 @@ class LedgerEntry:
             error=error,
             refused_by=self.refused_by,
             route=self.route,
-            scorer_call=self.scorer_call,
             session=self.session,
             cache=self.cache,
             served_upstream=None if self.served is None else self.served.upstream,

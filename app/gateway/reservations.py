@@ -18,7 +18,6 @@ from app.gateway.score import price_of_question
 from app.gateway.tickets import Ticket, TooDearError
 from app.keys import to_nusd
 from app.stores.base import ScopeKind
-from app.types import ScorerCall
 from routers.types import Decision, ModelSpec, Reason
 
 _NO_MODELS: Mapping[str, str] = {}
@@ -32,34 +31,28 @@ class Reservations:
 
     async def question(
         self, request: RouteRequest, entry: LedgerEntry, scorer: ModelSpec | None = None
-    ) -> ScorerCall | None:
+    ) -> bool:
         """Reserve for the question to a scorer, or, without one, for a decision alone.
 
-        Returns how the call failed before it was made: no budget pays what has no price.
+        Returns whether the scorer may be asked: no budget pays what has no price.
 
         Raises
         ------
         RateLimitedError, BudgetExceededError, StoreUnavailableError
         """
-        tokens, nusd, failed = 0, None, None
+        tokens, nusd, payable = 0, None, True
         if scorer is not None:
             tokens, cost_usd = price_of_question(request, scorer)
             nusd = None if cost_usd is None else to_nusd(cost_usd)
             if nusd is None and self.admission.has_budget(request.caller):
-                failed = ScorerCall(
-                    model_id=scorer.model_id,
-                    duration_s=0.0,
-                    failure=Reason.ROUTER_ERROR,
-                    error="model_without_price",
-                )
-                tokens = 0
+                payable, tokens = False, 0
         entry.ticket = await self.admission.admit_question(
             request, request.caller, tokens=tokens, nusd=nusd
         )
         if entry.ticket is not None:
             entry.standing = entry.ticket.shown
             entry.reserved_nusd = entry.ticket.granted_nusd
-        return failed
+        return payable
 
     def unpayable(self, request: RouteRequest, policy: Policy) -> Mapping[str, str]:
         """Return the models that the caller's budget cannot pay for, and why."""
@@ -155,14 +148,7 @@ class Reservations:
         if ticket is None:
             return
         tokens = entry.settled_tokens()
-        # Each part is rounded as the decision log rounds it, so that both add up to the same.
-        cost_nusd = to_nusd(entry.cost_usd() or 0.0)
-        scorer = entry.scorer_call
-        if scorer is not None:
-            cost_nusd += to_nusd(scorer.cost_usd or 0.0)
-            if scorer.usage is not None:
-                tokens += scorer.usage.input_tokens + scorer.usage.output_tokens
-        settling = self.admission.settle(ticket, tokens=tokens, cost_nusd=cost_nusd)
+        settling = self.admission.settle(ticket, tokens=tokens, cost_nusd=entry.settled_nusd())
         added, entry.added = entry.added, []
         if not added:
             await settling

@@ -4,18 +4,18 @@ The question and the reading of the reply are `routers.causal_llm`'s; here is th
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
 
 from app.errors import UpstreamError, UpstreamRejectedError, answer_for
 from app.gateway.breaker import Breaker
-from app.gateway.ledger import usage_cost_usd
+from app.gateway.ledger import NOTHING_PAID, LedgerEntry, Paid, usage_cost_usd
 from app.gateway.paid import Arrived, was_sent
 from app.gateway.request import Deployment, Policy, RouteRequest
 from app.providers.base import ModelCall, Progress
-from app.types import ScorerCall, Usage
+from app.types import Call, CallRole, Judgement, Usage
 from routers.causal_llm import (
     SCORER_MAX_TOKENS,
     SCORER_TOP_LOGPROBS,
@@ -71,14 +71,10 @@ class Scorer:
     ----------
     breaker
         Its own: a model may be too slow to score in time and still answer well.
-    on_call
-        Told of every call, with the name of the policy, for the metrics.
     """
 
     deployments: Mapping[str, Deployment]
     breaker: Breaker
-    clock: Callable[[], float]
-    on_call: Callable[[str, ScorerCall], None]
     _without_logprobs: set[str] = field(default_factory=set)
     """Models that refused a request for log-probabilities and took the same without."""
 
@@ -97,42 +93,30 @@ class Scorer:
         return self.deployments[model_id].spec
 
     async def ask(
-        self, request: RouteRequest, policy: Policy, *, noted: Callable[[ScorerCall], None]
-    ) -> ScorerCall:
+        self, request: RouteRequest, policy: Policy, entry: LedgerEntry, *, payable: bool = True
+    ) -> Judgement:
         """Return what the policy's scorer says within its deadline, or how it failed.
+
+        The call stands in the account however it ends, also where whoever asked is gone: it is
+        paid.
 
         Parameters
         ----------
-        noted
-            Told of the call however it ends, also where whoever asked is gone: it is paid.
+        payable
+            Whether anybody would pay; else nothing is sent.
         """
         assert policy.scorer_model_id is not None  # noqa: S101  (`concerns` said so)
-
-        def note(call: ScorerCall) -> None:
-            self.on_call(policy.name, call)
-            noted(call)
-
         deployment = self.deployments[policy.scorer_model_id]
-        call = await self._ask(request, deployment, policy.router_deadline_s, gone=note)
-        note(call)
-        return call
-
-    async def _ask(
-        self,
-        request: RouteRequest,
-        deployment: Deployment,
-        deadline_s: float,
-        *,
-        gone: Callable[[ScorerCall], None],
-    ) -> ScorerCall:
         model_id = deployment.spec.model_id
+        refusal = None if payable else "model_without_price"
         if model_id in self.breaker.unhealthy():
-            return ScorerCall(
-                model_id=model_id, duration_s=0.0, failure=Reason.ROUTER_ERROR, error="unhealthy"
-            )
-        question = _Question(request, deployment, self.clock)
+            refusal = refusal or "unhealthy"
+        if refusal is not None:
+            call = entry.called(CallRole.JUDGE, model_id, "", duration_s=0.0, error=refusal)
+            return Judgement(call=call, failure=Reason.ROUTER_ERROR)
+        question = _Question(request, deployment, entry)
         try:
-            async with asyncio.timeout(deadline_s):
+            async with asyncio.timeout(policy.router_deadline_s):
                 reply, usage = await self._reply(question)
         except TimeoutError as late:
             self.breaker.failed(model_id)
@@ -143,17 +127,14 @@ class Scorer:
             code = answer_for(caught).code or "upstream_error"
             return question.failed(caught, Reason.ROUTER_ERROR, code)
         except asyncio.CancelledError as left:
-            gone(question.failed(left, Reason.ROUTER_ERROR, "cancelled"))
+            question.failed(left, Reason.ROUTER_ERROR, "cancelled")
             raise
         self.breaker.succeeded(model_id)
         verdict = judge(reply)
-        return ScorerCall(
-            model_id=model_id,
-            duration_s=question.seconds,
+        return Judgement(
+            call=question.ended(usage, status=200),
             score=verdict.score,
             strong_chance=verdict.strong_chance,
-            usage=usage,
-            cost_usd=usage_cost_usd(usage, deployment.spec.prices),
         )
 
     async def _reply(self, question: "_Question") -> tuple[ScorerReply, Usage]:
@@ -186,26 +167,36 @@ def _messages(request: RouteRequest) -> tuple[Message, ...]:
 class _Question:
     """One question to a scorer, and what it has to be paid however it ends."""
 
-    def __init__(
-        self, request: RouteRequest, deployment: Deployment, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, request: RouteRequest, deployment: Deployment, entry: LedgerEntry) -> None:
         self.deployment = deployment
         self._request = request
         self._messages = _messages(request)
-        self._clock = clock
-        self._began = clock()
+        self._entry = entry
+        self._began = entry.clock()
+        entry.wait_begins(self._began)
         self._progress = Progress(sent=False)
 
-    @property
-    def seconds(self) -> float:
-        """How long it has taken so far."""
-        return self._clock() - self._began
+    def ended(
+        self, usage: Usage | None, *, status: int | None = None, error: str | None = None
+    ) -> Call:
+        """Note that the question came to its end."""
+        entry, spec = self._entry, self.deployment.spec
+        now = entry.clock()
+        entry.wait_ends(now)
+        return entry.called(
+            CallRole.JUDGE,
+            spec.model_id,
+            self.deployment.upstream,
+            duration_s=now - self._began,
+            status=status,
+            error=error,
+            paid=NOTHING_PAID if usage is None else Paid(usage, usage_cost_usd(usage, spec.prices)),
+        )
 
-    def failed(self, error: BaseException, failure: Reason, code: str) -> ScorerCall:
-        """Return the call that ended in `error`; what was sent is paid."""
-        usage = cost_usd = None
+    def failed(self, error: BaseException, failure: Reason, code: str) -> Judgement:
+        """Return that the question ended in `error`; what was sent is paid."""
+        usage = None
         if was_sent(self._progress, error):
-            spec = self.deployment.spec
             arrived = Arrived.of((), self._progress)
             prompt = estimate_tokens(Conversation(self._messages))
             usage = Usage(input_tokens=prompt, output_tokens=arrived.output_tokens, estimated=True)
@@ -213,15 +204,8 @@ class _Question:
                 usage = arrived.usage.filled(
                     input_tokens=prompt, output_tokens=arrived.output_tokens
                 )
-            cost_usd = usage_cost_usd(usage, spec.prices)
-        return ScorerCall(
-            model_id=self.deployment.spec.model_id,
-            duration_s=self.seconds,
-            failure=failure,
-            error=code,
-            usage=usage,
-            cost_usd=cost_usd,
-        )
+        status = error.status if isinstance(error, UpstreamError) else None
+        return Judgement(call=self.ended(usage, status=status, error=code), failure=failure)
 
     async def send(self, *, extra: Mapping[str, bytes] | None = None) -> tuple[ScorerReply, Usage]:
         """Ask, once."""

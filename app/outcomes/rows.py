@@ -30,7 +30,9 @@ class OutcomeRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     fallbacks
         JSON: further models, best first.
     attempts
-        JSON: every upstream call.
+        JSON: every upstream call whose answer the client might have got.
+    calls
+        JSON: every upstream call, with its `role`; null in rows of older releases.
     input_tokens, cached_input_tokens, output_tokens, reasoning_tokens
         Cached ones are among the input tokens, reasoning ones among the output tokens.
     estimated
@@ -69,6 +71,7 @@ class OutcomeRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     candidates: str | None = None
     fallbacks: str | None = None
     attempts: str | None = None
+    calls: str | None = None
     input_tokens: int | None
     cached_input_tokens: int | None
     output_tokens: int | None

@@ -62,10 +62,6 @@ _PLACES = f"({', '.join('?' * len(_COLUMNS))})"
 _ROWS_PER_STATEMENT = 50
 """The thread that writes lets go of the interpreter and takes it back, at the cost of the event
 loop, for every statement; SQLite takes 32,766 values in one."""
-_SELECT = (
-    f"SELECT id, {', '.join(_COLUMNS)} FROM outcomes "  # noqa: S608
-    "WHERE id > ? AND time >= ? AND time < ? ORDER BY id LIMIT ?"
-)
 _INSERT_CONTENT = (
     "INSERT OR IGNORE INTO contents (decision_id, expires_at, content) VALUES (?, ?, ?)"
 )
@@ -119,7 +115,9 @@ class SqliteOutcomes:
         try:
             # Expired texts are overwritten, not only unlinked.
             self._connection.execute("PRAGMA secure_delete = ON")
-            self._connection.execute(_SELECT, (0, 0.0, float("inf"), 1)).fetchall()
+            _add_columns(self._connection)
+            query = _select(_COLUMNS)
+            self._connection.execute(query, (0, 0.0, float("inf"), 1)).fetchall()
         except sqlite3.Error as error:
             self.close()
             raise ConfigError(f"cannot use {self._path}: {error}") from error
@@ -229,11 +227,38 @@ def read_outcomes(
         If there is no log, or it cannot be read.
     """
     with closing(reader(data_dir)) as connection:
-        for number, *values in connection.execute(_SELECT, (after_id, since, until, limit)):
-            fields = dict(zip(_COLUMNS, values, strict=True))
+        there = _columns_of(connection)
+        # What an earlier release did not write is not known.
+        columns = [name for name in _COLUMNS if name in there]
+        query = _select(columns)
+        for number, *values in connection.execute(query, (after_id, since, until, limit)):
+            fields = dict(zip(columns, values, strict=True))
             fields["estimated"] = bool(fields["estimated"])
             fields["stream"] = bool(fields["stream"])
             yield number, OutcomeRow(**fields)
+
+
+def _select(columns: Sequence[str]) -> str:
+    # Names come from the struct above; values are parameters always.
+    return (
+        f"SELECT id, {', '.join(columns)} FROM outcomes "  # noqa: S608
+        "WHERE id > ? AND time >= ? AND time < ? ORDER BY id LIMIT ?"
+    )
+
+
+def _columns_of(connection: sqlite3.Connection) -> frozenset[str]:
+    return frozenset(row[1] for row in connection.execute("PRAGMA table_info(outcomes)"))
+
+
+def _add_columns(connection: sqlite3.Connection) -> None:
+    """Add what an earlier release had no column for; that one can still use the file."""
+    if _columns_of(connection) >= frozenset(_COLUMNS):
+        return
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")  # another process may be about to do the same
+        for name in _COLUMNS:
+            if name not in _columns_of(connection):
+                connection.execute(f"ALTER TABLE outcomes ADD COLUMN {name}")
 
 
 def read_labels(data_dir: Path) -> Iterator[Label]:

@@ -145,9 +145,7 @@ class RequestMetrics:
     def _count_key(self, outcome: Outcome) -> None:
         whose = self._keys[outcome.key_id], self._teams[outcome.team]
         self._key_requests[whose].inc(1)
-        cost_usd = outcome.cost_usd or 0.0
-        if outcome.scorer_call is not None:
-            cost_usd += outcome.scorer_call.cost_usd or 0.0
+        cost_usd = outcome.known_cost_usd
         if cost_usd > 0:
             self._key_cost[whose].inc(cost_usd)
         if outcome.tokens:

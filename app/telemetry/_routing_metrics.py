@@ -220,7 +220,7 @@ class RoutingMetrics:
     def _compare_baselines(
         self, policy: str, facts: PolicyFacts, outcome: Outcome, served: CandidateEstimate
     ) -> None:
-        decision, cost_usd = outcome.decision, outcome.cost_usd
+        decision, cost_usd = outcome.decision, outcome.answer_cost_usd
         if decision is None or cost_usd is None or served.cost_usd is None:
             return
         cheapest = strongest = default = None
@@ -236,10 +236,8 @@ class RoutingMetrics:
                 cheapest = predicted_usd
         if cheapest is None or strongest is None or default is None:
             return  # a price is unknown: there is nothing to compare with
-        if outcome.scorer_call is not None:
-            cost_usd += outcome.scorer_call.cost_usd or 0.0
         self._baseline[policy, "strongest"].inc(strongest)
         self._baseline[policy, "default"].inc(default)
         self._baseline[policy, "cheapest"].inc(cheapest)
         self._baseline[policy, "chosen"].inc(served.cost_usd)
-        self._compared_cost[(policy,)].inc(max(cost_usd, 0.0))
+        self._compared_cost[(policy,)].inc(max(outcome.known_cost_usd, 0.0))

@@ -26,7 +26,7 @@ def told(outcome: Outcome) -> dict[str, Any]:
         "steelyard.propensity": None if decision is None else decision.propensity,
         "steelyard.predicted_quality": None if estimate is None else estimate.quality,
         "steelyard.predicted_cost_usd": None if estimate is None else estimate.cost_usd,
-        "steelyard.cost_usd": outcome.cost_usd,
+        "steelyard.cost_usd": outcome.answer_cost_usd,
         "steelyard.attempts": len(outcome.attempts),
         "steelyard.decide_s": outcome.decide_s,
         "steelyard.overhead_s": outcome.overhead_s,

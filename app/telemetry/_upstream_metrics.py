@@ -1,7 +1,7 @@
 """What upstreams did: calls, failures, circuits, and what was done about failures."""
 
 from app.telemetry._declare import ConfiguredNames, Declare
-from app.types import HEDGE_LOST, Attempt, Outcome, ScorerCall
+from app.types import HEDGE_LOST, Call, CallRole, Outcome
 
 _BREAKER_STATES = ("closed", "half_open", "open")
 _SLOW = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 300)
@@ -19,6 +19,16 @@ class UpstreamMetrics:
         upstreams: ConfiguredNames,
     ) -> None:
         self._models, self._policies, self._upstreams = models, policies, upstreams
+        self._calls = declare.counter(
+            "gateway_calls",
+            "Every upstream call by what it was for; error is empty where it served its purpose.",
+            *("role", "model", "upstream", "error"),
+        )
+        self._call_cost = declare.counter(
+            "gateway_call_cost_usd",
+            "US dollars spent on upstream calls, by what they were for.",
+            *("role", "model"),
+        )
         self._attempts = declare.counter(
             "gateway_upstream_attempts",
             "Upstream calls until an answer began, or none did; error is empty where one did.",
@@ -86,6 +96,8 @@ class UpstreamMetrics:
 
     def record(self, outcome: Outcome) -> None:
         """Derive what upstreams did from the outcome of a request."""
+        for call in outcome.calls:
+            self._called(call, outcome.policy)
         attempts = outcome.attempts
         for attempt in attempts:
             model, upstream = self._models[attempt.model_id], self._upstreams[attempt.upstream]
@@ -113,17 +125,23 @@ class UpstreamMetrics:
         level = _BREAKER_STATES.index(state)
         self._breaker_state[model_id, upstream, upstream_model].set(level)
 
-    def scorer_called(self, policy: str, call: ScorerCall) -> None:
-        """Count one question to a scorer; `/v1/route`, which leaves no outcome, asks too."""
-        model, policy = self._models[call.model_id], self._policies[policy]
+    def _called(self, call: Call, policy: str) -> None:
+        model, upstream = self._models[call.model_id], self._upstreams[call.upstream or None]
+        self._calls[call.role.value, model, upstream, call.error or ""].inc(1)
+        if call.cost_usd:
+            self._call_cost[call.role.value, model].inc(call.cost_usd)
+        if call.role is CallRole.JUDGE:
+            self._judged(call, self._policies[policy], model)
+
+    def _judged(self, call: Call, policy: str, model: str) -> None:
         self._scorer_calls[policy, model, call.error or ""].inc(1)
         if call.usage is not None:
             self._scorer_tokens[policy, model, "input"].inc(call.usage.input_tokens)
             self._scorer_tokens[policy, model, "output"].inc(call.usage.output_tokens)
-        if call.cost_usd is not None:
-            self._scorer_cost[policy, model].inc(call.cost_usd)
+            if call.cost_usd is not None:
+                self._scorer_cost[policy, model].inc(call.cost_usd)
 
-    def _count_tries(self, attempts: tuple[Attempt, ...], decided: str | None) -> None:
+    def _count_tries(self, attempts: tuple[Call, ...], decided: str | None) -> None:
         seen: set[str] = set()
         for attempt in attempts:
             if attempt.model_id in seen:

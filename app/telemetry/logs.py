@@ -194,7 +194,7 @@ def log_outcomes(ended: Sequence[Ended]) -> None:
 
 
 def _fields(outcome: Outcome) -> dict[str, object]:
-    usage, scorer = outcome.usage, outcome.scorer_call
+    usage, judge, attempts = outcome.usage, outcome.judge, outcome.attempts
     return {
         "request_id": outcome.request_id,
         "decision_id": outcome.decision_id,
@@ -211,7 +211,7 @@ def _fields(outcome: Outcome) -> dict[str, object]:
         "status": outcome.status,
         "error": outcome.error,
         "refused_by": outcome.refused_by,
-        "attempts": len(outcome.attempts),
+        "attempts": len(attempts),
         "failed_attempts": [
             {
                 "model": attempt.model_id,
@@ -222,15 +222,15 @@ def _fields(outcome: Outcome) -> dict[str, object]:
                 **_tokens(attempt.usage),
                 "cost_usd": attempt.cost_usd,
             }
-            for attempt in outcome.attempts
+            for attempt in attempts
             if attempt.error is not None
         ],
         **_tokens(usage),
-        "cost_usd": outcome.cost_usd,
+        "cost_usd": outcome.answer_cost_usd,
         "hedge_cost_usd": outcome.hedge_cost_usd,
-        "scorer_model": None if scorer is None else scorer.model_id,
-        "scorer_cost_usd": None if scorer is None else scorer.cost_usd,
-        "scorer_error": None if scorer is None else scorer.error,
+        "scorer_model": None if judge is None else judge.model_id,
+        "scorer_cost_usd": None if judge is None else outcome.judge_cost_usd,
+        "scorer_error": None if judge is None else judge.error,
         "decide_ms": round(outcome.decide_s * 1e3, 3),
         "overhead_ms": round(outcome.overhead_s * 1e3, 3),
         "time_to_first_token_ms": None

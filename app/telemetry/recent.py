@@ -32,7 +32,9 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     status: int
     error: str | None
     cost_usd: float | None
-    scorer_cost_usd: float
+    """Of the answer, with every attempt at it."""
+    paid_usd: float
+    """What the request cost as far as that is known, deciding included."""
     output_tokens: int | None
     time_to_first_token_s: float | None
     duration_s: float
@@ -44,7 +46,6 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, outcome: Outcome, at: float) -> Self:
         """Pick what is remembered, field by field: whatever else outcomes carry stays out."""
-        scorer = outcome.scorer_call
         return cls(
             at=at,
             decision_id=outcome.decision_id,
@@ -54,8 +55,8 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
             model_id=outcome.served_model_id,
             status=outcome.status,
             error=outcome.error,
-            cost_usd=outcome.cost_usd,
-            scorer_cost_usd=0.0 if scorer is None else scorer.cost_usd or 0.0,
+            cost_usd=outcome.answer_cost_usd,
+            paid_usd=outcome.known_cost_usd,
             output_tokens=None if outcome.usage is None else outcome.usage.output_tokens,
             time_to_first_token_s=outcome.time_to_first_token_s,
             duration_s=outcome.duration_s,
@@ -64,11 +65,6 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
             session=outcome.session,
             cache=outcome.cache,
         )
-
-    @property
-    def paid_usd(self) -> float:
-        """What the request cost as far as that is known, deciding included."""
-        return (self.cost_usd or 0.0) + self.scorer_cost_usd
 
 
 @dataclass(slots=True, kw_only=True)

@@ -31,7 +31,7 @@ from app.telemetry.tracing import (
     RequestTrace,
     UpstreamFacts,
 )
-from app.types import Attempt, Outcome, Texts
+from app.types import Call, CallRole, Outcome, Texts
 
 LATEST = "gen_ai_latest_experimental"
 """What OTEL_SEMCONV_STABILITY_OPT_IN lists for the newer names."""
@@ -142,11 +142,11 @@ class _AttemptSpan:
             # The state is for whoever began the trace, and none of a provider's business.
             self.headers = ((b"traceparent", carrier["traceparent"].encode()),)
 
-    def failed(self, attempt: Attempt) -> None:
+    def failed(self, call: Call) -> None:
         """End the call: it does not serve the answer."""
-        if attempt.status is not None:
-            self.span.set_attribute("http.response.status_code", attempt.status)
-        _fail(self.span, attempt.error)
+        if call.status is not None:
+            self.span.set_attribute("http.response.status_code", call.status)
+        _fail(self.span, call.error)
         self.span.end()
 
 
@@ -167,7 +167,13 @@ class _RequestSpan:
         self._serving: _AttemptSpan | None = None
 
     def attempt(
-        self, model_id: str, *, upstream: str, upstream_model: str, stream: bool
+        self,
+        model_id: str,
+        *,
+        upstream: str,
+        upstream_model: str,
+        stream: bool,
+        role: CallRole,
     ) -> AttemptTrace:
         """Begin an upstream call."""
         facts = self._upstreams.get(upstream)
@@ -177,6 +183,7 @@ class _RequestSpan:
             "gen_ai.request.model": upstream_model,
             "steelyard.model": model_id,
             "steelyard.upstream": upstream,
+            "steelyard.role": role.value,
         }
         if self._tracer.latest:
             attributes["gen_ai.provider.name"] = _PROVIDERS.get(kind, kind)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from app.types import Attempt, Outcome, Texts
+from app.types import Call, CallRole, Outcome, Texts
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -39,7 +39,7 @@ class AttemptTrace(Protocol):
         """What the upstream is told, so that its own spans belong to ours."""
         ...
 
-    def failed(self, attempt: Attempt) -> None:
+    def failed(self, call: Call) -> None:
         """End the call: it does not serve the answer."""
         ...
 
@@ -48,7 +48,13 @@ class RequestTrace(Protocol):
     """One request that is going on."""
 
     def attempt(
-        self, model_id: str, *, upstream: str, upstream_model: str, stream: bool
+        self,
+        model_id: str,
+        *,
+        upstream: str,
+        upstream_model: str,
+        stream: bool,
+        role: CallRole,
     ) -> AttemptTrace:
         """Begin an upstream call."""
         ...

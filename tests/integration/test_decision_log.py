@@ -80,6 +80,9 @@ def test_a_row_tells_all_that_was_predicted_chosen_used_and_paid(run, artifacts)
     assert set(json.loads(row.fallbacks)) | {row.model} == set(candidates["model"])
     (attempt,) = json.loads(row.attempts)
     assert (attempt["model"], attempt["status"], attempt["error"]) == (row.model, 200, None)
+    (call,) = json.loads(row.calls)
+    assert call.items() >= attempt.items()
+    assert (call["role"], call["parent"]) == ("answer", row.decision_id)
     assert 0 < row.decide_s <= row.overhead_s < row.duration_s
     assert row.features is None
 

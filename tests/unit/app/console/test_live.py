@@ -3,8 +3,9 @@ import pytest
 
 from app.console.live import N_LISTED, savings, summarise
 from app.telemetry.recent import KEPT, Ended, Recent
-from app.types import CacheState, Outcome, ScorerCall, Usage
+from app.types import CacheState, CallRole, Outcome, Usage
 from routers.types import CandidateEstimate, Decision, Reason
+from tests.support.calls import call
 
 MODELS = {"small": (0.6, 0.001), "large": (0.8, 0.010)}
 
@@ -38,12 +39,11 @@ def outcome(served="small", *, cost_usd=0.001, **changes):
         "stream": False,
         "decision": decision,
         "reason": Reason.KNOB,
-        "attempts": (),
+        "calls": () if changes.get("cache") else (call("small", cost_usd=cost_usd),),
         "served_model_id": served,
         "response_model": served,
         "finish_reason": "stop",
         "usage": Usage(input_tokens=10, output_tokens=20),
-        "cost_usd": cost_usd,
         "decide_s": 0.001,
         "overhead_s": 0.002,
         "time_to_first_token_s": 0.1,
@@ -77,8 +77,12 @@ def test_where_the_strongest_served_nothing_was_saved_whatever_was_predicted():
 
 
 def test_savings_are_net_of_scorers():
-    call = ScorerCall(model_id="judge", duration_s=0.1, cost_usd=0.004)
-    found = savings(ended(outcome(cost_usd=0.001, scorer_call=call)))
+    usage = Usage(input_tokens=100, output_tokens=1)
+    calls = (
+        call("judge", role=CallRole.JUDGE, usage=usage, cost_usd=0.004),
+        call("small", cost_usd=0.001),
+    )
+    found = savings(ended(outcome(calls=calls)))
     assert found.actual_usd == pytest.approx(0.005)
 
 

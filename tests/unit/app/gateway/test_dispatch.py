@@ -366,6 +366,8 @@ async def test_a_silent_model_is_overtaken_by_the_next():
     assert await read(world, answer) == [b"role", b"text", b"more"]
     assert answer.deployment.spec.model_id == "b"
     assert world.attempts == [("b", None), ("a", "hedge_lost")]
+    assert [call.role for call in world.entry.calls] == ["hedge", "answer"]
+    assert [call.call_id for call in world.entry.calls] == ["d.0", "d.1"]
     assert world.providers[0].ended == 1
     assert world.outstanding == 0
     assert world.entry.reason is Reason.FALLBACK

@@ -4,12 +4,16 @@ import json
 
 import pytest
 
+from app.gateway.breaker import Breaker
 from app.gateway.ledger import LedgerEntry
 from app.gateway.request import RouteRequest
-from app.gateway.score import read_reply
-from app.types import ScorerCall
+from app.gateway.score import Scorer, read_reply
+from app.providers.base import Chunk
+from app.types import CallRole, ToldUsage
 from routers.causal_llm import judge
 from routers.types import Conversation, Demand
+from tests.support.policies import policy
+from tests.support.providers import ScriptedProvider, deployment
 
 OPENAI = b"""{
   "id": "chatcmpl-123", "object": "chat.completion", "created": 1741570283,
@@ -84,7 +88,7 @@ def test_what_is_no_text_is_no_score(data):
     assert judge(read_reply(data)).score is None
 
 
-def test_the_time_of_the_scorer_is_the_upstreams_and_not_overhead():
+async def test_the_time_of_the_scorer_is_the_upstreams_and_not_overhead():
     now = 100.0
     request = RouteRequest(
         request_id="r",
@@ -105,11 +109,28 @@ def test_the_time_of_the_scorer_is_the_upstreams_and_not_overhead():
         headers=(),
     )
     entry = LedgerEntry(clock=lambda: now, request=request, policy_version="v", started=now)
-    call = ScorerCall(model_id="scorer", duration_s=2.0, score=5, strong_chance=0.0, cost_usd=1e-4)
-    now += 2.25
-    entry.scored(call)
+    now += 0.25
+
+    class Slow(ScriptedProvider):
+        async def send(self, call):
+            nonlocal now
+            now += 2.0
+            async for chunk in super().send(call):
+                yield chunk
+
+    usage = ToldUsage(input_tokens=80, output_tokens=1)
+    place = deployment("scorer", Slow(Chunk(data=OPENAI, usage=usage)))
+    scorer = Scorer(deployments={"scorer": place}, breaker=Breaker(clock=lambda: now))
+    judgement = await scorer.ask(request, policy(scorer_model_id="scorer"), entry)
+    assert judgement.score == 4
     entry.answering()
     assert entry.overhead_s == pytest.approx(0.25)
     outcome = entry.close(status=200, error=None)
-    assert outcome.scorer_call is call
-    assert outcome.cost_usd is None
+    (call,) = outcome.calls
+    assert call is judgement.call
+    assert (call.role, call.model_id, call.upstream) == (CallRole.JUDGE, "scorer", "scripted")
+    assert (call.call_id, call.parent_id) == ("d.0", "d")
+    assert (call.began_s, call.duration_s) == pytest.approx((0.25, 2.0))
+    assert outcome.cost_usd == outcome.judge_cost_usd == pytest.approx(80e-6 + 10e-6)
+    assert entry.settled_tokens() == outcome.tokens == 81
+    assert (outcome.answer_cost_usd, outcome.attempts) == (None, ())

@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -86,6 +87,29 @@ async def test_rows_are_read_as_they_were_recorded(tmp_path):
     await log.aclose()
     assert rows_of(tmp_path) == recorded
     assert log.dropped == 0
+
+
+async def test_a_file_of_an_earlier_release_is_read_and_goes_on_and_it_can_go_back(tmp_path):
+    log = log_in(tmp_path)
+    await log.open()
+    log.record(row("old"))
+    await log.aclose()
+    file = tmp_path / OUTCOMES_NAME
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("ALTER TABLE outcomes DROP COLUMN calls")
+        columns = [each[1] for each in connection.execute("PRAGMA table_info(outcomes)")]
+    assert rows_of(tmp_path) == [row("old")]
+    log = log_in(tmp_path)
+    await log.open()
+    log.record(row("new", calls="[]"))
+    await log.aclose()
+    assert rows_of(tmp_path) == [row("old"), row("new", calls="[]")]
+    with closing(sqlite3.connect(file)) as connection:  # as the earlier release does
+        names, places = ", ".join(columns[1:]), ", ".join("?" * len(columns[1:]))
+        values = [getattr(row("older"), name) for name in columns[1:]]
+        connection.execute(f"INSERT INTO outcomes ({names}) VALUES ({places})", values)  # noqa: S608
+        connection.commit()
+    assert rows_of(tmp_path)[-1] == row("older")
 
 
 async def test_rows_are_written_while_the_log_is_open_and_can_be_read_on_from_a_number(tmp_path):

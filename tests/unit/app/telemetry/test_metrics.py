@@ -10,10 +10,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.errors import InvalidRequestError, OverloadedError, UnauthenticatedError
 from app.telemetry._declare import OTHER, Count, Distribution, FirstNames
 from app.telemetry.baselines import BudgetFact
-from app.types import Attempt, ScorerCall, Usage
+from app.types import CallRole, Usage
 from loadtest.bench_metrics import configured_metrics, example_outcome
 from routers.probe import Stage
 from routers.types import CostQuality, Exclusion, MinQuality, Reason
+from tests.support.calls import call
 
 CHAT = {"route": "/v1/chat/completions", "policy": "default"}
 
@@ -73,13 +74,11 @@ def test_what_was_cut_short_or_not_predicted_is_compared_with_nothing(metrics, v
 
 
 def test_savings_are_net_of_scorers_and_hedges_against_each_baseline(metrics, value):
-    scorer = ScorerCall(model_id="sim-nano", duration_s=0.1, score=3, cost_usd=2e-5)
+    usage = Usage(input_tokens=80, output_tokens=2)
+    scorer = call("sim-nano", role=CallRole.JUDGE, usage=usage, cost_usd=2e-5)
     outcome = example_outcome("sim-small")
-    lost = Attempt(
-        model_id="sim-large", upstream="stub", duration_s=0.1, error="hedge_lost", cost_usd=1e-5
-    )
-    attempts = (lost, *outcome.attempts)
-    metrics.record(structs.replace(outcome, cost_usd=1.6e-4, attempts=attempts, scorer_call=scorer))
+    lost = call("sim-large", error="hedge_lost", cost_usd=1e-5)
+    metrics.record(structs.replace(outcome, calls=(scorer, lost, *outcome.calls)))
     baselines = {
         "strongest": 1e-5 * 4**4,
         "default": 1e-5 * 4**2,
@@ -91,6 +90,23 @@ def test_savings_are_net_of_scorers_and_hedges_against_each_baseline(metrics, va
         assert told == pytest.approx(cost_usd)
     assert value("gateway_compared_cost_usd_total") == pytest.approx(1.8e-4)
     assert value("gateway_realised_cost_usd_total") == pytest.approx(1.5e-4)
+
+
+def test_every_call_is_counted_by_what_it_was_for(metrics, value):
+    usage = Usage(input_tokens=80, output_tokens=2)
+    judges = [
+        call("sim-nano", role=CallRole.JUDGE, error="upstream_timeout", usage=usage, cost_usd=2e-5),
+        call("sim-nano", role=CallRole.JUDGE, upstream="", error="unhealthy"),
+    ]
+    hedge = call("sim-large", role=CallRole.HEDGE, error="hedge_lost", usage=usage, cost_usd=1e-5)
+    outcome = example_outcome("sim-small")
+    metrics.record(structs.replace(outcome, calls=(*judges, hedge, *outcome.calls)))
+    for role, cost_usd, n in (("judge", 2e-5, 2), ("hedge", 1e-5, 1), ("answer", 1.5e-4, 1)):
+        assert value("gateway_calls_total", role=role) == n
+        assert value("gateway_call_cost_usd_total", role=role) == pytest.approx(cost_usd)
+    assert value("gateway_calls_total", upstream="none", error="unhealthy") == 1
+    assert value("gateway_upstream_attempts_total") == 2  # nobody is answered by a judge
+    assert value("gateway_key_tokens_total") == 80 + 190 + 2 * 82
 
 
 def test_an_unknown_price_leaves_a_request_out_of_the_comparison(metrics, value):
@@ -143,13 +159,13 @@ def test_retries_fallbacks_and_hedges_are_told_apart(metrics, value):
     outcome = example_outcome("sim-small")
 
     def attempt(model_id, error=None, **fields):
-        return Attempt(model_id=model_id, upstream="stub", duration_s=0.1, error=error, **fields)
+        return call(model_id, error=error, **fields)
 
     failed = attempt("sim-small", "upstream_unavailable", cost_usd=2e-5)
     metrics.record(
         structs.replace(
             outcome,
-            attempts=(failed, failed, attempt("sim-large")),
+            calls=(failed, failed, attempt("sim-large")),
             served_model_id="sim-large",
             reason=Reason.FALLBACK,
         )
@@ -159,7 +175,7 @@ def test_retries_fallbacks_and_hedges_are_told_apart(metrics, value):
     assert value("gateway_hedges_total") == 0
     usage = Usage(input_tokens=80, output_tokens=0, estimated=True)
     lost = attempt("sim-large", "hedge_lost", usage=usage, cost_usd=1e-5)
-    metrics.record(structs.replace(outcome, attempts=(lost, attempt("sim-small"))))
+    metrics.record(structs.replace(outcome, calls=(lost, attempt("sim-small"))))
     assert value("gateway_hedges_total", winner="first") == 1
     assert value("gateway_hedge_cost_usd_total", model="sim-large") == pytest.approx(1e-5)
     for error, cost_usd in {"hedge_lost": 1e-5, "upstream_unavailable": 4e-5}.items():
