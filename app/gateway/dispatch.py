@@ -7,7 +7,7 @@ do better; after it never: nothing that a client has seen can be taken back.
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -26,6 +26,7 @@ from app.errors import (
 )
 from app.gateway.deadline import Deadline, within
 from app.gateway.ledger import LedgerEntry
+from app.gateway.plan import Hedged, Plan
 from app.gateway.pool import DeploymentPool, Lease, Slot
 from app.gateway.race import race
 from app.gateway.request import Deployment, RouteRequest
@@ -67,7 +68,7 @@ class OpenAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dispatcher:
-    """Call upstreams in the order of a decision."""
+    """Carry out plans: call upstreams until one begins to answer."""
 
     pool: DeploymentPool
     clock: Callable[[], float]
@@ -81,10 +82,9 @@ class Dispatcher:
     async def open(
         self,
         request: RouteRequest,
-        model_ids: Sequence[str],
+        plan: Plan,
         entry: LedgerEntry,
         *,
-        hedge_after_s: float | None = None,
         afford: Afford = _free,
     ) -> OpenAnswer:
         """Return the first answer that begins.
@@ -93,8 +93,6 @@ class Dispatcher:
 
         Parameters
         ----------
-        hedge_after_s
-            Start the second model beside the first when that is silent for so long.
         afford
             Asked before each model, where a budget has to pay.
 
@@ -103,14 +101,14 @@ class Dispatcher:
         UpstreamRejectedError
             If an upstream finds the request itself at fault: no other model is tried.
         AllAttemptsFailedError
-            If none of `model_ids` answered; its attempts say what each did.
+            If none of the plan's models answered; its attempts say what each did.
         """
         failures: _Failures = []
-        order = self.pool.ordered(model_ids)
-        if hedge_after_s is not None and len(order) > 1:
+        order = self.pool.ordered(plan.models)
+        if isinstance(plan, Hedged):
             winner: OpenAnswer | None = await race(
                 [partial(self._ask, request, each, entry, failures, afford) for each in order],
-                hedge_after_s=hedge_after_s,
+                hedge_after_s=plan.after_s,
                 won=partial(_serve, entry),
                 lost=partial(_discard, entry),
             )

@@ -33,7 +33,7 @@ from app.gateway.decide import Decider
 from app.gateway.dispatch import Dispatcher, OpenAnswer
 from app.gateway.ledger import NOTHING, Keeps, LedgerEntry
 from app.gateway.paid import HiddenReasoning
-from app.gateway.plan import models_to_try
+from app.gateway.plan import plan_for
 from app.gateway.request import Policy, RouteRequest
 from app.gateway.reservations import Reservations
 from app.gateway.score import Scorer
@@ -361,19 +361,13 @@ class Answer(_Life):
     async def _call(self, decision: Decision) -> OpenAnswer:
         """Call models until one begins to answer."""
         gateway, entry, request = self._gateway, self.account, self.account.request
-        model_ids, hedge_after_s = models_to_try(request, decision)
+        plan = plan_for(request, decision)
         if request.demand.max_output_tokens is not None:
-            for model_id in model_ids:
+            for model_id in plan.models:
                 limit = cut_limit(request, gateway.reservations.admission.specs[model_id])
                 if limit is not None:
                     entry.max_output_tokens[model_id] = limit
-        return await gateway.dispatcher.open(
-            request,
-            model_ids,
-            entry,
-            hedge_after_s=hedge_after_s,
-            afford=gateway.reservations.call,
-        )
+        return await gateway.dispatcher.open(request, plan, entry, afford=gateway.reservations.call)
 
     async def _remember(self) -> None:
         """Note who answers the conversation: for a cut answer too, its model has read it."""

@@ -17,6 +17,7 @@ from app.errors import (
 )
 from app.gateway.dispatch import Dispatcher
 from app.gateway.ledger import LedgerEntry
+from app.gateway.plan import FirstOf, Hedged
 from app.gateway.pool import DeploymentPool
 from app.gateway.request import RouteRequest
 from app.providers.base import Chunk
@@ -106,8 +107,10 @@ class World:
         ]
         self.build()
 
-    async def open(self, **options):
-        return await self.dispatcher.open(request(), self.model_ids, self.entry, **options)
+    async def open(self, *, hedge_after_s=None, **options):
+        models = tuple(self.model_ids)
+        plan = FirstOf(models) if hedge_after_s is None else Hedged(models, hedge_after_s)
+        return await self.dispatcher.open(request(), plan, self.entry, **options)
 
     @property
     def outstanding(self):

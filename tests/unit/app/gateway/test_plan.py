@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from app.gateway.plan import models_to_try
+from app.gateway.plan import FirstOf, Hedged, plan_for
 from routers.types import CandidateEstimate, Decision, Reason
 
 COSTS = {"a": 1.0, "b": 2.0, "c": 4.0}
@@ -37,18 +37,19 @@ def request(*, max_attempts=3, hedge_after_s=None, **changes):
 
 
 def test_the_models_of_the_decision_in_its_order_up_to_a_number():
-    assert models_to_try(request(), DECISION) == (("a", "b", "c"), None)
-    assert models_to_try(request(max_attempts=2), DECISION) == (("a", "b"), None)
-    assert models_to_try(request(hedge_after_s=0.5), DECISION) == (("a", "b", "c"), 0.5)
+    assert plan_for(request(), DECISION) == FirstOf(("a", "b", "c"))
+    assert plan_for(request(max_attempts=2), DECISION) == FirstOf(("a", "b"))
+    assert plan_for(request(hedge_after_s=0.5), DECISION) == Hedged(("a", "b", "c"), 0.5)
+    assert plan_for(request(hedge_after_s=0.5, max_attempts=1), DECISION) == FirstOf(("a",))
 
 
 @pytest.mark.parametrize("why", [{"locked": True}, {"fallback": False}, {"policy": None}])
 def test_a_request_that_must_stay_is_tried_on_one_model_and_never_hedged(why):
-    assert models_to_try(request(hedge_after_s=0.5, **why), DECISION) == (("a",), None)
+    assert plan_for(request(hedge_after_s=0.5, **why), DECISION) == FirstOf(("a",))
 
 
 @pytest.mark.parametrize(("limit", "hedged"), [(4.0, False), (5.9, False), (6.0, True)])
 def test_a_hedge_takes_that_any_two_of_the_models_stay_within_the_limit(limit, hedged):
-    models, hedge_after_s = models_to_try(request(hedge_after_s=0.5, max_cost_usd=limit), DECISION)
-    assert models == ("a", "b", "c")
-    assert hedge_after_s == (0.5 if hedged else None)
+    models = ("a", "b", "c")
+    plan = plan_for(request(hedge_after_s=0.5, max_cost_usd=limit), DECISION)
+    assert plan == (Hedged(models, 0.5) if hedged else FirstOf(models))
