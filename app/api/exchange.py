@@ -23,8 +23,8 @@ from app.api.asgi import CancelOnDisconnect
 from app.api.pings import Pings
 from app.errors import ClientDisconnectedError
 from app.gateway.handle import Answer, Head
-from app.providers._usage import with_usage
 from app.providers.base import Chunk
+from app.wire.usage import with_usage
 
 _BILL_S = 2.0
 """How long the token counts of an answer that is complete are waited for when its client is gone:

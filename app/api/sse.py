@@ -4,8 +4,8 @@ from typing import Any
 
 import msgspec
 
-from app.providers._usage import usage_object
 from app.types import Usage
+from app.wire.usage import usage_object
 
 DONE = b"data: [DONE]\n\n"
 

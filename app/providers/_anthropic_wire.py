@@ -11,9 +11,9 @@ from app.errors import UpstreamInvalidResponseError
 from app.providers._error_body import ErrorDetail, error_detail
 from app.providers._http import Headers
 from app.providers._lenient import Mender, mended_json
-from app.providers._usage import read_usage
 from app.providers.base import Chunk
 from app.types import ToldUsage
+from app.wire.usage import read_usage
 
 _NULL = msgspec.Raw(b"null")
 _DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)

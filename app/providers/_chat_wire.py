@@ -11,8 +11,8 @@ import msgspec
 from app.errors import UpstreamInvalidResponseError
 from app.providers._error_body import ErrorDetail, error_detail
 from app.providers._lenient import Mender, dumps, is_clean
-from app.providers._usage import read_usage
 from app.types import ToldUsage
+from app.wire.usage import read_usage
 
 NULL = msgspec.Raw(b"null")
 """What a field that is absent, or says so, decodes to."""

@@ -28,8 +28,8 @@ from app.providers._inflate import inflated
 from app.providers._paid import usage_in, with_output_limit
 from app.providers._reads import Reads, first_byte
 from app.providers._request_fields import with_developer_as, with_limit_as
-from app.providers._usage import read_usage
 from app.providers.base import Chunk, ModelCall
+from app.wire.usage import read_usage
 
 USER_AGENT = f"steelyard/{__version__}".encode("ascii")
 """Firewalls before providers refuse requests without one."""

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from app.providers._usage import MAX_TOKENS, read_usage, usage_object, with_usage
 from app.types import ToldUsage, Usage, UsagePart
+from app.wire.usage import MAX_TOKENS, read_usage, usage_object, with_usage
 
 
 def read(record):
