@@ -14,10 +14,10 @@ import msgspec
 
 from app.gateway._answer_key import answer_name, may_use
 from app.gateway.request import RouteRequest
-from app.providers._answer_pieces import Assembler, is_keepable, replay
 from app.providers.base import Chunk
 from app.stores.base import Answers, StoreError
 from app.types import CacheState, Usage
+from app.wire.answer_pieces import Assembler, is_keepable, replay
 from app.wire.usage import with_usage
 from routers.types import Reason
 

@@ -16,7 +16,6 @@ from app.errors import (
     UpstreamInvalidResponseError,
     UpstreamUnavailableError,
 )
-from app.providers._answer_pieces import in_pieces, put_together
 from app.providers._credentials import Credentials
 from app.providers._http import (
     Headers,
@@ -29,6 +28,7 @@ from app.providers._paid import usage_in, with_output_limit
 from app.providers._reads import Reads, first_byte
 from app.providers._request_fields import with_developer_as, with_limit_as
 from app.providers.base import Chunk, ModelCall
+from app.wire.answer_pieces import in_pieces, put_together
 from app.wire.usage import read_usage
 
 USER_AGENT = f"steelyard/{__version__}".encode("ascii")

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from app.access.guard import Caller
 from app.gateway._answer_key import answer_name
-from app.providers._answer_pieces import Assembler, is_keepable, replay
 from app.providers.base import Chunk
+from app.wire.answer_pieces import Assembler, is_keepable, replay
 from tests.support.completions import as_stream, completion
 from tests.support.policies import routed
 

@@ -4,8 +4,8 @@ import pytest
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from app.providers._answer_pieces import Assembler, is_keepable, replay
 from app.providers.base import Chunk
+from app.wire.answer_pieces import Assembler, is_keepable, replay
 from tests.support.completions import COMPLETIONS, as_stream, text_answer
 
 each_completion = pytest.mark.parametrize("answer", COMPLETIONS.values(), ids=COMPLETIONS)
