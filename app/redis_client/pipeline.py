@@ -1,4 +1,4 @@
-"""One lane to Redis: calls that meet are sent together, every wait is bounded, no error gets by.
+"""A pipeline to Redis: calls that meet are sent together, every wait is bounded, no error gets by.
 
 While a batch is on its way, calls gather for the next one, so that under load many requests share a
 round trip (and most of what the client costs); alone, a call is sent at once. Nothing is ever sent
@@ -31,10 +31,10 @@ class _Call:
     packed: bytes
     future: asyncio.Future[list[Any]]
     since_s: float
-    """How long the lane had been on its way, all in all, when the call came."""
+    """How long the pipeline had been on its way, all in all, when the call came."""
 
 
-class Circuit:
+class PipelineCircuit:
     """Opens after `failures` round trips in a row that failed; lets one through after `open_s`."""
 
     def __init__(self, *, failures: int, open_s: float) -> None:
@@ -68,7 +68,7 @@ class Circuit:
 
 
 class Link(Protocol):
-    """A connection, as the lane uses it."""
+    """A connection, as the pipeline uses it."""
 
     @property
     def is_open(self) -> bool:
@@ -88,8 +88,8 @@ class Link(Protocol):
         ...
 
 
-class Lane:
-    """Send commands to Redis in pipelines, one at a time.
+class Pipeline:
+    """Send commands to Redis in batches, one at a time.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ class Lane:
         *,
         scripts: Mapping[str, str],
         timeout_s: float,
-        circuit: Circuit,
+        circuit: PipelineCircuit,
     ) -> None:
         self.make_room: Callable[[], Awaitable[bool]] | None = None
         """Called where Redis is full; what it refused is sent again if there is room then."""

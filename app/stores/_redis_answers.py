@@ -8,7 +8,7 @@ import asyncio
 import math
 
 from app.redis_client.connection import Command
-from app.redis_client.pipeline import Lane
+from app.redis_client.pipeline import Pipeline
 from app.stores._redis_scripts import RedisScripts
 from app.stores.base import StoreError
 from app.stores.bounds import AnswerBounds
@@ -26,7 +26,7 @@ class RedisAnswers:
 
     Parameters
     ----------
-    lane
+    pipeline
         May lead to another server than the one that counts.
     events
         Told of answers that were dropped to make room.
@@ -34,14 +34,14 @@ class RedisAnswers:
 
     def __init__(
         self,
-        lane: Lane,
+        pipeline: Pipeline,
         scripts: RedisScripts,
         *,
         prefix: str,
         bounds: AnswerBounds,
         events: StoreEvents = NO_EVENTS,
     ) -> None:
-        self._lane = lane
+        self._pipeline = pipeline
         self._scripts = scripts
         self._bounds = bounds
         tag = f"{{{prefix}:answers}}"
@@ -53,7 +53,7 @@ class RedisAnswers:
 
     async def get(self, name: str) -> bytes | None:
         """Return what was put under a name, or None."""
-        (value,) = await self._lane.call(("GET", self._value + name))
+        (value,) = await self._pipeline.call(("GET", self._value + name))
         return None if value is None else bytes(value)
 
     async def put(self, name: str, value: bytes, *, lifetime_s: float, owner: str) -> None:
@@ -61,7 +61,7 @@ class RedisAnswers:
         most, most_of_one = self._bounds.bytes, self._bounds.bytes_of(owner)
         if len(value) + _ENTRY_BYTES > min(most, most_of_one):
             return
-        await self._lane.call(
+        await self._pipeline.call(
             self._call(
                 self._scripts.put_answer.sha,
                 (self._value + name, self._due, self._of + owner, self._sizes, self._sums),
@@ -79,7 +79,7 @@ class RedisAnswers:
             if self._n_drops != n_drops:
                 return True  # several missed it at once
             try:
-                (dropped,) = await self._lane.call(
+                (dropped,) = await self._pipeline.call(
                     self._call(
                         self._scripts.drop_answers.sha,
                         (self._due, self._sizes, self._sums),

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from app.redis_client.connection import Command
-from app.redis_client.pipeline import Lane
+from app.redis_client.pipeline import Pipeline
 from app.stores._rates import budget_wait_s, rate_standing, wait_s
 from app.stores._redis_scripts import RedisScripts, Script
 from app.stores.base import (
@@ -53,7 +53,7 @@ class RedisCounters:
 
     def __init__(
         self,
-        lane: Lane,
+        pipeline: Pipeline,
         scripts: RedisScripts,
         *,
         prefix: str,
@@ -61,7 +61,7 @@ class RedisCounters:
         events: StoreEvents = NO_EVENTS,
     ) -> None:
         self._events = events
-        self._lane = lane
+        self._pipeline = pipeline
         self._owner = f"{owner}:" if owner else ""
         self._scripts = scripts
         self._due = f"{{{prefix}}}:due"
@@ -81,7 +81,7 @@ class RedisCounters:
         least = _encode([claim.needed_nusd for claim in binding])
         name = self._owner + request_id
         arguments = (name, int(lifetime_s * 1e6), asked, least)
-        (reply,) = await self._lane.call(self._call(self._scripts.admit, name, keys, arguments))
+        (reply,) = await self._pipeline.call(self._call(self._scripts.admit, name, keys, arguments))
         if isinstance(reply, list):
             if reply[0] < 0:
                 raise ValueError(f"request {request_id!r} is already held")
@@ -99,7 +99,7 @@ class RedisCounters:
                 used = _encode([_used(settlement) for settlement in settlements])
             keys = self._keys([settlement.scope for settlement in settlements])
             name = self._owner + request_id
-            await self._lane.call(self._call(self._scripts.settle, name, keys, (name, used)))
+            await self._pipeline.call(self._call(self._scripts.settle, name, keys, (name, used)))
 
     async def release_owner(self, owner: str) -> None:
         """Give back at once what the requests of a dead process claim."""
@@ -107,12 +107,12 @@ class RedisCounters:
         its = re.sub(r"([\\*?\[\]])", r"\\\1", owner) + "[:.]*"
         cursor: int | None = None
         while cursor != 0:
-            (reply,) = await self._lane.call(
+            (reply,) = await self._pipeline.call(
                 ("ZSCAN", self._due, cursor or 0, "MATCH", its, "COUNT", _SCAN_COUNT)
             )
             cursor, names = int(reply[0]), tuple(reply[1][::2])
             if names:
-                await self._lane.call(self._call(self._scripts.release, "", (), names))
+                await self._pipeline.call(self._call(self._scripts.release, "", (), names))
 
     async def standing(self, claims: Sequence[Claim]) -> tuple[Standing, ...]:
         """Return where the limits stand, claiming nothing."""
@@ -130,7 +130,9 @@ class RedisCounters:
                 ]
             )
             keys = self._keys([claim.scope for claim in binding])
-            (reply,) = await self._lane.call(self._call(self._scripts.standing, "", keys, (asked,)))
+            (reply,) = await self._pipeline.call(
+                self._call(self._scripts.standing, "", keys, (asked,))
+            )
         return _standings(claims, reply)
 
     def _in_known_periods(self, settlements: Sequence[Settlement]) -> list[Settlement]:

@@ -6,7 +6,7 @@ counters of a prefix share one hash tag, and so one slot of a cluster. The time 
 
 from app.errors import ConfigError
 from app.redis_client.connection import Address
-from app.redis_client.pipeline import Circuit, Lane
+from app.redis_client.pipeline import Pipeline, PipelineCircuit
 from app.stores._redis_answers import RedisAnswers
 from app.stores._redis_counters import RedisCounters
 from app.stores._redis_keys import RedisKeys
@@ -29,19 +29,19 @@ class RedisBlobs:
     it in one write.
     """
 
-    def __init__(self, lane: Lane, *, prefix: str) -> None:
-        self._lane = lane
+    def __init__(self, pipeline: Pipeline, *, prefix: str) -> None:
+        self._pipeline = pipeline
         self._prefix = prefix
 
     async def get(self, name: str) -> bytes | None:
         """Return what was put under a name, or None."""
-        (value,) = await self._lane.call(("GET", f"{self._prefix}:blob:{name}"))
+        (value,) = await self._pipeline.call(("GET", f"{self._prefix}:blob:{name}"))
         return None if value is None else bytes(value)
 
     async def put(self, name: str, value: bytes, *, lifetime_s: float) -> None:
         """Keep a value for at most `lifetime_s`."""
         milliseconds = max(1, int(lifetime_s * 1000))
-        await self._lane.call(("SET", f"{self._prefix}:blob:{name}", value, "PX", milliseconds))
+        await self._pipeline.call(("SET", f"{self._prefix}:blob:{name}", value, "PX", milliseconds))
 
 
 class RedisStore:
@@ -79,9 +79,9 @@ class RedisStore:
     ) -> None:
         self._timeout_s = timeout_s
         scripts = RedisScripts()
-        # Two lanes, so that no request waits behind the bytes of a large cached answer.
-        self._counting = self._lane(url, scripts)
-        self._keeping = self._lane(url if cache_url is None else cache_url, scripts)
+        # Two pipelines, so that no request waits behind the bytes of a large cached answer.
+        self._counting = self._pipeline(url, scripts)
+        self._keeping = self._pipeline(url if cache_url is None else cache_url, scripts)
         answers = RedisAnswers(
             self._keeping, scripts, prefix=prefix, bounds=answer_bounds, events=events
         )
@@ -121,14 +121,14 @@ class RedisStore:
         await self._counting.aclose()
         await self._keeping.aclose()
 
-    def _lane(self, url: str, scripts: RedisScripts) -> Lane:
+    def _pipeline(self, url: str, scripts: RedisScripts) -> Pipeline:
         try:
             address = Address(url)
         except ValueError as error:
             raise ConfigError(f"the address of Redis cannot be used: {error}") from error
-        return Lane(
+        return Pipeline(
             address.connect,
             scripts=scripts.sources,
             timeout_s=self._timeout_s,
-            circuit=Circuit(failures=_CIRCUIT_FAILURES, open_s=_CIRCUIT_OPEN_S),
+            circuit=PipelineCircuit(failures=_CIRCUIT_FAILURES, open_s=_CIRCUIT_OPEN_S),
         )

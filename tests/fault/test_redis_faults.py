@@ -322,7 +322,7 @@ async def test_connections_do_not_pile_up(server, redis):
         server.resume()
         await until(lambda: works(redis))
     await asyncio.gather(*(works(redis) for _ in range(200)))
-    # One for each lane, one for this very question.
+    # One for each pipeline, one for this very question.
     assert len(server.command("CLIENT", "LIST").splitlines()) <= 3
 
 
