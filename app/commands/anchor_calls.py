@@ -35,7 +35,7 @@ class _Completion(msgspec.Struct):
     choices: list[_Choice] = []
 
 
-class Asking:
+class AnchorClient:
     """The calls to one model, and what they cost.
 
     Attributes

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from app.assembly import DEFAULT_ARTIFACT, build_deployments, providers_of
-from app.commands.anchor_calls import Asking
+from app.commands.anchor_calls import AnchorClient
 from app.config import LoadedConfig, load_config
 from app.errors import ConfigError
 from routers.artifact import RouterArtifact
@@ -82,14 +82,14 @@ def onboard(
         yes=yes,
     )
     fields = {limit_field: str(max_output_tokens).encode()}
-    askings = [
-        Asking(each, fields=fields, concurrency=concurrency, tell=_tell)
+    clients = [
+        AnchorClient(each, fields=fields, concurrency=concurrency, tell=_tell)
         for each in (spec, *peer_specs)
     ]
-    answers, *others = asyncio.run(_ask(config, askings, plan))
+    answers, *others = asyncio.run(_ask(config, clients, plan))
     for peer, given in zip(peer_specs, others, strict=True):
         plan = plan.with_peer(peer.predicted_as, given)
-    spent = [asking.spent_usd for asking in askings]
+    spent = [client.spent_usd for client in clients]
     spent_usd = None if None in spent else sum(each or 0.0 for each in spent)
     report = ingest(
         plan,
@@ -174,13 +174,13 @@ def _agree(
 
 
 async def _ask(
-    config: LoadedConfig, askings: Sequence[Asking], plan: Plan
+    config: LoadedConfig, clients: Sequence[AnchorClient], plan: Plan
 ) -> list[list[Answer | None]]:
     deployments = build_deployments(config)
     try:
         return [
-            await asking.all(deployments[asking.spec.model_id][0], plan.anchors)
-            for asking in askings
+            await client.all(deployments[client.spec.model_id][0], plan.anchors)
+            for client in clients
         ]
     finally:
         for provider in providers_of(deployments):
