@@ -28,7 +28,7 @@ from app.api.browser_rules import browser_rules
 from app.api.browsers import BrowserMiddleware
 from app.api.chat import ChatEndpoint
 from app.api.console import console_is_served, console_router
-from app.api.fast_path import FrontDoor
+from app.api.fast_path import FastPathApp
 from app.api.feedback import feedback_router
 from app.api.framework_errors import answer_error
 from app.api.refusals import RefusalLog
@@ -129,7 +129,7 @@ def create_app(
         owner = owner_of(run or new_run())
         store = build_store(config, events=metrics.store.events, owner=owner)
     state = _state(config, policies, names, store, metrics=metrics, clock=clock, recent=recent)
-    app = FrontDoor(
+    app = FastPathApp(
         title="Steelyard",
         version=__version__,
         description=_DESCRIPTION,
@@ -181,7 +181,7 @@ def create_app(
 
 
 def _add_traffic(
-    app: FrontDoor,
+    app: FastPathApp,
     state: AppState,
     clock: Callable[[], float],
     draining: Callable[[], bool],

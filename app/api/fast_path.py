@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.api.framework_errors import HEAD
 
 
-class FrontDoor(FastAPI):
+class FastPathApp(FastAPI):
     """FastAPI that hands some exact paths to their ASGI applications, past its middleware.
 
     What Starlette and FastAPI do around a handler costs more than routing does. The direct
