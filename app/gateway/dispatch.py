@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
+from app.concurrency.deadline import Deadline, within
 from app.errors import (
     AllAttemptsFailedError,
     AllAttemptsThrottledError,
@@ -24,7 +25,6 @@ from app.errors import (
     UpstreamTimeoutError,
     answer_for,
 )
-from app.gateway.deadline import Deadline, within
 from app.gateway.ledger import LedgerEntry
 from app.gateway.plan import Hedged, Plan
 from app.gateway.pool import DeploymentPool, Lease, Slot

@@ -15,6 +15,7 @@ from typing import NamedTuple, Self
 
 import msgspec
 
+from app.concurrency.deadline import Deadline
 from app.errors import (
     BudgetExceededError,
     DeadlineExceededError,
@@ -28,7 +29,6 @@ from app.gateway.affinity import Affinity
 from app.gateway.begun import Begun, on_its_way
 from app.gateway.bid import cut_limit
 from app.gateway.cache import BYPASS, CachedAnswer, ResponseCache
-from app.gateway.deadline import Deadline
 from app.gateway.decide import Decider
 from app.gateway.dispatch import Dispatcher, OpenAnswer
 from app.gateway.ledger import NOTHING, Keeps, LedgerEntry

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from app.gateway.deadline import Deadline, within
+from app.concurrency.deadline import Deadline, within
 
 
 class TooLateError(Exception):
