@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from app.concurrency.deadline import Deadline, within
+from app.concurrency.race import race
 from app.errors import (
     AllAttemptsFailedError,
     AllAttemptsThrottledError,
@@ -28,7 +29,6 @@ from app.errors import (
 from app.gateway.ledger import LedgerEntry
 from app.gateway.plan import Hedged, Plan
 from app.gateway.pool import DeploymentPool, Lease, Slot
-from app.gateway.race import race
 from app.gateway.request import Deployment, RouteRequest
 from app.gateway.retry import may_go_elsewhere, wait_before_repeating_s
 from app.providers.base import Chunk, ModelCall, Progress

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from app.gateway.race import race
+from app.concurrency.race import race
 
 
 class Runners:
