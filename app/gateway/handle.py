@@ -16,6 +16,7 @@ from typing import NamedTuple, Self
 import msgspec
 
 from app.concurrency.deadline import Deadline
+from app.concurrency.eager import Begun, on_its_way
 from app.errors import (
     BudgetExceededError,
     DeadlineExceededError,
@@ -26,7 +27,6 @@ from app.errors import (
     answer_for,
 )
 from app.gateway.affinity import Affinity
-from app.gateway.begun import Begun, on_its_way
 from app.gateway.bid import cut_limit
 from app.gateway.cache import BYPASS, CachedAnswer, ResponseCache
 from app.gateway.decide import Decider

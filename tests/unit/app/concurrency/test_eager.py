@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from app.gateway.begun import Begun, on_its_way
+from app.concurrency.eager import Begun, on_its_way
 
 
 async def test_it_runs_up_to_its_first_wait_and_the_rest_when_it_is_awaited():
