@@ -6,10 +6,10 @@ from collections.abc import Callable
 from app.config import AllowanceConfig, LoadedConfig, StoreConfig
 from app.errors import ConfigError
 from app.gateway.allowances import Allowance, Allowances
-from app.gateway.decision_log import DecisionLog, KeepContents
 from app.gateway.ledger import NOTHING, Keeps
 from app.gateway.redaction import Redactor
 from app.keys import NO_LIMITS
+from app.outcomes.decision_log import DecisionLog, KeepContents
 from app.outcomes.log import Sink
 from app.outcomes.sqlite import SqliteOutcomes
 from app.stores.base import Lifecycle

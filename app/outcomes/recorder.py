@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from app.gateway.decision_log import DecisionLog
+from app.outcomes.decision_log import DecisionLog
 from app.telemetry.logs import log_outcomes
 from app.telemetry.recent import Recent
 from app.types import Outcome

@@ -6,7 +6,7 @@ import time
 import httpx
 import pytest
 
-from app.gateway.decision_log import DecisionLog
+from app.outcomes.decision_log import DecisionLog
 from app.outcomes.log import FLUSH_INTERVAL_S
 from app.outcomes.sqlite import OUTCOMES_NAME, SqliteOutcomes, read_outcomes
 from tests.integration.test_cli import ASK, config, serving, shared  # noqa: F401  (fixtures)
