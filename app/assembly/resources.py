@@ -7,10 +7,10 @@ from app.config import AllowanceConfig, LoadedConfig, StoreConfig
 from app.errors import ConfigError
 from app.gateway.allowances import Allowance, Allowances
 from app.gateway.ledger import NOTHING, Keeps
-from app.gateway.redaction import Redactor
 from app.keys import NO_LIMITS
 from app.outcomes.decision_log import DecisionLog, KeepContents
 from app.outcomes.log import Sink
+from app.outcomes.redaction import Redactor
 from app.outcomes.sqlite import SqliteOutcomes
 from app.stores.base import Lifecycle
 from app.stores.bounds import AnswerBounds

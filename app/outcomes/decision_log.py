@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from app.gateway.redaction import Redactor
 from app.keys import to_nusd
 from app.outcomes.log import DEFAULT_CAPACITY, OutcomeLog, Sink
+from app.outcomes.redaction import Redactor
 from app.outcomes.rows import ContentRow, OutcomeRow, Row
 from app.telemetry.texts import said
 from app.types import Call, Outcome, Texts

@@ -5,7 +5,7 @@ import pytest
 from app.assembly import build_decision_log, build_keeps, build_tracer
 from app.errors import ConfigError
 from app.gateway.ledger import NOTHING, Keeps
-from app.gateway.redaction import Redactor
+from app.outcomes.redaction import Redactor
 from tests.support.gateway import stub_config
 
 URL = "http://127.0.0.1:9"
