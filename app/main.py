@@ -43,10 +43,10 @@ from app.assembly.reload import Reloader
 from app.config import LoadedConfig, load_config
 from app.config.settings import Settings
 from app.errors import GatewayError
-from app.gateway.feedback import Feedback
 from app.gateway.intake import Intake
 from app.gateway.overload import LoadWatch, Places
 from app.gateway.request import Policy
+from app.outcomes.feedback import Feedback
 from app.outcomes.metrics import LearningMetrics
 from app.outcomes.recorder import Recorder
 from app.server.signals import drain_before_exit, on_hangup

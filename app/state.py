@@ -11,12 +11,12 @@ from app.api.visible import VisibleNames
 from app.config import LoadedConfig
 from app.gateway.admission import Admission
 from app.gateway.drift import DriftSamples
-from app.gateway.feedback import Feedback
 from app.gateway.handle import Gateway
 from app.gateway.overload import LoadWatch, Places
 from app.gateway.pool import DeploymentPool
 from app.gateway.request import Deployment, Policy
 from app.outcomes.decision_log import DecisionLog
+from app.outcomes.feedback import Feedback
 from app.providers.base import Provider
 from app.stores.base import Lifecycle, Standing, Troubled
 from app.telemetry.metrics import Metrics

@@ -12,7 +12,7 @@ from starlette.types import Message
 from app.access.guard import Caller, Guard
 from app.api.admin_token import AdminToken
 from app.api.asgi import check_json_content_type, read_body
-from app.gateway.feedback import ADMIN, Feedback, Opinion
+from app.outcomes.feedback import ADMIN, Feedback, Opinion
 from app.outcomes.rows import LabelKind
 
 _MAX_BODY_BYTES = 4_096
