@@ -25,8 +25,11 @@ _FEWEST_QUERIES = 8
 _FOLDS = 4
 _RIDGES = (0.3, 1.0, 3.0, 10.0, 30.0)
 _SHARPNESS = (2.0, 4.0, 6.0, 8.0, 12.0, 16.0)
-_PRIOR_QUERIES = 20.0
-"""How many queries of average quality every domain's mean starts with."""
+_PRIOR_ROWS = (5.0, 1000.0)
+"""Bounds of how many queries of average quality a domain's mean starts with."""
+
+_COMPLETE = 0.9
+"""Share of known outcomes from which on a query's difficulty can be told from them."""
 
 _CHANCE_SCALE = 0.3
 """Brings chances to the size of the other features' spread."""
@@ -65,14 +68,14 @@ class DomainModel:
         number = {name: i for i, name in enumerate(names)}
         domain = np.array([number.get(each, -1) for each in of_query])
         rows = np.flatnonzero(domain >= 0)
-        target = np.eye(len(names), dtype=np.float64)[domain[rows]]
-        fold = rng.permutation(len(rows)) % _FOLDS
+        # What has no label is predicted by the last fold's model: it took no part in any.
+        fold = np.full(len(x), _FOLDS - 1)
+        fold[rows] = rng.permutation(len(rows)) % _FOLDS
         scores = np.zeros((len(_RIDGES), len(x), len(names)), np.float32)
         for held in range(_FOLDS):
-            weights = _ridge(x[rows[fold != held]], target[fold != held])
-            mask = np.ones(len(x), bool)
-            mask[rows[fold != held]] = False  # held rows, and those without a label
-            scores[:, mask] = _with_bias(x[mask]) @ weights
+            learned = rows[fold[rows] != held]
+            weights = _ridge(x[learned], np.eye(len(names))[domain[learned]])
+            scores[:, fold == held] = _with_bias(x[fold == held]) @ weights
         best = min(
             (
                 (_log_loss(scores[i, rows] * sharp, domain[rows]), i, sharp)
@@ -81,12 +84,19 @@ class DomainModel:
             ),
         )
         _, ridge, sharpness = best
-        everything = _ridge(x[rows], target)[ridge]
+        everything = _ridge(x[rows], np.eye(len(names))[domain[rows]])[ridge]
         self.weights_ = (everything * sharpness).astype(np.float32)
-        self.quality_ = _domain_quality(quality, domain, len(names))
+        table = _DomainTable(quality, domain, len(names))
+        self.quality_ = table.shrunk(domain >= 0)
         self.mean_ = nan_mean(quality, default=0.0).astype(np.float32)
         self._ready()
-        return self, self._features(_softmax(scores[ridge] * sharpness))
+        chances = _softmax(scores[ridge] * sharpness)
+        own = self._features(chances)
+        for held in range(_FOLDS):
+            # A row's own outcomes in what is expected of it would be learned as worth believing.
+            quality_of_others = table.shrunk((domain >= 0) & (fold != held))
+            own[fold == held, len(names) :] = chances[fold == held] @ quality_of_others
+        return self, own
 
     def features(self, x: FloatMatrix) -> FloatMatrix:
         """Return float32 (n_queries, n_domains + n_models): scaled chances, expected quality."""
@@ -167,11 +177,55 @@ def _log_loss(scores: np.ndarray, domain: np.ndarray) -> float:
     return float((log_sum - scores[np.arange(len(domain)), domain]).mean())
 
 
-def _domain_quality(quality: FloatMatrix, domain: np.ndarray, n_domains: int) -> FloatMatrix:
-    overall = nan_mean(quality, default=0.0)
-    out = np.zeros((n_domains, quality.shape[1]))
-    for each in range(n_domains):
-        above = quality[domain == each] - overall
-        known = (~np.isnan(above)).sum(axis=0)
-        out[each] = np.nansum(above, axis=0) / (known + _PRIOR_QUERIES)
-    return out.astype(np.float32)
+class _DomainTable:
+    """Mean quality of every domain above the overall mean, shrunk by what rows can tell.
+
+    How hard a domain is for all models, and which of them it suits, are shrunk apart: the former
+    differs a lot between domains, the latter little, so that it takes more rows to be seen. How
+    many rows' worth of the average each starts with is estimated from how much domains differ
+    beyond their noise.
+    """
+
+    def __init__(self, quality: FloatMatrix, domain: np.ndarray, n_domains: int) -> None:
+        self._domain, self._n_domains = domain, n_domains
+        above = quality - nan_mean(quality, default=0.0)
+        known = ~np.isnan(above)
+        common = np.zeros((len(above), 1))
+        if known.mean() >= _COMPLETE and quality.shape[1] > 1:
+            common = nan_mean(above.T, default=0.0)[:, None]
+        parts = (common, np.where(known, above - common, np.nan))
+        self._parts = [(part, self._prior_rows(part)) for part in parts]
+
+    def shrunk(self, rows: np.ndarray) -> FloatMatrix:
+        """Return (n_domains, n_models), learned from the rows of a mask."""
+        out = np.zeros((self._n_domains, 1))
+        for part, prior in self._parts:
+            total, count = self._sums(part, rows)
+            out = out + total / (count + prior)
+        return out.astype(np.float32)
+
+    def _sums(self, part: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return sums and numbers of known values, (n_domains, n_columns) each."""
+        member = np.eye(self._n_domains)[self._domain[rows]]
+        known = ~np.isnan(part[rows])
+        return member.T @ np.where(known, part[rows], 0.0), member.T @ known.astype(float)
+
+    def _prior_rows(self, part: np.ndarray) -> float:
+        """Return noise over variance between domains, by the method of moments.
+
+        References
+        ----------
+        DerSimonian and Laird 1986, Meta-analysis in clinical trials.
+        """
+        rows = self._domain >= 0
+        total, count = self._sums(part, rows)
+        mean = total / np.maximum(count, 1)
+        within = np.nansum((part[rows] - mean[self._domain[rows]]) ** 2)
+        freedom = (count - 1).clip(0).sum()
+        noise = within / max(freedom, 1.0)
+        all_rows = np.maximum(count.sum(axis=0), 1)
+        between = (count * (mean - total.sum(axis=0) / all_rows) ** 2).sum()
+        expected = noise * (count > 0).sum(axis=0).clip(1).sum() - noise * part.shape[1]
+        weight = (all_rows - (count**2).sum(axis=0) / all_rows).sum()
+        variance = max((between - expected) / max(weight, 1.0), 0.0)
+        return float(np.clip(noise / max(variance, 1e-9), *_PRIOR_ROWS))

@@ -27,6 +27,12 @@ _LEAST_WIDTH = 0.15
 _LEAST_TRUST = 0.15
 """What is left of the differences between far queries: enough to rank them among each other."""
 
+_PRIOR_ROWS = 20.0
+"""How many queries of average quality the mean of every benchmark starts with."""
+
+_HALF_AT_ROWS = 150.0
+"""With so many outcomes per model half of what tells slopes over length apart is believed."""
+
 _USUAL_LENGTHS = (0.01, 0.99)
 """Quantiles of the training queries' lengths beyond which no slope is followed."""
 
@@ -190,9 +196,9 @@ def _prior(quality: FloatMatrix, groups: Sequence[str]) -> FloatVector:
         return overall.astype(np.float32)
     means = []
     for name in large:
-        rows = quality[origin == name]
-        known = (~np.isnan(rows)).any(axis=0)
-        means.append(np.where(known, nan_mean(rows, default=0.0), overall))
+        above = quality[origin == name] - overall
+        known = (~np.isnan(above)).sum(axis=0)
+        means.append(overall + np.nansum(above, axis=0) / (known + _PRIOR_ROWS))
     return np.asarray(np.mean(means, axis=0), np.float32)
 
 
@@ -212,4 +218,10 @@ def _slopes(length: FloatArray, quality: FloatMatrix, groups: Sequence[str]) -> 
     left = np.nansum((above - by_length[:, None] * slope) ** 2, axis=0)
     error = left / np.maximum(known.sum(axis=0), 1) / safe
     shrunk = slope * slope**2 / np.maximum(slope**2 + error, 1e-12)
-    return np.where(spread > 1e-6, shrunk, 0.0).astype(np.float32)
+    shrunk = np.where(spread > 1e-6, shrunk, 0.0)
+    if quality.shape[1] > 2:
+        # Among many models some seem to gain by length, and these would be chosen for it.
+        n = known.sum() / quality.shape[1]
+        kept = n**2 / (n**2 + _HALF_AT_ROWS**2)
+        shrunk = shrunk.mean() + kept * (shrunk - shrunk.mean())
+    return np.asarray(shrunk, np.float32)

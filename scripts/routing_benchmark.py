@@ -21,6 +21,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,12 @@ from routers.difficulty import DifficultyNetwork
 from routers.embedders.static import StaticEmbedder
 from routers.evaluation.metrics import area_under_hull, curve, match_cost, single_models
 from routers.features import Featurizer
+from routers.numeric import nan_mean
 from routers.options import build
 from routers.training.crossfit import normalised, prompt_folds
 from routers.training.dataset import OutcomeTable, read_outcomes
 from routers.training.prices import find_prices
+from routers.types import PriceTable
 
 _TARGET = Path(__file__).resolve().parents[1] / "docs" / "benchmarks" / "routing.json"
 _PAIR = ("gpt-4-1106-preview", "mixtral-8x7b-instruct-v0.1")
@@ -148,6 +151,11 @@ def _table(name: str) -> OutcomeTable:
 
 
 @functools.cache
+def _prices(name: str) -> PriceTable:
+    return find_prices(_table(name), None).prices
+
+
+@functools.cache
 def _columns(name: str) -> Mapping[str, np.ndarray]:
     """Return the columns of a set that no choice of training rows changes."""
     return Featurizer(StaticEmbedder(), _PLAIN).precompute(_table(name).conversations)
@@ -208,9 +216,13 @@ class Split:
             x = self._with_difficulty(x)
         sets = self._others(featurizer, difficulty=difficulty) if auxiliary else []
         router = build(ROUTERS.get(strategy), options, noun="strategy")
+        labels = self._table.labels.rows(self._train)
+        if not np.isnan(self._table.cost_usd).all():
+            costs = nan_mean(self._table.cost_usd[self._train], default=np.nan)
+            labels = replace(labels, mean_cost_usd=costs)
         router.fit(
             x[self._train],
-            self._table.labels.rows(self._train),
+            labels,
             rng=np.random.default_rng(self._seed),
             auxiliary=sets,
             length_column=featurizer.length_column,
@@ -253,7 +265,7 @@ class Split:
         if np.isnan(table.cost_usd).all():
             return measured | self._accuracy(predicted, by_label, quality, known)
         cost = table.cost_usd[test][known]
-        prices = find_prices(table, None).prices
+        prices = _prices(self._set)
         expected = np.stack(
             [
                 (

@@ -13,6 +13,7 @@ from pydantic import Field
 from routers.base import ROUTERS, AuxiliarySet, Labels, Router
 from routers.domains import DomainModel
 from routers.heads._base import Head, HeadConfig
+from routers.model_means import corrections
 from routers.novelty import Novelty
 from routers.numeric import clipped, nan_mean
 from routers.options import State, require_fitted, take, under, unfitted
@@ -61,6 +62,9 @@ class CarrotRouter(Router):
 
     Notes
     -----
+    With few outcomes the model that looks best was mostly lucky: means are corrected for that
+    (`routers.model_means`), toward what the models' costs let expect.
+
     Auxiliary sets are learned along by heads that share something between models (`mlp`, `by-rows`:
     the hidden layer) and by the domains; their models are then forgotten.
 
@@ -82,6 +86,7 @@ class CarrotRouter(Router):
     novelty_: Novelty | None = unfitted()
     domains_: DomainModel | None = unfitted()
     quality_: Head = unfitted()
+    luck_: FloatVector = unfitted()  # (n_models,), added to quality: what few outcomes overrate
     tokens_: Head | None = unfitted()
     spread_: Head | None = unfitted()
     scattered_: bool = unfitted()  # whether every query's scatter is in its mean: earlier builds
@@ -100,6 +105,7 @@ class CarrotRouter(Router):
         auxiliary: Sequence[AuxiliarySet],
     ) -> None:
         self.novelty_, self.scattered_ = None, False
+        self.luck_ = corrections(labels.quality, labels.mean_cost_usd)
         if self.shrink_unfamiliar:
             self.novelty_ = Novelty().fit(
                 x,
@@ -108,6 +114,7 @@ class CarrotRouter(Router):
                 length_column=self.length_column_,
                 rng=rng,
             )
+            self.novelty_.prior_ = self.novelty_.prior_ + self.luck_
         everything = _join(x, labels, auxiliary)
         self.domains_ = None
         start: FloatMatrix | None = None
@@ -201,6 +208,7 @@ class CarrotRouter(Router):
                 quality, std = self.quality_.predict_residual(x, self.domains_.expected(own))
             else:
                 quality, std = self.quality_.predict(x)
+        quality = quality + self.luck_
         if self.novelty_ is not None:
             quality, std = self.novelty_.shrink(plain, quality, std)
         log_tokens, spread = self._log_lengths(x)
@@ -236,6 +244,7 @@ class CarrotRouter(Router):
         return state | {
             "smear" if self.scattered_ else "factor": self.factor_,
             "upper": self.upper_,
+            "luck": self.luck_,
         }
 
     def _restore(self, state: State) -> None:
@@ -251,6 +260,10 @@ class CarrotRouter(Router):
         if (self.tokens_ is None) != (self.spread_ is None):
             raise ValueError("lengths of answers and their spread are only known together")
         self.upper_ = take(state, "upper", ndim=1)
+        # Earlier builds knew no such correction.
+        self.luck_ = take(state, "luck", ndim=1) if "luck" in state else 0 * self.upper_
+        if len(self.luck_) != len(self.upper_):
+            raise ValueError("there are not as many corrections of means as models")
         self._ready()
         self.scattered_ = "smear" in state
         self.factor_ = take(state, "smear" if self.scattered_ else "factor", ndim=1)

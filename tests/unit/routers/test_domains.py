@@ -61,3 +61,45 @@ def test_storing_changes_nothing():
     np.testing.assert_array_equal(model.features(X), again.features(X))
     with pytest.raises(ValueError, match="differ"):
         DomainModel().restore({**model.state(), "quality": model.quality_[:-1]})
+
+
+def many_domains(n_domains, rows_each, *, differ, seed=0):
+    """Return features that tell the domain, labels, and outcomes of four models.
+
+    `differ` is the spread of difficulty between domains; models differ by noise alone.
+    """
+    rng = np.random.default_rng(seed)
+    domain = np.repeat(np.arange(n_domains), rows_each)
+    x = np.eye(n_domains)[domain] + rng.normal(0, 0.05, (len(domain), n_domains))
+    chance = np.clip(0.5 + differ * rng.normal(size=n_domains), 0.05, 0.95)[domain]
+    quality = (rng.random((len(domain), 4)) < chance[:, None]).astype(np.float32)
+    return x.astype(np.float32), tuple(f"set/{d}" for d in domain), quality
+
+
+def test_what_is_expected_of_a_row_knows_nothing_of_its_own_outcomes():
+    x, groups, quality = many_domains(30, 10, differ=0.0)
+    model, own = DomainModel().fit(x, groups, quality, rng=np.random.default_rng(1))
+    above = [each - model.mean_ for each in (model.expected(own), quality)]
+    apart = [each - each.mean(axis=1, keepdims=True) for each in above]
+    assert np.corrcoef(apart[0].ravel(), apart[1].ravel())[0, 1] < 0.05
+
+
+def test_difficulty_is_learned_where_which_model_suits_is_noise():
+    x, groups, quality = many_domains(30, 15, differ=0.25)
+    model, _ = DomainModel().fit(x, groups, quality, rng=np.random.default_rng(1))
+    common = model.quality_.mean(axis=1)
+    apart = model.quality_ - common[:, None]
+    assert common.std() > 0.15
+    assert apart.std() < 0.02
+
+
+def test_domains_where_models_differ_are_believed_the_more_the_more_rows_they_have():
+    model, _ = fitted()
+    assert np.abs(model.quality_[:, 0] - model.quality_[:, 1]).max() > 0.5
+
+
+def test_outcomes_of_one_model_per_query_still_tell_models_apart():
+    quality = QUALITY.copy()
+    quality[np.arange(N), RNG.integers(0, 2, N)] = np.nan
+    model, _ = DomainModel().fit(X, GROUPS, quality, rng=np.random.default_rng(1))
+    assert np.abs(model.quality_[:, 0] - model.quality_[:, 1]).max() > 0.4

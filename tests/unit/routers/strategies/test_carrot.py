@@ -113,3 +113,45 @@ def test_a_router_of_earlier_builds_predicts_what_it_did(router):
         rtol=1e-4,
     )
     assert "smear" in earlier.state()
+
+
+def lucky(n=40):
+    """Return few outcomes of eight models of equal quality, of which the cheapest was lucky."""
+    rng = np.random.default_rng(3)
+    quality = (rng.random((n, 8)) < 0.5).astype(np.float32)
+    quality[:, 0] = rng.random(n) < 0.7
+    x = rng.normal(size=(n, 6)).astype(np.float32)
+    return x, quality
+
+
+def test_of_few_outcomes_the_lucky_model_is_believed_less_than_its_mean():
+    x, quality = lucky()
+    costs = np.geomspace(1e-5, 1e-3, 8)
+    names = tuple("abcdefgh")
+    router = CarrotRouter(quality_head=HeadConfig(kind="linear")).fit(
+        x,
+        Labels(models=names, quality=quality, mean_cost_usd=costs),
+        rng=np.random.default_rng(0),
+    )
+    above = [each.mean(axis=0) - each.mean() for each in (router.predict(x).quality, quality)]
+    assert 0 < above[0][0] < 0.8 * above[1][0]
+    again = CarrotRouter(quality_head=HeadConfig(kind="linear")).restore(router.state(), names)
+    np.testing.assert_array_equal(again.predict(x).quality, router.predict(x).quality)
+
+
+def test_a_router_without_corrections_of_means_is_read_as_having_none():
+    x, quality = lucky()
+    names = tuple("abcdefgh")
+    head = HeadConfig(kind="linear")
+    router = CarrotRouter(quality_head=head, shrink_unfamiliar=False).fit(
+        x, Labels(models=names, quality=quality), rng=np.random.default_rng(0)
+    )
+    state = router.state()
+    luck = state.pop("luck")
+    assert luck.any()
+    again = CarrotRouter(quality_head=head, shrink_unfamiliar=False).restore(state, names)
+    np.testing.assert_allclose(
+        again.predict(x).quality + luck, router.predict(x).quality, atol=1e-6
+    )
+    with pytest.raises(ValueError, match="corrections"):
+        CarrotRouter(quality_head=head).restore({**state, "luck": luck[:-1]}, names)
