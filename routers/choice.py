@@ -7,10 +7,15 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from routers.dominance import TIE, undominated, undominated_rows
+from routers.dominance import TIE, cheap_then_good, part_undominated, undominated
+from routers.numeric import FloatArray
 
 DEAREST = 1e300
 """Stands for an unknown cost where costs only break ties."""
+
+_FINELY_RANKED = 24
+"""Nobody tries that many models for one request: behind them, those that are not worth considering
+are ranked without telling again which of them are worse."""
 
 
 def choose(
@@ -42,30 +47,59 @@ def choose(
     ----------
     Somerstep et al. 2025, CARROT, arXiv:2502.03261 (the plug-in rule).
     """
+    picks = choose_each(quality, cost_usd, [usd_per_quality], model_ids=model_ids)
+    return np.asarray(picks[0])
+
+
+def choose_each(
+    quality: NDArray[np.floating],
+    cost_usd: NDArray[np.floating],
+    usd_per_quality: Iterable[float],
+    *,
+    model_ids: Sequence[str] | None = None,
+) -> NDArray[np.intp]:
+    """Return (n_rates, n_queries), what `choose` returns at each of several exchange rates.
+
+    What is worth considering does not depend on the rate, and takes longer to find than a choice.
+
+    Parameters
+    ----------
+    quality, cost_usd, model_ids
+        As in `choose`.
+    usd_per_quality
+        The exchange rates.
+    """
     q = np.asarray(quality, dtype=np.float64)
     cost = np.asarray(cost_usd, dtype=np.float64)
     order: NDArray[np.intp] | None = None
-    winner: NDArray[np.intp]
     if model_ids is not None and any(a > b for a, b in itertools.pairwise(model_ids)):
         order = np.asarray(sorted(range(len(model_ids)), key=model_ids.__getitem__))
         q, cost = q[:, order], cost[:, order]
-    if not math.isinf(usd_per_quality):
-        sound = undominated(q, cost)
-        q, cost = np.where(sound, q, -np.inf), np.where(sound, cost, np.inf)
-    if usd_per_quality == 0:
-        cheapest = cost <= cost.min(axis=1, keepdims=True)
-        q = np.where(cheapest, q, -np.inf)
-        winner = (q >= q.max(axis=1, keepdims=True) - TIE).argmax(axis=1)
-    else:
-        if math.isinf(usd_per_quality):
-            cost = np.fmin(cost, DEAREST)
-            utility, tie = q, TIE
+    rates = [float(rate) for rate in usd_per_quality]
+    picks = np.empty((len(rates), len(q)), np.intp)
+    weighed = None
+    for row, rate in enumerate(rates):
+        if math.isinf(rate):
+            picks[row] = _cheapest_of_tied(q, np.fmin(cost, DEAREST), TIE)
+            continue
+        if weighed is None:
+            sound = undominated(q, cost)
+            weighed = np.where(sound, q, -np.inf), np.where(sound, cost, np.inf)
+        sound_q, sound_cost = weighed
+        if rate == 0:
+            cheapest = sound_cost <= sound_cost.min(axis=1, keepdims=True)
+            among = np.where(cheapest, sound_q, -np.inf)
+            picks[row] = (among >= among.max(axis=1, keepdims=True) - TIE).argmax(axis=1)
         else:
-            # The same rule times the rate: at small rates cost / rate would drown the quality.
-            utility, tie = usd_per_quality * q - cost, TIE * usd_per_quality
-        tied = utility >= utility.max(axis=1, keepdims=True) - tie
-        winner = np.where(tied, cost, np.inf).argmin(axis=1)
-    return winner if order is None else np.asarray(order[winner])
+            # The rule times the rate: at small rates cost / rate would drown the quality.
+            utility = rate * sound_q - sound_cost
+            picks[row] = _cheapest_of_tied(utility, sound_cost, TIE * rate)
+    return picks if order is None else order[picks]
+
+
+def _cheapest_of_tied(utility: FloatArray, cost: FloatArray, tie: float) -> NDArray[np.intp]:
+    tied = utility >= utility.max(axis=1, keepdims=True) - tie
+    return np.asarray(np.where(tied, cost, np.inf).argmin(axis=1))
 
 
 def rank(candidates: Iterable[tuple[str, float, float]], usd_per_quality: float) -> list[str]:
@@ -81,22 +115,31 @@ def rank(candidates: Iterable[tuple[str, float, float]], usd_per_quality: float)
     usd_per_quality
         As in `choose`.
     """
-    rows = list(candidates)
-    sound = rows if math.isinf(usd_per_quality) else undominated_rows(rows)
-    out = [] if len(sound) == len(rows) else [row for row in rows if row not in sound]
+    if math.isinf(usd_per_quality):
+        return _ordered(list(candidates), usd_per_quality)
+    ranked: list[str] = []
+    left = sorted(candidates, key=cheap_then_good)
+    while left:
+        sound, out = part_undominated(left) if len(ranked) < _FINELY_RANKED else (left, [])
+        # The others are still better than no answer, where all of these fail.
+        ranked += _ordered(sound, usd_per_quality)
+        left = out
+    return ranked
+
+
+def _ordered(rows: list[tuple[str, float, float]], usd_per_quality: float) -> list[str]:
     if usd_per_quality == 0:
-        order = sorted((cost, -quality, model_id) for model_id, quality, cost in sound)
+        order = sorted((cost, -quality, model_id) for model_id, quality, cost in rows)
         cheapest, best, _ = order[0]
-        tied = [row[2] for row in order if row[0] <= cheapest and row[1] <= best + TIE]
-        winner = min(tied)
+        winner = min(row[2] for row in order if row[0] <= cheapest and row[1] <= best + TIE)
     else:
         if math.isinf(usd_per_quality):
-            order = sorted((-quality, cost, model_id) for model_id, quality, cost in sound)
+            order = sorted((-quality, cost, model_id) for model_id, quality, cost in rows)
             tie = TIE
         else:
             order = sorted(
                 (cost - usd_per_quality * quality, cost, model_id)
-                for model_id, quality, cost in sound
+                for model_id, quality, cost in rows
             )
             tie = TIE * usd_per_quality
         winner = order[0][2]
@@ -107,7 +150,4 @@ def rank(candidates: Iterable[tuple[str, float, float]], usd_per_quality: float)
     if ranked[0] != winner:
         ranked.remove(winner)
         ranked.insert(0, winner)
-    if out:
-        # Still better than no answer, where all others fail.
-        ranked += rank(out, usd_per_quality)
     return ranked

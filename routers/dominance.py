@@ -54,7 +54,11 @@ def undominated(quality: NDArray[np.floating], cost_usd: NDArray[np.floating]) -
     return kept
 
 
-def undominated_rows(rows: Sequence[tuple[str, float, float]]) -> list[tuple[str, float, float]]:
+Row = tuple[str, float, float]
+"""Id, quality and cost in US dollars of a candidate."""
+
+
+def undominated_rows(rows: Sequence[Row]) -> list[Row]:
     """Return the rows that `undominated` keeps, cheapest first, without arrays.
 
     Parameters
@@ -63,8 +67,19 @@ def undominated_rows(rows: Sequence[tuple[str, float, float]]) -> list[tuple[str
         Id, quality and cost in US dollars of each candidate of one query; of equal ones the
         first by id stays.
     """
-    by_cost = sorted(rows, key=_cheap_then_good)
-    kept: list[tuple[str, float, float]] = []
+    return part_undominated(sorted(rows, key=cheap_then_good))[0]
+
+
+def part_undominated(by_cost: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """Return the rows that `undominated` keeps and the others, each in the order that they had.
+
+    Parameters
+    ----------
+    by_cost
+        Rows in the order of `cheap_then_good`.
+    """
+    kept: list[Row] = []
+    out: list[Row] = []
     reached, within, best = 0, -math.inf, -math.inf
     for row in by_cost:
         _, quality, cost = row
@@ -75,8 +90,11 @@ def undominated_rows(rows: Sequence[tuple[str, float, float]]) -> list[tuple[str
         if within <= quality + WORTH and quality > best + SEEN:
             kept.append(row)
             best = quality
-    return kept
+        else:
+            out.append(row)
+    return kept, out
 
 
-def _cheap_then_good(row: tuple[str, float, float]) -> tuple[float, float, str]:
+def cheap_then_good(row: Row) -> tuple[float, float, str]:
+    """Return what sorts the rows of one query: cheapest first, of equal cost the best."""
     return row[2], -row[1], row[0]

@@ -238,9 +238,9 @@ class Predictions:
 
     def columns(self, index: Sequence[int]) -> "Predictions":
         """Return the predictions of some models, in the order of `index`."""
-        if tuple(index) == tuple(range(self.quality.shape[1])):
+        if len(index) == self.quality.shape[1] and list(index) == list(range(len(index))):
             return self
-        picked = np.asarray(index, np.intp)
+        picked = np.array(index, np.intp)
         return Predictions(
             quality=self.quality.take(picked, axis=1),
             quality_std=self.quality_std.take(picked, axis=1),

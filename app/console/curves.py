@@ -12,7 +12,7 @@ import numpy as np
 
 from app.gateway.request import Policy
 from routers.calibration import CalibrationRows, cost_usd
-from routers.decision import choose
+from routers.choice import choose_each
 from routers.evaluation.bootstrap import Interval, resample
 from routers.evaluation.metrics import curve, expected_calibration_error, hull
 from routers.numeric import FloatArray
@@ -173,14 +173,13 @@ def _knob(rows: CalibrationRows, world: _World) -> list[dict[str, Any]]:
     for held_out in range(_FOLDS):
         test, train = np.flatnonzero(fold == held_out), np.flatnonzero(fold != held_out)
         knob = _rows(rows, train).curve(world.columns, world.prices)
-        for i, t in enumerate(positions):
-            at = choose(
-                world.predicted[test],
-                world.cost[test],
-                knob.usd_per_quality_for(t),
-                model_ids=world.model_ids,
-            )
-            quality[i, test], cost[i, test] = world.quality[test, at], world.cost[test, at]
+        picks = choose_each(
+            world.predicted[test],
+            world.cost[test],
+            map(knob.usd_per_quality_for, positions),
+            model_ids=world.model_ids,
+        )
+        quality[:, test], cost[:, test] = world.quality[test, picks], world.cost[test, picks]
     weights = resample(n, _DRAWS, seed=0) / n
     draws = weights @ quality.T  # (n_draws, n_positions)
     means = quality.mean(axis=1)

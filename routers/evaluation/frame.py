@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.calibration import cost_usd
-from routers.decision import choose
+from routers.choice import choose_each
 from routers.errors import DataError
 from routers.evaluation.bootstrap import resample, weighted_means
 from routers.evaluation.metrics import (
@@ -168,7 +168,7 @@ class Series:
 def sweep(quality: FloatArray, cost: FloatArray) -> NDArray[np.intp]:
     """Return the choices at 121 exchange rates from always cheapest to always best."""
     rates = sweep_rates(quality, cost)
-    picks = np.stack([choose(quality, cost, float(rate)) for rate in rates])
+    picks = choose_each(quality, cost, rates)
     changed = np.append(True, (picks[1:] != picks[:-1]).any(axis=1))
     return np.asarray(picks[changed])
 

@@ -7,7 +7,7 @@ setting of the knob.
 import numpy as np
 from numpy.typing import NDArray
 
-from routers.decision import choose
+from routers.choice import choose_each
 from routers.dominance import TIE
 from routers.numeric import FloatArray, nan_mean
 
@@ -44,8 +44,7 @@ def curve(
         rates = sweep_rates(quality_predicted, cost_usd_predicted)
     rows = np.arange(len(quality))
     costs, qualities = [], []
-    for rate in rates:
-        at = choose(quality_predicted, cost_usd_predicted, float(rate))
+    for at in choose_each(quality_predicted, cost_usd_predicted, rates):
         costs.append(np.nanmean(cost_usd[rows, at]))
         qualities.append(np.nanmean(quality[rows, at]))
     return np.asarray(costs), np.asarray(qualities)

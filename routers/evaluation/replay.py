@@ -9,7 +9,7 @@ import numpy as np
 
 from routers.artifact import RouterArtifact
 from routers.artifact_load import load_artifact
-from routers.decision import choose
+from routers.choice import choose_each
 from routers.errors import DataError
 from routers.evaluation import baselines
 from routers.evaluation.compare import by_benchmark, paired
@@ -210,12 +210,8 @@ def _replay(name: str, artifact: RouterArtifact, rows: Rows, prices: PriceTable)
         for model in rows.models
     ]
     knob = artifact.knob_curve(specs)
-    at_knob = np.stack(
-        [
-            choose(quality, cost, knob.usd_per_quality_for(t), model_ids=rows.models)
-            for t in KNOB_POSITIONS
-        ]
-    )
+    rates = map(knob.usd_per_quality_for, KNOB_POSITIONS)
+    at_knob = choose_each(quality, cost, rates, model_ids=rows.models)
     return Series(
         name=name,
         kind="artifact",

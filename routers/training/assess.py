@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from routers.calibration import CalibrationRows, cost_usd
-from routers.decision import choose
+from routers.choice import choose_each
 from routers.evaluation.bootstrap import Interval, mean_draws
 from routers.evaluation.frame import Frame, Rows, sweep
 from routers.evaluation.metrics import (
@@ -229,8 +229,11 @@ def _realised(
             rng=np.random.default_rng(fold),
         )
         knob = calibration.curve(range(len(table.models)), price_list)
-        for i, t in enumerate(positions):
-            rate = knob.usd_per_quality_for(t)
-            at = choose(predictions.quality[test], cost[test], rate, model_ids=table.models)
-            realised[i, test] = table.quality[test, at]
+        picks = choose_each(
+            predictions.quality[test],
+            cost[test],
+            map(knob.usd_per_quality_for, positions),
+            model_ids=table.models,
+        )
+        realised[:, test] = table.quality[test, picks]
     return realised

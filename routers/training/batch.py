@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from routers.artifact import RouterArtifact
-from routers.decision import choose
+from routers.choice import choose_each
 from routers.errors import DataError
 from routers.features import estimate_tokens
 from routers.files import replacing
@@ -78,13 +78,8 @@ def route_batch(
             for model in models
         ]
     )
-    picks = np.stack(
-        [
-            choose(quality, cost, knob.usd_per_quality_for(t), model_ids=models)
-            for t in cost_quality
-        ],
-        axis=1,
-    )
+    rates = map(knob.usd_per_quality_for, cost_quality)
+    picks = choose_each(quality, cost, rates, model_ids=models).T
     k = len(cost_quality)
     names = np.asarray(models, dtype=object)
     columns: dict[str, pa.Array] = {

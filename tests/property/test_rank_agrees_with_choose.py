@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routers.choice import choose, rank
+from routers.choice import choose, choose_each, rank
 from routers.dominance import NEAR_COST, SEEN, TIE, WORTH
 
 # Few values, some within a tie of each other or at the edge of what is seen: draws collide often.
@@ -59,3 +59,16 @@ def test_queries_are_decided_alike_alone_and_together(queries, rate):
     together = choose(quality, cost, rate).tolist()
     alone = [int(choose(quality[[i]], cost[[i]], rate)[0]) for i in range(len(queries))]
     assert together == alone
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.lists(st.tuples(qualities, costs), min_size=4, max_size=4), min_size=1, max_size=5),
+    st.lists(rates, max_size=5),
+)
+def test_rates_are_weighed_alike_alone_and_together(queries, some_rates):
+    quality, cost = np.moveaxis(np.array(queries), -1, 0)
+    together = choose_each(quality, cost, some_rates, model_ids="dbca")
+    assert together.shape == (len(some_rates), len(queries))
+    for rate, picks in zip(some_rates, together, strict=True):
+        np.testing.assert_array_equal(picks, choose(quality, cost, rate, model_ids="dbca"))

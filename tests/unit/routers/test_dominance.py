@@ -140,3 +140,11 @@ def test_at_rate_zero_nothing_that_is_worth_considering_costs_less(query):
     quality, cost = (np.array([each]) for each in zip(*query, strict=True))
     column = choose(quality, cost, 0.0)[0]
     assert cost[0, column] == cost[undominated(quality, cost)].min()
+
+
+def test_of_hundreds_of_candidates_all_are_ranked_and_the_first_ones_finely():
+    # Each is dearer and no better than the one before: one after the other is worth considering.
+    rows = [(f"model-{i:03d}", 1 - i / 1000, 1.0 + i) for i in range(400)]
+    ranked = rank(rows[::-1], 1e6)
+    assert ranked[:20] == [row[0] for row in rows[:20]]
+    assert sorted(ranked) == [row[0] for row in rows]
