@@ -32,7 +32,6 @@ from app.api.fast_path import FastPathApp
 from app.api.feedback import feedback_router
 from app.api.framework_errors import answer_error
 from app.api.refusals import RefusalLog
-from app.api.resolve import Names
 from app.api.route import RouteEndpoint
 from app.api.schema import document_endpoints
 from app.api.spend import usage_router
@@ -44,6 +43,7 @@ from app.config import LoadedConfig, load_config
 from app.config.settings import Settings
 from app.errors import GatewayError
 from app.gateway.intake import Intake
+from app.gateway.names import Names
 from app.gateway.overload import LoadWatch, Places
 from app.gateway.request import Policy
 from app.outcomes.feedback import Feedback

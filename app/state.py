@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from app.access.guard import Caller, Guard
-from app.api.resolve import Names
 from app.api.visible import VisibleNames
 from app.config import LoadedConfig
 from app.gateway.admission import Admission
 from app.gateway.drift import DriftSamples
 from app.gateway.handle import Gateway
+from app.gateway.names import Names
 from app.gateway.overload import LoadWatch, Places
 from app.gateway.pool import DeploymentPool
 from app.gateway.request import Deployment, Policy

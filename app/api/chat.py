@@ -15,7 +15,7 @@ from app.api.asgi import check_json_content_type, read_body
 from app.api.bounds import check_structure, is_simple
 from app.api.exchange import Exchange, send_error
 from app.api.knobs import knobs_from_headers
-from app.api.resolve import Names, resolve
+from app.api.resolve import resolve
 from app.api.wire import parse_chat_request
 from app.errors import (
     ClientDisconnectedError,
@@ -25,6 +25,7 @@ from app.errors import (
 )
 from app.gateway.affinity import place
 from app.gateway.intake import Arrival, Intake
+from app.gateway.names import Names
 from app.gateway.overload import Places
 from app.gateway.permissions import permit
 from app.gateway.request import RouteRequest

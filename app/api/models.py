@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel
 
-from app.api.resolve import A_THRESHOLD, Names
+from app.gateway.names import A_THRESHOLD, Names
 from app.state import AppState
 
 _CREATED = 1_700_000_000

@@ -8,9 +8,9 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.knobs import MAX_USD
-from app.api.resolve import Names
 from app.api.routing_headers import HEADER_KEYS
 from app.config import PRESETS
+from app.gateway.names import Names
 from routers.evidence import Evidence
 from routers.request.layout import DOMAINS, KINDS, LEVELS
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from app.access.guard import Caller
-from app.api.resolve import Names, Pair
+from app.gateway.names import Names, Pair
 from app.gateway.permissions import may_move_knob
 from app.gateway.request import Policy
 from app.keys import KeyRecord

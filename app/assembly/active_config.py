@@ -4,7 +4,6 @@ import random
 import time
 from collections.abc import Mapping
 
-from app.api.resolve import Names
 from app.api.visible import VisibleNames
 from app.assembly import (
     build_allowances,
@@ -28,6 +27,7 @@ from app.gateway.cache import ResponseCache
 from app.gateway.decide import Decider
 from app.gateway.dispatch import Dispatcher
 from app.gateway.handle import Gateway
+from app.gateway.names import Names
 from app.gateway.request import Deployment, Policy
 from app.gateway.reservations import Reservations
 from app.gateway.score import Scorer

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import routers
-from app.api.resolve import Names, Pair
 from app.config import AffinityConfig, LoadedConfig, PolicyConfig, RouterConfig
+from app.gateway.names import Names, Pair
 from app.gateway.request import AffinityRule, KnobCurves, Policy
 from routers.artifact import RouterArtifact
 from routers.artifact_load import load_artifact

@@ -6,11 +6,11 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 
-from app.api.resolve import Names
 from app.assembly import config_version
 from app.assembly.active_config import build_serving, check_replaceable, prepare
 from app.config import LoadedConfig
 from app.errors import ConfigError
+from app.gateway.names import Names
 from app.gateway.request import Policy
 from app.state import AppState, Serving
 from app.telemetry.logs import hide_secrets

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
-from app.api.resolve import Names
 from app.assembly import build_decision_log, build_deployments, build_store, require_traces
 from app.assembly.active_config import prepare
 from app.config import GatewayConfig, LoadedConfig
 from app.config.load import missing_variables
 from app.config.settings import is_loopback
 from app.errors import ConfigError
+from app.gateway.names import Names
 from app.gateway.request import Policy
 from routers.artifact import RouterArtifact
 

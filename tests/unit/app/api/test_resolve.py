@@ -6,8 +6,9 @@ import pytest
 
 from app.access.guard import ANONYMOUS, Caller
 from app.api.knobs import Knobs
-from app.api.resolve import Names, resolve
+from app.api.resolve import resolve
 from app.api.wire import parse_chat_request
+from app.gateway.names import Names
 from tests.support.keys import new_record
 
 KEY = b"idempotency-key"
