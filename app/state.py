@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from app.access.guard import Caller, Guard
-from app.api.visible import VisibleNames
 from app.config import LoadedConfig
 from app.gateway.admission import Admission
 from app.gateway.drift import DriftSamples
@@ -15,6 +14,7 @@ from app.gateway.names import Names
 from app.gateway.overload import LoadWatch, Places
 from app.gateway.pool import DeploymentPool
 from app.gateway.request import Deployment, Policy
+from app.gateway.visible import VisibleNames
 from app.outcomes.decision_log import DecisionLog
 from app.outcomes.feedback import Feedback
 from app.providers.base import Provider

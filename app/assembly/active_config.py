@@ -4,7 +4,6 @@ import random
 import time
 from collections.abc import Mapping
 
-from app.api.visible import VisibleNames
 from app.assembly import (
     build_allowances,
     build_deployments,
@@ -31,6 +30,7 @@ from app.gateway.names import Names
 from app.gateway.request import Deployment, Policy
 from app.gateway.reservations import Reservations
 from app.gateway.score import Scorer
+from app.gateway.visible import VisibleNames
 from app.state import Resources, Serving
 from routers.artifact import RouterArtifact
 from routers.probe import Probe

@@ -5,11 +5,11 @@ import pytest
 from app.access.guard import ANONYMOUS, Caller
 from app.api.knobs import knobs_from_headers
 from app.api.resolve import resolve
-from app.api.visible import VisibleNames
 from app.api.wire import parse_chat_request
 from app.assembly import build_names, build_policies
 from app.errors import ForbiddenError, GatewayError, ModelNotFoundError
 from app.gateway.permissions import permit
+from app.gateway.visible import VisibleNames
 from routers.types import CostQuality, MinQuality, StrongThreshold
 from tests.support.gateway import STUB_MODELS, stub_config
 from tests.support.keys import new_record
