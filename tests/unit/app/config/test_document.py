@@ -179,3 +179,27 @@ def test_any_text_is_a_document_or_a_configuration_error(read, text):
     except ConfigError as error:
         told = error.message
     assert not told or re.fullmatch(r".*some\.yaml: .+", told)
+
+
+_PIECES = [
+    "models:\n", "  gpt-4o: ", "{input_usd_per_mtok: 0.15, date: 2024-10-01}", "[streaming, tools]",
+    "  a:\n    b: null\n", "- 1\n", "- x: y\n", "  # said: so\n", "'it''s'", '"a b"', "0x1f", "1e3",
+    "true", "~", "1:2", "<<: ", "@", "`", "}", "]", "{", "[", ",", ": ", ":", " ", "\n", "\n  ",
+    "#",
+]  # fmt: skip
+
+
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(content=st.lists(st.sampled_from(_PIECES), max_size=14).map("".join))
+def test_plain_files_are_read_quickly_and_all_the_same(read, content):
+    def read_or_not(text):
+        try:
+            document = read(text)
+        except ConfigError:
+            return None
+        return document.value, document.lines
+
+    # A file that holds more than ASCII takes the long way.
+    assert read_or_not(content) == read_or_not(f"{content}\n# é\n")
