@@ -105,6 +105,13 @@ def build_serving(
         lifetime_s=server.request_timeout_s + min(server.request_timeout_s, _CLAIM_MARGIN_S),
         on_refusal=metrics.process.refused,
     )
+    dispatcher = Dispatcher(
+        pool=pool,
+        clock=clock,
+        rng=rng,
+        on_failure=attempt_failed,
+        request_timeout_s=server.request_timeout_s,
+    )
     gateway = Gateway(
         decider=Decider(
             unhealthy=pool.unhealthy,
@@ -114,17 +121,12 @@ def build_serving(
             on_probe=probed,
         ),
         scorer=Scorer(
-            deployments={model_id: places[0] for model_id, places in deployments.items()},
-            breaker=Breaker(clock=clock, failures=limits.failures, cooldown_s=limits.cooldown_s),
+            dispatcher=dispatcher,
+            specs=config.specs,
+            lateness=Breaker(clock=clock, failures=limits.failures, cooldown_s=limits.cooldown_s),
         ),
         reservations=Reservations(admission=admission),
-        dispatcher=Dispatcher(
-            pool=pool,
-            clock=clock,
-            rng=rng,
-            on_failure=attempt_failed,
-            request_timeout_s=server.request_timeout_s,
-        ),
+        dispatcher=dispatcher,
         affinity=Affinity(blobs=store.blobs, now=time.time),
         cache=ResponseCache(
             answers=store.answers,

@@ -32,7 +32,7 @@ from app.gateway.pool import DeploymentPool, Lease, Slot
 from app.gateway.request import Deployment, RouteRequest
 from app.gateway.retry import may_go_elsewhere, wait_before_repeating_s
 from app.providers.base import Chunk, ModelCall, Progress
-from app.telemetry.tracing import AttemptTrace
+from app.telemetry.tracing import CallTrace
 from app.types import Call, CallRole
 
 _Failures = list[tuple[Call, UpstreamError]]
@@ -56,7 +56,7 @@ class OpenAnswer:
     lease: Lease
     progress: Progress
     role: CallRole = CallRole.ANSWER
-    trace: AttemptTrace | None = None
+    trace: CallTrace | None = None
 
     async def aclose(self) -> None:
         """Drop what was not read, and the upstream connection with it; may be called twice."""
@@ -226,7 +226,7 @@ class Dispatcher:
         role = entry.next_role
         headers, trace = request.headers, None
         if entry.trace is not None:
-            trace = entry.trace.attempt(
+            trace = entry.trace.call(
                 deployment.spec.model_id,
                 upstream=deployment.upstream,
                 upstream_model=deployment.upstream_model,
@@ -271,7 +271,7 @@ class Dispatcher:
                 lease.failed(failure)
             lease.release()
             if trace is not None:
-                trace.failed(attempt)
+                trace.ended(attempt)
             # Cancellation included: the upstream must not go on working for nobody.
             await chunks.aclose()
             if failure is error:
@@ -292,8 +292,8 @@ class Dispatcher:
 
 def _serve(entry: LedgerEntry, answer: OpenAnswer) -> None:
     entry.serves(answer.deployment, answer.lease.began, answer.prelude, role=answer.role)
-    if entry.trace is not None and answer.trace is not None:
-        entry.trace.serves(answer.trace)
+    if answer.trace is not None:
+        entry.traced(answer.trace)
 
 
 async def _discard(entry: LedgerEntry, answer: OpenAnswer) -> None:
@@ -308,7 +308,7 @@ async def _discard(entry: LedgerEntry, answer: OpenAnswer) -> None:
             role=answer.role,
         )
         if answer.trace is not None:
-            answer.trace.failed(attempt)
+            answer.trace.ended(attempt)
     await answer.aclose()
 
 

@@ -1,13 +1,14 @@
 """The account of one request: what was decided, tried, used and paid; closed exactly once."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import msgspec
 
-from app.errors import UpstreamError, answer_for
+from app.errors import UpstreamError, UpstreamTimeoutError, answer_for
 from app.gateway.affinity import SessionTurn
 from app.gateway.bid import Bid
 from app.gateway.cache import CachedAnswer
@@ -19,7 +20,7 @@ from app.gateway.tickets import Ticket
 from app.keys import to_nusd
 from app.providers.base import Chunk, Progress
 from app.stores.base import Standing
-from app.telemetry.tracing import RequestTrace
+from app.telemetry.tracing import CallTrace, RequestTrace
 from app.types import (
     ANSWERING,
     CHAT_ROUTE,
@@ -59,6 +60,8 @@ class Paid(NamedTuple):
 
 NOTHING_PAID = Paid(None, 0.0)
 
+_CANCELLED = "cancelled"
+
 
 @dataclass(frozen=True, slots=True)
 class Keeps:
@@ -84,6 +87,8 @@ class LedgerEntry:
     policy_version: str
     started: float
     route: str = CHAT_ROUTE
+    role: CallRole = CallRole.ANSWER
+    """Of its calls, hedges apart."""
     objective: Objective | None = None
     """What was decided by: the request's own, or what a budget's pressure left of it."""
     pressure: Pressure | None = None
@@ -132,6 +137,7 @@ class LedgerEntry:
     """Whose limit or budget refused the request."""
     _heard: list[bytes] = field(default_factory=list)
     _heard_bytes: int = 0
+    _call_trace: CallTrace | None = None
     _answering: bool = False
     _n_waiting: int = 0
     _waiting_since: float = 0.0
@@ -175,8 +181,63 @@ class LedgerEntry:
 
     @property
     def next_role(self) -> CallRole:
-        """The role of one more call to answer: a hedge, while another one is waited for."""
-        return CallRole.HEDGE if self._n_waiting else CallRole.ANSWER
+        """The role of one more call; one to answer is a hedge while another is waited for."""
+        if self._n_waiting and self.role is CallRole.ANSWER:
+            return CallRole.HEDGE
+        return self.role
+
+    @contextlib.contextmanager
+    def stage(self, request: RouteRequest, role: CallRole) -> Iterator["LedgerEntry"]:
+        """Keep the account of a step on the way to the answer; its calls stand in this one too.
+
+        Parameters
+        ----------
+        request
+            What is asked in this step.
+        """
+        stage = LedgerEntry(
+            clock=self.clock,
+            request=request,
+            policy_version=self.policy_version,
+            started=self.started,
+            role=role,
+            reserved_nusd=self.reserved_nusd,
+            calls=self.calls,
+            reasoning=self.reasoning,
+            trace=self.trace,
+        )
+        try:
+            yield stage
+        except BaseException as error:
+            stage.end_stage(error)
+            raise
+        else:
+            stage.end_stage(None)
+        finally:
+            self.upstream_wait_s += stage.upstream_wait_s
+
+    def end_stage(self, error: BaseException | None) -> None:
+        """Book the call that served in this step, as far as its answer was read."""
+        if self.served is None:
+            return
+        self._book_served(None if error is None else _code_of(error))
+        if self._call_trace is not None:
+            self._call_trace.ended(self.calls[self._served_at])
+
+    def overdue(self) -> Call:
+        """Note that the last call was not cancelled by anybody, but took too long."""
+        last = self.calls[-1]
+        if last.error == _CANCELLED:
+            last = msgspec.structs.replace(last, error=answer_for(UpstreamTimeoutError("")).code)
+            self.calls[-1] = last
+        return last
+
+    def traced(self, call_trace: CallTrace) -> None:
+        """Note the trace of the call that serves: it ends with the request, or with the step."""
+        if self.role is CallRole.ANSWER and self.trace is not None:
+            self.trace.serves(call_trace)
+        else:
+            self._call_trace = call_trace
 
     def wait_begins(self, now: float) -> None:
         """Note that the request waits for an upstream, maybe for two at the same time."""
@@ -227,10 +288,10 @@ class LedgerEntry:
 
         One that is cancelled while another one serves is a hedge that lost.
         """
-        code = answer_for(error).code
+        code = _code_of(error)
         status = error.status if isinstance(error, UpstreamError) else None
-        if isinstance(error, asyncio.CancelledError):
-            code = "cancelled" if self.served is None else HEDGE_LOST
+        if code == _CANCELLED and self.served is not None:
+            code = HEDGE_LOST
         paid = NOTHING_PAID
         if was_sent(progress, error):
             paid = self._paid(deployment.spec, Arrived.of(prelude, progress))
@@ -396,9 +457,7 @@ class LedgerEntry:
         """Return the record of the whole request."""
         served = self._served()
         if self.served is not None:
-            self.calls[self._served_at] = msgspec.structs.replace(
-                self.calls[self._served_at], usage=served.usage, cost_usd=served.cost_usd
-            )
+            self._book_served(None)
             if self.arrived.final:
                 self.reasoning.learn(
                     self.served.spec.model_id, self.arrived, self.request.demand.n_answers
@@ -407,6 +466,12 @@ class LedgerEntry:
         if self.trace is not None:
             self.trace.end(outcome, outcome.texts)
         return outcome
+
+    def _book_served(self, error: str | None) -> None:
+        served, call = self._served(), self.calls[self._served_at]
+        self.calls[self._served_at] = msgspec.structs.replace(
+            call, usage=served.usage, cost_usd=served.cost_usd, error=error
+        )
 
     def _outcome(self, served: Paid, *, status: int, error: str | None) -> Outcome:
         return Outcome(
@@ -460,6 +525,10 @@ class LedgerEntry:
             streamed=streamed,
             featurizer=policy.artifact.featurizer if self.keeps.features and policy else None,
         )
+
+
+def _code_of(error: BaseException) -> str | None:
+    return _CANCELLED if isinstance(error, asyncio.CancelledError) else answer_for(error).code
 
 
 def _total(usages: list[Usage]) -> Usage | None:

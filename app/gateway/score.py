@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from app.errors import UpstreamError, UpstreamRejectedError, answer_for
+from app.errors import GatewayError, UpstreamRejectedError
 from app.gateway.breaker import Breaker
-from app.gateway.ledger import NOTHING_PAID, LedgerEntry, Paid, usage_cost_usd
-from app.gateway.paid import Arrived, was_sent
-from app.gateway.request import Deployment, Policy, RouteRequest
-from app.providers.base import ModelCall, Progress
-from app.types import Call, CallRole, Judgement, Usage
+from app.gateway.dispatch import Afford, Dispatcher
+from app.gateway.ledger import LedgerEntry
+from app.gateway.plan import FirstOf
+from app.gateway.request import Policy, RouteRequest
+from app.types import CallRole, Judgement
 from routers.causal_llm import (
     SCORER_MAX_TOKENS,
     SCORER_TOP_LOGPROBS,
@@ -25,7 +25,7 @@ from routers.causal_llm import (
 )
 from routers.conversation_text import conversation_text
 from routers.token_estimate import estimate_tokens, estimate_tokens_upper
-from routers.types import Conversation, Message, ModelSpec, Reason, StrongThreshold
+from routers.types import Conversation, Demand, Message, ModelSpec, Reason, StrongThreshold
 
 _encode = msgspec.json.Encoder().encode
 
@@ -65,16 +65,18 @@ _decode_logprobs = msgspec.json.Decoder(_Logprobs | None).decode
 
 @dataclass(slots=True, kw_only=True)
 class Scorer:
-    """Asks the models that policies name as their scorers.
+    """Asks the models that policies name as their scorers, by the way of every upstream call.
 
     Attributes
     ----------
-    breaker
-        Its own: a model may be too slow to score in time and still answer well.
+    lateness
+        Of scorers that keep no deadline: such a model may still answer well, which its deployments'
+        own circuits go by.
     """
 
-    deployments: Mapping[str, Deployment]
-    breaker: Breaker
+    dispatcher: Dispatcher
+    specs: Mapping[str, ModelSpec]
+    lateness: Breaker
     _without_logprobs: set[str] = field(default_factory=set)
     """Models that refused a request for log-probabilities and took the same without."""
 
@@ -90,14 +92,14 @@ class Scorer:
         allowed = request.allowed_model_ids
         if allowed is not None and not {objective.strong, objective.weak} <= allowed:
             return None
-        return self.deployments[model_id].spec
+        return self.specs[model_id]
 
     async def ask(
         self, request: RouteRequest, policy: Policy, entry: LedgerEntry, *, payable: bool = True
     ) -> Judgement:
         """Return what the policy's scorer says within its deadline, or how it failed.
 
-        The call stands in the account however it ends, also where whoever asked is gone: it is
+        Its calls stand in the account however they end, also where whoever asked is gone: they are
         paid.
 
         Parameters
@@ -105,49 +107,90 @@ class Scorer:
         payable
             Whether anybody would pay; else nothing is sent.
         """
-        assert policy.scorer_model_id is not None  # noqa: S101  (`concerns` said so)
-        deployment = self.deployments[policy.scorer_model_id]
-        model_id = deployment.spec.model_id
-        refusal = None if payable else "model_without_price"
-        if model_id in self.breaker.unhealthy():
-            refusal = refusal or "unhealthy"
-        if refusal is not None:
-            call = entry.called(CallRole.JUDGE, model_id, "", duration_s=0.0, error=refusal)
-            return Judgement(call=call, failure=Reason.ROUTER_ERROR)
-        question = _Question(request, deployment, entry)
+        model_id = policy.scorer_model_id
+        assert model_id is not None  # noqa: S101  (`concerns` said so)
+        if not payable:
+            return _not_asked(model_id, entry, "model_without_price")
+        if model_id in self.dispatcher.pool.unhealthy() or model_id in self.lateness.unhealthy():
+            return _not_asked(model_id, entry, "unhealthy")
         try:
             async with asyncio.timeout(policy.router_deadline_s):
-                reply, usage = await self._reply(question)
-        except TimeoutError as late:
-            self.breaker.failed(model_id)
-            return question.failed(late, Reason.ROUTER_TIMEOUT, "upstream_timeout")
-        except UpstreamError as caught:
-            if caught.provider_fault:
-                self.breaker.failed(model_id)
-            code = answer_for(caught).code or "upstream_error"
-            return question.failed(caught, Reason.ROUTER_ERROR, code)
-        except asyncio.CancelledError as left:
-            question.failed(left, Reason.ROUTER_ERROR, "cancelled")
-            raise
-        self.breaker.succeeded(model_id)
+                reply = await self._reply(request, model_id, entry)
+        except TimeoutError:
+            self.lateness.failed(model_id)
+            return Judgement(call=entry.overdue(), failure=Reason.ROUTER_TIMEOUT)
+        except GatewayError:
+            return Judgement(call=entry.calls[-1], failure=Reason.ROUTER_ERROR)
+        self.lateness.succeeded(model_id)
         verdict = judge(reply)
         return Judgement(
-            call=question.ended(usage, status=200),
-            score=verdict.score,
-            strong_chance=verdict.strong_chance,
+            call=entry.calls[-1], score=verdict.score, strong_chance=verdict.strong_chance
         )
 
-    async def _reply(self, question: "_Question") -> tuple[ScorerReply, Usage]:
-        model_id = question.deployment.spec.model_id
-        if model_id not in self._without_logprobs:
+    async def _reply(self, request: RouteRequest, model_id: str, entry: LedgerEntry) -> ScorerReply:
+        question = question_of(request)
+        if model_id in self._without_logprobs:
+            return await self._send(question, model_id, entry)
+        fields = {**question.fields, **_LOGPROBS}
+        try:
+            return await self._send(
+                msgspec.structs.replace(question, fields=fields), model_id, entry
+            )
+        except UpstreamRejectedError:
+            # Perhaps for the log-probabilities, which not every endpoint knows.
+            reply = await self._send(question, model_id, entry)
+            self._without_logprobs.add(model_id)
+            return reply
+
+    async def _send(self, question: RouteRequest, model_id: str, entry: LedgerEntry) -> ScorerReply:
+        """Ask, as every model is asked, but once where a budget has to pay."""
+        with entry.stage(question, CallRole.JUDGE) as stage:
+            plan = FirstOf((model_id,))
+            opened = await self.dispatcher.open(question, plan, stage, afford=_once())
             try:
-                return await question.send(extra=_LOGPROBS)
-            except UpstreamRejectedError:
-                # Perhaps for the log-probabilities, which not every endpoint knows.
-                answer = await question.send()
-                self._without_logprobs.add(model_id)
-                return answer
-        return await question.send()
+                body = b"".join([chunk.data for chunk in opened.prelude])
+                async for chunk in self.dispatcher.rest(opened, stage):
+                    stage.saw(chunk)
+                    body += chunk.data
+            finally:
+                await opened.aclose()
+        return read_reply(body)
+
+
+def question_of(request: RouteRequest) -> RouteRequest:
+    """Return the question whether a request needs the strong model; nothing else of it is told."""
+    messages = _messages(request)
+    conversation = Conversation(messages)
+    wire = [{"role": each.role.value, "content": each.text} for each in messages]
+    return msgspec.structs.replace(
+        request,
+        conversation=conversation,
+        demand=Demand(
+            input_tokens=estimate_tokens(conversation),
+            input_tokens_upper=estimate_tokens_upper(conversation),
+            max_output_tokens=SCORER_MAX_TOKENS,
+        ),
+        fields={"messages": _encode(wire), **_FIELDS},
+        stream=False,
+        headers=(),
+    )
+
+
+def _not_asked(model_id: str, entry: LedgerEntry, why: str) -> Judgement:
+    call = entry.called(CallRole.JUDGE, model_id, "", duration_s=0.0, error=why)
+    return Judgement(call=call, failure=Reason.ROUTER_ERROR)
+
+
+def _once() -> Afford:
+    """Return what lets a question be paid once: so much is reserved."""
+    paid = False
+
+    async def afford(_request: RouteRequest, _model_id: str, _entry: LedgerEntry) -> bool:
+        nonlocal paid
+        first, paid = not paid, True
+        return first
+
+    return afford
 
 
 def price_of_question(request: RouteRequest, spec: ModelSpec) -> tuple[int, float | None]:
@@ -162,76 +205,6 @@ def price_of_question(request: RouteRequest, spec: ModelSpec) -> tuple[int, floa
 
 def _messages(request: RouteRequest) -> tuple[Message, ...]:
     return scorer_messages(conversation_text(request.conversation).prompt)
-
-
-class _Question:
-    """One question to a scorer, and what it has to be paid however it ends."""
-
-    def __init__(self, request: RouteRequest, deployment: Deployment, entry: LedgerEntry) -> None:
-        self.deployment = deployment
-        self._request = request
-        self._messages = _messages(request)
-        self._entry = entry
-        self._began = entry.clock()
-        entry.wait_begins(self._began)
-        self._progress = Progress(sent=False)
-
-    def ended(
-        self, usage: Usage | None, *, status: int | None = None, error: str | None = None
-    ) -> Call:
-        """Note that the question came to its end."""
-        entry, spec = self._entry, self.deployment.spec
-        now = entry.clock()
-        entry.wait_ends(now)
-        return entry.called(
-            CallRole.JUDGE,
-            spec.model_id,
-            self.deployment.upstream,
-            duration_s=now - self._began,
-            status=status,
-            error=error,
-            paid=NOTHING_PAID if usage is None else Paid(usage, usage_cost_usd(usage, spec.prices)),
-        )
-
-    def failed(self, error: BaseException, failure: Reason, code: str) -> Judgement:
-        """Return that the question ended in `error`; what was sent is paid."""
-        usage = None
-        if was_sent(self._progress, error):
-            arrived = Arrived.of((), self._progress)
-            prompt = estimate_tokens(Conversation(self._messages))
-            usage = Usage(input_tokens=prompt, output_tokens=arrived.output_tokens, estimated=True)
-            if arrived.usage is not None:
-                usage = arrived.usage.filled(
-                    input_tokens=prompt, output_tokens=arrived.output_tokens
-                )
-        status = error.status if isinstance(error, UpstreamError) else None
-        return Judgement(call=self.ended(usage, status=status, error=code), failure=failure)
-
-    async def send(self, *, extra: Mapping[str, bytes] | None = None) -> tuple[ScorerReply, Usage]:
-        """Ask, once."""
-        wire = [{"role": each.role.value, "content": each.text} for each in self._messages]
-        self._progress = Progress()
-        chunks = self.deployment.provider.send(
-            ModelCall(
-                request_id=self._request.request_id,
-                upstream_model=self.deployment.upstream_model,
-                fields={"messages": _encode(wire), **_FIELDS, **(extra or {})},
-                stream=False,
-                timeouts=self.deployment.whole_timeouts,
-                progress=self._progress,
-            )
-        )
-        try:
-            chunk = await anext(chunks)
-        finally:
-            await chunks.aclose()
-        reply = read_reply(chunk.data)
-        counted = _counted(self._messages, reply)
-        if chunk.usage is None:
-            return reply, counted
-        return reply, chunk.usage.filled(
-            input_tokens=counted.input_tokens, output_tokens=counted.output_tokens
-        )
 
 
 def read_reply(data: bytes) -> ScorerReply:
@@ -257,12 +230,4 @@ def _top_logprobs(raw: msgspec.Raw) -> tuple[Mapping[str, float], ...]:
     return tuple(
         {each.token: each.logprob for each in position.top_logprobs}
         for position in logprobs.content
-    )
-
-
-def _counted(messages: tuple[Message, ...], reply: ScorerReply) -> Usage:
-    return Usage(
-        input_tokens=estimate_tokens(Conversation(messages)),
-        output_tokens=max(1, estimate_tokens(reply.text)),
-        estimated=True,
     )

@@ -98,6 +98,10 @@ class UpstreamMetrics:
         """Derive what upstreams did from the outcome of a request."""
         for call in outcome.calls:
             self._called(call, outcome.policy)
+        judge = outcome.judge
+        if judge is not None:
+            labels = self._policies[outcome.policy], self._models[judge.model_id]
+            self._scorer_calls[*labels, judge.error or ""].inc(1)
         attempts = outcome.attempts
         for attempt in attempts:
             model, upstream = self._models[attempt.model_id], self._upstreams[attempt.upstream]
@@ -134,7 +138,6 @@ class UpstreamMetrics:
             self._judged(call, self._policies[policy], model)
 
     def _judged(self, call: Call, policy: str, model: str) -> None:
-        self._scorer_calls[policy, model, call.error or ""].inc(1)
         if call.usage is not None:
             self._scorer_tokens[policy, model, "input"].inc(call.usage.input_tokens)
             self._scorer_tokens[policy, model, "output"].inc(call.usage.output_tokens)

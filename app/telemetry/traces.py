@@ -25,7 +25,7 @@ from app import __version__
 from app.telemetry._span_attributes import spoken, tokens, told
 from app.telemetry.tracing import (
     AskedFor,
-    AttemptTrace,
+    CallTrace,
     Headers,
     RedactText,
     RequestTrace,
@@ -116,7 +116,7 @@ class OtelTracer:
         )
         return _RequestSpan(self, span, asked, upstreams)
 
-    def start_attempt(self, parent: Any, name: str, attributes: Mapping[str, Any]) -> Any:
+    def start_call(self, parent: Any, name: str, attributes: Mapping[str, Any]) -> Any:
         """Begin a span under another one."""
         return self._tracer.start_span(
             name,
@@ -130,7 +130,7 @@ class OtelTracer:
         self._provider.shutdown()
 
 
-class _AttemptSpan:
+class _CallSpan:
     """One upstream call."""
 
     def __init__(self, span: Any, *, propagate: bool) -> None:
@@ -142,11 +142,12 @@ class _AttemptSpan:
             # The state is for whoever began the trace, and none of a provider's business.
             self.headers = ((b"traceparent", carrier["traceparent"].encode()),)
 
-    def failed(self, call: Call) -> None:
-        """End the call: it does not serve the answer."""
+    def ended(self, call: Call) -> None:
+        """End the call, unless it serves the answer: that one ends with the request."""
         if call.status is not None:
             self.span.set_attribute("http.response.status_code", call.status)
-        _fail(self.span, call.error)
+        if call.error is not None:
+            _fail(self.span, call.error)
         self.span.end()
 
 
@@ -164,9 +165,9 @@ class _RequestSpan:
         self._span = span
         self._asked = asked
         self._upstreams = upstreams
-        self._serving: _AttemptSpan | None = None
+        self._serving: _CallSpan | None = None
 
-    def attempt(
+    def call(
         self,
         model_id: str,
         *,
@@ -174,7 +175,7 @@ class _RequestSpan:
         upstream_model: str,
         stream: bool,
         role: CallRole,
-    ) -> AttemptTrace:
+    ) -> CallTrace:
         """Begin an upstream call."""
         facts = self._upstreams.get(upstream)
         kind = "openai" if facts is None else facts.kind
@@ -195,13 +196,13 @@ class _RequestSpan:
         if facts is not None:
             attributes["server.address"] = facts.address
             attributes["server.port"] = facts.port
-        span = self._tracer.start_attempt(self._span, f"chat {upstream_model}", attributes)
-        return _AttemptSpan(span, propagate=self._tracer.propagate)
+        span = self._tracer.start_call(self._span, f"chat {upstream_model}", attributes)
+        return _CallSpan(span, propagate=self._tracer.propagate)
 
-    def serves(self, attempt: AttemptTrace) -> None:
+    def serves(self, call: CallTrace) -> None:
         """Note which call serves the answer; it ends with the request."""
-        if isinstance(attempt, _AttemptSpan):
-            self._serving = attempt
+        if isinstance(call, _CallSpan):
+            self._serving = call
 
     def end(self, outcome: Outcome, texts: Texts | None) -> None:
         """End the request; everything else about it is in the outcome."""

@@ -31,7 +31,7 @@ class AskedFor:
     max_output_tokens: int | None
 
 
-class AttemptTrace(Protocol):
+class CallTrace(Protocol):
     """One upstream call that is going on."""
 
     @property
@@ -39,15 +39,15 @@ class AttemptTrace(Protocol):
         """What the upstream is told, so that its own spans belong to ours."""
         ...
 
-    def failed(self, call: Call) -> None:
-        """End the call: it does not serve the answer."""
+    def ended(self, call: Call) -> None:
+        """End the call, unless it serves the answer: that one ends with the request."""
         ...
 
 
 class RequestTrace(Protocol):
     """One request that is going on."""
 
-    def attempt(
+    def call(
         self,
         model_id: str,
         *,
@@ -55,11 +55,11 @@ class RequestTrace(Protocol):
         upstream_model: str,
         stream: bool,
         role: CallRole,
-    ) -> AttemptTrace:
+    ) -> CallTrace:
         """Begin an upstream call."""
         ...
 
-    def serves(self, attempt: AttemptTrace) -> None:
+    def serves(self, call: CallTrace) -> None:
         """Note which call serves the answer; it ends with the request."""
         ...
 

@@ -254,10 +254,46 @@ def test_a_scorer_that_keeps_failing_is_left_alone_and_still_serves(start, scori
         assert ask(client).headers["x-route-reason"] == "router_error"
     assert len(scoring.bodies) == 2
     assert ask(client, path="/v1/route").json()["scorer"]["error"] == "unhealthy"
-    # Scoring has a circuit of its own: as a model the same one is not held back.
-    assert client.get("/readyz").json()["unhealthy_models"] == []
+    # Its deployments have one circuit each, whatever they are asked for; who asks for it gets it.
+    assert client.get("/readyz").json()["unhealthy_models"] == [SCORER]
     scoring.answer = lambda _: (200, completion("hello"))
     assert ask(client, SCORER).json()["choices"][0]["message"]["content"] == "hello"
+
+
+def test_a_scorer_that_is_always_late_is_left_alone_and_is_no_worse_a_model(start, scoring):
+    client = start(deadline_s=0.1, **{"breaker.failures": 2, "breaker.cooldown_s": 3600})
+    scoring.answer = lambda _: (scoring.release.wait(20), (200, completion("5")))[1]
+    reasons = [ask(client).headers["x-route-reason"] for _ in range(3)]
+    assert reasons == ["router_timeout", "router_timeout", "router_error"]
+    assert len(scoring.bodies) == 2
+    assert client.get("/readyz").json()["unhealthy_models"] == []
+    late = f'{{error="upstream_timeout",model="{SCORER}",policy="judged"}}'
+    assert count(client, f"gateway_scorer_calls_total{late}") == 2
+
+
+def test_a_scorer_is_asked_at_another_place_where_one_fails(start, scoring):
+    with ScoringServer() as broken:
+        broken.answer = lambda _: (500, {"error": {"message": "no"}})
+        places = [
+            {"upstream": "judge", "upstream_model": "scorer-1"},
+            {"upstream": "broken", "upstream_model": "scorer-2"},
+        ]
+        client = start(
+            **{
+                "upstreams.broken": {"base_url": f"{broken.url}/v1"},
+                "breaker.failures": 1,
+                "breaker.cooldown_s": 3600,
+                f"models.{SCORER}": {"spec": SCORER, "deployments": places},
+            }
+        )
+        scoring.answer = lambda _: (200, completion("5"))
+        answers = [ask(client) for _ in range(12)]
+        assert {each.headers["x-route-reason"] for each in answers} == {"threshold"}
+        assert len(broken.bodies) == 1
+    called = f'gateway_calls_total{{error="",model="{SCORER}",role="judge",upstream="judge"}}'
+    failed = called.replace('error=""', 'error="upstream_unavailable"')
+    assert count(client, called) == 12
+    assert count(client, failed.replace('upstream="judge"', 'upstream="broken"')) == 1
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,7 @@ def test_a_fallback_is_a_failed_call_and_one_that_serves(trace, stub):
     assert failed.attributes["error.type"] == "upstream_unavailable"
     assert failed.attributes["http.response.status_code"] == 503
     assert served.status == 0
+    assert {span.attributes["steelyard.role"] for span in (failed, served)} == {"answer"}
     (request,) = by_kind(collector, SERVER)
     assert request.attributes["steelyard.reason"] == "fallback"
     assert request.attributes["steelyard.attempts"] == 2

@@ -1,11 +1,14 @@
 """Answers of chat endpoints, as they came or as their reference shows them, read as scores."""
 
 import json
+import random
 
 import pytest
 
 from app.gateway.breaker import Breaker
+from app.gateway.dispatch import Dispatcher
 from app.gateway.ledger import LedgerEntry
+from app.gateway.pool import DeploymentPool
 from app.gateway.request import RouteRequest
 from app.gateway.score import Scorer, read_reply
 from app.providers.base import Chunk
@@ -88,6 +91,25 @@ def test_what_is_no_text_is_no_score(data):
     assert judge(read_reply(data)).score is None
 
 
+class Traced:
+    """The trace of a request and of its calls, in one."""
+
+    headers = ()
+
+    def __init__(self):
+        self.roles, self.ended_calls = [], []
+
+    def call(self, _model_id, *, role, **_):
+        self.roles.append(role)
+        return self
+
+    def ended(self, call):
+        self.ended_calls.append(call)
+
+    def end(self, outcome, texts):
+        pass
+
+
 async def test_the_time_of_the_scorer_is_the_upstreams_and_not_overhead():
     now = 100.0
     request = RouteRequest(
@@ -120,13 +142,25 @@ async def test_the_time_of_the_scorer_is_the_upstreams_and_not_overhead():
 
     usage = ToldUsage(input_tokens=80, output_tokens=1)
     place = deployment("scorer", Slow(Chunk(data=OPENAI, usage=usage)))
-    scorer = Scorer(deployments={"scorer": place}, breaker=Breaker(clock=lambda: now))
+    dispatcher = Dispatcher(
+        pool=DeploymentPool({"scorer": [place]}, clock=lambda: now, rng=random.Random(0)),
+        clock=lambda: now,
+        rng=random.Random(0),
+        on_failure=lambda _deployment, _error: None,
+    )
+    scorer = Scorer(
+        dispatcher=dispatcher,
+        specs={"scorer": place.spec},
+        lateness=Breaker(clock=lambda: now),
+    )
+    entry.trace = trace = Traced()
     judgement = await scorer.ask(request, policy(scorer_model_id="scorer"), entry)
     assert judgement.score == 4
     entry.answering()
     assert entry.overhead_s == pytest.approx(0.25)
     outcome = entry.close(status=200, error=None)
     (call,) = outcome.calls
+    assert (trace.roles, trace.ended_calls) == ([CallRole.JUDGE], [call])
     assert call is judgement.call
     assert (call.role, call.model_id, call.upstream) == (CallRole.JUDGE, "scorer", "scripted")
     assert (call.call_id, call.parent_id) == ("d.0", "d")
