@@ -36,7 +36,7 @@ from app.api.route import RouteEndpoint
 from app.api.schema import document_endpoints
 from app.api.spend import usage_router
 from app.assembly import build_decision_log, build_store, build_tracer
-from app.assembly.active_config import build_serving, prepare
+from app.assembly.active_config import build_active, prepare
 from app.assembly.gauges import sample_forever
 from app.assembly.reload import Reloader
 from app.config import LoadedConfig, load_config
@@ -272,7 +272,7 @@ def _state(
         on_sample=metrics.process.sampled,
     )
     return AppState(
-        serving=build_serving(config, resources, policies, names),
+        serving=build_active(config, resources, policies, names),
         resources=resources,
         guard=Guard(store.store.keys if auth.keys_needed else None, fresh_s=auth.fresh_s),
         places=Places(

@@ -43,7 +43,7 @@ class Resources:
 
 
 @dataclass(slots=True, kw_only=True)
-class Serving:
+class ActiveConfig:
     """Everything that requests of one configuration need; nothing in it changes but the count."""
 
     config: LoadedConfig
@@ -102,7 +102,7 @@ class Readiness:
 class AppState:
     """Everything that handlers need; `serving` is replaced when the configuration is read anew."""
 
-    serving: Serving
+    serving: ActiveConfig
     resources: Resources
     guard: Guard
     places: Places

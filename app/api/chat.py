@@ -29,7 +29,7 @@ from app.gateway.names import Names
 from app.gateway.overload import Places
 from app.gateway.permissions import permit
 from app.gateway.request import RouteRequest
-from app.state import Serving
+from app.state import ActiveConfig
 from routers.errors import RoutingError
 
 
@@ -38,7 +38,7 @@ class Visit:
 
     __slots__ = ("arrival", "caller", "placed", "serving")
 
-    def __init__(self, serving: Serving) -> None:
+    def __init__(self, serving: ActiveConfig) -> None:
         self.serving = serving
         self.caller: Caller | None = None
         self.arrival: Arrival | None = None
@@ -49,7 +49,7 @@ class Visit:
 class ChatEndpoint:
     """The ASGI application behind the path."""
 
-    serving: Callable[[], Serving]
+    serving: Callable[[], ActiveConfig]
     guard: Guard
     places: Places
     intake: Intake
@@ -148,7 +148,7 @@ class ChatEndpoint:
         arrival.arrived()
         return request
 
-    async def _charge(self, serving: Serving, caller: Caller, scope: Scope) -> None:
+    async def _charge(self, serving: ActiveConfig, caller: Caller, scope: Scope) -> None:
         """Count a request that was no good.
 
         Raises

@@ -31,7 +31,7 @@ from app.gateway.request import Deployment, Policy
 from app.gateway.reservations import Reservations
 from app.gateway.score import Scorer
 from app.gateway.visible import VisibleNames
-from app.state import Resources, Serving
+from app.state import ActiveConfig, Resources
 from routers.artifact import RouterArtifact
 from routers.probe import Probe
 
@@ -45,7 +45,7 @@ What a gateway claimed that was killed is free again after both.
 def prepare(
     config: LoadedConfig, artifacts: Mapping[str, RouterArtifact] | None = None
 ) -> tuple[Mapping[str, Policy], Names]:
-    """Do the slow part of `build_serving`: load artifacts, fit the knob's curves.
+    """Do the slow part of `build_active`: load artifacts, fit the knob's curves.
 
     Raises
     ------
@@ -57,9 +57,9 @@ def prepare(
     return policies, build_names(config, policies)
 
 
-def build_serving(
+def build_active(
     config: LoadedConfig, resources: Resources, policies: Mapping[str, Policy], names: Names
-) -> Serving:
+) -> ActiveConfig:
     """Build what serves requests.
 
     Raises
@@ -144,7 +144,7 @@ def build_serving(
         tracer=resources.tracer,
         upstreams=upstream_facts(config),
     )
-    return Serving(
+    return ActiveConfig(
         config=config,
         gateway=gateway,
         admission=admission,

@@ -7,12 +7,12 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 
 from app.assembly import config_version
-from app.assembly.active_config import build_serving, check_replaceable, prepare
+from app.assembly.active_config import build_active, check_replaceable, prepare
 from app.config import LoadedConfig
 from app.errors import ConfigError
 from app.gateway.names import Names
 from app.gateway.request import Policy
-from app.state import AppState, Serving
+from app.state import ActiveConfig, AppState
 from app.telemetry.logs import hide_secrets
 
 _log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Reloader:
         self._load = load
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._retiring: list[Serving] = []
+        self._retiring: list[ActiveConfig] = []
 
     async def reload(self) -> str:
         """Read the configuration, check it, and serve it; return its version.
@@ -106,7 +106,7 @@ class Reloader:
         state = self._state
         old, state.serving = (
             state.serving,
-            build_serving(staged.config, state.resources, staged.policies, staged.names),
+            build_active(staged.config, state.resources, staged.policies, staged.names),
         )
         _log.info("the configuration is now version %s", staged.version)
         self._retiring.append(old)
@@ -117,7 +117,7 @@ class Reloader:
         """Show how an attempt ended; it `counts` in one process alone."""
         self._state.metrics.process.reloaded(successful=successful, counts=counts)
 
-    async def _retire(self, serving: Serving) -> None:
+    async def _retire(self, serving: ActiveConfig) -> None:
         await serving.retire()
         self._retiring.remove(serving)
 

@@ -16,7 +16,7 @@ from app.keys import to_nusd
 from app.outcomes.log import DEFAULT_CAPACITY, OutcomeLog, Sink
 from app.outcomes.redaction import Redactor
 from app.outcomes.rows import ContentRow, OutcomeRow, Row
-from app.telemetry.texts import said
+from app.telemetry.texts import kept_texts
 from app.types import Call, Outcome, Texts
 from routers.evidence import Evidence
 from routers.types import (
@@ -98,7 +98,7 @@ class DecisionLog:
         yield to_row(outcome, time=recorded.time)
         if self._contents is None or outcome.texts is None:
             return
-        content = self._contents.redactor.apply(said(outcome.texts))
+        content = self._contents.redactor.apply(kept_texts(outcome.texts))
         if content is not None:
             yield ContentRow(
                 decision_id=outcome.decision_id,

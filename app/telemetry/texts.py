@@ -8,7 +8,7 @@ import msgspec
 from app.types import Texts
 
 
-def said(texts: Texts) -> dict[str, Any]:
+def kept_texts(texts: Texts) -> dict[str, Any]:
     """Return the texts of a request as they are kept: messages by role, and the answer's text."""
     return {
         "messages": [
