@@ -18,7 +18,6 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from app import __version__
-from app.access.guard import Guard
 from app.access.issuing import Issuer
 from app.access.terms import KnownNames
 from app.api import docs, models, ops
@@ -35,24 +34,19 @@ from app.api.refusals import RefusalLog
 from app.api.route import RouteEndpoint
 from app.api.schema import document_endpoints
 from app.api.spend import usage_router
-from app.assembly import build_decision_log, build_store, build_tracer
-from app.assembly.active_config import build_active, prepare
+from app.assembly import build_store
+from app.assembly.active_config import prepare
+from app.assembly.app_state import build_state
 from app.assembly.gauges import sample_forever
 from app.assembly.reload import Reloader
 from app.config import LoadedConfig, load_config
 from app.config.settings import Settings
 from app.errors import GatewayError
 from app.gateway.intake import Intake
-from app.gateway.names import Names
-from app.gateway.overload import LoadWatch, Places
-from app.gateway.request import Policy
-from app.outcomes.feedback import Feedback
-from app.outcomes.metrics import LearningMetrics
-from app.outcomes.recorder import Recorder
 from app.server.signals import drain_before_exit, on_hangup
 from app.spend.desk import SpendDesk
 from app.spend.source import spend_source
-from app.state import AppState, Resources
+from app.state import AppState
 from app.stores.base import Lifecycle
 from app.stores.keys import Keys
 from app.stores.owners import new_run, owner_of
@@ -128,7 +122,7 @@ def create_app(
     if store is None:
         owner = owner_of(run or new_run())
         store = build_store(config, events=metrics.store.events, owner=owner)
-    state = _state(config, policies, names, store, metrics=metrics, clock=clock, recent=recent)
+    state = build_state(config, policies, names, store, metrics=metrics, clock=clock, recent=recent)
     app = FastPathApp(
         title="Steelyard",
         version=__version__,
@@ -230,59 +224,6 @@ def _managing(config: LoadedConfig, state: AppState, reload: Reload) -> Iterator
             spend=spend,
             reload=reload,
         )
-
-
-def _state(
-    config: LoadedConfig,
-    policies: Mapping[str, Policy],
-    names: Names,
-    store: Lifecycle,
-    *,
-    metrics: Metrics,
-    clock: Callable[[], float],
-    recent: Recent | None,
-) -> AppState:
-    learning = LearningMetrics(metrics.registry)
-    decisions = build_decision_log(
-        config, on_drop=learning.dropped, on_restart=metrics.store.restarted
-    )
-
-    recorder = Recorder(metrics=metrics, recent=recent, decisions=decisions)
-    resources = Resources(
-        metrics=metrics,
-        store=store,
-        record=recorder.record,
-        drain=recorder.drain,
-        clock=clock,
-        decisions=decisions,
-        tracer=build_tracer(config),
-        feedback=None
-        if decisions is None
-        else Feedback(
-            log=decisions.log,
-            counters=store.store.counters,
-            per_minute=config.gateway.outcomes.feedback_per_minute,
-            on_label=learning.labelled,
-        ),
-    )
-    auth, server = config.gateway.auth, config.gateway.server
-    watch = LoadWatch(
-        max_lag_s=server.max_lag_s,
-        max_rss_bytes=None if server.max_rss_mb is None else server.max_rss_mb * 1_000_000,
-        on_sample=metrics.process.sampled,
-    )
-    return AppState(
-        serving=build_active(config, resources, policies, names),
-        resources=resources,
-        guard=Guard(store.store.keys if auth.keys_needed else None, fresh_s=auth.fresh_s),
-        places=Places(
-            max_running=server.max_concurrent_requests,
-            max_waiting=server.max_queued_requests,
-            max_wait_s=server.queue_timeout_s,
-            overloaded=watch.overloaded,
-        ),
-        watch=watch,
-    )
 
 
 @contextlib.asynccontextmanager

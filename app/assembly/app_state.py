@@ -1,0 +1,83 @@
+"""From a configuration to the state of an application: what outlives it, and what it makes."""
+
+from collections.abc import Callable, Mapping
+
+from app.access.guard import Guard
+from app.assembly import build_decision_log, build_tracer
+from app.assembly.active_config import build_active
+from app.config import LoadedConfig
+from app.gateway.names import Names
+from app.gateway.overload import LoadWatch, Places
+from app.gateway.request import Policy
+from app.outcomes.feedback import Feedback
+from app.outcomes.metrics import LearningMetrics
+from app.outcomes.recorder import Recorder
+from app.state import AppState, Resources
+from app.stores.base import Lifecycle
+from app.telemetry.metrics import Metrics
+from app.telemetry.recent import Recent
+
+
+def build_state(
+    config: LoadedConfig,
+    policies: Mapping[str, Policy],
+    names: Names,
+    store: Lifecycle,
+    *,
+    metrics: Metrics,
+    clock: Callable[[], float],
+    recent: Recent | None,
+) -> AppState:
+    """Build what a running application owns, with what its first configuration makes.
+
+    Parameters
+    ----------
+    recent
+        The console's window on outcomes, if there is a console.
+
+    Raises
+    ------
+    ConfigError
+        If anything in the configuration does not fit together.
+    """
+    learning = LearningMetrics(metrics.registry)
+    decisions = build_decision_log(
+        config, on_drop=learning.dropped, on_restart=metrics.store.restarted
+    )
+
+    recorder = Recorder(metrics=metrics, recent=recent, decisions=decisions)
+    resources = Resources(
+        metrics=metrics,
+        store=store,
+        record=recorder.record,
+        drain=recorder.drain,
+        clock=clock,
+        decisions=decisions,
+        tracer=build_tracer(config),
+        feedback=None
+        if decisions is None
+        else Feedback(
+            log=decisions.log,
+            counters=store.store.counters,
+            per_minute=config.gateway.outcomes.feedback_per_minute,
+            on_label=learning.labelled,
+        ),
+    )
+    auth, server = config.gateway.auth, config.gateway.server
+    watch = LoadWatch(
+        max_lag_s=server.max_lag_s,
+        max_rss_bytes=None if server.max_rss_mb is None else server.max_rss_mb * 1_000_000,
+        on_sample=metrics.process.sampled,
+    )
+    return AppState(
+        serving=build_active(config, resources, policies, names),
+        resources=resources,
+        guard=Guard(store.store.keys if auth.keys_needed else None, fresh_s=auth.fresh_s),
+        places=Places(
+            max_running=server.max_concurrent_requests,
+            max_waiting=server.max_queued_requests,
+            max_wait_s=server.queue_timeout_s,
+            overloaded=watch.overloaded,
+        ),
+        watch=watch,
+    )
