@@ -8,7 +8,7 @@ from app.telemetry.tracing import RedactText
 from app.types import Outcome, Texts, Usage
 
 
-def told(outcome: Outcome) -> dict[str, Any]:
+def outcome_attributes(outcome: Outcome) -> dict[str, Any]:
     """Return our own attributes: names, numbers and codes, never text."""
     decision = outcome.decision
     model = outcome.served_model_id
@@ -36,7 +36,7 @@ def told(outcome: Outcome) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def tokens(usage: Usage, *, latest: bool) -> dict[str, Any]:
+def usage_attributes(usage: Usage, *, latest: bool) -> dict[str, Any]:
     """Return the token counts by the names of the conventions."""
     counts: dict[str, Any] = {
         "gen_ai.usage.input_tokens": usage.input_tokens,
@@ -50,14 +50,14 @@ def tokens(usage: Usage, *, latest: bool) -> dict[str, Any]:
     return counts
 
 
-MAX_SPOKEN_CHARS = 65_536
+MAX_TEXT_CHARS = 65_536
 """Of a prompt, and of an answer, in a span."""
 
 _MESSAGE_CHARS = 64
 """What a message has besides its text."""
 
 
-def spoken(texts: Texts, redact: RedactText) -> dict[str, str]:
+def text_attributes(texts: Texts, redact: RedactText) -> dict[str, str]:
     """Return prompt and answer, redacted; nothing where that fails.
 
     Of long ones only the newest messages: they are redacted while others wait, and collectors take
@@ -65,19 +65,19 @@ def spoken(texts: Texts, redact: RedactText) -> dict[str, str]:
     """
     try:
         prompt: list[dict[str, object]] = []
-        left = MAX_SPOKEN_CHARS
+        left = MAX_TEXT_CHARS
         for message in reversed(texts.conversation.messages):
             left -= len(message.text) + _MESSAGE_CHARS
             if left < 0:
                 break
             parts = [{"type": "text", "content": redact(message.text)}]
             prompt.insert(0, {"role": message.role.value, "parts": parts})
-        told = {"gen_ai.input.messages": json.dumps(prompt, ensure_ascii=False)}
-        if (answer := answer_text(texts)) and len(answer) <= MAX_SPOKEN_CHARS:
+        attributes = {"gen_ai.input.messages": json.dumps(prompt, ensure_ascii=False)}
+        if (answer := answer_text(texts)) and len(answer) <= MAX_TEXT_CHARS:
             parts = [{"type": "text", "content": redact(answer)}]
-            told["gen_ai.output.messages"] = json.dumps(
+            attributes["gen_ai.output.messages"] = json.dumps(
                 [{"role": "assistant", "parts": parts}], ensure_ascii=False
             )
     except Exception:  # noqa: BLE001  (an operator's function; what it fails on is not told)
         return {}
-    return told
+    return attributes

@@ -22,7 +22,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_contex
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from app import __version__
-from app.telemetry._span_attributes import spoken, tokens, told
+from app.telemetry._span_attributes import outcome_attributes, text_attributes, usage_attributes
 from app.telemetry.tracing import (
     AskedFor,
     CallTrace,
@@ -214,7 +214,7 @@ class _RequestSpan:
                 _fail(self._serving.span, outcome.error)
             self._serving.span.end()
         span = self._span
-        span.set_attributes(told(outcome))
+        span.set_attributes(outcome_attributes(outcome))
         span.set_attribute("http.response.status_code", outcome.status)
         # As for every server span: a request that the client got wrong is no fault of ours.
         if outcome.error is not None:
@@ -229,12 +229,12 @@ class _RequestSpan:
         if outcome.finish_reason is not None:
             span.set_attribute("gen_ai.response.finish_reasons", (outcome.finish_reason,))
         if outcome.usage is not None:
-            span.set_attributes(tokens(outcome.usage, latest=self._tracer.latest))
+            span.set_attributes(usage_attributes(outcome.usage, latest=self._tracer.latest))
         if self._tracer.latest and outcome.time_to_first_token_s is not None and outcome.stream:
             span.set_attribute("gen_ai.response.time_to_first_chunk", outcome.time_to_first_token_s)
         redact = self._tracer.redact
         if redact is not None and texts is not None:
-            span.set_attributes(spoken(texts, redact))
+            span.set_attributes(text_attributes(texts, redact))
 
 
 def _fail(span: Any, error: str | None) -> None:

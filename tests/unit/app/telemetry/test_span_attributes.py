@@ -2,7 +2,7 @@
 
 import json
 
-from app.telemetry._span_attributes import MAX_SPOKEN_CHARS, spoken
+from app.telemetry._span_attributes import MAX_TEXT_CHARS, text_attributes
 from app.types import Texts
 from routers.types import Conversation, Message, Role
 
@@ -12,8 +12,8 @@ def texts(*prompt):
     return Texts(conversation=conversation)
 
 
-def prompt_of(said):
-    return [each["parts"][0]["content"] for each in json.loads(said["gen_ai.input.messages"])]
+def prompt_of(attributes):
+    return [each["parts"][0]["content"] for each in json.loads(attributes["gen_ai.input.messages"])]
 
 
 def test_of_a_long_conversation_the_newest_messages_are_told_whole():
@@ -23,12 +23,12 @@ def test_of_a_long_conversation_the_newest_messages_are_told_whole():
         redacted.append(len(text))
         return text.replace("secret", "[redacted]")
 
-    half = "x" * (MAX_SPOKEN_CHARS // 2)
-    said = spoken(texts(half, half, "a secret", half[:-1_000]), redact)
-    assert prompt_of(said) == [half, "a [redacted]", half[:-1_000]]
-    assert sum(redacted) <= MAX_SPOKEN_CHARS
+    half = "x" * (MAX_TEXT_CHARS // 2)
+    attributes = text_attributes(texts(half, half, "a secret", half[:-1_000]), redact)
+    assert prompt_of(attributes) == [half, "a [redacted]", half[:-1_000]]
+    assert sum(redacted) <= MAX_TEXT_CHARS
 
 
 def test_many_small_messages_are_not_all_told():
-    said = spoken(texts(*["a"] * 100_000), str)
-    assert 500 < len(prompt_of(said)) < 2_000
+    attributes = text_attributes(texts(*["a"] * 100_000), str)
+    assert 500 < len(prompt_of(attributes)) < 2_000
