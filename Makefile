@@ -59,6 +59,7 @@ soak: $(VENV)/.installed-dev ## Mixed traffic with faults on two workers and Red
 artifact: $(VENV)/.installed-dev ## Train all that is shipped anew (public data: STEELYARD_DATA_DIR); some minutes
 	$(BIN)/python scripts/train_difficulty_block.py
 	$(BIN)/python scripts/train_request_model.py
+	$(BIN)/python scripts/train_outlook_block.py
 	$(BIN)/steelyard prior --out routers/pretrained/default --overwrite
 	$(BIN)/python scripts/everyday_benchmark.py --write
 

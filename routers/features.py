@@ -28,6 +28,7 @@ from routers.embedders.base import (
 from routers.errors import ArtifactError, RoutingConfigError
 from routers.files import shown
 from routers.lexical import LEXICAL_SIGNALS, LEXICAL_VERSION, measure
+from routers.outlook import OutlookBlock
 from routers.probe import Probe, Stage
 from routers.request.block import RequestBlock
 from routers.terms import TermsBlock
@@ -162,12 +163,16 @@ class LexicalBlock(_Unlearned):
         return np.array([measure(text) for text in texts], np.float32)
 
 
-BLOCKS: Mapping[str, type[TextBlock] | type[DifficultyBlock]] = {
+DerivedBlock = DifficultyBlock | OutlookBlock
+"""What is computed from the columns of other blocks, its `inputs`."""
+
+BLOCKS: Mapping[str, type[TextBlock] | type[DifficultyBlock] | type[OutlookBlock]] = {
     "embedding": EmbeddingBlock,
     "lexical": LexicalBlock,
     "terms": TermsBlock,
     "difficulty": DifficultyBlock,
     "request": RequestBlock,
+    "outlook": OutlookBlock,
 }
 """Every block there is; a new one is added here and nowhere else."""
 
@@ -247,7 +252,7 @@ class Featurizer:
         self._kind, self._options = kind, options
         self._embedder = embedder
         self._names = tuple(blocks)
-        self._blocks: tuple[TextBlock | DifficultyBlock, ...] = tuple(
+        self._blocks: tuple[TextBlock | DerivedBlock, ...] = tuple(
             BLOCKS[name](embedder) for name in blocks
         )
         for position, (name, block) in enumerate(zip(blocks, self._blocks, strict=True)):
@@ -398,7 +403,7 @@ class Featurizer:
         for name, block in zip(self._names, self._blocks, strict=True):
             if name in columns:
                 continue
-            if isinstance(block, DifficultyBlock):
+            if isinstance(block, DerivedBlock):
                 columns[name] = block.derive(*[columns[each] for each in block.inputs])
             else:
                 columns[name] = block.compute(texts)
@@ -421,4 +426,4 @@ def _check_trusted(schema: FeatureSchema, trusted: Collection[str]) -> None:
 
 
 def _inputs(block: object) -> tuple[str, ...]:
-    return block.inputs if isinstance(block, DifficultyBlock) else ()
+    return block.inputs if isinstance(block, DerivedBlock) else ()

@@ -33,7 +33,7 @@ _MEAN_LOG_OF_HALF_NORMAL = 0.635
 _LOG_SPREAD = (math.log(0.05), math.log(2.0))
 """Bounds of the spread of log tokens: from all but certain to a factor of seven."""
 
-_BY_ROWS, _LINEAR = HeadConfig(kind="by-rows"), HeadConfig(kind="linear")
+_BY_ROWS, _ROTATED = HeadConfig(kind="by-rows"), HeadConfig(kind="rotated")
 
 
 @ROUTERS.register("carrot")
@@ -45,9 +45,11 @@ class CarrotRouter(Router):
     ----------
     quality_head, tokens_head
         The regressions to use. Tokens are regressed as log(1 + tokens): lengths scatter by
-        factors. The mean of lengths is the exponential of that, times one factor per model that
-        brings it to the mean of held-out queries. A second regression predicts how much lengths
-        scatter, for the upper estimate alone: its noise would be multiplied into every cost.
+        factors, and what makes answers long is much the same for all models, so that by default
+        it is learned of all together, and apart from it what tells them apart. The mean of lengths
+        is the exponential of that, times one factor per model that brings it to the mean of
+        held-out queries. A second regression predicts how much lengths scatter, for the upper
+        estimate alone: its noise would be multiplied into every cost.
     domains
         Whether domain labels of the training queries (benchmark, subject) are learned: a query's
         likely domains are features for the heads. Without labels nothing changes.
@@ -78,7 +80,7 @@ class CarrotRouter(Router):
     kind: ClassVar[str] = "carrot"
 
     quality_head: HeadConfig = _BY_ROWS
-    tokens_head: HeadConfig = _LINEAR
+    tokens_head: HeadConfig = _ROTATED
     shrink_unfamiliar: bool = True
     residual_folds: Annotated[int, Field(ge=2, le=20)] = 5
     domains: bool = True

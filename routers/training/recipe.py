@@ -9,6 +9,8 @@ from routers.errors import RoutingConfigError
 from routers.files import shown
 from routers.training._lines import read_document
 
+_SHIPPED = ("difficulty", "outlook")
+
 
 class EmbedderRecipe(BaseModel):
     """Which embedder to use, and its options."""
@@ -27,14 +29,14 @@ class Recipe(BaseModel):
     strategy: str = "carrot"
     options: dict[str, Any] = {}
     embedder: EmbedderRecipe = EmbedderRecipe()
-    blocks: tuple[str, ...] = ("embedding", "lexical", "terms", "difficulty")
-    """Without `difficulty` by default where the embedder is not the one it was trained with."""
+    blocks: tuple[str, ...] = ("embedding", "lexical", "terms", "difficulty", "outlook")
+    """Without the last two by default where the embedder is not the one they were trained with."""
     calibration_folds: int = Field(default=5, ge=2, le=20)
     seed: int = Field(default=0, ge=0, lt=2**32)
 
     @model_validator(mode="before")
     @classmethod
-    def _difficulty_fits_the_embedder(cls, given: Any) -> Any:
+    def _shipped_blocks_fit_the_embedder(cls, given: Any) -> Any:
         if not isinstance(given, dict) or "blocks" in given or "embedder" not in given:
             return given
         try:
@@ -44,7 +46,7 @@ class Recipe(BaseModel):
         if embedder == EmbedderRecipe():
             return given
         blocks = cls.model_fields["blocks"].default
-        return {**given, "blocks": tuple(name for name in blocks if name != "difficulty")}
+        return {**given, "blocks": tuple(name for name in blocks if name not in _SHIPPED)}
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -99,6 +99,29 @@ def test_expected_tokens_are_the_regression_times_one_factor_per_model():
     assert beyond[wide[:, 0] > 0.5].mean() > 1.5 * beyond[wide[:, 0] < 0.5].mean()
 
 
+def test_lengths_of_few_rows_are_learned_of_all_models_together():
+    # A request for an essay makes every model write; ten models alone would each learn it anew.
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(500, 40)).astype(np.float32)
+    long = x @ rng.normal(0, 0.15, 40)
+    log_tokens = 5 + long[:, None] + 0.2 * rng.normal(size=10) * x[:, :1]
+    labels = Labels(
+        models=tuple("abcdefghij"),
+        quality=np.full(log_tokens.shape, 0.5, np.float32),
+        output_tokens=np.exp(log_tokens + rng.normal(0, 0.7, log_tokens.shape)).astype(np.float32),
+    )
+    few, rest = np.arange(60), np.arange(60, 500)
+    errors = []
+    for options in ({}, {"tokens_head": HeadConfig(kind="linear")}):
+        router = CarrotRouter(quality_head=HeadConfig(kind="linear"), **options).fit(
+            x[few], labels.rows(few), rng=np.random.default_rng(0)
+        )
+        expected = np.log(router.predict(x[rest]).output_tokens + 1)
+        off = expected - log_tokens[rest]
+        errors.append(float((off - off.mean(axis=0)).std()))
+    assert errors[0] < 0.8 * errors[1]
+
+
 def test_a_router_of_earlier_builds_predicts_what_it_did(router):
     # They stored `smear`, beside which the mean of a log-normal length was taken.
     state = dict(router.state())
