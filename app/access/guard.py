@@ -3,12 +3,13 @@
 import hmac
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from app.access.secrets import PREFIX, digest_of
 from app.errors import StoreUnavailableError, UnauthenticatedError
+from app.head import RequestHead
 from app.keys import KeyRecord
 from app.stores.base import StoreError
 from app.stores.keys import Keys
@@ -89,14 +90,14 @@ class Guard:
         """Whether requests need a key."""
         return self._keys is not None
 
-    async def authenticate(self, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
+    async def authenticate(self, head: RequestHead) -> Caller:
         """Return who asks.
 
         Parameters
         ----------
-        headers
-            Names in lower case, as ASGI gives them. `Authorization: Bearer` counts; where there is
-            no `Authorization` at all, `x-api-key` does, and without that Azure's `api-key`.
+        head
+            `Authorization: Bearer` counts; where there is no `Authorization` at all, `x-api-key`
+            does, and without that Azure's `api-key`.
 
         Raises
         ------
@@ -107,7 +108,7 @@ class Guard:
         """
         if self._keys is None:
             return ANONYMOUS
-        digest = digest_of(_secret(headers))
+        digest = digest_of(_secret(head))
         clock = self._clock()
         caller = self._known.get(digest, clock)
         if caller is None:
@@ -141,15 +142,13 @@ class Guard:
         return caller
 
 
-def _secret(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    given: dict[bytes, bytes] = {}
-    for name, value in headers:
-        if name in _KEY_HEADERS:
-            if name in given:
-                raise UnauthenticatedError(_TWO_KEYS)
-            given[name] = value
-    authorization = given.get(b"authorization")
-    api_key = given.get(b"x-api-key", given.get(b"api-key"))
+def _secret(head: RequestHead) -> bytes:
+    if head.repeated and not _KEY_HEADERS.isdisjoint(head.repeated):
+        raise UnauthenticatedError(_TWO_KEYS)
+    authorization = head.get(b"authorization")
+    api_key = head.get(b"x-api-key")
+    if api_key is None:
+        api_key = head.get(b"api-key")
     if authorization is not None:
         scheme, _, api_key = authorization.strip().partition(b" ")
         if scheme.lower() != b"bearer":

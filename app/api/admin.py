@@ -19,7 +19,7 @@ from app.access.issuing import Issuer
 from app.access.key_views import OwnStandings
 from app.api.admin_keys import Standings, add_key_routes
 from app.api.admin_token import AdminToken
-from app.api.asgi import check_json_content_type, read_body
+from app.api.asgi import check_json_content_type, head_of, read_body
 from app.api.spend import add_spend_route
 from app.errors import (
     ConfigError,
@@ -132,8 +132,9 @@ def _route_class(token: str) -> type[APIRoute]:
 
 async def _bounded(request: Request) -> Request:
     """Read the body within its bound, and return a request that replays it."""
-    check_json_content_type(request.scope["headers"])
-    body = await read_body(request.scope, request.receive, max_bytes=_MAX_BODY_BYTES)
+    head = head_of(request.scope)
+    check_json_content_type(head)
+    body = await read_body(head, request.receive, max_bytes=_MAX_BODY_BYTES)
 
     async def receive() -> Message:
         return {"type": "http.request", "body": body, "more_body": False}

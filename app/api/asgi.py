@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,6 +15,7 @@ from app.errors import (
     InvalidRequestError,
     UnsupportedMediaTypeError,
 )
+from app.head import RequestHead
 
 ON_DISCONNECT = "steelyard.on_disconnect"
 """The ASGI extension that takes a callback for when the client has gone; the server has it."""
@@ -25,13 +26,18 @@ _NONE: Mapping[str, Any] = {}
 _PARAMETER = re.compile(r'([^\s;="]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s;]*)')
 """One parameter of a media type; what stands in quotes may hold a semicolon (RFC 9110, 5.6.6)."""
 
+_PLAIN_JSON = b"application/json"
 _OF_BROWSERS = (b"origin", b"sec-fetch-", b"cookie", b"referer")
 _UTF8 = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
 
-RawHeaders = Iterable[tuple[bytes, bytes]]
+
+def head_of(scope: Scope) -> RequestHead:
+    """Return what the headers of a request say, which its outermost edge has looked at."""
+    head: RequestHead | None = scope.get("state", _NONE).get("head")
+    return RequestHead(scope["headers"]) if head is None else head
 
 
-def check_json_content_type(headers: RawHeaders) -> None:
+def check_json_content_type(head: RequestHead) -> None:
     """Refuse a body that says it is not plain JSON in UTF-8.
 
     No content type at all is let pass, but not from a browser.
@@ -42,32 +48,35 @@ def check_json_content_type(headers: RawHeaders) -> None:
     ------
     UnsupportedMediaTypeError
     """
-    told = False
-    for name, value in headers:
-        if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+    for value in head.all(b"content-encoding"):
+        if value.strip().lower() not in (b"", b"identity"):
             raise UnsupportedMediaTypeError(
                 f"content-encoding {value[:80].decode('latin-1')!r} is not supported; send the "
                 "body uncompressed"
             )
-        if name != b"content-type":
-            continue
-        told = True
-        media_type, _, parameters = value.decode("latin-1").lower().partition(";")
-        media_type = media_type.strip()
-        if media_type != "application/json" and not media_type.endswith("+json"):
-            raise UnsupportedMediaTypeError(
-                f"content-type {media_type[:80]!r} is not supported; send application/json"
-            )
-        for charset in _charsets(parameters):
-            if charset not in _UTF8:
-                raise UnsupportedMediaTypeError(
-                    f"charset {charset[:80]!r} is not supported; send UTF-8"
-                )
+    told = head.all(b"content-type")
+    for value in told:
+        if value != _PLAIN_JSON:
+            _check_type(value)
     # A page may have a browser send a body without a type to wherever it likes, unasked.
-    if not told and any(name.startswith(_OF_BROWSERS) for name, _ in headers):
+    if not told and any(name.startswith(_OF_BROWSERS) for name in head):
         raise UnsupportedMediaTypeError(
             "a browser has to say what it sends: content-type: application/json"
         )
+
+
+def _check_type(value: bytes) -> None:
+    media_type, _, parameters = value.decode("latin-1").lower().partition(";")
+    media_type = media_type.strip()
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        raise UnsupportedMediaTypeError(
+            f"content-type {media_type[:80]!r} is not supported; send application/json"
+        )
+    for charset in _charsets(parameters):
+        if charset not in _UTF8:
+            raise UnsupportedMediaTypeError(
+                f"charset {charset[:80]!r} is not supported; send UTF-8"
+            )
 
 
 def _charsets(parameters: str) -> Iterator[str]:
@@ -77,7 +86,7 @@ def _charsets(parameters: str) -> Iterator[str]:
 
 
 async def read_body(
-    scope: Scope,
+    head: RequestHead,
     receive: Receive,
     *,
     max_bytes: int,
@@ -99,7 +108,7 @@ async def read_body(
     ClientDisconnectedError
         If the client goes away in the middle.
     """
-    _check_length(scope["headers"], max_bytes)
+    _check_length(head, max_bytes)
     # One growing buffer: a list of many tiny parts would take many times their size.
     body = bytearray()
     while True:
@@ -119,13 +128,12 @@ async def read_body(
             return body
 
 
-def _check_length(headers: RawHeaders, max_bytes: int) -> None:
-    for name, value in headers:
-        if name == b"content-length":
-            if not value.isdigit():
-                raise InvalidRequestError("content-length is not a number")
-            if int(value) > max_bytes:
-                raise _too_large(max_bytes)
+def _check_length(head: RequestHead, max_bytes: int) -> None:
+    for value in head.all(b"content-length"):
+        if not value.isdigit():
+            raise InvalidRequestError("content-length is not a number")
+        if int(value) > max_bytes:
+            raise _too_large(max_bytes)
 
 
 def _too_large(max_bytes: int) -> BodyTooLargeError:

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.exchange import send_error
 from app.errors import ShuttingDownError
+from app.head import RequestHead
 from app.ids import new_id
 
 _log = logging.getLogger(__name__)
@@ -34,8 +35,10 @@ class BoundaryMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(scope)
-        scope.setdefault("state", {})["request_id"] = request_id.decode()
+        head = RequestHead(scope["headers"])
+        request_id = _request_id(head)
+        state = scope.setdefault("state", {})
+        state["head"], state["request_id"] = head, request_id.decode()
         began = False
 
         async def send_with_id(message: Message) -> None:
@@ -59,8 +62,8 @@ class BoundaryMiddleware:
                 await send_error(send_with_id, error)
 
 
-def _request_id(scope: Scope) -> bytes:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and _SAFE_ID.fullmatch(value):
-            return bytes(value)
+def _request_id(head: RequestHead) -> bytes:
+    for value in head.all(b"x-request-id"):
+        if _SAFE_ID.fullmatch(value):
+            return value
     return new_id("req-").encode()

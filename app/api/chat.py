@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from starlette.types import Receive, Scope, Send
 
 from app.access.guard import Caller, Guard
-from app.api.asgi import check_json_content_type, read_body
+from app.api.asgi import check_json_content_type, head_of, read_body
 from app.api.bounds import check_structure, is_simple
 from app.api.exchange import Exchange, send_error
 from app.api.knobs import knobs_from_headers
@@ -111,7 +111,7 @@ class ChatEndpoint:
             For anything in it that cannot be used.
         """
         self.places.check()
-        visit.caller = caller = await self.guard.authenticate(scope["headers"])
+        visit.caller = caller = await self.guard.authenticate(head_of(scope))
         try:
             return await self._understand(visit, caller, scope, receive)
         except (ClientDisconnectedError, RateLimitedError, OverloadedError):
@@ -123,14 +123,12 @@ class ChatEndpoint:
     async def _understand(
         self, visit: Visit, caller: Caller, scope: Scope, receive: Receive
     ) -> RouteRequest:
-        headers, serving = scope["headers"], visit.serving
+        head, serving = head_of(scope), visit.serving
         at_once = serving.admission.at_once(caller)
         visit.arrival = arrival = self.intake.begin(caller, _peer(scope), at_once=at_once)
-        check_json_content_type(headers)
+        check_json_content_type(head)
         server = serving.config.gateway.server
-        body = await read_body(
-            scope, receive, max_bytes=server.max_body_bytes, on_part=arrival.grow
-        )
+        body = await read_body(head, receive, max_bytes=server.max_body_bytes, on_part=arrival.grow)
         await self.places.enter()
         visit.placed = True
         names = serving.visible.of(caller)
@@ -173,16 +171,16 @@ def understand(
     GatewayError
         For anything in it that cannot be used.
     """
-    headers = scope["headers"]
+    head = head_of(scope)
     request = resolve(
         parse_chat_request(body, max_messages=max_messages),
-        knobs_from_headers(headers),
+        knobs_from_headers(head),
         names,
         request_id=scope["state"]["request_id"],
-        headers=headers,
+        head=head,
         caller=caller,
     )
-    return place(permit(request, caller), headers)
+    return place(permit(request, caller), head)
 
 
 def _understand_at_length(

@@ -11,7 +11,7 @@ from starlette.types import Message
 
 from app.access.guard import Caller, Guard
 from app.api.admin_token import AdminToken
-from app.api.asgi import check_json_content_type, read_body
+from app.api.asgi import check_json_content_type, head_of, read_body
 from app.outcomes.feedback import ADMIN, Feedback, Opinion
 from app.outcomes.rows import LabelKind
 
@@ -114,14 +114,12 @@ def _route_class(guard: Guard, admin_token: str | None) -> type[APIRoute]:
             handler = super().get_route_handler()
 
             async def guarded(request: Request) -> Response:
-                headers = request.scope["headers"]
+                headers, head = request.scope["headers"], head_of(request.scope)
                 caller: Caller | None = None  # the operator
                 if admin is None or not admin.is_held(headers):
-                    caller = await guard.authenticate(headers)
-                check_json_content_type(headers)
-                body = bytes(
-                    await read_body(request.scope, request.receive, max_bytes=_MAX_BODY_BYTES)
-                )
+                    caller = await guard.authenticate(head)
+                check_json_content_type(head)
+                body = bytes(await read_body(head, request.receive, max_bytes=_MAX_BODY_BYTES))
 
                 async def receive() -> Message:
                     return {"type": "http.request", "body": body, "more_body": False}

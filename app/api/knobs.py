@@ -14,6 +14,7 @@ from typing import Any
 from app.api.routing_headers import HEADER_KEYS, key_of
 from app.config import PRESETS
 from app.errors import InvalidRequestError
+from app.head import RequestHead
 from app.types import CacheMode
 from routers.types import CostQuality, MaxQualityLoss, MinQuality, Objective, UsdPerQuality
 
@@ -75,8 +76,8 @@ class Knobs:
 NO_KNOBS = Knobs()
 
 
-def knobs_from_headers(headers: Iterable[tuple[bytes, bytes]]) -> Knobs:
-    """Read the routing headers of a request (names in lower case, as ASGI gives them).
+def knobs_from_headers(head: RequestHead) -> Knobs:
+    """Read the routing headers of a request.
 
     Raises
     ------
@@ -84,7 +85,7 @@ def knobs_from_headers(headers: Iterable[tuple[bytes, bytes]]) -> Knobs:
         For an unknown `x-route-*` header or a misspelt one, a repeated one, or a bad value.
     """
     given: dict[str, tuple[str, Any]] = {}
-    for name, value in headers:
+    for name, value in head.meant_for_us:
         key = key_of(name)
         if key is None:
             continue

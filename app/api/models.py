@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel
 
+from app.api.asgi import head_of
 from app.gateway.names import A_THRESHOLD, Names
 from app.state import AppState
 
@@ -55,7 +56,7 @@ async def retrieve_model(
 
 async def _names(request: Request) -> Names:
     state: AppState = request.app.state.steelyard
-    return state.serving.visible.of(await state.guard.authenticate(request.scope["headers"]))
+    return state.serving.visible.of(await state.guard.authenticate(head_of(request.scope)))
 
 
 def _models(names: Names) -> list[Model]:

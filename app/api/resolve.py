@@ -1,7 +1,6 @@
 """From what a client typed to what the gateway does: names, knobs and defaults come together."""
 
 import hashlib
-from collections.abc import Iterable
 
 from app.access.guard import ANONYMOUS, Caller
 from app.api.knobs import Knobs
@@ -9,10 +8,11 @@ from app.api.wire import ChatRequest
 from app.errors import InvalidRequestError
 from app.gateway.names import Names
 from app.gateway.request import Policy, RouteRequest
+from app.head import NO_HEAD, RequestHead
 from app.ids import new_id
 from routers.types import Objective, StrongThreshold
 
-_PASSED_ON = frozenset({b"openai-beta"})
+_PASSED_ON = (b"openai-beta",)
 """The only client headers that an upstream ever sees."""
 
 _IDEMPOTENCY_KEY = b"idempotency-key"
@@ -26,7 +26,7 @@ def resolve(
     names: Names,
     *,
     request_id: str,
-    headers: Iterable[tuple[bytes, bytes]],
+    head: RequestHead = NO_HEAD,
     caller: Caller = ANONYMOUS,
 ) -> RouteRequest:
     """Merge a parsed body, its routing headers and the policy's defaults into one request.
@@ -70,7 +70,7 @@ def resolve(
         fields=chat.fields,
         stream=chat.stream,
         include_usage=chat.include_usage,
-        headers=_passed_on(headers, caller, pinned=pinned is not None),
+        headers=_passed_on(head, caller, pinned=pinned is not None),
         caller=caller,
         affinity=knobs.affinity is not False,
         cache=knobs.cache,
@@ -78,17 +78,13 @@ def resolve(
 
 
 def _passed_on(
-    headers: Iterable[tuple[bytes, bytes]], caller: Caller, *, pinned: bool
+    head: RequestHead, caller: Caller, *, pinned: bool
 ) -> tuple[tuple[bytes, bytes], ...]:
-    passed_on, idempotency_keys = [], []
-    for name, value in headers:
-        if name in _PASSED_ON:
-            passed_on.append((name, value))
-        elif pinned and name == _IDEMPOTENCY_KEY and value:
-            idempotency_keys.append(value)
-    if idempotency_keys:
-        passed_on.append((_IDEMPOTENCY_KEY, _scoped(caller, b", ".join(idempotency_keys))))
-    return tuple(passed_on)
+    passed_on = tuple([(name, value) for name in _PASSED_ON for value in head.all(name)])
+    keys = [value for value in head.all(_IDEMPOTENCY_KEY) if value] if pinned else []
+    if keys:
+        return (*passed_on, (_IDEMPOTENCY_KEY, _scoped(caller, b", ".join(keys))))
+    return passed_on
 
 
 def _scoped(caller: Caller, idempotency_key: bytes) -> bytes:

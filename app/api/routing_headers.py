@@ -30,7 +30,6 @@ _ALSO_MEANT = {
 }
 """What comes to mind in place of ours, without dashes."""
 
-_BEGINNINGS = (b"x", b"cost", b"route", b"steelyard")
 _MAX_NAME_BYTES = 40
 
 
@@ -44,7 +43,7 @@ def key_of(name: bytes) -> str | None:
         If it is an unknown `x-route-*`, or within a slip of the pen of one of ours.
     """
     key = HEADER_KEYS.get(name)
-    if key is not None or not name.startswith(_BEGINNINGS):
+    if key is not None:
         return key
     meant = _meant(name)
     if meant is None and not name.startswith((b"x-route-", b"x-cost-quality")):

@@ -16,6 +16,7 @@ from app.access.guard import Caller, Guard
 from app.access.key_views import OwnStandings
 from app.access.terms import Strict
 from app.access.view import ScopeView
+from app.api.asgi import head_of
 from app.errors import InvalidRequestError, StoreUnavailableError
 from app.spend.desk import SpendDesk
 from app.spend.moments import month_begin, parse_moment, utc_text
@@ -186,7 +187,7 @@ def usage_router(
     )
     async def read_usage(request: Request, query: Annotated[UsageQuery, Query()]) -> Response:
         """Add up what the key that asks used, and tell where its limits and budgets stand."""
-        caller = await guard.authenticate(request.scope["headers"])
+        caller = await guard.authenticate(head_of(request.scope))
         question = query.question(now=now(), most_groups=_MOST_GROUPS_OF_ONE_KEY)
         beyond = set(question.by) - _OF_ONE_KEY
         if beyond:

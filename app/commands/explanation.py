@@ -66,7 +66,6 @@ def explain(
         NO_KNOBS,
         names,
         request_id="explain",
-        headers=(),
     )
     chosen_policy = names.policies[request.policy_name]
     scorer = chosen_policy.scorer_model_id

@@ -5,7 +5,7 @@ a hash. A store that fails costs stickiness, never a request.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from app.gateway.request import RouteRequest
 from app.gateway.session import IdSource, Session, identify
+from app.head import RequestHead
 from app.stores.base import Blobs, StoreError
 from app.types import Usage
 from routers.switching import LastTurn, SessionReason, Verdict, weigh
@@ -80,7 +81,7 @@ class SessionTurn:
         return verdict.reason
 
 
-def place(request: RouteRequest, headers: Iterable[tuple[bytes, bytes]]) -> RouteRequest:
+def place(request: RouteRequest, head: RequestHead) -> RouteRequest:
     """Return the request with its place in a conversation, if it is to be followed.
 
     Raises
@@ -99,7 +100,7 @@ def place(request: RouteRequest, headers: Iterable[tuple[bytes, bytes]]) -> Rout
         return request if fields is request.fields else replace(request, fields=fields)
     return replace(
         request,
-        session=identify(headers, request.fields, scope=request.caller.key_id),
+        session=identify(head, request.fields, scope=request.caller.key_id),
         fields=fields,
     )
 

@@ -6,7 +6,7 @@ session, and no prompt or client id can be read back from a store.
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from app.errors import InvalidRequestError
+from app.head import RequestHead
 from routers.switching import SessionReason
 
 SESSION_HEADER = b"x-session-id"
@@ -32,7 +33,6 @@ _HARNESS_HEADERS = (
 )
 """Session ids that common clients send by themselves; the first that is there counts."""
 
-_ID_HEADERS = frozenset({SESSION_HEADER, *_HARNESS_HEADERS})
 _MAX_ID_CHARS = 512
 
 _MODEL = "assistant"
@@ -89,15 +89,11 @@ class Session:
     lock: SessionReason | None
 
 
-def identify(
-    headers: Iterable[tuple[bytes, bytes]], fields: Mapping[str, bytes], *, scope: str
-) -> Session:
+def identify(head: RequestHead, fields: Mapping[str, bytes], *, scope: str) -> Session:
     """Place a request in its conversation.
 
     Parameters
     ----------
-    headers
-        Names in lower case, as ASGI gives them.
     fields
         The body's top-level fields as sent.
     scope
@@ -110,7 +106,7 @@ def identify(
     """
     history = _History(fields.get("messages"))
     opener = _opener(history)
-    source, given = _given_id(headers, fields)
+    source, given = _given_id(head, fields)
     continued = _MODEL in history.roles
     thread = ""
     parts = [source.encode(), given]
@@ -138,13 +134,10 @@ def _digest(parts: Sequence[bytes]) -> str:
     return whole.hexdigest()
 
 
-def _given_id(
-    headers: Iterable[tuple[bytes, bytes]], fields: Mapping[str, bytes]
-) -> tuple[IdSource, bytes]:
-    by_name = {name: value.strip() for name, value in headers if name in _ID_HEADERS}
-    stated = by_name.get(SESSION_HEADER)
+def _given_id(head: RequestHead, fields: Mapping[str, bytes]) -> tuple[IdSource, bytes]:
+    stated = head.get(SESSION_HEADER)
     if stated is not None:
-        return IdSource.STATED, _checked(stated, SESSION_HEADER.decode())
+        return IdSource.STATED, _checked(stated.strip(), SESSION_HEADER.decode())
     if "session_id" in fields:
         in_body = _string(fields["session_id"])
         if in_body is not None:
@@ -152,7 +145,7 @@ def _given_id(
         if fields["session_id"].strip() != b"null":
             raise InvalidRequestError("session_id must be a string", param="session_id")
     for name in _HARNESS_HEADERS:
-        value = by_name.get(name, b"")
+        value = (head.get(name) or b"").strip()
         if 0 < len(value) <= _MAX_ID_CHARS:
             return IdSource.HARNESS, name + b":" + value
     cache_key = _string(fields.get("prompt_cache_key", b"null"))

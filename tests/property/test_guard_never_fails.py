@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from app.access.guard import Guard
 from app.errors import UnauthenticatedError
+from app.head import RequestHead
 from tests.support.keys import DictKeys
 
 KEYS = DictKeys()
@@ -31,6 +32,6 @@ VALUES = st.builds(lambda scheme, secret: scheme + secret, SCHEMES, SECRETS) | s
 @settings(max_examples=500, deadline=None, derandomize=True, database=None)
 def test_any_headers_are_a_known_key_or_unauthenticated(headers):
     with contextlib.suppress(UnauthenticatedError):
-        caller = asyncio.run(GUARD.authenticate(headers))
+        caller = asyncio.run(GUARD.authenticate(RequestHead(headers)))
         assert caller.key == RECORD
         assert any(value.split()[-1] == SECRET.encode() for _, value in headers if value.split())

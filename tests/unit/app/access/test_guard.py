@@ -7,6 +7,7 @@ from app.access.guard import ANONYMOUS, Guard
 from app.access.secrets import digest_of, new_key_id, new_secret
 from app.api.answers import error_answer
 from app.errors import StoreUnavailableError, UnauthenticatedError
+from app.head import RequestHead
 from tests.support.keys import NOW, DictKeys, SetClock, bearer
 
 
@@ -30,9 +31,13 @@ def guard(keys, clock, now):
     return Guard(keys, fresh_s=5, max_known=3, max_unknown=3, clock=clock, now=now)
 
 
+async def authenticate(guard, headers):
+    return await guard.authenticate(RequestHead(headers))
+
+
 async def refusal(guard, headers):
     with pytest.raises(UnauthenticatedError) as caught:
-        await guard.authenticate(headers)
+        await authenticate(guard, headers)
     return caught.value
 
 
@@ -55,13 +60,13 @@ async def test_a_key_tells_who_asks(guard, keys, name_and_scheme):
     record, secret = keys.issue(team="search")
     name, scheme = name_and_scheme
     headers = [(b"host", b"x"), (name, scheme + secret.encode() + b" ")]
-    caller = await guard.authenticate(headers)
+    caller = await authenticate(guard, headers)
     assert (caller.key, caller.key_id, caller.team) == (record, record.key_id, "search")
 
 
 async def test_where_no_keys_are_asked_for_everybody_is_anonymous_even_with_a_strange_header():
     guard = Guard(None)
-    assert await guard.authenticate([(b"authorization", b"\xff")]) is ANONYMOUS
+    assert await authenticate(guard, [(b"authorization", b"\xff")]) is ANONYMOUS
     assert not guard.asks_for_keys
 
 
@@ -98,13 +103,13 @@ async def test_the_digest_of_a_secret_is_no_credential(guard, keys):
     record, secret = keys.issue()
     for stolen in (record.digest, "sk-sy-" + record.digest, record.digest.upper(), record.key_id):
         await refusal(guard, bearer(stolen))
-    assert (await guard.authenticate(bearer(secret))).key == record
+    assert (await authenticate(guard, bearer(secret))).key == record
 
 
 async def test_every_character_of_the_secret_counts(guard, keys):
     # A cache once asked by the first twenty characters let one caller in as another.
     _, secret = keys.issue()
-    await guard.authenticate(bearer(secret))
+    await authenticate(guard, bearer(secret))
     for wrong in (secret[:-1], secret + "A", secret[:-1] + ("A" if secret[-1] != "A" else "B")):
         await refusal(guard, bearer(wrong))
 
@@ -127,9 +132,9 @@ async def test_azures_header_is_taken_where_there_is_no_other(guard, keys):
     record, secret = keys.issue()
     other, other_secret = keys.issue()
     azure = (b"api-key", secret.encode())
-    assert (await guard.authenticate([azure])).key == record
-    assert (await guard.authenticate([azure, *bearer(other_secret)])).key == other
-    assert (await guard.authenticate([azure, (b"x-api-key", other_secret.encode())])).key == other
+    assert (await authenticate(guard, [azure])).key == record
+    assert (await authenticate(guard, [azure, *bearer(other_secret)])).key == other
+    assert (await authenticate(guard, [azure, (b"x-api-key", other_secret.encode())])).key == other
     await refusal(guard, [azure, azure])
 
 
@@ -137,7 +142,7 @@ async def test_authorization_counts_where_both_headers_are_there(guard, keys):
     record, secret = keys.issue()
     _, other_secret = keys.issue()
     headers = [(b"x-api-key", other_secret.encode()), *bearer(secret)]
-    assert (await guard.authenticate(headers)).key == record
+    assert (await authenticate(guard, headers)).key == record
     await refusal(guard, [(b"x-api-key", other_secret.encode()), (b"authorization", b"Basic x")])
 
 
@@ -146,7 +151,7 @@ async def test_an_expired_key_is_refused_from_its_second_on_although_it_is_remem
 ):
     record, secret = keys.issue(expires_at=NOW + 10)
     now.at = NOW + 9.999
-    await guard.authenticate(bearer(secret))
+    await authenticate(guard, bearer(secret))
     now.at = NOW + 10
     error = await refusal(guard, bearer(secret))
     assert record.key_id in error.message
@@ -167,19 +172,19 @@ async def test_a_revoked_key_is_refused_by_a_clock_that_was_set_back(guard, keys
 
 async def test_a_secret_that_was_replaced_works_until_its_grace_is_over(guard, keys, now):
     _, secret = keys.issue(expires_at=NOW + 10, replaced_by="d" * 64)
-    await guard.authenticate(bearer(secret))
+    await authenticate(guard, bearer(secret))
     now.at = NOW + 11
     assert "replaced" in (await refusal(guard, bearer(secret))).message
 
 
 async def test_the_store_is_asked_once_while_its_answer_is_fresh(guard, keys, clock):
     _, secret = keys.issue()
-    first = await guard.authenticate(bearer(secret))
+    first = await authenticate(guard, bearer(secret))
     clock.at = 4.9
-    assert await guard.authenticate(bearer(secret)) is first
+    assert await authenticate(guard, bearer(secret)) is first
     assert keys.asked == 1
     clock.at = 5.0
-    await guard.authenticate(bearer(secret))
+    await authenticate(guard, bearer(secret))
     assert keys.asked == 2
 
 
@@ -187,16 +192,16 @@ async def test_a_key_that_was_revoked_elsewhere_stops_working_when_the_answer_is
     guard, keys, clock
 ):
     record, secret = keys.issue()
-    await guard.authenticate(bearer(secret))
+    await authenticate(guard, bearer(secret))
     keys.records[record.digest] = msgspec.structs.replace(record, revoked_at=NOW)
-    await guard.authenticate(bearer(secret))
+    await authenticate(guard, bearer(secret))
     clock.at = 5.0
     await refusal(guard, bearer(secret))
 
 
 async def test_a_forgotten_key_is_asked_about_at_once(guard, keys):
     record, secret = keys.issue()
-    await guard.authenticate(bearer(secret))
+    await authenticate(guard, bearer(secret))
     keys.records[record.digest] = msgspec.structs.replace(record, revoked_at=NOW)
     guard.forget(record.digest)
     await refusal(guard, bearer(secret))
@@ -204,14 +209,14 @@ async def test_a_forgotten_key_is_asked_about_at_once(guard, keys):
 
 async def test_guessing_asks_the_store_once_per_guess_and_makes_no_real_key_forgotten(guard, keys):
     _, secret = keys.issue()
-    await guard.authenticate(bearer(secret))
+    await authenticate(guard, bearer(secret))
     for _ in range(2):
         await refusal(guard, bearer("sk-sy-guess"))
     assert keys.asked == 2
     for guess in range(100):
         await refusal(guard, bearer(f"sk-sy-{guess}"))
     asked = keys.asked
-    await guard.authenticate(bearer(secret))
+    await authenticate(guard, bearer(secret))
     assert keys.asked == asked
     assert len(guard._known._entries) == 1
     assert len(guard._unknown._entries) == 3
@@ -226,13 +231,13 @@ async def test_what_cannot_be_a_secret_is_refused_without_asking_the_store(guard
 async def test_the_least_recently_used_key_is_forgotten_first(guard, keys):
     secrets = [keys.issue()[1] for _ in range(3)]
     for secret in secrets:
-        await guard.authenticate(bearer(secret))
-    await guard.authenticate(bearer(secrets[0]))
-    await guard.authenticate(bearer(keys.issue()[1]))
+        await authenticate(guard, bearer(secret))
+    await authenticate(guard, bearer(secrets[0]))
+    await authenticate(guard, bearer(keys.issue()[1]))
     asked = keys.asked
-    await guard.authenticate(bearer(secrets[0]))
+    await authenticate(guard, bearer(secrets[0]))
     assert keys.asked == asked
-    await guard.authenticate(bearer(secrets[1]))
+    await authenticate(guard, bearer(secrets[1]))
     assert keys.asked == asked + 1
 
 
@@ -240,10 +245,10 @@ async def test_without_its_store_the_guard_refuses_as_unavailable_and_recovers(g
     _, secret = keys.issue()
     keys.down = True
     with pytest.raises(StoreUnavailableError) as caught:
-        await guard.authenticate(bearer(secret))
+        await authenticate(guard, bearer(secret))
     status, headers, body = error_answer(caught.value)
     assert status == 503
     assert (b"retry-after", b"1") in headers
     assert msgspec.json.decode(body)["error"]["code"] == "store_unavailable"
     keys.down = False
-    await guard.authenticate(bearer(secret))
+    await authenticate(guard, bearer(secret))

@@ -2,8 +2,13 @@ import pytest
 
 from app.api.knobs import NO_KNOBS, Knobs, knobs_from_headers, knobs_from_object
 from app.errors import InvalidRequestError
+from app.head import RequestHead
 from app.types import CacheMode
 from routers.types import CostQuality, MaxQualityLoss, MinQuality, UsdPerQuality
+
+
+def knobs_of(headers):
+    return knobs_from_headers(RequestHead(headers))
 
 
 @pytest.mark.parametrize(
@@ -29,7 +34,7 @@ from routers.types import CostQuality, MaxQualityLoss, MinQuality, UsdPerQuality
     ],
 )
 def test_every_header_is_understood(header, value, expected):
-    assert knobs_from_headers([(b"host", b"x"), (header, value)]) == expected
+    assert knobs_of([(b"host", b"x"), (header, value)]) == expected
 
 
 @pytest.mark.parametrize("spelled", ["cost_quality", "x-cost-quality"])
@@ -72,7 +77,7 @@ def test_body_values_may_be_null_lists_and_booleans():
 )
 def test_a_bad_header_is_an_error_that_names_it(header, value):
     with pytest.raises(InvalidRequestError) as caught:
-        knobs_from_headers([(header, value)])
+        knobs_of([(header, value)])
     assert caught.value.param == header.decode()
     assert len(caught.value.message) < 300
 
@@ -104,7 +109,7 @@ def test_a_bad_body_value_is_an_error_that_names_it(routing):
 
 def test_two_objectives_in_one_place_contradict_each_other():
     with pytest.raises(InvalidRequestError, match="contradict") as caught:
-        knobs_from_headers([(b"x-cost-quality", b"0.5"), (b"x-route-lambda", b"1")])
+        knobs_of([(b"x-cost-quality", b"0.5"), (b"x-route-lambda", b"1")])
     assert caught.value.param == "x-route-lambda"
     with pytest.raises(InvalidRequestError, match="contradict"):
         knobs_from_object({"min_quality": 0.5, "max_quality_loss": 0.1})
@@ -112,12 +117,12 @@ def test_two_objectives_in_one_place_contradict_each_other():
 
 def test_a_repeated_header_is_an_error():
     with pytest.raises(InvalidRequestError, match="twice"):
-        knobs_from_headers([(b"x-cost-quality", b"0.5"), (b"x-cost-quality", b"0.5")])
+        knobs_of([(b"x-cost-quality", b"0.5"), (b"x-cost-quality", b"0.5")])
 
 
 def test_an_unknown_routing_header_or_key_lists_the_known_ones():
     with pytest.raises(InvalidRequestError, match="x-route-max-cost"):
-        knobs_from_headers([(b"x-route-max-price", b"1")])
+        knobs_of([(b"x-route-max-price", b"1")])
     with pytest.raises(InvalidRequestError, match="max_cost"):
         knobs_from_object({"max_price": 1})
 
@@ -144,7 +149,7 @@ def test_an_unknown_routing_header_or_key_lists_the_known_ones():
 )
 def test_a_misspelt_header_is_told_what_it_was_meant_to_be(header, meant):
     with pytest.raises(InvalidRequestError, match=f"did you mean {meant}\\?") as caught:
-        knobs_from_headers([(header, b"0.5")])
+        knobs_of([(header, b"0.5")])
     assert caught.value.param == header.decode()
 
 
@@ -156,7 +161,7 @@ def test_a_misspelt_header_is_told_what_it_was_meant_to_be(header, meant):
     ],
 )
 def test_headers_of_others_are_left_alone(header):
-    assert knobs_from_headers([(header, b"1")]) is NO_KNOBS
+    assert knobs_of([(header, b"1")]) is NO_KNOBS
 
 
 def test_an_allow_list_is_no_longer_than_any_catalogue():

@@ -9,6 +9,7 @@ from app.api.knobs import Knobs
 from app.api.resolve import resolve
 from app.api.wire import parse_chat_request
 from app.gateway.names import Names
+from app.head import RequestHead
 from tests.support.keys import new_record
 
 KEY = b"idempotency-key"
@@ -22,7 +23,7 @@ def passed_on(*values: bytes, caller: Caller = ANONYMOUS, prompt: str = "Hi") ->
         Knobs(params={}),
         NAMES,
         request_id="req-1",
-        headers=((KEY, value) for value in values),
+        head=RequestHead([(KEY, value) for value in values]),
         caller=caller,
     )
     return tuple(value for name, value in request.headers if name == KEY)

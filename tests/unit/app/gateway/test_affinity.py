@@ -4,6 +4,7 @@ import pytest
 
 from app.access.guard import Caller
 from app.gateway.affinity import Affinity, place
+from app.head import NO_HEAD, RequestHead
 from app.stores.base import StoreError
 from app.stores.memory_blobs import MemoryBlobs
 from app.types import Usage
@@ -68,7 +69,9 @@ class World:
         )
 
     async def follow(self, fields, choice, *, headers=(), scope="key-1", **changes):
-        request = place(routed(fields, caller=Caller(None, scope, None), **changes), headers)
+        request = place(
+            routed(fields, caller=Caller(None, scope, None), **changes), RequestHead(headers)
+        )
         return await self.affinity.follow(request, decided(choice))
 
     async def turn(self, fields, choice, *, served=None, usage=USAGE, **options):
@@ -205,7 +208,7 @@ async def test_a_lost_store_costs_stickiness_and_nothing_else():
 
 async def test_a_record_of_another_release_is_as_good_as_none():
     world = World()
-    request = place(routed(LATER), ())
+    request = place(routed(LATER), NO_HEAD)
     for odd in (b"", b"\xc1", b"\x90", b"\x91\x01", b"not msgpack"):
         await world.blobs.put(request.session.name, odd, lifetime_s=60)
         turn = await world.affinity.follow(request, decided("large"))
@@ -303,9 +306,9 @@ async def test_a_pinned_model_has_no_session():
 def test_an_upstream_never_sees_the_session_id_of_a_routed_request():
     fields = {**FIRST, "session_id": b'"s-1"', "x": b"1"}
     for request in (routed(fields), routed(fields, affinity=False)):
-        assert place(request, ()).fields == {**FIRST, "x": b"1"}
+        assert place(request, NO_HEAD).fields == {**FIRST, "x": b"1"}
     pinned = routed(fields, pinned_model_id="small")
-    assert place(pinned, ()) is pinned
+    assert place(pinned, NO_HEAD) is pinned
 
 
 async def test_the_margin_of_the_policy_holds():

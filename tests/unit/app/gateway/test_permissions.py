@@ -10,6 +10,7 @@ from app.assembly import build_names, build_policies
 from app.errors import ForbiddenError, GatewayError, ModelNotFoundError
 from app.gateway.permissions import permit
 from app.gateway.visible import VisibleNames
+from app.head import RequestHead
 from routers.types import CostQuality, MinQuality, StrongThreshold
 from tests.support.gateway import STUB_MODELS, stub_config
 from tests.support.keys import new_record
@@ -41,13 +42,15 @@ def ask(visible):
             record, _ = new_record(**rights)
             caller = Caller(record, record.key_id, record.team)
         body = {"model": model, "messages": [{"role": "user", "content": "Hi"}]}
-        raw = tuple((name.encode(), value.encode()) for name, value in (headers or {}).items())
+        head = RequestHead(
+            (name.encode(), value.encode()) for name, value in (headers or {}).items()
+        )
         request = resolve(
             parse_chat_request(json.dumps(body).encode()),
-            knobs_from_headers(raw),
+            knobs_from_headers(head),
             visible.of(caller),
             request_id="req-1",
-            headers=raw,
+            head=head,
         )
         return permit(request, caller)
 

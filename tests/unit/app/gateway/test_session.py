@@ -4,6 +4,7 @@ import pytest
 
 from app.errors import InvalidRequestError
 from app.gateway.session import IdSource, identify
+from app.head import RequestHead
 from routers.switching import SessionReason
 from tests.support.transcripts import (
     CLOSED_TOOL_LOOPS,
@@ -25,8 +26,12 @@ LATER = body(SYSTEM, TASK, DONE, THANKS)
 OTHER = body(SYSTEM, THANKS)
 
 
+def identified(headers, fields, **options):
+    return identify(RequestHead(headers), fields, **options)
+
+
 def name(headers=(), fields=FIRST, scope="key-1"):
-    return identify(headers, fields, scope=scope).name
+    return identified(headers, fields, scope=scope).name
 
 
 # --- which conversation -------------------------------------------------------------------------
@@ -36,7 +41,7 @@ def test_a_conversation_without_an_id_is_known_by_how_it_begins():
     assert name(fields=FIRST) == name(fields=LATER)
     assert name(fields=FIRST) != name(fields=OTHER)
     assert name(fields=body(TASK)) != name(fields=FIRST)
-    assert identify([], LATER, scope="k").source is IdSource.OPENER
+    assert identified([], LATER, scope="k").source is IdSource.OPENER
 
 
 def test_the_opening_counts_with_all_its_parts():
@@ -79,7 +84,7 @@ def test_an_id_that_is_stated_wins_over_what_clients_send_by_themselves():
     unstated = {**FIRST, "prompt_cache_key": b'"p"'}
 
     def placed(headers, fields):
-        session = identify(headers, fields, scope="k")
+        session = identified(headers, fields, scope="k")
         return session.source, session.name
 
     assert placed(headers, stated_in_body) == placed(headers[-1:], FIRST)
@@ -87,7 +92,7 @@ def test_an_id_that_is_stated_wins_over_what_clients_send_by_themselves():
     assert placed(headers[:3], unstated) == placed(headers[2:3], FIRST)
     assert placed(headers[:2], unstated) == placed(headers[1:2], FIRST)
     assert placed(headers[:1], unstated) == placed(headers[:1], FIRST)
-    assert [identify(headers[:n], unstated, scope="k").source for n in (4, 1, 0)] == [
+    assert [identified(headers[:n], unstated, scope="k").source for n in (4, 1, 0)] == [
         IdSource.STATED,
         IdSource.HARNESS,
         IdSource.CACHE_KEY,
@@ -103,7 +108,7 @@ def test_an_id_that_is_stated_wins_over_what_clients_send_by_themselves():
     ],
 )
 def test_ids_that_clients_send_by_themselves_are_known(header):
-    session = identify([(header, b"s-1")], FIRST, scope="k")
+    session = identified([(header, b"s-1")], FIRST, scope="k")
     assert session.source is IdSource.HARNESS
     assert session.name == name([(header, b"s-1")], LATER, scope="k")
 
@@ -125,15 +130,18 @@ def test_one_cache_key_for_a_whole_application_does_not_glue_its_conversations_t
 
 def test_a_harness_session_tells_its_threads_apart():
     header = [(b"x-claude-code-session-id", b"s-1")]
-    main, later = (identify(header, fields, scope="k") for fields in (FIRST, LATER))
-    side = identify(header, OTHER, scope="k")
+    main, later = (identified(header, fields, scope="k") for fields in (FIRST, LATER))
+    side = identified(header, OTHER, scope="k")
     assert main.name == side.name
     assert main.thread == later.thread != side.thread
 
 
 def test_no_prompt_and_no_id_can_be_read_from_a_name():
     headers = [(b"x-session-id", b"jane@example.com")]
-    for session in (identify(headers, FIRST, scope="key-1"), identify([], FIRST, scope="key-1")):
+    for session in (
+        identified(headers, FIRST, scope="key-1"),
+        identified([], FIRST, scope="key-1"),
+    ):
         prefix, _, digits = session.name.partition("-")
         assert prefix == "session"
         assert len(digits) == 64
@@ -151,13 +159,13 @@ def test_no_prompt_and_no_id_can_be_read_from_a_name():
 )
 def test_a_session_id_that_cannot_be_one_is_an_error_that_names_it(headers, extra, param):
     with pytest.raises(InvalidRequestError) as caught:
-        identify(headers, {**FIRST, **extra}, scope="k")
+        identified(headers, {**FIRST, **extra}, scope="k")
     assert caught.value.param == param
 
 
 @pytest.mark.parametrize("value", [b"", b"x" * 513])
 def test_an_odd_id_that_a_harness_sends_is_passed_over(value):
-    assert identify([(b"session_id", value)], FIRST, scope="k").source is IdSource.OPENER
+    assert identified([(b"session_id", value)], FIRST, scope="k").source is IdSource.OPENER
     assert name([], {**FIRST, "session_id": b"null"}) == name([], FIRST)
 
 
@@ -165,17 +173,17 @@ def test_an_odd_id_that_a_harness_sends_is_passed_over(value):
 
 
 def test_a_first_question_without_an_id_is_not_looked_up():
-    assert not identify([], FIRST, scope="k").lookup
-    assert identify([], LATER, scope="k").lookup
-    assert identify([(b"x-session-id", b"s")], FIRST, scope="k").lookup
-    assert identify([], {**FIRST, "previous_response_id": b'"resp_1"'}, scope="k").lookup
+    assert not identified([], FIRST, scope="k").lookup
+    assert identified([], LATER, scope="k").lookup
+    assert identified([(b"x-session-id", b"s")], FIRST, scope="k").lookup
+    assert identified([], {**FIRST, "previous_response_id": b'"resp_1"'}, scope="k").lookup
 
 
 # --- locks --------------------------------------------------------------------------------------
 
 
 def lock(*messages, **fields):
-    return identify([], body(*messages, **fields), scope="k").lock
+    return identified([], body(*messages, **fields), scope="k").lock
 
 
 @pytest.mark.parametrize("transcript", OPEN_TOOL_LOOPS.values(), ids=OPEN_TOOL_LOOPS)
@@ -215,7 +223,7 @@ def test_a_seal_is_found_however_deep_the_message_is_nested(levels):
 
     def lock_of(inner):
         fields = {"messages": (turn % (deep % inner)).encode()}
-        return identify([], fields, scope="k").lock
+        return identified([], fields, scope="k").lock
 
     # What is nested deeper than any parser goes was refused before it came here.
     sealed = SessionReason.LOCKED_REASONING if levels < 1_000 else None
@@ -249,12 +257,12 @@ def test_a_previous_response_locks_the_model(value, locks):
     ],
 )
 def test_no_shape_of_a_message_is_an_error(message):
-    identify([], body(TASK, message, THANKS), scope="k")
+    identified([], body(TASK, message, THANKS), scope="k")
 
 
 @pytest.mark.parametrize("messages", [b"7", b'["a"]', b"", b'[{"role": "user"'])
 def test_messages_that_are_none_are_no_error_here(messages):
-    assert identify([], {"messages": messages}, scope="k").lock is None
+    assert identified([], {"messages": messages}, scope="k").lock is None
 
 
 def test_keys_in_any_spelling_of_json_are_read():
@@ -262,4 +270,4 @@ def test_keys_in_any_spelling_of_json_are_read():
         '"role": "assistant"', '"\\u0072ole": "\\u0061ssistant"'
     )
     fields = {"messages": sealed.encode()}
-    assert identify([], fields, scope="k").lock is SessionReason.LOCKED_REASONING
+    assert identified([], fields, scope="k").lock is SessionReason.LOCKED_REASONING

@@ -8,6 +8,7 @@ from app.errors import (
     UpstreamUnavailableError,
 )
 from app.gateway.session import identify
+from app.head import NO_HEAD
 from app.providers._anthropic_stream import MessageStream
 from app.providers.base import Chunk
 from app.types import ToldUsage, Usage
@@ -110,7 +111,7 @@ def test_a_history_with_signed_thinking_binds_the_conversation_to_its_model():
 
     def lock(*messages: dict) -> object:
         fields = {"messages": json.dumps(messages).encode()}
-        return identify((), fields, scope="key").lock
+        return identify(NO_HEAD, fields, scope="key").lock
 
     assert lock(ask, answer, ask) is not None
     assert lock(ask, plain, ask) is None
