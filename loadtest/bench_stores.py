@@ -3,6 +3,10 @@
     python -m loadtest.bench_stores                 embedded, with SQLite, a Redis of its own
     python -m loadtest.bench_stores --redis URL     that Redis instead, under the prefix `bench`
 
+What our client for Redis buys is measured too: `redis-py` sends a pipeline of redis-py's for every
+call, without our batches, bounds and circuit; `its connection` has our pipeline send its batches
+over a connection of redis-py's, in place of our own.
+
 No time is asserted anywhere: the machine decides it. Compare ratios. Rounds alternate; of each
 store the round with the least processor time is told, since others use the machine, too.
 """
@@ -21,11 +25,13 @@ from statistics import median
 import redis
 import uvloop
 
+from app.stores._redis_scripts import RedisScripts
 from app.stores.base import BudgetLimit, Claim, Lifecycle, Refusal, Scope, ScopeKind, Settlement
 from app.stores.memory import MemoryStore
 from app.stores.redis import RedisStore
 from loadtest.gateways import redis_path, redis_running
 from loadtest.processes import Cores
+from loadtest.redis_py import HalfLibraryStore, LibraryStore
 
 KEYS = 50
 MANY = 10**9
@@ -118,9 +124,13 @@ async def measure(lifecycle: Lifecycle, *, requests: int, concurrent: int) -> Co
     )
 
 
-def measure_redis(url: str, *, requests: int, concurrent: int) -> Cost:
-    store = RedisStore(url, prefix="bench", timeout_s=5.0)
+def measure_redis(
+    url: str, *, requests: int, concurrent: int, kind: type[RedisStore] = RedisStore
+) -> Cost:
+    store = kind(url, prefix="bench", timeout_s=5.0)
     with redis.Redis.from_url(url) as client:
+        for source in RedisScripts().sources.values():
+            client.script_load(source)
         client.config_resetstat()
         before = client.info("cpu")
         cost = uvloop.run(measure(store, requests=requests, concurrent=concurrent))
@@ -164,9 +174,14 @@ def cases(url: str | None, directory: Path, requests: int) -> dict[str, Callable
     }
     if url is not None:
         for n in (1, 8, 64, 256):
-            found[f"redis, {n} at once"] = lambda n=n: measure_redis(
-                url, requests=requests, concurrent=n
-            )
+            for suffix, kind in (
+                ("", RedisStore),
+                (", its connection", HalfLibraryStore),
+                (", redis-py", LibraryStore),
+            ):
+                found[f"redis, {n} at once{suffix}"] = lambda n=n, kind=kind: measure_redis(
+                    url, requests=requests, concurrent=n, kind=kind
+                )
     return found
 
 
@@ -185,11 +200,11 @@ def main() -> None:
         rounds = [
             {name: measured() for name, measured in todo.items()} for _ in range(arguments.rounds)
         ]
-    print("µs per request        our CPU   wall   admit p50/p99  settle p50   Redis' CPU  commands")
+    print(f"{'µs per request':32}  our CPU   wall  admit p50/p99 settle p50 Redis' CPU commands")
     for name in todo:
         best = min((each[name] for each in rounds), key=lambda cost: cost.cpu_us)
         print(
-            f"{name:20} {best.cpu_us:8.0f} {best.wall_us:6.0f}"
+            f"{name:35} {best.cpu_us:8.0f} {best.wall_us:6.0f}"
             f" {best.admit_p50_us:7.0f} {best.admit_p99_us:6.0f} {best.settle_p50_us:11.0f}"
             f" {best.redis_us:12.0f} {best.calls:9.1f}"
         )
