@@ -1,12 +1,14 @@
 """Measure what one routing decision costs with every kind of router, stage by stage.
 
     python -m loadtest.bench_decision [--recipes NAMES] [--models 11] [--tokens 64,2000]
-                                      [--rounds 500] [--json FILE] [--markdown FILE]
+                                      [--prompts words] [--rounds 500] [--json FILE]
+                                      [--markdown FILE]
 
 Every row is one request decided alone on one thread, as the gateway does it: read the prompt into
-features, score every model, pick one. The routers are all recipes of `configs/training` and the
-strategies that need none, fitted on 2,000 made-up prompts: the outcomes are drawn at random, so
-that the number of models can be chosen, and cost does not depend on them. Stages and `cpu` are
+features, score every model, pick one. The routers are the shipped one (`shipped`, with eleven of
+its models), all recipes of `configs/training` and the strategies that need none. These are fitted
+on 2,000 made-up prompts: the outcomes are drawn at random, so that the number of models can be
+chosen, and cost does not depend on them. Stages and `cpu` are
 processor time of the one thread, which other work on the machine hardly changes; `p50` and `p99`
 are times by the clock, which it does. Stages are medians, timed one after the other in the same
 round: "features" are those beside the embedding, "pick" is what the total has beyond the others,
@@ -17,6 +19,7 @@ No time is asserted anywhere: the machine decides it. Compare ratios.
 """
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -33,6 +36,9 @@ for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import numpy as np
 
+from app.assembly import DEFAULT_ARTIFACT
+from loadtest.gateways import candidates
+from loadtest.prompts import KINDS
 from routers.artifact import RouterArtifact
 from routers.artifact_load import load_artifact
 from routers.artifact_weights import WEIGHTS_FILE
@@ -45,11 +51,7 @@ from routers.training.fit import fit
 from routers.training.recipe import Recipe, read_recipe
 from routers.types import Constraints, Conversation, CostQuality, Demand, ModelSpec
 
-_TEXT = (
-    "the model router weighs what an answer is worth against what it costs and sends each request "
-    "to the cheapest one that is likely to do well because most questions are easy while some need "
-    "careful reasoning over several steps with numbers tables code or long documents in them"
-)
+SHIPPED = "shipped"
 _RECIPES = Path(__file__).parents[1] / "configs/training"
 _WARM_UP = 20
 _COLUMNS = ("embed", "features", "score", "pick", "cpu_p50", "cpu_p99", "p50", "p99")
@@ -61,40 +63,56 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--recipes", help="names, with commas; all when left out")
     parser.add_argument("--models", type=_numbers, default=[11], help="how many, with commas")
     parser.add_argument("--tokens", type=_numbers, default=[64, 2000], help="length of prompts")
+    parser.add_argument("--prompts", default="words", help=f"out of: {', '.join(KINDS)}")
     parser.add_argument("--rounds", type=int, default=500)
     parser.add_argument("--train", type=int, default=2000, help="prompts to train on")
     parser.add_argument("--json", type=Path, help="also write the rows there")
     parser.add_argument("--markdown", type=Path, help="also write a table there")
     options = parser.parse_args(arguments)
-    known = find_recipes()
-    names = list(known) if options.recipes is None else options.recipes.split(",")
+    recipes = find_recipes()
+    known = [SHIPPED, *recipes]
+    names = known if options.recipes is None else options.recipes.split(",")
     if unknown := [name for name in names if name not in known]:
         parser.error(f"unknown recipes {', '.join(unknown)}; known: {', '.join(known)}")
+    kinds = options.prompts.split(",")
+    if unknown := [kind for kind in kinds if kind not in KINDS]:
+        parser.error(f"unknown prompts {', '.join(unknown)}; known: {', '.join(KINDS)}")
     about = describe_machine()
     print(", ".join(f"{key} {value}" for key, value in about.items()))
-    print(f"{'recipe':22} {'models':>6} {'tokens':>6} | " + _cells(_COLUMNS) + "   microseconds")
+    print(
+        f"{'recipe':22} {'models':>6} {'prompts':>8} {'tokens':>6} | "
+        + _cells(_COLUMNS)
+        + "   microseconds"
+    )
     rows: list[dict[str, object]] = []
     for name in names:
         for n_models in options.models:
-            with tempfile.TemporaryDirectory() as folder:
-                try:
-                    artifact = _artifact(
-                        Path(folder), recipe=known[name], n_models=n_models, n_train=options.train
-                    )
-                except RoutingConfigError as error:
-                    print(f"{name}: left out: {error}", file=sys.stderr)
-                    break
-                size = (Path(folder) / "artifact" / WEIGHTS_FILE).stat().st_size
-            for n_tokens in options.tokens:
-                row = measure(artifact, n_tokens=n_tokens, rounds=options.rounds)
+            try:
+                artifact, models, size = (
+                    _shipped(n_models)
+                    if name == SHIPPED
+                    else _fitted(recipes[name], n_models=n_models, n_train=options.train)
+                )
+            except RoutingConfigError as error:
+                print(f"{name}: left out: {error}", file=sys.stderr)
+                break
+            for kind, n_tokens in itertools.product(kinds, options.tokens):
+                row = measure(
+                    artifact,
+                    n_tokens=n_tokens,
+                    rounds=options.rounds,
+                    prompts=KINDS[kind],
+                    models=models,
+                )
                 print(
-                    f"{name:22} {n_models:6} {n_tokens:6} | "
+                    f"{name:22} {n_models:6} {kind:>8} {n_tokens:6} | "
                     + _cells(f"{row[c]:.0f}" for c in _COLUMNS)
                 )
                 rows.append(
                     {
                         "recipe": name,
                         "models": n_models,
+                        "prompts": kind,
                         "tokens": n_tokens,
                         **row,
                         "weights_bytes": size,
@@ -126,23 +144,34 @@ def find_recipes() -> dict[str, Recipe]:
     return found | {kind: Recipe(strategy=kind, blocks=("lexical",)) for kind in sorted(missing)}
 
 
-def measure(artifact: RouterArtifact, *, n_tokens: int, rounds: int) -> dict[str, float]:
-    """Return the medians of every stage and the 99th percentile of the total, in microseconds."""
+def measure(
+    artifact: RouterArtifact,
+    *,
+    n_tokens: int,
+    rounds: int,
+    prompts: Callable[[int, np.random.Generator], Conversation] = KINDS["words"],
+    models: Iterable[tuple[str, str]] | None = None,
+) -> dict[str, float]:
+    """Return the medians of every stage and the 99th percentile of the total, in microseconds.
+
+    Parameters
+    ----------
+    models
+        Names of the candidates and what each is predicted as; all of the artifact when None.
+    """
     rng = np.random.default_rng(1)
     # A new prompt for every look: no cache of ours or of the processor knows it beforehand.
-    looks = [
-        [Conversation.of(_prompt(n_tokens, rng)) for _ in range(4)]
-        for _ in range(_WARM_UP + rounds)
-    ]
+    looks = [[prompts(n_tokens, rng) for _ in range(4)] for _ in range(_WARM_UP + rounds)]
     specs = [
         ModelSpec(
-            model_id=model,
+            model_id=name,
             predicted_as=model,
             prices=artifact.prices[model],
             context_window_tokens=128_000,
         )
-        for model in artifact.models
+        for name, model in models or [(each, each) for each in artifact.models]
     ]
+    columns = tuple(artifact.column(spec.predicted_as) for spec in specs)
     knob = artifact.knob_curve(specs)
     schema = artifact.featurizer.schema
     embedder = make_embedder(schema.embedder, schema.embedder_options)
@@ -152,7 +181,7 @@ def measure(artifact: RouterArtifact, *, n_tokens: int, rounds: int) -> dict[str
         tokens, upper = estimate_tokens_and_upper(prompt)
         decide(
             candidates=specs,
-            predictions=artifact.predict(x),
+            predictions=artifact.predict(x).columns(columns),
             demand=Demand(input_tokens=tokens, input_tokens_upper=upper),
             constraints=Constraints(),
             objective=CostQuality(0.5),
@@ -185,13 +214,24 @@ def measure(artifact: RouterArtifact, *, n_tokens: int, rounds: int) -> dict[str
     }
 
 
+def _shipped(n_models: int) -> tuple[RouterArtifact, list[tuple[str, str]], int]:
+    size = (DEFAULT_ARTIFACT / WEIGHTS_FILE).stat().st_size
+    return load_artifact(DEFAULT_ARTIFACT), list(candidates(n_models)), size
+
+
+def _fitted(recipe: Recipe, *, n_models: int, n_train: int) -> tuple[RouterArtifact, None, int]:
+    with tempfile.TemporaryDirectory() as folder:
+        artifact = _artifact(Path(folder), recipe=recipe, n_models=n_models, n_train=n_train)
+        return artifact, None, (Path(folder) / "artifact" / WEIGHTS_FILE).stat().st_size
+
+
 def _artifact(folder: Path, *, recipe: Recipe, n_models: int, n_train: int) -> RouterArtifact:
     """Train a router on made-up outcomes."""
     rng = np.random.default_rng(0)
     data = folder / "outcomes.jsonl"
     with data.open("w") as file:
         for query in range(n_train):
-            prompt = f"{query} {_prompt(40, rng)}"
+            prompt = f"{query} {KINDS['words'](40, rng).messages[0].text}"
             for model in range(n_models):
                 outcome = {
                     "query_id": str(query),
@@ -216,10 +256,6 @@ def _artifact(folder: Path, *, recipe: Recipe, n_models: int, n_train: int) -> R
     return load_artifact(report.path)
 
 
-def _prompt(n_tokens: int, rng: np.random.Generator) -> str:
-    return " ".join(rng.choice(_TEXT.split(), size=n_tokens))
-
-
 def _numbers(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
 
@@ -229,10 +265,10 @@ def _cells(values: Iterable[str]) -> str:
 
 
 def _markdown(rows: Sequence[Mapping[str, object]]) -> str:
-    head = ["recipe", "models", "tokens", *_COLUMNS, "weights kB"]
+    head = ["recipe", "models", "prompts", "tokens", *_COLUMNS, "weights kB"]
     lines = [f"| {' | '.join(head)} |".replace("_", " "), "|---|" + "--:|" * (len(head) - 1)]
     for row in rows:
-        cells = [str(row[key]) for key in ("recipe", "models", "tokens")]
+        cells = [str(row[key]) for key in ("recipe", "models", "prompts", "tokens")]
         cells += [f"{row[column]:,.0f}" for column in _COLUMNS]
         cells.append(f"{int(str(row['weights_bytes'])) / 1000:,.0f}")
         lines.append(f"| {' | '.join(cells)} |")

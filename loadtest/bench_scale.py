@@ -27,7 +27,7 @@ from redis import Redis
 from app.assembly import DEFAULT_ARTIFACT
 from app.stores.memory_blobs import MemoryBlobs
 from loadtest import bench_decision, report
-from loadtest.gateways import FULL, REDIS, Variant, direct, redis_path, running
+from loadtest.gateways import FULL, REDIS, Variant, candidates, direct, redis_path, running
 from loadtest.load import Report
 from loadtest.measuring import Bench, rounds, summary
 from loadtest.peers import Target
@@ -270,7 +270,12 @@ def decision(n: int) -> Rows:
     artifact = load_artifact(DEFAULT_ARTIFACT)
     return {
         "rows": [
-            {"tokens": tokens, **bench_decision.measure(artifact, n_tokens=tokens, rounds=100 * n)}
+            {
+                "tokens": tokens,
+                **bench_decision.measure(
+                    artifact, n_tokens=tokens, rounds=100 * n, models=list(candidates(11))
+                ),
+            }
             for tokens in (64, 2_000)
         ]
     }

@@ -34,7 +34,7 @@ ARTIFACT_MODELS = (
     "meta/code-llama-instruct-34b-chat",
     "mistralai/mistral-7b-chat",
 )
-"""The models that the shipped router knows."""
+"""Eleven of the models that the shipped router knows."""
 
 _MANY = 10**9
 _PINNED = "gpt-4-1106-preview"
@@ -70,7 +70,7 @@ def configuration(variant: Variant, upstream_port: int) -> dict[str, Any]:
     """Return the configuration file of a variant."""
     models = {
         name: {"upstream": "mock", **({} if spec == name else {"spec": spec})}
-        for name, spec in _models(variant.n_models)
+        for name, spec in candidates(variant.n_models)
     }
     config: dict[str, Any] = {
         "catalogue": str(ROOT / "configs" / "models.yaml"),
@@ -107,7 +107,8 @@ def configuration(variant: Variant, upstream_port: int) -> dict[str, Any]:
     return config
 
 
-def _models(n: int) -> Iterator[tuple[str, str]]:
+def candidates(n: int) -> Iterator[tuple[str, str]]:
+    """Return names of `n` models, and what each is predicted as."""
     for number in range(n):
         spec = ARTIFACT_MODELS[number % len(ARTIFACT_MODELS)]
         yield (spec if number < len(ARTIFACT_MODELS) else f"model-{number}"), spec

@@ -409,6 +409,8 @@ class Featurizer:
                 columns[name] = block.compute(texts)
             if probe is not None:
                 probe.lap(Stage.EMBED if name == "embedding" else Stage.FEATURES)
+        if len(self._names) == 1:
+            return columns[self._names[0]]
         return np.concatenate([columns[name] for name in self._names], axis=1)
 
 

@@ -36,7 +36,7 @@ class RequestBlock:
         if not texts:
             return np.zeros((0, self.dimensions), np.float32)
         description, directions = self._model.describe(texts)
-        return np.concatenate([description.columns(), directions], axis=1)
+        return description.columns(directions)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return nothing."""

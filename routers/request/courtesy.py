@@ -24,6 +24,7 @@ _OPENING = re.compile(
 _ENDING = re.compile(r"[,.]? *(?:please|pls|plz|thanks|thank you|thx|ty)[ .!]*$", re.IGNORECASE)
 _ENDINGS = ("please", "pls", "plz", "thanks", "thank you", "thx", "ty")
 _ENDING_CHARS = 24
+_ALPHANUMERIC = re.compile(r"[^\W_]")
 _TIMES = 3
 """How often a courtesy stands beside sentences of requests in training, which are many more."""
 
@@ -64,7 +65,7 @@ class CourtesyModel:
             ending = _ENDING.search(rest, max(len(rest) - _ENDING_CHARS, 0))
             if ending is not None:
                 rest = rest[: ending.start()]
-        return rest if any(each.isalnum() for each in rest) else text
+        return text if _ALPHANUMERIC.search(rest) is None else rest
 
     def _without_head(self, text: str) -> str:
         start = 0

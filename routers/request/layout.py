@@ -90,10 +90,10 @@ class Description:
             log_tokens=known[:, _LENGTH_AT] * _SCALE,
         )
 
-    def columns(self) -> FloatMatrix:
-        """Return float32 (n_queries, N_COLUMNS), what `read` takes."""
+    def columns(self, *more: FloatMatrix) -> FloatMatrix:
+        """Return float32 (n_queries, N_COLUMNS), what `read` takes, and `more` behind it."""
         length = self.log_tokens[:, None] / _SCALE
-        return np.concatenate([self.levels, self.kinds, self.domains, length], axis=1)
+        return np.concatenate([self.levels, self.kinds, self.domains, length, *more], axis=1)
 
     @property
     def demand(self) -> FloatVector:

@@ -4,7 +4,7 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Self
 
 import numpy as np
@@ -32,9 +32,13 @@ _MAX_TERMS = 60_000
 
 def terms_of(text: str) -> list[str]:
     """Return words, marks and single signs of dense scripts, all neighbours, and stems."""
+    return list(_terms(text))
+
+
+def _terms(text: str) -> Iterator[str]:
     tokens = _tokens(text[:MAX_CHARS])
     stems = [f"^{token[:_STEM]}" for token in tokens if len(token) > _STEM + 1]
-    return tokens + list(map(" ".join, itertools.pairwise(tokens))) + stems
+    return itertools.chain(tokens, map(" ".join, itertools.pairwise(tokens)), stems)
 
 
 def _tokens(text: str) -> list[str]:
@@ -108,7 +112,7 @@ class WordModel:
 
     def score(self, text: str) -> float:
         """Return the level that the words alone let expect."""
-        known = Counter(filter(None, map(self._numbers.get, terms_of(text))))
+        known = Counter(filter(None, map(self._numbers.get, _terms(text))))
         scores, squares = self._scores, self._squares
         total = square = 0.0
         for number, count in known.items():
