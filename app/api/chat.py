@@ -172,15 +172,16 @@ def understand(
         For anything in it that cannot be used.
     """
     head = head_of(scope)
+    chat = parse_chat_request(body, max_messages=max_messages)
     request = resolve(
-        parse_chat_request(body, max_messages=max_messages),
+        chat,
         knobs_from_headers(head),
         names,
         request_id=scope["state"]["request_id"],
         head=head,
         caller=caller,
     )
-    return place(permit(request, caller), head)
+    return place(permit(request, caller), head, chat.turns)
 
 
 def _understand_at_length(

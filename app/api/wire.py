@@ -14,6 +14,7 @@ from app.api.bounds import MAX_FIELDS, STRINGS_PER_MESSAGE, check_utf8
 from app.api.knobs import NO_KNOBS, Knobs, knobs_from_object
 from app.api.parts import NO_ATTACHMENTS, Part, attachments, json_tokens
 from app.errors import InvalidRequestError
+from app.wire.turns import NOTHING, TURNS, Turn
 from routers.token_estimate import estimate_tokens_and_upper
 from routers.types import Capability, Conversation, Demand, Message, Role
 
@@ -43,15 +44,7 @@ _ROLES: Mapping[str, Role] = {
 }
 
 
-_NULL = msgspec.Raw(b"null")
-
-
-class _Message(msgspec.Struct):
-    role: str
-    content: str | list[Part] | None = None
-    refusal: str | None = None
-    tool_calls: msgspec.Raw = _NULL
-    function_call: msgspec.Raw = _NULL
+_Content = str | list[Part] | None
 
 
 class _StreamOptions(msgspec.Struct):
@@ -63,7 +56,7 @@ class _ResponseFormat(msgspec.Struct):
 
 
 _ENVELOPE = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_MESSAGES = msgspec.json.Decoder(list[_Message])
+_CONTENT: msgspec.json.Decoder[_Content] = msgspec.json.Decoder(_Content)
 _DECODERS: Mapping[str, msgspec.json.Decoder[Any]] = {
     "model": msgspec.json.Decoder(str),
     "stream": msgspec.json.Decoder(bool | None),
@@ -94,6 +87,8 @@ class ChatRequest:
         Whether the client asked for the usage event of a stream.
     conversation, demand
         What the router looks at.
+    turns
+        The messages, as far as they have to be looked into once more.
     knobs
         The routing options of the body alone; headers are merged in by the endpoint.
     """
@@ -104,6 +99,7 @@ class ChatRequest:
     include_usage: bool
     conversation: Conversation
     demand: Demand
+    turns: Sequence[Turn]
     knobs: Knobs
 
 
@@ -133,11 +129,11 @@ def parse_chat_request(body: bytes, *, max_messages: int = MAX_MESSAGES) -> Chat
         raise InvalidRequestError("model must not be empty", param="model")
     if "messages" not in fields:
         raise InvalidRequestError("you must provide a messages parameter", param="messages")
-    messages = _messages(fields["messages"], max_messages)
+    turns, contents = _messages(fields["messages"], max_messages)
     _check_number(fields, ("tools", "functions"), max_messages)
     stream = bool(_value(fields, "stream"))
     stream_options = _value(fields, "stream_options")
-    conversation = Conversation(tuple(_to_message(each) for each in messages))
+    conversation = Conversation(tuple(map(_to_message, turns, contents)))
     routing = _value(fields, "routing")
     return ChatRequest(
         model=model,
@@ -145,7 +141,8 @@ def parse_chat_request(body: bytes, *, max_messages: int = MAX_MESSAGES) -> Chat
         stream=stream,
         include_usage=bool(stream_options and stream_options.include_usage),
         conversation=conversation,
-        demand=_demand(fields, messages, conversation, stream=stream),
+        demand=_demand(fields, turns, contents, conversation, stream=stream),
+        turns=turns,
         knobs=NO_KNOBS if routing is None else knobs_from_object(routing),
     )
 
@@ -179,27 +176,34 @@ def _value(fields: Mapping[str, Any], name: str) -> Any:
     return _decode(_DECODERS[name], raw, name)
 
 
-def _decode(decoder: msgspec.json.Decoder[Any], raw: Any, name: str) -> Any:
+def _decode(
+    decoder: msgspec.json.Decoder[Any], raw: Any, name: str, at: int | None = None, then: str = ""
+) -> Any:
     try:
         return decoder.decode(raw)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$")
-        param = name + path.rstrip("`")
+        where = name if at is None else f"{name}[{at}]{then}"
+        param = where + path.rstrip("`")
         raise InvalidRequestError(f"invalid type for {param}: {message}", param=param) from error
     except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidRequestError(f"could not parse {name}: {error}", param=name) from error
 
 
-def _messages(raw: Any, max_messages: int) -> list[_Message]:
-    messages: list[_Message] = _decode(_MESSAGES, raw, "messages")
-    if not messages:
+def _messages(raw: Any, max_messages: int) -> tuple[list[Turn], list[_Content]]:
+    turns: list[Turn] = _decode(TURNS, raw, "messages")
+    if not turns:
         raise InvalidRequestError("messages must hold at least one message", param="messages")
-    if len(messages) > max_messages:
-        raise _too_many(len(messages), "messages", max_messages, "messages")
-    n_parts = sum([len(each.content) for each in messages if isinstance(each.content, list)])
+    if len(turns) > max_messages:
+        raise _too_many(len(turns), "messages", max_messages, "messages")
+    contents = [
+        _decode(_CONTENT, turn.content, "messages", i, ".content") if turn.has_content else None
+        for i, turn in enumerate(turns)
+    ]
+    n_parts = sum([len(each) for each in contents if isinstance(each, list)])
     if n_parts > max_messages:
         raise _too_many(n_parts, "parts in its messages", max_messages, "messages")
-    return messages
+    return turns, contents
 
 
 def _check_number(fields: Mapping[str, Any], names: Sequence[str], most: int) -> None:
@@ -222,27 +226,27 @@ def _too_many(n: int, what: str, most: int, param: str) -> InvalidRequestError:
     )
 
 
-def _to_message(message: _Message) -> Message:
-    content = message.content
+def _to_message(turn: Turn, content: _Content) -> Message:
     if content is None:
-        text = message.refusal or ""
+        text = turn.refusal or ""
     elif isinstance(content, str):
         text = content
     else:
         text = "\n".join(part.text or part.refusal or "" for part in content)
-    return Message(_ROLES.get(message.role, Role.USER), text)
+    return Message(_ROLES.get(turn.role, Role.USER), text)
 
 
 def _demand(
     fields: Mapping[str, Any],
-    messages: list[_Message],
+    turns: Sequence[Turn],
+    contents: Sequence[_Content],
     conversation: Conversation,
     *,
     stream: bool,
 ) -> Demand:
-    parts = [part for each in messages if isinstance(each.content, list) for part in each.content]
+    parts = [part for each in contents if isinstance(each, list) for part in each]
     attached = attachments(parts, fields["messages"]) if parts else NO_ATTACHMENTS
-    tool_bytes = _tool_bytes(fields, messages)
+    tool_bytes = _tool_bytes(fields, turns)
     schema_bytes = _schema_bytes(fields)
     needs = set(attached.capabilities)
     if stream:
@@ -264,7 +268,7 @@ def _demand(
     )
 
 
-def _tool_bytes(fields: Mapping[str, Any], messages: list[_Message]) -> int:
+def _tool_bytes(fields: Mapping[str, Any], turns: Sequence[Turn]) -> int:
     """Count the bytes of tool definitions and of tool calls in the history.
 
     Both are tokens of the prompt, and a model without tools can read neither.
@@ -272,9 +276,9 @@ def _tool_bytes(fields: Mapping[str, Any], messages: list[_Message]) -> int:
     n_bytes = sum(
         [
             len(memoryview(raw))
-            for message in messages
-            for raw in (message.tool_calls, message.function_call)
-            if raw is not _NULL and not _is_empty(raw)
+            for turn in turns
+            for raw in (turn.tool_calls, turn.function_call)
+            if not _is_empty(raw)
         ]
     )
     return n_bytes + sum(
@@ -284,6 +288,8 @@ def _tool_bytes(fields: Mapping[str, Any], messages: list[_Message]) -> int:
 
 def _is_empty(raw: msgspec.Raw) -> bool:
     """Whether a value is null, or a list or an object of nothing, as some clients write it."""
+    if raw is NOTHING:
+        return True
     if len(memoryview(raw)) > _FEW_BYTES:
         return False
     try:

@@ -5,7 +5,7 @@ a hash. A store that fails costs stickiness, never a request.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -16,6 +16,7 @@ from app.gateway.session import IdSource, Session, identify
 from app.head import RequestHead
 from app.stores.base import Blobs, StoreError
 from app.types import Usage
+from app.wire.turns import Turn
 from routers.switching import LastTurn, SessionReason, Verdict, weigh
 from routers.types import Decision
 
@@ -81,7 +82,7 @@ class SessionTurn:
         return verdict.reason
 
 
-def place(request: RouteRequest, head: RequestHead) -> RouteRequest:
+def place(request: RouteRequest, head: RequestHead, turns: Sequence[Turn]) -> RouteRequest:
     """Return the request with its place in a conversation, if it is to be followed.
 
     Raises
@@ -100,7 +101,7 @@ def place(request: RouteRequest, head: RequestHead) -> RouteRequest:
         return request if fields is request.fields else replace(request, fields=fields)
     return replace(
         request,
-        session=identify(head, request.fields, scope=request.caller.key_id),
+        session=identify(head, request.fields, turns, scope=request.caller.key_id),
         fields=fields,
     )
 

@@ -15,6 +15,7 @@ import msgspec
 
 from app.errors import InvalidRequestError
 from app.head import RequestHead
+from app.wire.turns import Turn
 from routers.switching import SessionReason
 
 SESSION_HEADER = b"x-session-id"
@@ -49,7 +50,6 @@ _TYPE_BYTES = 64
 _MAX_LOOKS = 1_000
 """After so many words that could be part of a seal and are not, a message counts as sealed."""
 
-_ABSENT = msgspec.Raw(b"")
 _ERRORS = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
 
@@ -89,13 +89,17 @@ class Session:
     lock: SessionReason | None
 
 
-def identify(head: RequestHead, fields: Mapping[str, bytes], *, scope: str) -> Session:
+def identify(
+    head: RequestHead, fields: Mapping[str, bytes], turns: Sequence[Turn], *, scope: str
+) -> Session:
     """Place a request in its conversation.
 
     Parameters
     ----------
     fields
         The body's top-level fields as sent.
+    turns
+        Its messages.
     scope
         Whose conversation it is: the id of the key, never what a client says of itself.
 
@@ -104,7 +108,7 @@ def identify(head: RequestHead, fields: Mapping[str, bytes], *, scope: str) -> S
     InvalidRequestError
         If `x-session-id` or `session_id` is empty, too long, or no string.
     """
-    history = _History(fields.get("messages"))
+    history = _History(turns, fields.get("messages"))
     opener = _opener(history)
     source, given = _given_id(head, fields)
     continued = _MODEL in history.roles
@@ -162,18 +166,6 @@ def _checked(given: bytes, param: str) -> bytes:
     return given
 
 
-class _Turn(msgspec.Struct, frozen=True):
-    """One message: its role, and what else is looked at, as sent."""
-
-    role: msgspec.Raw = _ABSENT
-    content: msgspec.Raw = _ABSENT
-    tool_calls: msgspec.Raw = _ABSENT
-    tool_call_id: msgspec.Raw = _ABSENT
-    function_call: msgspec.Raw = _ABSENT
-    name: msgspec.Raw = _ABSENT
-
-
-_decode_turns = msgspec.json.Decoder(list[_Turn]).decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
@@ -182,13 +174,10 @@ class _History:
 
     __slots__ = ("_messages", "roles", "turns")
 
-    def __init__(self, messages: bytes | None) -> None:
+    def __init__(self, turns: Sequence[Turn], messages: bytes | None) -> None:
         self._messages = messages
-        try:
-            self.turns = [] if messages is None else _decode_turns(messages)
-        except _ERRORS:
-            self.turns = []
-        self.roles = [_string(turn.role) for turn in self.turns]
+        self.turns = turns
+        self.roles = [turn.role for turn in turns]
 
     def first(self, *roles: str) -> bytes:
         """Return the content of the first message of these roles as sent; empty without one."""
@@ -250,7 +239,7 @@ def _has_open_tools(history: _History) -> bool:
     return False
 
 
-def _called(turn: _Turn) -> set[str]:
+def _called(turn: Turn) -> set[str]:
     """Return the ids of the calls in an assistant's message; without one, none answers it."""
     calls = _value(turn.tool_calls)
     calls = [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
@@ -259,7 +248,7 @@ def _called(turn: _Turn) -> set[str]:
     return ids | {_by_name(function.get("name"))} if isinstance(function, dict) else ids
 
 
-def _answered(turn: _Turn, role: str | None) -> set[str]:
+def _answered(turn: Turn, role: str) -> set[str]:
     ids = {str(part.get("tool_use_id", "")) for part in _parts(turn, "tool_result")}
     if role == "tool":
         ids.add(str(_value(turn.tool_call_id)))
@@ -294,7 +283,7 @@ def _holds_seal(message: bytes) -> bool:
     return False
 
 
-def _parts(turn: _Turn, kind: str) -> list[dict[str, Any]]:
+def _parts(turn: Turn, kind: str) -> list[dict[str, Any]]:
     """Return the parts of a kind in a message whose content is a list, in Anthropic's shape."""
     raw = bytes(turn.content)
     if b'"tool_' not in raw:

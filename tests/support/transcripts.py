@@ -1,7 +1,12 @@
 """Conversations as agents and chat clients send them, in OpenAI's shape."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
+
+import msgspec
+
+from app.wire.turns import TURNS, Turn
 
 Message = dict[str, Any]
 
@@ -34,6 +39,14 @@ def body(*messages: Message, **fields: Any) -> dict[str, bytes]:
     return {
         key: json.dumps(value).encode() for key, value in {**fields, "messages": messages}.items()
     }
+
+
+def turns_of(fields: dict[str, bytes]) -> Sequence[Turn]:
+    """Return the messages of a body as the door parses them; none where it refuses them."""
+    try:
+        return TURNS.decode(fields["messages"])
+    except (msgspec.DecodeError, RecursionError):
+        return ()
 
 
 OPEN_TOOL_LOOPS = {

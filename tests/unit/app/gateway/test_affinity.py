@@ -21,6 +21,7 @@ from tests.support.transcripts import (
     body,
     calling,
     result,
+    turns_of,
 )
 
 FIRST = body(SYSTEM, TASK)
@@ -57,6 +58,10 @@ class Recorded:
         await self.blobs.put(name, value, lifetime_s=lifetime_s)
 
 
+def placed(request, head=NO_HEAD):
+    return place(request, head, turns_of(request.fields))
+
+
 class World:
     """Conversations over one store, with a clock that tests move."""
 
@@ -69,7 +74,7 @@ class World:
         )
 
     async def follow(self, fields, choice, *, headers=(), scope="key-1", **changes):
-        request = place(
+        request = placed(
             routed(fields, caller=Caller(None, scope, None), **changes), RequestHead(headers)
         )
         return await self.affinity.follow(request, decided(choice))
@@ -208,7 +213,7 @@ async def test_a_lost_store_costs_stickiness_and_nothing_else():
 
 async def test_a_record_of_another_release_is_as_good_as_none():
     world = World()
-    request = place(routed(LATER), NO_HEAD)
+    request = placed(routed(LATER))
     for odd in (b"", b"\xc1", b"\x90", b"\x91\x01", b"not msgpack"):
         await world.blobs.put(request.session.name, odd, lifetime_s=60)
         turn = await world.affinity.follow(request, decided("large"))
@@ -306,9 +311,9 @@ async def test_a_pinned_model_has_no_session():
 def test_an_upstream_never_sees_the_session_id_of_a_routed_request():
     fields = {**FIRST, "session_id": b'"s-1"', "x": b"1"}
     for request in (routed(fields), routed(fields, affinity=False)):
-        assert place(request, NO_HEAD).fields == {**FIRST, "x": b"1"}
+        assert placed(request).fields == {**FIRST, "x": b"1"}
     pinned = routed(fields, pinned_model_id="small")
-    assert place(pinned, NO_HEAD) is pinned
+    assert placed(pinned) is pinned
 
 
 async def test_the_margin_of_the_policy_holds():

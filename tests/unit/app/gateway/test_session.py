@@ -19,6 +19,7 @@ from tests.support.transcripts import (
     body,
     calling,
     result,
+    turns_of,
 )
 
 FIRST = body(SYSTEM, TASK)
@@ -27,7 +28,7 @@ OTHER = body(SYSTEM, THANKS)
 
 
 def identified(headers, fields, **options):
-    return identify(RequestHead(headers), fields, **options)
+    return identify(RequestHead(headers), fields, turns_of(fields), **options)
 
 
 def name(headers=(), fields=FIRST, scope="key-1"):

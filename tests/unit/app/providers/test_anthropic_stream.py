@@ -13,6 +13,7 @@ from app.providers._anthropic_stream import MessageStream
 from app.providers.base import Chunk
 from app.types import ToldUsage, Usage
 from tests.support.fixtures import assembled, events, fixture
+from tests.support.transcripts import turns_of
 
 
 def read(data: bytes) -> tuple[MessageStream, list[Chunk]]:
@@ -111,7 +112,7 @@ def test_a_history_with_signed_thinking_binds_the_conversation_to_its_model():
 
     def lock(*messages: dict) -> object:
         fields = {"messages": json.dumps(messages).encode()}
-        return identify(NO_HEAD, fields, scope="key").lock
+        return identify(NO_HEAD, fields, turns_of(fields), scope="key").lock
 
     assert lock(ask, answer, ask) is not None
     assert lock(ask, plain, ask) is None
