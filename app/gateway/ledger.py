@@ -445,13 +445,14 @@ class LedgerEntry:
 
     @property
     def fallback_index(self) -> int:
-        """0 for the decision's first choice, i for its i-th fallback."""
+        """0 for the decision's first choice, i for its i-th fallback, one more for any other."""
         if self.served is None or self.decision is None:
             return 0
         model_id = self.served.spec.model_id
         if model_id == self.decision.model_id:
             return 0
-        return 1 + self.decision.fallbacks.index(model_id)
+        fallbacks = self.decision.fallbacks
+        return 1 + (fallbacks.index(model_id) if model_id in fallbacks else len(fallbacks))
 
     def close(self, *, status: int, error: str | None) -> Outcome:
         """Return the record of the whole request."""

@@ -1,5 +1,6 @@
 import asyncio
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -151,6 +152,15 @@ async def test_a_failure_before_the_first_content_falls_over_and_nothing_of_it_i
     assert [model_id for model_id, _ in world.attempts] == ["a", "b"]
     assert world.entry.fallback_index == 1
     assert world.providers[0].ended == 1
+
+
+async def test_a_model_that_the_decision_does_not_name_is_a_fallback_like_others():
+    world = World([DOWN], [DOWN], [TEXT])
+    world.entry.decision = replace(world.entry.decision, fallbacks=("b",))
+    answer = await world.open()
+    await answer.aclose()
+    assert answer.deployment.spec.model_id == "c"
+    assert (world.entry.fallback_index, world.entry.reason) == (2, Reason.FALLBACK)
 
 
 async def test_a_failure_after_the_first_content_never_falls_over():
