@@ -9,7 +9,8 @@ split, and prints tables; what the file already has is not measured again. `--ta
 A split holds back a quarter of the prompts (near-duplicates stay together); RouterDC is split as
 its publisher did. Nothing is tuned on what is held back. Costs are those that were recorded; the
 routers see only their own estimates. The block `difficulty` is trained anew without the set that
-is measured (and without the other one of two sets with the same questions).
+is measured (and without the other one of two sets with the same questions). The block `outlook`
+knows what readers thought of some prompts of these sets, and no outcome.
 """
 
 import argparse
@@ -100,7 +101,13 @@ _ROUTERS: Mapping[str, _Spec] = {
     "mlp + terms + domains": ("carrot", _TERMS, _FEATURES_ONLY, False, False),
     "mlp + terms + domains + difficulty": ("carrot", _TERMS, _FEATURES_ONLY, True, False),
     "the same with residuals over domains": ("carrot", _TERMS, _MLP, True, False),
-    "default (averaged with ridge where rows are few)": ("carrot", _TERMS, _BY_ROWS, True, False),
+    "default (averaged with ridge where rows are few)": (
+        "carrot",
+        (*_TERMS, "outlook"),
+        _BY_ROWS,
+        True,
+        False,
+    ),
     "mlp + logistic + ridge averaged": ("carrot", _TERMS, _AVERAGE, True, False),
     "default + other sets learned along": ("carrot", _TERMS, _MLP, True, True),
 }
