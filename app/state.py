@@ -79,7 +79,7 @@ class ActiveConfig:
 
     async def aclose(self) -> None:
         """Let go of connections and threads."""
-        self.gateway.decider.close()
+        self.gateway.close()
         for provider in self.providers:
             await provider.aclose()
 

@@ -23,6 +23,7 @@ from app.gateway.admission import Admission
 from app.gateway.affinity import Affinity
 from app.gateway.breaker import Breaker, CircuitState
 from app.gateway.cache import ResponseCache
+from app.gateway.choose import Chooser
 from app.gateway.decide import Decider
 from app.gateway.dispatch import Dispatcher
 from app.gateway.handle import Gateway
@@ -112,22 +113,29 @@ def build_active(
         on_failure=attempt_failed,
         request_timeout_s=server.request_timeout_s,
     )
+    reservations = Reservations(admission=admission)
     gateway = Gateway(
-        decider=Decider(
-            unhealthy=pool.unhealthy,
-            on_router_failure=lambda policy, reason: metrics.routing.router_failed(
-                policy.name, reason
+        chooser=Chooser(
+            decider=Decider(
+                unhealthy=pool.unhealthy,
+                on_router_failure=lambda policy, reason: metrics.routing.router_failed(
+                    policy.name, reason
+                ),
+                on_probe=probed,
             ),
-            on_probe=probed,
+            scorer=Scorer(
+                dispatcher=dispatcher,
+                specs=config.specs,
+                lateness=Breaker(
+                    clock=clock, failures=limits.failures, cooldown_s=limits.cooldown_s
+                ),
+            ),
+            reservations=reservations,
+            affinity=Affinity(blobs=store.blobs, now=time.time),
+            clock=clock,
         ),
-        scorer=Scorer(
-            dispatcher=dispatcher,
-            specs=config.specs,
-            lateness=Breaker(clock=clock, failures=limits.failures, cooldown_s=limits.cooldown_s),
-        ),
-        reservations=Reservations(admission=admission),
+        reservations=reservations,
         dispatcher=dispatcher,
-        affinity=Affinity(blobs=store.blobs, now=time.time),
         cache=ResponseCache(
             answers=store.answers,
             version=version,

@@ -13,10 +13,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import NamedTuple, Self
 
-import msgspec
-
 from app.concurrency.deadline import Deadline
-from app.concurrency.eager import Begun, on_its_way
+from app.concurrency.eager import Begun
 from app.errors import (
     BudgetExceededError,
     DeadlineExceededError,
@@ -26,17 +24,15 @@ from app.errors import (
     UpstreamError,
     answer_for,
 )
-from app.gateway.affinity import Affinity
 from app.gateway.bid import cut_limit
 from app.gateway.cache import BYPASS, CachedAnswer, ResponseCache
-from app.gateway.decide import Decider
+from app.gateway.choose import Chooser
 from app.gateway.dispatch import Dispatcher, OpenAnswer
 from app.gateway.ledger import NOTHING, Keeps, LedgerEntry
 from app.gateway.paid import HiddenReasoning
 from app.gateway.plan import plan_for
-from app.gateway.request import Policy, RouteRequest
+from app.gateway.request import RouteRequest
 from app.gateway.reservations import Reservations
-from app.gateway.score import Scorer
 from app.gateway.surcharges import extras_of
 from app.providers.base import Chunk
 from app.stores.base import StoreError
@@ -44,7 +40,7 @@ from app.telemetry.tracing import AskedFor, Headers, Tracer, UpstreamFacts
 from app.types import Outcome
 from routers.errors import RoutingError
 from routers.request.layout import Description
-from routers.types import Decision, Reason
+from routers.types import Decision
 
 _log = logging.getLogger(__name__)
 
@@ -53,11 +49,9 @@ _log = logging.getLogger(__name__)
 class Gateway:
     """Answers requests; everything it needs is handed in."""
 
-    decider: Decider
-    scorer: Scorer
+    chooser: Chooser
     reservations: Reservations
     dispatcher: Dispatcher
-    affinity: Affinity
     cache: ResponseCache
     record: Callable[[Outcome], None]
     """Takes the outcome of every request."""
@@ -104,6 +98,10 @@ class Gateway:
         entry = self._open_account(request, started=started)
         entry.route = route
         return DecisionAlone(self, entry)
+
+    def close(self) -> None:
+        """Stop what computes for requests."""
+        self.chooser.decider.close()
 
     def _open_account(self, request: RouteRequest, *, started: float) -> LedgerEntry:
         return LedgerEntry(
@@ -188,74 +186,6 @@ class _Life:
     async def _let_go(self) -> None:
         """Give back what the answer holds."""
 
-    async def _decide(self, *, alone: bool = False) -> Decision:
-        """Decide which model takes the request, and note it in the account.
-
-        Nothing is paid before the request was admitted: where a scorer is asked, its question is.
-
-        Parameters
-        ----------
-        alone
-            Whether no answer follows, so that the decision itself counts for the caller's limits.
-
-        Raises
-        ------
-        NoEligibleModelError
-            If no candidate passes the hard constraints.
-        RateLimitedError, BudgetExceededError, StoreUnavailableError
-            If the question to a scorer, or the decision `alone`, is not admitted.
-        """
-        gateway, entry, request = self._gateway, self.account, self.account.request
-        began = gateway.clock()
-        if request.objective is not None:
-            admission = gateway.reservations.admission
-            entry.pressure = await admission.pressure(request.caller)
-            if entry.pressure is not None:
-                request = msgspec.structs.replace(
-                    request, objective=entry.pressure.lower(request.objective)
-                )
-        entry.objective = request.objective
-        if request.policy is None:
-            assert request.pinned_model_id is not None  # noqa: S101  (resolve() guarantees it)
-            if alone:
-                await gateway.reservations.question(request, entry)
-            decision = Decision(
-                model_id=request.pinned_model_id,
-                fallbacks=(),
-                candidates=(),
-                reason=Reason.PINNED,
-                usd_per_quality=None,
-            )
-        else:
-            # A store in the network is asked while this thread is busy deciding.
-            recalled = Begun(gateway.affinity.recall(request))
-            try:
-                await on_its_way(recalled)
-                decision = await self._route(request, request.policy, alone=alone)
-                entry.turn = await gateway.affinity.follow(request, decision, recalled)
-            finally:
-                recalled.close()
-            if entry.turn is not None:
-                decision = entry.turn.verdict.decision
-        entry.decide_s = gateway.clock() - began
-        entry.decision = decision
-        return decision
-
-    async def _route(self, request: RouteRequest, policy: Policy, *, alone: bool) -> Decision:
-        """Ask the scorer if there is one, then the router."""
-        gateway, entry = self._gateway, self.account
-        scorer = gateway.scorer.concerns(request, policy)
-        if scorer is not None or alone:
-            payable = await gateway.reservations.question(request, entry, scorer)
-            if scorer is not None:
-                entry.judgement = await gateway.scorer.ask(request, policy, entry, payable=payable)
-        return await gateway.decider.decide(
-            request,
-            policy,
-            judgement=entry.judgement,
-            unpayable=gateway.reservations.unpayable(request, policy),
-        )
-
     async def _settle(self) -> None:
         try:
             await self._gateway.reservations.settle(self.account)
@@ -313,10 +243,9 @@ class Answer(_Life):
         if cached is not None:
             self.account.cached = cached
             return Head(from_cache=True)
-        decision = await self._decide()
-        decision = await self._gateway.reservations.answer(
-            self.account.request, decision, self.account
-        )
+        gateway, entry = self._gateway, self.account
+        decision = await gateway.chooser.decide(entry)
+        decision = await gateway.reservations.answer(entry.request, decision, entry)
         self._open = opened = await self._call(decision)
         for chunk in opened.prelude:  # which the account has seen
             self._seat.saw(chunk)
@@ -371,15 +300,9 @@ class Answer(_Life):
 
     async def _remember(self) -> None:
         """Note who answers the conversation: for a cut answer too, its model has read it."""
-        entry = self.account
-        if self._remembered or entry.turn is None or entry.served is None:
-            return
-        self._remembered = True
-        await self._gateway.affinity.remember(
-            entry.turn,
-            served_model_id=entry.served.spec.model_id,
-            usage=entry.settled_usage(),
-        )
+        if not self._remembered:
+            self._remembered = True
+            await self._gateway.chooser.remember(self.account)
 
     async def _let_go(self) -> None:
         try:
@@ -436,13 +359,13 @@ class DecisionAlone(_Life):
         ------
         NoEligibleModelError, RateLimitedError, BudgetExceededError, StoreUnavailableError
         """
-        decision = await self._decide(alone=True)
+        decision = await self._gateway.chooser.decide(self.account, alone=True)
         self.account.answering()
         return decision
 
     async def describe(self) -> Description | None:
         """Return what the router takes the request to ask for, if it says so."""
-        return await self._gateway.decider.describe(self.account.request)
+        return await self._gateway.chooser.describe(self.account.request)
 
     def _record(self, ended: BaseException | None) -> None:
         if ended is None or self.account.calls:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import msgspec
 
@@ -12,7 +11,16 @@ from app.errors import UpstreamError, UpstreamTimeoutError, answer_for
 from app.gateway.affinity import SessionTurn
 from app.gateway.bid import Bid
 from app.gateway.cache import CachedAnswer
-from app.gateway.paid import Arrived, HiddenReasoning, booked_usage, was_sent
+from app.gateway.paid import (
+    NOTHING_PAID,
+    Arrived,
+    HiddenReasoning,
+    Paid,
+    booked_usage,
+    total_usage,
+    usage_cost_usd,
+    was_sent,
+)
 from app.gateway.pressure import Pressure
 from app.gateway.request import Deployment, RouteRequest
 from app.gateway.surcharges import Extra, surcharge
@@ -38,27 +46,7 @@ from app.types import (
     tokens_of,
 )
 from routers.switching import SessionReason
-from routers.types import Decision, ModelSpec, Objective, Prices, Reason
-
-
-def usage_cost_usd(usage: Usage, prices: Prices) -> float | None:
-    """Price token counts; None when a price is unknown."""
-    return prices.cost_usd(
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        cached_input_tokens=usage.cached_input_tokens,
-        reasoning_tokens=usage.reasoning_tokens,
-    )
-
-
-class Paid(NamedTuple):
-    """What calls are booked with."""
-
-    usage: Usage | None
-    cost_usd: float | None
-
-
-NOTHING_PAID = Paid(None, 0.0)
+from routers.types import Decision, ModelSpec, Objective, Reason
 
 _CANCELLED = "cancelled"
 
@@ -406,7 +394,7 @@ class LedgerEntry:
     def _answer_usage(self, served: Paid) -> Usage | None:
         if self.served is not None:
             return served.usage
-        return _total([call.usage for call in self.attempts if call.usage is not None])
+        return total_usage([call.usage for call in self.attempts if call.usage is not None])
 
     @property
     def due_nusd(self) -> int:
@@ -530,15 +518,3 @@ class LedgerEntry:
 
 def _code_of(error: BaseException) -> str | None:
     return _CANCELLED if isinstance(error, asyncio.CancelledError) else answer_for(error).code
-
-
-def _total(usages: list[Usage]) -> Usage | None:
-    if len(usages) <= 1:
-        return usages[0] if usages else None
-    return Usage(
-        input_tokens=sum([each.input_tokens for each in usages]),
-        output_tokens=sum([each.output_tokens for each in usages]),
-        cached_input_tokens=sum([each.cached_input_tokens for each in usages]),
-        reasoning_tokens=sum([each.reasoning_tokens for each in usages]),
-        estimated=any(each.estimated for each in usages),
-    )

@@ -7,14 +7,15 @@ where the upstream answered with an error status, which providers do not bill.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from app.errors import UpstreamError
 from app.gateway.request import RouteRequest
 from app.providers.base import Chunk, Progress
 from app.types import ToldUsage, Usage
-from routers.types import Decision, ModelSpec
+from routers.types import Decision, ModelSpec, Prices
 
 DEFAULT_OUTPUT_TOKENS = 1024
 """Expected of an answer that nothing is predicted of and nothing limits."""
@@ -180,4 +181,37 @@ def booked_usage(
         output_tokens=output_tokens,
         reasoning_tokens=min(max(usage.reasoning_tokens, hidden_tokens), output_tokens),
         estimated=True,
+    )
+
+
+def usage_cost_usd(usage: Usage, prices: Prices) -> float | None:
+    """Price token counts; None when a price is unknown."""
+    return prices.cost_usd(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cached_input_tokens=usage.cached_input_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+    )
+
+
+class Paid(NamedTuple):
+    """What calls are booked with."""
+
+    usage: Usage | None
+    cost_usd: float | None
+
+
+NOTHING_PAID = Paid(None, 0.0)
+
+
+def total_usage(usages: Sequence[Usage]) -> Usage | None:
+    """Return the counts of several calls together; None of none."""
+    if len(usages) <= 1:
+        return usages[0] if usages else None
+    return Usage(
+        input_tokens=sum([each.input_tokens for each in usages]),
+        output_tokens=sum([each.output_tokens for each in usages]),
+        cached_input_tokens=sum([each.cached_input_tokens for each in usages]),
+        reasoning_tokens=sum([each.reasoning_tokens for each in usages]),
+        estimated=any(each.estimated for each in usages),
     )

@@ -9,7 +9,8 @@ from app.access.guard import ANONYMOUS
 from app.errors import BudgetExceededError, UpstreamTimeoutError
 from app.gateway.admission import Admission
 from app.gateway.allowances import Allowance, Allowances
-from app.gateway.ledger import LedgerEntry, Paid
+from app.gateway.ledger import LedgerEntry
+from app.gateway.paid import Paid
 from app.gateway.reservations import Reservations
 from app.keys import Budget, Period
 from app.providers.base import Progress

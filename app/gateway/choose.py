@@ -1,0 +1,108 @@
+"""From a request to its decision: budgets that run low, a scorer, the router, the conversation."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from app.concurrency.eager import Begun, on_its_way
+from app.gateway.affinity import Affinity
+from app.gateway.decide import Decider
+from app.gateway.ledger import LedgerEntry
+from app.gateway.request import Policy, RouteRequest
+from app.gateway.reservations import Reservations
+from app.gateway.score import Scorer
+from routers.request.layout import Description
+from routers.types import Decision, Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chooser:
+    """Choose models for requests, and remember for their conversations who served."""
+
+    decider: Decider
+    scorer: Scorer
+    reservations: Reservations
+    affinity: Affinity
+    clock: Callable[[], float]
+
+    async def decide(self, entry: LedgerEntry, *, alone: bool = False) -> Decision:
+        """Decide which model takes the request, and note it in its account.
+
+        Nothing is paid before the request was admitted: where a scorer is asked, its question is.
+
+        Parameters
+        ----------
+        alone
+            Whether no answer follows, so that the decision itself counts for the caller's limits.
+
+        Raises
+        ------
+        NoEligibleModelError
+            If no candidate passes the hard constraints.
+        RateLimitedError, BudgetExceededError, StoreUnavailableError
+            If the question to a scorer, or the decision `alone`, is not admitted.
+        """
+        request = entry.request
+        began = self.clock()
+        if request.objective is not None:
+            entry.pressure = await self.reservations.admission.pressure(request.caller)
+            if entry.pressure is not None:
+                request = msgspec.structs.replace(
+                    request, objective=entry.pressure.lower(request.objective)
+                )
+        entry.objective = request.objective
+        if request.policy is None:
+            assert request.pinned_model_id is not None  # noqa: S101  (resolve() guarantees it)
+            if alone:
+                await self.reservations.question(request, entry)
+            decision = Decision(
+                model_id=request.pinned_model_id,
+                fallbacks=(),
+                candidates=(),
+                reason=Reason.PINNED,
+                usd_per_quality=None,
+            )
+        else:
+            # A store in the network is asked while this thread is busy deciding.
+            recalled = Begun(self.affinity.recall(request))
+            try:
+                await on_its_way(recalled)
+                decision = await self._route(request, request.policy, entry, alone=alone)
+                entry.turn = await self.affinity.follow(request, decision, recalled)
+            finally:
+                recalled.close()
+            if entry.turn is not None:
+                decision = entry.turn.verdict.decision
+        entry.decide_s = self.clock() - began
+        entry.decision = decision
+        return decision
+
+    async def describe(self, request: RouteRequest) -> Description | None:
+        """Return what the router takes a request to ask for, if it says so."""
+        return await self.decider.describe(request)
+
+    async def remember(self, entry: LedgerEntry) -> None:
+        """Note which model answered, for the conversation's next turn."""
+        if entry.turn is not None and entry.served is not None:
+            await self.affinity.remember(
+                entry.turn,
+                served_model_id=entry.served.spec.model_id,
+                usage=entry.settled_usage(),
+            )
+
+    async def _route(
+        self, request: RouteRequest, policy: Policy, entry: LedgerEntry, *, alone: bool
+    ) -> Decision:
+        """Ask the scorer if there is one, then the router."""
+        scorer = self.scorer.concerns(request, policy)
+        if scorer is not None or alone:
+            payable = await self.reservations.question(request, entry, scorer)
+            if scorer is not None:
+                entry.judgement = await self.scorer.ask(request, policy, entry, payable=payable)
+        return await self.decider.decide(
+            request,
+            policy,
+            judgement=entry.judgement,
+            unpayable=self.reservations.unpayable(request, policy),
+        )
