@@ -15,6 +15,7 @@ from routers.options import State, require_fitted, take, unfitted
 from routers.types import FloatMatrix, FloatVector
 
 _CENTRES = 24
+_ROWS_PER_CENTRE = 16
 _FEWEST_PER_CENTRE = 8
 
 _FAMILIAR, _TYPICAL = 0.05, 0.5
@@ -30,8 +31,9 @@ _LEAST_TRUST = 0.15
 _PRIOR_ROWS = 20.0
 """How many queries of average quality the mean of every benchmark starts with."""
 
-_HALF_AT_ROWS = 150.0
-"""With so many outcomes per model half of what tells slopes over length apart is believed."""
+_HALF_AT_ROWS = 1000.0
+"""With so many outcomes per model half of what tells many models' slopes over length apart is
+believed: prompts that are unlike all others are mostly of unlike lengths too."""
 
 _USUAL_LENGTHS = (0.01, 0.99)
 """Quantiles of the training queries' lengths beyond which no slope is followed."""
@@ -92,12 +94,16 @@ class Novelty:
         from sklearn.cluster import KMeans  # noqa: PLC0415  (training only)
 
         unit = unit_rows(np.asarray(x, np.float32))
-        n_centres = max(1, min(_CENTRES, len(unit) // _FEWEST_PER_CENTRE))
+        n_centres = max(1, min(_CENTRES, len(unit) // _ROWS_PER_CENTRE))
         seed = int(rng.integers(2**31))
-        centres = KMeans(n_centres, n_init=2, random_state=seed).fit(unit).cluster_centers_
+        found = KMeans(n_centres, n_init=2, random_state=seed).fit(unit)
         # Rounded as it will be stored, so that a restored model answers the same.
-        self.centres_ = unit_rows(centres.astype(np.float32)).astype(np.float16).astype(np.float32)
+        centres = unit_rows(found.cluster_centers_.astype(np.float32)).astype(np.float16)
+        self.centres_ = centres.astype(np.float32)
         familiar, typical = np.quantile(self._similarity(x), [_FAMILIAR, _TYPICAL])
+        # A handful of queries makes nothing familiar: what is like them alone is strange.
+        sizes = np.bincount(found.labels_, minlength=n_centres)
+        self.centres_ = self.centres_[sizes >= min(_FEWEST_PER_CENTRE, sizes.max())]
         width = max(typical - familiar, _LEAST_WIDTH)
         self.bounds_ = np.array([familiar - width, familiar], np.float32)
         self.prior_ = _prior(quality, groups)

@@ -17,7 +17,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,9 @@ def _measure(results: dict[str, Any], name: str, rows: str, seed: str, out: Path
     for router in missing:
         strategy, blocks, options = _ROUTERS[router]
         began = time.process_time()
-        found = split.measure(strategy, blocks, options, difficulty=False, auxiliary=False)
+        found = split.measure(
+            strategy, blocks, options, difficulty=False, auxiliary=False, label=False
+        )
         measure = next(each for each in ("aiq", "apgr", "accuracy") if each in found)
         place.setdefault(router, {})[seed] = {
             "measure": measure,
@@ -85,25 +87,34 @@ def _measure(results: dict[str, Any], name: str, rows: str, seed: str, out: Path
 
 
 def _print(results: Mapping[str, Any], sets: list[str], sizes: list[str]) -> None:
-    print("| set, measure | rows | splits | mixing | " + " | ".join(_ROUTERS) + " |")
-    print("|---|---|---|---|" + "---|" * len(_ROUTERS))
+    print("| set, measure | rows | splits | mixing | " + " | ".join(_ROUTERS) + " | over both |")
+    print("|---|---|---|---|" + "---|" * (len(_ROUTERS) + 1))
     for name in sets:
         for rows in sizes:
             by_router = results.get(name, {}).get(rows, {})
             if set(by_router) != set(_ROUTERS):
                 continue
             seeds = sorted(set.intersection(*(set(each) for each in by_router.values())))
+            if not seeds:
+                continue
             first = by_router["default"][seeds[0]]
             mixing = statistics.mean(by_router["default"][seed]["mixing"] for seed in seeds)
-            cells = [
-                f"{statistics.mean(by_router[router][seed]['value'] for seed in seeds):.4f}"
-                for router in _ROUTERS
-            ]
+            values = {
+                router: [by_router[router][seed]["value"] for seed in seeds] for router in _ROUTERS
+            }
+            cells = [f"{statistics.mean(values[router]):.4f}" for router in _ROUTERS]
             print(
                 f"| {name}, {first['measure'].upper()} | {rows} | {len(seeds)} | {mixing:.4f} | "
                 + " | ".join(cells)
-                + " |"
+                + f" | {_over(values['default'], values['means'], values['prompt length'])} |"
             )
+
+
+def _over(mine: Sequence[float], *others: Sequence[float]) -> str:
+    """Return the mean over splits above the better of the others on average, and its range."""
+    best = max(others, key=statistics.mean)
+    above = [a - b for a, b in zip(mine, best, strict=True)]
+    return f"{statistics.mean(above):+.4f} [{min(above):+.4f}, {max(above):+.4f}]"
 
 
 if __name__ == "__main__":

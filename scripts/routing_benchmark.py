@@ -216,8 +216,9 @@ class Split:
         *,
         difficulty: bool,
         auxiliary: bool,
+        label: bool = True,
     ) -> dict[str, Any]:
-        """Fit on the training part, measure on the other."""
+        """Fit on the training part, measure on the other; `label`: the router of labels too."""
         featurizer, x = self._features(blocks)
         if difficulty:
             x = self._with_difficulty(x)
@@ -234,7 +235,7 @@ class Split:
             auxiliary=sets,
             length_column=featurizer.length_column,
         )
-        return self._score(router.predict(x[self._test]))
+        return self._score(router.predict(x[self._test]), label=label)
 
     def _others(self, featurizer: Featurizer, *, difficulty: bool) -> list[AuxiliarySet]:
         asked = {normalised(self._table.conversations[i]) for i in self._test}
@@ -251,7 +252,7 @@ class Split:
             )
         return sets
 
-    def _score(self, predictions: Any) -> dict[str, Any]:
+    def _score(self, predictions: Any, *, label: bool) -> dict[str, Any]:
         table, test = self._table, self._test
         quality = table.quality[test]
         known = ~np.isnan(quality).any(axis=1)
@@ -287,7 +288,7 @@ class Split:
         singles = single_models(quality, cost)
         low, high = singles[0].min(), singles[0].max()
         best = int(singles[1].argmax())
-        for key, values in (("aiq", predicted), ("aiq_label", by_label)):
+        for key, values in (("aiq", predicted), ("aiq_label", by_label))[: 1 + label]:
             points = curve(values, expected, quality, cost)
             measured[key] = area_under_hull(*points, low=low, high=high)
             if key == "aiq":

@@ -24,7 +24,7 @@ _SUREST = (0.02, 0.98)
 _FEWEST_STEPS = (100, 600)
 """Small sets are gone through more often, since with fewer steps nothing leaves the starting
 point: one step a row, within these bounds. 600 on 150 rows, 200 epochs, learn their noise by heart
-(docs/benchmarks/routing.md, "Few outcomes")."""
+(docs/benchmarks/learning_curves.md)."""
 
 _Weights = list[np.ndarray]
 

@@ -93,3 +93,24 @@ def test_a_difference_between_benchmarks_is_no_slope():
     confounded = Novelty().fit(x, quality, length_column=0, rng=np.random.default_rng(1))
     assert abs(model.slope_[0]) < 0.3
     assert confounded.slope_[0] < -1
+
+
+def test_a_handful_of_queries_makes_nothing_familiar():
+    kinds = np.repeat(np.eye(6, dtype=np.float32)[:5], [100, 100, 100, 100, 4], axis=0)
+    rng = np.random.default_rng(5)
+    x = (kinds + rng.normal(0, 0.05, kinds.shape)).astype(np.float32)
+    quality = (rng.random((len(x), 2)) < 0.5).astype(np.float32)
+    model = Novelty().fit(x, quality, rng=np.random.default_rng(1))
+    trust = model.trust(np.eye(6, dtype=np.float32))
+    assert (trust[:4] > 0.9).all()
+    assert trust[4] == pytest.approx(trust[5]) == pytest.approx(0.15)
+
+
+def test_slopes_of_many_models_hardly_differ_where_rows_are_few():
+    x, quality = with_lengths(0.6)
+    x, quality = x[:60], np.hstack([quality, quality])[:60]
+    many, two = (
+        Novelty().fit(x, each, length_column=0, rng=np.random.default_rng(1)).slope_
+        for each in (quality, quality[:, :2])
+    )
+    assert np.ptp(many) < 0.2 * np.ptp(two)
