@@ -21,32 +21,24 @@ from app.config import load_config
 from app.gateway.request import Policy
 from routers.choice import choose
 from routers.token_estimate import estimate_tokens
-from routers.training.graded import GradedPrompt, read_graded
-from routers.training.request_model import with_typos
-from routers.types import Conversation, Message
+from routers.training.graded import GradedPrompt, read_graded, read_paddings, read_paraphrases
+from routers.types import Conversation
+from scripts.everyday_invariance import UNSEEN, measure_invariance
 
 _ROOT = Path(__file__).resolve().parents[1]
-PROMPTS = _ROOT / "configs" / "graded_prompts" / "test.jsonl"
+_GRADED = _ROOT / "configs" / "graded_prompts"
+PROMPTS, PADDINGS, PARAPHRASES = (
+    _GRADED / name for name in ("test.jsonl", "paddings.tsv", "paraphrases.tsv")
+)
 PAGE = _ROOT / "docs" / "benchmarks" / "everyday.md"
 _TRIVIAL, _DEMANDING = 2.0, 4.0
 _SHORT_CHARS, _LONG_CHARS = 90, 500
 _FEWEST = 5
 _MIDDLE = 0.5
-# Other words than those that training saw.
-_OPENINGS = (
-    "Hope this message finds you in good spirits! ",
-    "Yo, got a sec? ",
-    "Sorry if this is a silly one, but ",
-    "I am new here, so bear with me. ",
-    "Long day at the office... ",
-)
-_CLOSINGS = (
-    " Much obliged.",
-    " You're a lifesaver!",
-    " Looking forward to your reply.",
-    " Let me know if anything is unclear.",
-    " Appreciate ya!",
-)
+_BALANCED = 0.8
+_KNOBS = (_MIDDLE, _BALANCED)
+"""The middle and the preset that serves where nobody says anything."""
+
 _RESULTS = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
 
 
@@ -74,6 +66,11 @@ class Default:
         rate = self.policy.knobs.get(None).usd_per_quality_for(t)
         return choose(quality, cost, rate, model_ids=[s.model_id for s in self.policy.candidates])
 
+    def decide(self, conversations: Sequence[Conversation]) -> np.ndarray:
+        """Return the columns that the knob takes of each conversation, at 0.5 and `balanced`."""
+        quality, cost = self.predict(conversations)
+        return np.stack([self.choices(quality, cost, t) for t in _KNOBS], axis=1)
+
 
 def measure(default: Default, prompts: Sequence[GradedPrompt]) -> dict[str, Any]:
     """Return every number of the page."""
@@ -90,6 +87,10 @@ def measure(default: Default, prompts: Sequence[GradedPrompt]) -> dict[str, Any]
     shortcut = (demanding & (length <= _SHORT_CHARS)) | (trivial & (length >= _LONG_CHARS))
     middle = default.choices(quality, cost, _MIDDLE)
     spent = cost[np.arange(len(cost)), middle]
+    balanced = default.choices(quality, cost, _BALANCED)
+    spent_balanced = cost[np.arange(len(cost)), balanced]
+    kinds = {"trivial": trivial, "moderate": ~either, "demanding": demanding}
+    paraphrases = read_paraphrases(PARAPHRASES)
     ends = default.choices(quality, cost, 0.0), default.choices(quality, cost, 1.0)
     result: dict[str, Any] = {
         "prompts": len(prompts),
@@ -111,52 +112,27 @@ def measure(default: Default, prompts: Sequence[GradedPrompt]) -> dict[str, Any]
         "cost_trivial_over_demanding_at_half": float(
             spent[trivial].mean() / spent[demanding].mean()
         ),
+        "cost_trivial_over_demanding_at_balanced": float(
+            spent_balanced[trivial].mean() / spent_balanced[demanding].mean()
+        ),
         "knob_changes_choice": float((ends[0] != ends[1]).mean()),
-        "served_at_half": {
-            name: {
-                spec.model_id: round(float((middle[rows] == column).mean()), 3)
-                for column, spec in enumerate(default.policy.candidates)
+        "served": {
+            f"{t:g}": {
+                name: {
+                    spec.model_id: round(float((chosen[rows] == column).mean()), 3)
+                    for column, spec in enumerate(default.policy.candidates)
+                }
+                for name, rows in kinds.items()
             }
-            for name, rows in (
-                ("trivial", trivial),
-                ("moderate", ~either),
-                ("demanding", demanding),
-            )
+            for t, chosen in zip(_KNOBS, (middle, balanced), strict=True)
         },
-        "invariance": _invariance(default, prompts, middle),
+        "invariance": measure_invariance(
+            default.decide, prompts, read_paddings(PADDINGS), paraphrases
+        ),
+        "paraphrases": len(paraphrases),
     }
     result["auc_worst_language"] = min(result["auc_by_language"].values())
     return result
-
-
-def _invariance(
-    default: Default, prompts: Sequence[GradedPrompt], middle: np.ndarray
-) -> dict[str, float]:
-    """Return how often the choice at 0.5 stays under padding, typing errors and paraphrase."""
-    rng = np.random.default_rng(0)
-    english = [
-        i for i, each in enumerate(prompts) if each.language == "en" and len(each.text) < 600
-    ]
-    changed = {
-        "padding": [
-            f"{rng.choice(_OPENINGS)}{prompts[i].text}{rng.choice(_CLOSINGS)}" for i in english
-        ],
-        "typos": [with_typos(prompts[i].text, rng) for i in english],
-    }
-    out = {}
-    for name, texts in changed.items():
-        conversations = [
-            _with_last(prompts[i].conversation, text)
-            for i, text in zip(english, texts, strict=True)
-        ]
-        again = default.choices(*default.predict(conversations), _MIDDLE)
-        out[name] = float((again == middle[english]).mean())
-    return out
-
-
-def _with_last(conversation: Conversation, text: str) -> Conversation:
-    last = conversation.messages[-1]
-    return Conversation((*conversation.messages[:-1], Message(last.role, text)))
 
 
 def _auc(positive: np.ndarray, score: np.ndarray, rows: np.ndarray) -> float:
@@ -207,25 +183,42 @@ def table(result: dict[str, Any]) -> str:
             f"{result['cost_trivial_over_demanding_at_half']:.2f}",
             "≤ .25",
         ),
-        ("prompts whose choice the knob changes", f"{result['knob_changes_choice']:.0%}", "≥ 80 %"),
-        ("choice at 0.5 unchanged by padding", f"{result['invariance']['padding']:.0%}", "≥ 90 %"),
         (
-            "choice at 0.5 unchanged by typing errors",
-            f"{result['invariance']['typos']:.0%}",
-            "≥ 90 %",
+            "… at `balanced`, 0.8",
+            f"{result['cost_trivial_over_demanding_at_balanced']:.2f}",
+            "≤ .25",
         ),
+        ("prompts whose choice the knob changes", f"{result['knob_changes_choice']:.0%}", "≥ 80 %"),
     ]
     lines = ["| what | measured | aim |", "|---|---|---|"]
     lines += [f"| {name} | {value} | {aim} |" for name, value, aim in rows]
     languages = ", ".join(f"{k} {v:.3f}" for k, v in sorted(result["auc_by_language"].items()))
-    lines += ["", f"AUC by language: {languages}.", "", "Who answers at 0.5:", ""]
-    served = result["served_at_half"]
-    models = list(served["trivial"])
-    lines += ["| prompts | " + " | ".join(models) + " |", "|---" * (len(models) + 1) + "|"]
-    for name, shares in served.items():
-        cells = " | ".join(f"{shares[model]:.0%}" for model in models)
-        lines.append(f"| {name} | {cells} |")
-    return "\n".join(lines) + "\n"
+    lines += ["", f"AUC by language: {languages}."]
+    for t, served in result["served"].items():
+        preset = " (`balanced`)" if float(t) == _BALANCED else ""
+        models = list(served["trivial"])
+        lines += ["", f"Who answers at {t}{preset}:", ""]
+        lines += ["| prompts | " + " | ".join(models) + " |", "|---" * (len(models) + 1) + "|"]
+        for name, shares in served.items():
+            cells = " | ".join(f"{shares[model]:.0%}" for model in models)
+            lines.append(f"| {name} | {cells} |")
+    lines += ["", "How often the choice stays where the prompt asks for the same:", ""]
+    return "\n".join([*lines, *_invariance_lines(result)]) + "\n"
+
+
+def _invariance_lines(result: dict[str, Any]) -> list[str]:
+    stays = result["invariance"]
+    first = ("padding", "typing errors", "paraphrase", "unseen padding")
+    families = [name for name in stays if name not in first and not name.startswith(UNSEEN)]
+    unseen = [name for name in stays if name.startswith(UNSEEN)]
+    lines = ["| what changes | at 0.5 | at `balanced` | aim |", "|---|--:|--:|---|"]
+    for name in (*first[:3], *families, first[3], *unseen):
+        told = f"paraphrase ({result['paraphrases']})" if name == "paraphrase" else name
+        told = f"… {told.removeprefix(UNSEEN)}" if name in (*families, *unseen) else told
+        aim = "≥ 90 %" if name in first[:3] else ""
+        half, balanced = stays[name]
+        lines.append(f"| {told} | {half:.0%} | {balanced:.0%} | {aim} |")
+    return lines
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from routers.embedders.static import StaticEmbedder
 from routers.features import Featurizer
 from routers.outlook import COLUMNS, INPUTS, SPREAD, WEIGHTS_FILE
 from routers.training.graded import read_graded
-from routers.training.request_model import Judged
+from routers.training.rewording import Judged
 from routers.types import Conversation
 
 PENALTY = 100.0

@@ -109,11 +109,19 @@ class Glossary:
 
     def __init__(self, entries: Mapping[str, str]) -> None:
         self._unspaced = {form: word for form, word in entries.items() if _is_unspaced(form)}
-        spaced = {
-            form: word
-            for form, word in entries.items()
-            if " " not in form and form not in self._unspaced
-        }
+        spaced: dict[str, str] = {}
+        # Of several words, by the first of them, longest first.
+        self._phrases: dict[str, list[tuple[list[str], str]]] = {}
+        for form, word in entries.items():
+            parts = form.split()
+            if form in self._unspaced:
+                continue
+            if len(parts) > 1:
+                self._phrases.setdefault(parts[0], []).append((parts, word))
+            else:
+                spaced[form] = word
+        for phrases in self._phrases.values():
+            phrases.sort(key=lambda phrase: -len(phrase[0]))
         self._found: WordMemo[str | None] = WordMemo(_Words(spaced).find, limit=_REMEMBERED_WORDS)
         # By their first two signs, the lengths of the forms that begin with them, longest first.
         lengths: dict[str, set[int]] = {}
@@ -149,8 +157,19 @@ class Glossary:
             return text
         find = self._found.__getitem__
         out: list[str] = []
-        n_found = 0
-        for piece in _PIECES.findall(lowered):
+        n_found = upto = 0
+        pieces = _PIECES.findall(lowered)
+        for at, piece in enumerate(pieces):
+            if at < upto:
+                continue
+            if piece in self._phrases:
+                phrase = self._phrase(pieces, at)
+                if phrase is not None:
+                    n_words, english = phrase
+                    n_found += n_words
+                    out.append(english)
+                    upto = at + n_words
+                    continue
             if piece[0] >= _FIRST_UNSPACED and _is_unspaced(piece):
                 words = self._segment(piece)
                 n_found += len(words)
@@ -165,6 +184,13 @@ class Glossary:
         if n_found == 0 and ascii_only:
             return text
         return " ".join(out)
+
+    def _phrase(self, pieces: list[str], at: int) -> tuple[int, str] | None:
+        """Return how many words from `at` on are a known phrase, and its English."""
+        for parts, english in self._phrases[pieces[at]]:
+            if pieces[at : at + len(parts)] == parts:
+                return len(parts), english
+        return None
 
     def _segment(self, run: str) -> list[str]:
         """Take the longest known words of a run of unspaced script, from left to right."""

@@ -21,6 +21,9 @@ _MOST_MARKS = 200
 """More opening marks than that set nothing apart, and would take long to pair."""
 
 _SENTENCE_CHARS = 300
+_FEWEST_CHARS = 8
+"""Less beside quotations and programs asks for nothing."""
+
 _COLON_CHARS = 200
 """How far into a text or a paragraph the colon may come that announces material."""
 
@@ -36,6 +39,19 @@ _CODE_MARKS = b"{}[]();=<>_#$\\|&*/+"
 _CODE_SHARE = 0.07
 _ASKING = "?？؟"
 _QUESTION_MARKS = ("?", "？", "؟", '?"', "?)")
+
+
+UNSPOKEN = "Explain this program and fix what is wrong with it"
+"""What is asked by a program that nobody says a word about."""
+
+_FEWEST_WORDS = 3
+_STATEMENT = re.compile(
+    r"[#/*@<{}()\[\]$&|;.\-+=]|import |from \w+ import|def |class |return\b|else\b|elif "
+    r"|print\b|end\b|(?:for|if|while)\b.*[:({]|var |let |const |fn |func |function "
+    r"|public |private |static |select .* from |insert into |update .* set |create table ",
+    re.IGNORECASE,
+)
+_STATEMENT_ENDS = (";", "{", "}", "(", ")", "[", "]", ",", "=", "\\", "->", "=>", "|", "&&")
 
 
 class Request(NamedTuple):
@@ -59,10 +75,12 @@ def split_request(prompt: str) -> Request:
         if any(map(text.__contains__, marks)) and text.count(marks[0]) <= _MOST_MARKS:
             spans = find(text)
             rest = " … ".join(_between(text, spans))
-            # What is nothing but a quotation or a program is itself what is asked.
-            if spans and len(rest.strip(" …\n\"'.")) >= 8:
+            # What is nothing but a quotation is itself what is asked.
+            if spans and len(rest.strip(" …\n\"'.")) >= _FEWEST_CHARS:
                 material += [text[start:end] for start, end in spans]
                 text = rest.strip()
+            elif spans and find is fenced and any(map(str.isalnum, text)):
+                return Request(UNSPOKEN, text)
     paragraphs = [each for each in _PARAGRAPHS.split(text) if each.strip()]
     if len(paragraphs) > 1:
         ask, more = _of_paragraphs(paragraphs)
@@ -111,13 +129,22 @@ def _of_paragraphs(paragraphs: list[str]) -> tuple[str, list[str]]:
     if sum(map(len, paragraphs)) <= _SHORT_CHARS and not any(map(_is_code, paragraphs)):
         return "\n".join(paragraphs), []
     last = len(paragraphs) - 1
-    announced = _announces(paragraphs[0]) and not _is_code(paragraphs[0])
+    programs = [*map(_is_code, paragraphs)]
+    if any(programs):
+        # Beside a program, single statements belong to it.
+        programs = [
+            code or not any(map(_speaks, paragraph.split("\n")))
+            for code, paragraph in zip(programs, paragraphs, strict=True)
+        ]
+    if all(programs):
+        return UNSPOKEN, paragraphs
+    announced = _announces(paragraphs[0]) and not programs[0]
     asks: list[str] = []
     material: list[str] = []
     for number, paragraph in enumerate(paragraphs):
         is_ask = (
             len(paragraph) <= _REQUEST_CHARS
-            and not _is_code(paragraph)
+            and not programs[number]
             and (
                 number == 0
                 or (
@@ -136,8 +163,8 @@ def _of_paragraphs(paragraphs: list[str]) -> tuple[str, list[str]]:
     if asks:
         return "\n".join(asks), material
     # Long paragraphs only: the first says what is wanted, unless it is a program.
-    if _is_code(paragraphs[0]):
-        ask, more = _of_paragraph(paragraphs[-1])
+    if programs[0]:
+        ask, more = _of_program(paragraphs[-1]) or _of_paragraph(paragraphs[-1])
         return ask, paragraphs[:-1] + more
     ask, more = _of_paragraph(paragraphs[0])
     question = _last_question(paragraphs[-1])
@@ -145,8 +172,8 @@ def _of_paragraphs(paragraphs: list[str]) -> tuple[str, list[str]]:
 
 
 def _of_paragraph(text: str) -> tuple[str, list[str]]:
-    """Split one paragraph: at a colon, at the end of its first line, or around its middle."""
-    for cut in (_at_colon, _at_line, _around_middle):
+    """Split one paragraph: around a program, at a colon, after a line, or around its middle."""
+    for cut in (_of_program, _at_colon, _at_line, _around_middle):
         found = cut(text)
         if found is not None:
             return found
@@ -175,16 +202,37 @@ def _at_line(text: str) -> tuple[str, list[str]] | None:
     first, newline, rest = text.partition("\n")
     if not newline:
         return None
-    if _is_code(text):
-        # A program with a line of prose before or after it.
-        lines = [line for line in text.split("\n") if line.strip()]
-        if not _is_code(lines[-1]) and _is_code(lines[0]):
-            return lines[-1][-_SENTENCE_CHARS:], ["\n".join(lines[:-1])]
-        return first[:_SENTENCE_CHARS], [rest]
     if len(rest) > max(2 * len(first), _SHORT_CHARS) and len(first) >= 12:
         question = _last_question(rest)
         return (f"{first} {question}", [rest]) if question else (first, [rest])
     return None
+
+
+def _of_program(text: str) -> tuple[str, list[str]] | None:
+    """Split a program from the lines of prose before and after it; None where it is no program."""
+    if "\n" not in text or not _is_code(text):
+        return None
+    lines = [line for line in text.split("\n") if line.strip()]
+    first, last = 0, len(lines)
+    while first < last and _speaks(lines[first]):
+        first += 1
+    while last > first and _speaks(lines[last - 1]):
+        last -= 1
+    said = [line[:_SENTENCE_CHARS] for line in (*lines[:first], *lines[last:])]
+    return (" ".join(said) or UNSPOKEN), ["\n".join(lines[first:last])]
+
+
+def _speaks(line: str) -> bool:
+    """Return whether a line beside a program is prose: words, no statement, few marks."""
+    line = line.strip()
+    if line.endswith(_QUESTION_MARKS):
+        return True
+    return (
+        not line.endswith(_STATEMENT_ENDS)
+        and _n_code_marks(line) <= _CODE_SHARE * len(line)
+        and _STATEMENT.match(line) is None
+        and (line.count(" ") >= _FEWEST_WORDS - 1 or not line.isascii())
+    )
 
 
 def _around_middle(text: str) -> tuple[str, list[str]] | None:
@@ -238,7 +286,11 @@ def _is_prose(paragraph: str) -> bool:
 
 
 def _is_code(paragraph: str) -> bool:
-    # Bytes, because of other texts than ASCII every character would be looked up by itself.
-    data = paragraph.encode("utf-8", "surrogatepass")
-    marks = len(data) - len(data.translate(None, _CODE_MARKS))
+    marks = _n_code_marks(paragraph)
     return marks > _CODE_SHARE * len(paragraph) and ("\n" in paragraph or marks > 12)
+
+
+def _n_code_marks(text: str) -> int:
+    # Bytes, because of other texts than ASCII every character would be looked up by itself.
+    data = text.encode("utf-8", "surrogatepass")
+    return len(data) - len(data.translate(None, _CODE_MARKS))

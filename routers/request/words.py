@@ -20,6 +20,11 @@ _RUN = re.compile(
     rf"[{_SIGNS}]+|{_LETTERS}+(?:[{_MARKS}]+{_LETTERS}*)*|(?:[{_MARKS}]+{_LETTERS}*)+|[^\w\s]"
 )
 _SIGN = re.compile(rf"[{_SIGNS}]")
+TOKEN = re.compile(
+    rf"[{_SIGNS}]|{_LETTERS}+(?:[{_MARKS}]+{_LETTERS}*)*|(?:[{_MARKS}]+{_LETTERS}*)+|[^\w\s]"
+)
+"""Words, single signs of dense scripts, marks."""
+
 _STEM = 4
 """Longer words count also by their beginning, that many letters."""
 

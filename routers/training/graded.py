@@ -95,7 +95,9 @@ class Courtesy:
 
 
 def read_courtesies(path: Path) -> list[Courtesy]:
-    """Read courtesies: tab-separated language, place (`opening` or `closing`) and text.
+    r"""Read courtesies: tab-separated language, place (`opening` or `closing`) and text.
+
+    `\n` in the text is a line break.
 
     Raises
     ------
@@ -108,8 +110,77 @@ def read_courtesies(path: Path) -> list[Courtesy]:
     ):
         if place not in ("opening", "closing"):
             raise DataError(f"{path}, line {number}: a place is opening or closing, not {place!r}")
-        found.append(Courtesy(language, place == "opening", text))
+        found.append(Courtesy(language, place == "opening", _unescaped(text)))
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Padding:
+    """Words or marks that may stand around any request and change nothing of what it takes."""
+
+    family: str
+    language: str
+    place: str
+    text: str
+
+    def around(self, prompt: str) -> Conversation:
+        """Return a conversation that asks for `prompt`, padded."""
+        if self.place == "system":
+            messages = (Message(Role.SYSTEM, self.text), Message(Role.USER, prompt))
+            return Conversation(messages)
+        if self.place == "around":
+            return Conversation.of(self.text.replace("{}", prompt))
+        before, after = (self.text, prompt) if self.place == "opening" else (prompt, self.text)
+        return Conversation.of(before + ("" if after.startswith("\n") else " ") + after)
+
+
+def read_paddings(path: Path) -> list[Padding]:
+    r"""Read paddings: tab-separated family, language, place and text, line breaks as `\n`.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read or a line is none.
+    """
+    found = []
+    for number, (family, language, place, text) in enumerate(
+        _table(path, ("family", "language", "place", "text")), 2
+    ):
+        if place not in ("opening", "closing", "around", "system"):
+            raise DataError(f"{path}, line {number}: unknown place {place!r}")
+        if ("{}" in text) != (place == "around"):
+            raise DataError(f"{path}, line {number}: {{}} belongs into what stands around, only")
+        found.append(Padding(family, language, place, _unescaped(text)))
+    return found
+
+
+def read_paraphrases(path: Path) -> dict[str, str]:
+    r"""Read other wordings of graded prompts by the id of each: tab-separated, breaks as `\n`.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read or is no such table.
+    """
+    return {key: _unescaped(text) for key, text in _table(path, ("id", "paraphrase"))}
+
+
+def read_openers(path: Path) -> dict[str, list[tuple[str, ...]]]:
+    """Read groups of words that begin requests and ask for the same, by language.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read or is no such table.
+    """
+    found: dict[str, list[tuple[str, ...]]] = {}
+    for language, openers in _table(path, ("language", "openers")):
+        found.setdefault(language, []).append(tuple(openers.split("|")))
+    return found
+
+
+def _unescaped(text: str) -> str:
+    return text.replace("\\n", "\n")
 
 
 def read_graded(path: Path) -> list[GradedPrompt]:

@@ -1,13 +1,12 @@
 """Train the shared model of requests on graded prompts and public outcomes together."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import numpy as np
 
-from routers.conversation_text import ConversationText, conversation_text
+from routers.conversation_text import conversation_text
 from routers.embedders.base import Embedder
 from routers.heads.mlp import MlpHead
 from routers.request.courtesy import CourtesyModel
@@ -21,10 +20,12 @@ from routers.request.model import (
     RequestReader,
     lexicon_bytes,
     network_score,
+    normal_logit,
 )
 from routers.request.words import WordModel
 from routers.training.dataset import OutcomeTable
-from routers.training.graded import Courtesy, GradedPrompt, Judgement
+from routers.training.graded import Courtesy, Judgement
+from routers.training.rewording import Judged, alone, padded, reworded
 from routers.types import FloatMatrix, FloatVector
 
 _FOLDS = 4
@@ -41,37 +42,6 @@ _CHAT_LIKE = ("alpaca_eval", "mt_bench", "commongen", "natural_qa", "trivia_qa",
 _CHAT_REPEATED = 2
 """Multiple-choice sets are many and alike: they must not drown what people ask."""
 
-_PADDED_SHARE = 0.5
-_TYPO_SHARE = 0.3
-_MISTYPED_CHARS = 600
-"""Of our own prompts, how many stand among the rows again, padded with courtesies or mistyped."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
-    """A text and what readers thought of it."""
-
-    text: ConversationText
-    judgements: tuple[Judgement, ...]
-    theme: str
-    """What stands together in one fold."""
-    language: str = ""
-
-    @property
-    def grade(self) -> float:
-        """The mean of the gradings."""
-        return sum(each.grade for each in self.judgements) / len(self.judgements)
-
-    @classmethod
-    def of(cls, prompt: GradedPrompt) -> "Judged":
-        """Take a graded prompt of the reviewed files."""
-        return cls(
-            text=conversation_text(prompt.conversation),
-            judgements=prompt.judgements,
-            theme=prompt.theme,
-            language=prompt.language,
-        )
-
 
 def train(
     own: Sequence[Judged],
@@ -81,6 +51,7 @@ def train(
     embedder: Embedder,
     lexicon: Mapping[str, str],
     courtesies: Sequence[Courtesy],
+    openers: Mapping[str, Sequence[tuple[str, ...]]],
     seed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -97,29 +68,35 @@ def train(
         predicted logits give the outcome directions.
     courtesies
         What people put around requests: prompts padded with them keep their grades.
+    openers
+        By language, groups of words that begin requests and ask for the same.
     """
     rng = np.random.default_rng(seed)
     courtesy = CourtesyModel.fit(
-        [each.text for each in courtesies], [each.text.prompt for each in own]
+        [each.text for each in courtesies if each.opens],
+        [each.text for each in courtesies if not each.opens],
+        [each.text.prompt for each in own],
     )
     reader = RequestReader(embedder, Glossary(lexicon), courtesy)
-    graded = [*own, *public]
+    graded = [*own, *public, *alone(courtesies)]
     progress(f"reading {len(graded)} graded prompts")
     words, x = reader.read([each.text for each in graded])
     target = np.vstack([_target(each.judgements) for each in graded])
     grade = np.array([each.grade for each in graded])
-    repeats = np.array([_REPEATED] * len(own) + [_REPEATED // 3] * len(public))
-    padded = _padded(own, courtesies, rng)
-    padded_words, padded_x = reader.read([each.text for each in padded])
-    padded_target = np.vstack([_target(each.judgements) for each in padded])
+    repeats = np.full(len(graded), _REPEATED // 3)
+    repeats[: len(own)] = _REPEATED
+    dressed = [*padded(own, courtesies, rng), *reworded(own, openers, rng)]
+    # What is recognised is left out, and teaches nothing: these are read as they stand.
+    dressed_words, dressed_x = reader.read([each.text for each in dressed], polite=True)
+    dressed_target = np.vstack([_target(each.judgements) for each in dressed])
     progress("reading outcomes")
     outcome_x, outcome_y = _outcome_rows(outcomes, reader, rng)
 
     def rows(index: np.ndarray, themes: set[str]) -> tuple[FloatMatrix, FloatMatrix]:
         chosen = np.repeat(index, repeats[index])
-        extra = [i for i, each in enumerate(padded) if each.theme in themes]
-        known = np.vstack([target[chosen], np.repeat(padded_target[extra], 2, axis=0)])
-        inputs = np.vstack([x[chosen], np.repeat(padded_x[extra], 2, axis=0), outcome_x])
+        extra = [i for i, each in enumerate(dressed) if each.theme in themes]
+        known = np.vstack([target[chosen], np.repeat(dressed_target[extra], 2, axis=0)])
+        inputs = np.vstack([x[chosen], np.repeat(dressed_x[extra], 2, axis=0), outcome_x])
         n_known, n_outcomes = len(known), len(outcome_x)
         y = np.full((n_known + n_outcomes, N_TARGETS + outcome_y.shape[1]), np.nan, np.float32)
         y[:n_known, :N_TARGETS] = known
@@ -133,10 +110,10 @@ def train(
         return _Network.of(head)
 
     def word_model(index: np.ndarray, themes: set[str]) -> WordModel:
-        extra = [i for i, each in enumerate(padded) if each.theme in themes]
-        texts = [words[i] for i in index] + [padded_words[i] for i in extra]
+        extra = [i for i, each in enumerate(dressed) if each.theme in themes]
+        texts = [words[i] for i in index] + [dressed_words[i] for i in extra]
         return WordModel.fit(
-            texts, np.concatenate([grade[index], [padded[i].grade for i in extra]])
+            texts, np.concatenate([grade[index], [dressed[i].grade for i in extra]])
         )
 
     # What neither part has seen decides how sure both together may be.
@@ -149,9 +126,9 @@ def train(
         by_network[held] = network_score(networks(seen, themes).outputs(x[held]))
         by_word = word_model(seen, themes)
         by_words[held] = [by_word.score(words[i]) for i in held]
-    # Public prompts are hard by selection: the levels of our own decide the odds.
+    # Public prompts are hard by selection: the levels of our own decide.
     scores = np.stack([by_network, by_words], axis=1)[: len(own)]
-    cuts, slopes = fit_odds(scores, target[: len(own), :N_THRESHOLDS])
+    cuts, slopes = fit_levels(scores, target[: len(own), :N_THRESHOLDS])
 
     progress("fitting on all prompts")
     everything, all_themes = np.arange(len(graded)), {each.theme for each in graded}
@@ -171,7 +148,7 @@ def train(
         "lexicon": lexicon_bytes(lexicon),
         "embedder_id": np.frombuffer(embedder.embedder_id.encode(), np.uint8),
         **{f"words.{name}": array for name, array in final_words.state().items()},
-        **{f"courtesy.{name}": array for name, array in courtesy.words.state().items()},
+        **{f"courtesy.{name}": array for name, array in courtesy.state().items()},
     }
     facts = {
         "graded_prompts": len(own),
@@ -238,44 +215,6 @@ def _level_lengths(own: Sequence[Judged]) -> FloatVector:
     return np.array([np.mean(each or [np.log1p(300)]) for each in lengths], np.float32)
 
 
-def _padded(
-    own: Sequence[Judged], courtesies: Sequence[Courtesy], rng: np.random.Generator
-) -> list[Judged]:
-    """Return some prompts again, with courtesies around them or with typing errors."""
-    by_place: dict[tuple[str, bool], list[str]] = {}
-    for each in courtesies:
-        by_place.setdefault((each.language, each.opens), []).append(each.text)
-    out = []
-    for judged in own:
-        prompt = judged.text.prompt
-        texts = []
-        opening, closing = (
-            str(rng.choice(by_place.get((judged.language, opens), [""]))) for opens in (True, False)
-        )
-        if rng.random() < _PADDED_SHARE and (opening or closing):
-            which = rng.integers(3)
-            before = f"{opening} " if which != 1 else ""
-            texts.append(f"{before}{prompt}" + (f" {closing}" if which != 0 else ""))
-        if rng.random() < _TYPO_SHARE and len(prompt) < _MISTYPED_CHARS:
-            texts.append(with_typos(prompt, rng))
-        out += [
-            replace(judged, text=msgspec.structs.replace(judged.text, prompt=text))
-            for text in texts
-        ]
-    return out
-
-
-def with_typos(text: str, rng: np.random.Generator) -> str:
-    """Swap or drop a letter in about one word of eight."""
-    words = text.split(" ")
-    for i, word in enumerate(words):
-        if len(word) > 3 and word.isalpha() and rng.random() < 0.12:
-            at = int(rng.integers(1, len(word) - 1))
-            swapped = word[:at] + word[at + 1] + word[at] + word[at + 2 :]
-            words[i] = swapped if rng.random() < 0.5 else word[:at] + word[at + 1 :]
-    return " ".join(words)
-
-
 def _outcome_rows(
     tables: Iterable[OutcomeTable], reader: RequestReader, rng: np.random.Generator
 ) -> tuple[FloatMatrix, FloatMatrix]:
@@ -312,8 +251,8 @@ def _theme_folds(graded: Sequence[Judged], rng: np.random.Generator) -> np.ndarr
     return np.array([fold[each.theme] for each in graded])
 
 
-def fit_odds(scores: np.ndarray, reached: np.ndarray) -> tuple[FloatVector, FloatVector]:
-    """Fit proportional odds: P(level > k) = sigmoid(scores @ slopes - cuts[k]).
+def fit_levels(scores: np.ndarray, reached: np.ndarray) -> tuple[FloatVector, FloatVector]:
+    """Fit an ordered probit: P(level > k) is the normal share below scores @ slopes - cuts[k].
 
     Parameters
     ----------
@@ -340,7 +279,7 @@ def fit_odds(scores: np.ndarray, reached: np.ndarray) -> tuple[FloatVector, Floa
     def loss(values: np.ndarray) -> float:
         cuts, slopes = unpack(values)
         z = (scores @ slopes)[:, None] - cuts
-        above = np.concatenate([np.ones((len(z), 1)), 1 / (1 + np.exp(-z))], axis=1)
+        above = np.concatenate([np.ones((len(z), 1)), 1 / (1 + np.exp(-normal_logit(z)))], axis=1)
         levels = above - np.concatenate([above[:, 1:], np.zeros((len(z), 1))], axis=1)
         seen = np.concatenate([np.ones((len(z), 1)), reached], axis=1)
         share = seen - np.concatenate([seen[:, 1:], np.zeros((len(z), 1))], axis=1)

@@ -8,10 +8,8 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routers.request.courtesy import CourtesyModel
 from routers.request.gloss import Glossary
 from routers.request.split import cut_sentences, fenced
-from routers.request.words import WordModel
 
 
 def texts_of(*parts: str, max_size: int = 14) -> st.SearchStrategy[str]:
@@ -30,19 +28,6 @@ def test_sentences_end_where_the_plain_pattern_splits(text):
 def test_fences_are_those_of_the_plain_pattern(text):
     plain = re.compile(r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)", re.DOTALL)
     assert fenced(text) == [found.span() for found in plain.finditer(text)]
-
-
-@settings(max_examples=400, deadline=None)
-@given(
-    texts_of(*"., !\nx", "please", "Pls", "plz", "pleaſe", "than\u212as", "thank you", "TY", "city")
-)
-def test_courtesies_at_the_end_are_those_of_the_plain_pattern(text):
-    text = f"x {text}"
-    plain = re.compile(
-        r"[,.]? *(?:please|pls|plz|thanks|thank you|thx|ty)[ .!]*$", re.IGNORECASE
-    ).search(text, max(len(text) - 24, 0))
-    knows_nothing = CourtesyModel(WordModel([], [], [], 0.0))
-    assert knows_nothing.strip(text) == (text if plain is None else text[: plain.start()])
 
 
 _LEXICON = {

@@ -64,6 +64,36 @@ def test_trivial_prompts_cost_a_quarter_at_most(result):
     assert result["cost_trivial_over_demanding_at_half"] <= 0.25
 
 
+def test_at_the_preset_trivial_prompts_cost_a_quarter_at_most_too(result):
+    assert result["cost_trivial_over_demanding_at_balanced"] <= 0.25
+    served = result["served"]["0.8"]
+    cheap = sum(served["trivial"][model] for model in ("sim-nano", "sim-small", "sim-medium"))
+    good = sum(served["demanding"][model] for model in ("sim-large", "sim-frontier"))
+    assert cheap > 0.5
+    assert good > 0.95
+
+
+def test_what_stands_around_a_prompt_seldom_changes_the_choice(result):
+    for at_half, at_balanced in (
+        result["invariance"][each] for each in ("padding", "typing errors")
+    ):
+        assert at_half >= 0.90
+        assert at_balanced >= 0.90
+    assert min(result["invariance"]["system prompts"]) >= 0.95
+    assert min(result["invariance"]["wrappers"]) >= 0.95
+
+
+def test_families_of_paddings_that_nobody_listed_are_told_apart(result):
+    unseen = [name for name in result["invariance"] if name.startswith("unseen: ")]
+    assert len(unseen) >= 3
+    assert min(result["invariance"]["unseen padding"]) >= 0.65
+
+
+def test_paraphrases_are_measured(result):
+    assert result["paraphrases"] >= 150
+    assert min(result["invariance"]["paraphrase"]) >= 0.60
+
+
 def test_the_knob_moves_the_choice(result):
     assert result["knob_changes_choice"] >= 0.80
 

@@ -7,7 +7,6 @@ import pytest
 
 from routers.request.courtesy import CourtesyModel
 from routers.request.model import WEIGHTS_FILE
-from routers.request.words import WordModel
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +17,7 @@ def shipped() -> CourtesyModel:
             for name in arrays.files
             if name.startswith("courtesy.")
         }
-    return CourtesyModel(WordModel.restore(state))
+    return CourtesyModel.restore(state)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +36,21 @@ def shipped() -> CourtesyModel:
             "Guten Tag, ich hoffe es geht Ihnen gut. Was ist die Hauptstadt von Peru? Vielen Dank!",
             "Was ist die Hauptstadt von Peru?",
         ),
+        # The courtesy ends with a comma, a line, or nothing at all.
+        (
+            "Sorry if this is silly, but does cash count as an asset?",
+            "does cash count as an asset?",
+        ),
+        ("Prove that sqrt(2) is irrational thanks", "Prove that sqrt(2) is irrational"),
+        ("Sort these names thank you so much in advance", "Sort these names"),
+        ("I was wondering if you could possibly sort this list", "sort this list"),
+        (
+            "Dear Mr. Smith,\nI hope this finds you well.\n\nWhat is a bond?\n\nKind regards,\nAnn",
+            "What is a bond?",
+        ),
+        ("Démontre le théorème de Rolle. Merci d'avance", "Démontre le théorème de Rolle."),
+        ("Извините за беспокойство, докажите теорему Ролля", "докажите теорему Ролля"),
+        ("すみません、素数とは何ですか。よろしくお願いします。", "素数とは何ですか。"),
     ],
 )
 def test_courtesies_at_the_ends_are_left_out(shipped, text, rest):
@@ -74,6 +88,11 @@ def test_courtesy_alone_comes_back_as_it_is(shipped, text):
         "证明根号2是无理数。",
         "Why do we say please?",
         "SELECT name FROM people WHERE thanks > 3;",
+        "why does sweating cool you down",
+        "explain public key encryption like I'm 12",
+        "Does Landauer's bound really exorcise Maxwell's demon? Argue rigorously.",
+        "how do i take a screenshot on windows",
+        "Does Gödel's argument suffer modal collapse? Show it",
     ],
 )
 def test_the_words_of_a_request_stay(shipped, text):
@@ -96,10 +115,30 @@ def test_a_huge_text_is_no_error(shipped, unit):
 
 
 def test_it_learns_from_few_examples():
-    model = CourtesyModel.fit(
-        ["Good day to you!", "Good morning to you!", "Many good thanks."],
+    asked = "Sort the lemma."
+    padded = (f"Good day to you! {asked}", f"{asked} Many good thanks.", asked)
+    assert [learned().strip(each) for each in padded] == [asked] * 3
+
+
+def learned() -> CourtesyModel:
+    return CourtesyModel.fit(
+        ["Good day to you!", "Good morning to you!"],
+        ["Many good thanks.", "Very many thanks."],
         ["Sort the numbers. Show steps.", "Prove the lemma. Show steps.", "Sort the files."],
     )
-    asked = "Sort the lemma."
-    padded = f"Good day to you! {asked}"
-    assert [model.strip(each) for each in (padded, asked)] == [asked, asked]
+
+
+def test_it_is_restored_as_it_was():
+    model = learned()
+    again = CourtesyModel.restore(model.state())
+    for name, array in model.state().items():
+        assert again.state()[name].tobytes() == array.tobytes()
+    text, asked = "Good day to you! Sort the lemma.", "Sort the lemma."
+    assert (again.strip(text), model.strip(text)) == (asked, asked)
+
+
+def test_arrays_that_do_not_fit_are_refused():
+    state = learned().state()
+    for name, cut in (("weights", state["weights"][:-1]), ("bias", state["bias"][:0])):
+        with pytest.raises(ValueError, match="courtesies do not fit"):
+            CourtesyModel.restore({**state, name: cut})

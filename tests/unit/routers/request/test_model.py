@@ -181,10 +181,10 @@ def test_a_request_is_described_alike_alone_and_among_others(model):
     ],
 )
 def test_signals_are_measured_of_what_is_asked_and_of_all(embedder, prompt, ask):
-    courtesy = CourtesyModel.fit(["Hi there!", "Thanks a lot!"], [PROOF, CAPITAL, SERVER])
+    courtesy = CourtesyModel.fit(["Hi there!"], ["Thanks a lot!"], [PROOF, CAPITAL, SERVER])
     text = ConversationText(prompt=prompt, history="Who are you?", system="Be kind.", n_messages=4)
     _, x = RequestReader(embedder, Glossary({}), courtesy).read([text])
-    whole = msgspec.structs.replace(text, prompt=courtesy.strip(prompt))
+    whole = msgspec.structs.replace(text, prompt=courtesy.strip(prompt), system="")
     signals = [lexical_signals(ConversationText(prompt=ask)), lexical_signals(whole)]
     np.testing.assert_array_equal(x[0, -2 * len(LEXICAL_SIGNALS) :], np.concatenate(signals))
 
@@ -217,7 +217,9 @@ def test_another_embedder_is_refused():
 def arrays() -> dict[str, np.ndarray]:
     """Return the shipped arrays with fewer words, which are read faster."""
     words = WordModel.fit(["prove it", "prove that", "hi it", "hi that"], [5, 5, 1, 1]).state()
-    few = {f"{part}.{name}": words[name] for part in ("words", "courtesy") for name in words}
+    polite = CourtesyModel.fit(["Hi there!"], ["Thanks!"], [PROOF, SERVER]).state()
+    few = {f"words.{name}": array for name, array in words.items()}
+    few |= {f"courtesy.{name}": array for name, array in polite.items()}
     with np.load(WEIGHTS_FILE) as file:
         rest = {name: file[name] for name in file.files if name not in few}
     return {**rest, **few, "lexicon": lexicon_bytes({"beweise": "prove"})}
@@ -240,7 +242,7 @@ def test_arrays_that_do_not_fit_are_refused(embedder, arrays):
         cut = arrays[name][:0] if name.endswith(".bias") else arrays[name][:-1]
         if name.endswith(".terms"):
             cut = arrays[name][: len(arrays[name]) // 2]
-        with pytest.raises(ValueError, match=r"request model|word model"):
+        with pytest.raises(ValueError, match=r"request model|word model|courtesies"):
             RequestModel(embedder, {**arrays, name: cut})
     with pytest.raises(ValueError, match="lexicon"):
         RequestModel(embedder, {**arrays, "lexicon": np.frombuffer(b"no tab", np.uint8)})

@@ -5,7 +5,7 @@
 import pytest
 
 from routers.embedders.base import head_and_tail
-from routers.request.split import READ_CHARS, split_request
+from routers.request.split import READ_CHARS, UNSPOKEN, split_request
 
 STORY = "The cat sat on the mat and looked at the dog, which slept by the fire all day. "
 REPORT = "The river rises in the hills and flows through three valleys before the sea. "
@@ -133,6 +133,45 @@ def test_a_short_request_stays_whole(prompt):
 def test_a_quotation_alone_is_what_is_asked():
     prompt = f'"{STORY.strip()}"'
     assert split_request(prompt) == (prompt, "")
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "```python\nfor i in range(3):\n    print(i)\n```",
+        "```\nSELECT a FROM t WHERE (x = 1);\n```\n",
+        "~~~c\nint main() { return 0; }\n~~~",
+        PROGRAM,
+        "const add = (a, b) => a + b;\nconsole.log(add(1, 2), add(3, 4));",
+        f"{PROGRAM}\n\n{PROGRAM}\n\n{PROGRAM}",
+    ],
+)
+def test_a_program_without_a_word_asks_to_be_explained(program):
+    ask, material = split_request(program)
+    assert ask == UNSPOKEN
+    assert material.split() == program.split()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "why is this slow for large dicts",
+        "what does this print?",
+        "Find the bug in the function",
+        "这段代码有什么问题",
+        "warum ist das so langsam?",
+    ],
+)
+def test_prose_beside_a_program_is_what_is_asked(said):
+    lines = PROGRAM.replace("\n\n", "\n")
+    assert split_request(f"{lines}\n{said}") == (said, lines)
+    assert split_request(f"{said}\n{lines}") == (said, lines)
+
+
+def test_prose_on_both_sides_of_a_program_is_asked_together():
+    lines = PROGRAM.replace("\n\n", "\n")
+    found = split_request(f"here is my function\n{lines}\nplease make it faster")
+    assert found == ("here is my function please make it faster", lines)
 
 
 def test_of_long_prose_the_ends_are_the_request():

@@ -1,16 +1,21 @@
 """The files that graded prompts, courtesies and words are kept in."""
 
 import json
+import re
 
 import pytest
 
 from routers.errors import DataError
 from routers.training.graded import (
     Courtesy,
+    Padding,
     read_courtesies,
     read_graded,
     read_judgements,
     read_lexicon,
+    read_openers,
+    read_paddings,
+    read_paraphrases,
 )
 from routers.types import Role
 from tests.support.gateway import CONFIGS
@@ -136,6 +141,54 @@ def test_what_is_no_courtesy_is_named(tsv, rows, reason):
     with pytest.raises(DataError, match=reason) as caught:
         read_courtesies(path)
     assert str(path) in str(caught.value)
+
+
+def test_paddings_stand_around_a_prompt(tsv):
+    path = tsv(
+        ("family", "language", "place", "text"),
+        ("greeting", "en", "opening", "Hi!"),
+        ("thanks", "en", "closing", r"\nThanks"),
+        ("wrapper", "en", "around", "**{}**"),
+        ("rules", "en", "system", "Be brief."),
+    )
+    found = read_paddings(path)
+    assert found[0] == Padding("greeting", "en", "opening", "Hi!")
+    asked = [[each.text for each in padding.around("why?").messages] for padding in found]
+    assert asked == [["Hi! why?"], ["why?\nThanks"], ["**why?**"], ["Be brief.", "why?"]]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (("a", "en", "inside", "x"), "line 2: unknown place 'inside'"),
+        (("a", "en", "around", "x"), "line 2: {} belongs into what stands around"),
+        (("a", "en", "opening", "{}"), "line 2: {} belongs into what stands around"),
+    ],
+)
+def test_what_is_no_padding_is_named(tsv, row, reason):
+    with pytest.raises(DataError, match=re.escape(reason)):
+        read_paddings(tsv(("family", "language", "place", "text"), row))
+
+
+def test_paraphrases_and_openers(tsv):
+    path = tsv(("id", "paraphrase"), ("a1", r"why\nso?"))
+    assert read_paraphrases(path) == {"a1": "why\nso?"}
+    path = tsv(("language", "openers"), ("en", "write|compose"), ("en", "why|for what reason"))
+    assert read_openers(path) == {"en": [("write", "compose"), ("why", "for what reason")]}
+
+
+def test_paraphrases_are_of_test_prompts_in_other_words(shipped):
+    texts = {each.prompt_id: each.text for each in shipped["test"]}
+    found = read_paraphrases(SHIPPED / "paraphrases.tsv")
+    assert len(found) >= 150
+    assert set(found) <= set(texts)
+    assert not [key for key, text in found.items() if text.casefold() == texts[key].casefold()]
+
+
+def test_paddings_of_the_test_were_not_trained_on():
+    trained = {each.text.casefold() for each in read_courtesies(SHIPPED / "courtesies.tsv")}
+    tested = {each.text.casefold() for each in read_paddings(SHIPPED / "paddings.tsv")}
+    assert not trained & tested
 
 
 HEAD = ("id", "grade", "kind", "domain", "tokens")

@@ -8,7 +8,8 @@ from routers.embedders.base import make_embedder
 from routers.request.layout import LEVELS
 from routers.request.model import RequestModel
 from routers.training.graded import Courtesy, Judgement, read_courtesies, read_graded
-from routers.training.request_model import Judged, fit_odds, train, with_typos
+from routers.training.request_model import fit_levels, train
+from routers.training.rewording import Judged, alone, reworded, with_typos
 from tests.support.gateway import CONFIGS
 
 THINGS = ("bank", "river", "lamp", "metric")
@@ -53,6 +54,7 @@ def trained(embedder):
             embedder=embedder,
             lexicon={"beweise": "prove", "farbe": "colour"},
             courtesies=COURTESIES,
+            openers={"en": [("what colour is", "which colour has")]},
             seed=3,
         )
 
@@ -92,13 +94,13 @@ def test_lengths_by_level_are_those_of_the_prompts(trained):
     assert lengths[-1] == pytest.approx(np.log1p(1500), abs=1e-4)
 
 
-def test_odds_are_found_again():
+def test_cuts_and_slopes_are_found_again():
     rng = np.random.default_rng(0)
     scores = rng.normal(0, 1, (4000, 2))
     cuts, slopes = np.array([-2.0, -0.5, 0.5, 2.0]), np.array([1.5, 0.5])
-    latent = scores @ slopes + rng.logistic(0, 1, len(scores))
+    latent = scores @ slopes + rng.normal(0, 1, len(scores))
     reached = (latent[:, None] > cuts).astype(float)
-    found_cuts, found_slopes = fit_odds(scores, reached)
+    found_cuts, found_slopes = fit_levels(scores, reached)
     np.testing.assert_allclose(found_cuts, cuts, atol=0.15)
     np.testing.assert_allclose(found_slopes, slopes, atol=0.15)
 
@@ -107,8 +109,8 @@ def test_cuts_stay_in_order_where_levels_are_missing():
     rng = np.random.default_rng(1)
     scores = rng.normal(0, 1, (200, 1))
     # All prompts are either trivial or very demanding.
-    reached = np.repeat(scores + rng.logistic(0, 1, (200, 1)) > 0, 4, axis=1).astype(float)
-    cuts, _ = fit_odds(scores, reached)
+    reached = np.repeat(scores + rng.normal(0, 1, (200, 1)) > 0, 4, axis=1).astype(float)
+    cuts, _ = fit_levels(scores, reached)
     assert (np.diff(cuts) >= 0).all()
     assert np.isfinite(cuts).all()
 
@@ -128,6 +130,28 @@ def test_typing_errors_touch_letters_of_some_words():
 def test_short_words_and_marks_are_never_mistyped():
     text = "a is ok: 1234 {x} foo_bar() " * 50
     assert with_typos(text, np.random.default_rng(0)) == text
+
+
+def test_a_reworded_prompt_keeps_its_grade_and_begins_in_other_words():
+    prompts = [judged(f"What colour is a lamp number {i}?", "lamp", TRIVIAL) for i in range(40)]
+    openers = {"en": [("what colour is", "which colour has")]}
+    found = reworded(prompts, openers, np.random.default_rng(0))
+    assert {each.grade for each in found} == {1}
+    assert any(each.text.prompt.startswith("which colour has") for each in found)
+    assert len({each.text.prompt for each in found}) > 10
+    assert not {each.text.prompt for each in found} & {each.text.prompt for each in prompts}
+    # An opener is a whole word.
+    whatever = [judged("What colour isolates it", "lamp", TRIVIAL)] * 40
+    assert not any(
+        each.text.prompt.startswith("which")
+        for each in reworded(whatever, openers, np.random.default_rng(0))
+    )
+
+
+def test_courtesies_by_themselves_are_trivial():
+    found = alone([*COURTESIES, Courtesy("en", opens=True, text="a" * 200)])
+    assert [each.text.prompt for each in found] == [each.text for each in COURTESIES]
+    assert {each.grade for each in found} == {1}
 
 
 def test_graded_prompts_and_courtesies_name_languages_alike():
