@@ -42,7 +42,8 @@ def corrections(quality: FloatMatrix, mean_cost_usd: FloatArray | None) -> Float
     above = quality - means
     # How hard a query is moves all models that were asked: it is no noise between them.
     apart = above - nan_mean(above.T, default=0.0)[:, None]
-    noise = nan_mean(apart**2, default=0.0) / (counts - 1)
+    # One variance for all models: those of single models are luck themselves.
+    noise = float(nan_mean(apart**2, default=0.0).mean()) / (counts - 1)
     centred = means - means.mean()
     line = _line(centred, mean_cost_usd)
     freedom = n_models - 1 - int(line.any())
