@@ -11,6 +11,11 @@ from routers.types import FloatMatrix
 FEWEST_OUTCOMES = 30
 """A model with fewer outcomes in a recalibration is as little known as before."""
 
+_ABSTENTIONS = {
+    "random-mix": "mixing single models, which is what it does",
+    "prompt-length": "routing by the prompt's length alone, which is what it does",
+}
+
 
 class Evidence(StrEnum):
     """What is known of a model beyond its name, from least to most."""
@@ -50,3 +55,18 @@ def evidence_of_models(
             for seen, before in zip(enough.tolist(), found, strict=True)
         ]
     return tuple(found)
+
+
+def told_abstention(manifest: Mapping[str, Any]) -> str | None:
+    """Say what an artifact does in place of its recipe, in a sentence; None where it does not.
+
+    Parameters
+    ----------
+    manifest
+        Of the artifact; `training.abstains` names the strategy that is served instead.
+    """
+    served = manifest.get("training", {}).get("abstains")
+    if served is None:
+        return None
+    what = _ABSTENTIONS.get(served, served)
+    return f"the router abstains: on held-out rows its recipe did no better than {what}"

@@ -22,6 +22,7 @@ from app.gateway.decide import decide_now
 from app.gateway.ledger import LedgerEntry
 from app.gateway.request import Policy, RouteRequest, promise_doubt
 from routers.decision import knob_steps
+from routers.evidence import told_abstention
 from routers.request.layout import Description
 from routers.request.sentence import why
 from routers.types import (
@@ -159,6 +160,9 @@ def _print(
     doubt = promise_doubt(policy)
     if doubt is not None:
         console.print(f"  [dim]{escape(doubt)}[/]")
+    abstention = told_abstention(policy.artifact.manifest)
+    if abstention is not None:
+        console.print(f"  [dim]{escape(abstention)}[/]")
 
 
 def _print_turns(

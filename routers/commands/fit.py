@@ -14,6 +14,7 @@ import click
 
 from routers.artifact_files import check_free
 from routers.commands._options import FILE, SEED, files, overwrite, progress
+from routers.evidence import told_abstention
 from routers.files import shown
 from routers.training.recipe import EmbedderRecipe, Recipe, read_recipe
 from routers.training.support import Support
@@ -150,6 +151,9 @@ def _print_fit(path: Path, version: str, manifest: Mapping[str, Any]) -> None:
     )
     for name, key in (("mixing", "aiq_over_zero"), ("prompt length", "aiq_over_prompt_length")):
         click.echo(f"  {_over(name, metrics[key])}")
+    abstention = told_abstention(manifest)
+    if abstention is not None:
+        click.echo(f"  {abstention}")
     click.echo(
         f"  best single model {shown(metrics['best_single_model'])} "
         f"{metrics['best_single_quality']:.3f}, router {metrics['best_routed_quality']:.3f}"

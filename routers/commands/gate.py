@@ -44,6 +44,13 @@ _EXIT_CODES = {"passed": 0, "refused": 1, "not decided": 3}
     show_default=True,
     help="Limit of the artifact's files together.",
 )
+@click.option(
+    "--splits",
+    type=click.IntRange(1, 20),
+    default=1,
+    show_default=True,
+    help="Times to fit on other folds; their mean depends less on how rows fell into folds.",
+)
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option(
     "--draws",
@@ -62,6 +69,7 @@ def command(
     prices: Path | None,
     max_p50_ms: float,
     max_size_mb: float,
+    splits: int,
     seed: int,
     draws: int,
     encoders: tuple[str, ...],
@@ -77,28 +85,36 @@ def command(
     from routers.evaluation.gate import Limits, judge  # noqa: PLC0415
     from routers.evaluation.trial import prepare_trial  # noqa: PLC0415
 
-    trial = prepare_trial(
-        artifact,
-        train,
-        data,
-        prices_file=prices,
-        n_draws=draws,
-        seed=seed,
-        trusted=encoders,
-        progress=progress,
-    )
+    trials = [
+        prepare_trial(
+            artifact,
+            train,
+            data,
+            split=split,
+            prices_file=prices,
+            n_draws=draws,
+            seed=seed,
+            trusted=encoders,
+            progress=progress,
+        )
+        for split in range(splits)
+    ]
+    trial = trials[0]
     progress("judging")
     limits = Limits(max_p50_ms=max_p50_ms, max_size_mb=max_size_mb)
-    judgement = judge(trial, artifact, limits=limits)
+    judgement = judge(trials, artifact, limits=limits)
     n_queries = len(trial.frame.rows)
+    version = None if trial.artifact is None else trial.artifact.version
     found = {
         "artifact": str(artifact),
-        "version": trial.artifact.version,
+        "version": version,
         "verdict": judgement.verdict.value,
         "reason": judgement.reason,
         "passed": judgement.verdict.value == "passed",
         "n_queries": n_queries,
         "n_cross_fitted": trial.n_crossed,
+        "n_splits": splits,
+        "n_abstaining": trial.n_abstaining,
         "checks": [check.to_dict() for check in judgement.checks],
         "notes": list(trial.notes),
     }
@@ -107,7 +123,7 @@ def command(
     else:
         told = printable(f"{_VERDICTS[judgement.verdict.value]}: {judgement.reason}")
         click.echo(
-            f"{artifact} (version {trial.artifact.version}) on {n_queries} queries, "
+            f"{artifact} (version {version}) on {n_queries} queries, "
             f"{trial.n_crossed} of them cross-fitted, {told}"
         )
         for check in judgement.checks:

@@ -20,6 +20,7 @@ from routers.types import PriceTable
 ZERO, BEST_SINGLE, PROMPT_LENGTH, KNN = "ZeroRouter", "best single", "prompt length", "kNN(k=100)"
 GUARDED_KNN, SHUFFLE = "guarded kNN", "cost-matched shuffle"
 ORACLE, LABEL = "oracle", "benchmark label"
+CANDIDATE = "candidate"
 
 _BLOCKS = ("embedding", "lexical")
 
@@ -123,6 +124,27 @@ def benchmark_label(rows: Rows, train: Rows | None) -> Series | None:
     cost = _group_means(there, source.cost_usd, here)
     note = "means of the evaluated rows themselves" if train is None else "means of training rows"
     return Series(name=LABEL, kind="bound", picks=sweep(quality, cost), note=note)
+
+
+def crossed_label(pool: Rows, folds: NDArray[np.intp], judged: NDArray[np.intp]) -> Series | None:
+    """Route every fold by the means of its benchmark's rows in the others.
+
+    None where the rows are of one benchmark only.
+    """
+    labels = _labels(pool.groups, _useful_depth(pool.groups))
+    if len(set(labels)) < 2:
+        return None
+    quality, cost = np.zeros(pool.quality.shape), np.zeros(pool.quality.shape)
+    for train, test, _ in splits(folds):
+        here, there = ([labels[i] for i in rows] for rows in (test, train))
+        quality[test] = _group_means(there, pool.quality[train], here)
+        cost[test] = _group_means(there, pool.cost_usd[train], here)
+    return Series(
+        name=LABEL,
+        kind="bound",
+        picks=sweep(quality[judged], cost[judged]),
+        note="means of the rows of other folds",
+    )
 
 
 def oracle(rows: Rows) -> Series:

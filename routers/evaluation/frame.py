@@ -20,9 +20,14 @@ from routers.evaluation.metrics import (
 )
 from routers.numeric import FloatArray, nan_mean
 from routers.strategies.carrot import DEFAULT_OUTPUT_TOKENS
+from routers.training.crossfit import numbered_prompts
 from routers.training.dataset import OutcomeTable
 from routers.training.support import Support
 from routers.types import Conversation, Predictions, PriceTable
+
+NEGLIGIBLE = 0.001
+"""A smaller difference of areas counts as none, however little it scatters: routers that do the
+same differ by that in where one model ends and the next begins."""
 
 _MAX_WEIGHTS = 40_000_000
 """Bounds the memory of resampling (draws x queries) to 320 MB."""
@@ -183,9 +188,13 @@ class Frame:
 
     @cached_property
     def weights(self) -> FloatArray:
-        """How often every query is in every draw: (n_draws, n_queries)."""
+        """How often every query is in every draw: (n_draws, n_queries).
+
+        Prompts are drawn, with all of their rows: the same question twice is not two.
+        """
         n_draws = min(self.n_draws, max(100, _MAX_WEIGHTS // len(self.rows)))
-        return resample(len(self.rows), n_draws, seed=self.seed)
+        prompt_of = numbered_prompts(self.rows.conversations)
+        return resample(int(prompt_of.max()) + 1, n_draws, seed=self.seed)[:, prompt_of]
 
     @cached_property
     def singles(self) -> tuple[FloatArray, FloatArray]:

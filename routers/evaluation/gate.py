@@ -1,7 +1,7 @@
 """Whether an artifact may be shipped: it has to beat what costs nothing to run."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -12,16 +12,12 @@ import numpy as np
 from routers.artifact import RouterArtifact
 from routers.evaluation import baselines
 from routers.evaluation.bootstrap import Interval, detectable
-from routers.evaluation.frame import Frame, Rows, Series
+from routers.evaluation.frame import NEGLIGIBLE, Frame, Rows, Series
 from routers.evaluation.trial import Trial
 from routers.numeric import FloatArray, nan_mean
 
 QUALITY_MARGIN = 0.005
 """How far below another a mean quality, or an area, still counts as the same."""
-
-NEGLIGIBLE = 0.001
-"""A smaller difference of areas counts as none, however little it scatters: routers that do the
-same differ by that in where one model ends and the next begins."""
 
 _TIMED = 50
 _WARM = 5
@@ -74,12 +70,12 @@ class Limits:
     max_size_mb: float
 
 
-_Area = tuple[float, FloatArray]
+Area = tuple[float, FloatArray]
 """An area under a curve, and its draws."""
 
 
 def judge(
-    trial: Trial,
+    trials: Sequence[Trial],
     path: Path,
     *,
     limits: Limits,
@@ -89,17 +85,38 @@ def judge(
 
     Parameters
     ----------
+    trials
+        Of one artifact on the same rows, each with other folds.
     path
         The artifact's folder.
     clock
         Seconds; for the latency.
+    """
+    artifact = trials[0].artifact
+    if artifact is None or trials[0].candidate is None:
+        return weigh(trials)
+    timed = _latency(artifact, trials[0].frame.rows, limits, clock)
+    return weigh(trials, (timed, _size(path, limits)))
+
+
+def weigh(trials: Sequence[Trial], others: Sequence[Check] = ()) -> Judgement:
+    """Hold what was predicted against every baseline.
+
+    Parameters
+    ----------
+    trials
+        Of one artifact or recipe on the same rows, each with other folds.
+    others
+        Further checks that count.
 
     Notes
     -----
     Areas are quality at equal cost, averaged over all costs. Settings are chosen on one half of the
     queries and measured on the other, both ways: one that was chosen where it is measured would
     flatter the router. "Beyond noise" means that the 95 % interval of a paired bootstrap over
-    queries lies on one side.
+    queries lies on one side. Trials are averaged query by query under the same draws, so that an
+    interval is over queries, however many trials there are; their number takes out what depends on
+    the folds.
 
     What knows nothing of the query (mixing single models, the artifact's own mix at random, the
     prompt's length) has to be beaten beyond noise. Neighbours have to be matched: the interval ends
@@ -107,35 +124,52 @@ def judge(
     where it is on neither nothing is decided. One failure refuses the artifact, and only an
     artifact that passes everything passes.
     """
-    if trial.candidate is None:
-        finding = trial.support.warning or ""
+    first = trials[0]
+    candidates = [trial.candidate for trial in trials if trial.candidate is not None]
+    if not candidates:
+        finding = first.support.warning or ""
         check = Check(name="outcomes", verdict=Verdict.NOT_DECIDED, finding=finding)
         reason = "the outcomes cannot tell how routers compare"
         return Judgement(verdict=Verdict.NOT_DECIDED, reason=reason, checks=(check,))
-    frame = trial.frame
-    areas = {
-        name: frame.fair_area(trial.named(name).picks)
-        for name in (
-            baselines.ZERO,
-            baselines.PROMPT_LENGTH,
-            baselines.KNN,
-            baselines.GUARDED_KNN,
-        )
-    }
-    mine = frame.fair_area(trial.candidate.picks)
-    shuffled = shuffle(frame.rows, trial.candidate)
-    areas[baselines.SHUFFLE] = frame.fair_area_of(*shuffled)
+    areas = pooled_areas(trials)
+    mine = areas[baselines.CANDIDATE]
     checks = [
         _above(mine, areas[baselines.ZERO], baselines.ZERO),
         _above(mine, areas[baselines.SHUFFLE], baselines.SHUFFLE),
-        _single(frame, trial.candidate, baselines.best_single(frame.rows, None)),
+        _single(first.frame, candidates, baselines.best_single(first.frame.rows, None)),
         _above(mine, areas[baselines.PROMPT_LENGTH], baselines.PROMPT_LENGTH),
         _matched(mine, areas[baselines.KNN], baselines.KNN),
         _matched(mine, areas[baselines.GUARDED_KNN], baselines.GUARDED_KNN),
-        _latency(trial.artifact, frame.rows, limits, clock),
-        _size(path, limits),
+        *others,
     ]
     return _conclude(checks, areas)
+
+
+def pooled_areas(trials: Sequence[Trial]) -> dict[str, Area]:
+    """Return the areas of the candidate, its shuffle, the baselines and the label, by name.
+
+    Each is the mean over trials. The label is missing where there is one only.
+    """
+    each = [_areas_of(trial) for trial in trials]
+    return {
+        name: (
+            float(np.mean([areas[name][0] for areas in each])),
+            np.mean([areas[name][1] for areas in each], axis=0),
+        )
+        for name in each[0]
+    }
+
+
+def _areas_of(trial: Trial) -> dict[str, Area]:
+    frame, candidate = trial.frame, trial.candidate
+    assert candidate is not None  # noqa: S101  (the caller has looked)
+    named = (baselines.ZERO, baselines.PROMPT_LENGTH, baselines.KNN, baselines.GUARDED_KNN)
+    areas = {name: frame.fair_area(trial.named(name).picks) for name in named}
+    areas[baselines.CANDIDATE] = frame.fair_area(candidate.picks)
+    areas[baselines.SHUFFLE] = frame.fair_area_of(*shuffle(frame.rows, candidate))
+    if trial.label is not None:
+        areas[baselines.LABEL] = frame.fair_area(trial.label.picks)
+    return areas
 
 
 def shuffle(rows: Rows, candidate: Series) -> tuple[FloatArray, FloatArray]:
@@ -162,7 +196,7 @@ def _mixed(shares: FloatArray, quality: FloatArray) -> FloatArray:
     return np.where(weight > 0, total / np.where(weight > 0, weight, 1), np.nan)
 
 
-def _conclude(checks: Iterable[Check], areas: dict[str, _Area]) -> Judgement:
+def _conclude(checks: Iterable[Check], areas: dict[str, Area]) -> Judgement:
     found = tuple(checks)
     failed = [check.name for check in found if check.verdict is Verdict.REFUSED]
     undecided = [check.name for check in found if check.verdict is Verdict.NOT_DECIDED]
@@ -194,7 +228,7 @@ def _conclude(checks: Iterable[Check], areas: dict[str, _Area]) -> Judgement:
     return Judgement(verdict=Verdict.NOT_DECIDED, reason=reason, checks=found)
 
 
-def _above(mine: _Area, other: _Area, name: str) -> Check:
+def _above(mine: Area, other: Area, name: str) -> Check:
     """Whether an area is above another one beyond noise, and by more than nothing."""
     interval = Interval.of(mine[0] - other[0], mine[1] - other[1])
     verdict, words = Verdict.NOT_DECIDED, "not above or below"
@@ -207,7 +241,7 @@ def _above(mine: _Area, other: _Area, name: str) -> Check:
     return _area_check(name, verdict, words, mine, other, interval)
 
 
-def _matched(mine: _Area, other: _Area, name: str) -> Check:
+def _matched(mine: Area, other: Area, name: str) -> Check:
     """Whether an area is above another one, or as good: hardly below even in the worst case."""
     interval = Interval.of(mine[0] - other[0], mine[1] - other[1])
     verdict, words = Verdict.NOT_DECIDED, "not above or below"
@@ -221,7 +255,7 @@ def _matched(mine: _Area, other: _Area, name: str) -> Check:
 
 
 def _area_check(  # noqa: PLR0917
-    name: str, verdict: Verdict, words: str, mine: _Area, other: _Area, interval: Interval
+    name: str, verdict: Verdict, words: str, mine: Area, other: Area, interval: Interval
 ) -> Check:
     seen = detectable(mine[1] - other[1])
     return Check(
@@ -236,18 +270,21 @@ def _area_check(  # noqa: PLR0917
     )
 
 
-def _single(frame: Frame, artifact: Series, best: int) -> Check:
-    """Better at no more than its cost, or as good for less; either beyond noise."""
+def _single(frame: Frame, candidates: Sequence[Series], best: int) -> Check:
+    """Better at no more than its cost, or as good for less; either beyond noise.
+
+    Of several candidates on the same queries the means, query by query.
+    """
     rows, name = frame.rows, f"best single ({frame.rows.models[best]})"
     single_cost, single_quality = rows.cost_usd[:, best], rows.quality[:, best]
     half = np.random.default_rng(frame.seed).permutation(len(rows)) % 2 == 0
     findings: list[tuple[Interval, float, str]] = []
     for rule in (_best_within_cost, _cheapest_as_good):
-        picks = np.empty(len(rows), np.intp)
+        picks = np.empty((len(candidates), len(rows)), np.intp)
         for chosen_on, measured_on in ((half, ~half), (~half, half)):
-            setting = rule(frame, artifact, best, chosen_on)
-            picks[measured_on] = artifact.picks[setting, measured_on]
-        (cost,), (quality,) = (each for each in frame.realised(picks[None]))
+            for pick, each in zip(picks, candidates, strict=True):
+                pick[measured_on] = each.picks[rule(frame, each, best, chosen_on), measured_on]
+        cost, quality = (values.mean(axis=0) for values in frame.realised(picks))
         gain, seen = _paired(frame, quality - single_quality)
         share = 100 * float(np.nanmean(cost) / np.nanmean(single_cost))
         saving, _ = _paired(frame, single_cost - cost)

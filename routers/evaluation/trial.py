@@ -11,11 +11,15 @@ from pydantic import ValidationError
 from routers.artifact import RouterArtifact
 from routers.artifact_load import load_artifact
 from routers.base import ROUTERS, Router
+from routers.embedders.base import make_embedder
 from routers.errors import DataError
 from routers.evaluation import baselines
 from routers.evaluation.frame import Frame, Rows, Series, join_rows, kept_rows, select_rows, sweep
 from routers.evaluation.replay import common_models, predict_rows, stacked
+from routers.evidence import told_abstention
+from routers.features import Featurizer
 from routers.options import build
+from routers.training.abstain import restrain
 from routers.training.assess import mean_costs, predicted_costs
 from routers.training.crossfit import (
     FURTHER,
@@ -27,7 +31,7 @@ from routers.training.crossfit import (
 )
 from routers.training.dataset import OutcomeTable, read_outcomes
 from routers.training.fold_features import FoldFeatures
-from routers.training.prices import read_prices
+from routers.training.prices import find_prices, read_prices
 from routers.training.recipe import Recipe
 from routers.training.support import Support
 from routers.types import Predictions, PriceTable
@@ -35,12 +39,18 @@ from routers.types import Predictions, PriceTable
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """An artifact and its baselines on the same rows.
+    """An artifact, or a recipe alone, and its baselines on the same rows.
 
     Attributes
     ----------
+    artifact
+        None where a recipe is tried without one.
     candidate, baselines
         None and empty where the outcomes cannot tell how routers compare.
+    label
+        What a router would choose that is told the benchmark's name; None where there is one only.
+    n_abstaining
+        Judged rows that something simpler than the recipe chose on, by the evidence of the others.
     n_crossed
         Judged rows that the artifact was trained on: they are predicted by its recipe, fitted on
         other folds. All others are predicted by the artifact itself.
@@ -48,11 +58,13 @@ class Trial:
         What a reader of the verdict should know, as sentences.
     """
 
-    artifact: RouterArtifact
+    artifact: RouterArtifact | None
     frame: Frame
     support: Support
     candidate: Series | None
     baselines: tuple[Series, ...]
+    label: Series | None
+    n_abstaining: int
     n_crossed: int
     notes: tuple[str, ...]
 
@@ -61,11 +73,16 @@ class Trial:
         return next(each for each in self.baselines if each.name == name)
 
 
+_Predicted = tuple[Predictions, NDArray[np.bool_]]
+"""Predictions of rows, and on which of them the recipe abstained."""
+
+
 def prepare_trial(
     path: Path,
     train: Sequence[Path],
     data: Sequence[Path] = (),
     *,
+    split: int = 0,
     prices_file: Path | None = None,
     n_draws: int = 1000,
     seed: int = 0,
@@ -75,10 +92,14 @@ def prepare_trial(
     """Predict all rows out of sample, by the artifact and by every baseline.
 
     Rows of `train` are predicted by the artifact's recipe, and by the baselines, fitted on the
-    folds that they are not in: the folds of the training itself. Rows of `data` are predicted by
-    the artifact as it is, and by baselines fitted on all of `train`. Where the recipe cannot be
-    fitted again (`train` is not what the artifact was fitted on, or it was changed since) only
-    the rows of `data` are judged.
+    folds that they are not in. Rows of `data` are predicted by the artifact as it is, and by
+    baselines fitted on all of `train`. Where the recipe cannot be fitted again (`train` is not what
+    the artifact was fitted on, or it was changed since) only the rows of `data` are judged.
+
+    Parameters
+    ----------
+    split
+        Which folds: 0 for those of the training itself, others are drawn anew.
 
     Raises
     ------
@@ -96,10 +117,14 @@ def prepare_trial(
         prices = {**prices, **read_prices(prices_file, models)}
     recipe = _recipe(artifact, trained)
     notes = [] if isinstance(recipe, Recipe) else [f"Only the rows of --data are judged: {recipe}."]
+    abstention = told_abstention(artifact.manifest)
+    if abstention is not None:
+        notes.append(f"{abstention}.")
     learned = _tried(trained, models)
     pool = select_rows(trained, models, prices, keep=learned)
     folds = np.full(len(pool), TRAIN_ONLY)
     if isinstance(recipe, Recipe):
+        recipe = recipe.model_copy(update={"seed": recipe.seed + split})
         folds = _folds(trained, recipe)[learned]
     fresh = _fresh(further, trained, models, notes)
     if further is not None and len(fresh):
@@ -111,35 +136,97 @@ def prepare_trial(
             f"no rows to judge the artifact on ({'; '.join(notes) or 'too few'}); give outcomes "
             "that it was not trained on by --data"
         )
-    judged = asked[kept_rows(pool.quality[asked])]
-    support = Support.of(pool.quality[asked])
-    candidate, others = None, []
-    if support.warning is None:
-        blocks: list[Predictions] = []
+
+    def predict() -> _Predicted:
+        abstaining = np.zeros(len(pool), bool)
         if isinstance(recipe, Recipe):
-            crossed = _cross_fitted(artifact, recipe, trained, progress)
+            crossed, means = _cross_fitted(
+                artifact.featurizer.unfitted(), recipe, trained, artifact.prices, progress
+            )
             columns = [trained.models.index(model) for model in models]
-            blocks.append(crossed.columns(columns).rows(learned))
+            blocks = [crossed.columns(columns).rows(learned)]
+            abstaining[: len(learned)] = means[learned]
         else:
-            blocks.append(_nothing(len(learned), len(models)))
+            blocks = [_nothing(len(learned), len(models))]
         if len(fresh):
             progress("predicting further rows")
             blocks.append(predict_rows(artifact, pool.take(np.flatnonzero(folds == FURTHER))))
-        candidate = _series(path.name, stacked(blocks).rows(judged), pool, judged, prices)
-        others = [
+        return stacked(blocks), abstaining
+
+    trial = _on_rows(path.name, pool, folds, prices, predict, n_draws, seed, progress)
+    return replace(trial, artifact=artifact, notes=tuple(notes))
+
+
+def try_recipe(
+    recipe: Recipe,
+    train: Sequence[Path],
+    *,
+    prices_file: Path | None = None,
+    n_draws: int = 1000,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Trial:
+    """Try what a recipe makes of some outcomes, without an artifact: every row by other folds.
+
+    Raises
+    ------
+    DataError, RoutingConfigError
+        If a file or the recipe cannot be used.
+    """
+    progress("reading outcomes")
+    trained = read_outcomes(train)
+    prices = find_prices(trained, prices_file).prices
+    featurizer = Featurizer(
+        make_embedder(recipe.embedder.kind, recipe.embedder.options), recipe.blocks
+    )
+    return _on_rows(
+        recipe.strategy,
+        select_rows(trained, trained.models, prices, keep=np.arange(len(trained))),
+        _folds(trained, recipe),
+        prices,
+        lambda: _cross_fitted(featurizer, recipe, trained, prices, progress),
+        n_draws,
+        seed,
+        progress,
+    )
+
+
+def _on_rows(  # noqa: PLR0917
+    name: str,
+    pool: Rows,
+    folds: NDArray[np.intp],
+    prices: PriceTable,
+    predict: Callable[[], _Predicted],
+    n_draws: int,
+    seed: int,
+    progress: Callable[[str], None],
+) -> Trial:
+    """Set predictions of all rows, and baselines, on those that can be judged."""
+    asked = np.flatnonzero(folds != TRAIN_ONLY)
+    judged = asked[kept_rows(pool.quality[asked])]
+    support = Support.of(pool.quality[asked])
+    candidate, label, n_abstaining = None, None, 0
+    others: tuple[Series, ...] = ()
+    if support.warning is None:
+        predictions, abstaining = predict()
+        n_abstaining = int(abstaining[judged].sum())
+        candidate = _series(name, predictions.rows(judged), pool, judged, prices)
+        others = (
             *baselines.fixed(pool.take(judged), None),
             baselines.crossed_prompt_length(pool, folds, judged),
             *baselines.crossed_neighbours(pool, folds, judged, prices, progress=progress),
-        ]
-    n_crossed = int((folds[judged] >= 0).sum())
+        )
+        label = baselines.crossed_label(pool, folds, judged)
     return Trial(
-        artifact=artifact,
+        artifact=None,
         frame=Frame(rows=pool.take(judged), n_draws=n_draws, seed=seed),
         support=support,
         candidate=candidate,
-        baselines=tuple(others),
-        n_crossed=n_crossed,
-        notes=tuple(notes),
+        baselines=others,
+        label=label,
+        n_abstaining=n_abstaining,
+        n_crossed=int((folds[judged] >= 0).sum()),
+        notes=(),
     )
 
 
@@ -187,33 +274,43 @@ def _fresh(
 
 
 def _cross_fitted(
-    artifact: RouterArtifact,
+    featurizer: Featurizer,
     recipe: Recipe,
     trained: OutcomeTable,
+    prices: PriceTable,
     progress: Callable[[str], None],
-) -> Predictions:
-    """Predict the training rows as calibration did: by the recipe, fitted on the other folds."""
-    featurizer = artifact.featurizer.unfitted()
+) -> _Predicted:
+    """Predict the training rows as training did: by the recipe, fitted on the other folds.
+
+    In a fold on which it is not worth it, by the evidence of the others, something simpler is.
+    """
     cls = ROUTERS.get(recipe.strategy)
 
     def make() -> Router:
         return build(cls, recipe.options, noun=f"strategy {recipe.strategy!r}")
 
     _, cross_rng, *_ = random_streams(recipe.seed)
-    return cross_fit(
+    folds = _folds(trained, recipe)
+    labels = replace(trained.labels, mean_cost_usd=mean_costs(trained, prices))
+    features = FoldFeatures(
+        featurizer=featurizer,
+        conversations=trained.conversations,
+        known=featurizer.precompute(trained.conversations),
+        seed=recipe.seed,
+    )
+    crossed = cross_fit(
         make,
-        FoldFeatures(
-            featurizer=featurizer,
-            conversations=trained.conversations,
-            known=featurizer.precompute(trained.conversations),
-            seed=recipe.seed,
-        ),
-        replace(trained.labels, mean_cost_usd=mean_costs(trained, artifact.prices)),
-        folds=_folds(trained, recipe),
+        features,
+        labels,
+        folds=folds,
         rng=cross_rng,
         length_column=featurizer.length_column,
         progress=progress,
     )
+    found = restrain(
+        recipe, trained, labels, crossed, features=features, folds=folds, prices=prices
+    )
+    return found.predictions, found.abstaining
 
 
 def _nothing(n_queries: int, n_models: int) -> Predictions:

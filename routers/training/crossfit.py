@@ -28,18 +28,24 @@ def prompt_folds(
     DataError
         If there are fewer different prompts than folds.
     """
-    group_of: dict[str, int] = {}
-    groups = np.asarray(
-        [group_of.setdefault(normalised(each), len(group_of)) for each in conversations],
-        dtype=np.intp,
-    )
-    if len(group_of) < n_folds:
+    groups = numbered_prompts(conversations)
+    n_groups = int(groups.max(initial=-1)) + 1
+    if n_groups < n_folds:
         raise DataError(
-            f"{len(group_of)} different prompts cannot be split into {n_folds} folds; "
+            f"{n_groups} different prompts cannot be split into {n_folds} folds; "
             "add data or lower calibration_folds"
         )
-    fold_of_group = rng.permutation(len(group_of)) % n_folds
+    fold_of_group = rng.permutation(n_groups) % n_folds
     return np.asarray(fold_of_group[groups])
+
+
+def numbered_prompts(conversations: Sequence[Conversation]) -> np.ndarray:
+    """Give every query the number of its prompt; prompts that are `normalised` alike share one."""
+    number_of: dict[str, int] = {}
+    return np.asarray(
+        [number_of.setdefault(normalised(each), len(number_of)) for each in conversations],
+        dtype=np.intp,
+    )
 
 
 def random_streams(seed: int) -> tuple[np.random.Generator, ...]:

@@ -14,6 +14,7 @@ from routers.calibration import CalibrationRows
 from routers.embedders.base import EMBEDDERS, make_embedder
 from routers.features import Featurizer
 from routers.options import build
+from routers.training.abstain import restrain
 from routers.training.assess import assess, mean_costs
 from routers.training.beside_length import over_prompt_length
 from routers.training.crossfit import cross_fit, prompt_folds, random_streams
@@ -75,10 +76,10 @@ def fit(
     featurizer = Featurizer(
         make_embedder(recipe.embedder.kind, recipe.embedder.options), recipe.blocks
     )
-    cls = ROUTERS.get(recipe.strategy)
 
-    def make() -> Router:
-        return build(cls, recipe.options, noun=f"strategy {recipe.strategy!r}")
+    def make(wanted: Recipe = recipe) -> Router:
+        kind = wanted.strategy
+        return build(ROUTERS.get(kind), wanted.options, noun=f"strategy {kind!r}")
 
     make()  # a wrong option should fail before the long work
     progress(f"embedding {len(table)} queries")
@@ -104,19 +105,24 @@ def fit(
         length_column=featurizer.unfitted().length_column,
         progress=progress,
     )
+    restrained = restrain(
+        recipe, table, labels, held_out, features=features, folds=folds, prices=source.prices
+    )
+    served, held_out = restrained.recipe, restrained.predictions
     metrics = assess(table, held_out, folds=folds, prices=source.prices) | {
         "aiq_over_prompt_length": over_prompt_length(
             table, held_out, folds=folds, prices=source.prices
-        )
+        ),
+        "aiq_over_simpler": {kind: area.to_dict() for kind, area in restrained.over.items()},
     }
     calibration = CalibrationRows.collect(
-        held_out, input_tokens=table.input_tokens, quality=table.quality, rng=keep_rng
+        restrained.served, input_tokens=table.input_tokens, quality=table.quality, rng=keep_rng
     )
     progress("fitting on all rows")
     featurizer.fit(table.conversations, seed=recipe.seed)
     sets = [each.features(featurizer) for each in others]
     x = featurizer.transform(table.conversations, known=known)
-    router = make().fit(
+    router = make(served).fit(
         x,
         labels,
         rng=final_rng,
@@ -146,6 +152,7 @@ def fit(
                 "price_fit_error": dict(source.fit_error),
                 "models_without_tokens": _without_tokens(table),
                 "auxiliary": [path.name for path in auxiliary],
+                "abstains": None if served is recipe else served.strategy,
             },
             metrics=metrics,
         ),

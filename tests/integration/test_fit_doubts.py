@@ -6,6 +6,8 @@ import numpy as np
 from click.testing import CliRunner
 
 from app.cli import cli
+from routers.artifact_load import load_artifact
+from routers.types import Conversation
 
 RECIPE = """
 strategy: carrot
@@ -93,3 +95,49 @@ def test_a_router_that_knows_more_than_the_length_is_said_to_be_above_it(tmp_pat
     line = told.split("over prompt length")[1].splitlines()[0]
     assert "as good" not in line
     assert "better" not in line
+
+
+def test_a_router_that_learned_nothing_abstains_and_says_so(tmp_path):
+    told = fit(tmp_path, n=200, chance=((0.3, 0.8), (0.3, 0.8)), cost=by_tokens)
+    assert "the router abstains: on held-out rows its recipe did no better than mixing" in told
+    manifest = json.loads((tmp_path / "router" / "manifest.json").read_text())
+    assert manifest["training"]["abstains"] == "random-mix"
+    assert manifest["metrics"]["aiq_over_simpler"]["random-mix"]["value"] < 0
+    # The recipe stays what it was, so that the gate judges it; what is served is another thing.
+    assert manifest["training"]["recipe"]["strategy"] == "carrot"
+    assert manifest["strategy"]["kind"] == "random-mix"
+    artifact = load_artifact(tmp_path / "router")
+    predicted = artifact.predict_conversations([Conversation.of(t) for t in ("alpha", "delta x")])
+    assert (predicted.quality[:, 0] < predicted.quality[:, 1]).all()
+    explained = CliRunner().invoke(cli, ["explain", "alpha", "--config", str(_serving(tmp_path))])
+    assert "the router abstains" in " ".join(explained.stdout.split()), explained.output
+
+
+def test_a_router_that_tells_queries_apart_does_not_abstain(tmp_path):
+    told = fit(tmp_path, n=300, chance=((0.9, 0.9), (0.1, 0.9)), cost=by_tokens)
+    assert "abstains" not in told
+    manifest = json.loads((tmp_path / "router" / "manifest.json").read_text())
+    assert manifest["training"]["abstains"] is None
+    assert manifest["metrics"]["aiq_over_simpler"]["random-mix"]["low"] > 0
+    explained = CliRunner().invoke(cli, ["explain", "alpha", "--config", str(_serving(tmp_path))])
+    assert explained.exit_code == 0, explained.output
+    assert "abstains" not in explained.stdout
+
+
+def _serving(folder):
+    """Write a configuration that serves the router of the folder."""
+    facts = "".join(
+        f"  {name}: {{prices: {{input_usd_per_mtok: {usd}, output_usd_per_mtok: {usd}, "
+        "source: a test, date: 2026-11-01}, context_window_tokens: 8000}\n"
+        for name, usd in (("small", 1), ("large", 20))
+    )
+    (folder / "models.yaml").write_text(f"models:\n{facts}")
+    file = folder / "gateway.yaml"
+    file.write_text(
+        "catalogue: models.yaml\n"
+        "upstreams: {up: {kind: openai, base_url: 'http://127.0.0.1:9/v1'}}\n"
+        "models: {small: {upstream: up}, large: {upstream: up}}\n"
+        f"routers: {{mine: {{artifact: {folder / 'router'}}}}}\n"
+        "policies: {default: {router: mine, candidates: [small, large], default_model: small}}\n"
+    )
+    return file

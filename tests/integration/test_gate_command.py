@@ -79,6 +79,23 @@ def test_all_rows_are_judged_those_of_the_training_by_other_folds(folder):
     assert zero["interval"]["value"] == pytest.approx(fewer["interval"]["value"], abs=0.04)
 
 
+def test_splits_are_averaged_query_by_query(folder):
+    arguments = alone(folder, router="router-train", train="train")
+    once = json.loads(gated(*arguments).stdout)
+    result = gated(*arguments, "--splits", "2")
+    found = json.loads(result.stdout)
+    assert result.exit_code == 0, result.stdout
+    assert (once["n_splits"], found["n_splits"], found["n_queries"]) == (1, 2, 600)
+    for name, check in by_name(once).items():
+        if check["interval"] is not None:
+            mean, alone_ = by_name(found)[name]["interval"], check["interval"]
+            assert mean["value"] == pytest.approx(alone_["value"], abs=0.04), name
+            # Other folds are no further queries.
+            assert mean["high"] - mean["low"] > 0.5 * (alone_["high"] - alone_["low"]), name
+    zero = by_name(found)["ZeroRouter"]["interval"]
+    assert zero != by_name(once)["ZeroRouter"]["interval"]
+
+
 def test_rows_of_the_training_do_not_count_as_further_ones(folder):
     arguments = alone(folder, router="router-train", train="train")
     found = json.loads(gated(*arguments, "--data", folder / "train.jsonl").stdout)

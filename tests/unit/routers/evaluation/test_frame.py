@@ -15,7 +15,7 @@ def rows_of(sample) -> Rows:
     n = len(sample.quality)
     return Rows(
         models=MODELS,
-        conversations=(Conversation.of("?"),) * n,
+        conversations=tuple(Conversation.of(f"query {i}") for i in range(n)),
         groups=("",) * n,
         input_tokens=np.ones(n),
         quality=sample.quality.astype(float),
@@ -63,6 +63,23 @@ def test_the_fair_area_finds_what_is_there(frame):
     best = frame.fair_area(oracle(frame.rows).picks)
     assert (best[1] - zero[1]).min() > 0.1
     assert best[0] == pytest.approx(frame.aiq(oracle(frame.rows).picks), abs=0.01)
+
+
+def test_rows_of_one_prompt_are_drawn_together():
+    sample = draw(make_world(0), 90, seed=1)
+    rows = rows_of(sample)
+    asked = tuple(Conversation.of(f"query {i // 3}" + "!" * (i % 3)) for i in range(90))
+    thrice = Rows(**{name: getattr(rows, name) for name in Rows.__slots__} | {
+        "conversations": asked
+    })  # fmt: skip
+    weights = Frame(rows=thrice, n_draws=200).weights
+    assert np.array_equal(weights[:, ::3], weights[:, 1::3])
+    assert np.array_equal(weights[:, ::3], weights[:, 2::3])
+    assert (weights.sum(axis=1) == 90).all()
+    # Thirty prompts tell less than ninety.
+    alone = Frame(rows=rows, n_draws=200).weights
+    value = np.repeat(np.random.default_rng(0).normal(0, 1, 30), 3)
+    assert (weights @ value).std() > 1.3 * (alone @ value).std()
 
 
 def test_memory_of_draws_is_bounded():

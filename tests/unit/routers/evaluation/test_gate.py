@@ -1,8 +1,11 @@
 """What the verdicts of the gate rest on."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from routers.evaluation.baselines import crossed_label
 from routers.evaluation.bootstrap import detectable, resample
 from routers.evaluation.frame import Series, sweep
 from routers.evaluation.gate import shuffle
@@ -31,6 +34,23 @@ def test_unknown_outcomes_are_left_out_of_a_shuffle():
     _, quality = shuffle(rows, Series(name="", kind="artifact", picks=mixed))
     assert np.array_equal(quality[0, :10], rows.quality[:10, 0])
     assert np.isnan(quality[0, 10:20]).all()
+
+
+def test_a_label_is_worth_what_the_rows_of_other_folds_say():
+    rows = rows_of(draw(make_world(0), 80, seed=1))
+    rows.quality[:] = 0.0
+    rows.quality[:40, 0] = rows.quality[40:, 1] = 1.0
+    told = replace(rows, groups=("set/a",) * 40 + ("set/b",) * 40)
+    folds, judged = np.arange(80) % 4, np.arange(80)
+    label = crossed_label(told, folds, judged)
+    assert label is not None
+    assert np.array_equal(label.picks[-1], np.repeat([0, 1], 40))
+    # A benchmark that no other fold knows is predicted at the means of all.
+    apart = np.repeat([0, 1], 40)
+    unknown = crossed_label(told, apart, judged)
+    assert unknown is not None
+    assert np.array_equal(unknown.picks[-1], np.repeat([1, 0], 40))
+    assert crossed_label(rows, folds, judged) is None
 
 
 def test_a_detectable_difference_is_seen_in_four_of_five_samples():
