@@ -269,7 +269,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         """The calls whose answer the client might have got."""
         calls = self.calls
         for call in calls:
-            if call.role not in ANSWERING:
+            if call.role is not CallRole.ANSWER:
                 return tuple([each for each in calls if each.role in ANSWERING])
         return calls
 
@@ -322,19 +322,28 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     def _cost_usd(self, calls: Sequence[Call]) -> float | None:
         if not calls:
             return 0.0 if self.cache is CacheState.HIT else None
+        if len(calls) == 1:
+            return calls[0].cost_usd
         return sum_known_usd([call.cost_usd for call in calls])
 
 
 def cost_of_judges(calls: Iterable[Call]) -> float | None:
     """Return what judges cost; None where nothing was sent to any, or a price is unknown."""
-    asked = [call for call in calls if call.role is CallRole.JUDGE and call.usage is not None]
-    return sum_known_usd([call.cost_usd for call in asked]) if asked else None
+    costs_usd: list[float | None] = []
+    for call in calls:
+        if call.role is CallRole.JUDGE and call.usage is not None:
+            costs_usd.append(call.cost_usd)  # noqa: PERF401  (mostly there is none)
+    return sum_known_usd(costs_usd) if costs_usd else None
 
 
 def tokens_of(calls: Iterable[Call]) -> int:
     """Return what calls used, input and output."""
-    used = [call.usage for call in calls if call.usage is not None]
-    return sum([usage.input_tokens + usage.output_tokens for usage in used])
+    n_tokens = 0
+    for call in calls:
+        usage = call.usage
+        if usage is not None:
+            n_tokens += usage.input_tokens + usage.output_tokens
+    return n_tokens
 
 
 def sum_known_usd(costs_usd: Iterable[float | None]) -> float | None:

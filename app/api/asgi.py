@@ -48,6 +48,9 @@ def check_json_content_type(head: RequestHead) -> None:
     ------
     UnsupportedMediaTypeError
     """
+    plain = head.get(b"content-type") == _PLAIN_JSON and head.get(b"content-encoding") is None
+    if plain and not head.repeated:
+        return
     for value in head.all(b"content-encoding"):
         if value.strip().lower() not in (b"", b"identity"):
             raise UnsupportedMediaTypeError(
@@ -129,6 +132,8 @@ async def read_body(
 
 
 def _check_length(head: RequestHead, max_bytes: int) -> None:
+    if head.get(b"content-length") is None:
+        return
     for value in head.all(b"content-length"):
         if not value.isdigit():
             raise InvalidRequestError("content-length is not a number")

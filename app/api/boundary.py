@@ -63,7 +63,8 @@ class BoundaryMiddleware:
 
 
 def _request_id(head: RequestHead) -> bytes:
-    for value in head.all(b"x-request-id"):
-        if _SAFE_ID.fullmatch(value):
-            return value
+    if head.get(b"x-request-id") is not None:
+        for value in head.all(b"x-request-id"):
+            if _SAFE_ID.fullmatch(value):
+                return value
     return new_id("req-").encode()

@@ -29,6 +29,7 @@ from app.gateway.names import Names
 from app.gateway.overload import Places
 from app.gateway.permissions import permit
 from app.gateway.request import RouteRequest
+from app.head import RequestHead
 from app.state import ActiveConfig
 from routers.errors import RoutingError
 
@@ -134,13 +135,13 @@ class ChatEndpoint:
         names = serving.visible.of(caller)
         if is_simple(body):
             request = understand(
-                bytes(body), scope, names, caller, max_messages=server.max_messages
+                bytes(body), head, scope, names, caller, max_messages=server.max_messages
             )
         else:
             async with self._at_length:
                 request = await asyncio.to_thread(
                     _understand_at_length,
-                    *(body, scope, names, caller),
+                    *(body, head, scope, names, caller),
                     max_messages=server.max_messages,
                 )
         arrival.arrived()
@@ -162,7 +163,13 @@ class ChatEndpoint:
 
 
 def understand(
-    body: bytes, scope: Scope, names: Names, caller: Caller, *, max_messages: int
+    body: bytes,
+    head: RequestHead,
+    scope: Scope,
+    names: Names,
+    caller: Caller,
+    *,
+    max_messages: int,
 ) -> RouteRequest:
     """Return what is asked, as far as the caller may ask it.
 
@@ -171,7 +178,6 @@ def understand(
     GatewayError
         For anything in it that cannot be used.
     """
-    head = head_of(scope)
     chat = parse_chat_request(body, max_messages=max_messages)
     request = resolve(
         chat,
@@ -185,11 +191,17 @@ def understand(
 
 
 def _understand_at_length(
-    body: bytes | bytearray, scope: Scope, names: Names, caller: Caller, *, max_messages: int
+    body: bytes | bytearray,
+    head: RequestHead,
+    scope: Scope,
+    names: Names,
+    caller: Caller,
+    *,
+    max_messages: int,
 ) -> RouteRequest:
     whole = bytes(body)
     check_structure(whole, max_messages=max_messages)
-    return understand(whole, scope, names, caller, max_messages=max_messages)
+    return understand(whole, head, scope, names, caller, max_messages=max_messages)
 
 
 def _peer(scope: Scope) -> str:

@@ -80,10 +80,14 @@ def resolve(
 def _passed_on(
     head: RequestHead, caller: Caller, *, pinned: bool
 ) -> tuple[tuple[bytes, bytes], ...]:
-    passed_on = tuple([(name, value) for name in _PASSED_ON for value in head.all(name)])
-    keys = [value for value in head.all(_IDEMPOTENCY_KEY) if value] if pinned else []
-    if keys:
-        return (*passed_on, (_IDEMPOTENCY_KEY, _scoped(caller, b", ".join(keys))))
+    passed_on: tuple[tuple[bytes, bytes], ...] = ()
+    for name in _PASSED_ON:
+        if head.get(name) is not None:
+            passed_on += tuple([(name, value) for value in head.all(name)])
+    if pinned and head.get(_IDEMPOTENCY_KEY) is not None:
+        keys = [value for value in head.all(_IDEMPOTENCY_KEY) if value]
+        if keys:
+            passed_on += ((_IDEMPOTENCY_KEY, _scoped(caller, b", ".join(keys))),)
     return passed_on
 
 

@@ -357,6 +357,8 @@ class LedgerEntry:
         """Return the tokens of every call."""
         usage = self._served().usage
         served = 0 if usage is None else usage.input_tokens + usage.output_tokens
+        if len(self.calls) == 1 and self.served is not None:
+            return served
         return served + tokens_of(
             [call for i, call in enumerate(self.calls) if i != self._served_at]
         )
@@ -405,7 +407,10 @@ class LedgerEntry:
     @property
     def attempts(self) -> list[Call]:
         """The calls whose answer the client may get."""
-        return [call for call in self.calls if call.role in ANSWERING]
+        for call in self.calls:
+            if call.role is not CallRole.ANSWER:
+                return [each for each in self.calls if each.role in ANSWERING]
+        return self.calls
 
     @property
     def told(self) -> ToldUsage | None:

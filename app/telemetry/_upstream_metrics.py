@@ -131,9 +131,10 @@ class UpstreamMetrics:
 
     def _called(self, call: Call, policy: str) -> None:
         model, upstream = self._models[call.model_id], self._upstreams[call.upstream or None]
-        self._calls[call.role.value, model, upstream, call.error or ""].inc(1)
+        role = call.role.value
+        self._calls[role, model, upstream, call.error or ""].inc(1)
         if call.cost_usd:
-            self._call_cost[call.role.value, model].inc(call.cost_usd)
+            self._call_cost[role, model].inc(call.cost_usd)
         if call.role is CallRole.JUDGE:
             self._judged(call, self._policies[policy], model)
 
