@@ -24,8 +24,8 @@ def undominated(quality: NDArray[np.floating], cost_usd: NDArray[np.floating]) -
 
     No one pays a tenth less for an answer that is worse by more than .02: a candidate is left out
     where another costs at most 1.1 times as much and is that much better. And no one pays more
-    for what nobody sees: from the cheapest up, a candidate stays only where it is better by more
-    than .01 than all that stayed before.
+    for what nobody sees: from the cheapest up, where a candidate is better by more than .01 than
+    all that stayed before, the cheapest that is at most .01 worse than it stays in its place.
 
     Parameters
     ----------
@@ -42,15 +42,22 @@ def undominated(quality: NDArray[np.floating], cost_usd: NDArray[np.floating]) -
     q = np.take_along_axis(quality, order, axis=1)
     cost = np.take_along_axis(known, order, axis=1)
     best = np.full(n, -np.inf)
+    sound = np.zeros((n, m), bool)
+    """Which are not left out for a better one that costs about the same."""
     for column in range(m):
         rest = slice(column, None)
         near = cost[:, rest] <= NEAR_COST * cost[:, column, None]
         # Nothing is near where costs are unknown.
         near &= np.isfinite(cost[:, column, None])
-        out = np.where(near, q[:, rest], -np.inf).max(axis=1) > q[:, column] + WORTH
-        out |= q[:, column] <= best + SEEN
-        best = np.where(out, best, q[:, column])
-        kept[np.arange(n), order[:, column]] = ~out
+        better = np.where(near, q[:, rest], -np.inf).max(axis=1) > q[:, column] + WORTH
+        sound[:, column] = ~better
+        seen = np.flatnonzero(~better & (q[:, column] > best + SEEN))
+        if seen.size:
+            so_far = slice(0, column + 1)
+            as_good = sound[seen, so_far] & (q[seen, so_far] >= q[seen, column, None] - SEEN)
+            cheapest = as_good.argmax(axis=1)
+            best[seen] = q[seen, cheapest]
+            kept[seen, order[seen, cheapest]] = True
     return kept
 
 
@@ -78,21 +85,26 @@ def part_undominated(by_cost: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     by_cost
         Rows in the order of `cheap_then_good`.
     """
-    kept: list[Row] = []
-    out: list[Row] = []
+    sound: list[int] = []
+    kept: list[int] = []
     reached, within, best = 0, -math.inf, -math.inf
-    for row in by_cost:
-        _, quality, cost = row
+    for place, (_, quality, cost) in enumerate(by_cost):
         limit = NEAR_COST * cost
         while reached < len(by_cost) and by_cost[reached][2] <= limit:
             within = max(within, by_cost[reached][1])
             reached += 1
-        if within <= quality + WORTH and quality > best + SEEN:
-            kept.append(row)
-            best = quality
-        else:
-            out.append(row)
-    return kept, out
+        if within > quality + WORTH:
+            continue
+        sound.append(place)
+        if quality > best + SEEN:
+            cheapest = next(each for each in sound if by_cost[each][1] >= quality - SEEN)
+            kept.append(cheapest)
+            best = by_cost[cheapest][1]
+    stays = set(kept)
+    return (
+        [by_cost[place] for place in kept],
+        [row for place, row in enumerate(by_cost) if place not in stays],
+    )
 
 
 def cheap_then_good(row: Row) -> tuple[float, float, str]:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routers.choice import choose, rank
-from routers.dominance import NEAR_COST, SEEN, WORTH, undominated, undominated_rows
+from routers.dominance import NEAR_COST, SEEN, TIE, WORTH, undominated, undominated_rows
 
 
 def kept(quality, cost) -> list[bool]:
@@ -37,14 +37,21 @@ def test_what_nobody_sees_is_not_paid_for():
 
 
 def test_small_steps_add_up():
-    # Each is a little better than the one before, the third visibly better than the first.
+    # Each is a little better than the one before, the third visibly better than the first: the
+    # second is as good as the third to whoever looks, and costs less.
     step = 0.6 * SEEN
-    assert kept([0.5, 0.5 + step, 0.5 + 2 * step], [1.0, 2.0, 4.0]) == [True, False, True]
+    assert kept([0.5, 0.5 + step, 0.5 + 2 * step], [1.0, 2.0, 4.0]) == [True, True, False]
+
+
+def test_the_dearest_is_not_paid_for_what_a_cheaper_one_gives_as_well():
+    quality, cost = [0.989, 0.996, 0.998, 0.9985, 1.0], [1.0, 4.0, 16.0, 90.0, 360.0]
+    assert kept(quality, cost) == [True, True, False, False, False]
 
 
 def test_what_is_left_out_does_not_leave_out_others():
     # The second would hide the third, but is itself hidden by the first.
-    assert kept([0.6, 0.6 + 0.5 * SEEN, 0.6 + 1.2 * SEEN], [1.0, 2.0, 3.0]) == [True, False, True]
+    quality = [0.6, 0.6 + 0.5 * SEEN, 0.6 + 1.2 * SEEN, 0.6 + 2.6 * SEEN]
+    assert kept(quality, [1.0, 2.0, 2.1, 2.2]) == [True, False, True, True]
 
 
 def test_of_equals_one_stays():
@@ -110,7 +117,34 @@ def test_what_stays_is_dearer_only_where_it_is_better(query):
     stay = undominated_rows(rows_of(query))
     for (_, worse, less), (_, better, more) in itertools.pairwise(stay):
         assert less <= more
-        assert better > worse + SEEN
+        assert better > worse
+
+
+@settings(max_examples=300, deadline=None)
+@given(queries)
+def test_what_is_left_out_is_not_missed(query):
+    stay = undominated_rows(rows_of(query))
+    for quality, cost in query:
+        if not _is_near_a_better_one((quality, cost), query):
+            assert any(q >= quality - SEEN and c <= cost for _, q, c in stay)
+
+
+@settings(max_examples=300, deadline=None)
+@given(queries)
+def test_nothing_stays_that_a_cheaper_one_is_as_good_as(query):
+    stay = undominated_rows(rows_of(query))
+    for (_, worse, _), (_, better, more) in itertools.pairwise(stay):
+        # What made it stay is visibly better than the one before, and no cheaper one comes near.
+        visible = min(
+            (q for q, c in query if q > worse + SEEN and c >= more), default=better + SEEN
+        )
+        between = [(q, c) for q, c in query if worse + TIE < q and visible - SEEN <= q and c < more]
+        assert all(_is_near_a_better_one(each, query) for each in between)
+
+
+def _is_near_a_better_one(row, query):
+    quality, cost = row
+    return any(q > quality + WORTH and c <= NEAR_COST * cost for q, c in query)
 
 
 @settings(max_examples=300, deadline=None)
