@@ -22,8 +22,8 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from app.http_client.transport import HttptoolsTransport
-from app.providers._chat_stream import ChatStream
 from app.providers.base import ModelCall, Timeouts
+from app.providers.chat.stream import ChatStream
 from app.providers.openai import OpenAIProvider
 from loadtest.bench_transport import N_EVENTS, serve
 

@@ -17,8 +17,8 @@ class Registry(Generic[T]):
     ----------
     package
         Dotted name of the package that holds one module per kind (`my-kind` lives in
-        `my_kind.py`); `base`, what all kinds share, is none of them, and neither is a module whose
-        name starts with an underscore.
+        `my_kind.py`); what kinds share is none of them: `base`, a module whose name starts with an
+        underscore, a package.
     noun
         What the kinds are called in error messages.
     """
@@ -43,7 +43,7 @@ class Registry(Generic[T]):
         names = {
             module.name.replace("_", "-")
             for module in pkgutil.iter_modules(package.__path__)
-            if module.name != "base" and not module.name.startswith("_")
+            if module.name != "base" and not module.ispkg and not module.name.startswith("_")
         }
         return tuple(sorted(names | self._classes.keys()))
 

@@ -7,14 +7,14 @@ import re
 from collections.abc import Sequence
 
 from app.errors import UpstreamError, UpstreamMisconfiguredError
-from app.providers._anthropic_request import encode_messages_request
-from app.providers._anthropic_stream import MessageStream
-from app.providers._anthropic_wire import openai_error_body, whole_answer
-from app.providers._error_body import error_detail, reported_error
-from app.providers._http import Headers, error_from_event
-from app.providers._http_provider import AnswerStream, HttpProvider
-from app.providers._wordings import unquoted
 from app.providers.base import PROVIDERS, Chunk, ModelCall
+from app.providers.http.error_body import error_detail, reported_error
+from app.providers.http.errors import Headers, error_from_event
+from app.providers.http.provider import AnswerStream, HttpProvider
+from app.providers.http.wordings import unquoted
+from app.providers.messages.request import encode_messages_request
+from app.providers.messages.stream import MessageStream
+from app.providers.messages.wire import openai_error_body, whole_answer
 
 API_VERSION = "2023-06-01"
 
@@ -30,6 +30,7 @@ class AnthropicProvider(HttpProvider):
     Another API version, or beta features, are chosen by `extra_headers`.
     """
 
+    example_url = "https://api.anthropic.com/v1"
     path = "/messages"
     inline_bytes = 16_000  # every message is translated
     end_marker = "message_stop"

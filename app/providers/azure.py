@@ -27,6 +27,7 @@ class AzureProvider(OpenAIProvider):
         If `base_url` names no `api-version`.
     """
 
+    example_url = "https://resource.openai.azure.com?api-version=2024-10-21"
     passed_on = {  # noqa: RUF012  (declared as a class variable by the parent)
         **OpenAIProvider.passed_on,
         b"apim-request-id": b"apim-request-id",
@@ -35,8 +36,7 @@ class AzureProvider(OpenAIProvider):
     def _dialect_headers(self, api_key: str | None) -> Sequence[tuple[str, str]]:
         if "api-version" not in self._base_url.params:
             raise ConfigError(
-                "an Azure upstream needs its API version in base_url: "
-                "https://<resource>.openai.azure.com?api-version=2024-10-21"
+                f"an Azure upstream needs its API version in base_url: {self.example_url}"
             )
         return () if api_key is None else (("api-key", api_key),)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import httpx
 import msgspec
@@ -117,6 +117,9 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
 
 class Provider(Protocol):
     """One upstream, for process life."""
+
+    example_url: ClassVar[str]
+    """A `base_url` as operators write it; its path and query are right for every host."""
 
     def __init__(
         self,

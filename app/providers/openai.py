@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from app.errors import UpstreamInvalidResponseError
-from app.providers._chat_stream import ChatStream
-from app.providers._chat_wire import (
+from app.providers.base import PROVIDERS, Chunk, ModelCall
+from app.providers.chat.stream import ChatStream
+from app.providers.chat.wire import (
     decode_completion,
     encode_request,
     error_in,
@@ -12,16 +13,16 @@ from app.providers._chat_wire import (
     text_chars,
     told_usage,
 )
-from app.providers._error_body import reported_error
-from app.providers._http import Headers, error_from_event
-from app.providers._http_provider import AnswerStream, HttpProvider
-from app.providers.base import PROVIDERS, Chunk, ModelCall
+from app.providers.http.error_body import reported_error
+from app.providers.http.errors import Headers, error_from_event
+from app.providers.http.provider import AnswerStream, HttpProvider
 
 
 @PROVIDERS.register("openai")
 class OpenAIProvider(HttpProvider):
     """OpenAI's dialect: `base_url` usually ends in `/v1`, the key is a bearer token."""
 
+    example_url = "https://api.openai.com/v1"
     path = "/chat/completions"
     end_marker = "[DONE]"
     passed_on = {  # noqa: RUF012  (declared as a class variable by the parent)

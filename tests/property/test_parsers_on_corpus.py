@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from app.api.knobs import Knobs
 from app.api.wire import parse_chat_request
 from app.errors import InvalidRequestError, UpstreamError
-from app.providers._anthropic_stream import MessageStream
-from app.providers._anthropic_wire import openai_error_body, whole_answer
-from app.providers._chat_stream import ChatStream
-from app.providers._error_body import error_detail
-from app.providers._http import error_from_status
+from app.providers.chat.stream import ChatStream
+from app.providers.http.error_body import error_detail
+from app.providers.http.errors import error_from_status
+from app.providers.messages.stream import MessageStream
+from app.providers.messages.wire import openai_error_body, whole_answer
 
 CORPUS = Path(__file__).parents[1] / "fixtures" / "corpus"
 SSE = sorted(CORPUS.glob("sse/*.sse"))

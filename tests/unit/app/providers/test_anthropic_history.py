@@ -5,7 +5,7 @@ import json
 import pytest
 
 from app.errors import UpstreamUnsupportedError
-from app.providers._anthropic_request import encode_messages_request
+from app.providers.messages.request import encode_messages_request
 
 HI = {"role": "user", "content": "hi"}
 MARK = {"type": "ephemeral"}

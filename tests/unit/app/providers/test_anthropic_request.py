@@ -3,7 +3,7 @@ import json
 import pytest
 
 from app.errors import UpstreamUnsupportedError
-from app.providers._anthropic_request import DEFAULT_MAX_TOKENS, encode_messages_request
+from app.providers.messages.request import DEFAULT_MAX_TOKENS, encode_messages_request
 
 HI = [{"role": "user", "content": "hi"}]
 PNG = "data:image/png;base64,iVBORw0KGgo="

@@ -9,8 +9,8 @@ from app.errors import (
 )
 from app.gateway.session import identify
 from app.head import NO_HEAD
-from app.providers._anthropic_stream import MessageStream
 from app.providers.base import Chunk
+from app.providers.messages.stream import MessageStream
 from app.types import ToldUsage, Usage
 from tests.support.fixtures import assembled, events, fixture
 from tests.support.transcripts import turns_of

@@ -5,8 +5,8 @@ import pytest
 from app import errors
 from app.errors import UpstreamInvalidResponseError, UpstreamRejectedError
 from app.http_client.transport import HttptoolsTransport
-from app.providers._anthropic_wire import openai_error_body, whole_answer
 from app.providers.anthropic import AnthropicProvider
+from app.providers.messages.wire import openai_error_body, whole_answer
 from app.types import ToldUsage, Usage
 from tests.support.fixtures import fixture
 

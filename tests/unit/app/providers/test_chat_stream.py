@@ -8,7 +8,7 @@ from app.errors import (
     UpstreamThrottledError,
     UpstreamUnavailableError,
 )
-from app.providers._chat_stream import ChatStream
+from app.providers.chat.stream import ChatStream
 from app.types import ToldUsage
 
 DONE = b"[DONE]"

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from app.errors import UpstreamInvalidResponseError
-from app.providers._chat_wire import (
+from app.providers.chat.wire import (
     decode_completion,
     decode_event,
     encode_request,
@@ -11,7 +11,7 @@ from app.providers._chat_wire import (
     mend_event,
     text_chars,
 )
-from app.providers._lenient import Mender
+from app.providers.http.lenient import Mender
 
 
 def encode(fields, *, stream=False, ask_for_usage=True):

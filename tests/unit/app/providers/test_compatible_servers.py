@@ -9,8 +9,8 @@ from app.errors import (
     UpstreamRejectedError,
     UpstreamUnavailableError,
 )
-from app.providers._chat_stream import ChatStream
-from app.providers._http import error_from_status
+from app.providers.chat.stream import ChatStream
+from app.providers.http.errors import error_from_status
 from app.types import ToldUsage
 from tests.support.fixtures import assembled, events, fixture
 

@@ -1,7 +1,7 @@
 import pytest
 
 from app.errors import UpstreamRejectedError
-from app.providers._credentials import Credentials
+from app.providers.http.credentials import Credentials
 
 CREDENTIALS = Credentials(
     "sk-secret/1", [("X-Proxy-Token", "Basic dXNlcjpwYXNz"), ("x-version", "2024-10-21")]

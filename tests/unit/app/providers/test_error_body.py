@@ -3,8 +3,8 @@ import json
 import pytest
 
 from app.errors import UpstreamRejectedError
-from app.providers._error_body import ErrorDetail, error_detail, reported_error
-from app.providers._http import error_from_status
+from app.providers.http.error_body import ErrorDetail, error_detail, reported_error
+from app.providers.http.errors import error_from_status
 
 
 def detail(value):

@@ -13,8 +13,8 @@ from app.errors import (
     UpstreamUnavailableError,
     UpstreamUnsupportedError,
 )
-from app.providers._error_body import error_detail
-from app.providers._http import (
+from app.providers.http.error_body import error_detail
+from app.providers.http.errors import (
     MAX_WAIT_S,
     error_from_event,
     error_from_exception,

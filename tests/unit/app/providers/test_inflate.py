@@ -4,7 +4,7 @@ import zlib
 import pytest
 
 from app.errors import UpstreamInvalidResponseError
-from app.providers._inflate import PIECE_BYTES, inflated
+from app.providers.http.inflate import PIECE_BYTES, inflated
 
 TEXT = b"".join(b"%d beams, one weight\n" % i for i in range(50_000))
 

@@ -1,9 +1,9 @@
 import pytest
 
 from app.http_client.transport import HttptoolsTransport
-from app.providers._paid import usage_in, with_output_limit
 from app.providers.azure import AzureProvider
 from app.providers.base import ModelCall, Timeouts
+from app.providers.http.paid import usage_in, with_output_limit
 from app.providers.openai import OpenAIProvider
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from app.errors import UpstreamInvalidResponseError
-from app.providers._sse import DONE, Comment, ErrorEvent, SseParser
+from app.providers.http.sse import DONE, Comment, ErrorEvent, SseParser
 
 
 def parse(*reads: bytes) -> list[bytes]:

@@ -18,8 +18,8 @@ from app.errors import (
     UpstreamUnavailableError,
     UpstreamUnsupportedError,
 )
-from app.providers._error_body import error_detail
-from app.providers._http import error_from_event, error_from_status
+from app.providers.http.error_body import error_detail
+from app.providers.http.errors import error_from_event, error_from_status
 
 FILE = Path(__file__).parents[3] / "fixtures" / "wordings.jsonl"
 ROWS = [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import httpx
 
 from app.errors import UpstreamInvalidResponseError, UpstreamTimeoutError, UpstreamUnavailableError
-from app.providers._http import error_from_exception
+from app.providers.http.errors import error_from_exception
 
 MAX_SILENT_BYTES = 4 * 1024 * 1024
 """How much an upstream may send before the first content of its answer: what begins a stream (token

@@ -26,8 +26,8 @@ from app.errors import (
     UpstreamUnsupportedError,
 )
 from app.http_client.connection import CertificateError, StaleConnectionError
-from app.providers import _wordings
-from app.providers._error_body import ErrorDetail, error_detail, is_openais, told_body
+from app.providers.http import wordings
+from app.providers.http.error_body import ErrorDetail, error_detail, is_openais, told_body
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -114,7 +114,7 @@ def error_from_event(detail: ErrorDetail, *, began: bool = False) -> UpstreamErr
     )
     status = detail.status
     kind = _kind(status, detail)
-    if began and kind is UpstreamRejectedError and not _wordings.MODERATED.search(detail.said):
+    if began and kind is UpstreamRejectedError and not wordings.MODERATED.search(detail.said):
         return UpstreamUnavailableError(message)
     if issubclass(kind, UpstreamRejectedError):
         known = status is not None and 400 <= status < 500
@@ -134,23 +134,23 @@ def _kind(status: int | None, detail: ErrorDetail) -> type[UpstreamError]:  # no
     worded = status is None or 400 <= status < 500 or status == 500
     if status == 401:
         return UpstreamMisconfiguredError
-    if status == 429 or names & _wordings.THROTTLED_CODES:
+    if status == 429 or names & wordings.THROTTLED_CODES:
         return UpstreamThrottledError
     # What is said of one field may repeat what a client wrote there.
-    own = _wordings.unquoted(said) if worded and not detail.param else ""
-    if worded and status != 500 and _wordings.THROTTLED.search(own):
+    own = wordings.unquoted(said) if worded and not detail.param else ""
+    if worded and status != 500 and wordings.THROTTLED.search(own):
         return UpstreamThrottledError
     if status in (402, 408, 504):
         return UpstreamMisconfiguredError if status == 402 else UpstreamTimeoutError
-    if names & _wordings.TOO_LONG_CODES or (worded and detail.too_long):
+    if names & wordings.TOO_LONG_CODES or (worded and detail.too_long):
         return UpstreamContextLengthError
-    if names & _wordings.OPERATOR_CODES:
+    if names & wordings.OPERATOR_CODES:
         return UpstreamMisconfiguredError
-    if names & _wordings.UNSUPPORTED_CODES or _wordings.is_unsupported(said, status):
+    if names & wordings.UNSUPPORTED_CODES or wordings.is_unsupported(said, status):
         return UpstreamUnsupportedError
-    if worded and (_wordings.OUT_OF_MONEY.search(own) or _wordings.BAD_CREDENTIALS.search(own)):
+    if worded and (wordings.OUT_OF_MONEY.search(own) or wordings.BAD_CREDENTIALS.search(own)):
         return UpstreamMisconfiguredError
-    if status in _PROMPTS_FAULT and _wordings.MODERATED.search(f"{said} {detail.code}"):
+    if status in _PROMPTS_FAULT and wordings.MODERATED.search(f"{said} {detail.code}"):
         return UpstreamRejectedError
     if status in _REFUSED:
         return UpstreamMisconfiguredError

@@ -17,9 +17,9 @@ from typing import Any, NoReturn
 import msgspec
 
 from app.errors import UpstreamUnsupportedError
-from app.providers._anthropic_content import MAX_TOLD_CHARS
-from app.providers._anthropic_tools import Tool, encode_choice, encode_tool, is_forced
-from app.providers._anthropic_turns import encode_turns
+from app.providers.messages.content import MAX_TOLD_CHARS
+from app.providers.messages.tools import Tool, encode_choice, encode_tool, is_forced
+from app.providers.messages.turns import encode_turns
 
 DEFAULT_MAX_TOKENS = 16_384
 """Sent where the client names no limit: Anthropic demands one. Thinking counts into it, and every

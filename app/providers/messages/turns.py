@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from app.errors import UpstreamUnsupportedError
-from app.providers._anthropic_content import (
+from app.providers.messages.content import (
     NULL,
     Blocks,
     Part,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from app.providers._paid import OUTPUT_LIMITS
+from app.providers.http.paid import OUTPUT_LIMITS
 
 _MESSAGES = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from app.errors import UpstreamInvalidResponseError
-from app.providers._error_body import ErrorDetail, error_detail
-from app.providers._lenient import Mender, dumps, is_clean
+from app.providers.http.error_body import ErrorDetail, error_detail
+from app.providers.http.lenient import Mender, dumps, is_clean
 from app.types import ToldUsage
 from app.wire.usage import read_usage
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from app.providers._wordings import STATUSES, TOO_LONG_CODES, is_too_long
+from app.providers.http.wordings import STATUSES, TOO_LONG_CODES, is_too_long
 
 _MAX_DEPTH = 6
 _MAX_PARTS = 500

@@ -1,7 +1,8 @@
 """The reads of one chat completion stream, turned into chunks."""
 
 from app.errors import UpstreamError, UpstreamInvalidResponseError
-from app.providers._chat_wire import (
+from app.providers.base import Chunk
+from app.providers.chat.wire import (
     NULL,
     ChunkEvent,
     decode_event,
@@ -11,11 +12,10 @@ from app.providers._chat_wire import (
     text_chars,
     told_usage,
 )
-from app.providers._error_body import ErrorDetail, error_detail, reported_error
-from app.providers._http import Headers, error_from_event
-from app.providers._lenient import Mender
-from app.providers._sse import DONE, MAX_EVENT_BYTES, Comment, ErrorEvent, SseParser
-from app.providers.base import Chunk
+from app.providers.http.error_body import ErrorDetail, error_detail, reported_error
+from app.providers.http.errors import Headers, error_from_event
+from app.providers.http.lenient import Mender
+from app.providers.http.sse import DONE, MAX_EVENT_BYTES, Comment, ErrorEvent, SseParser
 from app.types import ToldUsage
 
 

@@ -5,7 +5,12 @@ from typing import Any
 import msgspec
 
 from app.errors import UpstreamError, UpstreamInvalidResponseError
-from app.providers._anthropic_wire import (
+from app.providers.base import Chunk
+from app.providers.http.error_body import ErrorDetail, error_detail
+from app.providers.http.errors import Headers, error_from_event
+from app.providers.http.lenient import Mender
+from app.providers.http.sse import Comment, SseParser
+from app.providers.messages.wire import (
     FINISH_REASONS,
     Block,
     Delta,
@@ -17,11 +22,6 @@ from app.providers._anthropic_wire import (
     read_event,
     thinking_block,
 )
-from app.providers._error_body import ErrorDetail, error_detail
-from app.providers._http import Headers, error_from_event
-from app.providers._lenient import Mender
-from app.providers._sse import Comment, SseParser
-from app.providers.base import Chunk
 from app.types import ToldUsage
 
 _BEGUN_BY = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "thinking"}

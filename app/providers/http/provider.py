@@ -16,18 +16,18 @@ from app.errors import (
     UpstreamInvalidResponseError,
     UpstreamUnavailableError,
 )
-from app.providers._credentials import Credentials
-from app.providers._http import (
+from app.providers.base import Chunk, ModelCall
+from app.providers.http.credentials import Credentials
+from app.providers.http.errors import (
     Headers,
     error_from_exception,
     error_from_status,
     retry_after_s,
 )
-from app.providers._inflate import inflated
-from app.providers._paid import usage_in, with_output_limit
-from app.providers._reads import Reads, first_byte
-from app.providers._request_fields import with_developer_as, with_limit_as
-from app.providers.base import Chunk, ModelCall
+from app.providers.http.inflate import inflated
+from app.providers.http.paid import usage_in, with_output_limit
+from app.providers.http.reads import Reads, first_byte
+from app.providers.http.request_fields import with_developer_as, with_limit_as
 from app.wire.answer_pieces import in_pieces, put_together
 from app.wire.usage import read_usage
 
@@ -64,7 +64,7 @@ _STREAM = frozenset({b":", b"d", b"e", b"i", b"r"})
 
 
 class AnswerStream(Protocol):
-    """Parses one streamed answer; see `app.providers._chat_stream.ChatStream`."""
+    """Parses one streamed answer; see `app.providers.chat.stream.ChatStream`."""
 
     done: bool
     error: UpstreamError | None
@@ -113,6 +113,7 @@ class HttpProvider(ABC):
         If a header cannot be sent as it is.
     """
 
+    example_url: ClassVar[str]
     path: ClassVar[str]
     inline_bytes: ClassVar[int] = 256_000
     """Up to how large a request its body is made on the event loop: in under a millisecond."""

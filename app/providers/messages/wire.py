@@ -8,10 +8,10 @@ from typing import Any, TypeVar, get_args
 import msgspec
 
 from app.errors import UpstreamInvalidResponseError
-from app.providers._error_body import ErrorDetail, error_detail
-from app.providers._http import Headers
-from app.providers._lenient import Mender, mended_json
 from app.providers.base import Chunk
+from app.providers.http.error_body import ErrorDetail, error_detail
+from app.providers.http.errors import Headers
+from app.providers.http.lenient import Mender, mended_json
 from app.types import ToldUsage
 from app.wire.usage import read_usage
 
