@@ -6,9 +6,9 @@ from enum import StrEnum
 
 import msgspec
 
+from routers.decision.switching import SessionReason
 from routers.evidence import Evidence
 from routers.features import Featurizer
-from routers.switching import SessionReason
 from routers.types import Conversation, Decision, Objective, Reason
 
 HEDGE_LOST = "hedge_lost"

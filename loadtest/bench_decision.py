@@ -44,7 +44,7 @@ from routers.artifact import RouterArtifact
 from routers.artifact_load import load_artifact
 from routers.artifact_weights import WEIGHTS_FILE
 from routers.base import ROUTERS
-from routers.decision import decide
+from routers.decision.decide import decide
 from routers.embedders.base import make_embedder
 from routers.errors import RoutingConfigError
 from routers.token_estimate import estimate_tokens_and_upper

@@ -88,7 +88,7 @@ def configured_metrics() -> "Metrics":
 def example_outcome(served: str) -> "Outcome":
     """Return what a routed, streamed request left behind."""
     from app.types import Call, CallRole, Outcome, Usage  # noqa: PLC0415
-    from routers.switching import SessionReason  # noqa: PLC0415
+    from routers.decision.switching import SessionReason  # noqa: PLC0415
     from routers.types import CandidateEstimate, CostQuality, Decision, Reason  # noqa: PLC0415
 
     candidates = tuple(

@@ -8,10 +8,10 @@ from typing import Any
 from routers.base import Router
 from routers.calibration import CalibrationRows
 from routers.correction import Correction
+from routers.decision.knob import KnobCurve
 from routers.errors import RoutingConfigError
 from routers.evidence import Evidence, evidence_of_models
 from routers.features import Featurizer
-from routers.knob import KnobCurve
 from routers.newcomer import Newcomer, join
 from routers.novelty import Familiarity, Novelty
 from routers.probe import Probe, Stage

@@ -20,10 +20,10 @@ from routers.artifact_weights import read_weights
 from routers.base import ROUTERS, Router
 from routers.calibration import CalibrationRows
 from routers.correction import Correction
+from routers.decision.knob import KnobCurve
 from routers.errors import ArtifactError, RoutingConfigError
 from routers.features import FeatureSchema, Featurizer
 from routers.files import shown
-from routers.knob import KnobCurve
 from routers.newcomer import Newcomer
 from routers.options import build
 from routers.stored_thresholds import stored_thresholds

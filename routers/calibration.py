@@ -10,7 +10,7 @@ from typing import Self
 
 import numpy as np
 
-from routers.knob import KnobCurve
+from routers.decision.knob import KnobCurve
 from routers.options import State, take
 from routers.types import FloatMatrix, FloatVector, Predictions, Prices
 

@@ -22,7 +22,7 @@ from app.api.exchange import send_error
 from app.errors import ClientDisconnectedError, GatewayError
 from app.gateway.ledger import LedgerEntry
 from app.gateway.request import RouteRequest
-from routers.decision import knob_steps
+from routers.decision.decide import knob_steps
 from routers.errors import RoutingError
 from routers.request.layout import Description
 from routers.request.sentence import why

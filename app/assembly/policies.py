@@ -12,9 +12,9 @@ from app.gateway.names import Names, Pair
 from app.gateway.request import AffinityRule, KnobCurves, Policy
 from routers.artifact import RouterArtifact
 from routers.artifact_load import load_artifact
+from routers.decision.switching import SwitchRule
 from routers.errors import RoutingError
 from routers.stored_thresholds import StoredName, stored_thresholds
-from routers.switching import SwitchRule
 from routers.types import Conversation, CostQuality, ModelSpec, Objective, StrongThreshold
 
 DEFAULT_ARTIFACT = Path(routers.__file__).parent / "pretrained" / "default"

@@ -12,7 +12,7 @@ import numpy as np
 
 from app.gateway.request import Policy
 from routers.calibration import CalibrationRows, cost_usd
-from routers.choice import choose_each
+from routers.decision.choice import choose_each
 from routers.evaluation.bootstrap import Interval, resample
 from routers.evaluation.metrics import curve, expected_calibration_error, hull
 from routers.numeric import FloatArray

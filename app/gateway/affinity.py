@@ -17,7 +17,7 @@ from app.head import RequestHead
 from app.stores.base import Blobs, StoreError
 from app.types import Usage
 from app.wire.turns import Turn
-from routers.switching import LastTurn, SessionReason, Verdict, weigh
+from routers.decision.switching import LastTurn, SessionReason, Verdict, weigh
 from routers.types import Decision
 
 _log = logging.getLogger(__name__)

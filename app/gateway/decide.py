@@ -16,8 +16,8 @@ from typing import TypeVar
 
 from app.gateway.request import Policy, RouteRequest
 from app.types import Judgement
-from routers.causal_llm import with_strong_chance
-from routers.decision import decide, decide_without_predictions
+from routers.decision.causal_llm import with_strong_chance
+from routers.decision.decide import decide, decide_without_predictions
 from routers.errors import NoEligibleModelError
 from routers.probe import Probe, Stage
 from routers.request.layout import Description

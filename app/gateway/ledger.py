@@ -45,7 +45,7 @@ from app.types import (
     sum_known_usd,
     tokens_of,
 )
-from routers.switching import SessionReason
+from routers.decision.switching import SessionReason
 from routers.types import Decision, ModelSpec, Objective, Reason
 
 _CANCELLED = "cancelled"

@@ -10,9 +10,9 @@ from app.gateway.session import Session
 from app.providers.base import Provider, Timeouts
 from app.types import CacheMode
 from routers.artifact import RouterArtifact
+from routers.decision.knob import KnobCurve
+from routers.decision.switching import SwitchRule
 from routers.evidence import Evidence
-from routers.knob import KnobCurve
-from routers.switching import SwitchRule
 from routers.types import Conversation, Demand, ModelSpec, Objective
 
 _MAX_CURVES = 256

@@ -1,6 +1,6 @@
 """Asking a model, before a decision by threshold, whether the weak model will do (`causal_llm`).
 
-The question and the reading of the reply are `routers.causal_llm`'s; here is the call between.
+The question and the reading of the reply are of `routers.decision.causal_llm`; here is the call.
 """
 
 import asyncio
@@ -16,14 +16,14 @@ from app.gateway.ledger import LedgerEntry
 from app.gateway.plan import FirstOf
 from app.gateway.request import Policy, RouteRequest
 from app.types import CallRole, Judgement
-from routers.causal_llm import (
+from routers.conversation_text import conversation_text
+from routers.decision.causal_llm import (
     SCORER_MAX_TOKENS,
     SCORER_TOP_LOGPROBS,
     ScorerReply,
     judge,
     scorer_messages,
 )
-from routers.conversation_text import conversation_text
 from routers.token_estimate import estimate_tokens, estimate_tokens_upper
 from routers.types import Conversation, Demand, Message, ModelSpec, Reason, StrongThreshold
 

@@ -16,7 +16,7 @@ import msgspec
 from app.errors import InvalidRequestError
 from app.head import RequestHead
 from app.wire.turns import Turn
-from routers.switching import SessionReason
+from routers.decision.switching import SessionReason
 
 SESSION_HEADER = b"x-session-id"
 _HARNESS_HEADERS = (

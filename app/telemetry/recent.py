@@ -9,7 +9,7 @@ from typing import Self
 import msgspec
 
 from app.types import CacheState, Outcome
-from routers.switching import SessionReason
+from routers.decision.switching import SessionReason
 from routers.types import Decision, Reason
 
 KEPT = 500

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.calibration import cost_usd
-from routers.choice import choose_each
+from routers.decision.choice import choose_each
 from routers.errors import DataError
 from routers.evaluation.bootstrap import resample, weighted_means
 from routers.evaluation.metrics import (

@@ -7,8 +7,8 @@ setting of the knob.
 import numpy as np
 from numpy.typing import NDArray
 
-from routers.choice import choose_each
-from routers.dominance import TIE
+from routers.decision.choice import choose_each
+from routers.decision.dominance import TIE
 from routers.numeric import FloatArray, nan_mean
 
 _SWEEP = 121

@@ -9,7 +9,7 @@ import numpy as np
 
 from routers.artifact import RouterArtifact
 from routers.artifact_load import load_artifact
-from routers.choice import choose_each
+from routers.decision.choice import choose_each
 from routers.errors import DataError
 from routers.evaluation import baselines
 from routers.evaluation.compare import by_benchmark, paired

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from routers.dominance import SEEN
+from routers.decision.dominance import SEEN
 from routers.request.layout import DOMAINS, KINDS, LEVELS, Description
 from routers.types import CandidateEstimate, Decision, Reason
 

@@ -11,9 +11,9 @@ import numpy as np
 from pydantic import Field
 
 from routers.base import AuxiliarySet, Battles, Labels, Router
+from routers.decision.pairwise import win_rates
 from routers.errors import DataError
 from routers.options import State, require_fitted, take, unfitted
-from routers.pairwise import win_rates
 from routers.strategies._battles import battles_of, win_share_error
 from routers.strategies._lengths import Lengths
 from routers.types import FloatMatrix, FloatVector, Predictions

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from routers.base import AuxiliarySet, Labels, Router
+from routers.decision.pairwise import logit
 from routers.errors import DataError, RoutingConfigError
 from routers.heads._base import Head, HeadConfig
 from routers.numeric import FloatArray, nan_mean
 from routers.options import State, require_fitted, take, unfitted
-from routers.pairwise import logit
 from routers.strategies._lengths import Lengths
 from routers.types import FloatMatrix, FloatVector, Predictions
 

@@ -9,9 +9,9 @@ import numpy as np
 from pydantic import Field
 
 from routers.base import ROUTERS, Battles
+from routers.decision.pairwise import sigmoid
 from routers.numeric import FloatArray
 from routers.options import State, take, unfitted
-from routers.pairwise import sigmoid
 from routers.strategies._comparison import ComparisonRouter
 from routers.strategies._minimise import minimise
 from routers.types import FloatMatrix

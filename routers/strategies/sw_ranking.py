@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from routers.base import ROUTERS, Battles
+from routers.decision.pairwise import sigmoid
 from routers.numeric import FloatArray, row_blocks, unit_rows
 from routers.options import State, take, unfitted
-from routers.pairwise import sigmoid
 from routers.strategies._comparison import ComparisonRouter
 from routers.strategies._tiers import tiers_of
 from routers.types import FloatMatrix, FloatVector

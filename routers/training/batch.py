@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from routers.artifact import RouterArtifact
-from routers.choice import choose_each
+from routers.decision.choice import choose_each
 from routers.errors import DataError
 from routers.features import estimate_tokens
 from routers.files import replacing

@@ -13,10 +13,10 @@ from routers.artifact import RouterArtifact
 from routers.artifact_load import load_artifact
 from routers.artifact_save import save_recalibrated
 from routers.calibration import CalibrationRows
+from routers.decision.pairwise import strong_scores
 from routers.errors import DataError
 from routers.evaluation.metrics import brier_score, expected_calibration_error
 from routers.numeric import FloatArray
-from routers.pairwise import strong_scores
 from routers.training.correct import fit_correction, method_for
 from routers.training.crossfit import prompt_folds
 from routers.training.dataset import OutcomeTable, read_outcomes

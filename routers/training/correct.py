@@ -3,8 +3,8 @@
 import numpy as np
 
 from routers.correction import Correction
+from routers.decision.pairwise import sigmoid
 from routers.numeric import FloatArray, isotonic
-from routers.pairwise import sigmoid
 from routers.types import FloatMatrix
 
 ISOTONIC_FROM = 1000

@@ -1,7 +1,7 @@
 """Thresholds of the strong/weak rule: for a share of strong calls, or an allowed quality drop.
 
-Scores are those of `routers.pairwise.strong_scores`; the strong model is called where a score is
-at or above the threshold.
+Scores are those of `routers.decision.pairwise.strong_scores`; the strong model is called where a
+score is at or above the threshold.
 """
 
 import math

@@ -9,8 +9,8 @@ from click.testing import CliRunner
 
 from routers.artifact_load import load_artifact
 from routers.commands import calibrate, evaluate, fit
+from routers.decision.pairwise import strong_scores
 from routers.errors import ArtifactError, DataError, RoutingConfigError
-from routers.pairwise import strong_scores
 from routers.training.dataset import read_outcomes
 from tests.integration.test_evaluate_command import RECIPE, run
 from tests.support.clusters import write_clusters

@@ -8,7 +8,7 @@ import threading
 import httpx
 import pytest
 
-from routers.dominance import NEAR_COST, SEEN
+from routers.decision.dominance import NEAR_COST, SEEN
 from tests.support.artifacts import TroubledArtifact, with_outcomes
 from tests.support.gateway import STUB_MODELS
 

@@ -7,10 +7,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routers.decision import choose, decide, knob_steps
-from routers.dominance import undominated
+from routers.decision.decide import choose, decide, knob_steps
+from routers.decision.dominance import undominated
+from routers.decision.knob import KnobCurve
 from routers.errors import NoEligibleModelError
-from routers.knob import KnobCurve
 from routers.types import (
     Capability,
     Constraints,

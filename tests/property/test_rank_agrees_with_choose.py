@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routers.choice import choose, choose_each, rank
-from routers.dominance import NEAR_COST, SEEN, TIE, WORTH
+from routers.decision.choice import choose, choose_each, rank
+from routers.decision.dominance import NEAR_COST, SEEN, TIE, WORTH
 
 # Few values, some within a tie of each other or at the edge of what is seen: draws collide often.
 qualities = st.one_of(

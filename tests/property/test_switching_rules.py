@@ -3,9 +3,9 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routers.decision import decide
+from routers.decision.decide import decide
+from routers.decision.switching import LastTurn, SessionReason, SwitchRule, weigh
 from routers.errors import NoEligibleModelError
-from routers.switching import LastTurn, SessionReason, SwitchRule, weigh
 from routers.types import Constraints, CostQuality, Demand, Prices, Reason
 from tests.property.test_decision_rules import cases
 

@@ -8,7 +8,7 @@ from app.head import NO_HEAD, RequestHead
 from app.stores.base import StoreError
 from app.stores.memory_blobs import MemoryBlobs
 from app.types import Usage
-from routers.switching import SessionReason, SwitchRule, Verdict
+from routers.decision.switching import SessionReason, SwitchRule, Verdict
 from routers.types import Reason
 from tests.support.policies import decided, policy, routed
 from tests.support.transcripts import (

@@ -13,7 +13,7 @@ from app.gateway.request import RouteRequest
 from app.gateway.score import Scorer, read_reply
 from app.providers.base import Chunk
 from app.types import CallRole, ToldUsage
-from routers.causal_llm import judge
+from routers.decision.causal_llm import judge
 from routers.types import Conversation, Demand
 from tests.support.policies import policy
 from tests.support.providers import ScriptedProvider, deployment

@@ -5,7 +5,7 @@ import pytest
 from app.errors import InvalidRequestError
 from app.gateway.session import IdSource, identify
 from app.head import RequestHead
-from routers.switching import SessionReason
+from routers.decision.switching import SessionReason
 from tests.support.transcripts import (
     CLOSED_TOOL_LOOPS,
     DONE,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from routers.decision import choose
+from routers.decision.decide import choose
 from routers.evaluation.baselines import oracle
 from routers.evaluation.frame import Frame, Rows, sweep
 from routers.evaluation.metrics import sweep_rates

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 
 from routers.base import Labels
-from routers.decision import choose
+from routers.decision.decide import choose
+from routers.decision.pairwise import strong_scores
 from routers.errors import RoutingConfigError
 from routers.evaluation.metrics import area_under_hull, curve, single_models
 from routers.evaluation.synthetic import USD_PER_MTOK, draw, make_world
 from routers.heads._base import HeadConfig
-from routers.pairwise import strong_scores
 from routers.strategies.best_single import BestSingleRouter
 from routers.strategies.cheapest import CheapestRouter
 from routers.strategies.prompt_length import PromptLengthRouter

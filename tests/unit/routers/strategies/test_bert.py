@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from routers.base import Labels
+from routers.decision.pairwise import strong_scores
 from routers.evaluation.synthetic import draw, make_world
 from routers.heads._base import HeadConfig
-from routers.pairwise import strong_scores
 from routers.strategies.bert import BertRouter
 from tests.support.comparisons import MODELS, STRONG, WEAK, apgr
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from routers.base import ROUTERS, Labels
-from routers.choice import choose
+from routers.decision.choice import choose
 from routers.evaluation.metrics import area_under_hull, curve, single_models
 from routers.evaluation.synthetic import draw, make_world
 from routers.options import build

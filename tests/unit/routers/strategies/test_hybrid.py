@@ -6,8 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from routers.base import Labels
+from routers.decision.pairwise import sigmoid, strong_scores
 from routers.errors import DataError, RoutingConfigError
-from routers.pairwise import sigmoid, strong_scores
 from routers.strategies._soft_labels import best_margin, good_enough, mean_difference
 from routers.strategies.hybrid import HybridRouter
 from routers.training.dataset import read_outcomes

@@ -3,9 +3,9 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from routers.base import Battles, Labels
+from routers.decision.pairwise import strong_scores
 from routers.errors import DataError
 from routers.evaluation.synthetic import draw, make_world
-from routers.pairwise import strong_scores
 from routers.strategies._minimise import minimise
 from routers.strategies.mf import Duels, MatrixFactorizationRouter, convex, low_rank_loss
 from tests.support.comparisons import MODELS, STRONG, WEAK, apgr, world_with_battles

@@ -3,7 +3,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from routers.base import Battles, Labels
-from routers.pairwise import elo_ratings, elo_win_chance, sigmoid, strong_scores
+from routers.decision.pairwise import elo_ratings, elo_win_chance, sigmoid, strong_scores
 from routers.strategies.sw_ranking import (
     SimilarityWeightedRouter,
     bradley_terry,

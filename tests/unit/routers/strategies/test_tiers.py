@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from routers.base import Battles, Labels
-from routers.pairwise import sigmoid
+from routers.decision.pairwise import sigmoid
 from routers.strategies._tiers import tiers_of
 from routers.strategies.sw_ranking import SimilarityWeightedRouter, bradley_terry
 

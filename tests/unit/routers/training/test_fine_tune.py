@@ -7,9 +7,9 @@ from click.testing import CliRunner
 
 from routers.artifact_load import load_artifact
 from routers.commands import fine_tune as command
+from routers.decision.pairwise import strong_scores
 from routers.embedders.base import make_embedder
 from routers.errors import ArtifactError, DataError, RoutingConfigError
-from routers.pairwise import strong_scores
 from routers.training.fine_tune import RECORD_FILE, FineTuneOptions, fine_tune
 from routers.training.fit import fit
 from routers.training.recipe import EmbedderRecipe, Recipe

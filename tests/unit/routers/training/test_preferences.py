@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from routers.base import ROUTERS
+from routers.decision.pairwise import strong_scores
 from routers.errors import DataError
 from routers.options import build
-from routers.pairwise import strong_scores
 from routers.training.dataset import read_outcomes
 from routers.training.preferences import has_preferences, read_preferences
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from routers.switching import (
+from routers.decision.switching import (
     LastTurn,
     SessionReason,
     SessionState,

@@ -3,14 +3,14 @@ import math
 import numpy as np
 import pytest
 
-from routers.causal_llm import (
+from routers.decision.causal_llm import (
     ScorerReply,
     judge,
     parse_score,
     scorer_messages,
     with_strong_chance,
 )
-from routers.pairwise import strong_scores
+from routers.decision.pairwise import strong_scores
 from routers.types import Predictions, Role
 
 

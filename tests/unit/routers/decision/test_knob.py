@@ -4,9 +4,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from routers.decision import choose
+from routers.decision.decide import choose
+from routers.decision.knob import KnobCurve
 from routers.errors import ArtifactError
-from routers.knob import KnobCurve
 
 POSITIONS = np.linspace(0, 1, 21)
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routers.choice import choose, rank
-from routers.dominance import NEAR_COST, SEEN, TIE, WORTH, undominated, undominated_rows
+from routers.decision.choice import choose, rank
+from routers.decision.dominance import NEAR_COST, SEEN, TIE, WORTH, undominated, undominated_rows
 
 
 def kept(quality, cost) -> list[bool]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import assert_never
 
-from routers.dominance import TIE
+from routers.decision.dominance import TIE
 from routers.types import (
     CandidateEstimate,
     CostQuality,

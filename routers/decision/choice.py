@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from routers.dominance import TIE, cheap_then_good, part_undominated, undominated
+from routers.decision.dominance import TIE, cheap_then_good, part_undominated, undominated
 from routers.numeric import FloatArray
 
 DEAREST = 1e300

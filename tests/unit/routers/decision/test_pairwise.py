@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from routers.base import Battles, Labels
-from routers.decision import decide
-from routers.knob import KnobCurve
-from routers.pairwise import (
+from routers.decision.decide import decide
+from routers.decision.knob import KnobCurve
+from routers.decision.pairwise import (
     elo_ratings,
     elo_win_chance,
     logit,

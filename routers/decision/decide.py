@@ -4,12 +4,12 @@ import math
 from collections.abc import Sequence
 from typing import assert_never
 
-from routers.choice import DEAREST, choose, rank
-from routers.constraints import Barred, hard_constraints
-from routers.dominance import TIE, undominated_rows
+from routers.decision.choice import DEAREST, choose, rank
+from routers.decision.constraints import Barred, hard_constraints
+from routers.decision.dominance import TIE, undominated_rows
+from routers.decision.knob import KnobCurve
+from routers.decision.pairwise import strong_scores
 from routers.errors import NoEligibleModelError
-from routers.knob import KnobCurve
-from routers.pairwise import strong_scores
 from routers.types import (
     CandidateEstimate,
     Constraints,

@@ -8,7 +8,7 @@ import pytest
 
 from routers.base import Labels
 from routers.calibration import CalibrationRows
-from routers.decision import choose
+from routers.decision.decide import choose
 from routers.evaluation.metrics import area_under_hull, curve, single_models
 from routers.evaluation.synthetic import USD_PER_MTOK, draw, make_world
 from routers.heads._base import HeadConfig

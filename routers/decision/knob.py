@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from routers.dominance import TIE, undominated
+from routers.decision.dominance import TIE, undominated
 from routers.errors import ArtifactError
 from routers.numeric import FloatArray, isotonic
 

@@ -3,9 +3,9 @@ import math
 import numpy as np
 import pytest
 
-from routers.decision import choose, decide, knob_steps
+from routers.decision.decide import choose, decide, knob_steps
+from routers.decision.knob import KnobCurve
 from routers.errors import NoEligibleModelError
-from routers.knob import KnobCurve
 from routers.types import (
     Capability,
     Constraints,
