@@ -192,10 +192,22 @@ class StrongThreshold:
 Objective = CostQuality | UsdPerQuality | MaxQualityLoss | MinQuality | StrongThreshold
 
 
+class OutputLimit(StrEnum):
+    """What becomes of a model that gives a shorter answer than a request asks for."""
+
+    PREFER = "prefer"
+    """It is kept out where another one gives it all; where none does, it gives what it has."""
+    CUT = "cut"
+    """It takes part, and gives what it has."""
+    REFUSE = "refuse"
+    """It is kept out."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constraints:
     """Hard limits that come before any score."""
 
+    output_limit: OutputLimit = OutputLimit.PREFER
     allowed_model_ids: frozenset[str] | None = None
     max_cost_usd: float | None = None
     unhealthy_model_ids: frozenset[str] = frozenset()

@@ -15,7 +15,14 @@ from routers.artifact_load import load_artifact
 from routers.decision.switching import SwitchRule
 from routers.errors import RoutingError
 from routers.stored_thresholds import StoredName, stored_thresholds
-from routers.types import Conversation, CostQuality, ModelSpec, Objective, StrongThreshold
+from routers.types import (
+    Conversation,
+    CostQuality,
+    ModelSpec,
+    Objective,
+    OutputLimit,
+    StrongThreshold,
+)
 
 DEFAULT_ARTIFACT = Path(routers.__file__).parent / "pretrained" / "default"
 """The artifact that is shipped in the package."""
@@ -94,6 +101,7 @@ def _policy(
         default_model_id=policy.default_model,
         objective=_objective(name, policy, config, artifact),
         scorer_model_id=config.gateway.routers[policy.router].scorer,
+        output_limit=OutputLimit(policy.output_limit),
         fallback=policy.fallback,
         max_attempts=policy.max_attempts,
         hedge_after_s=policy.hedge_after_s,

@@ -76,7 +76,11 @@ def explain(
             "explain does not; ask a running gateway's /v1/route, or give --cost-quality"
         )
     began = time.perf_counter()
-    decision = decide_now(request, chosen_policy, Constraints(max_cost_usd=max_cost_usd))
+    decision = decide_now(
+        request,
+        chosen_policy,
+        Constraints(max_cost_usd=max_cost_usd, output_limit=chosen_policy.output_limit),
+    )
     took_ms = (time.perf_counter() - began) * 1e3
     described = chosen_policy.artifact.describe(request.conversation)
     if as_json:

@@ -77,6 +77,10 @@ class PolicyConfig(Strict):
     threshold: Share | StoredName | None = None
     """Decide between the router's pair instead of by the knob: a threshold, or the name of one
     that `steelyard calibrate` stored in the artifact."""
+    output_limit: Literal["prefer", "cut", "refuse"] = "prefer"
+    """What becomes of candidates that give less output than a request asks for (`max_tokens`):
+    `prefer` takes them only where none gives it all, `cut` without regard to it (both cut the
+    limit to what the chosen one gives, and `x-route-max-tokens` tells), `refuse` never."""
     fallback: bool = True
     """Whether the next model is tried where one fails before its first content."""
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 3

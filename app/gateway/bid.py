@@ -134,7 +134,8 @@ def cut_limit(request: RouteRequest, spec: ModelSpec) -> int | None:
 def _limit(request: RouteRequest, spec: ModelSpec) -> tuple[int, bool]:
     """Return the longest answer, and whether the model or the client holds to it by itself."""
     demand = request.demand
-    limits = [n for n in (demand.max_output_tokens, spec.max_output_tokens) if n is not None]
+    cut = cut_limit(request, spec)
+    limits = [n for n in (demand.max_output_tokens, spec.max_output_tokens, cut) if n is not None]
     if limits:
         return min(limits), True
     room = spec.context_window_tokens - demand.input_tokens_upper

@@ -87,6 +87,7 @@ class Decider:
             If no candidate passes the hard constraints.
         """
         constraints = Constraints(
+            output_limit=policy.output_limit,
             allowed_model_ids=request.allowed_model_ids,
             max_cost_usd=request.max_cost_usd,
             unhealthy_model_ids=self.unhealthy(),

@@ -13,7 +13,7 @@ from routers.artifact import RouterArtifact
 from routers.decision.knob import KnobCurve
 from routers.decision.switching import SwitchRule
 from routers.evidence import Evidence
-from routers.types import Conversation, Demand, ModelSpec, Objective
+from routers.types import Conversation, Demand, ModelSpec, Objective, OutputLimit
 
 _MAX_CURVES = 256
 
@@ -81,6 +81,8 @@ class Policy:
     router_deadline_s: float
     inline_chars: int
     """Up to how many characters a conversation is decided on the event loop itself."""
+    output_limit: OutputLimit = OutputLimit.PREFER
+    """What becomes of candidates that give shorter answers than a request asks for."""
     scorer_model_id: str | None = None
     """Who is asked before a decision by a threshold, if anybody."""
     affinity: AffinityRule | None = None

@@ -11,6 +11,7 @@ from routers.types import (
     Exclusion,
     ModelSpec,
     Objective,
+    OutputLimit,
     StrongThreshold,
 )
 
@@ -59,22 +60,31 @@ def hard_constraints(
         elif not price_free and (limit_usd is not None or estimate.cost_usd_upper is None):
             why = _too_dear(estimate.cost_usd_upper, limit_usd)
         found.append(why)
-    return found if asked is None else _prefer_whole_answers(candidates, demand, asked, found)
+    rule = constraints.output_limit
+    if asked is None or rule is OutputLimit.CUT:
+        return found
+    return _whole_answers(candidates, demand, asked, found, rule)
 
 
-def _prefer_whole_answers(
-    candidates: Sequence[ModelSpec], demand: Demand, asked: int, found: list[Barred | None]
+def _whole_answers(
+    candidates: Sequence[ModelSpec],
+    demand: Demand,
+    asked: int,
+    found: list[Barred | None],
+    rule: OutputLimit,
 ) -> list[Barred | None]:
     """Keep out who gives less output than was asked for, if somebody who may serve gives it all.
 
-    Where nobody does, clients get what there is: many ask for more than any model gives, and
-    cannot know how much that is.
+    Where nobody does, clients get what there is, unless the rule refuses them: many ask for more
+    than any model gives, and cannot know how much that is.
     """
     less = [
         _gives_less(spec, demand, asked) if why is None else None
         for spec, why in zip(candidates, found, strict=True)
     ]
-    if all(each is not None for each, why in zip(less, found, strict=True) if why is None):
+    if rule is OutputLimit.PREFER and all(
+        each is not None for each, why in zip(less, found, strict=True) if why is None
+    ):
         return found
     return [why or each for why, each in zip(found, less, strict=True)]
 

@@ -83,6 +83,21 @@ def test_what_a_model_gives_is_not_touched(fresh_gateway, client, stub):
     assert entry.body["max_tokens"] == 7
 
 
+def test_a_policy_may_take_any_candidate_or_refuse_what_none_gives(fresh_gateway, client, stub):
+    routing = {"cost_quality": 0, "models": ["sim-small", "sim-frontier"]}
+    cheapest = {"routing": routing, "max_tokens": 50_000}
+    cut = fresh_gateway({"policies.default.output_limit": "cut"})
+    answer = ask(client, cut, **cheapest)
+    assert answer.headers["x-route-model"] == "sim-small"
+    assert answer.headers["x-route-max-tokens"] == str(stub.log()[0].body["max_tokens"])
+    refuse = fresh_gateway({"policies.default.output_limit": "refuse"})
+    assert ask(client, refuse, **cheapest).headers["x-route-model"] == "sim-frontier"
+    refused = ask(client, refuse, **{**cheapest, "max_tokens": 900_000})
+    assert assert_openai_error(refused, status=400)["code"] == "no_eligible_model"
+    assert "900000 output tokens requested" in refused.text
+    assert len(stub.log()) == 2
+
+
 def test_near_the_end_of_a_budget_the_answer_is_bounded_by_what_is_left(
     fresh_gateway, client, stub
 ):

@@ -6,13 +6,13 @@ from app.access.guard import ANONYMOUS, Caller
 from app.errors import ForbiddenError, RateLimitedError, StoreUnavailableError
 from app.gateway.admission import Admission
 from app.gateway.allowances import Allowance, Allowances
-from app.gateway.bid import UNKNOWN_LIMIT_TOKENS
+from app.gateway.bid import UNKNOWN_LIMIT_TOKENS, bid_for, cut_limit
 from app.gateway.refusals import budget_exceeded
 from app.gateway.tickets import TooDearError
 from app.keys import Budget, KeyRecord, Limits, OnLow, Period
 from app.stores.base import ScopeKind, StoreError
 from app.stores.memory import MemoryCounters
-from routers.types import CostQuality, Demand, MinQuality, Prices, UsdPerQuality
+from routers.types import CostQuality, Demand, MinQuality, ModelSpec, Prices, UsdPerQuality
 from tests.support.policies import decided, policy, routed
 from tests.support.stores import FakeClock
 from tests.support.transcripts import TASK, body
@@ -242,6 +242,20 @@ async def test_a_pinned_request_claims_what_its_limit_would_cost():
     assert ticket.claims[0].tokens == 10 + 2 * 1024  # what is expected, for the rate
     assert ticket.claims[0].reserve_nusd == (15 * 10 + 2 * 16_000 * 30) * 1_000
     assert ticket.bid.limit_for(ticket.granted_nusd) is None
+
+
+def test_what_a_budget_reserves_is_what_the_model_is_told_to_stop_at():
+    terms = {"input_tokens": 10, "input_tokens_upper": 600, "max_output_tokens": 900}
+    spec = ModelSpec(
+        model_id="small",
+        predicted_as="small",
+        prices=Prices(input_usd_per_mtok=1.0, output_usd_per_mtok=1.0),
+        context_window_tokens=1_000,
+    )
+    request = routed(REQUEST, demand=Demand(**terms))
+    decision = decided("small")
+    assert cut_limit(request, spec) == 400
+    assert bid_for(request, decision, spec).max_output_tokens == 400
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from routers.types import (
     MaxQualityLoss,
     MinQuality,
     ModelSpec,
+    OutputLimit,
     Predictions,
     Prices,
     Reason,
@@ -253,6 +254,31 @@ def test_a_request_for_more_than_anybody_gives_is_taken_by_all_who_may_serve():
     )
     assert decision.model_id == "a"
     assert excluded(decision) == {"b": Exclusion.TOOLS, "c": Exclusion.TOOLS}
+
+
+@pytest.mark.parametrize(
+    ("rule", "chosen", "kept_out"),
+    [
+        (OutputLimit.PREFER, "b", {"a": Exclusion.MAX_OUTPUT_TOKENS}),
+        (OutputLimit.CUT, "a", {}),
+        (OutputLimit.REFUSE, "b", {"a": Exclusion.MAX_OUTPUT_TOKENS}),
+    ],
+)
+def test_a_policy_says_what_a_limit_above_that_of_a_candidate_does(rule, chosen, kept_out):
+    candidates = [spec("a", max_output_tokens=256), spec("b"), spec("c")]
+    limits = Constraints(output_limit=rule)
+    decision = route(
+        CostQuality(0.0), candidates=candidates, constraints=limits, max_output_tokens=257
+    )
+    assert (decision.model_id, excluded(decision)) == (chosen, kept_out)
+    few = [spec(name, max_output_tokens=256) for name in "abc"]
+    asked = {"candidates": few, "constraints": limits, "max_output_tokens": 257}
+    if rule is OutputLimit.REFUSE:
+        with pytest.raises(NoEligibleModelError, match="257 output tokens requested"):
+            route(CostQuality(0.0), **asked)
+    else:
+        decision = route(CostQuality(0.0), **asked)
+        assert decision.estimate("a").output_tokens_upper <= 256
 
 
 def test_what_a_budget_cannot_pay_for_takes_no_part():
