@@ -1,14 +1,11 @@
 """The reads of one streamed message, turned into chunks of OpenAI's dialect."""
 
-from typing import Any
-
 import msgspec
 
 from app.errors import UpstreamError, UpstreamInvalidResponseError
 from app.providers.base import Chunk
 from app.providers.http.error_body import ErrorDetail, error_detail
 from app.providers.http.errors import Headers, error_from_event
-from app.providers.http.lenient import Mender
 from app.providers.http.sse import Comment, SseParser
 from app.providers.messages.wire import (
     FINISH_REASONS,
@@ -17,11 +14,11 @@ from app.providers.messages.wire import (
     Event,
     Message,
     UsageSoFar,
-    envelope,
     is_thinking,
     read_event,
     thinking_block,
 )
+from app.providers.translation.answers import ChatEvents
 from app.types import ToldUsage
 
 _BEGUN_BY = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "thinking"}
@@ -57,43 +54,25 @@ class MessageStream:
         self.done = False
         self.error: UpstreamError | None = None
         self._parser = SseParser()
-        self._headers = tuple(headers)
-        self._envelope: dict[str, Any] | None = None
+        self._events = ChatEvents(headers)
         self._usage = UsageSoFar()
         self._told: ToldUsage | None = None
-        self._mender = Mender()
-        self._said = False
         self._open: dict[int, _OpenBlock] = {}
         self._n_calls = 0
 
     def feed(self, data: bytes) -> Chunk | None:
         """Return what one read brought; None when that was nothing for a client."""
-        found = _Found()
         try:
             for event in self._parser.feed(data):
                 if type(event) is Comment:
-                    found.data.append(event + b"\n\n")
+                    self._events.comment(event)
                 elif event:
-                    self._take(event, found)
+                    self._take(event)
                 if self.done or self.error is not None:
                     break
         except UpstreamInvalidResponseError as error:
             self.error = error
-        if not found.data and found.usage_event is None and found.usage is None:
-            return None
-        headers, self._headers = self._headers, ()
-        return Chunk(
-            data=b"".join(found.data),
-            has_content=found.has_content,
-            usage=found.usage,
-            usage_event=found.usage_event,
-            content_events=found.content_events,
-            content_chars=found.content_chars,
-            response_model=found.model,
-            finish_reason=found.finish_reason,
-            template=found.template,
-            headers=headers,
-        )
+        return self._events.take()
 
     @property
     def pending_bytes(self) -> int:
@@ -104,47 +83,47 @@ class MessageStream:
         """Take the end of the connection: fine only after `message_stop`."""
         self._parser.close()
 
-    def _take(self, data: bytes, found: "_Found") -> None:
-        event = read_event(data, self._mender)
+    def _take(self, data: bytes) -> None:
+        event = read_event(data, self._events.mender)
         match event.type:
             case "error":
                 self.error = error_from_event(error_detail(data) or ErrorDetail())
             case "message_start":
-                self._start(event.message or Message(), found)
+                self._start(event.message or Message())
             case "content_block_start" if event.content_block is not None:
-                self._start_block(event.index, event.content_block, found)
+                self._start_block(event.index, event.content_block)
             case "content_block_delta" if event.delta is not None:
-                self._take_delta(event.index, event.delta, found)
+                self._take_delta(event.index, event.delta)
             case "content_block_stop":
-                self._stop_block(event.index, found)
+                self._stop_block(event.index)
             case "message_delta":
-                self._take_message_delta(event, found)
+                self._take_message_delta(event)
             case "message_stop":
-                self._stop(found)
+                self._events.end(self._told, self._usage.told(self._told))
+                self.done = True
             case "" if (detail := error_detail(data)) is not None:
                 self.error = error_from_event(detail)
             case _:
                 pass  # a ping, or an event of the future: the API announces that there may be new
 
-    def _start(self, message: Message, found: "_Found") -> None:
-        self._envelope = envelope(message, "chat.completion.chunk")
-        self._told = found.usage = self._usage.add(message.usage, beginning=True)
-        found.model = message.model
-        self._say({"role": "assistant", "content": ""}, found)
+    def _start(self, message: Message) -> None:
+        self._events.begin(message.id, message.model)
+        self._told = self._usage.add(message.usage, beginning=True)
+        self._events.tell_usage(self._told)
 
-    def _start_block(self, index: int, block: Block, found: "_Found") -> None:
+    def _start_block(self, index: int, block: Block) -> None:
         self._open[index] = opened = _OpenBlock(block, self._n_calls)
         if block.type == "text" and block.text:
-            self._say({"content": block.text}, found, n_chars=len(block.text))
+            self._events.say_text(block.text)
         elif block.type == "thinking" and block.thinking:
-            self._say({"reasoning_content": block.thinking}, found, n_chars=len(block.thinking))
+            self._events.say_reasoning(block.thinking)
         elif block.type == "tool_use":
             self._n_calls += 1
             function = {"name": block.name or "", "arguments": ""}
             call = {"id": block.id or "", "type": "function", "function": function}
-            self._say_call(opened, call, found, n_chars=len(block.name or ""))
+            self._events.say_call(opened.call_index, call, n_chars=len(block.name or ""))
 
-    def _take_delta(self, index: int, delta: Delta, found: "_Found") -> None:
+    def _take_delta(self, index: int, delta: Delta) -> None:
         opened = self._open.get(index)
         if opened is None:
             kind = _BEGUN_BY.get(delta.type)
@@ -154,108 +133,41 @@ class MessageStream:
                 )
             opened = self._open[index] = _OpenBlock(Block(type=kind), self._n_calls)
         if delta.type == "text_delta" and delta.text:
-            self._say({"content": delta.text}, found, n_chars=len(delta.text))
+            self._events.say_text(delta.text)
         elif delta.type == "thinking_delta" and delta.thinking:
             opened.thinking.append(delta.thinking)
-            self._say({"reasoning_content": delta.thinking}, found, n_chars=len(delta.thinking))
+            self._events.say_reasoning(delta.thinking)
         elif delta.type == "signature_delta":
             opened.signature += delta.signature or ""
         elif delta.type == "input_json_delta" and opened.block.type == "tool_use":
-            self._say_arguments(opened, delta.partial_json or "", found)
+            self._say_arguments(opened, delta.partial_json or "")
 
-    def _stop_block(self, index: int, found: "_Found") -> None:
+    def _stop_block(self, index: int) -> None:
         opened = self._open.pop(index, None)
         if opened is None:
             return
         block = opened.block
         if block.type == "tool_use" and not opened.has_input:
             # A tool without parameters gets no input at all, and "" is no JSON.
-            self._say_arguments(opened, block.arguments, found)
+            self._say_arguments(opened, block.arguments)
         elif is_thinking(block):
             whole = msgspec.structs.replace(
                 block, thinking="".join(opened.thinking), signature=opened.signature
             )
-            self._say({"thinking_blocks": [thinking_block(whole)]}, found)
+            self._events.say({"thinking_blocks": [thinking_block(whole)]})
 
-    def _take_message_delta(self, event: Event, found: "_Found") -> None:
-        self._told = found.usage = self._usage.add(event.usage)
+    def _take_message_delta(self, event: Event) -> None:
+        self._told = self._usage.add(event.usage)
+        self._events.tell_usage(self._told)
         if event.delta is None or event.delta.stop_reason is None:
             return
         reason = FINISH_REASONS.get(event.delta.stop_reason, "stop")
         details = event.delta.stop_details
         refusal = details.explanation if details else None
-        found.finish_reason = reason
-        self._say({"refusal": refusal} if refusal else {}, found, finish_reason=reason)
+        self._events.say({"refusal": refusal} if refusal else {}, finish_reason=reason)
 
-    def _stop(self, found: "_Found") -> None:
-        self._started()
-        if not self._said:
-            raise UpstreamInvalidResponseError("the upstream's answer is empty")
-        self.done = True
-        counts = self._usage.told(self._told)
-        if counts is not None:
-            found.usage = self._told
-            told = {**self._started(), "choices": [], "usage": counts}
-            found.usage_event = self._mender.encode(told)
-
-    def _say_arguments(self, opened: _OpenBlock, arguments: str, found: "_Found") -> None:
+    def _say_arguments(self, opened: _OpenBlock, arguments: str) -> None:
         if arguments:
             opened.has_input = True
             call = {"function": {"arguments": arguments}}
-            self._say_call(opened, call, found, n_chars=len(arguments))
-
-    def _say_call(
-        self, opened: _OpenBlock, call: dict[str, Any], found: "_Found", *, n_chars: int
-    ) -> None:
-        delta = {"tool_calls": [{"index": opened.call_index, **call}]}
-        self._say(delta, found, n_chars=n_chars)
-
-    def _say(
-        self,
-        delta: dict[str, Any],
-        found: "_Found",
-        *,
-        n_chars: int = 0,
-        finish_reason: str | None = None,
-    ) -> None:
-        """Write one event."""
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        payload = self._mender.encode({**self._started(), "choices": [choice]})
-        found.data.append(b"data: %b\n\n" % payload)
-        found.template = payload
-        found.content_events += n_chars > 0
-        found.content_chars += n_chars
-        if "role" not in delta:
-            found.has_content = self._said = True
-
-    def _started(self) -> dict[str, Any]:
-        if self._envelope is None:
-            raise UpstreamInvalidResponseError("the upstream's stream has no beginning")
-        return self._envelope
-
-
-class _Found:
-    """What the events of one read said, so far."""
-
-    __slots__ = (
-        "content_chars",
-        "content_events",
-        "data",
-        "finish_reason",
-        "has_content",
-        "model",
-        "template",
-        "usage",
-        "usage_event",
-    )
-
-    def __init__(self) -> None:
-        self.data: list[bytes] = []
-        self.has_content = False
-        self.content_events = 0
-        self.content_chars = 0
-        self.usage: ToldUsage | None = None
-        self.usage_event: bytes | None = None
-        self.template: bytes | None = None
-        self.model: str | None = None
-        self.finish_reason: str | None = None
+            self._events.say_call(opened.call_index, call, n_chars=len(arguments))

@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from app.errors import UpstreamUnsupportedError
+from app.providers.translation.fields import Tool
 
 _NULL = msgspec.Raw(b"null")
 _NO_PARAMETERS = msgspec.Raw(b'{"type":"object","properties":{}}')
@@ -15,22 +16,6 @@ _AT_THE_ROOT = ("oneOf", "anyOf", "allOf")
 """Refused there by the API, with every request that brings the tool."""
 
 _decode_schema = msgspec.json.Decoder(dict[str, msgspec.Raw] | None).decode
-
-
-class _Function(msgspec.Struct):
-    name: str
-    description: str | None = None
-    parameters: msgspec.Raw = _NULL
-    strict: bool | None = None
-    cache_control: msgspec.Raw = _NULL
-
-
-class Tool(msgspec.Struct):
-    """A tool of OpenAI's."""
-
-    type: str
-    function: _Function | None = None
-    cache_control: msgspec.Raw = _NULL
 
 
 def encode_tool(tool: Tool, where: str) -> dict[str, Any]:

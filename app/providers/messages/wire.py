@@ -1,7 +1,6 @@
 """Anthropic's answers, told in OpenAI's: messages, usage, errors."""
 
 import contextlib
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
@@ -12,6 +11,7 @@ from app.providers.base import Chunk
 from app.providers.http.error_body import ErrorDetail, error_detail
 from app.providers.http.errors import Headers
 from app.providers.http.lenient import Mender, mended_json
+from app.providers.translation.answers import completion, envelope, openai_usage
 from app.types import ToldUsage
 from app.wire.usage import read_usage
 
@@ -81,19 +81,8 @@ class UsageSoFar:
 
     def told(self, usage: ToldUsage | None) -> dict[str, Any] | None:
         """Return OpenAI's `usage`; None where the upstream tells too little of it."""
-        if usage is None or usage.input_tokens is None or usage.output_tokens is None:
-            return None
         written = self._record.get("cache_creation_input_tokens")
-        return {
-            "prompt_tokens": usage.input_tokens,
-            "completion_tokens": usage.output_tokens,
-            "total_tokens": usage.input_tokens + usage.output_tokens,
-            "prompt_tokens_details": {
-                "cached_tokens": usage.cached_input_tokens or 0,
-                "cache_creation_tokens": written if isinstance(written, int) else 0,
-            },
-            "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens or 0},
-        }
+        return openai_usage(usage, written_tokens=written if isinstance(written, int) else 0)
 
 
 def _update(record: dict[str, Any], later: Mapping[str, Any]) -> None:
@@ -226,15 +215,8 @@ def whole_answer(body: bytes, headers: Headers) -> Chunk:
     told, n_chars = _to_message(message, message.content)
     if n_chars == 0 and message.stop_reason is None:
         raise UpstreamInvalidResponseError("the upstream's answer is empty")
-    answer = {
-        **envelope(message, "chat.completion"),
-        "choices": [
-            {"index": 0, "message": told, "logprobs": None, "finish_reason": finish_reason}
-        ],
-    }
-    told_usage = counts.told(usage)
-    if told_usage is not None:
-        answer["usage"] = told_usage
+    head = envelope(message.id, message.model, "chat.completion")
+    answer = completion(head, told, finish_reason, counts.told(usage))
     return Chunk(
         data=mender.encode(answer),
         usage=usage,
@@ -288,16 +270,6 @@ def tool_call(block: Block) -> dict[str, Any]:
     """Return a tool call as OpenAI has it."""
     function = {"name": block.name or "", "arguments": block.arguments}
     return {"id": block.id or "", "type": "function", "function": function}
-
-
-def envelope(message: Message, kind: str) -> dict[str, Any]:
-    """Return what every body and event begins with."""
-    return {
-        "id": message.id or "",
-        "object": kind,
-        "created": int(time.time()),
-        "model": message.model,
-    }
 
 
 def openai_error_body(body: bytes) -> bytes:
