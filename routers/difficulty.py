@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from routers.conversation_text import ConversationText
 from routers.embedders.base import Embedder
 from routers.errors import RoutingConfigError
 from routers.layer import HiddenLayer
 from routers.options import State, take
+from routers.text.conversation import ConversationText
 from routers.types import FloatMatrix
 
 WEIGHTS_FILE = Path(__file__).parent / "pretrained" / "difficulty" / "weights.npz"

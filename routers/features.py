@@ -9,14 +9,6 @@ from typing import Any, Protocol, Self
 import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from routers.conversation_text import (
-    HISTORY_WEIGHT,
-    PROMPT_WEIGHT,
-    SYSTEM_WEIGHT,
-    TEXT_VERSION,
-    ConversationText,
-    conversation_text,
-)
 from routers.difficulty import DifficultyBlock
 from routers.embedders.base import (
     EMBEDDERS,
@@ -27,12 +19,20 @@ from routers.embedders.base import (
 )
 from routers.errors import ArtifactError, RoutingConfigError
 from routers.files import shown
-from routers.lexical import LEXICAL_SIGNALS, LEXICAL_VERSION, measure
 from routers.outlook import OutlookBlock
 from routers.probe import Probe, Stage
 from routers.request.block import RequestBlock
 from routers.terms import TermsBlock
-from routers.token_estimate import estimate_tokens, estimate_tokens_upper
+from routers.text.conversation import (
+    HISTORY_WEIGHT,
+    PROMPT_WEIGHT,
+    SYSTEM_WEIGHT,
+    TEXT_VERSION,
+    ConversationText,
+    conversation_text,
+)
+from routers.text.lexical import LEXICAL_SIGNALS, LEXICAL_VERSION, measure
+from routers.text.token_estimate import estimate_tokens, estimate_tokens_upper
 from routers.types import Conversation, FloatMatrix
 
 __all__ = [
@@ -148,7 +148,7 @@ class EmbeddingBlock(_Unlearned):
 
 
 class LexicalBlock(_Unlearned):
-    """The cheap signals of `routers.lexical`, each in [0, 1]."""
+    """The cheap signals of `routers.text.lexical`, each in [0, 1]."""
 
     version = LEXICAL_VERSION
     dimensions = len(LEXICAL_SIGNALS)

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from routers.conversation_text import ConversationText
-from routers.embedders.base import Embedder, head_and_tail
+from routers.embedders.base import Embedder
 from routers.options import take
+from routers.text.conversation import ConversationText
+from routers.text.window import head_and_tail
+from routers.text.words import ascii_words
 from routers.types import FloatMatrix
-from routers.words import ascii_words
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 

@@ -47,7 +47,7 @@ from routers.embedders.static import (
     VOCABULARY_FILE,
     table_digest,
 )
-from routers.wordpiece import WordPiece
+from routers.text.wordpiece import WordPiece
 
 Matrix = NDArray[np.float32]
 

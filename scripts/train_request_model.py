@@ -21,9 +21,9 @@ for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np
 import pyarrow.parquet as pq
 
-from routers.conversation_text import ConversationText
 from routers.embedders.static import StaticEmbedder
 from routers.request.model import WEIGHTS_FILE
+from routers.text.conversation import ConversationText
 from routers.training.dataset import read_outcomes
 from routers.training.graded import (
     read_courtesies,

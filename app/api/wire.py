@@ -15,7 +15,7 @@ from app.api.knobs import NO_KNOBS, Knobs, knobs_from_object
 from app.api.parts import NO_ATTACHMENTS, Part, attachments, json_tokens
 from app.errors import InvalidRequestError
 from app.wire.turns import NOTHING, TURNS, Turn
-from routers.token_estimate import estimate_tokens_and_upper
+from routers.text.token_estimate import estimate_tokens_and_upper
 from routers.types import Capability, Conversation, Demand, Message, Role
 
 _MAX_TOKENS_LIMIT = 10_000_000

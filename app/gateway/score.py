@@ -16,7 +16,6 @@ from app.gateway.ledger import LedgerEntry
 from app.gateway.plan import FirstOf
 from app.gateway.request import Policy, RouteRequest
 from app.types import CallRole, Judgement
-from routers.conversation_text import conversation_text
 from routers.decision.causal_llm import (
     SCORER_MAX_TOKENS,
     SCORER_TOP_LOGPROBS,
@@ -24,7 +23,8 @@ from routers.decision.causal_llm import (
     judge,
     scorer_messages,
 )
-from routers.token_estimate import estimate_tokens, estimate_tokens_upper
+from routers.text.conversation import conversation_text
+from routers.text.token_estimate import estimate_tokens, estimate_tokens_upper
 from routers.types import Conversation, Demand, Message, ModelSpec, Reason, StrongThreshold
 
 _encode = msgspec.json.Encoder().encode

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from routers.decision.pairwise import logit
-from routers.embedders.base import head_and_tail
 from routers.numeric import FloatArray
+from routers.text.window import head_and_tail
 from routers.types import Message, Predictions, Role
 
 SCORER_MAX_TOKENS = 8

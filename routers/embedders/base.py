@@ -10,10 +10,6 @@ from routers.errors import RoutingConfigError
 from routers.registry import Registry
 from routers.types import FloatMatrix
 
-HEAD_SHARE = 0.75
-"""Of a text that is too long, this share of the limit is taken from its head, the rest from its
-tail: the task is mostly stated first, the question itself often comes last."""
-
 
 class Embedder(Protocol):
     """Turn texts into unit vectors, the same ones for the same text everywhere.
@@ -82,17 +78,6 @@ def make_embedder(kind: str, options: Mapping[str, Any] | None = None) -> Embedd
             detail = error.errors()[0]["msg"]
             raise RoutingConfigError(f"embedder {kind!r}, option {name!r}: {detail}") from error
     return cast("Callable[..., Embedder]", cls)(**(options or {}))
-
-
-def head_and_tail(text: str, max_chars: int) -> tuple[str, str]:
-    """Cut a text that is longer than `max_chars`: its head and its tail, together that long.
-
-    A text that fits is all head. Costs nothing that grows with the text.
-    """
-    if len(text) <= max_chars:
-        return text, ""
-    head_chars = int(max_chars * HEAD_SHARE)
-    return text[:head_chars], text[len(text) - (max_chars - head_chars) :]
 
 
 def describe_embedder(embedder: Embedder) -> tuple[str, dict[str, Any]]:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from routers.embedders.base import EMBEDDERS, head_and_tail
+from routers.embedders.base import EMBEDDERS
+from routers.text.window import head_and_tail
 from routers.types import FloatMatrix, FloatVector
 
 _VERSION = 1

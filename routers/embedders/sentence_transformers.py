@@ -10,8 +10,9 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from routers.embedders.base import EMBEDDERS, HEAD_SHARE, head_and_tail
+from routers.embedders.base import EMBEDDERS
 from routers.errors import RoutingConfigError
+from routers.text.window import HEAD_SHARE, head_and_tail
 from routers.types import FloatMatrix
 
 _DEFAULT = "all-MiniLM-L6-v2"

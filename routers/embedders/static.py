@@ -11,10 +11,11 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from routers.embedders.base import EMBEDDERS, HEAD_SHARE, head_and_tail
+from routers.embedders.base import EMBEDDERS
 from routers.errors import RoutingConfigError
+from routers.text.window import HEAD_SHARE, head_and_tail
+from routers.text.wordpiece import WordPiece
 from routers.types import FloatMatrix, FloatVector
-from routers.wordpiece import WordPiece
 
 TABLE_FILE, SCALES_FILE, VOCABULARY_FILE = "table.npy", "scales.npy", "vocab.txt"
 METADATA_FILE = "metadata.json"

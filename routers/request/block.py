@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from routers.conversation_text import ConversationText
 from routers.embedders.base import Embedder
 from routers.request.layout import N_COLUMNS
 from routers.request.model import RequestModel
+from routers.text.conversation import ConversationText
 from routers.types import FloatMatrix
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from routers.memo import WordMemo
+from routers.text.memo import WordMemo
 
 _FEWEST_PREFIX = 5
 """Shorter words are looked up as they are: their beginnings mean too little."""

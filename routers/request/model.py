@@ -6,11 +6,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from routers.conversation_text import ConversationText
 from routers.embedders.base import Embedder
 from routers.errors import RoutingConfigError
 from routers.layer import HiddenLayer
-from routers.lexical import LEXICAL_SIGNALS, measure_context, measure_prompt
 from routers.options import State, take, under
 from routers.request.courtesy import CourtesyModel
 from routers.request.gloss import Glossary
@@ -18,6 +16,8 @@ from routers.request.layout import DOMAINS, KINDS, LEVELS, Description
 from routers.request.split import split_request
 from routers.request.words import WordModel
 from routers.request.wrapping import unwrap
+from routers.text.conversation import ConversationText
+from routers.text.lexical import LEXICAL_SIGNALS, measure_context, measure_prompt
 from routers.types import FloatMatrix, FloatVector
 
 WEIGHTS_FILE = Path(__file__).parents[1] / "pretrained" / "request" / "weights.npz"

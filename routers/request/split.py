@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-from routers.embedders.base import head_and_tail
+from routers.text.window import head_and_tail
 
 READ_CHARS = 6_000
 """Of a longer prompt, head and tail of that many characters are looked at."""

@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 
 from routers.options import State, take
-from routers.words import ascii_identifiers, ascii_words
+from routers.text.words import ascii_identifiers, ascii_words
 
 _SIGNS = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 _MARKS = "\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u0963\u0970-\u0dff"

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from routers.base import ROUTERS, Labels, Router
 from routers.evaluation.bootstrap import Interval
 from routers.evaluation.frame import NEGLIGIBLE, Frame, kept_rows, sweep
-from routers.lexical import LEXICAL_SIGNALS
 from routers.options import build
 from routers.strategies.carrot import CarrotRouter
 from routers.strategies.prompt_length import PromptLengthRouter
 from routers.strategies.random_mix import RandomMixRouter
+from routers.text.lexical import LEXICAL_SIGNALS
 from routers.training.assess import frame_of, predicted_costs, realised_costs
 from routers.training.crossfit import cross_fit
 from routers.training.dataset import OutcomeTable

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from routers.conversation_text import conversation_text
 from routers.embedders.sentence_transformers import SentenceTransformersEmbedder
 from routers.errors import DataError, RoutingConfigError
 from routers.numeric import nan_mean
+from routers.text.conversation import conversation_text
 from routers.training.crossfit import prompt_folds
 from routers.training.dataset import OutcomeTable, read_outcomes
 from routers.types import FloatMatrix

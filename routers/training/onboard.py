@@ -14,7 +14,7 @@ from routers.artifact_save import save_onboarded
 from routers.errors import DataError
 from routers.evaluation.checkers import score
 from routers.numeric import FloatArray
-from routers.token_estimate import estimate_tokens, estimate_tokens_upper
+from routers.text.token_estimate import estimate_tokens, estimate_tokens_upper
 from routers.training.anchors import Anchor, AnchorSet, choose_anchors, peer_quality
 from routers.training.onboarding import (
     FEWEST_ANCHORS,

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from routers.conversation_text import conversation_text
 from routers.embedders.base import Embedder
 from routers.heads.mlp import MlpHead
 from routers.request.courtesy import CourtesyModel
@@ -23,6 +22,7 @@ from routers.request.model import (
     normal_logit,
 )
 from routers.request.words import WordModel
+from routers.text.conversation import conversation_text
 from routers.training.dataset import OutcomeTable
 from routers.training.graded import Courtesy, Judgement
 from routers.training.rewording import Judged, alone, padded, reworded

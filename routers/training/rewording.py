@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import msgspec
 import numpy as np
 
-from routers.conversation_text import ConversationText, conversation_text
+from routers.text.conversation import ConversationText, conversation_text
 from routers.training.graded import Courtesy, GradedPrompt, Judgement
 
 _PADDED_SHARE = 0.5

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from app.access.guard import ANONYMOUS
-from routers.token_estimate import estimate_tokens
+from routers.text.token_estimate import estimate_tokens
 from routers.types import Conversation
 from tests.support.raw_server import Peer, raw_server
 from tests.support.stores import new_prefix

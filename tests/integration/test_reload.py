@@ -13,7 +13,7 @@ import yaml
 from app.assembly.reload import Reloader
 from app.errors import ConfigError
 from app.main import create_app
-from routers.wordpiece import WordPiece
+from routers.text.wordpiece import WordPiece
 from tests.support.gateway import stub_config
 
 

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import BertWordPieceTokenizer
 
-from routers.wordpiece import WordPiece
+from routers.text.wordpiece import WordPiece
 
 VOCABULARY = Path(str(resources.files("routers"))) / "pretrained/static/vocab.txt"
 

@@ -6,12 +6,12 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routers.conversation_text import ConversationText
 from routers.embedders.hashing import HashingEmbedder
-from routers.lexical import LEXICAL_SIGNALS, lexical_signals
 from routers.request.words import MAX_CHARS, terms_of
 from routers.terms import TermsBlock
-from routers.words import ascii_identifiers, ascii_words
+from routers.text.conversation import ConversationText
+from routers.text.lexical import LEXICAL_SIGNALS, lexical_signals
+from routers.text.words import ascii_identifiers, ascii_words
 
 _KNOWN = ["def", "What", "how", "solve", "return", "prove", "null"]
 _CODE_WORDS = [

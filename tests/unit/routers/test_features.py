@@ -7,7 +7,7 @@ import pytest
 from routers.embedders.base import make_embedder
 from routers.errors import ArtifactError, RoutingConfigError
 from routers.features import FeatureSchema, Featurizer
-from routers.lexical import LEXICAL_SIGNALS
+from routers.text.lexical import LEXICAL_SIGNALS
 from routers.types import Conversation, Message, Role
 
 PROMPT = "How many prime numbers are there below 100?"

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from routers.conversation_text import ConversationText
 from routers.embedders.hashing import HashingEmbedder
 from routers.terms import TermsBlock
+from routers.text.conversation import ConversationText
 
 SEA = ["the sea is deep and blue", "a ship on the deep sea", "blue sea and white ship"] * 20
 CODE = ["write a python function", "a python function that sorts", "sort a list in python"] * 20

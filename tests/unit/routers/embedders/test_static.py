@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from routers.embedders.base import head_and_tail
 from routers.embedders.static import StaticEmbedder, table_digest
 from routers.errors import RoutingConfigError
+from routers.text.window import head_and_tail
 
 SHIPPED = Path(str(resources.files("routers"))) / "pretrained/static"
 

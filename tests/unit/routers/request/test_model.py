@@ -6,17 +6,17 @@ import msgspec
 import numpy as np
 import pytest
 
-from routers.conversation_text import ConversationText, conversation_text
 from routers.embedders.base import make_embedder
 from routers.errors import RoutingConfigError
 from routers.features import Featurizer
-from routers.lexical import LEXICAL_SIGNALS, lexical_signals
 from routers.request.block import RequestBlock
 from routers.request.courtesy import CourtesyModel
 from routers.request.gloss import Glossary
 from routers.request.layout import DOMAINS, KINDS, N_COLUMNS, Description
 from routers.request.model import WEIGHTS_FILE, RequestModel, RequestReader, lexicon_bytes
 from routers.request.words import WordModel
+from routers.text.conversation import ConversationText, conversation_text
+from routers.text.lexical import LEXICAL_SIGNALS, lexical_signals
 from routers.types import Conversation, Message, Role
 
 GREETING, CAPITAL = "hi", "What is the capital of France?"

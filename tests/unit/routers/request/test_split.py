@@ -4,8 +4,8 @@
 
 import pytest
 
-from routers.embedders.base import head_and_tail
 from routers.request.split import READ_CHARS, UNSPOKEN, split_request
+from routers.text.window import head_and_tail
 
 STORY = "The cat sat on the mat and looked at the dog, which slept by the fire all day. "
 REPORT = "The river rises in the hills and flows through three valleys before the sea. "

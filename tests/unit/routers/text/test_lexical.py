@@ -3,8 +3,8 @@ import time
 import numpy as np
 import pytest
 
-from routers.conversation_text import conversation_text
-from routers.lexical import LEXICAL_SIGNALS, lexical_signals
+from routers.text.conversation import conversation_text
+from routers.text.lexical import LEXICAL_SIGNALS, lexical_signals
 from routers.types import Conversation, Message, Role
 
 

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from routers.token_estimate import TOKENS_PER_MESSAGE, estimate_tokens, estimate_tokens_upper
+from routers.text.token_estimate import TOKENS_PER_MESSAGE, estimate_tokens, estimate_tokens_upper
 from routers.types import Conversation, Message, Role
 
 ENGLISH = "The quick brown fox jumps over the lazy dog, and nobody is surprised by that any more. "

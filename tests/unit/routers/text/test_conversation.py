@@ -1,6 +1,6 @@
 import time
 
-from routers.conversation_text import conversation_text
+from routers.text.conversation import conversation_text
 from routers.types import Conversation, Message, Role
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from routers.embedders.base import head_and_tail
+from routers.text.window import head_and_tail
 from routers.types import Conversation, Message, Role
 
 TEXT_VERSION = 1

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from functools import cache
 from itertools import chain
 
-from routers.memo import Memo, WordMemo
-from routers.words import ascii_words
+from routers.text.memo import Memo, WordMemo
+from routers.text.words import ascii_words
 
 _CACHED_WORDS = 32_768
 _CACHED_CHARACTERS = 8_192

@@ -7,8 +7,8 @@ from functools import cache
 
 import numpy as np
 
-from routers.conversation_text import ConversationText
-from routers.embedders.base import head_and_tail
+from routers.text.conversation import ConversationText
+from routers.text.window import head_and_tail
 from routers.types import FloatVector
 
 LEXICAL_VERSION = 1

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from routers.wordpiece import WordPiece
+from routers.text.wordpiece import WordPiece
 
 PIECES = ["[UNK]", "un", "##aff", "##able", "the", "##s", "a", "##a", ",", "中"]
 
