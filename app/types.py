@@ -8,7 +8,7 @@ import msgspec
 
 from routers.decision.switching import SessionReason
 from routers.evidence import Evidence
-from routers.features import Featurizer
+from routers.features.featurizer import Featurizer
 from routers.types import Conversation, Decision, Objective, Reason
 
 HEDGE_LOST = "hedge_lost"

@@ -32,7 +32,7 @@ import numpy as np
 
 from loadtest.bench_decision import describe_machine
 from routers.embedders.base import make_embedder
-from routers.features import Featurizer
+from routers.features.featurizer import Featurizer
 from routers.heads.knn import KnnHead
 from routers.numeric import unit_rows
 from routers.training.dataset import OutcomeTable, read_outcomes

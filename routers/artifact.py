@@ -11,7 +11,7 @@ from routers.correction import Correction
 from routers.decision.knob import KnobCurve
 from routers.errors import RoutingConfigError
 from routers.evidence import Evidence, evidence_of_models
-from routers.features import Featurizer
+from routers.features.featurizer import Featurizer
 from routers.newcomer import Newcomer, join
 from routers.novelty import Familiarity, Novelty
 from routers.probe import Probe, Stage

@@ -22,7 +22,7 @@ from routers.calibration import CalibrationRows
 from routers.correction import Correction
 from routers.decision.knob import KnobCurve
 from routers.errors import ArtifactError, RoutingConfigError
-from routers.features import FeatureSchema, Featurizer
+from routers.features.featurizer import FeatureSchema, Featurizer
 from routers.files import shown
 from routers.newcomer import Newcomer
 from routers.options import build

@@ -21,7 +21,7 @@ from routers.base import Router
 from routers.calibration import CalibrationRows
 from routers.correction import Correction
 from routers.errors import RoutingConfigError
-from routers.features import Featurizer
+from routers.features.featurizer import Featurizer
 from routers.newcomer import Newcomer
 from routers.options import options_of
 from routers.types import Prices, PriceTable

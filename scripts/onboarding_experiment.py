@@ -33,7 +33,7 @@ sys.path.insert(0, str(ROOT))
 from routers.base import Labels
 from routers.embedders.base import make_embedder
 from routers.evaluation.metrics import area_under_hull, curve, single_models
-from routers.features import Featurizer
+from routers.features.featurizer import Featurizer
 from routers.heads._base import HeadConfig
 from routers.newcomer import join, nearest
 from routers.strategies.carrot import CarrotRouter

@@ -34,10 +34,10 @@ import pyarrow.parquet as pq
 from train_difficulty_block import DATA, SAME_QUESTIONS, SETS, train
 
 from routers.base import ROUTERS, AuxiliarySet, Labels
-from routers.difficulty import DifficultyNetwork
 from routers.embedders.static import StaticEmbedder
 from routers.evaluation.metrics import area_under_hull, curve, match_cost, single_models
-from routers.features import Featurizer
+from routers.features.blocks.difficulty import DifficultyNetwork
+from routers.features.featurizer import Featurizer
 from routers.numeric import nan_mean
 from routers.options import build
 from routers.training.crossfit import normalised, prompt_folds

@@ -21,9 +21,9 @@ for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import numpy as np
 
-from routers.difficulty import INPUTS, WEIGHTS_FILE
 from routers.embedders.static import StaticEmbedder
-from routers.features import Featurizer
+from routers.features.blocks.difficulty import INPUTS, WEIGHTS_FILE
+from routers.features.featurizer import Featurizer
 from routers.heads.mlp import MlpHead
 from routers.training.crossfit import normalised
 from routers.training.dataset import OutcomeTable, read_outcomes

@@ -22,8 +22,8 @@ import numpy as np
 from train_request_model import GRADED, public_prompts
 
 from routers.embedders.static import StaticEmbedder
-from routers.features import Featurizer
-from routers.outlook import COLUMNS, INPUTS, SPREAD, WEIGHTS_FILE
+from routers.features.blocks.outlook import COLUMNS, INPUTS, SPREAD, WEIGHTS_FILE
+from routers.features.featurizer import Featurizer
 from routers.training.graded import read_graded
 from routers.training.rewording import Judged
 from routers.types import Conversation

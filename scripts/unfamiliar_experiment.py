@@ -17,7 +17,7 @@ for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np
 
 from routers.embedders.static import StaticEmbedder
-from routers.features import Featurizer
+from routers.features.featurizer import Featurizer
 from routers.strategies.carrot import CarrotRouter
 from routers.training.dataset import read_outcomes
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from routers.base import ROUTERS, Labels
 from routers.embedders.base import make_embedder
 from routers.evaluation.frame import Rows, Series, join_rows, sweep
-from routers.features import Featurizer
+from routers.features.featurizer import Featurizer
 from routers.numeric import FloatArray, nan_mean
 from routers.options import build
 from routers.training.assess import predicted_costs

@@ -17,7 +17,7 @@ from routers.evaluation import baselines
 from routers.evaluation.frame import Frame, Rows, Series, join_rows, kept_rows, select_rows, sweep
 from routers.evaluation.replay import common_models, predict_rows, stacked
 from routers.evidence import told_abstention
-from routers.features import Featurizer
+from routers.features.featurizer import Featurizer
 from routers.options import build
 from routers.training.abstain import restrain
 from routers.training.assess import mean_costs, predicted_costs

@@ -9,8 +9,8 @@ import numpy as np
 from routers.artifact import RouterArtifact
 from routers.decision.choice import choose_each
 from routers.errors import DataError
-from routers.features import estimate_tokens
 from routers.files import replacing
+from routers.text.token_estimate import estimate_tokens
 from routers.training._jsonl import read_jsonl_queries
 from routers.training._parquet import read_queries
 from routers.training.assess import predicted_costs

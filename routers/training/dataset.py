@@ -9,8 +9,8 @@ import numpy as np
 
 from routers.base import Battles, Labels
 from routers.errors import DataError
-from routers.features import estimate_tokens
 from routers.files import open_regular, repaired
+from routers.text.token_estimate import estimate_tokens
 from routers.training._jsonl import read_jsonl
 from routers.training._parquet import read_parquet
 from routers.training._part import Part

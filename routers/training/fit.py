@@ -12,7 +12,7 @@ from routers.artifact_save import TrainingRecord, save_artifact
 from routers.base import ROUTERS, Router
 from routers.calibration import CalibrationRows
 from routers.embedders.base import EMBEDDERS, make_embedder
-from routers.features import Featurizer
+from routers.features.featurizer import Featurizer
 from routers.options import build
 from routers.training.abstain import restrain
 from routers.training.assess import assess, mean_costs

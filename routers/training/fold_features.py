@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from routers.base import AuxiliarySet
-from routers.features import Featurizer
+from routers.features.featurizer import Featurizer
 from routers.training.crossfit import normalised
 from routers.training.dataset import OutcomeTable, read_outcomes
 from routers.types import Conversation, FloatMatrix

@@ -14,9 +14,10 @@ from routers.artifact_save import TrainingRecord, save_artifact
 from routers.calibration import CalibrationRows
 from routers.embedders.base import make_embedder
 from routers.errors import DataError
-from routers.features import Featurizer, estimate_tokens
+from routers.features.featurizer import Featurizer
 from routers.novelty import Novelty
 from routers.strategies.abilities import AbilitiesRouter
+from routers.text.token_estimate import estimate_tokens
 from routers.training._lines import read_document
 from routers.training.abilities import estimate_abilities
 from routers.training.ability_scores import AbilityScores, read_abilities

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from routers.embedders.base import make_embedder
-from routers.features import Featurizer
+from routers.features.featurizer import Featurizer
 from routers.heads.knn import KnnHead
 from routers.numeric import unit_rows
 from routers.training.dataset import read_outcomes

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routers.embedders.hashing import HashingEmbedder
+from routers.features.blocks.terms import TermsBlock
 from routers.request.words import MAX_CHARS, terms_of
-from routers.terms import TermsBlock
 from routers.text.conversation import ConversationText
 from routers.text.lexical import LEXICAL_SIGNALS, lexical_signals
 from routers.text.words import ascii_identifiers, ascii_words

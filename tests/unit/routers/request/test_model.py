@@ -8,8 +8,8 @@ import pytest
 
 from routers.embedders.base import make_embedder
 from routers.errors import RoutingConfigError
-from routers.features import Featurizer
-from routers.request.block import RequestBlock
+from routers.features.blocks.request import RequestBlock
+from routers.features.featurizer import Featurizer
 from routers.request.courtesy import CourtesyModel
 from routers.request.gloss import Glossary
 from routers.request.layout import DOMAINS, KINDS, N_COLUMNS, Description

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from routers.embedders.base import make_embedder
-from routers.features import Featurizer
+from routers.features.featurizer import Featurizer
 from routers.training.abstain import restrain
 from routers.training.dataset import OutcomeTable
 from routers.training.fold_features import FoldFeatures

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from routers.errors import DataError
-from routers.features import estimate_tokens
+from routers.text.token_estimate import estimate_tokens
 from routers.training.dataset import read_outcomes
 from routers.types import Conversation, Message, Role
 

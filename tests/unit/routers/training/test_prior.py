@@ -6,7 +6,7 @@ import yaml
 
 from routers.artifact_load import load_artifact
 from routers.errors import DataError
-from routers.features import Featurizer
+from routers.features.featurizer import Featurizer
 from routers.training.prior import REASONING_VERBOSITY, build_prior
 from routers.types import Conversation
 from tests.support.gateway import CONFIGS

@@ -6,7 +6,7 @@ import pytest
 
 from routers.embedders.base import make_embedder
 from routers.errors import ArtifactError, RoutingConfigError
-from routers.features import FeatureSchema, Featurizer
+from routers.features.featurizer import FeatureSchema, Featurizer
 from routers.text.lexical import LEXICAL_SIGNALS
 from routers.types import Conversation, Message, Role
 

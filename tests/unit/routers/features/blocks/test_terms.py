@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from routers.embedders.hashing import HashingEmbedder
-from routers.terms import TermsBlock
+from routers.features.blocks.terms import TermsBlock
 from routers.text.conversation import ConversationText
 
 SEA = ["the sea is deep and blue", "a ship on the deep sea", "blue sea and white ship"] * 20

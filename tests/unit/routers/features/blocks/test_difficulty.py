@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from routers.difficulty import DifficultyBlock, DifficultyNetwork
 from routers.embedders.base import make_embedder
 from routers.errors import RoutingConfigError
-from routers.features import Featurizer
+from routers.features.blocks.difficulty import DifficultyBlock, DifficultyNetwork
+from routers.features.featurizer import Featurizer
 from routers.training.recipe import Recipe
 from routers.types import Conversation
 

@@ -3,8 +3,8 @@ import pytest
 
 from routers.embedders.base import make_embedder
 from routers.errors import RoutingConfigError
-from routers.features import Featurizer
-from routers.outlook import COLUMNS, OutlookBlock, OutlookLine
+from routers.features.blocks.outlook import COLUMNS, OutlookBlock, OutlookLine
+from routers.features.featurizer import Featurizer
 from routers.training.recipe import Recipe
 from routers.types import Conversation
 

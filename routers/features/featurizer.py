@@ -9,7 +9,6 @@ from typing import Any, Protocol, Self
 import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from routers.difficulty import DifficultyBlock
 from routers.embedders.base import (
     EMBEDDERS,
     Embedder,
@@ -18,11 +17,12 @@ from routers.embedders.base import (
     make_embedder,
 )
 from routers.errors import ArtifactError, RoutingConfigError
+from routers.features.blocks.difficulty import DifficultyBlock
+from routers.features.blocks.outlook import OutlookBlock
+from routers.features.blocks.request import RequestBlock
+from routers.features.blocks.terms import TermsBlock
 from routers.files import shown
-from routers.outlook import OutlookBlock
 from routers.probe import Probe, Stage
-from routers.request.block import RequestBlock
-from routers.terms import TermsBlock
 from routers.text.conversation import (
     HISTORY_WEIGHT,
     PROMPT_WEIGHT,
@@ -32,19 +32,7 @@ from routers.text.conversation import (
     conversation_text,
 )
 from routers.text.lexical import LEXICAL_SIGNALS, LEXICAL_VERSION, measure
-from routers.text.token_estimate import estimate_tokens, estimate_tokens_upper
 from routers.types import Conversation, FloatMatrix
-
-__all__ = [
-    "BLOCKS",
-    "Block",
-    "ConversationText",
-    "FeatureSchema",
-    "Featurizer",
-    "conversation_text",
-    "estimate_tokens",
-    "estimate_tokens_upper",
-]
 
 
 class Block(Protocol):

@@ -17,7 +17,7 @@ from routers.options import State, take
 from routers.text.conversation import ConversationText
 from routers.types import FloatMatrix
 
-WEIGHTS_FILE = Path(__file__).parent / "pretrained" / "outlook" / "weights.npz"
+WEIGHTS_FILE = Path(__file__).parents[2] / "pretrained" / "outlook" / "weights.npz"
 
 INPUTS = ("embedding", "lexical")
 """The blocks that the line is drawn through, in this order."""

@@ -18,7 +18,7 @@ from routers.options import State, take
 from routers.text.conversation import ConversationText
 from routers.types import FloatMatrix
 
-WEIGHTS_FILE = Path(__file__).parent / "pretrained" / "difficulty" / "weights.npz"
+WEIGHTS_FILE = Path(__file__).parents[2] / "pretrained" / "difficulty" / "weights.npz"
 
 INPUTS = ("embedding", "lexical")
 """The blocks that the network reads, in this order."""
