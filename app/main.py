@@ -53,7 +53,7 @@ from app.stores.owners import new_run, owner_of
 from app.telemetry.exposition import MetricsServer
 from app.telemetry.metrics import Metrics
 from app.telemetry.recent import Recent
-from routers.artifact import RouterArtifact
+from routers.artifact.artifact import RouterArtifact
 
 _log = logging.getLogger(__name__)
 

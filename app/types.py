@@ -6,8 +6,8 @@ from enum import StrEnum
 
 import msgspec
 
+from routers.artifact.evidence import Evidence
 from routers.decision.switching import SessionReason
-from routers.evidence import Evidence
 from routers.features.featurizer import Featurizer
 from routers.types import Conversation, Decision, Objective, Reason
 

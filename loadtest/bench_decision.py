@@ -40,9 +40,9 @@ import numpy as np
 from app.assembly import DEFAULT_ARTIFACT
 from loadtest.gateways import candidates
 from loadtest.prompts import KINDS
-from routers.artifact import RouterArtifact
-from routers.artifact_load import load_artifact
-from routers.artifact_weights import WEIGHTS_FILE
+from routers.artifact.artifact import RouterArtifact
+from routers.artifact.load import load_artifact
+from routers.artifact.weights import WEIGHTS_FILE
 from routers.base import ROUTERS
 from routers.decision.decide import decide
 from routers.embedders.base import make_embedder

@@ -33,7 +33,7 @@ from loadtest.measuring import Bench, rounds, summary
 from loadtest.peers import Target
 from loadtest.processes import Cores, Helper, cpu_s_of, end_on_sigterm, machine
 from loadtest.scenarios import IDLE, Conversation, Scenario, find, words
-from routers.artifact_load import load_artifact
+from routers.artifact.load import load_artifact
 
 Rows = dict[str, Any]
 

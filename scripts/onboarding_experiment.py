@@ -30,12 +30,12 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from routers.artifact.onboarded_model import join, nearest
 from routers.base import Labels
 from routers.embedders.base import make_embedder
 from routers.evaluation.metrics import area_under_hull, curve, single_models
 from routers.features.featurizer import Featurizer
 from routers.heads._base import HeadConfig
-from routers.newcomer import join, nearest
 from routers.strategies.carrot import CarrotRouter
 from routers.training.anchors import choose_anchors, choose_by_item_response
 from routers.training.assess import predicted_costs, realised_costs

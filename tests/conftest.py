@@ -20,8 +20,8 @@ import certifi
 import pytest
 
 from app.assembly import load_artifacts
-from routers.artifact import RouterArtifact
-from routers.artifact_load import load_artifact
+from routers.artifact.artifact import RouterArtifact
+from routers.artifact.load import load_artifact
 from tests.support.gateway import GatewayThread, RunningGateway, stub_config
 from tests.support.redis_server import RedisServer, redis_server_path
 from tests.support.stub import StubThread

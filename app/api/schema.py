@@ -11,7 +11,7 @@ from app.api.knobs import MAX_USD
 from app.api.routing_headers import HEADER_KEYS
 from app.config import PRESETS
 from app.gateway.names import Names
-from routers.evidence import Evidence
+from routers.artifact.evidence import Evidence
 from routers.request.layout import DOMAINS, KINDS, LEVELS
 
 _PRESETS = ", ".join(f"{name} ({t:g})" for name, t in PRESETS.items())

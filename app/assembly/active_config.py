@@ -33,7 +33,7 @@ from app.gateway.reservations import Reservations
 from app.gateway.score import Scorer
 from app.gateway.visible import VisibleNames
 from app.state import ActiveConfig, Resources
-from routers.artifact import RouterArtifact
+from routers.artifact.artifact import RouterArtifact
 from routers.probe import Probe
 
 _CLAIM_MARGIN_S = 60.0

@@ -10,11 +10,11 @@ import routers
 from app.config import AffinityConfig, LoadedConfig, PolicyConfig, RouterConfig
 from app.gateway.names import Names, Pair
 from app.gateway.request import AffinityRule, KnobCurves, Policy
-from routers.artifact import RouterArtifact
-from routers.artifact_load import load_artifact
+from routers.artifact.artifact import RouterArtifact
+from routers.artifact.load import load_artifact
+from routers.artifact.thresholds import StoredName, stored_thresholds
 from routers.decision.switching import SwitchRule
 from routers.errors import RoutingError
-from routers.stored_thresholds import StoredName, stored_thresholds
 from routers.types import (
     Conversation,
     CostQuality,

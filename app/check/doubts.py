@@ -13,7 +13,7 @@ from app.config.document import Document, Remark
 from app.config.expected import plain
 from app.config.settings import is_loopback
 from app.errors import ForbiddenError
-from routers.evidence import Evidence
+from routers.artifact.evidence import Evidence
 from routers.types import Capability
 
 PER_TOKEN_USD = 0.005

@@ -14,7 +14,7 @@ from app.config.settings import is_loopback
 from app.errors import ConfigError
 from app.gateway.names import Names
 from app.gateway.request import Policy
-from routers.artifact import RouterArtifact
+from routers.artifact.artifact import RouterArtifact
 
 _TLS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_ca_path")
 """Options in Redis' address that name files."""

@@ -21,8 +21,8 @@ from app.errors import InvalidRequestError
 from app.gateway.decide import decide_now
 from app.gateway.ledger import LedgerEntry
 from app.gateway.request import Policy, RouteRequest, promise_doubt
+from routers.artifact.evidence import told_abstention
 from routers.decision.decide import knob_steps
-from routers.evidence import told_abstention
 from routers.request.layout import Description
 from routers.request.sentence import why
 from routers.types import (

@@ -19,9 +19,9 @@ from app.assembly import DEFAULT_ARTIFACT, build_deployments, providers_of
 from app.commands.anchor_calls import AnchorClient
 from app.config import LoadedConfig, load_config
 from app.errors import ConfigError
-from routers.artifact import RouterArtifact
-from routers.artifact_files import check_free
-from routers.artifact_load import load_artifact
+from routers.artifact.artifact import RouterArtifact
+from routers.artifact.files import check_free
+from routers.artifact.load import load_artifact
 from routers.training.anchors import SHIPPED_ANCHORS, read_anchors
 from routers.training.onboard import (
     Answer,

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from app.config.fields import ConflictError, Place, Seconds, SecondsOrNone, Share, Strict, Text
-from routers.stored_thresholds import StoredName
+from routers.artifact.thresholds import StoredName
 
 PRESETS: Mapping[str, float] = {"economy": 0.5, "balanced": 0.8, "quality": 0.95}
 """Named positions of the cost-quality knob: shares of the quality gap that are kept.

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from app.gateway.request import Policy
-from routers.calibration import CalibrationRows, cost_usd
+from routers.artifact.calibration import CalibrationRows, cost_usd
 from routers.decision.choice import choose_each
 from routers.evaluation.bootstrap import Interval, resample
 from routers.evaluation.metrics import curve, expected_calibration_error, hull

@@ -4,7 +4,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from routers.artifact import RouterArtifact
+from routers.artifact.artifact import RouterArtifact
 from routers.types import FloatMatrix
 
 _MAX_HELD = 512

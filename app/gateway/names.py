@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from app.errors import ModelNotFoundError
 from app.gateway.request import Policy
-from routers.stored_thresholds import StoredName
+from routers.artifact.thresholds import StoredName
 from routers.types import Objective, StrongThreshold
 
 A_THRESHOLD = "<threshold from 0 to 1>"

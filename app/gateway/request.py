@@ -9,10 +9,10 @@ from app.access.guard import ANONYMOUS, Caller
 from app.gateway.session import Session
 from app.providers.base import Provider, Timeouts
 from app.types import CacheMode
-from routers.artifact import RouterArtifact
+from routers.artifact.artifact import RouterArtifact
+from routers.artifact.evidence import Evidence
 from routers.decision.knob import KnobCurve
 from routers.decision.switching import SwitchRule
-from routers.evidence import Evidence
 from routers.types import Conversation, Demand, ModelSpec, Objective, OutputLimit
 
 _MAX_CURVES = 256

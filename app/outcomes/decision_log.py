@@ -18,7 +18,7 @@ from app.outcomes.redaction import Redactor
 from app.outcomes.rows import ContentRow, OutcomeRow, Row
 from app.telemetry.texts import kept_texts
 from app.types import Call, Outcome, Texts
-from routers.evidence import Evidence
+from routers.artifact.evidence import Evidence
 from routers.types import (
     CandidateEstimate,
     CostQuality,

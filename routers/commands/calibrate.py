@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from routers.artifact_files import check_free
+from routers.artifact.files import check_free
 from routers.commands._options import FILE, SEED, encoder, files, overwrite, progress
 
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import click
 
-from routers.artifact_files import check_free
+from routers.artifact.evidence import told_abstention
+from routers.artifact.files import check_free
 from routers.commands._options import FILE, SEED, files, overwrite, progress
-from routers.evidence import told_abstention
 from routers.files import shown
 from routers.training.recipe import EmbedderRecipe, Recipe, read_recipe
 from routers.training.support import Support

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from routers.artifact_files import check_free
+from routers.artifact.files import check_free
 from routers.commands._options import FILE, files, overwrite, progress
 
 

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from routers.calibration import cost_usd
+from routers.artifact.calibration import cost_usd
 from routers.decision.choice import choose_each
 from routers.errors import DataError
 from routers.evaluation.bootstrap import resample, weighted_means

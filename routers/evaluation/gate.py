@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from routers.artifact import RouterArtifact
+from routers.artifact.artifact import RouterArtifact
 from routers.evaluation import baselines
 from routers.evaluation.bootstrap import Interval, detectable
 from routers.evaluation.frame import NEGLIGIBLE, Frame, Rows, Series

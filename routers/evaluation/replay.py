@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from routers.artifact import RouterArtifact
-from routers.artifact_load import load_artifact
+from routers.artifact.artifact import RouterArtifact
+from routers.artifact.load import load_artifact
 from routers.decision.choice import choose_each
 from routers.errors import DataError
 from routers.evaluation import baselines

@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from routers.artifact import RouterArtifact
-from routers.artifact_load import load_artifact
+from routers.artifact.artifact import RouterArtifact
+from routers.artifact.evidence import told_abstention
+from routers.artifact.load import load_artifact
 from routers.base import ROUTERS, Router
 from routers.embedders.base import make_embedder
 from routers.errors import DataError
 from routers.evaluation import baselines
 from routers.evaluation.frame import Frame, Rows, Series, join_rows, kept_rows, select_rows, sweep
 from routers.evaluation.replay import common_models, predict_rows, stacked
-from routers.evidence import told_abstention
 from routers.features.featurizer import Featurizer
 from routers.options import build
 from routers.training.abstain import restrain

@@ -10,10 +10,10 @@ from typing import Annotated
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from routers.artifact.onboarded_model import nearest
 from routers.errors import DataError
 from routers.evaluation.checkers import Checker, defect
 from routers.files import read_regular
-from routers.newcomer import nearest
 from routers.numeric import FloatArray
 from routers.training.clusters import cluster_centers
 from routers.training.irt import ItemResponseModel, chance_correct

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from routers.calibration import CalibrationRows, cost_usd
+from routers.artifact.calibration import CalibrationRows, cost_usd
 from routers.decision.choice import choose_each
 from routers.evaluation.bootstrap import Interval, mean_draws
 from routers.evaluation.frame import Frame, Rows, sweep

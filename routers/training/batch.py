@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from routers.artifact import RouterArtifact
+from routers.artifact.artifact import RouterArtifact
 from routers.decision.choice import choose_each
 from routers.errors import DataError
 from routers.files import replacing

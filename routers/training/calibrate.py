@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from routers.artifact import RouterArtifact
-from routers.artifact_load import load_artifact
-from routers.artifact_save import save_recalibrated
-from routers.calibration import CalibrationRows
+from routers.artifact.artifact import RouterArtifact
+from routers.artifact.calibration import CalibrationRows
+from routers.artifact.load import load_artifact
+from routers.artifact.save import save_recalibrated
 from routers.decision.pairwise import strong_scores
 from routers.errors import DataError
 from routers.evaluation.metrics import brier_score, expected_calibration_error

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from routers.correction import Correction
+from routers.artifact.correction import Correction
 from routers.decision.pairwise import sigmoid
 from routers.numeric import FloatArray, isotonic
 from routers.types import FloatMatrix

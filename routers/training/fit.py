@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from routers.artifact_load import load_artifact
-from routers.artifact_save import TrainingRecord, save_artifact
+from routers.artifact.calibration import CalibrationRows
+from routers.artifact.load import load_artifact
+from routers.artifact.save import TrainingRecord, save_artifact
 from routers.base import ROUTERS, Router
-from routers.calibration import CalibrationRows
 from routers.embedders.base import EMBEDDERS, make_embedder
 from routers.features.featurizer import Featurizer
 from routers.options import build

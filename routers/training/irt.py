@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from routers.artifact.onboarded_model import sigmoid
 from routers.errors import DataError
-from routers.newcomer import sigmoid
 from routers.numeric import FloatArray
 from routers.types import FloatMatrix
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from routers.artifact import RouterArtifact
-from routers.artifact_load import load_artifact
-from routers.artifact_save import save_onboarded
+from routers.artifact.artifact import RouterArtifact
+from routers.artifact.load import load_artifact
+from routers.artifact.save import save_onboarded
 from routers.errors import DataError
 from routers.evaluation.checkers import score
 from routers.numeric import FloatArray

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from routers.calibration import CalibrationRows
-from routers.errors import DataError
-from routers.newcomer import (
+from routers.artifact.calibration import CalibrationRows
+from routers.artifact.onboarded_model import (
     Newcomer,
     chance,
     logit,
@@ -20,6 +19,7 @@ from routers.newcomer import (
     sigmoid,
     typical_log_length,
 )
+from routers.errors import DataError
 from routers.numeric import FloatArray
 from routers.strategies.carrot import DEFAULT_UPPER_FACTOR
 from routers.training.clusters import cluster_centers, shrunk_errors

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from routers.artifact_load import load_artifact
-from routers.artifact_save import TrainingRecord, save_artifact
-from routers.calibration import CalibrationRows
+from routers.artifact.calibration import CalibrationRows
+from routers.artifact.load import load_artifact
+from routers.artifact.save import TrainingRecord, save_artifact
 from routers.embedders.base import make_embedder
 from routers.errors import DataError
 from routers.features.featurizer import Featurizer

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import httpx
 import pytest
 
-from routers.artifact import RouterArtifact
+from routers.artifact.artifact import RouterArtifact
 from tests.support.gateway import GatewayThread, RunningGateway, stub_config
 from tests.support.odd_upstream import OddUpstream
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from routers.artifact_load import load_artifact
+from routers.artifact.load import load_artifact
 from routers.commands import calibrate, evaluate, fit
 from routers.decision.pairwise import strong_scores
 from routers.errors import ArtifactError, DataError, RoutingConfigError

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 import routers
-from routers.artifact_load import load_artifact
-from routers.evidence import Evidence
+from routers.artifact.evidence import Evidence
+from routers.artifact.load import load_artifact
 from routers.request.sentence import level_of
 from routers.types import Conversation, ModelSpec
 from tests.support.gateway import CONFIGS

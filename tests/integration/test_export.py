@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from app.cli import cli, main
 from app.outcomes.export import sqlite_log, write
 from app.outcomes.parquet import write_rows
-from routers.artifact_load import load_artifact
+from routers.artifact.load import load_artifact
 from routers.errors import DataError
 from routers.training.dataset import read_outcomes
 from tests.support.gateway import GatewayThread, stub_config

@@ -6,7 +6,7 @@ import numpy as np
 from click.testing import CliRunner
 
 from app.cli import cli
-from routers.artifact_load import load_artifact
+from routers.artifact.load import load_artifact
 from routers.types import Conversation
 
 RECIPE = """

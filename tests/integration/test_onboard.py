@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from app.cli import main
-from routers.artifact_load import load_artifact
+from routers.artifact.load import load_artifact
 from routers.training.anchors import SHIPPED_ANCHORS, read_anchors
 from tests.support.gateway import CONFIGS
 from tests.support.stub import StubThread

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from app.cli import main
-from routers.artifact_load import load_artifact
+from routers.artifact.load import load_artifact
 from routers.types import Conversation
 from tests.support.gateway import CONFIGS
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from routers.artifact_load import load_artifact
+from routers.artifact.load import load_artifact
 from routers.base import ROUTERS
 from routers.heads._base import HEADS
 from routers.training.fit import fit

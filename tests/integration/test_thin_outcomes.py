@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from app.cli import cli
-from routers.artifact_load import load_artifact
+from routers.artifact.load import load_artifact
 from tests.support.outcomes import TOPICS
 
 RECIPE = """

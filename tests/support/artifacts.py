@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from routers.artifact import RouterArtifact
+from routers.artifact.artifact import RouterArtifact
 from routers.types import FloatMatrix, Predictions
 
 

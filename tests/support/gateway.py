@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from app.config import LoadedConfig, load_config
 from app.main import create_app
 from app.server.protocol import gateway_protocol
-from routers.artifact import RouterArtifact
+from routers.artifact.artifact import RouterArtifact
 
 REPOSITORY = Path(__file__).parents[2]
 CONFIGS = REPOSITORY / "configs"

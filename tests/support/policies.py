@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.gateway.request import AffinityRule, Policy, RouteRequest
+from routers.artifact.evidence import Evidence
 from routers.decision.switching import SwitchRule
-from routers.evidence import Evidence
 from routers.types import (
     CandidateEstimate,
     Conversation,

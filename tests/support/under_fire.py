@@ -13,7 +13,7 @@ import httpx
 
 from loadtest.fault_proxy import Call, FaultProxy, ProxyFault
 from loadtest.mixed_traffic import Ask, End, Ended, Kind, Mix, send_all
-from routers.artifact import RouterArtifact
+from routers.artifact.artifact import RouterArtifact
 from tests.support.gateway import STUB_MODELS, GatewayThread, RunningGateway, stub_config
 from tests.support.watching import assert_no_task_is_left
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from app.console.curves import POSITIONS, policy_curve
-from routers.calibration import CalibrationRows
+from routers.artifact.calibration import CalibrationRows
 from routers.types import CostQuality, ModelSpec, Predictions, Prices, StrongThreshold
 
 PRICED = {"small": 1.0, "large": 20.0}

@@ -6,8 +6,8 @@ import itertools
 import numpy as np
 import pytest
 
+from routers.artifact.calibration import CalibrationRows
 from routers.base import Labels
-from routers.calibration import CalibrationRows
 from routers.decision.decide import choose
 from routers.evaluation.metrics import area_under_hull, curve, single_models
 from routers.evaluation.synthetic import USD_PER_MTOK, draw, make_world

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from routers.artifact_load import load_artifact
+from routers.artifact.load import load_artifact
 from routers.commands import fine_tune as command
 from routers.decision.pairwise import strong_scores
 from routers.embedders.base import make_embedder

@@ -3,13 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from routers.artifact.calibration import CalibrationRows
+from routers.artifact.onboarded_model import Newcomer, join, logit
 from routers.base import Labels
-from routers.calibration import CalibrationRows
 from routers.errors import DataError
 from routers.evaluation.metrics import area_under_hull, curve, single_models
 from routers.evaluation.synthetic import draw, make_world
 from routers.heads._base import HeadConfig
-from routers.newcomer import Newcomer, join, logit
 from routers.strategies.carrot import CarrotRouter
 from routers.training.onboarding import (
     AbilityPrior,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import yaml
 
-from routers.artifact_load import load_artifact
+from routers.artifact.load import load_artifact
 from routers.errors import DataError
 from routers.features.featurizer import Featurizer
 from routers.training.prior import REASONING_VERBOSITY, build_prior

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from routers.artifact_load import load_artifact
+from routers.artifact.load import load_artifact
 from routers.errors import ArtifactError, RoutingConfigError
 from routers.training.fit import fit
 from routers.training.recipe import EmbedderRecipe, Recipe
@@ -39,7 +39,7 @@ def copy(trained, tmp_path):
 
 def edit(folder, change, *, resign=True):
     """Change the manifest; with `resign`, as someone would who knows how digests are made."""
-    from routers.artifact_manifest import digest_of
+    from routers.artifact.manifest import digest_of
 
     file = folder / "manifest.json"
     manifest = json.loads(file.read_text())
@@ -156,7 +156,7 @@ def test_unknown_models_are_refused_by_name(trained):
 
 def test_serving_loads_no_training_library(trained):
     script = (
-        "import sys; from pathlib import Path; from routers.artifact_load import load_artifact\n"
+        "import sys; from pathlib import Path; from routers.artifact.load import load_artifact\n"
         "from routers.types import Conversation\n"
         f"artifact = load_artifact(Path({str(trained)!r}))\n"
         "artifact.predict_conversations([Conversation.of('hello')])\n"

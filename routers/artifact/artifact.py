@@ -5,14 +5,14 @@ from difflib import get_close_matches
 from functools import lru_cache, partial
 from typing import Any
 
+from routers.artifact.calibration import CalibrationRows
+from routers.artifact.correction import Correction
+from routers.artifact.evidence import Evidence, evidence_of_models
+from routers.artifact.onboarded_model import Newcomer, join
 from routers.base import Router
-from routers.calibration import CalibrationRows
-from routers.correction import Correction
 from routers.decision.knob import KnobCurve
 from routers.errors import RoutingConfigError
-from routers.evidence import Evidence, evidence_of_models
 from routers.features.featurizer import Featurizer
-from routers.newcomer import Newcomer, join
 from routers.novelty import Familiarity, Novelty
 from routers.probe import Probe, Stage
 from routers.request.layout import Description

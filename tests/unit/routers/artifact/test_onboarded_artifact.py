@@ -4,8 +4,8 @@ import shutil
 import numpy as np
 import pytest
 
-from routers.artifact_load import load_artifact
-from routers.artifact_save import save_onboarded
+from routers.artifact.load import load_artifact
+from routers.artifact.save import save_onboarded
 from routers.errors import ArtifactError, RoutingConfigError
 from routers.training.fit import fit
 from routers.training.onboarding import AbilityPrior, AnchorOutcomes, place_newcomer
@@ -133,7 +133,7 @@ def test_a_trained_model_cannot_be_onboarded(trained, tmp_path):
 
 
 def test_onboarded_models_have_to_be_the_last(pair, tmp_path):
-    from routers.artifact_manifest import digest_of
+    from routers.artifact.manifest import digest_of
 
     folder = shutil.copytree(pair[2], tmp_path / "copy")
     manifest = json.loads((folder / "manifest.json").read_text())

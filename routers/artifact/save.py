@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from routers.artifact import RouterArtifact
-from routers.artifact_files import (
+from routers.artifact.artifact import RouterArtifact
+from routers.artifact.calibration import CalibrationRows
+from routers.artifact.correction import Correction
+from routers.artifact.files import (
     CALIBRATION,
     CORRECTION,
     FEATURES,
@@ -16,13 +18,11 @@ from routers.artifact_files import (
     ROUTER,
     write_files,
 )
-from routers.artifact_manifest import FORMAT
+from routers.artifact.manifest import FORMAT
+from routers.artifact.onboarded_model import Newcomer
 from routers.base import Router
-from routers.calibration import CalibrationRows
-from routers.correction import Correction
 from routers.errors import RoutingConfigError
 from routers.features.featurizer import Featurizer
-from routers.newcomer import Newcomer
 from routers.options import options_of
 from routers.types import Prices, PriceTable
 

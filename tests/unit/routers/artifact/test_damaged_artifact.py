@@ -13,8 +13,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from routers.artifact_load import load_artifact
-from routers.artifact_manifest import MAX_MANIFEST_BYTES, digest_of
+from routers.artifact.load import load_artifact
+from routers.artifact.manifest import MAX_MANIFEST_BYTES, digest_of
 from routers.errors import ArtifactError
 from routers.training.fit import fit
 from routers.training.recipe import EmbedderRecipe, Recipe

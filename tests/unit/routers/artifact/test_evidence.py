@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from routers.evidence import FEWEST_OUTCOMES, Evidence, evidence_of_models
+from routers.artifact.evidence import FEWEST_OUTCOMES, Evidence, evidence_of_models
 
 PRIOR = {"training": {"evidence": "prior"}}
 TRAINED = {"training": {}}

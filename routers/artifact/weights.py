@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from routers.artifact_manifest import MAX_ARRAYS
+from routers.artifact.manifest import MAX_ARRAYS
 from routers.errors import ArtifactError
 from routers.files import read_regular, shown, told_bytes
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from routers.correction import Correction
+from routers.artifact.correction import Correction
 from routers.training.calibrate import threshold_for
 from routers.training.correct import fit_correction
 from routers.types import Predictions

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from routers.artifact_manifest import MANIFEST_FILE, digest_of
-from routers.artifact_weights import WEIGHTS_FILE
+from routers.artifact.manifest import MANIFEST_FILE, digest_of
+from routers.artifact.weights import WEIGHTS_FILE
 from routers.errors import ArtifactError
 from routers.files import replacing
 

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from routers.artifact import RouterArtifact, predict_all
-from routers.artifact_files import (
+from routers.artifact.artifact import RouterArtifact, predict_all
+from routers.artifact.calibration import CalibrationRows
+from routers.artifact.correction import Correction
+from routers.artifact.files import (
     CALIBRATION,
     CORRECTION,
     FEATURES,
@@ -15,18 +17,16 @@ from routers.artifact_files import (
     ROUTER,
     arrays_under,
 )
-from routers.artifact_manifest import read_manifest
-from routers.artifact_weights import read_weights
+from routers.artifact.manifest import read_manifest
+from routers.artifact.onboarded_model import Newcomer
+from routers.artifact.thresholds import stored_thresholds
+from routers.artifact.weights import read_weights
 from routers.base import ROUTERS, Router
-from routers.calibration import CalibrationRows
-from routers.correction import Correction
 from routers.decision.knob import KnobCurve
 from routers.errors import ArtifactError, RoutingConfigError
 from routers.features.featurizer import FeatureSchema, Featurizer
 from routers.files import shown
-from routers.newcomer import Newcomer
 from routers.options import build
-from routers.stored_thresholds import stored_thresholds
 from routers.types import Prices
 
 _TRIED = 8
