@@ -113,6 +113,25 @@ class AuxiliarySet:
     labels: Labels
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Familiarity:
+    """How much queries are like those of training.
+
+    Attributes
+    ----------
+    distance
+        (n_queries,), one minus the cosine to the nearest centre of the training queries.
+    unlike_most
+        (n_queries,), whether a query is farther off than 95 % of the training queries are.
+    unlike_all
+        (n_queries,), whether it is so far off that hardly anything is believed of predictions.
+    """
+
+    distance: FloatVector
+    unlike_most: NDArray[np.bool_]
+    unlike_all: NDArray[np.bool_]
+
+
 @dataclass(kw_only=True)
 class Router(ABC):
     """A routing strategy; its fields are its hyper-parameters.
@@ -210,6 +229,11 @@ class Router(ABC):
         self._restore(state)
         self.models_ = tuple(models)
         return self
+
+    def familiarity(self, x: FloatMatrix) -> Familiarity | None:
+        """Return how much feature rows are like those of training; None where it cannot be told."""
+        del x
+        return None
 
     def notes(self) -> dict[str, Any]:
         """Return what a reader of the manifest should know of the fit, as plain values."""

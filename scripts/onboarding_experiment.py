@@ -35,7 +35,7 @@ from routers.base import Labels
 from routers.embedders.base import make_embedder
 from routers.evaluation.metrics import area_under_hull, curve, single_models
 from routers.features.featurizer import Featurizer
-from routers.heads._base import HeadConfig
+from routers.heads.base import HeadConfig
 from routers.strategies.carrot import CarrotRouter
 from routers.training.anchors import choose_anchors, choose_by_item_response
 from routers.training.assess import predicted_costs, realised_costs

@@ -9,11 +9,10 @@ from routers.artifact.calibration import CalibrationRows
 from routers.artifact.correction import Correction
 from routers.artifact.evidence import Evidence, evidence_of_models
 from routers.artifact.onboarded_model import Newcomer, join
-from routers.base import Router
+from routers.base import Familiarity, Router
 from routers.decision.knob import KnobCurve
 from routers.errors import RoutingConfigError
 from routers.features.featurizer import Featurizer
-from routers.novelty import Familiarity, Novelty
 from routers.probe import Probe, Stage
 from routers.request.layout import Description
 from routers.types import Conversation, FloatMatrix, ModelSpec, Predictions, Prices, PriceTable
@@ -109,8 +108,7 @@ class RouterArtifact:
 
     def familiarity(self, x: FloatMatrix) -> Familiarity | None:
         """Return how much feature rows are like the training data; None where that is unknown."""
-        novelty = getattr(self.router, "novelty_", None)
-        return novelty.familiarity(x) if isinstance(novelty, Novelty) else None
+        return self.router.familiarity(x)
 
     def describe(self, conversation: Conversation) -> Description | None:
         """Return what is believed of a request; None where the features hold no description."""

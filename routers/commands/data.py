@@ -75,7 +75,7 @@ def command() -> None:
 @_as_json
 def list_datasets(*, datasets: Path, as_json: bool) -> None:
     """List the data sets that `fetch` knows, and the formats that `convert` reads."""
-    from routers.training.adapters._base import kinds  # noqa: PLC0415
+    from routers.training.adapters.base import kinds  # noqa: PLC0415
 
     found = read_datasets(datasets)
     if as_json:

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from routers.errors import DataError
-from routers.heads._base import HEADS, Head
+from routers.heads.base import HEADS, Head
 from routers.heads.logistic import soft_rows
 from routers.numeric import FloatArray, row_blocks
 from routers.options import State, require_fitted, take, unfitted

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Self
 import numpy as np
 from pydantic import Field
 
-from routers.heads._base import HEADS, Head, HeadConfig
+from routers.heads.base import HEADS, Head, HeadConfig
 from routers.numeric import nan_mean
 from routers.options import State, require_fitted, take, unfitted
 from routers.types import FloatMatrix, FloatVector

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field
 
-from routers.heads._base import HEADS, Head
+from routers.heads.base import HEADS, Head
 from routers.numeric import nan_mean, row_blocks, unit_rows
 from routers.options import State, require_fitted, take, unfitted
 from routers.types import FloatMatrix, FloatVector

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Self
 import numpy as np
 from pydantic import Field
 
-from routers.heads._base import HEADS, Head, HeadConfig
+from routers.heads.base import HEADS, Head, HeadConfig
 from routers.options import State, require_fitted, unfitted
 from routers.types import FloatMatrix
 

@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from routers.heads._base import HEADS, Head
+from routers.heads.base import HEADS, Head
 from routers.numeric import FloatArray
 from routers.options import State, require_fitted, take, unfitted
 from routers.types import FloatMatrix, FloatVector

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from routers.errors import DataError
-from routers.heads._base import HEADS, Head
+from routers.heads.base import HEADS, Head
 from routers.numeric import FloatArray
 from routers.options import State, require_fitted, take, unfitted
 from routers.types import FloatMatrix, FloatVector

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 import numpy as np
 from pydantic import Field
 
-from routers.heads._base import HEADS, Head
+from routers.heads.base import HEADS, Head
 from routers.layer import HiddenLayer
 from routers.numeric import clipped, nan_mean
 from routers.options import State, require_fitted, take, unfitted

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from routers.heads._base import HEADS
+from routers.heads.base import HEADS
 from routers.heads.linear import LinearHead, Regressed
 from routers.numeric import FloatArray, nan_mean
 

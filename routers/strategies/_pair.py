@@ -12,7 +12,7 @@ import numpy as np
 from routers.base import AuxiliarySet, Labels, Router
 from routers.decision.pairwise import logit
 from routers.errors import DataError, RoutingConfigError
-from routers.heads._base import Head, HeadConfig
+from routers.heads.base import Head, HeadConfig
 from routers.numeric import FloatArray, nan_mean
 from routers.options import State, require_fitted, take, unfitted
 from routers.strategies._lengths import Lengths

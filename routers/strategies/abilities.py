@@ -10,10 +10,10 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from routers.base import ROUTERS, AuxiliarySet, Labels, Router
-from routers.novelty import Novelty
+from routers.base import ROUTERS, AuxiliarySet, Familiarity, Labels, Router
 from routers.options import State, require_fitted, take, under, unfitted
 from routers.request.layout import DOMAINS, KINDS, LEVELS, Description
+from routers.strategies._novelty import Novelty
 from routers.types import FloatMatrix, FloatVector, Predictions
 
 FACETS: tuple[str, ...] = ("knowledge", "reasoning", "mathematics", "code", "language", "agent")
@@ -195,6 +195,14 @@ class AbilitiesRouter(Router):
         positions = np.asarray(LEVEL_POSITIONS, np.float32) + self.shift_
         self._positions = positions[None, :, None]
         self._length_margin = np.float32(_UPPER_DEVIATIONS) * self.length_std_
+
+    def familiarity(self, x: FloatMatrix) -> Familiarity | None:
+        """Return how much feature rows are like those of training; None where it was not kept."""
+        return None if self.novelty_ is None else self.novelty_.familiarity(x)
+
+    def learn_familiar(self, x: FloatMatrix, *, rng: np.random.Generator) -> None:
+        """Let `familiarity` tell by these rows what is usual: abilities that are known saw none."""
+        self.novelty_ = Novelty().fit(x, self.predict(x).quality, rng=rng)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return abilities, their uncertainty, and what is known of lengths."""

@@ -10,13 +10,13 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from routers.base import ROUTERS, AuxiliarySet, Labels, Router
-from routers.domains import DomainModel
-from routers.heads._base import Head, HeadConfig
-from routers.model_means import corrections
-from routers.novelty import Novelty
+from routers.base import ROUTERS, AuxiliarySet, Familiarity, Labels, Router
+from routers.heads.base import Head, HeadConfig
 from routers.numeric import clipped, nan_mean
 from routers.options import State, require_fitted, take, under, unfitted
+from routers.strategies._domains import DomainModel
+from routers.strategies._model_means import corrections
+from routers.strategies._novelty import Novelty
 from routers.types import UPPER_QUANTILE, FloatMatrix, FloatVector, Predictions
 
 DEFAULT_OUTPUT_TOKENS = 256.0
@@ -65,7 +65,7 @@ class CarrotRouter(Router):
     Notes
     -----
     With few outcomes the model that looks best was mostly lucky: means are corrected for that
-    (`routers.model_means`), toward what the models' costs let expect.
+    (`routers.strategies._model_means`), toward what the models' costs let expect.
 
     Auxiliary sets are learned along by heads that share something between models (`mlp`, `by-rows`:
     the hidden layer) and by the domains; their models are then forgotten.
@@ -230,6 +230,10 @@ class CarrotRouter(Router):
             output_tokens=expected,
             output_tokens_upper=np.maximum(upper, expected, out=upper),
         )
+
+    def familiarity(self, x: FloatMatrix) -> Familiarity | None:
+        """Return how much feature rows are like those of training; None where it was not kept."""
+        return None if self.novelty_ is None else self.novelty_.familiarity(x)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the arrays of both heads and the corrections of the token estimates."""

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from routers.base import ROUTERS, AuxiliarySet, Labels, Router
 from routers.errors import RoutingConfigError
-from routers.heads._base import Head, HeadConfig
+from routers.heads.base import Head, HeadConfig
 from routers.options import State, require_fitted, unfitted
 from routers.strategies._lengths import Lengths
 from routers.types import FloatMatrix, Predictions

@@ -13,7 +13,7 @@ from routers.training._jsonl import read_jsonl
 from routers.training._lines import number_of
 from routers.training._messages import conversation_key, read_messages
 from routers.training._parquet import read_parquet
-from routers.training.adapters._base import Record, adapter
+from routers.training.adapters.base import Record, adapter
 from routers.training.preferences import read_preferences
 from routers.types import Conversation
 

@@ -15,7 +15,6 @@ from routers.artifact.save import TrainingRecord, save_artifact
 from routers.embedders.base import make_embedder
 from routers.errors import DataError
 from routers.features.featurizer import Featurizer
-from routers.novelty import Novelty
 from routers.strategies.abilities import AbilitiesRouter
 from routers.text.token_estimate import estimate_tokens
 from routers.training._lines import read_document
@@ -104,7 +103,7 @@ def build_prior(
     x = featurizer.transform(conversations)
     predictions = router.predict(x)
     # Predictions do not shrink by it; it is what drift is told from.
-    router.novelty_ = Novelty().fit(x, predictions.quality, rng=np.random.default_rng(0))
+    router.learn_familiar(x, rng=np.random.default_rng(0))
     rows = CalibrationRows.collect(
         predictions,
         input_tokens=np.array([estimate_tokens(each) for each in conversations]),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from routers.errors import DataError, NotFittedError
-from routers.heads._base import HEADS, Head, HeadConfig
+from routers.heads.base import HEADS, Head, HeadConfig
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(120, 8)).astype(np.float32)

@@ -8,7 +8,7 @@ import pytest
 
 from routers.artifact.load import load_artifact
 from routers.base import ROUTERS
-from routers.heads._base import HEADS
+from routers.heads.base import HEADS
 from routers.training.fit import fit
 from routers.training.recipe import read_recipe
 from routers.types import Conversation

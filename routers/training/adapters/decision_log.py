@@ -7,7 +7,7 @@ from typing import Any
 from routers.errors import DataError
 from routers.files import shown_value
 from routers.training._lines import json_lines
-from routers.training.adapters._base import Record
+from routers.training.adapters.base import Record
 
 
 def records(path: Path) -> Iterator[Record]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from routers.training._lines import json_lines
-from routers.training.adapters._base import Record
+from routers.training.adapters.base import Record
 
 
 def records(path: Path) -> Iterator[Record]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from routers.errors import DataError
-from routers.training.adapters._base import Record, read_csv, read_rows, unlisted
+from routers.training.adapters.base import Record, read_csv, read_rows, unlisted
 
 _WINNERS = ("model_a", "model_b", "tie")
 

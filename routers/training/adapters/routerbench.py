@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from routers.errors import DataError
-from routers.training.adapters._base import Record, number, read_csv, tokens_of, unlisted
+from routers.training.adapters.base import Record, number, read_csv, tokens_of, unlisted
 
 _COST, _ANSWER = "|total_cost", "|model_response"
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from routers.errors import DataError
-from routers.training.adapters._base import Record, number, read_rows
+from routers.training.adapters.base import Record, number, read_rows
 
 _SCORE = "score"
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from routers.heads._base import HeadConfig
+from routers.heads.base import HeadConfig
 from routers.heads.by_rows import ByRowsHead
 
 FEW, MANY = HeadConfig(kind="linear"), HeadConfig(kind="cluster")

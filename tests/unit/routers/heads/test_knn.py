@@ -3,7 +3,7 @@ import pytest
 from sklearn.neighbors import KNeighborsRegressor
 
 from routers.errors import NotFittedError, RoutingConfigError
-from routers.heads._base import HeadConfig
+from routers.heads.base import HeadConfig
 from routers.heads.knn import KnnHead
 
 RNG = np.random.default_rng(0)

@@ -9,7 +9,7 @@ import pytest
 
 from routers.evaluation.metrics import area_under_hull, curve, single_models
 from routers.evaluation.synthetic import draw, make_world
-from routers.heads._base import HeadConfig
+from routers.heads.base import HeadConfig
 
 
 def area(kind, seed, **options):

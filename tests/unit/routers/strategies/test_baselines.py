@@ -7,7 +7,7 @@ from routers.decision.pairwise import strong_scores
 from routers.errors import RoutingConfigError
 from routers.evaluation.metrics import area_under_hull, curve, single_models
 from routers.evaluation.synthetic import USD_PER_MTOK, draw, make_world
-from routers.heads._base import HeadConfig
+from routers.heads.base import HeadConfig
 from routers.strategies.best_single import BestSingleRouter
 from routers.strategies.cheapest import CheapestRouter
 from routers.strategies.prompt_length import PromptLengthRouter

@@ -4,7 +4,7 @@ import pytest
 from routers.base import Labels
 from routers.decision.pairwise import strong_scores
 from routers.evaluation.synthetic import draw, make_world
-from routers.heads._base import HeadConfig
+from routers.heads.base import HeadConfig
 from routers.strategies.bert import BertRouter
 from tests.support.comparisons import MODELS, STRONG, WEAK, apgr
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from routers.base import Labels
-from routers.heads._base import HeadConfig
+from routers.heads.base import HeadConfig
 from routers.strategies.carrot import DEFAULT_OUTPUT_TOKENS, CarrotRouter
 from routers.types import UPPER_QUANTILE
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from routers.errors import DataError, RoutingConfigError
-from routers.training.adapters._base import adapter, kinds
+from routers.training.adapters.base import adapter, kinds
 from routers.training.convert import convert
 from routers.training.dataset import read_outcomes
 from routers.training.preferences import read_preferences

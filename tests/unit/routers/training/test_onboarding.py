@@ -9,7 +9,7 @@ from routers.base import Labels
 from routers.errors import DataError
 from routers.evaluation.metrics import area_under_hull, curve, single_models
 from routers.evaluation.synthetic import draw, make_world
-from routers.heads._base import HeadConfig
+from routers.heads.base import HeadConfig
 from routers.strategies.carrot import CarrotRouter
 from routers.training.onboarding import (
     AbilityPrior,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from routers.base import Familiarity
 from routers.numeric import FloatArray, nan_mean, unit_rows
 from routers.options import State, require_fitted, take, unfitted
 from routers.types import FloatMatrix, FloatVector
@@ -37,25 +37,6 @@ believed: prompts that are unlike all others are mostly of unlike lengths too.""
 
 _USUAL_LENGTHS = (0.01, 0.99)
 """Quantiles of the training queries' lengths beyond which no slope is followed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Familiarity:
-    """How much queries are like those of training.
-
-    Attributes
-    ----------
-    distance
-        (n_queries,), one minus the cosine to the nearest centre of the training queries.
-    unlike_most
-        (n_queries,), whether a query is farther off than 95 % of the training queries are.
-    unlike_all
-        (n_queries,), whether it is so far off that hardly anything is believed of predictions.
-    """
-
-    distance: FloatVector
-    unlike_most: NDArray[np.bool_]
-    unlike_all: NDArray[np.bool_]
 
 
 @dataclass(kw_only=True)

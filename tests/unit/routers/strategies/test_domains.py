@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from routers.domains import DomainModel
+from routers.strategies._domains import DomainModel
 
 RNG = np.random.default_rng(0)
 N = 300

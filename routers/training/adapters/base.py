@@ -35,7 +35,7 @@ def kinds() -> tuple[str, ...]:
     import routers.training.adapters as package  # noqa: PLC0415  (it contains this module)
 
     modules = pkgutil.iter_modules(package.__path__)
-    return tuple(sorted(m.name.replace("_", "-") for m in modules if not m.name.startswith("_")))
+    return tuple(sorted(m.name.replace("_", "-") for m in modules if m.name != "base"))
 
 
 def adapter(kind: str) -> Records:

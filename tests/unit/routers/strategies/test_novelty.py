@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from routers.novelty import Novelty
+from routers.strategies._novelty import Novelty
 
 RNG = np.random.default_rng(0)
 X = np.hstack([RNG.normal(3, 0.3, (400, 4)), RNG.normal(0, 0.3, (400, 4))]).astype(np.float32)

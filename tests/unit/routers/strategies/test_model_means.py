@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from routers.model_means import corrections
+from routers.strategies._model_means import corrections
 
 COSTS = np.geomspace(1e-5, 1e-2, 9)
 
