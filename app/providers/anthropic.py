@@ -43,13 +43,13 @@ class AnthropicProvider(HttpProvider):
     def _encode(self, call: ModelCall) -> bytes:
         return encode_messages_request(call.fields, model=call.upstream_model, stream=call.stream)
 
-    def _whole(self, body: bytes, headers: Headers) -> Chunk:
+    def _whole(self, call: ModelCall, body: bytes, headers: Headers) -> Chunk:  # noqa: ARG002
         detail = reported_error(body)
         if detail is not None:
             raise error_from_event(detail)
         return whole_answer(body, headers)
 
-    def _stream(self, headers: Headers) -> AnswerStream:
+    def _stream(self, call: ModelCall, headers: Headers) -> AnswerStream:  # noqa: ARG002
         return MessageStream(headers)
 
     def _failure(self, status: int, headers: Headers, body: bytes) -> UpstreamError:

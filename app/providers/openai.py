@@ -42,7 +42,7 @@ class OpenAIProvider(HttpProvider):
             ask_for_usage=self._stream_usage,
         )
 
-    def _whole(self, body: bytes, headers: Headers) -> Chunk:
+    def _whole(self, call: ModelCall, body: bytes, headers: Headers) -> Chunk:  # noqa: ARG002
         if body[:32].lstrip().startswith(b"[") and (detail := reported_error(body)) is not None:
             raise error_from_event(detail)  # Gemini's errors come in a list
         completion, body = decode_completion(body)
@@ -64,5 +64,5 @@ class OpenAIProvider(HttpProvider):
             headers=tuple(headers),
         )
 
-    def _stream(self, headers: Headers) -> AnswerStream:
+    def _stream(self, call: ModelCall, headers: Headers) -> AnswerStream:  # noqa: ARG002
         return ChatStream(headers, max_event_bytes=self._max_response_bytes)

@@ -173,11 +173,11 @@ class HttpProvider(ABC):
         """Return the body to send."""
 
     @abstractmethod
-    def _whole(self, body: bytes, headers: Headers) -> Chunk:
+    def _whole(self, call: ModelCall, body: bytes, headers: Headers) -> Chunk:
         """Read a whole answer."""
 
     @abstractmethod
-    def _stream(self, headers: Headers) -> AnswerStream:
+    def _stream(self, call: ModelCall, headers: Headers) -> AnswerStream:
         """Return what parses one streamed answer."""
 
     def _failure(self, status: int, headers: Headers, body: bytes) -> UpstreamError:
@@ -222,7 +222,7 @@ class HttpProvider(ABC):
             if await reads.first() in _NO_STREAM:
                 yield in_pieces(await self._read_whole(call, reads, headers))
                 return
-            answer = self._stream(headers)
+            answer = self._stream(call, headers)
             data: bytes | None = b""
             while not answer.done and data is not None:
                 data = await reads.next()
@@ -263,8 +263,8 @@ class HttpProvider(ABC):
             if not first:
                 raise UpstreamInvalidResponseError("the upstream's answer is empty")
             if first not in _STREAM:
-                return self._whole(body, headers)
-            answer = self._stream(headers)  # of a relay that always streams
+                return self._whole(call, body, headers)
+            answer = self._stream(call, headers)  # of a relay that always streams
             chunks = [answer.feed(body), None if answer.done else answer.close()]
             self._check_end(answer)
             return put_together(filter(None, chunks), max_bytes=self._max_response_bytes)
