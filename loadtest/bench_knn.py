@@ -31,11 +31,11 @@ for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np
 
 from loadtest.bench_decision import describe_machine
+from routers.data.dataset import OutcomeTable, read_outcomes
 from routers.embedders.base import make_embedder
 from routers.features.featurizer import Featurizer
 from routers.heads.knn import KnnHead
 from routers.numeric import unit_rows
-from routers.training.dataset import OutcomeTable, read_outcomes
 from routers.types import FloatMatrix
 
 _DATA = Path(__file__).parents[1] / "../shared/data"

@@ -14,6 +14,12 @@ from routers.options import State, unfitted
 from routers.registry import Registry
 from routers.types import FloatMatrix, FloatVector, Predictions
 
+DEFAULT_OUTPUT_TOKENS = 256.0
+"""Assumed output length of every model where no outcome tells it."""
+
+DEFAULT_UPPER_FACTOR = 4.0
+"""How much longer than assumed an unknown output may be."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Battles:

@@ -19,9 +19,9 @@ from sklearn.metrics import roc_auc_score
 from app.assembly import build_names, build_policies, load_artifacts
 from app.config import load_config
 from app.gateway.request import Policy
+from routers.data.graded import GradedPrompt, read_graded, read_paddings, read_paraphrases
 from routers.decision.choice import choose
 from routers.text.token_estimate import estimate_tokens
-from routers.training.graded import GradedPrompt, read_graded, read_paddings, read_paraphrases
 from routers.types import Conversation
 from scripts.everyday_invariance import UNSEEN, measure_invariance
 

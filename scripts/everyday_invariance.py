@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from routers.training.graded import GradedPrompt, Padding
+from routers.data.graded import GradedPrompt, Padding
 from routers.training.rewording import with_typos
 from routers.types import Conversation, Message
 

@@ -32,6 +32,8 @@ sys.path.insert(0, str(ROOT))
 
 from routers.artifact.onboarded_model import join, nearest
 from routers.base import Labels
+from routers.data.dataset import OutcomeTable, read_outcomes
+from routers.data.prices import find_prices
 from routers.embedders.base import make_embedder
 from routers.evaluation.metrics import area_under_hull, curve, single_models
 from routers.features.featurizer import Featurizer
@@ -40,10 +42,8 @@ from routers.strategies.carrot import CarrotRouter
 from routers.training.anchors import choose_anchors, choose_by_item_response
 from routers.training.assess import predicted_costs, realised_costs
 from routers.training.clusters import cluster_centers, shrunk_errors
-from routers.training.dataset import OutcomeTable, read_outcomes
 from routers.training.irt import fit_item_response
 from routers.training.onboarding import AbilityPrior, AnchorOutcomes, place_newcomer
-from routers.training.prices import find_prices
 from routers.types import Predictions
 
 SETS = ("routerbench", "mmlupro_tiger", "mmlupro_carrot")

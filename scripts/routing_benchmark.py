@@ -34,6 +34,8 @@ import pyarrow.parquet as pq
 from train_difficulty_block import DATA, SAME_QUESTIONS, SETS, train
 
 from routers.base import ROUTERS, AuxiliarySet, Labels
+from routers.data.dataset import OutcomeTable, read_outcomes
+from routers.data.prices import find_prices
 from routers.embedders.static import StaticEmbedder
 from routers.evaluation.metrics import area_under_hull, curve, match_cost, single_models
 from routers.features.blocks.difficulty import DifficultyNetwork
@@ -41,8 +43,6 @@ from routers.features.featurizer import Featurizer
 from routers.numeric import nan_mean
 from routers.options import build
 from routers.training.crossfit import normalised, prompt_folds
-from routers.training.dataset import OutcomeTable, read_outcomes
-from routers.training.prices import find_prices
 from routers.types import PriceTable
 
 _TARGET = Path(__file__).resolve().parents[1] / "docs" / "benchmarks" / "routing.json"

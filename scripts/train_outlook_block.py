@@ -21,10 +21,10 @@ for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np
 from train_request_model import GRADED, public_prompts
 
+from routers.data.graded import read_graded
 from routers.embedders.static import StaticEmbedder
 from routers.features.blocks.outlook import COLUMNS, INPUTS, SPREAD, WEIGHTS_FILE
 from routers.features.featurizer import Featurizer
-from routers.training.graded import read_graded
 from routers.training.rewording import Judged
 from routers.types import Conversation
 

@@ -21,17 +21,17 @@ for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np
 import pyarrow.parquet as pq
 
-from routers.embedders.static import StaticEmbedder
-from routers.request.model import WEIGHTS_FILE
-from routers.text.conversation import ConversationText
-from routers.training.dataset import read_outcomes
-from routers.training.graded import (
+from routers.data.dataset import read_outcomes
+from routers.data.graded import (
     read_courtesies,
     read_graded,
     read_judgements,
     read_lexicon,
     read_openers,
 )
+from routers.embedders.static import StaticEmbedder
+from routers.request.model import WEIGHTS_FILE
+from routers.text.conversation import ConversationText
 from routers.training.request_model import train
 from routers.training.rewording import Judged
 

@@ -16,10 +16,10 @@ for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import numpy as np
 
+from routers.data.dataset import read_outcomes
 from routers.embedders.static import StaticEmbedder
 from routers.features.featurizer import Featurizer
 from routers.strategies.carrot import CarrotRouter
-from routers.training.dataset import read_outcomes
 
 _ROOT = Path(__file__).resolve().parents[1]
 _DATA = Path(os.environ.get("STEELYARD_DATA_DIR", _ROOT.parent / "shared" / "data"))

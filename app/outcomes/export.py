@@ -202,7 +202,7 @@ def write(records: Iterable[Record], out: Path) -> Written:
     DataError
         If it cannot be written; what was there before, or nothing, is left then.
     """
-    from routers.training.convert import convert  # noqa: PLC0415  (training needs its own packages)
+    from routers.data.convert import convert  # noqa: PLC0415  (training needs its own packages)
 
     suffix = out.suffix.lower()
     if suffix not in (".parquet", ".jsonl"):

@@ -20,9 +20,9 @@ import msgspec
 
 from app.outcomes.export import Log
 from app.outcomes.rows import ContentRow, Label, LabelKind, OutcomeRow
+from routers.data.parquet import check_size
 from routers.errors import DataError
 from routers.files import open_regular, shown
-from routers.training._parquet import check_size
 
 KINDS: dict[str, type] = {"outcomes": OutcomeRow, "labels": Label, "contents": ContentRow}
 """Folder → what is in its files."""

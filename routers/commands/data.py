@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from routers.commands._download import download, verify
 from routers.commands._options import FILE, progress
+from routers.data.lines import read_document
 from routers.errors import DataError
 from routers.files import shown
-from routers.training._lines import read_document
 
 _DATASETS = Path("configs/datasets.yaml")
 
@@ -75,7 +75,7 @@ def command() -> None:
 @_as_json
 def list_datasets(*, datasets: Path, as_json: bool) -> None:
     """List the data sets that `fetch` knows, and the formats that `convert` reads."""
-    from routers.training.adapters.base import kinds  # noqa: PLC0415
+    from routers.data.adapters.base import kinds  # noqa: PLC0415
 
     found = read_datasets(datasets)
     if as_json:
@@ -166,7 +166,7 @@ def _fetch(dataset: Dataset, target: Path) -> None:
 @_as_json
 def convert_file(*, kind: str, source: Path, out: Path, as_json: bool) -> None:
     """Convert a published file to one that `fit`, `evaluate` and the others read."""
-    from routers.training.convert import convert  # noqa: PLC0415
+    from routers.data.convert import convert  # noqa: PLC0415
 
     progress(f"converting {source}")
     found = convert(kind, source, out)

@@ -8,6 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.artifact.calibration import cost_usd
+from routers.base import DEFAULT_OUTPUT_TOKENS
+from routers.data.dataset import OutcomeTable
+from routers.data.support import Support
 from routers.decision.choice import choose_each
 from routers.errors import DataError
 from routers.evaluation.bootstrap import resample, weighted_means
@@ -19,10 +22,7 @@ from routers.evaluation.metrics import (
     sweep_rates,
 )
 from routers.numeric import FloatArray, nan_mean
-from routers.strategies.carrot import DEFAULT_OUTPUT_TOKENS
 from routers.training.crossfit import numbered_prompts
-from routers.training.dataset import OutcomeTable
-from routers.training.support import Support
 from routers.types import Conversation, Predictions, PriceTable
 
 NEGLIGIBLE = 0.001

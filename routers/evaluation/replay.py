@@ -9,6 +9,9 @@ import numpy as np
 
 from routers.artifact.artifact import RouterArtifact
 from routers.artifact.load import load_artifact
+from routers.data.dataset import OutcomeTable, read_outcomes
+from routers.data.prices import read_prices
+from routers.data.support import Support
 from routers.decision.choice import choose_each
 from routers.errors import DataError
 from routers.evaluation import baselines
@@ -16,9 +19,6 @@ from routers.evaluation.compare import by_benchmark, paired
 from routers.evaluation.frame import Frame, Rows, Series, select_rows, sweep
 from routers.evaluation.summary import measure, pair_of, told
 from routers.training.assess import predicted_costs
-from routers.training.dataset import OutcomeTable, read_outcomes
-from routers.training.prices import read_prices
-from routers.training.support import Support
 from routers.types import ModelSpec, Predictions, PriceTable
 
 KNOB_POSITIONS = tuple(round(0.1 * step, 1) for step in range(11))

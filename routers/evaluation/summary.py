@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from routers.data.support import Support
 from routers.evaluation.bootstrap import Interval
 from routers.evaluation.compare import neighbours_apgr
 from routers.evaluation.frame import Frame, Series
@@ -21,7 +22,6 @@ from routers.evaluation.metrics import (
 from routers.evaluation.pair import apgr, apgr_draws, cpt, gap_curve
 from routers.evaluation.promises import Promises, verdict
 from routers.numeric import FloatArray
-from routers.training.support import Support
 from routers.types import UPPER_QUANTILE
 
 _UNKNOWN = Interval(value=float("nan"), low=float("nan"), high=float("nan"))

@@ -12,6 +12,9 @@ from routers.artifact.artifact import RouterArtifact
 from routers.artifact.evidence import told_abstention
 from routers.artifact.load import load_artifact
 from routers.base import ROUTERS, Router
+from routers.data.dataset import OutcomeTable, read_outcomes
+from routers.data.prices import find_prices, read_prices
+from routers.data.support import Support
 from routers.embedders.base import make_embedder
 from routers.errors import DataError
 from routers.evaluation import baselines
@@ -29,11 +32,8 @@ from routers.training.crossfit import (
     prompt_folds,
     random_streams,
 )
-from routers.training.dataset import OutcomeTable, read_outcomes
 from routers.training.fold_features import FoldFeatures
-from routers.training.prices import find_prices, read_prices
 from routers.training.recipe import Recipe
-from routers.training.support import Support
 from routers.types import Predictions, PriceTable
 
 

@@ -5,9 +5,8 @@ from typing import Self
 
 import numpy as np
 
-from routers.base import Labels
+from routers.base import DEFAULT_OUTPUT_TOKENS, DEFAULT_UPPER_FACTOR, Labels
 from routers.options import State, take
-from routers.strategies.carrot import DEFAULT_OUTPUT_TOKENS, DEFAULT_UPPER_FACTOR
 from routers.types import UPPER_QUANTILE, FloatMatrix, FloatVector
 
 

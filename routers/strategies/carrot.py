@@ -10,7 +10,15 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from routers.base import ROUTERS, AuxiliarySet, Familiarity, Labels, Router
+from routers.base import (
+    DEFAULT_OUTPUT_TOKENS,
+    DEFAULT_UPPER_FACTOR,
+    ROUTERS,
+    AuxiliarySet,
+    Familiarity,
+    Labels,
+    Router,
+)
 from routers.heads.base import Head, HeadConfig
 from routers.numeric import clipped, nan_mean
 from routers.options import State, require_fitted, take, under, unfitted
@@ -18,12 +26,6 @@ from routers.strategies._domains import DomainModel
 from routers.strategies._model_means import corrections
 from routers.strategies._novelty import Novelty
 from routers.types import UPPER_QUANTILE, FloatMatrix, FloatVector, Predictions
-
-DEFAULT_OUTPUT_TOKENS = 256.0
-"""Assumed output length of every model where no outcome tells it."""
-
-DEFAULT_UPPER_FACTOR = 4.0
-"""How much longer than assumed an unknown output may be."""
 
 _FACTORS = (1 / 3, 10.0)
 """Bounds of the mean length over the exponential of the mean log length."""

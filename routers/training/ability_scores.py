@@ -13,9 +13,9 @@ from pydantic import (
     model_validator,
 )
 
+from routers.data.lines import read_document
 from routers.errors import DataError
 from routers.files import shown
-from routers.training._lines import read_document
 
 Facet = Literal["knowledge", "reasoning", "mathematics", "code", "language", "agent"]
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]

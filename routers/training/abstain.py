@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import ROUTERS, Labels, Router
+from routers.data.dataset import OutcomeTable
+from routers.data.support import Support
 from routers.evaluation.bootstrap import Interval
 from routers.evaluation.frame import NEGLIGIBLE, Frame, kept_rows, sweep
 from routers.options import build
@@ -23,10 +25,8 @@ from routers.strategies.random_mix import RandomMixRouter
 from routers.text.lexical import LEXICAL_SIGNALS
 from routers.training.assess import frame_of, predicted_costs, realised_costs
 from routers.training.crossfit import cross_fit
-from routers.training.dataset import OutcomeTable
 from routers.training.fold_features import FoldFeatures
 from routers.training.recipe import Recipe
-from routers.training.support import Support
 from routers.types import Predictions, PriceTable
 
 _LENGTH = LEXICAL_SIGNALS.index("log_characters")

@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 
 from routers.artifact.calibration import CalibrationRows, cost_usd
+from routers.base import DEFAULT_OUTPUT_TOKENS
+from routers.data.dataset import OutcomeTable
+from routers.data.support import Support
 from routers.decision.choice import choose_each
 from routers.evaluation.bootstrap import Interval, mean_draws
 from routers.evaluation.frame import Frame, Rows, sweep
@@ -17,9 +20,6 @@ from routers.evaluation.metrics import (
 )
 from routers.evaluation.promises import Promises, verdict
 from routers.numeric import FloatArray, nan_mean
-from routers.strategies.carrot import DEFAULT_OUTPUT_TOKENS
-from routers.training.dataset import OutcomeTable
-from routers.training.support import Support
 from routers.types import UPPER_QUANTILE, Predictions, PriceTable
 
 PROMISES = (0.2, 0.4, 0.6, 0.8)

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from routers.artifact.artifact import RouterArtifact
+from routers.data.jsonl import read_jsonl_queries
+from routers.data.parquet import read_queries
+from routers.data.prices import read_prices
 from routers.decision.choice import choose_each
 from routers.errors import DataError
 from routers.files import replacing
 from routers.text.token_estimate import estimate_tokens
-from routers.training._jsonl import read_jsonl_queries
-from routers.training._parquet import read_queries
 from routers.training.assess import predicted_costs
-from routers.training.prices import read_prices
 from routers.types import ModelSpec, Prices, PriceTable
 
 _BLOCK = 2048

@@ -2,12 +2,12 @@
 
 import numpy as np
 
+from routers.data.dataset import OutcomeTable
+from routers.data.support import Support
 from routers.evaluation.baselines import crossed_prompt_length
 from routers.evaluation.bootstrap import Interval
 from routers.evaluation.frame import kept_rows, sweep
 from routers.training.assess import frame_of, predicted_costs, realised_costs
-from routers.training.dataset import OutcomeTable
-from routers.training.support import Support
 from routers.types import Predictions, PriceTable
 
 

@@ -13,13 +13,13 @@ from routers.artifact.artifact import RouterArtifact
 from routers.artifact.calibration import CalibrationRows
 from routers.artifact.load import load_artifact
 from routers.artifact.save import save_recalibrated
+from routers.data.dataset import OutcomeTable, read_outcomes
 from routers.decision.pairwise import strong_scores
 from routers.errors import DataError
 from routers.evaluation.metrics import brier_score, expected_calibration_error
 from routers.numeric import FloatArray
 from routers.training.correct import fit_correction, method_for
 from routers.training.crossfit import prompt_folds
-from routers.training.dataset import OutcomeTable, read_outcomes
 from routers.training.guarantee import Guarantee, Method, guarantee
 from routers.types import FloatMatrix, Predictions
 

@@ -11,6 +11,8 @@ from routers.artifact.calibration import CalibrationRows
 from routers.artifact.load import load_artifact
 from routers.artifact.save import TrainingRecord, save_artifact
 from routers.base import ROUTERS, Router
+from routers.data.dataset import OutcomeTable, read_outcomes
+from routers.data.prices import find_prices
 from routers.embedders.base import EMBEDDERS, make_embedder
 from routers.features.featurizer import Featurizer
 from routers.options import build
@@ -18,9 +20,7 @@ from routers.training.abstain import restrain
 from routers.training.assess import assess, mean_costs
 from routers.training.beside_length import over_prompt_length
 from routers.training.crossfit import cross_fit, prompt_folds, random_streams
-from routers.training.dataset import OutcomeTable, read_outcomes
 from routers.training.fold_features import AuxiliaryFile, FoldFeatures
-from routers.training.prices import find_prices
 from routers.training.recipe import Recipe
 
 

@@ -8,9 +8,9 @@ from typing import Self
 import numpy as np
 
 from routers.base import AuxiliarySet
+from routers.data.dataset import OutcomeTable, read_outcomes
 from routers.features.featurizer import Featurizer
 from routers.training.crossfit import normalised
-from routers.training.dataset import OutcomeTable, read_outcomes
 from routers.types import Conversation, FloatMatrix
 
 

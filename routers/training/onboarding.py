@@ -19,9 +19,9 @@ from routers.artifact.onboarded_model import (
     sigmoid,
     typical_log_length,
 )
+from routers.base import DEFAULT_UPPER_FACTOR
 from routers.errors import DataError
 from routers.numeric import FloatArray
-from routers.strategies.carrot import DEFAULT_UPPER_FACTOR
 from routers.training.clusters import cluster_centers, shrunk_errors
 from routers.types import UPPER_QUANTILE, FloatMatrix, FloatVector, Predictions
 

@@ -12,15 +12,15 @@ import numpy as np
 from routers.artifact.calibration import CalibrationRows
 from routers.artifact.load import load_artifact
 from routers.artifact.save import TrainingRecord, save_artifact
+from routers.data.graded import read_graded
+from routers.data.lines import read_document
 from routers.embedders.base import make_embedder
 from routers.errors import DataError
 from routers.features.featurizer import Featurizer
 from routers.strategies.abilities import AbilitiesRouter
 from routers.text.token_estimate import estimate_tokens
-from routers.training._lines import read_document
 from routers.training.abilities import estimate_abilities
 from routers.training.ability_scores import AbilityScores, read_abilities
-from routers.training.graded import read_graded
 from routers.types import Prices
 
 REASONING_VERBOSITY = 3.0

@@ -5,9 +5,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from routers.data.lines import read_document
 from routers.errors import RoutingConfigError
 from routers.files import shown
-from routers.training._lines import read_document
 
 _SHIPPED = ("difficulty", "outlook")
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from routers.data.dataset import OutcomeTable
+from routers.data.graded import Courtesy, Judgement
 from routers.embedders.base import Embedder
 from routers.heads.mlp import MlpHead
 from routers.request.courtesy import CourtesyModel
@@ -23,8 +25,6 @@ from routers.request.model import (
 )
 from routers.request.words import WordModel
 from routers.text.conversation import conversation_text
-from routers.training.dataset import OutcomeTable
-from routers.training.graded import Courtesy, Judgement
 from routers.training.rewording import Judged, alone, padded, reworded
 from routers.types import FloatMatrix, FloatVector
 

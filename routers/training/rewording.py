@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import msgspec
 import numpy as np
 
+from routers.data.graded import Courtesy, GradedPrompt, Judgement
 from routers.text.conversation import ConversationText, conversation_text
-from routers.training.graded import Courtesy, GradedPrompt, Judgement
 
 _PADDED_SHARE = 0.5
 _TYPO_SHARE = 0.3

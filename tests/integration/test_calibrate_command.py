@@ -9,9 +9,9 @@ from click.testing import CliRunner
 
 from routers.artifact.load import load_artifact
 from routers.commands import calibrate, evaluate, fit
+from routers.data.dataset import read_outcomes
 from routers.decision.pairwise import strong_scores
 from routers.errors import ArtifactError, DataError, RoutingConfigError
-from routers.training.dataset import read_outcomes
 from tests.integration.test_evaluate_command import RECIPE, run
 from tests.support.clusters import write_clusters
 from tests.support.outcomes import write_outcomes

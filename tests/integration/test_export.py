@@ -13,8 +13,8 @@ from app.cli import cli, main
 from app.outcomes.export import sqlite_log, write
 from app.outcomes.parquet import write_rows
 from routers.artifact.load import load_artifact
+from routers.data.dataset import read_outcomes
 from routers.errors import DataError
-from routers.training.dataset import read_outcomes
 from tests.support.gateway import GatewayThread, stub_config
 from tests.support.outcomes import TOPICS
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from routers.data.dataset import read_outcomes
 from routers.embedders.base import make_embedder
 from routers.features.featurizer import Featurizer
 from routers.heads.knn import KnnHead
 from routers.numeric import unit_rows
-from routers.training.dataset import read_outcomes
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("STEELYARD_DATA_DIR", ROOT / "../shared/data"))

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from routers.training.graded import read_graded
+from routers.data.graded import read_graded
 from scripts.everyday_benchmark import PROMPTS, Default, measure, table
 from tests.support.gateway import CONFIGS
 

@@ -5,9 +5,9 @@
 import numpy as np
 import pytest
 
+from routers.data.graded import read_lexicon
 from routers.request.gloss import Glossary
 from routers.request.model import lexicon_bytes
-from routers.training.graded import read_lexicon
 from tests.support.gateway import CONFIGS
 
 LEXICON = {

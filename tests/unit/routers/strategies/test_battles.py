@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
 
-from routers.base import Battles, Labels
+from routers.base import DEFAULT_OUTPUT_TOKENS, Battles, Labels
 from routers.strategies._battles import battles_of, from_outcomes, win_share_error
 from routers.strategies._lengths import Lengths
-from routers.strategies.carrot import DEFAULT_OUTPUT_TOKENS
 
 RNG = np.random.default_rng(0)
 QUALITY = RNG.choice(np.asarray([0, 0.5, 1], np.float32), (200, 4))

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from routers.base import Labels
+from routers.base import DEFAULT_OUTPUT_TOKENS, Labels
 from routers.heads.base import HeadConfig
-from routers.strategies.carrot import DEFAULT_OUTPUT_TOKENS, CarrotRouter
+from routers.strategies.carrot import CarrotRouter
 from routers.types import UPPER_QUANTILE
 
 

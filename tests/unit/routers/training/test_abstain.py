@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from routers.data.dataset import OutcomeTable
 from routers.embedders.base import make_embedder
 from routers.features.featurizer import Featurizer
 from routers.training.abstain import restrain
-from routers.training.dataset import OutcomeTable
 from routers.training.fold_features import FoldFeatures
 from routers.training.recipe import Recipe
 from routers.types import Conversation, Predictions, Prices

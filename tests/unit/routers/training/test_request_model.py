@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from routers.data.graded import Courtesy, Judgement, read_courtesies, read_graded
 from routers.embedders.base import make_embedder
 from routers.request.layout import LEVELS
 from routers.request.model import RequestModel
 from routers.text.conversation import ConversationText
-from routers.training.graded import Courtesy, Judgement, read_courtesies, read_graded
 from routers.training.request_model import fit_levels, train
 from routers.training.rewording import Judged, alone, reworded, with_typos
 from tests.support.gateway import CONFIGS

@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from routers.training._parquet import read_parquet
-from routers.training.adapters.base import Record
+from routers.data.adapters.base import Record
+from routers.data.parquet import read_parquet
 
 
 def records(path: Path) -> Iterator[Record]:

@@ -5,9 +5,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from routers.data.dataset import read_outcomes
 from routers.errors import DataError
 from routers.text.token_estimate import estimate_tokens
-from routers.training.dataset import read_outcomes
 from routers.types import Conversation, Message, Role
 
 

@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from routers.data.adapters.base import adapter, kinds
+from routers.data.convert import convert
+from routers.data.dataset import read_outcomes
+from routers.data.preferences import read_preferences
 from routers.errors import DataError, RoutingConfigError
-from routers.training.adapters.base import adapter, kinds
-from routers.training.convert import convert
-from routers.training.dataset import read_outcomes
-from routers.training.preferences import read_preferences
 from tests.support.outcomes import write_outcomes
 
 ROUTERBENCH = """sample_id,prompt,eval_name,gpt,gpt|model_response,gpt|total_cost,\

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from routers.data.lines import json_lines
+from routers.data.parquet import check_size
 from routers.errors import DataError, RoutingConfigError
 from routers.files import open_regular, shown, shown_value, told_bytes
-from routers.training._lines import json_lines
-from routers.training._parquet import check_size
 
 Record = Mapping[str, Any]
 Records = Callable[[Path], Iterable[Record]]
@@ -32,7 +32,7 @@ _MAX_FIELD_CHARS = 16 * 2**20
 
 def kinds() -> tuple[str, ...]:
     """Return the names of all adapters."""
-    import routers.training.adapters as package  # noqa: PLC0415  (it contains this module)
+    import routers.data.adapters as package  # noqa: PLC0415  (it contains this module)
 
     modules = pkgutil.iter_modules(package.__path__)
     return tuple(sorted(m.name.replace("_", "-") for m in modules if m.name != "base"))
@@ -48,7 +48,7 @@ def adapter(kind: str) -> Records:
     """
     if kind not in kinds():
         raise RoutingConfigError(f"unknown format {kind!r}; known: {', '.join(kinds())}")
-    module = importlib.import_module(f"routers.training.adapters.{kind.replace('-', '_')}")
+    module = importlib.import_module(f"routers.data.adapters.{kind.replace('-', '_')}")
     records: Records = module.records
     return records
 

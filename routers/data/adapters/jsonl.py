@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from routers.training._lines import json_lines
-from routers.training.adapters.base import Record
+from routers.data.adapters.base import Record
+from routers.data.lines import json_lines
 
 
 def records(path: Path) -> Iterator[Record]:

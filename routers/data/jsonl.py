@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from routers.data.lines import json_lines, number_of
+from routers.data.messages import conversation_key, group_of, read_messages
+from routers.data.parquet import Queries
+from routers.data.part import Part
 from routers.errors import DataError
 from routers.files import shown_value
-from routers.training._lines import json_lines, number_of
-from routers.training._messages import conversation_key, group_of, read_messages
-from routers.training._parquet import Queries
-from routers.training._part import Part
 from routers.types import Conversation
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from routers.base import Battles, Labels
+from routers.data.jsonl import read_jsonl
+from routers.data.parquet import read_parquet
+from routers.data.part import Part
+from routers.data.preferences import has_preferences, read_preferences
 from routers.errors import DataError
 from routers.files import open_regular, repaired
 from routers.text.token_estimate import estimate_tokens
-from routers.training._jsonl import read_jsonl
-from routers.training._parquet import read_parquet
-from routers.training._part import Part
-from routers.training.preferences import has_preferences, read_preferences
 from routers.types import Conversation, FloatMatrix
 
 

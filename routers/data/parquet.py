@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from routers.data.messages import conversation_key, read_messages
+from routers.data.part import Part
 from routers.errors import DataError
 from routers.files import open_regular, repaired, shown, shown_value, told_bytes
-from routers.training._messages import conversation_key, read_messages
-from routers.training._part import Part
 from routers.types import Conversation
 
 _QUALITY, _COST, _TOKENS = "q:", "c:", "t:"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from routers.training.adapters.base import Record, number, read_csv
+from routers.data.adapters.base import Record, number, read_csv
 
 
 def records(path: Path) -> Iterator[Record]:

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from routers.data.adapters.base import Record
+from routers.data.lines import json_lines
 from routers.errors import DataError
 from routers.files import shown_value
-from routers.training._lines import json_lines
-from routers.training.adapters.base import Record
 
 
 def records(path: Path) -> Iterator[Record]:

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from routers.data.adapters.base import Record, read_csv, read_rows, unlisted
 from routers.errors import DataError
-from routers.training.adapters.base import Record, read_csv, read_rows, unlisted
 
 _WINNERS = ("model_a", "model_b", "tie")
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from routers.data.adapters.base import Record, number, read_csv, tokens_of, unlisted
 from routers.errors import DataError
-from routers.training.adapters.base import Record, number, read_csv, tokens_of, unlisted
 
 _COST, _ANSWER = "|total_cost", "|model_response"
 

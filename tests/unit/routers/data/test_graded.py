@@ -5,8 +5,7 @@ import re
 
 import pytest
 
-from routers.errors import DataError
-from routers.training.graded import (
+from routers.data.graded import (
     Courtesy,
     Padding,
     read_courtesies,
@@ -17,6 +16,7 @@ from routers.training.graded import (
     read_paddings,
     read_paraphrases,
 )
+from routers.errors import DataError
 from routers.types import Role
 from tests.support.gateway import CONFIGS
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from routers.base import DEFAULT_OUTPUT_TOKENS
+from routers.data.dataset import OutcomeTable
+from routers.data.lines import read_document
 from routers.errors import DataError
-from routers.strategies.carrot import DEFAULT_OUTPUT_TOKENS
-from routers.training._lines import read_document
-from routers.training.dataset import OutcomeTable
 from routers.types import Prices, PriceTable
 
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from routers.data.adapters.base import Record, adapter
+from routers.data.jsonl import read_jsonl
+from routers.data.lines import number_of
+from routers.data.messages import conversation_key, read_messages
+from routers.data.parquet import read_parquet
+from routers.data.preferences import read_preferences
 from routers.errors import DataError
 from routers.files import replacing, shown_value
-from routers.training._jsonl import read_jsonl
-from routers.training._lines import number_of
-from routers.training._messages import conversation_key, read_messages
-from routers.training._parquet import read_parquet
-from routers.training.adapters.base import Record, adapter
-from routers.training.preferences import read_preferences
 from routers.types import Conversation
 
 _FAMILIES = {"q:": "quality", "c:": "cost_usd", "t:": "output_tokens"}

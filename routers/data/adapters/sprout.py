@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from routers.data.adapters.base import Record, number, read_rows
 from routers.errors import DataError
-from routers.training.adapters.base import Record, number, read_rows
 
 _SCORE = "score"
 

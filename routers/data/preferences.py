@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from routers.base import Battles
+from routers.data.lines import json_lines
+from routers.data.messages import group_of
+from routers.data.part import Part
 from routers.errors import DataError
 from routers.files import shown_value
-from routers.training._lines import json_lines
-from routers.training._messages import group_of
-from routers.training._part import Part
 from routers.types import Conversation
 
 _OUTCOMES = {"model_a": 1.0, "model_b": 0.0, "tie": 0.5, "tie (bothbad)": 0.5, "both_bad": 0.5}

@@ -3,10 +3,10 @@ import json
 import numpy as np
 import pytest
 
+from routers.base import DEFAULT_OUTPUT_TOKENS
+from routers.data.dataset import OutcomeTable
+from routers.data.prices import find_prices, read_prices
 from routers.errors import DataError
-from routers.strategies.carrot import DEFAULT_OUTPUT_TOKENS
-from routers.training.dataset import OutcomeTable
-from routers.training.prices import find_prices, read_prices
 from routers.types import Conversation, Prices
 
 N = 200

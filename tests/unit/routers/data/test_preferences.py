@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from routers.base import ROUTERS
+from routers.data.dataset import read_outcomes
+from routers.data.preferences import has_preferences, read_preferences
 from routers.decision.pairwise import strong_scores
 from routers.errors import DataError
 from routers.options import build
-from routers.training.dataset import read_outcomes
-from routers.training.preferences import has_preferences, read_preferences
 
 BATTLES = [
     {"prompt": "2 + 2", "model_a": "x", "model_b": "y", "winner": "model_a", "judge": "me"},
