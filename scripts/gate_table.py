@@ -33,8 +33,8 @@ from train_difficulty_block import DATA, SETS
 
 from routers.evaluation import baselines
 from routers.evaluation.bootstrap import Interval
-from routers.evaluation.gate import Area, pooled_areas, weigh
-from routers.evaluation.trial import Trial, try_recipe
+from routers.gate.trial import Trial, try_recipe
+from routers.gate.verdict import Area, pooled_areas, weigh
 from routers.training.recipe import Recipe
 
 _FOLDER = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"

@@ -37,12 +37,12 @@ from routers.base import ROUTERS, AuxiliarySet, Labels
 from routers.data.dataset import OutcomeTable, read_outcomes
 from routers.data.prices import find_prices
 from routers.embedders.static import StaticEmbedder
+from routers.evaluation.crossfit import normalised, prompt_folds
 from routers.evaluation.metrics import area_under_hull, curve, match_cost, single_models
 from routers.features.blocks.difficulty import DifficultyNetwork
 from routers.features.featurizer import Featurizer
 from routers.numeric import nan_mean
 from routers.options import build
-from routers.training.crossfit import normalised, prompt_folds
 from routers.types import PriceTable
 
 _TARGET = Path(__file__).resolve().parents[1] / "docs" / "benchmarks" / "routing.json"

@@ -23,10 +23,10 @@ import numpy as np
 
 from routers.data.dataset import OutcomeTable, read_outcomes
 from routers.embedders.static import StaticEmbedder
+from routers.evaluation.crossfit import normalised
 from routers.features.blocks.difficulty import INPUTS, WEIGHTS_FILE
 from routers.features.featurizer import Featurizer
 from routers.heads.mlp import MlpHead
-from routers.training.crossfit import normalised
 
 _ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("STEELYARD_DATA_DIR", _ROOT.parent / "shared" / "data"))

@@ -82,8 +82,8 @@ def command(
     them, or too slow or large; 3 that the queries do not decide it. All rows are judged: those of
     the training by the artifact's recipe, fitted on other folds, further ones by itself.
     """
-    from routers.evaluation.gate import Limits, judge  # noqa: PLC0415
-    from routers.evaluation.trial import prepare_trial  # noqa: PLC0415
+    from routers.gate.trial import prepare_trial  # noqa: PLC0415
+    from routers.gate.verdict import Limits, judge  # noqa: PLC0415
 
     trials = [
         prepare_trial(

@@ -41,7 +41,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Decide every prompt of a file at every knob position."""
-    from routers.training.batch import route_batch  # noqa: PLC0415
+    from routers.evaluation.batch import route_batch  # noqa: PLC0415
 
     if out.is_dir():
         raise DataError(f"{out}: is a folder, give a file name")

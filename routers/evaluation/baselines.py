@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from routers.base import ROUTERS, Labels
 from routers.embedders.base import make_embedder
+from routers.evaluation.assess import predicted_costs
+from routers.evaluation.crossfit import FURTHER, TRAIN_ONLY, cross_fit, splits
 from routers.evaluation.frame import Rows, Series, join_rows, sweep
 from routers.features.featurizer import Featurizer
 from routers.numeric import FloatArray, nan_mean
 from routers.options import build
-from routers.training.assess import predicted_costs
-from routers.training.crossfit import FURTHER, TRAIN_ONLY, cross_fit, splits
 from routers.types import PriceTable
 
 ZERO, BEST_SINGLE, PROMPT_LENGTH, KNN = "ZeroRouter", "best single", "prompt length", "kNN(k=100)"

@@ -14,6 +14,7 @@ from routers.data.support import Support
 from routers.decision.choice import choose_each
 from routers.errors import DataError
 from routers.evaluation.bootstrap import resample, weighted_means
+from routers.evaluation.crossfit import numbered_prompts
 from routers.evaluation.metrics import (
     area_over_log_cost,
     area_under_hull,
@@ -22,7 +23,6 @@ from routers.evaluation.metrics import (
     sweep_rates,
 )
 from routers.numeric import FloatArray, nan_mean
-from routers.training.crossfit import numbered_prompts
 from routers.types import Conversation, Predictions, PriceTable
 
 NEGLIGIBLE = 0.001

@@ -93,7 +93,7 @@ def knob_lines(steps: Sequence[dict[str, Any]], no_share: str | None) -> list[st
     Parameters
     ----------
     steps
-        As `routers.training.assess.knob_record` returns them.
+        As `routers.evaluation.assess.knob_record` returns them.
     """
     if any(step["quality"] is None for step in steps):
         return ["knob: no query tells the quality at all of its positions"]

@@ -15,10 +15,10 @@ from routers.data.support import Support
 from routers.decision.choice import choose_each
 from routers.errors import DataError
 from routers.evaluation import baselines
+from routers.evaluation.assess import predicted_costs
 from routers.evaluation.compare import by_benchmark, paired
 from routers.evaluation.frame import Frame, Rows, Series, select_rows, sweep
 from routers.evaluation.summary import measure, pair_of, told
-from routers.training.assess import predicted_costs
 from routers.types import ModelSpec, Predictions, PriceTable
 
 KNOB_POSITIONS = tuple(round(0.1 * step, 1) for step in range(11))

@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from routers.base import ROUTERS, Labels, Router
 from routers.data.dataset import OutcomeTable
 from routers.data.support import Support
+from routers.evaluation.assess import frame_of, predicted_costs, realised_costs
 from routers.evaluation.bootstrap import Interval
+from routers.evaluation.crossfit import cross_fit
 from routers.evaluation.frame import NEGLIGIBLE, Frame, kept_rows, sweep
 from routers.options import build
 from routers.strategies.carrot import CarrotRouter
 from routers.strategies.prompt_length import PromptLengthRouter
 from routers.strategies.random_mix import RandomMixRouter
 from routers.text.lexical import LEXICAL_SIGNALS
-from routers.training.assess import frame_of, predicted_costs, realised_costs
-from routers.training.crossfit import cross_fit
 from routers.training.fold_features import FoldFeatures
 from routers.training.recipe import Recipe
 from routers.types import Predictions, PriceTable

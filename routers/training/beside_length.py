@@ -4,10 +4,10 @@ import numpy as np
 
 from routers.data.dataset import OutcomeTable
 from routers.data.support import Support
+from routers.evaluation.assess import frame_of, predicted_costs, realised_costs
 from routers.evaluation.baselines import crossed_prompt_length
 from routers.evaluation.bootstrap import Interval
 from routers.evaluation.frame import kept_rows, sweep
-from routers.training.assess import frame_of, predicted_costs, realised_costs
 from routers.types import Predictions, PriceTable
 
 

@@ -16,10 +16,10 @@ from routers.artifact.save import save_recalibrated
 from routers.data.dataset import OutcomeTable, read_outcomes
 from routers.decision.pairwise import strong_scores
 from routers.errors import DataError
+from routers.evaluation.crossfit import prompt_folds
 from routers.evaluation.metrics import brier_score, expected_calibration_error
 from routers.numeric import FloatArray
 from routers.training.correct import fit_correction, method_for
-from routers.training.crossfit import prompt_folds
 from routers.training.guarantee import Guarantee, Method, guarantee
 from routers.types import FloatMatrix, Predictions
 

@@ -12,9 +12,9 @@ import numpy as np
 from routers.data.dataset import OutcomeTable, read_outcomes
 from routers.embedders.sentence_transformers import SentenceTransformersEmbedder
 from routers.errors import DataError, RoutingConfigError
+from routers.evaluation.crossfit import prompt_folds
 from routers.numeric import nan_mean
 from routers.text.conversation import conversation_text
-from routers.training.crossfit import prompt_folds
 from routers.types import FloatMatrix
 
 RECORD_FILE = "fine_tuned.json"

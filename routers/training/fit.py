@@ -14,12 +14,12 @@ from routers.base import ROUTERS, Router
 from routers.data.dataset import OutcomeTable, read_outcomes
 from routers.data.prices import find_prices
 from routers.embedders.base import EMBEDDERS, make_embedder
+from routers.evaluation.assess import assess, mean_costs
+from routers.evaluation.crossfit import cross_fit, prompt_folds, random_streams
 from routers.features.featurizer import Featurizer
 from routers.options import build
 from routers.training.abstain import restrain
-from routers.training.assess import assess, mean_costs
 from routers.training.beside_length import over_prompt_length
-from routers.training.crossfit import cross_fit, prompt_folds, random_streams
 from routers.training.fold_features import AuxiliaryFile, FoldFeatures
 from routers.training.recipe import Recipe
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from routers.base import AuxiliarySet
 from routers.data.dataset import OutcomeTable, read_outcomes
+from routers.evaluation.crossfit import normalised
 from routers.features.featurizer import Featurizer
-from routers.training.crossfit import normalised
 from routers.types import Conversation, FloatMatrix
 
 

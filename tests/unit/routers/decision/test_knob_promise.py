@@ -9,11 +9,11 @@ import pytest
 from routers.artifact.calibration import CalibrationRows
 from routers.base import Labels
 from routers.decision.decide import choose
+from routers.evaluation.crossfit import cross_fit
 from routers.evaluation.metrics import area_under_hull, curve, single_models
 from routers.evaluation.synthetic import USD_PER_MTOK, draw, make_world
 from routers.heads.base import HeadConfig
 from routers.strategies.carrot import CarrotRouter
-from routers.training.crossfit import cross_fit
 from routers.types import Prices
 
 MODELS = tuple("abcde")

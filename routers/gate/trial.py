@@ -18,13 +18,8 @@ from routers.data.support import Support
 from routers.embedders.base import make_embedder
 from routers.errors import DataError
 from routers.evaluation import baselines
-from routers.evaluation.frame import Frame, Rows, Series, join_rows, kept_rows, select_rows, sweep
-from routers.evaluation.replay import common_models, predict_rows, stacked
-from routers.features.featurizer import Featurizer
-from routers.options import build
-from routers.training.abstain import restrain
-from routers.training.assess import mean_costs, predicted_costs
-from routers.training.crossfit import (
+from routers.evaluation.assess import mean_costs, predicted_costs
+from routers.evaluation.crossfit import (
     FURTHER,
     TRAIN_ONLY,
     cross_fit,
@@ -32,6 +27,11 @@ from routers.training.crossfit import (
     prompt_folds,
     random_streams,
 )
+from routers.evaluation.frame import Frame, Rows, Series, join_rows, kept_rows, select_rows, sweep
+from routers.evaluation.replay import common_models, predict_rows, stacked
+from routers.features.featurizer import Featurizer
+from routers.options import build
+from routers.training.abstain import restrain
 from routers.training.fold_features import FoldFeatures
 from routers.training.recipe import Recipe
 from routers.types import Predictions, PriceTable

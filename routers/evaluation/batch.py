@@ -12,9 +12,9 @@ from routers.data.parquet import read_queries
 from routers.data.prices import read_prices
 from routers.decision.choice import choose_each
 from routers.errors import DataError
+from routers.evaluation.assess import predicted_costs
 from routers.files import replacing
 from routers.text.token_estimate import estimate_tokens
-from routers.training.assess import predicted_costs
 from routers.types import ModelSpec, Prices, PriceTable
 
 _BLOCK = 2048

@@ -13,7 +13,7 @@ from routers.artifact.artifact import RouterArtifact
 from routers.evaluation import baselines
 from routers.evaluation.bootstrap import Interval, detectable
 from routers.evaluation.frame import NEGLIGIBLE, Frame, Rows, Series
-from routers.evaluation.trial import Trial
+from routers.gate.trial import Trial
 from routers.numeric import FloatArray, nan_mean
 
 QUALITY_MARGIN = 0.005
