@@ -40,10 +40,10 @@ from routers.evaluation.metrics import area_under_hull, curve, single_models
 from routers.features.featurizer import Featurizer
 from routers.heads.base import HeadConfig
 from routers.strategies.carrot import CarrotRouter
-from routers.training.anchors import choose_anchors, choose_by_item_response
-from routers.training.clusters import cluster_centers, shrunk_errors
-from routers.training.irt import fit_item_response
-from routers.training.onboarding import AbilityPrior, AnchorOutcomes, place_newcomer
+from routers.training.onboarding.anchors import choose_anchors, choose_by_item_response
+from routers.training.onboarding.clusters import cluster_centers, shrunk_errors
+from routers.training.onboarding.irt import fit_item_response
+from routers.training.onboarding.place import AbilityPrior, AnchorOutcomes, place_newcomer
 from routers.types import Predictions
 
 SETS = ("routerbench", "mmlupro_tiger", "mmlupro_carrot")

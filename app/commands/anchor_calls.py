@@ -10,8 +10,8 @@ from app.errors import UpstreamError, UpstreamInvalidResponseError
 from app.gateway.request import Deployment
 from app.providers.base import Chunk, ModelCall
 from app.types import ToldUsage
-from routers.training.anchors import Anchor
-from routers.training.onboard import Answer
+from routers.training.onboarding.anchors import Anchor
+from routers.training.onboarding.run import Answer
 from routers.types import ModelSpec
 
 _ATTEMPTS = 3

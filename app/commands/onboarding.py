@@ -22,8 +22,8 @@ from app.errors import ConfigError
 from routers.artifact.artifact import RouterArtifact
 from routers.artifact.files import check_free
 from routers.artifact.load import load_artifact
-from routers.training.anchors import SHIPPED_ANCHORS, read_anchors
-from routers.training.onboard import (
+from routers.training.onboarding.anchors import SHIPPED_ANCHORS, read_anchors
+from routers.training.onboarding.run import (
     Answer,
     Interval,
     OnboardReport,

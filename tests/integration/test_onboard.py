@@ -11,7 +11,7 @@ import yaml
 
 from app.cli import main
 from routers.artifact.load import load_artifact
-from routers.training.anchors import SHIPPED_ANCHORS, read_anchors
+from routers.training.onboarding.anchors import SHIPPED_ANCHORS, read_anchors
 from tests.support.gateway import CONFIGS
 from tests.support.stub import StubThread
 

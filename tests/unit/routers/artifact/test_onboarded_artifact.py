@@ -8,7 +8,7 @@ from routers.artifact.load import load_artifact
 from routers.artifact.save import save_onboarded
 from routers.errors import ArtifactError, RoutingConfigError
 from routers.training.fit import fit
-from routers.training.onboarding import AbilityPrior, AnchorOutcomes, place_newcomer
+from routers.training.onboarding.place import AbilityPrior, AnchorOutcomes, place_newcomer
 from routers.training.recipe import EmbedderRecipe, Recipe
 from routers.types import Conversation, ModelSpec, Prices
 from tests.support.outcomes import write_outcomes

@@ -22,7 +22,7 @@ from routers.artifact.onboarded_model import (
 from routers.base import DEFAULT_UPPER_FACTOR
 from routers.errors import DataError
 from routers.numeric import FloatArray
-from routers.training.clusters import cluster_centers, shrunk_errors
+from routers.training.onboarding.clusters import cluster_centers, shrunk_errors
 from routers.types import UPPER_QUANTILE, FloatMatrix, FloatVector, Predictions
 
 FEWEST_ANCHORS = 10

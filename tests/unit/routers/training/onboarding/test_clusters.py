@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from routers.evaluation.synthetic import draw, make_world
-from routers.training.clusters import cluster_centers, shrunk_errors
+from routers.training.onboarding.clusters import cluster_centers, shrunk_errors
 
 
 def test_the_golden_shrinkage():

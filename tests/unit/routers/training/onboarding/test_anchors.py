@@ -10,16 +10,16 @@ import pytest
 from routers.errors import DataError
 from routers.evaluation.checkers import Checker, score
 from routers.evaluation.synthetic import draw, make_world
-from routers.training.anchors import (
+from routers.training.onboarding.anchors import (
     SHIPPED_ANCHORS,
     choose_anchors,
     choose_by_item_response,
     peer_quality,
     read_anchors,
 )
-from routers.training.irt import chance_correct, fit_item_response
+from routers.training.onboarding.irt import chance_correct, fit_item_response
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[5]
 LINE = {"id": "a", "prompt": "1 + 1?", "checker": "number", "expected": "2"}
 
 

@@ -11,7 +11,7 @@ from routers.evaluation.metrics import area_under_hull, curve, single_models
 from routers.evaluation.synthetic import draw, make_world
 from routers.heads.base import HeadConfig
 from routers.strategies.carrot import CarrotRouter
-from routers.training.onboarding import (
+from routers.training.onboarding.place import (
     AbilityPrior,
     AnchorOutcomes,
     bootstrap_means,

@@ -15,11 +15,11 @@ from routers.errors import DataError
 from routers.evaluation.checkers import Checker, defect
 from routers.files import read_regular
 from routers.numeric import FloatArray
-from routers.training.clusters import cluster_centers
-from routers.training.irt import ItemResponseModel, chance_correct
+from routers.training.onboarding.clusters import cluster_centers
+from routers.training.onboarding.irt import ItemResponseModel, chance_correct
 from routers.types import Conversation, FloatMatrix
 
-SHIPPED_ANCHORS = Path(__file__).parent.parent / "pretrained" / "anchors" / "anchors.jsonl"
+SHIPPED_ANCHORS = Path(__file__).parents[2] / "pretrained" / "anchors" / "anchors.jsonl"
 """Prompts of our own with checkable answers, made by `scripts/make_anchors.py`."""
 
 _MAX_BYTES = 64 * 2**20

@@ -15,8 +15,8 @@ from routers.errors import DataError
 from routers.evaluation.checkers import score
 from routers.numeric import FloatArray
 from routers.text.token_estimate import estimate_tokens, estimate_tokens_upper
-from routers.training.anchors import Anchor, AnchorSet, choose_anchors, peer_quality
-from routers.training.onboarding import (
+from routers.training.onboarding.anchors import Anchor, AnchorSet, choose_anchors, peer_quality
+from routers.training.onboarding.place import (
     FEWEST_ANCHORS,
     AbilityPrior,
     AnchorOutcomes,
