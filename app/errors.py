@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from app.types import CHAT_COMPLETIONS
 from routers.errors import NoEligibleModelError
 
 
@@ -229,6 +230,8 @@ class UpstreamError(GatewayError):
         What the upstream asked for, in seconds.
     sent
         False where the request surely never reached the upstream.
+    dialect
+        In which `body` is written.
     """
 
     retryable = True
@@ -246,8 +249,10 @@ class UpstreamError(GatewayError):
         retry_after_s: float | None = None,
         code: str | None = None,
         sent: bool = True,
+        dialect: str = CHAT_COMPLETIONS,
     ) -> None:
         super().__init__(message, code=code)
+        self.dialect = dialect
         self.status = status
         self.body = body
         self.retry_after_s = retry_after_s

@@ -22,17 +22,18 @@ from app.access.issuing import Issuer
 from app.access.terms import KnownNames
 from app.api import docs, models, ops
 from app.api.admin import Reload, admin_router
+from app.api.answering import AnsweringEndpoint, Reception
 from app.api.boundary import BoundaryMiddleware
 from app.api.browser_rules import browser_rules
 from app.api.browsers import BrowserMiddleware
-from app.api.chat import ChatEndpoint
 from app.api.console import console_is_served, console_router
+from app.api.dialects.base import dialects
 from app.api.fast_path import FastPathApp
 from app.api.feedback import feedback_router
 from app.api.framework_errors import answer_error
+from app.api.openapi import document_endpoints
 from app.api.refusals import RefusalLog
 from app.api.route import RouteEndpoint
-from app.api.schema import document_endpoints
 from app.api.spend import usage_router
 from app.assembly import build_store
 from app.assembly.active_config import prepare
@@ -53,6 +54,7 @@ from app.stores.owners import new_run, owner_of
 from app.telemetry.exposition import MetricsServer
 from app.telemetry.metrics import Metrics
 from app.telemetry.recent import Recent
+from app.types import CHAT_COMPLETIONS, DECISION_ROUTE
 from routers.artifact.artifact import RouterArtifact
 
 _log = logging.getLogger(__name__)
@@ -142,7 +144,10 @@ def create_app(
     def draining() -> bool:
         return state.readiness.draining
 
-    app.state.refusals = RefusalLog(count=state.metrics.requests.refused)
+    app.state.refusals = RefusalLog(
+        traffic=frozenset({*(each.path for each in dialects().all), DECISION_ROUTE}),
+        count=state.metrics.requests.refused,
+    )
     _add_traffic(app, state, clock, draining)
     app.include_router(models.router)
     app.include_router(ops.router)
@@ -165,7 +170,7 @@ def create_app(
         app.include_router(ops.metrics_router(ops.metrics_refusal(config, host=host)))
     app.include_router(docs.router)
     patch_fastapi(app, docs_url="/docs", redirect_from_root_to_docs=False)  # for what it loads
-    document_endpoints(app)
+    document_endpoints(app, dialects())
     for error in (GatewayError, RequestValidationError, HTTPException):
         app.add_exception_handler(error, answer_error)
     rules = browser_rules(config.gateway, host=host)
@@ -181,7 +186,7 @@ def _add_traffic(
     draining: Callable[[], bool],
 ) -> None:
     server = state.config.gateway.server
-    chat = ChatEndpoint(
+    reception = Reception(
         serving=lambda: state.serving,
         guard=state.guard,
         places=state.places,
@@ -194,10 +199,13 @@ def _add_traffic(
         refused=app.state.refusals.refused,
     )
     rules = browser_rules(state.config.gateway, host=app.state.host)
-    for path, endpoint in (
-        ("/v1/chat/completions", chat),
-        ("/v1/route", RouteEndpoint(chat=chat)),
-    ):
+    table = dialects()
+    endpoints: dict[str, ASGIApp] = {
+        each.path: AnsweringEndpoint(dialect=each, reception=reception) for each in table.all
+    }
+    chat = table.named(CHAT_COMPLETIONS)
+    endpoints[DECISION_ROUTE] = RouteEndpoint(dialect=chat, reception=reception)
+    for path, endpoint in endpoints.items():
         app.router.routes.append(Route(path, endpoint, methods=["POST"]))
         inner: ASGIApp = endpoint
         if rules.bind:

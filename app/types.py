@@ -15,7 +15,11 @@ HEDGE_LOST = "hedge_lost"
 """The error of a call that was given up because the one beside it was faster."""
 
 
+CHAT_COMPLETIONS = "chat_completions"
+"""The dialect that everything inside is written in: OpenAI's chat completions."""
+
 CHAT_ROUTE = "/v1/chat/completions"
+DECISION_ROUTE = "/v1/route"
 """Where answers are asked for; `/v1/route` leaves an outcome too where its scorer was paid."""
 
 
@@ -262,7 +266,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_bare_decision(self) -> bool:
         """Whether the request asked for a decision alone, and nothing was called for it."""
-        return self.route != CHAT_ROUTE and not self.calls
+        return self.route == DECISION_ROUTE and not self.calls
 
     @property
     def attempts(self) -> tuple[Call, ...]:

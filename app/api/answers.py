@@ -5,8 +5,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from app.errors import (
     AllAttemptsFailedError,
     GatewayError,
@@ -39,14 +37,14 @@ JSON_HEADER = (b"content-type", b"application/json")
 _INTERNAL = "the gateway failed on this request; quote the x-request-id to its operator"
 
 
-def error_answer(error: BaseException) -> tuple[int, Headers, bytes]:
-    """Return status, headers and body that tell a client of an error."""
+def error_head(error: BaseException) -> tuple[int, Headers]:
+    """Return status and headers that tell a client of an error, whatever dialect it reads."""
     answer = answer_for(error)
     status = answer.status
     headers: Headers = [JSON_HEADER]
     if isinstance(error, UpstreamError):
         if error.body is not None and error.status is not None:
-            return error.status, headers, error.body
+            return error.status, headers
         status = error.status if error.status == 400 else status
     if isinstance(error, UnauthenticatedError):
         headers.append((b"www-authenticate", b'Bearer realm="steelyard"'))
@@ -58,7 +56,7 @@ def error_answer(error: BaseException) -> tuple[int, Headers, bytes]:
         headers.extend(_refusal_headers(error))
     if getattr(error, "should_retry", True) is False:
         headers.append((b"x-should-retry", b"false"))
-    return status, headers, msgspec.json.encode({"error": error_object(error)})
+    return status, headers
 
 
 def error_object(error: BaseException) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The outermost edge: every answer carries a request id, every failure OpenAI's error shape."""
+"""The outermost edge: every answer has a request id, every failure the shape of its path."""
 
 import asyncio
 import logging
@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.dialects.base import dialects
 from app.api.exchange import send_error
 from app.errors import ShuttingDownError
 from app.head import RequestHead
@@ -55,11 +56,16 @@ class BoundaryMiddleware:
         except asyncio.CancelledError:
             if began:
                 raise
-            await send_error(send_with_id, ShuttingDownError())
+            await _send_error(scope, send_with_id, ShuttingDownError())
         except Exception as error:  # noqa: BLE001  (the outermost edge of all)
             _log.exception("request %s failed", request_id.decode())
             if not began:
-                await send_error(send_with_id, error)
+                await _send_error(scope, send_with_id, error)
+
+
+async def _send_error(scope: Scope, send: Send, error: BaseException) -> None:
+    dialect = dialects().at(scope["path"])
+    await send_error(send, error, dialect=dialect, request_id=scope["state"]["request_id"])
 
 
 def _request_id(head: RequestHead) -> bytes:

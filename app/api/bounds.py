@@ -6,7 +6,9 @@ of is counted first: every string of JSON has two quotes, and counting bytes is 
 """
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
 
 import msgspec
 
@@ -33,17 +35,6 @@ _MAX_STRINGS_ELSEWHERE = 20_000
 _NOTHING = msgspec.Raw(b"")
 
 
-class _Large(msgspec.Struct):
-    """The fields that may be large."""
-
-    messages: msgspec.Raw = _NOTHING
-    tools: msgspec.Raw = _NOTHING
-    functions: msgspec.Raw = _NOTHING
-
-
-_decode_large = msgspec.json.Decoder(_Large).decode
-
-
 def is_simple(body: bytes | bytearray) -> bool:
     """Return whether everything that has to be done with a body takes less than a millisecond."""
     n_bytes = len(body)
@@ -54,8 +45,13 @@ def is_simple(body: bytes | bytearray) -> bool:
     )
 
 
-def check_structure(body: bytes, *, max_messages: int) -> None:
+def check_structure(body: bytes, *, max_messages: int, large_fields: tuple[str, ...]) -> None:
     """Refuse a body of more values than a request may have; not for the event loop.
+
+    Parameters
+    ----------
+    large_fields
+        Those that hold messages and tools.
 
     Raises
     ------
@@ -70,11 +66,11 @@ def check_structure(body: bytes, *, max_messages: int) -> None:
             f"the request body holds more than {max_strings} strings; make it smaller"
         )
     try:
-        large = _decode_large(body)
+        large = _decoder_of(large_fields)(body)
     except (msgspec.DecodeError, RecursionError):
         return  # whoever parses it in earnest says better what is wrong
-    for field in (large.messages, large.tools, large.functions):
-        n_strings -= _strings(bytes(field))
+    for name in large_fields:
+        n_strings -= _strings(bytes(getattr(large, name)))
     if n_strings > _MAX_STRINGS_ELSEWHERE:
         raise InvalidRequestError(
             f"the request body holds more than {_MAX_STRINGS_ELSEWHERE} strings outside of "
@@ -102,6 +98,12 @@ def check_utf8(body: bytes) -> None:
             raise InvalidRequestError(
                 f"the request body is not valid UTF-8 (byte {start - pending + error.start})"
             ) from error
+
+
+@cache
+def _decoder_of(large_fields: tuple[str, ...]) -> Callable[[bytes], Any]:
+    fields = [(name, msgspec.Raw, _NOTHING) for name in large_fields]
+    return msgspec.json.Decoder(msgspec.defstruct("Large", fields)).decode
 
 
 def _strings(data: bytes) -> int:

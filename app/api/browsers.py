@@ -6,6 +6,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.access.guard import Caller
 from app.api.browser_rules import BrowserRules
+from app.api.dialects.base import dialects
 from app.api.exchange import send_error
 from app.errors import ForbiddenError
 
@@ -36,7 +37,8 @@ class BrowserMiddleware:
             origin = self._rules.check(scope)
         except ForbiddenError as error:
             self._refused(scope, error, None)
-            await send_error(send, error)
+            dialect = dialects().at(scope["path"])
+            await send_error(send, error, dialect=dialect, request_id=scope["state"]["request_id"])
             return
         if origin is None:
             await self._app(scope, receive, send)

@@ -1,4 +1,4 @@
-"""Errors that reach the framework, ours and its own, in OpenAI's shape."""
+"""Errors that reach the framework, ours and its own, in the shape of their path."""
 
 from http import HTTPStatus
 
@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from app.api.absent import absent, body_of, meant
-from app.api.answers import error_answer
+from app.api.dialects.base import dialects
 from app.errors import (
     AbsentEndpointError,
     GatewayError,
@@ -27,14 +27,16 @@ _METHODS = ("DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT")
 
 
 async def answer_error(request: Request, error: Exception) -> Response:
-    """Turn an error of the framework or of ours into OpenAI's error body."""
+    """Turn an error of the framework or of ours into the error body of the path's dialect."""
     if isinstance(error, RequestValidationError):
         message, param = first_problem(error.errors(), skip=1)
         error = InvalidRequestError(message, param=param)
     elif isinstance(error, HTTPException):
         error = _from_http(request, error)
-    request.app.state.refusals.tell(request.scope, error, request.scope["state"].get("caller"))
-    status, headers, body = error_answer(error)
+    scope = request.scope
+    request.app.state.refusals.tell(scope, error, scope["state"].get("caller"))
+    dialect = dialects().at(scope["path"])
+    status, headers, body = dialect.error(error, request_id=scope["state"].get("request_id"))
     if isinstance(error, AbsentEndpointError):
         body = body_of(error, code=answer_for(error).code or "")
     response = Response(body, status_code=status)

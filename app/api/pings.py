@@ -11,7 +11,7 @@ PING = b": ping\n\n"
 
 
 class Pings:
-    """Send a comment whenever nothing was sent for `every_s` seconds; 0 sends none.
+    """Send `ping` whenever nothing was sent for `every_s` seconds; 0 sends none.
 
     A context manager around the middle of a stream: it begins after the headers and the first
     content, and when it has ended nothing more of it is on its way. What it is used beside has to
@@ -20,11 +20,12 @@ class Pings:
     One timer serves the whole stream; a task is made only for a comment that is due.
     """
 
-    __slots__ = ("_every_s", "_last", "_loop", "_send", "_sending", "_timer")
+    __slots__ = ("_every_s", "_last", "_loop", "_ping_event", "_send", "_sending", "_timer")
 
-    def __init__(self, send: Send, *, every_s: float) -> None:
+    def __init__(self, send: Send, *, every_s: float, ping: bytes = PING) -> None:
         self._send = send
         self._every_s = every_s
+        self._ping_event = ping
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
@@ -61,5 +62,9 @@ class Pings:
         self._timer = self._loop.call_later(left_s, self._look)
 
     async def _ping(self) -> None:
-        message: Message = {"type": "http.response.body", "body": PING, "more_body": True}
+        message: Message = {
+            "type": "http.response.body",
+            "body": self._ping_event,
+            "more_body": True,
+        }
         await self._send(message)

@@ -7,7 +7,7 @@ client wrote.
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +27,9 @@ LINES_AT_ONCE = 100
 LINES_PER_S = 5.0
 """After a hundred lines in a row so many more a second; what is left out is counted and told."""
 
-_OURS = frozenset({"/v1/chat/completions", "/v1/route", "/v1/feedback", "/v1/models", "/metrics"})
+_OTHERS = frozenset({"/v1/feedback", "/v1/models", "/metrics"})
+"""Paths of ours besides those of the traffic."""
+
 OTHER_PATH = "other"
 _OF_LIMITS = RateLimitedError | BudgetExceededError
 _DASHES = {ord("_"): None, ord("-"): None}
@@ -39,12 +41,15 @@ class RefusalLog:
 
     Attributes
     ----------
+    traffic
+        The paths of the traffic.
     count
         Told of the path and the error of every request of the traffic.
     clock
         Monotonic seconds.
     """
 
+    traffic: frozenset[str] = frozenset()
     count: Callable[[str, BaseException], None] = lambda _path, _error: None
     clock: Callable[[], float] = time.monotonic
     _left: float = float(LINES_AT_ONCE)
@@ -55,7 +60,8 @@ class RefusalLog:
         self, scope: Mapping[str, Any], error: BaseException, caller: Caller | None
     ) -> None:
         """Count a request of the traffic that was turned away, and tell of it."""
-        self.count(scope["path"], error)
+        path = scope["path"]
+        self.count(path if path in self.traffic else OTHER_PATH, error)
         self.tell(scope, error, caller)
 
     def tell(
@@ -88,7 +94,9 @@ class RefusalLog:
         fields = {
             "request_id": scope.get("state", {}).get("request_id"),
             "method": scope["method"],
-            "path": error.path if isinstance(error, AbsentEndpointError) else path_of(scope),
+            "path": error.path
+            if isinstance(error, AbsentEndpointError)
+            else path_of(scope, self.traffic),
             "status": answer.status,
             "error": code,
             "param": _ours(error),
@@ -107,11 +115,11 @@ class RefusalLog:
             _log.info("further requests were refused", extra={"fields": fields})
 
 
-def path_of(scope: Mapping[str, Any]) -> str:
+def path_of(scope: Mapping[str, Any], traffic: Container[str]) -> str:
     """Return the path as it is configured; `other` for what is none of ours."""
     route = getattr(scope.get("route"), "path", None)
     path: str = scope["path"] if route is None else route
-    return path if route is not None or path in _OURS else OTHER_PATH
+    return path if route is not None or path in traffic or path in _OTHERS else OTHER_PATH
 
 
 def _ours(error: BaseException) -> str | None:

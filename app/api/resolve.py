@@ -1,10 +1,11 @@
 """From what a client typed to what the gateway does: names, knobs and defaults come together."""
 
 import hashlib
+from collections.abc import Sequence
 
 from app.access.guard import ANONYMOUS, Caller
+from app.api.dialects.base import ParsedRequest
 from app.api.knobs import Knobs
-from app.api.wire import ChatRequest
 from app.errors import InvalidRequestError
 from app.gateway.names import Names
 from app.gateway.request import Policy, RouteRequest
@@ -12,24 +13,27 @@ from app.head import NO_HEAD, RequestHead
 from app.ids import new_id
 from routers.types import Objective, StrongThreshold
 
-_PASSED_ON = (b"openai-beta",)
-"""The only client headers that an upstream ever sees."""
-
 _IDEMPOTENCY_KEY = b"idempotency-key"
 """Told, in another word, to the upstream of a pinned model; a routed request may go to two, and one
 key must not mean two bodies."""
 
 
 def resolve(
-    chat: ChatRequest,
+    chat: ParsedRequest,
     header_knobs: Knobs,
     names: Names,
     *,
     request_id: str,
     head: RequestHead = NO_HEAD,
+    passed_on: Sequence[bytes] = (),
     caller: Caller = ANONYMOUS,
 ) -> RouteRequest:
     """Merge a parsed body, its routing headers and the policy's defaults into one request.
+
+    Parameters
+    ----------
+    passed_on
+        The only headers of the client that an upstream ever sees, besides an idempotency key.
 
     Raises
     ------
@@ -67,10 +71,10 @@ def resolve(
         explain=bool(knobs.explain),
         conversation=chat.conversation,
         demand=chat.demand,
-        fields=chat.fields,
+        body=chat.body,
         stream=chat.stream,
         include_usage=chat.include_usage,
-        headers=_passed_on(head, caller, pinned=pinned is not None),
+        headers=_passed_on(head, passed_on, caller, pinned=pinned is not None),
         caller=caller,
         affinity=knobs.affinity is not False,
         cache=knobs.cache,
@@ -78,10 +82,10 @@ def resolve(
 
 
 def _passed_on(
-    head: RequestHead, caller: Caller, *, pinned: bool
+    head: RequestHead, names: Sequence[bytes], caller: Caller, *, pinned: bool
 ) -> tuple[tuple[bytes, bytes], ...]:
     passed_on: tuple[tuple[bytes, bytes], ...] = ()
-    for name in _PASSED_ON:
+    for name in names:
         if head.get(name) is not None:
             passed_on += tuple([(name, value) for value in head.all(name)])
     if pinned and head.get(_IDEMPOTENCY_KEY) is not None:

@@ -6,8 +6,10 @@ from typing import Any
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from app.api.answering import Reception, Visit
 from app.api.answers import (
     JSON_HEADER,
+    Headers,
     candidate_objects,
     decision_object,
     description_object,
@@ -17,7 +19,7 @@ from app.api.answers import (
     threshold_object,
 )
 from app.api.asgi import CancelOnDisconnect
-from app.api.chat import ChatEndpoint, Visit
+from app.api.dialects.base import Dialect
 from app.api.exchange import send_error
 from app.errors import ClientDisconnectedError, GatewayError
 from app.gateway.ledger import LedgerEntry
@@ -33,26 +35,28 @@ from routers.types import CostQuality, Decision
 class RouteEndpoint:
     """The ASGI application behind the path; requests are parsed exactly like chat requests."""
 
-    chat: ChatEndpoint
+    dialect: Dialect
+    """In which requests and errors are written: that of chat completions."""
+    reception: Reception
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        visit = self.chat.enter()
+        visit = self.reception.enter()
         try:
             await self._answer(visit, scope, receive, send)
         finally:
-            self.chat.leave(visit)
+            self.reception.leave(visit)
 
     async def _answer(self, visit: Visit, scope: Scope, receive: Receive, send: Send) -> None:
         gateway = visit.serving.gateway
         started = gateway.clock()
         try:
-            request = await self.chat.take(visit, scope, receive)
+            request = await self.reception.take(self.dialect, visit, scope, receive)
         except ClientDisconnectedError:
             return
         except GatewayError as error:
-            self.chat.refused(scope, error, visit.caller)
-            await send_error(send, error)
+            self.reception.refused(scope, error, visit.caller)
+            await self._send_error(send, error, scope)
             return
         alone = gateway.decision(request, started=started, route=scope["path"])
         try:
@@ -63,8 +67,9 @@ class RouteEndpoint:
             return
         except (GatewayError, RoutingError) as error:
             if not alone.recorded:
-                self.chat.refused(scope, error, visit.caller)
-            await send_error(send, error, headers=route_headers(alone.account))
+                self.reception.refused(scope, error, visit.caller)
+            headers = route_headers(alone.account)
+            await self._send_error(send, error, scope, headers)
             return
         body = msgspec.json.encode(route_object(request, decision, alone.account, described))
         headers = [
@@ -74,6 +79,12 @@ class RouteEndpoint:
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+    async def _send_error(
+        self, send: Send, error: BaseException, scope: Scope, headers: Headers | None = None
+    ) -> None:
+        request_id = scope["state"]["request_id"]
+        await send_error(send, error, dialect=self.dialect, request_id=request_id, headers=headers)
 
 
 def route_object(

@@ -1,5 +1,6 @@
 """Server-sent events on the way to the client."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -25,23 +26,23 @@ def event(payload: bytes) -> bytes:
     return b"data: " + payload + b"\n\n"
 
 
-def add_field(payload: bytes, name: str, value: Any) -> bytes:
-    """Add a field at the end of a JSON object without touching the rest of its bytes."""
+def add_fields(payload: bytes, fields: Mapping[str, Any]) -> bytes:
+    """Add fields at the end of a JSON object without touching the rest of its bytes."""
     body = payload.rstrip()
     head = body[:-1].rstrip()
     comma = b"" if head.endswith(b"{") else b","
-    return head + comma + msgspec.json.encode({name: value})[1:]
+    return head + comma + msgspec.json.encode(fields)[1:]
 
 
-def add_field_to_first_event(events: bytes, name: str, value: Any) -> bytes:
-    """Add a field to the JSON object of the first event among `events`."""
+def add_fields_to_first_event(events: bytes, fields: Mapping[str, Any]) -> bytes:
+    """Add fields to the JSON object of the first event among `events`."""
     # At the start of a line: a comment may hold the word too.
     start = 0 if events.startswith(b"data: ") else events.find(b"\ndata: ") + 1
     if not events.startswith(b"data: ", start):
         return events
     start += len(b"data: ")
     end = events.index(b"\n", start)
-    return events[:start] + add_field(events[start:end], name, value) + events[end:]
+    return events[:start] + add_fields(events[start:end], fields) + events[end:]
 
 
 def usage_event(payload: bytes, usage: Usage | None, *, cost_usd: float | None) -> bytes:

@@ -5,15 +5,16 @@ only those that routing needs are looked into. What is not looked into passes th
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from app.api.bounds import MAX_FIELDS, STRINGS_PER_MESSAGE, check_utf8
-from app.api.knobs import NO_KNOBS, Knobs, knobs_from_object
+from app.api.dialects.base import ParsedRequest
+from app.api.knobs import NO_KNOBS, knobs_from_object
 from app.api.parts import NO_ATTACHMENTS, Part, attachments, json_tokens
 from app.errors import InvalidRequestError
+from app.wire.body import Body
 from app.wire.turns import NOTHING, TURNS, Turn
 from routers.text.token_estimate import estimate_tokens_and_upper
 from routers.types import Capability, Conversation, Demand, Message, Role
@@ -73,37 +74,7 @@ _DECODERS: Mapping[str, msgspec.json.Decoder[Any]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatRequest:
-    """One chat-completions request, parsed as far as routing needs it.
-
-    Attributes
-    ----------
-    model
-        The name the client asked for.
-    fields
-        The body's top-level fields as sent, without `model` and `routing`.
-    include_usage
-        Whether the client asked for the usage event of a stream.
-    conversation, demand
-        What the router looks at.
-    turns
-        The messages, as far as they have to be looked into once more.
-    knobs
-        The routing options of the body alone; headers are merged in by the endpoint.
-    """
-
-    model: str
-    fields: Mapping[str, bytes]
-    stream: bool
-    include_usage: bool
-    conversation: Conversation
-    demand: Demand
-    turns: Sequence[Turn]
-    knobs: Knobs
-
-
-def parse_chat_request(body: bytes, *, max_messages: int = MAX_MESSAGES) -> ChatRequest:
+def parse_chat_request(body: bytes, *, max_messages: int = MAX_MESSAGES) -> ParsedRequest:
     """Take a request body apart.
 
     Parameters
@@ -135,9 +106,9 @@ def parse_chat_request(body: bytes, *, max_messages: int = MAX_MESSAGES) -> Chat
     stream_options = _value(fields, "stream_options")
     conversation = Conversation(tuple(map(_to_message, turns, contents)))
     routing = _value(fields, "routing")
-    return ChatRequest(
+    return ParsedRequest(
         model=model,
-        fields={k: bytes(v) for k, v in fields.items() if k not in ("model", "routing")},
+        body=Body({k: bytes(v) for k, v in fields.items() if k not in ("model", "routing")}),
         stream=stream,
         include_usage=bool(stream_options and stream_options.include_usage),
         conversation=conversation,

@@ -93,16 +93,14 @@ def place(request: RouteRequest, head: RequestHead, turns: Sequence[Turn]) -> Ro
     policy = request.policy
     if policy is None or request.pinned_model_id is not None:
         return request
-    fields = request.fields
-    if "session_id" in fields:
-        # It is said to us; most upstreams refuse fields that they do not know.
-        fields = {name: value for name, value in fields.items() if name != "session_id"}
+    # It is said to us; most upstreams refuse fields that they do not know.
+    body = request.body.without("session_id")
     if not request.affinity or policy.affinity is None:
-        return request if fields is request.fields else replace(request, fields=fields)
+        return request if body is request.body else replace(request, body=body)
     return replace(
         request,
         session=identify(head, request.fields, turns, scope=request.caller.key_id),
-        fields=fields,
+        body=body,
     )
 
 

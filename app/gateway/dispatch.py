@@ -31,9 +31,10 @@ from app.gateway.plan import Hedged, Plan
 from app.gateway.pool import DeploymentPool, Lease, Slot
 from app.gateway.request import Deployment, RouteRequest
 from app.gateway.retry import may_go_elsewhere, wait_before_repeating_s
-from app.providers.base import Chunk, ModelCall, Progress
+from app.providers.base import Chunk, ModelCall, Progress, Provider
 from app.telemetry.tracing import CallTrace
-from app.types import Call, CallRole
+from app.types import CHAT_COMPLETIONS, Call, CallRole
+from app.wire.body import Body, Fields
 
 _Failures = list[tuple[Call, UpstreamError]]
 
@@ -235,11 +236,13 @@ class Dispatcher:
             )
             headers = (*headers, *trace.headers)
         progress = Progress()
+        dialect, fields = _written(request.body, deployment.provider)
         chunks = deployment.provider.send(
             ModelCall(
                 request_id=request.request_id,
                 upstream_model=deployment.upstream_model,
-                fields=request.fields,
+                dialect=dialect,
+                fields=fields,
                 stream=request.stream,
                 timeouts=timeouts,
                 headers=headers,
@@ -288,6 +291,15 @@ class Dispatcher:
             role=role,
             trace=trace,
         )
+
+
+def _written(body: Body, provider: Provider) -> tuple[str, Fields]:
+    """Return what a provider is sent, and its dialect: the client's own where both speak it."""
+    if body.dialect != CHAT_COMPLETIONS and body.dialect in provider.native_dialects:
+        native = body.native(body.dialect)
+        if native is not None:
+            return body.dialect, native
+    return CHAT_COMPLETIONS, body.chat()
 
 
 def _serve(entry: LedgerEntry, answer: OpenAnswer) -> None:

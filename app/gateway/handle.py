@@ -37,7 +37,7 @@ from app.gateway.surcharges import extras_of
 from app.providers.base import Chunk
 from app.stores.base import StoreError
 from app.telemetry.tracing import AskedFor, Headers, Tracer, UpstreamFacts
-from app.types import Outcome
+from app.types import CHAT_ROUTE, Outcome
 from routers.errors import RoutingError
 from routers.request.layout import Description
 from routers.types import Decision
@@ -67,7 +67,12 @@ class Gateway:
     """Told in traces."""
 
     def answer(
-        self, request: RouteRequest, *, started: float, headers: Headers | None = None
+        self,
+        request: RouteRequest,
+        *,
+        started: float,
+        route: str = CHAT_ROUTE,
+        headers: Headers | None = None,
     ) -> "Answer":
         """Return the answer to a request, which is made as it is read.
 
@@ -75,16 +80,19 @@ class Gateway:
         ----------
         started
             When the request came, by `clock`.
+        route
+            The path that was asked.
         headers
             Of the client, which may have begun a trace; without them there is none.
         """
-        entry = self._open_account(request, started=started)
+        entry = self._open_account(request, started=started, route=route)
         if self.tracer is not None and headers is not None:
             entry.trace = self.tracer.start(
                 AskedFor(
                     requested_model=request.requested_model,
                     policy=request.policy_name,
                     stream=request.stream,
+                    route=route,
                     max_output_tokens=request.demand.max_output_tokens,
                 ),
                 headers=headers,
@@ -95,15 +103,14 @@ class Gateway:
 
     def decision(self, request: RouteRequest, *, started: float, route: str) -> "DecisionAlone":
         """Return the decision about a request that no answer follows."""
-        entry = self._open_account(request, started=started)
-        entry.route = route
+        entry = self._open_account(request, started=started, route=route)
         return DecisionAlone(self, entry)
 
     def close(self) -> None:
         """Stop what computes for requests."""
         self.chooser.decider.close()
 
-    def _open_account(self, request: RouteRequest, *, started: float) -> LedgerEntry:
+    def _open_account(self, request: RouteRequest, *, started: float, route: str) -> LedgerEntry:
         return LedgerEntry(
             clock=self.clock,
             request=request,
@@ -111,6 +118,7 @@ class Gateway:
             if request.policy is None
             else request.policy.version,
             started=started,
+            route=route,
             keeps=self.keeps,
             extras=extras_of(request.fields),
             reasoning=self.reasoning,
@@ -385,6 +393,7 @@ def _joined(prelude: tuple[Chunk, ...]) -> Chunk:
         data=b"".join([chunk.data for chunk in prelude]),
         usage_event=usage_event,
         template=template,
+        dialect=prelude[0].dialect,
     )
 
 

@@ -9,6 +9,7 @@ from app.access.guard import ANONYMOUS, Caller
 from app.gateway.session import Session
 from app.providers.base import Provider, Timeouts
 from app.types import CacheMode
+from app.wire.body import Body, Fields
 from routers.artifact.artifact import RouterArtifact
 from routers.artifact.evidence import Evidence
 from routers.decision.knob import KnobCurve
@@ -118,7 +119,7 @@ class Deployment:
 
 
 class RouteRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One chat request, parsed and resolved: past this point only frozen values travel.
+    """One request, parsed and resolved: past this point only frozen values travel.
 
     Attributes
     ----------
@@ -130,8 +131,8 @@ class RouteRequest(msgspec.Struct, frozen=True, kw_only=True):
         The knob, already merged from headers, body and the policy's default.
     objective_param
         How the client spelled the knob; None where it left it open.
-    fields
-        The body's top-level fields as the client sent them, without `model` and `routing`.
+    body
+        What the client sent, without the model's name and the routing options.
     caller
         Who asks.
     affinity
@@ -155,7 +156,7 @@ class RouteRequest(msgspec.Struct, frozen=True, kw_only=True):
     explain: bool
     conversation: Conversation
     demand: Demand
-    fields: Mapping[str, bytes]
+    body: Body
     stream: bool
     include_usage: bool
     headers: tuple[tuple[bytes, bytes], ...]
@@ -165,6 +166,11 @@ class RouteRequest(msgspec.Struct, frozen=True, kw_only=True):
     session: Session | None = None
     locked: bool = False
     """Whether it must not leave the model that it was decided for, whatever happens."""
+
+    @property
+    def fields(self) -> Fields:
+        """The body as the top-level fields of a chat completion."""
+        return self.body.chat()
 
     @property
     def policy_name(self) -> str:

@@ -16,6 +16,7 @@ from app.gateway.ledger import LedgerEntry
 from app.gateway.plan import FirstOf
 from app.gateway.request import Policy, RouteRequest
 from app.types import CallRole, Judgement
+from app.wire.body import Body
 from routers.decision.causal_llm import (
     SCORER_MAX_TOKENS,
     SCORER_TOP_LOGPROBS,
@@ -134,7 +135,7 @@ class Scorer:
         fields = {**question.fields, **_LOGPROBS}
         try:
             return await self._send(
-                msgspec.structs.replace(question, fields=fields), model_id, entry
+                msgspec.structs.replace(question, body=Body(fields)), model_id, entry
             )
         except UpstreamRejectedError:
             # Perhaps for the log-probabilities, which not every endpoint knows.
@@ -170,7 +171,7 @@ def question_of(request: RouteRequest) -> RouteRequest:
             input_tokens_upper=estimate_tokens_upper(conversation),
             max_output_tokens=SCORER_MAX_TOKENS,
         ),
-        fields={"messages": _encode(wire), **_FIELDS},
+        body=Body({"messages": _encode(wire), **_FIELDS}),
         stream=False,
         headers=(),
     )

@@ -7,7 +7,7 @@ from typing import ClassVar, Protocol
 import httpx
 import msgspec
 
-from app.types import ToldUsage
+from app.types import CHAT_COMPLETIONS, ToldUsage
 from routers.registry import Registry
 
 
@@ -42,12 +42,20 @@ class Progress(msgspec.Struct, kw_only=True):
 
 
 class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
-    """One request to one upstream model, in OpenAI's wire format whatever the upstream speaks.
+    """One request to one upstream model.
+
+    It is written as OpenAI's chat completions whatever the upstream speaks, but for a request that
+    its client wrote in a dialect that the provider names among its `native_dialects`: that one
+    comes as it was written.
 
     Attributes
     ----------
     upstream_model
         The name the upstream knows the model by.
+    dialect
+        In which `fields` are written. In any other than chat completions the answer is a native
+        one: its chunks carry the upstream's own bytes and name the dialect, and so does the body
+        of an `UpstreamError`.
     fields
         The client's body, one entry per top-level key, each value the JSON bytes as the client
         sent them; routing fields, `model` and `stream_options` of ours are already taken out.
@@ -70,6 +78,7 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
     fields: Mapping[str, bytes]
     stream: bool
     timeouts: Timeouts
+    dialect: str = CHAT_COMPLETIONS
     headers: tuple[tuple[bytes, bytes], ...] = ()
     max_output_tokens: int | None = None
     progress: Progress = msgspec.field(default_factory=Progress)
@@ -101,6 +110,9 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
         usage event can be made up in the same shape.
     headers
         Upstream response headers that may be passed on; only on the first chunk.
+    dialect
+        In which `data` is written; of a native answer it is the client's own. What else is told
+        here is read from it all the same, but for `usage_event` and `template`.
     """
 
     data: bytes
@@ -113,6 +125,7 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     finish_reason: str | None = None
     template: bytes | None = None
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    dialect: str = CHAT_COMPLETIONS
 
 
 class Provider(Protocol):
@@ -120,6 +133,9 @@ class Provider(Protocol):
 
     example_url: ClassVar[str]
     """A `base_url` as operators write it; its path and query are right for every host."""
+
+    native_dialects: frozenset[str]
+    """Dialects besides chat completions in which the upstream takes a client's own request."""
 
     def __init__(
         self,

@@ -18,8 +18,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from app.api.answers import error_answer
 from app.api.asgi import ON_DISCONNECT
+from app.api.dialects.chat_completions import error_answer
 from app.config import ServerConfig
 from app.errors import (
     GatewayError,

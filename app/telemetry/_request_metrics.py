@@ -1,10 +1,8 @@
 """What clients asked and got: requests, times, tokens, money."""
 
 from app.errors import answer_for
-from app.telemetry._declare import NONE, OTHER, ConfiguredNames, Declare, FirstNames
-from app.types import CHAT_ROUTE, Outcome, Usage
-
-_ROUTES = {path: path for path in (CHAT_ROUTE, "/v1/route")}
+from app.telemetry._declare import NONE, ConfiguredNames, Declare, FirstNames
+from app.types import Outcome, Usage
 
 _FAST = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5)
 _SLOW = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 300)
@@ -118,11 +116,17 @@ class RequestMetrics:
         if outcome.usage is not None:
             self._time_tokens(model, outcome, outcome.usage.output_tokens)
 
-    def refused(self, path: str, error: BaseException) -> None:
-        """Count a request that was turned away before it came to an outcome."""
+    def refused(self, route: str, error: BaseException) -> None:
+        """Count a request that was turned away before it came to an outcome.
+
+        Parameters
+        ----------
+        route
+            One of the paths that are served, or `other`.
+        """
         answer = answer_for(error)
         status_class, code = _STATUS_CLASS[answer.status // 100], answer.code or "invalid_request"
-        self._requests[_ROUTES.get(path, OTHER), NONE, NONE, status_class, code].inc(1)
+        self._requests[route, NONE, NONE, status_class, code].inc(1)
 
     def decided(self, outcome: Outcome) -> None:
         """Count a request that asked for a decision alone."""

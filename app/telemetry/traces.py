@@ -41,7 +41,6 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 _CONTEXT_HEADERS = (b"traceparent", b"tracestate")
 _PROVIDERS = {"azure": "azure.ai.openai"}
 _SYSTEMS = {"azure": "az.ai.openai"}
-_ROUTE = "/v1/chat/completions"
 
 
 class OtelTracer:
@@ -102,13 +101,13 @@ class OtelTracer:
             if name in _CONTEXT_HEADERS
         }
         span = self._tracer.start_span(
-            f"POST {_ROUTE}",
+            f"POST {asked.route}",
             context=_PROPAGATOR.extract(carrier, context=Context()),
             kind=SpanKind.SERVER,
             start_time=time.time_ns() - round(began_s * 1e9),
             attributes={
                 "http.request.method": "POST",
-                "http.route": _ROUTE,
+                "http.route": asked.route,
                 "gen_ai.operation.name": "chat",
                 "gen_ai.request.model": asked.requested_model[:200],
                 "steelyard.policy": asked.policy,

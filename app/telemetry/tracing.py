@@ -28,6 +28,7 @@ class AskedFor:
     requested_model: str
     policy: str
     stream: bool
+    route: str
     max_output_tokens: int | None
 
 

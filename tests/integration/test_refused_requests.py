@@ -127,3 +127,11 @@ def test_whose_limit_or_budget_it_was_is_told(fresh_gateway, caplog):
     whose = {each["error"]: each["refused_by"] for each in told if each.get("refused_by")}
     assert whose["budget_exceeded"] == "gateway"
     assert whose["key_requests_limit_exceeded"] == "key:anonymous"
+
+
+def test_only_the_paths_of_the_traffic_are_counted_by_name():
+    counted = []
+    log = RefusalLog(traffic=frozenset({"/v1/route"}), count=lambda path, _: counted.append(path))
+    for path in ("/v1/route", "/made/up"):
+        log.refused({"method": "POST", "path": path}, InvalidRequestError("no"), None)
+    assert counted == ["/v1/route", "other"]

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.gateway.request import AffinityRule, Policy, RouteRequest
+from app.wire.body import Body
 from routers.artifact.evidence import Evidence
 from routers.decision.switching import SwitchRule
 from routers.types import (
@@ -66,7 +67,7 @@ def routed(fields: Mapping[str, bytes], **changes: Any) -> RouteRequest:
         "explain": False,
         "conversation": Conversation.of("hi"),
         "demand": Demand(input_tokens=100_000, input_tokens_upper=100_000),
-        "fields": fields,
+        "body": Body(fields),
         "stream": False,
         "include_usage": False,
         "headers": (),

@@ -121,6 +121,7 @@ class HttpProvider(ABC):
     """What ends a stream, for the message about a stream that ended without it."""
     passed_on: ClassVar[Mapping[bytes, bytes]]
     """Response headers that the client gets, and the name it gets them under."""
+    native_dialects: frozenset[str] = frozenset()
 
     def __init__(
         self,

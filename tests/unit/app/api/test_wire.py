@@ -3,6 +3,7 @@ import json
 import pytest
 
 from app.api.bounds import check_structure, check_utf8, is_simple
+from app.api.dialects.chat_completions import ChatCompletions
 from app.api.wire import parse_chat_request
 from app.errors import InvalidRequestError
 from routers.types import Capability, CostQuality, Role
@@ -21,7 +22,7 @@ def test_only_routing_fields_are_taken_out_and_the_rest_keeps_its_bytes():
         b'"seed":12345678901234567890123, "temperature":0.10, "x_unknown" : {"a":[1.0, null]}}'
     )
     request = parse_chat_request(raw)
-    assert {key: bytes(value) for key, value in request.fields.items()} == {
+    assert {key: bytes(value) for key, value in request.body.chat().items()} == {
         "messages": b'[{"role":"user","content":"h\\u00e9llo","name":"x"}]',
         "seed": b"12345678901234567890123",
         "temperature": b"0.10",
@@ -237,7 +238,7 @@ def test_a_request_has_no_more_parts_than_it_may(fields, what):
 def test_a_request_that_just_fits_is_taken():
     tools = many(20, {"type": "function"})
     messages = many(20, {"role": "user", "content": [{"type": "text", "text": "a"}]})
-    assert parse_chat_request(body(messages=messages, tools=tools), max_messages=20).fields
+    assert parse_chat_request(body(messages=messages, tools=tools), max_messages=20).body.chat()
 
 
 @pytest.mark.parametrize(
@@ -252,7 +253,7 @@ def test_a_request_that_just_fits_is_taken():
 def test_a_body_of_too_many_values_is_refused_before_anything_is_made_of_it(content):
     assert not is_simple(content)
     with pytest.raises(InvalidRequestError, match=r"more than (20000|100000)"):
-        check_structure(content, max_messages=10_000)
+        check_structure(content, max_messages=10_000, large_fields=ChatCompletions.large_fields)
 
 
 @pytest.mark.parametrize(
@@ -266,7 +267,7 @@ def test_a_body_of_too_many_values_is_refused_before_anything_is_made_of_it(cont
 )
 def test_a_large_body_of_an_ordinary_shape_is_let_pass(content):
     assert not is_simple(content)
-    check_structure(content, max_messages=10_000)
+    check_structure(content, max_messages=10_000, large_fields=ChatCompletions.large_fields)
 
 
 def test_a_body_that_is_soon_read_stays_where_it_is():

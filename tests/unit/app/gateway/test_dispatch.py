@@ -23,6 +23,7 @@ from app.gateway.pool import DeploymentPool
 from app.gateway.request import RouteRequest
 from app.providers.base import Chunk
 from app.types import Usage
+from app.wire.body import Body
 from routers.types import Conversation, Decision, Demand, Reason
 from tests.support.providers import HANG, ScriptedProvider, deployment
 
@@ -48,7 +49,7 @@ def request(**changes):
         "explain": False,
         "conversation": Conversation.of("hi"),
         "demand": Demand(input_tokens=7, input_tokens_upper=9),
-        "fields": {},
+        "body": Body({}),
         "stream": True,
         "include_usage": False,
         "headers": (),

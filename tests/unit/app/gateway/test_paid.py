@@ -16,6 +16,7 @@ from app.gateway.ledger import LedgerEntry
 from app.gateway.paid import HiddenReasoning
 from app.providers.base import Chunk, Progress
 from app.types import ToldUsage, Usage
+from app.wire.body import Body
 from routers.types import CandidateEstimate, Decision, Demand, Reason
 from tests.support.policies import routed
 from tests.support.providers import ScriptedProvider, deployment
@@ -187,7 +188,7 @@ def test_reasoning_that_was_seen_is_not_booked_twice():
 )
 def test_before_a_model_has_told_anything_the_prediction_stands_for_it(fields, output_tokens):
     account = entry()
-    account.request = structs.replace(account.request, fields=fields)
+    account.request = structs.replace(account.request, body=Body(fields))
     estimate = CandidateEstimate(
         model_id="a",
         quality=0.5,
@@ -207,6 +208,6 @@ def test_before_a_model_has_told_anything_the_prediction_stands_for_it(fields, o
 
 def test_nothing_is_supposed_of_an_answer_that_had_not_begun():
     account = entry()
-    account.request = structs.replace(account.request, fields={"reasoning_effort": b'"high"'})
+    account.request = structs.replace(account.request, body=Body({"reasoning_effort": b'"high"'}))
     account.failed(PLACE, 0.0, asyncio.CancelledError(), progress=Progress())
     assert account.settled_usage().output_tokens == 0

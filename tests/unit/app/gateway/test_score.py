@@ -13,6 +13,7 @@ from app.gateway.request import RouteRequest
 from app.gateway.score import Scorer, read_reply
 from app.providers.base import Chunk
 from app.types import CallRole, ToldUsage
+from app.wire.body import Body
 from routers.decision.causal_llm import judge
 from routers.types import Conversation, Demand
 from tests.support.policies import policy
@@ -125,7 +126,7 @@ async def test_the_time_of_the_scorer_is_the_upstreams_and_not_overhead():
         explain=False,
         conversation=Conversation.of("hi"),
         demand=Demand(input_tokens=7, input_tokens_upper=9),
-        fields={},
+        body=Body({}),
         stream=False,
         include_usage=False,
         headers=(),

@@ -1,7 +1,7 @@
-"""`POST /v1/chat/completions`: the request path's plain ASGI endpoint.
+"""The endpoints of the request path: plain ASGI applications, one for each inbound dialect.
 
 FastAPI's dependency injection and response classes buy nothing here and would cost more CPU
-than deciding does; the endpoint is still part of the app and of its OpenAPI document.
+than deciding does; the endpoints are still part of the app and of its OpenAPI document.
 """
 
 import asyncio
@@ -13,10 +13,10 @@ from starlette.types import Receive, Scope, Send
 from app.access.guard import Caller, Guard
 from app.api.asgi import check_json_content_type, head_of, read_body
 from app.api.bounds import check_structure, is_simple
+from app.api.dialects.base import Dialect
 from app.api.exchange import Exchange, send_error
 from app.api.knobs import knobs_from_headers
 from app.api.resolve import resolve
-from app.api.wire import parse_chat_request
 from app.errors import (
     ClientDisconnectedError,
     GatewayError,
@@ -29,7 +29,6 @@ from app.gateway.names import Names
 from app.gateway.overload import Places
 from app.gateway.permissions import permit
 from app.gateway.request import RouteRequest
-from app.head import RequestHead
 from app.state import ActiveConfig
 from routers.errors import RoutingError
 
@@ -47,8 +46,8 @@ class Visit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChatEndpoint:
-    """The ASGI application behind the path."""
+class Reception:
+    """Takes requests in, whatever their dialect: they share its limits."""
 
     serving: Callable[[], ActiveConfig]
     guard: Guard
@@ -59,32 +58,6 @@ class ChatEndpoint:
     """Told of every request that is turned away before it leaves an outcome."""
     _at_length: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     """One request that takes long to understand at a time: two would only hinder each other."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, whatever happens."""
-        visit = self.enter()
-        gateway = visit.serving.gateway
-        started = gateway.clock()
-        try:
-            request = await self.take(visit, scope, receive)
-            server = visit.serving.config.gateway.server
-            exchange = Exchange(
-                answer=gateway.answer(request, started=started, headers=scope["headers"]),
-                send=send,
-                ping_s=server.sse_ping_s,
-            )
-            self.in_flight(1)
-            try:
-                await exchange.run(scope, receive)
-            finally:
-                self.in_flight(-1)
-        except ClientDisconnectedError:
-            return
-        except (GatewayError, RoutingError) as error:
-            self.refused(scope, error, visit.caller)
-            await send_error(send, error)
-        finally:
-            self.leave(visit)
 
     def enter(self) -> Visit:
         """Begin with a request, which has to `leave`; it takes nothing from others as yet."""
@@ -100,7 +73,9 @@ class ChatEndpoint:
         if visit.placed:
             self.places.leave()
 
-    async def take(self, visit: Visit, scope: Scope, receive: Receive) -> RouteRequest:
+    async def take(
+        self, dialect: Dialect, visit: Visit, scope: Scope, receive: Receive
+    ) -> RouteRequest:
         """Take a request in: who asks, then the body, then a place, then what is asked.
 
         Without a key that may be used, nothing of the body is read. What is no good after that
@@ -114,7 +89,7 @@ class ChatEndpoint:
         self.places.check()
         visit.caller = caller = await self.guard.authenticate(head_of(scope))
         try:
-            return await self._understand(visit, caller, scope, receive)
+            return await self._understand(dialect, visit, caller, scope, receive)
         except (ClientDisconnectedError, RateLimitedError, OverloadedError):
             raise
         except GatewayError:
@@ -122,7 +97,7 @@ class ChatEndpoint:
             raise
 
     async def _understand(
-        self, visit: Visit, caller: Caller, scope: Scope, receive: Receive
+        self, dialect: Dialect, visit: Visit, caller: Caller, scope: Scope, receive: Receive
     ) -> RouteRequest:
         head, serving = head_of(scope), visit.serving
         at_once = serving.admission.at_once(caller)
@@ -135,13 +110,13 @@ class ChatEndpoint:
         names = serving.visible.of(caller)
         if is_simple(body):
             request = understand(
-                bytes(body), head, scope, names, caller, max_messages=server.max_messages
+                dialect, bytes(body), scope, names, caller, max_messages=server.max_messages
             )
         else:
             async with self._at_length:
                 request = await asyncio.to_thread(
                     _understand_at_length,
-                    *(body, head, scope, names, caller),
+                    *(dialect, body, scope, names, caller),
                     max_messages=server.max_messages,
                 )
         arrival.arrived()
@@ -162,9 +137,47 @@ class ChatEndpoint:
             raise
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnsweringEndpoint:
+    """The ASGI application behind the path of a dialect."""
+
+    dialect: Dialect
+    reception: Reception
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, whatever happens."""
+        reception, dialect = self.reception, self.dialect
+        visit = reception.enter()
+        gateway = visit.serving.gateway
+        started = gateway.clock()
+        try:
+            request = await reception.take(dialect, visit, scope, receive)
+            server = visit.serving.config.gateway.server
+            exchange = Exchange(
+                answer=gateway.answer(
+                    request, started=started, route=dialect.path, headers=scope["headers"]
+                ),
+                dialect=dialect,
+                send=send,
+                ping_s=server.sse_ping_s,
+            )
+            reception.in_flight(1)
+            try:
+                await exchange.run(scope, receive)
+            finally:
+                reception.in_flight(-1)
+        except ClientDisconnectedError:
+            return
+        except (GatewayError, RoutingError) as error:
+            reception.refused(scope, error, visit.caller)
+            await send_error(send, error, dialect=dialect, request_id=scope["state"]["request_id"])
+        finally:
+            reception.leave(visit)
+
+
 def understand(
+    dialect: Dialect,
     body: bytes,
-    head: RequestHead,
     scope: Scope,
     names: Names,
     caller: Caller,
@@ -178,21 +191,23 @@ def understand(
     GatewayError
         For anything in it that cannot be used.
     """
-    chat = parse_chat_request(body, max_messages=max_messages)
+    head = head_of(scope)
+    parsed = dialect.parse(body, head, max_messages=max_messages)
     request = resolve(
-        chat,
+        parsed,
         knobs_from_headers(head),
         names,
         request_id=scope["state"]["request_id"],
         head=head,
+        passed_on=dialect.passed_on,
         caller=caller,
     )
-    return place(permit(request, caller), head, chat.turns)
+    return place(permit(request, caller), head, parsed.turns)
 
 
 def _understand_at_length(
+    dialect: Dialect,
     body: bytes | bytearray,
-    head: RequestHead,
     scope: Scope,
     names: Names,
     caller: Caller,
@@ -200,8 +215,8 @@ def _understand_at_length(
     max_messages: int,
 ) -> RouteRequest:
     whole = bytes(body)
-    check_structure(whole, max_messages=max_messages)
-    return understand(whole, head, scope, names, caller, max_messages=max_messages)
+    check_structure(whole, max_messages=max_messages, large_fields=dialect.large_fields)
+    return understand(dialect, whole, scope, names, caller, max_messages=max_messages)
 
 
 def _peer(scope: Scope) -> str:

@@ -1,0 +1,1 @@
+"""What clients speak: one file per inbound dialect; `base` is the seam and the table of them."""

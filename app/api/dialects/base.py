@@ -1,0 +1,207 @@
+"""The seam of inbound dialects: what a client sends made into a request, an answer into bytes.
+
+A dialect is a file of this package with one class that is registered here. What else there is of a
+path (its route, its place in the OpenAPI document, in metrics and traces, the shape of every error
+under it) follows from the table of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from app.api.answers import Headers
+from app.api.knobs import Knobs
+from app.gateway.request import RouteRequest
+from app.head import RequestHead
+from app.providers.base import Chunk
+from app.types import CHAT_COMPLETIONS, Usage
+from app.wire.body import Body
+from app.wire.turns import Turn
+from routers.registry import Registry
+from routers.types import Conversation, Demand
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedRequest:
+    """One request, parsed as far as routing needs it.
+
+    Attributes
+    ----------
+    model
+        The name the client asked for.
+    body
+        Everything else that was sent.
+    include_usage
+        Whether the client asked for the token counts of a stream.
+    conversation, demand
+        What the router looks at.
+    turns
+        The messages, as far as they have to be looked into once more.
+    knobs
+        The routing options of the body alone; headers are merged in by the endpoint.
+    """
+
+    model: str
+    body: Body
+    stream: bool
+    include_usage: bool
+    conversation: Conversation
+    demand: Demand
+    turns: Sequence[Turn]
+    knobs: Knobs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Documented:
+    """What the OpenAPI document says of an endpoint."""
+
+    summary: str
+    description: str
+    request: type[BaseModel]
+    answer: type[BaseModel]
+    event: type[BaseModel] | None
+    """One event of a stream."""
+    error: type[BaseModel]
+
+
+class Writer(Protocol):
+    """Writes one answer; an object of its own for each, which may hold state.
+
+    Attributes
+    ----------
+    ping
+        What keeps a silent stream alive.
+    tells_usage
+        Whether `end` tells the client of tokens and cost: else they are not worked out for it.
+    headers
+        Of an answer of this dialect, besides those that every answer has.
+    """
+
+    ping: bytes
+    tells_usage: bool
+    headers: Headers
+
+    def whole(
+        self,
+        body: bytes,
+        *,
+        usage: Usage | None,
+        cost_usd: float | None,
+        extras: Mapping[str, Any] | None,
+    ) -> bytes:
+        """Return a whole answer.
+
+        Parameters
+        ----------
+        body
+            The whole chat completion, or the same in this dialect.
+        usage, cost_usd
+            As they are accounted for; None where that is not known.
+        extras
+            What the client asked to be told besides the answer: fields to add to it.
+        """
+        ...
+
+    def begin(self, first: Chunk, extras: Mapping[str, Any] | None) -> bytes:
+        """Return the beginning of a stream, of the chunk with its first content."""
+        ...
+
+    def chunk(self, chunk: Chunk) -> bytes:
+        """Return what a further chunk brings; nothing where that is nothing to the client."""
+        ...
+
+    def end(self, usage: Usage | None, cost_usd: float | None) -> bytes:
+        """Return the end of a stream that is complete."""
+        ...
+
+    def broken(self, error: BaseException) -> bytes:
+        """Return the end of a stream that failed, which never looks like that of a complete one."""
+        ...
+
+
+class Dialect(Protocol):
+    """One inbound dialect, for process life.
+
+    Attributes
+    ----------
+    name
+        Told in logs; the name of the module. `Body.dialect`, `ModelCall.dialect` and
+        `Chunk.dialect` are this name.
+    path
+        Where it is served.
+    passed_on
+        Client headers that an upstream may see.
+    large_fields
+        Top-level fields of its bodies that hold messages or tools, and many values with them.
+    """
+
+    name: str
+    path: str
+    passed_on: tuple[bytes, ...]
+    large_fields: tuple[str, ...]
+    documented: Documented
+
+    def parse(self, body: bytes, head: RequestHead, *, max_messages: int) -> ParsedRequest:
+        """Take a request body apart.
+
+        Parameters
+        ----------
+        max_messages
+            How many messages there may be, how many parts in all of them, and how many tools.
+
+        Raises
+        ------
+        InvalidRequestError
+            With the `param` at fault, for anything that is not a request of this dialect.
+        """
+        ...
+
+    def writer(self, request: RouteRequest) -> Writer:
+        """Return what writes the answer to a request."""
+        ...
+
+    def error(self, error: BaseException, *, request_id: str | None) -> tuple[int, Headers, bytes]:
+        """Return status, headers and body that tell a client of an error."""
+        ...
+
+
+DIALECTS: Registry[Dialect] = Registry("app.api.dialects", noun="inbound dialect")
+"""Inbound dialects by kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Every inbound dialect there is."""
+
+    all: tuple[Dialect, ...]
+    _by_path: Mapping[str, Dialect] = field(init=False)
+    _by_name: Mapping[str, Dialect] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_path", {each.path: each for each in self.all})
+        object.__setattr__(self, "_by_name", {each.name: each for each in self.all})
+
+    def named(self, name: str) -> Dialect:
+        """Return the dialect of a name."""
+        return self._by_name[name]
+
+    def at(self, path: str) -> Dialect:
+        """Return the dialect in which whoever asks for a path is answered, also in error.
+
+        Below the path of a dialect that is this one; chat completions everywhere else.
+        """
+        while path:
+            found = self._by_path.get(path)
+            if found is not None:
+                return found
+            path = path.rpartition("/")[0]
+        return self._by_name[CHAT_COMPLETIONS]
+
+
+@cache
+def dialects() -> Table:
+    """Return the inbound dialects, all of them loaded."""
+    return Table(tuple(DIALECTS.get(kind)() for kind in DIALECTS.kinds()))

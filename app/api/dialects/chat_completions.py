@@ -1,0 +1,123 @@
+"""OpenAI's chat completions: `POST /v1/chat/completions`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from app.api import sse
+from app.api.answers import Headers, error_head, error_object
+from app.api.dialects.base import DIALECTS, Documented, ParsedRequest
+from app.api.pings import PING
+from app.api.schema import ChatCompletion, ChatCompletionRequest, ErrorBody, StreamEvent
+from app.api.wire import parse_chat_request
+from app.errors import UpstreamError
+from app.gateway.request import RouteRequest
+from app.head import RequestHead
+from app.providers.base import Chunk
+from app.types import CHAT_COMPLETIONS, CHAT_ROUTE, Usage
+from app.wire.usage import with_usage
+
+
+@DIALECTS.register("chat-completions")
+class ChatCompletions:
+    """The dialect that everything inside is written in: nothing of it is translated."""
+
+    name = CHAT_COMPLETIONS
+    path = CHAT_ROUTE
+    passed_on: tuple[bytes, ...] = (b"openai-beta",)
+    large_fields: tuple[str, ...] = ("messages", "tools", "functions")
+    documented = Documented(
+        summary="Route a chat completion",
+        description="Decide, call the chosen model, and return its answer as it came.",
+        request=ChatCompletionRequest,
+        answer=ChatCompletion,
+        event=StreamEvent,
+        error=ErrorBody,
+    )
+
+    def parse(
+        self,
+        body: bytes,
+        head: RequestHead,  # noqa: ARG002  (of the seam: other dialects say something there)
+        *,
+        max_messages: int,
+    ) -> ParsedRequest:
+        """Take a request body apart; see `Dialect.parse`."""
+        return parse_chat_request(body, max_messages=max_messages)
+
+    def writer(self, request: RouteRequest) -> "ChatWriter":
+        """Return what writes the answer to a request."""
+        return ChatWriter(tells_usage=request.include_usage)
+
+    def error(
+        self,
+        error: BaseException,
+        *,
+        request_id: str | None,  # noqa: ARG002  (of the seam: a header tells it)
+    ) -> tuple[int, Headers, bytes]:
+        """Return status, headers and body that tell a client of an error."""
+        return error_answer(error)
+
+
+class ChatWriter:
+    """Passes on what models of OpenAI's dialect answer, and adds what the gateway knows."""
+
+    __slots__ = ("_template", "_usage_payload", "tells_usage")
+
+    headers: Headers = []  # noqa: RUF012  (never changed)
+    ping = PING
+
+    def __init__(self, *, tells_usage: bool) -> None:
+        self.tells_usage = tells_usage
+        self._template: bytes | None = None
+        self._usage_payload: bytes | None = None
+
+    def whole(
+        self,
+        body: bytes,
+        *,
+        usage: Usage | None,
+        cost_usd: float | None,
+        extras: Mapping[str, Any] | None,
+    ) -> bytes:
+        """Return a whole answer."""
+        body = with_usage(body, usage, cost_usd=cost_usd)
+        return body if extras is None else sse.add_fields(body, extras)
+
+    def begin(self, first: Chunk, extras: Mapping[str, Any] | None) -> bytes:
+        """Return the beginning of a stream."""
+        data = self.chunk(first)
+        return data if extras is None else sse.add_fields_to_first_event(data, extras)
+
+    def chunk(self, chunk: Chunk) -> bytes:
+        """Return what a further chunk brings."""
+        if self._template is None:
+            self._template = chunk.template
+        if chunk.usage_event is not None:
+            self._usage_payload = chunk.usage_event
+        return chunk.data
+
+    def end(self, usage: Usage | None, cost_usd: float | None) -> bytes:
+        """Return the end of a stream that is complete."""
+        payload = self._usage_payload or self._template
+        if not self.tells_usage or payload is None:
+            return sse.DONE
+        return sse.usage_event(payload, usage, cost_usd=cost_usd) + sse.DONE
+
+    def broken(self, error: BaseException) -> bytes:
+        """Return the end of a stream that failed: no [DONE] follows."""
+        return sse.event(msgspec.json.encode({"error": error_object(error)}))
+
+
+def error_answer(error: BaseException) -> tuple[int, Headers, bytes]:
+    """Return status, headers and body that tell a client of an error in OpenAI's shape."""
+    status, headers = error_head(error)
+    if (
+        isinstance(error, UpstreamError)
+        and error.body is not None
+        and error.status is not None
+        and error.dialect == CHAT_COMPLETIONS
+    ):
+        return status, headers, error.body
+    return status, headers, msgspec.json.encode({"error": error_object(error)})

@@ -1,0 +1,148 @@
+"""The OpenAPI description of the endpoints that FastAPI does not see, and of every error."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+
+from app.api.dialects.base import Documented, Table
+from app.api.routing_headers import HEADER_KEYS
+from app.api.schema import KNOB_PRESETS, RouteDecision
+from app.gateway.names import Names
+from app.types import CHAT_COMPLETIONS, DECISION_ROUTE
+
+_REF = "#/components/schemas/{model}"
+
+_KNOB_HELP = {
+    "x-cost-quality": f"The knob: 0 (cheapest) to 1 (best), or {KNOB_PRESETS}.",
+    "x-route-max-quality-loss": "Cheapest model predicted within this of the best.",
+    "x-route-min-quality": "Cheapest model predicted to reach this quality.",
+    "x-route-lambda": "US dollars that one more unit of quality (0 to 1) is worth.",
+    "x-route-max-cost": "Hard limit in US dollars for the whole request.",
+    "x-route-models": "Comma-separated list of the models that may be chosen.",
+    "x-route-policy": "The policy to decide by.",
+    "x-route-fallback": "on or off.",
+    "x-route-explain": "full adds the candidate table to the body under `steelyard`.",
+    "x-route-affinity": "on or off: whether the conversation keeps its model.",
+    "x-route-cache": "on, off, or no-store (use what is there, keep nothing).",
+}
+
+
+def document_endpoints(app: FastAPI, dialects: Table) -> None:
+    """Make `app.openapi()` describe the plain ASGI endpoints and the errors of all of them."""
+    document: dict[str, Any] = {}
+
+    def openapi() -> dict[str, Any]:
+        if not document:
+            document.update(_document(app, dialects))
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]  # (as FastAPI documents it)
+
+
+def _document(app: FastAPI, dialects: Table) -> dict[str, Any]:
+    document = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes
+    )
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    chat = dialects.named(CHAT_COMPLETIONS).documented
+    route = Documented(
+        summary="Decide without calling",
+        description="Return every candidate's predictions, the decision, and what other knob "
+        "values would choose.",
+        request=chat.request,
+        answer=RouteDecision,
+        event=None,
+        error=chat.error,
+    )
+    endpoints = {each.path: each.documented for each in dialects.all} | {DECISION_ROUTE: route}
+    for documented in endpoints.values():
+        for model in (documented.error, documented.request, documented.answer, documented.event):
+            if model is not None and model.__name__ not in schemas:
+                schema = model.model_json_schema(ref_template=_REF)
+                schemas |= schema.pop("$defs", {})
+                schemas[model.__name__] = schema
+    names: Names = app.state.steelyard.serving.names
+    knobs = schemas["Routing"]["properties"]
+    _branch(knobs["models"], "array")["items"]["enum"] = sorted(names.model_ids)
+    _branch(knobs["policy"], "string")["enum"] = list(names.policies)
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    for path, documented in endpoints.items():
+        document["paths"][path] = {"post": _operation(documented, knobs=knobs)}
+    _add_security(document, keys_needed=app.state.steelyard.config.gateway.auth.keys_needed)
+    for path, operations in document["paths"].items():
+        error = endpoints.get(path, chat).error
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
+            for status in ("4XX", "5XX"):
+                operation["responses"][status] = {
+                    "description": "An error",
+                    "content": {"application/json": {"schema": _ref(error)}},
+                }
+    return document
+
+
+def _add_security(document: dict[str, Any], *, keys_needed: bool) -> None:
+    """Say where a virtual key or a token is asked for, so that the page of the docs can send it."""
+    schemes = document["components"].setdefault("securitySchemes", {})
+    schemes["metrics_token"] = {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The token of the metrics, or the admin token where they have none.",
+    }
+    if keys_needed:
+        schemes["virtual_key"] = {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A key of this gateway, sk-sy-…, as its operator gives them out.",
+        }
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            if path.startswith("/v1/") and keys_needed:
+                operation["security"] = [{"virtual_key": []}]
+            elif path == "/metrics":
+                operation["security"] = [{}, {"metrics_token": []}]
+
+
+def _operation(documented: Documented, *, knobs: Mapping[str, Any]) -> dict[str, Any]:
+    content = {"application/json": {"schema": _ref(documented.answer)}}
+    if documented.event is not None:
+        content["text/event-stream"] = {"schema": _ref(documented.event)}
+    return {
+        "tags": ["chat"],
+        "summary": documented.summary,
+        "description": documented.description,
+        "parameters": [
+            {
+                "name": header.decode(),
+                "in": "header",
+                "required": False,
+                "description": _KNOB_HELP[header.decode()],
+                "schema": _header_schema(knobs[key]),
+            }
+            for header, key in HEADER_KEYS.items()
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": _ref(documented.request)}},
+        },
+        "responses": {"200": {"description": "The answer", "content": content}},
+    }
+
+
+def _branch(schema: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """Return the alternative of one type."""
+    return next(each for each in schema["anyOf"] if each["type"] == kind)
+
+
+def _header_schema(knob: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe a header like the key of `routing`; lists are separated by commas."""
+    spelled = [each for each in knob["anyOf"] if each["type"] not in ("null", "boolean")]
+    return spelled[0] if len(spelled) == 1 else {"anyOf": spelled}
+
+
+def _ref(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": _REF.format(model=model.__name__)}

@@ -1,0 +1,56 @@
+"""The body of a request: as the client wrote it, and in the form that the gateway works on."""
+
+from collections.abc import Callable, Mapping
+
+from app.types import CHAT_COMPLETIONS
+
+Fields = Mapping[str, bytes]
+"""Top-level key → the JSON bytes of its value, without what is said to the gateway alone."""
+
+
+class Body:
+    """One request body; nothing of it ever changes.
+
+    Parameters
+    ----------
+    fields
+        As the client sent them.
+    dialect
+        In which they are written.
+    translate
+        Returns the same request as fields of a chat completion; asked for once, and only where
+        somebody needs them. Of chat completions it is not needed.
+    """
+
+    __slots__ = ("_chat", "_fields", "_translate", "dialect")
+
+    def __init__(
+        self,
+        fields: Fields,
+        *,
+        dialect: str = CHAT_COMPLETIONS,
+        translate: Callable[[Fields], Fields] | None = None,
+    ) -> None:
+        self._fields = fields
+        self._translate = translate
+        self._chat = fields if translate is None else None
+        self.dialect = dialect
+
+    def chat(self) -> Fields:
+        """Return the fields of a chat completion."""
+        chat = self._chat
+        if chat is None:
+            assert self._translate is not None  # noqa: S101  (else they are there from the start)
+            chat = self._chat = self._translate(self._fields)
+        return chat
+
+    def native(self, dialect: str) -> Fields | None:
+        """Return the client's own fields, if it wrote them in this dialect."""
+        return self._fields if dialect == self.dialect else None
+
+    def without(self, name: str) -> "Body":
+        """Return the same request without one of the client's fields."""
+        if name not in self._fields:
+            return self
+        kept = {key: value for key, value in self._fields.items() if key != name}
+        return Body(kept, dialect=self.dialect, translate=self._translate)
