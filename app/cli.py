@@ -53,7 +53,9 @@ class _Commands(click.Group):
 def _training_commands() -> tuple[str, ...]:
     modules = pkgutil.iter_modules(commands.__path__)
     return tuple(
-        module.name.replace("_", "-") for module in modules if not module.name.startswith("_")
+        module.name.replace("_", "-")
+        for module in modules
+        if module.name != "base" and not module.name.startswith("_")
     )
 
 

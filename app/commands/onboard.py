@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from app.commands.config_option import config_option
-from routers.commands._options import encoder, overwrite
+from routers.commands.base import encoder, overwrite
 
 
 @click.command()

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from routers.artifact.files import check_free
-from routers.commands._options import FILE, SEED, encoder, files, overwrite, progress
+from routers.commands.base import FILE, SEED, encoder, files, overwrite, progress
 
 
 @click.command("calibrate")

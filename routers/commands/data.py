@@ -9,7 +9,7 @@ import click
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from routers.commands._download import download, verify
-from routers.commands._options import FILE, progress
+from routers.commands.base import FILE, progress
 from routers.data.lines import read_document
 from routers.errors import DataError
 from routers.files import shown

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from routers.commands._options import FILE, SEED, encoder, files, progress
+from routers.commands.base import FILE, SEED, encoder, files, progress
 
 _FILES_ONLY = {
     "oracle gap",

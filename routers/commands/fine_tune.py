@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from routers.commands._options import FILE, SEED, files, progress
+from routers.commands.base import FILE, SEED, files, progress
 
 
 @click.command("fine-tune")

@@ -14,7 +14,7 @@ import click
 
 from routers.artifact.evidence import told_abstention
 from routers.artifact.files import check_free
-from routers.commands._options import FILE, SEED, files, overwrite, progress
+from routers.commands.base import FILE, SEED, files, overwrite, progress
 from routers.data.support import Support
 from routers.files import shown
 from routers.training.recipe import EmbedderRecipe, Recipe, read_recipe

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from routers.commands._options import FILE, SEED, encoder, files, progress
+from routers.commands.base import FILE, SEED, encoder, files, progress
 from routers.files import printable
 
 _VERDICTS = {"passed": "passes", "refused": "is REFUSED", "not decided": "is NOT DECIDED"}

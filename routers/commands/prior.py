@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from routers.artifact.files import check_free
-from routers.commands._options import FILE, files, overwrite, progress
+from routers.commands.base import FILE, files, overwrite, progress
 
 
 @click.command("prior")

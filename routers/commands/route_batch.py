@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from routers.artifact.load import load_artifact
-from routers.commands._options import FILE, encoder, knob_positions, progress
+from routers.commands.base import FILE, encoder, knob_positions, progress
 from routers.errors import DataError
 from routers.files import shown
 
