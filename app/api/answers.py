@@ -91,6 +91,8 @@ def route_headers(entry: LedgerEntry) -> Headers:
         (b"x-route-router-ms", b"%.3f" % (entry.decide_s * 1e3)),
         (b"x-route-overhead-ms", b"%.3f" % (entry.overhead_s * 1e3)),
     ]
+    if request.overruled:
+        headers.append((b"x-route-overruled", ", ".join(request.overruled).encode()))
     judge_cost_usd = entry.judge_cost_usd
     if judge_cost_usd is not None:
         headers.append((b"x-route-scorer-cost-usd", usd(judge_cost_usd)))

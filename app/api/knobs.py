@@ -16,7 +16,14 @@ from app.config import PRESETS
 from app.errors import InvalidRequestError
 from app.head import RequestHead
 from app.types import CacheMode
-from routers.types import CostQuality, MaxQualityLoss, MinQuality, Objective, UsdPerQuality
+from routers.types import (
+    CostQuality,
+    MaxQualityLoss,
+    MinQuality,
+    Objective,
+    StrongThreshold,
+    UsdPerQuality,
+)
 
 _KEYS: Mapping[str, str] = {
     **{key: key for key in HEADER_KEYS.values()},
@@ -220,6 +227,21 @@ def _explain(param: str, value: Any) -> bool:
     if value == "off":
         return False
     raise InvalidRequestError(f"{param} must be 'full' or 'off'", param=param)
+
+
+def told_objective(objective: Objective) -> str:
+    """Return an objective as `key=value`, in the words of the routing headers."""
+    match objective:
+        case CostQuality(t):
+            return f"cost-quality={t:g}"
+        case MaxQualityLoss(loss):
+            return f"max-quality-loss={loss:g}"
+        case MinQuality(quality):
+            return f"min-quality={quality:g}"
+        case UsdPerQuality(usd):
+            return f"lambda={usd:g}"
+        case StrongThreshold():
+            return f"threshold={objective.threshold:g}"
 
 
 def _one_of(names: Iterable[str]) -> str:

@@ -63,5 +63,5 @@ def _models(names: Names) -> list[Model]:
     return [
         Model(id=name, owned_by="upstream" if name in names.model_ids else "steelyard")
         for name in names.listed()
-        if not name.endswith(A_THRESHOLD)
+        if not name.endswith(A_THRESHOLD) and "*" not in name
     ]

@@ -2,16 +2,17 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 from app.access.guard import ANONYMOUS, Caller
 from app.api.dialects.base import ParsedRequest
-from app.api.knobs import Knobs
+from app.api.knobs import Knobs, told_objective
 from app.errors import InvalidRequestError
-from app.gateway.names import Names
+from app.gateway.names import Meant, Names
 from app.gateway.request import Policy, RouteRequest
 from app.head import NO_HEAD, RequestHead
 from app.ids import new_id
-from routers.types import Objective, StrongThreshold
+from routers.types import CostQuality, Objective, StrongThreshold
 
 _IDEMPOTENCY_KEY = b"idempotency-key"
 """Told, in another word, to the upstream of a pinned model; a routed request may go to two, and one
@@ -43,8 +44,10 @@ def resolve(
         If the routing options name something unknown or contradict the model name.
     """
     knobs = header_knobs.over(chat.knobs)
-    pinned, policy, objective = _target(chat.model, knobs, names)
+    meant = names.meant(chat.model)
+    pinned, policy, objective = _target(chat.model, meant, knobs, names)
     if knobs.model_ids is not None:
+        knobs = _with_models_meant(knobs, names)
         _check_models(knobs, names, pinned)
     allowed = knobs.model_ids
     if pinned is not None:
@@ -64,7 +67,8 @@ def resolve(
         pinned_model_id=pinned,
         policy=policy,
         objective=objective,
-        objective_param="model" if chat.model.startswith("router-") else knobs.objective_param,
+        objective_param=_objective_param(chat.model, meant, knobs),
+        overruled=_overruled(header_knobs, chat.knobs, meant),
         allowed_model_ids=allowed,
         max_cost_usd=knobs.max_cost_usd,
         fallback=fallback and pinned is None,
@@ -106,19 +110,45 @@ def _scoped(caller: Caller, idempotency_key: bytes) -> bytes:
     return b"steelyard-" + whole.hexdigest()[:48].encode()
 
 
+def _objective_param(model: str, meant: Meant, knobs: Knobs) -> str | None:
+    """Return how the client spelled the objective; what the operator wrote is none of its words."""
+    if knobs.objective is not None:
+        return knobs.objective_param
+    in_name = meant.cost_quality is not None or model.startswith("router-")
+    return "model" if in_name and meant.by_client else None
+
+
+def _overruled(in_headers: Knobs, in_body: Knobs, meant: Meant) -> tuple[str, ...]:
+    """Return what the request says of the knob in a place that another one takes precedence over.
+
+    A header comes before the body, the body before the name.
+    """
+    if in_headers.objective is None and (in_body.objective is None or meant.cost_quality is None):
+        return ()
+    in_name = None if meant.cost_quality is None else CostQuality(meant.cost_quality)
+    counts = in_headers.objective or in_body.objective
+    said = {"body": in_body.objective, "name": in_name}
+    return tuple(
+        f"{place}; {told_objective(each)}"
+        for place, each in said.items()
+        if each is not None and each != counts
+    )
+
+
 def _target(
-    model: str, knobs: Knobs, names: Names
+    model: str, meant: Meant, knobs: Knobs, names: Names
 ) -> tuple[str | None, Policy | None, Objective | None]:
     """Return the pinned model, or the policy and the objective to decide by."""
-    if model == "auto" or model.startswith("auto:"):
-        policy = _policy(model, knobs, names)
-        named = model != "auto" or knobs.policy is not None
+    if meant.name == "auto":
+        policy = _policy(model, meant, knobs, names)
+        in_name = None if meant.cost_quality is None else CostQuality(meant.cost_quality)
+        named = meant.policy is not None or knobs.policy is not None
         default = None if named else names.default_objective
-        return None, policy, knobs.objective or default or policy.objective
-    if model in names.model_ids:
-        return model, None, None
-    if model.startswith("router-"):
-        policy, objective = _threshold(model, names)
+        return None, policy, knobs.objective or in_name or default or policy.objective
+    if meant.name in names.model_ids:
+        return meant.name, None, None
+    if meant.name.startswith("router-"):
+        policy, objective = _threshold(model, meant.name, names)
         if knobs.objective is not None:
             raise InvalidRequestError(
                 f"the model name {model!r} already sets the threshold; "
@@ -134,41 +164,57 @@ def _target(
     raise names.not_found(model)
 
 
-def _policy(model: str, knobs: Knobs, names: Names) -> Policy:
-    _, _, in_name = model.partition(":")
-    if not names.policies or (model != "auto" and in_name not in names.policies):
+def _policy(model: str, meant: Meant, knobs: Knobs, names: Names) -> Policy:
+    if not names.policies:
         raise names.not_found(model)
     if knobs.policy is not None and knobs.policy not in names.policies:
         raise InvalidRequestError(
             f"unknown policy {knobs.policy[:80]!r}; known: {names.told_policies()}",
             param=knobs.params["policy"],
         )
+    in_name = meant.policy
     if in_name and knobs.policy is not None and knobs.policy != in_name:
+        stands = "" if meant.by_client else f", which stands for the policy {in_name!r},"
         raise InvalidRequestError(
-            f"the model name {model!r} and the policy {knobs.policy!r} contradict each other",
+            f"the model name {model[:80]!r}{stands} and the policy {knobs.policy!r} contradict "
+            "each other",
             param=knobs.params["policy"],
         )
     return names.policies[in_name or knobs.policy or names.default_policy]
 
 
-def _threshold(model: str, names: Names) -> tuple[Policy, StrongThreshold]:
+def _threshold(sent: str, model: str, names: Names) -> tuple[Policy, StrongThreshold]:
     # Names of routers hold no "-", numbers may: router-mf-1e-3.
     name, _, text = model.removeprefix("router-").partition("-")
     pair = names.pairs.get(name)
     if pair is None:
-        raise names.not_found(model)
+        raise names.not_found(sent)
     for stored, objective in pair.stored.items():
         if text == stored:
             return pair.policy, objective
     try:
         threshold = float(text) if "_" not in text else -1.0
     except ValueError:
-        raise names.not_found(model) from None
+        raise names.not_found(sent) from None
     if not 0 <= threshold <= 1:
         raise InvalidRequestError(
             f"the threshold in {model[:80]!r} must be a number from 0 to 1", param="model"
         )
     return pair.policy, StrongThreshold(strong=pair.strong, weak=pair.weak, threshold=threshold)
+
+
+def _with_models_meant(knobs: Knobs, names: Names) -> Knobs:
+    """Return the options with the models that the aliases of an allow-list stand for."""
+    model_ids = knobs.model_ids or frozenset()
+    targets = {name: names.aliases.target(name) for name in model_ids - names.model_ids}
+    meant = {
+        name: target.name
+        for name, target in targets.items()
+        if target is not None and target.name in names.model_ids
+    }
+    if not meant:
+        return knobs
+    return replace(knobs, model_ids=frozenset(meant.get(name, name) for name in model_ids))
 
 
 def _check_models(knobs: Knobs, names: Names, pinned: str | None) -> None:

@@ -5,9 +5,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import routers
 from app.config import AffinityConfig, LoadedConfig, PolicyConfig, RouterConfig
+from app.config.aliases import resolved_aliases
 from app.gateway.names import Names, Pair
 from app.gateway.request import AffinityRule, KnobCurves, Policy
 from routers.artifact.artifact import RouterArtifact
@@ -230,7 +232,16 @@ def build_names(config: LoadedConfig, policies: Mapping[str, Policy]) -> Names:
             weak=router.pair.weak,
             stored=_stored_thresholds(router, config, policy.artifact),
         )
+    gateway = config.gateway
+    aliases = resolved_aliases(gateway.aliases, gateway.models, gateway.policies, gateway.routers)
+    for alias, target in (*aliases.exact.items(), *aliases.patterns):
+        name, _, text = target.removeprefix("router-").partition("-")
+        if text in get_args(StoredName) and text not in pairs[name].stored:
+            raise config.error(
+                ("aliases", alias), f"router {name!r} has no {text} threshold between its pair"
+            )
     return Names(
+        aliases=aliases,
         model_ids=frozenset(config.gateway.models),
         policies=policies,
         default_policy=config.gateway.default_policy,

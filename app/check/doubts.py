@@ -9,6 +9,7 @@ from app.api.ops import metrics_refusal
 from app.check.servable import Prepared
 from app.config import LoadedConfig, PriceConfig, UpstreamConfig
 from app.config.addresses import address_doubt
+from app.config.aliases import Aliases
 from app.config.document import Document, Remark
 from app.config.expected import plain
 from app.config.settings import is_loopback
@@ -36,6 +37,7 @@ def doubts(config: LoadedConfig, prepared: Prepared, *, here: bool, today: dt.da
         *_too_small(config),
         *_of_budgets(config),
         *_of_policies(config, prepared),
+        *_of_aliases(config),
         *_without_effect(config),
         *(_of_this_machine(config) if here else ()),
     ]
@@ -168,6 +170,17 @@ def _of_budgets(config: LoadedConfig) -> _Doubts:
                     ("policies", name, "candidates"),
                     f"{model_id} has no price and is only chosen where the price does not matter",
                 )
+
+
+def _of_aliases(config: LoadedConfig) -> _Doubts:
+    for pattern, _ in Aliases.of(config.gateway.aliases).patterns:
+        own = Aliases({}, ((pattern, pattern),))
+        models = [each for each in config.gateway.models if own.target(each) is not None]
+        if models:
+            yield Remark(
+                ("aliases", pattern),
+                f"does not stand for {', '.join(models)}: a model keeps its name",
+            )
 
 
 def _of_policies(config: LoadedConfig, prepared: Prepared) -> _Doubts:

@@ -26,6 +26,9 @@ def summary(
         yield "policies"
         yield from _table([_policy(name, each, config) for name, each in gateway.policies.items()])
         yield from _promises(prepared.policies)
+    if gateway.aliases:
+        yield "aliases"
+        yield from _table([(name, f"= {target}") for name, target in gateway.aliases.items()])
     limited = _allowances(config)
     yield "limits" if limited else "limits: none"
     yield from _table(limited)

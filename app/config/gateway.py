@@ -4,6 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from app.config.aliases import Alias, resolved_aliases
 from app.config.allowances import AllowancesConfig
 from app.config.fields import ConflictError, Name, ShortName, Strict, Text, known_name
 from app.config.keeping import CacheConfig, OutcomesConfig, StoreConfig, TracesConfig
@@ -40,6 +41,11 @@ class GatewayConfig(Strict):
     """The provider endpoints, by a name of your choice."""
     models: Annotated[dict[Name, ModelConfig], Field(min_length=1)]
     """The models that clients can get, by the name that they ask for."""
+    aliases: dict[Alias, Text] = Field(default_factory=dict)
+    """Further names that clients may send, and what each stands for: one of `models`, `auto`,
+    `auto:<policy>`, either with a knob (`auto:quality:0.5`), a threshold name, or another alias.
+    `*` stands for anything; names that exist come before patterns, longer patterns before
+    shorter."""
     routers: dict[ShortName, RouterConfig] = Field(default_factory=dict)
     """Trained artifacts, by a name of your choice."""
     policies: dict[ShortName, PolicyConfig] = Field(default_factory=dict)
@@ -67,6 +73,7 @@ class GatewayConfig(Strict):
             check_policy(name, policy, self.routers[policy.router])
         if self.policies:
             known_name(self.default_policy, self.policies, ("default_policy",))
+        resolved_aliases(self.aliases, self.models, self.policies, self.routers)
         return self
 
     @model_validator(mode="after")

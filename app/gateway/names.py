@@ -1,9 +1,10 @@
 """Every name that a client may send as its model, and what it stands for."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from app.errors import ModelNotFoundError
+from app.config.aliases import Aliases, is_routing_name, knob_in, read_auto_name
+from app.errors import InvalidRequestError, ModelNotFoundError
 from app.gateway.request import Policy
 from routers.artifact.thresholds import StoredName
 from routers.types import Objective, StrongThreshold
@@ -23,6 +24,28 @@ class Pair:
     """Thresholds that have a name instead of a number."""
 
 
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """What a name that a client sent stands for.
+
+    Attributes
+    ----------
+    name
+        A model, `auto`, or a threshold name.
+    policy
+        The one that the name says.
+    cost_quality
+        The knob that the name says.
+    by_client
+        Whether the client wrote it itself; else an alias of the operator's says so.
+    """
+
+    name: str
+    policy: str | None = None
+    cost_quality: float | None = None
+    by_client: bool = True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Names:
     """Every name that a client may send as `model`."""
@@ -33,6 +56,8 @@ class Names:
     pairs: Mapping[str, Pair]
     default_objective: Objective | None = None
     """What `auto` goes by in place of its policy's objective, where a request names neither."""
+    aliases: Aliases = field(default_factory=lambda: Aliases({}))
+    """Further names, and what they come to."""
     shown: tuple[str, ...] | None = None
     """The names that this caller is told of; None: all of them."""
 
@@ -46,7 +71,45 @@ class Names:
             for name, pair in self.pairs.items()
             for threshold in (*pair.stored, A_THRESHOLD)
         )
-        return (*routed, *thresholds, *sorted(self.model_ids))
+        aliases = (*self.aliases.exact, *(pattern for pattern, _ in self.aliases.patterns))
+        return (*routed, *thresholds, *aliases, *sorted(self.model_ids))
+
+    def meant(self, name: str) -> Meant:
+        """Return what a name stands for.
+
+        Raises
+        ------
+        ModelNotFoundError
+            If it is none.
+        InvalidRequestError
+            If the knob in it is none, or contradicts what an alias stands for.
+        """
+        if name in self.model_ids:
+            return Meant(name)
+        if is_routing_name(name):
+            return self._routed(name, name)
+        target = self.aliases.target(name)
+        if target is None:
+            raise self.not_found(name)
+        meant = self._routed(target.name, name)
+        if target.knob is None:
+            return replace(meant, by_client=False)
+        if meant.name != "auto" or meant.cost_quality is not None:
+            raise InvalidRequestError(
+                f"{name[:80]!r} hangs a knob on an alias of {target.name!r}, which "
+                + ("takes none" if meant.cost_quality is None else "has one"),
+                param="model",
+            )
+        return replace(meant, cost_quality=_position(knob_in(target.knob), name))
+
+    def _routed(self, name: str, sent: str) -> Meant:
+        """Take a name apart that is no alias any more."""
+        if name != "auto" and not name.startswith("auto:"):
+            return Meant(name)
+        auto = read_auto_name(name, self.policies)
+        if auto is None or not self.policies:
+            raise self.not_found(sent)
+        return Meant("auto", auto.policy, _position(auto.knob, sent))
 
     def told_models(self) -> str:
         """Return the models that the caller is told of, as a list to read."""
@@ -64,3 +127,12 @@ class Names:
             f"the model {shown!r} does not exist; these do: {', '.join(self.listed())}",
             param="model",
         )
+
+
+def _position(knob: float | None, sent: str) -> float | None:
+    """Return a position of the knob that is one."""
+    if knob is not None and knob > 1:
+        raise InvalidRequestError(
+            f"the knob in the model name {sent[:80]!r} must be a number from 0 to 1", param="model"
+        )
+    return knob

@@ -131,6 +131,8 @@ class RouteRequest(msgspec.Struct, frozen=True, kw_only=True):
         The knob, already merged from headers, body and the policy's default.
     objective_param
         How the client spelled the knob; None where it left it open.
+    overruled
+        What it says of the knob in places that another one takes precedence over.
     body
         What the client sent, without the model's name and the routing options.
     caller
@@ -150,6 +152,7 @@ class RouteRequest(msgspec.Struct, frozen=True, kw_only=True):
     policy: Policy | None
     objective: Objective | None
     objective_param: str | None = None
+    overruled: tuple[str, ...] = ()
     allowed_model_ids: frozenset[str] | None
     max_cost_usd: float | None
     fallback: bool

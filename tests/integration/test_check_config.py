@@ -92,3 +92,37 @@ def test_what_is_shipped_passes_strictly_without_its_secrets(capsys, file):
     out, err = capsys.readouterr()
     assert f"{file} is fine" in out
     assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("aliases", "words"),
+    [
+        ({"gpt-4o": "auto"}, "aliases.gpt-4o: is one of `models`"),
+        ({"a": "b", "b": "a"}, "stands for itself: a → b → a"),
+        ({"claude-*": "auto:qualty"}, "did you mean 'auto:quality'"),
+        ({"auto:fast": "gpt-4o"}, "aliases.auto:fast: the name is reserved for routing"),
+        ({"a b": "auto"}, "aliases"),
+        ({"a": "router-nobody-0.5"}, "no router 'nobody' with a pair"),
+    ],
+)
+def test_aliases_that_cannot_be_are_refused(tmp_path, capsys, aliases, words):
+    file = aliased(tmp_path, aliases)
+    with pytest.raises(SystemExit):
+        main(["check-config", "--no-env", str(file)])
+    assert words in capsys.readouterr().err
+
+
+def test_aliases_are_told_and_so_is_a_pattern_that_models_do_not_follow(tmp_path, capsys):
+    main(["check-config", "--no-env", str(aliased(tmp_path, {"gpt-*": "auto:0.7"}))])
+    out, err = capsys.readouterr()
+    assert "aliases\n  gpt-*  = auto:0.7\n" in out
+    assert "aliases.gpt-*: does not stand for gpt-4o, gpt-4o-mini: a model keeps its name" in err
+
+
+def aliased(folder, aliases):
+    document = yaml.safe_load((CONFIGS / "gateway.openai.yaml").read_text(encoding="utf-8"))
+    document |= {"catalogue": str(CONFIGS / "models.yaml"), "aliases": aliases}
+    document["policies"]["quality"] = document["policies"]["default"]
+    file = folder / "gateway.yaml"
+    file.write_text(yaml.safe_dump(document), encoding="utf-8")
+    return file

@@ -65,7 +65,7 @@ def problem(tmp_path):
             "did you mean `requests_per_minute` (requests per minute)?",
         ),
         ("port: 9", "port: unknown key; it belongs into the section `server`"),
-        ("elsewhere: 9", "elsewhere: unknown key; known: allowances, auth,"),
+        ("elsewhere: 9", "elsewhere: unknown key; known: aliases, allowances, auth,"),
         ("auth: {admin_token: s3}", "its name into `admin_token_env`"),
         ("store: {kind: redis, redis_url: 's3'}", "its name into `redis_url_env`"),
         ("store: {kind: redis, url: 's3'}", "its name into `redis_url_env`"),
