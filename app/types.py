@@ -207,6 +207,8 @@ class Texts:
     answer
         The answer as the client got it, in pieces: server-sent events where `streamed`, else the
         JSON of a completion. Empty where it is not to be kept, or was too long to be.
+    dialect
+        In which it is written.
     featurizer
         Of the artifact that decided; makes the embedding where that is to be kept.
     """
@@ -214,6 +216,7 @@ class Texts:
     conversation: Conversation
     answer: tuple[bytes, ...] = ()
     streamed: bool = False
+    dialect: str = CHAT_COMPLETIONS
     featurizer: Featurizer | None = None
 
 

@@ -12,7 +12,6 @@ from starlette.types import Receive, Scope, Send
 
 from app.access.guard import Caller, Guard
 from app.api.asgi import check_json_content_type, head_of, read_body
-from app.api.bounds import check_structure, is_simple
 from app.api.dialects.base import Dialect
 from app.api.exchange import Exchange, send_error
 from app.api.knobs import knobs_from_headers
@@ -30,6 +29,7 @@ from app.gateway.overload import Places
 from app.gateway.permissions import permit
 from app.gateway.request import RouteRequest
 from app.state import ActiveConfig
+from app.wire.bounds import check_structure, is_simple
 from routers.errors import RoutingError
 
 

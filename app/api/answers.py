@@ -34,6 +34,11 @@ from routers.types import (
 Headers = list[tuple[bytes, bytes]]
 
 JSON_HEADER = (b"content-type", b"application/json")
+STREAM_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
 _INTERNAL = "the gateway failed on this request; quote the x-request-id to its operator"
 
 

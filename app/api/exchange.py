@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.api.answers import (
     JSON_HEADER,
+    STREAM_HEADERS,
     Headers,
     explain_object,
     rounded_usd,
@@ -19,7 +20,6 @@ from app.api.answers import (
 from app.api.asgi import CancelOnDisconnect
 from app.api.dialects.base import Dialect, Writer
 from app.api.pings import Pings
-from app.api.sse import STREAM_HEADERS
 from app.errors import ClientDisconnectedError
 from app.gateway.handle import Answer, Head
 from app.providers.base import Chunk

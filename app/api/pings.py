@@ -1,13 +1,10 @@
-"""Comments in a stream that is silent, so that nobody on the way takes it for dead."""
+"""Signs of life in a stream that is silent, so that nobody on the way takes it for dead."""
 
 import asyncio
 from types import TracebackType
 from typing import Self
 
 from starlette.types import Message, Send
-
-PING = b": ping\n\n"
-"""A comment of server-sent events: clients skip it. No `id:`, which some clients choke on."""
 
 
 class Pings:
@@ -22,7 +19,7 @@ class Pings:
 
     __slots__ = ("_every_s", "_last", "_loop", "_ping_event", "_send", "_sending", "_timer")
 
-    def __init__(self, send: Send, *, every_s: float, ping: bytes = PING) -> None:
+    def __init__(self, send: Send, *, every_s: float, ping: bytes) -> None:
         self._send = send
         self._every_s = every_s
         self._ping_event = ping

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from app.api.dialects.chat_completions import parse_chat_request
 from app.api.knobs import NO_KNOBS, parse_cost_quality
 from app.api.resolve import resolve
 from app.api.route import route_object
-from app.api.wire import parse_chat_request
 from app.assembly import build_names, build_policies, load_artifacts
 from app.config import load_config
 from app.errors import InvalidRequestError

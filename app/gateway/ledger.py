@@ -31,6 +31,7 @@ from app.stores.base import Standing
 from app.telemetry.tracing import CallTrace, RequestTrace
 from app.types import (
     ANSWERING,
+    CHAT_COMPLETIONS,
     CHAT_ROUTE,
     HEDGE_LOST,
     CacheState,
@@ -125,6 +126,7 @@ class LedgerEntry:
     """Whose limit or budget refused the request."""
     _heard: list[bytes] = field(default_factory=list)
     _heard_bytes: int = 0
+    _heard_dialect: str = CHAT_COMPLETIONS
     _call_trace: CallTrace | None = None
     _answering: bool = False
     _n_waiting: int = 0
@@ -306,6 +308,7 @@ class LedgerEntry:
             self.response_model = chunk.response_model
         if self.keeps.answers and chunk.data and self._heard_bytes <= MAX_KEPT_ANSWER_BYTES:
             self._heard.append(chunk.data)
+            self._heard_dialect = chunk.dialect
             self._heard_bytes += len(chunk.data)
 
     def completed(self) -> None:
@@ -517,6 +520,7 @@ class LedgerEntry:
             conversation=self.request.conversation,
             answer=answer,
             streamed=streamed,
+            dialect=CHAT_COMPLETIONS if self.cached is not None else self._heard_dialect,
             featurizer=policy.artifact.featurizer if self.keeps.features and policy else None,
         )
 

@@ -1,11 +1,9 @@
 """What was said, as text: only for what the operator opted in to keep or to trace."""
 
-from collections.abc import Iterable
 from typing import Any
 
-import msgspec
-
 from app.types import Texts
+from app.wire.answer_text import answer_text as read_text
 
 
 def kept_texts(texts: Texts) -> dict[str, Any]:
@@ -19,43 +17,6 @@ def kept_texts(texts: Texts) -> dict[str, Any]:
     }
 
 
-class _Said(msgspec.Struct):
-    content: str | None = None
-    refusal: str | None = None
-
-
-class _Choice(msgspec.Struct):
-    index: int = 0
-    message: _Said | None = None
-    delta: _Said | None = None
-
-
-class _Completion(msgspec.Struct):
-    choices: list[_Choice] = []
-
-
-_COMPLETION = msgspec.json.Decoder(_Completion)
-
-
 def answer_text(texts: Texts) -> str | None:
-    """Return the text of the first choice, as far as it came; None where there is none.
-
-    Tool calls, audio and what models think aloud are not texts.
-    """
-    body = b"".join(texts.answer)
-    lines = [body] if not texts.streamed else _events(body)
-    parts = []
-    for line in lines:
-        try:
-            choices = _COMPLETION.decode(line).choices
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            continue
-        for choice in choices:
-            if choice.index == 0:
-                piece = choice.message or choice.delta or _Said()
-                parts.append(piece.content or piece.refusal or "")
-    return "".join(parts) or None
-
-
-def _events(body: bytes) -> Iterable[bytes]:
-    return (line[6:] for line in body.split(b"\n") if line.startswith(b"data: {"))
+    """Return the text of the answer, as far as it came; None where there is none."""
+    return read_text(texts.answer, streamed=texts.streamed, dialect=texts.dialect)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.api.dialects.chat_completions import parse_chat_request
 from app.api.knobs import Knobs
-from app.api.wire import parse_chat_request
 from app.errors import InvalidRequestError, UpstreamError
 from app.providers.chat.stream import ChatStream
 from app.providers.http.error_body import error_detail

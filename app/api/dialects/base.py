@@ -13,12 +13,13 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from app.api.answers import Headers
-from app.api.knobs import Knobs
+from app.api.knobs import NO_KNOBS, Knobs, knobs_from_object
 from app.gateway.request import RouteRequest
 from app.head import RequestHead
 from app.providers.base import Chunk
 from app.types import CHAT_COMPLETIONS, Usage
 from app.wire.body import Body
+from app.wire.chat_request import ChatRequest
 from app.wire.turns import Turn
 from routers.registry import Registry
 from routers.types import Conversation, Demand
@@ -52,6 +53,31 @@ class ParsedRequest:
     demand: Demand
     turns: Sequence[Turn]
     knobs: Knobs
+
+
+def parsed_chat(chat: ChatRequest, body: Body | None = None) -> ParsedRequest:
+    """Return what a chat completion comes to.
+
+    Parameters
+    ----------
+    body
+        What it was translated from; None of a request that was one from the start.
+
+    Raises
+    ------
+    InvalidRequestError
+        For routing options that cannot be read.
+    """
+    return ParsedRequest(
+        model=chat.model,
+        body=Body(chat.fields) if body is None else body,
+        stream=chat.stream,
+        include_usage=chat.include_usage,
+        conversation=chat.conversation,
+        demand=chat.demand,
+        turns=chat.turns,
+        knobs=NO_KNOBS if chat.routing is None else knobs_from_object(chat.routing),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,17 +5,16 @@ from typing import Any
 
 import msgspec
 
-from app.api import sse
 from app.api.answers import Headers, error_head, error_object
-from app.api.dialects.base import DIALECTS, Documented, ParsedRequest
-from app.api.pings import PING
+from app.api.dialects.base import DIALECTS, Documented, ParsedRequest, parsed_chat
 from app.api.schema import ChatCompletion, ChatCompletionRequest, ErrorBody, StreamEvent
-from app.api.wire import parse_chat_request
 from app.errors import UpstreamError
 from app.gateway.request import RouteRequest
 from app.head import RequestHead
 from app.providers.base import Chunk
 from app.types import CHAT_COMPLETIONS, CHAT_ROUTE, Usage
+from app.wire import sse
+from app.wire.chat_request import MAX_MESSAGES, read_chat_request
 from app.wire.usage import with_usage
 
 
@@ -66,7 +65,7 @@ class ChatWriter:
     __slots__ = ("_template", "_usage_payload", "tells_usage")
 
     headers: Headers = []  # noqa: RUF012  (never changed)
-    ping = PING
+    ping = sse.PING
 
     def __init__(self, *, tells_usage: bool) -> None:
         self.tells_usage = tells_usage
@@ -108,6 +107,11 @@ class ChatWriter:
     def broken(self, error: BaseException) -> bytes:
         """Return the end of a stream that failed: no [DONE] follows."""
         return sse.event(msgspec.json.encode({"error": error_object(error)}))
+
+
+def parse_chat_request(body: bytes, *, max_messages: int = MAX_MESSAGES) -> ParsedRequest:
+    """Take the body of a chat-completions request apart; see `Dialect.parse`."""
+    return parsed_chat(read_chat_request(body, max_messages=max_messages))
 
 
 def error_answer(error: BaseException) -> tuple[int, Headers, bytes]:

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from app.access.guard import ANONYMOUS, Caller
+from app.api.dialects.chat_completions import parse_chat_request
 from app.api.knobs import Knobs
 from app.api.resolve import resolve
-from app.api.wire import parse_chat_request
 from app.gateway.names import Names
 from app.head import RequestHead
 from tests.support.keys import new_record

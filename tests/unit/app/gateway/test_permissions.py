@@ -3,9 +3,9 @@ import json
 import pytest
 
 from app.access.guard import ANONYMOUS, Caller
+from app.api.dialects.chat_completions import parse_chat_request
 from app.api.knobs import knobs_from_headers
 from app.api.resolve import resolve
-from app.api.wire import parse_chat_request
 from app.assembly import build_names, build_policies
 from app.errors import ForbiddenError, GatewayError, ModelNotFoundError
 from app.gateway.permissions import permit

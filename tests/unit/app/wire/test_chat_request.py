@@ -2,10 +2,9 @@ import json
 
 import pytest
 
-from app.api.bounds import check_structure, check_utf8, is_simple
-from app.api.dialects.chat_completions import ChatCompletions
-from app.api.wire import parse_chat_request
+from app.api.dialects.chat_completions import ChatCompletions, parse_chat_request
 from app.errors import InvalidRequestError
+from app.wire.bounds import check_structure, check_utf8, is_simple
 from routers.types import Capability, CostQuality, Role
 
 

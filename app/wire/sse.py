@@ -1,4 +1,4 @@
-"""Server-sent events on the way to the client."""
+"""Server-sent events of chat completions on the way to the client."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,11 +10,8 @@ from app.wire.usage import usage_object
 
 DONE = b"data: [DONE]\n\n"
 
-STREAM_HEADERS = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),
-]
+PING = b": ping\n\n"
+"""A comment: clients skip it. No `id:`, which some clients choke on."""
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENVELOPE = ("id", "object", "created", "model")

@@ -5,16 +5,16 @@ only those that routing needs are looked into. What is not looked into passes th
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from app.api.bounds import MAX_FIELDS, STRINGS_PER_MESSAGE, check_utf8
-from app.api.dialects.base import ParsedRequest
-from app.api.knobs import NO_KNOBS, knobs_from_object
-from app.api.parts import NO_ATTACHMENTS, Part, attachments, json_tokens
 from app.errors import InvalidRequestError
-from app.wire.body import Body
+from app.wire.body import Fields
+from app.wire.bounds import STRINGS_PER_MESSAGE
+from app.wire.envelope import decode_value, read_envelope
+from app.wire.parts import NO_ATTACHMENTS, Part, attachments, json_tokens
 from app.wire.turns import NOTHING, TURNS, Turn
 from routers.text.token_estimate import estimate_tokens_and_upper
 from routers.types import Capability, Conversation, Demand, Message, Role
@@ -56,7 +56,6 @@ class _ResponseFormat(msgspec.Struct):
     type: str | None = None
 
 
-_ENVELOPE = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _CONTENT: msgspec.json.Decoder[_Content] = msgspec.json.Decoder(_Content)
 _DECODERS: Mapping[str, msgspec.json.Decoder[Any]] = {
     "model": msgspec.json.Decoder(str),
@@ -74,11 +73,48 @@ _DECODERS: Mapping[str, msgspec.json.Decoder[Any]] = {
 }
 
 
-def parse_chat_request(body: bytes, *, max_messages: int = MAX_MESSAGES) -> ParsedRequest:
-    """Take a request body apart.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatRequest:
+    """What a request asks of whoever serves it.
+
+    Attributes
+    ----------
+    model
+        The name the client asked for.
+    fields
+        The top-level fields as sent, without `model` and `routing`.
+    include_usage
+        Whether the client asked for the usage event of a stream.
+    conversation, demand
+        What the router looks at.
+    turns
+        The messages, as far as they have to be looked into once more.
+    routing
+        The object of that name: what is said to the gateway alone.
+    """
+
+    model: str
+    fields: Fields
+    stream: bool
+    include_usage: bool
+    conversation: Conversation
+    demand: Demand
+    turns: Sequence[Turn]
+    routing: Mapping[str, Any] | None
+
+
+def read_chat_request(body: bytes, *, max_messages: int = MAX_MESSAGES) -> ChatRequest:
+    """Take the body of a chat-completions request apart; see `read_chat_fields`."""
+    return read_chat_fields(read_envelope(body), max_messages=max_messages)
+
+
+def read_chat_fields(fields: Mapping[str, Any], *, max_messages: int = MAX_MESSAGES) -> ChatRequest:
+    """Understand the top-level fields of a chat-completions request.
 
     Parameters
     ----------
+    fields
+        Name → JSON, as bytes or as `msgspec.Raw`.
     max_messages
         How many messages there may be, how many parts in all of them, and how many tools.
 
@@ -87,7 +123,6 @@ def parse_chat_request(body: bytes, *, max_messages: int = MAX_MESSAGES) -> Pars
     InvalidRequestError
         With the `param` at fault, for anything that is not a chat-completions request.
     """
-    fields = _envelope(body)
     if "cost_quality" in fields:
         raise InvalidRequestError(
             "cost_quality belongs into the object routing, or into the header x-cost-quality",
@@ -106,35 +141,16 @@ def parse_chat_request(body: bytes, *, max_messages: int = MAX_MESSAGES) -> Pars
     stream_options = _value(fields, "stream_options")
     conversation = Conversation(tuple(map(_to_message, turns, contents)))
     routing = _value(fields, "routing")
-    return ParsedRequest(
+    return ChatRequest(
         model=model,
-        body=Body({k: bytes(v) for k, v in fields.items() if k not in ("model", "routing")}),
+        fields={k: bytes(v) for k, v in fields.items() if k not in ("model", "routing")},
         stream=stream,
         include_usage=bool(stream_options and stream_options.include_usage),
         conversation=conversation,
         demand=_demand(fields, turns, contents, conversation, stream=stream),
         turns=turns,
-        knobs=NO_KNOBS if routing is None else knobs_from_object(routing),
+        routing=routing,
     )
-
-
-def _envelope(body: bytes) -> dict[str, Any]:
-    if not body.strip():
-        raise InvalidRequestError("the request body is empty; send a JSON object")
-    check_utf8(body)
-    try:
-        fields = _ENVELOPE.decode(body)
-    except msgspec.ValidationError as error:
-        raise InvalidRequestError("the request body must be a JSON object") from error
-    except msgspec.DecodeError as error:
-        raise InvalidRequestError(f"could not parse the request body as JSON: {error}") from error
-    except RecursionError as error:
-        raise InvalidRequestError("the request body is nested too deeply") from error
-    if len(fields) > MAX_FIELDS:
-        raise InvalidRequestError(
-            f"the request body has {len(fields)} fields; at most {MAX_FIELDS} are taken"
-        )
-    return fields
 
 
 def _value(fields: Mapping[str, Any], name: str) -> Any:
@@ -144,31 +160,19 @@ def _value(fields: Mapping[str, Any], name: str) -> Any:
     most = _MAX_BYTES.get(name)
     if most is not None and len(memoryview(raw)) > most:
         raise InvalidRequestError(f"{name} is longer than {most} bytes", param=name)
-    return _decode(_DECODERS[name], raw, name)
-
-
-def _decode(
-    decoder: msgspec.json.Decoder[Any], raw: Any, name: str, at: int | None = None, then: str = ""
-) -> Any:
-    try:
-        return decoder.decode(raw)
-    except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `$")
-        where = name if at is None else f"{name}[{at}]{then}"
-        param = where + path.rstrip("`")
-        raise InvalidRequestError(f"invalid type for {param}: {message}", param=param) from error
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise InvalidRequestError(f"could not parse {name}: {error}", param=name) from error
+    return decode_value(_DECODERS[name], raw, name)
 
 
 def _messages(raw: Any, max_messages: int) -> tuple[list[Turn], list[_Content]]:
-    turns: list[Turn] = _decode(TURNS, raw, "messages")
+    turns: list[Turn] = decode_value(TURNS, raw, "messages")
     if not turns:
         raise InvalidRequestError("messages must hold at least one message", param="messages")
     if len(turns) > max_messages:
         raise _too_many(len(turns), "messages", max_messages, "messages")
     contents = [
-        _decode(_CONTENT, turn.content, "messages", i, ".content") if turn.has_content else None
+        decode_value(_CONTENT, turn.content, "messages", i, ".content")
+        if turn.has_content
+        else None
         for i, turn in enumerate(turns)
     ]
     n_parts = sum([len(each) for each in contents if isinstance(each, list)])

@@ -1,0 +1,65 @@
+"""The text of an answer, whole or streamed, in whichever dialect it was given."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import msgspec
+
+from app.types import CHAT_COMPLETIONS
+
+
+class _Said(msgspec.Struct):
+    content: str | None = None
+    refusal: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    message: _Said | None = None
+    delta: _Said | None = None
+
+
+class _Completion(msgspec.Struct):
+    choices: list[_Choice] = []
+
+
+_COMPLETION = msgspec.json.Decoder(_Completion)
+
+
+def _chat_text(payloads: Iterable[bytes]) -> str:
+    """Return the text of the first choice."""
+    parts = []
+    for payload in payloads:
+        try:
+            choices = _COMPLETION.decode(payload).choices
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+        for choice in choices:
+            if choice.index == 0:
+                piece = choice.message or choice.delta or _Said()
+                parts.append(piece.content or piece.refusal or "")
+    return "".join(parts)
+
+
+_READERS: Mapping[str, Callable[[Iterable[bytes]], str]] = {CHAT_COMPLETIONS: _chat_text}
+"""By dialect: from the JSON of a whole answer, or of all events of a stream, to its text."""
+
+
+def answer_text(answer: Sequence[bytes], *, streamed: bool, dialect: str) -> str | None:
+    """Return the text of an answer, as far as it came; None where there is none.
+
+    Tool calls, audio and what models think aloud are not texts.
+
+    Parameters
+    ----------
+    answer
+        As the client got it, in pieces: server-sent events where `streamed`, else one JSON.
+    """
+    reader = _READERS.get(dialect)
+    if reader is None:
+        return None
+    body = b"".join(answer)
+    return reader(_events(body) if streamed else [body]) or None
+
+
+def _events(body: bytes) -> Iterable[bytes]:
+    return (line[6:] for line in body.split(b"\n") if line.startswith(b"data: {"))
