@@ -15,6 +15,13 @@ HEDGE_LOST = "hedge_lost"
 """The error of a call that was given up because the one beside it was faster."""
 
 
+DRAFT_REJECTED = "draft_rejected"
+"""The error of a call whose answer was held back and not accepted."""
+
+HOLD_BACK_EXCEEDED = "hold_back_exceeded"
+"""The error of a call whose answer was given up because it could not be held back any longer."""
+
+
 CHAT_COMPLETIONS = "chat_completions"
 """The dialect that everything inside is written in: OpenAI's chat completions."""
 
@@ -156,7 +163,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         Until the answer began, if it is the one that serves.
     error
         The error's code from the table of answers, None where the call served its purpose;
-        `hedge_lost` where another one that ran beside it was faster.
+        `hedge_lost` where another one that ran beside it was faster, `draft_rejected` where its
+        answer was held back and not accepted.
     usage
         What it is booked with; None where nothing was sent, or refused with an error status.
     cost_usd

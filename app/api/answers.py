@@ -13,6 +13,7 @@ from app.errors import (
     UpstreamError,
     answer_for,
 )
+from app.gateway.drafting import Drafting
 from app.gateway.ledger import LedgerEntry
 from app.gateway.pressure import Pressure
 from app.gateway.request import Policy
@@ -121,6 +122,8 @@ def _decision_headers(entry: LedgerEntry, decision: Decision) -> Headers:
         (b"x-route-reason", (entry.reason or decision.reason).value.encode()),
         *_session_headers(entry),
     ]
+    if entry.drafting is not None:
+        headers += _cascade_headers(entry, entry.drafting)
     if decision.reason is Reason.THRESHOLD and isinstance(objective, StrongThreshold):
         headers.append((b"x-route-threshold", b"%.6g" % objective.threshold))
     if entry.fallback_index:
@@ -190,6 +193,36 @@ def _session_headers(entry: LedgerEntry) -> Headers:
     if reason.state is not None:
         headers.append((b"x-route-session", reason.state.value.encode()))
     return headers
+
+
+def _cascade_headers(entry: LedgerEntry, drafting: Drafting) -> Headers:
+    if drafting.skipped is not None:
+        return [(b"x-route-cascade", b"skipped; " + drafting.skipped.encode())]
+    headers = [(b"x-route-calls", b"%d" % len(entry.calls))]
+    if drafting.accepted_by is not None:
+        headers.append((b"x-route-accepted-by", drafting.accepted_by.encode()))
+    return headers
+
+
+def cascade_object(drafting: Drafting | None) -> dict[str, Any] | None:
+    """Return how a cascade went as JSON-ready values, where the policy has one."""
+    if drafting is None:
+        return None
+    return {
+        "stages": list(drafting.stages),
+        "skipped": drafting.skipped,
+        "accepted_by": drafting.accepted_by,
+        "judged": [
+            {
+                "model": model_id,
+                "accepted": verdict.accepted,
+                "by": verdict.by,
+                "score": _rounded(verdict.score, 6),
+                "why": verdict.why,
+            }
+            for model_id, verdict in drafting.judged
+        ],
+    }
 
 
 def usd(amount: float) -> bytes:
@@ -302,6 +335,7 @@ def explain_object(entry: LedgerEntry) -> Mapping[str, Any]:
         "decision": decision_object(decision),
         "threshold": threshold_object(entry.request.objective),
         "scorer": scorer_object(entry.judgement),
+        "cascade": cascade_object(entry.drafting),
         "candidates": candidate_objects(decision.candidates, entry.request.policy),
     }
 

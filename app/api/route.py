@@ -11,6 +11,7 @@ from app.api.answers import (
     JSON_HEADER,
     Headers,
     candidate_objects,
+    cascade_object,
     decision_object,
     description_object,
     route_headers,
@@ -115,6 +116,7 @@ def route_object(
         "decision": decision_object(decision),
         "threshold": threshold_object(request.objective),
         "scorer": scorer_object(entry.judgement),
+        "cascade": cascade_object(entry.drafting),
         "candidates": candidate_objects(decision.candidates, policy),
         "counterfactual": [],
     }

@@ -21,13 +21,15 @@ from app.config import LoadedConfig
 from app.errors import ConfigError, UpstreamError, answer_for
 from app.gateway.admission import Admission
 from app.gateway.affinity import Affinity
-from app.gateway.breaker import Breaker, CircuitState
+from app.gateway.breaker import CircuitState
 from app.gateway.cache import ResponseCache
+from app.gateway.cascade import Cascades, HoldBack
 from app.gateway.choose import Chooser
 from app.gateway.decide import Decider
 from app.gateway.dispatch import Dispatcher
 from app.gateway.handle import Gateway
 from app.gateway.names import Names
+from app.gateway.questions import Questions
 from app.gateway.request import Deployment, Policy
 from app.gateway.reservations import Reservations
 from app.gateway.score import Scorer
@@ -114,6 +116,10 @@ def build_active(
         request_timeout_s=server.request_timeout_s,
     )
     reservations = Reservations(admission=admission)
+    questions = Questions(
+        dispatcher=dispatcher, max_late=limits.failures, cooldown_s=limits.cooldown_s
+    )
+    held = server.hold_back
     gateway = Gateway(
         chooser=Chooser(
             decider=Decider(
@@ -123,19 +129,20 @@ def build_active(
                 ),
                 on_probe=probed,
             ),
-            scorer=Scorer(
-                dispatcher=dispatcher,
-                specs=config.specs,
-                lateness=Breaker(
-                    clock=clock, failures=limits.failures, cooldown_s=limits.cooldown_s
-                ),
-            ),
+            scorer=Scorer(questions=questions, specs=config.specs),
             reservations=reservations,
             affinity=Affinity(blobs=store.blobs, now=time.time),
             clock=clock,
         ),
         reservations=reservations,
         dispatcher=dispatcher,
+        cascades=Cascades(
+            dispatcher=dispatcher,
+            questions=questions,
+            hold=HoldBack(
+                max_bytes=held.max_bytes, max_s=held.max_s, serves_longer=held.longer == "serve"
+            ),
+        ),
         cache=ResponseCache(
             answers=store.answers,
             version=version,

@@ -13,7 +13,14 @@ from app.config.keeping import (
 from app.config.load import MIN_ADMIN_TOKEN_CHARS, load_config
 from app.config.loaded import LoadedConfig
 from app.config.models import DeploymentConfig, ModelConfig
-from app.config.routing import PRESETS, AffinityConfig, PairConfig, PolicyConfig, RouterConfig
+from app.config.routing import (
+    PRESETS,
+    AffinityConfig,
+    CascadeConfig,
+    PairConfig,
+    PolicyConfig,
+    RouterConfig,
+)
 from app.config.server import AuthConfig, AuthMode, ServerConfig
 from app.config.upstreams import BreakerConfig, StubConfig, TimeoutsConfig, UpstreamConfig
 
@@ -28,6 +35,7 @@ __all__ = [
     "BreakerConfig",
     "BudgetConfig",
     "CacheConfig",
+    "CascadeConfig",
     "Catalogue",
     "CatalogueEntry",
     "ContentsConfig",

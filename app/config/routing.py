@@ -1,9 +1,9 @@
 """The sections `routers` and `policies`: how it is decided."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from app.config.fields import ConflictError, Place, Seconds, SecondsOrNone, Share, Strict, Text
 from routers.artifact.thresholds import StoredName
@@ -62,6 +62,38 @@ class AffinityConfig(Strict):
     """What a switch has to gain on top of the prefix cache it loses."""
 
 
+class AcceptorConfig(Strict):
+    """Who says whether an answer that was held back will do."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    kind: Text
+    """`logprobs` or `judge`; the options of either stand beside it."""
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """What stands beside the kind."""
+        return self.model_extra or {}
+
+
+class CascadeConfig(Strict):
+    """Have cheap models draft answers, which are held back until one is accepted."""
+
+    stages: Annotated[tuple[str, ...], Field(min_length=2, max_length=5)] | None = None
+    """The models in their order, cheapest first; each one of the policy's candidates. The last one
+    answers directly."""
+    by: Literal["cost"] | None = None
+    """In place of `stages`: all candidates, in the order of their prices."""
+    acceptor: AcceptorConfig
+    """Who accepts an answer."""
+
+    @model_validator(mode="after")
+    def _has_stages(self) -> Self:
+        if (self.stages is None) == (self.by is None):
+            raise ConflictError(("stages",), "say either `stages` or `by: cost`, and not both")
+        return self
+
+
 class PolicyConfig(Strict):
     """How `auto:<policy>` decides where the request leaves it open."""
 
@@ -88,6 +120,9 @@ class PolicyConfig(Strict):
     hedge_after_s: Seconds | None = None
     """Start the next model beside the first when that has not begun to answer for so long; the
     faster one serves, and the other is paid too. Off by default."""
+    cascade: CascadeConfig | None = None
+    """Have cheap models draft the answer, and dearer ones only where that will not do. Off by
+    default."""
     router_deadline_s: Seconds = 0.05
     """How long a decision may take before `default_model` takes the request."""
     affinity: AffinityConfig = AffinityConfig()
@@ -118,6 +153,8 @@ def check_policy(name: str, policy: PolicyConfig, router: RouterConfig) -> None:
             "there is no second model to start; that takes fallback, max_attempts and candidates "
             "of at least two",
         )
+    if policy.cascade is not None:
+        _check_cascade((*place, "cascade"), policy, policy.cascade)
     if policy.threshold is not None:
         _check_threshold((*place, "threshold"), policy, router)
     if router.scorer is not None and "router_deadline_s" not in policy.model_fields_set:
@@ -126,6 +163,30 @@ def check_policy(name: str, policy: PolicyConfig, router: RouterConfig) -> None:
             f"router {policy.router!r} asks a model before it decides; say how long that may take "
             "(2 is a start)",
         )
+
+
+def _check_cascade(place: Place, policy: PolicyConfig, cascade: CascadeConfig) -> None:
+    if policy.threshold is not None:
+        raise ConflictError(
+            place, "contradicts threshold, which decides before an answer; leave one of them out"
+        )
+    if len(policy.candidates) < 2:
+        raise ConflictError(
+            place, "there is one candidate, and nothing to go on to; add a dearer one, or leave out"
+        )
+    if not policy.fallback:
+        raise ConflictError(
+            place, "fallback: false keeps each request with one model; a cascade needs several"
+        )
+    for position, model_id in enumerate(cascade.stages or ()):
+        if model_id not in policy.candidates:
+            raise ConflictError(
+                (*place, "stages", position),
+                f"{model_id!r} is not among the policy's candidates: "
+                f"{', '.join(policy.candidates)}",
+            )
+    if cascade.stages is not None and len(set(cascade.stages)) < len(cascade.stages):
+        raise ConflictError((*place, "stages"), "names a model twice")
 
 
 def _check_threshold(place: Place, policy: PolicyConfig, router: RouterConfig) -> None:

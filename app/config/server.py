@@ -11,6 +11,23 @@ HostName = Annotated[str, StringConstraints(pattern=r"^(\*\.)?[A-Za-z0-9_-]+(\.[
 Origin = Annotated[str, StringConstraints(pattern=r"^(\*|https?://[^/\s,*]+)$")]
 
 
+class HoldBackConfig(Strict):
+    """What a client gets, and for how long, while a policy's `cascade` holds an answer back."""
+
+    headers_after_s: Seconds | None = 20.0
+    """A stream gets its headers once an answer was held back for so long, and from then on a
+    comment every `sse_ping_s`, so that nothing on the way closes it. What fails later is an error
+    event in it, as its status is out, and the headers name no model. Null for never: nothing is
+    sent before an answer serves, as for an answer in one piece, which cannot begin before."""
+    max_s: Seconds = 120.0
+    """How long each stage's answer may take until it is whole."""
+    max_bytes: Annotated[int, Field(ge=1_000, le=2**31)] = 1_000_000
+    """The longest answer that is held back."""
+    longer: Literal["escalate", "serve"] = "escalate"
+    """What becomes of an answer that exceeds either: it is given up for the next stage's, or it
+    serves without being judged."""
+
+
 class ServerConfig(Strict):
     """The listening side."""
 
@@ -54,6 +71,8 @@ class ServerConfig(Strict):
     """A stream that has begun and is silent for so long gets a comment, which keeps load balancers
     from closing it; 0 for none. Before the first content nothing is sent, so that another model can
     still answer, or an error have its status code."""
+    hold_back: HoldBackConfig = HoldBackConfig()
+    """While an answer is held back until it is accepted."""
     shutdown_grace_s: Seconds = 20.0
     """How long requests that run may take to end when the gateway is stopped."""
     drain_s: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] = 2.0

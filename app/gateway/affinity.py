@@ -65,10 +65,15 @@ class SessionTurn:
     known: tuple[_Turn, ...] = ()
     lifetime_s: float = 0.0
 
-    def reason(self, served_model_id: str | None) -> SessionReason:
+    def reason(self, served_model_id: str | None, *, escalated: bool = False) -> SessionReason:
         """Return why the conversation is where it is, now that a model serves it.
 
         Fallbacks may have moved it on, or back to where it was.
+
+        Parameters
+        ----------
+        escalated
+            Whether a cascade moved it on because the decided model's answer would not do.
         """
         verdict = self.verdict
         previous = verdict.previous_model_id
@@ -77,6 +82,8 @@ class SessionTurn:
             return verdict.reason
         if served_model_id == previous:
             return SessionReason.RETAIN
+        if escalated:
+            return SessionReason.SWITCH
         if verdict.decision.model_id == previous:
             return SessionReason.MOVED_UNHEALTHY
         return verdict.reason
@@ -184,7 +191,12 @@ class Affinity:
         )
 
     async def remember(
-        self, turn: SessionTurn, *, served_model_id: str, usage: Usage | None
+        self,
+        turn: SessionTurn,
+        *,
+        served_model_id: str,
+        usage: Usage | None,
+        reason: SessionReason | None = None,
     ) -> None:
         """Note which model answered; the next turn of the conversation starts from it.
 
@@ -192,6 +204,8 @@ class Affinity:
         ----------
         usage
             Of the answer; what was read and written is the prefix of the next turn.
+        reason
+            Why the conversation is with that model; None where the turn says it.
         """
         session = turn.session
         if session is None:
@@ -201,7 +215,7 @@ class Affinity:
             model_id=served_model_id,
             used_at=self.now(),
             prefix_tokens=0 if usage is None else usage.input_tokens + usage.output_tokens,
-            reason=turn.reason(served_model_id),
+            reason=reason or turn.reason(served_model_id),
         )
         others = [each for each in turn.known if each.thread != session.thread]
         try:

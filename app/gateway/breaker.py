@@ -1,7 +1,6 @@
 """A circuit for whatever may fail: closed while it works, open while it is left to recover."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -66,39 +65,3 @@ class Circuit:
         """Take note of a probe that ended without a verdict: the next call may be one."""
         if self.state is CircuitState.HALF_OPEN:
             self.state = CircuitState.OPEN
-
-
-@dataclass(slots=True, kw_only=True)
-class Breaker:
-    """A circuit per name, for callers that only ask and tell.
-
-    Nobody announces a probe here: once the cooldown is over calls pass again, and one more fault
-    closes them off for another `cooldown_s`.
-    """
-
-    clock: Callable[[], float]
-    failures: int = 5
-    cooldown_s: float = 15.0
-    _circuits: dict[str, Circuit] = field(default_factory=dict)
-
-    def succeeded(self, name: str) -> None:
-        """Forget what was held against a name."""
-        self._circuits.pop(name, None)
-
-    def failed(self, name: str) -> None:
-        """Count one provider fault."""
-        circuit = self._circuits.get(name)
-        if circuit is None:
-            circuit = Circuit(max_failures=self.failures, cooldown_s=self.cooldown_s)
-            self._circuits[name] = circuit
-        now = self.clock()
-        circuit.failed(now, began=now)
-
-    def unhealthy(self) -> frozenset[str]:
-        """Return the names that should not be called now."""
-        if not self._circuits:
-            return frozenset()
-        now = self.clock()
-        return frozenset(
-            name for name, circuit in self._circuits.items() if not circuit.allows(now)
-        )

@@ -27,7 +27,7 @@ from app.errors import (
     answer_for,
 )
 from app.gateway.ledger import LedgerEntry
-from app.gateway.plan import Hedged, Plan
+from app.gateway.plan import FirstOf, Hedged
 from app.gateway.pool import DeploymentPool, Lease, Slot
 from app.gateway.request import Deployment, RouteRequest
 from app.gateway.retry import may_go_elsewhere, wait_before_repeating_s
@@ -36,7 +36,8 @@ from app.telemetry.tracing import CallTrace
 from app.types import CHAT_COMPLETIONS, Call, CallRole
 from app.wire.body import Body, Fields
 
-_Failures = list[tuple[Call, UpstreamError]]
+Failures = list[tuple[Call, UpstreamError]]
+"""What was tried for one request without an answer that serves."""
 
 Afford = Callable[[RouteRequest, str, LedgerEntry], Awaitable[bool]]
 """Says whether a budget pays for asking one more model, and reserves what that may cost."""
@@ -58,9 +59,19 @@ class OpenAnswer:
     progress: Progress
     role: CallRole = CallRole.ANSWER
     trace: CallTrace | None = None
+    reading: AsyncGenerator[Chunk, None] | None = None
+    """What `Dispatcher.rest` made of the rest, where reading has begun."""
+    rewrite: Callable[[Chunk], Chunk] | None = None
+    """What becomes of each chunk of that on its way to the client."""
 
     async def aclose(self) -> None:
         """Drop what was not read, and the upstream connection with it; may be called twice."""
+        if self.reading is not None:
+            await self.reading.aclose()
+        await self.drop()
+
+    async def drop(self) -> None:
+        """Do so from where the rest is read."""
         try:
             await self.rest.aclose()
         finally:
@@ -83,10 +94,11 @@ class Dispatcher:
     async def open(
         self,
         request: RouteRequest,
-        plan: Plan,
+        plan: FirstOf | Hedged,
         entry: LedgerEntry,
         *,
         afford: Afford = _free,
+        failures: Failures | None = None,
     ) -> OpenAnswer:
         """Return the first answer that begins.
 
@@ -96,6 +108,8 @@ class Dispatcher:
         ----------
         afford
             Asked before each model, where a budget has to pay.
+        failures
+            What was tried before, and is added to.
 
         Raises
         ------
@@ -104,7 +118,7 @@ class Dispatcher:
         AllAttemptsFailedError
             If none of the plan's models answered; its attempts say what each did.
         """
-        failures: _Failures = []
+        failures = [] if failures is None else failures
         order = self.pool.ordered(plan.models)
         if isinstance(plan, Hedged):
             winner: OpenAnswer | None = await race(
@@ -123,10 +137,29 @@ class Dispatcher:
                     return answer
         raise _all_failed(failures)
 
-    async def rest(self, answer: OpenAnswer, entry: LedgerEntry) -> AsyncGenerator[Chunk, None]:
+    def rest(self, answer: OpenAnswer, entry: LedgerEntry) -> AsyncGenerator[Chunk, None]:
         """Go on with an answer; a failure in it counts against the deployment's health."""
-        lease = answer.lease
-        chunks = answer.rest
+        if answer.reading is not None:
+            return self._what_is_left(answer, answer.reading, entry)
+        return self._rest(answer, entry)
+
+    def hold(self, answer: OpenAnswer, entry: LedgerEntry) -> AsyncGenerator[Chunk, None]:
+        """Read on in an answer that nobody gets as yet; `rest` goes on from there."""
+        answer.reading = self._rest(answer, entry)
+        return answer.reading
+
+    async def _what_is_left(
+        self, answer: OpenAnswer, reading: AsyncGenerator[Chunk, None], entry: LedgerEntry
+    ) -> AsyncGenerator[Chunk, None]:
+        try:
+            async for chunk in reading:
+                yield chunk if answer.rewrite is None else answer.rewrite(chunk)
+            entry.completed()
+        finally:
+            await answer.aclose()
+
+    async def _rest(self, answer: OpenAnswer, entry: LedgerEntry) -> AsyncGenerator[Chunk, None]:
+        lease, chunks = answer.lease, answer.rest
         total_s = answer.deployment.stream_timeouts.total_s
         # Where the deadline of the whole request comes first there is nothing to watch.
         if entry.request.stream and lease.began + total_s < entry.started + self.request_timeout_s:
@@ -145,14 +178,14 @@ class Dispatcher:
         finally:
             if chunks is not answer.rest:
                 await chunks.aclose()
-            await answer.aclose()
+            await answer.drop()
 
     async def _ask(
         self,
         request: RouteRequest,
         model_id: str,
         entry: LedgerEntry,
-        failures: _Failures,
+        failures: Failures,
         afford: Afford,
     ) -> OpenAnswer | None:
         """Return the answer of one model, None when it has none and the next may be tried."""
@@ -168,7 +201,7 @@ class Dispatcher:
         request: RouteRequest,
         model_id: str,
         entry: LedgerEntry,
-        failures: _Failures,
+        failures: Failures,
         afford: Afford,
     ) -> OpenAnswer | None:
         """Ask a model, and once more where that is safe."""
@@ -218,7 +251,7 @@ class Dispatcher:
         request: RouteRequest,
         lease: Lease,
         entry: LedgerEntry,
-        failures: _Failures,
+        failures: Failures,
         *,
         fresh: bool,
     ) -> OpenAnswer:
@@ -328,7 +361,9 @@ def _late(total_s: float) -> UpstreamTimeoutError:
     return UpstreamTimeoutError(f"the answer took longer than {total_s:g} s")
 
 
-def _all_failed(failures: _Failures) -> Exception:
+def _all_failed(failures: Failures) -> Exception:
+    if not failures:  # of several stages, a budget paid for none of those that are left
+        return AllAttemptsFailedError("no budget pays for another model", attempts=())
     errors = [error for _, error in failures]
     last = errors[-1]
     if isinstance(last, UpstreamRejectedError):

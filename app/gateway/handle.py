@@ -26,11 +26,12 @@ from app.errors import (
 )
 from app.gateway.bid import cut_limit
 from app.gateway.cache import BYPASS, CachedAnswer, ResponseCache
+from app.gateway.cascade import Cascades
 from app.gateway.choose import Chooser
 from app.gateway.dispatch import Dispatcher, OpenAnswer
 from app.gateway.ledger import NOTHING, Keeps, LedgerEntry
 from app.gateway.paid import HiddenReasoning
-from app.gateway.plan import plan_for
+from app.gateway.plan import Cascade, plan_for
 from app.gateway.request import RouteRequest
 from app.gateway.reservations import Reservations
 from app.gateway.surcharges import extras_of
@@ -52,6 +53,7 @@ class Gateway:
     chooser: Chooser
     reservations: Reservations
     dispatcher: Dispatcher
+    cascades: Cascades
     cache: ResponseCache
     record: Callable[[Outcome], None]
     """Takes the outcome of every request."""
@@ -298,13 +300,17 @@ class Answer(_Life):
     async def _call(self, decision: Decision) -> OpenAnswer:
         """Call models until one begins to answer."""
         gateway, entry, request = self._gateway, self.account, self.account.request
-        plan = plan_for(request, decision)
+        drafting = entry.drafting
+        plan = plan_for(request, decision, () if drafting is None else drafting.stages)
         if request.demand.max_output_tokens is not None:
             for model_id in plan.models:
                 limit = cut_limit(request, gateway.reservations.admission.specs[model_id])
                 if limit is not None:
                     entry.max_output_tokens[model_id] = limit
-        return await gateway.dispatcher.open(request, plan, entry, afford=gateway.reservations.call)
+        afford = gateway.reservations.call
+        if isinstance(plan, Cascade):
+            return await gateway.cascades.open(request, plan, entry, afford=afford)
+        return await gateway.dispatcher.open(request, plan, entry, afford=afford)
 
     async def _remember(self) -> None:
         """Note who answers the conversation: for a cut answer too, its model has read it."""

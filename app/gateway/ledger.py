@@ -11,6 +11,7 @@ from app.errors import UpstreamError, UpstreamTimeoutError, answer_for
 from app.gateway.affinity import SessionTurn
 from app.gateway.bid import Bid
 from app.gateway.cache import CachedAnswer
+from app.gateway.drafting import Drafting
 from app.gateway.paid import (
     NOTHING_PAID,
     Arrived,
@@ -100,6 +101,8 @@ class LedgerEntry:
     standing: Standing | None = None
     """Where the limits stand that the caller is told of."""
     decision: Decision | None = None
+    drafting: Drafting | None = None
+    """The way through a cascade, where the policy has one."""
     judgement: Judgement | None = None
     """What a model was heard to say before the decision."""
     turn: SessionTurn | None = None
@@ -109,6 +112,12 @@ class LedgerEntry:
     calls: list[Call] = field(default_factory=list)
     """What was called; of the call that serves, usage and cost come when it has ended."""
     served: Deployment | None = None
+    served_at: int = -1
+    """Which of the calls that is."""
+    call_trace: CallTrace | None = None
+    """Of that call, where it ends with this step of the request."""
+    whole_answer: Paid | None = None
+    """What that is booked with, once it has come to its end."""
     upstream_wait_s: float = 0.0
     """Time spent waiting for upstreams, a judge included, before the answer began."""
     overhead_s: float = 0.0
@@ -127,13 +136,10 @@ class LedgerEntry:
     _heard: list[bytes] = field(default_factory=list)
     _heard_bytes: int = 0
     _heard_dialect: str = CHAT_COMPLETIONS
-    _call_trace: CallTrace | None = None
     _answering: bool = False
+    _has_ended: bool = False
     _n_waiting: int = 0
     _waiting_since: float = 0.0
-    _served_at: int = -1
-    _whole_answer: Paid | None = None
-    """What an answer is booked with that has come to its end."""
 
     def add_reserved(self, nusd: int | None) -> None:
         """Note that so much more was reserved."""
@@ -185,7 +191,29 @@ class LedgerEntry:
         request
             What is asked in this step.
         """
-        stage = LedgerEntry(
+        stage = self._stage(request, role)
+        try:
+            yield stage
+        except BaseException as error:
+            stage.end_stage(code_of(error))
+            raise
+        else:
+            stage.end_stage(None)
+        finally:
+            self.upstream_wait_s += stage.upstream_wait_s
+
+    def draft(self, request: RouteRequest) -> "LedgerEntry":
+        """Return the account of an answer that is held back, which `adopt` or `end_stage` ends.
+
+        Its model may use what this account reserved, and no more.
+        """
+        stage = self._stage(request, CallRole.DRAFT)
+        stage.decision, stage.extras = self.decision, self.extras
+        stage.max_output_tokens, stage.running_nusd = self.max_output_tokens, self.running_nusd
+        return stage
+
+    def _stage(self, request: RouteRequest, role: CallRole) -> "LedgerEntry":
+        return LedgerEntry(
             clock=self.clock,
             request=request,
             policy_version=self.policy_version,
@@ -196,23 +224,39 @@ class LedgerEntry:
             reasoning=self.reasoning,
             trace=self.trace,
         )
-        try:
-            yield stage
-        except BaseException as error:
-            stage.end_stage(error)
-            raise
-        else:
-            stage.end_stage(None)
-        finally:
-            self.upstream_wait_s += stage.upstream_wait_s
 
-    def end_stage(self, error: BaseException | None) -> None:
-        """Book the call that served in this step, as far as its answer was read."""
-        if self.served is None:
+    def end_stage(self, error: str | None) -> None:
+        """Book the call that served in this step, as far as its answer was read.
+
+        Parameters
+        ----------
+        error
+            The code of what the call ended in; None where it served its purpose.
+        """
+        if self.served is None or self._has_ended:
             return
-        self._book_served(None if error is None else _code_of(error))
-        if self._call_trace is not None:
-            self._call_trace.ended(self.calls[self._served_at])
+        self._has_ended = True
+        self._book_served(error)
+        if self.call_trace is not None:
+            self.call_trace.ended(self.calls[self.served_at])
+            self.call_trace = None
+
+    def adopt(self, draft: "LedgerEntry", chunks: Iterable[Chunk]) -> None:
+        """Have the answer of a draft serve, as far as it has come.
+
+        Parameters
+        ----------
+        chunks
+            Of the answer, as the client gets them.
+        """
+        self.served, self.served_at = draft.served, draft.served_at
+        self.arrived, self.response_model = draft.arrived, draft.response_model
+        self.whole_answer = draft.whole_answer
+        self.time_to_first_token_s = self.clock() - self.started
+        if draft.call_trace is not None:
+            self.traced(draft.call_trace)
+        for chunk in chunks:
+            self._hear(chunk)
 
     def overdue(self) -> Call:
         """Note that the last call was not cancelled by anybody, but took too long."""
@@ -227,7 +271,7 @@ class LedgerEntry:
         if self.role is CallRole.ANSWER and self.trace is not None:
             self.trace.serves(call_trace)
         else:
-            self._call_trace = call_trace
+            self.call_trace = call_trace
 
     def wait_begins(self, now: float) -> None:
         """Note that the request waits for an upstream, maybe for two at the same time."""
@@ -251,7 +295,7 @@ class LedgerEntry:
     ) -> None:
         """Note that an upstream call serves the answer, and how that begins."""
         now = self.clock()
-        self._served_at = len(self.calls)
+        self.served_at = len(self.calls)
         self.called(
             role,
             deployment.spec.model_id,
@@ -278,7 +322,7 @@ class LedgerEntry:
 
         One that is cancelled while another one serves is a hedge that lost.
         """
-        code = _code_of(error)
+        code = code_of(error)
         status = error.status if isinstance(error, UpstreamError) else None
         if code == _CANCELLED and self.served is not None:
             code = HEDGE_LOST
@@ -306,6 +350,9 @@ class LedgerEntry:
         self.arrived.saw(chunk)
         if chunk.response_model is not None:
             self.response_model = chunk.response_model
+        self._hear(chunk)
+
+    def _hear(self, chunk: Chunk) -> None:
         if self.keeps.answers and chunk.data and self._heard_bytes <= MAX_KEPT_ANSWER_BYTES:
             self._heard.append(chunk.data)
             self._heard_dialect = chunk.dialect
@@ -315,7 +362,7 @@ class LedgerEntry:
         """Note that the answer has come to its end: what was told of it is final."""
         self.arrived.final = True
         if self.served is not None:
-            self._whole_answer = self._paid(self.served.spec, self.arrived)
+            self.whole_answer = self._paid(self.served.spec, self.arrived)
 
     def _paid(self, spec: ModelSpec, arrived: Arrived) -> Paid:
         """Return what a call is booked with, by the one rule."""
@@ -343,8 +390,8 @@ class LedgerEntry:
 
     def _served(self) -> Paid:
         """Return what the call that serves is booked with."""
-        if self._whole_answer is not None:
-            return self._whole_answer
+        if self.whole_answer is not None:
+            return self.whole_answer
         if self.served is None:
             return NOTHING_PAID
         return self._paid(self.served.spec, self.arrived)
@@ -363,7 +410,7 @@ class LedgerEntry:
         if len(self.calls) == 1 and self.served is not None:
             return served
         return served + tokens_of(
-            [call for i, call in enumerate(self.calls) if i != self._served_at]
+            [call for i, call in enumerate(self.calls) if i != self.served_at]
         )
 
     def settled_nusd(self) -> int:
@@ -430,25 +477,41 @@ class LedgerEntry:
     @property
     def session(self) -> SessionReason | None:
         """Why the conversation stayed on its model or left it."""
-        return None if self.turn is None else self.turn.reason(self.served_model_id)
+        if self.turn is None:
+            return None
+        return self.turn.reason(self.served_model_id, escalated=self._is_escalated)
 
     @property
     def reason(self) -> Reason | None:
         """Why the served model served: the decision's reason, or that a fallback stepped in."""
-        if self.fallback_index:
+        if self.fallback_index or (self.drafting is not None and self.drafting.is_makeshift):
             return Reason.FALLBACK
         return None if self.decision is None else self.decision.reason
 
     @property
     def fallback_index(self) -> int:
-        """0 for the decision's first choice, i for its i-th fallback, one more for any other."""
+        """0 for the decision's first choice, i for its i-th fallback, one more for any other.
+
+        A stage of a cascade that answers after drafts were turned down is no fallback.
+        """
         if self.served is None or self.decision is None:
             return 0
         model_id = self.served.spec.model_id
-        if model_id == self.decision.model_id:
+        if model_id == self.decision.model_id or self._is_escalated:
             return 0
         fallbacks = self.decision.fallbacks
         return 1 + (fallbacks.index(model_id) if model_id in fallbacks else len(fallbacks))
+
+    @property
+    def _is_escalated(self) -> bool:
+        """Whether a stage of a cascade serves because the ones before it would not do."""
+        drafting = self.drafting
+        return (
+            drafting is not None
+            and self.served is not None
+            and self.served.spec.model_id in drafting.stages
+            and not drafting.is_makeshift
+        )
 
     def close(self, *, status: int, error: str | None) -> Outcome:
         """Return the record of the whole request."""
@@ -465,8 +528,8 @@ class LedgerEntry:
         return outcome
 
     def _book_served(self, error: str | None) -> None:
-        served, call = self._served(), self.calls[self._served_at]
-        self.calls[self._served_at] = msgspec.structs.replace(
+        served, call = self._served(), self.calls[self.served_at]
+        self.calls[self.served_at] = msgspec.structs.replace(
             call, usage=served.usage, cost_usd=served.cost_usd, error=error
         )
 
@@ -525,5 +588,6 @@ class LedgerEntry:
         )
 
 
-def _code_of(error: BaseException) -> str | None:
+def code_of(error: BaseException) -> str | None:
+    """Return how the end of a call is told in its account."""
     return _CANCELLED if isinstance(error, asyncio.CancelledError) else answer_for(error).code

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import msgspec
 
 from app.access.guard import ANONYMOUS, Caller
+from app.gateway.acceptors.base import Acceptor
 from app.gateway.session import Session
 from app.providers.base import Provider, Timeouts
 from app.types import CacheMode
@@ -61,6 +62,14 @@ class AffinityRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CascadeRule:
+    """Which models draft an answer, cheapest first, and who accepts one."""
+
+    stages: tuple[str, ...]
+    acceptor: Acceptor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """A named way to decide, ready to use: candidates, artifact, defaults."""
 
@@ -90,6 +99,8 @@ class Policy:
     """How conversations keep their model; None where they need not."""
     hedge_after_s: float | None = None
     """How long the first model may be silent before the next one is started beside it."""
+    cascade: CascadeRule | None = None
+    """How answers are drafted; None where the decided model answers."""
 
 
 def promise_doubt(policy: Policy) -> str | None:

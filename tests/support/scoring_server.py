@@ -3,7 +3,7 @@
 import json
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
@@ -35,16 +35,57 @@ def completion(
     return body
 
 
+def answer(
+    text: str, *, chances: Sequence[float] | None = None, tokens: tuple[int, int] = (10, 4)
+) -> dict[str, Any]:
+    """Return a whole answer; `chances` are those of its tokens."""
+    body = completion(text)
+    body["usage"] = {
+        "prompt_tokens": tokens[0],
+        "completion_tokens": tokens[1],
+        "total_tokens": sum(tokens),
+    }
+    if chances is not None:
+        content = [{"token": "t", "logprob": math.log(p), "top_logprobs": []} for p in chances]
+        body["choices"][0]["logprobs"] = {"content": content, "refusal": None}
+    return body
+
+
+def pieces(whole: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a whole answer as the events of a stream, a word or two in each."""
+    (choice,) = whole["choices"]
+    head = {**whole, "object": "chat.completion.chunk"}
+    usage = head.pop("usage")
+    words = choice["message"]["content"].split(" ")
+    texts = [word if i == 0 else f" {word}" for i, word in enumerate(words)]
+    told = choice["logprobs"]
+
+    def event(delta: Mapping[str, Any], reason: str | None = None, **more: Any) -> dict[str, Any]:
+        made = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason, **more}
+        return {**head, "choices": [made]}
+
+    return [
+        event({"role": "assistant", "content": ""}),
+        *(event({"content": text}) for text in texts[:-1]),
+        event({"content": texts[-1]}, logprobs=told),
+        event({}, "stop"),
+        {**head, "choices": [], "usage": usage},
+    ]
+
+
 class ScoringServer:
     """Answers `POST /v1/chat/completions` with `answer(body)`, a status and an object.
 
-    An `answer` may block: the server is stopped only after `release` was set.
+    A list or an iterator in place of the object is streamed, piece by piece. An `answer` may block:
+    the server is stopped only after `release` was set.
     """
 
     def __init__(self) -> None:
         self.answer: Callable[[dict[str, Any]], tuple[int, Any]] = lambda _: (200, completion("3"))
         self.bodies: list[dict[str, Any]] = []
         self.release = threading.Event()
+        self.hung_up = threading.Event()
+        """Set where a stream could not be written to its end."""
 
     def __enter__(self) -> Self:
         outer = self
@@ -56,12 +97,27 @@ class ScoringServer:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 outer.bodies.append(body)
                 status, answer = outer.answer(body)
+                if not isinstance(answer, dict):
+                    self.stream(answer)
+                    return
                 data = json.dumps(answer).encode()
                 self.send_response(status)
                 self.send_header("content-type", "application/json")
                 self.send_header("content-length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
+
+            def stream(self, events: Iterable[dict[str, Any]]) -> None:
+                self.send_response(200)
+                self.send_header("content-type", "text/event-stream")
+                self.end_headers()
+                self.close_connection = True
+                try:
+                    for event in events:
+                        self.wfile.write(b"data: %b\n\n" % json.dumps(event).encode())
+                    self.wfile.write(b"data: [DONE]\n\n")
+                except OSError:
+                    outer.hung_up.set()
 
             def log_message(self, *_: object) -> None:
                 pass

@@ -5,12 +5,12 @@ import random
 
 import pytest
 
-from app.gateway.breaker import Breaker
 from app.gateway.dispatch import Dispatcher
 from app.gateway.ledger import LedgerEntry
 from app.gateway.pool import DeploymentPool
+from app.gateway.questions import Questions, read_reply
 from app.gateway.request import RouteRequest
-from app.gateway.score import Scorer, read_reply
+from app.gateway.score import Scorer
 from app.providers.base import Chunk
 from app.types import CallRole, ToldUsage
 from app.wire.body import Body
@@ -149,11 +149,7 @@ async def test_the_time_of_the_scorer_is_the_upstreams_and_not_overhead():
         rng=random.Random(0),
         on_failure=lambda _deployment, _error: None,
     )
-    scorer = Scorer(
-        dispatcher=dispatcher,
-        specs={"scorer": place.spec},
-        lateness=Breaker(clock=lambda: now),
-    )
+    scorer = Scorer(questions=Questions(dispatcher=dispatcher), specs={"scorer": place.spec})
     entry.trace = trace = Traced()
     judgement = await scorer.ask(request, policy(scorer_model_id="scorer"), entry)
     assert judgement.score == 4
