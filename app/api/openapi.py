@@ -56,6 +56,8 @@ def _document(app: FastAPI, dialects: Table) -> dict[str, Any]:
         answer=RouteDecision,
         event=None,
         error=chat.error,
+        example=chat.example,
+        streamed=None,
     )
     endpoints = {each.path: each.documented for each in dialects.all} | {DECISION_ROUTE: route}
     for documented in endpoints.values():
@@ -127,7 +129,12 @@ def _operation(documented: Documented, *, knobs: Mapping[str, Any]) -> dict[str,
         ],
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": _ref(documented.request)}},
+            "content": {
+                "application/json": {
+                    "schema": _ref(documented.request),
+                    "example": documented.example,
+                }
+            },
         },
         "responses": {"200": {"description": "The answer", "content": content}},
     }

@@ -22,6 +22,7 @@ class ScriptedProvider:
         self.scripts = in_turn or (steps,)
         self.calls: list[ModelCall] = []
         self.ended = 0
+        self.native_dialects: frozenset[str] = frozenset()
 
     async def send(self, call: ModelCall) -> AsyncGenerator[Chunk, None]:
         script = self.scripts[min(len(self.calls), len(self.scripts) - 1)]

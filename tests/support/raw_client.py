@@ -15,10 +15,12 @@ class RawClient:
         self.socket.settimeout(10)
         self.socket.connect((parts.hostname, parts.port))
 
-    def send_request(self, body: str, *, length: int | None = None) -> None:
-        """Ask for a chat completion; `length` is what the headers say of the body."""
+    def send_request(
+        self, body: str, *, length: int | None = None, path: str = "/v1/chat/completions"
+    ) -> None:
+        """Ask for an answer; `length` is what the headers say of the body."""
         self.socket.sendall(
-            f"POST /v1/chat/completions HTTP/1.1\r\nhost: {self.host}\r\n"
+            f"POST {path} HTTP/1.1\r\nhost: {self.host}\r\n"
             f"content-type: application/json\r\ncontent-length: {length or len(body)}\r\n\r\n"
             f"{body}".encode()
         )

@@ -82,7 +82,16 @@ def parsed_chat(chat: ChatRequest, body: Body | None = None) -> ParsedRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Documented:
-    """What the OpenAPI document says of an endpoint."""
+    """What the OpenAPI document says of an endpoint.
+
+    Attributes
+    ----------
+    example
+        A request that any model can answer.
+    streamed
+        What has to be added to it for a stream that tells its token counts; None where there are
+        no streams.
+    """
 
     summary: str
     description: str
@@ -91,6 +100,8 @@ class Documented:
     event: type[BaseModel] | None
     """One event of a stream."""
     error: type[BaseModel]
+    example: Mapping[str, Any]
+    streamed: Mapping[str, Any] | None
 
 
 class Writer(Protocol):

@@ -33,6 +33,11 @@ class ChatCompletions:
         answer=ChatCompletion,
         event=StreamEvent,
         error=ErrorBody,
+        example={
+            "model": "auto",
+            "messages": [{"role": "user", "content": "What is a steelyard?"}],
+        },
+        streamed={"stream": True, "stream_options": {"include_usage": True}},
     )
 
     def parse(

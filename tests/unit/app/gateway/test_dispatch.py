@@ -3,6 +3,7 @@ import random
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from app.errors import (
     AllAttemptsFailedError,
@@ -143,6 +144,22 @@ async def test_the_upstream_is_called_by_its_own_name_for_the_model():
     world = World([TEXT])
     await (await world.open()).aclose()
     assert world.providers[0].calls[0].upstream_model == "upstream-a"
+
+
+@pytest.mark.parametrize("native", [frozenset(), frozenset({"other"})], ids=["chat", "native"])
+async def test_an_upstream_of_the_clients_own_dialect_gets_what_the_client_wrote(native):
+    world = World([DOWN], [TEXT])
+    world.providers[1].native_dialects = native
+    own, chat = {"input": b'"hi"'}, {"messages": b"[]"}
+    body = Body(own, dialect="other", translate=lambda _: chat)
+    asked = structs.replace(request(), body=body)
+    answer = await world.dispatcher.open(asked, FirstOf(("a", "b")), world.entry)
+    await answer.aclose()
+    (first,), (second,) = (each.calls for each in world.providers)
+    assert (first.dialect, first.fields) == ("chat_completions", chat)
+    assert (second.dialect, second.fields) == (
+        ("other", own) if native else ("chat_completions", chat)
+    )
 
 
 @pytest.mark.parametrize("script", [[DOWN], [ROLE, DOWN], [UpstreamThrottledError("429")]])
