@@ -24,7 +24,8 @@ from routers.artifact.weights import read_weights
 from routers.base import ROUTERS, Router
 from routers.decision.knob import KnobCurve
 from routers.errors import ArtifactError, RoutingConfigError
-from routers.features.featurizer import FeatureSchema, Featurizer
+from routers.features.featurizer import Featurizer
+from routers.features.schema import FeatureSchema
 from routers.files import shown
 from routers.options import build
 from routers.types import Prices

@@ -1,13 +1,10 @@
 """From conversations to the feature matrix that every strategy reads."""
 
 import itertools
-import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Self
 
 import numpy as np
-from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from routers.embedders.base import (
     EMBEDDERS,
@@ -17,194 +14,13 @@ from routers.embedders.base import (
     make_embedder,
 )
 from routers.errors import ArtifactError, RoutingConfigError
-from routers.features.blocks.difficulty import DifficultyBlock
-from routers.features.blocks.outlook import OutlookBlock
-from routers.features.blocks.request import RequestBlock
-from routers.features.blocks.terms import TermsBlock
+from routers.features.blocks.base import BLOCKS, Block
+from routers.features.blocks.embedding import EmbeddingBlock
+from routers.features.schema import FeatureSchema
 from routers.files import shown
 from routers.probe import Probe, Stage
-from routers.text.conversation import (
-    HISTORY_WEIGHT,
-    PROMPT_WEIGHT,
-    SYSTEM_WEIGHT,
-    TEXT_VERSION,
-    ConversationText,
-    conversation_text,
-)
-from routers.text.lexical import LEXICAL_SIGNALS, LEXICAL_VERSION, measure
+from routers.text.conversation import TEXT_VERSION, conversation_text
 from routers.types import Conversation, FloatMatrix
-
-
-class Block(Protocol):
-    """Some columns of the feature matrix: made of texts (`TextBlock`) or of other columns.
-
-    Attributes
-    ----------
-    version
-        To be raised whenever the same text gives other values; artifacts store it.
-    """
-
-    version: int
-
-    def __init__(self, embedder: Embedder) -> None: ...
-
-    @property
-    def dimensions(self) -> int:
-        """Number of columns; known once the block is fitted."""
-        ...
-
-    def fit(self, texts: Sequence[ConversationText], *, seed: int) -> None:
-        """Learn what the columns are from the texts of the training queries, never their labels."""
-        ...
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Return what `fit` learned as plain arrays."""
-        ...
-
-    def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take over what `state` returned.
-
-        Raises
-        ------
-        KeyError, ValueError
-            If an array is missing or does not fit.
-        """
-        ...
-
-
-class TextBlock(Block, Protocol):
-    """A block that reads texts."""
-
-    def compute(self, texts: Sequence[ConversationText]) -> FloatMatrix:
-        """Return float32 (len(texts), dimensions)."""
-        ...
-
-
-class _Unlearned:
-    """What blocks share whose columns are the same for every training set."""
-
-    def fit(self, texts: Sequence[ConversationText], *, seed: int) -> None:
-        """Learn nothing."""
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Return nothing."""
-        return {}
-
-    def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take over nothing."""
-        if state:
-            raise ValueError(f"arrays of a block that learns nothing: {', '.join(state)}")
-
-
-class EmbeddingBlock(_Unlearned):
-    """The weighted sum of the segments' embeddings, of unit norm.
-
-    A single prompt gives exactly what the embedder gives for it.
-    """
-
-    version = 1
-
-    def __init__(self, embedder: Embedder) -> None:
-        self._embedder = embedder
-
-    @property
-    def dimensions(self) -> int:
-        """The width of the embedder's vectors."""
-        return self._embedder.dimensions
-
-    def compute(self, texts: Sequence[ConversationText]) -> FloatMatrix:
-        """Embed every segment of every conversation in one call and add them up."""
-        embedder = self._embedder
-        vectors = embedder.encode([text.prompt for text in texts])
-        context: list[tuple[int, float, str]] = []
-        for row, text in enumerate(texts):
-            if text.history:
-                context.append((row, HISTORY_WEIGHT, text.history))
-            if text.system:
-                context.append((row, SYSTEM_WEIGHT, text.system))
-        if not context:
-            return vectors
-        mixed = vectors * np.float32(PROMPT_WEIGHT)
-        segments = embedder.encode([segment for _, _, segment in context])
-        for (row, weight, _), vector in zip(context, segments, strict=True):
-            mixed[row] += np.float32(weight) * vector
-        for row in sorted({row for row, _, _ in context}):
-            norm = np.linalg.norm(mixed[row])
-            if norm > 0:
-                mixed[row] /= norm
-        return mixed
-
-
-class LexicalBlock(_Unlearned):
-    """The cheap signals of `routers.text.lexical`, each in [0, 1]."""
-
-    version = LEXICAL_VERSION
-    dimensions = len(LEXICAL_SIGNALS)
-
-    def __init__(self, embedder: Embedder) -> None:
-        del embedder  # the signals need none
-
-    def compute(self, texts: Sequence[ConversationText]) -> FloatMatrix:
-        """Measure each conversation."""
-        if not texts:
-            return np.zeros((0, len(LEXICAL_SIGNALS)), dtype=np.float32)
-        return np.array([measure(text) for text in texts], np.float32)
-
-
-DerivedBlock = DifficultyBlock | OutlookBlock
-"""What is computed from the columns of other blocks, its `inputs`."""
-
-BLOCKS: Mapping[str, type[TextBlock] | type[DifficultyBlock] | type[OutlookBlock]] = {
-    "embedding": EmbeddingBlock,
-    "lexical": LexicalBlock,
-    "terms": TermsBlock,
-    "difficulty": DifficultyBlock,
-    "request": RequestBlock,
-    "outlook": OutlookBlock,
-}
-"""Every block there is; a new one is added here and nowhere else."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeatureSchema:
-    """Everything that shapes a feature matrix; an artifact stores it and is held to it."""
-
-    __pydantic_config__ = ConfigDict(extra="forbid")
-
-    embedder: str
-    embedder_options: Mapping[str, Any]
-    embedder_id: str
-    text_version: int
-    blocks: tuple[str, ...]
-    block_versions: tuple[int, ...]
-    dimensions: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, ready for JSON."""
-        return {
-            "embedder": self.embedder,
-            "embedder_options": dict(self.embedder_options),
-            "embedder_id": self.embedder_id,
-            "text_version": self.text_version,
-            "blocks": list(self.blocks),
-            "block_versions": list(self.block_versions),
-            "dimensions": self.dimensions,
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "FeatureSchema":
-        """Read what `to_dict` wrote.
-
-        Raises
-        ------
-        ArtifactError
-            If a key is missing or unknown, or a value is of the wrong type.
-        """
-        try:
-            # By way of JSON, where strictness lets a list stand for a tuple.
-            return TypeAdapter(cls).validate_json(json.dumps(dict(values)), strict=True)
-        except (TypeError, ValidationError) as error:
-            raise ArtifactError(f"the feature schema cannot be read: {error}") from error
 
 
 class Featurizer:
@@ -215,7 +31,7 @@ class Featurizer:
     embedder
         A registered embedder.
     blocks
-        Names of `BLOCKS`, in the order of the columns.
+        Kinds of `BLOCKS`, in the order of the columns.
 
     Attributes
     ----------
@@ -231,23 +47,20 @@ class Featurizer:
     def __init__(
         self, embedder: Embedder, blocks: Sequence[str] = ("embedding", "lexical")
     ) -> None:
-        unknown = [name for name in blocks if name not in BLOCKS]
-        if unknown or not blocks or len(set(blocks)) < len(blocks):
+        known = BLOCKS.kinds()
+        if not blocks or len(set(blocks)) < len(blocks) or not set(blocks) <= set(known):
             raise RoutingConfigError(
-                f"feature blocks {list(blocks)} must be different names out of: {', '.join(BLOCKS)}"
+                f"feature blocks {list(blocks)} must be different names out of: {', '.join(known)}"
             )
         kind, options = describe_embedder(embedder)
         self._kind, self._options = kind, options
         self._embedder = embedder
         self._names = tuple(blocks)
-        self._blocks: tuple[TextBlock | DerivedBlock, ...] = tuple(
-            BLOCKS[name](embedder) for name in blocks
-        )
+        self._blocks: tuple[Block, ...] = tuple(BLOCKS.get(name)(embedder) for name in blocks)
         for position, (name, block) in enumerate(zip(blocks, self._blocks, strict=True)):
-            needed = _inputs(block)
-            if not set(needed) <= set(blocks[:position]):
+            if not set(block.inputs) <= set(blocks[:position]):
                 raise RoutingConfigError(
-                    f"the feature block {name!r} needs these before it: {', '.join(needed)}"
+                    f"the feature block {name!r} needs these before it: {', '.join(block.inputs)}"
                 )
         self.inline_chars = embedder.inline_chars
 
@@ -347,8 +160,11 @@ class Featurizer:
     @property
     def length_column(self) -> int | None:
         """The column that holds the logarithm of the prompt's length, if the blocks have one."""
-        lexical = self.columns().get("lexical")
-        return None if lexical is None else lexical.start + LEXICAL_SIGNALS.index("log_characters")
+        starts = itertools.accumulate((block.dimensions for block in self._blocks), initial=0)
+        for start, block in zip(starts, self._blocks, strict=False):
+            if block.length_column is not None:
+                return start + block.length_column
+        return None
 
     def embed(self, conversations: Sequence[Conversation]) -> FloatMatrix:
         """Return the embeddings, (n, d), whether or not they are among the columns."""
@@ -356,12 +172,12 @@ class Featurizer:
         return EmbeddingBlock(self._embedder).compute(texts)
 
     def precompute(self, conversations: Sequence[Conversation]) -> dict[str, FloatMatrix]:
-        """Return, by block name, the columns that no training set changes."""
+        """Return, by block name, the columns that are made of texts alone."""
         texts = [conversation_text(conversation) for conversation in conversations]
         return {
             name: block.compute(texts)
             for name, block in zip(self._names, self._blocks, strict=True)
-            if isinstance(block, EmbeddingBlock | LexicalBlock)
+            if not block.learns and not block.inputs
         }
 
     def transform(
@@ -391,12 +207,9 @@ class Featurizer:
         for name, block in zip(self._names, self._blocks, strict=True):
             if name in columns:
                 continue
-            if isinstance(block, DerivedBlock):
-                columns[name] = block.derive(*[columns[each] for each in block.inputs])
-            else:
-                columns[name] = block.compute(texts)
+            columns[name] = block.compute(texts, *[columns[each] for each in block.inputs])
             if probe is not None:
-                probe.lap(Stage.EMBED if name == "embedding" else Stage.FEATURES)
+                probe.lap(block.stage)
         if len(self._names) == 1:
             return columns[self._names[0]]
         return np.concatenate([columns[name] for name in self._names], axis=1)
@@ -413,7 +226,3 @@ def _check_trusted(schema: FeatureSchema, trusted: Collection[str]) -> None:
             "not part of it: where you know whose it is, name exactly that under `encoders` of "
             "the router in the configuration, or by --encoder"
         )
-
-
-def _inputs(block: object) -> tuple[str, ...]:
-    return block.inputs if isinstance(block, DerivedBlock) else ()

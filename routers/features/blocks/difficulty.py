@@ -6,13 +6,13 @@ network that was trained on all of them together predicts each of these models o
 leading directions of its predictions are features for whatever the router itself has to learn.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from routers.embedders.base import Embedder
-from routers.errors import RoutingConfigError
+from routers.features.blocks.base import BLOCKS, Block, require_embedder
 from routers.layer import HiddenLayer
 from routers.options import State, take
 from routers.text.conversation import ConversationText
@@ -79,7 +79,8 @@ class DifficultyNetwork:
         return np.asarray(self._layer(x).dot(self._output) + self._output_bias, np.float32)
 
 
-class DifficultyBlock:
+@BLOCKS.register("difficulty")
+class DifficultyBlock(Block):
     """Some columns of the feature matrix, computed from those of other blocks.
 
     Raises
@@ -98,29 +99,14 @@ class DifficultyBlock:
 
     def __init__(self, embedder: Embedder) -> None:
         self._network = DifficultyNetwork.load()
-        if embedder.embedder_id != self._network.embedder_id:
-            raise RoutingConfigError(
-                "the feature block 'difficulty' needs the embedder 'static' with its default "
-                "options; leave the block out or change the embedder"
-            )
+        require_embedder("difficulty", embedder, self._network.embedder_id)
 
     @property
     def dimensions(self) -> int:
         """Number of directions."""
         return self._network.dimensions
 
-    def fit(self, texts: Sequence[ConversationText], *, seed: int) -> None:
-        """Learn nothing: the network is shipped."""
-
-    def derive(self, *columns: FloatMatrix) -> FloatMatrix:
+    def compute(self, texts: Sequence[ConversationText], *columns: FloatMatrix) -> FloatMatrix:
         """Return the directions for the columns of `inputs`."""
+        del texts  # the columns say it all
         return self._network(np.concatenate(columns, axis=1))
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Return nothing."""
-        return {}
-
-    def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take over nothing."""
-        if state:
-            raise ValueError(f"arrays of a block that learns nothing: {', '.join(state)}")

@@ -6,13 +6,13 @@ good answer (`configs/graded_prompts`); a line through the embedding and the lex
 that to other prompts. The block `request` knows it better and costs many times as much to compute.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from routers.embedders.base import Embedder
-from routers.errors import RoutingConfigError
+from routers.features.blocks.base import BLOCKS, Block, require_embedder
 from routers.options import State, take
 from routers.text.conversation import ConversationText
 from routers.types import FloatMatrix
@@ -63,7 +63,8 @@ class OutlookLine:
         return np.asarray(x.dot(self._weights) + self._bias, np.float32)
 
 
-class OutlookBlock:
+@BLOCKS.register("outlook")
+class OutlookBlock(Block):
     """Two columns of the feature matrix, computed from those of other blocks.
 
     Raises
@@ -78,24 +79,9 @@ class OutlookBlock:
 
     def __init__(self, embedder: Embedder) -> None:
         self._line = OutlookLine.load()
-        if embedder.embedder_id != self._line.embedder_id:
-            raise RoutingConfigError(
-                "the feature block 'outlook' needs the embedder 'static' with its default "
-                "options; leave the block out or change the embedder"
-            )
+        require_embedder("outlook", embedder, self._line.embedder_id)
 
-    def fit(self, texts: Sequence[ConversationText], *, seed: int) -> None:
-        """Learn nothing: the line is shipped."""
-
-    def derive(self, *columns: FloatMatrix) -> FloatMatrix:
+    def compute(self, texts: Sequence[ConversationText], *columns: FloatMatrix) -> FloatMatrix:
         """Return `COLUMNS` for the columns of `inputs`."""
+        del texts  # the columns say it all
         return self._line(np.concatenate(columns, axis=1))
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Return nothing."""
-        return {}
-
-    def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take over nothing."""
-        if state:
-            raise ValueError(f"arrays of a block that learns nothing: {', '.join(state)}")

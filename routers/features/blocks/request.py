@@ -1,17 +1,19 @@
 """The description of a request as columns of the feature matrix."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from routers.embedders.base import Embedder
+from routers.features.blocks.base import BLOCKS, Block
 from routers.request.layout import N_COLUMNS
 from routers.request.model import RequestModel
 from routers.text.conversation import ConversationText
 from routers.types import FloatMatrix
 
 
-class RequestBlock:
+@BLOCKS.register("request")
+class RequestBlock(Block):
     """What a prompt asks for: level, kind, domain, length, and directions of public outcomes.
 
     The first columns are those of `routers.request.layout`. What counts is the newest turn;
@@ -28,21 +30,9 @@ class RequestBlock:
         """The described columns and the directions."""
         return N_COLUMNS + self._model.n_directions
 
-    def fit(self, texts: Sequence[ConversationText], *, seed: int) -> None:
-        """Learn nothing: the model is shipped."""
-
-    def compute(self, texts: Sequence[ConversationText]) -> FloatMatrix:
+    def compute(self, texts: Sequence[ConversationText], *_: FloatMatrix) -> FloatMatrix:
         """Describe each request."""
         if not texts:
             return np.zeros((0, self.dimensions), np.float32)
         description, directions = self._model.describe(texts)
         return description.columns(directions)
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Return nothing."""
-        return {}
-
-    def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take over nothing."""
-        if state:
-            raise ValueError(f"arrays of a block that learns nothing: {', '.join(state)}")

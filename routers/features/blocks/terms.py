@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from routers.embedders.base import Embedder
+from routers.features.blocks.base import BLOCKS, Block
 from routers.options import take
 from routers.text.conversation import ConversationText
 from routers.text.window import head_and_tail
@@ -29,7 +30,8 @@ _SMALL_SET = 20
 """Columns are at most the number of training queries over this: more would be noise."""
 
 
-class TermsBlock:
+@BLOCKS.register("terms")
+class TermsBlock(Block):
     """TF-IDF of words and word pairs, reduced by a singular value decomposition to unit vectors.
 
     Vocabulary, weights and directions are learned from the training prompts. The directions are
@@ -42,6 +44,7 @@ class TermsBlock:
     """
 
     version = 1
+    learns = True
 
     def __init__(self, embedder: Embedder) -> None:
         del embedder  # the terms need none
@@ -87,7 +90,7 @@ class TermsBlock:
         self._scales = (np.where(largest > 0, largest, 1) / 127).astype(np.float32)
         self._table = np.round(weighted / self._scales[:, None]).astype(np.int8)
 
-    def compute(self, texts: Sequence[ConversationText]) -> FloatMatrix:
+    def compute(self, texts: Sequence[ConversationText], *_: FloatMatrix) -> FloatMatrix:
         """Project every prompt; rows of unit norm, or zero."""
         out = np.zeros((len(texts), self.dimensions), np.float32)
         for row, text in enumerate(texts):

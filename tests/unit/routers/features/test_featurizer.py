@@ -6,7 +6,8 @@ import pytest
 
 from routers.embedders.base import make_embedder
 from routers.errors import ArtifactError, RoutingConfigError
-from routers.features.featurizer import FeatureSchema, Featurizer
+from routers.features.featurizer import Featurizer
+from routers.features.schema import FeatureSchema
 from routers.text.lexical import LEXICAL_SIGNALS
 from routers.types import Conversation, Message, Role
 
