@@ -120,6 +120,32 @@ class AuxiliarySet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FitContext:
+    """What a strategy may learn from; a strategy reads what it needs.
+
+    Attributes
+    ----------
+    x
+        float32 (n_queries, n_features).
+    labels
+        Aligned with `x`; of every model some quality is known.
+    rng
+        The only source of randomness.
+    auxiliary
+        Other outcome sets; strategies without shared parts ignore them.
+    length_column
+        Which column of `x` is the logarithm of the prompt's length, if one is; the one thing
+        that tells something of queries unlike all training data.
+    """
+
+    x: FloatMatrix
+    labels: Labels
+    rng: np.random.Generator
+    auxiliary: Sequence[AuxiliarySet]
+    length_column: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Familiarity:
     """How much queries are like those of training.
 
@@ -149,7 +175,6 @@ class Router(ABC):
 
     kind: ClassVar[str]
     models_: tuple[str, ...] = unfitted()
-    length_column_: int | None = unfitted()
 
     def fit(
         self,
@@ -164,17 +189,8 @@ class Router(ABC):
 
         Parameters
         ----------
-        x
-            float32 (n_queries, n_features).
-        labels
-            Aligned with `x`.
-        rng
-            The only source of randomness.
-        auxiliary
-            Other outcome sets; strategies without shared parts ignore them.
-        length_column
-            Which column of `x` is the logarithm of the prompt's length, if one is; the one thing
-            that tells something of queries unlike all training data.
+        x, labels, rng, auxiliary, length_column
+            As in `FitContext`.
 
         Raises
         ------
@@ -187,8 +203,15 @@ class Router(ABC):
         if unknown.any():
             names = ", ".join(labels.models[i] for i in np.flatnonzero(unknown))
             raise DataError(f"no quality is known for {names}; drop the model or add outcomes")
-        self.length_column_ = length_column
-        self._fit(np.asarray(x, np.float32), labels, rng=rng, auxiliary=auxiliary)
+        self._fit(
+            FitContext(
+                x=np.asarray(x, np.float32),
+                labels=labels,
+                rng=rng,
+                auxiliary=auxiliary,
+                length_column=length_column,
+            )
+        )
         self.models_ = tuple(labels.models)
         return self
 
@@ -205,14 +228,7 @@ class Router(ABC):
         return self._predict(np.asarray(x, np.float32))
 
     @abstractmethod
-    def _fit(
-        self,
-        x: FloatMatrix,
-        labels: Labels,
-        *,
-        rng: np.random.Generator,
-        auxiliary: Sequence[AuxiliarySet],
-    ) -> None: ...
+    def _fit(self, context: FitContext) -> None: ...
 
     @abstractmethod
     def _predict(self, x: FloatMatrix) -> Predictions: ...

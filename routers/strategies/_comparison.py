@@ -3,14 +3,13 @@
 # ruff: noqa: RUF009  (unfitted() declares a field)
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
-from routers.base import AuxiliarySet, Battles, Labels, Router
+from routers.base import Battles, FitContext, Router
 from routers.decision.pairwise import win_rates
 from routers.errors import DataError
 from routers.options import State, require_fitted, take, unfitted
@@ -38,15 +37,9 @@ class ComparisonRouter(Router):
     error_: FloatVector = unfitted()  # (n_models,), of the share of battles won
     n_battles_: int = unfitted()
 
-    def _fit(
-        self,
-        x: FloatMatrix,
-        labels: Labels,
-        *,
-        rng: np.random.Generator,
-        auxiliary: Sequence[AuxiliarySet],
-    ) -> None:
-        del auxiliary  # battles of other models say nothing about these
+    def _fit(self, context: FitContext) -> None:
+        # Auxiliary outcomes are of other models: they say nothing about these.
+        labels, rng = context.labels, context.rng
         battles = battles_of(labels, pairs_per_query=self.pairs_per_query, rng=rng)
         if len(battles) == 0:
             raise DataError(
@@ -54,7 +47,7 @@ class ComparisonRouter(Router):
             )
         self.error_ = win_share_error(battles, len(labels.models))
         self.n_battles_ = len(battles)
-        self._learn(x, battles, len(labels.models), rng=rng)
+        self._learn(context.x, battles, len(labels.models), rng=rng)
         self.lengths_ = Lengths.learn(labels)
 
     @abstractmethod

@@ -2,13 +2,12 @@
 
 # ruff: noqa: RUF009  (unfitted() declares a field)
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from routers.base import AuxiliarySet, Labels, Router
+from routers.base import FitContext, Router
 from routers.numeric import nan_mean
 from routers.options import State, require_fitted, take, unfitted
 from routers.strategies._lengths import Lengths
@@ -23,15 +22,8 @@ class ConstantRouter(Router):
     error_: FloatVector = unfitted()  # (n_models,), standard error of the means
     lengths_: Lengths = unfitted()
 
-    def _fit(
-        self,
-        x: FloatMatrix,
-        labels: Labels,
-        *,
-        rng: np.random.Generator,
-        auxiliary: Sequence[AuxiliarySet],
-    ) -> None:
-        del x, rng, auxiliary
+    def _fit(self, context: FitContext) -> None:
+        labels = context.labels
         means = nan_mean(labels.quality, default=0.0)
         variance = nan_mean((labels.quality - means) ** 2, default=0.0)
         known = (~np.isnan(labels.quality)).sum(axis=0)

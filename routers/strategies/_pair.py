@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from routers.base import AuxiliarySet, Labels, Router
+from routers.base import FitContext, Labels, Router
 from routers.decision.pairwise import logit
 from routers.errors import DataError, RoutingConfigError
 from routers.heads.base import Head, HeadConfig
@@ -77,15 +77,9 @@ class PairRouter(Router):
     gap_: FloatVector = unfitted()  # (3,): mean gap, and what turns chances into gaps
     pair_: tuple[str, str] = unfitted()
 
-    def _fit(
-        self,
-        x: FloatMatrix,
-        labels: Labels,
-        *,
-        rng: np.random.Generator,
-        auxiliary: Sequence[AuxiliarySet],
-    ) -> None:
-        del auxiliary  # outcomes of other models say nothing about this pair
+    def _fit(self, context: FitContext) -> None:
+        # Auxiliary outcomes are of other models: they say nothing about this pair.
+        labels = context.labels
         means = nan_mean(labels.quality, default=0.0)
         strong, weak = self._columns(labels.models, means)
         known = ~np.isnan(labels.quality)
@@ -94,7 +88,7 @@ class PairRouter(Router):
             names = f"{labels.models[strong]} and {labels.models[weak]}"
             raise DataError(f"no query was answered by both {names}; add outcomes, or name others")
         outcomes = _outcomes(labels, both, strong, weak)
-        slopes = self._learn(x[both], outcomes, rng=rng)
+        slopes = self._learn(context.x[both], outcomes, rng=context.rng)
         mean_gap = float((outcomes.strong - outcomes.weak).mean())
         self.gap_ = np.asarray([mean_gap, *slopes], np.float32)
         self.means_ = means.astype(np.float32)

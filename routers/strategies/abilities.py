@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from routers.base import ROUTERS, AuxiliarySet, Familiarity, Labels, Router
+from routers.base import ROUTERS, Familiarity, FitContext, Labels, Router
 from routers.options import State, require_fitted, take, under, unfitted
 from routers.request.layout import DOMAINS, KINDS, LEVELS, Description
 from routers.strategies._novelty import Novelty
@@ -128,16 +128,9 @@ class AbilitiesRouter(Router):
         router._prepare()
         return router
 
-    def _fit(
-        self,
-        x: FloatMatrix,
-        labels: Labels,
-        *,
-        rng: np.random.Generator,
-        auxiliary: Sequence[AuxiliarySet],
-    ) -> None:
-        del auxiliary
-        self.novelty_ = Novelty().fit(x, labels.quality, groups=labels.groups, rng=rng)
+    def _fit(self, context: FitContext) -> None:
+        x, labels = context.x, context.labels
+        self.novelty_ = Novelty().fit(x, labels.quality, groups=labels.groups, rng=context.rng)
         request = Description.read(x)
         self.shift_, self.ability_, self.ability_std_ = _estimate(
             facet_shares(request), request.levels, labels.quality, facet_std=self.facet_std

@@ -16,6 +16,7 @@ from routers.base import (
     ROUTERS,
     AuxiliarySet,
     Familiarity,
+    FitContext,
     Labels,
     Router,
 )
@@ -100,14 +101,9 @@ class CarrotRouter(Router):
     least_: FloatVector = unfitted()  # (2 * n_models,), bounds of the two
     most_: FloatVector = unfitted()
 
-    def _fit(
-        self,
-        x: FloatMatrix,
-        labels: Labels,
-        *,
-        rng: np.random.Generator,
-        auxiliary: Sequence[AuxiliarySet],
-    ) -> None:
+    def _fit(self, context: FitContext) -> None:
+        x, labels, rng = context.x, context.labels, context.rng
+        auxiliary = context.auxiliary
         self.novelty_, self.scattered_ = None, False
         self.luck_ = corrections(labels.quality, labels.mean_cost_usd)
         if self.shrink_unfamiliar:
@@ -115,7 +111,7 @@ class CarrotRouter(Router):
                 x,
                 labels.quality,
                 groups=labels.groups,
-                length_column=self.length_column_,
+                length_column=context.length_column,
                 rng=rng,
             )
             self.novelty_.prior_ = self.novelty_.prior_ + self.luck_

@@ -2,14 +2,13 @@
 
 # ruff: noqa: RUF009  (unfitted() declares a field)
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
 
-from routers.base import ROUTERS, AuxiliarySet, Labels, Router
+from routers.base import ROUTERS, FitContext, Router
 from routers.numeric import FloatArray, nan_mean, row_blocks, unit_rows
 from routers.options import State, require_fitted, take, unfitted
 from routers.strategies._lengths import Lengths
@@ -96,15 +95,8 @@ class GuardedKnnRouter(Router):
     pairs_: "_Sums" = unfitted()  # of qualities minus those of the pinned model
     sizes_: "_Sums" = unfitted()  # of output tokens
 
-    def _fit(
-        self,
-        x: FloatMatrix,
-        labels: Labels,
-        *,
-        rng: np.random.Generator,
-        auxiliary: Sequence[AuxiliarySet],
-    ) -> None:
-        del rng, auxiliary
+    def _fit(self, context: FitContext) -> None:
+        x, labels = context.x, context.labels
         means = nan_mean(labels.quality, default=0.0)
         best = np.flatnonzero(means >= means.max())
         costs = labels.mean_cost_usd

@@ -2,14 +2,13 @@
 
 # ruff: noqa: RUF009  (unfitted() declares a field)
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
 
-from routers.base import ROUTERS, AuxiliarySet, Labels, Router
+from routers.base import ROUTERS, FitContext, Router
 from routers.errors import RoutingConfigError
 from routers.heads.base import Head, HeadConfig
 from routers.options import State, require_fitted, unfitted
@@ -43,20 +42,13 @@ class PromptLengthRouter(Router):
     head_: Head = unfitted()
     lengths_: Lengths = unfitted()
 
-    def _fit(
-        self,
-        x: FloatMatrix,
-        labels: Labels,
-        *,
-        rng: np.random.Generator,
-        auxiliary: Sequence[AuxiliarySet],
-    ) -> None:
-        del auxiliary
+    def _fit(self, context: FitContext) -> None:
+        x, labels = context.x, context.labels
         if self.column >= x.shape[1]:
             raise RoutingConfigError(
                 f"option 'column' is {self.column}, but there are {x.shape[1]} features"
             )
-        self.head_ = self.head.build().fit(self._length(x), labels.quality, rng=rng)
+        self.head_ = self.head.build().fit(self._length(x), labels.quality, rng=context.rng)
         self.lengths_ = Lengths.learn(labels)
 
     def _length(self, x: FloatMatrix) -> FloatMatrix:

@@ -2,13 +2,12 @@
 
 # ruff: noqa: RUF009  (unfitted() declares a field)
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from routers.base import ROUTERS, AuxiliarySet, Labels
+from routers.base import ROUTERS, FitContext
 from routers.options import State, take, unfitted
 from routers.strategies._constant import ConstantRouter
 from routers.strategies._phases import Phases
@@ -37,16 +36,9 @@ class RandomRouter(ConstantRouter):
 
     phases_: Phases = unfitted()
 
-    def _fit(
-        self,
-        x: FloatMatrix,
-        labels: Labels,
-        *,
-        rng: np.random.Generator,
-        auxiliary: Sequence[AuxiliarySet],
-    ) -> None:
-        self.phases_ = Phases.learn(x, len(labels.models), rng=rng)
-        super()._fit(x, labels, rng=rng, auxiliary=auxiliary)
+    def _fit(self, context: FitContext) -> None:
+        self.phases_ = Phases.learn(context.x, len(context.labels.models), rng=context.rng)
+        super()._fit(context)
 
     def _predict(self, x: FloatMatrix) -> Predictions:
         means = super()._predict(x)

@@ -2,14 +2,13 @@
 
 # ruff: noqa: RUF009  (unfitted() declares a field)
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
 
-from routers.base import ROUTERS, AuxiliarySet, Labels
+from routers.base import ROUTERS, FitContext
 from routers.options import State, take, unfitted
 from routers.strategies._constant import ConstantRouter
 from routers.strategies._phases import Phases
@@ -42,16 +41,9 @@ class RandomMixRouter(ConstantRouter):
     spread: Annotated[float, Field(gt=0, lt=1)] = 0.1
     phases_: Phases = unfitted()
 
-    def _fit(
-        self,
-        x: FloatMatrix,
-        labels: Labels,
-        *,
-        rng: np.random.Generator,
-        auxiliary: Sequence[AuxiliarySet],
-    ) -> None:
-        self.phases_ = Phases.learn(x, 1, rng=rng)
-        super()._fit(x, labels, rng=rng, auxiliary=auxiliary)
+    def _fit(self, context: FitContext) -> None:
+        self.phases_ = Phases.learn(context.x, 1, rng=context.rng)
+        super()._fit(context)
 
     def _predict(self, x: FloatMatrix) -> Predictions:
         means = super()._predict(x)
