@@ -14,6 +14,9 @@ from app.head import NO_HEAD, RequestHead
 from app.ids import new_id
 from routers.types import CostQuality, Objective, StrongThreshold
 
+_RETRY_COUNT = b"x-stainless-retry-count"
+"""How often OpenAI's and Anthropic's libraries have sent the request before."""
+
 _IDEMPOTENCY_KEY = b"idempotency-key"
 """Told, in another word, to the upstream of a pinned model; a routed request may go to two, and one
 key must not mean two bodies."""
@@ -82,7 +85,13 @@ def resolve(
         caller=caller,
         affinity=knobs.affinity is not False,
         cache=knobs.cache,
+        repeated=_is_repeated(head),
     )
+
+
+def _is_repeated(head: RequestHead) -> bool:
+    count = head.get(_RETRY_COUNT)
+    return count is not None and count != b"0" and count.isdigit()
 
 
 def _passed_on(

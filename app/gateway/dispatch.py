@@ -30,7 +30,11 @@ from app.gateway.ledger import LedgerEntry
 from app.gateway.plan import FirstOf, Hedged
 from app.gateway.pool import DeploymentPool, Lease, Slot
 from app.gateway.request import Deployment, RouteRequest
-from app.gateway.retry import may_go_elsewhere, wait_before_repeating_s
+from app.gateway.retry import (
+    MAX_CALLS_OF_A_REPEAT,
+    may_go_elsewhere,
+    wait_before_repeating_s,
+)
 from app.providers.base import Chunk, ModelCall, Progress, Provider
 from app.telemetry.tracing import CallTrace
 from app.types import CHAT_COMPLETIONS, Call, CallRole
@@ -131,6 +135,8 @@ class Dispatcher:
                 return winner
         else:
             for model_id in order:
+                if _has_had_its_calls(request, failures):
+                    break
                 answer = await self._ask(request, model_id, entry, failures, afford)
                 if answer is not None:
                     _serve(entry, answer)
@@ -215,7 +221,8 @@ class Dispatcher:
                 self.on_failure(lease.deployment, error)
                 if not error.retryable:
                     raise
-                if isinstance(error, UpstreamConnectionLostError) and not lost:
+                enough = _has_had_its_calls(request, failures)
+                if isinstance(error, UpstreamConnectionLostError) and not (lost or enough):
                     # Once more, on a connection that cannot be lost in the same way. Of all
                     # repeated calls it alone is paid twice.
                     lost = True
@@ -225,12 +232,12 @@ class Dispatcher:
                     return None
                 n_retries = len(tried)
                 tried += (lease.slot,)
-                if n_retries >= lease.deployment.retries:
+                if n_retries >= lease.deployment.retries or enough:
                     return None
                 if may_go_elsewhere(error) and self.pool.offers_another(model_id, avoid=tried):
                     continue
                 wait_s = wait_before_repeating_s(error, n_retries=n_retries, rng=self.rng)
-            if wait_s is None or not self._may_wait(wait_s, lease.slot, entry):
+            if wait_s is None or request.repeated or not self._may_wait(wait_s, lease.slot, entry):
                 return None
             await self._wait(wait_s, entry)
 
@@ -333,6 +340,10 @@ def _written(body: Body, provider: Provider) -> tuple[str, Fields]:
         if native is not None:
             return body.dialect, native
     return CHAT_COMPLETIONS, body.chat()
+
+
+def _has_had_its_calls(request: RouteRequest, failures: Failures) -> bool:
+    return request.repeated and len(failures) >= MAX_CALLS_OF_A_REPEAT
 
 
 def _serve(entry: LedgerEntry, answer: OpenAnswer) -> None:

@@ -81,6 +81,7 @@ def _first_of(
     models = models[: policy.max_attempts]
     if (
         policy.hedge_after_s is None
+        or request.repeated
         or len(models) == 1
         or not _may_cost(request, decision, models, n_together=2)
     ):

@@ -178,6 +178,8 @@ class RouteRequest(msgspec.Struct, frozen=True, kw_only=True):
     affinity: bool = True
     cache: CacheMode | None = None
     session: Session | None = None
+    repeated: bool = False
+    """Whether the client sends it once more, after an answer that was no good or did not come."""
     locked: bool = False
     """Whether it must not leave the model that it was decided for, whatever happens."""
 

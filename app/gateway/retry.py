@@ -18,6 +18,10 @@ from app.errors import (
 MAX_RETRY_AFTER_S = 2.0
 """Up to how long a wait that an upstream asks for is waited; else the next model is tried."""
 
+MAX_CALLS_OF_A_REPEAT = 2
+"""How many calls a request gets that its client repeats: clients repeat, the gateway repeats, and
+what was multiplied would fall upon upstreams that fail already."""
+
 _FIRST_BACKOFF_S, _MAX_BACKOFF_S = 0.1, 2.0
 _OVERLOADED = (503, 529)
 

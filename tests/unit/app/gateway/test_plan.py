@@ -33,6 +33,7 @@ DECISION = Decision(
 def request(*, max_attempts=3, hedge_after_s=None, **changes):
     policy = SimpleNamespace(max_attempts=max_attempts, hedge_after_s=hedge_after_s)
     values = {"policy": policy, "fallback": True, "locked": False, "max_cost_usd": None}
+    values["repeated"] = False
     return SimpleNamespace(**{**values, **changes})
 
 
@@ -53,3 +54,7 @@ def test_a_hedge_takes_that_any_two_of_the_models_stay_within_the_limit(limit, h
     models = ("a", "b", "c")
     plan = plan_for(request(hedge_after_s=0.5, max_cost_usd=limit), DECISION)
     assert plan == (Hedged(models, 0.5) if hedged else FirstOf(models))
+
+
+def test_a_request_that_its_client_repeats_is_not_hedged():
+    assert plan_for(request(hedge_after_s=0.5, repeated=True), DECISION) == FirstOf(("a", "b", "c"))
