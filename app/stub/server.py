@@ -1,7 +1,10 @@
 """The simulated upstream: an OpenAI-compatible server with tiers, delays and faults.
 
-It speaks Azure's dialect (`/openai/deployments/<name>/chat/completions`) and Anthropic's
-(`POST /v1/messages`) as well. Besides these and `GET /v1/models` it answers, for tests:
+It generates text for `POST /v1/chat/completions`, `/v1/responses` and `/v1/completions`, in Azure's
+dialect (`/openai/deployments/<name>/chat/completions`) and in Anthropic's (`/v1/messages`, with
+`/count_tokens`). `/v1/embeddings`, `/v1/rerank`, `/v1/moderations`, `/v1/images/generations`,
+`/v1/audio/speech` and `/v1/audio/transcriptions` have models of their own (`SMALL_MODELS`).
+Besides these and `GET /v1/models` it answers, for tests:
 
 `GET /stub/log`
     Every request it saw. `?wait_for=client_gone&timeout_s=5&since=0` waits until one (numbered
@@ -14,21 +17,46 @@ It speaks Azure's dialect (`/openai/deployments/<name>/chat/completions`) and An
 
 import asyncio
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
-from app.stub.chat import ChatHandler
-from app.stub.dialects import ANTHROPIC
+from app.stub.dialects.base import Refused
+from app.stub.dialects.chat import CHAT, error_body, models_body
+from app.stub.dialects.completions import COMPLETIONS
+from app.stub.dialects.messages import MESSAGES, count_tokens_body
+from app.stub.dialects.messages import error_body as messages_error_body
+from app.stub.dialects.responses import RESPONSES
+from app.stub.endpoints.base import Endpoint
+from app.stub.endpoints.embeddings import EMBEDDERS, RERANKERS, embeddings, rerank
+from app.stub.endpoints.generate import Generating
+from app.stub.endpoints.media import images, speech, transcriptions
+from app.stub.endpoints.moderations import moderations
+from app.stub.endpoints.small import Made, Small
 from app.stub.faults import Fault, FaultScript
 from app.stub.http import Exchange, HttpProtocol, close_server
 from app.stub.log import Ended, RequestLog
 from app.stub.tiers import TIERS, Tier
-from app.stub.wire import error_body, models_body
 
 _JSON = [(b"content-type", b"application/json")]
+_GENERATING = {
+    "/v1/chat/completions": CHAT,
+    "/v1/completions": COMPLETIONS,
+    "/v1/messages": MESSAGES,
+    "/v1/responses": RESPONSES,
+}
+_SMALL: Mapping[str, tuple[Callable[[Mapping[str, Any]], Made], Mapping[str, object]]] = {
+    "/v1/embeddings": (embeddings, EMBEDDERS),
+    "/v1/rerank": (rerank, RERANKERS),
+    "/v1/moderations": (moderations, {"sim-moderation": None}),
+    "/v1/images/generations": (images, {"sim-image": None}),
+    "/v1/audio/speech": (speech, {"sim-speech": None}),
+    "/v1/audio/transcriptions": (transcriptions, {"sim-transcribe": None}),
+}
+SMALL_MODELS = tuple(name for _, names in _SMALL.values() for name in names)
+"""The models that do not generate text."""
 
 
 class StubServer:
@@ -56,10 +84,14 @@ class StubServer:
         self.host = ""
         self.port = 0
         self._tiers = tiers
-        self._chat = ChatHandler(tiers, speed=speed, faults=self.faults, log=self.log)
-        self._messages = ChatHandler(
-            tiers, speed=speed, faults=self.faults, log=self.log, dialect=ANTHROPIC
-        )
+        self._endpoints: dict[str, Endpoint] = {
+            path: Generating(dialect, tiers=tiers, speed=speed, faults=self.faults, log=self.log)
+            for path, dialect in _GENERATING.items()
+        }
+        self._endpoints |= {
+            path: Small(make, models=models, faults=self.faults, log=self.log)
+            for path, (make, models) in _SMALL.items()
+        }
         self._connections: set[HttpProtocol] = set()
         self._connection_numbers = itertools.count()
         self._server: asyncio.Server | None = None
@@ -105,12 +137,14 @@ class StubServer:
 
     async def _handle(self, exchange: Exchange) -> None:
         match exchange.method, exchange.path:
+            case "POST", path if path in self._endpoints:
+                await self._endpoints[path](exchange)
             case "POST", path if path.endswith("/chat/completions"):  # Azure's names a deployment
-                await self._chat(exchange)
-            case "POST", "/v1/messages":
-                await self._messages(exchange)
+                await self._endpoints["/v1/chat/completions"](exchange)
+            case "POST", "/v1/messages/count_tokens":
+                await _count_tokens(exchange)
             case "GET", "/v1/models":
-                await exchange.answer(200, _JSON, models_body(list(self._tiers)))
+                await exchange.answer(200, _JSON, models_body([*self._tiers, *SMALL_MODELS]))
             case "GET", "/stub/log":
                 await self._show_log(exchange)
             case "POST", "/stub/faults":
@@ -147,3 +181,14 @@ class StubServer:
         for fault in faults if isinstance(faults, list) else [faults]:
             self.faults.add(fault)
         await exchange.answer(200, _JSON, b"{}")
+
+
+async def _count_tokens(exchange: Exchange) -> None:
+    try:
+        body = count_tokens_body(msgspec.json.decode(exchange.body))
+    except Refused as refused:
+        await exchange.answer(400, _JSON, messages_error_body(str(refused)))
+    except (msgspec.DecodeError, AttributeError, LookupError, TypeError, ValueError):
+        await exchange.answer(400, _JSON, messages_error_body("The request is malformed."))
+    else:
+        await exchange.answer(200, _JSON, body)

@@ -23,11 +23,22 @@ _LOG_SPREAD = 0.5  # standard deviation of the logarithm of the answer's length
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tier:
-    """One simulated model."""
+    """One simulated model.
+
+    Attributes
+    ----------
+    ability
+        How hard a prompt may be, from 0 to 1, before the model is unsure; see
+        `app.stub.answers.sureness`.
+    thinks
+        Whether it thinks before it answers, where an effort is asked for.
+    """
 
     time_to_first_token_s: float
     tokens_per_s: float
     mean_output_tokens: float
+    ability: float = 0.5
+    thinks: bool = False
 
     def answer_tokens(self, key: str) -> int:
         """Draw an answer's length from a log-normal distribution; the same for the same key."""
@@ -39,10 +50,28 @@ class Tier:
 
 
 TIERS: Mapping[str, Tier] = {
-    "sim-nano": Tier(time_to_first_token_s=0.15, tokens_per_s=180.0, mean_output_tokens=150.0),
-    "sim-small": Tier(time_to_first_token_s=0.40, tokens_per_s=80.0, mean_output_tokens=130.0),
-    "sim-medium": Tier(time_to_first_token_s=0.50, tokens_per_s=130.0, mean_output_tokens=110.0),
-    "sim-large": Tier(time_to_first_token_s=2.50, tokens_per_s=90.0, mean_output_tokens=330.0),
-    "sim-frontier": Tier(time_to_first_token_s=1.50, tokens_per_s=70.0, mean_output_tokens=330.0),
+    "sim-nano": Tier(
+        time_to_first_token_s=0.15, tokens_per_s=180.0, mean_output_tokens=150.0, ability=0.40
+    ),
+    "sim-small": Tier(
+        time_to_first_token_s=0.40, tokens_per_s=80.0, mean_output_tokens=130.0, ability=0.52
+    ),
+    "sim-medium": Tier(
+        time_to_first_token_s=0.50, tokens_per_s=130.0, mean_output_tokens=110.0, ability=0.66
+    ),
+    "sim-large": Tier(
+        time_to_first_token_s=2.50,
+        tokens_per_s=90.0,
+        mean_output_tokens=330.0,
+        ability=0.86,
+        thinks=True,
+    ),
+    "sim-frontier": Tier(
+        time_to_first_token_s=1.50,
+        tokens_per_s=70.0,
+        mean_output_tokens=330.0,
+        ability=1.0,
+        thinks=True,
+    ),
 }
 """Simulated models by name, cheapest first."""

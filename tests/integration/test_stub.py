@@ -12,7 +12,7 @@ import pytest
 
 from app.stub.http import Exchange, HttpProtocol
 from app.stub.log import Ended
-from app.stub.server import StubServer
+from app.stub.server import SMALL_MODELS, StubServer
 from app.stub.tiers import TIERS, Tier
 from tests.support.stub import stub_process
 
@@ -48,7 +48,8 @@ async def http(stub):
 
 
 async def test_models_are_listed(client):
-    assert [model.id async for model in client.models.list()] == list(TIERS)
+    listed = [model.id async for model in client.models.list()]
+    assert listed == [*TIERS, *SMALL_MODELS]
 
 
 async def test_choices_are_counted_in_usage(client):
