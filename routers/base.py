@@ -22,8 +22,8 @@ DEFAULT_UPPER_FACTOR = 4.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Battles:
-    """Comparisons of two models on one query; arrays are (n_battles,).
+class Comparisons:
+    """Comparisons of two models on one query; arrays are (n_comparisons,).
 
     Attributes
     ----------
@@ -43,14 +43,14 @@ class Battles:
     def __len__(self) -> int:
         return len(self.row)
 
-    def pick(self, index: np.ndarray) -> "Battles":
-        """Return some of the battles, by number or by mask."""
-        return Battles(
+    def pick(self, index: np.ndarray) -> "Comparisons":
+        """Return some of the comparisons, by number or by mask."""
+        return Comparisons(
             row=self.row[index], a=self.a[index], b=self.b[index], outcome=self.outcome[index]
         )
 
-    def of_rows(self, index: Sequence[int] | np.ndarray) -> "Battles":
-        """Return the battles of some queries, numbered by the place of the query in `index`."""
+    def of_rows(self, index: Sequence[int] | np.ndarray) -> "Comparisons":
+        """Return the comparisons of some queries, numbered by the place of the query in `index`."""
         order = np.argsort(self.row, kind="stable")
         ordered = self.row[order]
         wanted = np.asarray(index, np.intp)
@@ -59,7 +59,7 @@ class Battles:
         row = np.repeat(np.arange(len(wanted)), count)
         within = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
         picked = self.pick(order[np.repeat(first, count) + within])
-        return Battles(row=row, a=picked.a, b=picked.b, outcome=picked.outcome)
+        return Comparisons(row=row, a=picked.a, b=picked.b, outcome=picked.outcome)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ class Labels:
         Same shape; NaN where unknown, None where nothing is known at all.
     groups
         A label of each query's origin (benchmark, subset), empty where there is none.
-    battles
+    comparisons
         Comparisons, where the data are such; strategies that learn from comparisons make their
         own out of `quality` otherwise.
     samples
@@ -90,7 +90,7 @@ class Labels:
     quality: FloatMatrix
     output_tokens: FloatMatrix | None = None
     groups: tuple[str, ...] = ()
-    battles: Battles | None = None
+    comparisons: Comparisons | None = None
     samples: NDArray[np.float32] | None = None
     mean_cost_usd: FloatArray | None = None
 
@@ -105,7 +105,7 @@ class Labels:
             quality=self.quality[index],
             output_tokens=None if tokens is None else tokens[index],
             groups=tuple(self.groups[i] for i in index) if self.groups else (),
-            battles=None if self.battles is None else self.battles.of_rows(index),
+            comparisons=None if self.comparisons is None else self.comparisons.of_rows(index),
             samples=None if self.samples is None else self.samples[index],
             mean_cost_usd=self.mean_cost_usd,
         )

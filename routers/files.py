@@ -49,7 +49,7 @@ def read_regular(path: Path, *, most_bytes: int) -> bytes:
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > most_bytes:
-            raise OSError(errno.EFBIG, f"it is larger than {told_bytes(most_bytes)}")
+            raise OSError(errno.EFBIG, f"it is larger than {shown_bytes(most_bytes)}")
         content = file.read(size + 1)
     if len(content) > size:
         raise OSError(errno.EBUSY, "it grows while it is read")
@@ -81,7 +81,7 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def told_bytes(n: int) -> str:
+def shown_bytes(n: int) -> str:
     """Return a number of bytes for people."""
     for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if n >= size:

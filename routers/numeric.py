@@ -67,3 +67,8 @@ def isotonic(y: FloatArray, weight: FloatArray | None = None) -> FloatArray:
             weights.pop()
             counts.pop()
     return np.repeat(np.asarray(values), counts)
+
+
+def sigmoid(logit: NDArray[np.floating]) -> FloatArray:
+    """Return 1 / (1 + exp(-logit)) without overflow, in double precision."""
+    return np.asarray(0.5 * (1 + np.tanh(np.asarray(logit, np.float64) / 2)))

@@ -43,7 +43,7 @@ from routers.strategies.carrot import CarrotRouter
 from routers.training.onboarding.anchors import choose_anchors, choose_by_item_response
 from routers.training.onboarding.clusters import cluster_centers, shrunk_errors
 from routers.training.onboarding.irt import fit_item_response
-from routers.training.onboarding.place import AbilityPrior, AnchorOutcomes, place_newcomer
+from routers.training.onboarding.place import AbilityPrior, AnchorOutcomes, place_model
 from routers.types import Predictions
 
 SETS = ("routerbench", "mmlupro_tiger", "mmlupro_carrot")
@@ -195,7 +195,7 @@ def measure(split: Split, measured: Measured) -> None:
                     peer_quality=table.quality[rows][:, others].astype(np.float64),
                 )
                 for suffix, given in (("", outcomes), (", peers known", peers)):
-                    placed = place_newcomer("new", given, base=base_train.rows(picked), prior=prior)
+                    placed = place_model("new", given, base=base_train.rows(picked), prior=prior)
                     joined = join(base, [placed.predict(x_test, base)])
                     measured.add(
                         f"{n} anchors {name}{suffix}",

@@ -232,7 +232,7 @@ def _check_models(knobs: Knobs, names: Names, pinned: str | None) -> None:
     if unknown:
         raise InvalidRequestError(
             f"unknown model {unknown[0][:80]!r} in the allowed models; "
-            f"known: {names.told_models()}",
+            f"known: {names.listed_models()}",
             param=knobs.params["models"],
         )
     if pinned is not None and pinned not in model_ids:

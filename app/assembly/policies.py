@@ -93,7 +93,7 @@ def _policy(
                 ("policies", name),
                 f"{spec.model_id} is predicted as {spec.predicted_as!r}, which the artifact of "
                 f"router {policy.router!r} does not know; set predicted_as to one of: "
-                f"{artifact.told_models(spec.predicted_as)}",
+                f"{artifact.listed_models(spec.predicted_as)}",
             )
     parts = (name, policy.model_dump_json(), artifact.version, *map(_told, candidates))
     return Policy(

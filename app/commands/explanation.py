@@ -21,7 +21,7 @@ from app.errors import InvalidRequestError
 from app.gateway.decide import decide_now
 from app.gateway.ledger import LedgerEntry
 from app.gateway.request import Policy, RouteRequest, promise_doubt
-from routers.artifact.evidence import told_abstention
+from routers.artifact.evidence import abstention_note
 from routers.decision.decide import knob_steps
 from routers.request.layout import Description
 from routers.request.sentence import why
@@ -164,7 +164,7 @@ def _print(
     doubt = promise_doubt(policy)
     if doubt is not None:
         console.print(f"  [dim]{escape(doubt)}[/]")
-    abstention = told_abstention(policy.artifact.manifest)
+    abstention = abstention_note(policy.artifact.manifest)
     if abstention is not None:
         console.print(f"  [dim]{escape(abstention)}[/]")
 

@@ -71,7 +71,7 @@ def onboard(
     if not overwrite:
         check_free(out)
     artifact = load_artifact(artifact_path or DEFAULT_ARTIFACT, trusted=encoders)
-    artifact.check_newcomer(model)
+    artifact.check_onboarding(model)
     plan = make_plan(artifact, read_anchors(anchors_file or SHIPPED_ANCHORS), n=n_anchors)
     peer_specs = [_peer(config, peer, artifact) for peer in peers]
     _agree(

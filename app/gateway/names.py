@@ -111,7 +111,7 @@ class Names:
             raise self.not_found(sent)
         return Meant("auto", auto.policy, _position(auto.knob, sent))
 
-    def told_models(self) -> str:
+    def listed_models(self) -> str:
         """Return the models that the caller is told of, as a list to read."""
         return ", ".join(name for name in self.listed() if name in self.model_ids)
 

@@ -8,7 +8,7 @@ from typing import Any
 from routers.artifact.calibration import CalibrationRows
 from routers.artifact.correction import Correction
 from routers.artifact.evidence import Evidence, evidence_of_models
-from routers.artifact.onboarded_model import Newcomer, join
+from routers.artifact.onboarded_model import OnboardedModel, join
 from routers.base import Familiarity, Router
 from routers.decision.knob import KnobCurve
 from routers.errors import RoutingConfigError
@@ -41,10 +41,10 @@ class RouterArtifact:
     knob
         The curve of all models at training prices.
     router
-        What was fitted; it knows nothing of newcomers.
+        What was fitted; it knows nothing of onboarded models.
     calibration
         The cross-fitted rows behind the knob; columns as in `models`.
-    newcomers
+    onboarded
         Models that joined after training; theirs are the last columns.
     correction
         Of predicted quality, learned from fresh outcomes; None where there is none.
@@ -59,14 +59,14 @@ class RouterArtifact:
         calibration: CalibrationRows,
         prices: PriceTable,
         knob: KnobCurve,
-        newcomers: Sequence[Newcomer] = (),
+        onboarded: Sequence[OnboardedModel] = (),
         correction: Correction | None = None,
     ) -> None:
         self.manifest = manifest
         self.version: str = manifest["digest"][:12]
-        self.newcomers = tuple(newcomers)
+        self.onboarded = tuple(onboarded)
         self.correction = correction
-        self.models: tuple[str, ...] = (*router.models_, *(each.model for each in newcomers))
+        self.models: tuple[str, ...] = (*router.models_, *(each.model for each in onboarded))
         self.prices = prices
         self.featurizer = featurizer
         self.knob = knob
@@ -74,14 +74,14 @@ class RouterArtifact:
         self.calibration = calibration
         self._columns = {model: column for column, model in enumerate(self.models)}
         self._evidence = evidence_of_models(
-            manifest, realised=calibration.quality_realised, n_newcomers=len(self.newcomers)
+            manifest, realised=calibration.quality_realised, n_onboarded=len(self.onboarded)
         )
         # Of the calibration alone: an artifact that refers to itself goes only with the garbage.
         self._curve = lru_cache(maxsize=_CURVES)(partial(_fit_curve, calibration))
 
     def predict(self, x: FloatMatrix) -> Predictions:
         """Predict every model on feature rows; columns as in `models`."""
-        predictions = predict_all(self.router, self.newcomers, x)
+        predictions = predict_all(self.router, self.onboarded, x)
         return predictions if self.correction is None else self.correction.apply(predictions)
 
     def predict_base(self, x: FloatMatrix) -> Predictions:
@@ -129,10 +129,10 @@ class RouterArtifact:
             return self._columns[model]
         except KeyError:
             raise RoutingConfigError(
-                f"the artifact predicts no model {model!r}; it knows: {self.told_models(model)}"
+                f"the artifact predicts no model {model!r}; it knows: {self.listed_models(model)}"
             ) from None
 
-    def told_models(self, wanted: str) -> str:
+    def listed_models(self, wanted: str) -> str:
         """Return the models that it knows as a list to read: of many, those most like `wanted`."""
         if len(self.models) <= _TOLD:
             return ", ".join(self.models)
@@ -153,7 +153,7 @@ class RouterArtifact:
         """
         return self._evidence[self.column(model)]
 
-    def check_newcomer(self, model: str) -> None:
+    def check_onboarding(self, model: str) -> None:
         """Refuse a name that is taken by a model of the router itself.
 
         Raises
@@ -192,9 +192,9 @@ def _fit_curve(calibration: CalibrationRows, key: tuple[tuple[int, Prices], ...]
     return calibration.curve([column for column, _ in key], [prices for _, prices in key])
 
 
-def predict_all(router: Router, newcomers: Sequence[Newcomer], x: FloatMatrix) -> Predictions:
-    """Predict what `router` was trained on, then the newcomers, on feature rows."""
+def predict_all(router: Router, onboarded: Sequence[OnboardedModel], x: FloatMatrix) -> Predictions:
+    """Predict what `router` was trained on, then the onboarded models, on feature rows."""
     base = router.predict(x)
-    if not newcomers:
+    if not onboarded:
         return base
-    return join(base, [each.predict(x, base) for each in newcomers])
+    return join(base, [each.predict(x, base) for each in onboarded])

@@ -29,7 +29,7 @@ class Evidence(StrEnum):
 
 
 def evidence_of_models(
-    manifest: Mapping[str, Any], *, realised: FloatMatrix, n_newcomers: int
+    manifest: Mapping[str, Any], *, realised: FloatMatrix, n_onboarded: int
 ) -> tuple[Evidence, ...]:
     """Return what the predictions of each column of an artifact rest on.
 
@@ -39,15 +39,15 @@ def evidence_of_models(
         Of the artifact; `training.evidence` is `prior` where no outcomes were trained on.
     realised
         (n_rows, n_models), the outcomes that its knob is calibrated on, NaN where there is none.
-    n_newcomers
+    n_onboarded
         How many of the last columns are models that were onboarded.
     """
     n_models = realised.shape[1]
     trained = Evidence.OUTCOMES
     if manifest.get("training", {}).get("evidence") == Evidence.PRIOR:
         trained = Evidence.PRIOR
-    found: list[Evidence] = [trained] * (n_models - n_newcomers)
-    found += [Evidence.ANCHORS] * n_newcomers
+    found: list[Evidence] = [trained] * (n_models - n_onboarded)
+    found += [Evidence.ANCHORS] * n_onboarded
     if "recalibrated" in manifest:
         enough = np.count_nonzero(~np.isnan(realised), axis=0) >= FEWEST_OUTCOMES
         found = [
@@ -57,7 +57,7 @@ def evidence_of_models(
     return tuple(found)
 
 
-def told_abstention(manifest: Mapping[str, Any]) -> str | None:
+def abstention_note(manifest: Mapping[str, Any]) -> str | None:
     """Say what an artifact does in place of its recipe, in a sentence; None where it does not.
 
     Parameters

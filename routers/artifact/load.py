@@ -18,7 +18,7 @@ from routers.artifact.files import (
     arrays_under,
 )
 from routers.artifact.manifest import read_manifest
-from routers.artifact.onboarded_model import Newcomer
+from routers.artifact.onboarded_model import OnboardedModel
 from routers.artifact.thresholds import stored_thresholds
 from routers.artifact.weights import read_weights
 from routers.base import ROUTERS, Router
@@ -58,10 +58,10 @@ def load_artifact(path: Path, *, trusted: Collection[str] = ()) -> RouterArtifac
         calibration = CalibrationRows.restore(arrays_under(CALIBRATION, arrays))
         prices = {model: Prices(**manifest["prices"][model]) for model in manifest["models"]}
         knob = KnobCurve.from_table(manifest["knob"])
-        newcomers = _restore_newcomers(manifest, arrays)
-        _try_out(router, newcomers, featurizer, calibration)
+        onboarded = _restore_onboarded(manifest, arrays)
+        _try_out(router, onboarded, featurizer, calibration)
         correction = _restore_correction(manifest, arrays_under(CORRECTION, arrays))
-        _check_strays(arrays, n_newcomers=len(newcomers))
+        _check_strays(arrays, n_onboarded=len(onboarded))
         stored_thresholds(manifest)
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {' '.join(str(error).split())}") from error
@@ -83,16 +83,16 @@ def load_artifact(path: Path, *, trusted: Collection[str] = ()) -> RouterArtifac
         calibration=calibration,
         prices=prices,
         knob=knob,
-        newcomers=newcomers,
+        onboarded=onboarded,
         correction=correction,
     )
 
 
-def _check_strays(arrays: Mapping[str, np.ndarray], *, n_newcomers: int) -> None:
+def _check_strays(arrays: Mapping[str, np.ndarray], *, n_onboarded: int) -> None:
     """Refuse arrays that nothing reads."""
     owners = (ROUTER, CALIBRATION, FEATURES, CORRECTION)
-    newcomers = tuple(f"{ONBOARDED}{i}/" for i in range(n_newcomers))
-    strays = [name for name in arrays if not name.startswith(owners + newcomers)]
+    onboarded = tuple(f"{ONBOARDED}{i}/" for i in range(n_onboarded))
+    strays = [name for name in arrays if not name.startswith(owners + onboarded)]
     if strays:
         raise ArtifactError(f"arrays that nothing reads: {shown(', '.join(sorted(strays)))}")
 
@@ -108,14 +108,14 @@ def _restore_router(manifest: Mapping[str, Any], state: Mapping[str, np.ndarray]
     return router
 
 
-def _restore_newcomers(
+def _restore_onboarded(
     manifest: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
-) -> list[Newcomer]:
+) -> list[OnboardedModel]:
     names = [str(each["model"]) for each in manifest.get("onboarded", [])]
     if names != manifest["models"][len(manifest["models"]) - len(names) :]:
         raise ArtifactError("its onboarded models are not the last of its models; onboard again")
     return [
-        Newcomer.restore(name, arrays_under(f"{ONBOARDED}{i}/", arrays))
+        OnboardedModel.restore(name, arrays_under(f"{ONBOARDED}{i}/", arrays))
         for i, name in enumerate(names)
     ]
 
@@ -133,7 +133,7 @@ def _restore_correction(
 
 def _try_out(
     router: Router,
-    newcomers: Sequence[Newcomer],
+    onboarded: Sequence[OnboardedModel],
     featurizer: Featurizer,
     calibration: CalibrationRows,
 ) -> None:
@@ -141,8 +141,8 @@ def _try_out(
     x = np.random.default_rng(0).normal(size=(_TRIED, featurizer.dimensions)).astype(np.float32)
     x[0] = 0
     with np.errstate(all="ignore"):
-        predictions = predict_all(router, newcomers, x)
-    shape = (_TRIED, len(router.models_) + len(newcomers))
+        predictions = predict_all(router, onboarded, x)
+    shape = (_TRIED, len(router.models_) + len(onboarded))
     fields = (
         predictions.quality,
         predictions.quality_std,

@@ -1,7 +1,8 @@
 """A model that joined an artifact after training: its estimates, read off the others' predictions.
 
 Nothing is fitted again for it. A query is described by what the trained router predicts of the
-models it knows; a newcomer is a position in that space, found from its answers to some anchors.
+models it knows; an onboarded model is a position in that space, found from its answers to some
+anchors.
 """
 
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Self
 
 import numpy as np
 
-from routers.numeric import FloatArray, unit_rows
+from routers.numeric import FloatArray, sigmoid, unit_rows
 from routers.options import State, take
 from routers.types import FloatMatrix, FloatVector, Predictions
 
@@ -18,7 +19,7 @@ _FLOOR = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Newcomer:
+class OnboardedModel:
     """Everything needed to predict one onboarded model; plain arrays only.
 
     Attributes
@@ -57,7 +58,7 @@ class Newcomer:
     log_token_upper: float
 
     def predict(self, x: FloatMatrix, base: Predictions) -> Predictions:
-        """Predict the newcomer: one column.
+        """Predict the onboarded model: one column.
 
         Parameters
         ----------
@@ -93,7 +94,7 @@ class Newcomer:
         return mean.astype(np.float32), tokens.astype(np.float32)
 
     def _by_ability(self, base_quality: FloatMatrix) -> tuple[FloatArray, FloatArray]:
-        latent = logit(base_quality) @ self.axes + self.offset
+        latent = bounded_logit(base_quality) @ self.axes + self.offset
         return chance(latent, self.ability, self.covariance)
 
     def state(self) -> dict[str, np.ndarray]:
@@ -150,18 +151,18 @@ class Newcomer:
         )
 
 
-def join(base: Predictions, newcomers: list[Predictions]) -> Predictions:
-    """Put the columns of newcomers after those of the base.
+def join(base: Predictions, onboarded: list[Predictions]) -> Predictions:
+    """Put the columns of onboarded models after those of the base.
 
-    Where the base was learned from comparisons, a newcomer is taken to be as far above the
+    Where the base was learned from comparisons, an onboarded model is taken to be as far above the
     average of the others in strength as it is in log-odds of quality.
     """
-    parts = [base, *newcomers]
+    parts = [base, *onboarded]
     strength = base.strength
     if strength is not None:
         usual = strength.mean(axis=1, keepdims=True)
-        easiness = logit(base.quality).mean(axis=1, keepdims=True)
-        own = [usual + logit(each.quality) - easiness for each in newcomers]
+        easiness = bounded_logit(base.quality).mean(axis=1, keepdims=True)
+        own = [usual + bounded_logit(each.quality) - easiness for each in onboarded]
         strength = np.hstack([strength, *own]).astype(np.float32)
     return Predictions(
         quality=np.hstack([each.quality for each in parts]),
@@ -172,15 +173,10 @@ def join(base: Predictions, newcomers: list[Predictions]) -> Predictions:
     )
 
 
-def logit(quality: np.ndarray) -> FloatArray:
+def bounded_logit(quality: np.ndarray) -> FloatArray:
     """Return the log-odds of predicted qualities, held away from certainty."""
     p = np.clip(np.asarray(quality, np.float64), _FLOOR, 1 - _FLOOR)
     return np.asarray(np.log(p / (1 - p)))
-
-
-def sigmoid(z: FloatArray) -> FloatArray:
-    """Return 1 / (1 + exp(-z)), whatever the size of z."""
-    return np.asarray(0.5 * (1 + np.tanh(0.5 * z)))
 
 
 def chance(

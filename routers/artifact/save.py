@@ -19,7 +19,7 @@ from routers.artifact.files import (
     write_files,
 )
 from routers.artifact.manifest import FORMAT
-from routers.artifact.onboarded_model import Newcomer
+from routers.artifact.onboarded_model import OnboardedModel
 from routers.base import Router
 from routers.errors import RoutingConfigError
 from routers.features.featurizer import Featurizer
@@ -79,7 +79,7 @@ def save_artifact(
 def save_onboarded(
     path: Path,
     artifact: RouterArtifact,
-    newcomer: Newcomer,
+    added: OnboardedModel,
     *,
     prices: Prices,
     record: Mapping[str, Any],
@@ -102,27 +102,27 @@ def save_onboarded(
     ArtifactError
         If the files cannot be written.
     """
-    router, model = artifact.router, newcomer.model
-    artifact.check_newcomer(model)
+    router, model = artifact.router, added.model
+    artifact.check_onboarding(model)
     if "recalibrated" in artifact.manifest:
         raise RoutingConfigError(
             "the artifact was recalibrated, which a further model would make void; onboard the "
             "model to the artifact before that, then calibrate"
         )
     old = artifact.manifest.get("onboarded", [])
-    kept = [i for i, each in enumerate(artifact.newcomers) if each.model != model]
-    newcomers = [*(artifact.newcomers[i] for i in kept), newcomer]
+    kept = [i for i, each in enumerate(artifact.onboarded) if each.model != model]
+    onboarded = [*(artifact.onboarded[i] for i in kept), added]
     content = {
         **artifact.manifest,
         "created_at": created_at,
-        "models": [*router.models_, *(each.model for each in newcomers)],
+        "models": [*router.models_, *(each.model for each in onboarded)],
         "onboarded": [*(old[i] for i in kept), {"model": model, **record}],
     }
-    arrays = _trained_arrays(router, artifact.featurizer) | _newcomer_arrays(newcomers)
+    arrays = _trained_arrays(router, artifact.featurizer) | _onboarded_arrays(onboarded)
     trained = artifact.calibration.first_columns(len(router.models_))
     columns = [
         each.predict_from_base(trained.quality_predicted, trained.output_tokens)
-        for each in newcomers
+        for each in onboarded
     ]
     _write(
         path,
@@ -159,7 +159,7 @@ def save_recalibrated(
         If the files cannot be written.
     """
     arrays = _trained_arrays(artifact.router, artifact.featurizer)
-    arrays |= _newcomer_arrays(artifact.newcomers)
+    arrays |= _onboarded_arrays(artifact.onboarded)
     if correction is not None:
         state = correction.state()
         arrays |= {f"{CORRECTION}{name}": array for name, array in state.items()}
@@ -167,10 +167,10 @@ def save_recalibrated(
     _write(path, content, arrays, calibration=calibration, prices=artifact.prices)
 
 
-def _newcomer_arrays(newcomers: Sequence[Newcomer]) -> dict[str, np.ndarray]:
+def _onboarded_arrays(onboarded: Sequence[OnboardedModel]) -> dict[str, np.ndarray]:
     return {
         f"{ONBOARDED}{i}/{name}": array
-        for i, each in enumerate(newcomers)
+        for i, each in enumerate(onboarded)
         for name, array in each.state().items()
     }
 

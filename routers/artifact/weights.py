@@ -19,7 +19,7 @@ import numpy as np
 
 from routers.artifact.manifest import MAX_ARRAYS
 from routers.errors import ArtifactError
-from routers.files import read_regular, shown, told_bytes
+from routers.files import read_regular, shown, shown_bytes
 
 WEIGHTS_FILE = "weights.npz"
 
@@ -108,8 +108,8 @@ def _check_announced(listed: Mapping[str, Mapping[str, Any]], *, n_packed: int) 
     bound = max(_ANY_RATIO_BYTES, MAX_RATIO * n_packed)
     if total > min(MAX_UNPACKED_BYTES, bound):
         raise ArtifactError(
-            f"would unpack to {told_bytes(total)} from {told_bytes(n_packed)}, more than "
-            f"{told_bytes(MAX_UNPACKED_BYTES)} or {MAX_RATIO} times its size"
+            f"would unpack to {shown_bytes(total)} from {shown_bytes(n_packed)}, more than "
+            f"{shown_bytes(MAX_UNPACKED_BYTES)} or {MAX_RATIO} times its size"
         )
 
 

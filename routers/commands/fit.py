@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from routers.artifact.evidence import told_abstention
+from routers.artifact.evidence import abstention_note
 from routers.artifact.files import check_free
 from routers.commands.base import FILE, SEED, files, overwrite, progress
 from routers.data.support import Support
@@ -151,7 +151,7 @@ def _print_fit(path: Path, version: str, manifest: Mapping[str, Any]) -> None:
     )
     for name, key in (("mixing", "aiq_over_zero"), ("prompt length", "aiq_over_prompt_length")):
         click.echo(f"  {_over(name, metrics[key])}")
-    abstention = told_abstention(manifest)
+    abstention = abstention_note(manifest)
     if abstention is not None:
         click.echo(f"  {abstention}")
     click.echo(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from routers.base import Battles, Labels
+from routers.base import Comparisons, Labels
 from routers.data.jsonl import read_jsonl
 from routers.data.parquet import read_parquet
 from routers.data.part import Part
@@ -54,7 +54,7 @@ class OutcomeTable:
         NaN where unknown.
     groups
         `set/benchmark` of each query as far as the files tell, else empty.
-    battles
+    comparisons
         Comparisons of two models, where a file holds such.
     samples
         float32 (n_queries, n_models, n_samples): the outcomes behind `quality`, NaN where there
@@ -70,7 +70,7 @@ class OutcomeTable:
     cost_usd: np.ndarray
     groups: tuple[str, ...]
     files: tuple[DataFile, ...]
-    battles: Battles | None = None
+    comparisons: Comparisons | None = None
     samples: FloatMatrix | None = None
 
     def __len__(self) -> int:
@@ -85,7 +85,7 @@ class OutcomeTable:
             quality=self.quality,
             output_tokens=None if silent else self.output_tokens,
             groups=self.groups,
-            battles=self.battles,
+            comparisons=self.comparisons,
             samples=self.samples,
         )
 
@@ -173,25 +173,27 @@ def _join(parts: Sequence[Part], files: tuple[DataFile, ...]) -> OutcomeTable:
         cost_usd=mean_of(part.cost_usd for part in parts),
         groups=tuple(part.groups[i] for part, i in firsts),
         files=files,
-        battles=_battles(parts, rows_of, column_of),
+        comparisons=_comparisons(parts, rows_of, column_of),
         samples=_samples(parts, rows_of, column_of, len(firsts)),
     )
 
 
-def _battles(
+def _comparisons(
     parts: Sequence[Part], rows_of: Sequence[np.ndarray], column_of: Mapping[str, int]
-) -> Battles | None:
+) -> Comparisons | None:
     """Join the comparisons; None where some file holds outcomes, which tell more."""
-    joined: list[Battles] = []
+    joined: list[Comparisons] = []
     for part, rows in zip(parts, rows_of, strict=True):
-        if part.battles is None:
+        if part.comparisons is None:
             return None
         columns = np.asarray([column_of[model] for model in part.models], np.intp)
-        each = part.battles
+        each = part.comparisons
         joined.append(
-            Battles(row=rows[each.row], a=columns[each.a], b=columns[each.b], outcome=each.outcome)
+            Comparisons(
+                row=rows[each.row], a=columns[each.a], b=columns[each.b], outcome=each.outcome
+            )
         )
-    return Battles(
+    return Comparisons(
         row=np.concatenate([each.row for each in joined]),
         a=np.concatenate([each.a for each in joined]),
         b=np.concatenate([each.b for each in joined]),

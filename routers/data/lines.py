@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from routers.errors import DataError
-from routers.files import open_regular, read_regular, repaired, shown, shown_value, told_bytes
+from routers.files import open_regular, read_regular, repaired, shown, shown_bytes, shown_value
 
 MAX_LINE_CHARS = 16 * 2**20
 """A conversation with its answer; no context window holds a tenth of it."""
@@ -45,7 +45,7 @@ def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 number += 1
                 where = f"{path}: line {number}"
                 if len(line) > MAX_LINE_CHARS:
-                    raise DataError(f"{where}: is longer than {told_bytes(MAX_LINE_CHARS)}")
+                    raise DataError(f"{where}: is longer than {shown_bytes(MAX_LINE_CHARS)}")
                 if line.strip():
                     yield where, _object(where, line)
     except OSError as error:

@@ -11,7 +11,7 @@ import numpy as np
 from routers.data.messages import conversation_key, read_messages
 from routers.data.part import Part
 from routers.errors import DataError
-from routers.files import open_regular, repaired, shown, shown_value, told_bytes
+from routers.files import open_regular, repaired, shown, shown_bytes, shown_value
 from routers.types import Conversation
 
 _QUALITY, _COST, _TOKENS = "q:", "c:", "t:"
@@ -181,8 +181,8 @@ def check_size(path: Path, metadata: Any) -> None:
     n_bytes = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
     if not 0 <= n_bytes <= MAX_BYTES:
         raise DataError(
-            f"{path}: would take {told_bytes(n_bytes)}, more than {told_bytes(MAX_BYTES)}; take a "
-            "sample of it"
+            f"{path}: would take {shown_bytes(n_bytes)}, more than {shown_bytes(MAX_BYTES)}; take "
+            "a sample of it"
         )
 
 

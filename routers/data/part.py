@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from routers.base import Battles
+from routers.base import Comparisons
 from routers.types import Conversation
 
 
@@ -22,7 +22,7 @@ class Part:
         The text that is sent, whose tokens are paid for; often the same.
     input_tokens
         As reported, or None.
-    battles
+    comparisons
         Comparisons, numbered by the rows and columns of this part, or None.
     samples
         float64 (n_queries, n_models, n_samples): the outcomes behind the means of `quality`,
@@ -39,5 +39,5 @@ class Part:
     quality: np.ndarray
     output_tokens: np.ndarray
     cost_usd: np.ndarray
-    battles: Battles | None = None
+    comparisons: Comparisons | None = None
     samples: np.ndarray | None = None

@@ -1,4 +1,4 @@
-"""Preferences: which of two models' answers somebody liked better, one battle per line."""
+"""Preferences: which of two models' answers somebody liked better, one comparison per line."""
 
 import hashlib
 import itertools
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from routers.base import Battles
+from routers.base import Comparisons
 from routers.data.lines import json_lines
 from routers.data.messages import group_of
 from routers.data.part import Part
@@ -19,7 +19,7 @@ _OUTCOMES = {"model_a": 1.0, "model_b": 0.0, "tie": 0.5, "tie (bothbad)": 0.5, "
 
 
 def has_preferences(path: Path) -> bool:
-    """Whether the first line of a JSONL file is a battle; what cannot be read is none."""
+    """Whether the first line of a JSONL file is a comparison; what cannot be read is none."""
     try:
         return any("winner" in record for _, record in itertools.islice(json_lines(path), 1))
     except DataError:
@@ -27,15 +27,15 @@ def has_preferences(path: Path) -> bool:
 
 
 def read_preferences(path: Path) -> Part:
-    """Read battles, one per line, and gather them by prompt.
+    """Read comparisons, one per line, and gather them by prompt.
 
     Keys: `prompt` (text), `model_a`, `model_b`, `winner` (`model_a`, `model_b` or `tie`; the
     arena's `tie (bothbad)` is a tie too), optional `query_id`, `set`, `benchmark`. Other keys,
     such as the judge, are ignored, empty lines skipped.
 
-    The quality of a model on a query is its share of battles won, a tie being half a win: what
+    The quality of a model on a query is its share of comparisons won, a tie being half a win: what
     strategies that learn from outcomes make of preferences. Those that learn from comparisons
-    read the battles themselves.
+    read the comparisons themselves.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def read_preferences(path: Path) -> Part:
     queries: dict[tuple[str, str], int] = {}
     groups: list[str] = []
     models: dict[str, int] = {}
-    battles: list[tuple[int, int, int, float]] = []
+    comparisons: list[tuple[int, int, int, float]] = []
     for where, line in json_lines(path):
         record = _record(where, line)
         key = (record["query_id"], record["prompt"])
@@ -57,11 +57,11 @@ def read_preferences(path: Path) -> Part:
             queries[key] = len(queries)
             groups.append(record["group"])
         a, b = (models.setdefault(name, len(models)) for name in record["models"])
-        battles.append((queries[key], a, b, record["outcome"]))
-    if not battles:
+        comparisons.append((queries[key], a, b, record["outcome"]))
+    if not comparisons:
         raise DataError(f"{path}: has no rows")
-    row, first, second = (np.asarray([each[i] for each in battles], np.intp) for i in range(3))
-    outcome = np.asarray([each[3] for each in battles], np.float32)
+    row, first, second = (np.asarray([each[i] for each in comparisons], np.intp) for i in range(3))
+    outcome = np.asarray([each[3] for each in comparisons], np.float32)
     shape = (len(queries), len(models))
     conversations = tuple(Conversation.of(prompt) for _, prompt in queries)
     return Part(
@@ -75,18 +75,18 @@ def read_preferences(path: Path) -> Part:
         quality=_win_shares(shape, row, first, second, outcome),
         output_tokens=np.full(shape, np.nan),
         cost_usd=np.full(shape, np.nan),
-        battles=Battles(row=row, a=first, b=second, outcome=outcome),
+        comparisons=Comparisons(row=row, a=first, b=second, outcome=outcome),
     )
 
 
 def _win_shares(
     shape: tuple[int, int], row: np.ndarray, a: np.ndarray, b: np.ndarray, outcome: np.ndarray
 ) -> np.ndarray:
-    won, fought = np.zeros(shape), np.zeros(shape)
+    won, compared = np.zeros(shape), np.zeros(shape)
     for model, share in ((a, outcome), (b, 1 - outcome)):
         np.add.at(won, (row, model), share)
-        np.add.at(fought, (row, model), 1)
-    return np.where(fought > 0, won / np.maximum(fought, 1), np.nan)
+        np.add.at(compared, (row, model), 1)
+    return np.where(compared > 0, won / np.maximum(compared, 1), np.nan)
 
 
 def _record(where: str, record: dict[str, Any]) -> dict[str, Any]:

@@ -3,19 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from routers.numeric import FloatArray
+from routers.numeric import FloatArray, sigmoid
 from routers.types import FloatMatrix, Predictions
-
-ELO_PER_LOGIT = 400 / np.log(10)
-"""An Elo difference of 400 means odds of ten to one."""
 
 _MAX_LOGIT = 40.0
 """Stands for certainty: in double precision its chance is exactly 1."""
-
-
-def sigmoid(logit: NDArray[np.floating]) -> FloatArray:
-    """Return 1 / (1 + exp(-logit)) without overflow, in double precision."""
-    return np.asarray(0.5 * (1 + np.tanh(np.asarray(logit, np.float64) / 2)))
 
 
 def logit(chance: NDArray[np.floating]) -> FloatArray:
@@ -72,15 +64,3 @@ def win_rates(strength: NDArray[np.floating]) -> FloatMatrix:
         beaten += sigmoid(wide - wide[:, other : other + 1])
     # The comparison with itself, half a win, does not count.
     return np.asarray((beaten - 0.5) / (n_models - 1), np.float32)
-
-
-def elo_ratings(strength: NDArray[np.floating], *, mean: float = 1000.0) -> FloatArray:
-    """Return strengths on the Elo scale (400, base 10), centred at `mean` row by row."""
-    wide = np.asarray(strength, np.float64)
-    centred = wide - wide.mean(axis=-1, keepdims=True)
-    return np.asarray(mean + ELO_PER_LOGIT * centred)
-
-
-def elo_win_chance(difference: float) -> float:
-    """Return the chance to win at a rating `difference` points above the opponent's."""
-    return float(1 / (1 + 10 ** (-difference / 400)))

@@ -8,16 +8,6 @@ from routers.numeric import FloatArray
 _BLOCK_FLOATS = 4_000_000
 
 
-def pgr(*, weak: float, strong: float, router: float) -> float:
-    """Return the performance gap recovered; NaN where there is no gap.
-
-    References
-    ----------
-    Ong et al. 2024, RouteLLM, arXiv:2406.18665.
-    """
-    return (router - weak) / (strong - weak) if strong != weak else float("nan")
-
-
 def gap_curve(
     score: NDArray[np.floating], weak: NDArray[np.floating], strong: NDArray[np.floating]
 ) -> tuple[FloatArray, FloatArray]:
@@ -30,6 +20,10 @@ def gap_curve(
         expectation.
     weak, strong
         (n,), quality of either model on the query.
+
+    References
+    ----------
+    Ong et al. 2024, RouteLLM, arXiv:2406.18665 (the performance gap recovered).
     """
     share, recovered = _curves(score, weak, strong, np.ones((1, len(score))))
     return share[0], recovered[0]

@@ -18,7 +18,7 @@ from routers.evaluation import baselines
 from routers.evaluation.assess import predicted_costs
 from routers.evaluation.compare import by_benchmark, paired
 from routers.evaluation.frame import Frame, Rows, Series, select_rows, sweep
-from routers.evaluation.summary import measure, pair_of, told
+from routers.evaluation.summary import measure, pair_of, reportable
 from routers.types import ModelSpec, Predictions, PriceTable
 
 KNOB_POSITIONS = tuple(round(0.1 * step, 1) for step in range(11))
@@ -129,7 +129,7 @@ def evaluate(arena: Arena, *, progress: Callable[[str], None] = lambda _: None) 
         measured = measure(
             series, frame, best=best, zero=reference, oracle=arena.named(baselines.ORACLE)
         )
-        results.append(told(measured, arena.support, oracle=series.name == baselines.ORACLE))
+        results.append(reportable(measured, arena.support, oracle=series.name == baselines.ORACLE))
     weak, strong = pair_of(frame, best)
     artifacts = [each for each in arena.series if each.kind == "artifact"]
     comparable = arena.support.comparable

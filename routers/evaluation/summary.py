@@ -127,7 +127,7 @@ def measure(
     return result
 
 
-def told(measured: dict[str, Any], support: Support, *, oracle: bool) -> dict[str, Any]:
+def reportable(measured: dict[str, Any], support: Support, *, oracle: bool) -> dict[str, Any]:
     """Leave out what the outcomes cannot tell: it becomes None.
 
     Parameters

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from routers.artifact.artifact import RouterArtifact
-from routers.artifact.evidence import told_abstention
+from routers.artifact.evidence import abstention_note
 from routers.artifact.load import load_artifact
 from routers.base import ROUTERS, Router
 from routers.data.dataset import OutcomeTable, read_outcomes
@@ -117,7 +117,7 @@ def prepare_trial(
         prices = {**prices, **read_prices(prices_file, models)}
     recipe = _recipe(artifact, trained)
     notes = [] if isinstance(recipe, Recipe) else [f"Only the rows of --data are judged: {recipe}."]
-    abstention = told_abstention(artifact.manifest)
+    abstention = abstention_note(artifact.manifest)
     if abstention is not None:
         notes.append(f"{abstention}.")
     learned = _tried(trained, models)
@@ -233,7 +233,7 @@ def _on_rows(  # noqa: PLR0917
 def _recipe(artifact: RouterArtifact, trained: OutcomeTable) -> Recipe | str:
     """Return the recipe that made the artifact out of `trained`, or why there is none."""
     manifest = artifact.manifest
-    if "recalibrated" in manifest or artifact.newcomers:
+    if "recalibrated" in manifest or artifact.onboarded:
         return "the artifact was recalibrated or taught a model after it was fitted"
     if {each.sha256 for each in trained.files} != {each.get("sha256") for each in manifest["data"]}:
         return "the files of --train are not those that the artifact was fitted on"

@@ -8,9 +8,8 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from routers.base import ROUTERS, Battles
-from routers.decision.pairwise import sigmoid
-from routers.numeric import FloatArray
+from routers.base import ROUTERS, Comparisons
+from routers.numeric import FloatArray, sigmoid
 from routers.options import State, take, unfitted
 from routers.strategies._comparison import ComparisonRouter
 from routers.strategies._minimise import minimise
@@ -18,7 +17,7 @@ from routers.types import FloatMatrix
 
 _GRID = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 _HELD_OUT = 5
-"""The battles of one query in so many judge the penalties."""
+"""The comparisons of one query in so many judge the penalties."""
 
 _COARSE, _FINE = 1e-3, 1e-5
 """Tolerances while a penalty is chosen, and for the final fit."""
@@ -31,7 +30,7 @@ _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Duels:
-    """Battles with a winner; a tie is two of them, of half the weight; arrays (n_duels,)."""
+    """Comparisons with a winner; a tie is two of them, of half the weight; arrays (n_duels,)."""
 
     row: np.ndarray
     winner: np.ndarray
@@ -48,14 +47,14 @@ class Duels:
         )
 
 
-def _duels(battles: Battles, *, halve_ties: bool) -> Duels:
-    a_won, b_won = (np.flatnonzero(battles.outcome == side) for side in (1, 0))
-    tie = np.flatnonzero(battles.outcome == 0.5) if halve_ties else np.empty(0, np.intp)
+def _duels(comparisons: Comparisons, *, halve_ties: bool) -> Duels:
+    a_won, b_won = (np.flatnonzero(comparisons.outcome == side) for side in (1, 0))
+    tie = np.flatnonzero(comparisons.outcome == 0.5) if halve_ties else np.empty(0, np.intp)
     first, second = np.concatenate([a_won, tie]), np.concatenate([b_won, tie])
     return Duels(
-        row=battles.row[np.concatenate([first, second])],
-        winner=np.concatenate([battles.a[first], battles.b[second]]),
-        loser=np.concatenate([battles.b[first], battles.a[second]]),
+        row=comparisons.row[np.concatenate([first, second])],
+        winner=np.concatenate([comparisons.a[first], comparisons.b[second]]),
+        loser=np.concatenate([comparisons.b[first], comparisons.a[second]]),
         weight=np.repeat([1, 0.5, 1, 0.5], [len(a_won), len(tie), len(b_won), len(tie)]),
     )
 
@@ -74,7 +73,7 @@ class MatrixFactorizationRouter(ComparisonRouter):
         W = V diag(w) U as published, model vectors V of length one, by stochastic gradients.
     c
         Inverse strength of the L2 penalty, as in scikit-learn's logistic regression. `auto`
-        takes the value from 1e-5 to 0.1 of least cross-entropy on the battles of a fifth of the
+        takes the value from 1e-5 to 0.1 of least cross-entropy on the comparisons of a fifth of the
         queries. With a rank, the decoupled weight decay is 1e-5 and `c` has no effect.
     ties
         `half`: a tie is half a win for each, so that P ranks queries by the expected gap. `drop`:
@@ -103,9 +102,9 @@ class MatrixFactorizationRouter(ComparisonRouter):
     coef_: FloatMatrix = unfitted()  # (n_features + 1, n_models), the last row is the constant
 
     def _learn(
-        self, x: FloatMatrix, battles: Battles, n_models: int, *, rng: np.random.Generator
+        self, x: FloatMatrix, comparisons: Comparisons, n_models: int, *, rng: np.random.Generator
     ) -> None:
-        duels = _duels(battles, halve_ties=self.ties == "half")
+        duels = _duels(comparisons, halve_ties=self.ties == "half")
         wide = x.astype(np.float64)
         center, spread = wide.mean(axis=0), wide.std(axis=0)
         scale = np.where(spread > 1e-8, spread, 1.0)
@@ -210,7 +209,7 @@ def convex(
 
 
 def _choose_c(z: FloatArray, duels: Duels, n_models: int, rng: np.random.Generator) -> float:
-    """Return the penalty that predicts the battles of held-out queries best."""
+    """Return the penalty that predicts the comparisons of held-out queries best."""
     held = (rng.permutation(len(z)) % _HELD_OUT == 0)[duels.row]
     if not held.any() or held.all():
         return _GRID[len(_GRID) // 2]

@@ -1,4 +1,4 @@
-"""Rank models by the battles fought on similar queries."""
+"""Rank models by the comparisons made on similar queries."""
 
 # ruff: noqa: RUF009  (unfitted() declares a field)
 
@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from routers.base import ROUTERS, Battles
-from routers.decision.pairwise import sigmoid
-from routers.numeric import FloatArray, row_blocks, unit_rows
+from routers.base import ROUTERS, Comparisons
+from routers.numeric import FloatArray, row_blocks, sigmoid, unit_rows
 from routers.options import State, take, unfitted
 from routers.strategies._comparison import ComparisonRouter
 from routers.strategies._tiers import tiers_of
@@ -20,12 +19,12 @@ from routers.types import FloatMatrix, FloatVector
 _MAX_NEWTON_STEPS = 30
 _LONGEST_STEP = 2.0
 _PRIOR = 1.0
-"""Weight of the overall ranking; a battle weighs from 1 to gamma squared."""
+"""Weight of the overall ranking; a comparison weighs from 1 to gamma squared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _TierBattles:
-    """Battles between tiers; arrays (n_battles,) as in the router, which keeps all battles."""
+class _TierComparisons:
+    """Comparisons between tiers; arrays (n_comparisons,) as in the router, which keeps all."""
 
     row: np.ndarray
     pair: np.ndarray
@@ -35,30 +34,30 @@ class _TierBattles:
 @ROUTERS.register("sw-ranking")
 @dataclass(kw_only=True)
 class SimilarityWeightedRouter(ComparisonRouter):
-    """Fit a Bradley-Terry ranking for every query, on battles weighted by similarity.
+    """Fit a Bradley-Terry ranking for every query, on comparisons weighted by similarity.
 
-    Battle i weighs gamma^(1 + S_i), S_i = cos(x, x_i) / max_j cos(x, x_j). A tie is half a win
+    Comparison i weighs gamma^(1 + S_i), S_i = cos(x, x_i) / max_j cos(x, x_j). A tie is half a win
     for each. Strengths are natural log-odds, not Elo points (400 / ln 10 as many).
 
     Parameters
     ----------
     gamma
-        How much more the most similar battles count.
+        How much more the most similar comparisons count.
     max_battles
         More are drawn down to so many at random when fitting.
     n_nearest
-        Only so many of the most similar battles count; None counts all. Every request costs
+        Only so many of the most similar comparisons count; None counts all. Every request costs
         time in proportion.
     n_tiers
         Group the models by overall strength into at most so many tiers and rank the tiers, as
-        published with 10: battles of many models are few per pair. None ranks the models.
+        published with 10: comparisons of many models are few per pair. None ranks the models.
     storage
         Precision in which the queries are remembered.
 
     Notes
     -----
-    The published ranking has no penalty. Here the battles of all queries, equally weighted,
-    stand behind it with the weight of a hundredth of one near battle, so that models that never
+    The published ranking has no penalty. Here the comparisons of all queries, equally weighted,
+    stand behind it with the weight of a hundredth of one near comparison, so that models that never
     met nearby keep their overall order. Models of one tier keep their overall differences, where
     the published ranking takes them for equal.
 
@@ -74,26 +73,26 @@ class SimilarityWeightedRouter(ComparisonRouter):
     n_nearest: Annotated[int, Field(ge=1)] | None = 500
     n_tiers: Annotated[int, Field(ge=2)] | None = None
     storage: Literal["float16", "float32"] = "float16"
-    x_: FloatMatrix = unfitted()  # (n_queries, n_features), unit rows, those with battles
-    row_: np.ndarray = unfitted()  # (n_battles,)
-    pair_: np.ndarray = unfitted()  # (n_battles,), winner n_models + loser
-    share_: FloatVector = unfitted()  # (n_battles,), 0.5 for each half of a tie
+    x_: FloatMatrix = unfitted()  # (n_queries, n_features), unit rows, those with comparisons
+    row_: np.ndarray = unfitted()  # (n_comparisons,)
+    pair_: np.ndarray = unfitted()  # (n_comparisons,), winner n_models + loser
+    share_: FloatVector = unfitted()  # (n_comparisons,), 0.5 for each half of a tie
     tier_: np.ndarray = unfitted()  # (n_models,), 0 for the weakest; every model its own without
     within_: FloatArray = unfitted()  # (n_models,), strength above the mean of its tier
-    overall_: FloatArray = unfitted()  # (n_tiers,), strengths of all battles
-    _battles: _TierBattles = unfitted()
+    overall_: FloatArray = unfitted()  # (n_tiers,), strengths of all comparisons
+    _comparisons: _TierComparisons = unfitted()
 
     def _learn(
-        self, x: FloatMatrix, battles: Battles, n_models: int, *, rng: np.random.Generator
+        self, x: FloatMatrix, comparisons: Comparisons, n_models: int, *, rng: np.random.Generator
     ) -> None:
-        if len(battles) > self.max_battles:
-            kept = rng.choice(len(battles), self.max_battles, replace=False)
-            battles = battles.pick(np.sort(kept))
-        tie = battles.outcome == 0.5
-        a_won = tie | (battles.outcome > 0.5)
-        winner = np.where(a_won, battles.a, battles.b)
-        loser = np.where(a_won, battles.b, battles.a)
-        rows, row = np.unique(battles.row, return_inverse=True)
+        if len(comparisons) > self.max_battles:
+            kept = rng.choice(len(comparisons), self.max_battles, replace=False)
+            comparisons = comparisons.pick(np.sort(kept))
+        tie = comparisons.outcome == 0.5
+        a_won = tie | (comparisons.outcome > 0.5)
+        winner = np.where(a_won, comparisons.a, comparisons.b)
+        loser = np.where(a_won, comparisons.b, comparisons.a)
+        rows, row = np.unique(comparisons.row, return_inverse=True)
         self._remember(
             unit_rows(x[rows]).astype(self.storage),
             row=np.concatenate([row, row[tie]]).astype(np.int32),
@@ -125,9 +124,9 @@ class SimilarityWeightedRouter(ComparisonRouter):
         self.overall_ = np.bincount(self.tier_, strength) / np.bincount(self.tier_)
         self.within_ = strength - self.overall_[self.tier_]
         winner, loser = self.tier_[pair // n_models], self.tier_[pair % n_models]
-        # Battles within a tier say nothing about the order of tiers.
+        # Comparisons within a tier say nothing about the order of tiers.
         apart = winner != loser
-        self._battles = _TierBattles(
+        self._comparisons = _TierComparisons(
             row=row[apart], pair=(winner * n_tiers + loser)[apart], share=share[apart]
         )
 
@@ -145,8 +144,8 @@ class SimilarityWeightedRouter(ComparisonRouter):
     def _wins(self, similarity: FloatVector) -> FloatArray:
         """Return the weighted wins of every tier over every other, (n_tiers, n_tiers)."""
         n_tiers = len(self.overall_)
-        pair, share = self._battles.pair, self._battles.share
-        near = similarity[self._battles.row]
+        pair, share = self._comparisons.pair, self._comparisons.share
+        near = similarity[self._comparisons.row]
         best = near.max(initial=0)
         if self.n_nearest is not None and self.n_nearest < len(near):
             kept = np.argpartition(near, -self.n_nearest)[-self.n_nearest :]
@@ -155,7 +154,7 @@ class SimilarityWeightedRouter(ComparisonRouter):
         return _count(pair, weight, n_tiers)
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return the battles and what all routers from comparisons keep."""
+        """Return the comparisons and what all routers from comparisons keep."""
         return {
             **super().state(),
             "x": self.x_.astype(self.storage),
@@ -170,10 +169,10 @@ class SimilarityWeightedRouter(ComparisonRouter):
         x = take(state, "x", ndim=2)
         row, pair, share = (take(state, name, ndim=1) for name in ("row", "pair", "share"))
         if not len(row) == len(pair) == len(share) > 0:
-            raise ValueError("the battles of a ranking do not fit together")
+            raise ValueError("the comparisons of a ranking do not fit together")
         for array, bound in ((row, len(x)), (pair, n_models**2)):
             if array.min() < 0 or array.max() >= bound:
-                raise ValueError("a battle of a ranking was fought by nobody known")
+                raise ValueError("a comparison of a ranking is between models that are not known")
         self._remember(x, row=row, pair=pair, share=share, n_models=n_models)
 
 

@@ -192,7 +192,7 @@ def _uncorrected(artifact: RouterArtifact, table: OutcomeTable) -> Predictions:
         calibration=artifact.calibration,
         prices=artifact.prices,
         knob=artifact.knob,
-        newcomers=artifact.newcomers,
+        onboarded=artifact.onboarded,
     )
     return plain.predict_conversations(table.conversations)
 

@@ -3,8 +3,7 @@
 import numpy as np
 
 from routers.artifact.correction import Correction
-from routers.decision.pairwise import sigmoid
-from routers.numeric import FloatArray, isotonic
+from routers.numeric import FloatArray, isotonic, sigmoid
 from routers.types import FloatMatrix
 
 ISOTONIC_FROM = 1000

@@ -35,5 +35,5 @@ def with_outcomes(original: RouterArtifact, *, seed: int = 0) -> RouterArtifact:
         calibration=dataclasses.replace(rows, quality_realised=outcomes.astype(np.float32)),
         prices=original.prices,
         knob=original.knob,
-        newcomers=original.newcomers,
+        onboarded=original.onboarded,
     )

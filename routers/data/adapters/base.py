@@ -19,7 +19,7 @@ from typing import Any
 from routers.data.lines import json_lines
 from routers.data.parquet import check_size
 from routers.errors import DataError, RoutingConfigError
-from routers.files import open_regular, shown, shown_value, told_bytes
+from routers.files import open_regular, shown, shown_bytes, shown_value
 
 Record = Mapping[str, Any]
 Records = Callable[[Path], Iterable[Record]]
@@ -102,7 +102,7 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
                 if batch.nbytes > _MAX_BATCH_BYTES:
                     raise DataError(
                         f"{path}: {_BATCH_ROWS} of its rows take over "
-                        f"{told_bytes(_MAX_BATCH_BYTES)}"
+                        f"{shown_bytes(_MAX_BATCH_BYTES)}"
                     )
                 yield from batch.to_pylist()
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:

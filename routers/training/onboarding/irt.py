@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from routers.artifact.onboarded_model import sigmoid
 from routers.errors import DataError
-from routers.numeric import FloatArray
+from routers.numeric import FloatArray, sigmoid
 from routers.types import FloatMatrix
 
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8

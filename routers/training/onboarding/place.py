@@ -1,7 +1,7 @@
 """Place a new model among those an artifact knows, from its answers to some anchors.
 
 The artifact's own predictions carry what is shared by all models: which queries are hard, and
-for whom. A newcomer is a point in that space. Its prior is the spread of the models that are
+for whom. A new model is a point in that space. Its prior is the spread of the models that are
 there; its answers pull it to where it belongs. Nothing else is fitted.
 """
 
@@ -12,16 +12,15 @@ import numpy as np
 
 from routers.artifact.calibration import CalibrationRows
 from routers.artifact.onboarded_model import (
-    Newcomer,
+    OnboardedModel,
+    bounded_logit,
     chance,
-    logit,
     nearest,
-    sigmoid,
     typical_log_length,
 )
 from routers.base import DEFAULT_UPPER_FACTOR
 from routers.errors import DataError
-from routers.numeric import FloatArray
+from routers.numeric import FloatArray, sigmoid
 from routers.training.onboarding.clusters import cluster_centers, shrunk_errors
 from routers.types import UPPER_QUANTILE, FloatMatrix, FloatVector, Predictions
 
@@ -35,8 +34,8 @@ _NEWTON_STEPS = 30
 _MAX_SMEAR = 3.0
 
 _DEVIATION_SHARE = 0.5
-"""How freely a newcomer may differ from the average model in what it finds hard, as a share of
-the spread of the known models. 0.1 to 2 measured within 0.004 in squared error."""
+"""How freely a new model may differ from the average model in what it finds hard, as a share of the
+spread of the known models. 0.1 to 2 measured within 0.004 in squared error."""
 
 _LEVEL_VARIANCE = 0.25
 _SLOPE_VARIANCE = 0.05
@@ -76,7 +75,7 @@ class AbilityPrior:
     Attributes
     ----------
     axes, offset
-        As in `Newcomer`. The first axis is constant, the second the mean log-odds of the
+        As in `OnboardedModel`. The first axis is constant, the second the mean log-odds of the
         models (how easy a query is), the others their principal disagreements.
     mean, variance
         (k,) of the Gaussian that new models are taken to come from.
@@ -90,7 +89,7 @@ class AbilityPrior:
     @classmethod
     def of(cls, quality_predicted: FloatMatrix) -> "AbilityPrior":
         """Read the prior off predictions of the known models: (n_queries, n_models)."""
-        logits = logit(quality_predicted)
+        logits = bounded_logit(quality_predicted)
         m = logits.shape[1]
         easiness = logits.mean(axis=1)
         deviation = logits - easiness[:, None]
@@ -116,7 +115,7 @@ class AbilityPrior:
 
     def latent(self, base_quality: FloatMatrix) -> FloatArray:
         """Describe queries by what is predicted of the known models: (n, k)."""
-        return np.asarray(logit(base_quality) @ self.axes + self.offset)
+        return np.asarray(bounded_logit(base_quality) @ self.axes + self.offset)
 
     def information(self, base_quality: FloatMatrix) -> tuple[FloatArray, FloatArray]:
         """Return what `choose_anchors` asks for: directions (n, k) and typical chances (n,)."""
@@ -144,9 +143,9 @@ class AbilityPrior:
         return ability, np.asarray(covariance, np.float64)
 
 
-def place_newcomer(
+def place_model(
     model: str, outcomes: AnchorOutcomes, *, base: Predictions, prior: AbilityPrior
-) -> Newcomer:
+) -> OnboardedModel:
     """Estimate a model from its answers to the anchors.
 
     Parameters
@@ -162,8 +161,8 @@ def place_newcomer(
     Notes
     -----
     Where peers answered the same anchors, their surprises (outcome minus prediction) are taken
-    out of the newcomer's as a control variate: an anchor that was harder than it looked says
-    nothing about the newcomer. Where the anchors as a whole are easier or harder than predicted,
+    out of the new model's as a control variate: an anchor that was harder than it looked says
+    nothing about the new model. Where the anchors as a whole are easier or harder than predicted,
     beyond chance (prompts unlike those of the training), that is taken out in full.
     """
     _check(outcomes)
@@ -174,7 +173,7 @@ def place_newcomer(
     centers = cluster_centers(outcomes.x, int(np.clip(n // _ANCHORS_PER_CLUSTER, 2, _MAX_CLUSTERS)))
     clusters = nearest(outcomes.x, centers)
     ratio, upper = _token_ratios(outcomes.output_tokens, base)
-    return Newcomer(
+    return OnboardedModel(
         model=model,
         axes=prior.axes,
         offset=prior.offset,

@@ -22,7 +22,7 @@ from routers.training.onboarding.place import (
     AnchorOutcomes,
     bootstrap_means,
     mean_quality_interval,
-    place_newcomer,
+    place_model,
 )
 from routers.types import FloatMatrix, Predictions, Prices
 
@@ -141,7 +141,7 @@ def make_plan(artifact: RouterArtifact, anchors: AnchorSet, *, n: int) -> Plan:
             f"{min(n, len(anchors))} anchors say too little of a model; "
             f"give at least {FEWEST_ANCHORS}"
         )
-    n_base = len(artifact.models) - len(artifact.newcomers)
+    n_base = len(artifact.models) - len(artifact.onboarded)
     prior = AbilityPrior.of(artifact.calibration.quality_predicted[:, :n_base])
     x = artifact.featurizer.transform([anchor.conversation for anchor in anchors.anchors])
     base = artifact.predict_base(x)
@@ -184,7 +184,7 @@ def ingest(
     RoutingConfigError, ArtifactError
         If the name is taken, or the artifact cannot be written.
     """
-    artifact.check_newcomer(model)
+    artifact.check_onboarding(model)
     kept = [i for i, answer in enumerate(answers) if answer is not None]
     if len(kept) < max(FEWEST_ANCHORS, _FEWEST_ANSWERED * len(plan)):
         raise DataError(
@@ -204,7 +204,7 @@ def ingest(
         peer_quality=peer_quality(anchors, artifact.models[:n_base]),
     )
     base = plan.base.rows(np.asarray(kept, np.intp))
-    newcomer = place_newcomer(model, outcomes, base=base, prior=plan.prior)
+    added = place_model(model, outcomes, base=base, prior=plan.prior)
     rng = np.random.default_rng(seed)
     traffic = Interval(
         **_interval(
@@ -227,16 +227,16 @@ def ingest(
     by_kind = {kind: Interval(**_interval(*found)) for kind, found in kinds.items()}
     anchor_quality = Interval(**_interval(*overall["all"]))
     measured: dict[str, Any] = {
-        "token_ratio": float(np.exp(newcomer.log_token_ratio)),
+        "token_ratio": float(np.exp(added.log_token_ratio)),
         "median_output_tokens": float(np.median(tokens)),
         "median_duration_s": float(np.median(durations)),
         "p90_duration_s": float(np.quantile(durations, 0.9)),
-        "cluster_share": newcomer.cluster_share,
+        "cluster_share": added.cluster_share,
     }
     save_onboarded(
         out,
         artifact,
-        newcomer,
+        added,
         prices=prices,
         created_at=created_at,
         record={

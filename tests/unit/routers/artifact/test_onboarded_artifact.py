@@ -8,7 +8,7 @@ from routers.artifact.load import load_artifact
 from routers.artifact.save import save_onboarded
 from routers.errors import ArtifactError, RoutingConfigError
 from routers.training.fit import fit
-from routers.training.onboarding.place import AbilityPrior, AnchorOutcomes, place_newcomer
+from routers.training.onboarding.place import AbilityPrior, AnchorOutcomes, place_model
 from routers.training.recipe import EmbedderRecipe, Recipe
 from routers.types import Conversation, ModelSpec, Prices
 from tests.support.outcomes import write_outcomes
@@ -34,14 +34,14 @@ def onboard(artifact, out, name="new", quality=None):
     base = artifact.predict_base(x)
     if quality is None:
         quality = np.asarray([0.0] * 30 + [1.0] * 30)
-    newcomer = place_newcomer(
+    added = place_model(
         name,
         AnchorOutcomes(x=x, quality=quality, output_tokens=np.full(60, 50.0)),
         base=base,
         prior=AbilityPrior.of(artifact.calibration.quality_predicted[:, :2]),
     )
     record = {"n_anchors": 60}
-    save_onboarded(out, artifact, newcomer, prices=PRICES, record=record, created_at="then")
+    save_onboarded(out, artifact, added, prices=PRICES, record=record, created_at="then")
     return load_artifact(out)
 
 
@@ -59,7 +59,7 @@ def same(one, two):
     )
 
 
-def test_a_newcomer_leaves_the_others_as_they_were(pair):
+def test_an_onboarded_model_leaves_the_others_as_they_were(pair):
     before, after, _ = pair
     x = before.featurizer.transform(PROMPTS)
     assert after.models == ("small", "large", "new")
@@ -71,7 +71,7 @@ def test_a_newcomer_leaves_the_others_as_they_were(pair):
     assert after.manifest["metrics"] == before.manifest["metrics"]
 
 
-def test_the_newcomer_is_predicted_by_its_anchors(pair):
+def test_the_onboarded_model_is_predicted_by_its_anchors(pair):
     _, after, _ = pair
     quality = after.predict_conversations(PROMPTS).quality[:, 2]
     assert quality[30:].mean() > quality[:30].mean() + 0.3

@@ -10,7 +10,7 @@ from routers.decision.pairwise import strong_scores
 from routers.errors import DataError
 from routers.options import build
 
-BATTLES = [
+COMPARISONS = [
     {"prompt": "2 + 2", "model_a": "x", "model_b": "y", "winner": "model_a", "judge": "me"},
     {"prompt": "2 + 2", "model_a": "y", "model_b": "z", "winner": "tie"},
     {"prompt": "sing", "model_a": "z", "model_b": "x", "winner": "model_b", "set": "arena"},
@@ -23,40 +23,40 @@ def write(path, *records):
     return path
 
 
-def test_battles_are_gathered_by_prompt(tmp_path):
-    part = read_preferences(write(tmp_path / "b.jsonl", *BATTLES))
+def test_comparisons_are_gathered_by_prompt(tmp_path):
+    part = read_preferences(write(tmp_path / "b.jsonl", *COMPARISONS))
     assert part.prompts == ("2 + 2", "sing")
     assert part.models == ("x", "y", "z")
     assert part.groups == ("", "arena")
-    assert part.battles.row.tolist() == [0, 0, 1, 1]
-    assert part.battles.a.tolist() == [0, 1, 2, 0]
-    assert part.battles.b.tolist() == [1, 2, 0, 2]
-    assert part.battles.outcome.tolist() == [1, 0.5, 0, 0.5]
-    # x won its battle; y lost one and tied one; and so on.
+    assert part.comparisons.row.tolist() == [0, 0, 1, 1]
+    assert part.comparisons.a.tolist() == [0, 1, 2, 0]
+    assert part.comparisons.b.tolist() == [1, 2, 0, 2]
+    assert part.comparisons.outcome.tolist() == [1, 0.5, 0, 0.5]
+    # x won its comparison; y lost one and tied one; and so on.
     np.testing.assert_array_equal(part.quality, [[1, 0.25, 0.5], [0.75, np.nan, 0.25]])
 
 
 def test_preferences_are_read_wherever_outcomes_are(tmp_path):
-    table = read_outcomes([write(tmp_path / "b.jsonl", *BATTLES)])
-    assert table.labels.battles.outcome.tolist() == [1, 0.5, 0, 0.5]
+    table = read_outcomes([write(tmp_path / "b.jsonl", *COMPARISONS)])
+    assert table.labels.comparisons.outcome.tolist() == [1, 0.5, 0, 0.5]
     assert table.labels.output_tokens is None
 
 
 def test_files_of_preferences_are_joined(tmp_path):
-    first = write(tmp_path / "1.jsonl", *BATTLES[:2])
+    first = write(tmp_path / "1.jsonl", *COMPARISONS[:2])
     more = {"prompt": "2 + 2", "model_a": "w", "model_b": "x", "winner": "model_b"}
     table = read_outcomes([first, write(tmp_path / "2.jsonl", more)])
     assert table.models == ("x", "y", "z", "w")
-    battles = table.battles
-    assert battles.row.tolist() == [0, 0, 0]
-    assert (battles.a.tolist(), battles.b.tolist()) == ([0, 1, 3], [1, 2, 0])
+    comparisons = table.comparisons
+    assert comparisons.row.tolist() == [0, 0, 0]
+    assert (comparisons.a.tolist(), comparisons.b.tolist()) == ([0, 1, 3], [1, 2, 0])
 
 
 def test_outcomes_beside_preferences_make_all_of_them_outcomes(tmp_path):
-    first = write(tmp_path / "1.jsonl", *BATTLES)
+    first = write(tmp_path / "1.jsonl", *COMPARISONS)
     outcome = {"query_id": "q", "prompt": "new", "model": "x", "quality": 0.5}
     table = read_outcomes([first, write(tmp_path / "2.jsonl", outcome)])
-    assert table.battles is None
+    assert table.comparisons is None
     assert table.quality[0, 0] == 1
 
 
@@ -110,14 +110,14 @@ def test_single_outcomes_have_no_samples(tmp_path):
     ],
 )
 def test_a_wrong_line_is_named(tmp_path, change, message):
-    path = write(tmp_path / "b.jsonl", BATTLES[0], BATTLES[0] | change)
+    path = write(tmp_path / "b.jsonl", COMPARISONS[0], COMPARISONS[0] | change)
     with pytest.raises(DataError, match="line 2") as refused:
         read_preferences(path)
     assert message in str(refused.value)
 
 
 @pytest.mark.parametrize("text", ["", "no json", "[1]\n", "{}\n"])
-def test_files_without_battles_are_refused_or_left_to_others(tmp_path, text):
+def test_files_without_comparisons_are_refused_or_left_to_others(tmp_path, text):
     path = tmp_path / "b.jsonl"
     path.write_text(text)
     assert not has_preferences(path)

@@ -11,10 +11,10 @@ from routers.base import Labels
 from routers.decision.decide import choose
 from routers.evaluation.crossfit import cross_fit
 from routers.evaluation.metrics import area_under_hull, curve, single_models
-from routers.evaluation.synthetic import USD_PER_MTOK, draw, make_world
 from routers.heads.base import HeadConfig
 from routers.strategies.carrot import CarrotRouter
 from routers.types import Prices
+from tests.support.worlds import USD_PER_MTOK, draw, make_world
 
 MODELS = tuple("abcde")
 PRICES = [Prices(input_usd_per_mtok=0.0, output_usd_per_mtok=usd) for usd in USD_PER_MTOK]

@@ -1,17 +1,15 @@
 import numpy as np
 import pytest
 
-from routers.base import Battles, Labels
+from routers.base import Comparisons, Labels
 from routers.decision.decide import decide
 from routers.decision.knob import KnobCurve
 from routers.decision.pairwise import (
-    elo_ratings,
-    elo_win_chance,
     logit,
-    sigmoid,
     strong_scores,
     win_rates,
 )
+from routers.numeric import sigmoid
 from routers.types import (
     Constraints,
     Demand,
@@ -34,18 +32,6 @@ def predictions(strength=STRENGTH):
         output_tokens_upper=quality,
         strength=strength,
     )
-
-
-def test_golden_elo_win_chance():
-    assert elo_win_chance(100) == pytest.approx(0.6401, abs=5e-5)
-
-
-def test_strengths_are_elo_ratings_in_other_units():
-    ratings = elo_ratings(STRENGTH)
-    np.testing.assert_allclose(ratings.mean(axis=1), 1000)
-    for row, strength in zip(ratings, STRENGTH.astype(float), strict=True):
-        expected = sigmoid(strength[1] - strength[0])
-        assert elo_win_chance(row[1] - row[0]) == pytest.approx(float(expected))
 
 
 def test_log_odds_undo_the_logistic_function_and_stay_finite():
@@ -101,8 +87,8 @@ def test_a_threshold_is_held_against_the_chance_to_win(threshold, served):
     assert decision.reason is Reason.THRESHOLD
 
 
-def test_battles_follow_their_queries():
-    battles = Battles(
+def test_comparisons_follow_their_queries():
+    comparisons = Comparisons(
         row=np.asarray([2, 0, 2, 1]),
         a=np.asarray([0, 1, 2, 0]),
         b=np.asarray([1, 2, 0, 2]),
@@ -111,12 +97,12 @@ def test_battles_follow_their_queries():
     labels = Labels(
         models=("x", "y", "z"),
         quality=np.zeros((3, 3), np.float32),
-        battles=battles,
+        comparisons=comparisons,
         samples=np.arange(18, dtype=np.float32).reshape(3, 3, 2),
     ).rows([2, 0])
-    assert labels.battles.row.tolist() == [0, 0, 1]
-    assert labels.battles.a.tolist() == [0, 2, 1]
-    assert labels.battles.outcome.tolist() == [1, 0.5, 0]
+    assert labels.comparisons.row.tolist() == [0, 0, 1]
+    assert labels.comparisons.a.tolist() == [0, 2, 1]
+    assert labels.comparisons.outcome.tolist() == [1, 0.5, 0]
     assert labels.samples[:, 0, 0].tolist() == [12, 0]
-    again = Labels(models=("x",), quality=np.zeros((3, 1), np.float32), battles=battles)
-    assert again.rows(np.asarray([1, 1])).battles.row.tolist() == [0, 1]
+    again = Labels(models=("x",), quality=np.zeros((3, 1), np.float32), comparisons=comparisons)
+    assert again.rows(np.asarray([1, 1])).comparisons.row.tolist() == [0, 1]

@@ -5,8 +5,8 @@ from routers.decision.decide import choose
 from routers.evaluation.baselines import oracle
 from routers.evaluation.frame import Frame, Rows, sweep
 from routers.evaluation.metrics import sweep_rates
-from routers.evaluation.synthetic import draw, make_world
 from routers.types import Conversation
+from tests.support.worlds import draw, make_world
 
 MODELS = tuple("abcde")
 

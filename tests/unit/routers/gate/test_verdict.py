@@ -8,8 +8,8 @@ import pytest
 from routers.evaluation.baselines import crossed_label
 from routers.evaluation.bootstrap import detectable, resample
 from routers.evaluation.frame import Series, sweep
-from routers.evaluation.synthetic import draw, make_world
 from routers.gate.verdict import shuffle
+from tests.support.worlds import draw, make_world
 from tests.unit.routers.evaluation.test_frame import rows_of
 
 

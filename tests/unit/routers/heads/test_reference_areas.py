@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from routers.evaluation.metrics import area_under_hull, curve, single_models
-from routers.evaluation.synthetic import draw, make_world
 from routers.heads.base import HeadConfig
+from tests.support.worlds import draw, make_world
 
 
 def area(kind, seed, **options):

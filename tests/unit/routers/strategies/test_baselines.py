@@ -6,7 +6,6 @@ from routers.decision.decide import choose
 from routers.decision.pairwise import strong_scores
 from routers.errors import RoutingConfigError
 from routers.evaluation.metrics import area_under_hull, curve, single_models
-from routers.evaluation.synthetic import USD_PER_MTOK, draw, make_world
 from routers.heads.base import HeadConfig
 from routers.strategies.best_single import BestSingleRouter
 from routers.strategies.cheapest import CheapestRouter
@@ -15,6 +14,7 @@ from routers.strategies.random import RandomRouter
 from routers.strategies.random_mix import RandomMixRouter
 from routers.strategies.strongest import StrongestRouter
 from tests.support.comparisons import MODELS, apgr
+from tests.support.worlds import USD_PER_MTOK, draw, make_world
 
 WORLD = make_world(0)
 TRAIN, FRESH = draw(WORLD, 2000, seed=100), draw(WORLD, 2000, seed=200)

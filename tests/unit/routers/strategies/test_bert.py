@@ -3,10 +3,10 @@ import pytest
 
 from routers.base import Labels
 from routers.decision.pairwise import strong_scores
-from routers.evaluation.synthetic import draw, make_world
 from routers.heads.base import HeadConfig
 from routers.strategies.bert import BertRouter
 from tests.support.comparisons import MODELS, STRONG, WEAK, apgr
+from tests.support.worlds import draw, make_world
 
 
 def fitted(train, **options):

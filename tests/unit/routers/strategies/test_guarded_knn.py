@@ -8,8 +8,8 @@ import pytest
 from routers.base import ROUTERS, Labels
 from routers.decision.choice import choose
 from routers.evaluation.metrics import area_under_hull, curve, single_models
-from routers.evaluation.synthetic import draw, make_world
 from routers.options import build
+from tests.support.worlds import draw, make_world
 
 MODELS = ("cheap", "best", "dear")
 COSTS = np.array([1.0, 2.0, 10.0])

@@ -7,8 +7,9 @@ import pytest
 
 from routers.base import Labels
 from routers.data.dataset import read_outcomes
-from routers.decision.pairwise import sigmoid, strong_scores
+from routers.decision.pairwise import strong_scores
 from routers.errors import DataError, RoutingConfigError
+from routers.numeric import sigmoid
 from routers.strategies._soft_labels import best_margin, good_enough, mean_difference
 from routers.strategies.hybrid import HybridRouter
 from routers.training.thresholds import threshold_for_drop

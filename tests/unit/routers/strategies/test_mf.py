@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from routers.base import Battles, Labels
+from routers.base import Comparisons, Labels
 from routers.decision.pairwise import strong_scores
 from routers.errors import DataError
-from routers.evaluation.synthetic import draw, make_world
 from routers.strategies._minimise import minimise
 from routers.strategies.mf import Duels, MatrixFactorizationRouter, convex, low_rank_loss
-from tests.support.comparisons import MODELS, STRONG, WEAK, apgr, world_with_battles
+from tests.support.comparisons import MODELS, STRONG, WEAK, apgr, world_with_comparisons
+from tests.support.worlds import draw, make_world
 
 RNG = np.random.default_rng(0)
 
@@ -28,7 +28,7 @@ def test_the_convex_form_is_logistic_regression_on_products():
     onehot = np.eye(3)
     difference = onehot[duels.winner] - onehot[duels.loser]
     products = (difference[:, None, :] * z[duels.row][:, :, None]).reshape(300, -1)
-    # Half the battles are told from the loser's side, so that there are two classes.
+    # Half the comparisons are told from the loser's side, so that there are two classes.
     sign = np.where(np.arange(300) % 2, 1, -1)
     theirs = LogisticRegression(C=0.5, fit_intercept=False, tol=1e-10, max_iter=5000)
     theirs.fit(products * sign[:, None], sign, sample_weight=duels.weight)
@@ -69,10 +69,10 @@ def test_the_minimiser_finds_the_bottom_of_a_narrow_valley():
     ],
     ids=["published", "half-ties", "low-rank"],
 )
-def test_battles_alone_reach_the_reference(options, reference):
+def test_comparisons_alone_reach_the_reference(options, reference):
     areas = []
     for seed in range(5):
-        x, labels, fresh = world_with_battles(seed)
+        x, labels, fresh = world_with_comparisons(seed)
         router = MatrixFactorizationRouter(**options)
         predicted = router.fit(x, labels, rng=np.random.default_rng(seed)).predict(fresh.x)
         score = strong_scores(predicted, strong=STRONG, weak=WEAK)
@@ -91,7 +91,7 @@ def test_the_oracle_and_a_coin_stand_where_they_are_known_to_stand():
     assert np.mean(coin) == pytest.approx(0.5, abs=0.01)
 
 
-def test_outcomes_serve_as_well_as_battles():
+def test_outcomes_serve_as_well_as_comparisons():
     world = make_world(0)
     train, fresh = draw(world, 2000, seed=100), draw(world, 2000, seed=200)
     labels = Labels(models=MODELS, quality=train.quality)
@@ -103,10 +103,12 @@ def test_outcomes_serve_as_well_as_battles():
 
 
 def test_ties_teach_nothing_where_they_are_dropped():
-    x, labels, fresh = world_with_battles(0)
-    battles = labels.battles
+    x, labels, fresh = world_with_comparisons(0)
+    comparisons = labels.comparisons
     decided = Labels(
-        models=MODELS, quality=labels.quality, battles=battles.pick(battles.outcome != 0.5)
+        models=MODELS,
+        quality=labels.quality,
+        comparisons=comparisons.pick(comparisons.outcome != 0.5),
     )
     with_ties, without = (
         MatrixFactorizationRouter(ties="drop")
@@ -127,12 +129,14 @@ def test_queries_answered_by_one_model_each_cannot_be_compared():
         )
 
 
-def test_battles_that_were_all_ties_leave_everyone_equal():
+def test_comparisons_that_were_all_ties_leave_everyone_equal():
     rng = np.random.default_rng(1)
-    battles = Battles(
+    comparisons = Comparisons(
         row=np.arange(4), a=np.zeros(4, int), b=np.ones(4, int), outcome=np.full(4, 0.5, np.float32)
     )
-    labels = Labels(models=("a", "b"), quality=np.full((4, 2), 0.5, np.float32), battles=battles)
+    labels = Labels(
+        models=("a", "b"), quality=np.full((4, 2), 0.5, np.float32), comparisons=comparisons
+    )
     x = rng.normal(size=(4, 3)).astype(np.float32)
     router = MatrixFactorizationRouter().fit(x, labels, rng=np.random.default_rng(0))
     assert strong_scores(router.predict(x), strong=0, weak=1).tolist() == [0.5] * 4

@@ -2,14 +2,15 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from routers.base import Battles, Labels
-from routers.decision.pairwise import elo_ratings, elo_win_chance, sigmoid, strong_scores
+from routers.base import Comparisons, Labels
+from routers.decision.pairwise import strong_scores
+from routers.numeric import sigmoid
 from routers.strategies.sw_ranking import (
     SimilarityWeightedRouter,
     bradley_terry,
     similarity_weights,
 )
-from tests.support.comparisons import MODELS, STRONG, WEAK, apgr, world_with_battles
+from tests.support.comparisons import MODELS, STRONG, WEAK, apgr, world_with_comparisons
 
 RNG = np.random.default_rng(0)
 
@@ -24,7 +25,7 @@ def test_golden_weights():
     np.testing.assert_allclose(weights, [100, 31.62, 10], atol=5e-3)
 
 
-def test_queries_that_resemble_nothing_weigh_all_battles_alike():
+def test_queries_that_resemble_nothing_weigh_all_comparisons_alike():
     assert similarity_weights(np.asarray([-0.2, -0.9]), best=-0.2, gamma=10).tolist() == [10, 10]
 
 
@@ -43,15 +44,13 @@ def test_the_ranking_is_weighted_logistic_regression():
     np.testing.assert_allclose(ours - ours.mean(), theirs.coef_[0] - theirs.coef_.mean(), atol=1e-4)
 
 
-def test_one_win_in_three_is_a_known_elo_difference():
+def test_one_win_in_three_is_a_known_difference():
     wins = np.asarray([[[0, 1.0], [2.0, 0]]])
     strength = bradley_terry(wins, np.zeros(2), prior=1e-9)[0]
-    ratings = elo_ratings(strength)
-    assert ratings[1] - ratings[0] == pytest.approx(400 * np.log10(2), abs=1e-3)
-    assert elo_win_chance(ratings[1] - ratings[0]) == pytest.approx(2 / 3, abs=1e-6)
+    assert float(sigmoid(strength[1] - strength[0])) == pytest.approx(2 / 3, abs=1e-6)
 
 
-def test_one_sided_battles_still_give_finite_strengths():
+def test_one_sided_comparisons_still_give_finite_strengths():
     wins = np.asarray([[[0, 1e4], [0, 0]]])
     strength = bradley_terry(wins, np.zeros(2), prior=1.0)[0]
     assert np.isfinite(strength).all()
@@ -59,10 +58,10 @@ def test_one_sided_battles_still_give_finite_strengths():
 
 
 @pytest.mark.parametrize("n_nearest", [500, None])
-def test_battles_alone_reach_the_reference(n_nearest):
+def test_comparisons_alone_reach_the_reference(n_nearest):
     areas = []
     for seed in range(5):
-        x, labels, fresh = world_with_battles(seed)
+        x, labels, fresh = world_with_comparisons(seed)
         predicted = fitted(x, labels, n_nearest=n_nearest).predict(fresh.x)
         score = strong_scores(predicted, strong=STRONG, weak=WEAK)
         areas.append(apgr(score, fresh.chance[:, WEAK], fresh.chance[:, STRONG]))
@@ -74,28 +73,28 @@ def test_ties_either_way_leave_the_chance_unchanged():
     x = rng.normal(size=(50, 4)).astype(np.float32)
     row = np.arange(50)
     a, b = np.zeros(50, int), np.ones(50, int)
-    even = Battles(row=row, a=a, b=b, outcome=np.tile([1, 0], 25).astype(np.float32))
-    ties = Battles(row=row, a=a, b=b, outcome=np.full(50, 0.5, np.float32))
-    turned = Battles(row=row, a=b, b=a, outcome=np.full(50, 0.5, np.float32))
+    even = Comparisons(row=row, a=a, b=b, outcome=np.tile([1, 0], 25).astype(np.float32))
+    ties = Comparisons(row=row, a=a, b=b, outcome=np.full(50, 0.5, np.float32))
+    turned = Comparisons(row=row, a=b, b=a, outcome=np.full(50, 0.5, np.float32))
     quality = np.full((50, 2), 0.5, np.float32)
-    for battles in (ties, turned):
-        labels = Labels(models=("a", "b"), quality=quality, battles=battles)
+    for comparisons in (ties, turned):
+        labels = Labels(models=("a", "b"), quality=quality, comparisons=comparisons)
         scores = strong_scores(fitted(x, labels).predict(x), strong=0, weak=1)
         np.testing.assert_allclose(scores, 0.5, atol=1e-6)
-    labels = Labels(models=("a", "b"), quality=quality, battles=even)
+    labels = Labels(models=("a", "b"), quality=quality, comparisons=even)
     overall = fitted(x, labels).overall_
     assert overall[0] == pytest.approx(overall[1], abs=1e-9)
 
 
-def test_similar_battles_count_most():
+def test_similar_comparisons_count_most():
     # "a" wins along the first axis, "b" along the second.
     x = np.repeat(np.eye(2, dtype=np.float32), 50, axis=0)
     outcome = np.repeat([1, 0], 50).astype(np.float32)
-    battles = Battles(
+    comparisons = Comparisons(
         row=np.arange(100), a=np.zeros(100, int), b=np.ones(100, int), outcome=outcome
     )
     labels = Labels(
-        models=("a", "b"), quality=np.stack([outcome, 1 - outcome], axis=1), battles=battles
+        models=("a", "b"), quality=np.stack([outcome, 1 - outcome], axis=1), comparisons=comparisons
     )
     everything = fitted(x, labels, n_nearest=None).predict(np.eye(2, dtype=np.float32))
     # Odds of 100 to 10: the weights of S = 1 and S = 0.
@@ -107,15 +106,15 @@ def test_models_that_never_met_nearby_keep_their_overall_order():
     x = np.repeat(np.eye(2, dtype=np.float32), [50, 50], axis=0)
     a, b = np.repeat([0, 0], 50), np.repeat([1, 2], 50)
     outcome = np.concatenate([np.tile([1, 0], 25), np.tile([0, 0, 0, 0, 1], 10)])
-    battles = Battles(row=np.arange(100), a=a, b=b, outcome=outcome.astype(np.float32))
+    comparisons = Comparisons(row=np.arange(100), a=a, b=b, outcome=outcome.astype(np.float32))
     quality = np.full((100, 3), 0.5, np.float32)
-    labels = Labels(models=("a", "b", "c"), quality=quality, battles=battles)
+    labels = Labels(models=("a", "b", "c"), quality=quality, comparisons=comparisons)
     predicted = fitted(x, labels, n_nearest=50).predict(np.eye(2, dtype=np.float32)[:1])
     assert strong_scores(predicted, strong=2, weak=0)[0] > 0.7
 
 
-def test_the_number_of_battles_is_capped():
-    x, labels, fresh = world_with_battles(0)
+def test_the_number_of_comparisons_is_capped():
+    x, labels, fresh = world_with_comparisons(0)
     router = fitted(x, labels, max_battles=100)
     ties = (router.share_ == 0.5).sum() // 2
     assert len(router.row_) == 100 + ties
@@ -131,8 +130,8 @@ def test_the_number_of_battles_is_capped():
         ("error", lambda a: a[:-1]),
     ],
 )
-def test_battles_of_nobody_are_refused(name, change):
-    x, labels, _ = world_with_battles(0)
+def test_comparisons_of_nobody_are_refused(name, change):
+    x, labels, _ = world_with_comparisons(0)
     state = fitted(x, labels, max_battles=50).state()
     with pytest.raises(ValueError, match=r"ranking|comparisons"):
         SimilarityWeightedRouter().restore(state | {name: change(state[name])}, MODELS)

@@ -3,8 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
-from routers.base import Battles, Labels
-from routers.decision.pairwise import sigmoid
+from routers.base import Comparisons, Labels
+from routers.numeric import sigmoid
 from routers.strategies._tiers import tiers_of
 from routers.strategies.sw_ranking import SimilarityWeightedRouter, bradley_terry
 
@@ -36,19 +36,19 @@ def test_equal_ratings_share_a_tier_and_there_are_no_empty_ones():
     assert tiers_of(np.asarray([3.0]), 2).tolist() == [0]
 
 
-def arena(seed, *, n_models=40, n_battles=600, n_levels=5):
-    """Return battles of many models on few levels, whose order turns with the query."""
+def arena(seed, *, n_models=40, n_comparisons=600, n_levels=5):
+    """Return comparisons of many models on few levels, whose order turns with the query."""
     rng = np.random.default_rng(seed)
     level = np.repeat(np.linspace(-2, 2, n_levels), n_models // n_levels)
-    x = rng.normal(size=(n_battles, 4)).astype(np.float32)
-    a = rng.integers(0, n_models, n_battles)
-    b = (a + rng.integers(1, n_models, n_battles)) % n_models
+    x = rng.normal(size=(n_comparisons, 4)).astype(np.float32)
+    a = rng.integers(0, n_models, n_comparisons)
+    b = (a + rng.integers(1, n_models, n_comparisons)) % n_models
     chance = sigmoid(tilt(x) * (level[a] - level[b]))
-    outcome = (rng.random(n_battles) < chance).astype(np.float32)
-    battles = Battles(row=np.arange(n_battles), a=a, b=b, outcome=outcome)
-    quality = np.full((n_battles, n_models), 0.5, np.float32)
+    outcome = (rng.random(n_comparisons) < chance).astype(np.float32)
+    comparisons = Comparisons(row=np.arange(n_comparisons), a=a, b=b, outcome=outcome)
+    quality = np.full((n_comparisons, n_models), 0.5, np.float32)
     models = tuple(f"m{i}" for i in range(n_models))
-    return x, Labels(models=models, quality=quality, battles=battles)
+    return x, Labels(models=models, quality=quality, comparisons=comparisons)
 
 
 def tilt(x):
@@ -60,12 +60,12 @@ def fitted(x, labels, **options):
     return router.fit(x, labels, rng=np.random.default_rng(0))
 
 
-def test_tiers_predict_sparse_battles_of_many_models_better():
+def test_tiers_predict_sparse_comparisons_of_many_models_better():
     losses = {None: [], 5: []}
     for seed in range(5):
         x, labels = arena(seed)
         fresh, later = arena(100 + seed)
-        won, a, b = later.battles.outcome, later.battles.a, later.battles.b
+        won, a, b = later.comparisons.outcome, later.comparisons.a, later.comparisons.b
         for n_tiers, loss in losses.items():
             strength = fitted(x, labels, n_tiers=n_tiers).predict(fresh).strength
             rows = np.arange(len(won))
@@ -74,13 +74,13 @@ def test_tiers_predict_sparse_battles_of_many_models_better():
     assert np.mean(losses[5]) < np.mean(losses[None]) - 0.03
 
 
-def test_a_tier_is_ranked_by_the_battles_of_all_its_models():
+def test_a_tier_is_ranked_by_the_comparisons_of_all_its_models():
     x, labels = arena(0)
     router = fitted(x, labels, n_tiers=3, n_nearest=None)
-    tier, battles = router.tier_, labels.battles
-    apart = tier[battles.a] != tier[battles.b]
-    winner = np.where(battles.outcome > 0, battles.a, battles.b)[apart]
-    loser = np.where(battles.outcome > 0, battles.b, battles.a)[apart]
+    tier, comparisons = router.tier_, labels.comparisons
+    apart = tier[comparisons.a] != tier[comparisons.b]
+    winner = np.where(comparisons.outcome > 0, comparisons.a, comparisons.b)[apart]
+    loser = np.where(comparisons.outcome > 0, comparisons.b, comparisons.a)[apart]
     similar = (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float16).astype(np.float64)
     similar = (similar @ (x[0] / np.linalg.norm(x[0])))[apart]
     weight = 10.0 ** (1 + similar / similar.max())
@@ -107,7 +107,7 @@ def test_tiers_come_back_from_their_state():
 
 
 def test_models_that_only_meet_their_equals_are_ranked_overall():
-    battles = Battles(
+    comparisons = Comparisons(
         row=np.arange(4),
         a=np.asarray([0, 0, 2, 2]),
         b=np.asarray([1, 1, 3, 3]),
@@ -115,7 +115,9 @@ def test_models_that_only_meet_their_equals_are_ranked_overall():
     )
     x = np.eye(4, dtype=np.float32)
     labels = Labels(
-        models=("a", "b", "c", "d"), quality=np.full((4, 4), 0.5, np.float32), battles=battles
+        models=("a", "b", "c", "d"),
+        quality=np.full((4, 4), 0.5, np.float32),
+        comparisons=comparisons,
     )
     predicted = fitted(x, labels, n_tiers=2).predict(x)
     np.testing.assert_allclose(predicted.strength, 0, atol=1e-6)

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from routers.evaluation.synthetic import draw, make_world
 from routers.heads.linear import LinearHead
 from routers.training.guarantee import (
     admissible_risk,
@@ -10,6 +9,7 @@ from routers.training.guarantee import (
     fixed_sequence_threshold,
     guarantee,
 )
+from tests.support.worlds import draw, make_world
 
 
 @pytest.mark.parametrize(

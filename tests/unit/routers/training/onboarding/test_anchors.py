@@ -9,7 +9,6 @@ import pytest
 
 from routers.errors import DataError
 from routers.evaluation.checkers import Checker, score
-from routers.evaluation.synthetic import draw, make_world
 from routers.training.onboarding.anchors import (
     SHIPPED_ANCHORS,
     choose_anchors,
@@ -18,6 +17,7 @@ from routers.training.onboarding.anchors import (
     read_anchors,
 )
 from routers.training.onboarding.irt import chance_correct, fit_item_response
+from tests.support.worlds import draw, make_world
 
 ROOT = Path(__file__).parents[5]
 LINE = {"id": "a", "prompt": "1 + 1?", "checker": "number", "expected": "2"}

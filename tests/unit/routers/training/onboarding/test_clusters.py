@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from routers.evaluation.synthetic import draw, make_world
 from routers.training.onboarding.clusters import cluster_centers, shrunk_errors
+from tests.support.worlds import draw, make_world
 
 
 def test_the_golden_shrinkage():

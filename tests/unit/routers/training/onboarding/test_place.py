@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 
 from routers.artifact.calibration import CalibrationRows
-from routers.artifact.onboarded_model import Newcomer, join, logit
+from routers.artifact.onboarded_model import OnboardedModel, bounded_logit, join
 from routers.base import Labels
 from routers.errors import DataError
 from routers.evaluation.metrics import area_under_hull, curve, single_models
-from routers.evaluation.synthetic import draw, make_world
 from routers.heads.base import HeadConfig
 from routers.strategies.carrot import CarrotRouter
 from routers.training.onboarding.place import (
@@ -16,8 +15,9 @@ from routers.training.onboarding.place import (
     AnchorOutcomes,
     bootstrap_means,
     mean_quality_interval,
-    place_newcomer,
+    place_model,
 )
+from tests.support.worlds import draw, make_world
 
 HIDDEN = 3
 OTHERS = [0, 1, 2, 4]
@@ -58,7 +58,7 @@ class Trained:
 
     def place(self, outcomes):
         base = self.without.predict(outcomes.x)
-        return place_newcomer("new", outcomes, base=base, prior=self.prior)
+        return place_model("new", outcomes, base=base, prior=self.prior)
 
     def area(self, quality, columns):
         cost = self.test.cost_usd
@@ -69,9 +69,9 @@ class Trained:
             *curve(quality, expected, chance, cost[:, columns]), low=low, high=high
         )
 
-    def area_with(self, newcomer):
+    def area_with(self, added):
         base = self.without.predict(self.test.x)
-        joined = join(base, [newcomer.predict(self.test.x, base)])
+        joined = join(base, [added.predict(self.test.x, base)])
         return self.area(joined.quality, [*OTHERS, HIDDEN])
 
 
@@ -118,7 +118,7 @@ def test_peers_tell_that_the_anchors_are_easier_than_they_look(worlds):
             outcomes = world.outcomes(100, peers=peers)
             base = world.without.predict(outcomes.x)
             base.quality[:] = np.clip(base.quality - 0.25, 0.02, 1)
-            placed = place_newcomer("new", outcomes, base=base, prior=world.prior)
+            placed = place_model("new", outcomes, base=base, prior=world.prior)
             found = placed.predict(world.test.x, world.without.predict(world.test.x))
             errors.append((found.quality[:, 0] - world.test.chance[:, HIDDEN]).mean())
         return np.mean(errors)
@@ -191,7 +191,7 @@ def test_a_model_in_a_router_of_one_is_placed_too():
         train.x, labels_of(train, [4]), rng=np.random.default_rng(0)
     )
     base = router.predict(train.x)
-    placed = place_newcomer(
+    placed = place_model(
         "new",
         AnchorOutcomes(x=train.x, quality=np.zeros(300), output_tokens=np.full(300, 10.0)),
         base=base,
@@ -204,7 +204,7 @@ def test_where_the_predictions_say_nothing_the_clusters_count(worlds):
     world = worlds[0]
     flat = world.without.predict(world.train.x)
     flat.quality[:] = 0.5 + np.random.default_rng(0).normal(0, 1e-3, flat.quality.shape)
-    placed = place_newcomer(
+    placed = place_model(
         "new",
         AnchorOutcomes(
             x=world.train.x[:400],
@@ -217,10 +217,10 @@ def test_where_the_predictions_say_nothing_the_clusters_count(worlds):
     assert placed.cluster_share > 0.3
 
 
-def test_a_newcomer_survives_its_arrays(worlds):
+def test_an_onboarded_model_survives_its_arrays(worlds):
     world = worlds[0]
     placed = world.place(world.outcomes(50))
-    again = Newcomer.restore("new", placed.state())
+    again = OnboardedModel.restore("new", placed.state())
     base = world.without.predict(world.test.x)
     one, two = placed.predict(world.test.x, base), again.predict(world.test.x, base)
     assert (one.quality == two.quality).all()
@@ -240,7 +240,7 @@ def test_a_newcomer_survives_its_arrays(worlds):
 def test_arrays_that_do_not_fit_are_refused(worlds, name, value):
     state = worlds[0].place(worlds[0].outcomes(50)).state()
     with pytest.raises(ValueError, match="do not fit together"):
-        Newcomer.restore("new", {**state, name: value})
+        OnboardedModel.restore("new", {**state, name: value})
 
 
 def test_too_few_or_odd_qualities_are_refused(worlds):
@@ -268,14 +268,14 @@ def test_single_models_are_known_to_the_metrics(worlds):
     assert quality.argmax() == 4
 
 
-def test_a_newcomer_takes_part_in_comparisons(worlds):
-    """Where strengths are known, a newcomer stands where its quality puts it."""
+def test_an_onboarded_model_takes_part_in_comparisons(worlds):
+    """Where strengths are known, an onboarded model stands where its quality puts it."""
     world = worlds[0]
     base = world.without.predict(world.test.x)
-    compared = replace(base, strength=logit(base.quality).astype(np.float32) + 5)
+    compared = replace(base, strength=bounded_logit(base.quality).astype(np.float32) + 5)
     placed = world.place(world.outcomes(400)).predict(world.test.x, compared)
     joined = join(compared, [placed])
     assert joined.strength.shape == joined.quality.shape
     assert (joined.strength[:, :4] == compared.strength).all()
-    expected = logit(joined.quality[:, 4:]) + 5
+    expected = bounded_logit(joined.quality[:, 4:]) + 5
     assert joined.strength[:, 4:] == pytest.approx(expected, abs=1e-3)

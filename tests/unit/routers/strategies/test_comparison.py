@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from routers.base import DEFAULT_OUTPUT_TOKENS, Battles, Labels
-from routers.strategies._battles import battles_of, from_outcomes, win_share_error
+from routers.base import DEFAULT_OUTPUT_TOKENS, Comparisons, Labels
+from routers.strategies._comparison import comparisons_of, from_outcomes, win_share_error
 from routers.strategies._lengths import Lengths
 
 RNG = np.random.default_rng(0)
@@ -15,22 +15,23 @@ def made(quality=QUALITY, k=3):
 
 
 def test_the_higher_quality_wins_and_equal_quality_is_a_tie():
-    battles = made()
-    difference = QUALITY[battles.row, battles.a] - QUALITY[battles.row, battles.b]
+    comparisons = made()
+    difference = QUALITY[comparisons.row, comparisons.a] - QUALITY[comparisons.row, comparisons.b]
     assert not np.isnan(difference).any()
-    np.testing.assert_array_equal(np.sign(difference), battles.outcome * 2 - 1)
-    assert set(battles.outcome.tolist()) == {0, 0.5, 1}
+    np.testing.assert_array_equal(np.sign(difference), comparisons.outcome * 2 - 1)
+    assert set(comparisons.outcome.tolist()) == {0, 0.5, 1}
 
 
 def test_every_query_lets_different_pairs_compete():
-    battles = made()
+    comparisons = made()
     known = (~np.isnan(QUALITY)).sum(axis=1)
     expected = np.minimum(known * (known - 1) // 2, 3)
-    np.testing.assert_array_equal(np.bincount(battles.row, minlength=200), expected)
+    np.testing.assert_array_equal(np.bincount(comparisons.row, minlength=200), expected)
     pairs = {
-        (row, *sorted((a, b))) for row, a, b in zip(battles.row, battles.a, battles.b, strict=True)
+        (row, *sorted((a, b)))
+        for row, a, b in zip(comparisons.row, comparisons.a, comparisons.b, strict=True)
     }
-    assert len(pairs) == len(battles)
+    assert len(pairs) == len(comparisons)
 
 
 def test_which_model_stands_first_says_nothing():
@@ -38,20 +39,20 @@ def test_which_model_stands_first_says_nothing():
     assert made(quality).outcome.mean() == pytest.approx(0.5, abs=0.05)
 
 
-def test_a_single_model_has_no_battles():
+def test_a_single_model_has_no_comparisons():
     assert len(made(np.ones((5, 1), np.float32))) == 0
 
 
-def test_given_battles_are_taken_as_they_are():
+def test_given_comparisons_are_taken_as_they_are():
     rng = np.random.default_rng(1)
-    given = Battles(
+    given = Comparisons(
         row=np.zeros(1, int), a=np.zeros(1, int), b=np.ones(1, int), outcome=np.ones(1, np.float32)
     )
-    labels = Labels(models=tuple("abcd"), quality=QUALITY, battles=given)
-    assert battles_of(labels, pairs_per_query=3, rng=rng) is given
+    labels = Labels(models=tuple("abcd"), quality=QUALITY, comparisons=given)
+    assert comparisons_of(labels, pairs_per_query=3, rng=rng) is given
 
 
-def test_the_error_of_a_win_share_falls_with_the_number_of_battles():
+def test_the_error_of_a_win_share_falls_with_the_number_of_comparisons():
     few, many = (win_share_error(made(np.tile(QUALITY, (times, 1))), 4) for times in (1, 16))
     np.testing.assert_allclose(few / many, 4, rtol=0.05)
 
