@@ -206,6 +206,24 @@ class Judgement:
     failure: Reason | None = None
 
 
+class DraftVerdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What was said of an answer that a cascade held back.
+
+    Attributes
+    ----------
+    by
+        The kind of the acceptor, or `cascade` where none could make anything of it.
+    score
+        On the acceptor's own scale; None where it had nothing to go by.
+    """
+
+    model_id: str
+    accepted: bool
+    by: str
+    score: float | None = None
+    why: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Texts:
     """What was said; on an outcome only where the operator opted in to keep some of it.
@@ -271,6 +289,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     evidence: Mapping[str, Evidence] | None = None
     """What the predictions of that router's candidates rest on, by model; shared by all."""
     texts: Texts | None = None
+    drafts: tuple[DraftVerdict, ...] = ()
+    """What was said of each answer that a cascade held back."""
     refused_usage: tuple[UsagePart, ...] = ()
     """The token counts that an upstream told and that cannot be; estimates stand for them."""
 

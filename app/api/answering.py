@@ -160,6 +160,7 @@ class AnsweringEndpoint:
                 dialect=dialect,
                 send=send,
                 ping_s=server.sse_ping_s,
+                headers_after_s=server.hold_back.headers_after_s,
             )
             reception.in_flight(1)
             try:

@@ -108,6 +108,8 @@ def route_headers(entry: LedgerEntry) -> Headers:
         headers.append(_pressure_header(entry, entry.pressure))
     if entry.cache is not None:
         headers.append((b"x-route-cache", entry.cache.value.encode()))
+    if entry.is_held_back:
+        return headers  # which model will serve is open as yet
     if entry.decision is not None:
         headers += _decision_headers(entry, entry.decision)
     elif entry.cached is not None:
@@ -214,13 +216,13 @@ def cascade_object(drafting: Drafting | None) -> dict[str, Any] | None:
         "accepted_by": drafting.accepted_by,
         "judged": [
             {
-                "model": model_id,
-                "accepted": verdict.accepted,
-                "by": verdict.by,
-                "score": _rounded(verdict.score, 6),
-                "why": verdict.why,
+                "model": each.model_id,
+                "accepted": each.accepted,
+                "by": each.by,
+                "score": _rounded(each.score, 6),
+                "why": each.why,
             }
-            for model_id, verdict in drafting.judged
+            for each in drafting.judged
         ],
     }
 

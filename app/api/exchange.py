@@ -20,6 +20,7 @@ from app.api.answers import (
 from app.api.asgi import CancelOnDisconnect
 from app.api.dialects.base import Dialect, Writer
 from app.api.pings import Pings
+from app.api.waiting import Waiting
 from app.errors import ClientDisconnectedError
 from app.gateway.handle import Answer, Head
 from app.providers.base import Chunk
@@ -62,6 +63,8 @@ class Exchange:
     send: Send
     ping_s: float = 0.0
     """After how long a silence a stream gets a sign of life; 0 never."""
+    headers_after_s: float | None = None
+    """How long an answer is held back before its stream begins all the same; None for ever."""
     _writer: Writer | None = None
     """There once the answer has begun."""
 
@@ -75,15 +78,34 @@ class Exchange:
         """
         try:
             async with self.answer, CancelOnDisconnect(scope, receive) as watch:
-                head, chunks = await self.answer.head(), self.answer.chunks()
                 request = self.answer.account.request
                 writer = self.dialect.writer(request)
+                head, chunks = await self._head(writer), self.answer.chunks()
                 send = self._send_stream if request.stream else self._send_whole
                 await send(writer, head, chunks, watch)
         except ClientDisconnectedError:
             raise
         except Exception as error:  # noqa: BLE001  (the outermost edge of a request)
             await self._fail(error)
+
+    async def _head(self, writer: Writer) -> Head:
+        """Wait for the answer; where it is held back for long, begin the stream before it."""
+        if self.headers_after_s is None or not self.answer.may_be_held:
+            return await self.answer.head()
+
+        async def begin() -> None:
+            headers = [*STREAM_HEADERS, *writer.headers, *route_headers(self.answer.account)]
+            await self.send({"type": "http.response.start", "status": 200, "headers": headers})
+            self._writer = writer  # not before: a send that is cancelled has sent nothing
+
+        pings = Pings(self.send, every_s=self.ping_s, ping=writer.ping)
+        async with Waiting(
+            after_s=self.headers_after_s,
+            held_s=lambda: self.answer.held_s,
+            begin=begin,
+            pings=pings,
+        ):
+            return await self.answer.head()
 
     async def _send_whole(
         self,
@@ -122,7 +144,8 @@ class Exchange:
         headers = [*STREAM_HEADERS, *writer.headers, *head.headers, *route_headers(entry)]
         if head.from_cache:
             headers.append((b"x-route-cost-usd", usd(0.0)))
-        await self._start(writer, headers)
+        if self._writer is None:
+            await self._start(writer, headers)
         data = writer.begin(await anext(chunks), self._extras(head))
         if data:
             await send({"type": "http.response.body", "body": data, "more_body": True})

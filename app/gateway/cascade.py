@@ -6,7 +6,7 @@ any other.
 """
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -22,13 +22,13 @@ from app.errors import (
 )
 from app.gateway.acceptors.base import HeldAnswer, Verdict
 from app.gateway.dispatch import Afford, Dispatcher, Failures, OpenAnswer
-from app.gateway.drafting import LAST_STAGE, NOTHING_BETTER, TOO_LONG, UNREAD, Drafting, Judged
+from app.gateway.drafting import LAST_STAGE, NOTHING_BETTER, TOO_LONG, UNREAD, Drafting
 from app.gateway.ledger import LedgerEntry, code_of
 from app.gateway.plan import Cascade, FirstOf
 from app.gateway.questions import Questions, question_of, unsent
 from app.gateway.request import RouteRequest
 from app.providers.base import Chunk
-from app.types import DRAFT_REJECTED, HOLD_BACK_EXCEEDED
+from app.types import DRAFT_REJECTED, HOLD_BACK_EXCEEDED, DraftVerdict
 from app.wire.body import Body, Fields
 from app.wire.held import read_held, without_logprobs
 from routers.decision.causal_llm import ScorerReply
@@ -68,18 +68,11 @@ class _TooLongError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cascades:
-    """Carries cascades out.
-
-    Attributes
-    ----------
-    on_verdict
-        Told the policy, the model and what was said of each draft, for the metrics.
-    """
+    """Carries cascades out."""
 
     dispatcher: Dispatcher
     questions: Questions
     hold: HoldBack
-    on_verdict: Callable[[str, str, Verdict], None] = lambda *_: None
     without_logprobs: set[str] = field(default_factory=set)
     """Models that refused a request for log-probabilities and took the same without."""
 
@@ -99,14 +92,14 @@ class Cascades:
         began, waited_s = entry.clock(), entry.upstream_wait_s
         run.drafting.held_since = began
         try:
-            served = await run.drafts()
+            try:
+                served = await run.drafts()
+            finally:
+                # Nothing of all this time was the gateway's own.
+                entry.upstream_wait_s = waited_s + entry.clock() - began
+            return await run.last() if served is None else served
         finally:
-            # Nothing of all this time was the gateway's own.
-            entry.upstream_wait_s = waited_s + entry.clock() - began
-        if served is None:
-            served = await run.last()
-        run.drafting.held_since = None
-        return served
+            run.drafting.held_since = None
 
 
 class _Run:
@@ -260,8 +253,15 @@ class _Run:
     async def _judge(self, model_id: str, held: list[Chunk]) -> str | None:
         """Return who accepts an answer; None where it is turned down."""
         verdict = await self._verdict(model_id, held)
-        self.drafting.judged.append(Judged(model_id, verdict))
-        self._cascades.on_verdict(self._request.policy_name, model_id, verdict)
+        self.drafting.judged.append(
+            DraftVerdict(
+                model_id=model_id,
+                accepted=verdict.accepted,
+                by=verdict.by,
+                score=verdict.score,
+                why=verdict.why,
+            )
+        )
         return verdict.by if verdict.accepted else None
 
     async def _verdict(self, model_id: str, held: list[Chunk]) -> Verdict:

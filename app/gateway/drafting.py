@@ -1,9 +1,8 @@
 """What is known of one request's way through a cascade."""
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from app.gateway.acceptors.base import Verdict
+from app.types import DraftVerdict
 
 LAST_STAGE = "last_stage"
 """Nobody has to accept the answer of the last stage."""
@@ -13,13 +12,6 @@ TOO_LONG = "hold_back"
 """The answer grew too long, or took too long, to be held back any further."""
 UNREAD = "cascade"
 """Turns an answer down that no acceptor could make anything of."""
-
-
-class Judged(NamedTuple):
-    """An answer that was held back, and what was said of it."""
-
-    model_id: str
-    verdict: Verdict
 
 
 @dataclass(slots=True, kw_only=True)
@@ -33,8 +25,8 @@ class Drafting:
     skipped
         Why it is.
     held_since
-        When the first draft was asked for, by the gateway's clock; None while none was, and once
-        an answer serves.
+        When the first draft was asked for, by the gateway's clock; None before, and after an answer
+        has begun to serve or nothing is left to be had.
     judged
         The drafts that came to be judged.
     accepted_by
@@ -46,7 +38,7 @@ class Drafting:
     stages: tuple[str, ...] = ()
     skipped: str | None = None
     held_since: float | None = None
-    judged: list[Judged] = field(default_factory=list)
+    judged: list[DraftVerdict] = field(default_factory=list)
     accepted_by: str | None = None
     failed: bool = False
 

@@ -241,6 +241,20 @@ class Answer(_Life):
         """Whether all of the answer has come but the token counts that it is booked with."""
         return self.account.arrived.awaits_counts
 
+    @property
+    def may_be_held(self) -> bool:
+        """Whether the answer streams and may be held back until it is accepted."""
+        request = self.account.request
+        return request.stream and request.policy is not None and request.policy.cascade is not None
+
+    @property
+    def held_s(self) -> float | None:
+        """For how long an answer is being held back by now; None while none is."""
+        drafting = self.account.drafting
+        if drafting is None or drafting.held_since is None:
+            return None
+        return self._gateway.clock() - drafting.held_since
+
     async def head(self) -> Head:
         """Look for the answer, or call models until one begins to give it.
 

@@ -513,6 +513,11 @@ class LedgerEntry:
             and not drafting.is_makeshift
         )
 
+    @property
+    def is_held_back(self) -> bool:
+        """Whether an answer is being held back at the moment."""
+        return self.drafting is not None and self.drafting.held_since is not None
+
     def close(self, *, status: int, error: str | None) -> Outcome:
         """Return the record of the whole request."""
         served = self._served()
@@ -567,6 +572,7 @@ class LedgerEntry:
             else self.request.policy.artifact.version,
             evidence=None if self.request.policy is None else self.request.policy.evidence,
             texts=None if self.keeps is NOTHING else self._texts(),
+            drafts=() if self.drafting is None else tuple(self.drafting.judged),
             refused_usage=()
             if self.arrived.usage is None
             else tuple(sorted(self.arrived.usage.refused)),

@@ -2,6 +2,7 @@
 
 from app.telemetry._declare import ConfiguredNames, Declare
 from app.types import HEDGE_LOST, Call, CallRole, Outcome
+from routers.types import Reason
 
 _BREAKER_STATES = ("closed", "half_open", "open")
 _SLOW = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 300)
@@ -78,6 +79,11 @@ class UpstreamMetrics:
             "included; error says why.",
             *("model", "error"),
         )
+        self._drafts = declare.counter(
+            "gateway_drafts",
+            "Answers that a cascade held back, by what accepted or rejected them.",
+            *("policy", "model", "by", "verdict"),
+        )
         self._scorer_calls = declare.counter(
             "gateway_scorer_calls",
             "Models asked before a decision; error is empty where one was given.",
@@ -109,14 +115,16 @@ class UpstreamMetrics:
             self._duration[model, upstream].observe(attempt.duration_s)
             if attempt.error is not None and attempt.cost_usd:
                 self._unserved_cost[model, attempt.error].inc(attempt.cost_usd)
-        decision, served = outcome.decision, outcome.served_model_id
         if len(attempts) > 1:
-            self._count_tries(attempts, None if decision is None else decision.model_id)
+            decided = outcome.decision
+            self._count_tries(attempts, None if decided is None else decided.model_id)
         for part in outcome.refused_usage:
             upstream = self._upstreams[outcome.served_upstream]
             self._refused_usage[upstream, part.value].inc(1)
-        if decision is not None and served is not None and served != decision.model_id:
-            self._fallbacks[self._models[decision.model_id], self._models[served]].inc(1)
+        for draft in outcome.drafts:
+            labels = self._policies[outcome.policy], self._models[draft.model_id]
+            self._drafts[*labels, draft.by, "accepted" if draft.accepted else "rejected"].inc(1)
+        self._count_fallback(outcome)
 
     def attempt_failed(self, model_id: str, *, upstream: str, error: str) -> None:
         """Count one failed upstream call."""
@@ -137,6 +145,14 @@ class UpstreamMetrics:
             self._call_cost[role, model].inc(call.cost_usd)
         if call.role is CallRole.JUDGE:
             self._judged(call, self._policies[policy], model)
+
+    def _count_fallback(self, outcome: Outcome) -> None:
+        """Count a model that stepped in; a stage of a cascade that follows a draft is none."""
+        decision, served = outcome.decision, outcome.served_model_id
+        if outcome.reason is not Reason.FALLBACK or decision is None or served is None:
+            return
+        if served != decision.model_id:
+            self._fallbacks[self._models[decision.model_id], self._models[served]].inc(1)
 
     def _judged(self, call: Call, policy: str, model: str) -> None:
         if call.usage is not None:

@@ -228,6 +228,15 @@ def _fields(outcome: Outcome) -> dict[str, object]:
         **_tokens(usage),
         "cost_usd": outcome.answer_cost_usd,
         "hedge_cost_usd": outcome.hedge_cost_usd,
+        "drafts": [
+            {
+                "model": draft.model_id,
+                "accepted": draft.accepted,
+                "by": draft.by,
+                "score": draft.score,
+            }
+            for draft in outcome.drafts
+        ],
         "scorer_model": None if judge is None else judge.model_id,
         "scorer_cost_usd": None if judge is None else outcome.judge_cost_usd,
         "scorer_error": None if judge is None else judge.error,
