@@ -79,7 +79,7 @@ class AcceptorConfig(Strict):
 class CascadeConfig(Strict):
     """Have cheap models draft answers, which are held back until one is accepted."""
 
-    stages: Annotated[tuple[str, ...], Field(min_length=2, max_length=5)] | None = None
+    stages: Annotated[tuple[str, ...], Field(max_length=5)] | None = None
     """The models in their order, cheapest first; each one of the policy's candidates. The last one
     answers directly."""
     by: Literal["cost"] | None = None
@@ -91,6 +91,11 @@ class CascadeConfig(Strict):
     def _has_stages(self) -> Self:
         if (self.stages is None) == (self.by is None):
             raise ConflictError(("stages",), "say either `stages` or `by: cost`, and not both")
+        if self.stages is not None and len(self.stages) < 2:
+            raise ConflictError(
+                ("stages",),
+                "a cascade needs two stages at least: one that drafts, one that answers",
+            )
         return self
 
 
@@ -172,7 +177,7 @@ def _check_cascade(place: Place, policy: PolicyConfig, cascade: CascadeConfig) -
         )
     if len(policy.candidates) < 2:
         raise ConflictError(
-            place, "there is one candidate, and nothing to go on to; add a dearer one, or leave out"
+            place, "there is one candidate, and nothing to go on to; add a dearer one"
         )
     if not policy.fallback:
         raise ConflictError(

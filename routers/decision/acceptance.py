@@ -76,5 +76,5 @@ def good_chance(reply: ScorerReply) -> tuple[int | None, float]:
 
 
 def _window(text: str, boundary: str) -> str:
-    parts = head_and_tail(text.replace(boundary, ""), _MAX_TEXT_CHARS)
+    parts = head_and_tail(text.replace(boundary, " "), _MAX_TEXT_CHARS)
     return "\n[...]\n".join(part for part in parts if part)

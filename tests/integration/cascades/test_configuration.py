@@ -1,0 +1,80 @@
+"""Cascades that cannot work stop the start; those that can are replaced while requests run."""
+
+import asyncio
+
+import pytest
+
+from app.errors import ConfigError
+from tests.support.cascading import CHEAP, DEAR, JUDGE, JUDGED, LOGPROBS, UNSURE, ask, drafted
+from tests.support.gateway import GatewayThread, stub_config
+
+NOWHERE = "http://127.0.0.1:9"
+
+
+def policy(**cascade):
+    return {
+        "router": "carrot",
+        "candidates": [CHEAP, DEAR],
+        "default_model": DEAR,
+        "cascade": {"stages": [CHEAP, DEAR], "acceptor": LOGPROBS, **cascade},
+    }
+
+
+def changes(**values):
+    more = {
+        key: values.pop(key) for key in ("candidates", "default_model", "fallback") if key in values
+    }
+    top = {key: values.pop(key) for key in ("threshold",) if key in values}
+    return {
+        "routers": {"carrot": {"artifact": "default"}},
+        "policies": {"default": {**policy(**values), **more, **top}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ({"candidates": [DEAR], "stages": [DEAR, DEAR]}, "there is one candidate"),
+        ({"stages": [CHEAP]}, "stages: a cascade needs two stages at least"),
+        ({"stages": [CHEAP, "gpt-9"]}, "'gpt-9' is not among the policy's candidates: sim-nano"),
+        ({"stages": [CHEAP, CHEAP]}, "stages: names a model twice"),
+        ({"by": "cost"}, "say either `stages` or `by: cost`"),
+        ({"stages": None}, "say either `stages` or `by: cost`"),
+        ({"fallback": False}, "fallback: false keeps each request with one model"),
+        ({"threshold": 0.5}, "contradicts threshold"),
+        ({"acceptor": {"kind": "oracle"}}, "unknown acceptor 'oracle'; known: judge, logprobs"),
+        ({"acceptor": {"kind": "logprobs"}}, "option 'least_mean' of acceptor 'logprobs'"),
+        ({"acceptor": {"kind": "logprobs", "least_mean": 0.5}}, "less than or equal to 0"),
+        ({"acceptor": {**LOGPROBS, "mean": 1}}, "option 'mean'"),
+        ({"acceptor": {"kind": "judge"}}, "option 'model' of acceptor 'judge'"),
+        ({"acceptor": {"kind": "judge", "model": "gpt-9"}}, "asks 'gpt-9', which is not one of"),
+        ({"acceptor": {"kind": "judge", "model": DEAR}}, "would judge its own answers"),
+    ],
+)
+def test_a_cascade_that_cannot_work_stops_the_start(tmp_path, artifacts, written, words):
+    with pytest.raises(ConfigError, match=words):
+        GatewayThread(
+            stub_config(tmp_path, NOWHERE, changes=changes(**written)), artifacts=artifacts
+        )
+
+
+def test_another_acceptor_serves_from_the_next_request_on(start_gateway, drafter, tmp_path):
+    started = start_gateway()
+    drafter.answer = drafted(chances=UNSURE)
+    assert ask(started.client).headers["x-route-model"] == DEAR
+    file = tmp_path / "gateway.yaml"
+    written = file.read_text()
+    file.write_text(written.replace("least_mean: -0.5", "least_mean: -1.5"))
+    assert file.read_text() != written
+    reloaded = asyncio.run_coroutine_threadsafe(
+        started.gateway.app.state.reloader.reload(), started.gateway.loop
+    ).result(60)
+    assert reloaded
+    response = ask(started.client)
+    assert response.headers["x-route-model"] == CHEAP
+    assert response.headers["x-route-accepted-by"] == "logprobs"
+
+
+def test_a_judge_is_no_candidate_and_needs_no_prediction(start):
+    told = ask(start(JUDGED), path="/v1/route").json()
+    assert JUDGE not in [each["model"] for each in told["candidates"]]
