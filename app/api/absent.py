@@ -89,7 +89,7 @@ _ABSENT: Mapping[str, _Absent] = {
     "/api/generate": _Absent(what="API of Ollama", instead=_USE_CHAT, shape=_ollama),
     "/api/tags": _Absent(what="API of Ollama", instead="ask GET /v1/models", shape=_ollama),
 }
-_THERE = (CHAT, "/v1/route", "/v1/models", "/v1/feedback")
+_THERE = (CHAT, "/v1/route", "/v1/models", "/v1/model/info", "/v1/feedback")
 _PREFIXES = frozenset({"v1", "api", "openai", "v1beta"})
 _MAX_SEGMENTS = 12
 

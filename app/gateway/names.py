@@ -74,6 +74,22 @@ class Names:
         aliases = (*self.aliases.exact, *(pattern for pattern, _ in self.aliases.patterns))
         return (*routed, *thresholds, *aliases, *sorted(self.model_ids))
 
+    def shows(self, name: str) -> bool:
+        """Return whether the caller is told of what a name stands for, if it is one.
+
+        Raises
+        ------
+        ModelNotFoundError, InvalidRequestError
+            If it is none.
+        """
+        meant = self.meant(name)
+        listed = meant.name
+        if listed == "auto" and meant.policy is not None:
+            listed = f"auto:{meant.policy}"
+        elif listed.startswith("router-"):
+            listed = f"router-{listed.removeprefix('router-').partition('-')[0]}-{A_THRESHOLD}"
+        return self.shown is None or listed in self.shown
+
     def meant(self, name: str) -> Meant:
         """Return what a name stands for.
 

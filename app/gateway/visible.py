@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from app.access.guard import Caller
-from app.config.aliases import Aliases, is_routing_name, read_auto_name
+from app.config.aliases import Aliases
 from app.gateway.names import Names, Pair
 from app.gateway.permissions import may_move_knob
 from app.gateway.request import Policy
@@ -55,36 +55,20 @@ def _seen_by(key: KeyRecord, names: Names) -> Names:
     default_policy = names.default_policy
     if default_policy not in policies:
         default_policy = next(iter(policies), default_policy)
-    seen = replace(
-        names,
-        model_ids=models,
-        policies=policies,
-        default_policy=default_policy,
-        pairs=_pairs(key, names, policies, models),
-    )
-    seen = replace(seen, aliases=_aliases(names, seen))
     default = None if key.cost_quality is None else CostQuality(key.cost_quality)
-    return replace(
-        names, default_policy=default_policy, default_objective=default, shown=seen.listed()
-    )
+    view = replace(names, default_policy=default_policy, default_objective=default)
+    pairs = _pairs(key, names, policies, models)
+    seen = replace(view, model_ids=models, policies=policies, pairs=pairs, aliases=Aliases({}))
+    seen = replace(seen, aliases=_aliases(replace(view, shown=seen.listed())))
+    return replace(view, shown=seen.listed())
 
 
-def _aliases(names: Names, seen: Names) -> Aliases:
+def _aliases(view: Names) -> Aliases:
     """Return the aliases that stand for something a caller may use."""
-
-    def may_use(target: str) -> bool:
-        if not is_routing_name(target):
-            return target in seen.model_ids
-        if target.startswith("router-"):
-            return target.removeprefix("router-").partition("-")[0] in seen.pairs
-        auto = read_auto_name(target, names.policies)
-        policy = None if auto is None else auto.policy
-        return (policy or seen.default_policy) in seen.policies
-
-    aliases = names.aliases
+    aliases = view.aliases
     return Aliases(
-        {name: target for name, target in aliases.exact.items() if may_use(target)},
-        tuple(each for each in aliases.patterns if may_use(each[1])),
+        {name: target for name, target in aliases.exact.items() if view.shows(target)},
+        tuple(each for each in aliases.patterns if view.shows(each[1])),
     )
 
 

@@ -10,6 +10,7 @@ CHAT, ROUTE = ("POST", "/v1/chat/completions"), ("POST", "/v1/route")
 READING = [
     ("GET", "/v1/models"),
     ("GET", "/v1/models/{model}"),
+    ("GET", "/v1/model/info"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
     ("GET", "/metrics"),
