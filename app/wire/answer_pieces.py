@@ -7,7 +7,7 @@ import msgspec
 
 from app.errors import UpstreamInvalidResponseError
 from app.providers.base import Chunk
-from app.types import ToldUsage
+from app.types import CHAT_COMPLETIONS, ToldUsage
 
 _KEEPABLE = frozenset({"stop", "length", "tool_calls", "function_call"})
 """Ends of a complete answer; one that a filter cut short is not worth repeating."""
@@ -56,6 +56,9 @@ class Assembler:
     def feed(self, chunk: Chunk) -> None:
         """Take what one read of the stream brought."""
         if self._failed:
+            return
+        if chunk.dialect != CHAT_COMPLETIONS:
+            self._failed = True
             return
         try:
             for line in chunk.data.split(b"\n"):

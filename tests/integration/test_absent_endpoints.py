@@ -16,7 +16,6 @@ def ask(gateway, path, method="POST", **options):
     [
         ("/v1/responses", "set_default_openai_api('chat_completions')"),
         ("/v1/responses/resp_1/input_items", "/v1/chat/completions"),
-        ("/v1/completions", "/v1/chat/completions"),
         ("/v1/embeddings", "provider"),
         ("/v1/images/generations", "provider"),
         ("/v1/audio/transcriptions", "provider"),

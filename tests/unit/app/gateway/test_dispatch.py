@@ -16,6 +16,7 @@ from app.errors import (
     UpstreamThrottledError,
     UpstreamTimeoutError,
     UpstreamUnavailableError,
+    UpstreamUnsupportedError,
 )
 from app.gateway.dispatch import Dispatcher
 from app.gateway.ledger import LedgerEntry
@@ -160,6 +161,26 @@ async def test_an_upstream_of_the_clients_own_dialect_gets_what_the_client_wrote
     assert (second.dialect, second.fields) == (
         ("other", own) if native else ("chat_completions", chat)
     )
+
+
+async def test_what_a_chat_cannot_say_goes_only_to_upstreams_of_its_own_dialect():
+    world = World([TEXT], [TEXT])
+    own = {"prompt": b"[1]"}
+    untold = "prompt", "numbers are no message"
+    asked = structs.replace(
+        request(), body=Body(own, dialect="other", translate=dict, untold=untold)
+    )
+    with pytest.raises(UpstreamUnsupportedError, match="numbers are no message") as caught:
+        await world.dispatcher.open(asked, FirstOf(("a", "b")), world.entry)
+    assert caught.value.param == "prompt"
+    assert [each.calls for each in world.providers] == [[], []]
+    assert world.entry.cost_usd() in (None, 0)
+    world.providers[1].native_dialects = frozenset({"other"})
+    answer = await world.dispatcher.open(asked, FirstOf(("a", "b")), world.entry)
+    assert answer.deployment.spec.model_id == "b"
+    assert world.providers[1].calls[0].fields == own
+    await answer.aclose()
+    assert world.outstanding == 0
 
 
 @pytest.mark.parametrize("script", [[DOWN], [ROLE, DOWN], [UpstreamThrottledError("429")]])
