@@ -151,11 +151,18 @@ class _Choice:
                 n_chars += sum(_merge_call(self._call(call), call) for call in value)
             elif key == "function_call":
                 n_chars += _merge_function(self._message.setdefault(key, {}), value)
-            elif key == "annotations":
-                self._message.setdefault(key, []).extend(value)
             else:
-                raise CannotAssembleError(f"delta.{key}")
+                n_chars += self._other(key, value)
         return n_chars
+
+    def _other(self, key: str, value: Any) -> int:
+        if key == "annotations":
+            self._message.setdefault(key, []).extend(value)
+            return 0
+        if key == "extra_content":  # Gemini's seal on what it has thought
+            self._message[key] = value
+            return len(str(value))
+        raise CannotAssembleError(f"delta.{key}")
 
     def _call(self, call: Mapping[str, Any]) -> dict[str, Any]:
         index = _index(call.get("index"))
