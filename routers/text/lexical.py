@@ -136,7 +136,7 @@ def measure(text: ConversationText) -> list[float]:
 def measure_context(text: ConversationText) -> list[float]:
     """Return the last values of `measure`: what stands around the newest user turn."""
     return [
-        _log_scale(text.n_messages - 1, _MOST_TURNS),
+        _log_scale(max(text.n_messages - 1, 0), _MOST_TURNS),
         _log_scale(text.history_chars, _MOST_HISTORY),
         float(bool(text.system)),
     ]

@@ -95,3 +95,9 @@ def test_no_repetition_makes_a_pattern_slow(unit):
     started = time.process_time()
     signals(unit * (1_000_000 // len(unit)))
     assert time.process_time() - started < 0.1
+
+
+@pytest.mark.parametrize("messages", [(), (Message(Role.SYSTEM, "Be brief."),)])
+def test_a_conversation_without_a_turn_has_signals_too(messages):
+    signals = lexical_signals(conversation_text(Conversation(messages)))
+    assert np.isfinite(signals).all()
