@@ -3,16 +3,17 @@
 import importlib
 from collections.abc import Callable
 
-from app.config import AllowanceConfig, LoadedConfig, StoreConfig
+from app.config import AllowanceConfig, GatewayConfig, LoadedConfig, StoreConfig
 from app.errors import ConfigError
 from app.gateway.allowances import Allowance, Allowances
+from app.gateway.kept_responses import KeptResponses
 from app.gateway.ledger import NOTHING, Keeps
 from app.keys import NO_LIMITS
 from app.outcomes.decision_log import DecisionLog, KeepContents
 from app.outcomes.log import Sink
 from app.outcomes.redaction import Redactor
 from app.outcomes.sqlite import SqliteOutcomes
-from app.stores.base import Lifecycle
+from app.stores.base import Lifecycle, Store
 from app.stores.bounds import AnswerBounds
 from app.stores.memory import MemoryStore
 from app.stores.watch import NO_EVENTS, StoreEvents
@@ -44,6 +45,7 @@ def build_store(
             config.data_dir,
             exclusive=owner is not None,
             answer_bounds=_answer_bounds(store),
+            response_bounds=_response_bounds(config),
             events=events,
         )
     from app.stores.fallback import FallbackStore  # noqa: PLC0415  (redis-py takes its time)
@@ -63,6 +65,7 @@ def build_store(
         owner=owner or "",
         cache_url=config.cache_url,
         answer_bounds=_answer_bounds(store),
+        response_bounds=_response_bounds(config),
         events=events,
     )
     # The guard in front remembers keys for `auth.fresh_s`; here only the grace is of use.
@@ -72,6 +75,24 @@ def build_store(
 
 def _answer_bounds(store: StoreConfig) -> AnswerBounds:
     return AnswerBounds(bytes=store.cache_max_bytes, bytes_per_key=store.cache_max_bytes_per_key)
+
+
+def _response_bounds(config: LoadedConfig) -> AnswerBounds | None:
+    responses = config.gateway.responses
+    if not responses.store:
+        return None
+    return AnswerBounds(bytes=responses.max_bytes, bytes_per_key=responses.max_bytes_per_key)
+
+
+def kept_responses(config: GatewayConfig, store: Store) -> KeptResponses | None:
+    """Return where responses are kept; None where none are."""
+    if store.responses is None:
+        return None
+    return KeptResponses(
+        answers=store.responses,
+        lifetime_s=config.responses.keep_days * DAY_S,
+        max_bytes=config.responses.max_response_bytes,
+    )
 
 
 def build_decision_log(

@@ -7,6 +7,7 @@ from app.config.keeping import (
     CacheConfig,
     ContentsConfig,
     OutcomesConfig,
+    ResponsesConfig,
     StoreConfig,
     TracesConfig,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "PairConfig",
     "PolicyConfig",
     "PriceConfig",
+    "ResponsesConfig",
     "RouterConfig",
     "ServerConfig",
     "StoreConfig",

@@ -7,7 +7,13 @@ from pydantic import Field, model_validator
 from app.config.aliases import Alias, resolved_aliases
 from app.config.allowances import AllowancesConfig
 from app.config.fields import ConflictError, Name, ShortName, Strict, Text, known_name
-from app.config.keeping import CacheConfig, OutcomesConfig, StoreConfig, TracesConfig
+from app.config.keeping import (
+    CacheConfig,
+    OutcomesConfig,
+    ResponsesConfig,
+    StoreConfig,
+    TracesConfig,
+)
 from app.config.models import ModelConfig, check_model
 from app.config.routing import PolicyConfig, RouterConfig, check_policy
 from app.config.server import AuthConfig, ServerConfig
@@ -31,6 +37,8 @@ class GatewayConfig(Strict):
     """When a deployment that fails is left alone."""
     cache: CacheConfig = CacheConfig()
     """Answers that are given again to identical requests that ask for it."""
+    responses: ResponsesConfig = ResponsesConfig()
+    """Responses that clients go on from by their id."""
     outcomes: OutcomesConfig = OutcomesConfig()
     """The decision log."""
     traces: TracesConfig = TracesConfig()

@@ -60,6 +60,25 @@ class CacheConfig(Strict):
     """How long a request waits for the answer to an identical one that already runs."""
 
 
+class ResponsesConfig(Strict):
+    """Whether responses of `/v1/responses` are kept, so that clients can go on by their id.
+
+    Off, `previous_response_id` is answered as if it had expired, and clients send everything again.
+    What is kept holds prompts and answers as they are.
+    """
+
+    store: bool = False
+    """Whether they are kept, unless a request says `store: false`."""
+    keep_days: Days = 30.0
+    """How long."""
+    max_response_bytes: Annotated[int, Field(ge=2**10, le=2**30)] = 4 * 2**20
+    """A conversation that is longer is not kept."""
+    max_bytes: Annotated[int, Field(ge=2**16, le=2**40)] = 512 * 2**20
+    """How much is kept in all; the oldest make room."""
+    max_bytes_per_key: Annotated[int, Field(ge=2**16, le=2**40)] = 128 * 2**20
+    """How much of one key's, where keys are asked for."""
+
+
 class ContentsConfig(Strict):
     """Whether prompts and answers are kept beside the decision log; they are not by default."""
 

@@ -30,6 +30,8 @@ class RedisAnswers:
         May lead to another server than the one that counts.
     events
         Told of answers that were dropped to make room.
+    room
+        What their names have in common, besides the prefix.
     """
 
     def __init__(
@@ -40,11 +42,12 @@ class RedisAnswers:
         prefix: str,
         bounds: AnswerBounds,
         events: StoreEvents = NO_EVENTS,
+        room: str = "answers",
     ) -> None:
         self._pipeline = pipeline
         self._scripts = scripts
         self._bounds = bounds
-        tag = f"{{{prefix}:answers}}"
+        tag = f"{{{prefix}:{room}}}"
         self._value, self._of = f"{tag}:v:", f"{tag}:of:"
         self._due, self._sizes, self._sums = f"{tag}:due", f"{tag}:sizes", f"{tag}:sums"
         self._dropping = asyncio.Lock()
@@ -58,18 +61,17 @@ class RedisAnswers:
 
     async def put(self, name: str, value: bytes, *, lifetime_s: float, owner: str) -> None:
         """Keep a value for at most `lifetime_s`; the oldest of its owner, and of all, make room."""
-        most, most_of_one = self._bounds.bytes, self._bounds.bytes_of(owner)
-        if len(value) + _ENTRY_BYTES > min(most, most_of_one):
-            return
+        if len(value) + _ENTRY_BYTES <= min(self._bounds.bytes, self._bounds.bytes_of(owner)):
+            await self._pipeline.call(self._put(name, value, lifetime_s=lifetime_s, owner=owner))
+
+    async def delete(self, name: str) -> None:
+        """Forget a value, if there is one.
+
+        Nothing takes its place, for the shortest lifetime there is, so that what it took of the
+        bounds is counted as gone.
+        """
         await self._pipeline.call(
-            self._call(
-                self._scripts.put_answer.sha,
-                (self._value + name, self._due, self._of + owner, self._sizes, self._sums),
-                (
-                    *(name, value, max(1, int(lifetime_s * 1000)), owner),
-                    *(most, most_of_one, _ENTRY_BYTES, self._value, self._of),
-                ),
-            )
+            self._put(name, b"", lifetime_s=0.0, owner=""), ("DEL", self._value + name)
         )
 
     async def make_room(self) -> bool:
@@ -93,6 +95,17 @@ class RedisAnswers:
                 self._lost("answers", dropped)
             # What was refused may have been on its way when room was made.
             return loop.time() < self._dropped_at + _RECENT_S
+
+    def _put(self, name: str, value: bytes, *, lifetime_s: float, owner: str) -> Command:
+        return self._call(
+            self._scripts.put_answer.sha,
+            (self._value + name, self._due, self._of + owner, self._sizes, self._sums),
+            (
+                *(name, value, max(1, int(lifetime_s * 1000)), owner),
+                *(self._bounds.bytes, self._bounds.bytes_of(owner), _ENTRY_BYTES),
+                *(self._value, self._of),
+            ),
+        )
 
     @staticmethod
     def _call(sha: str, keys: tuple[str, ...], arguments: Command) -> Command:

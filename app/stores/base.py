@@ -314,6 +314,15 @@ class Answers(Protocol):
         """
         ...
 
+    async def delete(self, name: str) -> None:
+        """Forget a value, if there is one.
+
+        Raises
+        ------
+        StoreError
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
@@ -326,6 +335,8 @@ class Store:
     keys: Keys
     blobs: Blobs
     answers: Answers
+    responses: Answers | None = None
+    """Responses that clients come back to by their id; None where none are kept."""
 
 
 @runtime_checkable

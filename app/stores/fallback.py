@@ -198,6 +198,10 @@ class _FallbackAnswers:
         putting = self._shared.put(name, value, lifetime_s=lifetime_s, owner=owner)
         await _lost_at_worst(putting, "put_answer", self._watch)
 
+    async def delete(self, name: str) -> None:
+        """Tell the shared store; nothing if it fails."""
+        await _lost_at_worst(self._shared.delete(name), "delete_answer", self._watch)
+
 
 async def _lost_at_worst(asking: Awaitable[_T], operation: str, watch: Watch) -> _T | None:
     try:
@@ -250,6 +254,7 @@ class FallbackStore:
             keys=CachedKeys(store.keys, watch, clock=clock, times=key_times or KeyTimes()),
             blobs=_FallbackBlobs(store.blobs, watch),
             answers=_FallbackAnswers(store.answers, watch),
+            responses=None if store.responses is None else _FallbackAnswers(store.responses, watch),
         )
         self._payer: asyncio.Task[None] | None = None
 

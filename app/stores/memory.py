@@ -17,6 +17,7 @@ from app.stores.data_dir import holding
 from app.stores.keys import MAX_AUDIT, KeyChange, Keys, check_unchanged
 from app.stores.memory_blobs import MemoryBlobs
 from app.stores.sqlite import SqliteDatabase
+from app.stores.sqlite_answers import SqliteAnswers
 from app.stores.watch import NO_EVENTS, StoreEvents
 
 _log = logging.getLogger(__name__)
@@ -217,6 +218,9 @@ class MemoryStore:
         As of `MemoryCounters`.
     answer_bounds
         How much of cached answers is kept.
+    response_bounds
+        How much of responses is kept that clients come back to, in `responses.sqlite3` where there
+        is a `data_dir`; None keeps none.
     events
         Told of what goes wrong.
     """
@@ -229,6 +233,7 @@ class MemoryStore:
         clock: Clock | None = None,
         steady: Clock | None = None,
         answer_bounds: AnswerBounds = ANSWER_BOUNDS,
+        response_bounds: AnswerBounds | None = None,
         events: StoreEvents = NO_EVENTS,
     ) -> None:
         self._held_dir = data_dir if exclusive else None
@@ -238,6 +243,9 @@ class MemoryStore:
         if data_dir is not None:
             database = SqliteDatabase(data_dir, clock=clock, events=events)
         self._database = database
+        self._responses = None
+        if data_dir is not None and response_bounds is not None:
+            self._responses = SqliteAnswers(data_dir, bounds=response_bounds, clock=clock)
         self._counters = MemoryCounters(
             clock=clock,
             steady=steady,
@@ -251,11 +259,9 @@ class MemoryStore:
             counters=self._counters,
             keys=keys,
             blobs=MemoryBlobs(clock=steady),
-            answers=MemoryBlobs(
-                clock=steady,
-                max_bytes=answer_bounds.bytes,
-                max_bytes_per_owner=answer_bounds.bytes_per_key,
-            ),
+            answers=_bounded(answer_bounds, steady),
+            responses=self._responses
+            or (None if response_bounds is None else _bounded(response_bounds, steady)),
         )
 
     @property
@@ -276,6 +282,8 @@ class MemoryStore:
         if self._database is not None:
             for spent in await self._database.open():
                 self._counters.restore(*spent)
+        if self._responses is not None:
+            await self._responses.open()
 
     @property
     def problems(self) -> Mapping[str, str]:
@@ -291,7 +299,15 @@ class MemoryStore:
         """Write what is pending."""
         if self._database is not None:
             await self._database.aclose()
+        if self._responses is not None:
+            await self._responses.aclose()
         self._held.close()
+
+
+def _bounded(bounds: AnswerBounds, steady: Clock) -> MemoryBlobs:
+    return MemoryBlobs(
+        clock=steady, max_bytes=bounds.bytes, max_bytes_per_owner=bounds.bytes_per_key
+    )
 
 
 def _clocks(clock: Clock | None, steady: Clock | None) -> tuple[Clock, Clock]:

@@ -78,6 +78,10 @@ class MemoryBlobs:
         while len(self._blobs) > self._max_entries or self._bytes > self._max_bytes:
             self._drop(next(iter(self._blobs)))
 
+    async def delete(self, name: str) -> None:
+        """Forget a value, if there is one."""
+        self._drop(name)
+
     def _drop(self, name: str) -> None:
         blob = self._blobs.pop(name, None)
         if blob is None:

@@ -62,6 +62,8 @@ class RedisStore:
         counts.
     answer_bounds
         How much of cached answers is kept.
+    response_bounds
+        How much of responses is kept that clients come back to; None keeps none.
     events
         Told of what goes wrong.
     """
@@ -75,6 +77,7 @@ class RedisStore:
         owner: str = "",
         cache_url: str | None = None,
         answer_bounds: AnswerBounds = ANSWER_BOUNDS,
+        response_bounds: AnswerBounds | None = None,
         events: StoreEvents = NO_EVENTS,
     ) -> None:
         self._timeout_s = timeout_s
@@ -98,6 +101,16 @@ class RedisStore:
             keys=RedisKeys(self._counting, scripts, prefix=prefix),
             blobs=RedisBlobs(self._counting, prefix=prefix),
             answers=answers,
+            responses=None
+            if response_bounds is None
+            else RedisAnswers(
+                self._keeping,
+                scripts,
+                prefix=prefix,
+                bounds=response_bounds,
+                events=events,
+                room="responses",
+            ),
         )
 
     @property

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from app.keys import MAX_NUSD, Budget, Limits, Period
-from app.stores.base import Claim, Lifecycle, Refusal, Resource, ScopeKind
+from app.stores.base import Answers, Claim, Lifecycle, Refusal, Resource, ScopeKind
 from app.stores.bounds import AnswerBounds
 from app.stores.keys import KeyChange, KeyChangedError
 from app.stores.memory import MemoryStore
@@ -43,13 +43,17 @@ async def under_test(
         server: RedisServer = request.getfixturevalue("redis_server")
         # A machine that is busy with other tests may be slower than a gateway's should be.
         lifecycle: Lifecycle = RedisStore(
-            server.url, prefix=new_prefix(), timeout_s=5.0, answer_bounds=BOUNDS
+            server.url,
+            prefix=new_prefix(),
+            timeout_s=5.0,
+            answer_bounds=BOUNDS,
+            response_bounds=BOUNDS,
         )
         under_test = StoreUnderTest(lifecycle)
     else:
         clock = FakeClock()
         data_dir = tmp_path if kind == "sqlite" else None
-        lifecycle = MemoryStore(data_dir, clock=clock, answer_bounds=BOUNDS)
+        lifecycle = MemoryStore(data_dir, clock=clock, answer_bounds=BOUNDS, response_bounds=BOUNDS)
         under_test = StoreUnderTest(lifecycle, clock.pass_time)
     await lifecycle.open()
     yield under_test
@@ -619,8 +623,25 @@ async def test_a_blob_is_replaced_with_its_lifetime(under_test):
     assert await blobs.get("name") is None
 
 
-async def test_answers_are_kept_until_their_time_is_over(under_test):
-    answers = under_test.store.answers
+@pytest.fixture(params=["answers", "responses"])
+def answers(request: pytest.FixtureRequest, under_test: StoreUnderTest) -> Answers:
+    room: Answers = getattr(under_test.store, request.param)
+    return room
+
+
+async def test_an_answer_that_is_deleted_is_gone_and_gives_its_room_back(under_test, answers):
+    await answers.delete("nothing")
+    for i in range(9):
+        await answers.put(f"g{i}", bytes(10_000), lifetime_s=60.0 + i, owner="key-1")
+    for i in range(8):
+        await answers.delete(f"g{i}")
+        assert await answers.get(f"g{i}") is None
+    for i in range(7):
+        await answers.put(f"h{i}", bytes(10_000), lifetime_s=90.0 + i, owner="key-1")
+    assert await answers.get("g8") == bytes(10_000)
+
+
+async def test_answers_are_kept_until_their_time_is_over(under_test, answers):
     assert await answers.get("nothing") is None
     await answers.put("short", b"\x00\xff", lifetime_s=0.05, owner="key-1")
     await answers.put("long", b"", lifetime_s=60.0, owner="")
@@ -630,8 +651,7 @@ async def test_answers_are_kept_until_their_time_is_over(under_test):
     assert await answers.get("long") == b""
 
 
-async def test_answers_of_one_key_are_bounded_and_make_room_for_each_other(under_test):
-    answers = under_test.store.answers
+async def test_answers_of_one_key_are_bounded_and_make_room_for_each_other(under_test, answers):
     await answers.put("other", bytes(10_000), lifetime_s=60.0, owner="key-other")
     for i in range(30):
         # Far apart, so that it is known which is the oldest.
@@ -642,8 +662,7 @@ async def test_answers_of_one_key_are_bounded_and_make_room_for_each_other(under
     assert await answers.get("other") == bytes(10_000)
 
 
-async def test_answers_of_all_keys_together_are_bounded(under_test):
-    answers = under_test.store.answers
+async def test_answers_of_all_keys_together_are_bounded(under_test, answers):
     for i in range(60):
         await answers.put(f"b{i:02}", bytes(10_000), lifetime_s=60.0 + i, owner=f"key-{i}")
     kept = [i for i in range(60) if await answers.get(f"b{i:02}") is not None]
@@ -651,24 +670,21 @@ async def test_answers_of_all_keys_together_are_bounded(under_test):
     assert BYTES * 0.8 < 10_000 * len(kept) <= BYTES
 
 
-async def test_where_nobody_has_a_key_all_share_everything(under_test):
-    answers = under_test.store.answers
+async def test_where_nobody_has_a_key_all_share_everything(under_test, answers):
     for i in range(60):
         await answers.put(f"c{i:02}", bytes(10_000), lifetime_s=60.0 + i, owner="")
     kept = [i for i in range(60) if await answers.get(f"c{i:02}") is not None]
     assert BYTES * 0.8 < 10_000 * len(kept) <= BYTES
 
 
-async def test_an_answer_larger_than_the_bound_is_not_kept_and_costs_no_other(under_test):
-    answers = under_test.store.answers
+async def test_an_answer_larger_than_the_bound_is_not_kept_and_costs_no_other(under_test, answers):
     await answers.put("d", b"small", lifetime_s=60.0, owner="key-1")
     await answers.put("large", bytes(BYTES_PER_KEY + 1), lifetime_s=60.0, owner="key-1")
     assert await answers.get("large") is None
     assert await answers.get("d") == b"small"
 
 
-async def test_an_answer_that_is_replaced_counts_once(under_test):
-    answers = under_test.store.answers
+async def test_an_answer_that_is_replaced_counts_once(under_test, answers):
     await answers.put("first", bytes(10_000), lifetime_s=61.0, owner="key-1")
     for i in range(50):
         await answers.put("e", bytes([i]) * 30_000, lifetime_s=60.0, owner="key-1")

@@ -1,0 +1,179 @@
+"""Values that survive a restart and may be lost, bounded in all and for each owner, in SQLite.
+
+Some milliseconds for each call, in a thread: for what is kept once an answer, not for what every
+request asks for.
+"""
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from app.errors import ConfigError
+from app.stores._sqlite_keys import opened
+from app.stores.base import StoreError
+from app.stores.bounds import AnswerBounds
+from app.stores.sqlite import connect
+
+DATABASE_NAME = "responses.sqlite3"
+_SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS answers (
+    name TEXT PRIMARY KEY, owner TEXT NOT NULL, ends_at REAL NOT NULL, n_bytes INTEGER NOT NULL,
+    value BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS answers_by_end ON answers (ends_at);
+CREATE INDEX IF NOT EXISTS answers_by_owner ON answers (owner, ends_at);
+CREATE TABLE IF NOT EXISTS sums (owner TEXT PRIMARY KEY, n_bytes INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TRIGGER IF NOT EXISTS added AFTER INSERT ON answers BEGIN
+    INSERT INTO sums VALUES (new.owner, new.n_bytes)
+    ON CONFLICT (owner) DO UPDATE SET n_bytes = n_bytes + excluded.n_bytes;
+END;
+CREATE TRIGGER IF NOT EXISTS dropped AFTER DELETE ON answers BEGIN
+    UPDATE sums SET n_bytes = n_bytes - old.n_bytes WHERE owner = old.owner;
+    DELETE FROM sums WHERE owner = old.owner AND n_bytes <= 0;
+END;
+"""
+
+
+class SqliteAnswers:
+    """Values on the disk of one gateway.
+
+    Parameters
+    ----------
+    data_dir
+        Made if it is missing, readable by its owner only.
+    clock
+        Seconds since the epoch.
+    """
+
+    def __init__(
+        self, data_dir: Path, *, bounds: AnswerBounds, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._path = data_dir / DATABASE_NAME
+        self._bounds = bounds
+        self._clock = clock
+        self._connection: sqlite3.Connection | None = None
+        self._using = threading.Lock()
+
+    async def open(self) -> None:
+        """Open the file.
+
+        Raises
+        ------
+        ConfigError
+        """
+        await asyncio.to_thread(self._open)
+
+    async def aclose(self) -> None:
+        """Close the file."""
+        await asyncio.to_thread(self._close)
+
+    async def get(self, name: str) -> bytes | None:
+        """Return what was put under a name, or None.
+
+        Raises
+        ------
+        StoreError
+        """
+        return await asyncio.to_thread(self._get, name)
+
+    async def put(self, name: str, value: bytes, *, lifetime_s: float, owner: str) -> None:
+        """Keep a value for at most `lifetime_s`; the oldest of its owner, and of all, make room.
+
+        Raises
+        ------
+        StoreError
+        """
+        if len(value) > min(self._bounds.bytes, self._bounds.bytes_of(owner)):
+            return
+        await asyncio.to_thread(self._put, name, value, lifetime_s, owner)
+
+    async def delete(self, name: str) -> None:
+        """Forget a value.
+
+        Raises
+        ------
+        StoreError
+        """
+        await asyncio.to_thread(self._delete, name)
+
+    def _open(self) -> None:
+        self._connection = connect(self._path, schema=_SCHEMA, version=_SCHEMA_VERSION)
+
+    def _close(self) -> None:
+        with self._using:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
+
+    def _get(self, name: str) -> bytes | None:
+        try:
+            with self._using:
+                row = (
+                    opened(self._connection)
+                    .execute(
+                        "SELECT value FROM answers WHERE name = ? AND ends_at > ?",
+                        (name, self._clock()),
+                    )
+                    .fetchone()
+                )
+        except sqlite3.Error as error:
+            raise StoreError(f"a stored answer cannot be read: {error}") from error
+        return None if row is None else bytes(row[0])
+
+    def _put(self, name: str, value: bytes, lifetime_s: float, owner: str) -> None:
+        now = self._clock()
+        try:
+            with self._using, opened(self._connection) as connection:
+                connection.execute(
+                    "DELETE FROM answers WHERE name = ? OR ends_at <= ?", (name, now)
+                )
+                connection.execute(
+                    "INSERT INTO answers VALUES (?, ?, ?, ?, ?)",
+                    (name, owner, now + lifetime_s, len(value), value),
+                )
+                self._make_room(connection, owner)
+        except sqlite3.Error as error:
+            raise StoreError(f"an answer cannot be stored: {error}") from error
+
+    def _make_room(self, connection: sqlite3.Connection, owner: str) -> None:
+        while _sum(connection, "WHERE owner = ?", owner) > self._bounds.bytes_of(owner):
+            connection.execute(
+                "DELETE FROM answers WHERE rowid = "
+                "(SELECT rowid FROM answers WHERE owner = ? ORDER BY ends_at, rowid LIMIT 1)",
+                (owner,),
+            )
+        while _sum(connection, "") > self._bounds.bytes:
+            connection.execute(
+                "DELETE FROM answers WHERE rowid = "
+                "(SELECT rowid FROM answers ORDER BY ends_at, rowid LIMIT 1)"
+            )
+
+    def _delete(self, name: str) -> None:
+        try:
+            with self._using, opened(self._connection) as connection:
+                connection.execute("DELETE FROM answers WHERE name = ?", (name,))
+        except sqlite3.Error as error:
+            raise StoreError(f"a stored answer cannot be deleted: {error}") from error
+
+    def check(self) -> None:
+        """Find out whether the file can be opened; blocks.
+
+        Raises
+        ------
+        ConfigError
+        """
+        try:
+            self._open()
+        except sqlite3.Error as error:
+            raise ConfigError(f"cannot use {self._path}: {error}") from error
+        finally:
+            self._close()
+
+
+def _sum(connection: sqlite3.Connection, where: str, *arguments: str) -> int:
+    row = connection.execute(f"SELECT sum(n_bytes) FROM sums {where}", arguments).fetchone()  # noqa: S608  (one of two literals)
+    return row[0] or 0
