@@ -72,6 +72,14 @@ class KeyVersionError(GatewayError):
     """A virtual key is not of the version that a change was meant for."""
 
 
+class PreviousResponseNotFoundError(GatewayError):
+    """There is no response of this id to go on from: everything has to be sent again."""
+
+
+class ResponseNotFoundError(GatewayError):
+    """The caller was given no response of this id, or it is not kept, or not any more."""
+
+
 class DecisionNotFoundError(GatewayError):
     """The caller made no request of this decision id, or it is no longer known."""
 
@@ -344,12 +352,16 @@ class Answer:
 
 ANSWERS: Mapping[type[Exception], Answer] = {
     InvalidRequestError: Answer(400, "invalid_request_error", None),
+    PreviousResponseNotFoundError: Answer(
+        400, "invalid_request_error", "previous_response_not_found"
+    ),
     NoEligibleModelError: Answer(400, "invalid_request_error", "no_eligible_model"),
     AbsentEndpointError: Answer(400, "invalid_request_error", "unsupported_endpoint"),
     UnauthenticatedError: Answer(401, "invalid_request_error", "invalid_api_key"),
     ForbiddenError: Answer(403, "invalid_request_error", "forbidden"),
     ModelNotFoundError: Answer(404, "invalid_request_error", "model_not_found"),
     KeyNotFoundError: Answer(404, "invalid_request_error", "key_not_found"),
+    ResponseNotFoundError: Answer(404, "invalid_request_error", "response_not_found"),
     DecisionNotFoundError: Answer(404, "invalid_request_error", "decision_not_found"),
     NoDecisionLogError: Answer(404, "invalid_request_error", "no_decision_log"),
     RouteNotFoundError: Answer(404, "invalid_request_error", "unknown_url"),

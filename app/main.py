@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 from app import __version__
 from app.access.issuing import Issuer
 from app.access.terms import KnownNames
-from app.api import docs, models, ops
+from app.api import docs, models, ops, responses
 from app.api.admin import Reload, admin_router
 from app.api.answering import AnsweringEndpoint, Reception
 from app.api.boundary import BoundaryMiddleware
@@ -40,6 +40,7 @@ from app.assembly.active_config import prepare
 from app.assembly.app_state import build_state
 from app.assembly.gauges import sample_forever
 from app.assembly.reload import Reloader
+from app.assembly.resources import kept_responses
 from app.config import LoadedConfig, load_config
 from app.config.settings import Settings
 from app.errors import GatewayError
@@ -150,6 +151,9 @@ def create_app(
     )
     _add_traffic(app, state, clock, draining)
     app.include_router(models.router)
+    app.include_router(
+        responses.responses_router(kept_responses(config.gateway, state.store.store))
+    )
     app.include_router(ops.router)
     if state.resources.feedback is not None:
         app.include_router(
@@ -199,9 +203,10 @@ def _add_traffic(
         refused=app.state.refusals.refused,
     )
     rules = browser_rules(state.config.gateway, host=app.state.host)
-    table = dialects()
+    table, kept = dialects(), kept_responses(state.config.gateway, state.store.store)
     endpoints: dict[str, ASGIApp] = {
-        each.path: AnsweringEndpoint(dialect=each, reception=reception) for each in table.all
+        each.path: AnsweringEndpoint(dialect=each.keeping(kept), reception=reception)
+        for each in table.all
     }
     chat = table.named(CHAT_COMPLETIONS)
     endpoints[DECISION_ROUTE] = RouteEndpoint(dialect=chat, reception=reception)

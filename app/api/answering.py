@@ -107,6 +107,8 @@ class Reception:
         body = await read_body(head, receive, max_bytes=server.max_body_bytes, on_part=arrival.grow)
         await self.places.enter()
         visit.placed = True
+        if dialect.refers_back:
+            body = await dialect.complete(bytes(body), caller)
         names = serving.visible.of(caller)
         if is_simple(body):
             request = understand(

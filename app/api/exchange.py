@@ -123,6 +123,8 @@ class Exchange:
             cost_usd=rounded_usd(cost_usd),
             extras=self._extras(head),
         )
+        if writer.keeps:
+            await self.dialect.keep(writer, entry.request)
         entry.answering()
         headers = [JSON_HEADER, *writer.headers, *head.headers, *route_headers(entry)]
         if cost_usd is not None:
@@ -161,6 +163,8 @@ class Exchange:
             tail = writer.end(entry.settled_usage(), rounded_usd(entry.cost_usd()))
         else:
             tail = writer.end(None, None)
+        if writer.keeps:  # before the client can refer to it
+            await self.dialect.keep(writer, entry.request)
         watch.disarm()
         await send({"type": "http.response.body", "body": tail})
 

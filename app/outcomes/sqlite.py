@@ -14,7 +14,6 @@ import msgspec
 
 from app.concurrency.flusher import blames_value
 from app.errors import ConfigError
-from app.outcomes.old_rows import OLD_FIELDS, StoredRow
 from app.outcomes.rows import (
     ContentRow,
     Decided,
@@ -228,15 +227,15 @@ def read_outcomes(
         If there is no log, or it cannot be read.
     """
     with closing(reader(data_dir)) as connection:
-        there = columns_of(connection)
-        # What an earlier release did not write is not known; what only it wrote is read, too.
-        columns = [name for name in (*_COLUMNS, *OLD_FIELDS) if name in there]
+        there = _columns_of(connection)
+        # What an earlier release did not write is not known.
+        columns = [name for name in _COLUMNS if name in there]
         query = _select(columns)
         for number, *values in connection.execute(query, (after_id, since, until, limit)):
             fields = dict(zip(columns, values, strict=True))
             fields["estimated"] = bool(fields["estimated"])
             fields["stream"] = bool(fields["stream"])
-            yield number, StoredRow(**fields).current()
+            yield number, OutcomeRow(**fields)
 
 
 def _select(columns: Sequence[str]) -> str:
@@ -247,19 +246,18 @@ def _select(columns: Sequence[str]) -> str:
     )
 
 
-def columns_of(connection: sqlite3.Connection) -> frozenset[str]:
-    """Return the columns that the outcomes of a file have; those of older ones stay."""
+def _columns_of(connection: sqlite3.Connection) -> frozenset[str]:
     return frozenset(row[1] for row in connection.execute("PRAGMA table_info(outcomes)"))
 
 
 def _add_columns(connection: sqlite3.Connection) -> None:
     """Add what an earlier release had no column for; that one can still use the file."""
-    if columns_of(connection) >= frozenset(_COLUMNS):
+    if _columns_of(connection) >= frozenset(_COLUMNS):
         return
     with connection:
         connection.execute("BEGIN IMMEDIATE")  # another process may be about to do the same
         for name in _COLUMNS:
-            if name not in columns_of(connection):
+            if name not in _columns_of(connection):
                 connection.execute(f"ALTER TABLE outcomes ADD COLUMN {name}")
 
 

@@ -13,10 +13,10 @@ ROWS = (
                 text="Share of the calls to each upstream.",
                 queries=[
                     Query(
-                        "(sum by (upstream) (rate(gateway_calls_total"
+                        "(sum by (upstream) (rate(gateway_upstream_attempts_total"
                         f'{{error!=""}}{_RATE}))'
-                        f" or sum by (upstream) (rate(gateway_calls_total{_RATE})) * 0)"
-                        f" / sum by (upstream) (rate(gateway_calls_total{_RATE}))",
+                        f" or sum by (upstream) (rate(gateway_upstream_attempts_total{_RATE})) * 0)"
+                        f" / sum by (upstream) (rate(gateway_upstream_attempts_total{_RATE}))",
                         "{{upstream}}",
                     )
                 ],
@@ -89,12 +89,9 @@ ROWS = (
             ),
             Panel(
                 title="Hedges",
-                text="Answers for which two calls ran at once, by the one that lost.",
+                text="Answers for which two calls ran at once, by which of the two won.",
                 queries=[
-                    Query(
-                        f'sum by (role) (rate(gateway_calls_total{{error="hedge_lost"}}{_RATE}))',
-                        "{{role}}",
-                    )
+                    Query(f"sum by (winner) (rate(gateway_hedges_total{_RATE}))", "{{winner}}")
                 ],
                 unit="reqps",
                 width=8,

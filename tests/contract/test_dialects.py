@@ -5,6 +5,7 @@ import json
 import time
 
 import httpx
+import msgspec
 import pytest
 
 from app.api.boundary import BoundaryMiddleware
@@ -85,6 +86,12 @@ def assert_error(dialect, answer, status):
     messages = [each for key, each in walk(answer.json()) if key == "message"]
     assert all(messages), answer.text
     return messages[0]
+
+
+def request_of(dialect):
+    body = json.dumps(dialect.documented.example).encode()
+    parsed = dialect.parse(body, NO_HEAD, max_messages=10)
+    return msgspec.structs.replace(routed({}), body=parsed.body)
 
 
 @pytest.fixture
@@ -226,7 +233,7 @@ def test_a_stream_that_breaks_never_looks_complete(gateway, dialect, stub, fault
 def test_a_silent_stream_is_kept_alive(fresh_gateway, dialect, stub):
     quick = {"server.sse_ping_s": 0.05, "upstreams.stub.timeouts": {"idle_s": 0.35}}
     pinging = fresh_gateway(quick)
-    ping = dialect.writer(routed({})).ping.decode().removesuffix("\n\n")
+    ping = dialect.writer(request_of(dialect)).ping.decode().removesuffix("\n\n")
     _, calm = stream(pinging, dialect, model="sim-nano")
     stub.add_fault("stall_mid_stream", after_chunks=3)
     _, frames = stream(pinging, dialect, model="sim-nano")

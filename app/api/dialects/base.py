@@ -8,12 +8,14 @@ under it) follows from the table of them.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from pydantic import BaseModel
 
+from app.access.guard import Caller
 from app.api.answers import Headers
 from app.api.knobs import NO_KNOBS, Knobs, knobs_from_object
+from app.gateway.kept_responses import KeptResponses
 from app.gateway.request import RouteRequest
 from app.head import RequestHead
 from app.providers.base import Chunk
@@ -115,10 +117,13 @@ class Writer(Protocol):
         Whether `end` tells the client of tokens and cost: else they are not worked out for it.
     headers
         Of an answer of this dialect, besides those that every answer has.
+    keeps
+        Whether the dialect keeps the answer once it is complete, before its client has all of it.
     """
 
     ping: bytes
     tells_usage: bool
+    keeps: bool
     headers: Headers
 
     def whole(
@@ -180,6 +185,26 @@ class Dialect(Protocol):
     passed_on: tuple[bytes, ...]
     large_fields: tuple[str, ...]
     documented: Documented
+    refers_back: bool
+    """Whether a request may name an earlier answer instead of repeating what was said."""
+
+    def keeping(self, kept: KeptResponses | None) -> Self:
+        """Return the dialect with a place to keep answers in, if there is one."""
+        ...
+
+    async def complete(self, body: bytes, caller: Caller) -> bytes:
+        """Return a body with what it only refers to put in; asked only where it `refers_back`.
+
+        Raises
+        ------
+        InvalidRequestError
+            If what it refers to is not kept, or not any more.
+        """
+        ...
+
+    async def keep(self, writer: Any, request: RouteRequest) -> None:
+        """Keep the answer that a writer wrote; asked only where the writer `keeps`."""
+        ...
 
     def parse(self, body: bytes, head: RequestHead, *, max_messages: int) -> ParsedRequest:
         """Take a request body apart.
@@ -203,6 +228,23 @@ class Dialect(Protocol):
     def error(self, error: BaseException, *, request_id: str | None) -> tuple[int, Headers, bytes]:
         """Return status, headers and body that tell a client of an error."""
         ...
+
+
+class Stateless:
+    """What a dialect does whose requests say everything themselves."""
+
+    refers_back = False
+
+    def keeping(self, kept: KeptResponses | None) -> Self:  # noqa: ARG002  (nothing is kept)
+        """Return the dialect itself."""
+        return self
+
+    async def complete(self, body: bytes, caller: Caller) -> bytes:  # noqa: ARG002
+        """Return the body: it is complete."""
+        return body
+
+    async def keep(self, writer: Any, request: RouteRequest) -> None:
+        """Keep nothing."""
 
 
 DIALECTS: Registry[Dialect] = Registry("app.api.dialects", noun="inbound dialect")

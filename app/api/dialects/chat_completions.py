@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from app.api.answers import Headers, error_head, error_object
-from app.api.dialects.base import DIALECTS, Documented, ParsedRequest, parsed_chat
+from app.api.dialects.base import DIALECTS, Documented, ParsedRequest, Stateless, parsed_chat
 from app.api.schema import ChatCompletion, ChatCompletionRequest, ErrorBody, StreamEvent
 from app.errors import UpstreamError
 from app.gateway.request import RouteRequest
@@ -19,7 +19,7 @@ from app.wire.usage import with_usage
 
 
 @DIALECTS.register("chat-completions")
-class ChatCompletions:
+class ChatCompletions(Stateless):
     """The dialect that everything inside is written in: nothing of it is translated."""
 
     name = CHAT_COMPLETIONS
@@ -70,6 +70,7 @@ class ChatWriter:
     __slots__ = ("_template", "_usage_payload", "tells_usage")
 
     headers: Headers = []  # noqa: RUF012  (never changed)
+    keeps = False
     ping = sse.PING
 
     def __init__(self, *, tells_usage: bool) -> None:

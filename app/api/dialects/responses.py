@@ -1,0 +1,264 @@
+"""OpenAI's Responses: `POST /v1/responses`."""
+
+import time
+from collections.abc import Mapping
+from typing import Any, Self
+
+import msgspec
+
+from app.access.guard import Caller
+from app.api.answers import Headers, error_head, error_object
+from app.api.dialects.base import DIALECTS, Documented, ParsedRequest, parsed_chat
+from app.api.schema import ErrorBody
+from app.api.schema_responses import Response, ResponseEvent, ResponsesRequest
+from app.errors import (
+    InvalidRequestError,
+    PreviousResponseNotFoundError,
+    UpstreamError,
+    UpstreamInvalidResponseError,
+)
+from app.gateway.kept_responses import KeptResponses
+from app.gateway.request import RouteRequest
+from app.head import RequestHead
+from app.providers.base import Chunk
+from app.types import Usage
+from app.wire import sse
+from app.wire.body import Body, Fields
+from app.wire.chat_request import read_chat_fields
+from app.wire.envelope import read_envelope
+from app.wire.responses.answer import Ids, echo_of, response_of, usage_object
+from app.wire.responses.kept import KeptResponse, input_of, items_of
+from app.wire.responses.request import ChatForm, chat_form
+from app.wire.responses.stream import ResponseStream
+from app.wire.told_names import told_names
+
+NAME = "responses"
+_NATIVE_HINT = (b'"object":"response"', b'"object": "response"')
+_ERRORS = (msgspec.DecodeError, RecursionError)
+SAID_TO_US = ("model", "routing", "cost_quality")
+"""The fields of a request that are the gateway's own affair."""
+_encode = msgspec.json.Encoder().encode
+
+
+class _Body(Body):
+    """A request, with what its translation came to."""
+
+    __slots__ = ("form",)
+
+    def __init__(self, fields: Fields, form: ChatForm) -> None:
+        super().__init__(fields, dialect=NAME, translate=lambda _fields: form.fields)
+        self.form = form
+
+    def without(self, name: str) -> "_Body":
+        """Return the same request without one of the client's fields."""
+        if name not in self._fields:
+            return self
+        kept = {key: value for key, value in self._fields.items() if key != name}
+        return _Body(kept, self.form)
+
+
+@DIALECTS.register("responses")
+class Responses:
+    """Responses over any upstream.
+
+    Parameters
+    ----------
+    kept
+        Where responses are kept; without, clients send the whole conversation each time.
+    """
+
+    name = NAME
+    path = "/v1/responses"
+    passed_on: tuple[bytes, ...] = (b"openai-beta",)
+    large_fields: tuple[str, ...] = ("input", "tools")
+    refers_back = True
+    documented = Documented(
+        summary="Route a response",
+        description="Decide, call the chosen model, and return its answer as a Response, whatever "
+        "dialect its upstream speaks.",
+        request=ResponsesRequest,
+        answer=Response,
+        event=ResponseEvent,
+        error=ErrorBody,
+        example={"model": "auto", "input": "What is a steelyard?"},
+        streamed={"stream": True},
+    )
+
+    def __init__(self, kept: KeptResponses | None = None) -> None:
+        self._kept = kept
+
+    def keeping(self, kept: KeptResponses | None) -> Self:
+        """Return the dialect with a place to keep responses in."""
+        return type(self)(kept)
+
+    async def complete(self, body: bytes, caller: Caller) -> bytes:
+        """Put the conversation that a request goes on with before its input.
+
+        Raises
+        ------
+        PreviousResponseNotFoundError
+            If it is not kept, or not any more.
+        InvalidRequestError
+        """
+        if b'"previous_response_id"' not in body:
+            return body
+        fields = read_envelope(body)
+        raw = bytes(fields.get("previous_response_id", b"null"))
+        if raw == b"null":
+            return body
+        try:
+            response_id = msgspec.json.decode(raw, type=str)
+            items = items_of(bytes(fields.get("input", b"[]")))
+        except _ERRORS as error:
+            raise InvalidRequestError(
+                "previous_response_id must be a string, and input a string or a list",
+                param="previous_response_id",
+            ) from error
+        found = None if self._kept is None else await self._kept.find(caller, response_id)
+        if found is None:
+            raise PreviousResponseNotFoundError(
+                f"Previous response with id '{response_id[:100]}' not found.",
+                param="previous_response_id",
+            )
+        fields["input"] = msgspec.Raw(input_of((*found.items, *items)))
+        return _encode(fields)
+
+    async def keep(self, writer: "ResponseWriter", request: RouteRequest) -> None:
+        """Keep the answer that a writer wrote."""
+        found = writer.kept()
+        if self._kept is not None and found is not None:
+            response_id, kept = found
+            await self._kept.keep(request.caller, response_id, kept)
+
+    def parse(
+        self,
+        body: bytes,
+        head: RequestHead,  # noqa: ARG002  (of the seam: other dialects say something there)
+        *,
+        max_messages: int,
+    ) -> ParsedRequest:
+        """Take a request body apart; see `Dialect.parse`."""
+        fields = {name: bytes(raw) for name, raw in read_envelope(body).items()}
+        form = chat_form(fields)
+        said_to_us = {name: fields[name] for name in SAID_TO_US if name in fields}
+        chat = read_chat_fields({**said_to_us, **form.fields}, max_messages=max_messages)
+        sent = {name: raw for name, raw in fields.items() if name not in SAID_TO_US}
+        return parsed_chat(chat, body=_Body(sent, form))
+
+    def writer(self, request: RouteRequest) -> "ResponseWriter":
+        """Return what writes the answer to a request."""
+        body = request.body
+        assert isinstance(body, _Body)  # noqa: S101  (`parse` made it)
+        return ResponseWriter(body, keeps=self._kept is not None)
+
+    def error(
+        self,
+        error: BaseException,
+        *,
+        request_id: str | None,  # noqa: ARG002  (of the seam: a header tells it)
+    ) -> tuple[int, Headers, bytes]:
+        """Return status, headers and body that tell a client of an error."""
+        status, headers = error_head(error)
+        if (
+            isinstance(error, UpstreamError)
+            and error.body is not None
+            and error.status is not None
+            and error.dialect == NAME
+        ):
+            return status, headers, error.body
+        return status, headers, _encode({"error": error_object(error)})
+
+
+class ResponseWriter:
+    """Writes one Response, out of a chat completion or as its upstream wrote it."""
+
+    ping = sse.PING
+    tells_usage = True
+
+    def __init__(self, body: _Body, *, keeps: bool) -> None:
+        self._fields = body.native(NAME) or {}
+        self._form = body.form
+        self._ids = Ids()
+        store = keeps and self._fields.get("store", b"null") != b"false"
+        self._echo = echo_of(self._fields, store=store)
+        self._stream: ResponseStream | None = None
+        self._native = False
+        self._final: dict[str, Any] | None = None
+        self.keeps = store
+        left_out = told_names(self._form.left_out)
+        self.headers: Headers = [(b"x-route-left-out", left_out)] if left_out else []
+
+    def whole(
+        self,
+        body: bytes,
+        *,
+        usage: Usage | None,
+        cost_usd: float | None,
+        extras: Mapping[str, Any] | None,
+    ) -> bytes:
+        """Return a whole answer."""
+        if any(hint in body[:4_096] for hint in _NATIVE_HINT):
+            self._native = True
+            return body
+        now = int(time.time())
+        try:
+            response = response_of(
+                body,
+                self._ids,
+                self._echo,
+                self._form.names,
+                usage=usage_object(usage, cost_usd=cost_usd),
+                now=now,
+            )
+        except _ERRORS as error:
+            raise UpstreamInvalidResponseError(f"the answer is no completion: {error}") from error
+        self._final = response
+        return _encode({**response, **(extras or {})})
+
+    def begin(self, first: Chunk, extras: Mapping[str, Any] | None) -> bytes:
+        """Return the beginning of a stream."""
+        if first.dialect == NAME:
+            self._native = True
+            return first.data
+        self._stream = ResponseStream(
+            self._ids, self._echo, self._form.names, now=int(time.time()), extras=extras
+        )
+        return self.chunk(first)
+
+    def chunk(self, chunk: Chunk) -> bytes:
+        """Return what a further chunk brings."""
+        if self._native or self._stream is None:
+            return chunk.data
+        try:
+            return self._stream.events(chunk.data)
+        except _ERRORS as error:
+            raise UpstreamInvalidResponseError(f"an event is no completion's: {error}") from error
+
+    def end(self, usage: Usage | None, cost_usd: float | None) -> bytes:
+        """Return the end of a stream that is complete."""
+        if self._stream is None:
+            return b""
+        data, self._final = self._stream.end(
+            usage_object(usage, cost_usd=cost_usd), now=int(time.time())
+        )
+        return data
+
+    def broken(self, error: BaseException) -> bytes:
+        """Return the end of a stream that failed."""
+        told = error_object(error)
+        shown = {"code": told["code"] or "server_error", "message": told["message"]}
+        if self._stream is None:
+            event = {"type": "error", "sequence_number": 0, "param": told["param"], **shown}
+            return b"event: error\ndata: " + _encode(event) + b"\n\n"
+        return self._stream.failed(shown)
+
+    def kept(self) -> tuple[str, KeptResponse] | None:
+        """Return the id of a complete answer and what is to be kept of it."""
+        if not self.keeps or self._final is None:
+            return None
+        items = items_of(self._fields["input"])
+        output = tuple(_encode(item) for item in self._final["output"])
+        kept = KeptResponse(
+            response=_encode(self._final), items=(*items, *output), n_input=len(items)
+        )
+        return self._ids.response, kept

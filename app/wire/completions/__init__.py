@@ -1,1 +1,0 @@
-"""OpenAI's completions of plain prompts: read, and told as chat completions and back."""

@@ -1,0 +1,202 @@
+"""`/v1/responses` by the official SDK, over sockets."""
+
+import contextlib
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from pydantic import BaseModel
+
+from tests.support.requests import assert_openai_error
+
+WEATHER = {
+    "type": "function",
+    "name": "get_weather",
+    "strict": False,
+    "parameters": {
+        "type": "object",
+        "properties": {"city": {"type": "string"}},
+        "required": ["city"],
+    },
+}
+
+
+class Verdict(BaseModel):
+    word: str
+    sure: bool
+
+
+@contextlib.contextmanager
+def client_of(gateway: Any, **options: Any):
+    with openai.OpenAI(
+        base_url=gateway.openai_url, api_key="sk-client", max_retries=0, **options
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+def client(gateway):
+    with client_of(gateway) as client:
+        yield client
+
+
+@pytest.fixture
+def keeping(fresh_gateway):
+    """Clients of a gateway that keeps responses."""
+    return fresh_gateway({"responses.store": True})
+
+
+def test_a_plain_answer_is_a_response_with_usage_and_cost(client):
+    raw = client.responses.with_raw_response.create(
+        model="auto", input="What is a steelyard?", extra_headers={"x-cost-quality": "0"}
+    )
+    response = raw.parse()
+    assert response.output_text
+    assert response.status == "completed"
+    usage = response.usage
+    assert usage.total_tokens == usage.input_tokens + usage.output_tokens > 0
+    assert response.model
+    assert raw.headers["x-route-model"]
+    assert float(raw.headers["x-route-cost-usd"]) == usage.model_extra["cost_usd"] > 0
+    assert response.store is False
+
+
+def test_a_stream_comes_in_order_and_ends_completed(client):
+    with client.responses.stream(model="auto", input="What is a steelyard?") as stream:
+        events = list(stream)
+        response = stream.get_final_response()
+    assert events[0].type == "response.created"
+    assert events[-1].type == "response.completed"
+    assert [each.sequence_number for each in events] == list(range(len(events)))
+    text = "".join(each.delta for each in events if each.type == "response.output_text.delta")
+    assert text == response.output_text
+    assert response.usage.output_tokens > 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_whole_tool_loop(client, stream):
+    history: list[Any] = [{"role": "user", "content": "Call get_weather for Paris, please."}]
+    options: dict[str, Any] = {
+        "model": "auto",
+        "tools": [WEATHER],
+        "store": False,
+        "include": ["reasoning.encrypted_content"],
+        "tool_choice": "required",
+    }
+    response = _answer(client, stream=stream, input=history, **options)
+    calls = [item for item in response.output if item.type == "function_call"]
+    assert [call.name for call in calls] == ["get_weather"]
+    history += [item.to_dict() for item in response.output]
+    history += [
+        {"type": "function_call_output", "call_id": call.call_id, "output": "18 degrees"}
+        for call in calls
+    ]
+    answer = _answer(client, stream=stream, input=history, **{**options, "tool_choice": "auto"})
+    assert answer.output_text
+
+
+def _answer(client: openai.OpenAI, *, stream: bool, **options: Any) -> Any:
+    if not stream:
+        return client.responses.create(**options)
+    with client.responses.stream(**options) as events:
+        return events.get_final_response()
+
+
+def test_a_structured_answer_parses(client):
+    answer = client.responses.parse(model="auto", input="Judge it.", text_format=Verdict)
+    assert isinstance(answer.output_parsed, Verdict)
+
+
+def test_a_cut_answer_is_incomplete(client):
+    answer = client.responses.create(
+        model="auto", input="Tell me everything about weighing.", max_output_tokens=16
+    )
+    assert answer.status == "incomplete"
+    assert answer.incomplete_details.reason == "max_output_tokens"
+
+
+def test_what_cannot_be_asked_of_the_model_is_told(client):
+    raw = client.responses.with_raw_response.create(
+        model="auto", input="Hi", tools=[{"type": "web_search"}], truncation="auto"
+    )
+    assert raw.headers["x-route-left-out"] == "truncation, tools.web_search"
+
+
+def test_names_that_no_header_can_hold_are_counted(client):
+    fields = {"a\r\nb": 1, "ü": 2, **{f"field_{i}": 0 for i in range(30)}}
+    raw = client.responses.with_raw_response.create(model="auto", input="Hi", extra_body=fields)
+    told = raw.headers["x-route-left-out"].split(", ")
+    assert told[0] == "field_0"
+    assert told[-1] == "and 12 more"
+
+
+@pytest.mark.parametrize("path", ["responses", "responses/"])
+def test_without_a_store_an_earlier_response_is_not_found(gateway, path):
+    answer = httpx.post(
+        f"{gateway.url}/v1/{path}".rstrip("/"),
+        json={"model": "auto", "input": "And?", "previous_response_id": "resp_1"},
+        trust_env=False,
+    )
+    error = assert_openai_error(answer, status=400)
+    assert error["code"] == "previous_response_not_found"
+    assert error["param"] == "previous_response_id"
+
+
+def test_a_stored_conversation_goes_on_by_its_id(keeping, stub):
+    with client_of(keeping) as client:
+        first = client.responses.create(model="auto", input="My name is Ada.", instructions="X.")
+        assert first.store is True
+        with client.responses.stream(
+            model="auto", input="Who am I?", previous_response_id=first.id
+        ) as stream:
+            second = stream.get_final_response()
+        third = client.responses.create(
+            model="auto", input="Sure?", previous_response_id=second.id, store=False
+        )
+        assert second.previous_response_id == first.id
+        messages = stub.log()[-1].body["messages"]
+        assert [each["role"] for each in messages] == [
+            *("user", "assistant", "user", "assistant", "user")
+        ]
+        assert messages[0]["content"] == "My name is Ada."
+        assert messages[1]["content"] == first.output_text
+        assert messages[3]["content"] == second.output_text
+        with pytest.raises(openai.NotFoundError):
+            client.responses.retrieve(third.id)
+
+
+def test_a_stored_response_can_be_read_listed_and_deleted(keeping):
+    with client_of(keeping) as client:
+        first = client.responses.create(model="auto", input="One.")
+        second = client.responses.create(
+            model="auto", input=[{"role": "user", "content": "Two."}], previous_response_id=first.id
+        )
+        found = client.responses.retrieve(second.id)
+        assert found.output_text == second.output_text
+        items = client.responses.input_items.list(second.id, order="asc").data
+        assert [each.role for each in items] == ["user", "assistant", "user"]
+        page = client.responses.input_items.list(second.id, limit=2)
+        assert [each.role for each in page.data] == ["user", "assistant"]
+        assert page.has_more
+        client.responses.delete(second.id)
+        with pytest.raises(openai.NotFoundError):
+            client.responses.retrieve(second.id)
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.responses.create(model="auto", input="x", previous_response_id=second.id)
+        assert caught.value.code == "previous_response_not_found"
+
+
+def test_a_websocket_is_refused_at_once_so_that_clients_go_on_over_http(gateway):
+    answer = httpx.get(
+        f"{gateway.url}/v1/responses",
+        headers={
+            "connection": "Upgrade",
+            "upgrade": "websocket",
+            "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+            "sec-websocket-version": "13",
+        },
+        trust_env=False,
+    )
+    assert answer.status_code == 426
+    assert answer.headers["connection"] == "close"
