@@ -1,7 +1,7 @@
 """Hyper-parameters from a recipe or manifest: the fields of a dataclass are its schema."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, TypeVar, get_type_hints
 
@@ -83,6 +83,28 @@ def take(state: State, name: str, *, ndim: int, unknown: bool = False) -> np.nda
     if array.dtype.kind == "f" and not unknown and not np.isfinite(array).all():
         raise ValueError(f"array {name!r} holds what is no number, and so would predictions")
     return array
+
+
+def packed_lines(lines: Iterable[str]) -> np.ndarray:
+    """Return texts without line breaks as one array of a state."""
+    return np.frombuffer("\n".join(lines).encode("utf-8", "surrogatepass"), np.uint8)
+
+
+def take_lines(state: State, name: str) -> list[str]:
+    """Return the texts that `packed_lines` made an array of.
+
+    Raises
+    ------
+    KeyError, ValueError
+        If the array is absent or no text.
+    """
+    lines = bytes(take(state, name, ndim=1)).decode("utf-8", "surrogatepass")
+    return lines.split("\n") if lines else []
+
+
+def prefixed(prefix: str, state: State) -> dict[str, np.ndarray]:
+    """Return the arrays with `prefix` before their names, where `under` finds them."""
+    return {f"{prefix}{name}": array for name, array in state.items()}
 
 
 def under(prefix: str, state: State) -> dict[str, np.ndarray]:

@@ -27,6 +27,17 @@ class Role(StrEnum):
     TOOL = "tool"
 
 
+ROLES: Mapping[str, Role] = {
+    "system": Role.SYSTEM,
+    "developer": Role.SYSTEM,
+    "user": Role.USER,
+    "assistant": Role.ASSISTANT,
+    "tool": Role.TOOL,
+    "function": Role.TOOL,
+}
+"""What roles are called in chat requests."""
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One turn of a conversation, reduced to its role and its text."""

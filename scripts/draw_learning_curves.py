@@ -9,24 +9,24 @@ that knows every model's mean on its rows, over the number of training rows.
 import json
 import statistics
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-_ROOT = Path(__file__).resolve().parents[1]
-_SOURCE = _ROOT / "docs" / "benchmarks" / "learning_curves.json"
-_TARGET = _ROOT / "docs" / "benchmarks" / "learning_curves.svg"
+from public_data import ROOT, TITLES
 
-_TITLES = {
-    "routerbench": "RouterBench, 11 models, AIQ",
-    "mmlupro_tiger": "MMLU-Pro, TIGER's 16, AIQ",
-    "mmlupro_carrot": "MMLU-Pro, CARROT's 18, AIQ",
-    "zeroeval": "ZeroEval CRUX, 25 models, AIQ",
-    "alpaca_eval": "AlpacaEval, 15 models, AIQ",
-    "routellm_mmlu": "GPT-4 / Mixtral on MMLU, APGR",
-    "llmrouter9": "LLMRouter, 9 models, accuracy",
-    "routerdc7": "RouterDC, 7 models, accuracy",
-}
+_SOURCE = ROOT / "docs" / "benchmarks" / "learning_curves.json"
+_TARGET = ROOT / "docs" / "benchmarks" / "learning_curves.svg"
+
+_SETS = (
+    "routerbench",
+    "mmlupro_tiger",
+    "mmlupro_carrot",
+    "zeroeval",
+    "alpaca_eval",
+    "routellm_mmlu",
+    "llmrouter9",
+    "routerdc7",
+)
 _SIZES = ("50", "150", "400", "1000", "all")
 _LINES = (("means", "#999"), ("prompt length", "#c77"), ("default", "#d60"))
 _PANEL, _HEIGHT, _COLUMNS, _LEFT, _TOP = 190, 130, 4, 48, 26
@@ -45,10 +45,10 @@ def main() -> None:
     """Read, draw, write."""
     results: dict[str, Any] = json.loads(_SOURCE.read_text(encoding="utf-8"))
     width = _COLUMNS * (_PANEL + _LEFT + 12)
-    rows = -(-len(_TITLES) // _COLUMNS)
+    rows = -(-len(_SETS) // _COLUMNS)
     height = rows * (_HEIGHT + _TOP + 30) + 24
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">', _STYLE]
-    for index, name in enumerate(_TITLES):
+    for index, name in enumerate(_SETS):
         x = _LEFT + (index % _COLUMNS) * (_PANEL + _LEFT + 12)
         y = _TOP + (index // _COLUMNS) * (_HEIGHT + _TOP + 30)
         parts += _panel(name, results.get(name, {}), x, y)
@@ -77,7 +77,7 @@ def _panel(name: str, by_rows: Mapping[str, Any], left: int, top: int) -> list[s
         x = left + 10 + place * (_PANEL - 20) / (len(_SIZES) - 1)
         return round(x, 1), round(top + _HEIGHT - (value - low) / span * _HEIGHT, 1)
 
-    parts = [f'<text class="title" x="{left}" y="{top - 10}">{escape(_TITLES[name])}</text>']
+    parts = [f'<text class="title" x="{left}" y="{top - 10}">{escape(TITLES[name])}</text>']
     for value in (low, high):
         y = at(0, value)[1]
         parts.append(f'<text class="y" x="{left - 4}" y="{y + 3}">{value:.3f}</text>')

@@ -6,25 +6,14 @@ every router, the standard deviation as a bar, reference values as vertical line
 
 import json
 import statistics
-from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-_ROOT = Path(__file__).resolve().parents[1]
-_SOURCE = _ROOT / "docs" / "benchmarks" / "routing.json"
-_TARGET = _ROOT / "docs" / "benchmarks" / "routing.svg"
+from public_data import ROOT, TITLES
 
-_TITLES = {
-    "routellm_mmlu": "GPT-4 / Mixtral on MMLU, APGR",
-    "routellm_mmlu_1500": "the same, 1,500 training rows",
-    "routerbench": "RouterBench, 11 models, AIQ",
-    "mmlupro_tiger": "MMLU-Pro, TIGER's 16 models, AIQ",
-    "mmlupro_carrot": "MMLU-Pro, CARROT's 18, AIQ",
-    "routerdc7": "RouterDC, 7 models, accuracy",
-    "zeroeval": "ZeroEval CRUX, 25 models, AIQ",
-    "alpaca_eval": "AlpacaEval, 15 models, AIQ",
-    "llmrouter9": "LLMRouter, 9 models, accuracy",
-}
+_SOURCE = ROOT / "docs" / "benchmarks" / "routing.json"
+_TARGET = ROOT / "docs" / "benchmarks" / "routing.svg"
+
 _ORDER = (
     "best single on the training data",
     "prompt length",
@@ -68,7 +57,7 @@ text { font: 11px system-ui, sans-serif; fill: #333 } .title { font-weight: 600 
 def main() -> None:
     """Read, draw, write."""
     results: dict[str, Any] = json.loads(_SOURCE.read_text(encoding="utf-8"))
-    names = [name for name in _TITLES if name in results]
+    names = [name for name in TITLES if name in results]
     height = len(_ORDER) * _ROW + 46
     rows = -(-len(names) // _COLUMNS)
     parts = [
@@ -78,7 +67,7 @@ def main() -> None:
     for index, name in enumerate(names):
         x = _LABELS + (index % _COLUMNS) * (_PANEL + 24)
         y = (index // _COLUMNS) * height
-        parts += _panel(results[name], _TITLES[name], x, y, labels=index % _COLUMNS == 0)
+        parts += _panel(results[name], TITLES[name], x, y, labels=index % _COLUMNS == 0)
     parts.append("</svg>")
     _TARGET.write_text("\n".join(parts) + "\n", encoding="utf-8")
 

@@ -29,7 +29,7 @@ for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import numpy as np
 import pyarrow.parquet as pq
-from train_difficulty_block import DATA, SETS
+from public_data import DATA, OUTCOMES
 
 from routers.evaluation import baselines
 from routers.evaluation.bootstrap import Interval
@@ -40,7 +40,7 @@ from routers.training.recipe import Recipe
 _FOLDER = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
 _TARGET, _PAGE = _FOLDER / "gate.json", _FOLDER / "gate.md"
 _BEGIN, _END = "<!-- tables: scripts/gate_table.py --write -->", "<!-- end of tables -->"
-_ALL_SETS = (*SETS, "routellm_mtbench")
+_ALL_SETS = (*OUTCOMES, "routellm_mtbench")
 _BLOCKS = ("embedding", "lexical", "terms")
 
 _SMALL = [0.2, 0.2]

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from public_data import DATA
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -215,9 +216,9 @@ def measure(split: Split, measured: Measured) -> None:
                     )
 
 
-def run(name: str, head: str, seeds: int, folder: Path) -> Measured:
+def run(name: str, head: str, seeds: int) -> Measured:
     """Measure one set with one head."""
-    table = read_outcomes([folder / f"{name}.parquet"])
+    table = read_outcomes([DATA / f"{name}.parquet"])
     featurizer = Featurizer(make_embedder("static", {}), ("embedding", "lexical"))
     x = featurizer.transform(table.conversations)
     measured = Measured()
@@ -269,12 +270,11 @@ def main() -> None:
     parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument("--markdown", type=Path)
     arguments = parser.parse_args()
-    folder = Path(os.environ.get("STEELYARD_DATA_DIR", ROOT.parent / "shared" / "data"))
     results = {}
     for name in arguments.sets.split(","):
         for head in arguments.heads.split(","):
             began = time.perf_counter()
-            results[name, head] = run(name, head, arguments.seeds, folder)
+            results[name, head] = run(name, head, arguments.seeds)
             print(f"{name} {head}: {time.perf_counter() - began:.0f} s", file=sys.stderr)
             if arguments.markdown:
                 arguments.markdown.write_text(

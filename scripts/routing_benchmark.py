@@ -31,7 +31,8 @@ for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import numpy as np
 import pyarrow.parquet as pq
-from train_difficulty_block import DATA, SAME_QUESTIONS, SETS, train
+from public_data import DATA, OUTCOMES
+from train_difficulty_block import SAME_QUESTIONS, train
 
 from routers.base import ROUTERS, AuxiliarySet, Labels
 from routers.data.dataset import OutcomeTable, read_outcomes
@@ -170,8 +171,8 @@ def _columns(name: str) -> Mapping[str, np.ndarray]:
 
 @functools.cache
 def _network(without: str) -> DifficultyNetwork:
-    left_out = {without, SAME_QUESTIONS.get(without)}
-    arrays, _ = train(tuple(each for each in SETS if each not in left_out))
+    left_out = {without, SAME_QUESTIONS.get(without, without)}
+    arrays, _ = train(left_out)
     return DifficultyNetwork(arrays)
 
 
@@ -240,7 +241,7 @@ class Split:
     def _others(self, featurizer: Featurizer, *, difficulty: bool) -> list[AuxiliarySet]:
         asked = {normalised(self._table.conversations[i]) for i in self._test}
         sets = []
-        for name in SETS:
+        for name in OUTCOMES:
             if name in (self._set, SAME_QUESTIONS.get(self._set)):
                 continue
             table = _table(name)

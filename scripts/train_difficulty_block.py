@@ -8,18 +8,18 @@ them, and the leading directions of its predicted logits over the prompts become
 `--without` leaves sets out, so that the block can be measured on data that it has not seen.
 """
 
-import argparse
-import json
 import os
 import platform
+from collections.abc import Collection
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
 import numpy as np
+from block_weights import train_and_write
+from public_data import DATA, OUTCOMES
 
 from routers.data.dataset import OutcomeTable, read_outcomes
 from routers.embedders.static import StaticEmbedder
@@ -28,18 +28,6 @@ from routers.features.blocks.difficulty import INPUTS, WEIGHTS_FILE
 from routers.features.featurizer import Featurizer
 from routers.heads.mlp import MlpHead
 
-_ROOT = Path(__file__).resolve().parents[1]
-DATA = Path(os.environ.get("STEELYARD_DATA_DIR", _ROOT.parent / "shared" / "data"))
-SETS = (
-    "routellm_mmlu",
-    "routerbench",
-    "mmlupro_tiger",
-    "mmlupro_carrot",
-    "routerdc7",
-    "llmrouter9",
-    "zeroeval",
-    "alpaca_eval",
-)
 WIDTH = 256
 DIRECTIONS = 16
 SPREAD = 0.3
@@ -50,8 +38,11 @@ SAME_QUESTIONS = {"mmlupro_tiger": "mmlupro_carrot", "mmlupro_carrot": "mmlupro_
 """Sets that hold the same prompts: leaving one out for a measurement means leaving out both."""
 
 
-def train(sets: tuple[str, ...], *, seed: int = 0) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def train(
+    without: Collection[str] = (), *, seed: int = 0
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return the arrays of the network and what is worth knowing about its training."""
+    sets = [name for name in OUTCOMES if name not in without]
     tables = {name: read_outcomes([DATA / f"{name}.parquet"]) for name in sets}
     embedder = StaticEmbedder()
     featurizer = Featurizer(embedder, INPUTS)
@@ -77,7 +68,7 @@ def train(sets: tuple[str, ...], *, seed: int = 0) -> tuple[dict[str, np.ndarray
     prompts = {normalised(each) for table in tables.values() for each in table.conversations}
     share = size**2 / (size**2).sum()
     return arrays, {
-        "sets": list(sets),
+        "sets": sets,
         "prompts": len(prompts),
         "rows": len(x),
         "models": quality.shape[1],
@@ -111,17 +102,7 @@ def _hidden(state: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
 
 def main() -> None:
     """Train and write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--without", default="", help="sets to leave out, separated by commas")
-    parser.add_argument("--out", type=Path, default=WEIGHTS_FILE)
-    options = parser.parse_args()
-    without = set(filter(None, options.without.split(",")))
-    arrays, facts = train(tuple(name for name in SETS if name not in without))
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(options.out, **arrays)
-    facts_file = options.out.with_suffix(".json")
-    facts_file.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(facts, indent=1))
+    train_and_write(__doc__, train, default_out=WEIGHTS_FILE)
 
 
 if __name__ == "__main__":

@@ -7,18 +7,17 @@ repository), the texts of public prompts that were graded there. `--without` lea
 prompts of sets out, so that the block can be measured on them.
 """
 
-import argparse
-import json
 import os
 import platform
+from collections.abc import Collection
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
 import numpy as np
+from block_weights import train_and_write
 from train_request_model import GRADED, public_prompts
 
 from routers.data.graded import read_graded
@@ -32,7 +31,7 @@ PENALTY = 100.0
 """On columns of unit spread; from 30 to 300 leave-one-out errors are within a hundredth."""
 
 
-def train(without: tuple[str, ...] = ()) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def train(without: Collection[str] = ()) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return the arrays of the line and what is worth knowing about its training."""
     own = read_graded(GRADED / "train.jsonl")
     public = [each for each in public_prompts() if each.theme.split("/")[0] not in without]
@@ -78,16 +77,7 @@ def _target(judged: Judged) -> tuple[float, float]:
 
 def main() -> None:
     """Train and write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--without", default="", help="sets to leave out, separated by commas")
-    parser.add_argument("--out", type=Path, default=WEIGHTS_FILE)
-    options = parser.parse_args()
-    arrays, facts = train(tuple(filter(None, options.without.split(","))))
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(options.out, **arrays)
-    facts_file = options.out.with_suffix(".json")
-    facts_file.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(facts, indent=1))
+    train_and_write(__doc__, train, default_out=WEIGHTS_FILE)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import numpy as np
 import pyarrow.parquet as pq
+from public_data import DATA, OUTCOMES, ROOT
 
 from routers.data.dataset import read_outcomes
 from routers.data.graded import (
@@ -35,20 +36,8 @@ from routers.text.conversation import ConversationText
 from routers.training.request_model import train
 from routers.training.rewording import Judged
 
-_ROOT = Path(__file__).resolve().parents[1]
-GRADED = _ROOT / "configs" / "graded_prompts"
-DATA = Path(os.environ.get("STEELYARD_DATA_DIR", _ROOT.parent / "shared" / "data"))
-SETS = (
-    "routellm_mmlu",
-    "routellm_mtbench",
-    "routerbench",
-    "mmlupro_tiger",
-    "mmlupro_carrot",
-    "routerdc7",
-    "llmrouter9",
-    "zeroeval",
-    "alpaca_eval",
-)
+GRADED = ROOT / "configs" / "graded_prompts"
+SETS = (OUTCOMES[0], "routellm_mtbench", *OUTCOMES[1:])
 PROMPTS = ("arena_hard_prompts", "everyday_prompts")
 
 

@@ -9,20 +9,17 @@ over the benchmarks that are left. Reads STEELYARD_DATA_DIR (default: ../shared/
 
 import argparse
 import os
-from pathlib import Path
 
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
 import numpy as np
+from public_data import DATA
 
 from routers.data.dataset import read_outcomes
 from routers.embedders.static import StaticEmbedder
 from routers.features.featurizer import Featurizer
 from routers.strategies.carrot import CarrotRouter
-
-_ROOT = Path(__file__).resolve().parents[1]
-_DATA = Path(os.environ.get("STEELYARD_DATA_DIR", _ROOT.parent / "shared" / "data"))
 
 
 def main() -> None:
@@ -31,7 +28,7 @@ def main() -> None:
     parser.add_argument("--set", dest="name", default="routerdc7")
     parser.add_argument("--hide", default="arc_challenge,cmmlu,gsm8k,humaneval")
     options = parser.parse_args()
-    table = read_outcomes([_DATA / f"{options.name}.parquet"])
+    table = read_outcomes([DATA / f"{options.name}.parquet"])
     origin = np.array([group.split("/")[1] for group in table.groups])
     conversations = list(table.conversations)
     print("| hidden | prompts | best single | without shrinking | default |\n|---|---|---|---|---|")

@@ -17,7 +17,7 @@ from app.wire.envelope import decode_value, read_envelope
 from app.wire.parts import NO_ATTACHMENTS, Part, attachments, json_tokens
 from app.wire.turns import NOTHING, TURNS, Turn
 from routers.text.token_estimate import estimate_tokens_and_upper
-from routers.types import Capability, Conversation, Demand, Message, Role
+from routers.types import ROLES, Capability, Conversation, Demand, Message, Role
 
 _MAX_TOKENS_LIMIT = 10_000_000
 MAX_MESSAGES = 10_000
@@ -34,16 +34,6 @@ _MAX_BYTES = {
 
 _FEW_BYTES = 64
 """Up to so many it is worth a look whether a value is an empty one."""
-
-_ROLES: Mapping[str, Role] = {
-    "system": Role.SYSTEM,
-    "developer": Role.SYSTEM,
-    "user": Role.USER,
-    "assistant": Role.ASSISTANT,
-    "tool": Role.TOOL,
-    "function": Role.TOOL,
-}
-
 
 _Content = str | list[Part] | None
 
@@ -208,7 +198,7 @@ def _to_message(turn: Turn, content: _Content) -> Message:
         text = content
     else:
         text = "\n".join(part.text or part.refusal or "" for part in content)
-    return Message(_ROLES.get(turn.role, Role.USER), text)
+    return Message(ROLES.get(turn.role, Role.USER), text)
 
 
 def _demand(

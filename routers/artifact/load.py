@@ -15,7 +15,6 @@ from routers.artifact.files import (
     FEATURES,
     ONBOARDED,
     ROUTER,
-    arrays_under,
 )
 from routers.artifact.manifest import read_manifest
 from routers.artifact.onboarded_model import OnboardedModel
@@ -27,7 +26,7 @@ from routers.errors import ArtifactError, RoutingConfigError
 from routers.features.featurizer import Featurizer
 from routers.features.schema import FeatureSchema
 from routers.files import shown
-from routers.options import build
+from routers.options import build, under
 from routers.types import Prices
 
 _TRIED = 8
@@ -53,14 +52,14 @@ def load_artifact(path: Path, *, trusted: Collection[str] = ()) -> RouterArtifac
     arrays = read_weights(path, manifest)
     try:
         schema = FeatureSchema.from_dict(manifest["features"])
-        featurizer = Featurizer.from_schema(schema, arrays_under(FEATURES, arrays), trusted=trusted)
-        router = _restore_router(manifest, arrays_under(ROUTER, arrays))
-        calibration = CalibrationRows.restore(arrays_under(CALIBRATION, arrays))
+        featurizer = Featurizer.from_schema(schema, under(FEATURES, arrays), trusted=trusted)
+        router = _restore_router(manifest, under(ROUTER, arrays))
+        calibration = CalibrationRows.restore(under(CALIBRATION, arrays))
         prices = {model: Prices(**manifest["prices"][model]) for model in manifest["models"]}
         knob = KnobCurve.from_table(manifest["knob"])
         onboarded = _restore_onboarded(manifest, arrays)
         _try_out(router, onboarded, featurizer, calibration)
-        correction = _restore_correction(manifest, arrays_under(CORRECTION, arrays))
+        correction = _restore_correction(manifest, under(CORRECTION, arrays))
         _check_strays(arrays, n_onboarded=len(onboarded))
         stored_thresholds(manifest)
     except ArtifactError as error:
@@ -115,7 +114,7 @@ def _restore_onboarded(
     if names != manifest["models"][len(manifest["models"]) - len(names) :]:
         raise ArtifactError("its onboarded models are not the last of its models; onboard again")
     return [
-        OnboardedModel.restore(name, arrays_under(f"{ONBOARDED}{i}/", arrays))
+        OnboardedModel.restore(name, under(f"{ONBOARDED}{i}/", arrays))
         for i, name in enumerate(names)
     ]
 

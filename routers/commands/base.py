@@ -19,6 +19,18 @@ overwrite = click.option(
     "--overwrite", is_flag=True, help="Replace the artifact that is in the folder."
 )
 
+todays_prices = click.option(
+    "--prices", type=FILE, help="Today's prices; those of the training without it."
+)
+seed_option = click.option("--seed", type=SEED, default=0, show_default=True)
+draws_option = click.option(
+    "--draws",
+    type=click.IntRange(100, 10_000),
+    default=1000,
+    show_default=True,
+    help="Resamplings behind the intervals.",
+)
+
 
 def files(_: click.Context, __: click.Parameter, value: str | None) -> list[Path]:
     """Split file names at commas."""

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from routers.artifact.files import check_free
-from routers.commands.base import FILE, SEED, encoder, files, overwrite, progress
+from routers.commands.base import FILE, encoder, files, overwrite, progress, seed_option
 
 
 @click.command("calibrate")
@@ -45,7 +45,7 @@ from routers.commands.base import FILE, SEED, encoder, files, overwrite, progres
     type=click.Choice(["clopper-pearson", "conformal-risk"]),
     help="Default: the first for right and wrong, the second for graded outcomes.",
 )
-@click.option("--seed", type=SEED, default=0, show_default=True)
+@seed_option
 @encoder
 @overwrite
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON.")

@@ -8,7 +8,15 @@ from typing import Any
 
 import click
 
-from routers.commands.base import FILE, SEED, encoder, files, progress
+from routers.commands.base import (
+    FILE,
+    draws_option,
+    encoder,
+    files,
+    progress,
+    seed_option,
+    todays_prices,
+)
 
 _FILES_ONLY = {
     "oracle gap",
@@ -46,16 +54,10 @@ _FILES_ONLY = {
     callback=files,
     help="Outcomes of the training: for kNN(k=100), prompt length and the best single model.",
 )
-@click.option("--prices", type=FILE, help="Today's prices; those of the training without it.")
+@todays_prices
 @click.option("--out", type=FILE, help="Folder for report.json, report.md and report.html.")
-@click.option("--seed", type=SEED, default=0, show_default=True)
-@click.option(
-    "--draws",
-    type=click.IntRange(100, 10_000),
-    default=1000,
-    show_default=True,
-    help="Resamplings behind the intervals.",
-)
+@seed_option
+@draws_option
 @encoder
 @click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON.")
 def command(

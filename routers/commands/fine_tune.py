@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from routers.commands.base import FILE, SEED, files, progress
+from routers.commands.base import FILE, files, progress, seed_option
 
 
 @click.command("fine-tune")
@@ -39,7 +39,7 @@ from routers.commands.base import FILE, SEED, files, progress
     show_default=True,
 )
 @click.option("--max-tokens", type=click.IntRange(min=8), default=128, show_default=True)
-@click.option("--seed", type=SEED, default=0, show_default=True)
+@seed_option
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON.")
 def command(*, data: list[Path], out: Path, as_json: bool, **options: Any) -> None:
     """Train the last layers of a transformer on who wins between two models."""

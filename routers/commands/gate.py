@@ -5,7 +5,15 @@ from pathlib import Path
 
 import click
 
-from routers.commands.base import FILE, SEED, encoder, files, progress
+from routers.commands.base import (
+    FILE,
+    draws_option,
+    encoder,
+    files,
+    progress,
+    seed_option,
+    todays_prices,
+)
 from routers.files import printable
 
 _VERDICTS = {"passed": "passes", "refused": "is REFUSED", "not decided": "is NOT DECIDED"}
@@ -29,7 +37,7 @@ _EXIT_CODES = {"passed": 0, "refused": 1, "not decided": 3}
     callback=files,
     help="Further outcomes, which the artifact was not trained on: wide .parquet or .jsonl.",
 )
-@click.option("--prices", type=FILE, help="Today's prices; those of the training without it.")
+@todays_prices
 @click.option(
     "--max-p50-ms",
     type=click.FloatRange(min=0, min_open=True),
@@ -51,14 +59,8 @@ _EXIT_CODES = {"passed": 0, "refused": 1, "not decided": 3}
     show_default=True,
     help="Times to fit on other folds; their mean depends less on how rows fell into folds.",
 )
-@click.option("--seed", type=SEED, default=0, show_default=True)
-@click.option(
-    "--draws",
-    type=click.IntRange(100, 10_000),
-    default=1000,
-    show_default=True,
-    help="Resamplings behind the intervals.",
-)
+@seed_option
+@draws_option
 @encoder
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
 def command(

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from routers.artifact.load import load_artifact
-from routers.commands.base import FILE, encoder, knob_positions, progress
+from routers.commands.base import FILE, encoder, knob_positions, progress, todays_prices
 from routers.errors import DataError
 from routers.files import shown
 
@@ -27,7 +27,7 @@ from routers.files import shown
     help="Knob positions from 0 (cheapest) to 1 (best).",
 )
 @click.option("--out", type=FILE, required=True, help="Parquet file to write.")
-@click.option("--prices", type=FILE, help="Today's prices; those of the training without it.")
+@todays_prices
 @encoder
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
 def command(

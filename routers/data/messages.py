@@ -4,16 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from routers.errors import DataError
 from routers.files import shown_value
-from routers.types import Conversation, Message, Role
-
-ROLES = {
-    "system": Role.SYSTEM,
-    "developer": Role.SYSTEM,
-    "user": Role.USER,
-    "assistant": Role.ASSISTANT,
-    "tool": Role.TOOL,
-    "function": Role.TOOL,
-}
+from routers.types import ROLES, Conversation, Message, Role
 
 
 def read_messages(where: str, messages: object) -> Conversation:

@@ -18,6 +18,7 @@ from routers.features.blocks.base import BLOCKS, Block
 from routers.features.blocks.embedding import EmbeddingBlock
 from routers.features.schema import FeatureSchema
 from routers.files import shown
+from routers.options import under
 from routers.probe import Probe, Stage
 from routers.text.conversation import TEXT_VERSION, conversation_text
 from routers.types import Conversation, FloatMatrix
@@ -137,12 +138,7 @@ class Featurizer:
 
     def _restore(self, state: Mapping[str, np.ndarray]) -> None:
         for name, block in zip(self._names, self._blocks, strict=True):
-            own = {
-                key.removeprefix(f"{name}/"): array
-                for key, array in state.items()
-                if key.startswith(f"{name}/")
-            }
-            block.restore(own)
+            block.restore(under(f"{name}/", state))
 
     def unfitted(self) -> "Featurizer":
         """Return a featurizer of the same kind that has learned nothing yet."""

@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import Field
 
 from routers.heads.base import HEADS, Head, HeadConfig
-from routers.options import State, require_fitted, unfitted
+from routers.options import State, require_fitted, under, unfitted
 from routers.types import FloatMatrix
 
 
@@ -82,13 +82,6 @@ class EnsembleHead(Head):
         """Take over the arrays of every member."""
         self._check()
         self.members_ = tuple(
-            config.build().restore(
-                {
-                    name.removeprefix(f"{i}."): array
-                    for name, array in state.items()
-                    if name.startswith(f"{i}.")
-                }
-            )
-            for i, config in enumerate(self.members)
+            config.build().restore(under(f"{i}.", state)) for i, config in enumerate(self.members)
         )
         return self

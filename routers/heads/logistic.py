@@ -10,7 +10,7 @@ from pydantic import Field
 
 from routers.errors import DataError
 from routers.heads.base import HEADS, Head
-from routers.numeric import FloatArray
+from routers.numeric import FloatArray, sigmoid
 from routers.options import State, require_fitted, take, unfitted
 from routers.types import FloatMatrix, FloatVector
 
@@ -113,7 +113,7 @@ class LogisticHead(Head):
         """Return the chance alone: the uncertainty takes several times longer."""
         require_fitted(self, "coef_")
         logit = np.asarray(x, np.float64) @ self.coef_ + self.intercept_
-        return np.asarray(0.5 * (1 + np.tanh(logit / 2)), np.float32)
+        return np.asarray(sigmoid(logit), np.float32)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return coefficients and what the uncertainty needs."""

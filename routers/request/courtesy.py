@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from routers.options import State, take
+from routers.options import State, packed_lines, take, take_lines
 from routers.request.words import TOKEN
 
 _NEAR_CHARS, _WINDOW_CHARS = 60, 480
@@ -283,9 +283,8 @@ class CourtesyModel:
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the terms as one text of lines, and their weights."""
-        lines = "\n".join(self._weights).encode("utf-8", "surrogatepass")
         return {
-            "terms": np.frombuffer(lines, np.uint8),
+            "terms": packed_lines(self._weights),
             "weights": np.array([*self._weights.values()], np.float16),
             "bias": np.array([self._bias], np.float32),
         }
@@ -299,8 +298,7 @@ class CourtesyModel:
         KeyError, ValueError
             If an array is missing or does not fit.
         """
-        lines = bytes(take(state, "terms", ndim=1)).decode("utf-8", "surrogatepass")
-        terms = lines.split("\n") if lines else []
+        terms = take_lines(state, "terms")
         weights, bias = take(state, "weights", ndim=1), take(state, "bias", ndim=1)
         if len(weights) != len(terms) or bias.shape != (1,):
             raise ValueError("terms and weights of the request model's courtesies do not fit")

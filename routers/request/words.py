@@ -9,7 +9,7 @@ from typing import Self
 
 import numpy as np
 
-from routers.options import State, take
+from routers.options import State, packed_lines, take, take_lines
 from routers.text.words import ascii_identifiers, ascii_words
 
 _SIGNS = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
@@ -132,9 +132,8 @@ class WordModel:
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the terms as one text of lines, and their weights."""
-        lines = "\n".join(self._numbers).encode("utf-8", "surrogatepass")
         return {
-            "terms": np.frombuffer(lines, np.uint8),
+            "terms": packed_lines(self._numbers),
             "weights": np.array([self._norms, self._scores[1:]], np.float16),
             "bias": np.array([self._bias], np.float32),
         }
@@ -148,8 +147,7 @@ class WordModel:
         KeyError, ValueError
             If an array is missing or does not fit.
         """
-        lines = bytes(take(state, "terms", ndim=1)).decode("utf-8", "surrogatepass")
-        terms = lines.split("\n") if lines else []
+        terms = take_lines(state, "terms")
         weights, bias = take(state, "weights", ndim=2), take(state, "bias", ndim=1)
         if weights.shape != (2, len(terms)) or bias.shape != (1,):
             raise ValueError("terms and weights of the word model are not equally many")

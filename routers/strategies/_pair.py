@@ -14,7 +14,7 @@ from routers.decision.pairwise import logit
 from routers.errors import DataError, RoutingConfigError
 from routers.heads.base import Head, HeadConfig
 from routers.numeric import FloatArray, nan_mean
-from routers.options import State, require_fitted, take, unfitted
+from routers.options import State, prefixed, require_fitted, take, under, unfitted
 from routers.strategies._lengths import Lengths
 from routers.types import FloatMatrix, FloatVector, Predictions
 
@@ -146,7 +146,7 @@ class PairRouter(Router):
         require_fitted(self, "lengths_")
         return {
             **self.lengths_.state(),
-            **{f"head.{name}": array for name, array in self.head_.state().items()},
+            **prefixed("head.", self.head_.state()),
             "means": self.means_,
             "error": self.error_,
             "place": self.place_,
@@ -161,13 +161,7 @@ class PairRouter(Router):
         sizes = {len(array) for array in (self.means_, self.error_, self.place_)}
         if sizes != {len(self.lengths_.mean)} or len(self.gap_) != 3:
             raise ValueError("the arrays of a router of two models do not fit together")
-        self.head_ = self.head.build().restore(
-            {
-                name.removeprefix("head."): array
-                for name, array in state.items()
-                if name.startswith("head.")
-            }
-        )
+        self.head_ = self.head.build().restore(under("head.", state))
 
     def notes(self) -> dict[str, Any]:
         """Say which models the pair is, and where the lengths come from."""

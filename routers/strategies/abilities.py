@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from routers.base import ROUTERS, Familiarity, FitContext, Labels, Router
-from routers.options import State, require_fitted, take, under, unfitted
+from routers.options import State, prefixed, require_fitted, take, under, unfitted
 from routers.request.layout import DOMAINS, KINDS, LEVELS, Description
 from routers.strategies._novelty import Novelty
 from routers.types import FloatMatrix, FloatVector, Predictions
@@ -206,7 +206,7 @@ class AbilitiesRouter(Router):
             "shift": self.shift_,
             "verbosity": self.verbosity_,
             "length_std": self.length_std_,
-            **_prefixed("novelty.", {} if self.novelty_ is None else self.novelty_.state()),
+            **prefixed("novelty.", {} if self.novelty_ is None else self.novelty_.state()),
         }
 
     def _restore(self, state: State) -> None:
@@ -229,10 +229,6 @@ class AbilitiesRouter(Router):
     def notes(self) -> dict[str, Any]:
         """Name the facets, in the order of the columns."""
         return {"facets": list(FACETS), "level_positions": list(LEVEL_POSITIONS)}
-
-
-def _prefixed(prefix: str, state: State) -> dict[str, np.ndarray]:
-    return {f"{prefix}{name}": array for name, array in state.items()}
 
 
 def facet_shares(request: Description) -> FloatMatrix:

@@ -22,7 +22,7 @@ from routers.base import (
 )
 from routers.heads.base import Head, HeadConfig
 from routers.numeric import clipped, nan_mean
-from routers.options import State, require_fitted, take, under, unfitted
+from routers.options import State, prefixed, require_fitted, take, under, unfitted
 from routers.strategies._domains import DomainModel
 from routers.strategies._model_means import corrections
 from routers.strategies._novelty import Novelty
@@ -236,15 +236,15 @@ class CarrotRouter(Router):
     def state(self) -> dict[str, np.ndarray]:
         """Return the arrays of both heads and the corrections of the token estimates."""
         require_fitted(self, "quality_")
-        state = {f"quality.{name}": array for name, array in self.quality_.state().items()}
+        state = prefixed("quality.", self.quality_.state())
         if self.tokens_ is not None:
-            state |= {f"tokens.{name}": array for name, array in self.tokens_.state().items()}
+            state |= prefixed("tokens.", self.tokens_.state())
         if self.spread_ is not None:
-            state |= {f"spread.{name}": array for name, array in self.spread_.state().items()}
+            state |= prefixed("spread.", self.spread_.state())
         if self.novelty_ is not None:
-            state |= {f"novelty.{name}": array for name, array in self.novelty_.state().items()}
+            state |= prefixed("novelty.", self.novelty_.state())
         if self.domains_ is not None:
-            state |= {f"domains.{name}": array for name, array in self.domains_.state().items()}
+            state |= prefixed("domains.", self.domains_.state())
         return state | {
             "smear" if self.scattered_ else "factor": self.factor_,
             "upper": self.upper_,

@@ -11,7 +11,7 @@ from pydantic import Field
 from routers.base import ROUTERS, FitContext, Router
 from routers.errors import RoutingConfigError
 from routers.heads.base import Head, HeadConfig
-from routers.options import State, require_fitted, unfitted
+from routers.options import State, prefixed, require_fitted, under, unfitted
 from routers.strategies._lengths import Lengths
 from routers.types import FloatMatrix, Predictions
 
@@ -67,18 +67,11 @@ class PromptLengthRouter(Router):
     def state(self) -> dict[str, np.ndarray]:
         """Return the head's arrays and the lengths of answers."""
         require_fitted(self, "lengths_")
-        head = {f"head.{name}": array for name, array in self.head_.state().items()}
-        return {**self.lengths_.state(), **head}
+        return {**self.lengths_.state(), **prefixed("head.", self.head_.state())}
 
     def _restore(self, state: State) -> None:
         self.lengths_ = Lengths.restore(state)
-        self.head_ = self.head.build().restore(
-            {
-                name.removeprefix("head."): array
-                for name, array in state.items()
-                if name.startswith("head.")
-            }
-        )
+        self.head_ = self.head.build().restore(under("head.", state))
 
     def notes(self) -> dict[str, Any]:
         """Say which column was read, and where the lengths of answers come from."""

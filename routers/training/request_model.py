@@ -10,6 +10,7 @@ from routers.data.dataset import OutcomeTable
 from routers.data.graded import Courtesy, Judgement
 from routers.embedders.base import Embedder
 from routers.heads.mlp import MlpHead
+from routers.options import prefixed
 from routers.request.courtesy import CourtesyModel
 from routers.request.gloss import Glossary
 from routers.request.layout import DOMAINS, KINDS, LEVELS
@@ -147,8 +148,8 @@ def train(
         "level_lengths": _level_lengths(own),
         "lexicon": lexicon_bytes(lexicon),
         "embedder_id": np.frombuffer(embedder.embedder_id.encode(), np.uint8),
-        **{f"words.{name}": array for name, array in final_words.state().items()},
-        **{f"courtesy.{name}": array for name, array in courtesy.state().items()},
+        **prefixed("words.", final_words.state()),
+        **prefixed("courtesy.", courtesy.state()),
     }
     facts = {
         "graded_prompts": len(own),

@@ -10,7 +10,7 @@ import numpy as np
 
 from routers.embedders.base import Embedder
 from routers.features.blocks.base import BLOCKS, Block
-from routers.options import take
+from routers.options import packed_lines, take, take_lines
 from routers.text.conversation import ConversationText
 from routers.text.window import head_and_tail
 from routers.text.words import ascii_words
@@ -127,9 +127,8 @@ class TermsBlock(Block):
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the terms as one text of lines, the directions and their scales."""
-        lines = "\n".join(self._terms).encode("utf-8", "surrogatepass")
         return {
-            "terms": np.frombuffer(lines, np.uint8),
+            "terms": packed_lines(self._terms),
             "table": self._table,
             "scales": self._scales,
         }
@@ -137,8 +136,7 @@ class TermsBlock(Block):
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Take over terms and directions."""
         table, scales = take(state, "table", ndim=2), take(state, "scales", ndim=1)
-        lines = bytes(take(state, "terms", ndim=1)).decode("utf-8", "surrogatepass")
-        terms = lines.split("\n") if lines else []
+        terms = take_lines(state, "terms")
         if not len(terms) == len(table) == len(scales):
             raise ValueError("terms, directions and scales are not equally many")
         self._number(terms)
