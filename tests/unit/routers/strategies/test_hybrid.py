@@ -12,7 +12,7 @@ from routers.errors import DataError, RoutingConfigError
 from routers.numeric import sigmoid
 from routers.strategies._soft_labels import best_margin, good_enough, mean_difference
 from routers.strategies.hybrid import HybridRouter
-from routers.training.thresholds import threshold_for_drop
+from routers.training.guarantee import conformal_threshold
 
 
 def world(seed, n, *, gap=0.0, n_samples=10, scale=1.0):
@@ -217,10 +217,11 @@ def test_a_calibrated_threshold_keeps_its_drop_on_fresh_queries(limit):
         x, small, large = world(seed, 2000, gap=0.3, scale=0.1)
         score = strong_scores(router.predict(x), strong=1, weak=0)
         outcomes[seed] = (score, large.mean(axis=1), small.mean(axis=1))
-    fit = threshold_for_drop(*outcomes[1], max_drop=limit)
-    assert fit.strong_share < 0.9
+    score, strong, weak = outcomes[1]
+    threshold = conformal_threshold(score, np.clip(strong - weak, 0, 1), limit=limit)
+    assert (score >= threshold).mean() < 0.9
     score, strong, weak = outcomes[2]
-    lost = np.where(score < fit.threshold, strong - weak, 0)
+    lost = np.where(score < threshold, strong - weak, 0)
     assert lost.mean() <= limit + 2 * lost.std() / np.sqrt(len(lost))
 
 
