@@ -13,7 +13,7 @@ import msgspec
 from app.errors import InvalidRequestError
 from app.wire.body import Fields
 from app.wire.bounds import STRINGS_PER_MESSAGE
-from app.wire.envelope import decode_value, read_envelope
+from app.wire.envelope import decode_value
 from app.wire.parts import NO_ATTACHMENTS, Part, attachments, json_tokens
 from app.wire.turns import NOTHING, TURNS, Turn
 from routers.text.token_estimate import estimate_tokens_and_upper
@@ -91,11 +91,6 @@ class ChatRequest:
     demand: Demand
     turns: Sequence[Turn]
     routing: Mapping[str, Any] | None
-
-
-def read_chat_request(body: bytes, *, max_messages: int = MAX_MESSAGES) -> ChatRequest:
-    """Take the body of a chat-completions request apart; see `read_chat_fields`."""
-    return read_chat_fields(read_envelope(body), max_messages=max_messages)
 
 
 def read_chat_fields(fields: Mapping[str, Any], *, max_messages: int = MAX_MESSAGES) -> ChatRequest:

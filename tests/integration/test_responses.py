@@ -200,3 +200,25 @@ def test_a_websocket_is_refused_at_once_so_that_clients_go_on_over_http(gateway)
     )
     assert answer.status_code == 426
     assert answer.headers["connection"] == "close"
+
+
+def test_a_body_of_this_shape_on_chat_completions_is_answered_in_chunks(gateway):
+    """As Cursor's agent asks."""
+    flat = {key: value for key, value in WEATHER.items() if key != "strict"}
+    with httpx.stream(
+        "POST",
+        f"{gateway.url}/v1/chat/completions",
+        json={
+            "model": "auto",
+            "input": [{"role": "user", "content": "Call get_weather for Paris, please."}],
+            "tools": [flat],
+            "tool_choice": "required",
+            "stream": True,
+        },
+        trust_env=False,
+    ) as answer:
+        text = answer.read().decode()
+    assert answer.status_code == 200
+    assert '"object":"chat.completion.chunk"' in text.replace('": "', '":"')
+    assert '"get_weather"' in text
+    assert text.endswith("data: [DONE]\n\n")

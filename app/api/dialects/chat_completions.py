@@ -14,7 +14,9 @@ from app.head import RequestHead
 from app.providers.base import Chunk
 from app.types import CHAT_COMPLETIONS, CHAT_ROUTE, Usage
 from app.wire import sse
-from app.wire.chat_request import MAX_MESSAGES, read_chat_request
+from app.wire.chat_request import MAX_MESSAGES, read_chat_fields
+from app.wire.envelope import read_envelope
+from app.wire.responses.in_chat import as_chat_fields
 from app.wire.usage import with_usage
 
 
@@ -25,7 +27,7 @@ class ChatCompletions(Stateless):
     name = CHAT_COMPLETIONS
     path = CHAT_ROUTE
     passed_on: tuple[bytes, ...] = (b"openai-beta",)
-    large_fields: tuple[str, ...] = ("messages", "tools", "functions")
+    large_fields: tuple[str, ...] = ("messages", "tools", "functions", "input")
     documented = Documented(
         summary="Route a chat completion",
         description="Decide, call the chosen model, and return its answer as it came.",
@@ -117,7 +119,8 @@ class ChatWriter:
 
 def parse_chat_request(body: bytes, *, max_messages: int = MAX_MESSAGES) -> ParsedRequest:
     """Take the body of a chat-completions request apart; see `Dialect.parse`."""
-    return parsed_chat(read_chat_request(body, max_messages=max_messages))
+    fields = as_chat_fields(read_envelope(body))
+    return parsed_chat(read_chat_fields(fields, max_messages=max_messages))
 
 
 def error_answer(error: BaseException) -> tuple[int, Headers, bytes]:

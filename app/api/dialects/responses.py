@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Self
 
 import msgspec
@@ -54,7 +55,8 @@ class _Body(Body):
         if name not in self._fields:
             return self
         kept = {key: value for key, value in self._fields.items() if key != name}
-        return _Body(kept, self.form)
+        chat = {key: value for key, value in self.form.fields.items() if key != name}
+        return _Body(kept, replace(self.form, fields=chat))
 
 
 @DIALECTS.register("responses")

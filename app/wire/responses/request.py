@@ -22,6 +22,7 @@ _AS_THEY_ARE = (
     "prompt_cache_key",
     "prompt_cache_retention",
     "user",
+    "session_id",  # said to the gateway, in every dialect
 )
 _WITHOUT_MEANING = frozenset(
     {
@@ -182,7 +183,7 @@ def _tools(listed: Any, names: ToolNames, left_out: list[str]) -> list[dict[str,
         else:
             members, namespace = [(where, tool)], None
         for place, each in members:
-            made = _tool(each, place, namespace, names)
+            made = function_tool(each, place, namespace, names)
             if made is None:
                 left_out.append(f"tools.{each.get('type')}")
             else:
@@ -190,7 +191,9 @@ def _tools(listed: Any, names: ToolNames, left_out: list[str]) -> list[dict[str,
     return tools
 
 
-def _tool(tool: Any, where: str, namespace: str | None, names: ToolNames) -> dict[str, Any] | None:
+def function_tool(
+    tool: Any, where: str, namespace: str | None, names: ToolNames
+) -> dict[str, Any] | None:
     """Return a tool as a function; None for one that only its own API carries out."""
     if not isinstance(tool, dict):
         raise InvalidRequestError(f"{where} must be an object", param=where)
