@@ -13,6 +13,9 @@ from app.http_client.transport import HttptoolsTransport
 from app.providers.base import PROVIDERS, Provider, Timeouts
 from app.telemetry.tracing import UpstreamFacts
 
+_NOT_LOOKED_AT = "not-looked-at"
+"""In place of a key that is named, where a configuration is checked without the environment."""
+
 
 def upstream_facts(config: LoadedConfig) -> dict[str, UpstreamFacts]:
     """Return what traces tell of each upstream."""
@@ -94,7 +97,7 @@ def _provider(name: str, upstream: UpstreamConfig, config: LoadedConfig) -> Prov
     try:
         return PROVIDERS.get(upstream.kind)(
             base_url=str(upstream.base_url),
-            api_key=config.secrets.get(name),
+            api_key=config.secrets.get(name, _NOT_LOOKED_AT if upstream.api_key_env else None),
             transport=HttptoolsTransport(
                 max_connections=upstream.max_connections, reuse=upstream.reuse_connections
             ),

@@ -19,7 +19,7 @@ class AzureProvider(OpenAIProvider):
     """Azure's dialect: `base_url` is `https://<resource>.openai.azure.com?api-version=…`.
 
     A model's upstream name is the name of its deployment, which goes into the path; the key goes
-    into `api-key`. Tokens of Entra ID are no fixed secrets and are not supported.
+    into `api-key`. Tokens of Entra ID come from a command or a file, as bearer tokens.
 
     Raises
     ------
