@@ -6,7 +6,6 @@ that stands in a file can end the process that all others depend on.
 
 import asyncio
 import logging
-import multiprocessing
 import os
 import signal
 import socket
@@ -23,7 +22,6 @@ from app.processes.board import Board
 from app.processes.messages import (
     Apply,
     Failed,
-    FromSupervisor,
     FromWorker,
     Ready,
     Reloaded,
@@ -33,12 +31,10 @@ from app.processes.messages import (
     WantsReload,
     WorkersMissing,
 )
-from app.processes.worker import Seat, run_worker
+from app.processes.worker import Seat
+from app.processes.worker_process import WorkerProcess
 from app.server.server import LAST_WORDS_S
 from app.server.signals import Terminal
-
-ANSWER_S = 60.0
-"""How long a worker may take to make a configuration ready."""
 
 START_S = 120.0
 """How long a worker may take to begin."""
@@ -57,61 +53,6 @@ _MARGIN_S = 5.0
 """How much longer than it may take a worker is given to stop before it is killed."""
 
 _log = logging.getLogger(__name__)
-_spawn = multiprocessing.get_context("spawn")
-
-
-class _Worker:
-    """A serving process as its parent sees it."""
-
-    def __init__(self, seat: Seat, listening: socket.socket) -> None:
-        self.seat = seat
-        self.ready = False
-        self.hung = False
-        self.failure: str | None = None
-        self.started_at = asyncio.get_running_loop().time()
-        self.replies: dict[int, asyncio.Future[Reply]] = {}
-        self.connection, theirs = multiprocessing.Pipe()
-        self.process = _spawn.Process(target=run_worker, args=(seat, listening, theirs))
-        try:
-            self.process.start()
-        finally:
-            theirs.close()
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid or 0
-
-    @property
-    def age_s(self) -> float:
-        return asyncio.get_running_loop().time() - self.started_at
-
-    def say(self, message: FromSupervisor) -> None:
-        """Tell it something short; it may be no more."""
-        with suppress(OSError):
-            self.connection.send(message)
-
-    async def ask(self, order: Stage | Apply) -> Reply:
-        """Have it do something; whatever keeps it from that is in the answer."""
-        reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self.replies[order.number] = reply
-        try:
-            async with asyncio.timeout(ANSWER_S):
-                # A configuration may be more than a pipe holds.
-                await asyncio.to_thread(self.connection.send, order)
-                return await reply
-        except TimeoutError:
-            return Reply(number=order.number, problem=f"no answer within {ANSWER_S:g} s")
-        except OSError:
-            return Reply(number=order.number, problem="it died")
-        finally:
-            del self.replies[order.number]
-
-    def gone(self) -> None:
-        """Answer for it what it can no longer answer."""
-        self.connection.close()
-        for number, reply in self.replies.items():
-            if not reply.done():
-                reply.set_result(Reply(number=number, problem="it died"))
 
 
 class Supervisor:
@@ -124,7 +65,7 @@ class Supervisor:
     folder
         Where workers count together, and tell each other how busy they are.
     on_death
-        Told of the process id of each worker that is no more.
+        Notified of the process id of each worker that is no more.
     on_ready
         Called once all workers take connections.
     """
@@ -148,12 +89,12 @@ class Supervisor:
         self._on_ready = on_ready
         self._board_file = folder / "board"
         self._board = Board.create(self._board_file, workers=n_workers)
-        self._workers: list[_Worker | None] = [None] * n_workers
+        self._workers: list[WorkerProcess | None] = [None] * n_workers
         self._failures = [0] * n_workers
         self._numbers = count(1)
         self._tasks: set[asyncio.Task[None]] = set()
         self._wanted = asyncio.Event()
-        self._wanting: list[tuple[_Worker, int]] = []
+        self._wanting: list[tuple[WorkerProcess, int]] = []
         self._stop_signals: list[int] = []
         self._stopping = asyncio.Event()
         self._refusal: str | None = None
@@ -197,7 +138,7 @@ class Supervisor:
             metrics_dir=self._folder,
         )
         try:
-            worker = _Worker(seat, self._listening)
+            worker = WorkerProcess(seat, self._listening)
         except OSError as error:  # no memory, no processes: the system may have some later
             _log.error("a worker cannot be started: %s", error)
             self._start_later(index)
@@ -207,14 +148,14 @@ class Supervisor:
         loop.add_reader(worker.connection.fileno(), self._heard, worker)
         loop.add_reader(worker.process.sentinel, self._ended, worker)
 
-    def _heard(self, worker: _Worker) -> None:
+    def _heard(self, worker: WorkerProcess) -> None:
         try:
             while worker.connection.poll():
                 self._take(worker, worker.connection.recv())
         except (EOFError, OSError):
             asyncio.get_running_loop().remove_reader(worker.connection.fileno())
 
-    def _take(self, worker: _Worker, message: FromWorker) -> None:
+    def _take(self, worker: WorkerProcess, message: FromWorker) -> None:
         match message:
             case Ready():
                 worker.ready = True
@@ -235,7 +176,7 @@ class Supervisor:
                 if reply is not None and not reply.done():
                     reply.set_result(message)
 
-    def _ended(self, worker: _Worker) -> None:
+    def _ended(self, worker: WorkerProcess) -> None:
         """Take note that a process is no more, and see to it that another one comes."""
         loop, index = asyncio.get_running_loop(), worker.seat.index
         loop.remove_reader(worker.process.sentinel)
@@ -251,7 +192,7 @@ class Supervisor:
         self._on_death(pid)
         if self._stopping.is_set():
             return
-        cause, how = _how_it_ended(worker)
+        cause, how = worker.how_it_ended()
         if not self._was_ready and worker.failure is not None:
             # It would fail the same way again, and whoever started us is told why.
             self._refusal = worker.failure
@@ -282,7 +223,7 @@ class Supervisor:
             )
         asyncio.get_running_loop().call_later(pause_s, self._start, index)
 
-    def _ready(self) -> list[_Worker]:
+    def _ready(self) -> list[WorkerProcess]:
         return [each for each in self._workers if each is not None and each.ready]
 
     def _tell_of_missing(self) -> None:
@@ -373,7 +314,7 @@ class Supervisor:
         return read.version
 
     async def _order(
-        self, orders: Mapping[_Worker, Stage | Apply], *, or_else_kill: bool = False
+        self, orders: Mapping[WorkerProcess, Stage | Apply], *, or_else_kill: bool = False
     ) -> list[str]:
         """Give each worker its order; return what keeps some of them from it."""
         replies = await asyncio.gather(*(worker.ask(each) for worker, each in orders.items()))
@@ -385,7 +326,7 @@ class Supervisor:
                     worker.process.kill()  # it serves what the others no longer do
         return problems
 
-    async def _catch_up(self, worker: _Worker) -> None:
+    async def _catch_up(self, worker: WorkerProcess) -> None:
         """Have a worker serve what was read anew while it started."""
         for order in (
             Stage(number=next(self._numbers), config=self._config),
@@ -449,15 +390,3 @@ class Supervisor:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             _log.error("the supervisor failed", exc_info=task.exception())
-
-
-def _how_it_ended(worker: _Worker) -> tuple[str, str]:
-    """Return the cause as a label and in words."""
-    code = worker.process.exitcode
-    if worker.hung:
-        return "hung", "it stood still"
-    if worker.failure is not None:
-        return "exit", worker.failure
-    if code is not None and code < 0:
-        return "signal", f"by {signal.Signals(-code).name}"
-    return "exit", f"with exit code {code}"
