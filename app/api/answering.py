@@ -55,7 +55,7 @@ class Reception:
     intake: Intake
     in_flight: Callable[[int], None]
     refused: Callable[[Scope, BaseException, Caller | None], None] = lambda *_: None
-    """Told of every request that is turned away before it leaves an outcome."""
+    """Notified of every request that is turned away before it leaves an outcome."""
     _at_length: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     """One request that takes long to understand at a time: two would only hinder each other."""
 

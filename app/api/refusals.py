@@ -44,7 +44,7 @@ class RefusalLog:
     traffic
         The paths of the traffic.
     count
-        Told of the path and the error of every request of the traffic.
+        Notified of the path and the error of every request of the traffic.
     clock
         Monotonic seconds.
     """

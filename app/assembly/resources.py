@@ -30,7 +30,7 @@ def build_store(
     Parameters
     ----------
     events
-        Told of what goes wrong.
+        Notified of what goes wrong.
     owner
         The name of this process, which serves; None for a tool beside it, which claims nothing.
 
@@ -106,9 +106,9 @@ def build_decision_log(
     Parameters
     ----------
     on_drop
-        Told of rows that are lost.
+        Notified of rows that are lost.
     on_restart
-        Told of the thread that writes, should it die and be followed by another one.
+        Notified of the thread that writes, should it die and be followed by another one.
 
     Raises
     ------

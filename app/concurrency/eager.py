@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 _T = TypeVar("_T")
 
 
-class Begun(Generic[_T]):
+class Eager(Generic[_T]):
     """Run a coroutine up to its first wait, and the rest when it is awaited; once.
 
     Awaiting anything else in between is fine. What it raises before its first wait is raised when
@@ -61,7 +61,7 @@ class Begun(Generic[_T]):
                 return stop.value  # type: ignore[no-any-return]
 
 
-async def on_its_way(begun: Begun[Any]) -> None:
+async def on_its_way(begun: Eager[Any]) -> None:
     """Let the event loop turn once, so that what was asked is sent before heavy work begins."""
     if not begun.ended:
         await asyncio.sleep(0)

@@ -141,7 +141,7 @@ def write_isolated(
     blames_item
         Whether what it raised is due to an item; else nothing can be written at the moment.
     written, lost
-        Told of items that are done with.
+        Notified of items that are done with.
 
     Raises
     ------
@@ -150,7 +150,7 @@ def write_isolated(
     """
     try:
         write(items)
-    except Exception as error:
+    except Exception as error:  # what it is says `blames_item`, which knows the sink
         if not blames_item(error):
             raise
         if len(items) == 1:

@@ -22,7 +22,7 @@ async def race(
     Parameters
     ----------
     won
-        Told of the result that is returned, before the other try is cancelled.
+        Notified of the result that is returned, before the other try is cancelled.
     lost
         Disposes of a result that came in the same moment as the winner, and of the winner's own
         where the race is cancelled before that can be returned.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from app.concurrency.eager import Begun, on_its_way
+from app.concurrency.eager import Eager, on_its_way
 from app.gateway.affinity import Affinity
 from app.gateway.decide import Decider
 from app.gateway.drafting import Drafting
@@ -67,7 +67,7 @@ class Chooser:
             )
         else:
             # A store in the network is asked while this thread is busy deciding.
-            recalled = Begun(self.affinity.recall(request))
+            recalled = Eager(self.affinity.recall(request))
             try:
                 await on_its_way(recalled)
                 decision = await self._route(request, request.policy, entry, alone=alone)

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from app.concurrency.deadline import Deadline
-from app.concurrency.eager import Begun
+from app.concurrency.eager import Eager
 from app.errors import (
     BudgetExceededError,
     DeadlineExceededError,
@@ -293,7 +293,7 @@ class Answer(_Life):
             seat.saw(chunk)
             yield chunk
         self._complete = True
-        remembering = Begun(self._remember())  # in one round trip where both ask the same server
+        remembering = Eager(self._remember())  # in one round trip where both ask the same server
         try:
             if entry.ticket is not None and entry.ticket.holds_a_place:
                 await self._settle()

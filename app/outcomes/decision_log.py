@@ -59,9 +59,9 @@ class DecisionLog:
     now
         Seconds since the epoch.
     on_drop
-        Told of rows that are lost.
+        Notified of rows that are lost.
     on_restart
-        Told of the thread that writes, should it die and be followed by another one.
+        Notified of the thread that writes, should it die and be followed by another one.
     """
 
     def __init__(

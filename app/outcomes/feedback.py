@@ -37,7 +37,7 @@ ADMIN = "admin"
 _LIFETIME_S = 30.0
 
 OnLabel = Callable[[LabelKind, Decided | None, float | None], None]
-"""Told of every label that is not there already; of the first one of an answer with its quality
+"""Notified of every label that is not there already; of the first one of an answer with its quality
 and what is known of the decision."""
 
 

@@ -96,9 +96,9 @@ class OutcomeLog(Generic[_T]):
     max_text_bytes
         How many bytes of texts may wait to be written.
     on_drop
-        Told of everything that is lost.
+        Notified of everything that is lost.
     on_restart
-        Told of the thread, should it die and be followed by another one.
+        Notified of the thread, should it die and be followed by another one.
     """
 
     def __init__(

@@ -18,7 +18,7 @@ from app.stores.base import UnusableValueError
 Command = tuple[str | bytes | int, ...]
 
 Done = Callable[[list[Any] | Exception], None]
-"""Told of the replies to all commands, errors that Redis answered among them; or of a failure."""
+"""Called with the replies to all commands, errors that Redis answered among them; or a failure."""
 
 _NOTHING = object()
 

@@ -29,7 +29,7 @@ class RedisAnswers:
     pipeline
         May lead to another server than the one that counts.
     events
-        Told of answers that were dropped to make room.
+        Notified of answers that were dropped to make room.
     room
         What their names have in common, besides the prefix.
     """

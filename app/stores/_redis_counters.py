@@ -48,7 +48,7 @@ class RedisCounters:
     owner
         The name of this process, which begins the name of whatever it claims.
     events
-        Told of what goes wrong.
+        Notified of what goes wrong.
     """
 
     def __init__(

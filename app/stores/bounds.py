@@ -24,7 +24,7 @@ DEFAULT_ANSWER_BYTES = 64 * 2**20
 DEFAULT_ANSWER_BYTES_PER_KEY = 16 * 2**20
 
 OnBounded = Callable[[str], None]
-"""Told of every value that had to be cut, `tokens`, `cost` or `period`."""
+"""Notified of every value that had to be cut, `tokens`, `cost` or `period`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -203,9 +203,9 @@ class _FallbackAnswers:
         await _lost_at_worst(self._shared.delete(name), "delete_answer", self._watch)
 
 
-async def _lost_at_worst(asking: Awaitable[_T], operation: str, watch: Watch) -> _T | None:
+async def _lost_at_worst(call: Awaitable[_T], operation: str, watch: Watch) -> _T | None:
     try:
-        answer = await asking
+        answer = await call
     except StoreError as error:
         watch.failed(operation, Feature.BLOBS, error)
         return None
@@ -223,7 +223,7 @@ class FallbackStore:
     key_times
         How long what is known of keys is believed.
     events
-        Told of every failed operation, and of what is lost.
+        Notified of every failed operation, and of what is lost.
     max_owed
         How many requests may wait to be settled; beyond, what the oldest used is lost and logged.
     clock

@@ -26,7 +26,7 @@ Clock = Callable[[], float]
 """Seconds, since the epoch or since whenever."""
 
 OnSpend = Callable[[Scope, str, int, float], None]
-"""Told of spending: scope, period, billionths of a dollar, when it may be forgotten."""
+"""Notified of spending: scope, period, billionths of a dollar, when it may be forgotten."""
 
 
 _SWEEP, _SWEEP_EVERY = 32, 16
@@ -44,9 +44,9 @@ class MemoryCounters:
         Seconds that nobody sets: rates and lifetimes. Default: a clock that was given, else the
         monotonic one.
     on_spend
-        Told of every settled cost.
+        Notified of every settled cost.
     events
-        Told of what goes wrong.
+        Notified of what goes wrong.
     """
 
     def __init__(
@@ -222,7 +222,7 @@ class MemoryStore:
         How much of responses is kept that clients come back to, in `responses.sqlite3` where there
         is a `data_dir`; None keeps none.
     events
-        Told of what goes wrong.
+        Notified of what goes wrong.
     """
 
     def __init__(

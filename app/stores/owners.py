@@ -41,7 +41,7 @@ class Releaser:
     connect
         Makes the store, which is opened and closed for each owner.
     on_release
-        Told of every owner whose claims are free.
+        Notified of every owner whose claims are free.
     """
 
     def __init__(

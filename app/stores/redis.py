@@ -65,7 +65,7 @@ class RedisStore:
     response_bounds
         How much of responses is kept that clients come back to; None keeps none.
     events
-        Told of what goes wrong.
+        Notified of what goes wrong.
     """
 
     def __init__(

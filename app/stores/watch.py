@@ -20,7 +20,7 @@ class Feature(StrEnum):
 
 
 OnError = Callable[[str, Feature], None]
-"""Told of every failed operation, and of the feature that it failed."""
+"""Notified of every failed operation, and of the feature that it failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +30,11 @@ class StoreEvents:
     Attributes
     ----------
     failed
-        Told of every failed operation of a shared store.
+        Notified of every failed operation of a shared store.
     bounded
-        Told of every value that no store can hold and that was cut: `tokens`, `cost`, `period`.
+        Notified of every value that no store can hold and that was cut: `tokens`, `cost`, `period`.
     lost
-        Told of what could not be kept, and how many of it: `spending`, `settlements`, `answers`.
+        Notified of how much could not be kept of `spending`, `settlements` or `answers`.
     restarted
         Told the name of a thread that died and was followed by another one.
     """

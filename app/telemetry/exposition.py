@@ -44,8 +44,8 @@ def render(registry: CollectorRegistry, *, workers_dir: Path | None) -> bytes:
         MultiProcessCollector(together, path=str(workers_dir))  # type: ignore[no-untyped-call]
         try:
             return generate_latest(together)
-        except Exception:
-            # A worker that starts has made its file, and not yet written into it.
+        except Exception:  # of a file that a starting worker has made, and not written into yet,
+            # prometheus_client says so in many ways; what stays is raised.
             if attempt == _TRIES - 1:
                 raise
             time.sleep(_PAUSE_S)

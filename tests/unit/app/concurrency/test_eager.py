@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from app.concurrency.eager import Begun, on_its_way
+from app.concurrency.eager import Eager, on_its_way
 
 
 async def test_it_runs_up_to_its_first_wait_and_the_rest_when_it_is_awaited():
@@ -15,7 +15,7 @@ async def test_it_runs_up_to_its_first_wait_and_the_rest_when_it_is_awaited():
         done.append(answer)
         return 7
 
-    begun = Begun(work())
+    begun = Eager(work())
     assert (done, begun.ended) == (["asked"], False)
     await asyncio.sleep(0)  # anything else may be awaited in between
     future.set_result("answered")
@@ -29,7 +29,7 @@ async def test_what_has_nothing_to_wait_for_ends_at_once():
     async def work():
         return 7
 
-    begun = Begun(work())
+    begun = Eager(work())
     assert begun.ended
     await on_its_way(begun)
     assert await begun == 7
@@ -41,7 +41,7 @@ async def test_an_error_is_raised_where_it_is_awaited():
             await after
         raise ValueError("no")
 
-    for begun in (Begun(fails(None)), Begun(fails(asyncio.sleep(0)))):
+    for begun in (Eager(fails(None)), Eager(fails(asyncio.sleep(0)))):
         with pytest.raises(ValueError, match="no"):
             await begun
 
@@ -57,7 +57,7 @@ async def test_a_cancellation_reaches_what_it_waits_for():
             raise
 
     async def waits():
-        await Begun(work())
+        await Eager(work())
 
     task = asyncio.create_task(waits())
     await asyncio.sleep(0)
@@ -76,7 +76,7 @@ async def test_one_that_is_closed_cleans_up():
         finally:
             seen.append("closed")
 
-    begun = Begun(work())
+    begun = Eager(work())
     begun.close()
     assert seen == ["closed"]
 
@@ -89,7 +89,7 @@ async def test_two_that_are_begun_together_wait_together():
         await gate.wait()
         order.append(f"{name} ends")
 
-    first = Begun(work("first"))
+    first = Eager(work("first"))
     second = asyncio.create_task(work("second"))
     await on_its_way(first)
     assert order == ["first asks", "second asks"]
