@@ -81,6 +81,8 @@ class View:
     time_to_first_token_p50_ms: float | None
     spent_usd: float
     usd_per_hour: float
+    usd_per_hour_by_role: Mapping[str, float]
+    """What calls were for: the dearest first."""
     saved_usd: float | None
     """Against the strongest model having answered everything, since the start."""
     models: tuple[ModelView, ...]
@@ -118,6 +120,9 @@ def view(before: Look, now: Look) -> View:
         ),
         spent_usd=sum(spent.values()),
         usd_per_hour=sum(spending.values()) / window_s * _HOUR_S,
+        usd_per_hour_by_role=_rates(
+            before, now, "gateway_cost_usd_total", "role", window_s / _HOUR_S
+        ),
         saved_usd=_saved_usd(now),
         models=tuple(
             ModelView(
@@ -249,6 +254,9 @@ def render(shown: View, *, url: str) -> RenderableType:
         if rates:
             told = "  ".join(f"{name} {rate:.1f}/s" for name, rate in rates.items())
             lines.append(Text(f"{title}: {told}"))
+    if shown.usd_per_hour_by_role:
+        told = "  ".join(f"{name} ${usd:.4f}" for name, usd in shown.usd_per_hour_by_role.items())
+        lines.append(Text(f"$/hour by role: {told}"))
     return Group(*lines)
 
 

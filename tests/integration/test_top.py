@@ -157,7 +157,7 @@ gateway_overhead_seconds_bucket{{le="0.001"}} {0}
 gateway_overhead_seconds_bucket{{le="0.002"}} {1}
 gateway_overhead_seconds_bucket{{le="+Inf"}} {2}
 # TYPE gateway_cost_usd counter
-gateway_cost_usd_total{{model="m"}} {3}
+gateway_cost_usd_total{{model="m",role="judge"}} {3}
 """
 
 
@@ -170,6 +170,7 @@ def test_quantiles_are_those_of_the_window():
     assert shown.overhead_p50_ms == pytest.approx(1.5)
     assert shown.overhead_p99_ms == pytest.approx(1.99)
     assert shown.usd_per_hour == pytest.approx(360.0)
+    assert shown.usd_per_hour_by_role == pytest.approx({"judge": 360.0})
     assert shown.spent_usd == 2.0
 
 
@@ -182,4 +183,6 @@ def test_a_gateway_that_began_anew_has_done_what_it_says():
     shown = view(look(0, 50, 50, 50, 9.0), look(10, 10, 10, 10, 1.0))
     assert shown.usd_per_hour == pytest.approx(360.0)
     assert shown.overhead_p50_ms == pytest.approx(0.5)
-    assert render(shown, url="http://gateway")
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(render(shown, url="http://gateway"))
+    assert "$/hour by role: judge $360.0000" in console.export_text()
