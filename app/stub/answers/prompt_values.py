@@ -13,7 +13,6 @@ _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _NAME = r"(?!I\b)[A-ZÀ-Þ](?:[ ](?:de|of|la|el|am|al)[ ](?=[A-ZÀ-Þ])|[ ](?=[A-ZÀ-Þ])|[\w'-])*"
 _AFTER_SPACE = re.compile(rf"(?<=[\s(])(?:{_NAME})")
 _AT_START = re.compile(rf"(?:^|(?<=[.!?:]\s)|(?<=\n))({_NAME})")
-_BEFORE_PLACE = re.compile(r"\b(?:in|at|near|for|of|to|from)\s+(?:the\s+)?$")
 _LOWER_PLACE = re.compile(r"\b(?:in|at|near|for|of)\s+(?:the\s+)?([a-zà-þ][\w'-]+)")
 _QUOTED = re.compile(
     r"[\"“`«]([^\"”`»\n]{1,200})[\"”`»]|(?<=[\s(])'([^'\n]{1,200})'(?=[\s).,?!]|$)"
@@ -139,11 +138,6 @@ class Prompt:
         """Return the first words."""
         words = self.text.split(maxsplit=n_words)
         return " ".join(words[:n_words]) + (" …" if len(words) > n_words else "")
-
-    def _stems_beside(self, start: int, end: int) -> set[str]:
-        after = re.findall(r"\w+", self.text[end : end + 20].casefold())[:1]
-        before = re.findall(r"\w+", self.text[max(0, start - 40) : start].casefold())[-2:]
-        return {stem(word) for word in (*after, *before)}
 
     def _untaken(self, found: list[Found]) -> str | None:
         """Take the first that nothing else was made of; where all were, the first."""
