@@ -1,11 +1,12 @@
 """Values that one request leaves behind: what it used, what was tried, how it ended."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 import msgspec
 
+from app.keys import to_nusd
 from routers.artifact.evidence import Evidence
 from routers.decision.switching import SessionReason
 from routers.features.featurizer import Featurizer
@@ -247,7 +248,10 @@ class Texts:
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How one request ended; log line, metrics and training row derive from it alone."""
+    """How one request ended; log line, metrics and training row derive from it alone.
+
+    What it cost and used is what its calls did.
+    """
 
     request_id: str
     decision_id: str
@@ -300,66 +304,35 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return self.route == DECISION_ROUTE and not self.calls
 
     @property
-    def attempts(self) -> tuple[Call, ...]:
-        """The calls whose answer the client might have got."""
-        calls = self.calls
-        for call in calls:
-            if call.role is not CallRole.ANSWER:
-                return tuple([each for each in calls if each.role in ANSWERING])
-        return calls
-
-    @property
-    def judge(self) -> Call | None:
-        """The last call that asked a judge."""
+    def serving(self) -> Call | None:
+        """The call whose answer the client got, whole; None where there is none such."""
         for call in reversed(self.calls):
-            if call.role is CallRole.JUDGE:
+            if call.error is None and call.role in ANSWERING:
                 return call
         return None
 
     @property
     def cost_usd(self) -> float | None:
         """What all calls cost; None where a price is unknown, or there was nothing to pay."""
-        return self._cost_usd(self.calls)
+        if not self.calls:
+            return 0.0 if self.cache is CacheState.HIT else None
+        return sum_known_usd([call.cost_usd for call in self.calls])
 
     @property
     def answer_cost_usd(self) -> float | None:
-        """The part of `cost_usd` that clients are told of: what the attempts cost."""
-        return self._cost_usd(self.attempts)
+        """The part of `cost_usd` that clients are told of: of the calls that they might get."""
+        costs_usd = [call.cost_usd for call in self.calls if call.role in ANSWERING]
+        return sum_known_usd(costs_usd) if costs_usd or self.cache is CacheState.HIT else None
 
     @property
-    def judge_cost_usd(self) -> float | None:
-        """The part of `cost_usd` that went to judges; None where nothing was sent to any."""
-        return cost_of_judges(self.calls)
-
-    @property
-    def served_cost_usd(self) -> float | None:
-        """The part of `cost_usd` that went to the call that served."""
-        for call in self.attempts:
-            if call.error is None:
-                return call.cost_usd
-        return 0.0
-
-    @property
-    def hedge_cost_usd(self) -> float | None:
-        """The part of `cost_usd` that went to calls that lost against one beside them."""
-        return sum_known_usd([each.cost_usd for each in self.calls if each.error == HEDGE_LOST])
-
-    @property
-    def known_cost_usd(self) -> float:
-        """What is known to have been spent, however little of the rest is."""
-        return (self.answer_cost_usd or 0.0) + (self.judge_cost_usd or 0.0)
+    def known_nusd(self) -> int:
+        """What is known to have been spent, in billionths of a US dollar."""
+        return known_nusd(self.calls)
 
     @property
     def tokens(self) -> int:
         """What every call used, input and output."""
         return tokens_of(self.calls)
-
-    def _cost_usd(self, calls: Sequence[Call]) -> float | None:
-        if not calls:
-            return 0.0 if self.cache is CacheState.HIT else None
-        if len(calls) == 1:
-            return calls[0].cost_usd
-        return sum_known_usd([call.cost_usd for call in calls])
 
 
 def cost_of_judges(calls: Iterable[Call]) -> float | None:
@@ -369,6 +342,14 @@ def cost_of_judges(calls: Iterable[Call]) -> float | None:
         if call.role is CallRole.JUDGE and call.usage is not None:
             costs_usd.append(call.cost_usd)  # noqa: PERF401  (mostly there is none)
     return sum_known_usd(costs_usd) if costs_usd else None
+
+
+def known_nusd(calls: Iterable[Call]) -> int:
+    """Return what calls cost in billionths of a US dollar, as far as that is known.
+
+    Each is rounded by itself, so that parts of it add up to the whole wherever they are summed.
+    """
+    return sum([to_nusd(call.cost_usd or 0.0) for call in calls])
 
 
 def tokens_of(calls: Iterable[Call]) -> int:

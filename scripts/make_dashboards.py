@@ -48,7 +48,7 @@ _DASHBOARDS = {
         reliability,
         "Steelyard: reliability",
         "Upstreams, circuits, store.",
-        {"upstream": "gateway_upstream_attempts_total"},
+        {"upstream": "gateway_calls_total"},
     ),
 }
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from app.api.dialects.base import dialects
 from app.errors import AbsentEndpointError
 
 CHAT = "/v1/chat/completions"
@@ -56,7 +57,6 @@ _ABSENT: Mapping[str, _Absent] = {
     ),
     "/v1/messages": _Absent(what="Messages API", instead=_MESSAGES, shape=_anthropic),
     "/v1/complete": _Absent(what="Text Completions API", instead=_MESSAGES, shape=_anthropic),
-    "/v1/completions": _Absent(what="completions API of plain prompts", instead=_USE_CHAT),
     "/v1/embeddings": _Absent(what="embeddings API", instead=_NO_OTHER),
     "/v1/moderations": _Absent(what="moderations API", instead=_NO_OTHER),
     "/v1/images": _Absent(what="images API", instead=_NO_OTHER),
@@ -86,7 +86,7 @@ _ABSENT: Mapping[str, _Absent] = {
     "/api/generate": _Absent(what="API of Ollama", instead=_USE_CHAT, shape=_ollama),
     "/api/tags": _Absent(what="API of Ollama", instead="ask GET /v1/models", shape=_ollama),
 }
-_THERE = (CHAT, "/v1/responses", "/v1/route", "/v1/models", "/v1/model/info", "/v1/feedback")
+_OTHERS = ("/v1/route", "/v1/models", "/v1/model/info", "/v1/feedback")
 _PREFIXES = frozenset({"v1", "api", "openai", "v1beta"})
 _MAX_SEGMENTS = 12
 
@@ -95,7 +95,12 @@ def absent(path: str) -> AbsentEndpointError | None:
     """Return what to tell of a path that clients know, None of others."""
     for known in (path, _as_meant(path)):
         found = next(
-            (name for name in _ABSENT if known == name or known.startswith(f"{name}/")), None
+            (
+                name
+                for name in _ABSENT.keys() - _served()
+                if known == name or known.startswith(f"{name}/")
+            ),
+            None,
         )
         if found is not None:
             each = _ABSENT[found]
@@ -108,7 +113,7 @@ def absent(path: str) -> AbsentEndpointError | None:
 def meant(path: str) -> str | None:
     """Return the path that was probably meant, where the base URL lacks its /v1 or has it twice."""
     known = _as_meant(path)
-    for there in _THERE:
+    for there in (*_served(), *_OTHERS):
         if known == there or known.startswith(f"{there}/") or known.endswith(there[3:]):
             return there if there != path else None
     return None
@@ -117,6 +122,10 @@ def meant(path: str) -> str | None:
 def body_of(error: AbsentEndpointError, *, code: str) -> bytes:
     """Return the body in the shape that clients of the path read."""
     return msgspec.json.encode(_ABSENT[error.path].shape(error.message, code))
+
+
+def _served() -> list[str]:
+    return [each.path for each in dialects().all]
 
 
 def _as_meant(path: str) -> str:

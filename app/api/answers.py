@@ -18,7 +18,7 @@ from app.gateway.ledger import LedgerEntry
 from app.gateway.pressure import Pressure
 from app.gateway.request import Policy
 from app.stores.base import Standing
-from app.types import Judgement
+from app.types import Call, Judgement
 from routers.errors import NoEligibleModelError, RoutingError
 from routers.request.layout import Description
 from routers.request.sentence import domain_of, kind_of, level_of, why
@@ -339,6 +339,20 @@ def explain_object(entry: LedgerEntry) -> Mapping[str, Any]:
         "scorer": scorer_object(entry.judgement),
         "cascade": cascade_object(entry.drafting),
         "candidates": candidate_objects(decision.candidates, entry.request.policy),
+        "calls": [call_object(call) for call in entry.calls],
+    }
+
+
+def call_object(call: Call) -> dict[str, Any]:
+    """Return an upstream call as JSON-ready values; the one that serves has no cost yet."""
+    return {
+        "id": call.call_id,
+        "role": call.role.value,
+        "model": call.model_id,
+        "status": call.status,
+        "error": call.error,
+        "ms": round(call.duration_s * 1e3, 3),
+        "cost_usd": None if call.usage is None else _rounded(call.cost_usd, 9),
     }
 
 

@@ -24,7 +24,7 @@ _KNOB_HELP = {
     "x-route-models": "Comma-separated list of the models that may be chosen.",
     "x-route-policy": "The policy to decide by.",
     "x-route-fallback": "on or off.",
-    "x-route-explain": "full adds the candidate table to the body under `steelyard`.",
+    "x-route-explain": "full adds candidates and calls to the body under `steelyard`.",
     "x-route-affinity": "on or off: whether the conversation keeps its model.",
     "x-route-cache": "on, off, or no-store (use what is there, keep nothing).",
 }

@@ -12,6 +12,9 @@ from routers.request.layout import DOMAINS, KINDS, LEVELS
 KNOB_PRESETS = ", ".join(f"{name} ({t:g})" for name, t in PRESETS.items())
 
 
+_TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+
+
 class ErrorObject(BaseModel):
     """OpenAI's error, all four keys always there; some errors carry more."""
 
@@ -121,6 +124,37 @@ class ChatCompletionRequest(BaseModel):
 
 class ChatCompletion(BaseModel):
     """The upstream's answer as it came."""
+
+    model_config = ConfigDict(extra="allow")
+
+    choices: list[dict[str, Any]]
+
+
+class TextCompletionRequest(BaseModel):
+    """A request for the completion of plain prompts; fields beyond these pass through."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: str = Field(min_length=1, description="auto, auto:<policy>, or the id of a model")
+    prompt: (
+        str
+        | Annotated[list[str], Field(min_length=1)]
+        | Annotated[list[_TokenId], Field(min_length=1)]
+        | Annotated[list[list[_TokenId]], Field(min_length=1)]
+    ) = Field(description="a text; others need an upstream that takes plain prompts")
+    max_tokens: int | None = Field(None, ge=0, le=10_000_000, description="16 if left out")
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: int | None = Field(None, ge=1, le=10_000_000)
+    best_of: int | None = Field(None, ge=1, le=10_000_000)
+    suffix: str | None = None
+    echo: bool | None = None
+    logprobs: int | bool | None = None
+    routing: Routing | None = None
+
+
+class TextCompletion(BaseModel):
+    """The answer to plain prompts."""
 
     model_config = ConfigDict(extra="allow")
 

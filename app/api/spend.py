@@ -24,7 +24,10 @@ from app.spend.question import Dimension, Question, parse_dimensions
 from app.spend.report import Report
 
 _OF_ONE_KEY = frozenset(
-    {Dimension.MODEL, Dimension.POLICY, Dimension.HOUR, Dimension.DAY, Dimension.MONTH}
+    {
+        *(Dimension.MODEL, Dimension.POLICY, Dimension.ROLE),
+        *(Dimension.HOUR, Dimension.DAY, Dimension.MONTH),
+    }
 )
 _MOST_GROUPS = 10_000
 _MOST_GROUPS_OF_ONE_KEY = 2_000
@@ -41,7 +44,9 @@ class UsageQuery(Strict):
         description="A date, a time, or an age such as 7d; UTC. Left out: this month's beginning.",
     )
     to: _Text | None = Field(None, description="Likewise, itself left out. Left out: now.")
-    group_by: _Text = Field("", description="Separated by commas: model, policy, hour, day, month.")
+    group_by: _Text = Field(
+        "", description="Separated by commas: model, policy, role, hour, day, month."
+    )
 
     def question(self, *, now: float, most_groups: int) -> Question:
         """Return what is asked.
@@ -67,13 +72,15 @@ class SpendQuery(UsageQuery):
 
     group_by: _Text = Field(
         "",
-        description="Separated by commas: key, team, model, upstream, policy, hour, day, month.",
+        description="Separated by commas: key, team, model, upstream, policy, role, hour, day, "
+        "month.",
     )
     key: _Text | None = Field(None, description="The id of a key.")
     team: _Text | None = None
     model: _Text | None = None
     upstream: _Text | None = None
     policy: _Text | None = None
+    role: _Text | None = Field(None, description="Of calls: answer, draft, judge, hedge and so on.")
     format: Literal["json", "csv"] | None = Field(
         None, description="Left out, the header Accept decides."
     )
@@ -85,6 +92,7 @@ class SpendQuery(UsageQuery):
             Dimension.TEAM: self.team,
             Dimension.MODEL: self.model,
             Dimension.UPSTREAM: self.upstream,
+            Dimension.ROLE: self.role,
             Dimension.POLICY: self.policy,
         }
         return {dimension: value for dimension, value in asked.items() if value is not None}
@@ -102,9 +110,7 @@ class SpendAmounts(BaseModel):
     cached_input_tokens: int = Field(description="Part of the input tokens.")
     output_tokens: int
     reasoning_tokens: int = Field(description="Part of the output tokens.")
-    cost_usd: float = Field(description="All that was paid, failed attempts and scorers included.")
-    scorer_cost_usd: float
-    hedge_cost_usd: float
+    cost_usd: float = Field(description="All that was paid, of every call.")
     unpriced_requests: int = Field(description="Of unknown price; nothing in the money.")
     estimated_requests: int = Field(description="Whose tokens the gateway counted itself.")
     estimated_cost_usd: float

@@ -19,7 +19,9 @@ from app.assembly import build_names, build_policies, load_artifacts
 from app.config import load_config
 from app.errors import InvalidRequestError
 from app.gateway.decide import decide_now
+from app.gateway.drafting import Drafting
 from app.gateway.ledger import LedgerEntry
+from app.gateway.plan import begun
 from app.gateway.request import Policy, RouteRequest, promise_doubt
 from routers.artifact.evidence import abstention_note
 from routers.decision.decide import knob_steps
@@ -81,10 +83,17 @@ def explain(
         chosen_policy,
         Constraints(max_cost_usd=max_cost_usd, output_limit=chosen_policy.output_limit),
     )
+    drafting = None
+    if chosen_policy.cascade is not None:
+        decision, drafting = begun(request, decision, chosen_policy.cascade)
     took_ms = (time.perf_counter() - began) * 1e3
     described = chosen_policy.artifact.describe(request.conversation)
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(_answer(request, decision, described))))
+        click.echo(
+            msgspec.json.format(
+                msgspec.json.encode(_answer(request, decision, described, drafting))
+            )
+        )
         return
     steps = knob_steps(decision, chosen_policy.knobs.get(None))
     console = console or Console(highlight=False)
@@ -100,7 +109,10 @@ def explain(
 
 
 def _answer(
-    request: RouteRequest, decision: Decision, described: Description | None
+    request: RouteRequest,
+    decision: Decision,
+    described: Description | None,
+    drafting: Drafting | None,
 ) -> dict[str, Any]:
     entry = LedgerEntry(
         clock=time.perf_counter,
@@ -108,6 +120,7 @@ def _answer(
         policy_version="" if request.policy is None else request.policy.version,
         started=time.perf_counter(),
         decision=decision,
+        drafting=drafting,
     )
     return route_object(request, decision, entry, described)
 

@@ -24,6 +24,16 @@ _MIN_FOR_INTERVAL = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ListedCall:
+    """One upstream call, as the table shows it."""
+
+    role: str
+    model: str
+    error: str | None
+    cost_usd: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
     """One request, as the table shows it."""
 
@@ -41,7 +51,7 @@ class Listed:
     time_to_first_token_s: float | None
     duration_s: float
     overhead_s: float
-    attempts: int
+    calls: tuple[ListedCall, ...]
     session: str | None
     cache: str | None
 
@@ -70,7 +80,7 @@ class Savings:
     strongest_usd
         What it would have cost there: as predicted for each request; as paid where it served.
     actual_usd
-        What was paid, scorers included.
+        What was paid, of every call.
     quality, strongest_quality
         Mean predicted quality of what served, and of the strongest models on the same requests.
     share, low, high
@@ -315,12 +325,17 @@ def _listed(each: Ended) -> Listed:
         error=each.error,
         predicted_quality=None if estimate is None else estimate.quality,
         predicted_cost_usd=None if estimate is None else estimate.cost_usd,
-        cost_usd=each.cost_usd,
+        cost_usd=each.paid_usd if each.cost_usd is not None else None,
         output_tokens=each.output_tokens,
         time_to_first_token_s=each.time_to_first_token_s,
         duration_s=each.duration_s,
         overhead_s=each.overhead_s,
-        attempts=each.n_attempts,
+        calls=tuple(
+            ListedCall(
+                role=call.role.value, model=call.model_id, error=call.error, cost_usd=call.cost_usd
+            )
+            for call in each.calls
+        ),
         session=None if each.session is None else each.session.value,
         cache=None if each.cache is None else each.cache.value,
     )

@@ -8,10 +8,9 @@ import msgspec
 from app.concurrency.eager import Eager, on_its_way
 from app.gateway.affinity import Affinity
 from app.gateway.decide import Decider
-from app.gateway.drafting import Drafting
 from app.gateway.ledger import LedgerEntry
-from app.gateway.plan import open_stages, staged, why_no_cascade
-from app.gateway.request import CascadeRule, Policy, RouteRequest
+from app.gateway.plan import begun
+from app.gateway.request import Policy, RouteRequest
 from app.gateway.reservations import Reservations
 from app.gateway.score import Scorer
 from routers.request.layout import Description
@@ -72,7 +71,7 @@ class Chooser:
                 await on_its_way(recalled)
                 decision = await self._route(request, request.policy, entry, alone=alone)
                 if request.policy.cascade is not None:
-                    decision = _begun(request, decision, request.policy.cascade, entry)
+                    decision, entry.drafting = begun(request, decision, request.policy.cascade)
                 entry.turn = await self.affinity.follow(request, decision, recalled)
             finally:
                 recalled.close()
@@ -111,16 +110,3 @@ class Chooser:
             judgement=entry.judgement,
             unpayable=self.reservations.unpayable(request, policy),
         )
-
-
-def _begun(
-    request: RouteRequest, decision: Decision, rule: CascadeRule, entry: LedgerEntry
-) -> Decision:
-    """Return the decision of a cascade, which begins with its first stage, or the router's own."""
-    skipped = why_no_cascade(request, decision, rule)
-    if skipped is not None:
-        entry.drafting = Drafting(skipped=skipped)
-        return decision
-    stages = open_stages(decision, rule.stages)
-    entry.drafting = Drafting(stages=stages)
-    return staged(decision, stages)

@@ -24,6 +24,7 @@ from app.errors import (
     UpstreamRejectedError,
     UpstreamThrottledError,
     UpstreamTimeoutError,
+    UpstreamUnsupportedError,
     answer_for,
 )
 from app.gateway.ledger import LedgerEntry
@@ -276,24 +277,25 @@ class Dispatcher:
             )
             headers = (*headers, *trace.headers)
         progress = Progress()
-        dialect, fields = _written(request.body, deployment.provider)
-        chunks = deployment.provider.send(
-            ModelCall(
-                request_id=request.request_id,
-                upstream_model=deployment.upstream_model,
-                dialect=dialect,
-                fields=fields,
-                stream=request.stream,
-                timeouts=timeouts,
-                headers=headers,
-                max_output_tokens=entry.max_output_tokens.get(deployment.spec.model_id),
-                progress=progress,
-                fresh_connection=fresh,
-            )
-        )
+        chunks: AsyncGenerator[Chunk, None] | None = None
         prelude: list[Chunk] = []
         entry.wait_begins(lease.began)
         try:
+            dialect, fields = _written(request.body, deployment.provider, progress)
+            chunks = deployment.provider.send(
+                ModelCall(
+                    request_id=request.request_id,
+                    upstream_model=deployment.upstream_model,
+                    dialect=dialect,
+                    fields=fields,
+                    stream=request.stream,
+                    timeouts=timeouts,
+                    headers=headers,
+                    max_output_tokens=entry.max_output_tokens.get(deployment.spec.model_id),
+                    progress=progress,
+                    fresh_connection=fresh,
+                )
+            )
             with Deadline(timeouts.first_token_s):
                 async for chunk in chunks:
                     prelude.append(chunk)
@@ -316,7 +318,8 @@ class Dispatcher:
             if trace is not None:
                 trace.ended(attempt)
             # Cancellation included: the upstream must not go on working for nobody.
-            await chunks.aclose()
+            if chunks is not None:
+                await chunks.aclose()
             if failure is error:
                 raise
             raise failure from error
@@ -333,12 +336,22 @@ class Dispatcher:
         )
 
 
-def _written(body: Body, provider: Provider) -> tuple[str, Fields]:
-    """Return what a provider is sent, and its dialect: the client's own where both speak it."""
+def _written(body: Body, provider: Provider, progress: Progress) -> tuple[str, Fields]:
+    """Return what a provider is sent, and its dialect: the client's own where both speak it.
+
+    Raises
+    ------
+    UpstreamUnsupportedError
+        If the request cannot be told in a dialect that the provider speaks.
+    """
     if body.dialect != CHAT_COMPLETIONS and body.dialect in provider.native_dialects:
         native = body.native(body.dialect)
         if native is not None:
             return body.dialect, native
+    if body.untold is not None:
+        progress.sent = False
+        param, why = body.untold
+        raise UpstreamUnsupportedError(why, param=param)
     return CHAT_COMPLETIONS, body.chat()
 
 

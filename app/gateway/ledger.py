@@ -44,6 +44,7 @@ from app.types import (
     ToldUsage,
     Usage,
     cost_of_judges,
+    known_nusd,
     sum_known_usd,
     tokens_of,
 )
@@ -416,9 +417,10 @@ class LedgerEntry:
     def settled_nusd(self) -> int:
         """Return what every call costs, as far as that is known.
 
-        Each part is rounded as the decision log rounds it, so that both add up to the same.
+        Each is rounded as the decision log rounds it, so that both add up to the same.
         """
-        return to_nusd(self.cost_usd() or 0.0) + to_nusd(self.judge_cost_usd or 0.0)
+        others = [call for i, call in enumerate(self.calls) if i != self.served_at]
+        return known_nusd(others) + to_nusd(self._served().cost_usd or 0.0)
 
     def cost_usd(self) -> float | None:
         """Price the attempts with the catalogue, as clients are told.

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from app.gateway.acceptors.base import Acceptor
+from app.gateway.drafting import Drafting
 from app.gateway.request import CascadeRule, Policy, RouteRequest
 from routers.types import Capability, Decision, Reason
 
@@ -101,9 +102,30 @@ def _may_cost(
     return len(known) == len(models) and sum(sorted(known)[-n_together:]) <= request.max_cost_usd
 
 
-def why_no_cascade(request: RouteRequest, decision: Decision, rule: CascadeRule) -> str | None:
+def begun(
+    request: RouteRequest, decision: Decision, rule: CascadeRule
+) -> tuple[Decision, Drafting]:
+    """Return the decision that a cascade begins with, or the router's own where there is none."""
+    models = (decision.model_id, *decision.fallbacks)
+    stages = tuple(each for each in rule.stages if each in models)
+    skipped = _why_no_cascade(request, decision, rule, stages)
+    if skipped is not None:
+        return decision, Drafting(skipped=skipped)
+    others = tuple(each for each in models if each not in stages)
+    first = replace(
+        decision,
+        model_id=stages[0],
+        fallbacks=(*stages[1:], *others),
+        reason=Reason.CASCADE,
+        propensity=1.0,
+    )
+    return first, Drafting(stages=stages)
+
+
+def _why_no_cascade(
+    request: RouteRequest, decision: Decision, rule: CascadeRule, stages: tuple[str, ...]
+) -> str | None:
     """Return in a word why one choice answers a request; None where the cascade takes it."""
-    stages = open_stages(decision, rule.stages)
     demand, fields = request.demand, request.fields
     reasons = {
         # The client says by itself how it wants to be answered.
@@ -122,22 +144,3 @@ def why_no_cascade(request: RouteRequest, decision: Decision, rule: CascadeRule)
         "max_cost": not _may_cost(request, decision, stages, n_together=len(stages)),
     }
     return next((reason for reason, holds in reasons.items() if holds), None)
-
-
-def open_stages(decision: Decision, stages: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the stages that may take a request: those that the decision did not exclude."""
-    models = {decision.model_id, *decision.fallbacks}
-    return tuple(each for each in stages if each in models)
-
-
-def staged(decision: Decision, stages: tuple[str, ...]) -> Decision:
-    """Return a decision that begins with the first of these stages."""
-    models = (decision.model_id, *decision.fallbacks)
-    others = tuple(each for each in models if each not in stages)
-    return replace(
-        decision,
-        model_id=stages[0],
-        fallbacks=(*stages[1:], *others),
-        reason=Reason.CASCADE,
-        propensity=1.0,
-    )

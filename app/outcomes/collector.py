@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 
+from app.outcomes.old_rows import StoredRow
 from app.outcomes.parquet import forget, write_rows
 from app.outcomes.redis import Names
-from app.outcomes.rows import ContentRow, Label, OutcomeRow
+from app.outcomes.rows import ContentRow, Label
 
 _log = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ FORGET_INTERVAL_S = 3600.0
 
 _BATCH = 5_000
 _TYPES: dict[bytes, tuple[str, type]] = {
-    b"outcome": ("outcomes", OutcomeRow),
+    b"outcome": ("outcomes", StoredRow),
     b"label": ("labels", Label),
     b"content": ("contents", ContentRow),
 }
@@ -136,7 +137,10 @@ class Collector:
         first, last = (entries[i][0].decode() for i in (0, -1))
         for kind, found in rows.items():
             if kind:
-                self.n_rows += write_rows(self.out, kind, found, name=f"{first}_{last}")
+                current = [
+                    each.current() if isinstance(each, StoredRow) else each for each in found
+                ]
+                self.n_rows += write_rows(self.out, kind, current, name=f"{first}_{last}")
         ids = [entry_id for entry_id, _ in entries]
         pipe = self.client.pipeline(transaction=False)
         pipe.xack(stream, GROUP, *ids)

@@ -13,11 +13,12 @@ import msgspec
 import numpy as np
 
 from app.keys import to_nusd
+from app.outcomes.calls import calls_text
 from app.outcomes.log import DEFAULT_CAPACITY, OutcomeLog, Sink
 from app.outcomes.redaction import Redactor
 from app.outcomes.rows import ContentRow, OutcomeRow, Row
 from app.telemetry.texts import kept_texts
-from app.types import Call, Outcome, Texts
+from app.types import Outcome, Texts
 from routers.artifact.evidence import Evidence
 from routers.types import (
     CandidateEstimate,
@@ -138,16 +139,13 @@ def to_row(outcome: Outcome, *, time: float) -> OutcomeRow:
         if decision is None
         else _json(_columns(decision.candidates, outcome.evidence or {})),
         fallbacks=_json(decision.fallbacks) if decision is not None else None,
-        attempts=_json([_attempt(attempt) for attempt in outcome.attempts]),
-        calls=_json([_call(call) for call in outcome.calls]),
+        calls=calls_text(outcome.calls),
         input_tokens=None if usage is None else usage.input_tokens,
         cached_input_tokens=None if usage is None else usage.cached_input_tokens,
         output_tokens=None if usage is None else usage.output_tokens,
         reasoning_tokens=None if usage is None else usage.reasoning_tokens,
         estimated=usage is not None and usage.estimated,
-        cost_nusd=_nusd(outcome.answer_cost_usd),
-        hedge_cost_nusd=_nusd(outcome.hedge_cost_usd),
-        scorer_cost_nusd=_nusd(outcome.judge_cost_usd),
+        cost_nusd=None if outcome.cost_usd is None else outcome.known_nusd,
         predicted_quality=None if estimate is None else estimate.quality,
         predicted_cost_nusd=None if estimate is None else _nusd(estimate.cost_usd),
         decide_s=outcome.decide_s,
@@ -202,30 +200,6 @@ def _columns(
         "cost_nusd": [_nusd(each.cost_usd) for each in candidates],
         "cost_nusd_upper": [_nusd(each.cost_usd_upper) for each in candidates],
         "exclusion": [each.exclusion and each.exclusion.value for each in candidates],
-    }
-
-
-def _call(call: Call) -> dict[str, Any]:
-    return {
-        "id": call.call_id,
-        "parent": call.parent_id,
-        "role": call.role.value,
-        "began_ms": round(call.began_s * 1e3, 1),
-        **_attempt(call),
-    }
-
-
-def _attempt(attempt: Call) -> dict[str, Any]:
-    usage = attempt.usage
-    return {
-        "model": attempt.model_id,
-        "upstream": attempt.upstream,
-        "ms": round(attempt.duration_s * 1e3, 1),
-        "status": attempt.status,
-        "error": attempt.error,
-        "input_tokens": None if usage is None else usage.input_tokens,
-        "output_tokens": None if usage is None else usage.output_tokens,
-        "cost_nusd": _nusd(attempt.cost_usd),
     }
 
 

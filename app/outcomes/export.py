@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
+
 from app.keys import NUSD_PER_USD
+from app.outcomes.calls import read_calls, serving_call
 from app.outcomes.rows import Label, LabelKind, OutcomeRow
 from app.outcomes.sqlite import ContentReader, read_labels, read_outcomes
 from routers.errors import DataError
@@ -140,6 +143,10 @@ class Selection:
     def _record(self, row: OutcomeRow, label: Label | None, content: bytes | None) -> Record:
         said = None if content is None else _said(content)
         model = row.model or ""
+        calls = read_calls(row.calls)
+        served = serving_call(calls, row.model)
+        # What the model's own answer cost; a judge or a draft says nothing of that model's price.
+        cost_nusd = row.cost_nusd if served is None else served.cost_nusd
         messages = None if said is None else said["messages"]
         return {
             "query_id": row.decision_id if messages is None else _hash(json.dumps(messages)),
@@ -149,7 +156,7 @@ class Selection:
             "quality": None if label is None else label.quality,
             "input_tokens": row.input_tokens,
             "output_tokens": row.output_tokens,
-            "cost_usd": None if row.cost_nusd is None else row.cost_nusd / NUSD_PER_USD,
+            "cost_usd": None if cost_nusd is None else cost_nusd / NUSD_PER_USD,
             "set": "decision-log",
             "benchmark": row.policy,
             **({"answer": said["answer"]} if self.answers and said is not None else {}),
@@ -168,6 +175,7 @@ class Selection:
             "usd_per_quality": row.usd_per_quality,
             "propensity": row.propensity,
             "candidates": _parsed(row.candidates),
+            "calls": [msgspec.structs.asdict(call) for call in calls],
             "predicted_quality": row.predicted_quality,
             "label": None if label is None else label.kind.value,
         }

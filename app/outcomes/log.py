@@ -310,8 +310,6 @@ def _readable(row: Row) -> Row:
             + (row.output_tokens or 0)
             + (row.reasoning_tokens or 0)
             + (row.cost_nusd or 0)
-            + (row.hedge_cost_nusd or 0)
-            + (row.scorer_cost_nusd or 0)
             + (row.predicted_cost_nusd or 0)
         )
         fits = math.isfinite(times) and -_MOST < counts < _MOST

@@ -19,6 +19,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import msgspec
 
 from app.outcomes.export import Log
+from app.outcomes.old_rows import StoredRow
 from app.outcomes.rows import ContentRow, Label, LabelKind, OutcomeRow
 from routers.data.parquet import check_size
 from routers.errors import DataError
@@ -131,11 +132,11 @@ class _Contents:
 
 def _unique(folder: Path, *, since: float, until: float) -> Iterator[OutcomeRow]:
     seen = set()
-    rows = [row for row in _read(folder, "outcomes", OutcomeRow) if since <= row.time < until]
+    rows = [row for row in _read(folder, "outcomes", StoredRow) if since <= row.time < until]
     for row in sorted(rows, key=lambda row: row.time):
         if row.decision_id not in seen:
             seen.add(row.decision_id)
-            yield row
+            yield row.current()
 
 
 def _read(folder: Path, kind: str, row_type: type[_Row]) -> Iterator[_Row]:

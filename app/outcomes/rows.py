@@ -29,16 +29,15 @@ class OutcomeRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         candidate could not be chosen, null for those that could.
     fallbacks
         JSON: further models, best first.
-    attempts
-        JSON: every upstream call whose answer the client might have got.
     calls
-        JSON: every upstream call, with its `role`; null in rows of older releases.
+        JSON: every upstream call, with its `role`; see `app.outcomes.calls`.
     input_tokens, cached_input_tokens, output_tokens, reasoning_tokens
         Cached ones are among the input tokens, reasoning ones among the output tokens.
     estimated
         Whether the token counts are ours, because the upstream told none.
+        All four of the answer, or of all calls to answer where none served.
     cost_nusd
-        None where the price is not known, which is not zero.
+        Of all calls, whatever they were for; None where a price is not known, which is not zero.
     predicted_quality, predicted_cost_nusd
         Of the model that served, at the time of the decision.
     propensity
@@ -70,7 +69,6 @@ class OutcomeRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     finish_reason: str | None = None
     candidates: str | None = None
     fallbacks: str | None = None
-    attempts: str | None = None
     calls: str | None = None
     input_tokens: int | None
     cached_input_tokens: int | None
@@ -78,8 +76,6 @@ class OutcomeRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     reasoning_tokens: int | None
     estimated: bool
     cost_nusd: int | None
-    hedge_cost_nusd: int | None = None
-    scorer_cost_nusd: int | None = None
     predicted_quality: float | None
     predicted_cost_nusd: int | None
     decide_s: float

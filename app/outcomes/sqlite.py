@@ -14,6 +14,7 @@ import msgspec
 
 from app.concurrency.flusher import blames_value
 from app.errors import ConfigError
+from app.outcomes.old_rows import OLD_FIELDS, StoredRow
 from app.outcomes.rows import (
     ContentRow,
     Decided,
@@ -227,15 +228,15 @@ def read_outcomes(
         If there is no log, or it cannot be read.
     """
     with closing(reader(data_dir)) as connection:
-        there = _columns_of(connection)
-        # What an earlier release did not write is not known.
-        columns = [name for name in _COLUMNS if name in there]
+        there = columns_of(connection)
+        # What an earlier release did not write is not known; what only it wrote is read, too.
+        columns = [name for name in (*_COLUMNS, *OLD_FIELDS) if name in there]
         query = _select(columns)
         for number, *values in connection.execute(query, (after_id, since, until, limit)):
             fields = dict(zip(columns, values, strict=True))
             fields["estimated"] = bool(fields["estimated"])
             fields["stream"] = bool(fields["stream"])
-            yield number, OutcomeRow(**fields)
+            yield number, StoredRow(**fields).current()
 
 
 def _select(columns: Sequence[str]) -> str:
@@ -246,18 +247,19 @@ def _select(columns: Sequence[str]) -> str:
     )
 
 
-def _columns_of(connection: sqlite3.Connection) -> frozenset[str]:
+def columns_of(connection: sqlite3.Connection) -> frozenset[str]:
+    """Return the columns that the outcomes of a file have; those of older ones stay."""
     return frozenset(row[1] for row in connection.execute("PRAGMA table_info(outcomes)"))
 
 
 def _add_columns(connection: sqlite3.Connection) -> None:
     """Add what an earlier release had no column for; that one can still use the file."""
-    if _columns_of(connection) >= frozenset(_COLUMNS):
+    if columns_of(connection) >= frozenset(_COLUMNS):
         return
     with connection:
         connection.execute("BEGIN IMMEDIATE")  # another process may be about to do the same
         for name in _COLUMNS:
-            if name not in _columns_of(connection):
+            if name not in columns_of(connection):
                 connection.execute(f"ALTER TABLE outcomes ADD COLUMN {name}")
 
 

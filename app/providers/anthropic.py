@@ -14,7 +14,8 @@ from app.providers.http.provider import AnswerStream, HttpProvider
 from app.providers.http.wordings import unquoted
 from app.providers.messages.request import encode_messages_request
 from app.providers.messages.stream import MessageStream
-from app.providers.messages.wire import openai_error_body, whole_answer
+from app.providers.messages.wire import whole_answer
+from app.providers.translation.errors import openai_error_body
 
 API_VERSION = "2023-06-01"
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Protocol
 
 import httpx
@@ -128,6 +129,25 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     dialect: str = CHAT_COMPLETIONS
 
 
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """How the gateway shows an upstream who it is, where that is no fixed key.
+
+    Attributes
+    ----------
+    token_command
+        Prints a bearer token; the program and its arguments.
+    token_file
+        Has one that somebody else keeps up to date.
+    aws_region, aws_profile
+        For signatures of AWS; None takes what its tools would.
+    """
+
+    token_command: tuple[str, ...] = ()
+    token_file: Path | None = None
+    aws_region: str | None = None
+    aws_profile: str | None = None
+
+
 class Provider(Protocol):
     """One upstream, for process life."""
 
@@ -149,6 +169,7 @@ class Provider(Protocol):
         developer_role: str = "developer",
         max_tokens_field: str | None = None,
         max_response_bytes: int = 64 * 1024 * 1024,
+        identity: Identity = Identity(),  # noqa: B008  (it is frozen)
     ) -> None: ...
 
     def send(self, call: ModelCall) -> AsyncGenerator[Chunk, None]:

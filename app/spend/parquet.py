@@ -6,7 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from app.errors import ConfigError
+from app.outcomes.calls import known_nusd
 from app.spend.question import (
     COLUMNS,
     TIMES,
@@ -18,18 +21,23 @@ from app.spend.question import (
     SourceError,
     time_text,
 )
+from app.spend.rows import SpendRow, add_up
 
-_TEXTS = ("decision_id", *COLUMNS.values(), "error", "cache")
+_TEXTS = (
+    "decision_id",
+    *(name for each, name in COLUMNS.items() if each is not Dimension.ROLE),
+    *("error", "cache", "calls", "attempts"),
+)
 _COUNTS = (
     "input_tokens",
     "cached_input_tokens",
     "output_tokens",
     "reasoning_tokens",
     "cost_nusd",
-    "hedge_cost_nusd",
     "scorer_cost_nusd",
     "status",
 )
+_OF_CALLS = frozenset({Dimension.ROLE, Dimension.MODEL, Dimension.UPSTREAM})
 _STEP_S = {Dimension.HOUR: 3600, Dimension.DAY: 86_400, Dimension.MONTH: 86_400}
 
 
@@ -57,7 +65,7 @@ class ParquetSpend:
             if time.monotonic() > deadline:
                 raise Overdue
             try:
-                for group, amounts in _added_up(place, question):
+                for group, amounts in _added_up(place, question, deadline=deadline):
                     found.setdefault(group, Amounts()).add(amounts)
             except (pa.ArrowException, OSError) as error:
                 raise SourceError(f"{place}: cannot be read as parquet ({error})") from error
@@ -73,11 +81,17 @@ class ParquetSpend:
                 yield place
 
 
-def _added_up(place: Path, question: Question) -> Iterator[tuple[Group, Amounts]]:
+def _added_up(
+    place: Path, question: Question, *, deadline: float
+) -> Iterator[tuple[Group, Amounts]]:
     import pyarrow.compute as pc  # noqa: PLC0415
 
     table = _wanted(_table(place), question)
     if not len(table):
+        return
+    if question.is_of_calls:
+        rows = (msgspec.convert(record, SpendRow) for record in table.to_pylist())
+        yield from add_up(rows, question, deadline=deadline).items()
         return
     keys = []
     for dimension in question.by:
@@ -106,12 +120,18 @@ def _added_up(place: Path, question: Question) -> Iterator[tuple[Group, Amounts]
 
 
 def _measures(table: Any) -> dict[str, Any]:
+    import pyarrow as pa  # noqa: PLC0415
     import pyarrow.compute as pc  # noqa: PLC0415
 
     def number(name: str) -> Any:
         return pc.fill_null(table[name], 0)
 
-    cost = pc.add(number("cost_nusd"), number("scorer_cost_nusd"))
+    unknown = pc.is_null(table["cost_nusd"]).combine_chunks()
+    known = [known_nusd(text) for text in table["calls"].filter(unknown).to_pylist()]
+    paid = pc.replace_with_mask(
+        table["cost_nusd"].combine_chunks(), unknown, pa.array(known, pa.int64())
+    )
+    cost = pc.add(paid, number("scorer_cost_nusd"))
     estimated = pc.fill_null(table["estimated"], fill_value=False)
     unpriced = pc.and_(pc.is_null(table["cost_nusd"]), pc.is_valid(table["input_tokens"]))
     return {
@@ -125,8 +145,6 @@ def _measures(table: Any) -> dict[str, Any]:
         "output_tokens": number("output_tokens"),
         "reasoning_tokens": number("reasoning_tokens"),
         "cost_nusd": cost,
-        "scorer_cost_nusd": number("scorer_cost_nusd"),
-        "hedge_cost_nusd": number("hedge_cost_nusd"),
         "unpriced_requests": unpriced,
         "estimated_requests": estimated,
         "estimated_cost_nusd": pc.if_else(estimated, cost, 0),
@@ -179,6 +197,8 @@ def _wanted(table: Any, question: Question) -> Any:
         pc.greater_equal(table["time"], question.since), pc.less(table["time"], question.until)
     )
     for dimension, value in question.only.items():
+        if question.is_of_calls and dimension in _OF_CALLS:
+            continue  # each call says it itself
         mask = pc.and_(mask, pc.fill_null(pc.equal(table[COLUMNS[dimension]], value), False))
     return table.filter(mask)
 

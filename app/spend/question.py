@@ -19,6 +19,7 @@ class Dimension(StrEnum):
     MODEL = "model"
     UPSTREAM = "upstream"
     POLICY = "policy"
+    ROLE = "role"
     HOUR = "hour"
     DAY = "day"
     MONTH = "month"
@@ -30,14 +31,18 @@ COLUMNS: Mapping[Dimension, str] = {
     Dimension.MODEL: "model",
     Dimension.UPSTREAM: "upstream",
     Dimension.POLICY: "policy",
+    Dimension.ROLE: "role",
 }
-"""Where the rows of the decision log say it; times are made of `time`."""
+"""Where the rows of the decision log say it; times are made of `time`, roles are said by calls."""
 
 TIMES = frozenset({Dimension.HOUR, Dimension.DAY, Dimension.MONTH})
 
 
 class Amounts(msgspec.Struct, kw_only=True, gc=False):
     """What some requests used together; money in billionths of a US dollar.
+
+    Of a question that tells roles apart, tokens, money and estimates are those of the calls, and
+    a request counts in each group that it made a call of.
 
     Attributes
     ----------
@@ -46,9 +51,7 @@ class Amounts(msgspec.Struct, kw_only=True, gc=False):
     cached_answers
         Answered by the response cache, which costs nothing.
     cost_nusd
-        All that was paid, with attempts that did not serve and scorers.
-    scorer_cost_nusd, hedge_cost_nusd
-        The parts of it that went to scorers, and to hedged attempts that lost.
+        All that was paid, of every call.
     unpriced_requests
         Whose price is not known; they count as nothing in the money.
     estimated_requests, estimated_cost_nusd
@@ -63,8 +66,6 @@ class Amounts(msgspec.Struct, kw_only=True, gc=False):
     output_tokens: int = 0
     reasoning_tokens: int = 0
     cost_nusd: int = 0
-    scorer_cost_nusd: int = 0
-    hedge_cost_nusd: int = 0
     unpriced_requests: int = 0
     estimated_requests: int = 0
     estimated_cost_nusd: int = 0
@@ -104,6 +105,11 @@ class Question:
     by: tuple[Dimension, ...] = ()
     only: Mapping[Dimension, str] = field(default_factory=dict)
     most_groups: int = 10_000
+
+    @property
+    def is_of_calls(self) -> bool:
+        """Whether it is about calls, each with its own model and upstream, not whole requests."""
+        return Dimension.ROLE in self.by or Dimension.ROLE in self.only
 
     def too_many(self) -> InvalidRequestError:
         """Return the error for more groups than the answer may have."""

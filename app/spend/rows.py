@@ -7,10 +7,11 @@ from typing import Any
 
 import msgspec
 
+from app.outcomes.calls import Counted, known_nusd, read_calls
+from app.outcomes.old_rows import calls_of_before
 from app.outcomes.redis import Names
 from app.spend.question import (
     COLUMNS,
-    TIMES,
     Amounts,
     Group,
     Overdue,
@@ -27,7 +28,7 @@ _REMEMBERED = 50_000
 _TIMEOUT_S = 2.0
 
 
-class SpendRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class SpendRow(Counted, frozen=True, kw_only=True, gc=False):
     """What of a row of the decision log is needed here."""
 
     decision_id: str
@@ -40,13 +41,9 @@ class SpendRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     status: int = 0
     error: str | None = None
     cache: str | None = None
-    input_tokens: int | None = None
-    cached_input_tokens: int | None = None
-    output_tokens: int | None = None
-    reasoning_tokens: int | None = None
-    estimated: bool = False
-    cost_nusd: int | None = None
-    hedge_cost_nusd: int | None = None
+    calls: str | None = None
+    attempts: str | None = None
+    """Of earlier releases, as is the next."""
     scorer_cost_nusd: int | None = None
 
 
@@ -109,6 +106,7 @@ def add_up(
     found: dict[Group, Amounts] = {}
     # What could not be written at first is written again, so twins are near each other.
     lately: OrderedDict[str, None] = OrderedDict()
+    columns = [COLUMNS.get(each) for each in question.by]
     only = [(COLUMNS[each], value) for each, value in question.only.items()]
     for i, row in enumerate(rows):
         if i % _AT_ONCE == 0 and time.monotonic() > deadline:
@@ -118,35 +116,68 @@ def add_up(
         lately[row.decision_id] = None
         if len(lately) > _REMEMBERED:
             lately.popitem(last=False)
-        if any(getattr(row, column) != value for column, value in only):
-            continue
-        group = tuple(
-            time_text(each, row.time) if each in TIMES else getattr(row, COLUMNS[each])
-            for each in question.by
-        )
-        amounts = found.get(group)
-        if amounts is None:
-            if len(found) >= question.most_groups:
-                raise question.too_many()
-            amounts = found[group] = Amounts()
-        amounts.add(_amounts(row))
+        counted: set[Group] = set()
+        for part in _parts(row) if question.is_of_calls else (row,):
+            if any(getattr(part, column) != value for column, value in only):
+                continue
+            group = tuple(
+                time_text(each, row.time) if column is None else getattr(part, column)
+                for each, column in zip(question.by, columns, strict=True)
+            )
+            amounts = found.get(group)
+            if amounts is None:
+                if len(found) >= question.most_groups:
+                    raise question.too_many()
+                amounts = found[group] = Amounts()
+            amounts.add(_amounts(part, counts=group not in counted))
+            counted.add(group)
     return found
 
 
-def _amounts(row: SpendRow) -> Amounts:
-    scorer_nusd = row.scorer_cost_nusd or 0
-    cost_nusd = (row.cost_nusd or 0) + scorer_nusd
+class _Part(SpendRow, frozen=True, kw_only=True, gc=False):
+    """One call of a row, in its place."""
+
+    role: str
+
+
+def _parts(row: SpendRow) -> Iterator[_Part]:
+    calls = read_calls(row.calls)
+    if row.calls is None:
+        calls = calls_of_before(row.attempts, row.scorer_cost_nusd)
+    for call in calls:
+        yield _Part(
+            decision_id=row.decision_id,
+            time=row.time,
+            key_id=row.key_id,
+            team=row.team,
+            policy=row.policy,
+            model=call.model,
+            upstream=call.upstream,
+            status=row.status,
+            error=row.error,
+            input_tokens=call.input_tokens,
+            cached_input_tokens=call.cached_input_tokens,
+            output_tokens=call.output_tokens,
+            reasoning_tokens=call.reasoning_tokens,
+            estimated=call.estimated,
+            cost_nusd=call.cost_nusd,
+            role=call.role,
+        )
+
+
+def _amounts(row: SpendRow, *, counts: bool) -> Amounts:
+    """Return what a row, or one call of it, amounts to; `counts` for the first one in a group."""
+    cost_nusd = known_nusd(row.calls) if row.cost_nusd is None else row.cost_nusd
+    cost_nusd += row.scorer_cost_nusd or 0
     return Amounts(
-        requests=1,
-        failed_requests=row.status >= 400 or row.error is not None,
-        cached_answers=row.cache == "hit",
+        requests=counts,
+        failed_requests=counts and (row.status >= 400 or row.error is not None),
+        cached_answers=counts and row.cache == "hit",
         input_tokens=row.input_tokens or 0,
         cached_input_tokens=row.cached_input_tokens or 0,
         output_tokens=row.output_tokens or 0,
         reasoning_tokens=row.reasoning_tokens or 0,
         cost_nusd=cost_nusd,
-        scorer_cost_nusd=scorer_nusd,
-        hedge_cost_nusd=row.hedge_cost_nusd or 0,
         unpriced_requests=row.cost_nusd is None and row.input_tokens is not None,
         estimated_requests=row.estimated,
         estimated_cost_nusd=cost_nusd if row.estimated else 0,

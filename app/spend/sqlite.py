@@ -2,10 +2,12 @@
 
 import sqlite3
 import time
+from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
 
-from app.outcomes.sqlite import OUTCOMES_NAME, reader
+from app.outcomes.old_rows import OLD_FIELDS
+from app.outcomes.sqlite import OUTCOMES_NAME, columns_of, reader
 from app.spend.question import (
     COLUMNS,
     TIMES,
@@ -22,7 +24,9 @@ _STEP_S = {Dimension.HOUR: 3600, Dimension.DAY: 86_400}
 _STEPS_BETWEEN_LOOKS = 100_000
 """Instructions of the database between two looks at the clock; some milliseconds."""
 
-_COST = "coalesce(cost_nusd, 0) + coalesce(scorer_cost_nusd, 0)"
+_CALLS = "iif(json_valid(calls), calls, '[]')"
+_KNOWN = "SELECT sum(json_extract(value, '$.cost_nusd')) FROM json_each"
+_COST = f"coalesce(cost_nusd, ({_KNOWN}({_CALLS})), 0) + coalesce(scorer_cost_nusd, 0)"
 _MEASURES = {
     "requests": "count(*)",
     "failed_requests": "total(status >= 400 OR error IS NOT NULL)",
@@ -32,12 +36,42 @@ _MEASURES = {
     "output_tokens": "sum(coalesce(output_tokens, 0))",
     "reasoning_tokens": "sum(coalesce(reasoning_tokens, 0))",
     "cost_nusd": f"sum({_COST})",
-    "scorer_cost_nusd": "sum(coalesce(scorer_cost_nusd, 0))",
-    "hedge_cost_nusd": "sum(coalesce(hedge_cost_nusd, 0))",
     "unpriced_requests": "total(cost_nusd IS NULL AND input_tokens IS NOT NULL)",
     "estimated_requests": "total(estimated)",
     "estimated_cost_nusd": f"sum(iif(estimated, {_COST}, 0))",
 }
+_MEASURES_OF_CALLS = {
+    **_MEASURES,
+    "requests": "count(DISTINCT id)",
+    "failed_requests": "count(DISTINCT iif(status >= 400 OR error IS NOT NULL, id, NULL))",
+    "cached_answers": "0",
+    "cost_nusd": "sum(coalesce(cost_nusd, 0))",
+    "estimated_cost_nusd": "sum(iif(estimated, coalesce(cost_nusd, 0), 0))",
+}
+_OF_ROW = "id, time, key_id, team, policy, status, error"
+_OF_CALL = (
+    "model",
+    "upstream",
+    "input_tokens",
+    "cached_input_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "estimated",
+    "cost_nusd",
+)
+# Names come from above; values are parameters always.
+_EACH_CALL = f"""(
+SELECT {", ".join(f"row.{name}" for name in _OF_ROW.split(", "))},
+    coalesce(json_extract(value, '$.role'), 'answer') AS role,
+    {", ".join(f"json_extract(value, '$.{name}') AS {name}" for name in _OF_CALL)}
+FROM (SELECT {_OF_ROW}, coalesce(calls, attempts) AS calls FROM {{log}}
+    WHERE time >= ? AND time < ?) AS row, json_each({_CALLS})
+UNION ALL
+SELECT {_OF_ROW}, 'judge', {"NULL, " * (len(_OF_CALL) - 2)}0, scorer_cost_nusd FROM {{log}}
+    WHERE time >= ? AND time < ? AND calls IS NULL AND scorer_cost_nusd IS NOT NULL
+)"""  # noqa: S608
+"""Every call as a row of its own, those of earlier releases too."""
+_MAYBE_MISSING = ("calls", *OLD_FIELDS)
 
 
 class SqliteSpend:
@@ -64,7 +98,8 @@ class SqliteSpend:
                 connection.set_progress_handler(
                     lambda: time.monotonic() > deadline, _STEPS_BETWEEN_LOOKS
                 )
-                rows = connection.execute(*_select(question)).fetchmany(question.most_groups + 1)
+                query = _select(question, columns_of(connection))
+                rows = connection.execute(*query).fetchmany(question.most_groups + 1)
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
                 raise Overdue from error
@@ -83,19 +118,23 @@ class SqliteSpend:
         }
 
 
-def _select(question: Question) -> tuple[str, list[str | float | int]]:
+def _select(question: Question, columns: Collection[str]) -> tuple[str, list[str | float | int]]:
     # Names come from the tables above; values are parameters always.
     groups = [_expression(each) for each in question.by]
     conditions = ["time >= ?", "time < ?", *(f"{COLUMNS[each]} = ?" for each in question.only)]
+    measures, span = _MEASURES, [question.since, question.until]
+    missing = [f"NULL AS {name}" for name in _MAYBE_MISSING if name not in columns]
+    log = f"(SELECT *, {', '.join(missing)} FROM outcomes)" if missing else "outcomes"  # noqa: S608
+    if question.is_of_calls:
+        measures, log, span = _MEASURES_OF_CALLS, _EACH_CALL.format(log=log), span * 3
     query = (
-        f"SELECT {', '.join([*groups, *_MEASURES.values()])} FROM outcomes "  # noqa: S608
+        f"SELECT {', '.join([*groups, *measures.values()])} FROM {log} "  # noqa: S608
         f"WHERE {' AND '.join(conditions)}"
     )
     if groups:
         query += f" GROUP BY {', '.join(map(str, range(1, len(groups) + 1)))}"
     return f"{query} LIMIT ?", [
-        question.since,
-        question.until,
+        *span,
         *question.only.values(),
         question.most_groups + 1,
     ]

@@ -1,10 +1,11 @@
 """The simulated upstream: an OpenAI-compatible server with tiers, delays and faults.
 
 It generates text for `POST /v1/chat/completions`, `/v1/responses` and `/v1/completions`, in Azure's
-dialect (`/openai/deployments/<name>/chat/completions`) and in Anthropic's (`/v1/messages`, with
-`/count_tokens`). `/v1/embeddings`, `/v1/rerank`, `/v1/moderations`, `/v1/images/generations`,
-`/v1/audio/speech` and `/v1/audio/transcriptions` have models of their own (`SMALL_MODELS`).
-Besides these and `GET /v1/models` it answers, for tests:
+dialect (`/openai/deployments/<name>/chat/completions`), in Anthropic's (`/v1/messages`, with
+`/count_tokens`), Gemini's (`/v1beta/models/<name>:generateContent`, which is Vertex' too) and
+Bedrock's (`/model/<name>/converse`). `/v1/embeddings`, `/v1/rerank`, `/v1/moderations`,
+`/v1/images/generations`, `/v1/audio/speech` and `/v1/audio/transcriptions` have models of their own
+(`SMALL_MODELS`). Besides these and `GET /v1/models` it answers, for tests:
 
 `GET /stub/log`
     Every request it saw. `?wait_for=client_gone&timeout_s=5&since=0` waits until one (numbered
@@ -26,9 +27,12 @@ import msgspec
 from app.stub.dialects.base import Refused
 from app.stub.dialects.chat import CHAT, error_body, models_body
 from app.stub.dialects.completions import COMPLETIONS
+from app.stub.dialects.converse import CONVERSE
+from app.stub.dialects.generate_content import GENERATE_CONTENT
 from app.stub.dialects.messages import MESSAGES, count_tokens_body
 from app.stub.dialects.messages import error_body as messages_error_body
 from app.stub.dialects.responses import RESPONSES
+from app.stub.endpoints import addressed as addresses
 from app.stub.endpoints.base import Endpoint
 from app.stub.endpoints.embeddings import EMBEDDERS, RERANKERS, embeddings, rerank
 from app.stub.endpoints.generate import Generating
@@ -46,6 +50,8 @@ _GENERATING = {
     "/v1/completions": COMPLETIONS,
     "/v1/messages": MESSAGES,
     "/v1/responses": RESPONSES,
+    addresses.GENERATE_CONTENT: GENERATE_CONTENT,
+    addresses.CONVERSE: CONVERSE,
 }
 _SMALL: Mapping[str, tuple[Callable[[Mapping[str, Any]], Made], Mapping[str, object]]] = {
     "/v1/embeddings": (embeddings, EMBEDDERS),
@@ -143,6 +149,8 @@ class StubServer:
                 await self._endpoints["/v1/chat/completions"](exchange)
             case "POST", "/v1/messages/count_tokens":
                 await _count_tokens(exchange)
+            case "POST", path if (told := addresses.addressed(path)) is not None:
+                await self._endpoints[told[0]](exchange, told[1])
             case "GET", "/v1/models":
                 await exchange.answer(200, _JSON, models_body([*self._tiers, *SMALL_MODELS]))
             case "GET", "/stub/log":

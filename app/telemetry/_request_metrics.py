@@ -1,6 +1,7 @@
 """What clients asked and got: requests, times, tokens, money."""
 
 from app.errors import answer_for
+from app.keys import NUSD_PER_USD
 from app.telemetry._declare import NONE, ConfiguredNames, Declare, FirstNames
 from app.types import Outcome, Usage
 
@@ -60,21 +61,24 @@ class RequestMetrics:
         )[()]
         self._tokens = declare.counter(
             "gateway_tokens",
-            "Tokens accounted for; class is input, cached_input, output or reasoning.",
-            *("model", "class", "estimated"),
+            "Tokens of every call by what it was for; class is input, cached_input, output or "
+            "reasoning.",
+            *("role", "model", "class", "estimated"),
         )
         self._cost = declare.counter(
-            "gateway_cost_usd", "US dollars spent upstream on answers.", "model"
+            "gateway_cost_usd",
+            "US dollars spent upstream on every call, by what it was for.",
+            *("role", "model"),
         )
         self._unpriced = declare.counter(
-            "gateway_unpriced_answers", "Answers whose cost is unknown.", "model"
+            "gateway_unpriced_calls", "Calls to be paid whose cost is unknown.", "role", "model"
         )
         self._key_requests = declare.counter(
             "gateway_key_requests", "Chat requests by the key that asked.", "key", "team"
         )
         self._key_cost = declare.counter(
             "gateway_key_cost_usd",
-            "US dollars spent upstream by the key that asked, scorers included.",
+            "US dollars spent upstream by the key that asked, on every call.",
             *("key", "team"),
         )
         self._key_tokens = declare.counter(
@@ -102,11 +106,11 @@ class RequestMetrics:
             self._session_turns[policy, outcome.session.value].inc(1)
         if outcome.cache is not None:
             self._cache[(outcome.cache.value,)].inc(1)
-        for attempt in outcome.attempts:
-            if attempt.usage is not None:
-                paid = self._models[attempt.model_id]
-                self._count_tokens(paid, attempt.usage)
-                self._spend(paid, attempt.cost_usd)
+        for call in outcome.calls:
+            if call.usage is not None:
+                role, paid = call.role.value, self._models[call.model_id]
+                self._count_tokens(role, paid, call.usage)
+                self._spend(role, paid, call.cost_usd)
         self._count_key(outcome)
         if outcome.served_model_id is None:
             return
@@ -140,33 +144,33 @@ class RequestMetrics:
         self._queued.set(queued)
         self._places.set(limit)
 
-    def _spend(self, model: str, cost_usd: float | None) -> None:
+    def _spend(self, role: str, model: str, cost_usd: float | None) -> None:
         if cost_usd is None:
-            self._unpriced[(model,)].inc(1)
+            self._unpriced[role, model].inc(1)
         else:
-            self._cost[(model,)].inc(max(cost_usd, 0.0))
+            self._cost[role, model].inc(max(cost_usd, 0.0))
 
     def _count_key(self, outcome: Outcome) -> None:
         whose = self._keys[outcome.key_id], self._teams[outcome.team]
         self._key_requests[whose].inc(1)
-        cost_usd = outcome.known_cost_usd
-        if cost_usd > 0:
-            self._key_cost[whose].inc(cost_usd)
+        cost_nusd = outcome.known_nusd
+        if cost_nusd:
+            self._key_cost[whose].inc(cost_nusd / NUSD_PER_USD)
         if outcome.tokens:
             self._key_tokens[whose].inc(outcome.tokens)
 
-    def _count_tokens(self, model: str, usage: Usage) -> None:
+    def _count_tokens(self, role: str, model: str, usage: Usage) -> None:
         estimated = "true" if usage.estimated else "false"
         plain_input = usage.input_tokens - usage.cached_input_tokens
         plain_output = usage.output_tokens - usage.reasoning_tokens
         if plain_input > 0:
-            self._tokens[model, "input", estimated].inc(plain_input)
+            self._tokens[role, model, "input", estimated].inc(plain_input)
         if plain_output > 0:
-            self._tokens[model, "output", estimated].inc(plain_output)
+            self._tokens[role, model, "output", estimated].inc(plain_output)
         if usage.cached_input_tokens > 0:
-            self._tokens[model, "cached_input", estimated].inc(usage.cached_input_tokens)
+            self._tokens[role, model, "cached_input", estimated].inc(usage.cached_input_tokens)
         if usage.reasoning_tokens > 0:
-            self._tokens[model, "reasoning", estimated].inc(usage.reasoning_tokens)
+            self._tokens[role, model, "reasoning", estimated].inc(usage.reasoning_tokens)
 
     def _time_tokens(self, model: str, outcome: Outcome, n_tokens: int) -> None:
         first_s = outcome.time_to_first_token_s

@@ -104,7 +104,7 @@ class RoutingMetrics:
         )
         self._compared_cost = declare.counter(
             "gateway_compared_cost_usd",
-            "What the requests of gateway_baseline_cost_usd_total cost, with scorers and hedges.",
+            "What the requests of gateway_baseline_cost_usd_total cost, every call included.",
             "policy",
         )
         self._score_bins = declare.counter(
@@ -201,7 +201,9 @@ class RoutingMetrics:
         sums[policy, "promised"].inc(low + t * (best - low))
 
     def _compare(self, model: str, outcome: Outcome, served: CandidateEstimate) -> None:
-        predicted_usd, realised_usd = served.cost_usd, outcome.served_cost_usd
+        serving = outcome.serving
+        predicted_usd = served.cost_usd
+        realised_usd = 0.0 if serving is None else serving.cost_usd  # of the cache, free
         if predicted_usd is not None and realised_usd is not None:
             self._predicted_cost[(model,)].inc(predicted_usd)
             self._realised_cost[(model,)].inc(realised_usd)
@@ -220,7 +222,7 @@ class RoutingMetrics:
     def _compare_baselines(
         self, policy: str, facts: PolicyFacts, outcome: Outcome, served: CandidateEstimate
     ) -> None:
-        decision, cost_usd = outcome.decision, outcome.answer_cost_usd
+        decision, cost_usd = outcome.decision, outcome.cost_usd
         if decision is None or cost_usd is None or served.cost_usd is None:
             return
         cheapest = strongest = default = None
@@ -240,4 +242,4 @@ class RoutingMetrics:
         self._baseline[policy, "default"].inc(default)
         self._baseline[policy, "cheapest"].inc(cheapest)
         self._baseline[policy, "chosen"].inc(served.cost_usd)
-        self._compared_cost[(policy,)].inc(max(outcome.known_cost_usd, 0.0))
+        self._compared_cost[(policy,)].inc(max(cost_usd, 0.0))

@@ -1,7 +1,7 @@
 """What upstreams did: calls, failures, circuits, and what was done about failures."""
 
 from app.telemetry._declare import ConfiguredNames, Declare
-from app.types import HEDGE_LOST, Call, CallRole, Outcome
+from app.types import Call, CallRole, Outcome
 from routers.types import Reason
 
 _BREAKER_STATES = ("closed", "half_open", "open")
@@ -25,16 +25,6 @@ class UpstreamMetrics:
             "Every upstream call by what it was for; error is empty where it served its purpose.",
             *("role", "model", "upstream", "error"),
         )
-        self._call_cost = declare.counter(
-            "gateway_call_cost_usd",
-            "US dollars spent on upstream calls, by what they were for.",
-            *("role", "model"),
-        )
-        self._attempts = declare.counter(
-            "gateway_upstream_attempts",
-            "Upstream calls until an answer began, or none did; error is empty where one did.",
-            *("model", "upstream", "error"),
-        )
         self._errors = declare.counter(
             "gateway_upstream_errors", "Failed upstream calls.", "model", "upstream", "error"
         )
@@ -56,27 +46,19 @@ class UpstreamMetrics:
             together="livemax",
         )
         self._retries = declare.counter(
-            "gateway_retries", "Upstream calls to a model that had failed in the request.", "model"
+            "gateway_retries",
+            "Upstream calls to a model that had been called for the same purpose in the request.",
+            "model",
         )
         self._fallbacks = declare.counter(
             "gateway_fallbacks",
             "Answers by another model than the decided one.",
             *("decided_model", "model"),
         )
-        self._hedges = declare.counter(
-            "gateway_hedges",
-            "Answers for which two calls ran at the same time; the winner is first or second.",
-            "winner",
-        )
-        self._hedge_cost = declare.counter(
-            "gateway_hedge_cost_usd",
-            "The part of gateway_cost_usd_total that went to calls that lost.",
-            "model",
-        )
         self._unserved_cost = declare.counter(
             "gateway_unserved_cost_usd",
-            "The part of gateway_cost_usd_total that went to calls that served nobody, hedges "
-            "included; error says why.",
+            "The part of gateway_cost_usd_total that went to calls that failed or lost a race; "
+            "error says why.",
             *("model", "error"),
         )
         self._drafts = declare.counter(
@@ -84,40 +66,14 @@ class UpstreamMetrics:
             "Answers that a cascade held back, by what accepted or rejected them.",
             *("policy", "model", "by", "verdict"),
         )
-        self._scorer_calls = declare.counter(
-            "gateway_scorer_calls",
-            "Models asked before a decision; error is empty where one was given.",
-            *("policy", "model", "error"),
-        )
-        self._scorer_tokens = declare.counter(
-            "gateway_scorer_tokens",
-            "Tokens of these calls, which gateway_tokens_total does not count.",
-            *("policy", "model", "class"),
-        )
-        self._scorer_cost = declare.counter(
-            "gateway_scorer_cost_usd",
-            "US dollars spent on these calls, which gateway_cost_usd_total does not count.",
-            *("policy", "model"),
-        )
 
     def record(self, outcome: Outcome) -> None:
         """Derive what upstreams did from the outcome of a request."""
-        for call in outcome.calls:
-            self._called(call, outcome.policy)
-        judge = outcome.judge
-        if judge is not None:
-            labels = self._policies[outcome.policy], self._models[judge.model_id]
-            self._scorer_calls[*labels, judge.error or ""].inc(1)
-        attempts = outcome.attempts
-        for attempt in attempts:
-            model, upstream = self._models[attempt.model_id], self._upstreams[attempt.upstream]
-            self._attempts[model, upstream, attempt.error or ""].inc(1)
-            self._duration[model, upstream].observe(attempt.duration_s)
-            if attempt.error is not None and attempt.cost_usd:
-                self._unserved_cost[model, attempt.error].inc(attempt.cost_usd)
-        if len(attempts) > 1:
-            decided = outcome.decision
-            self._count_tries(attempts, None if decided is None else decided.model_id)
+        calls = outcome.calls
+        for call in calls:
+            self._called(call)
+        if len(calls) > 1:
+            self._count_retries(calls)
         for part in outcome.refused_usage:
             upstream = self._upstreams[outcome.served_upstream]
             self._refused_usage[upstream, part.value].inc(1)
@@ -137,14 +93,14 @@ class UpstreamMetrics:
         level = _BREAKER_STATES.index(state)
         self._breaker_state[model_id, upstream, upstream_model].set(level)
 
-    def _called(self, call: Call, policy: str) -> None:
+    def _called(self, call: Call) -> None:
         model, upstream = self._models[call.model_id], self._upstreams[call.upstream or None]
-        role = call.role.value
-        self._calls[role, model, upstream, call.error or ""].inc(1)
-        if call.cost_usd:
-            self._call_cost[role, model].inc(call.cost_usd)
-        if call.role is CallRole.JUDGE:
-            self._judged(call, self._policies[policy], model)
+        error = call.error
+        self._calls[call.role.value, model, upstream, error or ""].inc(1)
+        if call.upstream:
+            self._duration[model, upstream].observe(call.duration_s)
+        if error is not None and call.cost_usd:
+            self._unserved_cost[model, error].inc(call.cost_usd)
 
     def _count_fallback(self, outcome: Outcome) -> None:
         """Count a model that stepped in; a stage of a cascade that follows a draft is none."""
@@ -154,20 +110,10 @@ class UpstreamMetrics:
         if served != decision.model_id:
             self._fallbacks[self._models[decision.model_id], self._models[served]].inc(1)
 
-    def _judged(self, call: Call, policy: str, model: str) -> None:
-        if call.usage is not None:
-            self._scorer_tokens[policy, model, "input"].inc(call.usage.input_tokens)
-            self._scorer_tokens[policy, model, "output"].inc(call.usage.output_tokens)
-            if call.cost_usd is not None:
-                self._scorer_cost[policy, model].inc(call.cost_usd)
-
-    def _count_tries(self, attempts: tuple[Call, ...], decided: str | None) -> None:
-        seen: set[str] = set()
-        for attempt in attempts:
-            if attempt.model_id in seen:
-                self._retries[(self._models[attempt.model_id],)].inc(1)
-            seen.add(attempt.model_id)
-            if attempt.error == HEDGE_LOST:
-                self._hedges[("second" if attempt.model_id == decided else "first",)].inc(1)
-                if attempt.cost_usd:
-                    self._hedge_cost[(self._models[attempt.model_id],)].inc(attempt.cost_usd)
+    def _count_retries(self, calls: tuple[Call, ...]) -> None:
+        seen: set[tuple[CallRole, str]] = set()
+        for call in calls:
+            who = call.role, call.model_id
+            if who in seen:
+                self._retries[(self._models[call.model_id],)].inc(1)
+            seen.add(who)

@@ -18,7 +18,7 @@ from typing import TextIO
 import msgspec
 
 from app.telemetry.log_writer import LogWriter
-from app.types import Outcome, Usage
+from app.types import Outcome
 
 _requests = logging.getLogger("app.requests")
 
@@ -194,7 +194,7 @@ def log_outcomes(ended: Sequence[Ended]) -> None:
 
 
 def _fields(outcome: Outcome) -> dict[str, object]:
-    usage, judge, attempts = outcome.usage, outcome.judge, outcome.attempts
+    usage = outcome.usage
     return {
         "request_id": outcome.request_id,
         "decision_id": outcome.decision_id,
@@ -211,23 +211,11 @@ def _fields(outcome: Outcome) -> dict[str, object]:
         "status": outcome.status,
         "error": outcome.error,
         "refused_by": outcome.refused_by,
-        "attempts": len(attempts),
-        "failed_attempts": [
-            {
-                "model": attempt.model_id,
-                "upstream": attempt.upstream,
-                "status": attempt.status,
-                "error": attempt.error,
-                "ms": round(attempt.duration_s * 1e3),
-                **_tokens(attempt.usage),
-                "cost_usd": attempt.cost_usd,
-            }
-            for attempt in attempts
-            if attempt.error is not None
-        ],
-        **_tokens(usage),
-        "cost_usd": outcome.answer_cost_usd,
-        "hedge_cost_usd": outcome.hedge_cost_usd,
+        "calls": outcome.calls,
+        "input_tokens": None if usage is None else usage.input_tokens,
+        "output_tokens": None if usage is None else usage.output_tokens,
+        "usage_estimated": None if usage is None else usage.estimated,
+        "cost_usd": outcome.cost_usd,
         "drafts": [
             {
                 "model": draft.model_id,
@@ -237,21 +225,10 @@ def _fields(outcome: Outcome) -> dict[str, object]:
             }
             for draft in outcome.drafts
         ],
-        "scorer_model": None if judge is None else judge.model_id,
-        "scorer_cost_usd": None if judge is None else outcome.judge_cost_usd,
-        "scorer_error": None if judge is None else judge.error,
         "decide_ms": round(outcome.decide_s * 1e3, 3),
         "overhead_ms": round(outcome.overhead_s * 1e3, 3),
         "time_to_first_token_ms": None
         if outcome.time_to_first_token_s is None
         else round(outcome.time_to_first_token_s * 1e3, 3),
         "duration_ms": round(outcome.duration_s * 1e3, 3),
-    }
-
-
-def _tokens(usage: Usage | None) -> dict[str, object]:
-    return {
-        "input_tokens": None if usage is None else usage.input_tokens,
-        "output_tokens": None if usage is None else usage.output_tokens,
-        "usage_estimated": None if usage is None else usage.estimated,
     }

@@ -8,7 +8,8 @@ from typing import Self
 
 import msgspec
 
-from app.types import CacheState, Outcome
+from app.keys import NUSD_PER_USD
+from app.types import CacheState, Call, Outcome
 from routers.decision.switching import SessionReason
 from routers.types import Decision, Reason
 
@@ -32,14 +33,14 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     status: int
     error: str | None
     cost_usd: float | None
-    """Of the answer, with every attempt at it."""
+    """Of the answer, with all calls that might have become it."""
     paid_usd: float
-    """What the request cost as far as that is known, deciding included."""
+    """What all calls cost as far as that is known."""
     output_tokens: int | None
     time_to_first_token_s: float | None
     duration_s: float
     overhead_s: float
-    n_attempts: int
+    calls: tuple[Call, ...]
     session: SessionReason | None
     cache: CacheState | None
 
@@ -56,12 +57,12 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
             status=outcome.status,
             error=outcome.error,
             cost_usd=outcome.answer_cost_usd,
-            paid_usd=outcome.known_cost_usd,
+            paid_usd=outcome.known_nusd / NUSD_PER_USD,
             output_tokens=None if outcome.usage is None else outcome.usage.output_tokens,
             time_to_first_token_s=outcome.time_to_first_token_s,
             duration_s=outcome.duration_s,
             overhead_s=outcome.overhead_s,
-            n_attempts=len(outcome.attempts),
+            calls=outcome.calls,
             session=outcome.session,
             cache=outcome.cache,
         )

@@ -39,8 +39,9 @@ LATEST = "gen_ai_latest_experimental"
 _EXPORT_TIMEOUT_S = 5
 _PROPAGATOR = TraceContextTextMapPropagator()
 _CONTEXT_HEADERS = (b"traceparent", b"tracestate")
-_PROVIDERS = {"azure": "azure.ai.openai"}
-_SYSTEMS = {"azure": "az.ai.openai"}
+_CLOUDS = {"bedrock": "aws.bedrock", "gemini": "gcp.gemini", "vertex": "gcp.vertex_ai"}
+_PROVIDERS = {"azure": "azure.ai.openai", **_CLOUDS}
+_SYSTEMS = {"azure": "az.ai.openai", **_CLOUDS}
 
 
 class OtelTracer:

@@ -7,7 +7,7 @@ import msgspec
 
 from app.errors import UpstreamInvalidResponseError
 from app.providers.base import Chunk
-from app.types import ToldUsage
+from app.types import CHAT_COMPLETIONS, ToldUsage
 
 _KEEPABLE = frozenset({"stop", "length", "tool_calls", "function_call"})
 """Ends of a complete answer; one that a filter cut short is not worth repeating."""
@@ -56,6 +56,9 @@ class Assembler:
     def feed(self, chunk: Chunk) -> None:
         """Take what one read of the stream brought."""
         if self._failed:
+            return
+        if chunk.dialect != CHAT_COMPLETIONS:
+            self._failed = True
             return
         try:
             for line in chunk.data.split(b"\n"):
@@ -148,11 +151,18 @@ class _Choice:
                 n_chars += sum(_merge_call(self._call(call), call) for call in value)
             elif key == "function_call":
                 n_chars += _merge_function(self._message.setdefault(key, {}), value)
-            elif key == "annotations":
-                self._message.setdefault(key, []).extend(value)
             else:
-                raise CannotAssembleError(f"delta.{key}")
+                n_chars += self._other(key, value)
         return n_chars
+
+    def _other(self, key: str, value: Any) -> int:
+        if key == "annotations":
+            self._message.setdefault(key, []).extend(value)
+            return 0
+        if key == "extra_content":  # Gemini's seal on what it has thought
+            self._message[key] = value
+            return len(str(value))
+        raise CannotAssembleError(f"delta.{key}")
 
     def _call(self, call: Mapping[str, Any]) -> dict[str, Any]:
         index = _index(call.get("index"))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 
 from app.types import CHAT_COMPLETIONS
+from app.wire.completions.request import COMPLETIONS
 
 
 class _Said(msgspec.Struct):
@@ -16,6 +17,7 @@ class _Choice(msgspec.Struct):
     index: int = 0
     message: _Said | None = None
     delta: _Said | None = None
+    text: str | None = None
 
 
 class _Completion(msgspec.Struct):
@@ -36,11 +38,14 @@ def _chat_text(payloads: Iterable[bytes]) -> str:
         for choice in choices:
             if choice.index == 0:
                 piece = choice.message or choice.delta or _Said()
-                parts.append(piece.content or piece.refusal or "")
+                parts.append(choice.text or piece.content or piece.refusal or "")
     return "".join(parts)
 
 
-_READERS: Mapping[str, Callable[[Iterable[bytes]], str]] = {CHAT_COMPLETIONS: _chat_text}
+_READERS: Mapping[str, Callable[[Iterable[bytes]], str]] = {
+    CHAT_COMPLETIONS: _chat_text,
+    COMPLETIONS: _chat_text,
+}
 """By dialect: from the JSON of a whole answer, or of all events of a stream, to its text."""
 
 

@@ -20,9 +20,12 @@ class Body:
     translate
         Returns the same request as fields of a chat completion; asked for once, and only where
         somebody needs them. Of chat completions it is not needed.
+    untold
+        What of the request a chat completion cannot say, as the name of a field and a sentence:
+        only an upstream that speaks the dialect can answer it. None where all can be said.
     """
 
-    __slots__ = ("_chat", "_fields", "_translate", "dialect")
+    __slots__ = ("_chat", "_fields", "_translate", "dialect", "untold")
 
     def __init__(
         self,
@@ -30,11 +33,13 @@ class Body:
         *,
         dialect: str = CHAT_COMPLETIONS,
         translate: Callable[[Fields], Fields] | None = None,
+        untold: tuple[str, str] | None = None,
     ) -> None:
         self._fields = fields
         self._translate = translate
         self._chat = fields if translate is None else None
         self.dialect = dialect
+        self.untold = untold
 
     def chat(self) -> Fields:
         """Return the fields of a chat completion."""
@@ -53,4 +58,4 @@ class Body:
         if name not in self._fields:
             return self
         kept = {key: value for key, value in self._fields.items() if key != name}
-        return Body(kept, dialect=self.dialect, translate=self._translate)
+        return Body(kept, dialect=self.dialect, translate=self._translate, untold=self.untold)

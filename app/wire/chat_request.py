@@ -27,7 +27,7 @@ _MAX_SCALAR_BYTES = 1_024
 _MAX_OPTIONS_BYTES = 16_384
 _MAX_BYTES = {
     **dict.fromkeys(("model", "stream", "max_tokens", "max_completion_tokens"), _MAX_SCALAR_BYTES),
-    **dict.fromkeys(("n", "modalities"), _MAX_SCALAR_BYTES),
+    **dict.fromkeys(("n", "best_of", "modalities"), _MAX_SCALAR_BYTES),
     **dict.fromkeys(("stream_options", "routing"), _MAX_OPTIONS_BYTES),
 }
 """How long the values may be that are made into objects as they are."""
@@ -55,6 +55,7 @@ _DECODERS: Mapping[str, msgspec.json.Decoder[Any]] = {
     "max_tokens": msgspec.json.Decoder(int | float | None),
     "max_completion_tokens": msgspec.json.Decoder(int | float | None),
     "n": msgspec.json.Decoder(int | float | None),
+    "best_of": msgspec.json.Decoder(int | float | None),
     "tools": msgspec.json.Decoder(list[dict[str, msgspec.Raw]] | None),
     "functions": msgspec.json.Decoder(list[dict[str, msgspec.Raw]] | None),
     "response_format": msgspec.json.Decoder(_ResponseFormat | None),
@@ -115,17 +116,17 @@ def read_chat_fields(fields: Mapping[str, Any], *, max_messages: int = MAX_MESSA
         )
     if "model" not in fields:
         raise InvalidRequestError("you must provide a model parameter", param="model")
-    model = _value(fields, "model")
+    model = field_value(fields, "model")
     if not model:
         raise InvalidRequestError("model must not be empty", param="model")
     if "messages" not in fields:
         raise InvalidRequestError("you must provide a messages parameter", param="messages")
     turns, contents = _messages(fields["messages"], max_messages)
     _check_number(fields, ("tools", "functions"), max_messages)
-    stream = bool(_value(fields, "stream"))
-    stream_options = _value(fields, "stream_options")
+    stream = bool(field_value(fields, "stream"))
+    stream_options = field_value(fields, "stream_options")
     conversation = Conversation(tuple(map(_to_message, turns, contents)))
-    routing = _value(fields, "routing")
+    routing = field_value(fields, "routing")
     return ChatRequest(
         model=model,
         fields={k: bytes(v) for k, v in fields.items() if k not in ("model", "routing")},
@@ -138,7 +139,14 @@ def read_chat_fields(fields: Mapping[str, Any], *, max_messages: int = MAX_MESSA
     )
 
 
-def _value(fields: Mapping[str, Any], name: str) -> Any:
+def field_value(fields: Mapping[str, Any], name: str) -> Any:
+    """Return the value of a field that routing looks at; None where it is not there.
+
+    Raises
+    ------
+    InvalidRequestError
+        If it is of another type, or too long.
+    """
     raw = fields.get(name)
     if raw is None:
         return None
@@ -175,7 +183,7 @@ def _check_number(fields: Mapping[str, Any], names: Sequence[str], most: int) ->
         n_braces = bytes(raw).count(b"{")
         if n_braces > STRINGS_PER_MESSAGE * most:
             raise _too_many(n_braces, f"objects in {name}", STRINGS_PER_MESSAGE * most, name)
-        n_tools = len(_value(fields, name) or ())
+        n_tools = len(field_value(fields, name) or ())
         if n_tools > most:
             raise _too_many(n_tools, name, most, name)
 
@@ -211,7 +219,7 @@ def _demand(
     needs = set(attached.capabilities)
     if stream:
         needs.add(Capability.STREAMING)
-    if "audio" in (_value(fields, "modalities") or ()):
+    if "audio" in (field_value(fields, "modalities") or ()):
         needs.add(Capability.AUDIO)
     if tool_bytes:
         needs.add(Capability.TOOLS)
@@ -224,7 +232,7 @@ def _demand(
         input_tokens_upper=input_tokens_upper + attached.tokens_upper + json_count_upper,
         max_output_tokens=_max_output_tokens(fields),
         capabilities=frozenset(needs),
-        n_answers=_positive(fields, "n") or 1,
+        n_answers=whole_number(fields, "n") or 1,
     )
 
 
@@ -242,7 +250,9 @@ def _tool_bytes(fields: Mapping[str, Any], turns: Sequence[Turn]) -> int:
         ]
     )
     return n_bytes + sum(
-        len(memoryview(fields[name])) for name in ("tools", "functions") if _value(fields, name)
+        len(memoryview(fields[name]))
+        for name in ("tools", "functions")
+        if field_value(fields, name)
     )
 
 
@@ -260,7 +270,7 @@ def _is_empty(raw: msgspec.Raw) -> bool:
 
 def _schema_bytes(fields: Mapping[str, Any]) -> int:
     """Count the bytes of the schema that the answer has to follow: the model reads it too."""
-    response_format = _value(fields, "response_format")
+    response_format = field_value(fields, "response_format")
     if response_format is None or response_format.type != "json_schema":
         return 0
     return len(memoryview(fields["response_format"]))
@@ -268,16 +278,24 @@ def _schema_bytes(fields: Mapping[str, Any]) -> int:
 
 def _max_output_tokens(fields: Mapping[str, Any]) -> int | None:
     # Servers that know only one of the names heed that one: where both stand, the larger counts.
-    limits = (_positive(fields, name) for name in ("max_completion_tokens", "max_tokens"))
+    limits = (whole_number(fields, name) for name in ("max_completion_tokens", "max_tokens"))
     return max((limit for limit in limits if limit is not None), default=None)
 
 
-def _positive(fields: Mapping[str, Any], name: str) -> int | None:
-    value: float | None = _value(fields, name)
+def whole_number(fields: Mapping[str, Any], name: str, *, least: int = 1) -> int | None:
+    """Return the number of a field; None where there is none.
+
+    Raises
+    ------
+    InvalidRequestError
+        If it is no whole number, or out of bounds.
+    """
+    value: float | None = field_value(fields, name)
     if value is None:
         return None
-    if not 1 <= value <= _MAX_TOKENS_LIMIT or value != int(value):
+    if not least <= value <= _MAX_TOKENS_LIMIT or value != int(value):
         raise InvalidRequestError(
-            f"{name} must be a whole number from 1 to {_MAX_TOKENS_LIMIT}, not {value}", param=name
+            f"{name} must be a whole number from {least} to {_MAX_TOKENS_LIMIT}, not {value}",
+            param=name,
         )
     return int(value)

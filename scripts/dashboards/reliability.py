@@ -13,10 +13,10 @@ ROWS = (
                 text="Share of the calls to each upstream.",
                 queries=[
                     Query(
-                        "(sum by (upstream) (rate(gateway_upstream_attempts_total"
+                        "(sum by (upstream) (rate(gateway_calls_total"
                         f'{{error!=""}}{_RATE}))'
-                        f" or sum by (upstream) (rate(gateway_upstream_attempts_total{_RATE})) * 0)"
-                        f" / sum by (upstream) (rate(gateway_upstream_attempts_total{_RATE}))",
+                        f" or sum by (upstream) (rate(gateway_calls_total{_RATE})) * 0)"
+                        f" / sum by (upstream) (rate(gateway_calls_total{_RATE}))",
                         "{{upstream}}",
                     )
                 ],
@@ -89,9 +89,12 @@ ROWS = (
             ),
             Panel(
                 title="Hedges",
-                text="Answers for which two calls ran at once, by which of the two won.",
+                text="Answers for which two calls ran at once, by the one that lost.",
                 queries=[
-                    Query(f"sum by (winner) (rate(gateway_hedges_total{_RATE}))", "{{winner}}")
+                    Query(
+                        f'sum by (role) (rate(gateway_calls_total{{error="hedge_lost"}}{_RATE}))',
+                        "{{role}}",
+                    )
                 ],
                 unit="reqps",
                 width=8,

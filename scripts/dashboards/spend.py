@@ -17,17 +17,20 @@ ROWS = (
         (
             Panel(
                 title="Spent",
-                text="On answers, hedges included, in the range.",
+                text="On every call, in the range.",
                 queries=[Query("sum(increase(gateway_cost_usd_total[$__range]))")],
                 unit="currencyUSD",
                 kind="stat",
                 width=6,
             ),
             Panel(
-                title="Spent on scorers",
-                text="Models that were asked before a decision.",
+                title="Spent beside answers",
+                text="The part of it that went to judges, guards, drafts and shadows.",
                 queries=[
-                    Query("sum(increase(gateway_scorer_cost_usd_total[$__range])) or vector(0)")
+                    Query(
+                        'sum(increase(gateway_cost_usd_total{role!~"answer|hedge"}[$__range]))'
+                        " or vector(0)"
+                    )
                 ],
                 unit="currencyUSD",
                 kind="stat",
@@ -37,7 +40,10 @@ ROWS = (
                 title="Lost on hedges",
                 text="Calls that ran beside a faster one.",
                 queries=[
-                    Query("sum(increase(gateway_hedge_cost_usd_total[$__range])) or vector(0)")
+                    Query(
+                        'sum(increase(gateway_unserved_cost_usd_total{error="hedge_lost"}[$__range]))'
+                        " or vector(0)"
+                    )
                 ],
                 unit="currencyUSD",
                 kind="stat",

@@ -171,6 +171,7 @@ def test_what_is_sent_is_answered_by_whom_the_page_named(open_page, url, stub):
     }
     assert rows["Model"] == [named, named]
     assert rows["Why"][1] == "the knob"
+    assert " ".join(rows["Calls"][1].split()) == f"answer {named}"
     for name in ("Output tokens", "Cost"):
         predicted, actual = (text.split()[0].strip("$") for text in rows[name])
         assert float(predicted.replace(",", "")) > 0
@@ -282,6 +283,8 @@ def test_live_follows_traffic_until_it_is_paused(open_page, url):
     chat(url, 7)
     expect(page.locator("#ribbon rect")).to_have_count(10)
     expect(page.locator("#tiles")).to_contain_text("95 % interval")
+    expect(page.locator("#decisions .call")).to_have_count(10)
+    expect(page.locator("#decisions .call").first).to_contain_text("answer")
     assert PROMPT not in page.content()
     page.click("#pause")
     expect(page.locator("#pause")).to_have_attribute("aria-pressed", "true")

@@ -3,9 +3,11 @@
 import itertools
 import math
 
+import msgspec
 import pytest
 
 from app.errors import InvalidRequestError
+from app.outcomes.calls import StoredCall
 from app.outcomes.parquet import write_rows
 from app.outcomes.redis import RedisOutcomes
 from app.outcomes.sqlite import SqliteOutcomes
@@ -18,6 +20,13 @@ from tests.support.stores import new_prefix
 
 KEEP_S = 10 * 365 * 86_400.0
 NEVER = math.inf
+ONLY = (
+    {},
+    {Dimension.KEY: "key-2"},
+    {Dimension.MODEL: "small", Dimension.TEAM: "ads"},
+    {Dimension.ROLE: "judge"},
+    {Dimension.ROLE: "answer", Dimension.MODEL: "large", Dimension.UPSTREAM: "stub"},
+)
 WHOLE = {"since": 0.0, "until": 4e9}
 
 
@@ -52,40 +61,48 @@ def source_of(request, tmp_path):
     return lambda rows: request.param(rows, tmp_path, request)
 
 
+OF = {
+    Dimension.KEY: lambda row, _part: row.key_id,
+    Dimension.TEAM: lambda row, _part: row.team,
+    Dimension.MODEL: lambda _row, part: part.model,
+    Dimension.UPSTREAM: lambda _row, part: part.upstream,
+    Dimension.POLICY: lambda row, _part: row.policy,
+    Dimension.ROLE: lambda _row, part: part.role,
+    **{
+        each: lambda row, _part, each=each: time_text(each, row.time)
+        for each in (Dimension.HOUR, Dimension.DAY, Dimension.MONTH)
+    },
+}
+
+
 def told(rows, question):
-    """Add up, as plainly as can be."""
-    of = {
-        Dimension.KEY: lambda row: row.key_id,
-        Dimension.TEAM: lambda row: row.team,
-        Dimension.MODEL: lambda row: row.model,
-        Dimension.UPSTREAM: lambda row: row.upstream,
-        Dimension.POLICY: lambda row: row.policy,
-        **{
-            each: lambda row, each=each: time_text(each, row.time)
-            for each in (Dimension.HOUR, Dimension.DAY, Dimension.MONTH)
-        },
-    }
-    found = {}
+    """Add up, as plainly as can be: whole rows, or calls where roles are told apart."""
+    found, seen = {}, set()
+    of_calls = Dimension.ROLE in question.by or Dimension.ROLE in question.only
     for row in rows:
         if not question.since <= row.time < question.until:
             continue
-        if any(of[each](row) != value for each, value in question.only.items()):
-            continue
-        sums = found.setdefault(tuple(of[each](row) for each in question.by), Amounts())
-        cost = (row.cost_nusd or 0) + (row.scorer_cost_nusd or 0)
-        sums.requests += 1
-        sums.failed_requests += row.status >= 400 or row.error is not None
-        sums.cached_answers += row.cache == "hit"
-        sums.input_tokens += row.input_tokens or 0
-        sums.cached_input_tokens += row.cached_input_tokens or 0
-        sums.output_tokens += row.output_tokens or 0
-        sums.reasoning_tokens += row.reasoning_tokens or 0
-        sums.cost_nusd += cost
-        sums.scorer_cost_nusd += row.scorer_cost_nusd or 0
-        sums.hedge_cost_nusd += row.hedge_cost_nusd or 0
-        sums.unpriced_requests += row.cost_nusd is None and row.input_tokens is not None
-        sums.estimated_requests += row.estimated
-        sums.estimated_cost_nusd += cost if row.estimated else 0
+        for part in msgspec.json.decode(row.calls, type=list[StoredCall]) if of_calls else [row]:
+            if any(OF[each](row, part) != value for each, value in question.only.items()):
+                continue
+            group = tuple(OF[each](row, part) for each in question.by)
+            sums = found.setdefault(group, Amounts())
+            first = (group, row.decision_id) not in seen
+            seen.add((group, row.decision_id))
+            cost = part.cost_nusd
+            if cost is None and not of_calls:
+                cost = sum(each["cost_nusd"] or 0 for each in msgspec.json.decode(row.calls))
+            sums.requests += first
+            sums.failed_requests += first and (row.status >= 400 or row.error is not None)
+            sums.cached_answers += row.cache == "hit" and not of_calls
+            sums.input_tokens += part.input_tokens or 0
+            sums.cached_input_tokens += part.cached_input_tokens or 0
+            sums.output_tokens += part.output_tokens or 0
+            sums.reasoning_tokens += part.reasoning_tokens or 0
+            sums.cost_nusd += cost or 0
+            sums.unpriced_requests += part.cost_nusd is None and part.input_tokens is not None
+            sums.estimated_requests += part.estimated
+            sums.estimated_cost_nusd += (cost or 0) if part.estimated else 0
     return found
 
 
@@ -98,9 +115,7 @@ def test_whatever_is_asked_the_rows_add_up(source_of):
             since=BEGIN + (i % 3) * 86_400,
             until=BEGIN + (10 + i % 11) * 86_400,
             by=by,
-            only=[{}, {Dimension.KEY: "key-2"}, {Dimension.MODEL: "small", Dimension.TEAM: "ads"}][
-                i % 3
-            ],
+            only=ONLY[i % len(ONLY)],
         )
         assert source.read(question, deadline=NEVER) == told(rows, question)
 

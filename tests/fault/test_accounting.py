@@ -1,5 +1,6 @@
 """What the ledger says was used is what the upstream billed, faults and hedges or not."""
 
+import dataclasses
 from itertools import accumulate
 
 import pytest
@@ -66,9 +67,7 @@ def billed(fire, line):
 def given_up(line):
     """Return the models of the calls that lost a race or took too long."""
     return [
-        attempt["model"]
-        for attempt in line["failed_attempts"]
-        if attempt["error"] in {"hedge_lost", "upstream_timeout"}
+        call.model_id for call in line["calls"] if call.error in {"hedge_lost", "upstream_timeout"}
     ]
 
 
@@ -134,18 +133,17 @@ def test_a_cut_stream_is_accounted_for_by_what_arrived_and_says_estimated(fire):
 
 
 def test_a_hedge_that_lost_is_an_estimate_on_the_losers_account(fire):
-    hedged = [line for line in lines_of(fire) if line["hedge_cost_usd"]]
-    assert hedged
-    for line in hedged:
-        assert any(each["error"] == "hedge_lost" for each in line["failed_attempts"])
+    calls = [call for line in lines_of(fire) for call in line["calls"]]
+    lost = [call for call in calls if call.error == "hedge_lost" and call.cost_usd]
+    assert lost
+    assert any(call.usage.estimated for call in lost)
     cost_usd = sum(line["cost_usd"] for line in lines_of(fire) if line["cost_usd"])
     assert metric_sum(fire, "gateway_cost_usd_total") == pytest.approx(cost_usd)
 
 
 def test_metrics_and_ledger_say_the_same(fire):
-    calls = [each for line in lines_of(fire) for each in (line, *line["failed_attempts"])]
-    # A line without a model sums up its failed attempts.
-    told = [each for each in calls if each["usage_estimated"] is False and each["model"]]
+    usages = [call.usage for line in lines_of(fire) for call in line["calls"]]
+    told = [dataclasses.asdict(usage) for usage in usages if usage and not usage.estimated]
     assert metric_sum(fire, "gateway_tokens_total", has='estimated="false"') == sum(tokens(told))
     # Those count requests that were never decided too.
     assert metric_sum(fire, "gateway_requests_total") == N_REQUESTS

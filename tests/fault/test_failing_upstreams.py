@@ -92,7 +92,7 @@ def test_a_model_goes_on_when_one_of_its_deployments_is_gone(start, stub, stream
         assert response.status_code == 200
         assert response.headers["x-route-model"] == "sim-nano"
     assert called(stub) == ["sim-nano"] * 12
-    refused = 'gateway_upstream_attempts_total{error="upstream_unavailable"'
+    refused = 'gateway_calls_total{error="upstream_unavailable"'
     assert 'upstream="other"' in until(gateway, refused, 2)  # then its circuit was open
     state = 'gateway_breaker_state{model="sim-nano",upstream='
     assert metric(gateway, f'{state}"other"') == 2
@@ -357,7 +357,7 @@ def test_a_silent_model_is_overtaken_and_its_connection_dropped_at_once(start, s
             "client_gone"
         ) == number
     assert called(stub) == [first, second] * n
-    lost = f'gateway_upstream_attempts_total{{error="hedge_lost",model="{first}"'
+    lost = f'gateway_calls_total{{error="hedge_lost",model="{first}"'
     until(gateway, lost, n)
     assert metric(gateway, f'gateway_cost_usd_total{{model="{first}"') > 0
     assert metric(gateway, f'gateway_tokens_total{{class="input",estimated="true",model="{first}"')

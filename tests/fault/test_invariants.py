@@ -65,7 +65,7 @@ def test_a_stream_that_was_cut_is_followed_by_no_other_answer(fire):
         assert not any(call.handed_over for call in calls)
         # The call that was cut is the last one: nothing is tried once content has gone out.
         assert fire.ledger[tag][0]["error"] is not None
-        assert len(fire.ledger[tag][0]["failed_attempts"]) == len(calls) - 1
+        assert len(fire.ledger[tag][0]["calls"]) == len(calls)
 
 
 def test_most_faults_before_the_first_content_are_hidden_by_another_try(fire):

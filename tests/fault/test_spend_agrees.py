@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -52,6 +53,11 @@ def test_spending_is_what_budgets_were_charged(stub_thread, artifacts, tmp_path,
     assert sum(each.requests for each in told) == len(
         [line for line in lines if line["key_id"] in fire.standings]
     )
-    assert sum(each.hedge_cost_nusd for each in told) > 0
     assert sum(each.estimated_requests for each in told) > 0
     assert sum(each.failed_requests for each in told) > 0
+    by_role = replace(question, by=(Dimension.ROLE, Dimension.KEY))
+    roles = source.read(by_role, deadline=math.inf)
+    assert roles["hedge", next(iter(fire.standings))].cost_nusd > 0
+    for key_id in fire.standings:  # whatever calls were for, together they are all that was paid
+        parts = [each.cost_nusd for (_, key), each in roles.items() if key == key_id]
+        assert sum(parts) == found[key_id,].cost_nusd

@@ -21,10 +21,8 @@ def ask(gateway, **fields):
         return client.post("/v1/chat/completions", json={**ASK, **fields})
 
 
-def attempts(gateway, error):
-    lines = [
-        line for line in metrics(gateway) if line.startswith("gateway_upstream_attempts_total")
-    ]
+def calls(gateway, error):
+    lines = [line for line in metrics(gateway) if line.startswith("gateway_calls_total")]
     return sum(float(line.rpartition(" ")[2]) for line in lines if f'error="{error}"' in line)
 
 
@@ -49,8 +47,8 @@ def test_a_call_that_a_lost_connection_took_along_is_made_again_and_accounted_fo
     second = ask(gateway, stream=stream)
     assert (first.status_code, second.status_code) == (200, 200)
     assert odd_upstream.models == [MODEL] * 3
-    assert attempts(gateway, "upstream_connection_lost") == 1
-    assert attempts(gateway, "") == 2
+    assert calls(gateway, "upstream_connection_lost") == 1
+    assert calls(gateway, "") == 2
     if not stream:  # twice the prompt: the upstream had read it both times
         costs = [float(each.headers["x-route-cost-usd"]) for each in (first, second)]
         assert costs[1] > costs[0]

@@ -15,7 +15,6 @@ def ask(gateway, path, method="POST", **options):
     ("path", "words"),
     [
         ("/v1/responses/compact", "input"),
-        ("/v1/completions", "/v1/chat/completions"),
         ("/v1/embeddings", "provider"),
         ("/v1/images/generations", "provider"),
         ("/v1/audio/transcriptions", "provider"),

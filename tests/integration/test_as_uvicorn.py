@@ -20,6 +20,7 @@ from uvicorn.server import ServerState
 from app.server.protocol import ConnectionLimits, GatewayProtocol
 
 CLOSE = b"connection: close\r\n"
+CLOSES = (b"connection", b"close")
 LENGTH = (b"content-length", b"5")
 
 
@@ -177,6 +178,13 @@ SAME = {
     "large body": post(b"x" * 300_000),
     "body in pieces": [post(b"")[:30], post(b"")[30:].replace(b": 0", b": 4"), b"ab", b"cd"],
     "chunked body": get(b"/see", CHUNKED, method=b"POST") + b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n",
+    "chunks of nothing": get(b"/see", CHUNKED, method=b"POST") + b"0\r\n\r\n",
+    "a body with get": get(b"/see", b"content-length: 3\r\n") + b"abc",
+    "what is no length of ours": get(b"/see", b"content-length: 003\r\n", method=b"POST") + b"abc",
+    "1.0": b"GET /x?y HTTP/1.0\r\n\r\n",
+    "1.0 that is kept": b"GET /unread HTTP/1.0\r\nconnection: keep-alive\r\n\r\n" + get(b"/see"),
+    "1.0 with a body": b"POST /see HTTP/1.0\r\ncontent-length: 3\r\n\r\nabc",
+    "an empty line before": b"\r\n" + get(b"/see"),
     "expectation": post(b"abc", headers=b"expect: 100-continue\r\n"),
     "expectation of an answer at once": post(
         b"abc", headers=b"expect: 100-continue\r\n", target=b"/unread"
@@ -200,7 +208,63 @@ async def test_a_connection_is_used_again_alike():
     assert len(ours) == 5
 
 
+def answers_in(data: bytes) -> list[tuple[int, list[tuple[bytes, bytes]], bytes]]:
+    """Return every answer that came on a connection: status, headers in some order, and body."""
+    found = []
+
+    class Seen:
+        def on_message_begin(self):
+            self.headers, self.body = [], b""
+
+        def on_header(self, name, value):
+            self.headers.append((name, value))
+
+        def on_body(self, body):
+            self.body += body
+
+        def on_message_complete(self):
+            found.append((parser.get_status_code(), sorted(self.headers), self.body))
+
+    parser = httptools.HttpResponseParser(Seen())
+    parser.feed_data(data)
+    return found
+
+
+@pytest.mark.parametrize("step", [1, 7, 64, 10**6])
+async def test_requests_that_do_not_wait_for_answers_are_all_answered_by_uvicorn_alone(step):
+    sent = [*(get(b"/1"), post(b"abc"), get(b"/chunks"), get(b"/empty")), get(b"/204")]
+    data = b"".join(each.replace(CLOSE, b"") for each in sent) + get(b"/last")
+    pieces = [data[at : at + step] for at in range(0, len(data), step)]
+    (ours,), (theirs,) = await both(pieces)
+    assert len(answers_in(theirs)) == len(sent) + 1
+    # Ours answers what came before something followed too early, says so, and closes.
+    *before, (_, headers, _) = answers_in(ours)
+    assert (b"connection", b"close") in headers
+    *first, (status, theirs_headers, body) = answers_in(theirs)[: len(before) + 1]
+    assert before == first
+    assert answers_in(ours)[-1] == (status, sorted([*theirs_headers, CLOSES]), body)
+
+
+async def test_trailers_become_headers_of_the_request_with_uvicorn_alone():
+    request = get(b"/see", CHUNKED, method=b"POST") + b"3\r\nabc\r\n0\r\nx-sum: 1\r\n\r\n"
+    ours, theirs = (json.loads(answers_in(each)[0][2]) for (each,) in await both(request))
+    assert ours["body"] == theirs["body"] == b"abc".hex()
+    assert [*ours["headers"], [b"x-sum".hex(), b"1".hex()]] == theirs["headers"]
+
+
+async def test_what_comes_after_a_close_is_answered_by_neither():
+    for (answer,) in await both(get(b"/1") + get(b"/2")):
+        assert len(answers_in(answer)) == 1
+
+
 REFUSED = {
+    "chunks of no size": get(b"/", CHUNKED, method=b"POST") + b"z\r\nabc\r\n",
+    "a chunk without its end": get(b"/", CHUNKED, method=b"POST") + b"3\r\nabcde\r\n0\r\n\r\n",
+    "a header folded": b"GET / HTTP/1.1\r\nhost: t\r\nx: a\r\n b\r\n\r\n",
+    "no method": b"/ HTTP/1.1\r\nhost: t\r\n\r\n",
+    "two lengths in one": get(b"/", b"content-length: 3, 3\r\n", method=b"POST") + b"abc",
+    "chunks that are not last": get(b"/", b"transfer-encoding: chunked, gzip\r\n", method=b"POST"),
+    "nul in a header": get(b"/", b"x: a\x00b\r\n"),
     "no request": b"hello\r\n\r\n",
     "header without a colon": b"GET / HTTP/1.1\r\nhost t\r\n\r\n",
     "length and chunks": get(b"/", CHUNKED + b"content-length: 3\r\n", method=b"POST"),

@@ -417,6 +417,8 @@ def test_explain_adds_the_candidate_table_to_a_whole_answer(client):
     table = explained.json()["steelyard"]
     assert table["decision_id"] == explained.headers["x-route-decision-id"]
     assert table["decision"]["model"] == explained.headers["x-route-model"]
+    (call,) = table["calls"]
+    assert (call["role"], call["model"]) == ("answer", table["decision"]["model"])
     assert len(table["candidates"]) == 5
     assert all(0 <= each["predicted_quality"] <= 1 for each in table["candidates"])
     assert "steelyard" not in plain.json()

@@ -257,7 +257,9 @@ def test_explain_says_in_one_line_what_is_wrong(run_here, config):
     assert_one_line(run_here(*ask, "--max-cost", "-1"), "--max-cost")
 
 
-@pytest.mark.parametrize("name", ["gateway.yaml", "gateway.openai.yaml", "gateway.docker.yaml"])
+@pytest.mark.parametrize(
+    "name", ["gateway.yaml", "gateway.openai.yaml", "gateway.docker.yaml", "gateway.cascade.yaml"]
+)
 def test_check_config_passes_what_is_shipped_without_its_secrets(run_here, monkeypatch, name):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     process = run_here("check-config", "--no-env", "--strict", CONFIGS / name)

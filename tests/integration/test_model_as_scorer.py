@@ -181,6 +181,12 @@ def request_log():
     logger.setLevel(level)
 
 
+def judged(error):
+    """Return the line that counts such calls of the scorer."""
+    labels = f'error="{error}",model="{SCORER}",role="judge",upstream="judge"'
+    return f"gateway_calls_total{{{labels}}}"
+
+
 def test_what_the_scorer_costs_is_told_counted_and_logged(start, scoring, request_log):
     client = start()
     response = ask(client)
@@ -189,18 +195,24 @@ def test_what_the_scorer_costs_is_told_counted_and_logged(start, scoring, reques
     answer_usd = (usage["prompt_tokens"] * 2.0 + usage["completion_tokens"] * 10.0) / 1e6
     assert float(response.headers["x-route-cost-usd"]) == pytest.approx(answer_usd, abs=1e-8)
     record = request_log.get(timeout=10)
-    assert record.fields["scorer_model"] == SCORER
-    assert record.fields["scorer_cost_usd"] == pytest.approx(COST_USD)
-    assert record.fields["cost_usd"] == pytest.approx(answer_usd)
+    explained = ask(client, headers={"x-route-explain": "full"}).json()["steelyard"]["calls"]
+    assert [(each["role"], each["error"]) for each in explained] == [
+        ("judge", None),
+        ("answer", None),
+    ]
+    assert explained[0]["cost_usd"] == pytest.approx(COST_USD)
+    judge, answer = record.fields["calls"]
+    assert (judge.role, judge.model_id, answer.role) == ("judge", SCORER, "answer")
+    assert judge.cost_usd == pytest.approx(COST_USD)
+    assert record.fields["cost_usd"] == pytest.approx(COST_USD + answer_usd)
     assert ask(client, stream=True).headers["x-route-scorer-cost-usd"]
     assert ask(client, path="/v1/route").json()["scorer"]["cost_usd"] == pytest.approx(COST_USD)
-    labels = f'{{model="{SCORER}",policy="judged"}}'
-    assert count(client, f"gateway_scorer_cost_usd_total{labels}") == pytest.approx(3 * COST_USD)
-    called = f'gateway_scorer_calls_total{{error="",model="{SCORER}",policy="judged"}}'
-    assert count(client, called) == 3
-    tokens = f'gateway_scorer_tokens_total{{class="input",model="{SCORER}",policy="judged"}}'
-    assert count(client, tokens) == 360
-    assert count(client, f'gateway_cost_usd_total{{model="{SCORER}"}}') == 0
+    labels = f'model="{SCORER}",role="judge"'
+    paid = f"gateway_cost_usd_total{{{labels}}}"
+    assert count(client, paid) == pytest.approx(4 * COST_USD)
+    assert count(client, judged("")) == 4
+    tokens = f'gateway_tokens_total{{class="input",estimated="false",{labels}}}'
+    assert count(client, tokens) == 480
 
 
 def test_tokens_are_estimated_where_the_scorer_tells_none(start, scoring):
@@ -243,8 +255,7 @@ def test_a_scorer_that_fails_leaves_the_request_to_the_default_model(start, scor
     assert response.headers["x-route-model"] == STRONG
     assert response.headers["x-route-reason"] == "router_error"
     assert ask(client, path="/v1/route").json()["scorer"]["error"] == code
-    labels = f'{{error="{code}",model="{SCORER}",policy="judged"}}'
-    assert count(client, f"gateway_scorer_calls_total{labels}") == 2
+    assert count(client, judged(code)) == len(scoring.bodies) >= 2
 
 
 def test_a_scorer_that_keeps_failing_is_left_alone_and_still_serves(start, scoring):
@@ -267,8 +278,7 @@ def test_a_scorer_that_is_always_late_is_left_alone_and_is_no_worse_a_model(star
     assert reasons == ["router_timeout", "router_timeout", "router_error"]
     assert len(scoring.bodies) == 2
     assert client.get("/readyz").json()["unhealthy_models"] == []
-    late = f'{{error="upstream_timeout",model="{SCORER}",policy="judged"}}'
-    assert count(client, f"gateway_scorer_calls_total{late}") == 2
+    assert count(client, judged("upstream_timeout")) == 2
 
 
 def test_a_scorer_is_asked_at_another_place_where_one_fails(start, scoring):
@@ -290,7 +300,7 @@ def test_a_scorer_is_asked_at_another_place_where_one_fails(start, scoring):
         answers = [ask(client) for _ in range(12)]
         assert {each.headers["x-route-reason"] for each in answers} == {"threshold"}
         assert len(broken.bodies) == 1
-    called = f'gateway_calls_total{{error="",model="{SCORER}",role="judge",upstream="judge"}}'
+    called = judged("")
     failed = called.replace('error=""', 'error="upstream_unavailable"')
     assert count(client, called) == 12
     assert count(client, failed.replace('upstream="judge"', 'upstream="broken"')) == 1
@@ -402,8 +412,7 @@ def test_whoever_leaves_while_the_scorer_thinks_has_had_it_read(limited, scoring
         leaver.sendall(f"{head}content-length: {len(body)}\r\n\r\n{body}".encode())
         assert asked.wait(10)
     deadline = time.monotonic() + 60
-    line = 'gateway_scorer_calls_total{error="cancelled",model="sim-nano",policy="judged"}'
-    while not count(client, line):
+    while not count(client, judged("cancelled")):
         assert time.monotonic() < deadline
     prompt_usd = spent_usd(gateway)
     assert 0 < prompt_usd < 0.01

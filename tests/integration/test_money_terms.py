@@ -256,7 +256,7 @@ def test_without_a_budget_such_an_answer_is_booked_as_unpriced(fresh_gateway, cl
     assert answer.status_code == 200
     assert "x-route-cost-usd" not in answer.headers
     metrics = client.get(f"{gateway.url}/metrics").text
-    assert 'gateway_unpriced_answers_total{model="sim-frontier"} 1.0' in metrics
+    assert 'gateway_unpriced_calls_total{model="sim-frontier",role="answer"} 1.0' in metrics
 
 
 # --- what clients are told ----------------------------------------------------------------------

@@ -148,7 +148,7 @@ def test_a_fallback_is_a_failed_call_and_one_that_serves(trace, stub):
     assert {span.attributes["steelyard.role"] for span in (failed, served)} == {"answer"}
     (request,) = by_kind(collector, SERVER)
     assert request.attributes["steelyard.reason"] == "fallback"
-    assert request.attributes["steelyard.attempts"] == 2
+    assert request.attributes["steelyard.calls"] == 2
 
 
 def test_a_failed_request_says_so(trace, stub):

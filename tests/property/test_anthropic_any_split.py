@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from app.errors import UpstreamError, UpstreamInvalidResponseError, UpstreamUnsupportedError
 from app.providers.messages.request import encode_messages_request
 from app.providers.messages.stream import MessageStream
-from app.providers.messages.wire import openai_error_body, whole_answer
+from app.providers.messages.wire import whole_answer
+from app.providers.translation.errors import openai_error_body
 from tests.support.fixtures import assembled, fixture
 
 NAMES = ("text", "tool_use", "thinking", "refusal", "server_tool", "usage_late", "overloaded")

@@ -15,15 +15,17 @@ from app.api.dialects.chat_completions import parse_chat_request
 from app.api.knobs import Knobs
 from app.errors import InvalidRequestError, UpstreamError
 from app.providers.chat.stream import ChatStream
+from app.providers.generate_content.stream import GenerateStream
 from app.providers.http.error_body import error_detail
 from app.providers.http.errors import error_from_status
 from app.providers.messages.stream import MessageStream
-from app.providers.messages.wire import openai_error_body, whole_answer
+from app.providers.messages.wire import whole_answer
+from app.providers.translation.errors import openai_error_body
 
 CORPUS = Path(__file__).parents[1] / "fixtures" / "corpus"
 SSE = sorted(CORPUS.glob("sse/*.sse"))
 JSON = sorted(CORPUS.glob("json/*.json"))
-STREAMS = (ChatStream, MessageStream)
+STREAMS = (ChatStream, MessageStream, GenerateStream)
 FEW = settings(max_examples=300, deadline=None)
 
 

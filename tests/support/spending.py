@@ -5,7 +5,9 @@ import random
 
 import msgspec
 
+from app.outcomes.calls import StoredCall, text_of
 from app.outcomes.rows import OutcomeRow
+from app.types import CallRole
 
 BEGIN = 1_795_000_000.0
 """2026-11-18T11:06:40Z."""
@@ -45,6 +47,20 @@ def spent_row(**changes: object) -> OutcomeRow:
     return msgspec.structs.replace(_PLAIN, decision_id=f"dec-{next(_ids):06}", **changes)
 
 
+def _call(rng: random.Random) -> StoredCall:
+    return StoredCall(
+        role=rng.choice(list(CallRole)).value,
+        model=rng.choice(["small", "large"]),
+        upstream=rng.choice([None, "stub"]),
+        error=rng.choice([None, "hedge_lost"]),
+        input_tokens=rng.choice([None, 0, rng.randrange(10_000)]),
+        cached_input_tokens=rng.choice([None, 3]),
+        output_tokens=rng.choice([None, rng.randrange(10_000)]),
+        estimated=rng.random() < 0.3,
+        cost_nusd=rng.choice([None, 0, rng.randrange(10**9)]),
+    )
+
+
 def random_rows(n: int, *, seed: int) -> list[OutcomeRow]:
     """Return rows of a few keys, teams and models over some weeks, with all that can be missing."""
     rng = random.Random(seed)
@@ -65,8 +81,7 @@ def random_rows(n: int, *, seed: int) -> list[OutcomeRow]:
             reasoning_tokens=rng.choice([None, 7]),
             estimated=rng.random() < 0.3,
             cost_nusd=rng.choice([None, 0, rng.randrange(10**9)]),
-            hedge_cost_nusd=rng.choice([None, 11]),
-            scorer_cost_nusd=rng.choice([None, 13]),
+            calls=text_of([_call(rng) for _ in range(rng.randrange(4))]),
         )
         for _ in range(n)
     ]

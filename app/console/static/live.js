@@ -2,6 +2,7 @@
 
 import { $, h, hue, named, rankModels, s, table } from "./dom.js";
 import { json } from "./api.js";
+import { callList } from "./calls.js";
 import { clock, count, DASH, percent, quality, reason, seconds, usd } from "./format.js";
 import { show } from "./playground.js";
 
@@ -90,6 +91,7 @@ export class Live {
       ["Model", (each) => named(each.model)],
       ["Why", (each) => (each.error ? h("span", { class: "wrong" }, each.error.replaceAll("_", " ")) : reason(each.reason))],
       ["Policy", (each) => each.policy],
+      ["Calls", (each) => callList(each.calls)],
       ["Quality", (each) => quality(each.predicted_quality), true],
       ["Predicted", (each) => usd(each.predicted_cost_usd), true],
       ["Cost", (each) => usd(each.cost_usd), true],

@@ -2,6 +2,7 @@
 
 import { $, dot, h, named, rankModels, table } from "./dom.js";
 import { ApiError, events, json, send } from "./api.js";
+import { callList } from "./calls.js";
 import { EXAMPLES } from "./examples.js";
 import { against, count, evidence, quality, reason, seconds, usd } from "./format.js";
 import { Knob } from "./knob.js";
@@ -192,6 +193,7 @@ export class Playground {
     this.compare(facts);
     try {
       const body = this.body({ stream_options: { include_usage: true } });
+      body.routing.explain = "full";
       const response = await send("../v1/chat/completions", { secret: "key", body, signal });
       const header = (name) => response.headers.get(`x-route-${name}`);
       Object.assign(facts, { model: header("model"), reason: header("reason"),
@@ -223,6 +225,7 @@ export class Playground {
       text.append(delta);
       if (following) box.scrollTop = box.scrollHeight;
     }
+    if (event.steelyard) facts.calls = event.steelyard.calls;
     if (event.usage) facts.usage = event.usage;
   }
 
@@ -240,6 +243,7 @@ export class Playground {
     const rows = [
       ["Model", this.foretold(facts), facts?.model ? named(facts.model) : "–", ""],
       ["Why", "", facts ? reason(facts.reason) : "–", ""],
+      ["Calls", "", callList(facts?.calls), ""],
       ["Quality", quality(facts?.quality), "not labelled", ""],
       ["Input tokens", count(found.input_tokens), count(usage?.prompt_tokens), against(usage?.prompt_tokens, found.input_tokens)],
       ["Output tokens", count(found.predicted_output_tokens), count(usage?.completion_tokens),

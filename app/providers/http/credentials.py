@@ -1,6 +1,7 @@
 """What we know ourselves by to an upstream, and what it may therefore not repeat to a client."""
 
 import re
+from collections import deque
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -9,6 +10,8 @@ from app.errors import UpstreamError
 
 _SECRET_NAME = re.compile(r"auth|cookie|key|secret|token", re.IGNORECASE)
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_MAX_PASSING = 8
+"""Requests with an older token than that are over."""
 _WITHHELD = "the upstream reported an error, which is withheld: it repeats a credential"
 
 
@@ -23,7 +26,7 @@ class Credentials:
         Headers of the configuration; those whose names speak of credentials are taken for such.
     """
 
-    __slots__ = ("_secrets",)
+    __slots__ = ("_passing", "_secrets")
 
     def __init__(self, api_key: str | None, extra_headers: Sequence[tuple[str, str]] = ()) -> None:
         headers = (value for name, value in extra_headers if _SECRET_NAME.search(name))
@@ -31,6 +34,14 @@ class Credentials:
         # Behind a scheme ("Bearer") stands what is secret.
         parts = (part for each in whole for part in each.split() if len(part) >= 8)
         self._secrets = tuple({each.encode() for each in (*whole, *parts)})
+        self._passing: deque[bytes] = deque(maxlen=_MAX_PASSING)
+
+    def know(self, secrets: Iterable[str]) -> None:
+        """Take note of secrets that expire; of many the latest count."""
+        for each in secrets:
+            secret = each.encode()
+            if secret not in self._passing:
+                self._passing.append(secret)
 
     def clean(self, error: UpstreamError) -> None:
         """Take out of an error whatever repeats a secret."""
@@ -45,7 +56,7 @@ class Credentials:
         return not self._in(value) and _CONTROL.search(value) is None
 
     def _in(self, text: bytes) -> bool:
-        return any(secret in text for secret in self._secrets)
+        return any(secret in text for secret in (*self._secrets, *self._passing))
 
 
 def _unescaped(body: bytes) -> bytes:

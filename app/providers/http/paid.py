@@ -6,18 +6,22 @@ from collections.abc import Mapping
 OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens")
 """How clients spell the limit of an answer; which one counts is the server's to say."""
 
-_USAGE = b'"usage":'
-"""With its quotes it cannot stand inside a string of JSON, where they are escaped."""
 _MAX_USAGE_BYTES = 16_384
 _read = json.JSONDecoder().raw_decode
 
 
-def usage_in(body: bytes) -> bytes | None:
-    """Return the JSON of the token counts in an answer that was cut; None if they are not in it."""
-    start = body.rfind(_USAGE)
+def usage_in(body: bytes, *, key: bytes) -> bytes | None:
+    """Return the JSON of the token counts in an answer that was cut; None if they are not in it.
+
+    Parameters
+    ----------
+    key
+        What they stand behind: `"usage":`.
+    """
+    start = body.rfind(key)
     if start < 0:
         return None
-    start += len(_USAGE)
+    start += len(key)
     rest = body[start : start + _MAX_USAGE_BYTES].decode("utf-8", "replace").lstrip()
     try:
         told, end = _read(rest)

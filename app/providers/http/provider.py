@@ -14,9 +14,10 @@ from app.errors import (
     ConfigError,
     UpstreamError,
     UpstreamInvalidResponseError,
+    UpstreamTimeoutError,
     UpstreamUnavailableError,
 )
-from app.providers.base import Chunk, ModelCall
+from app.providers.base import Chunk, Identity, ModelCall
 from app.providers.http.credentials import Credentials
 from app.providers.http.errors import (
     Headers,
@@ -28,6 +29,7 @@ from app.providers.http.inflate import inflated
 from app.providers.http.paid import usage_in, with_output_limit
 from app.providers.http.reads import Reads, first_byte
 from app.providers.http.request_fields import with_developer_as, with_limit_as
+from app.providers.http.tokens import Authoriser, BearerTokens, CommandSource, FileSource
 from app.wire.answer_pieces import in_pieces, put_together
 from app.wire.usage import read_usage
 
@@ -104,6 +106,8 @@ class HttpProvider(ABC):
         What the limit of an answer is called there; None leaves the client's word.
     max_response_bytes
         The size at which a whole answer, or one event of a stream, is refused.
+    identity
+        Where tokens come from that stand in the key's place.
     now
         Returns seconds since the epoch, for `retry-after` headers that are dates.
 
@@ -119,6 +123,10 @@ class HttpProvider(ABC):
     """Up to how large a request its body is made on the event loop: in under a millisecond."""
     end_marker: ClassVar[str]
     """What ends a stream, for the message about a stream that ended without it."""
+    stream_type: ClassVar[bytes] = b"text/event-stream"
+    usage_key: ClassVar[bytes] = b'"usage":'
+    """Before the token counts of a whole answer; with its quotes it cannot stand inside a string
+    of JSON, where they are escaped."""
     passed_on: ClassVar[Mapping[bytes, bytes]]
     """Response headers that the client gets, and the name it gets them under."""
     native_dialects: frozenset[str] = frozenset()
@@ -135,6 +143,7 @@ class HttpProvider(ABC):
         developer_role: str = "developer",
         max_tokens_field: str | None = None,
         max_response_bytes: int = 64 * 1024 * 1024,
+        identity: Identity = Identity(),  # noqa: B008  (it is frozen)
         now: Callable[[], float] = time.time,
     ) -> None:
         self._base_url = httpx.URL(base_url)
@@ -158,12 +167,25 @@ class HttpProvider(ABC):
             *(_header(name, value) for name, value in (*extra_headers, *own)),
         ]
         self._credentials = Credentials(api_key, extra_headers)
+        self._authoriser = self._authoriser_of(api_key, identity)
 
     # --- the dialect ----------------------------------------------------------------------------
 
     @abstractmethod
     def _dialect_headers(self, api_key: str | None) -> Sequence[tuple[str, str]]:
         """Return what every request of this dialect carries, the credential included."""
+
+    def _authoriser_of(
+        self,
+        api_key: str | None,  # noqa: ARG002  (for dialects that have a way of their own)
+        identity: Identity,
+    ) -> Authoriser | None:
+        """Return what puts credentials that expire on requests; None for fixed ones."""
+        if identity.token_command:
+            return BearerTokens(CommandSource(identity.token_command))
+        if identity.token_file is not None:
+            return BearerTokens(FileSource(identity.token_file))
+        return None
 
     def _url_of(self, call: ModelCall) -> httpx.URL:  # noqa: ARG002  (for dialects that need it)
         """Return where a call goes."""
@@ -203,10 +225,7 @@ class HttpProvider(ABC):
         request.extensions["progress"] = call.progress
         request.extensions["fresh"] = call.fresh_connection
         deadline = asyncio.get_running_loop().time() + call.timeouts.first_token_s
-        try:
-            response = await self._transport.handle_async_request(request)
-        except httpx.TransportError as error:
-            raise error_from_exception(error) from error
+        response = await self._exchange(request, call)
         call.progress.sent = True
         stream = cast("httpx.AsyncByteStream", response.stream)
         raw = response.headers.raw
@@ -253,6 +272,36 @@ class HttpProvider(ABC):
         """Close every pooled connection."""
         await self._transport.aclose()
 
+    async def _exchange(self, request: httpx.Request, call: ModelCall) -> httpx.Response:
+        """Send a request, once more where a credential had expired that can be had anew."""
+        if self._authoriser is None:
+            return await self._sent(request)
+        await self._authorise(request, self._authoriser, call)
+        response = await self._sent(request)
+        if self._authoriser.renews(response.status_code, response.headers.raw):
+            await cast("httpx.AsyncByteStream", response.stream).aclose()
+            await self._authorise(request, self._authoriser, call)
+            response = await self._sent(request)
+        return response
+
+    async def _authorise(
+        self, request: httpx.Request, authoriser: Authoriser, call: ModelCall
+    ) -> None:
+        try:
+            async with asyncio.timeout(call.timeouts.first_token_s):
+                secrets = await authoriser.authorise(request)
+        except TimeoutError as error:
+            raise UpstreamTimeoutError(
+                "there was no credential for the upstream in time", sent=False
+            ) from error
+        self._credentials.know(secrets)
+
+    async def _sent(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return await self._transport.handle_async_request(request)
+        except httpx.TransportError as error:
+            raise error_from_exception(error) from error
+
     async def _read_whole(self, call: ModelCall, reads: Reads, headers: Headers) -> Chunk:
         try:
             body = await reads.all(self._max_response_bytes)
@@ -282,15 +331,16 @@ class HttpProvider(ABC):
     def _heard(self, call: ModelCall, body: bytes) -> None:
         """Note what came of a whole answer that nobody gets."""
         call.progress.heard_bytes = len(body)
-        told = usage_in(body)
+        told = usage_in(body, key=self.usage_key)
         if told is not None:
             call.progress.usage = read_usage(told)
 
-    def _join(self, path: str) -> httpx.URL:
+    def _join(self, path: str, *, query: str = "") -> httpx.URL:
         # As it was written: a decoded path would lose the difference of `/` and `%2F`.
-        base, question, query = self._base_url.raw_path.partition(b"?")
+        base, _, own_query = self._base_url.raw_path.partition(b"?")
         joined = base.rstrip(b"/") + path.encode("ascii")
-        return self._base_url.copy_with(raw_path=joined + question + query)
+        queries = b"&".join(filter(None, (own_query, query.encode("ascii"))))
+        return self._base_url.copy_with(raw_path=joined + (b"?" + queries if queries else b""))
 
     async def _prepared(self, call: ModelCall, timeouts: dict[str, float | None]) -> httpx.Request:
         if sum(map(len, call.fields.values())) <= self.inline_bytes:
@@ -315,7 +365,7 @@ class HttpProvider(ABC):
             headers=[
                 *self._headers,
                 (b"Content-Length", b"%d" % len(body)),
-                (b"Accept", b"text/event-stream" if call.stream else b"application/json"),
+                (b"Accept", self.stream_type if call.stream else b"application/json"),
                 *(header for header in call.headers if header[0].lower() not in _OURS),
             ],
             stream=httpx.ByteStream(body),

@@ -15,6 +15,7 @@ import msgspec
 from app.providers.messages.content import VENDOR
 from app.providers.messages.tools import encode_choice, encode_tool, is_forced
 from app.providers.messages.turns import AnthropicSpeech
+from app.providers.translation.claude import claude_thinking
 from app.providers.translation.fields import (
     JSON_ONLY,
     Fields,
@@ -42,23 +43,13 @@ _TRANSLATED = frozenset(
     | {"thinking", "service_tier", "user", "safety_identifier"}
     | set(_NATIVE)
 )
-_EFFORTS: Mapping[object, str] = {
-    "minimal": "low",
-    "low": "low",
-    "medium": "medium",
-    "high": "high",
-    "xhigh": "xhigh",
-    "max": "max",
-}
-_SERVICE_TIERS: Mapping[object, str] = {"auto": "auto", "default": "standard_only"}
+_SERVICE_TIERS: Mapping[str, str] = {"auto": "auto", "default": "standard_only"}
 _UNSAID: Mapping[str, tuple[object, ...]] = {"top_p": (None, 1)}
 """Values that mean what leaving the field out does; present models refuse `top_p` beside
 `temperature`."""
 _SAMPLING = ("temperature", "top_p", "top_k")
 _PHONE_NUMBER = re.compile(r"[+(]?[\d\s()./-]{6,}")
 _MAX_USER_ID_CHARS = 256
-_MIN_THINKING_TOKENS = 1024
-"""Anthropic takes no smaller budget."""
 
 _SPEECH = AnthropicSpeech()
 _encode = msgspec.json.Encoder().encode
@@ -136,48 +127,19 @@ def _add_tools(body: dict[str, Any], fields: Fields) -> None:
 
 def _add_thinking(body: dict[str, Any], fields: Fields) -> None:
     """Say whether to think; beside thinking Anthropic takes neither forced tools nor sampling."""
-    own = value(fields, "thinking")
-    effort = value(fields, "reasoning_effort")
-    if effort is not None and effort != "none":
-        effort = one_of(_EFFORTS, effort, "reasoning_effort", vendor=VENDOR)
-        body["output_config"] = {"effort": effort}
-    forced = is_forced(body.get("tool_choice"))
-    if own is not None:
-        thinks = isinstance(own, dict) and own.get("type") not in (None, "disabled")
-        if thinks and forced:
-            raise unsupported_field(
-                "Anthropic models cannot think where a tool must be called; leave out thinking or "
-                "tool_choice",
-                "tool_choice",
-            )
-        body["thinking"] = _bounded_thinking(own, body["max_tokens"]) if thinks else own
-        thinks = thinks and body["thinking"]["type"] != "disabled"
-    elif effort == "none":
-        thinks = False
-        body["thinking"] = {"type": "disabled"}
-    else:
-        # An effort is what OpenAI's reasoning models are steered by; a budget in tokens, the older
-        # way, is refused by the present models. A tool that must be called comes first: its
-        # arguments are what the client reads.
-        thinks = effort is not None and not forced
-        if thinks:
-            body["thinking"] = {"type": "adaptive"}
-    if thinks:
+    thinking = claude_thinking(
+        fields,
+        forced=is_forced(body.get("tool_choice")),
+        max_tokens=body["max_tokens"],
+        vendor=VENDOR,
+    )
+    if thinking.effort is not None:
+        body["output_config"] = {"effort": thinking.effort}
+    if thinking.config is not None:
+        body["thinking"] = thinking.config
+    if thinking.thinks:
         for key in _SAMPLING:
             body.pop(key, None)
-
-
-def _bounded_thinking(own: dict[str, Any], max_tokens: int) -> dict[str, Any]:
-    """Return what a client says of thinking, such that it fits into the answer.
-
-    Anthropic refuses a budget that is not below `max_tokens`, which may be the gateway's word.
-    """
-    budget = own.get("budget_tokens")
-    if not isinstance(budget, int | float) or budget < max_tokens:
-        return own
-    if max_tokens <= _MIN_THINKING_TOKENS:
-        return {"type": "disabled"}
-    return {**own, "budget_tokens": max_tokens - 1}
 
 
 def _add_format(body: dict[str, Any], fields: Fields) -> None:

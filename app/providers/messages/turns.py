@@ -39,9 +39,9 @@ class AnthropicSpeech(Speech):
         """Return the block of a text."""
         return text_blocks(text)
 
-    def thinking(self, message: Message) -> list[Any]:
-        """Return signed thinking as it was given out."""
-        return [each for each in message.thinking_blocks or () if _sealed(each)]
+    def spoken(self, message: Message, said: Blocks) -> list[Any]:
+        """Return what the model said, after its signed thinking as it was given out."""
+        return [*(each for each in message.thinking_blocks or () if _sealed(each)), *said]
 
     def call(
         self,

@@ -1,23 +1,20 @@
-"""Anthropic's answers, told in OpenAI's: messages, usage, errors."""
+"""Anthropic's answers, told in OpenAI's: messages, usage."""
 
-import contextlib
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar, get_args
+from typing import Any
 
 import msgspec
 
 from app.errors import UpstreamInvalidResponseError
 from app.providers.base import Chunk
-from app.providers.http.error_body import ErrorDetail, error_detail
 from app.providers.http.errors import Headers
-from app.providers.http.lenient import Mender, mended_json
+from app.providers.http.lenient import Mender
 from app.providers.translation.answers import completion, envelope, openai_usage
+from app.providers.translation.structs import read_struct
 from app.types import ToldUsage
 from app.wire.usage import read_usage
 
 _NULL = msgspec.Raw(b"null")
-_DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_encode = msgspec.json.Encoder().encode
 
 FINISH_REASONS: Mapping[str, str] = {
     "end_turn": "stop",
@@ -140,7 +137,6 @@ class Event(msgspec.Struct, frozen=True):
 
 _decode_message = msgspec.json.Decoder(Message).decode
 _decode_event = msgspec.json.Decoder(Event).decode
-_Struct = TypeVar("_Struct", bound=msgspec.Struct)
 
 
 def read_event(data: bytes, mender: Mender) -> Event:
@@ -151,47 +147,8 @@ def read_event(data: bytes, mender: Mender) -> Event:
     UpstreamInvalidResponseError
         If it is no JSON object by any reading.
     """
-    try:
-        return _decode_event(data)
-    except _DECODE_ERRORS:
-        return _read_leniently(data, Event, mender, "an event that is none of a message stream")
-
-
-def _read_leniently(data: bytes, kind: type[_Struct], mender: Mender, what: str) -> _Struct:
-    try:
-        value = mender.read_unmended(data)
-    except ValueError as error:
-        raise UpstreamInvalidResponseError(f"the upstream sent {what}") from error
-    if not isinstance(value, dict):
-        raise UpstreamInvalidResponseError(f"the upstream sent {what}")
-    return _converted(value, kind)
-
-
-def _converted(value: Mapping[str, Any], kind: type[_Struct]) -> _Struct:
-    """Return a struct of those fields whose values are of their types."""
-    fields: dict[str, Any] = {}
-    for each in msgspec.structs.fields(kind):
-        part = value.get(each.name)
-        if part is None:
-            continue
-        if each.type is msgspec.Raw:
-            fields[each.name] = msgspec.Raw(mended_json(part))
-        elif isinstance(part, dict) and (inner := _struct_in(each.type)) is not None:
-            fields[each.name] = _converted(part, inner)
-        elif isinstance(part, list) and each.name == "content":
-            fields[each.name] = [_converted(b, Block) for b in part if isinstance(b, dict)]
-        else:
-            with contextlib.suppress(msgspec.ValidationError):
-                fields[each.name] = msgspec.convert(part, each.type)
-    return kind(**fields)
-
-
-def _struct_in(kind: Any) -> type[msgspec.Struct] | None:
-    """Return the struct of an annotation such as `Block | None`."""
-    for each in get_args(kind):
-        if isinstance(each, type) and issubclass(each, msgspec.Struct):
-            return each
-    return None
+    what = "an event that is none of a message stream"
+    return read_struct(data, Event, mender, decode=_decode_event, what=what)
 
 
 def whole_answer(body: bytes, headers: Headers) -> Chunk:
@@ -203,10 +160,8 @@ def whole_answer(body: bytes, headers: Headers) -> Chunk:
         If it is no message.
     """
     mender = Mender()
-    try:
-        message = _decode_message(body)
-    except _DECODE_ERRORS:
-        message = _read_leniently(body, Message, mender, "an answer that is no message")
+    what = "an answer that is no message"
+    message = read_struct(body, Message, mender, decode=_decode_message, what=what)
     if message.content is None:
         raise UpstreamInvalidResponseError("the upstream's answer is a message without content")
     finish_reason = FINISH_REASONS.get(message.stop_reason or "", "stop")
@@ -270,26 +225,3 @@ def tool_call(block: Block) -> dict[str, Any]:
     """Return a tool call as OpenAI has it."""
     function = {"name": block.name or "", "arguments": block.arguments}
     return {"id": block.id or "", "type": "function", "function": function}
-
-
-def openai_error_body(body: bytes) -> bytes:
-    """Tell an error body in OpenAI's shape; what is none stays as it is."""
-    detail = error_detail(body)
-    if detail is None:
-        return body
-    return _encode(
-        {
-            "error": {
-                "message": detail.message,
-                "type": detail.type or None,
-                "param": None,
-                "code": _code(detail),
-            }
-        }
-    )
-
-
-def _code(detail: ErrorDetail) -> str | None:
-    if detail.too_long:
-        return "context_length_exceeded"
-    return None if detail.type == "invalid_request_error" else detail.type or None

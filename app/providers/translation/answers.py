@@ -84,6 +84,10 @@ class ChatEvents:
         self._found.model = model
         self.say({"role": "assistant", "content": ""})
 
+    def pass_on(self, headers: Headers) -> None:
+        """Add headers to those of the first chunk."""
+        self._headers = (*self._headers, *headers)
+
     def comment(self, line: bytes) -> None:
         """Pass a comment of the upstream on."""
         self._found.data.append(line + b"\n\n")

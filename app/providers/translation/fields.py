@@ -163,7 +163,7 @@ def response_format(fields: Fields) -> ResponseFormat | None:
     return None if wanted is None or wanted.type == "text" else wanted
 
 
-def one_of(known: Mapping[object, str], value: object, key: str, *, vendor: str) -> str:
+def one_of(known: Mapping[str, str], value: object, key: str, *, vendor: str) -> str:
     """Return what a value of a field is called by the vendor.
 
     Raises

@@ -145,9 +145,9 @@ class Speech(ABC):
     def result(self, call: Call) -> Blocks:
         """Return the block of a call's result; APIs demand one for every call."""
 
-    def thinking(self, message: Message) -> Blocks:  # noqa: ARG002  (for APIs that take it back)
-        """Return what the model had thought, where the API takes it back."""
-        return []
+    def spoken(self, message: Message, said: Blocks) -> Blocks:  # noqa: ARG002
+        """Return what the model said, with what it had thought where the API takes that back."""
+        return said
 
     def mark(self, blocks: Blocks, mark: msgspec.Raw) -> None:  # noqa: B027  (most have none)
         """Put a mark of the prompt's cache behind what there is, where the API has such."""
@@ -260,10 +260,8 @@ class _History:
         speech = self._speech
         if message.audio != NULL:
             raise unsupported_content(f"audio is not supported by {speech.vendor}", where)
-        # Signed thinking comes first, exactly as it was given out: its signature covers it.
-        blocks = speech.thinking(message)
         said = speech.content(message.content, where, text_only="the assistant")
-        blocks += said or speech.text(message.refusal)
+        blocks = speech.spoken(message, said or speech.text(message.refusal))
         turn = self._turn("assistant") if blocks or _calls(message) else None
         for call in _calls(message):
             assert turn is not None  # noqa: S101  (there is a call)

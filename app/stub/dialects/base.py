@@ -76,6 +76,8 @@ class Dialect:
         An error's body, framed for the middle of a stream, after so many events.
     usage_on_demand
         Whether a stream tells usage only to those who ask.
+    stream_type
+        The content type of a stream.
     """
 
     id_prefix: str
@@ -90,3 +92,4 @@ class Dialect:
     end: Callable[[Reply, int], bytes]
     error_event: Callable[[bytes, int], bytes]
     usage_on_demand: bool = False
+    stream_type: bytes = b"text/event-stream; charset=utf-8"

@@ -40,9 +40,19 @@ class Endpoint:
         self._error_body = error_body
         self._models = models
 
-    async def __call__(self, exchange: Exchange) -> None:
-        """Answer one request and log how it ended."""
+    async def __call__(
+        self, exchange: Exchange, addressed: Mapping[str, Any] | None = None
+    ) -> None:
+        """Answer one request and log how it ended.
+
+        Parameters
+        ----------
+        addressed
+            What the address says that stands in the body elsewhere: the model, whether to stream.
+        """
         body = _decoded(exchange)
+        if addressed is not None and isinstance(body, dict):
+            body = {**body, **addressed}
         model = body.get("model") if isinstance(body, dict) else None
         entry = self._log.open(
             model=model if isinstance(model, str) else None,

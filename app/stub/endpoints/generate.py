@@ -13,7 +13,6 @@ from app.stub.http import Exchange, Headers
 from app.stub.log import Ended, LogEntry, RequestLog
 from app.stub.tiers import Tier
 
-_SSE = (b"content-type", b"text/event-stream; charset=utf-8")
 _MALFORMED = "We could not make sense of the messages, tools or response format."
 
 
@@ -148,7 +147,8 @@ class _Play:
             await exchange.answer(200, [JSON, *self._headers], b'{"id":"')
             return Ended.FAULT
         written = self._dialect.events(self._reply)
-        headers = [_SSE, (b"cache-control", b"no-cache"), *self._headers]
+        stream_type = (b"content-type", self._dialect.stream_type)
+        headers = [stream_type, (b"cache-control", b"no-cache"), *self._headers]
         if kind is FaultKind.WRONG_CONTENT_LENGTH:
             at_once = [event for _, event in written]
             data = b"".join(at_once) + self._dialect.end(self._reply, len(at_once))

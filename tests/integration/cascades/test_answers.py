@@ -175,17 +175,17 @@ def test_a_model_asked_for_by_name_has_no_cascade(start, drafter):
 
 
 def test_each_stage_is_told_with_what_was_said_of_it(start, drafter):
-    client = start(stages=(CHEAP, DEAR, "sim-frontier"))
+    client = start({"kind": "logprobs", "least_mean": 0.0}, stages=(CHEAP, DEAR, "sim-frontier"))
     drafter.answer = drafted(chances=UNSURE)
     response = ask(client, headers={"x-route-explain": "full"})
     told = response.json()["steelyard"]["cascade"]
     assert told["stages"] == [CHEAP, DEAR, "sim-frontier"]
     assert [(each["model"], each["accepted"], each["by"]) for each in told["judged"]] == [
         (CHEAP, False, "logprobs"),
-        (DEAR, False, "logprobs"),  # the simulated upstream tells none
+        (DEAR, False, "logprobs"),
     ]
     assert told["judged"][0]["score"] == pytest.approx(-0.9730, abs=1e-4)
-    assert told["judged"][1]["why"] == "no log-probabilities"
+    assert told["judged"][0]["why"] == "mean -0.9729 is below 0"
     assert told["accepted_by"] == "last_stage"
     rejected = 'gateway_drafts_total{by="logprobs",model="%s",policy="default",verdict="rejected"}'
     assert count(client, rejected % CHEAP) == count(client, rejected % DEAR) == 1

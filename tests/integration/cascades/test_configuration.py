@@ -1,12 +1,17 @@
 """Cascades that cannot work stop the start; those that can are replaced while requests run."""
 
 import asyncio
+import json
 
+import httpx
 import pytest
+import yaml
 
+from app.commands.explanation import explain
+from app.config import load_config
 from app.errors import ConfigError
 from tests.support.cascading import CHEAP, DEAR, JUDGE, JUDGED, LOGPROBS, UNSURE, ask, drafted
-from tests.support.gateway import GatewayThread, stub_config
+from tests.support.gateway import CONFIGS, GatewayThread, stub_config
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -78,3 +83,34 @@ def test_another_acceptor_serves_from_the_next_request_on(start_gateway, drafter
 def test_a_judge_is_no_candidate_and_needs_no_prediction(start):
     told = ask(start(JUDGED), path="/v1/route").json()
     assert JUDGE not in [each["model"] for each in told["candidates"]]
+
+
+def test_what_is_shipped_drafts_easy_prompts_and_escalates_hard_ones(stub, tmp_path):
+    document = yaml.safe_load((CONFIGS / "gateway.cascade.yaml").read_text())
+    document["catalogue"], document["stub"] = str(CONFIGS / "models.yaml"), None
+    document["upstreams"]["stub"]["base_url"] = f"{stub.origin}/v1"
+    for policy in document["policies"].values():
+        policy["router_deadline_s"] = 20.0
+    file = tmp_path / "gateway.yaml"
+    file.write_text(yaml.safe_dump(document))
+    hard = (
+        "Prove step by step, with a rigorous theorem and lemma, the asymptotic complexity of a "
+        "distributed consensus algorithm with concurrency, integral and eigenvalue optimization."
+    )
+    with (
+        GatewayThread(load_config(file, env={})) as gateway,
+        httpx.Client(base_url=gateway.url, trust_env=False, timeout=30) as client,
+    ):
+        for policy, acceptor in (("auto", "logprobs"), ("auto:judged", "judge")):
+            easy = ask(client, "What is the capital of France?", model=policy)
+            assert easy.headers["x-route-accepted-by"] == acceptor
+            assert easy.headers["x-route-model"] != DEAR
+            assert ask(client, hard, model=policy).headers["x-route-model"] == DEAR
+
+
+def test_explain_says_what_the_cascade_begins_with(tmp_path, capsys):
+    stub_config(tmp_path, NOWHERE, changes=changes())
+    options = {"file": tmp_path / "gateway.yaml", "policy": "default", "max_cost_usd": None}
+    explain("What is it?", cost_quality=None, as_json=True, **options)
+    told = json.loads(capsys.readouterr().out)
+    assert (told["model"], told["cascade"]["stages"]) == (CHEAP, [CHEAP, DEAR])

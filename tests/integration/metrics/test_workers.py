@@ -124,7 +124,7 @@ def test_what_two_workers_count_is_right_and_survives_one_of_them(gateway):
         "gateway_overhead_seconds_count",
         "gateway_predicted_quality_count",
         "gateway_key_requests_total",
-        "gateway_upstream_attempts_total",
+        "gateway_calls_total",
     ):
         assert gateway.total(name) == n, name
     assert gateway.total("gateway_build_info") == 1

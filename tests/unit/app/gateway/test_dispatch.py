@@ -16,6 +16,7 @@ from app.errors import (
     UpstreamThrottledError,
     UpstreamTimeoutError,
     UpstreamUnavailableError,
+    UpstreamUnsupportedError,
 )
 from app.gateway.dispatch import Dispatcher
 from app.gateway.ledger import LedgerEntry
@@ -23,7 +24,7 @@ from app.gateway.plan import FirstOf, Hedged
 from app.gateway.pool import DeploymentPool
 from app.gateway.request import RouteRequest
 from app.providers.base import Chunk
-from app.types import Usage
+from app.types import CallRole, Usage
 from app.wire.body import Body
 from routers.types import Conversation, Decision, Demand, Reason
 from tests.support.providers import HANG, ScriptedProvider, deployment
@@ -160,6 +161,26 @@ async def test_an_upstream_of_the_clients_own_dialect_gets_what_the_client_wrote
     assert (second.dialect, second.fields) == (
         ("other", own) if native else ("chat_completions", chat)
     )
+
+
+async def test_what_a_chat_cannot_say_goes_only_to_upstreams_of_its_own_dialect():
+    world = World([TEXT], [TEXT])
+    own = {"prompt": b"[1]"}
+    untold = "prompt", "numbers are no message"
+    asked = structs.replace(
+        request(), body=Body(own, dialect="other", translate=dict, untold=untold)
+    )
+    with pytest.raises(UpstreamUnsupportedError, match="numbers are no message") as caught:
+        await world.dispatcher.open(asked, FirstOf(("a", "b")), world.entry)
+    assert caught.value.param == "prompt"
+    assert [each.calls for each in world.providers] == [[], []]
+    assert world.entry.cost_usd() in (None, 0)
+    world.providers[1].native_dialects = frozenset({"other"})
+    answer = await world.dispatcher.open(asked, FirstOf(("a", "b")), world.entry)
+    assert answer.deployment.spec.model_id == "b"
+    assert world.providers[1].calls[0].fields == own
+    await answer.aclose()
+    assert world.outstanding == 0
 
 
 @pytest.mark.parametrize("script", [[DOWN], [ROLE, DOWN], [UpstreamThrottledError("429")]])
@@ -422,10 +443,12 @@ async def test_the_prompt_of_a_hedge_that_lost_is_paid():
     world = World([HANG], [TEXT])
     await read(world, await world.open(hedge_after_s=0.0))
     outcome = world.entry.close(status=200, error=None)
-    assert outcome.hedge_cost_usd == pytest.approx(7 * 1e-6)
+    _, lost_call = outcome.calls
+    assert (lost_call.role, lost_call.error) == (CallRole.ANSWER, "hedge_lost")
+    assert lost_call.cost_usd == pytest.approx(7 * 1e-6)
     assert outcome.cost_usd == pytest.approx(7e-6 + 1 * 10e-6 + 7e-6)
     lost = Usage(input_tokens=7, output_tokens=0, estimated=True)
-    assert [each.usage for each in outcome.attempts] == [outcome.usage, lost]
+    assert [each.usage for each in outcome.calls] == [outcome.usage, lost]
     assert outcome.tokens == world.entry.settled_tokens() == 7 + 1 + 7
 
 
@@ -433,7 +456,7 @@ async def test_the_cost_is_unknown_when_that_of_a_lost_hedge_is():
     world = World([HANG], [TEXT], input_usd_per_mtok=None)
     await world.open(hedge_after_s=0.0)
     outcome = world.entry.close(status=200, error=None)
-    assert (outcome.hedge_cost_usd, outcome.cost_usd) == (None, None)
+    assert outcome.cost_usd is None
 
 
 async def test_two_answers_in_the_same_moment_leave_one():

@@ -98,8 +98,8 @@ def test_the_attempts_before_a_fallback_are_paid_beside_it():
     account.completed()
     outcome = account.close(status=200, error=None)
     assert outcome.usage == Usage(input_tokens=70_000, output_tokens=30)
-    assert outcome.served_cost_usd == pytest.approx(70_000 * IN_USD + 30 * OUT_USD)
-    assert outcome.cost_usd == pytest.approx(outcome.served_cost_usd + 100 * IN_USD)
+    assert outcome.serving.cost_usd == pytest.approx(70_000 * IN_USD + 30 * OUT_USD)
+    assert outcome.cost_usd == pytest.approx(outcome.serving.cost_usd + 100 * IN_USD)
     assert outcome.tokens == 70_030 + 100
 
 

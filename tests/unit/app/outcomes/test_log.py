@@ -26,6 +26,7 @@ from app.outcomes.sqlite import (
     read_labels,
     read_outcomes,
 )
+from tests.support.spending import spent_row
 from tests.support.stores import FakeClock
 from tests.support.threads import kill_thread
 
@@ -40,33 +41,9 @@ def log_in(directory: Path, *, keep_s=None, clock=None, encode=None, **options) 
 
 
 def row(request_id: str = "req-1", **changes) -> OutcomeRow:
-    full = OutcomeRow(
-        request_id=request_id,
-        decision_id=f"dec-{request_id}",
-        time=NOW,
-        key_id="key-1",
-        team="blue",
-        policy="auto",
-        policy_version="carrot@1",
-        model="m-small",
-        reason="best",
-        status=200,
-        error=None,
-        input_tokens=10,
-        cached_input_tokens=4,
-        output_tokens=20,
-        reasoning_tokens=5,
-        estimated=True,
-        cost_nusd=9_000_000_000_000_000,
-        predicted_quality=0.75,
-        predicted_cost_nusd=1234,
-        decide_s=0.001,
-        overhead_s=0.002,
-        time_to_first_token_s=0.5,
-        duration_s=1.5,
-        propensity=1.0,
-    )
-    return msgspec.structs.replace(full, **changes)
+    fields = {"request_id": request_id, "decision_id": f"dec-{request_id}", "time": NOW}
+    fields |= {"team": "blue", "estimated": True, "cost_nusd": 9_000_000_000_000_000}
+    return msgspec.structs.replace(spent_row(), **{**fields, **changes})
 
 
 def rows_of(directory: Path) -> list[OutcomeRow]:
@@ -322,7 +299,7 @@ async def test_what_was_recorded_a_moment_ago_is_found(tmp_path):
     await log.open()
     log.record(row("req-1", policy="economy"))
     assert await log.find("dec-req-1") == Decided(
-        key_id="key-1", policy="economy", model="m-small", predicted_quality=0.75
+        key_id="key-1", policy="economy", model="small", predicted_quality=0.75
     )
     assert await log.find("dec-other") is None
     await log.aclose()

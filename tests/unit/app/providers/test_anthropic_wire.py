@@ -6,7 +6,8 @@ from app import errors
 from app.errors import UpstreamInvalidResponseError, UpstreamRejectedError
 from app.http_client.transport import HttptoolsTransport
 from app.providers.anthropic import AnthropicProvider
-from app.providers.messages.wire import openai_error_body, whole_answer
+from app.providers.messages.wire import whole_answer
+from app.providers.translation.errors import openai_error_body
 from app.types import ToldUsage, Usage
 from tests.support.fixtures import fixture
 

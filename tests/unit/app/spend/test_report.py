@@ -45,10 +45,10 @@ def test_groups_come_by_time_and_then_the_dearest_first():
 
 
 def test_money_in_a_table_of_commas_is_exact_to_the_billionth():
-    found = {(): Amounts(cost_nusd=12_345_678_901_234_567, scorer_cost_nusd=1)}
+    found = {(): Amounts(cost_nusd=12_345_678_901_234_567, estimated_cost_nusd=1)}
     (row,) = rows_of(report((), found).csv())
     assert row["cost_usd"] == "12345678.901234567"
-    assert row["scorer_cost_usd"] == "0.000000001"
+    assert row["estimated_cost_usd"] == "0.000000001"
 
 
 @pytest.mark.parametrize(

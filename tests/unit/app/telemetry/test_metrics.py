@@ -103,9 +103,9 @@ def test_every_call_is_counted_by_what_it_was_for(metrics, value):
     metrics.record(structs.replace(outcome, calls=(*judges, hedge, *outcome.calls)))
     for role, cost_usd, n in (("judge", 2e-5, 2), ("hedge", 1e-5, 1), ("answer", 1.5e-4, 1)):
         assert value("gateway_calls_total", role=role) == n
-        assert value("gateway_call_cost_usd_total", role=role) == pytest.approx(cost_usd)
+        assert value("gateway_cost_usd_total", role=role) == pytest.approx(cost_usd)
     assert value("gateway_calls_total", upstream="none", error="unhealthy") == 1
-    assert value("gateway_upstream_attempts_total") == 2  # nobody is answered by a judge
+    assert value("gateway_upstream_duration_seconds_count") == 3  # no call came about for one
     assert value("gateway_key_tokens_total") == 80 + 190 + 2 * 82
 
 
@@ -172,12 +172,9 @@ def test_retries_fallbacks_and_hedges_are_told_apart(metrics, value):
     )
     assert value("gateway_retries_total", model="sim-small") == 1
     assert value("gateway_fallbacks_total", decided_model="sim-small", model="sim-large") == 1
-    assert value("gateway_hedges_total") == 0
     usage = Usage(input_tokens=80, output_tokens=0, estimated=True)
     lost = attempt("sim-large", "hedge_lost", usage=usage, cost_usd=1e-5)
     metrics.record(structs.replace(outcome, calls=(lost, attempt("sim-small"))))
-    assert value("gateway_hedges_total", winner="first") == 1
-    assert value("gateway_hedge_cost_usd_total", model="sim-large") == pytest.approx(1e-5)
     for error, cost_usd in {"hedge_lost": 1e-5, "upstream_unavailable": 4e-5}.items():
         assert value("gateway_unserved_cost_usd_total", error=error) == pytest.approx(cost_usd)
     estimated = {"model": "sim-large", "class": "input", "estimated": "true"}

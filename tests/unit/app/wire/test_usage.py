@@ -25,6 +25,12 @@ def counts(input_tokens, output_tokens, *, cached=0, reasoning=0, estimated=Fals
     )
 
 
+def thinking(given, written, reasoning, **more):
+    """Return a record that tells reasoning among its details."""
+    details = {"completion_tokens_details": {"reasoning_tokens": reasoning}}
+    return {"prompt_tokens": given, "completion_tokens": written, **more, **details}
+
+
 OPENAI = {
     "prompt_tokens": 30,
     "completion_tokens": 40,
@@ -41,32 +47,11 @@ OPENAI = {
         (OPENAI, counts(30, 40, cached=20, reasoning=10)),
         # Grok counts reasoning beside what it wrote, with a total that says so and without one.
         (
-            {
-                "prompt_tokens": 32,
-                "completion_tokens": 9,
-                "total_tokens": 135,
-                "prompt_tokens_details": {"cached_tokens": 6},
-                "completion_tokens_details": {"reasoning_tokens": 94},
-            },
+            thinking(32, 9, 94, total_tokens=135, prompt_tokens_details={"cached_tokens": 6}),
             counts(32, 103, cached=6, reasoning=94),
         ),
-        (
-            {
-                "prompt_tokens": 32,
-                "completion_tokens": 9,
-                "completion_tokens_details": {"reasoning_tokens": 94},
-            },
-            counts(32, 103, reasoning=94),
-        ),
-        (
-            {
-                "prompt_tokens": 10120,
-                "completion_tokens": 3499,
-                "total_tokens": 16428,
-                "completion_tokens_details": {"reasoning_tokens": 2809},
-            },
-            counts(10120, 6308, reasoning=2809),
-        ),
+        (thinking(32, 9, 94), counts(32, 103, reasoning=94)),
+        (thinking(10120, 3499, 2809, total_tokens=16428), counts(10120, 6308, reasoning=2809)),
         # Gemini's compatible endpoint tells its thoughts in the total alone.
         ({"prompt_tokens": 20, "completion_tokens": 198, "total_tokens": 623}, counts(20, 603)),
         ({"prompt_tokens": 20, "total_tokens": 50}, counts(20, 30)),
@@ -191,15 +176,7 @@ OPENAI = {
             },
             counts(3, 4, cached=3),
         ),
-        (
-            {
-                "prompt_tokens": 3,
-                "completion_tokens": 4,
-                "total_tokens": 7,
-                "completion_tokens_details": {"reasoning_tokens": 5},
-            },
-            counts(3, 4, reasoning=4),
-        ),
+        (thinking(3, 4, 5, total_tokens=7), counts(3, 4, reasoning=4)),
         # Servers that do not count say 0.
         (
             {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
