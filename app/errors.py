@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from app.types import CHAT_COMPLETIONS
 from routers.errors import NoEligibleModelError
 
 
@@ -239,7 +238,8 @@ class UpstreamError(GatewayError):
     sent
         False where the request surely never reached the upstream.
     dialect
-        In which `body` is written.
+        In which `body` is written. Its default is `app.types.CHAT_COMPLETIONS`, not imported: the
+        command line knows these errors and answers before it loads what `app.types` needs.
     """
 
     retryable = True
@@ -257,7 +257,7 @@ class UpstreamError(GatewayError):
         retry_after_s: float | None = None,
         code: str | None = None,
         sent: bool = True,
-        dialect: str = CHAT_COMPLETIONS,
+        dialect: str = "chat_completions",
     ) -> None:
         super().__init__(message, code=code)
         self.dialect = dialect

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from app.stub.answers import compose
+from app.stub.answers.compose import compose
 from app.stub.tiers import TIERS
 
 _DONE = "[DONE]"

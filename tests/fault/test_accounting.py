@@ -5,7 +5,7 @@ from itertools import accumulate
 
 import pytest
 
-from app.stub.answers import compose
+from app.stub.answers.compose import compose
 from app.stub.tiers import TIERS
 from loadtest.fault_proxy import ProxyFault, even_shares
 from loadtest.mixed_traffic import Ended, Kind

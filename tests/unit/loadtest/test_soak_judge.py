@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from app.stub.answers import compose
+from app.stub.answers.compose import compose
 from app.stub.tiers import TIERS
 from loadtest.fault_proxy import Call, FaultProxy, ProxyFault, even_shares
 from loadtest.mixed_traffic import Ask, BrokenEndError, End, Ended, Kind, _judge_stream
