@@ -10,7 +10,7 @@ from app.gateway.breaker import CircuitState
 from app.gateway.pool import DeploymentPool
 from app.gateway.request import Deployment
 from app.http_client.transport import HttptoolsTransport
-from app.providers.base import PROVIDERS, Provider, Timeouts
+from app.providers.base import PROVIDERS, Identity, Provider, Timeouts
 from app.telemetry.tracing import UpstreamFacts
 
 _NOT_LOOKED_AT = "not-looked-at"
@@ -107,6 +107,12 @@ def _provider(name: str, upstream: UpstreamConfig, config: LoadedConfig) -> Prov
             developer_role=upstream.developer_role,
             max_tokens_field=upstream.max_tokens_field,
             max_response_bytes=upstream.max_answer_bytes,
+            identity=Identity(
+                token_command=upstream.token_command,
+                token_file=config.token_file(name),
+                aws_region=upstream.aws_region,
+                aws_profile=upstream.aws_profile,
+            ),
         )
     except ConfigError as error:
         raise config.error(("upstreams", name), error.message) from error

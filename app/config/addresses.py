@@ -1,6 +1,7 @@
 """What a `base_url` must look like, and what looks like a mistake in one."""
 
 import re
+from collections.abc import Callable, Mapping
 
 from pydantic import HttpUrl
 
@@ -29,6 +30,8 @@ def address_problem(kind: str, url: HttpUrl) -> str | None:
     path = (url.path or "").rstrip("/")
     if kind == "azure":
         return _azure_problem(url, path)
+    if kind in _CLOUDS:
+        return _CLOUDS[kind](url, path)
     for endpoint in _ENDPOINTS:
         if path.lower().endswith(endpoint):
             return (
@@ -59,6 +62,58 @@ def _azure_problem(url: HttpUrl, path: str) -> str | None:
             "https://<resource>.openai.azure.com?api-version=2024-10-21"
         )
     return None
+
+
+def _gemini_problem(url: HttpUrl, path: str) -> str | None:
+    if path.lower().endswith("/openai"):
+        return "this is Google's OpenAI-compatible address, which is spoken to as kind: openai"
+    found = re.search(r"/(?:models|tunedModels)\b", path)
+    if found:
+        return (
+            f"names a model, which the gateway appends itself; write "
+            f"{_shown(url, path[: found.start()])}"
+        )
+    if (url.host or "").lower() == "generativelanguage.googleapis.com" and not path:
+        return f"has no version; write {_shown(url, '/v1beta')}"
+    return None
+
+
+def _vertex_problem(url: HttpUrl, path: str) -> str | None:
+    if path.lower().endswith("/openapi"):
+        return "this is Vertex' OpenAI-compatible address, which is spoken to as kind: openai"
+    found = re.search(r"/(?:models|endpoints/.+)$|/models/", path)
+    if found:
+        return (
+            f"names a model, which the gateway appends itself; write "
+            f"{_shown(url, path[: found.start()])}"
+        )
+    if not re.search(r"/(?:locations/[^/]+|publishers/[^/]+)$", path):
+        return (
+            "has to name project and location: https://aiplatform.googleapis.com/v1/projects/"
+            "<project>/locations/global/publishers/google"
+        )
+    return None
+
+
+def _bedrock_problem(url: HttpUrl, path: str) -> str | None:
+    host = (url.host or "").lower()
+    if path.startswith("/openai"):
+        return "this is Bedrock's OpenAI-compatible address, which is spoken to as kind: openai"
+    if host.endswith(".amazonaws.com") and path:
+        return f"has a path, which the gateway makes of the model itself; write {_shown(url, '')}"
+    if re.match(r"bedrock\.[a-z0-9-]+\.amazonaws\.com$", host):
+        return (
+            "is where models are managed; they are asked at "
+            f"{_shown(url, '').replace('bedrock.', 'bedrock-runtime.', 1)}"
+        )
+    return None
+
+
+_CLOUDS: Mapping[str, Callable[[HttpUrl, str], str | None]] = {
+    "gemini": _gemini_problem,
+    "vertex": _vertex_problem,
+    "bedrock": _bedrock_problem,
+}
 
 
 def address_doubt(kind: str, url: HttpUrl) -> str | None:

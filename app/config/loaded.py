@@ -70,6 +70,11 @@ class LoadedConfig(Strict):
         name = self.gateway.store.data_dir
         return None if name is None else self.path.parent / name
 
+    def token_file(self, upstream: str) -> Path | None:
+        """Where an upstream's token is, if it is in a file."""
+        name = self.gateway.upstreams[upstream].token_file
+        return None if name is None else self.path.parent / name
+
     def artifact_path(self, router: str) -> Path | None:
         """Directory of a router's artifact; None for the shipped default."""
         artifact = self.gateway.routers[router].artifact

@@ -1,6 +1,7 @@
 """The sections `upstreams` and `breaker`: provider endpoints."""
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, HttpUrl, model_validator
@@ -49,12 +50,24 @@ class UpstreamConfig(Strict):
     """One provider endpoint; its secret is named, never written."""
 
     kind: str = "openai"
-    """What it is spoken to in: `openai` for everything that is compatible, `azure`, `anthropic`."""
+    """What it is spoken to in: `openai` for everything that is compatible, `azure`, `anthropic`,
+    `gemini`, `vertex`, `bedrock`."""
     base_url: HttpUrl
     """What the dialect's path (`/chat/completions`) is appended to; usually ends in `/v1`. A query
     is sent with every request."""
     api_key_env: Variable | None = None
-    """The environment variable that holds its key; left out, it wants none."""
+    """The environment variable that holds its key; left out, it wants none, or is shown a token;
+    `vertex` and `bedrock` then take the credentials that the tools of Google and AWS find."""
+    token_command: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """A program and its arguments that print a bearer token, or JSON with `access_token` and
+    `expires_in`: for credentials that expire. It is run again before the token ends, and when the
+    upstream refuses it."""
+    token_file: Path | None = None
+    """A file, relative to this one, that holds such a token; somebody else keeps it up to date."""
+    aws_region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")] | None = None
+    """For `bedrock`: the region that requests are signed for, where `base_url` does not tell it."""
+    aws_profile: Name | None = None
+    """For `bedrock`: the profile of AWS' configuration whose credentials are taken."""
     extra_headers: dict[str, str] = Field(default_factory=dict)
     """Sent with every request, such as an organisation; they win over the dialect's own."""
     max_connections: Annotated[int, Field(ge=1, le=100_000)] = 1_000
@@ -65,11 +78,11 @@ class UpstreamConfig(Strict):
     """Request fields that its models refuse and clients send all the same, such as `temperature`:
     they are left out, and the answer is given without them."""
     developer_role: Literal["developer", "system"] = "developer"
-    """What the role `developer` is called here; many servers know `system` alone. Not for
-    `anthropic`, whose dialect has neither."""
+    """What the role `developer` is called here; many servers know `system` alone. For `openai` and
+    `azure`: other dialects have neither."""
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
     """What the limit of an answer is called here, whichever name a client used; left out, the
-    client's own. Not for `anthropic`."""
+    client's own. For `openai` and `azure`."""
     max_answer_bytes: Annotated[int, Field(ge=1_000_000, le=1_000_000_000)] = 64 * 1024 * 1024
     """Of a whole answer, and of one event of a stream; a longer one is a failure."""
     reuse_connections: bool = True
@@ -80,6 +93,23 @@ class UpstreamConfig(Strict):
     retries: Annotated[int, Field(ge=0, le=10)] = 1
     """How often a model that failed here is asked once more before the next model is, where that
     cannot be paid twice: on another of its deployments, else here after a moment."""
+
+    @model_validator(mode="after")
+    def _is_shown_one_credential(self) -> Self:
+        ways = {
+            "api_key_env": self.api_key_env,
+            "token_command": self.token_command,
+            "token_file": self.token_file,
+        }
+        named = [way for way, value in ways.items() if value]
+        if len(named) > 1:
+            raise ConflictError(
+                (named[1],), f"stands beside {named[0]}; one of them shows who asks"
+            )
+        for field in ("aws_region", "aws_profile"):
+            if getattr(self, field) is not None and self.kind != "bedrock":
+                raise ConflictError((field,), "is for kind: bedrock")
+        return self
 
     @model_validator(mode="after")
     def _keeps_what_a_request_is(self) -> Self:
