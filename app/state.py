@@ -137,7 +137,7 @@ class AppState:
         ------
         StoreUnavailableError
         """
-        return await self.serving.admission.standings(caller)
+        return await self.serving.admission.standings.of(caller)
 
     async def own_standings(self, callers: Iterable[Caller]) -> tuple[Standing, ...]:
         """Return where the limits of each caller's own key stand.
@@ -146,7 +146,7 @@ class AppState:
         ------
         StoreUnavailableError
         """
-        return await self.serving.admission.own_standings(callers)
+        return await self.serving.admission.standings.of_keys(callers)
 
     def problems(self) -> dict[str, str]:
         """Return what of the store, or of the decision log, does not work at the moment → why."""

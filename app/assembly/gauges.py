@@ -37,7 +37,7 @@ async def sample(state: AppState) -> None:
     for each in await asyncio.to_thread(state.resources.drift.take):
         metrics.drift.sampled(each.policy, distance=each.distance, familiarity=each.level.value)
     try:
-        standings = await state.serving.admission.known_budgets()
+        standings = await state.serving.admission.standings.known_budgets()
     except StoreError:
         return
     metrics.process.budgets(fact for standing in standings for fact in budget_facts(standing))

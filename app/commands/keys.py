@@ -236,7 +236,7 @@ class _Desk:
         """Return what is told of keys."""
         from app.access.key_views import KeyViews  # noqa: PLC0415
 
-        found = await KeyViews(self.admission.own_standings).of(keys)
+        found = await KeyViews(self.admission.standings.of_keys).of(keys)
         return [view.model_dump(mode="json") for view in found]
 
 

@@ -47,7 +47,7 @@ class Chooser:
         request = entry.request
         began = self.clock()
         if request.objective is not None:
-            entry.pressure = await self.reservations.admission.pressure(request.caller)
+            entry.pressure = await self.reservations.admission.standings.pressure(request.caller)
             if entry.pressure is not None:
                 request = msgspec.structs.replace(
                     request, objective=entry.pressure.lower(request.objective)

@@ -62,7 +62,7 @@ async def test_where_a_keys_limits_stand_is_told_in_dollars(keys):
         budgets=(Budget(usd=2, period=Period.DAY),),
     )
     scope = Scope(ScopeKind.KEY, record.key_id)
-    (standing, _, _) = await admission.standings(_caller(record))
+    (standing, _, _) = await admission.standings.of(_caller(record))
     period = standing.budgets[0].period_id
     budget = BudgetLimit(period_id=period, limit_nusd=2_000_000_000, ends_in_s=1000)
     for request_id, reserve_nusd in (("done", 10), ("running", 250_000_000)):
@@ -75,7 +75,7 @@ async def test_where_a_keys_limits_stand_is_told_in_dollars(keys):
 
     app = FastAPI()
     app.include_router(
-        admin_router(Issuer(keys, lambda: KNOWN), token=TOKEN, standings=admission.standings)
+        admin_router(Issuer(keys, lambda: KNOWN), token=TOKEN, standings=admission.standings.of)
     )
     async with client_of(app) as client:
         told = (await client.get(f"/admin/keys/{record.key_id}/standing")).json()

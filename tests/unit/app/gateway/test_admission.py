@@ -76,7 +76,7 @@ async def test_without_any_limit_the_store_is_never_asked():
     world = World(LostCounters())
     assert await world.ask() is None
     assert await world.ask(caller()) is None
-    assert await world.admission.pressure(caller()) is None
+    assert await world.admission.standings.pressure(caller()) is None
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ async def test_what_is_added_to_a_request_is_reserved_and_given_back_with_it():
     assert await world.admission.add(request, ANONYMOUS, nth=2, most_nusd=1, least_nusd=1) is None
     await world.admission.settle(ticket, tokens=7, cost_nusd=5)
     await world.admission.settle(more, tokens=7, cost_nusd=5, first=False)
-    (standing,) = await world.admission.standings(ANONYMOUS)
+    (standing,) = await world.admission.standings.of(ANONYMOUS)
     assert (standing.in_flight, standing.budgets[0].spent_nusd) == (0, 5)
     assert standing.budgets[0].reserved_nusd == 0
 
@@ -284,12 +284,12 @@ async def test_a_budget_that_degrades_lowers_the_knob_step_by_step():
     world = World(gateway=budget(10.0, on_low=OnLow.DEGRADE, degrade_from=0.5))
     seen = []
     for _ in range(10):
-        pressure = await world.admission.pressure(ANONYMOUS)
+        pressure = await world.admission.standings.pressure(ANONYMOUS)
         lowered = CostQuality(1.0) if pressure is None else pressure.lower(CostQuality(1.0))
         seen.append(round(lowered.t, 2))
         await world.spend(0.999)
     assert seen == [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.8, 0.6, 0.4, 0.2]
-    assert (await world.admission.pressure(ANONYMOUS)).lower(
+    assert (await world.admission.standings.pressure(ANONYMOUS)).lower(
         UsdPerQuality(3.0)
     ).usd_per_quality == 0
 
@@ -297,7 +297,7 @@ async def test_a_budget_that_degrades_lowers_the_knob_step_by_step():
 async def test_promises_other_than_the_knob_are_kept_under_pressure():
     world = World(gateway=budget(1.0, on_low=OnLow.DEGRADE, degrade_from=0.1))
     await world.spend(0.5)
-    pressure = await world.admission.pressure(ANONYMOUS)
+    pressure = await world.admission.standings.pressure(ANONYMOUS)
     assert pressure.lower(MinQuality(0.9)) == MinQuality(0.9)
 
 
@@ -308,17 +308,17 @@ async def test_the_hardest_pressed_budget_counts():
     )
     red = caller("red")
     await world.spend(0.9, red)
-    pressure = await world.admission.pressure(red)
+    pressure = await world.admission.standings.pressure(red)
     assert pressure.scope.kind is ScopeKind.TEAM
     assert pressure.share == pytest.approx(0.9)
-    assert await world.admission.pressure(ANONYMOUS) is None
+    assert await world.admission.standings.pressure(ANONYMOUS) is None
 
 
 async def test_what_was_spent_before_this_process_began_presses_from_the_first_request():
     world = World(gateway=budget(1.0, on_low=OnLow.DEGRADE))
     await world.spend(0.95)
     again = World(world.admission.counters, gateway=budget(1.0, on_low=OnLow.DEGRADE))
-    assert (await again.admission.pressure(ANONYMOUS)).step == 4
+    assert (await again.admission.standings.pressure(ANONYMOUS)).step == 4
 
 
 async def test_a_budget_that_was_changed_presses_by_its_new_limit_from_the_first_request():
@@ -329,9 +329,9 @@ async def test_a_budget_that_was_changed_presses_by_its_new_limit_from_the_first
         return caller(budgets=budgets)
 
     await world.spend(0.9, of(1.0))
-    assert (await world.admission.pressure(of(1.0))).share == pytest.approx(0.9)
-    assert await world.admission.pressure(of(10.0)) is None
-    assert (await world.admission.pressure(of(0.95))).share == pytest.approx(0.9 / 0.95)
+    assert (await world.admission.standings.pressure(of(1.0))).share == pytest.approx(0.9)
+    assert await world.admission.standings.pressure(of(10.0)) is None
+    assert (await world.admission.standings.pressure(of(0.95))).share == pytest.approx(0.9 / 0.95)
 
 
 async def test_money_that_cannot_be_counted_is_not_spent():
@@ -339,7 +339,7 @@ async def test_money_that_cannot_be_counted_is_not_spent():
     with pytest.raises(StoreUnavailableError):
         await world.ask()
     with pytest.raises(StoreUnavailableError):
-        await world.admission.standings(ANONYMOUS)
+        await world.admission.standings.of(ANONYMOUS)
 
 
 async def test_the_caller_is_told_of_the_narrowest_rate():
@@ -351,7 +351,7 @@ async def test_the_caller_is_told_of_the_narrowest_rate():
     assert ticket.shown.scope.kind is ScopeKind.KEY
     assert ticket.shown.requests.remaining == 9
     assert not ticket.holds_a_place
-    assert [each.scope.kind for each in await world.admission.standings(caller())] == [
+    assert [each.scope.kind for each in await world.admission.standings.of(caller())] == [
         "key",
         "gateway",
     ]

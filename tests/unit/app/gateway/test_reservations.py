@@ -62,7 +62,7 @@ class World:
         self.entry.failed(place, self.entry.clock(), error, progress=Progress())
 
     async def budget(self):
-        (standing,) = await self.admission.standings(ANONYMOUS)
+        (standing,) = await self.admission.standings.of(ANONYMOUS)
         (found,) = standing.budgets
         return found
 
