@@ -28,6 +28,7 @@ from app.gateway.choose import Chooser
 from app.gateway.decide import Decider
 from app.gateway.dispatch import Dispatcher
 from app.gateway.handle import Gateway
+from app.gateway.life import Books
 from app.gateway.names import Names
 from app.gateway.questions import Questions
 from app.gateway.request import Deployment, Policy
@@ -134,7 +135,11 @@ def build_active(
             affinity=Affinity(blobs=store.blobs, now=time.time),
             clock=clock,
         ),
-        reservations=reservations,
+        books=Books(
+            reservations=reservations,
+            record=resources.record,
+            request_timeout_s=server.request_timeout_s,
+        ),
         dispatcher=dispatcher,
         cascades=Cascades(
             dispatcher=dispatcher,
@@ -151,9 +156,7 @@ def build_active(
             max_answer_bytes=caching.max_answer_bytes,
             wait_s=caching.wait_s,
         ),
-        record=resources.record,
         clock=clock,
-        request_timeout_s=server.request_timeout_s,
         config_version=version,
         keeps=build_keeps(config),
         tracer=resources.tracer,

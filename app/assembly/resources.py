@@ -6,8 +6,8 @@ from collections.abc import Callable
 from app.config import AllowanceConfig, GatewayConfig, LoadedConfig, StoreConfig
 from app.errors import ConfigError
 from app.gateway.allowances import Allowance, Allowances
+from app.gateway.heard import NOTHING, Keeps
 from app.gateway.kept_responses import KeptResponses
-from app.gateway.ledger import NOTHING, Keeps
 from app.keys import NO_LIMITS
 from app.outcomes.decision_log import DecisionLog, KeepContents
 from app.outcomes.log import Sink

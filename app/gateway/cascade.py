@@ -27,6 +27,7 @@ from app.gateway.ledger import LedgerEntry, code_of
 from app.gateway.plan import Cascade, FirstOf
 from app.gateway.questions import Questions, question_of, unsent
 from app.gateway.request import RouteRequest
+from app.gateway.steps import adopt, draft_of
 from app.providers.base import Chunk
 from app.types import DRAFT_REJECTED, HOLD_BACK_EXCEEDED, DraftVerdict
 from app.wire.body import Body, Fields
@@ -158,7 +159,7 @@ class _Run:
 
         Whether it serves is noted in the account.
         """
-        stage = self._entry.draft(self._request)
+        stage = draft_of(self._entry, self._request)
         opened: OpenAnswer | None = None
         hold = self._cascades.hold
         try:
@@ -307,5 +308,5 @@ class _Run:
 
     def _serve(self, draft: _Draft) -> OpenAnswer:
         draft.opened.prelude = tuple(draft.held)
-        self._entry.adopt(draft.stage, draft.held)
+        adopt(self._entry, draft.stage, draft.held)
         return draft.opened

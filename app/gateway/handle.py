@@ -5,41 +5,28 @@ manager: the request's account is open while its block runs, and however the blo
 is settled and its outcome recorded, once. Within it the answer is read chunk by chunk.
 """
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
-from app.concurrency.deadline import Deadline
 from app.concurrency.eager import Eager
-from app.errors import (
-    BudgetExceededError,
-    DeadlineExceededError,
-    GatewayError,
-    RateLimitedError,
-    ShuttingDownError,
-    UpstreamError,
-    answer_for,
-)
 from app.gateway.bid import cut_limit
 from app.gateway.cache import BYPASS, CachedAnswer, ResponseCache
 from app.gateway.cascade import Cascades
 from app.gateway.choose import Chooser
 from app.gateway.dispatch import Dispatcher, OpenAnswer
-from app.gateway.ledger import NOTHING, Keeps, LedgerEntry
+from app.gateway.heard import NOTHING, Heard, Keeps
+from app.gateway.ledger import LedgerEntry
+from app.gateway.life import Books, Life
 from app.gateway.paid import HiddenReasoning
 from app.gateway.plan import Cascade, plan_for
 from app.gateway.request import RouteRequest
-from app.gateway.reservations import Reservations
 from app.gateway.surcharges import extras_of
 from app.providers.base import Chunk
-from app.stores.base import StoreError
 from app.telemetry.tracing import AskedFor, Headers, Tracer, UpstreamFacts
-from app.types import CHAT_ROUTE, Outcome
-from routers.errors import RoutingError
+from app.types import CHAT_ROUTE
 from routers.request.layout import Description
 from routers.types import Decision
 
@@ -51,15 +38,11 @@ class Gateway:
     """Answers requests; everything it needs is handed in."""
 
     chooser: Chooser
-    reservations: Reservations
+    books: Books
     dispatcher: Dispatcher
     cascades: Cascades
     cache: ResponseCache
-    record: Callable[[Outcome], None]
-    """Takes the outcome of every request."""
     clock: Callable[[], float]
-    request_timeout_s: float
-    """For a whole request, from the moment that it is understood to the end of its answer."""
     config_version: str
     """Told as the policy version of requests that no policy decides."""
     keeps: Keeps = NOTHING
@@ -122,94 +105,10 @@ class Gateway:
             started=started,
             route=route,
             keeps=self.keeps,
+            heard=Heard() if self.keeps.answers else None,
             extras=extras_of(request.fields),
             reasoning=self.reasoning,
         )
-
-
-class _Life:
-    """A request from its account to its outcome.
-
-    Attributes
-    ----------
-    account
-        What is known of the request so far; the answer's headers are made of it.
-    """
-
-    __slots__ = ("_deadline", "_gateway", "account")
-
-    def __init__(self, gateway: Gateway, account: LedgerEntry) -> None:
-        self._gateway = gateway
-        self._deadline = Deadline(gateway.request_timeout_s)
-        self.account = account
-
-    async def __aenter__(self) -> Self:
-        self._deadline.__enter__()
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Let go of everything, record and settle.
-
-        Raises
-        ------
-        DeadlineExceededError
-            If there was no more time.
-        ShuttingDownError
-            If the task was cancelled: only a server that stops does that from outside.
-        """
-        ended = self._ended_by(exc_type, error, traceback)
-        try:
-            await self._let_go()
-        finally:
-            self._record(ended)
-            await self._settle()
-        if ended is not error and ended is not None:
-            raise ended from error
-
-    def _ended_by(
-        self,
-        exc_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> BaseException | None:
-        """Return what ended the request: `error`, or what it stands for."""
-        ended = error
-        try:
-            self._deadline.__exit__(exc_type, error, traceback)
-        except TimeoutError as late:
-            ended = late
-        if isinstance(ended, TimeoutError):
-            return DeadlineExceededError(
-                f"the request took longer than {self._gateway.request_timeout_s:g} s"
-            )
-        if isinstance(ended, asyncio.CancelledError):
-            return ShuttingDownError()
-        if ended is not None and not isinstance(ended, GatewayError | RoutingError):
-            _log.error("request %s failed", self.account.request.request_id, exc_info=ended)
-        return ended
-
-    async def _let_go(self) -> None:
-        """Give back what the answer holds."""
-
-    async def _settle(self) -> None:
-        try:
-            await self._gateway.reservations.settle(self.account)
-        except StoreError:
-            request_id = self.account.request.request_id
-            _log.exception("what request %s used could not be booked", request_id)
-
-    def _record(self, ended: BaseException | None) -> None:
-        entry = self.account
-        entry.answering()  # an error, unless an answer has begun before
-        if isinstance(ended, RateLimitedError | BudgetExceededError):
-            entry.refused_by = ended.whose
-        status, code = (200, None) if ended is None else _status_and_code(ended)
-        self._gateway.record(entry.close(status=status, error=code))
 
 
 class Head(NamedTuple):
@@ -222,13 +121,14 @@ class Head(NamedTuple):
     from_cache: bool = False
 
 
-class Answer(_Life):
+class Answer(Life):
     """The answer to one request: within its block `head` first, then `chunks`."""
 
-    __slots__ = ("_complete", "_exits", "_open", "_reading", "_remembered", "_seat")
+    __slots__ = ("_complete", "_exits", "_gateway", "_open", "_reading", "_remembered", "_seat")
 
     def __init__(self, gateway: Gateway, account: LedgerEntry) -> None:
-        super().__init__(gateway, account)
+        super().__init__(gateway.books, account)
+        self._gateway = gateway
         self._exits: contextlib.AsyncExitStack | None = None
         self._seat = BYPASS
         self._open: OpenAnswer | None = None
@@ -269,7 +169,7 @@ class Answer(_Life):
             return Head(from_cache=True)
         gateway, entry = self._gateway, self.account
         decision = await gateway.chooser.decide(entry)
-        decision = await gateway.reservations.answer(entry.request, decision, entry)
+        decision = await gateway.books.reservations.answer(entry.request, decision, entry)
         self._open = opened = await self._call(decision)
         for chunk in opened.prelude:  # which the account has seen
             self._seat.saw(chunk)
@@ -318,10 +218,10 @@ class Answer(_Life):
         plan = plan_for(request, decision, () if drafting is None else drafting.stages)
         if request.demand.max_output_tokens is not None:
             for model_id in plan.models:
-                limit = cut_limit(request, gateway.reservations.admission.specs[model_id])
+                limit = cut_limit(request, gateway.books.reservations.admission.specs[model_id])
                 if limit is not None:
                     entry.max_output_tokens[model_id] = limit
-        afford = gateway.reservations.call
+        afford = gateway.books.reservations.call
         if isinstance(plan, Cascade):
             return await gateway.cascades.open(request, plan, entry, afford=afford)
         return await gateway.dispatcher.open(request, plan, entry, afford=afford)
@@ -364,7 +264,7 @@ class Answer(_Life):
         )
 
 
-class DecisionAlone(_Life):
+class DecisionAlone(Life):
     """What would be decided about a request; no model is called for an answer.
 
     Attributes
@@ -374,10 +274,11 @@ class DecisionAlone(_Life):
         leaves none, like those that are not understood.
     """
 
-    __slots__ = ("recorded",)
+    __slots__ = ("_gateway", "recorded")
 
     def __init__(self, gateway: Gateway, account: LedgerEntry) -> None:
-        super().__init__(gateway, account)
+        super().__init__(gateway.books, account)
+        self._gateway = gateway
         self.recorded = False
 
     async def decide(self) -> Decision:
@@ -422,12 +323,3 @@ def _whole(cached: CachedAnswer, request: RouteRequest) -> Chunk:
         return Chunk(data=cached.body)
     events, usage_event = cached.as_stream(include_usage=request.include_usage)
     return Chunk(data=events, usage_event=usage_event)
-
-
-def _status_and_code(error: BaseException) -> tuple[int, str | None]:
-    """Return how a request that ended in an error is recorded."""
-    answer = answer_for(error)
-    status = answer.status
-    if isinstance(error, UpstreamError) and error.body is not None and error.status is not None:
-        status = error.status
-    return status, answer.code or "invalid_request"

@@ -1,8 +1,7 @@
 """The account of one request: what was decided, tried, used and paid; closed exactly once."""
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -12,19 +11,20 @@ from app.gateway.affinity import SessionTurn
 from app.gateway.bid import Bid
 from app.gateway.cache import CachedAnswer
 from app.gateway.drafting import Drafting
+from app.gateway.heard import NOTHING, Heard, Keeps
 from app.gateway.paid import (
     NOTHING_PAID,
     Arrived,
     HiddenReasoning,
     Paid,
     booked_usage,
+    price_usd,
     total_usage,
-    usage_cost_usd,
     was_sent,
 )
 from app.gateway.pressure import Pressure
 from app.gateway.request import Deployment, RouteRequest
-from app.gateway.surcharges import Extra, surcharge
+from app.gateway.surcharges import Extra
 from app.gateway.tickets import Ticket
 from app.keys import to_nusd
 from app.providers.base import Chunk, Progress
@@ -32,15 +32,12 @@ from app.stores.base import Standing
 from app.telemetry.tracing import CallTrace, RequestTrace
 from app.types import (
     ANSWERING,
-    CHAT_COMPLETIONS,
     CHAT_ROUTE,
     HEDGE_LOST,
     CacheState,
     Call,
     CallRole,
     Judgement,
-    Outcome,
-    Texts,
     ToldUsage,
     Usage,
     cost_of_judges,
@@ -52,21 +49,6 @@ from routers.decision.switching import SessionReason
 from routers.types import Decision, ModelSpec, Objective, Reason
 
 _CANCELLED = "cancelled"
-
-
-@dataclass(frozen=True, slots=True)
-class Keeps:
-    """What of the texts an outcome carries, because the operator opted in."""
-
-    features: bool = False
-    """The prompt's embedding is to be kept, which is made from the conversation."""
-    answers: bool = False
-    """The conversation and its answer are."""
-
-
-NOTHING = Keeps()
-MAX_KEPT_ANSWER_BYTES = 1_000_000
-"""Of a longer answer nothing is kept."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -131,12 +113,11 @@ class LedgerEntry:
     """What is known of models' hidden reasoning; shared by all requests."""
     response_model: str | None = None
     keeps: Keeps = NOTHING
+    heard: Heard | None = None
+    """The answer as its client got it, where that is kept."""
     trace: RequestTrace | None = None
     refused_by: str | None = None
     """Whose limit or budget refused the request."""
-    _heard: list[bytes] = field(default_factory=list)
-    _heard_bytes: int = 0
-    _heard_dialect: str = CHAT_COMPLETIONS
     _answering: bool = False
     _has_ended: bool = False
     _n_waiting: int = 0
@@ -183,51 +164,8 @@ class LedgerEntry:
             return CallRole.HEDGE
         return self.role
 
-    @contextlib.contextmanager
-    def stage(self, request: RouteRequest, role: CallRole) -> Iterator["LedgerEntry"]:
-        """Keep the account of a step on the way to the answer; its calls stand in this one too.
-
-        Parameters
-        ----------
-        request
-            What is asked in this step.
-        """
-        stage = self._stage(request, role)
-        try:
-            yield stage
-        except BaseException as error:
-            stage.end_stage(code_of(error))
-            raise
-        else:
-            stage.end_stage(None)
-        finally:
-            self.upstream_wait_s += stage.upstream_wait_s
-
-    def draft(self, request: RouteRequest) -> "LedgerEntry":
-        """Return the account of an answer that is held back, which `adopt` or `end_stage` ends.
-
-        Its model may use what this account reserved, and no more.
-        """
-        stage = self._stage(request, CallRole.DRAFT)
-        stage.decision, stage.extras = self.decision, self.extras
-        stage.max_output_tokens, stage.running_nusd = self.max_output_tokens, self.running_nusd
-        return stage
-
-    def _stage(self, request: RouteRequest, role: CallRole) -> "LedgerEntry":
-        return LedgerEntry(
-            clock=self.clock,
-            request=request,
-            policy_version=self.policy_version,
-            started=self.started,
-            role=role,
-            reserved_nusd=self.reserved_nusd,
-            calls=self.calls,
-            reasoning=self.reasoning,
-            trace=self.trace,
-        )
-
     def end_stage(self, error: str | None) -> None:
-        """Book the call that served in this step, as far as its answer was read.
+        """Book the call that served in this step, as far as its answer was read; once.
 
         Parameters
         ----------
@@ -241,23 +179,6 @@ class LedgerEntry:
         if self.call_trace is not None:
             self.call_trace.ended(self.calls[self.served_at])
             self.call_trace = None
-
-    def adopt(self, draft: "LedgerEntry", chunks: Iterable[Chunk]) -> None:
-        """Have the answer of a draft serve, as far as it has come.
-
-        Parameters
-        ----------
-        chunks
-            Of the answer, as the client gets them.
-        """
-        self.served, self.served_at = draft.served, draft.served_at
-        self.arrived, self.response_model = draft.arrived, draft.response_model
-        self.whole_answer = draft.whole_answer
-        self.time_to_first_token_s = self.clock() - self.started
-        if draft.call_trace is not None:
-            self.traced(draft.call_trace)
-        for chunk in chunks:
-            self._hear(chunk)
 
     def overdue(self) -> Call:
         """Note that the last call was not cancelled by anybody, but took too long."""
@@ -351,13 +272,8 @@ class LedgerEntry:
         self.arrived.saw(chunk)
         if chunk.response_model is not None:
             self.response_model = chunk.response_model
-        self._hear(chunk)
-
-    def _hear(self, chunk: Chunk) -> None:
-        if self.keeps.answers and chunk.data and self._heard_bytes <= MAX_KEPT_ANSWER_BYTES:
-            self._heard.append(chunk.data)
-            self._heard_dialect = chunk.dialect
-            self._heard_bytes += len(chunk.data)
+        if self.heard is not None:
+            self.heard.hear(chunk)
 
     def completed(self) -> None:
         """Note that the answer has come to its end: what was told of it is final."""
@@ -380,14 +296,7 @@ class LedgerEntry:
             ),
             hidden_tokens=hidden_tokens,
         )
-        return Paid(usage, self._price_usd(usage, spec))
-
-    def _price_usd(self, usage: Usage, spec: ModelSpec) -> float | None:
-        cost_usd = usage_cost_usd(usage, spec.prices)
-        if not self.extras or cost_usd is None:
-            return cost_usd
-        charged = surcharge(spec, self.extras)
-        return None if charged is None else cost_usd * charged[0] + charged[1]
+        return Paid(usage, price_usd(usage, spec, self.extras))
 
     def _served(self) -> Paid:
         """Return what the call that serves is booked with."""
@@ -520,79 +429,20 @@ class LedgerEntry:
         """Whether an answer is being held back at the moment."""
         return self.drafting is not None and self.drafting.held_since is not None
 
-    def close(self, *, status: int, error: str | None) -> Outcome:
-        """Return the record of the whole request."""
-        served = self._served()
-        if self.served is not None:
-            self._book_served(None)
-            if self.arrived.final:
-                self.reasoning.learn(
-                    self.served.spec.model_id, self.arrived, self.request.demand.n_answers
-                )
-        outcome = self._outcome(served, status=status, error=error)
-        if self.trace is not None:
-            self.trace.end(outcome, outcome.texts)
-        return outcome
+    def end(self) -> None:
+        """Note that nothing more comes of the answer."""
+        if self.served is None:
+            return
+        self._book_served(None)
+        if self.arrived.final:
+            self.reasoning.learn(
+                self.served.spec.model_id, self.arrived, self.request.demand.n_answers
+            )
 
     def _book_served(self, error: str | None) -> None:
         served, call = self._served(), self.calls[self.served_at]
         self.calls[self.served_at] = msgspec.structs.replace(
             call, usage=served.usage, cost_usd=served.cost_usd, error=error
-        )
-
-    def _outcome(self, served: Paid, *, status: int, error: str | None) -> Outcome:
-        return Outcome(
-            request_id=self.request.request_id,
-            decision_id=self.request.decision_id,
-            policy=self.request.policy_name,
-            policy_version=self.policy_version,
-            stream=self.request.stream,
-            decision=self.decision,
-            reason=self.reason,
-            calls=tuple(self.calls),
-            served_model_id=self.served_model_id,
-            response_model=self.response_model,
-            finish_reason=self.arrived.finish_reason,
-            usage=self._answer_usage(served),
-            decide_s=self.decide_s,
-            overhead_s=self.overhead_s,
-            time_to_first_token_s=self.time_to_first_token_s,
-            duration_s=self.clock() - self.started,
-            status=status,
-            error=error,
-            refused_by=self.refused_by,
-            route=self.route,
-            session=self.session,
-            cache=self.cache,
-            served_upstream=None if self.served is None else self.served.upstream,
-            key_id=self.request.caller.key_id,
-            team=self.request.caller.team,
-            objective=self.objective,
-            n_answers=self.request.demand.n_answers,
-            artifact_version=None
-            if self.request.policy is None
-            else self.request.policy.artifact.version,
-            evidence=None if self.request.policy is None else self.request.policy.evidence,
-            texts=None if self.keeps is NOTHING else self._texts(),
-            drafts=() if self.drafting is None else tuple(self.drafting.judged),
-            refused_usage=()
-            if self.arrived.usage is None
-            else tuple(sorted(self.arrived.usage.refused)),
-        )
-
-    def _texts(self) -> Texts:
-        policy, streamed = self.request.policy, self.request.stream
-        answer: tuple[bytes, ...] = ()
-        if self.keeps.answers and self.cached is not None:
-            answer, streamed = (self.cached.body,), False
-        elif self._heard_bytes <= MAX_KEPT_ANSWER_BYTES:
-            answer = tuple(self._heard)
-        return Texts(
-            conversation=self.request.conversation,
-            answer=answer,
-            streamed=streamed,
-            dialect=CHAT_COMPLETIONS if self.cached is not None else self._heard_dialect,
-            featurizer=policy.artifact.featurizer if self.keeps.features and policy else None,
         )
 
 

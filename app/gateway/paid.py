@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 from app.errors import UpstreamError
 from app.gateway.request import RouteRequest
+from app.gateway.surcharges import Extra, surcharge
 from app.providers.base import Chunk, Progress
 from app.types import ToldUsage, Usage
-from routers.types import Decision, ModelSpec, Prices
+from routers.types import Decision, ModelSpec
 
 DEFAULT_OUTPUT_TOKENS = 1024
 """Expected of an answer that nothing is predicted of and nothing limits."""
@@ -184,14 +185,24 @@ def booked_usage(
     )
 
 
-def usage_cost_usd(usage: Usage, prices: Prices) -> float | None:
-    """Price token counts; None when a price is unknown."""
-    return prices.cost_usd(
+def price_usd(usage: Usage, spec: ModelSpec, extras: tuple[Extra, ...] = ()) -> float | None:
+    """Price token counts; None when a price is unknown.
+
+    Parameters
+    ----------
+    extras
+        What of the request changes the price.
+    """
+    cost_usd = spec.prices.cost_usd(
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         cached_input_tokens=usage.cached_input_tokens,
         reasoning_tokens=usage.reasoning_tokens,
     )
+    if not extras or cost_usd is None:
+        return cost_usd
+    charged = surcharge(spec, extras)
+    return None if charged is None else cost_usd * charged[0] + charged[1]
 
 
 class Paid(NamedTuple):

@@ -18,6 +18,7 @@ from app.gateway.dispatch import Afford, Dispatcher
 from app.gateway.ledger import LedgerEntry
 from app.gateway.plan import FirstOf
 from app.gateway.request import RouteRequest
+from app.gateway.steps import stage_of
 from app.types import Call, CallRole
 from app.wire.body import Body
 from routers.decision.causal_llm import SCORER_TOP_LOGPROBS, ScorerReply
@@ -144,7 +145,7 @@ class Questions:
 
     async def _send(self, question: RouteRequest, model_id: str, entry: LedgerEntry) -> ScorerReply:
         """Ask, as every model is asked, but once where a budget has to pay."""
-        with entry.stage(question, CallRole.JUDGE) as stage:
+        with stage_of(entry, question, CallRole.JUDGE) as stage:
             plan = FirstOf((model_id,))
             opened = await self.dispatcher.open(question, plan, stage, afford=_once())
             try:

@@ -111,6 +111,7 @@ def test_what_is_left_of_a_budget_bounds_every_stage(limited, drafter):
     assert response.status_code == 200
     assert response.headers["x-route-model"] == CHEAP
     assert response.headers["x-route-accepted-by"] == "nothing_better"
+    assert float(response.headers["x-route-cost-usd"]) == pytest.approx(DRAFT_USD, abs=1e-8)
     assert spent_usd(started.gateway) == pytest.approx(DRAFT_USD, abs=2e-9)
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from app.assembly import build_decision_log, build_keeps, build_tracer
 from app.errors import ConfigError
-from app.gateway.ledger import NOTHING, Keeps
+from app.gateway.heard import NOTHING, Keeps
 from app.outcomes.redaction import Redactor
 from tests.support.gateway import stub_config
 

@@ -18,6 +18,7 @@ from app.errors import (
     UpstreamUnavailableError,
     UpstreamUnsupportedError,
 )
+from app.gateway.closing import closed
 from app.gateway.dispatch import Dispatcher
 from app.gateway.ledger import LedgerEntry
 from app.gateway.plan import FirstOf, Hedged
@@ -442,7 +443,7 @@ async def test_a_hedge_that_is_slower_is_dropped():
 async def test_the_prompt_of_a_hedge_that_lost_is_paid():
     world = World([HANG], [TEXT])
     await read(world, await world.open(hedge_after_s=0.0))
-    outcome = world.entry.close(status=200, error=None)
+    outcome = closed(world.entry, status=200, error=None)
     _, lost_call = outcome.calls
     assert (lost_call.role, lost_call.error) == (CallRole.ANSWER, "hedge_lost")
     assert lost_call.cost_usd == pytest.approx(7 * 1e-6)
@@ -455,7 +456,7 @@ async def test_the_prompt_of_a_hedge_that_lost_is_paid():
 async def test_the_cost_is_unknown_when_that_of_a_lost_hedge_is():
     world = World([HANG], [TEXT], input_usd_per_mtok=None)
     await world.open(hedge_after_s=0.0)
-    outcome = world.entry.close(status=200, error=None)
+    outcome = closed(world.entry, status=200, error=None)
     assert outcome.cost_usd is None
 
 

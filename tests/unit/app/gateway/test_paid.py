@@ -12,6 +12,7 @@ from app.errors import (
     UpstreamUnavailableError,
     UpstreamUnsupportedError,
 )
+from app.gateway.closing import closed
 from app.gateway.ledger import LedgerEntry
 from app.gateway.paid import HiddenReasoning
 from app.providers.base import Chunk, Progress
@@ -66,7 +67,7 @@ def told(output, *, reasoning=0, cached=0):
 def test_a_call_that_an_upstream_may_have_read_costs_its_prompt(error):
     account = entry()
     account.failed(PLACE, 0.0, error, progress=Progress())
-    outcome = account.close(status=502, error="x")
+    outcome = closed(account, status=502, error="x")
     assert outcome.usage == Usage(input_tokens=100, output_tokens=0, estimated=True)
     assert outcome.cost_usd == account.cost_usd() == pytest.approx(100 * IN_USD)
     assert outcome.tokens == account.settled_tokens() == 100
@@ -87,7 +88,7 @@ def test_a_call_that_an_upstream_may_have_read_costs_its_prompt(error):
 def test_what_was_not_sent_or_refused_by_its_status_costs_nothing(error, progress):
     account = entry()
     account.failed(PLACE, 0.0, error, progress=progress)
-    outcome = account.close(status=502, error="x")
+    outcome = closed(account, status=502, error="x")
     assert (outcome.usage, outcome.cost_usd, outcome.tokens) == (None, 0.0, 0)
 
 
@@ -96,7 +97,7 @@ def test_the_attempts_before_a_fallback_are_paid_beside_it():
     account.failed(PLACE, 0.0, UpstreamTimeoutError("late"), progress=Progress())
     account.serves(PLACE, 0.0, [text(usage=told(30), finish_reason="stop")])
     account.completed()
-    outcome = account.close(status=200, error=None)
+    outcome = closed(account, status=200, error=None)
     assert outcome.usage == Usage(input_tokens=70_000, output_tokens=30)
     assert outcome.serving.cost_usd == pytest.approx(70_000 * IN_USD + 30 * OUT_USD)
     assert outcome.cost_usd == pytest.approx(outcome.serving.cost_usd + 100 * IN_USD)
@@ -155,7 +156,7 @@ def test_a_cut_answer_is_booked_with_the_reasoning_that_its_model_is_known_for()
         first.serves(PLACE, 0.0, [text(40)])
         first.saw(Chunk(data=b"", usage=told(1_040, reasoning=1_000), finish_reason="stop"))
         first.completed()
-        assert first.close(status=200, error=None).usage.output_tokens == 1_040
+        assert closed(first, status=200, error=None).usage.output_tokens == 1_040
     cut = entry()
     cut.reasoning = known
     cut.serves(PLACE, 0.0, [text(7)])
@@ -170,7 +171,7 @@ def test_reasoning_that_was_seen_is_not_booked_twice():
     first.serves(PLACE, 0.0, [text(1_040)])
     first.saw(Chunk(data=b"", usage=told(1_040, reasoning=1_000), finish_reason="stop"))
     first.completed()
-    first.close(status=200, error=None)
+    closed(first, status=200, error=None)
     cut = entry()
     cut.reasoning = known
     cut.serves(PLACE, 0.0, [text(7)])

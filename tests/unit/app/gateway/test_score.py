@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from app.gateway.closing import closed
 from app.gateway.dispatch import Dispatcher
 from app.gateway.ledger import LedgerEntry
 from app.gateway.pool import DeploymentPool
@@ -155,7 +156,7 @@ async def test_the_time_of_the_scorer_is_the_upstreams_and_not_overhead():
     assert judgement.score == 4
     entry.answering()
     assert entry.overhead_s == pytest.approx(0.25)
-    outcome = entry.close(status=200, error=None)
+    outcome = closed(entry, status=200, error=None)
     (call,) = outcome.calls
     assert (trace.roles, trace.ended_calls) == ([CallRole.JUDGE], [call])
     assert call is judgement.call

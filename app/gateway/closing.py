@@ -1,0 +1,69 @@
+"""From the account of a request to its outcome."""
+
+from app.gateway.heard import NOTHING
+from app.gateway.ledger import LedgerEntry
+from app.types import CHAT_COMPLETIONS, Outcome, Texts
+
+
+def closed(entry: LedgerEntry, *, status: int, error: str | None) -> Outcome:
+    """End the account of a request, once; return its record."""
+    entry.end()
+    outcome = outcome_of(entry, status=status, error=error)
+    if entry.trace is not None:
+        entry.trace.end(outcome, outcome.texts)
+    return outcome
+
+
+def outcome_of(entry: LedgerEntry, *, status: int, error: str | None) -> Outcome:
+    """Return the record of a request from its account."""
+    request = entry.request
+    policy, usage = request.policy, entry.arrived.usage
+    return Outcome(
+        request_id=request.request_id,
+        decision_id=request.decision_id,
+        policy=request.policy_name,
+        policy_version=entry.policy_version,
+        stream=request.stream,
+        decision=entry.decision,
+        reason=entry.reason,
+        calls=tuple(entry.calls),
+        served_model_id=entry.served_model_id,
+        response_model=entry.response_model,
+        finish_reason=entry.arrived.finish_reason,
+        usage=entry.settled_usage(),
+        decide_s=entry.decide_s,
+        overhead_s=entry.overhead_s,
+        time_to_first_token_s=entry.time_to_first_token_s,
+        duration_s=entry.clock() - entry.started,
+        status=status,
+        error=error,
+        refused_by=entry.refused_by,
+        route=entry.route,
+        session=entry.session,
+        cache=entry.cache,
+        served_upstream=None if entry.served is None else entry.served.upstream,
+        key_id=request.caller.key_id,
+        team=request.caller.team,
+        objective=entry.objective,
+        n_answers=request.demand.n_answers,
+        artifact_version=None if policy is None else policy.artifact.version,
+        evidence=None if policy is None else policy.evidence,
+        texts=None if entry.keeps is NOTHING else _texts(entry),
+        drafts=() if entry.drafting is None else tuple(entry.drafting.judged),
+        refused_usage=() if usage is None else tuple(sorted(usage.refused)),
+    )
+
+
+def _texts(entry: LedgerEntry) -> Texts:
+    policy, keeps, cached = entry.request.policy, entry.keeps, entry.cached
+    answer, dialect = ((), CHAT_COMPLETIONS) if entry.heard is None else entry.heard.told
+    streamed = entry.request.stream
+    if keeps.answers and cached is not None:
+        answer, dialect, streamed = (cached.body,), CHAT_COMPLETIONS, False
+    return Texts(
+        conversation=entry.request.conversation,
+        answer=answer,
+        streamed=streamed,
+        dialect=dialect,
+        featurizer=policy.artifact.featurizer if keeps.features and policy else None,
+    )
