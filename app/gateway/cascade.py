@@ -307,6 +307,7 @@ class _Run:
         return _Draft(opened, stage, [opened.rewrite(chunk) for chunk in held])
 
     def _serve(self, draft: _Draft) -> OpenAnswer:
-        draft.opened.prelude = tuple(draft.held)
+        opened, n_begun = draft.opened, len(draft.opened.prelude)
+        opened.prelude, opened.held = tuple(draft.held[:n_begun]), draft.held[n_begun:]
         adopt(self._entry, draft.stage, draft.held)
-        return draft.opened
+        return opened

@@ -7,7 +7,7 @@ do better; after it never: nothing that a client has seen can be taken back.
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -64,6 +64,8 @@ class OpenAnswer:
     progress: Progress
     role: CallRole = CallRole.ANSWER
     trace: CallTrace | None = None
+    held: Sequence[Chunk] = ()
+    """What followed the prelude and was held back."""
     reading: AsyncGenerator[Chunk, None] | None = None
     """What `Dispatcher.rest` made of the rest, where reading has begun."""
     rewrite: Callable[[Chunk], Chunk] | None = None

@@ -171,7 +171,7 @@ class Answer(Life):
         decision = await gateway.chooser.decide(entry)
         decision = await gateway.books.reservations.answer(entry.request, decision, entry)
         self._open = opened = await self._call(decision)
-        for chunk in opened.prelude:  # which the account has seen
+        for chunk in (*opened.prelude, *opened.held):  # which the account has seen
             self._seat.saw(chunk)
         return Head(opened.prelude[0].headers if opened.prelude else ())
 
@@ -187,6 +187,8 @@ class Answer(Life):
             return
         assert self._open is not None  # noqa: S101  (`head` comes first)
         yield _joined(self._open.prelude)
+        for chunk in self._open.held:
+            yield chunk
         self._reading = reading = self._gateway.dispatcher.rest(self._open, entry)
         async for chunk in reading:
             entry.saw(chunk)
