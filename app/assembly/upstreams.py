@@ -113,6 +113,7 @@ def _provider(name: str, upstream: UpstreamConfig, config: LoadedConfig) -> Prov
                 aws_region=upstream.aws_region,
                 aws_profile=upstream.aws_profile,
             ),
+            also_serves=upstream.also_serves,
         )
     except ConfigError as error:
         raise config.error(("upstreams", name), error.message) from error

@@ -12,6 +12,7 @@ import httpx
 from app.errors import ConfigError
 from app.providers.base import PROVIDERS, ModelCall
 from app.providers.openai import OpenAIProvider
+from app.wire.completions.request import COMPLETIONS
 
 
 @PROVIDERS.register("azure")
@@ -42,4 +43,5 @@ class AzureProvider(OpenAIProvider):
 
     def _url_of(self, call: ModelCall) -> httpx.URL:
         deployment = quote(call.upstream_model, safe="")
-        return self._join(f"/openai/deployments/{deployment}{self.path}")
+        path = "/completions" if call.dialect == COMPLETIONS else self.path
+        return self._join(f"/openai/deployments/{deployment}{path}")

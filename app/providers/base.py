@@ -170,6 +170,7 @@ class Provider(Protocol):
         max_tokens_field: str | None = None,
         max_response_bytes: int = 64 * 1024 * 1024,
         identity: Identity = Identity(),  # noqa: B008  (it is frozen)
+        also_serves: Collection[str] = (),
     ) -> None: ...
 
     def send(self, call: ModelCall) -> AsyncGenerator[Chunk, None]:

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 
+import httpx
+
 from app.errors import UpstreamInvalidResponseError
 from app.providers.base import PROVIDERS, Chunk, ModelCall
 from app.providers.chat.stream import ChatStream
+from app.providers.chat.texts import TextStream, read_texts
 from app.providers.chat.wire import (
     decode_completion,
     encode_request,
@@ -16,6 +19,7 @@ from app.providers.chat.wire import (
 from app.providers.http.error_body import reported_error
 from app.providers.http.errors import Headers, error_from_event
 from app.providers.http.provider import AnswerStream, HttpProvider
+from app.wire.completions.request import COMPLETIONS
 
 
 @PROVIDERS.register("openai")
@@ -24,6 +28,7 @@ class OpenAIProvider(HttpProvider):
 
     example_url = "https://api.openai.com/v1"
     path = "/chat/completions"
+    optional_dialects = frozenset({COMPLETIONS})
     end_marker = "[DONE]"
     passed_on = {  # noqa: RUF012  (declared as a class variable by the parent)
         b"openai-processing-ms": b"openai-processing-ms",
@@ -34,6 +39,9 @@ class OpenAIProvider(HttpProvider):
     def _dialect_headers(self, api_key: str | None) -> Sequence[tuple[str, str]]:
         return () if api_key is None else (("Authorization", f"Bearer {api_key}"),)
 
+    def _url_of(self, call: ModelCall) -> httpx.URL:
+        return self._join("/completions") if call.dialect == COMPLETIONS else self._url
+
     def _encode(self, call: ModelCall) -> bytes:
         return encode_request(
             call.fields,
@@ -42,7 +50,9 @@ class OpenAIProvider(HttpProvider):
             ask_for_usage=self._stream_usage,
         )
 
-    def _whole(self, call: ModelCall, body: bytes, headers: Headers) -> Chunk:  # noqa: ARG002
+    def _whole(self, call: ModelCall, body: bytes, headers: Headers) -> Chunk:
+        if call.dialect == COMPLETIONS:
+            return read_texts(body, headers)
         if body[:32].lstrip().startswith(b"[") and (detail := reported_error(body)) is not None:
             raise error_from_event(detail)  # Gemini's errors come in a list
         completion, body = decode_completion(body)
@@ -64,5 +74,7 @@ class OpenAIProvider(HttpProvider):
             headers=tuple(headers),
         )
 
-    def _stream(self, call: ModelCall, headers: Headers) -> AnswerStream:  # noqa: ARG002
+    def _stream(self, call: ModelCall, headers: Headers) -> AnswerStream:
+        if call.dialect == COMPLETIONS:
+            return TextStream(headers, max_event_bytes=self._max_response_bytes)
         return ChatStream(headers, max_event_bytes=self._max_response_bytes)

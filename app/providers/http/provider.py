@@ -30,6 +30,7 @@ from app.providers.http.paid import usage_in, with_output_limit
 from app.providers.http.reads import Reads, first_byte
 from app.providers.http.request_fields import with_developer_as, with_limit_as
 from app.providers.http.tokens import Authoriser, BearerTokens, CommandSource, FileSource
+from app.types import CHAT_COMPLETIONS
 from app.wire.answer_pieces import in_pieces, put_together
 from app.wire.usage import read_usage
 
@@ -108,13 +109,15 @@ class HttpProvider(ABC):
         The size at which a whole answer, or one event of a stream, is refused.
     identity
         Where tokens come from that stand in the key's place.
+    also_serves
+        Those of the kind's `optional_dialects` that the upstream serves.
     now
         Returns seconds since the epoch, for `retry-after` headers that are dates.
 
     Raises
     ------
     ConfigError
-        If a header cannot be sent as it is.
+        If a header cannot be sent as it is, or the kind knows nothing of what is also served.
     """
 
     example_url: ClassVar[str]
@@ -130,6 +133,8 @@ class HttpProvider(ABC):
     passed_on: ClassVar[Mapping[bytes, bytes]]
     """Response headers that the client gets, and the name it gets them under."""
     native_dialects: frozenset[str] = frozenset()
+    optional_dialects: ClassVar[frozenset[str]] = frozenset()
+    """Further ones that some upstreams of the kind serve."""
 
     def __init__(
         self,
@@ -144,8 +149,13 @@ class HttpProvider(ABC):
         max_tokens_field: str | None = None,
         max_response_bytes: int = 64 * 1024 * 1024,
         identity: Identity = Identity(),  # noqa: B008  (it is frozen)
+        also_serves: Collection[str] = (),
         now: Callable[[], float] = time.time,
     ) -> None:
+        if unknown := sorted(set(also_serves) - self.optional_dialects):
+            raise ConfigError(f"upstreams of this kind cannot be asked for {', '.join(unknown)}")
+        if also_serves:
+            self.native_dialects = self.native_dialects.union(also_serves)
         self._base_url = httpx.URL(base_url)
         self._url = self._join(self.path)
         self._transport = transport
@@ -349,14 +359,15 @@ class HttpProvider(ABC):
 
     def _request(self, call: ModelCall, timeouts: dict[str, float | None]) -> httpx.Request:
         if call.max_output_tokens is not None:
-            limited = with_output_limit(
-                call.fields, call.max_output_tokens, field=self._output_limit_field
-            )
+            named = self._output_limit_field if call.dialect == CHAT_COMPLETIONS else "max_tokens"
+            limited = with_output_limit(call.fields, call.max_output_tokens, field=named)
             call = msgspec.structs.replace(call, fields=limited)
         if self._drop_fields:
             kept = {k: v for k, v in call.fields.items() if k not in self._drop_fields}
             call = msgspec.structs.replace(call, fields=kept)
-        if self._developer_role != "developer" or self._max_tokens_field is not None:
+        if call.dialect == CHAT_COMPLETIONS and (
+            self._developer_role != "developer" or self._max_tokens_field is not None
+        ):
             call = msgspec.structs.replace(call, fields=self._reworded(call.fields))
         body = self._encode(call)
         return httpx.Request(
