@@ -170,6 +170,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         What it is booked with; None where nothing was sent, or refused with an error status.
     cost_usd
         What that costs; None where the price is unknown.
+    changes
+        What of the request the model was told otherwise than the client said it.
     """
 
     call_id: str
@@ -183,6 +185,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     usage: Usage | None = None
     cost_usd: float | None = 0.0
+    changes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -133,6 +133,9 @@ def _decision_headers(entry: LedgerEntry, decision: Decision) -> Headers:
     limit = entry.max_output_tokens.get(model_id)
     if limit is not None:
         headers.append((b"x-route-max-tokens", b"%d" % limit))
+    changes = entry.changes.get(model_id)
+    if changes:
+        headers.append((b"x-route-params", "; ".join(changes).encode()))
     estimate = decision.estimate(model_id)
     if estimate is not None:
         if estimate.quality is not None:
@@ -340,6 +343,7 @@ def explain_object(entry: LedgerEntry) -> Mapping[str, Any]:
         "cascade": cascade_object(entry.drafting),
         "candidates": candidate_objects(decision.candidates, entry.request.policy),
         "calls": [call_object(call) for call in entry.calls],
+        "changes": entry.changes.get(entry.served_model_id or decision.model_id, ()),
     }
 
 

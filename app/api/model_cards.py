@@ -13,6 +13,8 @@ from typing import Any
 from app.access.guard import Caller
 from app.config import LoadedConfig
 from app.gateway.names import A_THRESHOLD, Names
+from app.state import ActiveConfig
+from app.wire.parameters import EFFORTS, ParameterRules
 from routers.types import Capability, CostQuality, ModelSpec, Objective, StrongThreshold
 
 CREATED = 1_700_000_000
@@ -63,6 +65,8 @@ class Facts:
     kind: str
     stands_for: str | None
     specs: tuple[ModelSpec, ...]
+    rules: tuple[ParameterRules, ...] = ()
+    """What has to be done to requests, at every place where any of them is served."""
     objective: Objective | None
 
     @property
@@ -92,17 +96,26 @@ class Facts:
         offers = self.offers
         tools = _OF_TOOLS if Capability.TOOLS in offers else ()
         schemas = _OF_SCHEMAS if Capability.JSON_SCHEMA in offers else ()
-        return [*_PARAMETERS, *tools, *schemas]
+        effort = ("reasoning_effort",) if self.efforts else ()
+        refused = [rules.refused for rules in self.rules]
+        useless = frozenset.intersection(*refused) if refused else frozenset[str]()
+        return [each for each in (*_PARAMETERS, *tools, *schemas, *effort) if each not in useless]
+
+    @property
+    def efforts(self) -> tuple[str, ...]:
+        """The levels of `reasoning_effort` that somebody knows, as far as that is known."""
+        known = {effort for rules in self.rules for effort in rules.efforts or ()}
+        return tuple(each for each in EFFORTS if each in known)
 
 
-def listed_facts(names: Names, config: LoadedConfig, caller: Caller) -> Iterator[Facts]:
+def listed_facts(names: Names, serving: ActiveConfig, caller: Caller) -> Iterator[Facts]:
     """Yield what is told of every name that is listed to a caller; patterns are not."""
     for name in names.listed():
         if not name.endswith(A_THRESHOLD) and "*" not in name:
-            yield facts_of(name, names, config, caller)
+            yield facts_of(name, names, serving, caller)
 
 
-def facts_of(name: str, names: Names, config: LoadedConfig, caller: Caller) -> Facts:
+def facts_of(name: str, names: Names, serving: ActiveConfig, caller: Caller) -> Facts:
     """Return what is told of one name, whether it is listed or not (`auto:0.7`).
 
     Raises
@@ -110,7 +123,7 @@ def facts_of(name: str, names: Names, config: LoadedConfig, caller: Caller) -> F
     ModelNotFoundError, InvalidRequestError
         If it is none.
     """
-    meant = names.meant(name)
+    meant, config = names.meant(name), serving.config
     kind, objective = "policy", None
     if meant.name in names.model_ids:
         kind, specs = "model", [config.specs[meant.name]]
@@ -136,6 +149,9 @@ def facts_of(name: str, names: Names, config: LoadedConfig, caller: Caller) -> F
         kind=kind,
         stands_for=None if aliased is None else aliased.name,
         specs=tuple(usable),
+        rules=tuple(
+            place.parameters for spec in usable for place in serving.deployments[spec.model_id]
+        ),
         objective=objective,
     )
 
@@ -175,10 +191,14 @@ def _capabilities(facts: Facts) -> dict[str, Any]:
     def supports(needed: Capability) -> dict[str, bool]:
         return {"supported": needed in offers}
 
+    efforts = facts.efforts
     kinds = ("adaptive", "between_tools", "disabled", "enabled")
     return {
         **dict.fromkeys(("batch", "citations", "code_execution", "context_management"), _NO),
-        "effort": {**dict.fromkeys(("low", "medium", "high", "xhigh", "max"), _NO), **_NO},
+        "effort": {
+            **{level: {"supported": level in efforts} for level in EFFORTS[2:]},
+            "supported": bool(efforts),
+        },
         "image_input": supports(Capability.VISION),
         "pdf_input": supports(Capability.FILE),
         "server_tools": {**_NO, "code_execution": _NO, "web_search": _NO},
@@ -238,8 +258,10 @@ def codex_card(facts: Facts, *, priority: int) -> dict[str, Any]:
         "slug": facts.name,
         "display_name": facts.name,
         "description": f"{facts.kind} of this gateway",
-        "default_reasoning_level": None,
-        "supported_reasoning_levels": [],
+        "default_reasoning_level": "medium" if "medium" in facts.efforts else None,
+        "supported_reasoning_levels": [
+            {"effort": each, "description": f"{each} effort"} for each in facts.efforts
+        ],
         "shell_type": "shell_command",
         "visibility": "list",
         "supported_in_api": True,

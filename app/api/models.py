@@ -17,9 +17,8 @@ from app.api.model_cards import (
     litellm_entry,
     page,
 )
-from app.config import LoadedConfig
 from app.gateway.names import Names
-from app.state import AppState
+from app.state import ActiveConfig, AppState
 
 
 class Architecture(BaseModel):
@@ -103,8 +102,8 @@ async def list_models(
     those that are no patterns. A key sees what it may use. `client_version` adds `models`, which
     Codex reads.
     """
-    names, config, caller = await _view(request)
-    all_facts = list(listed_facts(names, config, caller))
+    names, serving, caller = await _view(request)
+    all_facts = list(listed_facts(names, serving, caller))
     ids = [facts.name for facts in all_facts]
     here, has_more = page(
         ids,
@@ -114,7 +113,7 @@ async def list_models(
     )
     shown = [all_facts[position] for position in here]
     answer: dict[str, Any] = {
-        "data": [Model(**card(facts, config)) for facts in shown],
+        "data": [Model(**card(facts, serving.config)) for facts in shown],
         "has_more": has_more,
         "first_id": shown[0].name if shown else None,
         "last_id": shown[-1].name if shown else None,
@@ -130,8 +129,8 @@ async def retrieve_model(
     request: Request, model: Annotated[str, Path(description="A name, listed or not.")]
 ) -> Model:
     """Return one name, or 404 with the list of those that exist."""
-    names, config, caller = await _view(request)
-    return Model(**card(_usable_facts(model, names, config, caller), config))
+    names, serving, caller = await _view(request)
+    return Model(**card(_usable_facts(model, names, serving, caller), serving.config))
 
 
 @router.get("/v1/model/info", summary="Tell models in detail", responses={404: {"model": None}})
@@ -142,27 +141,27 @@ async def model_info(
     litellm_model_id: Annotated[str | None, Query(description="The same.")] = None,
 ) -> ModelInfoList:
     """Return limits, prices and abilities as LiteLLM's proxy tells them."""
-    names, config, caller = await _view(request)
+    names, serving, caller = await _view(request)
     one = model or litellm_model_id
     found: Sequence[Facts] = (
-        [_usable_facts(one, names, config, caller)]
+        [_usable_facts(one, names, serving, caller)]
         if one
-        else list(listed_facts(names, config, caller))
+        else list(listed_facts(names, serving, caller))
     )
     return ModelInfoList(data=[ModelInfo(**litellm_entry(facts)) for facts in found])
 
 
-async def _view(request: Request) -> tuple[Names, LoadedConfig, Caller]:
+async def _view(request: Request) -> tuple[Names, ActiveConfig, Caller]:
     state: AppState = request.app.state.steelyard
     caller = await state.guard.authenticate(head_of(request.scope))
-    return state.serving.visible.of(caller), state.serving.config, caller
+    return state.serving.visible.of(caller), state.serving, caller
 
 
-def _usable_facts(model: str, names: Names, config: LoadedConfig, caller: Caller) -> Facts:
+def _usable_facts(model: str, names: Names, serving: ActiveConfig, caller: Caller) -> Facts:
     """Return what is told of a name, if it stands for something that the caller may use."""
     if not names.shows(model):
         raise names.not_found(model)
-    return facts_of(model, names, config, caller)
+    return facts_of(model, names, serving, caller)
 
 
 def _position(ids: Sequence[str], model: str | None, names: Names) -> int | None:

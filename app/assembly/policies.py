@@ -40,7 +40,11 @@ _INLINE_S = 0.001
 
 def config_version(config: LoadedConfig) -> str:
     """Return twelve hexadecimal digits that change whenever the configuration does."""
-    parts = (config.gateway.model_dump_json(), *map(_told, config.specs.values()))
+    parts = [config.gateway.model_dump_json(), *map(_told, config.specs.values())]
+    for model_id, model in config.gateway.models.items():
+        own = config.catalogue.models[model.spec or model_id].parameters
+        if own is not None:
+            parts.append(f"{model_id} {own.model_dump_json()}")
     return _fingerprint(parts)
 
 

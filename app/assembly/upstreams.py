@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from app.config import LoadedConfig, TimeoutsConfig, UpstreamConfig
 from app.config.fields import choices
+from app.config.parameters import ParametersConfig, rules_for, shipped_table
 from app.errors import ConfigError
 from app.gateway.breaker import CircuitState
 from app.gateway.pool import DeploymentPool
@@ -12,6 +13,12 @@ from app.gateway.request import Deployment
 from app.http_client.transport import HttptoolsTransport
 from app.providers.base import PROVIDERS, Identity, Provider, Timeouts
 from app.telemetry.tracing import UpstreamFacts
+from app.wire.parameters import Drop, ParameterRules
+
+_OTHER_LIMIT = {
+    "max_tokens": "max_completion_tokens",
+    "max_completion_tokens": "max_tokens",
+}
 
 _NOT_LOOKED_AT = "not-looked-at"
 """In place of a key that is named, where a configuration is checked without the environment."""
@@ -53,6 +60,11 @@ def build_deployments(config: LoadedConfig) -> dict[str, tuple[Deployment, ...]]
                     provider=providers[place.upstream],
                     stream_timeouts=_timeouts(timeouts, first_token_s=timeouts.first_token_s),
                     whole_timeouts=_timeouts(timeouts, first_token_s=timeouts.whole_answer_s),
+                    parameters=_rules(
+                        place.upstream_model or model_id,
+                        upstream,
+                        config.catalogue.models[model.spec or model_id].parameters,
+                    ),
                     weight=place.weight,
                     retries=upstream.retries,
                 )
@@ -117,6 +129,40 @@ def _provider(name: str, upstream: UpstreamConfig, config: LoadedConfig) -> Prov
         )
     except ConfigError as error:
         raise config.error(("upstreams", name), error.message) from error
+
+
+def _rules(
+    upstream_model: str, upstream: UpstreamConfig, own: ParametersConfig | None
+) -> ParameterRules:
+    """Return what has to be done to a request for a model at an upstream.
+
+    What the upstream does to all requests is part of it, so that clients are told; the provider
+    does it once more to what does not come this way.
+    """
+    host = upstream.base_url.host or ""
+    rules = rules_for(upstream_model, host=host, own=own, table=shipped_table())
+    dropped = {
+        name: Drop(keep=rule.keep, beside=rule.beside) for name, rule in rules.drop.items()
+    } | dict.fromkeys(upstream.drop_fields, Drop())
+    renamed = dict(rules.rename)
+    roles: dict[str, str] = {old: new for old, new in rules.roles.items()}  # noqa: C416  (of str)
+    limit = upstream.max_tokens_field
+    if limit is not None:
+        renamed.pop(limit, None)
+        renamed[_OTHER_LIMIT[limit]] = limit
+    if upstream.developer_role != "developer":
+        roles["developer"] = upstream.developer_role
+    # Anthropic's dialect has no such mode.
+    in_words = rules.json_object == "words" or (
+        upstream.kind == "anthropic" and rules.json_object is None
+    )
+    return ParameterRules(
+        drop=dropped,
+        rename=renamed,
+        efforts=rules.efforts,
+        roles=roles,
+        json_in_words=in_words,
+    )
 
 
 def _timeouts(timeouts: TimeoutsConfig, *, first_token_s: float) -> Timeouts:

@@ -116,10 +116,10 @@ class Aliases:
         return None if found is None else Target(found)
 
     def _matched(self, name: str) -> str | None:
-        return next((target for pattern, target in self.patterns if _fits(name, pattern)), None)
+        return next((target for pattern, target in self.patterns if fits(name, pattern)), None)
 
 
-def _fits(name: str, pattern: str) -> bool:
+def fits(name: str, pattern: str) -> bool:
     """Return whether a name fits a pattern; in linear time, since clients choose the name."""
     first, *rest = pattern.split("*")
     if not rest:

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from app.config.fields import Count, Name, Price, Strict, Text
+from app.config.parameters import ParametersConfig
 from routers.types import Capability, Prices, Surcharge
 
 
@@ -65,6 +66,8 @@ class CatalogueEntry(Strict):
     """How long an answer may be; left out, as long as the window allows."""
     capabilities: frozenset[Capability] = frozenset({Capability.STREAMING})
     """What requests may need: one that needs more is not sent here."""
+    parameters: ParametersConfig | None = None
+    """What it refuses of a request or calls otherwise, besides what the shipped table knows."""
 
     @property
     def offers(self) -> frozenset[Capability]:

@@ -19,9 +19,13 @@ def meanings_of(model: type[BaseModel]) -> Mapping[str, str]:
 
     Pydantic could do so whenever a class is made, which costs every command a tenth of a second.
     """
-    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(model))).body
-    assert isinstance(tree, ast.ClassDef)  # noqa: S101  (it is the source of a class)
-    return dict(_described(tree.body))
+    meanings: dict[str, str] = {}
+    for part in reversed(model.__mro__):
+        if issubclass(part, BaseModel) and part is not BaseModel:
+            (tree,) = ast.parse(textwrap.dedent(inspect.getsource(part))).body
+            assert isinstance(tree, ast.ClassDef)  # noqa: S101  (it is the source of a class)
+            meanings |= _described(tree.body)
+    return meanings
 
 
 def _described(body: list[ast.stmt]) -> Iterator[tuple[str, str]]:

@@ -284,6 +284,7 @@ class Dispatcher:
         entry.wait_begins(lease.began)
         try:
             dialect, fields = _written(request.body, deployment.provider, progress)
+            fields = _as_the_model_takes_it(dialect, fields, deployment, entry)
             chunks = deployment.provider.send(
                 ModelCall(
                     request_id=request.request_id,
@@ -336,6 +337,17 @@ class Dispatcher:
             role=role,
             trace=trace,
         )
+
+
+def _as_the_model_takes_it(
+    dialect: str, fields: Fields, deployment: Deployment, entry: LedgerEntry
+) -> Fields:
+    """Return a chat request without what the model refuses, and note what was changed."""
+    if dialect != CHAT_COMPLETIONS or not deployment.parameters:
+        return fields
+    fields, changes = deployment.parameters.apply(fields)
+    entry.changes[deployment.spec.model_id] = changes
+    return fields
 
 
 def _written(body: Body, provider: Provider, progress: Progress) -> tuple[str, Fields]:

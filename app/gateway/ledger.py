@@ -109,6 +109,8 @@ class LedgerEntry:
     """What has come of the answer that serves."""
     max_output_tokens: dict[str, int] = field(default_factory=dict)
     """What a model is told to stop at, where that is not what the client said."""
+    changes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """What of the request a model is told otherwise than the client said it."""
     reasoning: HiddenReasoning = field(default_factory=HiddenReasoning)
     """What is known of models' hidden reasoning; shared by all requests."""
     response_model: str | None = None
@@ -153,6 +155,7 @@ class LedgerEntry:
             error=error,
             usage=paid.usage,
             cost_usd=paid.cost_usd,
+            changes=self.changes.get(model_id, ()),
         )
         self.calls.append(call)
         return call

@@ -11,6 +11,7 @@ from app.gateway.session import Session
 from app.providers.base import Provider, Timeouts
 from app.types import CacheMode
 from app.wire.body import Body, Fields
+from app.wire.parameters import NO_RULES, ParameterRules
 from routers.artifact.artifact import RouterArtifact
 from routers.artifact.evidence import Evidence
 from routers.decision.knob import KnobCurve
@@ -125,6 +126,8 @@ class Deployment:
     """Those of a call that does not stream: its first token is its whole answer."""
     weight: float = 1.0
     """Its share of the model's calls, relative to the model's other deployments."""
+    parameters: ParameterRules = NO_RULES
+    """What has to be done to a chat request before the model takes it."""
     retries: int = 1
     """How often its model is asked once more, where that is safe, before the next one is."""
 

@@ -34,6 +34,8 @@ class StoredCall(Counted, frozen=True, kw_only=True, gc=False):
         Whether the gateway counted tokens that the upstream did not tell.
     cost_nusd
         In billionths of a US dollar; None where the price is not known.
+    changes
+        What of the request the model was told otherwise than the client said it.
     """
 
     id: str = ""
@@ -45,6 +47,7 @@ class StoredCall(Counted, frozen=True, kw_only=True, gc=False):
     ms: float | None = None
     status: int | None = None
     error: str | None = None
+    changes: tuple[str, ...] = ()
 
 
 _DECODE = msgspec.json.Decoder(list[StoredCall]).decode
@@ -99,6 +102,7 @@ def _stored(call: Call) -> StoredCall:
         ms=round(call.duration_s * 1e3, 1),
         status=call.status,
         error=call.error,
+        changes=call.changes,
         input_tokens=None if usage is None else usage.input_tokens,
         cached_input_tokens=None if usage is None else usage.cached_input_tokens,
         output_tokens=None if usage is None else usage.output_tokens,
