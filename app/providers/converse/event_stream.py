@@ -8,7 +8,7 @@ and that of its headers, a checksum of both, headers, a payload, and a checksum 
 
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -52,34 +52,40 @@ class EventStreamParser:
         """How much is kept of a message whose end has not come yet."""
         return len(self._buffer)
 
-    def feed(self, data: bytes) -> list[Message]:
-        """Return the messages that `data` completes.
+    def feed(self, data: bytes) -> Iterator[Message]:
+        """Yield the messages that `data` completes.
 
         Raises
         ------
         UpstreamInvalidResponseError
-            If the stream is damaged, or a message larger than allowed.
+            If the stream is damaged, or a message larger than allowed; after those before it.
         """
         buffer = self._buffer
         buffer += data
-        messages = []
         at = 0
-        while len(buffer) - at >= _PRELUDE.size:
-            size, headers_size, checksum = _PRELUDE.unpack_from(buffer, at)
-            if zlib.crc32(buffer[at : at + 8]) != checksum:
-                raise _damaged("a checksum is wrong")
-            if size > self._max_message_bytes:
-                raise UpstreamInvalidResponseError(
-                    f"the upstream sent an event of over {self._max_message_bytes} bytes"
-                )
-            if size < _MIN_BYTES or headers_size > size - _MIN_BYTES:
-                raise _damaged("lengths contradict each other")
-            if len(buffer) - at < size:
-                break
-            messages.append(_message(bytes(buffer[at : at + size]), headers_size))
-            at += size
-        del buffer[:at]
-        return messages
+        try:
+            while (size := self._size_of_next(at)) is not None:
+                headers_size = _PRELUDE.unpack_from(buffer, at)[1]
+                yield _message(bytes(buffer[at : at + size]), headers_size)
+                at += size
+        finally:
+            del buffer[:at]
+
+    def _size_of_next(self, at: int) -> int | None:
+        """Return the size of the message that begins there; None while it is not whole."""
+        buffer = self._buffer
+        if len(buffer) - at < _PRELUDE.size:
+            return None
+        size, headers_size, checksum = _PRELUDE.unpack_from(buffer, at)
+        if zlib.crc32(buffer[at : at + 8]) != checksum:
+            raise _damaged("a checksum is wrong")
+        if size > self._max_message_bytes:
+            raise UpstreamInvalidResponseError(
+                f"the upstream sent an event of over {self._max_message_bytes} bytes"
+            )
+        if size < _MIN_BYTES or headers_size > size - _MIN_BYTES:
+            raise _damaged("lengths contradict each other")
+        return size if len(buffer) - at >= size else None
 
 
 def _message(data: bytes, headers_size: int) -> Message:

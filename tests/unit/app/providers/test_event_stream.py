@@ -9,7 +9,7 @@ from tests.support.event_streams import event, framed, recorded
 
 def test_every_cut_gives_the_same_messages():
     data = b"".join(recorded("tool_use"))
-    whole = EventStreamParser().feed(data)
+    whole = list(EventStreamParser().feed(data))
     assert len(whole) == 11
     for at in range(len(data) + 1):
         parser = EventStreamParser()
@@ -65,7 +65,7 @@ def test_a_changed_byte_is_found_wherever_it_is():
         damaged = bytearray(data)
         damaged[at] ^= 0x10
         with pytest.raises(UpstreamInvalidResponseError, match=r"damaged|over"):
-            EventStreamParser().feed(bytes(damaged) + data)
+            list(EventStreamParser().feed(bytes(damaged) + data))
 
 
 @pytest.mark.parametrize(
@@ -73,11 +73,19 @@ def test_a_changed_byte_is_found_wherever_it_is():
 )
 def test_headers_that_cannot_be_read_are_refused(headers):
     with pytest.raises(UpstreamInvalidResponseError):
-        EventStreamParser().feed(reframed(headers, b""))
+        list(EventStreamParser().feed(reframed(headers, b"")))
 
 
 def test_a_message_that_is_too_large_is_refused_by_its_head():
     data = framed({}, b"x" * 5000)
-    assert EventStreamParser(max_message_bytes=6000).feed(data)
+    assert len(list(EventStreamParser(max_message_bytes=6000).feed(data))) == 1
     with pytest.raises(UpstreamInvalidResponseError, match="over 4000 bytes"):
-        EventStreamParser(max_message_bytes=4000).feed(data[:12])
+        list(EventStreamParser(max_message_bytes=4000).feed(data[:12]))
+
+
+def test_what_came_before_damage_is_given():
+    first, second = recorded("text")[:2]
+    found = []
+    with pytest.raises(UpstreamInvalidResponseError):
+        found.extend(EventStreamParser().feed(first + second[:-1] + b"?"))
+    assert found == list(EventStreamParser().feed(first))
