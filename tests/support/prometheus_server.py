@@ -113,9 +113,13 @@ class PrometheusServer:
         groups = self._http.get("/rules").json()["data"]["groups"]
         return [rule for group in groups for rule in group["rules"]]
 
-    def until(self, expression: str, *, timeout_s: float = 20.0) -> None:
-        """Wait until a query gives anything."""
+    def until(self, expression: str, *, timeout_s: float = 20.0) -> list[Mapping[str, Any]]:
+        """Return the series of a query once it gives any.
+
+        On a busy machine a scrape may miss its quarter of a second, and every gauge is gone then.
+        """
         deadline = time.monotonic() + timeout_s
-        while not self.query(expression):
+        while not (series := self.query(expression)):
             assert time.monotonic() < deadline, f"{expression} never came true"
             time.sleep(0.05)
+        return series
