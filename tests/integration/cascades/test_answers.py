@@ -239,3 +239,31 @@ def test_a_conversation_that_was_escalated_stays_where_it_went(start, drafter):
     assert second.headers["x-route-model"] == DEAR
     assert second.headers["x-route-session"] == "retain"
     assert len(drafter.bodies) == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("chances", "model"), [(SURE, CHEAP), (UNSURE, DEAR)])
+@pytest.mark.parametrize(
+    ("path", "question"),
+    [("/v1/responses", {"input": "What is it?"}), ("/v1/completions", {"prompt": "What is it?"})],
+)
+def test_a_client_of_another_dialect_is_answered_in_it(  # noqa: PLR0917  (fixtures)
+    start, drafter, path, question, chances, model, stream
+):
+    client = start()
+    drafter.answer = drafted("The cheap answer.", chances)
+    response = client.post(path, json={"model": "auto", "stream": stream, **question})
+    assert response.status_code == 200, response.text
+    assert response.headers["x-route-model"] == model
+    assert response.headers["x-route-reason"] == "cascade"
+    text = response.text
+    if stream:
+        events = [json.loads(each[6:]) for each in text.splitlines() if each.startswith("data: {")]
+        deltas = [
+            each["delta"] for each in events if each.get("type") == "response.output_text.delta"
+        ]
+        text = "".join(deltas) or "".join(
+            choice["text"] for each in events for choice in each.get("choices", ())
+        )
+    assert ("The cheap answer." in text) == (model == CHEAP)
+    assert '"logprob"' not in response.text
