@@ -151,6 +151,44 @@ def test_a_fallback_is_a_failed_call_and_one_that_serves(trace, stub):
     assert request.attributes["steelyard.calls"] == 2
 
 
+CASCADE = {
+    "routers": {"carrot": {"artifact": "default"}},
+    "policies": {
+        "default": {
+            "router": "carrot",
+            "candidates": ["sim-nano", "sim-large"],
+            "default_model": "sim-large",
+            "router_deadline_s": 20.0,
+            "cascade": {
+                "by": "cost",
+                "acceptor": {"kind": "judge", "model": "sim-medium", "deadline_s": 20.0},
+            },
+        }
+    },
+}
+EASY = "What is a steelyard?"
+HARD = "Prove rigorously, step by step, a theorem on the asymptotic complexity of consensus."
+
+
+def test_each_stage_of_a_cascade_and_each_question_to_its_judge_is_a_call(trace):
+    asked = [{"messages": [{"role": "user", "content": text}]} for text in (EASY, HARD)]
+    (accepted, escalated), collector = trace(*asked, changes=CASCADE)
+    assert accepted.headers["x-route-accepted-by"] == "judge"
+    assert escalated.headers["x-route-accepted-by"] == "last_stage"
+    calls = sorted(by_kind(collector, CLIENT), key=lambda span: span.began_ns)
+    assert [
+        (span.attributes["steelyard.role"], span.attributes["steelyard.model"]) for span in calls
+    ] == [
+        ("draft", "sim-nano"),
+        ("judge", "sim-medium"),
+        ("draft", "sim-nano"),
+        ("judge", "sim-medium"),
+        ("answer", "sim-large"),
+    ]
+    errors = [span.attributes.get("error.type") for span in calls]
+    assert errors == [None, None, "draft_rejected", None, None]
+
+
 def test_a_failed_request_says_so(trace, stub):
     stub.add_fault("status", status=503, times=100)
     (failed, wrong), collector = trace({}, {"routing": {"max_cost": 1e-12}})
