@@ -27,6 +27,7 @@ from app.api.boundary import BoundaryMiddleware
 from app.api.browser_rules import browser_rules
 from app.api.browsers import BrowserMiddleware
 from app.api.console import console_is_served, console_router
+from app.api.count_tokens import CountTokensEndpoint, TokenCounting
 from app.api.dialects.base import dialects
 from app.api.fast_path import FastPathApp
 from app.api.feedback import feedback_router
@@ -55,7 +56,7 @@ from app.stores.owners import new_run, owner_of
 from app.telemetry.exposition import MetricsServer
 from app.telemetry.metrics import Metrics
 from app.telemetry.recent import Recent
-from app.types import CHAT_COMPLETIONS, DECISION_ROUTE
+from app.types import CHAT_COMPLETIONS, COUNT_TOKENS_ROUTE, DECISION_ROUTE, MESSAGES_ROUTE
 from routers.artifact.artifact import RouterArtifact
 
 _log = logging.getLogger(__name__)
@@ -146,7 +147,7 @@ def create_app(
         return state.readiness.draining
 
     app.state.refusals = RefusalLog(
-        traffic=frozenset({*(each.path for each in dialects().all), DECISION_ROUTE}),
+        traffic=frozenset({*(each.path for each in dialects().all), *_OTHER_TRAFFIC}),
         count=state.metrics.requests.refused,
     )
     _add_traffic(app, state, clock, draining)
@@ -183,6 +184,10 @@ def create_app(
     return app
 
 
+_OTHER_TRAFFIC = (DECISION_ROUTE, COUNT_TOKENS_ROUTE)
+"""Paths that share the limits of those where answers are asked for."""
+
+
 def _add_traffic(
     app: FastPathApp,
     state: AppState,
@@ -209,6 +214,13 @@ def _add_traffic(
         for each in table.all
     }
     chat = table.named(CHAT_COMPLETIONS)
+    counting = CountTokensEndpoint(dialect=TokenCounting(), reception=reception)
+    endpoints[COUNT_TOKENS_ROUTE] = counting
+    # A base URL that ends in /v1, or lacks it, is what clients of this dialect often have.
+    messages = endpoints[MESSAGES_ROUTE]
+    for begins in ("", "/v1/v1"):
+        endpoints[begins + MESSAGES_ROUTE.removeprefix("/v1")] = messages
+        endpoints[begins + COUNT_TOKENS_ROUTE.removeprefix("/v1")] = counting
     endpoints[DECISION_ROUTE] = RouteEndpoint(dialect=chat, reception=reception)
     for path, endpoint in endpoints.items():
         app.router.routes.append(Route(path, endpoint, methods=["POST"]))

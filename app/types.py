@@ -26,7 +26,12 @@ HOLD_BACK_EXCEEDED = "hold_back_exceeded"
 CHAT_COMPLETIONS = "chat_completions"
 """The dialect that everything inside is written in: OpenAI's chat completions."""
 
+MESSAGES = "messages"
+"""Anthropic's Messages API."""
+
 CHAT_ROUTE = "/v1/chat/completions"
+MESSAGES_ROUTE = "/v1/messages"
+COUNT_TOKENS_ROUTE = "/v1/messages/count_tokens"
 DECISION_ROUTE = "/v1/route"
 """Where answers are asked for; `/v1/route` leaves an outcome too where its scorer was paid."""
 

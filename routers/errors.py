@@ -28,9 +28,12 @@ class NoEligibleModelError(RoutingError):
     ----------
     exclusions
         Model id → human-readable reason, one entry per candidate.
+    too_long
+        Whether a shorter prompt would help: one of them was kept out by its context window alone.
     """
 
-    def __init__(self, exclusions: dict[str, str]) -> None:
+    def __init__(self, exclusions: dict[str, str], *, too_long: bool = False) -> None:
         self.exclusions = exclusions
+        self.too_long = too_long
         listed = "; ".join(f"{model}: {reason}" for model, reason in exclusions.items())
         super().__init__(f"no model can take this request ({listed})")

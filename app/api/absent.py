@@ -13,6 +13,7 @@ import msgspec
 
 from app.api.dialects.base import dialects
 from app.errors import AbsentEndpointError
+from app.types import MESSAGES_ROUTE
 
 CHAT = "/v1/chat/completions"
 
@@ -47,15 +48,14 @@ class _Absent:
 
 _USE_CHAT = f"use chat completions, POST {CHAT}"
 _NO_OTHER = "there is none here: send these requests to their provider"
-_MESSAGES = (
-    f"use an OpenAI client and chat completions, POST {CHAT}; models of Anthropic are served there "
-    "like all others"
-)
+_MESSAGES = f"use the Messages API, POST {MESSAGES_ROUTE}"
 _ABSENT: Mapping[str, _Absent] = {
     "/v1/responses/compact": _Absent(
         what="compaction of responses", instead="shorten the input, or send it as it is"
     ),
-    "/v1/messages": _Absent(what="Messages API", instead=_MESSAGES, shape=_anthropic),
+    "/v1/messages/batches": _Absent(
+        what="Message Batches API", instead=_MESSAGES, shape=_anthropic
+    ),
     "/v1/complete": _Absent(what="Text Completions API", instead=_MESSAGES, shape=_anthropic),
     "/v1/embeddings": _Absent(what="embeddings API", instead=_NO_OTHER),
     "/v1/moderations": _Absent(what="moderations API", instead=_NO_OTHER),

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from app.errors import (
@@ -87,8 +87,16 @@ def error_object(error: BaseException) -> dict[str, Any]:
     return body
 
 
-def route_headers(entry: LedgerEntry) -> Headers:
-    """Return what is known of the decision, for every answer that got as far as one."""
+def route_headers(
+    entry: LedgerEntry, *, limits: Callable[[Standing], Headers] | None = None
+) -> Headers:
+    """Return what is known of the decision, for every answer that got as far as one.
+
+    Parameters
+    ----------
+    limits
+        How a client is told where its limits stand; None tells it in OpenAI's words.
+    """
     request = entry.request
     headers: Headers = [
         (b"x-route-policy", request.policy_name.encode()),
@@ -103,7 +111,7 @@ def route_headers(entry: LedgerEntry) -> Headers:
     if judge_cost_usd is not None:
         headers.append((b"x-route-scorer-cost-usd", usd(judge_cost_usd)))
     if entry.standing is not None:
-        headers.extend(limit_headers(entry.standing))
+        headers.extend((limits or limit_headers)(entry.standing))
     if entry.pressure is not None:
         headers.append(_pressure_header(entry, entry.pressure))
     if entry.cache is not None:

@@ -24,6 +24,7 @@ from app.api.waiting import Waiting
 from app.errors import ClientDisconnectedError
 from app.gateway.handle import Answer, Head
 from app.providers.base import Chunk
+from app.types import CHAT_COMPLETIONS
 
 _BILL_S = 2.0
 """How long the token counts of an answer that is complete are waited for when its client is gone:
@@ -81,6 +82,9 @@ class Exchange:
                 request = self.answer.account.request
                 writer = self.dialect.writer(request)
                 head, chunks = await self._head(writer), self.answer.chunks()
+                if head.dialect != CHAT_COMPLETIONS:
+                    writer = self.dialect.writer(request, dialect=head.dialect)
+                    self._writer = self._writer and writer
                 send = self._send_stream if request.stream else self._send_whole
                 await send(writer, head, chunks, watch)
         except ClientDisconnectedError:
@@ -94,7 +98,7 @@ class Exchange:
             return await self.answer.head()
 
         async def begin() -> None:
-            headers = [*STREAM_HEADERS, *writer.headers, *route_headers(self.answer.account)]
+            headers = [*STREAM_HEADERS, *writer.headers, *self._route_headers()]
             await self.send({"type": "http.response.start", "status": 200, "headers": headers})
             self._writer = writer  # not before: a send that is cancelled has sent nothing
 
@@ -126,7 +130,7 @@ class Exchange:
         if writer.keeps:
             await self.dialect.keep(writer, entry.request)
         entry.answering()
-        headers = [JSON_HEADER, *writer.headers, *head.headers, *route_headers(entry)]
+        headers = [JSON_HEADER, *writer.headers, *head.headers, *self._route_headers()]
         if cost_usd is not None:
             headers.append((b"x-route-cost-usd", usd(cost_usd)))
         headers.append((b"content-length", str(len(body)).encode()))
@@ -143,7 +147,7 @@ class Exchange:
     ) -> None:
         entry, send = self.answer.account, self.send
         entry.answering()
-        headers = [*STREAM_HEADERS, *writer.headers, *head.headers, *route_headers(entry)]
+        headers = [*STREAM_HEADERS, *writer.headers, *head.headers, *self._route_headers()]
         if head.from_cache:
             headers.append((b"x-route-cost-usd", usd(0.0)))
         if self._writer is None:
@@ -168,6 +172,9 @@ class Exchange:
         watch.disarm()
         await send({"type": "http.response.body", "body": tail})
 
+    def _route_headers(self) -> Headers:
+        return route_headers(self.answer.account, limits=self.dialect.limit_headers)
+
     def _extras(self, head: Head) -> Mapping[str, Any] | None:
         """Return what the client asked to be told beside the answer."""
         entry = self.answer.account
@@ -183,7 +190,7 @@ class Exchange:
         """Tell the client of a failure: as the answer, or as the last event of a stream."""
         entry = self.answer.account
         if self._writer is None:
-            headers = route_headers(entry)
+            headers = self._route_headers()
             cost_usd = entry.cost_usd()
             if cost_usd:  # calls that failed were paid all the same
                 headers.append((b"x-route-cost-usd", usd(cost_usd)))

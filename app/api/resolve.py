@@ -9,17 +9,13 @@ from app.api.dialects.base import ParsedRequest
 from app.api.knobs import Knobs, told_objective
 from app.errors import InvalidRequestError
 from app.gateway.names import Meant, Names
-from app.gateway.request import Policy, RouteRequest
+from app.gateway.request import IDEMPOTENCY_KEY, Policy, RouteRequest
 from app.head import NO_HEAD, RequestHead
 from app.ids import new_id
 from routers.types import CostQuality, Objective, StrongThreshold
 
 _RETRY_COUNT = b"x-stainless-retry-count"
 """How often OpenAI's and Anthropic's libraries have sent the request before."""
-
-_IDEMPOTENCY_KEY = b"idempotency-key"
-"""Told, in another word, to the upstream of a pinned model; a routed request may go to two, and one
-key must not mean two bodies."""
 
 
 def resolve(
@@ -98,13 +94,16 @@ def _passed_on(
     head: RequestHead, names: Sequence[bytes], caller: Caller, *, pinned: bool
 ) -> tuple[tuple[bytes, bytes], ...]:
     passed_on: tuple[tuple[bytes, bytes], ...] = ()
+    if any(name.endswith(b"*") for name in names):
+        begins = tuple(name.removesuffix(b"*") for name in names)
+        names = [name for name in head if name.startswith(begins)]
     for name in names:
         if head.get(name) is not None:
             passed_on += tuple([(name, value) for value in head.all(name)])
-    if pinned and head.get(_IDEMPOTENCY_KEY) is not None:
-        keys = [value for value in head.all(_IDEMPOTENCY_KEY) if value]
+    if pinned and head.get(IDEMPOTENCY_KEY) is not None:
+        keys = [value for value in head.all(IDEMPOTENCY_KEY) if value]
         if keys:
-            passed_on += ((_IDEMPOTENCY_KEY, _scoped(caller, b", ".join(keys))),)
+            passed_on += ((IDEMPOTENCY_KEY, _scoped(caller, b", ".join(keys))),)
     return passed_on
 
 

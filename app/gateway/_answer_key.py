@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from app.gateway.request import RouteRequest
+from app.gateway.request import IDEMPOTENCY_KEY, RouteRequest
 from app.types import CacheMode
 from routers.types import Capability
 
@@ -29,14 +29,13 @@ _LEFT_OUT = frozenset(
 )
 """Fields that do not matter to the answer; every other one does, unknown ones included."""
 
-_STATEFUL = ("previous_response_id", "conversation")
+_STATEFUL = ("previous_response_id", "conversation", "thread", "container")
 """What the provider remembers under these may change while the request does not."""
 
 _SIDE_EFFECTS = ("store", "web_search_options")
 """The client asked for more than an answer from what it sent."""
 
 _CANONICAL_BYTES = 262_144
-_IDEMPOTENCY_KEY = b"idempotency-key"
 _ERRORS = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
 
@@ -87,10 +86,11 @@ def answer_name(request: RouteRequest, *, version: str) -> str:
         repr(request.objective),
         None if request.allowed_model_ids is None else sorted(request.allowed_model_ids),
         request.max_cost_usd,
+        request.body.dialect,
         sorted(
             [name.decode("latin-1"), value.decode("latin-1")]
             for name, value in request.headers
-            if name != _IDEMPOTENCY_KEY
+            if name != IDEMPOTENCY_KEY
         ),
     )
     digest = hashlib.sha256()

@@ -15,7 +15,7 @@ from app.gateway.request import RouteRequest
 from app.gateway.session import IdSource, Session, identify
 from app.head import RequestHead
 from app.stores.base import Blobs, StoreError
-from app.types import Usage
+from app.types import MESSAGES, Usage
 from app.wire.turns import Turn
 from routers.decision.switching import LastTurn, SessionReason, Verdict, weigh
 from routers.types import Decision
@@ -106,7 +106,14 @@ def place(request: RouteRequest, head: RequestHead, turns: Sequence[Turn]) -> Ro
         return request if body is request.body else replace(request, body=body)
     return replace(
         request,
-        session=identify(head, request.fields, turns, scope=request.caller.key_id),
+        session=identify(
+            head,
+            request.fields,
+            turns,
+            scope=request.caller.key_id,
+            # Of the Messages API's, what another model cannot read is taken out.
+            seals_bind=request.body.dialect != MESSAGES,
+        ),
         body=body,
     )
 

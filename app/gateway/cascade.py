@@ -202,7 +202,7 @@ class _Run:
 
     async def _begin(self, model_id: str, stage: LedgerEntry) -> tuple[OpenAnswer, bool]:
         """Return an answer that has begun, and whether it has more in it than was asked for."""
-        cascades, fields = self._cascades, self._request.fields
+        cascades, fields = self._cascades, self._request.body.chat()
         refused = cascades.without_logprobs
         if (
             not self._plan.acceptor.wants_logprobs

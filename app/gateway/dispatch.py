@@ -30,7 +30,7 @@ from app.errors import (
 from app.gateway.ledger import LedgerEntry
 from app.gateway.plan import FirstOf, Hedged
 from app.gateway.pool import DeploymentPool, Lease, Slot
-from app.gateway.request import Deployment, RouteRequest
+from app.gateway.request import IDEMPOTENCY_KEY, Deployment, RouteRequest
 from app.gateway.retry import (
     MAX_CALLS_OF_A_REPEAT,
     may_go_elsewhere,
@@ -268,7 +268,7 @@ class Dispatcher:
         deployment = lease.deployment
         timeouts = deployment.stream_timeouts if request.stream else deployment.whole_timeouts
         role = entry.next_role
-        headers, trace = request.headers, None
+        headers, trace = _headers_for(deployment.provider, request), None
         if entry.trace is not None:
             trace = entry.trace.call(
                 deployment.spec.model_id,
@@ -358,15 +358,26 @@ def _written(body: Body, provider: Provider, progress: Progress) -> tuple[str, F
     UpstreamUnsupportedError
         If the request cannot be told in a dialect that the provider speaks.
     """
-    if body.dialect != CHAT_COMPLETIONS and body.dialect in provider.native_dialects:
-        native = body.native(body.dialect)
-        if native is not None:
-            return body.dialect, native
+    if _is_native(body, provider):
+        return body.dialect, body.sent
+    progress.sent = False  # a translation that fails costs nothing
     if body.untold is not None:
-        progress.sent = False
         param, why = body.untold
         raise UpstreamUnsupportedError(why, param=param)
-    return CHAT_COMPLETIONS, body.chat()
+    chat = body.chat()
+    progress.sent = True
+    return CHAT_COMPLETIONS, chat
+
+
+def _is_native(body: Body, provider: Provider) -> bool:
+    return body.dialect != CHAT_COMPLETIONS and body.dialect in provider.native_dialects
+
+
+def _headers_for(provider: Provider, request: RouteRequest) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the client's headers for a provider: those of a dialect that it does not speak not."""
+    if request.body.dialect == CHAT_COMPLETIONS or _is_native(request.body, provider):
+        return request.headers
+    return tuple(header for header in request.headers if header[0] == IDEMPOTENCY_KEY)
 
 
 def _has_had_its_calls(request: RouteRequest, failures: Failures) -> bool:

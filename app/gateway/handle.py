@@ -26,7 +26,7 @@ from app.gateway.request import RouteRequest
 from app.gateway.surcharges import extras_of
 from app.providers.base import Chunk
 from app.telemetry.tracing import AskedFor, Headers, Tracer, UpstreamFacts
-from app.types import CHAT_ROUTE
+from app.types import CHAT_COMPLETIONS, CHAT_ROUTE
 from routers.request.layout import Description
 from routers.types import Decision
 
@@ -114,11 +114,13 @@ class Gateway:
 class Head(NamedTuple):
     """What is known before the first chunk.
 
-    `headers` are those of the upstream that may be passed on.
+    `headers` are those of the upstream that may be passed on; `dialect` is what the answer is
+    written in.
     """
 
     headers: tuple[tuple[bytes, bytes], ...] = ()
     from_cache: bool = False
+    dialect: str = CHAT_COMPLETIONS
 
 
 class Answer(Life):
@@ -173,7 +175,10 @@ class Answer(Life):
         self._open = opened = await self._call(decision)
         for chunk in (*opened.prelude, *opened.held):  # which the account has seen
             self._seat.saw(chunk)
-        return Head(opened.prelude[0].headers if opened.prelude else ())
+        if not opened.prelude:
+            return Head()
+        first = opened.prelude[0]
+        return Head(first.headers, dialect=first.dialect)
 
     async def chunks(self) -> AsyncGenerator[Chunk, None]:
         """Read the answer; the first chunk holds its first content.

@@ -20,6 +20,10 @@ from routers.types import Conversation, Demand, ModelSpec, Objective, OutputLimi
 
 _MAX_CURVES = 256
 
+IDEMPOTENCY_KEY = b"idempotency-key"
+"""Told, in another word, to the upstream of a pinned model; a routed request may go to two, and one
+key must not mean two bodies."""
+
 
 class KnobCurves:
     """The calibrated knob for every set of models that requests allow.
@@ -188,8 +192,8 @@ class RouteRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def fields(self) -> Fields:
-        """The body as the top-level fields of a chat completion."""
-        return self.body.chat()
+        """The body's top-level fields, as far as the gateway looks into them."""
+        return self.body.looked_at
 
     @property
     def policy_name(self) -> str:

@@ -90,7 +90,12 @@ class Session:
 
 
 def identify(
-    head: RequestHead, fields: Mapping[str, bytes], turns: Sequence[Turn], *, scope: str
+    head: RequestHead,
+    fields: Mapping[str, bytes],
+    turns: Sequence[Turn],
+    *,
+    scope: str,
+    seals_bind: bool = True,
 ) -> Session:
     """Place a request in its conversation.
 
@@ -102,13 +107,15 @@ def identify(
         Its messages.
     scope
         Whose conversation it is: the id of the key, never what a client says of itself.
+    seals_bind
+        Whether reasoning that a provider signed or encrypted binds the conversation to its model.
 
     Raises
     ------
     InvalidRequestError
         If `x-session-id` or `session_id` is empty, too long, or no string.
     """
-    history = _History(turns, fields.get("messages"))
+    history = _History(turns, fields.get("messages") if seals_bind else None)
     opener = _opener(history)
     source, given = _given_id(head, fields)
     continued = _MODEL in history.roles

@@ -1,21 +1,34 @@
-"""Anthropic's Messages API, spoken to clients of OpenAI's.
+"""Anthropic's Messages API, spoken to clients of OpenAI's; passed through to its own.
 
 Docs: `docs/guides/providers.md` lists what is translated, refused and given back.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
 
 from app.errors import UpstreamError, UpstreamMisconfiguredError
-from app.providers.base import PROVIDERS, Chunk, ModelCall
+from app.providers.base import PROVIDERS, Chunk, ModelCall, Provider
 from app.providers.http.error_body import error_detail, reported_error
 from app.providers.http.errors import Headers, error_from_event
 from app.providers.http.provider import AnswerStream, HttpProvider
 from app.providers.http.wordings import unquoted
+from app.providers.messages.native import (
+    NativeStream,
+    encode_native,
+    is_about_seals,
+    is_error_body,
+    native_answer,
+    with_fitting_thinking,
+    without_thoughts,
+)
 from app.providers.messages.request import encode_messages_request
 from app.providers.messages.stream import MessageStream
 from app.providers.messages.wire import whole_answer
 from app.providers.translation.errors import openai_error_body
+from app.types import MESSAGES
 
 API_VERSION = "2023-06-01"
 
@@ -36,22 +49,42 @@ class AnthropicProvider(HttpProvider):
     inline_bytes = 16_000  # every message is translated
     end_marker = "message_stop"
     passed_on = {b"request-id": b"x-upstream-request-id"}  # noqa: RUF012  (a class variable)
+    native_dialects = frozenset({MESSAGES})
+    clients_word = frozenset({b"anthropic-version"})
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.token_counter: Provider | None = _TokenCounter(**options)
 
     def _dialect_headers(self, api_key: str | None) -> Sequence[tuple[str, str]]:
         version = ("anthropic-version", API_VERSION)
         return (version,) if api_key is None else (version, ("x-api-key", api_key))
 
     def _encode(self, call: ModelCall) -> bytes:
+        if call.dialect == MESSAGES:
+            fields: Mapping[str, bytes] = call.fields
+            if call.max_output_tokens is not None:
+                fields = with_fitting_thinking(fields)
+            return encode_native(fields, model=call.upstream_model)
         return encode_messages_request(call.fields, model=call.upstream_model, stream=call.stream)
 
-    def _whole(self, call: ModelCall, body: bytes, headers: Headers) -> Chunk:  # noqa: ARG002
+    def _whole(self, call: ModelCall, body: bytes, headers: Headers) -> Chunk:
         detail = reported_error(body)
         if detail is not None:
             raise error_from_event(detail)
-        return whole_answer(body, headers)
+        return (native_answer if call.dialect == MESSAGES else whole_answer)(body, headers)
 
-    def _stream(self, call: ModelCall, headers: Headers) -> AnswerStream:  # noqa: ARG002
-        return MessageStream(headers)
+    def _stream(self, call: ModelCall, headers: Headers) -> AnswerStream:
+        return (NativeStream if call.dialect == MESSAGES else MessageStream)(headers)
+
+    def _mended(self, call: ModelCall, failure: UpstreamError) -> ModelCall | None:
+        """Take out what was thought, where the upstream refuses the seals of that.
+
+        They are bound to a model and to what came before them: after a conversation has changed
+        its model, or its client a message, no other deployment would take them either.
+        """
+        fields = without_thoughts(call) if is_about_seals(failure.body) else None
+        return None if fields is None else msgspec.structs.replace(call, fields=fields)
 
     def _failure(self, status: int, headers: Headers, body: bytes) -> UpstreamError:
         detail = error_detail(body)
@@ -61,3 +94,28 @@ class AnthropicProvider(HttpProvider):
                 "the upstream answered 400 (its account has reached a limit)", status=status
             )
         return super()._failure(status, headers, openai_error_body(body))
+
+    def _as_it_came(self, call: ModelCall, failure: UpstreamError, body: bytes) -> None:
+        if call.dialect == MESSAGES and failure.body is not None and is_error_body(body):
+            failure.body, failure.dialect = body, MESSAGES
+
+
+_ANSWERED = frozenset({"max_tokens", "stream", "metadata", "stop_sequences", "service_tier"})
+"""Fields about an answer, which the counter does not know."""
+
+
+class _TokenCounter(AnthropicProvider):
+    """Asks how many tokens a request has; its answer is passed on as it is."""
+
+    path = "/messages/count_tokens"
+
+    def __init__(self, **options: Any) -> None:
+        HttpProvider.__init__(self, **options)
+        self.token_counter = None
+
+    def _encode(self, call: ModelCall) -> bytes:
+        fields = {name: value for name, value in call.fields.items() if name not in _ANSWERED}
+        return encode_native(fields, model=call.upstream_model)
+
+    def _whole(self, call: ModelCall, body: bytes, headers: Headers) -> Chunk:  # noqa: ARG002
+        return Chunk(data=body, headers=tuple(headers))

@@ -173,6 +173,9 @@ class Provider(Protocol):
         also_serves: Collection[str] = (),
     ) -> None: ...
 
+    token_counter: "Provider | None"
+    """Counts the tokens of a call without having it answered; None where the upstream cannot."""
+
     def send(self, call: ModelCall) -> AsyncGenerator[Chunk, None]:
         """Call the upstream; a non-streaming answer is a stream of one chunk.
 

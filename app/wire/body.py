@@ -49,6 +49,21 @@ class Body:
             chat = self._chat = self._translate(self._fields)
         return chat
 
+    @property
+    def sent(self) -> Fields:
+        """The client's own fields, whichever dialect they are written in."""
+        return self._fields
+
+    @property
+    def looked_at(self) -> Fields:
+        """What the gateway itself looks into; nothing is translated for that."""
+        return self._fields
+
+    @property
+    def translation(self) -> Callable[[Fields], Fields] | None:
+        """What translates, and may know more of it; None where nothing has to be translated."""
+        return self._translate
+
     def native(self, dialect: str) -> Fields | None:
         """Return the client's own fields, if it wrote them in this dialect."""
         return self._fields if dialect == self.dialect else None

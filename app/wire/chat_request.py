@@ -122,7 +122,7 @@ def read_chat_fields(fields: Mapping[str, Any], *, max_messages: int = MAX_MESSA
     if "messages" not in fields:
         raise InvalidRequestError("you must provide a messages parameter", param="messages")
     turns, contents = _messages(fields["messages"], max_messages)
-    _check_number(fields, ("tools", "functions"), max_messages)
+    check_number(fields, ("tools", "functions"), max_messages)
     stream = bool(field_value(fields, "stream"))
     stream_options = field_value(fields, "stream_options")
     conversation = Conversation(tuple(map(_to_message, turns, contents)))
@@ -161,7 +161,7 @@ def _messages(raw: Any, max_messages: int) -> tuple[list[Turn], list[_Content]]:
     if not turns:
         raise InvalidRequestError("messages must hold at least one message", param="messages")
     if len(turns) > max_messages:
-        raise _too_many(len(turns), "messages", max_messages, "messages")
+        raise too_many(len(turns), "messages", max_messages, "messages")
     contents = [
         decode_value(_CONTENT, turn.content, "messages", i, ".content")
         if turn.has_content
@@ -170,11 +170,17 @@ def _messages(raw: Any, max_messages: int) -> tuple[list[Turn], list[_Content]]:
     ]
     n_parts = sum([len(each) for each in contents if isinstance(each, list)])
     if n_parts > max_messages:
-        raise _too_many(n_parts, "parts in its messages", max_messages, "messages")
+        raise too_many(n_parts, "parts in its messages", max_messages, "messages")
     return turns, contents
 
 
-def _check_number(fields: Mapping[str, Any], names: Sequence[str], most: int) -> None:
+def check_number(fields: Mapping[str, Any], names: Sequence[str], most: int) -> None:
+    """Refuse more tools than there may be.
+
+    Raises
+    ------
+    InvalidRequestError
+    """
     for name in names:
         # An empty object is two bytes: they are counted before any is made.
         raw = fields.get(name)
@@ -182,13 +188,14 @@ def _check_number(fields: Mapping[str, Any], names: Sequence[str], most: int) ->
             continue
         n_braces = bytes(raw).count(b"{")
         if n_braces > STRINGS_PER_MESSAGE * most:
-            raise _too_many(n_braces, f"objects in {name}", STRINGS_PER_MESSAGE * most, name)
-        n_tools = len(field_value(fields, name) or ())
+            raise too_many(n_braces, f"objects in {name}", STRINGS_PER_MESSAGE * most, name)
+        n_tools = len(decode_value(_DECODERS["tools"], raw, name) or ())
         if n_tools > most:
-            raise _too_many(n_tools, name, most, name)
+            raise too_many(n_tools, name, most, name)
 
 
-def _too_many(n: int, what: str, most: int, param: str) -> InvalidRequestError:
+def too_many(n: int, what: str, most: int, param: str) -> InvalidRequestError:
+    """Return what says that there is too much of something in a request."""
     return InvalidRequestError(
         f"the request has {n} {what}; at most {most} are taken (server.max_messages)", param=param
     )

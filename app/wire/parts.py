@@ -128,6 +128,14 @@ def attachments(parts: Sequence[Part], messages: msgspec.Raw) -> Attachments:
     )
 
 
+def attachment(kind_name: str, raw: bytes) -> Attachments:
+    """Return what one part comes to, or the source of one."""
+    tokens, tokens_upper = _count(kind_name, raw)
+    kind = _KINDS.get(kind_name)
+    needs = frozenset() if kind is None else frozenset({kind.capability})
+    return Attachments(tokens=tokens, tokens_upper=tokens_upper, capabilities=needs)
+
+
 def json_tokens(n_bytes: int) -> tuple[int, int]:
     """Return about how many tokens so much JSON has, and how many at most."""
     return n_bytes // _BYTES_PER_JSON_TOKEN, n_bytes // _BYTES_PER_JSON_TOKEN_UPPER

@@ -88,7 +88,7 @@ def decide(
         ]
         eligible = [estimate for estimate in listed if estimate.exclusion is None]
     if not eligible:
-        raise NoEligibleModelError({each.model_id: each.exclusion_detail or "" for each in listed})
+        raise _nobody(listed)
     if isinstance(objective, StrongThreshold):
         ranked = _by_threshold(
             [each.model_id for each in eligible], objective, candidates, predictions
@@ -156,7 +156,7 @@ def decide_without_predictions(
     ]
     eligible = [each.model_id for each in listed if each.eligible]
     if not eligible:
-        raise NoEligibleModelError({each.model_id: each.exclusion_detail or "" for each in listed})
+        raise _nobody(listed)
     healthy = [each for each in eligible if each not in constraints.unhealthy_model_ids]
     ranked = sorted(healthy or eligible, key=lambda model_id: model_id != default_model_id)
     return Decision(
@@ -329,3 +329,10 @@ def _by_threshold(
     pair = [objective.strong, objective.weak]
     score = strong_scores(predictions, strong=column[pair[0]], weak=column[pair[1]])[0]
     return pair if score >= objective.threshold else pair[::-1]
+
+
+def _nobody(listed: Sequence[CandidateEstimate]) -> NoEligibleModelError:
+    return NoEligibleModelError(
+        {each.model_id: each.exclusion_detail or "" for each in listed},
+        too_long=any(each.exclusion is Exclusion.CONTEXT_WINDOW for each in listed),
+    )

@@ -31,7 +31,7 @@ def test_openais_other_endpoints_say_what_works(gateway, path, words):
 
 @pytest.mark.parametrize(
     "path",
-    ["/v1/messages", "/v1/messages?beta=true", "/v1/messages/count_tokens", "/messages"],
+    ["/v1/messages/batches", "/v1/messages/batches?beta=true", "/v1/complete", "/messages/batches"],
 )
 def test_anthropics_are_told_in_its_shape(gateway, path):
     answer = ask(gateway, path, json={"model": "auto", "messages": []})
@@ -39,7 +39,7 @@ def test_anthropics_are_told_in_its_shape(gateway, path):
     body = answer.json()
     assert body["type"] == "error"
     assert body["error"]["type"] == "invalid_request_error"
-    assert "/v1/chat/completions" in body["error"]["message"]
+    assert "POST /v1/messages" in body["error"]["message"]
 
 
 def test_others_are_told_in_theirs(gateway):
@@ -63,6 +63,7 @@ def test_others_are_told_in_theirs(gateway):
         ("/openai/v1/responses", "/v1/responses"),
         ("/v1/v1/models", "/v1/models"),
         ("/route", "/v1/route"),
+        ("/api/v1/messages", "/v1/messages"),
     ],
 )
 def test_a_base_url_without_its_v1_or_with_two_is_told(gateway, path, meant):

@@ -23,6 +23,7 @@ class ScriptedProvider:
         self.calls: list[ModelCall] = []
         self.ended = 0
         self.native_dialects: frozenset[str] = frozenset()
+        self.token_counter = None
 
     async def send(self, call: ModelCall) -> AsyncGenerator[Chunk, None]:
         script = self.scripts[min(len(self.calls), len(self.scripts) - 1)]

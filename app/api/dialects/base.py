@@ -19,6 +19,7 @@ from app.gateway.kept_responses import KeptResponses
 from app.gateway.request import RouteRequest
 from app.head import RequestHead
 from app.providers.base import Chunk
+from app.stores.base import Standing
 from app.types import CHAT_COMPLETIONS, Usage
 from app.wire.body import Body
 from app.wire.chat_request import ChatRequest
@@ -115,8 +116,6 @@ class Writer(Protocol):
         What keeps a silent stream alive.
     tells_usage
         Whether `end` tells the client of tokens and cost: else they are not worked out for it.
-    headers
-        Of an answer of this dialect, besides those that every answer has.
     keeps
         Whether the dialect keeps the answer once it is complete, before its client has all of it.
     """
@@ -124,7 +123,11 @@ class Writer(Protocol):
     ping: bytes
     tells_usage: bool
     keeps: bool
-    headers: Headers
+
+    @property
+    def headers(self) -> Headers:
+        """Of an answer of this dialect, besides those that every answer has."""
+        ...
 
     def whole(
         self,
@@ -175,7 +178,8 @@ class Dialect(Protocol):
     path
         Where it is served.
     passed_on
-        Client headers that an upstream may see.
+        Client headers that an upstream may see; a name that ends in `*` stands for all that begin
+        so. Of any dialect but chat completions, only upstreams that speak it see them.
     large_fields
         Top-level fields of its bodies that hold messages or tools, and many values with them.
     """
@@ -221,8 +225,18 @@ class Dialect(Protocol):
         """
         ...
 
-    def writer(self, request: RouteRequest) -> Writer:
-        """Return what writes the answer to a request."""
+    def writer(self, request: RouteRequest, *, dialect: str = CHAT_COMPLETIONS) -> Writer:
+        """Return what writes the answer to a request.
+
+        Parameters
+        ----------
+        dialect
+            In which the answer comes: chat completions, or this one.
+        """
+        ...
+
+    def limit_headers(self, standing: Standing) -> Headers:
+        """Return what tells a client where its limits stand."""
         ...
 
     def error(self, error: BaseException, *, request_id: str | None) -> tuple[int, Headers, bytes]:

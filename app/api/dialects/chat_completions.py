@@ -5,13 +5,14 @@ from typing import Any
 
 import msgspec
 
-from app.api.answers import Headers, error_head, error_object
+from app.api.answers import Headers, error_head, error_object, limit_headers
 from app.api.dialects.base import DIALECTS, Documented, ParsedRequest, Stateless, parsed_chat
 from app.api.schema import ChatCompletion, ChatCompletionRequest, ErrorBody, StreamEvent
 from app.errors import UpstreamError
 from app.gateway.request import RouteRequest
 from app.head import RequestHead
 from app.providers.base import Chunk
+from app.stores.base import Standing
 from app.types import CHAT_COMPLETIONS, CHAT_ROUTE, Usage
 from app.wire import sse
 from app.wire.chat_request import MAX_MESSAGES, read_chat_fields
@@ -52,9 +53,18 @@ class ChatCompletions(Stateless):
         """Take a request body apart; see `Dialect.parse`."""
         return parse_chat_request(body, max_messages=max_messages)
 
-    def writer(self, request: RouteRequest) -> "ChatWriter":
+    def writer(
+        self,
+        request: RouteRequest,
+        *,
+        dialect: str = CHAT_COMPLETIONS,  # noqa: ARG002  (of the seam: it is always this one)
+    ) -> "ChatWriter":
         """Return what writes the answer to a request."""
         return ChatWriter(tells_usage=request.include_usage)
+
+    def limit_headers(self, standing: Standing) -> Headers:
+        """Return what tells a client where its limits stand."""
+        return limit_headers(standing)
 
     def error(
         self,

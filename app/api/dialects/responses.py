@@ -8,7 +8,7 @@ from typing import Any, Self
 import msgspec
 
 from app.access.guard import Caller
-from app.api.answers import Headers, error_head, error_object
+from app.api.answers import Headers, error_head, error_object, limit_headers
 from app.api.dialects.base import DIALECTS, Documented, ParsedRequest, parsed_chat
 from app.api.schema import ErrorBody
 from app.api.schema_responses import Response, ResponseEvent, ResponsesRequest
@@ -22,7 +22,8 @@ from app.gateway.kept_responses import KeptResponses
 from app.gateway.request import RouteRequest
 from app.head import RequestHead
 from app.providers.base import Chunk
-from app.types import Usage
+from app.stores.base import Standing
+from app.types import CHAT_COMPLETIONS, Usage
 from app.wire import sse
 from app.wire.body import Body, Fields
 from app.wire.chat_request import read_chat_fields
@@ -49,6 +50,11 @@ class _Body(Body):
     def __init__(self, fields: Fields, form: ChatForm) -> None:
         super().__init__(fields, dialect=NAME, translate=lambda _fields: form.fields)
         self.form = form
+
+    @property
+    def looked_at(self) -> Fields:
+        """What the gateway itself looks into: it is translated by now."""
+        return self.chat()
 
     def without(self, name: str) -> "_Body":
         """Return the same request without one of the client's fields."""
@@ -147,11 +153,20 @@ class Responses:
         sent = {name: raw for name, raw in fields.items() if name not in SAID_TO_US}
         return parsed_chat(chat, body=_Body(sent, form))
 
-    def writer(self, request: RouteRequest) -> "ResponseWriter":
+    def writer(
+        self,
+        request: RouteRequest,
+        *,
+        dialect: str = CHAT_COMPLETIONS,  # noqa: ARG002
+    ) -> "ResponseWriter":
         """Return what writes the answer to a request."""
         body = request.body
         assert isinstance(body, _Body)  # noqa: S101  (`parse` made it)
         return ResponseWriter(body, keeps=self._kept is not None)
+
+    def limit_headers(self, standing: Standing) -> Headers:
+        """Return what tells a client where its limits stand."""
+        return limit_headers(standing)
 
     def error(
         self,

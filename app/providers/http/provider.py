@@ -1,6 +1,7 @@
 """What every upstream over HTTP has in common: one request, timeouts, errors, a clean end."""
 
 import asyncio
+import contextlib
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
@@ -17,7 +18,7 @@ from app.errors import (
     UpstreamTimeoutError,
     UpstreamUnavailableError,
 )
-from app.providers.base import Chunk, Identity, ModelCall
+from app.providers.base import Chunk, Identity, ModelCall, Provider
 from app.providers.http.credentials import Credentials
 from app.providers.http.errors import (
     Headers,
@@ -132,9 +133,12 @@ class HttpProvider(ABC):
     of JSON, where they are escaped."""
     passed_on: ClassVar[Mapping[bytes, bytes]]
     """Response headers that the client gets, and the name it gets them under."""
+    clients_word: ClassVar[frozenset[bytes]] = frozenset()
+    """Headers of ours that give way to what the client says by the same name."""
     native_dialects: frozenset[str] = frozenset()
     optional_dialects: ClassVar[frozenset[str]] = frozenset()
     """Further ones that some upstreams of the kind serve."""
+    token_counter: Provider | None = None
 
     def __init__(
         self,
@@ -217,9 +221,22 @@ class HttpProvider(ABC):
         """Return what an answer that is no success means."""
         return error_from_status(status, headers, body, now_s=self._now())
 
+    def _as_it_came(  # noqa: B027  (most dialects have nothing to do)
+        self, call: ModelCall, failure: UpstreamError, body: bytes
+    ) -> None:
+        """Let a failure keep its body in the dialect of the call, where that is the upstream's."""
+
+    def _mended(self, call: ModelCall, failure: UpstreamError) -> ModelCall | None:  # noqa: ARG002
+        """Return the call in a form that the upstream takes after it has refused this one.
+
+        It is made once more, so that what is returned must not fail in the same way; None where
+        nothing can be mended.
+        """
+        return None
+
     # --- the call -------------------------------------------------------------------------------
 
-    async def send(  # noqa: C901  (one call from begin to end)
+    async def send(  # noqa: C901, PLR0912, PLR0915  (one call from begin to end)
         self, call: ModelCall
     ) -> AsyncGenerator[Chunk, None]:
         """Call the upstream; see `Provider.send`."""
@@ -243,13 +260,24 @@ class HttpProvider(ABC):
             reads = Reads(_plain(stream, raw), timeouts, deadline)
             if not 200 <= response.status_code < 300:
                 body = await reads.as_far_as_possible(MAX_ERROR_BODY_BYTES)
-                raise self._failure(response.status_code, raw, body)
+                failure = self._failure(response.status_code, raw, body)
+                self._as_it_came(call, failure, body)
+                again = self._mended(call, failure)
+                if again is None:
+                    raise failure
+                await stream.aclose()
+                async with contextlib.aclosing(self.send(again)) as chunks:
+                    async for each in chunks:
+                        yield each
+                return
             headers = self._passed_on(raw)
             if not call.stream:
                 yield await self._read_whole(call, reads, headers)
                 return
             # The first byte tells what the content type may not: whether this is a stream at all.
             if await reads.first() in _NO_STREAM:
+                # What was not streamed can be told in pieces in one dialect alone.
+                call = msgspec.structs.replace(call, dialect=CHAT_COMPLETIONS)
                 yield in_pieces(await self._read_whole(call, reads, headers))
                 return
             answer = self._stream(call, headers)
@@ -324,7 +352,9 @@ class HttpProvider(ABC):
                 raise UpstreamInvalidResponseError("the upstream's answer is empty")
             if first not in _STREAM:
                 return self._whole(call, body, headers)
-            answer = self._stream(call, headers)  # of a relay that always streams
+            # Of a relay that always streams; it can be put together in one dialect alone.
+            call = msgspec.structs.replace(call, dialect=CHAT_COMPLETIONS)
+            answer = self._stream(call, headers)
             chunks = [answer.feed(body), None if answer.done else answer.close()]
             self._check_end(answer)
             return put_together(filter(None, chunks), max_bytes=self._max_response_bytes)
@@ -370,11 +400,15 @@ class HttpProvider(ABC):
         ):
             call = msgspec.structs.replace(call, fields=self._reworded(call.fields))
         body = self._encode(call)
+        ours = self._headers
+        if self.clients_word and call.headers:
+            told = {name.lower() for name, _ in call.headers} & self.clients_word
+            ours = [each for each in ours if each[0].lower() not in told] if told else ours
         return httpx.Request(
             "POST",
             self._url_of(call),
             headers=[
-                *self._headers,
+                *ours,
                 (b"Content-Length", b"%d" % len(body)),
                 (b"Accept", self.stream_type if call.stream else b"application/json"),
                 *(header for header in call.headers if header[0].lower() not in _OURS),

@@ -151,6 +151,18 @@ def read_event(data: bytes, mender: Mender) -> Event:
     return read_struct(data, Event, mender, decode=_decode_event, what=what)
 
 
+def read_message(body: bytes, mender: Mender) -> Message:
+    """Read a whole answer; fields of another shape than Anthropic's count as not there.
+
+    Raises
+    ------
+    UpstreamInvalidResponseError
+        If it is no JSON object by any reading.
+    """
+    what = "an answer that is no message"
+    return read_struct(body, Message, mender, decode=_decode_message, what=what)
+
+
 def whole_answer(body: bytes, headers: Headers) -> Chunk:
     """Translate a whole answer.
 
@@ -160,8 +172,7 @@ def whole_answer(body: bytes, headers: Headers) -> Chunk:
         If it is no message.
     """
     mender = Mender()
-    what = "an answer that is no message"
-    message = read_struct(body, Message, mender, decode=_decode_message, what=what)
+    message = read_message(body, mender)
     if message.content is None:
         raise UpstreamInvalidResponseError("the upstream's answer is a message without content")
     finish_reason = FINISH_REASONS.get(message.stop_reason or "", "stop")

@@ -66,7 +66,7 @@ def claude_thinking(
                 "tool_choice",
                 "tool_choice",
             )
-        config = _bounded(own, max_tokens) if thinks else own
+        config = bounded_thinking(own, max_tokens) if thinks else own
         return Thinking(
             effort=effort, config=config, thinks=thinks and config["type"] != "disabled"
         )
@@ -80,7 +80,7 @@ def claude_thinking(
     return Thinking(effort=effort)
 
 
-def _bounded(own: dict[str, Any], max_tokens: int | None) -> dict[str, Any]:
+def bounded_thinking(own: dict[str, Any], max_tokens: int | None) -> dict[str, Any]:
     """Return what a client says of thinking, such that it fits into the answer.
 
     Anthropic refuses a budget that is not below `max_tokens`, which may be the gateway's word.

@@ -63,7 +63,6 @@ def too_long(message: str) -> str:
     return f"prompt is too long ({TOO_LONG}): {message}"
 
 
-def error_body(kind: str, message: str, *, request_id: str | None, **more: Any) -> bytes:
+def error_body(error: Mapping[str, Any], *, request_id: str | None) -> bytes:
     """Return the body of an error answer."""
-    error = {"type": kind, "message": message, **more}
     return msgspec.json.encode({"type": "error", "error": error, "request_id": request_id})

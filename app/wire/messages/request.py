@@ -188,6 +188,11 @@ class Translation:
         self.form = to_chat(msgspec.structs.replace(self._asked, fields=fields))
         return self.form.fields
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What a chat server did not get, by the names of its fields."""
+        return () if self.form is None else self.form.left_out
+
     def told(self, message_id: str) -> Told:
         """Return what an answer that comes from a chat server has to be told by."""
         asked = self._asked

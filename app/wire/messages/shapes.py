@@ -122,6 +122,7 @@ DECODERS: Mapping[str, msgspec.json.Decoder[Any]] = {
     "max_tokens": msgspec.json.Decoder(int | float | None),
     "model": msgspec.json.Decoder(str),
     "stream": msgspec.json.Decoder(bool | None),
+    "routing": msgspec.json.Decoder(dict[str, Any] | None),
 }
 """Reads the values of the fields that are looked into."""
 

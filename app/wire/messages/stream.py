@@ -4,6 +4,7 @@ Anthropic's blocks come strictly one after the other. Chat servers may mix: a se
 before the first is complete, or a text in between. What comes too early is held back.
 """
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -16,6 +17,7 @@ from app.wire.messages.counts import messages_usage
 from app.wire.messages.names import ToolNames, id_for_client
 from app.wire.messages.seal import seal_of
 from app.wire.messages.shapes import DECODE_ERRORS, THINKING_TYPES
+from app.wire.sse import add_fields
 
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 
@@ -27,9 +29,24 @@ def event(kind: str, **fields: Any) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (kind.encode(), _encode({"type": kind, **fields}))
 
 
-def error_event(error: dict[str, Any], request_id: str | None = None) -> bytes:
+def error_event(error: Mapping[str, Any], request_id: str) -> bytes:
     """Frame the event that ends a stream that failed."""
     return event("error", error=error, request_id=request_id)
+
+
+def raw_error_event(data: bytes) -> bytes:
+    """Frame the data of an upstream's event that ended its stream."""
+    lines = b"".join(b"data: %b\n" % line for line in data.split(b"\n"))
+    return b"event: error\n%b\n" % lines
+
+
+def add_to_first_event(events: bytes, fields: Mapping[str, Any]) -> bytes:
+    """Add fields to the data of the first event among `events`."""
+    start = events.find(b"\ndata: {") + len(b"\ndata: ")
+    end = events.find(b"\n", start)
+    if start < len(b"\ndata: ") or end < 0:
+        return events
+    return events[:start] + add_fields(events[start:end], fields) + events[end:]
 
 
 class _Part(Protocol):
@@ -197,15 +214,25 @@ class MessageEvents:
         self._refusal: list[str] = []
         self._end = Choice()
 
-    def begin(self, model: str | None) -> bytes:
-        """Return the event that opens the stream."""
+    def begin(self, data: bytes) -> tuple[bytes, bytes]:
+        """Return the event that opens the stream, and what its first whole events amount to.
+
+        Raises
+        ------
+        UpstreamInvalidResponseError
+            If they cannot be read.
+        """
+        model = next((m for m in map(_model_of, data.split(b"\n")) if m), "")
+        return self._start(model), self.feed(data)
+
+    def _start(self, model: str) -> bytes:
         return event(
             "message_start",
             message={
                 "id": self._told.message_id,
                 "type": "message",
                 "role": "assistant",
-                "model": model or "",
+                "model": model,
                 "content": [],
                 "stop_reason": None,
                 "stop_sequence": None,
@@ -331,3 +358,7 @@ class MessageEvents:
             if part.begun:
                 out.append(event("content_block_stop", index=self._index))
                 self._index += 1
+
+
+def _model_of(line: bytes) -> str | None:
+    return read_completion(line[6:]).model if line.startswith(b"data: ") else None

@@ -3,17 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
-from app.api.dialects.base import ParsedRequest
-from app.api.knobs import NO_KNOBS, knobs_from_object
-from app.api.parts import Attachments, attachment, json_tokens
-from app.api.wire import envelope, read, too_many
 from app.errors import InvalidRequestError
 from app.head import RequestHead
-from app.types import MESSAGES
-from app.wire.body import Body
-from app.wire.messages.request import Translation
+from app.wire.chat_request import ChatRequest, check_number, too_many
+from app.wire.envelope import decode_value, read_envelope
 from app.wire.messages.shapes import (
     DECODE_ERRORS,
     DECODERS,
@@ -21,13 +14,13 @@ from app.wire.messages.shapes import (
     Asked,
     Block,
     Content,
-    Tool,
     Turn,
     result_blocks,
 )
+from app.wire.parts import Attachments, attachment, json_tokens
 from app.wire.turns import TURNS
 from app.wire.turns import Turn as RawTurn
-from routers.token_estimate import estimate_tokens_and_upper
+from routers.text.token_estimate import estimate_tokens_and_upper
 from routers.types import Capability, Conversation, Demand, Message, Role
 
 VERSION_HEADER = b"anthropic-version"
@@ -40,14 +33,21 @@ _ROLES: Mapping[str, Role] = {
     "user": Role.USER,
     "assistant": Role.ASSISTANT,
 }
-_MAX_TOKENS_LIMIT = 10_000_000
+MAX_TOKENS = 10_000_000
+"""More than any model gives."""
+
 _OURS = ("model", "routing")
+_SHORT: Mapping[str, int] = {
+    **dict.fromkeys(("model", "stream", "max_tokens", "metadata"), 4_096),
+    "routing": 16_384,
+}
+"""How long the values may be, in bytes, that are made into objects as they are."""
 
 
-def parse_messages_request(
+def read_messages_request(
     body: bytes, head: RequestHead, *, max_messages: int, counts_only: bool = False
-) -> ParsedRequest:
-    """Take a request body apart.
+) -> tuple[ChatRequest, Asked]:
+    """Take a request body apart: what routing looks at, and what a translation is made of.
 
     Parameters
     ----------
@@ -61,35 +61,49 @@ def parse_messages_request(
     InvalidRequestError
         With the `param` at fault, for anything that is not a request of the Messages API.
     """
-    fields = envelope(body)
+    fields = read_envelope(body)
+    if "cost_quality" in fields:
+        raise InvalidRequestError(
+            "cost_quality belongs into the object routing, or into the header x-cost-quality",
+            param="cost_quality",
+        )
     for name in ("model", "messages", *(() if counts_only else ("max_tokens",))):
         if name not in fields:
             raise InvalidRequestError(f"{name}: field required", param=name)
     _check_version(fields, head)
-    model = read(DECODERS["model"], fields, "model")
+    model = _read(fields, "model")
     if not model:
         raise InvalidRequestError("model must not be empty", param="model")
+    check_number(fields, ("tools",), max_messages)
     turns = _turns(fields, max_messages)
-    system: Content = read(DECODERS["system"], fields, "system")
-    tools = _tools(fields, max_messages)
-    stream = bool(read(DECODERS["stream"], fields, "stream"))
-    kept = {name: bytes(value) for name, value in fields.items() if name not in _OURS}
-    asked = Asked(fields=kept, turns=turns, system=system, tools=tools)
-    conversation = Conversation(tuple(_conversation(system, turns)))
-    routing = read(_ROUTING, fields, "routing")
-    return ParsedRequest(
+    asked = Asked(
+        fields={name: bytes(value) for name, value in fields.items() if name not in _OURS},
+        turns=turns,
+        system=_read(fields, "system"),
+        tools=_read(fields, "tools") or [],
+    )
+    stream = bool(_read(fields, "stream"))
+    conversation = Conversation(tuple(_conversation(asked.system, turns)))
+    chat = ChatRequest(
         model=model,
-        body=Body(kept, dialect=MESSAGES, translate=Translation(asked)),
+        fields=asked.fields,
         stream=stream,
         include_usage=True,
         conversation=conversation,
         demand=_demand(fields, asked, conversation, stream=stream),
         turns=_raw_turns(fields),
-        knobs=NO_KNOBS if routing is None else knobs_from_object(routing),
+        routing=_read(fields, "routing"),
     )
+    return chat, asked
 
 
-_ROUTING = msgspec.json.Decoder(dict[str, Any] | None)
+def _read(fields: Mapping[str, Any], name: str) -> Any:
+    raw = fields.get(name)
+    if raw is None:
+        return None
+    if name in _SHORT and len(memoryview(raw)) > _SHORT[name]:
+        raise InvalidRequestError(f"{name} is longer than {_SHORT[name]} bytes", param=name)
+    return decode_value(DECODERS[name], raw, name)
 
 
 def _check_version(fields: Mapping[str, Any], head: RequestHead) -> None:
@@ -110,7 +124,7 @@ def _check_version(fields: Mapping[str, Any], head: RequestHead) -> None:
 
 
 def _turns(fields: Mapping[str, Any], max_messages: int) -> list[Turn]:
-    turns: list[Turn] = read(DECODERS["messages"], fields, "messages")
+    turns: list[Turn] = _read(fields, "messages")
     if not turns:
         raise InvalidRequestError("messages: at least one message is required", param="messages")
     if len(turns) > max_messages:
@@ -128,13 +142,6 @@ def _turns(fields: Mapping[str, Any], max_messages: int) -> list[Turn]:
             where = f"messages.{i}.content"
             raise InvalidRequestError(f"{where}: field required", param=where)
     return turns
-
-
-def _tools(fields: Mapping[str, Any], max_messages: int) -> list[Tool]:
-    tools: list[Tool] = read(DECODERS["tools"], fields, "tools") or []
-    if len(tools) > max_messages:
-        raise too_many(len(tools), "tools", max_messages, "tools")
-    return tools
 
 
 def _raw_turns(fields: Mapping[str, Any]) -> Sequence[RawTurn]:
@@ -197,7 +204,7 @@ def _demand(
         needs.add(Capability.STREAMING)
     if asked.tools or calls:
         needs.add(Capability.TOOLS)
-    output = read(DECODERS["output_config"], fields, "output_config")
+    output = _read(fields, "output_config")
     if output is not None and output.format is not None and output.format.type == "json_schema":
         needs.add(Capability.JSON_SCHEMA)
         n_bytes += len(memoryview(output.format.schema))
@@ -227,12 +234,12 @@ def _attached(block: Block) -> Iterator[Attachments]:
 
 
 def _max_output_tokens(fields: Mapping[str, Any]) -> int | None:
-    value = read(DECODERS["max_tokens"], fields, "max_tokens")
+    value = _read(fields, "max_tokens")
     if value is None:
         return None
-    if not 0 <= value <= _MAX_TOKENS_LIMIT or value != int(value):
+    if not 0 <= value <= MAX_TOKENS or value != int(value):
         raise InvalidRequestError(
-            f"max_tokens must be a whole number from 0 to {_MAX_TOKENS_LIMIT}, not {value}",
+            f"max_tokens must be a whole number from 0 to {MAX_TOKENS}, not {value}",
             param="max_tokens",
         )
     # None at all only warms the prompt cache.

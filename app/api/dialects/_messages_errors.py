@@ -1,0 +1,81 @@
+"""Errors as clients of Anthropic's dialect know them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from app.api.answers import Headers, error_head, error_object
+from app.api.dialects._messages_limits import refusal_headers
+from app.errors import (
+    BudgetExceededError,
+    RateLimitedError,
+    UpstreamContextLengthError,
+    UpstreamError,
+)
+from app.types import MESSAGES
+from app.wire.messages.errors import error_body, status_of, too_long, type_of
+from routers.errors import NoEligibleModelError
+
+_AS_OPENAI_TELLS_IT = ("message", "type", "param", "code")
+
+
+class MessagesError(msgspec.Struct, frozen=True):
+    """The status of an error, and what its body says of it."""
+
+    status: int
+    object: Mapping[str, Any]
+
+
+class _Error(msgspec.Struct):
+    message: str = ""
+
+
+class _Body(msgspec.Struct):
+    error: _Error
+
+
+_decode_body = msgspec.json.Decoder(_Body).decode
+
+
+def error_answer(error: BaseException, *, request_id: str | None) -> tuple[int, Headers, bytes]:
+    """Return status, headers and body that tell a client of an error."""
+    status, headers = error_head(error)
+    if isinstance(error, UpstreamError) and error.body is not None and error.dialect == MESSAGES:
+        return status, headers, error.body
+    told = error_of(error)
+    if isinstance(error, RateLimitedError):
+        headers.extend(refusal_headers(error))
+    return told.status, headers, error_body(told.object, request_id=request_id)
+
+
+def error_of(error: BaseException) -> MessagesError:
+    """Return how an error is told."""
+    status, _ = error_head(error)
+    status = status_of(status)
+    # What it is called in OpenAI's words is left out; models and attempts are worth telling.
+    told = error_object(error)
+    more = {key: value for key, value in told.items() if key not in _AS_OPENAI_TELLS_IT}
+    message = _message(error, told["message"])
+    kind = type_of(status)
+    if isinstance(error, BudgetExceededError) and not error.should_retry:
+        kind = "billing_error"
+    if _is_too_long(error):
+        message = too_long(message)
+    return MessagesError(status, {"type": kind, "message": message, **more})
+
+
+def _message(error: BaseException, usual: str) -> str:
+    """Return what is wrong: the words of an upstream, where it has found the request at fault."""
+    if not isinstance(error, UpstreamError) or error.body is None:
+        return usual
+    try:
+        return _decode_body(error.body).error.message or usual
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return usual
+
+
+def _is_too_long(error: BaseException) -> bool:
+    return isinstance(error, UpstreamContextLengthError) or (
+        isinstance(error, NoEligibleModelError) and error.too_long
+    )

@@ -1,0 +1,322 @@
+"""Requests and answers between a client and an upstream that both speak the Messages API.
+
+Nothing is translated: what is sent is what the client wrote, what comes back is what the upstream
+wrote, byte for byte. It is read all the same, for what has to be known of every answer.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from app.errors import UpstreamError, UpstreamInvalidResponseError, UpstreamMisconfiguredError
+from app.providers.base import Chunk, ModelCall
+from app.providers.http.error_body import ErrorDetail, error_detail
+from app.providers.http.errors import Headers, error_from_event
+from app.providers.http.lenient import Mender
+from app.providers.http.sse import MAX_EVENT_BYTES
+from app.providers.messages.wire import FINISH_REASONS, Event, UsageSoFar, read_event, read_message
+from app.providers.translation.claude import bounded_thinking
+from app.types import MESSAGES, ToldUsage
+from app.wire.messages.seal import is_signed, may_hold_unsigned
+from app.wire.messages.shapes import DECODE_ERRORS, THINKING_TYPES
+
+_SPACE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
+"""What ends an event: the end of its last line, and an empty one."""
+_OVERLAP = 3
+"""How far back the end of an event may begin that the next read completes."""
+_SILENT = frozenset({"text", "thinking"})
+"""Blocks that begin with nothing said."""
+
+_AGAINST_SEALS = re.compile(
+    r"signature[^.]{0,60}thinking|thinking[^.]{0,120}(?:signature|cannot be modified|must match)",
+    re.IGNORECASE,
+)
+_PLACEHOLDER = {"type": "text", "text": "(Thinking that was left out.)"}
+
+_decode_turns = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
+_decode_blocks = msgspec.json.Decoder(list[dict[str, Any]]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def encode_native(fields: Mapping[str, bytes], *, model: str) -> bytes:
+    """Return the body to send: the client's, under the name that the upstream has for the model.
+
+    Thinking that no model of Anthropic's sealed is taken out: it would have the whole request
+    refused.
+    """
+    messages = fields.get("messages", b"")
+    if may_hold_unsigned(messages):
+        fields = {**fields, "messages": without_thinking(messages, unsigned_only=True)}
+    pieces = [b'{"model":%b' % _encode(model)]
+    pieces += [b",%b:%b" % (_encode(name), value) for name, value in fields.items()]
+    return b"".join(pieces) + b"}"
+
+
+def with_fitting_thinking(fields: Mapping[str, bytes]) -> Mapping[str, bytes]:
+    """Return fields whose budget of thinking fits into a limit of the answer that was lowered."""
+    try:
+        thinking = msgspec.json.decode(fields.get("thinking", b"null"))
+        limit = msgspec.json.decode(fields.get("max_tokens", b"null"))
+    except DECODE_ERRORS:
+        return fields
+    if not isinstance(thinking, dict) or not isinstance(limit, int):
+        return fields
+    fitting = bounded_thinking(thinking, limit)
+    return fields if fitting is thinking else {**fields, "thinking": _encode(fitting)}
+
+
+def without_thoughts(call: ModelCall) -> Mapping[str, bytes] | None:
+    """Return the fields of a call without what models thought; None where there is nothing."""
+    messages = call.fields.get("messages", b"")
+    if call.dialect == MESSAGES:
+        kept = without_thinking(messages)
+    else:
+        kept = _without_field(messages, "thinking_blocks")
+    return None if kept == messages else {**call.fields, "messages": kept}
+
+
+def _without_field(messages: bytes, name: str) -> bytes:
+    """Return messages of a chat completion without a field of theirs."""
+    try:
+        found = _decode_turns(messages)
+    except DECODE_ERRORS:
+        return messages
+    kept = [{key: value for key, value in each.items() if key != name} for each in found]
+    return messages if kept == found else _encode(kept)
+
+
+def without_thinking(messages: bytes, *, unsigned_only: bool = False) -> bytes:
+    """Return the turns without what models thought in them.
+
+    Parameters
+    ----------
+    unsigned_only
+        Leave what carries the seal of a model of Anthropic's.
+    """
+    try:
+        turns = _decode_turns(messages)
+    except DECODE_ERRORS:
+        return messages
+    changed = False
+    for turn in turns:
+        content = turn.get("content")
+        if turn.get("role") != b'"assistant"' or content is None:
+            continue
+        try:
+            blocks = _decode_blocks(content)
+        except DECODE_ERRORS:
+            continue
+        kept = [
+            block
+            for block in blocks
+            if block.get("type") not in THINKING_TYPES or (unsigned_only and is_signed(block))
+        ]
+        if len(kept) < len(blocks):
+            turn["content"] = msgspec.Raw(_encode(kept or [_PLACEHOLDER]))
+            changed = True
+    return _encode(turns) if changed else messages
+
+
+def is_about_seals(body: bytes | None) -> bool:
+    """Whether an upstream refused a request for the seals of what was thought in it."""
+    detail = None if body is None else error_detail(body)
+    return detail is not None and _AGAINST_SEALS.search(detail.message) is not None
+
+
+def is_error_body(body: bytes) -> bool:
+    """Whether a client of the Messages API finds what is wrong in an error body."""
+    try:
+        value = msgspec.json.decode(body)
+    except DECODE_ERRORS:
+        return False
+    if not isinstance(value, dict) or value.get("type") != "error":
+        return False
+    error = value.get("error")
+    return isinstance(error, dict) and isinstance(error.get("message"), str)
+
+
+def native_answer(body: bytes, headers: Headers) -> Chunk:
+    """Read a whole answer.
+
+    Raises
+    ------
+    UpstreamInvalidResponseError
+        If it is no message.
+    """
+    message = read_message(body, Mender())
+    if message.content is None:
+        raise UpstreamInvalidResponseError("the upstream's answer is a message without content")
+    n_chars = sum(
+        len(block.text or "")
+        + len(block.thinking or "")
+        + (len(block.name or "") + len(block.arguments) if block.type.endswith("tool_use") else 0)
+        for block in message.content
+    )
+    if n_chars == 0 and message.stop_reason is None:
+        raise UpstreamInvalidResponseError("the upstream's answer is empty")
+    return Chunk(
+        data=body,
+        usage=UsageSoFar().add(message.usage),
+        content_events=1,
+        content_chars=n_chars,
+        response_model=message.model,
+        finish_reason=FINISH_REASONS.get(message.stop_reason or "", "stop"),
+        headers=tuple(headers),
+        dialect=MESSAGES,
+    )
+
+
+class NativeStream:
+    """Passes on what an upstream sends, event by event, and reads it.
+
+    After each `feed`, `done` says whether the message has ended and `error` whether the stream
+    failed; the event that says so is not passed on, but is in the error.
+
+    Parameters
+    ----------
+    headers
+        Response headers for the first chunk.
+    """
+
+    def __init__(self, headers: Headers = ()) -> None:
+        self.done = False
+        self.error: UpstreamError | None = None
+        self._headers = tuple(headers)
+        self._pending = bytearray()
+        self._usage = UsageSoFar()
+        self._mender = Mender()
+        self._said = False
+
+    @property
+    def pending_bytes(self) -> int:
+        """How much is kept of an event whose end has not come yet."""
+        return len(self._pending)
+
+    def feed(self, data: bytes) -> Chunk | None:
+        """Return what one read brought; None when that was nothing whole."""
+        if not self._pending and data.endswith(b"\n\n") and b"\r" not in data:
+            return self._read(data, data[:-2].split(b"\n\n"))
+        seen = max(len(self._pending) - _OVERLAP, 0)
+        self._pending += data
+        end = 0
+        for found in _SPACE.finditer(self._pending, seen):
+            end = found.end()
+        if end == 0:
+            if len(self._pending) > MAX_EVENT_BYTES:
+                self.error = UpstreamInvalidResponseError(
+                    f"the upstream sent an event of over {MAX_EVENT_BYTES} bytes"
+                )
+            return None
+        whole = bytes(self._pending[:end])
+        del self._pending[:end]
+        return self._read(whole, _SPACE.split(whole))
+
+    def close(self) -> Chunk | None:
+        """Take the end of the connection; servers that forget the last line end are understood."""
+        rest, self._pending = bytes(self._pending), bytearray()
+        if b"message_stop" not in rest:
+            return None
+        return self._read(rest + b"\n\n", _SPACE.split(rest))
+
+    def _read(self, whole: bytes, events: list[bytes]) -> Chunk | None:
+        found = _Found()
+        passed = whole
+        try:
+            for event in events:
+                data = _data_of(event)
+                if not data:
+                    continue
+                self._take(read_event(data, self._mender), data, found)
+                if self.error is not None:
+                    # What came before it is the client's; the error itself is told as one.
+                    passed = whole[: whole.index(event)] if event in whole else b""
+                    break
+        except UpstreamInvalidResponseError as error:
+            self.error, passed = error, b""
+        if not passed:
+            return None
+        headers, self._headers = self._headers, ()
+        return Chunk(
+            data=passed,
+            has_content=found.has_content,
+            usage=found.usage,
+            content_events=found.content_events,
+            content_chars=found.content_chars,
+            response_model=found.model,
+            finish_reason=found.finish_reason,
+            headers=headers,
+            dialect=MESSAGES,
+        )
+
+    def _take(self, event: Event, data: bytes, found: "_Found") -> None:
+        match event.type:
+            case "content_block_delta" | "content_block_start":
+                found.hear(event)
+            case "message_start" if event.message is not None:
+                found.model = event.message.model
+                found.usage = self._usage.add(event.message.usage, beginning=True)
+            case "message_delta":
+                found.usage = self._usage.add(event.usage)
+                if event.delta is not None and event.delta.stop_reason is not None:
+                    found.finish_reason = FINISH_REASONS.get(event.delta.stop_reason, "stop")
+                    found.has_content = True
+            case "message_stop":
+                if not (self._said or found.has_content):
+                    raise UpstreamInvalidResponseError("the upstream's answer is empty")
+                self.done = True
+            case "error":
+                self.error = _reported(data)
+            case "" if error_detail(data) is not None:
+                self.error = _reported(data)
+            case _:
+                pass  # a ping, or an event of the future
+        self._said = self._said or found.has_content
+
+
+def _data_of(event: bytes) -> bytes:
+    """Return the data of an event; empty of a comment, or of what has none."""
+    name, _, data = event.partition(b"\ndata: ")
+    if b"\n" not in data and b"\r" not in event and b"\n" not in name and data:
+        return data  # as nearly all come: a line of its name, and one of its data
+    lines = [line for line in event.splitlines() if line.startswith(b"data:")]
+    return b"\n".join(line[5:].removeprefix(b" ") for line in lines)
+
+
+def _reported(data: bytes) -> UpstreamError:
+    error = error_from_event(error_detail(data) or ErrorDetail())
+    if not isinstance(error, UpstreamMisconfiguredError):
+        error.body, error.dialect = data, MESSAGES
+    return error
+
+
+class _Found:
+    """What the events of one read said."""
+
+    __slots__ = (
+        *("content_chars", "content_events", "finish_reason", "has_content", "model", "usage"),
+    )
+
+    def __init__(self) -> None:
+        self.has_content = False
+        self.content_events = 0
+        self.content_chars = 0
+        self.usage: ToldUsage | None = None
+        self.model: str | None = None
+        self.finish_reason: str | None = None
+
+    def hear(self, event: Event) -> None:
+        """Count a piece of the answer."""
+        n_chars = 0
+        if event.delta is not None:
+            delta = event.delta
+            n_chars = len(delta.text or delta.thinking or delta.partial_json or "")
+        elif event.content_block is not None:
+            block = event.content_block
+            n_chars = len(block.text or block.thinking or block.name or "")
+            if not n_chars and block.type in _SILENT:
+                return
+        self.has_content = True
+        self.content_events += n_chars > 0
+        self.content_chars += n_chars
