@@ -11,7 +11,7 @@ TEST_EXTRAS ?=
 SECONDS ?= 300
 comma := ,
 
-.PHONY: help install run test check reference format pins bench bench-quick peers soak artifact audit sbom clean
+.PHONY: help install run test check reference format pins bench bench-quick clients peers soak artifact audit sbom clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -49,6 +49,9 @@ bench: $(VENV)/.installed-dev ## Measure decision, gateway, peers (make peers) a
 
 bench-quick: $(VENV)/.installed-dev ## What a request costs against the last committed result; 2 minutes
 	$(BIN)/python -m loadtest.bench_gateway --quick
+
+clients: $(VENV)/.installed-dev ## Install real clients into var/clients, so that their tests run
+	$(BIN)/python -m tests.clients.environments
 
 peers: $(VENV)/.installed-dev ## Install the gateways to compare with into var/peers
 	$(BIN)/python -m loadtest.peers

@@ -6,13 +6,14 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from app.stub.answers.conversation import plain
-from app.stub.answers.vocabulary import COUNTED, KINDS, NO_PLACES, OPENERS, stem
+from app.stub.answers.vocabulary import COUNTED, KINDS, NO_NAMES, NO_PLACES, OPENERS, stem
 
 _MAX_CHARS = 4000
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _NAME = r"(?!I\b)[A-ZÀ-Þ](?:[ ](?:de|of|la|el|am|al)[ ](?=[A-ZÀ-Þ])|[ ](?=[A-ZÀ-Þ])|[\w'-])*"
 _AFTER_SPACE = re.compile(rf"(?<=[\s(])(?:{_NAME})")
 _AT_START = re.compile(rf"(?:^|(?<=[.!?:]\s)|(?<=\n))({_NAME})")
+_DOES = re.compile(r"\s+(?:is|was|has|had|lives|works|likes|wants|and)\b")
 _LOWER_PLACE = re.compile(r"\b(?:in|at|near|for|of)\s+(?:the\s+)?([a-zà-þ][\w'-]+)")
 _QUOTED = re.compile(
     r"[\"“`«]([^\"”`»\n]{1,200})[\"”`»]|(?<=[\s(])'([^'\n]{1,200})'(?=[\s).,?!]|$)"
@@ -109,7 +110,8 @@ class Prompt:
             for at, end, n in found
             if words
             & {stem(w) for w in re.findall(r"\w+", self.text[end : end + 20].casefold())[:1]}
-            or words & {stem(w) for w in re.findall(r"\w+", self.text[:at].casefold())[-2:]}
+            or words
+            & {stem(w) for w in re.findall(r"\w+", self.text[max(0, at - 40) : at].casefold())[-2:]}
         ]
         rest = [(at, n) for at, _, n in found if at not in self._taken] if guess else []
         for at, n in [*near, *rest]:
@@ -190,9 +192,15 @@ def _names(text: str) -> list[Found]:
         for m in _AT_START.finditer(text)
         if m[1].split()[0].casefold().split("'")[0] not in OPENERS
     ]
+    within = [each for each in within if each.text not in NO_NAMES]
     if not within:
         return at_start
-    listed = [e for e in at_start if any(_BETWEEN.fullmatch(text[e.end : w.start]) for w in within)]
+    listed = [
+        each
+        for each in at_start
+        if _DOES.match(text, each.end)
+        or any(_BETWEEN.fullmatch(text[each.end : other.start]) for other in within)
+    ]
     return sorted([*listed, *(Found(s, e, t.strip()) for s, e, t in within)])
 
 

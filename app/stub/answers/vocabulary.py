@@ -27,6 +27,9 @@ OPENERS = _set(
 )
 """Words that a sentence begins with and that are no names."""
 
+NO_NAMES = _set("AI API CSV HTML HTTP JSON Markdown PDF SQL URL XML YAML")
+"""Words with a capital that name nobody."""
+
 NO_PLACES = _set("a an celsius fahrenheit me my tomorrow today now next this that it")
 """Words that stand where the name of a place may stand, too."""
 

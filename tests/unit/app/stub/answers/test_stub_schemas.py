@@ -276,6 +276,7 @@ def test_items_that_must_differ_do():
             closed(cities={"type": "array", "items": TEXT}),
             [["Rome", "Paris"]],
         ),
+        ("Ann is here. Give me JSON.", closed(name=TEXT), ["Ann"]),
         ("Two pizzas", closed(count={"type": "integer"}), [2]),
         ("Is it negative?", closed(mood={"enum": ["positive", "negative"]}), ["negative"]),
         (
