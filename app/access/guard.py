@@ -18,13 +18,14 @@ _PREFIX = PREFIX.encode()
 _MAX_SECRET_BYTES = 256
 _RETRY_AFTER_S = 1.0
 
-_KEY_HEADERS = frozenset({b"authorization", b"x-api-key", b"api-key"})
+_BARE_KEY_HEADERS = (b"x-api-key", b"api-key")
+_KEY_HEADERS = frozenset({b"authorization", *_BARE_KEY_HEADERS})
 _NO_KEY = (
     "You didn't provide an API key. Send one of this gateway's keys as "
     "'Authorization: Bearer YOUR_KEY' (or in the header x-api-key or api-key)."
 )
 _WRONG_KEY = "Incorrect API key provided. Keys of this gateway are given out by its operator."
-_TWO_KEYS = "The request carries two API keys in headers of one name; send one."
+_TWO_KEYS = "The request carries two different API keys, or a header of one twice; send one key."
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +97,13 @@ class Guard:
         Parameters
         ----------
         head
-            `Authorization: Bearer` counts; where there is no `Authorization` at all, `x-api-key`
-            does, and without that Azure's `api-key`.
+            The key stands in `Authorization: Bearer`, in `x-api-key` or in Azure's `api-key`; in
+            several of them if it is the same.
 
         Raises
         ------
         UnauthenticatedError
-            Without a key, with an unknown, expired, disabled or revoked one.
+            Without a key, with two, with an unknown, expired, disabled or revoked one.
         StoreUnavailableError
             If the store has to be asked and cannot be.
         """
@@ -145,15 +146,19 @@ class Guard:
 def _secret(head: RequestHead) -> bytes:
     if head.repeated and not _KEY_HEADERS.isdisjoint(head.repeated):
         raise UnauthenticatedError(_TWO_KEYS)
+    secret = b""
     authorization = head.get(b"authorization")
-    api_key = head.get(b"x-api-key")
-    if api_key is None:
-        api_key = head.get(b"api-key")
     if authorization is not None:
-        scheme, _, api_key = authorization.strip().partition(b" ")
+        scheme, _, secret = authorization.strip().partition(b" ")
         if scheme.lower() != b"bearer":
             raise UnauthenticatedError(_NO_KEY)
-    secret = b"" if api_key is None else api_key.strip()
+        secret = secret.strip()
+    for name in _BARE_KEY_HEADERS:
+        value = head.get(name)
+        if value is not None and (value := value.strip()):
+            if secret and secret != value:
+                raise UnauthenticatedError(_TWO_KEYS)
+            secret = value
     if not secret:
         raise UnauthenticatedError(_NO_KEY)
     if not secret.startswith(_PREFIX) or len(secret) > _MAX_SECRET_BYTES:
