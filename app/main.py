@@ -222,6 +222,7 @@ def _add_traffic(
         endpoints[begins + MESSAGES_ROUTE.removeprefix("/v1")] = messages
         endpoints[begins + COUNT_TOKENS_ROUTE.removeprefix("/v1")] = counting
     endpoints[DECISION_ROUTE] = RouteEndpoint(dialect=chat, reception=reception)
+    app.served = (*endpoints, "/v1/models")
     for path, endpoint in endpoints.items():
         app.router.routes.append(Route(path, endpoint, methods=["POST"]))
         inner: ASGIApp = endpoint

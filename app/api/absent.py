@@ -73,9 +73,9 @@ _ABSENT: Mapping[str, _Absent] = {
     "/v1/realtime": _Absent(what="Realtime API", instead=_NO_OTHER),
     "/v1/rerank": _Absent(what="rerank API", instead=_NO_OTHER),
     "/openai/deployments": _Absent(
-        what="path of Azure's form",
-        instead=f"use an OpenAI client (not AzureOpenAI) with a base URL that ends in /v1, which "
-        f"asks POST {CHAT}; the header api-key is taken there too",
+        what="path of Azure's form but those of what is served under /v1, such as "
+        "/openai/deployments/<model>/chat/completions",
+        instead=_USE_CHAT,
     ),
     "/v1beta/models": _Absent(
         what="Gemini API",
@@ -113,9 +113,12 @@ def absent(path: str) -> AbsentEndpointError | None:
 def meant(path: str) -> str | None:
     """Return the path that was probably meant, where the base URL lacks its /v1 or has it twice."""
     known = _as_meant(path)
-    for there in (*_served(), *_OTHERS):
-        if known == there or known.startswith(f"{there}/") or known.endswith(there[3:]):
-            return there if there != path else None
+    ours = sorted((*_served(), *_OTHERS), key=len, reverse=True)
+    ends = [there for there in ours if known.endswith(there.removeprefix("/v1"))]
+    begins = [there for there in ours if known.startswith(f"{there}/")]
+    for there in (*ends, *begins):
+        if there != path:
+            return there
     return None
 
 

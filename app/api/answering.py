@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from starlette.types import Receive, Scope, Send
 
 from app.access.guard import Caller, Guard
-from app.api.asgi import check_json_content_type, head_of, read_body
+from app.api.asgi import MODEL_IN_PATH, check_json_content_type, head_of, read_body
 from app.api.dialects.base import Dialect
 from app.api.exchange import Exchange, send_error
 from app.api.knobs import knobs_from_headers
@@ -30,6 +30,7 @@ from app.gateway.permissions import permit
 from app.gateway.request import RouteRequest
 from app.state import ActiveConfig
 from app.wire.bounds import check_structure, is_simple
+from app.wire.envelope import with_model
 from routers.errors import RoutingError
 
 
@@ -195,6 +196,9 @@ def understand(
         For anything in it that cannot be used.
     """
     head = head_of(scope)
+    model = scope["state"].get(MODEL_IN_PATH)
+    if model is not None:
+        body = with_model(body, model)
     parsed = dialect.parse(body, head, max_messages=max_messages)
     request = resolve(
         parsed,

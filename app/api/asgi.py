@@ -20,6 +20,9 @@ from app.head import RequestHead
 ON_DISCONNECT = "steelyard.on_disconnect"
 """The ASGI extension that takes a callback for when the client has gone; the server has it."""
 
+MODEL_IN_PATH = "model_in_path"
+"""In the state of a request whose address names the model, as Azure's do."""
+
 OnDisconnect = Callable[[Callable[[], None] | None], None]
 _NONE: Mapping[str, Any] = {}
 

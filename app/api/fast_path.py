@@ -1,11 +1,14 @@
 """The application object: FastAPI, with a short way in for the paths that carry the traffic."""
 
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.api.asgi import MODEL_IN_PATH
 from app.api.framework_errors import HEAD
+from app.api.paths import meant_path
 
 
 class FastPathApp(FastAPI):
@@ -19,6 +22,8 @@ class FastPathApp(FastAPI):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._direct: dict[tuple[str, str], ASGIApp] = {}
+        self.served: tuple[str, ...] = ()
+        """Paths that are also reached by the other ways in which clients build addresses."""
 
     def add_direct(self, method: str, path: str, app: ASGIApp) -> None:
         """Hand requests of this method and exact path to `app`."""
@@ -31,6 +36,10 @@ class FastPathApp(FastAPI):
                 # As GET (RFC 9110, 9.3.2); the server leaves the body out.
                 scope = {**scope, "method": "GET", HEAD: True}
             direct = self._direct.get((scope["method"], scope["path"]))
+            if direct is None and (meant := meant_path(scope["path"], self.served)) is not None:
+                scope = {**scope, "path": meant.path, "raw_path": quote(meant.path).encode()}
+                scope["state"] = {**scope.get("state", {}), MODEL_IN_PATH: meant.model}
+                direct = self._direct.get((scope["method"], meant.path))
             if direct is not None:
                 await direct(scope, receive, send)
                 return

@@ -60,3 +60,12 @@ def decode_value(
         raise InvalidRequestError(f"invalid type for {param}: {message}", param=param) from error
     except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidRequestError(f"could not parse {name}: {error}", param=name) from error
+
+
+def with_model(body: bytes, model: str) -> bytes:
+    """Return a body that names another model; one that is no JSON object stays as it is."""
+    try:
+        fields = _ENVELOPE.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return body
+    return msgspec.json.encode({**fields, "model": model})
