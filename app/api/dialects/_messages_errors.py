@@ -12,10 +12,14 @@ from app.errors import (
     RateLimitedError,
     UpstreamContextLengthError,
     UpstreamError,
+    UpstreamUnsupportedError,
 )
 from app.types import MESSAGES
 from app.wire.messages.errors import error_body, status_of, too_long, type_of
 from routers.errors import NoEligibleModelError
+
+_WITHOUT_THREADS = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+"""On which Anthropic's libraries send the whole conversation, as they did before threads."""
 
 _AS_OPENAI_TELLS_IT = ("message", "type", "param", "code")
 
@@ -62,6 +66,8 @@ def error_of(error: BaseException) -> MessagesError:
         kind = "billing_error"
     if _is_too_long(error):
         message = too_long(message)
+    if isinstance(error, UpstreamUnsupportedError) and error.param == "thread":
+        more["details"] = _WITHOUT_THREADS
     return MessagesError(status, {"type": kind, "message": message, **more})
 
 
