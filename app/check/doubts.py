@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Iterable, Iterator, Mapping
 
 from app.api.ops import metrics_refusal
+from app.check.credentials import credential_doubts
 from app.check.servable import Prepared
 from app.config import LoadedConfig, PriceConfig, UpstreamConfig
 from app.config.addresses import address_doubt
@@ -33,6 +34,7 @@ def doubts(config: LoadedConfig, prepared: Prepared, *, here: bool, today: dt.da
     """
     found = [
         *_of_addresses(config),
+        *credential_doubts(config, here=here),
         *_of_timeouts(config),
         *_too_small(config),
         *_of_budgets(config),

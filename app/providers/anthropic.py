@@ -75,7 +75,8 @@ class AnthropicProvider(HttpProvider):
         return (native_answer if call.dialect == MESSAGES else whole_answer)(body, headers)
 
     def _stream(self, call: ModelCall, headers: Headers) -> AnswerStream:
-        return (NativeStream if call.dialect == MESSAGES else MessageStream)(headers)
+        kind = NativeStream if call.dialect == MESSAGES else MessageStream
+        return kind(headers, max_event_bytes=self._max_response_bytes)
 
     def _mended(self, call: ModelCall, failure: UpstreamError) -> ModelCall | None:
         """Take out what was thought, where the upstream refuses the seals of that.

@@ -101,6 +101,32 @@ def test_the_newer_names_come_where_they_are_opted_into(trace):
     assert "gen_ai.system" not in call.attributes
 
 
+@pytest.mark.parametrize(
+    ("kind", "path", "name"),
+    [
+        ("bedrock", "", "aws.bedrock"),
+        ("gemini", "/v1beta", "gcp.gemini"),
+        ("vertex", "/v1/projects/p/locations/l", "gcp.vertex_ai"),
+    ],
+)
+def test_clouds_are_called_as_the_conventions_have_them(trace, stub, kind, path, name):
+    changes = {
+        "upstreams.stub.kind": kind,
+        "upstreams.stub.base_url": f"{stub.origin}{path}",
+        "upstreams.stub.api_key_env": "CLOUD_API_KEY",
+    }
+    env = {
+        "CLOUD_API_KEY": "cloud-canary",
+        "OTEL_SEMCONV_STABILITY_OPT_IN": "gen_ai_latest_experimental",
+    }
+    (answer,), collector = trace({"stream": True}, changes=changes, env=env)
+    assert answer.status_code == 200
+    (call,) = by_kind(collector, CLIENT)
+    assert call.attributes["gen_ai.provider.name"] == name
+    assert call.attributes["gen_ai.usage.output_tokens"] > 0
+    assert "cloud-canary" not in str(collector.spans)
+
+
 def test_a_trace_of_the_client_goes_on_and_the_upstream_is_told_of_ours(trace, stub):
     headers = {"traceparent": TRACEPARENT, "tracestate": "vendor=secret-of-the-client"}
     _, collector = trace({}, headers=headers)

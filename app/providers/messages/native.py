@@ -178,12 +178,15 @@ class NativeStream:
     ----------
     headers
         Response headers for the first chunk.
+    max_event_bytes
+        The size at which an event is refused.
     """
 
-    def __init__(self, headers: Headers = ()) -> None:
+    def __init__(self, headers: Headers = (), *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self.done = False
         self.error: UpstreamError | None = None
         self._headers = tuple(headers)
+        self._max_event_bytes = max_event_bytes
         self._pending = bytearray()
         self._usage = UsageSoFar()
         self._mender = Mender()
@@ -204,9 +207,9 @@ class NativeStream:
         for found in _SPACE.finditer(self._pending, seen):
             end = found.end()
         if end == 0:
-            if len(self._pending) > MAX_EVENT_BYTES:
+            if len(self._pending) > self._max_event_bytes:
                 self.error = UpstreamInvalidResponseError(
-                    f"the upstream sent an event of over {MAX_EVENT_BYTES} bytes"
+                    f"the upstream sent an event of over {self._max_event_bytes} bytes"
                 )
             return None
         whole = bytes(self._pending[:end])

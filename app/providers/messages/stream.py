@@ -6,7 +6,7 @@ from app.errors import UpstreamError, UpstreamInvalidResponseError
 from app.providers.base import Chunk
 from app.providers.http.error_body import ErrorDetail, error_detail
 from app.providers.http.errors import Headers, error_from_event
-from app.providers.http.sse import Comment, SseParser
+from app.providers.http.sse import MAX_EVENT_BYTES, Comment, SseParser
 from app.providers.messages.wire import (
     FINISH_REASONS,
     Block,
@@ -48,12 +48,14 @@ class MessageStream:
     ----------
     headers
         Response headers for the first chunk.
+    max_event_bytes
+        The size at which an event is refused.
     """
 
-    def __init__(self, headers: Headers = ()) -> None:
+    def __init__(self, headers: Headers = (), *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self.done = False
         self.error: UpstreamError | None = None
-        self._parser = SseParser()
+        self._parser = SseParser(max_event_bytes=max_event_bytes)
         self._events = ChatEvents(headers)
         self._usage = UsageSoFar()
         self._told: ToldUsage | None = None

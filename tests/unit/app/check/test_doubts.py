@@ -6,6 +6,7 @@ import datetime as dt
 import pytest
 import yaml
 
+from app.check.credentials import credential_doubts
 from app.check.doubts import doubts
 from app.check.servable import check_servable
 from app.check.summary import summary
@@ -57,6 +58,10 @@ BUDGET = {"budgets": [{"usd": 1, "period": "day"}]}
     ("changes", "words"),
     [
         ({"upstreams|stub|base_url": "http://127.0.0.1:8081"}, "has no path"),
+        (
+            {"upstreams|stub|kind": "gemini", "upstreams|stub|base_url": "http://127.0.0.1/v1"},
+            "want an x-goog-api-key of everybody",
+        ),
         ({"upstreams|stub|base_url": "http://127.0.0.1:8081/"}, "want /v1 before that"),
         (
             {"upstreams|x": {"base_url": "https://a.openai.azure.com/v1", "kind": "openai"}},
@@ -189,3 +194,20 @@ def test_the_summary_names_prices_with_their_age_borrowed_predictions_limits_and
     (doubt,) = (line for line in lines if "unverified" in line)
     assert doubt.startswith("auto:default, auto:economy, auto:quality: evidence prior: known by")
     assert "key of stub from ALPHA_KEY not looked at" in told(here=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"upstreams|stub|token_command": ["no-such-program", "x"]},
+            "no program 'no-such-program'",
+        ),
+        ({"upstreams|stub|token_file": "run/token"}, "run/token' here"),
+    ],
+)
+def test_where_tokens_come_from_is_looked_at_on_the_machine(load, changes, words):
+    config = load(changes)
+    (doubt,) = credential_doubts(config, here=True)
+    assert words in doubt.message
+    assert list(credential_doubts(config, here=False)) == []
