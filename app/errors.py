@@ -167,7 +167,7 @@ class RequestTimeoutError(GatewayError):
 
 
 class UnsupportedMediaTypeError(GatewayError):
-    """The request body is not declared as JSON, or is compressed."""
+    """The request body is not declared as JSON, or is compressed in a way that is not undone."""
 
 
 class NotReadyError(GatewayError):

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from starlette.types import Message, Receive, Scope
 
+from app.api.unpacking import packed, unpacked
 from app.errors import (
     BodyTooLargeError,
     ClientDisconnectedError,
@@ -45,8 +46,6 @@ def check_json_content_type(head: RequestHead) -> None:
 
     No content type at all is let pass, but not from a browser.
 
-    Compressed bodies are not unpacked: a small one could become a huge one.
-
     Raises
     ------
     UnsupportedMediaTypeError
@@ -54,12 +53,7 @@ def check_json_content_type(head: RequestHead) -> None:
     plain = head.get(b"content-type") == _PLAIN_JSON and head.get(b"content-encoding") is None
     if plain and not head.repeated:
         return
-    for value in head.all(b"content-encoding"):
-        if value.strip().lower() not in (b"", b"identity"):
-            raise UnsupportedMediaTypeError(
-                f"content-encoding {value[:80].decode('latin-1')!r} is not supported; send the "
-                "body uncompressed"
-            )
+    packed(head)
     told = head.all(b"content-type")
     for value in told:
         if value != _PLAIN_JSON:
@@ -110,7 +104,7 @@ async def read_body(
     BodyTooLargeError
         As soon as the body is known to exceed `max_bytes`, before the rest of it is read.
     InvalidRequestError
-        If the declared length is no number.
+        If the declared length is no number, or the body no gzip that it says to be.
     ClientDisconnectedError
         If the client goes away in the middle.
     """
@@ -128,10 +122,15 @@ async def read_body(
             on_part(len(part))
         more = message.get("more_body", False)
         if not body and not more:
-            return part  # the usual case, without a copy
+            whole: bytes | bytearray = part  # the usual case, without a copy
+            break
         body += part
         if not more:
-            return body
+            whole = body
+            break
+    if head.get(b"content-encoding") is not None and packed(head):
+        return await unpacked(whole, max_bytes=max_bytes, on_part=on_part)
+    return whole
 
 
 def _check_length(head: RequestHead, max_bytes: int) -> None:

@@ -270,8 +270,8 @@ def test_a_line_without_an_end_is_cut_off(gateway, connect, begin):
     assert n_bytes < 20_000_000
 
 
-@pytest.mark.parametrize("coding", ["gzip", "br", "zstd", "deflate", "gzip, identity", "x"])
-def test_a_compressed_body_is_refused_unopened(gateway, coding):
+@pytest.mark.parametrize("coding", ["br", "zstd", "deflate", "gzip, gzip", "gzip, br", "x"])
+def test_a_compression_that_is_not_known_is_refused_unopened(gateway, coding):
     with httpx.Client(base_url=gateway.url, trust_env=False) as client:
         headers = {"content-encoding": coding, "content-type": "application/json"}
         answer = client.post("/v1/chat/completions", content=ASK, headers=headers)

@@ -1,0 +1,64 @@
+"""Bodies that come as gzip are unpacked within the bounds of all others."""
+
+import gzip
+import json
+
+import httpx
+import pytest
+
+from tests.support.requests import assert_openai_error
+
+ASK = {
+    "model": "sim-nano",
+    "messages": [{"role": "user", "content": "What is a steelyard? " + "x" * 1_000_000}],
+    "max_tokens": 5,
+}
+PATHS = ("/v1/chat/completions", "/v1/route")
+
+
+def ask(gateway, content, coding="gzip", path="/v1/chat/completions"):
+    headers = {"content-encoding": coding, "content-type": "application/json"}
+    return httpx.post(f"{gateway.url}{path}", content=content, headers=headers, trust_env=False)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "GZIP", "gzip, identity"])
+def test_it_is_answered_like_any_other(gateway, stub, coding):
+    body = json.dumps(ASK).encode()
+    assert ask(gateway, gzip.compress(body), coding).status_code == 200
+    members = gzip.compress(body[:700]) + gzip.compress(body[700:])
+    assert ask(gateway, members, coding).status_code == 200
+    assert all(entry.body["messages"] == ASK["messages"] for entry in stub.log())
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{}",
+        gzip.compress(b"{}")[:-4],
+        gzip.compress(b"{}")[:5],
+        gzip.compress(b"{}") + b"more",
+        gzip.compress(json.dumps(ASK).encode())[:900],
+        b"\x1f\x8b" + b"\xff" * 100,
+    ],
+    ids=range(7),
+)
+def test_what_is_no_gzip_is_the_clients_fault(gateway, content, path):
+    assert_openai_error(ask(gateway, content, path=path), status=400)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_small_body_that_would_become_a_huge_one_is_not_unpacked(gateway, path):
+    once = gzip.compress(b"\0" * 50_000_000, 1)
+    assert len(once) < 500_000
+    error = assert_openai_error(ask(gateway, once, path=path), status=413)
+    assert "unpacked" in error["message"]
+    twice = ask(gateway, gzip.compress(once), path=path)
+    assert_openai_error(twice, status=400)
+
+
+def test_what_is_unpacked_counts_against_the_room_for_bodies(fresh_gateway):
+    gateway = fresh_gateway({"server.max_bodies_mb": 10, "server.max_body_bytes": 9_000_000})
+    error = assert_openai_error(ask(gateway, gzip.compress(b" " * 8_000_000)), status=503)
+    assert error["code"] == "overloaded"
