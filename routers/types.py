@@ -138,6 +138,14 @@ class ModelSpec:
     max_output_tokens: int | None = None
     capabilities: frozenset[Capability] = frozenset()
     surcharges: tuple[Surcharge, ...] = ()
+    variant_of: str | None = None
+    """The model that this is a way to ask; None where it is one itself."""
+    base_predicted_as: str | None = None
+    """Whose predictions stand for a variant of which the artifact knows nothing."""
+    effort: str | None = None
+    """How hard it is asked to reason."""
+    reasoning_tokens: int = 0
+    """What it reasons beyond the answer's predicted length, in tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from app.access.guard import ANONYMOUS, Caller
 from app.api.dialects.base import ParsedRequest
 from app.api.knobs import Knobs, told_objective
 from app.errors import InvalidRequestError
+from app.gateway.efforts import allowed_by_effort
 from app.gateway.names import Meant, Names
 from app.gateway.request import IDEMPOTENCY_KEY, Policy, RouteRequest
 from app.head import NO_HEAD, RequestHead
@@ -56,6 +57,8 @@ def resolve(
     elif isinstance(objective, StrongThreshold):
         pair = frozenset({objective.strong, objective.weak})
         allowed = pair if allowed is None else allowed & pair
+    elif policy is not None:
+        allowed = allowed_by_effort(policy, chat.body, allowed)
     fallback = knobs.fallback
     if fallback is None:
         fallback = policy is not None and policy.fallback

@@ -11,10 +11,12 @@ import routers
 from app.config import AffinityConfig, CascadeConfig, LoadedConfig, PolicyConfig, RouterConfig
 from app.config.aliases import resolved_aliases
 from app.config.fields import Place
+from app.config.models import MARK
 from app.gateway.acceptors.base import ACCEPTORS
 from app.gateway.names import Names, Pair
 from app.gateway.request import AffinityRule, CascadeRule, KnobCurves, Policy
 from routers.artifact.artifact import RouterArtifact
+from routers.artifact.evidence import Evidence
 from routers.artifact.load import load_artifact
 from routers.artifact.thresholds import StoredName, stored_thresholds
 from routers.decision.switching import SwitchRule
@@ -106,7 +108,7 @@ def _policy(
         artifact=artifact,
         candidates=candidates,
         columns=tuple(artifact.column(spec.predicted_as) for spec in candidates),
-        evidence={spec.model_id: artifact.evidence(spec.predicted_as) for spec in candidates},
+        evidence={spec.model_id: _evidence(spec, artifact) for spec in candidates},
         knobs=KnobCurves(artifact, candidates),
         default_model_id=policy.default_model,
         objective=_objective(name, policy, config, artifact),
@@ -174,9 +176,28 @@ def _predicted(spec: ModelSpec, artifact: RouterArtifact) -> ModelSpec:
     `predicted_as` likens a model to one of the shipped artifact's. An artifact that was fitted on
     the gateway's own outcomes calls models what the gateway calls them.
     """
-    if spec.predicted_as in artifact.models or spec.model_id not in artifact.models:
+    names = (spec.predicted_as, spec.model_id)
+    known = next((name for name in names if name in artifact.models), None)
+    if known is not None:
+        # Lengths that were predicted of a variant itself hold what it reasons.
+        reasoning_tokens = 0 if MARK in known else spec.reasoning_tokens
+        return replace(spec, predicted_as=known, reasoning_tokens=reasoning_tokens)
+    if spec.variant_of is None:
         return spec
-    return replace(spec, predicted_as=spec.model_id)
+    base = next(
+        (name for name in (spec.base_predicted_as, spec.variant_of) if name in artifact.models),
+        spec.predicted_as,
+    )
+    return replace(spec, predicted_as=base or spec.predicted_as)
+
+
+def _evidence(spec: ModelSpec, artifact: RouterArtifact) -> Evidence:
+    """Return what a prediction rests on; of a variant that borrows it, on nothing of its own."""
+    borrows = spec.variant_of is not None and spec.predicted_as in (
+        spec.base_predicted_as,
+        spec.variant_of,
+    )
+    return Evidence.PRIOR if borrows else artifact.evidence(spec.predicted_as)
 
 
 def _affinity(config: AffinityConfig) -> AffinityRule | None:

@@ -2,9 +2,13 @@
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
 
 from app.config import LoadedConfig, TimeoutsConfig, UpstreamConfig
 from app.config.fields import choices
+from app.config.models import MARK
 from app.config.parameters import ParametersConfig, rules_for, shipped_table
 from app.errors import ConfigError
 from app.gateway.breaker import CircuitState
@@ -64,6 +68,7 @@ def build_deployments(config: LoadedConfig) -> dict[str, tuple[Deployment, ...]]
                         place.upstream_model or model_id,
                         upstream,
                         config.catalogue.models[model.spec or model_id].parameters,
+                        fixed=_fixed(model_id, config),
                     ),
                     weight=place.weight,
                     retries=upstream.retries,
@@ -132,7 +137,11 @@ def _provider(name: str, upstream: UpstreamConfig, config: LoadedConfig) -> Prov
 
 
 def _rules(
-    upstream_model: str, upstream: UpstreamConfig, own: ParametersConfig | None
+    upstream_model: str,
+    upstream: UpstreamConfig,
+    own: ParametersConfig | None,
+    *,
+    fixed: Mapping[str, bytes],
 ) -> ParameterRules:
     """Return what has to be done to a request for a model at an upstream.
 
@@ -157,12 +166,30 @@ def _rules(
         upstream.kind == "anthropic" and rules.json_object is None
     )
     return ParameterRules(
+        fixed=fixed,
         drop=dropped,
         rename=renamed,
         efforts=rules.efforts,
         roles=roles,
         json_in_words=in_words,
     )
+
+
+def _fixed(model_id: str, config: LoadedConfig) -> Mapping[str, bytes]:
+    """Return the fields that a variant sets, whatever a client says; none of a model itself."""
+    base, _, name = model_id.partition(MARK)
+    if not name:
+        return {}
+    variant = config.catalogue.models[config.gateway.models[base].spec or base].variants[name]
+    budget = variant.thinking_budget_tokens
+    fixed: dict[str, Any] = {
+        "reasoning_effort": variant.reasoning_effort,
+        "thinking": None if budget is None else {"type": "enabled", "budget_tokens": budget},
+        "max_tokens": variant.max_output_tokens,
+    }
+    return {
+        field: msgspec.json.encode(value) for field, value in fixed.items() if value is not None
+    }
 
 
 def _timeouts(timeouts: TimeoutsConfig, *, first_token_s: float) -> Timeouts:

@@ -8,7 +8,7 @@ from typing import Annotated, NamedTuple, get_args
 from pydantic import StringConstraints
 
 from app.config.fields import ConflictError, Place, Words, choices
-from app.config.models import ModelConfig
+from app.config.models import MARK, ModelConfig
 from app.config.routing import PRESETS, PolicyConfig, RouterConfig
 from routers.artifact.thresholds import StoredName
 
@@ -168,7 +168,7 @@ def _end_of(alias: str, aliases: Aliases, models: Mapping[str, ModelConfig], pla
     """Follow an alias to what is none."""
     path, knob = [alias], None
     name = dict(aliases.patterns).get(alias) or aliases.exact[alias]
-    while not (is_routing_name(name) or name in models):
+    while not (is_routing_name(name) or name.partition(MARK)[0] in models):
         if name in path:
             raise ConflictError(place, f"stands for itself: {' → '.join((*path, name))}")
         path.append(name)
@@ -193,8 +193,8 @@ def _check_end(
     where: tuple[Place, frozenset[str]],
 ) -> None:
     place, aliases = where
-    if name in models:
-        return
+    if name.partition(MARK)[0] in models:
+        return  # of a variant, the catalogue says whether there is one
     known = {*models, *aliases, *(f"{AUTO}:{policy}" for policy in policies)}
     if name.startswith("router-"):
         _check_threshold(name, routers, place)

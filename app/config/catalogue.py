@@ -1,12 +1,12 @@
 """The catalogue: what is true of a model wherever it is served."""
 
 import datetime as dt
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from app.config.fields import Count, Name, Price, Strict, Text
-from app.config.parameters import ParametersConfig
+from app.config.fields import ConflictError, Count, Name, Price, ShortName, Strict, Text
+from app.config.parameters import Effort, ParametersConfig
 from routers.types import Capability, Prices, Surcharge
 
 
@@ -55,6 +55,35 @@ class PriceConfig(Strict):
         )
 
 
+class VariantConfig(Strict):
+    """A way to ask a model, which is a candidate of its own."""
+
+    reasoning_effort: Effort | None = None
+    """How hard it reasons."""
+    thinking_budget_tokens: Annotated[int, Field(ge=1024, le=10**9)] | None = None
+    """How many tokens it may think, for models that are told so (`thinking` of Anthropic's)."""
+    max_output_tokens: Count | None = None
+    """How long an answer may be, reasoning included: sent where a client names no limit."""
+    reasoning_tokens: Annotated[int, Field(ge=0, le=10**9)] = 0
+    """How many tokens of reasoning an answer takes, by estimate: added to the predicted length
+    where nothing is known of the variant itself."""
+    prices: PriceConfig | None = None
+    """Its list price, where that is another one."""
+    predicted_as: Text | None = None
+    """The model of the router artifact whose predictions stand for it; left out,
+    `<model>@<variant>` where the artifact knows that, else the model."""
+
+    @model_validator(mode="after")
+    def _differs(self) -> Self:
+        said = (self.reasoning_effort, self.thinking_budget_tokens, self.max_output_tokens)
+        if said == (None, None, None):
+            raise ConflictError(
+                (),
+                "says nothing of its own: a reasoning_effort, a thinking_budget_tokens or a limit",
+            )
+        return self
+
+
 class CatalogueEntry(Strict):
     """What is true of a model wherever it is served."""
 
@@ -68,6 +97,8 @@ class CatalogueEntry(Strict):
     """What requests may need: one that needs more is not sent here."""
     parameters: ParametersConfig | None = None
     """What it refuses of a request or calls otherwise, besides what the shipped table knows."""
+    variants: dict[ShortName, VariantConfig] = Field(default_factory=dict)
+    """Ways to ask it, each a model of its own: `<model>@<variant>`."""
 
     @property
     def offers(self) -> frozenset[Capability]:

@@ -14,7 +14,7 @@ from app.config.keeping import (
     StoreConfig,
     TracesConfig,
 )
-from app.config.models import ModelConfig, check_model
+from app.config.models import ModelConfig, check_model, known_model
 from app.config.routing import PolicyConfig, RouterConfig, check_policy
 from app.config.server import AuthConfig, ServerConfig
 from app.config.upstreams import BreakerConfig, StubConfig, UpstreamConfig
@@ -68,16 +68,16 @@ class GatewayConfig(Strict):
         for name, router in self.routers.items():
             place = ("routers", name)
             if router.pair is not None:
-                known_name(router.pair.strong, self.models, (*place, "pair", "strong"))
-                known_name(router.pair.weak, self.models, (*place, "pair", "weak"))
+                known_model(router.pair.strong, self.models, (*place, "pair", "strong"))
+                known_model(router.pair.weak, self.models, (*place, "pair", "weak"))
             if router.scorer is not None:
-                known_name(router.scorer, self.models, (*place, "scorer"))
+                known_model(router.scorer, self.models, (*place, "scorer"))
         for name, policy in self.policies.items():
             place = ("policies", name)
             known_name(policy.router, self.routers, (*place, "router"))
-            known_name(policy.default_model, self.models, (*place, "default_model"))
+            known_model(policy.default_model, self.models, (*place, "default_model"))
             for position, candidate in enumerate(policy.candidates):
-                known_name(candidate, self.models, (*place, "candidates", position))
+                known_model(candidate, self.models, (*place, "candidates", position))
             check_policy(name, policy, self.routers[policy.router])
         if self.policies:
             known_name(self.default_policy, self.policies, ("default_policy",))

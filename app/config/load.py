@@ -10,7 +10,9 @@ from app.config.document import Remark
 from app.config.fields import choices
 from app.config.gateway import GatewayConfig
 from app.config.loaded import LoadedConfig
+from app.config.models import MARK
 from app.config.problems import parse_file
+from app.config.variants import with_variants
 from app.errors import ConfigError
 from routers.types import ModelSpec
 
@@ -51,6 +53,7 @@ def load_config(
     if (reason := _reason_not_to_read(catalogue_path)) is not None:
         raise document.error(("catalogue",), f"{catalogue_path} cannot be read ({reason})")
     catalogue, catalogue_document = parse_file(catalogue_path, Catalogue)
+    gateway, catalogue = with_variants(gateway, catalogue, document)
     specs = {}
     for model_id, model in gateway.models.items():
         spec = model.spec or model_id
@@ -60,9 +63,18 @@ def load_config(
                 f"{spec!r} is not in {catalogue_path.name}; {choices(spec, catalogue.models)}",
             )
         entry = catalogue.models[spec]
+        base, _, name = model_id.partition(MARK)
+        variant = catalogue.models[spec.rpartition(MARK)[0]].variants[name] if name else None
+        of_base = gateway.models[base]
         specs[model_id] = ModelSpec(
             model_id=model_id,
-            predicted_as=model.predicted_as or spec,
+            predicted_as=(variant and variant.predicted_as) or model.predicted_as or spec,
+            variant_of=None if variant is None else base,
+            base_predicted_as=None
+            if variant is None
+            else of_base.predicted_as or of_base.spec or base,
+            effort=None if variant is None else variant.reasoning_effort,
+            reasoning_tokens=0 if variant is None else variant.reasoning_tokens,
             prices=entry.prices.to_prices(),
             context_window_tokens=entry.context_window_tokens,
             max_output_tokens=entry.max_output_tokens,

@@ -6,8 +6,11 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from app.config.allowances import LimitsConfig
-from app.config.fields import ConflictError, Strict, Text, known_name
+from app.config.fields import ConflictError, Place, Strict, Text, known_name
 from app.config.upstreams import UpstreamConfig
+
+MARK = "@"
+"""Stands between a model and one of its variants."""
 
 
 class DeploymentConfig(Strict):
@@ -59,6 +62,12 @@ class ModelConfig(Strict):
             return self.deployments
         upstream = self.upstream or ""
         return (DeploymentConfig(upstream=upstream, upstream_model=self.upstream_model),)
+
+
+def known_model(name: str, models: Mapping[str, ModelConfig], place: Place) -> None:
+    """Refuse a name that is no model; whether one has a variant, the catalogue says later."""
+    model_id, mark, _ = name.partition(MARK)
+    known_name(model_id if mark else name, models, place)
 
 
 def check_model(model_id: str, model: ModelConfig, upstreams: Mapping[str, UpstreamConfig]) -> None:

@@ -59,7 +59,7 @@ def reference_page() -> str:
         lines += [f"## {title}", ""]
         # Both have `models.<name>`, and headings want to be told apart.
         suffix = " of the catalogue" if model is Catalogue else ""
-        seen: dict[type[BaseModel], str] = {}
+        seen: dict[type[BaseModel], tuple[str, str]] = {}
         for place, part in parts_of(model):
             lines += _section(place, part, seen, suffix)
     return "\n".join(lines).rstrip() + "\n"
@@ -116,15 +116,16 @@ def _environment() -> Iterator[str]:
 
 
 def _section(
-    place: str, part: type[BaseModel], seen: dict[type[BaseModel], str], suffix: str
+    place: str, part: type[BaseModel], seen: dict[type[BaseModel], tuple[str, str]], suffix: str
 ) -> Iterator[str]:
     if place:
         yield from (f"### `{place}`{suffix}", "")
     about = _one_line(part.__doc__ or "")
     if part in seen:
-        yield from (f"{about} The fields are those of [`{seen[part]}`]({_anchor(seen[part])}).", "")
+        first, of = seen[part]
+        yield from (f"{about} The fields are those of [`{first}`]({_anchor(first + of)}).", "")
         return
-    seen[part] = place
+    seen[part] = place, suffix
     yield from (about, "")
     yield from ("| field | allowed | unit | default | meaning |", "|---|---|---|---|---|")
     meanings = meanings_of(part)

@@ -40,6 +40,7 @@ from app.providers.base import Chunk, ModelCall, Progress, Provider
 from app.telemetry.tracing import CallTrace
 from app.types import CHAT_COMPLETIONS, Call, CallRole
 from app.wire.body import Body, Fields
+from app.wire.parameters import native_with
 
 Failures = list[tuple[Call, UpstreamError]]
 """What was tried for one request without an answer that serves."""
@@ -343,8 +344,10 @@ def _as_the_model_takes_it(
     dialect: str, fields: Fields, deployment: Deployment, entry: LedgerEntry
 ) -> Fields:
     """Return a chat request without what the model refuses, and note what was changed."""
-    if dialect != CHAT_COMPLETIONS or not deployment.parameters:
+    if not deployment.parameters:
         return fields
+    if dialect != CHAT_COMPLETIONS:
+        return native_with(dialect, fields, deployment.parameters.fixed)
     fields, changes = deployment.parameters.apply(fields)
     entry.changes[deployment.spec.model_id] = changes
     return fields

@@ -144,6 +144,8 @@ class HiddenReasoning:
 
 
 def _reasons(spec: ModelSpec, fields: Mapping[str, bytes]) -> bool:
+    if spec.effort is not None and spec.effort != "none":
+        return True
     return spec.prices.reasoning_usd_per_mtok is not None or any(
         fields.get(name, b"null").strip() not in _NO_REASONING for name in _ASK_TO_REASON
     )

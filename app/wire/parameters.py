@@ -18,6 +18,7 @@ JSON_IN_WORDS = "Answer with one JSON object and nothing else: no prose around i
 
 _EFFORT = "reasoning_effort"
 _FORMAT = "response_format"
+_LIMITS = ("max_tokens", "max_completion_tokens")
 _MESSAGES = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _encode = msgspec.json.Encoder().encode
@@ -48,6 +49,8 @@ class ParameterRules:
 
     Attributes
     ----------
+    fixed
+        Fields that are set whatever the client says; a limit of the answer only where it has none.
     drop
         Fields that are left out.
     rename
@@ -61,6 +64,7 @@ class ParameterRules:
         Whether `response_format: json_object` is asked for in a system message instead.
     """
 
+    fixed: Mapping[str, bytes] = field(default_factory=dict)
     drop: Mapping[str, Drop] = field(default_factory=dict)
     rename: Mapping[str, str] = field(default_factory=dict)
     efforts: tuple[str, ...] | None = None
@@ -79,6 +83,8 @@ class ParameterRules:
     def apply(self, fields: Fields) -> tuple[Fields, tuple[str, ...]]:
         """Return the fields to send, and what was changed of them, in words for a header."""
         changed = _Change(fields)
+        for name, value in self.fixed.items():
+            changed.fix(name, value)
         if self.efforts is not None and _EFFORT in fields:
             changed.map_effort(self.efforts)
         for name, rule in self.drop.items():
@@ -106,6 +112,18 @@ class _Change:
         self._sent = sent
         self.fields: Fields = sent
         self.told: list[str] = []
+
+    def fix(self, name: str, value: bytes) -> None:
+        if name in _LIMITS:
+            if any(self.fields.get(each, b"null").strip() != b"null" for each in _LIMITS):
+                return
+        elif name in self.fields and _value(self.fields[name]) == _value(value):
+            return
+        asked = _scalar(self.fields.get(name, b"null"))
+        told = value.decode().strip('"') if name != "thinking" else "set"
+        before = f"{asked}->" if asked in EFFORTS else ""
+        self._with(name, value)
+        self.told.append(f"{name}={before}{told}")
 
     def map_effort(self, known: Sequence[str]) -> None:
         effort = _scalar(self.fields[_EFFORT])
@@ -215,3 +233,21 @@ def _value(raw: bytes) -> Any:
         return msgspec.json.decode(raw)
     except _ERRORS:
         return ()
+
+
+def native_with(dialect: str, fields: Fields, fixed: Mapping[str, bytes]) -> Fields:
+    """Return a request in a client's own dialect with what a variant fixes; else untouched."""
+    effort, thinking = fixed.get(_EFFORT), fixed.get("thinking")
+    if dialect == "messages":
+        if thinking is not None:
+            fields = {**fields, "thinking": thinking}
+        return fields if effort is None else _merged(fields, "output_config", effort)
+    if dialect == "responses" and effort is not None:
+        return _merged(fields, "reasoning", effort)
+    return fields
+
+
+def _merged(fields: Fields, name: str, effort: bytes) -> Fields:
+    value = _value(fields.get(name, b"null"))
+    known = value if isinstance(value, dict) else {}
+    return {**fields, name: _encode({**known, "effort": msgspec.Raw(effort)})}

@@ -234,8 +234,8 @@ def _estimates(
         cap = asked
         if spec.max_output_tokens is not None and spec.max_output_tokens < cap:
             cap = float(spec.max_output_tokens)
-        tokens = min(expected[i], cap)
-        tokens_upper = min(max(upper[i], tokens), cap)
+        tokens = min(expected[i] + spec.reasoning_tokens, cap)
+        tokens_upper = min(max(upper[i] + spec.reasoning_tokens, tokens), cap)
         usd_in, usd_out = spec.prices.input_usd_per_mtok, spec.prices.output_usd_per_mtok
         cost = cost_upper = None
         if usd_in is not None and usd_out is not None:
