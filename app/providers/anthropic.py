@@ -18,7 +18,6 @@ from app.providers.http.wordings import unquoted
 from app.providers.messages.native import (
     NativeStream,
     encode_native,
-    is_about_seals,
     is_error_body,
     native_answer,
     with_fitting_thinking,
@@ -28,6 +27,7 @@ from app.providers.messages.request import encode_messages_request
 from app.providers.messages.stream import MessageStream
 from app.providers.messages.wire import whole_answer
 from app.providers.translation.errors import openai_error_body
+from app.providers.translation.seals import is_about_seals
 from app.types import MESSAGES
 
 API_VERSION = "2023-06-01"

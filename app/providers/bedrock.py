@@ -18,6 +18,7 @@ from app.providers.converse.wire import whole_answer
 from app.providers.http.errors import Headers
 from app.providers.http.provider import AnswerStream, HttpProvider
 from app.providers.http.tokens import Authoriser
+from app.providers.translation.seals import unsealed_call
 
 
 @PROVIDERS.register("bedrock")
@@ -61,3 +62,7 @@ class BedrockProvider(HttpProvider):
 
     def _failure(self, status: int, headers: Headers, body: bytes) -> UpstreamError:
         return error_of(status, headers, body, now_s=self._now())
+
+    def _mended(self, call: ModelCall, failure: UpstreamError) -> ModelCall | None:
+        """Take out sealed thoughts, where the upstream refuses the seals."""
+        return unsealed_call(call, failure)

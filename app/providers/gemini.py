@@ -17,6 +17,7 @@ from app.providers.http.error_body import reported_error
 from app.providers.http.errors import Headers, error_from_event
 from app.providers.http.provider import AnswerStream, HttpProvider
 from app.providers.translation.errors import openai_error_body
+from app.providers.translation.seals import unsealed_call
 
 
 @PROVIDERS.register("gemini")
@@ -61,3 +62,7 @@ class GeminiProvider(HttpProvider):
         if error.body is not None:
             error.body = openai_error_body(body)
         return error
+
+    def _mended(self, call: ModelCall, failure: UpstreamError) -> ModelCall | None:
+        """Take out sealed thoughts, where the upstream refuses the seals."""
+        return unsealed_call(call, failure)

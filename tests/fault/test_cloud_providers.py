@@ -187,3 +187,61 @@ async def test_no_error_repeats_the_key(kind, status):
             await collect(provider, call())
     assert "canary" not in raised.value.message
     assert b"canary" not in (raised.value.body or b"")
+
+
+SEALED = [
+    {"role": "user", "content": "hi"},
+    {
+        "role": "assistant",
+        "content": "ho",
+        "thinking_blocks": [{"type": "thinking", "thinking": "hm", "signature": "seal"}],
+        "extra_content": {"google": {"thought_signature": "seal"}},
+        "tool_calls": [
+            {
+                "id": "a",
+                "type": "function",
+                "function": {"name": "weigh", "arguments": "{}"},
+                "extra_content": {"google": {"thought_signature": "seal"}},
+            }
+        ],
+    },
+    {"role": "tool", "tool_call_id": "a", "content": "1 kg"},
+]
+REFUSALS = {
+    "bedrock": "messages.1.content.0: Invalid `signature` in `thinking` block",
+    "gemini": "Unable to submit request because Thought signature is not valid..",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_seals_that_are_refused_are_left_out_and_asked_once_more(kind):
+    bodies: list[bytes] = []
+    tools = b'[{"type":"function","function":{"name":"weigh"}}]'
+
+    def refusing(times: int):
+        left = [times]
+
+        async def script(peer: Peer) -> None:
+            while True:
+                _, body = await peer.request()
+                bodies.append(body)
+                left[0] -= 1
+                told = {"message": REFUSALS[kind], "code": 400, "status": "INVALID_ARGUMENT"}
+                status = 400 if left[0] >= 0 else 200
+                data = json.dumps({"error": told}).encode() if status == 400 else STREAMS[kind]
+                head = b"HTTP/1.1 %d X\r\ncontent-type: x/y\r\ncontent-length: %d\r\n\r\n"
+                await peer.send(head % (status, len(data)) + data)
+
+        return script
+
+    asked = call(messages=json.dumps(SEALED).encode(), tools=tools)
+    async with serving(kind, refusing(1)) as provider:
+        chunks = await collect(provider, asked)
+    assert assembled(chunks)["finish_reason"] == "stop"
+    first, second = bodies
+    assert b'"seal"' in first
+    assert b'"seal"' not in second
+    async with serving(kind, refusing(2)) as provider:
+        with pytest.raises(UpstreamError):
+            await collect(provider, asked)
+    assert len(bodies) == 4

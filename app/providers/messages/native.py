@@ -18,6 +18,7 @@ from app.providers.http.lenient import Mender
 from app.providers.http.sse import MAX_EVENT_BYTES
 from app.providers.messages.wire import FINISH_REASONS, Event, UsageSoFar, read_event, read_message
 from app.providers.translation.claude import bounded_thinking
+from app.providers.translation.seals import without_seals
 from app.types import MESSAGES, ToldUsage
 from app.wire.messages.seal import is_signed, may_hold_unsigned
 from app.wire.messages.shapes import DECODE_ERRORS, THINKING_TYPES
@@ -29,10 +30,6 @@ _OVERLAP = 3
 _SILENT = frozenset({"text", "thinking"})
 """Blocks that begin with nothing said."""
 
-_AGAINST_SEALS = re.compile(
-    r"signature[^.]{0,60}thinking|thinking[^.]{0,120}(?:signature|cannot be modified|must match)",
-    re.IGNORECASE,
-)
 _PLACEHOLDER = {"type": "text", "text": "(Thinking that was left out.)"}
 
 _decode_turns = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
@@ -70,21 +67,9 @@ def with_fitting_thinking(fields: Mapping[str, bytes]) -> Mapping[str, bytes]:
 def without_thoughts(call: ModelCall) -> Mapping[str, bytes] | None:
     """Return the fields of a call without what models thought; None where there is nothing."""
     messages = call.fields.get("messages", b"")
-    if call.dialect == MESSAGES:
-        kept = without_thinking(messages)
-    else:
-        kept = _without_field(messages, "thinking_blocks")
+    native = call.dialect == MESSAGES
+    kept = without_thinking(messages) if native else without_seals(messages)
     return None if kept == messages else {**call.fields, "messages": kept}
-
-
-def _without_field(messages: bytes, name: str) -> bytes:
-    """Return messages of a chat completion without a field of theirs."""
-    try:
-        found = _decode_turns(messages)
-    except DECODE_ERRORS:
-        return messages
-    kept = [{key: value for key, value in each.items() if key != name} for each in found]
-    return messages if kept == found else _encode(kept)
 
 
 def without_thinking(messages: bytes, *, unsigned_only: bool = False) -> bytes:
@@ -117,12 +102,6 @@ def without_thinking(messages: bytes, *, unsigned_only: bool = False) -> bytes:
             turn["content"] = msgspec.Raw(_encode(kept or [_PLACEHOLDER]))
             changed = True
     return _encode(turns) if changed else messages
-
-
-def is_about_seals(body: bytes | None) -> bool:
-    """Whether an upstream refused a request for the seals of what was thought in it."""
-    detail = None if body is None else error_detail(body)
-    return detail is not None and _AGAINST_SEALS.search(detail.message) is not None
 
 
 def is_error_body(body: bytes) -> bool:
