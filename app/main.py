@@ -223,6 +223,8 @@ def _add_traffic(
         endpoints[begins + COUNT_TOKENS_ROUTE.removeprefix("/v1")] = counting
     endpoints[DECISION_ROUTE] = RouteEndpoint(dialect=chat, reception=reception)
     app.served = (*endpoints, "/v1/models")
+    for path in ops.PROBED:
+        app.add_direct("HEAD", path, BoundaryMiddleware(ops.answer_probe, draining=draining))
     for path, endpoint in endpoints.items():
         app.router.routes.append(Route(path, endpoint, methods=["POST"]))
         inner: ASGIApp = endpoint

@@ -32,10 +32,11 @@ class FastPathApp(FastAPI):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take one connection event."""
         if scope["type"] == "http":
-            if scope["method"] == "HEAD":
+            direct = self._direct.get((scope["method"], scope["path"]))
+            if direct is None and scope["method"] == "HEAD":
                 # As GET (RFC 9110, 9.3.2); the server leaves the body out.
                 scope = {**scope, "method": "GET", HEAD: True}
-            direct = self._direct.get((scope["method"], scope["path"]))
+                direct = self._direct.get(("GET", scope["path"]))
             if direct is None and (meant := meant_path(scope["path"], self.served)) is not None:
                 scope = {**scope, "path": meant.path, "raw_path": quote(meant.path).encode()}
                 scope["state"] = {**scope.get("state", {}), MODEL_IN_PATH: meant.model}

@@ -34,6 +34,9 @@ async def answer_error(request: Request, error: Exception) -> Response:
     elif isinstance(error, HTTPException):
         error = _from_http(request, error)
     scope = request.scope
+    if isinstance(error, MethodNotAllowedError) and _asks_for_methods(request):
+        # Who asks that has its answer, and has done nothing wrong.
+        return Response(status_code=HTTPStatus.NO_CONTENT, headers={"allow": error.allow})
     request.app.state.refusals.tell(scope, error, scope["state"].get("caller"))
     dialect = dialects().at(scope["path"])
     status, headers, body = dialect.error(error, request_id=scope["state"].get("request_id"))
@@ -44,6 +47,11 @@ async def answer_error(request: Request, error: Exception) -> Response:
     if isinstance(error, MethodNotAllowedError) and error.allow:
         response.headers["allow"] = error.allow
     return response
+
+
+def _asks_for_methods(request: Request) -> bool:
+    """Whether a client asks which methods there are; a browser's question for a page is another."""
+    return request.method == "OPTIONS" and "access-control-request-method" not in request.headers
 
 
 def _from_http(request: Request, error: HTTPException) -> GatewayError:

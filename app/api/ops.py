@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
+from starlette.types import Receive, Scope, Send
 
 from app.api.admin_token import AdminToken
 from app.api.browser_rules import BrowserRules
@@ -22,6 +23,17 @@ _CLOSED = (
     "(server.metrics_port), or open them to everybody (server.metrics: open)"
 )
 _CLOSED_CODE = "metrics_closed"
+
+
+PROBED = ("/", "/api/hello")
+"""Where clients look by HEAD whether anybody is there: Claude Code before its first request."""
+
+
+async def answer_probe(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """Say that somebody is there."""
+    headers = [(b"content-length", b"0")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
 
 
 class Health(BaseModel):

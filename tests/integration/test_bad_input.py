@@ -223,7 +223,6 @@ def test_an_unknown_path_is_a_404_in_the_same_shape(client, method, path):
     [
         ("GET", "/v1/chat/completions", {"POST"}),
         ("PUT", "/v1/chat/completions", {"POST"}),
-        ("OPTIONS", "/v1/chat/completions", {"POST"}),
         ("TRACE", "/v1/route", {"POST"}),
         ("POST", "/v1/models", {"GET", "HEAD"}),
         ("DELETE", "/v1/models/auto", {"GET", "HEAD"}),
@@ -236,6 +235,28 @@ def test_a_wrong_method_is_a_405_that_lists_the_right_ones(client, method, path,
     error = assert_openai_error(response, status=405)
     assert error["code"] == "method_not_allowed"
     assert set(response.headers["allow"].split(", ")) == allow
+
+
+@pytest.mark.parametrize(
+    ("path", "allow"),
+    [
+        ("/v1/chat/completions", {"POST"}),
+        ("/v1/messages", {"POST"}),
+        ("/v1/models", {"GET", "HEAD"}),
+        ("/", {"GET", "HEAD"}),
+    ],
+)
+def test_whoever_asks_for_the_methods_of_a_path_is_told_them(client, path, allow):
+    response = client.options(path)
+    assert (response.status_code, response.content) == (204, b"")
+    assert set(response.headers["allow"].split(", ")) == allow
+
+
+@pytest.mark.parametrize("path", ["/", "/api/hello"])
+def test_a_probe_is_answered(client, path):
+    response = client.head(path)
+    assert (response.status_code, response.content) == (200, b"")
+    assert response.headers["x-request-id"]
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/v1/models", "/v1/models/auto", "/docs"])
