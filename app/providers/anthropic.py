@@ -11,9 +11,10 @@ import msgspec
 
 from app.errors import UpstreamError, UpstreamMisconfiguredError
 from app.providers.base import PROVIDERS, Chunk, ModelCall, Provider
+from app.providers.http.answer_stream import AnswerStream
 from app.providers.http.error_body import error_detail, reported_error
 from app.providers.http.errors import Headers, error_from_event
-from app.providers.http.provider import AnswerStream, HttpProvider
+from app.providers.http.provider import HttpProvider
 from app.providers.http.wordings import unquoted
 from app.providers.messages.native import (
     NativeStream,

@@ -15,8 +15,9 @@ from app.providers.converse.request import encode_converse_request
 from app.providers.converse.signing import AwsSignatures
 from app.providers.converse.stream import ConverseStream
 from app.providers.converse.wire import whole_answer
+from app.providers.http.answer_stream import AnswerStream
 from app.providers.http.errors import Headers
-from app.providers.http.provider import AnswerStream, HttpProvider
+from app.providers.http.provider import HttpProvider
 from app.providers.http.tokens import Authoriser
 from app.providers.translation.seals import unsealed_call
 

@@ -13,9 +13,10 @@ from app.providers.base import PROVIDERS, Chunk, ModelCall
 from app.providers.generate_content.request import encode_generate_request
 from app.providers.generate_content.stream import GenerateStream
 from app.providers.generate_content.wire import whole_answer
+from app.providers.http.answer_stream import AnswerStream
 from app.providers.http.error_body import reported_error
 from app.providers.http.errors import Headers, error_from_event
-from app.providers.http.provider import AnswerStream, HttpProvider
+from app.providers.http.provider import HttpProvider
 from app.providers.translation.errors import openai_error_body
 from app.providers.translation.seals import unsealed_call
 

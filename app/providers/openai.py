@@ -16,9 +16,10 @@ from app.providers.chat.wire import (
     text_chars,
     told_usage,
 )
+from app.providers.http.answer_stream import AnswerStream
 from app.providers.http.error_body import reported_error
 from app.providers.http.errors import Headers, error_from_event
-from app.providers.http.provider import AnswerStream, HttpProvider
+from app.providers.http.provider import HttpProvider
 from app.wire.completions.request import COMPLETIONS
 
 

@@ -170,6 +170,8 @@ async def test_upstream_sees_its_own_credential_and_none_of_the_clients(provider
         (b"Authorization", b"Bearer sk-client"),
         (b"X-Api-Key", b"sk-client"),
         (b"Api-Key", b"sk-client"),
+        (b"X-Goog-Api-Key", b"sk-client"),
+        (b"X-Amz-Security-Token", b"sk-client"),
     )
     await collect(provider, call(stream=True, headers=headers))
     seen = [value for _, value in stub.log.entries[0].headers]

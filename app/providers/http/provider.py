@@ -5,7 +5,7 @@ import contextlib
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
-from typing import ClassVar, Protocol, cast
+from typing import ClassVar, cast
 
 import httpx
 import msgspec
@@ -15,17 +15,13 @@ from app.errors import (
     ConfigError,
     UpstreamError,
     UpstreamInvalidResponseError,
-    UpstreamTimeoutError,
     UpstreamUnavailableError,
 )
 from app.providers.base import Chunk, Identity, ModelCall, Provider
+from app.providers.http.answer_stream import AnswerStream
 from app.providers.http.credentials import Credentials
-from app.providers.http.errors import (
-    Headers,
-    error_from_exception,
-    error_from_status,
-    retry_after_s,
-)
+from app.providers.http.errors import Headers, error_from_status, retry_after_s
+from app.providers.http.exchange import Exchange
 from app.providers.http.inflate import inflated
 from app.providers.http.paid import usage_in, with_output_limit
 from app.providers.http.reads import Reads, first_byte
@@ -52,7 +48,10 @@ _OURS = frozenset(
         b"host",
         b"transfer-encoding",
         b"user-agent",
+        b"x-amz-date",
+        b"x-amz-security-token",
         b"x-api-key",
+        b"x-goog-api-key",
     }
 )
 
@@ -65,23 +64,6 @@ _NO_STREAM = frozenset({b"", b"{", b"[", b"<", b'"'})
 """What the body of an answer begins with that is no event stream."""
 _STREAM = frozenset({b":", b"d", b"e", b"i", b"r"})
 """What an event stream begins with: a comment, or one of its four fields."""
-
-
-class AnswerStream(Protocol):
-    """Parses one streamed answer; see `app.providers.chat.stream.ChatStream`."""
-
-    done: bool
-    error: UpstreamError | None
-
-    @property
-    def pending_bytes(self) -> int:
-        """How much is kept of an event whose end has not come yet."""
-
-    def feed(self, data: bytes) -> Chunk | None:
-        """Return what one read brought; None when that was nothing whole."""
-
-    def close(self) -> Chunk | None:
-        """Take the end of the connection; return what that completes."""
 
 
 class HttpProvider(ABC):
@@ -181,7 +163,8 @@ class HttpProvider(ABC):
             *(_header(name, value) for name, value in (*extra_headers, *own)),
         ]
         self._credentials = Credentials(api_key, extra_headers)
-        self._authoriser = self._authoriser_of(api_key, identity)
+        authoriser = self._authoriser_of(api_key, identity)
+        self._exchange = Exchange(transport, authoriser, self._credentials)
 
     # --- the dialect ----------------------------------------------------------------------------
 
@@ -252,7 +235,7 @@ class HttpProvider(ABC):
         request.extensions["progress"] = call.progress
         request.extensions["fresh"] = call.fresh_connection
         deadline = asyncio.get_running_loop().time() + call.timeouts.first_token_s
-        response = await self._exchange(request, call)
+        response = await self._exchange.send(request, within_s=call.timeouts.first_token_s)
         call.progress.sent = True
         stream = cast("httpx.AsyncByteStream", response.stream)
         raw = response.headers.raw
@@ -309,36 +292,6 @@ class HttpProvider(ABC):
     async def aclose(self) -> None:
         """Close every pooled connection."""
         await self._transport.aclose()
-
-    async def _exchange(self, request: httpx.Request, call: ModelCall) -> httpx.Response:
-        """Send a request, once more where a credential had expired that can be had anew."""
-        if self._authoriser is None:
-            return await self._sent(request)
-        await self._authorise(request, self._authoriser, call)
-        response = await self._sent(request)
-        if self._authoriser.renews(response.status_code, response.headers.raw):
-            await cast("httpx.AsyncByteStream", response.stream).aclose()
-            await self._authorise(request, self._authoriser, call)
-            response = await self._sent(request)
-        return response
-
-    async def _authorise(
-        self, request: httpx.Request, authoriser: Authoriser, call: ModelCall
-    ) -> None:
-        try:
-            async with asyncio.timeout(call.timeouts.first_token_s):
-                secrets = await authoriser.authorise(request)
-        except TimeoutError as error:
-            raise UpstreamTimeoutError(
-                "there was no credential for the upstream in time", sent=False
-            ) from error
-        self._credentials.know(secrets)
-
-    async def _sent(self, request: httpx.Request) -> httpx.Response:
-        try:
-            return await self._transport.handle_async_request(request)
-        except httpx.TransportError as error:
-            raise error_from_exception(error) from error
 
     async def _read_whole(self, call: ModelCall, reads: Reads, headers: Headers) -> Chunk:
         try:

@@ -56,7 +56,7 @@ def prepared(**identity: object) -> tuple[BedrockProvider, httpx.Request]:
 
 async def test_a_request_is_signed_for_the_region_of_its_host(aws):
     provider, request = prepared()
-    assert await provider._authoriser.authorise(request) == ["AKIDEXAMPLE"]
+    assert await provider._exchange._authoriser.authorise(request) == ["AKIDEXAMPLE"]
     signed = request.headers["authorization"]
     assert signed.startswith("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/")
     assert "/eu-central-1/bedrock/aws4_request" in signed
@@ -70,7 +70,7 @@ async def test_the_signature_is_that_of_the_address_as_it_is_sent(aws):
     import hmac
 
     provider, request = prepared(aws_region="us-west-2")
-    await provider._authoriser.authorise(request)
+    await provider._exchange._authoriser.authorise(request)
     date = request.headers["x-amz-date"]
     body = b"".join(request.stream)
     assert request.url.raw_path == b"/model/eu.anthropic.claude%3A0/converse-stream"
@@ -105,13 +105,13 @@ async def test_a_profile_and_its_session_token(aws, tmp_path):
         encoding="utf-8",
     )
     provider, request = prepared(aws_profile="other")
-    assert await provider._authoriser.authorise(request) == ["A1", "T1"]
+    assert await provider._exchange._authoriser.authorise(request) == ["A1", "T1"]
     assert request.headers["x-amz-security-token"] == "T1"
 
 
 async def test_credentials_that_have_expired_are_read_anew(aws, tmp_path):
     provider, request = prepared()
-    authoriser = provider._authoriser
+    authoriser = provider._exchange._authoriser
     await authoriser.authorise(request)
     assert not authoriser.renews(403, ((b"x-amzn-errortype", b"AccessDeniedException"),))
     assert authoriser.renews(403, ((b"x-amzn-ErrorType", b"ExpiredTokenException:http://x/"),))
