@@ -35,6 +35,8 @@ DEFAULT_ARTIFACT = Path(routers.__file__).parent / "pretrained" / "default"
 """The artifact that is shipped in the package."""
 
 
+_ASKED_BY = {"parameters", "variants"}
+"""What of a catalogue entry says how its model is asked."""
 _USUAL_INPUT_TOKENS, _USUAL_OUTPUT_TOKENS = 1000, 500
 _INLINE_S = 0.001
 """A decision that takes longer on a short prompt does not run on the event loop."""
@@ -44,9 +46,9 @@ def config_version(config: LoadedConfig) -> str:
     """Return twelve hexadecimal digits that change whenever the configuration does."""
     parts = [config.gateway.model_dump_json(), *map(_told, config.specs.values())]
     for model_id, model in config.gateway.models.items():
-        own = config.catalogue.models[model.spec or model_id].parameters
-        if own is not None:
-            parts.append(f"{model_id} {own.model_dump_json()}")
+        entry = config.catalogue.models[model.spec or model_id]
+        if entry.parameters is not None or entry.variants:
+            parts.append(f"{model_id} {entry.model_dump_json(include=_ASKED_BY)}")
     return _fingerprint(parts)
 
 

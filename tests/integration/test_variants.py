@@ -5,7 +5,7 @@ import openai
 import pytest
 import yaml
 
-from app.assembly import build_policies
+from app.assembly import build_policies, config_version
 from app.errors import ConfigError
 from tests.support.gateway import CONFIGS, stub_config
 
@@ -173,3 +173,19 @@ def test_a_variant_that_is_likened_to_another_model_is_predicted_as_that(
     assert specs["sim-small@high"].predicted_as == known
     assert policy.evidence["sim-small@high"] is artifact.evidence(known)
     assert specs["sim-small@low"].predicted_as == config.specs["sim-small"].predicted_as
+
+
+def test_what_a_variant_is_asked_with_is_part_of_the_configurations_version(
+    changed, tmp_path, stub
+):
+    versions = [
+        config_version(
+            stub_config(
+                tmp_path,
+                stub.origin,
+                changes=changed({"deep": {"thinking_budget_tokens": n}}, ["sim-small@deep"]),
+            )
+        )
+        for n in (2_048, 4_096, 2_048)
+    ]
+    assert versions[0] == versions[2] != versions[1]
