@@ -17,7 +17,7 @@ from app.gateway.request import Deployment
 from app.http_client.transport import HttptoolsTransport
 from app.providers.base import PROVIDERS, Identity, Provider, Timeouts
 from app.telemetry.tracing import UpstreamFacts
-from app.wire.parameters import Drop, ParameterRules
+from app.wire.parameters import NO_RULES, Drop, ParameterRules
 
 _OTHER_LIMIT = {
     "max_tokens": "max_completion_tokens",
@@ -165,7 +165,7 @@ def _rules(
     in_words = rules.json_object == "words" or (
         upstream.kind == "anthropic" and rules.json_object is None
     )
-    return ParameterRules(
+    found = ParameterRules(
         fixed=fixed,
         drop=dropped,
         rename=renamed,
@@ -173,6 +173,7 @@ def _rules(
         roles=roles,
         json_in_words=in_words,
     )
+    return found or NO_RULES  # which costs a request nothing
 
 
 def _fixed(model_id: str, config: LoadedConfig) -> Mapping[str, bytes]:

@@ -72,7 +72,7 @@ class ParameterRules:
     json_in_words: bool = False
 
     def __bool__(self) -> bool:
-        return self != NO_RULES
+        return self is not NO_RULES and self != NO_RULES
 
     @property
     def refused(self) -> frozenset[str]:
