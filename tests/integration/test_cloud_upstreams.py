@@ -4,6 +4,7 @@ import contextlib
 import json
 import sys
 
+import httpx
 import openai
 import pytest
 from pydantic import BaseModel
@@ -233,3 +234,69 @@ def test_a_stream_that_breaks_raises_after_what_was_said(client, stub, fault):
     with pytest.raises(openai.APIError):
         read()
     assert "".join(said).startswith("This is a")
+
+
+TOOL_USE = {"type": "tool_use", "name": "get_weather", "input": {"city": "Paris"}}
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_clients_of_the_messages_api_do_a_tool_loop_too(mixed_gateway, stub, kind, stream):
+    schema = WEATHER["function"]["parameters"]
+    asked = {"role": "user", "content": "Use get_weather for Paris"}
+    body = {
+        "model": MODEL,
+        "max_tokens": 2000,
+        "tools": [{"name": "get_weather", "input_schema": schema}],
+    }
+    with httpx.Client(base_url=mixed_gateway.url, trust_env=False) as client:
+        answer = client.post("/v1/messages", json={**body, "messages": [asked], "stream": stream})
+        assert answer.status_code == 200
+        content = messages_content(answer.text) if stream else answer.json()["content"]
+        (called,) = [block for block in content if block["type"] == "tool_use"]
+        assert called.items() >= TOOL_USE.items()
+        result = {"type": "tool_result", "tool_use_id": called["id"], "content": "Sunny, 21 °C"}
+        turns = [
+            asked,
+            {"role": "assistant", "content": content},
+            {"role": "user", "content": [result]},
+        ]
+        answer = client.post("/v1/messages", json={**body, "messages": turns})
+    assert answer.json()["stop_reason"] == "end_turn"
+    assert "Sunny" in answer.json()["content"][0]["text"]
+
+
+def messages_content(text: str) -> list[dict]:
+    """Put the blocks of a stream of the Messages API together."""
+    blocks: list[dict] = []
+    for line in text.splitlines():
+        if not line.startswith("data: "):
+            continue
+        told = json.loads(line[6:])
+        if told["type"] == "content_block_start":
+            blocks.append({**told["content_block"], "json": ""})
+        elif told["type"] == "content_block_delta":
+            blocks[-1]["json"] += told["delta"].get("partial_json", "")
+            blocks[-1]["text"] = blocks[-1].get("text", "") + told["delta"].get("text", "")
+    for block in blocks:
+        arguments = block.pop("json")
+        if block["type"] == "tool_use":
+            block["input"] = json.loads(arguments)
+            block.pop("text", None)
+    return blocks
+
+
+def test_clients_of_the_responses_api_are_answered_too(client, stub):
+    answer = client.responses.create(
+        model=MODEL,
+        input="Use get_weather for Paris",
+        tools=[
+            {
+                "type": "function",
+                "name": "get_weather",
+                "parameters": WEATHER["function"]["parameters"],
+            }
+        ],
+    )
+    (called,) = [item for item in answer.output if item.type == "function_call"]
+    assert json.loads(called.arguments) == {"city": "Paris"}
+    assert answer.usage.output_tokens > 0
