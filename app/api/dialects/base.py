@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Protocol, Self
 
+import msgspec
 from pydantic import BaseModel
 
 from app.access.guard import Caller
@@ -28,8 +29,7 @@ from routers.registry import Registry
 from routers.types import Conversation, Demand
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParsedRequest:
+class ParsedRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One request, parsed as far as routing needs it.
 
     Attributes

@@ -6,9 +6,8 @@ from typing import Any
 import msgspec
 
 from app.api.answers import Headers, error_object, limit_headers
-from app.api.dialects.base import DIALECTS, Documented, ParsedRequest, Stateless
+from app.api.dialects.base import DIALECTS, Documented, ParsedRequest, Stateless, parsed_chat
 from app.api.dialects.chat_completions import error_answer
-from app.api.knobs import NO_KNOBS, knobs_from_object
 from app.api.schema import ErrorBody, StreamEvent, TextCompletion, TextCompletionRequest
 from app.gateway.request import RouteRequest
 from app.head import RequestHead
@@ -54,17 +53,7 @@ class Completions(Stateless):
         max_messages: int,
     ) -> ParsedRequest:
         """Take a request body apart; see `Dialect.parse`."""
-        asked = read_text_request(body, max_messages=max_messages)
-        return ParsedRequest(
-            model=asked.model,
-            body=asked.body,
-            stream=asked.stream,
-            include_usage=asked.include_usage,
-            conversation=asked.conversation,
-            demand=asked.demand,
-            turns=asked.turns,
-            knobs=NO_KNOBS if asked.routing is None else knobs_from_object(asked.routing),
-        )
+        return parsed_chat(*read_text_request(body, max_messages=max_messages))
 
     def writer(
         self,

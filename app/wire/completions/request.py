@@ -9,7 +9,7 @@ import msgspec
 
 from app.errors import InvalidRequestError
 from app.wire.body import Body, Fields
-from app.wire.chat_request import MAX_MESSAGES, field_value, whole_number
+from app.wire.chat_request import MAX_MESSAGES, ChatRequest, field_value, whole_number
 from app.wire.envelope import decode_value, read_envelope
 from app.wire.turns import Turn
 from routers.text.token_estimate import estimate_tokens_and_upper
@@ -51,22 +51,8 @@ class Prompts:
         return len(self.texts) + len(self.token_counts)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextRequest:
-    """One request for completions; see `app.wire.chat_request.ChatRequest`."""
-
-    model: str
-    body: Body
-    stream: bool
-    include_usage: bool
-    conversation: Conversation
-    demand: Demand
-    turns: Sequence[Turn]
-    routing: Mapping[str, Any] | None
-
-
-def read_text_request(body: bytes, *, max_messages: int = MAX_MESSAGES) -> TextRequest:
-    """Take the body of a completions request apart.
+def read_text_request(body: bytes, *, max_messages: int = MAX_MESSAGES) -> tuple[ChatRequest, Body]:
+    """Take the body of a completions request apart: return what it asks, and itself.
 
     Parameters
     ----------
@@ -93,20 +79,21 @@ def read_text_request(body: bytes, *, max_messages: int = MAX_MESSAGES) -> TextR
     texts = prompts.texts or ("",)
     untold = next(_untold(fields, prompts), None)
     own = {name: bytes(raw) for name, raw in fields.items() if name not in _OUR_FIELDS}
-    return TextRequest(
+    asked = ChatRequest(
         model=model,
-        body=Body(
-            own,
-            dialect=COMPLETIONS,
-            translate=partial(_as_chat, told=untold is None),
-            untold=untold,
-        ),
+        fields=own,
         stream=stream,
         include_usage=bool(options and options.include_usage),
         conversation=Conversation(tuple(Message(Role.USER, text) for text in texts)),
         demand=_demand(fields, prompts, stream=stream),
         turns=[Turn("user", msgspec.Raw(msgspec.json.encode(text))) for text in texts],
         routing=field_value(fields, "routing"),
+    )
+    return asked, Body(
+        own,
+        dialect=COMPLETIONS,
+        translate=partial(_as_chat, told=untold is None),
+        untold=untold,
     )
 
 

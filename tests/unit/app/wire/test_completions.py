@@ -2,13 +2,15 @@ import json
 
 import pytest
 
+from app.api.dialects.base import parsed_chat
 from app.errors import InvalidRequestError
 from app.wire.completions.answer import text_events, whole_text
 from app.wire.completions.request import read_text_request
 
 
 def read(**fields):
-    return read_text_request(json.dumps({"model": "m", "prompt": "Hi", **fields}).encode())
+    body = json.dumps({"model": "m", "prompt": "Hi", **fields}).encode()
+    return parsed_chat(*read_text_request(body))
 
 
 def chat(request):
@@ -33,7 +35,7 @@ def test_a_single_text_is_the_message_of_a_user(prompt):
 
 def test_what_was_sent_stays_as_it_was():
     raw = b'{"model":"m","prompt" : "h\\u00e9" ,"logit_bias":{"1": 1.0},"routing":{},"x":[1.50]}'
-    own = read_text_request(raw).body.native("completions")
+    own = read_text_request(raw)[1].native("completions")
     assert own == {"prompt": b'"h\\u00e9"', "logit_bias": b'{"1": 1.0}', "x": b"[1.50]"}
 
 
