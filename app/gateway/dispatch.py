@@ -284,7 +284,7 @@ class Dispatcher:
         prelude: list[Chunk] = []
         entry.wait_begins(lease.began)
         try:
-            dialect, fields = _written(request.body, deployment.provider, progress)
+            dialect, fields = await _written(request.body, deployment.provider, progress)
             fields = _as_the_model_takes_it(dialect, fields, deployment, entry)
             chunks = deployment.provider.send(
                 ModelCall(
@@ -353,7 +353,7 @@ def _as_the_model_takes_it(
     return fields
 
 
-def _written(body: Body, provider: Provider, progress: Progress) -> tuple[str, Fields]:
+async def _written(body: Body, provider: Provider, progress: Progress) -> tuple[str, Fields]:
     """Return what a provider is sent, and its dialect: the client's own where both speak it.
 
     Raises
@@ -367,7 +367,7 @@ def _written(body: Body, provider: Provider, progress: Progress) -> tuple[str, F
     if body.untold is not None:
         param, why = body.untold
         raise UpstreamUnsupportedError(why, param=param)
-    chat = body.chat()
+    chat = await asyncio.to_thread(body.chat) if body.takes_long else body.chat()
     progress.sent = True
     return CHAT_COMPLETIONS, chat
 

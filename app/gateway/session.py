@@ -34,9 +34,13 @@ _HARNESS_HEADERS = (
 )
 """Session ids that common clients send by themselves; the first that is there counts."""
 
+_AGENT_HEADER = b"x-claude-code-agent-id"
+"""Names one of the agents of such a session; the main one has none."""
+
 _MAX_ID_CHARS = 512
 
 _MODEL = "assistant"
+_SYSTEM_ROLES = frozenset({"system", "developer"})
 _TOOL_ROLES = frozenset({"tool", "function"})
 _SIGNED_KEYS = frozenset({"signature", "encrypted_content", "thought_signature"})
 _SIGNED_TYPES = frozenset({"redacted_thinking", "reasoning.encrypted"})
@@ -72,7 +76,8 @@ class Session:
         The session's name in a store: a hash.
     thread
         Tells the conversations of one harness session apart (a coding agent's main loop, its
-        sub-agents, its calls for titles): a hash of how each begins; empty elsewhere.
+        sub-agents, its calls for titles): a hash of an agent's id or of how each begins; empty
+        elsewhere.
     continued
         Whether the request brings a history that a model wrote.
     lookup
@@ -125,7 +130,10 @@ def identify(
         # A prompt cache key is often one for a whole application, so the opening counts too.
         parts.append(opener)
     elif source is IdSource.HARNESS:
-        thread = hashlib.sha256(opener).hexdigest()[:16]
+        agent = (head.get(_AGENT_HEADER) or b"").strip()
+        # An agent keeps its name whatever it drops of its oldest messages.
+        told = b"agent " + agent if 0 < len(agent) <= _MAX_ID_CHARS else opener
+        thread = hashlib.sha256(told).hexdigest()[:16]
     lock = _lock(history, fields)
     return Session(
         name=f"session-{_digest([scope.encode(), *parts])}",
@@ -232,6 +240,9 @@ def _has_open_tools(history: _History) -> bool:
     calls have not all been answered, whatever a user wrote in between.
     """
     turns, roles = history.turns, history.roles
+    while roles and roles[-1] in _SYSTEM_ROLES:
+        # Harnesses put notes of theirs behind the results.
+        turns, roles = turns[:-1], roles[:-1]
     if not turns:
         return False
     if roles[-1] in _TOOL_ROLES or _parts(turns[-1], "tool_result"):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
-from app.types import CHAT_COMPLETIONS
+from app.types import CHAT_COMPLETIONS, MESSAGES
 from app.wire.completions.request import COMPLETIONS
 
 
@@ -42,9 +42,36 @@ def _chat_text(payloads: Iterable[bytes]) -> str:
     return "".join(parts)
 
 
+class _Block(msgspec.Struct):
+    text: str | None = None
+
+
+class _Event(msgspec.Struct):
+    content: list[_Block] = []
+    content_block: _Block | None = None
+    delta: _Block | None = None
+
+
+_EVENT = msgspec.json.Decoder(_Event)
+
+
+def _messages_text(payloads: Iterable[bytes]) -> str:
+    """Return the text of a message of Anthropic's, or of the events of one."""
+    parts: list[str] = []
+    for payload in payloads:
+        try:
+            event = _EVENT.decode(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+        blocks = (*event.content, event.content_block, event.delta)
+        parts += [block.text for block in blocks if block is not None and block.text]
+    return "".join(parts)
+
+
 _READERS: Mapping[str, Callable[[Iterable[bytes]], str]] = {
     CHAT_COMPLETIONS: _chat_text,
     COMPLETIONS: _chat_text,
+    MESSAGES: _messages_text,
 }
 """By dialect: from the JSON of a whole answer, or of all events of a stream, to its text."""
 

@@ -8,6 +8,9 @@ Fields = Mapping[str, bytes]
 """Top-level key → the JSON bytes of its value, without what is said to the gateway alone."""
 
 
+_QUICK_BYTES = 64_000
+
+
 class Body:
     """One request body; nothing of it ever changes.
 
@@ -48,6 +51,11 @@ class Body:
             assert self._translate is not None  # noqa: S101  (else they are there from the start)
             chat = self._chat = self._translate(self._fields)
         return chat
+
+    @property
+    def takes_long(self) -> bool:
+        """Whether it is still to be translated, and that takes more than a millisecond."""
+        return self._chat is None and sum(map(len, self._fields.values())) > _QUICK_BYTES
 
     @property
     def sent(self) -> Fields:

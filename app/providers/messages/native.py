@@ -87,7 +87,7 @@ def without_thinking(messages: bytes, *, unsigned_only: bool = False) -> bytes:
     changed = False
     for turn in turns:
         content = turn.get("content")
-        if turn.get("role") != b'"assistant"' or content is None:
+        if content is None or bytes(turn.get("role", b"")) != b'"assistant"':
             continue
         try:
             blocks = _decode_blocks(content)

@@ -11,7 +11,7 @@ from app.wire.messages.shapes import DECODE_ERRORS, NULL, Block, result_blocks
 Parts = list[dict[str, Any]]
 
 PARAGRAPH = "\n\n"
-_EMPTY = (NULL, b"[]", b'{"enabled":false}')
+_EMPTY = frozenset({b"null", b"[]", b'{"enabled":false}'})
 _MAX_TYPE_CHARS = 64
 """Of a type that is told again: it is the client's word."""
 
@@ -39,9 +39,9 @@ class Losses:
 
     def note(self, block: Block) -> None:
         """Note what a block has beside what is told of it."""
-        if block.cache_control is not NULL and block.cache_control not in _EMPTY:
+        if block.cache_control is not NULL and bytes(block.cache_control) not in _EMPTY:
             self.add("cache_control")
-        if block.citations is not NULL and block.citations not in _EMPTY:
+        if block.citations is not NULL and bytes(block.citations) not in _EMPTY:
             self.add("citations")
 
 

@@ -9,6 +9,7 @@ from app.wire.messages.names import ToolNames
 from app.wire.messages.shapes import DECODE_ERRORS, NULL, Tool, ToolChoice
 
 _NO_PARAMETERS = msgspec.Raw(b'{"type":"object","properties":{}}')
+_NO_EXAMPLES = frozenset({b"null", b"[]"})
 _CHOICES = {"auto": "auto", "none": "none", "any": "required"}
 
 _STRING = {"type": "string"}
@@ -147,7 +148,7 @@ def _is_closed(schema: Any, depth: int) -> bool:
 def _function(tool: Tool, names: ToolNames, left_out: list[str]) -> dict[str, Any]:
     function: dict[str, Any] = {"name": names.to_chat(tool.name)}
     description = tool.description or ""
-    if tool.input_examples not in (NULL, b"[]"):
+    if bytes(tool.input_examples) not in _NO_EXAMPLES:
         # What it is good for, the model can as well be told in words.
         examples = bytes(tool.input_examples).decode()
         description += f"{description and chr(10) * 2}Examples of its input: {examples}"

@@ -27,7 +27,7 @@ Messages = list[dict[str, Any]]
 
 _NOT_ANSWERED = "There is no result: the call was not carried out."
 _WITHOUT_CALL = "Result of an earlier tool call:"
-_NO_INPUT = (b"", b"null")
+_NO_INPUT = frozenset({b"", b"null"})
 
 
 class ChatTurns:
@@ -118,9 +118,10 @@ class ChatTurns:
 
     def _call(self, block: Block, ids: dict[str, str]) -> dict[str, Any]:
         ids[block.id or ""] = told = id_for_chat(block.id or "")
+        written = bytes(block.input)
         function = {
             "name": self._names.to_chat(block.name or ""),
-            "arguments": "{}" if block.input in _NO_INPUT else bytes(block.input).decode(),
+            "arguments": "{}" if written in _NO_INPUT else written.decode(),
         }
         return {"id": told, "type": "function", "function": function}
 

@@ -192,6 +192,30 @@ def test_an_open_tool_loop_locks_the_model(transcript):
     assert lock(*transcript) is SessionReason.LOCKED_TOOLS
 
 
+@pytest.mark.parametrize("transcript", OPEN_TOOL_LOOPS.values(), ids=OPEN_TOOL_LOOPS)
+@pytest.mark.parametrize("role", ["system", "developer"])
+def test_a_note_of_the_harness_behind_it_does_not_close_it(transcript, role):
+    assert lock(*transcript, {"role": role, "content": "note"}) is SessionReason.LOCKED_TOOLS
+
+
+def test_seals_bind_only_where_they_cannot_be_taken_out():
+    sealed = {**DONE, "content": [{"type": "thinking", "thinking": "a", "signature": "s"}]}
+    fields = body(TASK, sealed, THANKS)
+    assert identified([], fields, scope="k").lock is SessionReason.LOCKED_REASONING
+    assert identified([], fields, scope="k", seals_bind=False).lock is None
+
+
+def test_an_agent_is_told_by_its_id_whatever_it_has_dropped():
+    harness = (b"x-claude-code-session-id", b"s-1")
+    agent = [harness, (b"x-claude-code-agent-id", b"a-1")]
+    one = identified(agent, body(SYSTEM, TASK), scope="k")
+    later = identified(agent, body(SYSTEM, THANKS), scope="k")
+    other = identified([harness, (b"x-claude-code-agent-id", b"a-2")], body(TASK), scope="k")
+    assert one.name == later.name == other.name
+    assert one.thread == later.thread != other.thread
+    assert identified([harness], body(SYSTEM, TASK), scope="k").thread != one.thread
+
+
 @pytest.mark.parametrize("transcript", CLOSED_TOOL_LOOPS.values(), ids=CLOSED_TOOL_LOOPS)
 def test_a_closed_tool_loop_does_not(transcript):
     assert lock(*transcript) is None

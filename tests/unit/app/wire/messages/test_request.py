@@ -298,6 +298,7 @@ def test_what_only_steers_anthropics_service_is_left_out_and_named():
         top_k=5,
         speed="fast",
         context_management={"edits": []},
+        tools=[],
         future_field=1,
         mcp_servers=[],
         stop_sequences=list("abcde"),
@@ -377,6 +378,23 @@ def test_documents_and_search_results():
     assert (inner, image) == (text("inner"), SHOWN)
     file = {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBE"}
     assert pdf == {"type": "file", "file": file}
+
+
+def test_examples_of_a_tools_input_are_told_in_words():
+    told = chat(
+        messages=[{"role": "user", "content": [text("go", cache_control=None, citations=[])]}],
+        tools=[{**TOOL, "input_examples": [{"path": "a"}]}, {**TOOL, "input_examples": []}],
+    )
+    first, second = (each["function"]["description"] for each in told["tools"])
+    assert first == 'Reads.\n\nExamples of its input: [{"path": "a"}]'
+    assert second == "Reads."
+
+
+def test_an_input_of_null_is_an_empty_one():
+    told = messages(
+        ("user", "go"), ("assistant", [{**use("a"), "input": None}]), ("user", [result("a")])
+    )
+    assert told[1]["tool_calls"][0]["function"]["arguments"] == "{}"
 
 
 def test_names_that_chat_servers_refuse_are_told_otherwise_and_back():

@@ -1,0 +1,281 @@
+"""Between a client and an upstream that both speak the Messages API, not a byte is changed."""
+
+import json
+
+import httpx
+import pytest
+
+from tests.support.fixtures import fixture
+from tests.support.gateway import GatewayThread, stub_config
+from tests.support.messages import accumulated
+from tests.support.odd_upstream import END, HELLO, ROLE, OddUpstream, event, stream, whole
+
+CLAUDE, CHAT = "sim-frontier", "sim-nano"
+SSE = b"content-type: text/event-stream\r\nanthropic-ratelimit-requests-limit: 7\r\n"
+BODY = {"max_tokens": 50, "messages": [{"role": "user", "content": "What is a steelyard?"}]}
+USAGE = {"input_tokens": 11, "output_tokens": 3, "cache_read_input_tokens": 4}
+MESSAGE = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "claude-x",
+    "content": [{"type": "text", "text": "Hello"}, {"type": "of_the_future", "x": [1.0]}],
+    "stop_reason": "end_turn",
+    "stop_sequence": None,
+    "usage": USAGE,
+    "future_field": {"kept": True},
+}
+CALLS = [{"type": "tool_use", "id": "toolu_1", "name": "read", "input": {}}]
+RESULT = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1"}]}
+
+
+@pytest.fixture(scope="module")
+def upstream_thread():
+    with OddUpstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture(scope="module")
+def gateway_thread(upstream_thread, stub_thread, artifacts, tmp_path_factory):
+    changes = {
+        "upstreams.claude": {
+            "kind": "anthropic",
+            "base_url": f"{upstream_thread.origin}/v1",
+            "api_key_env": "ANTHROPIC_API_KEY",
+        },
+        "upstreams.stub.base_url": f"{upstream_thread.origin}/v1",
+        f"models.{CLAUDE}.upstream": "claude",
+        "breaker.failures": 1_000_000,
+    }
+    config = stub_config(
+        tmp_path_factory.mktemp("gateway"),
+        stub_thread.origin,
+        changes=changes,
+        env={"ANTHROPIC_API_KEY": "sk-ant-canary"},
+    )
+    with GatewayThread(config, artifacts=artifacts) as running:
+        yield running
+
+
+@pytest.fixture
+def upstream(upstream_thread):
+    upstream_thread.reset()
+    return upstream_thread
+
+
+@pytest.fixture
+def ask(gateway_thread, upstream):
+    with httpx.Client(base_url=gateway_thread.url, trust_env=False, timeout=30) as client:
+
+        def post(model=CLAUDE, *, headers=None, path="/v1/messages?beta=true", **changes):
+            return client.post(path, json={"model": model, **BODY, **changes}, headers=headers)
+
+        yield post
+
+
+def native(data: bytes, *, pieces: int = 3) -> list[bytes]:
+    size = max(len(data) // pieces, 1)
+    cut = [data[i : i + size] for i in range(0, len(data), size)]
+    return stream(*cut, headers=SSE)
+
+
+@pytest.mark.parametrize("pieces", [1, 7, 50])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize(
+    "name", ["text", "tool_use", "thinking", "refusal", "server_tool", "usage_late", "future"]
+)
+def test_a_stream_comes_byte_for_byte(ask, upstream, name, end, pieces):
+    recorded = fixture(f"anthropic/{name}.sse").replace(b"\n", end)
+    upstream.answers[CLAUDE] = native(recorded, pieces=pieces)
+    answer = ask(stream=True)
+    assert answer.status_code == 200
+    assert answer.content == recorded
+    assert "anthropic-ratelimit-requests-limit" not in answer.headers
+    assert answer.headers["request-id"] == answer.headers["x-request-id"]
+
+
+def test_a_whole_answer_comes_byte_for_byte_and_its_cost_is_told(ask, upstream):
+    raw = json.dumps(MESSAGE, indent=1).encode()
+    upstream.answers[CLAUDE] = whole(raw)
+    answer = ask()
+    assert answer.content == raw
+    # Four of fifteen tokens were read from a cache.
+    assert 0 < float(answer.headers["x-route-cost-usd"]) <= (15 * 4 + 3 * 20) / 1e6
+
+
+def test_the_request_arrives_as_it_was_written(ask, upstream):
+    upstream.answers[CLAUDE] = whole(MESSAGE)
+    sent = {
+        "system": [{"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}],
+        "tools": [{"name": "a.b:c", "input_schema": {"type": "object"}, "future": 1}],
+        "future_field": {"a": [1.50, None]},
+        "metadata": {"user_id": "u" * 300},
+    }
+    betas = [("anthropic-beta", "one-2025-01-01,two"), ("anthropic-beta", "three")]
+    headers = [*betas, ("anthropic-version", "2026-10-21"), ("anthropic-new", "x")]
+    headers += [("x-api-key", "sk-client"), ("x-claude-code-session-id", "s-1")]
+    routing = {"fallback": False}
+    assert ask(headers=headers, routing=routing, **sent).status_code == 200
+    ((head, body),) = upstream.asked
+    assert body == {"model": CLAUDE, **BODY, **sent}
+    lines = head.decode().lower().split("\r\n")
+    told = [line for line in lines if line.startswith("anthropic-")]
+    assert sorted(told) == sorted(
+        f"{name}: {value}" for name, value in headers if name.startswith("anthropic-")
+    )
+    assert told[0] == "anthropic-beta: one-2025-01-01,two"
+    assert "x-api-key: sk-ant-canary" in lines
+    assert not any("sk-client" in line or "claude-code" in line for line in lines)
+
+
+def test_a_chat_upstream_sees_none_of_its_headers(ask, upstream):
+    assert ask(CHAT, headers={"anthropic-beta": "one", "anthropic-version": "x"}).is_success
+    ((head, _),) = upstream.asked
+    assert b"anthropic" not in head.lower()
+
+
+def test_an_error_comes_byte_for_byte(ask, upstream):
+    raw = b'{"type": "error", "error": {"type":"invalid_request_error","message":"odd \\u00e9"}}'
+    upstream.answers[CLAUDE] = whole(raw, status=400)
+    answer = ask()
+    assert (answer.status_code, answer.content) == (400, raw)
+
+
+@pytest.mark.parametrize("kind", ["overloaded_error", "future_error"])
+def test_an_error_in_the_middle_of_a_stream_ends_it(ask, upstream, kind):
+    text = fixture("anthropic/text.sse")
+    begun = text[: text.index(b"event: content_block_stop")]
+    data = b'{"type": "error", "error": {"type": "%b", "message": "Over"}}' % kind.encode()
+    failed = begun + b"event: error\ndata: " + data + b"\n\n"
+    upstream.answers[CLAUDE] = native(failed)
+    assert ask(stream=True).content == failed
+
+
+def test_a_stream_that_is_cut_ends_in_an_error(ask, upstream):
+    text = fixture("anthropic/text.sse")
+    begun = text[: text.index(b"event: content_block_stop")]
+    upstream.answers[CLAUDE] = native(begun)
+    answer = ask(stream=True)
+    assert answer.content.startswith(begun)
+    last = answer.text.strip().split("\n\n")[-1].split("\n")
+    assert last[0] == "event: error"
+    assert json.loads(last[1][6:])["error"]["type"] == "api_error"
+
+
+def test_before_its_first_content_another_model_is_tried(ask, upstream):
+    recorded = fixture("anthropic/overloaded.sse")
+    start, error = recorded.index(b"event: content_block_start"), recorded.index(b"event: error")
+    upstream.answers[CLAUDE] = native(recorded[:start] + recorded[error:])
+    routing = {"models": [CLAUDE, CHAT], "cost_quality": 1, "affinity": False}
+    answer = ask("auto", stream=True, routing=routing)
+    assert answer.headers["x-route-model"] == CHAT, answer.text
+    assert accumulated(answer.content)["content"] == [{"type": "text", "text": "Hello"}]
+
+
+def test_thinking_without_its_seal_is_taken_out(ask, upstream):
+    upstream.answers[CLAUDE] = whole(MESSAGE)
+    good = {"type": "thinking", "thinking": "b", "signature": "EqQB"}
+    bad = [
+        {"type": "thinking", "thinking": "a", "signature": ""},
+        {"type": "thinking", "thinking": "c", "signature": "steelyard.reasoning_content"},
+        {"type": "redacted_thinking", "data": ""},
+    ]
+    turn = {"role": "assistant", "content": [*bad, good, *CALLS]}
+    assert ask(messages=[*BODY["messages"], turn, RESULT]).is_success
+    ((_, body),) = upstream.asked
+    assert body["messages"][1]["content"] == [good, *CALLS]
+
+
+def test_refused_seals_are_left_out_once(ask, upstream, gateway_thread):
+    message = "messages.1.content.0: Invalid `signature` in `thinking` block"
+    error = {"type": "error", "error": {"type": "invalid_request_error", "message": message}}
+    upstream.answers[CLAUDE] = whole(error, status=400)
+    thinking = {"type": "thinking", "thinking": "b", "signature": "EqQB"}
+    turns = [*BODY["messages"], {"role": "assistant", "content": [thinking, *CALLS]}, RESULT]
+    answer = ask(messages=turns)
+    assert (answer.status_code, answer.json()) == (400, error)
+    assert [len(body["messages"][1]["content"]) for _, body in upstream.asked] == [2, 1]
+    upstream.reset()
+    upstream.answers[CLAUDE] = whole(error, status=400)
+    assert ask().status_code == 400
+    assert len(upstream.asked) == 1
+
+
+def test_tokens_are_counted_by_the_upstream_of_a_pinned_model(ask, upstream):
+    upstream.answers[CLAUDE] = whole({"input_tokens": 4711})
+    answer = ask(path="/v1/messages/count_tokens")
+    assert answer.json() == {"input_tokens": 4711}
+    ((head, body),) = upstream.asked
+    assert head.startswith(b"POST /v1/messages/count_tokens ")
+    assert body == {"model": CLAUDE, "messages": BODY["messages"]}
+    upstream.answers[CLAUDE] = whole({}, status=500)
+    assert ask(path="/v1/messages/count_tokens").json()["input_tokens"] > 0
+    answer = ask("auto", path="/v1/messages/count_tokens")
+    assert answer.headers["x-route-tokens-counted-by"] == "estimate"
+    assert len(upstream.asked) == 2
+
+
+def test_a_relay_that_does_not_stream_is_told_in_events(ask, upstream):
+    upstream.answers[CLAUDE] = whole(MESSAGE)
+    told = accumulated(ask(stream=True).content)
+    assert told["content"] == [{"type": "text", "text": "Hello"}]
+    assert told["stop_reason"] == "end_turn"
+
+
+TOO_LONG = (
+    "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000"
+)
+ROOM = (
+    "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens "
+    "(5000 in the messages, 4000 in the completion). Please reduce the length."
+)
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        (TOO_LONG, "prompt is too long (capability_rejected: prompt_too_long): "),
+        (ROOM, "input length and `max_tokens` exceed context limit: 5000 + 4000 > 8192"),
+    ],
+)
+@pytest.mark.parametrize("streaming", [False, True])
+def test_an_openai_upstreams_overflow_makes_agents_compact(
+    ask, upstream, message, words, streaming
+):
+    error = {"message": message, "type": "invalid_request_error", "code": "context_length_exceeded"}
+    upstream.answers[CHAT] = whole({"error": error}, status=400)
+    answer = ask(CHAT, stream=streaming)
+    assert answer.status_code == 400
+    told = answer.json()
+    assert told["error"]["type"] == "invalid_request_error"
+    assert told["error"]["message"].startswith(words)
+    assert told["request_id"] == answer.headers["request-id"]
+
+
+def test_no_window_that_holds_the_prompt_makes_agents_compact(ask):
+    turns = [{"role": "user", "content": "many words " * 100_000}]
+    answer = ask("auto", messages=turns, routing={"models": [CHAT]})
+    assert answer.status_code == 400
+    assert "prompt is too long (capability_rejected" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("message", "finish", "expected"),
+    [
+        ({"content": "cut"}, "length", "max_tokens"),
+        ({"content": ""}, "content_filter", "refusal"),
+        ({"refusal": "No."}, "stop", "refusal"),
+    ],
+)
+def test_why_a_translated_answer_ended(ask, upstream, message, finish, expected):
+    upstream.answers[CHAT] = stream(ROLE, event(message), event(finish=finish), b"data: [DONE]\n\n")
+    told = accumulated(ask(CHAT, stream=True).content)
+    assert told["stop_reason"] == expected
+    if "refusal" in message:
+        assert told["stop_details"]["explanation"] == "No."
+        assert told["content"] == [{"type": "text", "text": "No."}]
+
+
+def test_comments_of_a_chat_server_become_pings(ask, upstream):
+    upstream.answers[CHAT] = stream(ROLE, HELLO, b": keep-alive\n\n", END, b"data: [DONE]\n\n")
+    assert b'event: ping\ndata: {"type":"ping"}\n\n' in ask(CHAT, stream=True).content
