@@ -386,6 +386,7 @@ async def test_messages_stream_what_they_say_whole(http):
         block.pop("id", None)
     assert blocks == whole["content"]
     assert events[-2]["usage"]["output_tokens"] == whole["usage"]["output_tokens"]
+    assert events[-2]["usage"]["output_tokens_details"] == {"thinking_tokens": 24}
     assert events[-1] == {"type": "message_stop"}
 
 

@@ -93,6 +93,11 @@ class _Tool(NamedTuple):
             return False
         return re.search(rf"(?<!\w){re.escape(self.name)}(?!\w)", text) is not None
 
+    @property
+    def runs_commands(self) -> bool:
+        """Whether it must be told a command."""
+        return any("command" in kinds_of(str(e)) for e in self.parameters.get("required") or ())
+
     def lacks(self, prompt: Prompt) -> bool:
         """Return whether the prompt does not say on what it is to be done."""
         named = self.parameters.get("required") or ()
@@ -155,6 +160,8 @@ def _planned(tools: list[_Tool], prompt: Prompt) -> list[Called]:
     """Return all calls that the prompt asks for."""
     fitting = [each for each in tools if not each.lacks(Prompt(prompt.text, prompt.known))]
     named = [each for each in fitting if each.is_named_in(prompt.text)]
+    if not named and prompt.text_for("command", guess=False) is not None:
+        named = [each for each in fitting if each.runs_commands][:1]
     meant = named or list(_meant(fitting, prompt.text))
     return [call for tool in meant for call in tool.several(prompt.text, prompt.known)]
 

@@ -53,7 +53,7 @@ SAID_FOR = tuple(
         "search google lookup web newest latest browse",
         "email mail message inbox",
         "bash shell command terminal exec ls",
-        "read open show view cat contents",
+        "read open show view contents",
         "time clock hour timezone",
         "convert exchange currency euros dollars",
         "book reserve booking reservation flight hotel table",

@@ -75,7 +75,11 @@ def whole(reply: Reply) -> bytes:
 def events(reply: Reply) -> Iterator[tuple[int, bytes]]:
     """Yield the events of a stream, `message_stop` excepted, each with the tokens said by then."""
     counts = reply.counts
-    opening = None if counts is None else {**counts, "output_tokens": 1}
+    opening = closing = counts
+    if counts is not None:
+        said = {key: counts[key] for key in counts if key.startswith("output_tokens")}
+        opening = {key: counts[key] for key in counts if key not in said} | {"output_tokens": 1}
+        closing = {"usage": said}
     yield 0, _event("message_start", message=_message(reply, opening))
     position = 0
     for index, (block, filled, pieces) in enumerate(_blocks(reply)):
@@ -91,8 +95,7 @@ def events(reply: Reply) -> Iterator[tuple[int, bytes]]:
             delta = {"type": "signature_delta", "signature": filled["signature"]}
             yield position, _event("content_block_delta", index=index, delta=delta)
         yield position, _event("content_block_stop", index=index)
-    told = {} if counts is None else {"usage": {"output_tokens": counts["output_tokens"]}}
-    yield position, _event("message_delta", delta=_stopped(reply.answers[0]), **told)
+    yield position, _event("message_delta", delta=_stopped(reply.answers[0]), **(closing or {}))
 
 
 _DELTAS = {

@@ -95,6 +95,8 @@ def ask(prompt, **fields):
         ("Read README.md and say what it is about", [("Read", {"file_path": "README.md"})]),
         ("read a.py and src/b.py", [("Read", {"file_path": p}) for p in ("a.py", "src/b.py")]),
         ("run `ls -la`", [("Bash", {"command": "ls -la"})]),
+        ("`cat README.md`, please", [("Bash", {"command": "cat README.md"})]),
+        ("List the files here", [("Bash", {"command": "ls"})]),
         (
             "Search the web for the newest Python release",
             [("web_search", {"query": "the newest Python release"})],
