@@ -9,6 +9,8 @@ CONFIG ?= $(if $(OPENAI_API_KEY),configs/gateway.openai.yaml,configs/gateway.yam
 TEST_EXTRAS ?=
 # How long `make soak` runs.
 SECONDS ?= 300
+# Which clients `make clients` installs; all of tests/clients/environments.py where none is named.
+CLIENTS ?=
 comma := ,
 
 .PHONY: help install run test check reference format pins bench bench-quick clients peers soak artifact audit sbom clean
@@ -50,8 +52,8 @@ bench: $(VENV)/.installed-dev ## Measure decision, gateway, peers (make peers) a
 bench-quick: $(VENV)/.installed-dev ## What a request costs against the last committed result; 2 minutes
 	$(BIN)/python -m loadtest.bench_gateway --quick
 
-clients: $(VENV)/.installed-dev ## Install real clients into var/clients, so that their tests run
-	$(BIN)/python -m tests.clients.environments
+clients: $(VENV)/.installed-dev ## Install real clients into var/clients, so that their tests run (CLIENTS="NAME ...")
+	$(BIN)/python -m tests.clients.environments $(CLIENTS)
 
 peers: $(VENV)/.installed-dev ## Install the gateways to compare with into var/peers
 	$(BIN)/python -m loadtest.peers

@@ -1,6 +1,6 @@
 """Environments of real clients, one each, under `var/clients`.
 
-    python -m tests.clients.environments [NAME ...]     installs what can be had (`make clients`)
+    python -m tests.clients.environments [NAME ...]     installs what can be had of these, or of all
 
 Every client is the newest that there was, with its newest SDKs, in an environment of its own: none
 shares a package with this project, or with another client.
@@ -119,6 +119,15 @@ ENVIRONMENTS = (
     ),
     PythonEnvironment(name="pydantic-ai", packages=("pydantic-ai-slim[openai,anthropic]==2.68.0",)),
     PythonEnvironment(name="openai-agents", packages=("openai-agents==0.24.0",)),
+    PythonEnvironment(name="instructor", packages=("instructor==1.17.0",)),
+    PythonEnvironment(
+        name="llama-index",
+        packages=("llama-index-llms-openai-like==0.8.1",),
+    ),
+    PythonEnvironment(name="litellm", packages=("litellm==1.110.2",)),
+    PythonEnvironment(name="haystack", packages=("haystack-ai==3.4.1",)),
+    PythonEnvironment(name="dspy", packages=("dspy==3.4.1",)),
+    PythonEnvironment(name="llm", packages=("llm==0.36",)),
     NODE,
     NodeEnvironment(name="openai-node", packages=("openai@7.59.0", "zod@4.6.7")),
     NodeEnvironment(

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import uuid
 from pathlib import Path
 
 import httpx
@@ -20,6 +21,12 @@ _PATHS = {
     "completions": "/v1/completions",
 }
 _TIMEOUT_S = 120
+_ALONE = {
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "HAYSTACK_TELEMETRY_ENABLED": "False",
+    "ANONYMIZED_TELEMETRY": "False",
+}
+"""Keep clients from calling home, which takes time and tells who runs the tests."""
 PERSON = {"name": "Jason", "age": 25}
 
 GENERATING = [
@@ -42,28 +49,37 @@ GENERATING = [
 ]
 
 
-def run(name, program, api, gateway):
-    """Run a client's program against the gateway; return what it saw."""
+def started(name: str, program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a program in the environment of a client, where there is one."""
     environment = _BY_NAME[name]
     on_node = isinstance(environment, NodeEnvironment)
     if not environment.is_installed or (on_node and not NODE.is_installed):
         pytest.skip(f"no environment of {name}; `make clients` installs it where it can be had")
+    if on_node:
+        # Node.js looks for packages beside the program, and nowhere else.
+        beside = environment.home / f"{uuid.uuid4()}.mjs"
+        beside.write_bytes(program.read_bytes())
+        program = beside
+    try:
+        return subprocess.run(
+            [environment.interpreter, program, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_S,
+            check=False,
+            env={"PATH": "", "HOME": str(environment.home), "NO_PROXY": "127.0.0.1", **_ALONE},
+        )
+    finally:
+        if on_node:
+            program.unlink()
+
+
+def run(name, program, api, gateway):
+    """Run a client's program against the gateway; return what it saw."""
     served = httpx.post(f"{gateway.url}{_PATHS[api]}", json={}, trust_env=False)
     if served.status_code == 400 and "this gateway has no" in served.text:
         pytest.skip(f"{_PATHS[api]} is not served yet")
-    file = PROGRAMS / program
-    if on_node:
-        # Node.js looks for packages beside the program, and nowhere else.
-        file = environment.home / program
-        file.write_bytes((PROGRAMS / program).read_bytes())
-    done = subprocess.run(
-        [environment.interpreter, file, gateway.url, api],
-        capture_output=True,
-        text=True,
-        timeout=_TIMEOUT_S,
-        check=False,
-        env={"PATH": "", "NO_PROXY": "127.0.0.1", "PYTHONDONTWRITEBYTECODE": ""},
-    )
+    done = started(name, PROGRAMS / program, gateway.url, api)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return json.loads(done.stdout.splitlines()[-1])
 
