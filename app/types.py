@@ -29,6 +29,9 @@ CHAT_COMPLETIONS = "chat_completions"
 MESSAGES = "messages"
 """Anthropic's Messages API."""
 
+RESPONSES = "responses"
+"""OpenAI's Responses API."""
+
 CHAT_ROUTE = "/v1/chat/completions"
 MESSAGES_ROUTE = "/v1/messages"
 COUNT_TOKENS_ROUTE = "/v1/messages/count_tokens"

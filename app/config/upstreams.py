@@ -83,9 +83,10 @@ class UpstreamConfig(Strict):
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
     """What the limit of an answer is called here, whichever name a client used; left out, the
     client's own. For `openai` and `azure`."""
-    also_serves: tuple[Literal["completions"], ...] = ()
+    also_serves: tuple[Literal["completions", "responses"], ...] = ()
     """APIs besides the kind's own that are passed through to it: `completions`, for prompts without
-    roles (`/v1/completions`), of `openai` and `azure`. Left out, they are told as chat."""
+    roles (`/v1/completions`), and `responses` (`/v1/responses`), of `openai` and `azure`. Left out,
+    they are told as chat."""
     max_answer_bytes: Annotated[int, Field(ge=1_000_000, le=1_000_000_000)] = 64 * 1024 * 1024
     """Of a whole answer, and of one event of a stream; a longer one is a failure."""
     reuse_connections: bool = True

@@ -20,7 +20,11 @@ from app.providers.http.answer_stream import AnswerStream
 from app.providers.http.error_body import reported_error
 from app.providers.http.errors import Headers, error_from_event
 from app.providers.http.provider import HttpProvider
+from app.providers.responses.native import NativeStream, encode_native, native_answer
+from app.types import RESPONSES
 from app.wire.completions.request import COMPLETIONS
+
+_PATHS = {COMPLETIONS: "/completions", RESPONSES: "/responses"}
 
 
 @PROVIDERS.register("openai")
@@ -29,7 +33,7 @@ class OpenAIProvider(HttpProvider):
 
     example_url = "https://api.openai.com/v1"
     path = "/chat/completions"
-    optional_dialects = frozenset({COMPLETIONS})
+    optional_dialects = frozenset({COMPLETIONS, RESPONSES})
     end_marker = "[DONE]"
     passed_on = {  # noqa: RUF012  (declared as a class variable by the parent)
         b"openai-processing-ms": b"openai-processing-ms",
@@ -41,9 +45,12 @@ class OpenAIProvider(HttpProvider):
         return () if api_key is None else (("Authorization", f"Bearer {api_key}"),)
 
     def _url_of(self, call: ModelCall) -> httpx.URL:
-        return self._join("/completions") if call.dialect == COMPLETIONS else self._url
+        path = _PATHS.get(call.dialect)
+        return self._url if path is None else self._join(path)
 
     def _encode(self, call: ModelCall) -> bytes:
+        if call.dialect == RESPONSES:
+            return encode_native(call.fields, model=call.upstream_model)
         return encode_request(
             call.fields,
             model=call.upstream_model,
@@ -54,6 +61,8 @@ class OpenAIProvider(HttpProvider):
     def _whole(self, call: ModelCall, body: bytes, headers: Headers) -> Chunk:
         if call.dialect == COMPLETIONS:
             return read_texts(body, headers)
+        if call.dialect == RESPONSES:
+            return native_answer(body, headers)
         if body[:32].lstrip().startswith(b"[") and (detail := reported_error(body)) is not None:
             raise error_from_event(detail)  # Gemini's errors come in a list
         completion, body = decode_completion(body)
@@ -78,4 +87,6 @@ class OpenAIProvider(HttpProvider):
     def _stream(self, call: ModelCall, headers: Headers) -> AnswerStream:
         if call.dialect == COMPLETIONS:
             return TextStream(headers, max_event_bytes=self._max_response_bytes)
+        if call.dialect == RESPONSES:
+            return NativeStream(headers, max_event_bytes=self._max_response_bytes)
         return ChatStream(headers, max_event_bytes=self._max_response_bytes)

@@ -23,7 +23,7 @@ from app.gateway.request import RouteRequest
 from app.head import RequestHead
 from app.providers.base import Chunk
 from app.stores.base import Standing
-from app.types import CHAT_COMPLETIONS, Usage
+from app.types import CHAT_COMPLETIONS, RESPONSES, Usage
 from app.wire import sse
 from app.wire.body import Body, Fields
 from app.wire.chat_request import read_chat_fields
@@ -34,7 +34,7 @@ from app.wire.responses.request import ChatForm, chat_form
 from app.wire.responses.stream import ResponseStream
 from app.wire.told_names import told_names
 
-NAME = "responses"
+NAME = RESPONSES
 _NATIVE_HINT = (b'"object":"response"', b'"object": "response"')
 _ERRORS = (msgspec.DecodeError, RecursionError)
 SAID_TO_US = ("model", "routing", "cost_quality")
@@ -43,26 +43,33 @@ _encode = msgspec.json.Encoder().encode
 
 
 class _Body(Body):
-    """A request, with what its translation came to."""
+    """A request, with what its translation came to.
 
-    __slots__ = ("form",)
+    Parameters
+    ----------
+    fields
+        As an upstream of the dialect is sent them.
+    said
+        As the client sent them.
+    """
 
-    def __init__(self, fields: Fields, form: ChatForm) -> None:
+    __slots__ = ("form", "said")
+
+    def __init__(self, fields: Fields, form: ChatForm, said: Fields) -> None:
         super().__init__(fields, dialect=NAME, translate=lambda _fields: form.fields)
         self.form = form
-
-    @property
-    def looked_at(self) -> Fields:
-        """What the gateway itself looks into: it is translated by now."""
-        return self.chat()
+        self.said = said
 
     def without(self, name: str) -> "_Body":
         """Return the same request without one of the client's fields."""
         if name not in self._fields:
             return self
-        kept = {key: value for key, value in self._fields.items() if key != name}
-        chat = {key: value for key, value in self.form.fields.items() if key != name}
-        return _Body(kept, replace(self.form, fields=chat))
+        chat = replace(self.form, fields=_without(self.form.fields, name))
+        return _Body(_without(self._fields, name), chat, self.said)
+
+
+def _without(fields: Fields, name: str) -> Fields:
+    return {key: value for key, value in fields.items() if key != name}
 
 
 @DIALECTS.register("responses")
@@ -150,8 +157,12 @@ class Responses:
         form = chat_form(fields)
         said_to_us = {name: fields[name] for name in SAID_TO_US if name in fields}
         chat = read_chat_fields({**said_to_us, **form.fields}, max_messages=max_messages)
-        sent = {name: raw for name, raw in fields.items() if name not in SAID_TO_US}
-        return parsed_chat(chat, body=_Body(sent, form))
+        said = {name: raw for name, raw in fields.items() if name not in SAID_TO_US}
+        sent = said
+        if self._kept is not None:
+            # What is kept is kept here: the upstream gets the whole conversation, and stores none.
+            sent = {**_without(said, "previous_response_id"), "store": b"false"}
+        return parsed_chat(chat, body=_Body(sent, form, said))
 
     def writer(
         self,
@@ -180,7 +191,7 @@ class Responses:
             isinstance(error, UpstreamError)
             and error.body is not None
             and error.status is not None
-            and error.dialect == NAME
+            and error.dialect in {NAME, CHAT_COMPLETIONS}  # of one shape
         ):
             return status, headers, error.body
         return status, headers, _encode({"error": error_object(error)})
@@ -193,7 +204,7 @@ class ResponseWriter:
     tells_usage = True
 
     def __init__(self, body: _Body, *, keeps: bool) -> None:
-        self._fields = body.native(NAME) or {}
+        self._fields = body.said
         self._form = body.form
         self._ids = Ids()
         store = keeps and self._fields.get("store", b"null") != b"false"
@@ -216,6 +227,7 @@ class ResponseWriter:
         """Return a whole answer."""
         if any(hint in body[:4_096] for hint in _NATIVE_HINT):
             self._native = True
+            self._final = _decoded(body)
             return body
         now = int(time.time())
         try:
@@ -236,7 +248,7 @@ class ResponseWriter:
         """Return the beginning of a stream."""
         if first.dialect == NAME:
             self._native = True
-            return first.data
+            return self.chunk(first)
         self._stream = ResponseStream(
             self._ids, self._echo, self._form.names, now=int(time.time()), extras=extras
         )
@@ -245,6 +257,8 @@ class ResponseWriter:
     def chunk(self, chunk: Chunk) -> bytes:
         """Return what a further chunk brings."""
         if self._native or self._stream is None:
+            if self.keeps and chunk.finish_reason is not None:
+                self._final = _last_response(chunk.data)
             return chunk.data
         try:
             return self._stream.events(chunk.data)
@@ -262,6 +276,9 @@ class ResponseWriter:
 
     def broken(self, error: BaseException) -> bytes:
         """Return the end of a stream that failed."""
+        if isinstance(error, UpstreamError) and error.dialect == NAME and error.body is not None:
+            kind = b"response.failed" if b'"response.failed"' in error.body else b"error"
+            return b"event: %b\ndata: %b\n\n" % (kind, error.body)
         told = error_object(error)
         shown = {"code": told["code"] or "server_error", "message": told["message"]}
         if self._stream is None:
@@ -278,4 +295,24 @@ class ResponseWriter:
         kept = KeptResponse(
             response=_encode(self._final), items=(*items, *output), n_input=len(items)
         )
-        return self._ids.response, kept
+        return self._final["id"], kept
+
+
+def _decoded(body: bytes) -> dict[str, Any] | None:
+    """Return a Response as an upstream wrote it; None where it cannot be kept."""
+    try:
+        response = msgspec.json.decode(body)
+    except _ERRORS:
+        return None
+    whole = isinstance(response, dict) and isinstance(response.get("output"), list)
+    return response if whole and isinstance(response.get("id"), str) else None
+
+
+def _last_response(events: bytes) -> dict[str, Any] | None:
+    """Return the Response that the last of some events holds."""
+    _, _, data = events.rpartition(b"data:")
+    try:
+        event = msgspec.json.decode(data.partition(b"\n")[0], type=dict[str, msgspec.Raw])
+    except _ERRORS:
+        return None
+    return _decoded(bytes(event["response"])) if "response" in event else None

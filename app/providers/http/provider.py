@@ -27,8 +27,9 @@ from app.providers.http.paid import usage_in, with_output_limit
 from app.providers.http.reads import Reads, first_byte
 from app.providers.http.request_fields import with_developer_as, with_limit_as
 from app.providers.http.tokens import Authoriser, BearerTokens, CommandSource, FileSource
-from app.types import CHAT_COMPLETIONS
+from app.types import CHAT_COMPLETIONS, MESSAGES, RESPONSES
 from app.wire.answer_pieces import in_pieces, put_together
+from app.wire.completions.request import COMPLETIONS
 from app.wire.usage import read_usage
 
 USER_AGENT = f"steelyard/{__version__}".encode("ascii")
@@ -60,6 +61,8 @@ _TAKE_COMPLETION_LIMITS = ("api.openai.com", ".openai.azure.com")
 """Hosts whose reasoning models know no `max_tokens`; many other servers know nothing else."""
 
 
+_LIMIT_FIELDS = {MESSAGES: "max_tokens", COMPLETIONS: "max_tokens", RESPONSES: "max_output_tokens"}
+"""What dialects besides chat completions call the limit of an answer."""
 _NO_STREAM = frozenset({b"", b"{", b"[", b"<", b'"'})
 """What the body of an answer begins with that is no event stream."""
 _STREAM = frozenset({b":", b"d", b"e", b"i", b"r"})
@@ -342,7 +345,7 @@ class HttpProvider(ABC):
 
     def _request(self, call: ModelCall, timeouts: dict[str, float | None]) -> httpx.Request:
         if call.max_output_tokens is not None:
-            named = self._output_limit_field if call.dialect == CHAT_COMPLETIONS else "max_tokens"
+            named = _LIMIT_FIELDS.get(call.dialect, self._output_limit_field)
             limited = with_output_limit(call.fields, call.max_output_tokens, field=named)
             call = msgspec.structs.replace(call, fields=limited)
         if self._drop_fields:

@@ -4,7 +4,6 @@ Nothing is translated: what is sent is what the client wrote, what comes back is
 wrote, byte for byte. It is read all the same, for what has to be known of every answer.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,18 +14,15 @@ from app.providers.base import Chunk, ModelCall
 from app.providers.http.error_body import ErrorDetail, error_detail
 from app.providers.http.errors import Headers, error_from_event
 from app.providers.http.lenient import Mender
+from app.providers.http.passed_on import Found, PassedOnStream
 from app.providers.http.sse import MAX_EVENT_BYTES
 from app.providers.messages.wire import FINISH_REASONS, Event, UsageSoFar, read_event, read_message
 from app.providers.translation.claude import bounded_thinking
 from app.providers.translation.seals import without_seals
-from app.types import MESSAGES, ToldUsage
+from app.types import MESSAGES
 from app.wire.messages.seal import is_signed, may_hold_unsigned
 from app.wire.messages.shapes import DECODE_ERRORS, THINKING_TYPES
 
-_SPACE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
-"""What ends an event: the end of its last line, and an empty one."""
-_OVERLAP = 3
-"""How far back the end of an event may begin that the next read completes."""
 _SILENT = frozenset({"text", "thinking"})
 """Blocks that begin with nothing said."""
 
@@ -147,95 +143,25 @@ def native_answer(body: bytes, headers: Headers) -> Chunk:
     )
 
 
-class NativeStream:
-    """Passes on what an upstream sends, event by event, and reads it.
-
-    After each `feed`, `done` says whether the message has ended and `error` whether the stream
-    failed; the event that says so is not passed on, but is in the error.
-
-    Parameters
-    ----------
-    headers
-        Response headers for the first chunk.
-    max_event_bytes
-        The size at which an event is refused.
-    """
+class NativeStream(PassedOnStream):
+    """Passes on a stream of the Messages API, and reads it."""
 
     def __init__(self, headers: Headers = (), *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
-        self.done = False
-        self.error: UpstreamError | None = None
-        self._headers = tuple(headers)
-        self._max_event_bytes = max_event_bytes
-        self._pending = bytearray()
+        super().__init__(
+            headers,
+            dialect=MESSAGES,
+            last_words=(b"message_stop",),
+            max_event_bytes=max_event_bytes,
+        )
         self._usage = UsageSoFar()
         self._mender = Mender()
         self._said = False
 
-    @property
-    def pending_bytes(self) -> int:
-        """How much is kept of an event whose end has not come yet."""
-        return len(self._pending)
-
-    def feed(self, data: bytes) -> Chunk | None:
-        """Return what one read brought; None when that was nothing whole."""
-        if not self._pending and data.endswith(b"\n\n") and b"\r" not in data:
-            return self._read(data, data[:-2].split(b"\n\n"))
-        seen = max(len(self._pending) - _OVERLAP, 0)
-        self._pending += data
-        end = 0
-        for found in _SPACE.finditer(self._pending, seen):
-            end = found.end()
-        if end == 0:
-            if len(self._pending) > self._max_event_bytes:
-                self.error = UpstreamInvalidResponseError(
-                    f"the upstream sent an event of over {self._max_event_bytes} bytes"
-                )
-            return None
-        whole = bytes(self._pending[:end])
-        del self._pending[:end]
-        return self._read(whole, _SPACE.split(whole))
-
-    def close(self) -> Chunk | None:
-        """Take the end of the connection; servers that forget the last line end are understood."""
-        rest, self._pending = bytes(self._pending), bytearray()
-        if b"message_stop" not in rest:
-            return None
-        return self._read(rest + b"\n\n", _SPACE.split(rest))
-
-    def _read(self, whole: bytes, events: list[bytes]) -> Chunk | None:
-        found = _Found()
-        passed = whole
-        try:
-            for event in events:
-                data = _data_of(event)
-                if not data:
-                    continue
-                self._take(read_event(data, self._mender), data, found)
-                if self.error is not None:
-                    # What came before it is the client's; the error itself is told as one.
-                    passed = whole[: whole.index(event)] if event in whole else b""
-                    break
-        except UpstreamInvalidResponseError as error:
-            self.error, passed = error, b""
-        if not passed:
-            return None
-        headers, self._headers = self._headers, ()
-        return Chunk(
-            data=passed,
-            has_content=found.has_content,
-            usage=found.usage,
-            content_events=found.content_events,
-            content_chars=found.content_chars,
-            response_model=found.model,
-            finish_reason=found.finish_reason,
-            headers=headers,
-            dialect=MESSAGES,
-        )
-
-    def _take(self, event: Event, data: bytes, found: "_Found") -> None:
+    def _take(self, data: bytes, found: Found) -> None:
+        event = read_event(data, self._mender)
         match event.type:
             case "content_block_delta" | "content_block_start":
-                found.hear(event)
+                _hear(event, found)
             case "message_start" if event.message is not None:
                 found.model = event.message.model
                 found.usage = self._usage.add(event.message.usage, beginning=True)
@@ -257,15 +183,6 @@ class NativeStream:
         self._said = self._said or found.has_content
 
 
-def _data_of(event: bytes) -> bytes:
-    """Return the data of an event; empty of a comment, or of what has none."""
-    name, _, data = event.partition(b"\ndata: ")
-    if b"\n" not in data and b"\r" not in event and b"\n" not in name and data:
-        return data  # as nearly all come: a line of its name, and one of its data
-    lines = [line for line in event.splitlines() if line.startswith(b"data:")]
-    return b"\n".join(line[5:].removeprefix(b" ") for line in lines)
-
-
 def _reported(data: bytes) -> UpstreamError:
     error = error_from_event(error_detail(data) or ErrorDetail())
     if not isinstance(error, UpstreamMisconfiguredError):
@@ -273,32 +190,15 @@ def _reported(data: bytes) -> UpstreamError:
     return error
 
 
-class _Found:
-    """What the events of one read said."""
-
-    __slots__ = (
-        *("content_chars", "content_events", "finish_reason", "has_content", "model", "usage"),
-    )
-
-    def __init__(self) -> None:
-        self.has_content = False
-        self.content_events = 0
-        self.content_chars = 0
-        self.usage: ToldUsage | None = None
-        self.model: str | None = None
-        self.finish_reason: str | None = None
-
-    def hear(self, event: Event) -> None:
-        """Count a piece of the answer."""
-        n_chars = 0
-        if event.delta is not None:
-            delta = event.delta
-            n_chars = len(delta.text or delta.thinking or delta.partial_json or "")
-        elif event.content_block is not None:
-            block = event.content_block
-            n_chars = len(block.text or block.thinking or block.name or "")
-            if not n_chars and block.type in _SILENT:
-                return
-        self.has_content = True
-        self.content_events += n_chars > 0
-        self.content_chars += n_chars
+def _hear(event: Event, found: Found) -> None:
+    """Count a piece of the answer."""
+    if event.delta is not None:
+        delta = event.delta
+        found.add_content(len(delta.text or delta.thinking or delta.partial_json or ""))
+    elif event.content_block is not None:
+        block = event.content_block
+        n_chars = len(block.text or block.thinking or block.name or "")
+        if n_chars or block.type not in _SILENT:
+            found.add_content(n_chars)
+    else:
+        found.add_content(0)
