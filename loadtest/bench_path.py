@@ -1,12 +1,16 @@
 """Measure what a request costs on its way through the application, without sockets.
 
-    python -m loadtest.bench_path [--requests 1500] [--rounds 9] [--profile pinned]
+    python -m loadtest.bench_path [--requests 1500] [--rounds 9] [--profile pinned] [--dialects]
 
 Processor time of the event loop's thread from the ASGI scope to the last byte of the answer: key
 authentication, limits and budgets on key, team and gateway, metrics, log line and outcome are on,
 the decision is made by the shipped router, the upstream answers at once out of memory. What HTTP
 costs towards client and upstream, and what is written by other threads, is not in it. It is the
 quickest way to see what a change buys, and works on older commits too (`PYTHONPATH=THERE`).
+
+`--dialects` asks the same of a pinned model in Anthropic's dialect as well, from an upstream that
+speaks it and from one that does not, in turns with chat completions: what the machine does besides
+falls on all of them alike.
 """
 
 import os
@@ -59,14 +63,40 @@ _ANSWER = msgspec.json.encode(
 )
 
 
+_NATIVE_ANSWER = msgspec.json.encode(
+    {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "m",
+        "content": [{"type": "text", "text": "word " * 100}],
+        "stop_reason": "end_turn",
+        "stop_sequence": None,
+        "usage": {"input_tokens": 60, "output_tokens": 100},
+    }
+)
+_CHAT, _MESSAGES = "/v1/chat/completions", "/v1/messages"
+
+
 class Instant:
-    """A provider that has its answer ready."""
+    """A provider that has its answer ready.
+
+    Attributes
+    ----------
+    native_dialects
+        Those besides chat completions that it speaks.
+    """
+
+    def __init__(self) -> None:
+        self.native_dialects: frozenset[str] = frozenset()
 
     async def send(self, call: ModelCall) -> AsyncGenerator[Chunk, None]:
         """Answer."""
-        del call
+        # Commits that know no other dialect have no field of it.
+        told = {"dialect": "messages"} if getattr(call, "dialect", "") == "messages" else {}
         yield Chunk(
-            data=_ANSWER,
+            **told,
+            data=_NATIVE_ANSWER if told else _ANSWER,
             usage=ToldUsage(input_tokens=60, output_tokens=100),
             content_events=1,
             content_chars=500,
@@ -79,22 +109,23 @@ class Instant:
 
 
 @contextlib.asynccontextmanager
-async def application(directory: Path) -> AsyncIterator[tuple[Any, str]]:
-    """Run the application with everything on; yields it and the secret of a key."""
+async def application(directory: Path) -> AsyncIterator[tuple[Any, str, Instant]]:
+    """Run the application with everything on; yields it, the secret of a key and the provider."""
     path = directory / "gateway.yaml"
     path.write_text(yaml.safe_dump(configuration(FULL, 1)))
     (secret,) = await asyncio.to_thread(make_keys, path, 1)
     app = create_app(load_config(path))
+    provider = Instant()
     for slot in app.state.steelyard.gateway.dispatcher.pool.slots():
-        object.__setattr__(slot.deployment, "provider", Instant())
+        object.__setattr__(slot.deployment, "provider", provider)
     configure_logging()
     with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: ASYNC230, PTH123
         logging.getLogger().handlers[:] = [JsonLines(nowhere, JsonFormatter())]
         async with app.router.lifespan_context(app):
-            yield app, secret
+            yield app, secret, provider
 
 
-async def ask(app: Any, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+async def ask(app: Any, headers: list[tuple[bytes, bytes]], body: bytes, path: str = _CHAT) -> None:
     """Send one request through the application, as a server would."""
     told = False
     gone = asyncio.get_running_loop().create_future()
@@ -116,8 +147,8 @@ async def ask(app: Any, headers: list[tuple[bytes, bytes]], body: bytes) -> None
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
         "method": "POST",
-        "path": "/v1/chat/completions",
-        "raw_path": b"/v1/chat/completions",
+        "path": path,
+        "raw_path": path.encode(),
         "query_string": b"",
         "root_path": "",
         "scheme": "http",
@@ -140,18 +171,58 @@ def bodies(model: str, n: int) -> list[bytes]:
     return [msgspec.json.encode(scenario.make(model, rng)[0]) for _ in range(n)]
 
 
+def headers_with(secret: str) -> list[tuple[bytes, bytes]]:
+    """Return the headers that client libraries send."""
+    return [
+        (b"host", b"gateway"),
+        (b"authorization", f"Bearer {secret}".encode()),
+        (b"content-type", b"application/json"),
+        (b"accept", b"application/json"),
+        (b"user-agent", b"OpenAI/Python 2.8.0"),
+        *((f"x-stainless-{i}".encode(), b"value") for i in range(8)),
+    ]
+
+
+async def compare(n_requests: int, n_rounds: int) -> None:
+    """Print what a pinned request costs in each dialect, and relative to chat completions."""
+    with tempfile.TemporaryDirectory() as folder:
+        async with application(Path(folder)) as (app, secret, provider):
+            headers, asked = headers_with(secret), bodies(_PINNED, n_requests)
+            with_limit = [
+                msgspec.json.encode({**msgspec.json.decode(body), "max_tokens": 1000})
+                for body in asked
+            ]
+            cases: dict[str, tuple[str, frozenset[str]]] = {
+                "chat": (_CHAT, frozenset()),
+                "messages, passed through": (_MESSAGES, frozenset({"messages"})),
+                "messages, translated": (_MESSAGES, frozenset()),
+            }
+            took_us: dict[str, list[float]] = {name: [] for name in cases}
+            for turn in range(n_rounds + 1):
+                for name, (path, native) in cases.items():
+                    provider.native_dialects = native
+                    began = time.thread_time()
+                    for body in with_limit:
+                        await ask(app, headers, body, path)
+                    if turn:  # the first one warms up
+                        spent_us = (time.thread_time() - began) / n_requests * 1e6
+                        took_us[name].append(spent_us)
+                    await asyncio.sleep(0.1)  # the writers have their turn
+            chat = sorted(took_us["chat"])
+            for name, each in took_us.items():
+                each.sort()
+                print(
+                    f"{name:25} {each[0]:7.1f} µs at least, {each[n_rounds // 2]:7.1f} median; "
+                    f"{each[0] / chat[0]:.2f} and {each[n_rounds // 2] / chat[n_rounds // 2]:.2f} "
+                    "of chat"
+                )
+
+
 async def measure(n_requests: int, n_rounds: int, profiled: str | None) -> None:
     """Print processor time per request, the least and the median of the rounds."""
     with tempfile.TemporaryDirectory() as folder:
-        async with application(Path(folder)) as (app, secret):
-            headers = [
-                (b"host", b"gateway"),
-                (b"authorization", f"Bearer {secret}".encode()),
-                (b"content-type", b"application/json"),
-                (b"accept", b"application/json"),
-                (b"user-agent", b"OpenAI/Python 2.8.0"),
-                *((f"x-stainless-{i}".encode(), b"value") for i in range(8)),
-            ]
+        async with application(Path(folder)) as (app, secret, _):
+            headers = headers_with(secret)
             for kind, model in (("pinned", _PINNED), ("routed", "auto")):
                 asked = bodies(model, n_requests)
                 for body in asked[:_WARM_UP]:
@@ -184,7 +255,11 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=1500, help="per round")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--profile", choices=("pinned", "routed"), help="where the time goes")
+    parser.add_argument("--dialects", action="store_true", help="compare the inbound dialects")
     options = parser.parse_args()
+    if options.dialects:
+        uvloop.run(compare(options.requests, options.rounds))
+        return
     uvloop.run(measure(options.requests, options.rounds, options.profile))
 
 
