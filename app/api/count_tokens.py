@@ -12,7 +12,6 @@ from starlette.types import Receive, Scope, Send
 from app.api.answering import Reception, Visit
 from app.api.answers import JSON_HEADER
 from app.api.asgi import CancelOnDisconnect
-from app.api.dialects.base import ParsedRequest, parsed_chat
 from app.api.dialects.messages import REQUEST_ID, Messages
 from app.api.exchange import send_error
 from app.errors import (
@@ -22,12 +21,8 @@ from app.errors import (
     UpstreamRejectedError,
 )
 from app.gateway.request import RouteRequest
-from app.head import RequestHead
 from app.providers.base import ModelCall, Provider
 from app.types import COUNT_TOKENS_ROUTE, MESSAGES
-from app.wire.body import Body
-from app.wire.messages.reading import read_messages_request
-from app.wire.messages.request import Translation
 from routers.errors import RoutingError
 
 _COUNTED_BY = b"x-route-tokens-counted-by"
@@ -39,11 +34,6 @@ class TokenCounting(Messages):
     """The same dialect, of requests that no answer follows."""
 
     path = COUNT_TOKENS_ROUTE
-
-    def parse(self, body: bytes, head: RequestHead, *, max_messages: int) -> ParsedRequest:
-        """Take a request body apart; see `Dialect.parse`."""
-        chat, asked = read_messages_request(body, head, max_messages=max_messages, counts_only=True)
-        return parsed_chat(chat, Body(chat.fields, dialect=MESSAGES, translate=Translation(asked)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ from app.providers.messages.native import (
     with_fitting_thinking,
     without_thoughts,
 )
-from app.providers.messages.request import encode_messages_request
+from app.providers.messages.request import DEFAULT_MAX_TOKENS, encode_messages_request
 from app.providers.messages.stream import MessageStream
 from app.providers.messages.wire import whole_answer
 from app.providers.translation.errors import openai_error_body
@@ -66,6 +66,8 @@ class AnthropicProvider(HttpProvider):
             fields: Mapping[str, bytes] = call.fields
             if call.max_output_tokens is not None:
                 fields = with_fitting_thinking(fields)
+            if "max_tokens" not in fields:
+                fields = {**fields, "max_tokens": b"%d" % DEFAULT_MAX_TOKENS}
             return encode_native(fields, model=call.upstream_model)
         return encode_messages_request(call.fields, model=call.upstream_model, stream=call.stream)
 

@@ -70,6 +70,7 @@ def ask(gateway_thread, upstream):
         def post(model=CLAUDE, *, headers=None, path="/v1/messages?beta=true", **changes):
             return client.post(path, json={"model": model, **BODY, **changes}, headers=headers)
 
+        post.url = gateway_thread.url
         yield post
 
 
@@ -126,6 +127,19 @@ def test_the_request_arrives_as_it_was_written(ask, upstream):
     assert told[0] == "anthropic-beta: one-2025-01-01,two"
     assert "x-api-key: sk-ant-canary" in lines
     assert not any("sk-client" in line or "claude-code" in line for line in lines)
+
+
+def test_without_a_limit_of_the_answer_its_upstream_is_told_one(ask, upstream):
+    upstream.answers[CLAUDE] = whole(MESSAGE)
+    body = {"model": CLAUDE, "messages": BODY["messages"]}
+    for model in (CLAUDE, CHAT):
+        answer = httpx.post(
+            f"{ask.url}/v1/messages", json={**body, "model": model}, trust_env=False
+        )
+        assert answer.status_code == 200, answer.text
+    (_, native_body), (_, chat_body) = upstream.asked
+    assert native_body["max_tokens"] > 1000
+    assert "max_tokens" not in chat_body
 
 
 def test_a_chat_upstream_sees_none_of_its_headers(ask, upstream):

@@ -60,7 +60,7 @@ class MessagesRequest(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     model: str = Field(description="auto, auto:<policy>, or a model's id")
-    max_tokens: int = Field(ge=0, le=MAX_TOKENS)
+    max_tokens: int | None = Field(None, ge=0, le=MAX_TOKENS)
     messages: list[MessagesTurn] = Field(min_length=1)
     system: str | list[MessagesBlock] | None = None
     stream: bool | None = None

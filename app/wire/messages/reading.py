@@ -45,7 +45,7 @@ _SHORT: Mapping[str, int] = {
 
 
 def read_messages_request(
-    body: bytes, head: RequestHead, *, max_messages: int, counts_only: bool = False
+    body: bytes, head: RequestHead, *, max_messages: int
 ) -> tuple[ChatRequest, Asked]:
     """Take a request body apart: what routing looks at, and what a translation is made of.
 
@@ -53,8 +53,6 @@ def read_messages_request(
     ----------
     max_messages
         How many messages there may be, how many blocks in all of them, and how many tools.
-    counts_only
-        Whether no answer is asked for: the body then needs no limit of one.
 
     Raises
     ------
@@ -67,7 +65,8 @@ def read_messages_request(
             "cost_quality belongs into the object routing, or into the header x-cost-quality",
             param="cost_quality",
         )
-    for name in ("model", "messages", *(() if counts_only else ("max_tokens",))):
+    # A limit of the answer is not demanded: what upstream demands one is told one.
+    for name in ("model", "messages"):
         if name not in fields:
             raise InvalidRequestError(f"{name}: field required", param=name)
     _check_version(fields, head)
