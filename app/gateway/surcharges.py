@@ -27,6 +27,8 @@ PRICED_FIELDS: Mapping[str, frozenset[object]] = {
 
 _FREE_TOOLS = frozenset({"function", "custom"})
 """Tools that the client runs itself; what providers run is billed by the call."""
+_FREE_BEGINNINGS = ("bash_", "text_editor_", "memory_", "computer_", "tool_search_tool_")
+"""How the dated types of Anthropic's tools begin that its clients run, or that cost no more."""
 
 
 class Extra(NamedTuple):
@@ -115,10 +117,14 @@ def _extra(name: str, fields: Mapping[str, bytes]) -> Extra | None:
     return None if value in (None, False, []) else Extra(name)
 
 
+def _is_free(kind: str) -> bool:
+    return kind in _FREE_TOOLS or kind.startswith(_FREE_BEGINNINGS)
+
+
 def _hosted_tools(raw: bytes) -> tuple[Extra, ...]:
     try:
         tools = _decode_tools(raw) or ()
     except _DECODE_ERRORS:
         return (Extra("tools"),)
-    kinds = dict.fromkeys(tool.kind for tool in tools if tool.kind not in _FREE_TOOLS)
+    kinds = dict.fromkeys(tool.kind for tool in tools if not _is_free(tool.kind))
     return tuple(Extra("tools", kind) for kind in kinds)
