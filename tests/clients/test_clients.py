@@ -17,7 +17,6 @@ _PATHS = {
     "chat": "/v1/chat/completions",
     "responses": "/v1/responses",
     "messages": "/v1/messages",
-    "embeddings": "/v1/embeddings",
     "completions": "/v1/completions",
 }
 _TIMEOUT_S = 120
@@ -102,3 +101,9 @@ def test_a_client_asks_streams_calls_tools_and_parses(gateway, name, program, ap
         assert told["cost"] > 0
     if told.get("route") is not None:
         assert told["route"] in STUB_MODELS
+
+
+def test_plain_prompts_are_completed_whole_and_streamed(gateway):
+    told = run("openai", "openai_python.py", "completions", gateway)
+    assert "simulated answer" in told["text"]
+    assert told["streamed"] == told["text"]

@@ -60,11 +60,11 @@ const programs = {
       supportsStructuredOutputs: true,
     });
     const told = await asked(compatible("auto"));
-    // Without that, the schema is asked for in words.
+    // Without that, the SDK asks for JSON of any kind.
     const plain = createOpenAICompatible({ name: "steelyard", ...settings });
     const parsed = await generateText({
       model: plain("auto"),
-      prompt: "Jason is 25 years old.",
+      prompt: "Jason is 25 years old. Answer in JSON with the keys name and age.",
       output: Output.object({ schema: Person }),
     });
     return { ...told, in_words: parsed.output };

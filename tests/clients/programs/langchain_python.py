@@ -3,7 +3,7 @@
 from common import BASE_URL, CITIES, JASON, KEY, KNOB, RIVERS, V1, WEATHER, get_weather, tell
 from langchain.agents import create_agent
 from langchain_anthropic import ChatAnthropic
-from langchain_openai import ChatOpenAI, OpenAIEmbeddings
+from langchain_openai import ChatOpenAI
 from pydantic import BaseModel
 
 
@@ -58,11 +58,4 @@ def messages():
     return asked(model)
 
 
-def embeddings():
-    model = OpenAIEmbeddings(
-        model="embed", base_url=V1, api_key=KEY, check_embedding_ctx_length=False
-    )
-    return {"default": [v[:3] for v in model.embed_documents(["a river", "a lake"])]}
-
-
-tell({"chat": chat, "responses": responses, "messages": messages, "embeddings": embeddings})
+tell({"chat": chat, "responses": responses, "messages": messages})

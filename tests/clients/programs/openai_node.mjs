@@ -106,18 +106,6 @@ const programs = {
       person: parsed.output_parsed,
     };
   },
-
-  async embeddings() {
-    const input = ["a river", "a lake"];
-    const plain = await client.embeddings.create({ model: "embed", input });
-    const floats = await client.embeddings.create({
-      model: "embed",
-      input,
-      encoding_format: "float",
-    });
-    const heads = (made) => made.data.map((each) => [...each.embedding.slice(0, 3)]);
-    return { default: heads(plain), floats: heads(floats) };
-  },
 };
 
 console.log(JSON.stringify(await programs[api]()));

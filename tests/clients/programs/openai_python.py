@@ -84,17 +84,6 @@ async def responses():
     return told
 
 
-def embeddings():
-    default = client.embeddings.create(model="embed", input=["a river", "a lake"])
-    floats = client.embeddings.create(
-        model="embed", input=["a river", "a lake"], encoding_format="float"
-    )
-    return {
-        "default": [each.embedding[:3] for each in default.data],
-        "floats": [each.embedding[:3] for each in floats.data],
-    }
-
-
 def completions():
     whole = client.completions.create(model="auto", prompt=RIVERS, max_tokens=40)
     stream = client.completions.create(model="auto", prompt=RIVERS, max_tokens=40, stream=True)
@@ -102,4 +91,4 @@ def completions():
     return {"text": whole.choices[0].text, "streamed": streamed}
 
 
-tell({"chat": chat, "responses": responses, "embeddings": embeddings, "completions": completions})
+tell({"chat": chat, "responses": responses, "completions": completions})
