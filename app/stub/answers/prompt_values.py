@@ -33,7 +33,9 @@ _ID = re.compile(r"(?:#\s?|\b)([A-Z]{1,6}[-_]?\d[\w-]*|\d[\d-]{2,})\b")
 _CODE = re.compile(r"\b[A-Z]{2,5}\b")
 _TOKEN = re.compile(r"[^\s\"'`,;:()<>“”?!]+")
 _IN_FILES = re.compile(r"[\w.~/-]*[\w-]\.[A-Za-z]\w{0,9}|[~.]{0,2}/[\w./-]*|[\w.-]+(?:/[\w.-]+)*/")
-_ARITHMETIC = re.compile(r"[-(]*\d[\d.,]*(?:\s*(?:\*\*|[-+*/x×÷^%()])\s*[-()\s]*\d*[\d.,]*\)*)+")  # noqa: RUF001
+_ARITHMETIC = re.compile(
+    r"[-(]{0,9}\d[\d.,]*(?:\s*(?:\*\*|[-+*/x\u00d7\u00f7^%()])\s*[-()\s]*\d*[\d.,]*\)*)+"
+)
 _TOPIC = re.compile(r"\b(?:about|for|on)\s+(.{3,200}?)[?.!]*$", re.IGNORECASE | re.DOTALL)
 _BETWEEN = re.compile(
     r"\s*(,|;|and|or|und|et|y|&|\+|vs\.?|versus|, ?and|, ?or)\s*(?:in|for|the|of)?\s*"
