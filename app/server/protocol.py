@@ -19,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from app.api.asgi import ON_DISCONNECT
-from app.api.dialects.chat_completions import error_answer
+from app.api.dialects.base import error_answer
 from app.config import ServerConfig
 from app.errors import (
     GatewayError,

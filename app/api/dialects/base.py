@@ -14,14 +14,15 @@ import msgspec
 from pydantic import BaseModel
 
 from app.access.guard import Caller
-from app.api.answers import Headers
+from app.api.answers import Headers, error_head, error_object, limit_headers
 from app.api.knobs import NO_KNOBS, Knobs, knobs_from_object
+from app.errors import UpstreamError
 from app.gateway.kept_responses import KeptResponses
 from app.gateway.request import RouteRequest
 from app.head import RequestHead
 from app.providers.base import Chunk
 from app.stores.base import Standing
-from app.types import CHAT_COMPLETIONS, Usage
+from app.types import CHAT_COMPLETIONS, MESSAGES, Usage
 from app.wire.body import Body
 from app.wire.chat_request import ChatRequest
 from app.wire.turns import Turn
@@ -259,6 +260,36 @@ class Stateless:
 
     async def keep(self, writer: Any, request: RouteRequest) -> None:
         """Keep nothing."""
+
+
+class OpenAIShaped(Stateless):
+    """What dialects of OpenAI's have in common: the shape of errors, the names of limits."""
+
+    def limit_headers(self, standing: Standing) -> Headers:
+        """Return what tells a client where its limits stand."""
+        return limit_headers(standing)
+
+    def error(
+        self,
+        error: BaseException,
+        *,
+        request_id: str | None,  # noqa: ARG002  (of the seam: a header tells it)
+    ) -> tuple[int, Headers, bytes]:
+        """Return status, headers and body that tell a client of an error."""
+        return error_answer(error)
+
+
+def error_answer(error: BaseException) -> tuple[int, Headers, bytes]:
+    """Return status, headers and body that tell a client of an error in OpenAI's shape."""
+    status, headers = error_head(error)
+    if (
+        isinstance(error, UpstreamError)
+        and error.body is not None
+        and error.status is not None
+        and error.dialect != MESSAGES
+    ):
+        return status, headers, error.body
+    return status, headers, msgspec.json.encode({"error": error_object(error)})
 
 
 DIALECTS: Registry[Dialect] = Registry("app.api.dialects", noun="inbound dialect")

@@ -5,14 +5,12 @@ from typing import Any
 
 import msgspec
 
-from app.api.answers import Headers, error_head, error_object, limit_headers
-from app.api.dialects.base import DIALECTS, Documented, ParsedRequest, Stateless, parsed_chat
+from app.api.answers import Headers, error_object
+from app.api.dialects.base import DIALECTS, Documented, OpenAIShaped, ParsedRequest, parsed_chat
 from app.api.schema import ChatCompletion, ChatCompletionRequest, ErrorBody, StreamEvent
-from app.errors import UpstreamError
 from app.gateway.request import RouteRequest
 from app.head import RequestHead
 from app.providers.base import Chunk
-from app.stores.base import Standing
 from app.types import CHAT_COMPLETIONS, CHAT_ROUTE, Usage
 from app.wire import sse
 from app.wire.chat_request import MAX_MESSAGES, read_chat_fields
@@ -22,7 +20,7 @@ from app.wire.usage import with_usage
 
 
 @DIALECTS.register("chat-completions")
-class ChatCompletions(Stateless):
+class ChatCompletions(OpenAIShaped):
     """The dialect that everything inside is written in: nothing of it is translated."""
 
     name = CHAT_COMPLETIONS
@@ -61,19 +59,6 @@ class ChatCompletions(Stateless):
     ) -> "ChatWriter":
         """Return what writes the answer to a request."""
         return ChatWriter(tells_usage=request.include_usage)
-
-    def limit_headers(self, standing: Standing) -> Headers:
-        """Return what tells a client where its limits stand."""
-        return limit_headers(standing)
-
-    def error(
-        self,
-        error: BaseException,
-        *,
-        request_id: str | None,  # noqa: ARG002  (of the seam: a header tells it)
-    ) -> tuple[int, Headers, bytes]:
-        """Return status, headers and body that tell a client of an error."""
-        return error_answer(error)
 
 
 class ChatWriter:
@@ -131,16 +116,3 @@ def parse_chat_request(body: bytes, *, max_messages: int = MAX_MESSAGES) -> Pars
     """Take the body of a chat-completions request apart; see `Dialect.parse`."""
     fields = as_chat_fields(read_envelope(body))
     return parsed_chat(read_chat_fields(fields, max_messages=max_messages))
-
-
-def error_answer(error: BaseException) -> tuple[int, Headers, bytes]:
-    """Return status, headers and body that tell a client of an error in OpenAI's shape."""
-    status, headers = error_head(error)
-    if (
-        isinstance(error, UpstreamError)
-        and error.body is not None
-        and error.status is not None
-        and error.dialect == CHAT_COMPLETIONS
-    ):
-        return status, headers, error.body
-    return status, headers, msgspec.json.encode({"error": error_object(error)})

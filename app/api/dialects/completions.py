@@ -5,14 +5,12 @@ from typing import Any
 
 import msgspec
 
-from app.api.answers import Headers, error_object, limit_headers
-from app.api.dialects.base import DIALECTS, Documented, ParsedRequest, Stateless, parsed_chat
-from app.api.dialects.chat_completions import error_answer
+from app.api.answers import Headers, error_object
+from app.api.dialects.base import DIALECTS, Documented, OpenAIShaped, ParsedRequest, parsed_chat
 from app.api.schema import ErrorBody, StreamEvent, TextCompletion, TextCompletionRequest
 from app.gateway.request import RouteRequest
 from app.head import RequestHead
 from app.providers.base import Chunk
-from app.stores.base import Standing
 from app.types import CHAT_COMPLETIONS, Usage
 from app.wire import sse
 from app.wire.completions.answer import is_text_completion, text_events, text_payload, whole_text
@@ -21,7 +19,7 @@ from app.wire.usage import with_usage
 
 
 @DIALECTS.register("completions")
-class Completions(Stateless):
+class Completions(OpenAIShaped):
     """Prompts without roles: for completing code, for models without a chat template.
 
     An upstream that takes them gets them as they are; any other is sent a single text as the
@@ -63,19 +61,6 @@ class Completions(Stateless):
     ) -> "TextWriter":
         """Return what writes the answer to a request."""
         return TextWriter(tells_usage=request.include_usage)
-
-    def limit_headers(self, standing: Standing) -> Headers:
-        """Return what tells a client where its limits stand."""
-        return limit_headers(standing)
-
-    def error(
-        self,
-        error: BaseException,
-        *,
-        request_id: str | None,  # noqa: ARG002  (of the seam: a header tells it)
-    ) -> tuple[int, Headers, bytes]:
-        """Return status, headers and body that tell a client of an error."""
-        return error_answer(error)
 
 
 class TextWriter:

@@ -8,8 +8,8 @@ from typing import Any, Self
 import msgspec
 
 from app.access.guard import Caller
-from app.api.answers import Headers, error_head, error_object, limit_headers
-from app.api.dialects.base import DIALECTS, Documented, ParsedRequest, parsed_chat
+from app.api.answers import Headers, error_object
+from app.api.dialects.base import DIALECTS, Documented, OpenAIShaped, ParsedRequest, parsed_chat
 from app.api.schema import ErrorBody
 from app.api.schema_responses import Response, ResponseEvent, ResponsesRequest
 from app.errors import (
@@ -22,7 +22,6 @@ from app.gateway.kept_responses import KeptResponses
 from app.gateway.request import RouteRequest
 from app.head import RequestHead
 from app.providers.base import Chunk
-from app.stores.base import Standing
 from app.types import CHAT_COMPLETIONS, RESPONSES, Usage
 from app.wire import sse
 from app.wire.body import Body, Fields
@@ -73,7 +72,7 @@ def _without(fields: Fields, name: str) -> Fields:
 
 
 @DIALECTS.register("responses")
-class Responses:
+class Responses(OpenAIShaped):
     """Responses over any upstream.
 
     Parameters
@@ -174,27 +173,6 @@ class Responses:
         body = request.body
         assert isinstance(body, _Body)  # noqa: S101  (`parse` made it)
         return ResponseWriter(body, keeps=self._kept is not None)
-
-    def limit_headers(self, standing: Standing) -> Headers:
-        """Return what tells a client where its limits stand."""
-        return limit_headers(standing)
-
-    def error(
-        self,
-        error: BaseException,
-        *,
-        request_id: str | None,  # noqa: ARG002  (of the seam: a header tells it)
-    ) -> tuple[int, Headers, bytes]:
-        """Return status, headers and body that tell a client of an error."""
-        status, headers = error_head(error)
-        if (
-            isinstance(error, UpstreamError)
-            and error.body is not None
-            and error.status is not None
-            and error.dialect in {NAME, CHAT_COMPLETIONS}  # of one shape
-        ):
-            return status, headers, error.body
-        return status, headers, _encode({"error": error_object(error)})
 
 
 class ResponseWriter:
