@@ -33,6 +33,7 @@ from app.api.fast_path import FastPathApp
 from app.api.feedback import feedback_router
 from app.api.framework_errors import answer_error
 from app.api.openapi import document_endpoints
+from app.api.pinned import pinned
 from app.api.refusals import RefusalLog
 from app.api.route import RouteEndpoint
 from app.api.spend import usage_router
@@ -147,7 +148,7 @@ def create_app(
         return state.readiness.draining
 
     app.state.refusals = RefusalLog(
-        traffic=frozenset({*(each.path for each in dialects().all), *_OTHER_TRAFFIC}),
+        traffic=frozenset({*(each.path for each in (*dialects().all, *pinned())), *_OTHER_TRAFFIC}),
         count=state.metrics.requests.refused,
     )
     _add_traffic(app, state, clock, draining)
@@ -175,7 +176,7 @@ def create_app(
         app.include_router(ops.metrics_router(ops.metrics_refusal(config, host=host)))
     app.include_router(docs.router)
     patch_fastapi(app, docs_url="/docs", redirect_from_root_to_docs=False)  # for what it loads
-    document_endpoints(app, dialects())
+    document_endpoints(app, dialects(), pinned())
     for error in (GatewayError, RequestValidationError, HTTPException):
         app.add_exception_handler(error, answer_error)
     rules = browser_rules(config.gateway, host=host)
@@ -211,7 +212,7 @@ def _add_traffic(
     table, kept = dialects(), kept_responses(state.config.gateway, state.store.store)
     endpoints: dict[str, ASGIApp] = {
         each.path: AnsweringEndpoint(dialect=each.keeping(kept), reception=reception)
-        for each in table.all
+        for each in (*table.all, *pinned())
     }
     chat = table.named(CHAT_COMPLETIONS)
     counting = CountTokensEndpoint(dialect=TokenCounting(), reception=reception)

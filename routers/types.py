@@ -58,6 +58,10 @@ class Conversation:
         return cls((Message(Role.USER, prompt),))
 
 
+CHAT = "chat"
+"""The kind of models that conversations are routed to."""
+
+
 class Capability(StrEnum):
     """What a request may need and a model may offer."""
 
@@ -78,6 +82,8 @@ class Prices:
     output_usd_per_mtok: float | None
     cached_input_usd_per_mtok: float | None = None
     reasoning_usd_per_mtok: float | None = None
+    usd_per_answer: float = 0.0
+    """Added for each answer, such as a picture."""
 
     def cost_usd(
         self,
@@ -86,8 +92,9 @@ class Prices:
         output_tokens: float,
         cached_input_tokens: float = 0,
         reasoning_tokens: float = 0,
+        n_answers: int = 1,
     ) -> float | None:
-        """Price one answer; None when a price that it needs is unknown.
+        """Price what was asked for; None when a price that it needs is unknown.
 
         Parameters
         ----------
@@ -98,6 +105,8 @@ class Prices:
         cached_input_tokens, reasoning_tokens
             The parts of the two that are billed at their own price; where that price is
             unknown they are billed like the rest of their class.
+        n_answers
+            How many answers have a price of their own each.
         """
         if self.input_usd_per_mtok is None or self.output_usd_per_mtok is None:
             return None
@@ -110,7 +119,7 @@ class Prices:
             + cached_input_tokens * cached
             + (output_tokens - reasoning_tokens) * self.output_usd_per_mtok
             + reasoning_tokens * reasoning
-        ) / 1e6
+        ) / 1e6 + self.usd_per_answer * n_answers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +155,10 @@ class ModelSpec:
     """How hard it is asked to reason."""
     reasoning_tokens: int = 0
     """What it reasons beyond the answer's predicted length, in tokens."""
+    kind: str = CHAT
+    """What it is asked for; anything but chat by its name alone, at an endpoint of its own."""
+    takes_token_ids: bool = False
+    """Whether inputs to embed may be numbers of its tokeniser."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from app.api.dialects.base import dialects
+from app.api.pinned import pinned
 from app.errors import AbsentEndpointError
 from app.types import MESSAGES_ROUTE
 
@@ -57,10 +58,14 @@ _ABSENT: Mapping[str, _Absent] = {
         what="Message Batches API", instead=_MESSAGES, shape=_anthropic
     ),
     "/v1/complete": _Absent(what="Text Completions API", instead=_MESSAGES, shape=_anthropic),
-    "/v1/embeddings": _Absent(what="embeddings API", instead=_NO_OTHER),
-    "/v1/moderations": _Absent(what="moderations API", instead=_NO_OTHER),
-    "/v1/images": _Absent(what="images API", instead=_NO_OTHER),
-    "/v1/audio": _Absent(what="audio API", instead=_NO_OTHER),
+    "/v1/images": _Absent(
+        what="such path of the images API",
+        instead="use generations, edits or variations below it",
+    ),
+    "/v1/audio": _Absent(
+        what="such path of the audio API",
+        instead="use speech, transcriptions or translations below it",
+    ),
     "/v1/videos": _Absent(what="videos API", instead=_NO_OTHER),
     "/v1/files": _Absent(what="files API", instead=_NO_OTHER),
     "/v1/uploads": _Absent(what="uploads API", instead=_NO_OTHER),
@@ -71,7 +76,6 @@ _ABSENT: Mapping[str, _Absent] = {
     "/v1/threads": _Absent(what="Assistants API", instead=_USE_CHAT),
     "/v1/conversations": _Absent(what="Conversations API", instead=_USE_CHAT),
     "/v1/realtime": _Absent(what="Realtime API", instead=_NO_OTHER),
-    "/v1/rerank": _Absent(what="rerank API", instead=_NO_OTHER),
     "/openai/deployments": _Absent(
         what="path of Azure's form but those of what is served under /v1, such as "
         "/openai/deployments/<model>/chat/completions",
@@ -128,7 +132,7 @@ def body_of(error: AbsentEndpointError, *, code: str) -> bytes:
 
 
 def _served() -> list[str]:
-    return [each.path for each in dialects().all]
+    return [each.path for each in (*dialects().all, *pinned())]
 
 
 def _as_meant(path: str) -> str:

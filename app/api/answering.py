@@ -31,6 +31,7 @@ from app.gateway.request import RouteRequest
 from app.state import ActiveConfig
 from app.wire.bounds import check_structure, is_simple
 from app.wire.envelope import with_model
+from app.wire.pinned.forms import is_form
 from routers.errors import RoutingError
 
 
@@ -103,7 +104,9 @@ class Reception:
         head, serving = head_of(scope), visit.serving
         at_once = serving.admission.at_once(caller)
         visit.arrival = arrival = self.intake.begin(caller, _peer(scope), at_once=at_once)
-        check_json_content_type(head)
+        as_form = dialect.takes_forms and is_form(head.get(b"content-type"))
+        if not as_form:
+            check_json_content_type(head)
         server = serving.config.gateway.server
         body = await read_body(head, receive, max_bytes=server.max_body_bytes, on_part=arrival.grow)
         await self.places.enter()
@@ -111,7 +114,7 @@ class Reception:
         if dialect.refers_back:
             body = await dialect.complete(bytes(body), caller)
         names = serving.visible.of(caller)
-        if is_simple(body):
+        if as_form or is_simple(body):
             request = understand(
                 dialect, bytes(body), scope, names, caller, max_messages=server.max_messages
             )

@@ -25,6 +25,7 @@ from app.errors import ClientDisconnectedError
 from app.gateway.handle import Answer, Head
 from app.providers.base import Chunk
 from app.types import CHAT_COMPLETIONS
+from app.wire.pinned.endpoints import PASSED_THROUGH
 
 _BILL_S = 2.0
 """How long the token counts of an answer that is complete are waited for when its client is gone:
@@ -130,7 +131,8 @@ class Exchange:
         if writer.keeps:
             await self.dialect.keep(writer, entry.request)
         entry.answering()
-        headers = [JSON_HEADER, *writer.headers, *head.headers, *self._route_headers()]
+        ours = _untyped([JSON_HEADER], head)
+        headers = [*ours, *writer.headers, *head.headers, *self._route_headers()]
         if cost_usd is not None:
             headers.append((b"x-route-cost-usd", usd(cost_usd)))
         headers.append((b"content-length", str(len(body)).encode()))
@@ -147,7 +149,8 @@ class Exchange:
     ) -> None:
         entry, send = self.answer.account, self.send
         entry.answering()
-        headers = [*STREAM_HEADERS, *writer.headers, *head.headers, *self._route_headers()]
+        ours = _untyped(STREAM_HEADERS, head)
+        headers = [*ours, *writer.headers, *head.headers, *self._route_headers()]
         if head.from_cache:
             headers.append((b"x-route-cost-usd", usd(0.0)))
         if self._writer is None:
@@ -157,7 +160,8 @@ class Exchange:
             await send({"type": "http.response.body", "body": data, "more_body": True})
         watch.grace_s = lambda: _BILL_S if self.answer.awaits_counts else 0.0
         write = writer.chunk
-        async with Pings(send, every_s=self.ping_s, ping=writer.ping) as pings:
+        every_s = self.ping_s if writer.ping else 0.0
+        async with Pings(send, every_s=every_s, ping=writer.ping) as pings:
             async for chunk in chunks:
                 data = write(chunk)
                 if data:
@@ -204,7 +208,16 @@ class Exchange:
             return
         if entry.request.stream:
             last = self._writer.broken(error)
+            if not last:
+                return  # no event can tell of it: the server ends the connection
             # A client that does not read may not hold the request beyond its end.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_GOODBYE_S):
                     await self.send({"type": "http.response.body", "body": last})
+
+
+def _untyped(headers: Headers, head: Head) -> Headers:
+    """Return headers of ours without the content type, where the upstream's own is passed on."""
+    if head.dialect not in PASSED_THROUGH:
+        return headers
+    return [each for each in headers if each[0] != JSON_HEADER[0]]

@@ -1,13 +1,13 @@
 """The OpenAPI description of the endpoints that FastAPI does not see, and of every error."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from app.api.dialects.base import Documented, Table
+from app.api.dialects.base import Dialect, Documented, Table
 from app.api.routing_headers import HEADER_KEYS
 from app.api.schema import KNOB_PRESETS, RouteDecision
 from app.gateway.names import Names
@@ -30,19 +30,19 @@ _KNOB_HELP = {
 }
 
 
-def document_endpoints(app: FastAPI, dialects: Table) -> None:
+def document_endpoints(app: FastAPI, dialects: Table, pinned: Iterable[Dialect] = ()) -> None:
     """Make `app.openapi()` describe the plain ASGI endpoints and the errors of all of them."""
     document: dict[str, Any] = {}
 
     def openapi() -> dict[str, Any]:
         if not document:
-            document.update(_document(app, dialects))
+            document.update(_document(app, dialects, tuple(pinned)))
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # (as FastAPI documents it)
 
 
-def _document(app: FastAPI, dialects: Table) -> dict[str, Any]:
+def _document(app: FastAPI, dialects: Table, pinned: Collection[Dialect]) -> dict[str, Any]:
     document = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
@@ -59,7 +59,8 @@ def _document(app: FastAPI, dialects: Table) -> dict[str, Any]:
         example=chat.example,
         streamed=None,
     )
-    endpoints = {each.path: each.documented for each in dialects.all} | {DECISION_ROUTE: route}
+    routed = {each.path: each.documented for each in dialects.all} | {DECISION_ROUTE: route}
+    endpoints = routed | {each.path: each.documented for each in pinned}
     for documented in endpoints.values():
         for model in (documented.error, documented.request, documented.answer, documented.event):
             if model is not None and model.__name__ not in schemas:
@@ -73,7 +74,9 @@ def _document(app: FastAPI, dialects: Table) -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     for path, documented in endpoints.items():
-        document["paths"][path] = {"post": _operation(documented, knobs=knobs)}
+        told = knobs if path in routed else None
+        document["paths"][path] = {"post": _operation(documented, knobs=told)}
+    _add_forms(document, pinned)
     _add_security(document, keys_needed=app.state.steelyard.config.gateway.auth.keys_needed)
     for path, operations in document["paths"].items():
         error = endpoints.get(path, chat).error
@@ -85,6 +88,13 @@ def _document(app: FastAPI, dialects: Table) -> dict[str, Any]:
                     "content": {"application/json": {"schema": _ref(error)}},
                 }
     return document
+
+
+def _add_forms(document: dict[str, Any], pinned: Collection[Dialect]) -> None:
+    for each in pinned:
+        if each.takes_forms:
+            body = document["paths"][each.path]["post"]["requestBody"]["content"]
+            body["multipart/form-data"] = {"schema": _ref(each.documented.request)}
 
 
 def _add_security(document: dict[str, Any], *, keys_needed: bool) -> None:
@@ -109,12 +119,12 @@ def _add_security(document: dict[str, Any], *, keys_needed: bool) -> None:
                 operation["security"] = [{}, {"metrics_token": []}]
 
 
-def _operation(documented: Documented, *, knobs: Mapping[str, Any]) -> dict[str, Any]:
+def _operation(documented: Documented, *, knobs: Mapping[str, Any] | None) -> dict[str, Any]:
     content = {"application/json": {"schema": _ref(documented.answer)}}
     if documented.event is not None:
         content["text/event-stream"] = {"schema": _ref(documented.event)}
     return {
-        "tags": ["chat"],
+        "tags": ["chat" if knobs is not None else "other models"],
         "summary": documented.summary,
         "description": documented.description,
         "parameters": [
@@ -126,6 +136,7 @@ def _operation(documented: Documented, *, knobs: Mapping[str, Any]) -> dict[str,
                 "schema": _header_schema(knobs[key]),
             }
             for header, key in HEADER_KEYS.items()
+            if knobs is not None
         ],
         "requestBody": {
             "required": True,

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from app.access.guard import ANONYMOUS, Caller
 from app.api.dialects.base import ParsedRequest
+from app.api.kinds import check_kind, with_model_of_its_kind
 from app.api.knobs import Knobs, told_objective
 from app.errors import InvalidRequestError
 from app.gateway.efforts import allowed_by_effort
@@ -13,7 +14,8 @@ from app.gateway.names import Meant, Names
 from app.gateway.request import IDEMPOTENCY_KEY, Policy, RouteRequest
 from app.head import NO_HEAD, RequestHead
 from app.ids import new_id
-from routers.types import CostQuality, Objective, StrongThreshold
+from app.types import CacheMode
+from routers.types import CHAT, CostQuality, Objective, StrongThreshold
 
 _RETRY_COUNT = b"x-stainless-retry-count"
 """How often OpenAI's and Anthropic's libraries have sent the request before."""
@@ -44,8 +46,12 @@ def resolve(
         If the routing options name something unknown or contradict the model name.
     """
     knobs = header_knobs.over(chat.knobs)
+    if chat.kind != CHAT:
+        chat = with_model_of_its_kind(chat, names)
     meant = names.meant(chat.model)
     pinned, policy, objective = _target(chat.model, meant, knobs, names)
+    if chat.kind != CHAT or pinned in names.others:
+        check_kind(chat, pinned, names)
     if knobs.model_ids is not None:
         knobs = _with_models_meant(knobs, names)
         _check_models(knobs, names, pinned)
@@ -83,7 +89,7 @@ def resolve(
         headers=_passed_on(head, passed_on, caller, pinned=pinned is not None),
         caller=caller,
         affinity=knobs.affinity is not False,
-        cache=knobs.cache,
+        cache=knobs.cache if chat.kind == CHAT else CacheMode.OFF,
         repeated=_is_repeated(head),
     )
 

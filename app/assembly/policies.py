@@ -23,6 +23,7 @@ from routers.decision.switching import SwitchRule
 from routers.errors import RoutingError
 from routers.options import build
 from routers.types import (
+    CHAT,
     Conversation,
     CostQuality,
     ModelSpec,
@@ -324,4 +325,5 @@ def build_names(config: LoadedConfig, policies: Mapping[str, Policy]) -> Names:
         policies=policies,
         default_policy=config.gateway.default_policy,
         pairs=pairs,
+        others={name: spec for name, spec in config.specs.items() if spec.kind != CHAT},
     )

@@ -1,13 +1,13 @@
 """The catalogue: what is true of a model wherever it is served."""
 
 import datetime as dt
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from app.config.fields import ConflictError, Count, Name, Price, ShortName, Strict, Text
 from app.config.parameters import Effort, ParametersConfig
-from routers.types import Capability, Prices, Surcharge
+from routers.types import CHAT, Capability, Prices, Surcharge
 
 
 class SurchargeConfig(Strict):
@@ -34,6 +34,8 @@ class PriceConfig(Strict):
     """For prompt tokens that the provider had in its cache; left out, as other prompt tokens."""
     reasoning_usd_per_mtok: Price | None = None
     """For tokens of hidden reasoning; left out, as other tokens of the answer."""
+    usd_per_answer: Price = 0.0
+    """Added for each answer that a request asks for (`n`), such as a picture or a recording."""
     surcharges: tuple[SurchargeConfig, ...] = ()
     """What fields of requests add to it; the first one that fits counts."""
     source: Text
@@ -52,6 +54,7 @@ class PriceConfig(Strict):
             output_usd_per_mtok=self.output_usd_per_mtok,
             cached_input_usd_per_mtok=self.cached_input_usd_per_mtok,
             reasoning_usd_per_mtok=self.reasoning_usd_per_mtok,
+            usd_per_answer=self.usd_per_answer,
         )
 
 
@@ -93,12 +96,26 @@ class CatalogueEntry(Strict):
     """How much prompt and answer may have together."""
     max_output_tokens: Count | None = None
     """How long an answer may be; left out, as long as the window allows."""
+    kind: Literal["chat", "embeddings", "moderations", "images", "audio", "rerank"] = "chat"
+    """What it is asked for. Conversations are routed to `chat` alone; any other kind is asked by
+    name, at its own endpoints (`/v1/embeddings`, `/v1/images/generations`, …)."""
+    token_ids: bool | None = None
+    """Whether an embedding model takes token numbers in place of texts, as LangChain sends them;
+    left out, those named `text-embedding-…` do."""
     capabilities: frozenset[Capability] = frozenset({Capability.STREAMING})
     """What requests may need: one that needs more is not sent here."""
     parameters: ParametersConfig | None = None
     """What it refuses of a request or calls otherwise, besides what the shipped table knows."""
     variants: dict[ShortName, VariantConfig] = Field(default_factory=dict)
     """Ways to ask it, each a model of its own: `<model>@<variant>`."""
+
+    @model_validator(mode="after")
+    def _is_of_one_kind(self) -> Self:
+        if self.kind != CHAT and self.variants:
+            raise ConflictError(("variants",), f"are for models that chat, not for {self.kind}")
+        if self.kind != "embeddings" and self.token_ids is not None:
+            raise ConflictError(("token_ids",), "is said of embedding models (kind: embeddings)")
+        return self
 
     @property
     def offers(self) -> frozenset[Capability]:

@@ -9,6 +9,7 @@ from app.config.catalogue import Catalogue
 from app.config.document import Remark
 from app.config.fields import choices
 from app.config.gateway import GatewayConfig
+from app.config.kinds import check_kinds
 from app.config.loaded import LoadedConfig
 from app.config.models import MARK
 from app.config.problems import parse_file
@@ -18,6 +19,9 @@ from routers.types import ModelSpec
 
 _DEFAULT_FILE = Path("configs/gateway.yaml")
 """What every command reads where nothing else is named; there only in a checkout."""
+
+_OF_OPENAI = "text-embedding-"
+"""What OpenAI's embedding models are called, whose tokeniser is the one that clients count with."""
 
 MIN_ADMIN_TOKEN_CHARS = 16
 """Of a token that may make keys; sixteen random hexadecimal digits are 64 bits."""
@@ -80,6 +84,10 @@ def load_config(
             max_output_tokens=entry.max_output_tokens,
             capabilities=entry.offers,
             surcharges=entry.prices.to_surcharges(),
+            kind=entry.kind,
+            takes_token_ids=spec.startswith(_OF_OPENAI)
+            if entry.token_ids is None
+            else entry.token_ids,
         )
     config = LoadedConfig(
         path=path,
@@ -99,6 +107,7 @@ def load_config(
         cache_url=_address(gateway.store.cache_url_env or "", environment),
         semconv_opt_in=environment.get("OTEL_SEMCONV_STABILITY_OPT_IN", ""),
     )
+    check_kinds(config)
     if secrets_needed and (missing := missing_variables(config)):
         raise ConfigError(f"{path}: {'; '.join(document.told(*each) for each in missing)}")
     return config

@@ -97,7 +97,8 @@ def bid_for(
     output_usd = max(prices.output_usd_per_mtok or 0.0, prices.reasoning_usd_per_mtok or 0.0)
     nusd_per_token = factor * NUSD_PER_USD / 1e6
     prompt_nusd = math.ceil(
-        demand.input_tokens_upper * input_usd * nusd_per_token + fee_usd * NUSD_PER_USD
+        demand.input_tokens_upper * input_usd * nusd_per_token
+        + (fee_usd + factor * prices.usd_per_answer * demand.n_answers) * NUSD_PER_USD
     )
     token_nusd = output_usd * nusd_per_token * demand.n_answers
     return Bid(

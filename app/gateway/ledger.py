@@ -299,7 +299,7 @@ class LedgerEntry:
             ),
             hidden_tokens=hidden_tokens,
         )
-        return Paid(usage, price_usd(usage, spec, self.extras))
+        return Paid(usage, price_usd(usage, spec, self.extras, self.request.demand.n_answers))
 
     def _served(self) -> Paid:
         """Return what the call that serves is booked with."""

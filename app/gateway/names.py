@@ -7,7 +7,7 @@ from app.config.aliases import Aliases, is_routing_name, knob_in, read_auto_name
 from app.errors import InvalidRequestError, ModelNotFoundError
 from app.gateway.request import Policy
 from routers.artifact.thresholds import StoredName
-from routers.types import Objective, StrongThreshold
+from routers.types import ModelSpec, Objective, StrongThreshold
 
 A_THRESHOLD = "<threshold from 0 to 1>"
 """Ends the pattern that stands for all threshold names of a router in lists."""
@@ -58,6 +58,8 @@ class Names:
     """What `auto` goes by in place of its policy's objective, where a request names neither."""
     aliases: Aliases = field(default_factory=lambda: Aliases({}))
     """Further names, and what they come to."""
+    others: Mapping[str, ModelSpec] = field(default_factory=dict)
+    """Models that do not chat, by id."""
     shown: tuple[str, ...] | None = None
     """The names that this caller is told of; None: all of them."""
 
@@ -126,6 +128,12 @@ class Names:
         if auto is None or not self.policies:
             raise self.not_found(sent)
         return Meant("auto", auto.policy, _position(auto.knob, sent))
+
+    def of_kind(self, kind: str) -> tuple[str, ...]:
+        """Return the models of a kind other than chat that the caller is told of."""
+        return tuple(
+            name for name in self.listed() if name in self.others and self.others[name].kind == kind
+        )
 
     def listed_models(self) -> str:
         """Return the models that the caller is told of, as a list to read."""

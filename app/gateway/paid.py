@@ -187,19 +187,24 @@ def booked_usage(
     )
 
 
-def price_usd(usage: Usage, spec: ModelSpec, extras: tuple[Extra, ...] = ()) -> float | None:
+def price_usd(
+    usage: Usage, spec: ModelSpec, extras: tuple[Extra, ...] = (), n_answers: int = 1
+) -> float | None:
     """Price token counts; None when a price is unknown.
 
     Parameters
     ----------
     extras
         What of the request changes the price.
+    n_answers
+        How many it asks for.
     """
     cost_usd = spec.prices.cost_usd(
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         cached_input_tokens=usage.cached_input_tokens,
         reasoning_tokens=usage.reasoning_tokens,
+        n_answers=n_answers,
     )
     if not extras or cost_usd is None:
         return cost_usd

@@ -12,7 +12,6 @@ import httpx
 from app.errors import ConfigError
 from app.providers.base import PROVIDERS, ModelCall
 from app.providers.openai import OpenAIProvider
-from app.wire.completions.request import COMPLETIONS
 
 
 @PROVIDERS.register("azure")
@@ -43,5 +42,5 @@ class AzureProvider(OpenAIProvider):
 
     def _url_of(self, call: ModelCall) -> httpx.URL:
         deployment = quote(call.upstream_model, safe="")
-        path = "/completions" if call.dialect == COMPLETIONS else self.path
+        path = self.path_of.get(call.dialect, self.path)
         return self._join(f"/openai/deployments/{deployment}{path}")

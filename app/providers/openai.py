@@ -1,10 +1,12 @@
 """Upstreams that speak OpenAI's chat completions: OpenAI itself and most others."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import httpx
+import msgspec
 
-from app.errors import UpstreamInvalidResponseError
+from app.errors import UpstreamError, UpstreamInvalidResponseError
 from app.providers.base import PROVIDERS, Chunk, ModelCall
 from app.providers.chat.stream import ChatStream
 from app.providers.chat.texts import TextStream, read_texts
@@ -19,12 +21,26 @@ from app.providers.chat.wire import (
 from app.providers.http.answer_stream import AnswerStream
 from app.providers.http.error_body import reported_error
 from app.providers.http.errors import Headers, error_from_event
+from app.providers.http.pinned import RawStream, encode_pinned, read_pinned
 from app.providers.http.provider import HttpProvider
 from app.providers.responses.native import NativeStream, encode_native, native_answer
 from app.types import RESPONSES
 from app.wire.completions.request import COMPLETIONS
+from app.wire.pinned.embeddings import asks_for_base64, in_float_alone
+from app.wire.pinned.endpoints import EMBEDDINGS, PINNED
 
-_PATHS = {COMPLETIONS: "/completions", RESPONSES: "/responses"}
+_REFUSED = frozenset({400, 422})
+_ABOUT_THE_FORM = (b"encoding_format", b"base64", b"encoding format")
+
+
+def _is_about_the_form(failure: UpstreamError) -> bool:
+    """Whether an upstream refuses a request for the form in which it asks for vectors."""
+    said = (failure.body or failure.message.encode()).lower()
+    return any(words in said for words in _ABOUT_THE_FORM)
+
+
+_PATHS = {name: f"/{name}" for name in (COMPLETIONS, RESPONSES, *PINNED)}
+"""Where dialects other than chat completions are spoken."""
 
 
 @PROVIDERS.register("openai")
@@ -33,6 +49,7 @@ class OpenAIProvider(HttpProvider):
 
     example_url = "https://api.openai.com/v1"
     path = "/chat/completions"
+    native_dialects = PINNED
     optional_dialects = frozenset({COMPLETIONS, RESPONSES})
     end_marker = "[DONE]"
     passed_on = {  # noqa: RUF012  (declared as a class variable by the parent)
@@ -40,6 +57,11 @@ class OpenAIProvider(HttpProvider):
         b"openai-version": b"openai-version",
         b"x-request-id": b"x-upstream-request-id",
     }
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._float_alone: set[str] = set()
+        """Embedding models that have refused to answer in base64."""
 
     def _dialect_headers(self, api_key: str | None) -> Sequence[tuple[str, str]]:
         return () if api_key is None else (("Authorization", f"Bearer {api_key}"),)
@@ -51,6 +73,8 @@ class OpenAIProvider(HttpProvider):
     def _encode(self, call: ModelCall) -> bytes:
         if call.dialect == RESPONSES:
             return encode_native(call.fields, model=call.upstream_model)
+        if call.dialect in PINNED:
+            return encode_pinned(self._with_known_form(call))
         return encode_request(
             call.fields,
             model=call.upstream_model,
@@ -63,6 +87,8 @@ class OpenAIProvider(HttpProvider):
             return read_texts(body, headers)
         if call.dialect == RESPONSES:
             return native_answer(body, headers)
+        if call.dialect in PINNED:
+            return read_pinned(call, body, headers)
         if body[:32].lstrip().startswith(b"[") and (detail := reported_error(body)) is not None:
             raise error_from_event(detail)  # Gemini's errors come in a list
         completion, body = decode_completion(body)
@@ -89,4 +115,24 @@ class OpenAIProvider(HttpProvider):
             return TextStream(headers, max_event_bytes=self._max_response_bytes)
         if call.dialect == RESPONSES:
             return NativeStream(headers, max_event_bytes=self._max_response_bytes)
+        if call.dialect in PINNED:
+            return RawStream(call.dialect, headers)
         return ChatStream(headers, max_event_bytes=self._max_response_bytes)
+
+    def _mended(self, call: ModelCall, failure: UpstreamError) -> ModelCall | None:
+        """Ask for plain numbers where base64 is refused; they are packed here."""
+        if (
+            call.dialect != EMBEDDINGS
+            or failure.status not in _REFUSED
+            or call.upstream_model in self._float_alone
+            or not asks_for_base64(call.fields)
+            or not _is_about_the_form(failure)
+        ):
+            return None
+        self._float_alone.add(call.upstream_model)
+        return call
+
+    def _with_known_form(self, call: ModelCall) -> ModelCall:
+        if call.dialect != EMBEDDINGS or call.upstream_model not in self._float_alone:
+            return call
+        return msgspec.structs.replace(call, fields=dict(in_float_alone(call.fields)))

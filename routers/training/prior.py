@@ -192,7 +192,7 @@ def _price(catalogue: Path, name: str, entry: Any) -> Prices:
     given = entry.get("prices") if isinstance(entry, Mapping) else None
     if not isinstance(given, Mapping):
         raise DataError(f"{catalogue}: {name!r} has no 'prices'")
-    values: dict[str, float | None] = {}
+    values: dict[str, Any] = {}
     for key in _CLASSES:
         value = given.get(key)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):

@@ -7,9 +7,11 @@ from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from app.api.dialects.base import dialects
+from app.api.pinned import pinned
 
 CHAT, ROUTE = ("POST", "/v1/chat/completions"), ("POST", "/v1/route")
 ASKING = [*(("POST", each.path) for each in dialects().all), ROUTE]
+PINNED = [("POST", each.path) for each in pinned()]
 READING = [
     ("GET", "/v1/models"),
     ("GET", "/v1/models/{model}"),
@@ -48,7 +50,7 @@ def refused_beyond_schema(response):
 
 def test_every_operation_is_tried(document):
     found = {(each.ok().method.upper(), each.ok().path) for each in document.get_all_operations()}
-    assert found == {*ASKING, *READING}
+    assert found == {*ASKING, *READING, *PINNED}
 
 
 @pytest.mark.parametrize(("method", "path"), READING)
@@ -81,7 +83,7 @@ def test_what_the_document_allows_is_answered_as_documented(document, stub, meth
     assert sum(served) > len(served) * least
 
 
-@pytest.mark.parametrize(("method", "path"), ASKING)
+@pytest.mark.parametrize(("method", "path"), [*ASKING, ("POST", "/v1/embeddings")])
 def test_what_the_document_forbids_is_refused(document, stub, method, path):
     @seed(7)
     @FEW

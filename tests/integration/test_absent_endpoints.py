@@ -15,11 +15,11 @@ def ask(gateway, path, method="POST", **options):
     ("path", "words"),
     [
         ("/v1/responses/compact", "input"),
-        ("/v1/embeddings", "provider"),
-        ("/v1/images/generations", "provider"),
-        ("/v1/audio/transcriptions", "provider"),
+        ("/v1/images/upscales", "generations"),
+        ("/v1/audio/voices", "speech"),
+        ("/v1/videos", "provider"),
         ("/v1/files", "provider"),
-        ("/openai/deployments/gpt-4o/embeddings?api-version=2024-02-01", "/chat/completions"),
+        ("/openai/deployments/gpt-4o/videos?api-version=2024-02-01", "/chat/completions"),
     ],
 )
 def test_openais_other_endpoints_say_what_works(gateway, path, words):
@@ -75,8 +75,8 @@ def test_nothing_is_guessed_of_other_paths(gateway, path):
 def test_the_official_client_shows_the_words(gateway, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     client = openai.OpenAI(base_url=gateway.openai_url, api_key="none", max_retries=0)
-    with client, pytest.raises(openai.BadRequestError, match="no embeddings API"):
-        client.embeddings.create(model="auto", input="hi")
+    with client, pytest.raises(openai.BadRequestError, match="no files API"):
+        client.files.list()
 
 
 def test_the_docs_know_where_a_key_is_asked_for(gateway, fresh_gateway):

@@ -258,7 +258,14 @@ def test_explain_says_in_one_line_what_is_wrong(run_here, config):
 
 
 @pytest.mark.parametrize(
-    "name", ["gateway.yaml", "gateway.openai.yaml", "gateway.docker.yaml", "gateway.cascade.yaml"]
+    "name",
+    [
+        "gateway.yaml",
+        "gateway.openai.yaml",
+        "gateway.docker.yaml",
+        "gateway.cascade.yaml",
+        "gateway.embeddings.yaml",
+    ],
 )
 def test_check_config_passes_what_is_shipped_without_its_secrets(run_here, monkeypatch, name):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)

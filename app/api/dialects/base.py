@@ -27,7 +27,7 @@ from app.wire.body import Body
 from app.wire.chat_request import ChatRequest
 from app.wire.turns import Turn
 from routers.registry import Registry
-from routers.types import Conversation, Demand
+from routers.types import CHAT, Conversation, Demand
 
 
 class ParsedRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +47,10 @@ class ParsedRequest(msgspec.Struct, frozen=True, kw_only=True):
         The messages, as far as they have to be looked into once more.
     knobs
         The routing options of the body alone; headers are merged in by the endpoint.
+    kind
+        Of the models that can answer.
+    token_ids
+        Whether it holds numbers of a tokeniser in place of texts.
     """
 
     model: str
@@ -57,6 +61,8 @@ class ParsedRequest(msgspec.Struct, frozen=True, kw_only=True):
     demand: Demand
     turns: Sequence[Turn]
     knobs: Knobs
+    kind: str = CHAT
+    token_ids: bool = False
 
 
 def parsed_chat(chat: ChatRequest, body: Body | None = None) -> ParsedRequest:
@@ -190,6 +196,8 @@ class Dialect(Protocol):
     passed_on: tuple[bytes, ...]
     large_fields: tuple[str, ...]
     documented: Documented
+    takes_forms: bool
+    """Whether a request may come as a form, with files."""
     refers_back: bool
     """Whether a request may name an earlier answer instead of repeating what was said."""
 
@@ -248,6 +256,7 @@ class Dialect(Protocol):
 class Stateless:
     """What a dialect does whose requests say everything themselves."""
 
+    takes_forms = False
     refers_back = False
 
     def keeping(self, kept: KeptResponses | None) -> Self:  # noqa: ARG002  (nothing is kept)

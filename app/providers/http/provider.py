@@ -30,6 +30,8 @@ from app.providers.http.tokens import Authoriser, BearerTokens, CommandSource, F
 from app.types import CHAT_COMPLETIONS, MESSAGES, RESPONSES
 from app.wire.answer_pieces import in_pieces, put_together
 from app.wire.completions.request import COMPLETIONS
+from app.wire.pinned.endpoints import PASSED_THROUGH, PINNED
+from app.wire.pinned.forms import FORM_TYPE
 from app.wire.usage import read_usage
 
 USER_AGENT = f"steelyard/{__version__}".encode("ascii")
@@ -257,11 +259,14 @@ class HttpProvider(ABC):
                         yield each
                 return
             headers = self._passed_on(raw)
+            if call.dialect in PASSED_THROUGH:
+                kept = [each for each in raw if each[0].lower() == b"content-type"]
+                headers = [*headers, *kept]
             if not call.stream:
                 yield await self._read_whole(call, reads, headers)
                 return
             # The first byte tells what the content type may not: whether this is a stream at all.
-            if await reads.first() in _NO_STREAM:
+            if call.dialect not in PINNED and await reads.first() in _NO_STREAM:
                 # What was not streamed can be told in pieces in one dialect alone.
                 call = msgspec.structs.replace(call, dialect=CHAT_COMPLETIONS)
                 yield in_pieces(await self._read_whole(call, reads, headers))
@@ -282,7 +287,7 @@ class HttpProvider(ABC):
             reads.check_began()
             # The end of the body often comes a packet later; waiting here would delay the client.
             linger = response.extensions.get("linger")
-            if linger is not None:
+            if linger is not None and data is not None:
                 linger()
         except UpstreamError as error:
             if error.retry_after_s is None:
@@ -303,6 +308,10 @@ class HttpProvider(ABC):
             self._heard(call, b"".join(reads.heard))  # whoever ended it: what came has to be paid
             raise
         try:
+            if call.dialect in PINNED:
+                if len(body) > self.inline_bytes:
+                    return await asyncio.to_thread(self._whole, call, body, headers)
+                return self._whole(call, body, headers)
             first = first_byte(body)
             if not first:
                 raise UpstreamInvalidResponseError("the upstream's answer is empty")
@@ -344,7 +353,7 @@ class HttpProvider(ABC):
         return await asyncio.to_thread(self._request, call, timeouts)
 
     def _request(self, call: ModelCall, timeouts: dict[str, float | None]) -> httpx.Request:
-        if call.max_output_tokens is not None:
+        if call.max_output_tokens is not None and call.dialect not in PINNED:
             named = _LIMIT_FIELDS.get(call.dialect, self._output_limit_field)
             limited = with_output_limit(call.fields, call.max_output_tokens, field=named)
             call = msgspec.structs.replace(call, fields=limited)
@@ -356,7 +365,12 @@ class HttpProvider(ABC):
         ):
             call = msgspec.structs.replace(call, fields=self._reworded(call.fields))
         body = self._encode(call)
-        ours = self._headers
+        ours, accepted = self._headers, self.stream_type if call.stream else b"application/json"
+        if call.dialect in PASSED_THROUGH:
+            accepted = b"*/*"
+            if FORM_TYPE in call.fields:
+                form = b"Content-Type", call.fields[FORM_TYPE]
+                ours = [form if name == form[0] else (name, value) for name, value in ours]
         if self.clients_word and call.headers:
             told = {name.lower() for name, _ in call.headers} & self.clients_word
             ours = [each for each in ours if each[0].lower() not in told] if told else ours
@@ -366,7 +380,7 @@ class HttpProvider(ABC):
             headers=[
                 *ours,
                 (b"Content-Length", b"%d" % len(body)),
-                (b"Accept", self.stream_type if call.stream else b"application/json"),
+                (b"Accept", accepted),
                 *(header for header in call.headers if header[0].lower() not in _OURS),
             ],
             stream=httpx.ByteStream(body),

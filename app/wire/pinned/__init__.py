@@ -1,0 +1,1 @@
+"""Requests that are no conversation and name their model, such as those for embeddings."""

@@ -1,0 +1,162 @@
+"""Moderations, images, audio and rerank: passed through to the model that is named."""
+
+import contextlib
+import json
+
+import httpx
+import openai
+import pytest
+
+from tests.support.other_models import with_other_models
+from tests.support.raw_client import RawClient
+from tests.support.requests import assert_openai_error
+from tests.support.watching import until
+
+
+@pytest.fixture
+def gateway(fresh_gateway, tmp_path):
+    return fresh_gateway(with_other_models(tmp_path, usd_per_answer=0.04))
+
+
+@pytest.fixture
+def client(gateway, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with openai.OpenAI(base_url=gateway.openai_url, api_key="none", max_retries=0) as client:
+        yield client
+
+
+def post(gateway, path, **options):
+    return httpx.post(gateway.url + path, trust_env=False, timeout=30, **options)
+
+
+def test_moderations_and_the_only_model_of_a_kind_when_none_is_named(client, stub):
+    assert client.moderations.create(model="sim-moderation", input="fine").results
+    assert client.moderations.create(input="fine").results
+    assert [entry.model for entry in stub.log()] == ["sim-moderation"] * 2
+
+
+def test_a_rerank_is_passed_on_and_paid_by_its_tokens_and_the_call(gateway):
+    body = {"model": "sim-rerank", "query": "a ship", "documents": ["a balance", "a ship"]}
+    answer = post(gateway, "/v1/rerank", json=body)
+    assert [each["index"] for each in answer.json()["results"]] == [1, 0]
+    tokens = answer.json()["usage"]["prompt_tokens"]
+    cost = float(answer.headers["x-route-cost-usd"])
+    assert cost == pytest.approx(0.04 + tokens * 0.1e-6, rel=1e-6)
+    assert answer.headers["x-route-model"] == "sim-rerank"
+
+
+def test_every_picture_is_paid(client):
+    answer = client.images.with_raw_response.generate(model="sim-image", prompt="A steelyard", n=3)
+    assert len(answer.parse().data) == 3
+    cost = float(answer.headers["x-route-cost-usd"])
+    assert 0.12 <= cost < 0.121
+    with pytest.raises(openai.BadRequestError):
+        client.images.generate(model="sim-image", prompt="A steelyard", n=-1)
+
+
+def test_speech_comes_as_it_is_with_its_own_type(client, gateway, stub):
+    body = {"model": "sim-speech", "input": "A steelyard.", "voice": "alloy"}
+    direct = httpx.post(f"{stub.base_url}/audio/speech", json=body, trust_env=False)
+    answer = post(gateway, "/v1/audio/speech", json=body)
+    assert answer.content == direct.content
+    assert answer.headers.get_list("content-type") == [direct.headers["content-type"]]
+    assert answer.headers["x-route-model"] == "sim-speech"
+    with client.audio.speech.with_streaming_response.create(**body) as streamed:
+        assert b"".join(streamed.iter_bytes()) == direct.content
+
+
+def test_a_file_is_passed_on_and_the_model_renamed(fresh_gateway, tmp_path, stub):
+    changes = with_other_models(tmp_path)
+    changes["models.whisper-1"] = {
+        "upstream": "stub",
+        "upstream_model": "sim-transcribe",
+        "spec": "sim-transcribe",
+    }
+    gateway = fresh_gateway(changes)
+    sound = bytes(range(256)) * 2_000
+    with openai.OpenAI(
+        base_url=gateway.openai_url, api_key="none", http_client=httpx.Client(trust_env=False)
+    ) as client:
+        file = ("a recording.wav", sound, "audio/wav")
+        answer = client.audio.transcriptions.create(model="whisper-1", file=file, language="de")
+    assert "a recording.wav" in answer.text
+    (entry,) = stub.log()
+    assert entry.model == "sim-transcribe"
+    assert entry.body["language"] == "de"
+    assert entry.body["file"]["bytes"] == len(sound)
+
+
+def form(*parts, boundary="cut"):
+    lines = []
+    for head, value in parts:
+        lines += [f"--{boundary}", f"Content-Disposition: form-data; {head}", "", value]
+    body = "\r\n".join([*lines, f"--{boundary}--", ""])
+    return {
+        "content": body.encode(),
+        "headers": {"content-type": f'multipart/form-data; boundary="{boundary}"'},
+    }
+
+
+FILE = 'name="file"; filename="model.wav"', 'name="model"\r\n\r\nauto'
+MODEL = 'name="model"', "sim-transcribe"
+
+
+@pytest.mark.parametrize("form_of", [form(FILE, MODEL), form(MODEL, FILE)])
+def test_the_model_stands_anywhere_in_a_form_and_texts_are_no_json(gateway, form_of):
+    answer = post(gateway, "/v1/audio/transcriptions", **form_of)
+    assert answer.status_code == 200, answer.text
+    assert "model.wav" in answer.json()["text"]
+
+
+def test_a_text_is_no_json(gateway):
+    asked = form(('name="response_format"', "text"), FILE, MODEL)
+    answer = post(gateway, "/v1/audio/transcriptions", **asked)
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert "model.wav" in answer.text
+
+
+def test_forms_that_are_none_are_refused(gateway, stub):
+    whole = form(FILE, MODEL)
+    wrong = [
+        form(FILE, MODEL, MODEL),
+        form(FILE, ('name="model"', "auto")),
+        form(FILE, ('name="model"', "sim-nano")),
+        form(FILE),  # two models of the kind: none can be meant
+        {**whole, "content": whole["content"][:-40]},
+        {**whole, "content": b""},
+        {**whole, "headers": {"content-type": "multipart/form-data"}},
+        {**whole, "headers": {"content-type": "multipart/form-data; boundary=other"}},
+    ]
+    for asked in wrong:
+        assert_openai_error(post(gateway, "/v1/audio/transcriptions", **asked), status=400)
+    assert_openai_error(post(gateway, "/v1/moderations", **whole), status=415)
+    assert stub.log() == []
+
+
+def test_a_budget_refuses_what_it_cannot_pay(fresh_gateway, tmp_path, stub):
+    budget = {"allowances.gateway.budgets": [{"usd": 0.1, "period": "month"}]}
+    gateway = fresh_gateway(with_other_models(tmp_path, usd_per_answer=0.04, **budget))
+    body = {"model": "sim-image", "prompt": "A steelyard"}
+    assert post(gateway, "/v1/images/generations", json={**body, "n": 2}).status_code == 200
+    refused = post(gateway, "/v1/images/generations", json=body)
+    error = assert_openai_error(refused, status=429)
+    assert error["code"] == "gateway_budget_exceeded"
+    assert len(stub.log()) == 1
+
+
+def test_a_failure_is_made_good_by_another_deployment(fresh_gateway, tmp_path, stub):
+    changes = with_other_models(tmp_path, upstreams={"other": f"{stub.origin}/v1"})
+    gateway = fresh_gateway(changes)
+    stub.add_fault("status", status=503, model="sim-transcribe")
+    answer = post(gateway, "/v1/audio/transcriptions", **form(FILE, MODEL))
+    assert answer.status_code == 200, answer.text
+    assert [entry.status for entry in stub.log()] == [503, 200]
+
+
+def test_a_client_that_leaves_takes_the_upstream_call_with_it(gateway, stub):
+    stub.add_fault("stall_before_headers", model="sim-speech")
+    body = json.dumps({"model": "sim-speech", "input": "A steelyard.", "voice": "alloy"}).encode()
+    with contextlib.closing(RawClient(gateway.url)) as client:
+        client.post("/v1/audio/speech", body)
+        until(lambda: stub.log() and stub.log()[0].ended == "running")
+    until(lambda: stub.log()[0].ended == "client_gone")
