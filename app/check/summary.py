@@ -69,10 +69,14 @@ def _model(
     return (
         model_id,
         f"at {at}",
-        f"{' / '.join(told)} USD per million tokens in / out",
+        f"{' / '.join(told)} USD per million tokens in / out{_fee(prices.usd_per_answer)}",
         f"of {prices.date}{_age(prices.date, today)}",
         f"borrows the predictions of {', '.join(borrowed)}" if borrowed else "",
     )
+
+
+def _fee(usd: float) -> str:
+    return f", {usd:g} per answer" if usd else ""
 
 
 def _usd(price: float | None) -> str:

@@ -7,10 +7,10 @@ import httpx
 import openai
 import pytest
 
+from tests.support.odd_upstream import OddUpstream, stream
 from tests.support.other_models import with_other_models
 from tests.support.raw_client import RawClient
 from tests.support.requests import assert_openai_error
-from tests.support.watching import until
 
 
 @pytest.fixture
@@ -155,8 +155,29 @@ def test_a_failure_is_made_good_by_another_deployment(fresh_gateway, tmp_path, s
 
 def test_a_client_that_leaves_takes_the_upstream_call_with_it(gateway, stub):
     stub.add_fault("stall_before_headers", model="sim-speech")
-    body = json.dumps({"model": "sim-speech", "input": "A steelyard.", "voice": "alloy"}).encode()
+    body = json.dumps({"model": "sim-speech", "input": "A steelyard.", "voice": "alloy"})
     with contextlib.closing(RawClient(gateway.url)) as client:
-        client.post("/v1/audio/speech", body)
-        until(lambda: stub.log() and stub.log()[0].ended == "running")
-    until(lambda: stub.log()[0].ended == "client_gone")
+        client.send_request(body, path="/v1/audio/speech")
+        stub.log(wait_for="running")
+    (entry,) = stub.log(wait_for="client_gone")
+    assert entry.model == "sim-speech"
+
+
+@pytest.mark.parametrize("ends_well", [True, False])
+def test_sound_that_breaks_off_never_looks_complete(fresh_gateway, tmp_path, ends_well):
+    pieces = stream(b"RIFF<", b": data", b"", headers=b"content-type: audio/wav\r\n")
+    with OddUpstream() as upstream:
+        upstream.answers["sim-speech"] = pieces
+        if not ends_well:
+            upstream.answers["sim-speech"] = [*pieces[:-1], b"no chunk\r\n"]
+        changes = with_other_models(tmp_path)
+        changes["upstreams.stub.base_url"] = f"{upstream.origin}/v1"
+        gateway = fresh_gateway(changes)
+        body = {"model": "sim-speech", "input": "A steelyard.", "voice": "alloy"}
+        if ends_well:
+            answer = post(gateway, "/v1/audio/speech", json=body)
+            assert answer.content == b"RIFF<: data"
+            assert answer.headers.get_list("content-type") == ["audio/wav"]
+            return
+        with pytest.raises(httpx.RemoteProtocolError):
+            post(gateway, "/v1/audio/speech", json=body)
