@@ -11,7 +11,7 @@ import httpx
 
 from app.errors import ConfigError
 from app.providers.base import PROVIDERS, ModelCall
-from app.providers.openai import OpenAIProvider
+from app.providers.openai import PATHS, OpenAIProvider
 
 
 @PROVIDERS.register("azure")
@@ -42,5 +42,5 @@ class AzureProvider(OpenAIProvider):
 
     def _url_of(self, call: ModelCall) -> httpx.URL:
         deployment = quote(call.upstream_model, safe="")
-        path = self.path_of.get(call.dialect, self.path)
+        path = PATHS.get(call.dialect, self.path)
         return self._join(f"/openai/deployments/{deployment}{path}")

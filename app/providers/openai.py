@@ -39,7 +39,7 @@ def _is_about_the_form(failure: UpstreamError) -> bool:
     return any(words in said for words in _ABOUT_THE_FORM)
 
 
-_PATHS = {name: f"/{name}" for name in (COMPLETIONS, RESPONSES, *PINNED)}
+PATHS = {name: f"/{name}" for name in (COMPLETIONS, RESPONSES, *PINNED)}
 """Where dialects other than chat completions are spoken."""
 
 
@@ -67,7 +67,7 @@ class OpenAIProvider(HttpProvider):
         return () if api_key is None else (("Authorization", f"Bearer {api_key}"),)
 
     def _url_of(self, call: ModelCall) -> httpx.URL:
-        path = _PATHS.get(call.dialect)
+        path = PATHS.get(call.dialect)
         return self._url if path is None else self._join(path)
 
     def _encode(self, call: ModelCall) -> bytes:

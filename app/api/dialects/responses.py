@@ -86,7 +86,6 @@ class Responses(OpenAIShaped):
     passed_on: tuple[bytes, ...] = (b"openai-beta",)
     large_fields: tuple[str, ...] = ("input", "tools")
     refers_back = True
-    takes_forms = False
     documented = Documented(
         summary="Route a response",
         description="Decide, call the chosen model, and return its answer as a Response, whatever "
