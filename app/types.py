@@ -7,6 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from app.keys import to_nusd
+from app.lineage import Lineage
 from routers.artifact.evidence import Evidence
 from routers.decision.switching import SessionReason
 from routers.features.featurizer import Featurizer
@@ -290,6 +291,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """The path that was asked."""
     session: SessionReason | None = None
     """Why the conversation stayed on its model or left it; None where there is none to follow."""
+    lineage: Lineage | None = None
+    """The session and agent that the client says it is of."""
     cache: CacheState | None = None
     """What the response cache did. A hit has no usage and cost nothing."""
     served_upstream: str | None = None

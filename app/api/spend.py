@@ -25,7 +25,7 @@ from app.spend.report import Report
 
 _OF_ONE_KEY = frozenset(
     {
-        *(Dimension.MODEL, Dimension.POLICY, Dimension.ROLE),
+        *(Dimension.MODEL, Dimension.POLICY, Dimension.SESSION, Dimension.AGENT, Dimension.ROLE),
         *(Dimension.HOUR, Dimension.DAY, Dimension.MONTH),
     }
 )
@@ -45,7 +45,8 @@ class UsageQuery(Strict):
     )
     to: _Text | None = Field(None, description="Likewise, itself left out. Left out: now.")
     group_by: _Text = Field(
-        "", description="Separated by commas: model, policy, role, hour, day, month."
+        "",
+        description="Separated by commas: model, policy, session, agent, role, hour, day, month.",
     )
 
     def question(self, *, now: float, most_groups: int) -> Question:
@@ -72,14 +73,16 @@ class SpendQuery(UsageQuery):
 
     group_by: _Text = Field(
         "",
-        description="Separated by commas: key, team, model, upstream, policy, role, hour, day, "
-        "month.",
+        description="Separated by commas: key, team, model, upstream, policy, session, agent, "
+        "role, hour, day, month.",
     )
     key: _Text | None = Field(None, description="The id of a key.")
     team: _Text | None = None
     model: _Text | None = None
     upstream: _Text | None = None
     policy: _Text | None = None
+    session: _Text | None = Field(None, description="As `group_by=session` tells it.")
+    agent: _Text | None = Field(None, description="Likewise.")
     role: _Text | None = Field(None, description="Of calls: answer, draft, judge, hedge and so on.")
     format: Literal["json", "csv"] | None = Field(
         None, description="Left out, the header Accept decides."
@@ -92,6 +95,8 @@ class SpendQuery(UsageQuery):
             Dimension.TEAM: self.team,
             Dimension.MODEL: self.model,
             Dimension.UPSTREAM: self.upstream,
+            Dimension.SESSION: self.session,
+            Dimension.AGENT: self.agent,
             Dimension.ROLE: self.role,
             Dimension.POLICY: self.policy,
         }

@@ -34,7 +34,8 @@ def _by(_: click.Context, __: click.Parameter, value: str) -> "tuple[Dimension, 
     callback=_by,
     default="",
     metavar="key,model",
-    help="What to tell apart: key, team, model, upstream, policy, role, hour, day, month.",
+    help="What to tell apart: key, team, model, upstream, policy, session, agent, role, hour, "
+    "day, month.",
 )
 @click.option("--since", callback=moment, metavar="30d", help="A date (UTC) or an age.")
 @click.option("--until", callback=moment, metavar="2026-11-22", help="Likewise; excluded.")
@@ -43,6 +44,8 @@ def _by(_: click.Context, __: click.Parameter, value: str) -> "tuple[Dimension, 
 @click.option("--model", help="Of this model only.")
 @click.option("--upstream", help="Of this upstream only.")
 @click.option("--policy", help="Of this policy only.")
+@click.option("--session", help="Of this session of a coding agent only, as --by session tells it.")
+@click.option("--agent", help="Of this one of its agents only, as --by agent tells it.")
 @click.option("--role", help="Of this role only: answer, draft, judge, guard, hedge or shadow.")
 @click.option(
     "--format",

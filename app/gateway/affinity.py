@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from app.gateway.request import RouteRequest
 from app.gateway.session import IdSource, Session, identify
 from app.head import RequestHead
+from app.lineage import Lineage
 from app.stores.base import Blobs, StoreError
 from app.types import MESSAGES, Usage
 from app.wire.turns import Turn
@@ -92,11 +93,16 @@ class SessionTurn:
 def place(request: RouteRequest, head: RequestHead, turns: Sequence[Turn]) -> RouteRequest:
     """Return the request with its place in a conversation, if it is to be followed.
 
+    Whose run it is part of is noted of every request whose client says so.
+
     Raises
     ------
     InvalidRequestError
         If the session id that the client states cannot be one.
     """
+    lineage = Lineage.of(head, request.fields.get("session_id"), scope=request.caller.key_id)
+    if lineage is not None:
+        request = replace(request, lineage=lineage)
     policy = request.policy
     if policy is None or request.pinned_model_id is not None:
         return request

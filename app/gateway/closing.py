@@ -40,6 +40,7 @@ def outcome_of(entry: LedgerEntry, *, status: int, error: str | None) -> Outcome
         refused_by=entry.refused_by,
         route=entry.route,
         session=entry.session,
+        lineage=request.lineage,
         cache=entry.cache,
         served_upstream=None if entry.served is None else entry.served.upstream,
         key_id=request.caller.key_id,

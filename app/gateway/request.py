@@ -8,6 +8,7 @@ import msgspec
 from app.access.guard import ANONYMOUS, Caller
 from app.gateway.acceptors.base import Acceptor
 from app.gateway.session import Session
+from app.lineage import Lineage
 from app.providers.base import Provider, Timeouts
 from app.types import CacheMode
 from app.wire.body import Body, Fields
@@ -161,6 +162,8 @@ class RouteRequest(msgspec.Struct, frozen=True, kw_only=True):
         What the client wants of the response cache; None where it left that to its key.
     session
         The conversation that the request belongs to; None where it is not followed.
+    lineage
+        The session and agent that the client says it is of; None where it says nothing.
     """
 
     request_id: str
@@ -185,6 +188,7 @@ class RouteRequest(msgspec.Struct, frozen=True, kw_only=True):
     affinity: bool = True
     cache: CacheMode | None = None
     session: Session | None = None
+    lineage: Lineage | None = None
     repeated: bool = False
     """Whether the client sends it once more, after an answer that was no good or did not come."""
     locked: bool = False

@@ -15,29 +15,12 @@ import msgspec
 
 from app.errors import InvalidRequestError
 from app.head import RequestHead
+from app.lineage import HARNESS_HEADERS, MAX_ID_CHARS, SESSION_HEADER
 from app.wire.turns import Turn
 from routers.decision.switching import SessionReason
 
-SESSION_HEADER = b"x-session-id"
-_HARNESS_HEADERS = (
-    b"x-claude-code-session-id",
-    b"session-id",  # Codex, which names with the next two what is within its session
-    b"thread-id",
-    b"x-codex-window-id",
-    b"session_id",  # Codex, formerly, and the next one
-    b"conversation_id",
-    b"x-opencode-session",
-    b"x-litellm-session-id",
-    b"helicone-session-id",
-    b"x-grok-conv-id",
-    b"x-session-affinity",
-)
-"""Session ids that common clients send by themselves; the first that is there counts."""
-
 _AGENT_HEADER = b"x-claude-code-agent-id"
 """Names one of the agents of such a session; the main one has none."""
-
-_MAX_ID_CHARS = 512
 
 _MODEL = "assistant"
 _SYSTEM_ROLES = frozenset({"system", "developer"})
@@ -132,7 +115,7 @@ def identify(
     elif source is IdSource.HARNESS:
         agent = (head.get(_AGENT_HEADER) or b"").strip()
         # An agent keeps its name whatever it drops of its oldest messages.
-        told = b"agent " + agent if 0 < len(agent) <= _MAX_ID_CHARS else opener
+        told = b"agent " + agent if 0 < len(agent) <= MAX_ID_CHARS else opener
         thread = hashlib.sha256(told).hexdigest()[:16]
     lock = _lock(history, fields)
     return Session(
@@ -163,9 +146,9 @@ def _given_id(head: RequestHead, fields: Mapping[str, bytes]) -> tuple[IdSource,
             return IdSource.STATED, _checked(in_body.encode(), "session_id")
         if fields["session_id"].strip() != b"null":
             raise InvalidRequestError("session_id must be a string", param="session_id")
-    for name in _HARNESS_HEADERS:
+    for name in HARNESS_HEADERS:
         value = (head.get(name) or b"").strip()
-        if 0 < len(value) <= _MAX_ID_CHARS:
+        if 0 < len(value) <= MAX_ID_CHARS:
             return IdSource.HARNESS, name + b":" + value
     cache_key = _string(fields.get("prompt_cache_key", b"null"))
     if cache_key:
@@ -174,9 +157,9 @@ def _given_id(head: RequestHead, fields: Mapping[str, bytes]) -> tuple[IdSource,
 
 
 def _checked(given: bytes, param: str) -> bytes:
-    if not 0 < len(given) <= _MAX_ID_CHARS:
+    if not 0 < len(given) <= MAX_ID_CHARS:
         raise InvalidRequestError(
-            f"{param} must have 1 to {_MAX_ID_CHARS} characters, not {len(given)}", param=param
+            f"{param} must have 1 to {MAX_ID_CHARS} characters, not {len(given)}", param=param
         )
     return given
 

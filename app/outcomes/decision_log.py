@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from app.keys import to_nusd
+from app.lineage import AgentKind
 from app.outcomes.calls import calls_text
 from app.outcomes.log import DEFAULT_CAPACITY, OutcomeLog, Sink
 from app.outcomes.redaction import Redactor
@@ -112,7 +113,7 @@ def to_row(outcome: Outcome, *, time: float) -> OutcomeRow:
     """Return the row of an outcome that ended at `time`, in seconds since the epoch."""
     decision, usage, model = outcome.decision, outcome.usage, outcome.served_model_id
     estimate = None if decision is None or model is None else decision.estimate(model)
-    texts = outcome.texts
+    texts, lineage = outcome.texts, outcome.lineage
     return OutcomeRow(
         request_id=outcome.request_id,
         decision_id=outcome.decision_id,
@@ -130,6 +131,10 @@ def to_row(outcome: Outcome, *, time: float) -> OutcomeRow:
         response_model=outcome.response_model,
         reason=None if outcome.reason is None else outcome.reason.value,
         session=None if outcome.session is None else outcome.session.value,
+        session_id=None if lineage is None else lineage.session_id,
+        agent_id=None if lineage is None else lineage.agent_id,
+        parent_agent_id=None if lineage is None else lineage.parent_agent_id,
+        agent_kind=None if lineage is None else _value(lineage.agent_kind),
         cache=None if outcome.cache is None else outcome.cache.value,
         stream=outcome.stream,
         status=outcome.status,
@@ -209,6 +214,10 @@ def _short(value: float | None, digits: int = 5) -> float | None:
 
 def _nusd(usd: float | None) -> int | None:
     return None if usd is None else to_nusd(usd)
+
+
+def _value(kind: AgentKind | None) -> str | None:
+    return None if kind is None else kind.value
 
 
 def _json(value: object) -> str:

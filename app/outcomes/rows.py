@@ -24,6 +24,10 @@ class OutcomeRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         The exchange rate that the knob came down to.
     decided_model, model
         The router's choice, and who served in the end: another one after a fallback.
+    session
+        Why the conversation stayed on its model or left it.
+    session_id, agent_id, parent_agent_id, agent_kind
+        Hashes of what the client says of its run, and what the agent is for; see `app.lineage`.
     candidates
         JSON of every candidate with its predictions, one array per field; `exclusion` says why a
         candidate could not be chosen, null for those that could.
@@ -62,6 +66,10 @@ class OutcomeRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     response_model: str | None = None
     reason: str | None
     session: str | None = None
+    session_id: str | None = None
+    agent_id: str | None = None
+    parent_agent_id: str | None = None
+    agent_kind: str | None = None
     cache: str | None = None
     stream: bool = False
     status: int

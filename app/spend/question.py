@@ -19,6 +19,8 @@ class Dimension(StrEnum):
     MODEL = "model"
     UPSTREAM = "upstream"
     POLICY = "policy"
+    SESSION = "session"
+    AGENT = "agent"
     ROLE = "role"
     HOUR = "hour"
     DAY = "day"
@@ -31,6 +33,8 @@ COLUMNS: Mapping[Dimension, str] = {
     Dimension.MODEL: "model",
     Dimension.UPSTREAM: "upstream",
     Dimension.POLICY: "policy",
+    Dimension.SESSION: "session_id",
+    Dimension.AGENT: "agent_id",
     Dimension.ROLE: "role",
 }
 """Where the rows of the decision log say it; times are made of `time`, roles are said by calls."""

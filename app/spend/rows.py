@@ -38,6 +38,8 @@ class SpendRow(Counted, frozen=True, kw_only=True, gc=False):
     policy: str | None = None
     model: str | None = None
     upstream: str | None = None
+    session_id: str | None = None
+    agent_id: str | None = None
     status: int = 0
     error: str | None = None
     cache: str | None = None
@@ -153,6 +155,8 @@ def _parts(row: SpendRow) -> Iterator[_Part]:
             policy=row.policy,
             model=call.model,
             upstream=call.upstream,
+            session_id=row.session_id,
+            agent_id=row.agent_id,
             status=row.status,
             error=row.error,
             input_tokens=call.input_tokens,

@@ -48,7 +48,7 @@ _MEASURES_OF_CALLS = {
     "cost_nusd": "sum(coalesce(cost_nusd, 0))",
     "estimated_cost_nusd": "sum(iif(estimated, coalesce(cost_nusd, 0), 0))",
 }
-_OF_ROW = "id, time, key_id, team, policy, status, error"
+_OF_ROW = "id, time, key_id, team, policy, session_id, agent_id, status, error"
 _OF_CALL = (
     "model",
     "upstream",
@@ -71,7 +71,7 @@ SELECT {_OF_ROW}, 'judge', {"NULL, " * (len(_OF_CALL) - 2)}0, scorer_cost_nusd F
     WHERE time >= ? AND time < ? AND calls IS NULL AND scorer_cost_nusd IS NOT NULL
 )"""  # noqa: S608
 """Every call as a row of its own, those of earlier releases too."""
-_MAYBE_MISSING = ("calls", *OLD_FIELDS)
+_MAYBE_MISSING = ("calls", "session_id", "agent_id", *OLD_FIELDS)
 
 
 class SqliteSpend:

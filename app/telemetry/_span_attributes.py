@@ -13,6 +13,7 @@ def outcome_attributes(outcome: Outcome) -> dict[str, Any]:
     decision = outcome.decision
     model = outcome.served_model_id
     estimate = None if decision is None or model is None else decision.estimate(model)
+    lineage = outcome.lineage
     facts = {
         "steelyard.request_id": outcome.request_id,
         "steelyard.decision_id": outcome.decision_id,
@@ -31,6 +32,10 @@ def outcome_attributes(outcome: Outcome) -> dict[str, Any]:
         "steelyard.decide_s": outcome.decide_s,
         "steelyard.overhead_s": outcome.overhead_s,
         "steelyard.session": None if outcome.session is None else outcome.session.value,
+        "steelyard.session_id": None if lineage is None else lineage.session_id,
+        "steelyard.agent_id": None if lineage is None else lineage.agent_id,
+        "steelyard.parent_agent_id": None if lineage is None else lineage.parent_agent_id,
+        "steelyard.agent_kind": None if lineage is None else lineage.agent_kind,
         "steelyard.cache": None if outcome.cache is None else outcome.cache.value,
     }
     return {name: value for name, value in facts.items() if value is not None}

@@ -194,7 +194,7 @@ def log_outcomes(ended: Sequence[Ended]) -> None:
 
 
 def _fields(outcome: Outcome) -> dict[str, object]:
-    usage = outcome.usage
+    usage, lineage = outcome.usage, outcome.lineage
     return {
         "request_id": outcome.request_id,
         "decision_id": outcome.decision_id,
@@ -202,6 +202,7 @@ def _fields(outcome: Outcome) -> dict[str, object]:
         "policy_version": outcome.policy_version,
         "key_id": outcome.key_id,
         "team": outcome.team,
+        **({} if lineage is None else msgspec.structs.asdict(lineage)),
         "reason": None if outcome.reason is None else outcome.reason.value,
         "model": outcome.served_model_id,
         "upstream": outcome.served_upstream,

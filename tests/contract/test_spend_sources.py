@@ -25,6 +25,8 @@ ONLY = (
     {Dimension.KEY: "key-2"},
     {Dimension.MODEL: "small", Dimension.TEAM: "ads"},
     {Dimension.ROLE: "judge"},
+    {Dimension.SESSION: "session-1"},
+    {Dimension.ROLE: "answer", Dimension.SESSION: "session-2", Dimension.AGENT: "agent-1"},
     {Dimension.ROLE: "answer", Dimension.MODEL: "large", Dimension.UPSTREAM: "stub"},
 )
 WHOLE = {"since": 0.0, "until": 4e9}
@@ -67,6 +69,8 @@ OF = {
     Dimension.MODEL: lambda _row, part: part.model,
     Dimension.UPSTREAM: lambda _row, part: part.upstream,
     Dimension.POLICY: lambda row, _part: row.policy,
+    Dimension.SESSION: lambda row, _part: row.session_id,
+    Dimension.AGENT: lambda row, _part: row.agent_id,
     Dimension.ROLE: lambda _row, part: part.role,
     **{
         each: lambda row, _part, each=each: time_text(each, row.time)

@@ -1,6 +1,7 @@
 """The decision log over real sockets: what is kept of a request, and what is not."""
 
 import json
+import logging
 import math
 
 import httpx
@@ -30,6 +31,14 @@ def run(stub, artifacts, tmp_path):
         return answers, rows
 
     return run
+
+
+RUN = {
+    "x-claude-code-session-id": "5f1e-session",
+    "x-claude-code-agent-id": "a77-agent",
+    "x-claude-code-parent-agent-id": "a76-parent",
+    "x-openai-subagent": "review",
+}
 
 
 def body(changes):
@@ -182,3 +191,34 @@ def test_texts_are_redacted_before_they_are_written(run, tmp_path):
     stored = files(tmp_path / "data")
     for each in (secret, CANARY, "impossible"):
         assert each.encode() not in stored
+
+
+@pytest.mark.parametrize("model", ["auto", "sim-nano"])
+def test_a_row_and_a_log_line_tell_the_run_of_an_agent_by_hashes_alone(
+    run, tmp_path, caplog, model
+):
+    caplog.set_level(logging.INFO, logger="app.requests")
+    _, (row, twin) = run({"model": model}, {"model": model}, headers=RUN)
+    told = {
+        name: getattr(row, name)
+        for name in ("session_id", "agent_id", "parent_agent_id", "agent_kind")
+    }
+    assert [value.partition("-")[0] for value in told.values()] == [
+        *("session", "agent", "agent", "review")
+    ]
+    assert told["agent_id"] != told["parent_agent_id"]
+    assert (twin.session_id, twin.agent_id) == (row.session_id, row.agent_id)
+    for record in caplog.records:
+        if record.getMessage() == "request":
+            assert {name: record.fields[name] for name in told} == told
+    kept = files(tmp_path / "data") + caplog.text.encode()
+    for raw in ("5f1e-session", "a77-agent", "a76-parent"):
+        assert raw.encode() not in kept
+
+
+def test_of_a_client_that_says_nothing_no_run_is_told(run, caplog):
+    caplog.set_level(logging.INFO, logger="app.requests")
+    _, (row,) = run({"prompt_cache_key": "one for all"})
+    assert (row.session_id, row.agent_id, row.parent_agent_id, row.agent_kind) == (None,) * 4
+    (line,) = [each for each in caplog.records if each.getMessage() == "request"]
+    assert "session_id" not in line.fields

@@ -62,10 +62,10 @@ def make(client):
 
 @pytest.fixture
 def ask(client):
-    def ask(key, model="sim-nano"):
+    def ask(key, model="sim-nano", **headers):
         return client.post(
             "/v1/chat/completions",
-            headers=bearer(key["secret"]),
+            headers=bearer(key["secret"]) | headers,
             json={"model": model, "messages": ASK},
         )
 
@@ -102,6 +102,33 @@ def test_what_a_key_spent_is_told_by_model_with_its_name(ask, make, spend):
     assert told["totals"]["requests"] == 3
     assert spend(team="search", key=key["key_id"]).json()["totals"] == told["totals"]
     assert spend(team="other", key=key["key_id"]).json()["data"] == []
+
+
+def test_what_one_run_of_an_agent_cost_is_told_to_both(client, ask, make, spend):
+    key = make()
+    session, cost = {"x-claude-code-session-id": "run-1"}, {}
+    for agent in (None, "a1", "a1", "a2"):
+        headers = session if agent is None else {**session, "x-claude-code-agent-id": agent}
+        answer = ask(key, **headers)
+        cost[agent] = cost.get(agent, 0.0) + float(answer.headers["x-route-cost-usd"])
+    ask(key, **{"x-claude-code-session-id": "run-2"})
+    ask(key)
+    total = written(spend, key, 6)["totals"]
+    by_session = spend(key=key["key_id"], group_by="session").json()["data"]
+    assert sorted(each["requests"] for each in by_session) == [1, 1, 4]
+    (run,) = [each["session"] for each in by_session if each["requests"] == 4]
+    for told in (
+        spend(session=run, group_by="agent").json(),
+        client.get(
+            "/v1/usage", headers=bearer(key["secret"]), params={"group_by": "session,agent"}
+        ).json(),
+    ):
+        agents = [each for each in told["data"] if each.get("session", run) == run]
+        assert sorted(each["cost_usd"] for each in agents) == pytest.approx(sorted(cost.values()))
+        assert [each["requests"] for each in agents if each["agent"] is None] == [1]
+    (agent,) = [each["agent"] for each in agents if each["requests"] == 2]
+    assert spend(agent=agent).json()["totals"]["cost_usd"] == pytest.approx(cost["a1"])
+    assert spend(key=key["key_id"]).json()["totals"] == total
 
 
 def test_a_revoked_keys_name_is_still_told(client, ask, make, spend):

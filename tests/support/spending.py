@@ -72,6 +72,8 @@ def random_rows(n: int, *, seed: int) -> list[OutcomeRow]:
             model=rng.choice([None, "small", "large"]),
             upstream=rng.choice([None, "stub"]),
             policy=rng.choice(["default", "economy"]),
+            session_id=rng.choice([None, "session-1", "session-2"]),
+            agent_id=rng.choice([None, "agent-1"]),
             status=rng.choice([200, 200, 200, 429, 499, 502]),
             error=rng.choice([None, None, "upstream_timeout"]),
             cache=rng.choice([None, "hit", "miss"]),

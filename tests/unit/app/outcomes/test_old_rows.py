@@ -66,9 +66,10 @@ PLAIN = {**OLD, "decision_id": "dec-plain", "attempts": [SERVED], "cost_nusd": 6
 PLAIN |= {"hedge_cost_nusd": 0, "scorer_cost_nusd": None}
 UNPRICED = {**OLD, "decision_id": "dec-unpriced", "attempts": [], "cost_nusd": None}
 UNPRICED |= {"hedge_cost_nusd": None, "scorer_cost_nusd": 3}
+NEW = {"calls", "session_id", "agent_id", "parent_agent_id", "agent_kind"}
 OLD_ROWS = []
 for each in (OLD, PLAIN, UNPRICED):
-    row = {name: value for name, value in each.items() if name != "calls"}
+    row = {name: value for name, value in each.items() if name not in NEW}
     OLD_ROWS.append({**row, "attempts": json.dumps(row["attempts"])})
 
 
@@ -115,6 +116,8 @@ def test_spending_is_told_of_them_by_role_too(tmp_path, request, place):
         ("answer", "large"): Amounts(requests=1, input_tokens=10, cost_nusd=40),
         ("judge", None): Amounts(requests=2, cost_nusd=10),
     }
+    by = (Dimension.SESSION, Dimension.AGENT)
+    assert source.read(Question(**WHOLE, by=by), deadline=math.inf) == {(None, None): whole}
     judged = Question(**WHOLE, only={Dimension.ROLE: "judge"})
     assert source.read(judged, deadline=math.inf)[()].cost_nusd == 10
 
