@@ -15,7 +15,7 @@ from app.config import LoadedConfig
 from app.gateway.names import A_THRESHOLD, Names
 from app.state import ActiveConfig
 from app.wire.parameters import EFFORTS, ParameterRules
-from routers.types import Capability, CostQuality, ModelSpec, Objective, StrongThreshold
+from routers.types import CHAT, Capability, CostQuality, ModelSpec, Objective, StrongThreshold
 
 CREATED = 1_700_000_000
 """OpenAI's clients require a creation time; a configured name has none worth telling."""
@@ -34,6 +34,12 @@ _PARAMETERS = (
 _OF_TOOLS = ("tools", "tool_choice", "parallel_tool_calls")
 _OF_SCHEMAS = ("response_format", "structured_outputs")
 _NO = {"supported": False}
+_MODES = {
+    "embeddings": "embedding",
+    "moderations": "moderation",
+    "images": "image_generation",
+}
+"""What LiteLLM calls kinds of models, where that is another word."""
 _CODEX_INSTRUCTIONS = (
     "You are Codex, a coding agent that works in the user's terminal and repository. Find out "
     "what there is before you change it: read files and search with the shell (rg, where it is "
@@ -92,7 +98,9 @@ class Facts:
 
     @property
     def parameters(self) -> list[str]:
-        """The fields of requests that have an effect."""
+        """The fields of requests that have an effect, of models that chat."""
+        if any(spec.kind != CHAT for spec in self.specs):
+            return []
         offers = self.offers
         tools = _OF_TOOLS if Capability.TOOLS in offers else ()
         schemas = _OF_SCHEMAS if Capability.JSON_SCHEMA in offers else ()
@@ -295,7 +303,7 @@ def litellm_entry(facts: Facts) -> dict[str, Any]:
     offers = facts.offers
     info: dict[str, Any] = {
         "id": facts.name,
-        "mode": "chat",
+        "mode": _MODES.get(facts.specs[0].kind, facts.specs[0].kind),
         "max_tokens": facts.output_tokens,
         "max_input_tokens": facts.context_tokens,
         "max_output_tokens": facts.output_tokens,

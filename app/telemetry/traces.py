@@ -109,7 +109,7 @@ class OtelTracer:
             attributes={
                 "http.request.method": "POST",
                 "http.route": asked.route,
-                "gen_ai.operation.name": "chat",
+                "gen_ai.operation.name": asked.operation,
                 "gen_ai.request.model": asked.requested_model[:200],
                 "steelyard.policy": asked.policy,
             },
@@ -180,7 +180,7 @@ class _RequestSpan:
         facts = self._upstreams.get(upstream)
         kind = "openai" if facts is None else facts.kind
         attributes: dict[str, Any] = {
-            "gen_ai.operation.name": "chat",
+            "gen_ai.operation.name": self._asked.operation,
             "gen_ai.request.model": upstream_model,
             "steelyard.model": model_id,
             "steelyard.upstream": upstream,
@@ -191,12 +191,14 @@ class _RequestSpan:
             attributes["gen_ai.request.stream"] = stream
         else:
             attributes["gen_ai.system"] = _SYSTEMS.get(kind, kind)
-        if self._asked.max_output_tokens is not None:
+        if self._asked.max_output_tokens:
             attributes["gen_ai.request.max_tokens"] = self._asked.max_output_tokens
         if facts is not None:
             attributes["server.address"] = facts.address
             attributes["server.port"] = facts.port
-        span = self._tracer.start_call(self._span, f"chat {upstream_model}", attributes)
+        span = self._tracer.start_call(
+            self._span, f"{self._asked.operation} {upstream_model}", attributes
+        )
         return _CallSpan(span, propagate=self._tracer.propagate)
 
     def serves(self, call: CallTrace) -> None:

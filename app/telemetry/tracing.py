@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from app.types import Call, CallRole, Outcome, Texts
+from app.wire.pinned.endpoints import ENDPOINTS
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -30,6 +31,11 @@ class AskedFor:
     stream: bool
     route: str
     max_output_tokens: int | None
+
+    @property
+    def operation(self) -> str:
+        """What is asked for, as traces name it: `chat` of everything that converses."""
+        return ENDPOINTS.get(self.route.removeprefix("/v1/"), "chat")
 
 
 class CallTrace(Protocol):
