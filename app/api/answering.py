@@ -28,6 +28,7 @@ from app.gateway.names import Names
 from app.gateway.overload import Places
 from app.gateway.permissions import permit
 from app.gateway.request import RouteRequest
+from app.head import RequestHead
 from app.state import ActiveConfig
 from app.wire.bounds import check_structure, is_simple
 from app.wire.envelope import with_model
@@ -89,9 +90,10 @@ class Reception:
             For anything in it that cannot be used.
         """
         self.places.check()
-        visit.caller = caller = await self.guard.authenticate(head_of(scope))
+        head = head_of(scope)
+        visit.caller = caller = await self.guard.authenticate(head)
         try:
-            return await self._understand(dialect, visit, caller, scope, receive)
+            return await self._understand(dialect, visit, caller, head, scope, receive)
         except (ClientDisconnectedError, RateLimitedError, OverloadedError):
             raise
         except GatewayError:
@@ -99,9 +101,15 @@ class Reception:
             raise
 
     async def _understand(
-        self, dialect: Dialect, visit: Visit, caller: Caller, scope: Scope, receive: Receive
+        self,
+        dialect: Dialect,
+        visit: Visit,
+        caller: Caller,
+        head: RequestHead,
+        scope: Scope,
+        receive: Receive,
     ) -> RouteRequest:
-        head, serving = head_of(scope), visit.serving
+        serving = visit.serving
         at_once = serving.admission.at_once(caller)
         visit.arrival = arrival = self.intake.begin(caller, _peer(scope), at_once=at_once)
         as_form = dialect.takes_forms and is_form(head.get(b"content-type"))

@@ -103,9 +103,11 @@ def _passed_on(
     head: RequestHead, names: Sequence[bytes], caller: Caller, *, pinned: bool
 ) -> tuple[tuple[bytes, bytes], ...]:
     passed_on: tuple[tuple[bytes, bytes], ...] = ()
-    if any(name.endswith(b"*") for name in names):
-        begins = tuple(name.removesuffix(b"*") for name in names)
-        names = [name for name in head if name.startswith(begins)]
+    for name in names:
+        if name[-1:] == b"*":
+            begins = tuple([each.removesuffix(b"*") for each in names])
+            names = [each for each in head if each.startswith(begins)]
+            break
     for name in names:
         if head.get(name) is not None:
             passed_on += tuple([(name, value) for value in head.all(name)])

@@ -48,17 +48,16 @@ def may_use(request: RouteRequest) -> tuple[bool, bool]:
     Tools, web search and `store` have effects beyond the answer, so that they take the request's
     own `on`; what depends on the provider's memory is never cached.
     """
-    mode = request.cache
-    if mode is CacheMode.OFF or any(_given(request.fields, name) for name in _STATEFUL):
+    mode, key = request.cache, request.caller.key
+    if mode is CacheMode.OFF or (mode is not CacheMode.ON and (key is None or not key.cache)):
+        return False, False
+    fields = request.fields
+    if any(_given(fields, name) for name in _STATEFUL):
         return False, False
     if mode is CacheMode.ON:
         return True, True
-    key = request.caller.key
-    if (
-        key is None
-        or not key.cache
-        or Capability.TOOLS in request.demand.capabilities
-        or any(_given(request.fields, name) for name in _SIDE_EFFECTS)
+    if Capability.TOOLS in request.demand.capabilities or any(
+        _given(fields, name) for name in _SIDE_EFFECTS
     ):
         return False, False
     return True, mode is not CacheMode.NO_STORE

@@ -40,7 +40,7 @@ from app.providers.base import Chunk, ModelCall, Progress, Provider
 from app.telemetry.tracing import CallTrace
 from app.types import CHAT_COMPLETIONS, Call, CallRole
 from app.wire.body import Body, Fields
-from app.wire.parameters import native_with
+from app.wire.parameters import NO_RULES, native_with
 
 Failures = list[tuple[Call, UpstreamError]]
 """What was tried for one request without an answer that serves."""
@@ -139,7 +139,7 @@ class Dispatcher:
                 return winner
         else:
             for model_id in order:
-                if _has_had_its_calls(request, failures):
+                if failures and _has_had_its_calls(request, failures):
                     break
                 answer = await self._ask(request, model_id, entry, failures, afford)
                 if answer is not None:
@@ -344,7 +344,7 @@ def _as_the_model_takes_it(
     dialect: str, fields: Fields, deployment: Deployment, entry: LedgerEntry
 ) -> Fields:
     """Return a chat request without what the model refuses, and note what was changed."""
-    if not deployment.parameters:
+    if deployment.parameters is NO_RULES:
         return fields
     if dialect != CHAT_COMPLETIONS:
         return native_with(dialect, fields, deployment.parameters.fixed)

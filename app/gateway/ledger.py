@@ -331,8 +331,12 @@ class LedgerEntry:
 
         Each is rounded as the decision log rounds it, so that both add up to the same.
         """
-        others = [call for i, call in enumerate(self.calls) if i != self.served_at]
-        return known_nusd(others) + to_nusd(self._served().cost_usd or 0.0)
+        served = to_nusd(self._served().cost_usd or 0.0)
+        if len(self.calls) == 1 and self.served is not None:
+            return served
+        return served + known_nusd(
+            [call for i, call in enumerate(self.calls) if i != self.served_at]
+        )
 
     def cost_usd(self) -> float | None:
         """Price the attempts with the catalogue, as clients are told.

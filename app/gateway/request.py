@@ -196,8 +196,8 @@ class RouteRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def fields(self) -> Fields:
-        """The body's top-level fields, as far as the gateway looks into them."""
-        return self.body.looked_at
+        """The body's top-level fields as they were sent: nothing is translated to look into it."""
+        return self.body.sent
 
     @property
     def policy_name(self) -> str:

@@ -80,7 +80,8 @@ class UpstreamMetrics:
         for draft in outcome.drafts:
             labels = self._policies[outcome.policy], self._models[draft.model_id]
             self._drafts[*labels, draft.by, "accepted" if draft.accepted else "rejected"].inc(1)
-        self._count_fallback(outcome)
+        if outcome.reason is Reason.FALLBACK:
+            self._count_fallback(outcome)
 
     def attempt_failed(self, model_id: str, *, upstream: str, error: str) -> None:
         """Count one failed upstream call."""
@@ -96,7 +97,7 @@ class UpstreamMetrics:
     def _called(self, call: Call) -> None:
         model, upstream = self._models[call.model_id], self._upstreams[call.upstream or None]
         error = call.error
-        self._calls[call.role.value, model, upstream, error or ""].inc(1)
+        self._calls[call.role, model, upstream, error or ""].inc(1)
         if call.upstream:
             self._duration[model, upstream].observe(call.duration_s)
         if error is not None and call.cost_usd:
@@ -105,7 +106,7 @@ class UpstreamMetrics:
     def _count_fallback(self, outcome: Outcome) -> None:
         """Count a model that stepped in; a stage of a cascade that follows a draft is none."""
         decision, served = outcome.decision, outcome.served_model_id
-        if outcome.reason is not Reason.FALLBACK or decision is None or served is None:
+        if decision is None or served is None:
             return
         if served != decision.model_id:
             self._fallbacks[self._models[decision.model_id], self._models[served]].inc(1)

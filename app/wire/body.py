@@ -17,7 +17,7 @@ class Body:
     Parameters
     ----------
     fields
-        As the client sent them.
+        As the client sent them: `sent`.
     dialect
         In which they are written.
     translate
@@ -28,7 +28,7 @@ class Body:
         only an upstream that speaks the dialect can answer it. None where all can be said.
     """
 
-    __slots__ = ("_chat", "_fields", "_translate", "dialect", "untold")
+    __slots__ = ("_chat", "_translate", "dialect", "sent", "untold")
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Body:
         translate: Callable[[Fields], Fields] | None = None,
         untold: tuple[str, str] | None = None,
     ) -> None:
-        self._fields = fields
+        self.sent = fields
         self._translate = translate
         self._chat = fields if translate is None else None
         self.dialect = dialect
@@ -49,23 +49,13 @@ class Body:
         chat = self._chat
         if chat is None:
             assert self._translate is not None  # noqa: S101  (else they are there from the start)
-            chat = self._chat = self._translate(self._fields)
+            chat = self._chat = self._translate(self.sent)
         return chat
 
     @property
     def takes_long(self) -> bool:
         """Whether it is still to be translated, and that takes more than a millisecond."""
-        return self._chat is None and sum(map(len, self._fields.values())) > _QUICK_BYTES
-
-    @property
-    def sent(self) -> Fields:
-        """The client's own fields, whichever dialect they are written in."""
-        return self._fields
-
-    @property
-    def looked_at(self) -> Fields:
-        """What the gateway itself looks into; nothing is translated for that."""
-        return self._fields
+        return self._chat is None and sum(map(len, self.sent.values())) > _QUICK_BYTES
 
     @property
     def translation(self) -> Callable[[Fields], Fields] | None:
@@ -74,11 +64,11 @@ class Body:
 
     def native(self, dialect: str) -> Fields | None:
         """Return the client's own fields, if it wrote them in this dialect."""
-        return self._fields if dialect == self.dialect else None
+        return self.sent if dialect == self.dialect else None
 
     def without(self, name: str) -> "Body":
         """Return the same request without one of the client's fields."""
-        if name not in self._fields:
+        if name not in self.sent:
             return self
-        kept = {key: value for key, value in self._fields.items() if key != name}
+        kept = {key: value for key, value in self.sent.items() if key != name}
         return Body(kept, dialect=self.dialect, translate=self._translate, untold=self.untold)

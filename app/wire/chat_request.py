@@ -121,15 +121,16 @@ def read_chat_fields(fields: Mapping[str, Any], *, max_messages: int = MAX_MESSA
         raise InvalidRequestError("you must provide a messages parameter", param="messages")
     turns, contents = _messages(fields["messages"], max_messages)
     check_number(fields, ("tools", "functions"), max_messages)
-    stream = bool(field_value(fields, "stream"))
-    stream_options = field_value(fields, "stream_options")
+    # Most requests have few fields: those that are absent are not to cost a call each.
+    stream = "stream" in fields and bool(field_value(fields, "stream"))
+    options = field_value(fields, "stream_options") if "stream_options" in fields else None
     conversation = Conversation(tuple(map(_to_message, turns, contents)))
-    routing = field_value(fields, "routing")
+    routing = field_value(fields, "routing") if "routing" in fields else None
     return ChatRequest(
         model=model,
         fields={k: bytes(v) for k, v in fields.items() if k not in ("model", "routing")},
         stream=stream,
-        include_usage=bool(stream_options and stream_options.include_usage),
+        include_usage=bool(options and options.include_usage),
         conversation=conversation,
         demand=_demand(fields, turns, contents, conversation, stream=stream),
         turns=turns,
@@ -180,9 +181,11 @@ def check_number(fields: Mapping[str, Any], names: Sequence[str], most: int) -> 
     InvalidRequestError
     """
     for name in names:
+        if name not in fields:
+            continue
         # An empty object is two bytes: they are counted before any is made.
-        raw = fields.get(name)
-        if raw is None or len(memoryview(raw)) <= most:
+        raw = fields[name]
+        if len(memoryview(raw)) <= most:
             continue
         n_braces = bytes(raw).count(b"{")
         if n_braces > STRINGS_PER_MESSAGE * most:
@@ -224,7 +227,7 @@ def _demand(
     needs = set(attached.capabilities)
     if stream:
         needs.add(Capability.STREAMING)
-    if "audio" in (field_value(fields, "modalities") or ()):
+    if "modalities" in fields and "audio" in (field_value(fields, "modalities") or ()):
         needs.add(Capability.AUDIO)
     if tool_bytes:
         needs.add(Capability.TOOLS)
@@ -237,7 +240,7 @@ def _demand(
         input_tokens_upper=input_tokens_upper + attached.tokens_upper + json_count_upper,
         max_output_tokens=_max_output_tokens(fields),
         capabilities=frozenset(needs),
-        n_answers=whole_number(fields, "n") or 1,
+        n_answers=(whole_number(fields, "n") or 1) if "n" in fields else 1,
     )
 
 
@@ -246,25 +249,19 @@ def _tool_bytes(fields: Mapping[str, Any], turns: Sequence[Turn]) -> int:
 
     Both are tokens of the prompt, and a model without tools can read neither.
     """
-    n_bytes = sum(
-        [
-            len(memoryview(raw))
-            for turn in turns
-            for raw in (turn.tool_calls, turn.function_call)
-            if not _is_empty(raw)
-        ]
-    )
-    return n_bytes + sum(
-        len(memoryview(fields[name]))
-        for name in ("tools", "functions")
-        if field_value(fields, name)
-    )
+    n_bytes = 0
+    for turn in turns:
+        for raw in (turn.tool_calls, turn.function_call):
+            if raw is not NOTHING and not _is_empty(raw):
+                n_bytes += len(memoryview(raw))
+    for name in ("tools", "functions"):
+        if name in fields and field_value(fields, name):
+            n_bytes += len(memoryview(fields[name]))
+    return n_bytes
 
 
 def _is_empty(raw: msgspec.Raw) -> bool:
     """Whether a value is null, or a list or an object of nothing, as some clients write it."""
-    if raw is NOTHING:
-        return True
     if len(memoryview(raw)) > _FEW_BYTES:
         return False
     try:
@@ -275,6 +272,8 @@ def _is_empty(raw: msgspec.Raw) -> bool:
 
 def _schema_bytes(fields: Mapping[str, Any]) -> int:
     """Count the bytes of the schema that the answer has to follow: the model reads it too."""
+    if "response_format" not in fields:
+        return 0
     response_format = field_value(fields, "response_format")
     if response_format is None or response_format.type != "json_schema":
         return 0
@@ -283,8 +282,12 @@ def _schema_bytes(fields: Mapping[str, Any]) -> int:
 
 def _max_output_tokens(fields: Mapping[str, Any]) -> int | None:
     # Servers that know only one of the names heed that one: where both stand, the larger counts.
-    limits = (whole_number(fields, name) for name in ("max_completion_tokens", "max_tokens"))
-    return max((limit for limit in limits if limit is not None), default=None)
+    most: int | None = None
+    for name in ("max_completion_tokens", "max_tokens"):
+        limit = whole_number(fields, name) if name in fields else None
+        if limit is not None and (most is None or limit > most):
+            most = limit
+    return most
 
 
 def whole_number(fields: Mapping[str, Any], name: str, *, least: int = 1) -> int | None:

@@ -70,6 +70,16 @@ class ParameterRules:
     efforts: tuple[str, ...] | None = None
     roles: Mapping[str, str] = field(default_factory=dict)
     json_in_words: bool = False
+    _may_touch: frozenset[str] = field(init=False, repr=False, compare=False)
+    """The fields that something may be done to: most requests have none of them."""
+
+    def __post_init__(self) -> None:
+        touched = {*self.drop, *self.rename}
+        if self.efforts is not None:
+            touched.add(_EFFORT)
+        if self.json_in_words:
+            touched.add(_FORMAT)
+        object.__setattr__(self, "_may_touch", frozenset(touched))
 
     def __bool__(self) -> bool:
         return self is not NO_RULES and self != NO_RULES
@@ -82,6 +92,8 @@ class ParameterRules:
 
     def apply(self, fields: Fields) -> tuple[Fields, tuple[str, ...]]:
         """Return the fields to send, and what was changed of them, in words for a header."""
+        if not self.fixed and not self.roles and self._may_touch.isdisjoint(fields):
+            return fields, ()
         changed = _Change(fields)
         for name, value in self.fixed.items():
             changed.fix(name, value)

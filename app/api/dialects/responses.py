@@ -61,10 +61,10 @@ class _Body(Body):
 
     def without(self, name: str) -> "_Body":
         """Return the same request without one of the client's fields."""
-        if name not in self._fields:
+        if name not in self.sent:
             return self
         chat = replace(self.form, fields=_without(self.form.fields, name))
-        return _Body(_without(self._fields, name), chat, self.said)
+        return _Body(_without(self.sent, name), chat, self.said)
 
 
 def _without(fields: Fields, name: str) -> Fields:
@@ -182,11 +182,11 @@ class ResponseWriter:
     tells_usage = True
 
     def __init__(self, body: _Body, *, keeps: bool) -> None:
-        self._fields = body.said
+        self.sent = body.said
         self._form = body.form
         self._ids = Ids()
-        store = keeps and self._fields.get("store", b"null") != b"false"
-        self._echo = echo_of(self._fields, store=store)
+        store = keeps and self.sent.get("store", b"null") != b"false"
+        self._echo = echo_of(self.sent, store=store)
         self._stream: ResponseStream | None = None
         self._native = False
         self._final: dict[str, Any] | None = None
@@ -268,7 +268,7 @@ class ResponseWriter:
         """Return the id of a complete answer and what is to be kept of it."""
         if not self.keeps or self._final is None:
             return None
-        items = items_of(self._fields["input"])
+        items = items_of(self.sent["input"])
         output = tuple(_encode(item) for item in self._final["output"])
         kept = KeptResponse(
             response=_encode(self._final), items=(*items, *output), n_input=len(items)
