@@ -366,7 +366,10 @@ class Decision:
 
     def estimate(self, model_id: str) -> CandidateEstimate | None:
         """Return what was predicted of `model_id`, if it was a candidate."""
-        return next((each for each in self.candidates if each.model_id == model_id), None)
+        for each in self.candidates:
+            if each.model_id == model_id:
+                return each
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

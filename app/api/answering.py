@@ -93,7 +93,7 @@ class Reception:
         head = head_of(scope)
         visit.caller = caller = await self.guard.authenticate(head)
         try:
-            return await self._understand(dialect, visit, caller, head, scope, receive)
+            return await self._understand(dialect, visit, caller, scope, receive, head=head)
         except (ClientDisconnectedError, RateLimitedError, OverloadedError):
             raise
         except GatewayError:
@@ -105,9 +105,10 @@ class Reception:
         dialect: Dialect,
         visit: Visit,
         caller: Caller,
-        head: RequestHead,
         scope: Scope,
         receive: Receive,
+        *,
+        head: RequestHead,
     ) -> RouteRequest:
         serving = visit.serving
         at_once = serving.admission.at_once(caller)

@@ -138,8 +138,10 @@ def _ordered(rows: list[tuple[str, float, float]], usd_per_quality: float) -> li
             tie = TIE
         else:
             order = sorted(
-                (cost - usd_per_quality * quality, cost, model_id)
-                for model_id, quality, cost in rows
+                [
+                    (cost - usd_per_quality * quality, cost, model_id)
+                    for model_id, quality, cost in rows
+                ]
             )
             tie = TIE * usd_per_quality
         winner = order[0][2]

@@ -88,18 +88,23 @@ def part_undominated(by_cost: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     sound: list[int] = []
     kept: list[int] = []
     reached, within, best = 0, -math.inf, -math.inf
+    n_rows = len(by_cost)
     for place, (_, quality, cost) in enumerate(by_cost):
         limit = NEAR_COST * cost
-        while reached < len(by_cost) and by_cost[reached][2] <= limit:
-            within = max(within, by_cost[reached][1])
+        while reached < n_rows and by_cost[reached][2] <= limit:
+            near = by_cost[reached][1]
+            if near > within:  # noqa: PLR1730  (`max` would be called for every row of every query)
+                within = near
             reached += 1
         if within > quality + WORTH:
             continue
         sound.append(place)
         if quality > best + SEEN:
-            cheapest = next(each for each in sound if by_cost[each][1] >= quality - SEEN)
-            kept.append(cheapest)
-            best = by_cost[cheapest][1]
+            for each in sound:
+                if by_cost[each][1] >= quality - SEEN:
+                    kept.append(each)
+                    best = by_cost[each][1]
+                    break
     stays = set(kept)
     return (
         [by_cost[place] for place in kept],
