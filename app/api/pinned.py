@@ -31,6 +31,7 @@ from routers.types import Conversation, Demand, Message, Role
 
 _TEXT = msgspec.json.Decoder(str | None)
 _FLAG = msgspec.json.Decoder(bool | None)
+_ANY = msgspec.json.Decoder()
 _COUNT = msgspec.json.Decoder(int | None)
 _MAX_ANSWERS = 1_000
 _TELLS = ("input", "prompt", "query", "documents", "instructions")
@@ -199,23 +200,22 @@ def _texts(fields: Fields) -> Sequence[str]:
     found: list[str] = []
     for name in _TELLS:
         if name in fields:
-            found += _told(msgspec.json.decode(fields[name]))
+            found += _told(decode_value(_ANY, fields[name], name))
     return found
 
 
 def _told(value: Any) -> Sequence[str]:
     if isinstance(value, str):
         return [value]
-    if isinstance(value, dict):
-        return _told(value.get("text"))
-    if isinstance(value, list):
-        return [text for each in value if not isinstance(each, list) for text in _told(each)]
-    return []
+    if not isinstance(value, list):
+        return []
+    texts = [each.get("text") if isinstance(each, dict) else each for each in value]
+    return [text for text in texts if isinstance(text, str)]
 
 
 def _check_number(fields: Fields, most: int) -> None:
-    documents = fields.get("documents", b"[]")
-    n = len(msgspec.json.decode(documents)) if documents.lstrip().startswith(b"[") else 0
+    documents = _value(_ANY, fields, "documents")
+    n = len(documents) if isinstance(documents, list) else 0
     if n > most:
         raise InvalidRequestError(
             f"the request has {n} documents; at most {most} are taken (server.max_messages)",
