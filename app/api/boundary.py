@@ -64,7 +64,7 @@ class BoundaryMiddleware:
 
 
 async def _send_error(scope: Scope, send: Send, error: BaseException) -> None:
-    dialect = dialects().at(scope["path"])
+    dialect = dialects().of(scope)
     await send_error(send, error, dialect=dialect, request_id=scope["state"]["request_id"])
 
 

@@ -37,7 +37,7 @@ class BrowserMiddleware:
             origin = self._rules.check(scope)
         except ForbiddenError as error:
             self._refused(scope, error, None)
-            dialect = dialects().at(scope["path"])
+            dialect = dialects().of(scope)
             await send_error(send, error, dialect=dialect, request_id=scope["state"]["request_id"])
             return
         if origin is None:

@@ -38,7 +38,7 @@ async def answer_error(request: Request, error: Exception) -> Response:
         # Who asks that has its answer, and has done nothing wrong.
         return Response(status_code=HTTPStatus.NO_CONTENT, headers={"allow": error.allow})
     request.app.state.refusals.tell(scope, error, scope["state"].get("caller"))
-    dialect = dialects().at(scope["path"])
+    dialect = dialects().of(scope)
     status, headers, body = dialect.error(error, request_id=scope["state"].get("request_id"))
     if isinstance(error, AbsentEndpointError):
         body = body_of(error, code=answer_for(error).code or "")

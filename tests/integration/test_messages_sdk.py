@@ -1,6 +1,7 @@
 """The official client library of Anthropic's, through the gateway, to models of either dialect."""
 
 import contextlib
+import datetime as dt
 
 import pytest
 
@@ -224,6 +225,25 @@ def test_a_spent_budget_is_told_once(fresh_gateway, stub):
     assert caught.value.response.headers["x-should-retry"] == "false"
     assert len(seen) == 1
     assert not stub.log()
+
+
+def test_a_spent_budget_says_when_it_begins_anew(fresh_gateway):
+    gateway = fresh_gateway({"allowances.gateway.budgets": [{"usd": 5e-6, "period": "month"}]})
+    asked = dt.datetime.now(dt.UTC)
+    with anthropic.Anthropic(base_url=gateway.url, api_key="sk-client", max_retries=0) as client:
+
+        def spend_all():
+            for _ in range(100):
+                client.messages.create(model=CHAT, messages=ASK, max_tokens=5)
+
+        with pytest.raises(anthropic.RateLimitError) as caught:
+            spend_all()
+    assert caught.value.body["error"]["type"] == "billing_error"
+    month = asked.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    ends = (month + dt.timedelta(days=32)).replace(day=1)
+    told_s = int(caught.value.response.headers["retry-after"])
+    assert ends - dt.datetime.now(dt.UTC) <= dt.timedelta(seconds=told_s)
+    assert dt.timedelta(seconds=told_s - 1) <= ends - asked
 
 
 def test_limits_are_told_in_its_headers(fresh_gateway, stub):

@@ -3,6 +3,7 @@
 import datetime as dt
 import re
 
+import anthropic
 import httpx
 import openai
 import pytest
@@ -261,3 +262,38 @@ def test_a_model_without_a_price_is_told_without_one(fresh_gateway):
     model = httpx.get(f"{gateway.openai_url}/models/new", trust_env=False).json()
     assert model["pricing"] is None
     assert model["steelyard"]["prices_usd_per_mtok"] == {"input": None, "output": None}
+
+
+@pytest.mark.parametrize("path", ["/v1/models/nobody", "/v1/models?limit=0", "/v1/nothing"])
+@pytest.mark.parametrize("version", ["2023-06-01", "2026-10-21"])
+def test_clients_of_anthropic_are_told_of_errors_in_its_shape(reader, path, version):
+    client = reader()
+    usual = assert_openai_error(client.get(path))
+    answer = client.get(path, headers={"anthropic-version": version})
+    told = answer.json()
+    assert told["type"] == "error"
+    assert told["error"]["message"] == usual["message"]
+    assert told["error"]["type"] in ("not_found_error", "invalid_request_error")
+    assert "param" not in told["error"]
+    assert answer.headers["request-id"] == answer.headers["x-request-id"] == told["request_id"]
+
+
+def test_a_key_that_is_none_is_told_to_each_in_its_shape(keyed):
+    with httpx.Client(base_url=keyed.url, trust_env=False) as client:
+        assert_openai_error(client.get("/v1/models"), status=401)
+        answer = client.get(
+            "/v1/models", headers={"anthropic-version": "2023-06-01", "x-api-key": "sk-none"}
+        )
+    assert answer.status_code == 401
+    assert answer.json()["error"]["type"] == "authentication_error"
+
+
+def test_anthropics_library_knows_what_is_not_there(keyed, reader):
+    client = reader()
+    with (
+        anthropic.Anthropic(base_url=keyed.url, api_key=client.headers["x-api-key"]) as library,
+        pytest.raises(anthropic.NotFoundError) as caught,
+    ):
+        library.models.retrieve("nobody")
+    assert caught.value.body["error"]["type"] == "not_found_error"
+    assert "nobody" in caught.value.message

@@ -12,6 +12,7 @@ from typing import Any, Protocol, Self
 
 import msgspec
 from pydantic import BaseModel
+from starlette.types import Scope
 
 from app.access.guard import Caller
 from app.api.answers import Headers, error_head, error_object, limit_headers
@@ -25,6 +26,7 @@ from app.stores.base import Standing
 from app.types import CHAT_COMPLETIONS, MESSAGES, Usage
 from app.wire.body import Body
 from app.wire.chat_request import ChatRequest
+from app.wire.messages.reading import VERSION_HEADER
 from app.wire.turns import Turn
 from routers.registry import Registry
 from routers.types import CHAT, Conversation, Demand
@@ -321,11 +323,21 @@ class Table:
         """Return the dialect of a name."""
         return self._by_name[name]
 
-    def at(self, path: str) -> Dialect:
-        """Return the dialect in which whoever asks for a path is answered, also in error.
+    def of(self, scope: Scope) -> Dialect:
+        """Return the dialect in which whoever sent a request is told of an error.
 
-        Below the path of a dialect that is this one; chat completions everywhere else.
+        Below the path of a dialect that is this one. Elsewhere, as of `/v1/models`, a client of
+        Anthropic's is known by a header that it always sends; everybody else reads OpenAI's.
         """
+        found = self.at(scope["path"])
+        if found.name == CHAT_COMPLETIONS and scope["path"] != found.path:
+            head = scope["state"].get("head")
+            if head is not None and head.get(VERSION_HEADER) is not None:
+                return self._by_name[MESSAGES]
+        return found
+
+    def at(self, path: str) -> Dialect:
+        """Return the dialect of a path, or of the one that it lies below; else chat completions."""
         while path:
             found = self._by_path.get(path)
             if found is not None:
