@@ -12,6 +12,7 @@ import httpx
 from app.errors import ConfigError
 from app.providers.base import PROVIDERS, ModelCall
 from app.providers.openai import PATHS, OpenAIProvider
+from app.types import RESPONSES
 
 
 @PROVIDERS.register("azure")
@@ -41,6 +42,8 @@ class AzureProvider(OpenAIProvider):
         return () if api_key is None else (("api-key", api_key),)
 
     def _url_of(self, call: ModelCall) -> httpx.URL:
+        if call.dialect == RESPONSES:
+            return self._join("/openai/responses")  # the deployment is the model of the body
         deployment = quote(call.upstream_model, safe="")
         path = PATHS.get(call.dialect, self.path)
         return self._join(f"/openai/deployments/{deployment}{path}")

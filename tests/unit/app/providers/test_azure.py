@@ -53,3 +53,18 @@ def test_headers_of_the_operator_win():
 def test_an_address_without_a_version_is_a_config_error():
     with pytest.raises(ConfigError, match="api-version"):
         make("https://res.openai.azure.com")
+
+
+def test_responses_name_their_deployment_in_the_body():
+    provider = make("https://res.openai.azure.com?api-version=1", also_serves=["responses"])
+    call = ModelCall(
+        request_id="r",
+        upstream_model="gpt-4o",
+        fields={"input": b'"Hi"'},
+        stream=False,
+        timeouts=Timeouts(),
+        dialect="responses",
+    )
+    asked = provider._request(call, {})
+    assert str(asked.url) == "https://res.openai.azure.com/openai/responses?api-version=1"
+    assert b"".join(asked.stream) == b'{"model":"gpt-4o","input":"Hi"}'
