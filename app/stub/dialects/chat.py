@@ -55,7 +55,7 @@ def refusal(body: Body) -> str | None:
     if isinstance(body.get("n"), int) and body["n"] > _MAX_CHOICES:
         return f"'n' must be at most {_MAX_CHOICES}."
     top = body.get("top_logprobs")
-    if isinstance(top, int) and not 0 <= top <= _MAX_TOP_LOGPROBS:
+    if top is not None and (type(top) is not int or not 0 <= top <= _MAX_TOP_LOGPROBS):
         return f"'top_logprobs' must be from 0 to {_MAX_TOP_LOGPROBS}."
     return None
 

@@ -131,7 +131,9 @@ def _is_closed(schema: Any, depth: int) -> bool:
         properties = schema.get("properties", {})
         if not isinstance(properties, dict) or schema.get("additionalProperties") is not False:
             return False
-        if set(properties) != set(schema.get("required") or ()):
+        required = schema.get("required") or []
+        # What is none of a schema's is for the upstream to refuse.
+        if not isinstance(required, list) or set(properties) != set(map(str, required)):
             return False
         if not all(_is_closed(each, depth - 1) for each in properties.values()):
             return False

@@ -36,8 +36,6 @@ _ECHOED: Mapping[str, Any] = {
 
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
-_decode_echo = msgspec.json.Decoder().decode
-
 
 class Ids:
     """Ids of one Response and its items, all different."""
@@ -58,11 +56,16 @@ class Ids:
 def echo_of(body: Mapping[str, bytes], *, store: bool = False) -> dict[str, Any]:
     """Return what a Response repeats of its request."""
     echo = {
-        name: _decode_echo(body[name]) if body.get(name, b"null") != b"null" else default
+        name: default if body.get(name, b"null") == b"null" else _as_sent(body[name])
         for name, default in _ECHOED.items()
     }
     echo["store"] = store
     return echo
+
+
+def _as_sent(value: bytes) -> msgspec.Raw:
+    """Return a value as it was sent, in one line: it may hold numbers that no decoder takes."""
+    return msgspec.Raw(value.replace(b"\n", b" ").replace(b"\r", b" "))
 
 
 def response_object(

@@ -49,4 +49,4 @@ def as_chat_fields(fields: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _is_flat(tool: Mapping[str, Any]) -> bool:
-    return "name" in tool and tool.get("type") in {"function", "custom"}
+    return "name" in tool and tool.get("type") in ("function", "custom")

@@ -52,23 +52,24 @@ class _History:
     def take(self, item: Any, where: str) -> None:
         if not isinstance(item, dict):
             raise InvalidRequestError(f"{where} must be an object", param=where)
+        # Of any type: what has no hash is in no set.
         kind = item.get("type") or ("message" if "role" in item else None)
         if kind == "message":
             self._message(item, where)
         elif kind == "reasoning":
             self._reasoning(item)
         elif kind == "function_call":
-            arguments = _string(item, "arguments", where)
-            tool = Tool(_string(item, "name", where), _optional(item, "namespace", where))
+            arguments = string_of(item, "arguments", where)
+            tool = Tool(string_of(item, "name", where), optional_string_of(item, "namespace", where))
             self._call(item, tool, arguments, where)
         elif kind == "custom_tool_call":
-            text = msgspec.json.encode({"input": _string(item, "input", where)}).decode()
-            namespace = _optional(item, "namespace", where)
-            tool = Tool(_string(item, "name", where), namespace, ToolKind.CUSTOM)
+            text = msgspec.json.encode({"input": string_of(item, "input", where)}).decode()
+            namespace = optional_string_of(item, "namespace", where)
+            tool = Tool(string_of(item, "name", where), namespace, ToolKind.CUSTOM)
             self._call(item, tool, text, where)
-        elif kind in {"function_call_output", "custom_tool_call_output"}:
+        elif kind in ("function_call_output", "custom_tool_call_output"):
             self._result(item, where)
-        elif kind in {"item_reference", "compaction"}:
+        elif kind in ("item_reference", "compaction"):
             raise InvalidRequestError(
                 f"{where} is an item of type {kind}: {_STORED}", param="input"
             )
@@ -85,7 +86,7 @@ class _History:
 
     def _message(self, item: Mapping[str, Any], where: str) -> None:
         role = item.get("role")
-        if role not in {"user", "assistant", "system", "developer"}:
+        if role not in ("user", "assistant", "system", "developer"):
             raise InvalidRequestError(
                 f"{where}.role must be user, assistant, system or developer", param=f"{where}.role"
             )
@@ -118,7 +119,7 @@ class _History:
         message.setdefault("content", None)
         message.setdefault("tool_calls", []).append(
             {
-                "id": _string(item, "call_id", where),
+                "id": string_of(item, "call_id", where),
                 "type": "function",
                 "function": {"name": self._names.add(tool), "arguments": arguments},
             }
@@ -133,7 +134,7 @@ class _History:
         if others:
             self._pictures += others
             text = text or "(The result is in the next message of the user.)"
-        call_id = _string(item, "call_id", where)
+        call_id = string_of(item, "call_id", where)
         self.messages.append({"role": "tool", "tool_call_id": call_id, "content": text})
 
     def _answered(self) -> bool:
@@ -167,9 +168,9 @@ def _part(part: Any, where: str) -> dict[str, Any]:
         raise InvalidRequestError(f"{where} must be an object with a type", param=where)
     kind = part["type"]
     if kind in {"input_text", "output_text", "text", "summary_text", "reasoning_text"}:
-        return {"type": "text", "text": _string(part, "text", where)}
+        return {"type": "text", "text": string_of(part, "text", where)}
     if kind == "refusal":
-        return {"type": "refusal", "refusal": _string(part, "refusal", where)}
+        return {"type": "refusal", "refusal": string_of(part, "refusal", where)}
     if kind == "input_image":
         url = part.get("image_url")
         if not isinstance(url, str):
@@ -199,12 +200,14 @@ def _simplest(parts: Sequence[Mapping[str, Any]]) -> Any:
     return list(parts) if parts else ""
 
 
-def _string(item: Mapping[str, Any], name: str, where: str) -> str:
+def string_of(item: Mapping[str, Any], name: str, where: str) -> str:
+    """Return a text of an object that must have it; `where` is the object's place."""
     value = item.get(name)
     if not isinstance(value, str):
         raise InvalidRequestError(f"{where}.{name} must be a string", param=f"{where}.{name}")
     return value
 
 
-def _optional(item: Mapping[str, Any], name: str, where: str) -> str | None:
-    return None if item.get(name) is None else _string(item, name, where)
+def optional_string_of(item: Mapping[str, Any], name: str, where: str) -> str | None:
+    """Return a text of an object that may have it."""
+    return None if item.get(name) is None else string_of(item, name, where)

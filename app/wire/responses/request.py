@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 
 from app.errors import InvalidRequestError
-from app.wire.responses.items import messages_of
+from app.wire.envelope import decode_value
+from app.wire.responses.items import messages_of, optional_string_of, string_of
 from app.wire.tool_names import Tool, ToolKind, ToolNames
 
 _AS_THEY_ARE = (
@@ -59,9 +60,18 @@ _CUSTOM_PARAMETERS = {
 }
 _LOGPROBS = "message.output_text.logprobs"
 
-_decode = msgspec.json.Decoder().decode
+_SHAPES: Mapping[str, msgspec.json.Decoder[Any]] = {
+    "include": msgspec.json.Decoder(list[str] | None),
+    "instructions": msgspec.json.Decoder(str | None),
+    "parallel_tool_calls": msgspec.json.Decoder(bool | None),
+    "store": msgspec.json.Decoder(bool | None),
+    "stream": msgspec.json.Decoder(bool | None),
+    "top_logprobs": msgspec.json.Decoder(int | float | None),
+}
+"""What some fields are; others are looked at where they are told."""
+
+_ANYTHING = msgspec.json.Decoder()
 _encode = msgspec.json.Encoder().encode
-_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,13 +107,17 @@ def chat_form(body: Mapping[str, bytes]) -> ChatForm:
         With the `param` at fault, for what is no Responses request, or cannot be asked of a model
         that speaks chat completions.
     """
-    fields = {name: _value(body, name) for name in body if name in _READ}
+    fields = {
+        name: decode_value(_SHAPES.get(name, _ANYTHING), body[name], name)
+        for name in body
+        if name in _READ
+    }
     _refuse_state(fields)
     names = ToolNames()
     left_out = [name for name in body if name not in _WITHOUT_MEANING and body[name] != b"null"]
     chat: dict[str, Any] = {}
     tools = _tools(fields.get("tools"), names, left_out)
-    messages, dropped = messages_of(_input(fields), _instructions(fields), names)
+    messages, dropped = messages_of(_input(fields), fields.get("instructions"), names)
     left_out += [f"input.{kind}" for kind in dict.fromkeys(dropped)]
     chat["messages"] = messages
     if tools:
@@ -157,13 +171,6 @@ def _input(fields: Mapping[str, Any]) -> str | list[Any]:
     return value
 
 
-def _instructions(fields: Mapping[str, Any]) -> str | None:
-    value = fields.get("instructions")
-    if value is None or isinstance(value, str):
-        return value
-    raise InvalidRequestError("instructions must be a string", param="instructions")
-
-
 def _tools(listed: Any, names: ToolNames, left_out: list[str]) -> list[dict[str, Any]]:
     if listed is None:
         return []
@@ -198,12 +205,12 @@ def function_tool(
     if not isinstance(tool, dict):
         raise InvalidRequestError(f"{where} must be an object", param=where)
     kind = tool.get("type")
-    if kind not in {"function", "custom"}:
+    if kind not in ("function", "custom"):  # of any type: what has no hash is in no set
         return None
     name = _name(tool, where)
     function: dict[str, Any] = {"name": names.add(Tool(name, namespace, ToolKind(kind)))}
     if tool.get("description"):
-        function["description"] = tool["description"]
+        function["description"] = string_of(tool, "description", where)
     if kind == "custom":
         function["parameters"] = _CUSTOM_PARAMETERS
         grammar = tool.get("format")
@@ -247,7 +254,10 @@ def _tool_choice(choice: Any, tools: list[dict[str, Any]], names: ToolNames) -> 
         )
     kind = choice.get("type")
     if kind == "allowed_tools":
-        allowed = {_flat(each, names) for each in choice.get("tools") or ()}
+        listed = choice.get("tools")
+        if not isinstance(listed, list):
+            raise InvalidRequestError("tool_choice.tools must be a list", param="tool_choice")
+        allowed = {_flat(each, names) for each in listed}
         kept = [tool for tool in tools if tool["function"]["name"] in allowed]
         if not kept:
             raise InvalidRequestError(
@@ -255,7 +265,7 @@ def _tool_choice(choice: Any, tools: list[dict[str, Any]], names: ToolNames) -> 
                 param="tool_choice",
             )
         return _Choice(choice.get("mode", "auto"), kept)
-    if kind in {"function", "custom"}:
+    if kind in ("function", "custom"):
         flat = _flat(choice, names)
         if all(tool["function"]["name"] != flat for tool in tools):
             raise InvalidRequestError(
@@ -275,7 +285,7 @@ def _flat(choice: Any, names: ToolNames) -> str:
     return names.add(
         Tool(
             choice["name"],
-            choice.get("namespace"),
+            optional_string_of(choice, "namespace", "tool_choice"),
             ToolKind.CUSTOM if choice.get("type") == "custom" else ToolKind.FUNCTION,
         )
     )
@@ -322,9 +332,3 @@ def _reasoning(fields: Mapping[str, Any], chat: dict[str, Any], left_out: list[s
         if value is not None and name not in {"effort", "summary", "generate_summary"}
     ]
 
-
-def _value(body: Mapping[str, bytes], name: str) -> Any:
-    try:
-        return _decode(body[name])
-    except _ERRORS:
-        raise InvalidRequestError(f"{name} is not valid JSON", param=name) from None
