@@ -39,7 +39,7 @@ def validated(document: Document, model: type[_Model]) -> _Model:
     except ValidationError as error:
         told: dict[Place, str] = {}
         for each in error.errors(include_url=False):
-            if each["type"] == "too_short" and each["input"]:
+            if each["type"] == "too_short" and len(each["input"]) >= each["ctx"]["min_length"]:
                 continue  # an item of it is wrong, which is told by itself
             place, message = _said(each, model)
             # A value that none of several kinds fits is one mistake.
@@ -132,7 +132,10 @@ def _message(problem: ErrorDetails, found: _Found, model: type[BaseModel]) -> st
     if problem["type"] == "missing":
         return f"is missing: {_or_null(found.annotation, unit)}"
     if problem["type"] in ("too_short", "string_too_short"):
-        return "is empty; it needs at least 1"
+        n, least = len(problem["input"]), problem["ctx"]["min_length"]
+        return f"{f'has only {n}' if n else 'is empty'}; it needs at least {least}"
+    if problem["type"] == "too_long":
+        return f"has {len(problem['input'])}; it may have at most {problem['ctx']['max_length']}"
     wanted = expected(found.annotation, unit)
     if problem["loc"][-1:] == (_KEY,):
         return f"{printable(str(found.place[-1]))!r} must be {wanted}"

@@ -2,12 +2,15 @@
 
 import copy
 import datetime as dt
+from typing import Annotated
 
 import pytest
 import yaml
+from pydantic import Field
 
 from app.config import Catalogue, GatewayConfig
 from app.config.document import Document
+from app.config.fields import Strict
 from app.config.problems import parse_file, validated
 from app.errors import ConfigError
 from tests.support.gateway import CONFIGS
@@ -255,3 +258,25 @@ def test_no_value_anywhere_is_more_than_a_configuration_error():
             except ConfigError as error:
                 assert "\n" not in error.message  # noqa: PT017  (most of them are refused)
     assert accepted > 10
+
+
+class _Listed(Strict):
+    names: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=2)] = ()
+    few: Annotated[tuple[int, ...], Field(max_length=1)] = ()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("names: []", "line 1: names: is empty; it needs at least 2"),
+        ("names: [ab]", "line 1: names: has only 1; it needs at least 2"),
+        ("names: [ab, '']", "line 1: names.1: is empty; it needs at least 1"),
+        ("few: [1, 2]", "line 1: few: has 2; it may have at most 1"),
+    ],
+)
+def test_a_list_of_the_wrong_length_is_one_mistake_that_is_told(tmp_path, text, told):
+    file = tmp_path / "some.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        parse_file(file, _Listed)
+    assert str(caught.value) == f"{file}: {told}"
