@@ -1,6 +1,7 @@
 """`/v1/responses` by the official SDK, over sockets."""
 
 import contextlib
+import json
 from typing import Any
 
 import httpx
@@ -222,3 +223,40 @@ def test_a_body_of_this_shape_on_chat_completions_is_answered_in_chunks(gateway)
     assert '"object":"chat.completion.chunk"' in text.replace('": "', '":"')
     assert '"get_weather"' in text
     assert text.endswith("data: [DONE]\n\n")
+
+
+FUNCTION = {"type": "function", "name": "weigh"}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"include": True},
+        {"include": {}},
+        {"stream": "yes"},
+        {"top_logprobs": "2"},
+        {"instructions": []},
+        {"input": [{"type": ["message"]}]},
+        {"input": [{"role": ["user"], "content": "x"}]},
+        {"tools": [{**FUNCTION, "description": 5}]},
+        {"tools": [FUNCTION], "tool_choice": {"type": []}},
+        {"tools": [FUNCTION], "tool_choice": {"type": "allowed_tools", "tools": 5}},
+        {"tools": [FUNCTION], "tool_choice": {**FUNCTION, "namespace": []}},
+    ],
+)
+def test_a_field_of_the_wrong_kind_is_a_400_that_names_it(gateway, fields):
+    body = {"model": "sim-nano", "input": "Hello", **fields}
+    with httpx.Client(base_url=gateway.url, trust_env=False) as client:
+        answer = client.post("/v1/responses", json=body)
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["param"].startswith(list(fields)[-1])
+
+
+def test_what_the_answer_repeats_is_what_was_sent(gateway):
+    body = '{"model": "sim-nano", "input": "Hello", "metadata": {\n"n":\r1e400}%s}'
+    with httpx.Client(base_url=gateway.url, trust_env=False) as client:
+        whole = client.post("/v1/responses", content=body % "")
+        streamed = client.post("/v1/responses", content=body % ', "stream": true')
+    assert whole.json()["metadata"] == {"n": float("inf")}
+    last = json.loads(streamed.text.strip().rpartition("data: ")[2])
+    assert last["response"]["metadata"] == whole.json()["metadata"]

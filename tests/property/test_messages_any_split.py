@@ -15,6 +15,7 @@ from app.wire.messages.stream import MessageEvents
 from tests.support.messages import accumulated, events_of
 
 USAGE = Usage(input_tokens=50, output_tokens=9, cached_input_tokens=20, reasoning_tokens=3)
+BEGIN = b'data: {"model":"m"}\n\n'
 TELLS = Told(message_id="msg_1", names=ToolNames(["fs.read", "plain"]), stop_sequences=["END"])
 
 TEXTS = st.text('ab \n"\\{}é😀', max_size=30)
@@ -69,7 +70,7 @@ def test_a_stream_says_what_the_whole_answer_says(answer):
     whole, chunks = answer
     expected = json.loads(to_message(json.dumps(whole).encode(), USAGE, TELLS, cost_usd=0.1))
     events = MessageEvents(TELLS, input_tokens=7)
-    stream = events.begin("m") + b"".join(map(events.feed, chunks))
+    stream = b"".join([*events.begin(BEGIN), *map(events.feed, chunks)])
     stream += events.end(USAGE, None, cost_usd=0.1)
     told = accumulated(stream)
     expected["usage"].pop("cost_usd")
@@ -82,7 +83,7 @@ def test_a_stream_says_what_the_whole_answer_says(answer):
 def test_blocks_come_one_after_the_other_and_are_numbered_without_gaps(answer):
     _, chunks = answer
     events = MessageEvents(TELLS, input_tokens=0)
-    stream = events.begin("m") + b"".join(map(events.feed, chunks))
+    stream = b"".join([*events.begin(BEGIN), *map(events.feed, chunks)])
     stream += events.end(USAGE, None, cost_usd=None)
     told = events_of(stream)
     assert told[0]["type"] == "message_start"
@@ -116,7 +117,7 @@ def test_the_clients_own_library_reads_the_same():
         {"tool_calls": [call]},
         {"tool_calls": [{"index": 1, "id": "b", "function": {"name": "plain"}}]},
     ]
-    stream = events.begin("m")
+    stream = b"".join(events.begin(BEGIN))
     for delta in said:
         stream += events.feed(
             b"data: %b\n\n" % msgspec.json.encode({"choices": [{"delta": delta}]})

@@ -16,7 +16,6 @@ from app.errors import (
     InvalidRequestError,
     PreviousResponseNotFoundError,
     UpstreamError,
-    UpstreamInvalidResponseError,
 )
 from app.gateway.kept_responses import KeptResponses
 from app.gateway.request import RouteRequest
@@ -208,17 +207,14 @@ class ResponseWriter:
             self._final = _decoded(body)
             return body
         now = int(time.time())
-        try:
-            response = response_of(
-                body,
-                self._ids,
-                self._echo,
-                self._form.names,
-                usage=usage_object(usage, cost_usd=cost_usd),
-                now=now,
-            )
-        except _ERRORS as error:
-            raise UpstreamInvalidResponseError(f"the answer is no completion: {error}") from error
+        response = response_of(
+            body,
+            self._ids,
+            self._echo,
+            self._form.names,
+            usage=usage_object(usage, cost_usd=cost_usd),
+            now=now,
+        )
         self._final = response
         return _encode({**response, **(extras or {})})
 
@@ -238,10 +234,7 @@ class ResponseWriter:
             if self.keeps and chunk.finish_reason is not None:
                 self._final = _last_response(chunk.data)
             return chunk.data
-        try:
-            return self._stream.events(chunk.data)
-        except _ERRORS as error:
-            raise UpstreamInvalidResponseError(f"an event is no completion's: {error}") from error
+        return self._stream.events(chunk.data)
 
     def end(self, usage: Usage | None, cost_usd: float | None) -> bytes:
         """Return the end of a stream that is complete."""

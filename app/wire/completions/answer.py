@@ -6,49 +6,22 @@ from typing import Any
 import msgspec
 
 from app.errors import UpstreamInvalidResponseError
+from app.wire.chat_answer import NULL, Choice, Completion, Said, read_completion
 
 _REASONS = frozenset({"stop", "length", "content_filter"})
 """Why a completion can end; what else a chat ends by, such as a call of a tool, is a stop."""
 
 _KEPT = ("created", "model", "system_fingerprint", "service_tier")
 _OBJECT = "text_completion"
-_NULL = msgspec.Raw(b"null")
 
-
-class _Said(msgspec.Struct, gc=False):
-    content: str | None = None
-    refusal: str | None = None
-
-
-class _Choice(msgspec.Struct):
-    index: int = 0
-    delta: _Said | None = None
-    message: _Said | None = None
-    finish_reason: str | None = None
-
-
-class _Envelope(msgspec.Struct):
-    """What is told once of an answer, or of each piece of it."""
-
-    id: str | None = None
-    created: msgspec.Raw = _NULL
-    model: msgspec.Raw = _NULL
-    system_fingerprint: msgspec.Raw = _NULL
-    service_tier: msgspec.Raw = _NULL
-    usage: msgspec.Raw = _NULL
-    choices: list[_Choice] = []
-
-
-_decode = msgspec.json.Decoder(_Envelope).decode
 _encode = msgspec.json.Encoder().encode
-_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def is_text_completion(body: bytes) -> bool:
     """Whether a whole answer is one to a plain prompt already: its choices have no messages."""
     try:
-        return all(choice.message is None for choice in _decode(body).choices)
-    except _ERRORS:
+        return all(choice.message is None for choice in read_completion(body).choices or ())
+    except UpstreamInvalidResponseError:
         return False
 
 
@@ -60,13 +33,10 @@ def whole_text(body: bytes) -> bytes:
     UpstreamInvalidResponseError
         If it is none.
     """
-    try:
-        chat = _decode(body)
-    except _ERRORS as error:
-        raise UpstreamInvalidResponseError("the upstream's answer is no chat completion") from error
+    chat = read_completion(body)
     answer = _head(chat)
-    answer["choices"] = [_choice(each, each.message, each.finish_reason) for each in chat.choices]
-    if chat.usage != _NULL:
+    answer["choices"] = [_choice(each) for each in chat.choices or ()]
+    if chat.usage != NULL:
         answer["usage"] = chat.usage
     return _encode(answer)
 
@@ -86,47 +56,47 @@ def _pieces(events: bytes) -> Iterator[bytes]:
             if frame:
                 yield frame + b"\n\n"
             continue
-        payload = frame[6:]
         try:
-            chat = _decode(payload)
-        except _ERRORS:
+            chat = read_completion(frame[6:])
+        except UpstreamInvalidResponseError:
             continue  # nothing that has a text
-        said = [each for each in chat.choices if _text(each.delta) or each.finish_reason]
+        said = [each for each in chat.choices or () if _text(each.said) or each.finish_reason]
         if said:
             piece = _head(chat)
-            piece["choices"] = [_choice(each, each.delta, each.finish_reason) for each in said]
+            piece["choices"] = [_choice(each) for each in said]
             yield b"data: %b\n\n" % _encode(piece)
 
 
 def text_payload(payload: bytes) -> bytes:
     """Return an event of a chat completion's stream as one that brings nothing but its usage."""
-    chat = _decode(payload)
+    chat = read_completion(payload)
     event = {**_head(chat), "choices": []}
     return _encode(event if chat.choices else {**event, "usage": chat.usage})
 
 
-def _head(chat: _Envelope) -> dict[str, Any]:
+def _head(chat: Completion) -> dict[str, Any]:
     head: dict[str, Any] = {}
     if chat.id is not None:
         head["id"] = "cmpl-" + chat.id.removeprefix("chatcmpl-")
     head["object"] = _OBJECT
     for name in _KEPT:
         value = getattr(chat, name)
-        if value != _NULL:
+        if value is not None and value != NULL:
             head[name] = value
     return head
 
 
-def _choice(choice: _Choice, said: _Said | None, reason: str | None) -> dict[str, Any]:
+def _choice(choice: Choice) -> dict[str, Any]:
+    reason = choice.finish_reason
     if reason is not None and reason not in _REASONS:
         reason = "stop"
     return {
-        "text": _text(said),
-        "index": choice.index,
+        "text": _text(choice.said),
+        "index": choice.index or 0,
         "logprobs": None,
         "finish_reason": reason,
     }
 
 
-def _text(said: _Said | None) -> str:
-    return "" if said is None else said.content or said.refusal or ""
+def _text(said: Said | None) -> str:
+    return "" if said is None else said.text or said.refusal or ""

@@ -6,11 +6,12 @@ import msgspec
 
 from app.errors import UpstreamInvalidResponseError
 from app.types import Usage
-from app.wire.messages.chat_answer import Said, input_of, read_completion, stop_of
+from app.wire.chat_answer import Said, read_completion
 from app.wire.messages.counts import messages_usage
 from app.wire.messages.names import ToolNames, id_for_client
 from app.wire.messages.seal import seal_of
 from app.wire.messages.shapes import THINKING_TYPES
+from app.wire.messages.stops import input_of, stop_of
 
 _encode = msgspec.json.Encoder().encode
 

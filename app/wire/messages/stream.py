@@ -11,12 +11,13 @@ import msgspec
 
 from app.errors import UpstreamInvalidResponseError
 from app.types import Usage
+from app.wire.chat_answer import Call, Choice, Said, read_completion
 from app.wire.messages.answer import Told, made_up_id
-from app.wire.messages.chat_answer import Call, Choice, Said, input_of, read_completion, stop_of
 from app.wire.messages.counts import messages_usage
 from app.wire.messages.names import ToolNames, id_for_client
 from app.wire.messages.seal import seal_of
 from app.wire.messages.shapes import DECODE_ERRORS, THINKING_TYPES
+from app.wire.messages.stops import input_of, stop_of
 from app.wire.sse import add_fields
 
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'
@@ -294,7 +295,7 @@ class MessageEvents:
         if choice.finish_reason is not None:
             self._end.finish_reason = choice.finish_reason
             self._end.stop_reason = choice.stop_reason
-        said = choice.delta or choice.message
+        said = choice.said
         if said is None or self._told.silent:
             return
         self._hear(said)

@@ -6,7 +6,9 @@ from typing import Any
 
 import msgspec
 
+from app.errors import UpstreamInvalidResponseError
 from app.types import Usage
+from app.wire.chat_answer import Call, Choice, Said, read_completion
 from app.wire.responses.sealed import seal
 from app.wire.tool_names import ToolKind, ToolNames
 
@@ -186,43 +188,17 @@ def custom_input(arguments: str) -> str:
     return text if isinstance(text, str) else arguments
 
 
-class _Function(msgspec.Struct):
-    name: str = ""
-    arguments: str = ""
+def name_of(call: Call) -> str:
+    """Return what a call calls.
 
-
-class _ToolCall(msgspec.Struct):
-    id: str = ""
-    function: _Function = msgspec.field(default_factory=_Function)
-
-
-class _Logprobs(msgspec.Struct):
-    content: list[msgspec.Raw] | None = None
-
-
-class _Message(msgspec.Struct):
-    content: str | None = None
-    refusal: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    thinking_blocks: Any = None
-    reasoning_details: Any = None
-    tool_calls: list[_ToolCall] | None = None
-
-
-class _Choice(msgspec.Struct):
-    message: _Message
-    finish_reason: str | None = None
-    logprobs: _Logprobs | None = None
-
-
-class _Completion(msgspec.Struct):
-    choices: list[_Choice]
-    created: int | float = 0
-    model: str = ""
-
-
-decode_completion = msgspec.json.Decoder(_Completion).decode
+    Raises
+    ------
+    UpstreamInvalidResponseError
+        If that is nothing.
+    """
+    if call.function is None or not call.function.name:
+        raise UpstreamInvalidResponseError("the upstream called a tool without a name")
+    return call.function.name
 
 
 def response_of(
@@ -238,15 +214,15 @@ def response_of(
 
     Raises
     ------
-    msgspec.DecodeError
-        If it is none.
+    UpstreamInvalidResponseError
+        If it is none, or calls a tool without a name.
     """
-    completion = decode_completion(body)
-    choice = completion.choices[0] if completion.choices else _Choice(_Message(), "stop")
-    message = choice.message
+    completion = read_completion(body)
+    choice = completion.first or Choice()
+    message = choice.said or Said()
     status, incomplete = status_of(choice.finish_reason)
     output: list[dict[str, Any]] = []
-    thinking = message.reasoning_content or message.reasoning or ""
+    _, thinking = message.thought
     sealed = seal(
         {
             "thinking_blocks": message.thinking_blocks,
@@ -256,31 +232,30 @@ def response_of(
     if thinking or sealed:
         output.append(reasoning_item(ids.item("rs"), thinking, sealed))
     parts: list[dict[str, Any]] = []
-    if message.content:
-        logprobs = choice.logprobs.content if choice.logprobs is not None else None
-        parts.append(text_part(message.content, logprobs or ()))
+    if message.text:
+        parts.append(text_part(message.text, choice.token_logprobs))
     if message.refusal:
         parts.append(refusal_part(message.refusal))
-    if parts or not message.tool_calls:
+    if parts or not message.calls:
         output.append(message_item(ids.item("msg"), parts or [text_part("")], status=status))
     output += [
         call_item(
             ids.item("fc"),
             call.id or ids.item("call"),
-            call.function.name,
-            call.function.arguments,
+            name_of(call),
+            "" if call.function is None else call.function.written,
             names,
             status=status,
         )
-        for call in message.tool_calls or ()
+        for call in message.calls
     ]
     return response_object(
         ids,
         echo,
         status=status,
-        created_at=int(completion.created) or now,
+        created_at=completion.created_unix_s or now,
         completed_at=now if status == "completed" else None,
-        model=completion.model,
+        model=completion.model or "",
         output=output,
         usage=usage,
         incomplete=incomplete,

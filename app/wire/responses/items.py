@@ -60,7 +60,9 @@ class _History:
             self._reasoning(item)
         elif kind == "function_call":
             arguments = string_of(item, "arguments", where)
-            tool = Tool(string_of(item, "name", where), optional_string_of(item, "namespace", where))
+            tool = Tool(
+                string_of(item, "name", where), optional_string_of(item, "namespace", where)
+            )
             self._call(item, tool, arguments, where)
         elif kind == "custom_tool_call":
             text = msgspec.json.encode({"input": string_of(item, "input", where)}).decode()

@@ -331,4 +331,3 @@ def _reasoning(fields: Mapping[str, Any], chat: dict[str, Any], left_out: list[s
         for name, value in reasoning.items()
         if value is not None and name not in {"effort", "summary", "generate_summary"}
     ]
-

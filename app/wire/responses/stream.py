@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from app.errors import UpstreamInvalidResponseError
+from app.wire.chat_answer import Call, Completion, Said, read_completion
 from app.wire.responses.answer import (
     Ids,
     call_item,
@@ -24,46 +26,6 @@ from app.wire.responses.sealed import seal
 from app.wire.tool_names import ToolKind, ToolNames
 
 _encode = msgspec.json.Encoder().encode
-
-
-class _Function(msgspec.Struct):
-    name: str | None = None
-    arguments: str | None = None
-
-
-class _ToolCall(msgspec.Struct):
-    index: int = 0
-    id: str | None = None
-    function: _Function | None = None
-
-
-class _Delta(msgspec.Struct):
-    content: str | None = None
-    refusal: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    thinking_blocks: list[Any] | None = None
-    reasoning_details: list[Any] | None = None
-    tool_calls: list[_ToolCall] | None = None
-
-
-class _Logprobs(msgspec.Struct):
-    content: list[msgspec.Raw] | None = None
-
-
-class _Choice(msgspec.Struct):
-    delta: _Delta = msgspec.field(default_factory=_Delta)
-    finish_reason: str | None = None
-    logprobs: _Logprobs | None = None
-
-
-class _Event(msgspec.Struct):
-    choices: list[_Choice] = []
-    created: int | float | None = None
-    model: str | None = None
-
-
-_decode_event = msgspec.json.Decoder(_Event).decode
 
 
 class ResponseStream:
@@ -97,31 +59,44 @@ class ResponseStream:
         self._model = ""
         self._n_events = 0
         self._began = False
+        self._untold: list[bytes] = []
+        """Events that are numbered and have not left yet."""
         self._finish_reason: str | None = None
         self._output: dict[int, dict[str, Any]] = {}
         self._reasoning: _Reasoning | None = None
         self._message: _Message | None = None
-        self._calls: dict[int, _Call] = {}
+        self._calls: list[_Call] = []
+        self._newest: dict[int, _Call] = {}
+        """Of every index."""
 
     def events(self, data: bytes) -> bytes:
         """Return what some events of a chat stream come to; comments stay.
 
         Raises
         ------
-        msgspec.DecodeError
-            If one of them is no event of a chat completion.
+        UpstreamInvalidResponseError
+            If one of them is no event of a chat completion; what came before it is told by
+            `failed`.
         """
-        out: list[bytes] = []
+        out = self._untold
         for line in data.split(b"\n"):
             if line.startswith(b"data: "):
-                self._take(_decode_event(line[6:]), out)
+                self._take(read_completion(line[6:]), out)
             elif line.startswith(b":"):
                 out.append(line + b"\n\n")
-        return b"".join(out)
+        told = b"".join(out)
+        out.clear()
+        return told
 
     def end(self, usage: Mapping[str, Any] | None, *, now: int) -> tuple[bytes, dict[str, Any]]:
-        """Return the end of a complete stream, and the Response that it amounts to."""
-        out: list[bytes] = []
+        """Return the end of a complete stream, and the Response that it amounts to.
+
+        Raises
+        ------
+        UpstreamInvalidResponseError
+            If a tool was called without a name.
+        """
+        out = self._untold
         self._begin(out)
         status, incomplete = status_of(self._finish_reason)
         self._close_reasoning(out)
@@ -140,7 +115,7 @@ class ResponseStream:
 
     def failed(self, error: Mapping[str, Any]) -> bytes:
         """Return the end of a stream that broke; `error` has a code and a message."""
-        out: list[bytes] = []
+        out = self._untold
         self._begin(out)
         self._emit(out, "response.failed", response=self._response("failed", error=error))
         return b"".join(out)
@@ -153,28 +128,28 @@ class ResponseStream:
     def _said_something(self) -> bool:
         return any(item["type"] != "reasoning" for item in self._output.values())
 
-    def _take(self, event: _Event, out: list[bytes]) -> None:
+    def _take(self, event: Completion, out: list[bytes]) -> None:
         if not self._began:
-            if event.created:
-                self._created_at = int(event.created)
+            self._created_at = event.created_unix_s or self._now
             self._model = event.model or ""
             self._begin(out)
-        if not event.choices:
+        choice = event.first
+        if choice is None:
             return
-        choice = event.choices[0]
-        delta = choice.delta
-        thinking = delta.reasoning_content or delta.reasoning
-        if thinking or delta.thinking_blocks or delta.reasoning_details:
-            self._think(thinking or "", delta, out)
-        if delta.content:
-            logprobs = choice.logprobs.content if choice.logprobs is not None else None
-            self._say(delta.content, logprobs or [], out)
-        if delta.refusal:
-            self._refuse(delta.refusal, out)
-        for call in delta.tool_calls or ():
-            self._call(call, out)
         if choice.finish_reason is not None:
             self._finish_reason = choice.finish_reason
+        delta = choice.said
+        if delta is None:
+            return
+        _, thinking = delta.thought
+        if thinking or delta.thinking_blocks or delta.reasoning_details:
+            self._think(thinking, delta, out)
+        if text := delta.text:
+            self._say(text, choice.token_logprobs, out)
+        if delta.refusal:
+            self._refuse(delta.refusal, out)
+        for i, call in enumerate(delta.calls):
+            self._call(i if call.index is None else call.index, call, out)
 
     def _begin(self, out: list[bytes]) -> None:
         if self._began:
@@ -186,7 +161,7 @@ class ResponseStream:
 
     # Thinking
 
-    def _think(self, text: str, delta: _Delta, out: list[bytes]) -> None:
+    def _think(self, text: str, delta: Said, out: list[bytes]) -> None:
         self._close_message(out, "completed")
         thought = self._reasoning
         if thought is None:
@@ -247,7 +222,7 @@ class ResponseStream:
             self._emit(out, "response.content_part.added", **message.where, part=part)
         return message
 
-    def _say(self, text: str, logprobs: list[msgspec.Raw], out: list[bytes]) -> None:
+    def _say(self, text: str, logprobs: list[Any], out: list[bytes]) -> None:
         message = self._part("text", out)
         message.texts.append(text)
         message.logprobs += logprobs
@@ -286,35 +261,51 @@ class ResponseStream:
 
     # Calls
 
-    def _call(self, piece: _ToolCall, out: list[bytes]) -> None:
-        call = self._calls.get(piece.index)
-        function = piece.function or _Function()
-        if call is None:
+    def _call(self, index: int, piece: Call, out: list[bytes]) -> None:
+        call = self._newest.get(index)
+        # Servers that number every call zero tell them apart by their ids alone.
+        if call is None or (piece.id and call.sent_id and piece.id != call.sent_id):
             self._close_reasoning(out)
             self._close_message(out, "completed")
             call = _Call(self._ids.item("fc"), self._place())
-            call.call_id = piece.id or self._ids.item("call")
-            call.name = function.name or ""
-            call.kind = self._names.tool(call.name).kind
-            self._calls[piece.index] = call
-            item = call_item(
-                call.item_id, call.call_id, call.name, "", self._names, status="in_progress"
-            )
-            self._added(call, item, out)
-        if not function.arguments:
+            self._newest[index] = call
+            self._calls.append(call)
+        call.sent_id = call.sent_id or piece.id or ""
+        function = piece.function
+        if function is None:
             return
-        call.texts.append(function.arguments)
+        call.name = call.name or function.name or ""
+        if function.written:
+            call.texts.append(function.written)
+        if not call.name:
+            return
+        if not call.begun:
+            self._begin_call(call, out)
         if call.kind is ToolKind.FUNCTION:
-            self._emit(
-                out,
-                "response.function_call_arguments.delta",
-                item_id=call.item_id,
-                output_index=call.output_index,
-                delta=function.arguments,
-            )
+            news = "".join(call.texts[call.n_told :])
+            call.n_told = len(call.texts)
+            if news:
+                self._emit(
+                    out,
+                    "response.function_call_arguments.delta",
+                    item_id=call.item_id,
+                    output_index=call.output_index,
+                    delta=news,
+                )
+
+    def _begin_call(self, call: "_Call", out: list[bytes]) -> None:
+        call.begun = True
+        call.call_id = call.sent_id or self._ids.item("call")
+        call.kind = self._names.tool(call.name).kind
+        shown = call_item(
+            call.item_id, call.call_id, call.name, "", self._names, status="in_progress"
+        )
+        self._added(call, shown, out)
 
     def _close_calls(self, out: list[bytes], status: str) -> None:
-        for call in self._calls.values():
+        for call in self._calls:
+            if not call.begun:
+                raise UpstreamInvalidResponseError("the upstream called a tool without a name")
             arguments = "".join(call.texts)
             where = {"item_id": call.item_id, "output_index": call.output_index}
             item = call_item(
@@ -333,13 +324,13 @@ class ResponseStream:
                     arguments=arguments,
                 )
             self._done(call, item, out)
-        self._calls = {}
+        self._calls, self._newest = [], {}
 
     # All of them
 
     def _place(self) -> int:
         """Return the place of the next item among all of them."""
-        open_items = [self._reasoning, self._message, *self._calls.values()]
+        open_items = [self._reasoning, self._message, *self._calls]
         return len(self._output) + sum([each is not None for each in open_items])
 
     def _added(self, item: "_Item", shown: Mapping[str, Any], out: list[bytes]) -> None:
@@ -386,7 +377,7 @@ class _Message(_Item):
     def __init__(self, item_id: str, output_index: int) -> None:
         super().__init__(item_id, output_index)
         self.kind: str | None = None
-        self.logprobs: list[msgspec.Raw] = []
+        self.logprobs: list[Any] = []
         self.parts: list[dict[str, Any]] = []
 
     @property
@@ -399,6 +390,10 @@ class _Message(_Item):
 
 
 class _Call(_Item):
+    begun = False
+    n_told = 0
+    """Of its texts."""
+    sent_id = ""
     call_id = ""
     name = ""
     kind = ToolKind.FUNCTION

@@ -10,6 +10,7 @@ from app.wire.messages.names import ToolNames, id_for_chat, id_for_client
 from app.wire.messages.request import to_chat
 from app.wire.messages.seal import may_hold_unsigned, seal_of
 from app.wire.messages.shapes import DECODERS, Asked
+from app.wire.messages.tools import fits_strict
 
 IMAGE = {
     "type": "image",
@@ -455,3 +456,9 @@ def test_ids_that_are_too_long_for_chat_servers_stay_the_same_wherever_they_stan
 def test_thinking_without_its_seal_is_found(blocks, expected):
     raw = msgspec.json.encode([{"role": "assistant", "content": blocks}])
     assert may_hold_unsigned(raw) is expected
+
+
+@pytest.mark.parametrize("required", [5, "a", [[]], [None], {"a": 1}])
+def test_a_schema_that_is_none_is_not_strict(required):
+    schema = {"type": "object", "properties": {"a": {}, "b": {}}, "additionalProperties": False}
+    assert not fits_strict(msgspec.Raw(msgspec.json.encode({**schema, "required": required})))
