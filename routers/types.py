@@ -72,6 +72,8 @@ class Capability(StrEnum):
     TOOLS = "tools"
     JSON_SCHEMA = "json_schema"
     STREAMING = "streaming"
+    MESSAGES_API = "messages_api"
+    """Of an upstream rather than a model: what only Anthropic's own API does, such as its tools."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,6 +309,7 @@ class Exclusion(StrEnum):
     TOOLS = "tools_unsupported"
     JSON_SCHEMA = "json_schema_unsupported"
     STREAMING = "streaming_unsupported"
+    MESSAGES_API = "messages_api_unsupported"
     MAX_COST = "max_cost"
     UNKNOWN_PRICE = "unknown_price"
     UNHEALTHY = "unhealthy"

@@ -87,6 +87,18 @@ class VariantConfig(Strict):
         return self
 
 
+_OfAModel = Literal[
+    Capability.VISION,
+    Capability.AUDIO,
+    Capability.VIDEO,
+    Capability.FILE,
+    Capability.TOOLS,
+    Capability.JSON_SCHEMA,
+    Capability.STREAMING,
+]
+"""What is true of a model wherever it is served; what upstreams offer, their kind says."""
+
+
 class CatalogueEntry(Strict):
     """What is true of a model wherever it is served."""
 
@@ -102,7 +114,7 @@ class CatalogueEntry(Strict):
     token_ids: bool | None = None
     """Whether an embedding model takes token numbers in place of texts, as LangChain sends them;
     left out, those named `text-embedding-…` do."""
-    capabilities: frozenset[Capability] = frozenset({Capability.STREAMING})
+    capabilities: frozenset[_OfAModel] = frozenset({Capability.STREAMING})
     """What requests may need: one that needs more is not sent here."""
     parameters: ParametersConfig | None = None
     """What it refuses of a request or calls otherwise, besides what the shipped table knows."""

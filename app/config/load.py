@@ -11,11 +11,11 @@ from app.config.fields import choices
 from app.config.gateway import GatewayConfig
 from app.config.kinds import check_kinds
 from app.config.loaded import LoadedConfig
-from app.config.models import MARK
+from app.config.models import MARK, ModelConfig
 from app.config.problems import parse_file
 from app.config.variants import with_variants
 from app.errors import ConfigError
-from routers.types import ModelSpec
+from routers.types import Capability, ModelSpec
 
 _DEFAULT_FILE = Path("configs/gateway.yaml")
 """What every command reads where nothing else is named; there only in a checkout."""
@@ -82,7 +82,7 @@ def load_config(
             prices=entry.prices.to_prices(),
             context_window_tokens=entry.context_window_tokens,
             max_output_tokens=entry.max_output_tokens,
-            capabilities=entry.offers,
+            capabilities=entry.offers | _of_upstreams(model, gateway),
             surcharges=entry.prices.to_surcharges(),
             kind=entry.kind,
             takes_token_ids=spec.startswith(_OF_OPENAI)
@@ -111,6 +111,12 @@ def load_config(
     if secrets_needed and (missing := missing_variables(config)):
         raise ConfigError(f"{path}: {'; '.join(document.told(*each) for each in missing)}")
     return config
+
+
+def _of_upstreams(model: ModelConfig, gateway: GatewayConfig) -> frozenset[Capability]:
+    """Return what a model offers because one of its upstreams does, which then gets the request."""
+    kinds = {gateway.upstreams[place.upstream].kind for place in model.places}
+    return frozenset({Capability.MESSAGES_API} if "anthropic" in kinds else ())
 
 
 def missing_variables(config: LoadedConfig) -> list[Remark]:

@@ -38,9 +38,10 @@ from app.gateway.retry import (
 )
 from app.providers.base import Chunk, ModelCall, Progress, Provider
 from app.telemetry.tracing import CallTrace
-from app.types import CHAT_COMPLETIONS, Call, CallRole
+from app.types import CHAT_COMPLETIONS, MESSAGES, Call, CallRole
 from app.wire.body import Body, Fields
 from app.wire.parameters import NO_RULES, native_with
+from routers.types import Capability
 
 Failures = list[tuple[Call, UpstreamError]]
 """What was tried for one request without an answer that serves."""
@@ -217,8 +218,10 @@ class Dispatcher:
         """Ask a model, and once more where that is safe."""
         tried: tuple[Slot, ...] = ()
         lost = False
+        needs_messages = Capability.MESSAGES_API in request.demand.capabilities
+        dialect = MESSAGES if needs_messages else None
         while True:
-            lease = self.pool.lease(model_id, avoid=tried)
+            lease = self.pool.lease(model_id, avoid=tried, dialect=dialect)
             try:
                 return await self._attempt(request, lease, entry, failures, fresh=lost)
             except UpstreamError as error:
@@ -238,7 +241,9 @@ class Dispatcher:
                 tried += (lease.slot,)
                 if n_retries >= lease.deployment.retries or enough:
                     return None
-                if may_go_elsewhere(error) and self.pool.offers_another(model_id, avoid=tried):
+                if may_go_elsewhere(error) and self.pool.offers_another(
+                    model_id, avoid=tried, dialect=dialect
+                ):
                     continue
                 wait_s = wait_before_repeating_s(error, n_retries=n_retries, rng=self.rng)
             if wait_s is None or request.repeated or not self._may_wait(wait_s, lease.slot, entry):

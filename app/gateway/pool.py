@@ -118,14 +118,21 @@ class DeploymentPool:
         self._troubled: set[str] = set()
         """Models with a deployment that something is, or lately was, held against."""
 
-    def lease(self, model_id: str, *, avoid: Collection[Slot] = ()) -> Lease:
+    def lease(
+        self, model_id: str, *, avoid: Collection[Slot] = (), dialect: str | None = None
+    ) -> Lease:
         """Choose a deployment for one call.
 
         Available ones come first, those in `avoid` last; among equals the one with the least
         outstanding calls relative to its weight, ties at random by weight. There is always one:
         where none is available, the call is made all the same.
+
+        Parameters
+        ----------
+        dialect
+            Only those that speak it are considered, where there is one.
         """
-        slots = self._slots[model_id]
+        slots = self._speaking(dialect, model_id)
         now = self.clock()
         slot = slots[0] if len(slots) == 1 else self._choose(slots, avoid, now)
         slot.outstanding += 1
@@ -136,9 +143,11 @@ class DeploymentPool:
                 self._on_breaker_change(slot.deployment, slot.circuit.state)
         return Lease(self, slot, now, is_probe)
 
-    def offers_another(self, model_id: str, *, avoid: Collection[Slot]) -> bool:
+    def offers_another(
+        self, model_id: str, *, avoid: Collection[Slot], dialect: str | None = None
+    ) -> bool:
         """Return whether a deployment outside `avoid` is available."""
-        slots = self._slots[model_id]
+        slots = self._speaking(dialect, model_id)
         if len(slots) == 1:
             return False
         now = self.clock()
@@ -183,6 +192,14 @@ class DeploymentPool:
         """Leave a deployment alone until then."""
         slot.throttled_until = max(slot.throttled_until, until)
         self._troubled.add(slot.deployment.spec.model_id)
+
+    def _speaking(self, dialect: str | None, model_id: str) -> Sequence[Slot]:
+        slots = self._slots[model_id]
+        if dialect is None:
+            return slots
+        return [
+            slot for slot in slots if dialect in slot.deployment.provider.native_dialects
+        ] or slots
 
     def _choose(self, slots: Sequence[Slot], avoid: Collection[Slot], now: float) -> Slot:
         for wanted in (

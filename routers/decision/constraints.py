@@ -23,7 +23,10 @@ _LACKING: dict[Capability, Exclusion] = {
     Capability.TOOLS: Exclusion.TOOLS,
     Capability.JSON_SCHEMA: Exclusion.JSON_SCHEMA,
     Capability.STREAMING: Exclusion.STREAMING,
+    Capability.MESSAGES_API: Exclusion.MESSAGES_API,
 }
+
+_MEANING = {Capability.MESSAGES_API: ": the request needs Anthropic's servers, and it has others"}
 
 Barred = tuple[Exclusion, str]
 """What keeps a candidate out, for machines and for people."""
@@ -52,7 +55,7 @@ def hard_constraints(
             why = Exclusion.NOT_ALLOWED, unwanted
         elif not needed <= spec.capabilities:
             lacking = min(needed - spec.capabilities)
-            why = _LACKING[lacking], f"does not offer {lacking.value}"
+            why = _LACKING[lacking], f"does not offer {lacking.value}{_MEANING.get(lacking, '')}"
         elif prompt + output > spec.context_window_tokens:
             why = _too_long(spec, demand, output)
         elif spec.model_id in unpayable:

@@ -293,3 +293,73 @@ def test_why_a_translated_answer_ended(ask, upstream, message, finish, expected)
 def test_comments_of_a_chat_server_become_pings(ask, upstream):
     upstream.answers[CHAT] = stream(ROLE, HELLO, b": keep-alive\n\n", END, b"data: [DONE]\n\n")
     assert b'event: ping\ndata: {"type":"ping"}\n\n' in ask(CHAT, stream=True).content
+
+
+SEARCH = {"type": "web_search_20250305", "name": "web_search", "max_uses": 3}
+BASH = {"type": "bash_20250124", "name": "bash"}
+FOR_ITS_SERVERS = [
+    {"tools": [SEARCH]},
+    {"tools": [BASH, {"type": "code_execution_20250825", "name": "code_execution"}]},
+    {"mcp_servers": [{"type": "url", "url": "https://mcp.example", "name": "files"}]},
+    {"container": "container_1"},
+]
+
+
+@pytest.mark.parametrize("changes", FOR_ITS_SERVERS)
+@pytest.mark.parametrize("knob", ["0", "1"])
+def test_what_anthropics_servers_do_goes_to_them_wherever_the_knob_stands(
+    ask, upstream, changes, knob
+):
+    upstream.answers[CLAUDE] = whole(MESSAGE)
+    answer = ask("auto", headers={"x-cost-quality": knob}, **changes)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["x-route-model"] == CLAUDE
+    assert "x-route-left-out" not in answer.headers
+    assert answer.json()["content"] == MESSAGE["content"]
+
+
+def test_where_no_upstream_is_anthropics_a_request_for_its_servers_is_refused(fresh_gateway, stub):
+    gateway = fresh_gateway()
+    for changes in FOR_ITS_SERVERS:
+        body = {"model": "auto", **BODY, **changes}
+        answer = httpx.post(f"{gateway.url}/v1/messages", json=body, trust_env=False)
+        assert answer.status_code == 400
+        error = answer.json()["error"]
+        assert error["type"] == "invalid_request_error"
+        assert "messages_api" in error["message"]
+        assert "Anthropic's servers" in error["message"]
+    assert not stub.log()
+    for changes in ({"tools": [BASH]}, {"mcp_servers": [], "container": None}):
+        body = {"model": "auto", **BODY, **changes}
+        answer = httpx.post(f"{gateway.url}/v1/messages", json=body, trust_env=False)
+        assert answer.status_code == 200, answer.text
+
+
+def test_of_a_model_in_several_places_anthropics_own_gets_what_is_for_its_servers(
+    upstream, stub, artifacts, tmp_path
+):
+    changes = {
+        "upstreams.claude": {
+            "kind": "anthropic",
+            "base_url": f"{upstream.origin}/v1",
+            "api_key_env": "ANTHROPIC_API_KEY",
+        },
+        f"models.{CLAUDE}": {
+            "spec": "claude-opus-5-5",
+            "deployments": [
+                {"upstream": "stub", "weight": 1e6},
+                {"upstream": "claude", "upstream_model": "claude-x"},
+            ],
+        },
+    }
+    upstream.answers["claude-x"] = whole(MESSAGE)
+    env = {"ANTHROPIC_API_KEY": "sk-ant-canary"}
+    config = stub_config(tmp_path, stub.origin, changes=changes, env=env)
+    with (
+        GatewayThread(config, artifacts=artifacts) as running,
+        httpx.Client(base_url=running.url, trust_env=False) as client,
+    ):
+        for model in ("auto", CLAUDE):
+            body = {"model": model, **BODY, "tools": [SEARCH]}
+            assert client.post("/v1/messages", json=body).json()["id"] == MESSAGE["id"]
+    assert not stub.log()

@@ -10,6 +10,8 @@ from app.wire.envelope import decode_value, read_envelope
 from app.wire.messages.shapes import (
     DECODE_ERRORS,
     DECODERS,
+    NOTHING,
+    OF_ITS_SERVERS,
     THINKING_TYPES,
     Asked,
     Block,
@@ -17,6 +19,7 @@ from app.wire.messages.shapes import (
     Turn,
     result_blocks,
 )
+from app.wire.messages.tools import is_of_its_servers
 from app.wire.parts import Attachments, attachment, json_tokens
 from app.wire.turns import TURNS
 from app.wire.turns import Turn as RawTurn
@@ -203,6 +206,10 @@ def _demand(
         needs.add(Capability.STREAMING)
     if asked.tools or calls:
         needs.add(Capability.TOOLS)
+    if any(bytes(fields.get(name, b"null")) not in NOTHING for name in OF_ITS_SERVERS) or any(
+        map(is_of_its_servers, asked.tools)
+    ):
+        needs.add(Capability.MESSAGES_API)
     output = _read(fields, "output_config")
     if output is not None and output.format is not None and output.format.type == "json_schema":
         needs.add(Capability.JSON_SCHEMA)

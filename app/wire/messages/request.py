@@ -13,7 +13,15 @@ import msgspec
 from app.errors import UpstreamUnsupportedError
 from app.wire.messages.answer import Told
 from app.wire.messages.names import ToolNames
-from app.wire.messages.shapes import DECODE_ERRORS, NULL, Asked, OutputConfig, Thinking
+from app.wire.messages.shapes import (
+    DECODE_ERRORS,
+    NOTHING,
+    NULL,
+    OF_ITS_SERVERS,
+    Asked,
+    OutputConfig,
+    Thinking,
+)
 from app.wire.messages.tools import chat_choice, chat_tools, fits_strict
 from app.wire.messages.turns import ChatTurns
 
@@ -30,9 +38,8 @@ _READ = frozenset(
     {"model", "messages", "system", "max_tokens", "stream", "stop_sequences", "metadata", "tools"}
     | {"tool_choice", "thinking", "output_config", "temperature", "top_p", "service_tier"}
 )
-_ESSENTIAL = frozenset({"container", "mcp_servers", "thread"})
+_ESSENTIAL = OF_ITS_SERVERS | {"thread"}
 """Without these the model would not know what the client takes for known, or could not do it."""
-_NOTHING = frozenset({b"null", b"[]", b"{}"})
 _encode = msgspec.json.Encoder().encode
 
 
@@ -63,7 +70,7 @@ def to_chat(asked: Asked) -> ChatForm:
         If it holds what no chat server knows and the answer hangs on; its `param` is the field.
     """
     for name in _ESSENTIAL & asked.fields.keys():
-        if asked.fields[name] not in _NOTHING:
+        if asked.fields[name] not in NOTHING:
             raise UpstreamUnsupportedError(
                 f"{name} is known to Anthropic's own API alone", param=name
             )
@@ -88,7 +95,7 @@ def _unknown(fields: Mapping[str, bytes]) -> list[str]:
     return [
         name[:64]
         for name, value in fields.items()
-        if name not in _READ and name not in _ESSENTIAL and value not in _NOTHING
+        if name not in _READ and name not in _ESSENTIAL and value not in NOTHING
     ]
 
 

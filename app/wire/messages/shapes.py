@@ -57,6 +57,13 @@ class Turn(msgspec.Struct, gc=False):
         return self.content or []
 
 
+OF_ITS_SERVERS = frozenset({"container", "mcp_servers"})
+"""Fields that tell Anthropic's servers what to do; a request that has them is for these alone."""
+
+NOTHING = frozenset({b"null", b"[]", b"{}"})
+"""The JSON of fields that say nothing."""
+
+
 class Tool(msgspec.Struct):
     """A tool: of the client's own, or one of Anthropic's with a dated type."""
 

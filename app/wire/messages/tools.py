@@ -79,6 +79,11 @@ def chat_tools(tools: list[Tool], names: ToolNames) -> tuple[list[dict[str, Any]
     return told, left_out
 
 
+def is_of_its_servers(tool: Tool) -> bool:
+    """Whether a tool is none that a model of another provider could be told of."""
+    return not tool.is_custom and _known_to_clients(tool) is None
+
+
 def chat_choice(
     choice: ToolChoice, tools: list[dict[str, Any]], names: ToolNames
 ) -> str | dict[str, Any]:
