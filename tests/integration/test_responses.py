@@ -167,6 +167,15 @@ def test_a_stored_conversation_goes_on_by_its_id(keeping, stub):
             client.responses.retrieve(third.id)
 
 
+def test_an_earlier_response_is_found_however_its_field_is_written(keeping, stub):
+    with httpx.Client(base_url=keeping.url, trust_env=False) as client:
+        first = client.post("/v1/responses", json={"model": "sim-nano", "input": "First"}).json()
+        body = json.dumps({"model": "sim-nano", "input": "Next"})[:-1]
+        body += f', "pr\\u0065vious_response_id": "{first["id"]}"}}'
+        assert client.post("/v1/responses", content=body).status_code == 200
+    assert [each["content"] for each in stub.log()[-1].body["messages"]][::2] == ["First", "Next"]
+
+
 def test_a_stored_response_can_be_read_listed_and_deleted(keeping):
     with client_of(keeping) as client:
         first = client.responses.create(model="auto", input="One.")
