@@ -249,7 +249,8 @@ def expected(end: End) -> str:
     """Return what the model that served had to say."""
     _require(end.model in TIERS, f"x-route-model: {end.model}")
     model = str(end.model)
-    return compose(model, TIERS[model], end.ask.body).text
+    answer = compose(model, TIERS[model], end.ask.body)
+    return answer.text + "".join([call.text for call in answer.calls])
 
 
 def _judge_stream(end: End, body: bytes) -> None:

@@ -107,9 +107,7 @@ class Response(BaseModel):
 
 
 class ResponseEvent(BaseModel):
-    """One event of a stream, named like its `type`."""
+    """One event of a stream."""
 
-    model_config = ConfigDict(extra="allow")
-
-    type: str
-    sequence_number: int
+    event: str = Field(description="Its type, such as `response.output_text.delta`")
+    data: str = Field(description="An object of that `type` with a `sequence_number`, as JSON")

@@ -39,6 +39,7 @@ class _Prices(_Entry):
     output_usd_per_mtok: _Usd
     cached_input_usd_per_mtok: _Usd = None
     reasoning_usd_per_mtok: _Usd = None
+    usd_per_answer: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
 
 class _Array(_Entry):
