@@ -3,7 +3,7 @@ import json
 import pytest
 
 from app import errors
-from app.api.dialects.chat_completions import error_answer
+from app.api.dialects.base import error_answer
 from app.errors import ANSWERS, FailedAttempt, GatewayError, answer_for
 from routers.errors import NoEligibleModelError
 

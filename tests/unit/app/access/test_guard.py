@@ -5,7 +5,7 @@ import pytest
 
 from app.access.guard import ANONYMOUS, Guard
 from app.access.secrets import digest_of, new_key_id, new_secret
-from app.api.dialects.chat_completions import error_answer
+from app.api.dialects.base import error_answer
 from app.errors import StoreUnavailableError, UnauthenticatedError
 from app.head import RequestHead
 from tests.support.keys import NOW, DictKeys, SetClock, bearer
