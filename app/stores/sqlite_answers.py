@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from app.errors import ConfigError
 from app.stores._sqlite_keys import opened
 from app.stores.base import StoreError
 from app.stores.bounds import AnswerBounds
@@ -158,20 +157,6 @@ class SqliteAnswers:
                 connection.execute("DELETE FROM answers WHERE name = ?", (name,))
         except sqlite3.Error as error:
             raise StoreError(f"a stored answer cannot be deleted: {error}") from error
-
-    def check(self) -> None:
-        """Find out whether the file can be opened; blocks.
-
-        Raises
-        ------
-        ConfigError
-        """
-        try:
-            self._open()
-        except sqlite3.Error as error:
-            raise ConfigError(f"cannot use {self._path}: {error}") from error
-        finally:
-            self._close()
 
 
 def _sum(connection: sqlite3.Connection, where: str, *arguments: str) -> int:

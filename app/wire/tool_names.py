@@ -10,8 +10,9 @@ import re
 from enum import StrEnum
 from typing import NamedTuple
 
-MAX_NAME_CHARS = 64
-_HASH_CHARS = 8
+_MAX_NAME_CHARS = 64
+MARK_CHARS = 8
+"""Of the hash that tells apart what has become alike."""
 _ODD = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -37,15 +38,21 @@ def flat_name(name: str, namespace: str | None = None) -> str:
     so that two names never become one.
     """
     whole = name if namespace is None else f"{namespace}__{name}"
-    plain = _ODD.sub("_", whole)
-    if plain == whole and 0 < len(plain) <= MAX_NAME_CHARS:
-        return plain
-    return _marked(plain, whole)
+    return whole if is_taken(whole) else marked(whole)
 
 
-def _marked(plain: str, whole: str) -> str:
-    digest = hashlib.sha256(whole.encode(errors="surrogatepass")).hexdigest()[:_HASH_CHARS]
-    return f"{plain[: MAX_NAME_CHARS - _HASH_CHARS - 1]}_{digest}"
+def is_taken(name: str) -> bool:
+    """Return whether upstreams take a name as it is."""
+    return 0 < len(name) <= _MAX_NAME_CHARS and _ODD.search(name) is None
+
+
+def marked(name: str, n_chars: int = MARK_CHARS) -> str:
+    """Return a name that upstreams take, with so many characters of a hash of what it stands for.
+
+    Never the hash alone, so that it can be read.
+    """
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:n_chars]
+    return f"{_ODD.sub('_', name)[: _MAX_NAME_CHARS - n_chars - 1]}_{digest}"[-_MAX_NAME_CHARS:]
 
 
 class ToolNames:
@@ -61,7 +68,7 @@ class ToolNames:
         flat = flat_name(tool.name, tool.namespace)
         if self._tools.setdefault(flat, tool)[:2] != tool[:2]:
             # Another tool has the very name that this one's namespace makes of it.
-            flat = _marked(flat, f"{tool.namespace} {tool.name}")
+            flat = marked(f"{tool.namespace} {tool.name}")
             self._tools.setdefault(flat, tool)
         return flat
 

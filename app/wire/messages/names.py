@@ -10,10 +10,9 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 
-_CHAT_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-_NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_-]")
-_MAX_NAME_CHARS = 64
-_MARK_CHARS = 8
+from app.wire.tool_names import MARK_CHARS, is_taken, marked
+
+_MAX_MARK_CHARS = 64
 
 _ID = re.compile(r"[a-zA-Z0-9_-]+")
 _MAX_CHAT_ID_CHARS = 40
@@ -34,7 +33,7 @@ class ToolNames:
         self._meant: dict[str, str] = {}
         plain = []
         for name in names:
-            if _CHAT_NAME.fullmatch(name):
+            if is_taken(name):
                 self._meant[name] = name
             else:
                 plain.append(name)
@@ -61,11 +60,9 @@ class ToolNames:
         return self._told
 
     def _new(self, name: str) -> str:
-        digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
-        bare = _NOT_IN_A_NAME.sub("_", name)
-        # As many characters of the digest as it takes to be like no other name.
-        for n_chars in range(_MARK_CHARS, len(digest)):
-            told = f"{bare[: _MAX_NAME_CHARS - n_chars - 1]}_{digest[:n_chars]}"[-_MAX_NAME_CHARS:]
+        # As many characters of the hash as it takes to be like no other name.
+        for n_chars in range(MARK_CHARS, _MAX_MARK_CHARS):
+            told = marked(name, n_chars)
             if told not in self._meant:
                 break
         return told
