@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from tests.support.requests import assert_openai_error
 
+ADMIN_TOKEN = "admin-token-of-the-tests-0123456789"  # noqa: S105  (made up)
 WEATHER = {
     "type": "function",
     "name": "get_weather",
@@ -269,3 +270,33 @@ def test_what_the_answer_repeats_is_what_was_sent(gateway):
     assert whole.json()["metadata"] == {"n": float("inf")}
     last = json.loads(streamed.text.strip().rpartition("data: ")[2])
     assert last["response"]["metadata"] == whole.json()["metadata"]
+
+
+def test_a_response_is_found_by_the_key_that_it_was_given_to_alone(fresh_gateway):
+    gateway = fresh_gateway(
+        {"responses.store": True, "auth.mode": "keys", "store.data_dir": "store"},
+        env={"STEELYARD_ADMIN_TOKEN": ADMIN_TOKEN},
+    )
+    secrets = [
+        httpx.post(
+            f"{gateway.url}/admin/keys",
+            json={"name": name},
+            headers={"authorization": f"Bearer {ADMIN_TOKEN}"},
+            trust_env=False,
+        ).json()["secret"]
+        for name in ("ada", "bob")
+    ]
+    ada, bob = (
+        openai.OpenAI(base_url=gateway.openai_url, api_key=secret, max_retries=0)
+        for secret in secrets
+    )
+    with ada, bob:
+        first = ada.responses.create(model="auto", input="My name is Ada.")
+        with pytest.raises(openai.NotFoundError):
+            bob.responses.retrieve(first.id)
+        with pytest.raises(openai.NotFoundError):
+            bob.responses.delete(first.id)
+        with pytest.raises(openai.BadRequestError) as caught:
+            bob.responses.create(model="auto", input="Who?", previous_response_id=first.id)
+        assert caught.value.code == "previous_response_not_found"
+        assert ada.responses.retrieve(first.id).output_text == first.output_text
