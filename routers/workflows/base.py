@@ -1,0 +1,364 @@
+"""The workflow seam: several calls for one answer, as a generator of steps.
+
+A workflow says what is to be called and hears what came of it; whoever drives it makes the calls.
+The gateway drives it over the network (`app/gateway`), `routers/evaluation/course.py` over recorded
+answers, so that what was measured is what happens. It knows no network, no clock and no store.
+"""
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routers.base import Labels
+from routers.numeric import FloatArray
+from routers.options import State
+from routers.registry import Registry
+from routers.types import (
+    CandidateEstimate,
+    Conversation,
+    FloatMatrix,
+    FloatVector,
+    Message,
+    Predictions,
+)
+
+# --- what a workflow may ask for --------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """Have a model answer the request as it came; nobody sees the answer unless it is served.
+
+    Attributes
+    ----------
+    sample
+        Which of several answers of the same model: from 1 on it is asked to vary.
+    """
+
+    model_id: str
+    sample: int = 0
+
+
+class Purpose(StrEnum):
+    """What a question of a workflow's own is for; the role of its call."""
+
+    JUDGE = "judge"
+    """To tell whether an answer will do."""
+    PLANNER = "planner"
+    """To say how to go on."""
+    HELPER = "helper"
+    """To contribute a part of the answer."""
+    GUARD = "guard"
+    """To tell whether the request may be answered at all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """Ask a model something of the workflow's own.
+
+    Attributes
+    ----------
+    deadline_s
+        How long the reply may take; None for as long as the request has.
+    logprobs
+        Whether the log-probabilities of the reply's first tokens are wanted.
+    """
+
+    model_id: str
+    messages: tuple[Message, ...]
+    max_tokens: int
+    purpose: Purpose
+    deadline_s: float | None = None
+    temperature: float = 0.0
+    logprobs: bool = False
+
+
+Step = Draft | Question
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came of a step.
+
+    Attributes
+    ----------
+    number
+        By which whoever drives the workflow knows it again.
+    literal
+        The answer proper (a letter, a number, a value) where recorded data tell it; None where it
+        has to be read from the text.
+    output_tokens, cost_usd, latency_s
+        None where unknown.
+    logprobs
+        Of its tokens, natural logarithms; None where the upstream told none.
+    alternatives
+        Of a question's first tokens: tokens and their chances, where asked for and told.
+    """
+
+    number: int
+    model_id: str
+    text: str
+    literal: str | None = None
+    output_tokens: float | None = None
+    cost_usd: float | None = None
+    latency_s: float | None = None
+    finish_reason: str | None = None
+    logprobs: tuple[float, ...] | None = None
+    alternatives: tuple[Mapping[str, float], ...] = ()
+
+
+# --- how a workflow ends ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serve:
+    """Serve an answer that was held back.
+
+    Attributes
+    ----------
+    by
+        Who or what accepted it: a kind or a rule, a short name fit for a header and a label.
+    score
+        What it went by, on its own scale.
+    why
+        In a word or a few, for whoever wants to be told.
+    propensity
+        How probable this course was, where chance had a part in it.
+    text
+        What to serve in place of the answer's own text, such as a part of it.
+    """
+
+    answer: Answer
+    by: str
+    score: float | None = None
+    why: str = ""
+    propensity: float = 1.0
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delegate:
+    """Have a model answer the client directly: it streams, and nobody has to accept it.
+
+    Attributes
+    ----------
+    messages
+        What it is asked; None for the request as it came.
+    instead
+        What to serve where it cannot be had; None for the latest draft.
+    """
+
+    model_id: str
+    by: str
+    why: str = ""
+    messages: tuple[Message, ...] | None = None
+    instead: Answer | None = None
+    propensity: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refuse:
+    """Serve nothing: the request is not to be answered."""
+
+    by: str
+    why: str
+    score: float | None = None
+
+
+End = Serve | Delegate | Refuse
+
+Run = Generator[Sequence[Step], Sequence[Answer | None], End]
+"""Yields steps that are taken at the same time, is sent what came of them in that order.
+
+None stands for an answer that could not be had: the model failed or was late, its budget is used
+up, or a ceiling left no room for it.
+"""
+
+
+# --- what a workflow is told ------------------------------------------------------------------
+
+
+@dataclass(slots=True, kw_only=True)
+class Room:
+    """What a request may still use; whoever drives the workflow keeps it true.
+
+    Attributes
+    ----------
+    calls
+        Upstream calls.
+    cost_usd, time_s
+        None without a limit.
+    """
+
+    calls: int
+    cost_usd: float | None = None
+    time_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One request, and what was predicted of it.
+
+    Attributes
+    ----------
+    candidates
+        The models that may be called, as the decision knows them: what broke a hard constraint is
+        not among them. Predicted quality and cost may be unknown.
+    usd_per_quality
+        The exchange rate that the knob came down to: 0 takes the cheapest, infinity the best.
+        None where no router predicts.
+    model_id
+        What single choice would take.
+    x
+        The features that the artifact's router saw, (n_features,); None without one.
+    room
+        What may still be used; changes while the workflow runs.
+    rng
+        The only source of randomness.
+    """
+
+    conversation: Conversation
+    candidates: tuple[CandidateEstimate, ...]
+    usd_per_quality: float | None
+    model_id: str
+    room: Room
+    rng: random.Random
+    x: FloatVector | None = None
+
+    def candidate(self, model_id: str) -> CandidateEstimate | None:
+        """Return what was predicted of a model, if it may be called."""
+        return next((each for each in self.candidates if each.model_id == model_id), None)
+
+
+# --- what a workflow learns from --------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedAnswers:
+    """What models answered to the queries of an outcome table, in its order.
+
+    Attributes
+    ----------
+    models
+        Names of the columns.
+    literals
+        str objects (n_queries, n_models): the answer proper; '' where none could be read.
+    texts
+        The same of whole answers; None where they were not kept.
+    """
+
+    models: tuple[str, ...]
+    literals: NDArray[np.object_]
+    texts: NDArray[np.object_] | None = None
+
+    def __len__(self) -> int:
+        return len(self.literals)
+
+    def rows(self, index: Sequence[int] | np.ndarray) -> "RecordedAnswers":
+        """Return the answers to some queries, in the order of `index`."""
+        texts = None if self.texts is None else self.texts[index]
+        return RecordedAnswers(models=self.models, literals=self.literals[index], texts=texts)
+
+    def columns(self, models: Sequence[str]) -> "RecordedAnswers":
+        """Return the answers of some models, in that order."""
+        at = [self.models.index(each) for each in models]
+        texts = None if self.texts is None else self.texts[:, at]
+        return RecordedAnswers(models=tuple(models), literals=self.literals[:, at], texts=texts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowContext:
+    """What a workflow may learn from; a workflow reads what it needs.
+
+    Attributes
+    ----------
+    x
+        float32 (n_queries, n_features), what the router saw.
+    conversations
+        The queries themselves.
+    labels
+        Quality and output tokens, aligned with `x`.
+    predictions
+        Of the router, by a fit that has not seen the query.
+    answers
+        Aligned with `labels`, the same models in the same order.
+    cost_usd
+        (n_queries, n_models), what each answer cost, at the prices of the artifact.
+    predicted_cost_usd
+        (n_queries, n_models), what each was expected to cost before.
+    folds
+        (n_queries,), which part of a cross-fit each query belongs to; equal prompts share one.
+    rng
+        The only source of randomness.
+    """
+
+    x: FloatMatrix
+    conversations: Sequence[Conversation]
+    labels: Labels
+    predictions: Predictions
+    answers: RecordedAnswers
+    cost_usd: FloatArray
+    predicted_cost_usd: FloatArray
+    folds: NDArray[np.intp]
+    rng: np.random.Generator
+
+
+# --- the seam ---------------------------------------------------------------------------------
+
+
+@dataclass(kw_only=True)
+class Workflow(ABC):
+    """One way to come to an answer by several calls; its fields are its options.
+
+    One object serves many requests at the same time: `run` keeps what it needs in its own locals.
+    """
+
+    kind: ClassVar[str]
+    learns: ClassVar[bool] = False
+    """Whether it has to be fitted from recorded answers before it can run."""
+    wants_logprobs: ClassVar[bool] = False
+    """Whether the log-probabilities of drafts are to be had from their upstreams."""
+    reads_text_only: ClassVar[bool] = True
+    """Whether it cannot tell of an answer to images, sounds or files."""
+
+    @abstractmethod
+    def run(self, task: Task) -> Run:
+        """Come to an answer, step by step.
+
+        Nothing may be raised for what an upstream or a model does: a step that brought nothing is
+        sent as None.
+        """
+
+    def models(self, candidates: Iterable[str]) -> tuple[str, ...]:
+        """Return the models that may be called beyond the candidates, such as a judge."""
+        del candidates
+        return ()
+
+    def doubts(self, candidates: Sequence[str]) -> list[str]:
+        """Return what keeps it from working with these candidates, a sentence each."""
+        del candidates
+        return []
+
+    def fit(self, context: WorkflowContext) -> Self:
+        """Learn from recorded answers."""
+        del context
+        return self
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return everything that was learned as named plain arrays."""
+        return {}
+
+    def restore(self, state: State, models: Sequence[str]) -> Self:
+        """Take over what `state` returned; runs are then the same."""
+        del state, models
+        return self
+
+
+WORKFLOWS: Registry[Workflow] = Registry("routers.workflows", noun="workflow")
+"""Workflows by kind."""
