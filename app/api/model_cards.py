@@ -14,7 +14,8 @@ from app.access.guard import Caller
 from app.config import LoadedConfig
 from app.gateway.names import A_THRESHOLD, Names
 from app.state import ActiveConfig
-from app.wire.parameters import EFFORTS, ParameterRules
+from app.wire.parameter_changes import EFFORTS
+from app.wire.parameters import ParameterRules
 from routers.types import CHAT, Capability, CostQuality, ModelSpec, Objective, StrongThreshold
 
 CREATED = 1_700_000_000

@@ -170,6 +170,9 @@ def _rules(
         drop=dropped,
         rename=renamed,
         efforts=rules.efforts,
+        thinking=rules.thinking,
+        thinks_without_sampling=upstream.kind == "anthropic"
+        or (upstream.kind == "bedrock" and "claude" in upstream_model),
         roles=roles,
         json_in_words=in_words,
     )

@@ -14,6 +14,7 @@ from app.config.problems import parse_file
 TABLE_PATH = Path(__file__).with_name("model_parameters.yaml")
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+Thinking = Literal["adaptive", "enabled", "disabled"]
 Scalar = bool | int | float | str | None
 
 
@@ -36,6 +37,9 @@ class RulesConfig(Strict):
     efforts: tuple[Effort, ...] | None = None
     """The levels of `reasoning_effort` that it knows: another becomes the nearest one, the more of
     two. Without any the field is left out; left out, nothing is changed."""
+    thinking: tuple[Thinking, ...] | None = None
+    """The ways in which it takes Anthropic's `thinking`: `enabled` becomes `adaptive`, whatever
+    else it does not know is left out. Without this nothing is changed."""
     roles: dict[Literal["developer", "system"], Literal["system", "user"]] = Field(
         default_factory=dict
     )
@@ -106,11 +110,13 @@ def rules_for(
     dropped = {name: rule for name, rule in base.drop.items() if name not in own.keep}
     renamed = {name: other for name, other in base.rename.items() if name not in own.keep}
     efforts = None if "reasoning_effort" in own.keep else base.efforts
+    thinking = None if "thinking" in own.keep else base.thinking
     roles = {} if "messages" in own.keep else base.roles
     return RulesConfig(
         drop={**dropped, **own.drop},
         rename={**renamed, **own.rename},
         efforts=efforts if own.efforts is None else own.efforts,
+        thinking=thinking if own.thinking is None else own.thinking,
         roles={**roles, **own.roles},
         json_object=own.json_object or base.json_object,
     )

@@ -40,7 +40,7 @@ from app.providers.base import Chunk, ModelCall, Progress, Provider
 from app.telemetry.tracing import CallTrace
 from app.types import CHAT_COMPLETIONS, MESSAGES, Call, CallRole
 from app.wire.body import Body, Fields
-from app.wire.parameters import NO_RULES, native_with
+from app.wire.parameters import NO_RULES
 from routers.types import Capability
 
 Failures = list[tuple[Call, UpstreamError]]
@@ -348,12 +348,18 @@ class Dispatcher:
 def _as_the_model_takes_it(
     dialect: str, fields: Fields, deployment: Deployment, entry: LedgerEntry
 ) -> Fields:
-    """Return a chat request without what the model refuses, and note what was changed."""
-    if deployment.parameters is NO_RULES:
+    """Return a request without what the model refuses, and note what was changed.
+
+    Of a client that wrote to a model by its own name, in the dialect that its upstream speaks,
+    every byte is meant: it goes as it is, and what is wrong with it the upstream says. What a
+    variant adds to a request has to fit into it, though.
+    """
+    rules = deployment.parameters
+    if rules is NO_RULES:
         return fields
-    if dialect != CHAT_COMPLETIONS:
-        return native_with(dialect, fields, deployment.parameters.fixed)
-    fields, changes = deployment.parameters.apply(fields)
+    if dialect != CHAT_COMPLETIONS and entry.request.names_its_model and not rules.fixed:
+        return fields
+    fields, changes = rules.apply(fields, dialect=dialect)
     entry.changes[deployment.spec.model_id] = changes
     return fields
 

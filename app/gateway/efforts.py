@@ -6,7 +6,7 @@ import msgspec
 
 from app.gateway.request import Policy
 from app.wire.body import Body
-from app.wire.parameters import EFFORTS
+from app.wire.parameter_changes import EFFORTS
 from routers.types import ModelSpec
 
 _FIELD = "reasoning_effort"

@@ -200,6 +200,11 @@ class RouteRequest(msgspec.Struct, frozen=True, kw_only=True):
         return self.body.sent
 
     @property
+    def names_its_model(self) -> bool:
+        """Whether the client asked for a model by its own name: neither routed nor by an alias."""
+        return self.pinned_model_id is not None and self.pinned_model_id == self.requested_model
+
+    @property
     def policy_name(self) -> str:
         """The policy as it is told in headers, logs and metrics."""
         return "pinned" if self.pinned_model_id or self.policy is None else self.policy.name

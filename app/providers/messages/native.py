@@ -17,11 +17,11 @@ from app.providers.http.lenient import Mender
 from app.providers.http.passed_on import Found, PassedOnStream
 from app.providers.http.sse import MAX_EVENT_BYTES
 from app.providers.messages.wire import FINISH_REASONS, Event, UsageSoFar, read_event, read_message
-from app.providers.translation.claude import bounded_thinking
 from app.providers.translation.seals import without_seals
 from app.types import MESSAGES
 from app.wire.messages.seal import is_signed, may_hold_unsigned
 from app.wire.messages.shapes import DECODE_ERRORS, THINKING_TYPES
+from app.wire.thinking import bounded_thinking
 
 _SILENT = frozenset({"text", "thinking"})
 """Blocks that begin with nothing said."""

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from app.providers.translation.fields import Fields, one_of, unsupported_field, value
+from app.wire.thinking import bounded_thinking, is_on
 
 _EFFORTS = {
     "minimal": "low",
@@ -14,8 +15,6 @@ _EFFORTS = {
     "xhigh": "xhigh",
     "max": "max",
 }
-_MIN_THINKING_TOKENS = 1024
-"""Anthropic takes no smaller budget."""
 
 
 class Thinking(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +58,7 @@ def claude_thinking(
     if told is not None and told != "none":
         effort = one_of(_EFFORTS, told, "reasoning_effort", vendor=vendor)
     if own is not None:
-        thinks = isinstance(own, dict) and own.get("type") not in (None, "disabled")
+        thinks = is_on(own)
         if thinks and forced:
             raise unsupported_field(
                 f"{vendor} cannot think where a tool must be called; leave out thinking or "
@@ -78,16 +77,3 @@ def claude_thinking(
     if effort is not None and not forced:
         return Thinking(effort=effort, config={"type": "adaptive"}, thinks=True)
     return Thinking(effort=effort)
-
-
-def bounded_thinking(own: dict[str, Any], max_tokens: int | None) -> dict[str, Any]:
-    """Return what a client says of thinking, such that it fits into the answer.
-
-    Anthropic refuses a budget that is not below `max_tokens`, which may be the gateway's word.
-    """
-    budget = own.get("budget_tokens")
-    if max_tokens is None or not isinstance(budget, int | float) or budget < max_tokens:
-        return own
-    if max_tokens <= _MIN_THINKING_TOKENS:
-        return {"type": "disabled"}
-    return {**own, "budget_tokens": max_tokens - 1}

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from app.wire.parameters import EFFORTS, JSON_IN_WORDS, NO_RULES, Drop, ParameterRules
+from app.wire.parameter_changes import EFFORTS, JSON_IN_WORDS
+from app.wire.parameters import NO_RULES, Drop, ParameterRules
 
 SENT = {
     "messages": b'[ {"role":"user","content":"\\ud83d\\ude00 \\"developer\\""} ]',
