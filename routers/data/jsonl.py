@@ -19,7 +19,9 @@ from routers.types import Conversation
 
 
 @dataclass(slots=True)
-class _Query:
+class Query:
+    """One query, and what its lines told so far."""
+
     query_id: str
     key: str
     prompt: str
@@ -43,7 +45,7 @@ def read_jsonl(path: Path) -> Part:
     DataError
         If a line cannot be understood; the message names it.
     """
-    queries: dict[tuple[str, str], _Query] = {}
+    queries: dict[tuple[str, str], Query] = {}
     models: dict[str, int] = {}
     for where, record in json_lines(path):
         _take_line(where, record, queries, models)
@@ -86,10 +88,10 @@ def read_jsonl_queries(path: Path) -> Queries:
     DataError
         If a line cannot be understood; the message names it.
     """
-    found: dict[tuple[str, str], _Query] = {}
+    found: dict[tuple[str, str], Query] = {}
     for where, record in json_lines(path):
         number = where.rpartition(" ")[2]
-        query = _query(where, {"query_id": number, **record})
+        query = query_of(where, {"query_id": number, **record})
         found.setdefault((query.query_id, query.key), query)
     if not found:
         raise DataError(f"{path}: has no rows")
@@ -103,7 +105,7 @@ def read_jsonl_queries(path: Path) -> Queries:
     )
 
 
-def _samples(rows: Sequence[_Query], models: Mapping[str, int]) -> np.ndarray | None:
+def _samples(rows: Sequence[Query], models: Mapping[str, int]) -> np.ndarray | None:
     """Return the single outcomes, (n_queries, n_models, n_samples); None without repetitions."""
     most = max(len(outcomes) for row in rows for outcomes in row.outcomes.values())
     if most == 1:
@@ -115,13 +117,20 @@ def _samples(rows: Sequence[_Query], models: Mapping[str, int]) -> np.ndarray | 
     return samples
 
 
-def _query(where: str, record: dict[str, Any]) -> _Query:
-    query_id = _name(where, record, "query_id")
+def query_of(where: str, record: dict[str, Any]) -> Query:
+    """Return the query of a line, without an outcome.
+
+    Raises
+    ------
+    DataError
+        If it cannot be understood.
+    """
+    query_id = name_of(where, record, "query_id")
     billed = _conversation(where, record)
     embedded = record.get("query")
     if embedded is not None and not isinstance(embedded, str):
         raise DataError(f"{where}: 'query' must be a text, got {shown_value(embedded)}")
-    return _Query(
+    return Query(
         query_id=query_id,
         key=json.dumps([[message.role, message.text] for message in billed.messages]),
         prompt=conversation_key(billed),
@@ -134,10 +143,10 @@ def _query(where: str, record: dict[str, Any]) -> _Query:
 def _take_line(
     where: str,
     record: dict[str, Any],
-    queries: dict[tuple[str, str], _Query],
+    queries: dict[tuple[str, str], Query],
     models: dict[str, int],
 ) -> None:
-    new, model = _query(where, record), _name(where, record, "model")
+    new, model = query_of(where, record), name_of(where, record, "model")
     if "quality" not in record:
         raise DataError(f"{where}: 'quality' is missing; give a number from 0 to 1, or null")
     query = queries.setdefault((new.query_id, new.key), new)
@@ -154,7 +163,14 @@ def _take_line(
     )
 
 
-def _name(where: str, record: dict[str, Any], name: str) -> str:
+def name_of(where: str, record: dict[str, Any], name: str) -> str:
+    """Return a name that a line has to give; whole numbers may stand for ids.
+
+    Raises
+    ------
+    DataError
+        If it does not.
+    """
     value = record.get(name)
     if name == "query_id" and isinstance(value, int) and not isinstance(value, bool):
         return str(value)

@@ -55,7 +55,7 @@ def read_queries(path: Path) -> Queries:
     DataError
         If the file cannot be read, or `query_id` or `prompt` is missing or not text.
     """
-    names = _schema_names(path)
+    names = schema_names(path)
     for required in ("query_id", "prompt"):
         if required not in names:
             raise DataError(
@@ -63,11 +63,11 @@ def read_queries(path: Path) -> Queries:
                 "and q:MODEL columns"
             )
     wanted = [name for name in _QUERY_COLUMNS if name in names]
-    table = _read(path, wanted)
+    table = read_columns(path, wanted)
     if table.num_rows == 0:
         raise DataError(f"{path}: has no rows")
-    ids = tuple(_texts(path, table, "query_id"))
-    billed = [Conversation.of(prompt) for prompt in _texts(path, table, "prompt")]
+    ids = tuple(text_column(path, table, "query_id"))
+    billed = [Conversation.of(prompt) for prompt in text_column(path, table, "prompt")]
     if "messages" in names:
         for row, text in enumerate(_values(path, table["messages"])):
             if text is not None:
@@ -76,7 +76,7 @@ def read_queries(path: Path) -> Queries:
     embedded = billed
     if "query" in names:
         absent = table["query"].is_null().to_pylist()
-        texts = _texts(path, table, "query", missing=prompts)
+        texts = text_column(path, table, "query", missing=prompts)
         embedded = [
             whole if missing else Conversation.of(text)
             for text, missing, whole in zip(texts, absent, billed, strict=True)
@@ -108,14 +108,14 @@ def read_parquet(path: Path) -> Part:
         If it cannot be read or a column is missing, of the wrong type or out of range.
     """
     queries = read_queries(path)
-    names = _schema_names(path)
+    names = schema_names(path)
     models = [name.removeprefix(_QUALITY) for name in names if name.startswith(_QUALITY)]
     if not models:
         raise DataError(f"{path}: has no q:MODEL column, so there is no quality to learn from")
     stray = [name for name in names if name.startswith((_COST, _TOKENS)) and name[2:] not in models]
     if stray:
         raise DataError(f"{path}: column {stray[0]!r} has no {_QUALITY + stray[0][2:]!r} beside it")
-    table = _read(path, [name for name in names if name[:2] in (_QUALITY, _COST, _TOKENS)])
+    table = read_columns(path, [name for name in names if name[:2] in (_QUALITY, _COST, _TOKENS)])
     return Part(
         query_ids=queries.query_ids,
         prompts=queries.prompts,
@@ -138,7 +138,14 @@ def _conversation(where: str, text: object) -> Conversation:
     return read_messages(where, repaired(messages))
 
 
-def _schema_names(path: Path) -> list[str]:
+def schema_names(path: Path) -> list[str]:
+    """Return the names of the columns.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, or a column occurs twice.
+    """
     import pyarrow as pa  # noqa: PLC0415  (serving has no pyarrow)
     import pyarrow.parquet as pq  # noqa: PLC0415
 
@@ -153,7 +160,14 @@ def _schema_names(path: Path) -> list[str]:
     return names
 
 
-def _read(path: Path, columns: Sequence[str]) -> Any:
+def read_columns(path: Path, columns: Sequence[str]) -> Any:
+    """Return some columns as a table of pyarrow's.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, or is too large.
+    """
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.parquet as pq  # noqa: PLC0415
 
@@ -209,8 +223,31 @@ def _values(path: Path, column: Any) -> list[Any]:
     return values
 
 
-def _texts(path: Path, table: Any, name: str, *, missing: Sequence[str] | None = None) -> list[str]:
-    """Return a text column; absent values are taken from `missing`, or refused without it."""
+def optional_texts(path: Path, table: Any, name: str) -> list[str | None]:
+    """Return a column of texts or nothing.
+
+    Raises
+    ------
+    DataError
+        If it holds anything else.
+    """
+    values = _values(path, table[name])
+    for row, value in enumerate(values):
+        if value is not None and not isinstance(value, str):
+            raise _no_text(path, row, name, value)
+    return values
+
+
+def text_column(
+    path: Path, table: Any, name: str, *, missing: Sequence[str] | None = None
+) -> list[str]:
+    """Return a text column; absent values are taken from `missing`, or refused without it.
+
+    Raises
+    ------
+    DataError
+        If it holds anything else; whole numbers may stand for ids.
+    """
     values = _values(path, table[name])
     for row, value in enumerate(values):
         if value is None and missing is not None:
@@ -218,10 +255,14 @@ def _texts(path: Path, table: Any, name: str, *, missing: Sequence[str] | None =
         elif name == "query_id" and isinstance(value, int):
             values[row] = str(value)
         elif not isinstance(value, str):
-            raise DataError(
-                f"{path}: row {row}, column {name!r} holds {shown_value(value)} instead of text"
-            )
+            raise _no_text(path, row, name, value)
     return list(values)
+
+
+def _no_text(path: Path, row: int, name: str, value: object) -> DataError:
+    return DataError(
+        f"{path}: row {row}, column {name!r} holds {shown_value(value)} instead of text"
+    )
 
 
 def _numbers(

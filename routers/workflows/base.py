@@ -248,9 +248,11 @@ class RecordedAnswers:
     models
         Names of the columns.
     literals
-        str objects (n_queries, n_models): the answer proper; '' where none could be read.
+        str objects (n_queries, n_models): the answer proper; '' where none could be read. None
+        where nobody told it: it has to be read from the text, or the model was not asked.
     texts
-        The same of whole answers; None where they were not kept.
+        The same of whole answers, None objects where there are none; None in place of the array
+        where no text was kept at all.
     """
 
     models: tuple[str, ...]

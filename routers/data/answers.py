@@ -1,0 +1,227 @@
+"""What models answered: columns or fields of an outcome file, or a file of their own."""
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from routers.data.dataset import OutcomeTable
+from routers.data.jsonl import name_of, query_of
+from routers.data.lines import json_lines
+from routers.data.parquet import (
+    optional_texts,
+    read_columns,
+    read_queries,
+    schema_names,
+    text_column,
+)
+from routers.errors import DataError
+from routers.files import shown, shown_value
+from routers.workflows.base import RecordedAnswers
+
+_LITERAL, _TEXT, _QUALITY = "a:", "x:", "q:"
+
+_NAMED = 3
+"""Models or queries that an error names; of the others it says how many there are."""
+
+_HOW = "columns a:MODEL or x:MODEL; in JSONL the fields 'answer' or 'text'"
+
+_Said = tuple[Hashable, str, str | None, str | None]
+"""A query's key, a model, the answer proper and the whole text."""
+
+
+def read_answers(
+    table: OutcomeTable, data: Sequence[Path], answers: Sequence[Path] = ()
+) -> RecordedAnswers:
+    """Read what the models of a table answered to its queries, in the order of both.
+
+    Parameters
+    ----------
+    data
+        The files of the table; they are read where there are no `answers`.
+    answers
+        Files with answers, joined by `query_id`: wide .parquet with `query_id` and, per model M,
+        `a:M` (the answer proper) or `x:M` (the whole text) or both; or .jsonl with `query_id`,
+        `model` and `answer` or `text` or both. Queries and models that the table does not have
+        are left aside. Where a query was answered twice the first answer counts.
+
+    Raises
+    ------
+    DataError
+        If a file cannot be understood, or tells nothing of a query or of a model of the table;
+        the message says what to do.
+    """
+    found = _Found(table)
+    if answers:
+        rows = _rows_by_id(table, answers)
+        for path in answers:
+            found.take(_told(path, keyed_by_id=True), rows.get)
+    else:
+        both = zip(table.query_ids, table.conversations, strict=True)
+        by_query: dict[Hashable, int] = {key: row for row, key in enumerate(both)}
+        for path in data:
+            found.take(_told(path, keyed_by_id=False), by_query.get)
+    names = ", ".join(shown(path.name) for path in (answers or data))
+    if not found.anything:
+        raise DataError(
+            f"{names}: holds no answers ({_HOW})"
+            + ("" if answers else "; give a file that has them as --answers")
+        )
+    found.check(names)
+    return RecordedAnswers(
+        models=table.models,
+        literals=found.literals,
+        texts=found.texts if found.has_texts else None,
+    )
+
+
+@dataclass(slots=True)
+class _Found:
+    """The answers of a table as far as files have told them."""
+
+    table: OutcomeTable
+    literals: np.ndarray = field(init=False)
+    texts: np.ndarray = field(init=False)
+    column_of: Mapping[str, int] = field(init=False)
+    seen: np.ndarray = field(init=False)
+    strangers: dict[str, None] = field(default_factory=dict)
+    anything: bool = False
+    has_texts: bool = False
+
+    def __post_init__(self) -> None:
+        shape = (len(self.table), len(self.table.models))
+        self.literals = np.full(shape, None, dtype=object)
+        self.texts = np.full(shape, None, dtype=object)
+        self.column_of = {model: column for column, model in enumerate(self.table.models)}
+        self.seen = np.zeros(len(self.table), dtype=np.bool_)
+
+    def take(self, said: Iterable[_Said], row_of: Callable[[Hashable], int | None]) -> None:
+        """Take answers; the first one to a query by a model stays."""
+        for key, model, literal, text in said:
+            if literal is None and text is None:
+                continue
+            self.anything = True
+            row, column = row_of(key), self.column_of.get(model)
+            if column is None:
+                self.strangers.setdefault(model)
+            if row is None:
+                continue
+            self.seen[row] = True
+            if column is None or self._told(row, column):
+                continue
+            self.literals[row, column], self.texts[row, column] = literal, text
+            self.has_texts |= text is not None
+
+    def _told(self, row: int, column: int) -> bool:
+        return self.literals[row, column] is not None or self.texts[row, column] is not None
+
+    def check(self, names: str) -> None:
+        """Refuse answers that leave out a query or a model."""
+        unseen = np.flatnonzero(~self.seen)
+        if len(unseen):
+            which = _few([self.table.query_ids[row] for row in unseen])
+            raise DataError(
+                f"{names}: has no answers to {len(unseen)} of {len(self.table)} queries, such as "
+                f"query_id {which}; add them, or leave these queries out of the outcomes"
+            )
+        silent = [
+            model
+            for model, column in self.column_of.items()
+            if not any(self._told(row, column) for row in range(len(self.table)))
+        ]
+        if silent:
+            others = _few(list(self.strangers))
+            unknown = f" (it has some of {others}, which the outcomes do not know)"
+            raise DataError(
+                f"{names}: has no answers of {_few(silent)}{unknown if self.strangers else ''}; "
+                "call models alike in both, add their answers, or leave them out of the outcomes"
+            )
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(shown(name) for name in names[:_NAMED]) + more
+
+
+def _rows_by_id(table: OutcomeTable, answers: Sequence[Path]) -> dict[Hashable, int]:
+    rows: dict[Hashable, int] = {}
+    for row, query_id in enumerate(table.query_ids):
+        if query_id in rows:
+            names = ", ".join(file.name for file in table.files)
+            raise DataError(
+                f"{names}: query_id {shown(query_id)} stands for several prompts, so it does not "
+                f"tell to which of them {shown(answers[0].name)} has the answer; make ids unique, "
+                "or put the answers beside the outcomes"
+            )
+        rows[query_id] = row
+    return rows
+
+
+def _told(path: Path, *, keyed_by_id: bool) -> Iterator[_Said]:
+    """Yield what a file tells, in any order; keys are ids, or ids with the text to embed."""
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        return _wide(path, keyed_by_id=keyed_by_id)
+    if suffix in (".jsonl", ".ndjson"):
+        return _lines(path, keyed_by_id=keyed_by_id)
+    raise DataError(
+        f"{path}: unknown kind of file; give answers as wide .parquet, or as .jsonl with one "
+        "answer per line"
+    )
+
+
+def _wide(path: Path, *, keyed_by_id: bool) -> Iterator[_Said]:
+    names = schema_names(path)
+    columns = [name for name in names if name[:2] in (_LITERAL, _TEXT)]
+    models = dict.fromkeys(name[2:] for name in columns)
+    if keyed_by_id:
+        if "query_id" not in names:
+            raise DataError(f"{path}: column 'query_id' is missing, by which answers are joined")
+        keys = _unique_ids(path)
+    else:
+        stray = [name for name in columns if _QUALITY + name[2:] not in names]
+        if stray:
+            raise DataError(
+                f"{path}: column {stray[0]!r} has no {_QUALITY + stray[0][2:]!r} beside it"
+            )
+        queries = read_queries(path)
+        keys = list(zip(queries.query_ids, queries.conversations, strict=True))
+    for model in models:
+        mine = [prefix + model for prefix in (_LITERAL, _TEXT) if prefix + model in names]
+        table = read_columns(path, mine)
+        nothing: list[str | None] = [None] * len(keys)
+        literals, texts = (
+            optional_texts(path, table, prefix + model) if prefix + model in mine else nothing
+            for prefix in (_LITERAL, _TEXT)
+        )
+        for key, literal, text in zip(keys, literals, texts, strict=True):
+            yield key, model, literal, text
+
+
+def _unique_ids(path: Path) -> list[Hashable]:
+    ids = text_column(path, read_columns(path, ["query_id"]), "query_id")
+    most, n = Counter(ids).most_common(1)[0] if ids else ("", 0)
+    if n > 1:
+        raise DataError(f"{path}: query_id {shown(most)} occurs {n} times; give each query one row")
+    return list(ids)
+
+
+def _lines(path: Path, *, keyed_by_id: bool) -> Iterator[_Said]:
+    for where, record in json_lines(path):
+        literal, text = _field(where, record, "answer"), _field(where, record, "text")
+        model = name_of(where, record, "model")
+        if keyed_by_id:
+            yield name_of(where, record, "query_id"), model, literal, text
+        else:
+            query = query_of(where, record)
+            yield (query.query_id, query.conversation), model, literal, text
+
+
+def _field(where: str, record: Mapping[str, Any], name: str) -> str | None:
+    value = record.get(name)
+    if value is not None and not isinstance(value, str):
+        raise DataError(f"{where}: {name!r} must be a text, got {shown_value(value)}")
+    return value
