@@ -4,8 +4,9 @@ It generates text for `POST /v1/chat/completions`, `/v1/responses` and `/v1/comp
 dialect (`/openai/deployments/<name>/chat/completions`), in Anthropic's (`/v1/messages`, with
 `/count_tokens`), Gemini's (`/v1beta/models/<name>:generateContent`, which is Vertex' too) and
 Bedrock's (`/model/<name>/converse`). `/v1/embeddings`, `/v1/rerank`, `/v1/moderations`,
-`/v1/images/generations`, `/v1/audio/speech` and `/v1/audio/transcriptions` have models of their own
-(`SMALL_MODELS`). Besides these and `GET /v1/models` it answers, for tests:
+`/v1/images/...` (generations, edits, variations) and `/v1/audio/...` (speech, transcriptions,
+translations) have models of their own (`SMALL_MODELS`). Besides these and `GET /v1/models` it
+answers, for tests:
 
 `GET /stub/log`
     Every request it saw. `?wait_for=client_gone&timeout_s=5&since=0` waits until one (numbered
@@ -36,9 +37,10 @@ from app.stub.endpoints import addressed as addresses
 from app.stub.endpoints.base import Endpoint
 from app.stub.endpoints.embeddings import EMBEDDERS, RERANKERS, embeddings, rerank
 from app.stub.endpoints.generate import Generating
-from app.stub.endpoints.media import images, speech, transcriptions
 from app.stub.endpoints.moderations import moderations
+from app.stub.endpoints.pictures import edits, generations, variations
 from app.stub.endpoints.small import Made, Small
+from app.stub.endpoints.sounds import speech, transcriptions, translations
 from app.stub.faults import Fault, FaultScript
 from app.stub.http import Exchange, HttpProtocol, close_server
 from app.stub.log import Ended, RequestLog
@@ -57,11 +59,14 @@ _SMALL: Mapping[str, tuple[Callable[[Mapping[str, Any]], Made], Mapping[str, obj
     "/v1/embeddings": (embeddings, EMBEDDERS),
     "/v1/rerank": (rerank, RERANKERS),
     "/v1/moderations": (moderations, {"sim-moderation": None}),
-    "/v1/images/generations": (images, {"sim-image": None}),
+    "/v1/images/generations": (generations, {"sim-image": None}),
+    "/v1/images/edits": (edits, {"sim-image": None}),
+    "/v1/images/variations": (variations, {"sim-image": None}),
     "/v1/audio/speech": (speech, {"sim-speech": None}),
     "/v1/audio/transcriptions": (transcriptions, {"sim-transcribe": None}),
+    "/v1/audio/translations": (translations, {"sim-transcribe": None}),
 }
-SMALL_MODELS = tuple(name for _, names in _SMALL.values() for name in names)
+SMALL_MODELS = tuple({name: None for _, names in _SMALL.values() for name in names})
 """The models that do not generate text."""
 
 

@@ -538,10 +538,73 @@ async def test_forms_are_logged_without_their_files(client, stub):
     assert entry.body["language"] == "en"
 
 
-@pytest.mark.parametrize("path", ["images/generations", "audio/speech", "audio/transcriptions"])
+async def test_pictures_are_changed_and_varied(client, http):
+    source = ("a.png", b"\x89PNG", "image/png")
+    changed = await client.images.edit(
+        model="sim-image", prompt="a river", image=[source, source], n=2
+    )
+    assert len({each.b64_json for each in changed.data}) == 2
+    assert changed.usage.input_tokens_details.image_tokens == 512
+    form = {"data": {"model": "sim-image", "n": "3"}, "files": {"image": source}}
+    varied = (await http.post("/v1/images/variations", **form)).json()["data"]
+    assert len({each["b64_json"] for each in varied}) == 3
+    assert base64.b64decode(varied[0]["b64_json"]).startswith(b"\x89PNG\r\n")
+
+
+async def test_pictures_come_in_parts(client):
+    events = [
+        event
+        async for event in await client.images.generate(
+            model="sim-image", prompt="a river", n=2, stream=True, partial_images=1
+        )
+    ]
+    kinds = ["image_generation.partial_image", "image_generation.completed"]
+    assert [event.type for event in events] == kinds * 2
+    assert [getattr(event, "usage", None) is not None for event in events] == [False] * 3 + [True]
+    assert events[-1].usage.output_tokens == 2 * 256 + 2 * 100
+    with pytest.raises(openai.BadRequestError, match="partial_images"):
+        await client.images.generate(
+            model="sim-image", prompt="a river", stream=True, partial_images=4
+        )
+
+
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # the client's own
+async def test_what_is_heard_is_translated(client):
+    for form in ("json", "verbose_json", "text", "srt", "vtt"):
+        heard = await client.audio.translations.create(
+            model="sim-transcribe", file=("a.wav", b"RIFF"), response_format=form
+        )
+        text = heard if isinstance(heard, str) else heard.text
+        assert "simulated translation of a.wav" in text
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [("error_event", openai.APIError), ("close_mid_stream", httpx.RemoteProtocolError)],
+)
+async def test_a_stream_of_pictures_fails_on_demand(client, stub, fault, expected):
+    stub.faults.add(Fault(fault=FaultKind(fault), model="sim-image", after_chunks=1))
+    events = await client.images.generate(
+        model="sim-image", prompt="a river", stream=True, partial_images=2
+    )
+    assert (await anext(events)).partial_image_index == 0
+    with pytest.raises((expected, openai.APIConnectionError)):
+        await anext(events)
+
+
+MEDIA = {
+    "images/generations": "sim-image",
+    "images/edits": "sim-image",
+    "images/variations": "sim-image",
+    "audio/speech": "sim-speech",
+    "audio/transcriptions": "sim-transcribe",
+    "audio/translations": "sim-transcribe",
+}
+
+
+@pytest.mark.parametrize("path", MEDIA)
 async def test_media_refuse_what_is_empty(http, path):
-    model = {"images/generations": "sim-image", "audio/speech": "sim-speech"}
-    body = {"model": model.get(path, "sim-transcribe")}
+    body = {"model": MEDIA[path]}
     assert (await http.post(f"/v1/{path}", json=body)).status_code == 400
     response = await http.post(
         f"/v1/{path}", content=b"x", headers={"content-type": "multipart/form-data"}

@@ -31,6 +31,7 @@ def with_other_models(
     *,
     upstreams: Mapping[str, str] | None = None,
     usd_per_answer: float = 0.0,
+    output_usd_per_mtok: float = 0.0,
     **changes: Any,
 ) -> dict[str, Any]:
     """Return changes of the default configuration that add the models.
@@ -39,13 +40,17 @@ def with_other_models(
     ----------
     upstreams
         Further places of each model: name → base URL.
-    usd_per_answer
-        Of every one of them but those for embeddings.
+    usd_per_answer, output_usd_per_mtok
+        Of every one of them but, for an answer, those for embeddings.
     """
     catalogue = yaml.safe_load((CONFIGS / "models.yaml").read_text(encoding="utf-8"))
     for name, facts in MODELS.items():
         fee = 0.0 if facts["kind"] == "embeddings" else usd_per_answer
-        prices = {**_PRICES, "usd_per_answer": fee}
+        prices = {
+            **_PRICES,
+            "usd_per_answer": fee,
+            "output_usd_per_mtok": output_usd_per_mtok,
+        }
         catalogue["models"][name] = {"prices": prices, "context_window_tokens": 8192, **facts}
     file = directory / "models.yaml"
     file.write_text(yaml.safe_dump(catalogue), encoding="utf-8")

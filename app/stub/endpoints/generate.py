@@ -8,6 +8,7 @@ from typing import Any
 from app.stub.answers.compose import compose, input_tokens
 from app.stub.dialects.base import Dialect, Refused, Reply
 from app.stub.endpoints.base import JSON, Endpoint
+from app.stub.endpoints.strikes import strike
 from app.stub.faults import Fault, FaultKind, FaultScript
 from app.stub.http import Exchange, Headers
 from app.stub.log import Ended, LogEntry, RequestLog
@@ -178,29 +179,11 @@ class _Play:
         return Ended.COMPLETE if self._fault is None else Ended.FAULT
 
     async def _strike(self) -> bool:
-        """Play the failure that is due in the middle of an answer; whether it ended it."""
-        exchange = self._exchange
-        match self._kind:
-            case FaultKind.STALL_MID_STREAM:
-                await exchange.stall()
-            case FaultKind.RESET_MID_STREAM:
-                await exchange.flushed()
-                exchange.reset()
-            case FaultKind.CLOSE_MID_STREAM:
-                exchange.close()
-            case FaultKind.GARBAGE_SSE:
-                await exchange.send(b"data: {this is not JSON\n\n")
-                await exchange.finish()
-            case FaultKind.ERROR_EVENT:
-                code = self._fault.code if self._fault else None
-                error = self._dialect.error_body(
-                    "Simulated failure.", kind="server_error", code=code
-                )
-                await exchange.send(self._dialect.error_event(error, self._entry.chunks_sent))
-                await exchange.finish()
-            case _:
-                return False
-        return True
+        return await strike(self._exchange, self._fault, self._error_event)
+
+    def _error_event(self, code: str | None) -> bytes:
+        error = self._dialect.error_body("Simulated failure.", kind="server_error", code=code)
+        return self._dialect.error_event(error, self._entry.chunks_sent)
 
     async def _send(self, data: bytes) -> None:
         if self._kind is not FaultKind.SLOW_DRIP or self._fault is None:
