@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from routers.workflows.base import Answer, Delegate, Draft, End, Serve, Step, Task, Workflow
+from routers.workflows.base import Answer, Delegate, Draft, End, Serve, Skip, Step, Task, Workflow
 
 Respond = Callable[[Step, int], Answer | None]
 """Returns what comes of a step, numbered as told; None where it cannot be had."""
@@ -19,7 +19,8 @@ class Course:
         The models of all calls in their order, those that were made at the same time together;
         that of a delegated answer last.
     served
-        The answer that serves; None for a refusal, and where nothing could be had.
+        The answer that serves; None for a refusal, and where nothing could be had. What is skipped
+        is answered by the task's `model_id`.
     heard
         All answers that could be had, in the order of their numbers.
     cost_usd
@@ -56,9 +57,11 @@ def drive(workflow: Workflow, task: Task, respond: Respond) -> Course:
     except StopIteration as stop:
         end: End = stop.value
     served = end.answer if isinstance(end, Serve) else None
-    if isinstance(end, Delegate):
-        (served,) = calls.make((Draft(model_id=end.model_id),))
-        served = served or end.instead or (calls.heard[-1] if calls.heard else None)
+    if isinstance(end, Delegate | Skip):
+        model_id = end.model_id if isinstance(end, Delegate) else task.model_id
+        instead = end.instead if isinstance(end, Delegate) else None
+        (served,) = calls.make((Draft(model_id=model_id),))
+        served = served or instead or (calls.heard[-1] if calls.heard else None)
     return Course(
         rounds=tuple(calls.rounds),
         served=served,

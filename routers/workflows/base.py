@@ -8,7 +8,7 @@ answers, so that what was measured is what happens. It knows no network, no cloc
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar, Self
 
@@ -130,8 +130,6 @@ class Serve:
         In a word or a few, for whoever wants to be told.
     propensity
         How probable this course was, where chance had a part in it.
-    text
-        What to serve in place of the answer's own text, such as a part of it.
     """
 
     answer: Answer
@@ -139,7 +137,6 @@ class Serve:
     score: float | None = None
     why: str = ""
     propensity: float = 1.0
-    text: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +168,20 @@ class Refuse:
     score: float | None = None
 
 
-End = Serve | Delegate | Refuse
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skip:
+    """Leave the request to single choice, as if there were no workflow.
+
+    Attributes
+    ----------
+    why
+        In a word, for a header and a label.
+    """
+
+    why: str
+
+
+End = Serve | Delegate | Refuse | Skip
 
 Run = Generator[Sequence[Step], Sequence[Answer | None], End]
 """Yields steps that are taken at the same time, is sent what came of them in that order.
@@ -202,6 +212,27 @@ class Room:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What was said of an answer that was held back.
+
+    Attributes
+    ----------
+    by
+        Who said it, a short name fit for a label.
+    score
+        What it went by, on its own scale; None where there was nothing to go by.
+    why
+        In a word or a few, for whoever wants to be told.
+    """
+
+    answer: Answer
+    accepted: bool
+    by: str
+    score: float | None = None
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """One request, and what was predicted of it.
 
@@ -221,6 +252,8 @@ class Task:
         What may still be used; changes while the workflow runs.
     rng
         The only source of randomness.
+    verdicts
+        What was said of answers so far: a workflow notes it here, whoever drives it tells it.
     """
 
     conversation: Conversation
@@ -230,6 +263,26 @@ class Task:
     room: Room
     rng: random.Random
     x: FloatVector | None = None
+    verdicts: list[Verdict] = field(default_factory=list)
+
+    def judged(
+        self, answer: Answer, *, accepted: bool, by: str, score: float | None = None, why: str
+    ) -> Verdict:
+        """Note what is said of an answer, and return it."""
+        verdict = Verdict(answer=answer, accepted=accepted, by=by, score=score, why=why)
+        self.verdicts.append(verdict)
+        return verdict
+
+    def may_cost(self, model_ids: Iterable[str]) -> bool:
+        """Return whether an answer of each, at the most that it may cost, fits into the room."""
+        left_usd = self.room.cost_usd
+        if left_usd is None:
+            return True
+        upper = [
+            None if each is None else each.cost_usd_upper for each in map(self.candidate, model_ids)
+        ]
+        known = [cost for cost in upper if cost is not None]
+        return len(known) == len(upper) and sum(known) <= left_usd
 
     def candidate(self, model_id: str) -> CandidateEstimate | None:
         """Return what was predicted of a model, if it may be called."""
@@ -324,10 +377,19 @@ class Workflow(ABC):
     kind: ClassVar[str]
     learns: ClassVar[bool] = False
     """Whether it has to be fitted from recorded answers before it can run."""
-    wants_logprobs: ClassVar[bool] = False
-    """Whether the log-probabilities of drafts are to be had from their upstreams."""
-    reads_text_only: ClassVar[bool] = True
-    """Whether it cannot tell of an answer to images, sounds or files."""
+    heeds_knob: ClassVar[bool] = False
+    """Whether `Task.usd_per_quality` steers it: else a request with a knob of its own is answered
+    by single choice."""
+
+    @property
+    def wants_logprobs(self) -> bool:
+        """Whether the log-probabilities of drafts are to be had from their upstreams."""
+        return False
+
+    @property
+    def reads_text_only(self) -> bool:
+        """Whether it cannot tell of an answer to images, sounds or files."""
+        return True
 
     @abstractmethod
     def run(self, task: Task) -> Run:
