@@ -45,7 +45,7 @@ _STATED = re.compile(
 )
 _BOXED = re.compile(r"\\boxed\s*\{")
 _OPTION_STATED = re.compile(
-    r"(?:answer|option|choice)\b[^\n]{0,30}?(?:\bis\b|:)?\s*[*_`\"'(\[]*\(?([A-Ja-j])\)?(?![A-Za-z0-9'])",
+    r"(?:answer|option|choice)\b[^\n]{0,30}?(?:\bis\b|:)?\s*[*_`\"'(\[]*\(?(?<![/A-Za-z0-9])([A-Ja-j])\)?(?![A-Za-z0-9'])",
     re.IGNORECASE,
 )
 _OPTION_ALONE = re.compile(r"^[\s*_`\"'(\[]*([A-Ja-j])[)\].:*_`\"'\s]*$")

@@ -284,6 +284,14 @@ class Task:
         known = [cost for cost in upper if cost is not None]
         return len(known) == len(upper) and sum(known) <= left_usd
 
+    def by_cost(self) -> tuple[str, ...]:
+        """Return the candidates in the order of what they are expected to cost, unknown last."""
+        ordered = sorted(
+            self.candidates,
+            key=lambda each: (each.cost_usd is None, each.cost_usd or 0.0, each.model_id),
+        )
+        return tuple(each.model_id for each in ordered)
+
     def candidate(self, model_id: str) -> CandidateEstimate | None:
         """Return what was predicted of a model, if it may be called."""
         return next((each for each in self.candidates if each.model_id == model_id), None)
@@ -399,7 +407,7 @@ class Workflow(ABC):
         sent as None.
         """
 
-    def models(self, candidates: Iterable[str]) -> tuple[str, ...]:
+    def asks(self, candidates: Iterable[str]) -> tuple[str, ...]:
         """Return the models that may be called beyond the candidates, such as a judge."""
         del candidates
         return ()

@@ -8,6 +8,10 @@ from hypothesis import strategies as st
 
 from routers.answers.normalise import Comparing, code, exact, json_value, number, option
 
+SLIDING = (
+    "A steelyard is a balance with two unequal arms and a sliding weight, known since Roman times."
+)
+
 
 @pytest.mark.parametrize(
     ("text", "letter"),
@@ -24,6 +28,7 @@ from routers.answers.normalise import Comparing, code, exact, json_value, number
         ("First I thought the answer is A. But no: the answer is D.", "D"),
         ("The answer is a steelyard.", None),
         ("I am sure.", None),
+        ("The answer is N/A.", None),
         ("The answer is 12.", None),
         ("", None),
     ],
@@ -70,14 +75,8 @@ def test_layout_does_not_tell_values_apart():
         ("Paris.", "paris"),
         ('{"x": 1}', '{"x": 1.0}'),
         (
-            (
-                "The steelyard is a balance with a sliding weight and two unequal arms, known since "
-                "Roman times and used for weighing heavy goods."
-            ),
-            (
-                "A steelyard is a balance with two unequal arms and a sliding weight; it has been used "
-                "for weighing heavy goods since Roman times."
-            ),
+            SLIDING,
+            f"Put otherwise: {SLIDING}",
         ),
     ],
 )
