@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from routers.data.dataset import OutcomeTable
-from routers.data.jsonl import name_of, query_of
+from routers.data.jsonl import field_number, name_of, query_of
 from routers.data.lines import json_lines
 from routers.data.parquet import (
+    number_columns,
     optional_texts,
     read_columns,
     read_queries,
@@ -22,15 +23,23 @@ from routers.errors import DataError
 from routers.files import shown, shown_value
 from routers.workflows.base import RecordedAnswers
 
-_LITERAL, _TEXT, _QUALITY = "a:", "x:", "q:"
+_LITERAL, _TEXT, _LATENCY, _QUALITY = "a:", "x:", "l:", "q:"
 
 _NAMED = 3
 """Models or queries that an error names; of the others it says how many there are."""
 
 _HOW = "columns a:MODEL or x:MODEL; in JSONL the fields 'answer' or 'text'"
 
-_Said = tuple[Hashable, str, str | None, str | None]
-"""A query's key, a model, the answer proper and the whole text."""
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a model answered to a query."""
+
+    key: Hashable
+    model: str
+    literal: str | None
+    text: str | None
+    latency_s: float
 
 
 def read_answers(
@@ -75,6 +84,7 @@ def read_answers(
         models=table.models,
         literals=found.literals,
         texts=found.texts if found.has_texts else None,
+        latency_s=None if np.isnan(found.latency_s).all() else found.latency_s,
     )
 
 
@@ -85,6 +95,7 @@ class _Found:
     table: OutcomeTable
     literals: np.ndarray = field(init=False)
     texts: np.ndarray = field(init=False)
+    latency_s: np.ndarray = field(init=False)
     column_of: Mapping[str, int] = field(init=False)
     seen: np.ndarray = field(init=False)
     strangers: dict[str, None] = field(default_factory=dict)
@@ -95,25 +106,28 @@ class _Found:
         shape = (len(self.table), len(self.table.models))
         self.literals = np.full(shape, None, dtype=object)
         self.texts = np.full(shape, None, dtype=object)
+        self.latency_s = np.full(shape, np.nan)
         self.column_of = {model: column for column, model in enumerate(self.table.models)}
         self.seen = np.zeros(len(self.table), dtype=np.bool_)
 
     def take(self, said: Iterable[_Said], row_of: Callable[[Hashable], int | None]) -> None:
         """Take answers; the first one to a query by a model stays."""
-        for key, model, literal, text in said:
-            if literal is None and text is None:
+        for each in said:
+            if each.literal is None and each.text is None:
                 continue
             self.anything = True
-            row, column = row_of(key), self.column_of.get(model)
+            row, column = row_of(each.key), self.column_of.get(each.model)
             if column is None:
-                self.strangers.setdefault(model)
+                self.strangers.setdefault(each.model)
             if row is None:
                 continue
             self.seen[row] = True
             if column is None or self._told(row, column):
                 continue
-            self.literals[row, column], self.texts[row, column] = literal, text
-            self.has_texts |= text is not None
+            self.literals[row, column] = each.literal
+            self.texts[row, column] = each.text
+            self.latency_s[row, column] = each.latency_s
+            self.has_texts |= each.text is not None
 
     def _told(self, row: int, column: int) -> bool:
         return self.literals[row, column] is not None or self.texts[row, column] is not None
@@ -189,16 +203,18 @@ def _wide(path: Path, *, keyed_by_id: bool) -> Iterator[_Said]:
             )
         queries = read_queries(path)
         keys = list(zip(queries.query_ids, queries.conversations, strict=True))
+    families = (_LITERAL, _TEXT, _LATENCY)
     for model in models:
-        mine = [prefix + model for prefix in (_LITERAL, _TEXT) if prefix + model in names]
+        mine = [family + model for family in families if family + model in names]
         table = read_columns(path, mine)
         nothing: list[str | None] = [None] * len(keys)
         literals, texts = (
-            optional_texts(path, table, prefix + model) if prefix + model in mine else nothing
-            for prefix in (_LITERAL, _TEXT)
+            optional_texts(path, table, family + model) if family + model in mine else nothing
+            for family in (_LITERAL, _TEXT)
         )
-        for key, literal, text in zip(keys, literals, texts, strict=True):
-            yield key, model, literal, text
+        latency_s = number_columns(path, table, _LATENCY, [model])[:, 0].tolist()
+        for key, literal, text, each_s in zip(keys, literals, texts, latency_s, strict=True):
+            yield _Said(key, model, literal, text, each_s)
 
 
 def _unique_ids(path: Path) -> list[Hashable]:
@@ -211,13 +227,19 @@ def _unique_ids(path: Path) -> list[Hashable]:
 
 def _lines(path: Path, *, keyed_by_id: bool) -> Iterator[_Said]:
     for where, record in json_lines(path):
-        literal, text = _field(where, record, "answer"), _field(where, record, "text")
-        model = name_of(where, record, "model")
         if keyed_by_id:
-            yield name_of(where, record, "query_id"), model, literal, text
+            key: Hashable = name_of(where, record, "query_id")
         else:
             query = query_of(where, record)
-            yield (query.query_id, query.conversation), model, literal, text
+            key = query.query_id, query.conversation
+        literal, text = _field(where, record, "answer"), _field(where, record, "text")
+        yield _Said(
+            key,
+            name_of(where, record, "model"),
+            None if literal == text else literal,
+            text,
+            field_number(where, record, "latency_s"),
+        )
 
 
 def _field(where: str, record: Mapping[str, Any], name: str) -> str | None:

@@ -151,14 +151,14 @@ def _take_line(
         raise DataError(f"{where}: 'quality' is missing; give a number from 0 to 1, or null")
     query = queries.setdefault((new.query_id, new.key), new)
     models.setdefault(model, len(models))
-    reported = _number(where, record, "input_tokens")
+    reported = field_number(where, record, "input_tokens")
     if not math.isnan(reported):
         query.input_tokens.append(reported)
     query.outcomes.setdefault(model, []).append(
         (
-            _number(where, record, "quality", high=1.0),
-            _number(where, record, "output_tokens"),
-            _number(where, record, "cost_usd"),
+            field_number(where, record, "quality", high=1.0),
+            field_number(where, record, "output_tokens"),
+            field_number(where, record, "cost_usd"),
         )
     )
 
@@ -179,7 +179,14 @@ def name_of(where: str, record: dict[str, Any], name: str) -> str:
     return value
 
 
-def _number(where: str, record: dict[str, Any], name: str, *, high: float = math.inf) -> float:
+def field_number(where: str, record: dict[str, Any], name: str, *, high: float = math.inf) -> float:
+    """Return a number that a line may give; NaN where it does not.
+
+    Raises
+    ------
+    DataError
+        If it is none from 0 to `high`.
+    """
     value = record.get(name)
     if value is None:
         return math.nan

@@ -124,9 +124,9 @@ def read_parquet(path: Path) -> Part:
         input_tokens=(None,) * len(queries.query_ids),
         groups=queries.groups,
         models=tuple(models),
-        quality=_numbers(path, table, _QUALITY, models, high=1.0),
-        output_tokens=_numbers(path, table, _TOKENS, models),
-        cost_usd=_numbers(path, table, _COST, models),
+        quality=number_columns(path, table, _QUALITY, models, high=1.0),
+        output_tokens=number_columns(path, table, _TOKENS, models),
+        cost_usd=number_columns(path, table, _COST, models),
     )
 
 
@@ -265,10 +265,16 @@ def _no_text(path: Path, row: int, name: str, value: object) -> DataError:
     )
 
 
-def _numbers(
+def number_columns(
     path: Path, table: Any, prefix: str, models: Sequence[str], *, high: float = np.inf
 ) -> np.ndarray:
-    """Return float64 (n_queries, n_models) of one column family, NaN where it is absent."""
+    """Return float64 (n_queries, n_models) of one column family, NaN where it is absent.
+
+    Raises
+    ------
+    DataError
+        If a column holds anything but numbers from 0 to `high`.
+    """
     out = np.full((table.num_rows, len(models)), np.nan)
     for column, model in enumerate(models):
         name = prefix + model

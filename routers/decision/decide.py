@@ -66,7 +66,7 @@ def decide(
     """
     rate = _rate(objective, knob)
     price_free = _ignores_cost(objective, rate) and constraints.max_cost_usd is None
-    estimates = _estimates(candidates, predictions, demand)
+    estimates = estimate_each(candidates, predictions, demand)
     barred = hard_constraints(
         candidates, estimates, demand, constraints, objective, price_free=price_free
     )
@@ -218,9 +218,10 @@ def _ignores_cost(objective: Objective, rate: float | None) -> bool:
     return isinstance(objective, StrongThreshold) or rate == math.inf
 
 
-def _estimates(
+def estimate_each(
     candidates: Sequence[ModelSpec], predictions: Predictions, demand: Demand
 ) -> list[CandidateEstimate]:
+    """Return what is known of each candidate for one request, one row of predictions."""
     # Plain floats: for some ten candidates they beat arrays by far.
     quality = predictions.quality[0].tolist()
     std = predictions.quality_std[0].tolist()

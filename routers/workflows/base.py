@@ -314,25 +314,37 @@ class RecordedAnswers:
     texts
         The same of whole answers, None objects where there are none; None in place of the array
         where no text was kept at all.
+    latency_s
+        float64 (n_queries, n_models), how long each answer took, NaN where nobody told; None where
+        nobody told at all.
     """
 
     models: tuple[str, ...]
     literals: NDArray[np.object_]
     texts: NDArray[np.object_] | None = None
+    latency_s: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.literals)
 
     def rows(self, index: Sequence[int] | np.ndarray) -> "RecordedAnswers":
         """Return the answers to some queries, in the order of `index`."""
-        texts = None if self.texts is None else self.texts[index]
-        return RecordedAnswers(models=self.models, literals=self.literals[index], texts=texts)
+        return RecordedAnswers(
+            models=self.models,
+            literals=self.literals[index],
+            texts=None if self.texts is None else self.texts[index],
+            latency_s=None if self.latency_s is None else self.latency_s[index],
+        )
 
     def columns(self, models: Sequence[str]) -> "RecordedAnswers":
         """Return the answers of some models, in that order."""
         at = [self.models.index(each) for each in models]
-        texts = None if self.texts is None else self.texts[:, at]
-        return RecordedAnswers(models=tuple(models), literals=self.literals[:, at], texts=texts)
+        return RecordedAnswers(
+            models=tuple(models),
+            literals=self.literals[:, at],
+            texts=None if self.texts is None else self.texts[:, at],
+            latency_s=None if self.latency_s is None else self.latency_s[:, at],
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -92,6 +93,30 @@ def test_lines_of_answers_need_neither_prompt_nor_quality(tmp_path, data):
     assert found.texts.tolist() == [[None, None], [None, "4"]]
 
 
+def test_how_long_answers_took_stands_beside_them(tmp_path, data):
+    wide = write_parquet(tmp_path / "a.parquet", **ANSWERS, **{"l:b": [0.5, None]})
+    found = read_answers(read_outcomes(data), data, [wide])
+    np.testing.assert_array_equal(found.latency_s, [[np.nan, np.nan], [np.nan, 0.5]])
+    lines = write_jsonl(
+        tmp_path / "a.jsonl",
+        {"query_id": 1, "model": "a", "answer": "2", "latency_s": 2},
+        {"query_id": 2, "model": "b", "answer": "4"},
+    )
+    found = read_answers(read_outcomes(data), data, [lines])
+    np.testing.assert_array_equal(found.latency_s, [[2, np.nan], [np.nan, np.nan]])
+
+
+def test_an_answer_that_is_all_of_the_text_is_left_to_be_read(tmp_path, data):
+    path = write_jsonl(
+        tmp_path / "a.jsonl",
+        {"query_id": 1, "model": "a", "answer": "It is 2.", "text": "It is 2."},
+        {"query_id": 2, "model": "b", "answer": "", "text": ""},
+    )
+    found = read_answers(read_outcomes(data), data, [path])
+    assert found.literals.tolist() == [[None, None], [None, None]]
+    assert found.texts.tolist() == [["It is 2.", None], [None, ""]]
+
+
 def test_an_id_of_two_prompts_is_told_apart_by_the_prompt_beside_it(tmp_path):
     twice = {**OUTCOMES, "query_id": ["1", "1"], "a:a": ["2", "5"], "a:b": ["2", "4"]}
     path = write_parquet(tmp_path / "w.parquet", **twice)
@@ -131,6 +156,10 @@ def test_answers_that_do_not_fit_are_refused(tmp_path, data, columns, told):
         ({"query_id": "1", "answer": "2"}, "line 1: 'model' must be a text"),
         ({"model": "a", "answer": "2"}, "line 1: 'query_id' must be a text"),
         ({"query_id": "1", "model": "a"}, "holds no answers"),
+        (
+            {"query_id": "1", "model": "a", "answer": "2", "latency_s": -1},
+            "line 1: 'latency_s' is -1; it must be finite",
+        ),
     ],
 )
 def test_lines_that_do_not_fit_are_refused(tmp_path, data, record, told):
