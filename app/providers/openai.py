@@ -9,6 +9,7 @@ import msgspec
 from app.errors import UpstreamError, UpstreamInvalidResponseError
 from app.providers.base import PROVIDERS, Chunk, ModelCall
 from app.providers.chat.stream import ChatStream
+from app.providers.chat.text_pieces import put_texts_together, texts_in_pieces
 from app.providers.chat.texts import TextStream, read_texts
 from app.providers.chat.wire import (
     decode_completion,
@@ -24,7 +25,9 @@ from app.providers.http.errors import Headers, error_from_event
 from app.providers.http.pinned import RawStream, encode_pinned, read_pinned
 from app.providers.http.provider import HttpProvider
 from app.providers.responses.native import NativeStream, encode_native, native_answer
-from app.types import RESPONSES
+from app.providers.responses.retold import response_in_pieces, whole_response
+from app.types import CHAT_COMPLETIONS, RESPONSES
+from app.wire.completions.answer import is_text_completion
 from app.wire.completions.request import COMPLETIONS
 from app.wire.pinned.embeddings import asks_for_base64, in_float_alone
 from app.wire.pinned.endpoints import EMBEDDINGS, PINNED
@@ -118,6 +121,27 @@ class OpenAIProvider(HttpProvider):
         if call.dialect in PINNED:
             return RawStream(call.dialect, headers)
         return ChatStream(headers, max_event_bytes=self._max_response_bytes)
+
+    def _retold(self, call: ModelCall) -> ModelCall:
+        return call if call.dialect in (COMPLETIONS, RESPONSES) else super()._retold(call)
+
+    def _put_together(self, chunks: Sequence[Chunk]) -> Chunk:
+        match chunks[0].dialect if chunks else CHAT_COMPLETIONS:
+            case name if name == COMPLETIONS:
+                return put_texts_together(chunks)
+            case name if name == RESPONSES:
+                return native_answer(whole_response(chunks), chunks[0].headers)
+            case _:
+                return super()._put_together(chunks)
+
+    def _in_pieces(self, whole: Chunk) -> Chunk:
+        match whole.dialect:
+            case name if name == COMPLETIONS and is_text_completion(whole.data):
+                return texts_in_pieces(whole)
+            case name if name == RESPONSES:
+                return response_in_pieces(whole)
+            case _:
+                return super()._in_pieces(msgspec.structs.replace(whole, dialect=CHAT_COMPLETIONS))
 
     def _mended(self, call: ModelCall, failure: UpstreamError) -> ModelCall | None:
         """Ask for plain numbers where base64 is refused; they are packed here."""

@@ -1,5 +1,6 @@
 """OpenAI's Responses: `POST /v1/responses`."""
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,11 +22,13 @@ from app.gateway.kept_responses import KeptResponses
 from app.gateway.request import RouteRequest
 from app.head import RequestHead
 from app.providers.base import Chunk
+from app.providers.responses.retold import last_response
 from app.types import CHAT_COMPLETIONS, RESPONSES, Usage
 from app.wire import sse
 from app.wire.body import Body, Fields
 from app.wire.chat_request import read_chat_fields
 from app.wire.envelope import read_envelope
+from app.wire.messages.stream import add_to_first_event
 from app.wire.responses.answer import Ids, echo_of, response_of, usage_object
 from app.wire.responses.kept import KeptResponse, input_of, items_of
 from app.wire.responses.request import ChatForm, chat_form
@@ -33,8 +36,8 @@ from app.wire.responses.stream import ResponseStream
 from app.wire.told_names import told_names
 
 NAME = RESPONSES
-_NATIVE_HINT = (b'"object":"response"', b'"object": "response"')
 _ERRORS = (msgspec.DecodeError, RecursionError)
+_NUMBER = re.compile(rb'"sequence_number"\s*:\s*([0-9]{1,15})')
 SAID_TO_US = ("model", "routing", "cost_quality")
 """The fields of a request that are the gateway's own affair."""
 _encode = msgspec.json.Encoder().encode
@@ -167,12 +170,12 @@ class Responses(OpenAIShaped):
         self,
         request: RouteRequest,
         *,
-        dialect: str = CHAT_COMPLETIONS,  # noqa: ARG002
+        dialect: str = CHAT_COMPLETIONS,
     ) -> "ResponseWriter":
         """Return what writes the answer to a request."""
         body = request.body
         assert isinstance(body, _Body)  # noqa: S101  (`parse` made it)
-        return ResponseWriter(body, keeps=self._kept is not None)
+        return ResponseWriter(body, keeps=self._kept is not None, native=dialect == NAME)
 
 
 class ResponseWriter:
@@ -181,14 +184,15 @@ class ResponseWriter:
     ping = sse.PING
     tells_usage = True
 
-    def __init__(self, body: _Body, *, keeps: bool) -> None:
+    def __init__(self, body: _Body, *, keeps: bool, native: bool) -> None:
         self.sent = body.said
         self._form = body.form
         self._ids = Ids()
         store = keeps and self.sent.get("store", b"null") != b"false"
         self._echo = echo_of(self.sent, store=store)
         self._stream: ResponseStream | None = None
-        self._native = False
+        self._native = native
+        self._newest = b""
         self._final: dict[str, Any] | None = None
         self.keeps = store
         left_out = told_names(self._form.left_out)
@@ -203,10 +207,9 @@ class ResponseWriter:
         extras: Mapping[str, Any] | None,
     ) -> bytes:
         """Return a whole answer."""
-        if any(hint in body[:4_096] for hint in _NATIVE_HINT):
-            self._native = True
+        if self._native:
             self._final = _decoded(body)
-            return body
+            return body if extras is None else sse.add_fields(body, extras)
         now = int(time.time())
         response = response_of(
             body,
@@ -221,9 +224,9 @@ class ResponseWriter:
 
     def begin(self, first: Chunk, extras: Mapping[str, Any] | None) -> bytes:
         """Return the beginning of a stream."""
-        if first.dialect == NAME:
-            self._native = True
-            return self.chunk(first)
+        if self._native:
+            data = self.chunk(first)
+            return data if extras is None else add_to_first_event(data, extras)
         self._stream = ResponseStream(
             self._ids, self._echo, self._form.names, now=int(time.time()), extras=extras
         )
@@ -233,7 +236,9 @@ class ResponseWriter:
         """Return what a further chunk brings."""
         if self._native or self._stream is None:
             if self.keeps and chunk.finish_reason is not None:
-                self._final = _last_response(chunk.data)
+                response = last_response(chunk.data)
+                self._final = None if response is None else _decoded(response)
+            self._newest = chunk.data
             return chunk.data
         return self._stream.events(chunk.data)
 
@@ -254,7 +259,8 @@ class ResponseWriter:
         told = error_object(error)
         shown = {"code": told["code"] or "server_error", "message": told["message"]}
         if self._stream is None:
-            event = {"type": "error", "sequence_number": 0, "param": told["param"], **shown}
+            number = _next_number(self._newest)
+            event = {"type": "error", "sequence_number": number, "param": told["param"], **shown}
             return b"event: error\ndata: " + _encode(event) + b"\n\n"
         return self._stream.failed(shown)
 
@@ -280,11 +286,7 @@ def _decoded(body: bytes) -> dict[str, Any] | None:
     return response if whole and isinstance(response.get("id"), str) else None
 
 
-def _last_response(events: bytes) -> dict[str, Any] | None:
-    """Return the Response that the last of some events holds."""
-    _, _, data = events.rpartition(b"data:")
-    try:
-        event = msgspec.json.decode(data.partition(b"\n")[0], type=dict[str, msgspec.Raw])
-    except _ERRORS:
-        return None
-    return _decoded(bytes(event["response"])) if "response" in event else None
+def _next_number(events: bytes) -> int:
+    """Return the number of the event that follows some of an upstream's."""
+    numbers = _NUMBER.findall(events)
+    return int(numbers[-1]) + 1 if numbers else 0

@@ -4,8 +4,10 @@ import msgspec
 
 from app.errors import UpstreamError, UpstreamInvalidResponseError
 from app.providers.base import Chunk
-from app.providers.http.error_body import reported_error
+from app.providers.chat.wire import objects, raw_json, word
+from app.providers.http.error_body import ErrorDetail, error_detail, reported_error
 from app.providers.http.errors import Headers, error_from_event
+from app.providers.http.lenient import Mender, dumps, is_clean
 from app.providers.http.sse import DONE, Comment, ErrorEvent, SseParser
 from app.types import ToldUsage
 from app.wire.completions.request import COMPLETIONS
@@ -40,10 +42,9 @@ def read_texts(body: bytes, headers: Headers) -> Chunk:
     UpstreamError
         If it is none, or an error.
     """
-    try:
-        answer = _decode(body)
-    except _ERRORS as error:
-        raise UpstreamInvalidResponseError("the upstream's answer is no completion") from error
+    answer, body = _read(body, Mender())
+    if answer is None:
+        raise UpstreamInvalidResponseError("the upstream's answer is no completion")
     if answer.error != _NULL or not answer.choices:
         detail = reported_error(body)
         if detail is not None:
@@ -68,10 +69,11 @@ def read_texts(body: bytes, headers: Headers) -> Chunk:
 class TextStream:
     """Parse what an upstream streams; see `app.providers.chat.stream.ChatStream`."""
 
-    __slots__ = ("_began", "_headers", "_parser", "done", "error")
+    __slots__ = ("_began", "_headers", "_mender", "_parser", "done", "error")
 
     def __init__(self, headers: Headers, *, max_event_bytes: int) -> None:
         self._parser = SseParser(max_event_bytes=max_event_bytes)
+        self._mender = Mender()
         self._headers = tuple(headers)
         self._began = False
         self.done = False
@@ -104,7 +106,7 @@ class TextStream:
             if type(event) is Comment:
                 kept.append(event + b"\n\n")
                 continue
-            said = self._read(event)
+            said, event = self._take(event)  # noqa: PLW2901  (as it is told)
             if said is None:
                 if self.done or self.error is not None:
                     break
@@ -139,27 +141,64 @@ class TextStream:
             headers=headers,
         )
 
-    def _read(self, event: bytes) -> _Texts | None:
-        """Return what an event says; None of one that says nothing, or ends the stream."""
+    def _take(self, event: bytes) -> tuple[_Texts | None, bytes]:
+        """Return what an event says, None of one that says nothing or ends the stream, and it."""
+        if type(event) is ErrorEvent:
+            self._fail(error_detail(event))
+            return None, event
         if event.startswith(DONE):
             self.done = True
-            return None
+            return None, event
         if not event:
-            return None  # a keep-alive of some servers
-        try:
-            said = _decode(event)
-        except _ERRORS:
-            said = None
-        if said is None or said.error != _NULL or type(event) is ErrorEvent:
+            return None, event  # a keep-alive of some servers
+        said, event = _read(event, self._mender)
+        if said is None:
+            self.error = UpstreamInvalidResponseError(
+                "the upstream sent an event that is no completion"
+            )
+        elif said.error != _NULL or said.choices is None:
             detail = reported_error(event)
             if detail is not None:
-                self.error = error_from_event(detail, began=self._began)
-            elif said is None:
-                self.error = UpstreamInvalidResponseError(
-                    "the upstream sent an event that is no completion"
-                )
-            return None if self.error is not None else said
-        return said
+                self._fail(detail)
+                return None, event
+        return said, event
+
+    def _fail(self, detail: ErrorDetail | None) -> None:
+        self.error = error_from_event(detail or ErrorDetail(), began=self._began)
+
+
+def _read(data: bytes, mender: Mender) -> tuple[_Texts | None, bytes]:
+    """Return what an answer or an event says, mended where that is needed, and JSON of it.
+
+    None of what is none in any way.
+    """
+    if not mender.halves:
+        try:
+            said = _decode(data)
+        except _ERRORS:
+            pass
+        else:
+            if is_clean(data):
+                return said, data
+    try:
+        value, mended = mender.read(data)
+    except ValueError:
+        return None, data
+    if not isinstance(value, dict):
+        return None, data
+    choices = value.get("choices")
+    kept = objects(choices)
+    if isinstance(choices, list) and len(kept) < len(choices):
+        mended = dumps({**value, "choices": kept})  # no client reads a null among its choices
+    told = _Texts(
+        choices=None
+        if choices is None
+        else [_Choice(word(each.get("text")), word(each.get("finish_reason"))) for each in kept],
+        usage=raw_json(value.get("usage")),
+        error=raw_json(value.get("error")),
+        model=word(value.get("model")),
+    )
+    return told, mended
 
 
 def _usage(answer: _Texts) -> ToldUsage | None:

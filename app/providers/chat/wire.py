@@ -133,27 +133,27 @@ def mend_event(data: bytes, mender: Mender) -> tuple[ChunkEvent, bytes]:
     if not isinstance(value, dict):
         raise UpstreamInvalidResponseError("the upstream sent an event that is no object")
     choices = value.get("choices")
-    objects = _objects(choices)
-    if isinstance(choices, list) and len(objects) < len(choices):
-        data = dumps({**value, "choices": objects})  # no client reads a null among its choices
+    kept = objects(choices)
+    if isinstance(choices, list) and len(kept) < len(choices):
+        data = dumps({**value, "choices": kept})  # no client reads a null among its choices
     event = ChunkEvent(
         choices=None
         if choices is None
         else [
             ChunkChoice(
                 delta=_object(each.get("delta")),
-                finish_reason=_word(each.get("finish_reason")),
-                usage=_raw(each.get("usage")),
-                error=_raw(each.get("error")),
+                finish_reason=word(each.get("finish_reason")),
+                usage=raw_json(each.get("usage")),
+                error=raw_json(each.get("error")),
             )
-            for each in objects
+            for each in kept
         ],
-        usage=_raw(value.get("usage")),
-        x_groq=_raw(value.get("x_groq")),
-        usage_metadata=_raw(value.get("usageMetadata")),
-        error=_raw(value.get("error")),
-        model=_word(value.get("model")),
-        object=_word(value.get("object")),
+        usage=raw_json(value.get("usage")),
+        x_groq=raw_json(value.get("x_groq")),
+        usage_metadata=raw_json(value.get("usageMetadata")),
+        error=raw_json(value.get("error")),
+        model=word(value.get("model")),
+        object=word(value.get("object")),
     )
     return event, data
 
@@ -184,22 +184,23 @@ def _mend_completion(body: bytes) -> tuple[Completion, bytes]:
         choices=[
             _MessageChoice(
                 message=_object(each.get("message")),
-                finish_reason=_word(each.get("finish_reason")),
-                usage=_raw(each.get("usage")),
-                error=_raw(each.get("error")),
+                finish_reason=word(each.get("finish_reason")),
+                usage=raw_json(each.get("usage")),
+                error=raw_json(each.get("error")),
             )
-            for each in _objects(value.get("choices"))
+            for each in objects(value.get("choices"))
         ],
-        usage=_raw(value.get("usage")),
-        error=_raw(value.get("error")),
-        x_groq=_raw(value.get("x_groq")),
-        usage_metadata=_raw(value.get("usageMetadata")),
-        model=_word(value.get("model")),
+        usage=raw_json(value.get("usage")),
+        error=raw_json(value.get("error")),
+        x_groq=raw_json(value.get("x_groq")),
+        usage_metadata=raw_json(value.get("usageMetadata")),
+        model=word(value.get("model")),
     )
     return completion, body
 
 
-def _objects(value: Any) -> list[dict[str, Any]]:
+def objects(value: Any) -> list[dict[str, Any]]:
+    """Return those of a list's values that are objects; none of what is no list."""
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
@@ -209,11 +210,13 @@ def _object(value: Any) -> dict[str, object] | None:
     return value if isinstance(value, dict) else None
 
 
-def _word(value: Any) -> str | None:
+def word(value: Any) -> str | None:
+    """Return a text; None in the place of anything else."""
     return value if isinstance(value, str) else None
 
 
-def _raw(value: Any) -> msgspec.Raw:
+def raw_json(value: Any) -> msgspec.Raw:
+    """Return the JSON of a value that has been read."""
     return NULL if value is None else msgspec.Raw(dumps(value))
 
 

@@ -1,5 +1,8 @@
 """The reads of one `streamGenerateContent`, turned into chunks of OpenAI's dialect."""
 
+from collections.abc import Callable
+from functools import partial
+
 from app.errors import UpstreamError, UpstreamInvalidResponseError
 from app.providers.base import Chunk
 from app.providers.generate_content.wire import (
@@ -53,8 +56,12 @@ class GenerateStream:
 
     def feed(self, data: bytes) -> Chunk | None:
         """Return what one read brought; None when that was nothing for a client."""
+        self._read(partial(self._parser.feed, data))
+        return self._events.take()
+
+    def _read(self, parse: Callable[[], list[bytes]]) -> None:
         try:
-            for event in self._parser.feed(data):
+            for event in parse():
                 if type(event) is Comment:
                     self._events.comment(event)
                 elif type(event) is ErrorEvent:
@@ -65,13 +72,12 @@ class GenerateStream:
                     break
         except UpstreamInvalidResponseError as error:
             self.error = error
-        return self._events.take()
 
     def close(self) -> Chunk | None:
         """Take the end of the connection: fine only after a reason to end."""
-        self._parser.close()
+        self._read(partial(self._parser.close, b'"finishReason"'))
         if self._end is None or self.error is not None:
-            return None
+            return self._events.take()
         events = self._events
         try:
             refusal = self._end.refusal

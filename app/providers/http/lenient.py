@@ -128,10 +128,14 @@ def _texts_of(event: object) -> Iterator[tuple[tuple[object, ...], dict[str, Any
     """Go through the texts of a stream's event that later events continue."""
     choices = event.get("choices") if isinstance(event, dict) else None
     for i, choice in enumerate(choices if isinstance(choices, list) else ()):
-        delta = choice.get("delta") if isinstance(choice, dict) else None
-        if not isinstance(delta, dict):
+        if not isinstance(choice, dict):
             continue
         where = choice.get("index") if isinstance(choice.get("index"), int) else i
+        if isinstance(choice.get("text"), str):  # of a completion without roles
+            yield (where, "text"), choice, "text"
+        delta = choice.get("delta")
+        if not isinstance(delta, dict):
+            continue
         for name in _TEXTS:
             if isinstance(delta.get(name), str):
                 yield (where, name), delta, name

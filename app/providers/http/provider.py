@@ -222,6 +222,18 @@ class HttpProvider(ABC):
         """
         return None
 
+    def _retold(self, call: ModelCall) -> ModelCall:
+        """Return the call in a dialect in which a stream can be told whole, and the reverse."""
+        return msgspec.structs.replace(call, dialect=CHAT_COMPLETIONS)
+
+    def _put_together(self, chunks: Sequence[Chunk]) -> Chunk:
+        """Return the whole answer that a stream amounts to which was not asked for."""
+        return put_together(chunks, max_bytes=self._max_response_bytes)
+
+    def _in_pieces(self, whole: Chunk) -> Chunk:
+        """Return a whole answer that was not asked for as a stream."""
+        return in_pieces(whole)
+
     # --- the call -------------------------------------------------------------------------------
 
     async def send(  # noqa: C901, PLR0912, PLR0915  (one call from begin to end)
@@ -267,9 +279,8 @@ class HttpProvider(ABC):
                 return
             # The first byte tells what the content type may not: whether this is a stream at all.
             if call.dialect not in PINNED and await reads.first() in _NO_STREAM:
-                # What was not streamed can be told in pieces in one dialect alone.
-                call = msgspec.structs.replace(call, dialect=CHAT_COMPLETIONS)
-                yield in_pieces(await self._read_whole(call, reads, headers))
+                call = self._retold(call)
+                yield self._in_pieces(await self._read_whole(call, reads, headers))
                 return
             answer = self._stream(call, headers)
             data: bytes | None = b""
@@ -317,12 +328,12 @@ class HttpProvider(ABC):
                 raise UpstreamInvalidResponseError("the upstream's answer is empty")
             if first not in _STREAM:
                 return self._whole(call, body, headers)
-            # Of a relay that always streams; it can be put together in one dialect alone.
-            call = msgspec.structs.replace(call, dialect=CHAT_COMPLETIONS)
+            # Of a relay that always streams.
+            call = self._retold(call)
             answer = self._stream(call, headers)
             chunks = [answer.feed(body), None if answer.done else answer.close()]
             self._check_end(answer)
-            return put_together(filter(None, chunks), max_bytes=self._max_response_bytes)
+            return self._put_together(list(filter(None, chunks)))
         except UpstreamError:
             self._heard(call, body)
             raise

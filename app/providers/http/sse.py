@@ -102,11 +102,16 @@ class SseParser:
         self.canonical = False
         return self._feed_lines(data)
 
-    def close(self) -> list[bytes]:
+    def close(self, last_words: bytes | None = None) -> list[bytes]:
         """Say that the stream is over; an event without its blank line does not count.
 
         The end marker is the exception: servers that forget the last line end after it mean it,
         and what came before it.
+
+        Parameters
+        ----------
+        last_words
+            What stands in the last event of a dialect that has another one.
         """
         line = b"".join(self._partial)
         self._partial.clear()
@@ -116,6 +121,8 @@ class SseParser:
         if line:
             self._take_line(line, events)
         self._end_event(events)
+        if last_words is not None and events and last_words in events[-1]:
+            return events
         return events if events[-1:] == [DONE] else []
 
     def _feed_lines(self, data: bytes) -> list[bytes]:

@@ -1,5 +1,8 @@
 """The reads of one streamed message, turned into chunks of OpenAI's dialect."""
 
+from collections.abc import Callable
+from functools import partial
+
 import msgspec
 
 from app.errors import UpstreamError, UpstreamInvalidResponseError
@@ -61,11 +64,15 @@ class MessageStream:
         self._told: ToldUsage | None = None
         self._open: dict[int, _OpenBlock] = {}
         self._n_calls = 0
+        self._gave_reason = False
 
     def feed(self, data: bytes) -> Chunk | None:
         """Return what one read brought; None when that was nothing for a client."""
+        return self._tell(partial(self._parser.feed, data))
+
+    def _tell(self, read: Callable[[], list[bytes]]) -> Chunk | None:
         try:
-            for event in self._parser.feed(data):
+            for event in read():
                 if type(event) is Comment:
                     self._events.comment(event)
                 elif event:
@@ -81,9 +88,9 @@ class MessageStream:
         """How much is kept of an event whose end has not come yet."""
         return self._parser.pending_bytes
 
-    def close(self) -> None:
+    def close(self) -> Chunk | None:
         """Take the end of the connection: fine only after `message_stop`."""
-        self._parser.close()
+        return self._tell(partial(self._parser.close, b"message_stop"))
 
     def _take(self, data: bytes) -> None:
         event = read_event(data, self._events.mender)
@@ -101,6 +108,9 @@ class MessageStream:
             case "message_delta":
                 self._take_message_delta(event)
             case "message_stop":
+                if self._events.said and not self._gave_reason:
+                    reason = "tool_calls" if self._n_calls else "stop"
+                    self._events.say({}, finish_reason=reason)
                 self._events.end(self._told, self._usage.told(self._told))
                 self.done = True
             case "" if (detail := error_detail(data)) is not None:
@@ -166,6 +176,7 @@ class MessageStream:
         reason = FINISH_REASONS.get(event.delta.stop_reason, "stop")
         details = event.delta.stop_details
         refusal = details.explanation if details else None
+        self._gave_reason = True
         self._events.say({"refusal": refusal} if refusal else {}, finish_reason=reason)
 
     def _say_arguments(self, opened: _OpenBlock, arguments: str) -> None:

@@ -8,10 +8,16 @@ from typing import Any
 
 import msgspec
 
-from app.errors import UpstreamError, UpstreamInvalidResponseError, UpstreamMisconfiguredError
+from app.errors import (
+    UpstreamError,
+    UpstreamInvalidResponseError,
+    UpstreamMisconfiguredError,
+    UpstreamUnavailableError,
+)
 from app.providers.base import Chunk
 from app.providers.http.error_body import ErrorDetail, error_detail
 from app.providers.http.errors import Headers, error_from_event
+from app.providers.http.lenient import Mender
 from app.providers.http.passed_on import Found, PassedOnStream
 from app.types import RESPONSES, ToldUsage
 from app.wire.usage import read_usage
@@ -103,10 +109,7 @@ def native_answer(body: bytes, headers: Headers) -> Chunk:
     UpstreamError
         If it is none, or tells of a failure.
     """
-    try:
-        response = _decode_response(body)
-    except _ERRORS as error:
-        raise UpstreamInvalidResponseError("the upstream's answer is no response") from error
+    response, body = _read_response(body)
     if response.error != _NULL or response.status == "failed":
         raise _reported(body, response)
     if not (response.items or response.incomplete_details):
@@ -123,6 +126,19 @@ def native_answer(body: bytes, headers: Headers) -> Chunk:
     )
 
 
+def _read_response(body: bytes) -> tuple[_Response, bytes]:
+    """Return a Response, and the bytes of it that clients can read."""
+    try:
+        return _decode_response(body), body
+    except _ERRORS:
+        pass
+    try:
+        _, body = Mender().read(body)
+        return _decode_response(body), body
+    except (ValueError, *_ERRORS) as error:
+        raise UpstreamInvalidResponseError("the upstream's answer is no response") from error
+
+
 class NativeStream(PassedOnStream):
     """Passes on a stream of the Responses API, and reads it."""
 
@@ -135,13 +151,19 @@ class NativeStream(PassedOnStream):
         )
         self._said = False
 
+    def close(self) -> Chunk | None:
+        """Take the end of the connection: fine only after the last event of a response."""
+        told = super().close()
+        if not self.done and self.error is None:
+            self.error = UpstreamUnavailableError(
+                "the upstream's stream ended before its response was complete"
+            )
+        return told
+
     def _take(self, data: bytes, found: Found) -> None:
         if data == b"[DONE]":
             return
-        try:
-            event = _decode_event(data)
-        except _ERRORS as error:
-            raise UpstreamInvalidResponseError("an event of the upstream is none") from error
+        event = _read_event(data)
         match event.type:
             case kind if kind.endswith(".delta"):
                 found.add_content(len(event.delta) if isinstance(event.delta, str) else 0)
@@ -168,6 +190,18 @@ class NativeStream(PassedOnStream):
         found.usage = response.told_usage
         found.finish_reason = response.finish_reason
         self.done = True
+
+
+def _read_event(data: bytes) -> _Event:
+    try:
+        return _decode_event(data)
+    except _ERRORS:
+        pass
+    try:
+        # What is no JSON for the strict is passed on as it came, as all else is.
+        return _decode_event(Mender().read(data)[1])
+    except (ValueError, *_ERRORS) as error:
+        raise UpstreamInvalidResponseError("an event of the upstream is none") from error
 
 
 def _reported(data: bytes, response: _Response | None) -> UpstreamError:
