@@ -23,6 +23,7 @@ from app.api.pings import Pings
 from app.api.waiting import Waiting
 from app.errors import ClientDisconnectedError
 from app.gateway.handle import Answer, Head
+from app.gateway.request import RouteRequest
 from app.providers.base import Chunk
 from app.types import CHAT_COMPLETIONS
 from app.wire.pinned.endpoints import PASSED_THROUGH
@@ -81,9 +82,9 @@ class Exchange:
         try:
             async with self.answer, CancelOnDisconnect(scope, receive) as watch:
                 request = self.answer.account.request
-                writer = self.dialect.writer(request)
-                head, chunks = await self._head(writer), self.answer.chunks()
-                if head.dialect != CHAT_COMPLETIONS:
+                head, chunks = await self._head(request), self.answer.chunks()
+                writer = self._writer
+                if writer is None or head.dialect != CHAT_COMPLETIONS:
                     writer = self.dialect.writer(request, dialect=head.dialect)
                     self._writer = self._writer and writer
                 send = self._send_stream if request.stream else self._send_whole
@@ -93,10 +94,11 @@ class Exchange:
         except Exception as error:  # noqa: BLE001  (the outermost edge of a request)
             await self._fail(error)
 
-    async def _head(self, writer: Writer) -> Head:
+    async def _head(self, request: RouteRequest) -> Head:
         """Wait for the answer; where it is held back for long, begin the stream before it."""
         if self.headers_after_s is None or not self.answer.may_be_held:
             return await self.answer.head()
+        writer = self.dialect.writer(request)
 
         async def begin() -> None:
             headers = [*STREAM_HEADERS, *writer.headers, *self._route_headers()]

@@ -12,8 +12,8 @@ import msgspec
 from app.errors import UpstreamError, UpstreamMisconfiguredError
 from app.providers.base import PROVIDERS, Chunk, ModelCall, Provider
 from app.providers.http.answer_stream import AnswerStream
-from app.providers.http.error_body import error_detail, reported_error
-from app.providers.http.errors import Headers, error_from_event
+from app.providers.http.error_body import error_detail
+from app.providers.http.errors import Headers
 from app.providers.http.provider import HttpProvider
 from app.providers.http.wordings import unquoted
 from app.providers.messages.native import (
@@ -72,9 +72,6 @@ class AnthropicProvider(HttpProvider):
         return encode_messages_request(call.fields, model=call.upstream_model, stream=call.stream)
 
     def _whole(self, call: ModelCall, body: bytes, headers: Headers) -> Chunk:
-        detail = reported_error(body)
-        if detail is not None:
-            raise error_from_event(detail)
         return (native_answer if call.dialect == MESSAGES else whole_answer)(body, headers)
 
     def _stream(self, call: ModelCall, headers: Headers) -> AnswerStream:

@@ -30,5 +30,6 @@ def _headers(name: str, limit: int, remaining: int, reset_s: float | None) -> He
     headers = [(begin + b"limit", b"%d" % limit), (begin + b"remaining", b"%d" % remaining)]
     if reset_s is not None:
         at = datetime.now(UTC) + timedelta(seconds=reset_s)
-        headers.append((begin + b"reset", at.strftime("%Y-%m-%dT%H:%M:%SZ").encode()))
+        # `strftime` takes many times as long, and every answer tells two.
+        headers.append((begin + b"reset", at.isoformat()[:19].encode() + b"Z"))
     return headers

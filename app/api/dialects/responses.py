@@ -187,14 +187,11 @@ class ResponseWriter:
     def __init__(self, body: _Body, *, keeps: bool, native: bool) -> None:
         self.sent = body.said
         self._form = body.form
-        self._ids = Ids()
-        store = keeps and self.sent.get("store", b"null") != b"false"
-        self._echo = echo_of(self.sent, store=store)
         self._stream: ResponseStream | None = None
         self._native = native
         self._newest = b""
         self._final: dict[str, Any] | None = None
-        self.keeps = store
+        self.keeps = keeps and self.sent.get("store", b"null") != b"false"
         left_out = told_names(self._form.left_out)
         self.headers: Headers = [(b"x-route-left-out", left_out)] if left_out else []
 
@@ -213,8 +210,8 @@ class ResponseWriter:
         now = int(time.time())
         response = response_of(
             body,
-            self._ids,
-            self._echo,
+            Ids(),
+            echo_of(self.sent, store=self.keeps),
             self._form.names,
             usage=usage_object(usage, cost_usd=cost_usd),
             now=now,
@@ -228,7 +225,11 @@ class ResponseWriter:
             data = self.chunk(first)
             return data if extras is None else add_to_first_event(data, extras)
         self._stream = ResponseStream(
-            self._ids, self._echo, self._form.names, now=int(time.time()), extras=extras
+            Ids(),
+            echo_of(self.sent, store=self.keeps),
+            self._form.names,
+            now=int(time.time()),
+            extras=extras,
         )
         return self.chunk(first)
 

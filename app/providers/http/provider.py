@@ -148,6 +148,8 @@ class HttpProvider(ABC):
         if also_serves:
             self.native_dialects = self.native_dialects.union(also_serves)
         self._base_url = httpx.URL(base_url)
+        self._urls: dict[tuple[str, str], httpx.URL] = {}
+        """By path and query: dialects and configured models are few."""
         self._url = self._join(self.path)
         self._transport = transport
         self._stream_usage = stream_usage
@@ -352,6 +354,12 @@ class HttpProvider(ABC):
             call.progress.usage = read_usage(told)
 
     def _join(self, path: str, *, query: str = "") -> httpx.URL:
+        url = self._urls.get((path, query))
+        if url is None:
+            url = self._urls[path, query] = self._made(path, query)
+        return url
+
+    def _made(self, path: str, query: str) -> httpx.URL:
         # As it was written: a decoded path would lose the difference of `/` and `%2F`.
         base, _, own_query = self._base_url.raw_path.partition(b"?")
         joined = base.rstrip(b"/") + path.encode("ascii")

@@ -22,6 +22,7 @@ from app.types import MESSAGES
 from app.wire.messages.seal import is_signed, may_hold_unsigned
 from app.wire.messages.shapes import DECODE_ERRORS, THINKING_TYPES
 from app.wire.thinking import bounded_thinking
+from app.wire.usage import read_usage
 
 _SILENT = frozenset({"text", "thinking"})
 """Blocks that begin with nothing said."""
@@ -117,23 +118,21 @@ def native_answer(body: bytes, headers: Headers) -> Chunk:
 
     Raises
     ------
-    UpstreamInvalidResponseError
+    UpstreamError
         If it is no message.
     """
-    message = read_message(body, Mender())
-    if message.content is None:
-        raise UpstreamInvalidResponseError("the upstream's answer is a message without content")
+    message, content = read_message(body, Mender())
     n_chars = sum(
         len(block.text or "")
         + len(block.thinking or "")
         + (len(block.name or "") + len(block.arguments) if block.type.endswith("tool_use") else 0)
-        for block in message.content
+        for block in content
     )
     if n_chars == 0 and message.stop_reason is None:
         raise UpstreamInvalidResponseError("the upstream's answer is empty")
     return Chunk(
         data=body,
-        usage=UsageSoFar().add(message.usage),
+        usage=read_usage(message.usage),
         content_events=1,
         content_chars=n_chars,
         response_model=message.model,

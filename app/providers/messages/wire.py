@@ -7,7 +7,8 @@ import msgspec
 
 from app.errors import UpstreamInvalidResponseError
 from app.providers.base import Chunk
-from app.providers.http.errors import Headers
+from app.providers.http.error_body import reported_error
+from app.providers.http.errors import Headers, error_from_event
 from app.providers.http.lenient import Mender
 from app.providers.translation.answers import completion, envelope, openai_usage
 from app.providers.translation.structs import read_struct
@@ -110,6 +111,7 @@ class Message(msgspec.Struct, frozen=True):
     stop_reason: str | None = None
     stop_details: StopDetails | None = None
     usage: msgspec.Raw = _NULL
+    error: msgspec.Raw = _NULL
 
 
 class Delta(msgspec.Struct, frozen=True, gc=False):
@@ -151,16 +153,31 @@ def read_event(data: bytes, mender: Mender) -> Event:
     return read_struct(data, Event, mender, decode=_decode_event, what=what)
 
 
-def read_message(body: bytes, mender: Mender) -> Message:
-    """Read a whole answer; fields of another shape than Anthropic's count as not there.
+def read_message(body: bytes, mender: Mender) -> tuple[Message, Sequence[Block]]:
+    """Read a whole answer, and its content; fields of another shape than Anthropic's do not count.
 
     Raises
     ------
-    UpstreamInvalidResponseError
-        If it is no JSON object by any reading.
+    UpstreamError
+        If it is no JSON object by any reading, has no content, or is an error.
     """
     what = "an answer that is no message"
-    return read_struct(body, Message, mender, decode=_decode_message, what=what)
+    try:
+        message = read_struct(body, Message, mender, decode=_decode_message, what=what)
+    except UpstreamInvalidResponseError:
+        _raise_reported(body)
+        raise
+    if message.content is None or message.error != _NULL:
+        _raise_reported(body)
+    if message.content is None:
+        raise UpstreamInvalidResponseError("the upstream's answer is a message without content")
+    return message, message.content
+
+
+def _raise_reported(body: bytes) -> None:
+    detail = reported_error(body)
+    if detail is not None:
+        raise error_from_event(detail)
 
 
 def whole_answer(body: bytes, headers: Headers) -> Chunk:
@@ -168,17 +185,15 @@ def whole_answer(body: bytes, headers: Headers) -> Chunk:
 
     Raises
     ------
-    UpstreamInvalidResponseError
+    UpstreamError
         If it is no message.
     """
     mender = Mender()
-    message = read_message(body, mender)
-    if message.content is None:
-        raise UpstreamInvalidResponseError("the upstream's answer is a message without content")
+    message, content = read_message(body, mender)
     finish_reason = FINISH_REASONS.get(message.stop_reason or "", "stop")
     counts = UsageSoFar()
     usage = counts.add(message.usage)
-    told, n_chars = _to_message(message, message.content)
+    told, n_chars = _to_message(message, content)
     if n_chars == 0 and message.stop_reason is None:
         raise UpstreamInvalidResponseError("the upstream's answer is empty")
     head = envelope(message.id, message.model, "chat.completion")

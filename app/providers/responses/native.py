@@ -79,13 +79,16 @@ class _Event(msgspec.Struct, frozen=True, gc=False):
 
 def _n_chars(value: Any, key: str = "") -> int:
     """Count the characters of what is said in an item, however deep."""
-    if isinstance(value, str):
-        return len(value) if key in _TEXTS else 0
-    if isinstance(value, dict):
-        return sum(_n_chars(each, name) for name, each in value.items())
-    if isinstance(value, list):
-        return sum(_n_chars(each, key) for each in value)
-    return 0
+    n_chars = 0
+    named = value.items() if type(value) is dict else ((key, each) for each in value)
+    for name, each in named:
+        kind = type(each)
+        if kind is str:
+            if name in _TEXTS:
+                n_chars += len(each)
+        elif kind is dict or kind is list:
+            n_chars += _n_chars(each, name)
+    return n_chars
 
 
 _decode_response = msgspec.json.Decoder(_Response).decode
