@@ -11,7 +11,7 @@ from app.providers.http.lenient import Mender, dumps, is_clean
 from app.providers.http.sse import DONE, Comment, ErrorEvent, SseParser
 from app.types import ToldUsage
 from app.wire.completions.request import COMPLETIONS
-from app.wire.usage import read_usage
+from app.wire.usage_records import read_usage
 
 _NULL = msgspec.Raw(b"null")
 

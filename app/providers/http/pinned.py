@@ -11,7 +11,7 @@ from app.types import ToldUsage
 from app.wire.pinned.embeddings import read_vectors
 from app.wire.pinned.endpoints import EMBEDDINGS, SPEECH
 from app.wire.pinned.forms import FORM_AFTER, FORM_BEFORE
-from app.wire.usage import read_usage
+from app.wire.usage_records import read_usage
 
 _TAIL_BYTES = 65_536
 """Where the token counts of an answer stand: behind everything else; an error is no longer."""

@@ -32,7 +32,7 @@ from app.wire.answer_pieces import in_pieces, put_together
 from app.wire.completions.request import COMPLETIONS
 from app.wire.pinned.endpoints import PASSED_THROUGH, PINNED
 from app.wire.pinned.forms import FORM_TYPE
-from app.wire.usage import read_usage
+from app.wire.usage_records import read_usage
 
 USER_AGENT = f"steelyard/{__version__}".encode("ascii")
 """Firewalls before providers refuse requests without one."""

@@ -22,7 +22,7 @@ from app.types import MESSAGES
 from app.wire.messages.seal import is_signed, may_hold_unsigned
 from app.wire.messages.shapes import DECODE_ERRORS, THINKING_TYPES
 from app.wire.thinking import bounded_thinking
-from app.wire.usage import read_usage
+from app.wire.usage_records import read_usage
 
 _SILENT = frozenset({"text", "thinking"})
 """Blocks that begin with nothing said."""

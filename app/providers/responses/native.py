@@ -20,7 +20,7 @@ from app.providers.http.errors import Headers, error_from_event
 from app.providers.http.lenient import Mender
 from app.providers.http.passed_on import Found, PassedOnStream
 from app.types import RESPONSES, ToldUsage
-from app.wire.usage import read_usage
+from app.wire.usage_records import read_usage
 
 _NULL = msgspec.Raw(b"null")
 _ENDS = (b"response.completed", b"response.incomplete")

@@ -1,9 +1,13 @@
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from app.types import ToldUsage, Usage, UsagePart
-from app.wire.usage import MAX_TOKENS, read_usage, usage_object, with_usage
+from app.wire.usage import usage_object, with_usage
+from app.wire.usage_records import read_usage
+from app.wire.usual_usage import MAX_TOKENS
 
 
 def read(record):
@@ -193,6 +197,39 @@ def test_counts_are_read_part_by_part_in_every_dialect(record, usage):
 )
 def test_what_tells_no_counts_is_no_usage(record):
     assert read_usage(record) is None
+
+
+COUNTS = st.integers(0, 40)
+ODD_COUNTS = st.sampled_from([None, -1, 2.5, "3", MAX_TOKENS])
+ONE_OR_ODD = COUNTS | COUNTS | ODD_COUNTS
+RECORDS = st.fixed_dictionaries(
+    {"input_tokens": ONE_OR_ODD, "output_tokens": COUNTS},
+    optional={
+        "input_tokens_details": st.fixed_dictionaries({"cached_tokens": ONE_OR_ODD}),
+        "output_tokens_details": st.dictionaries(
+            st.sampled_from(["reasoning_tokens", "thinking_tokens"]), ONE_OR_ODD
+        ),
+        "cache_read_input_tokens": ONE_OR_ODD,
+        "cache_creation_input_tokens": ONE_OR_ODD,
+    },
+)
+MORE = st.dictionaries(
+    st.sampled_from(["total_tokens", "cached_tokens", "reasoning_tokens", "completion_tokens"]),
+    ONE_OR_ODD,
+    max_size=1,
+)
+
+
+@given(RECORDS, MORE, st.booleans())
+@settings(max_examples=200)
+def test_a_glance_at_a_record_of_responses_or_messages_tells_what_reading_it_does(
+    record, more, with_total
+):
+    record = {**record, **more}
+    if with_total and isinstance(record["input_tokens"], int):
+        record["total_tokens"] = record["input_tokens"] + record["output_tokens"]
+    # What is empty tells nothing, and is not left to a glance.
+    assert read(record) == read({**record, "num_cached_tokens": ""})
 
 
 @pytest.mark.parametrize(
