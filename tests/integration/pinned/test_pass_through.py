@@ -7,6 +7,8 @@ import httpx
 import openai
 import pytest
 
+from app.outcomes.sqlite import read_outcomes
+from tests.support.gateway import GatewayThread, stub_config
 from tests.support.odd_upstream import OddUpstream, stream
 from tests.support.other_models import with_other_models
 from tests.support.raw_client import RawClient
@@ -181,3 +183,35 @@ def test_sound_that_breaks_off_never_looks_complete(fresh_gateway, tmp_path, end
             return
         with pytest.raises(httpx.RemoteProtocolError):
             post(gateway, "/v1/audio/speech", json=body)
+
+
+PICTURES = {"model": "sim-image", "prompt": "A steelyard", "stream": True, "partial_images": 2}
+
+
+@pytest.mark.parametrize("after_events", [0, 1])
+def test_a_failure_among_events_counts_as_one_and_is_told_as_far_as_it_can_be(
+    stub, artifacts, tmp_path, after_events
+):
+    changes = with_other_models(tmp_path, **{"store.data_dir": "data"})
+    config = stub_config(tmp_path, stub.origin, changes=changes)
+    stub.add_fault("error_event", model="sim-image", after_chunks=after_events)
+    with (
+        GatewayThread(config, artifacts=artifacts) as gateway,
+        httpx.stream(
+            "POST", f"{gateway.url}/v1/images/generations", json=PICTURES, trust_env=False
+        ) as answer,
+    ):
+        if after_events:
+            assert answer.status_code == 200
+            pieces = []
+            with pytest.raises(httpx.RemoteProtocolError):
+                pieces.extend(answer.iter_raw())
+            came = b"".join(pieces)
+            assert came.count(b"event: image_generation") == 1
+            assert b"event: error" in came  # the client's own library knows what to make of it
+        else:
+            answer.read()
+            assert_openai_error(answer, status=502)
+    (row,) = [row for _, row in read_outcomes(tmp_path / "data")]
+    assert row.error is not None
+    assert len(stub.log()) == 1
