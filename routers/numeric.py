@@ -72,3 +72,24 @@ def isotonic(y: FloatArray, weight: FloatArray | None = None) -> FloatArray:
 def sigmoid(logit: NDArray[np.floating]) -> FloatArray:
     """Return 1 / (1 + exp(-logit)) without overflow, in double precision."""
     return np.asarray(0.5 * (1 + np.tanh(np.asarray(logit, np.float64) / 2)))
+
+
+def upper_hull(cost: FloatArray, quality: FloatArray) -> NDArray[np.intp]:
+    """Return which points are on the upper concave, non-decreasing hull, by ascending cost."""
+    order = np.lexsort((-quality, cost))
+    kept: list[tuple[float, float]] = []
+    at: list[int] = []
+    for i, x, y in zip(order.tolist(), cost[order].tolist(), quality[order].tolist(), strict=True):
+        if kept and y <= kept[-1][1]:
+            continue
+        while len(kept) > 1 and _above(kept[-2], kept[-1], (x, y)):
+            kept.pop()
+            at.pop()
+        kept.append((x, y))
+        at.append(i)
+    return np.asarray(at, np.intp)
+
+
+def _above(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
+    """Whether the chord from a to c passes over b."""
+    return (b[1] - a[1]) * (c[0] - a[0]) <= (c[1] - a[1]) * (b[0] - a[0])

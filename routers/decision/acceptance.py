@@ -59,8 +59,8 @@ def judge_messages(request: str, answer: str, *, boundary: str) -> tuple[Message
         Message(Role.SYSTEM, _INSTRUCTION.format(boundary=boundary)),
         Message(
             Role.USER,
-            f"<request-{boundary}>\n{_window(request, boundary)}\n</request-{boundary}>\n\n"
-            f"<answer-{boundary}>\n{_window(answer, boundary)}\n</answer-{boundary}>\n\n"
+            f"<request-{boundary}>\n{window(request, boundary)}\n</request-{boundary}>\n\n"
+            f"<answer-{boundary}>\n{window(answer, boundary)}\n</answer-{boundary}>\n\n"
             "One digit from 1 to 5:",
         ),
     )
@@ -75,6 +75,7 @@ def good_chance(reply: ScorerReply) -> tuple[int | None, float]:
     return read.score, 1 - read.strong_chance
 
 
-def _window(text: str, boundary: str) -> str:
+def window(text: str, boundary: str) -> str:
+    """Return head and tail of a text that a model shall read, without the word that bounds it."""
     parts = head_and_tail(text.replace(boundary, " "), _MAX_TEXT_CHARS)
     return "\n[...]\n".join(part for part in parts if part)

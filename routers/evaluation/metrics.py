@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from routers.decision.choice import choose_each
 from routers.decision.dominance import TIE
-from routers.numeric import FloatArray, nan_mean
+from routers.numeric import FloatArray, nan_mean, upper_hull
 
 _SWEEP = 121
 
@@ -67,21 +67,11 @@ def hull(cost: FloatArray, quality: FloatArray) -> tuple[FloatArray, FloatArray]
     ----------
     Hu et al. 2024, RouterBench, arXiv:2403.12031.
     """
-    order = np.lexsort((-quality, cost))
-    kept: list[tuple[float, float]] = []
-    for point in zip(cost[order].tolist(), quality[order].tolist(), strict=True):
-        if kept and point[1] <= kept[-1][1]:
-            continue
-        while len(kept) > 1 and _above(kept[-2], kept[-1], point):
-            kept.pop()
-        kept.append(point)
-    array = np.asarray(kept, dtype=np.float64)
-    return array[:, 0], array[:, 1]
-
-
-def _above(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
-    """Whether the chord from a to c passes over b."""
-    return (b[1] - a[1]) * (c[0] - a[0]) <= (c[1] - a[1]) * (b[0] - a[0])
+    at = upper_hull(cost, quality)
+    return (
+        np.asarray(cost, np.float64)[at],
+        np.asarray(quality, np.float64)[at],
+    )
 
 
 def area_under_hull(cost: FloatArray, quality: FloatArray, *, low: float, high: float) -> float:

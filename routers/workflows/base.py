@@ -317,12 +317,16 @@ class RecordedAnswers:
     latency_s
         float64 (n_queries, n_models), how long each answer took, NaN where nobody told; None where
         nobody told at all.
+    verified
+        float (n_queries, n_models): of a model's votes on its own answer, the share that called
+        it correct, NaN where there were none; None where nobody was asked.
     """
 
     models: tuple[str, ...]
     literals: NDArray[np.object_]
     texts: NDArray[np.object_] | None = None
     latency_s: FloatArray | None = None
+    verified: NDArray[np.floating] | None = None
 
     def __len__(self) -> int:
         return len(self.literals)
@@ -334,6 +338,7 @@ class RecordedAnswers:
             literals=self.literals[index],
             texts=None if self.texts is None else self.texts[index],
             latency_s=None if self.latency_s is None else self.latency_s[index],
+            verified=None if self.verified is None else self.verified[index],
         )
 
     def columns(self, models: Sequence[str]) -> "RecordedAnswers":
@@ -344,6 +349,7 @@ class RecordedAnswers:
             literals=self.literals[:, at],
             texts=None if self.texts is None else self.texts[:, at],
             latency_s=None if self.latency_s is None else self.latency_s[:, at],
+            verified=None if self.verified is None else self.verified[:, at],
         )
 
 

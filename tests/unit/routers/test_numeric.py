@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.isotonic import IsotonicRegression
 
-from routers.numeric import isotonic, nan_mean, row_blocks, unit_rows
+from routers.numeric import isotonic, nan_mean, row_blocks, unit_rows, upper_hull
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -27,3 +27,10 @@ def test_zero_rows_stay_zero():
 def test_unknown_values_are_left_out_of_means():
     y = np.array([[1, np.nan], [0, np.nan]])
     assert nan_mean(y, default=0.25).tolist() == [0.5, 0.25]
+
+
+def test_the_upper_hull_is_concave_and_names_its_points():
+    cost = np.array([3.0, 1.0, 2.0, 4.0, 1.0, 5.0])
+    quality = np.array([0.7, 0.5, 0.55, 0.65, 0.4, 0.8])
+    assert upper_hull(cost, quality).tolist() == [1, 0, 5]
+    assert upper_hull(cost[:0], quality[:0]).tolist() == []
