@@ -16,6 +16,7 @@ from app.commands.export import export
 from app.commands.keys import keys
 from app.commands.onboard import onboard
 from app.commands.reference import config_reference
+from app.commands.replay import replay
 from app.commands.serve import serve
 from app.commands.spend import spend
 from app.commands.terminal import flush_output, prepare_output
@@ -72,6 +73,7 @@ cli.add_command(explain)
 cli.add_command(export)
 cli.add_command(keys)
 cli.add_command(onboard)
+cli.add_command(replay)
 cli.add_command(serve)
 cli.add_command(spend)
 cli.add_command(top)

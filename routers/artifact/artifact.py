@@ -16,6 +16,7 @@ from routers.features.featurizer import Featurizer
 from routers.probe import Probe, Stage
 from routers.request.layout import Description
 from routers.types import Conversation, FloatMatrix, ModelSpec, Predictions, Prices, PriceTable
+from routers.workflows.base import Workflow
 
 _CURVES = 256
 _TOLD, _TOLD_OF_MANY = 20, 8
@@ -48,6 +49,8 @@ class RouterArtifact:
         Models that joined after training; theirs are the last columns.
     correction
         Of predicted quality, learned from fresh outcomes; None where there is none.
+    workflow
+        How to come to an answer by several calls, fitted with the router; None for single choice.
     """
 
     def __init__(
@@ -61,11 +64,13 @@ class RouterArtifact:
         knob: KnobCurve,
         onboarded: Sequence[OnboardedModel] = (),
         correction: Correction | None = None,
+        workflow: Workflow | None = None,
     ) -> None:
         self.manifest = manifest
         self.version: str = manifest["digest"][:12]
         self.onboarded = tuple(onboarded)
         self.correction = correction
+        self.workflow = workflow
         self.models: tuple[str, ...] = (*router.models_, *(each.model for each in onboarded))
         self.prices = prices
         self.featurizer = featurizer

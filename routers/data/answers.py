@@ -43,7 +43,11 @@ class _Said:
 
 
 def read_answers(
-    table: OutcomeTable, data: Sequence[Path], answers: Sequence[Path] = ()
+    table: OutcomeTable,
+    data: Sequence[Path],
+    answers: Sequence[Path] = (),
+    *,
+    models: Sequence[str] | None = None,
 ) -> RecordedAnswers:
     """Read what the models of a table answered to its queries, in the order of both.
 
@@ -79,7 +83,7 @@ def read_answers(
             f"{names}: holds no answers ({_HOW})"
             + ("" if answers else "; give a file that has them as --answers")
         )
-    found.check(names)
+    found.check(names, table.models if models is None else models)
     return RecordedAnswers(
         models=table.models,
         literals=found.literals,
@@ -132,8 +136,8 @@ class _Found:
     def _told(self, row: int, column: int) -> bool:
         return self.literals[row, column] is not None or self.texts[row, column] is not None
 
-    def check(self, names: str) -> None:
-        """Refuse answers that leave out a query or a model."""
+    def check(self, names: str, models: Sequence[str]) -> None:
+        """Refuse answers that leave out a query, or a model of these."""
         unseen = np.flatnonzero(~self.seen)
         if len(unseen):
             which = _few([self.table.query_ids[row] for row in unseen])
@@ -143,8 +147,8 @@ class _Found:
             )
         silent = [
             model
-            for model, column in self.column_of.items()
-            if not any(self._told(row, column) for row in range(len(self.table)))
+            for model in models
+            if not any(self._told(row, self.column_of[model]) for row in range(len(self.table)))
         ]
         if silent:
             others = _few(list(self.strangers))

@@ -276,7 +276,7 @@ class Frame:
         for _ in range(_SPLITS):
             half = rng.permutation(len(self.rows)) % 2 == 0
             for chosen_on in (half, ~half):
-                on_hull = _hull_settings(cost[:, chosen_on], quality[:, chosen_on])
+                on_hull = hull_settings(cost[:, chosen_on], quality[:, chosen_on])
                 measured = ~chosen_on
                 weights = np.vstack([everything, self.weights])[:, measured]
                 areas.append(
@@ -290,7 +290,7 @@ class Frame:
         return float(mean[0]), mean[1:]
 
 
-def _hull_settings(cost: FloatArray, quality: FloatArray) -> NDArray[np.intp]:
+def hull_settings(cost: FloatArray, quality: FloatArray) -> NDArray[np.intp]:
     """Return which settings (rows) are on the hull of their means."""
     x, y = nan_mean(cost.T, default=np.nan), nan_mean(quality.T, default=np.nan)
     on = set(zip(*(each.tolist() for each in hull(x, y)), strict=True))

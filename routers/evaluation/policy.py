@@ -1,0 +1,284 @@
+"""Replay a policy, of one call or of several, on recorded outcomes and answers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routers.artifact.artifact import RouterArtifact
+from routers.base import DEFAULT_OUTPUT_TOKENS
+from routers.data.answers import read_answers
+from routers.data.dataset import OutcomeTable, read_outcomes
+from routers.data.prices import find_prices, read_prices
+from routers.errors import DataError
+from routers.evaluation.frame import Rows, kept_rows, select_rows, sweep
+from routers.evaluation.replay import common_models, stacked
+from routers.evaluation.scene import Position, Scene, Unheard, alone, play
+from routers.files import shown
+from routers.numeric import nan_mean
+from routers.types import FloatMatrix, ModelSpec, Predictions, Prices
+from routers.workflows.base import RecordedAnswers, Workflow
+
+_BLOCK = 2048
+_LISTED = 20
+_LONG_CONTEXT = 2**31 - 1
+
+FIRST_TOKEN_S, TOKENS_PER_S = 0.5, 50.0
+"""What an answer takes whose latency nobody recorded: some half second, then a usual speed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What is replayed.
+
+    Attributes
+    ----------
+    candidates
+        The models to choose from, as the workflow calls them, with their prices.
+    candidate_names
+        In place of `candidates`: what outcomes call them, to be priced by what was recorded or by
+        the artifact. Without either, all that the outcomes and the artifact know.
+    recorded_as
+        What outcomes call a candidate, where they call it otherwise.
+    workflow
+        None for single choice.
+    default_model
+        What single choice takes where no router predicts; the last candidate where None.
+    max_calls
+        The ceiling of calls for one query.
+    """
+
+    artifact: RouterArtifact | None = None
+    workflow: Workflow | None = None
+    candidates: tuple[ModelSpec, ...] | None = None
+    candidate_names: tuple[str, ...] | None = None
+    recorded_as: Mapping[str, str] = field(default_factory=dict)
+    default_model: str | None = None
+    max_calls: int = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """How a policy went on outcomes.
+
+    Attributes
+    ----------
+    rows
+        All queries, with what the candidates made of them.
+    compared
+        Numbers of the rows to compare on: those whose outcomes are known, where enough are.
+    cost_quality, positions
+        One per position of the knob.
+    singles
+        What single choice takes at each of its settings: columns, (n_settings, n_queries).
+    unheard
+        What recorded answers could not tell.
+    latency
+        Where latencies come from: `recorded`, `assumed`, or `recorded and assumed`.
+    """
+
+    policy: Policy
+    query_ids: tuple[str, ...]
+    rows: Rows
+    compared: NDArray[np.intp]
+    cost_quality: tuple[float, ...]
+    positions: tuple[Position, ...]
+    singles: NDArray[np.intp]
+    unheard: Unheard
+    latency: str
+
+
+def replay(
+    policy: Policy,
+    data: Sequence[Path],
+    answers: Sequence[Path] = (),
+    *,
+    cost_quality: Sequence[float],
+    prices_file: Path | None = None,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Replayed:
+    """Have a policy decide every query of outcome files, at every position of the knob.
+
+    Of the outcomes themselves nothing is looked at before everything is decided: a policy is told
+    the answers that it asks for, and what they cost.
+
+    Parameters
+    ----------
+    answers
+        Files of answers; without them they have to stand beside the outcomes.
+    prices_file
+        Today's prices in place of the artifact's.
+
+    Raises
+    ------
+    DataError
+        If a file cannot be used, or does not tell of a candidate.
+    """
+    progress("reading outcomes")
+    table = read_outcomes(data)
+    candidates = _candidates(policy, table, prices_file)
+    models = [policy.recorded_as.get(spec.model_id, spec.model_id) for spec in candidates]
+    _check(policy, candidates, models, table)
+    recorded = None
+    if policy.workflow is not None or answers:
+        progress("reading answers")
+        recorded = read_answers(table, data, answers, models=models).columns(models)
+    everything = np.arange(len(table))
+    prices = {model: spec.prices for model, spec in zip(models, candidates, strict=True)}
+    rows = select_rows(table, models, prices, keep=everything)
+    scene = _scene(policy, candidates, table, rows, recorded, progress)
+    picks, rates = _single_choice(policy, scene, cost_quality)
+    unheard = Unheard()
+    if policy.workflow is None:
+        positions = [alone(scene, each) for each in picks]
+    else:
+        progress(f"deciding {len(scene)} queries at {len(cost_quality)} positions of the knob")
+        positions = play(
+            policy.workflow,
+            scene,
+            rates,
+            picks,
+            max_calls=policy.max_calls,
+            seed=seed,
+            unheard=unheard,
+            progress=lambda n: progress(f"decided {n} of {len(scene)} queries"),
+        )
+    singles = np.tile(np.arange(len(candidates))[:, None], (1, len(scene)))
+    if scene.predictions is not None:
+        dearer = sweep(scene.predictions.quality.astype(np.float64), scene.expected_costs())
+        singles = np.concatenate([dearer, singles])
+    return Replayed(
+        policy=policy,
+        query_ids=table.query_ids,
+        rows=rows,
+        compared=kept_rows(rows.quality),
+        cost_quality=tuple(cost_quality),
+        positions=tuple(positions),
+        singles=singles,
+        unheard=unheard,
+        latency=_latency_source(recorded),
+    )
+
+
+def _check(
+    policy: Policy, candidates: Sequence[ModelSpec], models: Sequence[str], table: OutcomeTable
+) -> None:
+    """Refuse what cannot be replayed."""
+    unknown = [model for model in models if model not in table.models]
+    if unknown:
+        raise DataError(
+            f"{', '.join(shown(file.name) for file in table.files)}: no outcomes of "
+            f"{_few(unknown)}, which the policy chooses from; known: {_few(table.models)}"
+        )
+    names = [spec.model_id for spec in candidates]
+    if policy.default_model is not None and policy.default_model not in names:
+        raise DataError(f"default_model {shown(policy.default_model)} is not among {_few(names)}")
+    doubts = [] if policy.workflow is None else policy.workflow.doubts(names)
+    if doubts:
+        raise DataError(f"the workflow cannot work: {doubts[0]}")
+
+
+def _candidates(
+    policy: Policy, table: OutcomeTable, prices_file: Path | None
+) -> tuple[ModelSpec, ...]:
+    """Return the candidates, with prices."""
+    if policy.candidates is not None:
+        return policy.candidates
+    artifact, names = policy.artifact, policy.candidate_names
+    if artifact is None:
+        models = table.models
+        prices = dict(find_prices(table, prices_file).prices)
+    else:
+        models = common_models([artifact], [table])
+        prices = {model: artifact.prices[model] for model in models}
+        if prices_file is not None:
+            prices |= read_prices(prices_file, models)
+    unknown = [name for name in names or () if name not in models]
+    if unknown:
+        raise DataError(
+            f"the policy chooses from {_few(unknown)}, of which the outcomes"
+            f"{'' if artifact is None else ', or the artifact,'} know nothing; known: "
+            f"{_few(models)}"
+        )
+    return tuple(spec_of(model, prices[model]) for model in names or models)
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(shown(name) for name in names[:_LISTED]) + more
+
+
+def spec_of(model: str, prices: Prices) -> ModelSpec:
+    """Return a candidate that is known by its name and its prices only."""
+    return ModelSpec(
+        model_id=model, predicted_as=model, prices=prices, context_window_tokens=_LONG_CONTEXT
+    )
+
+
+def _scene(  # noqa: PLR0917
+    policy: Policy,
+    candidates: tuple[ModelSpec, ...],
+    table: OutcomeTable,
+    rows: Rows,
+    answers: RecordedAnswers | None,
+    progress: Callable[[str], None],
+) -> Scene:
+    predictions = x = None
+    if policy.artifact is not None:
+        progress(f"predicting {len(table)} queries")
+        predictions, x = _predict(policy.artifact, candidates, table)
+    assumed = nan_mean(rows.output_tokens, default=DEFAULT_OUTPUT_TOKENS)
+    tokens = np.where(np.isnan(rows.output_tokens), assumed, rows.output_tokens)
+    latency_s = FIRST_TOKEN_S + tokens / TOKENS_PER_S
+    if answers is not None and answers.latency_s is not None:
+        latency_s = np.where(np.isnan(answers.latency_s), latency_s, answers.latency_s)
+    return Scene(
+        candidates=candidates,
+        query_ids=table.query_ids,
+        conversations=table.conversations,
+        input_tokens=rows.input_tokens,
+        predictions=predictions,
+        x=x,
+        answers=answers,
+        cost_usd=rows.cost_usd,
+        output_tokens=rows.output_tokens,
+        latency_s=latency_s,
+        assumed_tokens=assumed,
+    )
+
+
+def _predict(
+    artifact: RouterArtifact, candidates: Sequence[ModelSpec], table: OutcomeTable
+) -> tuple[Predictions, FloatMatrix]:
+    """Predict all queries, a block at a time; also what the router saw of them."""
+    columns = [artifact.column(spec.predicted_as) for spec in candidates]
+    features, blocks = [], []
+    for start in range(0, len(table), _BLOCK):
+        x = artifact.featurizer.transform(table.conversations[start : start + _BLOCK])
+        features.append(x)
+        blocks.append(artifact.predict(x).columns(columns))
+    return stacked(blocks), np.concatenate(features)
+
+
+def _single_choice(
+    policy: Policy, scene: Scene, cost_quality: Sequence[float]
+) -> tuple[NDArray[np.intp], list[float | None]]:
+    """Return what single choice takes at each position, and the exchange rates."""
+    if policy.artifact is None:
+        names = [spec.model_id for spec in scene.candidates]
+        column = -1 if policy.default_model is None else names.index(policy.default_model)
+        picks = np.full((len(cost_quality), len(scene)), range(len(names))[column])
+        return picks, [None] * len(cost_quality)
+    knob = policy.artifact.knob_curve(scene.candidates)
+    rates = [knob.usd_per_quality_for(t) for t in cost_quality]
+    return scene.choices(rates), list(rates)
+
+
+def _latency_source(answers: RecordedAnswers | None) -> str:
+    known = None if answers is None else answers.latency_s
+    if known is None:
+        return "assumed"
+    return "recorded and assumed" if np.isnan(known).any() else "recorded"

@@ -1,0 +1,303 @@
+"""A workflow over many recorded queries: what it would have called and served, at what cost."""
+
+import random
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routers.decision.choice import choose_each
+from routers.decision.decide import estimate_each
+from routers.evaluation.course import Course, drive
+from routers.numeric import FloatArray
+from routers.types import (
+    CandidateEstimate,
+    Conversation,
+    Demand,
+    FloatMatrix,
+    ModelSpec,
+    Predictions,
+)
+from routers.workflows.base import (
+    Answer,
+    Delegate,
+    Question,
+    RecordedAnswers,
+    Room,
+    Step,
+    Task,
+    Workflow,
+)
+
+NOBODY = -1
+"""In the place of a column: nothing was served."""
+
+_UPPER_INPUT = 1.25
+"""A cautious estimate of input tokens over the reported number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """Queries, what was predicted of every candidate on each, and what came of it.
+
+    Arrays are (n_queries, n_candidates), columns as in `candidates`.
+
+    Attributes
+    ----------
+    candidates
+        The models that may be called, by the names that the workflow knows.
+    predictions
+        What the router expects; without one `assumed_tokens` stand for the lengths of answers,
+        and nothing for their quality.
+    x
+        The features that the router saw, (n_queries, n_features).
+    answers
+        None where nothing looks at answers.
+    cost_usd, output_tokens, latency_s
+        Of the answers.
+    assumed_tokens
+        (n_candidates,), output tokens.
+    """
+
+    candidates: tuple[ModelSpec, ...]
+    query_ids: tuple[str, ...]
+    conversations: tuple[Conversation, ...]
+    input_tokens: FloatArray
+    predictions: Predictions | None
+    x: FloatMatrix | None
+    answers: RecordedAnswers | None
+    cost_usd: FloatArray
+    output_tokens: FloatArray
+    latency_s: FloatArray
+    assumed_tokens: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.query_ids)
+
+    def estimates(self, row: int) -> tuple[CandidateEstimate, ...]:
+        """Return what was known of each candidate before a query was answered."""
+        n = int(self.input_tokens[row])
+        demand = Demand(input_tokens=n, input_tokens_upper=int(n * _UPPER_INPUT))
+        if self.predictions is not None:
+            known = self.predictions.rows(np.asarray([row]))
+            return tuple(estimate_each(self.candidates, known, demand))
+        return tuple(
+            CandidateEstimate(
+                model_id=spec.model_id,
+                quality=None,
+                quality_std=None,
+                input_tokens=n,
+                output_tokens=tokens,
+                output_tokens_upper=None,
+                cost_usd=spec.prices.cost_usd(input_tokens=n, output_tokens=tokens),
+                cost_usd_upper=None,
+            )
+            for spec, tokens in zip(self.candidates, self.assumed_tokens.tolist(), strict=True)
+        )
+
+    def expected_costs(self) -> FloatArray:
+        """Return what each answer was expected to cost, in US dollars; NaN where unknown."""
+        tokens = (
+            np.broadcast_to(self.assumed_tokens, self.cost_usd.shape)
+            if self.predictions is None
+            else self.predictions.output_tokens.astype(np.float64)
+        )
+        usd = [
+            [each.prices.input_usd_per_mtok, each.prices.output_usd_per_mtok]
+            for each in self.candidates
+        ]
+        per_input, per_output = np.asarray(usd, dtype=np.float64).T / 1e6
+        return np.asarray(self.input_tokens[:, None] * per_input + tokens * per_output)
+
+    def choices(self, rates: Sequence[float]) -> NDArray[np.intp]:
+        """Return what the router alone chooses at each exchange rate, (n_rates, n_queries)."""
+        assert self.predictions is not None  # noqa: S101  (the caller has a router)
+        names = [each.model_id for each in self.candidates]
+        return choose_each(self.predictions.quality, self.expected_costs(), rates, model_ids=names)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """How one setting of a policy went; arrays are (n_queries,).
+
+    Attributes
+    ----------
+    calls
+        Columns of the models that were called, in that order.
+    served
+        Column of the model whose answer was served, or `NOBODY`.
+    cost_usd
+        Of all calls.
+    latency_s, latency_sum_s
+        Along the slowest call of each round, and of all calls one after the other.
+    """
+
+    calls: list[tuple[int, ...]]
+    served: NDArray[np.intp]
+    cost_usd: FloatArray
+    latency_s: FloatArray
+    latency_sum_s: FloatArray
+
+    @property
+    def n_calls(self) -> FloatArray:
+        """How many calls each query took."""
+        return np.asarray([len(each) for each in self.calls], dtype=np.float64)
+
+
+@dataclass(slots=True)
+class Unheard:
+    """What recorded answers could not tell."""
+
+    n_questions: int = 0
+    """Questions of the workflow's own, such as to a judge."""
+    n_samples: int = 0
+    """Further answers of a model that answered once."""
+    n_drafts: int = 0
+    """Answers that were not recorded."""
+    n_rewritten: int = 0
+    """Requests that the workflow put in other words: what was answered to the original serves."""
+
+
+def alone(scene: Scene, picks: NDArray[np.intp]) -> Position:
+    """Return how single choice goes: one call each, (n_queries,) columns."""
+    at = np.arange(len(scene))
+    latency_s = scene.latency_s[at, picks]
+    return Position(
+        calls=[(column,) for column in picks.tolist()],
+        served=picks,
+        cost_usd=scene.cost_usd[at, picks],
+        latency_s=latency_s,
+        latency_sum_s=latency_s,
+    )
+
+
+def play(
+    workflow: Workflow,
+    scene: Scene,
+    rates: Sequence[float | None],
+    picks: NDArray[np.intp],
+    *,
+    max_calls: int,
+    seed: int = 0,
+    unheard: Unheard | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+) -> list[Position]:
+    """Drive a workflow over all queries, at every exchange rate.
+
+    Parameters
+    ----------
+    rates
+        What `Task.usd_per_quality` is.
+    picks
+        What single choice takes, (n_rates, n_queries) columns.
+    max_calls
+        The ceiling of calls for one query.
+    unheard
+        Counts what recorded answers could not tell.
+    progress
+        Told now and then how many queries are done.
+    """
+    n, lost = len(scene), Unheard() if unheard is None else unheard
+    columns = {spec.model_id: column for column, spec in enumerate(scene.candidates)}
+    names = list(columns)
+    played = [_Playing(n) for _ in rates]
+    for row in range(n):
+        candidates = scene.estimates(row)
+        respond = partial(_respond, _Recorded(scene, row, columns, lost))
+        known: dict[tuple[int, float | None], Course] = {}
+        for position, rate, pick in zip(played, rates, picks[:, row].tolist(), strict=True):
+            # What does not heed the knob goes the same way wherever single choice does.
+            key = (pick, rate if workflow.heeds_knob else None)
+            course = known.get(key)
+            if course is None:
+                task = Task(
+                    conversation=scene.conversations[row],
+                    candidates=candidates,
+                    usd_per_quality=rate,
+                    model_id=names[pick],
+                    room=Room(calls=max_calls),
+                    rng=random.Random(zlib.crc32(scene.query_ids[row].encode()) ^ seed),  # noqa: S311
+                    x=None if scene.x is None else scene.x[row],
+                )
+                course = known[key] = drive(workflow, task, respond)
+                end = course.end
+                lost.n_rewritten += isinstance(end, Delegate) and end.messages is not None
+            position.take(row, course, columns)
+        if (row + 1) % _TOLD_EVERY == 0:
+            progress(row + 1)
+    return [each.position() for each in played]
+
+
+_TOLD_EVERY = 1000
+
+
+class _Playing:
+    """A `Position` while it is filled."""
+
+    def __init__(self, n: int) -> None:
+        self._calls: list[tuple[int, ...]] = [()] * n
+        self._served = np.full(n, NOBODY, dtype=np.intp)
+        self._cost_usd, self._latency_s, self._latency_sum_s = np.zeros((3, n))
+
+    def take(self, row: int, course: Course, columns: dict[str, int]) -> None:
+        """Take how one query went."""
+        # A judge that is no candidate has no column; none of them could be heard.
+        self._calls[row] = tuple(columns[each] for each in course.calls if each in columns)
+        if course.served is not None:
+            self._served[row] = columns[course.served.model_id]
+        self._cost_usd[row] = course.cost_usd
+        self._latency_s[row] = course.latency_s
+        self._latency_sum_s[row] = sum(each.latency_s or 0.0 for each in course.heard)
+
+    def position(self) -> Position:
+        """Return what was taken."""
+        return Position(
+            calls=self._calls,
+            served=self._served,
+            cost_usd=self._cost_usd,
+            latency_s=self._latency_s,
+            latency_sum_s=self._latency_sum_s,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    """What models answered to one query."""
+
+    scene: Scene
+    row: int
+    columns: dict[str, int]
+    unheard: Unheard
+
+
+def _respond(recorded: _Recorded, step: Step, number: int) -> Answer | None:
+    scene, row, lost = recorded.scene, recorded.row, recorded.unheard
+    if isinstance(step, Question):
+        lost.n_questions += 1
+        return None
+    if step.sample > 0:
+        lost.n_samples += 1
+        return None
+    column = recorded.columns.get(step.model_id)
+    answers = scene.answers
+    if column is None or answers is None:
+        lost.n_drafts += 1
+        return None
+    literal = answers.literals[row, column]
+    text = None if answers.texts is None else answers.texts[row, column]
+    if literal is None and text is None:
+        lost.n_drafts += 1
+        return None
+    tokens = scene.output_tokens[row, column]
+    return Answer(
+        number=number,
+        model_id=step.model_id,
+        text=text or literal or "",
+        literal=literal,
+        output_tokens=None if np.isnan(tokens) else float(tokens),
+        cost_usd=float(scene.cost_usd[row, column]),
+        latency_s=float(scene.latency_s[row, column]),
+    )

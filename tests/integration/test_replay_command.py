@@ -1,0 +1,89 @@
+"""`steelyard replay` as a user runs it."""
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from app.cli import main
+from app.commands.replay import replay
+from tests.support.answers import write_answered
+
+POLICY = "workflow: {kind: agree, models: [mini, small], last: large, normaliser: option}\n"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("replay")
+    write_answered(folder)
+    (folder / "policy.yaml").write_text(POLICY)
+    return folder
+
+
+def arguments(folder, *further):
+    given = ("--policy", folder / "policy.yaml", "--data", folder / "outcomes.parquet")
+    return [str(each) for each in (*given, *further)]
+
+
+def run(folder, *further):
+    answers = ("--answers", folder / "answers.parquet", "--draws", 200)
+    return CliRunner().invoke(replay, arguments(folder, *answers, *further))
+
+
+def test_a_policy_is_told_as_a_table_or_as_json(folder, tmp_path):
+    out = tmp_path / "new" / "calls.parquet"
+    told = run(folder, "--cost-quality", "0,1", "--out", out)
+    assert told.exit_code == 0, told.output
+    assert "agree on 300 queries; best single model large" in told.stdout
+    assert "reading answers" in told.stderr
+    assert "wrote" in told.stderr
+    decisions = pq.read_table(out).to_pylist()
+    assert len(decisions) == 600
+    assert decisions[0]["calls"][:2] == ["mini", "small"]
+    assert decisions[0]["served"] in {"mini", "small", "large"}
+    found = json.loads(run(folder, "--json").stdout)
+    assert [each["cost_quality"] for each in found["positions"]][:2] == [0.0, 0.05]
+    assert len(found["positions"]) == 21
+
+
+@pytest.mark.parametrize(
+    ("further", "told"),
+    [
+        ((), "outcomes.parquet: holds no answers"),
+        (("--artifact", "x"), "give either --artifact or --policy"),
+        (("--name", "default"), "holds one policy; --name is about a configuration"),
+        (("--cost-quality", "2"), "2 is not within 0 and 1"),
+        (("--answers", "absent.parquet"), "absent.parquet: cannot be read"),
+        (("--out", "/"), "is a folder, give a file name"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(folder, capsys, further, told):
+    with pytest.raises(SystemExit) as exit_:
+        main(["replay", *arguments(folder, *further)])
+    assert exit_.value.code == 2
+    *_, last = capsys.readouterr().err.splitlines()
+    assert told in last
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("workflow: {kind: agree, models: [mini]}", "1 models can never be 2 that agree"),
+        ("workflow: {kind: agree, models: [mini, huge]}", "cannot work: it calls 'huge'"),
+        ("workflow: [", "is not valid YAML"),
+        ("", "policy.yaml: the file: Input should be"),
+    ],
+)
+def test_a_policy_that_cannot_work_is_one_line(folder, tmp_path, capsys, content, told):
+    (tmp_path / "policy.yaml").write_text(content)
+    with pytest.raises(SystemExit) as exit_:
+        main(
+            [
+                *("replay", "--policy", str(tmp_path / "policy.yaml")),
+                *("--data", str(folder / "outcomes.parquet")),
+                *("--answers", str(folder / "answers.parquet")),
+            ]
+        )
+    assert exit_.value.code == 2
+    assert told in capsys.readouterr().err.splitlines()[-1]
