@@ -252,6 +252,10 @@ FUNCTION = {"type": "function", "name": "weigh"}
         {"tools": [FUNCTION], "tool_choice": {"type": []}},
         {"tools": [FUNCTION], "tool_choice": {"type": "allowed_tools", "tools": 5}},
         {"tools": [FUNCTION], "tool_choice": {**FUNCTION, "namespace": []}},
+        {"max_output_tokens": "5"},
+        {"max_output_tokens": -1},
+        {"max_output_tokens": 10**30},
+        {"input": []},
     ],
 )
 def test_a_field_of_the_wrong_kind_is_a_400_that_names_it(gateway, fields):
@@ -259,7 +263,9 @@ def test_a_field_of_the_wrong_kind_is_a_400_that_names_it(gateway, fields):
     with httpx.Client(base_url=gateway.url, trust_env=False) as client:
         answer = client.post("/v1/responses", json=body)
     assert answer.status_code == 400, answer.text
-    assert answer.json()["error"]["param"].startswith(list(fields)[-1])
+    error = answer.json()["error"]
+    assert error["param"].startswith(list(fields)[-1])
+    assert list(fields)[-1] in error["message"]
 
 
 def test_what_the_answer_repeats_is_what_was_sent(gateway):

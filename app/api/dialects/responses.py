@@ -40,6 +40,13 @@ _ERRORS = (msgspec.DecodeError, RecursionError)
 _NUMBER = re.compile(rb'"sequence_number"\s*:\s*([0-9]{1,15})')
 SAID_TO_US = ("model", "routing", "cost_quality")
 """The fields of a request that are the gateway's own affair."""
+_ITS_WORDS = {
+    "max_completion_tokens": "max_output_tokens",
+    "messages": "input",
+    "response_format": "text.format",
+    "reasoning_effort": "reasoning.effort",
+}
+"""What fields of chat completions are called here."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -71,6 +78,15 @@ class _Body(Body):
 
 def _without(fields: Fields, name: str) -> Fields:
     return {key: value for key, value in fields.items() if key != name}
+
+
+def _in_its_words(error: InvalidRequestError) -> InvalidRequestError:
+    """Return an error about what a request was translated to in the words of the request."""
+    name = _ITS_WORDS.get((error.param or "").partition("[")[0])
+    if name is None:
+        return error
+    chats = (error.param or "").partition("[")[0]
+    return InvalidRequestError(error.message.replace(chats, name), param=name)
 
 
 @DIALECTS.register("responses")
@@ -158,7 +174,10 @@ class Responses(OpenAIShaped):
         fields = {name: bytes(raw) for name, raw in read_envelope(body).items()}
         form = chat_form(fields)
         said_to_us = {name: fields[name] for name in SAID_TO_US if name in fields}
-        chat = read_chat_fields({**said_to_us, **form.fields}, max_messages=max_messages)
+        try:
+            chat = read_chat_fields({**said_to_us, **form.fields}, max_messages=max_messages)
+        except InvalidRequestError as error:
+            raise _in_its_words(error) from error
         said = {name: raw for name, raw in fields.items() if name not in SAID_TO_US}
         sent = said
         if self._kept is not None:

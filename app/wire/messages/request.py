@@ -78,17 +78,22 @@ def to_chat(asked: Asked) -> ChatForm:
     turns = ChatTurns(asked.system, asked.turns, names)
     fields: dict[str, Any] = {"messages": turns.messages}
     left_out = [*turns.losses.names, *_unknown(asked.fields)]
-    try:
-        _add_plain(fields, asked, left_out)
-        _add_tools(fields, asked, names, left_out)
-        _add_output(fields, asked, left_out)
-    except DECODE_ERRORS as error:
-        raise UpstreamUnsupportedError(f"the request cannot be read: {error}") from error
+    _add_plain(fields, asked, left_out)
+    _add_tools(fields, asked, names, left_out)
+    _add_output(fields, asked, left_out)
     return ChatForm(
         fields={name: _encode(value) for name, value in fields.items()},
         names=names,
         left_out=tuple(dict.fromkeys(left_out)),
     )
+
+
+def _value(asked: Asked, name: str) -> Any:
+    """Return a field as it is read; absent ones are None."""
+    try:
+        return asked.value(name)
+    except DECODE_ERRORS as error:
+        raise UpstreamUnsupportedError(f"{name}: {error}", param=name) from error
 
 
 def _unknown(fields: Mapping[str, bytes]) -> list[str]:
@@ -100,21 +105,21 @@ def _unknown(fields: Mapping[str, bytes]) -> list[str]:
 
 
 def _add_plain(fields: dict[str, Any], asked: Asked, left_out: list[str]) -> None:
-    limit = asked.value("max_tokens")
+    limit = _value(asked, "max_tokens")
     if limit is not None:
         # None at all warms the prompt cache; a chat server gives at least one, which is not told.
         fields["max_tokens"] = max(int(limit), 1)
-    if asked.value("stream"):
+    if _value(asked, "stream"):
         fields["stream"] = True
     for name in ("temperature", "top_p"):
         if asked.fields.get(name, b"null") != b"null":
             fields[name] = msgspec.Raw(asked.fields[name])
-    stops = [each for each in asked.value("stop_sequences") or () if each]
+    stops = [each for each in _value(asked, "stop_sequences") or () if each]
     if stops:
         fields["stop"] = stops[:MAX_STOP_SEQUENCES]
     if len(stops) > MAX_STOP_SEQUENCES:
         left_out.append(f"stop_sequences[{MAX_STOP_SEQUENCES}:]")
-    metadata = asked.value("metadata")
+    metadata = _value(asked, "metadata")
     if metadata is not None and metadata.user_id:
         user = metadata.user_id
         if len(user) > _MAX_USER_CHARS:
@@ -131,7 +136,7 @@ def _add_tools(fields: dict[str, Any], asked: Asked, names: ToolNames, left_out:
     left_out += lost
     if any(tool.cache_control != NULL for tool in asked.tools):
         left_out.append("cache_control")
-    choice = asked.value("tool_choice")
+    choice = _value(asked, "tool_choice")
     if tools:
         fields["tools"] = tools
     if choice is None:
@@ -144,8 +149,8 @@ def _add_tools(fields: dict[str, Any], asked: Asked, names: ToolNames, left_out:
 
 
 def _add_output(fields: dict[str, Any], asked: Asked, left_out: list[str]) -> None:
-    output: OutputConfig = asked.value("output_config") or OutputConfig()
-    effort = output.effort or _effort_of(asked.value("thinking"), left_out)
+    output: OutputConfig = _value(asked, "output_config") or OutputConfig()
+    effort = output.effort or _effort_of(_value(asked, "thinking"), left_out)
     if effort is not None:
         fields["reasoning_effort"] = effort
     if output.format is None or output.format.type == "text":
@@ -207,6 +212,6 @@ class Translation:
         return Told(
             message_id=message_id,
             names=names,
-            stop_sequences=asked.value("stop_sequences") or [],
-            silent=asked.value("max_tokens") == 0,
+            stop_sequences=_value(asked, "stop_sequences") or [],
+            silent=_value(asked, "max_tokens") == 0,
         )

@@ -321,12 +321,17 @@ def test_what_only_steers_anthropics_service_is_left_out_and_named():
         {"output_config": {"format": {"type": "grammar"}}},
         {"tools": [TOOL], "tool_choice": {"type": "future"}},
         {"tools": [TOOL], "tool_choice": {"type": "tool", "name": "other"}},
+        {"stop_sequences": "a"},
+        {"thinking": 5},
+        {"metadata": [None]},
+        {"output_config": {"effort": 5}},
     ],
 )
 def test_what_the_answer_hangs_on_is_refused_with_its_name(body):
     with pytest.raises(UpstreamUnsupportedError) as caught:
         form_of(messages=[{"role": "user", "content": "go"}], **body)
     assert caught.value.param in {*body, "tool_choice"}
+    assert caught.value.param in caught.value.message
     assert caught.value.retryable
 
 
