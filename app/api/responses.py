@@ -63,6 +63,10 @@ def responses_router(kept: KeptResponses | None) -> APIRouter:
     @router.get("/{response_id}", summary="Look a response up")
     async def retrieve(request: Request, response_id: _Id) -> Response:
         """Return a response as its client got it."""
+        if request.query_params.get("stream", "").lower() == "true":
+            raise InvalidRequestError(
+                "a response that was kept is not streamed again; leave stream out", param="stream"
+            )
         found = await _find(kept, request, response_id)
         return Response(found.response, media_type="application/json")
 
@@ -76,10 +80,7 @@ def responses_router(kept: KeptResponses | None) -> APIRouter:
         try:
             await kept.delete(caller, response_id)
         except StoreError as error:
-            raise StoreUnavailableError(
-                "the response cannot be deleted at the moment; try again",
-                retry_after_s=_RETRY_AFTER_S,
-            ) from error
+            raise _unavailable("deleted") from error
         return {"id": response_id, "object": "response", "deleted": True}
 
     @router.get("/{response_id}/input_items", summary="List what a response answers")
@@ -100,10 +101,19 @@ def responses_router(kept: KeptResponses | None) -> APIRouter:
 async def _find(kept: KeptResponses | None, request: Request, response_id: str) -> KeptResponse:
     state: AppState = request.app.state.steelyard
     caller = await state.guard.authenticate(head_of(request.scope))
-    found = None if kept is None else await kept.find(caller, response_id)
+    try:
+        found = None if kept is None else await kept.look_up(caller, response_id)
+    except StoreError as error:
+        raise _unavailable("looked up") from error
     if found is None:
         raise ResponseNotFoundError(f"Response with id '{response_id[:100]}' not found.")
     return found
+
+
+def _unavailable(what: str) -> StoreUnavailableError:
+    return StoreUnavailableError(
+        f"the response cannot be {what} at the moment; try again", retry_after_s=_RETRY_AFTER_S
+    )
 
 
 def _page(

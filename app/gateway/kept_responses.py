@@ -25,11 +25,25 @@ class KeptResponses:
     max_bytes: int
 
     async def find(self, caller: Caller, response_id: str) -> KeptResponse | None:
-        """Return a response that this caller was given, if it is still there."""
+        """Return a response that this caller was given, if it can be had."""
         try:
-            value = await self.answers.get(_name(caller, response_id))
+            return await self.look_up(caller, response_id)
+        except StoreError as error:
+            _log.warning("a response that was kept cannot be had: %s", error)
+            return None
+
+    async def look_up(self, caller: Caller, response_id: str) -> KeptResponse | None:
+        """Return a response that this caller was given, None where there is none any more.
+
+        Raises
+        ------
+        StoreError
+            If nobody knows.
+        """
+        value = await self.answers.get(_name(caller, response_id))
+        try:
             return None if value is None else decode_kept(value)
-        except (StoreError, msgspec.DecodeError):
+        except msgspec.DecodeError:
             _log.exception("a response that was kept cannot be read")
             return None
 
@@ -43,8 +57,8 @@ class KeptResponses:
             await self.answers.put(
                 _name(caller, response_id), value, lifetime_s=self.lifetime_s, owner=owner
             )
-        except StoreError:
-            _log.exception("a response cannot be kept")
+        except StoreError as error:
+            _log.warning("a response cannot be kept: %s", error)
 
     async def delete(self, caller: Caller, response_id: str) -> None:
         """Forget a response.

@@ -203,6 +203,36 @@ class _FallbackAnswers:
         await _lost_at_worst(self._shared.delete(name), "delete_answer", self._watch)
 
 
+class _WatchedAnswers:
+    """Answers of whom somebody has to know whether they are still there."""
+
+    def __init__(self, shared: Answers, watch: Watch) -> None:
+        self._shared = shared
+        self._watch = watch
+
+    async def get(self, name: str) -> bytes | None:
+        """Ask the shared store."""
+        return await self._watched(self._shared.get(name), "get_answer")
+
+    async def put(self, name: str, value: bytes, *, lifetime_s: float, owner: str) -> None:
+        """Tell the shared store."""
+        putting = self._shared.put(name, value, lifetime_s=lifetime_s, owner=owner)
+        await self._watched(putting, "put_answer")
+
+    async def delete(self, name: str) -> None:
+        """Tell the shared store."""
+        await self._watched(self._shared.delete(name), "delete_answer")
+
+    async def _watched(self, call: Awaitable[_T], operation: str) -> _T:
+        try:
+            answer = await call
+        except StoreError as error:
+            self._watch.failed(operation, Feature.BLOBS, error)
+            raise
+        self._watch.worked(operation)
+        return answer
+
+
 async def _lost_at_worst(call: Awaitable[_T], operation: str, watch: Watch) -> _T | None:
     try:
         answer = await call
@@ -254,7 +284,7 @@ class FallbackStore:
             keys=CachedKeys(store.keys, watch, clock=clock, times=key_times or KeyTimes()),
             blobs=_FallbackBlobs(store.blobs, watch),
             answers=_FallbackAnswers(store.answers, watch),
-            responses=None if store.responses is None else _FallbackAnswers(store.responses, watch),
+            responses=None if store.responses is None else _WatchedAnswers(store.responses, watch),
         )
         self._payer: asyncio.Task[None] | None = None
 

@@ -306,3 +306,11 @@ def test_a_response_is_found_by_the_key_that_it_was_given_to_alone(fresh_gateway
             bob.responses.create(model="auto", input="Who?", previous_response_id=first.id)
         assert caught.value.code == "previous_response_not_found"
         assert ada.responses.retrieve(first.id).output_text == first.output_text
+
+
+def test_a_response_that_was_kept_is_not_streamed_again(keeping):
+    with httpx.Client(base_url=keeping.url, trust_env=False) as client:
+        made = client.post("/v1/responses", json={"model": "sim-nano", "input": "One."}).json()
+        answer = client.get(f"/v1/responses/{made['id']}", params={"stream": True})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "stream"
