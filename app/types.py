@@ -62,13 +62,16 @@ class CacheState(StrEnum):
 class Usage:
     """Token counts of one answer; `estimated` when we counted because the upstream did not.
 
-    `input_tokens` includes the cached ones, `output_tokens` the reasoning ones.
+    `input_tokens` includes the cached ones and those written to a cache, `cache_write_tokens` those
+    written for an hour, `output_tokens` the reasoning ones.
     """
 
     input_tokens: int
     output_tokens: int
     cached_input_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
     estimated: bool = False
 
 
@@ -80,6 +83,8 @@ class UsagePart(StrEnum):
     TOTAL = "total"
     CACHED_INPUT = "cached_input"
     REASONING = "reasoning"
+    CACHE_WRITE = "cache_write"
+    CACHE_WRITE_1H = "cache_write_1h"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +98,8 @@ class ToldUsage:
     output_tokens: int | None = None
     cached_input_tokens: int | None = None
     reasoning_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None
     refused: frozenset[UsagePart] = frozenset()
 
     @classmethod
@@ -103,6 +110,8 @@ class ToldUsage:
             output_tokens=usage.output_tokens,
             cached_input_tokens=usage.cached_input_tokens,
             reasoning_tokens=usage.reasoning_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+            cache_write_1h_tokens=usage.cache_write_1h_tokens,
         )
 
     def updated(self, later: "ToldUsage") -> "ToldUsage":
@@ -112,6 +121,8 @@ class ToldUsage:
             output_tokens=_latest(self.output_tokens, later.output_tokens),
             cached_input_tokens=_latest(self.cached_input_tokens, later.cached_input_tokens),
             reasoning_tokens=_latest(self.reasoning_tokens, later.reasoning_tokens),
+            cache_write_tokens=_latest(self.cache_write_tokens, later.cache_write_tokens),
+            cache_write_1h_tokens=_latest(self.cache_write_1h_tokens, later.cache_write_1h_tokens),
             refused=self.refused | later.refused,
         )
 
@@ -122,11 +133,15 @@ class ToldUsage:
         """
         given = self.input_tokens or input_tokens
         written = self.output_tokens or output_tokens
+        cached = min(self.cached_input_tokens or 0, given)
+        to_cache = min(self.cache_write_tokens or 0, given - cached)
         return Usage(
             input_tokens=given,
             output_tokens=written,
-            cached_input_tokens=min(self.cached_input_tokens or 0, given),
+            cached_input_tokens=cached,
             reasoning_tokens=min(self.reasoning_tokens or 0, written),
+            cache_write_tokens=to_cache,
+            cache_write_1h_tokens=min(self.cache_write_1h_tokens or 0, to_cache),
             estimated=given != self.input_tokens or written != (self.output_tokens or 0),
         )
 

@@ -84,6 +84,9 @@ class Prices:
     output_usd_per_mtok: float | None
     cached_input_usd_per_mtok: float | None = None
     reasoning_usd_per_mtok: float | None = None
+    cache_write_usd_per_mtok: float | None = None
+    cache_write_1h_usd_per_mtok: float | None = None
+    """Of what is kept for an hour instead of minutes."""
     usd_per_answer: float = 0.0
     """Added for each answer, such as a picture."""
 
@@ -94,6 +97,8 @@ class Prices:
         output_tokens: float,
         cached_input_tokens: float = 0,
         reasoning_tokens: float = 0,
+        cache_write_tokens: float = 0,
+        cache_write_1h_tokens: float = 0,
         n_answers: int = 1,
     ) -> float | None:
         """Price what was asked for; None when a price that it needs is unknown.
@@ -101,12 +106,15 @@ class Prices:
         Parameters
         ----------
         input_tokens
-            All prompt tokens, the cached ones included.
+            All prompt tokens, the cached and the written ones included.
         output_tokens
             All completion tokens, the reasoning ones included.
         cached_input_tokens, reasoning_tokens
             The parts of the two that are billed at their own price; where that price is
             unknown they are billed like the rest of their class.
+        cache_write_tokens, cache_write_1h_tokens
+            The prompt tokens that were written to a cache, and the part of them that is kept for
+            an hour, likewise.
         n_answers
             How many answers have a price of their own each.
         """
@@ -116,9 +124,17 @@ class Prices:
         cached = self.input_usd_per_mtok if cached is None else cached
         reasoning = self.reasoning_usd_per_mtok
         reasoning = self.output_usd_per_mtok if reasoning is None else reasoning
+        input_usd = (
+            input_tokens - cached_input_tokens
+        ) * self.input_usd_per_mtok + cached_input_tokens * cached
+        if cache_write_tokens:
+            write = self.cache_write_usd_per_mtok
+            write = self.input_usd_per_mtok if write is None else write
+            hour = self.cache_write_1h_usd_per_mtok
+            input_usd += cache_write_tokens * (write - self.input_usd_per_mtok)
+            input_usd += cache_write_1h_tokens * (0.0 if hour is None else hour - write)
         return (
-            (input_tokens - cached_input_tokens) * self.input_usd_per_mtok
-            + cached_input_tokens * cached
+            input_usd
             + (output_tokens - reasoning_tokens) * self.output_usd_per_mtok
             + reasoning_tokens * reasoning
         ) / 1e6 + self.usd_per_answer * n_answers

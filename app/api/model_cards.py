@@ -223,6 +223,7 @@ def _pricing(spec: ModelSpec) -> dict[str, str] | None:
         "prompt": prices.input_usd_per_mtok,
         "completion": prices.output_usd_per_mtok,
         "input_cache_read": prices.cached_input_usd_per_mtok,
+        "input_cache_write": prices.cache_write_usd_per_mtok,
         "internal_reasoning": prices.reasoning_usd_per_mtok,
     }
     if known["prompt"] is None or known["completion"] is None:
@@ -331,6 +332,8 @@ def _litellm_prices(facts: Facts) -> Mapping[str, float]:
         "input_cost_per_token": prices.input_usd_per_mtok,
         "output_cost_per_token": prices.output_usd_per_mtok,
         "cache_read_input_token_cost": prices.cached_input_usd_per_mtok,
+        "cache_creation_input_token_cost": prices.cache_write_usd_per_mtok,
+        "cache_creation_input_token_cost_above_1hr": prices.cache_write_1h_usd_per_mtok,
         "output_cost_per_reasoning_token": prices.reasoning_usd_per_mtok,
     }
     return {name: usd / 1e6 for name, usd in known.items() if usd is not None}

@@ -113,6 +113,7 @@ class SpendAmounts(BaseModel):
     cached_answers: int = Field(description="Of the response cache; they cost nothing.")
     input_tokens: int
     cached_input_tokens: int = Field(description="Part of the input tokens.")
+    cache_write_tokens: int = Field(description="Part of the input tokens.")
     output_tokens: int
     reasoning_tokens: int = Field(description="Part of the output tokens.")
     cost_usd: float = Field(description="All that was paid, of every call.")

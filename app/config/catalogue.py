@@ -32,6 +32,10 @@ class PriceConfig(Strict):
     """For tokens of the answer."""
     cached_input_usd_per_mtok: Price | None = None
     """For prompt tokens that the provider had in its cache; left out, as other prompt tokens."""
+    cache_write_usd_per_mtok: Price | None = None
+    """For prompt tokens that the provider wrote to its cache; left out, as other prompt tokens."""
+    cache_write_1h_usd_per_mtok: Price | None = None
+    """For those that it keeps for an hour; left out, as others that it wrote."""
     reasoning_usd_per_mtok: Price | None = None
     """For tokens of hidden reasoning; left out, as other tokens of the answer."""
     usd_per_answer: Price = 0.0
@@ -54,6 +58,8 @@ class PriceConfig(Strict):
             output_usd_per_mtok=self.output_usd_per_mtok,
             cached_input_usd_per_mtok=self.cached_input_usd_per_mtok,
             reasoning_usd_per_mtok=self.reasoning_usd_per_mtok,
+            cache_write_usd_per_mtok=self.cache_write_usd_per_mtok,
+            cache_write_1h_usd_per_mtok=self.cache_write_1h_usd_per_mtok,
             usd_per_answer=self.usd_per_answer,
         )
 

@@ -93,7 +93,12 @@ def bid_for(
         least = min(DEFAULT_OUTPUT_TOKENS, limit)
     factor, fee_usd = surcharge(spec, extras) or (1.0, 0.0)
     # Whichever class a token falls into, it is paid.
-    input_usd = max(prices.input_usd_per_mtok or 0.0, prices.cached_input_usd_per_mtok or 0.0)
+    input_usd = max(
+        prices.input_usd_per_mtok or 0.0,
+        prices.cached_input_usd_per_mtok or 0.0,
+        prices.cache_write_usd_per_mtok or 0.0,
+        (prices.cache_write_1h_usd_per_mtok or 0.0) if _names_a_cache(request) else 0.0,
+    )
     output_usd = max(prices.output_usd_per_mtok or 0.0, prices.reasoning_usd_per_mtok or 0.0)
     nusd_per_token = factor * NUSD_PER_USD / 1e6
     prompt_nusd = math.ceil(
@@ -112,6 +117,11 @@ def bid_for(
         least_output_tokens=least,
         is_known=known,
     )
+
+
+def _names_a_cache(request: RouteRequest) -> bool:
+    """Whether the client says what is to be cached, and thus perhaps for how long."""
+    return any(b'"cache_control"' in raw or b'"ttl"' in raw for raw in request.fields.values())
 
 
 def cut_limit(request: RouteRequest, spec: ModelSpec) -> int | None:

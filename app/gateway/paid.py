@@ -204,6 +204,8 @@ def price_usd(
         output_tokens=usage.output_tokens,
         cached_input_tokens=usage.cached_input_tokens,
         reasoning_tokens=usage.reasoning_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
+        cache_write_1h_tokens=usage.cache_write_1h_tokens,
         n_answers=n_answers,
     )
     if not extras or cost_usd is None:
@@ -231,5 +233,7 @@ def total_usage(usages: Sequence[Usage]) -> Usage | None:
         output_tokens=sum([each.output_tokens for each in usages]),
         cached_input_tokens=sum([each.cached_input_tokens for each in usages]),
         reasoning_tokens=sum([each.reasoning_tokens for each in usages]),
+        cache_write_tokens=sum([each.cache_write_tokens for each in usages]),
+        cache_write_1h_tokens=sum([each.cache_write_1h_tokens for each in usages]),
         estimated=any(each.estimated for each in usages),
     )

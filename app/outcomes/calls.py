@@ -13,6 +13,7 @@ class Counted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     input_tokens: int | None = None
     cached_input_tokens: int | None = None
+    cache_write_tokens: int | None = None
     output_tokens: int | None = None
     reasoning_tokens: int | None = None
     estimated: bool = False
@@ -105,6 +106,7 @@ def _stored(call: Call) -> StoredCall:
         changes=call.changes,
         input_tokens=None if usage is None else usage.input_tokens,
         cached_input_tokens=None if usage is None else usage.cached_input_tokens,
+        cache_write_tokens=None if usage is None else usage.cache_write_tokens,
         output_tokens=None if usage is None else usage.output_tokens,
         reasoning_tokens=None if usage is None else usage.reasoning_tokens,
         estimated=usage is not None and usage.estimated,

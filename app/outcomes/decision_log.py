@@ -147,6 +147,7 @@ def to_row(outcome: Outcome, *, time: float) -> OutcomeRow:
         calls=calls_text(outcome.calls),
         input_tokens=None if usage is None else usage.input_tokens,
         cached_input_tokens=None if usage is None else usage.cached_input_tokens,
+        cache_write_tokens=None if usage is None else usage.cache_write_tokens,
         output_tokens=None if usage is None else usage.output_tokens,
         reasoning_tokens=None if usage is None else usage.reasoning_tokens,
         estimated=usage is not None and usage.estimated,

@@ -307,6 +307,7 @@ def _readable(row: Row) -> Row:
         counts = (
             (row.input_tokens or 0)
             + (row.cached_input_tokens or 0)
+            + (row.cache_write_tokens or 0)
             + (row.output_tokens or 0)
             + (row.reasoning_tokens or 0)
             + (row.cost_nusd or 0)

@@ -35,11 +35,13 @@ class OutcomeRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         JSON: further models, best first.
     calls
         JSON: every upstream call, with its `role`; see `app.outcomes.calls`.
-    input_tokens, cached_input_tokens, output_tokens, reasoning_tokens
-        Cached ones are among the input tokens, reasoning ones among the output tokens.
+    input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens
+        Those that a provider read from its cache and wrote to it are among the input tokens,
+        reasoning ones among the output tokens. Rows of earlier releases do not tell what was
+        written.
     estimated
         Whether the token counts are ours, because the upstream told none.
-        All four of the answer, or of all calls to answer where none served.
+        All counts are of the answer, or of all calls to answer where none served.
     cost_nusd
         Of all calls, whatever they were for; None where a price is not known, which is not zero.
     predicted_quality, predicted_cost_nusd
@@ -80,6 +82,7 @@ class OutcomeRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     calls: str | None = None
     input_tokens: int | None
     cached_input_tokens: int | None
+    cache_write_tokens: int | None = None
     output_tokens: int | None
     reasoning_tokens: int | None
     estimated: bool

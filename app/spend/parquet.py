@@ -31,6 +31,7 @@ _TEXTS = (
 _COUNTS = (
     "input_tokens",
     "cached_input_tokens",
+    "cache_write_tokens",
     "output_tokens",
     "reasoning_tokens",
     "cost_nusd",
@@ -142,6 +143,7 @@ def _measures(table: Any) -> dict[str, Any]:
         "cached_answers": pc.equal(pc.fill_null(table["cache"], ""), "hit"),
         "input_tokens": number("input_tokens"),
         "cached_input_tokens": number("cached_input_tokens"),
+        "cache_write_tokens": number("cache_write_tokens"),
         "output_tokens": number("output_tokens"),
         "reasoning_tokens": number("reasoning_tokens"),
         "cost_nusd": cost,

@@ -67,6 +67,7 @@ class Amounts(msgspec.Struct, kw_only=True, gc=False):
     cached_answers: int = 0
     input_tokens: int = 0
     cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
     output_tokens: int = 0
     reasoning_tokens: int = 0
     cost_nusd: int = 0

@@ -179,6 +179,7 @@ def _amounts(row: SpendRow, *, counts: bool) -> Amounts:
         cached_answers=counts and row.cache == "hit",
         input_tokens=row.input_tokens or 0,
         cached_input_tokens=row.cached_input_tokens or 0,
+        cache_write_tokens=row.cache_write_tokens or 0,
         output_tokens=row.output_tokens or 0,
         reasoning_tokens=row.reasoning_tokens or 0,
         cost_nusd=cost_nusd,

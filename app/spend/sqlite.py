@@ -33,6 +33,7 @@ _MEASURES = {
     "cached_answers": "total(cache IS 'hit')",
     "input_tokens": "sum(coalesce(input_tokens, 0))",
     "cached_input_tokens": "sum(coalesce(cached_input_tokens, 0))",
+    "cache_write_tokens": "sum(coalesce(cache_write_tokens, 0))",
     "output_tokens": "sum(coalesce(output_tokens, 0))",
     "reasoning_tokens": "sum(coalesce(reasoning_tokens, 0))",
     "cost_nusd": f"sum({_COST})",
@@ -54,6 +55,7 @@ _OF_CALL = (
     "upstream",
     "input_tokens",
     "cached_input_tokens",
+    "cache_write_tokens",
     "output_tokens",
     "reasoning_tokens",
     "estimated",
@@ -71,7 +73,7 @@ SELECT {_OF_ROW}, 'judge', {"NULL, " * (len(_OF_CALL) - 2)}0, scorer_cost_nusd F
     WHERE time >= ? AND time < ? AND calls IS NULL AND scorer_cost_nusd IS NOT NULL
 )"""  # noqa: S608
 """Every call as a row of its own, those of earlier releases too."""
-_MAYBE_MISSING = ("calls", "session_id", "agent_id", *OLD_FIELDS)
+_MAYBE_MISSING = ("calls", "cache_write_tokens", "session_id", "agent_id", *OLD_FIELDS)
 
 
 class SqliteSpend:

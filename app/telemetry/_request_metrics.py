@@ -61,8 +61,8 @@ class RequestMetrics:
         )[()]
         self._tokens = declare.counter(
             "gateway_tokens",
-            "Tokens of every call by what it was for; class is input, cached_input, output or "
-            "reasoning.",
+            "Tokens of every call by what it was for; class is input, cached_input, cache_write, "
+            "output or reasoning.",
             *("role", "model", "class", "estimated"),
         )
         self._cost = declare.counter(
@@ -161,7 +161,7 @@ class RequestMetrics:
 
     def _count_tokens(self, role: str, model: str, usage: Usage) -> None:
         estimated = "true" if usage.estimated else "false"
-        plain_input = usage.input_tokens - usage.cached_input_tokens
+        plain_input = usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens
         plain_output = usage.output_tokens - usage.reasoning_tokens
         if plain_input > 0:
             self._tokens[role, model, "input", estimated].inc(plain_input)
@@ -169,6 +169,8 @@ class RequestMetrics:
             self._tokens[role, model, "output", estimated].inc(plain_output)
         if usage.cached_input_tokens > 0:
             self._tokens[role, model, "cached_input", estimated].inc(usage.cached_input_tokens)
+        if usage.cache_write_tokens > 0:
+            self._tokens[role, model, "cache_write", estimated].inc(usage.cache_write_tokens)
         if usage.reasoning_tokens > 0:
             self._tokens[role, model, "reasoning", estimated].inc(usage.reasoning_tokens)
 

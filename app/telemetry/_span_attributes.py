@@ -49,6 +49,7 @@ def usage_attributes(usage: Usage, *, latest: bool) -> dict[str, Any]:
     }
     if latest:
         counts["gen_ai.usage.cache_read.input_tokens"] = usage.cached_input_tokens
+        counts["gen_ai.usage.cache_creation.input_tokens"] = usage.cache_write_tokens
         counts["gen_ai.usage.reasoning.output_tokens"] = usage.reasoning_tokens
     if usage.estimated:
         counts["steelyard.usage_estimated"] = True

@@ -92,6 +92,7 @@ def _agrees(upstreams: bytes | msgspec.Raw, usage: Usage) -> bool:
         and told.prompt_tokens == usage.input_tokens
         and told.completion_tokens == usage.output_tokens
         and (told.cached or 0) == usage.cached_input_tokens
+        and (told.cache_write or 0) == usage.cache_write_tokens
         and (told.reasoning or 0) == usage.reasoning_tokens
     )
 
@@ -104,10 +105,11 @@ def _counts(record: Mapping[str, msgspec.Raw], usage: Usage) -> dict[str, Any]:
     }
     for name, part, value in (
         ("prompt_tokens_details", "cached_tokens", usage.cached_input_tokens),
+        ("prompt_tokens_details", "cache_write_tokens", usage.cache_write_tokens),
         ("completion_tokens_details", "reasoning_tokens", usage.reasoning_tokens),
     ):
-        if value or name in record:
-            details = decoded(record[name]) if name in record else None
+        if value or (name in record and part != "cache_write_tokens"):
+            details = counts.get(name) or (decoded(record[name]) if name in record else None)
             counts[name] = {**(details if isinstance(details, dict) else {}), part: value}
     if usage.estimated:
         counts["estimated"] = True

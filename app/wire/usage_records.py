@@ -8,7 +8,7 @@ word, the total decides what a count holds.
 import json
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -69,19 +69,25 @@ NAMES: Mapping[UsagePart, tuple[_Path, ...]] = {
         ("thoughtsTokenCount",),
         ("thoughts_token_count",),
     ),
+    UsagePart.CACHE_WRITE: (
+        ("prompt_tokens_details", "cache_write_tokens"),
+        ("input_tokens_details", "cache_write_tokens"),
+        ("prompt_tokens_details", "cache_creation_tokens"),  # LiteLLM
+        ("input_tokens_details", "cache_creation_tokens"),
+        ("cache_creation_input_tokens",),  # Anthropic
+        ("cacheWriteInputTokens",),  # Bedrock
+    ),
+    UsagePart.CACHE_WRITE_1H: (("cache_creation", "ephemeral_1h_input_tokens"),),  # Anthropic
 }
 """What upstreams call the parts, most usual first."""
 
-_WRITTEN: tuple[_Path, ...] = (
-    ("cache_creation_input_tokens",),
-    ("cacheWriteInputTokens",),
-)
 _TOOL_PROMPT: tuple[_Path, ...] = (("toolUsePromptTokenCount",), ("tool_use_prompt_token_count",))
 
 _CACHE_BESIDE_INPUT = frozenset({"input_tokens", "inputTokens"})
 """Names of the input beside which Anthropic and Bedrock count what they read and wrote of a cache
 (crmne/ruby_llm#832), while OpenAI's details are a part of it."""
 _CACHE_OUTSIDE = frozenset({"cache_read_input_tokens", "cacheReadInputTokens"})
+_WRITTEN_OUTSIDE = frozenset({"cache_creation_input_tokens", "cacheWriteInputTokens"})
 _REASONING_BESIDE = frozenset({"thoughtsTokenCount", "thoughts_token_count"})
 
 _ANY = msgspec.json.Decoder()
@@ -106,6 +112,7 @@ def read_usage(raw: bytes | msgspec.Raw) -> ToldUsage | None:
             output_tokens=record.completion_tokens,
             cached_input_tokens=record.cached,
             reasoning_tokens=record.reasoning,
+            cache_write_tokens=record.cache_write,
         )
     value = decoded(data)
     return _Reading(value).told() if isinstance(value, dict) and value else None
@@ -145,7 +152,9 @@ class _Reading:
         total, _ = self._part(UsagePart.TOTAL)
         cached, cached_name = self._part(UsagePart.CACHED_INPUT)
         reasoning, reasoning_name = self._part(UsagePart.REASONING)
-        cache_written = self._first(_WRITTEN)
+        cache_write, write_name = self._part(UsagePart.CACHE_WRITE)
+        cache_written = (cache_write or 0) if write_name in _WRITTEN_OUTSIDE else 0
+        cache_write_1h = self._hour()
         if given is not None:
             given += self._first(_TOOL_PROMPT)
         if reasoning and reasoning_name in _REASONING_BESIDE:
@@ -161,7 +170,7 @@ class _Reading:
         )
         if written is not None and total is None and (reasoning or 0) > written:
             written += reasoning or 0  # Grok, which counts it beside (vercel/ai#12425)
-        parts = (given, written, cached, reasoning)
+        parts = (given, written, cached, reasoning, cache_write)
         if not self._refused and all(part is None for part in parts):
             return None
         return ToldUsage(
@@ -169,6 +178,8 @@ class _Reading:
             output_tokens=self._bounded(UsagePart.OUTPUT, written),
             cached_input_tokens=cached,
             reasoning_tokens=reasoning,
+            cache_write_tokens=cache_write,
+            cache_write_1h_tokens=cache_write_1h,
             refused=frozenset(self._refused),
         )
 
@@ -189,6 +200,14 @@ class _Reading:
         if odd and best[0] is None:
             self._refused.add(part)
         return best
+
+    def _hour(self) -> int | None:
+        """Return what was written to be kept for an hour; Bedrock tells it in a list."""
+        told = self._record.get("cacheDetails")
+        if not isinstance(told, list):
+            return self._part(UsagePart.CACHE_WRITE_1H)[0]
+        counts = [each.get("inputTokens") for each in told if _is_of_an_hour(each)]
+        return sum(count for count in counts if type(count) is int and 0 <= count <= MAX_TOKENS)
 
     def _first(self, paths: Iterable[_Path]) -> int:
         for path in paths:
@@ -211,6 +230,10 @@ class _Reading:
             return count
         self._refused.add(part)
         return None
+
+
+def _is_of_an_hour(detail: object) -> TypeGuard[dict[str, object]]:
+    return isinstance(detail, dict) and detail.get("ttl") == "1h"
 
 
 def _by_total(

@@ -16,11 +16,20 @@ DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 class _Cached(msgspec.Struct, frozen=True, gc=False):
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    cache_creation_tokens: object = None
+
+
+class _ToCache(msgspec.Struct, frozen=True, gc=False):
+    ephemeral_1h_input_tokens: int | None = None
 
 
 class _Reasoning(msgspec.Struct, frozen=True, gc=False):
     reasoning_tokens: int | None = None
     thinking_tokens: object = None
+
+
+_NO_DETAILS = _Cached()
 
 
 class Plain(msgspec.Struct, frozen=True, gc=False):
@@ -36,6 +45,8 @@ class Plain(msgspec.Struct, frozen=True, gc=False):
     num_cached_tokens: object = None
     prompt_token_details: object = None
     cache_read_input_tokens: object = None
+    cache_creation_input_tokens: object = None
+    cache_creation: object = None
     reasoning_tokens: object = None
 
     @property
@@ -43,6 +54,12 @@ class Plain(msgspec.Struct, frozen=True, gc=False):
         """How much of the prompt came out of a cache."""
         details = self.prompt_tokens_details
         return None if details is None else details.cached_tokens
+
+    @property
+    def cache_write(self) -> int | None:
+        """How much of the prompt was written to a cache."""
+        details = self.prompt_tokens_details
+        return None if details is None else details.cache_write_tokens
 
     @property
     def reasoning(self) -> int | None:
@@ -53,17 +70,22 @@ class Plain(msgspec.Struct, frozen=True, gc=False):
     def is_plain(self) -> bool:
         """Whether the counts mean what OpenAI's do, and no more than a glance is needed."""
         given, written = self.prompt_tokens, self.completion_tokens
+        details = self.prompt_tokens_details
         return not (
             self.prompt_cache_hit_tokens
             or self.cached_tokens
             or self.num_cached_tokens
             or self.prompt_token_details
             or self.cache_read_input_tokens
+            or self.cache_creation_input_tokens
+            or self.cache_creation
+            or (details is not None and details.cache_creation_tokens)
             or self.reasoning_tokens
             or (self.total_tokens is not None and self.total_tokens != given + written)
             or not 0 < given <= MAX_TOKENS
             or not 0 <= written <= MAX_TOKENS
             or not 0 <= (self.cached or 0) <= given
+            or not 0 <= (self.cache_write or 0) <= given - (self.cached or 0)
             or not 0 <= (self.reasoning or 0) <= written
         )
 
@@ -82,6 +104,7 @@ class _Beside(msgspec.Struct, frozen=True, gc=False):
     output_tokens_details: _Reasoning | None = None
     cache_read_input_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
+    cache_creation: _ToCache | None = None
     prompt_tokens_details: object = None
     completion_tokens: object = None
     completion_tokens_details: object = None
@@ -95,8 +118,10 @@ class _Beside(msgspec.Struct, frozen=True, gc=False):
         """Return what it tells; None where that takes more than a glance."""
         details = self.output_tokens_details
         reasoning = None if details is None else details.reasoning_tokens
-        inside = (
-            None if self.input_tokens_details is None else self.input_tokens_details.cached_tokens
+        input_details = self.input_tokens_details or _NO_DETAILS
+        inside, written_inside = input_details.cached_tokens, input_details.cache_write_tokens
+        hour = (
+            None if self.cache_creation is None else self.cache_creation.ephemeral_1h_input_tokens
         )
         read, written = self.cache_read_input_tokens, self.cache_creation_input_tokens
         given, total = self.input_tokens, self.total_tokens
@@ -109,6 +134,10 @@ class _Beside(msgspec.Struct, frozen=True, gc=False):
             or (written or 0) < 0
             or (inside or 0) < 0
             or (inside and read)
+            or (written_inside or 0) < 0
+            or (written_inside and written)
+            or input_details.cache_creation_tokens is not None
+            or (hour or 0) < 0
             or (total is not None and (read or written or total != given + self.output_tokens))
             or (total or 0) > MAX_TOKENS
             or self._tells_more()
@@ -116,13 +145,16 @@ class _Beside(msgspec.Struct, frozen=True, gc=False):
             return None
         given += (read or 0) + (written or 0)
         cached = inside or (inside if read is None else read)
-        if given > MAX_TOKENS or (cached or 0) > given:
+        to_cache = written_inside or (written_inside if written is None else written)
+        if given > MAX_TOKENS or (cached or 0) + (to_cache or 0) > given:
             return None
         return ToldUsage(
             input_tokens=given,
             output_tokens=self.output_tokens,
             cached_input_tokens=cached,
             reasoning_tokens=reasoning,
+            cache_write_tokens=to_cache,
+            cache_write_1h_tokens=hour,
         )
 
     def _tells_more(self) -> bool:

@@ -71,7 +71,7 @@ def test_a_stream_says_what_the_whole_answer_says(answer):
     expected = json.loads(to_message(json.dumps(whole).encode(), USAGE, TELLS, cost_usd=0.1))
     events = MessageEvents(TELLS, input_tokens=7)
     stream = b"".join([*events.begin(BEGIN), *map(events.feed, chunks)])
-    stream += events.end(USAGE, None, cost_usd=0.1)
+    stream += events.end(USAGE, cost_usd=0.1)
     told = accumulated(stream)
     expected["usage"].pop("cost_usd")
     assert told == expected
@@ -84,7 +84,7 @@ def test_blocks_come_one_after_the_other_and_are_numbered_without_gaps(answer):
     _, chunks = answer
     events = MessageEvents(TELLS, input_tokens=0)
     stream = b"".join([*events.begin(BEGIN), *map(events.feed, chunks)])
-    stream += events.end(USAGE, None, cost_usd=None)
+    stream += events.end(USAGE, cost_usd=None)
     told = events_of(stream)
     assert told[0]["type"] == "message_start"
     assert told[0]["message"]["usage"]["input_tokens"] > 0
@@ -123,7 +123,7 @@ def test_the_clients_own_library_reads_the_same():
             b"data: %b\n\n" % msgspec.json.encode({"choices": [{"delta": delta}]})
         )
     stream += events.feed(b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n')
-    stream += events.end(USAGE, None, cost_usd=0.5)
+    stream += events.end(USAGE, cost_usd=0.5)
     snapshot = None
     buffers = {}
     kinds = anthropic.types.RawMessageStreamEvent

@@ -142,7 +142,7 @@ class PassedOn:
 class Translated:
     """Tells in this dialect what a chat server answers."""
 
-    __slots__ = ("_events", "_headers", "_request", "_translation", "_usage_event")
+    __slots__ = ("_events", "_headers", "_request", "_translation")
 
     ping = PING
     tells_usage = True
@@ -155,7 +155,6 @@ class Translated:
         self._request = request
         self._translation = translation
         self._events: MessageEvents | None = None
-        self._usage_event: bytes | None = None
 
     @property
     def headers(self) -> Headers:
@@ -189,19 +188,17 @@ class Translated:
         start, said = events.begin(first.data)
         if extras is not None:
             start = add_to_first_event(start, extras)
-        self._note(first)
         return start + said
 
     def chunk(self, chunk: Chunk) -> bytes:
         """Return what a further chunk brings."""
         assert self._events is not None  # noqa: S101  (`begin` comes first)
-        self._note(chunk)
         return self._events.feed(chunk.data) if chunk.data else b""
 
     def end(self, usage: Usage | None, cost_usd: float | None) -> bytes:
         """Return the end of a stream that is complete."""
         assert self._events is not None  # noqa: S101  (`begin` comes first)
-        return self._events.end(usage, self._usage_event, cost_usd=cost_usd)
+        return self._events.end(usage, cost_usd=cost_usd)
 
     def broken(self, error: BaseException) -> bytes:
         """Return the end of a stream that failed."""
@@ -209,10 +206,6 @@ class Translated:
 
     def _told(self) -> Told:
         return self._translation.told(f"msg_{self._request.decision_id.rpartition('-')[2]}")
-
-    def _note(self, chunk: Chunk) -> None:
-        if chunk.usage_event is not None:
-            self._usage_event = chunk.usage_event
 
 
 def _broken(error: BaseException, request_id: str) -> bytes:

@@ -116,13 +116,8 @@ class Event(msgspec.Struct, frozen=True, rename="camel"):
     usage: msgspec.Raw = _NULL
 
 
-class _Written(msgspec.Struct, frozen=True, rename="camel"):
-    cache_write_input_tokens: int = 0
-
-
 _decode_answer = msgspec.json.Decoder(Answer).decode
 _decode_event = msgspec.json.Decoder(Event).decode
-_decode_written = msgspec.json.Decoder(_Written).decode
 _decode_text = msgspec.json.Decoder(str).decode
 
 
@@ -166,11 +161,7 @@ def usage_of(raw: msgspec.Raw) -> tuple[ToldUsage | None, dict[str, Any] | None]
     if raw == _NULL:
         return None, None
     usage = read_usage(bytes(raw))
-    try:
-        written = max(0, _decode_written(raw).cache_write_input_tokens)
-    except msgspec.DecodeError:
-        written = 0
-    return usage, openai_usage(usage, written_tokens=written)
+    return usage, openai_usage(usage)
 
 
 def answer_id(headers: Headers) -> str:

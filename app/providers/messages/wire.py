@@ -79,8 +79,7 @@ class UsageSoFar:
 
     def told(self, usage: ToldUsage | None) -> dict[str, Any] | None:
         """Return OpenAI's `usage`; None where the upstream tells too little of it."""
-        written = self._record.get("cache_creation_input_tokens")
-        return openai_usage(usage, written_tokens=written if isinstance(written, int) else 0)
+        return openai_usage(usage)
 
 
 def _update(record: dict[str, Any], later: Mapping[str, Any]) -> None:

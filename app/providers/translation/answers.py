@@ -28,14 +28,8 @@ def completion(
     return {**head, "choices": [choice], **told}
 
 
-def openai_usage(usage: ToldUsage | None, *, written_tokens: int = 0) -> dict[str, Any] | None:
-    """Return OpenAI's `usage`; None where the upstream tells too little of it.
-
-    Parameters
-    ----------
-    written_tokens
-        Of the input, those that were written to the prompt's cache.
-    """
+def openai_usage(usage: ToldUsage | None) -> dict[str, Any] | None:
+    """Return OpenAI's `usage`; None where the upstream tells too little of it."""
     if usage is None or usage.input_tokens is None or usage.output_tokens is None:
         return None
     return {
@@ -44,7 +38,7 @@ def openai_usage(usage: ToldUsage | None, *, written_tokens: int = 0) -> dict[st
         "total_tokens": usage.input_tokens + usage.output_tokens,
         "prompt_tokens_details": {
             "cached_tokens": usage.cached_input_tokens or 0,
-            "cache_creation_tokens": written_tokens,
+            "cache_write_tokens": usage.cache_write_tokens or 0,
         },
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens or 0},
     }

@@ -68,7 +68,7 @@ def to_message(body: bytes, usage: Usage | None, told: Told, *, cost_usd: float 
             "model": completion.model or "",
             "content": content,
             **stop,
-            "usage": messages_usage(usage, completion.usage, cost_usd=cost_usd),
+            "usage": messages_usage(usage, cost_usd=cost_usd),
         }
     )
 

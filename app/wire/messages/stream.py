@@ -264,16 +264,8 @@ class MessageEvents:
                 out.append(PING)
         return b"".join(out)
 
-    def end(
-        self, usage: Usage | None, usage_event: bytes | None, *, cost_usd: float | None
-    ) -> bytes:
-        """Return what ends the stream: open blocks, why it ended, what it used.
-
-        Parameters
-        ----------
-        usage_event
-            The JSON of the upstream's own last event, if it told its counts in one.
-        """
+    def end(self, usage: Usage | None, *, cost_usd: float | None) -> bytes:
+        """Return what ends the stream: open blocks, why it ended, what it used."""
         out: list[bytes] = []
         while self._parts:
             self._tell_first(out, closing=True)
@@ -285,8 +277,7 @@ class MessageEvents:
         ).fields
         if self._told.silent:
             stop = {"stop_reason": "max_tokens", "stop_sequence": None}
-        told = None if usage_event is None else read_completion(usage_event).usage
-        counts = messages_usage(usage, told, cost_usd=cost_usd)
+        counts = messages_usage(usage, cost_usd=cost_usd)
         out.append(event("message_delta", delta=stop, usage=counts))
         out.append(event("message_stop"))
         return b"".join(out)

@@ -74,7 +74,10 @@ def test_tool_use_becomes_tool_calls_with_json_arguments():
 def test_prompt_tokens_include_those_of_the_cache():
     _, (chunk,) = read(fixture("anthropic/tool_use.sse"))
     assert counted(chunk) == Usage(
-        input_tokens=377 + 40 + 2048, output_tokens=65, cached_input_tokens=2048
+        input_tokens=377 + 40 + 2048,
+        output_tokens=65,
+        cached_input_tokens=2048,
+        cache_write_tokens=40,
     )
     told = json.loads(chunk.usage_event)
     assert told["choices"] == []
@@ -82,7 +85,7 @@ def test_prompt_tokens_include_those_of_the_cache():
         "prompt_tokens": 2465,
         "completion_tokens": 65,
         "total_tokens": 2530,
-        "prompt_tokens_details": {"cached_tokens": 2048, "cache_creation_tokens": 40},
+        "prompt_tokens_details": {"cached_tokens": 2048, "cache_write_tokens": 40},
         "completion_tokens_details": {"reasoning_tokens": 0},
     }
 
@@ -176,7 +179,9 @@ def test_what_is_told_at_the_beginning_counts_even_if_the_end_never_comes():
     }
     stream = MessageStream()
     chunk = stream.feed(event("message_start", message={"id": "m", "usage": usage}))
-    assert chunk.usage == ToldUsage(input_tokens=73_000, cached_input_tokens=50_000)
+    assert chunk.usage == ToldUsage(
+        input_tokens=73_000, cached_input_tokens=50_000, cache_write_tokens=3_000
+    )
     later = stream.feed(event("message_delta", usage={"output_tokens": 7}))
     assert later.usage.output_tokens == 7
     assert later.usage.input_tokens == 73_000

@@ -8,7 +8,7 @@ from app.http_client.transport import HttptoolsTransport
 from app.providers.anthropic import AnthropicProvider
 from app.providers.messages.wire import whole_answer
 from app.providers.translation.errors import openai_error_body
-from app.types import ToldUsage, Usage
+from app.types import ToldUsage
 from tests.support.fixtures import fixture
 
 RECORDED = json.loads(fixture("anthropic/errors.json"))
@@ -70,14 +70,19 @@ def test_whole_answer_becomes_a_completion():
             "prompt_tokens": 2465,
             "completion_tokens": 65,
             "total_tokens": 2530,
-            "prompt_tokens_details": {"cached_tokens": 2048, "cache_creation_tokens": 40},
+            "prompt_tokens_details": {"cached_tokens": 2048, "cache_write_tokens": 40},
             "completion_tokens_details": {"reasoning_tokens": 20},
         },
     }
     arguments = body["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"]
     assert json.loads(arguments) == {"item": "lead", "kg": [1, 2.5]}
-    assert chunk.usage == ToldUsage.of(
-        Usage(input_tokens=2465, output_tokens=65, cached_input_tokens=2048, reasoning_tokens=20)
+    assert chunk.usage == ToldUsage(
+        input_tokens=2465,
+        output_tokens=65,
+        cached_input_tokens=2048,
+        reasoning_tokens=20,
+        cache_write_tokens=40,
+        cache_write_1h_tokens=chunk.usage.cache_write_1h_tokens,
     )
     assert (chunk.response_model, chunk.finish_reason) == ("claude-sonnet-5-5", "tool_calls")
     assert chunk.headers == ((b"a", b"b"),)

@@ -57,10 +57,13 @@ def test_tool_calls_come_in_pieces_with_stable_indexes():
 def test_tokens_of_the_cache_are_part_of_the_prompt():
     _, (chunk,) = read("tool_use")
     assert counted(chunk) == Usage(
-        input_tokens=377 + 2048 + 40, output_tokens=65, cached_input_tokens=2048
+        input_tokens=377 + 2048 + 40,
+        output_tokens=65,
+        cached_input_tokens=2048,
+        cache_write_tokens=40,
     )
     details = json.loads(chunk.usage_event)["usage"]["prompt_tokens_details"]
-    assert details == {"cached_tokens": 2048, "cache_creation_tokens": 40}
+    assert details == {"cached_tokens": 2048, "cache_write_tokens": 40}
 
 
 def test_thinking_is_told_as_it_comes_and_whole_with_its_seal():

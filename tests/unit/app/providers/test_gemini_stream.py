@@ -44,7 +44,7 @@ def test_usage_is_told_once_at_the_end_with_thoughts_and_cached_tokens():
         "prompt_tokens": 40,
         "completion_tokens": 35,
         "total_tokens": 75,
-        "prompt_tokens_details": {"cached_tokens": 16, "cache_creation_tokens": 0},
+        "prompt_tokens_details": {"cached_tokens": 16, "cache_write_tokens": 0},
         "completion_tokens_details": {"reasoning_tokens": 30},
     }
     assert counted(chunks) == Usage(

@@ -19,12 +19,14 @@ def booked(record):
     return read(record).filled(input_tokens=7, output_tokens=8)
 
 
-def counts(input_tokens, output_tokens, *, cached=0, reasoning=0, estimated=False):
+def counts(input_tokens, output_tokens, *, cached=0, reasoning=0, estimated=False, to_cache=(0, 0)):
     return Usage(
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         cached_input_tokens=cached,
         reasoning_tokens=reasoning,
+        cache_write_tokens=to_cache[0],
+        cache_write_1h_tokens=to_cache[1],
         estimated=estimated,
     )
 
@@ -108,7 +110,7 @@ OPENAI = {
                 "cache_read_input_tokens": 60,
                 "cache_creation_input_tokens": 30,
             },
-            counts(100, 20, cached=60),
+            counts(100, 20, cached=60, to_cache=(30, 0)),
         ),
         (
             {
@@ -118,7 +120,7 @@ OPENAI = {
                 "cacheWriteInputTokens": 30,
                 "totalTokens": 120,
             },
-            counts(100, 20, cached=60),
+            counts(100, 20, cached=60, to_cache=(30, 0)),
         ),
         (  # LiteLLM adds Anthropic's names to OpenAI's, which hold them
             {
@@ -146,7 +148,62 @@ OPENAI = {
                 "cache_read_input_tokens": 60,
                 "cache_creation_input_tokens": 30,
             },
-            counts(100, 20, cached=60),
+            counts(100, 20, cached=60, to_cache=(30, 0)),
+        ),
+        (  # what Anthropic wrote for minutes, and for an hour
+            {
+                "input_tokens": 10,
+                "output_tokens": 20,
+                "cache_read_input_tokens": 60,
+                "cache_creation_input_tokens": 30,
+                "cache_creation": {
+                    "ephemeral_5m_input_tokens": 20,
+                    "ephemeral_1h_input_tokens": 10,
+                },
+            },
+            counts(100, 20, cached=60, to_cache=(30, 10)),
+        ),
+        (  # Bedrock's way of that
+            {
+                "inputTokens": 10,
+                "outputTokens": 20,
+                "cacheWriteInputTokens": 30,
+                "cacheDetails": [
+                    {"ttl": "1h", "inputTokens": 12},
+                    {"ttl": "5m", "inputTokens": 18},
+                    "odd",
+                ],
+            },
+            counts(40, 20, to_cache=(30, 12)),
+        ),
+        (  # OpenAI's writes are a part of the prompt
+            {
+                "prompt_tokens": 100,
+                "completion_tokens": 20,
+                "total_tokens": 120,
+                "prompt_tokens_details": {"cached_tokens": 60, "cache_write_tokens": 30},
+            },
+            counts(100, 20, cached=60, to_cache=(30, 0)),
+        ),
+        (
+            {
+                "input_tokens": 100,
+                "output_tokens": 20,
+                "input_tokens_details": {"cached_tokens": 60, "cache_write_tokens": 50},
+            },
+            counts(100, 20, cached=60, to_cache=(40, 0)),
+        ),
+        (
+            {
+                "prompt_tokens": 100,
+                "completion_tokens": 20,
+                "prompt_tokens_details": {"cached_tokens": 60, "cache_creation_tokens": 30},
+            },
+            counts(100, 20, cached=60, to_cache=(30, 0)),
+        ),
+        (
+            {"input_tokens": 5, "output_tokens": 2, "cache_creation_input_tokens": "odd"},
+            counts(5, 2),
         ),
         ({"billed_units": {"input_tokens": 3, "output_tokens": 4}}, counts(3, 4)),
         ({"prompt_eval_count": 26, "eval_count": 298}, counts(26, 298)),
