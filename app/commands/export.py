@@ -36,7 +36,11 @@ if TYPE_CHECKING:
 )
 @click.option("--unlabelled", is_flag=True, help="Decisions without a label, too.")
 @click.option("--preferences", is_flag=True, help="Comparisons instead of qualities (.jsonl).")
-@click.option("--answers", is_flag=True, help="With the texts of the answers, for judges (.jsonl).")
+@click.option(
+    "--answers",
+    is_flag=True,
+    help="With the texts of the answers, for judges and policies of several calls.",
+)
 @click.option("--without-prompts", is_flag=True, help="Also rows whose text is not kept (.jsonl).")
 @click.option(
     "--most-per-key", type=click.IntRange(min=1), help="Of each key only so many, the newest."
@@ -70,8 +74,8 @@ def export(
     from app.outcomes.export import Selection, unlabelled_models, write  # noqa: PLC0415
     from routers.errors import DataError  # noqa: PLC0415
 
-    if out.suffix.lower() == ".parquet" and (preferences or answers or without_prompts):
-        raise DataError(f"{out}: comparisons, answers and rows without prompts need a .jsonl")
+    if out.suffix.lower() == ".parquet" and (preferences or without_prompts):
+        raise DataError(f"{out}: comparisons and rows without prompts need a .jsonl")
     if as_predicted and folder is not None and file is None:
         raise click.UsageError("--as-predicted with --from needs --config, which has the names")
     config = None

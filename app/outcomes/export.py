@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from app.keys import NUSD_PER_USD
-from app.outcomes.calls import read_calls, serving_call
+from app.outcomes.calls import StoredCall, read_calls, serving_call
 from app.outcomes.rows import Label, LabelKind, OutcomeRow
 from app.outcomes.sqlite import ContentReader, read_labels, read_outcomes
 from routers.errors import DataError
@@ -78,7 +78,7 @@ class Selection:
     without_prompts
         Whether those whose text is not kept are.
     answers
-        Whether rows carry the answers, for judges.
+        Whether rows carry the answers, for judges and policies of several calls.
     most_per_key
         How many rows one key may have, its newest; None: all. Nobody's labels should be all that
         a router learns from.
@@ -159,7 +159,7 @@ class Selection:
             "cost_usd": None if cost_nusd is None else cost_nusd / NUSD_PER_USD,
             "set": "decision-log",
             "benchmark": row.policy,
-            **({"answer": said["answer"]} if self.answers and said is not None else {}),
+            **(_answered(said["answer"], served) if self.answers and said is not None else {}),
             "request_id": row.request_id,
             "decision_id": row.decision_id,
             "time": row.time,
@@ -256,6 +256,12 @@ def unlabelled_models(records: Iterable[Record]) -> list[str]:
         quality = record["quality"]
         best[record["model"]] = best[record["model"]] if quality is None else quality
     return sorted(model for model, quality in best.items() if math.isnan(quality))
+
+
+def _answered(text: str | None, served: StoredCall | None) -> Record:
+    """Return an answer as training reads it: nobody has read yet what it comes down to."""
+    ms = None if served is None else served.ms
+    return {"answer": text, "text": text, "latency_s": None if ms is None else ms / 1000}
 
 
 def _said(content: bytes) -> dict[str, Any]:

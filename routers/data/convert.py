@@ -17,7 +17,8 @@ from routers.errors import DataError
 from routers.files import replacing, shown_value
 from routers.types import Conversation
 
-_FAMILIES = {"q:": "quality", "c:": "cost_usd", "t:": "output_tokens"}
+_FAMILIES = {"q:": "quality", "c:": "cost_usd", "t:": "output_tokens", "l:": "latency_s"}
+_TEXTS = {"a:": "answer", "x:": "text"}
 """Columns of the wide table and what they are called in a record."""
 
 
@@ -36,7 +37,7 @@ def convert(kind: str, path: Path, out: Path, *, suffix: str | None = None) -> C
 
     `suffix` says which, where the name of `out` does not. The file appears whole or not at all.
     Preferences fit into .jsonl only. Where one model answered a query several times the wide table
-    has the mean.
+    has the mean, and the first answer.
 
     Raises
     ------
@@ -86,6 +87,8 @@ class _Row:
     messages: str | None
     """As JSON, where they are more than one prompt."""
     values: dict[str, list[float]] = field(default_factory=dict)
+    answers: dict[str, tuple[str | None, str | None]] = field(default_factory=dict)
+    """The answer proper and the whole text of each model's first answer."""
 
 
 def _write_wide(records: Iterable[Record], out: Path) -> Converted:
@@ -109,6 +112,11 @@ def _write_wide(records: Iterable[Record], out: Path) -> Converted:
             means = [_mean(row.values.get(prefix + model)) for row in rows.values()]
             if prefix == "q:" or any(mean is not None for mean in means):
                 columns[prefix + model] = pa.array(means, pa.float64())
+    for which, prefix in enumerate(_TEXTS):
+        for model in models:
+            texts = [row.answers.get(model, (None, None))[which] for row in rows.values()]
+            if any(text is not None for text in texts):
+                columns[prefix + model] = pa.array(texts, pa.string())
     pq.write_table(pa.table(columns), out, compression="zstd")
     part = read_parquet(out)
     return Converted(
@@ -134,6 +142,10 @@ def _gather(
             value = record.get(name)
             if value is not None:
                 row.values.setdefault(prefix + model, []).append(_number(n, name, value))
+        answer, text = (_text(n, name, record.get(name)) for name in _TEXTS.values())
+        if answer is not None or text is not None:
+            # An answer that is all of the text has not been read by anybody.
+            row.answers.setdefault(model, (None if answer == text else answer, text))
         n += 1
     if not rows:
         raise DataError(f"{out}: there is nothing to convert")
@@ -145,6 +157,12 @@ def _number(n: int, name: str, value: object) -> float:
     if found is None:
         raise DataError(f"record {n}: {name!r} must be a number, got {shown_value(value)}")
     return found
+
+
+def _text(n: int, name: str, value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise DataError(f"record {n}: {name!r} must be a text, got {shown_value(value)}")
+    return value
 
 
 def _mean(values: list[float] | None) -> float | None:

@@ -13,6 +13,7 @@ from app.cli import cli, main
 from app.outcomes.export import sqlite_log, write
 from app.outcomes.parquet import write_rows
 from routers.artifact.load import load_artifact
+from routers.data.answers import read_answers
 from routers.data.dataset import read_outcomes
 from routers.errors import DataError
 from tests.support.gateway import GatewayThread, stub_config
@@ -289,6 +290,20 @@ def test_unlabelled_answers_are_there_for_a_judge(stub, artifacts, tmp_path):
     (row,) = rows_of(tmp_path / "out" / "data.jsonl")
     assert row["quality"] is None
     assert len(row["answer"]) > 10
+
+
+@pytest.mark.parametrize("name", ["data.jsonl", "data.parquet"])
+def test_answers_are_exported_as_policies_of_several_calls_read_them(labelled, tmp_path, name):
+    result = export(labelled, "--answers", "--out", tmp_path / name)
+    assert result.exit_code == 0, result.output
+    data = [tmp_path / name]
+    table = read_outcomes(data)
+    answers = read_answers(table, data)
+    assert answers.models == tuple(table.models)
+    # Nobody has read yet what they come down to.
+    assert set(answers.literals.ravel()) == {None}
+    assert all(len(text) > 10 for text in answers.texts.ravel())
+    assert (answers.latency_s > 0).all()
 
 
 def test_conversations_of_several_messages_are_exported_whole(stub, artifacts, tmp_path):

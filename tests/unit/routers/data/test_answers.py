@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from routers.data.answers import read_answers
+from routers.data.convert import convert
 from routers.data.dataset import read_outcomes
 from routers.errors import DataError
 
@@ -182,3 +183,26 @@ def test_answers_without_outcomes_of_the_model_beside_them_are_refused(tmp_path)
 def test_answers_of_another_kind_of_file_are_refused(tmp_path, data):
     with pytest.raises(DataError, match="unknown kind of file; give answers"):
         read_answers(read_outcomes(data), data, [tmp_path / "answers.csv"])
+
+
+def test_lines_of_answers_become_columns(tmp_path):
+    line = {"query_id": 1, "prompt": "What is 1+1?", "quality": 1.0}
+    path = write_jsonl(
+        tmp_path / "o.jsonl",
+        line | {"model": "a", "answer": "2", "text": "2, of course", "latency_s": 0.5},
+        line | {"model": "a", "answer": "3", "text": "3, of course", "latency_s": 1.5},
+        line | {"model": "b", "answer": "It is 2.", "text": "It is 2."},
+    )
+    out = tmp_path / "w.parquet"
+    convert("jsonl", path, out)
+    found = read_answers(read_outcomes([out]), [out])
+    assert found.literals.tolist() == [["2", None]]
+    assert found.texts.tolist() == [["2, of course", "It is 2."]]
+    np.testing.assert_array_equal(found.latency_s, [[1.0, np.nan]])
+
+
+def test_what_is_no_text_does_not_become_a_column(tmp_path):
+    line = {"query_id": 1, "prompt": "?", "quality": 1.0, "model": "a", "text": ["x"]}
+    path = write_jsonl(tmp_path / "o.jsonl", line)
+    with pytest.raises(DataError, match="record 0: 'text' must be a text"):
+        convert("jsonl", path, tmp_path / "w.parquet")
