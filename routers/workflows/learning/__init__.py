@@ -1,0 +1,1 @@
+"""Workflows that learn while they serve: what they share."""
