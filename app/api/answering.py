@@ -35,6 +35,9 @@ from app.wire.envelope import with_model
 from app.wire.pinned.forms import is_form
 from routers.errors import RoutingError
 
+_SHORT_FORM_BYTES = 256 * 1024
+"""Longer ones, with files, take over a millisecond, too long for the event loop."""
+
 
 class Visit:
     """One request in the house: what it holds, and who sent it as far as that is known."""
@@ -123,7 +126,7 @@ class Reception:
         if dialect.refers_back:
             body = await dialect.complete(bytes(body), caller)
         names = serving.visible.of(caller)
-        if as_form or is_simple(body):
+        if is_simple(body) or (as_form and len(body) <= _SHORT_FORM_BYTES):
             request = understand(
                 dialect, bytes(body), scope, names, caller, max_messages=server.max_messages
             )
@@ -133,6 +136,7 @@ class Reception:
                     _understand_at_length,
                     *(dialect, body, scope, names, caller),
                     max_messages=server.max_messages,
+                    as_form=as_form,
                 )
         arrival.arrived()
         return request
@@ -232,9 +236,11 @@ def _understand_at_length(
     caller: Caller,
     *,
     max_messages: int,
+    as_form: bool,
 ) -> RouteRequest:
     whole = bytes(body)
-    check_structure(whole, max_messages=max_messages, large_fields=dialect.large_fields)
+    if not as_form:
+        check_structure(whole, max_messages=max_messages, large_fields=dialect.large_fields)
     return understand(dialect, whole, scope, names, caller, max_messages=max_messages)
 
 

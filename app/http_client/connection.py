@@ -4,7 +4,7 @@ import asyncio
 import math
 import select
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import cast
 
 import httptools
@@ -120,11 +120,11 @@ class Connection(asyncio.Protocol):
 
     # --- what the owner calls -----------------------------------------------------------------
 
-    def begin(self, message: bytes, *, is_head_request: bool) -> None:
-        """Send one whole request."""
+    def begin(self, message: Iterable[bytes], *, is_head_request: bool) -> None:
+        """Send one whole request, which comes in pieces so that nobody has to keep it in one."""
         self._reset(is_head_request=is_head_request)
         self.busy = True
-        cast("asyncio.Transport", self._transport).write(message)
+        cast("asyncio.Transport", self._transport).writelines(message)
 
     async def read_head(self, timeouts: TimeoutMap) -> None:
         """Wait until `status` and `headers` of the final answer are there.

@@ -86,15 +86,15 @@ class HttptoolsTransport(httpx.AsyncBaseTransport):
         timeouts: TimeoutMap = request.extensions.get("timeout") or {}
         stream = request.stream
         body = b"".join(stream) if isinstance(stream, httpx.ByteStream) else await request.aread()
-        message = _serialise(request, body)
+        head = _head_of(request, body)
         pool = self._pool(request.url)
         fresh = not self._reuse or request.extensions.get("fresh", False)
         connection = await pool.acquire(timeouts, fresh=fresh)
         if not connection.reused:
-            return await _exchange(request, message, pool, connection, timeouts)
+            return await _exchange(request, (head, body), pool, connection, timeouts)
         started = pool.loop.time()
         try:
-            return await _exchange(request, message, pool, connection, timeouts)
+            return await _exchange(request, (head, body), pool, connection, timeouts)
         except (httpx.RemoteProtocolError, httpx.ReadError) as error:
             if connection.got_bytes or pool.loop.time() - started > STALE_WINDOW_S:
                 raise
@@ -183,7 +183,7 @@ class _Body(httpx.AsyncByteStream, AsyncIterator[bytes]):
 
 async def _exchange(
     request: httpx.Request,
-    message: bytes,
+    message: tuple[bytes, bytes],
     pool: ConnectionPool,
     connection: Connection,
     timeouts: TimeoutMap,
@@ -210,8 +210,8 @@ async def _exchange(
     )
 
 
-def _serialise(request: httpx.Request, body: bytes) -> bytes:
-    """Return the request as it goes over the wire, framed by its length."""
+def _head_of(request: httpx.Request, body: bytes) -> bytes:
+    """Return the head of a request as it goes over the wire, with the length of its body."""
     method = request.method.encode("ascii")
     lines = [b"%b %b HTTP/1.1" % (method, request.url.raw_path)]
     has_host = has_length = False
@@ -231,4 +231,4 @@ def _serialise(request: httpx.Request, body: bytes) -> bytes:
     head = b"\r\n".join(lines)
     if head.count(b"\n") != len(lines) - 1 or head.count(b"\r") != len(lines) - 1:
         raise httpx.LocalProtocolError("a header of the request contains a line break")
-    return b"%b\r\n\r\n%b" % (head, body)
+    return b"%b\r\n\r\n" % head

@@ -90,12 +90,12 @@ def held_gateway(stub_thread, artifacts, tmp_path_factory):
         yield gateway, threads
 
 
-async def answered_beside(held_gateway, path, content):
+async def answered_beside(held_gateway, path, content, **headers):
     """Return the answer to a request that others overtook while a thread was to understand it."""
     gateway, threads = held_gateway
     async with httpx.AsyncClient(base_url=gateway.url, trust_env=False, timeout=60) as client:
         with threads.held():
-            heavy = asyncio.create_task(client.post(path, content=content))
+            heavy = asyncio.create_task(client.post(path, content=content, headers=headers))
             assert await asyncio.to_thread(threads.wanted.wait, 60)
             assert (await client.get("/healthz")).status_code == 200
             assert (await client.post("/v1/route", json=ASK)).status_code == 200
@@ -115,6 +115,14 @@ async def test_a_long_conversation_is_understood_beside_the_event_loop(held_gate
     ]
     content = json.dumps({**ASK, "messages": turns}).encode()
     assert (await answered_beside(held_gateway, "/v1/route", content)).json()["candidates"]
+
+
+async def test_a_large_file_is_looked_through_beside_the_event_loop(held_gateway):
+    head = b'--cut\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+    content = head + b'"{' * 500_000 + b"\r\n--cut--\r\n"  # no quote in it counts as JSON's
+    form = {"content-type": "multipart/form-data; boundary=cut"}
+    answer = await answered_beside(held_gateway, "/v1/audio/transcriptions", content, **form)
+    assert "audio" in assert_openai_error(answer, status=400)["message"]
 
 
 # --- what is no good counts -----------------------------------------------------------------------

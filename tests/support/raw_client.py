@@ -16,12 +16,17 @@ class RawClient:
         self.socket.connect((parts.hostname, parts.port))
 
     def send_request(
-        self, body: str, *, length: int | None = None, path: str = "/v1/chat/completions"
+        self,
+        body: str,
+        *,
+        length: int | None = None,
+        path: str = "/v1/chat/completions",
+        content_type: str = "application/json",
     ) -> None:
         """Ask for an answer; `length` is what the headers say of the body."""
         self.socket.sendall(
             f"POST {path} HTTP/1.1\r\nhost: {self.host}\r\n"
-            f"content-type: application/json\r\ncontent-length: {length or len(body)}\r\n\r\n"
+            f"content-type: {content_type}\r\ncontent-length: {length or len(body)}\r\n\r\n"
             f"{body}".encode()
         )
 

@@ -155,6 +155,22 @@ def test_a_failure_is_made_good_by_another_deployment(fresh_gateway, tmp_path, s
     assert [entry.status for entry in stub.log()] == [503, 200]
 
 
+def test_files_take_room_until_they_are_answered(fresh_gateway, tmp_path, stub):
+    gateway = fresh_gateway(with_other_models(tmp_path, **{"server.max_bodies_mb": 1}))
+    file = 'name="file"; filename="a.wav"', "x" * 300_000  # one caller may have half a megabyte
+    asked = form(file, MODEL)
+    path = "/v1/audio/transcriptions"
+    stub.add_fault("stall_before_headers", model="sim-transcribe")
+    with contextlib.closing(RawClient(gateway.url)) as client:
+        kind = asked["headers"]["content-type"]
+        client.send_request(asked["content"].decode(), path=path, content_type=kind)
+        stub.log(wait_for="running")
+        refused = assert_openai_error(post(gateway, path, **asked), status=503)
+        assert "room" in refused["message"]
+    stub.log(wait_for="client_gone")
+    assert post(gateway, path, **asked).status_code == 200
+
+
 def test_a_client_that_leaves_takes_the_upstream_call_with_it(gateway, stub):
     stub.add_fault("stall_before_headers", model="sim-speech")
     body = json.dumps({"model": "sim-speech", "input": "A steelyard.", "voice": "alloy"})
