@@ -100,7 +100,7 @@ class Reception:
         except (ClientDisconnectedError, RateLimitedError, OverloadedError):
             raise
         except GatewayError:
-            await self._charge(visit.serving, caller, scope)
+            await self.charge(visit, scope)
             raise
 
     async def _understand(
@@ -141,16 +141,19 @@ class Reception:
         arrival.arrived()
         return request
 
-    async def _charge(self, serving: ActiveConfig, caller: Caller, scope: Scope) -> None:
-        """Count a request that was no good.
+    async def charge(self, visit: Visit, scope: Scope) -> None:
+        """Count a request that nothing is decided for: it is no good, or asks for no answer.
 
         Raises
         ------
         RateLimitedError
-            In place of what was wrong, once there were more than there may be.
+            Once there were more than there may be.
         """
+        caller = visit.caller
+        if caller is None:
+            return
         try:
-            await serving.admission.charge(caller)
+            await visit.serving.admission.charge(caller)
         except RateLimitedError as error:
             self.intake.refuse(caller, _peer(scope), error)
             raise

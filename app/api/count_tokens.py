@@ -1,7 +1,7 @@
 """`POST /v1/messages/count_tokens`: how long a prompt is, before it is asked.
 
-Nothing is generated and nobody is billed. A pinned model whose upstream counts by itself says it
-exactly; of anything else it is our estimate.
+Nothing is generated and nobody is billed, but it counts for the limits of requests. A pinned model
+whose upstream counts by itself says it exactly; of anything else it is our estimate.
 """
 
 from dataclasses import dataclass, replace
@@ -49,6 +49,7 @@ class CountTokensEndpoint:
         request_id: str = scope["state"]["request_id"]
         try:
             request = await self.reception.take(self.dialect, visit, scope, receive)
+            await self.reception.charge(visit, scope)
             async with CancelOnDisconnect(scope, receive) as watch:
                 body, counted_by = await _count(visit, request)
                 watch.disarm()
@@ -86,11 +87,12 @@ async def _count(visit: Visit, request: RouteRequest) -> tuple[bytes, bytes]:
         try:
             counter: Provider | None = deployment.provider.token_counter
             if counter is not None:
+                fields, _ = deployment.takes(request, request.body.sent, dialect=MESSAGES)
                 call = ModelCall(
                     request_id=request.request_id,
                     upstream_model=deployment.upstream_model,
                     dialect=MESSAGES,
-                    fields=request.body.sent,
+                    fields=fields,
                     stream=False,
                     timeouts=replace(deployment.whole_timeouts, first_token_s=_UPSTREAM_S),
                     headers=request.headers,

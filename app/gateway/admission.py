@@ -243,7 +243,7 @@ class Admission:
         return least
 
     async def charge(self, caller: Caller) -> None:
-        """Count a request that was no good for the limits of requests per minute.
+        """Count a request that nothing is decided for in the limits of requests per minute.
 
         Raises
         ------
@@ -268,7 +268,7 @@ class Admission:
                     [Settlement(scope=claim.scope, tokens=0, cost_nusd=0) for claim in claims],
                 )
         except StoreError:
-            return  # the request is refused anyway
+            return  # the request is refused anyway, or costs nothing
         if isinstance(granted, Refusal):
             self.on_refusal(granted)
             raise rate_limited(granted)

@@ -40,7 +40,6 @@ from app.providers.base import Chunk, ModelCall, Progress, Provider
 from app.telemetry.tracing import CallTrace
 from app.types import CHAT_COMPLETIONS, MESSAGES, Call, CallRole
 from app.wire.body import Body, Fields
-from app.wire.parameters import NO_RULES
 from routers.types import Capability
 
 Failures = list[tuple[Call, UpstreamError]]
@@ -290,7 +289,8 @@ class Dispatcher:
         entry.wait_begins(lease.began)
         try:
             dialect, fields = await _written(request.body, deployment.provider, progress)
-            fields = _as_the_model_takes_it(dialect, fields, deployment, entry)
+            fields, changes = deployment.takes(request, fields, dialect=dialect)
+            entry.changes[deployment.spec.model_id] = changes
             chunks = deployment.provider.send(
                 ModelCall(
                     request_id=request.request_id,
@@ -343,25 +343,6 @@ class Dispatcher:
             role=role,
             trace=trace,
         )
-
-
-def _as_the_model_takes_it(
-    dialect: str, fields: Fields, deployment: Deployment, entry: LedgerEntry
-) -> Fields:
-    """Return a request without what the model refuses, and note what was changed.
-
-    Of a client that wrote to a model by its own name, in the dialect that its upstream speaks,
-    every byte is meant: it goes as it is, and what is wrong with it the upstream says. What a
-    variant adds to a request has to fit into it, though.
-    """
-    rules = deployment.parameters
-    if rules is NO_RULES:
-        return fields
-    if dialect != CHAT_COMPLETIONS and entry.request.names_its_model and not rules.fixed:
-        return fields
-    fields, changes = rules.apply(fields, dialect=dialect)
-    entry.changes[deployment.spec.model_id] = changes
-    return fields
 
 
 async def _written(body: Body, provider: Provider, progress: Progress) -> tuple[str, Fields]:

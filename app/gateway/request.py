@@ -10,7 +10,7 @@ from app.gateway.acceptors.base import Acceptor
 from app.gateway.session import Session
 from app.lineage import Lineage
 from app.providers.base import Provider, Timeouts
-from app.types import CacheMode
+from app.types import CHAT_COMPLETIONS, CacheMode
 from app.wire.body import Body, Fields
 from app.wire.parameters import NO_RULES, ParameterRules
 from routers.artifact.artifact import RouterArtifact
@@ -132,9 +132,25 @@ class Deployment:
     weight: float = 1.0
     """Its share of the model's calls, relative to the model's other deployments."""
     parameters: ParameterRules = NO_RULES
-    """What has to be done to a chat request before the model takes it."""
+    """What has to be done to a request before the model takes it."""
     retries: int = 1
     """How often its model is asked once more, where that is safe, before the next one is."""
+
+    def takes(
+        self, request: "RouteRequest", fields: Fields, *, dialect: str
+    ) -> tuple[Fields, tuple[str, ...]]:
+        """Return a request without what the model refuses, and what was changed of it.
+
+        Of a client that wrote to a model by its own name, in the dialect that its upstream speaks,
+        every byte is meant: it goes as it is, and what is wrong with it the upstream says. What a
+        variant adds to a request has to fit into it, though.
+        """
+        rules = self.parameters
+        if rules is NO_RULES:
+            return fields, ()
+        if dialect != CHAT_COMPLETIONS and request.names_its_model and not rules.fixed:
+            return fields, ()
+        return rules.apply(fields, dialect=dialect)
 
 
 class RouteRequest(msgspec.Struct, frozen=True, kw_only=True):

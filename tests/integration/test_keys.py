@@ -65,6 +65,24 @@ def ask(keyed):
         yield ask
 
 
+def test_counting_tokens_is_held_to_the_key_too(make, ask):
+    path = "/v1/messages/count_tokens"
+    secret = make(models=["sim-nano"], limits={"requests_per_minute": 3})["secret"]
+    assert ask(secret, path=path, model="sim-nano").json()["input_tokens"] > 0
+    assert ask(secret, path=path, model="auto").status_code == 200
+    refused = ask(secret, path=path, model="sim-large")
+    assert refused.status_code == 403
+    assert refused.json()["error"]["type"] == "permission_error"
+    for _ in range(2):
+        throttled = ask(secret, path=path, model="sim-nano")
+        assert throttled.status_code == 429
+        assert throttled.json()["error"]["type"] == "rate_limit_error"
+        assert int(throttled.headers["retry-after"]) > 0
+    assert ask(secret, max_tokens=5).status_code == 429
+    other = make(policies=["economy"])["secret"]
+    assert ask(other, path=path, model="auto:quality").status_code == 403
+
+
 def bearer_of(secret):
     return {} if secret is None else {"authorization": f"Bearer {secret}"}
 
