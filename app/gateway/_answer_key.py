@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from app.gateway.request import IDEMPOTENCY_KEY, RouteRequest
-from app.types import CacheMode
+from app.types import CHAT_COMPLETIONS, CacheMode
 from routers.types import Capability
 
 _LEFT_OUT = frozenset(
@@ -29,11 +29,13 @@ _LEFT_OUT = frozenset(
 )
 """Fields that do not matter to the answer; every other one does, unknown ones included."""
 
-_STATEFUL = ("previous_response_id", "conversation", "thread", "container")
+_STATEFUL = ("previous_response_id", "conversation", "thread", "container", "background")
 """What the provider remembers under these may change while the request does not."""
 
 _SIDE_EFFECTS = ("store", "web_search_options")
 """The client asked for more than an answer from what it sent."""
+
+_EFFECTS = frozenset({Capability.TOOLS, Capability.MESSAGES_API})
 
 _CANONICAL_BYTES = 262_144
 _ERRORS = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
@@ -56,7 +58,7 @@ def may_use(request: RouteRequest) -> tuple[bool, bool]:
         return False, False
     if mode is CacheMode.ON:
         return True, True
-    if Capability.TOOLS in request.demand.capabilities or any(
+    if not _EFFECTS.isdisjoint(request.demand.capabilities) or any(
         _given(fields, name) for name in _SIDE_EFFECTS
     ):
         return False, False
@@ -86,6 +88,8 @@ def answer_name(request: RouteRequest, *, version: str) -> str:
         None if request.allowed_model_ids is None else sorted(request.allowed_model_ids),
         request.max_cost_usd,
         request.body.dialect,
+        # What an upstream of the same dialect answered can only be repeated in the way it came.
+        request.stream and request.body.dialect != CHAT_COMPLETIONS,
         sorted(
             [name.decode("latin-1"), value.decode("latin-1")]
             for name, value in request.headers

@@ -1,7 +1,9 @@
 """The exact response cache: the same question of the same caller is answered once.
 
 It is opt-in, by key or by request. A hit repeats the stored answer byte for byte, its `id`,
-`created` and `usage` included: it is that answer, and the response headers say so.
+`created` and `usage` included: it is that answer, and the response headers say so. An answer that
+an upstream wrote in its client's own dialect is kept as its bytes, whole or as the events of a
+stream; one of chat completions is kept whole, and told in whichever way is asked for.
 """
 
 import asyncio
@@ -16,8 +18,8 @@ from app.gateway._answer_key import answer_name, may_use
 from app.gateway.request import RouteRequest
 from app.providers.base import Chunk
 from app.stores.base import Answers, StoreError
-from app.types import CacheState, Usage
-from app.wire.answer_pieces import Assembler, is_keepable, replay
+from app.types import CHAT_COMPLETIONS, CacheState, Usage
+from app.wire.answer_pieces import KEEPABLE, Assembler, is_keepable, replay
 from app.wire.usage import with_usage
 from routers.types import Reason
 
@@ -31,10 +33,19 @@ _MAKESHIFT = frozenset({Reason.ROUTER_TIMEOUT, Reason.ROUTER_ERROR, Reason.FALLB
 
 
 class CachedAnswer(msgspec.Struct, frozen=True, array_like=True):
-    """An answer as it is kept: the whole completion, and the model that gave it."""
+    """An answer as it is kept, and the model that gave it.
+
+    Attributes
+    ----------
+    body
+        The whole completion; in any other dialect exactly what the client got.
+    dialect
+        In which it is written.
+    """
 
     body: bytes
     model_id: str
+    dialect: str = CHAT_COMPLETIONS
 
     def as_stream(self, *, include_usage: bool) -> tuple[bytes, bytes | None]:
         """Return the events of a stream, and the JSON of its usage event."""
@@ -87,11 +98,16 @@ class Seat:
         self._name = name
         self._assembler = Assembler(cache.max_answer_bytes) if cache and name and stream else None
         self._whole = bytearray()
+        self._dialect = CHAT_COMPLETIONS
+        self._finish_reason: str | None = None
 
     def saw(self, chunk: Chunk) -> None:
         """Take note of a part of the answer, as it came from upstream."""
         if not self._name or self._cache is None:
             return
+        if chunk.dialect != CHAT_COMPLETIONS:
+            self._dialect, self._assembler = chunk.dialect, None
+            self._finish_reason = chunk.finish_reason or self._finish_reason
         if self._assembler is not None:
             self._assembler.feed(chunk)
         elif len(self._whole) <= self._cache.max_answer_bytes:
@@ -117,10 +133,16 @@ class Seat:
             return
         assembled = self._assembler
         body = bytes(self._whole) if assembled is None else assembled.completion()
-        if body is None or len(body) > self._cache.max_answer_bytes or not is_keepable(body):
+        if body is None or len(body) > self._cache.max_answer_bytes:
             return
-        body = with_usage(body, usage)
-        self.ended = CachedAnswer(body=body, model_id=model_id)
+        if self._dialect != CHAT_COMPLETIONS:
+            if self._finish_reason not in KEEPABLE:
+                return
+        elif is_keepable(body):
+            body = with_usage(body, usage)
+        else:
+            return
+        self.ended = CachedAnswer(body=body, model_id=model_id, dialect=self._dialect)
         await self._cache.put(self._name, self.ended, owner=self._owner)
 
 

@@ -60,7 +60,8 @@ def _texts(entry: LedgerEntry) -> Texts:
     answer, dialect = ((), CHAT_COMPLETIONS) if entry.heard is None else entry.heard.told
     streamed = entry.request.stream
     if keeps.answers and cached is not None:
-        answer, dialect, streamed = (cached.body,), CHAT_COMPLETIONS, False
+        answer, dialect = (cached.body,), cached.dialect
+        streamed = streamed and dialect != CHAT_COMPLETIONS
     return Texts(
         conversation=entry.request.conversation,
         answer=answer,

@@ -168,7 +168,7 @@ class Answer(Life):
         cached = await self._look_up()
         if cached is not None:
             self.account.cached = cached
-            return Head(from_cache=True)
+            return Head(from_cache=True, dialect=cached.dialect)
         gateway, entry = self._gateway, self.account
         decision = await gateway.chooser.decide(entry)
         decision = await gateway.books.reservations.answer(entry.request, decision, entry)
@@ -326,7 +326,7 @@ def _joined(prelude: tuple[Chunk, ...]) -> Chunk:
 
 
 def _whole(cached: CachedAnswer, request: RouteRequest) -> Chunk:
-    if not request.stream:
-        return Chunk(data=cached.body)
+    if not request.stream or cached.dialect != CHAT_COMPLETIONS:
+        return Chunk(data=cached.body, dialect=cached.dialect)
     events, usage_event = cached.as_stream(include_usage=request.include_usage)
     return Chunk(data=events, usage_event=usage_event)

@@ -9,7 +9,7 @@ from app.errors import UpstreamInvalidResponseError
 from app.providers.base import Chunk
 from app.types import CHAT_COMPLETIONS, ToldUsage
 
-_KEEPABLE = frozenset({"stop", "length", "tool_calls", "function_call"})
+KEEPABLE = frozenset({"stop", "length", "tool_calls", "function_call"})
 """Ends of a complete answer; one that a filter cut short is not worth repeating."""
 
 _TEXTS = frozenset({"content", "refusal", "reasoning_content", "reasoning"})
@@ -274,7 +274,7 @@ def is_keepable(body: bytes) -> bool:
     try:
         choices = _OBJECTS.decode(_OBJECT.decode(body)["choices"])
         return bool(choices) and all(
-            bool(_OBJECT.decode(choice["message"])) and _reason(choice) in _KEEPABLE
+            bool(_OBJECT.decode(choice["message"])) and _reason(choice) in KEEPABLE
             for choice in choices
         )
     except _ERRORS:

@@ -215,6 +215,42 @@ def test_refused_seals_are_left_out_once(ask, upstream, gateway_thread):
     assert len(upstream.asked) == 1
 
 
+CACHED = {"x-route-cache": "on"}
+
+
+def test_an_answer_that_is_kept_comes_again_byte_for_byte(ask, upstream):
+    recorded = fixture("anthropic/tool_use.sse")
+    raw = json.dumps(MESSAGE, indent=1).encode()
+    turns = [{"role": "user", "content": "Keep this."}]
+    seen = []
+    for streaming in (True, True, False, False):
+        upstream.answers[CLAUDE] = native(recorded) if streaming else whole(raw)
+        answer = ask(headers=CACHED, stream=streaming, messages=turns)
+        assert answer.content == (recorded if streaming else raw)
+        assert answer.headers["content-type"].startswith(
+            "text/event-stream" if streaming else "application/json"
+        )
+        seen.append(answer.headers["x-route-cache"])
+    assert seen == ["miss", "hit", "miss", "hit"]
+    assert len(upstream.asked) == 2
+    assert float(answer.headers["x-route-cost-usd"]) == 0
+    # Another knob of the request is another answer.
+    assert ask(headers=CACHED, messages=turns, top_k=1).headers["x-route-cache"] == "miss"
+    assert ask("auto", headers=CACHED, messages=turns).headers["x-route-cache"] == "miss"
+
+
+@pytest.mark.parametrize("name", ["refusal", "cut"])
+def test_an_answer_that_is_none_in_full_is_not_kept(ask, upstream, name):
+    text = fixture("anthropic/refusal.sse" if name == "refusal" else "anthropic/text.sse")
+    sent = text if name == "refusal" else text[: text.index(b"event: content_block_stop")]
+    turns = [{"role": "user", "content": f"Do not keep this: {name}."}]
+    for _ in range(2):
+        upstream.answers[CLAUDE] = native(sent)
+        answer = ask(headers=CACHED, stream=True, messages=turns)
+        assert answer.headers["x-route-cache"] == "miss"
+    assert len(upstream.asked) == 2
+
+
 def test_tokens_are_counted_by_the_upstream_of_a_pinned_model(ask, upstream):
     upstream.answers[CLAUDE] = whole({"input_tokens": 4711})
     answer = ask(path="/v1/messages/count_tokens")

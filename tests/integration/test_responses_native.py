@@ -191,6 +191,18 @@ def test_a_conversation_that_is_kept_goes_on_with_all_that_was_said(ask, upstrea
         ]
 
 
+def test_an_answer_that_is_kept_comes_again_byte_for_byte(ask, upstream):
+    raw = json.dumps(RESPONSE, indent=1).encode()
+    seen = []
+    for streaming in (True, True, False, False):
+        upstream.answers[MODEL] = in_pieces(STREAM, 3) if streaming else whole(raw)
+        answer = ask(input="Keep this.", stream=streaming, routing={"cache": "on"})
+        assert answer.content == (STREAM if streaming else raw)
+        seen.append(answer.headers["x-route-cache"])
+    assert seen == ["miss", "hit", "miss", "hit"]
+    assert len(upstream.asked) == 2
+
+
 @given(st.data())
 def test_however_a_stream_is_cut_it_is_read_and_passed_on_alike(data):
     cuts = sorted(data.draw(st.sets(st.integers(1, len(STREAM) - 1), max_size=9)))
