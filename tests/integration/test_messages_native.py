@@ -186,6 +186,21 @@ def test_before_its_first_content_another_model_is_tried(ask, upstream):
     assert accumulated(answer.content)["content"] == [{"type": "text", "text": "Hello"}]
 
 
+@pytest.mark.parametrize(
+    ("statuses", "told"),
+    [((529, 503), 529), ((503,), 529), ((529, 500), 502), ((529, 429), 502)],
+)
+def test_upstreams_that_have_too_much_to_do_are_told_as_overloaded(ask, upstream, statuses, told):
+    models = (CLAUDE, CHAT)[: len(statuses)]
+    for model, status in zip(models, statuses, strict=True):
+        upstream.answers[model] = whole({"error": {"message": "no"}}, status=status)
+    routing = {"models": list(models), "cost_quality": 1, "affinity": False}
+    answer = ask("auto", routing=routing)
+    assert answer.status_code == told, answer.text
+    kind = "overloaded_error" if told == 529 else "api_error"
+    assert answer.json()["error"]["type"] == kind
+
+
 def test_thinking_without_its_seal_is_taken_out(ask, upstream):
     upstream.answers[CLAUDE] = whole(MESSAGE)
     good = {"type": "thinking", "thinking": "b", "signature": "EqQB"}

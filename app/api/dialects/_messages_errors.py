@@ -8,6 +8,7 @@ import msgspec
 from app.api.answers import Headers, error_head, error_object
 from app.api.dialects._messages_limits import refusal_headers
 from app.errors import (
+    AllAttemptsFailedError,
     BudgetExceededError,
     RateLimitedError,
     UpstreamContextLengthError,
@@ -15,12 +16,13 @@ from app.errors import (
     UpstreamUnsupportedError,
 )
 from app.types import MESSAGES
-from app.wire.messages.errors import error_body, status_of, too_long, type_of
+from app.wire.messages.errors import OVERLOADED, error_body, status_of, too_long, type_of
 from routers.errors import NoEligibleModelError
 
 _WITHOUT_THREADS = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
 """On which Anthropic's libraries send the whole conversation, as they did before threads."""
 
+_OVERLOADS = frozenset({503, OVERLOADED})
 _AS_OPENAI_TELLS_IT = ("message", "type", "param", "code")
 
 
@@ -56,7 +58,7 @@ def error_answer(error: BaseException, *, request_id: str | None) -> tuple[int, 
 def error_of(error: BaseException) -> MessagesError:
     """Return how an error is told."""
     status, _ = error_head(error)
-    status = status_of(status)
+    status = OVERLOADED if _is_overload(error) else status_of(status)
     # What it is called in OpenAI's words is left out; models and attempts are worth telling.
     told = error_object(error)
     more = {key: value for key, value in told.items() if key not in _AS_OPENAI_TELLS_IT}
@@ -69,6 +71,12 @@ def error_of(error: BaseException) -> MessagesError:
     if isinstance(error, UpstreamUnsupportedError) and error.param == "thread":
         more["details"] = _WITHOUT_THREADS
     return MessagesError(status, {"type": kind, "message": message, **more})
+
+
+def _is_overload(error: BaseException) -> bool:
+    """Whether all that stood in the way were upstreams that had too much to do."""
+    attempts = error.attempts if isinstance(error, AllAttemptsFailedError) else ()
+    return bool(attempts) and all(each.status in _OVERLOADS for each in attempts)
 
 
 def _message(error: BaseException, usual: str) -> str:

@@ -18,8 +18,8 @@ _TYPES: Mapping[int, str] = {
     504: "timeout_error",
     529: "overloaded_error",
 }
-_OVERLOADED = 529
-_STATUSES = {503: _OVERLOADED}
+OVERLOADED = 529
+_STATUSES = {503: OVERLOADED}
 """What OpenAI's API says of the same."""
 
 TOO_LONG = "capability_rejected: prompt_too_long"
