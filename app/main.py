@@ -27,7 +27,7 @@ from app.api.boundary import BoundaryMiddleware
 from app.api.browser_rules import browser_rules
 from app.api.browsers import BrowserMiddleware
 from app.api.console import console_is_served, console_router
-from app.api.count_tokens import CountTokensEndpoint, TokenCounting
+from app.api.count_tokens import CountTokensEndpoint, InputTokenCounting, TokenCounting
 from app.api.dialects.base import dialects
 from app.api.fast_path import FastPathApp
 from app.api.feedback import feedback_router
@@ -57,7 +57,13 @@ from app.stores.owners import new_run, owner_of
 from app.telemetry.exposition import MetricsServer
 from app.telemetry.metrics import Metrics
 from app.telemetry.recent import Recent
-from app.types import CHAT_COMPLETIONS, COUNT_TOKENS_ROUTE, DECISION_ROUTE, MESSAGES_ROUTE
+from app.types import (
+    CHAT_COMPLETIONS,
+    COUNT_TOKENS_ROUTE,
+    DECISION_ROUTE,
+    INPUT_TOKENS_ROUTE,
+    MESSAGES_ROUTE,
+)
 from routers.artifact.artifact import RouterArtifact
 
 _log = logging.getLogger(__name__)
@@ -185,7 +191,7 @@ def create_app(
     return app
 
 
-_OTHER_TRAFFIC = (DECISION_ROUTE, COUNT_TOKENS_ROUTE)
+_OTHER_TRAFFIC = (DECISION_ROUTE, COUNT_TOKENS_ROUTE, INPUT_TOKENS_ROUTE)
 """Paths that share the limits of those where answers are asked for."""
 
 
@@ -217,6 +223,9 @@ def _add_traffic(
     chat = table.named(CHAT_COMPLETIONS)
     counting = CountTokensEndpoint(dialect=TokenCounting(), reception=reception)
     endpoints[COUNT_TOKENS_ROUTE] = counting
+    endpoints[INPUT_TOKENS_ROUTE] = CountTokensEndpoint(
+        dialect=InputTokenCounting(kept), reception=reception
+    )
     # A base URL that ends in /v1, or lacks it, is what clients of this dialect often have.
     messages = endpoints[MESSAGES_ROUTE]
     for begins in ("", "/v1/v1"):

@@ -36,6 +36,7 @@ RESPONSES = "responses"
 CHAT_ROUTE = "/v1/chat/completions"
 MESSAGES_ROUTE = "/v1/messages"
 COUNT_TOKENS_ROUTE = "/v1/messages/count_tokens"
+INPUT_TOKENS_ROUTE = "/v1/responses/input_tokens"
 DECISION_ROUTE = "/v1/route"
 """Where answers are asked for; `/v1/route` leaves an outcome too where its scorer was paid."""
 

@@ -5,11 +5,15 @@ Docs: `docs/guides/providers.md` lists what is translated, refused and given bac
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
-from app.errors import UpstreamError, UpstreamMisconfiguredError
+from app.errors import (
+    UpstreamError,
+    UpstreamInvalidResponseError,
+    UpstreamMisconfiguredError,
+)
 from app.providers.base import PROVIDERS, Chunk, ModelCall, Provider
 from app.providers.http.answer_stream import AnswerStream
 from app.providers.http.error_body import error_detail
@@ -30,6 +34,7 @@ from app.providers.messages.wire import whole_answer
 from app.providers.translation.errors import openai_error_body
 from app.providers.translation.seals import is_about_seals
 from app.types import MESSAGES
+from app.wire.messages.shapes import DECODE_ERRORS
 
 API_VERSION = "2023-06-01"
 
@@ -105,6 +110,13 @@ _ANSWERED = frozenset({"max_tokens", "stream", "metadata", "stop_sequences", "se
 """Fields about an answer, which the counter does not know."""
 
 
+class _Count(msgspec.Struct):
+    input_tokens: Annotated[int, msgspec.Meta(ge=0)]
+
+
+_decode_count = msgspec.json.Decoder(_Count).decode
+
+
 class _TokenCounter(AnthropicProvider):
     """Asks how many tokens a request has; its answer is passed on as it is."""
 
@@ -119,4 +131,8 @@ class _TokenCounter(AnthropicProvider):
         return encode_native(fields, model=call.upstream_model)
 
     def _whole(self, call: ModelCall, body: bytes, headers: Headers) -> Chunk:  # noqa: ARG002
+        try:
+            _decode_count(body)
+        except DECODE_ERRORS as error:
+            raise UpstreamInvalidResponseError("the upstream's answer counts nothing") from error
         return Chunk(data=body, headers=tuple(headers))

@@ -314,3 +314,19 @@ def test_a_response_that_was_kept_is_not_streamed_again(keeping):
         answer = client.get(f"/v1/responses/{made['id']}", params={"stream": True})
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == "stream"
+
+
+def test_tokens_are_counted_without_an_answer(keeping, stub):
+    with client_of(keeping) as client:
+        first = client.responses.create(model="auto", input="What is a steelyard?")
+        stub.reset()
+        alone = client.responses.input_tokens.count(model="auto", input="And?")
+        after = client.responses.input_tokens.count(
+            model="auto", input="And?", previous_response_id=first.id
+        )
+        assert alone.object == "response.input_tokens"
+        assert 0 < alone.input_tokens < after.input_tokens
+        assert not stub.log()
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.responses.input_tokens.count(model="auto", input=[])
+        assert caught.value.param == "input"
