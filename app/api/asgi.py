@@ -104,7 +104,7 @@ async def read_body(
     BodyTooLargeError
         As soon as the body is known to exceed `max_bytes`, before the rest of it is read.
     InvalidRequestError
-        If the declared length is no number, or the body no gzip that it says to be.
+        If the declared length is no number, or the body not what it says to be.
     ClientDisconnectedError
         If the client goes away in the middle.
     """
@@ -128,8 +128,9 @@ async def read_body(
         if not more:
             whole = body
             break
-    if head.get(b"content-encoding") is not None and packed(head):
-        return await unpacked(whole, max_bytes=max_bytes, on_part=on_part)
+    coding = None if head.get(b"content-encoding") is None else packed(head)
+    if coding is not None:
+        return await unpacked(whole, coding, max_bytes=max_bytes, on_part=on_part)
     return whole
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 
 from app.errors import BodyTooLargeError, InvalidRequestError, UnsupportedMediaTypeError
 from app.head import RequestHead
@@ -10,18 +10,21 @@ from app.head import RequestHead
 _PIECE_BYTES = 256 * 1024
 """How much is unpacked at once: other requests get their turn in between."""
 
-_GZIP = frozenset({b"gzip", b"x-gzip"})
 _PLAIN = frozenset({b"", b"identity"})
-_GZIP_WINDOW = 31
+_GZIP_WINDOW, _ZLIB_WINDOW, _RAW_WINDOW = 31, 15, -15
+_ZSTD_WINDOW_BYTES = 8 * 1024 * 1024
+"""What RFC 9659 lets a sender ask for; a frame may ask for gigabytes otherwise."""
+
+Unpack = Callable[[bytes], Iterator[bytes]]
 
 
-def packed(head: RequestHead) -> bool:
-    """Return whether a body is compressed.
+def packed(head: RequestHead) -> str | None:
+    """Return in which way a body is compressed; None where it is not.
 
     Raises
     ------
     UnsupportedMediaTypeError
-        If it is in another way than gzip, or more than once.
+        If it is in a way that is not known, or in more than one.
     """
     codings = [
         coding
@@ -30,22 +33,30 @@ def packed(head: RequestHead) -> bool:
         if coding not in _PLAIN
     ]
     if not codings:
-        return False
-    if len(codings) > 1 or codings[0] not in _GZIP:
+        return None
+    name = codings[0].decode("latin-1")
+    if len(codings) > 1 or name not in _UNPACKERS:
         told = b", ".join(codings)[:80].decode("latin-1")
         raise UnsupportedMediaTypeError(
-            f"content-encoding {told!r} is not supported; send the body as it is, or as gzip"
+            f"content-encoding {told!r} is not supported; send the body as it is, or as gzip, "
+            "deflate or zstd"
         )
-    return True
+    return name
 
 
 async def unpacked(
-    body: bytes | bytearray, *, max_bytes: int, on_part: Callable[[int], None] | None
+    body: bytes | bytearray,
+    coding: str,
+    *,
+    max_bytes: int,
+    on_part: Callable[[int], None] | None,
 ) -> bytes | bytearray:
-    """Unpack a body that came as gzip.
+    """Unpack a body.
 
     Parameters
     ----------
+    coding
+        As `packed` told it.
     on_part
         Told how many bytes each part has before it is kept; what it raises ends the unpacking.
 
@@ -54,28 +65,69 @@ async def unpacked(
     BodyTooLargeError
         As soon as there is more of it than `max_bytes`.
     InvalidRequestError
-        If it is no gzip, or not all of it.
+        If it is not what it says to be, or not all of it.
     """
     whole = bytearray()
-    rest = bytes(body)
-    while rest:  # a file of gzip may have several members
-        inflater = zlib.decompressobj(_GZIP_WINDOW)
-        while not inflater.eof:
-            try:
-                piece = inflater.decompress(rest, _PIECE_BYTES)
-            except zlib.error as error:
-                raise InvalidRequestError("the request body is no valid gzip") from error
-            if len(whole) + len(piece) > max_bytes:
-                raise BodyTooLargeError(
-                    f"the request body, unpacked, exceeds the limit of {max_bytes} bytes"
-                )
-            if on_part is not None:
-                on_part(len(piece))
-            whole += piece
-            rest = inflater.unconsumed_tail
-            if not (piece or rest or inflater.eof):
-                raise InvalidRequestError("the request body ends in the middle of its gzip")
-            if len(piece) == _PIECE_BYTES:
-                await asyncio.sleep(0)
-        rest = inflater.unused_data
+    for piece in _UNPACKERS[coding](bytes(body)):
+        if len(whole) + len(piece) > max_bytes:
+            raise BodyTooLargeError(
+                f"the request body, unpacked, exceeds the limit of {max_bytes} bytes"
+            )
+        if on_part is not None:
+            on_part(len(piece))
+        whole += piece
+        if len(piece) == _PIECE_BYTES:
+            await asyncio.sleep(0)
     return whole
+
+
+def _gzip(body: bytes) -> Iterator[bytes]:
+    while body:  # a file of gzip may have several members
+        body = yield from _inflated(body, _GZIP_WINDOW, "gzip")
+
+
+def _deflate(body: bytes) -> Iterator[bytes]:
+    # The name stands for zlib's format, yet some send what is in it alone.
+    is_zlib = len(body) > 1 and body[0] & 15 == 8 and int.from_bytes(body[:2]) % 31 == 0
+    rest = yield from _inflated(body, _ZLIB_WINDOW if is_zlib else _RAW_WINDOW, "deflate")
+    if rest:
+        raise InvalidRequestError("there is more in the request body than its deflate")
+
+
+def _inflated(body: bytes, window: int, name: str) -> Generator[bytes, None, bytes]:
+    """Yield what is in one member; return what follows it."""
+    inflater = zlib.decompressobj(window)
+    while not inflater.eof:
+        try:
+            piece = inflater.decompress(body, _PIECE_BYTES)
+        except zlib.error as error:
+            raise InvalidRequestError(f"the request body is no valid {name}") from error
+        yield piece
+        body = inflater.unconsumed_tail
+        if not (piece or body or inflater.eof):
+            raise InvalidRequestError(f"the request body ends in the middle of its {name}")
+    return inflater.unused_data
+
+
+def _zstd(body: bytes) -> Iterator[bytes]:
+    import zstandard  # noqa: PLC0415  (most gateways never need it)
+
+    unpacker = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES)
+    # One that is cut at the end of a block is read as if that were all: it is no JSON then.
+    with unpacker.stream_reader(body, read_across_frames=True) as reader:
+        while True:
+            try:
+                piece = reader.read(_PIECE_BYTES)
+            except zstandard.ZstdError as error:
+                raise InvalidRequestError("the request body is no valid zstd") from error
+            if not piece:
+                return
+            yield piece
+
+
+_UNPACKERS: dict[str, Unpack] = {
+    "gzip": _gzip,
+    "x-gzip": _gzip,
+    "deflate": _deflate,
+    "zstd": _zstd,
+}

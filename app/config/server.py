@@ -53,7 +53,7 @@ class ServerConfig(Strict):
     """Origins whose pages may ask from a browser and read the answer, such as
     `https://app.example.com`; `*` for all, where keys are needed. Left out, none may."""
     max_body_bytes: Annotated[int, Field(ge=1024, le=2**31)] = 10_000_000
-    """The longest body of a request, unpacked where it comes as gzip; longer ones are a 413."""
+    """The longest body of a request, unpacked where it comes compressed; longer ones are a 413."""
     max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 8_000
     """Of clients to each process, idle ones too; further ones are turned away with a 503."""
     head_timeout_s: Seconds = 10.0

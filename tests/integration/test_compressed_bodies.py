@@ -1,10 +1,12 @@
-"""Bodies that come as gzip are unpacked within the bounds of all others."""
+"""Bodies that come compressed are unpacked within the bounds of all others."""
 
 import gzip
 import json
+import zlib
 
 import httpx
 import pytest
+import zstandard
 
 from tests.support.requests import assert_openai_error
 
@@ -28,6 +30,75 @@ def test_it_is_answered_like_any_other(gateway, stub, coding):
     members = gzip.compress(body[:700]) + gzip.compress(body[700:])
     assert ask(gateway, members, coding).status_code == 200
     assert all(entry.body["messages"] == ASK["messages"] for entry in stub.log())
+
+
+def raw_deflate(body):
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(body) + packer.flush()
+
+
+def zstd_in_frames(body):
+    """Pack without saying how much there is, in two frames, as one that streams would."""
+    packer = zstandard.ZstdCompressor(write_content_size=False)
+    return packer.compress(body[:700]) + packer.compress(body[700:])
+
+
+@pytest.mark.parametrize(
+    ("coding", "pack"),
+    [
+        ("zstd", zstandard.compress),
+        ("ZSTD", zstd_in_frames),
+        ("deflate", zlib.compress),
+        ("deflate", raw_deflate),
+    ],
+)
+def test_other_codings_are_read_too(gateway, stub, coding, pack):
+    assert ask(gateway, pack(json.dumps(ASK).encode()), coding).status_code == 200
+    (entry,) = stub.log()
+    assert entry.body["messages"] == ASK["messages"]
+
+
+def zstd_with_a_wide_window(body):
+    """Pack such that whoever unpacks has to hold 128 MB."""
+    parameters = zstandard.ZstdCompressionParameters(window_log=27)
+    packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    return packer.compress(body) + packer.flush()
+
+
+@pytest.mark.parametrize(
+    ("coding", "content"),
+    [
+        ("zstd", b""),
+        ("zstd", b"{}"),
+        ("zstd", gzip.compress(b"{}")),
+        ("zstd", zstandard.compress(json.dumps(ASK).encode())[:60]),
+        ("zstd", zstandard.compress(b"{}") + b"more"),
+        ("zstd", zstd_with_a_wide_window(json.dumps(ASK).encode())),
+        ("deflate", b""),
+        ("deflate", b"{}"),
+        ("deflate", zlib.compress(b"{}")[:-2]),
+        ("deflate", zlib.compress(b"{}") + b"more"),
+        ("deflate", gzip.compress(b"{}")),
+    ],
+    ids=range(11),
+)
+def test_what_is_not_what_it_says_is_the_clients_fault(gateway, coding, content):
+    assert_openai_error(ask(gateway, content, coding), status=400)
+
+
+@pytest.mark.parametrize(
+    ("coding", "content"),
+    [
+        ("zstd", zstandard.compress(b"\0" * 50_000_000)),
+        ("zstd", b"".join([zstandard.compress(b" " * 1_000_000)] * 20)),
+        ("deflate", zlib.compress(b"\0" * 50_000_000, 1)),
+    ],
+    ids=["zstd", "frames", "deflate"],
+)
+def test_a_bomb_of_another_kind_is_not_unpacked(gateway, coding, content):
+    assert len(content) < 500_000
+    error = assert_openai_error(ask(gateway, content, coding), status=413)
+    assert "unpacked" in error["message"]
 
 
 @pytest.mark.parametrize("path", PATHS)
