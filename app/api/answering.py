@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import msgspec
 from starlette.types import Receive, Scope, Send
 
 from app.access.guard import Caller, Guard
@@ -216,9 +217,12 @@ def understand(
     """
     head = head_of(scope)
     model = scope["state"].get(MODEL_IN_PATH)
-    if model is not None:
+    as_form = dialect.takes_forms and is_form(head.get(b"content-type"))
+    if model is not None and not as_form:
         body = with_model(body, model)
     parsed = dialect.parse(body, head, max_messages=max_messages)
+    if model is not None and as_form:
+        parsed = msgspec.structs.replace(parsed, model=model)
     request = resolve(
         parsed,
         knobs_from_headers(head),

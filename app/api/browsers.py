@@ -12,7 +12,7 @@ from app.errors import ForbiddenError
 
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 _MAX_AGE_S = b"600"
-_EXPOSED = (b"x-", b"retry-after")
+_EXPOSED = (b"x-", b"retry-after", b"request-id", b"anthropic-")
 """What the names of those headers begin with that a page of a configured origin may read."""
 
 

@@ -94,6 +94,15 @@ def test_a_browser_has_to_say_that_it_sends_json(gateway, headers):
         assert "application/json" in assert_openai_error(answer, status=415)["message"]
 
 
+@pytest.fixture(scope="module")
+def cors_gateway(stub_thread, artifacts, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("cors")
+    changes = {**KEYS, "server.cors_origins": [ORIGIN]}
+    config = stub_config(directory, stub_thread.origin, changes=changes)
+    with GatewayThread(config, artifacts=artifacts) as gateway:
+        yield gateway
+
+
 def preflight(gateway, origin, **headers):
     return request(
         gateway,
@@ -106,6 +115,19 @@ def preflight(gateway, origin, **headers):
             **headers,
         },
     )
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/messages", "/responses", "/openai/deployments/a/images/edits", "/v1/nothing"]
+)
+def test_a_preflight_asks_for_whatever_path_and_headers(cors_gateway, path):
+    asked = "anthropic-version,anthropic-beta,x-api-key,api-key,x-stainless-os"
+    headers = {"origin": ORIGIN, "access-control-request-method": "POST"}
+    answer = request(
+        cors_gateway, "OPTIONS", path, **{**headers, "access-control-request-headers": asked}
+    )
+    assert answer.status_code == 204
+    assert answer.headers["access-control-allow-headers"] == asked
 
 
 @pytest.mark.parametrize("changes", [{}, KEYS])
@@ -141,6 +163,12 @@ def test_pages_of_configured_origins_may_ask_and_read(fresh_gateway):
         assert answer.headers["access-control-allow-origin"] == ORIGIN
         exposed = answer.headers["access-control-expose-headers"].split(", ")
         assert {"x-route-model", "x-route-reason", "x-request-id"} <= set(exposed)
+    asked = {**ASK, "max_tokens": 9}
+    answer = httpx.post(
+        f"{gateway.url}/v1/messages", json=asked, headers=headers, trust_env=False, timeout=30
+    )
+    exposed = answer.headers["access-control-expose-headers"].split(", ")
+    assert "request-id" in exposed  # where Anthropic's own libraries look for it
     bad = httpx.post(f"{gateway.url}/v1/route", json={}, headers=headers, trust_env=False)
     assert bad.status_code == 400
     assert bad.headers["access-control-allow-origin"] == ORIGIN

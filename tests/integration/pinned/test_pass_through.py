@@ -110,6 +110,18 @@ def test_the_model_stands_anywhere_in_a_form_and_texts_are_no_json(gateway, form
     assert "model.wav" in answer.json()["text"]
 
 
+AZURE = "/openai/deployments/sim-transcribe/audio/transcriptions?api-version=2024-10-21"
+
+
+@pytest.mark.parametrize("parts", [(FILE,), (FILE, ('name="model"', "whisper-1"))], ids=len)
+def test_an_address_of_azures_names_the_model_of_a_form(gateway, stub, parts):
+    answer = post(gateway, AZURE, **form(*parts))
+    assert answer.status_code == 200, answer.text
+    (entry,) = stub.log()
+    assert entry.model == "sim-transcribe"
+    assert entry.body["file"]["file"] == "model.wav"
+
+
 def test_a_text_is_no_json(gateway):
     asked = form(('name="response_format"', "text"), FILE, MODEL)
     answer = post(gateway, "/v1/audio/transcriptions", **asked)
