@@ -270,7 +270,7 @@ def test_a_line_without_an_end_is_cut_off(gateway, connect, begin):
     assert n_bytes < 20_000_000
 
 
-@pytest.mark.parametrize("coding", ["br", "zstd", "deflate", "gzip, gzip", "gzip, br", "x"])
+@pytest.mark.parametrize("coding", ["br", "compress", "zstd, zstd", "gzip, gzip", "gzip, br", "x"])
 def test_a_compression_that_is_not_known_is_refused_unopened(gateway, coding):
     with httpx.Client(base_url=gateway.url, trust_env=False) as client:
         headers = {"content-encoding": coding, "content-type": "application/json"}
