@@ -24,6 +24,9 @@ _OTHER_LIMIT = {
     "max_completion_tokens": "max_tokens",
 }
 
+_WITHOUT_ONE_CALL = frozenset({"gemini", "vertex", "bedrock"})
+"""Kinds whose dialect cannot ask for one tool call at most."""
+
 _NOT_LOOKED_AT = "not-looked-at"
 """In place of a key that is named, where a configuration is checked without the environment."""
 
@@ -173,6 +176,7 @@ def _rules(
         thinking=rules.thinking,
         thinks_without_sampling=upstream.kind == "anthropic"
         or (upstream.kind == "bedrock" and "claude" in upstream_model),
+        holds_to_one_call=upstream.kind in _WITHOUT_ONE_CALL,
         roles=roles,
         json_in_words=in_words,
     )

@@ -100,6 +100,7 @@ class Seat:
         self._whole = bytearray()
         self._dialect = CHAT_COMPLETIONS
         self._finish_reason: str | None = None
+        self._in_one = True
 
     def saw(self, chunk: Chunk) -> None:
         """Take note of a part of the answer, as it came from upstream."""
@@ -108,6 +109,8 @@ class Seat:
         if chunk.dialect != CHAT_COMPLETIONS:
             self._dialect, self._assembler = chunk.dialect, None
             self._finish_reason = chunk.finish_reason or self._finish_reason
+            # What is told beside the answer, whoever repeats it would have to know apart.
+            self._in_one = self._in_one and chunk.usage_event is None
         if self._assembler is not None:
             self._assembler.feed(chunk)
         elif len(self._whole) <= self._cache.max_answer_bytes:
@@ -136,7 +139,7 @@ class Seat:
         if body is None or len(body) > self._cache.max_answer_bytes:
             return
         if self._dialect != CHAT_COMPLETIONS:
-            if self._finish_reason not in KEEPABLE:
+            if self._finish_reason not in KEEPABLE or not self._in_one:
                 return
         elif is_keepable(body):
             body = with_usage(body, usage)

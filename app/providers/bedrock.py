@@ -19,6 +19,7 @@ from app.providers.http.answer_stream import AnswerStream
 from app.providers.http.errors import Headers
 from app.providers.http.provider import HttpProvider
 from app.providers.http.tokens import Authoriser
+from app.providers.translation.fields import wants_one_call
 from app.providers.translation.seals import unsealed_call
 
 
@@ -54,11 +55,16 @@ class BedrockProvider(HttpProvider):
         return encode_converse_request(call.fields, model=call.upstream_model)
 
     def _whole(self, call: ModelCall, body: bytes, headers: Headers) -> Chunk:
-        return whole_answer(body, headers, model=call.upstream_model)
+        return whole_answer(
+            body, headers, model=call.upstream_model, one_call=wants_one_call(call.fields)
+        )
 
     def _stream(self, call: ModelCall, headers: Headers) -> AnswerStream:
         return ConverseStream(
-            headers, model=call.upstream_model, max_event_bytes=self._max_response_bytes
+            headers,
+            model=call.upstream_model,
+            max_event_bytes=self._max_response_bytes,
+            one_call=wants_one_call(call.fields),
         )
 
     def _failure(self, status: int, headers: Headers, body: bytes) -> UpstreamError:

@@ -18,6 +18,7 @@ from app.providers.http.error_body import reported_error
 from app.providers.http.errors import Headers, error_from_event
 from app.providers.http.provider import HttpProvider
 from app.providers.translation.errors import openai_error_body
+from app.providers.translation.fields import wants_one_call
 from app.providers.translation.seals import unsealed_call
 
 
@@ -49,14 +50,18 @@ class GeminiProvider(HttpProvider):
     def _encode(self, call: ModelCall) -> bytes:
         return encode_generate_request(call.fields, model=call.upstream_model)
 
-    def _whole(self, call: ModelCall, body: bytes, headers: Headers) -> Chunk:  # noqa: ARG002
+    def _whole(self, call: ModelCall, body: bytes, headers: Headers) -> Chunk:
         detail = reported_error(body)
         if detail is not None:
             raise error_from_event(detail)
-        return whole_answer(body, headers)
+        return whole_answer(body, headers, one_call=wants_one_call(call.fields))
 
-    def _stream(self, call: ModelCall, headers: Headers) -> AnswerStream:  # noqa: ARG002
-        return GenerateStream(headers, max_event_bytes=self._max_response_bytes)
+    def _stream(self, call: ModelCall, headers: Headers) -> AnswerStream:
+        return GenerateStream(
+            headers,
+            max_event_bytes=self._max_response_bytes,
+            one_call=wants_one_call(call.fields),
+        )
 
     def _failure(self, status: int, headers: Headers, body: bytes) -> UpstreamError:
         error = super()._failure(status, headers, body)

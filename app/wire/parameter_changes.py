@@ -15,6 +15,7 @@ from app.wire.thinking import bounded_thinking, is_on
 EFFORT = "reasoning_effort"
 FORMAT = "response_format"
 THINKING = "thinking"
+ONE_CALL = "parallel_tool_calls"
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 """Every level that `reasoning_effort` has somewhere, the least first."""
 
@@ -145,6 +146,11 @@ class ChatChange:
         if self._say(JSON_IN_WORDS):
             self._without(FORMAT)
             self.told.append(f"{self._name(FORMAT)}=in words")
+
+    def tell_of_one_call(self) -> None:
+        """Tell that further tool calls of the answer will be left out."""
+        if scalar(self.get(ONE_CALL) or b"null") is False and self.has("tools"):
+            self.told.append(f"{ONE_CALL}=first call kept")
 
     def rename_roles(self, roles: Mapping[str, str]) -> None:
         """Call roles of messages otherwise."""

@@ -12,6 +12,7 @@ from app.wire.parameter_changes import (
     CHANGES,
     EFFORT,
     FORMAT,
+    ONE_CALL,
     SAMPLING,
     THINKING,
     ChatChange,
@@ -59,6 +60,9 @@ class ParameterRules:
         Roles of messages that are called otherwise.
     json_in_words
         Whether `response_format: json_object` is asked for in a system message instead.
+    holds_to_one_call
+        Whether `parallel_tool_calls: false` is held to by the gateway, since the upstream cannot
+        be told.
     """
 
     fixed: Mapping[str, bytes] = field(default_factory=dict)
@@ -69,6 +73,7 @@ class ParameterRules:
     thinks_without_sampling: bool = False
     roles: Mapping[str, str] = field(default_factory=dict)
     json_in_words: bool = False
+    holds_to_one_call: bool = False
     _may_touch: Mapping[str, frozenset[str]] = field(init=False, repr=False, compare=False)
     """By dialect the keys that something may be done to: most requests have none of them."""
 
@@ -80,6 +85,8 @@ class ParameterRules:
             named.add(FORMAT)
         if self.thinking is not None:
             named.add(THINKING)
+        if self.holds_to_one_call:
+            named.add(ONE_CALL)
         if self.thinks_without_sampling:
             named.update(SAMPLING)
         touched = {
@@ -136,6 +143,8 @@ class ParameterRules:
             changed.rename(name, other)
         if self.json_in_words and changed.top(FORMAT) in changed.fields:
             changed.ask_for_json()
+        if self.holds_to_one_call:
+            changed.tell_of_one_call()
         if self.roles:
             changed.rename_roles(self.roles)
 

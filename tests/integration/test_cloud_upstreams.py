@@ -300,3 +300,37 @@ def test_clients_of_the_responses_api_are_answered_too(client, stub):
     (called,) = [item for item in answer.output if item.type == "function_call"]
     assert json.loads(called.arguments) == {"city": "Paris"}
     assert answer.usage.output_tokens > 0
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_client_that_takes_one_call_gets_one(client, stub, streaming):
+    fields = {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": "What is the weather in Paris and in Rome?"}],
+        "tools": [WEATHER],
+        "stream": streaming,
+    }
+    seen = []
+    for more in ({}, {"parallel_tool_calls": False}):
+        raw = client.chat.completions.with_raw_response.create(**fields, **more)
+        answer = raw.parse()
+        if streaming:
+            deltas = [chunk.choices[0] for chunk in answer if chunk.choices]
+            calls = [call for each in deltas for call in each.delta.tool_calls or ()]
+            names = [call.function.name for call in calls if call.function.name]
+            assert deltas[-1].finish_reason == "tool_calls"
+            assert {call.index for call in calls} == set(range(len(names)))
+            arguments = "".join(c.function.arguments or "" for c in calls if c.index == 0)
+        else:
+            (choice,) = answer.choices
+            assert choice.finish_reason == "tool_calls"
+            names = [call.function.name for call in choice.message.tool_calls]
+            arguments = choice.message.tool_calls[0].function.arguments
+        assert json.loads(arguments) == {"city": "Paris"}
+        seen.append((names, raw.headers.get("x-route-params")))
+    assert seen == [
+        (["get_weather", "get_weather"], None),
+        (["get_weather"], "parallel_tool_calls=first call kept"),
+    ]
+    first, second = stub.log()
+    assert first.body == second.body

@@ -90,11 +90,6 @@ def _tool_config(fields: Fields) -> dict[str, Any] | None:
     choice = value(fields, "tool_choice")
     if not offered or choice == "none":
         return None
-    if value(fields, "parallel_tool_calls") is False:
-        raise unsupported_field(
-            f"parallel_tool_calls is not supported by {VENDOR}, except as true",
-            "parallel_tool_calls",
-        )
     specs: list[dict[str, Any]] = []
     for i, tool in enumerate(offered):
         specs.append({"toolSpec": _tool_spec(tool, f"tools[{i}]")})

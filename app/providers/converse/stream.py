@@ -60,11 +60,12 @@ class ConverseStream:
         *,
         model: str | None = None,
         max_event_bytes: int = MAX_MESSAGE_BYTES,
+        one_call: bool = False,
     ) -> None:
         self.done = False
         self.error: UpstreamError | None = None
         self._parser = EventStreamParser(max_message_bytes=max_event_bytes)
-        self._events = ChatEvents(headers)
+        self._events = ChatEvents(headers, one_call=one_call)
         self._answer_id = answer_id(headers)
         self._model = model
         self._open: dict[int, _Open] = {}

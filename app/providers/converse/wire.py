@@ -170,13 +170,15 @@ def answer_id(headers: Headers) -> str:
     return next((value.decode("latin-1") for value in named), None) or new_id("chatcmpl-")
 
 
-def whole_answer(body: bytes, headers: Headers, *, model: str) -> Chunk:
+def whole_answer(body: bytes, headers: Headers, *, model: str, one_call: bool = False) -> Chunk:
     """Translate a whole answer.
 
     Parameters
     ----------
     model
         That was asked for; the answer does not name it.
+    one_call
+        Whether the client takes one tool call at most.
 
     Raises
     ------
@@ -192,7 +194,7 @@ def whole_answer(body: bytes, headers: Headers, *, model: str) -> Chunk:
     if answer.stop_reason is None:
         raise UpstreamInvalidResponseError("the upstream's answer is not over")
     reason = finish_reason(answer.stop_reason)
-    told, n_chars = _to_message(message.content)
+    told, n_chars = _to_message(message.content, one_call=one_call)
     usage, counts = usage_of(answer.usage)
     router = None if answer.trace is None else answer.trace.prompt_router
     named = (None if router is None else router.invoked_model_id) or model
@@ -208,7 +210,7 @@ def whole_answer(body: bytes, headers: Headers, *, model: str) -> Chunk:
     )
 
 
-def _to_message(content: Sequence[Block]) -> tuple[dict[str, Any], int]:
+def _to_message(content: Sequence[Block], *, one_call: bool) -> tuple[dict[str, Any], int]:
     """Return OpenAI's message, and how many characters the model wrote in it."""
     text = "".join(block.said for block in content)
     thought = [block.reasoning_content for block in content if block.reasoning_content is not None]
@@ -216,6 +218,8 @@ def _to_message(content: Sequence[Block]) -> tuple[dict[str, Any], int]:
         each.reasoning_text.text or "" for each in thought if each.reasoning_text is not None
     )
     calls = [_tool_call(block.tool_use) for block in content if block.tool_use is not None]
+    if one_call:
+        del calls[1:]
     message: dict[str, Any] = {
         "role": "assistant",
         "content": text if text or not calls else None,

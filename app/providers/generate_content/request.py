@@ -113,11 +113,6 @@ def _add_tools(body: dict[str, Any], fields: Fields) -> None:
     offered = tools(fields)
     if not offered:
         return
-    if value(fields, "parallel_tool_calls") is False:
-        raise unsupported_field(
-            f"parallel_tool_calls is not supported by {VENDOR}, except as true",
-            "parallel_tool_calls",
-        )
     declared = [_declaration(tool, f"tools[{i}]") for i, tool in enumerate(offered)]
     body["tools"] = [{"functionDeclarations": declared}]
     calling = _calling(value(fields, "tool_choice"))

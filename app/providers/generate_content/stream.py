@@ -37,13 +37,21 @@ class GenerateStream:
         Response headers for the first chunk.
     max_event_bytes
         The size at which an event is refused.
+    one_call
+        Whether the client takes one tool call at most.
     """
 
-    def __init__(self, headers: Headers = (), *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+    def __init__(
+        self,
+        headers: Headers = (),
+        *,
+        max_event_bytes: int = MAX_EVENT_BYTES,
+        one_call: bool = False,
+    ) -> None:
         self.done = False
         self.error: UpstreamError | None = None
         self._parser = SseParser(max_event_bytes=max_event_bytes)
-        self._events = ChatEvents(headers)
+        self._events = ChatEvents(headers, one_call=one_call)
         self._usage: ToldUsage | None = None
         self._end: End | None = None
         self._response_id: str | None = None

@@ -220,8 +220,13 @@ def request_id(response_id: str | None) -> Headers:
     return ((b"x-upstream-request-id", response_id.encode()),)
 
 
-def whole_answer(body: bytes, headers: Headers) -> Chunk:
+def whole_answer(body: bytes, headers: Headers, *, one_call: bool = False) -> Chunk:
     """Translate a whole answer.
+
+    Parameters
+    ----------
+    one_call
+        Whether the client takes one tool call at most.
 
     Raises
     ------
@@ -231,7 +236,7 @@ def whole_answer(body: bytes, headers: Headers) -> Chunk:
     mender = Mender()
     answer = read_answer(body, mender)
     end = answer.end
-    message, n_chars = _to_message(answer)
+    message, n_chars = _to_message(answer, one_call=one_call)
     if end is None:
         raise UpstreamInvalidResponseError(
             "the upstream's answer is not over" if n_chars else "the upstream's answer is empty"
@@ -252,12 +257,14 @@ def whole_answer(body: bytes, headers: Headers) -> Chunk:
     )
 
 
-def _to_message(answer: Answer) -> tuple[dict[str, Any], int]:
+def _to_message(answer: Answer, *, one_call: bool) -> tuple[dict[str, Any], int]:
     """Return OpenAI's message, and how many characters the model wrote in it."""
     parts = answer.parts
     text = "".join(part.text or "" for part in parts if not part.thought)
     reasoning = "".join(part.text or "" for part in parts if part.thought)
     asked = [part for part in parts if part.function_call is not None]
+    if one_call:
+        del asked[1:]
     calls = [tool_call(part, answer.response_id, i) for i, part in enumerate(asked)]
     images = [made for made in map(image, parts) if made is not None]
     signatures = [

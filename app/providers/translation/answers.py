@@ -51,6 +51,8 @@ class ChatEvents:
     ----------
     headers
         Response headers for the first chunk.
+    one_call
+        Whether the client takes one tool call at most; of more the first is told.
 
     Attributes
     ----------
@@ -58,10 +60,11 @@ class ChatEvents:
         Whether anything of the answer itself was written.
     """
 
-    __slots__ = ("_envelope", "_found", "_headers", "mender", "said")
+    __slots__ = ("_envelope", "_found", "_headers", "_one_call", "mender", "said")
 
-    def __init__(self, headers: Headers) -> None:
+    def __init__(self, headers: Headers, *, one_call: bool = False) -> None:
         self._headers = tuple(headers)
+        self._one_call = one_call
         self._envelope: dict[str, Any] | None = None
         self._found = _Found()
         self.mender = Mender()
@@ -117,6 +120,10 @@ class ChatEvents:
 
     def say_call(self, index: int, call: Mapping[str, Any], *, n_chars: int) -> None:
         """Write a piece of a tool call."""
+        if self._one_call and index:
+            self._found.content_events += n_chars > 0  # it is paid all the same
+            self._found.content_chars += n_chars
+            return
         self.say({"tool_calls": [{"index": index, **call}]}, n_chars=n_chars)
 
     def tell_usage(self, usage: ToldUsage | None) -> None:

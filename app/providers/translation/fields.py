@@ -187,3 +187,8 @@ def _decoded(decoder: msgspec.json.Decoder[Any], fields: Fields, key: str) -> An
         return decoder.decode(fields.get(key, b"null"))
     except DECODE_ERRORS as error:
         raise UpstreamUnsupportedError(f"{key} cannot be read: {error}", param=key) from error
+
+
+def wants_one_call(fields: Fields) -> bool:
+    """Whether the client takes one tool call at most, for vendors that cannot be told so."""
+    return "parallel_tool_calls" in fields and value(fields, "parallel_tool_calls") is False

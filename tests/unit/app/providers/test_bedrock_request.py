@@ -201,7 +201,6 @@ def test_converses_own_fields_pass_as_they_are():
         ({"model": "meta.llama", "reasoning_effort": "low"}, "reasoning_effort"),
         ({"tools": [{"type": "web_search"}]}, "tools"),
         ({"tools": [{"type": "function", "function": {"name": "x" * 65}}]}, "tools"),
-        ({"tools": [BARE], "parallel_tool_calls": False}, "parallel_tool_calls"),
         ({"tools": [BARE], "tool_choice": {"type": "allowed_tools"}}, "tool_choice"),
         ({"response_format": {"type": "grammar"}}, "response_format"),
         (

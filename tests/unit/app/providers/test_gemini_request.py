@@ -275,7 +275,6 @@ def test_choices_of_tools():
         ({"reasoning_effort": "utmost"}, "reasoning_effort"),
         ({"tools": [{"type": "web_search"}]}, "tools"),
         ({"tools": [{"type": "function", "function": {"name": "1 2"}}]}, "tools"),
-        ({"tools": [BARE], "parallel_tool_calls": False}, "parallel_tool_calls"),
         ({"tools": [BARE], "tool_choice": "sometimes"}, "tool_choice"),
         ({"tools": [BARE], "tool_choice": {"type": "allowed_tools"}}, "tool_choice"),
         ({"response_format": {"type": "grammar"}}, "response_format"),
