@@ -211,7 +211,7 @@ class ResponseWriter:
         self._newest = b""
         self._final: dict[str, Any] | None = None
         self.keeps = keeps and self.sent.get("store", b"null") != b"false"
-        left_out = told_names(self._form.left_out)
+        left_out = b"" if native else told_names(self._form.left_out)
         self.headers: Headers = [(b"x-route-left-out", left_out)] if left_out else []
 
     def whole(

@@ -115,6 +115,8 @@ class _History:
         sealed = unseal(item.get("encrypted_content"))
         if sealed is not None:
             self._sealed = sealed
+        elif any(item.get(name) for name in ("encrypted_content", "summary", "content")):
+            self.dropped.append("reasoning")
 
     def _call(self, item: Mapping[str, Any], tool: Tool, arguments: str, where: str) -> None:
         message = self._assistant(may_join=not self._answered())

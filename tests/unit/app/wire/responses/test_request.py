@@ -101,6 +101,22 @@ def test_thinking_that_was_sealed_for_the_model_goes_back_to_it():
     assert messages[0]["thinking_blocks"] == blocks
 
 
+@pytest.mark.parametrize(
+    ("thought", "lost"),
+    [
+        ({"summary": [], "encrypted_content": "of-another-vendor"}, True),
+        ({"summary": [{"type": "summary_text", "text": "hm"}]}, True),
+        ({"summary": []}, False),
+        ({"summary": [], "encrypted_content": seal({"thinking_blocks": [{"a": 1}]})}, False),
+    ],
+)
+def test_thinking_that_nobody_can_have_back_is_told_as_left_out(thought, lost):
+    made = form(
+        input=[{"type": "reasoning", "id": "rs", **thought}, {"role": "user", "content": "x"}]
+    )
+    assert ("input.reasoning" in made.left_out) == lost
+
+
 def test_tools_are_flattened_and_found_again():
     made = form(
         input="x",
