@@ -222,12 +222,13 @@ def response_of(
     message = choice.said or Said()
     status, incomplete = status_of(choice.finish_reason)
     output: list[dict[str, Any]] = []
-    _, thinking = message.thought
+    field, thinking = message.thought
     sealed = seal(
         {
             "thinking_blocks": message.thinking_blocks,
             "reasoning_details": message.reasoning_details,
-        }
+        },
+        field=field if thinking else "",
     )
     if thinking or sealed:
         output.append(reasoning_item(ids.item("rs"), thinking, sealed))

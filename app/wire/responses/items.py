@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from app.errors import InvalidRequestError
-from app.wire.responses.sealed import unseal
+from app.wire.responses.sealed import FIELD, FIELDS, unseal
 from app.wire.tool_names import Tool, ToolKind, ToolNames
 
 _STORED = "it lives in a store that this gateway does not have; send the items themselves"
@@ -35,7 +35,7 @@ def messages_of(
     else:
         for i, item in enumerate(items):
             history.take(item, f"input[{i}]")
-    history.flush()
+    history.end()
     return history.messages, history.dropped
 
 
@@ -48,6 +48,14 @@ class _History:
         self._names = names
         self._pictures: list[dict[str, Any]] = []
         self._sealed: dict[str, Any] = {}
+        self._loop_begins = 0
+
+    def end(self) -> None:
+        """Add what waited; chat servers take what they thought back within a tool loop alone."""
+        self.flush()
+        for message in self.messages[: self._loop_begins]:
+            for name in FIELDS:
+                message.pop(name, None)
 
     def take(self, item: Any, where: str) -> None:
         if not isinstance(item, dict):
@@ -98,6 +106,8 @@ class _History:
             return
         self.flush()
         self._sealed = {}
+        if role == "user":
+            self._loop_begins = len(self.messages)
         parts = _parts(content, f"{where}.content")
         self.messages.append({"role": role, "content": _simplest(parts)})
 
@@ -114,6 +124,9 @@ class _History:
         """Give back what the model needs of its own thinking, where it was sealed for that."""
         sealed = unseal(item.get("encrypted_content"))
         if sealed is not None:
+            field = sealed.pop(FIELD, None)
+            if field in FIELDS:
+                sealed[field] = _summary(item)
             self._sealed = sealed
         elif any(item.get(name) for name in ("encrypted_content", "summary", "content")):
             self.dropped.append("reasoning")
@@ -155,6 +168,14 @@ class _History:
         sealed, self._sealed = self._sealed, {}
         message.update(sealed)
         return message
+
+
+def _summary(item: Mapping[str, Any]) -> str:
+    """Return the text of a reasoning item."""
+    parts = item.get("summary")
+    told = parts if isinstance(parts, list) else ()
+    texts = [part.get("text") for part in told if isinstance(part, dict)]
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def _parts(content: Any, where: str) -> list[dict[str, Any]]:

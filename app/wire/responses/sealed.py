@@ -15,13 +15,24 @@ import msgspec
 _MARK = "steelyard1."
 KEPT = ("thinking_blocks", "reasoning_details")
 """The fields of an assistant message that its model takes back."""
+FIELD = "field"
+"""Where there are none: the field that the text of the item came in, in which some take it back."""
+FIELDS = ("reasoning_content", "reasoning")
 
 _ERRORS = (binascii.Error, ValueError, msgspec.DecodeError, RecursionError)
 
 
-def seal(fields: Mapping[str, Any]) -> str | None:
-    """Return the fields of a message that are to come back as one opaque text, if it has any."""
+def seal(fields: Mapping[str, Any], *, field: str = "") -> str | None:
+    """Return the fields of a message that are to come back as one opaque text, if it has any.
+
+    Parameters
+    ----------
+    field
+        In which the text of the reasoning came, if there is one.
+    """
     kept = {name: fields[name] for name in KEPT if fields.get(name)}
+    if not kept and field:
+        kept[FIELD] = field
     if not kept:
         return None
     return _MARK + base64.b64encode(msgspec.json.encode(kept)).decode()
@@ -37,4 +48,4 @@ def unseal(text: Any) -> dict[str, Any] | None:
         return None
     if not isinstance(fields, dict):
         return None
-    return {name: fields[name] for name in KEPT if name in fields}
+    return {name: fields[name] for name in (*KEPT, FIELD) if name in fields}

@@ -141,9 +141,9 @@ class ResponseStream:
         delta = choice.said
         if delta is None:
             return
-        _, thinking = delta.thought
+        field, thinking = delta.thought
         if thinking or delta.thinking_blocks or delta.reasoning_details:
-            self._think(thinking, delta, out)
+            self._think(thinking, field, delta, out)
         if text := delta.text:
             self._say(text, choice.token_logprobs, out)
         if delta.refusal:
@@ -161,7 +161,7 @@ class ResponseStream:
 
     # Thinking
 
-    def _think(self, text: str, delta: Said, out: list[bytes]) -> None:
+    def _think(self, text: str, field: str, delta: Said, out: list[bytes]) -> None:
         self._close_message(out, "completed")
         thought = self._reasoning
         if thought is None:
@@ -173,6 +173,7 @@ class ResponseStream:
         thought.details += delta.reasoning_details or ()
         if not text:
             return
+        thought.field = field
         where = {
             "item_id": thought.item_id,
             "output_index": thought.output_index,
@@ -198,7 +199,10 @@ class ResponseStream:
             part = {"type": "summary_text", "text": text}
             self._emit(out, "response.reasoning_summary_text.done", **where, text=text)
             self._emit(out, "response.reasoning_summary_part.done", **where, part=part)
-        sealed = seal({"thinking_blocks": thought.blocks, "reasoning_details": thought.details})
+        sealed = seal(
+            {"thinking_blocks": thought.blocks, "reasoning_details": thought.details},
+            field=thought.field,
+        )
         item = reasoning_item(thought.item_id, text, sealed, status="completed")
         self._done(thought, item, out)
 
@@ -369,6 +373,7 @@ class _Item:
 class _Reasoning(_Item):
     def __init__(self, item_id: str, output_index: int) -> None:
         super().__init__(item_id, output_index)
+        self.field = ""
         self.blocks: list[Any] = []
         self.details: list[Any] = []
 

@@ -101,6 +101,24 @@ def test_thinking_that_was_sealed_for_the_model_goes_back_to_it():
     assert messages[0]["thinking_blocks"] == blocks
 
 
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+def test_thinking_of_a_chat_server_goes_back_to_it_within_its_tool_loop_alone(field):
+    thought = {
+        "type": "reasoning",
+        "summary": [{"type": "summary_text", "text": "hm"}],
+        "encrypted_content": seal({}, field=field),
+    }
+    loop = [
+        thought,
+        {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c1", "output": "9"},
+    ]
+    within = chat(input=[{"role": "user", "content": "go"}, *loop])["messages"]
+    assert [message.get(field) for message in within] == [None, "hm", None]
+    over = chat(input=[*loop, {"role": "user", "content": "and?"}, *loop])["messages"]
+    assert [message.get(field) for message in over] == [None, None, None, "hm", None]
+
+
 @pytest.mark.parametrize(
     ("thought", "lost"),
     [
