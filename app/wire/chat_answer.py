@@ -96,7 +96,7 @@ class Choice(msgspec.Struct):
     @property
     def token_logprobs(self) -> list[Any]:
         """The log-probabilities of the content's tokens; none where they are no list."""
-        if self.logprobs == NULL:
+        if self.logprobs is NULL or self.logprobs == NULL:
             return []
         told = msgspec.json.decode(self.logprobs)
         content = told.get("content") if isinstance(told, dict) else None
@@ -117,7 +117,12 @@ class Completion(msgspec.Struct):
     @property
     def first(self) -> Choice | None:
         """The choice that is told where a dialect knows one alone."""
-        return next((each for each in self.choices or () if not each.index), None)
+        choices = self.choices
+        if not choices:
+            return None
+        if not choices[0].index:
+            return choices[0]
+        return next((each for each in choices if not each.index), None)
 
     @property
     def created_unix_s(self) -> int | None:

@@ -255,7 +255,7 @@ class MessageEvents:
             If they cannot be read.
         """
         out: list[bytes] = []
-        for line in data.split(b"\n"):
+        for line in filter(None, data.split(b"\n")):
             if line.startswith(b"data: "):
                 choice = read_completion(line[6:]).first
                 if choice is not None:

@@ -79,7 +79,7 @@ class ResponseStream:
             `failed`.
         """
         out = self._untold
-        for line in data.split(b"\n"):
+        for line in filter(None, data.split(b"\n")):
             if line.startswith(b"data: "):
                 self._take(read_completion(line[6:]), out)
             elif line.startswith(b":"):
@@ -221,7 +221,7 @@ class ResponseStream:
             self._message = message = self._open_message(out)
         if message.kind != kind:
             self._close_part(message, out)
-            message.kind = kind
+            message.begin(kind)
             part = text_part("") if kind == "text" else refusal_part("")
             self._emit(out, "response.content_part.added", **message.where, part=part)
         return message
@@ -384,10 +384,12 @@ class _Message(_Item):
         self.kind: str | None = None
         self.logprobs: list[Any] = []
         self.parts: list[dict[str, Any]] = []
+        self.where: dict[str, Any] = {}
+        """The last part, in the words of its events."""
 
-    @property
-    def where(self) -> dict[str, Any]:
-        return {
+    def begin(self, kind: str) -> None:
+        self.kind = kind
+        self.where = {
             "item_id": self.item_id,
             "output_index": self.output_index,
             "content_index": len(self.parts),
