@@ -44,12 +44,15 @@ class Assembler:
     ----------
     max_bytes
         Of text; a longer answer is given up on.
+    choice
+        Joins the pieces of one choice.
     """
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, *, choice: "type[ChoicePieces] | None" = None) -> None:
+        self._choice = choice or ChoicePieces
         self._left = max_bytes
         self._head: dict[str, Any] = {}
-        self._choices: dict[int, _Choice] = {}
+        self._choices: dict[int, ChoicePieces] = {}
         self._usage: Any = None
         self._failed = False
 
@@ -63,7 +66,7 @@ class Assembler:
         try:
             for line in chunk.data.split(b"\n"):
                 if line.startswith(b"data: "):
-                    self._take(msgspec.json.decode(line[6:]))
+                    self._take(self._decoded(line[6:]))
             if chunk.usage_event is not None:
                 self._usage = msgspec.json.decode(chunk.usage_event)["usage"]
         except (CannotAssembleError, *_ERRORS):
@@ -88,11 +91,20 @@ class Assembler:
             elif key == "choices":
                 for i, choice in enumerate(value or ()):
                     index = self._index(choice.get("index"), i)
-                    self._left -= self._choices.setdefault(index, _Choice()).take(choice)
+                    self._left -= self._piece(index).take(choice)
             elif value is not None or key not in self._head:
                 self._head[key] = value
         if self._left < 0:
             raise CannotAssembleError("too long")
+
+    def _decoded(self, event: bytes) -> Any:
+        return msgspec.json.decode(event)
+
+    def _piece(self, index: int) -> "ChoicePieces":
+        piece = self._choices.get(index)
+        if piece is None:
+            piece = self._choices[index] = self._choice()
+        return piece
 
     def _index(self, told: object, position: int) -> int:
         """Return which choice is meant; the only one where none is told, else nobody knows."""
@@ -110,7 +122,7 @@ def _index(told: object) -> int | None:
     return told if isinstance(told, int) and not isinstance(told, bool) and told >= 0 else None
 
 
-class _Choice:
+class ChoicePieces:
     """One choice of a stream, as far as it has come."""
 
     def __init__(self) -> None:
@@ -214,15 +226,19 @@ def _merge_function(function: dict[str, Any], piece: Mapping[str, Any]) -> int:
     return n_chars
 
 
-def put_together(chunks: Iterable[Chunk], *, max_bytes: int) -> Chunk:
+def put_together(chunks: Iterable[Chunk], assembler: Assembler) -> Chunk:
     """Return the whole answer that a stream amounts to.
+
+    Parameters
+    ----------
+    assembler
+        That has seen nothing yet.
 
     Raises
     ------
     UpstreamInvalidResponseError
         If it is empty, or holds something that has no known place in a whole answer.
     """
-    assembler = Assembler(max_bytes)
     usage: ToldUsage | None = None
     seen = list(chunks)
     for chunk in seen:

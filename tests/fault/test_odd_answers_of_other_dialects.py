@@ -129,6 +129,52 @@ def test_odd_calls_are_told_apart_and_whole(odd_client, odd_upstream, dialect, n
     assert calls_of(final(ask(odd_client, dialect, stream=True), dialect), dialect) == expected
 
 
+def chat_calls(answer):
+    (choice,) = answer.json()["choices"]
+    assert choice["finish_reason"] == "tool_calls"
+    calls = choice["message"]["tool_calls"]
+    assert all(call["type"] == "function" and call["id"] for call in calls)
+    assert len({call["id"] for call in calls}) == len(calls)
+    functions = [call["function"] for call in calls]
+    return [(each["name"], json.loads(each["arguments"])) for each in functions]
+
+
+@pytest.mark.parametrize("dialect", ["chat/completions", "messages", "responses"])
+@pytest.mark.parametrize("name", sorted(CALLS))
+def test_odd_calls_that_are_streamed_unasked_are_put_together(
+    odd_client, odd_upstream, dialect, name
+):
+    events, expected = CALLS[name]
+    odd_upstream.answers[MODEL] = stream(ROLE, *events, event(finish="tool_calls"), COUNTS, DONE)
+    if dialect == "chat/completions":
+        fields = {"model": MODEL, "messages": ASK["messages"]["messages"]}
+        answer = odd_client.post("/v1/chat/completions", json=fields)
+        assert answer.status_code == 200, answer.text
+        assert chat_calls(answer) == expected
+    else:
+        assert calls_of(final(ask(odd_client, dialect), dialect), dialect) == expected
+
+
+@pytest.mark.parametrize("dialect", sorted(ASK))
+@pytest.mark.parametrize("name", sorted(TEXTS))
+def test_odd_events_that_are_streamed_unasked_are_put_together(
+    odd_client, odd_upstream, dialect, name
+):
+    more = event({"reasoning_details": [{"type": "reasoning.text", "text": "x"}], "x_new": 1})
+    odd_upstream.answers[MODEL] = stream(ROLE, more, *TEXTS[name], END, COUNTS, DONE)
+    assert text_of(final(ask(odd_client, dialect), dialect), dialect) == "Hello"
+
+
+@pytest.mark.parametrize("prompt", ["", "x", " ", "\n"])
+def test_the_shortest_prompt_has_a_token_where_nobody_counts(odd_client, odd_upstream, prompt):
+    native = {"object": "text_completion", "choices": [{"text": "Hello", "finish_reason": "stop"}]}
+    odd_upstream.answers[MODEL] = whole(native)
+    body = {"model": MODEL, "prompt": prompt}
+    usage = odd_client.post("/v1/completions", json=body).json()["usage"]
+    assert usage["prompt_tokens"] > 0
+    assert usage["estimated"] is True
+
+
 def test_of_several_answers_a_response_tells_the_first(odd_client, odd_upstream):
     both = [{"index": i, "delta": {"content": text}} for i, text in ((1, "B"), (0, "A"))]
     odd_upstream.answers[MODEL] = stream(ROLE, data({"choices": both}), END, COUNTS, DONE)

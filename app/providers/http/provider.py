@@ -30,6 +30,7 @@ from app.providers.http.tokens import Authoriser, BearerTokens, CommandSource, F
 from app.types import CHAT_COMPLETIONS, MESSAGES, RESPONSES
 from app.wire.answer_pieces import in_pieces, put_together
 from app.wire.completions.request import COMPLETIONS
+from app.wire.lenient_pieces import LenientAssembler
 from app.wire.pinned.endpoints import PASSED_THROUGH, PINNED
 from app.wire.pinned.forms import FORM_TYPE
 from app.wire.usage_records import read_usage
@@ -230,7 +231,7 @@ class HttpProvider(ABC):
 
     def _put_together(self, chunks: Sequence[Chunk]) -> Chunk:
         """Return the whole answer that a stream amounts to which was not asked for."""
-        return put_together(chunks, max_bytes=self._max_response_bytes)
+        return put_together(chunks, LenientAssembler(self._max_response_bytes))
 
     def _in_pieces(self, whole: Chunk) -> Chunk:
         """Return a whole answer that was not asked for as a stream."""

@@ -138,6 +138,8 @@ def _demand(fields: Mapping[str, Any], prompts: Prompts, *, stream: bool) -> Dem
     for text in prompts.texts:
         more, more_upper = estimate_tokens_and_upper(text)
         tokens, upper = tokens + more, upper + more_upper
+    # An empty prompt is the token that begins all texts.
+    tokens, upper = max(tokens, prompts.number), max(upper, prompts.number)
     suffix = decode_value(_SUFFIX, fields["suffix"], "suffix") if "suffix" in fields else None
     if suffix:
         more, more_upper = estimate_tokens_and_upper(suffix)

@@ -68,7 +68,8 @@ def test_what_a_chat_cannot_say_is_named_and_tells_requests_apart(fields, param)
         ({"prompt": [7] * 100}, 100, 1),
         ({"prompt": [[7] * 100, [7] * 50], "n": 3}, 150, 6),
         ({"prompt": ["a", "b", "c"], "best_of": 4, "n": 2}, None, 12),
-        ({"prompt": [[]]}, 0, 1),
+        ({"prompt": [[]]}, 1, 1),
+        ({"prompt": ["", "x"]}, None, 2),
     ],
     ids=repr,
 )
