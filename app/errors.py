@@ -63,6 +63,10 @@ class ForbiddenError(GatewayError):
     """The key may be used, but not for this."""
 
 
+class RequestRefusedError(GatewayError):
+    """A guard found that the request is not to be answered."""
+
+
 class KeyNotFoundError(GatewayError):
     """There is no virtual key of this name."""
 
@@ -358,6 +362,7 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     NoEligibleModelError: Answer(400, "invalid_request_error", "no_eligible_model"),
     AbsentEndpointError: Answer(400, "invalid_request_error", "unsupported_endpoint"),
     UnauthenticatedError: Answer(401, "invalid_request_error", "invalid_api_key"),
+    RequestRefusedError: Answer(400, "invalid_request_error", "content_filter"),
     ForbiddenError: Answer(403, "invalid_request_error", "forbidden"),
     ModelNotFoundError: Answer(404, "invalid_request_error", "model_not_found"),
     KeyNotFoundError: Answer(404, "invalid_request_error", "key_not_found"),

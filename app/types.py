@@ -160,6 +160,10 @@ class CallRole(StrEnum):
     """An answer that is held back until somebody accepts it."""
     JUDGE = "judge"
     """The question whether a model will do, or an answer does."""
+    PLANNER = "planner"
+    """The question how to go on."""
+    HELPER = "helper"
+    """The question for a part of the answer."""
     GUARD = "guard"
     """The question whether a request or an answer is harmless."""
     HEDGE = "hedge"
@@ -169,7 +173,9 @@ class CallRole(StrEnum):
 
 
 ANSWERING = frozenset({CallRole.ANSWER, CallRole.DRAFT, CallRole.HEDGE})
-"""The roles of calls whose answer the client may get; clients are told what these cost together."""
+"""The roles of calls whose answer the client may get."""
+CONTRIBUTING = ANSWERING | {CallRole.PLANNER, CallRole.HELPER}
+"""The roles of calls that an answer is made of; clients are told what these cost together."""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -236,14 +242,20 @@ class Judgement:
 
 
 class DraftVerdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What was said of an answer that a cascade held back.
+    """What was said of an answer that a workflow held back.
 
     Attributes
     ----------
     by
-        The kind of the acceptor, or `cascade` where none could make anything of it.
+        Who said it: the kind of an acceptor or a workflow.
     score
-        On the acceptor's own scale; None where it had nothing to go by.
+        On its own scale; None where it had nothing to go by.
+    predicted_quality
+        What was expected of the model before.
+    output_tokens, chars
+        How long the answer was.
+    took_s
+        Until it was whole.
     """
 
     model_id: str
@@ -251,6 +263,11 @@ class DraftVerdict(msgspec.Struct, frozen=True, kw_only=True):
     by: str
     score: float | None = None
     why: str = ""
+    predicted_quality: float | None = None
+    output_tokens: float | None = None
+    chars: int = 0
+    cost_usd: float | None = None
+    took_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

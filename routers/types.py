@@ -346,8 +346,8 @@ class Reason(StrEnum):
     """What is left of a budget did not pay for the model that was decided."""
     STICKY = "sticky"
     """The conversation stayed on its model where the router alone would have moved."""
-    CASCADE = "cascade"
-    """The cheapest stage of a cascade begins, and dearer ones follow until an answer will do."""
+    WORKFLOW = "workflow"
+    """A workflow says which models are called, in which order, and whose answer serves."""
 
 
 class CandidateEstimate(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -13,7 +13,7 @@ from app.errors import (
     UpstreamError,
     answer_for,
 )
-from app.gateway.drafting import Drafting
+from app.gateway.course import Course
 from app.gateway.ledger import LedgerEntry
 from app.gateway.pressure import Pressure
 from app.gateway.request import Policy
@@ -132,8 +132,8 @@ def _decision_headers(entry: LedgerEntry, decision: Decision) -> Headers:
         (b"x-route-reason", (entry.reason or decision.reason).value.encode()),
         *_session_headers(entry),
     ]
-    if entry.drafting is not None:
-        headers += _cascade_headers(entry, entry.drafting)
+    if entry.course is not None:
+        headers += _workflow_headers(entry, entry.course)
     if decision.reason is Reason.THRESHOLD and isinstance(objective, StrongThreshold):
         headers.append((b"x-route-threshold", b"%.6g" % objective.threshold))
     if entry.fallback_index:
@@ -208,23 +208,32 @@ def _session_headers(entry: LedgerEntry) -> Headers:
     return headers
 
 
-def _cascade_headers(entry: LedgerEntry, drafting: Drafting) -> Headers:
-    if drafting.skipped is not None:
-        return [(b"x-route-cascade", b"skipped; " + drafting.skipped.encode())]
-    headers = [(b"x-route-calls", b"%d" % len(entry.calls))]
-    if drafting.accepted_by is not None:
-        headers.append((b"x-route-accepted-by", drafting.accepted_by.encode()))
+def _workflow_headers(entry: LedgerEntry, course: Course) -> Headers:
+    if course.skipped is not None and not course.rounds:
+        return [(b"x-route-workflow", b"skipped; " + course.skipped.encode())]
+    headers = [
+        (b"x-route-workflow", course.kind.encode()),
+        (b"x-route-calls", b"%d" % len(entry.calls)),
+    ]
+    if course.rounds:
+        called = ";".join(",".join(each) for each in course.rounds)
+        headers.append((b"x-route-attempts", called.encode()))
+    if course.accepted_by is not None:
+        headers.append((b"x-route-accepted-by", course.accepted_by.encode()))
+    if course.ceiling is not None:
+        headers.append((b"x-route-ceiling", course.ceiling.encode()))
     return headers
 
 
-def cascade_object(drafting: Drafting | None) -> dict[str, Any] | None:
-    """Return how a cascade went as JSON-ready values, where the policy has one."""
-    if drafting is None:
+def workflow_object(course: Course | None) -> dict[str, Any] | None:
+    """Return how a workflow went as JSON-ready values, where the policy has one."""
+    if course is None:
         return None
     return {
-        "stages": list(drafting.stages),
-        "skipped": drafting.skipped,
-        "accepted_by": drafting.accepted_by,
+        "kind": course.kind,
+        "skipped": course.skipped,
+        "begins_with": list(course.begins_with),
+        "rounds": [list(each) for each in course.rounds],
         "judged": [
             {
                 "model": each.model_id,
@@ -232,9 +241,17 @@ def cascade_object(drafting: Drafting | None) -> dict[str, Any] | None:
                 "by": each.by,
                 "score": _rounded(each.score, 6),
                 "why": each.why,
+                "predicted_quality": _rounded(each.predicted_quality, 4),
+                "output_tokens": _rounded(each.output_tokens, 1),
+                "chars": each.chars,
+                "cost_usd": rounded_usd(each.cost_usd),
+                "ms": None if each.took_s is None else round(each.took_s * 1e3, 3),
             }
-            for each in drafting.judged
+            for each in course.judged
         ],
+        "accepted_by": course.accepted_by,
+        "ceiling": course.ceiling,
+        "held_ms": None if course.held_s is None else round(course.held_s * 1e3, 3),
     }
 
 
@@ -348,7 +365,7 @@ def explain_object(entry: LedgerEntry) -> Mapping[str, Any]:
         "decision": decision_object(decision),
         "threshold": threshold_object(entry.request.objective),
         "scorer": scorer_object(entry.judgement),
-        "cascade": cascade_object(entry.drafting),
+        "workflow": workflow_object(entry.course),
         "candidates": candidate_objects(decision.candidates, entry.request.policy),
         "calls": [call_object(call) for call in entry.calls],
         "changes": entry.changes.get(entry.served_model_id or decision.model_id, ()),

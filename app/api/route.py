@@ -11,13 +11,13 @@ from app.api.answers import (
     JSON_HEADER,
     Headers,
     candidate_objects,
-    cascade_object,
     decision_object,
     description_object,
     route_headers,
     scorer_object,
     step_objects,
     threshold_object,
+    workflow_object,
 )
 from app.api.asgi import CancelOnDisconnect
 from app.api.dialects.base import Dialect
@@ -116,7 +116,7 @@ def route_object(
         "decision": decision_object(decision),
         "threshold": threshold_object(request.objective),
         "scorer": scorer_object(entry.judgement),
-        "cascade": cascade_object(entry.drafting),
+        "workflow": workflow_object(entry.course),
         "candidates": candidate_objects(decision.candidates, policy),
         "counterfactual": [],
     }

@@ -23,11 +23,11 @@ from app.gateway.admission import Admission
 from app.gateway.affinity import Affinity
 from app.gateway.breaker import CircuitState
 from app.gateway.cache import ResponseCache
-from app.gateway.cascade import Cascades, HoldBack
 from app.gateway.choose import Chooser
 from app.gateway.decide import Decider
 from app.gateway.dispatch import Dispatcher
 from app.gateway.handle import Gateway
+from app.gateway.held_answers import HoldBack
 from app.gateway.life import Books
 from app.gateway.names import Names
 from app.gateway.questions import Questions
@@ -35,6 +35,7 @@ from app.gateway.request import Deployment, Policy
 from app.gateway.reservations import Reservations
 from app.gateway.score import Scorer
 from app.gateway.visible import VisibleNames
+from app.gateway.workflows import Workflows
 from app.state import ActiveConfig, Resources
 from routers.artifact.artifact import RouterArtifact
 from routers.probe import Probe
@@ -134,6 +135,7 @@ def build_active(
             reservations=reservations,
             affinity=Affinity(blobs=store.blobs, now=time.time),
             clock=clock,
+            request_timeout_s=server.request_timeout_s,
         ),
         books=Books(
             reservations=reservations,
@@ -141,9 +143,10 @@ def build_active(
             request_timeout_s=server.request_timeout_s,
         ),
         dispatcher=dispatcher,
-        cascades=Cascades(
+        workflows=Workflows(
             dispatcher=dispatcher,
             questions=questions,
+            specs=config.specs,
             hold=HoldBack(
                 max_bytes=held.max_bytes, max_s=held.max_s, serves_longer=held.longer == "serve"
             ),

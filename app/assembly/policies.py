@@ -8,20 +8,18 @@ from pathlib import Path
 from typing import get_args
 
 import routers
-from app.config import AffinityConfig, CascadeConfig, LoadedConfig, PolicyConfig, RouterConfig
+from app.assembly.workflows import build_workflow
+from app.config import AffinityConfig, LoadedConfig, PolicyConfig, RouterConfig
 from app.config.aliases import resolved_aliases
-from app.config.fields import Place
 from app.config.models import MARK
-from app.gateway.acceptors.base import ACCEPTORS
 from app.gateway.names import Names, Pair
-from app.gateway.request import AffinityRule, CascadeRule, KnobCurves, Policy
+from app.gateway.request import AffinityRule, KnobCurves, Policy
 from routers.artifact.artifact import RouterArtifact
 from routers.artifact.evidence import Evidence
 from routers.artifact.load import load_artifact
 from routers.artifact.thresholds import StoredName, stored_thresholds
 from routers.decision.switching import SwitchRule
 from routers.errors import RoutingError
-from routers.options import build
 from routers.types import (
     CHAT,
     Conversation,
@@ -38,7 +36,6 @@ DEFAULT_ARTIFACT = Path(routers.__file__).parent / "pretrained" / "default"
 
 _ASKED_BY = {"parameters", "variants"}
 """What of a catalogue entry says how its model is asked."""
-_USUAL_INPUT_TOKENS, _USUAL_OUTPUT_TOKENS = 1000, 500
 _INLINE_S = 0.001
 """A decision that takes longer on a short prompt does not run on the event loop."""
 
@@ -123,53 +120,9 @@ def _policy(
         router_deadline_s=policy.router_deadline_s,
         inline_chars=_inline_chars(artifact),
         affinity=_affinity(policy.affinity),
-        cascade=None
-        if policy.cascade is None
-        else _cascade(("policies", name, "cascade"), policy, policy.cascade, config),
-    )
-
-
-def _cascade(
-    place: Place, policy: PolicyConfig, cascade: CascadeConfig, config: LoadedConfig
-) -> CascadeRule:
-    """Return the stages in their order, and the acceptor as it is configured."""
-    kind = cascade.acceptor.kind
-    try:
-        acceptor = build(ACCEPTORS.get(kind), cascade.acceptor.options, noun=f"acceptor {kind!r}")
-    except RoutingError as error:
-        raise config.error((*place, "acceptor"), str(error)) from error
-    for model_id in acceptor.model_ids:
-        if model_id not in config.gateway.models:
-            raise config.error(
-                (*place, "acceptor"),
-                f"it asks {model_id!r}, which is not one of models: "
-                f"{', '.join(config.gateway.models)}",
-            )
-        if model_id in policy.candidates:
-            raise config.error(
-                (*place, "acceptor"),
-                f"it asks {model_id!r}, which is one of the policy's candidates and would judge "
-                "its own answers; name another model",
-            )
-    if cascade.stages is not None:
-        return CascadeRule(stages=cascade.stages, acceptor=acceptor)
-    costs_usd = {
-        model_id: _usual_cost_usd(config.specs[model_id]) for model_id in policy.candidates
-    }
-    unknown = [model_id for model_id, cost_usd in costs_usd.items() if cost_usd is None]
-    if unknown:
-        raise config.error(
-            (*place, "by"),
-            f"the catalogue has no prices of {', '.join(unknown)}; add them, or say `stages`",
-        )
-    stages = sorted(policy.candidates, key=lambda each: costs_usd[each] or 0.0)
-    return CascadeRule(stages=tuple(stages), acceptor=acceptor)
-
-
-def _usual_cost_usd(spec: ModelSpec) -> float | None:
-    """Return the cost of a request of usual size, to order models by."""
-    return spec.prices.cost_usd(
-        input_tokens=_USUAL_INPUT_TOKENS, output_tokens=_USUAL_OUTPUT_TOKENS
+        workflow=None
+        if policy.workflow is None
+        else build_workflow(("policies", name, "workflow"), policy, policy.workflow, config),
     )
 
 

@@ -97,9 +97,8 @@ def _policy(name: str, policy: PolicyConfig, config: LoadedConfig) -> tuple[str,
         if policy.threshold is None
         else f"threshold {policy.threshold}"
     )
-    if policy.cascade is not None:
-        order = ", ".join(policy.cascade.stages or ("all by cost",))
-        by += f", cascade of {order} accepted by {policy.cascade.acceptor.kind}"
+    if policy.workflow is not None:
+        by += f", workflow {policy.workflow.kind}"
     return (
         f"auto:{name}{' = auto' if default else ''}",
         f"router {policy.router}, {by}",

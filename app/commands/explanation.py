@@ -1,5 +1,6 @@
 """`steelyard explain`: one decision as a table."""
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,8 @@ from app.api.route import route_object
 from app.assembly import build_names, build_policies, load_artifacts
 from app.config import load_config
 from app.errors import InvalidRequestError
+from app.gateway.course import Course
 from app.gateway.decide import decide_now
-from app.gateway.drafting import Drafting
 from app.gateway.ledger import LedgerEntry
 from app.gateway.plan import begun
 from app.gateway.request import Policy, RouteRequest, promise_doubt
@@ -83,16 +84,16 @@ def explain(
         chosen_policy,
         Constraints(max_cost_usd=max_cost_usd, output_limit=chosen_policy.output_limit),
     )
-    drafting = None
-    if chosen_policy.cascade is not None:
-        decision, drafting = begun(request, decision, chosen_policy.cascade)
+    course = None
+    if chosen_policy.workflow is not None:
+        decision, course = begun(
+            request, decision, chosen_policy, chosen_policy.workflow, left_s=math.inf
+        )
     took_ms = (time.perf_counter() - began) * 1e3
     described = chosen_policy.artifact.describe(request.conversation)
     if as_json:
         click.echo(
-            msgspec.json.format(
-                msgspec.json.encode(_answer(request, decision, described, drafting))
-            )
+            msgspec.json.format(msgspec.json.encode(_answer(request, decision, described, course)))
         )
         return
     steps = knob_steps(decision, chosen_policy.knobs.get(None))
@@ -112,7 +113,7 @@ def _answer(
     request: RouteRequest,
     decision: Decision,
     described: Description | None,
-    drafting: Drafting | None,
+    course: Course | None,
 ) -> dict[str, Any]:
     entry = LedgerEntry(
         clock=time.perf_counter,
@@ -120,7 +121,7 @@ def _answer(
         policy_version="" if request.policy is None else request.policy.version,
         started=time.perf_counter(),
         decision=decision,
-        drafting=drafting,
+        course=course,
     )
     return route_object(request, decision, entry, described)
 

@@ -17,10 +17,10 @@ from app.config.models import DeploymentConfig, ModelConfig
 from app.config.routing import (
     PRESETS,
     AffinityConfig,
-    CascadeConfig,
     PairConfig,
     PolicyConfig,
     RouterConfig,
+    WorkflowConfig,
 )
 from app.config.server import AuthConfig, AuthMode, ServerConfig
 from app.config.upstreams import BreakerConfig, StubConfig, TimeoutsConfig, UpstreamConfig
@@ -36,7 +36,6 @@ __all__ = [
     "BreakerConfig",
     "BudgetConfig",
     "CacheConfig",
-    "CascadeConfig",
     "Catalogue",
     "CatalogueEntry",
     "ContentsConfig",
@@ -57,5 +56,6 @@ __all__ = [
     "TimeoutsConfig",
     "TracesConfig",
     "UpstreamConfig",
+    "WorkflowConfig",
     "load_config",
 ]

@@ -53,6 +53,3 @@ def _chatting(gateway: GatewayConfig) -> Iterator[tuple[Place, str]]:
     for name, policy in gateway.policies.items():
         for position, candidate in enumerate(policy.candidates):
             yield ("policies", name, "candidates", position), candidate
-        acceptor = None if policy.cascade is None else policy.cascade.acceptor.options.get("model")
-        if isinstance(acceptor, str):
-            yield ("policies", name, "cascade", "acceptor", "model"), acceptor

@@ -62,41 +62,29 @@ class AffinityConfig(Strict):
     """What a switch has to gain on top of the prefix cache it loses."""
 
 
-class AcceptorConfig(Strict):
-    """Who says whether an answer that was held back will do."""
+class WorkflowConfig(Strict):
+    """Come to one answer by several calls."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     kind: Text
-    """`logprobs` or `judge`; the options of either stand beside it."""
+    """`cascade`, `agree` or `best_of`; the options of each stand beside it."""
+    max_calls: Annotated[int, Field(ge=1, le=64)] = 12
+    """How many calls one request may make, judges included and retries apart."""
+    max_cost_usd: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] | None = None
+    """What all of them may cost together; a request's own limit holds beside it."""
+    max_time_s: Seconds | None = None
+    """How long they may take together, until an answer begins to serve."""
+
+    @property
+    def registered_kind(self) -> str:
+        """The kind as it is registered."""
+        return self.kind.replace("_", "-")
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """What stands beside the kind."""
+        """What stands beside the kind and the ceilings."""
         return self.model_extra or {}
-
-
-class CascadeConfig(Strict):
-    """Have cheap models draft answers, which are held back until one is accepted."""
-
-    stages: Annotated[tuple[str, ...], Field(max_length=5)] | None = None
-    """The models in their order, cheapest first; each one of the policy's candidates. The last one
-    answers directly."""
-    by: Literal["cost"] | None = None
-    """In place of `stages`: all candidates, in the order of their prices."""
-    acceptor: AcceptorConfig
-    """Who accepts an answer."""
-
-    @model_validator(mode="after")
-    def _has_stages(self) -> Self:
-        if (self.stages is None) == (self.by is None):
-            raise ConflictError(("stages",), "say either `stages` or `by: cost`, and not both")
-        if self.stages is not None and len(self.stages) < 2:
-            raise ConflictError(
-                ("stages",),
-                "a cascade needs two stages at least: one that drafts, one that answers",
-            )
-        return self
 
 
 class PolicyConfig(Strict):
@@ -125,13 +113,22 @@ class PolicyConfig(Strict):
     hedge_after_s: Seconds | None = None
     """Start the next model beside the first when that has not begun to answer for so long; the
     faster one serves, and the other is paid too. Off by default."""
-    cascade: CascadeConfig | None = None
-    """Have cheap models draft the answer, and dearer ones only where that will not do. Off by
-    default."""
+    workflow: WorkflowConfig | None = None
+    """Come to one answer by several calls: have cheap models draft it and dearer ones only where
+    that will not do, or serve what several agree on. Off by default."""
     router_deadline_s: Seconds = 0.05
     """How long a decision may take before `default_model` takes the request."""
     affinity: AffinityConfig = AffinityConfig()
     """How conversations keep their model."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _knows_where_cascades_went(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "cascade" in given:
+            raise ConflictError(
+                ("cascade",), "is a kind of workflow now: write `workflow: {kind: cascade, ...}`"
+            )
+        return given
 
     @property
     def knob(self) -> float:
@@ -158,8 +155,8 @@ def check_policy(name: str, policy: PolicyConfig, router: RouterConfig) -> None:
             "there is no second model to start; that takes fallback, max_attempts and candidates "
             "of at least two",
         )
-    if policy.cascade is not None:
-        _check_cascade((*place, "cascade"), policy, policy.cascade)
+    if policy.workflow is not None:
+        _check_workflow((*place, "workflow"), policy)
     if policy.threshold is not None:
         _check_threshold((*place, "threshold"), policy, router)
     if router.scorer is not None and "router_deadline_s" not in policy.model_fields_set:
@@ -170,28 +167,15 @@ def check_policy(name: str, policy: PolicyConfig, router: RouterConfig) -> None:
         )
 
 
-def _check_cascade(place: Place, policy: PolicyConfig, cascade: CascadeConfig) -> None:
+def _check_workflow(place: Place, policy: PolicyConfig) -> None:
     if policy.threshold is not None:
         raise ConflictError(
             place, "contradicts threshold, which decides before an answer; leave one of them out"
         )
-    if len(policy.candidates) < 2:
-        raise ConflictError(
-            place, "there is one candidate, and nothing to go on to; add a dearer one"
-        )
     if not policy.fallback:
         raise ConflictError(
-            place, "fallback: false keeps each request with one model; a cascade needs several"
+            place, "fallback: false keeps each request with one model; a workflow needs several"
         )
-    for position, model_id in enumerate(cascade.stages or ()):
-        if model_id not in policy.candidates:
-            raise ConflictError(
-                (*place, "stages", position),
-                f"{model_id!r} is not among the policy's candidates: "
-                f"{', '.join(policy.candidates)}",
-            )
-    if cascade.stages is not None and len(set(cascade.stages)) < len(cascade.stages):
-        raise ConflictError((*place, "stages"), "names a model twice")
 
 
 def _check_threshold(place: Place, policy: PolicyConfig, router: RouterConfig) -> None:

@@ -12,7 +12,7 @@ Origin = Annotated[str, StringConstraints(pattern=r"^(\*|https?://[^/\s,*]+)$")]
 
 
 class HoldBackConfig(Strict):
-    """What a client gets, and for how long, while a policy's `cascade` holds an answer back."""
+    """What a client gets, and for how long, while a policy's `workflow` holds answers back."""
 
     headers_after_s: Seconds | None = 20.0
     """A stream gets its headers once an answer was held back for so long, and from then on a
@@ -20,12 +20,12 @@ class HoldBackConfig(Strict):
     event in it, as its status is out, and the headers name no model. Null for never: nothing is
     sent before an answer serves, as for an answer in one piece, which cannot begin before."""
     max_s: Seconds = 120.0
-    """How long each stage's answer may take until it is whole."""
+    """How long each answer may take until it is whole."""
     max_bytes: Annotated[int, Field(ge=1_000, le=2**31)] = 1_000_000
-    """The longest answer that is held back."""
+    """How much is held back for one request, of all its answers together."""
     longer: Literal["escalate", "serve"] = "escalate"
-    """What becomes of an answer that exceeds either: it is given up for the next stage's, or it
-    serves without being judged."""
+    """What becomes of an answer that exceeds either: it is given up for the next one, or it serves
+    without being judged; of several that are asked for at the same time, none serves so."""
 
 
 class ServerConfig(Strict):

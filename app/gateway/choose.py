@@ -26,6 +26,7 @@ class Chooser:
     reservations: Reservations
     affinity: Affinity
     clock: Callable[[], float]
+    request_timeout_s: float = 600.0
 
     async def decide(self, entry: LedgerEntry, *, alone: bool = False) -> Decision:
         """Decide which model takes the request, and note it in its account.
@@ -70,8 +71,15 @@ class Chooser:
             try:
                 await on_its_way(recalled)
                 decision = await self._route(request, request.policy, entry, alone=alone)
-                if request.policy.cascade is not None:
-                    decision, entry.drafting = begun(request, decision, request.policy.cascade)
+                if request.policy.workflow is not None:
+                    decision, entry.course = begun(
+                        request,
+                        decision,
+                        request.policy,
+                        request.policy.workflow,
+                        left_s=entry.started + self.request_timeout_s - self.clock(),
+                        degraded=entry.pressure is not None,
+                    )
                 entry.turn = await self.affinity.follow(request, decision, recalled)
             finally:
                 recalled.close()

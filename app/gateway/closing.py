@@ -50,7 +50,7 @@ def outcome_of(entry: LedgerEntry, *, status: int, error: str | None) -> Outcome
         artifact_version=None if policy is None else policy.artifact.version,
         evidence=None if policy is None else policy.evidence,
         texts=None if entry.keeps is NOTHING else _texts(entry),
-        drafts=() if entry.drafting is None else tuple(entry.drafting.judged),
+        drafts=() if entry.course is None else tuple(entry.course.judged),
         refused_usage=() if usage is None else tuple(sorted(usage.refused)),
     )
 

@@ -203,7 +203,7 @@ class Dispatcher:
             return None
         answer = await self._try(request, model_id, entry, failures, afford)
         if answer is None:
-            entry.running_nusd.pop(model_id, None)
+            entry.running.end(model_id)
         return answer
 
     async def _try(
@@ -232,7 +232,7 @@ class Dispatcher:
                     # Once more, on a connection that cannot be lost in the same way. Of all
                     # repeated calls it alone is paid twice.
                     lost = True
-                    entry.running_nusd.pop(model_id, None)
+                    entry.running.end(model_id)
                     if entry.reserved_nusd is None or await afford(request, model_id, entry):
                         continue
                     return None

@@ -14,16 +14,16 @@ from typing import NamedTuple
 from app.concurrency.eager import Eager
 from app.gateway.bid import cut_limit
 from app.gateway.cache import BYPASS, CachedAnswer, ResponseCache
-from app.gateway.cascade import Cascades
 from app.gateway.choose import Chooser
 from app.gateway.dispatch import Dispatcher, OpenAnswer
 from app.gateway.heard import NOTHING, Heard, Keeps
 from app.gateway.ledger import LedgerEntry
 from app.gateway.life import Books, Life
 from app.gateway.paid import HiddenReasoning
-from app.gateway.plan import Cascade, plan_for
+from app.gateway.plan import Several, plan_for
 from app.gateway.request import RouteRequest
 from app.gateway.surcharges import extras_of
+from app.gateway.workflows import Workflows
 from app.providers.base import Chunk
 from app.telemetry.tracing import AskedFor, Headers, Tracer, UpstreamFacts
 from app.types import CHAT_COMPLETIONS, CHAT_ROUTE
@@ -40,7 +40,7 @@ class Gateway:
     chooser: Chooser
     books: Books
     dispatcher: Dispatcher
-    cascades: Cascades
+    workflows: Workflows
     cache: ResponseCache
     clock: Callable[[], float]
     config_version: str
@@ -147,15 +147,15 @@ class Answer(Life):
     def may_be_held(self) -> bool:
         """Whether the answer streams and may be held back until it is accepted."""
         request = self.account.request
-        return request.stream and request.policy is not None and request.policy.cascade is not None
+        return request.stream and request.policy is not None and request.policy.workflow is not None
 
     @property
     def held_s(self) -> float | None:
         """For how long an answer is being held back by now; None while none is."""
-        drafting = self.account.drafting
-        if drafting is None or drafting.held_since is None:
+        course = self.account.course
+        if course is None or course.held_since is None:
             return None
-        return self._gateway.clock() - drafting.held_since
+        return self._gateway.clock() - course.held_since
 
     async def head(self) -> Head:
         """Look for the answer, or call models until one begins to give it.
@@ -221,16 +221,15 @@ class Answer(Life):
     async def _call(self, decision: Decision) -> OpenAnswer:
         """Call models until one begins to answer."""
         gateway, entry, request = self._gateway, self.account, self.account.request
-        drafting = entry.drafting
-        plan = plan_for(request, decision, () if drafting is None else drafting.stages)
+        plan = plan_for(request, decision, entry.course)
         if request.demand.max_output_tokens is not None:
             for model_id in plan.models:
                 limit = cut_limit(request, gateway.books.reservations.admission.specs[model_id])
                 if limit is not None:
                     entry.max_output_tokens[model_id] = limit
         afford = gateway.books.reservations.call
-        if isinstance(plan, Cascade):
-            return await gateway.cascades.open(request, plan, entry, afford=afford)
+        if isinstance(plan, Several):
+            return await gateway.workflows.open(request, plan, entry, afford=afford)
         return await gateway.dispatcher.open(request, plan, entry, afford=afford)
 
     async def _remember(self) -> None:

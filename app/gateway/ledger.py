@@ -10,7 +10,7 @@ from app.errors import UpstreamError, UpstreamTimeoutError, answer_for
 from app.gateway.affinity import SessionTurn
 from app.gateway.bid import Bid
 from app.gateway.cache import CachedAnswer
-from app.gateway.drafting import Drafting
+from app.gateway.course import Course
 from app.gateway.heard import NOTHING, Heard, Keeps
 from app.gateway.paid import (
     NOTHING_PAID,
@@ -24,6 +24,7 @@ from app.gateway.paid import (
 )
 from app.gateway.pressure import Pressure
 from app.gateway.request import Deployment, RouteRequest
+from app.gateway.running import Running
 from app.gateway.surcharges import Extra
 from app.gateway.tickets import Ticket
 from app.keys import to_nusd
@@ -33,6 +34,8 @@ from app.telemetry.tracing import CallTrace, RequestTrace
 from app.types import (
     ANSWERING,
     CHAT_ROUTE,
+    CONTRIBUTING,
+    DRAFT_REJECTED,
     HEDGE_LOST,
     CacheState,
     Call,
@@ -77,15 +80,15 @@ class LedgerEntry:
     """How often more was asked for."""
     bid: Bid | None = None
     """What the decided model may use."""
-    running_nusd: dict[str, int] = field(default_factory=dict)
+    running: Running = field(default_factory=Running)
     """What the models that are asked at the moment may cost."""
     cut_by_budget: bool = False
     """Whether a budget had too little left for an answer of full length."""
     standing: Standing | None = None
     """Where the limits stand that the caller is told of."""
     decision: Decision | None = None
-    drafting: Drafting | None = None
-    """The way through a cascade, where the policy has one."""
+    course: Course | None = None
+    """The way through a workflow, where the policy has one."""
     judgement: Judgement | None = None
     """What a model was heard to say before the decision."""
     turn: SessionTurn | None = None
@@ -183,13 +186,20 @@ class LedgerEntry:
             self.call_trace.ended(self.calls[self.served_at])
             self.call_trace = None
 
-    def overdue(self) -> Call:
-        """Note that the last call was not cancelled by anybody, but took too long."""
-        last = self.calls[-1]
-        if last.error == _CANCELLED:
-            last = msgspec.structs.replace(last, error=answer_for(UpstreamTimeoutError("")).code)
-            self.calls[-1] = last
-        return last
+    def latest(self, model_id: str) -> int:
+        """Return which call of a model ended last: others may run at the same time."""
+        for at in range(len(self.calls) - 1, -1, -1):
+            if self.calls[at].model_id == model_id:
+                return at
+        raise LookupError(model_id)
+
+    def overdue(self, model_id: str) -> Call:
+        """Note that a model's last call was not cancelled by anybody, but took too long."""
+        at = self.latest(model_id)
+        if self.calls[at].error == _CANCELLED:
+            code = answer_for(UpstreamTimeoutError("")).code
+            self.calls[at] = msgspec.structs.replace(self.calls[at], error=code)
+        return self.calls[at]
 
     def traced(self, call_trace: CallTrace) -> None:
         """Note the trace of the call that serves: it ends with the request, or with the step."""
@@ -345,16 +355,21 @@ class LedgerEntry:
         """
         if self.cached is not None:
             return 0.0
-        attempts = self.attempts
-        if not attempts:
+        calls = self.calls
+        if not calls:
             return None
         if self.served is None:
-            return sum_known_usd([call.cost_usd for call in attempts])
+            costs_usd = [call.cost_usd for call in calls if call.role in CONTRIBUTING]
+            return sum_known_usd(costs_usd) if costs_usd else None
         served_usd = self._served().cost_usd
-        if len(attempts) == 1:
+        if len(calls) == 1:
             return served_usd
-        lost = [call.cost_usd for call in attempts if call.error is not None]
-        return sum_known_usd([served_usd, *lost])
+        others = [
+            call.cost_usd
+            for at, call in enumerate(calls)
+            if at != self.served_at and call.role in CONTRIBUTING
+        ]
+        return sum_known_usd([served_usd, *others])
 
     @property
     def judge_cost_usd(self) -> float | None:
@@ -366,11 +381,16 @@ class LedgerEntry:
             return served.usage
         return total_usage([call.usage for call in self.attempts if call.usage is not None])
 
+    def whole(self) -> None:
+        """Book an answer that is held back with what it cost, unless it serves after all."""
+        if self.served is not None:
+            self._book_served(DRAFT_REJECTED)
+
     @property
     def due_nusd(self) -> int:
         """What the request owes by now, and may come to owe for the calls that run."""
         owed_usd = sum([call.cost_usd or 0.0 for call in self.calls])
-        return to_nusd(owed_usd) + sum(self.running_nusd.values())
+        return to_nusd(owed_usd) + self.running.total_nusd
 
     @property
     def attempts(self) -> list[Call]:
@@ -397,12 +417,12 @@ class LedgerEntry:
         """Why the conversation stayed on its model or left it."""
         if self.turn is None:
             return None
-        return self.turn.reason(self.served_model_id, escalated=self._is_escalated)
+        return self.turn.reason(self.served_model_id, escalated=self._is_chosen)
 
     @property
     def reason(self) -> Reason | None:
         """Why the served model served: the decision's reason, or that a fallback stepped in."""
-        if self.fallback_index or (self.drafting is not None and self.drafting.is_makeshift):
+        if self.fallback_index or (self.course is not None and self.course.is_makeshift):
             return Reason.FALLBACK
         return None if self.decision is None else self.decision.reason
 
@@ -410,31 +430,31 @@ class LedgerEntry:
     def fallback_index(self) -> int:
         """0 for the decision's first choice, i for its i-th fallback, one more for any other.
 
-        A stage of a cascade that answers after drafts were turned down is no fallback.
+        A model that a workflow chose to serve is no fallback.
         """
         if self.served is None or self.decision is None:
             return 0
         model_id = self.served.spec.model_id
-        if model_id == self.decision.model_id or self._is_escalated:
+        if model_id == self.decision.model_id or self._is_chosen:
             return 0
         fallbacks = self.decision.fallbacks
         return 1 + (fallbacks.index(model_id) if model_id in fallbacks else len(fallbacks))
 
     @property
-    def _is_escalated(self) -> bool:
-        """Whether a stage of a cascade serves because the ones before it would not do."""
-        drafting = self.drafting
+    def _is_chosen(self) -> bool:
+        """Whether it was a workflow that had the model serve."""
+        course = self.course
         return (
-            drafting is not None
+            course is not None
             and self.served is not None
-            and self.served.spec.model_id in drafting.stages
-            and not drafting.is_makeshift
+            and self.served.spec.model_id == course.served_model_id
+            and not course.is_makeshift
         )
 
     @property
     def is_held_back(self) -> bool:
         """Whether an answer is being held back at the moment."""
-        return self.drafting is not None and self.drafting.held_since is not None
+        return self.course is not None and self.course.held_since is not None
 
     def end(self) -> None:
         """Note that nothing more comes of the answer."""

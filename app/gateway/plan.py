@@ -1,11 +1,16 @@
 """What is carried out for a request: a value, made of its decision."""
 
+import logging
+import random
 from dataclasses import dataclass, replace
+from typing import assert_never
 
-from app.gateway.acceptors.base import Acceptor
-from app.gateway.drafting import Drafting
-from app.gateway.request import CascadeRule, Policy, RouteRequest
+from app.gateway.course import Course, distinct
+from app.gateway.request import Policy, RouteRequest, WorkflowRule
 from routers.types import Capability, Decision, Reason
+from routers.workflows.base import Delegate, Draft, End, Refuse, Room, Run, Serve, Skip, Step, Task
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,31 +29,30 @@ class Hedged:
 
 
 @dataclass(frozen=True, slots=True)
-class Cascade:
-    """Hold back the answers of `drafts`, one after the other, until one is accepted.
+class Several:
+    """Carry a workflow out, which has begun; where it ends with a model, others may stand in.
 
-    Where none is, `last` answers, which nobody has to accept.
+    Attributes
+    ----------
+    models
+        All that may be called for an answer, the decided one first.
     """
 
-    drafts: tuple[str, ...]
-    last: FirstOf | Hedged
-    acceptor: Acceptor
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """All that may be called for an answer."""
-        return (*self.drafts, *self.last.models)
+    course: Course
+    models: tuple[str, ...]
 
 
-Plan = FirstOf | Hedged | Cascade
+Plan = FirstOf | Hedged | Several
 
 _MEDIA = frozenset({Capability.VISION, Capability.AUDIO, Capability.VIDEO, Capability.FILE})
 _NOT_TEXT = ("audio", "modalities")
 """Fields that ask for an answer that is more than text."""
 _TEXT_ALONE = frozenset({b"null", b'["text"]'})
+_RANDOM = random.SystemRandom()
+"""What a workflow draws, such as the words around a judge's question, nobody can know before."""
 
 
-def plan_for(request: RouteRequest, decision: Decision, stages: tuple[str, ...] = ()) -> Plan:
+def plan_for(request: RouteRequest, decision: Decision, course: Course | None = None) -> Plan:
     """Return how a request is answered.
 
     Fallbacks are candidates of the decision, so they passed its constraints (allowed models, cost
@@ -56,29 +60,28 @@ def plan_for(request: RouteRequest, decision: Decision, stages: tuple[str, ...] 
 
     Parameters
     ----------
-    stages
-        Of a cascade, cheapest first; empty where the request is answered without one. It begins
-        with the decided model: what keeps a conversation on a dear model spares it the drafts.
+    course
+        Of a workflow that has begun. Where the decision has come to be for another model than
+        that begins with, as by the conversation's own, one choice answers.
     """
     policy = request.policy
     if policy is None or request.locked or not request.fallback:
         return FirstOf((decision.model_id,))
     models = (decision.model_id, *decision.fallbacks)
-    left = _stages_from(decision.model_id, [each for each in stages if each in models])
-    if len(left) < 2 or policy.cascade is None:
-        return _first_of(request, decision, policy, models)
-    others = tuple(each for each in decision.fallbacks if each not in stages)
-    last = _first_of(request, decision, policy, (left[-1], *others))
-    return Cascade(tuple(left[:-1]), last, policy.cascade.acceptor)
+    if course is not None and course.run is not None:
+        if decision.reason is Reason.WORKFLOW or decision.model_id in course.begins_with:
+            return Several(course, models)
+        course.skip(decision.reason.value)
+    return first_of(request, decision, models)
 
 
-def _stages_from(model_id: str, stages: list[str]) -> list[str]:
-    return stages[stages.index(model_id) :] if model_id in stages else []
-
-
-def _first_of(
-    request: RouteRequest, decision: Decision, policy: Policy, models: tuple[str, ...]
+def first_of(
+    request: RouteRequest, decision: Decision, models: tuple[str, ...]
 ) -> FirstOf | Hedged:
+    """Return how one of some models answers, with a hedge where the policy has one."""
+    policy = request.policy
+    if policy is None:
+        return FirstOf(models)
     models = models[: policy.max_attempts]
     if (
         policy.hedge_after_s is None
@@ -103,44 +106,116 @@ def _may_cost(
 
 
 def begun(
-    request: RouteRequest, decision: Decision, rule: CascadeRule
-) -> tuple[Decision, Drafting]:
-    """Return the decision that a cascade begins with, or the router's own where there is none."""
-    models = (decision.model_id, *decision.fallbacks)
-    stages = tuple(each for each in rule.stages if each in models)
-    skipped = _why_no_cascade(request, decision, rule, stages)
-    if skipped is not None:
-        return decision, Drafting(skipped=skipped)
-    others = tuple(each for each in models if each not in stages)
-    first = replace(
+    request: RouteRequest,
+    decision: Decision,
+    policy: Policy,
+    rule: WorkflowRule,
+    *,
+    left_s: float,
+    degraded: bool = False,
+) -> tuple[Decision, Course]:
+    """Begin a policy's workflow; return the decision that it begins with.
+
+    Where one choice answers instead, that is the router's own.
+
+    Parameters
+    ----------
+    left_s
+        What is left of the time that the request may take.
+    degraded
+        Whether a budget runs low, so that cheaper answers are to be had.
+    """
+    course = Course(kind=rule.workflow.kind)
+    why = _why_none(request, rule, degraded=degraded)
+    if why is not None:
+        course.skip(why)
+        return decision, course
+    course.task = task = _task(request, decision, rule, left_s=left_s)
+    course.run = rule.workflow.run(task)
+    steps = next_steps(course, policy.name)
+    if isinstance(steps, tuple):
+        course.first = steps
+        drafts = distinct(each.model_id for each in steps if isinstance(each, Draft))
+        return _moved(decision, drafts or (decision.model_id,)), course
+    match steps:
+        case Delegate(model_id=model_id, messages=None):
+            course.skip(steps.by)
+            return _moved(decision, (model_id,), propensity=steps.propensity), course
+        case Skip(why=why):
+            course.skip(why)
+            return decision, course
+        case Delegate() | Serve() | Refuse():
+            course.run = _ended(steps)
+            next(course.run)
+            return _moved(decision, (decision.model_id,)), course
+        case _:
+            assert_never(steps)
+
+
+def next_steps(course: Course, policy_name: str, answers: object = None) -> tuple[Step, ...] | End:
+    """Return what a workflow wants next, or how it ends."""
+    assert course.run is not None  # noqa: S101  (it was begun)
+    try:
+        return tuple(course.run.send(answers))  # type: ignore[arg-type]  # None begins it
+    except StopIteration as stop:
+        end: End = stop.value
+        return end
+    except Exception:  # noqa: BLE001
+        # It may be anybody's, and what it does with answers nobody can foresee. What is at hand
+        # is better than an error.
+        _log.exception("workflow %s of policy %s failed", course.kind, policy_name)
+        return Skip(why="workflow_error")
+
+
+def _ended(end: End) -> Run:
+    """Return a run that ends at once."""
+    yield ()
+    return end
+
+
+def _moved(decision: Decision, first: tuple[str, ...], *, propensity: float = 1.0) -> Decision:
+    others = (decision.model_id, *decision.fallbacks)
+    return replace(
         decision,
-        model_id=stages[0],
-        fallbacks=(*stages[1:], *others),
-        reason=Reason.CASCADE,
-        propensity=1.0,
+        model_id=first[0],
+        fallbacks=distinct((*first[1:], *(each for each in others if each != first[0]))),
+        reason=Reason.WORKFLOW,
+        propensity=decision.propensity * propensity,
     )
-    return first, Drafting(stages=stages)
 
 
-def _why_no_cascade(
-    request: RouteRequest, decision: Decision, rule: CascadeRule, stages: tuple[str, ...]
-) -> str | None:
-    """Return in a word why one choice answers a request; None where the cascade takes it."""
+def _task(request: RouteRequest, decision: Decision, rule: WorkflowRule, *, left_s: float) -> Task:
+    limits = [each for each in (request.max_cost_usd, rule.max_cost_usd) if each is not None]
+    return Task(
+        conversation=request.conversation,
+        candidates=tuple(each for each in decision.candidates if each.eligible),
+        usd_per_quality=decision.usd_per_quality,
+        model_id=decision.model_id,
+        room=Room(
+            calls=rule.max_calls,
+            cost_usd=min(limits) if limits else None,
+            time_s=left_s if rule.max_time_s is None else min(left_s, rule.max_time_s),
+        ),
+        rng=_RANDOM,
+    )
+
+
+def _why_none(request: RouteRequest, rule: WorkflowRule, *, degraded: bool) -> str | None:
+    """Return in a word why one choice answers a request; None where the workflow takes it."""
     demand, fields = request.demand, request.fields
     reasons = {
         # The client says by itself how it wants to be answered.
-        "knob": request.objective_param is not None,
+        "knob": request.objective_param is not None and not rule.workflow.heeds_knob,
+        "budget": degraded and not rule.workflow.heeds_knob,
         "no_fallback": request.pinned_model_id is not None
         or request.locked
         or not request.fallback,
-        "one_stage": len(stages) < 2,
         "n": demand.n_answers > 1,
         # What they bring is for the model that called them.
         "tools": Capability.TOOLS in demand.capabilities,
         "modalities": any(
             fields.get(name, b"null").strip() not in _TEXT_ALONE for name in _NOT_TEXT
         ),
-        "media": rule.acceptor.reads_text_only and bool(demand.capabilities & _MEDIA),
-        "max_cost": not _may_cost(request, decision, stages, n_together=len(stages)),
+        "media": rule.workflow.reads_text_only and bool(demand.capabilities & _MEDIA),
     }
     return next((reason for reason, holds in reasons.items() if holds), None)

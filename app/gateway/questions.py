@@ -1,4 +1,4 @@
-"""Asking a model a question of the gateway's own, whose reply is a digit: a scorer's, a judge's.
+"""Asking a model a question of the gateway's own: a scorer's, a judge's, a planner's.
 
 It goes the way of every upstream call: pool, leases, retries, traces, account. What is asked, and
 what a reply means, is said in `routers.decision`.
@@ -70,7 +70,7 @@ class Silence(Enum):
 
 
 class Reply(NamedTuple):
-    """What became of a question; `call` is the last one that was made for it."""
+    """What became of a question; `call` is the last one that was made to its model."""
 
     call: Call
     said: ScorerReply | None = None
@@ -96,25 +96,40 @@ class Questions:
     """Models that refused a request for log-probabilities and took the same without."""
 
     async def ask(
-        self, question: RouteRequest, model_id: str, entry: LedgerEntry, *, deadline_s: float
+        self,
+        question: RouteRequest,
+        model_id: str,
+        entry: LedgerEntry,
+        *,
+        deadline_s: float,
+        role: CallRole = CallRole.JUDGE,
+        logprobs: bool = True,
     ) -> Reply:
         """Return what a model says within a deadline, or why nothing.
 
         Its calls stand in the account however they end, also where whoever asked is gone: they are
         paid.
+
+        Parameters
+        ----------
+        role
+            What the question is for.
+        logprobs
+            Whether the log-probabilities of the reply are wanted.
         """
         if self._is_left_alone(model_id):
-            return Reply(unsent(model_id, entry, "unhealthy"), silence=Silence.LEFT_ALONE)
+            silent = unsent(model_id, entry, "unhealthy", role=role)
+            return Reply(silent, silence=Silence.LEFT_ALONE)
         try:
             async with asyncio.timeout(deadline_s):
-                said = await self._reply(question, model_id, entry)
+                said = await self._reply(question, model_id, entry, role, logprobs=logprobs)
         except TimeoutError:
             self._was_late(model_id)
-            return Reply(entry.overdue(), silence=Silence.LATE)
+            return Reply(entry.overdue(model_id), silence=Silence.LATE)
         except GatewayError:
-            return Reply(entry.calls[-1], silence=Silence.FAILED)
+            return Reply(entry.calls[entry.latest(model_id)], silence=Silence.FAILED)
         self._late.pop(model_id, None)
-        return Reply(entry.calls[-1], said)
+        return Reply(entry.calls[entry.latest(model_id)], said)
 
     def _is_left_alone(self, model_id: str) -> bool:
         if model_id in self.dispatcher.pool.unhealthy():
@@ -130,22 +145,30 @@ class Questions:
         circuit.failed(now, began=now)
 
     async def _reply(
-        self, question: RouteRequest, model_id: str, entry: LedgerEntry
+        self,
+        question: RouteRequest,
+        model_id: str,
+        entry: LedgerEntry,
+        role: CallRole,
+        *,
+        logprobs: bool,
     ) -> ScorerReply:
-        if model_id in self._without_logprobs:
-            return await self._send(question, model_id, entry)
-        body = Body({**question.fields, **_LOGPROBS})
+        if not logprobs or model_id in self._without_logprobs:
+            return await self._send(question, model_id, entry, role)
+        asked = msgspec.structs.replace(question, body=Body({**question.fields, **_LOGPROBS}))
         try:
-            return await self._send(msgspec.structs.replace(question, body=body), model_id, entry)
+            return await self._send(asked, model_id, entry, role)
         except UpstreamRejectedError:
             # Perhaps for the log-probabilities, which not every endpoint knows.
-            reply = await self._send(question, model_id, entry)
+            reply = await self._send(question, model_id, entry, role)
             self._without_logprobs.add(model_id)
             return reply
 
-    async def _send(self, question: RouteRequest, model_id: str, entry: LedgerEntry) -> ScorerReply:
+    async def _send(
+        self, question: RouteRequest, model_id: str, entry: LedgerEntry, role: CallRole
+    ) -> ScorerReply:
         """Ask, as every model is asked, but once where a budget has to pay."""
-        with stage_of(entry, question, CallRole.JUDGE) as stage:
+        with stage_of(entry, question, role) as stage:
             plan = FirstOf((model_id,))
             opened = await self.dispatcher.open(question, plan, stage, afford=_once())
             try:
@@ -159,11 +182,14 @@ class Questions:
 
 
 def question_of(
-    request: RouteRequest, messages: Sequence[Message], *, max_tokens: int
+    request: RouteRequest,
+    messages: Sequence[Message],
+    *,
+    max_tokens: int,
+    temperature: float = 0.0,
 ) -> RouteRequest:
     """Return a question asked on behalf of a request; nothing else of that is told."""
     conversation = Conversation(tuple(messages))
-    wire = [{"role": each.role.value, "content": each.text} for each in messages]
     return msgspec.structs.replace(
         request,
         conversation=conversation,
@@ -174,8 +200,8 @@ def question_of(
         ),
         body=Body(
             {
-                "messages": _encode(wire),
-                "temperature": b"0",
+                "messages": wire_messages(messages),
+                "temperature": _encode(temperature) if temperature else b"0",
                 "max_tokens": _encode(max_tokens),
             }
         ),
@@ -184,9 +210,14 @@ def question_of(
     )
 
 
-def unsent(model_id: str, entry: LedgerEntry, why: str) -> Call:
+def wire_messages(messages: Sequence[Message]) -> bytes:
+    """Return messages as they stand in a request."""
+    return _encode([{"role": each.role.value, "content": each.text} for each in messages])
+
+
+def unsent(model_id: str, entry: LedgerEntry, why: str, *, role: CallRole = CallRole.JUDGE) -> Call:
     """Note a question that was not asked."""
-    return entry.called(CallRole.JUDGE, model_id, "", duration_s=0.0, error=why)
+    return entry.called(role, model_id, "", duration_s=0.0, error=why)
 
 
 def _once() -> Afford:

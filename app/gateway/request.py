@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import msgspec
 
 from app.access.guard import ANONYMOUS, Caller
-from app.gateway.acceptors.base import Acceptor
 from app.gateway.session import Session
 from app.lineage import Lineage
 from app.providers.base import Provider, Timeouts
@@ -18,6 +17,7 @@ from routers.artifact.evidence import Evidence
 from routers.decision.knob import KnobCurve
 from routers.decision.switching import SwitchRule
 from routers.types import Conversation, Demand, ModelSpec, Objective, OutputLimit
+from routers.workflows.base import Workflow
 
 _MAX_CURVES = 256
 
@@ -68,11 +68,21 @@ class AffinityRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CascadeRule:
-    """Which models draft an answer, cheapest first, and who accepts one."""
+class WorkflowRule:
+    """How several calls come to one answer, and what they may use together.
 
-    stages: tuple[str, ...]
-    acceptor: Acceptor
+    Attributes
+    ----------
+    max_calls
+        Upstream calls for one request, retries apart.
+    max_cost_usd, max_time_s
+        None: no other limit than the request's own.
+    """
+
+    workflow: Workflow
+    max_calls: int = 12
+    max_cost_usd: float | None = None
+    max_time_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +115,8 @@ class Policy:
     """How conversations keep their model; None where they need not."""
     hedge_after_s: float | None = None
     """How long the first model may be silent before the next one is started beside it."""
-    cascade: CascadeRule | None = None
-    """How answers are drafted; None where the decided model answers."""
+    workflow: WorkflowRule | None = None
+    """How several calls come to one answer; None where the decided model answers."""
 
 
 def promise_doubt(policy: Policy) -> str | None:

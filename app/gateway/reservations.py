@@ -104,7 +104,7 @@ class Reservations:
         decision, reserved_nusd = entry.decision, entry.reserved_nusd
         if decision is None or reserved_nusd is None:
             return True
-        bid, decided = entry.bid, not entry.attempts and not entry.running_nusd
+        bid, decided = entry.bid, not entry.attempts and not entry.running
         if bid is None or bid.model_id != model_id:
             decided = False
             try:
@@ -132,7 +132,7 @@ class Reservations:
             cut = entry.max_output_tokens.get(model_id, limit)
             entry.max_output_tokens[model_id] = min(cut, limit)
             entry.cut_by_budget = True
-        entry.running_nusd[model_id] = min(left_nusd, bid.most_nusd)
+        entry.running.begin(model_id, min(left_nusd, bid.most_nusd))
         return True
 
     async def settle(self, entry: LedgerEntry) -> None:

@@ -41,7 +41,7 @@ def draft_of(entry: LedgerEntry, request: RouteRequest) -> LedgerEntry:
     """
     draft = _stage(entry, request, CallRole.DRAFT)
     draft.decision, draft.extras = entry.decision, entry.extras
-    draft.max_output_tokens, draft.running_nusd = entry.max_output_tokens, entry.running_nusd
+    draft.max_output_tokens, draft.running = entry.max_output_tokens, entry.running
     return draft
 
 

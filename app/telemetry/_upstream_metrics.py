@@ -63,7 +63,7 @@ class UpstreamMetrics:
         )
         self._drafts = declare.counter(
             "gateway_drafts",
-            "Answers that a cascade held back, by what accepted or rejected them.",
+            "Answers that a workflow held back, by what accepted or rejected them.",
             *("policy", "model", "by", "verdict"),
         )
 

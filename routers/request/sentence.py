@@ -44,7 +44,7 @@ _WITHOUT_PREDICTIONS = {
     Reason.ROUTER_TIMEOUT: "the router took too long, so that {model} takes it by default",
     Reason.ROUTER_ERROR: "the router failed, so that {model} takes it by default",
     Reason.STICKY: "the conversation stays with {model}",
-    Reason.CASCADE: "{model} drafts an answer, which is held back until it is accepted",
+    Reason.WORKFLOW: "{model} is the first of several that may be asked for one answer",
 }
 
 

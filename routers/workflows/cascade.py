@@ -79,6 +79,8 @@ class Cascade(Workflow):
 
     def doubts(self, candidates: Sequence[str]) -> list[str]:
         """Say what of the stages is no candidate, and whether somebody judges themselves."""
+        if len(candidates) < 2:
+            return ["there is one candidate, and nothing to go on to; add a dearer one"]
         return [
             *not_among(candidates, self.stages or ()),
             *their_own_judges(candidates, self._acceptor.model_ids),

@@ -5,12 +5,11 @@ from typing import get_type_hints
 
 import pytest
 
-from app.gateway.acceptors.base import ACCEPTORS, HeldAnswer, Verdict
-from routers.decision.causal_llm import ScorerReply
 from routers.options import build
-from routers.types import Conversation
+from routers.workflows.acceptors.base import ACCEPTORS
+from routers.workflows.base import Answer, Question
+from tests.support.tasks import task
 
-TALK = Conversation.of("What is a steelyard?")
 FILLING = {str: "some-model", float: -0.5}
 """A value for each option that has no default, by its type."""
 
@@ -35,38 +34,54 @@ class Asked:
         self.reply = reply
         self.questions = []
 
-    async def __call__(self, model_id, messages, max_tokens, deadline_s):
-        assert max_tokens > 0
-        assert deadline_s > 0
-        self.questions.append((model_id, messages))
-        return self.reply
+    def verdict(self, acceptor, answer):
+        """Return what an acceptor says, and what it noted in the task."""
+        request = task({"small": 1e-4})
+        judging = acceptor.accept(request, answer)
+        steps = None
+        while True:
+            answers = steps and [self._answer(step) for step in steps]
+            try:
+                steps = judging.send(answers)
+            except StopIteration as stop:
+                verdict = stop.value
+                break
+            self.questions += steps
+        assert request.verdicts == [verdict]
+        return verdict
+
+    def _answer(self, step):
+        assert isinstance(step, Question)
+        assert step.max_tokens > 0
+        if self.reply is None:
+            return None
+        return Answer(number=1, model_id=step.model_id, text=self.reply)
 
 
 def held(**changes):
-    values = {"model_id": "small", "text": "A balance.", "finish_reason": "stop"}
-    return HeldAnswer(**{**values, **changes})
+    values = {"number": 0, "model_id": "small", "text": "A balance.", "finish_reason": "stop"}
+    return Answer(**{**values, **changes})
 
 
 @every_kind
-async def test_a_verdict_names_who_spoke_and_why(kind):
+def test_a_verdict_names_who_spoke_and_why(kind):
     for logprobs in (None, (), (-0.1, -0.2), (float("nan"),), (float("-inf"),)):
-        for reply in (None, ScorerReply(text="5"), ScorerReply(text="what?")):
-            verdict = await new(kind).accept(TALK, held(logprobs=logprobs), Asked(reply))
-            assert isinstance(verdict, Verdict)
+        for reply in (None, "5", "what?"):
+            verdict = Asked(reply).verdict(new(kind), held(logprobs=logprobs))
             assert verdict.by == kind
             assert verdict.why
 
 
 @every_kind
-async def test_nothing_to_go_by_is_no_acceptance(kind):
-    assert not (await new(kind).accept(TALK, held(), Asked(None))).accepted
+def test_nothing_to_go_by_is_no_acceptance(kind):
+    assert not Asked(None).verdict(new(kind), held()).accepted
 
 
 @every_kind
-async def test_only_the_models_it_names_are_asked(kind):
-    acceptor, asked = new(kind), Asked(ScorerReply(text="4"))
-    await acceptor.accept(TALK, held(logprobs=(-0.1,)), asked)
-    assert {model_id for model_id, _ in asked.questions} == set(acceptor.model_ids)
+def test_only_the_models_it_names_are_asked(kind):
+    acceptor, asked = new(kind), Asked("4")
+    asked.verdict(acceptor, held(logprobs=(-0.1,)))
+    assert {each.model_id for each in asked.questions} == set(acceptor.model_ids)
 
 
 @every_kind

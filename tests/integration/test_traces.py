@@ -185,7 +185,8 @@ CASCADE = {
             "candidates": ["sim-nano", "sim-large"],
             "default_model": "sim-large",
             "router_deadline_s": 20.0,
-            "cascade": {
+            "workflow": {
+                "kind": "cascade",
                 "by": "cost",
                 "acceptor": {"kind": "judge", "model": "sim-medium", "deadline_s": 20.0},
             },

@@ -34,7 +34,7 @@ def changes_for(drafter_url, judge_url, acceptor, *, stages, policy=None):
                 "candidates": [CHEAP, DEAR, DEAREST],
                 "default_model": DEAR,
                 "router_deadline_s": 20.0,
-                "cascade": {"stages": list(stages), "acceptor": acceptor},
+                "workflow": {"kind": "cascade", "stages": list(stages), "acceptor": acceptor},
                 **(policy or {}),
             }
         },

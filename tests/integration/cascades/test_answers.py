@@ -14,7 +14,7 @@ def test_a_draft_that_is_accepted_is_the_answer(start, drafter):
     response = ask(client)
     assert response.json()["choices"][0]["message"]["content"] == "The cheap answer."
     assert response.headers["x-route-model"] == CHEAP
-    assert response.headers["x-route-reason"] == "cascade"
+    assert response.headers["x-route-reason"] == "workflow"
     assert response.headers["x-route-accepted-by"] == "logprobs"
     assert response.headers["x-route-calls"] == "1"
     assert len(drafter.bodies) == 1
@@ -27,7 +27,7 @@ def test_a_draft_that_is_turned_down_is_followed_by_the_next_stage(start, drafte
     assert response.json()["model"] == DEAR
     assert "cheap" not in response.text
     assert response.headers["x-route-model"] == DEAR
-    assert response.headers["x-route-reason"] == "cascade"
+    assert response.headers["x-route-reason"] == "workflow"
     assert response.headers["x-route-accepted-by"] == "last_stage"
     assert response.headers["x-route-calls"] == "2"
     assert "x-route-fallback-index" not in response.headers
@@ -140,8 +140,8 @@ def test_what_a_cascade_cannot_carry_is_one_choice_and_no_error(
     client = start()
     response = ask(client, headers=headers, **fields)
     assert response.status_code == 200, response.text
-    assert response.headers["x-route-cascade"] == f"skipped; {why}"
-    assert response.headers["x-route-reason"] != "cascade"
+    assert response.headers["x-route-workflow"] == f"skipped; {why}"
+    assert response.headers["x-route-reason"] != "workflow"
     assert not any("logprobs" in body for body in drafter.bodies)
 
 
@@ -149,12 +149,12 @@ def test_all_stages_together_stay_within_what_a_request_may_cost(start):
     client = start()
     told = ask(client, path="/v1/route", max_tokens=10).json()["candidates"]
     upper = {each["model"]: each["upper_cost_usd"] for each in told}
-    for limit, cascade in (
-        (upper[DEAR] + upper[CHEAP] * 1.01, None),
+    for limit, told in (
+        (upper[DEAR] + upper[CHEAP] * 1.01, "cascade"),
         (upper[DEAR] + upper[CHEAP] * 0.99, "skipped; max_cost"),
     ):
         response = ask(client, max_tokens=10, routing={"max_cost": limit})
-        assert response.headers.get("x-route-cascade") == cascade
+        assert response.headers.get("x-route-workflow") == told
 
 
 def test_images_are_no_case_for_a_judge_that_reads_text(start, judge):
@@ -162,14 +162,14 @@ def test_images_are_no_case_for_a_judge_that_reads_text(start, judge):
     image = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
     content = [{"type": "text", "text": "What is this?"}, image]
     response = ask(client, messages=[{"role": "user", "content": content}])
-    assert response.headers["x-route-cascade"] in ("skipped; media", "skipped; one_stage")
+    assert response.headers["x-route-workflow"] in ("skipped; media", "skipped; one_stage")
     assert not judge.bodies
 
 
 def test_a_model_asked_for_by_name_has_no_cascade(start, drafter):
     client = start()
     response = ask(client, model=CHEAP)
-    assert "x-route-cascade" not in response.headers
+    assert "x-route-workflow" not in response.headers
     assert "x-route-accepted-by" not in response.headers
     assert "logprobs" not in drafter.bodies[0]
 
@@ -178,8 +178,9 @@ def test_each_stage_is_told_with_what_was_said_of_it(start, drafter):
     client = start({"kind": "logprobs", "least_mean": 0.0}, stages=(CHEAP, DEAR, "sim-frontier"))
     drafter.answer = drafted(chances=UNSURE)
     response = ask(client, headers={"x-route-explain": "full"})
-    told = response.json()["steelyard"]["cascade"]
-    assert told["stages"] == [CHEAP, DEAR, "sim-frontier"]
+    told = response.json()["steelyard"]["workflow"]
+    assert told["rounds"] == [[CHEAP], [DEAR], ["sim-frontier"]]
+    assert response.headers["x-route-attempts"] == f"{CHEAP};{DEAR};sim-frontier"
     assert [(each["model"], each["accepted"], each["by"]) for each in told["judged"]] == [
         (CHEAP, False, "logprobs"),
         (DEAR, False, "logprobs"),
@@ -200,19 +201,25 @@ def test_each_stage_is_told_with_what_was_said_of_it(start, drafter):
 def test_a_decision_alone_names_the_stages_and_calls_nobody(start, drafter):
     client = start()
     told = ask(client, path="/v1/route").json()
-    assert (told["model"], told["decision"]["reason"]) == (CHEAP, "cascade")
+    assert (told["model"], told["decision"]["reason"]) == (CHEAP, "workflow")
     assert told["decision"]["fallbacks"][0] == DEAR
-    assert told["cascade"]["stages"] == [CHEAP, DEAR]
-    assert "held back" in told["why"]
+    assert told["workflow"]["begins_with"] == [CHEAP]
+    assert "first of several" in told["why"]
     assert not drafter.bodies
 
 
 def test_stages_by_cost_are_all_candidates_from_the_cheapest_on(start):
     client = start(
-        policy={"cascade": {"by": "cost", "acceptor": {"kind": "logprobs", "least_mean": 0}}}
+        policy={
+            "workflow": {
+                "kind": "cascade",
+                "by": "cost",
+                "acceptor": {"kind": "logprobs", "least_mean": 0},
+            }
+        }
     )
-    told = ask(client, path="/v1/route").json()
-    assert told["cascade"]["stages"] == [CHEAP, "sim-large", "sim-frontier"]
+    response = ask(client)
+    assert response.headers["x-route-attempts"] == f"{CHEAP};{DEAR};sim-frontier"
 
 
 def test_an_answer_that_was_accepted_is_given_again_to_who_asks_the_same(start, drafter):
@@ -255,7 +262,7 @@ def test_a_client_of_another_dialect_is_answered_in_it(  # noqa: PLR0917  (fixtu
     response = client.post(path, json={"model": "auto", "stream": stream, **question})
     assert response.status_code == 200, response.text
     assert response.headers["x-route-model"] == model
-    assert response.headers["x-route-reason"] == "cascade"
+    assert response.headers["x-route-reason"] == "workflow"
     text = response.text
     if stream:
         events = [json.loads(each[6:]) for each in text.splitlines() if each.startswith("data: {")]

@@ -16,12 +16,17 @@ from tests.support.gateway import CONFIGS, GatewayThread, stub_config
 NOWHERE = "http://127.0.0.1:9"
 
 
-def policy(**cascade):
+def policy(**workflow):
     return {
         "router": "carrot",
         "candidates": [CHEAP, DEAR],
         "default_model": DEAR,
-        "cascade": {"stages": [CHEAP, DEAR], "acceptor": LOGPROBS, **cascade},
+        "workflow": {
+            "kind": "cascade",
+            "stages": [CHEAP, DEAR],
+            "acceptor": LOGPROBS,
+            **workflow,
+        },
     }
 
 
@@ -39,12 +44,15 @@ def changes(**values):
 @pytest.mark.parametrize(
     ("written", "words"),
     [
-        ({"candidates": [DEAR], "stages": [DEAR, DEAR]}, "there is one candidate"),
-        ({"stages": [CHEAP]}, "stages: a cascade needs two stages at least"),
-        ({"stages": [CHEAP, "gpt-9"]}, "'gpt-9' is not among the policy's candidates: sim-nano"),
-        ({"stages": [CHEAP, CHEAP]}, "stages: names a model twice"),
-        ({"by": "cost"}, "say either `stages` or `by: cost`"),
-        ({"stages": None}, "say either `stages` or `by: cost`"),
+        ({"candidates": [DEAR], "stages": None, "by": "cost"}, "there is one candidate"),
+        ({"stages": [CHEAP]}, "a cascade needs two stages at least"),
+        (
+            {"stages": [CHEAP, "gpt-9"]},
+            "'gpt-9', which is not among the policy's candidates: sim-nano",
+        ),
+        ({"stages": [CHEAP, CHEAP]}, "names a model twice"),
+        ({"by": "cost"}, "either `stages` or `by: cost`"),
+        ({"stages": None}, "either `stages` or `by: cost`"),
         ({"fallback": False}, "fallback: false keeps each request with one model"),
         ({"threshold": 0.5}, "contradicts threshold"),
         ({"acceptor": {"kind": "oracle"}}, "unknown acceptor 'oracle'; known: judge, logprobs"),
@@ -113,4 +121,4 @@ def test_explain_says_what_the_cascade_begins_with(tmp_path, capsys):
     options = {"file": tmp_path / "gateway.yaml", "policy": "default", "max_cost_usd": None}
     explain("What is it?", cost_quality=None, as_json=True, **options)
     told = json.loads(capsys.readouterr().out)
-    assert (told["model"], told["cascade"]["stages"]) == (CHEAP, [CHEAP, DEAR])
+    assert (told["model"], told["workflow"]["begins_with"]) == (CHEAP, [CHEAP])

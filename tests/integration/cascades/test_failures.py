@@ -144,7 +144,7 @@ def test_or_it_serves_from_there_on(start, drafter, stream):
     response = ask(client, stream=stream, max_tokens=1000)
     assert response.headers["x-route-model"] == CHEAP
     assert response.headers["x-route-accepted-by"] == "hold_back"
-    assert response.headers["x-route-reason"] == "cascade"
+    assert response.headers["x-route-reason"] == "workflow"
     assert response.text.count("word") == 500
     assert '"logprob"' not in response.text
     assert count(client, DRAFTS.format("")) == 1

@@ -324,14 +324,14 @@ async def test_a_call_is_made_again_only_where_the_budget_pays_for_both():
     asked = []
 
     async def afford(_request, model_id, entry):
-        asked.append((model_id, len(entry.attempts), dict(entry.running_nusd)))
-        entry.running_nusd[model_id] = 100
+        asked.append((model_id, len(entry.attempts), entry.running.total_nusd))
+        entry.running.begin(model_id, 100)
         return len(asked) != 2
 
     answer = await world.open(afford=afford)
     await answer.aclose()
     assert answer.deployment.spec.model_id == "b"
-    assert asked == [("a", 0, {}), ("a", 1, {}), ("b", 1, {})]
+    assert asked == [("a", 0, 0), ("a", 1, 0), ("b", 1, 0)]
     assert len(world.providers[0].calls) == 1
 
 

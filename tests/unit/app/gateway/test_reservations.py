@@ -58,7 +58,7 @@ class World:
         """Have the call to a model end in an error after its prompt was sent."""
         spec = self.admission.specs[model_id]
         place = SimpleNamespace(spec=spec, upstream="stub")
-        self.entry.running_nusd.pop(model_id, None)
+        self.entry.running.end(model_id)
         self.entry.failed(place, self.entry.clock(), error, progress=Progress())
 
     async def budget(self):

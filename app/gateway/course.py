@@ -1,0 +1,107 @@
+"""What is known of one request's way through a workflow."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from app.types import DraftVerdict
+from routers.workflows.base import Run, Step, Task
+
+NOTHING_BETTER = "nothing_better"
+"""Nothing further could be had, so that the best answer at hand serves."""
+TOO_LONG = "hold_back"
+"""The answer grew too long, or took too long, to be held back any further."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Course:
+    """A request under a policy with a workflow.
+
+    Attributes
+    ----------
+    kind
+        Of the workflow.
+    skipped
+        Why it is answered by one choice instead, in a word; None where it is not.
+    first
+        The steps that it begins with.
+    run
+        The workflow as it runs; None where nothing is to be carried out.
+    task
+        What that was told.
+    rounds
+        The models of all calls so far, those that were made at the same time together.
+    held_since
+        When the first answer was asked for, by the gateway's clock; None before, and after an
+        answer has begun to serve or nothing is left to be had.
+    held_s
+        For how long answers were held back, once that is over.
+    judged
+        What was said of answers.
+    accepted_by
+        Who or what let the answer serve.
+    ceiling
+        Which ceiling kept a step from being taken: `calls`, `cost`, `time`, `bytes` or `budget`.
+    failed
+        Whether an answer could not be had, and none was turned down since.
+    served_model_id
+        Who was to serve in the end.
+    """
+
+    kind: str
+    skipped: str | None = None
+    first: tuple[Step, ...] = ()
+    run: Run | None = None
+    task: Task | None = None
+    rounds: list[tuple[str, ...]] = field(default_factory=list)
+    held_since: float | None = None
+    held_s: float | None = None
+    judged: list[DraftVerdict] = field(default_factory=list)
+    accepted_by: str | None = None
+    ceiling: str | None = None
+    failed: bool = False
+    served_model_id: str | None = None
+
+    @property
+    def is_makeshift(self) -> bool:
+        """Whether the answer is second choice, which is not to be given again to others."""
+        return self.failed or self.accepted_by == NOTHING_BETTER
+
+    @property
+    def begins_with(self) -> tuple[str, ...]:
+        """The models that are asked first."""
+        return tuple(each.model_id for each in self.first)
+
+    def skip(self, why: str) -> None:
+        """Leave the request to one choice."""
+        self.skipped, self.first = why, ()
+        if self.run is not None:
+            self.run.close()
+            self.run = None
+
+    def hear_verdicts(self) -> None:
+        """Take over what the workflow said of answers since."""
+        if self.task is None:
+            return
+        for each in self.task.verdicts[len(self.judged) :]:
+            answer, known = each.answer, self.task.candidate(each.answer.model_id)
+            self.judged.append(
+                DraftVerdict(
+                    model_id=answer.model_id,
+                    accepted=each.accepted,
+                    by=each.by,
+                    score=each.score,
+                    why=each.why,
+                    predicted_quality=None if known is None else known.quality,
+                    output_tokens=answer.output_tokens,
+                    chars=len(answer.text),
+                    cost_usd=answer.cost_usd,
+                    took_s=answer.latency_s,
+                )
+            )
+            if not each.accepted:
+                self.failed = False
+
+
+def distinct(model_ids: Iterable[str]) -> tuple[str, ...]:
+    """Return each once, in the order of their first."""
+    return tuple(dict.fromkeys(model_ids))
