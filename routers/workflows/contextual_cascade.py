@@ -199,7 +199,7 @@ class ContextualCascade(OnlineWorkflow):
             return None
         if task.rng.random() >= self.checked:
             return None
-        return _checking(task, served, self._verifier)
+        return Study(steps=self._verifier.check(task, served), chance=self.checked)
 
     def lesson(self, task: Task) -> Lesson | None:
         """Return what the verdicts teach of the models that were tried, and of no others."""
@@ -300,10 +300,6 @@ class ContextualCascade(OnlineWorkflow):
             if candidate is not None and candidate.quality is not None:
                 predicted[at] = candidate.quality
         return arm_features(context, len(self._models)), predicted
-
-
-def _checking(task: Task, answer: Answer, verifier: Verifier) -> Study:
-    yield from verifier.verify(task, answer)
 
 
 def _principal(x: np.ndarray, n: int) -> tuple[FloatVector, FloatArray]:

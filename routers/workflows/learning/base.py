@@ -7,12 +7,26 @@ by each of them, in any order.
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 
 from routers.workflows.base import Answer, End, Step, Task, Workflow
 from routers.workflows.learning.lessons import Lesson
 
-Study = Generator[Sequence[Step], Sequence[Answer | None], None]
-"""Steps that are taken once the client has its answer; verdicts are noted in the task."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """What is to be found out once the client has its answer.
+
+    Attributes
+    ----------
+    steps
+        Taken as those of a run; verdicts are noted in the task.
+    chance
+        How probable it was that this is looked into: for the log of decisions.
+    """
+
+    steps: Generator[Sequence[Step], Sequence[Answer | None], None]
+    chance: float
 
 
 class OnlineWorkflow(Workflow, ABC):

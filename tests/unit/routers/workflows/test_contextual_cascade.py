@@ -51,10 +51,10 @@ def asked(workflow, told, said):
     course = run(workflow, told, said)
     study = workflow.study(told, course.end, course.served)
     if study is not None:
-        (step,) = next(study)
+        (step,) = next(study.steps)
         reply = Answer(number=99, model_id=step.model_id, text=said[step.model_id])
         with pytest.raises(StopIteration):
-            study.send((reply,))
+            study.steps.send((reply,))
     return course, workflow.lesson(told)
 
 

@@ -1,0 +1,304 @@
+"""A threshold between a cheap model and a strong one that is learned from one-sided feedback."""
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+import numpy as np
+from pydantic import Field
+
+from routers.errors import RoutingConfigError
+from routers.numeric import FloatArray
+from routers.options import State, prefixed, take, under
+from routers.types import CandidateEstimate
+from routers.workflows.base import (
+    WORKFLOWS,
+    Answer,
+    Delegate,
+    Draft,
+    End,
+    Run,
+    Skip,
+    Task,
+    WorkflowContext,
+)
+from routers.workflows.cascade import not_among
+from routers.workflows.learning.base import OnlineWorkflow, Study
+from routers.workflows.learning.cells import UCB_Z, CellBeliefs, Learner
+from routers.workflows.learning.lessons import Lesson
+from routers.workflows.learning.verifier import Checking, Verifier, told
+
+_BY = "threshold"
+_INTERVAL_Z = 1.645
+"""Of the interval that is told with a threshold: nine in ten."""
+_UNKNOWN_QUALITY = 0.5
+
+
+class Threshold(NamedTuple):
+    """The score from which on the cheap model answers, and how sure that is."""
+
+    value: float
+    low: float
+    high: float
+
+
+@WORKFLOWS.register("learned-threshold")
+@dataclass(kw_only=True)
+class LearnedThreshold(OnlineWorkflow):
+    """Let the cheap model answer where its predicted quality reaches a threshold.
+
+    How good its answers are is known only where it was asked: so on a share of the requests that
+    the strong model answers, the cheap one is asked too, in its shadow, and both answers are
+    verified. Outcomes are counted by bins of the predicted quality, those of all bins at once say
+    what every threshold is worth, and old ones fade. What a better answer is worth is for the knob
+    to say; the answer streams, whoever gives it.
+
+    Attributes
+    ----------
+    cheap, strong
+        The models, both of them candidates.
+    threshold
+        `learned`, or the least predicted quality of the cheap model at which it answers.
+    verifier
+        Who says whether an answer is good; learning needs one.
+    shadow
+        The share of the strong model's requests on which the cheap one is asked too.
+    checked
+        The share of the cheap model's answers that are verified.
+    learner
+        `thompson` draws from what is believed, with its true propensity; `ucb` takes the cheap
+        model to be as good as it may well be; `greedy` goes by the mean, and never finds out that a
+        model became better where it does not ask it.
+    bins
+        How many scores are told apart.
+    memory
+        After so many requests an outcome counts for a third of what it did; None keeps all.
+    prior_observations
+        What a prediction of the router weighs in a bin, in outcomes.
+
+    References
+    ----------
+    Learning thresholds with latent values and censored feedback, arXiv:2312.04653; Raj and Kalyani
+    2017, Taming non-stationary bandits: a Bayesian approach, arXiv:1707.09727.
+    """
+
+    kind = "learned-threshold"
+    heeds_knob = True
+
+    cheap: Annotated[str, Field(min_length=1)]
+    strong: Annotated[str, Field(min_length=1)]
+    threshold: Literal["learned"] | Annotated[float, Field(ge=0, le=1)] = "learned"
+    verifier: dict[str, Any] | None = None
+    shadow: Annotated[float, Field(ge=0, le=1)] = 0.03
+    checked: Annotated[float, Field(ge=0, le=1)] = 0.1
+    learner: Learner = "thompson"
+    bins: Annotated[int, Field(ge=2, le=200)] = 16
+    memory: Annotated[int, Field(ge=10)] | None = 20_000
+    prior_observations: Annotated[float, Field(gt=0, le=1e6)] = 4.0
+
+    _verifier: Verifier | None = field(init=False, repr=False)
+    _edges: FloatArray = field(init=False, repr=False)  # (bins + 1,)
+    _cuts: list[float] = field(init=False, repr=False)  # those between two bins
+    _prior: Lesson | None = field(init=False, repr=False)
+    _beliefs: CellBeliefs = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.cheap == self.strong:
+            raise RoutingConfigError("a threshold stands between two models, not one and the same")
+        self._verifier = Verifier.of(self.verifier)
+        self._start(np.linspace(0, 1, self.bins + 1), None)
+
+    # --- what it needs --------------------------------------------------------------------------
+
+    @property
+    def learns_online(self) -> bool:
+        """Whether the threshold is learned."""
+        return self.threshold == "learned"
+
+    @property
+    def wants_logprobs(self) -> bool:
+        """As the verifier does."""
+        return self._verifier is not None and self._verifier.acceptor.wants_logprobs
+
+    def asks(self, candidates: Iterable[str]) -> tuple[str, ...]:
+        """Return those that the verifier asks."""
+        del candidates
+        return () if self._verifier is None else self._verifier.acceptor.model_ids
+
+    def doubts(self, candidates: Sequence[str]) -> list[str]:
+        """Say what is missing: the models, a verifier, or anything that tells of the cheap one."""
+        found = not_among(candidates, (self.cheap, self.strong))
+        if not self.learns_online:
+            return found
+        if self._verifier is None:
+            found.append("a learned threshold needs a `verifier`: nothing else says what is good")
+        else:
+            found += self._verifier.doubts(candidates)
+        if self.shadow == 0:
+            found.append(
+                "without a `shadow` share nothing tells of the cheap model where it is not asked"
+            )
+        return found
+
+    # --- a request ------------------------------------------------------------------------------
+
+    def run(self, task: Task) -> Run:
+        """Let one of the two answer."""
+        yield from ()
+        cheap, strong = task.candidate(self.cheap), task.candidate(self.strong)
+        if cheap is None or strong is None:
+            return Skip(why="one_stage")
+        score = _score(cheap)
+        if self.threshold != "learned":
+            keeps, propensity = score >= self.threshold, 1.0
+            why = f"{score:.3f} at a threshold of {self.threshold:g}"
+        else:
+            believed, std = self._beliefs.chance(self._bin(score), score)
+            needed = self._needed(task, cheap, strong, self._bin(score))
+            keeps, propensity = self._keeps(task, believed - needed, std)
+            why = f"{believed:.3f} of {needed:.3f} needed"
+        return Delegate(
+            model_id=self.cheap if keeps else self.strong,
+            by=_BY,
+            why=why,
+            propensity=propensity,
+        )
+
+    def learned(self, task: Task) -> Threshold:
+        """Return the threshold for what a request's answers cost, and what the knob says.
+
+        Raises
+        ------
+        KeyError
+            If one of the two models may not be called.
+        """
+        cheap, strong = task.candidate(self.cheap), task.candidate(self.strong)
+        if cheap is None or strong is None:
+            raise KeyError(self.strong if strong is None else self.cheap)
+        gains, stds = [], []
+        for each in range(self.bins):
+            mean, std = self._beliefs.chance(each, float(self._edges[each : each + 2].mean()))
+            gains.append(mean - self._needed(task, cheap, strong, each))
+            stds.append(_INTERVAL_Z * std)
+        gain, spread = np.array(gains), np.array(stds)
+        return Threshold(*(self._lowest(gain + each) for each in (0, spread, -spread)))
+
+    def _lowest(self, gain: FloatArray) -> float:
+        """Return the least score from which on nothing is lost."""
+        lost = np.nonzero(gain < 0)[0]
+        return float(self._edges[lost[-1] + 1 if len(lost) else 0])
+
+    def _keeps(self, task: Task, gain: float, std: float) -> tuple[bool, float]:
+        """Return whether the cheap model answers, and how probable what is chosen was."""
+        if self.learner != "thompson":
+            return gain + (UCB_Z * std if self.learner == "ucb" else 0.0) >= 0, 1.0
+        chance = 0.5 * math.erfc(-gain / (std * math.sqrt(2)))
+        keeps = task.rng.random() < chance
+        return keeps, chance if keeps else 1 - chance
+
+    def _needed(
+        self, task: Task, cheap: CandidateEstimate, strong: CandidateEstimate, at: int
+    ) -> float:
+        """Return how good the cheap model has to be in a bin, for what it saves.
+
+        The strong model's scatter is left alone: it is verified in shadows only, so that exploring
+        it would teach nothing.
+        """
+        others, _ = self._beliefs.chance(at + self.bins, _score(strong))
+        saved_usd = (strong.cost_usd or 0.0) - (cheap.cost_usd or 0.0)
+        rate = task.usd_per_quality
+        # Where no router predicts, nothing says what quality is worth.
+        return others if rate is None else others - saved_usd / max(rate, 1e-12)
+
+    def _bin(self, score: float) -> int:
+        return bisect_right(self._cuts, score)
+
+    # --- what requests teach --------------------------------------------------------------------
+
+    def study(self, task: Task, end: End, served: Answer | None) -> Study | None:
+        """Look at a share of the cheap model's answers, and ask it in the strong one's shadow."""
+        if not self.learns_online or self._verifier is None or not isinstance(end, Delegate):
+            return None
+        if served is None or served.model_id not in (self.cheap, self.strong):
+            return None
+        shadows = served.model_id == self.strong
+        chance = self.shadow if shadows else self.checked
+        if task.rng.random() >= chance:
+            return None
+        look = _shadowing(task, self.cheap, served, self._verifier)
+        return Study(steps=look if shadows else self._verifier.check(task, served), chance=chance)
+
+    def lesson(self, task: Task) -> Lesson | None:
+        """Return what the verdicts teach; without any, that a request went by."""
+        cheap = task.candidate(self.cheap)
+        if not self.learns_online or cheap is None:
+            return None
+        own = self._bin(_score(cheap))
+        cells = {self.cheap: own, self.strong: own + self.bins}
+        verdicts = [each for each in told(task) if each.answer.model_id in cells]
+        at = np.array([cells[each.answer.model_id] for each in verdicts], np.intp)
+        return self._beliefs.lesson(at, np.array([float(each.accepted) for each in verdicts]))
+
+    def absorb(self, lesson: Lesson) -> None:
+        """Believe a lesson from now on."""
+        self._beliefs.learn(lesson)
+
+    def forget(self) -> None:
+        """Believe no more than what was fitted, and the router."""
+        self._start(self._edges, self._prior)
+
+    # --- what recorded answers teach ------------------------------------------------------------
+
+    def fit(self, context: WorkflowContext) -> Self:
+        """Cut the bins so that each holds as many requests, and begin with their outcomes."""
+        models = context.answers.models
+        missing = [each for each in (self.cheap, self.strong) if each not in models]
+        if missing:
+            raise RoutingConfigError(f"there are no outcomes of {', '.join(missing)}")
+        columns = [models.index(self.cheap), models.index(self.strong)]
+        scores = np.asarray(context.predictions.quality, np.float64)[:, columns[0]]
+        inner = np.quantile(scores, np.arange(1, self.bins) / self.bins)
+        self._start(np.concatenate([[0.0], inner, [1.0]]), None)
+        quality = np.asarray(context.labels.quality, np.float64)[:, columns]
+        cells = np.array([self._bin(each) for each in scores])[:, None] + [0, self.bins]
+        known = ~np.isnan(quality)
+        prior = self._beliefs.lesson(cells[known], quality[known], n_requests=0)
+        self._start(self._edges, prior)
+        return self
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what was fitted; what requests taught are lessons, which are kept elsewhere."""
+        prior = {} if self._prior is None else prefixed("prior.", self._prior.state())
+        return {"edges": self._edges, **prior}
+
+    def restore(self, state: State, models: Sequence[str]) -> Self:
+        """Take over what was fitted."""
+        del models
+        edges = take(state, "edges", ndim=1)
+        if len(edges) != self.bins + 1 or (np.diff(edges) < 0).any():
+            raise ValueError("the edges of the bins do not fit")
+        prior = under("prior.", state)
+        self._start(edges, Lesson.restore(prior) if prior else None)
+        return self
+
+    def _start(self, edges: FloatArray, prior: Lesson | None) -> None:
+        self._edges, self._prior = edges, prior
+        self._cuts = edges[1:-1].tolist()
+        self._beliefs = CellBeliefs(
+            (2 * self.bins,), prior_observations=self.prior_observations, memory=self.memory
+        )
+        if prior is not None:
+            self._beliefs.learn(prior)
+
+
+def _score(candidate: CandidateEstimate) -> float:
+    return _UNKNOWN_QUALITY if candidate.quality is None else float(candidate.quality)
+
+
+def _shadowing(task: Task, cheap: str, served: Answer, verifier: Verifier) -> Checking:
+    """Ask the cheap model too; both answers are verified, so that one measure holds for both."""
+    (answer,) = yield (Draft(model_id=cheap),)
+    if answer is not None:
+        yield from verifier.check(task, answer, served)
