@@ -2,17 +2,17 @@
 import { createAnthropic } from "@ai-sdk/anthropic";
 import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { generateText, Output, stepCountIs, streamText, tool } from "ai";
+import { embedMany, generateText, Output, stepCountIs, streamText, tool } from "ai";
 import { z } from "zod";
 
-const [baseUrl, api] = process.argv.slice(2);
+const [baseUrl, ...apis] = process.argv.slice(2);
 const settings = {
   baseURL: `${baseUrl}/v1`,
   apiKey: "none",
   headers: { "x-cost-quality": "0.5" },
 };
 const Person = z.object({ name: z.string(), age: z.number().int() });
-const cities = [];
+let cities = [];
 const tools = {
   get_weather: tool({
     description: "Get the current weather in a city",
@@ -36,6 +36,15 @@ async function asked(model) {
     tools,
     stopWhen: stepCountIs(5),
   });
+  // The same, streamed: calls and their results are steps of one stream.
+  const steps = streamText({
+    model,
+    prompt: "What's the weather in Paris and in Rome?",
+    tools,
+    stopWhen: stepCountIs(5),
+  });
+  let streamedAfter = "";
+  for await (const piece of steps.textStream) streamedAfter += piece;
   const parsed = await generateText({
     model,
     prompt: "Jason is 25 years old.",
@@ -46,6 +55,7 @@ async function asked(model) {
     route: whole.response.headers["x-route-model"],
     streamed,
     after: agent.text,
+    streamed_after: streamedAfter,
     cities,
     person: parsed.output,
   };
@@ -70,7 +80,17 @@ const programs = {
     return { ...told, in_words: parsed.output };
   },
   responses: () => asked(createOpenAI(settings)("auto")),
+  async others() {
+    const model = createOpenAI(settings).embedding("sim-embed");
+    const { embeddings } = await embedMany({ model, values: ["a river", "a ship"] });
+    return { vectors: embeddings.map((each) => each.length) };
+  },
   messages: () => asked(createAnthropic(settings)("auto")),
 };
 
-console.log(JSON.stringify(await programs[api]()));
+const seen = {};
+for (const api of apis) {
+  cities = [];
+  seen[api] = await programs[api]();
+}
+console.log(JSON.stringify(seen));

@@ -41,6 +41,14 @@ async def messages():
     )
     told["after"] = runner.until_done().content[0].text
     told["cities"] = CITIES
+    with client.messages.stream(
+        model="sim-claude",
+        max_tokens=3000,
+        messages=[{"role": "user", "content": WEATHER}],
+        thinking={"type": "enabled", "budget_tokens": 1024},
+        tools=[beta_tool(get_weather).to_dict()],
+    ) as stream:
+        told["blocks"] = [block.type for block in stream.get_final_message().content]
     parsed = client.messages.parse(
         model="auto",
         max_tokens=1000,

@@ -5,8 +5,8 @@ import inspect
 import json
 import sys
 
-BASE_URL, API = sys.argv[1:3]
-"""Of the gateway, without a version; and which of its APIs is to be spoken."""
+BASE_URL, *APIS = sys.argv[1:]
+"""Of the gateway, without a version; and which of its APIs to speak, one after the other."""
 
 V1 = f"{BASE_URL}/v1"
 KEY = "none"
@@ -27,8 +27,12 @@ CITIES: list[str] = []
 
 
 def tell(programs):
-    """Run the program of the API and print what it saw, as JSON."""
-    told = programs[API]()
-    if inspect.isawaitable(told):
-        told = asyncio.run(told)
-    print(json.dumps(told))
+    """Run the program of each API and print what they saw, as JSON."""
+    seen = {}
+    for api in APIS:
+        CITIES.clear()
+        told = programs[api]()
+        if inspect.isawaitable(told):
+            told = asyncio.run(told)
+        seen[api] = json.loads(json.dumps(told))  # as it is now
+    print(json.dumps(seen))

@@ -3,7 +3,7 @@
 from common import BASE_URL, CITIES, JASON, KEY, KNOB, RIVERS, V1, WEATHER, get_weather, tell
 from langchain.agents import create_agent
 from langchain_anthropic import ChatAnthropic
-from langchain_openai import ChatOpenAI
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel
 
 
@@ -58,4 +58,12 @@ def messages():
     return asked(model)
 
 
-tell({"chat": chat, "responses": responses, "messages": messages})
+def others():
+    # Its default, tokens, needs a table from the network.
+    model = OpenAIEmbeddings(
+        model="sim-embed", base_url=V1, api_key=KEY, check_embedding_ctx_length=False
+    )
+    return {"vectors": [len(each) for each in model.embed_documents([RIVERS, WEATHER])]}
+
+
+tell({"chat": chat, "responses": responses, "messages": messages, "others": others})

@@ -9,7 +9,7 @@ from agents import (
     set_default_openai_client,
     set_tracing_disabled,
 )
-from common import API, CITIES, JASON, KEY, KNOB, RIVERS, V1, WEATHER, get_weather, tell
+from common import CITIES, JASON, KEY, KNOB, RIVERS, V1, WEATHER, get_weather, tell
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from pydantic import BaseModel
 
@@ -25,11 +25,11 @@ async def noted(response):
     ROUTES.append(response.headers.get("x-route-model"))
 
 
-async def asked():
+async def asked(api):
     http_client = DefaultAsyncHttpxClient(event_hooks={"response": [noted]})
     client = AsyncOpenAI(base_url=V1, api_key=KEY, default_headers=KNOB, http_client=http_client)
     set_default_openai_client(client, use_for_tracing=False)
-    set_default_openai_api("chat_completions" if API == "chat" else "responses")
+    set_default_openai_api(api)
     set_tracing_disabled(True)
     settings = ModelSettings(include_usage=True)
 
@@ -52,8 +52,8 @@ async def asked():
     told["person"] = (
         await Runner.run(agent("writer", output_type=Person), JASON)
     ).final_output.model_dump()
-    told["route"] = ROUTES[0]
+    told["route"] = ROUTES[-1]
     return told
 
 
-tell({"chat": asked, "responses": asked})
+tell({"chat": lambda: asked("chat_completions"), "responses": lambda: asked("responses")})

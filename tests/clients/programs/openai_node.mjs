@@ -1,9 +1,9 @@
 // OpenAI's own client for Node.js.
-import OpenAI from "openai";
+import OpenAI, { toFile } from "openai";
 import { zodResponseFormat, zodTextFormat } from "openai/helpers/zod";
 import { z } from "zod";
 
-const [baseUrl, api] = process.argv.slice(2);
+const [baseUrl, ...apis] = process.argv.slice(2);
 const client = new OpenAI({
   baseURL: `${baseUrl}/v1`,
   apiKey: "none",
@@ -20,7 +20,7 @@ const parameters = {
   additionalProperties: false,
 };
 const description = "Get the current weather in a city";
-const cities = [];
+let cities = [];
 function getWeather({ city }) {
   cities.push(city);
   return `${city}: sunny, 22 degrees`;
@@ -106,6 +106,53 @@ const programs = {
       person: parsed.output_parsed,
     };
   },
+
+  async others() {
+    const input = [rivers, weather];
+    const vectors = await client.embeddings.create({ model: "sim-embed", input });
+    const { response } = await client.embeddings
+      .create({ model: "sim-embed", input: rivers })
+      .withResponse();
+    const picture = await client.images.generate({ model: "sim-image", prompt: "A river", n: 2 });
+    const events = [];
+    for await (const event of await client.images.generate({
+      model: "sim-image",
+      prompt: "A river",
+      stream: true,
+      partial_images: 1,
+    })) {
+      events.push(event.type);
+    }
+    const sound = await client.audio.speech.create({
+      model: "sim-speech",
+      voice: "alloy",
+      input: rivers,
+    });
+    const bytes = Buffer.from(await sound.arrayBuffer());
+    const hear = async (options) =>
+      client.audio.transcriptions.create({
+        model: "sim-transcribe",
+        file: await toFile(bytes, "rivers.mp3"),
+        ...options,
+      });
+    let words = "";
+    for await (const event of await hear({ stream: true })) words += event.delta ?? "";
+    const judged = await client.moderations.create({ model: "sim-moderation", input: "a bomb" });
+    return {
+      vectors: vectors.data.map((each) => each.embedding.length),
+      cost: Number(response.headers.get("x-route-cost-usd")),
+      pictures: picture.data.length,
+      events,
+      heard: (await hear({})).text,
+      words,
+      flagged: judged.results[0].flagged,
+    };
+  },
 };
 
-console.log(JSON.stringify(await programs[api]()));
+const seen = {};
+for (const api of apis) {
+  cities = [];
+  seen[api] = await programs[api]();
+}
+console.log(JSON.stringify(seen));

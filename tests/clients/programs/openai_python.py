@@ -91,4 +91,30 @@ def completions():
     return {"text": whole.choices[0].text, "streamed": streamed}
 
 
-tell({"chat": chat, "responses": responses, "completions": completions})
+def others():
+    vectors = client.embeddings.create(model="sim-embed", input=[RIVERS, WEATHER])
+    raw = client.embeddings.with_raw_response.create(model="sim-embed", input=RIVERS)
+    picture = client.images.generate(model="sim-image", prompt="A river", n=2)
+    events = client.images.generate(
+        model="sim-image", prompt="A river", stream=True, partial_images=1
+    )
+    sound = client.audio.speech.create(model="sim-speech", voice="alloy", input=RIVERS)
+    heard = client.audio.transcriptions.create(
+        model="sim-transcribe", file=("rivers.mp3", sound.content)
+    )
+    words = client.audio.transcriptions.create(
+        model="sim-transcribe", file=("rivers.mp3", sound.content), stream=True
+    )
+    judged = client.moderations.create(model="sim-moderation", input="a bomb")
+    return {
+        "vectors": [len(each.embedding) for each in vectors.data],
+        "cost": float(raw.headers["x-route-cost-usd"]),
+        "pictures": len([each.b64_json for each in picture.data]),
+        "events": [each.type for each in events],
+        "heard": heard.text,
+        "words": "".join(e.delta for e in words if e.type == "transcript.text.delta"),
+        "flagged": judged.results[0].flagged,
+    }
+
+
+tell({"chat": chat, "responses": responses, "completions": completions, "others": others})
