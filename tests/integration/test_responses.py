@@ -256,6 +256,7 @@ FUNCTION = {"type": "function", "name": "weigh"}
         {"max_output_tokens": -1},
         {"max_output_tokens": 10**30},
         {"input": []},
+        {"prompt": {"id": "pmpt_1"}},
     ],
 )
 def test_a_field_of_the_wrong_kind_is_a_400_that_names_it(gateway, fields):

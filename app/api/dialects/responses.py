@@ -40,6 +40,7 @@ _ERRORS = (msgspec.DecodeError, RecursionError)
 _NUMBER = re.compile(rb'"sequence_number"\s*:\s*([0-9]{1,15})')
 SAID_TO_US = ("model", "routing", "cost_quality")
 """The fields of a request that are the gateway's own affair."""
+_PROMPT = "prompt", "only the API that keeps a prompt knows it by its id; send its text"
 _ITS_WORDS = {
     "max_completion_tokens": "max_output_tokens",
     "messages": "input",
@@ -64,7 +65,13 @@ class _Body(Body):
     __slots__ = ("form", "said")
 
     def __init__(self, fields: Fields, form: ChatForm, said: Fields) -> None:
-        super().__init__(fields, dialect=NAME, translate=lambda _fields: form.fields)
+        kept_elsewhere = fields.get("prompt", b"null") != b"null"
+        super().__init__(
+            fields,
+            dialect=NAME,
+            translate=lambda _fields: form.fields,
+            untold=_PROMPT if kept_elsewhere else None,
+        )
         self.form = form
         self.said = said
 
