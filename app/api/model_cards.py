@@ -116,6 +116,18 @@ class Facts:
         known = {effort for rules in self.rules for effort in rules.efforts or ()}
         return tuple(each for each in EFFORTS if each in known)
 
+    @property
+    def thinking(self) -> frozenset[str]:
+        """The ways in which somebody takes Anthropic's `thinking`, as far as that is known."""
+        return frozenset(kind for rules in self.rules for kind in rules.thinking or ())
+
+    @property
+    def is_of_anthropics(self) -> bool:
+        """Whether somebody is a model of Anthropic's that its own API serves."""
+        return Capability.MESSAGES_API in self.offers and any(
+            rules.thinking is not None for rules in self.rules
+        )
+
 
 def listed_facts(names: Names, serving: ActiveConfig, caller: Caller) -> Iterator[Facts]:
     """Yield what is told of every name that is listed to a caller; patterns are not."""
@@ -200,19 +212,24 @@ def _capabilities(facts: Facts) -> dict[str, Any]:
     def supports(needed: Capability) -> dict[str, bool]:
         return {"supported": needed in offers}
 
-    efforts = facts.efforts
+    efforts, thinking = facts.efforts, facts.thinking | {"disabled"}
     kinds = ("adaptive", "between_tools", "disabled", "enabled")
+    native = {"supported": facts.is_of_anthropics}
     return {
-        **dict.fromkeys(("batch", "citations", "code_execution", "context_management"), _NO),
+        "batch": _NO,
+        **dict.fromkeys(("citations", "code_execution", "context_management"), native),
         "effort": {
             **{level: {"supported": level in efforts} for level in EFFORTS[2:]},
             "supported": bool(efforts),
         },
         "image_input": supports(Capability.VISION),
         "pdf_input": supports(Capability.FILE),
-        "server_tools": {**_NO, "code_execution": _NO, "web_search": _NO},
+        "server_tools": {**native, "code_execution": native, "web_search": native},
         "structured_outputs": supports(Capability.JSON_SCHEMA),
-        "thinking": {**_NO, "types": {kind: {"supported": kind == "disabled"} for kind in kinds}},
+        "thinking": {
+            "supported": thinking != {"disabled"},
+            "types": {kind: {"supported": kind in thinking} for kind in kinds},
+        },
     }
 
 

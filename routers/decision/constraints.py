@@ -26,7 +26,11 @@ _LACKING: dict[Capability, Exclusion] = {
     Capability.MESSAGES_API: Exclusion.MESSAGES_API,
 }
 
-_MEANING = {Capability.MESSAGES_API: ": the request needs Anthropic's servers, and it has others"}
+_MEANING = {
+    Capability.MESSAGES_API: ": the request has what only Anthropic's servers know (tools such as "
+    "web search, code execution, computer use or memory, MCP servers, a container); it takes a "
+    "model with an upstream of kind anthropic"
+}
 
 Barred = tuple[Exclusion, str]
 """What keeps a candidate out, for machines and for people."""

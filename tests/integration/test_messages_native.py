@@ -359,6 +359,8 @@ FOR_ITS_SERVERS = [
     {"tools": [BASH, {"type": "code_execution_20250825", "name": "code_execution"}]},
     {"mcp_servers": [{"type": "url", "url": "https://mcp.example", "name": "files"}]},
     {"container": "container_1"},
+    {"tools": [{"type": "memory_20250818", "name": "memory"}]},
+    {"tools": [{"type": "computer_20251124", "name": "computer", "display_width_px": 800}]},
 ]
 
 
@@ -384,7 +386,8 @@ def test_where_no_upstream_is_anthropics_a_request_for_its_servers_is_refused(fr
         error = answer.json()["error"]
         assert error["type"] == "invalid_request_error"
         assert "messages_api" in error["message"]
-        assert "Anthropic's servers" in error["message"]
+        for words in ("Anthropic's servers", "computer use or memory", "upstream of kind"):
+            assert words in error["message"]
     assert not stub.log()
     for changes in ({"tools": [BASH]}, {"mcp_servers": [], "container": None}):
         body = {"model": "auto", **BODY, **changes}

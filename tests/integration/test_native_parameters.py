@@ -243,6 +243,26 @@ def test_what_a_client_writes_to_a_model_by_its_name_is_not_touched(ask):
         assert "x-route-params" not in answer.headers
 
 
+def test_models_tell_what_anthropics_servers_do_for_them(gateway_thread):
+    listed = httpx.get(f"{gateway_thread.url}/v1/models", trust_env=False).json()["data"]
+    told = {each["id"]: each["capabilities"] for each in listed}
+    for model, thinks in (
+        (OPUS, {"adaptive", "disabled"}),
+        (HAIKU, {"enabled", "disabled"}),
+        (CHATTER, {"disabled"}),
+    ):
+        table = told[model]
+        native = model != CHATTER
+        kinds = table["thinking"]["types"].items()
+        assert {kind for kind, each in kinds if each["supported"]} == thinks
+        assert table["thinking"]["supported"] is native
+        assert table["server_tools"]["supported"] is native
+        assert table["server_tools"]["web_search"]["supported"] is native
+        assert table["code_execution"]["supported"] is native
+        assert table["batch"]["supported"] is False
+    assert told["auto"]["server_tools"]["supported"] is True
+
+
 def test_what_a_variant_sets_fits_into_the_request(ask):
     answer, got = ask(f"{HAIKU}@deep", "messages", temperature=0.5, max_tokens=3000)
     thinking = {"type": "enabled", "budget_tokens": 2999}
