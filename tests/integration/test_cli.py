@@ -263,7 +263,7 @@ def test_explain_says_in_one_line_what_is_wrong(run_here, config):
         "gateway.yaml",
         "gateway.openai.yaml",
         "gateway.docker.yaml",
-        "gateway.cascade.yaml",
+        "gateway.workflows.yaml",
         "gateway.embeddings.yaml",
     ],
 )

@@ -94,7 +94,7 @@ def test_a_judge_is_no_candidate_and_needs_no_prediction(start):
 
 
 def test_what_is_shipped_drafts_easy_prompts_and_escalates_hard_ones(stub, tmp_path):
-    document = yaml.safe_load((CONFIGS / "gateway.cascade.yaml").read_text())
+    document = yaml.safe_load((CONFIGS / "gateway.workflows.yaml").read_text())
     document["catalogue"], document["stub"] = str(CONFIGS / "models.yaml"), None
     document["upstreams"]["stub"]["base_url"] = f"{stub.origin}/v1"
     for policy in document["policies"].values():
