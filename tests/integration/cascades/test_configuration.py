@@ -93,7 +93,7 @@ def test_a_judge_is_no_candidate_and_needs_no_prediction(start):
     assert JUDGE not in [each["model"] for each in told["candidates"]]
 
 
-def test_what_is_shipped_drafts_easy_prompts_and_escalates_hard_ones(stub, tmp_path):
+def test_what_is_shipped_goes_on_where_prompts_are_hard(stub, tmp_path):
     document = yaml.safe_load((CONFIGS / "gateway.workflows.yaml").read_text())
     document["catalogue"], document["stub"] = str(CONFIGS / "models.yaml"), None
     document["upstreams"]["stub"]["base_url"] = f"{stub.origin}/v1"
@@ -114,6 +114,13 @@ def test_what_is_shipped_drafts_easy_prompts_and_escalates_hard_ones(stub, tmp_p
             assert easy.headers["x-route-accepted-by"] == acceptor
             assert easy.headers["x-route-model"] != DEAR
             assert ask(client, hard, model=policy).headers["x-route-model"] == DEAR
+        capital = "Which of these is the capital of France?\nA) Paris\nB) Rome\nC) Oslo"
+        agreed = ask(client, capital, model="auto:agreed")
+        assert agreed.headers["x-route-accepted-by"] == "agree"
+        order = f"{hard} Which option is correct?\nA) O(n)\nB) O(n log n)\nC) O(n^2)"
+        assert ask(client, order, model="auto:agreed").headers["x-route-model"] == DEAR
+        best = ask(client, "What is the capital of France?", model="auto:best")
+        assert best.headers["x-route-accepted-by"] == "judge"
 
 
 def test_explain_says_what_the_cascade_begins_with(tmp_path, capsys):
