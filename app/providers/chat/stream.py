@@ -1,6 +1,6 @@
 """The reads of one chat completion stream, turned into chunks."""
 
-from app.errors import UpstreamError, UpstreamInvalidResponseError
+from app.errors import UpstreamInvalidResponseError
 from app.providers.base import Chunk
 from app.providers.chat.wire import (
     NULL,
@@ -15,11 +15,12 @@ from app.providers.chat.wire import (
 from app.providers.http.error_body import ErrorDetail, error_detail, reported_error
 from app.providers.http.errors import Headers, error_from_event
 from app.providers.http.lenient import Mender
-from app.providers.http.sse import DONE, MAX_EVENT_BYTES, Comment, ErrorEvent, SseParser
+from app.providers.http.sse import DONE, MAX_EVENT_BYTES, Comment, ErrorEvent
+from app.providers.http.sse_stream import SseStream
 from app.types import ToldUsage
 
 
-class ChatStream:
+class ChatStream(SseStream):
     """Parse what an upstream sends and say what of it goes to the client.
 
     After each `feed`, `done` says whether the end marker was seen and `error` whether the
@@ -33,33 +34,13 @@ class ChatStream:
         The size at which an event is refused.
     """
 
-    __slots__ = ("_began", "_headers", "_mender", "_parser", "done", "error")
+    __slots__ = ("_began", "_headers", "_mender")
 
     def __init__(self, headers: Headers = (), *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
-        self._parser = SseParser(max_event_bytes=max_event_bytes)
+        super().__init__(max_event_bytes)
         self._mender = Mender()
         self._headers = tuple(headers)
         self._began = False
-        self.done = False
-        self.error: UpstreamError | None = None
-
-    @property
-    def pending_bytes(self) -> int:
-        """How much is kept of an event whose end has not come yet."""
-        return self._parser.pending_bytes
-
-    def feed(self, data: bytes) -> Chunk | None:
-        """Return what one read brought; None when that was nothing whole."""
-        try:
-            events = self._parser.feed(data)
-        except UpstreamInvalidResponseError as error:
-            self.error = error
-            return None
-        return self._chunk(events, data if self._parser.canonical else None)
-
-    def close(self) -> Chunk | None:
-        """Take the end of the connection: fine only after the end marker."""
-        return self._chunk(self._parser.close(), None)
 
     def _chunk(self, events: list[bytes], as_it_came: bytes | None) -> Chunk | None:
         kept: list[bytes] = []

@@ -2,13 +2,14 @@
 
 import msgspec
 
-from app.errors import UpstreamError, UpstreamInvalidResponseError
+from app.errors import UpstreamInvalidResponseError
 from app.providers.base import Chunk
 from app.providers.chat.wire import objects, raw_json, word
 from app.providers.http.error_body import ErrorDetail, error_detail, reported_error
 from app.providers.http.errors import Headers, error_from_event
 from app.providers.http.lenient import Mender, dumps, is_clean
-from app.providers.http.sse import DONE, Comment, ErrorEvent, SseParser
+from app.providers.http.sse import DONE, Comment, ErrorEvent
+from app.providers.http.sse_stream import SseStream
 from app.types import ToldUsage
 from app.wire.completions.request import COMPLETIONS
 from app.wire.usage_records import read_usage
@@ -66,38 +67,18 @@ def read_texts(body: bytes, headers: Headers) -> Chunk:
     )
 
 
-class TextStream:
+class TextStream(SseStream):
     """Parse what an upstream streams; see `app.providers.chat.stream.ChatStream`."""
 
-    __slots__ = ("_began", "_headers", "_mender", "_parser", "done", "error")
+    __slots__ = ("_began", "_headers", "_mender")
 
     def __init__(self, headers: Headers, *, max_event_bytes: int) -> None:
-        self._parser = SseParser(max_event_bytes=max_event_bytes)
+        super().__init__(max_event_bytes)
         self._mender = Mender()
         self._headers = tuple(headers)
         self._began = False
-        self.done = False
-        self.error: UpstreamError | None = None
 
-    @property
-    def pending_bytes(self) -> int:
-        """How much is kept of an event whose end has not come yet."""
-        return self._parser.pending_bytes
-
-    def feed(self, data: bytes) -> Chunk | None:
-        """Return what one read brought; None when that was nothing whole."""
-        try:
-            events = self._parser.feed(data)
-        except UpstreamInvalidResponseError as error:
-            self.error = error
-            return None
-        return self._chunk(events)
-
-    def close(self) -> Chunk | None:
-        """Take the end of the connection: fine only after the end marker."""
-        return self._chunk(self._parser.close())
-
-    def _chunk(self, events: list[bytes]) -> Chunk | None:
+    def _chunk(self, events: list[bytes], as_it_came: bytes | None) -> Chunk | None:  # noqa: ARG002
         kept: list[bytes] = []
         usage: ToldUsage | None = None
         usage_event = template = model = finish_reason = None

@@ -1,9 +1,6 @@
 """The reads of one `streamGenerateContent`, turned into chunks of OpenAI's dialect."""
 
-from collections.abc import Callable
-from functools import partial
-
-from app.errors import UpstreamError, UpstreamInvalidResponseError
+from app.errors import UpstreamInvalidResponseError
 from app.providers.base import Chunk
 from app.providers.generate_content.wire import (
     Answer,
@@ -17,13 +14,14 @@ from app.providers.generate_content.wire import (
 )
 from app.providers.http.error_body import ErrorDetail, reported_error
 from app.providers.http.errors import Headers, error_from_event
-from app.providers.http.sse import DONE, MAX_EVENT_BYTES, Comment, ErrorEvent, SseParser
+from app.providers.http.sse import DONE, MAX_EVENT_BYTES, ErrorEvent
 from app.providers.translation.answers import ChatEvents, openai_usage
 from app.providers.translation.parts import NULL
+from app.providers.translation.stream import TranslatedStream
 from app.types import ToldUsage
 
 
-class GenerateStream:
+class GenerateStream(TranslatedStream):
     """Parse what an upstream sends and say it in OpenAI's events.
 
     The API has no event that ends a stream, and some of its models give a reason to end in every
@@ -41,6 +39,8 @@ class GenerateStream:
         Whether the client takes one tool call at most.
     """
 
+    last_words = b'"finishReason"'
+
     def __init__(
         self,
         headers: Headers = (),
@@ -48,42 +48,15 @@ class GenerateStream:
         max_event_bytes: int = MAX_EVENT_BYTES,
         one_call: bool = False,
     ) -> None:
-        self.done = False
-        self.error: UpstreamError | None = None
-        self._parser = SseParser(max_event_bytes=max_event_bytes)
-        self._events = ChatEvents(headers, one_call=one_call)
+        super().__init__(ChatEvents(headers, one_call=one_call), max_event_bytes=max_event_bytes)
         self._usage: ToldUsage | None = None
         self._end: End | None = None
         self._response_id: str | None = None
         self._n_calls = 0
 
-    @property
-    def pending_bytes(self) -> int:
-        """How much is kept of an event whose end has not come yet."""
-        return self._parser.pending_bytes
-
-    def feed(self, data: bytes) -> Chunk | None:
-        """Return what one read brought; None when that was nothing for a client."""
-        self._read(partial(self._parser.feed, data))
-        return self._events.take()
-
-    def _read(self, parse: Callable[[], list[bytes]]) -> None:
-        try:
-            for event in parse():
-                if type(event) is Comment:
-                    self._events.comment(event)
-                elif type(event) is ErrorEvent:
-                    self._fail(reported_error(event))
-                elif event and event != DONE:
-                    self._take(event)
-                if self.error is not None:
-                    break
-        except UpstreamInvalidResponseError as error:
-            self.error = error
-
     def close(self) -> Chunk | None:
         """Take the end of the connection: fine only after a reason to end."""
-        self._read(partial(self._parser.close, b'"finishReason"'))
+        self._read(self._parser.close(self.last_words))
         if self._end is None or self.error is not None:
             return self._events.take()
         events = self._events
@@ -101,6 +74,11 @@ class GenerateStream:
         return events.take()
 
     def _take(self, data: bytes) -> None:
+        if type(data) is ErrorEvent:
+            self._fail(reported_error(data))
+            return
+        if data == DONE:
+            return
         answer = read_answer(data, self._events.mender)
         if answer.error != NULL or (answer.candidates is None and not self._tells(answer)):
             self._fail(reported_error(data))

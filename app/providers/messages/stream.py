@@ -1,15 +1,11 @@
 """The reads of one streamed message, turned into chunks of OpenAI's dialect."""
 
-from collections.abc import Callable
-from functools import partial
-
 import msgspec
 
-from app.errors import UpstreamError, UpstreamInvalidResponseError
-from app.providers.base import Chunk
+from app.errors import UpstreamInvalidResponseError
 from app.providers.http.error_body import ErrorDetail, error_detail
 from app.providers.http.errors import Headers, error_from_event
-from app.providers.http.sse import MAX_EVENT_BYTES, Comment, SseParser
+from app.providers.http.sse import MAX_EVENT_BYTES
 from app.providers.messages.wire import (
     FINISH_REASONS,
     Block,
@@ -22,6 +18,7 @@ from app.providers.messages.wire import (
     thinking_block,
 )
 from app.providers.translation.answers import ChatEvents
+from app.providers.translation.stream import TranslatedStream
 from app.types import ToldUsage
 
 _BEGUN_BY = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "thinking"}
@@ -41,7 +38,7 @@ class _OpenBlock:
         self.signature = block.signature or ""
 
 
-class MessageStream:
+class MessageStream(TranslatedStream):
     """Parse what an upstream sends and say it in OpenAI's events.
 
     After each `feed`, `done` says whether the message has ended and `error` whether the stream
@@ -55,42 +52,15 @@ class MessageStream:
         The size at which an event is refused.
     """
 
+    last_words = b"message_stop"
+
     def __init__(self, headers: Headers = (), *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
-        self.done = False
-        self.error: UpstreamError | None = None
-        self._parser = SseParser(max_event_bytes=max_event_bytes)
-        self._events = ChatEvents(headers)
+        super().__init__(ChatEvents(headers), max_event_bytes=max_event_bytes)
         self._usage = UsageSoFar()
         self._told: ToldUsage | None = None
         self._open: dict[int, _OpenBlock] = {}
         self._n_calls = 0
         self._gave_reason = False
-
-    def feed(self, data: bytes) -> Chunk | None:
-        """Return what one read brought; None when that was nothing for a client."""
-        return self._tell(partial(self._parser.feed, data))
-
-    def _tell(self, read: Callable[[], list[bytes]]) -> Chunk | None:
-        try:
-            for event in read():
-                if type(event) is Comment:
-                    self._events.comment(event)
-                elif event:
-                    self._take(event)
-                if self.done or self.error is not None:
-                    break
-        except UpstreamInvalidResponseError as error:
-            self.error = error
-        return self._events.take()
-
-    @property
-    def pending_bytes(self) -> int:
-        """How much is kept of an event whose end has not come yet."""
-        return self._parser.pending_bytes
-
-    def close(self) -> Chunk | None:
-        """Take the end of the connection: fine only after `message_stop`."""
-        return self._tell(partial(self._parser.close, b"message_stop"))
 
     def _take(self, data: bytes) -> None:
         event = read_event(data, self._events.mender)
