@@ -213,6 +213,17 @@ def test_a_response_that_is_not_streamed_is_told_in_events(client, upstream, end
     assert done == answer["output"]
 
 
+@pytest.mark.parametrize(
+    "output",
+    [["x"], [None], [{"type": "message", "content": 5}], [{"type": "message", "content": ["x"]}]],
+)
+def test_a_response_of_no_shape_that_is_not_streamed_goes_to_nobody(client, upstream, output):
+    upstream.answers[MODEL] = whole(response(output=output))
+    answer = client.post("/v1/responses", json={"model": MODEL, "input": "Hi", "stream": True})
+    assert answer.status_code == 502
+    assert answer.json()["error"]["code"] == "all_attempts_failed"
+
+
 @pytest.mark.parametrize("raw", [b"\xef\xbb\xbf%b", b"%b"])
 def test_a_response_that_is_not_quite_json_is_mended(client, upstream, raw):
     body = raw % json.dumps(response("Hi !")).encode().replace(b"!", b"\xff").replace(

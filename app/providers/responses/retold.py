@@ -49,11 +49,23 @@ def whole_response(chunks: Sequence[Chunk]) -> bytes:
 
 
 def response_in_pieces(whole: Chunk) -> Chunk:
-    """Return a whole answer as a stream of one piece."""
+    """Return a whole answer as a stream of one piece.
+
+    Raises
+    ------
+    UpstreamInvalidResponseError
+        If its items are of no shape that a stream could have.
+    """
+    try:
+        told = list(_events(_decode_any(whole.data)))
+    except (TypeError, AttributeError, *_ERRORS) as error:
+        raise UpstreamInvalidResponseError(
+            "the upstream did not stream its answer, and it cannot be told in pieces"
+        ) from error
     events = [
         b"event: %b\ndata: %b\n\n"
         % (kind.encode(), _encode({"type": kind, "sequence_number": i, **fields}))
-        for i, (kind, fields) in enumerate(_events(_decode_any(whole.data)))
+        for i, (kind, fields) in enumerate(told)
     ]
     return msgspec.structs.replace(whole, data=b"".join(events), dialect=RESPONSES)
 
