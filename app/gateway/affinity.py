@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import msgspec
 from msgspec.structs import replace
 
+from app.config.models import MARK
 from app.gateway.request import RouteRequest
 from app.gateway.session import IdSource, Session, identify
 from app.head import RequestHead
@@ -19,7 +20,7 @@ from app.stores.base import Blobs, StoreError
 from app.types import MESSAGES, Usage
 from app.wire.turns import Turn
 from routers.decision.switching import LastTurn, SessionReason, Verdict, weigh
-from routers.types import Decision
+from routers.types import Decision, ModelSpec
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +66,18 @@ class SessionTurn:
     session: Session | None = None
     known: tuple[_Turn, ...] = ()
     lifetime_s: float = 0.0
+
+    def leaves_for(self, spec: ModelSpec) -> bool:
+        """Whether a model takes the conversation over from another one, between two of its turns.
+
+        While a model waits for the results of its tools it may need back what it thought.
+        """
+        previous = self.verdict.previous_model_id
+        if previous is None or self.session is None:
+            return False
+        if self.session.lock is SessionReason.LOCKED_TOOLS:
+            return False
+        return previous.partition(MARK)[0] != (spec.variant_of or spec.model_id)
 
     def reason(self, served_model_id: str | None, *, escalated: bool = False) -> SessionReason:
         """Return why the conversation is where it is, now that a model serves it.

@@ -11,6 +11,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import msgspec
+
 from app.concurrency.deadline import Deadline, within
 from app.concurrency.race import race
 from app.errors import (
@@ -37,6 +39,7 @@ from app.gateway.retry import (
     wait_before_repeating_s,
 )
 from app.providers.base import Chunk, ModelCall, Progress, Provider
+from app.providers.messages.native import without_thoughts
 from app.telemetry.tracing import CallTrace
 from app.types import CHAT_COMPLETIONS, MESSAGES, Call, CallRole
 from app.wire.body import Body, Fields
@@ -291,20 +294,19 @@ class Dispatcher:
             dialect, fields = await _written(request.body, deployment.provider, progress)
             fields, changes = deployment.takes(request, fields, dialect=dialect)
             entry.changes[deployment.spec.model_id] = changes
-            chunks = deployment.provider.send(
-                ModelCall(
-                    request_id=request.request_id,
-                    upstream_model=deployment.upstream_model,
-                    dialect=dialect,
-                    fields=fields,
-                    stream=request.stream,
-                    timeouts=timeouts,
-                    headers=headers,
-                    max_output_tokens=entry.max_output_tokens.get(deployment.spec.model_id),
-                    progress=progress,
-                    fresh_connection=fresh,
-                )
+            call = ModelCall(
+                request_id=request.request_id,
+                upstream_model=deployment.upstream_model,
+                dialect=dialect,
+                fields=fields,
+                stream=request.stream,
+                timeouts=timeouts,
+                headers=headers,
+                max_output_tokens=entry.max_output_tokens.get(deployment.spec.model_id),
+                progress=progress,
+                fresh_connection=fresh,
             )
+            chunks = deployment.provider.send(_with_own_thoughts(call, deployment, entry))
             with Deadline(timeouts.first_token_s):
                 async for chunk in chunks:
                     prelude.append(chunk)
@@ -343,6 +345,17 @@ class Dispatcher:
             role=role,
             trace=trace,
         )
+
+
+def _with_own_thoughts(call: ModelCall, deployment: Deployment, entry: LedgerEntry) -> ModelCall:
+    """Return a call without what another model thought in it, and sealed for itself."""
+    if entry.turn is None or not entry.turn.leaves_for(deployment.spec):
+        return call
+    fields = without_thoughts(call)
+    if fields is None:
+        return call
+    entry.changes[deployment.spec.model_id] += ("thinking of another model=dropped",)
+    return msgspec.structs.replace(call, fields=fields)
 
 
 async def _written(body: Body, provider: Provider, progress: Progress) -> tuple[str, Fields]:

@@ -263,6 +263,54 @@ def test_models_tell_what_anthropics_servers_do_for_them(gateway_thread):
     assert told["auto"]["server_tools"]["supported"] is True
 
 
+SIGNED = {"type": "thinking", "thinking": "a", "signature": "EqQB"}
+CALL = {"type": "tool_use", "id": "toolu_1", "name": "read", "input": {}}
+
+
+def test_what_another_model_thought_is_left_out_before_it_is_refused(
+    gateway_thread, upstream_thread
+):
+    upstream_thread.reset()
+    said = {"role": "assistant", "content": [SIGNED, {"type": "text", "text": "Hello"}]}
+    calls = {"role": "assistant", "content": [SIGNED, CALL]}
+    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "x"}
+    told = [*HI, said, *HI]
+    looped = [*HI, calls, {"role": "user", "content": [result]}]
+    with httpx.Client(base_url=gateway_thread.url, trust_env=False, timeout=30) as client:
+
+        def turn(session, model, messages):
+            for each in (OPUS, HAIKU):
+                upstream_thread.answers[each] = whole(MESSAGE)
+            body = {"model": "auto", "max_tokens": 50, "messages": messages}
+            answer = client.post(
+                "/v1/messages",
+                json={**body, "routing": {"models": [model]}},
+                headers={"x-session-id": session},
+            )
+            assert answer.status_code == 200, answer.text
+            assert answer.headers["x-route-model"] == model
+            _, sent = upstream_thread.asked[-1]
+            kept = [
+                block["type"]
+                for message in sent["messages"]
+                if message["role"] == "assistant"
+                for block in message["content"]
+            ]
+            return kept, answer.headers.get("x-route-params")
+
+        turn("moves", OPUS, HI)
+        assert turn("moves", OPUS, told) == (["thinking", "text"], None)
+        moved = (["text"], "thinking of another model=dropped")
+        assert turn("moves", HAIKU, told) == moved
+        # From here on it is the new model's.
+        assert turn("moves", HAIKU, told) == (["thinking", "text"], None)
+        turn("loops", OPUS, HI)
+        # What a model thought before its call may have to be there with the result.
+        assert turn("loops", HAIKU, looped)[0] == ["thinking", "tool_use"]
+        # Nobody knows who it is of.
+        assert turn("new", OPUS, told) == (["thinking", "text"], None)
+
+
 def test_what_a_variant_sets_fits_into_the_request(ask):
     answer, got = ask(f"{HAIKU}@deep", "messages", temperature=0.5, max_tokens=3000)
     thinking = {"type": "enabled", "budget_tokens": 2999}
