@@ -118,7 +118,8 @@ def test_what_is_shipped_goes_on_where_prompts_are_hard(stub, tmp_path):
         agreed = ask(client, capital, model="auto:agreed")
         assert agreed.headers["x-route-accepted-by"] == "agree"
         order = f"{hard} Which option is correct?\nA) O(n)\nB) O(n log n)\nC) O(n^2)"
-        assert ask(client, order, model="auto:agreed").headers["x-route-model"] == DEAR
+        differed = ask(client, order, model="auto:agreed")
+        assert differed.headers["x-route-model"] == DEAR
         best = ask(client, "What is the capital of France?", model="auto:best")
         assert best.headers["x-route-accepted-by"] == "judge"
 
