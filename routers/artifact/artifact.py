@@ -9,6 +9,7 @@ from routers.artifact.calibration import CalibrationRows
 from routers.artifact.correction import Correction
 from routers.artifact.evidence import Evidence, evidence_of_models
 from routers.artifact.onboarded_model import OnboardedModel, join
+from routers.artifact.workflow_knob import WorkflowKnob
 from routers.base import Familiarity, Router
 from routers.decision.knob import KnobCurve
 from routers.errors import RoutingConfigError
@@ -51,6 +52,8 @@ class RouterArtifact:
         Of predicted quality, learned from fresh outcomes; None where there is none.
     workflow
         How to come to an answer by several calls, fitted with the router; None for single choice.
+    workflow_knob
+        What a position of the knob means for it; None where the knob does not steer it.
     """
 
     def __init__(
@@ -65,12 +68,14 @@ class RouterArtifact:
         onboarded: Sequence[OnboardedModel] = (),
         correction: Correction | None = None,
         workflow: Workflow | None = None,
+        workflow_knob: WorkflowKnob | None = None,
     ) -> None:
         self.manifest = manifest
         self.version: str = manifest["digest"][:12]
         self.onboarded = tuple(onboarded)
         self.correction = correction
         self.workflow = workflow
+        self.workflow_knob = workflow_knob
         self.models: tuple[str, ...] = (*router.models_, *(each.model for each in onboarded))
         self.prices = prices
         self.featurizer = featurizer
@@ -177,6 +182,13 @@ class RouterArtifact:
             f"the router was trained on {model!r}, which tells more than anchors can; "
             "onboard it under another name, or fit again"
         )
+
+    def workflow_position(self, t: float) -> float:
+        """Return where the knob of `knob_curve` has to stand for its workflow to keep what t says.
+
+        `t` itself where there is no workflow, or none that the knob steers.
+        """
+        return t if self.workflow_knob is None else self.workflow_knob.position(t)
 
     def knob_curve(self, candidates: Sequence[ModelSpec]) -> KnobCurve:
         """Return the calibrated knob of these candidates at their current prices.

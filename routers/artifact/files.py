@@ -18,7 +18,7 @@ from routers.files import replacing
 
 # Whose arrays: the first part of their names in the weights file.
 ROUTER, CALIBRATION, FEATURES = "router/", "calibration/", "features/"
-ONBOARDED, CORRECTION = "onboarded/", "correction/"
+ONBOARDED, CORRECTION, WORKFLOW = "onboarded/", "correction/", "workflow/"
 
 
 def write_files(path: Path, content: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:

@@ -15,11 +15,13 @@ from routers.artifact.files import (
     FEATURES,
     ONBOARDED,
     ROUTER,
+    WORKFLOW,
 )
 from routers.artifact.manifest import read_manifest
 from routers.artifact.onboarded_model import OnboardedModel
 from routers.artifact.thresholds import stored_thresholds
 from routers.artifact.weights import read_weights
+from routers.artifact.workflow_knob import WorkflowKnob
 from routers.base import ROUTERS, Router
 from routers.decision.knob import KnobCurve
 from routers.errors import ArtifactError, RoutingConfigError
@@ -28,6 +30,7 @@ from routers.features.schema import FeatureSchema
 from routers.files import shown
 from routers.options import build, under
 from routers.types import Prices
+from routers.workflows.base import WORKFLOWS, Workflow
 
 _TRIED = 8
 
@@ -60,6 +63,7 @@ def load_artifact(path: Path, *, trusted: Collection[str] = ()) -> RouterArtifac
         onboarded = _restore_onboarded(manifest, arrays)
         _try_out(router, onboarded, featurizer, calibration)
         correction = _restore_correction(manifest, under(CORRECTION, arrays))
+        workflow, workflow_knob = _restore_workflow(manifest, under(WORKFLOW, arrays))
         _check_strays(arrays, n_onboarded=len(onboarded))
         stored_thresholds(manifest)
     except ArtifactError as error:
@@ -84,12 +88,14 @@ def load_artifact(path: Path, *, trusted: Collection[str] = ()) -> RouterArtifac
         knob=knob,
         onboarded=onboarded,
         correction=correction,
+        workflow=workflow,
+        workflow_knob=workflow_knob,
     )
 
 
 def _check_strays(arrays: Mapping[str, np.ndarray], *, n_onboarded: int) -> None:
     """Refuse arrays that nothing reads."""
-    owners = (ROUTER, CALIBRATION, FEATURES, CORRECTION)
+    owners = (ROUTER, CALIBRATION, FEATURES, CORRECTION, WORKFLOW)
     onboarded = tuple(f"{ONBOARDED}{i}/" for i in range(n_onboarded))
     strays = [name for name in arrays if not name.startswith(owners + onboarded)]
     if strays:
@@ -105,6 +111,25 @@ def _restore_router(manifest: Mapping[str, Any], state: Mapping[str, np.ndarray]
         odd = ", ".join(sorted(router.state().keys() ^ state.keys()))
         raise ArtifactError(f"arrays that the strategy {kind!r} does not have or need: {odd}")
     return router
+
+
+def _restore_workflow(
+    manifest: Mapping[str, Any], state: Mapping[str, np.ndarray]
+) -> tuple[Workflow | None, WorkflowKnob | None]:
+    entry = manifest.get("workflow")
+    if entry is None:
+        if state:
+            raise ArtifactError("it has arrays of a workflow, and its manifest names none")
+        return None, None
+    kind = entry["kind"]
+    workflow = build(WORKFLOWS.get(kind), entry["options"], noun=f"workflow {kind!r}")
+    n_trained = len(manifest["models"]) - len(manifest.get("onboarded", []))
+    workflow.restore(state, manifest["models"][:n_trained])
+    if workflow.state().keys() != state.keys():
+        odd = ", ".join(sorted(workflow.state().keys() ^ state.keys()))
+        raise ArtifactError(f"arrays that the workflow {kind!r} does not have or need: {odd}")
+    knob = entry.get("knob")
+    return workflow, None if knob is None else WorkflowKnob.from_table(knob)
 
 
 def _restore_onboarded(

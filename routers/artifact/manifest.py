@@ -39,12 +39,18 @@ class _Prices(_Entry):
     output_usd_per_mtok: _Usd
     cached_input_usd_per_mtok: _Usd = None
     reasoning_usd_per_mtok: _Usd = None
+    cache_write_usd_per_mtok: _Usd = None
+    cache_write_1h_usd_per_mtok: _Usd = None
     usd_per_answer: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
 
 class _Array(_Entry):
     dtype: str
     shape: Annotated[list[Annotated[int, Field(ge=0, le=2**31)]], Field(max_length=_MAX_DIMENSIONS)]
+
+
+class _Workflow(_Strategy):
+    knob: list[list[float]] | None = None
 
 
 class _Onboarded(BaseModel):
@@ -74,6 +80,7 @@ class _Manifest(_Entry):
     digest: _Sha256
     onboarded: list[_Onboarded] = []
     recalibrated: dict[str, Any] = {}
+    workflow: _Workflow | None = None
 
     @model_validator(mode="after")
     def _models_agree(self) -> "_Manifest":
@@ -84,7 +91,7 @@ class _Manifest(_Entry):
         return self
 
 
-_OPTIONAL_KEYS = frozenset({"onboarded", "recalibrated"})
+_OPTIONAL_KEYS = frozenset({"onboarded", "recalibrated", "workflow"})
 _KEYS = frozenset(_Manifest.model_fields) - _OPTIONAL_KEYS
 
 

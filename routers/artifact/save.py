@@ -16,15 +16,21 @@ from routers.artifact.files import (
     FEATURES,
     ONBOARDED,
     ROUTER,
+    WORKFLOW,
     write_files,
 )
 from routers.artifact.manifest import FORMAT
 from routers.artifact.onboarded_model import OnboardedModel
+from routers.artifact.workflow_knob import WorkflowKnob
 from routers.base import Router
 from routers.errors import RoutingConfigError
 from routers.features.featurizer import Featurizer
-from routers.options import options_of
+from routers.options import options_of, prefixed
 from routers.types import Prices, PriceTable
+from routers.workflows.base import Workflow
+
+_LATER = frozenset({"cache_write_usd_per_mtok", "cache_write_1h_usd_per_mtok"})
+"""Prices that earlier manifests do not have: the same training gives the same version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +53,17 @@ def save_artifact(
     calibration: CalibrationRows,
     prices: PriceTable,
     record: TrainingRecord,
+    workflow: Workflow | None = None,
+    workflow_knob: WorkflowKnob | None = None,
 ) -> None:
     """Write a fitted router as `manifest.json` and `weights.npz` into the folder `path`.
 
     The same router gives the same bytes; only `created_at` may differ.
+
+    Parameters
+    ----------
+    workflow, workflow_knob
+        What makes several calls with the router, if anything, and what the knob means for it.
 
     Raises
     ------
@@ -72,7 +85,11 @@ def save_artifact(
         "metrics": dict(record.metrics),
         "notes": router.notes(),
     }
-    arrays = _trained_arrays(router, featurizer)
+    if workflow is not None:
+        knob = None if workflow_knob is None else workflow_knob.to_table()
+        entry = {"kind": workflow.kind, "options": options_of(workflow), "knob": knob}
+        content["workflow"] = entry
+    arrays = _trained_arrays(router, featurizer, workflow)
     _write(path, content, arrays, calibration=calibration, prices=prices)
 
 
@@ -118,7 +135,9 @@ def save_onboarded(
         "models": [*router.models_, *(each.model for each in onboarded)],
         "onboarded": [*(old[i] for i in kept), {"model": model, **record}],
     }
-    arrays = _trained_arrays(router, artifact.featurizer) | _onboarded_arrays(onboarded)
+    arrays = _trained_arrays(router, artifact.featurizer, artifact.workflow) | _onboarded_arrays(
+        onboarded
+    )
     trained = artifact.calibration.first_columns(len(router.models_))
     columns = [
         each.predict_from_base(trained.quality_predicted, trained.output_tokens)
@@ -158,7 +177,7 @@ def save_recalibrated(
     ArtifactError
         If the files cannot be written.
     """
-    arrays = _trained_arrays(artifact.router, artifact.featurizer)
+    arrays = _trained_arrays(artifact.router, artifact.featurizer, artifact.workflow)
     arrays |= _onboarded_arrays(artifact.onboarded)
     if correction is not None:
         state = correction.state()
@@ -175,9 +194,17 @@ def _onboarded_arrays(onboarded: Sequence[OnboardedModel]) -> dict[str, np.ndarr
     }
 
 
-def _trained_arrays(router: Router, featurizer: Featurizer) -> dict[str, np.ndarray]:
-    arrays = {f"{ROUTER}{name}": array for name, array in router.state().items()}
-    return arrays | {f"{FEATURES}{name}": array for name, array in featurizer.state().items()}
+def _trained_arrays(
+    router: Router, featurizer: Featurizer, workflow: Workflow | None
+) -> dict[str, np.ndarray]:
+    states = {ROUTER: router.state(), FEATURES: featurizer.state()}
+    if workflow is not None:
+        states[WORKFLOW] = workflow.state()
+    return {
+        name: array
+        for prefix, state in states.items()
+        for name, array in prefixed(prefix, state).items()
+    }
 
 
 def _write(
@@ -193,7 +220,13 @@ def _write(
     knob = calibration.curve(range(len(models)), [prices[model] for model in models])
     manifest = {
         **content,
-        "prices": {model: asdict(prices[model]) for model in models},
+        "prices": {model: _told(prices[model]) for model in models},
         "knob": knob.to_table(),
     }
     write_files(path, manifest, {**trained, **rows})
+
+
+def _told(prices: Prices) -> dict[str, Any]:
+    """Return prices as a manifest has them: those that came later only where they are known."""
+    told = asdict(prices)
+    return {name: usd for name, usd in told.items() if usd is not None or name not in _LATER}

@@ -44,6 +44,12 @@ _ROUGH, _NAMED = 0.1, 3
     help="Outcomes of other models that inform what is shared: domains, a hidden layer.",
 )
 @click.option(
+    "--answers",
+    metavar="FILE[,FILE…]",
+    callback=files,
+    help="What the models answered, for recipes with a workflow; else the answers in --data.",
+)
+@click.option(
     "--recipe",
     type=FILE,
     help="What to train: a YAML file, or the name of one of configs/training.",
@@ -63,6 +69,7 @@ def command(
     data: list[Path],
     out: Path,
     aux: list[Path],
+    answers: list[Path],
     recipe: Path | None,
     strategy: str | None,
     embedder: str | None,
@@ -95,6 +102,7 @@ def command(
             steelyard_version=metadata.version("steelyard"),
             prices_file=prices,
             auxiliary=aux,
+            answers=answers,
             progress=progress,
         )
     for line in dict.fromkeys(str(each.message).split("\n")[0] for each in caught):

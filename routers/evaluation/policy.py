@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.artifact.artifact import RouterArtifact
-from routers.base import DEFAULT_OUTPUT_TOKENS
 from routers.data.answers import read_answers
 from routers.data.dataset import OutcomeTable, read_outcomes
 from routers.data.prices import find_prices, read_prices
@@ -17,16 +16,12 @@ from routers.evaluation.frame import Rows, kept_rows, select_rows, sweep
 from routers.evaluation.replay import common_models, stacked
 from routers.evaluation.scene import Position, Scene, Unheard, alone, play
 from routers.files import shown
-from routers.numeric import nan_mean
 from routers.types import FloatMatrix, ModelSpec, Predictions, Prices
 from routers.workflows.base import RecordedAnswers, Workflow
 
 _BLOCK = 2048
 _LISTED = 20
 _LONG_CONTEXT = 2**31 - 1
-
-FIRST_TOKEN_S, TOKENS_PER_S = 0.5, 50.0
-"""What an answer takes whose latency nobody recorded: some half second, then a usual speed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +124,11 @@ def replay(
     everything = np.arange(len(table))
     prices = {model: spec.prices for model, spec in zip(models, candidates, strict=True)}
     rows = select_rows(table, models, prices, keep=everything)
-    scene = _scene(policy, candidates, table, rows, recorded, progress)
+    predictions = x = None
+    if policy.artifact is not None:
+        progress(f"predicting {len(table)} queries")
+        predictions, x = _predict(policy.artifact, candidates, table)
+    scene = Scene.of(candidates, table.query_ids, rows, predictions, x, recorded)
     picks, rates = _single_choice(policy, scene, cost_quality)
     unheard = Unheard()
     if policy.workflow is None:
@@ -218,38 +217,6 @@ def spec_of(model: str, prices: Prices) -> ModelSpec:
     )
 
 
-def _scene(  # noqa: PLR0917
-    policy: Policy,
-    candidates: tuple[ModelSpec, ...],
-    table: OutcomeTable,
-    rows: Rows,
-    answers: RecordedAnswers | None,
-    progress: Callable[[str], None],
-) -> Scene:
-    predictions = x = None
-    if policy.artifact is not None:
-        progress(f"predicting {len(table)} queries")
-        predictions, x = _predict(policy.artifact, candidates, table)
-    assumed = nan_mean(rows.output_tokens, default=DEFAULT_OUTPUT_TOKENS)
-    tokens = np.where(np.isnan(rows.output_tokens), assumed, rows.output_tokens)
-    latency_s = FIRST_TOKEN_S + tokens / TOKENS_PER_S
-    if answers is not None and answers.latency_s is not None:
-        latency_s = np.where(np.isnan(answers.latency_s), latency_s, answers.latency_s)
-    return Scene(
-        candidates=candidates,
-        query_ids=table.query_ids,
-        conversations=table.conversations,
-        input_tokens=rows.input_tokens,
-        predictions=predictions,
-        x=x,
-        answers=answers,
-        cost_usd=rows.cost_usd,
-        output_tokens=rows.output_tokens,
-        latency_s=latency_s,
-        assumed_tokens=assumed,
-    )
-
-
 def _predict(
     artifact: RouterArtifact, candidates: Sequence[ModelSpec], table: OutcomeTable
 ) -> tuple[Predictions, FloatMatrix]:
@@ -273,6 +240,8 @@ def _single_choice(
         picks = np.full((len(cost_quality), len(scene)), range(len(names))[column])
         return picks, [None] * len(cost_quality)
     knob = policy.artifact.knob_curve(scene.candidates)
+    if policy.workflow is not None and policy.workflow is policy.artifact.workflow:
+        cost_quality = [policy.artifact.workflow_position(t) for t in cost_quality]
     rates = [knob.usd_per_quality_for(t) for t in cost_quality]
     return scene.choices(rates), list(rates)
 

@@ -12,8 +12,7 @@ from routers.data.lines import read_document
 from routers.errors import RoutingConfigError
 from routers.evaluation.policy import Policy
 from routers.files import shown
-from routers.options import build
-from routers.workflows.base import WORKFLOWS, Workflow
+from routers.workflows.base import Workflow, make_workflow
 
 
 class _File(BaseModel):
@@ -88,17 +87,13 @@ def workflow_of(given: Mapping[str, Any], artifact: RouterArtifact | None) -> Wo
     RoutingConfigError
         If there is no such kind or option, or the artifact holds no workflow of the kind.
     """
-    options = dict(given)
-    kind = options.pop("kind", None)
-    if not isinstance(kind, str):
-        raise RoutingConfigError(f"give its kind, one of {', '.join(WORKFLOWS.kinds())}")
-    kind = kind.replace("_", "-")
-    cls = WORKFLOWS.get(kind)
-    if not cls.learns:
-        return build(cls, options, noun=f"workflow {kind!r}")
+    workflow = make_workflow(given)
+    if not workflow.learns:
+        return workflow
     fitted = None if artifact is None else artifact.workflow
-    if fitted is None or fitted.kind != kind:
+    if fitted is None or fitted.kind != workflow.kind:
         raise RoutingConfigError(
-            f"{kind!r} learns from answers: fit it (steelyard fit --answers), and name the artifact"
+            f"{workflow.kind!r} learns from answers: fit it (steelyard fit --answers), and name "
+            "the artifact"
         )
     return fitted

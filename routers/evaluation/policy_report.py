@@ -11,9 +11,9 @@ from routers.evaluation.bootstrap import Interval, weighted_means
 from routers.evaluation.equal_cost import gains, with_cheapest
 from routers.evaluation.frame import Frame
 from routers.evaluation.metrics import area_under_hull, match_cost
-from routers.evaluation.policy import FIRST_TOKEN_S, TOKENS_PER_S, Replayed
+from routers.evaluation.policy import Replayed
 from routers.evaluation.promises import Promises, verdict
-from routers.evaluation.scene import NOBODY, Position, Unheard
+from routers.evaluation.scene import FIRST_TOKEN_S, NOBODY, TOKENS_PER_S, Position, Unheard
 from routers.files import replacing
 from routers.numeric import FloatArray, nan_mean
 

@@ -9,10 +9,12 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from routers.base import DEFAULT_OUTPUT_TOKENS
 from routers.decision.choice import choose_each
 from routers.decision.decide import estimate_each
 from routers.evaluation.course import Course, drive
-from routers.numeric import FloatArray
+from routers.evaluation.frame import Rows
+from routers.numeric import FloatArray, nan_mean
 from routers.types import (
     CandidateEstimate,
     Conversation,
@@ -31,6 +33,9 @@ from routers.workflows.base import (
     Task,
     Workflow,
 )
+
+FIRST_TOKEN_S, TOKENS_PER_S = 0.5, 50.0
+"""What an answer takes whose latency nobody recorded: some half second, then a usual speed."""
 
 NOBODY = -1
 """In the place of a column: nothing was served."""
@@ -76,6 +81,52 @@ class Scene:
 
     def __len__(self) -> int:
         return len(self.query_ids)
+
+    @classmethod
+    def of(  # noqa: PLR0917
+        cls,
+        candidates: Sequence[ModelSpec],
+        query_ids: Sequence[str],
+        rows: Rows,
+        predictions: Predictions | None,
+        x: FloatMatrix | None,
+        answers: RecordedAnswers | None,
+    ) -> "Scene":
+        """Set rows whose models are the candidates; latencies that nobody recorded are assumed."""
+        assumed = nan_mean(rows.output_tokens, default=DEFAULT_OUTPUT_TOKENS)
+        tokens = np.where(np.isnan(rows.output_tokens), assumed, rows.output_tokens)
+        latency_s = FIRST_TOKEN_S + tokens / TOKENS_PER_S
+        if answers is not None and answers.latency_s is not None:
+            latency_s = np.where(np.isnan(answers.latency_s), latency_s, answers.latency_s)
+        return cls(
+            candidates=tuple(candidates),
+            query_ids=tuple(query_ids),
+            conversations=rows.conversations,
+            input_tokens=rows.input_tokens,
+            predictions=predictions,
+            x=x,
+            answers=answers,
+            cost_usd=rows.cost_usd,
+            output_tokens=rows.output_tokens,
+            latency_s=latency_s,
+            assumed_tokens=assumed,
+        )
+
+    def rows(self, index: NDArray[np.intp]) -> "Scene":
+        """Return some of the queries, in the order of `index`."""
+        return Scene(
+            candidates=self.candidates,
+            query_ids=tuple(self.query_ids[i] for i in index),
+            conversations=tuple(self.conversations[i] for i in index),
+            input_tokens=self.input_tokens[index],
+            predictions=None if self.predictions is None else self.predictions.rows(index),
+            x=None if self.x is None else self.x[index],
+            answers=None if self.answers is None else self.answers.rows(index),
+            cost_usd=self.cost_usd[index],
+            output_tokens=self.output_tokens[index],
+            latency_s=self.latency_s[index],
+            assumed_tokens=self.assumed_tokens,
+        )
 
     def estimates(self, row: int) -> tuple[CandidateEstimate, ...]:
         """Return what was known of each candidate before a query was answered."""
@@ -141,10 +192,31 @@ class Position:
     latency_s: FloatArray
     latency_sum_s: FloatArray
 
+    def rows(self, index: NDArray[np.intp]) -> "Position":
+        """Return how some of the queries went, in the order of `index`."""
+        return Position(
+            calls=[self.calls[i] for i in index],
+            served=self.served[index],
+            cost_usd=self.cost_usd[index],
+            latency_s=self.latency_s[index],
+            latency_sum_s=self.latency_sum_s[index],
+        )
+
     @property
     def n_calls(self) -> FloatArray:
         """How many calls each query took."""
         return np.asarray([len(each) for each in self.calls], dtype=np.float64)
+
+
+def stacked_positions(parts: Sequence[Position]) -> Position:
+    """Return how the queries of all parts went, one part below the other."""
+    return Position(
+        calls=[calls for part in parts for calls in part.calls],
+        served=np.concatenate([part.served for part in parts]),
+        cost_usd=np.concatenate([part.cost_usd for part in parts]),
+        latency_s=np.concatenate([part.latency_s for part in parts]),
+        latency_sum_s=np.concatenate([part.latency_sum_s for part in parts]),
+    )
 
 
 @dataclass(slots=True)

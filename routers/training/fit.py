@@ -11,9 +11,11 @@ from routers.artifact.calibration import CalibrationRows
 from routers.artifact.load import load_artifact
 from routers.artifact.save import TrainingRecord, save_artifact
 from routers.base import ROUTERS, Router
+from routers.data.answers import read_answers
 from routers.data.dataset import OutcomeTable, read_outcomes
 from routers.data.prices import find_prices
 from routers.embedders.base import EMBEDDERS, make_embedder
+from routers.errors import RoutingConfigError
 from routers.evaluation.assess import assess, mean_costs
 from routers.evaluation.crossfit import cross_fit, prompt_folds, random_streams
 from routers.features.featurizer import Featurizer
@@ -22,6 +24,8 @@ from routers.training.abstain import restrain
 from routers.training.beside_length import over_prompt_length
 from routers.training.fold_features import AuxiliaryFile, FoldFeatures
 from routers.training.recipe import Recipe
+from routers.training.several_calls import fit_workflow
+from routers.workflows.base import RecordedAnswers, make_workflow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +46,7 @@ def fit(
     steelyard_version: str,
     prices_file: Path | None = None,
     auxiliary: Sequence[Path] = (),
+    answers: Sequence[Path] = (),
     progress: Callable[[str], None] = lambda _: None,
 ) -> FitReport:
     """Train a router and write its artifact.
@@ -50,6 +55,8 @@ def fit(
     ----------
     data, auxiliary
         Outcome files; the auxiliary ones tell of other models, and a strategy may ignore them.
+    answers
+        Files of answers, for recipes with a workflow; without them they have to stand in `data`.
     created_at
         For the manifest only; nothing depends on it.
     progress
@@ -82,6 +89,7 @@ def fit(
         return build(ROUTERS.get(kind), wanted.options, noun=f"strategy {kind!r}")
 
     make()  # a wrong option should fail before the long work
+    recorded = _recorded(recipe, table, data, answers)
     progress(f"embedding {len(table)} queries")
     known = featurizer.precompute(table.conversations)
 
@@ -129,6 +137,22 @@ def fit(
         auxiliary=sets,
         length_column=featurizer.length_column,
     )
+    several = None
+    if recipe.workflow is not None and recorded is not None:
+        several = fit_workflow(
+            recipe.workflow,
+            table,
+            recorded,
+            labels=labels,
+            x=x,
+            predictions=restrained.served,
+            folds=folds,
+            calibration=calibration,
+            prices=source.prices,
+            seed=recipe.seed,
+            progress=progress,
+        )
+        metrics["workflow"] = several.metrics
     save_artifact(
         out,
         router=router,
@@ -144,7 +168,7 @@ def fit(
                 for file in table.files
             ],
             training={
-                "recipe": recipe.model_dump(mode="json"),
+                "recipe": recipe.model_dump(mode="json", exclude_none=True),
                 "n_queries": len(table),
                 "n_outcomes": int((~np.isnan(table.quality)).sum()),
                 "calibration_rows": len(calibration),
@@ -156,10 +180,29 @@ def fit(
             },
             metrics=metrics,
         ),
+        workflow=None if several is None else several.workflow,
+        workflow_knob=None if several is None else several.knob,
     )
     outside = EMBEDDERS.get(recipe.embedder.kind).outside(recipe.embedder.options)
     artifact = load_artifact(out, trusted=() if outside is None else (outside,))
     return FitReport(path=out, version=artifact.version, manifest=dict(artifact.manifest))
+
+
+def _recorded(
+    recipe: Recipe, table: OutcomeTable, data: Sequence[Path], answers: Sequence[Path]
+) -> RecordedAnswers | None:
+    """Read the answers for a recipe with a workflow, and see that it can work."""
+    if recipe.workflow is None:
+        if answers:
+            raise RoutingConfigError(
+                "the recipe has no workflow, so nothing would learn from answers; give one that "
+                "has (configs/training), or leave --answers out"
+            )
+        return None
+    doubts = make_workflow(recipe.workflow).doubts(table.models)
+    if doubts:
+        raise RoutingConfigError(f"the workflow cannot work: {doubts[0]}")
+    return read_answers(table, data, answers)
 
 
 def _without_tokens(table: OutcomeTable) -> list[str]:

@@ -33,6 +33,8 @@ class Recipe(BaseModel):
     """Without the last two by default where the embedder is not the one they were trained with."""
     abstain: bool = True
     """Whether something simpler is served where `carrot` is not better on held-out rows."""
+    workflow: dict[str, Any] | None = None
+    """How to come to an answer by several calls: its kind, and its options beside that."""
     calibration_folds: int = Field(default=5, ge=2, le=20)
     seed: int = Field(default=0, ge=0, lt=2**32)
 

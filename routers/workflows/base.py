@@ -10,14 +10,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Labels
+from routers.errors import RoutingConfigError
 from routers.numeric import FloatArray
-from routers.options import State
+from routers.options import State, build
 from routers.registry import Registry
 from routers.types import (
     CandidateEstimate,
@@ -452,3 +453,21 @@ class Workflow(ABC):
 
 WORKFLOWS: Registry[Workflow] = Registry("routers.workflows", noun="workflow")
 """Workflows by kind."""
+
+
+def make_workflow(options: Mapping[str, Any]) -> Workflow:
+    """Make a workflow of its options, of which `kind` names it; what learns is not fitted yet.
+
+    Raises
+    ------
+    RoutingConfigError
+        If there is no such kind, or an option does not fit.
+    """
+    kind = options.get("kind")
+    if not isinstance(kind, str):
+        raise RoutingConfigError(
+            f"a workflow needs its kind, one of: {', '.join(WORKFLOWS.kinds())}"
+        )
+    kind = kind.replace("_", "-")
+    rest = {name: value for name, value in options.items() if name != "kind"}
+    return build(WORKFLOWS.get(kind), rest, noun=f"workflow {kind!r}")

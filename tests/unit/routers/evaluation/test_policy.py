@@ -5,12 +5,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from routers.artifact.load import load_artifact
 from routers.errors import DataError, RoutingConfigError
 from routers.evaluation.policy import Policy, replay
 from routers.evaluation.policy_file import read_policy
 from routers.evaluation.policy_report import report, write_decisions
 from routers.evaluation.scene import NOBODY
 from routers.options import build
+from routers.training.fit import fit
+from routers.training.recipe import Recipe
 from routers.workflows.base import (
     WORKFLOWS,
     Delegate,
@@ -30,6 +33,20 @@ MINI, SMALL, LARGE = range(3)
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     return write_answered(tmp_path_factory.mktemp("answered"))
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fitted")
+    recipe = Recipe(
+        options={"quality_head": {"kind": "linear"}, "tokens_head": {"kind": "linear"}},
+        embedder={"kind": "hashing", "options": {"dimensions": 32}},
+        blocks=("embedding", "lexical"),
+        calibration_folds=2,
+    )
+    data = [write_outcomes(folder / "data.parquet")]
+    fit(data, folder / "router", recipe=recipe, created_at="", steelyard_version="0")
+    return load_artifact(folder / "router")
 
 
 def agree(**options):
@@ -113,16 +130,16 @@ def test_without_a_workflow_single_choice_is_replayed(files, tmp_path):
     assert any("single choice" in note for note in found["notes"])
 
 
-def test_an_artifact_is_replayed_at_every_position_of_its_knob(trained_artifact, tmp_path):
+def test_an_artifact_is_replayed_at_every_position_of_its_knob(artifact, tmp_path):
     data = write_outcomes(tmp_path / "data.parquet", seed=7)
-    policy = Policy(artifact=trained_artifact)
+    policy = Policy(artifact=artifact)
     replayed = replay(policy, [data], cost_quality=(0.0, 0.5, 1.0))
     dear = [float((each.served == 1).mean()) for each in replayed.positions]
     assert dear[0] < dear[1] < dear[2]
     cheapest = [each.cost_usd.mean() for each in replayed.positions]
     assert cheapest == sorted(cheapest)
     found = report(replayed, n_draws=200)
-    assert found["artifact_version"] == trained_artifact.version
+    assert found["artifact_version"] == artifact.version
     # The same choices on both sides: mixtures of them are no better than they are.
     assert found["aiq_over_single_choice"]["value"] == pytest.approx(0, abs=0.02)
     assert [each["share_of_gap"]["value"] for each in found["positions"]][::2] == [0, 1]
@@ -181,7 +198,7 @@ def test_calls_beyond_the_ceiling_are_not_made(files):
     ("content", "told"),
     [
         ({"workflow": {"kind": "agreee"}}, "unknown workflow 'agreee'; known: agree"),
-        ({"workflow": {}}, "give its kind, one of agree"),
+        ({"workflow": {}}, "needs its kind, one of: agree"),
         ({"workflow": {"kind": "agree", "quorun": 2}}, "option 'quorun' of workflow 'agree'"),
         ({"workflows": {}}, "p.yaml: workflows: Extra inputs"),
         ({"max_calls": 0}, "p.yaml: max_calls"),

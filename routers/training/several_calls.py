@@ -1,0 +1,190 @@
+"""Fit a policy of several calls beside a router, and tell whether it is worth its calls."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routers.artifact.calibration import CalibrationRows
+from routers.artifact.workflow_knob import WorkflowKnob
+from routers.base import Labels
+from routers.data.dataset import OutcomeTable
+from routers.evaluation.assess import predicted_costs
+from routers.evaluation.equal_cost import gains
+from routers.evaluation.frame import Frame, kept_rows, select_rows, sweep
+from routers.evaluation.policy import spec_of
+from routers.evaluation.scene import NOBODY, Position, Scene, play, stacked_positions
+from routers.numeric import nan_mean
+from routers.types import FloatMatrix, Predictions, PriceTable
+from routers.workflows.base import (
+    RecordedAnswers,
+    Workflow,
+    WorkflowContext,
+    make_workflow,
+)
+
+POSITIONS = tuple(round(0.05 * step, 2) for step in range(21))
+"""At which the knob is calibrated, and a workflow compared with single choice."""
+
+_MAX_CALLS = 16
+_DRAWS = 400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FittedWorkflow:
+    """A workflow, what the knob means for it, and what it was found to be worth.
+
+    Attributes
+    ----------
+    knob
+        None where the knob does not steer it.
+    metrics
+        Plain values for the manifest: of the workflow fitted on other folds.
+    """
+
+    workflow: Workflow
+    knob: WorkflowKnob | None
+    metrics: dict[str, Any]
+
+
+def fit_workflow(
+    given: Mapping[str, Any],
+    table: OutcomeTable,
+    answers: RecordedAnswers,
+    *,
+    labels: Labels,
+    x: FloatMatrix,
+    predictions: Predictions,
+    folds: NDArray[np.intp],
+    calibration: CalibrationRows,
+    prices: PriceTable,
+    seed: int,
+    progress: Callable[[str], None] = lambda _: None,
+) -> FittedWorkflow:
+    """Fit a workflow on all rows, and measure it fold by fold, fitted on the others.
+
+    Parameters
+    ----------
+    given
+        Its kind and options.
+    predictions
+        Of the router, by a fit that has not seen the query.
+    calibration
+        Of the router's knob, whose positions become exchange rates.
+    """
+    rows = select_rows(table, table.models, prices, keep=np.arange(len(table)))
+    context = WorkflowContext(
+        x=x,
+        conversations=table.conversations,
+        labels=labels,
+        predictions=predictions,
+        answers=answers,
+        cost_usd=rows.cost_usd,
+        predicted_cost_usd=predicted_costs(
+            table.input_tokens, predictions.output_tokens, table.models, prices
+        ),
+        folds=folds,
+        rng=np.random.default_rng([seed, int(folds.max()) + 1]),
+    )
+    specs = [spec_of(model, prices[model]) for model in table.models]
+    scene = Scene.of(specs, table.query_ids, rows, predictions, x, answers)
+    curve = calibration.curve(range(len(specs)), [prices[model] for model in table.models])
+    rates = [curve.usd_per_quality_for(t) for t in POSITIONS]
+    positions = play_crossed(given, context, scene, rates, seed=seed, progress=progress)
+    frame = Frame(rows=rows.take(kept_rows(rows.quality)), n_draws=_DRAWS, seed=seed)
+    progress("fitting the workflow on all rows")
+    workflow = make_workflow(given).fit(context)
+    quality = realised_quality(positions, rows.quality)
+    knob = None
+    if workflow.heeds_knob:
+        knob = WorkflowKnob.fit(np.asarray(POSITIONS), nan_mean(quality.T, default=np.nan))
+    return FittedWorkflow(
+        workflow=workflow,
+        knob=knob,
+        metrics=_metrics(frame, scene, positions, quality, kept_rows(rows.quality)),
+    )
+
+
+def play_crossed(
+    given: Mapping[str, Any],
+    context: WorkflowContext,
+    scene: Scene,
+    rates: Sequence[float],
+    *,
+    seed: int,
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[Position]:
+    """Return how a workflow goes on every fold, fitted on the others, at every exchange rate."""
+    picks = scene.choices(rates)
+    n_folds = int(context.folds.max()) + 1
+    parts: list[list[Position]] = []
+    order = []
+    for fold in range(n_folds):
+        progress(f"fitting the workflow, fold {fold + 1}/{n_folds}")
+        others, mine = (
+            np.flatnonzero(context.folds != fold),
+            np.flatnonzero(context.folds == fold),
+        )
+        rng = np.random.default_rng([seed, fold])
+        workflow = make_workflow(given).fit(_part(context, others, rng))
+        parts.append(
+            play(workflow, scene.rows(mine), rates, picks[:, mine], max_calls=_MAX_CALLS, seed=seed)
+        )
+        order.append(mine)
+    back = np.argsort(np.concatenate(order))
+    return [stacked_positions(each).rows(back) for each in zip(*parts, strict=True)]
+
+
+def realised_quality(
+    positions: Sequence[Position], quality: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Return what was served at each position was worth, (n_positions, n_queries)."""
+    at = np.arange(len(quality))
+    return np.stack(
+        [np.where(each.served == NOBODY, 0.0, quality[at, each.served]) for each in positions]
+    )
+
+
+def _part(
+    context: WorkflowContext, index: NDArray[np.intp], rng: np.random.Generator
+) -> WorkflowContext:
+    return WorkflowContext(
+        x=context.x[index],
+        conversations=[context.conversations[i] for i in index],
+        labels=context.labels.rows(index),
+        predictions=context.predictions.rows(index),
+        answers=context.answers.rows(index),
+        cost_usd=context.cost_usd[index],
+        predicted_cost_usd=context.predicted_cost_usd[index],
+        folds=np.unique(context.folds[index], return_inverse=True)[1],
+        rng=rng,
+    )
+
+
+def _metrics(
+    frame: Frame,
+    scene: Scene,
+    positions: Sequence[Position],
+    quality: NDArray[np.float64],
+    kept: NDArray[np.intp],
+) -> dict[str, Any]:
+    assert scene.predictions is not None  # noqa: S101  (there is a router)
+    picks = sweep(scene.predictions.quality.astype(np.float64), scene.expected_costs())[:, kept]
+    singles = np.concatenate([picks, frame.every_single])
+    cost = np.stack([each.cost_usd for each in positions])[:, kept]
+    over = gains(frame, cost, quality[:, kept], *frame.realised(singles))
+    return {
+        "aiq_over_single_choice": over.area.to_dict(),
+        "positions": [
+            {
+                "cost_quality": t,
+                "quality": float(np.nanmean(quality[i, kept])),
+                "usd_per_1000": float(1000 * cost[i].mean()),
+                "calls": float(position.n_calls[kept].mean()),
+                "over_single_choice": over.positions[i].to_dict(),
+            }
+            for i, (t, position) in enumerate(zip(POSITIONS, positions, strict=True))
+        ],
+    }
