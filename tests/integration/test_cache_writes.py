@@ -5,12 +5,11 @@ import time
 
 import httpx
 import pytest
-import yaml
 
 from app.outcomes.sqlite import read_outcomes
 from app.spend.question import Dimension, Question
 from app.spend.sqlite import SqliteSpend
-from tests.support.gateway import CONFIGS, GatewayThread, stub_config
+from tests.support.gateway import CONFIGS, GatewayThread, read_yaml, stub_config, write_yaml
 from tests.support.messages import accumulated
 from tests.support.odd_upstream import (
     DONE,
@@ -68,11 +67,11 @@ def upstream():
 
 @pytest.fixture
 def config(upstream, stub_thread, tmp_path):
-    document = yaml.safe_load((CONFIGS / "models.yaml").read_text(encoding="utf-8"))
+    document = read_yaml(CONFIGS / "models.yaml")
     for name in ("claude-opus-5-5", "llama-3.1-8b-instruct"):
         document["models"][name]["prices"] = {**PRICES, "source": "test", "date": "2026-11-30"}
     catalogue = tmp_path / "catalogue.yaml"
-    catalogue.write_text(yaml.safe_dump(document), encoding="utf-8")
+    write_yaml(catalogue, document)
     changes = {
         "catalogue": str(catalogue),
         "store": {"data_dir": "data"},

@@ -5,9 +5,8 @@ import json
 import httpx
 import openai
 import pytest
-import yaml
 
-from tests.support.gateway import CONFIGS
+from tests.support.gateway import CONFIGS, read_yaml, write_yaml
 from tests.support.requests import assert_openai_error
 
 ASK = [{"role": "user", "content": "What is a steelyard?"}]
@@ -37,20 +36,20 @@ def catalogue(tmp_path):
     """Return the shipped catalogue with changes to the prices or other facts of models."""
 
     def catalogue(**changes):
-        document = yaml.safe_load((CONFIGS / "models.yaml").read_text(encoding="utf-8"))
+        document = read_yaml(CONFIGS / "models.yaml")
         for model_id, facts in changes.items():
             entry = document["models"][SPEC[model_id.replace("_", "-")]]
             prices = facts.pop("prices", {})
             entry.update(facts)
             entry["prices"] = {**entry["prices"], **prices}
         file = tmp_path / "models.yaml"
-        file.write_text(yaml.safe_dump(document), encoding="utf-8")
+        write_yaml(file, document)
         return {"catalogue": str(file)}
 
     return catalogue
 
 
-_MODELS = yaml.safe_load((CONFIGS / "gateway.yaml").read_text(encoding="utf-8"))["models"]
+_MODELS = read_yaml(CONFIGS / "gateway.yaml")["models"]
 SPEC = {model_id: model.get("spec", model_id) for model_id, model in _MODELS.items()}
 
 

@@ -4,10 +4,9 @@ import json
 
 import httpx
 import pytest
-import yaml
 
 from app.outcomes.sqlite import read_outcomes
-from tests.support.gateway import CONFIGS, GatewayThread, stub_config
+from tests.support.gateway import CONFIGS, GatewayThread, read_yaml, stub_config, write_yaml
 from tests.support.odd_upstream import OddUpstream, whole
 
 LIKE = {
@@ -50,7 +49,7 @@ def upstream_thread():
 @pytest.fixture(scope="module")
 def config(upstream_thread, stub_thread, tmp_path_factory):
     directory = tmp_path_factory.mktemp("gateway")
-    document = yaml.safe_load((CONFIGS / "models.yaml").read_text(encoding="utf-8"))
+    document = read_yaml(CONFIGS / "models.yaml")
     for name, like in LIKE.items():
         document["models"][name]["parameters"] = {"like": like}
     document["models"]["claude-sonnet-4-5"]["variants"] = {
@@ -58,7 +57,7 @@ def config(upstream_thread, stub_thread, tmp_path_factory):
         "none": {"reasoning_effort": "none"},
     }
     catalogue = directory / "catalogue.yaml"
-    catalogue.write_text(yaml.safe_dump(document), encoding="utf-8")
+    write_yaml(catalogue, document)
     changes = {
         "catalogue": str(catalogue),
         "aliases": {"house": OPUS},

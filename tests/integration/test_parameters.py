@@ -5,10 +5,9 @@ import json
 import httpx
 import openai
 import pytest
-import yaml
 
 from app.outcomes.sqlite import read_outcomes
-from tests.support.gateway import CONFIGS, GatewayThread, stub_config
+from tests.support.gateway import CONFIGS, GatewayThread, read_yaml, stub_config, write_yaml
 
 ASK = [{"role": "user", "content": "What is a steelyard?"}]
 UNTOUCHED = {"temperature": 0.2, "reasoning_effort": "minimal", "max_tokens": 5, "logprobs": True}
@@ -26,12 +25,12 @@ def catalogue(tmp_path):
     """Return the change that describes models otherwise, by entries of the catalogue."""
 
     def catalogue(**parameters):
-        document = yaml.safe_load((CONFIGS / "models.yaml").read_text(encoding="utf-8"))
+        document = read_yaml(CONFIGS / "models.yaml")
         for name, like in LIKE.items():
             own = parameters.get(name.replace("-", "_").replace(".", "_"), {"like": like})
             document["models"][name]["parameters"] = own
         file = tmp_path / "catalogue.yaml"
-        file.write_text(yaml.safe_dump(document), encoding="utf-8")
+        write_yaml(file, document)
         return {"catalogue": str(file)}
 
     return catalogue

@@ -3,11 +3,10 @@
 import httpx
 import openai
 import pytest
-import yaml
 
 from app.assembly import build_policies, config_version
 from app.errors import ConfigError
-from tests.support.gateway import CONFIGS, stub_config
+from tests.support.gateway import CONFIGS, read_yaml, stub_config, write_yaml
 
 ASK = [{"role": "user", "content": "What is a steelyard?"}]
 VARIANTS = {
@@ -22,11 +21,11 @@ def changed(tmp_path):
     """Return the change that gives sim-small variants and has a policy choose among them."""
 
     def changed(variants=VARIANTS, candidates=CANDIDATES, **more):
-        document = yaml.safe_load((CONFIGS / "models.yaml").read_text(encoding="utf-8"))
+        document = read_yaml(CONFIGS / "models.yaml")
         document["models"]["gpt-4.1-nano"]["variants"] = variants
         document["models"]["gpt-4.1-nano"]["parameters"] = {"known": False}
         file = tmp_path / "catalogue.yaml"
-        file.write_text(yaml.safe_dump(document), encoding="utf-8")
+        write_yaml(file, document)
         return {
             "catalogue": str(file),
             "policies.thinking": {

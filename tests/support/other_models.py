@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from tests.support.gateway import CONFIGS
+from tests.support.gateway import CONFIGS, read_yaml, write_yaml
 
 MODELS: Mapping[str, Mapping[str, Any]] = {
     "sim-embed": {"kind": "embeddings", "token_ids": True},
@@ -43,7 +41,7 @@ def with_other_models(
     usd_per_answer, output_usd_per_mtok
         Of every one of them but, for an answer, those for embeddings.
     """
-    catalogue = yaml.safe_load((CONFIGS / "models.yaml").read_text(encoding="utf-8"))
+    catalogue = read_yaml(CONFIGS / "models.yaml")
     for name, facts in MODELS.items():
         fee = 0.0 if facts["kind"] == "embeddings" else usd_per_answer
         prices = {
@@ -53,7 +51,7 @@ def with_other_models(
         }
         catalogue["models"][name] = {"prices": prices, "context_window_tokens": 8192, **facts}
     file = directory / "models.yaml"
-    file.write_text(yaml.safe_dump(catalogue), encoding="utf-8")
+    write_yaml(file, catalogue)
     places = [{"upstream": name} for name in ("stub", *(upstreams or {}))]
     return {
         "catalogue": str(file),

@@ -5,7 +5,6 @@ import json
 
 import httpx
 import pytest
-import yaml
 
 from app.access.guard import ANONYMOUS
 from tests.support.cascading import (
@@ -18,7 +17,7 @@ from tests.support.cascading import (
     ask,
     drafted,
 )
-from tests.support.gateway import CONFIGS
+from tests.support.gateway import CONFIGS, read_yaml
 from tests.support.scoring_server import completion
 
 PRICES = {
@@ -42,7 +41,7 @@ def limited(start_gateway, tmp_path):
     """Start a gateway that limits everybody together."""
 
     def limited(acceptor, *, unpriced=(), **allowance):
-        catalogue = yaml.safe_load((CONFIGS / "models.yaml").read_text())
+        catalogue = read_yaml(CONFIGS / "models.yaml")
         for name, prices in PRICES.items():
             known = dict.fromkeys(prices) if name in unpriced else prices
             priced = {**known, "source": "x", "date": "2026-01-01"}
