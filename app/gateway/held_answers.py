@@ -228,9 +228,14 @@ class Holder:
         return opened, True
 
     async def _call(self, model_id: str, fields: Fields, stage: LedgerEntry) -> OpenAnswer:
-        """Ask for a chat completion, whatever the client speaks: workflows read nothing else."""
+        """Ask for a chat completion, whatever the client speaks: workflows read nothing else.
+
+        What a chat completion cannot say is no draft's, but for an upstream of the client's
+        dialect in the end.
+        """
+        body = Body(fields, untold=self.request.body.untold)
         return await self.dispatcher.open(
-            msgspec.structs.replace(self.request, body=Body(fields)),
+            msgspec.structs.replace(self.request, body=body),
             FirstOf((model_id,)),
             stage,
             afford=self.afford,

@@ -315,5 +315,5 @@ def _told(request: RouteRequest, messages: Sequence[Message]) -> RouteRequest:
             input_tokens=estimate_tokens(conversation),
             input_tokens_upper=estimate_tokens_upper(conversation),
         ),
-        body=Body(fields),
+        body=Body(fields, untold=request.body.untold),
     )

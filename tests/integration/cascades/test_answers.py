@@ -274,3 +274,19 @@ def test_a_client_of_another_dialect_is_answered_in_it(  # noqa: PLR0917  (fixtu
         )
     assert ("The cheap answer." in text) == (model == CHEAP)
     assert '"logprob"' not in response.text
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("completions", {"prompt": ["a", "b"]}),
+        ("completions", {"prompt": "a", "suffix": "b"}),
+        ("responses", {"input": "a", "prompt": {"id": "pmpt_1"}}),
+    ],
+)
+def test_what_no_chat_can_say_is_not_drafted(start, drafter, path, fields):
+    client = start()
+    answer = client.post(f"/v1/{path}", json={"model": "auto", **fields})
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["param"] in fields
+    assert not drafter.bodies
