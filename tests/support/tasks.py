@@ -13,7 +13,11 @@ Said = str | None | Callable[[Step], str | None]
 
 
 def candidate(
-    model_id: str, *, quality: float | None = 0.5, cost_usd: float | None = 1e-3
+    model_id: str,
+    *,
+    quality: float | None = 0.5,
+    cost_usd: float | None = 1e-3,
+    output_tokens: float | None = 100.0,
 ) -> CandidateEstimate:
     """Return what is predicted of a model."""
     return CandidateEstimate(
@@ -21,8 +25,8 @@ def candidate(
         quality=quality,
         quality_std=None if quality is None else 0.1,
         input_tokens=100,
-        output_tokens=100.0,
-        output_tokens_upper=200.0,
+        output_tokens=output_tokens,
+        output_tokens_upper=None if output_tokens is None else 2 * output_tokens,
         cost_usd=cost_usd,
         cost_usd_upper=None if cost_usd is None else 2 * cost_usd,
     )

@@ -1,5 +1,6 @@
 import math
 from collections import Counter
+from functools import cache
 
 import numpy as np
 import pytest
@@ -55,7 +56,10 @@ def fitted(**options):
     return AutoMix(verifier_cost=1.0, **options).fit(context())
 
 
-WORKFLOW = fitted()
+@cache
+def voting():
+    """Return an example that asks for votes; runs keep nothing, so that all may share it."""
+    return fitted()
 
 
 def replies(correct, votes=8):
@@ -86,7 +90,7 @@ def test_it_draws_the_votes_of_the_small_model_and_no_other():
         asked.append(step)
         return Answer(number=number, model_id=step.model_id, text="Correct")
 
-    went = drive(WORKFLOW, task(POOL, usd_per_quality=None), respond)
+    went = drive(voting(), task(POOL, usd_per_quality=None), respond)
     votes = [each for each in asked if isinstance(each, Question)]
     assert went.rounds == (("small",), ("small",) * 8)
     assert {(each.model_id, each.temperature) for each in votes} == {("small", 1.0)}
@@ -95,7 +99,7 @@ def test_it_draws_the_votes_of_the_small_model_and_no_other():
 
 
 def test_the_hopeless_and_the_good_stay_and_the_needy_go_on():
-    served = [course(WORKFLOW, replies(correct)).served.model_id for correct in range(9)]
+    served = [course(voting(), replies(correct)).served.model_id for correct in range(9)]
     assert served[8] == served[7] == served[0] == "small"
     assert served[4] == "large"
 
@@ -105,7 +109,7 @@ def test_a_simulated_population_gains_what_its_tables_promised():
     quality, cost, n = 0.0, 0.0, 400
     for i in range(n):
         state = rng.choice(3, p=SHARES)
-        went = course(WORKFLOW, replies(rng.binomial(8, SAYS_CORRECT[state])), seed=i)
+        went = course(voting(), replies(rng.binomial(8, SAYS_CORRECT[state])), seed=i)
         quality += state == 1 or (state == 0 and went.served.model_id == "large")
         # All eight votes together cost as much as an answer of the small model.
         cost += 1 + 1 + 50 * (went.calls[-1] == "large")
@@ -137,7 +141,7 @@ def test_without_recorded_votes_single_choice_answers():
 
 
 def test_the_benefit_is_reported_out_of_fold():
-    notes = WORKFLOW.notes()
+    notes = voting().notes()
     assert notes["incremental_benefit_percent"] == pytest.approx(136, abs=30)
     assert notes["auc"] > 0.9
     assert (notes["small"], notes["large"]) == MODELS
@@ -146,7 +150,7 @@ def test_the_benefit_is_reported_out_of_fold():
 def test_the_knob_goes_from_the_small_model_to_the_large_one():
     seen = [
         Counter(
-            course(WORKFLOW, replies(correct), usd_per_quality=rate).calls[-1]
+            course(voting(), replies(correct), usd_per_quality=rate).calls[-1]
             for correct in range(9)
         )["large"]
         for rate in (0.0, 1.0, 100.0, 200.0, 1e6, math.inf)
@@ -154,33 +158,33 @@ def test_the_knob_goes_from_the_small_model_to_the_large_one():
     assert seen == sorted(seen)
     assert (seen[0], seen[-1]) == (0, 9)
     assert 0 < seen[2] < 9
-    assert course(WORKFLOW, [], usd_per_quality=0.0).calls == ("small",)
-    assert course(WORKFLOW, [], usd_per_quality=math.inf).calls == ("large",)
+    assert course(voting(), [], usd_per_quality=0.0).calls == ("small",)
+    assert course(voting(), [], usd_per_quality=math.inf).calls == ("large",)
 
 
 @pytest.mark.parametrize("draft", [None, " "])
 def test_a_draft_that_failed_or_is_empty_is_no_matter_for_votes(draft):
-    went = run(WORKFLOW, task(POOL, usd_per_quality=None), said([], small=draft))
+    went = run(voting(), task(POOL, usd_per_quality=None), said([], small=draft))
     assert went.calls == ("small", "large")
 
 
 def test_where_most_votes_are_lost_the_large_model_answers():
-    assert course(WORKFLOW, replies(3, 3)).calls[-1] == "large"
-    assert course(WORKFLOW, replies(4, 4)).served.model_id == "small"
+    assert course(voting(), replies(3, 3)).calls[-1] == "large"
+    assert course(voting(), replies(4, 4)).served.model_id == "small"
 
 
 def test_the_draft_serves_where_the_large_model_cannot_be_had():
-    went = run(WORKFLOW, task(POOL, usd_per_quality=None), said(replies(4), large=None))
+    went = run(voting(), task(POOL, usd_per_quality=None), said(replies(4), large=None))
     assert went.calls[-1] == "large"
     assert went.served.model_id == "small"
 
 
 def test_too_few_calls_leave_single_choice():
-    assert course(WORKFLOW, replies(8), calls=5).end == Skip(why="too_few_calls")
-    fewer = course(WORKFLOW, replies(8), calls=7)
+    assert course(voting(), replies(8), calls=5).end == Skip(why="too_few_calls")
+    fewer = course(voting(), replies(8), calls=7)
     assert fewer.calls[:1] == ("small",)
     assert len(fewer.calls) <= 7
-    assert course(WORKFLOW, replies(0, 3) + replies(8, 3), calls=7).calls[-1] == "large"
+    assert course(voting(), replies(0, 3) + replies(8, 3), calls=7).calls[-1] == "large"
 
 
 def test_fixed_answers_escalate_whatever_the_votes_say():
@@ -200,7 +204,7 @@ def test_a_pair_that_cannot_be_is_refused():
 
 
 def test_a_state_that_does_not_fit_is_refused():
-    state = WORKFLOW.state()
+    state = voting().state()
     with pytest.raises(ValueError, match="fit together"):
         AutoMix(votes=4).restore(state, MODELS)
     with pytest.raises(ValueError, match="fit together"):
@@ -208,15 +212,15 @@ def test_a_state_that_does_not_fit_is_refused():
 
 
 def test_a_pair_that_is_not_whole_or_too_dear_leaves_single_choice():
-    alone = run(WORKFLOW, task(POOL[1:]), said([]))
+    alone = run(voting(), task(POOL[1:]), said([]))
     assert alone.end == Skip(why="too_few_models")
-    dear = run(WORKFLOW, task(POOL, room=Room(calls=32, cost_usd=60.0)), said([]))
+    dear = run(voting(), task(POOL, room=Room(calls=32, cost_usd=60.0)), said([]))
     assert dear.end == Skip(why="max_cost")
 
 
 def test_what_the_votes_said_is_noted():
     request = task(POOL, usd_per_quality=None)
-    run(WORKFLOW, request, said(replies(4)))
+    run(voting(), request, said(replies(4)))
     (verdict,) = request.verdicts
     assert (verdict.accepted, verdict.by, verdict.score) == (False, "automix", 0.5)
     assert verdict.why == "4 of 8 votes"
