@@ -122,7 +122,7 @@ def _policy(
         affinity=_affinity(policy.affinity),
         workflow=None
         if policy.workflow is None
-        else build_workflow(("policies", name, "workflow"), policy, policy.workflow, config),
+        else build_workflow(name, policy.workflow, config, artifact, candidates),
     )
 
 

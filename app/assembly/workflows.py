@@ -1,30 +1,45 @@
 """From a policy's `workflow` to the object that says what is called."""
 
-from app.config import LoadedConfig, PolicyConfig, WorkflowConfig
-from app.config.fields import Place
+from collections.abc import Sequence
+
+from app.config import LoadedConfig, WorkflowConfig
 from app.gateway.request import WorkflowRule
-from routers.errors import RoutingError
+from routers.artifact.artifact import RouterArtifact
+from routers.artifact.renamed_workflow import RenamedWorkflow
+from routers.errors import RoutingConfigError, RoutingError
 from routers.options import build
-from routers.types import CHAT
+from routers.types import CHAT, ModelSpec
 from routers.workflows.base import WORKFLOWS, Workflow
 
 
 def build_workflow(
-    place: Place, policy: PolicyConfig, written: WorkflowConfig, config: LoadedConfig
+    name: str,
+    written: WorkflowConfig,
+    config: LoadedConfig,
+    artifact: RouterArtifact,
+    candidates: Sequence[ModelSpec],
 ) -> WorkflowRule:
     """Return the workflow of a policy, and what it may use.
+
+    Parameters
+    ----------
+    artifact
+        Of the policy's router: it may hold a workflow that was fitted with it.
+    candidates
+        As that predicts them.
 
     Raises
     ------
     ConfigError
         If there is no such kind, an option does not fit, or it cannot work with these candidates.
     """
-    kind = written.registered_kind
+    place = ("policies", name, "workflow")
+    model_ids = [spec.model_id for spec in candidates]
     try:
-        workflow = build(WORKFLOWS.get(kind), written.options, noun=f"workflow {written.kind!r}")
+        workflow = _fitted(written, artifact, candidates) or _made(written)
     except RoutingError as error:
         raise config.error(place, str(error)) from error
-    doubts = [*_strangers(workflow, policy, config), *workflow.doubts(policy.candidates)]
+    doubts = [*_strangers(workflow, model_ids, config), *workflow.doubts(model_ids)]
     if doubts:
         raise config.error(place, doubts[0])
     return WorkflowRule(
@@ -35,10 +50,35 @@ def build_workflow(
     )
 
 
-def _strangers(workflow: Workflow, policy: PolicyConfig, config: LoadedConfig) -> list[str]:
+def _fitted(
+    written: WorkflowConfig, artifact: RouterArtifact, candidates: Sequence[ModelSpec]
+) -> Workflow | None:
+    """Return the artifact's workflow where that is what is asked for."""
+    fitted = artifact.workflow
+    if fitted is None or fitted.kind != written.registered_kind or written.options:
+        return None
+    names = {spec.model_id: spec.predicted_as for spec in candidates}
+    if all(model_id == name for model_id, name in names.items()):
+        return fitted
+    return RenamedWorkflow(fitted, names)
+
+
+def _made(written: WorkflowConfig) -> Workflow:
+    kind = written.registered_kind
+    cls = WORKFLOWS.get(kind)
+    if cls.learns:
+        raise RoutingConfigError(
+            f"{written.kind!r} is fitted from recorded answers, and its options with it: name it "
+            "by its kind alone, and a router whose artifact holds it (`steelyard fit --recipe "
+            f"configs/training/{kind}.yaml --answers ...`)"
+        )
+    return build(cls, written.options, noun=f"workflow {written.kind!r}")
+
+
+def _strangers(workflow: Workflow, candidates: Sequence[str], config: LoadedConfig) -> list[str]:
     """Say which models it asks that there are not, or that do not chat."""
     doubts = []
-    for model_id in workflow.asks(policy.candidates):
+    for model_id in workflow.asks(candidates):
         if model_id not in config.gateway.models:
             known = ", ".join(config.gateway.models)
             doubts.append(f"it asks {model_id!r}, which is not one of models: {known}")

@@ -130,7 +130,7 @@ def begun(
     if why is not None:
         course.skip(why)
         return decision, course
-    course.task = task = _task(request, decision, rule, left_s=left_s)
+    course.task = task = _task(request, decision, policy, rule, left_s=left_s)
     course.run = rule.workflow.run(task)
     steps = next_steps(course, policy.name)
     if isinstance(steps, tuple):
@@ -184,7 +184,14 @@ def _moved(decision: Decision, first: tuple[str, ...], *, propensity: float = 1.
     )
 
 
-def _task(request: RouteRequest, decision: Decision, rule: WorkflowRule, *, left_s: float) -> Task:
+def _task(
+    request: RouteRequest,
+    decision: Decision,
+    policy: Policy,
+    rule: WorkflowRule,
+    *,
+    left_s: float,
+) -> Task:
     limits = [each for each in (request.max_cost_usd, rule.max_cost_usd) if each is not None]
     return Task(
         conversation=request.conversation,
@@ -197,6 +204,9 @@ def _task(request: RouteRequest, decision: Decision, rule: WorkflowRule, *, left
             time_s=left_s if rule.max_time_s is None else min(left_s, rule.max_time_s),
         ),
         rng=_RANDOM,
+        x=policy.artifact.featurizer.transform([request.conversation])[0]
+        if rule.workflow.reads_features
+        else None,
     )
 
 

@@ -404,6 +404,8 @@ class Workflow(ABC):
     kind: ClassVar[str]
     learns: ClassVar[bool] = False
     """Whether it has to be fitted from recorded answers before it can run."""
+    reads_features: ClassVar[bool] = False
+    """Whether it makes use of `Task.x`, which takes time to make."""
     heeds_knob: ClassVar[bool] = False
     """Whether `Task.usd_per_quality` steers it: else a request with a knob of its own is answered
     by single choice."""

@@ -83,6 +83,7 @@ class ContextualCascade(OnlineWorkflow):
 
     kind = "contextual-cascade"
     heeds_knob = True
+    reads_features = True
 
     candidates: tuple[str, ...] = ()
     verifier: dict[str, Any] | None = None
