@@ -122,9 +122,43 @@ def _policy(
         loaded = load_artifact(artifact, trusted=trusted)
         return Policy(artifact=loaded, workflow=loaded.workflow)
     content = read_content(file)
+    if isinstance(content, dict) and "policies" in content:
+        return _configured(file, name)
     if name is not None:
         raise click.UsageError(f"{file} holds one policy; --name is about a configuration")
     return read_policy(file, content, trusted=trusted)
+
+
+def _configured(file: Path, name: str | None) -> "Policy":
+    """Return a policy of a gateway's configuration, with what the gateway decides by."""
+    from app.assembly.policies import build_policies, load_artifacts  # noqa: PLC0415
+    from app.config import load_config  # noqa: PLC0415
+    from routers.evaluation.policy import Policy  # noqa: PLC0415
+    from routers.evaluation.scene import Ceilings  # noqa: PLC0415
+
+    config = load_config(file, secrets_needed=False)
+    policies = build_policies(config, load_artifacts(config))
+    several = [each for each, policy in policies.items() if policy.workflow is not None]
+    if name is None and len(several) != 1:
+        told = ", ".join(several) or "none"
+        raise click.UsageError(f"{file}: say by --name which policy; with a workflow: {told}")
+    chosen = policies.get(name or several[0])
+    if chosen is None:
+        raise click.UsageError(f"{file}: has no policy {name!r}; known: {', '.join(policies)}")
+    rule = chosen.workflow
+    ceilings = Ceilings()
+    if rule is not None:
+        ceilings = Ceilings(
+            calls=rule.max_calls, cost_usd=rule.max_cost_usd, time_s=rule.max_time_s
+        )
+    return Policy(
+        artifact=chosen.artifact,
+        workflow=None if rule is None else rule.workflow,
+        candidates=chosen.candidates,
+        recorded_as={spec.model_id: spec.predicted_as for spec in chosen.candidates},
+        default_model=chosen.default_model_id,
+        ceilings=ceilings,
+    )
 
 
 def _print(report: dict[str, Any]) -> None:

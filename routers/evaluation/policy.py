@@ -14,7 +14,7 @@ from routers.data.prices import find_prices, read_prices
 from routers.errors import DataError
 from routers.evaluation.frame import Rows, kept_rows, select_rows, sweep
 from routers.evaluation.replay import common_models, stacked
-from routers.evaluation.scene import Position, Scene, Unheard, alone, play
+from routers.evaluation.scene import Ceilings, Position, Scene, Unheard, alone, play
 from routers.files import shown
 from routers.types import FloatMatrix, ModelSpec, Predictions, Prices
 from routers.workflows.base import RecordedAnswers, Workflow
@@ -36,13 +36,13 @@ class Policy:
         In place of `candidates`: what outcomes call them, to be priced by what was recorded or by
         the artifact. Without either, all that the outcomes and the artifact know.
     recorded_as
-        What outcomes call a candidate, where they call it otherwise.
+        What else outcomes may call a candidate, where they do not call it as the workflow does.
     workflow
         None for single choice.
     default_model
         What single choice takes where no router predicts; the last candidate where None.
-    max_calls
-        The ceiling of calls for one query.
+    ceilings
+        Of each query.
     """
 
     artifact: RouterArtifact | None = None
@@ -51,7 +51,7 @@ class Policy:
     candidate_names: tuple[str, ...] | None = None
     recorded_as: Mapping[str, str] = field(default_factory=dict)
     default_model: str | None = None
-    max_calls: int = 16
+    ceilings: Ceilings = field(default_factory=Ceilings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +115,7 @@ def replay(
     progress("reading outcomes")
     table = read_outcomes(data)
     candidates = _candidates(policy, table, prices_file)
-    models = [policy.recorded_as.get(spec.model_id, spec.model_id) for spec in candidates]
+    models = [_recorded_as(policy, spec, table) for spec in candidates]
     _check(policy, candidates, models, table)
     recorded = None
     if policy.workflow is not None or answers:
@@ -140,7 +140,7 @@ def replay(
             scene,
             rates,
             picks,
-            max_calls=policy.max_calls,
+            ceilings=policy.ceilings,
             seed=seed,
             unheard=unheard,
             progress=lambda n: progress(f"decided {n} of {len(scene)} queries"),
@@ -160,6 +160,11 @@ def replay(
         unheard=unheard,
         latency=_latency_source(recorded),
     )
+
+
+def _recorded_as(policy: Policy, spec: ModelSpec, table: OutcomeTable) -> str:
+    name = spec.model_id
+    return name if name in table.models else policy.recorded_as.get(name, name)
 
 
 def _check(

@@ -11,6 +11,7 @@ from routers.artifact.load import load_artifact
 from routers.data.lines import read_document
 from routers.errors import RoutingConfigError
 from routers.evaluation.policy import Policy
+from routers.evaluation.scene import Ceilings
 from routers.files import shown
 from routers.workflows.base import Workflow, make_workflow
 
@@ -23,13 +24,16 @@ class _File(BaseModel):
     artifact: str | None = None
     default_model: str | None = None
     max_calls: int = Field(default=16, ge=1, le=64)
+    max_cost_usd: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    max_time_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
 def read_policy(path: Path, content: object, *, trusted: Collection[str] = ()) -> Policy:
-    """Read a policy: `workflow` (its kind and options), `candidates`, `artifact`, `default_model`.
+    """Read a policy: its `workflow`, what it chooses from, and the ceilings of a query.
 
-    Models are called what the outcomes call them. Without `candidates` all of them may be called,
-    without an `artifact` (a folder, relative to the file) nothing is predicted of them.
+    A workflow is its kind and options. Models are called what the outcomes call them. Without
+    `candidates` all of them may be called, without an `artifact` (a folder, relative to the file)
+    nothing is predicted of them.
 
     Parameters
     ----------
@@ -59,7 +63,9 @@ def read_policy(path: Path, content: object, *, trusted: Collection[str] = ()) -
         workflow=workflow,
         candidate_names=given.candidates,
         default_model=given.default_model,
-        max_calls=given.max_calls,
+        ceilings=Ceilings(
+            calls=given.max_calls, cost_usd=given.max_cost_usd, time_s=given.max_time_s
+        ),
     )
 
 

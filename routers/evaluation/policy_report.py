@@ -163,6 +163,8 @@ def _notes(replayed: Replayed) -> list[str]:
             f"Nobody recorded {which} (`l:MODEL`, `latency_s`): they are {FIRST_TOKEN_S:g} s and "
             f"then {TOKENS_PER_S:g} output tokens a second."
         )
+    if policy.workflow is not None and policy.workflow.wants_logprobs:
+        notes.append("WARNING: log-probabilities of answers, which it goes by, were not recorded.")
     return notes + _unheard(lost)
 
 

@@ -171,6 +171,19 @@ class Scene:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ceilings:
+    """What one query may use, all of its calls together."""
+
+    calls: int = 16
+    cost_usd: float | None = None
+    time_s: float | None = None
+
+    def room(self) -> Room:
+        """Return the room that a query has to begin with."""
+        return Room(calls=self.calls, cost_usd=self.cost_usd, time_s=self.time_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
     """How one setting of a policy went; arrays are (n_queries,).
 
@@ -252,7 +265,7 @@ def play(
     rates: Sequence[float | None],
     picks: NDArray[np.intp],
     *,
-    max_calls: int,
+    ceilings: Ceilings = Ceilings(),
     seed: int = 0,
     unheard: Unheard | None = None,
     progress: Callable[[int], None] = lambda _: None,
@@ -265,8 +278,8 @@ def play(
         What `Task.usd_per_quality` is.
     picks
         What single choice takes, (n_rates, n_queries) columns.
-    max_calls
-        The ceiling of calls for one query.
+    ceilings
+        Of each query.
     unheard
         Counts what recorded answers could not tell.
     progress
@@ -290,7 +303,7 @@ def play(
                     candidates=candidates,
                     usd_per_quality=rate,
                     model_id=names[pick],
-                    room=Room(calls=max_calls),
+                    room=ceilings.room(),
                     rng=random.Random(zlib.crc32(scene.query_ids[row].encode()) ^ seed),  # noqa: S311
                     x=None if scene.x is None else scene.x[row],
                 )

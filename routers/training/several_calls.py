@@ -28,7 +28,6 @@ from routers.workflows.base import (
 POSITIONS = tuple(round(0.05 * step, 2) for step in range(21))
 """At which the knob is calibrated, and a workflow compared with single choice."""
 
-_MAX_CALLS = 16
 _DRAWS = 400
 
 
@@ -129,9 +128,7 @@ def play_crossed(
         )
         rng = np.random.default_rng([seed, fold])
         workflow = make_workflow(given).fit(_part(context, others, rng))
-        parts.append(
-            play(workflow, scene.rows(mine), rates, picks[:, mine], max_calls=_MAX_CALLS, seed=seed)
-        )
+        parts.append(play(workflow, scene.rows(mine), rates, picks[:, mine], seed=seed))
         order.append(mine)
     back = np.argsort(np.concatenate(order))
     return [stacked_positions(each).rows(back) for each in zip(*parts, strict=True)]

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from app.cli import main
 from app.commands.replay import replay
 from tests.support.answers import write_answered
+from tests.support.gateway import CONFIGS
 
 POLICY = "workflow: {kind: agree, models: [mini, small], last: large, normaliser: option}\n"
 
@@ -45,6 +46,58 @@ def test_a_policy_is_told_as_a_table_or_as_json(folder, tmp_path):
     found = json.loads(run(folder, "--json").stdout)
     assert [each["cost_quality"] for each in found["positions"]][:2] == [0.0, 0.05]
     assert len(found["positions"]) == 21
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    """Return a folder with outcomes and answers of models that a shipped configuration has."""
+    folder = tmp_path_factory.mktemp("simulated")
+    names = {"mini": "sim-nano", "small": "sim-small", "large": "sim-large"}
+    for path in write_answered(folder, n=60):
+        table = pq.read_table(path)
+        called = [
+            f"{name[:2]}{names[name[2:]]}" if name[2:] in names else name
+            for name in table.column_names
+        ]
+        pq.write_table(table.rename_columns(called), path)
+    return folder
+
+
+def test_a_policy_of_a_configuration_is_replayed(simulated):
+    told = CliRunner().invoke(
+        replay,
+        [
+            *("--policy", str(CONFIGS / "gateway.workflows.yaml"), "--name", "agreed"),
+            *("--data", str(simulated / "outcomes.parquet")),
+            *("--answers", str(simulated / "answers.parquet")),
+            *("--cost-quality", "0.5", "--draws", "100", "--json"),
+        ],
+    )
+    assert told.exit_code == 0, told.output
+    found = json.loads(told.stdout)
+    assert found["workflow"] == "agree"
+    assert found["artifact_version"] is not None
+    assert [each["model"] for each in found["models"]] == ["sim-nano", "sim-small", "sim-large"]
+    assert 2 < found["positions"][0]["calls"] < 3
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ((), "say by --name which policy; with a workflow: default, judged, agreed, best"),
+        (("--name", "absent"), "has no policy 'absent'; known: default, judged"),
+    ],
+)
+def test_which_policy_of_a_configuration_has_to_be_said(simulated, capsys, name, told):
+    with pytest.raises(SystemExit) as exit_:
+        main(
+            [
+                *("replay", "--policy", str(CONFIGS / "gateway.workflows.yaml"), *name),
+                *("--data", str(simulated / "outcomes.parquet")),
+            ]
+        )
+    assert exit_.value.code == 2
+    assert told in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

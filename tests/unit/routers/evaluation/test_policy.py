@@ -10,7 +10,7 @@ from routers.errors import DataError, RoutingConfigError
 from routers.evaluation.policy import Policy, replay
 from routers.evaluation.policy_file import read_policy
 from routers.evaluation.policy_report import report, write_decisions
-from routers.evaluation.scene import NOBODY
+from routers.evaluation.scene import NOBODY, Ceilings
 from routers.options import build
 from routers.training.fit import fit
 from routers.training.recipe import Recipe
@@ -189,9 +189,19 @@ def test_what_is_refused_is_served_by_nobody_and_worth_nothing(files, tmp_path):
 def test_calls_beyond_the_ceiling_are_not_made(files):
     steps = tuple(Draft(model_id=each) for each in ("mini", "small"))
     end = Delegate(model_id="large", by="last_stage")
-    replayed = on(files, _Script(steps=steps, end=end), cost_quality=(0.0,), max_calls=2)
+    replayed = on(
+        files, _Script(steps=steps, end=end), cost_quality=(0.0,), ceilings=Ceilings(calls=2)
+    )
     assert set(replayed.positions[0].calls) == {(MINI, SMALL)}
     assert set(replayed.positions[0].served) == {SMALL}
+
+
+def test_ceilings_of_cost_and_time_are_kept(files):
+    steps = tuple(Draft(model_id=each) for each in ("mini", "small"))
+    end = Delegate(model_id="large", by="last_stage")
+    for ceilings in (Ceilings(cost_usd=5e-4), Ceilings(time_s=3.0)):
+        replayed = on(files, _Script(steps=steps, end=end), cost_quality=(0.0,), ceilings=ceilings)
+        assert set(replayed.positions[0].calls) == {(MINI, SMALL)}
 
 
 @pytest.mark.parametrize(
@@ -219,7 +229,7 @@ def test_policy_files_name_what_is_replayed(files, tmp_path):
     }
     policy = read_policy(tmp_path / "p.yaml", content)
     assert policy.workflow.kind == "best-of"
-    assert (policy.candidate_names, policy.max_calls) == (("mini", "small"), 3)
+    assert (policy.candidate_names, policy.ceilings) == (("mini", "small"), Ceilings(calls=3))
     replayed = replay(policy, [files[0]], [files[1]], cost_quality=[1.0])
     assert replayed.rows.models == ("mini", "small")
 
