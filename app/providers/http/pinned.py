@@ -9,10 +9,11 @@ from app.providers.base import Chunk, ModelCall
 from app.providers.http.error_body import ErrorDetail, error_detail, reported_error
 from app.providers.http.errors import Headers, error_from_event
 from app.providers.http.paid import usage_in
+from app.providers.http.reads import first_byte
 from app.providers.http.sse import DONE, Comment, ErrorEvent, SseParser
 from app.types import ToldUsage
 from app.wire.pinned.embeddings import read_vectors
-from app.wire.pinned.endpoints import EMBEDDINGS, SPEECH
+from app.wire.pinned.endpoints import EMBEDDINGS, PINNED, SPEECH
 from app.wire.pinned.forms import FORM_AFTER, FORM_BEFORE
 from app.wire.usage_records import read_usage
 
@@ -24,6 +25,8 @@ _TAIL_BYTES = 65_536
 
 _USAGE_KEY = b'"usage":'
 _EVENT_END = re.compile(rb"\r?\n\r?\n|\r\r")
+_ANSWERED_IN_JSON = frozenset({each for each in PINNED if not each.startswith("audio/")})
+"""Where a page of a proxy's is no answer, whatever its status."""
 _JSON = (b"application/json", b"application/problem+json")
 _encode = msgspec.json.encode
 
@@ -46,12 +49,11 @@ def read_pinned(call: ModelCall, body: bytes, headers: Headers) -> Chunk:
     UpstreamError
         If it is an error, or none at all.
     """
-    text = body[:64].lstrip()
-    if text.startswith(b"{"):
+    if first_byte(body[:64]) == b"{":
         told = len(body) <= _TAIL_BYTES and b'"error' in body
         if told and (detail := reported_error(body)) is not None:
             raise error_from_event(detail)
-    elif not body or call.dialect == EMBEDDINGS:
+    elif not body or call.dialect in _ANSWERED_IN_JSON:
         raise UpstreamInvalidResponseError("the upstream's answer is none")
     if call.dialect == EMBEDDINGS:
         body = read_vectors(body, call.fields)

@@ -9,7 +9,7 @@ import pytest
 
 from app.outcomes.sqlite import read_outcomes
 from tests.support.gateway import GatewayThread, stub_config
-from tests.support.odd_upstream import OddUpstream, stream
+from tests.support.odd_upstream import OddUpstream, stream, whole
 from tests.support.other_models import with_other_models
 from tests.support.raw_client import RawClient
 from tests.support.requests import assert_openai_error
@@ -165,6 +165,24 @@ def test_a_failure_is_made_good_by_another_deployment(fresh_gateway, tmp_path, s
     answer = post(gateway, "/v1/audio/transcriptions", **form(FILE, MODEL))
     assert answer.status_code == 200, answer.text
     assert [entry.status for entry in stub.log()] == [503, 200]
+
+
+def test_a_page_is_no_answer_of_an_endpoint_that_answers_in_json(fresh_gateway, tmp_path):
+    asked = {
+        "/v1/moderations": {"model": "sim-moderation", "input": "a"},
+        "/v1/rerank": {"model": "sim-rerank", "query": "a", "documents": ["b"]},
+        "/v1/images/generations": {"model": "sim-image", "prompt": "a"},
+    }
+    with OddUpstream() as upstream:
+        changes = with_other_models(tmp_path)
+        changes["upstreams.stub.base_url"] = f"{upstream.origin}/v1"
+        gateway = fresh_gateway(changes)
+        for path, body in asked.items():
+            for page in (b"<html>Please log in", b"null", b"[]"):
+                upstream.answers[body["model"]] = whole(page)
+                assert_openai_error(post(gateway, path, json=body), status=502)
+            upstream.answers[body["model"]] = whole(b" {}")
+            assert post(gateway, path, json=body).content == b" {}"
 
 
 def test_files_take_room_until_they_are_answered(fresh_gateway, tmp_path, stub):
