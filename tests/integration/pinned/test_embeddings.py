@@ -8,6 +8,7 @@ import httpx
 import openai
 import pytest
 
+from tests.support.gateway import GatewayThread, stub_config
 from tests.support.odd_upstream import OddUpstream, whole
 from tests.support.other_models import with_other_models
 from tests.support.requests import assert_openai_error
@@ -15,9 +16,14 @@ from tests.support.requests import assert_openai_error
 TEXTS = ["What is a steelyard?", "A balance with arms of unequal length."]
 
 
-@pytest.fixture
-def gateway(fresh_gateway, tmp_path):
-    return fresh_gateway(with_other_models(tmp_path))
+@pytest.fixture(scope="module")
+def gateway_thread(stub_thread, artifacts, tmp_path_factory):
+    """One gateway for the tests of this file that need none of their own."""
+    directory = tmp_path_factory.mktemp("gateway")
+    changes = with_other_models(directory, **{"breaker.failures": 1_000_000})
+    config = stub_config(directory, stub_thread.origin, changes=changes)
+    with GatewayThread(config, artifacts=artifacts) as gateway:
+        yield gateway
 
 
 @pytest.fixture

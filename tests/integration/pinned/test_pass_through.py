@@ -15,9 +15,14 @@ from tests.support.raw_client import RawClient
 from tests.support.requests import assert_openai_error
 
 
-@pytest.fixture
-def gateway(fresh_gateway, tmp_path):
-    return fresh_gateway(with_other_models(tmp_path, usd_per_answer=0.04))
+@pytest.fixture(scope="module")
+def gateway_thread(stub_thread, artifacts, tmp_path_factory):
+    """One gateway for the tests of this file that need none of their own."""
+    directory = tmp_path_factory.mktemp("gateway")
+    changes = with_other_models(directory, usd_per_answer=0.04, **{"breaker.failures": 1_000_000})
+    config = stub_config(directory, stub_thread.origin, changes=changes)
+    with GatewayThread(config, artifacts=artifacts) as gateway:
+        yield gateway
 
 
 @pytest.fixture
