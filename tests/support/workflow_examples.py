@@ -13,17 +13,18 @@ from routers.workflows.base import WORKFLOWS, RecordedAnswers, Workflow, Workflo
 MODELS = ("nano", "mini", "middle", "large")
 """The candidates of the examples, which may ask a `judge` besides."""
 
+_VERIFIER = {"kind": "judge", "model": "judge", "auc": 0.9}
+
 EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     "automix": {"small": "nano", "large": "large", "verifier_cost": 1.0},
+    "best-route": {"head": {"kind": "logistic", "options": {"c": 0.1}}},
     "cascade": {
         "stages": ("nano", "mini", "large"),
         "acceptor": {"kind": "judge", "model": "judge"},
     },
+    "contextual-cascade": {"candidates": MODELS, "verifier": _VERIFIER},
     "frugal-gpt": {"n_quantiles": 10, "slack": 1.0},
-    "contextual-cascade": {
-        "candidates": MODELS,
-        "verifier": {"kind": "judge", "model": "judge", "auc": 0.9},
-    },
+    "learned-threshold": {"cheap": "nano", "strong": "large", "verifier": _VERIFIER},
 }
 """Options of kinds that their defaults do not suit; a kind that is not here takes its defaults."""
 
