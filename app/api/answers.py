@@ -16,7 +16,7 @@ from app.errors import (
 from app.gateway.course import Course
 from app.gateway.ledger import LedgerEntry
 from app.gateway.pressure import Pressure
-from app.gateway.request import Policy
+from app.gateway.request import Policy, RouteRequest
 from app.stores.base import Standing
 from app.types import Call, Judgement
 from routers.errors import NoEligibleModelError, RoutingError
@@ -131,6 +131,7 @@ def _decision_headers(entry: LedgerEntry, decision: Decision) -> Headers:
         (b"x-route-model", model_id.encode()),
         (b"x-route-reason", (entry.reason or decision.reason).value.encode()),
         *_session_headers(entry),
+        *_stall_headers(entry.request),
     ]
     if entry.course is not None:
         headers += _workflow_headers(entry, entry.course)
@@ -205,6 +206,16 @@ def _session_headers(entry: LedgerEntry) -> Headers:
     headers = [(b"x-route-session-reason", reason.value.encode())]
     if reason.state is not None:
         headers.append((b"x-route-session", reason.state.value.encode()))
+    return headers
+
+
+def _stall_headers(request: RouteRequest) -> Headers:
+    headers: Headers = []
+    if request.stall is not None:
+        parts = (str(request.stall.level), *(each.value for each in request.stall.reasons))
+        headers.append((b"x-route-stall", "; ".join(parts).encode()))
+    if request.housekeeping is not None:
+        headers.append((b"x-route-housekeeping", request.housekeeping.value.encode()))
     return headers
 
 

@@ -9,11 +9,11 @@ from typing import get_args
 
 import routers
 from app.assembly.workflows import build_workflow
-from app.config import AffinityConfig, LoadedConfig, PolicyConfig, RouterConfig
+from app.config import AffinityConfig, LoadedConfig, PolicyConfig, RouterConfig, StallsConfig
 from app.config.aliases import resolved_aliases
 from app.config.models import MARK
 from app.gateway.names import Names, Pair
-from app.gateway.request import AffinityRule, KnobCurves, Policy
+from app.gateway.request import AffinityRule, KnobCurves, Policy, StallRule
 from routers.artifact.artifact import RouterArtifact
 from routers.artifact.evidence import Evidence
 from routers.artifact.load import load_artifact
@@ -120,6 +120,7 @@ def _policy(
         router_deadline_s=policy.router_deadline_s,
         inline_chars=_inline_chars(artifact),
         affinity=_affinity(policy.affinity),
+        stalls=_stalls(policy.stalls),
         workflow=None
         if policy.workflow is None
         else build_workflow(name, policy.workflow, config, artifact, candidates),
@@ -162,6 +163,14 @@ def _affinity(config: AffinityConfig) -> AffinityRule | None:
     return AffinityRule(
         rule=SwitchRule(cache_lifetime_s=config.cache_lifetime_s, margin_usd=config.margin_usd),
         lifetime_s=config.ttl_s,
+    )
+
+
+def _stalls(config: StallsConfig | None) -> StallRule | None:
+    if config is None:
+        return None
+    return StallRule(
+        cost_quality=config.cost_quality, housekeeping_cost_quality=config.housekeeping
     )
 
 

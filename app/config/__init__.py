@@ -20,6 +20,7 @@ from app.config.routing import (
     PairConfig,
     PolicyConfig,
     RouterConfig,
+    StallsConfig,
     WorkflowConfig,
 )
 from app.config.server import AuthConfig, AuthMode, ServerConfig
@@ -51,6 +52,7 @@ __all__ = [
     "ResponsesConfig",
     "RouterConfig",
     "ServerConfig",
+    "StallsConfig",
     "StoreConfig",
     "StubConfig",
     "TimeoutsConfig",

@@ -62,6 +62,18 @@ class AffinityConfig(Strict):
     """What a switch has to gain on top of the prefix cache it loses."""
 
 
+class StallsConfig(Strict):
+    """Raise the tier of an agent's task that does not get on."""
+
+    cost_quality: Annotated[tuple[Share, ...], Field(min_length=1, max_length=3)] = (0.95, 1.0)
+    """The knob's least position while a task stalls, by how much went wrong in it: a repeated
+    call, tools that fail in a row, the same question again, a refused answer count one each. The
+    last position holds for more, too."""
+    housekeeping: Share | None = 0.0
+    """The knob's highest position for titles, topics, suggestions and checks, which clients have
+    made for themselves; `null` leaves it where it is."""
+
+
 class WorkflowConfig(Strict):
     """Come to one answer by several calls."""
 
@@ -120,6 +132,9 @@ class PolicyConfig(Strict):
     """How long a decision may take before `default_model` takes the request."""
     affinity: AffinityConfig = AffinityConfig()
     """How conversations keep their model."""
+    stalls: StallsConfig | None = None
+    """What a task gets that does not get on: a higher position of the knob until it is over,
+    unless the client sets the knob itself. Off by default."""
 
     @model_validator(mode="before")
     @classmethod
@@ -154,6 +169,10 @@ def check_policy(name: str, policy: PolicyConfig, router: RouterConfig) -> None:
             (*place, "hedge_after_s"),
             "there is no second model to start; that takes fallback, max_attempts and candidates "
             "of at least two",
+        )
+    if policy.stalls is not None and policy.threshold is not None:
+        raise ConflictError(
+            (*place, "stalls"), "moves the knob, and a policy with a threshold goes by none"
         )
     if policy.workflow is not None:
         _check_workflow((*place, "workflow"), policy)

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from app.config.models import MARK
 from app.gateway.request import RouteRequest
 from app.gateway.session import IdSource, Session, identify
+from app.gateway.stalls import heed_stalls
 from app.head import RequestHead
 from app.lineage import Lineage
 from app.stores.base import Blobs, StoreError
@@ -35,6 +36,8 @@ class _Turn(msgspec.Struct, frozen=True, array_like=True):
     """Seconds since the epoch: replicas share it."""
     prefix_tokens: int
     reason: SessionReason
+    stall: int = 0
+    """How much had gone wrong in the task."""
 
 
 class Recalled(msgspec.Struct, frozen=True):
@@ -60,12 +63,15 @@ class SessionTurn:
         None where the conversation is not followed.
     known
         What the store held, newest first.
+    stall
+        How much went wrong in the task so far.
     """
 
     verdict: Verdict
     session: Session | None = None
     known: tuple[_Turn, ...] = ()
     lifetime_s: float = 0.0
+    stall: int = 0
 
     def leaves_for(self, spec: ModelSpec) -> bool:
         """Whether a model takes the conversation over from another one, between two of its turns.
@@ -75,7 +81,8 @@ class SessionTurn:
         previous = self.verdict.previous_model_id
         if previous is None or self.session is None:
             return False
-        if self.session.lock is SessionReason.LOCKED_TOOLS:
+        stalled = self.verdict.reason is SessionReason.STALLED
+        if self.session.lock is SessionReason.LOCKED_TOOLS and not stalled:
             return False
         return previous.partition(MARK)[0] != (spec.variant_of or spec.model_id)
 
@@ -116,6 +123,7 @@ def place(request: RouteRequest, head: RequestHead, turns: Sequence[Turn]) -> Ro
     lineage = Lineage.of(head, request.fields.get("session_id"), scope=request.caller.key_id)
     if lineage is not None:
         request = replace(request, lineage=lineage)
+    request = heed_stalls(request, turns)
     policy = request.policy
     if policy is None or request.pinned_model_id is not None:
         return request
@@ -132,6 +140,7 @@ def place(request: RouteRequest, head: RequestHead, turns: Sequence[Turn]) -> Ro
             scope=request.caller.key_id,
             # Of the Messages API's, what another model cannot read is taken out.
             seals_bind=request.body.dialect != MESSAGES,
+            tools_bind=request.stall is None,
         ),
         body=body,
     )
@@ -186,6 +195,7 @@ class Affinity:
         session, affinity = request.session, policy.affinity
         if session is None or affinity is None:
             return SessionTurn(verdict=Verdict(decision=decision, reason=SessionReason.OFF))
+        stall = 0 if request.stall is None else request.stall.level
         found = await (self.recall(request) if recalled is None else recalled)
         known = found.turns
         reason = SessionReason.INITIALIZE
@@ -211,9 +221,14 @@ class Affinity:
                 ),
                 rule=affinity.rule,
                 lock=session.lock,
+                stalled=stall > last.stall,
             )
         return SessionTurn(
-            verdict=verdict, session=session, known=known, lifetime_s=affinity.lifetime_s
+            verdict=verdict,
+            session=session,
+            known=known,
+            lifetime_s=affinity.lifetime_s,
+            stall=stall,
         )
 
     async def remember(
@@ -242,6 +257,7 @@ class Affinity:
             used_at=self.now(),
             prefix_tokens=0 if usage is None else usage.input_tokens + usage.output_tokens,
             reason=reason or turn.reason(served_model_id),
+            stall=turn.stall,
         )
         others = [each for each in turn.known if each.thread != session.thread]
         try:

@@ -16,6 +16,8 @@ from routers.artifact.artifact import RouterArtifact
 from routers.artifact.evidence import Evidence
 from routers.decision.knob import KnobCurve
 from routers.decision.switching import SwitchRule
+from routers.text.housekeeping import Housekeeping
+from routers.text.stalls import Stall
 from routers.types import Conversation, Demand, ModelSpec, Objective, OutputLimit
 from routers.workflows.base import Workflow
 
@@ -68,6 +70,22 @@ class AffinityRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StallRule:
+    """What becomes of the knob while a task does not get on.
+
+    Attributes
+    ----------
+    cost_quality
+        Its least position at each level of a stall; the last one holds above, too.
+    housekeeping_cost_quality
+        Its highest position for titles and the like; None leaves it.
+    """
+
+    cost_quality: tuple[float, ...]
+    housekeeping_cost_quality: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowRule:
     """How several calls come to one answer, and what they may use together.
 
@@ -113,6 +131,8 @@ class Policy:
     """Who is asked before a decision by a threshold, if anybody."""
     affinity: AffinityRule | None = None
     """How conversations keep their model; None where they need not."""
+    stalls: StallRule | None = None
+    """What a task is given that does not get on; None looks at none."""
     hedge_after_s: float | None = None
     """How long the first model may be silent before the next one is started beside it."""
     workflow: WorkflowRule | None = None
@@ -190,6 +210,10 @@ class RouteRequest(msgspec.Struct, frozen=True, kw_only=True):
         The conversation that the request belongs to; None where it is not followed.
     lineage
         The session and agent that the client says it is of; None where it says nothing.
+    stall
+        How much of its task went wrong so far; None where that is not looked at, or nothing did.
+    housekeeping
+        What it is for, where its client made it for itself and the policy looks at that.
     """
 
     request_id: str
@@ -215,6 +239,8 @@ class RouteRequest(msgspec.Struct, frozen=True, kw_only=True):
     cache: CacheMode | None = None
     session: Session | None = None
     lineage: Lineage | None = None
+    stall: Stall | None = None
+    housekeeping: Housekeeping | None = None
     repeated: bool = False
     """Whether the client sends it once more, after an answer that was no good or did not come."""
     locked: bool = False

@@ -84,6 +84,7 @@ def identify(
     *,
     scope: str,
     seals_bind: bool = True,
+    tools_bind: bool = True,
 ) -> Session:
     """Place a request in its conversation.
 
@@ -97,6 +98,8 @@ def identify(
         Whose conversation it is: the id of the key, never what a client says of itself.
     seals_bind
         Whether reasoning that a provider signed or encrypted binds the conversation to its model.
+    tools_bind
+        Whether open calls of tools do; else another lock that holds is told first.
 
     Raises
     ------
@@ -117,7 +120,7 @@ def identify(
         # An agent keeps its name whatever it drops of its oldest messages.
         told = b"agent " + agent if 0 < len(agent) <= MAX_ID_CHARS else opener
         thread = hashlib.sha256(told).hexdigest()[:16]
-    lock = _lock(history, fields)
+    lock = _lock(history, fields, tools_bind=tools_bind)
     return Session(
         name=f"session-{_digest([scope.encode(), *parts])}",
         source=source,
@@ -206,14 +209,17 @@ def _opener(history: _History) -> bytes:
 # --- locks --------------------------------------------------------------------------------------
 
 
-def _lock(history: _History, fields: Mapping[str, bytes]) -> SessionReason | None:
-    if _has_open_tools(history):
+def _lock(
+    history: _History, fields: Mapping[str, bytes], *, tools_bind: bool
+) -> SessionReason | None:
+    open_tools = _has_open_tools(history)
+    if open_tools and tools_bind:
         return SessionReason.LOCKED_TOOLS
     if history.is_sealed():
         return SessionReason.LOCKED_REASONING
     if _value(fields.get("previous_response_id")):
         return SessionReason.LOCKED_RESPONSE_ID
-    return None
+    return SessionReason.LOCKED_TOOLS if open_tools else None
 
 
 def _has_open_tools(history: _History) -> bool:

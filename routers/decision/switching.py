@@ -55,6 +55,8 @@ class SessionReason(StrEnum):
     """`previous_response_id` points into the provider's own memory."""
     SWITCH = "switch"
     """The gain was worth the switch."""
+    STALLED = "stalled"
+    """The task did not get on, and a better model goes on with it."""
     MOVED_INELIGIBLE = "moved_ineligible"
     """The old model may not serve this request (context, capability, price, not allowed)."""
     MOVED_UNHEALTHY = "moved_unhealthy"
@@ -78,6 +80,7 @@ _STATES = {
     SessionReason.LOCKED_REASONING: SessionState.RETAIN,
     SessionReason.LOCKED_RESPONSE_ID: SessionState.RETAIN,
     SessionReason.SWITCH: SessionState.SWITCH,
+    SessionReason.STALLED: SessionState.SWITCH,
     SessionReason.MOVED_INELIGIBLE: SessionState.SWITCH,
     SessionReason.MOVED_UNHEALTHY: SessionState.SWITCH,
 }
@@ -132,6 +135,7 @@ def weigh(
     prices: Prices | None,
     rule: SwitchRule,
     lock: SessionReason | None = None,
+    stalled: bool = False,
 ) -> Verdict:
     """Keep a conversation on its model unless leaving it is worth more than it costs.
 
@@ -146,6 +150,9 @@ def weigh(
         Those of the model the conversation is on; None if it is no longer known.
     lock
         What binds the conversation to its model, if anything.
+    stalled
+        Whether more went wrong in the task than when the conversation's model was decided: it goes
+        to the one that was decided now if that is better, and so do results of tools.
 
     Notes
     -----
@@ -168,6 +175,8 @@ def weigh(
     estimate = decision.estimate(old)
     if estimate is None or estimate.exclusion not in (None, Exclusion.UNHEALTHY):
         return _move(decision, old, SessionReason.MOVED_INELIGIBLE)
+    if stalled and lock in _LOCKS_OF_TOOLS and _is_better(decision, estimate):
+        return _move(decision, old, SessionReason.STALLED)
     if lock is not None:
         return Verdict(
             decision=replace(decision, model_id=old, fallbacks=(), reason=Reason.STICKY),
@@ -238,6 +247,16 @@ def gain_usd(decision: Decision, old_model_id: str, *, objective: Objective) -> 
         case _:
             assert_never(objective)
     return saving if met else math.inf
+
+
+_LOCKS_OF_TOOLS = (None, SessionReason.LOCKED_TOOLS)
+
+
+def _is_better(decision: Decision, old: CandidateEstimate) -> bool:
+    new = decision.estimate(decision.model_id)
+    if new is None or new.quality is None or old.quality is None:
+        return False
+    return new.quality > old.quality
 
 
 def _move(decision: Decision, old: str, reason: SessionReason) -> Verdict:

@@ -4,12 +4,13 @@ import pytest
 
 from app.access.guard import Caller
 from app.gateway.affinity import Affinity, place
+from app.gateway.request import StallRule
 from app.head import NO_HEAD, RequestHead
 from app.stores.base import StoreError
 from app.stores.memory_blobs import MemoryBlobs
 from app.types import Usage
 from routers.decision.switching import SessionReason, SwitchRule, Verdict
-from routers.types import Reason
+from routers.types import CostQuality, Reason
 from tests.support.policies import decided, policy, routed
 from tests.support.transcripts import (
     DONE,
@@ -324,3 +325,48 @@ async def test_the_margin_of_the_policy_holds():
     )
     await world.turn(FIRST, "small", policy=slow)
     assert (await world.turn(LATER, "large", policy=slow))[1] is SessionReason.RETAIN
+
+
+STALLING = policy(stalls=StallRule(cost_quality=(0.9, 1.0), housekeeping_cost_quality=0.0))
+
+
+def failing(n, *more):
+    loop = [each for i in range(n) for each in (calling(f"{i}"), result(f"{i}", "Error: no"))]
+    return body(SYSTEM, TASK, *loop, *more)
+
+
+async def stalled(world, fields, choice):
+    return await world.turn(fields, choice, usage=LONG, policy=STALLING, objective=CostQuality(0.5))
+
+
+async def test_a_task_that_does_not_get_on_goes_to_the_better_model_once():
+    world = World()
+    assert (await stalled(world, FIRST, "small"))[0] == "small"
+    assert await stalled(world, failing(2), "large") == ("small", SessionReason.LOCKED_TOOLS)
+    # Results of tools are for the better model, too, and stay with it from then on.
+    assert await stalled(world, failing(3), "large") == ("large", SessionReason.STALLED)
+    assert await stalled(world, failing(4), "small") == ("large", SessionReason.LOCKED_TOOLS)
+    assert await stalled(world, failing(4), "large") == ("large", SessionReason.LOCKED_TOOLS)
+
+
+async def test_a_task_that_does_not_get_on_goes_to_no_worse_model():
+    world = World()
+    await stalled(world, FIRST, "large")
+    assert await stalled(world, failing(3), "small") == ("large", SessionReason.LOCKED_TOOLS)
+
+
+async def test_sealed_reasoning_holds_a_task_that_does_not_get_on():
+    world = World()
+    await stalled(world, FIRST, "small")
+    sealed = next(iter(SEALED_REASONING.values()))
+    fields = failing(3, sealed, calling("z"), result("z", "Error: no"))
+    assert await stalled(world, fields, "large") == ("small", SessionReason.LOCKED_REASONING)
+
+
+async def test_the_model_that_a_stalled_task_goes_to_is_another_one():
+    world = World()
+    await stalled(world, FIRST, "small")
+    turn = await world.follow(failing(3), "large", policy=STALLING, objective=CostQuality(0.5))
+    assert turn.leaves_for(STALLING.candidates[1])
+    held = await world.follow(failing(3), "large")
+    assert not held.leaves_for(STALLING.candidates[1])

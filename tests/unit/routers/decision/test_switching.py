@@ -62,7 +62,9 @@ def decision(model_id="new", *, old=(0.8, 0.10), new=(0.9, 0.12), rate=1.0, excl
     )
 
 
-def judge(made, objective=None, *, tokens=0, idle_s=0.0, lock=None, old="old", **rule):
+def judge(
+    made, objective=None, *, tokens=0, idle_s=0.0, lock=None, old="old", stalled=False, **rule
+):
     return weigh(
         made,
         LastTurn(model_id=old, prefix_tokens=tokens, idle_s=idle_s),
@@ -70,6 +72,7 @@ def judge(made, objective=None, *, tokens=0, idle_s=0.0, lock=None, old="old", *
         prices=PRICES,
         rule=SwitchRule(**rule),
         lock=lock,
+        stalled=stalled,
     )
 
 
@@ -223,3 +226,21 @@ def test_every_reason_but_off_says_what_happened_to_the_model():
     states = {reason: reason.state for reason in SessionReason}
     assert states.pop(SessionReason.OFF) is None
     assert set(states.values()) == set(SessionState)
+
+
+@pytest.mark.parametrize("lock", [None, SessionReason.LOCKED_TOOLS])
+def test_a_stalled_task_goes_to_a_better_model_whatever_that_costs(lock):
+    verdict = judge(decision(new=(0.81, 9.0)), lock=lock, stalled=True, tokens=10**9)
+    assert (verdict.decision.model_id, verdict.reason) == ("new", SessionReason.STALLED)
+
+
+@pytest.mark.parametrize("lock", [SessionReason.LOCKED_REASONING, SessionReason.LOCKED_RESPONSE_ID])
+def test_what_no_other_model_can_go_on_with_holds_a_stalled_task(lock):
+    verdict = judge(decision(), lock=lock, stalled=True)
+    assert (verdict.decision.model_id, verdict.reason) == ("old", lock)
+
+
+@pytest.mark.parametrize("new", [(0.8, 0.1), (None, None)])
+def test_a_model_that_is_not_known_to_be_better_is_no_help(new):
+    verdict = judge(decision(new=new, rate=None), lock=SessionReason.LOCKED_TOOLS, stalled=True)
+    assert verdict.reason is SessionReason.LOCKED_TOOLS
