@@ -270,6 +270,34 @@ class DraftVerdict(msgspec.Struct, frozen=True, kw_only=True):
     took_s: float | None = None
 
 
+class WorkflowTold(msgspec.Struct, frozen=True, kw_only=True):
+    """How several calls came to one answer.
+
+    Attributes
+    ----------
+    skipped
+        Why one choice answered instead, in a word; None where it did not.
+    rounds
+        The models of all calls, those that were made at the same time together.
+    accepted_by
+        Who or what let the answer serve.
+    ceiling
+        Which ceiling kept a call from being made: `calls`, `cost`, `time`, `bytes` or `budget`.
+    held_s
+        For how long answers were held back.
+    judged
+        What was said of each.
+    """
+
+    kind: str
+    skipped: str | None = None
+    rounds: tuple[tuple[str, ...], ...] = ()
+    accepted_by: str | None = None
+    ceiling: str | None = None
+    held_s: float | None = None
+    judged: tuple[DraftVerdict, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Texts:
     """What was said; on an outcome only where the operator opted in to keep some of it.
@@ -340,8 +368,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     evidence: Mapping[str, Evidence] | None = None
     """What the predictions of that router's candidates rest on, by model; shared by all."""
     texts: Texts | None = None
-    drafts: tuple[DraftVerdict, ...] = ()
-    """What was said of each answer that a cascade held back."""
+    workflow: WorkflowTold | None = None
+    """How several calls came to the answer; None under a policy that makes one."""
     refused_usage: tuple[UsagePart, ...] = ()
     """The token counts that an upstream told and that cannot be; estimates stand for them."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from app.types import DraftVerdict
+from app.types import DraftVerdict, WorkflowTold
 from routers.workflows.base import Run, Step, Task
 
 NOTHING_BETTER = "nothing_better"
@@ -77,6 +77,18 @@ class Course:
         if self.run is not None:
             self.run.close()
             self.run = None
+
+    def told(self) -> WorkflowTold:
+        """Return how it went."""
+        return WorkflowTold(
+            kind=self.kind,
+            skipped=self.skipped,
+            rounds=tuple(self.rounds),
+            accepted_by=self.accepted_by,
+            ceiling=self.ceiling,
+            held_s=self.held_s,
+            judged=tuple(self.judged),
+        )
 
     def hear_verdicts(self) -> None:
         """Take over what the workflow said of answers since."""

@@ -145,6 +145,7 @@ def to_row(outcome: Outcome, *, time: float) -> OutcomeRow:
         else _json(_columns(decision.candidates, outcome.evidence or {})),
         fallbacks=_json(decision.fallbacks) if decision is not None else None,
         calls=calls_text(outcome.calls),
+        workflow=None if outcome.workflow is None else _json(outcome.workflow),
         input_tokens=None if usage is None else usage.input_tokens,
         cached_input_tokens=None if usage is None else usage.cached_input_tokens,
         cache_write_tokens=None if usage is None else usage.cache_write_tokens,

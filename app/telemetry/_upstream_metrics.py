@@ -1,10 +1,12 @@
 """What upstreams did: calls, failures, circuits, and what was done about failures."""
 
 from app.telemetry._declare import ConfiguredNames, Declare
-from app.types import Call, CallRole, Outcome
+from app.types import DRAFT_REJECTED, HEDGE_LOST, Call, CallRole, Outcome
 from routers.types import Reason
 
 _BREAKER_STATES = ("closed", "half_open", "open")
+_NO_FAILURES = (None, DRAFT_REJECTED, HEDGE_LOST)
+"""How calls end that served their purpose."""
 _SLOW = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 300)
 
 
@@ -47,7 +49,7 @@ class UpstreamMetrics:
         )
         self._retries = declare.counter(
             "gateway_retries",
-            "Upstream calls to a model that had been called for the same purpose in the request.",
+            "Upstream calls to a model after one for the same purpose that failed in the request.",
             "model",
         )
         self._fallbacks = declare.counter(
@@ -61,11 +63,6 @@ class UpstreamMetrics:
             "error says why.",
             *("model", "error"),
         )
-        self._drafts = declare.counter(
-            "gateway_drafts",
-            "Answers that a workflow held back, by what accepted or rejected them.",
-            *("policy", "model", "by", "verdict"),
-        )
 
     def record(self, outcome: Outcome) -> None:
         """Derive what upstreams did from the outcome of a request."""
@@ -77,9 +74,6 @@ class UpstreamMetrics:
         for part in outcome.refused_usage:
             upstream = self._upstreams[outcome.served_upstream]
             self._refused_usage[upstream, part.value].inc(1)
-        for draft in outcome.drafts:
-            labels = self._policies[outcome.policy], self._models[draft.model_id]
-            self._drafts[*labels, draft.by, "accepted" if draft.accepted else "rejected"].inc(1)
         if outcome.reason is Reason.FALLBACK:
             self._count_fallback(outcome)
 
@@ -112,9 +106,10 @@ class UpstreamMetrics:
             self._fallbacks[self._models[decision.model_id], self._models[served]].inc(1)
 
     def _count_retries(self, calls: tuple[Call, ...]) -> None:
-        seen: set[tuple[CallRole, str]] = set()
+        """Count the calls that follow a failed one to the same model for the same purpose."""
+        before: dict[tuple[CallRole, str], str | None] = {}
         for call in calls:
             who = call.role, call.model_id
-            if who in seen:
+            if before.get(who) not in _NO_FAILURES:
                 self._retries[(self._models[call.model_id],)].inc(1)
-            seen.add(who)
+            before[who] = call.error

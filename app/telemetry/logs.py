@@ -217,15 +217,7 @@ def _fields(outcome: Outcome) -> dict[str, object]:
         "output_tokens": None if usage is None else usage.output_tokens,
         "usage_estimated": None if usage is None else usage.estimated,
         "cost_usd": outcome.cost_usd,
-        "drafts": [
-            {
-                "model": draft.model_id,
-                "accepted": draft.accepted,
-                "by": draft.by,
-                "score": draft.score,
-            }
-            for draft in outcome.drafts
-        ],
+        "workflow": outcome.workflow,
         "decide_ms": round(outcome.decide_s * 1e3, 3),
         "overhead_ms": round(outcome.overhead_s * 1e3, 3),
         "time_to_first_token_ms": None

@@ -16,6 +16,7 @@ from app.telemetry._request_metrics import RequestMetrics
 from app.telemetry._routing_metrics import RoutingMetrics
 from app.telemetry._store_metrics import StoreMetrics
 from app.telemetry._upstream_metrics import UpstreamMetrics
+from app.telemetry._workflow_metrics import WorkflowMetrics
 from app.telemetry.baselines import PolicyFacts
 from app.telemetry.exposition import render
 from app.types import Outcome
@@ -32,7 +33,7 @@ class Metrics:
     workers_dir
         Where several worker processes count, as the environment variable
         `PROMETHEUS_MULTIPROC_DIR` says before anything is counted; None where there is one.
-    requests, upstreams, routing, drift, process, store
+    requests, upstreams, routing, workflows, drift, process, store
         The instruments by what they tell of.
     """
 
@@ -48,6 +49,7 @@ class Metrics:
         self.upstreams = UpstreamMetrics(
             declare, models=models, policies=policies, upstreams=self._upstreams
         )
+        self.workflows = WorkflowMetrics(declare, models=models, policies=policies)
         self.drift = DriftMetrics(declare, policies=policies)
         self.process = ProcessMetrics(declare)
         self.store = StoreMetrics(declare)
@@ -82,3 +84,4 @@ class Metrics:
         self.requests.record(outcome)
         self.upstreams.record(outcome)
         self.routing.record(outcome)
+        self.workflows.record(outcome)

@@ -211,3 +211,24 @@ def test_what_was_said_of_answers_is_counted(ask, several):
     before = metric(several, line)
     ask("agree")
     assert metric(several, line) == before + 2
+
+
+def test_how_it_ended_is_counted(ask, models, several):
+    ended = 'gateway_workflows_total{accepted_by="%s",kind="agree",policy="agree",skipped="%s"}'
+    rounds = 'gateway_workflow_rounds_sum{kind="agree",policy="agree"}'
+    names = [ended % ("last_stage", ""), ended % ("", "n"), rounds]
+    before = [metric(several, name) for name in names]
+    models.said[MINI] = "C"
+    ask("agree")
+    ask("agree", n=2)
+    assert [metric(several, name) for name in names] == [
+        before[0] + 1,
+        before[1] + 1,
+        before[2] + 2,
+    ]
+
+
+def test_samples_are_no_retries(ask, several):
+    before = metric(several, "gateway_retries_total{")
+    ask("samples")
+    assert metric(several, "gateway_retries_total{") == before
