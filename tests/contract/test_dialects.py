@@ -189,7 +189,7 @@ def test_every_error_before_an_answer_is_in_its_shape(gateway, dialect, stub):
 
 
 def test_an_upstreams_failure_is_in_its_shape_with_the_decision(gateway, dialect, stub):
-    stub.add_fault("status", status=503, times=100)
+    stub.add_fault("status", status=500, times=100)
     answer = ask(gateway, dialect)
     assert_error(dialect, answer, 502)
     assert answer.headers["x-route-decision-id"]
