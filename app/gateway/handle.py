@@ -18,6 +18,7 @@ from app.gateway.choose import Chooser
 from app.gateway.dispatch import Dispatcher, OpenAnswer
 from app.gateway.heard import NOTHING, Heard, Keeps
 from app.gateway.ledger import LedgerEntry
+from app.gateway.lessons import teach
 from app.gateway.life import Books, Life
 from app.gateway.paid import HiddenReasoning
 from app.gateway.plan import Several, plan_for
@@ -228,9 +229,12 @@ class Answer(Life):
                 if limit is not None:
                     entry.max_output_tokens[model_id] = limit
         afford = gateway.books.reservations.call
-        if isinstance(plan, Several):
-            return await gateway.workflows.open(request, plan, entry, afford=afford)
-        return await gateway.dispatcher.open(request, plan, entry, afford=afford)
+        try:
+            if isinstance(plan, Several):
+                return await gateway.workflows.open(request, plan, entry, afford=afford)
+            return await gateway.dispatcher.open(request, plan, entry, afford=afford)
+        finally:
+            teach(request, entry.course)
 
     async def _remember(self) -> None:
         """Note who answers the conversation: for a cut answer too, its model has read it."""

@@ -15,9 +15,11 @@ from routers.workflows.base import (
     Verdict,
     Workflow,
 )
+from routers.workflows.learning.base import OnlineWorkflow
+from routers.workflows.learning.lessons import Lesson
 
 
-class RenamedWorkflow(Workflow):
+class RenamedWorkflow(OnlineWorkflow):
     """Runs a workflow that knows models by the names of its training data.
 
     Parameters
@@ -68,21 +70,11 @@ class RenamedWorkflow(Workflow):
 
     def run(self, task: Task) -> Run:
         """Run the workflow, with names translated both ways."""
-        called: dict[str, CandidateEstimate] = {}
-        for each in task.candidates:
-            name = self._fitted_as.get(each.model_id, each.model_id)
-            known = called.get(name)
-            if known is None or _usd(each) < _usd(known):
-                called[name] = each
+        called = self._called(task)
         names = {each.model_id: name for name, each in called.items()}
         ids = {name: each.model_id for name, each in called.items()}
         heard: dict[int, Answer] = {}
-        inner_task = replace(
-            task,
-            candidates=tuple(_estimate_as(each, name) for name, each in called.items()),
-            model_id=self._fitted_as.get(task.model_id, task.model_id),
-            verdicts=[],
-        )
+        inner_task = self._inner_task(task, called)
         running = self.inner.run(inner_task)
         answers: Sequence[Answer | None] | None = None
         try:
@@ -100,6 +92,53 @@ class RenamedWorkflow(Workflow):
             return _end_as(stop.value, ids, heard)
         finally:
             running.close()
+
+    def _called(self, task: Task) -> dict[str, CandidateEstimate]:
+        """Return which candidate stands for each name."""
+        called: dict[str, CandidateEstimate] = {}
+        for each in task.candidates:
+            name = self._fitted_as.get(each.model_id, each.model_id)
+            known = called.get(name)
+            if known is None or _usd(each) < _usd(known):
+                called[name] = each
+        return called
+
+    def _inner_task(self, task: Task, called: Mapping[str, CandidateEstimate]) -> Task:
+        return replace(
+            task,
+            candidates=tuple(_estimate_as(each, name) for name, each in called.items()),
+            model_id=self._fitted_as.get(task.model_id, task.model_id),
+            verdicts=[],
+        )
+
+    @property
+    def learns_online(self) -> bool:
+        """As the workflow does."""
+        return isinstance(self.inner, OnlineWorkflow) and self.inner.learns_online
+
+    def lesson(self, task: Task) -> Lesson | None:
+        """Return what the workflow learns of a request, with names translated."""
+        if not isinstance(self.inner, OnlineWorkflow):
+            return None
+        inner_task = self._inner_task(task, self._called(task))
+        inner_task.verdicts.extend(
+            replace(each, answer=replace(each.answer, model_id=self._name_of(each.answer)))
+            for each in task.verdicts
+        )
+        return self.inner.lesson(inner_task)
+
+    def absorb(self, lesson: Lesson) -> None:
+        """Have the workflow believe it."""
+        if isinstance(self.inner, OnlineWorkflow):
+            self.inner.absorb(lesson)
+
+    def forget(self) -> None:
+        """Have the workflow believe no more than before the first lesson."""
+        if isinstance(self.inner, OnlineWorkflow):
+            self.inner.forget()
+
+    def _name_of(self, answer: Answer) -> str:
+        return self._fitted_as.get(answer.model_id, answer.model_id)
 
     @staticmethod
     def _tell(task: Task, said: Sequence[Verdict], heard: Mapping[int, Answer]) -> None:

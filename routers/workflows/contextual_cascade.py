@@ -16,7 +16,6 @@ from routers.workflows.base import (
     Answer,
     Delegate,
     Draft,
-    End,
     Run,
     Serve,
     Skip,
@@ -24,7 +23,7 @@ from routers.workflows.base import (
     WorkflowContext,
 )
 from routers.workflows.cascade import LAST_STAGE, not_among
-from routers.workflows.learning.base import OnlineWorkflow, Study
+from routers.workflows.learning.base import OnlineWorkflow
 from routers.workflows.learning.lessons import Lesson
 from routers.workflows.learning.linear_beliefs import (
     Belief,
@@ -67,7 +66,8 @@ class ContextualCascade(OnlineWorkflow):
     optimism
         Of the theoretical radius, how much is taken.
     checked
-        The share of last stages' answers that are verified once the client has them.
+        The share of last stages' answers that are verified too, to learn from: they are held back
+        for it, and served whatever the verdict.
     ridge
         How strongly it is held to the router's predictions, in observations.
     dimensions
@@ -159,7 +159,13 @@ class ContextualCascade(OnlineWorkflow):
             verdict = yield from self._verifier.verify(task, answer)
             if verdict.accepted:
                 return Serve(answer=answer, by=verdict.by, score=verdict.score, why=verdict.why)
-        return Delegate(model_id=order[-1], by=LAST_STAGE, instead=latest)
+        if not self.learn or task.rng.random() >= self.checked:
+            return Delegate(model_id=order[-1], by=LAST_STAGE, instead=latest)
+        (answer,) = yield (Draft(model_id=order[-1]),)
+        if answer is None:
+            return Delegate(model_id=order[-1], by=LAST_STAGE, instead=latest)
+        verdict = yield from self._verifier.verify(task, answer)
+        return Serve(answer=answer, by=LAST_STAGE, score=verdict.score, why=verdict.why)
 
     def order(self, task: Task) -> tuple[str, ...]:
         """Return the models to try; the single best one where none is worth its cost."""
@@ -189,18 +195,6 @@ class ContextualCascade(OnlineWorkflow):
         return self._beliefs.believe(*self._seen(task))
 
     # --- what requests teach --------------------------------------------------------------------
-
-    def study(self, task: Task, end: End, served: Answer | None) -> Study | None:
-        """Have the answer of the last stage verified, on a share of the requests."""
-        if not self.learn or self._verifier is None or served is None:
-            return None
-        if not isinstance(end, Delegate) or served.model_id not in self._models:
-            return None
-        if any(verdict.answer == served for verdict in task.verdicts):
-            return None
-        if task.rng.random() >= self.checked:
-            return None
-        return Study(steps=self._verifier.check(task, served), chance=self.checked)
 
     def lesson(self, task: Task) -> Lesson | None:
         """Return what the verdicts teach of the models that were tried, and of no others."""

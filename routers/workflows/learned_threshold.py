@@ -15,20 +15,19 @@ from routers.options import State, prefixed, take, under
 from routers.types import CandidateEstimate
 from routers.workflows.base import (
     WORKFLOWS,
-    Answer,
     Delegate,
     Draft,
-    End,
     Run,
+    Serve,
     Skip,
     Task,
     WorkflowContext,
 )
 from routers.workflows.cascade import not_among
-from routers.workflows.learning.base import OnlineWorkflow, Study
+from routers.workflows.learning.base import OnlineWorkflow
 from routers.workflows.learning.cells import UCB_Z, CellBeliefs, Learner
 from routers.workflows.learning.lessons import Lesson
-from routers.workflows.learning.verifier import Checking, Verifier, told
+from routers.workflows.learning.verifier import Verifier, told
 
 _BY = "threshold"
 _INTERVAL_Z = 1.645
@@ -51,9 +50,10 @@ class LearnedThreshold(OnlineWorkflow):
 
     How good its answers are is known only where it was asked: so on a share of the requests that
     the strong model answers, the cheap one is asked too, in its shadow, and both answers are
-    verified. Outcomes are counted by bins of the predicted quality, those of all bins at once say
-    what every threshold is worth, and old ones fade. What a better answer is worth is for the knob
-    to say; the answer streams, whoever gives it.
+    verified before the strong one's is served. Outcomes are counted by bins of the predicted
+    quality, those of all bins at once say what every threshold is worth, and old ones fade. What a
+    better answer is worth is for the knob to say; the answer streams, whoever gives it, unless it
+    is looked into.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class LearnedThreshold(OnlineWorkflow):
     shadow
         The share of the strong model's requests on which the cheap one is asked too.
     checked
-        The share of the cheap model's answers that are verified.
+        The share of the cheap model's answers that are verified, and served whatever the verdict.
     learner
         `thompson` draws from what is believed, with its true propensity; `ucb` takes the cheap
         model to be as good as it may well be; `greedy` goes by the mean, and never finds out that a
@@ -145,8 +145,7 @@ class LearnedThreshold(OnlineWorkflow):
     # --- a request ------------------------------------------------------------------------------
 
     def run(self, task: Task) -> Run:
-        """Let one of the two answer."""
-        yield from ()
+        """Let one of the two answer, and look into it on a share of the requests."""
         cheap, strong = task.candidate(self.cheap), task.candidate(self.strong)
         if cheap is None or strong is None:
             return Skip(why="one_stage")
@@ -159,12 +158,20 @@ class LearnedThreshold(OnlineWorkflow):
             needed = self._needed(task, cheap, strong, self._bin(score))
             keeps, propensity = self._keeps(task, believed - needed, std)
             why = f"{believed:.3f} of {needed:.3f} needed"
-        return Delegate(
-            model_id=self.cheap if keeps else self.strong,
-            by=_BY,
-            why=why,
-            propensity=propensity,
-        )
+        model_id = self.cheap if keeps else self.strong
+        looks = self.learns_online and task.rng.random() < (self.checked if keeps else self.shadow)
+        if not looks or self._verifier is None:
+            return Delegate(model_id=model_id, by=_BY, why=why, propensity=propensity)
+        both = (model_id,) if keeps else (model_id, self.cheap)
+        answers = yield tuple(Draft(model_id=each) for each in both)
+        heard = [answer for answer in answers if answer is not None]
+        if len(heard) == len(both):
+            # Both by the same verifier, so that one measure holds for both.
+            yield from self._verifier.check(task, *heard)
+        if answers[0] is None:
+            return Delegate(model_id=model_id, by=_BY, why=why, propensity=propensity)
+        # Whatever is said of it: that it is served must not depend on whether it is looked at.
+        return Serve(answer=answers[0], by=_BY, why=why, propensity=propensity)
 
     def learned(self, task: Task) -> Threshold:
         """Return the threshold for what a request's answers cost, and what the knob says.
@@ -216,19 +223,6 @@ class LearnedThreshold(OnlineWorkflow):
         return bisect_right(self._cuts, score)
 
     # --- what requests teach --------------------------------------------------------------------
-
-    def study(self, task: Task, end: End, served: Answer | None) -> Study | None:
-        """Look at a share of the cheap model's answers, and ask it in the strong one's shadow."""
-        if not self.learns_online or self._verifier is None or not isinstance(end, Delegate):
-            return None
-        if served is None or served.model_id not in (self.cheap, self.strong):
-            return None
-        shadows = served.model_id == self.strong
-        chance = self.shadow if shadows else self.checked
-        if task.rng.random() >= chance:
-            return None
-        look = _shadowing(task, self.cheap, served, self._verifier)
-        return Study(steps=look if shadows else self._verifier.check(task, served), chance=chance)
 
     def lesson(self, task: Task) -> Lesson | None:
         """Return what the verdicts teach; without any, that a request went by."""
@@ -295,10 +289,3 @@ class LearnedThreshold(OnlineWorkflow):
 
 def _score(candidate: CandidateEstimate) -> float:
     return _UNKNOWN_QUALITY if candidate.quality is None else float(candidate.quality)
-
-
-def _shadowing(task: Task, cheap: str, served: Answer, verifier: Verifier) -> Checking:
-    """Ask the cheap model too; both answers are verified, so that one measure holds for both."""
-    (answer,) = yield (Draft(model_id=cheap),)
-    if answer is not None:
-        yield from verifier.check(task, answer, served)

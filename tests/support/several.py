@@ -8,7 +8,18 @@ from tests.support.scoring_server import ScoringServer, answer, pieces
 NANO, MINI, LARGE, JUDGE = "sim-nano", "sim-small", "sim-large", "sim-medium"
 CANDIDATES = [NANO, MINI, LARGE]
 JUDGED = {"kind": "judge", "model": JUDGE, "deadline_s": 20.0}
+VERIFIER = {**JUDGED, "auc": 0.8}
 OPTION = {"normaliser": "option"}
+
+THRESHOLD = {
+    "kind": "learned_threshold",
+    "cheap": NANO,
+    "strong": LARGE,
+    "verifier": VERIFIER,
+    "learner": "greedy",
+    "shadow": 1.0,
+    "checked": 1.0,
+}
 
 WORKFLOWS: Mapping[str, Mapping[str, Any]] = {
     "agree": {"kind": "agree", "models": [NANO, MINI], "last": LARGE, **OPTION},
@@ -19,6 +30,15 @@ WORKFLOWS: Mapping[str, Mapping[str, Any]] = {
     "frugal": {"kind": "agree", "max_cost_usd": 1e-3, **OPTION},
     "hasty": {"kind": "agree", "models": [NANO, MINI], "last": LARGE, "max_time_s": 0.3, **OPTION},
     "cascade": {"kind": "cascade", "stages": CANDIDATES, "acceptor": JUDGED},
+    "learning": {
+        "kind": "contextual-cascade",
+        "candidates": CANDIDATES,
+        "verifier": VERIFIER,
+        "value_usd": 1.0,
+        "checked": 0.0,
+    },
+    "threshold": THRESHOLD,
+    "moving": THRESHOLD,
 }
 
 

@@ -1,6 +1,6 @@
 """Verifiers: acceptors that are known to tell good answers from bad ones."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,15 +9,14 @@ from numpy.typing import NDArray
 
 from routers.errors import RoutingConfigError
 from routers.numeric import FloatArray
+from routers.workflows._meanwhile import Steps, meanwhile
 from routers.workflows.acceptors.base import Acceptor, Judging, make_acceptor, unfit
-from routers.workflows.base import Answer, Step, Task, Verdict
+from routers.workflows.base import Answer, Task, Verdict
 
 LEAST_AUC = 0.65
 """Below it a verifier teaches noise: a policy that learns from it drifts to whatever it likes."""
 
 VERIFIER = "verifier"
-
-Checking = Generator[Sequence[Step], Sequence[Answer | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +79,9 @@ class Verifier:
             return task.judged(answer, accepted=False, by=VERIFIER, score=0.0, why=why)
         return (yield from self.acceptor.accept(task, answer))
 
-    def check(self, task: Task, *answers: Answer) -> Checking:
-        """Have verdicts on answers that clients have already, or never will."""
-        for answer in answers:
-            yield from self.verify(task, answer)
+    def check(self, task: Task, *answers: Answer) -> Steps[list[Verdict]]:
+        """Have verdicts on several answers at the same time."""
+        return meanwhile([self.verify(task, answer) for answer in answers])
 
 
 def told(task: Task) -> list[Verdict]:

@@ -3,6 +3,7 @@
 from routers.artifact.renamed_workflow import RenamedWorkflow
 from routers.workflows.agree import Agree
 from routers.workflows.cascade import Cascade
+from routers.workflows.contextual_cascade import ContextualCascade
 from tests.support.tasks import candidate, run, task
 
 NAMES = {"our-nano": "nano", "our-mini": "mini", "our-large": "large"}
@@ -46,3 +47,33 @@ def test_of_two_models_with_one_name_the_cheaper_one_stands_for_it():
         dict.fromkeys(names, "A"),
     )
     assert course.calls == ("there", "our-mini")
+
+
+def test_a_workflow_learns_by_its_own_names():
+    options = {
+        "candidates": ("nano", "mini", "large"),
+        "verifier": {"kind": "judge", "model": "judge", "auc": 0.8},
+    }
+    plain, inner = ContextualCascade(**options), ContextualCascade(**options)
+    renamed = RenamedWorkflow(inner, NAMES)
+    assert renamed.learns_online
+    for workflow, names in ((plain, {}), (renamed, {name: ours for ours, name in NAMES.items()})):
+        request = task(
+            {
+                names.get(each, each): usd
+                for each, usd in zip(NAMES.values(), OURS.values(), strict=True)
+            }
+        )
+        said = {names.get(name, name): "A" for name in NAMES.values()}
+        run(workflow, request, {**said, "judge": "1"})
+        workflow.absorb(workflow.lesson(request))
+    believed = task(dict(zip(NAMES.values(), OURS.values(), strict=True)))
+    assert inner.believe(believed).mean.tolist() == plain.believe(believed).mean.tolist()
+    renamed.forget()
+    assert inner.believe(believed).mean.tolist() != plain.believe(believed).mean.tolist()
+
+
+def test_a_workflow_that_does_not_learn_is_taught_nothing():
+    renamed = RenamedWorkflow(Agree(normaliser="option"), NAMES)
+    assert not renamed.learns_online
+    assert renamed.lesson(task(OURS)) is None

@@ -9,7 +9,14 @@ import pytest
 from routers.base import Labels
 from routers.errors import RoutingConfigError
 from routers.types import Conversation, Predictions
-from routers.workflows.base import Answer, Delegate, RecordedAnswers, Skip, WorkflowContext
+from routers.workflows.base import (
+    Answer,
+    Delegate,
+    RecordedAnswers,
+    Serve,
+    Skip,
+    WorkflowContext,
+)
 from routers.workflows.learned_threshold import LearnedThreshold
 from routers.workflows.learning.cells import CellBeliefs
 from routers.workflows.learning.lessons import Lesson
@@ -36,7 +43,8 @@ FEW = {"n_worlds": 6, "at_once": 100, "seed": 0}
 
 
 def threshold(**options):
-    return LearnedThreshold(**{"cheap": "nano", "strong": "large", "verifier": JUDGED, **options})
+    plain = {"cheap": "nano", "strong": "large", "verifier": JUDGED, "shadow": 1e-9, "checked": 0.0}
+    return LearnedThreshold(**{**plain, **options})
 
 
 def request(score=0.55, *, usd_per_quality=0.1, **fields):
@@ -135,21 +143,23 @@ def test_one_model_alone_has_no_threshold():
 # --- what requests teach ------------------------------------------------------------------------
 
 
+SHADOWED = {"shadow": 1.0, "learner": "greedy"}
+CHECKED = {"checked": 1.0, "learner": "greedy"}
+
+
 def test_the_cheap_model_is_asked_in_the_shadow_and_both_answers_are_verified():
-    workflow = threshold(shadow=1.0)
-    told = request()
-    end = Delegate(model_id="large", by="threshold")
-    study = workflow.study(told, end, answer("large", "B"))
-    assert study.chance == 1.0
-    asked = [next(study.steps)]
-    asked.append(study.steps.send((answer("nano"),)))
-    asked.append(study.steps.send((answer("judge", "2"),)))
-    with pytest.raises(StopIteration):
-        study.steps.send((answer("judge", "5"),))
-    assert [step.model_id for (step,) in asked] == ["nano", "judge", "judge"]
+    workflow, told = threshold(**SHADOWED), request()
+    said = {
+        "nano": "A",
+        "large": "B",
+        "judge": lambda step: "5" if "B" in step.messages[-1].text.split("answer-")[1] else "2",
+    }
+    course = run(workflow, told, said)
+    assert course.rounds == (("large", "nano"), ("judge", "judge"))
+    assert course.served.text == "B"
     assert [(each.answer.model_id, each.accepted) for each in told.verdicts] == [
-        ("nano", False),
         ("large", True),
+        ("nano", False),
     ]
     lesson = workflow.lesson(told)
     assert (lesson.sums["tried"].sum(), lesson.sums["good"].sum()) == (2, 1)
@@ -157,22 +167,32 @@ def test_the_cheap_model_is_asked_in_the_shadow_and_both_answers_are_verified():
 
 def test_a_shadow_that_cannot_be_had_teaches_nothing_of_either():
     told = request()
-    study = threshold(shadow=1.0).study(
-        told, Delegate(model_id="large", by="threshold"), answer("large")
-    )
-    next(study.steps)
-    with pytest.raises(StopIteration):
-        study.steps.send((None,))
+    course = run(threshold(**SHADOWED), told, {"large": "B", "judge": "5"})
+    assert (course.served.text, course.rounds) == ("B", (("large", "nano"),))
     assert told.verdicts == []
 
 
-@pytest.mark.parametrize(("model_id", "share"), [("large", 0.03), ("nano", 0.1)])
-def test_the_shares_that_are_looked_into_are_as_told(model_id, share):
-    end = Delegate(model_id=model_id, by="threshold")
-    studies = [threshold().study(request(seed=seed), end, answer(model_id)) for seed in range(3000)]
-    looked = [each for each in studies if each is not None]
-    assert len(looked) / 3000 == pytest.approx(share, abs=0.02)
-    assert {each.chance for each in looked} == {share}
+def test_a_strong_model_that_fails_in_front_of_its_shadow_is_asked_again():
+    course = run(threshold(**SHADOWED), request(), {"nano": "A", "judge": "5"})
+    assert course.rounds == (("large", "nano"), ("large",))
+    assert course.served.text == "A"
+
+
+def test_an_answer_that_is_checked_is_served_whatever_the_verdict():
+    told = request(0.9)
+    course = run(threshold(**CHECKED), told, {"nano": "A", "judge": "1"})
+    assert course.calls == ("nano", "judge")
+    assert course.served.text == "A"
+    assert [each.accepted for each in told.verdicts] == [False]
+
+
+@pytest.mark.parametrize(("score", "share"), [(0.2, 0.1), (0.9, 0.2)])
+def test_the_shares_that_are_looked_into_are_as_told(score, share):
+    workflow = threshold(shadow=0.1, checked=0.2, learner="greedy")
+    said = {"nano": "A", "large": "B", "judge": "5"}
+    ends = [run(workflow, request(score, seed=seed), said).end for seed in range(600)]
+    looked = sum(isinstance(end, Serve) for end in ends)
+    assert looked / 600 == pytest.approx(share, abs=0.05)
 
 
 def test_verdicts_move_the_threshold_and_its_interval_shrinks():
