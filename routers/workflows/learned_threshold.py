@@ -13,6 +13,7 @@ from routers.errors import RoutingConfigError
 from routers.numeric import FloatArray
 from routers.options import State, prefixed, take, under
 from routers.types import CandidateEstimate
+from routers.workflows._meanwhile import meanwhile
 from routers.workflows.base import (
     WORKFLOWS,
     Delegate,
@@ -167,7 +168,7 @@ class LearnedThreshold(OnlineWorkflow):
         heard = [answer for answer in answers if answer is not None]
         if len(heard) == len(both):
             # Both by the same verifier, so that one measure holds for both.
-            yield from self._verifier.check(task, *heard)
+            yield from meanwhile([self._verifier.verify(task, answer) for answer in heard])
         if answers[0] is None:
             return Delegate(model_id=model_id, by=_BY, why=why, propensity=propensity)
         # Whatever is said of it: that it is served must not depend on whether it is looked at.

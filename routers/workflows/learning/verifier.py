@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from routers.errors import RoutingConfigError
 from routers.numeric import FloatArray
-from routers.workflows._meanwhile import Steps, meanwhile
 from routers.workflows.acceptors.base import Acceptor, Judging, make_acceptor, unfit
 from routers.workflows.base import Answer, Task, Verdict
 
@@ -78,10 +77,6 @@ class Verifier:
         if why is not None:
             return task.judged(answer, accepted=False, by=VERIFIER, score=0.0, why=why)
         return (yield from self.acceptor.accept(task, answer))
-
-    def check(self, task: Task, *answers: Answer) -> Steps[list[Verdict]]:
-        """Have verdicts on several answers at the same time."""
-        return meanwhile([self.verify(task, answer) for answer in answers])
 
 
 def told(task: Task) -> list[Verdict]:
