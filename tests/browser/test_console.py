@@ -181,6 +181,42 @@ def test_what_is_sent_is_answered_by_whom_the_page_named(open_page, url, stub):
     assert entry.model == named
 
 
+SEVERAL = {
+    "routers": {"carrot": {"artifact": "default"}},
+    "policies": {
+        "default": {
+            "router": "carrot",
+            "candidates": ["sim-nano", "sim-small", "sim-large"],
+            "default_model": "sim-large",
+            "router_deadline_s": 20.0,
+            "workflow": {
+                "kind": "agree",
+                "models": ["sim-nano", "sim-small"],
+                "last": "sim-large",
+                "normaliser": "option",
+            },
+        }
+    },
+    "default_policy": "default",
+}
+
+
+def test_the_stages_of_several_calls_are_drawn(open_page, fresh_gateway):
+    page = open_page(f"{fresh_gateway(SEVERAL).url}/console")
+    ask(page, "Which of these is the capital of France?\nA) Paris\nB) Rome\nC) Oslo")
+    expect(page.locator("#stages")).to_be_hidden()
+    page.click("#send")
+    stages = page.locator("#stages .stage")
+    expect(stages).to_have_count(2)
+    expect(page.locator("#stages .round")).to_have_count(1)
+    expect(page.locator("#stages .taken")).to_have_count(1)
+    expect(page.locator("#stages .taken")).to_contain_text("2 of 2 say the same")
+    expect(page.locator("#stages > p")).to_contain_text("Agree: accepted by agree")
+    slide(page, 1)
+    page.click("#send")
+    expect(page.locator("#stages > p")).to_contain_text("One choice answers: knob.")
+
+
 def test_the_answer_is_seen_while_it_comes_and_can_be_stopped(open_page, url, stub):
     stub.add_fault("stall_mid_stream", after_chunks=4)
     page = open_page(url)

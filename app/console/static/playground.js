@@ -7,6 +7,7 @@ import { EXAMPLES } from "./examples.js";
 import { against, count, evidence, quality, reason, seconds, usd } from "./format.js";
 import { Knob } from "./knob.js";
 import { Scatter } from "./scatter.js";
+import { stages } from "./stages.js";
 
 const DEBOUNCE_MS = 250;
 const LEVELS = ["trivial", "easy", "moderate", "demanding", "very demanding"];
@@ -225,7 +226,10 @@ export class Playground {
       text.append(delta);
       if (following) box.scrollTop = box.scrollHeight;
     }
-    if (event.steelyard) facts.calls = event.steelyard.calls;
+    if (event.steelyard) {
+      facts.calls = event.steelyard.calls;
+      facts.workflow = event.steelyard.workflow;
+    }
     if (event.usage) facts.usage = event.usage;
   }
 
@@ -237,13 +241,16 @@ export class Playground {
   }
 
   compare(facts) {
+    const drawn = stages(facts?.workflow, facts?.calls);
+    $("stages").hidden = !drawn.length;
+    $("stages").replaceChildren(...drawn);
     const found = facts?.routed?.candidates.find((each) => each.model === facts.model) ?? {};
     const predictedUsd = facts?.predictedUsd ?? found.predicted_cost_usd;
     const usage = facts?.usage;
     const rows = [
       ["Model", this.foretold(facts), facts?.model ? named(facts.model) : "–", ""],
       ["Why", "", facts ? reason(facts.reason) : "–", ""],
-      ["Calls", "", callList(facts?.calls), ""],
+      ["Calls", "", facts?.workflow?.rounds.length ? `${facts.calls.length}, drawn below` : callList(facts?.calls), ""],
       ["Quality", quality(facts?.quality), "not labelled", ""],
       ["Input tokens", count(found.input_tokens), count(usage?.prompt_tokens), against(usage?.prompt_tokens, found.input_tokens)],
       ["Output tokens", count(found.predicted_output_tokens), count(usage?.completion_tokens),
