@@ -15,6 +15,7 @@ from routers.errors import DataError
 from routers.numeric import FloatArray, upper_hull
 from routers.options import State, require_fitted, take, unfitted
 from routers.types import CandidateEstimate
+from routers.workflows._folds import two_folds_at_least
 from routers.workflows._meta_verifier import (
     Tables,
     VerifiedRows,
@@ -251,9 +252,9 @@ class AutoMix(Workflow):
     # --- what it is with ----------------------------------------------------------------------
 
     def doubts(self, candidates: Sequence[str]) -> list[str]:
-        """Return what keeps votes from being asked for."""
+        """Return what keeps votes from being asked for, as far as it can be told before fitting."""
         if self.models_ is None:
-            return ["automix has to be fitted before it can run"]
+            return not_among(candidates, filter(None, (self.small, self.large)))
         doubts = not_among(candidates, self._pair)
         if self.best_ == _NOT_VERIFIED:
             n, auc, benefit = self.figures_.tolist()
@@ -330,7 +331,7 @@ def _verified_rows(
         large_usd=large_usd,
         verifier_usd=small_usd * verifier_cost,
     )
-    return rows, context.folds[known]
+    return rows, two_folds_at_least(context)[known]
 
 
 def _cost(estimate: CandidateEstimate | None, *, otherwise: float) -> float:

@@ -18,6 +18,7 @@ from routers.options import State, prefixed, require_fitted, take, under, unfitt
 from routers.text.token_estimate import estimate_tokens
 from routers.types import CandidateEstimate, FloatVector
 from routers.workflows._best_of_samples import expected_best, match_chances
+from routers.workflows._folds import two_folds_at_least
 from routers.workflows.base import (
     WORKFLOWS,
     Delegate,
@@ -71,6 +72,7 @@ class BestRoute(Workflow):
 
     kind: ClassVar[str] = "best-route"
     learns: ClassVar[bool] = True
+    reads_features: ClassVar[bool] = True
     heeds_knob: ClassVar[bool] = True
 
     reference: str | None = None
@@ -164,8 +166,9 @@ class BestRoute(Workflow):
 
     def _cross_fitted(self, context: WorkflowContext, wanted: np.ndarray) -> FloatArray:
         held_out = np.zeros(wanted.shape)
-        for fold in np.unique(context.folds):
-            test = context.folds == fold
+        folds = two_folds_at_least(context)
+        for fold in np.unique(folds):
+            test = folds == fold
             train = wanted[~test]
             # What only this fold tells of is not known to the others.
             known = ~np.isnan(train).all(axis=0)
@@ -300,9 +303,10 @@ class BestRoute(Workflow):
     # --- what it is with ----------------------------------------------------------------------
 
     def doubts(self, candidates: Sequence[str]) -> list[str]:
-        """Return what keeps it from asking anybody more than once."""
+        """Return what keeps it from asking anybody twice, as far as it can be told before."""
         if self.models_ is None:
-            return ["best-route has to be fitted before it can run"]
+            named = filter(None, (self.reference,))
+            return [*not_among(candidates, named), *self._best_of.doubts(candidates)]
         doubts = not_among(candidates, [self.models_[self.reference_]])
         others = {self.models_[each] for each in self.ways_[:, 0]} & set(candidates)
         if not others:

@@ -31,6 +31,7 @@ from routers.workflows._chain_search import (
     outcomes,
     search,
 )
+from routers.workflows._folds import two_folds_at_least
 from routers.workflows.acceptors.base import unfit
 from routers.workflows.base import (
     WORKFLOWS,
@@ -129,11 +130,12 @@ class FrugalGPT(Workflow):
         quality = context.labels.quality[:, self.pool_]
         cost = context.cost_usd[:, self.pool_]
         rows = np.flatnonzero(np.isfinite(quality).all(axis=1) & np.isfinite(cost).all(axis=1))
-        if len(rows) < _FEWEST_ROWS or len(np.unique(context.folds[rows])) < 2:
+        if len(rows) < _FEWEST_ROWS:
             raise DataError(
                 f"frugal-gpt learns from queries that all of {len(self.pool_)} models answered, of "
-                f"which there are {len(rows)}; it needs {_FEWEST_ROWS}, in two folds at least"
+                f"which there are {len(rows)}; it needs {_FEWEST_ROWS}"
             )
+        folds = two_folds_at_least(context)[rows]
         signals, readings = heard_before(context, self.pool_.tolist(), compare=self._compare)
         signals, quality, cost = signals[rows], quality[rows], cost[rows]
         same = self._same([readings[row] for row in rows])
@@ -141,7 +143,7 @@ class FrugalGPT(Workflow):
         def learned(known: NDArray[np.bool_]) -> AnswerScorer:
             return AnswerScorer.fit(signals[known], same[known], quality[known], rng=context.rng)
 
-        first, second = cross_scores(learned, signals, same, context.folds[rows])
+        first, second = cross_scores(learned, signals, same, folds)
         judged = Judged(
             quality=quality.astype(np.float64),
             cost_usd=cost,
@@ -295,9 +297,9 @@ class FrugalGPT(Workflow):
     # --- what it is with ----------------------------------------------------------------------
 
     def doubts(self, candidates: Sequence[str]) -> list[str]:
-        """Return what keeps chains from being tried."""
+        """Return what keeps chains from being tried, as far as it can be told before fitting."""
         if self.models_ is None:
-            return ["frugal-gpt has to be fitted before it can run"]
+            return ["a chain needs two candidates at least"] if len(candidates) < 2 else []
         pool = [self.models_[each] for each in self.pool_]
         known = [each for each in pool if each in candidates]
         if len(known) < 2:

@@ -4,6 +4,7 @@ import io
 import math
 import random
 import re
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -24,7 +25,7 @@ from routers.workflows.base import (
     Workflow,
 )
 from tests.support.tasks import candidate, task
-from tests.support.workflow_examples import EXAMPLES, MODELS, example
+from tests.support.workflow_examples import EXAMPLES, MODELS, context, example
 
 POOL = tuple(
     candidate(model_id, quality=quality, cost_usd=cost_usd)
@@ -200,6 +201,29 @@ def test_no_time_left_ends_it(kind):
 
 
 @every_kind
+def test_a_workflow_says_what_it_goes_by(kind):
+    workflow = fitted(kind)
+
+    def course(seed, *, rate, x):
+        request = task(POOL, usd_per_quality=rate, seed=seed, x=x)
+        return drive(workflow, request, of_texts(TEXTS, seed=seed))
+
+    x = np.ones(4, np.float32)
+    for seed in range(5):
+        if not workflow.reads_features:
+            assert course(seed, rate=0.01, x=x) == course(seed, rate=0.01, x=None)
+        if not workflow.heeds_knob:
+            assert course(seed, rate=0.0, x=x) == course(seed, rate=math.inf, x=x)
+
+
+@every_kind
+def test_one_fold_is_enough_to_learn_from(kind):
+    told = context()
+    told = replace(told, folds=np.zeros(len(told.x), np.intp))
+    example(kind, told).state()
+
+
+@every_kind
 def test_the_same_seed_takes_the_same_course(kind):
     assert list(courses(fitted(kind))) == list(courses(fitted(kind)))
 
@@ -230,7 +254,7 @@ def test_the_same_recorded_answers_teach_the_same(kind):
 @every_kind
 def test_what_learns_refuses_before_it_has(kind):
     workflow = build(WORKFLOWS.get(kind), EXAMPLES.get(kind, {}), noun=kind)
-    assert (workflow.doubts(MODELS) != []) == workflow.learns
+    assert workflow.doubts(MODELS) == []
     if workflow.learns:
         with pytest.raises(NotFittedError, match="fitted"):
             workflow.state()

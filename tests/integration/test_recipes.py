@@ -12,6 +12,7 @@ from routers.heads.base import HEADS
 from routers.training.fit import fit
 from routers.training.recipe import read_recipe
 from routers.types import Conversation
+from tests.support.answers import SKILL, write_answered
 from tests.support.outcomes import MODELS, write_outcomes
 
 FOLDER = Path(__file__).parents[2] / "configs/training"
@@ -31,20 +32,27 @@ def test_a_recipe_says_what_it_is_and_fits(path, outcomes, tmp_path):
     recipe = read_recipe(path)
     if recipe.embedder.kind == "sentence-transformers" and not find_spec("sentence_transformers"):
         pytest.skip("needs the sentence-transformers extra")
+    data, answers, n_models = outcomes, (), len(MODELS)
+    if recipe.workflow is not None:
+        data, file = write_answered(tmp_path, n=150)
+        answers, n_models = (file,), len(SKILL)
     report = fit(
-        [outcomes],
+        [data],
         tmp_path / "artifact",
         # Of so few rows routing is not worth it, and a recipe that may would say so.
         recipe=recipe.model_copy(update={"calibration_folds": 2, "abstain": False}),
         created_at="",
         steelyard_version="",
+        answers=answers,
     )
     artifact = load_artifact(report.path)
     assert artifact.manifest["strategy"]["kind"] == recipe.strategy
     predictions = artifact.predict_conversations([Conversation.of("Write a poem about rain.")])
-    assert artifact.models == MODELS
-    assert predictions.quality.shape == (1, 2)
+    assert len(artifact.models) == n_models
+    assert predictions.quality.shape == (1, n_models)
     assert np.isfinite(predictions.quality).all()
+    if recipe.workflow is not None:
+        assert artifact.workflow.kind == recipe.workflow["kind"]
 
 
 def test_there_is_a_recipe_for_every_head_and_every_strategy_that_looks_at_the_query():

@@ -33,10 +33,10 @@ _ABILITY = (-0.3, 0.4, 0.5, 1.6)
 _SAMPLES = 8
 
 
-def example(kind: str) -> Workflow:
+def example(kind: str, told: WorkflowContext | None = None) -> Workflow:
     """Return a workflow that can run; what has nothing to learn ignores the recorded answers."""
     workflow = build(WORKFLOWS.get(kind), EXAMPLES.get(kind, {}), noun=kind)
-    return workflow.fit(context())
+    return workflow.fit(told or context())
 
 
 def context(n: int = 240, *, seed: int = 0) -> WorkflowContext:
