@@ -23,7 +23,7 @@ from routers.errors import DataError
 from routers.files import shown, shown_value
 from routers.workflows.base import RecordedAnswers
 
-_LITERAL, _TEXT, _LATENCY, _QUALITY = "a:", "x:", "l:", "q:"
+_LITERAL, _TEXT, _LATENCY, _VERIFIED, _QUALITY = "a:", "x:", "l:", "v:", "q:"
 
 _NAMED = 3
 """Models or queries that an error names; of the others it says how many there are."""
@@ -40,6 +40,7 @@ class _Said:
     literal: str | None
     text: str | None
     latency_s: float
+    verified: float
 
 
 def read_answers(
@@ -57,9 +58,11 @@ def read_answers(
         The files of the table; they are read where there are no `answers`.
     answers
         Files with answers, joined by `query_id`: wide .parquet with `query_id` and, per model M,
-        `a:M` (the answer proper) or `x:M` (the whole text) or both; or .jsonl with `query_id`,
-        `model` and `answer` or `text` or both. Queries and models that the table does not have
-        are left aside. Where a query was answered twice the first answer counts.
+        `a:M` (the answer proper) or `x:M` (the whole text) or both, and where they are known `l:M`
+        (seconds) and `v:M` (the share of M's votes on its own answer that called it correct); or
+        .jsonl with `query_id`, `model` and `answer` or `text` or both, `latency_s`, `verified`.
+        Queries and models that the table does not have are left aside. Where a query was answered
+        twice the first answer counts.
 
     Raises
     ------
@@ -89,6 +92,7 @@ def read_answers(
         literals=found.literals,
         texts=found.texts if found.has_texts else None,
         latency_s=None if np.isnan(found.latency_s).all() else found.latency_s,
+        verified=None if np.isnan(found.verified).all() else found.verified,
     )
 
 
@@ -100,6 +104,7 @@ class _Found:
     literals: np.ndarray = field(init=False)
     texts: np.ndarray = field(init=False)
     latency_s: np.ndarray = field(init=False)
+    verified: np.ndarray = field(init=False)
     column_of: Mapping[str, int] = field(init=False)
     seen: np.ndarray = field(init=False)
     strangers: dict[str, None] = field(default_factory=dict)
@@ -111,6 +116,7 @@ class _Found:
         self.literals = np.full(shape, None, dtype=object)
         self.texts = np.full(shape, None, dtype=object)
         self.latency_s = np.full(shape, np.nan)
+        self.verified = np.full(shape, np.nan)
         self.column_of = {model: column for column, model in enumerate(self.table.models)}
         self.seen = np.zeros(len(self.table), dtype=np.bool_)
 
@@ -131,6 +137,7 @@ class _Found:
             self.literals[row, column] = each.literal
             self.texts[row, column] = each.text
             self.latency_s[row, column] = each.latency_s
+            self.verified[row, column] = each.verified
             self.has_texts |= each.text is not None
 
     def _told(self, row: int, column: int) -> bool:
@@ -207,7 +214,7 @@ def _wide(path: Path, *, keyed_by_id: bool) -> Iterator[_Said]:
             )
         queries = read_queries(path)
         keys = list(zip(queries.query_ids, queries.conversations, strict=True))
-    families = (_LITERAL, _TEXT, _LATENCY)
+    families = (_LITERAL, _TEXT, _LATENCY, _VERIFIED)
     for model in models:
         mine = [family + model for family in families if family + model in names]
         table = read_columns(path, mine)
@@ -217,8 +224,10 @@ def _wide(path: Path, *, keyed_by_id: bool) -> Iterator[_Said]:
             for family in (_LITERAL, _TEXT)
         )
         latency_s = number_columns(path, table, _LATENCY, [model])[:, 0].tolist()
-        for key, literal, text, each_s in zip(keys, literals, texts, latency_s, strict=True):
-            yield _Said(key, model, literal, text, each_s)
+        verified = number_columns(path, table, _VERIFIED, [model], high=1)[:, 0].tolist()
+        rows = zip(keys, literals, texts, latency_s, verified, strict=True)
+        for key, literal, text, each_s, share in rows:
+            yield _Said(key, model, literal, text, each_s, share)
 
 
 def _unique_ids(path: Path) -> list[Hashable]:
@@ -243,6 +252,7 @@ def _lines(path: Path, *, keyed_by_id: bool) -> Iterator[_Said]:
             None if literal == text else literal,
             text,
             field_number(where, record, "latency_s"),
+            field_number(where, record, "verified", high=1),
         )
 
 

@@ -206,3 +206,25 @@ def test_what_is_no_text_does_not_become_a_column(tmp_path):
     path = write_jsonl(tmp_path / "o.jsonl", line)
     with pytest.raises(DataError, match="record 0: 'text' must be a text"):
         convert("jsonl", path, tmp_path / "w.parquet")
+
+
+def test_votes_of_models_on_their_own_answers_are_shares(tmp_path, data):
+    wide = write_parquet(tmp_path / "votes.parquet", **ANSWERS, **{"v:a": [0.25, None]})
+    found = read_answers(read_outcomes(data), data, [wide])
+    np.testing.assert_array_equal(found.verified, [[np.nan, np.nan], [0.25, np.nan]])
+    lines = write_jsonl(
+        tmp_path / "votes.jsonl",
+        {"query_id": "1", "model": "a", "answer": "2", "verified": 1},
+        {"query_id": "2", "model": "a", "answer": "5", "verified": 0.125},
+        {"query_id": "1", "model": "b", "answer": "2"},
+    )
+    found = read_answers(read_outcomes(data), data, [lines])
+    np.testing.assert_array_equal(found.verified, [[1, np.nan], [0.125, np.nan]])
+    plain = write_parquet(tmp_path / "answers.parquet", **ANSWERS)
+    assert read_answers(read_outcomes(data), data, [plain]).verified is None
+
+
+def test_a_share_of_votes_above_one_is_refused(tmp_path, data):
+    path = write_parquet(tmp_path / "votes.parquet", **ANSWERS, **{"v:a": [1.5, 0.5]})
+    with pytest.raises(DataError, match="v:a"):
+        read_answers(read_outcomes(data), data, [path])
