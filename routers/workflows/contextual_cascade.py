@@ -26,6 +26,7 @@ from routers.workflows.cascade import LAST_STAGE, not_among
 from routers.workflows.learning.base import OnlineWorkflow
 from routers.workflows.learning.lessons import Lesson
 from routers.workflows.learning.linear_beliefs import (
+    OBSERVED,
     Belief,
     LinearBeliefs,
     arm_features,
@@ -51,7 +52,7 @@ class ContextualCascade(OnlineWorkflow):
     Attributes
     ----------
     candidates
-        The models that may be tried; empty for those that it was fitted for.
+        The models that may be tried; empty for those that it was fitted for, else for all.
     verifier
         Who says whether an answer is a success.
     value_usd
@@ -135,7 +136,7 @@ class ContextualCascade(OnlineWorkflow):
     def doubts(self, candidates: Sequence[str]) -> list[str]:
         """Say what is missing: candidates, a verifier, or one that tells enough."""
         found = not_among(candidates, self.candidates)
-        if len(self._models) < 2:
+        if len(self._models or candidates) < 2:
             found.append("a cascade needs two `candidates` at least")
         if self._verifier is None:
             found.append("without a `verifier` nothing says whether an answer is a success")
@@ -169,6 +170,7 @@ class ContextualCascade(OnlineWorkflow):
 
     def order(self, task: Task) -> tuple[str, ...]:
         """Return the models to try; the single best one where none is worth its cost."""
+        self._meet(task)
         known = [
             (self._models.index(each.model_id), each.model_id, each.cost_usd or 0.0)
             for each in task.candidates
@@ -282,6 +284,23 @@ class ContextualCascade(OnlineWorkflow):
         )
         if prior is not None:
             self._beliefs.learn(prior)
+
+    def _meet(self, task: Task) -> None:
+        """Take models in that nobody named and nothing was fitted for; they are known by name."""
+        if self.candidates or self._prior is not None:
+            return
+        new = [each.model_id for each in task.candidates if each.model_id not in self._models]
+        if new:
+            known = self._beliefs.known.sums
+            self._start((*self._models, *new), self._center, self._components, None)
+            self._beliefs.learn(
+                Lesson(
+                    sums={
+                        name: sums if name == OBSERVED else np.pad(sums, (0, len(new)))
+                        for name, sums in known.items()
+                    }
+                )
+            )
 
     def _seen(self, task: Task) -> tuple[FloatArray, FloatArray]:
         """Return the features of all models, and what the router predicts of them."""

@@ -23,7 +23,8 @@ every_recipe = pytest.mark.parametrize("path", RECIPES, ids=[path.stem for path 
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory) -> Path:
-    return write_outcomes(tmp_path_factory.mktemp("outcomes") / "wide.parquet", n=90)
+    folder = tmp_path_factory.mktemp("outcomes")
+    return write_outcomes(folder / "wide.parquet", n=90, with_answers=True)
 
 
 @every_recipe
@@ -47,6 +48,7 @@ def test_a_recipe_says_what_it_is_and_fits(path, outcomes, tmp_path):
     )
     artifact = load_artifact(report.path)
     assert artifact.manifest["strategy"]["kind"] == recipe.strategy
+    assert (artifact.workflow is None) == (recipe.workflow is None)
     predictions = artifact.predict_conversations([Conversation.of("Write a poem about rain.")])
     assert len(artifact.models) == n_models
     assert predictions.quality.shape == (1, n_models)

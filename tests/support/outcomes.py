@@ -16,7 +16,14 @@ SKILL = {"sum": (0.9, 0.95), "poem": (0.2, 0.9), "code": (0.5, 0.7)}
 PRICES = {"small": (0.5, 1.5), "large": (5.0, 15.0)}
 
 
-def write_outcomes(path: Path, *, n: int = 240, seed: int = 0, with_costs: bool = True) -> Path:
+def write_outcomes(
+    path: Path,
+    *,
+    n: int = 240,
+    seed: int = 0,
+    with_costs: bool = True,
+    with_answers: bool = False,
+) -> Path:
     """Write `n` prompts on three topics and what two models made of them."""
     rng = np.random.default_rng(seed)
     topics = [list(TOPICS)[i] for i in rng.integers(0, 3, n)]
@@ -32,6 +39,9 @@ def write_outcomes(path: Path, *, n: int = 240, seed: int = 0, with_costs: bool 
         tokens = rng.lognormal(4 + column, 0.3, n).round().astype(np.int32)
         columns[f"q:{model}"] = pa.array((rng.random(n) < chance).astype(np.float32))
         columns[f"t:{model}"] = pa.array(tokens)
+        if with_answers:
+            right = np.asarray(columns[f"q:{model}"]) > 0
+            columns[f"a:{model}"] = ["right" if each else f"{model} is wrong" for each in right]
         if with_costs:
             p_in, p_out = PRICES[model]
             input_tokens = np.asarray([len(prompt) / 4 for prompt in prompts])

@@ -88,7 +88,7 @@ class LinearBeliefs:
             sums={
                 PRECISION: np.zeros((*shape, shape[-1])),
                 MOMENT: np.zeros(shape),
-                OBSERVED: np.zeros(()),
+                OBSERVED: np.zeros(1),
             }
         )
         self._solved_at = -1.0
@@ -111,7 +111,7 @@ class LinearBeliefs:
         if {name: sums.shape for name, sums in lesson.sums.items()} != shapes:
             raise ValueError("a lesson of other models or features")
         self._known = self._known.then(lesson)
-        if self._known.sums[OBSERVED] > self._solved_at * (1 + _STALE):
+        if self._known.sums[OBSERVED][0] > self._solved_at * (1 + _STALE):
             self._theta, self._inverse, self._radius = self._solve()
 
     def believe(self, phi: FloatArray, predicted: FloatArray | float) -> Belief:
@@ -153,13 +153,13 @@ class LinearBeliefs:
             sums={
                 PRECISION: np.swapaxes(weighed, -1, -2) @ phi,
                 MOMENT: (weighed * (success - predicted)[..., None]).sum(axis=-2),
-                OBSERVED: np.asarray(np.sum(tried * np.ones_like(success)), np.float64),
+                OBSERVED: np.array([np.sum(tried * np.ones_like(success))], np.float64),
             }
         )
 
     def _solve(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         sums = self._known.sums
-        self._solved_at = float(sums[OBSERVED])
+        self._solved_at = float(sums[OBSERVED][0])
         n = sums[MOMENT].shape[-1]
         ridge = self._ridge * (1 / 0.25 if self._weighted else 1.0)
         precision = sums[PRECISION] + ridge * np.eye(n)
