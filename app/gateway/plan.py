@@ -7,7 +7,7 @@ from typing import assert_never
 
 from app.gateway.course import Course, distinct
 from app.gateway.request import Policy, RouteRequest, WorkflowRule
-from routers.types import Capability, Decision, Reason
+from routers.types import Capability, CostQuality, Decision, Reason
 from routers.workflows.base import Delegate, Draft, End, Refuse, Room, Run, Serve, Skip, Step, Task
 
 _log = logging.getLogger(__name__)
@@ -193,6 +193,7 @@ def _task(
     left_s: float,
 ) -> Task:
     limits = [each for each in (request.max_cost_usd, rule.max_cost_usd) if each is not None]
+    objective = policy.objective if request.objective is None else request.objective
     return Task(
         conversation=request.conversation,
         candidates=tuple(each for each in decision.candidates if each.eligible),
@@ -207,6 +208,7 @@ def _task(
         x=policy.artifact.featurizer.transform([request.conversation])[0]
         if rule.workflow.reads_features
         else None,
+        cost_quality=objective.t if isinstance(objective, CostQuality) else None,
     )
 
 

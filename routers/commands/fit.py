@@ -162,6 +162,8 @@ def _print_fit(path: Path, version: str, manifest: Mapping[str, Any]) -> None:
     abstention = abstention_note(manifest)
     if abstention is not None:
         click.echo(f"  {abstention}")
+    if "workflow" in metrics:
+        click.echo(f"  {_several_calls(metrics['workflow'])}")
     click.echo(
         f"  best single model {shown(metrics['best_single_model'])} "
         f"{metrics['best_single_quality']:.3f}, router {metrics['best_routed_quality']:.3f}"
@@ -180,6 +182,15 @@ def _over(name: str, area: Mapping[str, float]) -> str:
     if area["high"] > 0:
         return f"{told}: within noise, {name} is as good"
     return f"{told}: {name} is better"
+
+
+def _several_calls(found: Mapping[str, Any]) -> str:
+    area = found["aiq_over_single_choice"]
+    told = (
+        f"several calls over single choice at equal cost: {area['value']:+.4f} "
+        f"[{area['low']:+.4f}, {area['high']:+.4f}]"
+    )
+    return told if found.get("ships", True) else f"{told}: single choice serves"
 
 
 def _doubts(training: Mapping[str, Any]) -> list[str]:

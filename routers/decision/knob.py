@@ -143,6 +143,19 @@ class KnobCurve:
             return cls((0.0, 1.0), (1e-6, 1.0))
         return cls(*_invert(rates, gains))
 
+    @classmethod
+    def of_levels(cls, rates: NDArray[np.floating], quality: NDArray[np.floating]) -> Self:
+        """Calibrate the map on what was realised at some exchange rates.
+
+        Parameters
+        ----------
+        rates, quality
+            (n_rates,); rates increase from 0 to infinity, with finite ones between.
+        """
+        inner = np.asarray(rates, np.float64)[1:-1]
+        gains = np.diff(np.asarray(quality, np.float64)[:-1])
+        return cls(*_invert(inner, gains))
+
 
 def _moves(
     predicted: FloatArray, cost: FloatArray, realised: FloatArray

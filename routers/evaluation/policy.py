@@ -140,6 +140,7 @@ def replay(
             scene,
             rates,
             picks,
+            cost_quality=None if policy.artifact is None else cost_quality,
             ceilings=policy.ceilings,
             seed=seed,
             unheard=unheard,

@@ -265,6 +265,7 @@ def play(
     rates: Sequence[float | None],
     picks: NDArray[np.intp],
     *,
+    cost_quality: Sequence[float | None] | None = None,
     ceilings: Ceilings = Ceilings(),
     seed: int = 0,
     unheard: Unheard | None = None,
@@ -276,6 +277,8 @@ def play(
     ----------
     rates
         What `Task.usd_per_quality` is.
+    cost_quality
+        The positions of the knob behind the rates, where there are such.
     picks
         What single choice takes, (n_rates, n_queries) columns.
     ceilings
@@ -289,13 +292,15 @@ def play(
     columns = {spec.model_id: column for column, spec in enumerate(scene.candidates)}
     names = list(columns)
     played = [_Playing(n) for _ in rates]
+    asked = [None] * len(rates) if cost_quality is None else list(cost_quality)
     for row in range(n):
         candidates = scene.estimates(row)
         respond = partial(_respond, _Recorded(scene, row, columns, lost))
-        known: dict[tuple[int, float | None], Course] = {}
-        for position, rate, pick in zip(played, rates, picks[:, row].tolist(), strict=True):
+        known: dict[tuple[int, tuple[float | None, float | None] | None], Course] = {}
+        settings = zip(played, rates, asked, picks[:, row].tolist(), strict=True)
+        for position, rate, t, pick in settings:
             # What does not heed the knob goes the same way wherever single choice does.
-            key = (pick, rate if workflow.heeds_knob else None)
+            key = (pick, (rate, t) if workflow.heeds_knob else None)
             course = known.get(key)
             if course is None:
                 task = Task(
@@ -306,6 +311,7 @@ def play(
                     room=ceilings.room(),
                     rng=random.Random(zlib.crc32(scene.query_ids[row].encode()) ^ seed),  # noqa: S311
                     x=None if scene.x is None else scene.x[row],
+                    cost_quality=t,
                 )
                 course = known[key] = drive(workflow, task, respond)
                 end = course.end

@@ -11,12 +11,13 @@ from routers.artifact.calibration import CalibrationRows
 from routers.artifact.workflow_knob import WorkflowKnob
 from routers.base import Labels
 from routers.data.dataset import OutcomeTable
+from routers.decision.knob import KnobCurve
 from routers.evaluation.assess import predicted_costs
 from routers.evaluation.equal_cost import gains
-from routers.evaluation.frame import Frame, kept_rows, select_rows, sweep
+from routers.evaluation.frame import NEGLIGIBLE, Frame, Rows, kept_rows, select_rows, sweep
 from routers.evaluation.policy import spec_of
 from routers.evaluation.scene import NOBODY, Position, Scene, play, stacked_positions
-from routers.numeric import nan_mean
+from routers.numeric import FloatArray, nan_mean
 from routers.types import FloatMatrix, Predictions, PriceTable
 from routers.workflows.base import (
     RecordedAnswers,
@@ -30,6 +31,10 @@ POSITIONS = tuple(round(0.05 * step, 2) for step in range(21))
 
 _DRAWS = 400
 
+_SURE = 0.84
+"""The share of draws in which a workflow has to beat single choice to serve in its place: one
+standard error."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FittedWorkflow:
@@ -37,13 +42,15 @@ class FittedWorkflow:
 
     Attributes
     ----------
+    workflow
+        None where single choice is as good, so that it serves.
     knob
-        None where the knob does not steer it.
+        None where the knob does not steer it, or by a curve of the workflow's own.
     metrics
         Plain values for the manifest: of the workflow fitted on other folds.
     """
 
-    workflow: Workflow
+    workflow: Workflow | None
     knob: WorkflowKnob | None
     metrics: dict[str, Any]
 
@@ -89,6 +96,11 @@ def fit_workflow(
     )
     specs = [spec_of(model, prices[model]) for model in table.models]
     scene = Scene.of(specs, table.query_ids, rows, predictions, x, answers)
+    rates_of_its_own = make_workflow(given).rates(context)
+    if rates_of_its_own is not None:
+        return _fit_by_rates(
+            given, context, scene, rows, rates_of_its_own, seed=seed, progress=progress
+        )
     curve = calibration.curve(range(len(specs)), [prices[model] for model in table.models])
     rates = [curve.usd_per_quality_for(t) for t in POSITIONS]
     positions = play_crossed(given, context, scene, rates, seed=seed, progress=progress)
@@ -104,6 +116,67 @@ def fit_workflow(
         knob=knob,
         metrics=_metrics(frame, scene, positions, quality, kept_rows(rows.quality)),
     )
+
+
+def _fit_by_rates(
+    given: Mapping[str, Any],
+    context: WorkflowContext,
+    scene: Scene,
+    rows: Rows,
+    rates: FloatArray,
+    *,
+    seed: int,
+    progress: Callable[[str], None],
+) -> FittedWorkflow:
+    """Fit a workflow that is calibrated at exchange rates of its own."""
+    shape = (len(rates), len(context.labels))
+    cost, quality, n_calls = (np.full(shape, np.nan) for _ in range(3))
+    n_folds = int(context.folds.max()) + 1
+    for fold in range(n_folds):
+        progress(f"fitting the workflow, fold {fold + 1}/{n_folds}")
+        others, mine = (
+            np.flatnonzero(context.folds != fold),
+            np.flatnonzero(context.folds == fold),
+        )
+        rng = np.random.default_rng([seed, fold])
+        part = make_workflow(given).fit(_part(context, others, rng))
+        found = part.rehearse(_part(context, mine, rng), rates.tolist())
+        cost[:, mine], quality[:, mine] = found.cost_usd, found.quality
+        n_calls[:, mine] = found.n_calls
+    progress("fitting the workflow on all rows")
+    workflow = make_workflow(given).fit(context)
+    knob = KnobCurve.of_levels(rates, nan_mean(quality.T, default=np.nan))
+    workflow.calibrate(knob)
+    kept = kept_rows(rows.quality)
+    frame = Frame(rows=rows.take(kept), n_draws=_DRAWS, seed=seed)
+    picks = _picks(scene, kept)
+    cost, quality, n_calls = (each[:, kept] for each in (cost, quality, n_calls))
+    worth = gains(
+        frame, cost, quality, *frame.realised(np.concatenate([picks, frame.every_single]))
+    )
+    ships = bool(worth.area.value > NEGLIGIBLE and (worth.area_draws > 0).mean() > _SURE)
+    at = np.searchsorted(rates[:-1], [knob.usd_per_quality_for(t) for t in POSITIONS])
+    metrics = {
+        "ships": ships,
+        "aiq_over_single_choice": worth.area.to_dict(),
+        "positions": [
+            {
+                "cost_quality": t,
+                "quality": float(np.nanmean(quality[i])),
+                "usd_per_1000": float(1000 * cost[i].mean()),
+                "calls": float(n_calls[i].mean()),
+                "over_single_choice": worth.positions[i].to_dict(),
+            }
+            for t, i in zip(POSITIONS, at.tolist(), strict=True)
+        ],
+    }
+    return FittedWorkflow(workflow=workflow if ships else None, knob=None, metrics=metrics)
+
+
+def _picks(scene: Scene, kept: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return what single choice takes at every exchange rate, (n_settings, n_kept)."""
+    assert scene.predictions is not None  # noqa: S101  (there is a router)
+    return sweep(scene.predictions.quality.astype(np.float64), scene.expected_costs())[:, kept]
 
 
 def play_crossed(
@@ -167,9 +240,7 @@ def _metrics(
     quality: NDArray[np.float64],
     kept: NDArray[np.intp],
 ) -> dict[str, Any]:
-    assert scene.predictions is not None  # noqa: S101  (there is a router)
-    picks = sweep(scene.predictions.quality.astype(np.float64), scene.expected_costs())[:, kept]
-    singles = np.concatenate([picks, frame.every_single])
+    singles = np.concatenate([_picks(scene, kept), frame.every_single])
     cost = np.stack([each.cost_usd for each in positions])[:, kept]
     over = gains(frame, cost, quality[:, kept], *frame.realised(singles))
     return {

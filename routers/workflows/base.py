@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.base import Labels
+from routers.decision.knob import KnobCurve
 from routers.errors import RoutingConfigError
 from routers.numeric import FloatArray
 from routers.options import State, build
@@ -253,6 +254,9 @@ class Task:
         What may still be used; changes while the workflow runs.
     rng
         The only source of randomness.
+    cost_quality
+        The position of the knob, where the request is decided by one: a workflow that was
+        calibrated itself knows better than single choice what it comes down to.
     verdicts
         What was said of answers so far: a workflow notes it here, whoever drives it tells it.
     """
@@ -264,6 +268,7 @@ class Task:
     room: Room
     rng: random.Random
     x: FloatVector | None = None
+    cost_quality: float | None = None
     verdicts: list[Verdict] = field(default_factory=list)
 
     def judged(
@@ -390,6 +395,39 @@ class WorkflowContext:
     folds: NDArray[np.intp]
     rng: np.random.Generator
 
+    def rows(self, index: np.ndarray) -> "WorkflowContext":
+        """Return some of the queries, in the order of `index`."""
+        return WorkflowContext(
+            x=self.x[index],
+            conversations=[self.conversations[i] for i in index],
+            labels=self.labels.rows(index),
+            predictions=self.predictions.rows(index),
+            answers=self.answers.rows(index),
+            cost_usd=self.cost_usd[index],
+            predicted_cost_usd=self.predicted_cost_usd[index],
+            folds=self.folds[index],
+            rng=self.rng,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rehearsal:
+    """How a workflow would have gone on recorded answers; arrays are (n_rates, n_queries).
+
+    Attributes
+    ----------
+    cost_usd
+        Of all calls.
+    quality
+        Of the answer that served; NaN where it is not known.
+    n_calls
+        How many calls it took.
+    """
+
+    cost_usd: FloatArray
+    quality: FloatArray
+    n_calls: FloatArray
+
 
 # --- the seam ---------------------------------------------------------------------------------
 
@@ -442,6 +480,25 @@ class Workflow(ABC):
         """Learn from recorded answers."""
         del context
         return self
+
+    def rates(self, context: WorkflowContext) -> FloatArray | None:
+        """Return the exchange rates at which its own knob is calibrated, from 0 to infinity.
+
+        None for a workflow that goes by the rates of single choice.
+        """
+        del context
+        return None
+
+    def rehearse(self, context: WorkflowContext, usd_per_quality: Sequence[float]) -> Rehearsal:
+        """Return how `run` would go on recorded answers, at each exchange rate.
+
+        Only for workflows that have `rates` of their own.
+        """
+        raise NotImplementedError
+
+    def calibrate(self, knob: KnobCurve) -> None:
+        """Take over what positions of the knob come down to; for those that have `rates`."""
+        raise NotImplementedError
 
     def state(self) -> dict[str, np.ndarray]:
         """Return everything that was learned as named plain arrays."""
