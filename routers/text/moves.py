@@ -17,7 +17,7 @@ _EDGE_CHARS = 400
 _MAX_JSON_CHARS = 20_000
 
 _FAILED_HEAD = re.compile(
-    r"""\s*(?:\[|<|\*\*|`)*\s*(?:
+    r"""(?:
         (?:tool_use_error|error)\s*>                        # tags of harnesses
       | (?:\w*Error|\w*Exception|error|fatal(?:\ error)?|failed|failure)\s*[\]*`]*\s*:(?!//)
       | error\[\w+\]\s*:                                    # compilers
@@ -33,10 +33,12 @@ _FAILED_HEAD = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _EXIT_CODE = re.compile(
-    r"^\W*(?:\w+\s+){0,3}(?:exit(?:ed)?(?:\s+with)?(?:\s+exit)?\s+(?:code|status)|exit_code|returncode)"
-    r"\W{0,4}\s*(-?\d+)\W*$",
-    re.IGNORECASE | re.MULTILINE,
+    r"\W{0,9}(?:\w+\s+){0,3}(?:exit(?:ed)?(?:\s+with)?(?:\s+exit)?\s+(?:code|status)|exit_code|returncode)"
+    r"\W{0,4}(-?\d{1,9})\W{0,9}",
+    re.IGNORECASE,
 )
+_MAX_EXIT_CHARS = 120
+_BEFORE_MARKS = " \t\r\n[<*`"
 _TRACEBACK = re.compile(r"^Traceback \(most recent call last\):$", re.MULTILINE)
 _RAISED = re.compile(r"\n[\w.]*(?:Error|Exception|Interrupt|Exit)(?::[^\n]*)?\s*$")
 _DIGITS = re.compile(r"\d+")
@@ -115,10 +117,9 @@ class Move:
 
 def tells_failure(text: str) -> bool:
     """Return whether the result of a tool says that the tool failed."""
-    head = text[:_EDGE_CHARS]
-    if _FAILED_HEAD.match(head):
+    stripped = text[:_EDGE_CHARS].lstrip()
+    if _FAILED_HEAD.match(stripped.lstrip(_BEFORE_MARKS)):
         return True
-    stripped = head.lstrip()
     if stripped[:1] == "{" and len(text) <= _MAX_JSON_CHARS:
         return _json_failure(text)
     tail = text[-_EDGE_CHARS:]
@@ -126,7 +127,7 @@ def tells_failure(text: str) -> bool:
     first, _, _ = stripped.partition("\n")
     last = tail.rstrip().rpartition("\n")[2]
     for line in (first, last):
-        code = _EXIT_CODE.search(line)
+        code = _EXIT_CODE.fullmatch(line.strip()[:_MAX_EXIT_CHARS])
         if code is not None:
             return int(code[1]) != 0
     return _TRACEBACK.search(tail) is not None and _RAISED.search(tail) is not None

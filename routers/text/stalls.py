@@ -6,9 +6,10 @@ went wrong in a task stands in it until the task is over.
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from routers.text.moves import Move, ToolResult
 from routers.types import Role
@@ -28,13 +29,16 @@ _FAILURES = 3
 _ALIKE = 0.85
 _ALIKE_WORDS = 4
 """Questions of fewer words are the same only if they are equal."""
-_MAX_QUESTION_CHARS = 4_000
+_MAX_QUESTION_CHARS = 2_000
+_MAX_QUESTIONS = 10
+"""Of a task so many are held against a new one."""
+
+_MAX_NOTES = 50
 _MAX_REFUSAL_CHARS = 700
 
-_NOTES = re.compile(
+_NOTE = re.compile(
     r"<(system-reminder|environment_context|environment_details|user_instructions|ide_selection"
-    r"|ide_opened_file|local-command-\w+|command-\w+)>.*?</\1>",
-    re.DOTALL,
+    r"|ide_opened_file|local-command-\w{1,20}|command-\w{1,20})>"
 )
 """What harnesses put into users' messages."""
 
@@ -120,9 +124,10 @@ def stall_of(moves: Sequence[Move]) -> Stall:
     """
     told = [each for each in moves[-_MAX_MOVES:] if each.role is not Role.SYSTEM]
     asked_again, refused, begun = _asked(told)
+    outcomes = _outcomes(told[begun:])
     points = {
-        StallReason.REPEATED_CALL: _repeated(told[begun:]),
-        StallReason.FAILING_CALLS: _failing(told[begun:]) // _FAILURES,
+        StallReason.REPEATED_CALL: _repeated(outcomes),
+        StallReason.FAILING_CALLS: _failing(outcomes) // _FAILURES,
         StallReason.ASKED_AGAIN: asked_again,
         StallReason.REFUSED: refused,
     }
@@ -157,7 +162,7 @@ def _asked(moves: Sequence[Move]) -> tuple[int, int, int]:
             elif phrase not in _GO_ON:
                 begun, again, refused, questions = index, 0, 0, []
         if " ".join(words) not in _AGAIN | _GO_ON:
-            questions.append(words)
+            questions = [*questions[1 - _MAX_QUESTIONS :], words]
         answered = was_refused = False
     return again, refused, begun
 
@@ -168,8 +173,21 @@ def _question(move: Move) -> list[str] | None:
         return None
     text = move.text[: 4 * _MAX_QUESTION_CHARS]
     if "<" in text:
-        text = _NOTES.sub(" ", text)
+        text = _without_notes(text)
     return _WORD.findall(text[:_MAX_QUESTION_CHARS].casefold()) or None
+
+
+def _without_notes(text: str) -> str:
+    """Leave out what harnesses put into a message."""
+    kept, at = [], 0
+    for _ in range(_MAX_NOTES):
+        note = _NOTE.search(text, at)
+        end = -1 if note is None else text.find(f"</{note[1]}>", note.end())
+        if note is None or end < 0:
+            break
+        kept.append(text[at : note.start()])
+        at = end + len(note[1]) + 3
+    return " ".join([*kept, text[at:]])
 
 
 def _alike(words: list[str], others: list[str]) -> bool:
@@ -178,17 +196,12 @@ def _alike(words: list[str], others: list[str]) -> bool:
     fewest, most = sorted((len(words), len(others)))
     if fewest < _ALIKE_WORDS or fewest < _ALIKE * most:
         return False
-    common = sum((Counter(words) & Counter(others)).values())
     # What two requests for the same work on different things differ in are names and numbers.
-    return common >= _ALIKE * most and not _other_things(words, others)
-
-
-def _other_things(words: list[str], others: list[str]) -> bool:
-    """Whether two questions differ in what they are about: a number, or one word for another."""
-    only, missing = Counter(words) - Counter(others), Counter(others) - Counter(words)
-    if any(word.isdigit() for word in (*only, *missing)):
-        return True
-    return bool(only) and bool(missing)
+    only, missing = set(words) - set(others), set(others) - set(words)
+    if (only and missing) or any(word.isdigit() for word in (*only, *missing)):
+        return False
+    common = sum((Counter(words) & Counter(others)).values())
+    return common >= _ALIKE * most
 
 
 def is_refusal(text: str) -> bool:
@@ -201,26 +214,34 @@ def is_refusal(text: str) -> bool:
 # --- what tools gave --------------------------------------------------------------------------
 
 
-def _outcomes(moves: Sequence[Move]) -> Iterator[tuple[tuple[str, str] | None, ToolResult]]:
-    """Give each result, and what its call was, where that is known."""
-    calls = {call.call_id: call for move in moves for call in move.calls}
-    for move in moves:
-        for result in move.results:
-            call = calls.get(result.call_id)
-            yield None if call is None else call.same_as, result
+class _Outcome(NamedTuple):
+    """What came of a call: what the call was, where that is known, and whether it failed."""
+
+    call: tuple[str, str] | None
+    result: ToolResult
+    failed: bool
 
 
-def _repeated(moves: Sequence[Move]) -> int:
+def _outcomes(moves: Sequence[Move]) -> list[_Outcome]:
+    calls = {call.call_id: call.same_as for move in moves for call in move.calls}
+    return [
+        _Outcome(calls.get(result.call_id), result, result.is_failure)
+        for move in moves
+        for result in move.results
+    ]
+
+
+def _repeated(outcomes: Sequence[_Outcome]) -> int:
     """Return how much of a stall repeated calls are: 0, 1 or 2."""
+    often = Counter(each.call for each in outcomes)
     counts: Counter[tuple[tuple[str, str], str]] = Counter()
     most = 0
     last: tuple[tuple[str, str], str] | None = None
-    for call, result in _outcomes(moves):
-        if call is None:
+    for call, result, failed in outcomes:
+        if call is None or often[call] == 1:
             last = None
             continue
         both = (call, result.same_as)
-        failed = result.is_failure
         if failed or not _POLLS.search(call[0]):
             counts[both] += 1
             # One that fails twice in a row says as much as one that succeeds three times.
@@ -231,10 +252,10 @@ def _repeated(moves: Sequence[Move]) -> int:
     return 2 if most >= 2 * _SAME_CALLS else 1
 
 
-def _failing(moves: Sequence[Move]) -> int:
+def _failing(outcomes: Sequence[_Outcome]) -> int:
     """Return the most failures in a row."""
     most = streak = 0
-    for _, result in _outcomes(moves):
-        streak = streak + 1 if result.is_failure else 0
+    for each in outcomes:
+        streak = streak + 1 if each.failed else 0
         most = max(most, streak)
     return most

@@ -173,7 +173,7 @@ class TestFailures:
         assert not tells_failure(text)
 
     @pytest.mark.parametrize(
-        "text", ["{" * 30_000, '{"a":' * 3_000, "[" * 9, "x exit code: 9 " * 9_999]
+        "text", [" " * 9_999, "{" * 30_000, '{"a":' * 3_000, "[" * 9, "x exit code: 9 " * 9_999]
     )
     def test_odd_results_are_read_quickly_and_without_an_error(self, text):
         assert not tells_failure(text)
@@ -244,6 +244,14 @@ class TestQuestions:
 )
 def test_a_refusal_refuses_and_does_nothing_else(text, refuses):
     assert is_refusal(text) is refuses
+
+
+@pytest.mark.parametrize(
+    "note", ["<system-reminder>" * 3_000, "<command-name>x</command-name>" * 99]
+)
+def test_notes_without_an_end_and_many_of_them_are_read_quickly(note):
+    moves = [user(TASK), said("Done."), user(note + "?"), said("Fine."), user(note + TASK)]
+    assert stall_of(moves).level <= 1
 
 
 def test_nothing_at_all_is_no_stall():
