@@ -85,31 +85,39 @@ def part_undominated(by_cost: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     by_cost
         Rows in the order of `cheap_then_good`.
     """
-    sound: list[int] = []
+    costs = [row[2] for row in by_cost]
+    costs.append(math.nan)  # which nothing reaches
     kept: list[int] = []
+    waiting: list[int] = []
+    """Sound ones, by so little better than what stayed that they may yet stand for a better one."""
     reached, within, best = 0, -math.inf, -math.inf
-    n_rows = len(by_cost)
     for place, (_, quality, cost) in enumerate(by_cost):
+        if quality <= best:
+            continue
         limit = NEAR_COST * cost
-        while reached < n_rows and by_cost[reached][2] <= limit:
+        while costs[reached] <= limit:
             near = by_cost[reached][1]
             if near > within:  # noqa: PLR1730  (`max` would be called for every row of every query)
                 within = near
             reached += 1
         if within > quality + WORTH:
             continue
-        sound.append(place)
-        if quality > best + SEEN:
-            for each in sound:
-                if by_cost[each][1] >= quality - SEEN:
-                    kept.append(each)
-                    best = by_cost[each][1]
-                    break
-    stays = set(kept)
-    return (
-        [by_cost[place] for place in kept],
-        [row for place, row in enumerate(by_cost) if place not in stays],
-    )
+        if quality <= best + SEEN:
+            waiting.append(place)
+            continue
+        stays, seen = place, quality - SEEN
+        for each in waiting:
+            if by_cost[each][1] >= seen:
+                stays = each
+                waiting.append(place)
+                break
+        kept.append(stays)
+        best = by_cost[stays][1]
+        waiting = [each for each in waiting if by_cost[each][1] > best]
+    others = list(by_cost)
+    for place in reversed(kept):
+        del others[place]
+    return [by_cost[place] for place in kept], others
 
 
 def cheap_then_good(row: Row) -> tuple[float, float, str]:
