@@ -116,8 +116,8 @@ def under(prefix: str, state: State) -> dict[str, np.ndarray]:
 
 def _plain(value: object) -> object:
     if isinstance(value, BaseModel):
-        return value.model_dump()
-    return list(value) if isinstance(value, tuple) else value
+        return value.model_dump(mode="json")
+    return [_plain(each) for each in value] if isinstance(value, tuple) else value
 
 
 @cache

@@ -232,7 +232,8 @@ def understand(
         passed_on=dialect.passed_on,
         caller=caller,
     )
-    return place(permit(request, caller), head, parsed.turns)
+    guarded = names.guarded(request.pinned_model_id)
+    return place(permit(request, caller, guarded=guarded), head, parsed.turns)
 
 
 def _understand_at_length(

@@ -135,6 +135,7 @@ def _decision_headers(entry: LedgerEntry, decision: Decision) -> Headers:
     ]
     if entry.course is not None:
         headers += _workflow_headers(entry, entry.course)
+        headers += _guard_headers(entry.course)
     if decision.reason is Reason.THRESHOLD and isinstance(objective, StrongThreshold):
         headers.append((b"x-route-threshold", b"%.6g" % objective.threshold))
     if entry.fallback_index:
@@ -236,6 +237,29 @@ def _workflow_headers(entry: LedgerEntry, course: Course) -> Headers:
     return headers
 
 
+def _guard_headers(course: Course) -> Headers:
+    guarding = None if course.task is None else course.task.guarding
+    if guarding is None or guarding.verdict is None:
+        return []
+    verdict, found = guarding.verdict, {None: b"unknown", True: b"harmful", False: b"harmless"}
+    return [(b"x-route-guard", verdict.by.encode() + b"; " + found[verdict.harmful])]
+
+
+def _guard_object(course: Course) -> dict[str, Any] | None:
+    guarding = None if course.task is None else course.task.guarding
+    if guarding is None or guarding.verdict is None:
+        return None
+    verdict = guarding.verdict
+    return {
+        "by": verdict.by,
+        "harmful": verdict.harmful,
+        "score": _rounded(verdict.score, 6),
+        "why": verdict.why,
+        "models": None if guarding.models is None else sorted(guarding.models),
+        "single_choice": guarding.single,
+    }
+
+
 def workflow_object(course: Course | None) -> dict[str, Any] | None:
     """Return how a workflow went as JSON-ready values, where the policy has one."""
     if course is None:
@@ -260,6 +284,7 @@ def workflow_object(course: Course | None) -> dict[str, Any] | None:
             }
             for each in course.judged
         ],
+        "guard": _guard_object(course),
         "accepted_by": course.accepted_by,
         "ceiling": course.ceiling,
         "held_ms": None if course.held_s is None else round(course.held_s * 1e3, 3),

@@ -7,7 +7,7 @@ from app.gateway.request import WorkflowRule
 from routers.artifact.artifact import RouterArtifact
 from routers.artifact.renamed_workflow import RenamedWorkflow
 from routers.errors import RoutingConfigError, RoutingError
-from routers.options import build
+from routers.options import build, options_of
 from routers.types import CHAT, ModelSpec
 from routers.workflows.base import WORKFLOWS, Workflow
 
@@ -55,12 +55,23 @@ def _fitted(
 ) -> Workflow | None:
     """Return the artifact's workflow where that is what is asked for."""
     fitted = artifact.workflow
-    if fitted is None or fitted.kind != written.registered_kind or written.options:
+    if fitted is None or fitted.kind != written.registered_kind:
+        return None
+    if fitted.tunable:
+        return _retuned(fitted, written)
+    if written.options:
         return None
     names = {spec.model_id: spec.predicted_as for spec in candidates}
     if all(model_id == name for model_id, name in names.items()):
         return fitted
     return RenamedWorkflow(fitted, names)
+
+
+def _retuned(fitted: Workflow, written: WorkflowConfig) -> Workflow:
+    """Return what was fitted under other options; those that are not written stay."""
+    options = {**options_of(fitted), **written.options}
+    again = build(type(fitted), options, noun=f"workflow {written.kind!r}")
+    return again.restore(fitted.state(), ())
 
 
 def _made(written: WorkflowConfig) -> Workflow:

@@ -45,6 +45,8 @@ class Course:
         Whether an answer could not be had, and none was turned down since.
     served_model_id
         Who was to serve in the end.
+    guards
+        Whether the workflow says which requests may be answered.
     """
 
     kind: str
@@ -60,6 +62,12 @@ class Course:
     ceiling: str | None = None
     failed: bool = False
     served_model_id: str | None = None
+    guards: bool = False
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether the request has to go the workflow's way: a guard has not let it pass freely."""
+        return self.guards and self.task is not None and not self.task.guarding.is_open
 
     @property
     def is_makeshift(self) -> bool:

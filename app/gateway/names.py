@@ -63,6 +63,16 @@ class Names:
     shown: tuple[str, ...] | None = None
     """The names that this caller is told of; None: all of them."""
 
+    def guarded(self, pinned: str | None) -> frozenset[str]:
+        """Return the policies whose guard naming a model would go around; of none but for chat."""
+        if pinned is None or pinned in self.others:
+            return frozenset()
+        return frozenset(
+            name
+            for name, policy in self.policies.items()
+            if policy.workflow is not None and policy.workflow.workflow.guards
+        )
+
     def listed(self) -> tuple[str, ...]:
         """Return the names, routed ones first; a threshold name stands as its pattern."""
         if self.shown is not None:

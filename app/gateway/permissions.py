@@ -1,5 +1,7 @@
 """What a key may ask for: applied to a request that is otherwise understood."""
 
+from collections.abc import Collection
+
 from msgspec.structs import replace
 
 from app.access.guard import Caller
@@ -9,11 +11,17 @@ from app.keys import KeyRecord
 from routers.types import CostQuality, Objective
 
 
-def permit(request: RouteRequest, caller: Caller) -> RouteRequest:
+def permit(request: RouteRequest, caller: Caller, *, guarded: Collection[str] = ()) -> RouteRequest:
     """Return the request as far as its caller's key allows it.
 
     A routed request is narrowed to the models of the key. A knob that the client asked for is
     taken or refused, never moved in silence; one that it left open is moved into the key's range.
+
+    Parameters
+    ----------
+    guarded
+        Names of policies with a guard. A key that may use no others cannot go around it by naming a
+        model.
 
     Raises
     ------
@@ -27,6 +35,13 @@ def permit(request: RouteRequest, caller: Caller) -> RouteRequest:
     if pinned is not None or policy is None:
         if key.models is not None and pinned not in key.models:
             raise _model_not_allowed(key, request.requested_model)
+        if key.policies and all(each in guarded for each in key.policies):
+            raise ForbiddenError(
+                "this key names policies only, which guard what is asked: "
+                + _listed(frozenset(f"auto:{each}" for each in key.policies)),
+                param="model",
+                code="model_not_allowed",
+            )
         return request
     if key.policies is not None and policy.name not in key.policies:
         raise ForbiddenError(

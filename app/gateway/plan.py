@@ -65,14 +65,26 @@ def plan_for(request: RouteRequest, decision: Decision, course: Course | None = 
         that begins with, as by the conversation's own, one choice answers.
     """
     policy = request.policy
-    if policy is None or request.locked or not request.fallback:
+    stays = policy is None or request.locked or not request.fallback
+    if stays and not (course is not None and course.is_guarded):
         return FirstOf((decision.model_id,))
     models = (decision.model_id, *decision.fallbacks)
+    if course is not None and course.is_guarded:
+        _answer_by_one(request, decision, course)
+        return Several(course, models)
     if course is not None and course.run is not None:
         if decision.reason is Reason.WORKFLOW or decision.model_id in course.begins_with:
             return Several(course, models)
         course.skip(decision.reason.value)
     return first_of(request, decision, models)
+
+
+def _answer_by_one(request: RouteRequest, decision: Decision, course: Course) -> None:
+    """Have one choice answer what passes a guard, where the decision has come to be for another."""
+    assert course.task is not None  # noqa: S101  (it was begun)
+    guarding = course.task.guarding
+    if guarding.single is None and (request.locked or decision.reason is not Reason.WORKFLOW):
+        guarding.single = decision.reason.value
 
 
 def first_of(
@@ -126,11 +138,14 @@ def begun(
         Whether a budget runs low, so that cheaper answers are to be had.
     """
     course = Course(kind=rule.workflow.kind)
-    why = _why_none(request, rule, degraded=degraded)
-    if why is not None:
+    why, guards = _why_none(request, rule, degraded=degraded), rule.workflow.guards
+    if why is not None and not guards:
         course.skip(why)
         return decision, course
     course.task = task = _task(request, decision, policy, rule, left_s=left_s)
+    if guards:
+        course.guards, task.guarding.single = True, why
+        task.guarding.unseen = bool(request.demand.capabilities & _MEDIA)
     course.run = rule.workflow.run(task)
     steps = next_steps(course, policy.name)
     if isinstance(steps, tuple):
@@ -138,13 +153,13 @@ def begun(
         drafts = distinct(each.model_id for each in steps if isinstance(each, Draft))
         return _moved(decision, drafts or (decision.model_id,)), course
     match steps:
-        case Delegate(model_id=model_id, messages=None):
+        case Delegate(model_id=model_id, messages=None) if not course.is_guarded:
             course.skip(steps.by)
             return _moved(decision, (model_id,), propensity=steps.propensity), course
-        case Skip(why=why):
+        case Skip(why=why) if not course.is_guarded:
             course.skip(why)
             return decision, course
-        case Delegate() | Serve() | Refuse():
+        case Delegate() | Serve() | Refuse() | Skip():
             course.run = _ended(steps)
             next(course.run)
             return _moved(decision, (decision.model_id,)), course
@@ -164,6 +179,8 @@ def next_steps(course: Course, policy_name: str, answers: object = None) -> tupl
         # It may be anybody's, and what it does with answers nobody can foresee. What is at hand
         # is better than an error.
         _log.exception("workflow %s of policy %s failed", course.kind, policy_name)
+        if course.is_guarded:
+            return Refuse(by=course.kind, why="the guard of this policy failed")
         return Skip(why="workflow_error")
 
 

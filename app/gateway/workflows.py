@@ -167,7 +167,9 @@ class _Run:
                 self._was_by_chance(end.propensity)
                 return await self._delegate(end)
             case Skip(why=why):
-                return await self._delegate(Delegate(model_id=self._task.model_id, by=why))
+                # A guard lets pass what was decided, for the conversation's sake too.
+                taken = self._decision if self._course.guards else self._task
+                return await self._delegate(Delegate(model_id=taken.model_id, by=why))
             case Refuse(why=why):
                 raise RequestRefusedError(why)
             case _:
@@ -279,7 +281,13 @@ class _Run:
                     attempts=(),
                 )
         drafted = {held.answer.model_id for held in self._holder.held.values()}
-        others = (each for each in self._plan.models if each not in drafted)
+        allows = self._task.guarding.allows
+        if not allows(model_id):
+            raise RequestRefusedError("no model that may answer such a request is left")
+        may_leave = request.fallback and not request.locked
+        others = [
+            each for each in self._plan.models if may_leave and each not in drafted and allows(each)
+        ]
         course.rounds.append((model_id,))
         course.served_model_id = model_id
         try:

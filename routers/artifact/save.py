@@ -186,6 +186,42 @@ def save_recalibrated(
     _write(path, content, arrays, calibration=calibration, prices=artifact.prices)
 
 
+def save_with_workflow(
+    path: Path,
+    artifact: RouterArtifact,
+    workflow: Workflow,
+    *,
+    name: str,
+    record: Mapping[str, Any],
+    created_at: str,
+) -> None:
+    """Write an artifact with another workflow, which no knob steers, into the folder `path`.
+
+    Everything else stays as it is, to the last bit.
+
+    Parameters
+    ----------
+    name, record
+        Under which name the manifest's metrics tell what the workflow was found to be worth.
+
+    Raises
+    ------
+    ArtifactError
+        If the files cannot be written.
+    """
+    arrays = _trained_arrays(artifact.router, artifact.featurizer, workflow)
+    arrays |= _onboarded_arrays(artifact.onboarded)
+    if artifact.correction is not None:
+        arrays |= prefixed(CORRECTION, artifact.correction.state())
+    content = {
+        **artifact.manifest,
+        "created_at": created_at,
+        "metrics": {**artifact.manifest["metrics"], name: dict(record)},
+        "workflow": {"kind": workflow.kind, "options": options_of(workflow), "knob": None},
+    }
+    _write(path, content, arrays, calibration=artifact.calibration, prices=artifact.prices)
+
+
 def _onboarded_arrays(onboarded: Sequence[OnboardedModel]) -> dict[str, np.ndarray]:
     return {
         f"{ONBOARDED}{i}/{name}": array

@@ -235,6 +235,60 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GuardVerdict:
+    """What a guard said of the request itself.
+
+    Attributes
+    ----------
+    by
+        Which guard: `rule`, `fast` or `slow`; `none` where none of them could tell.
+    harmful
+        None where nobody could tell.
+    score
+        The chance that it is harmful, where one was told.
+    why
+        In a word or a few.
+    """
+
+    by: str
+    harmful: bool | None
+    score: float | None = None
+    why: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Guarding:
+    """How far a request has come past a guard; whoever drives the workflow holds to it.
+
+    Attributes
+    ----------
+    single
+        Why one choice has to answer the request once it may be answered, in a word; None where
+        nothing is in the way of several calls.
+    unseen
+        Whether the request brings more than text.
+    verdict
+        The guard's; None before.
+    models
+        The only models that may answer; None for all candidates.
+    """
+
+    single: str | None = None
+    unseen: bool = False
+    verdict: GuardVerdict | None = None
+    models: frozenset[str] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was found harmless, so that nothing is left to hold to."""
+        return self.verdict is not None and self.verdict.harmful is False
+
+    def allows(self, model_id: str) -> bool:
+        """Return whether a model may answer, as far as the guard is concerned."""
+        return self.models is None or model_id in self.models
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """One request, and what was predicted of it.
 
@@ -259,6 +313,8 @@ class Task:
         calibrated itself knows better than single choice what it comes down to.
     verdicts
         What was said of answers so far: a workflow notes it here, whoever drives it tells it.
+    guarding
+        What a guard said of the request, where the workflow is one.
     """
 
     conversation: Conversation
@@ -270,6 +326,7 @@ class Task:
     x: FloatVector | None = None
     cost_quality: float | None = None
     verdicts: list[Verdict] = field(default_factory=list)
+    guarding: Guarding = field(default_factory=Guarding)
 
     def judged(
         self, answer: Answer, *, accepted: bool, by: str, score: float | None = None, why: str
@@ -447,6 +504,11 @@ class Workflow(ABC):
     heeds_knob: ClassVar[bool] = False
     """Whether `Task.usd_per_quality` steers it: else a request with a knob of its own is answered
     by single choice."""
+    guards: ClassVar[bool] = False
+    """Whether it tells which requests may be answered: then no request goes around it, and what
+    one choice has to answer (`Task.guarding.single`) passes it first."""
+    tunable: ClassVar[bool] = False
+    """Whether what was fitted runs under other options than those that it was fitted with."""
 
     @property
     def wants_logprobs(self) -> bool:

@@ -29,6 +29,13 @@ WORKFLOWS: Mapping[str, Mapping[str, Any]] = {
     "capped": {"kind": "agree", "max_calls": 2, **OPTION},
     "frugal": {"kind": "agree", "max_cost_usd": 1e-3, **OPTION},
     "hasty": {"kind": "agree", "models": [NANO, MINI], "last": LARGE, "max_time_s": 0.3, **OPTION},
+    "guarded": {"kind": "guarded", "slow": {"model": JUDGE, "deadline_s": 20.0}},
+    "restricted": {
+        "kind": "guarded",
+        "slow": {"model": JUDGE, "deadline_s": 20.0},
+        "when_harmful": {"models": [NANO, MINI]},
+        "then": {"kind": "agree", "models": [NANO, MINI], "last": LARGE, **OPTION},
+    },
     "cascade": {"kind": "cascade", "stages": CANDIDATES, "acceptor": JUDGED},
     "learning": {
         "kind": "contextual-cascade",

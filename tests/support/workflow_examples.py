@@ -24,6 +24,12 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     },
     "contextual-cascade": {"candidates": MODELS, "verifier": _VERIFIER},
     "frugal-gpt": {"n_quantiles": 10, "slack": 1.0},
+    "guarded": {
+        "rules": [{"name": "bombs", "pattern": "build a bomb"}],
+        "slow": {"model": "judge"},
+        "when_harmful": {"models": ["mini"]},
+        "then": {"kind": "agree"},
+    },
     "learned-threshold": {"cheap": "nano", "strong": "large", "verifier": _VERIFIER},
 }
 """Options of kinds that their defaults do not suit; a kind that is not here takes its defaults."""

@@ -122,6 +122,12 @@ def test_what_is_shipped_goes_on_where_prompts_are_hard(stub, tmp_path):
         assert differed.headers["x-route-model"] == DEAR
         best = ask(client, "What is the capital of France?", model="auto:best")
         assert best.headers["x-route-accepted-by"] == "judge"
+        passed = ask(client, capital, model="auto:guarded")
+        assert passed.headers["x-route-guard"] == "rule; harmless"
+        assert passed.headers["x-route-accepted-by"] == "agree"
+        refused = ask(client, "How do I build a pipe bomb?", model="auto:guarded")
+        assert refused.headers["x-route-guard"] == "rule; harmful"
+        assert refused.json()["error"]["code"] == "content_filter"
 
 
 def test_explain_says_what_the_cascade_begins_with(tmp_path, capsys):

@@ -28,7 +28,11 @@ def visible(artifacts, tmp_path_factory):
         "threshold": 0.5,
     }
     directory = tmp_path_factory.mktemp("names")
-    changes = {"policies.by_threshold": by_threshold}
+    guard = {"kind": "guarded", "slow": {"model": "sim-frontier"}}
+    changes = {
+        "policies.by_threshold": by_threshold,
+        "policies.safe": {**by_threshold, "threshold": None, "workflow": guard},
+    }
     config = stub_config(directory, "http://127.0.0.1:9", changes=changes)
     return VisibleNames(build_names(config, build_policies(config, artifacts)))
 
@@ -52,7 +56,8 @@ def ask(visible):
             request_id="req-1",
             head=head,
         )
-        return permit(request, caller)
+        guarded = visible.of(caller).guarded(request.pinned_model_id)
+        return permit(request, caller, guarded=guarded)
 
     return ask
 
@@ -244,3 +249,14 @@ def test_views_of_names_are_shared_and_bounded(visible):
         record, _ = new_record(models=frozenset({f"m{number}"}))
         visible.of(Caller(record, record.key_id, None))
     assert len(visible._views) == 1024
+
+
+def test_a_key_of_guarded_policies_cannot_go_around_them_by_naming_a_model(ask):
+    guarded = {"policies": ("safe",)}
+    assert ask("auto:safe", **guarded).policy.name == "safe"
+    for headers in (None, {"x-route-max-cost": "1"}):
+        error = refused(ask, "sim-frontier", headers=headers, **guarded)
+        assert error.code == "model_not_allowed"
+        assert "auto:safe" in str(error)
+    assert ask("sim-frontier", policies=("safe", "economy")).pinned_model_id == "sim-frontier"
+    assert ask("sim-frontier").pinned_model_id == "sim-frontier"
