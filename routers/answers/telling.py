@@ -7,6 +7,9 @@ from routers.numeric import FloatArray
 SIGNALS = ("log_characters", "log_literal", "digits", "lines")
 """Length of the answer and of what it comes down to, the share of digits in that, and lines."""
 
+_READ = 1000
+"""Of a longer literal the beginning tells what it is made of."""
+
 _STRAY = "'\"\\` \t\r\n"
 _FENCE_END = "}```"
 
@@ -33,11 +36,12 @@ def signals(text: str | None, literal: str) -> tuple[float, ...]:
     literal
         What the answer comes down to; empty where that could not be read.
     """
-    n_digits = sum(each.isdigit() for each in literal)
+    begins = literal[:_READ]
+    n_digits = sum(map(str.isdigit, begins))
     return (
         math.nan if text is None else math.log1p(len(text)),
         math.log1p(len(literal)),
-        n_digits / max(1, len(literal)),
+        n_digits / max(1, len(begins)),
         math.nan if text is None else math.sqrt(text.count("\n")),
     )
 

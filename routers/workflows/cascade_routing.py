@@ -213,13 +213,15 @@ class CascadeRouting(Workflow):
         rates = np.asarray(usd_per_quality, np.float64)
         endless = np.isinf(rates)
         worth = np.where(endless, 1.0, rates), np.where(endless, 0.0, 1.0)
+        # Time goes with the cube of the models: those that nobody may call are left out.
+        open_ = np.flatnonzero(able.any(axis=0))
         prospect = look_ahead(
-            belief,
-            outlook.chance[rows],
-            outlook.cost[rows],
-            able[:, None],
+            Belief(belief.mass, belief.kin[..., open_]),
+            outlook.chance[np.ix_(rows, open_)],
+            outlook.cost[np.ix_(rows, open_)],
+            able[:, None, open_],
             worth,
-            alike=outlook.crowd.alike,
+            alike=outlook.crowd.alike[np.ix_(open_, open_)],
             apart=float(outlook.crowd.apart[0]),
             depth=depth,
         )
@@ -228,7 +230,7 @@ class CascadeRouting(Workflow):
         gain = np.take_along_axis(call, best[:, None], axis=1)[:, 0] - prospect.stop[:, 0]
         least = self.least_gain * prospect.certain[:, 0, None] * worth[0]
         nothing = belief.kin.shape[2] == 0 and n_heard == 0
-        return np.where((gain > least) | nothing, best, _STOP)
+        return np.where((gain > least) | nothing, open_[best], _STOP)
 
     # --- live -----------------------------------------------------------------------------------
 
