@@ -1,7 +1,9 @@
 """`steelyard gate`: is an artifact worth its trouble? Passed, refused, or not decided."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +17,10 @@ from routers.commands.base import (
     todays_prices,
 )
 from routers.files import printable
+
+if TYPE_CHECKING:
+    from routers.gate.check import Check
+    from routers.gate.trial import Trial
 
 _VERDICTS = {"passed": "passes", "refused": "is REFUSED", "not decided": "is NOT DECIDED"}
 _MARKS = {"passed": "pass", "refused": "FAIL", "not decided": "open"}
@@ -36,6 +42,12 @@ _EXIT_CODES = {"passed": 0, "refused": 1, "not decided": 3}
     metavar="FILE[,FILE…]",
     callback=files,
     help="Further outcomes, which the artifact was not trained on: wide .parquet or .jsonl.",
+)
+@click.option(
+    "--answers",
+    metavar="FILE[,FILE…]",
+    callback=files,
+    help="What the models answered, where the artifact has a workflow; else the answers there.",
 )
 @todays_prices
 @click.option(
@@ -68,6 +80,7 @@ def command(
     artifact: Path,
     data: list[Path],
     train: list[Path],
+    answers: list[Path],
     prices: Path | None,
     max_p50_ms: float,
     max_size_mb: float,
@@ -83,12 +96,19 @@ def command(
     single model, prompt length, kNN(k=100) and guarded kNN. 1 means that it is worse than one of
     them, or too slow or large; 3 that the queries do not decide it. All rows are judged: those of
     the training by the artifact's recipe, fitted on other folds, further ones by itself.
-    """
-    from routers.gate.trial import prepare_trial  # noqa: PLC0415
-    from routers.gate.verdict import Limits, judge  # noqa: PLC0415
 
-    trials = [
-        prepare_trial(
+    An artifact with a workflow has to beat single choice as well, that of its router included,
+    for the workflow to ship.
+    """
+    from routers.gate.check import Limits  # noqa: PLC0415
+    from routers.gate.several import read_answered, with_workflow  # noqa: PLC0415
+    from routers.gate.trial import prepare_trial  # noqa: PLC0415
+    from routers.gate.verdict import judge  # noqa: PLC0415
+
+    answered = read_answered(artifact, train, data, answers)
+    trials = []
+    for split in range(splits):
+        tried = prepare_trial(
             artifact,
             train,
             data,
@@ -99,9 +119,13 @@ def command(
             trusted=encoders,
             progress=progress,
         )
-        for split in range(splits)
-    ]
+        if answered is not None:
+            tried = with_workflow(tried, answered, seed=seed, progress=progress)
+        trials.append(tried)
     trial = trials[0]
+    notes = [*trial.notes]
+    if answers and answered is None:
+        notes.append("The artifact has no workflow: nothing looks at answers.")
     progress("judging")
     limits = Limits(max_p50_ms=max_p50_ms, max_size_mb=max_size_mb)
     judgement = judge(trials, artifact, limits=limits)
@@ -117,8 +141,9 @@ def command(
         "n_cross_fitted": trial.n_crossed,
         "n_splits": splits,
         "n_abstaining": trial.n_abstaining,
+        "ships": _ships(trial, judgement.checks),
         "checks": [check.to_dict() for check in judgement.checks],
-        "notes": list(trial.notes),
+        "notes": notes,
     }
     if as_json:
         click.echo(json.dumps(found, allow_nan=False))
@@ -131,8 +156,21 @@ def command(
         for check in judgement.checks:
             line = printable(f"{check.name}: {check.finding}")
             click.echo(f"  {_MARKS[check.verdict.value]}  {line}")
-        for note in trial.notes:
+        for note in notes:
             click.echo(f"  note: {printable(note)}")
     code = _EXIT_CODES[judgement.verdict.value]
     if code:
         raise SystemExit(code)
+
+
+def _ships(trial: "Trial", checks: "Sequence[Check]") -> str | None:
+    """Say whether several calls or one are better; None where only one was ever to be made."""
+    from routers.gate.check import Verdict  # noqa: PLC0415
+    from routers.gate.verdict import SINGLE_CHOICE  # noqa: PLC0415
+
+    if trial.several is None:
+        artifact = trial.artifact
+        tried = artifact is not None and "workflow" in artifact.manifest["metrics"]
+        return SINGLE_CHOICE if tried else None
+    better = {check.name: check.verdict is Verdict.PASSED for check in checks}[SINGLE_CHOICE]
+    return "workflow" if better else SINGLE_CHOICE

@@ -30,11 +30,29 @@ from routers.evaluation.crossfit import (
 from routers.evaluation.frame import Frame, Rows, Series, join_rows, kept_rows, select_rows, sweep
 from routers.evaluation.replay import common_models, predict_rows, stacked
 from routers.features.featurizer import Featurizer
+from routers.numeric import FloatArray
 from routers.options import build
 from routers.training.abstain import restrain
 from routers.training.fold_features import FoldFeatures
 from routers.training.recipe import Recipe
 from routers.types import Predictions, PriceTable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """Where the judged rows stand in the files: those of the training come first.
+
+    Attributes
+    ----------
+    trained, further
+        Numbers of rows of `--train` and of `--data`.
+    folds
+        Of the former: which fit has not seen them.
+    """
+
+    trained: NDArray[np.intp]
+    further: NDArray[np.intp]
+    folds: NDArray[np.intp]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +74,11 @@ class Trial:
         other folds. All others are predicted by the artifact itself.
     notes
         What a reader of the verdict should know, as sentences.
+    judged
+        Where the judged rows come from; None where a recipe is tried.
+    several
+        What the artifact's workflow cost and was worth at each position of the knob,
+        (n_positions, n_queries) each; None where it has none.
     """
 
     artifact: RouterArtifact | None
@@ -67,6 +90,8 @@ class Trial:
     n_abstaining: int
     n_crossed: int
     notes: tuple[str, ...]
+    judged: Judged | None = None
+    several: tuple[FloatArray, FloatArray] | None = None
 
     def named(self, name: str) -> Series:
         """Return the baseline of a name."""
@@ -154,7 +179,18 @@ def prepare_trial(
         return stacked(blocks), abstaining
 
     trial = _on_rows(path.name, pool, folds, prices, predict, n_draws, seed, progress)
-    return replace(trial, artifact=artifact, notes=tuple(notes))
+    judged = _judged(pool, folds)
+    of_training = judged[judged < len(learned)]
+    return replace(
+        trial,
+        artifact=artifact,
+        notes=tuple(notes),
+        judged=Judged(
+            trained=learned[of_training],
+            further=fresh[judged[judged >= len(learned)] - len(learned)],
+            folds=folds[of_training],
+        ),
+    )
 
 
 def try_recipe(
@@ -203,7 +239,7 @@ def _on_rows(  # noqa: PLR0917
 ) -> Trial:
     """Set predictions of all rows, and baselines, on those that can be judged."""
     asked = np.flatnonzero(folds != TRAIN_ONLY)
-    judged = asked[kept_rows(pool.quality[asked])]
+    judged = _judged(pool, folds)
     support = Support.of(pool.quality[asked])
     candidate, label, n_abstaining = None, None, 0
     others: tuple[Series, ...] = ()
@@ -228,6 +264,12 @@ def _on_rows(  # noqa: PLR0917
         n_crossed=int((folds[judged] >= 0).sum()),
         notes=(),
     )
+
+
+def _judged(pool: Rows, folds: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return the numbers of the rows that can be judged."""
+    asked = np.flatnonzero(folds != TRAIN_ONLY)
+    return np.asarray(asked[kept_rows(pool.quality[asked])])
 
 
 def _recipe(artifact: RouterArtifact, trained: OutcomeTable) -> Recipe | str:

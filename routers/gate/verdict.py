@@ -1,56 +1,25 @@
 """Whether an artifact may be shipped: it has to beat what costs nothing to run."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from routers.artifact.artifact import RouterArtifact
 from routers.evaluation import baselines
 from routers.evaluation.bootstrap import Interval, detectable
+from routers.evaluation.equal_cost import with_cheapest
 from routers.evaluation.frame import NEGLIGIBLE, Frame, Rows, Series
+from routers.gate.check import Check, Limits, Verdict, check_latency, check_size
 from routers.gate.trial import Trial
 from routers.numeric import FloatArray, nan_mean
 
 QUALITY_MARGIN = 0.005
 """How far below another a mean quality, or an area, still counts as the same."""
 
-_TIMED = 50
-_WARM = 5
-
-
-class Verdict(StrEnum):
-    """What the evidence says; an exit code each."""
-
-    PASSED = "passed"
-    REFUSED = "refused"
-    NOT_DECIDED = "not decided"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One condition of the gate, and what was found."""
-
-    name: str
-    verdict: Verdict
-    finding: str
-    """A sentence: the evidence, or the reason of the refusal."""
-    interval: Interval | None = None
-    detectable: float | None = None
-    """The difference that would have been seen with 80 % power on as many queries."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        found = asdict(self)
-        found["passed"] = self.verdict is Verdict.PASSED
-        found["interval"] = None if self.interval is None else self.interval.to_dict()
-        if self.detectable is not None and not np.isfinite(self.detectable):
-            found["detectable"] = None
-        return found
+SINGLE_CHOICE = "single choice"
+"""What the artifact's router chooses alone, any single model, and mixtures of these."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,14 +29,6 @@ class Judgement:
     verdict: Verdict
     reason: str
     checks: tuple[Check, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What an artifact may take."""
-
-    max_p50_ms: float
-    max_size_mb: float
 
 
 Area = tuple[float, FloatArray]
@@ -95,8 +56,8 @@ def judge(
     artifact = trials[0].artifact
     if artifact is None or trials[0].candidate is None:
         return weigh(trials)
-    timed = _latency(artifact, trials[0].frame.rows, limits, clock)
-    return weigh(trials, (timed, _size(path, limits)))
+    timed = check_latency(artifact, trials[0].frame.rows, limits, clock)
+    return weigh(trials, (timed, check_size(path, limits)))
 
 
 def weigh(trials: Sequence[Trial], others: Sequence[Check] = ()) -> Judgement:
@@ -133,10 +94,16 @@ def weigh(trials: Sequence[Trial], others: Sequence[Check] = ()) -> Judgement:
         return Judgement(verdict=Verdict.NOT_DECIDED, reason=reason, checks=(check,))
     areas = pooled_areas(trials)
     mine = areas[baselines.CANDIDATE]
+    settings = [_settings(trial) for trial in trials if trial.candidate is not None]
     checks = [
+        *_alone(mine, areas),
         _above(mine, areas[baselines.ZERO], baselines.ZERO),
-        _above(mine, areas[baselines.SHUFFLE], baselines.SHUFFLE),
-        _single(first.frame, candidates, baselines.best_single(first.frame.rows, None)),
+        *(
+            [_above(mine, areas[baselines.SHUFFLE], baselines.SHUFFLE)]
+            if baselines.SHUFFLE in areas
+            else []
+        ),
+        _single(first.frame, settings, baselines.best_single(first.frame.rows, None)),
         _above(mine, areas[baselines.PROMPT_LENGTH], baselines.PROMPT_LENGTH),
         _matched(mine, areas[baselines.KNN], baselines.KNN),
         _matched(mine, areas[baselines.GUARDED_KNN], baselines.GUARDED_KNN),
@@ -165,11 +132,34 @@ def _areas_of(trial: Trial) -> dict[str, Area]:
     assert candidate is not None  # noqa: S101  (the caller has looked)
     named = (baselines.ZERO, baselines.PROMPT_LENGTH, baselines.KNN, baselines.GUARDED_KNN)
     areas = {name: frame.fair_area(trial.named(name).picks) for name in named}
-    areas[baselines.CANDIDATE] = frame.fair_area(candidate.picks)
-    areas[baselines.SHUFFLE] = frame.fair_area_of(*shuffle(frame.rows, candidate))
+    if trial.several is None:
+        areas[baselines.CANDIDATE] = frame.fair_area(candidate.picks)
+        areas[baselines.SHUFFLE] = frame.fair_area_of(*shuffle(frame.rows, candidate))
+    else:
+        areas[baselines.CANDIDATE] = frame.fair_area_of(*with_cheapest(frame, *trial.several))
+        areas[SINGLE_CHOICE] = frame.fair_area(
+            np.concatenate([candidate.picks, frame.every_single])
+        )
     if trial.label is not None:
         areas[baselines.LABEL] = frame.fair_area(trial.label.picks)
     return areas
+
+
+def _settings(trial: Trial) -> tuple[FloatArray, FloatArray]:
+    """Return what a candidate's settings cost and were worth, (n_settings, n_queries) each."""
+    if trial.several is not None:
+        return trial.several
+    assert trial.candidate is not None  # noqa: S101  (the caller has looked)
+    return trial.frame.realised(trial.candidate.picks)
+
+
+def _alone(mine: Area, areas: Mapping[str, Area]) -> list[Check]:
+    """Hold a workflow against single choice, that of its own router included."""
+    if SINGLE_CHOICE not in areas:
+        return []
+    check = _above(mine, areas[SINGLE_CHOICE], SINGLE_CHOICE)
+    ships = "the workflow" if check.verdict is Verdict.PASSED else SINGLE_CHOICE
+    return [replace(check, finding=f"{check.finding}: {ships} ships")]
 
 
 def shuffle(rows: Rows, candidate: Series) -> tuple[FloatArray, FloatArray]:
@@ -205,7 +195,12 @@ def _conclude(checks: Iterable[Check], areas: dict[str, Area]) -> Judgement:
         return Judgement(verdict=Verdict.REFUSED, reason=reason, checks=found)
     if not undecided:
         reason = "it is beyond noise above all that knows nothing of the query, and as good as kNN"
+        if SINGLE_CHOICE in areas:
+            reason = f"its workflow is beyond noise above {SINGLE_CHOICE} and ships"
         return Judgement(verdict=Verdict.PASSED, reason=reason, checks=found)
+    if any(check.name == SINGLE_CHOICE and check.verdict is not Verdict.PASSED for check in found):
+        reason = f"its workflow is not shown to beat {SINGLE_CHOICE}: leave it out of the recipe"
+        return Judgement(verdict=Verdict.NOT_DECIDED, reason=reason, checks=found)
     zero = areas[baselines.ZERO]
     winners = [
         name
@@ -270,7 +265,7 @@ def _area_check(  # noqa: PLR0917
     )
 
 
-def _single(frame: Frame, candidates: Sequence[Series], best: int) -> Check:
+def _single(frame: Frame, candidates: Sequence[tuple[FloatArray, FloatArray]], best: int) -> Check:
     """Better at no more than its cost, or as good for less; either beyond noise.
 
     Of several candidates on the same queries the means, query by query.
@@ -280,11 +275,12 @@ def _single(frame: Frame, candidates: Sequence[Series], best: int) -> Check:
     half = np.random.default_rng(frame.seed).permutation(len(rows)) % 2 == 0
     findings: list[tuple[Interval, float, str]] = []
     for rule in (_best_within_cost, _cheapest_as_good):
-        picks = np.empty((len(candidates), len(rows)), np.intp)
+        realised = np.empty((len(candidates), 2, len(rows)))
         for chosen_on, measured_on in ((half, ~half), (~half, half)):
-            for pick, each in zip(picks, candidates, strict=True):
-                pick[measured_on] = each.picks[rule(frame, each, best, chosen_on), measured_on]
-        cost, quality = (values.mean(axis=0) for values in frame.realised(picks))
+            for found, each in zip(realised, candidates, strict=True):
+                setting = rule(frame, each, best, chosen_on)
+                found[:, measured_on] = [values[setting, measured_on] for values in each]
+        cost, quality = realised.mean(axis=0)
         gain, seen = _paired(frame, quality - single_quality)
         share = 100 * float(np.nanmean(cost) / np.nanmean(single_cost))
         saving, _ = _paired(frame, single_cost - cost)
@@ -316,20 +312,23 @@ def _single(frame: Frame, candidates: Sequence[Series], best: int) -> Check:
     )
 
 
-def _best_within_cost(frame: Frame, artifact: Series, best: int, on: np.ndarray) -> int:
-    cost, quality = _means(frame, artifact, on)
+_Settings = tuple[FloatArray, FloatArray]
+
+
+def _best_within_cost(frame: Frame, settings: _Settings, best: int, on: np.ndarray) -> int:
+    cost, quality = _means(settings, on)
     allowed = cost <= np.nanmean(frame.rows.cost_usd[on, best])
     return int(np.where(allowed, quality, -np.inf).argmax())
 
 
-def _cheapest_as_good(frame: Frame, artifact: Series, best: int, on: np.ndarray) -> int:
-    cost, quality = _means(frame, artifact, on)
+def _cheapest_as_good(frame: Frame, settings: _Settings, best: int, on: np.ndarray) -> int:
+    cost, quality = _means(settings, on)
     target = min(float(np.nanmean(frame.rows.quality[on, best])), float(quality.max()))
     return int(np.where(quality >= target - 1e-9, cost, np.inf).argmin())
 
 
-def _means(frame: Frame, artifact: Series, on: np.ndarray) -> tuple[FloatArray, FloatArray]:
-    cost, quality = frame.realised(artifact.picks)
+def _means(settings: _Settings, on: np.ndarray) -> tuple[FloatArray, FloatArray]:
+    cost, quality = settings
     return nan_mean(cost[:, on].T, default=np.nan), nan_mean(quality[:, on].T, default=np.nan)
 
 
@@ -343,41 +342,3 @@ def _paired(frame: Frame, difference: FloatArray) -> tuple[Interval, float]:
 
 def _told(interval: Interval) -> str:
     return f"{interval.value:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"
-
-
-def _latency(
-    artifact: RouterArtifact, rows: Rows, limits: Limits, clock: Callable[[], float]
-) -> Check:
-    """Time single decisions, features included, one after the other."""
-    conversations = rows.conversations
-    n = len(conversations)
-    times = []
-    for i in range(_WARM + _TIMED):
-        conversation = conversations[i * 7919 % n]
-        start = clock()
-        artifact.predict_conversations([conversation])
-        if i >= _WARM:
-            times.append(clock() - start)
-    p50_ms = 1000 * float(np.median(times))
-    passed = p50_ms <= limits.max_p50_ms
-    return Check(
-        name="latency",
-        verdict=Verdict.PASSED if passed else Verdict.REFUSED,
-        finding=(
-            f"predicting one request takes {p50_ms:.2f} ms (median of {_TIMED}), "
-            f"{'within' if passed else 'above'} the limit of {limits.max_p50_ms:g} ms"
-        ),
-    )
-
-
-def _size(path: Path, limits: Limits) -> Check:
-    size_mb = sum(file.stat().st_size for file in path.iterdir() if file.is_file()) / 1e6
-    passed = size_mb <= limits.max_size_mb
-    return Check(
-        name="size",
-        verdict=Verdict.PASSED if passed else Verdict.REFUSED,
-        finding=(
-            f"the artifact has {size_mb:.2f} MB, {'within' if passed else 'above'} the limit of "
-            f"{limits.max_size_mb:g} MB"
-        ),
-    )

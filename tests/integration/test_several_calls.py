@@ -40,6 +40,10 @@ def folder(tmp_path_factory):
     write_answered(folder)
     (folder / "single.yaml").write_text(RECIPE)
     (folder / "several.yaml").write_text(RECIPE + WORKFLOW)
+    (folder / "worse.yaml").write_text(
+        RECIPE
+        + WORKFLOW.replace("mini, small", "mini, large").replace("last: large", "last: small")
+    )
     (folder / "odd.yaml").write_text(RECIPE + WORKFLOW.replace("mini,", "tiny,"))
     fitted = run(*fit(folder, "--answers", folder / "answers.parquet"))
     assert fitted.exit_code == 0, fitted.output
@@ -131,3 +135,67 @@ def test_what_does_not_fit_together_is_one_line(  # noqa: PLR0917  (fixtures)
     assert exit_.value.code == 2
     assert told in capsys.readouterr().err.splitlines()[-1]
     assert not (folder / "none").exists()
+
+
+def gate(folder, name, *further):
+    told = run(
+        *("gate", "--artifact", folder / name, "--train", folder / "outcomes.parquet"),
+        *("--max-p50-ms", 1000, "--draws", 200, *further, "--json"),
+    )
+    return told.exit_code, json.loads(told.stdout)
+
+
+def test_the_gate_says_that_a_workflow_ships_that_beats_single_choice(folder):
+    code, found = gate(folder, "several", "--answers", folder / "answers.parquet")
+    checks = {check["name"]: check for check in found["checks"]}
+    assert found["ships"] == "workflow"
+    assert checks["single choice"]["verdict"] == "passed"
+    assert checks["single choice"]["interval"]["low"] > 0
+    assert "the workflow ships" in checks["single choice"]["finding"]
+    assert "cost-matched shuffle" not in checks
+    assert (code, found["verdict"]) == (0, "passed")
+
+
+def test_the_gate_judges_further_rows_by_the_workflow_as_it_is(folder, tmp_path):
+    (tmp_path / "further").mkdir()
+    outcomes, answers = write_answered(tmp_path / "further", seed=1)
+    for path, where in ((outcomes, "outcomes"), (answers, "answers")):
+        table = pq.read_table(path)
+        ids = pa.array([f"further-{each}" for each in table["query_id"].to_pylist()])
+        table = table.set_column(0, "query_id", ids)
+        if where == "outcomes":
+            prompts = [f"Another one: {each}" for each in table["prompt"].to_pylist()]
+            table = table.set_column(1, "prompt", pa.array(prompts))
+        pq.write_table(table, path)
+    both = f"{folder / 'answers.parquet'},{answers}"
+    code, found = gate(folder, "several", "--data", outcomes, "--answers", both)
+    assert (found["n_queries"], found["n_cross_fitted"]) == (600, 300)
+    assert (code, found["ships"]) == (0, "workflow")
+
+
+def test_the_gate_says_that_single_choice_ships_where_it_is_better(folder):
+    fitted = run(*fit(folder, "--answers", folder / "answers.parquet", recipe="worse", out="worse"))
+    assert fitted.exit_code == 0, fitted.output
+    code, found = gate(folder, "worse", "--answers", folder / "answers.parquet")
+    assert code != 0
+    assert not found["passed"]
+    assert found["ships"] == "single choice"
+
+
+def test_the_gate_needs_answers_where_there_is_a_workflow(folder, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(
+            [
+                *("gate", "--artifact", str(folder / "several")),
+                *("--train", str(folder / "outcomes.parquet")),
+            ]
+        )
+    assert exit_.value.code == 2
+    assert "outcomes.parquet: holds no answers" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_gate_looks_at_no_answers_where_there_is_no_workflow(folder):
+    assert run(*fit(folder, recipe="single", out="single")).exit_code == 0
+    _, found = gate(folder, "single", "--answers", folder / "answers.parquet")
+    assert found["ships"] is None
+    assert "The artifact has no workflow: nothing looks at answers." in found["notes"]
