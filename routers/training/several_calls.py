@@ -155,7 +155,7 @@ def _fit_by_rates(
         frame, cost, quality, *frame.realised(np.concatenate([picks, frame.every_single]))
     )
     ships = bool(worth.area.value > NEGLIGIBLE and (worth.area_draws > 0).mean() > _SURE)
-    at = np.searchsorted(rates[:-1], [knob.usd_per_quality_for(t) for t in POSITIONS])
+    at = np.searchsorted(rates[:-1], [workflow.rate_at(t) for t in POSITIONS])
     metrics = {
         "ships": ships,
         "aiq_over_single_choice": worth.area.to_dict(),

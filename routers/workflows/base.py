@@ -562,6 +562,10 @@ class Workflow(ABC):
         """Take over what positions of the knob come down to; for those that have `rates`."""
         raise NotImplementedError
 
+    def rate_at(self, t: float) -> float:
+        """Return what a position of the knob comes down to; for those that have `rates`."""
+        raise NotImplementedError
+
     def state(self) -> dict[str, np.ndarray]:
         """Return everything that was learned as named plain arrays."""
         return {}

@@ -36,8 +36,13 @@ _STOP = -1
 _CROWD = "crowd/"
 _VIEWS = 64
 
-_RATES = 5e-3, 1e2, 30
+_RATES = 3e-4, 1e2, 44
 """From where to where in the cost of a dearest answer, and how many."""
+
+
+_POSITIONS, _SHARES = (0.0, 0.8, 0.95, 1.0), (0.0, 0.8, 0.98, 1.0)
+"""What share positions of the knob aim at: towards the end, where quality is dear and steps are
+wide, a little more than they promise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +140,17 @@ class CascadeRouting(Workflow):
     def calibrate(self, knob: KnobCurve) -> None:
         """Take over what positions of the knob come down to."""
         self.knob_ = knob
+
+    def rate_at(self, t: float) -> float:
+        """Return what a position of the knob comes down to.
+
+        At 1 that is the rate beyond which further calls gained nothing, rather than infinity.
+        """
+        require_fitted(self, "knob_")
+        assert self.knob_ is not None  # noqa: S101  (see above)
+        if t >= 1:
+            return self.knob_.usd_per_quality[-1]
+        return self.knob_.usd_per_quality_for(float(np.interp(t, _POSITIONS, _SHARES)))
 
     def state(self) -> dict[str, np.ndarray]:
         """Return everything that was learned as named plain arrays."""
@@ -238,7 +254,7 @@ class CascadeRouting(Workflow):
         """Come to an answer, step by step."""
         rate = task.usd_per_quality
         if task.cost_quality is not None and self.knob_ is not None:
-            rate = self.knob_.usd_per_quality_for(task.cost_quality)
+            rate = self.rate_at(task.cost_quality)
         if rate is None:
             return Skip(why="objective")
         each = _Round.of(self, task)
