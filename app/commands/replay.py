@@ -219,7 +219,7 @@ def _print(report: dict[str, Any]) -> None:
         share = f"{each['share_of_best_single']:.0%} of the best single model's quality"
         console.print(
             Text(
-                f"{share}: {_usd(each['usd_per_1000'])} per 1000, single choice "
+                f"{share}, per 1000: {_usd(each['usd_per_1000'])}, single choice "
                 f"{_usd(each['usd_per_1000_single_choice'])}"
             )
         )

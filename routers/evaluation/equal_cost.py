@@ -38,6 +38,8 @@ def gains(
     quality: FloatArray,
     single_cost: FloatArray,
     single_quality: FloatArray,
+    *,
+    steered: bool = True,
 ) -> Gains:
     """Compare what the positions of a policy realised with what single choice did.
 
@@ -48,6 +50,9 @@ def gains(
     single_cost, single_quality
         Of each setting of single choice, likewise: every exchange rate of a router, every model
         by itself. What lies between two settings is had by mixing them.
+    steered
+        Whether the knob steers the policy. One that it does not steer is one setting: its area is
+        that of single choice with the policy at hand.
 
     Notes
     -----
@@ -55,7 +60,10 @@ def gains(
     measured on the other, both ways, for several splits: chosen where they are measured they
     would be flattered by their number. Intervals are of a paired bootstrap over prompts.
     """
-    mine = frame.fair_area_of(*with_cheapest(frame, cost, quality))
+    settings = with_cheapest(frame, cost, quality)
+    if not steered:
+        settings = beside_singles(cost, quality, single_cost, single_quality)
+    mine = frame.fair_area_of(*settings)
     other = frame.fair_area_of(single_cost, single_quality)
     draws = mine[1] - other[1]
     differences = _at_equal_cost(frame, cost, quality, single_cost, single_quality)
@@ -75,6 +83,13 @@ def with_cheapest(
     return np.vstack([cost, rows.cost_usd[:, column]]), np.vstack(
         [quality, rows.quality[:, column]]
     )
+
+
+def beside_singles(
+    cost: FloatArray, quality: FloatArray, single_cost: FloatArray, single_quality: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return the one setting of a policy that the knob does not steer, above single choice."""
+    return np.vstack([cost[:1], single_cost]), np.vstack([quality[:1], single_quality])
 
 
 def _at_equal_cost(

@@ -8,7 +8,7 @@ import numpy as np
 
 from routers.errors import DataError
 from routers.evaluation.bootstrap import Interval, weighted_means
-from routers.evaluation.equal_cost import gains, with_cheapest
+from routers.evaluation.equal_cost import beside_singles, gains, with_cheapest
 from routers.evaluation.frame import Frame
 from routers.evaluation.metrics import area_under_hull, match_cost
 from routers.evaluation.policy import Replayed
@@ -33,9 +33,13 @@ def report(replayed: Replayed, *, n_draws: int = 1000, seed: int = 0) -> dict[st
     cost = np.stack([each.cost_usd[at] for each in replayed.positions])
     quality = np.stack([_quality(each, replayed)[at] for each in replayed.positions])
     single_cost, single_quality = frame.realised(replayed.singles[:, at])
-    better = gains(frame, cost, quality, single_cost, single_quality)
+    steered = replayed.policy.workflow is None or replayed.policy.workflow.heeds_knob
+    better = gains(frame, cost, quality, single_cost, single_quality, steered=steered)
     mean_cost, mean_quality = (nan_mean(each.T, default=np.nan) for each in (cost, quality))
-    points = [nan_mean(each.T, default=np.nan) for each in with_cheapest(frame, cost, quality)]
+    settings = with_cheapest(frame, cost, quality)
+    if not steered:
+        settings = beside_singles(cost, quality, single_cost, single_quality)
+    points = [nan_mean(each.T, default=np.nan) for each in settings]
     singles = nan_mean(single_cost.T, default=np.nan), nan_mean(single_quality.T, default=np.nan)
     model_cost, model_quality = frame.singles
     best = int(np.nanargmax(model_quality))
@@ -154,6 +158,10 @@ def _notes(replayed: Replayed) -> list[str]:
     notes = []
     if policy.workflow is None:
         notes.append("The policy makes one call for each query: this is single choice.")
+    elif not policy.workflow.heeds_knob:
+        notes.append(
+            "The knob does not steer the workflow: AIQ is that of single choice with it at hand."
+        )
     left_out = len(replayed.query_ids) - len(replayed.compared)
     if left_out:
         notes.append(f"{left_out} queries do not count: not all models were tried on them.")

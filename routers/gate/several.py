@@ -10,6 +10,7 @@ from routers.artifact.manifest import read_manifest
 from routers.data.answers import read_answers
 from routers.data.dataset import OutcomeTable, read_outcomes
 from routers.evaluation.assess import predicted_costs
+from routers.evaluation.equal_cost import beside_singles
 from routers.evaluation.frame import select_rows
 from routers.evaluation.policy import spec_of
 from routers.evaluation.scene import Position, Scene, play, stacked_positions
@@ -84,7 +85,11 @@ def with_workflow(
         parts.append(play(artifact.workflow, scene, rates, scene.choices(rates), seed=seed))
     positions = [stacked_positions(each) for each in zip(*parts, strict=True)]
     cost = np.stack([each.cost_usd for each in positions])
-    return replace(trial, several=(cost, realised_quality(positions, trial.frame.rows.quality)))
+    several = cost, realised_quality(positions, trial.frame.rows.quality)
+    if not artifact.workflow.heeds_knob:
+        picks = np.concatenate([trial.candidate.picks, trial.frame.every_single])
+        several = beside_singles(*several, *trial.frame.realised(picks))
+    return replace(trial, several=several)
 
 
 def _scene(

@@ -114,7 +114,14 @@ def fit_workflow(
     return FittedWorkflow(
         workflow=workflow,
         knob=knob,
-        metrics=_metrics(frame, scene, positions, quality, kept_rows(rows.quality)),
+        metrics=_metrics(
+            frame,
+            scene,
+            positions,
+            quality,
+            kept_rows(rows.quality),
+            steered=workflow.heeds_knob,
+        ),
     )
 
 
@@ -239,10 +246,12 @@ def _metrics(
     positions: Sequence[Position],
     quality: NDArray[np.float64],
     kept: NDArray[np.intp],
+    *,
+    steered: bool,
 ) -> dict[str, Any]:
     singles = np.concatenate([_picks(scene, kept), frame.every_single])
     cost = np.stack([each.cost_usd for each in positions])[:, kept]
-    over = gains(frame, cost, quality[:, kept], *frame.realised(singles))
+    over = gains(frame, cost, quality[:, kept], *frame.realised(singles), steered=steered)
     return {
         "aiq_over_single_choice": over.area.to_dict(),
         "positions": [
