@@ -87,8 +87,7 @@ class Ceilings:
         elif room.time_s <= self._paces.seconds.get(model_id, 0.0):
             why = "time"
         elif self._limit_nusd is not None:
-            spent_nusd = to_nusd(sum([call.cost_usd or 0.0 for call in self._entry.calls]))
-            left_nusd = self._limit_nusd - spent_nusd - committed_nusd
+            left_nusd = self._limit_nusd - self._spent_nusd - committed_nusd
             room.cost_usd = left_nusd / NUSD_PER_USD
             most = self._most_nusd(step, request, left_nusd)
             why, most_nusd = ("cost", 0) if most is None else (None, most)
@@ -97,6 +96,17 @@ class Ceilings:
             return None
         room.calls -= 1
         return most_nusd
+
+    def leaves(self, model_id: str, request: RouteRequest) -> bool:
+        """Return whether the money that is left would do for an answer, and cut it to that."""
+        if self._limit_nusd is None:
+            return True
+        left_nusd = self._limit_nusd - self._spent_nusd
+        return self._most_nusd(Draft(model_id=model_id), request, left_nusd) is not None
+
+    @property
+    def _spent_nusd(self) -> int:
+        return to_nusd(sum([call.cost_usd or 0.0 for call in self._entry.calls]))
 
     def _most_nusd(self, step: Step, request: RouteRequest, left_nusd: int) -> int | None:
         spec = self._specs[step.model_id]

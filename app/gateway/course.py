@@ -1,10 +1,13 @@
 """What is known of one request's way through a workflow."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from app.types import DraftVerdict, WorkflowTold
 from routers.workflows.base import Run, Step, Task
+
+_log = logging.getLogger(__name__)
 
 NOTHING_BETTER = "nothing_better"
 """Nothing further could be had, so that the best answer at hand serves."""
@@ -82,9 +85,18 @@ class Course:
     def skip(self, why: str) -> None:
         """Leave the request to one choice."""
         self.skipped, self.first = why, ()
-        if self.run is not None:
-            self.run.close()
-            self.run = None
+        self.stop()
+
+    def stop(self) -> None:
+        """Take no further step of the workflow; a second time changes nothing."""
+        run, self.run = self.run, None
+        if run is None:
+            return
+        try:
+            run.close()
+        except Exception:  # noqa: BLE001
+            # It may be anybody's, and what it held back has to be let go of all the same.
+            _log.exception("a workflow of kind %s failed when it was stopped", self.kind)
 
     def told(self) -> WorkflowTold:
         """Return how it went."""

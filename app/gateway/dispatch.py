@@ -204,9 +204,12 @@ class Dispatcher:
         """Return the answer of one model, None when it has none and the next may be tried."""
         if entry.reserved_nusd is not None and not await afford(request, model_id, entry):
             return None
-        answer = await self._try(request, model_id, entry, failures, afford)
-        if answer is None:
-            entry.running.end(model_id)
+        answer = None
+        try:
+            answer = await self._try(request, model_id, entry, failures, afford)
+        finally:
+            if answer is None:
+                entry.running.end(model_id)
         return answer
 
     async def _try(
@@ -238,6 +241,7 @@ class Dispatcher:
                     entry.running.end(model_id)
                     if entry.reserved_nusd is None or await afford(request, model_id, entry):
                         continue
+                    entry.running.begin(model_id, 0)  # which `_ask` ends
                     return None
                 n_retries = len(tried)
                 tried += (lease.slot,)
@@ -418,14 +422,9 @@ def _late(total_s: float) -> UpstreamTimeoutError:
     return UpstreamTimeoutError(f"the answer took longer than {total_s:g} s")
 
 
-def _all_failed(failures: Failures) -> Exception:
-    if not failures:  # of several stages, a budget paid for none of those that are left
-        return AllAttemptsFailedError("no budget pays for another model", attempts=())
-    errors = [error for _, error in failures]
-    last = errors[-1]
-    if isinstance(last, UpstreamRejectedError):
-        return last  # a prompt too long for every model: the upstream's own words say it best
-    attempts = tuple(
+def told_attempts(failures: Failures) -> tuple[FailedAttempt, ...]:
+    """Return what was tried without an answer, as clients are told."""
+    return tuple(
         FailedAttempt(
             model=attempt.model_id,
             status=attempt.status,
@@ -434,6 +433,16 @@ def _all_failed(failures: Failures) -> Exception:
         )
         for attempt, error in failures
     )
+
+
+def _all_failed(failures: Failures) -> Exception:
+    if not failures:  # of several stages, a budget paid for none of those that are left
+        return AllAttemptsFailedError("no budget pays for another model", attempts=())
+    errors = [error for _, error in failures]
+    last = errors[-1]
+    if isinstance(last, UpstreamRejectedError):
+        return last  # a prompt too long for every model: the upstream's own words say it best
+    attempts = told_attempts(failures)
     tried = "; ".join(f"{attempt.model_id}: {error.message}" for attempt, error in failures)
     waits = [error.retry_after_s for error in errors if error.retry_after_s is not None]
     cls = AllAttemptsFailedError

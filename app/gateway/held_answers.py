@@ -101,7 +101,7 @@ class Holder:
     _n_bytes: dict[int, int] = field(default_factory=dict)
 
     async def draft(
-        self, step: Draft, *, number: int, left_s: float, alone: bool
+        self, step: Draft, *, number: int, left_s: float, alone: bool, needed: bool
     ) -> HeldAnswer | None:
         """Return an answer; None where it cannot be had.
 
@@ -113,6 +113,9 @@ class Holder:
             What is left of the workflow's time.
         alone
             Whether no other answer is asked for at the same time.
+        needed
+            Whether there is no answer from before. Where there is one, an upstream that finds the
+            request at fault is one that cannot answer it, as another could.
 
         Raises
         ------
@@ -124,11 +127,13 @@ class Holder:
         began = entry.clock()
         opened: OpenAnswer | None = None
         held: HeldAnswer | None = None
-        runs = True
         try:
-            with contextlib.nullcontext() if longer else Deadline(min(hold.max_s, left_s)):
-                opened, strips = await self._begin(step, stage)
-                chunks, is_whole = await self._read(opened, stage, longer=longer)
+            # What serves longer has to begin in time, and can be left at no other place.
+            with Deadline(min(hold.max_s, left_s)) if not longer else contextlib.nullcontext():
+                with Deadline(left_s) if longer else contextlib.nullcontext():
+                    opened, strips = await self._begin(step, stage)
+                late = opened.lease.began + min(hold.max_s, left_s)
+                chunks, is_whole = await self._read(opened, stage, late=late, longer=longer)
             held = self._kept(
                 number,
                 opened,
@@ -139,10 +144,13 @@ class Holder:
                 took_s=entry.clock() - began,
             )
         except (UpstreamError, AllAttemptsFailedError, _TooLongError, TimeoutError) as error:
-            if opened is None and isinstance(error, UpstreamError) and not error.retryable:
+            if (
+                needed
+                and opened is None
+                and isinstance(error, UpstreamError)
+                and not error.retryable
+            ):
                 raise
-            # Of what did not begin, the dispatcher has ended it.
-            runs = not isinstance(error, AllAttemptsFailedError)
             self._n_bytes.pop(id(stage), None)
             self._failed(model_id, stage, error)
             return None
@@ -150,9 +158,10 @@ class Holder:
             stage.end_stage(code_of(error))
             raise
         finally:
-            if runs and (held is None or held.is_whole):
+            # What did not begin, the dispatcher has ended.
+            if opened is not None and (held is None or held.is_whole):
                 entry.running.end(model_id)
-            if held is None and opened is not None:
+            if opened is not None and held is None:
                 await opened.aclose()
         return held
 
@@ -187,10 +196,11 @@ class Holder:
         error
             The code of what they end in.
         """
-        for held in self.held.values():
-            if held.opened is not served:
-                held.stage.end_stage(error)
-                await held.opened.aclose()
+        others = [held for held in self.held.values() if held.opened is not served]
+        for held in others:
+            held.stage.end_stage(error)
+        for held in others:
+            await held.opened.aclose()
 
     def _failed(self, model_id: str, stage: LedgerEntry, error: Exception) -> None:
         """Note that an answer cannot be had; what did not begin is noted already."""
@@ -243,11 +253,10 @@ class Holder:
         )
 
     async def _read(
-        self, opened: OpenAnswer, stage: LedgerEntry, *, longer: bool
+        self, opened: OpenAnswer, stage: LedgerEntry, *, late: float, longer: bool
     ) -> tuple[list[Chunk], bool]:
         """Read an answer to its end, or to where it exceeds what is held back."""
         hold, clock = self.hold, self.dispatcher.clock
-        late = opened.lease.began + hold.max_s
         chunks = list(opened.prelude)
         n_bytes = sum([len(chunk.data) for chunk in chunks])
         reading = self.dispatcher.hold(opened, stage)

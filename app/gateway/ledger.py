@@ -194,12 +194,17 @@ class LedgerEntry:
         raise LookupError(model_id)
 
     def overdue(self, model_id: str) -> Call:
-        """Note that a model's last call was not cancelled by anybody, but took too long."""
-        at = self.latest(model_id)
-        if self.calls[at].error == _CANCELLED:
-            code = answer_for(UpstreamTimeoutError("")).code
-            self.calls[at] = msgspec.structs.replace(self.calls[at], error=code)
-        return self.calls[at]
+        """Note that a model's last call was not cancelled by anybody, but took too long.
+
+        Of several that were too long at the same time each is noted once, whoever asks first.
+        """
+        for at in range(len(self.calls) - 1, -1, -1):
+            call = self.calls[at]
+            if call.model_id == model_id and call.error == _CANCELLED:
+                code = answer_for(UpstreamTimeoutError("")).code
+                self.calls[at] = msgspec.structs.replace(call, error=code)
+                return self.calls[at]
+        return self.calls[self.latest(model_id)]
 
     def traced(self, call_trace: CallTrace) -> None:
         """Note the trace of the call that serves: it ends with the request, or with the step."""

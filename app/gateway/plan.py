@@ -8,7 +8,20 @@ from typing import assert_never
 from app.gateway.course import Course, distinct
 from app.gateway.request import Policy, RouteRequest, WorkflowRule
 from routers.types import Capability, CostQuality, Decision, Reason
-from routers.workflows.base import Delegate, Draft, End, Refuse, Room, Run, Serve, Skip, Step, Task
+from routers.workflows.base import (
+    Delegate,
+    Draft,
+    End,
+    Question,
+    Refuse,
+    Room,
+    Run,
+    Serve,
+    Skip,
+    Step,
+    Task,
+    Workflow,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +57,9 @@ class Several:
 
 Plan = FirstOf | Hedged | Several
 
+WORKFLOW_ERROR = "workflow_error"
+"""Why a request goes to single choice whose workflow does what none may."""
+_STEPS, _ENDS = (Draft, Question), (Serve, Delegate, Refuse, Skip)
 _MEDIA = frozenset({Capability.VISION, Capability.AUDIO, Capability.VIDEO, Capability.FILE})
 _NOT_TEXT = ("audio", "modalities")
 """Fields that ask for an answer that is more than text."""
@@ -146,12 +162,18 @@ def begun(
     if guards:
         course.guards, task.guarding.single = True, why
         task.guarding.unseen = bool(request.demand.capabilities & _MEDIA)
-    course.run = rule.workflow.run(task)
+    course.run = _run(rule.workflow, task)
     steps = next_steps(course, policy.name)
     if isinstance(steps, tuple):
         course.first = steps
-        drafts = distinct(each.model_id for each in steps if isinstance(each, Draft))
+        drafts = distinct(
+            each.model_id
+            for each in steps
+            if isinstance(each, Draft) and task.candidate(each.model_id) is not None
+        )
         return _moved(decision, drafts or (decision.model_id,)), course
+    if isinstance(steps, Delegate) and task.candidate(steps.model_id) is None:
+        steps = spoilt(course)
     match steps:
         case Delegate(model_id=model_id, messages=None) if not course.is_guarded:
             course.skip(steps.by)
@@ -168,20 +190,38 @@ def begun(
 
 
 def next_steps(course: Course, policy_name: str, answers: object = None) -> tuple[Step, ...] | End:
-    """Return what a workflow wants next, or how it ends."""
+    """Return what a workflow wants next, or how it ends.
+
+    It may be anybody's, and what it does with answers nobody can foresee: where it raises, or
+    wants what there is not, single choice is better than an error.
+    """
     assert course.run is not None  # noqa: S101  (it was begun)
     try:
-        return tuple(course.run.send(answers))  # type: ignore[arg-type]  # None begins it
+        steps = tuple(course.run.send(answers))  # type: ignore[arg-type]  # None begins it
     except StopIteration as stop:
         end: End = stop.value
-        return end
+        if isinstance(end, _ENDS):
+            return end
+        _log.error("workflow %s of policy %s ended in no end", course.kind, policy_name)
     except Exception:  # noqa: BLE001
-        # It may be anybody's, and what it does with answers nobody can foresee. What is at hand
-        # is better than an error.
         _log.exception("workflow %s of policy %s failed", course.kind, policy_name)
-        if course.is_guarded:
-            return Refuse(by=course.kind, why="the guard of this policy failed")
-        return Skip(why="workflow_error")
+    else:
+        if all(isinstance(each, _STEPS) for each in steps):
+            return steps
+        _log.error("workflow %s of policy %s wants no steps", course.kind, policy_name)
+    return spoilt(course)
+
+
+def spoilt(course: Course) -> End:
+    """Return how a workflow ends that did what none may: a guard that fails lets nothing pass."""
+    if course.is_guarded:
+        return Refuse(by=course.kind, why="the guard of this policy failed")
+    return Skip(why=WORKFLOW_ERROR)
+
+
+def _run(workflow: Workflow, task: Task) -> Run:
+    """Begin a workflow where its first step is asked for, so that all it raises is raised there."""
+    return (yield from workflow.run(task))
 
 
 def _ended(end: End) -> Run:

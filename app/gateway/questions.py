@@ -14,7 +14,7 @@ import msgspec
 
 from app.errors import GatewayError, UpstreamRejectedError
 from app.gateway.breaker import Circuit
-from app.gateway.dispatch import Afford, Dispatcher
+from app.gateway.dispatch import Afford, Dispatcher, Failures
 from app.gateway.ledger import LedgerEntry
 from app.gateway.plan import FirstOf
 from app.gateway.request import RouteRequest
@@ -120,16 +120,21 @@ class Questions:
         if self._is_left_alone(model_id):
             silent = unsent(model_id, entry, "unhealthy", role=role)
             return Reply(silent, silence=Silence.LEFT_ALONE)
+        failures: Failures = []
         try:
             async with asyncio.timeout(deadline_s):
-                said = await self._reply(question, model_id, entry, role, logprobs=logprobs)
+                reply = await self._reply(
+                    question, model_id, entry, role, logprobs=logprobs, failures=failures
+                )
         except TimeoutError:
             self._was_late(model_id)
             return Reply(entry.overdue(model_id), silence=Silence.LATE)
         except GatewayError:
-            return Reply(entry.calls[entry.latest(model_id)], silence=Silence.FAILED)
+            # Others may ask it at the same time: its latest call need not be this one's.
+            call = failures[-1][0] if failures else entry.calls[entry.latest(model_id)]
+            return Reply(call, silence=Silence.FAILED)
         self._late.pop(model_id, None)
-        return Reply(entry.calls[entry.latest(model_id)], said)
+        return reply
 
     def _is_left_alone(self, model_id: str) -> bool:
         if model_id in self.dispatcher.pool.unhealthy():
@@ -152,25 +157,33 @@ class Questions:
         role: CallRole,
         *,
         logprobs: bool,
-    ) -> ScorerReply:
+        failures: Failures,
+    ) -> Reply:
         if not logprobs or model_id in self._without_logprobs:
-            return await self._send(question, model_id, entry, role)
+            return await self._send(question, model_id, entry, role, failures)
         asked = msgspec.structs.replace(question, body=Body({**question.fields, **_LOGPROBS}))
         try:
-            return await self._send(asked, model_id, entry, role)
+            return await self._send(asked, model_id, entry, role, failures)
         except UpstreamRejectedError:
             # Perhaps for the log-probabilities, which not every endpoint knows.
-            reply = await self._send(question, model_id, entry, role)
+            reply = await self._send(question, model_id, entry, role, failures)
             self._without_logprobs.add(model_id)
             return reply
 
     async def _send(
-        self, question: RouteRequest, model_id: str, entry: LedgerEntry, role: CallRole
-    ) -> ScorerReply:
+        self,
+        question: RouteRequest,
+        model_id: str,
+        entry: LedgerEntry,
+        role: CallRole,
+        failures: Failures,
+    ) -> Reply:
         """Ask, as every model is asked, but once where a budget has to pay."""
         with stage_of(entry, question, role) as stage:
             plan = FirstOf((model_id,))
-            opened = await self.dispatcher.open(question, plan, stage, afford=_once())
+            opened = await self.dispatcher.open(
+                question, plan, stage, afford=_once(), failures=failures
+            )
             try:
                 body = b"".join([chunk.data for chunk in opened.prelude])
                 async for chunk in self.dispatcher.rest(opened, stage):
@@ -178,7 +191,7 @@ class Questions:
                     body += chunk.data
             finally:
                 await opened.aclose()
-        return read_reply(body)
+        return Reply(stage.calls[stage.served_at], read_reply(body))
 
 
 def question_of(

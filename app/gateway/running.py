@@ -4,7 +4,8 @@
 class Running:
     """What the models that are asked at the moment may cost, in billionths of a US dollar.
 
-    A model may be asked twice at the same time: one of its calls ends at a time.
+    A model may be asked several times at the same time. Which of its calls ends is not told: it is
+    taken for the cheapest, so that what still runs is never thought to cost less than it may.
     """
 
     __slots__ = ("_nusd",)
@@ -29,6 +30,6 @@ class Running:
         calls = self._nusd.get(model_id)
         if calls is None:
             return
-        calls.pop()
+        calls.remove(min(calls))
         if not calls:
             del self._nusd[model_id]

@@ -6,6 +6,7 @@ ends with streams like any other.
 """
 
 import asyncio
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,13 +15,13 @@ from typing import assert_never
 import msgspec
 
 from app.concurrency.together import together
-from app.errors import AllAttemptsFailedError, RequestRefusedError
+from app.errors import AllAttemptsFailedError, RequestRefusedError, UpstreamError
 from app.gateway.ceilings import Ceilings, Paces, asked_in
 from app.gateway.course import NOTHING_BETTER, TOO_LONG, distinct
-from app.gateway.dispatch import Afford, Dispatcher, OpenAnswer
+from app.gateway.dispatch import Afford, Dispatcher, OpenAnswer, told_attempts
 from app.gateway.held_answers import HoldBack, Holder
 from app.gateway.ledger import LedgerEntry, code_of
-from app.gateway.plan import Several, first_of, next_steps
+from app.gateway.plan import Several, first_of, next_steps, spoilt
 from app.gateway.questions import Questions, unsent, wire_messages
 from app.gateway.request import RouteRequest
 from app.types import DRAFT_REJECTED, CallRole
@@ -40,6 +41,10 @@ from routers.workflows.base import (
     Step,
 )
 
+_log = logging.getLogger(__name__)
+
+_MAX_IDLE_ROUNDS = 100
+"""In how many rounds of one request nothing may be called: more would be a workflow without end."""
 _ROLES = {
     Purpose.JUDGE: CallRole.JUDGE,
     Purpose.PLANNER: CallRole.PLANNER,
@@ -146,12 +151,16 @@ class _Run:
 
     async def end(self) -> End:
         """Take the workflow's steps until it ends."""
-        course = self._course
+        course, n_rounds = self._course, 0
         steps: tuple[Step, ...] | End = course.first
         while isinstance(steps, tuple):
             answers = await self._take(steps)
             if self._unjudged is not None:
                 return Serve(answer=self._unjudged, by=TOO_LONG)
+            n_rounds += 1
+            if n_rounds - len(course.rounds) > _MAX_IDLE_ROUNDS:
+                _log.error("workflow %s of policy %s has no end", course.kind, self._policy_name)
+                return spoilt(course)
             steps = next_steps(course, self._policy_name, answers)
             course.hear_verdicts()
         return steps
@@ -159,12 +168,21 @@ class _Run:
     async def serve(self, end: End) -> OpenAnswer:
         """Return the answer that the workflow ended with."""
         match end:
+            case Serve(answer=answer) if answer.number not in self._holder.held:
+                _log.error(
+                    "workflow %s of policy %s serves what is no answer",
+                    self._course.kind,
+                    self._policy_name,
+                )
+                return await self.serve(spoilt(self._course))
             case Serve(answer=answer, by=by):
                 self._course.accepted_by = by
                 self._was_by_chance(end.propensity)
                 return self._holder.serve(answer.number)
             case Delegate():
                 self._was_by_chance(end.propensity)
+                if self._task.candidate(end.model_id) is None:
+                    end = replace(end, model_id=self._task.model_id)
                 return await self._delegate(end)
             case Skip(why=why):
                 # A guard lets pass what was decided, for the conversation's sake too.
@@ -177,8 +195,7 @@ class _Run:
 
     async def close(self, served: OpenAnswer | None, *, error: str | None) -> None:
         """End what does not serve, with the code of what it ends in."""
-        if self._course.run is not None:
-            self._course.run.close()
+        self._course.stop()
         await self._holder.close(served, error=error)
 
     def _was_by_chance(self, propensity: float) -> None:
@@ -200,15 +217,17 @@ class _Run:
         answers: list[Answer | None] = [None] * len(steps)
         if begun:
             self._course.rounds.append(tuple(steps[at].model_id for at, _ in begun))
-            alone = len(begun) == 1
+            alone, needed = len(begun) == 1, not self._holder.held
             came = await together(
-                [self._answer(steps[at], asked, alone=alone) for at, asked in begun]
+                [self._answer(steps[at], asked, alone=alone, needed=needed) for at, asked in begun]
             )
             for (at, _), answer in zip(begun, came, strict=True):
                 answers[at] = answer
         return answers
 
-    async def _answer(self, step: Step, asked: RouteRequest, *, alone: bool) -> Answer | None:
+    async def _answer(
+        self, step: Step, asked: RouteRequest, *, alone: bool, needed: bool
+    ) -> Answer | None:
         number = self._n_answers
         self._n_answers += 1
         if isinstance(step, Question):
@@ -216,7 +235,9 @@ class _Run:
         # Of the request's own time its deadline takes care.
         limited = self._rule.max_time_s is not None
         left_s = self._ceilings.left_s if limited else math.inf
-        held = await self._holder.draft(step, number=number, left_s=left_s, alone=alone)
+        held = await self._holder.draft(
+            step, number=number, left_s=left_s, alone=alone, needed=needed
+        )
         if held is None:
             return None
         if held.is_whole:
@@ -278,32 +299,48 @@ class _Run:
             if course.ceiling != "time":  # late is better than never
                 raise AllAttemptsFailedError(
                     f"the ceiling on {course.ceiling or 'models'} leaves no room for an answer",
-                    attempts=(),
+                    attempts=told_attempts(self._holder.failures),
                 )
-        drafted = {held.answer.model_id for held in self._holder.held.values()}
-        allows = self._task.guarding.allows
-        if not allows(model_id):
+        if not self._task.guarding.allows(model_id):
             raise RequestRefusedError("no model that may answer such a request is left")
-        may_leave = request.fallback and not request.locked
-        others = [
-            each for each in self._plan.models if may_leave and each not in drafted and allows(each)
-        ]
+        models = distinct((model_id, *self._stand_ins(model_id, request)))
         course.rounds.append((model_id,))
         course.served_model_id = model_id
         try:
             opened = await self._workflows.dispatcher.open(
                 request,
-                first_of(request, self._decision, distinct((model_id, *others))),
+                first_of(self._limited(request), self._decision, models),
                 self._entry,
                 afford=self._afford,
                 failures=self._holder.failures,
             )
-        except AllAttemptsFailedError:
+        except (AllAttemptsFailedError, UpstreamError):
+            # Also where it finds the request at fault: another model has answered it.
             if at_hand is None:
                 raise
             return self._makeshift(at_hand)
         course.accepted_by = end.by
         return opened
+
+    def _stand_ins(self, model_id: str, request: RouteRequest) -> Sequence[str]:
+        """Return who may answer where a model cannot: who has not answered, within the ceilings."""
+        if not request.fallback or request.locked:
+            return ()
+        allows = self._task.guarding.allows
+        left_out = {model_id, *[held.answer.model_id for held in self._holder.held.values()]}
+        others = [
+            each
+            for each in self._plan.models
+            if each not in left_out and allows(each) and self._ceilings.leaves(each, request)
+        ]
+        return others[: self._task.room.calls]
+
+    def _limited(self, request: RouteRequest) -> RouteRequest:
+        """Return a request that may cost what is left of its ceiling."""
+        left_usd = self._task.room.cost_usd
+        if left_usd is None:
+            return request
+        return msgspec.structs.replace(request, max_cost_usd=left_usd)
 
     def _makeshift(self, number: int) -> OpenAnswer:
         self._course.accepted_by = NOTHING_BETTER
