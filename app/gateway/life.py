@@ -74,6 +74,8 @@ class Life:
             If the task was cancelled: only a server that stops does that from outside.
         """
         ended = self._ended_by(exc_type, error, traceback)
+        if self.account.course is not None:
+            self.account.course.stop()  # what was begun and not carried out
         try:
             await self._let_go()
         finally:
