@@ -37,6 +37,7 @@ from loadtest.workflow_judge import (
     Ask,
     End,
     Findings,
+    answers,
     judge,
     look_at,
 )
@@ -270,6 +271,7 @@ def run(
             changes={**_changes(models.url), "server.hold_back.longer": longer},
             env={"STEELYARD_ADMIN_TOKEN": _ADMIN},
         )
+        before = answers()
         with GatewayThread(config, artifacts=artifacts) as gateway:
             secrets = _make_keys(gateway)
             ends = asyncio.run(
@@ -283,7 +285,7 @@ def run(
             )
             assert_no_task_is_left(gateway)
             with _admin(gateway) as admin:
-                left = look_at(gateway, admin, list(secrets))
+                left = look_at(gateway, admin, list(secrets), before=before)
     rows = [row for _, row in read_outcomes(directory / "data")]
     return judge(ends, rows, models.calls, left)
 

@@ -111,9 +111,22 @@ class Findings:
         return "\n".join(lines)
 
 
-def look_at(gateway: RunningGateway, admin: httpx.Client, key_ids: Sequence[str]) -> Left:
-    """Return what is left in a gateway at rest."""
+def answers() -> frozenset[int]:
+    """Return the answers that anybody in this process holds, by their ids."""
     gc.collect()
+    return frozenset(
+        id(each) for each in gc.get_objects() if isinstance(each, OpenAnswer | HeldAnswer)
+    )
+
+
+def look_at(
+    gateway: RunningGateway,
+    admin: httpx.Client,
+    key_ids: Sequence[str],
+    *,
+    before: frozenset[int],
+) -> Left:
+    """Return what is left in a gateway at rest, beside the answers that there were before."""
     pool = gateway.app.state.steelyard.gateway.dispatcher.pool
     scopes = [admin.get(f"/admin/keys/{each}/standing").json()["scopes"][0] for each in key_ids]
     in_flight = re.search(
@@ -121,7 +134,7 @@ def look_at(gateway: RunningGateway, admin: httpx.Client, key_ids: Sequence[str]
     )
     return Left(
         outstanding=sum(slot.outstanding for slot in pool.slots()),
-        objects=sum(isinstance(each, OpenAnswer | HeldAnswer) for each in gc.get_objects()),
+        objects=len(answers() - before),
         in_flight=in_flight[1] if in_flight else "",
         key_ids=tuple(key_ids),
         scopes=tuple(scopes),
