@@ -80,7 +80,7 @@ class WorkflowConfig(Strict):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     kind: Text
-    """`cascade`, `agree`, `best_of`, `guarded` and others; the options of each stand beside it."""
+    """`cascade`, `agree`, `best_of`, `guarded`, `rounds` and others; their options stand beside."""
     max_calls: Annotated[int, Field(ge=1, le=64)] = 12
     """How many calls one request may make, judges included and retries apart."""
     max_cost_usd: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] | None = None

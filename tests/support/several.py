@@ -36,6 +36,7 @@ WORKFLOWS: Mapping[str, Mapping[str, Any]] = {
         "when_harmful": {"models": [NANO, MINI]},
         "then": {"kind": "agree", "models": [NANO, MINI], "last": LARGE, **OPTION},
     },
+    "rounds": {"kind": "rounds", "planner": JUDGE, "about": {NANO: "knows cities"}},
     "cascade": {"kind": "cascade", "stages": CANDIDATES, "acceptor": JUDGED},
     "learning": {
         "kind": "contextual-cascade",

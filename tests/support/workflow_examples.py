@@ -31,6 +31,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "then": {"kind": "agree"},
     },
     "learned-threshold": {"cheap": "nano", "strong": "large", "verifier": _VERIFIER},
+    "rounds": {"planner": "judge"},
 }
 """Options of kinds that their defaults do not suit; a kind that is not here takes its defaults."""
 
