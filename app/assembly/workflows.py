@@ -36,7 +36,8 @@ def build_workflow(
     place = ("policies", name, "workflow")
     model_ids = [spec.model_id for spec in candidates]
     try:
-        workflow = _fitted(written, artifact, candidates) or _made(written)
+        fitted = _fitted(written, artifact, candidates)
+        workflow = fitted or _made(written)
     except RoutingError as error:
         raise config.error(place, str(error)) from error
     doubts = [*_strangers(workflow, model_ids, config), *workflow.doubts(model_ids)]
@@ -47,6 +48,7 @@ def build_workflow(
         max_calls=written.max_calls,
         max_cost_usd=written.max_cost_usd,
         max_time_s=written.max_time_s,
+        is_fitted=fitted is not None,
     )
 
 

@@ -251,10 +251,15 @@ def _task(
 ) -> Task:
     limits = [each for each in (request.max_cost_usd, rule.max_cost_usd) if each is not None]
     objective = policy.objective if request.objective is None else request.objective
+    rate = decision.usd_per_quality
+    if rule.is_fitted and isinstance(objective, CostQuality):
+        # A position recovers another share of quality with it than with single choice.
+        at = policy.artifact.workflow_position(objective.t)
+        rate = policy.knobs.get(request.allowed_model_ids).usd_per_quality_for(at)
     return Task(
         conversation=request.conversation,
         candidates=tuple(each for each in decision.candidates if each.eligible),
-        usd_per_quality=decision.usd_per_quality,
+        usd_per_quality=rate,
         model_id=decision.model_id,
         room=Room(
             calls=rule.max_calls,

@@ -95,12 +95,15 @@ class WorkflowRule:
         Upstream calls for one request, retries apart.
     max_cost_usd, max_time_s
         None: no other limit than the request's own.
+    is_fitted
+        Whether it stands in the policy's artifact, which then says what positions of the knob mean.
     """
 
     workflow: Workflow
     max_calls: int = 12
     max_cost_usd: float | None = None
     max_time_s: float | None = None
+    is_fitted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
