@@ -11,6 +11,7 @@ from routers.types import CostQuality, UsdPerQuality
 from routers.workflows.agree import Agree
 from tests.support.policies import decided, policy, routed
 
+DECIDED = decided("small")
 CURVE = KnobCurve((0.0, 0.5, 1.0), (1e-6, 1e-3, 1.0))
 ARTIFACT = SimpleNamespace(workflow_position=lambda t: t / 2)
 
@@ -19,8 +20,8 @@ ARTIFACT = SimpleNamespace(workflow_position=lambda t: t / 2)
     ("objective", "is_fitted", "usd_per_quality"),
     [
         (CostQuality(1.0), True, 1e-3),
-        (CostQuality(1.0), False, 0.1),  # what the decision came down to
-        (UsdPerQuality(0.1), True, 0.1),
+        (CostQuality(1.0), False, DECIDED.usd_per_quality),  # what the decision came down to
+        (UsdPerQuality(0.1), True, DECIDED.usd_per_quality),
     ],
 )
 def test_a_position_is_moved_to_where_the_workflow_keeps_its_promise(
@@ -31,5 +32,5 @@ def test_a_position_is_moved_to_where_the_workflow_keeps_its_promise(
     )
     rule = WorkflowRule(workflow=Agree(), is_fitted=is_fitted)
     request = routed({}, policy=chosen, objective=objective)
-    _, course = begun(request, decided("small"), chosen, rule, left_s=60.0)
+    _, course = begun(request, DECIDED, chosen, rule, left_s=60.0)
     assert course.task.usd_per_quality == pytest.approx(usd_per_quality)
