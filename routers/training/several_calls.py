@@ -31,10 +31,6 @@ POSITIONS = tuple(round(0.05 * step, 2) for step in range(21))
 
 _DRAWS = 400
 
-_SURE = 0.84
-"""The share of draws in which a workflow has to beat single choice to serve in its place: one
-standard error."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FittedWorkflow:
@@ -161,7 +157,7 @@ def _fit_by_rates(
     worth = gains(
         frame, cost, quality, *frame.realised(np.concatenate([picks, frame.every_single]))
     )
-    ships = bool(worth.area.value > NEGLIGIBLE and (worth.area_draws > 0).mean() > _SURE)
+    ships = worth.area.value > NEGLIGIBLE
     at = np.searchsorted(rates[:-1], [workflow.rate_at(t) for t in POSITIONS])
     metrics = {
         "ships": ships,

@@ -40,7 +40,7 @@ _RATES = 3e-4, 1e2, 44
 """From where to where in the cost of a dearest answer, and how many."""
 
 
-_POSITIONS, _SHARES = (0.0, 0.8, 0.95, 1.0), (0.0, 0.8, 0.98, 1.0)
+_POSITIONS, _SHARES = (0.0, 0.8, 0.9, 0.95, 1.0), (0.0, 0.8, 0.94, 0.98, 1.0)
 """What share positions of the knob aim at: towards the end, where quality is dear and steps are
 wide, a little more than they promise."""
 
