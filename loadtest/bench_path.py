@@ -1,6 +1,7 @@
 """Measure what a request costs on its way through the application, without sockets.
 
     python -m loadtest.bench_path [--requests 1500] [--rounds 9] [--profile pinned] [--count]
+    python -m loadtest.bench_path --workflow [--words 100]
     python -m loadtest.bench_path --dialects [--stream] [--scenario "tool calls, routed"] [--count]
 
 Processor time of the event loop's thread from the ASGI scope to the last byte of the answer: key
@@ -16,6 +17,8 @@ file in comes before `PYTHONPATH`; what was measured is printed.
 `--dialects` asks the same of a pinned model in every dialect that clients chat in, from an upstream
 that speaks it and from one that does not, in turns with chat completions: what the machine does
 besides falls on all of them alike. Here what the provider does is in it too.
+
+`--workflow` compares a cascade of two stages with its two calls; see `loadtest/workflow_path.py`.
 
 `--count` tells calls of functions and bytecodes per request in place of times: they are the same on
 a machine that is busy, but weigh nothing of what is done in C.
@@ -78,6 +81,7 @@ _ANSWER = msgspec.json.encode(
 )
 
 _CHAT = "/v1/chat/completions"
+_NO_POLICIES: Mapping[str, Any] = {}
 
 
 class Instant:
@@ -102,11 +106,18 @@ class Instant:
 
 
 @contextlib.asynccontextmanager
-async def application() -> AsyncIterator[tuple[Any, list[tuple[bytes, bytes]]]]:
-    """Run the application with everything on; yields it and the headers that clients send."""
+async def application(
+    policies: Mapping[str, Any] = _NO_POLICIES,
+) -> AsyncIterator[tuple[Any, list[tuple[bytes, bytes]]]]:
+    """Run the application with everything on, and further policies.
+
+    Yields it and the headers that clients send.
+    """
     with contextlib.ExitStack() as stack:
         path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "gateway.yaml"
-        path.write_text(yaml.safe_dump(configuration(FULL, 1)))
+        document = configuration(FULL, 1)
+        document["policies"] |= policies
+        path.write_text(yaml.safe_dump(document))
         (secret,) = await asyncio.to_thread(make_keys, path, 1)
         app = create_app(load_config(path))
         configure_logging()
@@ -316,12 +327,21 @@ def main() -> None:
     parser.add_argument("--profile", metavar="NAME", help="where the time goes, of one line")
     parser.add_argument("--count", action="store_true", help="calls and bytecodes, no times")
     parser.add_argument("--dialects", action="store_true", help="compare the inbound dialects")
+    parser.add_argument("--workflow", action="store_true", help="compare a cascade with its calls")
+    parser.add_argument("--words", type=int, default=100, help="of answers with --workflow")
     parser.add_argument("--stream", action="store_true", help="answers of a hundred pieces")
     parser.add_argument(
         "--scenario", default="pinned, 1 connection", help="of loadtest/scenarios.py"
     )
     options = parser.parse_args()
     print("measuring", Path(app.__file__).parents[1])
+    if options.workflow:
+        from loadtest import workflow_path  # noqa: PLC0415 - commits of before have none
+
+        uvloop.run(
+            workflow_path.measure(options.requests, options.rounds, options.words, options.profile)
+        )
+        return
     n_requests = 2 * _COUNTED if options.count else options.requests
     subjects = (
         dialects(n_requests, options.scenario, stream=options.stream)

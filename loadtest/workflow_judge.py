@@ -339,7 +339,9 @@ def _judge_row(found: Findings, row: OutcomeRow, ask: Ask) -> None:
         holds = paid_nusd <= MAX_COST_USD * _NUSD + 1
         found.check("ceilings on cost hold", holds, name, paid_nusd, calls)
     if carried and ask.policy == "hasty":
-        late = [each for each in calls if (each.began_ms or 0.0) > MAX_TIME_S * 1e3 + _LATE_MS]
+        # Counted from the first call: what is decided or waited for before is no workflow's.
+        ends_ms = (calls[0].began_ms or 0.0) + MAX_TIME_S * 1e3 + _LATE_MS
+        late = [each for each in calls if (each.began_ms or 0.0) > ends_ms]
         alone = all(each.role == "answer" for each in late)
         found.check("ceilings on time hold", alone, name, late)
 

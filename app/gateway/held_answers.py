@@ -58,6 +58,8 @@ class HeldAnswer:
     ----------
     chunks
         As the client would get them.
+    strips
+        Whether it has more in it than the client asked for.
     is_whole
         Whether it was read to its end.
     """
@@ -65,6 +67,7 @@ class HeldAnswer:
     opened: OpenAnswer
     stage: LedgerEntry
     chunks: list[Chunk]
+    strips: bool
     is_whole: bool
     took_s: float
     answer: Answer
@@ -168,9 +171,12 @@ class Holder:
     def serve(self, number: int) -> OpenAnswer:
         """Have an answer serve after all."""
         held = self.held[number]
-        opened, n_begun = held.opened, len(held.opened.prelude)
-        opened.prelude, opened.held = tuple(held.chunks[:n_begun]), held.chunks[n_begun:]
-        adopt(self.entry, held.stage, held.chunks)
+        opened, chunks, n_begun = held.opened, held.chunks, len(held.opened.prelude)
+        if held.strips:
+            opened.rewrite = partial(without_logprobs, stream=self.request.stream)
+            chunks = [opened.rewrite(chunk) for chunk in chunks]
+        opened.prelude, opened.held = tuple(chunks[:n_begun]), chunks[n_begun:]
+        adopt(self.entry, held.stage, chunks)
         self.course.served_model_id = held.answer.model_id
         return opened
 
@@ -287,9 +293,6 @@ class Holder:
     ) -> HeldAnswer:
         stage.whole()
         read = read_held(chunks, stream=self.request.stream)
-        if strips:
-            opened.rewrite = partial(without_logprobs, stream=self.request.stream)
-            chunks = [opened.rewrite(chunk) for chunk in chunks]
         call = self.entry.calls[stage.served_at]
         answer = Answer(
             number=number,
@@ -305,6 +308,7 @@ class Holder:
             opened=opened,
             stage=stage,
             chunks=chunks,
+            strips=strips,
             is_whole=is_whole,
             took_s=took_s,
             answer=answer,
