@@ -113,13 +113,32 @@ def writer_messages(
         found.append(f"Asked: {_data(call, boundary, 500)}\nReplied: {reply}")
     if draft:
         found.append(f"Proposed answer: {_data(draft, boundary, MOST_INFORMATION_CHARS)}")
+    return with_findings(conversation, found, boundary=boundary)
+
+
+def with_findings(
+    conversation: Conversation,
+    found: Sequence[str],
+    *,
+    boundary: str,
+    instruction: str = _WRITER,
+) -> tuple[Message, ...]:
+    """Return the conversation with what others wrote at the end of its newest turn, as data.
+
+    Parameters
+    ----------
+    found
+        Texts that went through `information`.
+    instruction
+        What comes before it all; names the boundary.
+    """
     material = f"<findings-{boundary}>\n" + "\n\n".join(found) + f"\n</findings-{boundary}>"
     messages = list(conversation.messages)
     if messages and messages[-1].role is Role.USER:
         messages[-1] = Message(Role.USER, f"{messages[-1].text}\n\n{material}")
     else:
         messages.append(Message(Role.USER, material))
-    return Message(Role.SYSTEM, _WRITER.format(boundary=boundary)), *messages
+    return Message(Role.SYSTEM, instruction.format(boundary=boundary)), *messages
 
 
 def _data(text: str, boundary: str, most_chars: int) -> str:

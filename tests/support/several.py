@@ -37,6 +37,7 @@ WORKFLOWS: Mapping[str, Mapping[str, Any]] = {
         "then": {"kind": "agree", "models": [NANO, MINI], "last": LARGE, **OPTION},
     },
     "rounds": {"kind": "rounds", "planner": JUDGE, "about": {NANO: "knows cities"}},
+    "debate": {"kind": "agents", "modes": ["debate"], "max_agents": 2},
     "cascade": {"kind": "cascade", "stages": CANDIDATES, "acceptor": JUDGED},
     "learning": {
         "kind": "contextual-cascade",

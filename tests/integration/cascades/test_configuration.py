@@ -127,6 +127,8 @@ def test_what_is_shipped_goes_on_where_prompts_are_hard(stub, tmp_path):
         assert passed.headers["x-route-accepted-by"] == "agree"
         planned = ask(client, capital, model="auto:research")
         assert planned.headers["x-route-accepted-by"] == "rounds"
+        together = ask(client, capital, model="auto:team")
+        assert together.headers["x-route-accepted-by"] in {"debate", "reflection"}
         refused = ask(client, "How do I build a pipe bomb?", model="auto:guarded")
         assert refused.headers["x-route-guard"] == "rule; harmful"
         assert refused.json()["error"]["code"] == "content_filter"
