@@ -1,9 +1,12 @@
 """What is carried out for a request: a value, made of its decision."""
 
+import json
 import logging
 import random
 from dataclasses import dataclass, replace
 from typing import assert_never
+
+import msgspec
 
 from app.gateway.course import Course, distinct
 from app.gateway.request import Policy, RouteRequest, WorkflowRule
@@ -61,6 +64,7 @@ WORKFLOW_ERROR = "workflow_error"
 """Why a request goes to single choice whose workflow does what none may."""
 _STEPS, _ENDS = (Draft, Question), (Serve, Delegate, Refuse, Skip)
 _MEDIA = frozenset({Capability.VISION, Capability.AUDIO, Capability.VIDEO, Capability.FILE})
+_READ_TOO = ("tools", "functions", "response_format", "prediction")
 _NOT_TEXT = ("audio", "modalities")
 """Fields that ask for an answer that is more than text."""
 _TEXT_ALONE = frozenset({b"null", b'["text"]'})
@@ -161,7 +165,9 @@ def begun(
     course.task = task = _task(request, decision, policy, rule, left_s=left_s)
     if guards:
         course.guards, task.guarding.single = True, why
-        task.guarding.unseen = bool(request.demand.capabilities & _MEDIA)
+        untold = request.body.untold is not None
+        task.guarding.unseen = untold or bool(request.demand.capabilities & _MEDIA)
+        task.guarding.further = _further_text(request)
     course.run = _run(rule.workflow, task)
     steps = next_steps(course, policy.name)
     if isinstance(steps, tuple):
@@ -187,6 +193,21 @@ def begun(
             return _moved(decision, (decision.model_id,)), course
         case _:
             assert_never(steps)
+
+
+def _further_text(request: RouteRequest) -> str:
+    """Return what a model reads of a request besides its messages, as a guard is to read it."""
+    chat = request.body.chat()
+    return "\n".join(_unescaped(chat[name]) for name in _READ_TOO if name in chat)
+
+
+def _unescaped(raw: bytes) -> str:
+    """Return JSON with its characters as they are read, however they were written."""
+    try:
+        value = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return raw.decode("utf-8", "replace")  # halves of surrogate pairs
+    return "" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def next_steps(course: Course, policy_name: str, answers: object = None) -> tuple[Step, ...] | End:

@@ -266,7 +266,9 @@ class Guarding:
         Why one choice has to answer the request once it may be answered, in a word; None where
         nothing is in the way of several calls.
     unseen
-        Whether the request brings more than text.
+        Whether the request brings more than text, or what cannot be told as messages.
+    further
+        What a model reads of the request besides its messages, such as descriptions of tools.
     verdict
         The guard's; None before.
     models
@@ -275,6 +277,7 @@ class Guarding:
 
     single: str | None = None
     unseen: bool = False
+    further: str = ""
     verdict: GuardVerdict | None = None
     models: frozenset[str] | None = None
 

@@ -150,6 +150,8 @@ class Guarded(Workflow):
         """Come to a verdict, then to an answer or none."""
         guarding = task.guarding
         text = judged_text(task.conversation, whole=self.reads == "conversation")
+        if guarding.further:
+            text += f"\n\n{guarding.further}"
         verdict = self._at_once(task, text)
         if verdict is None:
             verdict = yield from self._ask(task, text)
@@ -177,7 +179,8 @@ class Guarded(Workflow):
             return GuardVerdict(by="none", harmful=None, why=obstacle)
         if self.slow is None:
             return fast or GuardVerdict(by="rule", harmful=False)  # which are all there is
-        if self.always_slow or len(text) > PIECE_CHARS or needed > self.epsilon:
+        is_beyond = len(text) > PIECE_CHARS or bool(task.guarding.further)
+        if self.always_slow or is_beyond or needed > self.epsilon:
             return None
         return fast
 

@@ -101,3 +101,24 @@ def test_restricted_requests_fall_back_within_their_models_only(ask, models):
     response = ask("restricted")
     assert response.status_code >= 500
     assert LARGE not in models.asked
+
+
+def test_the_guard_reads_what_the_model_reads_of_tools_and_schemas(ask, models):
+    models.said[JUDGE] = lambda body: "unsafe" if "naphtha" in str(body["messages"]) else "safe"
+    hidden = {
+        "name": "look",
+        "description": "of naphtha",
+        "parameters": {"type": "object"},
+    }
+    assert_refused(
+        ask("guarded", tools=[{"type": "function", "function": hidden}]), "slow; harmful"
+    )
+    assert ask("guarded", tools=[TOOL]).status_code == 200
+
+
+def test_prompts_that_no_message_can_tell_cannot_be_judged(client, models):
+    models.said[JUDGE] = "safe"
+    body = {"model": "auto:guarded", "prompt": ["What is a steelyard?", "And a bomb?"]}
+    response = client.post("/v1/completions", json=body)
+    assert response.status_code == 400
+    assert LARGE not in models.asked
