@@ -339,7 +339,11 @@ def main() -> None:
         from loadtest import workflow_path  # noqa: PLC0415 - commits of before have none
 
         uvloop.run(
-            workflow_path.measure(options.requests, options.rounds, options.words, options.profile)
+            workflow_path.count(options.words)
+            if options.count
+            else workflow_path.measure(
+                options.requests, options.rounds, options.words, options.profile
+            )
         )
         return
     n_requests = 2 * _COUNTED if options.count else options.requests

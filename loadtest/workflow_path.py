@@ -34,6 +34,7 @@ POLICIES = {
         },
     }
 }
+_COUNTED = 40
 _EVENT = b"data: %b\n\n"
 _USAGE = {"prompt_tokens": 60, "completion_tokens": 100, "total_tokens": 160}
 
@@ -117,6 +118,33 @@ async def measure(n_requests: int, n_rounds: int, n_words: int, profiled: str | 
     _tell(took_us)
     if profiled is not None:
         pstats.Stats(profile).sort_stats("tottime").print_stats(45)
+
+
+async def count(n_words: int) -> None:
+    """Print how many functions are called, and bytecodes run, for each of the same."""
+    provider = OpenAIProvider(
+        base_url="http://127.0.0.1:1/v1", api_key="none", transport=_Memory(n_words)
+    )
+    told = {}
+    async with bench_path.application(POLICIES) as (app, headers):
+        bench_path.call_through(app, provider)
+        for name, model in (("pinned", _LAST), ("routed", "auto"), ("cascade", "auto:cascade")):
+            bodies = _bodies(model, 2 * _COUNTED)
+            for body in bodies[_COUNTED:]:
+                await bench_path.ask(app, headers, body, CHAT)
+            counter = bench_path.Counter()
+            for watched in (counter.calls, counter.bytecodes):
+                with watched():
+                    for body in bodies[:_COUNTED]:
+                        await bench_path.ask(app, headers, body, CHAT)
+            told[name] = counter.n_calls / _COUNTED, counter.n_bytecodes / _COUNTED
+        counter = bench_path.Counter()
+        for watched in (counter.calls, counter.bytecodes):
+            with watched():
+                for _ in range(_COUNTED):
+                    await _call(provider)
+        told["call"] = counter.n_calls / _COUNTED, counter.n_bytecodes / _COUNTED
+    bench_path.tell(told, ("calls", "bytecodes"))
 
 
 def _tell(took_us: Mapping[str, Sequence[float]]) -> None:
