@@ -14,8 +14,8 @@ from routers.data.guard_labels import read_guard_labels
 from routers.errors import RoutingConfigError
 from routers.evaluation.crossfit import prompt_folds
 from routers.options import build
-from routers.workflows._guard_models import learn
 from routers.workflows.guarded import Guarded
+from routers.workflows.guards.models import learn
 
 _FOLDS = 5
 _DEFAULT = Path(routers.__file__).parent / "pretrained" / "default"

@@ -13,16 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from routers.errors import RoutingConfigError
 from routers.options import State, unfitted
 from routers.types import CandidateEstimate
-from routers.workflows._guard_models import GuardModels
-from routers.workflows._slow_guard import (
-    GUARD_MAX_TOKENS,
-    PIECE_CHARS,
-    guard_messages,
-    judged_text,
-    pieces,
-    together,
-    unsafe_chance,
-)
 from routers.workflows.base import (
     WORKFLOWS,
     Answer,
@@ -39,6 +29,16 @@ from routers.workflows.base import (
     make_workflow,
 )
 from routers.workflows.cascade import not_among
+from routers.workflows.guards.models import GuardModels
+from routers.workflows.guards.slow import (
+    GUARD_MAX_TOKENS,
+    PIECE_CHARS,
+    guard_messages,
+    judged_text,
+    pieces,
+    together,
+    unsafe_chance,
+)
 
 
 class _Part(BaseModel):

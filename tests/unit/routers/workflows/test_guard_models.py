@@ -7,9 +7,9 @@ import pytest
 
 from routers.errors import DataError
 from routers.options import build
-from routers.workflows._guard_models import GuardModels, learn
 from routers.workflows.base import Refuse, Skip
 from routers.workflows.guarded import Guarded
+from routers.workflows.guards.models import GuardModels, learn
 from tests.support.guard_worlds import guard_world
 from tests.support.tasks import run, task
 

@@ -6,9 +6,9 @@ from routers.errors import RoutingConfigError
 from routers.evaluation.course import drive
 from routers.options import build
 from routers.types import Conversation, Message, Role
-from routers.workflows._slow_guard import PIECE_CHARS, is_unsafe, judged_text, pieces
 from routers.workflows.base import Answer, Delegate, Refuse, Serve, Skip
 from routers.workflows.guarded import Guarded
+from routers.workflows.guards.slow import PIECE_CHARS, is_unsafe, judged_text, pieces
 from tests.support.tasks import question_text, run, task
 
 POOL = {"nano": 1e-4, "mini": 5e-4, "large": 1e-2}
