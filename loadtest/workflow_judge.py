@@ -115,7 +115,7 @@ def answers() -> frozenset[int]:
     """Return the answers that anybody in this process holds, by their ids."""
     gc.collect()
     return frozenset(
-        id(each) for each in gc.get_objects() if isinstance(each, OpenAnswer | HeldAnswer)
+        id(each) for each in gc.get_objects() if type(each) in {OpenAnswer, HeldAnswer}
     )
 
 

@@ -1,6 +1,6 @@
 """What policies of several calls did: how they ended, and after how many calls."""
 
-from app.telemetry._declare import ConfiguredNames, Declare
+from app.telemetry._declare import NONE, ConfiguredNames, Declare
 from app.types import Outcome
 
 _ROUNDS = (1, 2, 3, 4, 6, 8, 16)
@@ -55,7 +55,7 @@ class WorkflowMetrics:
         if told is None:
             return
         policy, kind = self._policies[outcome.policy], told.kind
-        self._ended[policy, kind, told.accepted_by or "", told.skipped or ""].inc(1)
+        self._ended[policy, kind, told.accepted_by or NONE, told.skipped or NONE].inc(1)
         if told.ceiling is not None:
             self._stopped[policy, kind, told.ceiling].inc(1)
         for draft in told.judged:

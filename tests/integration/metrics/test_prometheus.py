@@ -27,6 +27,19 @@ CHANGES = {
     "policies.default.hedge_after_s": 0.3,
     "policies.default.router_deadline_s": 0.5,
     "policies.economy.max_attempts": 2,
+    "policies.several": {
+        "router": "carrot",
+        "candidates": ["sim-nano", "sim-small", "sim-medium"],
+        "default_model": "sim-medium",
+        "router_deadline_s": 10.0,
+        "workflow": {
+            "kind": "agree",
+            "models": ["sim-nano", "sim-small"],
+            "last": "sim-medium",
+            "max_calls": 2,
+            "normaliser": "option",
+        },
+    },
     "allowances.gateway.budgets": [{"usd": 50, "period": "month"}],
     "allowances.teams": {"red": {"budgets": [{"usd": 40, "period": "week"}]}},
 }
@@ -119,8 +132,21 @@ class Traffic:
             if i % 4 == 0:
                 assert client.post("/v1/feedback", json=label).status_code == 200
         assert client.post("/v1/route", json=body("Which one?")).status_code == 200
+        self.several(client)
         for _ in range(2):
             assert ask(client, f"the same again {self.rounds}").status_code == 200
+
+    def several(self, client):
+        """Two models that agree, and two that do not, where no third may be asked."""
+        capital = "Which of these is the capital of France?\nA) Paris\nB) Rome\nC) Oslo"
+        order = (
+            "Prove step by step, with a rigorous theorem and lemma, the asymptotic complexity of a "
+            "distributed consensus algorithm with concurrency, integral and eigenvalue "
+            "optimization. Which option is correct?\nA) O(n)\nB) O(n log n)\nC) O(n^2)"
+        )
+        for question, accepted in ((capital, "agree"), (order, "nothing_better")):
+            answer = ask(client, question, policy="several")
+            assert answer.headers["x-route-accepted-by"] == accepted, answer.text
 
     def bad(self, client):
         # A model that fails again and again: a retry, a fallback, an open circuit.

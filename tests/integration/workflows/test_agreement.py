@@ -216,7 +216,7 @@ def test_what_was_said_of_answers_is_counted(ask, several):
 def test_how_it_ended_is_counted(ask, models, several):
     ended = 'gateway_workflows_total{accepted_by="%s",kind="agree",policy="agree",skipped="%s"}'
     rounds = 'gateway_workflow_rounds_sum{kind="agree",policy="agree"}'
-    names = [ended % ("last_stage", ""), ended % ("", "n"), rounds]
+    names = [ended % ("last_stage", "none"), ended % ("none", "n"), rounds]
     before = [metric(several, name) for name in names]
     models.said[MINI] = "C"
     ask("agree")

@@ -207,8 +207,8 @@ def test_ceilings_of_cost_and_time_are_kept(files):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ({"workflow": {"kind": "agreee"}}, "unknown workflow 'agreee'; known: agree"),
-        ({"workflow": {}}, "needs its kind, one of: agree"),
+        ({"workflow": {"kind": "agreee"}}, "unknown workflow 'agreee'; known: agents, agree"),
+        ({"workflow": {}}, "needs its kind, one of: agents, agree"),
         ({"workflow": {"kind": "agree", "quorun": 2}}, "option 'quorun' of workflow 'agree'"),
         ({"workflows": {}}, "p.yaml: workflows: Extra inputs"),
         ({"max_calls": 0}, "p.yaml: max_calls"),
