@@ -12,6 +12,9 @@ from typing import Any
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
+# Nothing is fetched: a model that is not here fails at once, not after a minute of looking for it.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 # Many tests start Python anew, which compiles every module again where nobody keeps byte code.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
