@@ -423,3 +423,9 @@ def test_of_a_model_in_several_places_anthropics_own_gets_what_is_for_its_server
             body = {"model": model, **BODY, "tools": [SEARCH]}
             assert client.post("/v1/messages", json=body).json()["id"] == MESSAGE["id"]
     assert not stub.log()
+
+
+def test_what_no_turn_of_this_dialect_has_is_no_concern_of_ours(ask):
+    odd = {"refusal": 1.5, "name": [1], "tool_calls": {}, "role": "user", "content": "hi"}
+    answer = ask(CHAT, messages=[odd])
+    assert answer.is_success, answer.text

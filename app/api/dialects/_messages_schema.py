@@ -15,6 +15,15 @@ class MessagesBlock(BaseModel):
 
     type: str
     text: str | None = None
+    id: str | None = None
+    name: str | None = None
+    tool_use_id: str | None = None
+    is_error: bool | None = None
+    thinking: str | None = None
+    signature: str | None = None
+    title: str | None = None
+    context: str | None = None
+    tool_name: str | None = None
 
 
 class MessagesTurn(BaseModel):

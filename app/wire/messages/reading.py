@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from app.errors import InvalidRequestError
 from app.head import RequestHead
 from app.wire.chat_request import ChatRequest, check_number, too_many
@@ -21,7 +23,6 @@ from app.wire.messages.shapes import (
 )
 from app.wire.messages.tools import is_of_its_servers
 from app.wire.parts import Attachments, attachment, json_tokens
-from app.wire.turns import TURNS
 from app.wire.turns import Turn as RawTurn
 from routers.text.token_estimate import estimate_tokens_and_upper
 from routers.types import Capability, Conversation, Demand, Message, Role
@@ -45,6 +46,14 @@ _SHORT: Mapping[str, int] = {
     "routing": 16_384,
 }
 """How long the values may be, in bytes, that are made into objects as they are."""
+
+
+class _WrittenTurn(msgspec.Struct, gc=False):
+    role: str
+    content: msgspec.Raw
+
+
+_WRITTEN_TURNS = msgspec.json.Decoder(list[_WrittenTurn])
 
 
 def read_messages_request(
@@ -148,7 +157,11 @@ def _turns(fields: Mapping[str, Any], max_messages: int) -> list[Turn]:
 
 def _raw_turns(fields: Mapping[str, Any]) -> Sequence[RawTurn]:
     """Return the turns as they are looked into once more, the system prompt as the first."""
-    turns: list[RawTurn] = TURNS.decode(fields["messages"])
+    # Of what else may stand in a turn of this dialect nothing is read, whatever it is.
+    turns = [
+        RawTurn(role=turn.role, content=turn.content)
+        for turn in _WRITTEN_TURNS.decode(fields["messages"])
+    ]
     system = fields.get("system")
     return turns if system is None else [RawTurn(role="system", content=system), *turns]
 
