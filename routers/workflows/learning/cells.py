@@ -76,10 +76,7 @@ class CellBeliefs:
         ValueError
             If it is a lesson about something else.
         """
-        shapes = {name: sums.shape for name, sums in self._known.sums.items()}
-        if {name: sums.shape for name, sums in lesson.sums.items()} != shapes:
-            raise ValueError("a lesson of other cells")
-        self._known = self._known.then(lesson)
+        self._known = self._known.then_alike(lesson)
 
     def chances(self, cells: NDArray[np.intp], predicted: FloatArray | float) -> Chance:
         """Return what is believed of some cells, in which a chance is predicted; (..., n)."""

@@ -33,6 +33,23 @@ class Lesson:
             sums[name] = sums[name] + added if name in sums else added
         return Lesson(sums=sums, keep=self.keep * later.keep)
 
+    def then_alike(self, later: "Lesson") -> "Lesson":
+        """Return this lesson and a later one about the same as one.
+
+        Raises
+        ------
+        ValueError
+            If it is a lesson about something else: other models, features or cells.
+        """
+        if later.shapes != self.shapes:
+            raise ValueError("a lesson about something else")
+        return self.then(later)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of the sums by their names."""
+        return {name: sums.shape for name, sums in self.sums.items()}
+
     def state(self) -> dict[str, np.ndarray]:
         """Return it as plain arrays, for a file or a store."""
         return {_KEEP: np.array([self.keep]), **self.sums}

@@ -107,10 +107,7 @@ class LinearBeliefs:
         ValueError
             If it is a lesson about something else.
         """
-        shapes = {name: sums.shape for name, sums in self._known.sums.items()}
-        if {name: sums.shape for name, sums in lesson.sums.items()} != shapes:
-            raise ValueError("a lesson of other models or features")
-        self._known = self._known.then(lesson)
+        self._known = self._known.then_alike(lesson)
         if self._known.sums[OBSERVED][0] > self._solved_at * (1 + _STALE):
             self._theta, self._inverse, self._radius = self._solve()
 

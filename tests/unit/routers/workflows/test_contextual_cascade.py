@@ -281,7 +281,7 @@ def test_lessons_about_other_models_are_refused():
     lesson = LinearBeliefs((n_columns(0, 2),), ridge=1, weighted=False, optimism=1).lesson(
         arm_features(np.zeros(0), 2), 0.5, np.ones(2)
     )
-    with pytest.raises(ValueError, match="other models"):
+    with pytest.raises(ValueError, match="something else"):
         cascade().absorb(lesson)
 
 

@@ -242,7 +242,7 @@ def test_lessons_come_to_the_same_one_by_one_or_together():
 
 
 def test_lessons_about_other_bins_are_refused():
-    with pytest.raises(ValueError, match="other cells"):
+    with pytest.raises(ValueError, match="something else"):
         threshold().absorb(threshold(bins=4).lesson(request()))
 
 
