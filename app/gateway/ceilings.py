@@ -10,8 +10,9 @@ from app.gateway.ledger import LedgerEntry
 from app.gateway.questions import question_of
 from app.gateway.request import RouteRequest
 from app.keys import NUSD_PER_USD, to_nusd
+from routers.steps import Draft, Step
+from routers.task import Task
 from routers.types import Decision, ModelSpec
-from routers.workflows.base import Draft, Step, Task
 
 _PACE_WEIGHT = 0.2
 """Of the newest answer in what a model's answers usually take."""

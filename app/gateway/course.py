@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from app.types import DraftVerdict, WorkflowTold
-from routers.workflows.base import Run, Step, Task
+from routers.steps import Run, Step
+from routers.task import Task
 
 _log = logging.getLogger(__name__)
 

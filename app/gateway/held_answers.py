@@ -23,7 +23,7 @@ from app.providers.base import Chunk
 from app.types import HOLD_BACK_EXCEEDED
 from app.wire.body import Body, Fields
 from app.wire.held import read_held, without_logprobs
-from routers.workflows.base import Answer, Draft
+from routers.steps import Answer, Draft
 
 _LOGPROBS = "logprobs"
 _GREEDY = frozenset({b"0", b"0.0", b"null"})

@@ -10,21 +10,10 @@ import msgspec
 
 from app.gateway.course import Course, distinct
 from app.gateway.request import Policy, RouteRequest, WorkflowRule
+from routers.steps import Delegate, Draft, End, Question, Refuse, Run, Serve, Skip, Step
+from routers.task import Room, Task
 from routers.types import Capability, CostQuality, Decision, Reason
-from routers.workflows.base import (
-    Delegate,
-    Draft,
-    End,
-    Question,
-    Refuse,
-    Room,
-    Run,
-    Serve,
-    Skip,
-    Step,
-    Task,
-    Workflow,
-)
+from routers.workflows.base import Workflow
 
 _log = logging.getLogger(__name__)
 

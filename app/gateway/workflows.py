@@ -26,20 +26,9 @@ from app.gateway.questions import Questions, unsent, wire_messages
 from app.gateway.request import RouteRequest
 from app.types import DRAFT_REJECTED, CallRole
 from app.wire.body import Body
+from routers.steps import Answer, Delegate, Draft, End, Purpose, Question, Refuse, Serve, Skip, Step
 from routers.text.token_estimate import estimate_tokens, estimate_tokens_upper
 from routers.types import Conversation, Message, ModelSpec
-from routers.workflows.base import (
-    Answer,
-    Delegate,
-    Draft,
-    End,
-    Purpose,
-    Question,
-    Refuse,
-    Serve,
-    Skip,
-    Step,
-)
 
 _log = logging.getLogger(__name__)
 

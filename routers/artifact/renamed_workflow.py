@@ -3,18 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from routers.steps import Answer, Delegate, End, Run, Serve, Step
+from routers.task import Task, Verdict
 from routers.types import CandidateEstimate
-from routers.workflows.base import (
-    Answer,
-    Delegate,
-    End,
-    Run,
-    Serve,
-    Step,
-    Task,
-    Verdict,
-    Workflow,
-)
+from routers.workflows.base import Workflow
 from routers.workflows.learning.base import OnlineWorkflow
 from routers.workflows.learning.lessons import Lesson
 

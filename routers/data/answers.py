@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from routers.answers.recorded import RecordedAnswers
 from routers.data.dataset import OutcomeTable
 from routers.data.jsonl import field_number, name_of, query_of
 from routers.data.lines import json_lines
@@ -21,7 +22,6 @@ from routers.data.parquet import (
 )
 from routers.errors import DataError
 from routers.files import shown, shown_value
-from routers.workflows.base import RecordedAnswers
 
 _LITERAL, _TEXT, _LATENCY, _VERIFIED, _QUALITY = "a:", "x:", "l:", "v:", "q:"
 

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from routers.workflows.base import Answer, Delegate, Draft, End, Serve, Skip, Step, Task, Workflow
+from routers.steps import Answer, Delegate, Draft, End, Serve, Skip, Step
+from routers.task import Task
+from routers.workflows.base import Workflow
 
 Respond = Callable[[Step, int], Answer | None]
 """Returns what comes of a step, numbered as told; None where it cannot be had."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from routers.answers.recorded import RecordedAnswers
 from routers.artifact.artifact import RouterArtifact
 from routers.data.answers import read_answers
 from routers.data.dataset import OutcomeTable, read_outcomes
@@ -17,7 +18,7 @@ from routers.evaluation.replay import common_models, stacked
 from routers.evaluation.scene import Ceilings, Position, Scene, Unheard, alone, play
 from routers.files import shown
 from routers.types import FloatMatrix, ModelSpec, Predictions, Prices
-from routers.workflows.base import RecordedAnswers, Workflow
+from routers.workflows.base import Workflow
 
 _BLOCK = 2048
 _LISTED = 20

@@ -9,12 +9,15 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from routers.answers.recorded import RecordedAnswers
 from routers.base import DEFAULT_OUTPUT_TOKENS
 from routers.decision.choice import choose_each
 from routers.decision.decide import estimate_each
 from routers.evaluation.course import Course, drive
 from routers.evaluation.frame import Rows
 from routers.numeric import FloatArray, nan_mean
+from routers.steps import Answer, Delegate, Question, Step
+from routers.task import Room, Task
 from routers.types import (
     CandidateEstimate,
     Conversation,
@@ -23,16 +26,7 @@ from routers.types import (
     ModelSpec,
     Predictions,
 )
-from routers.workflows.base import (
-    Answer,
-    Delegate,
-    Question,
-    RecordedAnswers,
-    Room,
-    Step,
-    Task,
-    Workflow,
-)
+from routers.workflows.base import Workflow
 
 FIRST_TOKEN_S, TOKENS_PER_S = 0.5, 50.0
 """What an answer takes whose latency nobody recorded: some half second, then a usual speed."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from routers.answers.recorded import RecordedAnswers
 from routers.artifact.manifest import read_manifest
 from routers.data.answers import read_answers
 from routers.data.dataset import OutcomeTable, read_outcomes
@@ -17,7 +18,7 @@ from routers.evaluation.scene import Position, Scene, play, stacked_positions
 from routers.gate.trial import Trial
 from routers.training.several_calls import POSITIONS, play_crossed, realised_quality
 from routers.types import PriceTable
-from routers.workflows.base import RecordedAnswers, WorkflowContext
+from routers.workflows.base import WorkflowContext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from routers.answers.recorded import RecordedAnswers
 from routers.artifact.calibration import CalibrationRows
 from routers.artifact.load import load_artifact
 from routers.artifact.save import TrainingRecord, save_artifact
@@ -25,7 +26,7 @@ from routers.training.beside_length import over_prompt_length
 from routers.training.fold_features import AuxiliaryFile, FoldFeatures
 from routers.training.recipe import Recipe
 from routers.training.several_calls import fit_workflow
-from routers.workflows.base import RecordedAnswers, make_workflow
+from routers.workflows.base import make_workflow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from routers.answers.recorded import RecordedAnswers
 from routers.artifact.calibration import CalibrationRows
 from routers.artifact.workflow_knob import WorkflowKnob
 from routers.base import Labels
@@ -19,12 +20,7 @@ from routers.evaluation.policy import spec_of
 from routers.evaluation.scene import NOBODY, Position, Scene, play, stacked_positions
 from routers.numeric import FloatArray, nan_mean
 from routers.types import FloatMatrix, Predictions, PriceTable
-from routers.workflows.base import (
-    RecordedAnswers,
-    Workflow,
-    WorkflowContext,
-    make_workflow,
-)
+from routers.workflows.base import Workflow, WorkflowContext, make_workflow
 
 POSITIONS = tuple(round(0.05 * step, 2) for step in range(21))
 """At which the knob is calibrated, and a workflow compared with single choice."""

@@ -19,9 +19,10 @@ from routers.answers.signals import hedges, refuses
 from routers.heads.logistic import LogisticHead
 from routers.numeric import FloatArray, sigmoid
 from routers.options import State, take
+from routers.steps import Answer
 from routers.text.token_estimate import estimate_tokens
 from routers.types import CandidateEstimate, FloatMatrix
-from routers.workflows.base import Answer, WorkflowContext
+from routers.workflows.base import WorkflowContext
 
 SIGNALS = (
     "predicted_quality",

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers.answers.normalise import Comparing, Normaliser, Reading
+from routers.answers.recorded import RecordedAnswers
 from routers.answers.telling import BLANK, SIGNALS, signals, tidied
 from routers.numeric import FloatArray
+from routers.steps import Answer
 from routers.workflows._crowd_fit import UNKNOWN, UNREAD
 from routers.workflows.acceptors.base import unfit
-from routers.workflows.base import Answer, RecordedAnswers
 
 _BLANKS_TOLD = 20
 """From so many answers on whose literal is empty it can be told whether that is an answer."""

@@ -3,7 +3,7 @@
 from collections.abc import Generator, Sequence
 from typing import TypeVar
 
-from routers.workflows.base import Answer, Step
+from routers.steps import Answer, Step
 
 T = TypeVar("T")
 

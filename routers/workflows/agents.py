@@ -11,6 +11,8 @@ from pydantic import Field
 
 from routers.errors import RoutingConfigError
 from routers.options import State, unfitted
+from routers.steps import Answer, Delegate, Purpose, Question, Run, Skip, Step
+from routers.task import Task
 from routers.types import Message, Role
 from routers.workflows._agent_controller import (
     MODES,
@@ -23,18 +25,7 @@ from routers.workflows._agent_controller import (
     n_agents,
 )
 from routers.workflows._round_messages import information, with_findings
-from routers.workflows.base import (
-    WORKFLOWS,
-    Answer,
-    Delegate,
-    Purpose,
-    Question,
-    Run,
-    Skip,
-    Step,
-    Task,
-    Workflow,
-)
+from routers.workflows.base import WORKFLOWS, Workflow
 
 _Said = list[tuple[str, str]]
 _Talk = Generator[Sequence[Step], Sequence[Answer | None], _Said]

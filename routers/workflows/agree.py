@@ -8,18 +8,10 @@ from pydantic import Field
 
 from routers.answers.normalise import Comparing, Normaliser, Reading
 from routers.errors import RoutingConfigError
+from routers.steps import Answer, Delegate, Draft, Run, Serve, Skip
+from routers.task import Task
 from routers.workflows.acceptors.base import unfit
-from routers.workflows.base import (
-    WORKFLOWS,
-    Answer,
-    Delegate,
-    Draft,
-    Run,
-    Serve,
-    Skip,
-    Task,
-    Workflow,
-)
+from routers.workflows.base import WORKFLOWS, Workflow
 from routers.workflows.cascade import LAST_STAGE, not_among
 
 

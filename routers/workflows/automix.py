@@ -14,6 +14,8 @@ from pydantic import Field
 from routers.errors import DataError
 from routers.numeric import FloatArray, upper_hull
 from routers.options import State, require_fitted, take, unfitted
+from routers.steps import Answer, Delegate, Draft, Purpose, Question, Run, Serve, Skip
+from routers.task import Task
 from routers.types import CandidateEstimate
 from routers.workflows._folds import two_folds_at_least
 from routers.workflows._meta_verifier import (
@@ -31,20 +33,7 @@ from routers.workflows._verification import (
     verification_messages,
 )
 from routers.workflows.acceptors.base import unfit
-from routers.workflows.base import (
-    WORKFLOWS,
-    Answer,
-    Delegate,
-    Draft,
-    Purpose,
-    Question,
-    Run,
-    Serve,
-    Skip,
-    Task,
-    Workflow,
-    WorkflowContext,
-)
+from routers.workflows.base import WORKFLOWS, Workflow, WorkflowContext
 from routers.workflows.cascade import LAST_STAGE, not_among
 
 _FEWEST_ROWS = 50

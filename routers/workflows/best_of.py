@@ -8,21 +8,12 @@ from pydantic import Field
 
 from routers.answers.normalise import Comparing, Normaliser
 from routers.errors import RoutingConfigError
+from routers.steps import Answer, Delegate, Draft, Run, Serve, Skip
+from routers.task import Task, Verdict
 from routers.workflows._meanwhile import Steps, meanwhile
 from routers.workflows.acceptors.base import Acceptor, make_acceptor, unfit
 from routers.workflows.agree import camps_of, spokesman
-from routers.workflows.base import (
-    WORKFLOWS,
-    Answer,
-    Delegate,
-    Draft,
-    Run,
-    Serve,
-    Skip,
-    Task,
-    Verdict,
-    Workflow,
-)
+from routers.workflows.base import WORKFLOWS, Workflow
 from routers.workflows.cascade import LAST_STAGE, not_among, their_own_judges
 
 _VOTE = "vote"

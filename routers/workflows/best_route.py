@@ -15,20 +15,13 @@ from routers.errors import DataError
 from routers.heads.base import Head, HeadConfig
 from routers.numeric import FloatArray, isotonic
 from routers.options import State, prefixed, require_fitted, take, under, unfitted
+from routers.steps import Delegate, Run, Serve, Skip
+from routers.task import Task
 from routers.text.token_estimate import estimate_tokens
 from routers.types import CandidateEstimate, FloatVector
 from routers.workflows._best_of_samples import expected_best, match_chances
 from routers.workflows._folds import two_folds_at_least
-from routers.workflows.base import (
-    WORKFLOWS,
-    Delegate,
-    Run,
-    Serve,
-    Skip,
-    Task,
-    Workflow,
-    WorkflowContext,
-)
+from routers.workflows.base import WORKFLOWS, Workflow, WorkflowContext
 from routers.workflows.best_of import BestOf
 from routers.workflows.cascade import not_among
 

@@ -5,18 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from routers.errors import RoutingConfigError
+from routers.steps import Answer, Delegate, Draft, Run, Serve, Skip
+from routers.task import Task
 from routers.workflows.acceptors.base import Acceptor, make_acceptor, unfit
-from routers.workflows.base import (
-    WORKFLOWS,
-    Answer,
-    Delegate,
-    Draft,
-    Run,
-    Serve,
-    Skip,
-    Task,
-    Workflow,
-)
+from routers.workflows.base import WORKFLOWS, Workflow
 
 LAST_STAGE = "last_stage"
 """Nobody has to accept the answer of the last stage."""

@@ -13,24 +13,14 @@ from routers.answers.normalise import Normaliser
 from routers.decision.knob import KnobCurve
 from routers.numeric import FloatArray
 from routers.options import State, prefixed, require_fitted, take, under, unfitted
+from routers.steps import Answer, Delegate, Draft, Run, Serve, Skip
+from routers.task import Task
 from routers.types import CandidateEstimate
 from routers.workflows._belief import Belief, look_ahead
 from routers.workflows._crowd import Crowd, worth_calling
 from routers.workflows._crowd_fit import fit_crowd
 from routers.workflows._literals import Heard, LiteralReader, read_recorded
-from routers.workflows.base import (
-    WORKFLOWS,
-    Answer,
-    Delegate,
-    Draft,
-    Rehearsal,
-    Run,
-    Serve,
-    Skip,
-    Task,
-    Workflow,
-    WorkflowContext,
-)
+from routers.workflows.base import WORKFLOWS, Rehearsal, Workflow, WorkflowContext
 
 _STOP = -1
 _CROWD = "crowd/"

@@ -10,18 +10,10 @@ from pydantic import Field
 from routers.errors import RoutingConfigError
 from routers.numeric import FloatArray
 from routers.options import State, packed_lines, prefixed, take, take_lines, under
+from routers.steps import Answer, Delegate, Draft, Run, Serve, Skip
+from routers.task import Task
 from routers.types import FloatVector
-from routers.workflows.base import (
-    WORKFLOWS,
-    Answer,
-    Delegate,
-    Draft,
-    Run,
-    Serve,
-    Skip,
-    Task,
-    WorkflowContext,
-)
+from routers.workflows.base import WORKFLOWS, WorkflowContext
 from routers.workflows.cascade import LAST_STAGE, not_among
 from routers.workflows.learning.base import OnlineWorkflow
 from routers.workflows.learning.lessons import Lesson

@@ -15,6 +15,8 @@ from routers.answers.normalise import Comparing, Normaliser
 from routers.errors import DataError
 from routers.numeric import FloatArray, upper_hull
 from routers.options import State, prefixed, require_fitted, take, under, unfitted
+from routers.steps import Answer, Delegate, Draft, Run, Serve, Skip
+from routers.task import Task
 from routers.workflows._answer_scorer import (
     AnswerScorer,
     Heard,
@@ -33,18 +35,7 @@ from routers.workflows._chain_search import (
 )
 from routers.workflows._folds import two_folds_at_least
 from routers.workflows.acceptors.base import unfit
-from routers.workflows.base import (
-    WORKFLOWS,
-    Answer,
-    Delegate,
-    Draft,
-    Run,
-    Serve,
-    Skip,
-    Task,
-    Workflow,
-    WorkflowContext,
-)
+from routers.workflows.base import WORKFLOWS, Workflow, WorkflowContext
 from routers.workflows.cascade import LAST_STAGE
 
 _FEWEST_ROWS = 50

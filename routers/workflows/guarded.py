@@ -12,22 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from routers.errors import RoutingConfigError
 from routers.options import State, unfitted
+from routers.steps import Answer, Delegate, Purpose, Question, Refuse, Run, Skip, Step
+from routers.task import GuardVerdict, Task
 from routers.types import CandidateEstimate
-from routers.workflows.base import (
-    WORKFLOWS,
-    Answer,
-    Delegate,
-    GuardVerdict,
-    Purpose,
-    Question,
-    Refuse,
-    Run,
-    Skip,
-    Step,
-    Task,
-    Workflow,
-    make_workflow,
-)
+from routers.workflows.base import WORKFLOWS, Workflow, make_workflow
 from routers.workflows.cascade import not_among
 from routers.workflows.guards.models import GuardModels
 from routers.workflows.guards.slow import (

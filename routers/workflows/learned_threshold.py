@@ -12,18 +12,11 @@ from pydantic import Field
 from routers.errors import RoutingConfigError
 from routers.numeric import FloatArray
 from routers.options import State, prefixed, take, under
+from routers.steps import Delegate, Draft, Run, Serve, Skip
+from routers.task import Task
 from routers.types import CandidateEstimate
 from routers.workflows._meanwhile import meanwhile
-from routers.workflows.base import (
-    WORKFLOWS,
-    Delegate,
-    Draft,
-    Run,
-    Serve,
-    Skip,
-    Task,
-    WorkflowContext,
-)
+from routers.workflows.base import WORKFLOWS, WorkflowContext
 from routers.workflows.cascade import not_among
 from routers.workflows.learning.base import OnlineWorkflow
 from routers.workflows.learning.cells import UCB_Z, CellBeliefs, Learner

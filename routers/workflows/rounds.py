@@ -6,6 +6,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from routers.steps import Answer, Delegate, Purpose, Question, Run, Skip, Step
+from routers.task import Task
 from routers.types import Conversation, Message
 from routers.workflows._round_grammar import (
     CallFor,
@@ -16,18 +18,7 @@ from routers.workflows._round_grammar import (
     turn_of,
 )
 from routers.workflows._round_messages import information, planner_messages, writer_messages
-from routers.workflows.base import (
-    WORKFLOWS,
-    Answer,
-    Delegate,
-    Purpose,
-    Question,
-    Run,
-    Skip,
-    Step,
-    Task,
-    Workflow,
-)
+from routers.workflows.base import WORKFLOWS, Workflow
 
 _PLANNER_MAX_TOKENS = 1_024
 _ASKED_MAX_TOKENS = 512

@@ -6,8 +6,8 @@ from typing import get_type_hints
 import pytest
 
 from routers.options import build
+from routers.steps import Answer, Question
 from routers.workflows.acceptors.base import ACCEPTORS
-from routers.workflows.base import Answer, Question
 from tests.support.tasks import task
 
 FILLING = {str: "some-model", float: -0.5}

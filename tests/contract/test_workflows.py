@@ -13,17 +13,9 @@ import pytest
 from routers.errors import NotFittedError, RoutingConfigError
 from routers.evaluation.course import drive
 from routers.options import build, options_of
-from routers.workflows.base import (
-    WORKFLOWS,
-    Answer,
-    Delegate,
-    Question,
-    Refuse,
-    Room,
-    Serve,
-    Skip,
-    Workflow,
-)
+from routers.steps import Answer, Delegate, Question, Refuse, Serve, Skip
+from routers.task import Room
+from routers.workflows.base import WORKFLOWS, Workflow
 from tests.support.tasks import candidate, task
 from tests.support.workflow_examples import EXAMPLES, MODELS, context, example
 

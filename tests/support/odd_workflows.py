@@ -4,21 +4,10 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+from routers.steps import Answer, Delegate, Draft, Purpose, Question, Refuse, Run, Serve, Skip
+from routers.task import Task
 from routers.types import Message, Role
-from routers.workflows.base import (
-    WORKFLOWS,
-    Answer,
-    Delegate,
-    Draft,
-    Purpose,
-    Question,
-    Refuse,
-    Run,
-    Serve,
-    Skip,
-    Task,
-    Workflow,
-)
+from routers.workflows.base import WORKFLOWS, Workflow
 
 _NOWHERE = "no-such-model"
 

@@ -3,7 +3,7 @@
 import random
 import re
 
-from routers.workflows.base import Answer, Purpose, Question
+from routers.steps import Answer, Purpose, Question
 
 ABOUT = {
     "geo": "knows birthplaces",

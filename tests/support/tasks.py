@@ -5,8 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from routers.evaluation.course import Course, drive
+from routers.steps import Answer, Draft, Question, Step
+from routers.task import Room, Task
 from routers.types import CandidateEstimate, Conversation
-from routers.workflows.base import Answer, Draft, Question, Room, Step, Task, Workflow
+from routers.workflows.base import Workflow
 
 Said = str | None | Callable[[Step], str | None]
 """What a model answers: a text, nothing, or what a function makes of the step."""

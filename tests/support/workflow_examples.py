@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from routers.answers.recorded import RecordedAnswers
 from routers.base import Labels
 from routers.options import build
 from routers.types import Conversation, Predictions
-from routers.workflows.base import WORKFLOWS, RecordedAnswers, Workflow, WorkflowContext
+from routers.workflows.base import WORKFLOWS, Workflow, WorkflowContext
 
 MODELS = ("nano", "mini", "middle", "large")
 """The candidates of the examples, which may ask a `judge` besides."""

@@ -6,7 +6,8 @@ from typing import Any, ClassVar, Protocol
 from routers.errors import RoutingConfigError
 from routers.options import build
 from routers.registry import Registry
-from routers.workflows.base import Answer, Step, Task, Verdict
+from routers.steps import Answer, Step
+from routers.task import Task, Verdict
 
 Judging = Generator[Sequence[Step], Sequence[Answer | None], Verdict]
 """Asks what it needs to, and comes to a verdict."""

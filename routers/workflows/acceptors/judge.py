@@ -7,9 +7,10 @@ from pydantic import Field
 
 from routers.decision.acceptance import JUDGE_MAX_TOKENS, good_chance, judge_messages
 from routers.decision.causal_llm import ScorerReply
+from routers.steps import Answer, Purpose, Question
+from routers.task import Task
 from routers.text.conversation import conversation_text
 from routers.workflows.acceptors.base import ACCEPTORS, Judging
-from routers.workflows.base import Answer, Purpose, Question, Task
 
 
 @ACCEPTORS.register("judge")

@@ -6,8 +6,9 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from routers.decision.acceptance import mean_logprob
+from routers.steps import Answer
+from routers.task import Task
 from routers.workflows.acceptors.base import ACCEPTORS, Judging
-from routers.workflows.base import Answer, Task
 
 
 @ACCEPTORS.register("logprobs")

@@ -4,8 +4,8 @@ import math
 import re
 from collections.abc import Sequence
 
+from routers.steps import Answer
 from routers.types import Conversation, Message, Role
-from routers.workflows.base import Answer
 
 GUARD_MAX_TOKENS = 16
 """One word and what models like to put around it; a guard names a category after it."""

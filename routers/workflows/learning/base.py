@@ -6,7 +6,8 @@ are sums, so that those of several processes can be absorbed by each of them, in
 
 from abc import ABC, abstractmethod
 
-from routers.workflows.base import Task, Workflow
+from routers.task import Task
+from routers.workflows.base import Workflow
 from routers.workflows.learning.lessons import Lesson
 
 

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from routers.errors import RoutingConfigError
 from routers.numeric import FloatArray
+from routers.steps import Answer
+from routers.task import Task, Verdict
 from routers.workflows.acceptors.base import Acceptor, Judging, make_acceptor, unfit
-from routers.workflows.base import Answer, Task, Verdict
 
 LEAST_AUC = 0.65
 """Below it a verifier teaches noise: a policy that learns from it drifts to whatever it likes."""

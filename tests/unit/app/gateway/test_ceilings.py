@@ -9,8 +9,9 @@ from app.gateway.course import Course
 from app.gateway.ledger import LedgerEntry
 from app.gateway.paid import Paid
 from app.types import CallRole
+from routers.steps import Draft, Purpose, Question
+from routers.task import Room, Task
 from routers.types import Demand, Message, Role
-from routers.workflows.base import Draft, Purpose, Question, Room, Task
 from tests.support.policies import decided, policy, routed
 from tests.support.stores import FakeClock
 from tests.support.transcripts import TASK, body

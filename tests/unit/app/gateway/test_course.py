@@ -4,7 +4,7 @@ import pytest
 
 from app.gateway.course import NOTHING_BETTER, Course, distinct
 from app.gateway.running import Running
-from routers.workflows.base import Answer, Draft
+from routers.steps import Answer, Draft
 from tests.support.tasks import task
 
 

@@ -13,8 +13,9 @@ from app.gateway.plan import (
     plan_for,
 )
 from app.gateway.request import WorkflowRule
+from routers.steps import Delegate, Draft, Refuse
 from routers.types import CandidateEstimate, Decision, Demand, Message, Reason, Role
-from routers.workflows.base import Delegate, Draft, Refuse, Workflow
+from routers.workflows.base import Workflow
 from tests.support.policies import decided, routed
 
 COSTS = {"a": 1.0, "b": 2.0, "c": 4.0}

@@ -12,18 +12,10 @@ from routers.evaluation.policy_file import read_policy
 from routers.evaluation.policy_report import report, write_decisions
 from routers.evaluation.scene import NOBODY, Ceilings
 from routers.options import build
+from routers.steps import Delegate, Draft, Purpose, Question, Refuse, Serve
 from routers.training.fit import fit
 from routers.training.recipe import Recipe
-from routers.workflows.base import (
-    WORKFLOWS,
-    Delegate,
-    Draft,
-    Purpose,
-    Question,
-    Refuse,
-    Serve,
-    Workflow,
-)
+from routers.workflows.base import WORKFLOWS, Workflow
 from tests.support.answers import USD, write_answered
 from tests.support.outcomes import write_outcomes
 

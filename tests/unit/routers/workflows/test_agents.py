@@ -8,6 +8,8 @@ import pytest
 
 from routers.errors import DataError, RoutingConfigError
 from routers.options import build
+from routers.steps import Delegate, Skip
+from routers.task import Room
 from routers.workflows._agent_controller import (
     MODES,
     Controller,
@@ -18,7 +20,6 @@ from routers.workflows._agent_controller import (
     multinomial,
 )
 from routers.workflows.agents import Agents
-from routers.workflows.base import Delegate, Room, Skip
 from tests.support.mode_worlds import COST_USD, MODELS, chance, is_hard, logged, request
 from tests.support.tasks import candidate, question_text, run, task
 

@@ -5,19 +5,15 @@ from functools import cache
 import numpy as np
 import pytest
 
+from routers.answers.recorded import RecordedAnswers
 from routers.base import Labels
 from routers.errors import DataError, NotFittedError
 from routers.evaluation.course import drive
+from routers.steps import Answer, Question, Skip
+from routers.task import Room
 from routers.types import Conversation, Predictions
 from routers.workflows.automix import AutoMix
-from routers.workflows.base import (
-    Answer,
-    Question,
-    RecordedAnswers,
-    Room,
-    Skip,
-    WorkflowContext,
-)
+from routers.workflows.base import WorkflowContext
 from tests.support.tasks import candidate, run, task
 
 MODELS = ("small", "large")

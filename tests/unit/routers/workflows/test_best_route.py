@@ -7,21 +7,16 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from routers.answers.recorded import RecordedAnswers
 from routers.base import Labels
 from routers.errors import DataError, NotFittedError
 from routers.evaluation.course import drive
 from routers.heads.base import HeadConfig
+from routers.steps import Answer, Delegate, Serve, Skip
+from routers.task import Room
 from routers.types import Conversation, Predictions
 from routers.workflows._best_of_samples import expected_best, match_chances
-from routers.workflows.base import (
-    Answer,
-    Delegate,
-    RecordedAnswers,
-    Room,
-    Serve,
-    Skip,
-    WorkflowContext,
-)
+from routers.workflows.base import WorkflowContext
 from routers.workflows.best_route import BestRoute
 from tests.support.tasks import candidate, run, task
 

@@ -7,13 +7,15 @@ from functools import partial
 import numpy as np
 import pytest
 
+from routers.answers.recorded import RecordedAnswers
 from routers.answers.telling import BLANK, tidied
 from routers.decision.knob import KnobCurve
 from routers.evaluation.course import drive
+from routers.steps import Answer, Delegate, Serve, Skip
+from routers.task import Room
 from routers.types import CandidateEstimate
 from routers.workflows._belief import WEIGHTS, Belief, look_ahead, spread
 from routers.workflows._crowd import worth_calling
-from routers.workflows.base import Answer, Delegate, RecordedAnswers, Room, Serve, Skip
 from routers.workflows.cascade_routing import CascadeRouting
 from tests.support.tasks import candidate, run, task
 from tests.support.workflow_examples import MODELS, context

@@ -7,20 +7,14 @@ import random
 import numpy as np
 import pytest
 
+from routers.answers.recorded import RecordedAnswers
 from routers.base import Labels
 from routers.errors import RoutingConfigError
 from routers.options import build
+from routers.steps import Answer, Delegate, Draft, Serve, Skip
+from routers.task import Room
 from routers.types import Conversation, Predictions
-from routers.workflows.base import (
-    Answer,
-    Delegate,
-    Draft,
-    RecordedAnswers,
-    Room,
-    Serve,
-    Skip,
-    WorkflowContext,
-)
+from routers.workflows.base import WorkflowContext
 from routers.workflows.contextual_cascade import ContextualCascade
 from routers.workflows.learning.lessons import Lesson
 from routers.workflows.learning.linear_beliefs import LinearBeliefs, arm_features, n_columns

@@ -8,6 +8,8 @@ import pytest
 from routers.answers.normalise import Comparing
 from routers.errors import DataError, NotFittedError
 from routers.evaluation.course import drive
+from routers.steps import Answer, Delegate, Skip
+from routers.task import Room
 from routers.workflows._answer_scorer import (
     SIGNALS,
     AnswerScorer,
@@ -16,7 +18,6 @@ from routers.workflows._answer_scorer import (
     heard,
     heard_before,
 )
-from routers.workflows.base import Answer, Delegate, Room, Skip
 from routers.workflows.frugal_gpt import FrugalGPT
 from tests.support.tasks import candidate, run, task
 from tests.support.workflow_examples import MODELS, context

@@ -7,7 +7,7 @@ import pytest
 
 from routers.errors import DataError
 from routers.options import build
-from routers.workflows.base import Refuse, Skip
+from routers.steps import Refuse, Skip
 from routers.workflows.guarded import Guarded
 from routers.workflows.guards.models import GuardModels, learn
 from tests.support.guard_worlds import guard_world

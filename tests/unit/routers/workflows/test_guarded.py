@@ -5,8 +5,8 @@ import pytest
 from routers.errors import RoutingConfigError
 from routers.evaluation.course import drive
 from routers.options import build
+from routers.steps import Answer, Delegate, Refuse, Serve, Skip
 from routers.types import Conversation, Message, Role
-from routers.workflows.base import Answer, Delegate, Refuse, Serve, Skip
 from routers.workflows.guarded import Guarded
 from routers.workflows.guards.slow import PIECE_CHARS, is_unsafe, judged_text, pieces
 from tests.support.tasks import question_text, run, task

@@ -4,8 +4,9 @@ import pytest
 
 from routers.errors import RoutingConfigError
 from routers.options import build
+from routers.steps import Delegate, Serve, Skip
+from routers.task import Room
 from routers.workflows.agree import Agree
-from routers.workflows.base import Delegate, Room, Serve, Skip
 from routers.workflows.best_of import BestOf
 from routers.workflows.cascade import Cascade
 from tests.support.tasks import candidate, question_text, run, sample_of, task

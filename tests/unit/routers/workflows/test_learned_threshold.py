@@ -6,17 +6,12 @@ from functools import cache
 import numpy as np
 import pytest
 
+from routers.answers.recorded import RecordedAnswers
 from routers.base import Labels
 from routers.errors import RoutingConfigError
+from routers.steps import Answer, Delegate, Serve, Skip
 from routers.types import Conversation, Predictions
-from routers.workflows.base import (
-    Answer,
-    Delegate,
-    RecordedAnswers,
-    Serve,
-    Skip,
-    WorkflowContext,
-)
+from routers.workflows.base import WorkflowContext
 from routers.workflows.learned_threshold import LearnedThreshold
 from routers.workflows.learning.cells import CellBeliefs
 from routers.workflows.learning.lessons import Lesson
