@@ -9,6 +9,7 @@ from typing import ClassVar, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from routers.heads._leave_one_out import LeaveOneOut
 from routers.heads.base import HEADS, Head
 from routers.numeric import FloatArray
 from routers.options import State, require_fitted, take, unfitted
@@ -89,8 +90,6 @@ class LinearHead(Head):
 
     def _regress(self, z: FloatArray, y: FloatArray) -> "Regressed":
         """Regress outcomes, NaN where unknown, on standardised features."""
-        from sklearn.linear_model import RidgeCV  # noqa: PLC0415  (serving has no scikit-learn)
-
         n_models = y.shape[1]
         coef, intercept = np.zeros((z.shape[1], n_models)), np.zeros(n_models)
         alpha, noise = np.zeros(n_models), np.zeros(n_models)
@@ -104,11 +103,9 @@ class LinearHead(Head):
             if len(rows) < self.fewest_rows or not varies.any():
                 continue
             at = np.asarray(columns)[varies]
-            ridge = RidgeCV(alphas=self.alphas, alpha_per_target=True)
-            ridge.fit(z[rows], target[:, varies])
-            coef[:, at] = np.atleast_2d(ridge.coef_).T
-            intercept[at] = ridge.intercept_
-            alpha[at], noise[at] = ridge.alpha_, -np.asarray(ridge.best_score_)
+            ridge = LeaveOneOut(z[rows], self.alphas).fit(target[:, varies], alone=True)
+            coef[:, at], intercept[at] = ridge.coef, ridge.intercept
+            alpha[at], noise[at] = ridge.alpha, ridge.error
         return Regressed(coef=coef, intercept=intercept, alpha=alpha, noise=noise)
 
     def predict(self, x: FloatMatrix) -> tuple[FloatMatrix, FloatMatrix]:

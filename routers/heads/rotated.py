@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from routers.heads._leave_one_out import LeaveOneOut, Ridge
 from routers.heads.base import HEADS
 from routers.heads.linear import LinearHead, Regressed
 from routers.numeric import FloatArray, nan_mean
@@ -41,25 +42,18 @@ class RotatedHead(LinearHead):
         above = y - mean
         common = nan_mean(above.T, default=0.0)[:, None]
         apart = np.where(known, above - common, 0.0)
-        shared, own = self._ridge(z, common), self._ridge(z, apart)
+        ridges = LeaveOneOut(z, self.alphas)
+        shared, own = (ridges.fit(target, alone=False) for target in (common, apart))
         return Regressed(
             coef=shared.coef + own.coef,
             intercept=mean + shared.intercept + own.intercept,
             # The uncertainty is that of the difficulty, which is the larger one.
             alpha=np.broadcast_to(shared.alpha, mean.shape),
-            noise=shared.noise + own.noise,
+            noise=_noise(z, common, shared) + _noise(z, apart, own),
         )
 
-    def _ridge(self, z: FloatArray, target: FloatArray) -> Regressed:
-        """Regress all columns with one penalty, by leave-one-out error over all of them."""
-        from sklearn.linear_model import RidgeCV  # noqa: PLC0415  (serving has no scikit-learn)
 
-        ridge = RidgeCV(alphas=self.alphas).fit(z, target)
-        coef = np.reshape(ridge.coef_, (target.shape[1], z.shape[1])).T
-        noise = ((target - ridge.predict(z).reshape(target.shape)) ** 2).mean(axis=0)
-        return Regressed(
-            coef=coef,
-            intercept=np.broadcast_to(ridge.intercept_, target.shape[1]),
-            alpha=np.full(target.shape[1], ridge.alpha_),
-            noise=np.maximum(noise, -ridge.best_score_),
-        )
+def _noise(z: FloatArray, target: FloatArray, found: Ridge) -> FloatArray:
+    """Return the squared error of each column, at least that of all of them on rows left out."""
+    residual = target - z @ found.coef - found.intercept
+    return np.asarray(np.maximum((residual**2).mean(axis=0), found.error))
