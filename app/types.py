@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
@@ -287,6 +288,8 @@ class WorkflowTold(msgspec.Struct, frozen=True, kw_only=True):
         For how long answers were held back.
     judged
         What was said of each.
+    notes
+        What the kind tells of its way: numbers, names of modes and of models.
     """
 
     kind: str
@@ -296,6 +299,7 @@ class WorkflowTold(msgspec.Struct, frozen=True, kw_only=True):
     ceiling: str | None = None
     held_s: float | None = None
     judged: tuple[DraftVerdict, ...] = ()
+    notes: dict[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

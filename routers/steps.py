@@ -121,7 +121,8 @@ class Delegate:
     messages
         What it is asked; None for the request as it came.
     instead
-        What to serve where it cannot be had; None for the latest draft.
+        What to serve where it cannot be had; None for the latest draft. Of a reply to a question,
+        the text that stands here.
     """
 
     model_id: str

@@ -1,11 +1,12 @@
 """One request as a workflow sees it: what was predicted, what may be used, what was said so far."""
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from routers.steps import Answer
-from routers.types import CandidateEstimate, Conversation, FloatVector
+from routers.types import CandidateEstimate, Conversation, FloatVector, ModelFacts
 
 
 @dataclass(slots=True, kw_only=True)
@@ -18,11 +19,15 @@ class Room:
         Upstream calls.
     cost_usd, time_s
         None without a limit.
+    short_of
+        Of which of them (`calls`, `cost`, `time`) the workflow found too little to go on as it
+        would have; whoever drives it tells it.
     """
 
     calls: int
     cost_usd: float | None = None
     time_s: float | None = None
+    short_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +135,13 @@ class Task:
         What was said of answers so far: a workflow notes it here, whoever drives it tells it.
     guarding
         What a guard said of the request, where the workflow is one.
+    facts
+        What is known of models beside that, for workflows that describe them.
+    notes
+        What the workflow tells of its way, by short names: numbers, names of modes and of models,
+        and no texts, as logs keep it.
+    trace
+        The same step by step, for whoever asks to be told everything.
     """
 
     conversation: Conversation
@@ -142,6 +154,9 @@ class Task:
     cost_quality: float | None = None
     verdicts: list[Verdict] = field(default_factory=list)
     guarding: Guarding = field(default_factory=Guarding)
+    facts: Mapping[str, ModelFacts] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+    trace: list[dict[str, Any]] = field(default_factory=list)
 
     def judged(
         self, answer: Answer, *, accepted: bool, by: str, score: float | None = None, why: str

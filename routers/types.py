@@ -177,6 +177,8 @@ class ModelSpec:
     """What it is asked for; anything but chat by its name alone, at an endpoint of its own."""
     takes_token_ids: bool = False
     """Whether inputs to embed may be numbers of its tokeniser."""
+    usual_latency_s: float | None = None
+    """What a whole answer usually takes, as the operator knows it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +192,29 @@ class Demand:
     max_output_tokens: int | None = None
     capabilities: frozenset[Capability] = frozenset()
     n_answers: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """What a planner may be told of a model.
+
+    Attributes
+    ----------
+    input_usd_per_mtok, output_usd_per_mtok
+        List prices; None where they are not known.
+    latency_s
+        What a whole answer usually takes; None where nobody knows.
+    scores
+        How good it is expected to be, in [0, 1], by what is asked of it.
+    """
+
+    input_usd_per_mtok: float | None = None
+    output_usd_per_mtok: float | None = None
+    latency_s: float | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+
+NO_FACTS = ModelFacts()
 
 
 # --- the knob ---------------------------------------------------------------------------------

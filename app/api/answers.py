@@ -5,6 +5,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from app.api.numbers import rounded, usd
+from app.api.told_workflows import guard_headers, workflow_headers, workflow_object
 from app.errors import (
     AllAttemptsFailedError,
     GatewayError,
@@ -13,12 +15,12 @@ from app.errors import (
     UpstreamError,
     answer_for,
 )
-from app.gateway.course import Course
 from app.gateway.ledger import LedgerEntry
 from app.gateway.pressure import Pressure
 from app.gateway.request import Policy, RouteRequest
 from app.stores.base import Standing
 from app.types import Call, Judgement
+from routers.answers.references import exact_match, f1
 from routers.errors import NoEligibleModelError, RoutingError
 from routers.request.layout import Description
 from routers.request.sentence import domain_of, kind_of, level_of, why
@@ -134,8 +136,8 @@ def _decision_headers(entry: LedgerEntry, decision: Decision) -> Headers:
         *_stall_headers(entry.request),
     ]
     if entry.course is not None:
-        headers += _workflow_headers(entry, entry.course)
-        headers += _guard_headers(entry.course)
+        headers += workflow_headers(entry.course, n_calls=len(entry.calls))
+        headers += guard_headers(entry.course)
     if decision.reason is Reason.THRESHOLD and isinstance(objective, StrongThreshold):
         headers.append((b"x-route-threshold", b"%.6g" % objective.threshold))
     if entry.fallback_index:
@@ -220,87 +222,6 @@ def _stall_headers(request: RouteRequest) -> Headers:
     return headers
 
 
-def _workflow_headers(entry: LedgerEntry, course: Course) -> Headers:
-    if course.skipped is not None and not course.rounds:
-        return [(b"x-route-workflow", b"skipped; " + course.skipped.encode())]
-    headers = [
-        (b"x-route-workflow", course.kind.encode()),
-        (b"x-route-calls", b"%d" % len(entry.calls)),
-    ]
-    if course.rounds:
-        called = ";".join(",".join(each) for each in course.rounds)
-        headers.append((b"x-route-attempts", called.encode()))
-    if course.accepted_by is not None:
-        headers.append((b"x-route-accepted-by", course.accepted_by.encode()))
-    if course.ceiling is not None:
-        headers.append((b"x-route-ceiling", course.ceiling.encode()))
-    return headers
-
-
-def _guard_headers(course: Course) -> Headers:
-    guarding = None if course.task is None else course.task.guarding
-    if guarding is None or guarding.verdict is None:
-        return []
-    verdict, found = guarding.verdict, {None: b"unknown", True: b"harmful", False: b"harmless"}
-    return [(b"x-route-guard", verdict.by.encode() + b"; " + found[verdict.harmful])]
-
-
-def _guard_object(course: Course) -> dict[str, Any] | None:
-    guarding = None if course.task is None else course.task.guarding
-    if guarding is None or guarding.verdict is None:
-        return None
-    verdict = guarding.verdict
-    return {
-        "by": verdict.by,
-        "harmful": verdict.harmful,
-        "score": _rounded(verdict.score, 6),
-        "why": verdict.why,
-        "models": None if guarding.models is None else sorted(guarding.models),
-        "single_choice": guarding.single,
-    }
-
-
-def workflow_object(course: Course | None) -> dict[str, Any] | None:
-    """Return how a workflow went as JSON-ready values, where the policy has one."""
-    if course is None:
-        return None
-    return {
-        "kind": course.kind,
-        "skipped": course.skipped,
-        "begins_with": list(course.begins_with),
-        "rounds": [list(each) for each in course.rounds],
-        "judged": [
-            {
-                "model": each.model_id,
-                "accepted": each.accepted,
-                "by": each.by,
-                "score": _rounded(each.score, 6),
-                "why": each.why,
-                "predicted_quality": _rounded(each.predicted_quality, 4),
-                "output_tokens": _rounded(each.output_tokens, 1),
-                "chars": each.chars,
-                "cost_usd": rounded_usd(each.cost_usd),
-                "ms": None if each.took_s is None else round(each.took_s * 1e3, 3),
-            }
-            for each in course.judged
-        ],
-        "guard": _guard_object(course),
-        "accepted_by": course.accepted_by,
-        "ceiling": course.ceiling,
-        "held_ms": None if course.held_s is None else round(course.held_s * 1e3, 3),
-    }
-
-
-def usd(amount: float) -> bytes:
-    """Format US dollars: plain decimal notation, to the hundred-millionth."""
-    return b"%.8f" % amount
-
-
-def rounded_usd(amount: float | None) -> float | None:
-    """Round US dollars to what `usd` writes, for JSON."""
-    return None if amount is None else round(amount, 8)
-
-
 def decision_object(decision: Decision) -> dict[str, Any]:
     """Return a decision as JSON-ready values."""
     return {
@@ -332,8 +253,8 @@ def scorer_object(judgement: Judgement | None) -> dict[str, Any] | None:
     return {
         "model": call.model_id,
         "score": judgement.score,
-        "strong_chance": _rounded(judgement.strong_chance, 6),
-        "cost_usd": None if call.usage is None else _rounded(call.cost_usd, 9),
+        "strong_chance": rounded(judgement.strong_chance, 6),
+        "cost_usd": None if call.usage is None else rounded(call.cost_usd, 9),
         "ms": round(call.duration_s * 1e3, 3),
         "error": call.error,
     }
@@ -347,14 +268,14 @@ def candidate_objects(
     return [
         {
             "model": each.model_id,
-            "predicted_quality": _rounded(each.quality, 4),
-            "quality_uncertainty": _rounded(each.quality_std, 4),
+            "predicted_quality": rounded(each.quality, 4),
+            "quality_uncertainty": rounded(each.quality_std, 4),
             "evidence": None if each.quality is None else evidence.get(each.model_id),
             "input_tokens": each.input_tokens,
-            "predicted_output_tokens": _rounded(each.output_tokens, 1),
-            "upper_output_tokens": _rounded(each.output_tokens_upper, 1),
-            "predicted_cost_usd": _rounded(each.cost_usd, 9),
-            "upper_cost_usd": _rounded(each.cost_usd_upper, 9),
+            "predicted_output_tokens": rounded(each.output_tokens, 1),
+            "upper_output_tokens": rounded(each.output_tokens_upper, 1),
+            "predicted_cost_usd": rounded(each.cost_usd, 9),
+            "upper_cost_usd": rounded(each.cost_usd_upper, 9),
             "eligible": each.eligible,
             "exclusion": None if each.exclusion is None else each.exclusion.value,
             "exclusion_detail": each.exclusion_detail,
@@ -389,8 +310,24 @@ def step_objects(
     ]
 
 
-def explain_object(entry: LedgerEntry) -> Mapping[str, Any]:
-    """Return what `x-route-explain: full` adds to a body under `steelyard`."""
+def outcome_object(text: str | None, references: Sequence[str]) -> dict[str, float] | None:
+    """Return what an answer is worth by references; None without any, or without its text."""
+    if text is None or not references:
+        return None
+    return {
+        "exact_match": exact_match(text, references),
+        "f1": round(f1(text, references), 4),
+    }
+
+
+def explain_object(entry: LedgerEntry, *, text: str | None = None) -> Mapping[str, Any]:
+    """Return what `x-route-explain: full` adds to a body under `steelyard`.
+
+    Parameters
+    ----------
+    text
+        The answer's, where that is whole.
+    """
     decision = entry.decision
     if decision is None:
         return {}
@@ -405,6 +342,7 @@ def explain_object(entry: LedgerEntry) -> Mapping[str, Any]:
         "candidates": candidate_objects(decision.candidates, entry.request.policy),
         "calls": [call_object(call) for call in entry.calls],
         "changes": entry.changes.get(entry.served_model_id or decision.model_id, ()),
+        "outcome": outcome_object(text, entry.request.references),
     }
 
 
@@ -417,12 +355,8 @@ def call_object(call: Call) -> dict[str, Any]:
         "status": call.status,
         "error": call.error,
         "ms": round(call.duration_s * 1e3, 3),
-        "cost_usd": None if call.usage is None else _rounded(call.cost_usd, 9),
+        "cost_usd": None if call.usage is None else rounded(call.cost_usd, 9),
     }
-
-
-def _rounded(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits)
 
 
 def _finite(value: float | None) -> float | None:

@@ -13,12 +13,11 @@ from app.api.answers import (
     STREAM_HEADERS,
     Headers,
     explain_object,
-    rounded_usd,
     route_headers,
-    usd,
 )
 from app.api.asgi import CancelOnDisconnect
 from app.api.dialects.base import Dialect, Writer
+from app.api.numbers import rounded_usd, usd
 from app.api.pings import Pings
 from app.api.waiting import Waiting
 from app.errors import ClientDisconnectedError
@@ -26,6 +25,7 @@ from app.gateway.handle import Answer, Head
 from app.gateway.request import RouteRequest
 from app.providers.base import Chunk
 from app.types import CHAT_COMPLETIONS
+from app.wire.held import read_held
 from app.wire.pinned.endpoints import PASSED_THROUGH
 
 _BILL_S = 2.0
@@ -128,7 +128,7 @@ class Exchange:
             body,
             usage=entry.settled_usage(),
             cost_usd=rounded_usd(cost_usd),
-            extras=self._extras(head),
+            extras=self._extras(head, whole=body),
         )
         if writer.keeps:
             await self.dialect.keep(writer, entry.request)
@@ -181,12 +181,16 @@ class Exchange:
     def _route_headers(self) -> Headers:
         return route_headers(self.answer.account, limits=self.dialect.limit_headers)
 
-    def _extras(self, head: Head) -> Mapping[str, Any] | None:
-        """Return what the client asked to be told beside the answer."""
+    def _extras(self, head: Head, *, whole: bytes | None = None) -> Mapping[str, Any] | None:
+        """Return what the client asked to be told beside the answer, which may be there whole."""
         entry = self.answer.account
         if not entry.request.explain or head.from_cache:
             return None
-        return {"steelyard": explain_object(entry)}
+        text = None
+        if whole is not None and entry.request.references and head.dialect == CHAT_COMPLETIONS:
+            held = read_held((Chunk(data=whole),), stream=False)
+            text = None if held is None else held.text
+        return {"steelyard": explain_object(entry, text=text)}
 
     async def _start(self, writer: Writer, headers: Headers) -> None:
         self._writer = writer

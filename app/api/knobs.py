@@ -33,6 +33,8 @@ _OBJECTIVES = ("cost_quality", "max_quality_loss", "min_quality", "lambda")
 MAX_MODELS = 1_000
 """How many models an allow-list may name."""
 
+_MAX_REFERENCES, _MAX_CHARS = 20, 2_000
+
 MAX_USD = 1e6
 """The most that an option in US dollars may say."""
 
@@ -50,6 +52,7 @@ class Knobs:
     policy: str | None = None
     fallback: bool | None = None
     explain: bool | None = None
+    reference: tuple[str, ...] | None = None
     affinity: bool | None = None
     cache: CacheMode | None = None
     params: Mapping[str, str] = field(default_factory=dict, compare=False)
@@ -140,6 +143,7 @@ def _build(given: Mapping[str, tuple[str, Any]]) -> Knobs:
         policy=read.get("policy"),
         fallback=read.get("fallback"),
         explain=read.get("explain"),
+        reference=read.get("reference"),
         affinity=read.get("affinity"),
         cache=read.get("cache"),
         params={key: param for key, (param, _) in given.items()},
@@ -229,6 +233,23 @@ def _explain(param: str, value: Any) -> bool:
     raise InvalidRequestError(f"{param} must be 'full' or 'off'", param=param)
 
 
+def _reference(param: str, value: Any) -> tuple[str, ...]:
+    texts = [value] if isinstance(value, str) else value
+    if value == "":
+        return ()
+    if (
+        not isinstance(texts, list)
+        or not 0 < len(texts) <= _MAX_REFERENCES
+        or not all(isinstance(each, str) and 0 < len(each) <= _MAX_CHARS for each in texts)
+    ):
+        raise InvalidRequestError(
+            f"{param} must be a right answer, or a list of up to {_MAX_REFERENCES}, of up to "
+            f"{_MAX_CHARS} characters each",
+            param=param,
+        )
+    return tuple(texts)
+
+
 def told_objective(objective: Objective) -> str:
     """Return an objective as `key=value`, in the words of the routing headers."""
     match objective:
@@ -258,6 +279,7 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "policy": _policy,
     "fallback": _on_or_off,
     "explain": _explain,
+    "reference": _reference,
     "affinity": _on_or_off,
     "cache": _cache,
 }

@@ -25,6 +25,7 @@ _KNOB_HELP = {
     "x-route-policy": "The policy to decide by.",
     "x-route-fallback": "on or off.",
     "x-route-explain": "full adds candidates and calls to the body under `steelyard`.",
+    "x-route-reference": "A right answer, against which `explain: full` holds a whole answer.",
     "x-route-affinity": "on or off: whether the conversation keeps its model.",
     "x-route-cache": "on, off, or no-store (use what is there, keep nothing).",
 }

@@ -81,6 +81,7 @@ def resolve(
         max_cost_usd=knobs.max_cost_usd,
         fallback=fallback and pinned is None,
         explain=bool(knobs.explain),
+        references=knobs.reference or (),
         conversation=chat.conversation,
         demand=chat.demand,
         body=chat.body,

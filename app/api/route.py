@@ -17,11 +17,11 @@ from app.api.answers import (
     scorer_object,
     step_objects,
     threshold_object,
-    workflow_object,
 )
 from app.api.asgi import CancelOnDisconnect
 from app.api.dialects.base import Dialect
 from app.api.exchange import send_error
+from app.api.told_workflows import workflow_object
 from app.errors import ClientDisconnectedError, GatewayError
 from app.gateway.ledger import LedgerEntry
 from app.gateway.request import RouteRequest

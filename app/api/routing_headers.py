@@ -18,6 +18,7 @@ HEADER_KEYS: Mapping[bytes, str] = {
     b"x-route-policy": "policy",
     b"x-route-fallback": "fallback",
     b"x-route-explain": "explain",
+    b"x-route-reference": "reference",
     b"x-route-affinity": "affinity",
     b"x-route-cache": "cache",
 }

@@ -72,6 +72,14 @@ class Routing(BaseModel):
     policy: str | None = None
     fallback: Literal["on", "off"] | bool | None = None
     explain: Literal["full", "off"] | None = None
+    reference: (
+        Annotated[str, Field(max_length=2_000)]
+        | Annotated[
+            list[Annotated[str, Field(min_length=1, max_length=2_000)]],
+            Field(min_length=1, max_length=20),
+        ]
+        | None
+    ) = Field(None, description="right answers, against which `explain: full` holds a whole answer")
     affinity: Literal["on", "off"] | bool | None = None
     cache: Literal["on", "off", "no-store"] | bool | None = None
 

@@ -23,6 +23,7 @@ from app.gateway.admission import Admission
 from app.gateway.affinity import Affinity
 from app.gateway.breaker import CircuitState
 from app.gateway.cache import ResponseCache
+from app.gateway.ceilings import Paces
 from app.gateway.choose import Chooser
 from app.gateway.decide import Decider
 from app.gateway.dispatch import Dispatcher
@@ -121,7 +122,7 @@ def build_active(
     questions = Questions(
         dispatcher=dispatcher, max_late=limits.failures, cooldown_s=limits.cooldown_s
     )
-    held = server.hold_back
+    held, usual = server.hold_back, Paces()
     gateway = Gateway(
         chooser=Chooser(
             decider=Decider(
@@ -136,6 +137,7 @@ def build_active(
             affinity=Affinity(blobs=store.blobs, now=time.time),
             clock=clock,
             request_timeout_s=server.request_timeout_s,
+            usual=usual,
         ),
         books=Books(
             reservations=reservations,
@@ -150,6 +152,7 @@ def build_active(
             hold=HoldBack(
                 max_bytes=held.max_bytes, max_s=held.max_s, serves_longer=held.longer == "serve"
             ),
+            usual=usual,
         ),
         cache=ResponseCache(
             answers=store.answers,

@@ -8,8 +8,21 @@ from routers.artifact.artifact import RouterArtifact
 from routers.artifact.renamed_workflow import RenamedWorkflow
 from routers.errors import RoutingConfigError, RoutingError
 from routers.options import build, options_of
-from routers.types import CHAT, ModelSpec
+from routers.types import CHAT, Conversation, ModelFacts, ModelSpec
 from routers.workflows.base import WORKFLOWS, Workflow
+
+_EXAMPLES = {
+    "at facts": "Which river flows through Vienna, and where does it rise?",
+    "at sums": (
+        "A train leaves at 9:40 and covers 312 km at 78 km/h; a second one leaves at 10:25 and "
+        "takes half as long. Which one arrives first, and how many minutes earlier?"
+    ),
+    "at code": (
+        "Write a Python function that returns the longest substring of a text without repeated "
+        "characters, in linear time, and tests for it."
+    ),
+}
+"""Questions by which a planner is told how good models are expected to be, and at what."""
 
 
 def build_workflow(
@@ -49,7 +62,29 @@ def build_workflow(
         max_cost_usd=written.max_cost_usd,
         max_time_s=written.max_time_s,
         is_fitted=fitted is not None,
+        facts=_facts(artifact, candidates) if workflow.describes else {},
     )
+
+
+def _facts(artifact: RouterArtifact, candidates: Sequence[ModelSpec]) -> dict[str, ModelFacts]:
+    """Return what is known of the candidates whatever is asked."""
+    questions = [Conversation.of(text) for text in _EXAMPLES.values()]
+    quality = artifact.predict_conversations(questions).quality
+    return {
+        spec.model_id: ModelFacts(
+            input_usd_per_mtok=spec.prices.input_usd_per_mtok,
+            output_usd_per_mtok=spec.prices.output_usd_per_mtok,
+            latency_s=spec.usual_latency_s,
+            scores=dict(
+                zip(
+                    _EXAMPLES,
+                    quality[:, artifact.column(spec.predicted_as)].tolist(),
+                    strict=True,
+                )
+            ),
+        )
+        for spec in candidates
+    }
 
 
 def _fitted(

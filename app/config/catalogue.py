@@ -122,6 +122,9 @@ class CatalogueEntry(Strict):
     left out, those named `text-embedding-…` do."""
     capabilities: frozenset[_OfAModel] = frozenset({Capability.STREAMING})
     """What requests may need: one that needs more is not sent here."""
+    usual_latency_s: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] | None = None
+    """What a whole answer usually takes, for planners to be told (`workflow: {kind: rounds}`) until
+    the gateway has measured it."""
     parameters: ParametersConfig | None = None
     """What it refuses of a request or calls otherwise, besides what the shipped table knows."""
     variants: dict[ShortName, VariantConfig] = Field(default_factory=dict)

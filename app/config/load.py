@@ -85,6 +85,7 @@ def load_config(
             capabilities=entry.offers | _of_upstreams(model, gateway),
             surcharges=entry.prices.to_surcharges(),
             kind=entry.kind,
+            usual_latency_s=entry.usual_latency_s,
             takes_token_ids=spec.startswith(_OF_OPENAI)
             if entry.token_ids is None
             else entry.token_ids,

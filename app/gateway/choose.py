@@ -1,12 +1,13 @@
 """From a request to its decision: budgets that run low, a scorer, the router, the conversation."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
 from app.concurrency.eager import Eager, on_its_way
 from app.gateway.affinity import Affinity
+from app.gateway.ceilings import Paces
 from app.gateway.decide import Decider
 from app.gateway.ledger import LedgerEntry
 from app.gateway.plan import begun
@@ -27,6 +28,8 @@ class Chooser:
     affinity: Affinity
     clock: Callable[[], float]
     request_timeout_s: float = 600.0
+    usual: Paces = field(default_factory=Paces)
+    """What answers of models usually take."""
 
     async def decide(self, entry: LedgerEntry, *, alone: bool = False) -> Decision:
         """Decide which model takes the request, and note it in its account.
@@ -79,6 +82,7 @@ class Chooser:
                         request.policy.workflow,
                         left_s=entry.started + self.request_timeout_s - self.clock(),
                         degraded=entry.pressure is not None,
+                        usual_s=self.usual.seconds,
                     )
                 entry.turn = await self.affinity.follow(request, decision, recalled)
             finally:

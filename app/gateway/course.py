@@ -1,8 +1,9 @@
 """What is known of one request's way through a workflow."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from app.types import DraftVerdict, WorkflowTold
 from routers.steps import Run, Step
@@ -14,6 +15,7 @@ NOTHING_BETTER = "nothing_better"
 """Nothing further could be had, so that the best answer at hand serves."""
 TOO_LONG = "hold_back"
 """The answer grew too long, or took too long, to be held back any further."""
+_NOTHING: Mapping[str, Any] = {}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -83,10 +85,28 @@ class Course:
         """The models that are asked first."""
         return tuple(each.model_id for each in self.first)
 
+    @property
+    def notes(self) -> Mapping[str, Any]:
+        """What the workflow tells of its way."""
+        return _NOTHING if self.task is None else self.task.notes
+
     def skip(self, why: str) -> None:
         """Leave the request to one choice."""
         self.skipped, self.first = why, ()
         self.stop()
+
+    def overrule(self, why: str) -> None:
+        """Leave a request to one choice that the workflow had chosen for: it went no way."""
+        if self.run is None and not self.notes:
+            return
+        self.skip(why)
+        if self.task is not None:
+            self.task.notes.clear()
+
+    def note_ceiling(self) -> None:
+        """Take over of what the workflow found too little to go on, where no step was refused."""
+        if self.ceiling is None and self.task is not None:
+            self.ceiling = self.task.room.short_of
 
     def stop(self) -> None:
         """Take no further step of the workflow; a second time changes nothing."""
@@ -109,6 +129,7 @@ class Course:
             ceiling=self.ceiling,
             held_s=self.held_s,
             judged=tuple(self.judged),
+            notes={**self.notes},
         )
 
     def hear_verdicts(self) -> None:

@@ -167,7 +167,8 @@ class Dispatcher:
         try:
             async for chunk in reading:
                 yield chunk if answer.rewrite is None else answer.rewrite(chunk)
-            entry.completed()
+            if entry.whole_answer is None:
+                entry.completed()
         finally:
             await answer.aclose()
 

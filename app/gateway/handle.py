@@ -201,6 +201,10 @@ class Answer(Life):
             seat.saw(chunk)
             yield chunk
         self._complete = True
+        if self._open.reading is None:  # nothing was waited for in between
+            lease = self._open.lease
+            usual = self._gateway.workflows.usual
+            usual.took(lease.deployment.spec.model_id, self._gateway.clock() - lease.began)
         remembering = Eager(self._remember())  # in one round trip where both ask the same server
         try:
             if entry.ticket is not None and entry.ticket.holds_a_place:

@@ -3,6 +3,7 @@
 import json
 import logging
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import assert_never
 
@@ -57,6 +58,7 @@ _READ_TOO = ("tools", "functions", "response_format", "prediction")
 _NOT_TEXT = ("audio", "modalities")
 """Fields that ask for an answer that is more than text."""
 _TEXT_ALONE = frozenset({b"null", b'["text"]'})
+_NOTHING: Mapping[str, float] = {}
 _RANDOM = random.SystemRandom()
 """What a workflow draws, such as the words around a judge's question, nobody can know before."""
 
@@ -81,10 +83,12 @@ def plan_for(request: RouteRequest, decision: Decision, course: Course | None = 
     if course is not None and course.is_guarded:
         _answer_by_one(request, decision, course)
         return Several(course, models)
-    if course is not None and course.run is not None:
-        if decision.reason is Reason.WORKFLOW or decision.model_id in course.begins_with:
+    if course is not None:
+        chosen = decision.reason is Reason.WORKFLOW
+        if course.run is not None and (chosen or decision.model_id in course.begins_with):
             return Several(course, models)
-        course.skip(decision.reason.value)
+        if not chosen:
+            course.overrule(decision.reason.value)
     return first_of(request, decision, models)
 
 
@@ -134,6 +138,7 @@ def begun(
     *,
     left_s: float,
     degraded: bool = False,
+    usual_s: Mapping[str, float] = _NOTHING,
 ) -> tuple[Decision, Course]:
     """Begin a policy's workflow; return the decision that it begins with.
 
@@ -145,13 +150,15 @@ def begun(
         What is left of the time that the request may take.
     degraded
         Whether a budget runs low, so that cheaper answers are to be had.
+    usual_s
+        What answers of models usually take, as far as any were measured.
     """
     course = Course(kind=rule.workflow.kind)
     why, guards = _why_none(request, rule, degraded=degraded), rule.workflow.guards
     if why is not None and not guards:
         course.skip(why)
         return decision, course
-    course.task = task = _task(request, decision, policy, rule, left_s=left_s)
+    course.task = task = _task(request, decision, policy, rule, left_s=left_s, usual_s=usual_s)
     if guards:
         course.guards, task.guarding.single = True, why
         untold = request.body.untold is not None
@@ -258,6 +265,7 @@ def _task(
     rule: WorkflowRule,
     *,
     left_s: float,
+    usual_s: Mapping[str, float],
 ) -> Task:
     limits = [each for each in (request.max_cost_usd, rule.max_cost_usd) if each is not None]
     objective = policy.objective if request.objective is None else request.objective
@@ -281,6 +289,10 @@ def _task(
         if rule.workflow.reads_features
         else None,
         cost_quality=objective.t if isinstance(objective, CostQuality) else None,
+        facts={
+            model_id: replace(known, latency_s=usual_s.get(model_id, known.latency_s))
+            for model_id, known in rule.facts.items()
+        },
     )
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from app.errors import GatewayError, UpstreamRejectedError
 from app.gateway.breaker import Circuit
-from app.gateway.dispatch import Afford, Dispatcher, Failures
+from app.gateway.dispatch import Afford, Dispatcher, Failures, OpenAnswer
 from app.gateway.ledger import LedgerEntry
 from app.gateway.plan import FirstOf
 from app.gateway.request import RouteRequest
@@ -70,11 +70,22 @@ class Silence(Enum):
 
 
 class Reply(NamedTuple):
-    """What became of a question; `call` is the last one that was made to its model."""
+    """What became of a question.
+
+    Attributes
+    ----------
+    call
+        The last one that was made to its model.
+    opened, stage, body
+        The answer as it was read, closed by now, its account, and its bytes.
+    """
 
     call: Call
     said: ScorerReply | None = None
     silence: Silence | None = None
+    opened: OpenAnswer | None = None
+    stage: LedgerEntry | None = None
+    body: bytes = b""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -191,7 +202,13 @@ class Questions:
                     body += chunk.data
             finally:
                 await opened.aclose()
-        return Reply(stage.calls[stage.served_at], read_reply(body))
+        return Reply(
+            stage.calls[stage.served_at],
+            read_reply(body),
+            opened=opened,
+            stage=stage,
+            body=body,
+        )
 
 
 def question_of(

@@ -1,7 +1,7 @@
 """What the gateway works on: a parsed request, the policy it falls under, where models live."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -18,7 +18,7 @@ from routers.decision.knob import KnobCurve
 from routers.decision.switching import SwitchRule
 from routers.text.housekeeping import Housekeeping
 from routers.text.stalls import Stall
-from routers.types import Conversation, Demand, ModelSpec, Objective, OutputLimit
+from routers.types import Conversation, Demand, ModelFacts, ModelSpec, Objective, OutputLimit
 from routers.workflows.base import Workflow
 
 _MAX_CURVES = 256
@@ -97,6 +97,8 @@ class WorkflowRule:
         None: no other limit than the request's own.
     is_fitted
         Whether it stands in the policy's artifact, which then says what positions of the knob mean.
+    facts
+        What is known of the candidates, where it describes them.
     """
 
     workflow: Workflow
@@ -104,6 +106,7 @@ class WorkflowRule:
     max_cost_usd: float | None = None
     max_time_s: float | None = None
     is_fitted: bool = False
+    facts: Mapping[str, ModelFacts] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,6 +247,8 @@ class RouteRequest(msgspec.Struct, frozen=True, kw_only=True):
     lineage: Lineage | None = None
     stall: Stall | None = None
     housekeeping: Housekeeping | None = None
+    references: tuple[str, ...] = ()
+    """What would be right answers, for whoever is told everything of the request."""
     repeated: bool = False
     """Whether the client sends it once more, after an answer that was no good or did not come."""
     locked: bool = False

@@ -58,7 +58,7 @@ def adopt(entry: LedgerEntry, draft: LedgerEntry, chunks: Iterable[Chunk]) -> No
     entry.whole_answer = draft.whole_answer
     # It may have been turned down before.
     served = entry.calls[entry.served_at]
-    entry.calls[entry.served_at] = msgspec.structs.replace(served, error=None)
+    entry.calls[entry.served_at] = msgspec.structs.replace(served, role=draft.role, error=None)
     entry.time_to_first_token_s = entry.clock() - entry.started
     if draft.call_trace is not None:
         entry.traced(draft.call_trace)

@@ -23,6 +23,7 @@ from app.gateway.held_answers import HoldBack, Holder
 from app.gateway.ledger import LedgerEntry, code_of
 from app.gateway.plan import Several, first_of, next_steps, spoilt
 from app.gateway.questions import Questions, unsent, wire_messages
+from app.gateway.replies import Replies
 from app.gateway.request import RouteRequest
 from app.types import DRAFT_REJECTED, CallRole
 from app.wire.body import Body
@@ -60,6 +61,9 @@ class Workflows:
     without_logprobs: set[str] = field(default_factory=set)
     """Models that refused a request for log-probabilities and took the same without."""
     paces: Paces = field(default_factory=Paces)
+    """What drafts usually take, by which it is told whether one would be late."""
+    usual: Paces = field(default_factory=Paces)
+    """What answers of any kind usually take."""
 
     async def open(
         self, request: RouteRequest, plan: Several, entry: LedgerEntry, *, afford: Afford
@@ -135,6 +139,7 @@ class _Run:
             afford=self._afford,
             wants_logprobs=policy.workflow.workflow.wants_logprobs,
         )
+        self._replies = Replies(request=request, entry=entry, course=plan.course)
         self._n_answers = 0
         self._unjudged: Answer | None = None
 
@@ -152,6 +157,7 @@ class _Run:
                 return spoilt(course)
             steps = next_steps(course, self._policy_name, answers)
             course.hear_verdicts()
+        course.note_ceiling()
         return steps
 
     async def serve(self, end: End) -> OpenAnswer:
@@ -231,6 +237,7 @@ class _Run:
             return None
         if held.is_whole:
             self._workflows.paces.took(step.model_id, held.took_s)
+            self._workflows.usual.took(step.model_id, held.took_s)
         else:
             self._unjudged = held.answer
         return held.answer
@@ -257,6 +264,9 @@ class _Run:
                 entry.running.end(step.model_id)
         if reply.said is None:
             return None
+        self._replies.hear(number, reply)
+        if role is CallRole.HELPER:
+            self._workflows.usual.took(step.model_id, reply.call.duration_s)
         usage = reply.call.usage
         return Answer(
             number=number,
@@ -281,10 +291,10 @@ class _Run:
         course, model_id, request = self._course, end.model_id, self._request
         if end.messages is not None:
             request = _told(request, end.messages)
-        at_hand = self._holder.best(end.instead)
         if self._ceilings.take(Draft(model_id=model_id), request) is None:
+            at_hand = self._makeshift(end.instead)
             if at_hand is not None:
-                return self._makeshift(at_hand)
+                return at_hand
             if course.ceiling != "time":  # late is better than never
                 raise AllAttemptsFailedError(
                     f"the ceiling on {course.ceiling or 'models'} leaves no room for an answer",
@@ -305,9 +315,10 @@ class _Run:
             )
         except (AllAttemptsFailedError, UpstreamError):
             # Also where it finds the request at fault: another model has answered it.
+            at_hand = self._makeshift(end.instead)
             if at_hand is None:
                 raise
-            return self._makeshift(at_hand)
+            return at_hand
         course.accepted_by = end.by
         return opened
 
@@ -331,9 +342,17 @@ class _Run:
             return request
         return msgspec.structs.replace(request, max_cost_usd=left_usd)
 
-    def _makeshift(self, number: int) -> OpenAnswer:
-        self._course.accepted_by = NOTHING_BETTER
-        return self._holder.serve(number)
+    def _makeshift(self, instead: Answer | None) -> OpenAnswer | None:
+        """Have the best answer at hand serve; None where there is none."""
+        opened = None
+        if instead is None or self._task.guarding.allows(instead.model_id):
+            opened = self._replies.serve(instead)
+        number = self._holder.best(instead)
+        if opened is None and number is not None:
+            opened = self._holder.serve(number)
+        if opened is not None:
+            self._course.accepted_by = NOTHING_BETTER
+        return opened
 
 
 def _told(request: RouteRequest, messages: Sequence[Message]) -> RouteRequest:

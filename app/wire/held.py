@@ -134,6 +134,25 @@ def _logprobs(raw: msgspec.Raw) -> tuple[float, ...] | None:
     return tuple([token.logprob for token in told.content])
 
 
+def retold(body: bytes, text: str) -> bytes:
+    """Return a whole completion that says nothing but a text; what is told beside it stays.
+
+    Parameters
+    ----------
+    body
+        A completion of which the text was read.
+    """
+    whole = _OBJECT(body)
+    reason = _decode(body).choices[0].finish_reason
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": text, "refusal": None},
+        "logprobs": None,
+        "finish_reason": reason or "stop",
+    }
+    return msgspec.json.encode({**whole, "choices": [choice]})
+
+
 def without_logprobs(chunk: Chunk, *, stream: bool) -> Chunk:
     """Return a part of an answer without the log-probabilities that its client did not ask for."""
     if b'"logprobs"' not in chunk.data:

@@ -33,6 +33,8 @@ class Draw:
         One for each agent.
     size
         Six times how hard the request is, of which the number of agents is rounded.
+    mode_chance
+        Of this mode.
     propensity
         The chance of this mode with these models, in any order: the product of both factors.
     """
@@ -40,6 +42,7 @@ class Draw:
     mode: str
     models: tuple[str, ...]
     size: float
+    mode_chance: float
     propensity: float
 
 
@@ -120,7 +123,13 @@ def draw(
     models = tuple(rng.choices(list(model_chances), list(model_chances.values()), k=n))
     counts = [models.count(each) for each in model_chances]
     chance = multinomial(counts, list(model_chances.values()))
-    return Draw(mode=mode, models=models, size=size, propensity=mode_chances[mode] * chance)
+    return Draw(
+        mode=mode,
+        models=models,
+        size=size,
+        mode_chance=mode_chances[mode],
+        propensity=mode_chances[mode] * chance,
+    )
 
 
 def n_agents(mode: str, size: float, most_agents: int) -> int:

@@ -1,9 +1,8 @@
 """What a trace of rounds was worth: its form, its outcome, its cost; to choose settings offline."""
 
 import math
-import re
-from collections import Counter, deque
-from collections.abc import Collection, Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,8 +12,6 @@ from routers.workflows._round_grammar import TraceFaultError, check_trace
 _WINDOW = 1_000
 _LOW, _HIGH = 5.0, 95.0
 _NOTHING_TO_GO_BY = 0.5
-_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
-_NO_WORD = re.compile(r"[^\w\s]")
 
 
 def format_reward(trace: str, model_ids: Collection[str]) -> float:
@@ -24,26 +21,6 @@ def format_reward(trace: str, model_ids: Collection[str]) -> float:
     except TraceFaultError:
         return -1.0
     return 0.0
-
-
-def normalised(text: str) -> str:
-    """Return a short answer without case, punctuation and articles, as SQuAD compares them."""
-    return " ".join(_ARTICLES.sub(" ", _NO_WORD.sub(" ", text.casefold())).split())
-
-
-def exact_match(answer: str, references: Collection[str]) -> float:
-    """Return 1 where an answer is one of the references, else 0."""
-    return float(normalised(answer) in {normalised(each) for each in references})
-
-
-def f1(answer: str, references: Collection[str]) -> float:
-    """Return the best F1 of the words of an answer over the references."""
-    return max(_f1(normalised(answer).split(), normalised(each).split()) for each in references)
-
-
-def _f1(said: Sequence[str], right: Sequence[str]) -> float:
-    common = sum((Counter(said) & Counter(right)).values())
-    return 0.0 if common == 0 else 2 * common / (len(said) + len(right))
 
 
 @dataclass(slots=True)

@@ -99,6 +99,12 @@ class Agents(Workflow):
         drawn = self.draw(task)
         if drawn is None:
             return Skip(why="too_little_room")
+        task.notes.update(
+            mode=drawn.mode,
+            agents=list(drawn.models),
+            mode_chance=drawn.mode_chance,
+            propensity=drawn.propensity,
+        )
         first = drawn.models[0]
         if drawn.mode == "io":
             return Delegate(model_id=first, by="io", propensity=drawn.propensity)
@@ -106,7 +112,8 @@ class Agents(Workflow):
             told = (Message(Role.SYSTEM, _STEP_BY_STEP), *task.conversation.messages)
             return Delegate(model_id=first, by="cot", messages=told, propensity=drawn.propensity)
         boundary = f"{task.rng.getrandbits(64):016x}"
-        said = yield from _Talks(self, task, drawn.models, boundary).talk(drawn.mode)
+        talks = _Talks(self, task, drawn.models, boundary)
+        said = yield from talks.talk(drawn.mode)
         why = f"{len(drawn.models)} agents"
         last = max(drawn.models, key=lambda each: _quality(task, each))
         messages = None
@@ -118,6 +125,7 @@ class Agents(Workflow):
             by=drawn.mode,
             why=why,
             messages=messages,
+            instead=talks.best(),
             propensity=drawn.propensity,
         )
 
@@ -200,6 +208,14 @@ class _Talks:
 
     def __init__(self, rules: Agents, task: Task, models: Sequence[str], boundary: str) -> None:
         self._rules, self._task, self._models, self._boundary = rules, task, models, boundary
+        self._latest: list[tuple[int, Answer]] = []
+
+    def best(self) -> Answer | None:
+        """Return what the best model said of those that spoke last and answered the request."""
+        said = [(i, each) for i, each in self._latest if each.text.strip()]
+        if not said:
+            return None
+        return max(said, key=lambda each: _quality(self._task, self._models[each[0]]))[1]
 
     def talk(self, mode: str) -> _Talk:
         """Return what the final answer is written from, by agent."""
@@ -212,8 +228,11 @@ class _Talks:
             said = self._heard([(0, proposal)])
             if not said:
                 return []
+            proposed = self._latest
             reviews = yield tuple(self._question(i, said, role=_REFLECT) for i in self._range[1:])
-            return [*said, *self._heard(list(zip(self._range[1:], reviews, strict=True)))]
+            said += self._heard(list(zip(self._range[1:], reviews, strict=True)))
+            self._latest = proposed  # a review is no answer
+            return said
         said = []
         for i in self._range:
             before = said[-1:] if mode == "chain" else self._kept(said)
@@ -237,11 +256,13 @@ class _Talks:
         return [each for each in said if each in best]
 
     def _heard(self, replies: Sequence[tuple[int, Answer | None]]) -> _Said:
-        texts = [
-            (_name(i), information(reply.text, self._boundary))
-            for i, reply in replies
-            if reply is not None
-        ]
+        heard = [(i, reply) for i, reply in replies if reply is not None]
+        self._latest = heard or self._latest
+        self._task.trace.extend(
+            {"agent": _name(i), "model": each.model_id, "chars": len(each.text)}
+            for i, each in heard
+        )
+        texts = [(_name(i), information(each.text, self._boundary)) for i, each in heard]
         return [each for each in texts if each[1].strip()]
 
     def _question(self, i: int, known: _Said, *, role: str | None = None) -> Question:

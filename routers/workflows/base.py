@@ -116,6 +116,9 @@ class Workflow(ABC):
     tunable: ClassVar[bool] = False
     """Whether what was fitted runs under other options than those that it was fitted with."""
 
+    describes: ClassVar[bool] = False
+    """Whether it makes use of `Task.facts`."""
+
     @property
     def wants_logprobs(self) -> bool:
         """Whether the log-probabilities of drafts are to be had from their upstreams."""

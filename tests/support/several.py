@@ -37,7 +37,12 @@ WORKFLOWS: Mapping[str, Mapping[str, Any]] = {
         "then": {"kind": "agree", "models": [NANO, MINI], "last": LARGE, **OPTION},
     },
     "rounds": {"kind": "rounds", "planner": JUDGE, "about": {NANO: "knows cities"}},
+    "few_rounds": {"kind": "rounds", "planner": JUDGE, "max_calls": 3},
+    "hasty_rounds": {"kind": "rounds", "planner": JUDGE, "max_time_s": 0.5},
     "debate": {"kind": "agents", "modes": ["debate"], "max_agents": 2},
+    "reflection": {"kind": "agents", "modes": ["reflection"], "max_agents": 2},
+    "alone_io": {"kind": "agents", "modes": ["io"]},
+    "alone_cot": {"kind": "agents", "modes": ["cot"]},
     "cascade": {"kind": "cascade", "stages": CANDIDATES, "acceptor": JUDGED},
     "learning": {
         "kind": "contextual-cascade",

@@ -4,12 +4,11 @@ import random
 
 import pytest
 
+from routers.answers.references import exact_match, f1
 from routers.workflows._round_rewards import (
     CostWindow,
     Setting,
     choose,
-    exact_match,
-    f1,
     format_reward,
     reward,
 )

@@ -4,10 +4,10 @@ import random
 
 import pytest
 
+from routers.answers.references import exact_match
 from routers.options import build
 from routers.steps import Delegate, Draft, Purpose, Question, Skip
 from routers.task import Room
-from routers.workflows._round_rewards import exact_match
 from routers.workflows.rounds import Rounds
 from tests.support.round_worlds import ABOUT, TwoHops
 from tests.support.tasks import candidate, question_text, run, task
