@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import random
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from functools import partial
@@ -47,6 +48,7 @@ from app.config import LoadedConfig, load_config
 from app.config.settings import Settings
 from app.errors import GatewayError
 from app.gateway.intake import Intake
+from app.gateway.lessons import LESSONS_EVERY_S
 from app.server.signals import drain_before_exit, on_hangup
 from app.spend.desk import SpendDesk
 from app.spend.source import spend_source
@@ -273,6 +275,9 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
     decisions = state.resources.decisions
     if decisions is not None:
         await decisions.log.open()
+    pupils = state.resources.pupils
+    await pupils.keep_in_time()
+    learning = asyncio.create_task(pupils.keep_forever(_next_lesson_s), name="keep what is learned")
     sampling = asyncio.create_task(sample_forever(state), name="sample for the metrics")
     watching = asyncio.create_task(state.watch.run(), name="watch the load")
     with (
@@ -298,9 +303,11 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
             state.readiness.ready = False
             watching.cancel()
             sampling.cancel()
-            await asyncio.gather(watching, sampling, return_exceptions=True)
+            learning.cancel()
+            await asyncio.gather(watching, sampling, learning, return_exceptions=True)
             await reloader.aclose()
             await state.serving.aclose()
+            await pupils.keep_in_time()
             state.resources.drain()
             app.state.refusals.tell_of_the_rest()
             if decisions is not None:
@@ -308,6 +315,11 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
             if state.resources.tracer is not None:
                 await asyncio.to_thread(state.resources.tracer.close)
             await state.store.aclose()
+
+
+def _next_lesson_s() -> float:
+    """Return when to keep what was learned next; processes take turns by chance."""
+    return random.uniform(0.5, 1.5) * LESSONS_EVERY_S  # noqa: S311  (guards nothing)
 
 
 def _metrics_port(state: AppState, host: str) -> contextlib.AbstractContextManager[object]:

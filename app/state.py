@@ -10,6 +10,7 @@ from app.config import LoadedConfig
 from app.gateway.admission import Admission
 from app.gateway.drift import DriftSamples
 from app.gateway.handle import Gateway
+from app.gateway.lessons import Pupils
 from app.gateway.names import Names
 from app.gateway.overload import LoadWatch, Places
 from app.gateway.pool import DeploymentPool
@@ -34,6 +35,8 @@ class Resources:
     drain: Callable[[], None]
     """Has metrics, log and console told of every outcome that was recorded."""
     clock: Callable[[], float]
+    pupils: Pupils
+    """Workflows that requests teach."""
     drift: DriftSamples = field(default_factory=DriftSamples)
     decisions: DecisionLog | None = None
     """Where outcomes are kept to learn from."""

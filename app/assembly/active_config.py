@@ -164,6 +164,7 @@ def build_active(
         ),
         clock=clock,
         config_version=version,
+        pupils=resources.pupils.of(policies),
         keeps=build_keeps(config),
         tracer=resources.tracer,
         upstreams=upstream_facts(config),

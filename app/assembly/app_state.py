@@ -6,6 +6,7 @@ from app.access.guard import Guard
 from app.assembly import build_decision_log, build_tracer
 from app.assembly.active_config import build_active
 from app.config import LoadedConfig
+from app.gateway.lessons import Pupils
 from app.gateway.names import Names
 from app.gateway.overload import LoadWatch, Places
 from app.gateway.request import Policy
@@ -52,6 +53,7 @@ def build_state(
         record=recorder.record,
         drain=recorder.drain,
         clock=clock,
+        pupils=Pupils(store.store.registers),
         decisions=decisions,
         tracer=build_tracer(config),
         feedback=None

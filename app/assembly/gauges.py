@@ -3,6 +3,7 @@
 import asyncio
 import logging
 
+from app.gateway.lessons import beliefs_of
 from app.keys import NUSD_PER_USD
 from app.state import AppState
 from app.stores.base import Owes, Standing, StoreError
@@ -36,6 +37,8 @@ async def sample(state: AppState) -> None:
     metrics.store.checked(up=up and not state.problems(), owed=owed)
     for each in await asyncio.to_thread(state.resources.drift.take):
         metrics.drift.sampled(each.policy, distance=each.distance, familiarity=each.level.value)
+    for policy, beliefs, n_waiting in beliefs_of(state.resources.pupils):
+        metrics.lessons.sampled(policy, beliefs, n_waiting=n_waiting)
     try:
         standings = await state.serving.admission.standings.known_budgets()
     except StoreError:

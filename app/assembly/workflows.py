@@ -10,6 +10,7 @@ from routers.errors import RoutingConfigError, RoutingError
 from routers.options import build, options_of
 from routers.types import CHAT, Conversation, ModelFacts, ModelSpec
 from routers.workflows.base import WORKFLOWS, Workflow
+from routers.workflows.learning.base import OnlineWorkflow
 
 _EXAMPLES = {
     "at facts": "Which river flows through Vienna, and where does it rise?",
@@ -98,6 +99,8 @@ def _fitted(
         return _retuned(fitted, written)
     if written.options:
         return None
+    if isinstance(fitted, OnlineWorkflow):  # what one policy's requests teach is not for others
+        fitted = _retuned(fitted, written)
     names = {spec.model_id: spec.predicted_as for spec in candidates}
     if all(model_id == name for model_id, name in names.items()):
         return fitted

@@ -18,7 +18,7 @@ from app.gateway.choose import Chooser
 from app.gateway.dispatch import Dispatcher, OpenAnswer
 from app.gateway.heard import NOTHING, Heard, Keeps
 from app.gateway.ledger import LedgerEntry
-from app.gateway.lessons import teach
+from app.gateway.lessons import Pupil, teach
 from app.gateway.life import Books, Life
 from app.gateway.paid import HiddenReasoning
 from app.gateway.plan import Several, plan_for
@@ -46,6 +46,8 @@ class Gateway:
     clock: Callable[[], float]
     config_version: str
     """Told as the policy version of requests that no policy decides."""
+    pupils: Mapping[str, Pupil] = field(default_factory=dict)
+    """Of policies that learn while they serve, by name."""
     keeps: Keeps = NOTHING
     reasoning: HiddenReasoning = field(default_factory=HiddenReasoning)
     tracer: Tracer | None = None
@@ -238,7 +240,7 @@ class Answer(Life):
                 return await gateway.workflows.open(request, plan, entry, afford=afford)
             return await gateway.dispatcher.open(request, plan, entry, afford=afford)
         finally:
-            teach(request, entry.course)
+            teach(request, entry.course, gateway.pupils)
 
     async def _remember(self) -> None:
         """Note who answers the conversation: for a cut answer too, its model has read it."""

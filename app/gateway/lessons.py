@@ -1,21 +1,367 @@
-"""Have workflows that learn while they serve learn from the requests that they answered."""
+"""What requests teach workflows that learn while they serve: learned at once, kept, shared.
+
+A request's lesson is believed by its own process at once. Now and then, while no request waits for
+it, what came since is added to a register of the store, and what others added there is believed
+too. Lessons are sums, and every one of them is added once: what several processes learned is what
+one of them would have learned that served all of their requests. While the store cannot be had,
+each goes on with what it knows.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import msgspec
+import numpy as np
 
 from app.gateway.course import Course
-from app.gateway.request import RouteRequest
-from routers.workflows.learning.base import OnlineWorkflow
+from app.gateway.request import Policy, RouteRequest
+from app.stores.base import Registers, StoreError
+from routers.workflows.learning.base import Beliefs, OnlineWorkflow
+from routers.workflows.learning.lessons import Lesson
+
+LESSONS_EVERY_S = 2.0
+"""How often lessons are kept, and those of others learned, on average."""
+KEPT_S = 90 * 86_400.0
+"""For how long what was learned outlives the last request that taught it."""
+MAX_BYTES = 8_000_000
+"""Of one workflow; more is learned by each process for itself."""
+
+_MAX_VERSIONS = 64
+"""Of how many writes a value says that they are in it; each takes seconds at most."""
+_MAX_WRITTEN = 8
+"""How many of its own writes a process remembers, for a store that loses the latest ones."""
+_TRIES = 4
+_IN_TIME_S = 2.0
+"""How long a process that starts or ends waits for the store."""
+
+_log = logging.getLogger(__name__)
 
 
-def teach(request: RouteRequest, course: Course | None) -> None:
-    """Have a request's workflow absorb what the verdicts on its answers teach.
+class _Value(msgspec.Struct, array_like=True, gc=False):
+    """What stands in a register: everything that was learned, and which writes made it so.
 
-    What it believes is in the memory of this process: it begins with what was fitted.
+    Attributes
+    ----------
+    n_writes
+        How many there were.
+    versions
+        Of the latest, the last one its own.
     """
+
+    n_writes: int
+    versions: list[str]
+    arrays: dict[str, tuple[list[int], bytes]]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Value).decode
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a value of the store says; `n_writes` and `versions` as there."""
+
+    n_writes: int = 0
+    versions: tuple[str, ...] = ()
+    lesson: Lesson | None = None
+
+    def with_(self, write: "_Write") -> "_Known":
+        """Return what it says with one more write."""
+        versions = (*self.versions, write.version)[-_MAX_VERSIONS:]
+        return _Known(self.n_writes + 1, versions, _then(self.lesson, write.lesson))
+
+    def lacks(self, before: "_Known", number: int, version: str) -> bool:
+        """Return whether it does not have a write that was in a value from before.
+
+        Values follow each other, unless a store lost the later ones.
+        """
+        first = self.n_writes - len(self.versions)
+        if before.n_writes <= first or (before.versions and before.versions[-1] in self.versions):
+            return False
+        return number > first and version not in self.versions
+
+
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """Lessons that are on their way to the store, or were last seen there."""
+
+    version: str
+    lesson: Lesson | None
+    n_lessons: int
+    number: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Pupil:
+    """A policy's workflow, what requests taught it, and what of that is kept.
+
+    Attributes
+    ----------
+    name
+        Of its register: another policy, another artifact, or other models have another one.
+    workflow
+        Of the configuration that serves.
+    """
+
+    name: str
+    policy: str
+    workflow: OnlineWorkflow
+    _version: str | None = None
+    """Of the value that is in the store, as far as known."""
+    _kept: _Known = _Known()
+    _is_lost: bool = False
+    """Whether the store does not have what it had."""
+    _sending: _Write | None = None
+    _written: deque[_Write] = field(default_factory=lambda: deque(maxlen=_MAX_WRITTEN))
+    """By this process, of late."""
+    _fresh: Lesson | None = None
+    _n_fresh: int = 0
+    _is_thinking: bool = False
+    _meanwhile: Lesson | None = None
+    """What was learned while the workflow was thinking over what it knows."""
+    _using: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _is_too_large: bool = False
+
+    @property
+    def n_waiting(self) -> int:
+        """How many lessons the store does not have yet."""
+        return self._n_fresh + (0 if self._sending is None else self._sending.n_lessons)
+
+    def learn(self, lesson: Lesson) -> None:
+        """Believe a lesson from now on, and have it kept later."""
+        self.workflow.absorb(lesson)
+        self._fresh, self._n_fresh = _then(self._fresh, lesson), self._n_fresh + 1
+        if self._is_thinking:
+            self._meanwhile = _then(self._meanwhile, lesson)
+
+    def follow(self, workflow: OnlineWorkflow) -> None:
+        """Have the workflow of a new configuration know what the one before it knew."""
+        if workflow is not self.workflow:
+            workflow.recall(self._beside(self._kept.lesson))()
+            self.workflow = workflow
+
+    async def keep(self, registers: Registers) -> None:
+        """Believe what others added to the store, and add what was learned since.
+
+        Raises
+        ------
+        StoreError
+            What could not be added will be.
+        """
+        if self._is_too_large:
+            return
+        async with self._using:
+            for _ in range(_TRIES):
+                await self._read(registers)
+                if await self._write(registers):
+                    return
+
+    def _beside(self, kept: Lesson | None) -> Lesson | None:
+        """Return what the store has and, on top of it, what it does not have yet."""
+        sending = None if self._sending is None else self._sending.lesson
+        return _then(_then(kept, sending), self._fresh)
+
+    async def _read(self, registers: Registers) -> None:
+        if await registers.version(self.name) == self._version:
+            return
+        found = await registers.read(self.name)
+        if found is None:
+            self._version, self._is_lost = None, self._kept.n_writes > 0
+            return
+        self._version, data = found
+        known = await asyncio.to_thread(self._read_value, data)
+        if known is None:
+            self._is_lost = True
+            return
+        mine, before = self._sending, self._kept
+        arrived = mine is not None and mine.version in known.versions
+        if mine is not None and arrived:
+            self._sending = None
+            if known.versions[-1] == mine.version:  # nobody else had anything to add
+                self._written.append(replace(mine, number=known.n_writes))
+                self._kept = known
+                return
+        missing = [each for each in self._written if known.lacks(before, each.number, each.version)]
+        for each in reversed(missing):
+            self._written.remove(each)
+            self._fresh = each.lesson if self._fresh is None else _then(each.lesson, self._fresh)
+            self._n_fresh += each.n_lessons
+        await self._think_over(known)
+
+    async def _think_over(self, known: _Known) -> None:
+        """Have the workflow believe what is in the store and what is not yet, and nothing else."""
+        thinking: OnlineWorkflow | None = None
+        self._is_thinking = True
+        try:
+            while thinking is not self.workflow:  # once more where a new configuration serves now
+                thinking, self._meanwhile = self.workflow, None
+                believe = await asyncio.to_thread(thinking.recall, self._beside(known.lesson))
+        except ValueError as error:
+            _log.warning("what policy %s learned is about something else: %s", self.policy, error)
+            self._is_lost = True
+            return
+        finally:
+            self._is_thinking = False
+        believe()
+        self._kept = known
+        if self._meanwhile is not None:
+            self.workflow.absorb(self._meanwhile)
+
+    def _read_value(self, data: bytes) -> _Known | None:
+        try:
+            value = _decode(data)
+            state = {
+                name: np.frombuffer(numbers, "<f8").reshape(shape)
+                for name, (shape, numbers) in value.arrays.items()
+            }
+            lesson = Lesson.restore(state) if state else None
+        except (msgspec.DecodeError, KeyError, ValueError) as error:
+            _log.warning("what policy %s learned cannot be read: %s", self.policy, error)
+            return None
+        return _Known(value.n_writes, tuple(value.versions), lesson)
+
+    async def _write(self, registers: Registers) -> bool:
+        """Add what the store does not have; return whether nothing more is to be done."""
+        if self._sending is None:
+            if self._fresh is None and not self._is_lost:
+                return True
+            self._sending = _Write(uuid.uuid4().hex, self._fresh, self._n_fresh)
+            self._fresh, self._n_fresh = None, 0
+        mine, after = self._sending, self._kept.with_(self._sending)
+        data = await asyncio.to_thread(_value_of, after)
+        if len(data) > MAX_BYTES:
+            _log.warning(
+                "what policy %s learned is too large to be kept: %d bytes, of at most %d",
+                *(self.policy, len(data), MAX_BYTES),
+            )
+            self._is_too_large = True
+            return True
+        put = await registers.replace(
+            self.name, data, version=mine.version, after=self._version, lifetime_s=KEPT_S
+        )
+        if put:
+            self._version, self._kept, self._is_lost = mine.version, after, False
+            self._written.append(replace(mine, number=after.n_writes))
+            self._sending = None
+        return put and self._fresh is None
+
+
+class Pupils:
+    """Everybody that requests teach; outlives configurations.
+
+    Parameters
+    ----------
+    registers
+        Where lessons are kept.
+    """
+
+    def __init__(self, registers: Registers) -> None:
+        self._registers = registers
+        self._pupils: dict[str, Pupil] = {}
+        self._serving: frozenset[str] = frozenset()
+        self._is_new = asyncio.Event()
+
+    def __iter__(self) -> Iterator[Pupil]:
+        return iter([each for each in self._pupils.values() if each.name in self._serving])
+
+    def of(self, policies: Mapping[str, Policy]) -> dict[str, Pupil]:
+        """Return the pupils of a configuration that is to serve, by its policies.
+
+        They know what those of the one before knew, where it is about the same.
+        """
+        found = {}
+        for policy in policies.values():
+            workflow = None if policy.workflow is None else policy.workflow.workflow
+            if not isinstance(workflow, OnlineWorkflow) or not workflow.learns_online:
+                continue
+            workflow.meet(sorted(spec.model_id for spec in policy.candidates))
+            name = _name_of(policy, workflow)
+            if name not in self._pupils:
+                self._pupils[name] = Pupil(name, policy.name, workflow)
+                self._is_new.set()  # it has still to read what is known of old
+            self._pupils[name].follow(workflow)
+            found[policy.name] = self._pupils[name]
+        self._serving = frozenset(pupil.name for pupil in found.values())
+        return found
+
+    async def keep(self) -> None:
+        """Keep what was learned, and believe what others learned; what fails is done later."""
+        for name, pupil in tuple(self._pupils.items()):
+            try:
+                await pupil.keep(self._registers)
+            except StoreError as error:
+                # The store counts it, and says so once.
+                _log.debug("lessons of policy %s wait: %s", pupil.policy, error)
+                continue
+            if name not in self._serving and not pupil.n_waiting:
+                self._pupils.pop(name, None)
+
+    async def keep_forever(self, wait: Callable[[], float]) -> None:
+        """Keep what is learned until cancelled.
+
+        Parameters
+        ----------
+        wait
+            Returns how long to wait until the next time, in seconds.
+        """
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait()):
+                    await self._is_new.wait()
+            self._is_new.clear()
+            try:
+                await self.keep()
+            except Exception:  # noqa: BLE001  (learning must not stop for good)
+                _log.exception("what was learned could not be kept")
+
+    async def keep_in_time(self) -> None:
+        """Keep what was learned, and believe what others did, if that is possible now."""
+        try:
+            async with asyncio.timeout(_IN_TIME_S):
+                await self.keep()
+        except TimeoutError:
+            _log.warning("what was learned could not be read or kept in time")
+
+
+def teach(request: RouteRequest, course: Course | None, pupils: Mapping[str, Pupil]) -> None:
+    """Have a request's workflow learn what the verdicts on its answers teach."""
     if course is None or course.task is None or request.policy is None:
         return
-    rule = request.policy.workflow
-    if rule is None or not isinstance(rule.workflow, OnlineWorkflow):
+    pupil, rule = pupils.get(request.policy.name), request.policy.workflow
+    if pupil is None or rule is None or not isinstance(rule.workflow, OnlineWorkflow):
         return
-    if rule.workflow.learns_online:
-        lesson = rule.workflow.lesson(course.task)
-        if lesson is not None:
-            rule.workflow.absorb(lesson)
+    lesson = rule.workflow.lesson(course.task)
+    if lesson is not None:
+        pupil.learn(lesson)
+
+
+def beliefs_of(pupils: Iterable[Pupil]) -> list[tuple[str, Beliefs, int]]:
+    """Return what each policy believes, and how many of its lessons the store does not have."""
+    return [(each.policy, each.workflow.beliefs(), each.n_waiting) for each in pupils]
+
+
+def _then(before: Lesson | None, later: Lesson | None) -> Lesson | None:
+    if before is None or later is None:
+        return later if before is None else before
+    return before.then(later)
+
+
+def _value_of(known: _Known) -> bytes:
+    state = {} if known.lesson is None else known.lesson.state()
+    arrays = {
+        name: (list(array.shape), np.ascontiguousarray(array, "<f8").tobytes())
+        for name, array in state.items()
+    }
+    return _encode(_Value(known.n_writes, list(known.versions), arrays))
+
+
+def _name_of(policy: Policy, workflow: OnlineWorkflow) -> str:
+    digest = hashlib.sha256(workflow.subject)
+    digest.update(f"{policy.name}\n{policy.artifact.version}".encode())
+    return digest.hexdigest()[:32]

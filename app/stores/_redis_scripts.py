@@ -36,6 +36,8 @@ class RedisScripts:
         self.change_keys = Script("change_keys", counts=False)
         self.put_answer = Script("put_answer", counts=False)
         self.drop_answers = Script("drop_answers", counts=False)
+        self.replace_register = Script("replace_register", counts=False)
         counting = (self.admit, self.settle, self.standing, self.release)
-        every = (*counting, self.change_keys, self.put_answer, self.drop_answers)
+        others = (self.change_keys, self.put_answer, self.drop_answers, self.replace_register)
+        every = (*counting, *others)
         self.sources = {script.sha: script.source for script in every}

@@ -1,8 +1,8 @@
 """The store seam: what is shared between requests, processes and restarts.
 
-Four narrow seams make one store. `Counters` count what is limited, `Keys` keep virtual keys,
+Five narrow seams make one store. `Counters` count what is limited, `Keys` keep virtual keys,
 `Blobs` keep small values that may be lost (sessions), `Answers` larger ones within bounds (cached
-answers).
+answers), `Registers` values that several processes add to (what requests taught).
 """
 
 from collections.abc import Mapping, Sequence
@@ -324,6 +324,45 @@ class Answers(Protocol):
         ...
 
 
+class Registers(Protocol):
+    """Values that several processes change in turn, none of them over a change of another's.
+
+    Every value has a version, a text that whoever puts it makes up and no other ever has.
+    """
+
+    async def version(self, name: str) -> str | None:
+        """Return the version of the value that is there, or None.
+
+        Raises
+        ------
+        StoreError
+        """
+        ...
+
+    async def read(self, name: str) -> tuple[str, bytes] | None:
+        """Return the version and the value that are there, or None.
+
+        Raises
+        ------
+        StoreError
+        """
+        ...
+
+    async def replace(
+        self, name: str, value: bytes, *, version: str, after: str | None, lifetime_s: float
+    ) -> bool:
+        """Put a value where the one that is there is still of the version `after` (None: none is).
+
+        Returns whether it was put; it is kept for at most `lifetime_s`.
+
+        Raises
+        ------
+        StoreError
+            It is then not known whether it was put, or will yet be.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
     """One store of one kind."""
@@ -335,6 +374,7 @@ class Store:
     keys: Keys
     blobs: Blobs
     answers: Answers
+    registers: Registers
     responses: Answers | None = None
     """Responses that clients come back to by their id; None where none are kept."""
 

@@ -11,13 +11,16 @@ import contextlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
-from typing import TypeVar
 
+from app.stores._watched_values import (
+    FallbackAnswers,
+    FallbackBlobs,
+    WatchedAnswers,
+    WatchedRegisters,
+)
 from app.stores.base import (
-    Answers,
-    Blobs,
     Claim,
     Counters,
     Lifecycle,
@@ -40,7 +43,6 @@ RETRY_INTERVAL_S = 0.5
 _PAID_AT_ONCE = 100
 
 _log = logging.getLogger(__name__)
-_T = TypeVar("_T")
 
 
 class _FallbackCounters:
@@ -169,80 +171,6 @@ class _FallbackCounters:
         self._lost("settlements", 1)
 
 
-class _FallbackBlobs:
-    def __init__(self, shared: Blobs, watch: Watch) -> None:
-        self._shared = shared
-        self._watch = watch
-
-    async def get(self, name: str) -> bytes | None:
-        """Ask the shared store; None if it fails."""
-        return await _lost_at_worst(self._shared.get(name), "get", self._watch)
-
-    async def put(self, name: str, value: bytes, *, lifetime_s: float) -> None:
-        """Tell the shared store; nothing if it fails."""
-        putting = self._shared.put(name, value, lifetime_s=lifetime_s)
-        await _lost_at_worst(putting, "put", self._watch)
-
-
-class _FallbackAnswers:
-    def __init__(self, shared: Answers, watch: Watch) -> None:
-        self._shared = shared
-        self._watch = watch
-
-    async def get(self, name: str) -> bytes | None:
-        """Ask the shared store; None if it fails."""
-        return await _lost_at_worst(self._shared.get(name), "get_answer", self._watch)
-
-    async def put(self, name: str, value: bytes, *, lifetime_s: float, owner: str) -> None:
-        """Tell the shared store; nothing if it fails."""
-        putting = self._shared.put(name, value, lifetime_s=lifetime_s, owner=owner)
-        await _lost_at_worst(putting, "put_answer", self._watch)
-
-    async def delete(self, name: str) -> None:
-        """Tell the shared store; nothing if it fails."""
-        await _lost_at_worst(self._shared.delete(name), "delete_answer", self._watch)
-
-
-class _WatchedAnswers:
-    """Answers of whom somebody has to know whether they are still there."""
-
-    def __init__(self, shared: Answers, watch: Watch) -> None:
-        self._shared = shared
-        self._watch = watch
-
-    async def get(self, name: str) -> bytes | None:
-        """Ask the shared store."""
-        return await self._watched(self._shared.get(name), "get_answer")
-
-    async def put(self, name: str, value: bytes, *, lifetime_s: float, owner: str) -> None:
-        """Tell the shared store."""
-        putting = self._shared.put(name, value, lifetime_s=lifetime_s, owner=owner)
-        await self._watched(putting, "put_answer")
-
-    async def delete(self, name: str) -> None:
-        """Tell the shared store."""
-        await self._watched(self._shared.delete(name), "delete_answer")
-
-    async def _watched(self, call: Awaitable[_T], operation: str) -> _T:
-        try:
-            answer = await call
-        except StoreError as error:
-            self._watch.failed(operation, Feature.BLOBS, error)
-            raise
-        self._watch.worked(operation)
-        return answer
-
-
-async def _lost_at_worst(call: Awaitable[_T], operation: str, watch: Watch) -> _T | None:
-    try:
-        answer = await call
-    except StoreError as error:
-        watch.failed(operation, Feature.BLOBS, error)
-        return None
-    watch.worked(operation)
-    return answer
-
-
 class FallbackStore:
     """A shared store with what this process can do alone.
 
@@ -282,9 +210,10 @@ class FallbackStore:
             shared=store.shared,
             counters=self._counters,
             keys=CachedKeys(store.keys, watch, clock=clock, times=key_times or KeyTimes()),
-            blobs=_FallbackBlobs(store.blobs, watch),
-            answers=_FallbackAnswers(store.answers, watch),
-            responses=None if store.responses is None else _WatchedAnswers(store.responses, watch),
+            blobs=FallbackBlobs(store.blobs, watch),
+            answers=FallbackAnswers(store.answers, watch),
+            registers=WatchedRegisters(store.registers, watch),
+            responses=None if store.responses is None else WatchedAnswers(store.responses, watch),
         )
         self._payer: asyncio.Task[None] | None = None
 

@@ -16,6 +16,7 @@ from app.stores.bounds import ANSWER_BOUNDS, AnswerBounds, bounded_claims, bound
 from app.stores.data_dir import holding
 from app.stores.keys import MAX_AUDIT, KeyChange, Keys, check_unchanged
 from app.stores.memory_blobs import MemoryBlobs
+from app.stores.memory_registers import MemoryRegisters, SqliteRegisters
 from app.stores.sqlite import SqliteDatabase
 from app.stores.sqlite_answers import SqliteAnswers
 from app.stores.watch import NO_EVENTS, StoreEvents
@@ -211,7 +212,8 @@ class MemoryStore:
     Parameters
     ----------
     data_dir
-        Where keys and spending survive a restart, in `steelyard.sqlite3`; None keeps nothing.
+        Where keys and spending survive a restart, in `steelyard.sqlite3`, and what policies
+        learned, in `lessons.sqlite3`; None keeps nothing.
     exclusive
         Whether to keep other processes' gateways out of `data_dir` while it is open.
     clock, steady
@@ -246,6 +248,7 @@ class MemoryStore:
         self._responses = None
         if data_dir is not None and response_bounds is not None:
             self._responses = SqliteAnswers(data_dir, bounds=response_bounds, clock=clock)
+        self._registers = None if data_dir is None else SqliteRegisters(data_dir, clock=clock)
         self._counters = MemoryCounters(
             clock=clock,
             steady=steady,
@@ -260,6 +263,7 @@ class MemoryStore:
             keys=keys,
             blobs=MemoryBlobs(clock=steady),
             answers=_bounded(answer_bounds, steady),
+            registers=self._registers or MemoryRegisters(clock=steady),
             responses=self._responses
             or (None if response_bounds is None else _bounded(response_bounds, steady)),
         )
@@ -282,8 +286,9 @@ class MemoryStore:
         if self._database is not None:
             for spent in await self._database.open():
                 self._counters.restore(*spent)
-        if self._responses is not None:
-            await self._responses.open()
+        for room in (self._responses, self._registers):
+            if room is not None:
+                await room.open()
 
     @property
     def problems(self) -> Mapping[str, str]:
@@ -299,8 +304,9 @@ class MemoryStore:
         """Write what is pending."""
         if self._database is not None:
             await self._database.aclose()
-        if self._responses is not None:
-            await self._responses.aclose()
+        for room in (self._responses, self._registers):
+            if room is not None:
+                await room.aclose()
         self._held.close()
 
 

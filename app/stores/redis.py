@@ -10,6 +10,7 @@ from app.redis_client.pipeline import Pipeline, PipelineCircuit
 from app.stores._redis_answers import RedisAnswers
 from app.stores._redis_counters import RedisCounters
 from app.stores._redis_keys import RedisKeys
+from app.stores._redis_registers import RedisRegisters
 from app.stores._redis_scripts import RedisScripts
 from app.stores.base import Store, StoreError
 from app.stores.bounds import ANSWER_BOUNDS, AnswerBounds
@@ -20,6 +21,8 @@ DEFAULT_PREFIX = "steelyard"
 
 _CIRCUIT_FAILURES = 3
 _CIRCUIT_OPEN_S = 0.5
+_REGISTERS_TIMEOUT_S = 2.0
+"""At least: no request waits for them, and their values may be large."""
 
 
 class RedisBlobs:
@@ -82,15 +85,18 @@ class RedisStore:
     ) -> None:
         self._timeout_s = timeout_s
         scripts = RedisScripts()
-        # Two pipelines, so that no request waits behind the bytes of a large cached answer.
+        # Several pipelines, so that no request waits behind the bytes of large values.
         self._counting = self._pipeline(url, scripts)
         self._keeping = self._pipeline(url if cache_url is None else cache_url, scripts)
+        self._learning = self._pipeline(
+            url, scripts, timeout_s=max(timeout_s, _REGISTERS_TIMEOUT_S)
+        )
         answers = RedisAnswers(
             self._keeping, scripts, prefix=prefix, bounds=answer_bounds, events=events
         )
         if cache_url is None:
-            # Budgets, limits and keys never fail for what may be lost.
-            self._counting.make_room = answers.make_room
+            # Budgets, limits and keys never fail for what may be lost, nor does what was learned.
+            self._counting.make_room = self._learning.make_room = answers.make_room
         self._prefix = prefix
         self._store = Store(
             kind="redis",
@@ -101,6 +107,7 @@ class RedisStore:
             keys=RedisKeys(self._counting, scripts, prefix=prefix),
             blobs=RedisBlobs(self._counting, prefix=prefix),
             answers=answers,
+            registers=RedisRegisters(self._learning, scripts, prefix=prefix),
             responses=None
             if response_bounds is None
             else RedisAnswers(
@@ -133,8 +140,11 @@ class RedisStore:
         """Disconnect."""
         await self._counting.aclose()
         await self._keeping.aclose()
+        await self._learning.aclose()
 
-    def _pipeline(self, url: str, scripts: RedisScripts) -> Pipeline:
+    def _pipeline(
+        self, url: str, scripts: RedisScripts, *, timeout_s: float | None = None
+    ) -> Pipeline:
         try:
             address = Address(url)
         except ValueError as error:
@@ -142,6 +152,6 @@ class RedisStore:
         return Pipeline(
             address.connect,
             scripts=scripts.sources,
-            timeout_s=self._timeout_s,
+            timeout_s=self._timeout_s if timeout_s is None else timeout_s,
             circuit=PipelineCircuit(failures=_CIRCUIT_FAILURES, open_s=_CIRCUIT_OPEN_S),
         )

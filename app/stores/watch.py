@@ -17,6 +17,7 @@ class Feature(StrEnum):
     BUDGETS = "budgets"
     KEYS = "keys"
     BLOBS = "blobs"
+    LESSONS = "lessons"
 
 
 OnError = Callable[[str, Feature], None]

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from app.telemetry._declare import ConfiguredNames, Declare
 from app.telemetry._drift_metrics import DriftMetrics
+from app.telemetry._lesson_metrics import LessonMetrics
 from app.telemetry._process_metrics import ProcessMetrics
 from app.telemetry._request_metrics import RequestMetrics
 from app.telemetry._routing_metrics import RoutingMetrics
@@ -33,7 +34,7 @@ class Metrics:
     workers_dir
         Where several worker processes count, as the environment variable
         `PROMETHEUS_MULTIPROC_DIR` says before anything is counted; None where there is one.
-    requests, upstreams, routing, workflows, drift, process, store
+    requests, upstreams, routing, workflows, lessons, drift, process, store
         The instruments by what they tell of.
     """
 
@@ -50,6 +51,7 @@ class Metrics:
             declare, models=models, policies=policies, upstreams=self._upstreams
         )
         self.workflows = WorkflowMetrics(declare, models=models, policies=policies)
+        self.lessons = LessonMetrics(declare, models=models, policies=policies)
         self.drift = DriftMetrics(declare, policies=policies)
         self.process = ProcessMetrics(declare)
         self.store = StoreMetrics(declare)

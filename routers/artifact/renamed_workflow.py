@@ -1,13 +1,13 @@
 """A fitted workflow under other names of its models than those that it was fitted with."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from routers.steps import Answer, Delegate, End, Run, Serve, Step
 from routers.task import Task, Verdict
 from routers.types import CandidateEstimate
 from routers.workflows.base import Workflow
-from routers.workflows.learning.base import OnlineWorkflow
+from routers.workflows.learning.base import Beliefs, OnlineWorkflow
 from routers.workflows.learning.lessons import Lesson
 
 
@@ -119,15 +119,37 @@ class RenamedWorkflow(OnlineWorkflow):
         )
         return self.inner.lesson(inner_task)
 
+    @property
+    def subject(self) -> bytes:
+        """As the workflow says: its lessons are in the names that it knows."""
+        return self.inner.subject if isinstance(self.inner, OnlineWorkflow) else b""
+
+    def meet(self, models: Iterable[str]) -> None:
+        """Have the workflow take note of models, by the names that it knows."""
+        if isinstance(self.inner, OnlineWorkflow):
+            self.inner.meet([self._fitted_as.get(each, each) for each in models])
+
     def absorb(self, lesson: Lesson) -> None:
         """Have the workflow believe it."""
         if isinstance(self.inner, OnlineWorkflow):
             self.inner.absorb(lesson)
 
-    def forget(self) -> None:
-        """Have the workflow believe no more than before the first lesson."""
+    def recall(self, lesson: Lesson | None) -> Callable[[], None]:
+        """Return what has the workflow believe a lesson and what was fitted, and nothing else."""
         if isinstance(self.inner, OnlineWorkflow):
-            self.inner.forget()
+            return self.inner.recall(lesson)
+        return lambda: None
+
+    def beliefs(self) -> Beliefs:
+        """Return what the workflow believes, of the models that stand for the names it knows."""
+        if not isinstance(self.inner, OnlineWorkflow):
+            return Beliefs()
+        found = self.inner.beliefs()
+        names = {name: model_id for model_id, name in self._fitted_as.items()}
+        return Beliefs(
+            threshold=found.threshold,
+            success={names.get(name, name): each for name, each in found.success.items()},
+        )
 
     def _name_of(self, answer: Answer) -> str:
         return self._fitted_as.get(answer.model_id, answer.model_id)

@@ -1,6 +1,6 @@
 """An ordered cascade that learns which models to try from verdicts on their answers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Self
 
@@ -15,7 +15,7 @@ from routers.task import Task
 from routers.types import FloatVector
 from routers.workflows.base import WORKFLOWS, WorkflowContext
 from routers.workflows.cascade import LAST_STAGE, not_among
-from routers.workflows.learning.base import OnlineWorkflow
+from routers.workflows.learning.base import Beliefs, Estimate, OnlineWorkflow
 from routers.workflows.learning.lessons import Lesson
 from routers.workflows.learning.linear_beliefs import (
     OBSERVED,
@@ -25,9 +25,12 @@ from routers.workflows.learning.linear_beliefs import (
     n_columns,
 )
 from routers.workflows.learning.ordered_cascade import best_order
+from routers.workflows.learning.subject import subject_of
 from routers.workflows.learning.verifier import Verifier, told
 
 _UNKNOWN_QUALITY = 0.5
+_FOLLOWS = 0.02
+"""How much of a request's predictions goes into those that chances are told for."""
 _AT_ANY_PRICE = 1e6
 """Where quality is wanted at any price, a success is worth so many of the dearest answers."""
 
@@ -96,6 +99,8 @@ class ContextualCascade(OnlineWorkflow):
     _components: FloatArray = field(init=False, repr=False)  # (n_features, n_components)
     _prior: Lesson | None = field(init=False, repr=False)
     _beliefs: LinearBeliefs = field(init=False, repr=False)
+    _typical: dict[str, float] = field(init=False, repr=False, default_factory=dict)
+    """What the router predicted of each model, on average of late requests."""
 
     def __post_init__(self) -> None:
         if len(set(self.candidates)) < len(self.candidates):
@@ -162,7 +167,7 @@ class ContextualCascade(OnlineWorkflow):
 
     def order(self, task: Task) -> tuple[str, ...]:
         """Return the models to try; the single best one where none is worth its cost."""
-        self._meet(task)
+        self.meet(each.model_id for each in task.candidates)
         known = [
             (self._models.index(each.model_id), each.model_id, each.cost_usd or 0.0)
             for each in task.candidates
@@ -192,8 +197,14 @@ class ContextualCascade(OnlineWorkflow):
 
     def lesson(self, task: Task) -> Lesson | None:
         """Return what the verdicts teach of the models that were tried, and of no others."""
+        if not self.learn:
+            return None
+        for each in task.candidates:
+            if each.quality is not None:
+                before = self._typical.get(each.model_id, each.quality)
+                self._typical[each.model_id] = before + _FOLLOWS * (each.quality - before)
         verdicts = [each for each in told(task) if each.answer.model_id in self._models]
-        if not self.learn or not verdicts:
+        if not verdicts:
             return None
         phi, predicted = self._seen(task)
         at = [self._models.index(each.answer.model_id) for each in verdicts]
@@ -204,9 +215,43 @@ class ContextualCascade(OnlineWorkflow):
         """Believe a lesson from now on."""
         self._beliefs.learn(lesson)
 
-    def forget(self) -> None:
-        """Believe no more than what was fitted, and the router."""
-        self._start(self._models, self._center, self._components, self._prior)
+    def recall(self, lesson: Lesson | None) -> Callable[[], None]:
+        """Return what has it believe a lesson and what was fitted, and nothing else."""
+        beliefs = self._beginning()
+        if lesson is not None:
+            beliefs.learn(lesson)
+
+        def believe() -> None:
+            self._beliefs = beliefs
+
+        return believe
+
+    @property
+    def subject(self) -> bytes:
+        """The models, who verifies them, and what is seen of a request."""
+        return subject_of(
+            {"kind": self.kind, "models": self._models, "estimator": self.estimator},
+            {"verifier": self.verifier},
+            self._center,
+            self._components,
+        )
+
+    def beliefs(self) -> Beliefs:
+        """Return the chances of success on a request that is like the average of late ones."""
+        models = [each for each in self._models if each in self._typical]
+        if not self.learn or not models:
+            return Beliefs()
+        at = [self._models.index(each) for each in models]
+        phi = arm_features(np.zeros(self._components.shape[1]), len(self._models))[at]
+        believed = self._beliefs
+        mean = believed.believe(phi, np.array([self._typical[each] for each in models])).mean
+        spread = believed.spread(phi)
+        return Beliefs(
+            success={
+                model: Estimate(float(value), max(float(value - by), 0), min(float(value + by), 1))
+                for model, value, by in zip(models, mean, spread, strict=True)
+            }
+        )
 
     # --- what recorded answers teach ------------------------------------------------------------
 
@@ -268,20 +313,25 @@ class ContextualCascade(OnlineWorkflow):
     ) -> None:
         self._models, self._center, self._components = models, center, components
         self._prior = prior
-        self._beliefs = LinearBeliefs(
-            (n_columns(components.shape[1], len(models)),),
+        self._beliefs = self._beginning()
+
+    def _beginning(self) -> LinearBeliefs:
+        """Return what is believed before the first lesson."""
+        beliefs = LinearBeliefs(
+            (n_columns(self._components.shape[1], len(self._models)),),
             ridge=self.ridge,
             weighted=self.estimator == "weighted",
             optimism=self.optimism,
         )
-        if prior is not None:
-            self._beliefs.learn(prior)
+        if self._prior is not None:
+            beliefs.learn(self._prior)
+        return beliefs
 
-    def _meet(self, task: Task) -> None:
+    def meet(self, models: Iterable[str]) -> None:
         """Take models in that nobody named and nothing was fitted for; they are known by name."""
         if self.candidates or self._prior is not None:
             return
-        new = [each.model_id for each in task.candidates if each.model_id not in self._models]
+        new = [each for each in models if each not in self._models]
         if new:
             known = self._beliefs.known.sums
             self._start((*self._models, *new), self._center, self._components, None)

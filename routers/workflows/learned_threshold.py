@@ -2,9 +2,9 @@
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field
@@ -18,23 +18,18 @@ from routers.types import CandidateEstimate
 from routers.workflows._meanwhile import meanwhile
 from routers.workflows.base import WORKFLOWS, WorkflowContext
 from routers.workflows.cascade import not_among
-from routers.workflows.learning.base import OnlineWorkflow
+from routers.workflows.learning.base import Beliefs, Estimate, OnlineWorkflow
 from routers.workflows.learning.cells import UCB_Z, CellBeliefs, Learner
 from routers.workflows.learning.lessons import Lesson
+from routers.workflows.learning.subject import subject_of
 from routers.workflows.learning.verifier import Verifier, told
 
 _BY = "threshold"
 _INTERVAL_Z = 1.645
 """Of the interval that is told with a threshold: nine in ten."""
 _UNKNOWN_QUALITY = 0.5
-
-
-class Threshold(NamedTuple):
-    """The score from which on the cheap model answers, and how sure that is."""
-
-    value: float
-    low: float
-    high: float
+_FOLLOWS = 0.02
+"""How much of a request's prices and knob goes into those that the threshold is told for."""
 
 
 @WORKFLOWS.register("learned-threshold")
@@ -97,6 +92,8 @@ class LearnedThreshold(OnlineWorkflow):
     _cuts: list[float] = field(init=False, repr=False)  # those between two bins
     _prior: Lesson | None = field(init=False, repr=False)
     _beliefs: CellBeliefs = field(init=False, repr=False)
+    _typical: tuple[float, float] | None = field(init=False, repr=False, default=None)
+    """Of late requests: the strong model's score, and what the money saved is worth in quality."""
 
     def __post_init__(self) -> None:
         if self.cheap == self.strong:
@@ -149,7 +146,8 @@ class LearnedThreshold(OnlineWorkflow):
             why = f"{score:.3f} at a threshold of {self.threshold:g}"
         else:
             believed, std = self._beliefs.chance(self._bin(score), score)
-            needed = self._needed(task, cheap, strong, self._bin(score))
+            saved = _saved(task, cheap, strong)
+            needed = self._needed(_score(strong), saved, self._bin(score))
             keeps, propensity = self._keeps(task, believed - needed, std)
             why = f"{believed:.3f} of {needed:.3f} needed"
         model_id = self.cheap if keeps else self.strong
@@ -167,7 +165,7 @@ class LearnedThreshold(OnlineWorkflow):
         # Whatever is said of it: that it is served must not depend on whether it is looked at.
         return Serve(answer=answers[0], by=_BY, why=why, propensity=propensity)
 
-    def learned(self, task: Task) -> Threshold:
+    def learned(self, task: Task) -> Estimate:
         """Return the threshold for what a request's answers cost, and what the knob says.
 
         Raises
@@ -178,13 +176,16 @@ class LearnedThreshold(OnlineWorkflow):
         cheap, strong = task.candidate(self.cheap), task.candidate(self.strong)
         if cheap is None or strong is None:
             raise KeyError(self.strong if strong is None else self.cheap)
+        return self._threshold(_score(strong), _saved(task, cheap, strong))
+
+    def _threshold(self, strong_score: float, saved: float) -> Estimate:
         gains, stds = [], []
         for each in range(self.bins):
             mean, std = self._beliefs.chance(each, float(self._edges[each : each + 2].mean()))
-            gains.append(mean - self._needed(task, cheap, strong, each))
+            gains.append(mean - self._needed(strong_score, saved, each))
             stds.append(_INTERVAL_Z * std)
         gain, spread = np.array(gains), np.array(stds)
-        return Threshold(*(self._lowest(gain + each) for each in (0, spread, -spread)))
+        return Estimate(*(self._lowest(gain + each) for each in (0, spread, -spread)))
 
     def _lowest(self, gain: FloatArray) -> float:
         """Return the least score from which on nothing is lost."""
@@ -199,19 +200,14 @@ class LearnedThreshold(OnlineWorkflow):
         keeps = task.rng.random() < chance
         return keeps, chance if keeps else 1 - chance
 
-    def _needed(
-        self, task: Task, cheap: CandidateEstimate, strong: CandidateEstimate, at: int
-    ) -> float:
+    def _needed(self, strong_score: float, saved: float, at: int) -> float:
         """Return how good the cheap model has to be in a bin, for what it saves.
 
         The strong model's scatter is left alone: it is verified in shadows only, so that exploring
         it would teach nothing.
         """
-        others, _ = self._beliefs.chance(at + self.bins, _score(strong))
-        saved_usd = (strong.cost_usd or 0.0) - (cheap.cost_usd or 0.0)
-        rate = task.usd_per_quality
-        # Where no router predicts, nothing says what quality is worth.
-        return others if rate is None else others - saved_usd / max(rate, 1e-12)
+        others, _ = self._beliefs.chance(at + self.bins, strong_score)
+        return others - saved
 
     def _bin(self, score: float) -> int:
         return bisect_right(self._cuts, score)
@@ -220,9 +216,11 @@ class LearnedThreshold(OnlineWorkflow):
 
     def lesson(self, task: Task) -> Lesson | None:
         """Return what the verdicts teach; without any, that a request went by."""
-        cheap = task.candidate(self.cheap)
+        cheap, strong = task.candidate(self.cheap), task.candidate(self.strong)
         if not self.learns_online or cheap is None:
             return None
+        if strong is not None:
+            self._typical = _closer(self._typical, (_score(strong), _saved(task, cheap, strong)))
         own = self._bin(_score(cheap))
         cells = {self.cheap: own, self.strong: own + self.bins}
         verdicts = [each for each in told(task) if each.answer.model_id in cells]
@@ -233,9 +231,31 @@ class LearnedThreshold(OnlineWorkflow):
         """Believe a lesson from now on."""
         self._beliefs.learn(lesson)
 
-    def forget(self) -> None:
-        """Believe no more than what was fitted, and the router."""
-        self._start(self._edges, self._prior)
+    def recall(self, lesson: Lesson | None) -> Callable[[], None]:
+        """Return what has it believe a lesson and what was fitted, and nothing else."""
+        beliefs = self._beginning()
+        if lesson is not None:
+            beliefs.learn(lesson)
+
+        def believe() -> None:
+            self._beliefs = beliefs
+
+        return believe
+
+    @property
+    def subject(self) -> bytes:
+        """The two models, who verifies them, and the bins that are counted in."""
+        return subject_of(
+            {"kind": self.kind, "cheap": self.cheap, "strong": self.strong},
+            {"verifier": self.verifier},
+            self._edges,
+        )
+
+    def beliefs(self) -> Beliefs:
+        """Return the threshold of requests as they came lately."""
+        if not self.learns_online or self._typical is None:
+            return Beliefs()
+        return Beliefs(threshold=self._threshold(*self._typical))
 
     # --- what recorded answers teach ------------------------------------------------------------
 
@@ -274,12 +294,35 @@ class LearnedThreshold(OnlineWorkflow):
     def _start(self, edges: FloatArray, prior: Lesson | None) -> None:
         self._edges, self._prior = edges, prior
         self._cuts = edges[1:-1].tolist()
-        self._beliefs = CellBeliefs(
+        self._beliefs = self._beginning()
+
+    def _beginning(self) -> CellBeliefs:
+        """Return what is believed before the first lesson."""
+        beliefs = CellBeliefs(
             (2 * self.bins,), prior_observations=self.prior_observations, memory=self.memory
         )
-        if prior is not None:
-            self._beliefs.learn(prior)
+        if self._prior is not None:
+            beliefs.learn(self._prior)
+        return beliefs
 
 
 def _score(candidate: CandidateEstimate) -> float:
     return _UNKNOWN_QUALITY if candidate.quality is None else float(candidate.quality)
+
+
+def _saved(task: Task, cheap: CandidateEstimate, strong: CandidateEstimate) -> float:
+    """Return what the money that the cheap model saves is worth, in quality."""
+    rate = task.usd_per_quality
+    if rate is None:  # where no router predicts, nothing says what quality is worth
+        return 0.0
+    return ((strong.cost_usd or 0.0) - (cheap.cost_usd or 0.0)) / max(rate, 1e-12)
+
+
+def _closer(before: tuple[float, float] | None, latest: tuple[float, float]) -> tuple[float, float]:
+    """Return an average that follows what comes."""
+    if before is None:
+        return latest
+    return (
+        before[0] + _FOLLOWS * (latest[0] - before[0]),
+        before[1] + _FOLLOWS * (latest[1] - before[1]),
+    )

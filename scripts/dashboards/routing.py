@@ -237,6 +237,40 @@ ROWS = (
                 kind="stacked",
                 width=8,
             ),
+            Panel(
+                title="Learned thresholds",
+                text="Predicted quality from which on a cheap answer will do; nine times in ten it"
+                " lies between low and high.",
+                queries=[
+                    Query(
+                        "max by (policy, bound) (gateway_learned_threshold)",
+                        "{{policy}} {{bound}}",
+                    )
+                ],
+                width=8,
+            ),
+            Panel(
+                title="Learned chances of success",
+                text="That a model's answer is accepted, as cascades learned it from verdicts.",
+                queries=[
+                    Query(
+                        'max by (policy, model) (gateway_learned_success{bound="estimate"})',
+                        "{{policy}} {{model}}",
+                    )
+                ],
+                width=8,
+            ),
+            Panel(
+                title="Lessons that are not kept yet",
+                text="They grow while the store cannot be had; each process goes on with its own.",
+                queries=[
+                    Query(
+                        "sum by (policy) (gateway_lessons_waiting)",
+                        "{{policy}}",
+                    )
+                ],
+                width=8,
+            ),
         ),
     ),
     Row(

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -621,6 +622,43 @@ async def test_a_blob_is_replaced_with_its_lifetime(under_test):
     assert await blobs.get("name") == b"new"
     await under_test.pass_time(0.06)
     assert await blobs.get("name") is None
+
+
+async def test_a_register_is_only_replaced_after_the_version_that_is_there(under_test):
+    registers = under_test.store.registers
+    put = partial(registers.replace, "name", lifetime_s=60.0)
+    assert await registers.version("name") is None
+    assert await registers.read("name") is None
+    assert not await put(b"early", version="a", after="nothing")
+    assert await put(b"\x00\xff", version="a", after=None)
+    assert await registers.version("name") == "a"
+    assert await registers.read("name") == ("a", b"\x00\xff")
+    assert not await put(b"late", version="b", after=None)
+    assert await put(b"", version="b", after="a")
+    assert not await put(b"late", version="c", after="a")
+    assert await registers.read("name") == ("b", b"")
+    assert await registers.read("other") is None
+
+
+async def test_of_writers_at_the_same_time_one_replaces_a_register(under_test):
+    registers = under_test.store.registers
+    done = await asyncio.gather(
+        *[
+            registers.replace("name", b"%d" % i, version=str(i), after=None, lifetime_s=60.0)
+            for i in range(8)
+        ]
+    )
+    assert sum(done) == 1
+    assert await registers.read("name") == (str(done.index(True)), b"%d" % done.index(True))
+
+
+async def test_a_register_is_kept_until_its_time_is_over(under_test):
+    registers = under_test.store.registers
+    assert await registers.replace("name", b"1", version="a", after=None, lifetime_s=60.0)
+    assert await registers.replace("name", b"2", version="b", after="a", lifetime_s=0.05)
+    await under_test.pass_time(0.06)
+    assert await registers.read("name") is None
+    assert await registers.replace("name", b"3", version="c", after=None, lifetime_s=60.0)
 
 
 @pytest.fixture(params=["answers", "responses"])

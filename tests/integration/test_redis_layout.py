@@ -46,13 +46,17 @@ async def test_everything_but_the_keys_has_a_lifetime(redis_server, under_test, 
     await under_test.pass_time(0.02)
     running, _ = await under_test.admitted(claim, lifetime_s=30.0)
     await under_test.store.blobs.put("name", b"value", lifetime_s=9.0)
+    await under_test.store.registers.replace(
+        "name", b"value", version="1", after=None, lifetime_s=9.0
+    )
     await under_test.store.keys.save(key_record("k"))
     lifetimes = lifetimes_ms(redis_server, prefix)
     assert lifetimes.pop(f"{{{prefix}:keys}}") == -1
     tag = f"{{{prefix}}}"
     scope = f"{tag}:s:{claim.scope}"
     records = {f"{tag}:r:{lost}", f"{tag}:r:{running}"}
-    assert set(lifetimes) == {*records, f"{tag}:due", scope, f"{prefix}:blob:name"}
+    others = {f"{prefix}:blob:name", f"{{{prefix}:registers}}:name"}
+    assert set(lifetimes) == {*records, f"{tag}:due", scope, *others}
     assert all(lifetime > 0 for lifetime in lifetimes.values())
     # No later, shorter-lived request shortens what an earlier one needs.
     assert lifetimes[f"{tag}:due"] > 1000 * (600.0 + LATE_S - 5.0)

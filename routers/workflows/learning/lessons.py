@@ -9,6 +9,8 @@ from routers.numeric import FloatArray
 from routers.options import State
 
 _KEEP = "keep"
+_LEAST_KEEP = 1e-300
+"""So little is nothing, but still a share."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +33,7 @@ class Lesson:
         sums = {name: later.keep * sums for name, sums in self.sums.items()}
         for name, added in later.sums.items():
             sums[name] = sums[name] + added if name in sums else added
-        return Lesson(sums=sums, keep=self.keep * later.keep)
+        return Lesson(sums=sums, keep=max(self.keep * later.keep, _LEAST_KEEP))
 
     def then_alike(self, later: "Lesson") -> "Lesson":
         """Return this lesson and a later one about the same as one.

@@ -23,6 +23,9 @@ LEAST_VARIANCE = 0.02
 _CONFIDENCE = 0.05
 """The chance that the truth lies outside the radius, in theory."""
 
+_INTERVAL_Z = 1.645
+"""Of the intervals that are told: nine in ten."""
+
 _STALE = 0.01
 """Beliefs are solved anew once so much of what was observed came on top: a decision that is so
 little behind costs next to no regret, solving for every request would."""
@@ -124,6 +127,16 @@ class LinearBeliefs:
         mean = clipped(predicted + (phi @ self._theta[..., None])[..., 0], 0.0, 1.0)
         variance = np.maximum(((phi @ self._inverse) * phi).sum(axis=-1), 0)
         return Belief(mean, self._optimism * self._radius[..., None] * np.sqrt(variance))
+
+    def spread(self, phi: FloatArray) -> FloatArray:
+        """Return by how much the chances of models may be wrong, nine times in ten.
+
+        By how they scatter, as far as that is known: not by the radius, which holds for all
+        requests at once.
+        """
+        variance = np.maximum(((phi @ self._inverse) * phi).sum(axis=-1), 0)
+        noise = 1.0 if self._weighted else 0.5
+        return np.asarray(_INTERVAL_Z * noise * np.sqrt(variance), np.float64)
 
     def lesson(
         self,

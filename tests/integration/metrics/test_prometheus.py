@@ -19,6 +19,13 @@ from tests.support.prometheus_server import PrometheusServer, prometheus_path
 DASHBOARDS = sorted((CONFIGS / "dashboards/grafana").glob("*.json"))
 RULES = sorted((CONFIGS / "dashboards/rules").glob("*.yml"))
 TOKEN = "an-admin-token-of-the-tests"  # noqa: S105  (opens nothing else)
+VERIFIER = {"kind": "judge", "model": "sim-large", "auc": 0.8}
+LEARNING = {
+    "router": "carrot",
+    "candidates": ["sim-nano", "sim-medium"],
+    "default_model": "sim-medium",
+    "router_deadline_s": 10.0,
+}
 CHANGES = {
     "auth": {"mode": "keys"},
     "store": {"data_dir": "data"},
@@ -39,6 +46,19 @@ CHANGES = {
             "max_calls": 2,
             "normaliser": "option",
         },
+    },
+    "policies.threshold": {
+        **LEARNING,
+        "workflow": {
+            "kind": "learned_threshold",
+            "cheap": "sim-nano",
+            "strong": "sim-medium",
+            "verifier": VERIFIER,
+        },
+    },
+    "policies.trying": {
+        **LEARNING,
+        "workflow": {"kind": "contextual-cascade", "verifier": VERIFIER},
     },
     "allowances.gateway.budgets": [{"usd": 50, "period": "month"}],
     "allowances.teams": {"red": {"budgets": [{"usd": 40, "period": "week"}]}},
@@ -144,6 +164,8 @@ class Traffic:
             "distributed consensus algorithm with concurrency, integral and eigenvalue "
             "optimization. Which option is correct?\nA) O(n)\nB) O(n log n)\nC) O(n^2)"
         )
+        for policy in ("threshold", "trying"):
+            assert ask(client, capital, policy=policy).status_code == 200
         for question, accepted in ((capital, "agree"), (order, "nothing_better")):
             answer = ask(client, question, policy="several")
             assert answer.headers["x-route-accepted-by"] == accepted, answer.text

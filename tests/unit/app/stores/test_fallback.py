@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
+from functools import partial
 
 import msgspec
 import pytest
@@ -11,7 +12,6 @@ from app.stores.base import (
     Claim,
     Lifecycle,
     Store,
-    StoreAnsweredError,
     StoreError,
     StoreNotAskedError,
     UnusableValueError,
@@ -20,35 +20,8 @@ from app.stores.fallback import FallbackStore
 from app.stores.key_cache import KeyTimes
 from app.stores.memory import MemoryStore
 from app.stores.watch import StoreEvents
+from tests.support.flaky import Flaky
 from tests.support.stores import FakeClock, StoreUnderTest, budget, key_record, new_scope
-
-
-class Flaky:
-    """One part of a store that fails as told, before or after it did what it was asked."""
-
-    def __init__(self, part: object) -> None:
-        self._part = part
-        self.before: Exception | None = None
-        self.after: StoreError | None = None
-        self.refused: frozenset[str] = frozenset()
-        self.hangs = False
-        self.calls: list[str] = []
-
-    def __getattr__(self, name: str):
-        async def call(*args, **kwargs):
-            self.calls.append(name)
-            if self.before is not None:
-                raise self.before
-            if args and isinstance(args[0], str) and args[0] in self.refused:
-                raise StoreAnsweredError("WRONGTYPE")
-            answer = await getattr(self._part, name)(*args, **kwargs)
-            if self.hangs:
-                await asyncio.Event().wait()
-            if self.after is not None:
-                raise self.after
-            return answer
-
-        return call
 
 
 class FlakyStore:
@@ -59,6 +32,7 @@ class FlakyStore:
         store = self.memory.store
         self.counters, self.keys = Flaky(store.counters), Flaky(store.keys)
         self.blobs, self.answers = Flaky(store.blobs), Flaky(store.answers)
+        self.registers = Flaky(store.registers)
         self.store: Store = dataclasses.replace(
             store,
             shared=True,
@@ -66,6 +40,7 @@ class FlakyStore:
             keys=self.keys,
             blobs=self.blobs,
             answers=self.answers,
+            registers=self.registers,
         )
         self.is_open = False
 
@@ -289,3 +264,19 @@ async def test_where_limits_stand_is_told_locally_but_budgets_are_not_guessed(sh
     assert (await alone.standing(claim)).requests.remaining == 9
     with pytest.raises(StoreError):
         await alone.standing(msgspec.structs.replace(claim, budgets=(budget(10),)))
+
+
+async def test_of_registers_somebody_is_told_what_the_shared_store_does(shared, clock):
+    told = []
+    events = StoreEvents(failed=lambda *what: told.append(what))
+    registers = FallbackStore(shared, clock=clock, events=events).store.registers
+    put = partial(registers.replace, "name", b"1", version="a", after=None, lifetime_s=60.0)
+    assert await put()
+    assert await registers.version("name") == "a"
+    shared.registers.before = StoreError("gone")
+    for call in (put, partial(registers.version, "name"), partial(registers.read, "name")):
+        with pytest.raises(StoreError):
+            await call()
+    assert told == [("put_lessons", "lessons"), *[("read_lessons", "lessons")] * 2]
+    shared.registers.before = None
+    assert await registers.read("name") == ("a", b"1")
