@@ -15,6 +15,7 @@ from app.commands.explain import explain
 from app.commands.export import export
 from app.commands.keys import keys
 from app.commands.onboard import onboard
+from app.commands.plugin_option import plugin_option, with_plugins
 from app.commands.reference import config_reference
 from app.commands.replay import replay
 from app.commands.serve import serve
@@ -47,7 +48,7 @@ class _Commands(click.Group):
         if cmd_name in _training_commands():
             module = importlib.import_module(f"routers.commands.{cmd_name.replace('-', '_')}")
             command: click.Command = module.command
-            return command
+            return with_plugins(command)
         return super().get_command(ctx, cmd_name)
 
 
@@ -66,17 +67,18 @@ def cli() -> None:
     """Send every chat request to the model that is worth its price."""
 
 
-cli.add_command(check_config)
-cli.add_command(collect)
-cli.add_command(config_reference)
-cli.add_command(explain)
-cli.add_command(export)
-cli.add_command(keys)
-cli.add_command(onboard)
-cli.add_command(replay)
-cli.add_command(serve)
-cli.add_command(spend)
-cli.add_command(top)
+cli.params.append(plugin_option())
+cli.add_command(with_plugins(check_config))
+cli.add_command(with_plugins(collect))
+cli.add_command(with_plugins(config_reference))
+cli.add_command(with_plugins(explain))
+cli.add_command(with_plugins(export))
+cli.add_command(with_plugins(keys))
+cli.add_command(with_plugins(onboard))
+cli.add_command(with_plugins(replay))
+cli.add_command(with_plugins(serve))
+cli.add_command(with_plugins(spend))
+cli.add_command(with_plugins(top))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

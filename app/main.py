@@ -67,6 +67,7 @@ from app.types import (
     MESSAGES_ROUTE,
 )
 from routers.artifact.artifact import RouterArtifact
+from routers.plugins import load_plugins, plugin_names
 
 _log = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ cheapest candidate and the best achievable, at the lowest cost.
 def from_env() -> FastAPI:
     """Build the application that the environment describes (for `uvicorn --factory`)."""
     settings = Settings()
+    load_plugins(plugin_names(settings.plugins))
     return create_app(
         load_config(settings.config),
         host=settings.listen_host,

@@ -262,4 +262,6 @@ class Router(ABC):
         return {}
 
 
-ROUTERS: Registry[Router] = Registry("routers.strategies", noun="strategy")
+ROUTERS: Registry[Router] = Registry(
+    "routers.strategies", noun="strategy", group="steelyard.routers", base=Router
+)

@@ -22,6 +22,10 @@ class Settings(BaseSettings):
     metrics_dir: Path | None = Field(default=None, validation_alias=METRICS_DIR_VARIABLE)
     """Where several worker processes count together; `steelyard serve --workers` sets it."""
 
+    plugins: str = ""
+    """`STEELYARD_PLUGINS`: modules, or files, that register routers of your own, separated by
+    commas; imported before anything else. `steelyard --plugin` adds to it."""
+
     run: str | None = None
     """`STEELYARD_RUN`: what begins the names of all processes of one `steelyard serve`, which sets
     it."""

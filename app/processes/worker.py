@@ -21,6 +21,7 @@ from fastapi import FastAPI
 
 from app.assembly.reload import Reloader, Staged
 from app.config import LoadedConfig
+from app.config.settings import Settings
 from app.errors import ConfigError, GatewayError
 from app.processes.accepting import FairListener, ShownConnections
 from app.processes.board import Board
@@ -42,6 +43,7 @@ from app.server.server import Server, uvicorn_config
 from app.state import AppState
 from app.telemetry.logs import configure_logging
 from routers.errors import RoutingError
+from routers.plugins import load_plugins, plugin_names
 
 RELOAD_S = 200.0
 """How long a client may wait for all workers to have read the configuration anew."""
@@ -74,10 +76,12 @@ def run_worker(seat: Seat, listening: socket.socket, connection: Connection) -> 
     server = seat.config.gateway.server
     configure_logging(level=server.log_level, secrets=seat.config.hidden)
     line = Line(connection)
+    plugins = plugin_names(Settings().plugins)
     make = partial(
         serving_app, seat.config, host=seat.host, workers_dir=seat.metrics_dir, reload=line.reload
     )
     try:
+        load_plugins(plugins)
         _Worker(
             uvicorn_config(server, make),
             grace_s=server.shutdown_grace_s,

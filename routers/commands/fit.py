@@ -17,9 +17,7 @@ from routers.artifact.files import check_free
 from routers.commands.base import FILE, SEED, files, overwrite, progress
 from routers.data.support import Support
 from routers.files import shown
-from routers.training.recipe import EmbedderRecipe, Recipe, read_recipe
-
-_RECIPES = Path("configs/training")
+from routers.training.recipe import EmbedderRecipe, Recipe, find_recipe
 
 _THIN = 200
 """Fewer queries are called few: the standard error of a mean is .035 then."""
@@ -90,7 +88,7 @@ def command(
         given["strategy"] = strategy
     if embedder is not None:
         given["embedder"] = EmbedderRecipe(kind=embedder)
-    chosen = read_recipe(_locate(recipe)) if recipe is not None else Recipe(**given)
+    chosen = find_recipe(recipe) if recipe is not None else Recipe(**given)
     if seed is not None:
         chosen = chosen.model_copy(update={"seed": seed})
     with warnings.catch_warnings(record=True) as caught:
@@ -120,12 +118,6 @@ def command(
         click.echo(json.dumps(summary))
     else:
         _print_fit(report.path, report.version, manifest)
-
-
-def _locate(recipe: Path) -> Path:
-    """Take a bare name for a file of the folder of recipes, where there is one of that name."""
-    named = _RECIPES / f"{recipe}.yaml"
-    return named if not recipe.exists() and not recipe.suffix and named.is_file() else recipe
 
 
 def _print_fit(path: Path, version: str, manifest: Mapping[str, Any]) -> None:

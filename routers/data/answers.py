@@ -10,7 +10,7 @@ import numpy as np
 
 from routers.answers.recorded import RecordedAnswers
 from routers.data.dataset import OutcomeTable
-from routers.data.jsonl import field_number, name_of, query_of
+from routers.data.jsonl import name_of, query_of
 from routers.data.lines import json_lines
 from routers.data.parquet import (
     number_columns,
@@ -20,6 +20,7 @@ from routers.data.parquet import (
     schema_names,
     text_column,
 )
+from routers.data.values import plain_number
 from routers.errors import DataError
 from routers.files import shown, shown_value
 
@@ -251,8 +252,8 @@ def _lines(path: Path, *, keyed_by_id: bool) -> Iterator[_Said]:
             name_of(where, record, "model"),
             None if literal == text else literal,
             text,
-            field_number(where, record, "latency_s"),
-            field_number(where, record, "verified", high=1),
+            plain_number(where, "latency_s", record.get("latency_s")),
+            plain_number(where, "verified", record.get("verified"), high=1),
         )
 
 

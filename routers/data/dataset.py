@@ -1,19 +1,24 @@
 """Outcome data of several files as one table: what each model made of each query."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from routers.base import Comparisons, Labels
-from routers.data.jsonl import read_jsonl
+from routers.data.csv_file import read_csv_part
+from routers.data.jsonl import gather, read_jsonl
+from routers.data.lines import json_items
+from routers.data.opening import suffix_of
 from routers.data.parquet import read_parquet
 from routers.data.part import Part
 from routers.data.preferences import has_preferences, read_preferences
 from routers.errors import DataError
-from routers.files import open_regular, repaired
+from routers.files import open_regular, repaired, shown_value
 from routers.text.token_estimate import estimate_tokens
 from routers.types import Conversation, FloatMatrix
 
@@ -22,11 +27,20 @@ def _read_lines(path: Path) -> Part:
     return read_preferences(path) if has_preferences(path) else read_jsonl(path)
 
 
+def _read_document(path: Path) -> Part:
+    return gather(str(path), json_items(path), ids_needed=False)
+
+
 _READERS = {
     ".parquet": read_parquet,
     ".jsonl": _read_lines,
     ".ndjson": _read_lines,
+    ".json": _read_document,
+    ".csv": read_csv_part,
+    ".tsv": read_csv_part,
 }
+_PACKED = frozenset(_READERS) - {".parquet"}
+_OFFICE = frozenset({".xlsx", ".xls", ".ods"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +126,36 @@ def read_outcomes(paths: Sequence[Path]) -> OutcomeTable:
     return _join([part for _, part in parts], files)
 
 
+def table_of_records(records: Sequence[Any]) -> OutcomeTable:
+    """Make a table of outcomes in memory: mappings with the keys of JSON lines, or of wide rows.
+
+    Numbers of numpy count as numbers, and those that are none (NaN) as nothing, as data frames
+    have it; records without `query_id` are of one query where their prompts are equal.
+
+    Raises
+    ------
+    DataError
+        If a record cannot be understood; the message has its number.
+    """
+    part = gather("records", _plain_records(records), ids_needed=False)
+    name = DataFile(name="records", sha256="", n_rows=len(part.query_ids))
+    return _join([part], (name,))
+
+
+def _plain_records(records: Sequence[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for number, record in enumerate(records):
+        where = f"record {number}"
+        if not isinstance(record, Mapping):
+            raise DataError(f"{where}: must be a mapping, got {shown_value(record)}")
+        plain: dict[str, Any] = {}
+        for name, value in record.items():
+            if isinstance(value, np.generic):
+                value = value.item()  # noqa: PLW2901  (of the same value)
+            nothing = isinstance(value, float) and math.isnan(value)
+            plain[str(name)] = None if nothing else value
+        yield where, plain
+
+
 def _file_of(path: Path) -> tuple[Path, str]:
     try:
         with open_regular(path) as file:
@@ -121,11 +165,15 @@ def _file_of(path: Path) -> tuple[Path, str]:
 
 
 def _read(path: Path) -> Part:
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
+    suffix = suffix_of(path)
+    reader = _READERS.get(suffix)
+    packed = path.suffix.lower() == ".gz"
+    if suffix in _OFFICE:
+        raise DataError(f"{path}: is a workbook; save the sheet as CSV (Excel: CSV UTF-8)")
+    if reader is None or (packed and suffix not in _PACKED):
         raise DataError(
-            f"{path}: unknown kind of file; give wide tables as .parquet, "
-            "one outcome per line as .jsonl"
+            f"{path}: unknown kind of file; give tables as .parquet or .csv, one outcome per line "
+            "as .jsonl (text also packed, as .gz); steelyard data convert reads published formats"
         )
     return reader(path)
 

@@ -1,18 +1,20 @@
 """JSONL: one outcome (one model on one query) per line."""
 
+import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from routers.data.lines import json_lines, number_of
+from routers.data.lines import json_lines
 from routers.data.messages import conversation_key, group_of, read_messages
-from routers.data.parquet import Queries
-from routers.data.part import Part
+from routers.data.part import Part, Queries
+from routers.data.recognise import advice
+from routers.data.values import plain_number, quality_number
 from routers.errors import DataError
 from routers.files import shown_value
 from routers.types import Conversation
@@ -33,24 +35,53 @@ class Query:
 
 
 def read_jsonl(path: Path) -> Part:
-    """Read outcomes, one per line, and gather them by query.
-
-    Keys: `query_id`; `prompt` (text) or `messages` (as in a chat request); `model`; `quality` in
-    [0, 1] or null; optional `query` (the text to embed instead of the prompt), `input_tokens`,
-    `output_tokens`, `cost_usd`, `set`, `benchmark`, `subset`. Other keys are ignored,
-    empty lines skipped.
+    """Read outcomes, one per line, and gather them by query; see `gather`.
 
     Raises
     ------
     DataError
         If a line cannot be understood; the message names it.
     """
+    return gather(str(path), json_lines(path))
+
+
+def gather(
+    source: str, records: Iterable[tuple[str, dict[str, Any]]], *, ids_needed: bool = True
+) -> Part:
+    """Gather outcomes by query out of records, each with the words that say where it stands.
+
+    Keys: `query_id`; `prompt` (text) or `messages` (as in a chat request); `model`; `quality` in
+    [0, 1], true, false, yes, no or null; optional `query` (the text to embed instead of the
+    prompt), `input_tokens`, `output_tokens`, `cost_usd`, `set`, `benchmark`, `subset`. Instead of
+    `model` a record may have `q:M`, and `c:M` and `t:M`, of every model M. Other keys are ignored.
+
+    Parameters
+    ----------
+    source
+        Where the records come from, for messages: a file, if they come from one.
+    ids_needed
+        Whether `query_id` has to be there; else equal prompts are one query.
+
+    Raises
+    ------
+    DataError
+        If a record cannot be understood, or there is none; the message names it.
+    """
     queries: dict[tuple[str, str], Query] = {}
     models: dict[str, int] = {}
-    for where, record in json_lines(path):
-        _take_line(where, record, queries, models)
+    for where, record in records:
+        wide = "model" not in record and any(name.startswith("q:") for name in record)
+        if not queries and not wide and not {"model", "quality"} <= record.keys():
+            _refuse_published(source, where, record)
+        if not ids_needed and record.get("query_id") is None:
+            told = record.get("prompt", record.get("messages"))
+            record = {**record, "query_id": _id_of(told)}  # noqa: PLW2901  (of this file alone)
+        if wide:
+            _take_wide(where, record, queries, models)
+        else:
+            _take_line(where, record, queries, models)
     if not queries:
-        raise DataError(f"{path}: has no rows")
+        raise DataError(f"{source}: has no rows")
     rows = list(queries.values())
     values = np.full((3, len(rows), len(models)), np.nan)
     for i, row in enumerate(rows):
@@ -75,6 +106,17 @@ def read_jsonl(path: Path) -> Part:
         cost_usd=values[2],
         samples=_samples(rows, models),
     )
+
+
+def _refuse_published(source: str, where: str, record: Mapping[str, Any]) -> None:
+    hint = advice(Path(source), record)
+    if hint:
+        raise DataError(f"{where}: is no outcome of 'model' and 'quality'{hint}")
+
+
+def _id_of(told: object) -> str:
+    text = told if isinstance(told, str) else json.dumps(told, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def read_jsonl_queries(path: Path) -> Queries:
@@ -151,16 +193,40 @@ def _take_line(
         raise DataError(f"{where}: 'quality' is missing; give a number from 0 to 1, or null")
     query = queries.setdefault((new.query_id, new.key), new)
     models.setdefault(model, len(models))
-    reported = field_number(where, record, "input_tokens")
+    reported = plain_number(where, "input_tokens", record.get("input_tokens"))
     if not math.isnan(reported):
         query.input_tokens.append(reported)
     query.outcomes.setdefault(model, []).append(
         (
-            field_number(where, record, "quality", high=1.0),
-            field_number(where, record, "output_tokens"),
-            field_number(where, record, "cost_usd"),
+            quality_number(where, "quality", record["quality"]),
+            plain_number(where, "output_tokens", record.get("output_tokens")),
+            plain_number(where, "cost_usd", record.get("cost_usd")),
         )
     )
+
+
+def _take_wide(
+    where: str,
+    record: dict[str, Any],
+    queries: dict[tuple[str, str], Query],
+    models: dict[str, int],
+) -> None:
+    """Take a record with the outcomes of several models."""
+    new = query_of(where, record)
+    query = queries.setdefault((new.query_id, new.key), new)
+    told = dict.fromkeys(name[2:] for name in record if name[:2] in ("q:", "c:", "t:"))
+    reported = plain_number(where, "input_tokens", record.get("input_tokens"))
+    if not math.isnan(reported):
+        query.input_tokens.append(reported)
+    for model in told:
+        models.setdefault(model, len(models))
+        query.outcomes.setdefault(model, []).append(
+            (
+                quality_number(where, f"q:{model}", record.get(f"q:{model}")),
+                plain_number(where, f"t:{model}", record.get(f"t:{model}")),
+                plain_number(where, f"c:{model}", record.get(f"c:{model}")),
+            )
+        )
 
 
 def name_of(where: str, record: dict[str, Any], name: str) -> str:
@@ -177,26 +243,6 @@ def name_of(where: str, record: dict[str, Any], name: str) -> str:
     if not isinstance(value, str) or not value:
         raise DataError(f"{where}: {name!r} must be a text, got {shown_value(value)}")
     return value
-
-
-def field_number(where: str, record: dict[str, Any], name: str, *, high: float = math.inf) -> float:
-    """Return a number that a line may give; NaN where it does not.
-
-    Raises
-    ------
-    DataError
-        If it is none from 0 to `high`.
-    """
-    value = record.get(name)
-    if value is None:
-        return math.nan
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise DataError(f"{where}: {name!r} must be a number, got {shown_value(value)}")
-    found = number_of(value)
-    if found is None or not 0 <= found <= high or math.isinf(found):
-        bound = "finite and not negative" if math.isinf(high) else f"between 0 and {high:g}"
-        raise DataError(f"{where}: {name!r} is {shown_value(value)}; it must be {bound}")
-    return found
 
 
 def _conversation(where: str, record: dict[str, Any]) -> Conversation:

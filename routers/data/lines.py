@@ -1,7 +1,5 @@
 """Files of data as somebody wrote them: lines of JSON, and documents of YAML or JSON."""
 
-import codecs
-import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,18 +7,23 @@ from typing import Any
 
 import yaml
 
+from routers.data.opening import open_text
 from routers.errors import DataError
-from routers.files import open_regular, read_regular, repaired, shown, shown_bytes, shown_value
+from routers.files import read_regular, repaired, shown, shown_bytes, shown_value
 
 MAX_LINE_CHARS = 16 * 2**20
 """A conversation with its answer; no context window holds a tenth of it."""
+
+MAX_LIST_CHARS = 256 * 2**20
+"""A list is read whole, and takes a multiple of that in memory."""
+
+_LOOKED_AT = 4096
 
 MAX_JSON_BYTES = 4 * 2**20
 MAX_YAML_BYTES = 2**19
 """YAML takes a hundred times as long to parse."""
 
 _MAX_NODES = 200_000
-_WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -34,24 +37,47 @@ def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     DataError
         If the file cannot be read, or a line is no JSON object; the message names it.
     """
+    with open_text(path) as text:
+        number = 0
+        while line := text.readline(MAX_LINE_CHARS + 1):
+            number += 1
+            where = f"{path}: line {number}"
+            if len(line) > MAX_LINE_CHARS:
+                raise DataError(f"{where}: is longer than {shown_bytes(MAX_LINE_CHARS)}")
+            if line.strip():
+                yield where, _object(where, line)
+
+
+def json_items(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every object of a file that is one JSON list of them, or has one a line.
+
+    Raises
+    ------
+    DataError
+        If it is neither, or cannot be read.
+    """
+    with open_text(path) as text:
+        start = text.read(_LOOKED_AT)
+        if not start.lstrip().startswith("["):
+            yield from json_lines(path)
+            return
+        content = start + text.read(MAX_LIST_CHARS)
+    if len(content) > MAX_LIST_CHARS:
+        raise DataError(
+            f"{path}: is a list of more than {shown_bytes(MAX_LIST_CHARS)}; write one object a "
+            "line, as .jsonl"
+        )
     try:
-        with open_regular(path) as file:
-            if file.read(2) in _WIDE:
-                raise DataError(f"{path}: is UTF-16, not UTF-8 text; save it as UTF-8")
-            file.seek(0)
-            text = io.TextIOWrapper(file, encoding="utf-8-sig")
-            number = 0
-            while line := text.readline(MAX_LINE_CHARS + 1):
-                number += 1
-                where = f"{path}: line {number}"
-                if len(line) > MAX_LINE_CHARS:
-                    raise DataError(f"{where}: is longer than {shown_bytes(MAX_LINE_CHARS)}")
-                if line.strip():
-                    yield where, _object(where, line)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 text") from error
+        items = json.loads(content)
+    except ValueError as error:
+        raise DataError(f"{path}: is not valid JSON ({shown(str(error))})") from error
+    except RecursionError as error:
+        raise DataError(f"{path}: is nested too deep") from error
+    for number, item in enumerate(items, 1):
+        where = f"{path}: item {number}"
+        if not isinstance(item, dict):
+            raise DataError(f"{where}: must be an object, got {shown_value(item)}")
+        yield where, repaired(item)
 
 
 def _object(where: str, line: str) -> dict[str, Any]:

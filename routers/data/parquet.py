@@ -1,15 +1,19 @@
 """Wide parquet: one row per query, columns `q:M`, `c:M` and `t:M` per model M."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from routers.data.jsonl import gather
 from routers.data.messages import conversation_key, read_messages
-from routers.data.part import Part
+from routers.data.part import Part, Queries
+from routers.data.recognise import advice
+from routers.data.values import TRUTHS, scale_hint
 from routers.errors import DataError
 from routers.files import open_regular, repaired, shown, shown_bytes, shown_value
 from routers.types import Conversation
@@ -22,28 +26,14 @@ MAX_CHARS = 2**31
 """What a file of data may hold: more than a router learns from, and fits into a machine."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Queries:
-    """The query columns of a wide table.
-
-    Attributes
-    ----------
-    conversations
-        The text to embed: column `query` where the file has it, else the same as `billed`.
-    billed
-        The text that is sent and paid for: column `messages` (JSON, as in a chat request) where the
-        row has it, else `prompt`.
-    """
-
-    query_ids: tuple[str, ...]
-    prompts: tuple[str, ...]
-    conversations: tuple[Conversation, ...]
-    billed: tuple[Conversation, ...]
-    groups: tuple[str, ...]
-
-
 _GROUP_COLUMNS = ("set", "benchmark", "subset")
 _TEXTS = frozenset({"prompt", "messages", "query", *_GROUP_COLUMNS})
+_LONG = (
+    *("query_id", "prompt", "messages", "query", *_GROUP_COLUMNS, "model", "quality"),
+    *("input_tokens", "output_tokens", "cost_usd"),
+)
+"""Columns of a table with one outcome a row."""
+
 _QUERY_COLUMNS = ("query_id", "prompt", "messages", "query", *_GROUP_COLUMNS)
 
 
@@ -60,7 +50,7 @@ def read_queries(path: Path) -> Queries:
         if required not in names:
             raise DataError(
                 f"{path}: column {required!r} is missing; a wide table needs query_id, prompt "
-                "and q:MODEL columns"
+                f"and q:MODEL columns{advice(path, names)}"
             )
     wanted = [name for name in _QUERY_COLUMNS if name in names]
     table = read_columns(path, wanted)
@@ -107,11 +97,16 @@ def read_parquet(path: Path) -> Part:
     DataError
         If it cannot be read or a column is missing, of the wrong type or out of range.
     """
-    queries = read_queries(path)
     names = schema_names(path)
     models = [name.removeprefix(_QUALITY) for name in names if name.startswith(_QUALITY)]
+    if not models and {"model", "quality"} <= set(names):
+        return gather(str(path), _records(path, names), ids_needed=False)
+    queries = read_queries(path)
     if not models:
-        raise DataError(f"{path}: has no q:MODEL column, so there is no quality to learn from")
+        raise DataError(
+            f"{path}: has no q:MODEL column, so there is no quality to learn from"
+            f"{advice(path, names)}"
+        )
     stray = [name for name in names if name.startswith((_COST, _TOKENS)) and name[2:] not in models]
     if stray:
         raise DataError(f"{path}: column {stray[0]!r} has no {_QUALITY + stray[0][2:]!r} beside it")
@@ -130,12 +125,44 @@ def read_parquet(path: Path) -> Part:
     )
 
 
+def _records(path: Path, names: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the rows of a table with one outcome a row."""
+    table = read_columns(path, [name for name in _LONG if name in names])
+    if table.num_rows == 0:
+        raise DataError(f"{path}: has no rows")
+    columns = {name: _values(path, table[name]) for name in table.column_names}
+    for row in range(table.num_rows):
+        record = {name: values[row] for name, values in columns.items()}
+        where = f"{path}: row {row}"
+        known = {
+            name: _plain(value)
+            for name, value in record.items()
+            if value is not None or name == "quality"
+        }
+        if "messages" in known:
+            known.pop("prompt", None)
+            if isinstance(known["messages"], str):
+                known["messages"] = _json(where, known["messages"])
+        yield where, known
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        value = float(value)
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
 def _conversation(where: str, text: object) -> Conversation:
+    if isinstance(text, list):  # kept as a list of structures
+        return read_messages(where, repaired(text))
+    return read_messages(where, _json(where, text))
+
+
+def _json(where: str, text: object) -> Any:
     try:
-        messages = json.loads(text if isinstance(text, str) else "")
+        return repaired(json.loads(text if isinstance(text, str) else ""))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where}, column 'messages' is no JSON ({shown(str(error))})") from error
-    return read_messages(where, repaired(messages))
 
 
 def schema_names(path: Path) -> list[str]:
@@ -280,10 +307,15 @@ def number_columns(
         name = prefix + model
         if name not in table.column_names:
             continue
+        values = _values(path, table[name])
+        if high == 1:
+            values = [
+                TRUTHS.get(value.strip().casefold(), value) if isinstance(value, str) else value
+                for value in values
+            ]
         try:
             out[:, column] = np.asarray(
-                [np.nan if value is None else value for value in _values(path, table[name])],
-                dtype=np.float64,
+                [np.nan if value is None else value for value in values], dtype=np.float64
             )
         except (TypeError, ValueError, OverflowError) as error:
             raise DataError(
@@ -296,5 +328,6 @@ def number_columns(
             raise DataError(
                 f"{path}: row {wrong[0]}, column {name!r} is {out[wrong[0], column]:g}; "
                 f"it must be {bound}"
+                + (scale_hint(float(out[wrong[0], column])) if high == 1 else "")
             )
     return out

@@ -41,3 +41,23 @@ class Part:
     cost_usd: np.ndarray
     comparisons: Comparisons | None = None
     samples: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queries:
+    """The query columns of a wide table.
+
+    Attributes
+    ----------
+    conversations
+        The text to embed: column `query` where the file has it, else the same as `billed`.
+    billed
+        The text that is sent and paid for: column `messages` (JSON, as in a chat request) where the
+        row has it, else `prompt`.
+    """
+
+    query_ids: tuple[str, ...]
+    prompts: tuple[str, ...]
+    conversations: tuple[Conversation, ...]
+    billed: tuple[Conversation, ...]
+    groups: tuple[str, ...]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from routers.base import Comparisons
+from routers.data.battles import battle
 from routers.data.lines import json_lines
 from routers.data.messages import group_of
 from routers.data.part import Part
@@ -21,7 +22,10 @@ _OUTCOMES = {"model_a": 1.0, "model_b": 0.0, "tie": 0.5, "tie (bothbad)": 0.5, "
 def has_preferences(path: Path) -> bool:
     """Whether the first line of a JSONL file is a comparison; what cannot be read is none."""
     try:
-        return any("winner" in record for _, record in itertools.islice(json_lines(path), 1))
+        return any(
+            "winner" in record or {"model_a", "model_b"} <= record.keys()
+            for _, record in itertools.islice(json_lines(path), 1)
+        )
     except DataError:
         return False
 
@@ -31,7 +35,8 @@ def read_preferences(path: Path) -> Part:
 
     Keys: `prompt` (text), `model_a`, `model_b`, `winner` (`model_a`, `model_b` or `tie`; the
     arena's `tie (bothbad)` is a tie too), optional `query_id`, `set`, `benchmark`. Other keys,
-    such as the judge, are ignored, empty lines skipped.
+    such as the judge, are ignored, empty lines skipped. What arenas publish is read as it is
+    (`routers.data.battles`): `conversation_a` for the prompt, `winner_model_a` for the winner.
 
     The quality of a model on a query is its share of comparisons won, a tie being half a win: what
     strategies that learn from outcomes make of preferences. Those that learn from comparisons
@@ -51,7 +56,8 @@ def read_preferences(path: Path) -> Part:
     models: dict[str, int] = {}
     comparisons: list[tuple[int, int, int, float]] = []
     for where, line in json_lines(path):
-        record = _record(where, line)
+        ours = isinstance(line.get("prompt"), str) and isinstance(line.get("winner"), str)
+        record = _record(where, line if ours else battle(where, line))
         key = (record["query_id"], record["prompt"])
         if key not in queries:
             queries[key] = len(queries)

@@ -40,15 +40,17 @@ class _Entry(BaseModel):
     reasoning_usd_per_mtok: float | None = Field(default=None, ge=0)
 
 
-def find_prices(table: OutcomeTable, file: Path | None = None) -> PriceSource:
-    """Price every model: by its recorded costs, else by `file`.
+def find_prices(
+    table: OutcomeTable, listing: Path | Mapping[str, Any] | None = None
+) -> PriceSource:
+    """Price every model: by its recorded costs, else by `listing`, a file or what one would hold.
 
     Raises
     ------
     DataError
-        If a model has neither, or the file cannot be used.
+        If a model has neither, or the listing cannot be used.
     """
-    listed = {} if file is None else read_prices(file, table.models)
+    listed = {} if listing is None else read_prices(listing, table.models)
     prices: dict[str, Prices] = {}
     origin: dict[str, str] = {}
     errors: dict[str, float] = {}
@@ -65,7 +67,7 @@ def find_prices(table: OutcomeTable, file: Path | None = None) -> PriceSource:
         else:
             missing.append(model)
     if missing:
-        where = "the price file does not list" if file else "no price file was given for"
+        where = "the price file does not list" if listing else "no price file was given for"
         raise DataError(
             f"no costs are recorded in the data and {where} {', '.join(missing)}; add c:MODEL "
             "columns (or cost_usd), or give --prices with USD per million tokens as "
@@ -74,7 +76,7 @@ def find_prices(table: OutcomeTable, file: Path | None = None) -> PriceSource:
     return PriceSource(prices=prices, origin=origin, fit_error=errors)
 
 
-def read_prices(file: Path, models: Collection[str]) -> dict[str, Prices]:
+def read_prices(listing: Path | Mapping[str, Any], models: Collection[str]) -> dict[str, Prices]:
     """Read the prices of some models from JSON or YAML; other entries are not looked at.
 
     Each model maps to `[input, output]` or to an object with `input_usd_per_mtok`,
@@ -86,12 +88,14 @@ def read_prices(file: Path, models: Collection[str]) -> dict[str, Prices]:
     DataError
         If the file cannot be read, or an entry is no price; the message names it.
     """
-    try:
-        content = read_document(file)
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise DataError(f"{file}: is not valid JSON or YAML ({error})") from error
+    file, content = (listing, None) if isinstance(listing, Path) else ("prices", listing)
+    if isinstance(file, Path):
+        try:
+            content = read_document(file)
+        except OSError as error:
+            raise DataError(f"{file}: cannot be read ({error.strerror})") from error
+        except ValueError as error:
+            raise DataError(f"{file}: is not valid JSON or YAML ({error})") from error
     if not isinstance(content, Mapping) or not content:
         raise DataError(f"{file}: must map model names to prices")
     prices: dict[str, Prices] = {}
@@ -107,6 +111,8 @@ def read_prices(file: Path, models: Collection[str]) -> dict[str, Prices]:
 
 
 def _price(where: str, entry: Any) -> Prices:
+    if isinstance(entry, Prices):
+        return entry
     if isinstance(entry, Sequence) and not isinstance(entry, str):
         if len(entry) != 2:
             raise DataError(f"{where}: must be [input, output] in USD per million tokens")

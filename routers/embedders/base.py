@@ -52,7 +52,9 @@ class Tokenises(Protocol):
         ...
 
 
-EMBEDDERS: Registry[Embedder] = Registry("routers.embedders", noun="embedder")
+EMBEDDERS: Registry[Embedder] = Registry(
+    "routers.embedders", noun="embedder", group="steelyard.embedders"
+)
 
 
 def make_embedder(kind: str, options: Mapping[str, Any] | None = None) -> Embedder:

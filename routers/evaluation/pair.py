@@ -77,5 +77,6 @@ def _curves(
     zero = np.zeros((len(w), 1))
     called = np.hstack([zero, np.cumsum(w, axis=1)[:, ends]])
     gain = np.hstack([zero, np.cumsum(w * (strong - weak)[order], axis=1)[:, ends]])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return called / called[:, -1:], gain / gain[:, -1:]
+    # In a draw where the two are equally good no share of a gap is recovered by anything.
+    gap = np.where(gain[:, -1:] != 0, gain[:, -1:], np.nan)
+    return called / called[:, -1:], gain / gap

@@ -1,6 +1,6 @@
 """Replay held-out outcomes: what artifacts and baselines would have chosen, and its worth."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from routers.evaluation.assess import predicted_costs
 from routers.evaluation.compare import by_benchmark, paired
 from routers.evaluation.frame import Frame, Rows, Series, select_rows, sweep
 from routers.evaluation.summary import measure, pair_of, reportable
-from routers.types import ModelSpec, Predictions, PriceTable
+from routers.types import ModelSpec, Predictions, Prices, PriceTable
 
 KNOB_POSITIONS = tuple(round(0.1 * step, 1) for step in range(11))
 
@@ -78,10 +78,37 @@ def prepare(
     ArtifactError, DataError
         If an artifact or a file cannot be used, or fewer than two models are in common.
     """
-    loaded = tuple(load_artifact(path, trusted=trusted) for path in artifacts)
+    named = dict(
+        zip(
+            _names(artifacts),
+            (load_artifact(path, trusted=trusted) for path in artifacts),
+            strict=True,
+        )
+    )
     progress("reading outcomes")
-    table = read_outcomes(data)
-    train_table = read_outcomes(train) if train else None
+    return arrange(
+        named,
+        read_outcomes(data),
+        train_table=read_outcomes(train) if train else None,
+        prices_file=prices_file,
+        n_draws=n_draws,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def arrange(
+    artifacts: Mapping[str, RouterArtifact],
+    table: OutcomeTable,
+    *,
+    train_table: OutcomeTable | None = None,
+    prices_file: Path | Mapping[str, Any] | None = None,
+    n_draws: int = 1000,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Arena:
+    """Build an arena of artifacts by their names and of outcomes that were read; see `prepare`."""
+    loaded = tuple(artifacts.values())
     models = common_models(loaded, [table] if train_table is None else [table, train_table])
     prices = {model: loaded[0].prices[model] for model in models}
     if prices_file is not None:
@@ -92,7 +119,7 @@ def prepare(
     support = Support.of(table.quality[:, [table.models.index(model) for model in models]])
     train_rows = None if train_table is None else select_rows(train_table, models, prices)
     series: list[Series] = []
-    for name, artifact in zip(_names(artifacts), loaded, strict=True):
+    for name, artifact in artifacts.items():
         progress(f"predicting with {name}")
         series.append(_replay(name, artifact, rows, prices))
     progress("building baselines")
@@ -132,6 +159,7 @@ def evaluate(arena: Arena, *, progress: Callable[[str], None] = lambda _: None) 
         results.append(reportable(measured, arena.support, oracle=series.name == baselines.ORACLE))
     weak, strong = pair_of(frame, best)
     artifacts = [each for each in arena.series if each.kind == "artifact"]
+    knobbed = [each for each in artifacts if each.knob is not None]
     comparable = arena.support.comparable
     return {
         "n_queries": len(rows),
@@ -147,8 +175,7 @@ def evaluate(arena: Arena, *, progress: Callable[[str], None] = lambda _: None) 
                 "model": model,
                 "quality": float(quality[i]),
                 "usd_per_1000": float(1000 * cost[i]),
-                "input_usd_per_mtok": arena.prices[model].input_usd_per_mtok,
-                "output_usd_per_mtok": arena.prices[model].output_usd_per_mtok,
+                **_price_of(arena.prices.get(model)),
             }
             for i, model in enumerate(rows.models)
         ],
@@ -160,9 +187,16 @@ def evaluate(arena: Arena, *, progress: Callable[[str], None] = lambda _: None) 
         },
         "pair": {"weak": rows.models[weak], "strong": rows.models[strong]},
         "paired": paired(frame, artifacts) if comparable else [],
-        "benchmarks": by_benchmark(frame, artifacts, best) if comparable else [],
+        "benchmarks": by_benchmark(frame, knobbed, best) if comparable else [],
         "notes": [*arena.notes, *_without_shares(results)],
         "routers": results,
+    }
+
+
+def _price_of(prices: Prices | None) -> dict[str, float | None]:
+    return {
+        "input_usd_per_mtok": None if prices is None else prices.input_usd_per_mtok,
+        "output_usd_per_mtok": None if prices is None else prices.output_usd_per_mtok,
     }
 
 

@@ -128,8 +128,8 @@ def markdown(report: Mapping[str, Any]) -> str:
                 _text(each["model"]),
                 f"{each['quality']:.3f}",
                 f"{each['usd_per_1000']:.4g}",
-                f"{each['input_usd_per_mtok']:.4g}",
-                f"{each['output_usd_per_mtok']:.4g}",
+                _usd(each["input_usd_per_mtok"], sign=""),
+                _usd(each["output_usd_per_mtok"], sign=""),
             ]
             for each in sorted(report["models"], key=lambda each: each["usd_per_1000"])
         ],

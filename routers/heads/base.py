@@ -1,5 +1,6 @@
 """The head seam: features in, one number per model out, with its uncertainty."""
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
@@ -89,6 +90,15 @@ class Head(ABC):
         """Return what `predict` does, for a head that was fitted with a `start`."""
         raise NotImplementedError(f"a {self.kind} head does not learn residuals")
 
+    def check_options(self) -> None:  # noqa: B027  (most have options that stand alone)
+        """Refuse options that do not fit together.
+
+        Raises
+        ------
+        RoutingConfigError
+            If so.
+        """
+
     @abstractmethod
     def _fit(self, x: FloatMatrix, y: FloatMatrix, *, rng: np.random.Generator) -> None: ...
 
@@ -138,7 +148,7 @@ class Head(ABC):
         """
 
 
-HEADS: Registry[Head] = Registry("routers.heads", noun="head")
+HEADS: Registry[Head] = Registry("routers.heads", noun="head", group="steelyard.heads", base=Head)
 
 
 class HeadConfig(BaseModel):
@@ -158,3 +168,22 @@ class HeadConfig(BaseModel):
             If the kind or an option does not exist, or a value does not fit.
         """
         return build(HEADS.get(self.kind), self.options, noun=f"head {self.kind!r}")
+
+
+def check_heads(owner: Any) -> None:
+    """Make every head that the fields of a strategy or a head name, and theirs in turn.
+
+    Heads are made as `fit` gets to them: without this a wrong option shows after long work.
+
+    Raises
+    ------
+    RoutingConfigError
+        If a kind or an option does not exist, or does not fit.
+    """
+    for field in dataclasses.fields(owner):
+        value = getattr(owner, field.name)
+        for config in value if isinstance(value, tuple) else (value,):
+            if isinstance(config, HeadConfig):
+                head = config.build()
+                head.check_options()
+                check_heads(head)

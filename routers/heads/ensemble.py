@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Self
 import numpy as np
 from pydantic import Field
 
+from routers.errors import RoutingConfigError
 from routers.heads.base import HEADS, Head, HeadConfig
 from routers.options import State, require_fitted, under, unfitted
 from routers.types import FloatMatrix
@@ -46,12 +47,13 @@ class EnsembleHead(Head):
     members_: tuple[Head, ...] = unfitted()
 
     def _fit(self, x: FloatMatrix, y: FloatMatrix, *, rng: np.random.Generator) -> None:
-        self._check()
+        self.check_options()
         self.members_ = tuple(config.build().fit(x, y, rng=rng) for config in self.members)
 
-    def _check(self) -> None:
+    def check_options(self) -> None:
+        """Refuse weights that are not one for each member."""
         if self.weights and len(self.weights) != len(self.members):
-            raise ValueError(
+            raise RoutingConfigError(
                 f"an ensemble of {len(self.members)} members has {len(self.weights)} weights"
             )
 
@@ -80,7 +82,7 @@ class EnsembleHead(Head):
 
     def restore(self, state: State) -> Self:
         """Take over the arrays of every member."""
-        self._check()
+        self.check_options()
         self.members_ = tuple(
             config.build().restore(under(f"{i}.", state)) for i, config in enumerate(self.members)
         )

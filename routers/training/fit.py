@@ -1,6 +1,6 @@
 """From outcome data to an artifact directory."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from routers.errors import RoutingConfigError
 from routers.evaluation.assess import assess, mean_costs
 from routers.evaluation.crossfit import cross_fit, prompt_folds, random_streams
 from routers.features.featurizer import Featurizer
+from routers.heads.base import check_heads
 from routers.options import build
 from routers.training.abstain import restrain
 from routers.training.beside_length import over_prompt_length
@@ -50,7 +51,7 @@ def fit(
     answers: Sequence[Path] = (),
     progress: Callable[[str], None] = lambda _: None,
 ) -> FitReport:
-    """Train a router and write its artifact.
+    """Train a router on files of outcomes and write its artifact.
 
     Parameters
     ----------
@@ -74,23 +75,55 @@ def fit(
     a router that has not seen the query, nor one that differs in punctuation only. On prompts of
     the public sets behind the block `difficulty`, that block has (no gain from it was measured).
     """
+    make_parts(recipe)  # a wrong option should fail before the long work
     progress("reading outcomes")
     table = read_outcomes(data)
-    source = find_prices(table, prices_file)
-    if prices_file is not None and "costs" in source.origin.values():
-        derived = [model for model, origin in source.origin.items() if origin == "costs"]
-        progress(f"prices by recorded costs, not by {prices_file}: {', '.join(derived)}")
-    labels = replace(table.labels, mean_cost_usd=mean_costs(table, source.prices))
-    featurizer = Featurizer(
-        make_embedder(recipe.embedder.kind, recipe.embedder.options), recipe.blocks
+    return fit_table(
+        table,
+        out,
+        recipe=recipe,
+        created_at=created_at,
+        steelyard_version=steelyard_version,
+        prices=prices_file,
+        auxiliary=auxiliary,
+        recorded=_recorded(recipe, table, data, answers),
+        progress=progress,
     )
+
+
+def fit_table(
+    table: OutcomeTable,
+    out: Path,
+    *,
+    recipe: Recipe,
+    created_at: str,
+    steelyard_version: str,
+    prices: Path | Mapping[str, Any] | None = None,
+    auxiliary: Sequence[Path] = (),
+    recorded: RecordedAnswers | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> FitReport:
+    """Train a router on outcomes that were read already, and write its artifact; see `fit`.
+
+    Parameters
+    ----------
+    prices
+        A file, or what one would hold; for models whose costs the table does not tell.
+    recorded
+        What the models answered, for a recipe with a workflow.
+    """
+    source = find_prices(table, prices)
+    if prices is not None and "costs" in source.origin.values():
+        derived = [model for model, origin in source.origin.items() if origin == "costs"]
+        told = prices if isinstance(prices, Path) else "those given"
+        progress(f"prices by recorded costs, not by {told}: {', '.join(derived)}")
+    labels = replace(table.labels, mean_cost_usd=mean_costs(table, source.prices))
+    featurizer = make_parts(recipe)
 
     def make(wanted: Recipe = recipe) -> Router:
         kind = wanted.strategy
         return build(ROUTERS.get(kind), wanted.options, noun=f"strategy {kind!r}")
 
-    make()  # a wrong option should fail before the long work
-    recorded = _recorded(recipe, table, data, answers)
     progress(f"embedding {len(table)} queries")
     known = featurizer.precompute(table.conversations)
 
@@ -187,6 +220,21 @@ def fit(
     outside = EMBEDDERS.get(recipe.embedder.kind).outside(recipe.embedder.options)
     artifact = load_artifact(out, trusted=() if outside is None else (outside,))
     return FitReport(path=out, version=artifact.version, manifest=dict(artifact.manifest))
+
+
+def make_parts(recipe: Recipe) -> Featurizer:
+    """Make everything that a recipe names, unfitted, and return what makes its features.
+
+    Raises
+    ------
+    RoutingConfigError
+        If a kind does not exist, or an option does not exist or fit, however deep it stands.
+    """
+    kind = recipe.strategy
+    check_heads(build(ROUTERS.get(kind), recipe.options, noun=f"strategy {kind!r}"))
+    if recipe.workflow is not None:
+        make_workflow(recipe.workflow)
+    return Featurizer(make_embedder(recipe.embedder.kind, recipe.embedder.options), recipe.blocks)
 
 
 def _recorded(

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-import routers
 from routers.artifact.load import load_artifact
 from routers.artifact.save import save_with_workflow
 from routers.data.guard_labels import read_guard_labels
@@ -18,7 +17,7 @@ from routers.workflows.guarded import Guarded
 from routers.workflows.guards.models import learn
 
 _FOLDS = 5
-_DEFAULT = Path(routers.__file__).parent / "pretrained" / "default"
+_DEFAULT = Path(__file__).parents[1] / "pretrained" / "default"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

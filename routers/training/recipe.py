@@ -53,6 +53,29 @@ class Recipe(BaseModel):
         return {**given, "blocks": tuple(name for name in blocks if name not in _SHIPPED)}
 
 
+def recipe_folder() -> Path:
+    """Return the folder of shipped recipes: of the working directory, else of this checkout."""
+    here = Path("configs/training")
+    return here if here.is_dir() else Path(__file__).parents[2] / here
+
+
+def find_recipe(name: Path) -> Recipe:
+    """Read a recipe: a YAML file, or the name of one of the shipped ones.
+
+    Raises
+    ------
+    RoutingConfigError
+        If there is none of that name (the message lists them), or it cannot be used.
+    """
+    if name.exists() or name.suffix or len(name.parts) > 1:
+        return read_recipe(name)
+    shipped = {path.stem: path for path in sorted(recipe_folder().glob("*.yaml"))}
+    if name.name not in shipped:
+        known = f"known: {', '.join(shipped)}; or" if shipped else "there are none here;"
+        raise RoutingConfigError(f"unknown recipe {name.name!r}; {known} give a YAML file")
+    return read_recipe(shipped[name.name])
+
+
 def read_recipe(path: Path) -> Recipe:
     """Read a recipe from YAML.
 

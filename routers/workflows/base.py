@@ -185,7 +185,9 @@ class Workflow(ABC):
         return self
 
 
-WORKFLOWS: Registry[Workflow] = Registry("routers.workflows", noun="workflow")
+WORKFLOWS: Registry[Workflow] = Registry(
+    "routers.workflows", noun="workflow", group="steelyard.workflows", base=Workflow
+)
 """Workflows by kind."""
 
 

@@ -5,19 +5,17 @@ hyphens for underscores, is its kind. Records are outcomes (`query_id`, `prompt`
 `model`, `quality`, ...) or preferences (`query_id`, `prompt`, `model_a`, `model_b`, `winner`).
 """
 
-import ast
-import csv
 import importlib
-import io
-import json
 import math
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from routers.data.csv_file import csv_rows, header
 from routers.data.lines import json_lines
 from routers.data.parquet import check_size
+from routers.data.recognise import advice
 from routers.errors import DataError, RoutingConfigError
 from routers.files import open_regular, shown, shown_bytes, shown_value
 
@@ -27,7 +25,6 @@ Records = Callable[[Path], Iterable[Record]]
 CHARS_PER_TOKEN = 4
 _BATCH_ROWS = 64
 _MAX_BATCH_BYTES = 256 * 2**20
-_MAX_FIELD_CHARS = 16 * 2**20
 
 
 def kinds() -> tuple[str, ...]:
@@ -62,21 +59,12 @@ def read_csv(path: Path, required: Iterable[str]) -> Iterator[dict[str, str]]:
         If it cannot be read, is a pickle, or lacks a column.
     """
     refuse_pickle(path)
-    csv.field_size_limit(_MAX_FIELD_CHARS)  # answers of models are long
-    try:
-        with io.TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines)
-            missing = [name for name in required if name not in (reader.fieldnames or ())]
-            if missing:
-                raise DataError(f"{path}: column {missing[0]!r} is missing")
-            for row in reader:
-                if None in row or None in row.values():
-                    raise DataError(f"{path}: line {reader.line_num} has too many or few fields")
-                yield row
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: is no CSV in UTF-8 ({error})") from error
+    names = header(path)
+    missing = [name for name in required if name not in names]
+    if missing:
+        raise DataError(f"{path}: column {missing[0]!r} is missing{advice(path, names)}")
+    for _, row in csv_rows(path):
+        yield row
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -147,20 +135,6 @@ def number(where: str, value: Any) -> float | None:
     except (TypeError, ValueError, OverflowError):
         raise DataError(f"{where}: {shown_value(value)} is not a number") from None
     return None if math.isnan(found) else found
-
-
-def unlisted(text: str) -> str:
-    """Return the text of a prompt that was written down as a list of its turns."""
-    if not text.startswith("["):
-        return text
-    for parse in (json.loads, ast.literal_eval):
-        try:
-            turns = parse(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            continue
-        if isinstance(turns, list) and turns and all(isinstance(turn, str) for turn in turns):
-            return "\n\n".join(turns)
-    return text
 
 
 def tokens_of(text: str | None) -> float | None:

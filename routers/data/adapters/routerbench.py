@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from routers.data.adapters.base import Record, number, read_csv, tokens_of, unlisted
+from routers.data.adapters.base import Record, number, read_csv, tokens_of
+from routers.data.battles import unlisted
 from routers.errors import DataError
 
 _COST, _ANSWER = "|total_cost", "|model_response"

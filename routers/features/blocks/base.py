@@ -92,4 +92,6 @@ def require_embedder(block: str, embedder: Embedder, embedder_id: str) -> None:
         )
 
 
-BLOCKS: Registry[Block] = Registry("routers.features.blocks", noun="feature block")
+BLOCKS: Registry[Block] = Registry(
+    "routers.features.blocks", noun="feature block", group="steelyard.blocks", base=Block
+)

@@ -39,7 +39,9 @@ class Acceptor(Protocol):
         ...
 
 
-ACCEPTORS: Registry[Acceptor] = Registry("routers.workflows.acceptors", noun="acceptor")
+ACCEPTORS: Registry[Acceptor] = Registry(
+    "routers.workflows.acceptors", noun="acceptor", group="steelyard.acceptors"
+)
 """Ways to accept answers by kind."""
 
 
