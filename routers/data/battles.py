@@ -88,8 +88,10 @@ def _winner(where: str, row: Mapping[str, Any]) -> str:
             return named[0]
     won = [side for column, side in _COLUMNS.items() if _is_one(row.get(column))]
     if len(won) != 1:
-        told = f"; 'winner' is {shown_value(row['winner'])}" if row.get("winner") else ""
-        raise DataError(f"{where}: tells no winner out of model_a, model_b, tie{told}")
+        raise DataError(
+            f"{where}: tells no winner: 'winner' is {shown_value(row.get('winner'))}; it must be "
+            "one of model_a, model_b, tie"
+        )
     return won[0]
 
 
