@@ -32,7 +32,7 @@ POLICIES = {
             "stages": [_DRAFTS, _LAST],
             "acceptor": {"kind": "logprobs", "least_mean": -0.1},
         },
-    }
+    },
 }
 _MODELS = {"pinned": _LAST, "routed": "auto:single", "cascade": "auto:cascade"}
 _COUNTED = 40

@@ -86,6 +86,17 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
     fresh_connection: bool = False
 
 
+class TextPiece(msgspec.Struct, frozen=True, gc=False):
+    """A piece of the text of a streamed answer, as one event brought it.
+
+    `logprobs` is the JSON that the event told of the chances of its tokens; null where it told
+    nothing.
+    """
+
+    text: str
+    logprobs: msgspec.Raw
+
+
 class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     """What one read from the upstream brought.
 
@@ -114,6 +125,10 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     dialect
         In which `data` is written; of a native answer it is the client's own. What else is told
         here is read from it all the same, but for `usage_event` and `template`.
+    pieces
+        What the events of `data` say, one each, where none says anything but a piece of the text of
+        the only answer; whoever reads them need not decode the events again. None where that is
+        not so, or not known.
     """
 
     data: bytes
@@ -127,6 +142,7 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     template: bytes | None = None
     headers: tuple[tuple[bytes, bytes], ...] = ()
     dialect: str = CHAT_COMPLETIONS
+    pieces: tuple[TextPiece, ...] | None = None
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):

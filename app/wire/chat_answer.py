@@ -93,15 +93,6 @@ class Choice(msgspec.Struct):
         """What was said; some servers stream messages as well."""
         return self.delta or self.message
 
-    @property
-    def token_logprobs(self) -> list[Any]:
-        """The log-probabilities of the content's tokens; none where they are no list."""
-        if self.logprobs is NULL or self.logprobs == NULL:
-            return []
-        told = msgspec.json.decode(self.logprobs)
-        content = told.get("content") if isinstance(told, dict) else None
-        return content if isinstance(content, list) else []
-
 
 class Completion(msgspec.Struct):
     """A whole completion, or one event of a stream."""
@@ -133,6 +124,15 @@ class Completion(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(Completion).decode
+
+
+def token_logprobs(logprobs: msgspec.Raw) -> list[Any]:
+    """Return the log-probabilities of a choice's tokens; none where they are no list."""
+    if logprobs is NULL or logprobs == NULL:
+        return []
+    told = msgspec.json.decode(logprobs)
+    content = told.get("content") if isinstance(told, dict) else None
+    return content if isinstance(content, list) else []
 
 
 def read_completion(data: bytes) -> Completion:

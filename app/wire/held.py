@@ -10,6 +10,8 @@ from app.providers.base import Chunk
 from app.types import CHAT_COMPLETIONS
 from app.wire.answer_pieces import Assembler
 
+_NULL = msgspec.Raw(b"null")
+
 
 class _Token(msgspec.Struct, gc=False):
     logprob: float
@@ -40,7 +42,7 @@ class _Delta(msgspec.Struct, gc=False):
 class _Piece(msgspec.Struct, gc=False):
     delta: _Delta
     index: Literal[0]
-    logprobs: _Logprobs | None = None
+    logprobs: msgspec.Raw = _NULL
     finish_reason: str | None = None
     message: None = None
 
@@ -59,11 +61,11 @@ class HeldText(NamedTuple):
 
 _decode_events = msgspec.json.Decoder(list[_Event]).decode
 _decode = msgspec.json.Decoder(_Completion).decode
+_decode_all_logprobs = msgspec.json.Decoder(list[_Logprobs | None]).decode
 _decode_logprobs = msgspec.json.Decoder(_Logprobs | None).decode
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _OBJECTS = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
 _ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_NULL = msgspec.Raw(b"null")
 
 
 def read_held(chunks: Sequence[Chunk], *, stream: bool) -> HeldText | None:
@@ -98,30 +100,47 @@ def read_held(chunks: Sequence[Chunk], *, stream: bool) -> HeldText | None:
 
 
 def _read_pieces(chunks: Sequence[Chunk]) -> HeldText | None:
-    """Return what the usual events of a stream say, in one go; None where any of them is unusual.
+    """Return what the usual events of a stream say; None where any of them is unusual.
 
     The whole answer need not be made for that, which takes many times as long.
     """
-    data = b"".join([chunk.data for chunk in chunks])
-    if any(chunk.dialect != CHAT_COMPLETIONS for chunk in chunks):
+    texts: list[str] = []
+    reason: str | None = None
+    chances: list[msgspec.Raw] = []
+    for chunk in chunks:
+        if chunk.dialect != CHAT_COMPLETIONS:
+            return None
+        if chunk.pieces is not None:  # whoever read the upstream's events has seen all of it
+            texts += [piece.text for piece in chunk.pieces]
+            chances += [piece.logprobs for piece in chunk.pieces]
+            continue
+        told = _pieces_of(chunk.data)
+        if told is None:
+            return None
+        texts += [piece.delta.content for piece in told if piece.delta.content]
+        chances += [piece.logprobs for piece in told]
+        reason = next(
+            (each.finish_reason for each in reversed(told) if each.finish_reason is not None),
+            reason,
+        )
+    if not chances:
         return None
+    try:
+        lists = _decode_all_logprobs(b"[%b]" % b",".join(chances))
+    except _ERRORS:
+        return None
+    known = [each.content for each in lists if each is not None and each.content is not None]
+    logprobs = tuple([token.logprob for tokens in known for token in tokens]) if known else None
+    return HeldText("".join(texts), reason, logprobs)
+
+
+def _pieces_of(data: bytes) -> list[_Piece] | None:
     events = [line[6:] for line in data.split(b"\n") if line.startswith(b"data: ")]
     try:
         told = _decode_events(b"[%b]" % b",".join(events))
     except _ERRORS:
         return None
-    pieces = [piece for event in told for piece in event.choices]
-    if not pieces:
-        return None
-    texts = [piece.delta.content for piece in pieces if piece.delta.content]
-    reasons = [piece.finish_reason for piece in pieces if piece.finish_reason is not None]
-    lists = [
-        piece.logprobs.content
-        for piece in pieces
-        if piece.logprobs is not None and piece.logprobs.content is not None
-    ]
-    logprobs = tuple([token.logprob for tokens in lists for token in tokens]) if lists else None
-    return HeldText("".join(texts), reasons[-1] if reasons else None, logprobs)
+    return [piece for event in told for piece in event.choices]
 
 
 def _logprobs(raw: msgspec.Raw) -> tuple[float, ...] | None:
@@ -166,7 +185,7 @@ def without_logprobs(chunk: Chunk, *, stream: bool) -> Chunk:
                 for line in chunk.data.split(b"\n")
             ]
         )
-    return msgspec.structs.replace(chunk, data=data)
+    return msgspec.structs.replace(chunk, data=data, pieces=None)
 
 
 def _bare(payload: bytes) -> bytes:

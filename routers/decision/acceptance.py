@@ -19,6 +19,10 @@ from routers.types import Message, Role
 JUDGE_MAX_TOKENS = 8
 """A grade and what models like to put around it."""
 
+_LEAST_LOGPROB = -100.0
+"""Of a token that is as good as impossible."""
+_MOST_BY_ROUNDING = 1e-3
+"""How far above 0, which no chance is, one may be told."""
 _MAX_TEXT_CHARS = 8_000
 """Of the request, and of the answer likewise."""
 
@@ -40,10 +44,11 @@ def mean_logprob(logprobs: Sequence[float]) -> float | None:
     A token whose chance an endpoint tells as 0, minus infinity or the -9999 that some say for it,
     counts as very unlikely, so that one of them cannot be hidden by many likely ones.
     """
-    if not logprobs or any(math.isnan(each) or each > 1e-3 for each in logprobs):
+    if not logprobs or any(map(math.isnan, logprobs)) or max(logprobs) > _MOST_BY_ROUNDING:
         return None
-    floor = -100.0
-    return math.fsum(max(min(each, 0.0), floor) for each in logprobs) / len(logprobs)
+    if min(logprobs) < _LEAST_LOGPROB or max(logprobs) > 0:
+        logprobs = [max(min(each, 0.0), _LEAST_LOGPROB) for each in logprobs]
+    return math.fsum(logprobs) / len(logprobs)
 
 
 def judge_messages(request: str, answer: str, *, boundary: str) -> tuple[Message, ...]:

@@ -193,6 +193,8 @@ class Translated:
     def chunk(self, chunk: Chunk) -> bytes:
         """Return what a further chunk brings."""
         assert self._events is not None  # noqa: S101  (`begin` comes first)
+        if chunk.pieces is not None:
+            return self._events.say(chunk.pieces)
         return self._events.feed(chunk.data) if chunk.data else b""
 
     def end(self, usage: Usage | None, cost_usd: float | None) -> bytes:

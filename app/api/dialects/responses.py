@@ -267,6 +267,8 @@ class ResponseWriter:
                 self._final = None if response is None else _decoded(response)
             self._newest = chunk.data
             return chunk.data
+        if chunk.pieces is not None and self._stream.began:
+            return self._stream.say(chunk.pieces)
         return self._stream.events(chunk.data)
 
     def end(self, usage: Usage | None, cost_usd: float | None) -> bytes:

@@ -1,7 +1,8 @@
 """The reads of one chat completion stream, turned into chunks."""
 
 from app.errors import UpstreamInvalidResponseError
-from app.providers.base import Chunk
+from app.providers.base import Chunk, TextPiece
+from app.providers.chat.text_events import TextEvent, read_text_event
 from app.providers.chat.wire import (
     NULL,
     ChunkEvent,
@@ -34,13 +35,16 @@ class ChatStream(SseStream):
         The size at which an event is refused.
     """
 
-    __slots__ = ("_began", "_headers", "_mender")
+    __slots__ = ("_began", "_expects_text", "_headers", "_mender")
 
     def __init__(self, headers: Headers = (), *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         super().__init__(max_event_bytes)
         self._mender = Mender()
         self._headers = tuple(headers)
         self._began = False
+        self._expects_text = True
+        """Texts come in runs, and so do calls of tools: the next event is probably of the kind of
+        the last one."""
 
     def _chunk(self, events: list[bytes], as_it_came: bytes | None) -> Chunk | None:
         kept: list[bytes] = []
@@ -48,7 +52,11 @@ class ChatStream(SseStream):
         for event in events:
             if type(event) is Comment:
                 kept.append(event)
+                found.pieces = None
+            elif self._is_text(event, found):
+                kept.append(event)
             else:
+                found.pieces = None
                 told = self._take(event, found)
                 if told is not None:
                     kept.append(told)
@@ -71,6 +79,7 @@ class ChatStream(SseStream):
             finish_reason=found.finish_reason,
             template=found.template,
             headers=headers,
+            pieces=None if found.pieces is None else tuple(found.pieces),
         )
 
     def _take(self, event: bytes, found: "_Found") -> bytes | None:
@@ -90,10 +99,21 @@ class ChatStream(SseStream):
             except UpstreamInvalidResponseError as error:
                 self.error = error
                 return None
+        self._expects_text = _brings_text(decoded)
         if _says_more(decoded):
             return self._note(event, decoded, found)
         found.take(event, decoded)
         return event
+
+    def _is_text(self, event: bytes, found: "_Found") -> bool:
+        """Note an event if it brings nothing but text; return whether it does."""
+        if not self._expects_text or type(event) is ErrorEvent or self._mender.halves:
+            return False
+        text = read_text_event(event)
+        if text is None:
+            return False
+        found.say(event, text)
+        return True
 
     def _note(self, event: bytes, decoded: ChunkEvent, found: "_Found") -> bytes | None:
         """Note what an event says that says more than a piece of the answer."""
@@ -128,6 +148,11 @@ class ChatStream(SseStream):
         self.error = error_from_event(detail or ErrorDetail(), began=began)
 
 
+def _brings_text(event: ChunkEvent) -> bool:
+    first = event.choices[0].delta if event.choices else None
+    return first is not None and bool(first.get("content"))
+
+
 def _says_more(event: ChunkEvent) -> bool:
     """Whether an event is more than a piece of the answer, or less; compared by identity first."""
     if (
@@ -153,6 +178,7 @@ class _Found:
         "content_events",
         "finish_reason",
         "model",
+        "pieces",
         "template",
         "usage",
         "usage_event",
@@ -167,6 +193,19 @@ class _Found:
         self.template: bytes | None = None
         self.model: str | None = None
         self.finish_reason: str | None = None
+        self.pieces: list[TextPiece] | None = []
+
+    def say(self, event: bytes, text: TextEvent) -> None:
+        """Note an event that brings text and nothing else."""
+        self.model = text.model or self.model
+        self.template = event
+        piece = text.piece
+        if piece.text:
+            self.content = True
+            self.content_events += 1
+            self.content_chars += len(piece.text)
+        if self.pieces is not None:
+            self.pieces.append(piece)
 
     def take(self, event: bytes, decoded: ChunkEvent) -> None:
         self.model = decoded.model or self.model

@@ -110,10 +110,13 @@ def decode_event(data: bytes) -> ChunkEvent | None:
         event = _decode_event(data)
     except _DECODE_ERRORS:
         return None
+    return event if is_readable(data) else None
+
+
+def is_readable(data: bytes) -> bool:
+    """Whether strict clients can read JSON that was decoded in parts."""
     # Nearly every event is ASCII without a backslash, in which nothing can be amiss.
-    if (_BACKSLASH not in data and data.isascii()) or is_clean(data):
-        return event
-    return None
+    return (_BACKSLASH not in data and data.isascii()) or is_clean(data)
 
 
 def mend_event(data: bytes, mender: Mender) -> tuple[ChunkEvent, bytes]:

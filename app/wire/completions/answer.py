@@ -11,8 +11,26 @@ from app.wire.chat_answer import NULL, Choice, Completion, Said, read_completion
 _REASONS = frozenset({"stop", "length", "content_filter"})
 """Why a completion can end; what else a chat ends by, such as a call of a tool, is a stop."""
 
-_KEPT = ("created", "model", "system_fingerprint", "service_tier")
-_OBJECT = "text_completion"
+
+class _Text(msgspec.Struct, kw_only=True, gc=False):
+    text: str
+    index: int
+    logprobs: None = None
+    finish_reason: str | None
+
+
+class _Texts(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
+    """A whole answer, or an event of one, as it is written."""
+
+    id: str | None = None
+    object: str
+    created: Any = None
+    model: str | None = None
+    system_fingerprint: msgspec.Raw | None = None
+    service_tier: msgspec.Raw | None = None
+    choices: list[_Text]
+    usage: msgspec.Raw | None = None
+
 
 _encode = msgspec.json.Encoder().encode
 
@@ -34,11 +52,8 @@ def whole_text(body: bytes) -> bytes:
         If it is none.
     """
     chat = read_completion(body)
-    answer = _head(chat)
-    answer["choices"] = [_choice(each) for each in chat.choices or ()]
-    if chat.usage != NULL:
-        answer["usage"] = chat.usage
-    return _encode(answer)
+    choices = [_choice(each, _text(each.said)) for each in chat.choices or ()]
+    return _encode(_told(chat, choices, usage=chat.usage))
 
 
 def text_events(events: bytes) -> bytes:
@@ -60,42 +75,43 @@ def _pieces(events: bytes) -> Iterator[bytes]:
             chat = read_completion(frame[6:])
         except UpstreamInvalidResponseError:
             continue  # nothing that has a text
-        said = [each for each in chat.choices or () if _text(each.said) or each.finish_reason]
+        said = [
+            _choice(each, text)
+            for each in chat.choices or ()
+            if (text := _text(each.said)) or each.finish_reason
+        ]
         if said:
-            piece = _head(chat)
-            piece["choices"] = [_choice(each) for each in said]
-            yield b"data: %b\n\n" % _encode(piece)
+            yield b"data: %b\n\n" % _encode(_told(chat, said))
 
 
 def text_payload(payload: bytes) -> bytes:
     """Return an event of a chat completion's stream as one that brings nothing but its usage."""
     chat = read_completion(payload)
-    event = {**_head(chat), "choices": []}
-    return _encode(event if chat.choices else {**event, "usage": chat.usage})
+    return _encode(_told(chat, [], usage=NULL if chat.choices else chat.usage))
 
 
-def _head(chat: Completion) -> dict[str, Any]:
-    head: dict[str, Any] = {}
-    if chat.id is not None:
-        head["id"] = "cmpl-" + chat.id.removeprefix("chatcmpl-")
-    head["object"] = _OBJECT
-    for name in _KEPT:
-        value = getattr(chat, name)
-        if value is not None and value != NULL:
-            head[name] = value
-    return head
+def _told(chat: Completion, choices: list[_Text], *, usage: msgspec.Raw = NULL) -> _Texts:
+    return _Texts(
+        id=None if chat.id is None else "cmpl-" + chat.id.removeprefix("chatcmpl-"),
+        object="text_completion",
+        created=chat.created,
+        model=chat.model,
+        system_fingerprint=_unless_null(chat.system_fingerprint),
+        service_tier=_unless_null(chat.service_tier),
+        choices=choices,
+        usage=_unless_null(usage),
+    )
 
 
-def _choice(choice: Choice) -> dict[str, Any]:
+def _unless_null(raw: msgspec.Raw) -> msgspec.Raw | None:
+    return None if raw is NULL or raw == NULL else raw
+
+
+def _choice(choice: Choice, text: str) -> _Text:
     reason = choice.finish_reason
     if reason is not None and reason not in _REASONS:
         reason = "stop"
-    return {
-        "text": _text(choice.said),
-        "index": choice.index or 0,
-        "logprobs": None,
-        "finish_reason": reason,
-    }
+    return _Text(text=text, index=choice.index or 0, finish_reason=reason)
 
 
 def _text(said: Said | None) -> str:

@@ -4,12 +4,13 @@ Anthropic's blocks come strictly one after the other. Chat servers may mix: a se
 before the first is complete, or a text in between. What comes too early is held back.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import msgspec
 
 from app.errors import UpstreamInvalidResponseError
+from app.providers.base import TextPiece
 from app.types import Usage
 from app.wire.chat_answer import Call, Choice, Said, read_completion
 from app.wire.messages.answer import Told, made_up_id
@@ -264,6 +265,16 @@ class MessageEvents:
                 out.append(PING)
         return b"".join(out)
 
+    def say(self, pieces: Iterable[TextPiece]) -> bytes:
+        """Return what events of a chat stream amount to that say nothing but these pieces."""
+        out: list[bytes] = []
+        if not self._told.silent:
+            for piece in pieces:
+                if piece.text:
+                    self._write(piece.text)
+                    self._tell(out)
+        return b"".join(out)
+
     def end(self, usage: Usage | None, *, cost_usd: float | None) -> bytes:
         """Return what ends the stream: open blocks, why it ended, what it used."""
         out: list[bytes] = []
@@ -290,6 +301,10 @@ class MessageEvents:
         if said is None or self._told.silent:
             return
         self._hear(said)
+        self._tell(out)
+
+    def _tell(self, out: list[bytes]) -> None:
+        """Tell what can be told by now."""
         while self._parts:
             whole = len(self._parts) > 1 and self._parts[0].is_whole()
             self._tell_first(out, closing=whole)
@@ -308,14 +323,17 @@ class MessageEvents:
             self._seal(block)
         for text in (said.text, said.refusal):
             if text:
-                last = self._parts[-1] if self._parts else None
-                if not isinstance(last, _Text):
-                    self._parts.append(last := _Text())
-                last.held.append(text)
+                self._write(text)
         if said.refusal:
             self._refusal.append(said.refusal)
         for i, call in enumerate(said.calls):
             self._call(i if call.index is None else call.index, call)
+
+    def _write(self, text: str) -> None:
+        last = self._parts[-1] if self._parts else None
+        if not isinstance(last, _Text):
+            self._parts.append(last := _Text())
+        last.held.append(text)
 
     def _seal(self, block: dict[str, Any]) -> None:
         """Take a block of thinking as its model gave it out; its text has come before in pieces."""

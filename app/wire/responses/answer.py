@@ -8,7 +8,7 @@ import msgspec
 
 from app.errors import UpstreamInvalidResponseError
 from app.types import Usage
-from app.wire.chat_answer import Call, Choice, Said, read_completion
+from app.wire.chat_answer import Call, Choice, Said, read_completion, token_logprobs
 from app.wire.responses.sealed import seal
 from app.wire.tool_names import ToolKind, ToolNames
 
@@ -234,7 +234,7 @@ def response_of(
         output.append(reasoning_item(ids.item("rs"), thinking, sealed))
     parts: list[dict[str, Any]] = []
     if message.text:
-        parts.append(text_part(message.text, choice.token_logprobs))
+        parts.append(text_part(message.text, token_logprobs(choice.logprobs)))
     if message.refusal:
         parts.append(refusal_part(message.refusal))
     if parts or not message.calls:

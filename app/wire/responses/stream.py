@@ -4,13 +4,14 @@ Items come one after the other, but for calls: their pieces may be mixed, so a c
 stream. The text of a custom tool lies within JSON, and is told once it is whole.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from app.errors import UpstreamInvalidResponseError
-from app.wire.chat_answer import Call, Completion, Said, read_completion
+from app.providers.base import TextPiece
+from app.wire.chat_answer import Call, Completion, Said, read_completion, token_logprobs
 from app.wire.responses.answer import (
     Ids,
     call_item,
@@ -22,6 +23,7 @@ from app.wire.responses.answer import (
     status_of,
     text_part,
 )
+from app.wire.responses.open_items import CallItem, MessageItem, OpenItem, ReasoningItem
 from app.wire.responses.sealed import seal
 from app.wire.tool_names import ToolKind, ToolNames
 
@@ -39,6 +41,11 @@ class ResponseStream:
         Unix time in seconds, told where the upstream tells none.
     extras
         Fields to add to the Response in its first event.
+
+    Attributes
+    ----------
+    began
+        Whether its first events are told.
     """
 
     def __init__(
@@ -58,15 +65,15 @@ class ResponseStream:
         self._created_at = now
         self._model = ""
         self._n_events = 0
-        self._began = False
+        self.began = False
         self._untold: list[bytes] = []
         """Events that are numbered and have not left yet."""
         self._finish_reason: str | None = None
         self._output: dict[int, dict[str, Any]] = {}
-        self._reasoning: _Reasoning | None = None
-        self._message: _Message | None = None
-        self._calls: list[_Call] = []
-        self._newest: dict[int, _Call] = {}
+        self._reasoning: ReasoningItem | None = None
+        self._message: MessageItem | None = None
+        self._calls: list[CallItem] = []
+        self._newest: dict[int, CallItem] = {}
         """Of every index."""
 
     def events(self, data: bytes) -> bytes:
@@ -84,6 +91,20 @@ class ResponseStream:
                 self._take(read_completion(line[6:]), out)
             elif line.startswith(b":"):
                 out.append(line + b"\n\n")
+        return self._all_of(out)
+
+    def say(self, pieces: Iterable[TextPiece]) -> bytes:
+        """Return what events of a chat stream come to that say nothing but these pieces.
+
+        Not the first ones: who speaks, and when, is not in them.
+        """
+        out = self._untold
+        for piece in pieces:
+            if piece.text:
+                self._say(piece.text, token_logprobs(piece.logprobs), out)
+        return self._all_of(out)
+
+    def _all_of(self, out: list[bytes]) -> bytes:
         told = b"".join(out)
         out.clear()
         return told
@@ -129,7 +150,7 @@ class ResponseStream:
         return any(item["type"] != "reasoning" for item in self._output.values())
 
     def _take(self, event: Completion, out: list[bytes]) -> None:
-        if not self._began:
+        if not self.began:
             self._created_at = event.created_unix_s or self._now
             self._model = event.model or ""
             self._begin(out)
@@ -145,16 +166,16 @@ class ResponseStream:
         if thinking or delta.thinking_blocks or delta.reasoning_details:
             self._think(thinking, field, delta, out)
         if text := delta.text:
-            self._say(text, choice.token_logprobs, out)
+            self._say(text, token_logprobs(choice.logprobs), out)
         if delta.refusal:
             self._refuse(delta.refusal, out)
         for i, call in enumerate(delta.calls):
             self._call(i if call.index is None else call.index, call, out)
 
     def _begin(self, out: list[bytes]) -> None:
-        if self._began:
+        if self.began:
             return
-        self._began = True
+        self.began = True
         response = self._response("in_progress")
         self._emit(out, "response.created", response={**response, **(self._extras or {})})
         self._emit(out, "response.in_progress", response=response)
@@ -165,7 +186,7 @@ class ResponseStream:
         self._close_message(out, "completed")
         thought = self._reasoning
         if thought is None:
-            thought = _Reasoning(self._ids.item("rs"), self._place())
+            thought = ReasoningItem(self._ids.item("rs"), self._place())
             self._reasoning = thought
             item = reasoning_item(thought.item_id, "", None, status="in_progress")
             self._added(thought, item, out)
@@ -208,13 +229,13 @@ class ResponseStream:
 
     # Text
 
-    def _open_message(self, out: list[bytes]) -> "_Message":
+    def _open_message(self, out: list[bytes]) -> MessageItem:
         self._close_reasoning(out)
-        message = _Message(self._ids.item("msg"), self._place())
+        message = MessageItem(self._ids.item("msg"), self._place())
         self._added(message, message_item(message.item_id, [], status="in_progress"), out)
         return message
 
-    def _part(self, kind: str, out: list[bytes]) -> "_Message":
+    def _part(self, kind: str, out: list[bytes]) -> MessageItem:
         """Return the message whose last part is of a kind, with the part begun."""
         message = self._message
         if message is None:
@@ -239,7 +260,7 @@ class ResponseStream:
         message.texts.append(text)
         self._emit(out, "response.refusal.delta", **message.where, delta=text)
 
-    def _close_part(self, message: "_Message", out: list[bytes]) -> None:
+    def _close_part(self, message: MessageItem, out: list[bytes]) -> None:
         if message.kind is None:
             return
         text, where = "".join(message.texts), message.where
@@ -271,7 +292,7 @@ class ResponseStream:
         if call is None or (piece.id and call.sent_id and piece.id != call.sent_id):
             self._close_reasoning(out)
             self._close_message(out, "completed")
-            call = _Call(self._ids.item("fc"), self._place())
+            call = CallItem(self._ids.item("fc"), self._place())
             self._newest[index] = call
             self._calls.append(call)
         call.sent_id = call.sent_id or piece.id or ""
@@ -297,7 +318,7 @@ class ResponseStream:
                     delta=news,
                 )
 
-    def _begin_call(self, call: "_Call", out: list[bytes]) -> None:
+    def _begin_call(self, call: CallItem, out: list[bytes]) -> None:
         call.begun = True
         call.call_id = call.sent_id or self._ids.item("call")
         call.kind = self._names.tool(call.name).kind
@@ -337,10 +358,10 @@ class ResponseStream:
         open_items = [self._reasoning, self._message, *self._calls]
         return len(self._output) + sum([each is not None for each in open_items])
 
-    def _added(self, item: "_Item", shown: Mapping[str, Any], out: list[bytes]) -> None:
+    def _added(self, item: OpenItem, shown: Mapping[str, Any], out: list[bytes]) -> None:
         self._emit(out, "response.output_item.added", output_index=item.output_index, item=shown)
 
-    def _done(self, item: "_Item", shown: dict[str, Any], out: list[bytes]) -> None:
+    def _done(self, item: OpenItem, shown: dict[str, Any], out: list[bytes]) -> None:
         self._emit(out, "response.output_item.done", output_index=item.output_index, item=shown)
         self._output[item.output_index] = shown
 
@@ -359,48 +380,3 @@ class ResponseStream:
         payload = _encode({"type": kind, "sequence_number": self._n_events, **fields})
         self._n_events += 1
         out.append(b"event: " + kind.encode() + b"\ndata: " + payload + b"\n\n")
-
-
-class _Item:
-    """An item that has begun."""
-
-    def __init__(self, item_id: str, output_index: int) -> None:
-        self.item_id = item_id
-        self.output_index = output_index
-        self.texts: list[str] = []
-
-
-class _Reasoning(_Item):
-    def __init__(self, item_id: str, output_index: int) -> None:
-        super().__init__(item_id, output_index)
-        self.field = ""
-        self.blocks: list[Any] = []
-        self.details: list[Any] = []
-
-
-class _Message(_Item):
-    def __init__(self, item_id: str, output_index: int) -> None:
-        super().__init__(item_id, output_index)
-        self.kind: str | None = None
-        self.logprobs: list[Any] = []
-        self.parts: list[dict[str, Any]] = []
-        self.where: dict[str, Any] = {}
-        """The last part, in the words of its events."""
-
-    def begin(self, kind: str) -> None:
-        self.kind = kind
-        self.where = {
-            "item_id": self.item_id,
-            "output_index": self.output_index,
-            "content_index": len(self.parts),
-        }
-
-
-class _Call(_Item):
-    begun = False
-    n_told = 0
-    """Of its texts."""
-    sent_id = ""
-    call_id = ""
-    name = ""
-    kind = ToolKind.FUNCTION
