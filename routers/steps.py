@@ -44,12 +44,15 @@ class Question:
         How long the reply may take; None for as long as the request has.
     logprobs
         Whether the log-probabilities of the reply's first tokens are wanted.
+    about
+        The number of the answer that is judged; None where no single one is.
     """
 
     model_id: str
     messages: tuple[Message, ...]
     max_tokens: int
     purpose: Purpose
+    about: int | None = None
     deadline_s: float | None = None
     temperature: float = 0.0
     logprobs: bool = False

@@ -156,6 +156,7 @@ def _configured(file: Path, name: str | None) -> "Policy":
         workflow=None if rule is None else rule.workflow,
         candidates=chosen.candidates,
         recorded_as={spec.model_id: spec.predicted_as for spec in chosen.candidates},
+        others={model_id: spec.prices for model_id, spec in config.specs.items()},
         default_model=chosen.default_model_id,
         ceilings=ceilings,
     )

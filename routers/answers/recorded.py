@@ -1,6 +1,6 @@
 """What models answered to the queries of an outcome table."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +29,15 @@ class RecordedAnswers:
     verified
         float (n_queries, n_models): of a model's votes on its own answer, the share that called
         it correct, NaN where there were none; None where nobody was asked.
+    judged
+        float (n_queries, n_models): the chance that an answer is good, as another model judged
+        it; likewise.
+    logprob
+        float (n_queries, n_models): the mean log-probability of an answer's tokens; likewise.
+    quality
+        float (n_queries, n_models): what this very answer was worth, where it stands beside it.
+    further
+        The second answer of each model, the third and so on, where models were asked repeatedly.
     """
 
     models: tuple[str, ...]
@@ -36,27 +45,46 @@ class RecordedAnswers:
     texts: NDArray[np.object_] | None = None
     latency_s: FloatArray | None = None
     verified: NDArray[np.floating] | None = None
+    judged: NDArray[np.floating] | None = None
+    logprob: NDArray[np.floating] | None = None
+    quality: NDArray[np.floating] | None = None
+    further: tuple["RecordedAnswers", ...] = ()
 
     def __len__(self) -> int:
         return len(self.literals)
 
     def rows(self, index: Sequence[int] | np.ndarray) -> "RecordedAnswers":
         """Return the answers to some queries, in the order of `index`."""
-        return RecordedAnswers(
-            models=self.models,
-            literals=self.literals[index],
-            texts=None if self.texts is None else self.texts[index],
-            latency_s=None if self.latency_s is None else self.latency_s[index],
-            verified=None if self.verified is None else self.verified[index],
-        )
+        return self._taken(self.models, lambda array: array[index])
 
     def columns(self, models: Sequence[str]) -> "RecordedAnswers":
         """Return the answers of some models, in that order."""
         at = [self.models.index(each) for each in models]
+        return self._taken(tuple(models), lambda array: array[:, at])
+
+    def answer(self, number: int) -> "RecordedAnswers | None":
+        """Return the answers of a number, of which the first is 0; None where there are none."""
+        if number == 0:
+            return self
+        return self.further[number - 1] if number <= len(self.further) else None
+
+    def _taken(
+        self, models: tuple[str, ...], take: Callable[[np.ndarray], np.ndarray]
+    ) -> "RecordedAnswers":
+        def maybe(array: np.ndarray | None) -> np.ndarray | None:
+            return None if array is None else take(array)
+
         return RecordedAnswers(
-            models=tuple(models),
-            literals=self.literals[:, at],
-            texts=None if self.texts is None else self.texts[:, at],
-            latency_s=None if self.latency_s is None else self.latency_s[:, at],
-            verified=None if self.verified is None else self.verified[:, at],
+            models=models,
+            literals=take(self.literals),
+            texts=maybe(self.texts),
+            latency_s=maybe(self.latency_s),
+            verified=maybe(self.verified),
+            judged=maybe(self.judged),
+            logprob=maybe(self.logprob),
+            quality=maybe(self.quality),
+            further=tuple(
+                each._taken(models, take)  # noqa: SLF001  (of another one of these)
+                for each in self.further
+            ),
         )

@@ -17,14 +17,27 @@ from routers.data.parquet import (
     optional_texts,
     read_columns,
     read_queries,
+    sample_of,
     schema_names,
     text_column,
 )
-from routers.data.values import plain_number
+from routers.data.values import plain_number, quality_number
 from routers.errors import DataError
 from routers.files import shown, shown_value
 
-_LITERAL, _TEXT, _LATENCY, _VERIFIED, _QUALITY = "a:", "x:", "l:", "v:", "q:"
+_LITERAL, _TEXT, _QUALITY = "a:", "x:", "q:"
+_NUMBERS = {
+    "latency_s": ("l:", 0.0, np.inf),
+    "verified": ("v:", 0.0, 1.0),
+    "judged": ("j:", 0.0, 1.0),
+    "logprob": ("p:", -np.inf, 0.0),
+    "quality": (_QUALITY, 0.0, 1.0),
+}
+"""What is told of an answer besides its text, by its name in lines: the family of columns, and from
+where to where it lies."""
+
+_MAX_FURTHER = 99
+"""Answers of one model to one query, beyond the first."""
 
 _NAMED = 3
 """Models or queries that an error names; of the others it says how many there are."""
@@ -34,14 +47,22 @@ _HOW = "columns a:MODEL or x:MODEL; in JSONL the fields 'answer' or 'text'"
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """What a model answered to a query."""
+    """What a model answered to a query.
+
+    Attributes
+    ----------
+    number
+        Which of its answers, from 0 on; None for the next one.
+    numbers
+        As `_NUMBERS`, NaN where nobody told.
+    """
 
     key: Hashable
     model: str
+    number: int | None
     literal: str | None
     text: str | None
-    latency_s: float
-    verified: float
+    numbers: Mapping[str, float]
 
 
 def read_answers(
@@ -60,10 +81,12 @@ def read_answers(
     answers
         Files with answers, joined by `query_id`: wide .parquet with `query_id` and, per model M,
         `a:M` (the answer proper) or `x:M` (the whole text) or both, and where they are known `l:M`
-        (seconds) and `v:M` (the share of M's votes on its own answer that called it correct); or
-        .jsonl with `query_id`, `model` and `answer` or `text` or both, `latency_s`, `verified`.
-        Queries and models that the table does not have are left aside. Where a query was answered
-        twice the first answer counts.
+        (seconds), `v:M` (the share of M's votes on its own answer that called it correct), `j:M`
+        (the chance that it is good, as a judge said) and `p:M` (the mean log-probability of its
+        tokens), of further answers of M the same of `M#2`, `M#3` and so on, with their quality
+        (`q:M#2`); or .jsonl with `query_id`, `model` and `answer` or `text` or both, `latency_s`,
+        `verified`, `judged`, `logprob`, `quality`, a line for each answer. Queries and models that
+        the table does not have are left aside.
 
     Raises
     ------
@@ -88,13 +111,43 @@ def read_answers(
             + ("" if answers else "; give a file that has them as --answers")
         )
     found.check(names, table.models if models is None else models)
-    return RecordedAnswers(
-        models=table.models,
-        literals=found.literals,
-        texts=found.texts if found.has_texts else None,
-        latency_s=None if np.isnan(found.latency_s).all() else found.latency_s,
-        verified=None if np.isnan(found.verified).all() else found.verified,
-    )
+    return found.recorded()
+
+
+class _Round:
+    """The first answers of all models to all queries, or the second ones, and so on."""
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.literals = np.full(shape, None, dtype=object)
+        self.texts = np.full(shape, None, dtype=object)
+        self.numbers = {name: np.full(shape, np.nan) for name in _NUMBERS}
+
+    def told(self, row: int, column: int) -> bool:
+        """Return whether a model answered a query."""
+        return self.literals[row, column] is not None or self.texts[row, column] is not None
+
+    def take(self, row: int, column: int, said: _Said) -> None:
+        """Take an answer in."""
+        self.literals[row, column] = said.literal
+        self.texts[row, column] = said.text
+        for name, value in said.numbers.items():
+            self.numbers[name][row, column] = value
+
+    def recorded(
+        self, models: tuple[str, ...], further: Sequence[RecordedAnswers] = ()
+    ) -> RecordedAnswers:
+        """Return them; of what nobody told, nothing."""
+        known = {
+            name: None if np.isnan(array).all() else array for name, array in self.numbers.items()
+        }
+        has_texts = (self.texts != None).any()  # noqa: E711  (of objects, one by one)
+        return RecordedAnswers(
+            models=models,
+            literals=self.literals,
+            texts=self.texts if has_texts else None,
+            further=tuple(further),
+            **known,
+        )
 
 
 @dataclass(slots=True)
@@ -102,27 +155,23 @@ class _Found:
     """The answers of a table as far as files have told them."""
 
     table: OutcomeTable
-    literals: np.ndarray = field(init=False)
-    texts: np.ndarray = field(init=False)
-    latency_s: np.ndarray = field(init=False)
-    verified: np.ndarray = field(init=False)
+    rounds: list[_Round] = field(init=False)
     column_of: Mapping[str, int] = field(init=False)
     seen: np.ndarray = field(init=False)
     strangers: dict[str, None] = field(default_factory=dict)
     anything: bool = False
-    has_texts: bool = False
 
     def __post_init__(self) -> None:
-        shape = (len(self.table), len(self.table.models))
-        self.literals = np.full(shape, None, dtype=object)
-        self.texts = np.full(shape, None, dtype=object)
-        self.latency_s = np.full(shape, np.nan)
-        self.verified = np.full(shape, np.nan)
+        self.rounds = [_Round(self._shape)]
         self.column_of = {model: column for column, model in enumerate(self.table.models)}
         self.seen = np.zeros(len(self.table), dtype=np.bool_)
 
+    @property
+    def _shape(self) -> tuple[int, int]:
+        return len(self.table), len(self.table.models)
+
     def take(self, said: Iterable[_Said], row_of: Callable[[Hashable], int | None]) -> None:
-        """Take answers; the first one to a query by a model stays."""
+        """Take answers; of a number that is there already the first one stays."""
         for each in said:
             if each.literal is None and each.text is None:
                 continue
@@ -133,16 +182,25 @@ class _Found:
             if row is None:
                 continue
             self.seen[row] = True
-            if column is None or self._told(row, column):
+            if column is None:
                 continue
-            self.literals[row, column] = each.literal
-            self.texts[row, column] = each.text
-            self.latency_s[row, column] = each.latency_s
-            self.verified[row, column] = each.verified
-            self.has_texts |= each.text is not None
+            number = each.number
+            if number is None:
+                number = next(
+                    (i for i, some in enumerate(self.rounds) if not some.told(row, column)),
+                    len(self.rounds),
+                )
+            if number > _MAX_FURTHER:
+                continue
+            while number >= len(self.rounds):
+                self.rounds.append(_Round(self._shape))
+            if not self.rounds[number].told(row, column):
+                self.rounds[number].take(row, column, each)
 
-    def _told(self, row: int, column: int) -> bool:
-        return self.literals[row, column] is not None or self.texts[row, column] is not None
+    def recorded(self) -> RecordedAnswers:
+        """Return everything that was told."""
+        models = self.table.models
+        return self.rounds[0].recorded(models, [each.recorded(models) for each in self.rounds[1:]])
 
     def check(self, names: str, models: Sequence[str]) -> None:
         """Refuse answers that leave out a query, or a model of these."""
@@ -156,7 +214,9 @@ class _Found:
         silent = [
             model
             for model in models
-            if not any(self._told(row, self.column_of[model]) for row in range(len(self.table)))
+            if not any(
+                self.rounds[0].told(row, self.column_of[model]) for row in range(len(self.table))
+            )
         ]
         if silent:
             others = _few(list(self.strangers))
@@ -202,7 +262,7 @@ def _told(path: Path, *, keyed_by_id: bool) -> Iterator[_Said]:
 def _wide(path: Path, *, keyed_by_id: bool) -> Iterator[_Said]:
     names = schema_names(path)
     columns = [name for name in names if name[:2] in (_LITERAL, _TEXT)]
-    models = dict.fromkeys(name[2:] for name in columns)
+    asked = list(dict.fromkeys(name[2:] for name in columns))
     if keyed_by_id:
         if "query_id" not in names:
             raise DataError(f"{path}: column 'query_id' is missing, by which answers are joined")
@@ -215,20 +275,23 @@ def _wide(path: Path, *, keyed_by_id: bool) -> Iterator[_Said]:
             )
         queries = read_queries(path)
         keys = list(zip(queries.query_ids, queries.conversations, strict=True))
-    families = (_LITERAL, _TEXT, _LATENCY, _VERIFIED)
-    for model in models:
-        mine = [family + model for family in families if family + model in names]
+    for name in asked:
+        model, number = sample_of(name, asked)
+        families = (_LITERAL, _TEXT, *[family for family, _, _ in _NUMBERS.values()])
+        mine = [family + name for family in families if family + name in names]
         table = read_columns(path, mine)
         nothing: list[str | None] = [None] * len(keys)
         literals, texts = (
-            optional_texts(path, table, family + model) if family + model in mine else nothing
+            optional_texts(path, table, family + name) if family + name in mine else nothing
             for family in (_LITERAL, _TEXT)
         )
-        latency_s = number_columns(path, table, _LATENCY, [model])[:, 0].tolist()
-        verified = number_columns(path, table, _VERIFIED, [model], high=1)[:, 0].tolist()
-        rows = zip(keys, literals, texts, latency_s, verified, strict=True)
-        for key, literal, text, each_s, share in rows:
-            yield _Said(key, model, literal, text, each_s, share)
+        told = {
+            field: number_columns(path, table, family, [name], low=low, high=high)[:, 0].tolist()
+            for field, (family, low, high) in _NUMBERS.items()
+        }
+        for row, (key, literal, text) in enumerate(zip(keys, literals, texts, strict=True)):
+            numbers = {field: values[row] for field, values in told.items()}
+            yield _Said(key, model, number, literal, text, numbers)
 
 
 def _unique_ids(path: Path) -> list[Hashable]:
@@ -250,10 +313,15 @@ def _lines(path: Path, *, keyed_by_id: bool) -> Iterator[_Said]:
         yield _Said(
             key,
             name_of(where, record, "model"),
+            None,
             None if literal == text else literal,
             text,
-            plain_number(where, "latency_s", record.get("latency_s")),
-            plain_number(where, "verified", record.get("verified"), high=1),
+            {
+                field: quality_number(where, field, record.get(field))
+                if family == _QUALITY
+                else plain_number(where, field, record.get(field), low=low, high=high)
+                for field, (family, low, high) in _NUMBERS.items()
+            },
         )
 
 

@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from routers.data.jsonl import gather
 from routers.data.messages import conversation_key, read_messages
 from routers.data.part import Part, Queries
 from routers.data.recognise import advice
-from routers.data.values import TRUTHS, scale_hint
+from routers.data.values import TRUTHS, bounds_text, scale_hint
 from routers.errors import DataError
 from routers.files import open_regular, repaired, shown, shown_bytes, shown_value
+from routers.numeric import nan_mean
 from routers.types import Conversation
 
 _QUALITY, _COST, _TOKENS = "q:", "c:", "t:"
@@ -27,6 +29,8 @@ MAX_CHARS = 2**31
 
 
 _GROUP_COLUMNS = ("set", "benchmark", "subset")
+_SAMPLE = re.compile("[2-9]|[1-9][0-9]", re.ASCII)
+"""The number of a further answer of one model to one query."""
 _TEXTS = frozenset({"prompt", "messages", "query", *_GROUP_COLUMNS})
 _LONG = (
     *("query_id", "prompt", "messages", "query", *_GROUP_COLUMNS, "model", "quality"),
@@ -98,7 +102,8 @@ def read_parquet(path: Path) -> Part:
         If it cannot be read or a column is missing, of the wrong type or out of range.
     """
     names = schema_names(path)
-    models = [name.removeprefix(_QUALITY) for name in names if name.startswith(_QUALITY)]
+    graded = [name.removeprefix(_QUALITY) for name in names if name.startswith(_QUALITY)]
+    models = [name for name in graded if not sample_of(name, graded)[1]]
     if not models and {"model", "quality"} <= set(names):
         return gather(str(path), _records(path, names), ids_needed=False)
     queries = read_queries(path)
@@ -107,10 +112,15 @@ def read_parquet(path: Path) -> Part:
             f"{path}: has no q:MODEL column, so there is no quality to learn from"
             f"{advice(path, names)}"
         )
-    stray = [name for name in names if name.startswith((_COST, _TOKENS)) and name[2:] not in models]
+    stray = [name for name in names if name.startswith((_COST, _TOKENS)) and name[2:] not in graded]
     if stray:
         raise DataError(f"{path}: column {stray[0]!r} has no {_QUALITY + stray[0][2:]!r} beside it")
     table = read_columns(path, [name for name in names if name[:2] in (_QUALITY, _COST, _TOKENS)])
+    quality = number_columns(path, table, _QUALITY, models, high=1.0)
+    samples = _samples(path, table, graded, models)
+    if samples is not None:
+        samples[:, :, 0] = quality
+        quality = nan_mean(np.moveaxis(samples, 2, 0), default=np.nan)
     return Part(
         query_ids=queries.query_ids,
         prompts=queries.prompts,
@@ -119,9 +129,10 @@ def read_parquet(path: Path) -> Part:
         input_tokens=(None,) * len(queries.query_ids),
         groups=queries.groups,
         models=tuple(models),
-        quality=number_columns(path, table, _QUALITY, models, high=1.0),
+        quality=quality,
         output_tokens=number_columns(path, table, _TOKENS, models),
         cost_usd=number_columns(path, table, _COST, models),
+        samples=samples,
     )
 
 
@@ -150,6 +161,22 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Decimal):
         value = float(value)
     return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _samples(
+    path: Path, table: Any, graded: Sequence[str], models: Sequence[str]
+) -> np.ndarray | None:
+    """Return what further answers were worth, (n_queries, n_models, n); None without any."""
+    which = [(name, *sample_of(name, graded)) for name in graded]
+    most = max(number for _, _, number in which)
+    if not most:
+        return None
+    found = np.full((table.num_rows, len(models), most + 1), np.nan)
+    for name, model, number in which:
+        if number:
+            worth = number_columns(path, table, _QUALITY, [name], high=1.0)[:, 0]
+            found[:, models.index(model), number] = worth
+    return found
 
 
 def _conversation(where: str, text: object) -> Conversation:
@@ -293,14 +320,20 @@ def _no_text(path: Path, row: int, name: str, value: object) -> DataError:
 
 
 def number_columns(
-    path: Path, table: Any, prefix: str, models: Sequence[str], *, high: float = np.inf
+    path: Path,
+    table: Any,
+    prefix: str,
+    models: Sequence[str],
+    *,
+    low: float = 0.0,
+    high: float = np.inf,
 ) -> np.ndarray:
     """Return float64 (n_queries, n_models) of one column family, NaN where it is absent.
 
     Raises
     ------
     DataError
-        If a column holds anything but numbers from 0 to `high`.
+        If a column holds anything but numbers from `low` to `high`.
     """
     out = np.full((table.num_rows, len(models)), np.nan)
     for column, model in enumerate(models):
@@ -321,13 +354,23 @@ def number_columns(
             raise DataError(
                 f"{path}: column {name!r} holds something other than numbers"
             ) from error
-        wrong = np.flatnonzero((out[:, column] < 0) | (out[:, column] > high))
+        wrong = np.flatnonzero((out[:, column] < low) | (out[:, column] > high))
         wrong = np.union1d(wrong, np.flatnonzero(np.isinf(out[:, column])))
         if len(wrong):
-            bound = "finite and not negative" if np.isinf(high) else f"between 0 and {high:g}"
             raise DataError(
                 f"{path}: row {wrong[0]}, column {name!r} is {out[wrong[0], column]:g}; "
-                f"it must be {bound}"
+                f"it must be {bounds_text(low, high)}"
                 + (scale_hint(float(out[wrong[0], column])) if high == 1 else "")
             )
     return out
+
+
+def sample_of(name: str, names: Collection[str]) -> tuple[str, int]:
+    """Return whose answer a column is about, and which one: `M#2` is the second of M, number 1.
+
+    A model whose own name ends like that is known by there being no column of the shorter name.
+    """
+    model, _, number = name.rpartition("#")
+    if model in names and _SAMPLE.fullmatch(number):
+        return model, int(number) - 1
+    return name, 0

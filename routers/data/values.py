@@ -36,26 +36,34 @@ def quality_number(where: str, name: str, value: object) -> float:
     return plain_number(where, name, value, high=1.0)
 
 
-def plain_number(where: str, name: str, value: object, *, high: float = math.inf) -> float:
+def plain_number(
+    where: str, name: str, value: object, *, low: float = 0.0, high: float = math.inf
+) -> float:
     """Return a number that a file may give; NaN where it does not.
 
     Raises
     ------
     DataError
-        If it is none from 0 to `high`.
+        If it is none from `low` to `high`.
     """
     if value is None:
         return math.nan
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise DataError(f"{where}: {name!r} must be a number, got {shown_value(value)}")
     found = number_of(value)
-    if found is None or not 0 <= found <= high or math.isinf(found):
-        bound = "finite and not negative" if math.isinf(high) else f"between 0 and {high:g}"
+    if found is None or not low <= found <= high or math.isinf(found):
         raise DataError(
-            f"{where}: {name!r} is {shown_value(value)}; it must be {bound}"
+            f"{where}: {name!r} is {shown_value(value)}; it must be {bounds_text(low, high)}"
             + (scale_hint(found) if high == 1 else "")
         )
     return found
+
+
+def bounds_text(low: float, high: float) -> str:
+    """Say from where to where a number has to lie."""
+    if math.isinf(low):
+        return f"finite and at most {high:g}"
+    return "finite and not negative" if math.isinf(high) else f"between {low:g} and {high:g}"
 
 
 def scale_hint(value: float | None) -> str:

@@ -1,5 +1,6 @@
 """Replay a policy, of one call or of several, on recorded outcomes and answers."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,8 @@ from routers.data.prices import find_prices, read_prices
 from routers.errors import DataError
 from routers.evaluation.frame import Rows, kept_rows, select_rows, sweep
 from routers.evaluation.replay import common_models, stacked
-from routers.evaluation.scene import Ceilings, Position, Scene, Unheard, alone, play
+from routers.evaluation.scene import Ceilings, Position, Scene, alone, play
+from routers.evaluation.told import Unheard
 from routers.files import shown
 from routers.types import FloatMatrix, ModelSpec, Predictions, Prices
 from routers.workflows.base import Workflow
@@ -40,6 +42,9 @@ class Policy:
         What else outcomes may call a candidate, where they do not call it as the workflow does.
     workflow
         None for single choice.
+    others
+        Prices of models that may be asked beyond the candidates, such as a judge; what the
+        artifact knows of them where it is not told.
     default_model
         What single choice takes where no router predicts; the last candidate where None.
     ceilings
@@ -51,6 +56,7 @@ class Policy:
     candidates: tuple[ModelSpec, ...] | None = None
     candidate_names: tuple[str, ...] | None = None
     recorded_as: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[str, Prices] = field(default_factory=dict)
     default_model: str | None = None
     ceilings: Ceilings = field(default_factory=Ceilings)
 
@@ -111,8 +117,10 @@ def replay(
     Raises
     ------
     DataError
-        If a file cannot be used, or does not tell of a candidate.
+        If a file cannot be used, does not tell of a candidate, or does not tell what the workflow
+        asks for: a judge's scores, votes, further answers, log-probabilities.
     """
+    cost_quality = list(dict.fromkeys(cost_quality))  # one row for each, however often it is asked
     progress("reading outcomes")
     table = read_outcomes(data)
     candidates = _candidates(policy, table, prices_file)
@@ -122,6 +130,7 @@ def replay(
     if policy.workflow is not None or answers:
         progress("reading answers")
         recorded = read_answers(table, data, answers, models=models).columns(models)
+        _check_logprobs(policy.workflow, recorded)
     everything = np.arange(len(table))
     prices = {model: spec.prices for model, spec in zip(models, candidates, strict=True)}
     rows = select_rows(table, models, prices, keep=everything)
@@ -130,8 +139,9 @@ def replay(
         progress(f"predicting {len(table)} queries")
         predictions, x = _predict(policy.artifact, candidates, table)
     scene = Scene.of(candidates, table.query_ids, rows, predictions, x, recorded)
+    scene = dataclasses.replace(scene, others=_other_prices(policy))
     picks, rates = _single_choice(policy, scene, cost_quality)
-    unheard = Unheard()
+    unheard = Unheard(refuses=True)
     if policy.workflow is None:
         positions = [alone(scene, each) for each in picks]
     else:
@@ -185,6 +195,20 @@ def _check(
     doubts = [] if policy.workflow is None else policy.workflow.doubts(names)
     if doubts:
         raise DataError(f"the workflow cannot work: {doubts[0]}")
+
+
+def _check_logprobs(workflow: Workflow | None, recorded: RecordedAnswers) -> None:
+    """Refuse a workflow that goes by what nobody recorded."""
+    if workflow is not None and workflow.wants_logprobs and recorded.logprob is None:
+        raise DataError(
+            "the workflow goes by the log-probabilities of answers, which nobody recorded: add "
+            "their means (p:MODEL, in JSONL 'logprob')"
+        )
+
+
+def _other_prices(policy: Policy) -> Mapping[str, Prices]:
+    known = {} if policy.artifact is None else policy.artifact.prices
+    return {**known, **policy.others}
 
 
 def _candidates(

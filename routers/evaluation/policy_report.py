@@ -13,7 +13,8 @@ from routers.evaluation.frame import Frame
 from routers.evaluation.metrics import area_under_hull, match_cost
 from routers.evaluation.policy import Replayed
 from routers.evaluation.promises import Promises, verdict
-from routers.evaluation.scene import FIRST_TOKEN_S, NOBODY, TOKENS_PER_S, Position, Unheard
+from routers.evaluation.scene import FIRST_TOKEN_S, NOBODY, TOKENS_PER_S
+from routers.evaluation.told import QUESTION_S, Unheard
 from routers.files import replacing
 from routers.numeric import FloatArray, nan_mean
 
@@ -31,7 +32,7 @@ def report(replayed: Replayed, *, n_draws: int = 1000, seed: int = 0) -> dict[st
     rows = frame.rows
     at = replayed.compared
     cost = np.stack([each.cost_usd[at] for each in replayed.positions])
-    quality = np.stack([_quality(each, replayed)[at] for each in replayed.positions])
+    quality = np.stack([each.quality(replayed.rows.quality)[at] for each in replayed.positions])
     single_cost, single_quality = frame.realised(replayed.singles[:, at])
     steered = replayed.policy.workflow is None or replayed.policy.workflow.heeds_knob
     better = gains(frame, cost, quality, single_cost, single_quality, steered=steered)
@@ -89,13 +90,6 @@ def report(replayed: Replayed, *, n_draws: int = 1000, seed: int = 0) -> dict[st
         "positions": _positions(replayed, frame, quality, cost, better.positions),
         "notes": _notes(replayed),
     }
-
-
-def _quality(position: Position, replayed: Replayed) -> FloatArray:
-    """Return what each served answer was worth, NaN where unknown."""
-    served = position.served
-    known = replayed.rows.quality[np.arange(len(served)), served]
-    return np.where(served == NOBODY, 0.0, known)
 
 
 def _positions(
@@ -171,15 +165,21 @@ def _notes(replayed: Replayed) -> list[str]:
             f"Nobody recorded {which} (`l:MODEL`, `latency_s`): they are {FIRST_TOKEN_S:g} s and "
             f"then {TOKENS_PER_S:g} output tokens a second."
         )
-    if policy.workflow is not None and policy.workflow.wants_logprobs:
-        notes.append("WARNING: log-probabilities of answers, which it goes by, were not recorded.")
+    if lost.n_judged:
+        notes.append(
+            f"{lost.n_judged} questions about answers were answered by recorded scores and votes "
+            f"(`j:MODEL`, `v:MODEL`); each takes {QUESTION_S:g} s"
+            + (
+                f", and {lost.n_unpriced} of them, whose model has no known price, cost nothing."
+                if lost.n_unpriced
+                else " and costs what request and answer do as a prompt."
+            )
+        )
     return notes + _unheard(lost)
 
 
 def _unheard(lost: Unheard) -> list[str]:
     told = (
-        (lost.n_questions, "questions of its own, to a judge or a planner, had no answer"),
-        (lost.n_samples, "further answers of one model could not be had, it was recorded once"),
         (lost.n_drafts, "answers that it asked for were not recorded, and counted as failed calls"),
         (lost.n_rewritten, "requests in other words took the answer to the original"),
     )
@@ -201,10 +201,12 @@ def write_decisions(replayed: Replayed, out: Path) -> int:
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     n, k = len(replayed.query_ids), len(replayed.cost_quality)
-    names = np.asarray([*replayed.rows.models, None], dtype=object)
+    models = replayed.rows.models
+    names = np.asarray([*models, None], dtype=object)
+    called = (*models, *replayed.unheard.others)
     served = np.stack([each.served for each in replayed.positions], axis=1)
     calls = [
-        [replayed.rows.models[column] for column in position.calls[row]]
+        [called[column] for column in position.calls[row]]
         for row in range(n)
         for position in replayed.positions
     ]

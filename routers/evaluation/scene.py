@@ -2,9 +2,8 @@
 
 import random
 import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +14,9 @@ from routers.decision.choice import choose_each
 from routers.decision.decide import estimate_each
 from routers.evaluation.course import Course, drive
 from routers.evaluation.frame import Rows
+from routers.evaluation.told import Recorded, Unheard
 from routers.numeric import FloatArray, nan_mean
-from routers.steps import Answer, Delegate, Question, Step
+from routers.steps import Delegate
 from routers.task import Room, Task
 from routers.types import (
     CandidateEstimate,
@@ -25,6 +25,7 @@ from routers.types import (
     FloatMatrix,
     ModelSpec,
     Predictions,
+    Prices,
 )
 from routers.workflows.base import Workflow
 
@@ -59,6 +60,8 @@ class Scene:
         Of the answers.
     assumed_tokens
         (n_candidates,), output tokens.
+    others
+        Prices of models that may be asked beyond the candidates, such as a judge.
     """
 
     candidates: tuple[ModelSpec, ...]
@@ -72,6 +75,7 @@ class Scene:
     output_tokens: FloatArray
     latency_s: FloatArray
     assumed_tokens: FloatArray
+    others: Mapping[str, Prices] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.query_ids)
@@ -120,6 +124,7 @@ class Scene:
             output_tokens=self.output_tokens[index],
             latency_s=self.latency_s[index],
             assumed_tokens=self.assumed_tokens,
+            others=self.others,
         )
 
     def estimates(self, row: int) -> tuple[CandidateEstimate, ...]:
@@ -184,13 +189,17 @@ class Position:
     Attributes
     ----------
     calls
-        Columns of the models that were called, in that order.
+        Columns of the models that were called, in that order; those of who is no candidate come
+        after these (`Unheard.others`).
     served
         Column of the model whose answer was served, or `NOBODY`.
     cost_usd
         Of all calls.
     latency_s, latency_sum_s
         Along the slowest call of each round, and of all calls one after the other.
+    own_quality
+        What the very answer that served was worth, where models were asked repeatedly and it
+        stands beside it; NaN where the outcome of the model tells.
     """
 
     calls: list[tuple[int, ...]]
@@ -198,6 +207,7 @@ class Position:
     cost_usd: FloatArray
     latency_s: FloatArray
     latency_sum_s: FloatArray
+    own_quality: FloatArray
 
     def rows(self, index: NDArray[np.intp]) -> "Position":
         """Return how some of the queries went, in the order of `index`."""
@@ -207,7 +217,20 @@ class Position:
             cost_usd=self.cost_usd[index],
             latency_s=self.latency_s[index],
             latency_sum_s=self.latency_sum_s[index],
+            own_quality=self.own_quality[index],
         )
+
+    def quality(self, outcomes: NDArray[np.floating]) -> FloatArray:
+        """Return what each served answer was worth, NaN where unknown and 0 where none served.
+
+        Parameters
+        ----------
+        outcomes
+            Of the candidates, (n_queries, n_candidates).
+        """
+        known = outcomes[np.arange(len(self.served)), self.served]
+        known = np.where(np.isnan(self.own_quality), known, self.own_quality)
+        return np.where(self.served == NOBODY, 0.0, known)
 
     @property
     def n_calls(self) -> FloatArray:
@@ -223,21 +246,8 @@ def stacked_positions(parts: Sequence[Position]) -> Position:
         cost_usd=np.concatenate([part.cost_usd for part in parts]),
         latency_s=np.concatenate([part.latency_s for part in parts]),
         latency_sum_s=np.concatenate([part.latency_sum_s for part in parts]),
+        own_quality=np.concatenate([part.own_quality for part in parts]),
     )
-
-
-@dataclass(slots=True)
-class Unheard:
-    """What recorded answers could not tell."""
-
-    n_questions: int = 0
-    """Questions of the workflow's own, such as to a judge."""
-    n_samples: int = 0
-    """Further answers of a model that answered once."""
-    n_drafts: int = 0
-    """Answers that were not recorded."""
-    n_rewritten: int = 0
-    """Requests that the workflow put in other words: what was answered to the original serves."""
 
 
 def alone(scene: Scene, picks: NDArray[np.intp]) -> Position:
@@ -250,6 +260,7 @@ def alone(scene: Scene, picks: NDArray[np.intp]) -> Position:
         cost_usd=scene.cost_usd[at, picks],
         latency_s=latency_s,
         latency_sum_s=latency_s,
+        own_quality=np.full(len(scene), np.nan),
     )
 
 
@@ -289,14 +300,12 @@ def play(
     asked = [None] * len(rates) if cost_quality is None else list(cost_quality)
     for row in range(n):
         candidates = scene.estimates(row)
-        respond = partial(_respond, _Recorded(scene, row, columns, lost))
-        known: dict[tuple[int, tuple[float | None, float | None] | None], Course] = {}
+        known: dict[tuple[int, tuple[float | None, float | None] | None], tuple[Course, float]] = {}
         settings = zip(played, rates, asked, picks[:, row].tolist(), strict=True)
         for position, rate, t, pick in settings:
             # What does not heed the knob goes the same way wherever single choice does.
             key = (pick, (rate, t) if workflow.heeds_knob else None)
-            course = known.get(key)
-            if course is None:
+            if key not in known:
                 task = Task(
                     conversation=scene.conversations[row],
                     candidates=candidates,
@@ -307,10 +316,12 @@ def play(
                     x=None if scene.x is None else scene.x[row],
                     cost_quality=t,
                 )
-                course = known[key] = drive(workflow, task, respond)
+                told = Recorded(scene, row, columns, lost)
+                course = drive(workflow, task, told.respond)
                 end = course.end
                 lost.n_rewritten += isinstance(end, Delegate) and end.messages is not None
-            position.take(row, course, columns)
+                known[key] = course, told.worth(course.served)
+            position.take(row, *known[key], lost, columns)
         if (row + 1) % _TOLD_EVERY == 0:
             progress(row + 1)
     return [each.position() for each in played]
@@ -326,15 +337,18 @@ class _Playing:
         self._calls: list[tuple[int, ...]] = [()] * n
         self._served = np.full(n, NOBODY, dtype=np.intp)
         self._cost_usd, self._latency_s, self._latency_sum_s = np.zeros((3, n))
+        self._own_quality = np.full(n, np.nan)
 
-    def take(self, row: int, course: Course, columns: dict[str, int]) -> None:
-        """Take how one query went."""
-        # A judge that is no candidate has no column; none of them could be heard.
-        self._calls[row] = tuple(columns[each] for each in course.calls if each in columns)
+    def take(
+        self, row: int, course: Course, worth: float, told: Unheard, columns: dict[str, int]
+    ) -> None:
+        """Take how one query went, and what its answer was worth where that is told apart."""
+        self._calls[row] = tuple(told.column(each, columns) for each in course.calls)
         if course.served is not None:
             self._served[row] = columns[course.served.model_id]
         self._cost_usd[row] = course.cost_usd
         self._latency_s[row] = course.latency_s
+        self._own_quality[row] = worth
         self._latency_sum_s[row] = sum(each.latency_s or 0.0 for each in course.heard)
 
     def position(self) -> Position:
@@ -345,44 +359,5 @@ class _Playing:
             cost_usd=self._cost_usd,
             latency_s=self._latency_s,
             latency_sum_s=self._latency_sum_s,
+            own_quality=self._own_quality,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Recorded:
-    """What models answered to one query."""
-
-    scene: Scene
-    row: int
-    columns: dict[str, int]
-    unheard: Unheard
-
-
-def _respond(recorded: _Recorded, step: Step, number: int) -> Answer | None:
-    scene, row, lost = recorded.scene, recorded.row, recorded.unheard
-    if isinstance(step, Question):
-        lost.n_questions += 1
-        return None
-    if step.sample > 0:
-        lost.n_samples += 1
-        return None
-    column = recorded.columns.get(step.model_id)
-    answers = scene.answers
-    if column is None or answers is None:
-        lost.n_drafts += 1
-        return None
-    literal = answers.literals[row, column]
-    text = None if answers.texts is None else answers.texts[row, column]
-    if literal is None and text is None:
-        lost.n_drafts += 1
-        return None
-    tokens = scene.output_tokens[row, column]
-    return Answer(
-        number=number,
-        model_id=step.model_id,
-        text=text or literal or "",
-        literal=literal,
-        output_tokens=None if np.isnan(tokens) else float(tokens),
-        cost_usd=float(scene.cost_usd[row, column]),
-        latency_s=float(scene.latency_s[row, column]),
-    )

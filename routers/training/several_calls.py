@@ -17,7 +17,7 @@ from routers.evaluation.assess import predicted_costs
 from routers.evaluation.equal_cost import gains
 from routers.evaluation.frame import NEGLIGIBLE, Frame, Rows, kept_rows, select_rows, sweep
 from routers.evaluation.policy import spec_of
-from routers.evaluation.scene import NOBODY, Position, Scene, play, stacked_positions
+from routers.evaluation.scene import Position, Scene, play, stacked_positions
 from routers.numeric import FloatArray, nan_mean
 from routers.types import FloatMatrix, Predictions, PriceTable
 from routers.workflows.base import Workflow, WorkflowContext, make_workflow
@@ -210,10 +210,7 @@ def realised_quality(
     positions: Sequence[Position], quality: NDArray[np.floating]
 ) -> NDArray[np.float64]:
     """Return what was served at each position was worth, (n_positions, n_queries)."""
-    at = np.arange(len(quality))
-    return np.stack(
-        [np.where(each.served == NOBODY, 0.0, quality[at, each.served]) for each in positions]
-    )
+    return np.stack([each.quality(quality) for each in positions])
 
 
 def _part(

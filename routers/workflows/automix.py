@@ -200,6 +200,7 @@ class AutoMix(Workflow):
             purpose=Purpose.JUDGE,
             deadline_s=self.deadline_s,
             temperature=1.0,
+            about=draft.number,
         )
 
     def _chosen(self, task: Task) -> Delegate | Skip | list[bool]:

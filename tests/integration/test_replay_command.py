@@ -140,3 +140,52 @@ def test_a_policy_that_cannot_work_is_one_line(folder, tmp_path, capsys, content
         )
     assert exit_.value.code == 2
     assert told in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_judge_of_a_configuration_whose_words_nobody_recorded_is_one_line(simulated, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(
+            [
+                *("replay", "--policy", str(CONFIGS / "gateway.workflows.yaml")),
+                *("--name", "judged", "--data", str(simulated / "outcomes.parquet")),
+                *("--answers", str(simulated / "answers.parquet")),
+            ]
+        )
+    assert exit_.value.code == 2
+    assert "to judge the answer of" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("positions", ["", ",", "0,,1", "0;1", "a", "nan", "inf", "-0.1", "0..1"])
+def test_positions_that_are_none_are_one_line(folder, capsys, positions):
+    with pytest.raises(SystemExit) as exit_:
+        main(["replay", *arguments(folder, "--cost-quality", positions)])
+    assert exit_.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--cost-quality" in line
+
+
+def test_a_position_that_is_asked_twice_is_one_row(folder, tmp_path):
+    out = tmp_path / "calls.parquet"
+    assert run(folder, "--cost-quality", "0,1,0", "--out", out).exit_code == 0
+    assert pq.read_table(out)["knob"].to_pylist()[:4] == [0.0, 1.0, 0.0, 1.0]
+    assert pq.read_table(out).num_rows == 600
+
+
+def test_lines_with_a_byte_order_mark_are_read_and_tables_of_commas_are_not(folder, tmp_path):
+    lines = [
+        {"query_id": row["query_id"], "prompt": row["prompt"], "model": model}
+        | {"quality": row[f"q:{model}"], "cost_usd": row[f"c:{model}"], "output_tokens": 9}
+        for row in pq.read_table(folder / "outcomes.parquet").to_pylist()
+        for model in ("mini", "small", "large")
+    ]
+    data = tmp_path / "data.jsonl"
+    data.write_text("\ufeff" + "\n".join(map(json.dumps, lines)), encoding="utf-8")
+    given = ("--policy", folder / "policy.yaml", "--answers", folder / "answers.parquet")
+    asked = [str(each) for each in (*given, "--draws", 100, "--cost-quality", "0,1", "--json")]
+    told = CliRunner().invoke(replay, [*asked, "--data", str(data)])
+    assert told.exit_code == 0, told.output
+    assert json.loads(told.stdout)["n_compared"] == 300
+    table = data.with_suffix(".csv")
+    table.write_text("query_id,prompt,q:mini\nq0,?,1\n")
+    refused = CliRunner().invoke(replay, [*asked, "--data", str(table)])
+    assert "unknown kind of file" in str(refused.exception)

@@ -56,6 +56,7 @@ class JudgeAcceptor:
             purpose=Purpose.JUDGE,
             deadline_s=self.deadline_s,
             logprobs=True,
+            about=answer.number,
         )
         (reply,) = yield (question,)
         grade, chance = None, 0.0

@@ -12,7 +12,7 @@ from routers.evaluation.policy_file import read_policy
 from routers.evaluation.policy_report import report, write_decisions
 from routers.evaluation.scene import NOBODY, Ceilings
 from routers.options import build
-from routers.steps import Delegate, Draft, Purpose, Question, Refuse, Serve
+from routers.steps import Delegate, Draft, Refuse, Serve
 from routers.training.fit import fit
 from routers.training.recipe import Recipe
 from routers.workflows.base import WORKFLOWS, Workflow
@@ -153,17 +153,6 @@ class _Script(Workflow):
         if self.end is not None:
             return self.end
         return Serve(answer=answers[0], by="script", score=task.usd_per_quality)
-
-
-def test_what_was_not_recorded_counts_as_failed_and_is_told(files):
-    question = Question(model_id="large", messages=(), max_tokens=1, purpose=Purpose.JUDGE)
-    steps = (question, Draft(model_id="mini", sample=1), Draft(model_id="small"))
-    replayed = on(files, _Script(steps=steps), cost_quality=(0.0,))
-    assert replayed.unheard.n_questions == replayed.unheard.n_samples == 300
-    assert set(replayed.positions[0].calls) == {(LARGE, MINI, SMALL)}
-    np.testing.assert_allclose(replayed.positions[0].cost_usd, USD["small"])
-    notes = report(replayed, n_draws=100)["notes"]
-    assert any(note.startswith("WARNING: 300 questions of its own") for note in notes)
 
 
 def test_what_is_refused_is_served_by_nobody_and_worth_nothing(files, tmp_path):
