@@ -20,6 +20,8 @@ from typing import Any, Self
 TAG = re.compile(r"\bt\d{6}\b")
 """What a prompt holds, by which its calls are found."""
 JUDGE = "sim-medium"
+"""Judges, plans and guards."""
+_CALLED = ("sim-nano", "sim-small", "sim-large")
 LONG_CHARS = 60_000
 """Of an answer that nobody would hold back."""
 _STALL_S, _SLOW_S = 2.0, 0.05
@@ -81,6 +83,8 @@ class ModelCall:
         What it told, different for every call of a request; None where it told nothing.
     handed_over
         Whether all of an answer was written.
+    said
+        What the answer was to say.
     """
 
     tag: str
@@ -88,6 +92,7 @@ class ModelCall:
     fault: Fault | None
     output_tokens: int | None = None
     handed_over: bool = False
+    said: object = None
 
 
 class FaultyModels:
@@ -174,7 +179,9 @@ class FaultyModels:
             self._n_of_tag[tag] += 1
             most = body.get("max_tokens") or body.get("max_completion_tokens") or 60
             call.output_tokens = max(1, min(most, self._n_of_tag[tag] % 60))
-        answer = _completion(body, fault, rng, call.output_tokens)
+        answer = _completion(body, fault, rng, call.output_tokens, tag=tag)
+        if answer["choices"]:
+            call.said = answer["choices"][0]["message"]["content"]
         if not body.get("stream"):
             return await self._send_whole(writer, answer, call)
         return await self._send_events(writer, answer, call)
@@ -217,10 +224,33 @@ class FaultyModels:
         return False
 
 
+def _says(body: Mapping[str, Any], rng: random.Random, tag: str) -> str:
+    """Return what a model says: what it is asked for, more or less."""
+    if body["model"] != JUDGE:
+        return rng.choice(_OPTIONS)
+    asked = str(body["messages"][0]["content"])
+    if asked.startswith("You guard"):
+        return rng.choice(("safe", "safe", "safe", "Safe.", "unsafe\nS1", "I cannot tell."))
+    if asked.startswith("You plan"):
+        called = rng.choice((*_CALLED, "auto"))
+        turns = (
+            *[f"<think>One more.</think><call>{called}: what of {tag}?</call>"] * 5,
+            *["<think>I know.</think><answer>It is B.</answer>"] * 2,
+            "I would ask somebody.",
+        )
+        return rng.choice(turns)
+    return rng.choice("12345")
+
+
 def _completion(
-    body: Mapping[str, Any], fault: Fault | None, rng: random.Random, output_tokens: int | None
+    body: Mapping[str, Any],
+    fault: Fault | None,
+    rng: random.Random,
+    output_tokens: int | None,
+    *,
+    tag: str,
 ) -> dict[str, Any]:
-    said: Any = rng.choice("12345") if body["model"] == JUDGE else rng.choice(_OPTIONS)
+    said: Any = _says(body, rng, tag)
     if fault is Fault.LONG:
         said = "word " * (LONG_CHARS // 5)
     if fault is Fault.NO_CONTENT:

@@ -31,9 +31,12 @@ import httpx
 from app.outcomes.sqlite import read_outcomes
 from loadtest.faulty_models import JUDGE, Fault, FaultyModels
 from loadtest.workflow_judge import (
+    BLOCKING,
     MAX_CALLS,
     MAX_COST_USD,
     MAX_TIME_S,
+    POOL,
+    RESTRICTING,
     Ask,
     End,
     Findings,
@@ -51,6 +54,22 @@ _CANDIDATES = [NANO, SMALL, LARGE]
 _JUDGED = {"kind": "judge", "model": JUDGE, "deadline_s": 1.0}
 _SURE = {"kind": "logprobs", "least_mean": -0.5}
 _OPTION = {"normaliser": "option"}
+_ROUNDS = {"kind": "rounds", "planner": JUDGE, "deadline_s": 1.0}
+_AGENTS = {"kind": "agents", "max_agents": 3, "deadline_s": 1.0}
+_GUARDED = {"kind": "guarded", "slow": {"model": JUDGE, "deadline_s": 1.0}}
+_RESTRICTED = {
+    **_GUARDED,
+    "when_harmful": {"models": list(POOL)},
+    "on_failure": {"models": list(POOL)},
+}
+_AFTER: Mapping[str, Mapping[str, Any]] = {
+    "alone": {},
+    "rounds": {"then": _ROUNDS},
+    "agents": {"then": _AGENTS},
+    "cascade": {"then": {"kind": "cascade", "stages": _CANDIDATES, "acceptor": _JUDGED}},
+    "vote": {"then": {"kind": "agree", "first": 3, **_OPTION}},
+}
+"""What comes after a guard."""
 WORKFLOWS: Mapping[str, Mapping[str, Any]] = {
     "cascade_judge": {"kind": "cascade", "stages": _CANDIDATES, "acceptor": _JUDGED},
     "cascade_logprobs": {"kind": "cascade", "by": "cost", "acceptor": _SURE},
@@ -64,6 +83,13 @@ WORKFLOWS: Mapping[str, Mapping[str, Any]] = {
     | {"max_cost_usd": MAX_COST_USD},
     "hasty": {"kind": "cascade", "stages": _CANDIDATES, "acceptor": _JUDGED}
     | {"max_time_s": MAX_TIME_S},
+    "rounds": _ROUNDS,
+    "frugal_rounds": {**_ROUNDS, "max_cost_usd": MAX_COST_USD},
+    "hasty_rounds": {**_ROUNDS, "max_time_s": MAX_TIME_S},
+    "agents": _AGENTS,
+    "capped_agents": {**_AGENTS, "max_calls": MAX_CALLS},
+    **{f"{BLOCKING}_{name}": {**_GUARDED, **rest} for name, rest in _AFTER.items()},
+    **{f"{RESTRICTING}_{name}": {**_RESTRICTED, **rest} for name, rest in _AFTER.items()},
     **{kind.replace("-", "_"): {"kind": kind} for kind in ODD_KINDS},
 }
 _TIMEOUTS = {

@@ -14,13 +14,16 @@ from app.gateway.dispatch import OpenAnswer
 from app.gateway.held_answers import HeldAnswer
 from app.outcomes.calls import StoredCall, read_calls
 from app.outcomes.rows import OutcomeRow
-from loadtest.faulty_models import BILLED_AS_TOLD, ModelCall
+from loadtest.faulty_models import BILLED_AS_TOLD, JUDGE, ModelCall
 from tests.support.gateway import RunningGateway
 
 MAX_CALLS = 2
 MAX_COST_USD = 2e-4
 MAX_TIME_S = 0.2
 """The ceilings of the policies that have some."""
+BLOCKING, RESTRICTING = "blocking", "restricting"
+"""How the names of policies with a guard begin: it blocks, or leaves requests to `POOL`."""
+POOL = ("sim-nano", "sim-small")
 _LATE_MS = 150.0
 """How much later than its ceiling a busy machine may begin a call."""
 _NUSD = 1e9
@@ -153,6 +156,7 @@ def judge(
         _judge_end(found, end, by_id.get(end.ask.request_id, []))
     asks = {end.ask.request_id: end.ask for end in ends}
     _judge_calls(found, rows, calls)
+    _judge_guards(found, ends, calls)
     for row in rows:
         _judge_row(found, row, asks[row.request_id])
     _judge_left(found, rows, left)
@@ -265,12 +269,16 @@ def _judge_headers(found: Findings, name: str, end: End, row: OutcomeRow, how: s
     if told is not None:
         rounds = ";".join(",".join(each) for each in workflow["rounds"])
         found.check("headers and rows tell the same", told == rounds, name, told, rounds)
-    for header, field_ in (
-        ("x-route-accepted-by", "accepted_by"),
-        ("x-route-ceiling", "ceiling"),
+    notes = workflow.get("notes", {})
+    for header, known in (
+        ("x-route-rounds", notes.get("rounds")),
+        ("x-route-mode", notes.get("mode")),
+        ("x-route-agents", len(notes.get("agents", []))),
+        ("x-route-accepted-by", workflow.get("accepted_by")),
+        ("x-route-ceiling", workflow.get("ceiling")),
     ):
         if header in headers:
-            same = headers[header] == workflow.get(field_)
+            same = headers[header] == str(known)
             found.check("headers and rows tell the same", same, name, header, workflow)
     if "x-route-calls" in headers:
         n_calls = len(read_calls(row.calls))
@@ -317,6 +325,29 @@ def _judge_calls(found: Findings, rows: Sequence[OutcomeRow], calls: Sequence[Mo
                 found.check("what was told is booked", holds, tag, call, here)
 
 
+def _judge_guards(found: Findings, ends: Sequence[End], calls: Sequence[ModelCall]) -> None:
+    """See that nothing was answered, or by nobody else, that no guard found harmless."""
+    by_tag: dict[str, list[ModelCall]] = defaultdict(list)
+    for call in calls:
+        by_tag[call.tag].append(call)
+    for end in ends:
+        ask = end.ask
+        blocks, restricts = (ask.policy.startswith(name) for name in (BLOCKING, RESTRICTING))
+        if not (blocks or restricts):
+            continue
+        there = by_tag[ask.tag]
+        passed = any(str(each.said).lower().startswith("safe") for each in there)
+        if not passed:
+            answering = {each.model for each in there} - {JUDGE}
+            holds = not answering if blocks else answering <= {*POOL}
+            found.check("nothing goes around a guard", holds, ask.request_id, ask.policy, there)
+        guard = end.headers.get("x-route-guard", "")
+        if blocks and end.status == 200 and "x-route-model" in end.headers and not end.left:
+            kept = end.headers.get("x-route-cache") == "hit"
+            holds = kept or guard.endswith("; harmless")
+            found.check("what a guard blocks is refused", holds, ask.request_id, guard)
+
+
 def _judge_row(found: Findings, row: OutcomeRow, ask: Ask) -> None:
     calls = read_calls(row.calls)
     name = f"{row.request_id} {ask.policy}"
@@ -329,16 +360,16 @@ def _judge_row(found: Findings, row: OutcomeRow, ask: Ask) -> None:
     workflow = json.loads(row.workflow) if row.workflow else {}
     carried = bool(workflow.get("rounds"))
     n_sent = sum(bool(each.upstream) for each in calls)
-    if carried and ask.policy == "capped":
+    if carried and ask.policy in {"capped", "capped_agents"}:
         # Retries apart: a call whose connection was lost is made again.
         n_once = n_sent - sum(each.error == _LOST for each in calls)
         found.check("ceilings on calls hold", n_once <= MAX_CALLS, name, calls)
     if carried:
         found.check("no workflow is endless", n_sent <= 2 * 12 + 3, name, n_sent)
-    if carried and (ask.policy == "frugal" or "x-route-max-cost" in ask.headers):
+    if carried and (ask.policy in {"frugal", "frugal_rounds"} or "x-route-max-cost" in ask.headers):
         holds = paid_nusd <= MAX_COST_USD * _NUSD + 1
         found.check("ceilings on cost hold", holds, name, paid_nusd, calls)
-    if carried and ask.policy == "hasty":
+    if carried and ask.policy in {"hasty", "hasty_rounds"}:
         # Counted from the first call: what is decided or waited for before is no workflow's.
         ends_ms = (calls[0].began_ms or 0.0) + MAX_TIME_S * 1e3 + _LATE_MS
         late = [each for each in calls if (each.began_ms or 0.0) > ends_ms]

@@ -1,6 +1,7 @@
 """From a policy's `workflow` to the object that says what is called."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from app.config import LoadedConfig, WorkflowConfig
 from app.gateway.request import WorkflowRule
@@ -10,6 +11,7 @@ from routers.errors import RoutingConfigError, RoutingError
 from routers.options import build, options_of
 from routers.types import CHAT, Conversation, ModelFacts, ModelSpec
 from routers.workflows.base import WORKFLOWS, Workflow
+from routers.workflows.guarded import Guarded
 from routers.workflows.learning.base import OnlineWorkflow
 
 _EXAMPLES = {
@@ -50,8 +52,9 @@ def build_workflow(
     place = ("policies", name, "workflow")
     model_ids = [spec.model_id for spec in candidates]
     try:
-        fitted = _fitted(written, artifact, candidates)
-        workflow = fitted or _made(written)
+        workflow, is_fitted = _workflow(
+            written.registered_kind, written.options, artifact, candidates
+        )
     except RoutingError as error:
         raise config.error(place, str(error)) from error
     doubts = [*_strangers(workflow, model_ids, config), *workflow.doubts(model_ids)]
@@ -62,7 +65,7 @@ def build_workflow(
         max_calls=written.max_calls,
         max_cost_usd=written.max_cost_usd,
         max_time_s=written.max_time_s,
-        is_fitted=fitted is not None,
+        is_fitted=is_fitted,
         facts=_facts(artifact, candidates) if workflow.describes else {},
     )
 
@@ -88,42 +91,60 @@ def _facts(artifact: RouterArtifact, candidates: Sequence[ModelSpec]) -> dict[st
     }
 
 
+def _workflow(
+    kind: str, options: Mapping[str, Any], artifact: RouterArtifact, candidates: Sequence[ModelSpec]
+) -> tuple[Workflow, bool]:
+    """Return a workflow, and whether what the artifact's knob means holds for it."""
+    fitted = _fitted(kind, options, artifact, candidates)
+    workflow = fitted or _made(kind, options)
+    if not isinstance(workflow, Guarded):
+        return workflow, fitted is not None
+    then = workflow.then
+    if then is None or workflow.follower is None:
+        return workflow, False
+    rest = {name: value for name, value in then.items() if name != "kind"}
+    fitted = _fitted(workflow.follower.kind, rest, artifact, candidates)
+    return (workflow, False) if fitted is None else (workflow.followed_by(fitted), True)
+
+
 def _fitted(
-    written: WorkflowConfig, artifact: RouterArtifact, candidates: Sequence[ModelSpec]
+    kind: str, options: Mapping[str, Any], artifact: RouterArtifact, candidates: Sequence[ModelSpec]
 ) -> Workflow | None:
-    """Return the artifact's workflow where that is what is asked for."""
+    """Return the artifact's workflow, or what follows its guard, where that is asked for."""
     fitted = artifact.workflow
-    if fitted is None or fitted.kind != written.registered_kind:
+    if fitted is not None and fitted.kind != kind and isinstance(fitted, Guarded):
+        fitted = fitted.follower if fitted.has_fitted_follower else None
+    if fitted is None or fitted.kind != kind:
         return None
     if fitted.tunable:
-        return _retuned(fitted, written)
-    if written.options:
+        fitted = _retuned(fitted, options, artifact)
+    elif options != {name: value for name, value in options_of(fitted).items() if name in options}:
         return None
     if isinstance(fitted, OnlineWorkflow):  # what one policy's requests teach is not for others
-        fitted = _retuned(fitted, written)
+        fitted = _retuned(fitted, options, artifact)
     names = {spec.model_id: spec.predicted_as for spec in candidates}
-    if all(model_id == name for model_id, name in names.items()):
+    if fitted.guards or all(model_id == name for model_id, name in names.items()):
         return fitted
     return RenamedWorkflow(fitted, names)
 
 
-def _retuned(fitted: Workflow, written: WorkflowConfig) -> Workflow:
+def _retuned(fitted: Workflow, options: Mapping[str, Any], artifact: RouterArtifact) -> Workflow:
     """Return what was fitted under other options; those that are not written stay."""
-    options = {**options_of(fitted), **written.options}
-    again = build(type(fitted), options, noun=f"workflow {written.kind!r}")
-    return again.restore(fitted.state(), ())
+    again = build(type(fitted), {**options_of(fitted), **options}, noun=f"workflow {fitted.kind!r}")
+    # What follows a guard is seen to by itself.
+    state = fitted.own_state() if isinstance(fitted, Guarded) else fitted.state()
+    return again.restore(state, artifact.router.models_)
 
 
-def _made(written: WorkflowConfig) -> Workflow:
-    kind = written.registered_kind
+def _made(kind: str, options: Mapping[str, Any]) -> Workflow:
     cls = WORKFLOWS.get(kind)
     if cls.learns:
         raise RoutingConfigError(
-            f"{written.kind!r} is fitted from recorded answers, and its options with it: name it "
+            f"{kind!r} is fitted from recorded answers, and its options with it: name it "
             "by its kind alone, and a router whose artifact holds it (`steelyard fit --recipe "
             f"configs/training/{kind}.yaml --answers ...`)"
         )
-    return build(cls, written.options, noun=f"workflow {written.kind!r}")
+    return build(cls, options, noun=f"workflow {kind!r}")
 
 
 def _strangers(workflow: Workflow, candidates: Sequence[str], config: LoadedConfig) -> list[str]:

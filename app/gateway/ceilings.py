@@ -10,7 +10,7 @@ from app.gateway.ledger import LedgerEntry
 from app.gateway.questions import question_of
 from app.gateway.request import RouteRequest
 from app.keys import NUSD_PER_USD, to_nusd
-from routers.steps import Draft, Step
+from routers.steps import Draft, Purpose, Step
 from routers.task import Task
 from routers.types import Decision, ModelSpec
 
@@ -81,6 +81,8 @@ class Ceilings:
             isinstance(step, Draft) and self._task.candidate(model_id) is None
         ):
             return None
+        if _contributes(step) and not self._task.guarding.allows(model_id):
+            return None
         room.time_s = self.left_s
         why, most_nusd = None, 0
         if room.calls < 1:
@@ -121,6 +123,11 @@ class Ceilings:
             limits = self._entry.max_output_tokens
             limits[step.model_id] = min(limits.get(step.model_id, limit), limit)
         return min(bid.most_nusd, left_nusd)
+
+
+def _contributes(step: Step) -> bool:
+    """Return whether an answer is made of what comes of a step, which a guard may restrict."""
+    return isinstance(step, Draft) or step.purpose in {Purpose.HELPER, Purpose.PLANNER}
 
 
 def asked_in(request: RouteRequest, step: Step) -> RouteRequest:

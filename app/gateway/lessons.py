@@ -277,7 +277,7 @@ class Pupils:
         """
         found = {}
         for policy in policies.values():
-            workflow = None if policy.workflow is None else policy.workflow.workflow
+            workflow = None if policy.workflow is None else policy.workflow.workflow.taught
             if not isinstance(workflow, OnlineWorkflow) or not workflow.learns_online:
                 continue
             workflow.meet(sorted(spec.model_id for spec in policy.candidates))
@@ -334,9 +334,10 @@ def teach(request: RouteRequest, course: Course | None, pupils: Mapping[str, Pup
     if course is None or course.task is None or request.policy is None:
         return
     pupil, rule = pupils.get(request.policy.name), request.policy.workflow
-    if pupil is None or rule is None or not isinstance(rule.workflow, OnlineWorkflow):
+    learner = None if rule is None else rule.workflow.taught
+    if pupil is None or not isinstance(learner, OnlineWorkflow):
         return
-    lesson = rule.workflow.lesson(course.task)
+    lesson = learner.lesson(course.task)
     if lesson is not None:
         pupil.learn(lesson)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from routers.steps import Answer, Delegate, End, Run, Serve, Step
 from routers.task import Task, Verdict
@@ -84,6 +85,8 @@ class RenamedWorkflow(OnlineWorkflow):
             return _end_as(stop.value, ids, heard)
         finally:
             running.close()
+            task.notes.update(_told_as(inner_task.notes, ids))
+            task.trace.extend(_told_as(each, ids) for each in inner_task.trace)
 
     def _called(self, task: Task) -> dict[str, CandidateEstimate]:
         """Return which candidate stands for each name."""
@@ -101,6 +104,9 @@ class RenamedWorkflow(OnlineWorkflow):
             candidates=tuple(_estimate_as(each, name) for name, each in called.items()),
             model_id=self._fitted_as.get(task.model_id, task.model_id),
             verdicts=[],
+            facts={self._fitted_as.get(name, name): each for name, each in task.facts.items()},
+            notes={},
+            trace=[],
         )
 
     @property
@@ -187,6 +193,20 @@ def _end_as(end: End, ids: Mapping[str, str], heard: Mapping[int, Answer]) -> En
     if isinstance(end, Serve):
         return replace(end, answer=heard.get(end.answer.number, end.answer))
     if isinstance(end, Delegate):
-        instead = end.instead and heard.get(end.instead.number, end.instead)
+        instead = end.instead
+        if instead is not None and instead.number in heard:
+            instead = replace(heard[instead.number], text=instead.text)
         return replace(end, model_id=ids.get(end.model_id, end.model_id), instead=instead)
     return end
+
+
+def _told_as(told: Mapping[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a workflow tells, with names of models translated."""
+    return {
+        name: [ids.get(each, each) for each in value]
+        if isinstance(value, list)
+        else ids.get(value, value)
+        if isinstance(value, str)
+        else value
+        for name, value in told.items()
+    }

@@ -86,9 +86,7 @@ def save_artifact(
         "notes": router.notes(),
     }
     if workflow is not None:
-        knob = None if workflow_knob is None else workflow_knob.to_table()
-        entry = {"kind": workflow.kind, "options": options_of(workflow), "knob": knob}
-        content["workflow"] = entry
+        content["workflow"] = _entry(workflow, workflow_knob)
     arrays = _trained_arrays(router, featurizer, workflow)
     _write(path, content, arrays, calibration=calibration, prices=prices)
 
@@ -194,13 +192,16 @@ def save_with_workflow(
     name: str,
     record: Mapping[str, Any],
     created_at: str,
+    workflow_knob: WorkflowKnob | None = None,
 ) -> None:
-    """Write an artifact with another workflow, which no knob steers, into the folder `path`.
+    """Write an artifact with another workflow into the folder `path`.
 
     Everything else stays as it is, to the last bit.
 
     Parameters
     ----------
+    workflow_knob
+        What the knob means for it; None where none steers it.
     name, record
         Under which name the manifest's metrics tell what the workflow was found to be worth.
 
@@ -217,9 +218,17 @@ def save_with_workflow(
         **artifact.manifest,
         "created_at": created_at,
         "metrics": {**artifact.manifest["metrics"], name: dict(record)},
-        "workflow": {"kind": workflow.kind, "options": options_of(workflow), "knob": None},
+        "workflow": _entry(workflow, workflow_knob),
     }
     _write(path, content, arrays, calibration=artifact.calibration, prices=artifact.prices)
+
+
+def _entry(workflow: Workflow, knob: WorkflowKnob | None) -> dict[str, Any]:
+    return {
+        "kind": workflow.kind,
+        "options": options_of(workflow),
+        "knob": None if knob is None else knob.to_table(),
+    }
 
 
 def _onboarded_arrays(onboarded: Sequence[OnboardedModel]) -> dict[str, np.ndarray]:

@@ -10,9 +10,8 @@ import numpy as np
 from routers.artifact.load import load_artifact
 from routers.artifact.save import save_with_workflow
 from routers.data.guard_labels import read_guard_labels
-from routers.errors import RoutingConfigError
 from routers.evaluation.crossfit import prompt_folds
-from routers.options import build
+from routers.options import build, options_of
 from routers.workflows.guarded import Guarded
 from routers.workflows.guards.models import learn
 
@@ -71,11 +70,6 @@ def fit_guard(
     if artifact_path == Path("default"):
         artifact_path = _DEFAULT
     artifact = load_artifact(artifact_path, trusted=trusted)
-    if artifact.workflow is not None and artifact.workflow.kind != Guarded.kind:
-        raise RoutingConfigError(
-            f"the artifact holds the workflow {artifact.workflow.kind!r}, whose place a guard "
-            "would take; fit the guard on an artifact without one"
-        )
     progress("reading prompts")
     labels = read_guard_labels(data, label=label, slow=slow)
     progress(f"looking at {len(labels)} prompts")
@@ -84,13 +78,27 @@ def fit_guard(
     progress("fitting the guard and its router")
     learned = learn(x, labels.harmful, labels.slow, folds, slow_share=slow_share)
     options: dict[str, Any] = {"epsilon": learned.epsilon}
+    held = artifact.workflow
+    after = held.follower if isinstance(held, Guarded) else held
+    if after is not None:
+        options["then"] = {"kind": after.kind, **options_of(after)}
     if slow_model is not None:
         options["slow"] = {"model": slow_model}
     workflow = build(Guarded, options, noun="the guard").restore(
         learned.models.state(), artifact.models
     )
+    if after is not None and (not isinstance(held, Guarded) or held.has_fitted_follower):
+        workflow.followed_by(after)
     record = {"n_prompts": len(labels), "seed": seed, **learned.figures}
-    save_with_workflow(out, artifact, workflow, name="guard", record=record, created_at=created_at)
+    save_with_workflow(
+        out,
+        artifact,
+        workflow,
+        name="guard",
+        record=record,
+        created_at=created_at,
+        workflow_knob=artifact.workflow_knob,
+    )
     return GuardReport(
         version=load_artifact(out, trusted=trusted).version,
         n_prompts=len(labels),

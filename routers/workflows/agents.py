@@ -78,6 +78,7 @@ class Agents(Workflow):
 
     kind: ClassVar[str] = "agents"
     reads_features: ClassVar[bool] = True
+    tunable: ClassVar[bool] = True
 
     modes: Annotated[tuple[Mode, ...], Field(min_length=1)] = MODES
     max_agents: Annotated[int, Field(ge=1, le=MOST_AGENTS)] = MOST_AGENTS

@@ -120,6 +120,11 @@ class Workflow(ABC):
     """Whether it makes use of `Task.facts`."""
 
     @property
+    def taught(self) -> "Workflow":
+        """What of it verdicts on answers may teach."""
+        return self
+
+    @property
     def wants_logprobs(self) -> bool:
         """Whether the log-probabilities of drafts are to be had from their upstreams."""
         return False

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from routers.errors import RoutingConfigError
-from routers.options import State, unfitted
+from routers.options import State, prefixed, under, unfitted
 from routers.steps import Answer, Delegate, Purpose, Question, Refuse, Run, Skip, Step
 from routers.task import GuardVerdict, Task
 from routers.types import CandidateEstimate
@@ -57,6 +57,8 @@ class Pool(_Part):
 
 Consequence = Literal["block"] | Pool
 
+_THEN = "then."
+
 _Judging = Generator[Sequence[Step], Sequence[Answer | None], GuardVerdict]
 
 
@@ -92,7 +94,8 @@ class Guarded(Workflow):
     unseen
         Likewise for what is no text, such as images: `fail`, or `allow` where the text is harmless.
     then
-        The workflow that answers what passes; None for single choice.
+        The workflow that answers what passes, of any kind; None for single choice. One that is
+        fitted from recorded answers is handed over by `followed_by`.
 
     References
     ----------
@@ -119,6 +122,7 @@ class Guarded(Workflow):
     learned_: GuardModels | None = unfitted()
     _rules: tuple[tuple[str, re.Pattern[str]], ...] = field(init=False, repr=False)
     _then: Workflow | None = field(init=False, repr=False, default=None)
+    _is_fitted: bool = field(init=False, repr=False, default=False)
 
     def __post_init__(self) -> None:
         self._rules = tuple((each.name, _compiled(each)) for each in self.rules)
@@ -126,11 +130,8 @@ class Guarded(Workflow):
             raise RoutingConfigError("`always_slow` needs a slow guard: `slow: {model: ...}`")
         if self.then is not None:
             self._then = make_workflow(self.then)
-            if self._then.guards or self._then.learns:
-                raise RoutingConfigError(
-                    f"`then` of a guard cannot be {self._then.kind!r}: what is fitted from "
-                    "recorded answers, or a guard itself, is a policy of its own"
-                )
+            if self._then.guards:
+                raise RoutingConfigError("`then` of a guard cannot be another guard")
 
     # --- running ------------------------------------------------------------------------------
 
@@ -245,9 +246,44 @@ class Guarded(Workflow):
     # --- what it is with ----------------------------------------------------------------------
 
     @property
+    def follower(self) -> Workflow | None:
+        """The workflow that answers what passes."""
+        return self._then
+
+    @property
+    def has_fitted_follower(self) -> bool:
+        """Whether that was fitted from recorded answers."""
+        return self._is_fitted
+
+    def followed_by(self, fitted: Workflow) -> Self:
+        """Have a workflow that was fitted, of the kind of `then`, answer what passes."""
+        self._then, self._is_fitted = fitted, True
+        return self
+
+    @property
+    def heeds_knob(self) -> bool:  # type: ignore[override]
+        """As what comes after does."""
+        return self._then is not None and self._then.heeds_knob
+
+    @property
+    def describes(self) -> bool:  # type: ignore[override]
+        """As what comes after does."""
+        return self._then is not None and self._then.describes
+
+    @property
+    def taught(self) -> Workflow:
+        """What comes after, where something does."""
+        return self if self._then is None else self._then.taught
+
+    @property
     def wants_logprobs(self) -> bool:
         """As what comes after does."""
         return self._then is not None and self._then.wants_logprobs
+
+    @property
+    def reads_text_only(self) -> bool:
+        """As what comes after does; the guard itself has `unseen` for the rest."""
+        return self._then is None or self._then.reads_text_only
 
     def asks(self, candidates: Iterable[str]) -> tuple[str, ...]:
         """Return the slow guard, and those that are asked after it."""
@@ -265,9 +301,23 @@ class Guarded(Workflow):
         for pool in (self.when_harmful, self.on_failure):
             if isinstance(pool, Pool):
                 doubts += not_among(candidates, pool.models)
-        return doubts if self._then is None else [*doubts, *self._then.doubts(candidates)]
+        if self._then is None:
+            return doubts
+        if self._then.learns and not self._is_fitted:
+            doubts.append(
+                f"`then` is {self._then.kind!r}, which is fitted from recorded answers: name it by "
+                "its kind alone, and a router whose artifact holds it (`steelyard fit --answers`)"
+            )
+        return [*doubts, *self._then.doubts(candidates)]
 
     def state(self) -> dict[str, np.ndarray]:
+        """Return what the fast guard, its router and what comes after learned, where they did."""
+        own = self.own_state()
+        if self._then is None or not self._is_fitted:
+            return own
+        return own | prefixed(_THEN, self._then.state())
+
+    def own_state(self) -> dict[str, np.ndarray]:
         """Return what the fast guard and its router learned, where they did."""
         return {} if self.learned_ is None else self.learned_.state()
 
@@ -279,8 +329,11 @@ class Guarded(Workflow):
         KeyError, ValueError
             If an array is missing or they do not fit together.
         """
-        del models
-        self.learned_ = GuardModels.restore(state) if state else None
+        of_then = under(_THEN, state)
+        own = {name: array for name, array in state.items() if not name.startswith(_THEN)}
+        self.learned_ = GuardModels.restore(own) if own else None
+        if of_then and self._then is not None:
+            self.followed_by(self._then.restore(of_then, models))
         return self
 
 

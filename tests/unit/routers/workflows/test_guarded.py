@@ -188,8 +188,7 @@ def test_the_chance_of_a_reply_is_told():
     [
         ({"rules": [{"name": "a", "pattern": "("}]}, "pattern of rule 'a'"),
         ({"always_slow": True}, "needs a slow guard"),
-        ({"then": {"kind": "frugal-gpt"}, **SLOW}, "a policy of its own"),
-        ({"then": {"kind": "guarded"}, **SLOW}, "a policy of its own"),
+        ({"then": {"kind": "guarded"}, **SLOW}, "cannot be another guard"),
         ({"when_harmful": {"models": []}}, "when_harmful"),
         ({"when_harmful": "allow"}, "when_harmful"),
     ],
@@ -200,5 +199,7 @@ def test_options_that_cannot_work_are_refused(options, words):
 
 
 def test_doubts():
+    then = {"kind": "frugal-gpt"}
+    assert "fitted from recorded" in guarded(then=then, **SLOW).doubts(["nano", "mini"])[0]
     assert "nothing to go by" in guarded().doubts(["nano"])[0]
     assert "'mini'" in guarded(when_harmful=TO_MINI, **SLOW).doubts(["nano"])[0]
