@@ -15,6 +15,7 @@ from routers.steps import Answer
 from routers.types import ModelSpec
 from routers.workflows.agree import Agree
 from routers.workflows.contextual_cascade import ContextualCascade
+from routers.workflows.guarded import Guarded, Rule
 from routers.workflows.learned_threshold import LearnedThreshold
 from tests.support.flaky import Flaky
 from tests.support.policies import PRICES, policy
@@ -345,3 +346,17 @@ async def test_what_is_believed_is_told_in_figures(registers):
     assert (name, n_waiting) == ("default", 30)
     assert beliefs.threshold == taught.workflow.learned(request(0.5))
     assert beliefs.threshold.low <= beliefs.threshold.value <= beliefs.threshold.high
+
+
+def test_what_comes_after_a_guard_is_taught_too(registers):
+    then = {"kind": "learned-threshold", "cheap": "nano", "strong": "large", "verifier": JUDGED}
+    guarded = Guarded(rules=(Rule(name="never", pattern="never"),), then=then)
+    policies = served(guarded)
+    pupils = Pupils(registers).of(policies)
+    told = request()
+    told.judged(
+        Answer(number=0, model_id="nano", text="A"), accepted=True, by="judge", score=1.0, why=""
+    )
+    teach(SimpleNamespace(policy=policies["default"]), SimpleNamespace(task=told), pupils)
+    assert pupils["default"].workflow is guarded.follower
+    assert pupils["default"].n_waiting == 1
