@@ -6,7 +6,7 @@ well, at the price of a task.
 """
 
 import asyncio
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine, Generator, Sequence
 from typing import Any, Generic, TypeVar
 
 _T = TypeVar("_T")
@@ -65,3 +65,25 @@ async def on_its_way(begun: Eager[Any]) -> None:
     """Let the event loop turn once, so that what was asked is sent before heavy work begins."""
     if not begun.ended:
         await asyncio.sleep(0)
+
+
+async def all_of(begun: Sequence[Eager[Any]]) -> None:
+    """Wait for all of them, also where one fails.
+
+    Raises
+    ------
+    Exception
+        What the first of them that fails raises. Whoever is cancelled gives the rest up.
+    """
+    failure: Exception | None = None
+    for at, each in enumerate(begun):
+        try:
+            await each
+        except Exception as error:  # noqa: BLE001  (raised below)
+            failure = failure or error
+        except BaseException:
+            for other in begun[at + 1 :]:
+                other.close()
+            raise
+    if failure is not None:
+        raise failure

@@ -18,7 +18,7 @@ from app.gateway.claims import Claims, Terms
 from app.gateway.refusals import budget_exceeded, rate_limited
 from app.gateway.request import RouteRequest
 from app.gateway.standings import RETRY_AFTER_S, Standings
-from app.gateway.surcharges import extras_of, unpayable
+from app.gateway.surcharges import Extra, extras_of, unpayable
 from app.gateway.tickets import Ticket, TooDearError
 from app.ids import new_id
 from app.stores.base import (
@@ -69,11 +69,14 @@ class Admission:
         caller: Caller,
         *,
         asked: Ticket | None = None,
+        extras: tuple[Extra, ...] | None = None,
     ) -> Ticket | None:
         """Claim what the decided model may use; None where nothing is limited.
 
         Parameters
         ----------
+        extras
+            What of the request changes its price; None looks for it.
         asked
             What was claimed for the question to a scorer; the request and its place count there.
 
@@ -92,7 +95,8 @@ class Admission:
         limits = self.allowances.models.get(decision.model_id)
         if limits is None and not scopes:
             return None
-        bid = self.bid(request, decision, decision.model_id, has_budget=self.has_budget(caller))
+        has_budget = self.has_budget(caller)
+        bid = self.bid(request, decision, decision.model_id, has_budget=has_budget, extras=extras)
         terms = Terms(tokens=bid.tokens, most_nusd=bid.most_nusd, least_nusd=bid.least_nusd)
         further = terms if asked is None else msgspec.structs.replace(terms, more=True)
         claims = [self.claims.claim(*scope, further) for scope in scopes]
@@ -142,16 +146,10 @@ class Admission:
         nth
             Tells what is added to one request apart.
         """
-        scopes = self.claims.limited(caller)
         terms = Terms(most_nusd=most_nusd, least_nusd=least_nusd, more=True)
         # Of money alone: what more it takes of a rate is settled when it is known.
-        claims = tuple(
-            [
-                self.claims.claim(scope, Allowance(budgets=each.budgets), terms)
-                for scope, each in scopes
-                if each.budgets
-            ]
-        )
+        budgeted = self.claims.known(caller).budgeted
+        claims = tuple([self.claims.claim(*scope, terms) for scope in budgeted])
         try:
             granted = await self._take(f"{request.decision_id}.{nth}", claims)
         except (RateLimitedError, StoreUnavailableError):
@@ -194,9 +192,16 @@ class Admission:
         """Return whether any budget has to pay for a caller's requests."""
         return self.claims.known(caller).has_budget
 
-    def unpayable(self, request: RouteRequest, candidates: Iterable[ModelSpec]) -> dict[str, str]:
-        """Return the models that no budget can pay for, and why; others than candidates too."""
-        extras = extras_of(request.fields)
+    def unpayable(
+        self, extras: tuple[Extra, ...], candidates: Iterable[ModelSpec]
+    ) -> dict[str, str]:
+        """Return the models that no budget can pay for, and why; others than candidates too.
+
+        Parameters
+        ----------
+        extras
+            What of the request changes its price.
+        """
         if not extras:
             return self._without_price()
         found = {spec.model_id: unpayable(spec, extras) for spec in candidates}
@@ -209,9 +214,20 @@ class Admission:
         return self._unpriced
 
     def bid(
-        self, request: RouteRequest, decision: Decision, model_id: str, *, has_budget: bool = True
+        self,
+        request: RouteRequest,
+        decision: Decision,
+        model_id: str,
+        *,
+        has_budget: bool = True,
+        extras: tuple[Extra, ...] | None = None,
     ) -> Bid:
         """Return what a request may use with a model.
+
+        Parameters
+        ----------
+        extras
+            What of the request changes its price; None looks for it.
 
         Raises
         ------
@@ -221,7 +237,8 @@ class Admission:
         spec = self.specs[model_id]
         if not has_budget:
             return expected(request, decision, spec)
-        extras = extras_of(request.fields)
+        if extras is None:
+            extras = extras_of(request.fields)
         why = unpayable(spec, extras)
         if why is not None:
             raise ForbiddenError(

@@ -97,7 +97,7 @@ def bid_for(
         prices.input_usd_per_mtok or 0.0,
         prices.cached_input_usd_per_mtok or 0.0,
         prices.cache_write_usd_per_mtok or 0.0,
-        (prices.cache_write_1h_usd_per_mtok or 0.0) if _names_a_cache(request) else 0.0,
+        _hour_usd_per_mtok(request, prices.cache_write_1h_usd_per_mtok),
     )
     output_usd = max(prices.output_usd_per_mtok or 0.0, prices.reasoning_usd_per_mtok or 0.0)
     nusd_per_token = factor * NUSD_PER_USD / 1e6
@@ -119,9 +119,13 @@ def bid_for(
     )
 
 
-def _names_a_cache(request: RouteRequest) -> bool:
-    """Whether the client says what is to be cached, and thus perhaps for how long."""
-    return any(b'"cache_control"' in raw or b'"ttl"' in raw for raw in request.fields.values())
+def _hour_usd_per_mtok(request: RouteRequest, price: float | None) -> float:
+    """Return the price of what is cached for an hour, where the client may have asked for that."""
+    if not price:
+        return 0.0
+    # Who says what is to be cached perhaps says for how long.
+    fields = request.fields.values()
+    return price if any(b'"cache_control"' in raw or b'"ttl"' in raw for raw in fields) else 0.0
 
 
 def cut_limit(request: RouteRequest, spec: ModelSpec) -> int | None:

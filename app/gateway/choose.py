@@ -120,5 +120,5 @@ class Chooser:
             request,
             policy,
             judgement=entry.judgement,
-            unpayable=self.reservations.unpayable(request, policy),
+            unpayable=self.reservations.unpayable(entry, policy),
         )

@@ -16,11 +16,19 @@ _MAX_CALLERS = 10_000
 
 
 class Limited(NamedTuple):
-    """What limits a caller."""
+    """What limits a caller.
+
+    `budgeted` are the scopes in which a budget pays, with their budgets alone.
+    """
 
     caller: Caller
     scopes: tuple[tuple[Scope, Allowance], ...]
-    has_budget: bool
+    budgeted: tuple[tuple[Scope, Allowance], ...]
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether any budget has to pay."""
+        return bool(self.budgeted)
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -70,10 +78,12 @@ class Claims:
         if known is not None and known.caller is caller:
             return known
         scopes = tuple(each for each in self.scopes(caller) if each[1] != UNLIMITED)
-        has_budget = any(allowance.budgets for _, allowance in scopes)
+        budgeted = tuple(
+            (scope, Allowance(budgets=each.budgets)) for scope, each in scopes if each.budgets
+        )
         if len(self._callers) >= _MAX_CALLERS:
             self._callers.clear()
-        self._callers[caller.key_id] = known = Limited(caller, scopes, has_budget)
+        self._callers[caller.key_id] = known = Limited(caller, scopes, budgeted)
         return known
 
     def claim(self, scope: Scope, allowance: Allowance, terms: Terms = NOTHING) -> Claim:

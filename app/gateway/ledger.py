@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -54,8 +53,7 @@ from routers.types import Decision, ModelSpec, Objective, Reason
 _CANCELLED = "cancelled"
 
 
-@dataclass(slots=True, kw_only=True)
-class LedgerEntry:
+class LedgerEntry(msgspec.Struct, kw_only=True, eq=False):
     """Collects the facts of one request while it runs; times are from `clock`, in seconds."""
 
     clock: Callable[[], float]
@@ -72,7 +70,7 @@ class LedgerEntry:
     """What of the request changes its price."""
     ticket: Ticket | None = None
     """What was claimed and is not settled yet."""
-    added: list[Ticket] = field(default_factory=list)
+    added: list[Ticket] = msgspec.field(default_factory=list)
     """What was claimed on top of it."""
     reserved_nusd: int | None = None
     """What all of that reserved of budgets; None where none has to pay."""
@@ -80,7 +78,7 @@ class LedgerEntry:
     """How often more was asked for."""
     bid: Bid | None = None
     """What the decided model may use."""
-    running: Running = field(default_factory=Running)
+    running: Running = msgspec.field(default_factory=Running)
     """What the models that are asked at the moment may cost."""
     cut_by_budget: bool = False
     """Whether a budget had too little left for an answer of full length."""
@@ -95,7 +93,7 @@ class LedgerEntry:
     cache: CacheState | None = None
     cached: CachedAnswer | None = None
     decide_s: float = 0.0
-    calls: list[Call] = field(default_factory=list)
+    calls: list[Call] = msgspec.field(default_factory=list)
     """What was called; of the call that serves, usage and cost come when it has ended."""
     served: Deployment | None = None
     served_at: int = -1
@@ -108,13 +106,13 @@ class LedgerEntry:
     """Time spent waiting for upstreams, a judge included, before the answer began."""
     overhead_s: float = 0.0
     time_to_first_token_s: float | None = None
-    arrived: Arrived = field(default_factory=Arrived)
+    arrived: Arrived = msgspec.field(default_factory=Arrived)
     """What has come of the answer that serves."""
-    max_output_tokens: dict[str, int] = field(default_factory=dict)
+    max_output_tokens: dict[str, int] = msgspec.field(default_factory=dict)
     """What a model is told to stop at, where that is not what the client said."""
-    changes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    changes: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
     """What of the request a model is told otherwise than the client said it."""
-    reasoning: HiddenReasoning = field(default_factory=HiddenReasoning)
+    reasoning: HiddenReasoning = msgspec.field(default_factory=HiddenReasoning)
     """What is known of models' hidden reasoning; shared by all requests."""
     response_model: str | None = None
     keeps: Keeps = NOTHING

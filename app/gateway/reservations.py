@@ -5,10 +5,10 @@ call beside or after it. What is reserved stands in the account, so that whateve
 request, `settle` finds it.
 """
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from app.concurrency.eager import Eager, all_of
 from app.errors import ForbiddenError, RateLimitedError
 from app.gateway.admission import Admission
 from app.gateway.ledger import LedgerEntry
@@ -54,11 +54,11 @@ class Reservations:
             entry.reserved_nusd = entry.ticket.granted_nusd
         return payable
 
-    def unpayable(self, request: RouteRequest, policy: Policy) -> Mapping[str, str]:
+    def unpayable(self, entry: LedgerEntry, policy: Policy) -> Mapping[str, str]:
         """Return the models that the caller's budget cannot pay for, and why."""
-        if not self.admission.has_budget(request.caller):
+        if not self.admission.has_budget(entry.request.caller):
             return _NO_MODELS
-        return self.admission.unpayable(request, policy.candidates)
+        return self.admission.unpayable(entry.extras, policy.candidates)
 
     async def answer(
         self, request: RouteRequest, decision: Decision, entry: LedgerEntry
@@ -77,13 +77,18 @@ class Reservations:
         while True:
             others = decision.fallbacks if request.fallback and not request.locked else ()
             try:
-                ticket = await self.admission.admit(request, decision, request.caller, asked=asked)
+                ticket = await self.admission.admit(
+                    request, decision, request.caller, asked=asked, extras=entry.extras
+                )
             except RateLimitedError as error:
                 if error.scope != ScopeKind.MODEL or not others:
                     raise
                 decision = _instead(decision, others[0], Reason.FALLBACK)
             except TooDearError as error:
-                bids = [self.admission.bid(request, decision, model_id) for model_id in others]
+                bids = [
+                    self.admission.bid(request, decision, model_id, extras=entry.extras)
+                    for model_id in others
+                ]
                 left_nusd = error.refusal.left_nusd
                 fitting = [bid.model_id for bid in bids if bid.least_nusd <= left_nusd]
                 if not fitting:
@@ -148,18 +153,15 @@ class Reservations:
         if ticket is None:
             return
         tokens = entry.settled_tokens()
-        settling = self.admission.settle(ticket, tokens=tokens, cost_nusd=entry.settled_nusd())
+        cost_nusd = entry.settled_nusd()
         added, entry.added = entry.added, []
-        if not added:
-            await settling
-            return
-        await asyncio.gather(
-            settling,
-            *[
-                self.admission.settle(each, tokens=tokens, cost_nusd=0, first=False)
-                for each in added
-            ],
-        )
+        settling = [Eager(self.admission.settle(ticket, tokens=tokens, cost_nusd=cost_nusd))]
+        # All of them are on their way before one is waited for.
+        settling += [
+            Eager(self.admission.settle(each, tokens=tokens, cost_nusd=0, first=False))
+            for each in added
+        ]
+        await all_of(settling)
 
 
 def _note(ticket: Ticket | None, entry: LedgerEntry) -> None:

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from app.concurrency.eager import Eager, on_its_way
+from app.concurrency.eager import Eager, all_of, on_its_way
 
 
 async def test_it_runs_up_to_its_first_wait_and_the_rest_when_it_is_awaited():
@@ -97,3 +97,39 @@ async def test_two_that_are_begun_together_wait_together():
     await first
     await second
     assert order[2:] == ["first ends", "second ends"] or order[2:] == ["second ends", "first ends"]
+
+
+async def test_all_of_them_end_also_where_one_fails():
+    gate, ended = asyncio.Event(), []
+
+    async def work(name, error=None):
+        await gate.wait()
+        ended.append(name)
+        if error is not None:
+            raise error
+
+    begun = [Eager(work("a", ValueError("first"))), Eager(work("b", KeyError())), Eager(work("c"))]
+    gate.set()
+    with pytest.raises(ValueError, match="first"):
+        await all_of(begun)
+    assert ended == ["a", "b", "c"]
+
+
+async def test_whoever_is_cancelled_gives_the_rest_up():
+    closed = []
+
+    async def work(name):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            closed.append(name)
+
+    async def waits():
+        await all_of([Eager(work("a")), Eager(work("b"))])
+
+    task = asyncio.create_task(waits())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert closed == ["a", "b"]

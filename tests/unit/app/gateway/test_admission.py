@@ -215,7 +215,7 @@ async def test_a_model_without_a_price_cannot_be_used_under_a_budget():
     assert no.value.code == "model_without_price"
     assert world.admission.has_budget(ANONYMOUS)
     candidates = world.admission.specs.values()
-    assert set(world.admission.unpayable(routed(REQUEST), candidates)) == {"small"}
+    assert set(world.admission.unpayable((), candidates)) == {"small"}
 
 
 async def test_what_is_added_to_a_request_is_reserved_and_given_back_with_it():
