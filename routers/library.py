@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -177,8 +178,7 @@ class TrainedRouter:
             If the folder holds an artifact and `overwrite` is not set, or cannot be written.
         """
         path = Path(folder)
-        if not overwrite:
-            check_free(path)
+        check_free(path, overwrite=overwrite)
         try:
             path.mkdir(parents=True, exist_ok=True)
             with (
@@ -294,12 +294,12 @@ def fit(
         raise RoutingConfigError(
             "a recipe with a workflow learns from answers, which stand in files: steelyard fit"
         )
-    if out is not None and not overwrite:
-        check_free(Path(out))
+    if out is not None:
+        check_free(Path(out), overwrite=overwrite)
     table = outcomes(data)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "artifact" if out is None else Path(out)
-        fit_table(
+        report = fit_table(
             table,
             path,
             recipe=recipe,
@@ -308,6 +308,8 @@ def fit(
             prices=None if prices is None else _listing(prices),
             progress=progress,
         )
+        for doubt in report.doubts:
+            warnings.warn(doubt, stacklevel=2)
         return load(path, trusted=_encoders_of(recipe))
 
 

@@ -37,7 +37,7 @@ _ALL = ",".join(f"{0.05 * step:.2f}".rstrip("0").rstrip(".") for step in range(2
     metavar="FILE[,FILE…]",
     callback=files,
     required=True,
-    help="Outcomes that nothing was fitted on: wide .parquet or .jsonl.",
+    help="Outcomes that nothing was fitted on: .parquet, .csv or .jsonl.",
 )
 @click.option(
     "--answers",

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,18 +64,28 @@ def write_files(path: Path, content: Mapping[str, Any], arrays: Mapping[str, np.
         raise ArtifactError(f"cannot write the artifact to {path}: {error.strerror}") from error
 
 
-def check_free(path: Path) -> None:
-    """Refuse a folder that holds an artifact, which may be served.
+def check_free(path: Path, *, overwrite: bool = False) -> None:
+    """Refuse a folder that holds an artifact, which may be served, or cannot be written to.
+
+    Parameters
+    ----------
+    overwrite
+        Whether an artifact that is there may be replaced.
 
     Raises
     ------
     ArtifactError
-        If there is one; the message says how to replace it.
+        If so; the message says how to replace it.
     """
-    if (path / MANIFEST_FILE).exists() or (path / WEIGHTS_FILE).exists():
+    place = next(each for each in (path, *path.absolute().parents) if each.exists())
+    if not place.is_dir():
+        raise ArtifactError(f"cannot write the artifact to {path}: {place} is a file")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise ArtifactError(f"cannot write the artifact to {path}: no right to write in {place}")
+    if not overwrite and ((path / MANIFEST_FILE).exists() or (path / WEIGHTS_FILE).exists()):
         raise ArtifactError(
             f"{path} holds an artifact already, which a gateway may serve; give another folder, "
-            "or --overwrite to replace it"
+            "or --overwrite (--force) to replace it"
         )
 
 

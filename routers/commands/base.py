@@ -5,6 +5,10 @@ from pathlib import Path
 
 import click
 
+from routers.commands._ticker import Ticker
+
+_TICKER = "routers.commands.ticker"
+
 FILE = click.Path(path_type=Path)
 SEED = click.IntRange(0, 2**32 - 1)
 
@@ -16,7 +20,7 @@ encoder = click.option(
     help="Trust this encoder, which may run code, where the artifact names exactly that.",
 )
 overwrite = click.option(
-    "--overwrite", is_flag=True, help="Replace the artifact that is in the folder."
+    "--overwrite", "--force", is_flag=True, help="Replace the artifact that is in the folder."
 )
 
 todays_prices = click.option(
@@ -57,5 +61,15 @@ def knob_positions(_: click.Context, __: click.Parameter, value: str) -> list[fl
 
 
 def progress(line: str) -> None:
-    """Tell on standard error what is being done."""
+    """Tell on standard error what is being done, and that it still is where it takes long."""
     click.echo(line, err=True)
+    context = click.get_current_context(silent=True)
+    if context is None:
+        return
+    root = context.find_root()
+    before: Ticker | None = root.meta.get(_TICKER)
+    if before is None:
+        root.call_on_close(lambda: root.meta[_TICKER].stop())  # noqa: PLW0108  (the last one)
+    else:
+        before.stop()
+    root.meta[_TICKER] = Ticker(line, say=lambda again: click.echo(again, err=True))

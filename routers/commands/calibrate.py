@@ -18,7 +18,7 @@ from routers.commands.base import FILE, encoder, files, overwrite, progress, see
     metavar="FILE[,FILE…]",
     callback=files,
     required=True,
-    help="Outcomes that the artifact was not trained on: wide .parquet or .jsonl.",
+    help="Outcomes that the artifact was not trained on: .parquet, .csv or .jsonl.",
 )
 @click.option("--out", type=FILE, required=True, help="Folder to write the artifact to.")
 @click.option("--strong", metavar="MODEL", help="With --weak: find thresholds between the two.")

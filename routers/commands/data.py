@@ -163,13 +163,22 @@ def _fetch(dataset: Dataset, target: Path) -> None:
 @click.option("--format", "kind", required=True, help="See `steelyard data list`.")
 @click.option("--in", "source", type=FILE, required=True, help="File to read.")
 @click.option("--out", type=FILE, required=True, help="File to write: .parquet or .jsonl.")
+@click.option(
+    "--quality-scale",
+    type=click.FloatRange(min=0, min_open=True, max=1e6),
+    default=1.0,
+    show_default=True,
+    help="Divide qualities by this: 100 for percentages.",
+)
 @_as_json
-def convert_file(*, kind: str, source: Path, out: Path, as_json: bool) -> None:
+def convert_file(
+    *, kind: str, source: Path, out: Path, quality_scale: float, as_json: bool
+) -> None:
     """Convert a published file to one that `fit`, `evaluate` and the others read."""
     from routers.data.convert import convert  # noqa: PLC0415
 
     progress(f"converting {source}")
-    found = convert(kind, source, out)
+    found = convert(kind, source, out, quality_scale=quality_scale)
     if as_json:
         summary = {"out": str(out), "kind": found.what, "records": found.n_records}
         click.echo(

@@ -46,7 +46,7 @@ _FILES_ONLY = {
     metavar="FILE[,FILE…]",
     callback=files,
     required=True,
-    help="Outcomes that no artifact was trained on: wide .parquet or .jsonl.",
+    help="Outcomes that no artifact was trained on: .parquet, .csv or .jsonl.",
 )
 @click.option(
     "--train",

@@ -15,7 +15,7 @@ from routers.commands.base import FILE, files, progress, seed_option
     metavar="FILE[,FILE…]",
     callback=files,
     required=True,
-    help="Outcomes of prompts that `fit` will not get: wide .parquet or .jsonl.",
+    help="Outcomes of prompts that `fit` will not get: .parquet, .csv or .jsonl.",
 )
 @click.option("--out", type=FILE, required=True, help="Folder to write the encoder to.")
 @click.option("--model", default="all-MiniLM-L6-v2", show_default=True, help="To start from.")

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -32,7 +32,7 @@ _ROUGH, _NAMED = 0.1, 3
     metavar="FILE[,FILE…]",
     callback=files,
     required=True,
-    help="Outcomes: wide .parquet, or .jsonl with one outcome per line.",
+    help="Outcomes: .parquet or .csv (q:MODEL columns), or .jsonl, one a line.",
 )
 @click.option("--out", type=FILE, required=True, help="Folder to write the artifact to.")
 @click.option(
@@ -81,8 +81,7 @@ def command(
 
     if recipe is not None and (strategy is not None or embedder is not None):
         raise click.UsageError("give either --recipe or --strategy and --embedder")
-    if not overwrite:
-        check_free(out)
+    check_free(out, overwrite=overwrite)
     given: dict[str, Any] = {}
     if strategy is not None:
         given["strategy"] = strategy
@@ -113,14 +112,15 @@ def command(
         "models": manifest["models"],
         "training": manifest["training"],
         "metrics": manifest["metrics"],
+        "doubts": list(report.doubts),
     }
     if as_json:
         click.echo(json.dumps(summary))
     else:
-        _print_fit(report.path, report.version, manifest)
+        _print_fit(report.path, report.version, manifest, report.doubts)
 
 
-def _print_fit(path: Path, version: str, manifest: Mapping[str, Any]) -> None:
+def _print_fit(path: Path, version: str, manifest: Mapping[str, Any], odd: Sequence[str]) -> None:
     from routers.evaluation.promises import knob_lines  # noqa: PLC0415
 
     metrics, training = manifest["metrics"], manifest["training"]
@@ -129,7 +129,7 @@ def _print_fit(path: Path, version: str, manifest: Mapping[str, Any]) -> None:
         f"  {training['n_queries']} queries, {training['n_outcomes']} outcomes, "
         f"{len(manifest['models'])} models"
     )
-    for doubt in _doubts(training):
+    for doubt in (*odd, *_doubts(training)):
         click.echo(f"  WARNING: {doubt}")
     support = Support(
         **{field.name: metrics["support"][field.name] for field in dataclasses.fields(Support)}

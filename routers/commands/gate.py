@@ -41,7 +41,7 @@ _EXIT_CODES = {"passed": 0, "refused": 1, "not decided": 3}
     "--data",
     metavar="FILE[,FILE…]",
     callback=files,
-    help="Further outcomes, which the artifact was not trained on: wide .parquet or .jsonl.",
+    help="Further outcomes, which the artifact was not trained on: .parquet, .csv or .jsonl.",
 )
 @click.option(
     "--answers",

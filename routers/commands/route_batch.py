@@ -17,7 +17,7 @@ from routers.files import shown
     "--data",
     type=FILE,
     required=True,
-    help="Prompts: .parquet with query_id and prompt, or .jsonl with prompt or messages.",
+    help="Prompts: .parquet with query_id and prompt, .csv or .jsonl with prompt or messages.",
 )
 @click.option(
     "--cost-quality",

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from routers.data.lines import number_of
 from routers.data.messages import conversation_key, read_messages
 from routers.data.parquet import read_parquet
 from routers.data.preferences import read_preferences
+from routers.data.values import plain_number
 from routers.errors import DataError
 from routers.files import replacing, shown_value
 from routers.types import Conversation
@@ -32,12 +33,20 @@ class Converted:
     models: tuple[str, ...]
 
 
-def convert(kind: str, path: Path, out: Path, *, suffix: str | None = None) -> Converted:
+def convert(
+    kind: str,
+    path: Path,
+    out: Path,
+    *,
+    suffix: str | None = None,
+    quality_scale: float = 1.0,
+) -> Converted:
     """Convert a file of a kind to wide .parquet or .jsonl, and read the result as a check.
 
     `suffix` says which, where the name of `out` does not. The file appears whole or not at all.
-    Preferences fit into .jsonl only. Where one model answered a query several times the wide table
-    has the mean, and the first answer.
+    Qualities are divided by `quality_scale`: of percentages, 100. Preferences fit into .jsonl only.
+    Where one model answered a query several times the wide table has the mean, and the first
+    answer.
 
     Raises
     ------
@@ -47,6 +56,8 @@ def convert(kind: str, path: Path, out: Path, *, suffix: str | None = None) -> C
         If the file cannot be read as that kind, or the output cannot be written.
     """
     records = adapter(kind)(path)
+    if quality_scale != 1:
+        records = _scaled(records, quality_scale)
     suffix = (suffix or out.suffix).lower()
     if suffix not in (".parquet", ".jsonl"):
         raise DataError(f"{out}: give the output a name that ends in .parquet or .jsonl")
@@ -62,6 +73,16 @@ def convert(kind: str, path: Path, out: Path, *, suffix: str | None = None) -> C
                 raise DataError(str(error).replace(str(partial), str(out))) from error
     except OSError as error:
         raise DataError(f"{out}: cannot be written ({error.strerror})") from error
+
+
+def _scaled(records: Iterable[Record], scale: float) -> Iterator[Record]:
+    for n, record in enumerate(records):
+        scaled = {
+            name: plain_number(f"record {n}", name, value) / scale
+            for name, value in record.items()
+            if value is not None and (name == "quality" or name.startswith("q:"))
+        }
+        yield {**record, **scaled}
 
 
 def _write_lines(records: Iterable[Record], out: Path) -> Converted:

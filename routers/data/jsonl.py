@@ -119,8 +119,8 @@ def _id_of(told: object) -> str:
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
 
 
-def read_jsonl_queries(path: Path) -> Queries:
-    """Read the queries of a JSONL file and nothing of its outcomes.
+def queries_of(source: str, records: Iterable[tuple[str, dict[str, Any]]]) -> Queries:
+    """Gather the queries of records, each with where it stands, and nothing of their outcomes.
 
     Keys: `prompt` or `messages`; optional `query_id` (the number of the line without it) and
     `query`. A query with outcomes of several models on several lines counts once.
@@ -131,12 +131,12 @@ def read_jsonl_queries(path: Path) -> Queries:
         If a line cannot be understood; the message names it.
     """
     found: dict[tuple[str, str], Query] = {}
-    for where, record in json_lines(path):
+    for where, record in records:
         number = where.rpartition(" ")[2]
         query = query_of(where, {"query_id": number, **record})
         found.setdefault((query.query_id, query.key), query)
     if not found:
-        raise DataError(f"{path}: has no rows")
+        raise DataError(f"{source}: has no rows")
     rows = found.values()
     return Queries(
         query_ids=tuple(row.query_id for row in rows),

@@ -226,8 +226,14 @@ def read_columns(path: Path, columns: Sequence[str]) -> Any:
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     try:
-        # Texts that a file holds once are kept once, however many rows have them.
-        with pq.ParquetFile(path, read_dictionary=[n for n in columns if n in _TEXTS]) as file:
+        # Texts that a file holds once are kept once, however many rows have them; lists are not.
+        schema = pq.read_schema(path)
+        texts = [
+            name
+            for name in columns
+            if name in _TEXTS and not pa.types.is_nested(schema.field(name).type)
+        ]
+        with pq.ParquetFile(path, read_dictionary=texts) as file:
             check_size(path, file.metadata)
             return file.read(columns=list(columns))
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:

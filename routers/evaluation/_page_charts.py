@@ -93,8 +93,10 @@ function curves() {
       }
     }
   }
-  nameDots(svg, dots, W - R, spots.slice(dots.length));
-  label(svg, L + 6, Y(best.quality) - 5, "best single model", "start");
+  const y = Y(best.quality) - 5;
+  label(svg, L + 6, y, "best single model", "start");
+  nameDots(svg, dots, W - R, spots.slice(dots.length), [[L + 6, y - 11, L + 110, y + 3],
+    ...(below ? [[W - R - 160, H - B - 18, W - R, H - B - 4]] : [])]);
   const dot = draw("circle", { r: 5, fill: "none", "stroke-width": 2, visibility: "hidden" }, svg);
   hover(svg, tip, spots, W, (s) => {
     dot.setAttribute("visibility", s ? "visible" : "hidden");
@@ -110,8 +112,8 @@ function curves() {
 }
 
 // Beside the dots, as many as do not run into one another; off the lines where there is room.
-function nameDots(svg, dots, right, lines) {
-  const taken = dots.map((d) => [d.x - 5, d.y - 5, d.x + 5, d.y + 5]);
+function nameDots(svg, dots, right, lines, labels) {
+  const taken = dots.map((d) => [d.x - 5, d.y - 5, d.x + 5, d.y + 5]).concat(labels);
   const marks = lines.map((s) => [s.x, s.y, s.x, s.y]);
   for (const d of [...dots].sort((p, q) => q.p[1] - p.p[1])) {
     const text = d.name.split("/").pop(), wide = text.length * 5.9;

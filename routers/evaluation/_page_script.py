@@ -18,7 +18,8 @@ const draw = (tag, attributes, parent, text) => {
   parent.append(e);
   return e;
 };
-const usd = (x) => "$" + (x >= 100 ? x.toFixed(0) : x.toPrecision(3).replace(/\.?0+$/, ""));
+const usd = (x) => x == null ? "-"
+  : "$" + (x >= 100 ? x.toFixed(0) : x.toPrecision(3).replace(/\.?0+$/, ""));
 const pct = (x) => Math.round(100 * x) + "\u00a0%";
 const best = report.best_single;
 
@@ -36,7 +37,8 @@ const series = report.routers.filter((r) => r.curve.hull.length > 1 || r.kind ==
 // --- head ---
 const names = (files) => files.map((f) => f.file).join(", ");
 $("about").textContent =
-  `${report.n_queries.toLocaleString("en")} held-out queries of ${names(report.data)}, ` +
+  `${report.n_queries.toLocaleString("en")} held-out queries` +
+  (report.data.length ? ` of ${names(report.data)}, ` : ", ") +
   `${report.models.length} models` +
   (report.train.length ? `; baselines fitted on ${names(report.train)}` : "") +
   `. Best single model: ${best.model} (chosen on ${best.chosen_on}), quality ` +

@@ -7,8 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from routers.artifact.artifact import RouterArtifact
-from routers.data.jsonl import read_jsonl_queries
+from routers.data.csv_file import csv_records
+from routers.data.jsonl import queries_of
+from routers.data.lines import json_items
+from routers.data.opening import suffix_of
 from routers.data.parquet import read_queries
+from routers.data.part import Queries
 from routers.data.prices import read_prices
 from routers.decision.choice import choose_each
 from routers.errors import DataError
@@ -39,12 +43,12 @@ def route_batch(
     cost_quality: Sequence[float],
     prices_file: Path | None = None,
 ) -> BatchReport:
-    """Decide every query of a parquet or JSONL file at every knob position; write the decisions.
+    """Decide every query of a file at every knob position, and write the decisions.
 
     The output has one row per query and position, queries in file order: `query_id`, `knob`,
     `model`, and for every model M of the artifact `quality:M`, `tokens:M`, `cost_usd:M` as
-    predicted. Of the input only `query_id`, `prompt` (in JSONL also `messages`) and, where present,
-    `query` are read. The same input gives the same bytes.
+    predicted. Of the input (parquet, CSV or JSONL) only `query_id`, `prompt`, `messages` and, where
+    present, `query` are read. The same input gives the same bytes.
 
     Raises
     ------
@@ -55,9 +59,7 @@ def route_batch(
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     prices = _prices(artifact, prices_file)
-    queries = (
-        read_jsonl_queries if data.suffix.lower() in (".jsonl", ".ndjson") else read_queries
-    )(data)
+    queries = _queries(data)
     n, models = len(queries.query_ids), artifact.models
     blocks = [
         artifact.predict_conversations(queries.conversations[start : start + _BLOCK])
@@ -105,6 +107,15 @@ def route_batch(
         for i, t in enumerate(cost_quality)
     }
     return BatchReport(n_queries=n, n_rows=n * k, shares=shares)
+
+
+def _queries(path: Path) -> Queries:
+    suffix = suffix_of(path)
+    if suffix in (".csv", ".tsv"):
+        return queries_of(str(path), csv_records(path))
+    if suffix in (".jsonl", ".ndjson", ".json"):
+        return queries_of(str(path), json_items(path))
+    return read_queries(path)
 
 
 def _prices(artifact: RouterArtifact, file: Path | None) -> PriceTable:

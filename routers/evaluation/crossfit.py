@@ -71,6 +71,21 @@ def splits(folds: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, str]]:
         yield np.flatnonzero(learnable), further, "further rows"
 
 
+def check_folds(labels: Labels, folds: np.ndarray) -> None:
+    """Refuse folds without which nothing is known of a model.
+
+    Raises
+    ------
+    DataError
+        If a model was tried in one fold only.
+    """
+    for train, _, _ in splits(folds):
+        unknown = np.isnan(labels.quality[train]).all(axis=0)
+        if unknown.any():
+            names = ", ".join(labels.models[i] for i in np.flatnonzero(unknown))
+            raise DataError(f"too few outcomes of {names} to calibrate; drop it or add outcomes")
+
+
 Features = Callable[
     [np.ndarray, np.ndarray], tuple[FloatMatrix, FloatMatrix, Sequence[AuxiliarySet]]
 ]
@@ -104,12 +119,9 @@ def cross_fit(
     shape = (len(labels), len(labels.models))
     out = [np.zeros(shape, np.float32) for _ in range(4)]
     strength: FloatMatrix | None = None
+    check_folds(labels, folds)
     for train, test, name in splits(folds):
         progress(f"cross-fitting {name}")
-        unknown = np.isnan(labels.quality[train]).all(axis=0)
-        if unknown.any():
-            names = ", ".join(labels.models[i] for i in np.flatnonzero(unknown))
-            raise DataError(f"too few outcomes of {names} to calibrate; drop it or add outcomes")
         x_train, x_test, auxiliary = features(train, test)
         router = make().fit(
             x_train,

@@ -10,6 +10,7 @@ import numpy as np
 from routers.artifact.artifact import RouterArtifact
 from routers.artifact.load import load_artifact
 from routers.data.dataset import OutcomeTable, read_outcomes
+from routers.data.doubts import doubts
 from routers.data.prices import read_prices
 from routers.data.support import Support
 from routers.decision.choice import choose_each
@@ -302,6 +303,7 @@ def _notes(
     notes = []
     if support.warning is not None:
         notes.append(f"WARNING: {support.warning}.")
+    notes += [f"WARNING: {doubt}." for doubt in doubts(table)]
     if rows.n_left_out:
         notes.append(f"{rows.n_left_out} queries are left out: not all models were tried on them.")
     others = [model for model in table.models if model not in rows.models]

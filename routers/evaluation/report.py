@@ -8,6 +8,7 @@ from typing import Any
 
 from routers.errors import DataError
 from routers.evaluation._page import page
+from routers.evaluation.csv_tables import csv_files
 from routers.files import replacing
 
 _NOTHING = "-"
@@ -69,7 +70,7 @@ def cells(router: Mapping[str, Any]) -> list[str]:
 
 
 def write_report(report: Mapping[str, Any], out: Path) -> list[Path]:
-    """Write `report.json`, `report.md` and `report.html` into the folder `out`.
+    """Write `report.json`, `report.md`, `report.html` and tables of CSV into the folder `out`.
 
     Raises
     ------
@@ -80,6 +81,7 @@ def write_report(report: Mapping[str, Any], out: Path) -> list[Path]:
         "report.json": json.dumps(report, indent=1, allow_nan=False, ensure_ascii=False) + "\n",
         "report.md": markdown(report),
         "report.html": html(report),
+        **csv_files(report),
     }
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -100,8 +102,8 @@ def markdown(report: Mapping[str, Any]) -> str:
     lines = [
         "# Routing quality",
         "",
-        f"{report['n_queries']} queries, {len(report['models'])} models; files: "
-        f"{_files(report['data'])}. "
+        f"{report['n_queries']} queries, {len(report['models'])} models"
+        + (f"; files: {_files(report['data'])}. " if report["data"] else ". ")
         + (f"Training rows: {_files(report['train'])}. " if report["train"] else "")
         + f"Best single model (chosen on {best['chosen_on']}): {_text(best['model'])}, quality "
         f"{best['quality']:.3f}, ${best['usd_per_1000']:.4g} per 1000 queries. Intervals: "

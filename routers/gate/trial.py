@@ -13,6 +13,7 @@ from routers.artifact.evidence import abstention_note
 from routers.artifact.load import load_artifact
 from routers.base import ROUTERS, Router
 from routers.data.dataset import OutcomeTable, read_outcomes
+from routers.data.doubts import doubts
 from routers.data.prices import find_prices, read_prices
 from routers.data.support import Support
 from routers.embedders.base import make_embedder
@@ -151,6 +152,7 @@ def prepare_trial(
     if isinstance(recipe, Recipe):
         recipe = recipe.model_copy(update={"seed": recipe.seed + split})
         folds = _folds(trained, recipe)[learned]
+    notes += [f"{doubt}." for doubt in doubts(trained)]
     fresh = _fresh(further, trained, models, notes)
     if further is not None and len(fresh):
         pool = join_rows(pool, select_rows(further, models, prices, keep=fresh))

@@ -14,11 +14,12 @@ from routers.artifact.save import TrainingRecord, save_artifact
 from routers.base import ROUTERS, Router
 from routers.data.answers import read_answers
 from routers.data.dataset import OutcomeTable, read_outcomes
+from routers.data.doubts import doubts
 from routers.data.prices import find_prices
 from routers.embedders.base import EMBEDDERS, make_embedder
 from routers.errors import RoutingConfigError
 from routers.evaluation.assess import assess, mean_costs
-from routers.evaluation.crossfit import cross_fit, prompt_folds, random_streams
+from routers.evaluation.crossfit import check_folds, cross_fit, prompt_folds, random_streams
 from routers.features.featurizer import Featurizer
 from routers.heads.base import check_heads
 from routers.options import build
@@ -37,6 +38,8 @@ class FitReport:
     path: Path
     version: str
     manifest: dict[str, Any]
+    doubts: tuple[str, ...] = ()
+    """What is odd about the data, as sentences."""
 
 
 def fit(
@@ -124,11 +127,11 @@ def fit_table(
         kind = wanted.strategy
         return build(ROUTERS.get(kind), wanted.options, noun=f"strategy {kind!r}")
 
-    progress(f"embedding {len(table)} queries")
-    known = featurizer.precompute(table.conversations)
-
     fold_rng, cross_rng, keep_rng, final_rng = random_streams(recipe.seed)
     folds = prompt_folds(table.conversations, recipe.calibration_folds, fold_rng)
+    check_folds(labels, folds)
+    progress(f"embedding {len(table)} queries")
+    known = featurizer.precompute(table.conversations)
 
     others = [AuxiliaryFile.read(path, featurizer) for path in auxiliary]
     features = FoldFeatures(
@@ -219,7 +222,12 @@ def fit_table(
     )
     outside = EMBEDDERS.get(recipe.embedder.kind).outside(recipe.embedder.options)
     artifact = load_artifact(out, trusted=() if outside is None else (outside,))
-    return FitReport(path=out, version=artifact.version, manifest=dict(artifact.manifest))
+    return FitReport(
+        path=out,
+        version=artifact.version,
+        manifest=dict(artifact.manifest),
+        doubts=tuple(doubts(table)),
+    )
 
 
 def make_parts(recipe: Recipe) -> Featurizer:

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from routers.commands import evaluate, fit
 from routers.errors import DataError
+from routers.evaluation.csv_tables import csv_files
 from routers.evaluation.report import markdown
 from tests.support.clusters import write_clusters
 from tests.support.outcomes import write_outcomes
@@ -100,6 +101,15 @@ def test_artifacts_are_compared_in_pairs_and_benchmark_by_benchmark(folder, tmp_
     assert by_name(found)["single"]["hull_apgr"]["value"] == pytest.approx(0.5, abs=0.02)
     assert [each["n"] for each in found["benchmarks"]] == [200, 200]
     assert [each["name"] for each in found["benchmarks"][0]["routers"]] == ["router", "single"]
+    tables = {name: text.splitlines() for name, text in csv_files(found).items()}
+    assert tables["benchmarks.csv"][0] == "benchmark,n,router,quality,cost_share_of_best_single"
+    assert len(tables["benchmarks.csv"]) == 1 + 2 * 4
+    assert len(tables["routers.csv"]) == 1 + len(found["routers"])
+    points = [row.split(",") for row in tables["curve.csv"][1:] if row.startswith("router,")]
+    assert [[float(each[2]), float(each[3])] for each in points] == router["curve"]["points"]
+    on_hull = [[float(each[2]), float(each[3])] for each in points if each[4] == "1"]
+    assert on_hull == router["curve"]["hull"]
+    assert len(tables["knob.csv"]) == 1 + 2 * 11
     text = markdown(found)
     assert "## Differences between artifacts" in text
     assert "clusters/odd" in text
