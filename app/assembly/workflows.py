@@ -123,7 +123,7 @@ def _fitted(
     if isinstance(fitted, OnlineWorkflow):  # what one policy's requests teach is not for others
         fitted = _retuned(fitted, options, artifact)
     names = {spec.model_id: spec.predicted_as for spec in candidates}
-    if fitted.guards or all(model_id == name for model_id, name in names.items()):
+    if fitted.names_candidates or all(model_id == name for model_id, name in names.items()):
         return fitted
     return RenamedWorkflow(fitted, names)
 

@@ -16,7 +16,8 @@ from routers.workflows.guarded import Guarded
 from routers.workflows.guards.models import learn
 
 _FOLDS = 5
-_DEFAULT = Path(__file__).parents[1] / "pretrained" / "default"
+SHIPPED = Path(__file__).parents[1] / "pretrained" / "default"
+"""The artifact that is shipped in the package."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +69,7 @@ def fit_guard(
         If the artifact or the data cannot be used.
     """
     if artifact_path == Path("default"):
-        artifact_path = _DEFAULT
+        artifact_path = SHIPPED
     artifact = load_artifact(artifact_path, trusted=trusted)
     progress("reading prompts")
     labels = read_guard_labels(data, label=label, slow=slow)

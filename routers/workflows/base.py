@@ -116,6 +116,8 @@ class Workflow(ABC):
     tunable: ClassVar[bool] = False
     """Whether what was fitted runs under other options than those that it was fitted with."""
 
+    names_candidates: ClassVar[bool] = False
+    """Whether what was fitted knows models by the names of a gateway, not of training data."""
     describes: ClassVar[bool] = False
     """Whether it makes use of `Task.facts`."""
 

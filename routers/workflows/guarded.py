@@ -105,6 +105,7 @@ class Guarded(Workflow):
     kind: ClassVar[str] = "guarded"
     guards: ClassVar[bool] = True
     tunable: ClassVar[bool] = True
+    names_candidates: ClassVar[bool] = True
     reads_features: ClassVar[bool] = True
 
     rules: tuple[Rule, ...] = ()

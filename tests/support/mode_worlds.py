@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 
-from routers.workflows._agent_controller import MODES, LoggedRuns, draw
+from routers.workflows.teams.controller import MODES, LoggedRuns, draw
 
 _EASY = {"io": 0.95, "cot": 0.94, "chain": 0.90, "full": 0.91, "debate": 0.90, "reflection": 0.80}
 _HARD = {"io": 0.30, "cot": 0.40, "chain": 0.50, "full": 0.60, "debate": 0.70, "reflection": 0.85}

@@ -10,7 +10,8 @@ from routers.errors import DataError, RoutingConfigError
 from routers.options import build
 from routers.steps import Delegate, Skip
 from routers.task import Room
-from routers.workflows._agent_controller import (
+from routers.workflows.agents import Agents
+from routers.workflows.teams.controller import (
     MODES,
     Controller,
     LoggedRuns,
@@ -19,7 +20,6 @@ from routers.workflows._agent_controller import (
     log_chance,
     multinomial,
 )
-from routers.workflows.agents import Agents
 from tests.support.mode_worlds import COST_USD, MODELS, chance, is_hard, logged, request
 from tests.support.tasks import candidate, question_text, run, task
 

@@ -183,6 +183,17 @@ class LoggedRuns:
     cost_usd: FloatArray
     propensity: FloatArray
 
+    def rows(self, index: NDArray[np.intp]) -> "LoggedRuns":
+        """Return some of the runs, in the order of `index`."""
+        return LoggedRuns(
+            x=self.x[index],
+            mode=self.mode[index],
+            counts=self.counts[index],
+            score=self.score[index],
+            cost_usd=self.cost_usd[index],
+            propensity=self.propensity[index],
+        )
+
 
 def learn_controller(runs: LoggedRuns, *, usd_per_quality: float) -> Controller:
     """Fit both factors on what logged runs were worth, each by the inverse of its chance.
