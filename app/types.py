@@ -60,8 +60,7 @@ class CacheState(StrEnum):
     BYPASS = "bypass"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Token counts of one answer; `estimated` when we counted because the upstream did not.
 
     `input_tokens` includes the cached ones and those written to a cache, `cache_write_tokens` those
@@ -89,8 +88,7 @@ class UsagePart(StrEnum):
     CACHE_WRITE_1H = "cache_write_1h"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToldUsage:
+class ToldUsage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The token counts that an upstream told; None for each that it did not, or not credibly.
 
     `refused` are the parts of which it told what cannot be.

@@ -187,4 +187,7 @@ class Task:
 
     def candidate(self, model_id: str) -> CandidateEstimate | None:
         """Return what was predicted of a model, if it may be called."""
-        return next((each for each in self.candidates if each.model_id == model_id), None)
+        for each in self.candidates:
+            if each.model_id == model_id:
+                return each
+        return None

@@ -56,8 +56,7 @@ async def _free(_request: RouteRequest, _model_id: str, _entry: LedgerEntry) -> 
     return True
 
 
-@dataclass(slots=True, kw_only=True)
-class OpenAnswer:
+class OpenAnswer(msgspec.Struct, kw_only=True, eq=False):
     """An answer whose first content has arrived; the rest is still to be read."""
 
     deployment: Deployment

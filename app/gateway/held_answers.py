@@ -1,7 +1,7 @@
 """Answers that are held back: asked for, read to their end, and kept until one of them serves."""
 
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import msgspec
@@ -50,8 +50,7 @@ class HoldBack:
     serves_longer: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class HeldAnswer:
+class HeldAnswer(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """An answer that is held back, and its account.
 
     Attributes
@@ -77,8 +76,7 @@ class _TooLongError(Exception):
     """An answer cannot be held back any longer."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Holder:
+class Holder(msgspec.Struct, kw_only=True, eq=False):
     """Holds the answers to one request back.
 
     Attributes
@@ -99,9 +97,9 @@ class Holder:
     course: Course
     afford: Afford
     wants_logprobs: bool
-    failures: Failures = field(default_factory=list)
-    held: dict[int, HeldAnswer] = field(default_factory=dict)
-    _n_bytes: dict[int, int] = field(default_factory=dict)
+    failures: Failures = msgspec.field(default_factory=list)
+    held: dict[int, HeldAnswer] = msgspec.field(default_factory=dict)
+    _n_bytes: dict[int, int] = msgspec.field(default_factory=dict)
 
     async def draft(
         self, step: Draft, *, number: int, left_s: float, alone: bool, needed: bool

@@ -8,8 +8,10 @@ where the upstream answered with an error status, which providers do not bill.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
+
+import msgspec
 
 from app.errors import UpstreamError
 from app.gateway.request import RouteRequest
@@ -59,8 +61,7 @@ def expected_output_tokens(request: RouteRequest, decision: Decision, spec: Mode
     return min([limit for limit in limits if limit is not None])
 
 
-@dataclass(slots=True)
-class Arrived:
+class Arrived(msgspec.Struct, eq=False):
     """What has come of one answer so far."""
 
     n_events: int = 0
@@ -179,7 +180,7 @@ def booked_usage(
     # Told at the beginning or on the way: the prompt is right, the output has grown since.
     usage = told.filled(input_tokens=demand.input_tokens, output_tokens=output_tokens)
     output_tokens = max(usage.output_tokens, output_tokens)
-    return replace(
+    return msgspec.structs.replace(
         usage,
         output_tokens=output_tokens,
         reasoning_tokens=min(max(usage.reasoning_tokens, hidden_tokens), output_tokens),

@@ -4,6 +4,8 @@ import random
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from app.errors import UpstreamError, UpstreamThrottledError
 from app.gateway.breaker import Circuit, CircuitState
 from app.gateway.request import Deployment
@@ -33,8 +35,7 @@ class Slot:
         return self.throttled_until <= now and self.circuit.state is CircuitState.CLOSED
 
 
-@dataclass(slots=True)
-class Lease:
+class Lease(msgspec.Struct, eq=False):
     """The right to make one call; `release` must follow, whatever becomes of the call."""
 
     pool: "DeploymentPool"

@@ -3,6 +3,8 @@
 import heapq
 from dataclasses import dataclass, field
 
+import msgspec
+
 from app.stores._rates import budget_wait_s, level_after, rate_standing, wait_s
 from app.stores.base import (
     BUSY_RETRY_S,
@@ -47,8 +49,7 @@ class _Level:
         self.value = max(0.0, value)
 
 
-@dataclass(slots=True)
-class _Held:
+class _Held(msgspec.Struct, eq=False, gc=False):
     tokens: int
     reserve_nusd: int
     period_ids: tuple[str, ...]

@@ -74,7 +74,7 @@ def bounded_claims(claims: Sequence[Claim], told: OnBounded) -> Sequence[Claim]:
             and type(cost) is int
             and 0 <= tokens <= MAX_TOKENS
             and 0 <= cost <= MAX_NUSD
-            and (least is None or _fits(least, MAX_NUSD))
+            and (least is None or (type(least) is int and 0 <= least <= MAX_NUSD))
         ):
             continue
         return [_claim(each, told) for each in claims]

@@ -155,8 +155,10 @@ class MemoryCounters:
     ) -> tuple[Standing, ...]:
         standings = []
         for claim in claims:
-            account = self._accounts.get(claim.scope) if binds(claim) else None
-            nusd = granted.get(claim.scope, 0)
+            scope = claim.scope
+            known = scope in granted or binds(claim)
+            account = self._accounts.get(scope) if known else None
+            nusd = granted.get(scope, 0)
             standings.append((account or Account()).standing(claim, now_us, granted_nusd=nusd))
         return tuple(standings)
 

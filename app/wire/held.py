@@ -129,9 +129,13 @@ def _read_pieces(chunks: Sequence[Chunk]) -> HeldText | None:
         lists = _decode_all_logprobs(b"[%b]" % b",".join(chances))
     except _ERRORS:
         return None
-    known = [each.content for each in lists if each is not None and each.content is not None]
-    logprobs = tuple([token.logprob for tokens in known for token in tokens]) if known else None
-    return HeldText("".join(texts), reason, logprobs)
+    logprobs = [
+        token.logprob
+        for told in lists
+        if told is not None and told.content is not None
+        for token in told.content
+    ]
+    return HeldText("".join(texts), reason, tuple(logprobs) if logprobs else None)
 
 
 def _pieces_of(data: bytes) -> list[_Piece] | None:
