@@ -128,9 +128,6 @@ class Task:
         What may still be used; changes while the workflow runs.
     rng
         The only source of randomness.
-    cost_quality
-        The position of the knob, where the request is decided by one: a workflow that was
-        calibrated itself knows better than single choice what it comes down to.
     verdicts
         What was said of answers so far: a workflow notes it here, whoever drives it tells it.
     guarding
@@ -151,7 +148,6 @@ class Task:
     room: Room
     rng: random.Random
     x: FloatVector | None = None
-    cost_quality: float | None = None
     verdicts: list[Verdict] = field(default_factory=list)
     guarding: Guarding = field(default_factory=Guarding)
     facts: Mapping[str, ModelFacts] = field(default_factory=dict)

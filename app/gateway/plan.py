@@ -272,8 +272,8 @@ def _task(
     rate = decision.usd_per_quality
     if rule.is_fitted and isinstance(objective, CostQuality):
         # A position recovers another share of quality with it than with single choice.
-        at = policy.artifact.workflow_position(objective.t)
-        rate = policy.knobs.get(request.allowed_model_ids).usd_per_quality_for(at)
+        fitted = policy.knobs.of_workflow(objective.t, request.allowed_model_ids)
+        rate = rate if fitted is None else fitted
     return Task(
         conversation=request.conversation,
         candidates=tuple(each for each in decision.candidates if each.eligible),
@@ -288,7 +288,6 @@ def _task(
         x=policy.artifact.featurizer.transform([request.conversation])[0]
         if rule.workflow.reads_features
         else None,
-        cost_quality=objective.t if isinstance(objective, CostQuality) else None,
         facts={
             model_id: replace(known, latency_s=usual_s.get(model_id, known.latency_s))
             for model_id, known in rule.facts.items()

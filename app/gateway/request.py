@@ -41,10 +41,33 @@ class KnobCurves:
         self._candidates = candidates
         self._all = artifact.knob_curve(candidates)
         self._curves: dict[frozenset[str], KnobCurve] = {}
+        self._dear_usd: dict[frozenset[str] | None, float] = {}
 
     def ready(self, allowed_model_ids: frozenset[str] | None) -> bool:
         """Return whether `get` is a matter of nanoseconds."""
         return allowed_model_ids is None or allowed_model_ids in self._curves
+
+    def of_workflow(self, t: float, allowed_model_ids: frozenset[str] | None) -> float | None:
+        """Return the exchange rate of a position for the workflow that was fitted with the router.
+
+        None where there is no such workflow, or the knob does not steer it.
+        """
+        knob = self._artifact.workflow_knob
+        if knob is None:
+            return None
+        dear_usd = self._dear_usd.get(allowed_model_ids)
+        if dear_usd is None:
+            dear_usd = self._artifact.dear_usd(self._allowed(allowed_model_ids))
+            while len(self._dear_usd) >= _MAX_CURVES:
+                self._dear_usd.pop(next(iter(self._dear_usd)), None)
+            self._dear_usd[allowed_model_ids] = dear_usd
+        return knob.usd_per_quality(t, dear_usd)
+
+    def _allowed(self, allowed_model_ids: frozenset[str] | None) -> tuple[ModelSpec, ...]:
+        if allowed_model_ids is None:
+            return self._candidates
+        allowed = [spec for spec in self._candidates if spec.model_id in allowed_model_ids]
+        return tuple(allowed) or self._candidates
 
     def get(self, allowed_model_ids: frozenset[str] | None) -> KnobCurve:
         """Return the curve of the candidates that are allowed (None: all of them)."""
@@ -52,8 +75,7 @@ class KnobCurves:
             return self._all
         curve = self._curves.get(allowed_model_ids)
         if curve is None:
-            allowed = [spec for spec in self._candidates if spec.model_id in allowed_model_ids]
-            curve = self._artifact.knob_curve(allowed) if allowed else self._all
+            curve = self._artifact.knob_curve(self._allowed(allowed_model_ids))
             while len(self._curves) >= _MAX_CURVES:
                 self._curves.pop(next(iter(self._curves)), None)
             self._curves[allowed_model_ids] = curve

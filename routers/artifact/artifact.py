@@ -183,12 +183,16 @@ class RouterArtifact:
             "onboard it under another name, or fit again"
         )
 
-    def workflow_position(self, t: float) -> float:
-        """Return where the knob of `knob_curve` has to stand for its workflow to keep what t says.
+    def dear_usd(self, candidates: Sequence[ModelSpec]) -> float:
+        """Return what answers of the dearest candidate usually cost: the unit of `workflow_knob`.
 
-        `t` itself where there is no workflow, or none that the knob steers.
+        Raises
+        ------
+        RoutingConfigError
+            If a candidate is predicted as a model that the artifact does not know.
         """
-        return t if self.workflow_knob is None else self.workflow_knob.position(t)
+        columns = [self.column(spec.predicted_as) for spec in candidates]
+        return self.calibration.dear_usd(columns, [spec.prices for spec in candidates])
 
     def knob_curve(self, candidates: Sequence[ModelSpec]) -> KnobCurve:
         """Return the calibrated knob of these candidates at their current prices.

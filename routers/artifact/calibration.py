@@ -11,6 +11,7 @@ from typing import Self
 import numpy as np
 
 from routers.decision.knob import KnobCurve
+from routers.numeric import FloatArray
 from routers.options import State, take
 from routers.types import FloatMatrix, FloatVector, Predictions, Prices
 
@@ -150,6 +151,17 @@ class CalibrationRows:
         )
         return self.restore(raw.state())
 
+    def dear_usd(self, columns: Sequence[int], prices: Sequence[Prices]) -> float:
+        """Return what answers of the dearest of some models usually cost, in US dollars.
+
+        Parameters
+        ----------
+        columns, prices
+            As in `curve`.
+        """
+        _, cost = self._priced(columns, prices)
+        return float(np.median(cost.max(axis=1))) if cost.size else 0.0
+
     def curve(self, columns: Sequence[int], prices: Sequence[Prices]) -> KnobCurve:
         """Calibrate the knob for some models at some prices.
 
@@ -160,18 +172,25 @@ class CalibrationRows:
         prices
             Candidates of unknown price take no part.
         """
+        chosen, cost = self._priced(columns, prices)
+        if not chosen:
+            return KnobCurve.fit(np.zeros((0, 0)), np.zeros((0, 0)))
+        predicted = self.quality_predicted[:, chosen].astype(np.float64)
+        realised = self.quality_realised[:, chosen]
+        blend = PREDICTED_SHARE * predicted + (1 - PREDICTED_SHARE) * realised
+        return KnobCurve.fit(predicted, cost, blend)
+
+    def _priced(
+        self, columns: Sequence[int], prices: Sequence[Prices]
+    ) -> tuple[list[int], FloatArray]:
+        """Return the models of known price, and what their answers would cost."""
         chosen, cost = [], []
         for column, price in zip(columns, prices, strict=True):
             if price.input_usd_per_mtok is None or price.output_usd_per_mtok is None:
                 continue
             chosen.append(column)
             cost.append(cost_usd(self.input_tokens, self.output_tokens[:, column], price))
-        if not chosen:
-            return KnobCurve.fit(np.zeros((0, 0)), np.zeros((0, 0)))
-        predicted = self.quality_predicted[:, chosen].astype(np.float64)
-        realised = self.quality_realised[:, chosen]
-        blend = PREDICTED_SHARE * predicted + (1 - PREDICTED_SHARE) * realised
-        return KnobCurve.fit(predicted, np.stack(cost, axis=1), blend)
+        return chosen, np.stack(cost, axis=1) if cost else np.zeros((len(self), 0))
 
 
 def cost_usd(input_tokens: np.ndarray, output_tokens: np.ndarray, prices: Prices) -> np.ndarray:

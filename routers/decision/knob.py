@@ -141,7 +141,8 @@ class KnobCurve:
         rates, gains = _moves(predicted, cost, realised)
         if len(rates) == 0:
             return cls((0.0, 1.0), (1e-6, 1.0))
-        return cls(*_invert(rates, gains))
+        order = np.argsort(rates, kind="stable")
+        return cls(*_invert(rates[order], np.cumsum(gains[order])))
 
     @classmethod
     def of_levels(cls, rates: NDArray[np.floating], quality: NDArray[np.floating]) -> Self:
@@ -152,9 +153,8 @@ class KnobCurve:
         rates, quality
             (n_rates,); rates increase from 0 to infinity, with finite ones between.
         """
-        inner = np.asarray(rates, np.float64)[1:-1]
-        gains = np.diff(np.asarray(quality, np.float64)[:-1])
-        return cls(*_invert(inner, gains))
+        level = np.asarray(quality, np.float64)
+        return cls(*_invert(np.asarray(rates, np.float64)[1:-1], level[1:-1] - level[0]))
 
 
 def _moves(
@@ -195,11 +195,10 @@ def _moves(
     return np.maximum(rates, 1e-15), gains
 
 
-def _invert(rates: FloatArray, gains: FloatArray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Turn moves into knots: the share of the gap recovered, and the rate that recovers it."""
-    order = np.argsort(rates, kind="stable")
-    rates = rates[order]
-    recovered = np.cumsum(gains[order])
+def _invert(
+    rates: FloatArray, recovered: FloatArray
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Turn what ascending rates recover into knots: shares of the gap, and their rates."""
     # Evaluate at quantiles of the moves: dense where choices change, bounded in number.
     at = np.unique(np.linspace(0, len(rates) - 1, min(len(rates), _MAX_RATES)).round().astype(int))
     log_rate = np.log(rates[at])
@@ -212,7 +211,8 @@ def _invert(rates: FloatArray, gains: FloatArray) -> tuple[tuple[float, ...], tu
 
     # One knot per level; in the middle of each plateau, but at the start of the last one (the
     # lowest cost that recovers everything) and at the end of the first one.
-    knots_t, first, counts = np.unique(share, return_index=True, return_counts=True)
+    # What differs by rounding alone is one level.
+    knots_t, first, counts = np.unique(share.round(12), return_index=True, return_counts=True)
     last = first + counts - 1
     middle = (log_rate[first] + log_rate[last]) / 2
     middle[-1] = log_rate[first[-1]]

@@ -151,7 +151,6 @@ def replay(
             scene,
             rates,
             picks,
-            cost_quality=None if policy.artifact is None else cost_quality,
             ceilings=policy.ceilings,
             seed=seed,
             unheard=unheard,
@@ -271,10 +270,12 @@ def _single_choice(
         picks = np.full((len(cost_quality), len(scene)), range(len(names))[column])
         return picks, [None] * len(cost_quality)
     knob = policy.artifact.knob_curve(scene.candidates)
-    if policy.workflow is not None and policy.workflow is policy.artifact.workflow:
-        cost_quality = [policy.artifact.workflow_position(t) for t in cost_quality]
     rates = [knob.usd_per_quality_for(t) for t in cost_quality]
-    return scene.choices(rates), list(rates)
+    picks, fitted = scene.choices(rates), policy.artifact.workflow_knob
+    if fitted is not None and policy.workflow is policy.artifact.workflow:
+        dear_usd = policy.artifact.dear_usd(scene.candidates)
+        rates = [fitted.usd_per_quality(t, dear_usd) for t in cost_quality]
+    return picks, list(rates)
 
 
 def _latency_source(answers: RecordedAnswers | None) -> str:

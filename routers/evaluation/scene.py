@@ -270,20 +270,20 @@ def play(
     rates: Sequence[float | None],
     picks: NDArray[np.intp],
     *,
-    cost_quality: Sequence[float | None] | None = None,
     ceilings: Ceilings = Ceilings(),
     seed: int = 0,
     unheard: Unheard | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> list[Position]:
-    """Drive a workflow over all queries, at every exchange rate.
+    """Have a workflow answer all queries, at every exchange rate.
+
+    It is driven query by query; one that `rehearses` where nothing is in the way goes the same way
+    on all of them at once.
 
     Parameters
     ----------
     rates
         What `Task.usd_per_quality` is.
-    cost_quality
-        The positions of the knob behind the rates, where there are such.
     picks
         What single choice takes, (n_rates, n_queries) columns.
     ceilings
@@ -293,18 +293,83 @@ def play(
     progress
         Told now and then how many queries are done.
     """
+    told = None
+    if workflow.rehearses and ceilings == Ceilings():
+        told = _rehearsed(workflow, scene, rates)
+    if told is None:
+        return _drive(workflow, scene, rates, picks, ceilings, seed, unheard, progress)
+    heard, positions = told
+    lost = np.flatnonzero(~heard)
+    if not len(lost):
+        return positions
+    driven = _drive(
+        workflow, scene.rows(lost), rates, picks[:, lost], ceilings, seed, unheard, progress
+    )
+    back = np.argsort(np.concatenate([np.flatnonzero(heard), lost]))
+    return [stacked_positions(each).rows(back) for each in zip(positions, driven, strict=True)]
+
+
+def _rehearsed(
+    workflow: Workflow, scene: Scene, rates: Sequence[float | None]
+) -> tuple[NDArray[np.bool_], list[Position]] | None:
+    """Return how a workflow goes on queries whose answers are all at hand, and which these are."""
+    answers, predictions = scene.answers, scene.predictions
+    known = [rate for rate in rates if rate is not None]
+    if answers is None or predictions is None or len(known) < len(rates):
+        return None
+    heard = answers.literals != None  # noqa: E711
+    if answers.texts is not None:
+        heard |= answers.texts != None  # noqa: E711
+    complete = np.asarray(heard.all(axis=1) & np.isfinite(scene.cost_usd).all(axis=1))
+    rows = np.flatnonzero(complete)
+    own = scene.rows(rows)
+    assert own.answers is not None  # noqa: S101  (as the scene's)
+    found = workflow.rehearse(
+        own.answers, predictions.quality[rows].astype(np.float64), own.expected_costs(), known
+    )
+    return complete, [
+        _of_calls(own, calls, served)
+        for calls, served in zip(found.calls, found.served, strict=True)
+    ]
+
+
+def _of_calls(scene: Scene, calls: list[tuple[int, ...]], served: NDArray[np.intp]) -> Position:
+    """Return what calls that were made one after the other came to."""
+    called = np.zeros(scene.cost_usd.shape, bool)
+    for row, columns in enumerate(calls):
+        called[row, list(columns)] = True
+    latency_s = np.where(called, scene.latency_s, 0.0).sum(axis=1)
+    return Position(
+        calls=calls,
+        served=served,
+        cost_usd=np.where(called, scene.cost_usd, 0.0).sum(axis=1),
+        latency_s=latency_s,
+        latency_sum_s=latency_s,
+        own_quality=np.full(len(calls), np.nan),
+    )
+
+
+def _drive(  # noqa: PLR0917
+    workflow: Workflow,
+    scene: Scene,
+    rates: Sequence[float | None],
+    picks: NDArray[np.intp],
+    ceilings: Ceilings,
+    seed: int,
+    unheard: Unheard | None,
+    progress: Callable[[int], None],
+) -> list[Position]:
+    """Drive a workflow query by query."""
     n, lost = len(scene), Unheard() if unheard is None else unheard
     columns = {spec.model_id: column for column, spec in enumerate(scene.candidates)}
     names = list(columns)
     played = [_Playing(n) for _ in rates]
-    asked = [None] * len(rates) if cost_quality is None else list(cost_quality)
     for row in range(n):
         candidates = scene.estimates(row)
-        known: dict[tuple[int, tuple[float | None, float | None] | None], tuple[Course, float]] = {}
-        settings = zip(played, rates, asked, picks[:, row].tolist(), strict=True)
-        for position, rate, t, pick in settings:
+        known: dict[tuple[int, float | None], tuple[Course, float]] = {}
+        for position, rate, pick in zip(played, rates, picks[:, row].tolist(), strict=True):
             # What does not heed the knob goes the same way wherever single choice does.
-            key = (pick, (rate, t) if workflow.heeds_knob else None)
+            key = (pick, rate if workflow.heeds_knob else None)
             if key not in known:
                 task = Task(
                     conversation=scene.conversations[row],
@@ -314,7 +379,6 @@ def play(
                     room=ceilings.room(),
                     rng=random.Random(zlib.crc32(scene.query_ids[row].encode()) ^ seed),  # noqa: S311
                     x=None if scene.x is None else scene.x[row],
-                    cost_quality=t,
                 )
                 told = Recorded(scene, row, columns, lost)
                 course = drive(workflow, task, told.respond)

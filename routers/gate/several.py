@@ -69,8 +69,12 @@ def with_workflow(
         return trial
     models = trial.frame.rows.models
     prices = {model: artifact.prices[model] for model in models}
-    curve = artifact.knob_curve([spec_of(model, prices[model]) for model in models])
+    specs = [spec_of(model, prices[model]) for model in models]
+    curve = artifact.knob_curve(specs)
     rates = [curve.usd_per_quality_for(t) for t in POSITIONS]
+    if artifact.workflow_knob is not None:
+        dear_usd = artifact.dear_usd(specs)
+        rates = [artifact.workflow_knob.usd_per_quality(t, dear_usd) for t in POSITIONS]
     n_crossed = len(judged.trained)
     parts: list[list[Position]] = []
     if n_crossed:

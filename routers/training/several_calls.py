@@ -9,16 +9,15 @@ from numpy.typing import NDArray
 
 from routers.answers.recorded import RecordedAnswers
 from routers.artifact.calibration import CalibrationRows
-from routers.artifact.workflow_knob import WorkflowKnob
+from routers.artifact.workflow_knob import MULTIPLES, WorkflowKnob
 from routers.base import Labels
 from routers.data.dataset import OutcomeTable
-from routers.decision.knob import KnobCurve
 from routers.evaluation.assess import predicted_costs
 from routers.evaluation.equal_cost import gains
-from routers.evaluation.frame import NEGLIGIBLE, Frame, Rows, kept_rows, select_rows, sweep
+from routers.evaluation.frame import NEGLIGIBLE, Frame, kept_rows, select_rows, sweep
 from routers.evaluation.policy import spec_of
 from routers.evaluation.scene import Position, Scene, play, stacked_positions
-from routers.numeric import FloatArray, nan_mean
+from routers.numeric import nan_mean
 from routers.types import FloatMatrix, Predictions, PriceTable
 from routers.workflows.base import Workflow, WorkflowContext, make_workflow
 
@@ -37,7 +36,7 @@ class FittedWorkflow:
     workflow
         None where single choice is as good, so that it serves.
     knob
-        None where the knob does not steer it, or by a curve of the workflow's own.
+        None where the knob does not steer it.
     metrics
         Plain values for the manifest: of the workflow fitted on other folds.
     """
@@ -88,88 +87,41 @@ def fit_workflow(
     )
     specs = [spec_of(model, prices[model]) for model in table.models]
     scene = Scene.of(specs, table.query_ids, rows, predictions, x, answers)
-    rates_of_its_own = make_workflow(given).rates(context)
-    if rates_of_its_own is not None:
-        return _fit_by_rates(
-            given, context, scene, rows, rates_of_its_own, seed=seed, progress=progress
-        )
-    curve = calibration.curve(range(len(specs)), [prices[model] for model in table.models])
+    columns, priced = range(len(specs)), [prices[model] for model in table.models]
+    curve = calibration.curve(columns, priced)
     rates = [curve.usd_per_quality_for(t) for t in POSITIONS]
+    dear_usd = calibration.dear_usd(columns, priced)
+    steered = make_workflow(given).heeds_knob
+    if steered:
+        rates = (MULTIPLES * dear_usd).tolist()
     positions = play_crossed(given, context, scene, rates, seed=seed, progress=progress)
-    frame = Frame(rows=rows.take(kept_rows(rows.quality)), n_draws=_DRAWS, seed=seed)
-    progress("fitting the workflow on all rows")
-    workflow = make_workflow(given).fit(context)
     quality = realised_quality(positions, rows.quality)
-    knob = None
-    if workflow.heeds_knob:
-        knob = WorkflowKnob.fit(np.asarray(POSITIONS), nan_mean(quality.T, default=np.nan))
-    return FittedWorkflow(
-        workflow=workflow,
-        knob=knob,
-        metrics=_metrics(
-            frame,
-            scene,
-            positions,
-            quality,
-            kept_rows(rows.quality),
-            steered=workflow.heeds_knob,
-        ),
-    )
-
-
-def _fit_by_rates(
-    given: Mapping[str, Any],
-    context: WorkflowContext,
-    scene: Scene,
-    rows: Rows,
-    rates: FloatArray,
-    *,
-    seed: int,
-    progress: Callable[[str], None],
-) -> FittedWorkflow:
-    """Fit a workflow that is calibrated at exchange rates of its own."""
-    shape = (len(rates), len(context.labels))
-    cost, quality, n_calls = (np.full(shape, np.nan) for _ in range(3))
-    n_folds = int(context.folds.max()) + 1
-    for fold in range(n_folds):
-        progress(f"fitting the workflow, fold {fold + 1}/{n_folds}")
-        others, mine = (
-            np.flatnonzero(context.folds != fold),
-            np.flatnonzero(context.folds == fold),
-        )
-        rng = np.random.default_rng([seed, fold])
-        part = make_workflow(given).fit(_part(context, others, rng))
-        found = part.rehearse(_part(context, mine, rng), rates.tolist())
-        cost[:, mine], quality[:, mine] = found.cost_usd, found.quality
-        n_calls[:, mine] = found.n_calls
     progress("fitting the workflow on all rows")
     workflow = make_workflow(given).fit(context)
-    knob = KnobCurve.of_levels(rates, nan_mean(quality.T, default=np.nan))
-    workflow.calibrate(knob)
     kept = kept_rows(rows.quality)
+    knob = None
+    if steered:
+        knob = WorkflowKnob.fit(nan_mean(quality[:, kept].T, default=np.nan))
+        at = [_nearest(rates, knob.usd_per_quality(t, dear_usd)) for t in POSITIONS]
+        positions, quality = [positions[i] for i in at], quality[at]
     frame = Frame(rows=rows.take(kept), n_draws=_DRAWS, seed=seed)
-    picks = _picks(scene, kept)
-    cost, quality, n_calls = (each[:, kept] for each in (cost, quality, n_calls))
-    worth = gains(
-        frame, cost, quality, *frame.realised(np.concatenate([picks, frame.every_single]))
+    metrics = _metrics(frame, scene, positions, quality, kept, steered=steered)
+    if workflow.rehearses:
+        # Recorded answers tell all of such a workflow: it asks nothing of its own.
+        metrics = {"ships": metrics["aiq_over_single_choice"]["value"] > NEGLIGIBLE, **metrics}
+    return FittedWorkflow(
+        workflow=workflow if metrics.get("ships", True) else None,
+        knob=knob if metrics.get("ships", True) else None,
+        metrics=metrics,
     )
-    ships = worth.area.value > NEGLIGIBLE
-    at = np.searchsorted(rates[:-1], [workflow.rate_at(t) for t in POSITIONS])
-    metrics = {
-        "ships": ships,
-        "aiq_over_single_choice": worth.area.to_dict(),
-        "positions": [
-            {
-                "cost_quality": t,
-                "quality": float(np.nanmean(quality[i])),
-                "usd_per_1000": float(1000 * cost[i].mean()),
-                "calls": float(n_calls[i].mean()),
-                "over_single_choice": worth.positions[i].to_dict(),
-            }
-            for t, i in zip(POSITIONS, at.tolist(), strict=True)
-        ],
-    }
-    return FittedWorkflow(workflow=workflow if ships else None, knob=None, metrics=metrics)
+
+
+def _nearest(rates: Sequence[float], rate: float) -> int:
+    """Return which of ascending rates is nearest to another one, by their ratio."""
+    if rate <= 0:
+        return 0
+    inner = np.log(np.asarray(rates[1:-1]) / rate)
+    return 1 + int(np.abs(inner).argmin())
 
 
 def _picks(scene: Scene, kept: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from routers.answers.recorded import RecordedAnswers
 from routers.numeric import FloatArray
 from routers.workflows._belief import Belief
 from routers.workflows._crowd_fit import UNKNOWN, UNREAD
 from routers.workflows._literals import read_recorded
-from routers.workflows.base import Rehearsal, WorkflowContext
+from routers.workflows.base import Rehearsal
 
 if TYPE_CHECKING:
     from routers.workflows.cascade_routing import CascadeRouting, Outlook
@@ -27,41 +28,39 @@ Path = tuple[tuple[int, int], ...]
 
 
 def rehearse(
-    workflow: "CascadeRouting", context: WorkflowContext, usd_per_quality: Sequence[float]
+    workflow: "CascadeRouting",
+    answers: RecordedAnswers,
+    outlook: "Outlook",
+    usd_per_quality: Sequence[float],
 ) -> Rehearsal:
     """Return how a workflow goes on recorded answers."""
-    literals, signals = read_recorded(workflow.reader_, context.answers)
-    outlook = workflow.outlook(
-        context.answers.models,
-        context.predictions.quality.astype(np.float64),
-        context.predicted_cost_usd,
-    )
+    literals, signals = read_recorded(workflow.reader_, answers)
     heard = outlook.crowd.chances(outlook.odds + outlook.crowd.told(signals))
-    shape = (len(usd_per_quality), len(context.labels))
-    cost, n_calls, served = np.zeros(shape), np.zeros(shape), np.full(shape, -1, np.intp)
+    shape = (len(usd_per_quality), len(answers))
+    served = np.full(shape, -1, np.intp)
+    calls = np.empty(shape, object)
     groups: dict[Path, NDArray[np.bool_]] = {(): np.ones(shape, bool)}
     while groups:
         then: dict[Path, NDArray[np.bool_]] = {}
         for path, active in groups.items():
+            called = tuple(column for column, _ in path)
+            for rate, row in zip(*np.nonzero(active), strict=True):
+                calls[rate, row] = called
             rows = np.flatnonzero(active.any(axis=0))
             belief = _belief(outlook, heard, path, rows)
-            calls = _decide(workflow, outlook, path, rows, belief, usd_per_quality)
-            calls[~active[:, rows].T] = -2
-            _stop(outlook, path, literals, rows, belief, calls, served)
-            for column in np.unique(calls[calls >= 0]).tolist():
+            next_calls = _decide(workflow, outlook, path, rows, belief, usd_per_quality)
+            next_calls[~active[:, rows].T] = -2
+            _stop(outlook, path, rows, belief, next_calls, served)
+            for column in np.unique(next_calls[next_calls >= 0]).tolist():
                 for said, at in _said(path, literals, rows, column):
                     going = np.zeros(shape, bool)
-                    going[:, rows[at]] = (calls[at] == column).T
+                    going[:, rows[at]] = (next_calls[at] == column).T
                     if not going.any():
                         continue
-                    if said != UNKNOWN:
-                        n_calls += going
-                        cost += np.where(going, context.cost_usd[:, column], 0.0)
                     key = (*path, (column, said))
                     then[key] = then[key] | going if key in then else going
         groups = then
-    quality = context.labels.quality[np.arange(shape[1]), served].astype(np.float64)
-    return Rehearsal(cost_usd=cost, quality=np.where(served < 0, np.nan, quality), n_calls=n_calls)
+    return Rehearsal(calls=calls.tolist(), served=served)
 
 
 def _belief(outlook: "Outlook", heard: FloatArray, path: Path, rows: NDArray[np.intp]) -> Belief:
@@ -130,14 +129,12 @@ def _n_literals(path: Path) -> int:
 def _stop(  # noqa: PLR0917
     outlook: "Outlook",
     path: Path,
-    literals: NDArray[np.intp],
     rows: NDArray[np.intp],
     belief: Belief,
     calls: NDArray[np.intp],
     served: NDArray[np.intp],
 ) -> None:
     """Fill in who serves where nobody is called any more."""
-    del literals
     stopping, rates = np.nonzero(calls == -1)
     told = [each for each in path if each[1] != UNKNOWN]
     if not len(stopping) or not told:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from routers.answers.recorded import RecordedAnswers
 from routers.base import Labels
-from routers.decision.knob import KnobCurve
 from routers.errors import RoutingConfigError
 from routers.numeric import FloatArray
 from routers.options import State, build
@@ -78,21 +77,18 @@ class WorkflowContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rehearsal:
-    """How a workflow would have gone on recorded answers; arrays are (n_rates, n_queries).
+    """How a workflow would have gone on recorded answers.
 
     Attributes
     ----------
-    cost_usd
-        Of all calls.
-    quality
-        Of the answer that served; NaN where it is not known.
-    n_calls
-        How many calls it took.
+    calls
+        Columns of the models that were called, in that order: of each query at each exchange rate.
+    served
+        (n_rates, n_queries), columns of the models whose answers were served.
     """
 
-    cost_usd: FloatArray
-    quality: FloatArray
-    n_calls: FloatArray
+    calls: list[list[tuple[int, ...]]]
+    served: NDArray[np.intp]
 
 
 @dataclass(kw_only=True)
@@ -113,6 +109,8 @@ class Workflow(ABC):
     guards: ClassVar[bool] = False
     """Whether it tells which requests may be answered: then no request goes around it, and what
     one choice has to answer (`Task.guarding.single`) passes it first."""
+    rehearses: ClassVar[bool] = False
+    """Whether `rehearse` tells how it goes on many queries at once, one call after the other."""
     tunable: ClassVar[bool] = False
     """Whether what was fitted runs under other options than those that it was fitted with."""
 
@@ -159,27 +157,22 @@ class Workflow(ABC):
         del context
         return self
 
-    def rates(self, context: WorkflowContext) -> FloatArray | None:
-        """Return the exchange rates at which its own knob is calibrated, from 0 to infinity.
+    def rehearse(
+        self,
+        answers: RecordedAnswers,
+        quality: FloatArray,
+        cost_usd: FloatArray,
+        usd_per_quality: Sequence[float],
+    ) -> Rehearsal:
+        """Return how `run` would go on recorded answers, at each exchange rate; if it `rehearses`.
 
-        None for a workflow that goes by the rates of single choice.
+        Parameters
+        ----------
+        answers
+            Of all models to all queries.
+        quality, cost_usd
+            (n_queries, n_models), predicted.
         """
-        del context
-        return None
-
-    def rehearse(self, context: WorkflowContext, usd_per_quality: Sequence[float]) -> Rehearsal:
-        """Return how `run` would go on recorded answers, at each exchange rate.
-
-        Only for workflows that have `rates` of their own.
-        """
-        raise NotImplementedError
-
-    def calibrate(self, knob: KnobCurve) -> None:
-        """Take over what positions of the knob come down to; for those that have `rates`."""
-        raise NotImplementedError
-
-    def rate_at(self, t: float) -> float:
-        """Return what a position of the knob comes down to; for those that have `rates`."""
         raise NotImplementedError
 
     def state(self) -> dict[str, np.ndarray]:

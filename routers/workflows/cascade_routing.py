@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from routers.answers.normalise import Normaliser
-from routers.decision.knob import KnobCurve
+from routers.answers.recorded import RecordedAnswers
 from routers.numeric import FloatArray
 from routers.options import State, prefixed, require_fitted, take, under, unfitted
 from routers.steps import Answer, Delegate, Draft, Run, Serve, Skip
@@ -25,14 +25,6 @@ from routers.workflows.base import WORKFLOWS, Rehearsal, Workflow, WorkflowConte
 _STOP = -1
 _CROWD = "crowd/"
 _VIEWS = 64
-
-_RATES = 3e-4, 1e2, 44
-"""From where to where in the cost of a dearest answer, and how many."""
-
-
-_POSITIONS, _SHARES = (0.0, 0.8, 0.9, 0.95, 1.0), (0.0, 0.8, 0.94, 0.98, 1.0)
-"""What share positions of the knob aim at: towards the end, where quality is dear and steps are
-wide, a little more than they promise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +84,7 @@ class CascadeRouting(Workflow):
     kind = "cascade-routing"
     learns = True
     heeds_knob = True
+    rehearses = True
 
     max_calls: Annotated[int, Field(ge=1, le=8)] = 5
     look_ahead: Annotated[int, Field(ge=1, le=3)] = 3
@@ -103,7 +96,6 @@ class CascadeRouting(Workflow):
     models_: tuple[str, ...] = unfitted()
     crowd_: Crowd = unfitted()  # noqa: RUF009
     reader_: LiteralReader = unfitted()  # noqa: RUF009
-    knob_: KnobCurve | None = unfitted()  # noqa: RUF009
     _view: Any = field(init=False, repr=False, default=None)
 
     # --- learning -------------------------------------------------------------------------------
@@ -121,34 +113,11 @@ class CascadeRouting(Workflow):
         )
         return self._take(context.answers.models, crowd, reader)
 
-    def rates(self, context: WorkflowContext) -> FloatArray:
-        """Return the exchange rates at which its knob is calibrated, from 0 to infinity."""
-        dearest = float(np.median(np.nanmax(context.predicted_cost_usd, axis=1)))
-        inner = np.geomspace(*_RATES) * max(dearest, 1e-12)
-        return np.concatenate([[0.0], inner, [np.inf]])
-
-    def calibrate(self, knob: KnobCurve) -> None:
-        """Take over what positions of the knob come down to."""
-        self.knob_ = knob
-
-    def rate_at(self, t: float) -> float:
-        """Return what a position of the knob comes down to.
-
-        At 1 that is the rate beyond which further calls gained nothing, rather than infinity.
-        """
-        require_fitted(self, "knob_")
-        assert self.knob_ is not None  # noqa: S101  (see above)
-        if t >= 1:
-            return self.knob_.usd_per_quality[-1]
-        return self.knob_.usd_per_quality_for(float(np.interp(t, _POSITIONS, _SHARES)))
-
     def state(self) -> dict[str, np.ndarray]:
         """Return everything that was learned as named plain arrays."""
         require_fitted(self, "crowd_")
         arrays = prefixed(_CROWD, self.crowd_.state())
         arrays["blank_answers"] = np.asarray([self.reader_.blank_answers])
-        if self.knob_ is not None:
-            arrays["knob"] = np.asarray(self.knob_.to_table())
         return arrays
 
     def restore(self, state: State, models: Sequence[str]) -> Self:
@@ -162,8 +131,6 @@ class CascadeRouting(Workflow):
         crowd = Crowd.restore(under(_CROWD, state), len(models))
         blank = bool(take(state, "blank_answers", ndim=1)[0])
         self._take(models, crowd, LiteralReader(by=self.normaliser, blank_answers=blank))
-        if "knob" in state:
-            self.knob_ = KnobCurve.from_table(take(state, "knob", ndim=2).tolist())
         return self
 
     def _take(self, models: Sequence[str], crowd: Crowd, reader: LiteralReader) -> Self:
@@ -243,8 +210,6 @@ class CascadeRouting(Workflow):
     def run(self, task: Task) -> Run:
         """Come to an answer, step by step."""
         rate = task.usd_per_quality
-        if task.cost_quality is not None and self.knob_ is not None:
-            rate = self.rate_at(task.cost_quality)
         if rate is None:
             return Skip(why="objective")
         each = _Round.of(self, task)
@@ -260,11 +225,18 @@ class CascadeRouting(Workflow):
             each.hear(model_id, answer)
         return each.end()
 
-    def rehearse(self, context: WorkflowContext, usd_per_quality: Sequence[float]) -> Rehearsal:
+    def rehearse(
+        self,
+        answers: RecordedAnswers,
+        quality: FloatArray,
+        cost_usd: FloatArray,
+        usd_per_quality: Sequence[float],
+    ) -> Rehearsal:
         """Return how `run` would go, for all queries and rates at once."""
         from routers.workflows._cascade_rehearsal import rehearse  # noqa: PLC0415  (as it is needed)
 
-        return rehearse(self, context, usd_per_quality)
+        outlook = self.outlook(answers.models, quality, cost_usd)
+        return rehearse(self, answers, outlook, usd_per_quality)
 
 
 class _Round:

@@ -55,7 +55,6 @@ def test_a_workflow_is_fitted_stored_and_measured(folder):
     assert artifact.workflow.kind == "agree"
     assert artifact.workflow.models == ("mini", "small")
     assert artifact.workflow_knob is None
-    assert artifact.workflow_position(0.3) == 0.3
     found = artifact.manifest["metrics"]["workflow"]
     assert found["aiq_over_single_choice"]["low"] > 0
     assert len(found["positions"]) == 21
@@ -71,12 +70,12 @@ def routed(folder):
     return load_artifact(folder / "routed")
 
 
-def test_a_workflow_that_is_better_is_kept_with_a_knob_of_its_own(routed, folder):
+def test_a_workflow_that_is_better_is_kept_with_its_knob(routed, folder):
     found = routed.manifest["metrics"]["workflow"]
     assert found["ships"]
     assert found["aiq_over_single_choice"]["low"] > 0
     assert routed.workflow.kind == "cascade-routing"
-    assert routed.workflow.knob_ is not None
+    assert routed.workflow_knob is not None
     replayed = run(
         *("replay", "--artifact", folder / "routed", "--data", folder / "outcomes.parquet"),
         *("--answers", folder / "answers.parquet", "--cost-quality", "0,0.5,1", "--draws", 100),

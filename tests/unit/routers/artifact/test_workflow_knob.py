@@ -1,58 +1,54 @@
 import numpy as np
 import pytest
 
-from routers.artifact.workflow_knob import WorkflowKnob
+from routers.artifact.workflow_knob import MULTIPLES, WorkflowKnob
 from routers.errors import ArtifactError
 
-AT = np.linspace(0, 1, 11)
+DEAR_USD = 0.02
+SHARE = np.append(MULTIPLES[:-1] / (0.5 + MULTIPLES[:-1]), 1.0)
 
 
-def test_a_share_is_had_at_the_least_position_that_recovers_it():
-    # All of the gap is recovered at the first half of single choice's knob.
-    knob = WorkflowKnob.fit(AT, 0.6 + 0.2 * np.minimum(2 * AT, 1))
-    assert [knob.position(t) for t in (0, 0.5, 1)] == pytest.approx([0, 0.25, 1])
-    assert knob.position(0.999) == pytest.approx(0.5, abs=0.01)
-
-
-def test_what_a_position_promises_is_kept():
-    quality = 0.5 + 0.3 * AT**3
-    knob = WorkflowKnob.fit(AT, quality)
+def test_a_position_promises_its_share_of_the_gap():
+    knob = WorkflowKnob.fit(0.5 + 0.3 * SHARE)
     for t in np.linspace(0, 1, 21):
-        kept = (np.interp(knob.position(t), AT, quality) - 0.5) / 0.3
-        assert kept == pytest.approx(t, abs=1e-9)
+        multiple = knob.usd_per_quality(t, DEAR_USD) / DEAR_USD
+        assert multiple / (0.5 + multiple) == pytest.approx(t, abs=0.03)
+
+
+def test_the_ends_are_the_cheapest_and_the_least_rate_that_gains_nearly_all():
+    knob = WorkflowKnob.fit(0.5 + 0.3 * np.minimum(MULTIPLES, 1.0))
+    assert knob.usd_per_quality(0.0, DEAR_USD) == 0
+    assert 0.7 * DEAR_USD < knob.usd_per_quality(1.0, DEAR_USD) < 1.5 * DEAR_USD
+
+
+def test_rates_follow_prices():
+    knob = WorkflowKnob.fit(0.5 + 0.3 * SHARE)
+    assert knob.usd_per_quality(0.5, 2 * DEAR_USD) == 2 * knob.usd_per_quality(0.5, DEAR_USD)
 
 
 def test_noise_never_turns_the_knob_back():
     rng = np.random.default_rng(0)
-    knob = WorkflowKnob.fit(AT, 0.5 + 0.2 * AT + rng.normal(0, 0.05, len(AT)))
-    found = [knob.position(t) for t in np.linspace(0, 1, 101)]
+    knob = WorkflowKnob.fit(0.5 + 0.2 * SHARE + rng.normal(0, 0.05, len(SHARE)))
+    found = [knob.usd_per_quality(t, DEAR_USD) for t in np.linspace(0, 1, 101)]
     assert found == sorted(found)
+    assert np.isfinite(found).all()
 
 
-def test_without_a_gap_the_knob_stays_as_it_is():
-    knob = WorkflowKnob.fit(AT, np.full(len(AT), 0.7))
-    assert [knob.position(t) for t in (0, 0.3, 1)] == [0, 0.3, 1]
+def test_without_a_gap_the_knob_still_leads_from_cheap_to_dear():
+    knob = WorkflowKnob.fit(np.full(len(SHARE), 0.7))
+    found = [knob.usd_per_quality(t, DEAR_USD) for t in (0.1, 0.5, 0.9)]
+    assert found[0] < found[1] < found[2]
 
 
 def test_it_is_read_as_it_was_written():
-    knob = WorkflowKnob.fit(AT, AT**2)
+    knob = WorkflowKnob.fit(SHARE)
     assert WorkflowKnob.from_table(knob.to_table()) == knob
 
 
 @pytest.mark.parametrize(
     "table",
-    [
-        [],
-        [[0, 0]],
-        [[0, 0], [1]],
-        [[0, 0], [0.5, 0.6], [1, 0.5]],
-        [[0, 0], [0, 0.5], [1, 1]],
-        [[0, -0.1], [1, 1]],
-        [[0, 0], [1, 1.1]],
-        [[0.1, 0], [1, 1]],
-        [[0, "x"], [1, 1]],
-    ],
+    [[], [[0, 1]], [[0, 1], [1]], [[0, 1], [0.5, 0.6], [1, 0.5]], [[0, 0], [1, 1]], [[0, "x"]]],
 )
 def test_what_is_no_knob_is_refused(table):
-    with pytest.raises(ArtifactError, match="knob of a workflow"):
+    with pytest.raises(ArtifactError, match="the knob of its workflow"):
         WorkflowKnob.from_table(table)
