@@ -28,6 +28,47 @@ def tidied(literal: str) -> str:
     return (literal if end < 0 else literal[:end]).strip(_STRAY) or BLANK
 
 
+_FOLDED = dict.fromkeys(map(ord, _STRAY))
+_QUOTES = ("'", '"')
+_LEAST_WORDED = 2
+"""A shorter literal is worded in one way."""
+
+
+def worded(literal: str, text: str) -> str:
+    """Return a literal the way that an answer has it, where it stands last.
+
+    Recorded literals may have lost their white space and quotes: `tmoajhouse` may be `tm oajhouse`.
+
+    Parameters
+    ----------
+    literal
+        As `tidied` returned it; returned as it is where the text does not have it.
+    """
+    bare = literal.translate(_FOLDED)
+    at = text.translate(_FOLDED).rfind(bare) if len(bare) >= _LEAST_WORDED else -1
+    if at < 0:
+        return literal
+    begin = _place(text, at)
+    end = _place(text, at + len(bare) - 1) + 1
+    # White space at an end belongs to it where a quote closes it in.
+    after, before = text[end:].lstrip(" "), text[:begin].rstrip(" ")
+    if after.lstrip("\\").startswith(_QUOTES):
+        end = len(text) - len(after)
+    if before.endswith(_QUOTES):
+        begin = len(before)
+    return text[begin:end].replace('\\"', '"').replace("\\'", "'").replace("\\\\", "\\")
+
+
+def _place(text: str, at: int) -> int:
+    """Return where in a text the character is that folding it left at some place."""
+    kept = -1
+    for place, character in enumerate(text):
+        kept += character not in _STRAY
+        if kept == at:
+            return place
+    return len(text) - 1
+
+
 def signals(text: str | None, literal: str) -> tuple[float, ...]:
     """Return the values of `SIGNALS`; NaN where the text is not known.
 

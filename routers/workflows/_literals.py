@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from routers.answers.normalise import Comparing, Normaliser, Reading
 from routers.answers.recorded import RecordedAnswers
-from routers.answers.telling import BLANK, SIGNALS, signals, tidied
+from routers.answers.telling import BLANK, SIGNALS, signals, tidied, worded
 from routers.numeric import FloatArray
 from routers.steps import Answer
 from routers.workflows._crowd_fit import UNKNOWN, UNREAD
@@ -17,6 +17,15 @@ from routers.workflows.acceptors.base import unfit
 
 _BLANKS_TOLD = 20
 """From so many answers on whose literal is empty it can be told whether that is an answer."""
+
+_WORDINGS_TOLD, _WORDINGS_MATTER = 20, 0.2
+"""From so many answers on that word a literal in another way than one before it can be told whether
+that matters to who grades them, and from which share of them on, graded otherwise, it does."""
+
+
+_RIGHT = 0.5
+_WORDINGS_READ = 1000
+"""Queries whose answers are looked at for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +56,14 @@ class LiteralReader:
     blank_answers
         Whether a recorded literal that is empty is an answer like others (an empty string), as
         opposed to one that could not be read.
+    as_worded
+        Whether recorded literals that are equal are other answers where the texts have them with
+        other white space or quotes.
     """
 
     by: Normaliser
     blank_answers: bool = False
+    as_worded: bool = False
     _compare: Comparing = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -58,7 +71,7 @@ class LiteralReader:
 
     @classmethod
     def fit(cls, answers: RecordedAnswers, quality: np.ndarray, by: Normaliser) -> Self:
-        """Tell from their grades whether empty literals are answers."""
+        """Tell from grades whether empty literals are answers, and whether wordings matter."""
         told = np.asarray(answers.literals != None, bool) & ~np.isnan(quality)  # noqa: E711
         blank = told & np.asarray(answers.literals == "", bool)
         others = told & ~blank
@@ -67,13 +80,15 @@ class LiteralReader:
             and others.any()
             and quality[blank].mean() > quality[others].mean() / 2
         )
-        return cls(by=by, blank_answers=answer)
+        return cls(by=by, blank_answers=answer, as_worded=_wordings_matter(answers, quality))
 
     def read(self, text: str | None, literal: str | None) -> Reading | None:
         """Return what an answer comes down to; None where it says nothing."""
         if literal is None:
             return None if text is None else self._compare.read(text)
         found = tidied(literal) or (BLANK if self.blank_answers else "")
+        if self.as_worded and text is not None:
+            found = worded(found, text)
         return Reading("told", found) if found else None
 
     def same(self, a: Reading, b: Reading) -> bool:
@@ -93,6 +108,26 @@ class LiteralReader:
                 (n for n, said in before.items() if self.same(said, reading)), len(before)
             )
         return Heard(answer, column, reading, literal, seen_of(text, reading))
+
+
+def _wordings_matter(answers: RecordedAnswers, quality: np.ndarray) -> bool:
+    """Return whether answers of one literal in other words are often graded otherwise."""
+    if answers.texts is None:
+        return False
+    told = otherwise = 0
+    for row in range(min(len(answers), _WORDINGS_READ)):
+        literals, texts = answers.literals[row], answers.texts[row]
+        first: dict[str, tuple[str, float]] = {}
+        for literal, text, grade in zip(literals, texts, quality[row].tolist(), strict=True):
+            if not literal or not text or grade != grade:  # noqa: PLR0124  (NaN)
+                continue
+            tidy = tidied(literal)
+            wording = worded(tidy, text)
+            known, known_grade = first.setdefault(tidy, (wording, grade))
+            if known != wording:
+                told += 1
+                otherwise += (grade > _RIGHT) != (known_grade > _RIGHT)
+    return told >= _WORDINGS_TOLD and otherwise > _WORDINGS_MATTER * told
 
 
 def seen_of(text: str | None, reading: Reading | None) -> tuple[float, ...]:

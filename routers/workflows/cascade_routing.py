@@ -117,7 +117,8 @@ class CascadeRouting(Workflow):
         """Return everything that was learned as named plain arrays."""
         require_fitted(self, "crowd_")
         arrays = prefixed(_CROWD, self.crowd_.state())
-        arrays["blank_answers"] = np.asarray([self.reader_.blank_answers])
+        reader = self.reader_
+        arrays["reader"] = np.asarray([reader.blank_answers, reader.as_worded])
         return arrays
 
     def restore(self, state: State, models: Sequence[str]) -> Self:
@@ -129,8 +130,9 @@ class CascadeRouting(Workflow):
             If an array is missing or has the wrong shape.
         """
         crowd = Crowd.restore(under(_CROWD, state), len(models))
-        blank = bool(take(state, "blank_answers", ndim=1)[0])
-        self._take(models, crowd, LiteralReader(by=self.normaliser, blank_answers=blank))
+        blank, as_worded = take(state, "reader", ndim=1).tolist()
+        reader = LiteralReader(by=self.normaliser, blank_answers=blank, as_worded=as_worded)
+        self._take(models, crowd, reader)
         return self
 
     def _take(self, models: Sequence[str], crowd: Crowd, reader: LiteralReader) -> Self:
