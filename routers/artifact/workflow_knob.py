@@ -8,13 +8,14 @@ import numpy as np
 
 from routers.decision.knob import KnobCurve
 from routers.errors import ArtifactError
-from routers.numeric import FloatArray, isotonic
+from routers.numeric import FloatArray
 
 MULTIPLES: FloatArray = np.concatenate([[0.0], np.geomspace(5e-4, 3e1, 36), [np.inf]])
 """Of what a dear answer costs: the exchange rates at which workflows are rehearsed."""
 
-_ENOUGH = 0.01
-"""So little of the gap is not paid for: what is left of it at the dear end is mostly chance."""
+_POSITIONS, _SHARES = (0.0, 0.8, 0.9, 0.95, 1.0), (0.0, 0.8, 0.94, 0.98, 1.0)
+"""What share positions of the knob aim at: towards the end, where quality is dear and steps are
+wide, a little more than they promise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class WorkflowKnob:
     Attributes
     ----------
     multiples
-        By position.
+        By share of the gap.
     """
 
     multiples: KnobCurve
@@ -46,7 +47,8 @@ class WorkflowKnob:
         """
         if t >= 1:
             return self.multiples.usd_per_quality[-1] * dear_usd
-        return self.multiples.usd_per_quality_for(t) * dear_usd
+        share = float(np.interp(t, _POSITIONS, _SHARES))
+        return self.multiples.usd_per_quality_for(share) * dear_usd
 
     def to_table(self) -> list[list[float]]:
         """Return the knots as plain pairs for a manifest."""
@@ -75,6 +77,4 @@ class WorkflowKnob:
         quality
             What the workflow realised at each of `MULTIPLES`, on queries that it was not fitted on.
         """
-        level = isotonic(np.asarray(quality, np.float64))
-        most = level[-1] - _ENOUGH * (level[-1] - level[0])
-        return cls(KnobCurve.of_levels(MULTIPLES, np.minimum(level, most)))
+        return cls(KnobCurve.of_levels(MULTIPLES, np.asarray(quality, np.float64)))

@@ -192,14 +192,15 @@ def _fit_difficulty(
 ) -> tuple[FloatArray, FloatArray]:
     """Return how much of predictions' deviations is believed, and loadings, (n_models,) each.
 
-    Both are drawn to their geometric means.
+    The former is the same for all models: what a router says of one model against another would
+    not outlive different ones. Loadings are drawn to their geometric mean.
     """
     n_queries, n_models = deviation.shape
     was_right = right[..., None] > 0.5
 
     def at(point: FloatArray) -> _Point:
-        own = point[2:].reshape(2, n_models)
-        trust, loading = np.exp(point[:2, None] + own)
+        own = point[2:]
+        trust, loading = np.exp(point[0]), np.exp(point[1] + own)
         widening = np.sqrt(1 + np.pi / 8 * loading**2)
         odds = mean + trust * deviation + shift
         plain = sigmoid((odds * widening)[..., None] + loading[:, None] * NODES)
@@ -213,23 +214,20 @@ def _fit_difficulty(
         slope = slope * (1 - SLIP) * plain * (1 - plain) * (weight / total)[:, None, :]
         slope = np.where(known[..., None], slope, 0.0)
         by_model = slope.sum(axis=2)
-        of_trust = (by_model * widening * deviation).sum(axis=0) * trust
+        of_trust = (by_model * widening * deviation).sum() * trust
         of_loading = (by_model * odds * (np.pi / 8 * loading / widening) + slope @ NODES).sum(
             axis=0
         ) * loading
         loss = -(np.log(total) + most).sum()
         loss += (_OWN_PRIOR * (own**2).sum() + _TRUST_PRIOR * point[0] ** 2) / 2
         gradient = [
-            [_TRUST_PRIOR * point[0] - of_trust.sum(), -of_loading.sum()],
-            _OWN_PRIOR * own[0] - of_trust,
-            _OWN_PRIOR * own[1] - of_loading,
+            [_TRUST_PRIOR * point[0] - of_trust, -of_loading.sum()],
+            _OWN_PRIOR * own - of_loading,
         ]
         return _Point(float(loss) / n_queries, np.concatenate(gradient) / n_queries)
 
-    start = np.concatenate([np.log([0.7, 1.5]), np.zeros(2 * n_models)])
-    found = _minimum(at, start)
-    trust, loading = np.exp(found[:2, None] + found[2:].reshape(2, n_models))
-    return trust, loading
+    found = _minimum(at, np.concatenate([np.log([0.7, 1.5]), np.zeros(n_models)]))
+    return np.full(n_models, np.exp(found[0])), np.exp(found[1] + found[2:])
 
 
 def _minimum(at: Callable[[FloatArray], _Point], start: FloatArray) -> FloatArray:

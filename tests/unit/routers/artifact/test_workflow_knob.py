@@ -12,10 +12,10 @@ def test_a_position_promises_its_share_of_the_gap():
     knob = WorkflowKnob.fit(0.5 + 0.3 * SHARE)
     for t in np.linspace(0, 1, 21):
         multiple = knob.usd_per_quality(t, DEAR_USD) / DEAR_USD
-        assert multiple / (0.5 + multiple) == pytest.approx(t, abs=0.03)
+        assert multiple / (0.5 + multiple) == pytest.approx(t, abs=0.05)
 
 
-def test_the_ends_are_the_cheapest_and_the_least_rate_that_gains_nearly_all():
+def test_the_ends_are_the_cheapest_and_the_least_rate_that_gains_everything():
     knob = WorkflowKnob.fit(0.5 + 0.3 * np.minimum(MULTIPLES, 1.0))
     assert knob.usd_per_quality(0.0, DEAR_USD) == 0
     assert 0.7 * DEAR_USD < knob.usd_per_quality(1.0, DEAR_USD) < 1.5 * DEAR_USD

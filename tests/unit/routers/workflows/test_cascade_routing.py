@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from routers.answers.recorded import RecordedAnswers
-from routers.answers.telling import BLANK, tidied
+from routers.answers.telling import BLANK, tidied, worded
 from routers.artifact.workflow_knob import MULTIPLES
 from routers.evaluation.course import drive
 from routers.steps import Answer, Delegate, Serve, Skip
@@ -16,6 +16,7 @@ from routers.task import Room
 from routers.types import CandidateEstimate
 from routers.workflows._belief import WEIGHTS, Belief, look_ahead, spread
 from routers.workflows._crowd import worth_calling
+from routers.workflows._literals import LiteralReader
 from routers.workflows.cascade_routing import CascadeRouting
 from tests.support.tasks import candidate, run, task
 from tests.support.workflow_examples import MODELS, context
@@ -137,7 +138,7 @@ def test_models_may_be_missing_and_new(fitted):
     candidates = [
         candidate("mini", quality=0.6, cost_usd=1e-3),
         candidate("new", quality=0.7, cost_usd=2e-3),
-        candidate("dear", quality=0.9, cost_usd=1e-2),
+        candidate("dear", quality=0.75, cost_usd=1e-2),
     ]
     said = {"mini": "B", "new": "A", "dear": "A"}
     course = run(fitted, task(candidates, usd_per_quality=math.inf), said)
@@ -211,6 +212,34 @@ def test_answers_may_be_known_by_their_text_alone(known):
 )
 def test_what_reading_left_around_a_literal_is_taken_off(literal, tidy):
     assert tidied(literal) == tidy
+
+
+@pytest.mark.parametrize(
+    ("literal", "text", "wording"),
+    [
+        ("tmoajhouse", 'It is tmoajhouse? No.\n{"answer": "tm oajhouse"}', "tm oajhouse"),
+        ("avdropjgsd", '"answer": "\'avdropj gsd  \'"', "avdropj gsd  "),
+        ("a", '{"answer": " a"}', "a"),  # too short to be looked for
+        ("hello", '"answer": "\\"hello\\""', "hello"),
+        ("{1:2}", "so it is {1: 2}.", "{1: 2}"),
+        ("[1,2]", "I do not know", "[1,2]"),
+    ],
+)
+def test_a_literal_is_read_as_its_answer_words_it(literal, text, wording):
+    assert worded(literal, text) == wording
+
+
+@pytest.mark.parametrize("matters", [True, False])
+def test_wordings_tell_answers_apart_only_where_they_are_graded_apart(known, matters):
+    quality = known.labels.quality
+    words = np.where(quality < 0.5, "It comes to 4 2", "It comes to 42")
+    literals = np.full_like(known.answers.literals, "42")
+    answers = RecordedAnswers(models=MODELS, literals=literals, texts=words.astype(object))
+    graded = quality if matters else np.ones_like(quality)
+    reader = LiteralReader.fit(answers, graded, "exact")
+    assert reader.as_worded == matters
+    first, second = (reader.read(f"It is {each}", "42") for each in ("42", "4 2"))
+    assert reader.same(first, second) != matters
 
 
 # --- the model of who is right ----------------------------------------------------------------
