@@ -111,7 +111,7 @@ def warn_of_proxies(environment: Mapping[str, str]) -> None:
         )
 
 
-_STUB_START_S = 15.0
+_STUB_START_S = 60.0
 
 
 @contextlib.contextmanager

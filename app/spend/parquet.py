@@ -169,7 +169,8 @@ def _table(place: Path) -> Any:
     tables = []
     for path in sorted(place.glob("*.parquet")):
         file = pq.ParquetFile(path)
-        there = [name for name in schema.names if name in file.schema_arrow.names]
+        columns = set(file.schema_arrow.names)
+        there = [name for name in schema.names if name in columns]
         read = file.read(columns=there)
         # What an earlier release did not write is not known.
         tables.append(

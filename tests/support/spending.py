@@ -61,12 +61,12 @@ def _call(rng: random.Random) -> StoredCall:
     )
 
 
-def random_rows(n: int, *, seed: int) -> list[OutcomeRow]:
-    """Return rows of a few keys, teams and models over some weeks, with all that can be missing."""
+def random_rows(n: int, *, seed: int, days: float = 20) -> list[OutcomeRow]:
+    """Return rows of a few keys, teams and models over some days, with all that can be missing."""
     rng = random.Random(seed)
     return [
         spent_row(
-            time=BEGIN + rng.random() * 20 * 86_400,
+            time=BEGIN + rng.random() * days * 86_400,
             key_id=rng.choice(["key-1", "key-2", "key-3", None]),
             team=rng.choice([None, "search", "ads"]),
             model=rng.choice([None, "small", "large"]),
