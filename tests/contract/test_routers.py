@@ -1,5 +1,7 @@
 """What every routing strategy promises, whatever its kind."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -23,17 +25,22 @@ PARTIAL = Labels(
 SILENT = Labels(models=MODELS, quality=QUALITY, output_tokens=None)
 
 every_kind = pytest.mark.parametrize("kind", ROUTERS.kinds())
-every_labels = pytest.mark.parametrize(
-    "labels", [LABELS, PARTIAL, SILENT], ids=["full", "partial", "no-tokens"]
-)
+KNOWN = {"full": LABELS, "partial": PARTIAL, "no-tokens": SILENT}
+every_labels = pytest.mark.parametrize("known", KNOWN)
 
 
 def new(kind: str) -> Router:
     return build(ROUTERS.get(kind), {}, noun=f"strategy {kind!r}")
 
 
-def fitted(kind: str, labels: Labels = LABELS) -> Router:
+def fit(kind: str, labels: Labels = LABELS) -> Router:
     return new(kind).fit(X, labels, rng=np.random.default_rng(1))
+
+
+@functools.cache
+def fitted(kind: str, known: str) -> Router:
+    """Return a router that was fitted once, for tests that only ask it."""
+    return fit(kind, KNOWN[known])
 
 
 def arrays(predictions):
@@ -63,8 +70,8 @@ def test_an_unfitted_router_refuses(kind):
 
 @every_kind
 @every_labels
-def test_predictions_are_sound(kind, labels):
-    predictions = fitted(kind, labels).predict(QUERIES)
+def test_predictions_are_sound(kind, known):
+    predictions = fitted(kind, known).predict(QUERIES)
     for array in arrays(predictions):
         assert array.shape == (20, 3)
         assert array.dtype == np.float32
@@ -76,15 +83,15 @@ def test_predictions_are_sound(kind, labels):
 
 @every_kind
 def test_columns_are_in_the_order_of_the_models(kind):
-    predictions = fitted(kind).predict(X)
+    predictions = fitted(kind, "full").predict(X)
     assert predictions.quality.mean(axis=0).argsort().tolist() == [0, 1, 2]
     assert predictions.output_tokens.mean(axis=0).argsort().tolist() == [0, 1, 2]
 
 
 @every_kind
 @every_labels
-def test_a_restored_router_predicts_the_same_to_the_last_bit(kind, labels):
-    router = fitted(kind, labels)
+def test_a_restored_router_predicts_the_same_to_the_last_bit(kind, known):
+    router = fitted(kind, known)
     options = options_of(router)
     again = build(ROUTERS.get(kind), options, noun="it").restore(router.state(), MODELS)
     for before, after in zip(
@@ -98,7 +105,7 @@ def test_a_restored_router_predicts_the_same_to_the_last_bit(kind, labels):
 
 @every_kind
 def test_the_same_seed_gives_the_same_router(kind):
-    first, second = fitted(kind).predict(QUERIES), fitted(kind).predict(QUERIES)
+    first, second = fitted(kind, "full").predict(QUERIES), fit(kind).predict(QUERIES)
     assert all(
         a.tobytes() == b.tobytes() for a, b in zip(arrays(first), arrays(second), strict=True)
     )

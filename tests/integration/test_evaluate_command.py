@@ -22,7 +22,7 @@ strategy: carrot
 options:
   quality_head: {kind: linear}
   tokens_head: {kind: linear}
-embedder: {kind: hashing, options: {dimensions: 256}}
+embedder: {kind: hashing, options: {dimensions: 96}}
 calibration_folds: 3
 """
 

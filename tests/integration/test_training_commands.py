@@ -248,7 +248,7 @@ def test_recipe_and_strategy_contradict_each_other(folder, tmp_path):
     assert "--recipe" in result.stderr
 
 
-def test_strategy_and_embedder_can_be_named_without_a_recipe(folder, tmp_path):
+def test_strategy_and_embedder_can_be_named_without_a_recipe(tmp_path):
     result = command(
         "fit",
         "--data",
@@ -262,14 +262,14 @@ def test_strategy_and_embedder_can_be_named_without_a_recipe(folder, tmp_path):
         "--seed",
         "3",
         "--aux",
-        folder / "data.parquet",
+        write_outcomes(tmp_path / "other.parquet", n=40, seed=1),
     )
     assert result.exit_code == 0
     assert "version" in result.stdout
     manifest = json.loads((tmp_path / "r/manifest.json").read_text())
     assert manifest["features"]["embedder"] == "hashing"
     assert manifest["seed"] == 3
-    assert manifest["training"]["auxiliary"] == ["data.parquet"]
+    assert manifest["training"]["auxiliary"] == ["other.parquet"]
 
 
 def test_prices_are_needed_where_no_costs_are_recorded(folder, tmp_path):
