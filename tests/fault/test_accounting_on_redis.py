@@ -131,7 +131,7 @@ async def test_what_a_killed_gateway_had_reserved_is_free_again_after_a_while(co
             answer = await client.post("/v1/chat/completions", json=ask)
             assert answer.json()["error"]["code"] == "key_budget_exceeded"
             while answer.status_code != 200:
-                assert time.monotonic() < began + 5 * REQUEST_TIMEOUT_S
+                assert time.monotonic() < began + 60
                 await asyncio.sleep(0.05)
                 answer = await client.post("/v1/chat/completions", json=ask)
             # Not before the request could have ended by itself.

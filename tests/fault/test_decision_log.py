@@ -7,7 +7,6 @@ import httpx
 import pytest
 
 from app.outcomes.decision_log import DecisionLog
-from app.outcomes.log import FLUSH_INTERVAL_S
 from app.outcomes.sqlite import OUTCOMES_NAME, SqliteOutcomes, read_outcomes
 from tests.integration.test_cli import ASK, config, serving, shared  # noqa: F401  (fixtures)
 from tests.integration.test_feedback import counted
@@ -22,23 +21,21 @@ def decisions_in(directory):
 def test_a_killed_process_loses_at_most_what_waited_to_be_written(config):  # noqa: F811
     rewrite(config, lambda document: document.update(store={"data_dir": "data"}))
     data_dir = config.parent / "data"
-    sent: list[tuple[float, str]] = []
     with serving(config) as gateway, httpx.Client(trust_env=False, timeout=30) as client:
-        ends = time.monotonic() + 3.0
-        while time.monotonic() < ends:
+
+        def ask() -> str:
             answer = client.post(f"{gateway.url}/v1/chat/completions", json=ASK)
             assert answer.status_code == 200
-            sent.append((time.monotonic(), answer.headers["x-route-decision-id"]))
-        # A busy machine may write late; it must not be later than the next second.
-        until(lambda: sent[0][1] in decisions_in(data_dir))
-        oldest_lost = time.monotonic() - 1.0 - FLUSH_INTERVAL_S
+            return answer.headers["x-route-decision-id"]
+
+        safe = {ask() for _ in range(20)}
+        # They are written soon, also where nobody asks any more.
+        until(lambda: safe <= decisions_in(data_dir))
+        late = {ask() for _ in range(20)}
         gateway.process.kill()
-        gateway.process.wait(30)
+        gateway.process.wait(60)
     kept = decisions_in(data_dir)
-    safe = {decision_id for at, decision_id in sent if at < oldest_lost}
-    assert safe
-    assert safe <= kept
-    assert kept <= {decision_id for _, decision_id in sent}
+    assert safe <= kept <= safe | late
     # The next process goes on with the same file.
     with serving(config) as gateway, httpx.Client(trust_env=False, timeout=30) as client:
         answer = client.post(f"{gateway.url}/v1/chat/completions", json=ASK)

@@ -42,7 +42,7 @@ async def test_a_stderr_that_nobody_reads_stops_neither_requests_nor_the_end(stu
                 )
                 assert {answer.status_code for answer in answers} == {200}
         process.send_signal(signal.SIGTERM)
-        await asyncio.wait_for(process.wait(), 30)
+        await asyncio.wait_for(process.wait(), 60)
         # What was written is whole lines but for the last.
         assert os.read(reading, 65_536).startswith(b'{"time"')
     finally:

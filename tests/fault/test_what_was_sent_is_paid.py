@@ -139,7 +139,7 @@ async def leave(gateway, upstream, *, heard: bytes = b"", **fields: object) -> N
     head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
     writer.write(head + b"content-length: %d\r\n\r\n" % len(asked) + asked)
     reading = asyncio.ensure_future(reader.readuntil(heard) if heard else upstream.read.wait())
-    await asyncio.wait_for(reading, 10)
+    await asyncio.wait_for(reading, 60)
     writer.transport.abort()
 
 

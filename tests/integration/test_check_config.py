@@ -1,10 +1,9 @@
 """`steelyard check-config` finds what would stop `serve` or fail at the first request."""
 
 import pytest
-import yaml
 
 from app.cli import main
-from tests.support.gateway import CONFIGS
+from tests.support.gateway import CONFIGS, read_yaml, write_yaml
 
 SHIPPED = sorted(CONFIGS.glob("gateway*.yaml"))
 
@@ -15,11 +14,11 @@ def check(capsys, monkeypatch, tmp_path):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
     def check(*options, **changes):
-        document = yaml.safe_load((CONFIGS / "gateway.openai.yaml").read_text(encoding="utf-8"))
+        document = read_yaml(CONFIGS / "gateway.openai.yaml")
         document["catalogue"] = str(CONFIGS / "models.yaml")
         document["upstreams"]["openai"] |= changes
         file = tmp_path / "gateway.yaml"
-        file.write_text(yaml.safe_dump(document), encoding="utf-8")
+        write_yaml(file, document)
         code = 0
         try:
             main(["check-config", *options, str(file)])
@@ -120,9 +119,9 @@ def test_aliases_are_told_and_so_is_a_pattern_that_models_do_not_follow(tmp_path
 
 
 def aliased(folder, aliases):
-    document = yaml.safe_load((CONFIGS / "gateway.openai.yaml").read_text(encoding="utf-8"))
+    document = read_yaml(CONFIGS / "gateway.openai.yaml")
     document |= {"catalogue": str(CONFIGS / "models.yaml"), "aliases": aliases}
     document["policies"]["quality"] = document["policies"]["default"]
     file = folder / "gateway.yaml"
-    file.write_text(yaml.safe_dump(document), encoding="utf-8")
+    write_yaml(file, document)
     return file

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 
 import httpx
 import pytest
-import yaml
 
 from app.cli import main
-from tests.support.gateway import CONFIGS, REPOSITORY, STUB_MODELS
+from tests.support.gateway import CONFIGS, REPOSITORY, STUB_MODELS, read_yaml, write_yaml
 from tests.support.redis_server import free_port
 
 ASK = {"model": "auto", "messages": [{"role": "user", "content": "What is a steelyard?"}]}
@@ -74,18 +73,18 @@ def assert_one_line(process, *words):
 @pytest.fixture
 def config(tmp_path):
     """Write the default configuration with a stub port of its own."""
-    document = yaml.safe_load((CONFIGS / "gateway.yaml").read_text(encoding="utf-8"))
+    document = read_yaml(CONFIGS / "gateway.yaml")
     port = free_port()
     document["catalogue"] = str(CONFIGS / "models.yaml")
     document["stub"] = {"port": port, "speed": 0}
     document["upstreams"]["stub"]["base_url"] = f"http://127.0.0.1:{port}/v1"
     file = tmp_path / "gateway.yaml"
-    file.write_text(yaml.safe_dump(document), encoding="utf-8")
+    write_yaml(file, document)
     return file
 
 
 def stub_port(config):
-    return yaml.safe_load(config.read_text(encoding="utf-8"))["stub"]["port"]
+    return read_yaml(config)["stub"]["port"]
 
 
 class Serving:
@@ -164,9 +163,9 @@ def test_redis_without_an_address_is_one_line(config, monkeypatch):
 
 
 def share(config):
-    document = yaml.safe_load(config.read_text(encoding="utf-8"))
+    document = read_yaml(config)
     document["store"] = {"kind": "redis", "prefix": "test-cli"}
-    config.write_text(yaml.safe_dump(document), encoding="utf-8")
+    write_yaml(config, document)
 
 
 @pytest.fixture
@@ -275,7 +274,7 @@ def test_check_config_passes_what_is_shipped_without_its_secrets(run_here, monke
 
 
 def test_check_config_says_in_one_line_what_is_wrong(run_here, config, tmp_path):
-    document = yaml.safe_load(config.read_text(encoding="utf-8"))
+    document = read_yaml(config)
     for path, value, words in (
         ("models.sim-nano.upstream", "nope", ("models.sim-nano.upstream", "nope")),
         ("upstreams.stub.kind", "telepathy", ("telepathy", "openai")),
@@ -288,16 +287,16 @@ def test_check_config_says_in_one_line_what_is_wrong(run_here, config, tmp_path)
         for parent in parents:
             place = place[parent]
         place[last] = value
-        config.write_text(yaml.safe_dump(changed), encoding="utf-8")
+        write_yaml(config, changed)
         assert_one_line(run_here("check-config", config), *words)
     assert_one_line(run_here("check-config", tmp_path / "gone.yaml"), "gone.yaml")
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_serve_refuses_in_one_line_what_it_finds_out_while_it_builds(shared, workers):
-    document = yaml.safe_load(shared.read_text(encoding="utf-8"))
+    document = read_yaml(shared)
     document["routers"]["carrot"]["artifact"] = "nowhere"
-    shared.write_text(yaml.safe_dump(document), encoding="utf-8")
+    write_yaml(shared, document)
     ended = run("serve", "--config", shared, "--port", "0", "--workers", workers)
     assert_one_line(ended, "carrot", "nowhere")
 

@@ -4,14 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
 import routers
 from routers.artifact.evidence import Evidence
 from routers.artifact.load import load_artifact
 from routers.request.sentence import level_of
 from routers.types import Conversation, ModelSpec
-from tests.support.gateway import CONFIGS
+from tests.support.gateway import CONFIGS, read_yaml
 
 FOLDER = Path(routers.__file__).parent / "pretrained" / "default"
 CHEAP, BEST = "llama-3.1-8b-instruct", "claude-opus-5-5"
@@ -49,8 +48,8 @@ def test_the_default_artifact_is_small_and_knows_many_models_by_published_result
 
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("gateway*.yaml")), ids=lambda file: file.name)
 def test_it_knows_every_model_of_the_shipped_configurations_itself(artifact, file):
-    models = yaml.safe_load(file.read_text(encoding="utf-8"))["models"]
-    catalogue = yaml.safe_load((CONFIGS / "models.yaml").read_text(encoding="utf-8"))["models"]
+    models = read_yaml(file)["models"]
+    catalogue = read_yaml(CONFIGS / "models.yaml")["models"]
     specs = {model.get("spec", name) for name, model in models.items()}
     chatting = {spec for spec in specs if catalogue[spec].get("kind", "chat") == "chat"}
     assert chatting

@@ -11,11 +11,17 @@ import time
 
 import httpx
 import pytest
-import yaml
 
 from app.access.secrets import digest_of
 from app.cli import main
-from tests.support.gateway import CONFIGS, REPOSITORY, GatewayThread, stub_config
+from tests.support.gateway import (
+    CONFIGS,
+    REPOSITORY,
+    GatewayThread,
+    read_yaml,
+    stub_config,
+    write_yaml,
+)
 
 CHANGES = {"auth": {"mode": "keys", "fresh_s": 0.05}, "store": {"data_dir": "data"}}
 
@@ -245,8 +251,8 @@ def test_a_configuration_that_keeps_no_keys_says_what_to_write(run):
 
 def test_asking_for_keys_without_a_place_for_them_is_refused(tmp_path, stub, capsys):
     config = stub_config(tmp_path, stub.origin).path
-    document = {**yaml.safe_load(config.read_text()), "auth": {"mode": "keys"}}
-    config.write_text(yaml.safe_dump(document))
+    document = {**read_yaml(config), "auth": {"mode": "keys"}}
+    write_yaml(config, document)
     with pytest.raises(SystemExit) as caught:
         main(["check-config", str(config)])
     assert caught.value.code == 2

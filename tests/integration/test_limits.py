@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import openai
 import pytest
-import yaml
 
 from app.access.guard import ANONYMOUS
+from tests.support.gateway import read_yaml, write_yaml
 from tests.support.raw_client import RawClient
 from tests.support.requests import assert_openai_error
 
@@ -185,9 +185,9 @@ def reloadable(fresh_gateway, client):
     path = gateway.app.state.steelyard.config.path
 
     def reload(change):
-        document = yaml.safe_load(path.read_text())
+        document = read_yaml(path)
         change(document)
-        path.write_text(yaml.safe_dump(document))
+        write_yaml(path, document)
         return client.post(
             f"{gateway.url}/admin/reload", headers={"authorization": f"Bearer {TOKEN}"}
         )

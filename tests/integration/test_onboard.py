@@ -7,12 +7,11 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-import yaml
 
 from app.cli import main
 from routers.artifact.load import load_artifact
 from routers.training.onboarding.anchors import SHIPPED_ANCHORS, read_anchors
-from tests.support.gateway import CONFIGS
+from tests.support.gateway import CONFIGS, read_yaml, write_yaml
 from tests.support.stub import StubThread
 
 ANSWERS = {
@@ -95,12 +94,12 @@ def upstream(**options):
         yield server
     finally:
         server.shutdown()
-        thread.join(10)
+        thread.join(60)
         server.server_close()
 
 
 def write_config(folder, base_url, *, upstream_model="sim-nano", **fields):
-    document = yaml.safe_load((CONFIGS / "gateway.yaml").read_text(encoding="utf-8"))
+    document = read_yaml(CONFIGS / "gateway.yaml")
     document["catalogue"] = str(CONFIGS / "models.yaml")
     document["stub"] = None
     document["upstreams"]["stub"]["base_url"] = base_url
@@ -112,7 +111,7 @@ def write_config(folder, base_url, *, upstream_model="sim-nano", **fields):
         "predicted_as": "fresh",
     }
     file = folder / "gateway.yaml"
-    file.write_text(yaml.safe_dump(document), encoding="utf-8")
+    write_yaml(file, document)
     return file
 
 
@@ -181,10 +180,10 @@ def test_a_simulated_model_is_found_to_know_nothing_and_can_be_served(run, tmp_p
     assert "arithmetic" in stdout
     ranked = [line.split()[-1] for line in stdout.splitlines() if line.strip()]
     assert ranked[-1] == "fresh"
-    document = yaml.safe_load(config.read_text())
+    document = read_yaml(config)
     document["routers"]["carrot"]["artifact"] = str(out)
     document["policies"]["default"]["candidates"].append("fresh")
-    config.write_text(yaml.safe_dump(document))
+    write_yaml(config, document)
     code, stdout, stderr = run("explain", "What is a steelyard?", "--config", config, "--json")
     assert code == 0, stderr
     assert "fresh" in stdout

@@ -106,7 +106,7 @@ async def test_a_store_that_is_down_is_told_of_the_dead_when_it_is_back(tmp_path
         )
         releaser.release(owner)
         server.start()
-        assert freed.wait(30)
+        assert freed.wait(60)
         releaser.close()
         reader = RedisStore(server.url, timeout_s=5.0)
         assert (await StoreUnderTest(reader).standing(claim)).in_flight == 0

@@ -4,12 +4,11 @@ import json
 
 import numpy as np
 import pytest
-import yaml
 
 from app.cli import main
 from routers.artifact.load import load_artifact
 from routers.types import Conversation
-from tests.support.gateway import CONFIGS
+from tests.support.gateway import CONFIGS, write_yaml
 
 TRIVIAL, DEMANDING = "What is the capital of France?", "Prove that sqrt(2) is irrational"
 SOURCE = {"source": "a leaderboard", "date": "2026-01-01"}
@@ -38,13 +37,13 @@ def folder(tmp_path_factory):
     models["best"]["aliases"] = ["best-2026-01"]
     models["unheard-of"] = {"developer": "somebody", "open_weights": True, "scores": []}
     document = {"benchmarks": benchmarks, "models": models}
-    (folder / "abilities.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    write_yaml(folder / "abilities.yaml", document)
     usd = {"tiny": 0.2, "medium": 2, "huge": 15, "best-2026-01": 30, "provider/tiny": 0.1, "x": 9}
     catalogue = {
         name: {"prices": {"input_usd_per_mtok": each / 4, "output_usd_per_mtok": each}}
         for name, each in usd.items()
     }
-    (folder / "models.yaml").write_text(yaml.safe_dump({"models": catalogue}), encoding="utf-8")
+    write_yaml(folder / "models.yaml", {"models": catalogue})
     lines = (CONFIGS / "graded_prompts" / "test.jsonl").read_text(encoding="utf-8").splitlines()
     (folder / "prompts.jsonl").write_text("\n".join(lines[::16]) + "\n", encoding="utf-8")
     return folder

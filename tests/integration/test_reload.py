@@ -14,7 +14,7 @@ from app.assembly.reload import Reloader
 from app.errors import ConfigError
 from app.main import create_app
 from routers.text.wordpiece import WordPiece
-from tests.support.gateway import stub_config
+from tests.support.gateway import stub_config, write_yaml
 
 
 @contextlib.asynccontextmanager
@@ -117,7 +117,7 @@ async def test_what_was_wrong_and_is_mended_is_served(tmp_path, artifacts):
             await app.state.reloader.reload()
         document = yaml.safe_load(text)
         del document["policies"]["quality"]
-        config.path.write_text(yaml.safe_dump(document), encoding="utf-8")
+        write_yaml(config.path, document)
         assert await app.state.reloader.reload() == app.state.steelyard.gateway.config_version
         assert "quality" not in app.state.steelyard.policies
         assert "gateway_config_last_reload_successful 1.0" in reloads(app)

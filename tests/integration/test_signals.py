@@ -11,7 +11,6 @@ import time
 
 import httpx
 import pytest
-import yaml
 
 from tests.integration.test_cli import (
     ASK,
@@ -20,16 +19,16 @@ from tests.integration.test_cli import (
     serving,
     shared,  # noqa: F401  (a fixture)
 )
-from tests.support.gateway import REPOSITORY
+from tests.support.gateway import REPOSITORY, read_yaml, write_yaml
 
 STOPPED = {0, -signal.SIGTERM}
 """Uvicorn ends by the signal that stopped it, the parent of several workers by itself."""
 
 
 def rewrite(file, change):
-    document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    document = read_yaml(file)
     change(document)
-    file.write_text(yaml.safe_dump(document), encoding="utf-8")
+    write_yaml(file, document)
 
 
 def until(condition, *, timeout_s=60.0):
@@ -53,7 +52,7 @@ def test_a_stopping_gateway_says_that_it_is_not_ready_and_serves_while_it_drains
         until(lambda: client.get(f"{gateway.url}/readyz").status_code == 503)
         answer = client.post(f"{gateway.url}/v1/chat/completions", json=ASK)
         assert answer.status_code == 200
-        assert gateway.process.wait(30) in STOPPED
+        assert gateway.process.wait(60) in STOPPED
 
 
 def test_a_stream_that_runs_is_finished_before_the_gateway_stops(config, client):  # noqa: F811
@@ -67,7 +66,7 @@ def test_a_stream_that_runs_is_finished_before_the_gateway_stops(config, client)
             next(lines)
             gateway.process.send_signal(signal.SIGTERM)
             assert list(lines)[-2:] == ["data: [DONE]", ""]
-        assert gateway.process.wait(30) in STOPPED
+        assert gateway.process.wait(60) in STOPPED
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -96,7 +95,7 @@ def test_sighup_reads_the_configuration_anew_in_every_worker(shared, client, wor
         until(lambda: not any(names()))
         assert client.post(f"{gateway.url}/v1/chat/completions", json=ASK).status_code == 200
         gateway.process.send_signal(signal.SIGTERM)
-        assert gateway.process.wait(30) in STOPPED
+        assert gateway.process.wait(60) in STOPPED
 
 
 @pytest.fixture
@@ -108,6 +107,8 @@ def in_a_terminal():
         ours, theirs = pty.openpty()
 
         def take_the_terminal():
+            # Whoever runs the tests by `nohup` has it ignored, which children inherit.
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
             fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
 
         process = subprocess.Popen(

@@ -57,7 +57,7 @@ def traffic():
     yield traffic
     stop.set()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
 
 
 def test_a_gateway_under_traffic_is_told_in_numbers(fresh_gateway, traffic):

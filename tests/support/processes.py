@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import yaml
 
-from tests.support.gateway import CONFIGS, REPOSITORY
+from tests.support.gateway import CONFIGS, REPOSITORY, read_yaml, write_yaml
 
 ADMIN_TOKEN = "an-admin-token-of-the-tests"  # noqa: S105  (opens nothing else)
 _START_S = 60
@@ -23,7 +22,7 @@ _START_S = 60
 
 def write_config(file: Path, upstream: str, changes: Mapping[str, Any]) -> Path:
     """Write the default configuration with its upstream moved; keys are dotted paths."""
-    document = yaml.safe_load((CONFIGS / "gateway.yaml").read_text(encoding="utf-8"))
+    document = read_yaml(CONFIGS / "gateway.yaml")
     document["catalogue"] = str(CONFIGS / "models.yaml")
     document["stub"] = None
     for path, value in {"upstreams.stub.base_url": f"{upstream}/v1", **changes}.items():
@@ -32,7 +31,7 @@ def write_config(file: Path, upstream: str, changes: Mapping[str, Any]) -> Path:
         for parent in parents:
             place = place.setdefault(parent, {})
         place[last] = value
-    file.write_text(yaml.safe_dump(document), encoding="utf-8")
+    write_yaml(file, document)
     return file
 
 

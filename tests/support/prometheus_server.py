@@ -13,7 +13,7 @@ import yaml
 
 from tests.support.redis_server import free_port
 
-_START_S = 30.0
+_START_S = 60.0
 
 
 def prometheus_path() -> str | None:
@@ -113,7 +113,7 @@ class PrometheusServer:
         groups = self._http.get("/rules").json()["data"]["groups"]
         return [rule for group in groups for rule in group["rules"]]
 
-    def until(self, expression: str, *, timeout_s: float = 20.0) -> list[Mapping[str, Any]]:
+    def until(self, expression: str, *, timeout_s: float = 60.0) -> list[Mapping[str, Any]]:
         """Return the series of a query once it gives any.
 
         On a busy machine a scrape may miss its quarter of a second, and every gauge is gone then.

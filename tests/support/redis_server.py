@@ -15,7 +15,7 @@ from typing import Self
 
 import redis
 
-_START_S = 20.0
+_START_S = 60.0
 
 
 def redis_server_path() -> str | None:

@@ -103,7 +103,7 @@ def test_a_judge_that_fails_leaves_it_to_the_configured_rule(start, judge, fault
 
     def fail(_):
         if fault == "late":
-            judge.release.wait(20)
+            judge.release.wait(60)
         return broken()
 
     judge.answer = fail
@@ -156,7 +156,7 @@ def test_a_stage_that_takes_too_long_is_given_up(start, drafter):
     def dawdle(_):
         def events():
             yield from EVENTS[:3]
-            drafter.release.wait(20)
+            drafter.release.wait(60)
 
         return 200, events()
 
@@ -164,14 +164,14 @@ def test_a_stage_that_takes_too_long_is_given_up(start, drafter):
     response = ask(client, stream=True)
     assert response.headers["x-route-model"] == DEAR
     assert count(client, DRAFTS.format("hold_back_exceeded")) == 1
-    drafter.answer = lambda _: (drafter.release.wait(20), drafted()({}))[1]
+    drafter.answer = lambda _: (drafter.release.wait(60), drafted()({}))[1]
     assert ask(client).headers["x-route-model"] == DEAR
     assert count(client, DRAFTS.format("upstream_timeout")) == 1
 
 
 def test_the_deadline_of_the_whole_request_comes_first(start, drafter):
     client = start(**{"server.request_timeout_s": 0.4})
-    drafter.answer = lambda _: (drafter.release.wait(20), drafted()({}))[1]
+    drafter.answer = lambda _: (drafter.release.wait(60), drafted()({}))[1]
     assert_openai_error(ask(client), status=504)
 
 
@@ -197,7 +197,7 @@ WAITING = {"server.hold_back": {"headers_after_s": 0.05}, "server.sse_ping_s": 0
 @pytest.mark.parametrize(("grade", "model"), [("5", "scorer-1"), ("1", DEAR)])
 def test_a_stream_that_is_held_back_for_long_begins_with_comments(start, judge, grade, model):
     client = start(JUDGED, **WAITING)
-    judge.answer = lambda _: (judge.release.wait(20), (200, completion(grade)))[1]
+    judge.answer = lambda _: (judge.release.wait(60), (200, completion(grade)))[1]
     response, lines = read_stream(client, judge, judge.release.set)
     assert response.status_code == 200
     assert response.headers["content-type"].startswith("text/event-stream")
@@ -215,7 +215,7 @@ def test_a_stream_that_is_held_back_for_long_begins_with_comments(start, judge, 
 
 def test_what_fails_after_that_is_an_event_of_the_stream(start, judge, drafter, stub):
     client = start(**WAITING)
-    drafter.answer = lambda _: (drafter.release.wait(20), broken())[1]
+    drafter.answer = lambda _: (drafter.release.wait(60), broken())[1]
     stub.add_fault("status", status=500, times=4)
     response, lines = read_stream(client, judge, drafter.release.set)
     assert response.status_code == 200
@@ -227,7 +227,7 @@ def test_what_fails_after_that_is_an_event_of_the_stream(start, judge, drafter, 
 def test_without_such_a_time_nothing_is_sent_before_an_answer_serves(start, judge):
     changes = {**WAITING, "server.hold_back": {"headers_after_s": None}}
     client = start({**JUDGED, "deadline_s": 0.4, "without": "accept"}, **changes)
-    judge.answer = lambda _: (judge.release.wait(20), (200, completion("5")))[1]
+    judge.answer = lambda _: (judge.release.wait(60), (200, completion("5")))[1]
     response = ask(client, stream=True)
     assert response.headers["x-route-model"] == CHEAP
     assert not any(line.startswith(":") for line in response.text.splitlines())
@@ -243,7 +243,7 @@ def test_a_client_that_leaves_takes_what_is_held_back_with_it(
 
     def wait(_):
         asked.set()
-        judge.release.wait(20)
+        judge.release.wait(60)
         return 200, completion("5")
 
     def endless(_):
@@ -261,13 +261,13 @@ def test_a_client_that_leaves_takes_what_is_held_back_with_it(
         drafter.answer = endless
     leaver = RawClient(gateway.url)
     leaver.send_request(json.dumps({**CHAT, "stream": True}))
-    assert asked.wait(20)
+    assert asked.wait(60)
     leaver.close()
     cancelled = JUDGES if while_judged else DRAFTS
     wait_for(lambda: count(client, cancelled.format("cancelled")) == 1)
     if while_judged:
         assert count(client, DRAFTS.format("cancelled")) == 1  # nobody got that either
     else:
-        assert drafter.hung_up.wait(20)
+        assert drafter.hung_up.wait(60)
     wait_for(lambda: count(client, "gateway_requests_in_flight") == 0)
     assert_no_task_is_left(gateway)

@@ -128,7 +128,7 @@ def test_a_judge_that_no_budget_pays_for_is_not_asked(limited, judge, unpriced):
 
 def test_a_client_that_left_has_had_the_draft_and_the_question_read(limited, judge):
     started = limited(JUDGED, budgets=[{"usd": 1, "period": "day"}])
-    judge.answer = lambda _: (judge.release.wait(20), (200, completion("5")))[1]
+    judge.answer = lambda _: (judge.release.wait(60), (200, completion("5")))[1]
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(
             f"{started.gateway.url}/v1/chat/completions",

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.gateway import CONFIGS, REPOSITORY
+from tests.support.gateway import CONFIGS, REPOSITORY, read_yaml, write_yaml
 from tests.support.redis_server import free_port
 
 TOKEN = "metrics-token-of-the-test"  # noqa: S105  (opens nothing else)
@@ -69,7 +68,7 @@ class Gateway:
 
 @pytest.fixture(params=["own port", "main port"])
 def gateway(request, redis_server, tmp_path, monkeypatch):
-    document = yaml.safe_load((CONFIGS / "gateway.yaml").read_text(encoding="utf-8"))
+    document = read_yaml(CONFIGS / "gateway.yaml")
     stub_port, metrics_port = free_port(), free_port()
     document["catalogue"] = str(CONFIGS / "models.yaml")
     document["stub"] = {"port": stub_port, "speed": 0}
@@ -79,7 +78,7 @@ def gateway(request, redis_server, tmp_path, monkeypatch):
     if request.param == "own port":
         document["server"]["metrics_port"] = metrics_port
     file = tmp_path / "gateway.yaml"
-    file.write_text(yaml.safe_dump(document), encoding="utf-8")
+    write_yaml(file, document)
     monkeypatch.setenv("STEELYARD_REDIS_URL", redis_server.url)
     monkeypatch.setenv("TEST_METRICS_TOKEN", TOKEN)
     process = subprocess.Popen(

@@ -152,7 +152,7 @@ def test_what_a_request_may_cost_holds_beside_it(ask, models):
 
 
 def test_a_ceiling_on_time_serves_what_is_at_hand(ask, models, several):
-    models.said[MINI] = lambda _: models.release.wait(30) and "C"
+    models.said[MINI] = lambda _: models.release.wait(60) and "C"
     response = ask("hasty")
     assert text_of(response) == "The answer is (B)."
     assert response.headers["x-route-ceiling"] == "time"

@@ -4,14 +4,13 @@ import copy
 import datetime as dt
 
 import pytest
-import yaml
 
 from app.check.credentials import credential_doubts
 from app.check.doubts import doubts
 from app.check.servable import check_servable
 from app.check.summary import summary
 from app.config import load_config
-from tests.support.gateway import CONFIGS
+from tests.support.gateway import CONFIGS, read_yaml, write_yaml
 
 TODAY = dt.date(2026, 11, 29)
 
@@ -21,10 +20,7 @@ def load(tmp_path):
     """Load the default configuration with changes to it or to its catalogue ("models.yaml:…")."""
 
     def load(changes=()):
-        documents = {
-            name: yaml.safe_load((CONFIGS / name).read_text(encoding="utf-8"))
-            for name in ("gateway.yaml", "models.yaml")
-        }
+        documents = {name: read_yaml(CONFIGS / name) for name in ("gateway.yaml", "models.yaml")}
         for path, value in dict(changes).items():
             name, _, rest = path.rpartition(":")
             *parents, last = rest.split("|")
@@ -33,8 +29,7 @@ def load(tmp_path):
                 place = place.setdefault(parent, {})
             place[last] = copy.deepcopy(value)
         for name, document in documents.items():
-            text = yaml.safe_dump(document, sort_keys=False)
-            (tmp_path / name).write_text(text, encoding="utf-8")
+            write_yaml(tmp_path / name, document)
         return load_config(tmp_path / "gateway.yaml", env={}, secrets_needed=False)
 
     return load

@@ -4,12 +4,11 @@ import copy
 import os
 
 import pytest
-import yaml
 
 from app.check.servable import check_servable, check_start
 from app.config import load_config
 from app.errors import ConfigError
-from tests.support.gateway import CONFIGS
+from tests.support.gateway import CONFIGS, read_yaml, write_yaml
 
 
 @pytest.fixture
@@ -17,7 +16,7 @@ def load(tmp_path):
     """Load the default configuration with changes; keys are dotted paths."""
 
     def load(changes=(), *, env=None):
-        document = yaml.safe_load((CONFIGS / "gateway.yaml").read_text(encoding="utf-8"))
+        document = read_yaml(CONFIGS / "gateway.yaml")
         document["catalogue"] = str(CONFIGS / "models.yaml")
         for path, value in dict(changes).items():
             *parents, last = path.split(".")
@@ -26,7 +25,7 @@ def load(tmp_path):
                 place = place.setdefault(parent, {})
             place[last] = copy.deepcopy(value)
         file = tmp_path / "gateway.yaml"
-        file.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+        write_yaml(file, document)
         return load_config(file, env=env or {}, secrets_needed=False)
 
     return load

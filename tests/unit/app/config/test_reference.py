@@ -7,7 +7,6 @@ from enum import StrEnum
 
 import jsonschema_rs
 import pytest
-import yaml
 
 from app.cli import main
 from app.commands.reference import PAGE, generated
@@ -15,7 +14,7 @@ from app.config import Catalogue, GatewayConfig
 from app.config.described import meanings_of, parts_of
 from app.config.expected import annotations_of, bounds_of, without_none
 from app.config.reference import SCHEMAS, reference_page, schema_text
-from tests.support.gateway import CONFIGS, REPOSITORY
+from tests.support.gateway import CONFIGS, REPOSITORY, read_yaml
 
 PARTS = [*parts_of(GatewayConfig), *parts_of(Catalogue)]
 SHIPPED = [
@@ -67,7 +66,7 @@ def validators():
 
 @pytest.mark.parametrize(("file", "name"), SHIPPED, ids=lambda each: getattr(each, "name", each))
 def test_what_is_shipped_fits_the_schema(validators, file, name):
-    document = plain(yaml.safe_load(file.read_text(encoding="utf-8")))
+    document = plain(read_yaml(file))
     assert [each.message for each in validators[name].iter_errors(document)] == []
 
 
@@ -83,7 +82,7 @@ def test_what_is_shipped_fits_the_schema(validators, file, name):
     ],
 )
 def test_the_schema_finds_what_check_config_finds(validators, section, value):
-    document = yaml.safe_load((CONFIGS / "gateway.yaml").read_text(encoding="utf-8"))
+    document = read_yaml(CONFIGS / "gateway.yaml")
     assert validators["gateway"].is_valid(document)
     assert not validators["gateway"].is_valid({**document, section: value})
 

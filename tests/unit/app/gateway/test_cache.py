@@ -380,11 +380,11 @@ class Crowd:
 
     async def maker(self):
         """Return who makes the answer now, and the future that lets it finish with a usage."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return await self.makers.get()
 
     async def states(self):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return await asyncio.gather(*self.tasks, return_exceptions=True)
 
 

@@ -94,7 +94,7 @@ async def test_rows_are_written_while_the_log_is_open_and_can_be_read_on_from_a_
     await log.open()
     for i in range(5):
         log.record(row(f"req-{i}"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(rows_of(tmp_path)) < 5:
             await asyncio.sleep(0.01)
     second = list(read_outcomes(tmp_path))[1][0]
@@ -133,7 +133,7 @@ async def test_rows_that_cannot_be_written_are_tried_again_and_counted_at_the_en
     other = sqlite3.connect(tmp_path / OUTCOMES_NAME, isolation_level=None)
     other.execute("ALTER TABLE outcomes RENAME TO elsewhere")
     log.record(row())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while log.healthy:
             await asyncio.sleep(0.01)
     await log.aclose()
@@ -262,12 +262,12 @@ async def test_a_thread_that_dies_is_followed_by_another_one(tmp_path, caplog):
     log.record(row("before"))
     await asyncio.to_thread(kill_thread, "steelyard-outcomes")
     log.record(row("after"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(rows_of(tmp_path)) < 2:
             await asyncio.sleep(0.01)
     assert restarted == ["steelyard-outcomes"]
     assert "steelyard-outcomes died" in caplog.text
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not log.healthy:
             await asyncio.sleep(0.01)
     await log.aclose()

@@ -36,7 +36,7 @@ class Rows:
         with self._lock:
             self.reading += 1
             self.most = max(self.most, self.reading)
-        self.may_answer.wait(10)
+        self.may_answer.wait(60)
         with self._lock:
             self.reading -= 1
         if self.error is not None:

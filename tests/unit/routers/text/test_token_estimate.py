@@ -67,9 +67,9 @@ def test_ten_kilobytes_and_a_megabyte_are_quick():
     for size in (10_000, 1_000_000):
         runs = []
         for _ in range(5):
-            started = time.perf_counter()
+            started = time.thread_time()
             estimate_tokens(text[:size])
-            runs.append(time.perf_counter() - started)
+            runs.append(time.thread_time() - started)
         best[size] = min(runs)
     # Measured 11 us and 0.9 ms; the margin is for busy machines.
     assert best[10_000] < 0.0005

@@ -2,7 +2,6 @@ import re
 
 import numpy as np
 import pytest
-import yaml
 
 from routers.errors import DataError
 from routers.training.abilities import (
@@ -12,7 +11,7 @@ from routers.training.abilities import (
     level_position,
     read_abilities,
 )
-from tests.support.gateway import CONFIGS
+from tests.support.gateway import CONFIGS, read_yaml, write_yaml
 
 SHIPPED = CONFIGS / "abilities.yaml"
 SOURCE = {"source": "a leaderboard", "date": "2026-01-01"}
@@ -56,7 +55,7 @@ SIX = {
 def read(tmp_path):
     def written(document):
         file = tmp_path / "abilities.yaml"
-        file.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+        write_yaml(file, document)
         return read_abilities(file)
 
     return written
@@ -69,7 +68,7 @@ def shipped():
 
 @pytest.fixture(scope="module")
 def estimate(shipped):
-    catalogue = yaml.safe_load((CONFIGS / "models.yaml").read_text(encoding="utf-8"))["models"]
+    catalogue = read_yaml(CONFIGS / "models.yaml")["models"]
     prices = {
         name: entry["prices"]["output_usd_per_mtok"]
         for name, entry in catalogue.items()

@@ -2,14 +2,13 @@
 
 import numpy as np
 import pytest
-import yaml
 
 from routers.artifact.load import load_artifact
 from routers.errors import DataError
 from routers.features.featurizer import Featurizer
 from routers.training.prior import REASONING_VERBOSITY, build_prior
 from routers.types import Conversation
-from tests.support.gateway import CONFIGS
+from tests.support.gateway import CONFIGS, write_yaml
 
 SOURCE = {"source": "a leaderboard", "date": "2026-01-01"}
 
@@ -36,12 +35,12 @@ def build(tmp_path_factory):
         folder = tmp_path_factory.mktemp("prior")
         about = {"facet": "knowledge", "guess": 0.25, "level": 3.5, "about": "questions"}
         document = {"benchmarks": {"know": about}, "models": models}
-        (folder / "abilities.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+        write_yaml(folder / "abilities.yaml", document)
         (folder / "prompts.jsonl").write_text("\n".join(prompts), encoding="utf-8")
         catalogue = None
         if prices is not None:
             catalogue = folder / "models.yaml"
-            catalogue.write_text(yaml.safe_dump({"models": prices}), encoding="utf-8")
+            write_yaml(catalogue, {"models": prices})
         return build_prior(
             folder / "abilities.yaml",
             folder / "router",
