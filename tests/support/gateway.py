@@ -60,9 +60,9 @@ def read_yaml(file: Path) -> Any:
     return yaml.load(file.read_bytes(), Loader=_LOADER)  # noqa: S506  (a safe one)
 
 
-def write_yaml(file: Path, document: Any) -> None:
+def write_yaml(file: Path, document: Any, *, sort_keys: bool = True) -> None:
     """Write what a file is to hold."""
-    file.write_text(yaml.dump(document, Dumper=_DUMPER), encoding="utf-8")
+    file.write_text(yaml.dump(document, Dumper=_DUMPER, sort_keys=sort_keys), encoding="utf-8")
 
 
 @dataclass(frozen=True, slots=True)

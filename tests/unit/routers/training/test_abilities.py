@@ -55,7 +55,7 @@ SIX = {
 def read(tmp_path):
     def written(document):
         file = tmp_path / "abilities.yaml"
-        write_yaml(file, document)
+        write_yaml(file, document, sort_keys=False)
         return read_abilities(file)
 
     return written
