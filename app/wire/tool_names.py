@@ -7,12 +7,15 @@ every request, so that a history written earlier still fits.
 
 import hashlib
 import re
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
 _MAX_NAME_CHARS = 64
 MARK_CHARS = 8
 """Of the hash that tells apart what has become alike."""
+TAKEN_PATTERN = r"^[A-Za-z0-9_-]{1,64}\Z"
+"""Names that upstreams take as they are."""
 _ODD = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -71,6 +74,10 @@ class ToolNames:
             flat = marked(f"{tool.namespace} {tool.name}")
             self._tools.setdefault(flat, tool)
         return flat
+
+    def add_functions(self, names: Iterable[str]) -> None:
+        """Take functions in whose names are taken as they are, before any other tool."""
+        self._tools.update({name: Tool(name) for name in names})
 
     def tool(self, flat: str) -> Tool:
         """Return the tool of a flat name; a name that none has is itself a function."""

@@ -4,7 +4,7 @@ What chat completions have another word for is renamed; what they have no word f
 where the answer would be another one without it, or left out and told.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import msgspec
 from app.errors import InvalidRequestError
 from app.wire.envelope import decode_value
 from app.wire.responses.items import messages_of, optional_string_of, string_of
+from app.wire.responses.usual_tools import usual_tools
 from app.wire.tool_names import Tool, ToolKind, ToolNames
 
 _AS_THEY_ARE = (
@@ -116,7 +117,7 @@ def chat_form(body: Mapping[str, bytes]) -> ChatForm:
     names = ToolNames()
     left_out = [name for name in body if name not in _WITHOUT_MEANING and body[name] != b"null"]
     chat: dict[str, Any] = {}
-    tools = _tools(fields.get("tools"), names, left_out)
+    tools = _offered(body, fields, names, left_out)
     messages, dropped = messages_of(_input(fields), fields.get("instructions"), names)
     left_out += [f"input.{kind}" for kind in dict.fromkeys(dropped)]
     chat["messages"] = messages
@@ -145,7 +146,9 @@ def chat_form(body: Mapping[str, bytes]) -> ChatForm:
     return ChatForm(fields=encoded, names=names, left_out=tuple(left_out))
 
 
-_READ = _WITHOUT_MEANING - frozenset(_AS_THEY_ARE) - {"model", "metadata", "client_metadata"}
+_READ = (
+    _WITHOUT_MEANING - frozenset(_AS_THEY_ARE) - {"model", "metadata", "client_metadata", "tools"}
+)
 
 
 def _refuse_state(fields: Mapping[str, Any]) -> None:
@@ -169,6 +172,18 @@ def _input(fields: Mapping[str, Any]) -> str | list[Any]:
     if not isinstance(value, str | list):
         raise InvalidRequestError("input must be a string or a list of items", param="input")
     return value
+
+
+def _offered(
+    body: Mapping[str, bytes], fields: Mapping[str, Any], names: ToolNames, left_out: list[str]
+) -> Sequence[Mapping[str, Any]]:
+    if "tools" not in body:
+        return []
+    if not isinstance(fields.get("tool_choice"), dict):  # else they have to be looked at
+        usual = usual_tools(body["tools"], names)
+        if usual is not None:
+            return usual
+    return _tools(decode_value(_ANYTHING, body["tools"], "tools"), names, left_out)
 
 
 def _tools(listed: Any, names: ToolNames, left_out: list[str]) -> list[dict[str, Any]]:
@@ -242,10 +257,10 @@ def _name(tool: Mapping[str, Any], where: str) -> str:
 @dataclass(frozen=True, slots=True)
 class _Choice:
     value: Any
-    tools: list[dict[str, Any]]
+    tools: Sequence[Mapping[str, Any]]
 
 
-def _tool_choice(choice: Any, tools: list[dict[str, Any]], names: ToolNames) -> _Choice:
+def _tool_choice(choice: Any, tools: Sequence[Mapping[str, Any]], names: ToolNames) -> _Choice:
     if choice is None or choice in ("auto", "none", "required"):
         return _Choice(choice, tools)
     if not isinstance(choice, dict):
