@@ -84,6 +84,8 @@ class Labels:
         models answered repeatedly, NaN where there are fewer.
     mean_cost_usd
         (n_models,), what an answer of each cost on average: tells who is dearer, and no more.
+    input_tokens
+        (n_queries,), None where nobody counted.
     """
 
     models: tuple[str, ...]
@@ -93,6 +95,7 @@ class Labels:
     comparisons: Comparisons | None = None
     samples: NDArray[np.float32] | None = None
     mean_cost_usd: FloatArray | None = None
+    input_tokens: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.quality)
@@ -108,6 +111,7 @@ class Labels:
             comparisons=None if self.comparisons is None else self.comparisons.of_rows(index),
             samples=None if self.samples is None else self.samples[index],
             mean_cost_usd=self.mean_cost_usd,
+            input_tokens=None if self.input_tokens is None else self.input_tokens[index],
         )
 
 

@@ -294,6 +294,57 @@ class Constraints:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Category:
+    """What one query is taken to be about, by a router that goes by that."""
+
+    scheme: str
+    """What such a router calls it: `category` or `domain`."""
+    name: str | None
+    """None where none was identified, and the generalist answers."""
+
+    @property
+    def told(self) -> str:
+        """The name, or what clients are told where there is none."""
+        return self.name or ("other" if self.scheme == "domain" else "uncertain")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Categories:
+    """What each query of a batch is taken to be about.
+
+    Attributes
+    ----------
+    scheme
+        As in `Category`.
+    names
+        Of the categories.
+    first, second
+        (n_queries,), positions in `names`; -1 for none. A query has a second one where two
+        together are likely and neither is alone.
+    """
+
+    scheme: str
+    names: tuple[str, ...]
+    first: NDArray[np.intp]
+    second: NDArray[np.intp]
+
+    def rows(self, index: NDArray[np.intp]) -> "Categories":
+        """Return those of some queries, in the order of `index`."""
+        return Categories(
+            scheme=self.scheme,
+            names=self.names,
+            first=self.first[index],
+            second=self.second[index],
+        )
+
+    def of(self, row: int) -> Category:
+        """Return that of one query."""
+        both = [int(self.first[row]), int(self.second[row])]
+        name = "+".join(self.names[each] for each in both if each >= 0)
+        return Category(scheme=self.scheme, name=name or None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Predictions:
     """What a router expects of every model on every query; arrays are (n_queries, n_models).
 
@@ -302,6 +353,8 @@ class Predictions:
 
     `strength`, where a router learned from comparisons, says who wins one: the chance that
     model a beats model b is sigmoid(strength_a - strength_b).
+
+    `categories`, where a router goes by them, tells what the queries are taken to be about.
     """
 
     quality: FloatMatrix
@@ -309,6 +362,7 @@ class Predictions:
     output_tokens: FloatMatrix
     output_tokens_upper: FloatMatrix
     strength: FloatMatrix | None = None
+    categories: Categories | None = None
 
     def __len__(self) -> int:
         return len(self.quality)
@@ -321,6 +375,7 @@ class Predictions:
             output_tokens=self.output_tokens[index],
             output_tokens_upper=self.output_tokens_upper[index],
             strength=None if self.strength is None else self.strength[index],
+            categories=None if self.categories is None else self.categories.rows(index),
         )
 
     def columns(self, index: Sequence[int]) -> "Predictions":
@@ -334,6 +389,7 @@ class Predictions:
             output_tokens=self.output_tokens.take(picked, axis=1),
             output_tokens_upper=self.output_tokens_upper.take(picked, axis=1),
             strength=None if self.strength is None else self.strength.take(picked, axis=1),
+            categories=self.categories,
         )
 
 
@@ -360,6 +416,8 @@ class Reason(StrEnum):
     """Why the served model was chosen; a header, a log field and a metric label."""
 
     KNOB = "knob"
+    UNCERTAIN = "uncertain"
+    """As `knob`, by a router of categories that recognised none: no specialist is asked for."""
     ONLY_ELIGIBLE = "only_eligible"
     MIN_QUALITY_UNMET = "min_quality_unmet"
     THRESHOLD = "threshold"
@@ -407,6 +465,8 @@ class Decision:
     usd_per_quality: float | None
     """The exchange rate that the knob came down to; None where none was used."""
     propensity: float = 1.0
+    category: Category | None = None
+    """What the request is taken to be about, where the router goes by that."""
 
     def estimate(self, model_id: str) -> CandidateEstimate | None:
         """Return what was predicted of `model_id`, if it was a candidate."""

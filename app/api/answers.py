@@ -26,6 +26,7 @@ from routers.request.layout import Description
 from routers.request.sentence import domain_of, kind_of, level_of, why
 from routers.types import (
     CandidateEstimate,
+    Category,
     CostQuality,
     Decision,
     KnobStep,
@@ -132,6 +133,7 @@ def _decision_headers(entry: LedgerEntry, decision: Decision) -> Headers:
     headers: Headers = [
         (b"x-route-model", model_id.encode()),
         (b"x-route-reason", (entry.reason or decision.reason).value.encode()),
+        *_category_headers(decision.category),
         *_session_headers(entry),
         *_stall_headers(entry.request),
     ]
@@ -158,6 +160,14 @@ def _decision_headers(entry: LedgerEntry, decision: Decision) -> Headers:
         if estimate.cost_usd is not None:
             headers.append((b"x-route-predicted-cost-usd", usd(estimate.cost_usd)))
     return headers
+
+
+def _category_headers(category: Category | None) -> Headers:
+    if category is None:
+        return []
+    # Names are data of an artifact, which may be anybody's: a header holds no line breaks.
+    told = "".join(char if " " <= char <= "~" else "?" for char in category.told)
+    return [(b"x-route-" + category.scheme.encode(), told.encode())]
 
 
 def limit_headers(standing: Standing) -> Headers:
@@ -227,10 +237,15 @@ def decision_object(decision: Decision) -> dict[str, Any]:
     return {
         "model": decision.model_id,
         "reason": decision.reason.value,
+        "category": _category_object(decision.category),
         "fallbacks": list(decision.fallbacks),
         "usd_per_quality": _finite(decision.usd_per_quality),
         "propensity": decision.propensity,
     }
+
+
+def _category_object(category: Category | None) -> dict[str, Any] | None:
+    return None if category is None else {"scheme": category.scheme, "name": category.told}
 
 
 def threshold_object(objective: Objective | None) -> dict[str, Any] | None:

@@ -186,11 +186,19 @@ class Candidate(BaseModel):
     exclusion_detail: str | None
 
 
+class CategoryObject(BaseModel):
+    """What a request is taken to be about, by a router that goes by that."""
+
+    scheme: Literal["category", "domain"]
+    name: str = Field(description="uncertain (of domains: other) where none was identified")
+
+
 class DecisionObject(BaseModel):
     """The choice and the exchange rate it was made at."""
 
     model: str
     reason: str
+    category: CategoryObject | None = Field(description="null where the router knows none")
     fallbacks: list[str]
     usd_per_quality: float | None
     propensity: float

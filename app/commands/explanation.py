@@ -166,6 +166,9 @@ def _print(
         f"  [dim]policy {escape(policy.name)}, reason {decision.reason.value}, "
         f"decided in {took_ms:.1f} ms[/]"
     )
+    if decision.category is not None:
+        scheme, name = decision.category.scheme, decision.category.told
+        console.print(f"  {scheme} {escape(name)}")
     if isinstance(request.objective, StrongThreshold):
         told = request.objective
         console.print(

@@ -125,6 +125,11 @@ class CatalogueEntry(Strict):
     usual_latency_s: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] | None = None
     """What a whole answer usually takes, for planners to be told (`workflow: {kind: rounds}`) until
     the gateway has measured it."""
+    parameters_b: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] | None = None
+    """How many billions of parameters it has, where that is known; `steelyard map` finds experts
+    under a budget of them."""
+    active_parameters_b: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] | None = None
+    """How many billions of them work on a token, of a mixture of experts; left out, all."""
     parameters: ParametersConfig | None = None
     """What it refuses of a request or calls otherwise, besides what the shipped table knows."""
     variants: dict[ShortName, VariantConfig] = Field(default_factory=dict)
@@ -134,6 +139,11 @@ class CatalogueEntry(Strict):
     def _is_of_one_kind(self) -> Self:
         if self.kind != CHAT and self.variants:
             raise ConflictError(("variants",), f"are for models that chat, not for {self.kind}")
+        active, all_of_them = self.active_parameters_b, self.parameters_b
+        if active is not None and (all_of_them is None or active > all_of_them):
+            raise ConflictError(
+                ("active_parameters_b",), "are some of `parameters_b`, which has to say how many"
+            )
         if self.kind != "embeddings" and self.token_ids is not None:
             raise ConflictError(("token_ids",), "is said of embedding models (kind: embeddings)")
         return self

@@ -170,6 +170,7 @@ def join(base: Predictions, onboarded: list[Predictions]) -> Predictions:
         output_tokens=np.hstack([each.output_tokens for each in parts]),
         output_tokens_upper=np.hstack([each.output_tokens_upper for each in parts]),
         strength=strength,
+        categories=base.categories,
     )
 
 

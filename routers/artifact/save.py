@@ -150,6 +150,46 @@ def save_onboarded(
     )
 
 
+def save_remapped(
+    path: Path,
+    artifact: RouterArtifact,
+    router: Router,
+    *,
+    calibration: CalibrationRows,
+    record: Mapping[str, Any],
+    created_at: str,
+) -> None:
+    """Write an artifact whose router learned the same and answers otherwise, into `path`.
+
+    Its recipe is changed along: fitted again, it gives such a router.
+
+    Parameters
+    ----------
+    calibration
+        Rows that it predicts as it answers now.
+    record
+        What the manifest tells of the change; plain values only.
+
+    Raises
+    ------
+    ArtifactError
+        If the files cannot be written.
+    """
+    options = options_of(router)
+    training = {**artifact.manifest["training"], "mapped": dict(record)}
+    if "recipe" in training:
+        training["recipe"] = {**training["recipe"], "options": options}
+    content = {
+        **artifact.manifest,
+        "created_at": created_at,
+        "strategy": {"kind": router.kind, "options": options},
+        "training": training,
+        "notes": router.notes(),
+    }
+    arrays = _trained_arrays(router, artifact.featurizer, None)
+    _write(path, content, arrays, calibration=calibration, prices=artifact.prices)
+
+
 def save_recalibrated(
     path: Path,
     artifact: RouterArtifact,

@@ -1,6 +1,8 @@
 """`steelyard data`: published outcome data, from the source to a file that `fit` reads."""
 
 import json
+from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlparse
@@ -8,8 +10,10 @@ from urllib.parse import urlparse
 import click
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from routers.artifact.files import check_free
 from routers.commands._download import download, verify
-from routers.commands.base import FILE, progress
+from routers.commands._mapping import mapping_lines
+from routers.commands.base import FILE, overwrite, progress
 from routers.data.lines import read_document
 from routers.errors import DataError
 from routers.files import shown
@@ -189,3 +193,50 @@ def convert_file(
             f"wrote {out}: {found.n_records} {found.what} on {found.n_queries} queries, "
             f"{len(found.models)} models"
         )
+
+
+@command.command("table")
+@click.option(
+    "--from", "source", type=FILE, required=True, help="CSV of published results by subject."
+)
+@click.option("--out", type=FILE, required=True, help="Folder to write the artifact to.")
+@click.option("--subjects", type=FILE, help="Which domain each subject is: YAML or JSON.")
+@click.option("--prices", type=FILE, help="USD per million tokens (JSON or YAML).")
+@overwrite
+@_as_json
+def table(
+    *,
+    source: Path,
+    out: Path,
+    subjects: Path | None,
+    prices: Path | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Make a router of subjects from published results, without one labelled prompt.
+
+    A request goes to the model of the best results on its subject, by the description of requests
+    that is shipped; to the best on the whole where none is recognised, or where the best is not
+    better beyond noise. Predictions say what they rest on (evidence: prior).
+    """
+    from routers.training.leaderboard import build_from_leaderboard  # noqa: PLC0415
+
+    if not overwrite:
+        check_free(out)
+    report = build_from_leaderboard(
+        source,
+        out,
+        subjects_file=subjects,
+        prices_file=prices,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        steelyard_version=metadata.version("steelyard"),
+    )
+    if as_json:
+        told = {"out": str(out), "version": report.version, "categories": report.categories}
+        click.echo(json.dumps({**told, "subjects": report.subjects, "unpriced": report.unpriced}))
+        return
+    for line in mapping_lines(report.categories):
+        click.echo(line)
+    click.echo(f"wrote {out} (version {report.version}): {len(report.subjects)} subjects")
+    if report.unpriced:
+        click.echo(f"no price known: {', '.join(map(shown, report.unpriced))}")

@@ -101,6 +101,7 @@ class OutcomeTable:
             groups=self.groups,
             comparisons=self.comparisons,
             samples=self.samples,
+            input_tokens=self.input_tokens,
         )
 
 

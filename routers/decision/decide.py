@@ -96,6 +96,9 @@ def decide(
         reason = Reason.THRESHOLD
     else:
         ranked, reason = _rank(eligible, objective, rate)
+    category = None if predictions.categories is None else predictions.categories.of(0)
+    if category is not None and category.name is None and reason is Reason.KNOB:
+        reason = Reason.UNCERTAIN
     if len(ranked) == 1 and reason is not Reason.MIN_QUALITY_UNMET:
         reason = Reason.ONLY_ELIGIBLE
     return Decision(
@@ -104,6 +107,7 @@ def decide(
         candidates=tuple(listed),
         reason=reason,
         usd_per_quality=rate,
+        category=category,
     )
 
 

@@ -86,7 +86,7 @@ class DomainModel:
         _, ridge, sharpness = best
         everything = _ridge(x[rows], np.eye(len(names))[domain[rows]])[ridge]
         self.weights_ = (everything * sharpness).astype(np.float32)
-        table = _DomainTable(quality, domain, len(names))
+        table = DomainTable(quality, domain, len(names))
         self.quality_ = table.shrunk(domain >= 0)
         self.mean_ = nan_mean(quality, default=0.0).astype(np.float32)
         self._ready()
@@ -100,10 +100,19 @@ class DomainModel:
 
     def features(self, x: FloatMatrix) -> FloatMatrix:
         """Return float32 (n_queries, n_domains + n_models): scaled chances, expected quality."""
+        return self._features(self.chances(x))
+
+    def chances(self, x: FloatMatrix) -> FloatMatrix:
+        """Return float32 (n_queries, n_domains), rows of which sum to 1."""
         require_fitted(self, "weights_")
         scores = x.dot(self.weights_[:-1])
         scores += self.weights_[-1]
-        return self._features(_softmax(scores))
+        return np.asarray(_softmax(scores), np.float32)
+
+    def chances_of(self, features: FloatMatrix) -> FloatMatrix:
+        """Return the chances in what `features` or `fit` returned."""
+        require_fitted(self, "quality_")
+        return np.asarray(features[:, : len(self.quality_)] / _CHANCE_SCALE, np.float32)
 
     def expected(self, features: FloatMatrix) -> FloatMatrix:
         """Return the quality that the domains alone predict, from what `features` returned."""
@@ -177,7 +186,7 @@ def _log_loss(scores: np.ndarray, domain: np.ndarray) -> float:
     return float((log_sum - scores[np.arange(len(domain)), domain]).mean())
 
 
-class _DomainTable:
+class DomainTable:
     """Mean quality of every domain above the overall mean, shrunk by what rows can tell.
 
     How hard a domain is for all models, and which of them it suits, are shrunk apart: the former

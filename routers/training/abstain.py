@@ -186,4 +186,9 @@ def _pieced(predictions: Sequence[Predictions], chosen: NDArray[np.intp]) -> Pre
         name: np.stack([getattr(each, name) for each in predictions])[chosen, rows]
         for name in ("quality", "quality_std", "output_tokens", "output_tokens_upper")
     }
-    return Predictions(**fields)
+    return Predictions(
+        quality=fields["quality"],
+        quality_std=fields["quality_std"],
+        output_tokens=fields["output_tokens"],
+        output_tokens_upper=fields["output_tokens_upper"],
+    )
