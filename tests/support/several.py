@@ -37,6 +37,18 @@ WORKFLOWS: Mapping[str, Mapping[str, Any]] = {
         "then": {"kind": "agree", "models": [NANO, MINI], "last": LARGE, **OPTION},
     },
     "rounds": {"kind": "rounds", "planner": JUDGE, "about": {NANO: "knows cities"}},
+    "guarded_rounds": {
+        "kind": "guarded",
+        "slow": {"model": JUDGE, "deadline_s": 20.0},
+        "when_harmful": {"models": [NANO, MINI]},
+        "then": {"kind": "rounds", "planner": JUDGE},
+    },
+    "guarded_debate": {
+        "kind": "guarded",
+        "slow": {"model": JUDGE, "deadline_s": 20.0},
+        "when_harmful": {"models": [NANO, MINI]},
+        "then": {"kind": "agents", "modes": ["debate"], "max_agents": 2},
+    },
     "few_rounds": {"kind": "rounds", "planner": JUDGE, "max_calls": 3},
     "hasty_rounds": {"kind": "rounds", "planner": JUDGE, "max_time_s": 0.5},
     "debate": {"kind": "agents", "modes": ["debate"], "max_agents": 2},

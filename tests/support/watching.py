@@ -13,6 +13,7 @@ _STANDING = frozenset(
         "FallbackStore._pay_always",
         "LifespanOn.main",
         "LoadWatch.run",
+        "Pupils.keep_forever",
         "Server.serve",
         "Settler.run",
         "sample_forever",
