@@ -300,6 +300,32 @@ class WorkflowTold(msgspec.Struct, frozen=True, kw_only=True):
     notes: dict[str, Any] = {}
 
 
+class DraftText(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer that a workflow held back, where the operator opted in to keep texts.
+
+    Attributes
+    ----------
+    served
+        Whether it is the one that served in the end.
+    logprob
+        The mean log-probability of its tokens; None where it was not told.
+    judged
+        The chance that it is good, as a judge said.
+    verified
+        Of its model's own votes on it, the share that called it correct.
+    """
+
+    model: str
+    text: str
+    served: bool = False
+    took_s: float | None = None
+    output_tokens: float | None = None
+    cost_usd: float | None = None
+    logprob: float | None = None
+    judged: float | None = None
+    verified: float | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Texts:
     """What was said; on an outcome only where the operator opted in to keep some of it.
@@ -313,10 +339,13 @@ class Texts:
         In which it is written.
     featurizer
         Of the artifact that decided; makes the embedding where that is to be kept.
+    drafts
+        Answers that were held back.
     """
 
     conversation: Conversation
     answer: tuple[bytes, ...] = ()
+    drafts: tuple[DraftText, ...] = ()
     streamed: bool = False
     dialect: str = CHAT_COMPLETIONS
     featurizer: Featurizer | None = None

@@ -67,5 +67,6 @@ def _texts(entry: LedgerEntry) -> Texts:
         answer=answer,
         streamed=streamed,
         dialect=dialect,
+        drafts=entry.course.draft_texts() if keeps.answers and entry.course is not None else (),
         featurizer=policy.artifact.featurizer if keeps.features and policy else None,
     )

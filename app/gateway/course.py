@@ -5,8 +5,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.types import DraftVerdict, WorkflowTold
-from routers.steps import Run, Step
+from app.gateway.heard import MAX_KEPT_ANSWER_BYTES
+from app.types import DraftText, DraftVerdict, WorkflowTold
+from routers.decision.acceptance import mean_logprob
+from routers.steps import Answer, Run, Step
 from routers.task import Task
 
 _log = logging.getLogger(__name__)
@@ -15,6 +17,8 @@ NOTHING_BETTER = "nothing_better"
 """Nothing further could be had, so that the best answer at hand serves."""
 TOO_LONG = "hold_back"
 """The answer grew too long, or took too long, to be held back any further."""
+_JUDGE, _VOTES = "judge", "automix"
+"""Who says of answers what training reads: the chance that one is good, and its model's votes."""
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -51,6 +55,10 @@ class Course:
         Whether an answer could not be had, and none was turned down since.
     served_model_id
         Who was to serve in the end.
+    drafts
+        Answers that were held back, by their numbers, where their texts are to be kept.
+    served_draft
+        The number of the one that served.
     guards
         Whether the workflow says which requests may be answered.
     """
@@ -68,6 +76,8 @@ class Course:
     ceiling: str | None = None
     failed: bool = False
     served_model_id: str | None = None
+    drafts: dict[int, Answer] = field(default_factory=dict)
+    served_draft: int | None = None
     guards: bool = False
 
     @property
@@ -130,6 +140,28 @@ class Course:
             held_s=self.held_s,
             judged=tuple(self.judged),
             notes={**self.notes},
+        )
+
+    def draft_texts(self) -> tuple[DraftText, ...]:
+        """Return what is to be kept of answers that were held back."""
+        said = () if self.task is None else self.task.verdicts
+        scores = {(each.answer.number, each.by): each.score for each in said}
+        return tuple(
+            [
+                DraftText(
+                    model=each.model_id,
+                    text=each.text,
+                    served=number == self.served_draft,
+                    took_s=each.latency_s,
+                    output_tokens=each.output_tokens,
+                    cost_usd=each.cost_usd,
+                    logprob=None if each.logprobs is None else mean_logprob(each.logprobs),
+                    judged=scores.get((number, _JUDGE)),
+                    verified=scores.get((number, _VOTES)),
+                )
+                for number, each in self.drafts.items()
+                if len(each.text) <= MAX_KEPT_ANSWER_BYTES
+            ]
         )
 
     def hear_verdicts(self) -> None:

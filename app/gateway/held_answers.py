@@ -176,6 +176,7 @@ class Holder(msgspec.Struct, kw_only=True, eq=False):
         opened.prelude, opened.held = tuple(chunks[:n_begun]), chunks[n_begun:]
         adopt(self.entry, held.stage, chunks)
         self.course.served_model_id = held.answer.model_id
+        self.course.served_draft = number
         return opened
 
     def best(self, instead: Answer | None) -> int | None:
@@ -302,6 +303,8 @@ class Holder(msgspec.Struct, kw_only=True, eq=False):
             finish_reason=None if read is None else read.finish_reason,
             logprobs=None if read is None else read.logprobs,
         )
+        if self.entry.keeps.answers:
+            self.course.drafts[number] = answer
         self.held[number] = held = HeldAnswer(
             opened=opened,
             stage=stage,

@@ -88,8 +88,9 @@ class DecisionLog:
         if texts is None:
             self.log.record(Recorded(outcome, self._now()))
             return
-        n_bytes = sum(map(len, texts.answer)) + _CHAR_BYTES * sum(
-            len(message.text) for message in texts.conversation.messages
+        n_bytes = sum(map(len, texts.answer)) + _CHAR_BYTES * (
+            sum(len(message.text) for message in texts.conversation.messages)
+            + sum(len(draft.text) for draft in texts.drafts)
         )
         if not self.log.has_room_for(n_bytes):
             outcome, n_bytes = msgspec.structs.replace(outcome, texts=None), 0

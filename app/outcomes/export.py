@@ -15,12 +15,18 @@ from app.keys import NUSD_PER_USD
 from app.outcomes.calls import StoredCall, read_calls, serving_call
 from app.outcomes.rows import Label, LabelKind, OutcomeRow
 from app.outcomes.sqlite import ContentReader, read_labels, read_outcomes
+from app.types import CallRole
 from routers.errors import DataError
 from routers.files import repaired, replacing
 
 Record = dict[str, Any]
 
 _ID_DIGITS = 16
+_SHARED = (
+    *("query_id", "messages", "set", "benchmark", "request_id", "decision_id", "time", "key_id"),
+    *("team", "policy", "policy_version", "artifact_version"),
+)
+"""What rows of answers to the same request have in common."""
 _WINNERS = {1.0: "model_a", 0.0: "model_b", 0.5: "tie"}
 
 
@@ -78,7 +84,8 @@ class Selection:
     without_prompts
         Whether those whose text is not kept are.
     answers
-        Whether rows carry the answers, for judges and policies of several calls.
+        Whether rows carry the answers, for judges and policies of several calls; answers that were
+        held back have rows of their own then, after all others.
     most_per_key
         How many rows one key may have, its newest; None: all. Nobody's labels should be all that
         a router learns from.
@@ -95,9 +102,9 @@ class Selection:
     n_over_share: int = 0
 
     def outcomes(self, log: Log) -> list[Record]:
-        """Return a record per decision, oldest first."""
+        """Return a record per decision, oldest first; then those of answers held back."""
         labels = {label.decision_id: label for label in log.labels if not label.other_decision_id}
-        found = []
+        found, drafts = [], dict[str, list[Record]]()
         for row in log.outcomes:
             label = labels.get(row.decision_id)
             if row.status != 200 or row.model is None or not (label or self.unlabelled):
@@ -108,8 +115,43 @@ class Selection:
                 self.n_without_prompt += 1
                 if not self.without_prompts:
                     continue
-            found.append(_finite(self._record(row, label, content)))
-        return self._bounded(found)
+            record = _finite(self._record(row, label, content))
+            found.append(record)
+            if self.answers and content is not None:
+                drafts[row.decision_id] = list(self._drafts(record, _said(content)))
+        kept = self._bounded(found)
+        return kept + [each for row in kept for each in drafts.get(row["decision_id"], ())]
+
+    def _drafts(self, record: Record, said: dict[str, Any]) -> Iterator[Record]:
+        """Yield a record for each answer that was held back and did not serve.
+
+        What is said of the one that served is noted in its own record. Nobody labels the others,
+        but what says the same is worth the same.
+        """
+        shared = {name: record[name] for name in _SHARED if name in record}
+        for draft in said.get("drafts", ()):
+            told = {name: draft[name] for name in ("logprob", "judged", "verified")}
+            if draft["served"]:
+                record |= told
+                continue
+            yield _finite(
+                {
+                    **shared,
+                    "model": self._name(draft["model"]),
+                    "predicted_as": self.predicted_as.get(draft["model"]),
+                    "quality": record["quality"]
+                    if record["model"] == self._name(draft["model"])
+                    and draft["text"] == record.get("text")
+                    else None,
+                    "output_tokens": draft["output_tokens"],
+                    "cost_usd": draft["cost_usd"],
+                    "answer": draft["text"],
+                    "text": draft["text"],
+                    "latency_s": draft["took_s"],
+                    "role": CallRole.DRAFT.value,
+                    **told,
+                }
+            )
 
     def _name(self, model: str) -> str:
         return self.predicted_as.get(model, model) if self.as_predicted else model

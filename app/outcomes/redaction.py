@@ -50,15 +50,20 @@ class Redactor:
         return text
 
     def apply(self, content: dict[str, Any]) -> dict[str, Any] | None:
-        """Return the messages and the answer redacted; None where that failed."""
+        """Return the messages and all answers redacted; None where that failed."""
         try:
-            answer = content["answer"]
+            answer, drafts = content["answer"], content.get("drafts", ())
             return {
                 "messages": [
                     {**message, "content": self.text(message["content"])}
                     for message in content["messages"]
                 ],
                 "answer": None if answer is None else self.text(answer),
+                **(
+                    {"drafts": [{**each, "text": self.text(each["text"])} for each in drafts]}
+                    if drafts
+                    else {}
+                ),
             }
         except Exception as error:  # noqa: BLE001  (whatever an operator's function does)
             if not self._failed:

@@ -2,19 +2,27 @@
 
 from typing import Any
 
+import msgspec
+
 from app.types import Texts
 from app.wire.answer_text import answer_text as read_text
 
 
 def kept_texts(texts: Texts) -> dict[str, Any]:
-    """Return the texts of a request as they are kept: messages by role, and the answer's text."""
-    return {
+    """Return the texts of a request as they are kept: messages by role, and the answer's text.
+
+    Answers that were held back are among them where there were such.
+    """
+    kept = {
         "messages": [
             {"role": message.role.value, "content": message.text}
             for message in texts.conversation.messages
         ],
         "answer": answer_text(texts),
     }
+    if texts.drafts:
+        kept["drafts"] = [msgspec.structs.asdict(each) for each in texts.drafts]
+    return kept
 
 
 def answer_text(texts: Texts) -> str | None:

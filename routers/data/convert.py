@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from routers.types import Conversation
 
 _FAMILIES = {"q:": "quality", "c:": "cost_usd", "t:": "output_tokens", "l:": "latency_s"}
 _TEXTS = {"a:": "answer", "x:": "text"}
+_SAID = {"v:": "verified", "j:": "judged", "p:": "logprob"}
 """Columns of the wide table and what they are called in a record."""
 
 
@@ -45,8 +47,8 @@ def convert(
 
     `suffix` says which, where the name of `out` does not. The file appears whole or not at all.
     Qualities are divided by `quality_scale`: of percentages, 100. Preferences fit into .jsonl only.
-    Where one model answered a query several times the wide table has the mean, and the first
-    answer.
+    Where one model answered a query several times the wide table has the mean, and each answer
+    where all of them are told.
 
     Raises
     ------
@@ -108,8 +110,25 @@ class _Row:
     messages: str | None
     """As JSON, where they are more than one prompt."""
     values: dict[str, list[float]] = field(default_factory=dict)
-    answers: dict[str, tuple[str | None, str | None]] = field(default_factory=dict)
-    """The answer proper and the whole text of each model's first answer."""
+    answers: dict[str, list["_Answer"]] = field(default_factory=dict)
+    n_records: Counter[str] = field(default_factory=Counter)
+
+    def answers_of(self, model: str) -> list["_Answer"]:
+        """Return a model's answers one by one where all are told; else the first, and means."""
+        found = self.answers.get(model, [])
+        if found and len(found) == self.n_records[model]:
+            return found
+        first = found[0] if found else _Answer({}, {})
+        means = {prefix: _mean(self.values.get(prefix + model)) for prefix in _FAMILIES}
+        return [_Answer(first.texts, {**first.numbers, **means})]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """One answer: its own texts and numbers, by their columns."""
+
+    texts: Mapping[str, str | None]
+    numbers: Mapping[str, float | None]
 
 
 def _write_wide(records: Iterable[Record], out: Path) -> Converted:
@@ -133,16 +152,33 @@ def _write_wide(records: Iterable[Record], out: Path) -> Converted:
             means = [_mean(row.values.get(prefix + model)) for row in rows.values()]
             if prefix == "q:" or any(mean is not None for mean in means):
                 columns[prefix + model] = pa.array(means, pa.float64())
-    for which, prefix in enumerate(_TEXTS):
-        for model in models:
-            texts = [row.answers.get(model, (None, None))[which] for row in rows.values()]
-            if any(text is not None for text in texts):
-                columns[prefix + model] = pa.array(texts, pa.string())
+    for model in models:
+        columns |= _answer_columns(model, [row.answers_of(model) for row in rows.values()])
     pq.write_table(pa.table(columns), out, compression="zstd")
     part = read_parquet(out)
     return Converted(
         what="outcomes", n_records=n, n_queries=len(part.query_ids), models=part.models
     )
+
+
+def _answer_columns(model: str, answers: Sequence[Sequence[_Answer]]) -> dict[str, Any]:
+    """Return the columns of a model's answers to all queries, further ones too."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    columns: dict[str, Any] = {}
+    most = max(map(len, answers), default=0)
+    for number in range(most):
+        name = model if number == 0 else f"{model}#{number + 1}"
+        told = [each[number] if number < len(each) else _Answer({}, {}) for each in answers]
+        for prefix in _TEXTS:
+            texts = [each.texts.get(prefix) for each in told]
+            if any(text is not None for text in texts):
+                columns[prefix + name] = pa.array(texts, pa.string())
+        for prefix in (*_FAMILIES, *_SAID) if most > 1 else _SAID:
+            numbers = [each.numbers.get(prefix) for each in told]
+            if prefix == "q:" or any(each is not None for each in numbers):
+                columns[prefix + name] = pa.array(numbers, pa.float64())
+    return columns
 
 
 def _gather(
@@ -163,10 +199,16 @@ def _gather(
             value = record.get(name)
             if value is not None:
                 row.values.setdefault(prefix + model, []).append(_number(n, name, value))
+        row.n_records[model] += 1
         answer, text = (_text(n, name, record.get(name)) for name in _TEXTS.values())
         if answer is not None or text is not None:
+            numbers = {
+                prefix: None if record.get(name) is None else _number(n, name, record[name])
+                for prefix, name in (_FAMILIES | _SAID).items()
+            }
             # An answer that is all of the text has not been read by anybody.
-            row.answers.setdefault(model, (None if answer == text else answer, text))
+            texts = {"a:": None if answer == text else answer, "x:": text}
+            row.answers.setdefault(model, []).append(_Answer(texts, numbers))
         n += 1
     if not rows:
         raise DataError(f"{out}: there is nothing to convert")
