@@ -20,6 +20,8 @@ from routers.files import replacing, shown_value
 from routers.types import Conversation
 
 _FAMILIES = {"q:": "quality", "c:": "cost_usd", "t:": "output_tokens", "l:": "latency_s"}
+_EACH = ("q:", "l:")
+"""Those that are told of each answer, where a model gave several; of costs and tokens the mean."""
 _TEXTS = {"a:": "answer", "x:": "text"}
 _SAID = {"v:": "verified", "j:": "judged", "p:": "logprob"}
 """Columns of the wide table and what they are called in a record."""
@@ -174,7 +176,7 @@ def _answer_columns(model: str, answers: Sequence[Sequence[_Answer]]) -> dict[st
             texts = [each.texts.get(prefix) for each in told]
             if any(text is not None for text in texts):
                 columns[prefix + name] = pa.array(texts, pa.string())
-        for prefix in (*_FAMILIES, *_SAID) if most > 1 else _SAID:
+        for prefix in (*_EACH, *_SAID) if most > 1 else _SAID:
             numbers = [each.numbers.get(prefix) for each in told]
             if prefix == "q:" or any(each is not None for each in numbers):
                 columns[prefix + name] = pa.array(numbers, pa.float64())

@@ -198,7 +198,10 @@ def test_lines_of_answers_become_columns(tmp_path):
     found = read_answers(read_outcomes([out]), [out])
     assert found.literals.tolist() == [["2", None]]
     assert found.texts.tolist() == [["2, of course", "It is 2."]]
-    np.testing.assert_array_equal(found.latency_s, [[1.0, np.nan]])
+    np.testing.assert_array_equal(found.latency_s, [[0.5, np.nan]])
+    (further,) = found.further
+    assert further.texts.tolist() == [["3, of course", None]]
+    np.testing.assert_array_equal(further.latency_s, [[1.5, np.nan]])
 
 
 def test_what_is_no_text_does_not_become_a_column(tmp_path):
