@@ -5,8 +5,9 @@ from pathlib import Path
 
 import click
 
+from routers.artifact.artifact import RouterArtifact
 from routers.artifact.load import load_artifact
-from routers.commands.base import FILE, encoder, knob_positions, progress, todays_prices
+from routers.commands.base import FILE, encoder, files, knob_positions, progress, todays_prices
 from routers.errors import DataError
 from routers.files import shown
 
@@ -26,7 +27,24 @@ from routers.files import shown
     required=True,
     help="Knob positions from 0 (cheapest) to 1 (best).",
 )
-@click.option("--out", type=FILE, required=True, help="Parquet file to write.")
+@click.option(
+    "--out", type=FILE, required=True, help="Parquet file to write; for a submission a folder."
+)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["parquet", "routerarena"]),
+    default="parquet",
+    show_default=True,
+    help="routerarena: its submission files, of its router_data.json at one position.",
+)
+@click.option("--name", help="With routerarena: the router's name there.")
+@click.option(
+    "--train",
+    metavar="FILE[,FILE…]",
+    callback=files,
+    help="With routerarena: the files of the training, to state that no prompt is among them.",
+)
 @todays_prices
 @encoder
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
@@ -36,6 +54,9 @@ def command(
     data: Path,
     cost_quality: list[float],
     out: Path,
+    kind: str,
+    name: str | None,
+    train: list[Path],
     prices: Path | None,
     encoders: tuple[str, ...],
     as_json: bool,
@@ -43,6 +64,18 @@ def command(
     """Decide every prompt of a file at every knob position."""
     from routers.evaluation.batch import route_batch  # noqa: PLC0415
 
+    if kind == "routerarena":
+        _submit(
+            load_artifact(artifact, trusted=encoders),
+            data,
+            out,
+            name=name,
+            cost_quality=cost_quality,
+            train=train,
+            prices=prices,
+            as_json=as_json,
+        )
+        return
     if out.is_dir():
         raise DataError(f"{out}: is a folder, give a file name")
     router = load_artifact(artifact, trusted=encoders)
@@ -65,3 +98,37 @@ def command(
         for position, shares in report.shares.items():
             ranked = sorted(shares.items(), key=lambda each: -each[1])
             click.echo(f"  knob {position}: " + ", ".join(f"{shown(m)} {s:.0%}" for m, s in ranked))
+
+
+def _submit(
+    router: RouterArtifact,
+    data: Path,
+    out: Path,
+    *,
+    name: str | None,
+    cost_quality: list[float],
+    train: list[Path],
+    prices: Path | None,
+    as_json: bool,
+) -> None:
+    from routers.evaluation.batch import prices_of  # noqa: PLC0415
+    from routers.evaluation.submission import write_submission  # noqa: PLC0415
+
+    if name is None or len(cost_quality) != 1:
+        raise click.UsageError("a submission needs --name, and one position of the knob")
+    found = write_submission(
+        router,
+        data,
+        out,
+        name=name,
+        cost_quality=cost_quality[0],
+        train=train,
+        prices=prices_of(router, prices),
+    )
+    if as_json:
+        told = {"files": [str(path) for path in found.files], "n_queries": found.n_prompts}
+        click.echo(json.dumps(told))
+        return
+    for path in found.files:
+        click.echo(f"wrote {path}")
+    click.echo(found.statement)

@@ -8,6 +8,11 @@ _FORMATS = (
     ("embedllm", {"prompt_id", "prompt", "model_name", "label"}),
     ("sprout", {"key", "dataset", "prompt"}),
     ("decision-log", {"request_id", "served_model_id"}),
+    ("routerarena", {"global_index", "question", "llm_selected"}),
+    ("coderouterbench", {"task_id", "model", "dimension", "cost_usd"}),
+    ("twinrouterbench", {"id", "messages", "target_tier_id"}),
+    ("xroutebench", {"query", "model_name", "performance"}),
+    ("llmrouterbench", {"records", "performance"}),
     ("routellm-battles", {"model_a", "model_b"}),
 )
 """Formats of `data convert`, and columns that tell each."""

@@ -58,7 +58,7 @@ def route_batch(
     import pyarrow as pa  # noqa: PLC0415  (serving has no pyarrow)
     import pyarrow.parquet as pq  # noqa: PLC0415
 
-    prices = _prices(artifact, prices_file)
+    prices = prices_of(artifact, prices_file)
     queries = _queries(data)
     n, models = len(queries.query_ids), artifact.models
     blocks = [
@@ -118,8 +118,14 @@ def _queries(path: Path) -> Queries:
     return read_queries(path)
 
 
-def _prices(artifact: RouterArtifact, file: Path | None) -> PriceTable:
-    """Today's prices where a file is given, else those of the training."""
+def prices_of(artifact: RouterArtifact, file: Path | None) -> PriceTable:
+    """Return today's prices where a file is given, else those of the training.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be used, or lists no price of a model.
+    """
     if file is None:
         return artifact.prices
     listed: dict[str, Prices] = read_prices(file, artifact.models)

@@ -34,9 +34,11 @@ ARENA = """id,model_a,model_b,prompt,response_a,response_b,winner_model_a,winner
 
 def test_every_adapter_has_a_test_here():
     assert set(kinds()) == {
-        "decision-log", "embedllm", "jsonl", "routellm-battles", "routerbench", "sprout", "wide",
+        "coderouterbench", "decision-log", "embedllm", "jsonl", "llmrouterbench",
+        "routellm-battles", "routerarena", "routerbench", "sprout", "twinrouterbench", "wide",
+        "xroutebench",
     }  # fmt: skip
-    with pytest.raises(RoutingConfigError, match="known: decision-log"):
+    with pytest.raises(RoutingConfigError, match="known: coderouterbench"):
         adapter("excel")
 
 
