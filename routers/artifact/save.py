@@ -198,6 +198,7 @@ def save_recalibrated(
     calibration: CalibrationRows,
     record: Mapping[str, Any],
     created_at: str,
+    workflow_knob: WorkflowKnob | None = None,
 ) -> None:
     """Write an artifact with another calibration into the folder `path`.
 
@@ -209,6 +210,8 @@ def save_recalibrated(
         Rows with corrected predictions, columns as in `artifact.models`.
     record
         What the manifest tells of the calibration and of what is promised; plain values only.
+    workflow_knob
+        What the knob means for the workflow; None to leave it as it is.
 
     Raises
     ------
@@ -221,6 +224,8 @@ def save_recalibrated(
         state = correction.state()
         arrays |= {f"{CORRECTION}{name}": array for name, array in state.items()}
     content = {**artifact.manifest, "created_at": created_at, "recalibrated": dict(record)}
+    if workflow_knob is not None:
+        content["workflow"] = {**content["workflow"], "knob": workflow_knob.to_table()}
     _write(path, content, arrays, calibration=calibration, prices=artifact.prices)
 
 

@@ -8,12 +8,15 @@ import numpy as np
 
 from routers.decision.knob import KnobCurve
 from routers.errors import ArtifactError
-from routers.numeric import FloatArray
+from routers.numeric import FloatArray, isotonic
 
-MULTIPLES: FloatArray = np.concatenate([[0.0], np.geomspace(5e-4, 3e1, 36), [np.inf]])
+MULTIPLES: FloatArray = np.concatenate([[0.0], np.geomspace(5e-4, 3e1, 28), [np.inf]])
 """Of what a dear answer costs: the exchange rates at which workflows are rehearsed."""
 
-_POSITIONS, _SHARES = (0.0, 0.8, 0.9, 0.95, 1.0), (0.0, 0.8, 0.94, 0.98, 1.0)
+_WIDE, _MOST_BETWEEN = 0.03, 16
+"""From what share of the gap on a step between two of them is looked into, and how many are."""
+
+_POSITIONS, _SHARES = (0.0, 0.8, 0.9, 0.95, 1.0), (0.0, 0.8, 0.93, 0.975, 1.0)
 """What share positions of the knob aim at: towards the end, where quality is dear and steps are
 wide, a little more than they promise."""
 
@@ -69,12 +72,27 @@ class WorkflowKnob:
             raise ArtifactError(f"the knob of its workflow: {error}") from error
 
     @classmethod
-    def fit(cls, quality: FloatArray) -> Self:
+    def fit(cls, multiples: FloatArray, quality: FloatArray) -> Self:
         """Find the least rate for every share of the gap.
 
         Parameters
         ----------
+        multiples
+            Increasing from 0 to infinity.
         quality
-            What the workflow realised at each of `MULTIPLES`, on queries that it was not fitted on.
+            What the workflow realised at each, on queries that it was not fitted on.
         """
-        return cls(KnobCurve.of_levels(MULTIPLES, np.asarray(quality, np.float64)))
+        return cls(KnobCurve.of_levels(multiples, np.asarray(quality, np.float64)))
+
+
+def between(multiples: FloatArray, quality: FloatArray) -> FloatArray:
+    """Return the multiples to look at as well: between two that much of the gap lies between.
+
+    Many queries may move at nearly the same rate: the steps of few rates would be coarse there.
+    """
+    level = isotonic(np.asarray(quality, np.float64))
+    step = np.diff(level)[1:-1] / max(level[-1] - level[0], 1e-9)
+    widest = np.argsort(-step, kind="stable")[:_MOST_BETWEEN]
+    wide = np.sort(widest[step[widest] > _WIDE])
+    inner = multiples[1:-1]
+    return np.asarray(np.sqrt(inner[wide] * inner[wide + 1]))

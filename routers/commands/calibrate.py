@@ -20,6 +20,12 @@ from routers.commands.base import FILE, encoder, files, overwrite, progress, see
     required=True,
     help="Outcomes that the artifact was not trained on: .parquet, .csv or .jsonl.",
 )
+@click.option(
+    "--answers",
+    metavar="FILE[,FILE…]",
+    callback=files,
+    help="What the models answered, to refit the knob of a workflow; else the answers in --data.",
+)
 @click.option("--out", type=FILE, required=True, help="Folder to write the artifact to.")
 @click.option("--strong", metavar="MODEL", help="With --weak: find thresholds between the two.")
 @click.option("--weak", metavar="MODEL", help="See --strong.")
@@ -53,6 +59,7 @@ def command(
     *,
     artifact: Path,
     data: list[Path],
+    answers: list[Path],
     out: Path,
     strong: str | None,
     weak: str | None,
@@ -90,6 +97,7 @@ def command(
         artifact,
         data,
         out,
+        answers=answers,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         pair=pair,
         seed=seed,
@@ -115,6 +123,13 @@ def _print(record: dict[str, Any]) -> None:
         f"Brier {before['brier']:.4f} -> {after['brier']:.4f}"
         + ("" if record["corrected"] else " (left out: it does not help)")
     )
+    if "workflow_knob" in record:
+        found = record["workflow_knob"]
+        click.echo(
+            f"  knob of the workflow refitted on {found['n_queries']} queries"
+            if found["refitted"]
+            else f"  knob of the workflow as it was: {found['why']}"
+        )
     if "thresholds" in record and "threshold" in record["thresholds"]:
         found = record["thresholds"]
         click.echo(

@@ -16,7 +16,7 @@ from routers.evaluation.frame import select_rows
 from routers.evaluation.policy import spec_of
 from routers.evaluation.scene import Position, Scene, play, stacked_positions
 from routers.gate.trial import Trial
-from routers.training.several_calls import POSITIONS, play_crossed, realised_quality
+from routers.training.several_calls import POSITIONS, Crossed, realised_quality
 from routers.types import PriceTable
 from routers.workflows.base import WorkflowContext
 
@@ -82,7 +82,8 @@ def with_workflow(
         context = _context(scene, answered[0].table, judged.trained, judged.folds, prices)
         recipe = artifact.manifest["training"]["recipe"]["workflow"]
         progress("replaying the workflow on rows of the training")
-        parts.append(play_crossed(recipe, context, scene, rates, seed=seed, progress=progress))
+        crossed = Crossed.fit(recipe, context, scene, seed=seed, progress=progress)
+        parts.append(crossed.play(rates))
     if len(judged.further) and answered[1] is not None:
         at = np.arange(n_crossed, len(trial.frame.rows))
         scene = _scene(trial, answered[1], judged.further, at, prices)

@@ -19,6 +19,7 @@ from routers.errors import DataError
 from routers.evaluation.crossfit import prompt_folds
 from routers.evaluation.metrics import brier_score, expected_calibration_error
 from routers.numeric import FloatArray
+from routers.training.calibrate_workflow import refit_workflow_knob
 from routers.training.correct import fit_correction, method_for
 from routers.training.guarantee import Guarantee, Method, guarantee
 from routers.types import FloatMatrix, Predictions
@@ -65,6 +66,7 @@ def calibrate(
     out: Path,
     *,
     created_at: str,
+    answers: Sequence[Path] = (),
     pair: PairGoal | None = None,
     seed: int = 0,
     trusted: Collection[str] = (),
@@ -76,6 +78,9 @@ def calibrate(
     ----------
     created_at
         For the manifest and the date of a promise.
+    answers
+        What the models answered, where it does not stand beside the outcomes: the knob of a
+        workflow is refitted on it.
     pair
         Find thresholds between two models, with a promise where one is asked for.
     trusted
@@ -158,11 +163,24 @@ def calibrate(
         quality=quality,
         rng=np.random.default_rng(seed),
     )
+    refitted = refit_workflow_knob(
+        artifact,
+        table,
+        data,
+        answers,
+        predictions=predictions,
+        calibration=rows,
+        seed=seed,
+        progress=progress,
+    )
+    if refitted is not None:
+        record["workflow_knob"] = refitted.record
     save_recalibrated(
         out,
         artifact,
         correction=correction,
         calibration=rows,
+        workflow_knob=None if refitted is None else refitted.knob,
         record=record,
         created_at=created_at,
     )

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from routers.answers.recorded import RecordedAnswers
 from routers.artifact.calibration import CalibrationRows
-from routers.artifact.workflow_knob import MULTIPLES, WorkflowKnob
+from routers.artifact.workflow_knob import WorkflowKnob
 from routers.base import Labels
 from routers.data.dataset import OutcomeTable
 from routers.evaluation.assess import predicted_costs
@@ -17,7 +17,7 @@ from routers.evaluation.equal_cost import gains
 from routers.evaluation.frame import NEGLIGIBLE, Frame, kept_rows, select_rows, sweep
 from routers.evaluation.policy import spec_of
 from routers.evaluation.scene import Position, Scene, play, stacked_positions
-from routers.numeric import nan_mean
+from routers.training.workflow_rates import measure
 from routers.types import FloatMatrix, Predictions, PriceTable
 from routers.workflows.base import Workflow, WorkflowContext, make_workflow
 
@@ -88,22 +88,21 @@ def fit_workflow(
     specs = [spec_of(model, prices[model]) for model in table.models]
     scene = Scene.of(specs, table.query_ids, rows, predictions, x, answers)
     columns, priced = range(len(specs)), [prices[model] for model in table.models]
-    curve = calibration.curve(columns, priced)
-    rates = [curve.usd_per_quality_for(t) for t in POSITIONS]
-    dear_usd = calibration.dear_usd(columns, priced)
+    crossed = Crossed.fit(given, context, scene, seed=seed, progress=progress)
+    kept, knob = kept_rows(rows.quality), None
     steered = make_workflow(given).heeds_knob
     if steered:
-        rates = (MULTIPLES * dear_usd).tolist()
-    positions = play_crossed(given, context, scene, rates, seed=seed, progress=progress)
+        dear_usd = calibration.dear_usd(columns, priced)
+        progress("calibrating the knob of the workflow")
+        measured = measure(crossed.play, rows.quality, dear_usd)
+        knob = measured.knob
+        positions = [measured.at(knob.usd_per_quality(t, dear_usd)) for t in POSITIONS]
+    else:
+        curve = calibration.curve(columns, priced)
+        positions = crossed.play([curve.usd_per_quality_for(t) for t in POSITIONS])
     quality = realised_quality(positions, rows.quality)
     progress("fitting the workflow on all rows")
     workflow = make_workflow(given).fit(context)
-    kept = kept_rows(rows.quality)
-    knob = None
-    if steered:
-        knob = WorkflowKnob.fit(nan_mean(quality[:, kept].T, default=np.nan))
-        at = [_nearest(rates, knob.usd_per_quality(t, dear_usd)) for t in POSITIONS]
-        positions, quality = [positions[i] for i in at], quality[at]
     frame = Frame(rows=rows.take(kept), n_draws=_DRAWS, seed=seed)
     metrics = _metrics(frame, scene, positions, quality, kept, steered=steered)
     if workflow.rehearses:
@@ -116,46 +115,52 @@ def fit_workflow(
     )
 
 
-def _nearest(rates: Sequence[float], rate: float) -> int:
-    """Return which of ascending rates is nearest to another one, by their ratio."""
-    if rate <= 0:
-        return 0
-    inner = np.log(np.asarray(rates[1:-1]) / rate)
-    return 1 + int(np.abs(inner).argmin())
-
-
 def _picks(scene: Scene, kept: NDArray[np.intp]) -> NDArray[np.intp]:
     """Return what single choice takes at every exchange rate, (n_settings, n_kept)."""
     assert scene.predictions is not None  # noqa: S101  (there is a router)
     return sweep(scene.predictions.quality.astype(np.float64), scene.expected_costs())[:, kept]
 
 
-def play_crossed(
-    given: Mapping[str, Any],
-    context: WorkflowContext,
-    scene: Scene,
-    rates: Sequence[float],
-    *,
-    seed: int,
-    progress: Callable[[str], None] = lambda _: None,
-) -> list[Position]:
-    """Return how a workflow goes on every fold, fitted on the others, at every exchange rate."""
-    picks = scene.choices(rates)
-    n_folds = int(context.folds.max()) + 1
-    parts: list[list[Position]] = []
-    order = []
-    for fold in range(n_folds):
-        progress(f"fitting the workflow, fold {fold + 1}/{n_folds}")
-        others, mine = (
-            np.flatnonzero(context.folds != fold),
-            np.flatnonzero(context.folds == fold),
-        )
-        rng = np.random.default_rng([seed, fold])
-        workflow = make_workflow(given).fit(_part(context, others, rng))
-        parts.append(play(workflow, scene.rows(mine), rates, picks[:, mine], seed=seed))
-        order.append(mine)
-    back = np.argsort(np.concatenate(order))
-    return [stacked_positions(each).rows(back) for each in zip(*parts, strict=True)]
+@dataclass(frozen=True, slots=True)
+class Crossed:
+    """A workflow that was fitted once for every fold, on the others."""
+
+    scene: Scene
+    parts: list[tuple[NDArray[np.intp], Workflow]]
+    seed: int
+
+    @classmethod
+    def fit(
+        cls,
+        given: Mapping[str, Any],
+        context: WorkflowContext,
+        scene: Scene,
+        *,
+        seed: int,
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> Self:
+        """Fit it for each fold of the context, whose queries are those of the scene."""
+        n_folds = int(context.folds.max()) + 1
+        parts = []
+        for fold in range(n_folds):
+            progress(f"fitting the workflow, fold {fold + 1}/{n_folds}")
+            others, mine = (
+                np.flatnonzero(context.folds != fold),
+                np.flatnonzero(context.folds == fold),
+            )
+            rng = np.random.default_rng([seed, fold])
+            parts.append((mine, make_workflow(given).fit(_part(context, others, rng))))
+        return cls(scene, parts, seed)
+
+    def play(self, rates: Sequence[float]) -> list[Position]:
+        """Return how it goes on every fold, at every exchange rate."""
+        picks = self.scene.choices(rates)
+        played = [
+            play(workflow, self.scene.rows(mine), rates, picks[:, mine], seed=self.seed)
+            for mine, workflow in self.parts
+        ]
+        back = np.argsort(np.concatenate([mine for mine, _ in self.parts]))
+        return [stacked_positions(each).rows(back) for each in zip(*played, strict=True)]
 
 
 def realised_quality(

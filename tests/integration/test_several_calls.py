@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -86,6 +87,45 @@ def test_a_workflow_that_is_better_is_kept_with_its_knob(routed, folder):
     assert positions[0]["calls"] == 1 < positions[1]["calls"]
     # Three models leave no finer choice than about a tenth of the gap.
     assert positions[1]["share_of_gap"]["value"] > 0.4
+
+
+def calibrate(folder, name, out, *further):
+    return run(
+        *("calibrate", "--artifact", folder / name, "--data", folder / "outcomes.parquet"),
+        *("--out", out, *further),
+    )
+
+
+def test_the_knob_of_a_workflow_is_refitted_on_fresh_answers(routed, folder, tmp_path):
+    # Answers of which the dear model's are worth nothing: the same rates recover other shares.
+    outcomes = pq.read_table(folder / "outcomes.parquet")
+    worse = pa.array([0.4] * len(outcomes))
+    at = outcomes.column_names.index("q:large")
+    pq.write_table(outcomes.set_column(at, "q:large", worse), tmp_path / "outcomes.parquet")
+    done = run(
+        *("calibrate", "--artifact", folder / "routed", "--data", tmp_path / "outcomes.parquet"),
+        *("--answers", folder / "answers.parquet", "--out", tmp_path / "out"),
+    )
+    assert done.exit_code == 0, done.output
+    assert "knob of the workflow refitted on 300 queries" in done.output
+    again = load_artifact(tmp_path / "out")
+    assert again.workflow_knob != routed.workflow_knob
+    assert again.manifest["recalibrated"]["workflow_knob"]["refitted"]
+    np.testing.assert_equal(again.workflow.state(), routed.workflow.state())
+
+
+def test_without_answers_the_knob_of_a_workflow_stays_as_it_was(routed, folder, tmp_path):
+    done = calibrate(folder, "routed", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert "knob of the workflow as it was: " in done.output
+    assert load_artifact(tmp_path / "out").workflow_knob == routed.workflow_knob
+
+
+def test_answers_are_refused_where_no_knob_steers_a_workflow(folder, tmp_path):
+    done = calibrate(folder, "several", tmp_path / "out", "--answers", folder / "answers.parquet")
+    assert done.exit_code != 0
+    assert "no workflow that the knob steers" in str(done.exception)
+    assert not (tmp_path / "out").exists()
 
 
 def test_single_choice_serves_where_answers_tell_nothing(folder, tmp_path):

@@ -9,39 +9,39 @@ SHARE = np.append(MULTIPLES[:-1] / (0.5 + MULTIPLES[:-1]), 1.0)
 
 
 def test_a_position_promises_its_share_of_the_gap():
-    knob = WorkflowKnob.fit(0.5 + 0.3 * SHARE)
+    knob = WorkflowKnob.fit(MULTIPLES, 0.5 + 0.3 * SHARE)
     for t in np.linspace(0, 1, 21):
         multiple = knob.usd_per_quality(t, DEAR_USD) / DEAR_USD
         assert multiple / (0.5 + multiple) == pytest.approx(t, abs=0.05)
 
 
 def test_the_ends_are_the_cheapest_and_the_least_rate_that_gains_everything():
-    knob = WorkflowKnob.fit(0.5 + 0.3 * np.minimum(MULTIPLES, 1.0))
+    knob = WorkflowKnob.fit(MULTIPLES, 0.5 + 0.3 * np.minimum(MULTIPLES, 1.0))
     assert knob.usd_per_quality(0.0, DEAR_USD) == 0
     assert 0.7 * DEAR_USD < knob.usd_per_quality(1.0, DEAR_USD) < 1.5 * DEAR_USD
 
 
 def test_rates_follow_prices():
-    knob = WorkflowKnob.fit(0.5 + 0.3 * SHARE)
+    knob = WorkflowKnob.fit(MULTIPLES, 0.5 + 0.3 * SHARE)
     assert knob.usd_per_quality(0.5, 2 * DEAR_USD) == 2 * knob.usd_per_quality(0.5, DEAR_USD)
 
 
 def test_noise_never_turns_the_knob_back():
     rng = np.random.default_rng(0)
-    knob = WorkflowKnob.fit(0.5 + 0.2 * SHARE + rng.normal(0, 0.05, len(SHARE)))
+    knob = WorkflowKnob.fit(MULTIPLES, 0.5 + 0.2 * SHARE + rng.normal(0, 0.05, len(SHARE)))
     found = [knob.usd_per_quality(t, DEAR_USD) for t in np.linspace(0, 1, 101)]
     assert found == sorted(found)
     assert np.isfinite(found).all()
 
 
 def test_without_a_gap_the_knob_still_leads_from_cheap_to_dear():
-    knob = WorkflowKnob.fit(np.full(len(SHARE), 0.7))
+    knob = WorkflowKnob.fit(MULTIPLES, np.full(len(SHARE), 0.7))
     found = [knob.usd_per_quality(t, DEAR_USD) for t in (0.1, 0.5, 0.9)]
     assert found[0] < found[1] < found[2]
 
 
 def test_it_is_read_as_it_was_written():
-    knob = WorkflowKnob.fit(SHARE)
+    knob = WorkflowKnob.fit(MULTIPLES, SHARE)
     assert WorkflowKnob.from_table(knob.to_table()) == knob
 
 
