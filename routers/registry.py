@@ -45,7 +45,10 @@ class Registry(Generic[T]):
         self._classes: dict[str, type[T]] = {}
 
     def register(self, kind: str) -> Callable[[type[T]], type[T]]:
-        """Return the class decorator that files a class under `kind`.
+        """Return the class decorator that files a class under `kind`, and names it so.
+
+        A class that is derived from one of another kind is of its own kind all the same: an
+        artifact is loaded by it.
 
         Raises
         ------
@@ -60,6 +63,8 @@ class Registry(Generic[T]):
                     f"{self._noun} of that name comes with Steelyard; choose another"
                 )
             self._classes[kind] = cls
+            if self._group is not None:
+                setattr(cls, "kind", kind)  # noqa: B010  (which classes of T have is not declared)
             return cls
 
         return decorate
@@ -68,6 +73,11 @@ class Registry(Generic[T]):
         """List every known kind, sorted: modules on disk, entry points, and what was registered."""
         brought = {point.name for point in self._points()}
         return tuple(sorted(self._shipped() | self._classes.keys() | brought))
+
+    def knows(self, kind: str) -> bool:
+        """Whether there is such a kind; what comes with Steelyard is looked at first."""
+        known = kind in self._classes or kind in self._shipped()
+        return known or any(point.name == kind for point in self._points())
 
     def kind_of(self, instance: T) -> str:
         """Return the kind under which the class of `instance` is registered.

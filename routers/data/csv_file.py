@@ -1,7 +1,6 @@
 """CSV as spreadsheets and data frames write it: one row a query, or one row an outcome."""
 
 import csv
-import itertools
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -136,11 +135,14 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, str], str]]:
 
 def _header(path: Path, text: TextIO) -> tuple[list[str], str, int]:
     """Return the names of the columns, the delimiter, and how many lines these took."""
-    lines = list(itertools.islice(text, 1))
-    said = _SAID.fullmatch(lines[0]) if lines else None
-    if said is not None:
-        lines += itertools.islice(text, 1)
-    first = lines[-1] if lines else ""
+    number, first, said = 0, "", None
+    for line in text:
+        number += 1
+        told = _SAID.fullmatch(line)
+        said = said or told
+        if line.strip() and told is None:
+            first = line
+            break
     delimiters = _DELIMITERS if said is None else (said[1],)
     readings = {each: next(csv.reader([first], delimiter=each), []) for each in delimiters}
     delimiter = max(readings, key=lambda each: len(readings[each]))
@@ -148,7 +150,7 @@ def _header(path: Path, text: TextIO) -> tuple[list[str], str, int]:
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
         raise DataError(f"{path}: column {twice[0]!r} occurs twice")
-    return names, delimiter, len(lines)
+    return names, delimiter, number
 
 
 def _name(name: str) -> str:

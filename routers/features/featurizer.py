@@ -48,10 +48,10 @@ class Featurizer:
     def __init__(
         self, embedder: Embedder, blocks: Sequence[str] = ("embedding", "lexical")
     ) -> None:
-        known = BLOCKS.kinds()
-        if not blocks or len(set(blocks)) < len(blocks) or not set(blocks) <= set(known):
+        if not blocks or len(set(blocks)) < len(blocks) or not all(map(BLOCKS.knows, blocks)):
             raise RoutingConfigError(
-                f"feature blocks {list(blocks)} must be different names out of: {', '.join(known)}"
+                f"feature blocks {list(blocks)} must be different names out of: "
+                f"{', '.join(BLOCKS.kinds())}"
             )
         kind, options = describe_embedder(embedder)
         self._kind, self._options = kind, options

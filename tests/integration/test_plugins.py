@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from routers import ROUTERS
 from routers.errors import RoutingConfigError
 from routers.plugins import load_plugins
 from routers.registry import Registry
@@ -158,6 +159,19 @@ def test_shipped_kinds_are_not_replaced():
     # As when a cell of a notebook runs again.
     again = registry.register("own")(type("Own", (), {"__module__": "elsewhere"}))
     assert registry.get("own") is again
+
+
+def test_a_class_is_of_the_kind_that_it_is_registered_under():
+    # One that is derived from a shipped one would be loaded as that else.
+    registry = Registry("routers.strategies", noun="strategy", group="steelyard.routers")
+    derived = registry.register("own-cheapest")(
+        type("Own", (ROUTERS.get("cheapest"),), {"__module__": "elsewhere"})
+    )
+    assert derived.kind == "own-cheapest"
+    assert ROUTERS.get("cheapest").kind == "cheapest"
+    assert registry.knows("own-cheapest")
+    assert registry.knows("carrot")
+    assert not registry.knows("nothing-such")
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ def read(tmp_path, content, name="data.csv"):
         ("old-mac.csv", WIDE.replace("\n", "\r").encode()),
         ("semicolons.csv", WIDE.replace(",", ";").replace("0.5", "0,5").encode()),
         ("said.csv", b"sep=;\n" + WIDE.replace(",", ";").encode()),
+        ("late.csv", b"\n\n" + WIDE.encode()),
         ("bars.csv", WIDE.replace(",", "|").encode()),
         ("tabs.tsv", WIDE.replace(",", "\t").encode()),
         ("excel.csv", WIDE.replace(",", "\t").encode("utf-16")),
