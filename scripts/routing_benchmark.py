@@ -102,6 +102,9 @@ _ROUTERS: Mapping[str, _Spec] = {
         False,
     ),
     "mlp + logistic + ridge averaged": ("carrot", _TERMS, _AVERAGE, True, False),
+    "composition": ("composition", _TERMS, {"uncertain_below": 0.35}, False, False),
+    "domains": ("domains", _TERMS, {}, False, False),
+    "bench-coe (blend)": ("bench-coe", _TERMS, {"level": "blend"}, False, False),
     "default + other sets learned along": ("carrot", _TERMS, _MLP, True, True),
 }
 

@@ -269,7 +269,8 @@ class CategoryModel:
             believed = believed | mixed
         if self.novelty_ is not None:
             believed = believed & ~self.novelty_.familiarity(x).unlike_most
-        believed = believed & self._near(x, first) & self._near(x, second)
+        # What is of two categories lies between them.
+        believed = believed & (self._near(x, first) | ((second >= 0) & self._near(x, second)))
         return Identified(
             first=np.where(believed, first, -1),
             second=np.where(believed, second, -1),
