@@ -51,6 +51,7 @@ class _Array(_Entry):
 
 class _Workflow(_Strategy):
     knob: list[list[float]] | None = None
+    notes: dict[str, Any] = {}
 
 
 class _Onboarded(BaseModel):

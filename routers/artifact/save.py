@@ -273,6 +273,7 @@ def _entry(workflow: Workflow, knob: WorkflowKnob | None) -> dict[str, Any]:
         "kind": workflow.kind,
         "options": options_of(workflow),
         "knob": None if knob is None else knob.to_table(),
+        "notes": workflow.notes(),
     }
 
 

@@ -175,6 +175,10 @@ class Workflow(ABC):
         """
         raise NotImplementedError
 
+    def notes(self) -> dict[str, Any]:
+        """Return what a reader of the artifact should know of what was fitted, as plain values."""
+        return {}
+
     def state(self) -> dict[str, np.ndarray]:
         """Return everything that was learned as named plain arrays."""
         return {}

@@ -1,8 +1,12 @@
+import json
+
 import numpy as np
 import pytest
 
+from routers.artifact.save import save_with_workflow
 from routers.artifact.workflow_knob import MULTIPLES, WorkflowKnob
 from routers.errors import ArtifactError
+from tests.support.workflow_examples import example
 
 DEAR_USD = 0.02
 SHARE = np.append(MULTIPLES[:-1] / (0.5 + MULTIPLES[:-1]), 1.0)
@@ -52,3 +56,13 @@ def test_it_is_read_as_it_was_written():
 def test_what_is_no_knob_is_refused(table):
     with pytest.raises(ArtifactError, match="the knob of its workflow"):
         WorkflowKnob.from_table(table)
+
+
+def test_the_manifest_says_what_is_to_be_known_of_a_fitted_workflow(trained_artifact, tmp_path):
+    workflow = example("automix")
+    save_with_workflow(
+        tmp_path / "new", trained_artifact, workflow, name="automix", record={}, created_at=""
+    )
+    noted = json.loads((tmp_path / "new/manifest.json").read_text())["workflow"]["notes"]
+    assert noted == workflow.notes()
+    assert noted["small"] == "nano"
