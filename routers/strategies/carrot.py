@@ -2,39 +2,22 @@
 
 # ruff: noqa: RUF009  (unfitted() declares a field)
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
 
-from routers.base import (
-    DEFAULT_OUTPUT_TOKENS,
-    DEFAULT_UPPER_FACTOR,
-    ROUTERS,
-    AuxiliarySet,
-    Familiarity,
-    FitContext,
-    Labels,
-    Router,
-)
+from routers.base import ROUTERS, AuxiliarySet, Familiarity, FitContext, Labels, Router
 from routers.heads.base import Head, HeadConfig
 from routers.numeric import clipped, nan_mean
 from routers.options import State, prefixed, require_fitted, take, under, unfitted
+from routers.strategies._answer_lengths import AnswerLengths
 from routers.strategies._domains import DomainModel
 from routers.strategies._model_means import corrections
 from routers.strategies._novelty import Novelty
-from routers.types import UPPER_QUANTILE, FloatMatrix, FloatVector, Predictions
-
-_FACTORS = (1 / 3, 10.0)
-"""Bounds of the mean length over the exponential of the mean log length."""
-
-_LEAST_RESIDUAL = 0.03
-_MEAN_LOG_OF_HALF_NORMAL = 0.635
-_LOG_SPREAD = (math.log(0.05), math.log(2.0))
-"""Bounds of the spread of log tokens: from all but certain to a factor of seven."""
+from routers.types import FloatMatrix, FloatVector, Predictions
 
 _BY_ROWS, _ROTATED = HeadConfig(kind="by-rows"), HeadConfig(kind="rotated")
 
@@ -92,19 +75,12 @@ class CarrotRouter(Router):
     domains_: DomainModel | None = unfitted()
     quality_: Head = unfitted()
     luck_: FloatVector = unfitted()  # (n_models,), added to quality: what few outcomes overrate
-    tokens_: Head | None = unfitted()
-    spread_: Head | None = unfitted()
-    scattered_: bool = unfitted()  # whether every query's scatter is in its mean: earlier builds
-    factor_: FloatVector = unfitted()  # (n_models,), mean length over the exponential of mean logs
-    upper_: FloatVector = unfitted()  # (n_models,), upper quantile of residuals over their spread
-    both_: Callable[[FloatMatrix], FloatMatrix] | None = unfitted()  # log tokens, log spread
-    least_: FloatVector = unfitted()  # (2 * n_models,), bounds of the two
-    most_: FloatVector = unfitted()
+    lengths_: AnswerLengths = unfitted()
 
     def _fit(self, context: FitContext) -> None:
         x, labels, rng = context.x, context.labels, context.rng
         auxiliary = context.auxiliary
-        self.novelty_, self.scattered_ = None, False
+        self.novelty_ = None
         self.luck_ = corrections(labels.quality, labels.mean_cost_usd)
         if self.shrink_unfamiliar:
             self.novelty_ = Novelty().fit(
@@ -137,65 +113,12 @@ class CarrotRouter(Router):
         else:
             start = None if start is None else start[: len(x)]
             self.quality_.fit(x, labels.quality, rng=rng, start=start)
-        n_models = len(labels.models)
-        log_tokens = _log_tokens(labels)
-        if log_tokens is None:
-            self.tokens_ = self.spread_ = None
-            self.factor_ = np.full(n_models, 1.0, np.float32)
-            self.upper_ = np.full(n_models, np.log(DEFAULT_UPPER_FACTOR), np.float32)
-            self._ready()
-            return
-        residuals = self._held_out_residuals(x, log_tokens, rng)
-        # Lengths of short answers scatter little, those of essays and code a lot.
-        self.spread_ = self.tokens_head.build().fit(x, _log_size(residuals), rng=rng)
-        log_spread = clipped(self.spread_.predict_mean(x), *_LOG_SPREAD)
-        spread = np.asarray(np.exp(log_spread), np.float32)
-        self.upper_ = _upper_quantiles(residuals / spread)
-        self.tokens_ = self.tokens_head.build().fit(x, log_tokens, rng=rng)
-        guess = np.exp(log_tokens - residuals)
-        ratio = nan_mean(np.exp(log_tokens), default=1.0) / nan_mean(guess, default=1.0)
-        self.factor_ = np.clip(ratio, *_FACTORS).astype(np.float32)
-        self._ready()
+        self.lengths_ = AnswerLengths.learn(
+            x, labels, self.tokens_head, folds=self.residual_folds, rng=rng
+        )
 
     def _learns_residuals(self) -> bool:
         return self.residuals and self.quality_.learns_residuals
-
-    def _log_lengths(self, x: FloatMatrix) -> tuple[FloatMatrix, FloatMatrix]:
-        """Return log(1 + tokens) as regressed, and its standard deviation."""
-        n_models = len(self.upper_)
-        if self.both_ is None:
-            shape = (len(x), n_models)
-            assumed = np.full(shape, math.log1p(DEFAULT_OUTPUT_TOKENS), np.float32)
-            return assumed, np.ones(shape, np.float32)
-        # Nothing was seen beyond some length: a head that extrapolates must not price it.
-        both = self.both_(x)
-        np.maximum(both, self.least_, out=both)
-        np.minimum(both, self.most_, out=both)
-        return both[:, :n_models], np.exp(both[:, n_models:])
-
-    def _ready(self) -> None:
-        """Prepare to predict lengths and their spread in one go."""
-        self.both_ = None
-        if self.tokens_ is not None and self.spread_ is not None:
-            self.both_ = self.tokens_.means_beside(self.spread_)
-        bounds = np.array([(0.0, _MAX_LOG_TOKENS), _LOG_SPREAD], np.float32)
-        self.least_, self.most_ = np.repeat(bounds, len(self.upper_), axis=0).T.copy()
-
-    def _held_out_residuals(
-        self, x: FloatMatrix, log_tokens: FloatMatrix, rng: np.random.Generator
-    ) -> FloatMatrix:
-        residuals = np.full_like(log_tokens, np.nan)
-        fold = rng.permutation(len(x)) % self.residual_folds
-        for held in range(self.residual_folds):
-            train, test = fold != held, fold == held
-            known = ~np.isnan(log_tokens[train]).all(axis=0)
-            if not test.any() or not known.any():
-                continue
-            head = self.tokens_head.build()
-            head.fit(x[train], log_tokens[train][:, known], rng=rng)
-            mean = head.predict_mean(x[test])
-            residuals[np.ix_(test, known)] = log_tokens[np.ix_(test, known)] - mean
-        return residuals
 
     def _predict(self, x: FloatMatrix) -> Predictions:
         plain = x
@@ -211,22 +134,12 @@ class CarrotRouter(Router):
         quality = quality + self.luck_
         if self.novelty_ is not None:
             quality, std = self.novelty_.shrink(plain, quality, std)
-        log_tokens, spread = self._log_lengths(x)
-        upper = self.upper_ * spread
-        upper += log_tokens
-        np.exp(upper, out=upper)
-        upper -= 1
-        if self.scattered_:
-            log_tokens += spread**2 / 2
-        expected = np.exp(log_tokens)
-        expected *= self.factor_
-        expected -= 1
-        np.maximum(expected, 0, out=expected)
+        expected, upper = self.lengths_.predict(x)
         return Predictions(
             quality=clipped(quality, 0, 1),
             quality_std=std,
             output_tokens=expected,
-            output_tokens_upper=np.maximum(upper, expected, out=upper),
+            output_tokens_upper=upper,
         )
 
     def familiarity(self, x: FloatMatrix) -> Familiarity | None:
@@ -237,19 +150,11 @@ class CarrotRouter(Router):
         """Return the arrays of both heads and the corrections of the token estimates."""
         require_fitted(self, "quality_")
         state = prefixed("quality.", self.quality_.state())
-        if self.tokens_ is not None:
-            state |= prefixed("tokens.", self.tokens_.state())
-        if self.spread_ is not None:
-            state |= prefixed("spread.", self.spread_.state())
         if self.novelty_ is not None:
             state |= prefixed("novelty.", self.novelty_.state())
         if self.domains_ is not None:
             state |= prefixed("domains.", self.domains_.state())
-        return state | {
-            "smear" if self.scattered_ else "factor": self.factor_,
-            "upper": self.upper_,
-            "luck": self.luck_,
-        }
+        return state | self.lengths_.state() | {"luck": self.luck_}
 
     def _restore(self, state: State) -> None:
         self.quality_ = self.quality_head.build().restore(under("quality.", state))
@@ -257,26 +162,16 @@ class CarrotRouter(Router):
         self.novelty_ = Novelty().restore(novelty) if novelty else None
         domains = under("domains.", state)
         self.domains_ = DomainModel().restore(domains) if domains else None
-        tokens = under("tokens.", state)
-        self.tokens_ = self.tokens_head.build().restore(tokens) if tokens else None
-        spread = under("spread.", state)
-        self.spread_ = self.tokens_head.build().restore(spread) if spread else None
-        if (self.tokens_ is None) != (self.spread_ is None):
-            raise ValueError("lengths of answers and their spread are only known together")
-        self.upper_ = take(state, "upper", ndim=1)
+        self.lengths_ = AnswerLengths.restore(state, self.tokens_head)
         # Earlier builds knew no such correction.
-        self.luck_ = take(state, "luck", ndim=1) if "luck" in state else 0 * self.upper_
-        if len(self.luck_) != len(self.upper_):
+        n_models = len(self.lengths_.upper)
+        self.luck_ = take(state, "luck", ndim=1) if "luck" in state else np.zeros(n_models, "f4")
+        if len(self.luck_) != n_models:
             raise ValueError("there are not as many corrections of means as models")
-        self._ready()
-        self.scattered_ = "smear" in state
-        self.factor_ = take(state, "smear" if self.scattered_ else "factor", ndim=1)
 
     def notes(self) -> dict[str, Any]:
         """Say where the token estimates come from."""
-        if self.tokens_ is None:
-            return {"output_tokens": f"assumed to be {DEFAULT_OUTPUT_TOKENS:.0f}: none were given"}
-        return {"output_tokens": "learned"}
+        return {"output_tokens": self.lengths_.note()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -313,42 +208,3 @@ def _with_means_of_others(start: FloatMatrix, quality: FloatMatrix) -> FloatMatr
     """Append what to start from for the models of auxiliary sets: their means."""
     means = nan_mean(quality[:, start.shape[1] :], default=0.5).astype(np.float32)
     return np.hstack([start, np.broadcast_to(means, (len(start), len(means)))])
-
-
-_MAX_LOG_TOKENS = float(np.log(1e6))
-
-
-def _log_tokens(labels: Labels) -> FloatMatrix | None:
-    """Return log(1 + tokens); models without any are given the mean of the others."""
-    if labels.output_tokens is None or np.isnan(labels.output_tokens).all():
-        return None
-    log_tokens = np.log1p(np.maximum(labels.output_tokens, 0)).astype(np.float32)
-    silent = np.isnan(log_tokens).all(axis=0)
-    if silent.any():
-        known = ~np.isnan(log_tokens)
-        count = known.sum(axis=1)
-        mean = np.nansum(log_tokens, axis=1) / np.maximum(count, 1)
-        log_tokens[:, silent] = np.where(count > 0, mean, np.nan)[:, None]
-    return log_tokens
-
-
-def _log_size(residuals: FloatMatrix) -> FloatMatrix:
-    """Return what the spread head learns: the logarithm of how far off each length was.
-
-    The shift makes the mean of the logarithm of |N(0, s)| that of s.
-    """
-    size = np.log(np.abs(residuals) + _LEAST_RESIDUAL) + _MEAN_LOG_OF_HALF_NORMAL
-    return np.asarray(size, np.float32)
-
-
-def _upper_quantiles(z: FloatMatrix) -> FloatVector:
-    """Return the conformal quantile of every model's residuals: rank ceil((n + 1) q) of n."""
-    quantiles = np.zeros(z.shape[1], np.float32)
-    for model in range(z.shape[1]):
-        known = np.sort(z[:, model][~np.isnan(z[:, model])])
-        if len(known) == 0:
-            quantiles[model] = np.log(DEFAULT_UPPER_FACTOR)
-            continue
-        rank = int(np.ceil((len(known) + 1) * UPPER_QUANTILE))
-        quantiles[model] = known[min(rank, len(known)) - 1]
-    return quantiles

@@ -91,7 +91,7 @@ def test_expected_tokens_are_the_regression_times_one_factor_per_model():
         rng=np.random.default_rng(0),
     )
     predictions = router.predict(x)
-    log_mean = router.tokens_.predict_mean(x)
+    log_mean = router.lengths_.tokens.predict_mean(x)
     ratio = (predictions.output_tokens + 1) / np.exp(log_mean)
     np.testing.assert_allclose(ratio, np.broadcast_to(ratio[:1], ratio.shape), rtol=1e-3)
     assert (ratio[0] > 1.1).all()
@@ -127,9 +127,9 @@ def test_a_router_of_earlier_builds_predicts_what_it_did(router):
     state = dict(router.state())
     x, _ = sample(1)
     state["smear"] = state.pop("factor")
-    head = HeadConfig(kind=router.tokens_.kind)
+    head = HeadConfig(kind=router.lengths_.tokens.kind)
     earlier = CarrotRouter(quality_head=head, tokens_head=head).restore(state, router.models_)
-    scatter = np.exp(router.spread_.predict_mean(x).clip(*np.log([0.05, 2.0])))
+    scatter = np.exp(router.lengths_.spread.predict_mean(x).clip(*np.log([0.05, 2.0])))
     np.testing.assert_allclose(
         earlier.predict(x).output_tokens + 1,
         (router.predict(x).output_tokens + 1) * np.exp(scatter**2 / 2),
