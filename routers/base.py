@@ -86,6 +86,8 @@ class Labels:
         (n_models,), what an answer of each cost on average: tells who is dearer, and no more.
     input_tokens
         (n_queries,), None where nobody counted.
+    descriptions
+        float32 (n_models, n_columns), unit rows: what is written of each model, embedded.
     """
 
     models: tuple[str, ...]
@@ -96,6 +98,7 @@ class Labels:
     samples: NDArray[np.float32] | None = None
     mean_cost_usd: FloatArray | None = None
     input_tokens: FloatArray | None = None
+    descriptions: FloatMatrix | None = None
 
     def __len__(self) -> int:
         return len(self.quality)
@@ -112,6 +115,7 @@ class Labels:
             samples=None if self.samples is None else self.samples[index],
             mean_cost_usd=self.mean_cost_usd,
             input_tokens=None if self.input_tokens is None else self.input_tokens[index],
+            descriptions=self.descriptions,
         )
 
 
@@ -168,6 +172,28 @@ class Familiarity:
     unlike_all: NDArray[np.bool_]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Newcomer:
+    """What is known of a model that joins after training.
+
+    Attributes
+    ----------
+    x
+        float32 (n_queries, n_features), queries that it answered; there may be none.
+    quality
+        float64 (n_queries,) in [0, 1].
+    output_tokens
+        float64 (n_queries,), NaN where unknown.
+    description
+        What is written of it, embedded as those of the training were; None without one.
+    """
+
+    x: FloatMatrix
+    quality: FloatArray
+    output_tokens: FloatArray
+    description: FloatVector | None = None
+
+
 @dataclass(kw_only=True)
 class Router(ABC):
     """A routing strategy; its fields are its hyper-parameters.
@@ -178,6 +204,9 @@ class Router(ABC):
     """
 
     kind: ClassVar[str]
+    reads_descriptions: ClassVar[bool] = False
+    """Whether what is written of models tells it something."""
+
     models_: tuple[str, ...] = unfitted()
 
     def fit(
@@ -255,6 +284,30 @@ class Router(ABC):
         self._restore(state)
         self.models_ = tuple(models)
         return self
+
+    def place(self, newcomer: Newcomer) -> dict[str, np.ndarray] | None:
+        """Return what this strategy's own rule makes of a further model, as plain arrays.
+
+        Nothing that was trained changes. None where a strategy has no rule for that.
+
+        Raises
+        ------
+        DataError
+            If too little is known of the model.
+        """
+        del newcomer
+        return None
+
+    def predict_placed(self, placed: State, x: FloatMatrix) -> Predictions:
+        """Predict a further model by what `place` returned: one column.
+
+        Raises
+        ------
+        KeyError, ValueError
+            If an array is missing or has the wrong shape.
+        """
+        del placed, x
+        raise NotImplementedError(f"{self.kind} has no rule for further models")
 
     def familiarity(self, x: FloatMatrix) -> Familiarity | None:
         """Return how much feature rows are like those of training; None where it cannot be told."""

@@ -106,6 +106,14 @@ _ROUTERS: Mapping[str, _Spec] = {
     "domains": ("domains", _TERMS, {}, False, False),
     "bench-coe (blend)": ("bench-coe", _TERMS, {"level": "blend"}, False, False),
     "default + other sets learned along": ("carrot", _TERMS, _MLP, True, True),
+    "guarded knn": ("guarded-knn", _PLAIN, {}, False, False),
+    "routerdc": ("routerdc", _TERMS, {"right_above_zero": tuple(sorted(_CHOICE))}, False, False),
+    "graph": ("graph", _TERMS, {}, False, False),
+    "embedllm": ("embedllm", _TERMS, {}, False, False),
+    "mirt": ("mirt", _TERMS, {}, False, False),
+    "nirt": ("nirt", _TERMS, {}, False, False),
+    "uniroute": ("uniroute", _TERMS, {}, False, False),
+    "avengers-pro": ("avengers-pro", _TERMS, {}, False, False),
 }
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from routers.numeric import FloatArray, sigmoid, unit_rows
 from routers.options import State, take
+from routers.strategies._answer_lengths import typical_log_length
 from routers.types import FloatMatrix, FloatVector, Predictions
 
 _FLOOR = 0.02
@@ -200,11 +201,6 @@ def chance(
 def nearest(x: FloatMatrix, centers: FloatMatrix) -> np.ndarray:
     """Return the cluster of every row by cosine: (n,)."""
     return np.asarray((unit_rows(np.asarray(x, np.float32)) @ centers.T).argmax(axis=1))
-
-
-def typical_log_length(output_tokens: FloatMatrix) -> FloatArray:
-    """Return the mean of log(1 + predicted tokens) over the base models: (n,)."""
-    return np.asarray(np.log1p(np.asarray(output_tokens, np.float64)).mean(axis=1))
 
 
 def _column(values: FloatArray) -> FloatMatrix:

@@ -87,14 +87,29 @@ class ClusterHead(Head):
     def predict(self, x: FloatMatrix) -> tuple[FloatMatrix, FloatMatrix]:
         """Return the cells of the query's cluster and their standard deviations."""
         require_fitted(self, "centers_")
-        mean = np.empty((len(x), self.table_.shape[1]), np.float32)
-        std = np.empty_like(mean)
+        n_models = self.table_.shape[1]
+        both = self.look_up(x, np.concatenate([self.table_, self.std_], axis=1))
+        return both[:, :n_models].copy(), both[:, n_models:].copy()
+
+    def predict_mean(self, x: FloatMatrix) -> FloatMatrix:
+        """Return the cells alone."""
+        require_fitted(self, "centers_")
+        return self.look_up(x, self.table_)
+
+    def look_up(self, x: FloatMatrix, table: FloatMatrix) -> FloatMatrix:
+        """Return the row of a table, (n_clusters, n), that belongs to every query."""
+        found = np.empty((len(x), table.shape[1]), np.float32)
         query = unit_rows(np.asarray(x, np.float32))
-        for block in row_blocks(len(x), len(self.centers_) + 6 * mean.shape[1]):
+        for block in row_blocks(len(x), len(self.centers_) + 3 * found.shape[1]):
             at, weight = self._assign(query[block])
-            mean[block] = (self.table_[at] * weight[..., None]).sum(axis=1)
-            std[block] = (self.std_[at] * weight[..., None]).sum(axis=1)
-        return mean, std
+            found[block] = (table[at] * weight[..., None]).sum(axis=1)
+        return found
+
+    def nearest(self, x: FloatMatrix) -> np.ndarray:
+        """Return the cluster of every query, (n_queries,)."""
+        require_fitted(self, "centers_")
+        query = unit_rows(np.asarray(x, np.float32))
+        return np.asarray((query @ self.centers_.T).argmax(axis=1))
 
     def _assign(self, query: FloatMatrix) -> tuple[np.ndarray, FloatMatrix]:
         """Return clusters and their weights, (n_queries, n_used)."""

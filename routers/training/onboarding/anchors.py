@@ -15,8 +15,8 @@ from routers.errors import DataError
 from routers.evaluation.checkers import Checker, defect
 from routers.files import read_regular
 from routers.numeric import FloatArray
+from routers.strategies._item_response import ItemResponseModel, chance_correct
 from routers.training.onboarding.clusters import cluster_centers
-from routers.training.onboarding.irt import ItemResponseModel, chance_correct
 from routers.types import Conversation, FloatMatrix
 
 SHIPPED_ANCHORS = Path(__file__).parents[2] / "pretrained" / "anchors" / "anchors.jsonl"

@@ -16,13 +16,12 @@ from routers.artifact.onboarded_model import (
     bounded_logit,
     chance,
     nearest,
-    typical_log_length,
 )
-from routers.base import DEFAULT_UPPER_FACTOR
 from routers.errors import DataError
 from routers.numeric import FloatArray, sigmoid
+from routers.strategies._answer_lengths import length_ratios, typical_log_length
 from routers.training.onboarding.clusters import cluster_centers, shrunk_errors
-from routers.types import UPPER_QUANTILE, FloatMatrix, FloatVector, Predictions
+from routers.types import FloatMatrix, FloatVector, Predictions
 
 FEWEST_ANCHORS = 10
 
@@ -31,7 +30,6 @@ _MAX_CLUSTERS = 16
 _FOLDS = 5
 _MOST_AXES = 16
 _NEWTON_STEPS = 30
-_MAX_SMEAR = 3.0
 
 _DEVIATION_SHARE = 0.5
 """How freely a new model may differ from the average model in what it finds hard, as a share of the
@@ -172,7 +170,7 @@ def place_model(
     n = len(quality)
     centers = cluster_centers(outcomes.x, int(np.clip(n // _ANCHORS_PER_CLUSTER, 2, _MAX_CLUSTERS)))
     clusters = nearest(outcomes.x, centers)
-    ratio, upper = _token_ratios(outcomes.output_tokens, base)
+    ratio, upper = length_ratios(outcomes.output_tokens, typical_log_length(base.output_tokens))
     return OnboardedModel(
         model=model,
         axes=prior.axes,
@@ -302,16 +300,3 @@ def _cluster_share(
     share = float(error @ move) / size
     deviation = float(np.sqrt(((error - share * move) ** 2 * move**2).sum())) / size
     return float(np.clip(share - deviation, 0, 1))
-
-
-def _token_ratios(output_tokens: FloatArray, base: Predictions) -> tuple[float, float]:
-    """Return the logarithms of the expected and the upper length over the typical one."""
-    known = ~np.isnan(output_tokens)
-    if not known.any():
-        return 0.0, float(np.log(DEFAULT_UPPER_FACTOR))
-    typical = typical_log_length(base.output_tokens[known])
-    residual = np.sort(np.log1p(np.maximum(output_tokens[known], 0)) - typical)
-    center = float(residual.mean())
-    smear = float(np.clip(np.exp(residual - center).mean(), 1.0, _MAX_SMEAR))
-    rank = int(np.ceil((len(residual) + 1) * UPPER_QUANTILE))
-    return center + float(np.log(smear)), float(residual[min(rank, len(residual)) - 1])

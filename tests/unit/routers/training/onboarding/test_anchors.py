@@ -9,6 +9,7 @@ import pytest
 
 from routers.errors import DataError
 from routers.evaluation.checkers import Checker, score
+from routers.strategies._item_response import chance_correct, fit_item_response
 from routers.training.onboarding.anchors import (
     SHIPPED_ANCHORS,
     choose_anchors,
@@ -16,7 +17,6 @@ from routers.training.onboarding.anchors import (
     peer_quality,
     read_anchors,
 )
-from routers.training.onboarding.irt import chance_correct, fit_item_response
 from tests.support.worlds import draw, make_world
 
 ROOT = Path(__file__).parents[5]

@@ -3,7 +3,7 @@ import pytest
 
 from routers.errors import DataError
 from routers.evaluation.metrics import expected_calibration_error
-from routers.training.onboarding.irt import chance_correct, fit_item_response
+from routers.strategies._item_response import chance_correct, fit_item_response
 
 N_MODELS, N_ABILITIES, D = 12, 4, 16
 

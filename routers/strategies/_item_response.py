@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from routers.errors import DataError
 from routers.numeric import FloatArray, sigmoid
+from routers.strategies._adam import Adam, descend
 from routers.types import FloatMatrix
 
-_BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
 _NEWTON_STEPS = 50
+_LEAST_VARIANCE = 0.05
 
 
 def chance_correct(
@@ -77,19 +77,48 @@ class ItemResponseModel:
             (n,) in [0, 1].
         """
         discrimination, difficulty = self.items(x)
-        mean = self.ability.mean(axis=0)
-        spread = np.cov(self.ability.T).reshape(len(mean), len(mean)) + 0.05 * np.eye(len(mean))
-        precision = np.linalg.inv(spread)
-        theta = mean.copy()
-        for _ in range(_NEWTON_STEPS):
-            p = chance_correct(discrimination, theta, difficulty)
-            gradient = discrimination.T @ (quality - p) - precision @ (theta - mean)
-            hessian = (discrimination.T * (p * (1 - p))) @ discrimination + precision
-            step = np.linalg.solve(hessian, gradient)
-            theta = theta + step * min(1.0, 2.0 / max(float(np.abs(step).max()), 1e-12))
-            if np.abs(step).max() < 1e-8:
-                break
-        return np.asarray(theta)
+        mean, covariance = spread_of(self.ability)
+        return posterior_mode(discrimination, quality, mean, covariance, offset=-difficulty)
+
+
+def spread_of(vectors: FloatMatrix | FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return mean and covariance of the models' vectors: what a new one is taken to come from."""
+    wide = np.asarray(vectors, np.float64)
+    mean = wide.mean(axis=0)
+    if len(wide) < 2:
+        return mean, np.eye(len(mean))
+    covariance = np.cov(wide.T).reshape(len(mean), len(mean))
+    return mean, covariance + _LEAST_VARIANCE * np.eye(len(mean))
+
+
+def posterior_mode(
+    design: FloatArray,
+    quality: FloatArray,
+    mean: FloatArray,
+    covariance: FloatArray,
+    *,
+    offset: FloatArray | float = 0.0,
+) -> FloatArray:
+    """Return v of greatest posterior, quality being sigmoid(design . v + offset) on the whole.
+
+    Parameters
+    ----------
+    design
+        (n, k).
+    mean, covariance
+        Of the Gaussian that v is taken to come from.
+    """
+    precision = np.linalg.inv(covariance)
+    v = mean.copy()
+    for _ in range(_NEWTON_STEPS):
+        p = sigmoid(design @ v + offset)
+        gradient = design.T @ (quality - p) - precision @ (v - mean)
+        hessian = (design.T * (p * (1 - p))) @ design + precision
+        step = np.linalg.solve(hessian, gradient)
+        v = v + step * min(1.0, 2.0 / max(float(np.abs(step).max()), 1e-12))
+        if np.abs(step).max() < 1e-8:
+            break
+    return np.asarray(v)
 
 
 def fit_item_response(
@@ -102,8 +131,9 @@ def fit_item_response(
     n_steps: int = 600,
     learning_rate: float = 0.03,
     penalty: float = 1e-3,
+    batch_size: int | None = None,
 ) -> ItemResponseModel:
-    """Fit MIRT with free abilities by full-batch Adam on the binary cross-entropy.
+    """Fit MIRT with free abilities by Adam on the binary cross-entropy.
 
     Parameters
     ----------
@@ -113,6 +143,8 @@ def fit_item_response(
         (n_queries, n_models) in [0, 1]; NaN where a model was not tried.
     penalty
         Weight of the squared parameters, per parameter.
+    batch_size
+        Rows of a step, at a rate that falls to zero; all rows at a constant rate where None.
 
     Raises
     ------
@@ -142,7 +174,22 @@ def fit_item_response(
         "bias": np.zeros(1),
         "ability": rng.normal(0, 0.3, (m, n_abilities)),
     }
-    _adam(parameters, lambda p: _gradients(p, z, y, mask, penalty), n_steps, learning_rate)
+    adam = Adam()
+    if batch_size is None:
+        for _ in range(n_steps):
+            adam.step(parameters, _gradients(parameters, z, y, mask, penalty), learning_rate)
+    else:
+        scale = len(z) / min(batch_size, len(z))
+        descend(
+            parameters,
+            lambda now, rows: _gradients(now, z[rows], y[rows], scale * mask[rows], penalty),
+            n_rows=len(z),
+            batch_size=batch_size,
+            n_steps=n_steps,
+            rate=learning_rate,
+            adam=adam,
+            rng=rng,
+        )
     return ItemResponseModel(
         center=center,
         components=components,
@@ -172,18 +219,6 @@ def _gradients(
     }
     held = ("slope", "weight", "ability")
     return {name: g + penalty * p[name] if name in held else g for name, g in free.items()}
-
-
-def _adam(parameters: dict[str, FloatArray], gradients: Any, n_steps: int, rate: float) -> None:
-    first = {name: np.zeros_like(value) for name, value in parameters.items()}
-    second = {name: np.zeros_like(value) for name, value in parameters.items()}
-    for step in range(1, n_steps + 1):
-        for name, gradient in gradients(parameters).items():
-            first[name] += (1 - _BETA1) * (gradient - first[name])
-            second[name] += (1 - _BETA2) * (gradient**2 - second[name])
-            mean = first[name] / (1 - _BETA1**step)
-            scale = np.sqrt(second[name] / (1 - _BETA2**step)) + _EPSILON
-            parameters[name] = parameters[name] - rate * mean / scale
 
 
 def _principal_components(x: FloatMatrix, n: int) -> tuple[FloatArray, FloatArray]:
