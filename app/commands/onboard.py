@@ -48,6 +48,12 @@ from routers.commands.base import encoder, overwrite
     metavar="MODEL",
     help="Ask this model, which the router was trained on, too: tells how hard the anchors are.",
 )
+@click.option("--description", help="What is written of MODEL, where the router reads that.")
+@click.option(
+    "--edges",
+    type=click.Path(path_type=Path),
+    help="Outcomes of MODEL that are at hand (as for `fit --data`).",
+)
 @click.option("--yes", is_flag=True, help="Agree to the cost beforehand.")
 @encoder
 @overwrite
@@ -66,12 +72,33 @@ def onboard(
     limit_field: str,
     concurrency: int,
     peers: tuple[str, ...],
+    description: str | None,
+    edges: Path | None,
     yes: bool,
     encoders: tuple[str, ...],
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Ask MODEL some anchors and write an artifact that predicts it, without training again."""
+    """Ask MODEL some anchors and write an artifact that predicts it, without training again.
+
+    With --description or --edges nobody is asked.
+    """
+    if description is not None or edges is not None:
+        from app.commands.onboarding_recorded import onboard_recorded  # noqa: PLC0415
+
+        onboard_recorded(
+            model,
+            file=file,
+            artifact_path=artifact,
+            out=out,
+            name=name,
+            description=description,
+            edges_file=edges,
+            encoders=encoders,
+            overwrite=overwrite,
+            as_json=as_json,
+        )
+        return
     from app.commands.onboarding import onboard as run  # noqa: PLC0415
 
     run(

@@ -130,6 +130,8 @@ class CatalogueEntry(Strict):
     under a budget of them."""
     active_parameters_b: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] | None = None
     """How many billions of them work on a token, of a mixture of experts; left out, all."""
+    description: Annotated[str, Field(max_length=10_000)] | None = None
+    """What it is good at, in words: `steelyard fit --descriptions` reads it."""
     parameters: ParametersConfig | None = None
     """What it refuses of a request or calls otherwise, besides what the shipped table knows."""
     variants: dict[ShortName, VariantConfig] = Field(default_factory=dict)

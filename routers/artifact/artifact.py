@@ -8,7 +8,8 @@ from typing import Any
 from routers.artifact.calibration import CalibrationRows
 from routers.artifact.correction import Correction
 from routers.artifact.evidence import Evidence, evidence_of_models
-from routers.artifact.onboarded_model import OnboardedModel, join
+from routers.artifact.onboarded_model import join
+from routers.artifact.placed_model import Onboarded
 from routers.artifact.workflow_knob import WorkflowKnob
 from routers.base import Familiarity, Router
 from routers.decision.knob import KnobCurve
@@ -65,7 +66,7 @@ class RouterArtifact:
         calibration: CalibrationRows,
         prices: PriceTable,
         knob: KnobCurve,
-        onboarded: Sequence[OnboardedModel] = (),
+        onboarded: Sequence[Onboarded] = (),
         correction: Correction | None = None,
         workflow: Workflow | None = None,
         workflow_knob: WorkflowKnob | None = None,
@@ -213,7 +214,7 @@ def _fit_curve(calibration: CalibrationRows, key: tuple[tuple[int, Prices], ...]
     return calibration.curve([column for column, _ in key], [prices for _, prices in key])
 
 
-def predict_all(router: Router, onboarded: Sequence[OnboardedModel], x: FloatMatrix) -> Predictions:
+def predict_all(router: Router, onboarded: Sequence[Onboarded], x: FloatMatrix) -> Predictions:
     """Predict what `router` was trained on, then the onboarded models, on feature rows."""
     base = router.predict(x)
     if not onboarded:

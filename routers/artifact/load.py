@@ -19,6 +19,7 @@ from routers.artifact.files import (
 )
 from routers.artifact.manifest import read_manifest
 from routers.artifact.onboarded_model import OnboardedModel
+from routers.artifact.placed_model import Onboarded, PlacedModel
 from routers.artifact.thresholds import stored_thresholds
 from routers.artifact.weights import read_weights
 from routers.artifact.workflow_knob import WorkflowKnob
@@ -60,7 +61,7 @@ def load_artifact(path: Path, *, trusted: Collection[str] = ()) -> RouterArtifac
         calibration = CalibrationRows.restore(under(CALIBRATION, arrays))
         prices = {model: Prices(**manifest["prices"][model]) for model in manifest["models"]}
         knob = KnobCurve.from_table(manifest["knob"])
-        onboarded = _restore_onboarded(manifest, arrays)
+        onboarded = _restore_onboarded(manifest, arrays, router)
         _try_out(router, onboarded, featurizer, calibration)
         correction = _restore_correction(manifest, under(CORRECTION, arrays))
         workflow, workflow_knob = _restore_workflow(manifest, under(WORKFLOW, arrays))
@@ -133,14 +134,17 @@ def _restore_workflow(
 
 
 def _restore_onboarded(
-    manifest: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
-) -> list[OnboardedModel]:
+    manifest: Mapping[str, Any], arrays: Mapping[str, np.ndarray], router: Router
+) -> list[Onboarded]:
     names = [str(each["model"]) for each in manifest.get("onboarded", [])]
     if names != manifest["models"][len(manifest["models"]) - len(names) :]:
         raise ArtifactError("its onboarded models are not the last of its models; onboard again")
+    states = [under(f"{ONBOARDED}{i}/", arrays) for i in range(len(names))]
     return [
-        OnboardedModel.restore(name, under(f"{ONBOARDED}{i}/", arrays))
-        for i, name in enumerate(names)
+        PlacedModel.restore(name, state, router)
+        if PlacedModel.wrote(state)
+        else OnboardedModel.restore(name, state)
+        for name, state in zip(names, states, strict=True)
     ]
 
 
@@ -157,7 +161,7 @@ def _restore_correction(
 
 def _try_out(
     router: Router,
-    onboarded: Sequence[OnboardedModel],
+    onboarded: Sequence[Onboarded],
     featurizer: Featurizer,
     calibration: CalibrationRows,
 ) -> None:

@@ -20,7 +20,7 @@ from routers.artifact.files import (
     write_files,
 )
 from routers.artifact.manifest import FORMAT
-from routers.artifact.onboarded_model import OnboardedModel
+from routers.artifact.placed_model import Onboarded
 from routers.artifact.workflow_knob import WorkflowKnob
 from routers.base import Router
 from routers.errors import RoutingConfigError
@@ -94,7 +94,7 @@ def save_artifact(
 def save_onboarded(
     path: Path,
     artifact: RouterArtifact,
-    added: OnboardedModel,
+    added: Onboarded,
     *,
     prices: Prices,
     record: Mapping[str, Any],
@@ -277,7 +277,7 @@ def _entry(workflow: Workflow, knob: WorkflowKnob | None) -> dict[str, Any]:
     }
 
 
-def _onboarded_arrays(onboarded: Sequence[OnboardedModel]) -> dict[str, np.ndarray]:
+def _onboarded_arrays(onboarded: Sequence[Onboarded]) -> dict[str, np.ndarray]:
     return {
         f"{ONBOARDED}{i}/{name}": array
         for i, each in enumerate(onboarded)

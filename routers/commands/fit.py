@@ -59,6 +59,11 @@ _ROUGH, _NAMED = 0.1, 3
     type=FILE,
     help="USD per million tokens (JSON or YAML) of models whose costs the data does not tell.",
 )
+@click.option(
+    "--descriptions",
+    type=FILE,
+    help="What is written of each model (JSON, YAML or a catalogue), for graph, mirt and nirt.",
+)
 @click.option("--seed", type=SEED, help="Overrides the recipe's seed.")
 @overwrite
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
@@ -72,6 +77,7 @@ def command(
     strategy: str | None,
     embedder: str | None,
     prices: Path | None,
+    descriptions: Path | None,
     seed: int | None,
     overwrite: bool,
     as_json: bool,
@@ -98,6 +104,7 @@ def command(
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             steelyard_version=metadata.version("steelyard"),
             prices_file=prices,
+            descriptions_file=descriptions,
             auxiliary=aux,
             answers=answers,
             progress=progress,

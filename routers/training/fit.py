@@ -14,6 +14,7 @@ from routers.artifact.save import TrainingRecord, save_artifact
 from routers.base import ROUTERS, Router
 from routers.data.answers import read_answers
 from routers.data.dataset import OutcomeTable, read_outcomes
+from routers.data.descriptions import read_descriptions
 from routers.data.doubts import doubts
 from routers.data.prices import find_prices
 from routers.embedders.base import EMBEDDERS, make_embedder
@@ -28,6 +29,7 @@ from routers.training.beside_length import over_prompt_length
 from routers.training.fold_features import AuxiliaryFile, FoldFeatures
 from routers.training.recipe import Recipe
 from routers.training.several_calls import fit_workflow
+from routers.types import Conversation
 from routers.workflows.base import make_workflow
 
 
@@ -50,6 +52,7 @@ def fit(
     created_at: str,
     steelyard_version: str,
     prices_file: Path | None = None,
+    descriptions_file: Path | None = None,
     auxiliary: Sequence[Path] = (),
     answers: Sequence[Path] = (),
     progress: Callable[[str], None] = lambda _: None,
@@ -62,6 +65,8 @@ def fit(
         Outcome files; the auxiliary ones tell of other models, and a strategy may ignore them.
     answers
         Files of answers, for recipes with a workflow; without them they have to stand in `data`.
+    descriptions_file
+        What is written of the models, for strategies that read it.
     created_at
         For the manifest only; nothing depends on it.
     progress
@@ -89,6 +94,7 @@ def fit(
         steelyard_version=steelyard_version,
         prices=prices_file,
         auxiliary=auxiliary,
+        described=_described(recipe, descriptions_file, table),
         recorded=_recorded(recipe, table, data, answers),
         progress=progress,
     )
@@ -103,6 +109,7 @@ def fit_table(
     steelyard_version: str,
     prices: Path | Mapping[str, Any] | None = None,
     auxiliary: Sequence[Path] = (),
+    described: Sequence[str] = (),
     recorded: RecordedAnswers | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> FitReport:
@@ -112,6 +119,8 @@ def fit_table(
     ----------
     prices
         A file, or what one would hold; for models whose costs the table does not tell.
+    described
+        What is written of each model, for a strategy that reads it.
     recorded
         What the models answered, for a recipe with a workflow.
     """
@@ -127,6 +136,9 @@ def fit_table(
         kind = wanted.strategy
         return build(ROUTERS.get(kind), wanted.options, noun=f"strategy {kind!r}")
 
+    if described:
+        embedded = featurizer.embed([Conversation.of(text) for text in described])
+        labels = replace(labels, descriptions=embedded)
     fold_rng, cross_rng, keep_rng, final_rng = random_streams(recipe.seed)
     folds = prompt_folds(table.conversations, recipe.calibration_folds, fold_rng)
     check_folds(labels, folds)
@@ -213,6 +225,7 @@ def fit_table(
                 "price_fit_error": dict(source.fit_error),
                 "models_without_tokens": _without_tokens(table),
                 "auxiliary": [path.name for path in auxiliary],
+                **({"descriptions": list(described)} if described else {}),
                 "abstains": None if served is recipe else served.strategy,
             },
             metrics=metrics,
@@ -243,6 +256,17 @@ def make_parts(recipe: Recipe) -> Featurizer:
     if recipe.workflow is not None:
         make_workflow(recipe.workflow)
     return Featurizer(make_embedder(recipe.embedder.kind, recipe.embedder.options), recipe.blocks)
+
+
+def _described(recipe: Recipe, file: Path | None, table: OutcomeTable) -> tuple[str, ...]:
+    if file is None:
+        return ()
+    if not ROUTERS.get(recipe.strategy).reads_descriptions:
+        raise RoutingConfigError(
+            f"the strategy {recipe.strategy!r} reads no descriptions of models; leave "
+            "--descriptions out, or fit graph, mirt or nirt"
+        )
+    return read_descriptions(file, table.models)
 
 
 def _recorded(

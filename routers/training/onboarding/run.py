@@ -4,13 +4,15 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from routers.artifact.artifact import RouterArtifact
 from routers.artifact.load import load_artifact
+from routers.artifact.placed_model import Onboarded, PlacedModel
 from routers.artifact.save import save_onboarded
+from routers.base import Newcomer
 from routers.errors import DataError
 from routers.evaluation.checkers import score
 from routers.numeric import FloatArray
@@ -112,6 +114,8 @@ class OnboardReport:
         Output length over the typical length predicted of the other models.
     peers
         Quality predicted of every model on the same traffic, the new one included.
+    rule
+        Whether the router's own rule placed it, or its abilities, read off the others' predictions.
     """
 
     model: str
@@ -126,6 +130,7 @@ class OnboardReport:
     median_duration_s: float
     p90_duration_s: float
     cluster_share: float
+    rule: Literal["router", "abilities"]
 
 
 def make_plan(artifact: RouterArtifact, anchors: AnchorSet, *, n: int) -> Plan:
@@ -204,7 +209,14 @@ def ingest(
         peer_quality=peer_quality(anchors, artifact.models[:n_base]),
     )
     base = plan.base.rows(np.asarray(kept, np.intp))
-    added = place_model(model, outcomes, base=base, prior=plan.prior)
+    placed = artifact.router.place(
+        Newcomer(x=outcomes.x, quality=quality, output_tokens=tokens, description=None)
+    )
+    added: Onboarded
+    if placed is None:
+        added = place_model(model, outcomes, base=base, prior=plan.prior)
+    else:
+        added = PlacedModel.of(model, artifact.router, placed, queries=outcomes.x)
     rng = np.random.default_rng(seed)
     traffic = Interval(
         **_interval(
@@ -228,10 +240,11 @@ def ingest(
     anchor_quality = Interval(**_interval(*overall["all"]))
     measured: dict[str, Any] = {
         "token_ratio": float(np.exp(added.log_token_ratio)),
+        "rule": "router" if isinstance(added, PlacedModel) else "abilities",
         "median_output_tokens": float(np.median(tokens)),
         "median_duration_s": float(np.median(durations)),
         "p90_duration_s": float(np.quantile(durations, 0.9)),
-        "cluster_share": added.cluster_share,
+        "cluster_share": 0.0 if isinstance(added, PlacedModel) else added.cluster_share,
     }
     save_onboarded(
         out,
