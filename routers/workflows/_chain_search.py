@@ -175,6 +175,8 @@ class _Best:
 
     def offer(self, block: _Block) -> None:
         quality, cost = block.quality.ravel(), block.cost_usd.ravel()
+        if not quality.size:
+            return  # of one or two models there are no longer chains
         values = self._rates[:, None] * quality - cost
         at = values.argmax(axis=1)
         found = values[np.arange(len(at)), at]

@@ -154,3 +154,13 @@ def test_thresholds_are_scores_that_were_seen():
     assert len(some) == 7
     assert set(some[:-1]) <= set(many)
     assert thresholds_of(np.zeros(5), 7).tolist() == [NEVER]
+
+
+@pytest.mark.parametrize("n_models", [1, 2])
+def test_a_pool_may_be_smaller_than_a_chain_is_long(n_models):
+    judged = answers(60, seed=5, n_models=n_models)
+    found = search(judged, rates=RATES, n_quantiles=N_QUANTILES)
+    assert np.isfinite(found.quality).all()
+    assert set(np.unique(found.models)) <= {NO_MODEL, *range(n_models)}
+    quality, _ = all_chains(judged)
+    assert found.quality.max() == pytest.approx(quality.max())
