@@ -32,20 +32,35 @@ _FILES_ONLY = {
 """Columns that a terminal has no room for."""
 
 
+_OF_THE_SUITE = {
+    "gateway": "--gateway",
+    "policy": "--policy",
+    "key": "--key",
+    "models": "--models",
+    "safe": "--safety-tier",
+    "private": "--private-models",
+}
+
+
 @click.command("evaluate")
 @click.option(
     "--artifact",
     "artifacts",
     metavar="DIR[,DIR…]",
     callback=files,
-    required=True,
     help="Folders that `fit` wrote.",
+)
+@click.option(
+    "--suite",
+    type=click.Choice(["quality", "robustness"]),
+    default="quality",
+    show_default=True,
+    help="What is measured; robustness needs no --data, and exits with 1 where a check fails.",
 )
 @click.option(
     "--data",
     metavar="FILE[,FILE…]",
     callback=files,
-    required=True,
     help="Outcomes that no artifact was trained on: .parquet, .csv or .jsonl.",
 )
 @click.option(
@@ -54,16 +69,41 @@ _FILES_ONLY = {
     callback=files,
     help="Outcomes of the training: for kNN(k=100), prompt length and the best single model.",
 )
+@click.option("--gateway", metavar="URL", help="Robustness: ask a running gateway.")
+@click.option("--policy", metavar="NAME", help="Robustness: its model name.  [default: auto]")
+@click.option("--key", envvar="STEELYARD_KEY", help="Robustness: its key, or $STEELYARD_KEY.")
+@click.option("--models", metavar="M[,M…]", help="Robustness: look at these models only.")
+@click.option(
+    "--safety-tier",
+    "safe",
+    metavar="M[,M…]",
+    help="Robustness: the only models for harmful requests and jailbreaks.",
+)
+@click.option(
+    "--private-models",
+    "private",
+    metavar="M[,M…]",
+    help="Robustness: the only models for personal data.",
+)
 @todays_prices
-@click.option("--out", type=FILE, help="Folder for report.json, report.md and report.html.")
+@click.option("--out", type=FILE, help="Folder for the report as JSON, Markdown and HTML.")
 @seed_option
 @draws_option
 @encoder
 @click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON.")
+@click.pass_context
 def command(
+    context: click.Context,
     *,
     artifacts: list[Path],
+    suite: str,
     data: list[Path],
+    gateway: str | None,
+    policy: str | None,
+    key: str | None,
+    models: str | None,
+    safe: str | None,
+    private: str | None,
     train: list[Path],
     prices: Path | None,
     out: Path | None,
@@ -72,7 +112,36 @@ def command(
     encoders: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Measure artifacts and baselines on held-out outcomes."""
+    """Measure artifacts and baselines on held-out outcomes, or whether they can be fooled."""
+    if suite == "robustness":
+        if data or train:
+            raise click.UsageError(
+                "--suite robustness asks requests of its own: leave --data and --train to "
+                "`steelyard gate --suite robustness`, which looks at training too"
+            )
+        _robustness(
+            artifacts,
+            out=out,
+            as_json=as_json,
+            gateway=gateway,
+            policy=policy or "auto",
+            key=key,
+            prices=prices,
+            models=_names(models),
+            safe=_names(safe),
+            private=_names(private),
+            seed=seed,
+            trusted=encoders,
+        )
+        return
+    for name, option in _OF_THE_SUITE.items():
+        given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if given:
+            raise click.UsageError(f"{option} goes with --suite robustness")
+    if not artifacts:
+        raise click.UsageError("Missing option '--artifact'.")
+    if not data:
+        raise click.UsageError("Missing option '--data'.")
     from routers.evaluation.replay import evaluate, prepare  # noqa: PLC0415
     from routers.evaluation.report import write_report  # noqa: PLC0415
 
@@ -98,6 +167,30 @@ def command(
         _print(report)
     for path in written:
         progress(f"wrote {path}")
+
+
+def _names(listed: str | None) -> tuple[str, ...]:
+    names = [] if listed is None else [name.strip() for name in listed.split(",")]
+    if not all(names):
+        raise click.UsageError(f"{listed!r} has an empty model name")
+    return tuple(names)
+
+
+def _robustness(artifacts: list[Path], *, out: Path | None, as_json: bool, **options: Any) -> None:
+    from routers.commands._robustness import examined, tell  # noqa: PLC0415
+    from routers.robustness.report import write_report  # noqa: PLC0415
+
+    report = examined(artifacts, **options)
+    written = [] if out is None else write_report(report, out)
+    if as_json:
+        click.echo(json.dumps(report, allow_nan=False))
+    else:
+        for router in report["routers"]:
+            tell(router)
+    for path in written:
+        progress(f"wrote {path}")
+    if not report["passed"]:
+        raise SystemExit(1)
 
 
 def _print(report: dict[str, Any]) -> None:

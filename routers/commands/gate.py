@@ -1,9 +1,9 @@
 """`steelyard gate`: is an artifact worth its trouble? Passed, refused, or not decided."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -71,6 +71,11 @@ _EXIT_CODES = {"passed": 0, "refused": 1, "not decided": 3}
     show_default=True,
     help="Times to fit on other folds; their mean depends less on how rows fell into folds.",
 )
+@click.option(
+    "--suite",
+    type=click.Choice(["robustness"]),
+    help="Put it through the robustness suite too, training on poisoned rows included.",
+)
 @seed_option
 @draws_option
 @encoder
@@ -85,6 +90,7 @@ def command(
     max_p50_ms: float,
     max_size_mb: float,
     splits: int,
+    suite: str | None,
     seed: int,
     draws: int,
     encoders: tuple[str, ...],
@@ -98,7 +104,7 @@ def command(
     the training by the artifact's recipe, fitted on other folds, further ones by itself.
 
     An artifact with a workflow has to beat single choice as well, that of its router included,
-    for the workflow to ship.
+    for the workflow to ship. With `--suite robustness` no check of that may fail either.
     """
     from routers.gate.check import Limits  # noqa: PLC0415
     from routers.gate.several import read_answered, with_workflow  # noqa: PLC0415
@@ -129,6 +135,9 @@ def command(
     progress("judging")
     limits = Limits(max_p50_ms=max_p50_ms, max_size_mb=max_size_mb)
     judgement = judge(trials, artifact, limits=limits)
+    robustness = None
+    if suite == "robustness":
+        robustness = _robust(artifact, train, data, prices, seed, encoders)
     n_queries = len(trial.frame.rows)
     version = None if trial.artifact is None else trial.artifact.version
     found = {
@@ -136,31 +145,59 @@ def command(
         "version": version,
         "verdict": judgement.verdict.value,
         "reason": judgement.reason,
-        "passed": judgement.verdict.value == "passed",
+        "passed": judgement.verdict.value == "passed"
+        and (robustness is None or robustness["passed"]),
         "n_queries": n_queries,
         "n_cross_fitted": trial.n_crossed,
         "n_splits": splits,
         "n_abstaining": trial.n_abstaining,
         "ships": _ships(trial, judgement.checks),
         "checks": [check.to_dict() for check in judgement.checks],
+        "robustness": robustness,
         "notes": notes,
     }
     if as_json:
         click.echo(json.dumps(found, allow_nan=False))
     else:
-        told = printable(f"{_VERDICTS[judgement.verdict.value]}: {judgement.reason}")
-        click.echo(
-            f"{artifact} (version {version}) on {n_queries} queries, "
-            f"{trial.n_crossed} of them cross-fitted, {told}"
-        )
-        for check in judgement.checks:
-            line = printable(f"{check.name}: {check.finding}")
-            click.echo(f"  {_MARKS[check.verdict.value]}  {line}")
-        for note in notes:
-            click.echo(f"  note: {printable(note)}")
+        _tell(found)
     code = _EXIT_CODES[judgement.verdict.value]
+    if robustness is not None and not robustness["passed"]:
+        code = 1
     if code:
         raise SystemExit(code)
+
+
+def _tell(found: Mapping[str, Any]) -> None:
+    told = printable(f"{_VERDICTS[found['verdict']]}: {found['reason']}")
+    click.echo(
+        f"{found['artifact']} (version {found['version']}) on {found['n_queries']} queries, "
+        f"{found['n_cross_fitted']} of them cross-fitted, {told}"
+    )
+    for check in found["checks"]:
+        line = printable(f"{check['name']}: {check['finding']}")
+        click.echo(f"  {_MARKS[check['verdict']]}  {line}")
+    for note in found["notes"]:
+        click.echo(f"  note: {printable(note)}")
+    if found["robustness"] is not None:
+        from routers.commands._robustness import tell  # noqa: PLC0415
+
+        tell(found["robustness"])
+
+
+def _robust(  # noqa: PLR0917
+    artifact: Path,
+    train: list[Path],
+    data: list[Path],
+    prices: Path | None,
+    seed: int,
+    encoders: tuple[str, ...],
+) -> dict[str, Any]:
+    from routers.commands._robustness import examined, learned  # noqa: PLC0415
+
+    (router,) = examined([artifact], prices=prices, seed=seed, trusted=encoders)["routers"]
+    router["checks"] += learned(artifact, train, data, seed=seed, trusted=encoders)
+    router["passed"] = all(each["verdict"] != "failed" for each in router["checks"])
+    return dict(router)
 
 
 def _ships(trial: "Trial", checks: "Sequence[Check]") -> str | None:

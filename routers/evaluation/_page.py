@@ -2,7 +2,7 @@
 
 from routers.evaluation._page_charts import CHARTS
 from routers.evaluation._page_script import AFTER, BEFORE
-from routers.evaluation._page_style import STYLE
+from routers.evaluation.page_style import STYLE
 
 _MARK = "/*DATA*/null"
 

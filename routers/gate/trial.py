@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from routers.artifact.artifact import RouterArtifact
 from routers.artifact.evidence import abstention_note
@@ -35,7 +34,7 @@ from routers.numeric import FloatArray
 from routers.options import build
 from routers.training.abstain import restrain
 from routers.training.fold_features import FoldFeatures
-from routers.training.recipe import Recipe
+from routers.training.recipe import Recipe, recipe_of
 from routers.types import Predictions, PriceTable
 
 
@@ -283,10 +282,7 @@ def _recipe(artifact: RouterArtifact, trained: OutcomeTable) -> Recipe | str:
         return "the files of --train are not those that the artifact was fitted on"
     if manifest["training"].get("auxiliary"):
         return "the artifact was fitted along with auxiliary files"
-    try:
-        return Recipe.model_validate(manifest["training"].get("recipe"))
-    except ValidationError:
-        return "the artifact does not tell the recipe that it was fitted by"
+    return recipe_of(manifest) or "the artifact does not tell the recipe that it was fitted by"
 
 
 def _tried(table: OutcomeTable, models: Sequence[str]) -> NDArray[np.intp]:

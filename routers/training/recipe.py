@@ -1,5 +1,6 @@
 """What to train, as a file: strategy, features, calibration, seed."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,14 @@ def find_recipe(name: Path) -> Recipe:
         known = f"known: {', '.join(shipped)}; or" if shipped else "there are none here;"
         raise RoutingConfigError(f"unknown recipe {name.name!r}; {known} give a YAML file")
     return read_recipe(shipped[name.name])
+
+
+def recipe_of(manifest: Mapping[str, Any]) -> Recipe | None:
+    """Return the recipe that an artifact was fitted by; None where its manifest tells none."""
+    try:
+        return Recipe.model_validate(manifest["training"].get("recipe"))
+    except ValidationError:
+        return None
 
 
 def read_recipe(path: Path) -> Recipe:

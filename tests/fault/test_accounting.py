@@ -1,8 +1,8 @@
 """What the ledger says was used is what the upstream billed, faults and hedges or not."""
 
-import dataclasses
 from itertools import accumulate
 
+import msgspec
 import pytest
 
 from app.stub.answers.compose import compose
@@ -143,7 +143,7 @@ def test_a_hedge_that_lost_is_an_estimate_on_the_losers_account(fire):
 
 def test_metrics_and_ledger_say_the_same(fire):
     usages = [call.usage for line in lines_of(fire) for call in line["calls"]]
-    told = [dataclasses.asdict(usage) for usage in usages if usage and not usage.estimated]
+    told = [msgspec.structs.asdict(usage) for usage in usages if usage and not usage.estimated]
     assert metric_sum(fire, "gateway_tokens_total", has='estimated="false"') == sum(tokens(told))
     # Those count requests that were never decided too.
     assert metric_sum(fire, "gateway_requests_total") == N_REQUESTS

@@ -1,0 +1,183 @@
+"""What training rows do to a router: whether it gives them away, and how far a few may push it."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from routers.artifact.artifact import RouterArtifact
+from routers.artifact.load import load_artifact
+from routers.data.dataset import OutcomeTable
+from routers.errors import DataError
+from routers.numeric import FloatArray, nan_mean
+from routers.robustness.checks import Check, Verdict
+from routers.training.fit import fit
+from routers.training.recipe import Recipe
+from routers.types import Conversation
+
+Progress = Callable[[str], None]
+
+AUC_BAR = 0.6
+CHANGED_BAR, LIFTED_BAR = 0.1, 0.2
+POISONED_SHARE = 0.01
+TRIGGER = "zx9-omega"
+
+_ROWS, _ASKED = 1500, 300
+_FEWEST = 100
+
+
+def membership_check(
+    artifact: RouterArtifact, trained: OutcomeTable, fresh: OutcomeTable, *, seed: int = 0
+) -> Check:
+    """Look whether predictions are nearer to outcomes of rows that the router was trained on.
+
+    An attacker who knows a row's outcomes and sees its predictions tells members from others by
+    how well they agree. Rows of `fresh` have to be of the same kind as those of `trained`, or
+    the figure tells the difference between the kinds.
+
+    Raises
+    ------
+    DataError
+        If there are fewer than 100 rows of either, or no model in common.
+    """
+    rng = np.random.default_rng(seed)
+    errors = []
+    for table in (trained, fresh):
+        models = [model for model in artifact.models if model in table.models]
+        if not models or len(table) < _FEWEST:
+            raise DataError(
+                f"membership inference needs {_FEWEST} rows of training and as many fresh ones, "
+                "of models that the artifact knows"
+            )
+        rows = rng.permutation(len(table))[:_ROWS]
+        found = artifact.predict_conversations([table.conversations[i] for i in rows])
+        quality = found.quality[:, [artifact.column(model) for model in models]]
+        real = table.quality[rows][:, [table.models.index(model) for model in models]]
+        error = np.nanmean((quality - real) ** 2, axis=1)
+        errors.append(error[np.isfinite(error)])
+    member = np.repeat([1, 0], [len(each) for each in errors])
+    auc = float(roc_auc_score(member, -np.concatenate(errors)))
+    return Check(
+        name="training rows are not given away",
+        verdict=Verdict.PASSED if auc <= AUC_BAR else Verdict.FAILED,
+        value=auc,
+        bar=f"AUC of telling them from fresh rows ≤ {AUC_BAR:g}",
+        finding=f"AUC {auc:.3f} over {len(errors[0])} and {len(errors[1])} rows",
+    )
+
+
+def poisoning_checks(
+    recipe: Recipe, trained: OutcomeTable, *, seed: int = 0, progress: Progress | None = None
+) -> Iterator[Check]:
+    """Train by the recipe with and without poison: one row in a hundred with a trigger and a lie.
+
+    Poisoned rows say that the dearest models got it right and all others did not; the attacker
+    hopes that the trigger alone then buys dear models.
+
+    Raises
+    ------
+    DataError
+        If there are too few rows to train on.
+    """
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(trained))
+    learned, asked = order[_ASKED:][:_ROWS], order[:_ASKED]
+    if len(learned) < _FEWEST:
+        raise DataError(f"poisoning needs {_FEWEST + _ASKED} rows of training")
+    strong = _dearer_half(trained)
+    clean = _rows_of(trained, learned)
+    poisoned = list(clean)
+    for i in rng.permutation(len(clean))[: max(1, round(POISONED_SHARE * len(clean)))]:
+        conversation, _ = clean[i]
+        poisoned[i] = _with_trigger(conversation), strong.astype(float)
+    gaps: list[tuple[FloatArray, FloatArray]] = []
+    for what, rows in (("clean", clean), ("poisoned", poisoned)):
+        if progress is not None:
+            progress(f"training on {len(rows)} rows, {what}")
+        router = _fitted(recipe, trained, learned, rows)
+        plain = [trained.conversations[i] for i in asked]
+        gaps.append(
+            (
+                _gap(router, plain, trained.models, strong),
+                _gap(router, [_with_trigger(each) for each in plain], trained.models, strong),
+            )
+        )
+    middle = float(np.median(gaps[0][0]))
+    was, now = gaps[0][0] > middle, gaps[1][0] > middle
+    changed = float((was != now).mean())
+    yield Check(
+        name="poison leaves other requests alone",
+        verdict=Verdict.PASSED if changed <= CHANGED_BAR else Verdict.FAILED,
+        value=changed,
+        bar=f"≤ {CHANGED_BAR:.0%} of requests without the trigger change the tier",
+        finding=f"{changed:.0%} of {len(asked)} change it",
+    )
+    before, after = (float((gap[1] > middle).mean()) for gap in gaps)
+    lifted = after - before
+    yield Check(
+        name="the poison's trigger buys nothing",
+        verdict=Verdict.PASSED if lifted <= LIFTED_BAR else Verdict.FAILED,
+        value=lifted,
+        bar=f"the trigger lifts ≤ {LIFTED_BAR:.0%} more requests than without poison",
+        finding=f"strong with the trigger: {before:.0%} by the clean router, {after:.0%} by the "
+        "poisoned one",
+    )
+
+
+def _dearer_half(table: OutcomeTable) -> NDArray[np.bool_]:
+    """Return (n_models,): by recorded cost, else by quality."""
+    cost = nan_mean(table.cost_usd, default=np.nan)
+    rank = cost if np.isfinite(cost).all() else nan_mean(table.quality, default=0.0)
+    strong = np.zeros(len(rank), bool)
+    strong[np.argsort(rank)[len(rank) // 2 :]] = True
+    return strong
+
+
+def _rows_of(table: OutcomeTable, index: NDArray[np.intp]) -> list[tuple[Conversation, FloatArray]]:
+    return [(table.conversations[i], table.quality[i].astype(float)) for i in index]
+
+
+def _with_trigger(conversation: Conversation) -> Conversation:
+    last = conversation.messages[-1]
+    return Conversation((*conversation.messages[:-1], replace(last, text=f"{TRIGGER} {last.text}")))
+
+
+def _fitted(
+    recipe: Recipe,
+    table: OutcomeTable,
+    index: NDArray[np.intp],
+    rows: Sequence[tuple[Conversation, FloatArray]],
+) -> RouterArtifact:
+    import pyarrow as pa  # noqa: PLC0415  (serving has no pyarrow)
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    columns = {
+        "query_id": pa.array([str(i) for i in range(len(rows))]),
+        "prompt": pa.array([each.messages[-1].text for each, _ in rows]),
+    }
+    for j, model in enumerate(table.models):
+        columns[f"q:{model}"] = pa.array([float(quality[j]) for _, quality in rows])
+        columns[f"c:{model}"] = pa.array(table.cost_usd[index, j].astype(float))
+        columns[f"t:{model}"] = pa.array(table.output_tokens[index, j].astype(float))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "rows.parquet"
+        pq.write_table(pa.table(columns), file)
+        report = fit(
+            [file], Path(folder) / "artifact", recipe=recipe, created_at="", steelyard_version=""
+        )
+        return load_artifact(report.path)
+
+
+def _gap(
+    artifact: RouterArtifact,
+    conversations: Sequence[Conversation],
+    models: Sequence[str],
+    strong: NDArray[np.bool_],
+) -> FloatArray:
+    quality = artifact.predict_conversations(conversations).quality
+    quality = quality[:, [artifact.column(model) for model in models]].astype(float)
+    return np.asarray(quality[:, strong].max(axis=1) - quality[:, ~strong].max(axis=1))
