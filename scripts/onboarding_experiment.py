@@ -36,11 +36,11 @@ from routers.base import Labels
 from routers.data.dataset import OutcomeTable, read_outcomes
 from routers.data.prices import find_prices
 from routers.embedders.base import make_embedder
+from routers.estimators.item_response import fit_item_response
 from routers.evaluation.assess import predicted_costs, realised_costs
 from routers.evaluation.metrics import area_under_hull, curve, single_models
 from routers.features.featurizer import Featurizer
 from routers.heads.base import HeadConfig
-from routers.strategies._item_response import fit_item_response
 from routers.strategies.carrot import CarrotRouter
 from routers.training.onboarding.anchors import choose_anchors, choose_by_item_response
 from routers.training.onboarding.clusters import cluster_centers, shrunk_errors

@@ -10,9 +10,9 @@ from typing import Self
 
 import numpy as np
 
+from routers.estimators.answer_lengths import typical_log_length
 from routers.numeric import FloatArray, sigmoid, unit_rows
 from routers.options import State, take
-from routers.strategies._answer_lengths import typical_log_length
 from routers.types import FloatMatrix, FloatVector, Predictions
 
 _FLOOR = 0.02

@@ -7,9 +7,9 @@ import numpy as np
 
 from routers.artifact.onboarded_model import OnboardedModel, bounded_logit
 from routers.base import Router
+from routers.estimators.answer_lengths import typical_log_length
 from routers.numeric import FloatArray, sigmoid
 from routers.options import State, prefixed, take, under
-from routers.strategies._answer_lengths import typical_log_length
 from routers.types import FloatMatrix, FloatVector, Predictions
 
 _OWN = "own."

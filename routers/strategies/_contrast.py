@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from routers.strategies._adam import Parameters
+from routers.estimators.adam import Parameters
 from routers.types import FloatMatrix
 
 MASKED_ABOVE = 0.5

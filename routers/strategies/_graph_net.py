@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from routers.estimators.adam import Parameters
 from routers.numeric import sigmoid
 from routers.options import State, take
-from routers.strategies._adam import Parameters
 from routers.types import FloatMatrix, FloatVector
 
 NAMES = (

@@ -10,10 +10,10 @@ import numpy as np
 from pydantic import Field
 
 from routers.base import Familiarity, FitContext, Labels, Newcomer, Router
+from routers.estimators.answer_lengths import AnswerLengths, length_ratios, typical_log_length
 from routers.heads.base import HeadConfig
 from routers.numeric import clipped, nan_mean
 from routers.options import State, prefixed, require_fitted, take, under, unfitted
-from routers.strategies._answer_lengths import AnswerLengths, length_ratios, typical_log_length
 from routers.strategies._axes import Axes
 from routers.strategies._domains import DomainModel
 from routers.strategies._novelty import Novelty

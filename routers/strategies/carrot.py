@@ -10,10 +10,10 @@ import numpy as np
 from pydantic import Field
 
 from routers.base import ROUTERS, AuxiliarySet, Familiarity, FitContext, Labels, Router
+from routers.estimators.answer_lengths import AnswerLengths
 from routers.heads.base import Head, HeadConfig
 from routers.numeric import clipped, nan_mean
 from routers.options import State, prefixed, require_fitted, take, under, unfitted
-from routers.strategies._answer_lengths import AnswerLengths
 from routers.strategies._domains import DomainModel
 from routers.strategies._model_means import corrections
 from routers.strategies._novelty import Novelty

@@ -8,10 +8,10 @@ from pydantic import Field
 
 from routers.base import ROUTERS, Newcomer
 from routers.errors import DataError
+from routers.estimators.adam import Adam, Parameters, descend
+from routers.estimators.item_response import posterior_mode, spread_of
 from routers.numeric import nan_mean, sigmoid
 from routers.options import State, take
-from routers.strategies._adam import Adam, Parameters, descend
-from routers.strategies._item_response import posterior_mode, spread_of
 from routers.strategies._ranking import Lesson, RankingRouter, as_vector
 from routers.types import FloatMatrix, FloatVector
 

@@ -10,9 +10,9 @@ from pydantic import Field
 
 from routers.base import DEFAULT_OUTPUT_TOKENS, ROUTERS, Labels, Newcomer
 from routers.errors import DataError
+from routers.estimators.adam import Adam, Parameters, descend
 from routers.numeric import FloatArray, clipped
 from routers.options import State, take, unfitted
-from routers.strategies._adam import Adam, Parameters, descend
 from routers.strategies._graph_net import (
     Edges,
     Graph,

@@ -7,12 +7,12 @@ import numpy as np
 from pydantic import Field
 
 from routers.base import ROUTERS, Newcomer
-from routers.options import State, take
-from routers.strategies._item_response import (
+from routers.estimators.item_response import (
     fit_item_response,
     posterior_mode,
     spread_of,
 )
+from routers.options import State, take
 from routers.strategies._ranking import Lesson, RankingRouter, as_vector
 from routers.strategies._told import Told
 from routers.types import FloatMatrix, FloatVector

@@ -7,10 +7,10 @@ import numpy as np
 from pydantic import Field
 
 from routers.base import ROUTERS, Newcomer
+from routers.estimators.adam import Adam, Parameters, descend
+from routers.estimators.item_response import spread_of
 from routers.numeric import nan_mean, row_blocks, sigmoid
 from routers.options import State, take
-from routers.strategies._adam import Adam, Parameters, descend
-from routers.strategies._item_response import spread_of
 from routers.strategies._ranking import Lesson, RankingRouter, as_vector
 from routers.strategies._told import Told
 from routers.types import FloatMatrix, FloatVector

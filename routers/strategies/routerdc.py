@@ -7,8 +7,8 @@ import numpy as np
 from pydantic import Field
 
 from routers.base import ROUTERS, Labels
+from routers.estimators.adam import Adam, Parameters, descend
 from routers.options import State, take
-from routers.strategies._adam import Adam, Parameters, descend
 from routers.strategies._contrast import (
     Contrasts,
     choose_models,

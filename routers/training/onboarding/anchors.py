@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from routers.artifact.onboarded_model import nearest
 from routers.errors import DataError
+from routers.estimators.item_response import ItemResponseModel, chance_correct
 from routers.evaluation.checkers import Checker, defect
 from routers.files import read_regular
 from routers.numeric import FloatArray
-from routers.strategies._item_response import ItemResponseModel, chance_correct
 from routers.training.onboarding.clusters import cluster_centers
 from routers.types import Conversation, FloatMatrix
 

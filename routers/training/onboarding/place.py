@@ -18,8 +18,8 @@ from routers.artifact.onboarded_model import (
     nearest,
 )
 from routers.errors import DataError
+from routers.estimators.answer_lengths import length_ratios, typical_log_length
 from routers.numeric import FloatArray, sigmoid
-from routers.strategies._answer_lengths import length_ratios, typical_log_length
 from routers.training.onboarding.clusters import cluster_centers, shrunk_errors
 from routers.types import FloatMatrix, FloatVector, Predictions
 

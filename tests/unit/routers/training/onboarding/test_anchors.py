@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from routers.errors import DataError
+from routers.estimators.item_response import chance_correct, fit_item_response
 from routers.evaluation.checkers import Checker, score
-from routers.strategies._item_response import chance_correct, fit_item_response
 from routers.training.onboarding.anchors import (
     SHIPPED_ANCHORS,
     choose_anchors,

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from routers.errors import DataError
+from routers.estimators.item_response import chance_correct, fit_item_response
 from routers.evaluation.metrics import expected_calibration_error
-from routers.strategies._item_response import chance_correct, fit_item_response
 
 N_MODELS, N_ABILITIES, D = 12, 4, 16
 

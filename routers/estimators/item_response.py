@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from routers.errors import DataError
+from routers.estimators.adam import Adam, descend
 from routers.numeric import FloatArray, sigmoid
-from routers.strategies._adam import Adam, descend
 from routers.types import FloatMatrix
 
 _NEWTON_STEPS = 50

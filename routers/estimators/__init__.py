@@ -1,0 +1,1 @@
+"""What several kinds, and training, estimate alike: lengths of answers, item response."""
