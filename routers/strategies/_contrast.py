@@ -69,7 +69,7 @@ def choose_queries(
     same = cluster[:, None] == cluster[None, :]
     draw = rng.random((n, n), dtype=np.float32)
     itself = np.eye(n, dtype=bool)
-    mate = np.where(same, draw, -1) - np.where(itself, 0.5, 0)
+    mate = np.where(itself, -0.5, np.where(same, draw, -1))
     n_strangers = min(n_strangers, max(n - 1, 1))
     foreign = np.where(same, -1, draw)
     strangers = np.argpartition(-foreign, n_strangers - 1, axis=1)[:, :n_strangers]

@@ -239,7 +239,7 @@ def test_a_record_of_another_release_is_one_line(run, loaded):
 
 
 def database(loaded):
-    (file,) = (loaded.path.parent / "data").glob("*.sqlite3")
+    (file,) = (loaded.path.parent / "data").glob("steelyard.sqlite3")
     return file
 
 
