@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from routers.data.lines import read_document
+from routers.data.lines import read_entries
 from routers.errors import DataError
 
 _FIELD = "description"
@@ -20,12 +20,7 @@ def read_descriptions(file: Path, models: Sequence[str]) -> tuple[str, ...]:
     DataError
         If the file cannot be read, or a model has none; the message names it.
     """
-    try:
-        content = read_document(file)
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise DataError(f"{file}: is not valid JSON or YAML ({error})") from error
+    content = read_entries(file)
     if not isinstance(content, Mapping) or not content:
         raise DataError(f"{file}: must map model names to descriptions")
     found: dict[str, str] = {}

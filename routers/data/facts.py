@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from routers.data.lines import read_document
+from routers.data.lines import read_entries
 from routers.errors import DataError
 from routers.files import shown
 
@@ -23,12 +23,7 @@ def read_facts(file: Path, models: Collection[str]) -> dict[str, dict[str, float
     DataError
         If the file cannot be read, or a size is none; the message names it.
     """
-    try:
-        content = read_document(file)
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise DataError(f"{file}: is not valid JSON or YAML ({error})") from error
+    content = read_entries(file)
     entries = content.get("models", content) if isinstance(content, Mapping) else None
     if not isinstance(entries, Mapping):
         raise DataError(f"{file}: must map model names to their sizes")

@@ -121,6 +121,22 @@ def read_document(path: Path) -> Any:
     return content
 
 
+def read_entries(path: Path) -> Any:
+    """Read a small file of YAML or JSON, as `read_document` does.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read or is neither.
+    """
+    try:
+        return read_document(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise DataError(f"{path}: is not valid JSON or YAML ({error})") from error
+
+
 def _count(content: Any) -> None:
     """Refuse documents whose references to themselves unfold to more than they seem to hold."""
     n = 0

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from routers.base import DEFAULT_OUTPUT_TOKENS
 from routers.data.dataset import OutcomeTable
-from routers.data.lines import read_document
+from routers.data.lines import read_entries
 from routers.errors import DataError
 from routers.types import Prices, PriceTable
 
@@ -90,12 +90,7 @@ def read_prices(listing: Path | Mapping[str, Any], models: Collection[str]) -> d
     """
     file, content = (listing, None) if isinstance(listing, Path) else ("prices", listing)
     if isinstance(file, Path):
-        try:
-            content = read_document(file)
-        except OSError as error:
-            raise DataError(f"{file}: cannot be read ({error.strerror})") from error
-        except ValueError as error:
-            raise DataError(f"{file}: is not valid JSON or YAML ({error})") from error
+        content = read_entries(file)
     if not isinstance(content, Mapping) or not content:
         raise DataError(f"{file}: must map model names to prices")
     prices: dict[str, Prices] = {}
