@@ -14,6 +14,7 @@ from routers.embedders.base import Embedder, make_embedder
 from routers.evaluation.assess import predicted_costs
 from routers.evaluation.crossfit import prompt_folds
 from routers.evaluation.metrics import area_under_hull, curve, match_cost, single_models
+from routers.evaluation.pair import apgr, gap_curve
 from routers.features.featurizer import Featurizer
 from routers.numeric import nan_mean
 from routers.options import build
@@ -156,7 +157,7 @@ class Split:
             if predictions.strength is not None:
                 strength = predictions.strength[known]
                 score = strength[:, strong] - strength[:, weak]
-            measured["apgr"] = _apgr(score, quality[:, strong], quality[:, weak])
+            measured["apgr"] = apgr(*gap_curve(score, quality[:, weak], quality[:, strong]))
             return measured
         by_label = domain_means(table, self.train)[test[known]]
         if np.isnan(table.cost_usd).all():
@@ -204,14 +205,6 @@ class Split:
             if outside:
                 out[f"{key}_unseen"] = float(np.mean(outside))
         return out
-
-
-def _apgr(score: np.ndarray, strong: np.ndarray, weak: np.ndarray) -> float:
-    """Return the gap recovered, equal scores in the order of the rows as RouteLLM has it."""
-    order = np.argsort(-score, kind="stable")
-    gained = np.concatenate([[0.0], np.cumsum((strong - weak)[order])]) / len(order)
-    recovered = gained / (strong.mean() - weak.mean())
-    return float(np.trapezoid(recovered, np.linspace(0, 1, len(recovered))))
 
 
 def _benchmark(group: str) -> str:

@@ -26,6 +26,9 @@ _RESIDUAL_FOLDS = 5
 _WIDEST = 0.5
 """Of a standard deviation of quality."""
 
+_DOMAIN_WEIGHT = 0.9
+"""Of the chance of a domain among the features of deviation one."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
@@ -187,10 +190,7 @@ class RankingRouter(Router):
     def _chances(self, own: FloatMatrix) -> FloatMatrix:
         """Return the chances of the domains, without what they let expect of each model."""
         assert self.domains_ is not None  # noqa: S101
-        n_domains = self.domains_.weights_.shape[1]
-        return own[:, :n_domains] * np.float32(self.domain_weight)
-
-    domain_weight: ClassVar[float] = 3.0
+        return self.domains_.chances_of(own) * np.float32(_DOMAIN_WEIGHT)
 
     def _out_of_fold(
         self, lesson: Lesson, rng: np.random.Generator
