@@ -288,6 +288,8 @@ class Constraints:
     unhealthy_model_ids: frozenset[str] = frozenset()
     unpayable: Mapping[str, str] = field(default_factory=dict)
     """Models that the request's budget cannot pay for, and why."""
+    over_share: Mapping[str, str] = field(default_factory=dict)
+    """Models that as many requests went to as may, and why."""
 
 
 # --- predictions and decisions ----------------------------------------------------------------
@@ -409,6 +411,7 @@ class Exclusion(StrEnum):
     MESSAGES_API = "messages_api_unsupported"
     MAX_COST = "max_cost"
     UNKNOWN_PRICE = "unknown_price"
+    SHARE = "share_exceeded"
     UNHEALTHY = "unhealthy"
 
 

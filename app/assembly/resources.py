@@ -8,6 +8,7 @@ from app.errors import ConfigError
 from app.gateway.allowances import Allowance, Allowances
 from app.gateway.heard import NOTHING, Keeps
 from app.gateway.kept_responses import KeptResponses
+from app.gateway.shares import ShareCap, Shares
 from app.keys import NO_LIMITS
 from app.outcomes.decision_log import DecisionLog, KeepContents
 from app.outcomes.log import Sink
@@ -224,4 +225,21 @@ def build_allowances(config: LoadedConfig) -> Allowances:
         key=allowance(configured.key),
         teams={name: allowance(each) for name, each in configured.teams.items()},
         models={name: limits for name, limits in models.items() if limits != NO_LIMITS},
+    )
+
+
+def build_shares(config: LoadedConfig) -> Shares:
+    """Collect how many of whose requests may go where."""
+
+    def caps(each: AllowanceConfig) -> tuple[ShareCap, ...]:
+        return tuple(
+            ShareCap(models=frozenset(cap.models), share=cap.share, burst=cap.burst)
+            for cap in each.shares
+        )
+
+    configured = config.gateway.allowances
+    return Shares(
+        gateway=caps(configured.gateway),
+        key=caps(configured.key),
+        teams={name: caps(each) for name, each in configured.teams.items()},
     )

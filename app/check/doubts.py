@@ -37,6 +37,7 @@ def doubts(config: LoadedConfig, prepared: Prepared, *, here: bool, today: dt.da
         *credential_doubts(config, here=here),
         *_of_timeouts(config),
         *_too_small(config),
+        *_of_shares(config),
         *_of_budgets(config),
         *_of_policies(config, prepared),
         *_of_aliases(config),
@@ -148,6 +149,19 @@ def _too_small(config: LoadedConfig) -> _Doubts:
                     ("upstreams", name, "timeouts", field),
                     f"{plain(seconds)} seconds are hardly enough for another machine to answer",
                 )
+
+
+def _of_shares(config: LoadedConfig) -> _Doubts:
+    for place, allowance in config.gateway.allowances.each():
+        for position, cap in enumerate(allowance.shares):
+            capped = set(cap.models)
+            for name, policy in config.gateway.policies.items():
+                if set(policy.candidates) <= capped:
+                    yield Remark(
+                        (*place, "shares", position, "models"),
+                        f"names every candidate of policy {name}: requests beyond the share are "
+                        "refused there, since they can go nowhere else",
+                    )
 
 
 def _of_budgets(config: LoadedConfig) -> _Doubts:

@@ -143,6 +143,8 @@ def _said_of(allowance: AllowanceConfig) -> Iterator[str]:
             f" (knob lowered from {budget.degrade_from:.0%})" if budget.on_low == "degrade" else ""
         )
         yield f"{plain(budget.usd)} USD a {budget.period.value}{low}"
+    for cap in allowance.shares:
+        yield f"{cap.share:.0%} of routed requests to {' and '.join(cap.models)}"
 
 
 def _variables(config: LoadedConfig, *, here: bool) -> list[tuple[str, ...]]:

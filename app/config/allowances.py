@@ -1,10 +1,11 @@
 """The section `allowances`: who may use how much."""
 
+from collections.abc import Iterator
 from typing import Annotated
 
 from pydantic import Field
 
-from app.config.fields import Count, Share, ShortName, Strict
+from app.config.fields import Count, Name, Place, Share, ShortName, Strict
 from app.keys import Budget, Limits, OnLow, Period
 
 
@@ -41,6 +42,17 @@ class BudgetConfig(Strict):
         return Budget(**self.model_dump())
 
 
+class ShareConfig(Strict):
+    """No more than a share of the routed requests goes to some models, however they are worded."""
+
+    models: Annotated[tuple[Name, ...], Field(min_length=1)]
+    """Which models, together; a request that can go nowhere else is refused."""
+    share: Share
+    """Of the requests that a policy decides; those that name a model are not counted."""
+    burst: Annotated[int, Field(ge=1, le=1_000_000)] = 20
+    """How many more may go there in a row, in each process: at the start, and saved up since."""
+
+
 class AllowanceConfig(Strict):
     """What one key, one team or all together may use."""
 
@@ -48,6 +60,8 @@ class AllowanceConfig(Strict):
     """How much may be asked for."""
     budgets: tuple[BudgetConfig, ...] = ()
     """How much may be spent; several, of different periods, hold at once."""
+    shares: tuple[ShareConfig, ...] = ()
+    """How many of the requests may go to which models."""
 
 
 class AllowancesConfig(Strict):
@@ -59,3 +73,17 @@ class AllowancesConfig(Strict):
     """Every key without limits (or budgets) of its own; without keys, everybody together."""
     teams: dict[ShortName, AllowanceConfig] = Field(default_factory=dict)
     """What each team may use in sum, by its name; keys name their team."""
+
+    def each(self) -> Iterator[tuple[Place, AllowanceConfig]]:
+        """Yield every allowance and where it is written."""
+        yield ("allowances", "gateway"), self.gateway
+        yield ("allowances", "key"), self.key
+        for name, allowance in self.teams.items():
+            yield ("allowances", "teams", name), allowance
+
+    def named_models(self) -> Iterator[tuple[Place, str]]:
+        """Yield every model that is named, and where."""
+        for place, allowance in self.each():
+            for i, cap in enumerate(allowance.shares):
+                for j, model_id in enumerate(cap.models):
+                    yield (*place, "shares", i, "models", j), model_id

@@ -90,6 +90,8 @@ class GatewayConfig(Strict):
             raise ConflictError(
                 ("auth", "mode"), "keys need a place that survives a restart; set store.data_dir"
             )
+        for place, model_id in self.allowances.named_models():
+            known_model(model_id, self.models, place)
         _check_outcomes(self)
         _check_ports(self)
         return self

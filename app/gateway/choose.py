@@ -1,6 +1,6 @@
 """From a request to its decision: budgets that run low, a scorer, the router, the conversation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -14,8 +14,11 @@ from app.gateway.plan import begun
 from app.gateway.request import Policy, RouteRequest
 from app.gateway.reservations import Reservations
 from app.gateway.score import Scorer
+from app.gateway.shares import Shares
 from routers.request.layout import Description
 from routers.types import Decision, Reason
+
+_NOT_CAPPED: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +30,7 @@ class Chooser:
     reservations: Reservations
     affinity: Affinity
     clock: Callable[[], float]
+    shares: Shares = field(default_factory=Shares)
     request_timeout_s: float = 600.0
     usual: Paces = field(default_factory=Paces)
     """What answers of models usually take."""
@@ -89,9 +93,20 @@ class Chooser:
                 recalled.close()
             if entry.turn is not None:
                 decision = entry.turn.verdict.decision
+            if not alone and request.pinned_model_id is None:
+                self.shares.went(request.caller, (decision.model_id,))
         entry.decide_s = self.clock() - began
         entry.decision = decision
         return decision
+
+    def ended(self, entry: LedgerEntry) -> None:
+        """Count the models that were called beside the decided one."""
+        request, decision = entry.request, entry.decision
+        if decision is None or request.policy is None or request.pinned_model_id is not None:
+            return
+        called = [call.model_id for call in entry.calls if call.model_id != decision.model_id]
+        if called:
+            self.shares.went_too(request.caller, called)
 
     async def describe(self, request: RouteRequest) -> Description | None:
         """Return what the router takes a request to ask for, if it says so."""
@@ -121,4 +136,7 @@ class Chooser:
             policy,
             judgement=entry.judgement,
             unpayable=self.reservations.unpayable(entry, policy),
+            over_share=_NOT_CAPPED
+            if request.pinned_model_id is not None
+            else self.shares.exceeded(request.caller),
         )

@@ -32,7 +32,7 @@ from routers.types import (
 
 T = TypeVar("T")
 
-_ALL_PAYABLE: Mapping[str, str] = {}
+_NO_MODELS: Mapping[str, str] = {}
 _log = logging.getLogger(__name__)
 
 MAX_PENDING = 64
@@ -69,7 +69,8 @@ class Decider:
         policy: Policy,
         *,
         judgement: Judgement | None = None,
-        unpayable: Mapping[str, str] = _ALL_PAYABLE,
+        unpayable: Mapping[str, str] = _NO_MODELS,
+        over_share: Mapping[str, str] = _NO_MODELS,
     ) -> Decision:
         """Choose a model under the request's constraints and knob.
 
@@ -80,6 +81,8 @@ class Decider:
             score of the pair.
         unpayable
             Models that the caller's budget cannot pay for, and why.
+        over_share
+            Models that as many of the caller's requests went to as may, and why.
 
         Raises
         ------
@@ -92,6 +95,7 @@ class Decider:
             max_cost_usd=request.max_cost_usd,
             unhealthy_model_ids=self.unhealthy(),
             unpayable=unpayable,
+            over_share=over_share,
         )
         strong_chance = None
         if judgement is not None:

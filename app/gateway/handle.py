@@ -260,6 +260,7 @@ class Answer(Life):
                 if self._complete:
                     await self._keep()
         finally:
+            self._gateway.chooser.ended(self.account)
             if self._exits is not None:
                 await self._exits.aclose()
 

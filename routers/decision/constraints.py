@@ -62,6 +62,8 @@ def hard_constraints(
             why = _LACKING[lacking], f"does not offer {lacking.value}{_MEANING.get(lacking, '')}"
         elif prompt + output > spec.context_window_tokens:
             why = _too_long(spec, demand, output)
+        elif spec.model_id in constraints.over_share:
+            why = Exclusion.SHARE, constraints.over_share[spec.model_id]
         elif spec.model_id in unpayable:
             why = Exclusion.UNKNOWN_PRICE, unpayable[spec.model_id]
         elif not price_free and (limit_usd is not None or estimate.cost_usd_upper is None):
