@@ -50,6 +50,24 @@ class PairOutcomes:
         return np.asarray(np.maximum(self.weak - self.strong, 0))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sides:
+    """Who is strong and who is weak, and what came of it where they met.
+
+    Attributes
+    ----------
+    strong, weak
+        Columns of the models of either side.
+    row
+        (n,), the queries of `outcomes`; one may stand there several times.
+    """
+
+    strong: np.ndarray
+    weak: np.ndarray
+    row: np.ndarray
+    outcomes: PairOutcomes
+
+
 @dataclass(kw_only=True)
 class PairRouter(Router):
     """Predict, from the query, whether a strong model is needed or a weak one will do.
@@ -81,28 +99,38 @@ class PairRouter(Router):
         # Auxiliary outcomes are of other models: they say nothing about this pair.
         labels = context.labels
         means = nan_mean(labels.quality, default=0.0)
+        sides = self._sides(labels, means, rng=context.rng)
+        slopes = self._learn(context.x[sides.row], sides.outcomes, rng=context.rng)
+        mean_gap = float((sides.outcomes.strong - sides.outcomes.weak).mean())
+        self.gap_ = np.asarray([mean_gap, *slopes], np.float32)
+        self.means_ = means.astype(np.float32)
+        variance = nan_mean((labels.quality - means) ** 2, default=0.0)
+        n_known = (~np.isnan(labels.quality)).sum(axis=0)
+        self.error_ = np.sqrt((variance + 0.25) / (n_known + 1)).astype(np.float32)
+        low = means[sides.weak].mean()
+        apart = means[sides.strong].mean() - low
+        place = np.full(len(means), 0.5) if abs(apart) < _NO_GAP else (means - low) / apart
+        place[sides.strong], place[sides.weak] = 1, 0
+        self.place_ = place.astype(np.float32)
+        names = (", ".join(labels.models[i] for i in each) for each in (sides.strong, sides.weak))
+        self.pair_ = (next(names), next(names))
+        self.lengths_ = Lengths.learn(labels)
+
+    def _sides(self, labels: Labels, means: FloatArray, *, rng: np.random.Generator) -> Sides:
+        """Return the pair, and the queries that both answered."""
+        del rng
         strong, weak = self._columns(labels.models, means)
         known = ~np.isnan(labels.quality)
         both = np.flatnonzero(known[:, strong] & known[:, weak])
         if len(both) == 0:
             names = f"{labels.models[strong]} and {labels.models[weak]}"
             raise DataError(f"no query was answered by both {names}; add outcomes, or name others")
-        outcomes = _outcomes(labels, both, strong, weak)
-        slopes = self._learn(context.x[both], outcomes, rng=context.rng)
-        mean_gap = float((outcomes.strong - outcomes.weak).mean())
-        self.gap_ = np.asarray([mean_gap, *slopes], np.float32)
-        self.means_ = means.astype(np.float32)
-        variance = nan_mean((labels.quality - means) ** 2, default=0.0)
-        self.error_ = np.sqrt((variance + 0.25) / (known.sum(axis=0) + 1)).astype(np.float32)
-        apart = means[strong] - means[weak]
-        if abs(apart) < _NO_GAP:
-            place = np.full(len(means), 0.5)
-            place[strong], place[weak] = 1, 0
-        else:
-            place = (means - means[weak]) / apart
-        self.place_ = place.astype(np.float32)
-        self.pair_ = (labels.models[strong], labels.models[weak])
-        self.lengths_ = Lengths.learn(labels)
+        return Sides(
+            strong=np.asarray([strong]),
+            weak=np.asarray([weak]),
+            row=both,
+            outcomes=_outcomes(labels, both, strong, weak),
+        )
 
     def _columns(self, models: Sequence[str], means: FloatArray) -> tuple[int, int]:
         columns = []

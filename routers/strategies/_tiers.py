@@ -5,25 +5,28 @@ from numpy.typing import NDArray
 
 
 def tiers_of(rating: NDArray[np.floating], n_tiers: int) -> NDArray[np.intp]:
-    """Group ratings into tiers of least variance within, exactly, by dynamic programming.
+    """Group ratings into tiers of the least sum of variances within, by dynamic programming.
+
+    The variances are not weighted by how many ratings a tier holds, as published: the few models
+    at either end get tiers of their own sooner than the many of the middle are told apart.
 
     Parameters
     ----------
     rating
         (n_models,).
     n_tiers
-        At most so many; fewer where there are fewer different ratings.
+        So many; fewer where there are fewer different ratings.
 
     Returns
     -------
-    (n_models,), 0 for the lowest tier; equal ratings share one.
+    (n_models,), 0 for the highest tier; equal ratings share one.
 
     References
     ----------
     Ong et al. 2024, RouteLLM, arXiv:2406.18665 (ten tiers of the arena's models).
     """
     levels, level_of, count = np.unique(
-        np.asarray(rating, np.float64), return_inverse=True, return_counts=True
+        -np.asarray(rating, np.float64), return_inverse=True, return_counts=True
     )
     n = len(levels)
     # Centred, as the sums of squares below cancel.
@@ -31,16 +34,17 @@ def tiers_of(rating: NDArray[np.floating], n_tiers: int) -> NDArray[np.intp]:
     weight, total, square = (
         np.concatenate([[0.0], np.cumsum(count * centred**power)]) for power in (0, 1, 2)
     )
-    # scatter[i, j]: the sum of squares within the levels i to j - 1, infinite where there are none.
+    # variance[i, j]: of the levels i to j - 1, infinite where there are none.
     n_within = weight[None, :] - weight[:, None]
     sum_within = total[None, :] - total[:, None]
     scatter = square[None, :] - square[:, None] - sum_within**2 / np.maximum(n_within, 1)
-    scatter = np.where(n_within > 0, np.maximum(scatter, 0), np.inf)
+    variance = np.maximum(scatter, 0) / np.maximum(n_within, 1)
+    variance = np.where(n_within > 0, variance, np.inf)
 
-    least = scatter[0]  # of the levels below j in one tier
+    least = variance[0]  # of the levels below j in one tier
     starts = []  # where the last tier begins, by number of tiers
     for _ in range(min(n_tiers, n) - 1):
-        options = least[:, None] + scatter
+        options = least[:, None] + variance
         starts.append(options.argmin(axis=0))
         least = options.min(axis=0)
     tier = np.zeros(n, np.intp)

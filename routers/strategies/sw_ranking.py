@@ -10,16 +10,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from routers.base import ROUTERS, Comparisons
-from routers.numeric import FloatArray, row_blocks, sigmoid, unit_rows
+from routers.numeric import FloatArray, row_blocks, unit_rows
 from routers.options import State, take, unfitted
+from routers.strategies._bradley_terry import bradley_terry, count_wins
 from routers.strategies._comparison import ComparisonRouter
 from routers.strategies._tiers import tiers_of
 from routers.types import FloatMatrix, FloatVector
-
-_MAX_NEWTON_STEPS = 30
-_LONGEST_STEP = 2.0
-_PRIOR = 1.0
-"""Weight of the overall ranking; a comparison weighs from 1 to gamma squared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,22 +40,26 @@ class SimilarityWeightedRouter(ComparisonRouter):
     gamma
         How much more the most similar comparisons count.
     max_battles
-        More are drawn down to so many at random when fitting.
+        More are drawn down to so many at random when fitting; None keeps all.
     n_nearest
         Only so many of the most similar comparisons count; None counts all. Every request costs
         time in proportion.
     n_tiers
         Group the models by overall strength into at most so many tiers and rank the tiers, as
         published with 10: comparisons of many models are few per pair. None ranks the models.
+    within_tiers
+        Whether models of one tier keep their overall differences; published: they are equal.
+    prior
+        The weight of the ranking by all comparisons, equally weighted, behind that of a query; a
+        near comparison weighs gamma squared, and gamma at right angles. Published: 0.
     storage
         Precision in which the queries are remembered.
 
     Notes
     -----
-    The published ranking has no penalty. Here the comparisons of all queries, equally weighted,
-    stand behind it with the weight of a hundredth of one near comparison, so that models that never
-    met nearby keep their overall order. Models of one tier keep their overall differences, where
-    the published ranking takes them for equal.
+    With `n_nearest` and `max_battles` None, ten tiers, no prior and no differences within tiers it
+    is the published ranking (`configs/training/sw-ranking-published.yaml`). By default models that
+    never met nearby keep their overall order.
 
     References
     ----------
@@ -69,15 +69,17 @@ class SimilarityWeightedRouter(ComparisonRouter):
     kind: ClassVar[str] = "sw-ranking"
 
     gamma: Annotated[float, Field(gt=1)] = 10.0
-    max_battles: Annotated[int, Field(ge=1)] = 10_000
+    max_battles: Annotated[int, Field(ge=1)] | None = 10_000
     n_nearest: Annotated[int, Field(ge=1)] | None = 500
     n_tiers: Annotated[int, Field(ge=2)] | None = None
+    within_tiers: bool = True
+    prior: Annotated[float, Field(ge=0)] = 1.0
     storage: Literal["float16", "float32"] = "float16"
     x_: FloatMatrix = unfitted()  # (n_queries, n_features), unit rows, those with comparisons
     row_: np.ndarray = unfitted()  # (n_comparisons,)
     pair_: np.ndarray = unfitted()  # (n_comparisons,), winner n_models + loser
     share_: FloatVector = unfitted()  # (n_comparisons,), 0.5 for each half of a tie
-    tier_: np.ndarray = unfitted()  # (n_models,), 0 for the weakest; every model its own without
+    tier_: np.ndarray = unfitted()  # (n_models,), 0 for the strongest; every model its own without
     within_: FloatArray = unfitted()  # (n_models,), strength above the mean of its tier
     overall_: FloatArray = unfitted()  # (n_tiers,), strengths of all comparisons
     _comparisons: _TierComparisons = unfitted()
@@ -85,7 +87,7 @@ class SimilarityWeightedRouter(ComparisonRouter):
     def _learn(
         self, x: FloatMatrix, comparisons: Comparisons, n_models: int, *, rng: np.random.Generator
     ) -> None:
-        if len(comparisons) > self.max_battles:
+        if self.max_battles is not None and len(comparisons) > self.max_battles:
             kept = rng.choice(len(comparisons), self.max_battles, replace=False)
             comparisons = comparisons.pick(np.sort(kept))
         tie = comparisons.outcome == 0.5
@@ -115,14 +117,14 @@ class SimilarityWeightedRouter(ComparisonRouter):
         n_models: int,
     ) -> None:
         self.x_, self.row_, self.pair_, self.share_ = x.astype(np.float32), row, pair, share
-        wins = _count(pair, share.astype(np.float64), n_models)
-        strength = bradley_terry(wins[None], np.zeros(n_models), prior=_PRIOR)[0]
+        wins = count_wins(pair, share.astype(np.float64), n_models)
+        strength = bradley_terry(wins[None], np.zeros(n_models), prior=self.prior)[0]
         self.tier_ = np.arange(n_models)
         if self.n_tiers is not None:
             self.tier_ = tiers_of(strength, self.n_tiers)
         n_tiers = int(self.tier_.max()) + 1
         self.overall_ = np.bincount(self.tier_, strength) / np.bincount(self.tier_)
-        self.within_ = strength - self.overall_[self.tier_]
+        self.within_ = (strength - self.overall_[self.tier_]) * self.within_tiers
         winner, loser = self.tier_[pair // n_models], self.tier_[pair % n_models]
         # Comparisons within a tier say nothing about the order of tiers.
         apart = winner != loser
@@ -137,7 +139,7 @@ class SimilarityWeightedRouter(ComparisonRouter):
         for block in row_blocks(len(x), max(len(self.row_), 2 * n_tiers**2)):
             similarity = query[block] @ self.x_.T
             wins = np.stack([self._wins(each) for each in similarity])
-            ranked = bradley_terry(wins, self.overall_, prior=_PRIOR)
+            ranked = bradley_terry(wins, self.overall_, prior=self.prior)
             out[block] = ranked[:, self.tier_] + self.within_
         return out
 
@@ -146,12 +148,12 @@ class SimilarityWeightedRouter(ComparisonRouter):
         n_tiers = len(self.overall_)
         pair, share = self._comparisons.pair, self._comparisons.share
         near = similarity[self._comparisons.row]
-        best = near.max(initial=0)
+        best = similarity.max(initial=0)
         if self.n_nearest is not None and self.n_nearest < len(near):
             kept = np.argpartition(near, -self.n_nearest)[-self.n_nearest :]
             near, pair, share = near[kept], pair[kept], share[kept]
         weight = similarity_weights(near, best=best, gamma=self.gamma) * share
-        return _count(pair, weight, n_tiers)
+        return count_wins(pair, weight, n_tiers)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the comparisons and what all routers from comparisons keep."""
@@ -176,11 +178,6 @@ class SimilarityWeightedRouter(ComparisonRouter):
         self._remember(x, row=row, pair=pair, share=share, n_models=n_models)
 
 
-def _count(pair: np.ndarray, weight: FloatArray, n_models: int) -> FloatArray:
-    wins = np.bincount(pair, weight, minlength=n_models**2)
-    return np.asarray(wins.reshape(n_models, n_models), np.float64)
-
-
 def similarity_weights(
     similarity: NDArray[np.floating], *, best: float, gamma: float
 ) -> FloatArray:
@@ -188,36 +185,3 @@ def similarity_weights(
     if best <= 0:
         return np.full(len(similarity), gamma)
     return np.asarray(gamma ** (1 + np.asarray(similarity, np.float64) / best))
-
-
-def bradley_terry(wins: FloatArray, around: FloatArray, *, prior: float) -> FloatArray:
-    """Return strengths of largest likelihood, log P(i beats j) = log sigmoid(s_i - s_j).
-
-    Parameters
-    ----------
-    wins
-        (n, n_models, n_models): how often the row's model beat the column's, weighted.
-    around
-        (n_models,): a normal prior of this mean and precision `prior`.
-
-    Returns
-    -------
-    float64 (n, n_models), by Newton's method; steps are cut at 2 so that it cannot overshoot.
-    """
-    n, n_models, _ = wins.shape
-    strength = np.broadcast_to(around, (n, n_models)).copy()
-    diagonal = np.arange(n_models)
-    for _ in range(_MAX_NEWTON_STEPS):
-        chance = sigmoid(strength[:, :, None] - strength[:, None, :])
-        lost = chance.transpose(0, 2, 1)  # of the row's model to the column's
-        surprise = wins * lost
-        gradient = surprise.sum(axis=2) - surprise.sum(axis=1) - prior * (strength - around)
-        weight = (wins + wins.transpose(0, 2, 1)) * chance * lost
-        hessian = -weight
-        hessian[:, diagonal, diagonal] += weight.sum(axis=2) + prior
-        step = np.linalg.solve(hessian, gradient[..., None])[..., 0]
-        longest = np.abs(step).max(axis=1, keepdims=True)
-        strength += step * np.minimum(1, _LONGEST_STEP / np.maximum(longest, 1e-300))
-        if longest.max(initial=0) < 1e-8:
-            break
-    return strength

@@ -51,6 +51,66 @@ def test_gradients_of_the_low_rank_form_equal_finite_differences():
             assert gradient[index] == pytest.approx((above - below) / (2 * step), abs=1e-7)
 
 
+def textbook_training(x, duels, *, rank, n_models, seed):
+    """Train as published, in the order in which the router draws: weights, order, noise."""
+    rng = np.random.default_rng(seed)
+    wide, narrow = 1 / np.sqrt(x.shape[1]), 1 / np.sqrt(rank)
+    weights = [
+        rng.uniform(-wide, wide, (x.shape[1], rank)),
+        rng.standard_normal((n_models, rank)),
+        rng.uniform(-narrow, narrow, rank),
+    ]
+    first, second = [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]
+    step = 0
+    for _ in range(3):
+        order = rng.permutation(len(duels.row))
+        for begin in range(0, len(order), 64):
+            part = duels.pick(order[begin : begin + 64])
+            z = x[part.row] + 0.1 * rng.standard_normal((len(part.row), x.shape[1]))
+            step += 1
+            for i, slope in enumerate(low_rank_loss(weights, z, part)[1]):
+                gradient = slope + 1e-5 * weights[i]
+                first[i] = 0.9 * first[i] + 0.1 * gradient
+                second[i] = 0.999 * second[i] + 0.001 * gradient**2
+                size = np.sqrt(second[i] / (1 - 0.999**step)) + 1e-8
+                weights[i] = weights[i] - 3e-4 * first[i] / (1 - 0.9**step) / size
+    project, vectors, mix = weights
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return project @ (unit * mix).T
+
+
+def test_the_low_rank_form_is_trained_as_published():
+    rng = np.random.default_rng(1)
+    n, n_models = 200, 4
+    x = rng.normal(size=(n, 6))
+    x = (x / np.linalg.norm(x, axis=1, keepdims=True) + 0.2).astype(np.float32)
+    a = rng.integers(0, n_models - 1, n)  # the last model never competes
+    comparisons = Comparisons(
+        row=np.arange(n),
+        a=a,
+        b=(a + 1) % (n_models - 1),
+        outcome=rng.choice([0, 0.5, 1], n).astype(np.float32),
+    )
+    labels = Labels(
+        models=MODELS[:n_models],
+        quality=np.full((n, n_models), 0.5, np.float32),
+        comparisons=comparisons,
+    )
+    router = MatrixFactorizationRouter(rank=8, ties="drop", n_epochs=3)
+    router.fit(x, labels, rng=np.random.default_rng(7))
+    won = np.concatenate([np.flatnonzero(comparisons.outcome == side) for side in (1, 0)])
+    n_first = (comparisons.outcome == 1).sum()
+    sides = np.stack([comparisons.a, comparisons.b])[:, won]
+    sides[:, n_first:] = sides[::-1, n_first:]
+    duels = Duels(row=won, winner=sides[0], loser=sides[1], weight=np.ones(len(won)))
+    coef = textbook_training(x.astype(float), duels, rank=8, n_models=n_models, seed=7)
+    apart = coef - coef.mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(router.coef_[:-1], apart, atol=1e-6)
+    np.testing.assert_array_equal(router.coef_[-1], 0)  # no constant: at the origin nobody wins
+    origin = router.predict(np.zeros((1, 6), np.float32))
+    assert strong_scores(origin, strong=0, weak=1)[0] == 0.5
+
+
 def test_the_minimiser_finds_the_bottom_of_a_narrow_valley():
     scale = np.geomspace(1, 1e4, 12)
 

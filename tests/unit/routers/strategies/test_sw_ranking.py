@@ -5,11 +5,8 @@ from sklearn.linear_model import LogisticRegression
 from routers.base import Comparisons, Labels
 from routers.decision.pairwise import strong_scores
 from routers.numeric import sigmoid
-from routers.strategies.sw_ranking import (
-    SimilarityWeightedRouter,
-    bradley_terry,
-    similarity_weights,
-)
+from routers.strategies._bradley_terry import bradley_terry
+from routers.strategies.sw_ranking import SimilarityWeightedRouter, similarity_weights
 from tests.support.comparisons import MODELS, STRONG, WEAK, apgr, world_with_comparisons
 
 RNG = np.random.default_rng(0)
@@ -111,6 +108,69 @@ def test_models_that_never_met_nearby_keep_their_overall_order():
     labels = Labels(models=("a", "b", "c"), quality=quality, comparisons=comparisons)
     predicted = fitted(x, labels, n_nearest=50).predict(np.eye(2, dtype=np.float32)[:1])
     assert strong_scores(predicted, strong=2, weak=0)[0] > 0.7
+
+
+PUBLISHED = {
+    "n_tiers": 3,
+    "within_tiers": False,
+    "n_nearest": None,
+    "max_battles": None,
+    "prior": 0,
+    "storage": "float32",
+}
+
+
+def elo(tier_of, comparisons, weight):
+    """Return ratings of tiers as published: every battle twice, a tie once for either side."""
+    a, b = tier_of[comparisons.a], tier_of[comparisons.b]
+    apart = a != b
+    a, b, outcome, weight = a[apart], b[apart], comparisons.outcome[apart], weight[apart]
+    rows = np.log(10) * (np.eye(tier_of.max() + 1)[a] - np.eye(tier_of.max() + 1)[b])
+    first, second = np.where(outcome == 0.5, 1, outcome), np.where(outcome == 0.5, 0, outcome)
+    ranking = LogisticRegression(fit_intercept=False, C=np.inf, tol=1e-10, max_iter=5000)
+    ranking.fit(
+        np.vstack([rows, rows]),
+        np.concatenate([first, second]),
+        sample_weight=np.concatenate([weight, weight]),
+    )
+    return 400 * ranking.coef_[0] + 1000
+
+
+def test_the_published_form_is_the_published_ranking():
+    x, labels, fresh = world_with_comparisons(0)
+    router = fitted(x, labels, **PUBLISHED)
+    comparisons, tier = labels.comparisons, router.tier_
+    overall = elo(np.arange(5), comparisons, np.ones(len(comparisons)))
+    assert tier.tolist() == [2, 1, 1, 0, 0]
+    assert overall[tier == 0].min() > overall[tier == 1].max()
+    assert overall[tier == 1].min() > overall[tier == 2].max()
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    for query in fresh.x[:5]:
+        similarity = (unit @ (query / np.linalg.norm(query)))[comparisons.row]
+        rating = elo(tier, comparisons, 10 * 10 ** (similarity / similarity.max()))
+        strong, weak = rating[tier[STRONG]], rating[tier[WEAK]]
+        expected = 1 - 1 / (1 + 10 ** ((strong - weak) / 400))
+        predicted = router.predict(query[None])
+        assert strong_scores(predicted, strong=STRONG, weak=WEAK)[0] == pytest.approx(
+            expected, abs=1e-5
+        )
+        assert strong_scores(predicted, strong=2, weak=1)[0] == 0.5, "of one tier"
+
+
+def test_who_never_lost_is_finitely_strong_without_a_prior():
+    comparisons = Comparisons(
+        row=np.arange(6),
+        a=np.asarray([0, 0, 0, 0, 1, 1]),
+        b=np.asarray([1, 1, 2, 2, 2, 2]),
+        outcome=np.ones(6, np.float32),
+    )
+    labels = Labels(
+        models=("a", "b", "c"), quality=np.full((6, 3), 0.5, np.float32), comparisons=comparisons
+    )
+    router = fitted(np.eye(6, dtype=np.float32), labels, **PUBLISHED)
+    predicted = router.predict(np.eye(6, dtype=np.float32))
+    assert np.isfinite(predicted.strength).all()
+    assert (strong_scores(predicted, strong=0, weak=2) > 0.999).all()
 
 
 def test_the_number_of_comparisons_is_capped():

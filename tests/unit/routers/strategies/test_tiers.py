@@ -5,12 +5,13 @@ import pytest
 
 from routers.base import Comparisons, Labels
 from routers.numeric import sigmoid
+from routers.strategies._bradley_terry import bradley_terry
 from routers.strategies._tiers import tiers_of
-from routers.strategies.sw_ranking import SimilarityWeightedRouter, bradley_terry
+from routers.strategies.sw_ranking import SimilarityWeightedRouter
 
 
-def scatter(rating, tier):
-    return sum(((rating[tier == t] - rating[tier == t].mean()) ** 2).sum() for t in set(tier))
+def variances(rating, tier):
+    return sum(rating[tier == t].var() for t in set(tier))
 
 
 def partitions(n, k):
@@ -24,14 +25,20 @@ def test_tiers_have_the_least_variance_of_all_partitions(seed, n_tiers):
     rating = np.random.default_rng(seed).normal(1000, 80, 9)
     tier = tiers_of(rating, n_tiers)
     assert set(tier) == set(range(n_tiers))
-    order = np.argsort(rating)
+    order = np.argsort(-rating)
     assert (np.diff(tier[order]) >= 0).all()
-    best = min(scatter(rating[order], each) for each in partitions(9, n_tiers))
-    assert scatter(rating, tier) == pytest.approx(best)
+    best = min(variances(rating[order], each) for each in partitions(9, n_tiers))
+    assert variances(rating, tier) == pytest.approx(best)
+
+
+def test_the_sum_of_variances_does_not_count_the_models_of_a_tier():
+    # The two strong ones vary by 2.25, the twenty others by 1: as sums of squares by 4.5 and 20.
+    rating = np.asarray([12.0, 9.0, *[3.0] * 10, *[1.0] * 10])
+    assert tiers_of(rating, 3).tolist() == [0, 1] + [2] * 20
 
 
 def test_equal_ratings_share_a_tier_and_there_are_no_empty_ones():
-    assert tiers_of(np.asarray([5, 1, 5, 1, 1.0]), 10).tolist() == [1, 0, 1, 0, 0]
+    assert tiers_of(np.asarray([5, 1, 5, 1, 1.0]), 10).tolist() == [0, 1, 0, 1, 1]
     assert tiers_of(np.ones(4), 3).tolist() == [0, 0, 0, 0]
     assert tiers_of(np.asarray([3.0]), 2).tolist() == [0]
 
@@ -82,8 +89,8 @@ def test_a_tier_is_ranked_by_the_comparisons_of_all_its_models():
     winner = np.where(comparisons.outcome > 0, comparisons.a, comparisons.b)[apart]
     loser = np.where(comparisons.outcome > 0, comparisons.b, comparisons.a)[apart]
     similar = (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float16).astype(np.float64)
-    similar = (similar @ (x[0] / np.linalg.norm(x[0])))[apart]
-    weight = 10.0 ** (1 + similar / similar.max())
+    similar = similar @ (x[0] / np.linalg.norm(x[0]))
+    weight = 10.0 ** (1 + similar[apart] / similar.max())
     wins = np.zeros((3, 3))
     np.add.at(wins, (tier[winner], tier[loser]), weight)
     expected = bradley_terry(wins[None], router.overall_, prior=1.0)[0]
