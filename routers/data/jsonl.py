@@ -168,7 +168,7 @@ def query_of(where: str, record: dict[str, Any]) -> Query:
         If it cannot be understood.
     """
     query_id = name_of(where, record, "query_id")
-    billed = _conversation(where, record)
+    billed = conversation_of(where, record)
     embedded = record.get("query")
     if embedded is not None and not isinstance(embedded, str):
         raise DataError(f"{where}: 'query' must be a text, got {shown_value(embedded)}")
@@ -245,7 +245,14 @@ def name_of(where: str, record: dict[str, Any], name: str) -> str:
     return value
 
 
-def _conversation(where: str, record: dict[str, Any]) -> Conversation:
+def conversation_of(where: str, record: Mapping[str, Any]) -> Conversation:
+    """Return what a line's model reads: its `prompt`, or its `messages`.
+
+    Raises
+    ------
+    DataError
+        If it has neither or both, or they cannot be understood.
+    """
     if ("prompt" in record) == ("messages" in record):
         raise DataError(f"{where}: give either 'prompt' or 'messages'")
     if "prompt" in record:
