@@ -11,6 +11,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from routers.media.tokens import MediaRules
+from routers.media.values import Media
+
 FloatMatrix = NDArray[np.float32]
 FloatVector = NDArray[np.float32]
 
@@ -48,9 +51,11 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """The text of a request, oldest message first."""
+    """The text of a request, oldest message first, and what of it is no text."""
 
     messages: tuple[Message, ...]
+    media: Media | None = None
+    """Its pictures, recordings and files; None where it has none."""
 
     @classmethod
     def of(cls, prompt: str) -> "Conversation":
@@ -173,6 +178,16 @@ class ModelSpec:
     """How hard it is asked to reason."""
     reasoning_tokens: int = 0
     """What it reasons beyond the answer's predicted length, in tokens."""
+    media: MediaRules | None = None
+    """What it counts pictures, recordings and pages for; None where nothing is known."""
+    max_images: int | None = None
+    """How many pictures a request may have."""
+    detail: str | None = None
+    """At which pictures are looked at whose detail a client leaves open; None: as they are sent."""
+    prompt: str | None = None
+    """What a system prompt is called that it is asked with besides the client's own."""
+    prompt_tokens: int = 0
+    """What that adds to a request."""
     kind: str = CHAT
     """What it is asked for; anything but chat by its name alone, at an endpoint of its own."""
     takes_token_ids: bool = False
@@ -192,6 +207,18 @@ class Demand:
     max_output_tokens: int | None = None
     capabilities: frozenset[Capability] = frozenset()
     n_answers: int = 1
+    media: Media | None = None
+    """What of `input_tokens` is no text, counted as for a model of which nothing is known."""
+
+    def input_of(self, spec: ModelSpec) -> tuple[int, int]:
+        """Return the prompt tokens that a model counts, and how many it counts at most."""
+        tokens, upper = self.input_tokens + spec.prompt_tokens, self.input_tokens_upper
+        upper += spec.prompt_tokens
+        media = self.media
+        if media is None or spec.media is None:
+            return tokens, upper
+        counted, most = spec.media.tokens(media, detail=spec.detail)
+        return tokens + counted - media.tokens, upper + most - media.tokens_upper
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -405,6 +432,7 @@ class Exclusion(StrEnum):
     AUDIO = "audio_unsupported"
     VIDEO = "video_unsupported"
     FILE = "file_unsupported"
+    MAX_IMAGES = "max_images"
     TOOLS = "tools_unsupported"
     JSON_SCHEMA = "json_schema_unsupported"
     STREAMING = "streaming_unsupported"

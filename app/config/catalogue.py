@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from app.config.fields import ConflictError, Count, Name, Price, ShortName, Strict, Text
+from app.config.media import MediaConfig
 from app.config.parameters import Effort, ParametersConfig
 from routers.types import CHAT, Capability, Prices, Surcharge
 
@@ -134,6 +135,8 @@ class CatalogueEntry(Strict):
     """What it is good at, in words: `steelyard fit --descriptions` reads it."""
     parameters: ParametersConfig | None = None
     """What it refuses of a request or calls otherwise, besides what the shipped table knows."""
+    media: MediaConfig | None = None
+    """What it counts pictures, sound and pages for, over what the shipped table knows."""
     variants: dict[ShortName, VariantConfig] = Field(default_factory=dict)
     """Ways to ask it, each a model of its own: `<model>@<variant>`."""
 

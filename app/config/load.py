@@ -11,6 +11,7 @@ from app.config.fields import choices
 from app.config.gateway import GatewayConfig
 from app.config.kinds import check_kinds
 from app.config.loaded import LoadedConfig
+from app.config.media import counts_for, shipped_media, to_rules
 from app.config.models import MARK, ModelConfig
 from app.config.problems import parse_file
 from app.config.variants import with_variants
@@ -70,6 +71,11 @@ def load_config(
         base, _, name = model_id.partition(MARK)
         variant = catalogue.models[spec.rpartition(MARK)[0]].variants[name] if name else None
         of_base = gateway.models[base]
+        counts = counts_for(
+            *(spec.partition(MARK)[0], *(place.upstream_model or base for place in model.places)),
+            own=entry.media,
+            table=shipped_media(),
+        )
         specs[model_id] = ModelSpec(
             model_id=model_id,
             predicted_as=(variant and variant.predicted_as) or model.predicted_as or spec,
@@ -86,6 +92,8 @@ def load_config(
             surcharges=entry.prices.to_surcharges(),
             kind=entry.kind,
             usual_latency_s=entry.usual_latency_s,
+            media=to_rules(counts),
+            max_images=counts.max_images,
             takes_token_ids=spec.startswith(_OF_OPENAI)
             if entry.token_ids is None
             else entry.token_ids,

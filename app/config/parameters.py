@@ -7,8 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from app.config.aliases import fits
 from app.config.fields import ConflictError, Name, Strict, Text
+from app.config.matching import first_that_fits
 from app.config.problems import parse_file
 
 TABLE_PATH = Path(__file__).with_name("model_parameters.yaml")
@@ -84,13 +84,8 @@ class ParameterTable(Strict):
 
     def family(self, model: str, *, host: str) -> Family | None:
         """Return the family of a model, by the upstream's name for it and the upstream's host."""
-        name = model.rpartition("/")[2].lower().replace(".", "-")
-        for family in self.families:
-            if family.hosts and not host.endswith(family.hosts):
-                continue
-            if any(fits(name, pattern) for pattern in family.match):
-                return family
-        return None
+        here = (each for each in self.families if not each.hosts or host.endswith(each.hosts))
+        return first_that_fits(model, here)
 
 
 @cache

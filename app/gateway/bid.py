@@ -68,7 +68,7 @@ def expected(request: RouteRequest, decision: Decision, spec: ModelSpec) -> Bid:
     """Return what a request will probably use where only rates are to be held against it."""
     demand = request.demand
     output_tokens = expected_output_tokens(request, decision, spec) * demand.n_answers
-    return Bid(model_id=spec.model_id, tokens=demand.input_tokens + output_tokens)
+    return Bid(model_id=spec.model_id, tokens=demand.input_of(spec)[0] + output_tokens)
 
 
 def bid_for(
@@ -82,6 +82,7 @@ def bid_for(
         Fields of the request that change the price; each has a surcharge.
     """
     demand, prices = request.demand, spec.prices
+    input_tokens, input_tokens_upper = demand.input_of(spec)
     estimate = decision.estimate(spec.model_id)
     output_tokens = expected_output_tokens(request, decision, spec)
     limit, known = _limit(request, spec)
@@ -102,13 +103,13 @@ def bid_for(
     output_usd = max(prices.output_usd_per_mtok or 0.0, prices.reasoning_usd_per_mtok or 0.0)
     nusd_per_token = factor * NUSD_PER_USD / 1e6
     prompt_nusd = math.ceil(
-        demand.input_tokens_upper * input_usd * nusd_per_token
+        input_tokens_upper * input_usd * nusd_per_token
         + (fee_usd + factor * prices.usd_per_answer * demand.n_answers) * NUSD_PER_USD
     )
     token_nusd = output_usd * nusd_per_token * demand.n_answers
     return Bid(
         model_id=spec.model_id,
-        tokens=demand.input_tokens + output_tokens * demand.n_answers,
+        tokens=input_tokens + output_tokens * demand.n_answers,
         most_nusd=prompt_nusd + math.ceil(token_nusd * limit),
         least_nusd=prompt_nusd + math.ceil(token_nusd * least),
         prompt_nusd=prompt_nusd,
@@ -140,7 +141,7 @@ def cut_limit(request: RouteRequest, spec: ModelSpec) -> int | None:
     limit = asked
     if spec.max_output_tokens is not None:
         limit = min(limit, spec.max_output_tokens)
-    room = spec.context_window_tokens - request.demand.input_tokens_upper
+    room = spec.context_window_tokens - request.demand.input_of(spec)[1]
     if request.pinned_model_id is None and room >= 1:
         limit = min(limit, room)
     return None if limit == asked else limit
@@ -153,5 +154,5 @@ def _limit(request: RouteRequest, spec: ModelSpec) -> tuple[int, bool]:
     limits = [n for n in (demand.max_output_tokens, spec.max_output_tokens, cut) if n is not None]
     if limits:
         return min(limits), True
-    room = spec.context_window_tokens - demand.input_tokens_upper
+    room = spec.context_window_tokens - demand.input_of(spec)[1]
     return max(1, min(UNKNOWN_LIMIT_TOKENS, room)), False

@@ -307,6 +307,7 @@ class LedgerEntry(msgspec.Struct, kw_only=True, eq=False):
         usage = booked_usage(
             self.request,
             arrived,
+            spec=spec,
             max_output_tokens=self.max_output_tokens.get(
                 spec.model_id, self.request.demand.max_output_tokens
             ),

@@ -153,32 +153,40 @@ def _reasons(spec: ModelSpec, fields: Mapping[str, bytes]) -> bool:
 
 
 def booked_usage(
-    request: RouteRequest, arrived: Arrived, *, max_output_tokens: int | None, hidden_tokens: int
+    request: RouteRequest,
+    arrived: Arrived,
+    *,
+    spec: ModelSpec,
+    max_output_tokens: int | None,
+    hidden_tokens: int,
 ) -> Usage:
     """Return the tokens that a call is booked with.
 
     Parameters
     ----------
+    spec
+        Of the model that was called.
     max_output_tokens
         What the upstream was told to stop at, for each answer.
     hidden_tokens
         Added to what arrived, where the counts are not final.
     """
     told, demand = arrived.usage, request.demand
+    input_tokens = demand.input_of(spec)[0]
     output_tokens = arrived.output_tokens + hidden_tokens
     if max_output_tokens is not None:
         output_tokens = min(output_tokens, max_output_tokens * demand.n_answers)
     if told is None:
         return Usage(
-            input_tokens=demand.input_tokens,
+            input_tokens=input_tokens,
             output_tokens=output_tokens,
             reasoning_tokens=min(hidden_tokens, output_tokens),
             estimated=True,
         )
     if arrived.final:
-        return told.filled(input_tokens=demand.input_tokens, output_tokens=output_tokens)
+        return told.filled(input_tokens=input_tokens, output_tokens=output_tokens)
     # Told at the beginning or on the way: the prompt is right, the output has grown since.
-    usage = told.filled(input_tokens=demand.input_tokens, output_tokens=output_tokens)
+    usage = told.filled(input_tokens=input_tokens, output_tokens=output_tokens)
     output_tokens = max(usage.output_tokens, output_tokens)
     return msgspec.structs.replace(
         usage,

@@ -13,7 +13,7 @@ from app.errors import InvalidRequestError
 from app.wire.body import Fields
 from app.wire.bounds import STRINGS_PER_MESSAGE
 from app.wire.envelope import decode_value
-from app.wire.parts import NO_ATTACHMENTS, Part, attachments, json_tokens
+from app.wire.parts import NO_ATTACHMENTS, Attachments, Part, attachments, json_tokens
 from app.wire.turns import NOTHING, TURNS, Turn
 from routers.text.token_estimate import estimate_tokens_and_upper
 from routers.types import ROLES, Capability, Conversation, Demand, Message, Role
@@ -124,7 +124,9 @@ def read_chat_fields(fields: Mapping[str, Any], *, max_messages: int = MAX_MESSA
     # Most requests have few fields: those that are absent are not to cost a call each.
     stream = "stream" in fields and bool(field_value(fields, "stream"))
     options = field_value(fields, "stream_options") if "stream_options" in fields else None
-    conversation = Conversation(tuple(map(_to_message, turns, contents)))
+    parts = [part for each in contents if isinstance(each, list) for part in each]
+    attached = attachments(parts, fields["messages"]) if parts else NO_ATTACHMENTS
+    conversation = Conversation(tuple(map(_to_message, turns, contents)), attached.media)
     routing = field_value(fields, "routing") if "routing" in fields else None
     return ChatRequest(
         model=model,
@@ -132,7 +134,7 @@ def read_chat_fields(fields: Mapping[str, Any], *, max_messages: int = MAX_MESSA
         stream=stream,
         include_usage=bool(options and options.include_usage),
         conversation=conversation,
-        demand=_demand(fields, turns, contents, conversation, stream=stream),
+        demand=_demand(fields, turns, attached, conversation, stream=stream),
         turns=turns,
         routing=routing,
     )
@@ -215,13 +217,11 @@ def _to_message(turn: Turn, content: _Content) -> Message:
 def _demand(
     fields: Mapping[str, Any],
     turns: Sequence[Turn],
-    contents: Sequence[_Content],
+    attached: Attachments,
     conversation: Conversation,
     *,
     stream: bool,
 ) -> Demand:
-    parts = [part for each in contents if isinstance(each, list) for part in each]
-    attached = attachments(parts, fields["messages"]) if parts else NO_ATTACHMENTS
     tool_bytes = _tool_bytes(fields, turns)
     schema_bytes = _schema_bytes(fields)
     needs = set(attached.capabilities)
@@ -241,6 +241,7 @@ def _demand(
         max_output_tokens=_max_output_tokens(fields),
         capabilities=frozenset(needs),
         n_answers=(whole_number(fields, "n") or 1) if "n" in fields else 1,
+        media=attached.media,
     )
 
 

@@ -48,18 +48,27 @@ def hard_constraints(
     """Return, for each candidate, the first hard constraint, health aside, that keeps it out."""
     allowed, limit_usd = constraints.allowed_model_ids, constraints.max_cost_usd
     anyone = allowed is None and not isinstance(objective, StrongThreshold)
-    needed, prompt = demand.capabilities, demand.input_tokens_upper
+    needed, media = demand.capabilities, demand.media
+    n_images = 0 if media is None else len(media.pictures)
     asked, unpayable = demand.max_output_tokens, constraints.unpayable
     found: list[Barred | None] = []
     for spec, estimate in zip(candidates, estimates, strict=True):
         why: Barred | None = None
         unwanted = None if anyone else _unwanted(spec.model_id, allowed, objective)
         output = math.ceil(estimate.output_tokens or 0)
+        prompt = demand.input_tokens_upper
+        if media is not None or spec.prompt_tokens:
+            prompt = demand.input_of(spec)[1]
         if unwanted is not None:
             why = Exclusion.NOT_ALLOWED, unwanted
         elif not needed <= spec.capabilities:
             lacking = min(needed - spec.capabilities)
             why = _LACKING[lacking], f"does not offer {lacking.value}{_MEANING.get(lacking, '')}"
+        elif n_images and spec.max_images is not None and n_images > spec.max_images:
+            why = (
+                Exclusion.MAX_IMAGES,
+                f"takes at most {spec.max_images} images, the request has {n_images}",
+            )
         elif prompt + output > spec.context_window_tokens:
             why = _too_long(spec, demand, output)
         elif spec.model_id in constraints.over_share:
@@ -105,7 +114,7 @@ def _gives_less(spec: ModelSpec, demand: Demand, asked: int) -> Barred | None:
             Exclusion.MAX_OUTPUT_TOKENS,
             f"{asked} output tokens requested, it gives {limit}",
         )
-    if demand.input_tokens_upper + asked > spec.context_window_tokens:
+    if demand.input_of(spec)[1] + asked > spec.context_window_tokens:
         return _too_long(spec, demand, asked)
     return None
 
@@ -123,9 +132,10 @@ def _unwanted(model_id: str, allowed: frozenset[str] | None, objective: Objectiv
 
 def _too_long(spec: ModelSpec, demand: Demand, output: int) -> Barred:
     kind = "requested" if output == demand.max_output_tokens else "predicted"
+    prompt = demand.input_of(spec)[1]
     return Exclusion.CONTEXT_WINDOW, (
-        f"needs up to {demand.input_tokens_upper + output} tokens "
-        f"({demand.input_tokens_upper} of prompt, {output} {kind} of output); "
+        f"needs up to {prompt + output} tokens "
+        f"({prompt} of prompt, {output} {kind} of output); "
         f"its context window holds {spec.context_window_tokens}"
     )
 

@@ -132,6 +132,7 @@ def decide_without_predictions(
     estimates: list[CandidateEstimate] = []
     limit_usd = constraints.max_cost_usd
     for spec in candidates:
+        n_input, n_input_upper = demand.input_of(spec)
         limits = [n for n in (demand.max_output_tokens, spec.max_output_tokens) if n is not None]
         longest = min(limits) if limits else None
         estimates.append(
@@ -139,14 +140,14 @@ def decide_without_predictions(
                 model_id=spec.model_id,
                 quality=None,
                 quality_std=None,
-                input_tokens=demand.input_tokens,
+                input_tokens=n_input,
                 output_tokens=None,
                 output_tokens_upper=longest,
                 cost_usd=None,
                 cost_usd_upper=None
                 if longest is None
                 else spec.prices.cost_usd(
-                    input_tokens=demand.input_tokens_upper,
+                    input_tokens=n_input_upper,
                     output_tokens=longest * demand.n_answers,
                 ),
             )
@@ -233,9 +234,12 @@ def estimate_each(
     upper = predictions.output_tokens_upper[0].tolist()
     asked = math.inf if demand.max_output_tokens is None else float(demand.max_output_tokens)
     n = demand.n_answers
-    n_input, n_input_upper = demand.input_tokens, demand.input_tokens_upper
+    alike = demand.input_tokens, demand.input_tokens_upper
+    by_model = demand.media is not None
     estimates = []
     for i, spec in enumerate(candidates):
+        differs = by_model or spec.prompt_tokens
+        n_input, n_input_upper = demand.input_of(spec) if differs else alike
         cap = asked
         if spec.max_output_tokens is not None and spec.max_output_tokens < cap:
             cap = float(spec.max_output_tokens)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from routers.media.values import Media
 from routers.text.window import head_and_tail
 from routers.types import Conversation, Message, Role
 
@@ -40,6 +41,8 @@ class ConversationText(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """All messages but the system's."""
     history_chars: int = 0
     """The full size of the history, of which `history` is the window."""
+    media: Media | None = None
+    """What of the conversation is no text; None where there is nothing such."""
 
 
 def conversation_text(conversation: Conversation) -> ConversationText:
@@ -56,11 +59,12 @@ def conversation_text(conversation: Conversation) -> ConversationText:
     """
     messages = conversation.messages
     if len(messages) == 1 and messages[0].role is not Role.SYSTEM:
-        return ConversationText(prompt=messages[0].text)
+        return ConversationText(prompt=messages[0].text, media=conversation.media)
     system = [message for message in messages if message.role is Role.SYSTEM]
     turns = [message for message in messages if message.role is not Role.SYSTEM]
     if not turns:
-        return ConversationText(prompt="\n".join(message.text for message in system), n_messages=0)
+        said = "\n".join(message.text for message in system)
+        return ConversationText(prompt=said, n_messages=0, media=conversation.media)
     newest = _newest_user_turn(turns)
     history = turns[:newest] + turns[newest + 1 :]
     return ConversationText(
@@ -69,6 +73,7 @@ def conversation_text(conversation: Conversation) -> ConversationText:
         system=_clip("\n".join(message.text for message in system), SYSTEM_WINDOW_CHARS),
         n_messages=len(turns),
         history_chars=sum(len(message.text) for message in history),
+        media=conversation.media,
     )
 
 

@@ -7,11 +7,15 @@ from routers.embedders.base import make_embedder
 from routers.errors import RoutingConfigError
 from routers.features.blocks.base import BLOCKS
 from routers.features.featurizer import Featurizer
+from routers.media.values import Media, Picture
 from routers.types import Conversation, Message, Role
 
 KINDS = BLOCKS.kinds()
 QUESTIONS = ("What is {} plus two?", "Name a river near {}.", "Schreib ein Gedicht über {}!")
-CONVERSATIONS = [Conversation((Message(Role.USER, QUESTIONS[n % 3].format(n)),)) for n in range(60)]
+MEDIA = (None, Media(pictures=(Picture(tokens=255, tokens_upper=510, width_px=512, height_px=9),)))
+CONVERSATIONS = [
+    Conversation((Message(Role.USER, QUESTIONS[n % 3].format(n)),), MEDIA[n % 2]) for n in range(60)
+]
 
 
 def blocks_for(kind):

@@ -22,7 +22,7 @@ from app.wire.messages.shapes import (
     result_blocks,
 )
 from app.wire.messages.tools import is_of_its_servers
-from app.wire.parts import Attachments, attachment, json_tokens
+from app.wire.parts import NO_ATTACHMENTS, Attached, Attachments, Looked, json_tokens
 from app.wire.turns import Turn as RawTurn
 from routers.text.token_estimate import estimate_tokens_and_upper
 from routers.types import Capability, Conversation, Demand, Message, Role
@@ -39,6 +39,9 @@ _ROLES: Mapping[str, Role] = {
 }
 MAX_TOKENS = 10_000_000
 """More than any model gives."""
+
+_MAY_HOLD_MORE = frozenset({"image", "document", "tool_result", "search_result"})
+"""Types of blocks that may be more than text."""
 
 _OURS = ("model", "routing")
 _SHORT: Mapping[str, int] = {
@@ -94,14 +97,15 @@ def read_messages_request(
         tools=_read(fields, "tools") or [],
     )
     stream = bool(_read(fields, "stream"))
-    conversation = Conversation(tuple(_conversation(asked.system, turns)))
+    attached = _attachments(turns)
+    conversation = Conversation(tuple(_conversation(asked.system, turns)), attached.media)
     chat = ChatRequest(
         model=model,
         fields=asked.fields,
         stream=stream,
         include_usage=True,
         conversation=conversation,
-        demand=_demand(fields, asked, conversation, stream=stream),
+        demand=_demand(fields, asked, attached, conversation, stream=stream),
         turns=_raw_turns(fields),
         routing=_read(fields, "routing"),
     )
@@ -197,11 +201,15 @@ def _within(block: Block) -> list[Block]:
 
 
 def _demand(
-    fields: Mapping[str, Any], asked: Asked, conversation: Conversation, *, stream: bool
+    fields: Mapping[str, Any],
+    asked: Asked,
+    attached: Attachments,
+    conversation: Conversation,
+    *,
+    stream: bool,
 ) -> Demand:
     n_bytes = len(memoryview(fields["tools"])) if asked.tools else 0
     n_thought = 0
-    found: list[Attachments] = []
     calls = False
     for turn in asked.turns:
         if type(turn.content) is not list:
@@ -212,9 +220,7 @@ def _demand(
                 n_bytes += len(memoryview(block.input)) + len(block.name or "")
             elif block.type in THINKING_TYPES:
                 n_thought += len(block.thinking or "")
-            else:
-                found += _attached(block)
-    needs = {each for attached in found for each in attached.capabilities}
+    needs = set(attached.capabilities)
     if stream:
         needs.add(Capability.STREAMING)
     if asked.tools or calls:
@@ -230,26 +236,41 @@ def _demand(
     tokens, tokens_upper = estimate_tokens_and_upper(conversation)
     json_count, json_count_upper = json_tokens(n_bytes)
     return Demand(
-        input_tokens=tokens + json_count + sum(each.tokens for each in found),
+        input_tokens=tokens + json_count + attached.tokens,
         input_tokens_upper=tokens_upper
         + json_count_upper
         # Of earlier turns it is usually not read again.
         + json_tokens(n_thought)[1]
-        + sum(each.tokens_upper for each in found),
+        + attached.tokens_upper,
         max_output_tokens=_max_output_tokens(fields),
         capabilities=frozenset(needs),
+        media=attached.media,
     )
 
 
-def _attached(block: Block) -> Iterator[Attachments]:
+def _attachments(turns: Sequence[Turn]) -> Attachments:
+    """Add up what is no text in a request."""
+    looked: Looked | None = None
+    found: list[Attached] = []
+    for turn in turns:
+        if type(turn.content) is not list:
+            continue
+        for block in turn.content:
+            if block.type in _MAY_HOLD_MORE:
+                looked = Looked() if looked is None else looked
+                found += _attached(block, looked)
+    return Attachments.of(found) if found else NO_ATTACHMENTS
+
+
+def _attached(block: Block, looked: Looked) -> Iterator[Attached]:
     """Yield what of a block is no text."""
     if block.type in ("image", "document"):
-        yield attachment(block.type, bytes(block.source))
+        yield looked.into(block.type, bytes(block.source))
     elif block.type == "tool_result" and b'"source"' in bytes(block.content):
         for each in _within(block):
-            yield from _attached(each)
+            yield from _attached(each, looked)
     elif block.type == "search_result":
-        yield attachment(block.type, bytes(block.content))
+        yield looked.into(block.type, bytes(block.content))
 
 
 def _max_output_tokens(fields: Mapping[str, Any]) -> int | None:

@@ -1,0 +1,1 @@
+"""Pictures, recordings and files of a request: their sizes, and what models count them for."""
