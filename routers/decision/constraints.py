@@ -61,14 +61,8 @@ def hard_constraints(
             prompt = demand.input_of(spec)[1]
         if unwanted is not None:
             why = Exclusion.NOT_ALLOWED, unwanted
-        elif not needed <= spec.capabilities:
-            lacking = min(needed - spec.capabilities)
-            why = _LACKING[lacking], f"does not offer {lacking.value}{_MEANING.get(lacking, '')}"
-        elif n_images and spec.max_images is not None and n_images > spec.max_images:
-            why = (
-                Exclusion.MAX_IMAGES,
-                f"takes at most {spec.max_images} images, the request has {n_images}",
-            )
+        elif not needed <= spec.capabilities or n_images > (spec.max_images or n_images):
+            why = _unable(spec, needed, n_images)
         elif prompt + output > spec.context_window_tokens:
             why = _too_long(spec, demand, output)
         elif spec.model_id in constraints.over_share:
@@ -128,6 +122,15 @@ def _unwanted(model_id: str, allowed: frozenset[str] | None, objective: Objectiv
     ):
         return "not one of the two models that the threshold decides between"
     return None
+
+
+def _unable(spec: ModelSpec, needed: frozenset[Capability], n_images: int) -> Barred:
+    lacking = min(needed - spec.capabilities, default=None)
+    if lacking is None:
+        return Exclusion.MAX_IMAGES, (
+            f"takes at most {spec.max_images} images, the request has {n_images}"
+        )
+    return _LACKING[lacking], f"does not offer {lacking.value}{_MEANING.get(lacking, '')}"
 
 
 def _too_long(spec: ModelSpec, demand: Demand, output: int) -> Barred:
