@@ -21,7 +21,8 @@ _MEAN_LOG_OF_HALF_NORMAL = 0.635
 _LOG_SPREAD = (math.log(0.05), math.log(2.0))
 """Bounds of the spread of log tokens: from all but certain to a factor of seven."""
 
-_MAX_LOG_TOKENS = float(np.log(1e6))
+_MAX_TOKENS = 1e6
+_MAX_LOG_TOKENS = math.log(_MAX_TOKENS)
 _MAX_SMEAR = 3.0
 
 
@@ -45,6 +46,8 @@ class AnswerLengths:
         (n_models,), upper quantile of residuals over their predicted spread.
     scattered
         Whether every query's scatter is in its mean: earlier builds.
+    plain
+        A head that was fitted to tokens as they are, where expected lengths come from one.
 
     References
     ----------
@@ -58,6 +61,7 @@ class AnswerLengths:
     factor: FloatVector
     upper: FloatVector
     scattered: bool = False
+    plain: Head | None = None
     _both: Callable[[FloatMatrix], FloatMatrix] | None = field(init=False, default=None)
     _least: FloatVector = field(init=False)  # (2 * n_models,), bounds of log tokens, log spread
     _most: FloatVector = field(init=False)
@@ -78,6 +82,7 @@ class AnswerLengths:
         *,
         folds: int,
         rng: np.random.Generator,
+        plain: bool = False,
     ) -> Self:
         """Fit the regressions.
 
@@ -85,6 +90,8 @@ class AnswerLengths:
         ----------
         folds
             Of the held-out residuals behind the mean and the upper estimate.
+        plain
+            Whether expected lengths are regressed as they are, and not as logarithms.
         """
         n_models = len(labels.models)
         log_tokens = _log_tokens(labels)
@@ -105,7 +112,10 @@ class AnswerLengths:
         guess = np.exp(log_tokens - residuals)
         ratio = nan_mean(np.exp(log_tokens), default=1.0) / nan_mean(guess, default=1.0)
         factor = np.clip(ratio, *_FACTORS).astype(np.float32)
-        return cls(tokens=tokens, spread=spread, factor=factor, upper=upper)
+        as_they_are = None
+        if plain:
+            as_they_are = head.build().fit(x, np.expm1(log_tokens), rng=rng)
+        return cls(tokens=tokens, spread=spread, factor=factor, upper=upper, plain=as_they_are)
 
     @property
     def known(self) -> bool:
@@ -121,9 +131,12 @@ class AnswerLengths:
         upper -= 1
         if self.scattered:
             log_tokens += spread**2 / 2
-        expected = np.exp(log_tokens)
-        expected *= self.factor
-        expected -= 1
+        if self.plain is not None:
+            expected = np.minimum(self.plain.predict_mean(x), np.float32(_MAX_TOKENS))
+        else:
+            expected = np.exp(log_tokens)
+            expected *= self.factor
+            expected -= 1
         np.maximum(expected, 0, out=expected)
         return expected, np.maximum(upper, expected, out=upper)
 
@@ -147,6 +160,8 @@ class AnswerLengths:
             state |= prefixed("tokens.", self.tokens.state())
         if self.spread is not None:
             state |= prefixed("spread.", self.spread.state())
+        if self.plain is not None:
+            state |= prefixed("plain.", self.plain.state())
         return state | {"smear" if self.scattered else "factor": self.factor, "upper": self.upper}
 
     @classmethod
@@ -161,6 +176,7 @@ class AnswerLengths:
         tokens, spread = under("tokens.", state), under("spread.", state)
         if bool(tokens) != bool(spread):
             raise ValueError("lengths of answers and their spread are only known together")
+        plain = under("plain.", state)
         scattered = "smear" in state
         return cls(
             tokens=head.build().restore(tokens) if tokens else None,
@@ -168,6 +184,7 @@ class AnswerLengths:
             factor=take(state, "smear" if scattered else "factor", ndim=1),
             upper=take(state, "upper", ndim=1),
             scattered=scattered,
+            plain=head.build().restore(plain) if plain else None,
         )
 
     def note(self) -> str:

@@ -47,11 +47,15 @@ class CarrotRouter(Router):
         queries unlike the training data.
     residual_folds
         Folds of the held-out residuals behind the mean and the upper estimate of tokens.
+    plain_tokens
+        Whether expected tokens are regressed as they are, as published, and not by logarithms.
+    correct_luck
+        Whether means are corrected for luck: with few outcomes the model that looks best was
+        mostly lucky (`routers.strategies._model_means`), and costs tell what to expect.
 
     Notes
     -----
-    With few outcomes the model that looks best was mostly lucky: means are corrected for that
-    (`routers.strategies._model_means`), toward what the models' costs let expect.
+    The published estimators are the recipe `carrot-knn-published`.
 
     Auxiliary sets are learned along by heads that share something between models (`mlp`, `by-rows`:
     the hidden layer) and by the domains; their models are then forgotten.
@@ -71,6 +75,8 @@ class CarrotRouter(Router):
     residual_folds: Annotated[int, Field(ge=2, le=20)] = 5
     domains: bool = True
     residuals: bool = True
+    plain_tokens: bool = False
+    correct_luck: bool = True
     novelty_: Novelty | None = unfitted()
     domains_: DomainModel | None = unfitted()
     quality_: Head = unfitted()
@@ -81,7 +87,9 @@ class CarrotRouter(Router):
         x, labels, rng = context.x, context.labels, context.rng
         auxiliary = context.auxiliary
         self.novelty_ = None
-        self.luck_ = corrections(labels.quality, labels.mean_cost_usd)
+        self.luck_ = np.zeros(len(labels.models), np.float32)
+        if self.correct_luck:
+            self.luck_ = corrections(labels.quality, labels.mean_cost_usd)
         if self.shrink_unfamiliar:
             self.novelty_ = Novelty().fit(
                 x,
@@ -114,7 +122,12 @@ class CarrotRouter(Router):
             start = None if start is None else start[: len(x)]
             self.quality_.fit(x, labels.quality, rng=rng, start=start)
         self.lengths_ = AnswerLengths.learn(
-            x, labels, self.tokens_head, folds=self.residual_folds, rng=rng
+            x,
+            labels,
+            self.tokens_head,
+            folds=self.residual_folds,
+            rng=rng,
+            plain=self.plain_tokens,
         )
 
     def _learns_residuals(self) -> bool:

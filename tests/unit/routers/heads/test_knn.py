@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from sklearn.model_selection import PredefinedSplit, cross_val_score
 from sklearn.neighbors import KNeighborsRegressor
 
 from routers.errors import NotFittedError, RoutingConfigError
@@ -93,3 +94,26 @@ def test_states_whose_parts_do_not_match_are_refused():
     for wrong in ({"y": Y[:-1]}, {"k": np.asarray([0])}, {"k": np.asarray([301])}):
         with pytest.raises(ValueError, match="do not match"):
             KnnHead().restore(state | wrong)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_number_of_neighbours_by_r2_is_scikit_learns(seed):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(400, 6)).astype(np.float32)
+    # Columns of very different spread: by squared error the second alone would decide.
+    y = np.stack([x[:, 0] > 0, 100 * rng.random(400)], axis=1).astype(np.float32)
+    head = KnnHead(n_neighbors="r2", storage="float32").fit(x, y, rng=np.random.default_rng(7))
+    folds = PredefinedSplit(np.random.default_rng(7).permutation(400) % 5)
+    scores = {
+        k: cross_val_score(
+            KNeighborsRegressor(n_neighbors=k, metric="cosine"), x, y, cv=folds, scoring="r2"
+        ).mean()
+        for k in (2, 4, 8, 16, 32, 64, 128, 256)
+    }
+    assert head.k_ == max(scores, key=scores.get)
+
+
+def test_few_rows_have_as_many_neighbours_as_there_are():
+    x, y = X[:3], Y[:3]
+    assert KnnHead(n_neighbors="r2").fit(x, y, rng=np.random.default_rng(0)).k_ == 2
+    assert KnnHead(n_neighbors="r2").fit(x[:1], y[:1], rng=np.random.default_rng(0)).k_ == 1

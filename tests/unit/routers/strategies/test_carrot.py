@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from sklearn.neighbors import KNeighborsRegressor
 
 from routers.base import DEFAULT_OUTPUT_TOKENS, Labels
 from routers.heads.base import HeadConfig
@@ -178,3 +179,32 @@ def test_a_router_without_corrections_of_means_is_read_as_having_none():
     )
     with pytest.raises(ValueError, match="corrections"):
         CarrotRouter(quality_head=head).restore({**state, "luck": luck[:-1]}, names)
+
+
+PUBLISHED = {
+    "quality_head": HeadConfig(kind="knn", options={"n_neighbors": "r2", "storage": "float32"}),
+    "tokens_head": HeadConfig(kind="knn", options={"n_neighbors": "r2", "storage": "float32"}),
+    "plain_tokens": True,
+    "domains": False,
+    "shrink_unfamiliar": False,
+    "correct_luck": False,
+}
+
+
+def test_the_published_estimators_are_averages_over_neighbours():
+    x, labels = sample(0, n=600)
+    router = CarrotRouter(**PUBLISHED).fit(x, labels, rng=np.random.default_rng(0))
+    predicted = router.predict(x[:40] + 0.1)
+    for found, truth, k in (
+        (predicted.quality, labels.quality, router.quality_.k_),
+        (predicted.output_tokens, labels.output_tokens, router.lengths_.plain.k_),
+    ):
+        reference = KNeighborsRegressor(n_neighbors=k, metric="cosine").fit(x, truth)
+        np.testing.assert_allclose(found, reference.predict(x[:40] + 0.1), rtol=1e-4)
+    again = CarrotRouter(**PUBLISHED).restore(router.state(), labels.models)
+    for name in ("quality", "output_tokens", "output_tokens_upper"):
+        np.testing.assert_array_equal(
+            getattr(again.predict(x), name), getattr(router.predict(x), name)
+        )
+    upper = router.predict(sample(1)[0]).output_tokens_upper
+    assert (sample(1)[1].output_tokens <= upper).mean() == pytest.approx(UPPER_QUANTILE, abs=0.03)
