@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -33,12 +33,15 @@ class Comparisons:
         Columns of the two models.
     outcome
         float32: 1 where a won, 0 where b won, 0.5 for a tie.
+    weight
+        float32: how much each counts; None where all count alike.
     """
 
     row: NDArray[np.intp]
     a: NDArray[np.intp]
     b: NDArray[np.intp]
     outcome: FloatVector
+    weight: FloatVector | None = None
 
     def __len__(self) -> int:
         return len(self.row)
@@ -46,8 +49,17 @@ class Comparisons:
     def pick(self, index: np.ndarray) -> "Comparisons":
         """Return some of the comparisons, by number or by mask."""
         return Comparisons(
-            row=self.row[index], a=self.a[index], b=self.b[index], outcome=self.outcome[index]
+            row=self.row[index],
+            a=self.a[index],
+            b=self.b[index],
+            outcome=self.outcome[index],
+            weight=None if self.weight is None else self.weight[index],
         )
+
+    @property
+    def weights(self) -> FloatVector:
+        """How much each counts, (n_comparisons,)."""
+        return np.ones(len(self), np.float32) if self.weight is None else self.weight
 
     def of_rows(self, index: Sequence[int] | np.ndarray) -> "Comparisons":
         """Return the comparisons of some queries, numbered by the place of the query in `index`."""
@@ -59,7 +71,7 @@ class Comparisons:
         row = np.repeat(np.arange(len(wanted)), count)
         within = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
         picked = self.pick(order[np.repeat(first, count) + within])
-        return Comparisons(row=row, a=picked.a, b=picked.b, outcome=picked.outcome)
+        return replace(picked, row=row)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +89,8 @@ class Labels:
     groups
         A label of each query's origin (benchmark, subset), empty where there is none.
     comparisons
-        Comparisons, where the data are such; strategies that learn from comparisons make their
-        own out of `quality` otherwise.
+        Comparisons, where the data hold such; of queries without any, strategies that learn from
+        comparisons make their own out of `quality`.
     samples
         float32 (n_queries, n_models, n_samples): the single outcomes behind `quality` where
         models answered repeatedly, NaN where there are fewer.

@@ -101,7 +101,9 @@ def read_answers(
             found.take(_told(path, keyed_by_id=True), rows.get)
     else:
         both = zip(table.query_ids, table.conversations, strict=True)
-        by_query: dict[Hashable, int] = {key: row for row, key in enumerate(both)}
+        by_query: dict[Hashable, int] = {}
+        for row, key in enumerate(both):
+            by_query.setdefault(key, row)  # of outcomes and battles on one prompt the outcomes
         for path in data:
             found.take(_told(path, keyed_by_id=False), by_query.get)
     names = ", ".join(shown(path.name) for path in (answers or data))
@@ -235,6 +237,8 @@ def _few(names: Sequence[str]) -> str:
 def _rows_by_id(table: OutcomeTable, answers: Sequence[Path]) -> dict[Hashable, int]:
     rows: dict[Hashable, int] = {}
     for row, query_id in enumerate(table.query_ids):
+        if query_id in rows and table.conversations[row] == table.conversations[rows[query_id]]:
+            continue  # outcomes of a prompt come before battles on it
         if query_id in rows:
             names = ", ".join(file.name for file in table.files)
             raise DataError(

@@ -69,7 +69,8 @@ class OutcomeTable:
     groups
         `set/benchmark` of each query as far as the files tell, else empty.
     comparisons
-        Comparisons of two models, where a file holds such.
+        Comparisons of two models, where a file holds such. The queries of these are rows of their
+        own, after those of outcomes: a share of battles won is no graded answer.
     samples
         float32 (n_queries, n_models, n_samples): the outcomes behind `quality`, NaN where there
         are fewer; None where no model answered a query twice.
@@ -109,7 +110,7 @@ def read_outcomes(paths: Sequence[Path]) -> OutcomeTable:
     """Read wide parquet files, or JSONL files of outcomes or of preferences, and join them.
 
     Models are the union over all files. Rows of the same `query_id` and prompt become one row;
-    repeated outcomes of one model on one query are averaged.
+    repeated outcomes of one model on one query are averaged. Preferences stay apart from outcomes.
 
     Raises
     ------
@@ -180,13 +181,15 @@ def _read(path: Path) -> Part:
 
 
 def _join(parts: Sequence[Part], files: tuple[DataFile, ...]) -> OutcomeTable:
+    parts = sorted(parts, key=_holds_battles)
     models = tuple(dict.fromkeys(model for part in parts for model in part.models))
-    row_of: dict[tuple[str, str], int] = {}
+    row_of: dict[tuple[bool, str, str], int] = {}
     firsts: list[tuple[Part, int]] = []
     rows_of: list[np.ndarray] = []
     for part in parts:
         rows = np.empty(len(part.query_ids), dtype=np.intp)
-        for i, key in enumerate(zip(part.query_ids, part.prompts, strict=True)):
+        for i, query in enumerate(zip(part.query_ids, part.prompts, strict=True)):
+            key = (_holds_battles(part), *query)
             if key not in row_of:
                 row_of[key] = len(firsts)
                 firsts.append((part, i))
@@ -227,14 +230,18 @@ def _join(parts: Sequence[Part], files: tuple[DataFile, ...]) -> OutcomeTable:
     )
 
 
+def _holds_battles(part: Part) -> bool:
+    return part.comparisons is not None
+
+
 def _comparisons(
     parts: Sequence[Part], rows_of: Sequence[np.ndarray], column_of: Mapping[str, int]
 ) -> Comparisons | None:
-    """Join the comparisons; None where some file holds outcomes, which tell more."""
+    """Join the comparisons; None where no file holds any."""
     joined: list[Comparisons] = []
     for part, rows in zip(parts, rows_of, strict=True):
         if part.comparisons is None:
-            return None
+            continue
         columns = np.asarray([column_of[model] for model in part.models], np.intp)
         each = part.comparisons
         joined.append(
@@ -242,6 +249,8 @@ def _comparisons(
                 row=rows[each.row], a=columns[each.a], b=columns[each.b], outcome=each.outcome
             )
         )
+    if not joined:
+        return None
     return Comparisons(
         row=np.concatenate([each.row for each in joined]),
         a=np.concatenate([each.a for each in joined]),

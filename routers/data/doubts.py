@@ -17,7 +17,8 @@ def doubts(table: OutcomeTable) -> list[str]:
     """
     found = []
     prompts: dict[str, int] = {}
-    for query_id in table.query_ids:
+    # A prompt with outcomes and battles is two rows, and one prompt.
+    for query_id, _ in dict.fromkeys(zip(table.query_ids, table.conversations, strict=True)):
         prompts[query_id] = prompts.get(query_id, 0) + 1
     several = [query_id for query_id, n in prompts.items() if n > 1]
     if several:

@@ -30,9 +30,12 @@ class ComparisonRouter(Router):
     pairs_per_query
         How many random pairs of models compete on every query where the data are outcomes; the
         higher quality wins, equal quality is a tie.
+    outcome_weight
+        What such a comparison counts beside a given one, where the data hold both; published: 1.
     """
 
     pairs_per_query: Annotated[int, Field(ge=1)] = 10
+    outcome_weight: Annotated[float, Field(gt=0)] = 1.0
     lengths_: Lengths = unfitted()
     error_: FloatVector = unfitted()  # (n_models,), of the share of comparisons won
     n_comparisons_: int = unfitted()
@@ -40,7 +43,12 @@ class ComparisonRouter(Router):
     def _fit(self, context: FitContext) -> None:
         # Auxiliary outcomes are of other models: they say nothing about these.
         labels, rng = context.labels, context.rng
-        comparisons = comparisons_of(labels, pairs_per_query=self.pairs_per_query, rng=rng)
+        comparisons = comparisons_of(
+            labels,
+            pairs_per_query=self.pairs_per_query,
+            outcome_weight=self.outcome_weight,
+            rng=rng,
+        )
         if len(comparisons) == 0:
             raise DataError(
                 "there is nothing to compare: no query was answered by two models; add outcomes"
@@ -96,12 +104,45 @@ class ComparisonRouter(Router):
 
 
 def comparisons_of(
-    labels: Labels, *, pairs_per_query: int, rng: np.random.Generator
+    labels: Labels,
+    *,
+    pairs_per_query: int,
+    outcome_weight: float = 1.0,
+    rng: np.random.Generator,
 ) -> Comparisons:
-    """Return the comparisons that the labels carry, or else those that their outcomes imply."""
-    if labels.comparisons is not None:
-        return labels.comparisons
-    return from_outcomes(labels.quality, pairs_per_query=pairs_per_query, rng=rng)
+    """Return the comparisons that the labels carry, and those that their outcomes imply.
+
+    Parameters
+    ----------
+    pairs_per_query
+        Of queries that carry none: how many pairs of models are drawn.
+    outcome_weight
+        What one of these counts beside one that is carried.
+
+    References
+    ----------
+    Ong et al. 2024, RouteLLM, arXiv:2406.18665: preferences, augmented by graded answers.
+    """
+    given = labels.comparisons
+    if given is None:
+        return from_outcomes(labels.quality, pairs_per_query=pairs_per_query, rng=rng)
+    graded = np.ones(len(labels), bool)
+    graded[given.row] = False
+    if not graded.any():
+        return given
+    quality = np.where(graded[:, None], labels.quality, np.nan)
+    drawn = from_outcomes(quality, pairs_per_query=pairs_per_query, rng=rng)
+    if len(drawn) == 0:
+        return given
+    return Comparisons(
+        row=np.concatenate([given.row, drawn.row]),
+        a=np.concatenate([given.a, drawn.a]),
+        b=np.concatenate([given.b, drawn.b]),
+        outcome=np.concatenate([given.outcome, drawn.outcome]),
+        weight=np.concatenate(
+            [given.weights, np.full(len(drawn), outcome_weight, np.float32)], dtype=np.float32
+        ),
+    )
 
 
 def from_outcomes(

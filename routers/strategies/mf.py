@@ -57,7 +57,8 @@ def _duels(comparisons: Comparisons, *, halve_ties: bool) -> Duels:
         row=comparisons.row[np.concatenate([first, second])],
         winner=np.concatenate([comparisons.a[first], comparisons.b[second]]),
         loser=np.concatenate([comparisons.b[first], comparisons.a[second]]),
-        weight=np.repeat([1, 0.5, 1, 0.5], [len(a_won), len(tie), len(b_won), len(tie)]),
+        weight=np.repeat([1, 0.5, 1, 0.5], [len(a_won), len(tie), len(b_won), len(tie)])
+        * comparisons.weights[np.concatenate([first, second])],
     )
 
 

@@ -78,7 +78,7 @@ class SimilarityWeightedRouter(ComparisonRouter):
     x_: FloatMatrix = unfitted()  # (n_queries, n_features), unit rows, those with comparisons
     row_: np.ndarray = unfitted()  # (n_comparisons,)
     pair_: np.ndarray = unfitted()  # (n_comparisons,), winner n_models + loser
-    share_: FloatVector = unfitted()  # (n_comparisons,), 0.5 for each half of a tie
+    share_: FloatVector = unfitted()  # (n_comparisons,), weight; half of it for each side of a tie
     tier_: np.ndarray = unfitted()  # (n_models,), 0 for the strongest; every model its own without
     within_: FloatArray = unfitted()  # (n_models,), strength above the mean of its tier
     overall_: FloatArray = unfitted()  # (n_tiers,), strengths of all comparisons
@@ -101,9 +101,9 @@ class SimilarityWeightedRouter(ComparisonRouter):
             pair=np.concatenate(
                 [winner * n_models + loser, (loser * n_models + winner)[tie]]
             ).astype(np.int32),
-            share=np.concatenate([np.where(tie, 0.5, 1.0), np.full(tie.sum(), 0.5)]).astype(
-                np.float32
-            ),
+            share=np.concatenate(
+                [np.where(tie, 0.5, 1.0) * comparisons.weights, 0.5 * comparisons.weights[tie]]
+            ).astype(np.float32),
             n_models=n_models,
         )
 

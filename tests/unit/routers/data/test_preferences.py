@@ -5,6 +5,7 @@ import pytest
 
 from routers.base import ROUTERS
 from routers.data.dataset import read_outcomes
+from routers.data.doubts import doubts
 from routers.data.preferences import has_preferences, read_preferences
 from routers.decision.pairwise import strong_scores
 from routers.errors import DataError
@@ -52,12 +53,56 @@ def test_files_of_preferences_are_joined(tmp_path):
     assert (comparisons.a.tolist(), comparisons.b.tolist()) == ([0, 1, 3], [1, 2, 0])
 
 
-def test_outcomes_beside_preferences_make_all_of_them_outcomes(tmp_path):
-    first = write(tmp_path / "1.jsonl", *COMPARISONS)
-    outcome = {"query_id": "q", "prompt": "new", "model": "x", "quality": 0.5}
-    table = read_outcomes([first, write(tmp_path / "2.jsonl", outcome)])
-    assert table.comparisons is None
-    assert table.quality[0, 0] == 1
+@pytest.mark.parametrize("battles_first", [True, False])
+def test_outcomes_and_preferences_stay_apart(tmp_path, battles_first):
+    battles = write(tmp_path / "b.jsonl", *COMPARISONS)
+    # Of one prompt there are both, under one id.
+    query_id = read_outcomes([battles]).query_ids[0]
+    same = {"query_id": query_id, "prompt": "2 + 2"}
+    outcomes = write(
+        tmp_path / "o.jsonl",
+        same | {"model": "x", "quality": 0},
+        same | {"model": "y", "quality": 1},
+        {"query_id": "q", "prompt": "new", "model": "x", "quality": 0.5},
+    )
+    table = read_outcomes([battles, outcomes] if battles_first else [outcomes, battles])
+    prompts = [each.messages[0].text for each in table.conversations]
+    assert prompts == ["2 + 2", "new", "2 + 2", "sing"]
+    assert table.models == ("x", "y", "z")
+    np.testing.assert_array_equal(table.quality[0], [0, 1, np.nan])
+    np.testing.assert_array_equal(table.quality[2], [1, 0.25, 0.5])
+    assert table.comparisons.row.tolist() == [2, 2, 3, 3]
+    assert table.comparisons.outcome.tolist() == [1, 0.5, 0, 0.5]
+    assert not any("different prompts" in each for each in doubts(table))
+
+
+def test_a_mixture_of_battles_and_outcomes_teaches_both(tmp_path):
+    """Battles tell of a and c along one feature, outcomes of a and b along another."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(600, 4)).astype(np.float32)
+    battles, outcomes = [], []
+    for i, row in enumerate(x[:300]):
+        winner = "model_a" if row[0] + 0.3 * rng.normal() > 0 else "model_b"
+        battles.append({"prompt": f"b{i}", "model_a": "a", "model_b": "c", "winner": winner})
+    for i, row in enumerate(x[300:]):
+        good = row[1] + 0.3 * rng.normal() > 0
+        for model, quality in (("a", good), ("b", not good)):
+            outcomes.append({"query_id": f"{i}", "prompt": f"o{i}"})
+            outcomes[-1] |= {"model": model, "quality": float(quality)}
+    paths = [write(tmp_path / "b.jsonl", *battles), write(tmp_path / "o.jsonl", *outcomes)]
+    labels = read_outcomes(paths).labels
+    order = np.concatenate([np.arange(300, 600), np.arange(300)])  # outcomes come first
+    for kind, options in (("mf", {}), ("sw-ranking", {}), ("mf", {"outcome_weight": 0.01})):
+        router = build(ROUTERS.get(kind), options, noun="it").fit(x[order], labels, rng=rng)
+        assert router.notes()["battles"] == 600
+        predicted = router.predict(x)
+        for feature, other in ((0, "c"), (1, "b")):
+            score = strong_scores(predicted, strong=0, weak=labels.models.index(other))
+            above, below = (score[sign * x[:, feature] > 0.5].mean() for sign in (1, -1))
+            if other == "b" and options:
+                assert above < below + 0.3, "hardly heard"
+            else:
+                assert above > below + 0.3
 
 
 @pytest.mark.parametrize("kind", ["mf", "sw-ranking", "bert", "hybrid", "carrot"])

@@ -43,13 +43,38 @@ def test_a_single_model_has_no_comparisons():
     assert len(made(np.ones((5, 1), np.float32))) == 0
 
 
-def test_given_comparisons_are_taken_as_they_are():
-    rng = np.random.default_rng(1)
-    given = Comparisons(
-        row=np.zeros(1, int), a=np.zeros(1, int), b=np.ones(1, int), outcome=np.ones(1, np.float32)
+def given(*rows):
+    return Comparisons(
+        row=np.asarray(rows),
+        a=np.zeros(len(rows), int),
+        b=np.ones(len(rows), int),
+        outcome=np.ones(len(rows), np.float32),
     )
-    labels = Labels(models=tuple("abcd"), quality=QUALITY, comparisons=given)
-    assert comparisons_of(labels, pairs_per_query=3, rng=rng) is given
+
+
+def test_given_comparisons_are_taken_as_they_are():
+    everywhere = given(*range(len(QUALITY)))
+    labels = Labels(models=tuple("abcd"), quality=QUALITY, comparisons=everywhere)
+    rng = np.random.default_rng(1)
+    assert comparisons_of(labels, pairs_per_query=3, rng=rng) is everywhere
+
+
+def test_queries_without_given_comparisons_are_compared_by_their_outcomes():
+    some = given(0, 0, 2)
+    labels = Labels(models=tuple("abcd"), quality=QUALITY, comparisons=some)
+    both = comparisons_of(
+        labels, pairs_per_query=3, outcome_weight=0.25, rng=np.random.default_rng(1)
+    )
+    assert both.row[:3].tolist() == [0, 0, 2]
+    assert not {0, 2} & set(both.row[3:].tolist())
+    assert both.weights[:3].tolist() == [1, 1, 1]
+    assert set(both.weights[3:].tolist()) == {0.25}
+    better = QUALITY[both.row, both.a] > QUALITY[both.row, both.b]
+    assert (both.outcome[3:][better[3:]] == 1).all()
+    picked = both.of_rows(np.asarray([2, 1]))
+    assert picked.row.tolist()[0] == 0
+    assert picked.weights[0] == 1
+    assert set(picked.weights[1:].tolist()) == {0.25}
 
 
 def test_the_error_of_a_win_share_falls_with_the_number_of_comparisons():
