@@ -50,12 +50,42 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Document:
+    """A text that a request brings for its answer to rest on.
+
+    Attributes
+    ----------
+    text
+        Empty where it cannot be read here, such as a scan.
+    score
+        How well whoever retrieved it says that it fits, on any scale; None where nobody says.
+    declared
+        Whether it came beside the messages, so that a model may be asked without it.
+    """
+
+    text: str
+    score: float | None = None
+    declared: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Conversation:
-    """The text of a request, oldest message first, and what of it is no text."""
+    """The text of a request, oldest message first, and what of it is no text.
+
+    Attributes
+    ----------
+    media
+        Its pictures, recordings and files; None where it has none.
+    documents
+        What it is to rest on, as far as that does not stand in the messages.
+    set_apart
+        Whether all documents stand there, those too that the messages held.
+    """
 
     messages: tuple[Message, ...]
     media: Media | None = None
-    """Its pictures, recordings and files; None where it has none."""
+    documents: tuple[Document, ...] = ()
+    set_apart: bool = False
 
     @classmethod
     def of(cls, prompt: str) -> "Conversation":

@@ -238,6 +238,8 @@ def _prompt(where: str, record: Mapping[str, Any]) -> tuple[str, str | None]:
     """Return the prompt, and the messages as JSON where they are more than one prompt."""
     if "winner" in record:
         raise DataError("preferences do not fit into a wide table; convert them to .jsonl")
+    if record.get("documents"):
+        raise DataError(f"{where}: documents do not fit into a wide table; convert to .jsonl")
     if isinstance(record.get("prompt"), str):
         return str(record["prompt"]), None
     conversation = read_messages(where, record.get("messages"))

@@ -22,9 +22,14 @@ _DELIMITERS = (",", ";", "\t", "|")
 _SAID = re.compile(r"sep=(.)\s*", re.IGNORECASE)
 """What spreadsheets are told of the delimiter by, in a first line."""
 
-_NUMBERS = frozenset({"quality", "input_tokens", "output_tokens", "cost_usd", "latency_s"})
+_NUMBERS = frozenset(
+    {"quality", "quality_without", "input_tokens", "output_tokens", "cost_usd", "latency_s"}
+)
 _TEXTS = frozenset(
-    {"query_id", "prompt", "query", "messages", "model", "set", "benchmark", "subset", "answer"}
+    {
+        *("query_id", "prompt", "query", "messages", "documents"),
+        *("model", "set", "benchmark", "subset", "answer"),
+    }
 )
 _FAMILIES = ("q:", "c:", "t:", "l:")
 _DIGITS = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)

@@ -1,10 +1,13 @@
 """What is odd about outcomes, though all of them can be read."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from routers.data.dataset import OutcomeTable
 from routers.files import shown
 from routers.numeric import nan_mean
+from routers.types import Conversation
 
 _NAMED = 3
 
@@ -16,11 +19,11 @@ def doubts(table: OutcomeTable) -> list[str]:
     difference between models, or one that is never beaten.
     """
     found = []
-    prompts: dict[str, int] = {}
-    # A prompt with outcomes and battles is two rows, and one prompt.
-    for query_id, _ in dict.fromkeys(zip(table.query_ids, table.conversations, strict=True)):
-        prompts[query_id] = prompts.get(query_id, 0) + 1
-    several = [query_id for query_id, n in prompts.items() if n > 1]
+    prompts: dict[str, set[Conversation]] = {}
+    for query_id, conversation in zip(table.query_ids, table.conversations, strict=True):
+        # With and without documents, with outcomes and battles it is one prompt.
+        prompts.setdefault(query_id, set()).add(replace(conversation, documents=()))
+    several = [query_id for query_id, told in prompts.items() if len(told) > 1]
     if several:
         told = ", ".join(repr(shown(each)) for each in several[:_NAMED])
         more = f" and {len(several) - _NAMED} more" if len(several) > _NAMED else ""

@@ -4,20 +4,29 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from routers.data.lines import json_lines
-from routers.data.messages import conversation_key, group_of, read_messages
+from routers.data.messages import (
+    conversation_key,
+    documents_key,
+    group_of,
+    read_documents,
+    read_messages,
+)
 from routers.data.part import Part, Queries
 from routers.data.recognise import advice
 from routers.data.values import plain_number, quality_number
 from routers.errors import DataError
 from routers.files import shown_value
 from routers.types import Conversation
+
+_OF_THE_QUERY = ("query_id", "prompt", "messages", "query", "model", "set", "benchmark", "subset")
+"""What a query is known by, with documents or without."""
 
 
 @dataclass(slots=True)
@@ -55,6 +64,9 @@ def gather(
     prompt), `input_tokens`, `output_tokens`, `cost_usd`, `set`, `benchmark`, `subset`. Instead of
     `model` a record may have `q:M`, and `c:M` and `t:M`, of every model M. Other keys are ignored.
 
+    `documents`, what a query brought for its answer to rest on, makes it another query than the
+    same prompt without them; `quality_without` (wide: `qw:M`) is what the model made of that.
+
     Parameters
     ----------
     source
@@ -76,10 +88,7 @@ def gather(
         if not ids_needed and record.get("query_id") is None:
             told = record.get("prompt", record.get("messages"))
             record = {**record, "query_id": _id_of(told)}  # noqa: PLW2901  (of this file alone)
-        if wide:
-            _take_wide(where, record, queries, models)
-        else:
-            _take_line(where, record, queries, models)
+        _take(where, record, queries, models, wide=wide)
     if not queries:
         raise DataError(f"{source}: has no rows")
     rows = list(queries.values())
@@ -168,18 +177,46 @@ def query_of(where: str, record: dict[str, Any]) -> Query:
         If it cannot be understood.
     """
     query_id = name_of(where, record, "query_id")
+    documents = read_documents(where, record.get("documents"))
     billed = conversation_of(where, record)
     embedded = record.get("query")
     if embedded is not None and not isinstance(embedded, str):
         raise DataError(f"{where}: 'query' must be a text, got {shown_value(embedded)}")
+    read = billed if embedded is None else Conversation.of(embedded)
     return Query(
         query_id=query_id,
-        key=json.dumps([[message.role, message.text] for message in billed.messages]),
-        prompt=conversation_key(billed),
-        conversation=billed if embedded is None else Conversation.of(embedded),
-        billed=billed,
+        key=json.dumps(
+            [
+                [[message.role, message.text] for message in billed.messages],
+                [[each.text, each.score] for each in documents],
+            ]
+        ),
+        prompt=conversation_key(billed) + documents_key(documents),
+        conversation=replace(read, documents=documents) if documents else read,
+        billed=replace(billed, documents=documents) if documents else billed,
         group=group_of(where, record, ("set", "benchmark", "subset")),
     )
+
+
+def _take(
+    where: str,
+    record: dict[str, Any],
+    queries: dict[tuple[str, str], Query],
+    models: dict[str, int],
+    *,
+    wide: bool,
+) -> None:
+    """Take a record, and what it tells of the same query without its documents."""
+    take = _take_wide if wide else _take_line
+    take(where, record, queries, models)
+    renamed = {f"qw:{name[2:]}": name for name in record if name[:2] == "q:"}
+    renamed["quality_without"] = "quality"
+    without = {
+        other: record[name] for name, other in renamed.items() if record.get(name) is not None
+    }
+    if without:
+        bare = {name: record[name] for name in _OF_THE_QUERY if name in record}
+        take(where, {**bare, **without}, queries, models)
 
 
 def _take_line(

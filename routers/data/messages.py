@@ -1,10 +1,13 @@
 """Conversations as files hold them: the `messages` of a chat request."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 
 from routers.errors import DataError
 from routers.files import shown_value
-from routers.types import ROLES, Conversation, Message, Role
+from routers.request.declared import declared_documents
+from routers.types import ROLES, Conversation, Document, Message, Role
 
 
 def read_messages(where: str, messages: object) -> Conversation:
@@ -26,6 +29,28 @@ def conversation_key(conversation: Conversation) -> str:
     if len(messages) == 1 and messages[0].role is Role.USER:
         return messages[0].text
     return "\n".join(f"{message.role}: {message.text}" for message in messages)
+
+
+def documents_key(documents: Sequence[Document]) -> str:
+    """Return what tells the same text with other documents apart; nothing without any."""
+    if not documents:
+        return ""
+    told = json.dumps([[each.text, each.score] for each in documents])
+    return f"\ndocuments: {hashlib.sha256(told.encode('utf-8', 'replace')).hexdigest()[:16]}"
+
+
+def read_documents(where: str, value: object) -> tuple[Document, ...]:
+    """Read the documents of a query; JSON in a text, as tables hold it, counts as what it says.
+
+    Raises
+    ------
+    DataError
+        If they are none; the message begins with `where`.
+    """
+    try:
+        return declared_documents(json.loads(value) if isinstance(value, str) else value)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: 'documents' {error}") from None
 
 
 def group_of(where: str, record: Mapping[str, object], names: Sequence[str]) -> str:

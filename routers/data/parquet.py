@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,12 @@ from typing import Any
 import numpy as np
 
 from routers.data.jsonl import gather
-from routers.data.messages import conversation_key, read_messages
+from routers.data.messages import (
+    conversation_key,
+    documents_key,
+    read_documents,
+    read_messages,
+)
 from routers.data.part import Part, Queries
 from routers.data.recognise import advice
 from routers.data.values import TRUTHS, bounds_text, scale_hint
@@ -33,12 +39,13 @@ _SAMPLE = re.compile("[2-9]|[1-9][0-9]", re.ASCII)
 """The number of a further answer of one model to one query."""
 _TEXTS = frozenset({"prompt", "messages", "query", *_GROUP_COLUMNS})
 _LONG = (
-    *("query_id", "prompt", "messages", "query", *_GROUP_COLUMNS, "model", "quality"),
+    *("query_id", "prompt", "messages", "query", "documents", *_GROUP_COLUMNS, "model", "quality"),
+    "quality_without",
     *("input_tokens", "output_tokens", "cost_usd"),
 )
 """Columns of a table with one outcome a row."""
 
-_QUERY_COLUMNS = ("query_id", "prompt", "messages", "query", *_GROUP_COLUMNS)
+_QUERY_COLUMNS = ("query_id", "prompt", "messages", "query", "documents", *_GROUP_COLUMNS)
 
 
 def read_queries(path: Path) -> Queries:
@@ -75,6 +82,18 @@ def read_queries(path: Path) -> Queries:
             whole if missing else Conversation.of(text)
             for text, missing, whole in zip(texts, absent, billed, strict=True)
         ]
+    if "documents" in names:
+        brought = [
+            read_documents(f"{path}: row {row}", value)
+            for row, value in enumerate(_values(path, table["documents"]))
+        ]
+        prompts = tuple(
+            prompt + documents_key(more) for prompt, more in zip(prompts, brought, strict=True)
+        )
+        billed, embedded = (
+            [replace(each, documents=more) for each, more in zip(told, brought, strict=True)]
+            for told in (billed, embedded)
+        )
     labels = [_values(path, table[name]) for name in _GROUP_COLUMNS if name in names]
     groups = (
         tuple(

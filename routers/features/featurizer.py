@@ -20,7 +20,8 @@ from routers.features.schema import FeatureSchema
 from routers.files import shown
 from routers.options import under
 from routers.probe import Probe, Stage
-from routers.text.conversation import TEXT_VERSION, conversation_text
+from routers.request.documents import set_apart
+from routers.text.conversation import TEXT_VERSION, ConversationText, conversation_text
 from routers.types import Conversation, FloatMatrix
 
 
@@ -38,6 +39,8 @@ class Featurizer:
     ----------
     inline_chars
         Up to how many characters of prompt one conversation may be transformed on an event loop.
+    sets_documents_apart
+        Whether documents are read by their numbers alone.
 
     Raises
     ------
@@ -64,6 +67,7 @@ class Featurizer:
                     f"the feature block {name!r} needs these before it: {', '.join(block.inputs)}"
                 )
         self.inline_chars = embedder.inline_chars
+        self.sets_documents_apart = any(block.sets_documents_apart for block in self._blocks)
 
     @property
     def dimensions(self) -> int:
@@ -85,10 +89,15 @@ class Featurizer:
 
     def fit(self, conversations: Sequence[Conversation], *, seed: int = 0) -> Self:
         """Let the blocks that learn their columns learn them from training queries."""
-        texts = [conversation_text(conversation) for conversation in conversations]
+        texts = self._texts(conversations)
         for block in self._blocks:
             block.fit(texts, seed=seed)
         return self
+
+    def _texts(self, conversations: Sequence[Conversation]) -> list[ConversationText]:
+        if self.sets_documents_apart:
+            conversations = [set_apart(conversation) for conversation in conversations]
+        return [conversation_text(conversation) for conversation in conversations]
 
     def state(self) -> dict[str, np.ndarray]:
         """Return what `fit` learned as plain arrays."""
@@ -164,12 +173,12 @@ class Featurizer:
 
     def embed(self, conversations: Sequence[Conversation]) -> FloatMatrix:
         """Return the embeddings, (n, d), whether or not they are among the columns."""
-        texts = [conversation_text(conversation) for conversation in conversations]
+        texts = self._texts(conversations)
         return EmbeddingBlock(self._embedder).compute(texts)
 
     def precompute(self, conversations: Sequence[Conversation]) -> dict[str, FloatMatrix]:
         """Return, by block name, the columns that are made of texts alone."""
-        texts = [conversation_text(conversation) for conversation in conversations]
+        texts = self._texts(conversations)
         return {
             name: block.compute(texts)
             for name, block in zip(self._names, self._blocks, strict=True)
@@ -194,7 +203,7 @@ class Featurizer:
             alone, in which the words are split for both.
         """
         columns = {} if known is None else dict(known)
-        texts = [conversation_text(conversation) for conversation in conversations]
+        texts = self._texts(conversations)
         if probe is not None:
             probe.lap(Stage.FEATURES)
             if isinstance(self._embedder, Tokenises):

@@ -126,10 +126,10 @@ def _between(text: str, spans: list[tuple[int, int]]) -> list[str]:
 
 def _of_paragraphs(paragraphs: list[str]) -> tuple[str, list[str]]:
     """Split a text of several paragraphs."""
-    if sum(map(len, paragraphs)) <= _SHORT_CHARS and not any(map(_is_code, paragraphs)):
+    if sum(map(len, paragraphs)) <= _SHORT_CHARS and not any(map(is_code, paragraphs)):
         return "\n".join(paragraphs), []
     last = len(paragraphs) - 1
-    programs = [*map(_is_code, paragraphs)]
+    programs = [*map(is_code, paragraphs)]
     if any(programs):
         # Beside a program, single statements belong to it.
         programs = [
@@ -210,7 +210,7 @@ def _at_line(text: str) -> tuple[str, list[str]] | None:
 
 def _of_program(text: str) -> tuple[str, list[str]] | None:
     """Split a program from the lines of prose before and after it; None where it is no program."""
-    if "\n" not in text or not _is_code(text):
+    if "\n" not in text or not is_code(text):
         return None
     lines = [line for line in text.split("\n") if line.strip()]
     first, last = 0, len(lines)
@@ -285,7 +285,8 @@ def _is_prose(paragraph: str) -> bool:
     return sum(map(str.isdigit, paragraph)) < 0.1 * len(paragraph)
 
 
-def _is_code(paragraph: str) -> bool:
+def is_code(paragraph: str) -> bool:
+    """Return whether a paragraph reads like a program, by the marks in it."""
     marks = _n_code_marks(paragraph)
     return marks > _CODE_SHARE * len(paragraph) and ("\n" in paragraph or marks > 12)
 

@@ -107,11 +107,11 @@ def loss_gradients(
         between, to_query_too = _between_queries(query, chosen, temperature)
         loss += weight * between
         to_query += weight / n * to_query_too
-    through = _through(to_query, query, query_norm)
+    carried = through(to_query, query, query_norm)
     return float(loss / n), {
-        "project": z.T @ through,
-        "shift": through.sum(axis=0),
-        "vectors": _through(to_model, model, model_norm),
+        "project": z.T @ carried,
+        "shift": carried.sum(axis=0),
+        "vectors": through(to_model, model, model_norm),
     }
 
 
@@ -138,7 +138,7 @@ def unit(rows: FloatMatrix) -> tuple[FloatMatrix, FloatMatrix]:
     return rows / norm, norm
 
 
-def _through(back: FloatMatrix, unit_rows: FloatMatrix, norm: FloatMatrix) -> FloatMatrix:
+def through(back: FloatMatrix, unit_rows: FloatMatrix, norm: FloatMatrix) -> FloatMatrix:
     """Carry a gradient from rows of length one to the rows before."""
     along = (back * unit_rows).sum(axis=1, keepdims=True)
     return np.asarray((back - along * unit_rows) / norm)

@@ -23,6 +23,9 @@ from routers.types import FloatMatrix, FloatVector, Predictions
 _ROTATED = HeadConfig(kind="rotated")
 
 _RESIDUAL_FOLDS = 5
+_LEAST_KEPT_VARIANCE = 0.01
+"""A signal that no training row had makes a query unlike them, and not infinitely so."""
+
 _WIDEST = 0.5
 """Of a standard deviation of quality."""
 
@@ -95,6 +98,8 @@ class RankingRouter(Router):
 
     whiten: ClassVar[float] = 0.0
     """How far the principal axes are brought to equal deviations."""
+    n_kept: ClassVar[int] = 0
+    """How many of the first columns the scorer alone reads, as they are, before the axes."""
 
     n_axes: Annotated[int, Field(ge=1, le=4096)] = 96
     domains: bool = True
@@ -119,11 +124,12 @@ class RankingRouter(Router):
         """Read what the scorer's `state` returned."""
 
     def _fit(self, context: FitContext) -> None:
-        x, labels, rng = context.x, self._counted(context.labels), context.rng
+        labels, rng = self._counted(context.labels), context.rng
+        kept, x = self._apart(context.x)
         self.novelty_ = self.domains_ = None
         if self.shrink_unfamiliar:
             self.novelty_ = Novelty().fit(
-                x,
+                context.x,
                 labels.quality,
                 groups=labels.groups,
                 length_column=context.length_column,
@@ -134,10 +140,12 @@ class RankingRouter(Router):
             self.domains_, own = DomainModel().fit(x, labels.groups, labels.quality, rng=rng)
             expected = self.domains_.expected(own)
             x = np.hstack([x, self._chances(own)])
+        expected = self._learn_expected(kept, labels, expected, rng=rng)
         self.axes_ = Axes.of(x, self.n_axes, whiten=self.whiten)
-        z = self.axes_(x)
+        z = self._joined(kept, self.axes_(x))
         lesson = Lesson(z=z, labels=labels, expected=expected)
-        self.precision_ = (1 / np.maximum(z.var(axis=0), 1e-12)).astype(np.float32)
+        least = np.where(np.arange(z.shape[1]) < self.n_kept, _LEAST_KEPT_VARIANCE, 1e-12)
+        self.precision_ = (1 / np.maximum(z.var(axis=0), least)).astype(np.float32)
         self._prepare(labels)
         scores, known, learners = self._out_of_fold(lesson, rng)
         told = None if expected is None else expected[known]
@@ -147,6 +155,26 @@ class RankingRouter(Router):
         self.error_ = np.sqrt(nan_mean(missed**2, default=0.25) / seen).astype(np.float32)
         self.scorer_ = self._learn(lesson, rng=rng)
         self._learn_lengths(lesson, learners, rng=rng)
+
+    def _learn_expected(
+        self,
+        kept: FloatMatrix,
+        labels: Labels,
+        expected: FloatMatrix | None,
+        *,
+        rng: np.random.Generator,
+    ) -> FloatMatrix | None:
+        """Learn what is expected by the columns that are kept, too, and return it of each row.
+
+        As `expected` that is by outcomes of other queries.
+        """
+        del kept, labels, rng  # most kinds keep none
+        return expected
+
+    def _expected(self, kept: FloatMatrix, expected: FloatMatrix | None) -> FloatMatrix | None:
+        """Return what is expected of further rows in the end."""
+        del kept
+        return expected
 
     def _prepare(self, labels: Labels) -> None:
         """Learn what every fold has in common."""
@@ -218,11 +246,26 @@ class RankingRouter(Router):
 
     def axes(self, x: FloatMatrix) -> tuple[FloatMatrix, FloatMatrix | None]:
         """Return what the scorer reads of feature rows, and what their domains let expect."""
+        kept, x = self._apart(x)
         if self.domains_ is None:
-            return self.axes_(x), None
+            return self._joined(kept, self.axes_(x)), self._expected(kept, None)
         own = self.domains_.features(x)
         z = self.axes_(np.concatenate([x, self._chances(own)], axis=1))
-        return z, self.domains_.expected(own)
+        return self._joined(kept, z), self._expected(kept, self.domains_.expected(own))
+
+    def _apart(self, x: FloatMatrix) -> tuple[FloatMatrix, FloatMatrix]:
+        """Return the columns that the scorer alone reads, and all of them with zeros for these."""
+        kept = np.zeros((len(x), self.n_kept), np.float32)
+        if not self.n_kept:
+            return kept, x
+        width = min(self.n_kept, x.shape[1])
+        kept[:, :width] = x[:, :width]
+        x = x.copy()
+        x[:, :width] = 0
+        return kept, x
+
+    def _joined(self, kept: FloatMatrix, z: FloatMatrix) -> FloatMatrix:
+        return np.concatenate([kept, z], axis=1) if self.n_kept else z
 
     def _predict(self, x: FloatMatrix) -> Predictions:
         require_fitted(self, "scale_")
@@ -321,7 +364,7 @@ class RankingRouter(Router):
         n_models = len(self.error_)
         if len(self.scale_.low) != n_models + 1:
             raise ValueError("scores and their scales are not of equally many models")
-        if len(self.precision_) != self.axes_.components.shape[1]:
+        if len(self.precision_) != self.n_kept + self.axes_.components.shape[1]:
             raise ValueError("the axes of a router and their variances do not fit together")
         self.scorer_ = self._scorer(under("scorer.", state), n_models)
         self._restore_lengths(under("lengths.", state), n_models)

@@ -6,7 +6,7 @@ import msgspec
 
 from routers.media.values import Media
 from routers.text.window import head_and_tail
-from routers.types import Conversation, Message, Role
+from routers.types import Conversation, Document, Message, Role
 
 TEXT_VERSION = 1
 """To be raised whenever the same conversation gives other text or weights; artifacts store it."""
@@ -43,6 +43,8 @@ class ConversationText(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The full size of the history, of which `history` is the window."""
     media: Media | None = None
     """What of the conversation is no text; None where there is nothing such."""
+    documents: tuple[Document, ...] = ()
+    """What the request brings beside what it says, told by its numbers alone."""
 
 
 def conversation_text(conversation: Conversation) -> ConversationText:
@@ -59,13 +61,19 @@ def conversation_text(conversation: Conversation) -> ConversationText:
     """
     messages = conversation.messages
     if len(messages) == 1 and messages[0].role is not Role.SYSTEM:
-        return ConversationText(prompt=messages[0].text, media=conversation.media)
+        return ConversationText(
+            prompt=messages[0].text, media=conversation.media, documents=conversation.documents
+        )
     system = [message for message in messages if message.role is Role.SYSTEM]
     turns = [message for message in messages if message.role is not Role.SYSTEM]
     if not turns:
-        said = "\n".join(message.text for message in system)
-        return ConversationText(prompt=said, n_messages=0, media=conversation.media)
-    newest = _newest_user_turn(turns)
+        return ConversationText(
+            prompt="\n".join(message.text for message in system),
+            n_messages=0,
+            media=conversation.media,
+            documents=conversation.documents,
+        )
+    newest = newest_user_turn(turns)
     history = turns[:newest] + turns[newest + 1 :]
     return ConversationText(
         prompt=turns[newest].text,
@@ -74,10 +82,12 @@ def conversation_text(conversation: Conversation) -> ConversationText:
         n_messages=len(turns),
         history_chars=sum(len(message.text) for message in history),
         media=conversation.media,
+        documents=conversation.documents,
     )
 
 
-def _newest_user_turn(turns: Sequence[Message]) -> int:
+def newest_user_turn(turns: Sequence[Message]) -> int:
+    """Return where the newest user message stands; without any, the last one."""
     for index in range(len(turns) - 1, -1, -1):
         if turns[index].role is Role.USER:
             return index

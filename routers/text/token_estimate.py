@@ -66,6 +66,8 @@ def _tokens(conversation: Conversation | str) -> float:
         return max(_text_tokens(conversation), 1.0) if conversation else 0.0  # no text is free
     # One pass over the joined text: the fixed cost of a pass is paid once, not per message.
     text = "".join([message.text for message in conversation.messages])
+    if conversation.documents:
+        text += "".join([each.text for each in conversation.documents])
     return _text_tokens(text) + TOKENS_PER_MESSAGE * len(conversation.messages)
 
 

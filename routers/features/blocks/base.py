@@ -31,6 +31,8 @@ class Block(ABC):
         Under which stage of a decision the time of `compute` is counted.
     length_column
         Which of the columns is the logarithm of the prompt's length, if one is.
+    sets_documents_apart
+        Whether no block beside this one may read the text of documents.
     """
 
     version: ClassVar[int]
@@ -38,6 +40,7 @@ class Block(ABC):
     learns: ClassVar[bool] = False
     stage: ClassVar[Stage] = Stage.FEATURES
     length_column: ClassVar[int | None] = None
+    sets_documents_apart: ClassVar[bool] = False
 
     @abstractmethod
     def __init__(self, embedder: Embedder) -> None: ...
