@@ -60,11 +60,28 @@ _FEW = 1500
 _CHOICE = {"mmlu", "cmmlu", "arc_challenge"}
 """RouterDC's benchmarks whose score is the chance given to the right choice: above 0 is right."""
 
+_EMBEDDING = ("embedding",)
 _PLAIN = ("embedding", "lexical")
 _TERMS = (*_PLAIN, "terms")
 _MLP = {"quality_head": {"kind": "mlp"}}
 _BY_ROWS = {"quality_head": {"kind": "by-rows"}}
 _FEATURES_ONLY = {**_MLP, "residuals": False}
+_BY_R2 = {"kind": "knn", "options": {"n_neighbors": "r2"}}
+_CARROT = {
+    "quality_head": _BY_R2,
+    "tokens_head": _BY_R2,
+    "plain_tokens": True,
+    "domains": False,
+    "shrink_unfamiliar": False,
+    "correct_luck": False,
+}
+_RANKING = {
+    "n_tiers": 10,
+    "within_tiers": False,
+    "n_nearest": None,
+    "max_battles": None,
+    "prior": 0,
+}
 _AVERAGE = {
     "quality_head": {
         "kind": "ensemble",
@@ -114,6 +131,14 @@ _ROUTERS: Mapping[str, _Spec] = {
     "nirt": ("nirt", _TERMS, {}, False, False),
     "uniroute": ("uniroute", _TERMS, {}, False, False),
     "avengers-pro": ("avengers-pro", _TERMS, {}, False, False),
+    "random-mix": ("random-mix", _PLAIN, {}, False, False),
+    "carrot-knn as published": ("carrot", _EMBEDDING, _CARROT, False, False),
+    "mf as published": ("mf", _EMBEDDING, {"rank": 128, "ties": "drop"}, False, False),
+    "sw-ranking": ("sw-ranking", _EMBEDDING, {}, False, False),
+    "sw-ranking as published": ("sw-ranking", _EMBEDDING, _RANKING, False, False),
+    "bert (frozen)": ("bert", _EMBEDDING, {}, False, False),
+    "bert (frozen, ten tiers)": ("bert", _EMBEDDING, {"n_tiers": 10}, False, False),
+    "hybrid": ("hybrid", _PLAIN, {}, False, False),
 }
 
 

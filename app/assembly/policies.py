@@ -174,6 +174,14 @@ def _stalls(config: StallsConfig | None) -> StallRule | None:
     )
 
 
+_STORED_BY: Mapping[StoredName, str] = {
+    "calibrated": "--strong-share",
+    "max-drop": "--max-drop",
+    "guaranteed": "--max-quality-drop",
+}
+"""The option of `steelyard calibrate` that finds each threshold."""
+
+
 def _objective(
     name: str, policy: PolicyConfig, config: LoadedConfig, artifact: RouterArtifact
 ) -> Objective:
@@ -186,7 +194,7 @@ def _objective(
         return StrongThreshold(strong=strong, weak=weak, threshold=threshold)
     stored = _stored_thresholds(router, config, artifact)
     if threshold not in stored:
-        wanted = {"calibrated": "--strong-share", "guaranteed": "--max-quality-drop"}[threshold]
+        wanted = _STORED_BY[threshold]
         names = " and ".join(
             _predicted(config.specs[each], artifact).predicted_as for each in (strong, weak)
         )

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-StoredName = Literal["calibrated", "guaranteed"]
-"""`calibrated` sends a wanted share to the strong model, `guaranteed` keeps a promise."""
+StoredName = Literal["calibrated", "max-drop", "guaranteed"]
+"""`calibrated` sends a wanted share to the strong model, `max-drop` kept the mean of quality within
+an allowed drop on the calibration's own requests, `guaranteed` keeps a promise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,8 @@ def stored_thresholds(manifest: Mapping[str, Any]) -> dict[StoredName, StoredThr
             f"Sends {calibrated['strong_share']:.0%} of requests like those of the calibration "
             f"of {date} to {calibrated['strong']}.",
         )
+    if "drop" in record:
+        found["max-drop"] = _stored(record["drop"], record["drop"]["statement"])
     if "guarantee" in record:
         found["guaranteed"] = _stored(record["guarantee"], record["guarantee"]["statement"])
     return found

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -44,6 +45,25 @@ def files(_: click.Context, __: click.Parameter, value: str | None) -> list[Path
     if not all(names):
         raise click.BadParameter(f"{value!r} has an empty file name")
     return [Path(name) for name in names]
+
+
+class Percent(click.ParamType[float]):
+    """A share from 0 up to 1, exclusive, written as `1%` or `0.01`."""
+
+    name = "percent"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the share."""
+        text = str(value).strip()
+        try:
+            share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        except ValueError:
+            share = math.nan
+        if not 0 <= share < 1:
+            self.fail(f"{value!r} is no share below 100%; write 1% or 0.01", param, ctx)
+        return share + 0.0  # no negative zero
 
 
 def knob_positions(_: click.Context, __: click.Parameter, value: str) -> list[float]:

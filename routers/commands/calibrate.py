@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from routers.artifact.files import check_free
-from routers.commands.base import FILE, encoder, files, overwrite, progress, seed_option
+from routers.commands.base import FILE, Percent, encoder, files, overwrite, progress, seed_option
 
 
 @click.command("calibrate")
@@ -35,9 +35,17 @@ from routers.commands.base import FILE, encoder, files, overwrite, progress, see
     help="Print the threshold that sends this share of requests to the strong model.",
 )
 @click.option(
+    "--max-drop",
+    type=Percent(),
+    metavar="PERCENT",
+    help="Find the threshold of fewest strong calls whose mean quality dropped by at most this "
+    "share of the strong model's on the data; nothing is promised.",
+)
+@click.option(
     "--max-quality-drop",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    help="Promise that the weak model costs at most this much; exit 1 if nothing can be promised.",
+    help="Promise that the weak model costs at most this much, its gains not counted; exit 1 if "
+    "nothing can be promised.",
 )
 @click.option(
     "--confidence",
@@ -64,6 +72,7 @@ def command(
     strong: str | None,
     weak: str | None,
     strong_share: float | None,
+    max_drop: float | None,
     max_quality_drop: float | None,
     confidence: float,
     method: Any,
@@ -77,9 +86,16 @@ def command(
 
     if (strong is None) != (weak is None):
         raise click.UsageError("give --strong and --weak together")
-    if strong is None and (strong_share is not None or max_quality_drop is not None):
+    about_two = {
+        "--strong-share": strong_share,
+        "--max-drop": max_drop,
+        "--max-quality-drop": max_quality_drop,
+    }
+    given = [option for option, value in about_two.items() if value is not None]
+    if strong is None and given:
         raise click.UsageError(
-            "--strong-share and --max-quality-drop are about two models: give --strong and --weak"
+            f"{' and '.join(given)} {'is' if len(given) == 1 else 'are'} about two models: give "
+            "--strong and --weak"
         )
     if not overwrite:
         check_free(out)
@@ -89,6 +105,7 @@ def command(
             strong=strong,
             weak=weak,
             strong_share=strong_share,
+            max_drop=max_drop,
             max_quality_drop=max_quality_drop,
             confidence=confidence,
             method=method,
@@ -136,6 +153,8 @@ def _print(record: dict[str, Any]) -> None:
             f"  threshold {found['threshold']:.6g} sends {found['strong_share']:.0%} "
             f"to {found['strong']}"
         )
+    if "drop" in record:
+        click.echo(f"  threshold {record['drop']['threshold']:.6g}: {record['drop']['statement']}")
     if "guarantee" in record:
         click.echo(f"  promised: {record['guarantee']['statement']}")
     if "refused" in record:

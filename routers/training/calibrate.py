@@ -21,6 +21,7 @@ from routers.evaluation.metrics import brier_score, expected_calibration_error
 from routers.numeric import FloatArray
 from routers.training.calibrate_workflow import refit_workflow_knob
 from routers.training.correct import fit_correction, method_for
+from routers.training.drop import choose_drop
 from routers.training.guarantee import Guarantee, Method, guarantee
 from routers.types import FloatMatrix, Predictions
 
@@ -37,6 +38,8 @@ class PairGoal:
     ----------
     strong_share
         Wanted share of requests for the strong model.
+    max_drop
+        How far mean quality may drop, as a share of the strong model's: Hybrid LLM's point rule.
     max_quality_drop, confidence, method
         What is to be promised; nothing where the drop is None.
     """
@@ -44,6 +47,7 @@ class PairGoal:
     strong: str
     weak: str
     strong_share: float | None = None
+    max_drop: float | None = None
     max_quality_drop: float | None = None
     confidence: float = 0.9
     method: Method | None = None
@@ -141,9 +145,18 @@ def calibrate(
     }
     if pair is not None and columns is not None:
         strong, weak = columns
-        record["thresholds"] = _thresholds(
-            strong_scores(predictions, strong=strong, weak=weak), pair
-        )
+        score = strong_scores(predictions, strong=strong, weak=weak)
+        record["thresholds"] = _thresholds(score, pair)
+        if pair.max_drop is not None:
+            halves = prompt_folds(table.conversations, 2, np.random.default_rng(seed + 1))
+            record["drop"] = _drop(
+                score,
+                quality[:, [strong, weak]],
+                pair,
+                limit=pair.max_drop,
+                half=halves == 1,
+                date=created_at[:10],
+            )
         if pair.max_quality_drop is not None:
             final = raw if correction is None else correction.apply(raw)
             usable = promised & ~np.isnan(quality[:, [strong, weak]]).any(axis=1)
@@ -254,6 +267,33 @@ def _thresholds(score: FloatArray, pair: PairGoal) -> dict[str, Any]:
         found["strong_share"] = pair.strong_share
         found["threshold"] = threshold_for(score, pair.strong_share)
     return found
+
+
+def _drop(
+    score: FloatArray,
+    quality: FloatMatrix,
+    pair: PairGoal,
+    *,
+    limit: float,
+    half: NDArray[np.bool_],
+    date: str,
+) -> dict[str, Any]:
+    both = ~np.isnan(quality).any(axis=1)
+    if not both.any():
+        raise DataError(
+            f"no query tells the quality of both {pair.strong} and {pair.weak}, so that nothing "
+            "says what a threshold between them costs; add outcomes"
+        )
+    return choose_drop(
+        score[both],
+        quality[both, 0],
+        quality[both, 1],
+        strong=pair.strong,
+        weak=pair.weak,
+        limit=limit,
+        half=half[both],
+        date=date,
+    ).to_dict()
 
 
 def threshold_for(score: NDArray[np.floating], share: float) -> float:

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from routers.artifact.load import load_artifact
+from routers.artifact.thresholds import stored_thresholds
 from routers.commands import calibrate, evaluate, fit
 from routers.data.dataset import read_outcomes
 from routers.decision.pairwise import strong_scores
@@ -145,9 +146,57 @@ def test_a_damaged_correction_is_refused(folder, record, tmp_path):
         load_artifact(tmp_path)
 
 
+@pytest.mark.parametrize("written", ["5%", "0.05"])
+def test_the_allowed_drop_is_kept_on_the_data_and_told_of_others(folder, tmp_path, written):
+    result = calibrated(
+        folder,
+        tmp_path / "dropped",
+        *("--strong", "max", "--weak", "mini", "--max-drop", written, "--json"),
+    )
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)["drop"]
+    assert found["limit"] == 0.05
+    assert found["drop"] <= 0.05
+    artifact = load_artifact(tmp_path / "dropped")
+    stored = stored_thresholds(artifact.manifest)
+    assert stored["max-drop"].threshold == found["threshold"]
+    assert "guaranteed" not in stored
+    table = read_outcomes([folder / "test.jsonl"])
+    predictions = artifact.predict_conversations(table.conversations)
+    kept = strong_scores(predictions, strong=2, weak=0) < found["threshold"]
+    assert kept.mean() == pytest.approx(found["cost_advantage"], abs=0.05)
+    strong, weak = table.quality[:, 2], table.quality[:, 0]
+    drop = np.where(kept, strong - weak, 0).mean() / strong.mean()
+    assert drop < 0.05 + 0.03
+
+
+def test_a_drop_and_a_promise_are_told_apart(folder, tmp_path):
+    result = calibrated(
+        folder,
+        tmp_path / "both",
+        *("--strong", "max", "--weak", "mini", "--max-drop", "5%", "--max-quality-drop", 0.25),
+    )
+    assert result.exit_code == 0, result.output
+    assert "Nothing is guaranteed" in result.stdout
+    assert "promised: Among requests that stay on mini" in result.stdout
+    assert set(stored_thresholds(load_artifact(tmp_path / "both").manifest)) == {
+        "max-drop",
+        "guaranteed",
+    }
+
+
+@pytest.mark.parametrize("written", ["1.5", "100%", "-1%", "much", "nan", "%"])
+def test_a_drop_that_is_no_share_is_refused(folder, tmp_path, written):
+    options = ("--strong", "max", "--weak", "mini", f"--max-drop={written}")
+    result = calibrated(folder, tmp_path / "none", *options)
+    assert result.exit_code == 2
+    assert "write 1% or 0.01" in result.output
+
+
 def test_wrong_usage_and_unknown_models_are_named(folder, tmp_path):
     assert calibrated(folder, tmp_path, "--strong", "max").exit_code == 2
     assert calibrated(folder, tmp_path, "--max-quality-drop", 0.1).exit_code == 2
+    assert calibrated(folder, tmp_path, "--max-drop", "1%").exit_code == 2
     result = calibrated(folder, tmp_path, "--strong", "huge", "--weak", "mini")
     assert isinstance(result.exception, RoutingConfigError)
     result = calibrated(folder, tmp_path, "--strong", "max", "--weak", "max")

@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
     fresh = write_outcomes(folder / "fresh.parquet", n=1500, seed=7)
     goal = {"strong": "large", "weak": "small"}
     for name, pair in {
-        "promised": PairGoal(**goal, strong_share=0.4, max_quality_drop=0.2),
+        "promised": PairGoal(**goal, strong_share=0.4, max_drop=0.1, max_quality_drop=0.2),
         "shared": PairGoal(**goal, strong_share=0.3),
         "turned": PairGoal(strong="small", weak="large", strong_share=0.3),
     }.items():
@@ -59,6 +59,7 @@ def url(folder, stub_thread):
                 "kept": {"router": "promised", "threshold": "guaranteed"},
                 "shared_out": {"router": "shared", "threshold": "calibrated"},
                 "even": {"router": "mf", "threshold": 0.5},
+                "economical": {"router": "promised", "threshold": "max-drop"},
             },
         ),
     )
@@ -204,6 +205,15 @@ def test_the_guaranteed_name_says_what_is_promised(client, url):
     assert served(client, "router-promised-guaranteed", EASY) == WEAK
 
 
+def test_the_name_of_an_allowed_drop_says_what_it_did_and_promises_nothing(client, url):
+    told = route(url, "router-promised-max-drop")["threshold"]
+    assert "where 10.00% were allowed" in told["statement"]
+    assert "Nothing is guaranteed" in told["statement"]
+    assert served(client, "router-promised-max-drop", HARD) == STRONG
+    assert served(client, "router-promised-max-drop", EASY) == WEAK
+    assert route(url, "auto:economical", HARD)["threshold"] == told
+
+
 def test_a_policy_decides_by_a_stored_threshold_until_a_request_says_otherwise(client, url):
     promised = route(url, "router-promised-guaranteed")["threshold"]
     for prompt, model in ((EASY, WEAK), (HARD, STRONG)):
@@ -238,6 +248,7 @@ def test_names_with_a_stored_threshold_are_listed_and_no_others(client):
     assert named == {
         "router-promised-calibrated",
         "router-promised-guaranteed",
+        "router-promised-max-drop",
         "router-shared-calibrated",
     }
     assert {listed[name] for name in named} == {"steelyard"}
@@ -245,7 +256,13 @@ def test_names_with_a_stored_threshold_are_listed_and_no_others(client):
 
 
 @pytest.mark.parametrize(
-    ("name", "stored"), [("mf", "calibrated"), ("shared", "guaranteed"), ("turned", "calibrated")]
+    ("name", "stored"),
+    [
+        ("mf", "calibrated"),
+        ("shared", "guaranteed"),
+        ("shared", "max-drop"),
+        ("turned", "calibrated"),
+    ],
 )
 def test_what_was_never_stored_of_this_pair_cannot_be_asked_for(
     client, folder, tmp_path, name, stored
