@@ -392,6 +392,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     team: str | None = None
     objective: Objective | None = None
     """The knob that was decided by: the request's own, or what a budget's pressure left of it."""
+    flags: str | None = None
+    """What it wanted of models besides quality and price, as flags are written."""
     n_answers: int = 1
     """How many answers the request asked for; `usage` counts all of them."""
     artifact_version: str | None = None

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from routers.media.tokens import MediaRules
 from routers.media.values import Media
+from routers.wishes import NO_TRAITS, Traits, Wishes
 
 FloatMatrix = NDArray[np.float32]
 FloatVector = NDArray[np.float32]
@@ -224,6 +225,8 @@ class ModelSpec:
     """Whether inputs to embed may be numbers of its tokeniser."""
     usual_latency_s: float | None = None
     """What a whole answer usually takes, as the operator knows it."""
+    traits: Traits = NO_TRAITS
+    """What is known of it for wishes, such as its size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -347,6 +350,9 @@ class Constraints:
     """Models that the request's budget cannot pay for, and why."""
     over_share: Mapping[str, str] = field(default_factory=dict)
     """Models that as many requests went to as may, and why."""
+    wishes: Wishes | None = None
+    """What the request wants of models besides quality and price: its demands keep models out, its
+    goals are weighed."""
 
 
 # --- predictions and decisions ----------------------------------------------------------------
@@ -456,6 +462,8 @@ class Exclusion(StrEnum):
     """Why a candidate could not be chosen."""
 
     NOT_ALLOWED = "not_allowed"
+    WISHES = "wishes"
+    """Not as safe, or of another licence, than the request demands."""
     CONTEXT_WINDOW = "context_window"
     MAX_OUTPUT_TOKENS = "max_output_tokens"
     VISION = "vision_unsupported"
@@ -507,6 +515,10 @@ class CandidateEstimate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     cost_usd_upper: float | None
     exclusion: Exclusion | None = None
     exclusion_detail: str | None = None
+    penalty: float = 0.0
+    """What the goals of the request take off its quality, in the same unit."""
+    goal_costs: Mapping[str, float] | None = None
+    """By goal, from 0 (nothing better) to 1; None where there are none."""
 
     @property
     def eligible(self) -> bool:
@@ -528,6 +540,8 @@ class Decision:
     propensity: float = 1.0
     category: Category | None = None
     """What the request is taken to be about, where the router goes by that."""
+    usd_per_goal: float | None = None
+    """What a unit of `CandidateEstimate.penalty` was weighed with, where that is another rate."""
 
     def estimate(self, model_id: str) -> CandidateEstimate | None:
         """Return what was predicted of `model_id`, if it was a candidate."""

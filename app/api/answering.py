@@ -7,6 +7,7 @@ than deciding does; the endpoints are still part of the app and of its OpenAPI d
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -34,6 +35,7 @@ from app.state import ActiveConfig
 from app.wire.bounds import check_structure, is_simple
 from app.wire.envelope import with_model
 from app.wire.pinned.forms import is_form
+from app.wire.prompt_flags import may_hold_flags, take_flags
 from routers.errors import RoutingError
 
 _SHORT_FORM_BYTES = 256 * 1024
@@ -223,15 +225,22 @@ def understand(
     parsed = dialect.parse(body, head, max_messages=max_messages)
     if model is not None and as_form:
         parsed = msgspec.structs.replace(parsed, model=model)
-    request = resolve(
-        parsed,
-        knobs_from_headers(head),
-        names,
+    resolved = partial(
+        resolve,
+        header_knobs=knobs_from_headers(head),
+        names=names,
         request_id=scope["state"]["request_id"],
         head=head,
         passed_on=dialect.passed_on,
         caller=caller,
     )
+    request = resolved(parsed)
+    policy = request.policy
+    if policy is not None and policy.flags.in_prompt and may_hold_flags(request.conversation):
+        taken = take_flags(body)
+        if taken is not None:
+            parsed = dialect.parse(taken.body, head, max_messages=max_messages)
+            request = resolved(parsed, in_prompt=taken.flags)
     guarded = names.guarded(request.pinned_model_id)
     return place(permit(request, caller, guarded=guarded), head, parsed.turns)
 

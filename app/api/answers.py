@@ -108,6 +108,8 @@ def route_headers(
         (b"x-route-router-ms", b"%.3f" % (entry.decide_s * 1e3)),
         (b"x-route-overhead-ms", b"%.3f" % (entry.overhead_s * 1e3)),
     ]
+    if request.wishes is not None:
+        headers.append((b"x-route-flags", request.wishes.told.encode()))
     if request.overruled:
         headers.append((b"x-route-overruled", ", ".join(request.overruled).encode()))
     judge_cost_usd = entry.judge_cost_usd
@@ -260,6 +262,11 @@ def threshold_object(objective: Objective | None) -> dict[str, Any] | None:
     }
 
 
+def flags_text(request: RouteRequest) -> str | None:
+    """Return the flags that count as they are written, if there are any."""
+    return None if request.wishes is None else request.wishes.told
+
+
 def scorer_object(judgement: Judgement | None) -> dict[str, Any] | None:
     """Return what a scorer said as JSON-ready values, if one was asked."""
     if judgement is None:
@@ -294,6 +301,10 @@ def candidate_objects(
             "eligible": each.eligible,
             "exclusion": None if each.exclusion is None else each.exclusion.value,
             "exclusion_detail": each.exclusion_detail,
+            "goal_penalty": None if each.goal_costs is None else rounded(each.penalty, 6),
+            "goal_costs": None
+            if each.goal_costs is None
+            else {name: round(cost, 6) for name, cost in each.goal_costs.items()},
         }
         for each in candidates
     ]
@@ -351,6 +362,7 @@ def explain_object(entry: LedgerEntry, *, text: str | None = None) -> Mapping[st
         "policy": entry.request.policy_name,
         "policy_version": entry.policy_version,
         "decision": decision_object(decision),
+        "flags": flags_text(entry.request),
         "threshold": threshold_object(entry.request.objective),
         "scorer": scorer_object(entry.judgement),
         "workflow": workflow_object(entry.course),

@@ -24,6 +24,7 @@ from routers.types import (
     StrongThreshold,
     UsdPerQuality,
 )
+from routers.wishes import NO_FLAGS, Flags, WishError, flags_of, parse_flags
 
 _KEYS: Mapping[str, str] = {
     **{key: key for key in HEADER_KEYS.values()},
@@ -49,6 +50,7 @@ class Knobs:
     objective: Objective | None = None
     max_cost_usd: float | None = None
     model_ids: frozenset[str] | None = None
+    flags: Flags | None = None
     policy: str | None = None
     fallback: bool | None = None
     explain: bool | None = None
@@ -66,7 +68,10 @@ class Knobs:
         return next(self.params[key] for key in _OBJECTIVES if key in self.params)
 
     def over(self, other: "Knobs") -> "Knobs":
-        """Return these options, with `other` filling in what is not given here."""
+        """Return these options, with `other` filling in what is not given here.
+
+        Of flags each counts by itself: weights given here come first, demands of both hold.
+        """
         if other is NO_KNOBS:
             return self
         if self is NO_KNOBS:
@@ -77,8 +82,9 @@ class Knobs:
                 if getattr(self, each.name) is None
                 else getattr(self, each.name)
                 for each in fields(self)
-                if each.name != "params"
+                if each.name not in ("params", "flags")
             },
+            flags=self.flags if other.flags is None else (self.flags or NO_FLAGS).over(other.flags),
             params={**other.params, **self.params},
         )
 
@@ -140,6 +146,7 @@ def _build(given: Mapping[str, tuple[str, Any]]) -> Knobs:
         objective=read[objectives[0]] if objectives else None,
         max_cost_usd=read.get("max_cost"),
         model_ids=read.get("models"),
+        flags=read.get("flags"),
         policy=read.get("policy"),
         fallback=read.get("fallback"),
         explain=read.get("explain"),
@@ -201,6 +208,20 @@ def _models(param: str, value: Any) -> frozenset[str]:
     if not models:
         raise InvalidRequestError(f"{param} names no model", param=param)
     return models
+
+
+def _flags(param: str, value: Any) -> Flags:
+    try:
+        if isinstance(value, str):
+            return parse_flags(value)
+        if isinstance(value, dict):
+            return flags_of(value)
+    except WishError as error:
+        raise InvalidRequestError(f"{param}: {error}", param=param) from error
+    raise InvalidRequestError(
+        f'{param} must be an object such as {{"size": 1}}, or the same as text: size=1',
+        param=param,
+    )
 
 
 def _policy(param: str, value: Any) -> str:
@@ -276,6 +297,7 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "lambda": lambda param, value: UsdPerQuality(_usd(param, value)),
     "max_cost": _usd,
     "models": _models,
+    "flags": _flags,
     "policy": _policy,
     "fallback": _on_or_off,
     "explain": _explain,

@@ -22,6 +22,8 @@ _KNOB_HELP = {
     "x-route-lambda": "US dollars that one more unit of quality (0 to 1) is worth.",
     "x-route-max-cost": "Hard limit in US dollars for the whole request.",
     "x-route-models": "Comma-separated list of the models that may be chosen.",
+    "x-route-flags": "What is wanted besides quality and price: `size=1, recency=.5, "
+    "security=high`.",
     "x-route-policy": "The policy to decide by.",
     "x-route-fallback": "on or off.",
     "x-route-explain": "full adds candidates and calls to the body under `steelyard`.",
@@ -159,7 +161,8 @@ def _branch(schema: Mapping[str, Any], kind: str) -> dict[str, Any]:
 
 def _header_schema(knob: Mapping[str, Any]) -> dict[str, Any]:
     """Describe a header like the key of `routing`; lists are separated by commas."""
-    spelled = [each for each in knob["anyOf"] if each["type"] not in ("null", "boolean")]
+    objects = ("null", "boolean", "object", None)
+    spelled = [each for each in knob["anyOf"] if each.get("type") not in objects]
     return spelled[0] if len(spelled) == 1 else {"anyOf": spelled}
 
 

@@ -10,12 +10,14 @@ from app.api.kinds import check_kind, with_model_of_its_kind
 from app.api.knobs import Knobs, told_objective
 from app.errors import InvalidRequestError
 from app.gateway.efforts import allowed_by_effort
+from app.gateway.flags import check_pinned, granted
 from app.gateway.names import Meant, Names
 from app.gateway.request import IDEMPOTENCY_KEY, Policy, RouteRequest
 from app.head import NO_HEAD, RequestHead
 from app.ids import new_id
 from app.types import CacheMode
 from routers.types import CHAT, CostQuality, Objective, StrongThreshold
+from routers.wishes import NO_TRAITS, Flags, Wishes
 
 _RETRY_COUNT = b"x-stainless-retry-count"
 """How often OpenAI's and Anthropic's libraries have sent the request before."""
@@ -30,6 +32,7 @@ def resolve(
     head: RequestHead = NO_HEAD,
     passed_on: Sequence[bytes] = (),
     caller: Caller = ANONYMOUS,
+    in_prompt: Flags | None = None,
 ) -> RouteRequest:
     """Merge a parsed body, its routing headers and the policy's defaults into one request.
 
@@ -37,6 +40,8 @@ def resolve(
     ----------
     passed_on
         The only headers of the client that an upstream ever sees, besides an idempotency key.
+    in_prompt
+        Flags that stood before the prompt, where the policy lets them count.
 
     Raises
     ------
@@ -46,6 +51,8 @@ def resolve(
         If the routing options name something unknown or contradict the model name.
     """
     knobs = header_knobs.over(chat.knobs)
+    if in_prompt is not None:
+        knobs = knobs.over(Knobs(flags=in_prompt, params={"flags": "messages"}))
     if chat.kind != CHAT:
         chat = with_model_of_its_kind(chat, names)
     meant = names.meant(chat.model)
@@ -79,6 +86,7 @@ def resolve(
         overruled=_overruled(header_knobs, chat.knobs, meant),
         allowed_model_ids=allowed,
         max_cost_usd=knobs.max_cost_usd,
+        wishes=_wishes(knobs, pinned, policy, names),
         fallback=fallback and pinned is None,
         explain=bool(knobs.explain),
         references=knobs.reference or (),
@@ -92,6 +100,21 @@ def resolve(
         affinity=knobs.affinity is not False,
         cache=knobs.cache if chat.kind == CHAT else CacheMode.OFF,
         repeated=_is_repeated(head),
+    )
+
+
+def _wishes(knobs: Knobs, pinned: str | None, policy: Policy | None, names: Names) -> Wishes | None:
+    param = knobs.params.get("flags")
+    if pinned is not None:
+        if knobs.flags is None:
+            return None
+        spec = names.specs.get(pinned)
+        traits = NO_TRAITS if spec is None else spec.traits
+        return check_pinned(knobs.flags, pinned, traits, param=param)
+    if policy is None:
+        return None
+    return granted(
+        knobs.flags, policy.flags, policy.candidates, policy_name=policy.name, param=param
     )
 
 

@@ -15,6 +15,7 @@ HEADER_KEYS: Mapping[bytes, str] = {
     b"x-route-lambda": "lambda",
     b"x-route-max-cost": "max_cost",
     b"x-route-models": "models",
+    b"x-route-flags": "flags",
     b"x-route-policy": "policy",
     b"x-route-fallback": "fallback",
     b"x-route-explain": "explain",

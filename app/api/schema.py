@@ -8,6 +8,7 @@ from app.api.knobs import MAX_USD
 from app.config import PRESETS
 from routers.artifact.evidence import Evidence
 from routers.request.layout import DOMAINS, KINDS, LEVELS
+from routers.wishes import MAX_FLAGS_CHARS, MAX_WEIGHT, Security
 
 KNOB_PRESETS = ", ".join(f"{name} ({t:g})" for name, t in PRESETS.items())
 
@@ -52,6 +53,34 @@ class ChatMessage(BaseModel):
     refusal: str | None = None
 
 
+_LICENCE = "[a-z][a-z0-9.+-]{0,60}"
+_GOAL = (
+    "(size|recency|licence|verbosity|readability)(=(10|[0-9]|[0-9]?[.][0-9]{1,6}))?"
+    f"|licence={_LICENCE}"
+)
+_FLAG = f"({_GOAL}|security=({'|'.join(Security)}))"
+_FLAGS_PATTERN = f"^{_FLAG}([,;] ?{_FLAG})*$"
+
+
+class FlagsObject(BaseModel):
+    """What is wanted of models besides quality and price: weights in units of quality, demands."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    size: float | None = Field(None, ge=0, le=MAX_WEIGHT, description="few parameters")
+    recency: float | None = Field(None, ge=0, le=MAX_WEIGHT, description="released lately")
+    verbosity: float | None = Field(None, ge=0, le=MAX_WEIGHT, description="short answers")
+    readability: float | None = Field(None, ge=0, le=MAX_WEIGHT, description="easy to read")
+    licence: (
+        Annotated[float, Field(ge=0, le=MAX_WEIGHT)]
+        | Annotated[str, Field(pattern=rf"^{_LICENCE}$")]
+        | None
+    ) = Field(None, description="a weight; or open, permissive or the name of one, to demand it")
+    security: Literal["basic", "standard", "high"] | None = Field(
+        None, description="the least that will do"
+    )
+
+
 class Routing(BaseModel):
     """The routing headers as a body object, for clients that cannot set headers."""
 
@@ -69,6 +98,13 @@ class Routing(BaseModel):
         None, ge=0, le=MAX_USD, description="US dollars for the whole request"
     )
     models: list[str] | None = Field(None, min_length=1)
+    flags: (
+        Annotated[str, Field(max_length=MAX_FLAGS_CHARS, pattern=_FLAGS_PATTERN)]
+        | FlagsObject
+        | None
+    ) = Field(
+        None, description="what is wanted besides quality and price: an object, or `size=1, ...`"
+    )
     policy: str | None = None
     fallback: Literal["on", "off"] | bool | None = None
     explain: Literal["full", "off"] | None = None
@@ -184,6 +220,10 @@ class Candidate(BaseModel):
     eligible: bool
     exclusion: str | None
     exclusion_detail: str | None
+    goal_penalty: float | None = Field(
+        description="what the goals of the request take off its quality; null without goals"
+    )
+    goal_costs: dict[str, float] | None = Field(description="of each goal, from 0 (best) to 1")
 
 
 class CategoryObject(BaseModel):
@@ -254,6 +294,7 @@ class RouteDecision(BaseModel):
     request: Described | None = Field(description="null where the router describes no prompts")
     evidence: Evidence | None = Field(description="what the prediction of this model rests on")
     decision: DecisionObject
+    flags: str | None = Field(description="the flags that count; null where there are none")
     threshold: Threshold | None
     scorer: ScorerAnswer | None
     candidates: list[Candidate]

@@ -12,8 +12,9 @@ from app.assembly.workflows import build_workflow
 from app.config import AffinityConfig, LoadedConfig, PolicyConfig, RouterConfig, StallsConfig
 from app.config.aliases import resolved_aliases
 from app.config.models import MARK
+from app.gateway.flags import FlagRule, default_doubt
 from app.gateway.names import Names, Pair
-from app.gateway.request import AffinityRule, KnobCurves, Policy, StallRule
+from app.gateway.request import AffinityRule, KnobCurves, Policy, StallRule, WorkflowRule
 from routers.artifact.artifact import RouterArtifact
 from routers.artifact.evidence import Evidence
 from routers.artifact.load import load_artifact
@@ -29,6 +30,7 @@ from routers.types import (
     OutputLimit,
     StrongThreshold,
 )
+from routers.wishes import NO_FLAGS, Goal
 
 DEFAULT_ARTIFACT = Path(routers.__file__).parent / "pretrained" / "default"
 """The artifact that is shipped in the package."""
@@ -101,6 +103,11 @@ def _policy(
                 f"router {policy.router!r} does not know; set predicted_as to one of: "
                 f"{artifact.listed_models(spec.predicted_as)}",
             )
+    workflow = (
+        None
+        if policy.workflow is None
+        else build_workflow(name, policy.workflow, config, artifact, candidates)
+    )
     parts = (name, policy.model_dump_json(), artifact.version, *map(_told, candidates))
     return Policy(
         name=name,
@@ -121,10 +128,36 @@ def _policy(
         inline_chars=_inline_chars(artifact),
         affinity=_affinity(policy.affinity),
         stalls=_stalls(policy.stalls),
-        workflow=None
-        if policy.workflow is None
-        else build_workflow(name, policy.workflow, config, artifact, candidates),
+        workflow=workflow,
+        flags=_flags(name, policy, workflow, config),
     )
+
+
+def _flags(
+    name: str, policy: PolicyConfig, workflow: WorkflowRule | None, config: LoadedConfig
+) -> FlagRule:
+    """Return which flags a policy takes; its helpers are shown requests, too.
+
+    Raises
+    ------
+    ConfigError
+        If what holds of every request cannot be heeded, or nobody meets it.
+    """
+    helpers = [config.gateway.routers[policy.router].scorer]
+    if workflow is not None:
+        helpers += workflow.workflow.asks(policy.candidates)
+    most = policy.flags.max.model_dump()
+    rule = FlagRule(
+        allow=frozenset(policy.flags.allow),
+        most={goal: most[goal.value] for goal in Goal},
+        default=policy.flags.defaults if policy.flags.default else NO_FLAGS,
+        in_prompt=policy.flags.in_prompt,
+        helpers=tuple(config.specs[each] for each in helpers if each in config.specs),
+    )
+    doubt = default_doubt(rule, [config.specs[each] for each in policy.candidates])
+    if doubt is not None:
+        raise config.error(("policies", name, "flags", "default"), doubt)
+    return rule
 
 
 def _predicted(spec: ModelSpec, artifact: RouterArtifact) -> ModelSpec:
@@ -296,4 +329,5 @@ def build_names(config: LoadedConfig, policies: Mapping[str, Policy]) -> Names:
         default_policy=config.gateway.default_policy,
         pairs=pairs,
         others={name: spec for name, spec in config.specs.items() if spec.kind != CHAT},
+        specs=config.specs,
     )

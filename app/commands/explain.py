@@ -16,6 +16,11 @@ from app.commands.config_option import config_option
     help="The knob: 0 to 1, economy, balanced or quality; default: the policy's.",
 )
 @click.option("--policy", default=None, help="Default: the configuration's default policy.")
+@click.option(
+    "--flags",
+    default=None,
+    help="What is wanted besides quality and price: `size=1, recency=.5, security=high`.",
+)
 @config_option("Configuration file.")
 @click.option(
     "--max-cost", type=click.FloatRange(min=0), default=None, help="Hard limit in US dollars."
@@ -26,6 +31,7 @@ def explain(
     *,
     cost_quality: str | None,
     policy: str | None,
+    flags: str | None,
     file: Path,
     max_cost: float | None,
     as_json: bool,
@@ -38,6 +44,7 @@ def explain(
         file=file,
         cost_quality=cost_quality,
         policy=policy,
+        flags=flags,
         max_cost_usd=max_cost,
         as_json=as_json,
     )

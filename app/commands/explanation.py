@@ -44,6 +44,7 @@ def explain(
     file: Path,
     cost_quality: str | None,
     policy: str | None,
+    flags: str | None = None,
     max_cost_usd: float | None,
     as_json: bool,
     console: Console | None = None,
@@ -61,7 +62,7 @@ def explain(
     prompt = prompt.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     config = load_config(file, secrets_needed=False)
     names = build_names(config, build_policies(config, load_artifacts(config)))
-    routing: dict[str, Any] = {"policy": policy, "max_cost": max_cost_usd}
+    routing: dict[str, Any] = {"policy": policy, "max_cost": max_cost_usd, "flags": flags}
     if cost_quality is not None:
         routing["cost_quality"] = parse_cost_quality("--cost-quality", cost_quality).t
     body = {"model": "auto", "messages": [{"role": "user", "content": prompt}], "routing": routing}
@@ -82,7 +83,11 @@ def explain(
     decision = decide_now(
         request,
         chosen_policy,
-        Constraints(max_cost_usd=max_cost_usd, output_limit=chosen_policy.output_limit),
+        Constraints(
+            max_cost_usd=max_cost_usd,
+            output_limit=chosen_policy.output_limit,
+            wishes=request.wishes,
+        ),
     )
     course = None
     if chosen_policy.workflow is not None:
@@ -143,6 +148,9 @@ def _print(
     table.add_column("quality", justify="right", no_wrap=True)
     table.add_column("tokens out", justify="right", no_wrap=True)
     table.add_column("cost, USD", justify="right", no_wrap=True)
+    goals = any(each.goal_costs for each in decision.candidates)
+    if goals:
+        table.add_column("goals take", justify="right")
     table.add_column("chosen at knob")
     for each in sorted(decision.candidates, key=lambda each: -(each.quality or 0)):
         wins = each.model_id == decision.model_id
@@ -152,6 +160,7 @@ def _print(
             _quality(each),
             _tokens(each),
             "unknown" if each.cost_usd is None else f"{each.cost_usd:.6f}",
+            *([_goals(each)] if goals else []),
             _status(each, steps),
             style="bold green" if wins else ("dim" if not each.eligible else ""),
         )
@@ -166,6 +175,8 @@ def _print(
         f"  [dim]policy {escape(policy.name)}, reason {decision.reason.value}, "
         f"decided in {took_ms:.1f} ms[/]"
     )
+    if request.wishes is not None:
+        console.print(f"  flags {escape(request.wishes.told)}")
     if decision.category is not None:
         scheme, name = decision.category.scheme, decision.category.told
         console.print(f"  {scheme} {escape(name)}")
@@ -224,6 +235,11 @@ def _quality(each: CandidateEstimate) -> str:
     if each.quality is None:
         return "unknown"
     return f"{each.quality:.3f} ±{each.quality_std or 0:.3f}"
+
+
+def _goals(each: CandidateEstimate) -> str:
+    costs = each.goal_costs or {}
+    return f"{each.penalty:.3f} ({', '.join(f'{name} {cost:.2f}' for name, cost in costs.items())})"
 
 
 def _tokens(each: CandidateEstimate) -> str:

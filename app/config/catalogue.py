@@ -9,6 +9,7 @@ from app.config.fields import ConflictError, Count, Name, Price, ShortName, Stri
 from app.config.media import MediaConfig
 from app.config.parameters import Effort, ParametersConfig
 from routers.types import CHAT, Capability, Prices, Surcharge
+from routers.wishes import Security, Traits
 
 
 class SurchargeConfig(Strict):
@@ -131,6 +132,18 @@ class CatalogueEntry(Strict):
     under a budget of them."""
     active_parameters_b: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] | None = None
     """How many billions of them work on a token, of a mixture of experts; left out, all."""
+    released: dt.date | None = None
+    """When it was released; the flag `recency` goes by it."""
+    licence: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.+-]{0,60}$")] | None = None
+    """Under which its weights can be had: an SPDX name in small letters (`apache-2.0`), the
+    licence's own (`llama3.1`), or `proprietary` where nobody gets them."""
+    facts_source: Text | None = None
+    """Where sizes, release and licence were read."""
+    readability: Annotated[float, Field(ge=-1000, le=206.835, allow_inf_nan=False)] | None = None
+    """Mean Flesch reading ease of its answers, from about 100 (easy) to 0 and below."""
+    security: Security | None = None
+    """How well it is kept where you have it served, in your own judgement: `basic`, `standard` or
+    `high`. Requests that demand more are not sent here."""
     description: Annotated[str, Field(max_length=10_000)] | None = None
     """What it is good at, in words: `steelyard fit --descriptions` reads it."""
     parameters: ParametersConfig | None = None
@@ -152,6 +165,17 @@ class CatalogueEntry(Strict):
         if self.kind != "embeddings" and self.token_ids is not None:
             raise ConflictError(("token_ids",), "is said of embedding models (kind: embeddings)")
         return self
+
+    @property
+    def traits(self) -> Traits:
+        """What is known of it for wishes."""
+        return Traits(
+            parameters_b=self.parameters_b,
+            released=self.released,
+            licence=self.licence,
+            readability=self.readability,
+            security=self.security,
+        )
 
     @property
     def offers(self) -> frozenset[Capability]:

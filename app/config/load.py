@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -94,6 +95,9 @@ def load_config(
             usual_latency_s=entry.usual_latency_s,
             media=to_rules(counts),
             max_images=counts.max_images,
+            traits=entry.traits
+            if of_base.security is None
+            else replace(entry.traits, security=of_base.security),
             takes_token_ids=spec.startswith(_OF_OPENAI)
             if entry.token_ids is None
             else entry.token_ids,

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from app.config.allowances import LimitsConfig
 from app.config.fields import ConflictError, Place, Strict, Text, known_name
 from app.config.upstreams import UpstreamConfig
+from routers.wishes import Security
 
 MARK = "@"
 """Stands between a model and one of its variants."""
@@ -37,6 +38,8 @@ class ModelConfig(Strict):
     """The catalogue entry that describes it; default: the id."""
     predicted_as: Text | None = None
     """The model of the router artifact whose predictions stand for it; default: `spec`."""
+    security: Security | None = None
+    """How well it is kept where it is served here; default: as its catalogue entry says."""
     limits: LimitsConfig = LimitsConfig()
     """Of all requests that this model is decided for."""
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from app.config.fields import ConflictError, Place, Seconds, SecondsOrNone, Share, Strict, Text
+from app.config.flags import FlagsConfig
 from routers.artifact.thresholds import StoredName
 
 PRESETS: Mapping[str, float] = {"economy": 0.5, "balanced": 0.8, "quality": 0.95}
@@ -135,6 +136,8 @@ class PolicyConfig(Strict):
     stalls: StallsConfig | None = None
     """What a task gets that does not get on: a higher position of the knob until it is over,
     unless the client sets the knob itself. Off by default."""
+    flags: FlagsConfig = FlagsConfig()
+    """What requests may wish of models besides quality and price."""
 
     @model_validator(mode="before")
     @classmethod

@@ -46,6 +46,7 @@ def outcome_of(entry: LedgerEntry, *, status: int, error: str | None) -> Outcome
         key_id=request.caller.key_id,
         team=request.caller.team,
         objective=entry.objective,
+        flags=None if request.wishes is None else request.wishes.told,
         n_answers=request.demand.n_answers,
         artifact_version=None if policy is None else policy.artifact.version,
         evidence=None if policy is None else policy.evidence,

@@ -96,6 +96,7 @@ class Decider:
             unhealthy_model_ids=self.unhealthy(),
             unpayable=unpayable,
             over_share=over_share,
+            wishes=request.wishes,
         )
         strong_chance = None
         if judgement is not None:

@@ -60,6 +60,8 @@ class Names:
     """Further names, and what they come to."""
     others: Mapping[str, ModelSpec] = field(default_factory=dict)
     """Models that do not chat, by id."""
+    specs: Mapping[str, ModelSpec] = field(default_factory=dict)
+    """Every model, by id."""
     shown: tuple[str, ...] | None = None
     """The names that this caller is told of; None: all of them."""
 

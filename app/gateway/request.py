@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from app.access.guard import ANONYMOUS, Caller
+from app.gateway.flags import NO_RULE, FlagRule
 from app.gateway.session import Session
 from app.lineage import Lineage
 from app.providers.base import Provider, Timeouts
@@ -19,6 +20,7 @@ from routers.decision.switching import SwitchRule
 from routers.text.housekeeping import Housekeeping
 from routers.text.stalls import Stall
 from routers.types import Conversation, Demand, ModelFacts, ModelSpec, Objective, OutputLimit
+from routers.wishes import Wishes
 from routers.workflows.base import Workflow
 
 _MAX_CURVES = 256
@@ -165,6 +167,8 @@ class Policy:
     """How long the first model may be silent before the next one is started beside it."""
     workflow: WorkflowRule | None = None
     """How several calls come to one answer; None where the decided model answers."""
+    flags: FlagRule = NO_RULE
+    """What requests may wish of models besides quality and price."""
 
 
 def promise_doubt(policy: Policy) -> str | None:
@@ -254,6 +258,8 @@ class RouteRequest(msgspec.Struct, frozen=True, kw_only=True):
     overruled: tuple[str, ...] = ()
     allowed_model_ids: frozenset[str] | None
     max_cost_usd: float | None
+    wishes: Wishes | None = None
+    """What it wants of models besides quality and price, as far as its policy grants it."""
     fallback: bool
     explain: bool
     conversation: Conversation

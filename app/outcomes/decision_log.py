@@ -124,7 +124,9 @@ def to_row(outcome: Outcome, *, time: float) -> OutcomeRow:
         policy=outcome.policy,
         policy_version=outcome.policy_version,
         artifact_version=outcome.artifact_version,
-        objective=None if outcome.objective is None else _json(objective_of(outcome.objective)),
+        objective=None
+        if outcome.objective is None
+        else _json(objective_of(outcome.objective, flags=outcome.flags)),
         usd_per_quality=None if decision is None else decision.usd_per_quality,
         decided_model=None if decision is None else decision.model_id,
         model=model,
@@ -165,8 +167,13 @@ def to_row(outcome: Outcome, *, time: float) -> OutcomeRow:
     )
 
 
-def objective_of(objective: Objective) -> dict[str, Any]:
-    """Return an objective as plain values, by the name that requests know it by."""
+def objective_of(objective: Objective, *, flags: str | None = None) -> dict[str, Any]:
+    """Return an objective as plain values, by the name that requests know it by, with its flags."""
+    told = _told(objective)
+    return told if flags is None else {**told, "flags": flags}
+
+
+def _told(objective: Objective) -> dict[str, Any]:
     match objective:
         case CostQuality(t):
             return {"cost_quality": t}
@@ -195,7 +202,8 @@ def embedding(texts: Texts) -> bytes | None:
 def _columns(
     candidates: tuple[CandidateEstimate, ...], evidence: Mapping[str, Evidence]
 ) -> dict[str, list[Any]]:
-    return {
+    goals = [each.penalty for each in candidates if each.goal_costs is not None]
+    columns: dict[str, list[Any]] = {
         "model": [each.model_id for each in candidates],
         "quality": [_short(each.quality) for each in candidates],
         "quality_std": [_short(each.quality_std) for each in candidates],
@@ -209,6 +217,7 @@ def _columns(
         "cost_nusd_upper": [_nusd(each.cost_usd_upper) for each in candidates],
         "exclusion": [each.exclusion and each.exclusion.value for each in candidates],
     }
+    return {**columns, "goal_penalty": [_short(each) for each in goals]} if goals else columns
 
 
 def _short(value: float | None, digits: int = 5) -> float | None:

@@ -57,6 +57,7 @@ def choose_each(
     usd_per_quality: Iterable[float],
     *,
     model_ids: Sequence[str] | None = None,
+    weigh_all: bool = False,
 ) -> NDArray[np.intp]:
     """Return (n_rates, n_queries), what `choose` returns at each of several exchange rates.
 
@@ -68,6 +69,8 @@ def choose_each(
         As in `choose`.
     usd_per_quality
         The exchange rates.
+    weigh_all
+        Whether all are worth considering, as where goals are weighed (`rank_all`).
     """
     q = np.asarray(quality, dtype=np.float64)
     cost = np.asarray(cost_usd, dtype=np.float64)
@@ -83,7 +86,7 @@ def choose_each(
             picks[row] = _cheapest_of_tied(q, np.fmin(cost, DEAREST), TIE)
             continue
         if weighed is None:
-            sound = undominated(q, cost)
+            sound = np.ones(q.shape, bool) if weigh_all else undominated(q, cost)
             weighed = np.where(sound, q, -np.inf), np.where(sound, cost, np.inf)
         sound_q, sound_cost = weighed
         if rate == 0:
@@ -125,6 +128,16 @@ def rank(candidates: Iterable[tuple[str, float, float]], usd_per_quality: float)
         ranked += _ordered(sound, usd_per_quality)
         left = out
     return ranked
+
+
+def rank_all(candidates: Iterable[tuple[str, float, float]], usd_per_quality: float) -> list[str]:
+    """Order the candidates of one query, best first, each of them by quality and cost alone.
+
+    Where goals are weighed none is out of the question beforehand: of a model that costs about as
+    much as a better one, its size may still decide. So that the more a goal weighs, the less of it
+    the choice costs, whatever the query.
+    """
+    return _ordered(list(candidates), usd_per_quality)
 
 
 def _ordered(rows: list[tuple[str, float, float]], usd_per_quality: float) -> list[str]:

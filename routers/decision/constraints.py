@@ -46,21 +46,22 @@ def hard_constraints(
     price_free: bool,
 ) -> list[Barred | None]:
     """Return, for each candidate, the first hard constraint, health aside, that keeps it out."""
-    allowed, limit_usd = constraints.allowed_model_ids, constraints.max_cost_usd
-    anyone = allowed is None and not isinstance(objective, StrongThreshold)
+    wishes, limit_usd = constraints.wishes, constraints.max_cost_usd
+    anyone = constraints.allowed_model_ids is None and not isinstance(objective, StrongThreshold)
+    anyone = anyone and (wishes is None or not wishes.demands)
     needed, media = demand.capabilities, demand.media
     n_images = 0 if media is None else len(media.pictures)
     asked, unpayable = demand.max_output_tokens, constraints.unpayable
     found: list[Barred | None] = []
     for spec, estimate in zip(candidates, estimates, strict=True):
         why: Barred | None = None
-        unwanted = None if anyone else _unwanted(spec.model_id, allowed, objective)
+        unwanted = None if anyone else _unwanted(spec, constraints, objective)
         output = math.ceil(estimate.output_tokens or 0)
         prompt = demand.input_tokens_upper
         if media is not None or spec.prompt_tokens:
             prompt = demand.input_of(spec)[1]
         if unwanted is not None:
-            why = Exclusion.NOT_ALLOWED, unwanted
+            why = unwanted
         elif not needed <= spec.capabilities or n_images > (spec.max_images or n_images):
             why = _unable(spec, needed, n_images)
         elif prompt + output > spec.context_window_tokens:
@@ -113,15 +114,18 @@ def _gives_less(spec: ModelSpec, demand: Demand, asked: int) -> Barred | None:
     return None
 
 
-def _unwanted(model_id: str, allowed: frozenset[str] | None, objective: Objective) -> str | None:
+def _unwanted(spec: ModelSpec, constraints: Constraints, objective: Objective) -> Barred | None:
+    allowed, model_id = constraints.allowed_model_ids, spec.model_id
     if allowed is not None and model_id not in allowed:
-        return "not in the allow-list of this request"
+        return Exclusion.NOT_ALLOWED, "not in the allow-list of this request"
     if isinstance(objective, StrongThreshold) and model_id not in (
         objective.strong,
         objective.weak,
     ):
-        return "not one of the two models that the threshold decides between"
-    return None
+        why = "not one of the two models that the threshold decides between"
+        return Exclusion.NOT_ALLOWED, why
+    unmet = None if constraints.wishes is None else constraints.wishes.unmet(spec.traits)
+    return None if unmet is None else (Exclusion.WISHES, unmet)
 
 
 def _unable(spec: ModelSpec, needed: frozenset[Capability], n_images: int) -> Barred:

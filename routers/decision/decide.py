@@ -4,9 +4,10 @@ import math
 from collections.abc import Sequence
 from typing import assert_never
 
-from routers.decision.choice import DEAREST, choose, rank
+from routers.decision.choice import DEAREST, choose, rank, rank_all
 from routers.decision.constraints import Barred, hard_constraints
 from routers.decision.dominance import TIE, undominated_rows
+from routers.decision.goals import GOALS_KNOB, with_goals
 from routers.decision.knob import KnobCurve
 from routers.decision.pairwise import strong_scores
 from routers.errors import NoEligibleModelError
@@ -63,23 +64,25 @@ def decide(
     Costs count the prompt once and the output `n_answers` times; output tokens never exceed the
     request's or the model's own limit. The upper cost, which `max_cost_usd` is held against,
     uses the cautious estimates of both.
+
+    Goals (`constraints.wishes`) take what they cost, in units of quality, off what a candidate is
+    worth; what limits quality or cost is held against quality and cost alone. Where the objective
+    is a least quality, those that reach it are weighed by cost and goals, at the rate of the knob's
+    position `GOALS_KNOB`; where it is a threshold, what goals cost moves the score. Where quality
+    counts nothing, at the knob's 0, goals only part those of equal cost.
     """
     rate = _rate(objective, knob)
     price_free = _ignores_cost(objective, rate) and constraints.max_cost_usd is None
     estimates = estimate_each(candidates, predictions, demand)
+    usd_per_goal: float | None = None
+    if constraints.wishes is not None and constraints.wishes.weights:
+        estimates = with_goals(estimates, candidates, predictions, demand, constraints.wishes)
+        usd_per_goal = knob.usd_per_quality_for(GOALS_KNOB) if rate is None else rate
     barred = hard_constraints(
         candidates, estimates, demand, constraints, objective, price_free=price_free
     )
-    unhealthy = constraints.unhealthy_model_ids
-    if unhealthy:
-        able = [spec.model_id for spec, why in zip(candidates, barred, strict=True) if not why]
-        if any(model_id not in unhealthy for model_id in able):
-            for i, spec in enumerate(candidates):
-                if spec.model_id in unhealthy and barred[i] is None:
-                    barred[i] = (
-                        Exclusion.UNHEALTHY,
-                        "its upstream fails or is throttled at present",
-                    )
+    if constraints.unhealthy_model_ids:
+        _bar_unhealthy(candidates, barred, constraints.unhealthy_model_ids)
     listed = eligible = estimates
     if any(barred):
         listed = [
@@ -90,12 +93,10 @@ def decide(
     if not eligible:
         raise _nobody(listed)
     if isinstance(objective, StrongThreshold):
-        ranked = _by_threshold(
-            [each.model_id for each in eligible], objective, candidates, predictions
-        )
+        ranked = _by_threshold(eligible, objective, candidates, predictions)
         reason = Reason.THRESHOLD
     else:
-        ranked, reason = _rank(eligible, objective, rate)
+        ranked, reason = _rank(eligible, objective, rate, usd_per_goal=usd_per_goal)
     category = None if predictions.categories is None else predictions.categories.of(0)
     if category is not None and category.name is None and reason is Reason.KNOB:
         reason = Reason.UNCERTAIN
@@ -108,7 +109,20 @@ def decide(
         reason=reason,
         usd_per_quality=rate,
         category=category,
+        usd_per_goal=None if usd_per_goal == rate else usd_per_goal,
     )
+
+
+def _bar_unhealthy(
+    candidates: Sequence[ModelSpec], barred: list[Barred | None], unhealthy: frozenset[str]
+) -> None:
+    """Keep out whose upstream is unhealthy, where somebody else may serve."""
+    able = [spec.model_id for spec, why in zip(candidates, barred, strict=True) if not why]
+    if all(model_id in unhealthy for model_id in able):
+        return
+    for i, spec in enumerate(candidates):
+        if spec.model_id in unhealthy and barred[i] is None:
+            barred[i] = Exclusion.UNHEALTHY, "its upstream fails or is throttled at present"
 
 
 def decide_without_predictions(
@@ -183,8 +197,13 @@ def knob_steps(decision: Decision, knob: KnobCurve) -> tuple[KnobStep, ...]:
     priced = [each for each in decision.candidates if each.eligible and each.cost_usd is not None]
     if not priced:
         return (_step(0.0, 1.0, decision.model_id),)
-    rows = [(each.model_id, _known(each.quality), _known(each.cost_usd)) for each in priced]
-    points = [(quality, cost, model_id) for model_id, quality, cost in undominated_rows(rows)]
+    with_goals_too = any(each.goal_costs is not None for each in priced)
+    rows = [
+        (each.model_id, _known(each.quality) - each.penalty, _known(each.cost_usd))
+        for each in priced
+    ]
+    sound = rows if with_goals_too else undominated_rows(rows)
+    points = [(quality, cost, model_id) for model_id, quality, cost in sound]
     at = min(points, key=lambda point: (point[1], -point[0], point[2]))
     steps: list[KnobStep] = []
     start = 0.0
@@ -203,7 +222,7 @@ def knob_steps(decision: Decision, knob: KnobCurve) -> tuple[KnobStep, ...]:
         start, at = to, (-negative_quality, cost, model_id)
     steps.append(_step(start, 1.0, at[2]))
     # At 1 quality alone counts, be the gain ever so small.
-    best = rank(rows, math.inf)[0]
+    best = rank_all(rows, math.inf)[0]
     if best != at[2]:
         steps.append(_step(1.0, 1.0, best))
     return tuple(steps)
@@ -279,6 +298,8 @@ def _exclude(estimate: CandidateEstimate, why: Barred) -> CandidateEstimate:
         cost_usd_upper=estimate.cost_usd_upper,
         exclusion=why[0],
         exclusion_detail=why[1],
+        penalty=estimate.penalty,
+        goal_costs=estimate.goal_costs,
     )
 
 
@@ -290,36 +311,48 @@ def _rank(
     eligible: list[CandidateEstimate],
     objective: CostQuality | UsdPerQuality | MaxQualityLoss | MinQuality,
     rate: float | None,
+    *,
+    usd_per_goal: float | None,
 ) -> tuple[list[str], Reason]:
-    """Order the eligible candidates, best first."""
+    """Order the eligible candidates, best first.
+
+    Parameters
+    ----------
+    usd_per_goal
+        What a unit of goals is worth; None where there are none.
+    """
     match objective:
         case CostQuality() | UsdPerQuality():
             rows = [
                 (
                     each.model_id,
-                    each.quality or 0.0,
+                    (each.quality or 0.0) - each.penalty,
                     DEAREST if each.cost_usd is None else each.cost_usd,
                 )
                 for each in eligible
             ]
-            return rank(rows, _known(rate)), Reason.KNOB
+            ordered = rank if usd_per_goal is None else rank_all
+            return ordered(rows, _known(rate)), Reason.KNOB
         case MaxQualityLoss(loss):
             best = max(_known(each.quality) for each in eligible)
-            return _cheapest_reaching(eligible, best - loss)[0], Reason.KNOB
+            return _cheapest_reaching(eligible, best - loss, usd_per_goal)[0], Reason.KNOB
         case MinQuality(quality):
-            ranked, reached = _cheapest_reaching(eligible, quality)
+            ranked, reached = _cheapest_reaching(eligible, quality, usd_per_goal)
             return ranked, Reason.KNOB if reached else Reason.MIN_QUALITY_UNMET
         case _:
             assert_never(objective)
 
 
-def _cheapest_reaching(eligible: list[CandidateEstimate], quality: float) -> tuple[list[str], bool]:
-    """Those that reach `quality` by cost, then the others by quality."""
+def _cheapest_reaching(
+    eligible: list[CandidateEstimate], quality: float, usd_per_goal: float | None
+) -> tuple[list[str], bool]:
+    """Those that reach `quality` by cost and goals, then the others by quality."""
+    goal_usd = usd_per_goal or 0.0
 
     def key(each: CandidateEstimate) -> tuple[bool, float, float, str]:
         q, cost = _known(each.quality), _known(each.cost_usd)
         if q >= quality - TIE:
-            return False, cost, -q, each.model_id
+            return False, cost + goal_usd * each.penalty, -q, each.model_id
         return True, -q, cost, each.model_id
 
     ranked = sorted(eligible, key=key)
@@ -327,16 +360,18 @@ def _cheapest_reaching(eligible: list[CandidateEstimate], quality: float) -> tup
 
 
 def _by_threshold(
-    eligible: list[str],
+    eligible: list[CandidateEstimate],
     objective: StrongThreshold,
     candidates: Sequence[ModelSpec],
     predictions: Predictions,
 ) -> list[str]:
     if len(eligible) == 1:
-        return eligible
+        return [eligible[0].model_id]
+    penalty = {each.model_id: each.penalty for each in eligible}
     column = {spec.model_id: i for i, spec in enumerate(candidates)}
     pair = [objective.strong, objective.weak]
     score = strong_scores(predictions, strong=column[pair[0]], weak=column[pair[1]])[0]
+    score -= penalty[pair[0]] - penalty[pair[1]]
     return pair if score >= objective.threshold else pair[::-1]
 
 

@@ -229,7 +229,9 @@ def gain_usd(decision: Decision, old_model_id: str, *, objective: Objective) -> 
     if new is None or old is None or new.quality is None or old.quality is None:
         return 0.0
     saving = 0.0 if old.cost_usd is None or new.cost_usd is None else old.cost_usd - new.cost_usd
-    more = new.quality - old.quality
+    more = (new.quality - new.penalty) - (old.quality - old.penalty)
+    if decision.usd_per_goal is not None:
+        saving += decision.usd_per_goal * (old.penalty - new.penalty)
     match objective:
         case CostQuality() | UsdPerQuality():
             rate = decision.usd_per_quality
@@ -241,7 +243,7 @@ def gain_usd(decision: Decision, old_model_id: str, *, objective: Objective) -> 
             met = old.quality >= best - loss - TIE
         case MinQuality(quality):
             # Out of reach for both, the objective is the highest quality there is.
-            met = old.quality >= quality - TIE or more <= TIE
+            met = old.quality >= quality - TIE or new.quality - old.quality <= TIE
         case StrongThreshold():
             met = old_model_id == objective.strong
         case _:

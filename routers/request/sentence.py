@@ -118,6 +118,12 @@ def _compared(decision: Decision) -> str:
         return f"only {model} may take it, and is predicted to fail {_failure(chosen)}"
     if decision.reason is Reason.MIN_QUALITY_UNMET:
         return f"no model is predicted to reach the minimum; {model} comes nearest"
+    if chosen.goal_costs:
+        goals = " and ".join(chosen.goal_costs)
+        return (
+            f"{model} is best by quality, cost and {goals} together, and is predicted to fail "
+            f"{_failure(chosen)}"
+        )
     known = [each for each in decision.candidates if each.eligible and each.quality is not None]
     return _weighed(chosen, known)
 

@@ -43,7 +43,7 @@ def refused_beyond_schema(response):
         return False
     by_upstream = "x-route-model" in response.headers
     error = response.json()["error"]
-    unknowable = {"no_eligible_model", "previous_response_not_found"}
+    unknowable = {"no_eligible_model", "flag_not_available", "previous_response_not_found"}
     known = error.get("code") in unknowable or "models" in error
     return by_upstream or known or "contradict" in error["message"]
 

@@ -147,6 +147,8 @@ export class Playground {
       ["Quality", (each) => `${quality(each.predicted_quality)} ± ${quality(each.quality_uncertainty)}`, true],
       ["Output tokens", (each) => count(each.predicted_output_tokens), true],
       ["Cost", (each) => usd(each.predicted_cost_usd), true],
+      ...(candidates.some((each) => each.goal_penalty != null)
+        ? [["Goals take", (each) => quality(each.goal_penalty), true]] : []),
       ["Evidence", (each) => evidence(each.evidence)],
       ["Excluded because", (each) => (each.eligible ? "" : each.exclusion_detail ?? each.exclusion)],
     ], candidates, "Nothing is predicted yet.");
