@@ -137,7 +137,7 @@ _ROUTERS: Mapping[str, _Spec] = {
     "sw-ranking": ("sw-ranking", _EMBEDDING, {}, False, False),
     "sw-ranking as published": ("sw-ranking", _EMBEDDING, _RANKING, False, False),
     "bert (frozen)": ("bert", _EMBEDDING, {}, False, False),
-    "bert (frozen, ten tiers)": ("bert", _EMBEDDING, {"n_tiers": 10}, False, False),
+    "bert (frozen; ten tiers)": ("bert", _EMBEDDING, {"n_tiers": 10}, False, False),
     "hybrid": ("hybrid", _PLAIN, {}, False, False),
 }
 

@@ -16,6 +16,7 @@ from app.config import PRESETS
 from app.errors import InvalidRequestError
 from app.head import RequestHead
 from app.types import CacheMode
+from routers.decision.tradeoff import objective_of_mu
 from routers.types import (
     CostQuality,
     MaxQualityLoss,
@@ -30,7 +31,7 @@ _KEYS: Mapping[str, str] = {
     **{key: key for key in HEADER_KEYS.values()},
     **{header.decode(): key for header, key in HEADER_KEYS.items()},
 }
-_OBJECTIVES = ("cost_quality", "max_quality_loss", "min_quality", "lambda")
+_OBJECTIVES = ("cost_quality", "max_quality_loss", "min_quality", "lambda", "mu")
 MAX_MODELS = 1_000
 """How many models an allow-list may name."""
 
@@ -295,6 +296,7 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "max_quality_loss": _share(MaxQualityLoss),
     "min_quality": _share(MinQuality),
     "lambda": lambda param, value: UsdPerQuality(_usd(param, value)),
+    "mu": _share(objective_of_mu),
     "max_cost": _usd,
     "models": _models,
     "flags": _flags,

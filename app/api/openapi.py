@@ -20,6 +20,7 @@ _KNOB_HELP = {
     "x-route-max-quality-loss": "Cheapest model predicted within this of the best.",
     "x-route-min-quality": "Cheapest model predicted to reach this quality.",
     "x-route-lambda": "US dollars that one more unit of quality (0 to 1) is worth.",
+    "x-route-mu": "CARROT's trade-off, 0 to 1: the highest (1 - mu) quality - mu 100 USD.",
     "x-route-max-cost": "Hard limit in US dollars for the whole request.",
     "x-route-models": "Comma-separated list of the models that may be chosen.",
     "x-route-flags": "What is wanted besides quality and price: `size=1, recency=.5, "

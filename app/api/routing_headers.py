@@ -13,6 +13,7 @@ HEADER_KEYS: Mapping[bytes, str] = {
     b"x-route-max-quality-loss": "max_quality_loss",
     b"x-route-min-quality": "min_quality",
     b"x-route-lambda": "lambda",
+    b"x-route-mu": "mu",
     b"x-route-max-cost": "max_cost",
     b"x-route-models": "models",
     b"x-route-flags": "flags",

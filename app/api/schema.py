@@ -94,6 +94,9 @@ class Routing(BaseModel):
     lambda_: float | None = Field(
         None, ge=0, le=MAX_USD, alias="lambda", description="USD per quality point"
     )
+    mu: float | None = Field(
+        None, ge=0, le=1, description="CARROT's trade-off: 0 is quality alone, 1 is cost alone"
+    )
     max_cost: float | None = Field(
         None, ge=0, le=MAX_USD, description="US dollars for the whole request"
     )

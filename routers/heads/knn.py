@@ -155,6 +155,16 @@ def _nearest(query: FloatMatrix, x: FloatMatrix, k: int) -> np.ndarray:
     return np.stack([largest(row, k) for row in similarity])
 
 
+def _ranked(similarity: FloatMatrix, k: int) -> np.ndarray:
+    """Return the columns of the k highest entries of every row, the highest first."""
+    if k < similarity.shape[1]:
+        top = np.argpartition(-similarity, k - 1, axis=1)[:, :k]
+    else:
+        top = np.broadcast_to(np.arange(similarity.shape[1]), similarity.shape)
+    order = np.argsort(-np.take_along_axis(similarity, top, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(top, order, axis=1)
+
+
 def _best_k(x: FloatMatrix, y: FloatMatrix, rng: np.random.Generator) -> int:
     """Return the number of neighbours of least squared error on rows that were left out."""
     sizes = [k for k in _GRID if k <= len(x) // 4] or [max(1, len(x) // 4)]
@@ -192,8 +202,7 @@ def _fold_errors(
         default = nan_mean(y[train], default=0.0)
         for block in row_blocks(len(test), max(len(train), sizes[-1] * y.shape[1])):
             rows = test[block]
-            similarity = x[rows] @ x[train].T
-            nearest = train[np.argsort(-similarity, axis=1)[:, : sizes[-1]]]
+            nearest = train[_ranked(x[rows] @ x[train].T, sizes[-1])]
             seen = y[nearest]
             known = np.cumsum(~np.isnan(seen), axis=1)
             total = np.cumsum(np.nan_to_num(seen), axis=1, dtype=np.float64)

@@ -147,6 +147,20 @@ def test_a_quality_that_nothing_reaches_takes_the_best_and_says_so(client):
     assert response.headers["x-route-reason"] == "min_quality_unmet"
 
 
+@pytest.mark.parametrize("mu", ["0", "0.05", "0.5", "0.95", "1"])
+def test_mu_is_another_word_for_a_rate_or_for_quality_alone(client, mu):
+    as_published = route(client, headers={"x-route-mu": mu})
+    if mu == "0":
+        same = route(client, headers={"x-cost-quality": "1"})
+    else:
+        rate = (1 - float(mu)) / (float(mu) * 100)
+        same = route(client, headers={"x-route-lambda": repr(rate)})
+        told = as_published["decision"]["usd_per_quality"]
+        assert told == pytest.approx(rate)
+    assert as_published["model"] == same["model"]
+    assert route(client, routing={"mu": float(mu)})["model"] == same["model"]
+
+
 @pytest.mark.parametrize("usd_per_quality", [0, 1e-6, 1e-4, 1e-2, 1.0])
 def test_lambda_is_a_price_for_quality(client, usd_per_quality):
     for prompt in PROMPTS:
