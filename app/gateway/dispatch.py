@@ -31,13 +31,14 @@ from app.errors import (
 )
 from app.gateway.ledger import LedgerEntry
 from app.gateway.plan import FirstOf, Hedged
-from app.gateway.pool import DeploymentPool, Lease, Slot
+from app.gateway.pool import DeploymentPool, Lease
 from app.gateway.request import IDEMPOTENCY_KEY, Deployment, RouteRequest
 from app.gateway.retry import (
     MAX_CALLS_OF_A_REPEAT,
     may_go_elsewhere,
     wait_before_repeating_s,
 )
+from app.gateway.slots import Slot
 from app.providers.base import Chunk, ModelCall, Progress, Provider
 from app.providers.messages.native import without_thoughts
 from app.telemetry.tracing import CallTrace

@@ -2,37 +2,21 @@
 
 import random
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from types import MappingProxyType
 
 import msgspec
 
 from app.errors import UpstreamError, UpstreamThrottledError
+from app.gateway.balance import Balance, LeastOutstanding
 from app.gateway.breaker import Circuit, CircuitState
 from app.gateway.request import Deployment
+from app.gateway.slots import Slot
 
 MAX_THROTTLE_S = 600.0
 """The longest that a deployment is left alone on its own word; then one call asks again."""
 
 _NONE: frozenset[str] = frozenset()
-
-
-@dataclass(slots=True, kw_only=True)
-class Slot:
-    """One deployment and what is known of it at the moment."""
-
-    deployment: Deployment
-    circuit: Circuit
-    outstanding: int = 0
-    """Calls that have begun and not ended."""
-    throttled_until: float = 0.0
-
-    def available(self, now: float) -> bool:
-        """Return whether a call may go there: healthy, or due for a probe, and not throttled."""
-        return self.throttled_until <= now and self.circuit.allows(now)
-
-    def untroubled(self, now: float) -> bool:
-        """Return whether nothing at all is held against it."""
-        return self.throttled_until <= now and self.circuit.state is CircuitState.CLOSED
+_NO_BALANCES: Mapping[str, Balance] = MappingProxyType({})
 
 
 class Lease(msgspec.Struct, eq=False):
@@ -89,6 +73,8 @@ class DeploymentPool:
         Monotonic seconds.
     rng
         Breaks ties.
+    balances
+        Model id → how its calls are spread; the least busy deployment takes those of other models.
     on_breaker_change
         Told of every change of a circuit's state, after it.
     """
@@ -101,10 +87,14 @@ class DeploymentPool:
         failures: int = 5,
         cooldown_s: float = 15.0,
         rng: random.Random,
+        balances: Mapping[str, Balance] = _NO_BALANCES,
         on_breaker_change: Callable[[Deployment, CircuitState], None] = lambda *_: None,
     ) -> None:
         self.clock = clock
-        self._rng = rng
+        least_outstanding = LeastOutstanding(rng)
+        self._balances = {
+            model_id: balances.get(model_id, least_outstanding) for model_id in deployments
+        }
         self._on_breaker_change = on_breaker_change
         self._slots = {
             model_id: tuple(
@@ -124,9 +114,8 @@ class DeploymentPool:
     ) -> Lease:
         """Choose a deployment for one call.
 
-        Available ones come first, those in `avoid` last; among equals the one with the least
-        outstanding calls relative to its weight, ties at random by weight. There is always one:
-        where none is available, the call is made all the same.
+        Available ones come first, those in `avoid` last; among equals the model's balance picks.
+        There is always one: where none is available, the call is made all the same.
 
         Parameters
         ----------
@@ -135,7 +124,7 @@ class DeploymentPool:
         """
         slots = self._speaking(dialect, model_id)
         now = self.clock()
-        slot = slots[0] if len(slots) == 1 else self._choose(slots, avoid, now)
+        slot = slots[0] if len(slots) == 1 else self._choose(model_id, slots, avoid, now)
         slot.outstanding += 1
         is_probe = False
         if slot.circuit.state is not CircuitState.CLOSED:
@@ -152,7 +141,7 @@ class DeploymentPool:
         if len(slots) == 1:
             return False
         now = self.clock()
-        return any(slot.available(now) and not _among(slot, avoid) for slot in slots)
+        return any(slot.available(now) and slot not in avoid for slot in slots)
 
     def ordered(self, model_ids: Sequence[str]) -> Sequence[str]:
         """Return the models in the order to try them: those that cannot be had now come last."""
@@ -202,25 +191,18 @@ class DeploymentPool:
             slot for slot in slots if dialect in slot.deployment.provider.native_dialects
         ] or slots
 
-    def _choose(self, slots: Sequence[Slot], avoid: Collection[Slot], now: float) -> Slot:
+    def _choose(
+        self, model_id: str, slots: Sequence[Slot], avoid: Collection[Slot], now: float
+    ) -> Slot:
+        balance = self._balances[model_id]
+        if not avoid and model_id not in self._troubled:
+            return balance.pick(slots, now)
         for wanted in (
-            [slot for slot in slots if slot.available(now) and not _among(slot, avoid)],
+            [slot for slot in slots if slot.available(now) and slot not in avoid],
             [slot for slot in slots if slot.available(now)],
-            [slot for slot in slots if not _among(slot, avoid)],
+            [slot for slot in slots if slot not in avoid],
             slots,
         ):
             if wanted:
-                return self._least_busy(wanted)
+                return balance.pick(wanted, now)
         raise AssertionError("a model has at least one deployment")
-
-    def _least_busy(self, slots: Sequence[Slot]) -> Slot:
-        loads = [slot.outstanding / slot.deployment.weight for slot in slots]
-        least = min(loads)
-        ties = [slot for slot, load in zip(slots, loads, strict=True) if load == least]
-        if len(ties) == 1:
-            return ties[0]
-        return self._rng.choices(ties, weights=[slot.deployment.weight for slot in ties])[0]
-
-
-def _among(slot: Slot, slots: Collection[Slot]) -> bool:
-    return any(slot is each for each in slots)

@@ -141,7 +141,7 @@ def _lines(plot: Plot, x: float, top: float, duration_s: float) -> tuple[list[st
         parts.append(_text(left - 6, up(tick) + 3.5, shown(tick), "tick right"))
     parts += [
         _text(across(second), bottom + 15, f"{second} s", "tick middle")
-        for second in range(0, int(duration_s) + 1, 15)
+        for second in range(0, int(duration_s) + 1, _step_s(duration_s))
     ]
     # The highest of a stack first, so that every area is seen where it is not covered.
     for i in reversed(range(len(series))) if plot.stacked else range(len(series)):
@@ -223,6 +223,12 @@ def _ticks(low: float, high: float) -> list[float]:
     step *= next(m for m in (1, 2, 5, 10) if (high - low) / (step * m) <= 5)
     first, last = math.floor(low / step), math.ceil(high / step - 1e-9)
     return [i * step for i in range(first, last + 1)]
+
+
+def _step_s(duration_s: float) -> int:
+    """Return the seconds between two marks of the axis of time: seven marks at most."""
+    steps = (1, 2, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14_400)
+    return next((step for step in steps if duration_s / step <= 6), 86_400)
 
 
 def _unit(unit: str, *, step: float | None = None) -> Callable[[float], str]:
