@@ -28,6 +28,7 @@ from hypothesis import HealthCheck, settings
 from app.assembly import load_artifacts
 from routers.artifact.artifact import RouterArtifact
 from routers.artifact.load import load_artifact
+from tests.support.forked import forking_instead_of_importing
 from tests.support.gateway import GatewayThread, RunningGateway, stub_config
 from tests.support.redis_server import RedisServer, redis_server_path
 from tests.support.stub import StubThread
@@ -87,6 +88,13 @@ def _one_root_certificate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     file.write_text(f"{first}{end}\n", encoding="ascii")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(certifi, "where", lambda: str(file))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _gateways_are_forked() -> Iterator[None]:
+    """Spare every process of ours that a test starts the second that its imports take."""
+    with forking_instead_of_importing():
         yield
 
 
