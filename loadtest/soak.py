@@ -27,8 +27,13 @@ import httpx
 
 from loadtest.fault_proxy import FaultProxy, ProxyFault, even_shares
 from loadtest.mixed_traffic import Ask, Kind, Mix, send
-from loadtest.soak_judge import MIB, Judge, Sample
-from tests.support.processes import GatewayProcess, gateway_process, write_config
+from loadtest.soak_judge import Judge, Sample
+from tests.support.processes import (
+    GatewayProcess,
+    gateway_process,
+    worker_ids,
+    write_config,
+)
 from tests.support.redis_server import RedisServer
 from tests.support.stub import stub_process
 
@@ -142,7 +147,7 @@ async def _watch(gateway: GatewayProcess, proxy: FaultProxy, judge: Judge) -> No
     began = time.monotonic()
     while True:
         await asyncio.sleep(SAMPLE_S)
-        for pid in _workers(gateway):
+        for pid in worker_ids(gateway.process.pid):
             judge.sampled(
                 Sample(
                     worker=pid,
@@ -177,7 +182,7 @@ async def _come_to_rest(
         standings=standings,
         keys=list(keys),
         alive=gateway.process.returncode is None,
-        workers=_workers(gateway),
+        workers=worker_ids(gateway.process.pid),
     )
 
 
@@ -202,13 +207,6 @@ async def _beside(*work: Any) -> AsyncIterator[None]:
         for ended in await asyncio.gather(*tasks, return_exceptions=True):
             if ended is not None and not isinstance(ended, asyncio.CancelledError):
                 raise ended
-
-
-def _workers(gateway: GatewayProcess) -> list[int]:
-    """Return the process ids of the workers: those children that listen."""
-    pid = gateway.process.pid
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in children if _rss_bytes(int(child)) > 40 * MIB]
 
 
 def _rss_bytes(pid: int) -> int:

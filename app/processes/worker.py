@@ -51,6 +51,9 @@ RELOAD_S = 200.0
 BEAT_S = 0.5
 """How often a worker shows that its event loop turns."""
 
+SUPERVISED = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+"""The signals that a supervisor takes; a worker begins with them blocked."""
+
 REFUSED_CODE = 2
 """The exit code of a worker that said why it cannot start."""
 
@@ -73,6 +76,7 @@ def run_worker(seat: Seat, listening: socket.socket, connection: Connection) -> 
     # What a terminal or an operator means is the supervisor's to pass on.
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SUPERVISED)
     server = seat.config.gateway.server
     configure_logging(level=server.log_level, secrets=seat.config.hidden)
     line = Line(connection)

@@ -5,14 +5,20 @@ import multiprocessing
 import signal
 import socket
 from contextlib import suppress
+from multiprocessing import resource_tracker
+from multiprocessing.context import ForkServerProcess
 
 from app.processes.messages import Apply, FromSupervisor, Reply, Stage
-from app.processes.worker import Seat, run_worker
+from app.processes.worker import SUPERVISED, Seat, run_worker
 
 ANSWER_S = 60.0
 """How long a worker may take to make a configuration ready."""
 
-_spawn = multiprocessing.get_context("spawn")
+_IMPORTED = ["app.processes.worker", "httptools", "uvloop"]
+"""What workers have to import, a second or two of a core each time. One process does it for all of
+them, which then forks each: so there may be many, and whoever takes the place of a dead one serves
+within half a second. It has no thread, holds no lock and reads nothing, which could not be forked.
+"""
 
 
 class WorkerProcess:
@@ -26,9 +32,11 @@ class WorkerProcess:
         self.started_at = asyncio.get_running_loop().time()
         self.replies: dict[int, asyncio.Future[Reply]] = {}
         self.connection, theirs = multiprocessing.Pipe()
-        self.process = _spawn.Process(target=run_worker, args=(seat, listening, theirs))
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(_IMPORTED)
+        self.process = context.Process(target=run_worker, args=(seat, listening, theirs))
         try:
-            self.process.start()
+            _start(self.process)
         finally:
             theirs.close()
 
@@ -80,3 +88,21 @@ class WorkerProcess:
         if code is not None and code < 0:
             return "signal", f"by {signal.Signals(-code).name}"
         return "exit", f"with exit code {code}"
+
+
+def _start(process: ForkServerProcess) -> None:
+    """Start a worker; what forks it is started with the first one, or anew where it died.
+
+    Raises
+    ------
+    OSError
+    """
+    resource_tracker.ensure_running()  # here, since it unblocks signals
+    # What is sent to a whole group of processes is not meant for the one that forks.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SUPERVISED)
+    try:
+        process.start()
+    except EOFError as error:
+        raise OSError("the process that forks workers died") from error
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

@@ -4,10 +4,9 @@ import asyncio
 import os
 import signal
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from app.stub.faults import FaultKind
-from tests.support.processes import gateway_process, write_config
+from tests.support.processes import gateway_process, worker_ids, write_config
 from tests.support.redis_server import until
 from tests.support.stores import new_prefix
 
@@ -65,15 +64,6 @@ async def hanging_requests(gateway, stub, secret, key_id):
         await asyncio.gather(*asking, return_exceptions=True)
 
 
-def workers_of(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(each) for each in children if b"spawn_main" in _command(each)]
-
-
-def _command(pid: str) -> bytes:
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
-
-
 async def test_workers_that_are_killed_leave_no_place_and_no_reservation(
     tmp_path, stub, redis_server
 ):
@@ -81,7 +71,7 @@ async def test_workers_that_are_killed_leave_no_place_and_no_reservation(
     async with gateway_process(file, "--workers", "2", env=env) as gateway:
         key_id, secret = await new_key(gateway)
         async with hanging_requests(gateway, stub, secret, key_id):
-            for pid in workers_of(gateway.process.pid):
+            for pid in worker_ids(gateway.process.pid):
                 os.kill(pid, signal.SIGKILL)
 
         async def is_free():

@@ -14,7 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.gateway import read_yaml, write_yaml
-from tests.support.processes import gateway_process, write_config
+from tests.support.processes import forking_id, gateway_process, worker_ids, write_config
 from tests.support.stub import StubThread
 
 ASK = {"model": "sim-nano", "messages": [{"role": "user", "content": "What is a steelyard?"}]}
@@ -141,6 +141,29 @@ async def test_whoever_dies_again_and_again_waits_and_the_others_serve(running, 
         assert said(gateway, "2 times in a row")
         assert said(gateway, "3 times in a row")
         assert (await client.post("/v1/chat/completions", json=ASK)).status_code == 200
+
+
+async def test_when_what_forks_workers_is_killed_new_ones_take_the_place_of_all(running):
+    async with running() as gateway, gateway.client() as client:
+        before = worker_ids(gateway.process.pid)
+        assert sorted(before) == sorted(pids_of(gateway))
+        os.kill(forking_id(gateway.process.pid), signal.SIGKILL)
+        await until(lambda: len(pids_of(gateway)) == 4)
+        await until(lambda: len(said(gateway, "the supervisor is gone")) == 2)
+        after = worker_ids(gateway.process.pid)
+        assert len(after) == 2
+        assert not {*before} & {*after}
+        assert (await client.get("/readyz")).json()["missing_workers"] == 0
+        assert (await client.post("/v1/chat/completions", json=ASK)).status_code == 200
+
+
+async def test_signals_to_the_whole_group_end_every_worker_in_order(running):
+    async with running() as gateway:
+        os.killpg(gateway.process.pid, signal.SIGTERM)
+        assert await gateway.process.wait() == 0
+        stopped = [json.loads(line) for line in said(gateway, '"message":"stopped"')]
+        assert {*pids_of(gateway)} <= {line["pid"] for line in stopped}
+        assert not said(gateway, "a worker died")
 
 
 async def test_a_worker_that_stands_still_does_not_keep_connections_from_the_others(running):

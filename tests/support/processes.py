@@ -35,6 +35,28 @@ def write_config(file: Path, upstream: str, changes: Mapping[str, Any]) -> Path:
     return file
 
 
+def worker_ids(pid: int) -> list[int]:
+    """Return the process ids of the workers of a gateway: what its child forks that does that."""
+    return [worker for each in _children(pid) if _forks(each) for worker in _children(each)]
+
+
+def forking_id(pid: int) -> int:
+    """Return the id of the process that forks the workers of a gateway."""
+    return next(filter(_forks, _children(pid)))
+
+
+def _children(pid: int) -> list[int]:
+    with contextlib.suppress(OSError):  # it has ended meanwhile
+        return [*map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+    return []
+
+
+def _forks(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return b"multiprocessing.forkserver" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
+
+
 @dataclass(slots=True)
 class GatewayProcess:
     """A gateway in a process of its own; `ledger` holds the log lines of its requests."""

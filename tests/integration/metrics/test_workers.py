@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.gateway import CONFIGS, REPOSITORY, read_yaml, write_yaml
+from tests.support.processes import worker_ids
 from tests.support.redis_server import free_port
 
 TOKEN = "metrics-token-of-the-test"  # noqa: S105  (opens nothing else)
@@ -54,16 +54,6 @@ class Gateway:
         deadline = time.monotonic() + 60
         while (found := self.total(name)) != value:
             assert time.monotonic() < deadline, f"{name} is {found}, not {value}"
-
-    def workers(self):
-        """Return the ids of the serving processes: neither the stub nor Python's own helper."""
-        pid = self.process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return [
-            int(child)
-            for child in children
-            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
-        ]
 
 
 @pytest.fixture(params=["own port", "main port"])
@@ -131,12 +121,13 @@ def test_what_two_workers_count_is_right_and_survives_one_of_them(gateway):
     assert gateway.total("gateway_requests_in_flight") == 0
     assert not any("pid" in dict(labels) for _, labels in before)
 
-    first, second = gateway.workers()
+    first, second = worker_ids(gateway.process.pid)
     os.kill(first, signal.SIGKILL)
     deadline = time.monotonic() + 60
     lowest = before
     while (
-        len(alive := set(gateway.workers()) - {first}) < 2 or gateway.total("gateway_workers") != 2
+        len(alive := set(worker_ids(gateway.process.pid)) - {first}) < 2
+        or gateway.total("gateway_workers") != 2
     ):
         now = gateway.samples()
         assert_no_counter_fell(lowest, now)
