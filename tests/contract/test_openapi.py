@@ -24,7 +24,7 @@ READING = [
     ("DELETE", "/v1/responses/{response_id}"),
 ]
 FEW = settings(
-    max_examples=80,
+    max_examples=40,
     deadline=None,
     database=None,
     phases=[Phase.explicit, Phase.generate],

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -53,7 +53,7 @@ class _Nursery:
         self._process: subprocess.Popen[bytes] | None = None
         self._read_at_start: Mapping[str, str] = {}
 
-    def __enter__(self) -> "_Nursery":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -65,39 +65,22 @@ class _Nursery:
         """Start a process and return its id; takes what `_posixsubprocess.fork_exec` does."""
         words = [os.fsdecode(word) for word in argv]
         if words[:2] == [sys.executable, "-m"] and words[2] in _MODULES:
-            pid = self._fork(words[2:], *rest)
+            pid = self._fork(words[2:], rest)
             if pid is not None:
                 return pid
         return self._fork_exec(argv, *rest)
 
-    def _fork(
-        self,
-        words: Sequence[str],
-        _programs: Any,
-        close_others: Any,
-        kept: Any,
-        cwd: Any,
-        env: Any,
-        stdin: int,
-        _to_stdin: int,
-        _from_stdout: int,
-        stdout: int,
-        _from_stderr: int,
-        stderr: int,
-        _from_errors: int,
-        _errors: int,
-        _restore_signals: Any,
-        session: Any,
-        *rest: Any,
-    ) -> int | None:
-        """Fork, unless this is to be a process of which we do not know whether it would be alike."""
+    def _fork(self, words: Sequence[str], arguments: Sequence[Any]) -> int | None:
+        """Fork, unless we do not know of a process whether it would be alike."""
+        _, close_others, kept, cwd, env, stdin, _, _, stdout, _, stderr, *rest = arguments
+        _, _, _, session, *rest = rest
         pairs = os.environb.items() if env is None else [each.split(b"=", 1) for each in env]
         variables = {os.fsdecode(name): os.fsdecode(value) for name, value in pairs}
         files = [own if given == -1 else given for own, given in enumerate((stdin, stdout, stderr))]
         alike = (
             close_others
             and len(kept) == 1
-            and os.path.samefile(cwd or os.curdir, REPOSITORY)
+            and REPOSITORY.samefile(os.fsdecode(cwd or os.curdir))
             and not any(map(callable, rest))
             and not any(map(os.isatty, files))
         )
