@@ -165,6 +165,8 @@ class CallRole(StrEnum):
     """The question for a part of the answer."""
     GUARD = "guard"
     """The question whether a request or an answer is harmless."""
+    DESCRIBER = "describer"
+    """The question what an application is for."""
     HEDGE = "hedge"
     """An answer asked for beside a call that was silent for too long."""
     SHADOW = "shadow"
@@ -403,6 +405,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     texts: Texts | None = None
     workflow: WorkflowTold | None = None
     """How several calls came to the answer; None under a policy that makes one."""
+    task: str | None = None
+    """What it was for, in the words of its policy; None where nobody said or looked."""
     refused_usage: tuple[UsagePart, ...] = ()
     """The token counts that an upstream told and that cannot be; estimates stand for them."""
 

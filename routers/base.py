@@ -218,6 +218,8 @@ class Router(ABC):
     kind: ClassVar[str]
     reads_descriptions: ClassVar[bool] = False
     """Whether what is written of models tells it something."""
+    first_block: ClassVar[str | None] = None
+    """The feature block that it reads apart from all others, which has to come first."""
 
     models_: tuple[str, ...] = unfitted()
 

@@ -46,6 +46,8 @@ class Question:
         Whether the log-probabilities of the reply's first tokens are wanted.
     about
         The number of the answer that is judged; None where no single one is.
+    of_request
+        Whether it is the request as it came, pictures and all, with `messages` before it.
     """
 
     model_id: str
@@ -56,6 +58,7 @@ class Question:
     deadline_s: float | None = None
     temperature: float = 0.0
     logprobs: bool = False
+    of_request: bool = False
 
 
 Step = Draft | Question
@@ -126,6 +129,8 @@ class Delegate:
     instead
         What to serve where it cannot be had; None for the latest draft. Of a reply to a question,
         the text that stands here.
+    stand_ins
+        Who may answer in its place where it cannot; None for any candidate that has not answered.
     """
 
     model_id: str
@@ -133,6 +138,7 @@ class Delegate:
     why: str = ""
     messages: tuple[Message, ...] | None = None
     instead: Answer | None = None
+    stand_ins: tuple[str, ...] | None = None
     propensity: float = 1.0
 
 

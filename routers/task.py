@@ -117,6 +117,9 @@ class Task:
     candidates
         The models that may be called, as the decision knows them: what broke a hard constraint is
         not among them. Predicted quality and cost may be unknown.
+    text_only
+        Further models that could be called but for what the request brings beside text; for
+        workflows that hand on what others made of that.
     usd_per_quality
         The exchange rate that the knob came down to: 0 takes the cheapest, infinity the best.
         None where no router predicts.
@@ -148,6 +151,7 @@ class Task:
     room: Room
     rng: random.Random
     x: FloatVector | None = None
+    text_only: tuple[CandidateEstimate, ...] = ()
     verdicts: list[Verdict] = field(default_factory=list)
     guarding: Guarding = field(default_factory=Guarding)
     facts: Mapping[str, ModelFacts] = field(default_factory=dict)
@@ -183,7 +187,7 @@ class Task:
 
     def candidate(self, model_id: str) -> CandidateEstimate | None:
         """Return what was predicted of a model, if it may be called."""
-        for each in self.candidates:
+        for each in (*self.candidates, *self.text_only):
             if each.model_id == model_id:
                 return each
         return None

@@ -81,12 +81,15 @@ class Conversation:
         What it is to rest on, as far as that does not stand in the messages.
     set_apart
         Whether all documents stand there, those too that the messages held.
+    task
+        What the request is for, as somebody described it; empty where its system prompt says so.
     """
 
     messages: tuple[Message, ...]
     media: Media | None = None
     documents: tuple[Document, ...] = ()
     set_apart: bool = False
+    task: str = ""
 
     @classmethod
     def of(cls, prompt: str) -> "Conversation":
@@ -110,6 +113,10 @@ class Capability(StrEnum):
     STREAMING = "streaming"
     MESSAGES_API = "messages_api"
     """Of an upstream rather than a model: what only Anthropic's own API does, such as its tools."""
+
+
+MEDIA = frozenset({Capability.VISION, Capability.AUDIO, Capability.VIDEO, Capability.FILE})
+"""What a request brings beside text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from app.errors import (
 )
 from app.gateway.ledger import LedgerEntry
 from app.gateway.pressure import Pressure
-from app.gateway.request import Policy, RouteRequest
+from app.gateway.request import AskedTask, Policy, RouteRequest
 from app.stores.base import Standing
 from app.types import Call, Judgement
 from routers.answers.references import exact_match, f1
@@ -108,10 +108,7 @@ def route_headers(
         (b"x-route-router-ms", b"%.3f" % (entry.decide_s * 1e3)),
         (b"x-route-overhead-ms", b"%.3f" % (entry.overhead_s * 1e3)),
     ]
-    if request.wishes is not None:
-        headers.append((b"x-route-flags", request.wishes.told.encode()))
-    if request.overruled:
-        headers.append((b"x-route-overruled", ", ".join(request.overruled).encode()))
+    headers += _heard_headers(request)
     judge_cost_usd = entry.judge_cost_usd
     if judge_cost_usd is not None:
         headers.append((b"x-route-scorer-cost-usd", usd(judge_cost_usd)))
@@ -127,6 +124,19 @@ def route_headers(
         headers += _decision_headers(entry, entry.decision)
     elif entry.cached is not None:
         headers.append((b"x-route-model", entry.cached.model_id.encode()))
+    return headers
+
+
+def _heard_headers(request: RouteRequest) -> Headers:
+    """Return what of a request's own wishes was heard, and what not."""
+    headers: Headers = []
+    if request.wishes is not None:
+        headers.append((b"x-route-flags", request.wishes.told.encode()))
+    if request.task is not None:
+        found = b"; recognised" if request.task.recognised and request.task.names else b""
+        headers.append((b"x-route-task", request.task.told.encode() + found))
+    if request.overruled:
+        headers.append((b"x-route-overruled", ", ".join(request.overruled).encode()))
     return headers
 
 
@@ -267,6 +277,13 @@ def flags_text(request: RouteRequest) -> str | None:
     return None if request.wishes is None else request.wishes.told
 
 
+def task_object(task: AskedTask | None) -> dict[str, Any] | None:
+    """Return the task of a request as JSON-ready values; None where nobody asked for one."""
+    if task is None:
+        return None
+    return {"names": list(task.names), "told": task.told, "recognised": task.recognised}
+
+
 def scorer_object(judgement: Judgement | None) -> dict[str, Any] | None:
     """Return what a scorer said as JSON-ready values, if one was asked."""
     if judgement is None:
@@ -363,6 +380,7 @@ def explain_object(entry: LedgerEntry, *, text: str | None = None) -> Mapping[st
         "policy_version": entry.policy_version,
         "decision": decision_object(decision),
         "flags": flags_text(entry.request),
+        "task": task_object(entry.request.task),
         "threshold": threshold_object(entry.request.objective),
         "scorer": scorer_object(entry.judgement),
         "workflow": workflow_object(entry.course),

@@ -13,6 +13,7 @@ from typing import Any
 
 from app.api.routing_headers import HEADER_KEYS, key_of
 from app.config import PRESETS
+from app.config.tasks import NO_TASK
 from app.errors import InvalidRequestError
 from app.head import RequestHead
 from app.types import CacheMode
@@ -26,6 +27,7 @@ from routers.types import (
     UsdPerQuality,
 )
 from routers.wishes import NO_FLAGS, Flags, WishError, flags_of, parse_flags
+from routers.workflows.chain import MAX_STAGES
 
 _KEYS: Mapping[str, str] = {
     **{key: key for key in HEADER_KEYS.values()},
@@ -58,6 +60,8 @@ class Knobs:
     reference: tuple[str, ...] | None = None
     affinity: bool | None = None
     cache: CacheMode | None = None
+    task: tuple[str, ...] | None = None
+    """Empty where the client wants none, not even one that is found in the prompt."""
     params: Mapping[str, str] = field(default_factory=dict, compare=False)
     """How the client spelled each option that is given, for errors found later."""
 
@@ -154,6 +158,7 @@ def _build(given: Mapping[str, tuple[str, Any]]) -> Knobs:
         reference=read.get("reference"),
         affinity=read.get("affinity"),
         cache=read.get("cache"),
+        task=read.get("task"),
         params={key: param for key, (param, _) in given.items()},
     )
 
@@ -239,6 +244,26 @@ def _cache(param: str, value: Any) -> CacheMode:
     raise InvalidRequestError(f"{param} must be 'on', 'off' or 'no-store'", param=param)
 
 
+def _task(param: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, str):
+        raise InvalidRequestError(
+            f"{param} must be a task, or several as first>second", param=param
+        )
+    names = value.split(">", MAX_STAGES)
+    if len(names) > MAX_STAGES:
+        raise InvalidRequestError(f"{param} chains more than {MAX_STAGES} tasks", param=param)
+    tasks = tuple(name.strip() for name in names)
+    if tasks == (NO_TASK,):
+        return ()
+    if not tasks or not all(tasks):
+        raise InvalidRequestError(
+            f"{param} names no task{' in one of its places' if len(tasks) > 1 else ''}; leave it "
+            f"out, or say {NO_TASK!r} for none",
+            param=param,
+        )
+    return tasks
+
+
 def _on_or_off(param: str, value: Any) -> bool:
     if value is True or value == "on":
         return True
@@ -306,4 +331,5 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "reference": _reference,
     "affinity": _on_or_off,
     "cache": _cache,
+    "task": _task,
 }

@@ -1,5 +1,6 @@
 """The OpenAPI description of the endpoints that FastAPI does not see, and of every error."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -10,8 +11,10 @@ from pydantic import BaseModel
 from app.api.dialects.base import Dialect, Documented, Table
 from app.api.routing_headers import HEADER_KEYS
 from app.api.schema import KNOB_PRESETS, RouteDecision
+from app.config.tasks import NO_TASK
 from app.gateway.names import Names
 from app.types import CHAT_COMPLETIONS, DECISION_ROUTE
+from routers.workflows.chain import MAX_STAGES
 
 _REF = "#/components/schemas/{model}"
 
@@ -30,6 +33,7 @@ _KNOB_HELP = {
     "x-route-explain": "full adds candidates and calls to the body under `steelyard`.",
     "x-route-reference": "A right answer, against which `explain: full` holds a whole answer.",
     "x-route-affinity": "on or off: whether the conversation keeps its model.",
+    "x-route-task": "One of the policy's tasks, or several as first>second; off for none.",
     "x-route-cache": "on, off, or no-store (use what is there, keep nothing).",
 }
 
@@ -75,6 +79,7 @@ def _document(app: FastAPI, dialects: Table, pinned: Collection[Dialect]) -> dic
     knobs = schemas["Routing"]["properties"]
     _branch(knobs["models"], "array")["items"]["enum"] = sorted(names.model_ids)
     _branch(knobs["policy"], "string")["enum"] = list(names.policies)
+    _branch(knobs["task"], "string")["pattern"] = _task_pattern(names)
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     for path, documented in endpoints.items():
@@ -92,6 +97,17 @@ def _document(app: FastAPI, dialects: Table, pinned: Collection[Dialect]) -> dic
                     "content": {"application/json": {"schema": _ref(error)}},
                 }
     return document
+
+
+def _task_pattern(names: Names) -> str:
+    """Return what a task may be, of whichever policy: each knows its own only."""
+    every = dict.fromkeys(
+        re.escape(task) for policy in names.policies.values() for task in policy.tasks or ()
+    )
+    if not every:
+        return f"^{NO_TASK}$"
+    one = f"({'|'.join(every)})"
+    return f"^({NO_TASK}|{one}(>{one}){{0,{MAX_STAGES - 1}}})$"
 
 
 def _add_forms(document: dict[str, Any], pinned: Collection[Dialect]) -> None:

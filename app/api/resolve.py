@@ -12,7 +12,8 @@ from app.errors import InvalidRequestError
 from app.gateway.efforts import allowed_by_effort
 from app.gateway.flags import check_pinned, granted
 from app.gateway.names import Meant, Names
-from app.gateway.request import IDEMPOTENCY_KEY, Policy, RouteRequest
+from app.gateway.request import IDEMPOTENCY_KEY, AskedTask, Policy, RouteRequest
+from app.gateway.tasks import asked_task, check_chain, with_task
 from app.head import NO_HEAD, RequestHead
 from app.ids import new_id
 from app.types import CacheMode
@@ -75,7 +76,7 @@ def resolve(
     fallback = knobs.fallback
     if fallback is None:
         fallback = policy is not None and policy.fallback
-    return RouteRequest(
+    request = RouteRequest(
         request_id=request_id,
         decision_id=new_id("dec-"),
         requested_model=chat.model,
@@ -101,6 +102,20 @@ def resolve(
         cache=knobs.cache if chat.kind == CHAT else CacheMode.OFF,
         repeated=_is_repeated(head),
     )
+    return request if knobs.task is None else _for_task(request, knobs.task, knobs, names)
+
+
+def _for_task(
+    request: RouteRequest, tasks: Sequence[str], knobs: Knobs, names: Names
+) -> RouteRequest:
+    if not tasks:
+        return with_task(request, AskedTask())
+    param = knobs.params["task"]
+    policy = None if request.pinned_model_id is not None else request.policy
+    asked = asked_task(tasks, policy, param, others=names.policies_with_tasks())
+    if len(tasks) > 1:
+        check_chain(request, param)
+    return with_task(request, asked)
 
 
 def _wishes(knobs: Knobs, pinned: str | None, policy: Policy | None, names: Names) -> Wishes | None:

@@ -17,6 +17,7 @@ from app.api.answers import (
     route_headers,
     scorer_object,
     step_objects,
+    task_object,
     threshold_object,
 )
 from app.api.asgi import CancelOnDisconnect
@@ -65,6 +66,7 @@ class RouteEndpoint:
             async with alone, CancelOnDisconnect(scope, receive):
                 decision = await alone.decide()
                 described = await alone.describe()
+                request = alone.account.request  # its task may have been found since
         except ClientDisconnectedError:
             return
         except (GatewayError, RoutingError) as error:
@@ -116,6 +118,7 @@ def route_object(
         "evidence": evidence,
         "decision": decision_object(decision),
         "flags": flags_text(request),
+        "task": task_object(request.task),
         "threshold": threshold_object(request.objective),
         "scorer": scorer_object(entry.judgement),
         "workflow": workflow_object(entry.course),

@@ -23,6 +23,7 @@ HEADER_KEYS: Mapping[bytes, str] = {
     b"x-route-reference": "reference",
     b"x-route-affinity": "affinity",
     b"x-route-cache": "cache",
+    b"x-route-task": "task",
 }
 
 _ALSO_MEANT = {

@@ -121,6 +121,9 @@ class Routing(BaseModel):
     ) = Field(None, description="right answers, against which `explain: full` holds a whole answer")
     affinity: Literal["on", "off"] | bool | None = None
     cache: Literal["on", "off", "no-store"] | bool | None = None
+    task: str | None = Field(
+        None, description="one of the policy's tasks, or several as first>second; off for none"
+    )
 
 
 class StreamOptions(BaseModel):
@@ -256,6 +259,14 @@ class Threshold(BaseModel):
     statement: str | None
 
 
+class TaskObject(BaseModel):
+    """What a request is for, in the words of its policy's vocabulary."""
+
+    names: list[str] = Field(description="in the order in which they are done")
+    told: str = Field(description="the same as one text; uncertain where none was recognised")
+    recognised: bool = Field(description="false where the client named them")
+
+
 class ScorerAnswer(BaseModel):
     """What the policy's scorer said: 1 to 5, and the chance that the strong model is needed."""
 
@@ -298,6 +309,7 @@ class RouteDecision(BaseModel):
     evidence: Evidence | None = Field(description="what the prediction of this model rests on")
     decision: DecisionObject
     flags: str | None = Field(description="the flags that count; null where there are none")
+    task: TaskObject | None = Field(description="null where nobody asked for one")
     threshold: Threshold | None
     scorer: ScorerAnswer | None
     candidates: list[Candidate]

@@ -22,6 +22,7 @@ from app.config import LoadedConfig
 from app.errors import ConfigError, UpstreamError, answer_for
 from app.gateway.admission import Admission
 from app.gateway.affinity import Affinity
+from app.gateway.app_descriptions import AppDescriptions
 from app.gateway.breaker import CircuitState
 from app.gateway.cache import ResponseCache
 from app.gateway.ceilings import Paces
@@ -134,6 +135,7 @@ def build_active(
                 on_probe=probed,
             ),
             scorer=Scorer(questions=questions, specs=config.specs),
+            apps=AppDescriptions(questions=questions, specs=config.specs),
             reservations=reservations,
             affinity=Affinity(blobs=store.blobs, now=time.time),
             clock=clock,

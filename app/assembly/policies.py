@@ -8,13 +8,21 @@ from pathlib import Path
 from typing import get_args
 
 import routers
+from app.assembly.tasks import build_recogniser, build_tasks
 from app.assembly.workflows import build_workflow
 from app.config import AffinityConfig, LoadedConfig, PolicyConfig, RouterConfig, StallsConfig
 from app.config.aliases import resolved_aliases
 from app.config.models import MARK
 from app.gateway.flags import FlagRule, default_doubt
 from app.gateway.names import Names, Pair
-from app.gateway.request import AffinityRule, KnobCurves, Policy, StallRule, WorkflowRule
+from app.gateway.request import (
+    AffinityRule,
+    AppDescription,
+    KnobCurves,
+    Policy,
+    StallRule,
+    WorkflowRule,
+)
 from routers.artifact.artifact import RouterArtifact
 from routers.artifact.evidence import Evidence
 from routers.artifact.load import load_artifact
@@ -109,6 +117,13 @@ def _policy(
         else build_workflow(name, policy.workflow, config, artifact, candidates)
     )
     parts = (name, policy.model_dump_json(), artifact.version, *map(_told, candidates))
+    knobs, apps = KnobCurves(artifact, candidates), policy.describe_apps
+    if apps is not None and "task" not in artifact.featurizer.columns():
+        raise config.error(
+            ("policies", name, "describe_apps"),
+            f"router {policy.router!r} does not read what an application is for; name one that "
+            "was fitted with the feature block `task` (configs/training/tasks.yaml)",
+        )
     return Policy(
         name=name,
         version=_fingerprint(parts),
@@ -116,7 +131,7 @@ def _policy(
         candidates=candidates,
         columns=tuple(artifact.column(spec.predicted_as) for spec in candidates),
         evidence={spec.model_id: _evidence(spec, artifact) for spec in candidates},
-        knobs=KnobCurves(artifact, candidates),
+        knobs=knobs,
         default_model_id=policy.default_model,
         objective=_objective(name, policy, config, artifact),
         scorer_model_id=config.gateway.routers[policy.router].scorer,
@@ -130,6 +145,11 @@ def _policy(
         stalls=_stalls(policy.stalls),
         workflow=workflow,
         flags=_flags(name, policy, workflow, config),
+        tasks=build_tasks(policy, knobs),
+        recogniser=build_recogniser(policy, artifact),
+        describes_apps=None
+        if apps is None
+        else AppDescription(model_id=apps.model, deadline_s=apps.deadline_s),
     )
 
 
@@ -144,6 +164,7 @@ def _flags(
         If what holds of every request cannot be heeded, or nobody meets it.
     """
     helpers = [config.gateway.routers[policy.router].scorer]
+    helpers += [] if policy.describe_apps is None else [policy.describe_apps.model]
     if workflow is not None:
         helpers += workflow.workflow.asks(policy.candidates)
     most = policy.flags.max.model_dump()

@@ -25,6 +25,7 @@ from app.commands.config_option import config_option
 @click.option(
     "--max-cost", type=click.FloatRange(min=0), default=None, help="Hard limit in US dollars."
 )
+@click.option("--task", default=None, help="One of the policy's tasks, or first>second.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer of /v1/route instead.")
 def explain(
     prompt: str,
@@ -34,6 +35,7 @@ def explain(
     flags: str | None,
     file: Path,
     max_cost: float | None,
+    task: str | None,
     as_json: bool,
 ) -> None:
     """Show what every candidate is predicted to do with PROMPT, and which one wins."""
@@ -46,5 +48,6 @@ def explain(
         policy=policy,
         flags=flags,
         max_cost_usd=max_cost,
+        task=task,
         as_json=as_json,
     )

@@ -24,6 +24,7 @@ from app.gateway.decide import decide_now
 from app.gateway.ledger import LedgerEntry
 from app.gateway.plan import begun
 from app.gateway.request import Policy, RouteRequest, promise_doubt
+from app.gateway.tasks import check_begun, may_be_recognised, with_recognised
 from routers.artifact.evidence import abstention_note
 from routers.decision.decide import knob_steps
 from routers.request.layout import Description
@@ -47,6 +48,7 @@ def explain(
     flags: str | None = None,
     max_cost_usd: float | None,
     as_json: bool,
+    task: str | None = None,
     console: Console | None = None,
 ) -> None:
     """Decide on `prompt` as the gateway would, and print what the decision rests on.
@@ -63,6 +65,7 @@ def explain(
     config = load_config(file, secrets_needed=False)
     names = build_names(config, build_policies(config, load_artifacts(config)))
     routing: dict[str, Any] = {"policy": policy, "max_cost": max_cost_usd, "flags": flags}
+    routing["task"] = task
     if cost_quality is not None:
         routing["cost_quality"] = parse_cost_quality("--cost-quality", cost_quality).t
     body = {"model": "auto", "messages": [{"role": "user", "content": prompt}], "routing": routing}
@@ -80,6 +83,8 @@ def explain(
             "explain does not; ask a running gateway's /v1/route, or give --cost-quality"
         )
     began = time.perf_counter()
+    if chosen_policy.recogniser is not None and may_be_recognised(request):
+        request = with_recognised(request, chosen_policy.recogniser.recognise(prompt))
     decision = decide_now(
         request,
         chosen_policy,
@@ -87,13 +92,15 @@ def explain(
             max_cost_usd=max_cost_usd,
             output_limit=chosen_policy.output_limit,
             wishes=request.wishes,
+            allowed_model_ids=request.allowed_model_ids,
         ),
     )
     course = None
-    if chosen_policy.workflow is not None:
+    if request.workflow is not None:
         decision, course = begun(
-            request, decision, chosen_policy, chosen_policy.workflow, left_s=math.inf
+            request, decision, chosen_policy, request.workflow, left_s=math.inf
         )
+        check_begun(request, course)
     took_ms = (time.perf_counter() - began) * 1e3
     described = chosen_policy.artifact.describe(request.conversation)
     if as_json:
@@ -101,7 +108,7 @@ def explain(
             msgspec.json.format(msgspec.json.encode(_answer(request, decision, described, course)))
         )
         return
-    steps = knob_steps(decision, chosen_policy.knobs.get(None))
+    steps = knob_steps(decision, chosen_policy.knobs.get(request.allowed_model_ids))
     console = console or Console(highlight=False)
     _print(
         request,
@@ -175,8 +182,7 @@ def _print(
         f"  [dim]policy {escape(policy.name)}, reason {decision.reason.value}, "
         f"decided in {took_ms:.1f} ms[/]"
     )
-    if request.wishes is not None:
-        console.print(f"  flags {escape(request.wishes.told)}")
+    _print_heard(request, console)
     if decision.category is not None:
         scheme, name = decision.category.scheme, decision.category.told
         console.print(f"  {scheme} {escape(name)}")
@@ -195,6 +201,14 @@ def _print(
     abstention = abstention_note(policy.artifact.manifest)
     if abstention is not None:
         console.print(f"  [dim]{escape(abstention)}[/]")
+
+
+def _print_heard(request: RouteRequest, console: Console) -> None:
+    if request.wishes is not None:
+        console.print(f"  flags {escape(request.wishes.told)}")
+    if request.task is not None:
+        found = ", recognised" if request.task.recognised and request.task.names else ""
+        console.print(f"  task {escape(request.task.told)}{found}")
 
 
 def _print_turns(

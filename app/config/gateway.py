@@ -78,6 +78,10 @@ class GatewayConfig(Strict):
             known_model(policy.default_model, self.models, (*place, "default_model"))
             for position, candidate in enumerate(policy.candidates):
                 known_model(candidate, self.models, (*place, "candidates", position))
+            if policy.describe_apps is not None:
+                known_model(
+                    policy.describe_apps.model, self.models, (*place, "describe_apps", "model")
+                )
             check_policy(name, policy, self.routers[policy.router])
         if self.policies:
             known_name(self.default_policy, self.policies, ("default_policy",))

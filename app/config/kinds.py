@@ -53,3 +53,5 @@ def _chatting(gateway: GatewayConfig) -> Iterator[tuple[Place, str]]:
     for name, policy in gateway.policies.items():
         for position, candidate in enumerate(policy.candidates):
             yield ("policies", name, "candidates", position), candidate
+        if policy.describe_apps is not None:
+            yield ("policies", name, "describe_apps", "model"), policy.describe_apps.model

@@ -7,6 +7,13 @@ from pydantic import ConfigDict, Field, model_validator
 
 from app.config.fields import ConflictError, Place, Seconds, SecondsOrNone, Share, Strict, Text
 from app.config.flags import FlagsConfig
+from app.config.tasks import (
+    DescriptionConfig,
+    RecognitionConfig,
+    TaskConfig,
+    TaskName,
+    check_tasks,
+)
 from routers.artifact.thresholds import StoredName
 
 PRESETS: Mapping[str, float] = {"economy": 0.5, "balanced": 0.8, "quality": 0.95}
@@ -129,6 +136,14 @@ class PolicyConfig(Strict):
     workflow: WorkflowConfig | None = None
     """Come to one answer by several calls: have cheap models draft it and dearer ones only where
     that will not do, or serve what several agree on. Off by default."""
+    tasks: dict[TaskName, TaskConfig] = Field(default_factory=dict)
+    """The tasks that requests may name, one (`x-route-task: sql`) or several, each of which works
+    on what the one before it brought (`x-route-task: ocr>translate`). Other names are refused."""
+    recognise_tasks: RecognitionConfig | None = None
+    """Find the task of requests that name none. Off by default."""
+    describe_apps: DescriptionConfig | None = None
+    """Have a model describe each application by its system prompt, once, for a router that goes by
+    tasks. Off by default: the system prompt stands for itself."""
     router_deadline_s: Seconds = 0.05
     """How long a decision may take before `default_model` takes the request."""
     affinity: AffinityConfig = AffinityConfig()
@@ -181,6 +196,9 @@ def check_policy(name: str, policy: PolicyConfig, router: RouterConfig) -> None:
         _check_workflow((*place, "workflow"), policy)
     if policy.threshold is not None:
         _check_threshold((*place, "threshold"), policy, router)
+    check_tasks(
+        place, policy.tasks, policy.candidates, recognised=policy.recognise_tasks is not None
+    )
     if router.scorer is not None and "router_deadline_s" not in policy.model_fields_set:
         raise ConflictError(
             (*place, "router_deadline_s"),

@@ -77,6 +77,8 @@ def _named(gateway: GatewayConfig) -> Iterator[tuple[Place, str]]:
         yield ("policies", name, "default_model"), policy.default_model
         for position, candidate in enumerate(policy.candidates):
             yield ("policies", name, "candidates", position), candidate
+        if policy.describe_apps is not None:
+            yield ("policies", name, "describe_apps", "model"), policy.describe_apps.model
     for alias, target in gateway.aliases.items():
         if target.partition(MARK)[0] in gateway.models:
             yield ("aliases", alias), target

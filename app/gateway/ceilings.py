@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from app.gateway.bid import bid_for
 from app.gateway.course import Course
 from app.gateway.ledger import LedgerEntry
-from app.gateway.questions import question_of
+from app.gateway.questions import question_about, question_of
 from app.gateway.request import RouteRequest
 from app.keys import NUSD_PER_USD, to_nusd
 from routers.steps import Draft, Purpose, Step
@@ -134,6 +134,8 @@ def asked_in(request: RouteRequest, step: Step) -> RouteRequest:
     """Return what is asked in a step of a request."""
     if isinstance(step, Draft):
         return request
+    if step.of_request:
+        return question_about(request, step.messages, max_tokens=step.max_tokens)
     return question_of(
         request, step.messages, max_tokens=step.max_tokens, temperature=step.temperature
     )

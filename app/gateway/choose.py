@@ -1,12 +1,13 @@
 """From a request to its decision: budgets that run low, a scorer, the router, the conversation."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
 from app.concurrency.eager import Eager, on_its_way
 from app.gateway.affinity import Affinity
+from app.gateway.app_descriptions import AppDescriptions
 from app.gateway.ceilings import Paces
 from app.gateway.decide import Decider
 from app.gateway.ledger import LedgerEntry
@@ -15,6 +16,7 @@ from app.gateway.request import Policy, RouteRequest
 from app.gateway.reservations import Reservations
 from app.gateway.score import Scorer
 from app.gateway.shares import Shares
+from app.gateway.tasks import check_begun, may_be_recognised, with_recognised
 from routers.request.layout import Description
 from routers.types import Decision, Reason
 
@@ -31,6 +33,7 @@ class Chooser:
     affinity: Affinity
     clock: Callable[[], float]
     shares: Shares = field(default_factory=Shares)
+    apps: AppDescriptions
     request_timeout_s: float = 600.0
     usual: Paces = field(default_factory=Paces)
     """What answers of models usually take."""
@@ -52,8 +55,8 @@ class Chooser:
         RateLimitedError, BudgetExceededError, StoreUnavailableError
             If the question to a scorer, or the decision `alone`, is not admitted.
         """
-        request = entry.request
         began = self.clock()
+        request = entry.request = await self._with_task(entry.request)
         if request.objective is not None:
             entry.pressure = await self.reservations.admission.standings.pressure(request.caller)
             if entry.pressure is not None:
@@ -78,16 +81,18 @@ class Chooser:
             try:
                 await on_its_way(recalled)
                 decision = await self._route(request, request.policy, entry, alone=alone)
-                if request.policy.workflow is not None:
+                rule = request.workflow
+                if rule is not None:
                     decision, entry.course = begun(
                         request,
                         decision,
                         request.policy,
-                        request.policy.workflow,
+                        rule,
                         left_s=entry.started + self.request_timeout_s - self.clock(),
                         degraded=entry.pressure is not None,
                         usual_s=self.usual.seconds,
                     )
+                    check_begun(request, entry.course)
                 entry.turn = await self.affinity.follow(request, decision, recalled)
             finally:
                 recalled.close()
@@ -122,15 +127,36 @@ class Chooser:
                 reason=entry.session,
             )
 
+    async def _with_task(self, request: RouteRequest) -> RouteRequest:
+        """Return a request with the task that its prompt asks for, where that is looked for."""
+        policy = request.policy
+        if policy is None or policy.recogniser is None or not may_be_recognised(request):
+            return request
+        found = await self.decider.recognise(request, policy.recogniser)
+        return with_recognised(request, found)
+
+    def _described(self, request: RouteRequest) -> RouteRequest:
+        described = self.apps.of(request)
+        if described is None:
+            return request
+        conversation = replace(request.conversation, task=described)
+        return msgspec.structs.replace(request, conversation=conversation)
+
     async def _route(
         self, request: RouteRequest, policy: Policy, entry: LedgerEntry, *, alone: bool
     ) -> Decision:
         """Ask the scorer if there is one, then the router."""
-        scorer = self.scorer.concerns(request, policy)
-        if scorer is not None or alone:
-            payable = await self.reservations.question(request, entry, scorer)
+        scorer, describer = self.scorer.concerns(request, policy), None
+        if policy.describes_apps is not None:
+            describer = self.apps.concerns(request, policy)
+        if scorer is not None or describer is not None or alone:
+            payable = await self.reservations.question(request, entry, scorer, describer)
             if scorer is not None:
                 entry.judgement = await self.scorer.ask(request, policy, entry, payable=payable)
+            if describer is not None:
+                await self.apps.ask(request, policy, entry, payable=payable)
+        if policy.describes_apps is not None:
+            request = self._described(request)
         return await self.decider.decide(
             request,
             policy,

@@ -21,6 +21,8 @@ from routers.decision.decide import decide, decide_without_predictions
 from routers.errors import NoEligibleModelError
 from routers.probe import Probe, Stage
 from routers.request.layout import Description
+from routers.request.tasks import TaskRecogniser
+from routers.text.conversation import conversation_text
 from routers.types import (
     Constraints,
     Conversation,
@@ -143,6 +145,26 @@ class Decider:
             return None
         except Exception:  # noqa: BLE001  (a sentence the less, but the answer goes out)
             _log.exception("router %s cannot describe a request", policy.name)
+            return None
+
+    async def recognise(
+        self, request: RouteRequest, recogniser: TaskRecogniser
+    ) -> tuple[str, ...] | None:
+        """Return the tasks that a prompt asks for; None where there was no time to find out."""
+        policy = request.policy
+        assert policy is not None  # noqa: S101  (it has the recogniser)
+        if self._pending >= MAX_PENDING:
+            return None
+        prompt = conversation_text(request.conversation).prompt
+        try:
+            async with asyncio.timeout(policy.router_deadline_s):
+                return await asyncio.wrap_future(
+                    self._submit(partial(recogniser.recognise, prompt))
+                )
+        except TimeoutError:
+            return None
+        except Exception:  # noqa: BLE001  (a request without a task is answered all the same)
+            _log.exception("policy %s cannot recognise a task", policy.name)
             return None
 
     def _probe(self) -> Probe | None:

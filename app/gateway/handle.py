@@ -150,7 +150,7 @@ class Answer(Life):
     def may_be_held(self) -> bool:
         """Whether the answer streams and may be held back until it is accepted."""
         request = self.account.request
-        return request.stream and request.policy is not None and request.policy.workflow is not None
+        return request.stream and request.workflow is not None
 
     @property
     def held_s(self) -> float | None:

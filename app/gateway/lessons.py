@@ -333,7 +333,7 @@ def teach(request: RouteRequest, course: Course | None, pupils: Mapping[str, Pup
     """Have a request's workflow learn what the verdicts on its answers teach."""
     if course is None or course.task is None or request.policy is None:
         return
-    pupil, rule = pupils.get(request.policy.name), request.policy.workflow
+    pupil, rule = pupils.get(request.policy.name), request.workflow
     learner = None if rule is None else rule.workflow.taught
     if pupil is None or not isinstance(learner, OnlineWorkflow):
         return

@@ -156,6 +156,15 @@ class Names:
         listed = frozenset(self.listed())
         return ", ".join(name for name in self.policies if f"auto:{name}" in listed)
 
+    def policies_with_tasks(self) -> str:
+        """Return the policies with tasks that the caller is told of, as a list to read."""
+        listed = frozenset(self.listed())
+        return ", ".join(
+            name
+            for name, policy in self.policies.items()
+            if policy.tasks is not None and f"auto:{name}" in listed
+        )
+
     def not_found(self, name: str) -> ModelNotFoundError:
         """Return the error for a name that does not exist, listing those that do."""
         shown = name if len(name) <= 80 else name[:77] + "..."

@@ -13,7 +13,15 @@ from app.gateway.course import Course, distinct
 from app.gateway.request import Policy, RouteRequest, WorkflowRule
 from routers.steps import Delegate, Draft, End, Question, Refuse, Run, Serve, Skip, Step
 from routers.task import Room, Task
-from routers.types import Capability, CostQuality, Decision, Reason
+from routers.types import (
+    MEDIA,
+    CandidateEstimate,
+    Capability,
+    CostQuality,
+    Decision,
+    Exclusion,
+    Reason,
+)
 from routers.workflows.base import Workflow
 
 _log = logging.getLogger(__name__)
@@ -53,7 +61,7 @@ Plan = FirstOf | Hedged | Several
 WORKFLOW_ERROR = "workflow_error"
 """Why a request goes to single choice whose workflow does what none may."""
 _STEPS, _ENDS = (Draft, Question), (Serve, Delegate, Refuse, Skip)
-_MEDIA = frozenset({Capability.VISION, Capability.AUDIO, Capability.VIDEO, Capability.FILE})
+_LACKS_MEDIA = frozenset({Exclusion.VISION, Exclusion.AUDIO, Exclusion.VIDEO, Exclusion.FILE})
 _READ_TOO = ("tools", "functions", "response_format", "prediction")
 _NOT_TEXT = ("audio", "modalities")
 """Fields that ask for an answer that is more than text."""
@@ -76,7 +84,7 @@ def plan_for(request: RouteRequest, decision: Decision, course: Course | None = 
         that begins with, as by the conversation's own, one choice answers.
     """
     policy = request.policy
-    stays = policy is None or request.locked or not request.fallback
+    stays = policy is None or request.locked or not (request.fallback or request.chain is not None)
     if stays and not (course is not None and course.is_guarded):
         return FirstOf((decision.model_id,))
     models = (decision.model_id, *decision.fallbacks)
@@ -162,7 +170,7 @@ def begun(
     if guards:
         course.guards, task.guarding.single = True, why
         untold = request.body.untold is not None
-        task.guarding.unseen = untold or bool(request.demand.capabilities & _MEDIA)
+        task.guarding.unseen = untold or bool(request.demand.capabilities & MEDIA)
         task.guarding.further = _further_text(request)
     course.run = _run(rule.workflow, task)
     steps = next_steps(course, policy.name)
@@ -277,6 +285,7 @@ def _task(
     return Task(
         conversation=request.conversation,
         candidates=tuple(each for each in decision.candidates if each.eligible),
+        text_only=_text_only(request, decision, policy) if rule.workflow.retells else (),
         usd_per_quality=rate,
         model_id=decision.model_id,
         room=Room(
@@ -295,6 +304,28 @@ def _task(
     )
 
 
+def _text_only(
+    request: RouteRequest, decision: Decision, policy: Policy
+) -> tuple[CandidateEstimate, ...]:
+    """Return the candidates that only lack eyes and ears for a request."""
+    needed, brings = request.demand.capabilities, request.demand.capabilities & MEDIA
+    if not brings:
+        return ()
+    allowed, prompt = request.allowed_model_ids, request.demand.input_tokens_upper
+    able = {
+        spec.model_id
+        for spec in policy.candidates
+        if needed - brings <= spec.capabilities
+        and (allowed is None or spec.model_id in allowed)
+        and prompt <= spec.context_window_tokens
+    }
+    return tuple(
+        each
+        for each in decision.candidates
+        if each.exclusion in _LACKS_MEDIA and each.model_id in able
+    )
+
+
 def _why_none(request: RouteRequest, rule: WorkflowRule, *, degraded: bool) -> str | None:
     """Return in a word why one choice answers a request; None where the workflow takes it."""
     demand, fields = request.demand, request.fields
@@ -304,13 +335,13 @@ def _why_none(request: RouteRequest, rule: WorkflowRule, *, degraded: bool) -> s
         "budget": degraded and not rule.workflow.heeds_knob,
         "no_fallback": request.pinned_model_id is not None
         or request.locked
-        or not request.fallback,
+        or not (request.fallback or request.chain is not None),
         "n": demand.n_answers > 1,
         # What they bring is for the model that called them.
         "tools": Capability.TOOLS in demand.capabilities,
         "modalities": any(
             fields.get(name, b"null").strip() not in _TEXT_ALONE for name in _NOT_TEXT
         ),
-        "media": rule.workflow.reads_text_only and bool(demand.capabilities & _MEDIA),
+        "media": rule.workflow.reads_text_only and bool(demand.capabilities & MEDIA),
     }
     return next((reason for reason, holds in reasons.items() if holds), None)

@@ -21,9 +21,10 @@ from app.gateway.request import RouteRequest
 from app.gateway.steps import stage_of
 from app.types import Call, CallRole
 from app.wire.body import Body
+from app.wire.instructions import before_messages
 from routers.decision.causal_llm import SCORER_TOP_LOGPROBS, ScorerReply
 from routers.text.token_estimate import estimate_tokens, estimate_tokens_upper
-from routers.types import Conversation, Demand, Message
+from routers.types import MEDIA, Conversation, Demand, Message
 
 _encode = msgspec.json.Encoder().encode
 
@@ -235,6 +236,30 @@ def question_of(
                 "max_tokens": _encode(max_tokens),
             }
         ),
+        stream=False,
+        headers=(),
+    )
+
+
+def question_about(
+    request: RouteRequest, before: Sequence[Message], *, max_tokens: int
+) -> RouteRequest:
+    """Return what a request says, pictures and all, with messages before it, as a question."""
+    chat = request.body.chat()
+    conversation = Conversation((*before, *request.conversation.messages))
+    messages = before_messages(chat.get("messages", b"[]"), wire_messages(before))
+    said = estimate_tokens_upper(Conversation(tuple(before)))
+    return msgspec.structs.replace(
+        request,
+        conversation=conversation,
+        demand=Demand(
+            # Of pictures only the request's own estimate knows.
+            input_tokens=request.demand.input_tokens + said,
+            input_tokens_upper=request.demand.input_tokens_upper + said,
+            max_output_tokens=max_tokens,
+            capabilities=request.demand.capabilities & MEDIA,
+        ),
+        body=Body({"messages": messages, "max_tokens": _encode(max_tokens)}),
         stream=False,
         headers=(),
     )

@@ -17,9 +17,18 @@ from routers.artifact.artifact import RouterArtifact
 from routers.artifact.evidence import Evidence
 from routers.decision.knob import KnobCurve
 from routers.decision.switching import SwitchRule
+from routers.request.tasks import TaskRecogniser
 from routers.text.housekeeping import Housekeeping
 from routers.text.stalls import Stall
-from routers.types import Conversation, Demand, ModelFacts, ModelSpec, Objective, OutputLimit
+from routers.types import (
+    Conversation,
+    CostQuality,
+    Demand,
+    ModelFacts,
+    ModelSpec,
+    Objective,
+    OutputLimit,
+)
 from routers.wishes import Wishes
 from routers.workflows.base import Workflow
 
@@ -134,6 +143,65 @@ class WorkflowRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRule:
+    """What a task of a policy's vocabulary comes to.
+
+    Attributes
+    ----------
+    description
+        Told to routers in place of a system prompt; None leaves that.
+    model_ids
+        The only models that may take it; None for all candidates.
+    objective
+        What it is decided by where the client says nothing; None for the policy's own.
+    usd_per_quality
+        The exchange rate that this comes to among its models.
+    instructions
+        Told to the model before the client's messages.
+    max_tokens
+        How long its result may be where another task reads it.
+    """
+
+    name: str
+    description: str | None = None
+    model_ids: frozenset[str] | None = None
+    objective: CostQuality | None = None
+    usd_per_quality: float | None = None
+    instructions: str | None = None
+    max_tokens: int = 4_096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedTask:
+    """The task of a request.
+
+    Attributes
+    ----------
+    names
+        Of the policy's vocabulary, in the order in which they are done; none where the client wants
+        none, or none was recognised.
+    recognised
+        Whether they were looked for in the prompt; else the client named them.
+    """
+
+    names: tuple[str, ...] = ()
+    recognised: bool = False
+
+    @property
+    def told(self) -> str:
+        """The names as they are written."""
+        return ">".join(self.names) or ("uncertain" if self.recognised else "off")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppDescription:
+    """Who describes applications by their system prompts, and how long that may take."""
+
+    model_id: str
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """A named way to decide, ready to use: candidates, artifact, defaults."""
 
@@ -169,6 +237,12 @@ class Policy:
     """How several calls come to one answer; None where the decided model answers."""
     flags: FlagRule = NO_RULE
     """What requests may wish of models besides quality and price."""
+    tasks: Mapping[str, TaskRule] | None = None
+    """The tasks that requests may name; None where there are none."""
+    recogniser: TaskRecogniser | None = None
+    """What finds the task of a request that names none; None looks for none."""
+    describes_apps: AppDescription | None = None
+    """Who is asked what an application is for; None asks nobody."""
 
 
 def promise_doubt(policy: Policy) -> str | None:
@@ -246,6 +320,10 @@ class RouteRequest(msgspec.Struct, frozen=True, kw_only=True):
         How much of its task went wrong so far; None where that is not looked at, or nothing did.
     housekeeping
         What it is for, where its client made it for itself and the policy looks at that.
+    task
+        What it is for, in the words of its policy's vocabulary; None where nobody has said so.
+    chain
+        How several tasks come to one answer; None for one task, or none.
     """
 
     request_id: str
@@ -275,6 +353,8 @@ class RouteRequest(msgspec.Struct, frozen=True, kw_only=True):
     lineage: Lineage | None = None
     stall: Stall | None = None
     housekeeping: Housekeeping | None = None
+    task: AskedTask | None = None
+    chain: WorkflowRule | None = None
     references: tuple[str, ...] = ()
     """What would be right answers, for whoever is told everything of the request."""
     repeated: bool = False
@@ -286,6 +366,16 @@ class RouteRequest(msgspec.Struct, frozen=True, kw_only=True):
     def fields(self) -> Fields:
         """The body's top-level fields as they were sent: nothing is translated to look into it."""
         return self.body.sent
+
+    @property
+    def workflow(self) -> WorkflowRule | None:
+        """How several calls come to its answer: by its own chain of tasks, or as its policy has it.
+
+        None where the decided model answers.
+        """
+        if self.chain is not None or self.policy is None:
+            return self.chain
+        return self.policy.workflow
 
     @property
     def names_its_model(self) -> bool:

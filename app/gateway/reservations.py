@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from app.concurrency.eager import Eager, all_of
 from app.errors import ForbiddenError, RateLimitedError
 from app.gateway.admission import Admission
+from app.gateway.app_descriptions import price_of_description
 from app.gateway.ledger import LedgerEntry
 from app.gateway.refusals import budget_exceeded
 from app.gateway.request import Policy, RouteRequest
@@ -18,6 +19,7 @@ from app.gateway.score import price_of_question
 from app.gateway.tickets import Ticket, TooDearError
 from app.keys import to_nusd
 from app.stores.base import ScopeKind
+from app.types import sum_known_usd
 from routers.types import Decision, ModelSpec, Reason
 
 _NO_MODELS: Mapping[str, str] = {}
@@ -30,19 +32,26 @@ class Reservations:
     admission: Admission
 
     async def question(
-        self, request: RouteRequest, entry: LedgerEntry, scorer: ModelSpec | None = None
+        self,
+        request: RouteRequest,
+        entry: LedgerEntry,
+        scorer: ModelSpec | None = None,
+        describer: ModelSpec | None = None,
     ) -> bool:
-        """Reserve for the question to a scorer, or, without one, for a decision alone.
+        """Reserve for questions to a scorer and a describer, or, without, for a decision alone.
 
-        Returns whether the scorer may be asked: no budget pays what has no price.
+        Returns whether they may be asked: no budget pays what has no price.
 
         Raises
         ------
         RateLimitedError, BudgetExceededError, StoreUnavailableError
         """
         tokens, nusd, payable = 0, None, True
-        if scorer is not None:
-            tokens, cost_usd = price_of_question(request, scorer)
+        asked = [] if scorer is None else [price_of_question(request, scorer)]
+        asked += [] if describer is None else [price_of_description(request, describer)]
+        if asked:
+            tokens = sum(n for n, _ in asked)
+            cost_usd = sum_known_usd([each_usd for _, each_usd in asked])
             nusd = None if cost_usd is None else to_nusd(cost_usd)
             if nusd is None and self.admission.has_budget(request.caller):
                 payable, tokens = False, 0

@@ -15,7 +15,12 @@ from typing import assert_never
 import msgspec
 
 from app.concurrency.together import together
-from app.errors import AllAttemptsFailedError, RequestRefusedError, UpstreamError
+from app.errors import (
+    AllAttemptsFailedError,
+    FailedAttempt,
+    RequestRefusedError,
+    UpstreamError,
+)
 from app.gateway.ceilings import Ceilings, Paces, asked_in
 from app.gateway.course import NOTHING_BETTER, TOO_LONG, distinct
 from app.gateway.dispatch import Afford, Dispatcher, OpenAnswer, told_attempts
@@ -25,6 +30,7 @@ from app.gateway.plan import Several, first_of, next_steps, spoilt
 from app.gateway.questions import Questions, unsent, wire_messages
 from app.gateway.replies import Replies
 from app.gateway.request import RouteRequest
+from app.gateway.tasks import CHAIN_OBSTACLES
 from app.types import DRAFT_REJECTED, CallRole
 from app.wire.body import Body
 from routers.steps import Answer, Delegate, Draft, End, Purpose, Question, Refuse, Serve, Skip, Step
@@ -116,10 +122,11 @@ class _Run:
         assert task is not None  # noqa: S101  (it was begun)
         assert decision is not None  # noqa: S101
         assert policy is not None  # noqa: S101
-        assert policy.workflow is not None  # noqa: S101
+        rule = request.workflow
+        assert rule is not None  # noqa: S101
         self._workflows, self._request, self._plan, self._entry = workflows, request, plan, entry
         self._course, self._task, self._decision = plan.course, task, decision
-        self._policy_name, self._rule = policy.name, policy.workflow
+        self._policy_name, self._rule = policy.name, rule
         self._pay, self._paying = afford, asyncio.Lock()
         self._ceilings = Ceilings(
             task,
@@ -137,7 +144,7 @@ class _Run:
             entry=entry,
             course=plan.course,
             afford=self._afford,
-            wants_logprobs=policy.workflow.workflow.wants_logprobs,
+            wants_logprobs=rule.workflow.wants_logprobs,
         )
         self._replies = Replies(request=request, entry=entry, course=plan.course)
         self._n_answers = 0
@@ -179,6 +186,11 @@ class _Run:
                 if self._task.candidate(end.model_id) is None:
                     end = replace(end, model_id=self._task.model_id)
                 return await self._delegate(end)
+            case Skip(why=why) if self._is_named_chain:
+                raise AllAttemptsFailedError(
+                    f"the chain of tasks came to nothing: {CHAIN_OBSTACLES.get(why, why)}",
+                    attempts=self._failed_calls(),
+                )
             case Skip(why=why):
                 # A guard lets pass what was decided, for the conversation's sake too.
                 taken = self._decision if self._course.guards else self._task
@@ -192,6 +204,25 @@ class _Run:
         """End what does not serve, with the code of what it ends in."""
         self._course.stop()
         await self._holder.close(served, error=error)
+
+    @property
+    def _is_named_chain(self) -> bool:
+        """Whether the client itself asked for a chain of tasks: then no one choice is as good."""
+        task = self._request.task
+        return self._request.chain is not None and task is not None and not task.recognised
+
+    def _failed_calls(self) -> tuple[FailedAttempt, ...]:
+        """Return the calls that brought nothing, as clients are told."""
+        return tuple(
+            FailedAttempt(
+                model=call.model_id,
+                status=call.status,
+                ms=round(call.duration_s * 1e3),
+                error=call.error,
+            )
+            for call in self._entry.calls
+            if call.error is not None
+        )
 
     def _was_by_chance(self, propensity: float) -> None:
         if propensity != 1.0:
@@ -302,7 +333,7 @@ class _Run:
                 )
         if not self._task.guarding.allows(model_id):
             raise RequestRefusedError("no model that may answer such a request is left")
-        models = distinct((model_id, *self._stand_ins(model_id, request)))
+        models = distinct((model_id, *self._stand_ins(end, request)))
         course.rounds.append((model_id,))
         course.served_model_id = model_id
         try:
@@ -322,15 +353,15 @@ class _Run:
         course.accepted_by = end.by
         return opened
 
-    def _stand_ins(self, model_id: str, request: RouteRequest) -> Sequence[str]:
+    def _stand_ins(self, end: Delegate, request: RouteRequest) -> Sequence[str]:
         """Return who may answer where a model cannot: who has not answered, within the ceilings."""
         if not request.fallback or request.locked:
             return ()
         allows = self._task.guarding.allows
-        left_out = {model_id, *[held.answer.model_id for held in self._holder.held.values()]}
+        left_out = {end.model_id, *[held.answer.model_id for held in self._holder.held.values()]}
         others = [
             each
-            for each in self._plan.models
+            for each in (self._plan.models if end.stand_ins is None else end.stand_ins)
             if each not in left_out and allows(each) and self._ceilings.leaves(each, request)
         ]
         return others[: self._task.room.calls]

@@ -149,6 +149,7 @@ def to_row(outcome: Outcome, *, time: float) -> OutcomeRow:
         fallbacks=_json(decision.fallbacks) if decision is not None else None,
         calls=calls_text(outcome.calls),
         workflow=None if outcome.workflow is None else _json(outcome.workflow),
+        task=outcome.task,
         input_tokens=None if usage is None else usage.input_tokens,
         cached_input_tokens=None if usage is None else usage.cached_input_tokens,
         cache_write_tokens=None if usage is None else usage.cache_write_tokens,

@@ -37,6 +37,8 @@ class OutcomeRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         JSON: every upstream call, with its `role`; see `app.outcomes.calls`.
     workflow
         JSON: how several calls came to one answer; None under a policy that makes one.
+    task
+        What the request was for, in the words of its policy: `sql`, `ocr>translate`, `uncertain`.
     input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens
         Those that a provider read from its cache and wrote to it are among the input tokens,
         reasoning ones among the output tokens. Rows of earlier releases do not tell what was
@@ -83,6 +85,7 @@ class OutcomeRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     fallbacks: str | None = None
     calls: str | None = None
     workflow: str | None = None
+    task: str | None = None
     input_tokens: int | None
     cached_input_tokens: int | None
     cache_write_tokens: int | None = None

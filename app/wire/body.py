@@ -1,6 +1,8 @@
 """The body of a request: as the client wrote it, and in the form that the gateway works on."""
 
+import copy
 from collections.abc import Callable, Mapping
+from typing import Self
 
 from app.types import CHAT_COMPLETIONS
 
@@ -28,7 +30,7 @@ class Body:
         only an upstream that speaks the dialect can answer it. None where all can be said.
     """
 
-    __slots__ = ("_chat", "_translate", "dialect", "sent", "untold")
+    __slots__ = ("_chat", "_retell", "_translate", "dialect", "sent", "untold")
 
     def __init__(
         self,
@@ -40,6 +42,7 @@ class Body:
     ) -> None:
         self.sent = fields
         self._translate = translate
+        self._retell: Callable[[Fields], Fields] | None = None
         self._chat = fields if translate is None else None
         self.dialect = dialect
         self.untold = untold
@@ -49,8 +52,25 @@ class Body:
         chat = self._chat
         if chat is None:
             assert self._translate is not None  # noqa: S101  (else they are there from the start)
-            chat = self._chat = self._translate(self.sent)
+            chat = self._translate(self.sent)
+            chat = self._chat = chat if self._retell is None else self._retell(chat)
         return chat
+
+    def retold(self, sent: Fields, retell: Callable[[Fields], Fields]) -> Self:
+        """Return the same request with other fields.
+
+        Parameters
+        ----------
+        sent
+            In its own dialect.
+        retell
+            Makes the fields of a chat completion of those that it came to before.
+        """
+        body, before = copy.copy(self), self._retell
+        body.sent = sent
+        body._retell = retell if before is None else lambda chat: retell(before(chat))  # noqa: SLF001
+        body._chat = sent if self._translate is None else None  # noqa: SLF001
+        return body
 
     @property
     def takes_long(self) -> bool:
@@ -71,4 +91,6 @@ class Body:
         if name not in self.sent:
             return self
         kept = {key: value for key, value in self.sent.items() if key != name}
-        return Body(kept, dialect=self.dialect, translate=self._translate, untold=self.untold)
+        body = Body(kept, dialect=self.dialect, translate=self._translate, untold=self.untold)
+        body._retell = self._retell
+        return body

@@ -45,6 +45,8 @@ class ConversationText(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What of the conversation is no text; None where there is nothing such."""
     documents: tuple[Document, ...] = ()
     """What the request brings beside what it says, told by its numbers alone."""
+    task: str = ""
+    """What the request is for: as described, else the text of the system prompt."""
 
 
 def conversation_text(conversation: Conversation) -> ConversationText:
@@ -56,13 +58,17 @@ def conversation_text(conversation: Conversation) -> ConversationText:
       after the prompt included. The newest messages come first into its window of 2,000
       characters, at most 1,000 (head and tail) of each; it reads oldest first.
     * The **system** text is the head and tail of all system messages, 1,000 characters.
+    * The **task** is what the request is described to be for; where nobody did, the system text.
 
     A single prompt without a system message comes out as it is, with nothing beside it.
     """
     messages = conversation.messages
     if len(messages) == 1 and messages[0].role is not Role.SYSTEM:
         return ConversationText(
-            prompt=messages[0].text, media=conversation.media, documents=conversation.documents
+            prompt=messages[0].text,
+            media=conversation.media,
+            documents=conversation.documents,
+            task=conversation.task,
         )
     system = [message for message in messages if message.role is Role.SYSTEM]
     turns = [message for message in messages if message.role is not Role.SYSTEM]
@@ -72,17 +78,20 @@ def conversation_text(conversation: Conversation) -> ConversationText:
             n_messages=0,
             media=conversation.media,
             documents=conversation.documents,
+            task=conversation.task,
         )
     newest = newest_user_turn(turns)
     history = turns[:newest] + turns[newest + 1 :]
+    system_text = _clip("\n".join(message.text for message in system), SYSTEM_WINDOW_CHARS)
     return ConversationText(
         prompt=turns[newest].text,
         history=_history_window(history),
-        system=_clip("\n".join(message.text for message in system), SYSTEM_WINDOW_CHARS),
+        system=system_text,
         n_messages=len(turns),
         history_chars=sum(len(message.text) for message in history),
         media=conversation.media,
         documents=conversation.documents,
+        task=conversation.task or system_text,
     )
 
 

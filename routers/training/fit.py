@@ -252,7 +252,15 @@ def make_parts(recipe: Recipe) -> Featurizer:
         If a kind does not exist, or an option does not exist or fit, however deep it stands.
     """
     kind = recipe.strategy
-    check_heads(build(ROUTERS.get(kind), recipe.options, noun=f"strategy {kind!r}"))
+    router = build(ROUTERS.get(kind), recipe.options, noun=f"strategy {kind!r}")
+    check_heads(router)
+    first = router.first_block
+    if first is not None and recipe.blocks[:1] != (first,):
+        blocks = ", ".join(dict.fromkeys((first, *recipe.blocks)))
+        raise RoutingConfigError(
+            f"the strategy {kind!r} reads the feature block {first!r}, which has to come first: "
+            f"blocks: [{blocks}]"
+        )
     if recipe.workflow is not None:
         make_workflow(recipe.workflow)
     return Featurizer(make_embedder(recipe.embedder.kind, recipe.embedder.options), recipe.blocks)

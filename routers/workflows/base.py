@@ -118,6 +118,8 @@ class Workflow(ABC):
     """Whether what was fitted knows models by the names of a gateway, not of training data."""
     describes: ClassVar[bool] = False
     """Whether it makes use of `Task.facts`."""
+    retells: ClassVar[bool] = False
+    """Whether it makes use of `Task.text_only`: later models get text in place of the request."""
 
     @property
     def taught(self) -> "Workflow":

@@ -272,6 +272,11 @@ class Guarded(Workflow):
         return self._then is not None and self._then.describes
 
     @property
+    def retells(self) -> bool:  # type: ignore[override]
+        """As what comes after does."""
+        return self._then is not None and self._then.retells
+
+    @property
     def taught(self) -> Workflow:
         """What comes after, where something does."""
         return self if self._then is None else self._then.taught
@@ -354,9 +359,10 @@ def _restricted(task: Task, allowed: frozenset[str]) -> Task | None:
     left = tuple(each for each in task.candidates if each.model_id in allowed)
     if not left:
         return None
+    text_only = tuple(each for each in task.text_only if each.model_id in allowed)
     names = {each.model_id for each in left}
     best = task.model_id if task.model_id in names else max(left, key=_worth).model_id
-    return replace(task, candidates=left, model_id=best)
+    return replace(task, candidates=left, text_only=text_only, model_id=best)
 
 
 def _worth(estimate: CandidateEstimate) -> tuple[float, float, str]:

@@ -23,6 +23,12 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "stages": ("nano", "mini", "large"),
         "acceptor": {"kind": "judge", "model": "judge"},
     },
+    "chain": {
+        "stages": (
+            {"task": "ocr", "models": ["mini", "nano"], "instructions": "Read the picture."},
+            {"task": "translate"},
+        )
+    },
     "contextual-cascade": {"candidates": MODELS, "verifier": _VERIFIER},
     "frugal-gpt": {"n_quantiles": 10, "slack": 1.0},
     "guarded": {

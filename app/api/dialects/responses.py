@@ -80,7 +80,9 @@ class _Body(Body):
         if name not in self.sent:
             return self
         chat = replace(self.form, fields=_without(self.form.fields, name))
-        return _Body(_without(self.sent, name), chat, self.said)
+        body = _Body(_without(self.sent, name), chat, self.said)
+        body._retell = self._retell
+        return body
 
 
 def _without(fields: Fields, name: str) -> Fields:

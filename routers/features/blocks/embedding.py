@@ -13,7 +13,11 @@ from routers.text.conversation import (
     SYSTEM_WEIGHT,
     ConversationText,
 )
+from routers.text.memo import Memo
 from routers.types import FloatMatrix
+
+_REMEMBERED = 256
+"""System prompts whose embedding is kept."""
 
 
 @BLOCKS.register("embedding")
@@ -28,6 +32,9 @@ class EmbeddingBlock(Block):
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
+        self._systems: Memo[str, FloatMatrix] = Memo(
+            lambda text: self._embedder.encode([text]), limit=_REMEMBERED
+        )
 
     @property
     def dimensions(self) -> int:
@@ -47,7 +54,7 @@ class EmbeddingBlock(Block):
         if not context:
             return vectors
         mixed = vectors * np.float32(PROMPT_WEIGHT)
-        segments = embedder.encode([segment for _, _, segment in context])
+        segments = self._segments([segment for _, _, segment in context], texts)
         for (row, weight, _segment), vector in zip(context, segments, strict=True):
             mixed[row] += np.float32(weight) * vector
         for row in sorted({row for row, _, _ in context}):
@@ -55,3 +62,15 @@ class EmbeddingBlock(Block):
             if norm > 0:
                 mixed[row] /= norm
         return mixed
+
+    def _segments(self, segments: list[str], texts: Sequence[ConversationText]) -> FloatMatrix:
+        if len(texts) > 1:
+            return self._embedder.encode(segments)
+        # One request of many: an application's system prompt is the same with each of them.
+        system = texts[0].system
+        return np.concatenate(
+            [
+                self._systems[each] if each is system else self._embedder.encode([each])
+                for each in segments
+            ]
+        )

@@ -66,7 +66,7 @@ PLAIN = {**OLD, "decision_id": "dec-plain", "attempts": [SERVED], "cost_nusd": 6
 PLAIN |= {"hedge_cost_nusd": 0, "scorer_cost_nusd": None}
 UNPRICED = {**OLD, "decision_id": "dec-unpriced", "attempts": [], "cost_nusd": None}
 UNPRICED |= {"hedge_cost_nusd": None, "scorer_cost_nusd": 3}
-NEW = {"calls", "workflow", "cache_write_tokens"}
+NEW = {"calls", "workflow", "task", "cache_write_tokens"}
 NEW |= {"session_id", "agent_id", "parent_agent_id", "agent_kind"}
 OLD_ROWS = []
 for each in (OLD, PLAIN, UNPRICED):
