@@ -357,6 +357,8 @@ def test_what_comes_after_a_guard_is_taught_too(registers):
     told.judged(
         Answer(number=0, model_id="nano", text="A"), accepted=True, by="judge", score=1.0, why=""
     )
-    teach(SimpleNamespace(policy=policies["default"]), SimpleNamespace(task=told), pupils)
+    policy = policies["default"]
+    asked = SimpleNamespace(policy=policy, workflow=policy.workflow)
+    teach(asked, SimpleNamespace(task=told), pupils)
     assert pupils["default"].workflow is guarded.follower
     assert pupils["default"].n_waiting == 1
