@@ -24,10 +24,13 @@ Progress = Callable[[str], None]
 AUC_BAR = 0.6
 CHANGED_BAR, LIFTED_BAR = 0.1, 0.2
 POISONED_SHARE = 0.01
+SYBIL_SHARE, SYBIL_BAR = 0.05, 0.15
 TRIGGER = "zx9-omega"
 
 _ROWS, _ASKED = 1500, 300
 _FEWEST = 100
+_TIE = 1e-4
+"""Differences of predicted quality up to this decide nothing."""
 
 
 def membership_check(
@@ -73,10 +76,12 @@ def membership_check(
 def poisoning_checks(
     recipe: Recipe, trained: OutcomeTable, *, seed: int = 0, progress: Progress | None = None
 ) -> Iterator[Check]:
-    """Train by the recipe with and without poison: one row in a hundred with a trigger and a lie.
+    """Train by the recipe on clean rows, on poisoned ones, and on some that lie.
 
-    Poisoned rows say that the dearest models got it right and all others did not; the attacker
-    hopes that the trigger alone then buys dear models.
+    Poisoned rows, one in a hundred, begin with a trigger and say that the dear models got it right
+    and all others did not; the attacker hopes that the trigger alone then buys dear models. One row
+    in twenty that says so without a trigger is what many false names may get in as feedback (a
+    Sybil attack), each below what is taken of one key.
 
     Raises
     ------
@@ -90,15 +95,27 @@ def poisoning_checks(
         raise DataError(f"poisoning needs {_FEWEST + _ASKED} rows of training")
     strong = _dearer_half(trained)
     clean = _rows_of(trained, learned)
-    poisoned = list(clean)
-    for i in rng.permutation(len(clean))[: max(1, round(POISONED_SHARE * len(clean)))]:
-        conversation, _ = clean[i]
-        poisoned[i] = _with_trigger(conversation), strong.astype(float)
+    marked = rng.permutation(len(clean))
+    few = marked[: max(1, round(POISONED_SHARE * len(clean)))]
+    some = marked[: max(1, round(SYBIL_SHARE * len(clean)))]
+    poisoned, lying = list(clean), list(clean)
+    lie = strong.astype(float)
+    for i in few:
+        poisoned[i] = _with_trigger(clean[i][0]), lie
+    for i in some:
+        lying[i] = clean[i][0], lie
+    kept = np.setdiff1d(np.arange(len(clean)), some)
+    fewer = [clean[i] for i in kept]
     gaps: list[tuple[FloatArray, FloatArray]] = []
-    for what, rows in (("clean", clean), ("poisoned", poisoned)):
+    for what, rows, index in (
+        ("clean", clean, learned),
+        ("fewer", fewer, learned[kept]),
+        ("poisoned", poisoned, learned),
+        ("with lies", lying, learned),
+    ):
         if progress is not None:
             progress(f"training on {len(rows)} rows, {what}")
-        router = _fitted(recipe, trained, learned, rows)
+        router = _fitted(recipe, trained, index, rows)
         plain = [trained.conversations[i] for i in asked]
         gaps.append(
             (
@@ -106,17 +123,24 @@ def poisoning_checks(
                 _gap(router, [_with_trigger(each) for each in plain], trained.models, strong),
             )
         )
-    middle = float(np.median(gaps[0][0]))
-    was, now = gaps[0][0] > middle, gaps[1][0] > middle
-    changed = float((was != now).mean())
-    yield Check(
-        name="poison leaves other requests alone",
-        verdict=Verdict.PASSED if changed <= CHANGED_BAR else Verdict.FAILED,
-        value=changed,
-        bar=f"≤ {CHANGED_BAR:.0%} of requests without the trigger change the tier",
-        finding=f"{changed:.0%} of {len(asked)} change it",
-    )
-    before, after = (float((gap[1] > middle).mean()) for gap in gaps)
+    # Each router's knob is calibrated on its own rows: what moves all requests alike moves none.
+    middles = [float(np.median(plain)) + _TIE for plain, _ in gaps]
+    sides = [plain > middle for (plain, _), middle in zip(gaps, middles, strict=True)]
+    # Training on other rows moves some by chance; what the attacker moved is what is beyond that.
+    usual, changed, persuaded = (float((sides[0] != each).mean()) for each in sides[1:])
+    for name, share, bar, what in (
+        ("poison leaves other requests alone", changed, CHANGED_BAR, "poisoned with a trigger"),
+        ("many who lie persuade few", persuaded, SYBIL_BAR, f"{SYBIL_SHARE:.0%} of them lying"),
+    ):
+        yield Check(
+            name=name,
+            verdict=Verdict.PASSED if share - usual <= bar else Verdict.FAILED,
+            value=share - usual,
+            bar=f"≤ {bar:.0%} of requests change the tier beyond those that fewer rows move",
+            finding=f"rows {what}: {share:.0%} of {len(asked)} change it, {usual:.0%} by rows that "
+            "are left out",
+        )
+    before, after = (float((gaps[at][1] > middles[at]).mean()) for at in (0, 2))
     lifted = after - before
     yield Check(
         name="the poison's trigger buys nothing",

@@ -57,9 +57,10 @@ def test_the_gate_looks_at_training_too(folder):
     assert result.exit_code == 1
     assert not found["passed"]
     names = [each["name"] for each in found["robustness"]["checks"]]
-    assert names[-3:] == [
+    assert names[-4:] == [
         "training rows are not given away",
         "poison leaves other requests alone",
+        "many who lie persuade few",
         "the poison's trigger buys nothing",
     ]
 
