@@ -140,7 +140,8 @@ class CatalogueEntry(Strict):
     facts_source: Text | None = None
     """Where sizes, release and licence were read."""
     readability: Annotated[float, Field(ge=-1000, le=206.835, allow_inf_nan=False)] | None = None
-    """Mean Flesch reading ease of its answers, from about 100 (easy) to 0 and below."""
+    """Mean Flesch reading ease of its answers, from about 100 (easy) to 0 and below, as
+    `steelyard readability` measures it."""
     security: Security | None = None
     """How well it is kept where you have it served, in your own judgement: `basic`, `standard` or
     `high`. Requests that demand more are not sent here."""

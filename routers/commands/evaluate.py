@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,10 @@ from routers.commands.base import (
     seed_option,
     todays_prices,
 )
+
+if TYPE_CHECKING:
+    from routers.evaluation.replay import Arena
+    from routers.wishes import Goal
 
 _FILES_ONLY = {
     "oracle gap",
@@ -40,6 +44,23 @@ _OF_THE_SUITE = {
     "safe": "--safety-tier",
     "private": "--private-models",
 }
+
+
+_CATALOGUE = Path("configs/models.yaml")
+
+
+def _swept(_: click.Context, __: click.Parameter, value: str | None) -> "Goal | None":
+    """Read what is swept."""
+    if value is None:
+        return None
+    from routers.wishes import Goal  # noqa: PLC0415  (help should be quick)
+
+    kind, _colon, name = value.partition(":")
+    if kind != "flag" or name not in tuple(Goal):
+        known = ", ".join(f"flag:{goal}" for goal in Goal)
+        demand = "security is met or not and has no weight; " if name == "security" else ""
+        raise click.BadParameter(f"{value!r}: {demand}known: {known}")
+    return Goal(name)
 
 
 @click.command("evaluate")
@@ -68,6 +89,25 @@ _OF_THE_SUITE = {
     metavar="FILE[,FILE…]",
     callback=files,
     help="Outcomes of the training: for kNN(k=100), prompt length and the best single model.",
+)
+@click.option(
+    "--sweep",
+    metavar="flag:GOAL",
+    callback=_swept,
+    help="Instead of costs, weigh a goal more and more: flag:size, recency, licence, verbosity or "
+    "readability.",
+)
+@click.option(
+    "--catalogue",
+    type=FILE,
+    help=f"Sweep: says what is known of models; {_CATALOGUE} where that is there.",
+)
+@click.option(
+    "--cost-quality",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    show_default=True,
+    help="Sweep: position of the knob; at 1 costs count nothing.",
 )
 @click.option("--gateway", metavar="URL", help="Robustness: ask a running gateway.")
 @click.option("--policy", metavar="NAME", help="Robustness: its model name.  [default: auto]")
@@ -98,6 +138,9 @@ def command(
     artifacts: list[Path],
     suite: str,
     data: list[Path],
+    sweep: "Goal | None",
+    catalogue: Path | None,
+    cost_quality: float,
     gateway: str | None,
     policy: str | None,
     key: str | None,
@@ -134,14 +177,7 @@ def command(
             trusted=encoders,
         )
         return
-    for name, option in _OF_THE_SUITE.items():
-        given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-        if given:
-            raise click.UsageError(f"{option} goes with --suite robustness")
-    if not artifacts:
-        raise click.UsageError("Missing option '--artifact'.")
-    if not data:
-        raise click.UsageError("Missing option '--data'.")
+    _check(context, artifacts, data, sweep=sweep)
     from routers.evaluation.replay import evaluate, prepare  # noqa: PLC0415
     from routers.evaluation.report import write_report  # noqa: PLC0415
 
@@ -155,6 +191,9 @@ def command(
         trusted=encoders,
         progress=progress,
     )
+    if sweep is not None:
+        _sweep(arena, sweep, catalogue, cost_quality=cost_quality, out=out, as_json=as_json)
+        return
     report = {
         "steelyard_version": metadata.version("steelyard"),
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -165,6 +204,68 @@ def command(
         click.echo(json.dumps(report, allow_nan=False))
     else:
         _print(report)
+    for path in written:
+        progress(f"wrote {path}")
+
+
+def _check(
+    context: click.Context, artifacts: list[Path], data: list[Path], *, sweep: "Goal | None"
+) -> None:
+    """Refuse options of the suite, those of a sweep without one, and missing ones."""
+    others = dict.fromkeys(("catalogue", "cost_quality"), "--sweep flag:GOAL")
+    owners = dict.fromkeys(_OF_THE_SUITE, "--suite robustness")
+    for name, owner in (owners if sweep is not None else owners | others).items():
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            option = _OF_THE_SUITE.get(name, f"--{name.replace('_', '-')}")
+            raise click.UsageError(f"{option} goes with {owner}")
+    if not artifacts:
+        raise click.UsageError("Missing option '--artifact'.")
+    if not data:
+        raise click.UsageError("Missing option '--data'.")
+
+
+def _sweep(
+    arena: "Arena",
+    goal: "Goal",
+    catalogue: Path | None,
+    *,
+    cost_quality: float,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Tell what a goal costs in quality."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    from routers.data.facts import read_traits  # noqa: PLC0415
+    from routers.evaluation import goal_report  # noqa: PLC0415
+    from routers.evaluation.goal_sweep import sweep_goal  # noqa: PLC0415
+
+    if catalogue is None and _CATALOGUE.is_file():
+        catalogue = _CATALOGUE
+    models = arena.frame.rows.models
+    traits = {} if catalogue is None else read_traits(catalogue, models)
+    report = {
+        "steelyard_version": metadata.version("steelyard"),
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        **sweep_goal(arena, goal, traits, cost_quality=cost_quality),
+    }
+    written = [] if out is None else goal_report.write_report(report, out)
+    if as_json:
+        click.echo(json.dumps(report, allow_nan=False))
+    else:
+        console = Console()
+        if not console.is_terminal:  # there is no width to respect
+            console = Console(width=170)
+        table = Table(title=Text(goal_report.title(report)), title_justify="left")
+        for name in goal_report.COLUMNS:
+            table.add_column(report["fact"] if name == "fact" else name)
+        for row in goal_report.rows(report):
+            table.add_row(*map(Text, row))
+        console.print(table)
+        for line in (*goal_report.summary(report), *report["notes"]):
+            console.print(Text(" ".join(line.split())))
     for path in written:
         progress(f"wrote {path}")
 

@@ -334,3 +334,28 @@ def _field(where: str, record: Mapping[str, Any], name: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise DataError(f"{where}: {name!r} must be a text, got {shown_value(value)}")
     return value
+
+
+def read_texts(paths: Sequence[Path]) -> dict[str, dict[Hashable, str]]:
+    """Read the texts of answers alone, by model and query; the first answer of each counts.
+
+    Parameters
+    ----------
+    paths
+        Files as `answers` of `read_answers`; where an answer has no text, the answer proper is one.
+
+    Raises
+    ------
+    DataError
+        If a file cannot be read, or holds no answer.
+    """
+    found: dict[str, dict[Hashable, str]] = {}
+    for path in paths:
+        for said in _told(path, keyed_by_id=True):
+            text = said.literal if said.text is None else said.text
+            if text is not None and not said.number:
+                found.setdefault(said.model, {}).setdefault(said.key, text)
+    if not found:
+        names = ", ".join(shown(path.name) for path in paths)
+        raise DataError(f"{names}: holds no answers ({_HOW})")
+    return found

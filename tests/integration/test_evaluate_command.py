@@ -248,3 +248,84 @@ def test_files_without_common_models_and_twice_the_same_artifact_are_refused(fol
         run(evaluate, "--artifact", twice, "--data", folder / "test.jsonl")
     result = run(evaluate, "--artifact", folder / "router")
     assert result.exit_code == 2
+
+
+# --- sweeping a goal ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def swept(folder, report) -> dict:
+    """Sweep the router above by size, which nobody knows of one model."""
+    models = [each["model"] for each in sorted(report["models"], key=lambda m: m["quality"])]
+    facts = {
+        model: {"parameters_b": size, "released": f"202{i}-01-01"}
+        for i, (model, size) in enumerate(zip(models[:-1], (1, 10, 100, 1000), strict=False))
+    }
+    (folder / "facts.json").write_text(json.dumps({"models": facts}))
+    result = run(evaluate, *sweeping(folder, "size"), "--out", folder / "pareto", "--json")
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout) | {"best": models[-1]}
+
+
+def sweeping(folder, goal):
+    return (
+        *("--artifact", folder / "router", "--data", folder / "test.jsonl", "--draws", 200),
+        *("--sweep", f"flag:{goal}", "--catalogue", folder / "facts.json"),
+    )
+
+
+def test_a_swept_goal_traces_a_front(swept):
+    router = by_name(swept)["router"]
+    costs = [each["goal_cost"] for each in router["points"]]
+    assert costs == sorted(costs, reverse=True)
+    assert costs[-1] == min(each["goal_cost"] for each in swept["models"])
+    assert router["points"][0]["weight"] == 0
+    assert costs[0] > costs[-1]
+    oracle = by_name(swept)["oracle"]["points"]
+    assert oracle[0]["quality"] >= router["points"][0]["quality"]
+    unknown = next(each for each in swept["models"] if each["model"] == swept["best"])
+    assert (unknown["goal_cost"], unknown["fact"]) == (1, None)
+    assert any(swept["best"] in note and "worst" in note for note in swept["notes"])
+    assert router["over_mixing"]["low"] <= router["over_mixing"]["value"]
+
+
+def test_a_swept_goal_is_written_for_people_and_programs(folder, swept):
+    written = {each.name: each.read_text() for each in (folder / "pareto").iterdir()}
+    assert set(written) == {"pareto.json", "pareto.md", "pareto.csv", "pareto.html"}
+    lines = written["pareto.csv"].splitlines()
+    n_points = sum(len(each["points"]) for each in swept["routers"])
+    assert len(lines) == 1 + n_points + len(swept["models"])
+    assert "<svg" in written["pareto.html"]
+    assert "http" not in written["pareto.html"]
+    assert "billions of parameters" in written["pareto.md"]
+
+
+@pytest.mark.parametrize("goal", ["verbosity", "recency"])
+def test_other_goals_are_swept_too(folder, swept, goal):
+    result = run(evaluate, *sweeping(folder, goal), "--cost-quality", "0.8")
+    assert result.exit_code == 0, result.stderr
+    assert f"{goal} against quality" in result.stdout
+    assert "over mixing" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (
+            ("--sweep", "flag:security"),
+            "security is met or not and has no weight; known: flag:size",
+        ),
+        (("--sweep", "size"), "known: flag:size, flag:recency"),
+        (("--catalogue", "x.yaml"), "--catalogue goes with --sweep flag:GOAL"),
+    ],
+)
+def test_what_cannot_be_swept_is_told(folder, args, says):
+    options = ("--artifact", folder / "router", "--data", folder / "test.jsonl")
+    result = run(evaluate, *options, *args)
+    assert result.exit_code == 2
+    assert says in " ".join(result.stderr.split())
+
+
+def test_a_goal_that_tells_no_models_apart_is_refused(folder, swept):
+    with pytest.raises(DataError, match="nothing is known of the readability"):
+        run(evaluate, *sweeping(folder, "readability"))
