@@ -6,10 +6,33 @@ ones.
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from app.gateway.slots import Slot
+
+STALE_S = 2.0
+"""How old news may be; older ones are worse than none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class News:
+    """What the other replicas do with the deployments of one model, as far as it is known.
+
+    Attributes
+    ----------
+    at
+        When it was so, by the clock of whoever hears it.
+    outstanding
+        By deployment, their calls that have begun and not ended.
+    begun_per_s
+        How many calls of the model they begin.
+    """
+
+    at: float
+    outstanding: Mapping[tuple[str, str], float]
+    begun_per_s: float
 
 
 class Balance(Protocol):
@@ -19,9 +42,18 @@ class Balance(Protocol):
         """Return one of some deployments, of which there is at least one."""
         ...
 
+    def heard(self, news: News) -> None:
+        """Take note of what other replicas do."""
+        ...
+
 
 class LeastOutstanding:
     """Take the least busy: the fewest calls begun and not ended, relative to the weight.
+
+    News of other replicas are late, and all hear the same ones: if each went for the one that was
+    least busy, they would overrun it together, then the next. So each takes it that the others do
+    what it does itself: what they have begun since filled up the least busy, to one level. The
+    older the news, the more is level, and own calls alone decide.
 
     Parameters
     ----------
@@ -31,14 +63,25 @@ class LeastOutstanding:
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
+        self._news: News | None = None
 
-    def pick(self, slots: Sequence[Slot], now: float) -> Slot:  # noqa: ARG002  (of the seam)
+    def heard(self, news: News) -> None:
+        """Take note of what other replicas do."""
+        self._news = news
+
+    def pick(self, slots: Sequence[Slot], now: float) -> Slot:
         """Return the one with the least load."""
+        news = self._news
+        elsewhere = None
+        if news is not None and now - news.at <= STALE_S:
+            elsewhere = _filled_up(slots, news, now)
         least, total = math.inf, 0.0
         ties: list[Slot] = []
         for slot in slots:
             weight = slot.deployment.weight
             load = slot.outstanding / weight
+            if elsewhere is not None:
+                load += elsewhere[slot]
             if load < least:
                 least, total, ties = load, weight, [slot]
             elif load == least:
@@ -82,3 +125,27 @@ class RoundRobin:
                 chosen, most = slot, mine
         owed[chosen] -= total
         return chosen
+
+    def heard(self, news: News) -> None:
+        """Go on: turns are a replica's own."""
+
+
+def _filled_up(slots: Sequence[Slot], news: News, now: float) -> dict[Slot, float]:
+    """Return the load by other replicas relative to weights, were its troughs filled since."""
+    loads = {}
+    for slot in slots:
+        place = slot.deployment
+        outstanding = news.outstanding.get((place.upstream, place.upstream_model), 0.0)
+        loads[slot] = outstanding / place.weight
+    left, level, width = news.begun_per_s * (now - news.at), 0.0, 0.0
+    for slot, load in sorted(loads.items(), key=lambda each: each[1]):
+        if width:
+            left -= (load - level) * width
+            if left <= 0:
+                level = load + left / width
+                break
+        level = load
+        width += slot.deployment.weight
+    else:
+        level += left / width
+    return {slot: max(load, level) for slot, load in loads.items()}

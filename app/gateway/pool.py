@@ -7,7 +7,7 @@ from types import MappingProxyType
 import msgspec
 
 from app.errors import UpstreamError, UpstreamThrottledError
-from app.gateway.balance import Balance, LeastOutstanding
+from app.gateway.balance import Balance, LeastOutstanding, News
 from app.gateway.breaker import Circuit, CircuitState
 from app.gateway.request import Deployment
 from app.gateway.slots import Slot
@@ -91,9 +91,8 @@ class DeploymentPool:
         on_breaker_change: Callable[[Deployment, CircuitState], None] = lambda *_: None,
     ) -> None:
         self.clock = clock
-        least_outstanding = LeastOutstanding(rng)
         self._balances = {
-            model_id: balances.get(model_id, least_outstanding) for model_id in deployments
+            model_id: balances.get(model_id) or LeastOutstanding(rng) for model_id in deployments
         }
         self._on_breaker_change = on_breaker_change
         self._slots = {
@@ -163,6 +162,10 @@ class DeploymentPool:
             elif all(slot.untroubled(now) for slot in slots):
                 self._troubled.discard(model_id)
         return frozenset(found)
+
+    def heard(self, model_id: str, news: News) -> None:
+        """Take note of what other replicas do with the deployments of a model."""
+        self._balances[model_id].heard(news)
 
     def slots(self) -> Iterator[Slot]:
         """Go through all deployments, for metrics and readiness."""

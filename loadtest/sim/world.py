@@ -105,6 +105,7 @@ class World:
             )
             for _ in range(n_replicas)
         ]
+        self._begun = dict.fromkeys(by_model, 0)
         self._retries = retries
         n = len(traffic)
         draw = np.random.default_rng(seed)
@@ -137,6 +138,10 @@ class World:
                 self.at(self.clock.now + interval_s, again)
 
         self.at(interval_s, again)
+
+    def begun(self, model_id: str) -> int:
+        """Return how many calls of a model have begun so far."""
+        return self._begun[model_id]
 
     def slow_down(self, place: Place, factor: float) -> None:
         """Let a place take so many times as long from now on."""
@@ -229,6 +234,7 @@ class World:
         number = self._number[lease.slot.deployment.upstream]
         self._place[request] = number
         place = self.places[number]
+        self._begun[place.model_id] += 1
         server = place.server
         before = server.due
         (place.door or server.submit)(now, request)
