@@ -167,6 +167,9 @@ def main() -> None:
     for name in names:
         for line in bench.table_lines(name, results.get(name, {}), list(_ROUTERS)):
             print(line)
+    measured = {name: results[name] for name in names if name in results}
+    for line in bench.paired_lines(measured, list(_ROUTERS), against="guarded knn"):
+        print(line)
 
 
 def _measure_split(results: dict[str, Any], name: str, seed: int, routers: Sequence[str]) -> None:

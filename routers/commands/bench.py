@@ -67,7 +67,8 @@ def command(
     Near-duplicates stay on one side of a split. Nothing is tuned on what is held back. The measures
     are those of docs/benchmarks/routing.md, as mean and standard deviation over splits.
     """
-    from routers.gate.bench import table_lines  # noqa: PLC0415  (help should not load all that)
+    # Help should not load all that.
+    from routers.gate.bench import paired_lines, table_lines  # noqa: PLC0415
 
     sets = {path.name.partition(".")[0]: path for path in data}
     if len(sets) < len(data):
@@ -82,6 +83,9 @@ def command(
         return
     for name, rows in told.items():
         for line in table_lines(name, rows, routers):
+            click.echo(line)
+    if len(routers) > 1:
+        for line in paired_lines(told, routers, against=routers[0]):
             click.echo(line)
     seen = [name for name, each in contenders.items() if _SHIPPED & set(each.blocks)]
     if seen:

@@ -26,6 +26,12 @@ FOLDS = 4
 REFERENCES = ("aiq_zero", "aiq_label", "single", "label", "single_unseen", "label_unseen")
 """What is measured of a split rather than of a router."""
 
+_COUNTS = ("aiq", "apgr", "accuracy")
+"""What tells routers apart; the first that a set has."""
+
+_WHOLE = 5
+"""Splits that a mean is expected to be of; fewer are told."""
+
 _COMMON = 8
 """Queries that a subject needs to count as a label of its own."""
 
@@ -259,6 +265,45 @@ def table_lines(
         cells = [_cell(measured, key) for key in columns]
         seconds = statistics.mean(each["fit_s"] for each in measured)
         yield f"| {router} | {len(measured)} | {' | '.join(cells)} | {seconds:.0f} |"
+
+
+def paired_lines(
+    results: Mapping[str, Mapping[str, Mapping[str, Measured]]],
+    order: Sequence[str],
+    *,
+    against: str,
+) -> Iterator[str]:
+    """Yield a table of every router's gain over one of them, split by split, on each set.
+
+    What counts is the area, RouteLLM's measure or the accuracy. A gain or a loss of more than two
+    standard errors is bold; of fewer than five splits, or where all differ alike, nothing is.
+    """
+    sets = [name for name, rows in results.items() if against in rows]
+    if not sets:
+        return
+    yield from ("", f"Beyond {against}, on the same splits:", "")
+    yield f"| router | {' | '.join(sets)} |"
+    yield "|---|" + "---|" * len(sets)
+    for router in order:
+        gains = [_gain(results[name].get(router, {}), results[name][against]) for name in sets]
+        if router != against and any(gains):
+            yield f"| {router} | {' | '.join(gain or '' for gain in gains)} |"
+
+
+def _gain(rows: Mapping[str, Measured], base: Mapping[str, Measured]) -> str | None:
+    splits = [split for split in rows if split in base]
+    if not splits:
+        return None
+    key = next(each for each in _COUNTS if each in rows[splits[0]])
+    gains = [rows[split][key] - base[split][key] for split in splits]
+    mean = statistics.mean(gains)
+    if len(gains) == 1:
+        return f"{mean:+.4f} (1 split)"
+    error = statistics.stdev(gains) / len(gains) ** 0.5
+    told = f"{mean:+.4f} ± {error:.4f}"
+    if len(gains) < _WHOLE:
+        return f"{told} ({len(gains)})"
+    return f"**{told}**" if abs(mean) > 2 * error > 0 else told
 
 
 def _cell(measured: Sequence[Measured], key: str) -> str:

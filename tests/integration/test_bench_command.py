@@ -1,11 +1,13 @@
 """`steelyard bench` and submissions to RouterArena, as a researcher runs them."""
 
 import json
+import re
 
 import pytest
 from click.testing import CliRunner
 
 from app.cli import cli
+from routers.gate.bench import paired_lines
 from tests.support.clusters import write_clusters
 
 RECIPE = """
@@ -60,10 +62,30 @@ def test_what_was_measured_is_not_measured_again(benched, folder):
     assert "### clusters" in again.stdout
     assert "| best-single | 2 |" in again.stdout
     assert "aiq_zero" in again.stdout
+    assert "Beyond best-single, on the same splits:" in again.stdout
+    assert re.search(
+        r"^\| prompt-length \| [+-]0\.\d{4} ± 0\.\d{4} \(2\) \|$", again.stdout, re.MULTILINE
+    )
     write_clusters(folder / "other" / "clusters.jsonl", n=60, seed=1)
     other = ("--data", folder / "other" / "clusters.jsonl", "--routers", "best-single")
     result = run("bench", *other, "--out", folder / "results.json")
     assert "clusters was another file then" in str(result.exception)
+
+
+def test_gains_are_told_split_by_split_and_bold_where_they_are_no_noise():
+    base = {str(i): {"aiq": each} for i, each in enumerate([0.5, 0.7, 0.6, 0.8, 0.4])}
+    above = {split: {"aiq": row["aiq"] + 0.01 + 0.001 * int(split)} for split, row in base.items()}
+    mixed = {split: {"aiq": row["aiq"] + 0.01 * (-1) ** int(split)} for split, row in base.items()}
+    rows = {"base": base, "above": above, "mixed": mixed, "once": {"3": {"aiq": 0.7}}}
+    lines = list(paired_lines({"set": rows, "none": {}}, list(rows), against="base"))
+    assert lines[3:] == [
+        "| router | set |",
+        "|---|---|",
+        "| above | **+0.0120 ± 0.0007** |",
+        "| mixed | +0.0020 ± 0.0049 |",
+        "| once | -0.1000 (1 split) |",
+    ]
+    assert list(paired_lines({"set": rows}, list(rows), against="who")) == []
 
 
 @pytest.mark.parametrize(
