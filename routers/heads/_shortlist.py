@@ -80,7 +80,7 @@ class Shortlist:
             return None
         axes = _principal_axes(x)
         queries = np.linspace(0, n_rows - 1, min(_TUNING_ROWS, n_rows)).astype(np.intp)
-        nearest = _nearest_others(x, queries, k)
+        nearest = nearest_others(x, queries, k)
         limit = min(_WIDENING * max(n for _, n in choices), n_rows)
         trials: dict[int, tuple[Self, np.ndarray, np.ndarray]] = {}
         for n_axes, n_candidates in sorted(choices, key=costs.__getitem__):
@@ -162,7 +162,7 @@ def _principal_axes(x: FloatMatrix) -> FloatMatrix:
     return np.ascontiguousarray(vectors.T[::-1], dtype=np.float32)
 
 
-def _nearest_others(x: FloatMatrix, queries: np.ndarray, k: int) -> np.ndarray:
+def nearest_others(x: FloatMatrix, queries: np.ndarray, k: int) -> np.ndarray:
     """Return the `k` nearest rows of every row in `queries`, (n_queries, k), without itself."""
     nearest = np.empty((len(queries), k), np.intp)
     for block in row_blocks(len(queries), len(x)):
