@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from routers.errors import DataError, NotFittedError
+from routers.errors import DataError, NotFittedError, RoutingConfigError
 from routers.numeric import FloatArray
 from routers.options import State, unfitted
 from routers.registry import Registry
@@ -322,6 +322,43 @@ class Router(ABC):
         """
         del placed, x
         raise NotImplementedError(f"{self.kind} has no rule for further models")
+
+    def insert(self, x: FloatMatrix, labels: Labels) -> None:
+        """Take in further labelled queries without a fit, for strategies that remember queries.
+
+        Parameters
+        ----------
+        x
+            float32 (n_queries, n_features).
+        labels
+            Aligned with `x`, its columns as in `models_`; NaN for what is not known.
+
+        Raises
+        ------
+        RoutingConfigError
+            If the strategy learns by fitting alone.
+        """
+        del x, labels
+        raise self._by_fitting_alone()
+
+    def forget(self, x: FloatMatrix) -> int:
+        """Forget every remembered query that is one of `x`; return how many there were.
+
+        Raises
+        ------
+        DataError
+            If none would be left.
+        RoutingConfigError
+            If the strategy learns by fitting alone.
+        """
+        del x
+        raise self._by_fitting_alone()
+
+    def _by_fitting_alone(self) -> RoutingConfigError:
+        return RoutingConfigError(
+            f"this {self.kind!r} router remembers no queries: it learns by fitting alone. "
+            "guarded-knn does, and carrot with knn heads"
+        )
 
     def familiarity(self, x: FloatMatrix) -> Familiarity | None:
         """Return how much feature rows are like those of training; None where it cannot be told."""

@@ -12,6 +12,9 @@ _Float = TypeVar("_Float", bound=np.floating[Any])
 _BLOCK_FLOATS = 4_000_000
 """Largest temporary (rows x reference rows) that blocked operations make: 16 MB of float32."""
 
+_SAME = 4e-6
+"""Squared distance up to which unit rows are of the same query: half precision is finer."""
+
 
 def row_blocks(n_rows: int, width: int) -> Iterator[slice]:
     """Cut `n_rows` rows so that a block times `width` columns stays within bounded memory."""
@@ -31,6 +34,17 @@ def unit_rows(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scale every row to length one; rows of zeros stay zero."""
     norms = np.linalg.norm(x, axis=1, keepdims=True)
     return np.asarray(x / np.where(norms > 0, norms, 1), dtype=np.float32)
+
+
+def equal_rows(held: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return which rows are equal to one of `x` but for rounding, bool (n_rows,)."""
+    found = np.zeros(len(held), bool)
+    sizes = np.einsum("ij,ij->i", x, x)
+    for block in row_blocks(len(held), len(x)):
+        rows = held[block]
+        apart = np.einsum("ij,ij->i", rows, rows)[:, None] + sizes - 2 * rows @ x.T
+        found[block] = (apart <= _SAME).any(axis=1)
+    return found
 
 
 def nan_mean(y: NDArray[np.floating], *, default: float) -> FloatArray:

@@ -81,6 +81,7 @@ class _Manifest(_Entry):
     digest: _Sha256
     onboarded: list[_Onboarded] = []
     recalibrated: dict[str, Any] = {}
+    inserted: list[dict[str, Any]] = []
     workflow: _Workflow | None = None
 
     @model_validator(mode="after")
@@ -92,7 +93,7 @@ class _Manifest(_Entry):
         return self
 
 
-_OPTIONAL_KEYS = frozenset({"onboarded", "recalibrated", "workflow"})
+_OPTIONAL_KEYS = frozenset({"onboarded", "recalibrated", "inserted", "workflow"})
 _KEYS = frozenset(_Manifest.model_fields) - _OPTIONAL_KEYS
 
 

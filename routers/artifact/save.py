@@ -229,6 +229,34 @@ def save_recalibrated(
     _write(path, content, arrays, calibration=calibration, prices=artifact.prices)
 
 
+def save_grown(
+    path: Path, artifact: RouterArtifact, *, record: Mapping[str, Any], created_at: str
+) -> None:
+    """Write an artifact whose router remembers more or fewer queries into the folder `path`.
+
+    Parameters
+    ----------
+    record
+        What the manifest tells of the change, beside those before; plain values only.
+
+    Raises
+    ------
+    ArtifactError
+        If the files cannot be written.
+    """
+    arrays = _trained_arrays(artifact.router, artifact.featurizer, artifact.workflow)
+    arrays |= _onboarded_arrays(artifact.onboarded)
+    if artifact.correction is not None:
+        arrays |= prefixed(CORRECTION, artifact.correction.state())
+    content = {
+        **artifact.manifest,
+        "created_at": created_at,
+        "inserted": [*artifact.manifest.get("inserted", []), dict(record)],
+        "notes": artifact.router.notes(),
+    }
+    _write(path, content, arrays, calibration=artifact.calibration, prices=artifact.prices)
+
+
 def save_with_workflow(
     path: Path,
     artifact: RouterArtifact,

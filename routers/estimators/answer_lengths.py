@@ -9,6 +9,7 @@ import numpy as np
 
 from routers.base import DEFAULT_OUTPUT_TOKENS, DEFAULT_UPPER_FACTOR, Labels
 from routers.heads.base import Head, HeadConfig
+from routers.heads.knn import KnnHead
 from routers.numeric import FloatArray, clipped, nan_mean
 from routers.options import State, prefixed, take, under
 from routers.types import UPPER_QUANTILE, FloatMatrix, FloatVector
@@ -152,6 +153,24 @@ class AnswerLengths:
         np.maximum(both, self._least, out=both)
         np.minimum(both, self._most, out=both)
         return both[:, :n_models], np.exp(both[:, n_models:])
+
+    def insert(self, x: FloatMatrix, labels: Labels) -> None:
+        """Have heads that remember queries remember further ones, where their lengths are known."""
+        log_tokens = _log_tokens(labels)
+        if log_tokens is None or self.tokens is None:
+            return
+        known = ~np.isnan(log_tokens).all(axis=1)
+        x, log_tokens = x[known], log_tokens[known]
+        if isinstance(self.spread, KnnHead) and len(x):
+            self.spread.insert(x, _log_size(log_tokens - self._log_lengths(x)[0]))
+        if isinstance(self.tokens, KnnHead):
+            self.tokens.insert(x, log_tokens)
+
+    def forget(self, x: FloatMatrix) -> None:
+        """Have heads that remember queries forget these."""
+        for head in (self.tokens, self.spread):
+            if isinstance(head, KnnHead):
+                head.forget(x)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the arrays of both heads and the corrections of their estimates."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from routers.errors import RoutingConfigError
 from routers.heads._shortlist import largest, nearest_others
-from routers.numeric import row_blocks
+from routers.numeric import equal_rows
 from routers.options import State, take
 from routers.types import FloatMatrix
 
@@ -25,8 +25,6 @@ _TUNING_ROWS = 256
 _MOST_EF = 2048
 _ROUNDING = 1e-6
 _MAX_LEVELS = 32
-_SAME = 4e-6
-"""Squared distance up to which unit rows are of the same query: half precision is finer."""
 _BLOCK_ROWS = 65_536
 _FEW_ROWS = 256
 """Up to so many, telling the levels one by one is less work than copying those of all rows."""
@@ -91,7 +89,9 @@ class Graph:
         self._index.hnsw.efConstruction = shape.ef_construction
         self._dead = np.zeros(0, bool)
         self._access = _Access()
-        self._ef, self._params, self._selected = ef, None, None
+        self._ef = ef
+        self._params: Any = None
+        self._selected: tuple[np.ndarray | None, Any] = (None, None)
         self._prepare()
 
     @classmethod
@@ -134,7 +134,7 @@ class Graph:
     def n_bytes(self) -> int:
         """How much memory rows and links take."""
         links = self._index.hnsw.neighbors.size() * 4
-        return len(self) * (self._index.d * 4 + 4 + 8) + int(links)
+        return len(self) * (self.n_features * 4 + 4 + 8) + int(links)
 
     def add(self, x: FloatMatrix) -> None:
         """Link further rows; they get the next numbers."""
@@ -279,17 +279,6 @@ class Graph:
             self._faiss.omp_set_num_threads(before)
 
 
-def equal_rows(held: FloatMatrix, x: FloatMatrix) -> np.ndarray:
-    """Return which rows are equal to one of `x` but for rounding, bool (n_rows,)."""
-    found = np.zeros(len(held), bool)
-    sizes = np.einsum("ij,ij->i", x, x)
-    for block in row_blocks(len(held), len(x)):
-        rows = held[block]
-        apart = np.einsum("ij,ij->i", rows, rows)[:, None] + sizes - 2 * rows @ x.T
-        found[block] = (apart <= _SAME).any(axis=1)
-    return found
-
-
 class _Access:
     """Many may read at once, or one write; who waits to write goes before new readers."""
 
@@ -337,7 +326,7 @@ def _similarity(x: FloatMatrix, queries: FloatMatrix, rows: np.ndarray) -> Float
 def _levels(n: int, m: int, rng: np.random.Generator) -> np.ndarray:
     """Draw on how many levels each row is: int32 (n,), from 1, one in `m` on one more."""
     drawn = np.floor(-np.log1p(-rng.random(n)) / np.log(m)).astype(np.int32) + 1
-    return np.minimum(drawn, _MAX_LEVELS)
+    return np.asarray(np.minimum(drawn, _MAX_LEVELS))
 
 
 def _checked_offsets(levels: np.ndarray, links: np.ndarray, entry: int, m: int) -> np.ndarray:
@@ -364,4 +353,4 @@ def _checked_offsets(levels: np.ndarray, links: np.ndarray, entry: int, m: int) 
         leads_to = links[slots]
         if (levels[leads_to[leads_to >= 0]] < level).any():
             raise wrong
-    return offsets.astype(np.uint64)
+    return np.asarray(offsets.astype(np.uint64))

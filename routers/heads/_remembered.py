@@ -8,9 +8,9 @@ from typing import Self
 import numpy as np
 
 from routers.errors import DataError
-from routers.heads._hnsw import Graph, Shape, equal_rows
+from routers.heads._hnsw import Graph, Shape
 from routers.heads._shortlist import Shortlist, largest
-from routers.numeric import nan_mean
+from routers.numeric import equal_rows, nan_mean
 from routers.options import State, take
 from routers.types import FloatMatrix, FloatVector
 
@@ -121,7 +121,7 @@ class Compared(Remembered):
         return self._prior
 
     def labels_of(self, rows: np.ndarray) -> FloatMatrix:
-        return self._y[rows]
+        return np.asarray(self._y[rows])
 
     def nearest(self, query: FloatMatrix, k: int) -> np.ndarray:
         if self.shortlist is not None:
@@ -202,7 +202,7 @@ class Linked(Remembered):
         return self.graph.nearest(query, k)
 
     def labels_of(self, rows: np.ndarray) -> FloatMatrix:
-        return self._labels[rows]
+        return np.asarray(self._labels[rows])
 
     def with_rows(self, x: FloatMatrix, y: FloatMatrix) -> "Linked":
         with self._changing:
@@ -273,9 +273,9 @@ class _Moments:
         return replace(self, sums=self.sums + _Moments.of(y).sums)
 
     def without(self, y: FloatMatrix) -> "_Moments":
-        return replace(
-            self, sums=np.maximum(self.sums - _Moments.of(y).sums, [[0], [-np.inf], [0]])
-        )
+        sums = self.sums - _Moments.of(y).sums
+        sums[::2] = np.maximum(sums[::2], 0)
+        return replace(self, sums=sums)
 
     @property
     def prior(self) -> tuple[FloatVector, FloatVector]:

@@ -12,6 +12,7 @@ from pydantic import Field
 from routers.base import ROUTERS, AuxiliarySet, Familiarity, FitContext, Labels, Router
 from routers.estimators.answer_lengths import AnswerLengths
 from routers.heads.base import Head, HeadConfig
+from routers.heads.knn import KnnHead
 from routers.numeric import clipped, nan_mean
 from routers.options import State, prefixed, require_fitted, take, under, unfitted
 from routers.strategies._domains import DomainModel
@@ -154,6 +155,32 @@ class CarrotRouter(Router):
             output_tokens=expected,
             output_tokens_upper=upper,
         )
+
+    def insert(self, x: FloatMatrix, labels: Labels) -> None:
+        """Have the heads that remember queries remember further ones.
+
+        How far answers' lengths scatter is told by what was predicted of them before. What else was
+        learned stays: domains, familiarity, corrections of means, heads of other kinds.
+        """
+        if not isinstance(self.quality_, KnnHead):
+            raise self._by_fitting_alone()
+        own = self._with_domains(x)
+        self.lengths_.insert(own, labels)
+        self.quality_.insert(own, labels.quality)
+
+    def forget(self, x: FloatMatrix) -> int:
+        """Have the heads that remember queries forget these."""
+        if not isinstance(self.quality_, KnnHead):
+            raise self._by_fitting_alone()
+        own = self._with_domains(x)
+        n = self.quality_.forget(own)
+        self.lengths_.forget(own)
+        return n
+
+    def _with_domains(self, x: FloatMatrix) -> FloatMatrix:
+        if self.domains_ is None:
+            return x
+        return np.concatenate([x, self.domains_.features(x)], axis=1)
 
     def familiarity(self, x: FloatMatrix) -> Familiarity | None:
         """Return how much feature rows are like those of training; None where it was not kept."""

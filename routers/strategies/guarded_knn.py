@@ -8,8 +8,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field
 
-from routers.base import ROUTERS, FitContext, Router
-from routers.numeric import FloatArray, nan_mean, row_blocks, unit_rows
+from routers.base import ROUTERS, FitContext, Labels, Router
+from routers.errors import DataError
+from routers.numeric import FloatArray, equal_rows, nan_mean, row_blocks, unit_rows
 from routers.options import State, require_fitted, take, unfitted
 from routers.strategies._lengths import Lengths
 from routers.types import FloatMatrix, FloatVector, Predictions
@@ -157,6 +158,30 @@ class GuardedKnnRouter(Router):
         enough = n_known[:, pinned] >= self.min_pairs
         base = overall.mean[pinned] + np.where(enough, above, 0.0)
         return _within_bounds(base, relative), level_error.astype(np.float32)
+
+    def insert(self, x: FloatMatrix, labels: Labels) -> None:
+        """Remember further queries; the pinned model, and who is dearer, stay the same."""
+        if self.tokens_ is not None:
+            tokens = labels.output_tokens
+            further = np.full(labels.quality.shape, np.nan) if tokens is None else tokens
+            self.tokens_ = np.concatenate([self.tokens_, np.asarray(further, np.float32)])
+        self._remember(
+            np.concatenate([self.x_, self._rounded(x)]),
+            np.concatenate([self.y_, labels.quality]),
+        )
+
+    def forget(self, x: FloatMatrix) -> int:
+        """Forget every remembered query that is one of `x`."""
+        kept = ~equal_rows(self.x_, self._rounded(x))
+        if not kept.any():
+            raise DataError("none of the remembered queries would be left; fit again without them")
+        if self.tokens_ is not None:
+            self.tokens_ = self.tokens_[kept]
+        self._remember(self.x_[kept], self.y_[kept])
+        return int(np.count_nonzero(~kept))
+
+    def _rounded(self, x: FloatMatrix) -> FloatMatrix:
+        return unit_rows(np.asarray(x, np.float32)).astype(self.storage).astype(np.float32)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the remembered queries and their outcomes, and which model is pinned."""
