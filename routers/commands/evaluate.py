@@ -63,6 +63,15 @@ def _swept(_: click.Context, __: click.Parameter, value: str | None) -> "Goal | 
     return Goal(name)
 
 
+def _renamed(_: click.Context, __: click.Parameter, value: str | None) -> dict[str, str]:
+    """Read `NAME=MODEL,…`; the last equals sign counts, as names of models may hold others."""
+    pairs = [] if value is None else [each.rpartition("=") for each in value.split(",")]
+    names = {name.strip(): model.strip() for name, _, model in pairs}
+    if not all(names) or not all(names.values()) or len(names) < len(pairs):
+        raise click.BadParameter(f"{value!r} is not NAME=MODEL[,NAME=MODEL…], every name once")
+    return names
+
+
 @click.command("evaluate")
 @click.option(
     "--artifact",
@@ -109,6 +118,13 @@ def _swept(_: click.Context, __: click.Parameter, value: str | None) -> "Goal | 
     show_default=True,
     help="Sweep: position of the knob; at 1 costs count nothing.",
 )
+@click.option(
+    "--predicted-as",
+    "served_as",
+    metavar="NAME=MODEL[,…]",
+    callback=_renamed,
+    help="Take these models of --data for models of the artifacts: another pair, untrained.",
+)
 @click.option("--gateway", metavar="URL", help="Robustness: ask a running gateway.")
 @click.option("--policy", metavar="NAME", help="Robustness: its model name.  [default: auto]")
 @click.option("--key", envvar="STEELYARD_KEY", help="Robustness: its key, or $STEELYARD_KEY.")
@@ -141,6 +157,7 @@ def command(
     sweep: "Goal | None",
     catalogue: Path | None,
     cost_quality: float,
+    served_as: dict[str, str],
     gateway: str | None,
     policy: str | None,
     key: str | None,
@@ -157,10 +174,10 @@ def command(
 ) -> None:
     """Measure artifacts and baselines on held-out outcomes, or whether they can be fooled."""
     if suite == "robustness":
-        if data or train:
+        if data or train or served_as:
             raise click.UsageError(
-                "--suite robustness asks requests of its own: leave --data and --train to "
-                "`steelyard gate --suite robustness`, which looks at training too"
+                "--suite robustness asks requests of its own: leave --predicted-as out, and --data "
+                "and --train to `steelyard gate --suite robustness`, which looks at training too"
             )
         _robustness(
             artifacts,
@@ -189,6 +206,7 @@ def command(
         n_draws=draws,
         seed=seed,
         trusted=encoders,
+        served_as=served_as,
         progress=progress,
     )
     if sweep is not None:

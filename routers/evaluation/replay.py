@@ -20,6 +20,7 @@ from routers.evaluation.assess import predicted_costs
 from routers.evaluation.compare import by_benchmark, paired
 from routers.evaluation.frame import Frame, Rows, Series, select_rows, sweep
 from routers.evaluation.summary import measure, pair_of, reportable
+from routers.evaluation.transfer import predicted_as
 from routers.types import ModelSpec, Predictions, Prices, PriceTable
 
 KNOB_POSITIONS = tuple(round(0.1 * step, 1) for step in range(11))
@@ -66,13 +67,15 @@ def prepare(
     n_draws: int = 1000,
     seed: int = 0,
     trusted: Collection[str] = (),
+    served_as: Mapping[str, str] | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Arena:
     """Load artifacts and outcomes, predict, and build every baseline on the same rows.
 
     The models compared are those that the data and all artifacts know. Choices are made with
     the first artifact's prices, or those of `prices_file` where it lists a model; what a choice
-    cost is what the data recorded, where it did. `trusted` are encoders that artifacts may name.
+    cost is what the data recorded, where it did. `trusted` are encoders that artifacts may name,
+    `served_as` tells as which of the artifacts' models some of the data are predicted.
 
     Raises
     ------
@@ -89,7 +92,7 @@ def prepare(
     progress("reading outcomes")
     return arrange(
         named,
-        read_outcomes(data),
+        predicted_as(read_outcomes(data), served_as or {}),
         train_table=read_outcomes(train) if train else None,
         prices_file=prices_file,
         n_draws=n_draws,

@@ -116,6 +116,45 @@ def test_artifacts_are_compared_in_pairs_and_benchmark_by_benchmark(folder, tmp_
     assert "clusters/odd" in run(evaluate, *options).stdout
 
 
+def test_another_pair_is_measured_under_the_names_it_is_predicted_as(folder, tmp_path):
+    """Rename two models of the data: whoever is told whom they stand for finds the same."""
+    rows = [json.loads(line) for line in (folder / "test.jsonl").read_text().splitlines()]
+    new = {"mini": "tiny", "max": "huge"}
+    (tmp_path / "new.jsonl").write_text(
+        "".join(
+            json.dumps(row | {"model": new.get(row["model"], row["model"])}) + "\n" for row in rows
+        )
+    )
+    options = ("--artifact", folder / "router", "--draws", 100, "--json")
+    served = ("--data", tmp_path / "new.jsonl", "--predicted-as", "tiny=mini,huge=max")
+    found = json.loads(run(evaluate, *options, *served).stdout)
+    same = json.loads(run(evaluate, *options, "--data", folder / "test.jsonl").stdout)
+    assert {each["model"] for each in found["models"]} == {"mini", "mid", "max"}
+    assert by_name(found)["router"]["apgr"] == by_name(same)["router"]["apgr"]
+    # The weak model for the strong one: what is gained on the easy is lost on the hard.
+    turned = ("--data", folder / "test.jsonl", "--predicted-as", "mini=max,max=mini")
+    back = json.loads(run(evaluate, *options, *turned).stdout)
+    assert by_name(back)["router"]["best_quality"] < by_name(same)["router"]["best_quality"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("nobody=max", "there are no outcomes of nobody"),
+        ("mini=max,mid=max", "cannot be predicted as the same one"),
+        ("mini", "is not NAME=MODEL"),
+        ("mini=max,mini=mid", "every name once"),
+        ("=max", "is not NAME=MODEL"),
+    ],
+)
+def test_who_stands_for_whom_has_to_be_said_clearly(folder, given, message):
+    options = ("--artifact", folder / "router", "--data", folder / "test.jsonl")
+    arguments = [str(each) for each in (*options, "--predicted-as", given)]
+    result = CliRunner().invoke(evaluate.command, arguments)
+    assert result.exit_code == 2 or isinstance(result.exception, DataError)
+    assert message in (result.output + str(result.exception))
+
+
 def test_fixed_models_have_their_own_numbers(report):
     found, models = by_name(report), {each["model"]: each for each in report["models"]}
     assert found["cheapest"]["best_quality"] == pytest.approx(models["mini"]["quality"])
