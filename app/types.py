@@ -12,7 +12,7 @@ from app.lineage import Lineage
 from routers.artifact.evidence import Evidence
 from routers.decision.switching import SessionReason
 from routers.features.featurizer import Featurizer
-from routers.types import Conversation, Decision, Objective, Reason
+from routers.types import Conversation, Decision, DocumentNumbers, Objective, Reason
 
 HEDGE_LOST = "hedge_lost"
 """The error of a call that was given up because the one beside it was faster."""
@@ -403,6 +403,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     evidence: Mapping[str, Evidence] | None = None
     """What the predictions of that router's candidates rest on, by model; shared by all."""
     texts: Texts | None = None
+    documents: DocumentNumbers | None = None
+    """What came with the request for its answer to rest on; None where nobody looked."""
     workflow: WorkflowTold | None = None
     """How several calls came to the answer; None under a policy that makes one."""
     task: str | None = None

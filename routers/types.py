@@ -70,6 +70,25 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
+class DocumentNumbers:
+    """What the documents of a request come to.
+
+    Attributes
+    ----------
+    n
+        How many there are.
+    coverage
+        Which share of the question's words they hold, in [0, 1].
+    signals
+        Everything that a router is told of them; `routers.text.document_signals` names them.
+    """
+
+    n: int
+    coverage: float
+    signals: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Conversation:
     """The text of a request, oldest message first, and what of it is no text.
 
@@ -79,8 +98,8 @@ class Conversation:
         Its pictures, recordings and files; None where it has none.
     documents
         What it is to rest on, as far as that does not stand in the messages.
-    set_apart
-        Whether all documents stand there, those too that the messages held.
+    numbers
+        What all of them come to, once they were set apart: their text then stands nowhere here.
     task
         What the request is for, as somebody described it; empty where its system prompt says so.
     """
@@ -88,7 +107,7 @@ class Conversation:
     messages: tuple[Message, ...]
     media: Media | None = None
     documents: tuple[Document, ...] = ()
-    set_apart: bool = False
+    numbers: DocumentNumbers | None = None
     task: str = ""
 
     @classmethod
@@ -226,6 +245,8 @@ class ModelSpec:
     """What a system prompt is called that it is asked with besides the client's own."""
     prompt_tokens: int = 0
     """What that adds to a request."""
+    withholds_documents: bool = False
+    """Whether it is asked without the documents that a request declares."""
     kind: str = CHAT
     """What it is asked for; anything but chat by its name alone, at an endpoint of its own."""
     takes_token_ids: bool = False
@@ -249,11 +270,22 @@ class Demand:
     n_answers: int = 1
     media: Media | None = None
     """What of `input_tokens` is no text, counted as for a model of which nothing is known."""
+    document_tokens: int = 0
+    """What of them are documents that a model may be asked without."""
+    document_tokens_upper: int = 0
+
+    @property
+    def differs_by_model(self) -> bool:
+        """Whether one model may count more prompt tokens than another, whatever it adds itself."""
+        return self.media is not None or self.document_tokens > 0
 
     def input_of(self, spec: ModelSpec) -> tuple[int, int]:
         """Return the prompt tokens that a model counts, and how many it counts at most."""
         tokens, upper = self.input_tokens + spec.prompt_tokens, self.input_tokens_upper
         upper += spec.prompt_tokens
+        if spec.withholds_documents:
+            tokens -= self.document_tokens
+            upper -= self.document_tokens_upper
         media = self.media
         if media is None or spec.media is None:
             return tokens, upper
@@ -462,6 +494,22 @@ class Predictions:
             output_tokens_upper=self.output_tokens_upper.take(picked, axis=1),
             strength=None if self.strength is None else self.strength.take(picked, axis=1),
             categories=self.categories,
+        )
+
+    def joined(self, second: Sequence[bool]) -> "Predictions":
+        """Return one row out of the first two, with the models of the second where it says so."""
+        take = np.asarray(second)
+
+        def one(both: FloatMatrix) -> FloatMatrix:
+            return np.where(take, both[1:2], both[0:1])
+
+        return Predictions(
+            quality=one(self.quality),
+            quality_std=one(self.quality_std),
+            output_tokens=one(self.output_tokens),
+            output_tokens_upper=one(self.output_tokens_upper),
+            strength=None if self.strength is None else one(self.strength),
+            categories=None if self.categories is None else self.categories.rows(np.array([0])),
         )
 
 

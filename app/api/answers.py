@@ -24,11 +24,13 @@ from routers.answers.references import exact_match, f1
 from routers.errors import NoEligibleModelError, RoutingError
 from routers.request.layout import Description
 from routers.request.sentence import domain_of, kind_of, level_of, why
+from routers.text.document_signals import DOCUMENT_SIGNALS
 from routers.types import (
     CandidateEstimate,
     Category,
     CostQuality,
     Decision,
+    DocumentNumbers,
     KnobStep,
     Objective,
     Reason,
@@ -137,6 +139,9 @@ def _heard_headers(request: RouteRequest) -> Headers:
         headers.append((b"x-route-task", request.task.told.encode() + found))
     if request.overruled:
         headers.append((b"x-route-overruled", ", ".join(request.overruled).encode()))
+    numbers = document_numbers(request)
+    if numbers is not None:
+        headers.append((b"x-route-documents", _told_documents(numbers).encode()))
     return headers
 
 
@@ -242,6 +247,30 @@ def _stall_headers(request: RouteRequest) -> Headers:
     if request.housekeeping is not None:
         headers.append((b"x-route-housekeeping", request.housekeeping.value.encode()))
     return headers
+
+
+def document_numbers(request: RouteRequest) -> DocumentNumbers | None:
+    """Return what the documents of a request come to; None where it has none, or nobody looked."""
+    numbers = None if request.read is None else request.read.numbers
+    return None if numbers is None or numbers.n == 0 else numbers
+
+
+def _told_documents(numbers: DocumentNumbers) -> str:
+    coverage = f"{numbers.coverage:.2f}".rstrip("0").rstrip(".").removeprefix("0") or "0"
+    return f"n={numbers.n};coverage={coverage}"
+
+
+def documents_object(request: RouteRequest) -> dict[str, Any] | None:
+    """Return what the documents of a request come to as JSON-ready values, if it has some."""
+    numbers = document_numbers(request)
+    if numbers is None:
+        return None
+    signals = zip(DOCUMENT_SIGNALS, numbers.signals, strict=True)
+    return {
+        "n": numbers.n,
+        "coverage": round(numbers.coverage, 4),
+        "signals": {name: round(value, 4) for name, value in signals},
+    }
 
 
 def decision_object(decision: Decision) -> dict[str, Any]:
@@ -383,6 +412,7 @@ def explain_object(entry: LedgerEntry, *, text: str | None = None) -> Mapping[st
         "task": task_object(entry.request.task),
         "threshold": threshold_object(entry.request.objective),
         "scorer": scorer_object(entry.judgement),
+        "documents": documents_object(entry.request),
         "workflow": workflow_object(entry.course),
         "candidates": candidate_objects(decision.candidates, entry.request.policy),
         "calls": [call_object(call) for call in entry.calls],

@@ -13,6 +13,7 @@ from app.api.answers import (
     candidate_objects,
     decision_object,
     description_object,
+    documents_object,
     flags_text,
     route_headers,
     scorer_object,
@@ -121,6 +122,7 @@ def route_object(
         "task": task_object(request.task),
         "threshold": threshold_object(request.objective),
         "scorer": scorer_object(entry.judgement),
+        "documents": documents_object(request),
         "workflow": workflow_object(entry.course),
         "candidates": candidate_objects(decision.candidates, policy),
         "counterfactual": [],
@@ -128,8 +130,9 @@ def route_object(
     if policy is None:
         return answer
     knob = policy.knobs.get(request.allowed_model_ids)
-    if isinstance(request.objective, CostQuality):
-        answer["cost_quality"] = request.objective.t
+    objective = entry.objective or request.objective
+    if isinstance(objective, CostQuality):
+        answer["cost_quality"] = objective.t
     elif decision.usd_per_quality is not None:
         answer["cost_quality"] = round(knob.cost_quality_for(decision.usd_per_quality), 4)
     if any(each.quality is not None for each in decision.candidates):

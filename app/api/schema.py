@@ -169,6 +169,11 @@ class ChatCompletionRequest(BaseModel):
     functions: list[dict[str, Any]] | None = None
     response_format: ResponseFormat | None = None
     modalities: list[str] | None = None
+    documents: list[str | dict[str, Any]] | None = Field(
+        None,
+        description="what the answer is to rest on, where the policy looks at documents: texts, or "
+        "objects with a text (and perhaps a score); elsewhere the field passes through",
+    )
     routing: Routing | None = None
 
 
@@ -278,6 +283,14 @@ class ScorerAnswer(BaseModel):
     error: str | None
 
 
+class DocumentsTold(BaseModel):
+    """What the documents of a request come to: all that a router is told of them."""
+
+    n: int
+    coverage: float = Field(description="which share of the question's words they hold")
+    signals: dict[str, float]
+
+
 class Step(BaseModel):
     """A range of the knob in which the choice stays the same."""
 
@@ -312,6 +325,9 @@ class RouteDecision(BaseModel):
     task: TaskObject | None = Field(description="null where nobody asked for one")
     threshold: Threshold | None
     scorer: ScorerAnswer | None
+    documents: DocumentsTold | None = Field(
+        description="null without documents, or where the policy looks at none"
+    )
     candidates: list[Candidate]
     counterfactual: list[Step]
 

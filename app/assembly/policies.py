@@ -18,6 +18,7 @@ from app.gateway.names import Names, Pair
 from app.gateway.request import (
     AffinityRule,
     AppDescription,
+    DocumentsRule,
     KnobCurves,
     Policy,
     StallRule,
@@ -150,6 +151,8 @@ def _policy(
         describes_apps=None
         if apps is None
         else AppDescription(model_id=apps.model, deadline_s=apps.deadline_s),
+        documents=_documents(name, policy, config, artifact),
+        withholding=tuple(spec.withholds_documents for spec in candidates),
     )
 
 
@@ -204,9 +207,11 @@ def _predicted(spec: ModelSpec, artifact: RouterArtifact) -> ModelSpec:
 
 def _evidence(spec: ModelSpec, artifact: RouterArtifact) -> Evidence:
     """Return what a prediction rests on; of a variant that borrows it, on nothing of its own."""
-    borrows = spec.variant_of is not None and spec.predicted_as in (
-        spec.base_predicted_as,
-        spec.variant_of,
+    borrows = (
+        spec.variant_of is not None
+        and spec.predicted_as in (spec.base_predicted_as, spec.variant_of)
+        # The same model on the same question, alone: that is predicted, not borrowed.
+        and not (spec.withholds_documents and spec.effort is None)
     )
     return Evidence.PRIOR if borrows else artifact.evidence(spec.predicted_as)
 
@@ -226,6 +231,30 @@ def _stalls(config: StallsConfig | None) -> StallRule | None:
     return StallRule(
         cost_quality=config.cost_quality, housekeeping_cost_quality=config.housekeeping
     )
+
+
+def _documents(
+    name: str, policy: PolicyConfig, config: LoadedConfig, artifact: RouterArtifact
+) -> DocumentsRule | None:
+    reads = artifact.featurizer.sets_documents_apart
+    for position, model_id in enumerate(policy.candidates):
+        if config.specs[model_id].withholds_documents and not reads:
+            # It would look as good as with them, and cheaper.
+            raise config.error(
+                ("policies", name, "candidates", position),
+                f"{model_id} is asked without documents, of which the artifact of router "
+                f"{policy.router!r} knows nothing; fit one with the block `documents` "
+                "(configs/training/ragrouter.yaml)",
+            )
+    if policy.documents is not None and policy.documents.features:
+        return DocumentsRule(theta=policy.documents.theta)
+    if policy.documents is not None and reads:
+        raise config.error(
+            ("policies", name, "documents", "features"),
+            f"the artifact of router {policy.router!r} was fitted on what documents come to; leave "
+            "`features: false` out, or fit one without the block `documents`",
+        )
+    return DocumentsRule() if reads else None  # it was fitted on them
 
 
 _STORED_BY: Mapping[StoredName, str] = {

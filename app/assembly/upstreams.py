@@ -73,6 +73,11 @@ def build_deployments(config: LoadedConfig) -> dict[str, tuple[Deployment, ...]]
                         config.catalogue.models[model.spec or model_id].parameters,
                         fixed=_fixed(model_id, config),
                     ),
+                    takes_documents=_takes_documents(
+                        place.upstream_model or model_id,
+                        upstream,
+                        config.catalogue.models[model.spec or model_id].parameters,
+                    ),
                     weight=place.weight,
                     retries=upstream.retries,
                 )
@@ -137,6 +142,14 @@ def _provider(name: str, upstream: UpstreamConfig, config: LoadedConfig) -> Prov
         )
     except ConfigError as error:
         raise config.error(("upstreams", name), error.message) from error
+
+
+def _takes_documents(
+    upstream_model: str, upstream: UpstreamConfig, own: ParametersConfig | None
+) -> bool:
+    host = upstream.base_url.host or ""
+    rules = rules_for(upstream_model, host=host, own=own, table=shipped_table())
+    return rules.documents == "field"
 
 
 def _rules(

@@ -26,6 +26,12 @@ from app.commands.config_option import config_option
     "--max-cost", type=click.FloatRange(min=0), default=None, help="Hard limit in US dollars."
 )
 @click.option("--task", default=None, help="One of the policy's tasks, or first>second.")
+@click.option(
+    "--documents",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=None,
+    help="What the prompt brings for its answer to rest on: a JSON list, as in a request.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the answer of /v1/route instead.")
 def explain(
     prompt: str,
@@ -36,6 +42,7 @@ def explain(
     file: Path,
     max_cost: float | None,
     task: str | None,
+    documents: Path | None,
     as_json: bool,
 ) -> None:
     """Show what every candidate is predicted to do with PROMPT, and which one wins."""
@@ -49,5 +56,6 @@ def explain(
         flags=flags,
         max_cost_usd=max_cost,
         task=task,
+        documents=documents,
         as_json=as_json,
     )

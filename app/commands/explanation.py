@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from app.api.answers import document_numbers
 from app.api.dialects.chat_completions import parse_chat_request
 from app.api.knobs import NO_KNOBS, parse_cost_quality
 from app.api.resolve import resolve
@@ -21,6 +22,7 @@ from app.config import load_config
 from app.errors import InvalidRequestError
 from app.gateway.course import Course
 from app.gateway.decide import decide_now
+from app.gateway.documents import by_theta, heed_documents
 from app.gateway.ledger import LedgerEntry
 from app.gateway.plan import begun
 from app.gateway.request import Policy, RouteRequest, promise_doubt
@@ -47,6 +49,7 @@ def explain(
     policy: str | None,
     flags: str | None = None,
     max_cost_usd: float | None,
+    documents: Path | None = None,
     as_json: bool,
     task: str | None = None,
     console: Console | None = None,
@@ -69,12 +72,16 @@ def explain(
     if cost_quality is not None:
         routing["cost_quality"] = parse_cost_quality("--cost-quality", cost_quality).t
     body = {"model": "auto", "messages": [{"role": "user", "content": prompt}], "routing": routing}
-    request = resolve(
-        parse_chat_request(msgspec.json.encode(body)),
-        NO_KNOBS,
-        names,
-        request_id="explain",
-    )
+    if documents is not None:
+        body["documents"] = _listed(documents)
+    parsed = parse_chat_request(msgspec.json.encode(body))
+    request = resolve(parsed, NO_KNOBS, names, request_id="explain")
+    request = by_theta(heed_documents(request, parsed.turns))
+    if documents is not None and request.read is None:
+        raise InvalidRequestError(
+            f"policy {request.policy_name!r} looks at no documents; say `documents: {{features: "
+            "true}` there, or leave --documents out"
+        )
     chosen_policy = names.policies[request.policy_name]
     scorer = chosen_policy.scorer_model_id
     if scorer is not None and isinstance(request.objective, StrongThreshold):
@@ -102,7 +109,7 @@ def explain(
         )
         check_begun(request, course)
     took_ms = (time.perf_counter() - began) * 1e3
-    described = chosen_policy.artifact.describe(request.conversation)
+    described = chosen_policy.artifact.describe(request.routed_by)
     if as_json:
         click.echo(
             msgspec.json.format(msgspec.json.encode(_answer(request, decision, described, course)))
@@ -119,6 +126,13 @@ def explain(
         took_ms=took_ms,
         console=console,
     )
+
+
+def _listed(file: Path) -> Any:
+    try:
+        return msgspec.json.decode(file.read_bytes())
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequestError(f"{file}: is no JSON ({error})") from error
 
 
 def _answer(
@@ -209,6 +223,12 @@ def _print_heard(request: RouteRequest, console: Console) -> None:
     if request.task is not None:
         found = ", recognised" if request.task.recognised and request.task.names else ""
         console.print(f"  task {escape(request.task.told)}{found}")
+    numbers = document_numbers(request)
+    if numbers is not None:
+        console.print(
+            f"  {numbers.n} document{'s' if numbers.n > 1 else ''}, which hold "
+            f"{numbers.coverage:.0%} of the question's words"
+        )
 
 
 def _print_turns(

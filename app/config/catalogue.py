@@ -80,17 +80,25 @@ class VariantConfig(Strict):
     where nothing is known of the variant itself."""
     prices: PriceConfig | None = None
     """Its list price, where that is another one."""
+    documents: Literal["withheld"] | None = None
+    """`withheld` asks it without the documents that a request declares in `documents`."""
     predicted_as: Text | None = None
     """The model of the router artifact whose predictions stand for it; left out,
     `<model>@<variant>` where the artifact knows that, else the model."""
 
     @model_validator(mode="after")
     def _differs(self) -> Self:
-        said = (self.reasoning_effort, self.thinking_budget_tokens, self.max_output_tokens)
-        if said == (None, None, None):
+        said = (
+            self.reasoning_effort,
+            self.thinking_budget_tokens,
+            self.max_output_tokens,
+            self.documents,
+        )
+        if not any(said):
             raise ConflictError(
                 (),
-                "says nothing of its own: a reasoning_effort, a thinking_budget_tokens or a limit",
+                "says nothing of its own: a reasoning_effort, a thinking_budget_tokens, a limit or "
+                "documents",
             )
         return self
 

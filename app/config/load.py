@@ -86,6 +86,7 @@ def load_config(
             else of_base.predicted_as or of_base.spec or base,
             effort=None if variant is None else variant.reasoning_effort,
             reasoning_tokens=0 if variant is None else variant.reasoning_tokens,
+            withholds_documents=variant is not None and variant.documents == "withheld",
             prices=entry.prices.to_prices(),
             context_window_tokens=entry.context_window_tokens,
             max_output_tokens=entry.max_output_tokens,

@@ -44,6 +44,9 @@ class RulesConfig(Strict):
         default_factory=dict
     )
     """Roles of messages that it calls otherwise."""
+    documents: Literal["field", "words"] | None = None
+    """Under a policy that routes by documents: `words` (the default) tells those that a request
+    declares before its newest user turn, `field` leaves them in the field `documents`."""
     json_object: Literal["mode", "words"] | None = None
     """`words` asks for `response_format: json_object` in a system message, where there is no such
     mode."""
@@ -113,5 +116,6 @@ def rules_for(
         efforts=efforts if own.efforts is None else own.efforts,
         thinking=thinking if own.thinking is None else own.thinking,
         roles={**roles, **own.roles},
+        documents=own.documents or base.documents,
         json_object=own.json_object or base.json_object,
     )

@@ -82,6 +82,18 @@ class StallsConfig(Strict):
     made for themselves; `null` leaves it where it is."""
 
 
+class DocumentsConfig(Strict):
+    """Route by the documents that requests bring: declared, results of tools, attached, pasted."""
+
+    features: bool = True
+    """Whether documents are told to the router in numbers (how many, how well they cover what is
+    asked), and their text is kept from it. Routers with the block `documents` learned from these
+    numbers; others go by what is asked alone."""
+    theta: Share | None = None
+    """With documents, take the cheapest candidate predicted within so much quality of the best, in
+    place of the policy's position of the knob; 0 takes the best. `null` leaves the knob."""
+
+
 class WorkflowConfig(Strict):
     """Come to one answer by several calls."""
 
@@ -148,6 +160,8 @@ class PolicyConfig(Strict):
     """How long a decision may take before `default_model` takes the request."""
     affinity: AffinityConfig = AffinityConfig()
     """How conversations keep their model."""
+    documents: DocumentsConfig | None = None
+    """Route by what documents come with a request, and never by what they say. Off by default."""
     stalls: StallsConfig | None = None
     """What a task gets that does not get on: a higher position of the knob until it is over,
     unless the client sets the knob itself. Off by default."""
@@ -192,6 +206,8 @@ def check_policy(name: str, policy: PolicyConfig, router: RouterConfig) -> None:
         raise ConflictError(
             (*place, "stalls"), "moves the knob, and a policy with a threshold goes by none"
         )
+    if policy.documents is not None and policy.documents.theta is not None:
+        _check_theta((*place, "documents", "theta"), policy)
     if policy.workflow is not None:
         _check_workflow((*place, "workflow"), policy)
     if policy.threshold is not None:
@@ -204,6 +220,15 @@ def check_policy(name: str, policy: PolicyConfig, router: RouterConfig) -> None:
             (*place, "router_deadline_s"),
             f"router {policy.router!r} asks a model before it decides; say how long that may take "
             "(2 is a start)",
+        )
+
+
+def _check_theta(place: Place, policy: PolicyConfig) -> None:
+    if policy.documents is not None and not policy.documents.features:
+        raise ConflictError(place, "is for documents, and `features: false` looks at none")
+    if policy.threshold is not None:
+        raise ConflictError(
+            place, "stands for the knob, and a policy with a threshold goes by none; leave one out"
         )
 
 

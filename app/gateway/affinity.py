@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from app.config.models import MARK
+from app.gateway.documents import heed_documents
 from app.gateway.request import RouteRequest
 from app.gateway.session import IdSource, Session, identify
 from app.gateway.stalls import heed_stalls
@@ -123,7 +124,7 @@ def place(request: RouteRequest, head: RequestHead, turns: Sequence[Turn]) -> Ro
     lineage = Lineage.of(head, request.fields.get("session_id"), scope=request.caller.key_id)
     if lineage is not None:
         request = replace(request, lineage=lineage)
-    request = heed_stalls(request, turns)
+    request = heed_stalls(heed_documents(request, turns), turns)
     policy = request.policy
     if policy is None or request.pinned_model_id is not None:
         return request

@@ -10,6 +10,7 @@ from app.gateway.affinity import Affinity
 from app.gateway.app_descriptions import AppDescriptions
 from app.gateway.ceilings import Paces
 from app.gateway.decide import Decider
+from app.gateway.documents import by_theta
 from app.gateway.ledger import LedgerEntry
 from app.gateway.plan import begun
 from app.gateway.request import Policy, RouteRequest
@@ -63,6 +64,8 @@ class Chooser:
                 request = msgspec.structs.replace(
                     request, objective=entry.pressure.lower(request.objective)
                 )
+            else:
+                request = by_theta(request)
         entry.objective = request.objective
         if request.policy is None:
             assert request.pinned_model_id is not None  # noqa: S101  (resolve() guarantees it)

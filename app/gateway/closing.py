@@ -51,6 +51,7 @@ def outcome_of(entry: LedgerEntry, *, status: int, error: str | None) -> Outcome
         artifact_version=None if policy is None else policy.artifact.version,
         evidence=None if policy is None else policy.evidence,
         texts=None if entry.keeps is NOTHING else _texts(entry),
+        documents=None if request.read is None else request.read.numbers,
         workflow=None if entry.course is None else entry.course.told(),
         task=None if request.task is None else request.task.told,
         refused_usage=() if usage is None else tuple(sorted(usage.refused)),

@@ -109,7 +109,7 @@ class Decider:
         now = partial(
             decide_now, request, policy, constraints, strong_chance=strong_chance, probe=probe
         )
-        quick = _n_chars(request.conversation) <= policy.inline_chars
+        quick = _n_chars(request.routed_by) <= policy.inline_chars
         if quick and policy.knobs.ready(request.allowed_model_ids):
             try:
                 decision = now()
@@ -133,9 +133,9 @@ class Decider:
         policy = request.policy
         if policy is None:
             return None
-        work = partial(policy.artifact.describe, request.conversation)
+        work = partial(policy.artifact.describe, request.routed_by)
         try:
-            if _n_chars(request.conversation) <= policy.inline_chars:
+            if _n_chars(request.routed_by) <= policy.inline_chars:
                 return work()
             if self._pending >= MAX_PENDING:
                 return None
@@ -155,7 +155,7 @@ class Decider:
         assert policy is not None  # noqa: S101  (it has the recogniser)
         if self._pending >= MAX_PENDING:
             return None
-        prompt = conversation_text(request.conversation).prompt
+        prompt = conversation_text(request.routed_by).prompt
         try:
             async with asyncio.timeout(policy.router_deadline_s):
                 return await asyncio.wrap_future(
@@ -222,11 +222,27 @@ class Decider:
 
 
 def predict(
-    policy: Policy, conversation: Conversation, *, probe: Probe | None = None
+    policy: Policy,
+    conversation: Conversation,
+    *,
+    bare: Conversation | None = None,
+    probe: Probe | None = None,
 ) -> Predictions:
-    """Return one row of predictions, columns aligned with the policy's candidates."""
-    predictions = policy.artifact.predict_conversations([conversation], probe=probe)
-    return predictions.columns(policy.columns)
+    """Return one row of predictions, columns aligned with the policy's candidates.
+
+    Parameters
+    ----------
+    bare
+        What candidates are predicted on that do not get the documents of the request.
+    """
+    conversations = [conversation] if bare is None else [conversation, bare]
+    predictions = policy.artifact.predict_conversations(conversations, probe=probe)
+    predictions = predictions.columns(policy.columns)
+    if bare is None:
+        return predictions
+    if probe is not None and probe.x is not None:
+        probe.x = probe.x[:1]
+    return predictions.joined(policy.withholding)
 
 
 def decide_now(
@@ -254,7 +270,7 @@ def decide_now(
     objective = request.objective or policy.objective
     if probe is not None:
         probe.start()
-    predictions = predict(policy, request.conversation, probe=probe)
+    predictions = predict(policy, request.routed_by, bare=request.routed_bare, probe=probe)
     if strong_chance is not None and isinstance(objective, StrongThreshold):
         column = {spec.model_id: i for i, spec in enumerate(policy.candidates)}
         predictions = with_strong_chance(

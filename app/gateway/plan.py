@@ -294,7 +294,7 @@ def _task(
             time_s=left_s if rule.max_time_s is None else min(left_s, rule.max_time_s),
         ),
         rng=_RANDOM,
-        x=policy.artifact.featurizer.transform([request.conversation])[0]
+        x=policy.artifact.featurizer.transform([request.routed_by])[0]
         if rule.workflow.reads_features
         else None,
         facts={

@@ -1,7 +1,7 @@
 """What the gateway works on: a parsed request, the policy it falls under, where models live."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -12,6 +12,8 @@ from app.lineage import Lineage
 from app.providers.base import Provider, Timeouts
 from app.types import CHAT_COMPLETIONS, CacheMode
 from app.wire.body import Body, Fields
+from app.wire.documents import FIELD as DOCUMENTS
+from app.wire.documents import in_words, without_declared
 from app.wire.parameters import NO_RULES, ParameterRules
 from routers.artifact.artifact import RouterArtifact
 from routers.artifact.evidence import Evidence
@@ -116,6 +118,19 @@ class StallRule:
 
     cost_quality: tuple[float, ...]
     housekeeping_cost_quality: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentsRule:
+    """What is made of the documents that requests bring.
+
+    Attributes
+    ----------
+    theta
+        How much quality may be given up for cost where there are some; None leaves the knob.
+    """
+
+    theta: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,6 +246,10 @@ class Policy:
     """How conversations keep their model; None where they need not."""
     stalls: StallRule | None = None
     """What a task is given that does not get on; None looks at none."""
+    documents: DocumentsRule | None = None
+    """What is made of documents; None looks at none, and their text is read like all other."""
+    withholding: tuple[bool, ...] = ()
+    """For each candidate, whether it is asked without the documents that a request declares."""
     hedge_after_s: float | None = None
     """How long the first model may be silent before the next one is started beside it."""
     workflow: WorkflowRule | None = None
@@ -269,6 +288,8 @@ class Deployment:
     """Its share of the model's calls, relative to the model's other deployments."""
     parameters: ParameterRules = NO_RULES
     """What has to be done to a request before the model takes it."""
+    takes_documents: bool = False
+    """Whether declared documents are left to it in the field `documents`."""
     retries: int = 1
     """How often its model is asked once more, where that is safe, before the next one is."""
 
@@ -281,6 +302,26 @@ class Deployment:
         every byte is meant: it goes as it is, and what is wrong with it the upstream says. What a
         variant adds to a request has to fit into it, though.
         """
+        of_chat = dialect == request.body.dialect == CHAT_COMPLETIONS
+        if request.read is not None and of_chat and DOCUMENTS in fields:
+            return self._with_documents(request, fields, dialect=dialect)
+        return self._by_rules(request, fields, dialect=dialect)
+
+    def _with_documents(
+        self, request: "RouteRequest", fields: Fields, *, dialect: str
+    ) -> tuple[Fields, tuple[str, ...]]:
+        """Tell the model the documents that a request declares, or keep them from it."""
+        told: tuple[str, ...] = ()
+        if self.spec.withholds_documents:
+            fields, told = without_declared(fields)
+        elif not self.takes_documents:
+            fields, told = in_words(fields)
+        fields, changes = self._by_rules(request, fields, dialect=dialect)
+        return fields, (*told, *changes)
+
+    def _by_rules(
+        self, request: "RouteRequest", fields: Fields, *, dialect: str
+    ) -> tuple[Fields, tuple[str, ...]]:
         rules = self.parameters
         if rules is NO_RULES:
             return fields, ()
@@ -324,6 +365,11 @@ class RouteRequest(msgspec.Struct, frozen=True, kw_only=True):
         What it is for, in the words of its policy's vocabulary; None where nobody has said so.
     chain
         How several tasks come to one answer; None for one task, or none.
+    read
+        What the router reads of the conversation, where the policy looks at documents: without the
+        text of any, and with what they come to.
+    read_bare
+        The same without the documents that were declared, for candidates that do not get them.
     """
 
     request_id: str
@@ -355,6 +401,8 @@ class RouteRequest(msgspec.Struct, frozen=True, kw_only=True):
     housekeeping: Housekeeping | None = None
     task: AskedTask | None = None
     chain: WorkflowRule | None = None
+    read: Conversation | None = None
+    read_bare: Conversation | None = None
     references: tuple[str, ...] = ()
     """What would be right answers, for whoever is told everything of the request."""
     repeated: bool = False
@@ -376,6 +424,21 @@ class RouteRequest(msgspec.Struct, frozen=True, kw_only=True):
         if self.chain is not None or self.policy is None:
             return self.chain
         return self.policy.workflow
+
+    @property
+    def routed_by(self) -> Conversation:
+        """What the router reads."""
+        return self.conversation if self.read is None else self._with_task(self.read)
+
+    @property
+    def routed_bare(self) -> Conversation | None:
+        """The same for candidates that do not get the documents that were declared."""
+        return None if self.read_bare is None else self._with_task(self.read_bare)
+
+    def _with_task(self, read: Conversation) -> Conversation:
+        # What a request is for may be found after its documents were set apart.
+        task = self.conversation.task
+        return read if read.task == task else replace(read, task=task)
 
     @property
     def names_its_model(self) -> bool:

@@ -76,4 +76,4 @@ def price_of_question(request: RouteRequest, spec: ModelSpec) -> tuple[int, floa
 
 
 def _messages(request: RouteRequest) -> tuple[Message, ...]:
-    return scorer_messages(conversation_text(request.conversation).prompt)
+    return scorer_messages(conversation_text(request.routed_by).prompt)

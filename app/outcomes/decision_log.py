@@ -21,9 +21,11 @@ from app.outcomes.rows import ContentRow, OutcomeRow, Row
 from app.telemetry.texts import kept_texts
 from app.types import Outcome, Texts
 from routers.artifact.evidence import Evidence
+from routers.text.document_signals import DOCUMENT_SIGNALS
 from routers.types import (
     CandidateEstimate,
     CostQuality,
+    DocumentNumbers,
     MaxQualityLoss,
     MinQuality,
     Objective,
@@ -148,6 +150,7 @@ def to_row(outcome: Outcome, *, time: float) -> OutcomeRow:
         else _json(_columns(decision.candidates, outcome.evidence or {})),
         fallbacks=_json(decision.fallbacks) if decision is not None else None,
         calls=calls_text(outcome.calls),
+        documents=_documents(outcome.documents),
         workflow=None if outcome.workflow is None else _json(outcome.workflow),
         task=outcome.task,
         input_tokens=None if usage is None else usage.input_tokens,
@@ -166,6 +169,13 @@ def to_row(outcome: Outcome, *, time: float) -> OutcomeRow:
         propensity=None if decision is None else decision.propensity,
         features=None if texts is None else embedding(texts),
     )
+
+
+def _documents(numbers: DocumentNumbers | None) -> str | None:
+    if numbers is None or numbers.n == 0:
+        return None
+    signals = dict(zip(DOCUMENT_SIGNALS, map(_short, numbers.signals), strict=True))
+    return _json({"n": numbers.n, "coverage": _short(numbers.coverage), "signals": signals})
 
 
 def objective_of(objective: Objective, *, flags: str | None = None) -> dict[str, Any]:

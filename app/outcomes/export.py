@@ -222,6 +222,7 @@ class Selection:
             "propensity": row.propensity,
             "candidates": _parsed(row.candidates),
             "calls": [msgspec.structs.asdict(call) for call in calls],
+            "documents_told": _parsed(row.documents),
             "workflow": _parsed(row.workflow),
             "predicted_quality": row.predicted_quality,
             "label": None if label is None else label.kind.value,

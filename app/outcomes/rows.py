@@ -35,6 +35,9 @@ class OutcomeRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         JSON: further models, best first.
     calls
         JSON: every upstream call, with its `role`; see `app.outcomes.calls`.
+    documents
+        JSON of what came with the request for its answer to rest on: `n`, `coverage` and every
+        signal that the router was told; None where there was nothing, or nobody looked.
     workflow
         JSON: how several calls came to one answer; None under a policy that makes one.
     task
@@ -84,6 +87,7 @@ class OutcomeRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     candidates: str | None = None
     fallbacks: str | None = None
     calls: str | None = None
+    documents: str | None = None
     workflow: str | None = None
     task: str | None = None
     input_tokens: int | None

@@ -19,6 +19,7 @@ import msgspec
 
 from app.telemetry.log_writer import LogWriter
 from app.types import Outcome
+from routers.types import DocumentNumbers
 
 _requests = logging.getLogger("app.requests")
 
@@ -193,6 +194,12 @@ def log_outcomes(ended: Sequence[Ended]) -> None:
         _requests.info("request", extra={"fields": _fields(outcome)})
 
 
+def _documents(numbers: DocumentNumbers | None) -> dict[str, object]:
+    if numbers is None or numbers.n == 0:
+        return {}
+    return {"documents": {"n": numbers.n, "coverage": round(numbers.coverage, 4)}}
+
+
 def _fields(outcome: Outcome) -> dict[str, object]:
     usage, lineage = outcome.usage, outcome.lineage
     return {
@@ -217,6 +224,7 @@ def _fields(outcome: Outcome) -> dict[str, object]:
         "output_tokens": None if usage is None else usage.output_tokens,
         "usage_estimated": None if usage is None else usage.estimated,
         "cost_usd": outcome.cost_usd,
+        **_documents(outcome.documents),
         "workflow": outcome.workflow,
         "decide_ms": round(outcome.decide_s * 1e3, 3),
         "overhead_ms": round(outcome.overhead_s * 1e3, 3),

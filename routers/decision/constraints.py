@@ -50,6 +50,7 @@ def hard_constraints(
     anyone = constraints.allowed_model_ids is None and not isinstance(objective, StrongThreshold)
     anyone = anyone and (wishes is None or not wishes.demands)
     needed, media = demand.capabilities, demand.media
+    by_model = demand.differs_by_model
     n_images = 0 if media is None else len(media.pictures)
     asked, unpayable = demand.max_output_tokens, constraints.unpayable
     found: list[Barred | None] = []
@@ -58,7 +59,7 @@ def hard_constraints(
         unwanted = None if anyone else _unwanted(spec, constraints, objective)
         output = math.ceil(estimate.output_tokens or 0)
         prompt = demand.input_tokens_upper
-        if media is not None or spec.prompt_tokens:
+        if by_model or spec.prompt_tokens:
             prompt = demand.input_of(spec)[1]
         if unwanted is not None:
             why = unwanted

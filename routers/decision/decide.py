@@ -254,7 +254,7 @@ def estimate_each(
     asked = math.inf if demand.max_output_tokens is None else float(demand.max_output_tokens)
     n = demand.n_answers
     alike = demand.input_tokens, demand.input_tokens_upper
-    by_model = demand.media is not None
+    by_model = demand.differs_by_model
     estimates = []
     for i, spec in enumerate(candidates):
         differs = by_model or spec.prompt_tokens

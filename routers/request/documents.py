@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from routers.request.split import READ_CHARS, is_code, split_request
-from routers.text.conversation import newest_user_turn
+from routers.text.conversation import conversation_text, newest_user_turn
+from routers.text.document_signals import measure_documents
 from routers.types import Conversation, Document, Message, Role
 
 UNSPOKEN = "What do these documents say?"
@@ -71,7 +72,7 @@ class Cut(NamedTuple):
 
 
 def set_apart(conversation: Conversation) -> Conversation:
-    """Return a conversation whose messages hold no documents any more.
+    """Return a conversation without the text of any document, which tells what all come to.
 
     * Results of tools leave the messages; those after the newest answer, or after the newest user
       turn, are documents of this request.
@@ -80,7 +81,7 @@ def set_apart(conversation: Conversation) -> Conversation:
       beside what is asked, too, where nothing marks it.
     * What was declared beside the messages is a document already.
     """
-    if conversation.set_apart:
+    if conversation.numbers is not None:
         return conversation
     messages = conversation.messages
     newest = newest_user_turn(messages) if messages else 0
@@ -104,7 +105,9 @@ def set_apart(conversation: Conversation) -> Conversation:
         if counts:
             found += cut.documents
     documents = (*conversation.documents, *map(Document, found))[:MAX_DOCUMENTS]
-    return replace(conversation, messages=tuple(said), documents=documents, set_apart=True)
+    rest = replace(conversation, messages=tuple(said), documents=())
+    numbers = measure_documents(conversation_text(rest).prompt, documents)
+    return replace(rest, numbers=numbers)
 
 
 def cut_documents(text: str, *, unmarked: bool = False) -> Cut | None:

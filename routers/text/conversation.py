@@ -6,7 +6,7 @@ import msgspec
 
 from routers.media.values import Media
 from routers.text.window import head_and_tail
-from routers.types import Conversation, Document, Message, Role
+from routers.types import Conversation, DocumentNumbers, Message, Role
 
 TEXT_VERSION = 1
 """To be raised whenever the same conversation gives other text or weights; artifacts store it."""
@@ -43,8 +43,8 @@ class ConversationText(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The full size of the history, of which `history` is the window."""
     media: Media | None = None
     """What of the conversation is no text; None where there is nothing such."""
-    documents: tuple[Document, ...] = ()
-    """What the request brings beside what it says, told by its numbers alone."""
+    documents: DocumentNumbers | None = None
+    """What its documents come to; None where nobody set them apart."""
     task: str = ""
     """What the request is for: as described, else the text of the system prompt."""
 
@@ -67,7 +67,7 @@ def conversation_text(conversation: Conversation) -> ConversationText:
         return ConversationText(
             prompt=messages[0].text,
             media=conversation.media,
-            documents=conversation.documents,
+            documents=conversation.numbers,
             task=conversation.task,
         )
     system = [message for message in messages if message.role is Role.SYSTEM]
@@ -77,7 +77,7 @@ def conversation_text(conversation: Conversation) -> ConversationText:
             prompt="\n".join(message.text for message in system),
             n_messages=0,
             media=conversation.media,
-            documents=conversation.documents,
+            documents=conversation.numbers,
             task=conversation.task,
         )
     newest = newest_user_turn(turns)
@@ -90,7 +90,7 @@ def conversation_text(conversation: Conversation) -> ConversationText:
         n_messages=len(turns),
         history_chars=sum(len(message.text) for message in history),
         media=conversation.media,
-        documents=conversation.documents,
+        documents=conversation.numbers,
         task=conversation.task or system_text,
     )
 

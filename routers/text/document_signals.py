@@ -10,9 +10,8 @@ import math
 import re
 from collections.abc import Sequence
 
-from routers.text.conversation import ConversationText
 from routers.text.window import head_and_tail
-from routers.types import Document
+from routers.types import Document, DocumentNumbers
 
 DOCUMENT_SIGNALS: tuple[str, ...] = (
     "any",
@@ -69,26 +68,26 @@ _ASKS_NAME = re.compile(
 )
 
 
-def measure_documents(text: ConversationText) -> list[float]:
-    """Return the values of `DOCUMENT_SIGNALS` for a request whose documents were set apart."""
-    question = "".join(filter(None, head_and_tail(text.prompt, _QUESTION_CHARS)))
+def measure_documents(prompt: str, documents: Sequence[Document]) -> DocumentNumbers:
+    """Measure what documents come to beside what is asked."""
+    question = "".join(filter(None, head_and_tail(prompt, _QUESTION_CHARS)))
     asked = content_words(question)
     n_asked = min(math.log1p(len(asked)) / _MOST_WORDS, 1.0)
-    documents = text.documents
     if not documents:
-        return [0.0] * (len(DOCUMENT_SIGNALS) - 1) + [n_asked]
+        return DocumentNumbers(0, 0.0, (*[0.0] * (len(DOCUMENT_SIGNALS) - 1), n_asked))
     n_chars = [len(each.text) for each in documents]
     read = [_read(each.text) for each in documents[:MAX_READ]]
     words = [content_words(each) for each in read]
     covered = [len(asked & each) / max(len(asked), 1) for each in words]
     together = asked & frozenset().union(*words)
-    return [
+    coverage = len(together) / max(len(asked), 1)
+    signals = (
         1.0,
         min(math.log1p(len(documents)) / _MOST_DOCUMENTS, 1.0),
         min(math.log1p(sum(n_chars)) / _MOST_CHARS, 1.0),
         min(math.log1p(sum(n_chars) / len(documents)) / _MOST_CHARS, 1.0),
         n_chars.count(0) / len(documents),
-        len(together) / max(len(asked), 1),
+        coverage,
         max(covered),
         sum(covered) / len(covered),
         _names(question, together),
@@ -96,7 +95,8 @@ def measure_documents(text: ConversationText) -> list[float]:
         _agreement(words, asked),
         *_scores(documents),
         n_asked,
-    ]
+    )
+    return DocumentNumbers(len(documents), coverage, signals)
 
 
 def content_words(text: str) -> frozenset[str]:

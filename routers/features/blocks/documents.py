@@ -30,4 +30,5 @@ class DocumentsBlock(Block):
         """Measure the documents of each conversation."""
         if not texts:
             return np.zeros((0, len(DOCUMENT_SIGNALS)), dtype=np.float32)
-        return np.array([measure_documents(text) for text in texts], np.float32)
+        numbers = [text.documents or measure_documents(text.prompt, ()) for text in texts]
+        return np.array([each.signals for each in numbers], np.float32)

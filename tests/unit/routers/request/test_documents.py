@@ -16,8 +16,10 @@ def user(text):
 
 
 def apart(*messages, documents=()):
+    """Return what is left of each message, and how many documents there are."""
     found = set_apart(Conversation(messages, documents=documents))
-    return [message.text for message in found.messages], [each.text for each in found.documents]
+    assert found.documents == ()
+    return [message.text for message in found.messages], found.numbers.n
 
 
 PASTED = {
@@ -41,9 +43,8 @@ PASTED = {
 
 @pytest.mark.parametrize(("template", "n"), PASTED.values(), ids=PASTED)
 def test_pasted_documents_are_told_from_what_is_asked(template, n):
-    (said,), documents = apart(user(template.format(LONG)))
-    assert len(documents) == n
-    assert "soft" in documents[0]
+    (said,), found = apart(user(template.format(LONG)))
+    assert found == n
     assert "soft" not in said
     assert ASK in said
 
@@ -67,7 +68,7 @@ def test_nothing_within_a_document_becomes_part_of_what_is_asked(template, insid
 
 
 def test_results_of_tools_are_documents_of_the_turn_that_asked_for_them():
-    said, documents = apart(
+    said, found = apart(
         user("Who built it?"),
         Message(Role.TOOL, "an older result"),
         Message(Role.ASSISTANT, "Bonanno."),
@@ -77,31 +78,29 @@ def test_results_of_tools_are_documents_of_the_turn_that_asked_for_them():
         Message(Role.ASSISTANT, ""),
         Message(Role.TOOL, "Another result."),
     )
-    assert documents == ["It was begun in 1173.", "Another result."]
+    assert found == 2
     assert said == ["Who built it?", "Bonanno.", ASK, "", ""]
 
 
 def test_a_result_before_the_words_of_the_same_turn_counts():
     turns = (Message(Role.ASSISTANT, ""), Message(Role.TOOL, "1173"), user(ASK))
-    _, documents = apart(user("Look."), *turns)
-    assert documents == ["1173"]
+    assert apart(user("Look."), *turns)[1] == 1
 
 
 def test_a_system_prompt_may_hold_documents_and_an_earlier_turn_loses_them():
-    said, documents = apart(
+    said, found = apart(
         Message(Role.SYSTEM, f"Be brief.\n<context>{LONG}</context>"),
         user(f"<document>{HOSTILE}</document> And?"),
         Message(Role.ASSISTANT, "<document>mine</document>"),
         user(ASK),
     )
     assert said == ["Be brief.", "And?", "<document>mine</document>", ASK]
-    assert documents == [LONG.strip()]
+    assert found == 1
 
 
-def test_declared_ones_come_first_and_messages_without_any_stay_as_they_are():
+def test_declared_ones_count_and_messages_without_any_stay_as_they_are():
     declared = Document("d", score=0.5, declared=True)
-    said, documents = apart(user(ASK), documents=(declared,))
-    assert (said, documents) == ([ASK], ["d"])
+    assert apart(user(ASK), documents=(declared,)) == ([ASK], 1)
     again = set_apart(Conversation((user(ASK),), documents=(declared,)))
     assert set_apart(again) is again
 
@@ -117,13 +116,11 @@ def test_declared_ones_come_first_and_messages_without_any_stay_as_they_are():
     ],
 )
 def test_what_is_no_document_stays(text):
-    assert apart(user(text)) == ([text], [])
+    assert apart(user(text)) == ([text], 0)
 
 
 def test_long_prose_without_marks_counts_beside_what_is_asked():
-    (said,), documents = apart(user(f"{ASK}\n\n{LONG * 2}\n\n{LONG * 2}"))
-    assert said == ASK
-    assert len(documents) == 1
+    assert apart(user(f"{ASK}\n\n{LONG * 2}\n\n{LONG * 2}")) == ([ASK], 1)
 
 
 def test_documents_that_nobody_says_a_word_about():

@@ -1,6 +1,5 @@
 import pytest
 
-from routers.text.conversation import ConversationText
 from routers.text.document_signals import (
     DOCUMENT_SIGNALS,
     MAX_READ,
@@ -15,7 +14,7 @@ POOR = Document("Bread is made of flour, water and salt.")
 
 
 def signals(*documents, prompt=ASK):
-    values = measure_documents(ConversationText(prompt=prompt, documents=documents))
+    values = measure_documents(prompt, documents).signals
     assert len(values) == len(DOCUMENT_SIGNALS)
     assert all(0 <= each <= 1 for each in values)
     return dict(zip(DOCUMENT_SIGNALS, values, strict=True))
@@ -85,3 +84,9 @@ def test_scripts_without_blanks_are_compared_by_pairs_of_signs():
 )
 def test_words_that_say_something(text, words):
     assert content_words(text) == words
+
+
+def test_how_many_and_how_well_they_cover_is_told_in_words_of_its_own():
+    numbers = measure_documents(ASK, (GOOD, POOR))
+    assert (numbers.n, numbers.coverage) == (2, 1.0)
+    assert measure_documents(ASK, ()).n == 0
