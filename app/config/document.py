@@ -185,12 +185,14 @@ def _quick_loader() -> Callable[[str], Any] | None:
 
 _UNLIKE = re.compile(r"[^\n -~]|[|>?!%&*\\]|^(?:---|\.\.\.)", re.MULTILINE)
 """What libyaml reads otherwise than PyYAML itself, or might: a text with such is read by PyYAML."""
+_ALIKE = re.compile(r'^ *#[ -\[\]-~]*$|"[A-Za-z0-9_.*-]*"', re.MULTILINE)
+"""Lines of remarks and simple patterns in quotes, where these characters mean nothing."""
 
 
 def _composed(text: str) -> tuple[Any, yaml.Node | None]:
     """Return what reads the values of a text, and its root."""
     quick = _quick_loader()
-    if quick is not None and _UNLIKE.search(text) is None:
+    if quick is not None and _UNLIKE.search(_ALIKE.sub("", text)) is None:
         loader = quick(text)
         try:
             return loader, loader.get_single_node()

@@ -86,7 +86,6 @@ def fine_tune(
     ----------
     Ong et al. 2024, RouteLLM, arXiv:2406.18665 (which trains all layers of bert-base).
     """
-    embedder = SentenceTransformersEmbedder(model=options.model, max_tokens=options.max_tokens)
     progress("reading outcomes")
     table = read_outcomes(data)
     strong, weak = _pair(table, options)
@@ -98,6 +97,8 @@ def fine_tune(
     gap = quality[rows, 0] - quality[rows, 1]
     classes = np.stack([gap > 0, gap == 0, gap < 0], axis=1).argmax(axis=1)
     conversations = [table.conversations[row] for row in rows]
+    # Last, since it takes many seconds to load: data that cannot be used is refused at once.
+    embedder = SentenceTransformersEmbedder(model=options.model, max_tokens=options.max_tokens)
     texts = [embedder.shorten(conversation_text(each).prompt) for each in conversations]
     held = prompt_folds(conversations, _HELD_OUT, np.random.default_rng(options.seed)) == 0
 

@@ -13,13 +13,13 @@ from tests.support.under_fire import OPEN_FILES, run_under_fire
 
 pytestmark = pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="needs Linux's /proc")
 
-N_REQUESTS = 1_000
+N_REQUESTS = 600
 POLICIES = ("default", "economy", "quality")
 
 
 @pytest.fixture(scope="module")
 def fire(stub_thread, artifacts, tmp_path_factory):
-    """Send 1,000 requests; a third of the calls fails, and slow ones are hedged."""
+    """Send 600 requests; a third of the calls fails, and slow ones are hedged."""
     stub_thread.reset()
     return run_under_fire(
         tmp_path_factory.mktemp("accounts"),

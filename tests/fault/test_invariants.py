@@ -22,7 +22,7 @@ from tests.support.under_fire import (
 
 pytestmark = pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="needs Linux's /proc")
 
-N_REQUESTS = 600
+N_REQUESTS = 400
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from tests.support.under_fire import ADMIN_TOKEN, OPEN_FILES, fire_config, run_u
 
 pytestmark = pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="needs Linux's /proc")
 
-N_REQUESTS = 300
+N_REQUESTS = 150
 POLICIES = ("default", "economy", "quality")
 NUSD = 1e9
 
