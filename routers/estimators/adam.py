@@ -40,8 +40,9 @@ class Adam:
         size = 1 / (1 - _BETA_2**self._step)
         for name, gradient in gradients.items():
             value = parameters[name]
-            first = self._first.setdefault(name, np.zeros_like(value))
-            second = self._second.setdefault(name, np.zeros_like(value))
+            if name not in self._first:
+                self._first[name], self._second[name] = np.zeros_like(value), np.zeros_like(value)
+            first, second = self._first[name], self._second[name]
             first += (1 - _BETA_1) * (gradient - first)
             second += (1 - _BETA_2) * (gradient * gradient - second)
             if self.decay and name in self.decayed:

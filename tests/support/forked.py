@@ -35,7 +35,7 @@ def forking_instead_of_importing() -> Iterator[None]:
 
     Where a system cannot give us the child of a child, which Linux can, nothing changes.
     """
-    if sys.platform != "linux" or not hasattr(subprocess, "_fork_exec"):
+    if not hasattr(subprocess, "_fork_exec") or not _adopt(children_of_children=False):
         yield
         return
     with _Nursery() as nursery, pytest.MonkeyPatch.context() as patch:
@@ -91,10 +91,13 @@ class _Nursery:
                 return None
             order = {"words": words, "env": variables, "session": bool(session)}
             assert self._line is not None
-            with _adopting():
+            _adopt(children_of_children=True)
+            try:
                 socket.send_fds(self._line, [json.dumps(order).encode()], files)
                 pid = int(self._line.recv(32))
                 self._line.recv(32)  # the process between it and us has ended
+            finally:
+                _adopt(children_of_children=False)
             return pid
 
     def _start(self) -> None:
@@ -115,13 +118,9 @@ def _read_at_start(variables: Mapping[str, str]) -> dict[str, str]:
     return {name: text for name, text in variables.items() if name.startswith(_READ_AT_START)}
 
 
-@contextlib.contextmanager
-def _adopting() -> Iterator[None]:
-    """Become the parent of a process whose own parent ends."""
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    if prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "prctl")
-    try:
-        yield
-    finally:
-        prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+def _adopt(*, children_of_children: bool) -> bool:
+    """Become the parent of a process whose own parent ends, or no longer; return whether we can."""
+    if sys.platform != "linux":
+        return False
+    libc = ctypes.CDLL(None, use_errno=True)
+    return not libc.prctl(_PR_SET_CHILD_SUBREAPER, int(children_of_children), 0, 0, 0)
