@@ -61,11 +61,22 @@ def take_flags(body: bytes) -> Taken | None:
         changed: Any = text if flags is not None else None
     elif value[:1] == b"[" and name != "prompt":
         changed, flags = _of_turns(_ITEMS.decode(value), name)
+    elif value[:1] == b"[":
+        changed, flags = _of_prompts(_ITEMS.decode(value), name)
     else:
         return None
     if changed is None:
         return None
     return Taken(flags or NO_FLAGS, msgspec.json.encode({**fields, name: changed}))
+
+
+def _of_prompts(items: list[msgspec.Raw], name: str) -> tuple[list[str] | None, Flags | None]:
+    """Return a list of one prompt without its flags; more than one has no newest turn."""
+    prompts = [msgspec.json.decode(item) for item in items]
+    if len(prompts) != 1 or not isinstance(prompts[0], str):
+        return None, None
+    text, flags = _taken(prompts[0], f"{name}[0]")
+    return (None if flags is None else [text]), flags
 
 
 def _of_turns(items: list[msgspec.Raw], name: str) -> tuple[list[Any] | None, Flags | None]:

@@ -341,6 +341,7 @@ def test_flags_are_text_where_the_policy_does_not_read_them(client, stub):
         ("/v1/responses", {"input": USER["content"]}, "messages"),
         ("/v1/responses", {"input": [{"type": "message", **USER}]}, "messages"),
         ("/v1/completions", {"prompt": USER["content"]}, "messages"),
+        ("/v1/completions", {"prompt": [USER["content"]]}, "messages"),
     ],
 )
 def test_every_dialect_reads_flags_before_the_prompt(client, stub, path, body, field):
