@@ -76,6 +76,19 @@ def profiles(now: Parameters, u: FloatMatrix, edges: Edges, visible: np.ndarray)
     A message is the query's node times by how much the outcome exceeded what an average model
     makes of that query; the same of lengths.
     """
+    return _messages(now, u, _exceeding(now, u, edges, visible))
+
+
+class _Exceeding(NamedTuple):
+    """By how much outcomes exceed an average model's over visible edges, by how many there are."""
+
+    effect: FloatMatrix
+    length: FloatMatrix
+    n_effect: FloatVector
+    n_length: FloatVector
+
+
+def _exceeding(now: Parameters, u: FloatMatrix, edges: Edges, visible: np.ndarray) -> _Exceeding:
     scale = _scale(now)
     usual = sigmoid(scale * (u @ now["usual"]))[:, None].astype(u.dtype)
     usual_length = (scale * (u @ now["cost_usual"]))[:, None]
@@ -83,7 +96,12 @@ def profiles(now: Parameters, u: FloatMatrix, edges: Edges, visible: np.ndarray)
     n_effect, n_length = (each.sum(axis=0).astype(u.dtype) for each in (seen, seen_length))
     above = np.where(seen, edges.effect - usual, 0) / np.maximum(n_effect, 1)
     longer = np.where(seen_length, edges.length - usual_length, 0) / np.maximum(n_length, 1)
+    return _Exceeding(above, longer, n_effect, n_length)
+
+
+def _messages(now: Parameters, u: FloatMatrix, exceeding: _Exceeding) -> Messages:
     # As the nodes are of the length that scores ask for, messages are brought back to theirs.
+    scale, (above, longer, n_effect, n_length) = _scale(now), exceeding
     return Messages(scale * (above.T @ u), scale * (longer.T @ u), n_effect, n_length)
 
 
@@ -122,7 +140,8 @@ def loss_gradients(
     """
     u = query_nodes(now, z)
     scale = _scale(now)
-    got = profiles(now, u, edges, visible)
+    exceeding = _exceeding(now, u, edges, visible)
+    got = _messages(now, u, exceeding)
     effect, length, n_effect, n_length = got
     x, x_length = model_nodes(now, got, descriptions)
     aim, aim_length = ~visible & edges.effect_known, ~visible & edges.length_known
@@ -130,7 +149,7 @@ def loss_gradients(
     share_length = 2 * cost_weight / max(int(aim_length.sum()), 1)
     logit = scale * (u @ x.T)
     off = scale * (u @ x_length.T) - edges.length
-    loss = (np.logaddexp(0, logit) - edges.effect * logit)[aim].sum() * share
+    loss = (np.logaddexp(0, logit[aim]) - edges.effect[aim] * logit[aim]).sum() * share
     loss += 0.5 * share_length * np.square(off[aim_length]).sum()
     # Of the logits, then back to the nodes of models and queries.
     miss = np.where(aim, sigmoid(logit) - edges.effect, 0).astype(u.dtype) * u.dtype.type(share)
@@ -143,12 +162,7 @@ def loss_gradients(
     to_effect = trust * to_x @ now["message"].T
     to_length = trust_length * to_x_length @ now["cost_message"].T
     # Messages run over visible edges only: the outcomes that are aimed at are not in them.
-    usual = sigmoid(scale * (u @ now["usual"]))[:, None]
-    usual_length = (scale * (u @ now["cost_usual"]))[:, None]
-    seen, seen_length = visible & edges.effect_known, visible & edges.length_known
-    above = np.where(seen, edges.effect - usual, 0) / np.maximum(n_effect, 1)
-    longer = np.where(seen_length, edges.length - usual_length, 0) / np.maximum(n_length, 1)
-    to_u = to_u + scale * (above @ to_effect + longer @ to_length)
+    to_u = to_u + scale * (exceeding.effect @ to_effect + exceeding.length @ to_length)
     moved = effect @ now["message"] - descriptions @ now["describe"]
     moved_length = length @ now["cost_message"] - descriptions @ now["cost_describe"]
     to_worth = [

@@ -44,13 +44,13 @@ def shuffled(value: Any) -> Any:
     return [shuffled(each) for each in value] if isinstance(value, list) else value
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(bodies)
 def test_no_spelling_of_a_body_makes_another_question(body):
     assert name_of(body) == name_of(shuffled(body), indent=1, ensure_ascii=False)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(bodies, bodies)
 def test_any_other_body_is_another_question(one, other):
     # As JSON: there 1 and true are two things, to Python they are one.
@@ -61,7 +61,7 @@ def test_any_other_body_is_another_question(one, other):
     assert (name_of(one) == name_of(other)) == (relevant[0] == relevant[1])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(bodies, st.text(max_size=5), st.text(max_size=5))
 def test_no_two_tenants_share_a_name(body, one, other):
     assume(one != other)
@@ -97,7 +97,7 @@ messages = st.one_of(
 completions = st.lists(messages, min_size=1, max_size=3).map(lambda some: completion(*some))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(completions)
 def test_a_stream_and_its_replay_come_to_the_same_answer(answer):
     assembler = Assembler(10_000)
@@ -113,7 +113,7 @@ def test_a_stream_and_its_replay_come_to_the_same_answer(answer):
     assert again.completion() == whole
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.one_of(st.binary(max_size=200), values.map(lambda each: json.dumps(each).encode())))
 def test_no_event_breaks_the_assembling(payload):
     assembler = Assembler(1_000)
@@ -128,7 +128,7 @@ wild_deltas = st.dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(wild_deltas, max_size=4), values)
 def test_no_delta_breaks_the_assembling(deltas, wild):
     assembler = Assembler(1_000)
