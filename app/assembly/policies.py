@@ -39,7 +39,7 @@ from routers.types import (
     OutputLimit,
     StrongThreshold,
 )
-from routers.wishes import NO_FLAGS, Goal
+from routers.wishes import Goal
 
 DEFAULT_ARTIFACT = Path(routers.__file__).parent / "pretrained" / "default"
 """The artifact that is shipped in the package."""
@@ -174,7 +174,7 @@ def _flags(
     rule = FlagRule(
         allow=frozenset(policy.flags.allow),
         most={goal: most[goal.value] for goal in Goal},
-        default=policy.flags.defaults if policy.flags.default else NO_FLAGS,
+        default=policy.flags.defaults,
         in_prompt=policy.flags.in_prompt,
         helpers=tuple(config.specs[each] for each in helpers if each in config.specs),
     )

@@ -71,7 +71,7 @@ def granted(
         For a flag that the policy does not take, or cannot heed: a wish that is silently ignored
         is worse than none.
     """
-    if asked is None and rule.default is NO_FLAGS:
+    if asked is None and rule.default == NO_FLAGS:
         return None
     if asked is not None:
         _check(asked, rule, candidates, policy_name=policy_name, param=param)

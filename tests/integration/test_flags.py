@@ -1,9 +1,21 @@
 """What a request wants of models besides quality and price, asked of a running gateway."""
 
+from dataclasses import replace
+
 import httpx
+import msgspec
 import pytest
 
+from app.assembly import build_policies
+from app.errors import ConfigError
+from app.gateway._answer_key import answer_name
+from app.outcomes.decision_log import objective_of
+from routers.decision.switching import gain_usd
+from routers.types import CostQuality, UsdPerQuality
+from routers.wishes import Goal, Security, Wishes
 from tests.support.gateway import CONFIGS, GatewayThread, read_yaml, stub_config, write_yaml
+from tests.support.policies import decided as decided_before
+from tests.support.policies import routed
 
 PROMPT = "Prove that the sum of two even numbers is even, and say where the proof is used."
 FACTS = {
@@ -386,3 +398,67 @@ def test_flags_before_the_prompt_that_are_none_are_refused(client, content, says
     error = refused(client, model="auto:spoken", content=content)
     assert says in error["message"]
     assert error["param"] == "messages[0].content"
+
+
+# --- what it leaves behind ----------------------------------------------------------------------
+
+
+def test_answers_under_other_flags_are_not_each_others():
+    names = {
+        answer_name(routed({"messages": b"[]"}, wishes=wishes), version="v")
+        for wishes in (
+            None,
+            Wishes(security=Security.HIGH),
+            Wishes(security=Security.BASIC),
+            Wishes(weights=((Goal.SIZE, 1.0),)),
+        )
+    }
+    assert len(names) == 4
+
+
+def test_flags_are_logged_with_the_objective():
+    told = objective_of(CostQuality(0.5), flags="size=1")
+    assert told == {"cost_quality": 0.5, "flags": "size=1"}
+    assert objective_of(CostQuality(0.5)) == {"cost_quality": 0.5}
+
+
+def test_a_conversation_leaves_its_model_for_a_goal():
+    """Staying is cheaper by its cache, and the goal weighs more than that."""
+    decision = decided_before("small")
+    stays = gain_usd(decision, "large", objective=UsdPerQuality(0.1))
+    kept = tuple(
+        msgspec.structs.replace(each, penalty=1.0 * (each.model_id == "large"))
+        for each in decision.candidates
+    )
+    leaves = gain_usd(
+        replace(decision, candidates=kept, usd_per_quality=0.1),
+        "large",
+        objective=UsdPerQuality(0.1),
+    )
+    assert leaves > stays
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ({"default": {"security": "high"}}, "no candidate will do: security=high is asked for"),
+        ({"default": {"readability": 1}}, "says the readability of no candidate"),
+        ({"default": {"speed": 1}}, "flags.default.speed"),
+        ({"default": {"security": 1}}, "flags.default.security"),
+        ({"default": {"licence": "two words"}}, "licence must be a number, open"),
+        ({"allow": ["speed"]}, "allow"),
+        ({"max": {"security": 1}}, "max"),
+        ({"max": {"size": -1}}, "size"),
+    ],
+)
+def test_a_policy_that_cannot_be_held_is_refused_at_the_start(
+    tmp_path, stub_thread, artifacts, flags, says
+):
+    def start():
+        config = stub_config(
+            tmp_path, stub_thread.origin, changes={"policies.default.flags": flags}
+        )
+        build_policies(config, artifacts)
+
+    with pytest.raises(ConfigError, match=says):
+        start()
