@@ -323,6 +323,11 @@ class Router(ABC):
         del placed, x
         raise NotImplementedError(f"{self.kind} has no rule for further models")
 
+    @property
+    def remembers_queries(self) -> bool:
+        """Whether labelled queries can be inserted and forgotten without a fit."""
+        return False
+
     def insert(self, x: FloatMatrix, labels: Labels) -> None:
         """Take in further labelled queries without a fit, for strategies that remember queries.
 
@@ -339,7 +344,7 @@ class Router(ABC):
             If the strategy learns by fitting alone.
         """
         del x, labels
-        raise self._by_fitting_alone()
+        raise self.by_fitting_alone()
 
     def forget(self, x: FloatMatrix) -> int:
         """Forget every remembered query that is one of `x`; return how many there were.
@@ -352,9 +357,10 @@ class Router(ABC):
             If the strategy learns by fitting alone.
         """
         del x
-        raise self._by_fitting_alone()
+        raise self.by_fitting_alone()
 
-    def _by_fitting_alone(self) -> RoutingConfigError:
+    def by_fitting_alone(self) -> RoutingConfigError:
+        """Return what is said to who wants to insert or forget queries that are not remembered."""
         return RoutingConfigError(
             f"this {self.kind!r} router remembers no queries: it learns by fitting alone. "
             "guarded-knn does, and carrot with knn heads"

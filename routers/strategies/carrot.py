@@ -156,6 +156,11 @@ class CarrotRouter(Router):
             output_tokens_upper=upper,
         )
 
+    @property
+    def remembers_queries(self) -> bool:
+        """Whether the head for quality does."""
+        return isinstance(self.quality_head.build(), KnnHead)
+
     def insert(self, x: FloatMatrix, labels: Labels) -> None:
         """Have the heads that remember queries remember further ones.
 
@@ -163,7 +168,7 @@ class CarrotRouter(Router):
         learned stays: domains, familiarity, corrections of means, heads of other kinds.
         """
         if not isinstance(self.quality_, KnnHead):
-            raise self._by_fitting_alone()
+            raise self.by_fitting_alone()
         own = self._with_domains(x)
         self.lengths_.insert(own, labels)
         self.quality_.insert(own, labels.quality)
@@ -171,7 +176,7 @@ class CarrotRouter(Router):
     def forget(self, x: FloatMatrix) -> int:
         """Have the heads that remember queries forget these."""
         if not isinstance(self.quality_, KnnHead):
-            raise self._by_fitting_alone()
+            raise self.by_fitting_alone()
         own = self._with_domains(x)
         n = self.quality_.forget(own)
         self.lengths_.forget(own)

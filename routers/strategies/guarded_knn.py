@@ -159,6 +159,11 @@ class GuardedKnnRouter(Router):
         base = overall.mean[pinned] + np.where(enough, above, 0.0)
         return _within_bounds(base, relative), level_error.astype(np.float32)
 
+    @property
+    def remembers_queries(self) -> bool:
+        """It does nothing else."""
+        return True
+
     def insert(self, x: FloatMatrix, labels: Labels) -> None:
         """Remember further queries; the pinned model, and who is dearer, stay the same."""
         if self.tokens_ is not None:

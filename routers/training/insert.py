@@ -64,6 +64,8 @@ def insert(
     """
     artifact = load_artifact(artifact_path, trusted=trusted)
     router, featurizer = artifact.router, artifact.featurizer
+    if not router.remembers_queries:
+        raise router.by_fitting_alone()
     files: list[dict[str, Any]] = []
     n_inserted = n_forgotten = 0
     unknown: tuple[str, ...] = ()
@@ -76,6 +78,11 @@ def insert(
         progress("reading outcomes")
         table = read_outcomes(data)
         labels, rows = _aligned(table, router.models_)
+        if not len(rows):
+            raise DataError(
+                "the data has no outcome of any model that the router was trained on; it knows: "
+                f"{artifact.listed_models(table.models[0])}. steelyard onboard adds models"
+            )
         unknown = tuple(each for each in table.models if each not in router.models_)
         progress(f"inserting {len(rows)} queries")
         x = featurizer.transform([table.conversations[i] for i in rows])
@@ -108,11 +115,6 @@ def _aligned(table: OutcomeTable, models: Sequence[str]) -> tuple[Labels, np.nda
     quality = np.where(known, table.quality[:, columns], np.nan).astype(np.float32)
     tokens = np.where(known, table.output_tokens[:, columns], np.nan).astype(np.float32)
     rows = np.flatnonzero(~np.isnan(quality).all(axis=1))
-    if not len(rows):
-        raise DataError(
-            f"the data has no outcome of any model that the router predicts ({', '.join(models)}); "
-            "steelyard onboard adds models"
-        )
     return Labels(models=tuple(models), quality=quality[rows], output_tokens=tokens[rows]), rows
 
 
