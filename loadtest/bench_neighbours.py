@@ -135,7 +135,7 @@ def _drawn(
             return None
     else:
         x = MADE[kind](np.random.default_rng(0), n, options.features)
-    return x[n - n_rows :], x[:_INSERTS], x[_INSERTS : n - n_rows]
+    return x[n - n_rows : n], x[:_INSERTS], x[_INSERTS : n - n_rows]
 
 
 def measure(

@@ -35,7 +35,7 @@ from routers.options import build
 from routers.training.abstain import restrain
 from routers.training.fold_features import FoldFeatures
 from routers.training.recipe import Recipe, recipe_of
-from routers.types import Predictions, PriceTable
+from routers.types import Conversation, Predictions, PriceTable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +167,12 @@ def prepare_trial(
         abstaining = np.zeros(len(pool), bool)
         if isinstance(recipe, Recipe):
             crossed, means = _cross_fitted(
-                artifact.featurizer.unfitted(), recipe, trained, artifact.prices, progress
+                artifact.featurizer.unfitted(),
+                recipe,
+                trained,
+                artifact.prices,
+                progress,
+                described=artifact.manifest["training"].get("descriptions", ()),
             )
             columns = [trained.models.index(model) for model in models]
             blocks = [crossed.columns(columns).rows(learned)]
@@ -276,8 +281,8 @@ def _judged(pool: Rows, folds: NDArray[np.intp]) -> NDArray[np.intp]:
 def _recipe(artifact: RouterArtifact, trained: OutcomeTable) -> Recipe | str:
     """Return the recipe that made the artifact out of `trained`, or why there is none."""
     manifest = artifact.manifest
-    if "recalibrated" in manifest or artifact.onboarded:
-        return "the artifact was recalibrated or taught a model after it was fitted"
+    if "recalibrated" in manifest or "inserted" in manifest or artifact.onboarded:
+        return "the artifact was recalibrated, or taught outcomes or a model, after it was fitted"
     if {each.sha256 for each in trained.files} != {each.get("sha256") for each in manifest["data"]}:
         return "the files of --train are not those that the artifact was fitted on"
     if manifest["training"].get("auxiliary"):
@@ -319,6 +324,8 @@ def _cross_fitted(
     trained: OutcomeTable,
     prices: PriceTable,
     progress: Callable[[str], None],
+    *,
+    described: Sequence[str] = (),
 ) -> _Predicted:
     """Predict the training rows as training did: by the recipe, fitted on the other folds.
 
@@ -332,6 +339,9 @@ def _cross_fitted(
     _, cross_rng, *_ = random_streams(recipe.seed)
     folds = _folds(trained, recipe)
     labels = replace(trained.labels, mean_cost_usd=mean_costs(trained, prices))
+    if described:
+        told = featurizer.embed([Conversation.of(text) for text in described])
+        labels = replace(labels, descriptions=told)
     features = FoldFeatures(
         featurizer=featurizer,
         conversations=trained.conversations,
