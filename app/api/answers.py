@@ -150,6 +150,7 @@ def _decision_headers(entry: LedgerEntry, decision: Decision) -> Headers:
     headers: Headers = [
         (b"x-route-model", model_id.encode()),
         (b"x-route-reason", (entry.reason or decision.reason).value.encode()),
+        *_deployment_headers(entry),
         *_category_headers(decision.category),
         *_session_headers(entry),
         *_stall_headers(entry.request),
@@ -177,6 +178,12 @@ def _decision_headers(entry: LedgerEntry, decision: Decision) -> Headers:
         if estimate.cost_usd is not None:
             headers.append((b"x-route-predicted-cost-usd", usd(estimate.cost_usd)))
     return headers
+
+
+def _deployment_headers(entry: LedgerEntry) -> Headers:
+    if entry.served is None or not entry.served.label:
+        return []
+    return [(b"x-route-deployment", entry.served.label)]
 
 
 def _category_headers(category: Category | None) -> Headers:

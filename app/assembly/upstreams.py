@@ -8,9 +8,10 @@ import msgspec
 
 from app.config import LoadedConfig, TimeoutsConfig, UpstreamConfig
 from app.config.fields import choices
-from app.config.models import MARK
+from app.config.models import MARK, DeploymentConfig, ModelConfig
 from app.config.parameters import ParametersConfig, rules_for, shipped_table
 from app.errors import ConfigError
+from app.gateway.balances import BALANCES
 from app.gateway.breaker import CircuitState
 from app.gateway.pool import DeploymentPool
 from app.gateway.request import Deployment
@@ -79,6 +80,7 @@ def build_deployments(config: LoadedConfig) -> dict[str, tuple[Deployment, ...]]
                         config.catalogue.models[model.spec or model_id].parameters,
                     ),
                     weight=place.weight,
+                    label=_label(place, model),
                     retries=upstream.retries,
                 )
             )
@@ -102,6 +104,11 @@ def build_pool(
         failures=breaker.failures,
         cooldown_s=breaker.cooldown_s,
         rng=rng,
+        balances={
+            model_id: BALANCES[model.balance](rng)
+            for model_id, model in config.gateway.models.items()
+            if model_id in deployments
+        },
         on_breaker_change=on_breaker_change,
     )
 
@@ -110,6 +117,15 @@ def providers_of(deployments: Mapping[str, Sequence[Deployment]]) -> list[Provid
     """Return every provider once; whoever built the deployments closes them."""
     found = {id(each.provider): each.provider for places in deployments.values() for each in places}
     return list(found.values())
+
+
+def _label(place: DeploymentConfig, model: ModelConfig) -> bytes:
+    """Return what answers call a place: nothing where there is no other."""
+    if len(model.places) == 1:
+        return b""
+    alike = [each for each in model.places if each.upstream == place.upstream]
+    told = place.upstream if len(alike) == 1 else f"{place.upstream}/{place.upstream_model or ''}"
+    return told.encode("ascii", "replace")
 
 
 def _provider(name: str, upstream: UpstreamConfig, config: LoadedConfig) -> Provider:

@@ -1,7 +1,7 @@
 """The section `models`: what clients can get, and where it is served."""
 
 from collections.abc import Mapping
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,9 @@ from routers.wishes import Security
 
 MARK = "@"
 """Stands between a model and one of its variants."""
+
+
+BalanceName = Literal["least-outstanding", "round-robin", "predicted-impact"]
 
 
 class DeploymentConfig(Strict):
@@ -34,6 +37,9 @@ class ModelConfig(Strict):
     """The upstream's name for it; default: the id."""
     deployments: Annotated[tuple[DeploymentConfig, ...], Field(min_length=1)] | None = None
     """The places that serve it, where there are several."""
+    balance: BalanceName = "least-outstanding"
+    """Which of them takes a call: the one with the fewest calls outstanding, each in turn, or the
+    one where it is predicted to cost the least time, of its own and of the calls beside it."""
     spec: Text | None = None
     """The catalogue entry that describes it; default: the id."""
     predicted_as: Text | None = None

@@ -62,7 +62,12 @@ def _model(model_id: str, model: ModelConfig, spec: str, name: str) -> ModelConf
         )
         for place in model.places
     )
-    return ModelConfig(deployments=places, spec=f"{spec}{MARK}{name}", limits=model.limits)
+    return ModelConfig(
+        deployments=places,
+        balance=model.balance,
+        spec=f"{spec}{MARK}{name}",
+        limits=model.limits,
+    )
 
 
 def _named(gateway: GatewayConfig) -> Iterator[tuple[Place, str]]:

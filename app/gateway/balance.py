@@ -35,10 +35,20 @@ class News:
     begun_per_s: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallSize:
+    """How large a call is: its prompt, and its answer; None where that is not predicted."""
+
+    input_tokens: float
+    output_tokens: float | None
+    streams: bool = True
+    """Whether its first token will be seen before its last."""
+
+
 class Balance(Protocol):
     """Spreads the calls of one model over its deployments."""
 
-    def pick(self, slots: Sequence[Slot], now: float) -> Slot:
+    def pick(self, slots: Sequence[Slot], now: float, size: CallSize | None = None) -> Slot:
         """Return one of some deployments, of which there is at least one."""
         ...
 
@@ -69,7 +79,7 @@ class LeastOutstanding:
         """Take note of what other replicas do."""
         self._news = news
 
-    def pick(self, slots: Sequence[Slot], now: float) -> Slot:
+    def pick(self, slots: Sequence[Slot], now: float, size: CallSize | None = None) -> Slot:  # noqa: ARG002
         """Return the one with the least load."""
         news = self._news
         elsewhere = None
@@ -112,7 +122,7 @@ class RoundRobin:
         self._owed: dict[Slot, float] = {}
         """What of its turns is still to come."""
 
-    def pick(self, slots: Sequence[Slot], now: float) -> Slot:  # noqa: ARG002  (of the seam)
+    def pick(self, slots: Sequence[Slot], now: float, size: CallSize | None = None) -> Slot:  # noqa: ARG002
         """Return the one that is owed most."""
         owed, total = self._owed, 0.0
         chosen, most = slots[0], -math.inf

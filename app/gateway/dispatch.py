@@ -29,6 +29,7 @@ from app.errors import (
     UpstreamUnsupportedError,
     answer_for,
 )
+from app.gateway.balance import CallSize
 from app.gateway.ledger import LedgerEntry
 from app.gateway.plan import FirstOf, Hedged
 from app.gateway.pool import DeploymentPool, Lease
@@ -226,8 +227,9 @@ class Dispatcher:
         lost = False
         needs_messages = Capability.MESSAGES_API in request.demand.capabilities
         dialect = MESSAGES if needs_messages else None
+        size = _size(request, model_id, entry) if self.pool.predicts(model_id) else None
         while True:
-            lease = self.pool.lease(model_id, avoid=tried, dialect=dialect)
+            lease = self.pool.lease(model_id, avoid=tried, dialect=dialect, size=size)
             try:
                 return await self._attempt(request, lease, entry, failures, fresh=lost)
             except UpstreamError as error:
@@ -341,6 +343,7 @@ class Dispatcher:
             raise failure from error
         finally:
             entry.wait_ends(self.clock())
+        lease.first_token()
         return OpenAnswer(
             deployment=deployment,
             prelude=tuple(prelude),
@@ -361,6 +364,16 @@ def _with_own_thoughts(call: ModelCall, deployment: Deployment, entry: LedgerEnt
         return call
     entry.changes[deployment.spec.model_id] += ("thinking of another model=dropped",)
     return msgspec.structs.replace(call, fields=fields)
+
+
+def _size(request: RouteRequest, model_id: str, entry: LedgerEntry) -> CallSize:
+    """Return how large a call is, as far as its answer's length is predicted."""
+    estimate = None if entry.decision is None else entry.decision.estimate(model_id)
+    return CallSize(
+        input_tokens=float(request.demand.input_tokens),
+        output_tokens=None if estimate is None else estimate.output_tokens,
+        streams=request.stream,
+    )
 
 
 async def _written(body: Body, provider: Provider, progress: Progress) -> tuple[str, Fields]:

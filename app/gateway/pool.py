@@ -7,8 +7,9 @@ from types import MappingProxyType
 import msgspec
 
 from app.errors import UpstreamError, UpstreamThrottledError
-from app.gateway.balance import Balance, LeastOutstanding, News
+from app.gateway.balance import Balance, CallSize, LeastOutstanding, News
 from app.gateway.breaker import Circuit, CircuitState
+from app.gateway.predicted_impact import PredictedImpact, WatchedCall
 from app.gateway.request import Deployment
 from app.gateway.slots import Slot
 
@@ -26,6 +27,8 @@ class Lease(msgspec.Struct, eq=False):
     slot: Slot
     began: float
     is_probe: bool
+    watched: WatchedCall | None = None
+    """What a balance that predicts knows of the call."""
     _released: bool = False
 
     @property
@@ -33,9 +36,17 @@ class Lease(msgspec.Struct, eq=False):
         """Where the call goes."""
         return self.slot.deployment
 
+    def first_token(self) -> None:
+        """Report that the answer begins."""
+        if self.watched is not None:
+            self.pool.began_to_answer(self.watched)
+
     def succeeded(self) -> None:
         """Report a complete answer."""
         slot = self.slot
+        if self.watched is not None:
+            self.pool.ended(self.watched, whole=True)
+            self.watched = None
         slot.throttled_until = 0.0
         if slot.circuit.state is CircuitState.CLOSED:
             slot.circuit.succeeded(began=self.began)
@@ -56,6 +67,8 @@ class Lease(msgspec.Struct, eq=False):
             return
         self._released = True
         self.slot.outstanding -= 1
+        if self.watched is not None:
+            self.pool.ended(self.watched, whole=False)
         if self.is_probe and self.slot.circuit.state is CircuitState.HALF_OPEN:
             self.pool.changing(self.slot, Circuit.abandoned)
 
@@ -105,11 +118,21 @@ class DeploymentPool:
             )
             for model_id, places in deployments.items()
         }
+        self._watching = {
+            model_id: balance
+            for model_id, balance in self._balances.items()
+            if isinstance(balance, PredictedImpact) and len(self._slots[model_id]) > 1
+        }
         self._troubled: set[str] = set()
         """Models with a deployment that something is, or lately was, held against."""
 
     def lease(
-        self, model_id: str, *, avoid: Collection[Slot] = (), dialect: str | None = None
+        self,
+        model_id: str,
+        *,
+        avoid: Collection[Slot] = (),
+        dialect: str | None = None,
+        size: CallSize | None = None,
     ) -> Lease:
         """Choose a deployment for one call.
 
@@ -120,17 +143,34 @@ class DeploymentPool:
         ----------
         dialect
             Only those that speak it are considered, where there is one.
+        size
+            How large the call is, where `predicts` asks for it.
         """
         slots = self._speaking(dialect, model_id)
         now = self.clock()
-        slot = slots[0] if len(slots) == 1 else self._choose(model_id, slots, avoid, now)
+        slot = slots[0] if len(slots) == 1 else self._choose(model_id, slots, avoid, now, size)
         slot.outstanding += 1
         is_probe = False
         if slot.circuit.state is not CircuitState.CLOSED:
             is_probe = slot.circuit.begin(now)
             if is_probe:
                 self._on_breaker_change(slot.deployment, slot.circuit.state)
-        return Lease(self, slot, now, is_probe)
+        watching = self._watching.get(model_id)
+        watched = None if watching is None else watching.begun(slot, now, size)
+        return Lease(self, slot, now, is_probe, watched)
+
+    def predicts(self, model_id: str) -> bool:
+        """Return whether the size of a call matters for where it goes."""
+        return model_id in self._watching
+
+    def began_to_answer(self, call: WatchedCall) -> None:
+        """Tell whoever predicts that the first token of a call is there."""
+        self._watching[call.slot.deployment.spec.model_id].first_token(call, self.clock())
+
+    def ended(self, call: WatchedCall, *, whole: bool) -> None:
+        """Tell whoever predicts that a call is over."""
+        now = self.clock()
+        self._watching[call.slot.deployment.spec.model_id].ended(call, now, whole=whole)
 
     def offers_another(
         self, model_id: str, *, avoid: Collection[Slot], dialect: str | None = None
@@ -195,11 +235,16 @@ class DeploymentPool:
         ] or slots
 
     def _choose(
-        self, model_id: str, slots: Sequence[Slot], avoid: Collection[Slot], now: float
+        self,
+        model_id: str,
+        slots: Sequence[Slot],
+        avoid: Collection[Slot],
+        now: float,
+        size: CallSize | None,
     ) -> Slot:
         balance = self._balances[model_id]
         if not avoid and model_id not in self._troubled:
-            return balance.pick(slots, now)
+            return balance.pick(slots, now, size)
         for wanted in (
             [slot for slot in slots if slot.available(now) and slot not in avoid],
             [slot for slot in slots if slot.available(now)],
@@ -207,5 +252,5 @@ class DeploymentPool:
             slots,
         ):
             if wanted:
-                return balance.pick(wanted, now)
+                return balance.pick(wanted, now, size)
         raise AssertionError("a model has at least one deployment")

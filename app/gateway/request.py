@@ -286,6 +286,8 @@ class Deployment:
     """Those of a call that does not stream: its first token is its whole answer."""
     weight: float = 1.0
     """Its share of the model's calls, relative to the model's other deployments."""
+    label: bytes = b""
+    """What answers call it; empty where the model has no other."""
     parameters: ParameterRules = NO_RULES
     """What has to be done to a request before the model takes it."""
     takes_documents: bool = False

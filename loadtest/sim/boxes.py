@@ -42,6 +42,7 @@ class Box:
         self._loading, self._loaded_at = "", math.inf
         self._since, self._request_s, self._load_s = 0.0, 0.0, 0.0
         self.due, self.inside, self.n_loads = math.inf, 0, 0
+        self.just_read = -1
         self.first_s: dict[int, float] = {}
         for each in hosted.values():
             each.server.first_s = self.first_s

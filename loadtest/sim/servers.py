@@ -44,6 +44,8 @@ class Server(Protocol):
     inside: int
     account: Account
     first_s: dict[int, float]
+    just_read: int
+    """The request whose answer began with the last event; -1: none."""
 
     def submit(self, now: float, request: int) -> None:
         """Take a request."""
@@ -69,7 +71,7 @@ class SlotServer:
 
     __slots__ = (
         "_factor", "_running", "_service_s", "_since", "_slots", "_waiting", "account", "due",
-        "first_s", "inside",
+        "first_s", "inside", "just_read",
     )  # fmt: skip
 
     def __init__(self, service_s: Sequence[float], *, slots: int) -> None:
@@ -80,6 +82,7 @@ class SlotServer:
         self.due, self.inside, self.account = math.inf, 0, Account()
         self.first_s: dict[int, float] = {}
         """Empty: an answer comes whole."""
+        self.just_read = -1
 
     def submit(self, now: float, request: int) -> None:
         """Begin with a request, or put it into the line."""
@@ -155,7 +158,7 @@ class BatchServer:
     __slots__ = (
         "_at", "_context", "_factor", "_input", "_output", "_prefix", "_reading", "_reserved",
         "_running", "_since", "_speed", "_steps", "_traffic", "_waiting", "account", "due",
-        "first_s", "inside",
+        "first_s", "inside", "just_read",
     )  # fmt: skip
 
     def __init__(self, traffic: Traffic, speed: Speed) -> None:
@@ -172,6 +175,7 @@ class BatchServer:
         self.due, self.inside, self.account = math.inf, 0, Account()
         self.first_s: dict[int, float] = {}
         """When the first token of each answer was there."""
+        self.just_read = -1
 
     def submit(self, now: float, request: int) -> None:
         """Take a request; if nothing is being read, it is read at once where there is room."""
@@ -185,6 +189,7 @@ class BatchServer:
 
     def fire(self, now: float) -> Sequence[int]:
         """Have read a prompt, or written the last token of some answers."""
+        self.just_read = self._reading
         if self._reading >= 0:
             request, self._reading = self._reading, -1
             self._at = now

@@ -15,7 +15,7 @@ from heapq import heappop, heappush
 import numpy as np
 
 from app.errors import UpstreamError, UpstreamThrottledError, UpstreamUnavailableError
-from app.gateway.balance import Balance
+from app.gateway.balance import Balance, CallSize
 from app.gateway.pool import DeploymentPool, Lease
 from app.gateway.retry import may_go_elsewhere, wait_before_repeating_s
 from app.gateway.slots import Slot
@@ -188,6 +188,7 @@ class World:
         arrives: list[float] = self.traffic.arrives_s.tolist()
         n, request = len(arrives), 0
         upcoming = arrives[0] if n else math.inf
+        predicting = any(self.pools[0].predicts(each) for each in self._begun)
         while True:
             if heap and heap[0][0] <= upcoming:
                 now, number = heappop(heap)
@@ -200,7 +201,12 @@ class World:
                 if server.due != now:
                     continue  # something came in between, and it was put off
                 clock.now = now
-                for done in server.fire(now):
+                ended = server.fire(now)
+                if predicting and server.just_read >= 0:
+                    lease = leases[server.just_read]
+                    assert lease is not None  # noqa: S101  (as below)
+                    lease.first_token()
+                for done in ended:
                     lease = leases[done]
                     assert lease is not None  # noqa: S101  (it was submitted with one)
                     lease.succeeded()
@@ -225,9 +231,19 @@ class World:
         if len(models) > 1:
             models = pool.ordered(models)
         if not self._quotas:
-            self._submit(request, now, pool.lease(models[0]))
+            self._submit(request, now, self._lease(request, models[0]))
             return
         self._try(request, models, 0, ())
+
+    def _lease(self, request: int, model_id: str, avoid: Sequence[Slot] = ()) -> Lease:
+        pool = self.pools[self._replica[request]]
+        size = None
+        if pool.predicts(model_id):
+            size = CallSize(
+                input_tokens=float(self.traffic.input_tokens[request]),
+                output_tokens=float(self.traffic.expected_tokens[request]),
+            )
+        return pool.lease(model_id, avoid=avoid, size=size)
 
     def _submit(self, request: int, now: float, lease: Lease) -> None:
         self._leases[request] = lease
@@ -247,7 +263,7 @@ class World:
         """Ask models as a dispatcher does: elsewhere where that is safe, after a wait, the next."""
         now, pool = self.clock.now, self.pools[self._replica[request]]
         while position < len(models):
-            lease = pool.lease(models[position], avoid=tried)
+            lease = self._lease(request, models[position], avoid=tried)
             error = self._refusal(request, now, lease)
             if error is None:
                 self._submitted_s[request] = now
