@@ -27,7 +27,9 @@ def heed_stalls(request: RouteRequest, turns: Sequence[Turn]) -> RouteRequest:
     if request.objective_param is not None or not isinstance(knob, CostQuality):
         return request
     rule = policy.stalls
-    housekeeping = housekeeping_of(request.conversation)
+    # Declared documents are told before what is asked, which is then read beneath them.
+    conversation = request.conversation
+    housekeeping = housekeeping_of(conversation) or housekeeping_of(request.routed_by)
     if housekeeping is not None:
         return _kept_cheap(request, knob, rule, housekeeping)
     stall = stall_of(moves_of(turns))
