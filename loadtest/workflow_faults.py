@@ -56,6 +56,11 @@ _SURE = {"kind": "logprobs", "least_mean": -0.5}
 _OPTION = {"normaliser": "option"}
 _ROUNDS = {"kind": "rounds", "planner": JUDGE, "deadline_s": 1.0}
 _AGENTS = {"kind": "agents", "max_agents": 3, "deadline_s": 1.0}
+_CHAIN = {
+    "kind": "chain",
+    "stages": [{"task": "read", "models": [NANO, SMALL]}, {"task": "tell"}],
+    "deadline_s": 1.0,
+}
 _GUARDED = {"kind": "guarded", "slow": {"model": JUDGE, "deadline_s": 1.0}}
 _RESTRICTED = {
     **_GUARDED,
@@ -65,6 +70,7 @@ _RESTRICTED = {
 _AFTER: Mapping[str, Mapping[str, Any]] = {
     "alone": {},
     "rounds": {"then": _ROUNDS},
+    "chain": {"then": _CHAIN},
     "agents": {"then": _AGENTS},
     "cascade": {"then": {"kind": "cascade", "stages": _CANDIDATES, "acceptor": _JUDGED}},
     "vote": {"then": {"kind": "agree", "first": 3, **_OPTION}},
@@ -84,6 +90,7 @@ WORKFLOWS: Mapping[str, Mapping[str, Any]] = {
     "hasty": {"kind": "cascade", "stages": _CANDIDATES, "acceptor": _JUDGED}
     | {"max_time_s": MAX_TIME_S},
     "rounds": _ROUNDS,
+    "chain": _CHAIN,
     "frugal_rounds": {**_ROUNDS, "max_cost_usd": MAX_COST_USD},
     "hasty_rounds": {**_ROUNDS, "max_time_s": MAX_TIME_S},
     "agents": _AGENTS,

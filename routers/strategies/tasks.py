@@ -83,7 +83,7 @@ class TasksRouter(Router):
 
     base: BaseConfig = field(default_factory=BaseConfig)
     categories: CategoriesConfig = field(default_factory=default_categories)
-    uncertain_below: Annotated[float, Field(ge=0, le=1)] = 0.5
+    uncertain_below: Annotated[float, Field(ge=0, le=1)] = 0.65
     weight: Annotated[float, Field(ge=0, le=1)] | None = None
     model_: CategoryModel = unfitted()
     base_: Router = unfitted()
