@@ -132,6 +132,7 @@ _ROUTERS: Mapping[str, _Spec] = {
     "bench-coe (blend)": ("bench-coe", _TERMS, {"level": "blend"}, False, False),
     "default + other sets learned along": ("carrot", _TERMS, _MLP, True, True),
     "guarded knn": ("guarded-knn", _PLAIN, {}, False, False),
+    "tasks": ("tasks", ("task", *_PLAIN), {}, False, False),
     "routerdc": ("routerdc", _TERMS, {"right_above_zero": tuple(sorted(_CHOICE))}, False, False),
     "graph": ("graph", _TERMS, {}, False, False),
     "embedllm": ("embedllm", _TERMS, {}, False, False),

@@ -99,6 +99,8 @@ def _policy(name: str, policy: PolicyConfig, config: LoadedConfig) -> tuple[str,
     )
     if policy.workflow is not None:
         by += f", workflow {policy.workflow.kind}"
+    if policy.tasks:
+        by += f", tasks {', '.join(policy.tasks)}"
     return (
         f"auto:{name}{' = auto' if default else ''}",
         f"router {policy.router}, {by}",

@@ -88,6 +88,7 @@ def answer_name(request: RouteRequest, *, version: str) -> str:
         None if request.allowed_model_ids is None else sorted(request.allowed_model_ids),
         request.max_cost_usd,
         None if request.wishes is None else request.wishes.told,
+        None if request.task is None else request.task.told,
         request.body.dialect,
         # What an upstream of the same dialect answered can only be repeated in the way it came.
         request.stream and request.body.dialect != CHAT_COMPLETIONS,

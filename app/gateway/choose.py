@@ -17,7 +17,8 @@ from app.gateway.request import Policy, RouteRequest
 from app.gateway.reservations import Reservations
 from app.gateway.score import Scorer
 from app.gateway.shares import Shares
-from app.gateway.tasks import check_begun, may_be_recognised, with_recognised
+from app.gateway.tasks import check_begun, may_be_recognised, with_recognised, without_task
+from routers.errors import NoEligibleModelError
 from routers.request.layout import Description
 from routers.types import Decision, Reason
 
@@ -57,16 +58,11 @@ class Chooser:
             If the question to a scorer, or the decision `alone`, is not admitted.
         """
         began = self.clock()
-        request = entry.request = await self._with_task(entry.request)
-        if request.objective is not None:
-            entry.pressure = await self.reservations.admission.standings.pressure(request.caller)
-            if entry.pressure is not None:
-                request = msgspec.structs.replace(
-                    request, objective=entry.pressure.lower(request.objective)
-                )
-            else:
-                request = by_theta(request)
-        entry.objective = request.objective
+        asked = entry.request
+        entry.request = await self._with_task(asked)
+        if entry.request.objective is not None:
+            entry.pressure = await self.reservations.admission.standings.pressure(asked.caller)
+        request = _lowered(entry)
         if request.policy is None:
             assert request.pinned_model_id is not None  # noqa: S101  (resolve() guarantees it)
             if alone:
@@ -83,7 +79,15 @@ class Chooser:
             recalled = Eager(self.affinity.recall(request))
             try:
                 await on_its_way(recalled)
-                decision = await self._route(request, request.policy, entry, alone=alone)
+                try:
+                    decision = await self._route(request, request.policy, entry, alone=alone)
+                except NoEligibleModelError:
+                    if request.task is None or not request.task.recognised:
+                        raise
+                    # Nobody asked for the task that keeps models out.
+                    entry.request = without_task(asked)
+                    request = _lowered(entry)
+                    decision = await self._decide(request, request.policy, entry)
                 rule = request.workflow
                 if rule is not None:
                     decision, entry.course = begun(
@@ -158,6 +162,9 @@ class Chooser:
                 entry.judgement = await self.scorer.ask(request, policy, entry, payable=payable)
             if describer is not None:
                 await self.apps.ask(request, policy, entry, payable=payable)
+        return await self._decide(request, policy, entry)
+
+    async def _decide(self, request: RouteRequest, policy: Policy, entry: LedgerEntry) -> Decision:
         if policy.describes_apps is not None:
             request = self._described(request)
         return await self.decider.decide(
@@ -169,3 +176,16 @@ class Chooser:
             if request.pinned_model_id is not None
             else self.shares.exceeded(request.caller),
         )
+
+
+def _lowered(entry: LedgerEntry) -> RouteRequest:
+    """Return an account's request by the knob that a budget's pressure leaves, which is noted."""
+    request = entry.request
+    if request.objective is not None:
+        if entry.pressure is None:
+            request = by_theta(request)
+        else:
+            objective = entry.pressure.lower(request.objective)
+            request = msgspec.structs.replace(request, objective=objective)
+    entry.objective = request.objective
+    return request

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import msgspec
 
-from app.errors import InvalidRequestError
+from app.errors import ForbiddenError, InvalidRequestError
 from app.gateway.course import Course
 from app.gateway.permissions import may_move_knob, permit
 from app.gateway.plan import WORKFLOW_ERROR
@@ -179,15 +179,25 @@ def may_be_recognised(request: RouteRequest) -> bool:
 def with_recognised(request: RouteRequest, found: tuple[str, ...] | None) -> RouteRequest:
     """Return a request with what was found in its prompt; None where nobody could look.
 
-    What its caller's key allows holds for that, too. Where a chain cannot come to what the request
-    wants, it has no task.
+    What its caller's key allows holds for that, too. Where that, or what the request wants, leaves
+    nothing of it, it has no task.
     """
     if found is None:
         return request
-    if len(found) > 1 and _unfit(request) is not None:
-        found = ()
-    asked = AskedTask(names=found, recognised=True)
-    return permit(with_task(request, asked), request.caller)
+    if not found or (len(found) > 1 and _unfit(request) is not None):
+        return without_task(request)
+    try:
+        named = with_task(request, AskedTask(names=found, recognised=True))
+        allowed = permit(named, request.caller)
+    except ForbiddenError:
+        return without_task(request)
+    # An empty list allows nobody, where None allows all.
+    return without_task(request) if allowed.allowed_model_ids == frozenset() else allowed
+
+
+def without_task(request: RouteRequest) -> RouteRequest:
+    """Return a request of which no task was recognised that could be done."""
+    return msgspec.structs.replace(request, task=AskedTask(recognised=True))
 
 
 def check_begun(request: RouteRequest, course: Course) -> None:

@@ -328,6 +328,17 @@ def test_the_text_of_one_request_is_no_part_of_another(ask, models):
     assert "SECRET" not in str(models.bodies[-1])
 
 
+def test_no_answer_is_taken_from_the_cache_for_another_task(ask, models):
+    cached = {"x-route-cache": "on"}
+    models.said |= {LARGE: "Ausgang", MINI: "Exit", NANO: "Out"}
+    prompt = "What is kept under which name?"
+    states = [
+        ask("tasked", prompt, headers={**cached, **task}).headers["x-route-cache"]
+        for task in ({}, of("any"), of("any>any"), of("any>translate"), of("any>any"), of("any"))
+    ]
+    assert states == ["miss", "miss", "miss", "miss", "hit", "hit"]
+
+
 # --- recognised ----------------------------------------------------------------------------------
 
 
@@ -373,6 +384,14 @@ def test_what_was_recognised_falls_back_to_one_answer(ask, models):
     tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
     models.said |= {LARGE: "x"}
     assert ask("recognising", prompt, tools=tools).headers["x-route-task"] == "uncertain"
+
+
+def test_a_task_that_nobody_asked_for_keeps_no_request_from_being_answered(ask):
+    prompt = "Translate this letter into French."
+    response = ask("recognising", prompt, headers={"x-route-models": LARGE})
+    assert response.status_code == 200
+    assert response.headers["x-route-task"] == "uncertain"
+    assert response.headers["x-route-model"] == LARGE
 
 
 def test_route_recognises_as_an_answer_would(client):
