@@ -1,7 +1,7 @@
 """From a request to its decision: budgets that run low, a scorer, the router, the conversation."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -17,7 +17,13 @@ from app.gateway.request import Policy, RouteRequest
 from app.gateway.reservations import Reservations
 from app.gateway.score import Scorer
 from app.gateway.shares import Shares
-from app.gateway.tasks import check_begun, may_be_recognised, with_recognised, without_task
+from app.gateway.tasks import (
+    check_begun,
+    described,
+    may_be_recognised,
+    with_recognised,
+    without_task,
+)
 from routers.errors import NoEligibleModelError
 from routers.request.layout import Description
 from routers.types import Decision, Reason
@@ -63,7 +69,8 @@ class Chooser:
         if entry.request.objective is not None:
             entry.pressure = await self.reservations.admission.standings.pressure(asked.caller)
         request = _lowered(entry)
-        if request.policy is None:
+        policy = request.policy
+        if policy is None:
             assert request.pinned_model_id is not None  # noqa: S101  (resolve() guarantees it)
             if alone:
                 await self.reservations.question(request, entry)
@@ -80,20 +87,20 @@ class Chooser:
             try:
                 await on_its_way(recalled)
                 try:
-                    decision = await self._route(request, request.policy, entry, alone=alone)
+                    decision = await self._route(request, policy, entry, alone=alone)
                 except NoEligibleModelError:
                     if request.task is None or not request.task.recognised:
                         raise
                     # Nobody asked for the task that keeps models out.
                     entry.request = without_task(asked)
                     request = _lowered(entry)
-                    decision = await self._decide(request, request.policy, entry)
+                    decision = await self._decide(request, policy, entry)
                 rule = request.workflow
                 if rule is not None:
                     decision, entry.course = begun(
                         request,
                         decision,
-                        request.policy,
+                        policy,
                         rule,
                         left_s=entry.started + self.request_timeout_s - self.clock(),
                         degraded=entry.pressure is not None,
@@ -143,11 +150,8 @@ class Chooser:
         return with_recognised(request, found)
 
     def _described(self, request: RouteRequest) -> RouteRequest:
-        described = self.apps.of(request)
-        if described is None:
-            return request
-        conversation = replace(request.conversation, task=described)
-        return msgspec.structs.replace(request, conversation=conversation)
+        said = self.apps.of(request)
+        return request if said is None else described(request, said)
 
     async def _route(
         self, request: RouteRequest, policy: Policy, entry: LedgerEntry, *, alone: bool
@@ -180,12 +184,12 @@ class Chooser:
 
 def _lowered(entry: LedgerEntry) -> RouteRequest:
     """Return an account's request by the knob that a budget's pressure leaves, which is noted."""
-    request = entry.request
-    if request.objective is not None:
+    request, objective = entry.request, entry.request.objective
+    if objective is not None:
         if entry.pressure is None:
             request = by_theta(request)
         else:
-            objective = entry.pressure.lower(request.objective)
-            request = msgspec.structs.replace(request, objective=objective)
+            lower = entry.pressure.lower(objective)
+            request = msgspec.structs.replace(request, objective=lower)
     entry.objective = request.objective
     return request

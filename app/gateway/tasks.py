@@ -51,6 +51,8 @@ def with_task(request: RouteRequest, asked: AskedTask) -> RouteRequest:
             session=None,
         )
     (rule,) = rules
+    if rule.description is not None:
+        request = described(request, rule.description)
     conversation, demand, body = request.conversation, request.demand, request.body
     if rule.instructions is not None:
         first = Message(Role.SYSTEM, rule.instructions)
@@ -62,8 +64,6 @@ def with_task(request: RouteRequest, asked: AskedTask) -> RouteRequest:
             input_tokens_upper=demand.input_tokens_upper + estimate_tokens_upper(alone),
         )
         body = with_instructions(body, rule.instructions)
-    if rule.description is not None:
-        conversation = replace(conversation, task=rule.description)
     objective = request.objective
     if request.objective_param is None and rule.objective is not None:
         objective = rule.objective
@@ -75,6 +75,12 @@ def with_task(request: RouteRequest, asked: AskedTask) -> RouteRequest:
         demand=demand,
         body=body,
     )
+
+
+def described(request: RouteRequest, description: str) -> RouteRequest:
+    """Return a request with what it is for, as a router reads it."""
+    conversation = replace(request.conversation, task=description)
+    return msgspec.structs.replace(request, conversation=conversation)
 
 
 def _allowed(request: RouteRequest, rules: Sequence[TaskRule]) -> frozenset[str] | None:
