@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Role,
         UsdPerQuality,
     )
+    from routers.wishes import Traits
 
 __all__ = [
     "ROUTERS",
@@ -63,6 +64,7 @@ __all__ = [
     "RoutingConfigError",
     "RoutingError",
     "TrainedRouter",
+    "Traits",
     "UsdPerQuality",
     "evaluate",
     "evaluate_choices",
@@ -101,6 +103,7 @@ _HOMES = {
         "Role",
         "UsdPerQuality",
     ),
+    "routers.wishes": ("Traits",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

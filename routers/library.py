@@ -4,7 +4,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -18,6 +18,7 @@ from routers.artifact.load import load_artifact
 from routers.artifact.manifest import MANIFEST_FILE
 from routers.artifact.weights import WEIGHTS_FILE
 from routers.data.dataset import OutcomeTable, read_outcomes, table_of_records
+from routers.data.facts import read_traits
 from routers.data.messages import read_messages
 from routers.data.prices import read_prices
 from routers.decision.choice import choose_each
@@ -42,6 +43,7 @@ from routers.types import (
     Predictions,
     PriceTable,
 )
+from routers.wishes import NO_TRAITS, Traits, parse_flags
 
 BALANCED = 0.8
 """Where the knob stands if nobody says."""
@@ -54,6 +56,9 @@ Data = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | OutcomeTable 
 
 PriceList = str | os.PathLike[str] | Mapping[str, Any]
 """USD per million tokens: a file, or `{model: (input, output)}`."""
+
+Facts = str | os.PathLike[str] | Mapping[str, Traits]
+"""What is known of models: a catalogue, or `{model: Traits(...)}`."""
 
 _NO_LIMITS = Constraints()
 _LONG_CONTEXT = 2**31 - 1
@@ -108,6 +113,8 @@ class TrainedRouter:
         objective: Objective | None = None,
         constraints: Constraints = _NO_LIMITS,
         prices: PriceList | None = None,
+        flags: str | None = None,
+        traits: Facts | None = None,
     ) -> Decision:
         """Choose a model for one prompt.
 
@@ -121,6 +128,11 @@ class TrainedRouter:
             Limits that come before any score: `Constraints(max_cost_usd=0.01)`.
         prices
             Today's; those of the training without them.
+        flags
+            What is wanted besides quality and price: `size=1, recency=.5, security=high`.
+        traits
+            What is known of the models for that: a catalogue, or `{model: Traits(...)}`. What
+            nobody knows counts as the worst.
 
         Returns
         -------
@@ -131,10 +143,14 @@ class TrainedRouter:
         Raises
         ------
         NoEligibleModelError
-            If no model keeps the limits.
+            If no model keeps the limits, or does what the flags demand.
+        WishError
+            If the flags cannot be understood.
         """
         (conversation,) = _conversations(prompt)
-        candidates = self._candidates(prices)
+        candidates = self._candidates(prices, traits)
+        if flags is not None:
+            constraints = replace(constraints, wishes=parse_flags(flags).wishes())
         tokens, upper = estimate_tokens_and_upper(conversation)
         return decide_one(
             candidates=candidates,
@@ -191,14 +207,20 @@ class TrainedRouter:
             raise ArtifactError(f"cannot write the artifact to {path}: {error.strerror}") from error
         return path
 
-    def _candidates(self, prices: PriceList | None) -> list[ModelSpec]:
+    def _candidates(self, prices: PriceList | None, traits: Facts | None = None) -> list[ModelSpec]:
         listed = {} if prices is None else read_prices(_listing(prices), self.models)
+        known: Mapping[str, Traits] = {}
+        if traits is not None:
+            known = (
+                traits if isinstance(traits, Mapping) else read_traits(Path(traits), self.models)
+            )
         return [
             ModelSpec(
                 model_id=model,
                 predicted_as=model,
                 prices=listed.get(model, self.prices[model]),
                 context_window_tokens=_LONG_CONTEXT,
+                traits=known.get(model, NO_TRAITS),
             )
             for model in self.models
         ]

@@ -18,6 +18,7 @@ from routers import (
     QualityRouter,
     Recipe,
     RoutingConfigError,
+    Traits,
     evaluate,
     evaluate_choices,
     evaluate_predictions,
@@ -80,6 +81,9 @@ def test_a_router_predicts_and_decides(router):
     assert router.decide(POEM, cost_quality=0).model_id == "small"
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": POEM}]
     assert router.decide(messages, objective=MinQuality(0.0)).model_id == "small"
+    traits = {"small": Traits(parameters_b=8), "large": Traits(parameters_b=400)}
+    wished = router.decide(POEM, cost_quality=1, flags="size=10", traits=traits)
+    assert wished.model_id == "small"
     assert router.choose([POEM, SUM], cost_quality=1)[0] == "large"
     assert router.choose([]) == []
     assert router.metrics["n_queries"] == 200
