@@ -58,6 +58,7 @@ _RANKING = {
 }
 _ROUTERS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "mf": ("mf", {}),
+    "mf (graded weigh ten)": ("mf", {"outcome_weight": 10}),
     "mf as published": ("mf", {"rank": 128, "ties": "drop"}),
     "sw-ranking": ("sw-ranking", {}),
     "sw-ranking as published": ("sw-ranking", _RANKING),

@@ -174,15 +174,28 @@ def _fetch(dataset: Dataset, target: Path) -> None:
     show_default=True,
     help="Divide qualities by this: 100 for percentages.",
 )
+@click.option(
+    "--fewest-chars",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Leave out shorter prompts: 16, as RouteLLM does with an arena's.",
+)
 @_as_json
 def convert_file(
-    *, kind: str, source: Path, out: Path, quality_scale: float, as_json: bool
+    *,
+    kind: str,
+    source: Path,
+    out: Path,
+    quality_scale: float,
+    fewest_chars: int,
+    as_json: bool,
 ) -> None:
     """Convert a published file to one that `fit`, `evaluate` and the others read."""
     from routers.data.convert import convert  # noqa: PLC0415
 
     progress(f"converting {source}")
-    found = convert(kind, source, out, quality_scale=quality_scale)
+    found = convert(kind, source, out, quality_scale=quality_scale, fewest_chars=fewest_chars)
     if as_json:
         summary = {"out": str(out), "kind": found.what, "records": found.n_records}
         click.echo(

@@ -44,11 +44,14 @@ def convert(
     *,
     suffix: str | None = None,
     quality_scale: float = 1.0,
+    fewest_chars: int = 0,
 ) -> Converted:
     """Convert a file of a kind to wide .parquet or .jsonl, and read the result as a check.
 
     `suffix` says which, where the name of `out` does not. The file appears whole or not at all.
-    Qualities are divided by `quality_scale`: of percentages, 100. Preferences fit into .jsonl only.
+    Qualities are divided by `quality_scale`: of percentages, 100. Prompts of fewer characters than
+    `fewest_chars` are left out; RouteLLM keeps those of 16 and more. Preferences fit into .jsonl
+    only.
     Where one model answered a query several times the wide table has the mean, and each answer
     where all of them are told.
 
@@ -62,6 +65,8 @@ def convert(
     records = adapter(kind)(path)
     if quality_scale != 1:
         records = _scaled(records, quality_scale)
+    if fewest_chars > 0:
+        records = (each for each in records if not _is_shorter(each, fewest_chars))
     suffix = (suffix or out.suffix).lower()
     if suffix not in (".parquet", ".jsonl"):
         raise DataError(f"{out}: give the output a name that ends in .parquet or .jsonl")
@@ -87,6 +92,12 @@ def _scaled(records: Iterable[Record], scale: float) -> Iterator[Record]:
             if value is not None and (name == "quality" or name.startswith("q:"))
         }
         yield {**record, **scaled}
+
+
+def _is_shorter(record: Record, n_chars: int) -> bool:
+    """Whether a record has a prompt of fewer characters; conversations in `messages` have none."""
+    prompt = record.get("prompt")
+    return isinstance(prompt, str) and len(prompt) < n_chars
 
 
 def _write_lines(records: Iterable[Record], out: Path) -> Converted:

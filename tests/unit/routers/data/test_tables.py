@@ -193,6 +193,22 @@ def test_other_scales_are_divided_as_a_file_is_converted(tmp_path, suffix):
     assert read_outcomes([out]).quality.tolist() == [[0.5, 1]]
 
 
+def test_short_prompts_are_left_out_as_an_arena_is_converted(tmp_path):
+    battle = {"model_a": "x", "model_b": "y", "winner": "model_a"}
+    prompts = ["hello", "fifteen letters", "sixteen letters!", "seventeen letters"]
+    (tmp_path / "arena.jsonl").write_text(
+        "".join(json.dumps(battle | {"prompt": prompt}) + "\n" for prompt in prompts)
+    )
+    out = tmp_path / "battles.jsonl"
+    found = convert("routellm-battles", tmp_path / "arena.jsonl", out, fewest_chars=16)
+    assert (found.what, found.n_records) == ("preferences", 2)
+    told = [json.loads(line)["prompt"] for line in out.read_text().splitlines()]
+    assert told == prompts[2:]
+    with pytest.raises(DataError, match="has no rows"):
+        convert("routellm-battles", tmp_path / "arena.jsonl", out, fewest_chars=100)
+    assert len(out.read_text().splitlines()) == 2, "what was there stays"
+
+
 def test_arena_conversations_are_read_as_they_are_published(tmp_path):
     turns = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "hi"}]
     parts = [{"role": "user", "content": [{"type": "text", "text": "sing"}]}]
