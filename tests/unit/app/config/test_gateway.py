@@ -127,7 +127,7 @@ def test_models_alone_need_no_router(load):
         (
             "policies.default.threshold",
             "best",
-            ["policies.default.threshold", "one of calibrated, guar"],
+            ["policies.default.threshold", "one of calibrated, max-drop, guar"],
         ),
         ("models.cheap", {}, ["models.cheap", "either `upstream` or `deployments`"]),
         (
