@@ -7,6 +7,7 @@ from typing import Any
 
 from app.api.numbers import rounded, usd
 from app.api.told_workflows import guard_headers, workflow_headers, workflow_object
+from app.config.models import MARK
 from app.errors import (
     AllAttemptsFailedError,
     GatewayError,
@@ -151,6 +152,7 @@ def _decision_headers(entry: LedgerEntry, decision: Decision) -> Headers:
         (b"x-route-model", model_id.encode()),
         (b"x-route-reason", (entry.reason or decision.reason).value.encode()),
         *_deployment_headers(entry),
+        *_variant_headers(entry, model_id),
         *_category_headers(decision.category),
         *_session_headers(entry),
         *_stall_headers(entry.request),
@@ -184,6 +186,19 @@ def _deployment_headers(entry: LedgerEntry) -> Headers:
     if entry.served is None or not entry.served.label:
         return []
     return [(b"x-route-deployment", entry.served.label)]
+
+
+def _variant_headers(entry: LedgerEntry, model_id: str) -> Headers:
+    """Return what a variant adds to a request, where a model is asked by one."""
+    if MARK not in model_id:
+        return []
+    spec, policy = None if entry.served is None else entry.served.spec, entry.request.policy
+    if (spec is None or spec.model_id != model_id) and policy is not None:
+        spec = next((each for each in policy.candidates if each.model_id == model_id), None)
+    if spec is None:
+        return []
+    told = ((b"x-route-prompt", spec.prompt), (b"x-route-detail", spec.detail))
+    return [(name, value.encode()) for name, value in told if value is not None]
 
 
 def _category_headers(category: Category | None) -> Headers:

@@ -15,6 +15,7 @@ from app.api.routing_headers import HEADER_KEYS, key_of
 from app.config import PRESETS
 from app.config.tasks import NO_TASK
 from app.errors import InvalidRequestError
+from app.gateway.images import WISHES
 from app.head import RequestHead
 from app.types import CacheMode
 from routers.decision.tradeoff import objective_of_mu
@@ -62,6 +63,7 @@ class Knobs:
     cache: CacheMode | None = None
     task: tuple[str, ...] | None = None
     """Empty where the client wants none, not even one that is found in the prompt."""
+    detail: str | None = None
     params: Mapping[str, str] = field(default_factory=dict, compare=False)
     """How the client spelled each option that is given, for errors found later."""
 
@@ -159,6 +161,7 @@ def _build(given: Mapping[str, tuple[str, Any]]) -> Knobs:
         affinity=read.get("affinity"),
         cache=read.get("cache"),
         task=read.get("task"),
+        detail=read.get("detail"),
         params={key: param for key, (param, _) in given.items()},
     )
 
@@ -264,6 +267,12 @@ def _task(param: str, value: Any) -> tuple[str, ...]:
     return tasks
 
 
+def _detail(param: str, value: Any) -> str:
+    if isinstance(value, str) and value in WISHES:
+        return value
+    raise InvalidRequestError(f"{param} must be one of {_one_of(WISHES)}", param=param)
+
+
 def _on_or_off(param: str, value: Any) -> bool:
     if value is True or value == "on":
         return True
@@ -332,4 +341,5 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "affinity": _on_or_off,
     "cache": _cache,
     "task": _task,
+    "detail": _detail,
 }

@@ -35,6 +35,8 @@ _KNOB_HELP = {
     "x-route-affinity": "on or off: whether the conversation keeps its model.",
     "x-route-task": "One of the policy's tasks, or several as first>second; off for none.",
     "x-route-cache": "on, off, or no-store (use what is there, keep nothing).",
+    "x-route-detail": "auto, low, high, original or as-sent: how closely images are looked at, "
+    "whatever they say themselves, under a policy that chooses it.",
 }
 
 

@@ -11,13 +11,14 @@ from app.api.knobs import Knobs, told_objective
 from app.errors import InvalidRequestError
 from app.gateway.efforts import allowed_by_effort
 from app.gateway.flags import check_pinned, granted
+from app.gateway.images import AS_SENT, Looked, looked
 from app.gateway.names import Meant, Names
 from app.gateway.request import IDEMPOTENCY_KEY, AskedTask, Policy, RouteRequest
 from app.gateway.tasks import asked_task, check_chain, with_task
 from app.head import NO_HEAD, RequestHead
 from app.ids import new_id
 from app.types import CacheMode
-from routers.types import CHAT, CostQuality, Objective, StrongThreshold
+from routers.types import CHAT, CostQuality, Demand, Objective, StrongThreshold
 from routers.wishes import NO_TRAITS, Flags, Wishes
 
 _RETRY_COUNT = b"x-stainless-retry-count"
@@ -73,9 +74,12 @@ def resolve(
         allowed = pair if allowed is None else allowed & pair
     elif policy is not None:
         allowed = allowed_by_effort(policy, chat.body, allowed)
-    fallback = knobs.fallback
-    if fallback is None:
-        fallback = policy is not None and policy.fallback
+    demand, every_detail = chat.demand, False
+    if knobs.detail is not None or (demand.media is not None and policy is not None):
+        seen = _looked(policy, pinned, objective, knobs, demand)
+        if seen is not None:
+            policy, demand, every_detail = seen.policy, seen.demand, seen.every
+            allowed = seen.allowed(allowed)
     request = RouteRequest(
         request_id=request_id,
         decision_id=new_id("dec-"),
@@ -88,11 +92,12 @@ def resolve(
         allowed_model_ids=allowed,
         max_cost_usd=knobs.max_cost_usd,
         wishes=_wishes(knobs, pinned, policy, names),
-        fallback=fallback and pinned is None,
+        fallback=_may_fall_back(knobs, policy) and pinned is None,
         explain=bool(knobs.explain),
         references=knobs.reference or (),
         conversation=chat.conversation,
-        demand=chat.demand,
+        demand=demand,
+        every_detail=every_detail,
         body=chat.body,
         stream=chat.stream,
         include_usage=chat.include_usage,
@@ -131,6 +136,33 @@ def _wishes(knobs: Knobs, pinned: str | None, policy: Policy | None, names: Name
     return granted(
         knobs.flags, policy.flags, policy.candidates, policy_name=policy.name, param=param
     )
+
+
+def _may_fall_back(knobs: Knobs, policy: Policy | None) -> bool:
+    if knobs.fallback is not None:
+        return knobs.fallback
+    return policy is not None and policy.fallback
+
+
+def _looked(
+    policy: Policy | None,
+    pinned: str | None,
+    objective: Objective | None,
+    knobs: Knobs,
+    demand: Demand,
+) -> Looked | None:
+    """Return how images are looked at, where that is chosen."""
+    wish, param = knobs.detail, knobs.params.get("detail")
+    several = knobs.task is not None and len(knobs.task) > 1
+    if policy is None or pinned is not None or isinstance(objective, StrongThreshold) or several:
+        if wish is None or wish == AS_SENT:
+            return None
+        raise InvalidRequestError(
+            f"{param} is for requests that a policy decides by the knob; images for a model that "
+            "is named, or for several tasks, are taken as they are sent",
+            param=param,
+        )
+    return looked(policy, demand, wish, param)
 
 
 def _is_repeated(head: RequestHead) -> bool:

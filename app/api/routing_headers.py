@@ -24,6 +24,7 @@ HEADER_KEYS: Mapping[bytes, str] = {
     b"x-route-affinity": "affinity",
     b"x-route-cache": "cache",
     b"x-route-task": "task",
+    b"x-route-detail": "detail",
 }
 
 _ALSO_MEANT = {

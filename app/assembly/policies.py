@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 import routers
+from app.assembly.image_arms import choosing_images
 from app.assembly.tasks import build_recogniser, build_tasks
 from app.assembly.workflows import build_workflow
 from app.config import AffinityConfig, LoadedConfig, PolicyConfig, RouterConfig, StallsConfig
@@ -45,7 +46,7 @@ DEFAULT_ARTIFACT = Path(routers.__file__).parent / "pretrained" / "default"
 """The artifact that is shipped in the package."""
 
 
-_ASKED_BY = {"parameters", "variants"}
+_ASKED_BY = {"parameters"}
 """What of a catalogue entry says how its model is asked."""
 _INLINE_S = 0.001
 """A decision that takes longer on a short prompt does not run on the event loop."""
@@ -56,8 +57,10 @@ def config_version(config: LoadedConfig) -> str:
     parts = [config.gateway.model_dump_json(), *map(_told, config.specs.values())]
     for model_id, model in config.gateway.models.items():
         entry = config.catalogue.models[model.spec or model_id]
-        if entry.parameters is not None or entry.variants:
-            parts.append(f"{model_id} {entry.model_dump_json(include=_ASKED_BY)}")
+        if entry.parameters is not None or model_id in config.variants:
+            variant = config.variants.get(model_id)
+            said = "" if variant is None else variant.model_dump_json()
+            parts.append(f"{model_id} {entry.model_dump_json(include=_ASKED_BY)} {said}")
     return _fingerprint(parts)
 
 
@@ -125,7 +128,7 @@ def _policy(
             f"router {policy.router!r} does not read what an application is for; name one that "
             "was fitted with the feature block `task` (configs/training/tasks.yaml)",
         )
-    return Policy(
+    built = Policy(
         name=name,
         version=_fingerprint(parts),
         artifact=artifact,
@@ -154,6 +157,7 @@ def _policy(
         documents=_documents(name, policy, config, artifact),
         withholding=tuple(spec.withholds_documents for spec in candidates),
     )
+    return choosing_images(built, policy, config, artifact) if policy.images.chooses else built
 
 
 def _flags(
@@ -378,6 +382,12 @@ def build_names(config: LoadedConfig, policies: Mapping[str, Policy]) -> Names:
         policies=policies,
         default_policy=config.gateway.default_policy,
         pairs=pairs,
+        unlisted=frozenset(
+            arm
+            for policy in policies.values()
+            if policy.images is not None
+            for arm in policy.images.by_level["auto"].arm_of
+        ),
         others={name: spec for name, spec in config.specs.items() if spec.kind != CHAT},
         specs=config.specs,
     )

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from app.config import LoadedConfig, TimeoutsConfig, UpstreamConfig
+from app.config.catalogue import VariantConfig
 from app.config.fields import choices
 from app.config.models import MARK, DeploymentConfig, ModelConfig
 from app.config.parameters import ParametersConfig, rules_for, shipped_table
@@ -19,6 +20,7 @@ from app.http_client.transport import HttptoolsTransport
 from app.providers.base import PROVIDERS, Identity, Provider, Timeouts
 from app.telemetry.tracing import UpstreamFacts
 from app.wire.parameters import NO_RULES, Drop, ParameterRules
+from app.wire.prompts import Position, SystemPrompt
 
 _OTHER_LIMIT = {
     "max_tokens": "max_completion_tokens",
@@ -72,7 +74,8 @@ def build_deployments(config: LoadedConfig) -> dict[str, tuple[Deployment, ...]]
                         place.upstream_model or model_id,
                         upstream,
                         config.catalogue.models[model.spec or model_id].parameters,
-                        fixed=_fixed(model_id, config),
+                        model_id=model_id,
+                        variant=config.variants.get(model_id),
                     ),
                     takes_documents=_takes_documents(
                         place.upstream_model or model_id,
@@ -173,7 +176,8 @@ def _rules(
     upstream: UpstreamConfig,
     own: ParametersConfig | None,
     *,
-    fixed: Mapping[str, bytes],
+    model_id: str,
+    variant: VariantConfig | None,
 ) -> ParameterRules:
     """Return what has to be done to a request for a model at an upstream.
 
@@ -198,7 +202,7 @@ def _rules(
         upstream.kind == "anthropic" and rules.json_object is None
     )
     found = ParameterRules(
-        fixed=fixed,
+        fixed={} if variant is None else _fixed(variant),
         drop=dropped,
         rename=renamed,
         efforts=rules.efforts,
@@ -208,16 +212,22 @@ def _rules(
         holds_to_one_call=upstream.kind in _WITHOUT_ONE_CALL,
         roles=roles,
         json_in_words=in_words,
+        prompt=None if variant is None else _prompt(model_id, variant),
+        detail=None if variant is None else variant.image_detail,
     )
     return found or NO_RULES  # which costs a request nothing
 
 
-def _fixed(model_id: str, config: LoadedConfig) -> Mapping[str, bytes]:
-    """Return the fields that a variant sets, whatever a client says; none of a model itself."""
-    base, _, name = model_id.partition(MARK)
-    if not name:
-        return {}
-    variant = config.catalogue.models[config.gateway.models[base].spec or base].variants[name]
+def _prompt(model_id: str, variant: VariantConfig) -> SystemPrompt | None:
+    said = variant.prompt
+    if said is None:
+        return None
+    name = model_id.partition(MARK)[2]
+    return SystemPrompt(name=name, text=said.system, position=Position(said.position))
+
+
+def _fixed(variant: VariantConfig) -> Mapping[str, bytes]:
+    """Return the fields that a variant sets, whatever a client says."""
     budget = variant.thinking_budget_tokens
     fixed: dict[str, Any] = {
         "reasoning_effort": variant.reasoning_effort,

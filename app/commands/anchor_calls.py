@@ -107,10 +107,11 @@ class AnchorClient:
 
     async def _once(self, deployment: Deployment, anchor: Anchor) -> Answer:
         messages = [{"role": "user", "content": anchor.prompt}]
+        fields = {"messages": msgspec.json.encode(messages), **self._fields}
         call = ModelCall(
             request_id=f"onboard-{anchor.anchor_id}",
             upstream_model=deployment.upstream_model,
-            fields={"messages": msgspec.json.encode(messages), **self._fields},
+            fields=deployment.parameters.apply(fields)[0],
             stream=False,
             timeouts=deployment.whole_timeouts,
         )

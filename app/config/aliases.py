@@ -8,6 +8,7 @@ from typing import Annotated, NamedTuple, get_args
 from pydantic import StringConstraints
 
 from app.config.fields import ConflictError, Place, Words, choices
+from app.config.matching import fits
 from app.config.models import MARK, ModelConfig
 from app.config.routing import PRESETS, PolicyConfig, RouterConfig
 from routers.artifact.thresholds import StoredName
@@ -117,23 +118,6 @@ class Aliases:
 
     def _matched(self, name: str) -> str | None:
         return next((target for pattern, target in self.patterns if fits(name, pattern)), None)
-
-
-def fits(name: str, pattern: str) -> bool:
-    """Return whether a name fits a pattern; in linear time, since clients choose the name."""
-    first, *rest = pattern.split("*")
-    if not rest:
-        return name == pattern
-    *middle, last = rest
-    if len(name) < len(first) + len(last) or not name.startswith(first) or not name.endswith(last):
-        return False
-    at, end = len(first), len(name) - len(last)
-    for part in middle:
-        at = name.find(part, at, end)
-        if at < 0:
-            return False
-        at += len(part)
-    return True
 
 
 def resolved_aliases(

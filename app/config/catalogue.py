@@ -1,12 +1,12 @@
 """The catalogue: what is true of a model wherever it is served."""
 
 import datetime as dt
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from app.config.fields import ConflictError, Count, Name, Price, ShortName, Strict, Text
-from app.config.media import MediaConfig
+from app.config.media import Detail, MediaConfig
 from app.config.parameters import Effort, ParametersConfig
 from routers.types import CHAT, Capability, Prices, Surcharge
 from routers.wishes import Security, Traits
@@ -66,8 +66,33 @@ class PriceConfig(Strict):
         )
 
 
+class PromptConfig(Strict):
+    """A system prompt that a model is asked with besides the client's own, which is never lost."""
+
+    system: Annotated[str, Field(min_length=1, max_length=32_768)]
+    """What the model is told."""
+    position: Literal["append", "prepend", "if_none"] = "append"
+    """After what the client says, before it, or only where the client has no system prompt."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keeps_the_clients(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("position") == "replace":
+            raise ConflictError(
+                ("position",),
+                "what a client says is never replaced: append, prepend, or if_none (where the "
+                "client says nothing)",
+            )
+        return given
+
+
 class VariantConfig(Strict):
     """A way to ask a model, which is a candidate of its own."""
+
+    prompt: PromptConfig | None = None
+    """A system prompt besides the client's own."""
+    image_detail: Detail | None = None
+    """How closely it looks at images whose `detail` the client leaves open."""
 
     reasoning_effort: Effort | None = None
     """How hard it reasons."""
@@ -89,16 +114,14 @@ class VariantConfig(Strict):
     @model_validator(mode="after")
     def _differs(self) -> Self:
         said = (
-            self.reasoning_effort,
-            self.thinking_budget_tokens,
-            self.max_output_tokens,
-            self.documents,
+            *(self.reasoning_effort, self.thinking_budget_tokens, self.max_output_tokens),
+            *(self.prompt, self.image_detail, self.documents),
         )
-        if not any(said):
+        if all(each is None for each in said):
             raise ConflictError(
                 (),
-                "says nothing of its own: a reasoning_effort, a thinking_budget_tokens, a limit or "
-                "documents",
+                "says nothing of its own: a reasoning_effort, a thinking_budget_tokens, a limit, a "
+                "prompt, an image_detail or documents",
             )
         return self
 

@@ -2,28 +2,21 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from app.config.catalogue import Catalogue
 from app.config.document import Remark
-from app.config.fields import choices
 from app.config.gateway import GatewayConfig
 from app.config.kinds import check_kinds
 from app.config.loaded import LoadedConfig
-from app.config.media import counts_for, shipped_media, to_rules
-from app.config.models import MARK, ModelConfig
 from app.config.problems import parse_file
+from app.config.specs import model_specs
 from app.config.variants import with_variants
 from app.errors import ConfigError
-from routers.types import Capability, ModelSpec
 
 _DEFAULT_FILE = Path("configs/gateway.yaml")
 """What every command reads where nothing else is named; there only in a checkout."""
-
-_OF_OPENAI = "text-embedding-"
-"""What OpenAI's embedding models are called, whose tokeniser is the one that clients count with."""
 
 MIN_ADMIN_TOKEN_CHARS = 16
 """Of a token that may make keys; sixteen random hexadecimal digits are 64 bits."""
@@ -59,54 +52,13 @@ def load_config(
     if (reason := _reason_not_to_read(catalogue_path)) is not None:
         raise document.error(("catalogue",), f"{catalogue_path} cannot be read ({reason})")
     catalogue, catalogue_document = parse_file(catalogue_path, Catalogue)
-    gateway, catalogue = with_variants(gateway, catalogue, document)
-    specs = {}
-    for model_id, model in gateway.models.items():
-        spec = model.spec or model_id
-        if spec not in catalogue.models:
-            raise document.error(
-                ("models", model_id, "spec"),
-                f"{spec!r} is not in {catalogue_path.name}; {choices(spec, catalogue.models)}",
-            )
-        entry = catalogue.models[spec]
-        base, _, name = model_id.partition(MARK)
-        variant = catalogue.models[spec.rpartition(MARK)[0]].variants[name] if name else None
-        of_base = gateway.models[base]
-        counts = counts_for(
-            *(spec.partition(MARK)[0], *(place.upstream_model or base for place in model.places)),
-            own=entry.media,
-            table=shipped_media(),
-        )
-        specs[model_id] = ModelSpec(
-            model_id=model_id,
-            predicted_as=(variant and variant.predicted_as) or model.predicted_as or spec,
-            variant_of=None if variant is None else base,
-            base_predicted_as=None
-            if variant is None
-            else of_base.predicted_as or of_base.spec or base,
-            effort=None if variant is None else variant.reasoning_effort,
-            reasoning_tokens=0 if variant is None else variant.reasoning_tokens,
-            withholds_documents=variant is not None and variant.documents == "withheld",
-            prices=entry.prices.to_prices(),
-            context_window_tokens=entry.context_window_tokens,
-            max_output_tokens=entry.max_output_tokens,
-            capabilities=entry.offers | _of_upstreams(model, gateway),
-            surcharges=entry.prices.to_surcharges(),
-            kind=entry.kind,
-            usual_latency_s=entry.usual_latency_s,
-            media=to_rules(counts),
-            max_images=counts.max_images,
-            traits=entry.traits
-            if of_base.security is None
-            else replace(entry.traits, security=of_base.security),
-            takes_token_ids=spec.startswith(_OF_OPENAI)
-            if entry.token_ids is None
-            else entry.token_ids,
-        )
+    gateway, catalogue, variants = with_variants(gateway, catalogue, document)
+    specs = model_specs(gateway, catalogue, variants, document)
     config = LoadedConfig(
         path=path,
         gateway=gateway,
         specs=specs,
+        variants=dict(variants),
         document=document,
         catalogue=catalogue,
         catalogue_document=catalogue_document,
@@ -125,12 +77,6 @@ def load_config(
     if secrets_needed and (missing := missing_variables(config)):
         raise ConfigError(f"{path}: {'; '.join(document.told(*each) for each in missing)}")
     return config
-
-
-def _of_upstreams(model: ModelConfig, gateway: GatewayConfig) -> frozenset[Capability]:
-    """Return what a model offers because one of its upstreams does, which then gets the request."""
-    kinds = {gateway.upstreams[place.upstream].kind for place in model.places}
-    return frozenset({Capability.MESSAGES_API} if "anthropic" in kinds else ())
 
 
 def missing_variables(config: LoadedConfig) -> list[Remark]:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field
 
-from app.config.catalogue import Catalogue
+from app.config.catalogue import Catalogue, VariantConfig
 from app.config.document import Document
 from app.config.fields import Place, Strict
 from app.config.gateway import GatewayConfig
@@ -25,6 +25,8 @@ class LoadedConfig(Strict):
     path: Path
     gateway: GatewayConfig
     specs: dict[str, ModelSpec]
+    variants: dict[str, VariantConfig]
+    """What is said of each of those that is a variant of another."""
     document: Annotated[Document, Field(exclude=True, repr=False)]
     """Where in the file each value stands."""
     catalogue: Annotated[Catalogue, Field(exclude=True, repr=False)]

@@ -1,9 +1,7 @@
-"""Families of models by their names, as the shipped tables list them."""
+"""Names of models and patterns that they fit, as the shipped tables and aliases have them."""
 
 from collections.abc import Iterable
 from typing import Protocol, TypeVar
-
-from app.config.aliases import fits
 
 
 class _Listed(Protocol):
@@ -21,3 +19,20 @@ def first_that_fits(model: str, families: Iterable[F]) -> F | None:
         if any(fits(name, pattern) for pattern in family.match):
             return family
     return None
+
+
+def fits(name: str, pattern: str) -> bool:
+    """Return whether a name fits a pattern; in linear time, since clients choose the name."""
+    first, *rest = pattern.split("*")
+    if not rest:
+        return name == pattern
+    *middle, last = rest
+    if len(name) < len(first) + len(last) or not name.startswith(first) or not name.endswith(last):
+        return False
+    at, end = len(first), len(name) - len(last)
+    for part in middle:
+        at = name.find(part, at, end)
+        if at < 0:
+            return False
+        at += len(part)
+    return True

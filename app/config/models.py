@@ -6,7 +6,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from app.config.allowances import LimitsConfig
-from app.config.fields import ConflictError, Place, Strict, Text, known_name
+from app.config.catalogue import VariantConfig
+from app.config.fields import ConflictError, Place, ShortName, Strict, Text, known_name
 from app.config.upstreams import UpstreamConfig
 from routers.wishes import Security
 
@@ -47,7 +48,10 @@ class ModelConfig(Strict):
     security: Security | None = None
     """How well it is kept where it is served here; default: as its catalogue entry says."""
     limits: LimitsConfig = LimitsConfig()
-    """Of all requests that this model is decided for."""
+    """Of all requests that this model is decided for, its variants included."""
+    variants: dict[ShortName, VariantConfig] = Field(default_factory=dict)
+    """Ways to ask it besides those of its catalogue entry, each a model of its own:
+    `<model>@<variant>`. Here is the place for system prompts."""
 
     @model_validator(mode="after")
     def _is_served_somewhere(self) -> Self:

@@ -94,6 +94,25 @@ class DocumentsConfig(Strict):
     place of the policy's position of the knob; 0 takes the best. `null` leaves the knob."""
 
 
+class ImageChoiceConfig(Strict):
+    """How closely images are looked at whose `detail` a client leaves open."""
+
+    detail: Literal["as-sent", "auto", "low", "high", "original"] = "as-sent"
+    """`auto` decides between the levels of each model, each with quality and cost of its own; a
+    level is what every model gets that has it; `as-sent` changes nothing."""
+    override: bool = False
+    """Whether that holds for images too of which the client names a detail; a request can allow it
+    by `x-route-detail`."""
+    low_detail_loss: Share = 0.1
+    """What low detail is taken to cost of a quality from 0 to 1, where an image is larger than that
+    shows and the router has seen no outcomes of it."""
+
+    @property
+    def chooses(self) -> bool:
+        """Whether there is anything to choose."""
+        return self.detail != "as-sent"
+
+
 class WorkflowConfig(Strict):
     """Come to one answer by several calls."""
 
@@ -162,6 +181,8 @@ class PolicyConfig(Strict):
     """How conversations keep their model."""
     documents: DocumentsConfig | None = None
     """Route by what documents come with a request, and never by what they say. Off by default."""
+    images: ImageChoiceConfig = ImageChoiceConfig()
+    """How closely images are looked at."""
     stalls: StallsConfig | None = None
     """What a task gets that does not get on: a higher position of the knob until it is over,
     unless the client sets the knob itself. Off by default."""
@@ -208,6 +229,11 @@ def check_policy(name: str, policy: PolicyConfig, router: RouterConfig) -> None:
         )
     if policy.documents is not None and policy.documents.theta is not None:
         _check_theta((*place, "documents", "theta"), policy)
+    if policy.images.chooses and (policy.workflow is not None or policy.threshold is not None):
+        raise ConflictError(
+            (*place, "images"),
+            "chooses by the knob, between models that neither a workflow nor a threshold knows of",
+        )
     if policy.workflow is not None:
         _check_workflow((*place, "workflow"), policy)
     if policy.threshold is not None:

@@ -92,7 +92,8 @@ class Admission:
             If money cannot be counted at the moment.
         """
         scopes = self.claims.limited(caller)
-        limits = self.allowances.models.get(decision.model_id)
+        limited = _limited_model(self.specs.get(decision.model_id), decision)
+        limits = self.allowances.models.get(limited)
         if limits is None and not scopes:
             return None
         has_budget = self.has_budget(caller)
@@ -101,7 +102,7 @@ class Admission:
         further = terms if asked is None else msgspec.structs.replace(terms, more=True)
         claims = [self.claims.claim(*scope, further) for scope in scopes]
         if limits is not None:
-            model = Scope(ScopeKind.MODEL, decision.model_id)
+            model = Scope(ScopeKind.MODEL, limited)
             claims.append(self.claims.claim(model, Allowance(limits), terms))
         request_id = request.decision_id if asked is None else f"{request.decision_id}.answer"
         granted = await self._take(request_id, tuple(claims))
@@ -306,3 +307,8 @@ class Admission:
             raise rate_limited(granted)
         self.standings.claimed(claims, granted)
         return Ticket(request_id=request_id, claims=claims, standings=granted)
+
+
+def _limited_model(spec: ModelSpec | None, decision: Decision) -> str:
+    """Return whose limits hold for a decision: of a variant, those of its model."""
+    return decision.model_id if spec is None else spec.variant_of or spec.model_id

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from app.config.models import MARK
 from app.gateway.documents import heed_documents
+from app.gateway.images import here
 from app.gateway.request import RouteRequest
 from app.gateway.session import IdSource, Session, identify
 from app.gateway.stalls import heed_stalls
@@ -205,6 +206,9 @@ class Affinity:
         elif session.lookup and session.lock is not None:
             reason = SessionReason.UNKNOWN_ORIGIN
         last = _last(session, known)
+        if last is not None and (policy.arm_of or policy.images is not None):
+            ranked = (decision.model_id, *decision.fallbacks)
+            last = replace(last, model_id=here(policy, last.model_id, ranked))
         if last is None:
             verdict = Verdict(decision=decision, reason=reason)
         else:

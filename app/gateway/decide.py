@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
+import numpy as np
+
 from app.gateway.request import Policy, RouteRequest
 from app.types import Judgement
 from routers.decision.causal_llm import with_strong_chance
@@ -271,6 +273,8 @@ def decide_now(
     if probe is not None:
         probe.start()
     predictions = predict(policy, request.routed_by, bare=request.routed_bare, probe=probe)
+    if policy.low_detail_losses:
+        predictions = _at_low_detail(predictions, policy, request)
     if strong_chance is not None and isinstance(objective, StrongThreshold):
         column = {spec.model_id: i for i, spec in enumerate(policy.candidates)}
         predictions = with_strong_chance(
@@ -290,6 +294,15 @@ def decide_now(
     if probe is not None:
         probe.lap(Stage.PICK)
     return decision if request.pinned_model_id is None else replace(decision, reason=Reason.PINNED)
+
+
+def _at_low_detail(predictions: Predictions, policy: Policy, request: RouteRequest) -> Predictions:
+    """Return predictions less what low detail is taken to cost, where it shows too little."""
+    media = request.demand.media
+    if media is None or not media.shrinks_at_low_detail:
+        return predictions
+    losses = np.asarray(policy.low_detail_losses, np.float32)
+    return replace(predictions, quality=np.maximum(predictions.quality - losses, 0.0))
 
 
 def _n_chars(conversation: Conversation) -> int:

@@ -45,6 +45,7 @@ from app.providers.messages.native import without_thoughts
 from app.telemetry.tracing import CallTrace
 from app.types import CHAT_COMPLETIONS, MESSAGES, Call, CallRole
 from app.wire.body import Body, Fields
+from app.wire.parameter_changes import CHANGES
 from routers.types import Capability
 
 Failures = list[tuple[Call, UpstreamError]]
@@ -298,7 +299,7 @@ class Dispatcher:
         prelude: list[Chunk] = []
         entry.wait_begins(lease.began)
         try:
-            dialect, fields = await _written(request.body, deployment.provider, progress)
+            dialect, fields = await _written(request.body, deployment, progress)
             fields, changes = deployment.takes(request, fields, dialect=dialect)
             entry.changes[deployment.spec.model_id] = changes
             call = ModelCall(
@@ -376,7 +377,7 @@ def _size(request: RouteRequest, model_id: str, entry: LedgerEntry) -> CallSize:
     )
 
 
-async def _written(body: Body, provider: Provider, progress: Progress) -> tuple[str, Fields]:
+async def _written(body: Body, deployment: Deployment, progress: Progress) -> tuple[str, Fields]:
     """Return what a provider is sent, and its dialect: the client's own where both speak it.
 
     Raises
@@ -384,7 +385,10 @@ async def _written(body: Body, provider: Provider, progress: Progress) -> tuple[
     UpstreamUnsupportedError
         If the request cannot be told in a dialect that the provider speaks.
     """
-    if _is_native(body, provider):
+    if _is_native(body, deployment.provider) and (
+        # What a variant says cannot be said in every dialect.
+        body.dialect in CHANGES or not deployment.parameters.of_a_variant
+    ):
         return body.dialect, body.sent
     progress.sent = False  # a translation that fails costs nothing
     if body.untold is not None:

@@ -62,6 +62,8 @@ class Names:
     """Models that do not chat, by id."""
     specs: Mapping[str, ModelSpec] = field(default_factory=dict)
     """Every model, by id."""
+    unlisted: frozenset[str] = frozenset()
+    """Models that policies made for themselves: they can be named, but nobody is told of them."""
     shown: tuple[str, ...] | None = None
     """The names that this caller is told of; None: all of them."""
 
@@ -86,7 +88,7 @@ class Names:
             for threshold in (*pair.stored, A_THRESHOLD)
         )
         aliases = (*self.aliases.exact, *(pattern for pattern, _ in self.aliases.patterns))
-        return (*routed, *thresholds, *aliases, *sorted(self.model_ids))
+        return (*routed, *thresholds, *aliases, *sorted(self.model_ids - self.unlisted))
 
     def shows(self, name: str) -> bool:
         """Return whether the caller is told of what a name stands for, if it is one.

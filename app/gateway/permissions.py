@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from app.access.guard import Caller
 from app.errors import ForbiddenError
+from app.gateway.images import with_arms
 from app.gateway.request import Policy, RouteRequest
 from app.keys import KeyRecord
 from routers.types import CostQuality, Objective
@@ -64,11 +65,12 @@ def may_move_knob(key: KeyRecord) -> bool:
 def _allowed_models(request: RouteRequest, policy: Policy, key: KeyRecord) -> frozenset[str] | None:
     if key.models is None:
         return request.allowed_model_ids
+    usable = with_arms(policy, key.models)
     candidates = frozenset(spec.model_id for spec in policy.candidates)
     asked = candidates if request.allowed_model_ids is None else request.allowed_model_ids
-    if asked <= key.models:
+    if asked <= usable:
         return request.allowed_model_ids  # so that keys alike share one curve of the knob
-    allowed = candidates & asked & key.models
+    allowed = candidates & asked & usable
     if not allowed:
         raise _model_not_allowed(key, request.requested_model)
     return allowed

@@ -217,6 +217,34 @@ class AppDescription:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImageChoice:
+    """How a policy chooses the detail of images.
+
+    Attributes
+    ----------
+    level
+        What it chooses where a client says nothing: `auto` or a level.
+    override
+        Whether it does so for images too of which the client names a detail.
+    by_level
+        The policy as it decides at each level, and at `auto`: with variants in place of those
+        candidates that have levels of detail.
+    """
+
+    level: str
+    override: bool
+    by_level: Mapping[str, "Policy"]
+
+    def at(self, level: str) -> "Policy":
+        """Return the policy at a level; where no candidate has that, at `auto`."""
+        return self.by_level.get(level) or self.by_level["auto"]
+
+    def candidate_of(self, model_id: str) -> str | None:
+        """Return the candidate that a model is a level of; None where it is none."""
+        return self.by_level["auto"].arm_of.get(model_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """A named way to decide, ready to use: candidates, artifact, defaults."""
 
@@ -262,6 +290,13 @@ class Policy:
     """What finds the task of a request that names none; None looks for none."""
     describes_apps: AppDescription | None = None
     """Who is asked what an application is for; None asks nobody."""
+    images: ImageChoice | None = None
+    """How the detail of images is chosen; None takes them as they are sent."""
+    low_detail_losses: tuple[float, ...] = ()
+    """For each candidate what is taken off its predicted quality where an image is larger than low
+    detail shows, since nothing is known of it at that; empty where that is nothing for all."""
+    arm_of: Mapping[str, str] = field(default_factory=dict)
+    """Candidates that stand in the place of one that was configured, and which one that is."""
 
 
 def promise_doubt(policy: Policy) -> str | None:
@@ -327,9 +362,9 @@ class Deployment:
         rules = self.parameters
         if rules is NO_RULES:
             return fields, ()
-        if dialect != CHAT_COMPLETIONS and request.names_its_model and not rules.fixed:
+        if dialect != CHAT_COMPLETIONS and request.names_its_model and not rules.of_a_variant:
             return fields, ()
-        return rules.apply(fields, dialect=dialect)
+        return rules.apply(fields, dialect=dialect, every_detail=request.every_detail)
 
 
 class RouteRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -409,6 +444,8 @@ class RouteRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What would be right answers, for whoever is told everything of the request."""
     repeated: bool = False
     """Whether the client sends it once more, after an answer that was no good or did not come."""
+    every_detail: bool = False
+    """Whether pictures may be looked at otherwise than the client says of them."""
     locked: bool = False
     """Whether it must not leave the model that it was decided for, whatever happens."""
 

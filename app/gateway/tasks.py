@@ -12,6 +12,7 @@ import msgspec
 
 from app.errors import ForbiddenError, InvalidRequestError
 from app.gateway.course import Course
+from app.gateway.images import with_arms
 from app.gateway.permissions import may_move_knob, permit
 from app.gateway.plan import WORKFLOW_ERROR
 from app.gateway.request import AskedTask, Policy, RouteRequest, TaskRule, WorkflowRule
@@ -41,7 +42,7 @@ def with_task(request: RouteRequest, asked: AskedTask) -> RouteRequest:
     if not asked.names or policy is None or policy.tasks is None:
         return request
     rules = [policy.tasks[name] for name in asked.names]
-    allowed = _allowed(request, rules)
+    allowed = _allowed(request, policy, rules)
     if len(rules) > 1:
         return msgspec.structs.replace(
             request,
@@ -83,12 +84,14 @@ def described(request: RouteRequest, description: str) -> RouteRequest:
     return msgspec.structs.replace(request, conversation=conversation)
 
 
-def _allowed(request: RouteRequest, rules: Sequence[TaskRule]) -> frozenset[str] | None:
+def _allowed(
+    request: RouteRequest, policy: Policy, rules: Sequence[TaskRule]
+) -> frozenset[str] | None:
     """Return the models that some stage may be taken by."""
     allowed = request.allowed_model_ids
     if any(rule.model_ids is None for rule in rules):
         return allowed
-    named = frozenset[str]().union(*(rule.model_ids or () for rule in rules))
+    named = with_arms(policy, frozenset[str]().union(*(rule.model_ids or () for rule in rules)))
     return named if allowed is None else allowed & named
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from app.types import CHAT_COMPLETIONS
 from app.wire.body import Fields
+from app.wire.details import with_detail
 from app.wire.parameter_changes import (
     CHANGES,
     EFFORT,
@@ -18,6 +19,7 @@ from app.wire.parameter_changes import (
     ChatChange,
     Scalar,
 )
+from app.wire.prompts import SystemPrompt, with_prompt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,10 @@ class ParameterRules:
     holds_to_one_call
         Whether `parallel_tool_calls: false` is held to by the gateway, since the upstream cannot
         be told.
+    prompt
+        What the model is told besides the client's own system prompt.
+    detail
+        At which pictures are looked at whose detail the client leaves open.
     """
 
     fixed: Mapping[str, bytes] = field(default_factory=dict)
@@ -74,6 +80,8 @@ class ParameterRules:
     roles: Mapping[str, str] = field(default_factory=dict)
     json_in_words: bool = False
     holds_to_one_call: bool = False
+    prompt: SystemPrompt | None = None
+    detail: str | None = None
     _may_touch: Mapping[str, frozenset[str]] = field(init=False, repr=False, compare=False)
     """By dialect the keys that something may be done to: most requests have none of them."""
 
@@ -99,13 +107,18 @@ class ParameterRules:
         return self is not NO_RULES and self != NO_RULES
 
     @property
+    def of_a_variant(self) -> bool:
+        """Whether a request has to be told otherwise, or it is none to this variant of a model."""
+        return bool(self.fixed) or self.prompt is not None or self.detail is not None
+
+    @property
     def refused(self) -> frozenset[str]:
         """The fields that never have an effect."""
         always = {name for name, rule in self.drop.items() if not rule.beside}
         return frozenset(always | ({EFFORT} if self.efforts == () else set()))
 
     def apply(
-        self, fields: Fields, *, dialect: str = CHAT_COMPLETIONS
+        self, fields: Fields, *, dialect: str = CHAT_COMPLETIONS, every_detail: bool = False
     ) -> tuple[Fields, tuple[str, ...]]:
         """Return the fields to send, and what was changed of them, in words for a header.
 
@@ -113,12 +126,21 @@ class ParameterRules:
         ----------
         dialect
             In which they are written.
+        every_detail
+            Whether `detail` holds for pictures too of which the client names another.
         """
         may_touch = self._may_touch.get(dialect)
         if may_touch is None:
             return fields, ()
+        told: tuple[str, ...] = ()
+        if self.prompt is not None:
+            fields = with_prompt(fields, self.prompt, dialect=dialect)
+            told += (f"prompt={self.prompt.name}",)
+        if self.detail is not None:
+            fields, n = with_detail(fields, self.detail, dialect=dialect, every=every_detail)
+            told += (f"detail={self.detail} of {n}",) if n else ()
         if not self.fixed and not self.roles and may_touch.isdisjoint(fields):
-            return fields, ()
+            return fields, told
         changed = CHANGES[dialect](fields)
         for name, value in self.fixed.items():
             changed.fix(name, value)
@@ -126,7 +148,7 @@ class ParameterRules:
         self._call_otherwise(changed)
         if self.fixed:
             changed.fit()
-        return changed.fields, tuple(changed.told)
+        return changed.fields, (*told, *changed.told)
 
     def _leave_out(self, changed: ChatChange) -> None:
         if self.efforts is not None:

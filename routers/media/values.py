@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Self
 
+LOW_DETAIL_PX = 512
+"""Of the longer edge so much is seen at low detail."""
 OPEN_DETAIL = frozenset({None, "auto"})
 """How a client says that it does not mind how closely a picture is looked at."""
 
@@ -107,6 +109,15 @@ class Media:
     def leaves_detail_open(self) -> bool:
         """Whether there is a picture of which the client does not say how closely to look."""
         return any(picture.is_open for picture in self.pictures)
+
+    @property
+    def shrinks_at_low_detail(self) -> bool:
+        """Whether a picture that is left open is larger than low detail shows, or may be."""
+        return any(
+            picture.size_px is None or max(picture.size_px) > LOW_DETAIL_PX
+            for picture in self.pictures
+            if picture.is_open
+        )
 
     def opened(self) -> Self:
         """Return the same with the detail of every picture left open."""
