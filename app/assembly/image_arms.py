@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 from app.config import LoadedConfig, PolicyConfig
-from app.config.variants import detail_arm
 from app.gateway.request import ImageChoice, KnobCurves, Policy
 from routers.artifact.artifact import RouterArtifact
 from routers.artifact.evidence import Evidence
+from routers.media.arms import detail_arm
 from routers.media.tokens import LOW
 from routers.types import ModelSpec
 

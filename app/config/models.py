@@ -9,9 +9,10 @@ from app.config.allowances import LimitsConfig
 from app.config.catalogue import VariantConfig
 from app.config.fields import ConflictError, Place, ShortName, Strict, Text, known_name
 from app.config.upstreams import UpstreamConfig
+from routers.media.arms import VARIANT_MARK
 from routers.wishes import Security
 
-MARK = "@"
+MARK = VARIANT_MARK
 """Stands between a model and one of its variants."""
 
 

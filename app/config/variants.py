@@ -14,11 +14,11 @@ from app.config.fields import Place, choices
 from app.config.gateway import GatewayConfig
 from app.config.media import CountsConfig, Detail, MediaConfig, counts_for, shipped_media
 from app.config.models import MARK, DeploymentConfig, ModelConfig
+from routers.media.arms import detail_arm
 from routers.types import CHAT, Capability
 
 _TAKE_DETAIL = frozenset({"openai", "azure"})
 """Kinds of upstreams that can be told a detail of images."""
-_ENDING = "_detail"
 
 Variants = Mapping[str, VariantConfig]
 """By the id of the model that each is."""
@@ -59,11 +59,6 @@ def counts_of(entry: CatalogueEntry, model_id: str, model: ModelConfig) -> Count
     upstreams = [place.upstream_model for place in model.places if place.upstream_model]
     names = [name.partition(MARK)[0] for name in (model.spec or model_id, model_id, *upstreams)]
     return counts_for(*names, own=entry.media, table=shipped_media())
-
-
-def detail_arm(model_id: str, detail: str) -> str:
-    """Return what the variant of a candidate is called that looks at images so."""
-    return f"{model_id}{'_' if MARK in model_id else MARK}{detail}{_ENDING}"
 
 
 class _Made:

@@ -23,8 +23,8 @@ Record = dict[str, Any]
 
 _ID_DIGITS = 16
 _SHARED = (
-    *("query_id", "messages", "set", "benchmark", "request_id", "decision_id", "time", "key_id"),
-    *("team", "policy", "policy_version", "artifact_version"),
+    *("query_id", "messages", "media", "set", "benchmark", "request_id", "decision_id", "time"),
+    *("key_id", "team", "policy", "policy_version", "artifact_version"),
 )
 """What rows of answers to the same request have in common."""
 _WINNERS = {1.0: "model_a", 0.0: "model_b", 0.5: "tie"}
@@ -190,9 +190,11 @@ class Selection:
         # What the model's own answer cost; a judge or a draft says nothing of that model's price.
         cost_nusd = row.cost_nusd if served is None else served.cost_nusd
         messages = None if said is None else said["messages"]
+        media = None if said is None else said.get("media")
         return {
-            "query_id": row.decision_id if messages is None else _hash(json.dumps(messages)),
+            "query_id": row.decision_id if messages is None else _query_id(messages, media),
             **({} if messages is None else {"messages": messages}),
+            **({} if media is None else {"media": media}),
             "model": self._name(model),
             "predicted_as": self.predicted_as.get(model),
             "quality": None if label is None else label.quality,
@@ -337,6 +339,11 @@ def _prompt(content: bytes) -> str | None:
 
 def _parsed(text: str | None) -> Any:
     return None if text is None else json.loads(text)
+
+
+def _query_id(messages: object, media: object) -> str:
+    """Return what tells queries apart: the same words about another picture are another one."""
+    return _hash(json.dumps(messages if media is None else [messages, media]))
 
 
 def _hash(text: str) -> str:

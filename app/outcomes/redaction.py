@@ -59,6 +59,7 @@ class Redactor:
                     for message in content["messages"]
                 ],
                 "answer": None if answer is None else self.text(answer),
+                **({"media": content["media"]} if "media" in content else {}),
                 **(
                     {"drafts": [{**each, "text": self.text(each["text"])} for each in drafts]}
                     if drafts

@@ -6,20 +6,24 @@ import msgspec
 
 from app.types import Texts
 from app.wire.answer_text import answer_text as read_text
+from routers.data.media import described
 
 
 def kept_texts(texts: Texts) -> dict[str, Any]:
     """Return the texts of a request as they are kept: messages by role, and the answer's text.
 
-    Answers that were held back are among them where there were such.
+    Answers that were held back are among them where there were such, and of what is no text its
+    sizes.
     """
-    kept = {
+    kept: dict[str, Any] = {
         "messages": [
             {"role": message.role.value, "content": message.text}
             for message in texts.conversation.messages
         ],
         "answer": answer_text(texts),
     }
+    if texts.conversation.media is not None:
+        kept["media"] = described(texts.conversation.media)
     if texts.drafts:
         kept["drafts"] = [msgspec.structs.asdict(each) for each in texts.drafts]
     return kept

@@ -13,8 +13,9 @@ from app.errors import InvalidRequestError
 from app.wire.body import Fields
 from app.wire.bounds import STRINGS_PER_MESSAGE
 from app.wire.envelope import decode_value
-from app.wire.parts import NO_ATTACHMENTS, Attachments, Part, attachments, json_tokens
+from app.wire.parts import Part, attachments
 from app.wire.turns import NOTHING, TURNS, Turn
+from routers.media.parts import NO_ATTACHMENTS, Attachments, json_tokens
 from routers.text.token_estimate import estimate_tokens_and_upper
 from routers.types import ROLES, Capability, Conversation, Demand, Message, Role
 

@@ -288,4 +288,7 @@ def _samples(
 
 def _input_tokens(part: Part, row: int) -> float:
     reported = part.input_tokens[row]
-    return reported if reported is not None else float(estimate_tokens(part.billed[row]))
+    if reported is not None:
+        return reported
+    billed = part.billed[row]
+    return float(estimate_tokens(billed) + (0 if billed.media is None else billed.media.tokens))

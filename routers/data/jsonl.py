@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from routers.data.lines import json_lines
+from routers.data.media import described_media
 from routers.data.messages import (
     conversation_key,
     documents_key,
@@ -23,6 +24,7 @@ from routers.data.recognise import advice
 from routers.data.values import plain_number, quality_number
 from routers.errors import DataError
 from routers.files import shown_value
+from routers.media.arms import LEVELS, detail_arm
 from routers.types import Conversation
 
 _OF_THE_QUERY = ("query_id", "prompt", "messages", "query", "model", "set", "benchmark", "subset")
@@ -62,7 +64,9 @@ def gather(
     Keys: `query_id`; `prompt` (text) or `messages` (as in a chat request); `model`; `quality` in
     [0, 1], true, false, yes, no or null; optional `query` (the text to embed instead of the
     prompt), `input_tokens`, `output_tokens`, `cost_usd`, `set`, `benchmark`, `subset`. Instead of
-    `model` a record may have `q:M`, and `c:M` and `t:M`, of every model M. Other keys are ignored.
+    `model` a record may have `q:M`, and `c:M` and `t:M`, of every model M. `media` describes what
+    of a request is no text, and a `detail` at which its images were looked at makes the model one
+    of its own. Other keys are ignored.
 
     `documents`, what a query brought for its answer to rest on, makes it another query than the
     same prompt without them; `quality_without` (wide: `qw:M`) is what the model made of that.
@@ -179,10 +183,15 @@ def query_of(where: str, record: dict[str, Any]) -> Query:
     query_id = name_of(where, record, "query_id")
     documents = read_documents(where, record.get("documents"))
     billed = conversation_of(where, record)
+    media = described_media(where, record)
+    if media is not None:
+        billed = replace(billed, media=media)
     embedded = record.get("query")
     if embedded is not None and not isinstance(embedded, str):
         raise DataError(f"{where}: 'query' must be a text, got {shown_value(embedded)}")
-    read = billed if embedded is None else Conversation.of(embedded)
+    read = billed
+    if embedded is not None:
+        read = replace(Conversation.of(embedded), media=billed.media)
     return Query(
         query_id=query_id,
         key=json.dumps(
@@ -225,7 +234,7 @@ def _take_line(
     queries: dict[tuple[str, str], Query],
     models: dict[str, int],
 ) -> None:
-    new, model = query_of(where, record), name_of(where, record, "model")
+    new, model = query_of(where, record), _asked_model(where, record)
     if "quality" not in record:
         raise DataError(f"{where}: 'quality' is missing; give a number from 0 to 1, or null")
     query = queries.setdefault((new.query_id, new.key), new)
@@ -240,6 +249,18 @@ def _take_line(
             plain_number(where, "cost_usd", record.get("cost_usd")),
         )
     )
+
+
+def _asked_model(where: str, record: dict[str, Any]) -> str:
+    """Return the model of a line: one that was asked for a detail of images is one of its own."""
+    model, detail = name_of(where, record, "model"), record.get("detail")
+    if detail is None or detail == "auto":
+        return model
+    if detail not in LEVELS:
+        raise DataError(
+            f"{where}: 'detail' must be auto, {', '.join(LEVELS)}, got {shown_value(detail)}"
+        )
+    return detail_arm(model, detail)
 
 
 def _take_wide(

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 
+from routers.data.media import media_of_messages
 from routers.errors import DataError
 from routers.files import shown_value
 from routers.request.declared import declared_documents
@@ -20,7 +21,8 @@ def read_messages(where: str, messages: object) -> Conversation:
     """
     if not isinstance(messages, list) or not messages:
         raise DataError(f"{where}: 'messages' must be a list of at least one message")
-    return Conversation(tuple(_message(where, message) for message in messages))
+    said = tuple(_message(where, message) for message in messages)
+    return Conversation(said, media_of_messages(messages))
 
 
 def conversation_key(conversation: Conversation) -> str:

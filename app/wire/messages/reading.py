@@ -22,8 +22,8 @@ from app.wire.messages.shapes import (
     result_blocks,
 )
 from app.wire.messages.tools import is_of_its_servers
-from app.wire.parts import NO_ATTACHMENTS, Attached, Attachments, Looked, json_tokens
 from app.wire.turns import Turn as RawTurn
+from routers.media.parts import NO_ATTACHMENTS, Attached, Attachments, Looked, json_tokens
 from routers.text.token_estimate import estimate_tokens_and_upper
 from routers.types import Capability, Conversation, Demand, Message, Role
 
