@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 
-from app.telemetry._declare import ConfiguredNames, Declare
+from app.telemetry._declare import ConfiguredNames, Declare, FirstNames
 from app.telemetry.baselines import N_SCORE_BINS, PolicyFacts
 from app.types import Outcome
 from routers.probe import Stage
@@ -28,6 +28,13 @@ class RoutingMetrics:
             "gateway_decisions",
             "Decisions by the model that served and why.",
             *("policy", "model", "reason"),
+        )
+        self._category_names = FirstNames()
+        self._categories = declare.counter(
+            "gateway_categories",
+            "Decisions of routers that go by categories or domains, by what a request was taken"
+            " to be about; uncertain or other where none was identified.",
+            *("policy", "category"),
         )
         self._decide = declare.histogram(
             "gateway_decide_duration_seconds",
@@ -138,6 +145,8 @@ class RoutingMetrics:
             return
         policy, model = self._policies[outcome.policy], self._models[outcome.served_model_id]
         self._decisions[policy, model, outcome.reason.value].inc(1)
+        if decision.category is not None:
+            self._categories[policy, self._category_names[decision.category.told]].inc(1)
         self._decide.observe(outcome.decide_s)
         if not decision.candidates:
             return

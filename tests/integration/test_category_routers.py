@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import httpx
 import pytest
@@ -133,6 +134,23 @@ def test_a_decision_alone_tells_the_category_too(url):
     decision = ask(url, "domains", prompt, path="/v1/route").json()["decision"]
     assert decision["category"] == {"scheme": "domain", "name": "other"}
     assert decision["reason"] == "uncertain"
+
+
+def test_metrics_count_decisions_by_category(url):
+    (maths,), (stray,) = prompts("math", 1, seed=9), prompts(None, 1, seed=9)
+
+    def counted() -> dict[str, float]:
+        text = httpx.get(f"{url}/metrics").text
+        found = re.findall(r"gateway_categories_total\{(.*)\} ([0-9.]+)", text)
+        return {labels: float(value) for labels, value in found}
+
+    before = counted()
+    for prompt in (maths, maths, stray):
+        ask(url, "domains", prompt)
+    after = counted()
+    grown = {each: after[each] - before.get(each, 0) for each in after}
+    assert grown['category="maths",policy="domains"'] == 2
+    assert grown['category="other",policy="domains"'] == 1
 
 
 def test_explain_names_the_category(folder, config):

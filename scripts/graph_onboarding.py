@@ -1,0 +1,146 @@
+"""Hide models of a set in turn and have them join a graph router by 32, 100 and 400 edges.
+
+Measured as in `onboarding_experiment.py` (60 % of the prompts train, 40 % are judged; squared error
+of what is predicted of the hidden model, and AIQ), beside the house's rule for the same edges
+(`place_model`, on what the same graph predicts of the others). Without edges and description a
+model is the average one: that is the line *ignored*.
+
+    python scripts/graph_onboarding.py --set mmlupro_tiger --prompts 2500 --hidden 4 --seeds 1
+"""
+
+import argparse
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from public_data import DATA
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from routers.artifact.onboarded_model import join
+from routers.base import Labels, Newcomer
+from routers.data.dataset import read_outcomes
+from routers.data.prices import find_prices
+from routers.embedders.base import make_embedder
+from routers.evaluation.assess import predicted_costs, realised_costs
+from routers.evaluation.metrics import area_under_hull, curve, single_models
+from routers.features.featurizer import Featurizer
+from routers.strategies.graph import GraphRouter
+from routers.training.onboarding.place import AbilityPrior, AnchorOutcomes, place_model
+from routers.types import Predictions
+
+SIZES = (32, 100, 400)
+TRAIN_SHARE = 0.6
+
+
+def main() -> None:  # noqa: PLR0915  (an experiment, read from top to bottom)
+    """Measure, and print a line for every way to join."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--set", default="mmlupro_tiger")
+    parser.add_argument("--prompts", type=int, default=2500)
+    parser.add_argument("--hidden", type=int, default=4)
+    parser.add_argument("--seeds", type=int, default=1)
+    options = parser.parse_args()
+    table = read_outcomes([DATA / f"{options.set}.parquet"])
+    prices = find_prices(table).prices
+    found: dict[str, list[tuple[float, float]]] = {}
+    for seed in range(options.seeds):
+        rows = np.random.default_rng(seed).permutation(len(table))[: options.prompts]
+        featurizer = Featurizer(make_embedder("static", {}), ("embedding", "lexical"))
+        x = featurizer.transform([table.conversations[i] for i in rows])
+        cut = int(len(rows) * TRAIN_SHARE)
+        train, test = rows[:cut], rows[cut:]
+        x_train, x_test = x[:cut], x[cut:]
+        quality = np.nan_to_num(table.quality[test], nan=0.0).astype(np.float64)
+        everyone = list(range(len(table.models)))
+
+        def fit(
+            columns: list[int], train: np.ndarray = train, x: np.ndarray = x_train, seed: int = seed
+        ) -> GraphRouter:
+            labels = Labels(
+                models=tuple(table.models[i] for i in columns),
+                quality=table.quality[train][:, columns],
+                output_tokens=table.output_tokens[train][:, columns],
+            )
+            return GraphRouter().fit(x, labels, rng=np.random.default_rng(seed))
+
+        full = fit(everyone).predict(x_test)
+        part = replace(
+            table,
+            input_tokens=table.input_tokens[test],
+            output_tokens=table.output_tokens[test],
+            cost_usd=table.cost_usd[test],
+        )
+        spent = realised_costs(part, full, prices)
+        low, high = (float(f(single_models(quality, spent)[0])) for f in (np.min, np.max))
+
+        def area(  # noqa: PLR0917
+            predictions: Predictions,
+            columns: list[int],
+            test: np.ndarray = test,
+            quality: np.ndarray = quality,
+            spent: np.ndarray = spent,
+            bounds: tuple[float, float] = (low, high),
+        ) -> float:
+            models = tuple(table.models[i] for i in columns)
+            cost = predicted_costs(
+                table.input_tokens[test], predictions.output_tokens, models, prices
+            )
+            points = curve(predictions.quality, cost, quality[:, columns], spent[:, columns])
+            return area_under_hull(*points, low=bounds[0], high=bounds[1])
+
+        full_area = area(full, everyone)
+        for hidden in np.linspace(0, len(everyone) - 1, options.hidden).astype(int).tolist():
+            others = [i for i in everyone if i != hidden]
+            truth = table.quality[test, hidden]
+
+            def note(
+                way: str, predicted: np.ndarray, its: float, truth: np.ndarray = truth
+            ) -> None:
+                error = float(np.nanmean((predicted - truth) ** 2))
+                found.setdefault(way, []).append((error, its))
+
+            router = fit(others)
+            base, base_train = router.predict(x_test), router.predict(x_train)
+            note("ignored", base.quality.mean(axis=1), area(base, others))
+            note("fully trained", full.quality[:, hidden], full_area)
+            prior = AbilityPrior.of(base_train.quality)
+            shuffled = np.random.default_rng([seed, hidden]).permutation(cut)
+            for n in SIZES:
+                at = shuffled[:n]
+                at = at[~np.isnan(table.quality[train[at], hidden])]
+                told = table.quality[train[at], hidden].astype(np.float64)
+                lengths = table.output_tokens[train[at], hidden].astype(np.float64)
+                newcomer = Newcomer(x=x_train[at], quality=told, output_tokens=lengths)
+                placed = router.place(newcomer)
+                assert placed is not None  # noqa: S101  (graph has a rule)
+                own = join(base, [router.predict_placed(placed, x_test)])
+                note(f"{n} edges, graph", own.quality[:, -1], area(own, [*others, hidden]))
+                anchors = AnchorOutcomes(x=x_train[at], quality=told, output_tokens=lengths)
+                model = place_model("new", anchors, base=base_train.rows(at), prior=prior)
+                ours = join(base, [model.predict(x_test, base)])
+                note(f"{n} edges, house", ours.quality[:, -1], area(ours, [*others, hidden]))
+            print(f"seed {seed}, {table.models[hidden]}", file=sys.stderr, flush=True)
+            _tell(found)
+
+
+def _tell(found: dict[str, list[tuple[float, float]]]) -> None:
+    """Print means, and which share of the gap from ignoring to full training they close."""
+    means = {way: np.mean(each, axis=0) for way, each in found.items()}
+    nothing, full = means["ignored"], means["fully trained"]
+    for way, mean in means.items():
+        closed = (mean - nothing) / (full - nothing)
+        told = f"{mean[0]:.4f} ({closed[0]:.0%}) | {mean[1]:.4f} ({closed[1]:.0%})"
+        print(f"| {way} | {told} | {len(found[way])}")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
