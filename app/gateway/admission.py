@@ -139,8 +139,10 @@ class Admission:
 
     async def add(
         self, request: RouteRequest, caller: Caller, *, nth: int, most_nusd: int, least_nusd: int
-    ) -> Ticket | None:
-        """Reserve more for a request that runs; None where a budget has too little left.
+    ) -> Ticket | Refusal | None:
+        """Reserve more for a request that runs, or return the refusal of a budget.
+
+        None where limits or money cannot be counted at the moment.
 
         Parameters
         ----------
@@ -152,10 +154,9 @@ class Admission:
         budgeted = self.claims.known(caller).budgeted
         claims = tuple([self.claims.claim(*scope, terms) for scope in budgeted])
         try:
-            granted = await self._take(f"{request.decision_id}.{nth}", claims)
+            return await self._take(f"{request.decision_id}.{nth}", claims)
         except (RateLimitedError, StoreUnavailableError):
             return None
-        return None if isinstance(granted, Refusal) else granted
 
     async def settle(
         self, ticket: Ticket, *, tokens: int, cost_nusd: int, first: bool = True

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from app.errors import UpstreamError, UpstreamTimeoutError, answer_for
+from app.errors import BudgetExceededError, UpstreamError, UpstreamTimeoutError, answer_for
 from app.gateway.affinity import SessionTurn
 from app.gateway.bid import Bid
 from app.gateway.cache import CachedAnswer
@@ -81,6 +81,8 @@ class LedgerEntry(msgspec.Struct, kw_only=True, eq=False):
     running: Running = msgspec.field(default_factory=Running)
     """What the models that are asked at the moment may cost."""
     cut_by_budget: bool = False
+    unpaid: BudgetExceededError | None = None
+    """Why the latest call that a budget had too little left for was not made."""
     """Whether a budget had too little left for an answer of full length."""
     standing: Standing | None = None
     """Where the limits stand that the caller is told of."""

@@ -18,7 +18,7 @@ from app.gateway.request import Policy, RouteRequest
 from app.gateway.score import price_of_question
 from app.gateway.tickets import Ticket, TooDearError
 from app.keys import to_nusd
-from app.stores.base import ScopeKind
+from app.stores.base import Refusal, ScopeKind
 from app.types import sum_known_usd
 from routers.types import Decision, ModelSpec, Reason
 
@@ -135,7 +135,10 @@ class Reservations:
                 most_nusd=bid.most_nusd - left_nusd,
                 least_nusd=max(0, bid.least_nusd - left_nusd),
             )
-            if more is not None:
+            if isinstance(more, Refusal):
+                needed_nusd = max(0, bid.least_nusd - left_nusd)
+                entry.unpaid = budget_exceeded(more, needed_nusd=needed_nusd)
+            elif more is not None:
                 entry.added.append(more)
                 entry.add_reserved(more.granted_nusd)
                 left_nusd += more.granted_nusd or 0

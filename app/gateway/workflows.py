@@ -187,6 +187,8 @@ class _Run:
                     end = replace(end, model_id=self._task.model_id)
                 return await self._delegate(end)
             case Skip(why=why) if self._is_named_chain:
+                if self._course.ceiling == "budget" and self._entry.unpaid is not None:
+                    raise self._entry.unpaid
                 raise AllAttemptsFailedError(
                     f"the chain of tasks came to nothing: {CHAIN_OBSTACLES.get(why, why)}",
                     attempts=self._failed_calls(),
@@ -326,6 +328,8 @@ class _Run:
             at_hand = self._makeshift(end.instead)
             if at_hand is not None:
                 return at_hand
+            if course.ceiling == "budget" and self._entry.unpaid is not None:
+                raise self._entry.unpaid
             if course.ceiling != "time":  # late is better than never
                 raise AllAttemptsFailedError(
                     f"the ceiling on {course.ceiling or 'models'} leaves no room for an answer",

@@ -1,5 +1,6 @@
 """Tasks that requests name, one or several, behind a real gateway."""
 
+import httpx
 import pytest
 
 from tests.integration.workflows.test_agreement import text_of
@@ -289,6 +290,31 @@ def test_money_is_looked_at_before_the_first_call(ask, models):
     response = ask("tasked", headers=of("ocr>translate", **{"x-route-max-cost": "0.0000001"}))
     assert response.status_code == 400
     assert_openai_error(ask("poor", headers=of("ocr>translate")), status=400)
+    assert not models.bodies
+
+
+def test_a_budget_that_does_not_pay_for_a_stage_is_told_as_a_budget(
+    served_models, models, artifacts, tmp_path
+):
+    policy = {"router": "carrot", "candidates": CANDIDATES, "default_model": LARGE, "tasks": TASKS}
+    config = stub_config(
+        tmp_path,
+        served_models.url,
+        changes={
+            **changes_for(served_models.url),
+            "policies": {"tasked": {**policy, "router_deadline_s": 20.0}},
+            "default_policy": "tasked",
+            "allowances.key.budgets": [{"usd": 0.0002, "period": "month"}],
+        },
+    )
+    body = {"model": "auto", "messages": [{"role": "user", "content": "Read it."}]}
+    with GatewayThread(config, artifacts=artifacts) as gateway:
+        url = f"{gateway.openai_url}/chat/completions"
+        headers = of("ocr>translate")
+        response = httpx.post(url, json=body, headers=headers, trust_env=False, timeout=30)
+    error = assert_openai_error(response, status=429)
+    assert error["type"] == "insufficient_quota"
+    assert "may need" in error["message"]
     assert not models.bodies
 
 

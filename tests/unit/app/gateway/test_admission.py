@@ -10,7 +10,7 @@ from app.gateway.bid import UNKNOWN_LIMIT_TOKENS, bid_for, cut_limit
 from app.gateway.refusals import budget_exceeded
 from app.gateway.tickets import TooDearError
 from app.keys import Budget, KeyRecord, Limits, OnLow, Period
-from app.stores.base import ScopeKind, StoreError
+from app.stores.base import Refusal, ScopeKind, StoreError
 from app.stores.memory import MemoryCounters
 from routers.types import CostQuality, Demand, MinQuality, ModelSpec, Prices, UsdPerQuality
 from tests.support.policies import decided, policy, routed
@@ -226,7 +226,8 @@ async def test_what_is_added_to_a_request_is_reserved_and_given_back_with_it():
         request, ANONYMOUS, nth=1, most_nusd=NUSD, least_nusd=NUSD // 2
     )
     assert more.granted_nusd == NUSD - ticket.granted_nusd
-    assert await world.admission.add(request, ANONYMOUS, nth=2, most_nusd=1, least_nusd=1) is None
+    refused = await world.admission.add(request, ANONYMOUS, nth=2, most_nusd=1, least_nusd=1)
+    assert isinstance(refused, Refusal)
     await world.admission.settle(ticket, tokens=7, cost_nusd=5)
     await world.admission.settle(more, tokens=7, cost_nusd=5, first=False)
     (standing,) = await world.admission.standings.of(ANONYMOUS)
