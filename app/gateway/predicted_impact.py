@@ -22,6 +22,9 @@ _LEAST_CALLS = 8
 _LEAST_LEFT = 0.1
 """Of an answer's expected length that is taken to be left of one that is longer already."""
 
+_ASKED_AGAIN = 50
+"""Calls of a model after which a deployment without any takes one: it may be faster by now."""
+
 _USUAL_INPUT, _USUAL_OUTPUT = 500.0, 250.0
 """Tokens of calls that nobody described."""
 
@@ -96,6 +99,14 @@ class Picture:
     batch_tokens: float = 0.0
     """Prompts of running calls with half of their expected answers."""
 
+    last_call: int = 0
+    """The number of the last call that it took, of all the model's."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether no call is there."""
+        return not self.waiting and not self.running
+
     @property
     def known(self) -> bool:
         """Whether enough was seen."""
@@ -113,12 +124,14 @@ class PredictedImpact:
 
     Both slopes are learned from calls that stream, of each deployment its own. Where too few were
     seen, or a deployment is more than `STALE_S` behind what was predicted of it, the picture is
-    wrong, and the least busy one takes the call.
+    wrong, and the least busy one takes the call. One that takes none because it is slow gets every
+    fiftieth all the same.
     """
 
     def __init__(self, rng: random.Random) -> None:
         self._least_outstanding = LeastOutstanding(rng)
         self._pictures: dict[Slot, Picture] = {}
+        self._n_calls = 0
 
     def heard(self, news: News) -> None:
         """Take note of what other replicas do, for when own predictions do not count."""
@@ -132,6 +145,8 @@ class PredictedImpact:
             picture = self._pictures.get(slot)
             if picture is None or not picture.known or picture.overdue(now):
                 return self._least_outstanding.pick(slots, now, size)
+            if picture.idle and self._n_calls - picture.last_call >= _ASKED_AGAIN:
+                return slot
             lost_s = _lost_s(picture, *tokens, now) / slot.deployment.weight
             if lost_s < least:
                 chosen, least = slot, lost_s
@@ -142,6 +157,8 @@ class PredictedImpact:
         picture = self._pictures.get(slot)
         if picture is None:
             picture = self._pictures[slot] = Picture()
+        self._n_calls += 1
+        picture.last_call = self._n_calls
         input_tokens, output_tokens = _tokens(size)
         ahead_tokens = picture.unread_tokens + input_tokens
         read_s, read_s_per_token, *_ = picture.fits

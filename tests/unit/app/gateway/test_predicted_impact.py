@@ -116,6 +116,15 @@ def test_a_slower_place_takes_calls_only_where_the_faster_one_is_busy():
     assert world.where() == "y"
 
 
+def test_a_slow_place_is_asked_now_and_then_and_gets_its_calls_back_when_it_is_fast_again():
+    world = World()
+    world.learn(slower=4.0)
+    assert Counter(world.where() for _ in range(510)) == {"x": 500, "y": 10}
+    world.learn(n=100)
+    world.lease(LARGE, at="x")
+    assert world.where() == "y"
+
+
 def test_weights_draw_calls_to_a_place():
     world = World(y=3.0)
     world.learn()
