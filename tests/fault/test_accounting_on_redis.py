@@ -30,6 +30,7 @@ def configured(tmp_path, proxy, redis_server):
             # 500 at once, on whatever else the machine does: nobody may be late.
             "upstreams.stub.timeouts": {"connect_s": 60},
             "server.max_lag_s": 60,
+            "server.head_timeout_s": 60,
             **changes,
         }
         file = write_config(tmp_path / "gateway.yaml", proxy.origin, changes)
