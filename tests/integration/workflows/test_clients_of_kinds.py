@@ -16,6 +16,7 @@ KINDS = ("rounds", "debate", "guarded_rounds", "guarded_debate")
 PROMPT = "Who is mayor where she was born?"
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+SOUND = {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}}
 CANCELLED = 'gateway_calls_total{error="cancelled"'
 DOWN = (500, {"error": {"message": "no", "type": "server_error"}})
 
@@ -107,6 +108,7 @@ def test_every_dialect_gets_the_best_at_hand(chat, messages, models, policy):
         ({"tools": [TOOL]}, "tools"),
         ({"n": 2}, "n"),
         ({"messages": [{"role": "user", "content": [IMAGE]}]}, "media"),
+        ({"messages": [{"role": "user", "content": [SOUND]}]}, "media"),
         ({"routing": {"fallback": False}}, "no_fallback"),
         ({"routing": {"cost_quality": 0.5}}, "knob"),
     ],
@@ -121,7 +123,9 @@ def test_what_they_cannot_carry_one_choice_answers(ask, models, policy, fields, 
         assert "x-route-mode" not in response.headers
         assert len(models.asked) == 1
     else:
-        assert response.status_code == 422  # no candidate sees pictures
+        error = response.json()["error"]  # no candidate hears
+        assert (response.status_code, error["code"]) == (400, "no_eligible_model")
+        assert "does not offer audio" in str(error["models"])
 
 
 @pytest.mark.parametrize("policy", KINDS)

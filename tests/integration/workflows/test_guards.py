@@ -8,6 +8,7 @@ from tests.support.several import JUDGE, LARGE, MINI, NANO
 
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+SOUND = {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}}
 DOWN = (500, {"error": {"message": "no", "type": "server_error"}})
 
 
@@ -72,9 +73,10 @@ def test_nothing_goes_around_it(ask, models, fields, policy):
     assert response.headers["x-route-guard"] == "slow; harmless"
 
 
-def test_a_picture_cannot_be_judged(ask, models):
+@pytest.mark.parametrize("part", [IMAGE, SOUND])
+def test_a_picture_cannot_be_judged(ask, models, part):
     models.said[JUDGE] = "safe"
-    content = [{"type": "text", "text": "What is this?"}, IMAGE]
+    content = [{"type": "text", "text": "What is this?"}, part]
     response = ask("guarded", messages=[{"role": "user", "content": content}])
     assert response.status_code == 400
     assert LARGE not in models.asked
