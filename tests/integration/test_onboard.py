@@ -57,7 +57,7 @@ class Handler(BaseHTTPRequestHandler):
         with self.server.lock:
             self.server.bodies.append(body)
             status = self.server.failing(len(self.server.bodies))
-        text = self.server.say or self.server.known.get(body["messages"][0]["content"], "?")
+        text = self.server.say or self.server.known.get(body["messages"][-1]["content"], "?")
         answer = {
             "id": "x",
             "object": "chat.completion",
@@ -165,6 +165,24 @@ def test_a_model_that_answers_right_is_placed_above_most_others(run, tmp_path):
     assert artifact.models[-1] == "fresh"
     assert artifact.version == summary["version"]
     assert artifact.manifest["onboarded"][0]["model"] == "fresh"
+
+
+def test_a_variant_is_asked_with_its_prompt_and_placed_as_a_model_of_its_own(run, tmp_path):
+    prompt = "Answer in one word."
+    with upstream() as server:
+        file = write_config(tmp_path, url_of(server))
+        document = read_yaml(file)
+        document["models"]["fresh"] |= {"variants": {"concise": {"prompt": {"system": prompt}}}}
+        write_yaml(file, document)
+        out = tmp_path / "router"
+        code, stdout, stderr = run(
+            *("onboard", "fresh@concise", "--config", file, "--out", out, "--yes", "--json"),
+            *("--n-anchors", 30, "--max-cost", 1),
+        )
+    assert code == 0, stderr
+    assert {body["messages"][0]["content"] for body in server.bodies} == {prompt}
+    assert load_artifact(out).models[-1] == "fresh@concise"
+    assert json.loads(stdout)["anchor_quality"]["n"] == 30
 
 
 def test_a_simulated_model_is_found_to_know_nothing_and_can_be_served(run, tmp_path):
