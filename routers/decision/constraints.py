@@ -63,12 +63,13 @@ def hard_constraints(
             prompt = demand.input_of(spec)[1]
         if unwanted is not None:
             why = unwanted
+        elif spec.model_id in constraints.over_share:
+            # Before what it cannot do: a chain may yet give it a task that needs less.
+            why = Exclusion.SHARE, constraints.over_share[spec.model_id]
         elif not needed <= spec.capabilities or n_images > (spec.max_images or n_images):
             why = _unable(spec, needed, n_images)
         elif prompt + output > spec.context_window_tokens:
             why = _too_long(spec, demand, output)
-        elif spec.model_id in constraints.over_share:
-            why = Exclusion.SHARE, constraints.over_share[spec.model_id]
         elif spec.model_id in unpayable:
             why = Exclusion.UNKNOWN_PRICE, unpayable[spec.model_id]
         elif not price_free and (limit_usd is not None or estimate.cost_usd_upper is None):

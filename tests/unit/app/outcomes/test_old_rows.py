@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sqlite3
 from contextlib import closing
 
@@ -66,11 +67,10 @@ PLAIN = {**OLD, "decision_id": "dec-plain", "attempts": [SERVED], "cost_nusd": 6
 PLAIN |= {"hedge_cost_nusd": 0, "scorer_cost_nusd": None}
 UNPRICED = {**OLD, "decision_id": "dec-unpriced", "attempts": [], "cost_nusd": None}
 UNPRICED |= {"hedge_cost_nusd": None, "scorer_cost_nusd": 3}
-NEW = {"calls", "workflow", "task", "cache_write_tokens"}
-NEW |= {"session_id", "agent_id", "parent_agent_id", "agent_kind"}
+OLD_NAMES = set(re.findall(r"\w+", OLD_SCHEMA))
 OLD_ROWS = []
 for each in (OLD, PLAIN, UNPRICED):
-    row = {name: value for name, value in each.items() if name not in NEW}
+    row = {name: value for name, value in each.items() if name in OLD_NAMES}
     OLD_ROWS.append({**row, "attempts": json.dumps(row["attempts"])})
 
 

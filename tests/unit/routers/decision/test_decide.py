@@ -289,6 +289,21 @@ def test_what_a_budget_cannot_pay_for_takes_no_part():
     assert decision.estimate("c").exclusion_detail == why
 
 
+def test_what_as_many_went_to_as_may_takes_no_part_whatever_else_it_cannot_do():
+    why = "its share of all requests, 0% with a burst of 1, is used"
+    decision = route(CostQuality(1.0), constraints=Constraints(over_share={"c": why}))
+    assert decision.model_id == "b"
+    assert excluded(decision) == {"c": Exclusion.SHARE}
+    sees = frozenset({Capability.VISION})
+    unseeing = route(
+        CostQuality(1.0),
+        candidates=[spec("a", capabilities=sees), spec("b", capabilities=sees), spec("c")],
+        constraints=Constraints(over_share={"c": why}),
+        capabilities=sees,
+    )
+    assert excluded(unseeing) == {"c": Exclusion.SHARE}
+
+
 def test_the_cost_limit_is_held_against_the_upper_estimate():
     # 200 tokens of b cost $0.004 at worst, $0.002 as expected.
     decision = route(CostQuality(1.0), constraints=Constraints(max_cost_usd=0.003))
