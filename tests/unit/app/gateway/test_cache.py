@@ -167,7 +167,7 @@ async def test_what_no_model_sees_does_not_matter(changes):
         {"headers": ((b"openai-beta", b"x=1"),)},
         {"caller": caller("key-2")},
     ],
-    ids=str,
+    ids=" and ".join,
 )
 async def test_another_target_or_tenant_makes_another_question(changes):
     world = World()
