@@ -41,7 +41,7 @@ def read(tmp_path, content, name="data.csv"):
         ("bars.csv", WIDE.replace(",", "|").encode()),
         ("tabs.tsv", WIDE.replace(",", "\t").encode()),
         ("excel.csv", WIDE.replace(",", "\t").encode("utf-16")),
-        ("packed.csv.gz", gzip.compress(WIDE.encode())),
+        ("packed.csv.gz", gzip.compress(WIDE.encode(), mtime=0)),
         ("index.csv", f",{WIDE}".replace("\n1", "\n0,1").replace("\n2", "\n1,2").encode()),
         ("capitals.csv", WIDE.replace("query_id,prompt,q:a", " Query_ID , Prompt,Q:a").encode()),
         ("quoted.csv", WIDE.replace("What is 1+1?", '"What is 1+1?"').encode()),
