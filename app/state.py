@@ -19,6 +19,7 @@ from app.gateway.visible import VisibleNames
 from app.outcomes.decision_log import DecisionLog
 from app.outcomes.feedback import Feedback
 from app.providers.base import Provider
+from app.providers.http.decision_endpoint import DecisionEndpoint
 from app.stores.base import Lifecycle, Standing, Troubled
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import Tracer
@@ -60,6 +61,8 @@ class ActiveConfig:
     providers: tuple[Provider, ...]
     names: Names
     visible: VisibleNames
+    endpoints: tuple[DecisionEndpoint, ...] = ()
+    """Of decision models that are no models of the gateway's."""
     in_flight: int = 0
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -85,6 +88,8 @@ class ActiveConfig:
         self.gateway.close()
         for provider in self.providers:
             await provider.aclose()
+        for endpoint in self.endpoints:
+            await endpoint.aclose()
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ import msgspec
 from app.keys import to_nusd
 from app.lineage import Lineage
 from routers.artifact.evidence import Evidence
+from routers.decision.judged import Judged
 from routers.decision.switching import SessionReason
 from routers.features.featurizer import Featurizer
 from routers.types import Conversation, Decision, DocumentNumbers, Objective, Reason
@@ -240,6 +241,25 @@ class Judgement:
     score: int | None = None
     strong_chance: float | None = None
     failure: Reason | None = None
+
+
+class DecisionModelResult(StrEnum):
+    """What became of a request that a decision model was to be asked about."""
+
+    HIT = "hit"
+    """It had been asked about the same prompt, or was being asked."""
+    ASKED = "asked"
+    LATE = "late"
+    FAILED = "failed"
+    """It could not be had, was left alone, or said what is no choice."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionModelSaid:
+    """What a decision model said of a request, if it did."""
+
+    result: DecisionModelResult
+    judged: Judged | None = None
 
 
 class DraftVerdict(msgspec.Struct, frozen=True, kw_only=True):

@@ -102,6 +102,8 @@ class Conversation:
         What all of them come to, once they were set apart: their text then stands nowhere here.
     task
         What the request is for, as somebody described it; empty where its system prompt says so.
+    judged
+        The chance of each of `routers.decision.judged.LEVELS`, where somebody said how hard it is.
     """
 
     messages: tuple[Message, ...]
@@ -109,6 +111,7 @@ class Conversation:
     documents: tuple[Document, ...] = ()
     numbers: DocumentNumbers | None = None
     task: str = ""
+    judged: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, prompt: str) -> "Conversation":
@@ -551,6 +554,8 @@ class Reason(StrEnum):
     FALLBACK = "fallback"
     BUDGET = "budget"
     """What is left of a budget did not pay for the model that was decided."""
+    DECISION_MODEL = "decision_model"
+    """The policy has a model for requests as hard as an outside model says that this one is."""
     STICKY = "sticky"
     """The conversation stayed on its model where the router alone would have moved."""
     WORKFLOW = "workflow"

@@ -20,7 +20,7 @@ from app.gateway.ledger import LedgerEntry
 from app.gateway.pressure import Pressure
 from app.gateway.request import AskedTask, Policy, RouteRequest
 from app.stores.base import Standing
-from app.types import Call, Judgement
+from app.types import Call, DecisionModelSaid, Judgement
 from routers.answers.references import exact_match, f1
 from routers.errors import NoEligibleModelError, RoutingError
 from routers.request.layout import Description
@@ -115,6 +115,8 @@ def route_headers(
     judge_cost_usd = entry.judge_cost_usd
     if judge_cost_usd is not None:
         headers.append((b"x-route-scorer-cost-usd", usd(judge_cost_usd)))
+    if entry.decision_model is not None:
+        headers.append((b"x-route-decision-model", _told_judged(entry.decision_model).encode()))
     if entry.standing is not None:
         headers.extend((limits or limit_headers)(entry.standing))
     if entry.pressure is not None:
@@ -282,6 +284,27 @@ def _told_documents(numbers: DocumentNumbers) -> str:
     return f"n={numbers.n};coverage={coverage}"
 
 
+def _told_judged(said: DecisionModelSaid) -> str:
+    told, judged = said.result.value, said.judged
+    if judged is None:
+        return told
+    level = judged.likeliest_level
+    told += f"; level={level}; p={judged.level[level]:.2f}"
+    return told if judged.likeliest_kind is None else f"{told}; kind={judged.likeliest_kind}"
+
+
+def decision_model_object(said: DecisionModelSaid | None) -> dict[str, Any] | None:
+    """Return what a decision model said as JSON-ready values, if the policy has one."""
+    if said is None:
+        return None
+    level, kind = ({}, {}) if said.judged is None else (said.judged.level, said.judged.kind)
+    return {
+        "result": said.result.value,
+        "level": {word: rounded(chance, 6) for word, chance in level.items()},
+        "kind": {word: rounded(chance, 6) for word, chance in kind.items()},
+    }
+
+
 def documents_object(request: RouteRequest) -> dict[str, Any] | None:
     """Return what the documents of a request come to as JSON-ready values, if it has some."""
     numbers = document_numbers(request)
@@ -434,6 +457,7 @@ def explain_object(entry: LedgerEntry, *, text: str | None = None) -> Mapping[st
         "task": task_object(entry.request.task),
         "threshold": threshold_object(entry.request.objective),
         "scorer": scorer_object(entry.judgement),
+        "decision_model": decision_model_object(entry.decision_model),
         "documents": documents_object(entry.request),
         "workflow": workflow_object(entry.course),
         "candidates": candidate_objects(decision.candidates, entry.request.policy),

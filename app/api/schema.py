@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.knobs import MAX_USD
 from app.config import PRESETS
+from app.types import DecisionModelResult
 from routers.artifact.evidence import Evidence
 from routers.request.layout import DOMAINS, KINDS, LEVELS
 from routers.wishes import MAX_FLAGS_CHARS, MAX_WEIGHT, Security
@@ -283,6 +284,14 @@ class ScorerAnswer(BaseModel):
     error: str | None
 
 
+class DecisionModelTold(BaseModel):
+    """What the policy's decision model said of how hard the request is, and of what kind."""
+
+    result: DecisionModelResult
+    level: dict[str, float] = Field(description="the chance of each level; empty where none came")
+    kind: dict[str, float]
+
+
 class DocumentsTold(BaseModel):
     """What the documents of a request come to: all that a router is told of them."""
 
@@ -325,6 +334,7 @@ class RouteDecision(BaseModel):
     task: TaskObject | None = Field(description="null where nobody asked for one")
     threshold: Threshold | None
     scorer: ScorerAnswer | None
+    decision_model: DecisionModelTold | None = Field(description="null where the policy has none")
     documents: DocumentsTold | None = Field(
         description="null without documents, or where the policy looks at none"
     )

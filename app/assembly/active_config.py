@@ -28,6 +28,7 @@ from app.gateway.cache import ResponseCache
 from app.gateway.ceilings import Paces
 from app.gateway.choose import Chooser
 from app.gateway.decide import Decider
+from app.gateway.decision_models import DecisionModels
 from app.gateway.dispatch import Dispatcher
 from app.gateway.handle import Gateway
 from app.gateway.held_answers import HoldBack
@@ -136,6 +137,15 @@ def build_active(
             ),
             scorer=Scorer(questions=questions, specs=config.specs),
             apps=AppDescriptions(questions=questions, specs=config.specs),
+            decision_models=DecisionModels(
+                questions=questions,
+                specs=config.specs,
+                max_failures=limits.failures,
+                cooldown_s=limits.cooldown_s,
+                on_said=lambda policy, result: metrics.routing.decision_model_said(
+                    policy.name, result.value
+                ),
+            ),
             reservations=reservations,
             affinity=Affinity(blobs=store.blobs, now=time.time),
             clock=clock,
@@ -181,6 +191,11 @@ def build_active(
         deployments=deployments,
         policies=policies,
         providers=tuple(providers_of(deployments)),
+        endpoints=tuple(
+            policy.decision_model.endpoint
+            for policy in policies.values()
+            if policy.decision_model is not None and policy.decision_model.endpoint is not None
+        ),
         names=names,
         visible=VisibleNames(names),
     )

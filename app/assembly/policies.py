@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 import routers
+from app.assembly.decision_models import build_decision_model
 from app.assembly.image_arms import choosing_images
 from app.assembly.tasks import build_recogniser, build_tasks
 from app.assembly.workflows import build_workflow
@@ -154,6 +155,7 @@ def _policy(
         describes_apps=None
         if apps is None
         else AppDescription(model_id=apps.model, deadline_s=apps.deadline_s),
+        decision_model=build_decision_model(name, policy, config, artifact),
         documents=_documents(name, policy, config, artifact),
         withholding=tuple(spec.withholds_documents for spec in candidates),
     )
@@ -172,6 +174,8 @@ def _flags(
     """
     helpers = [config.gateway.routers[policy.router].scorer]
     helpers += [] if policy.describe_apps is None else [policy.describe_apps.model]
+    if policy.decision_model is not None and policy.decision_model.model is not None:
+        helpers.append(policy.decision_model.model)
     if workflow is not None:
         helpers += workflow.workflow.asks(policy.candidates)
     most = policy.flags.max.model_dump()

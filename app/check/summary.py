@@ -155,6 +155,15 @@ def _variables(config: LoadedConfig, *, here: bool) -> list[tuple[str, ...]]:
         (f"key of {name}", each.api_key_env, name in config.secrets)
         for name, each in gateway.upstreams.items()
     ]
+    named += [
+        (
+            f"key of {name}'s decision model",
+            each.decision_model.api_key_env,
+            name in config.decision_keys,
+        )
+        for name, each in gateway.policies.items()
+        if each.decision_model is not None
+    ]
     if gateway.store.kind == "redis":
         named.append(("address of Redis", gateway.store.redis_url_env, bool(config.redis_url)))
         if gateway.store.cache_url_env is not None:

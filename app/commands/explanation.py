@@ -223,6 +223,12 @@ def _print_heard(request: RouteRequest, console: Console) -> None:
     if request.task is not None:
         found = ", recognised" if request.task.recognised and request.task.names else ""
         console.print(f"  task {escape(request.task.told)}{found}")
+    policy = request.policy
+    if policy is not None and policy.decision_model is not None:
+        console.print(
+            f"  decided without the decision model {escape(policy.decision_model.name)}, which "
+            "explain does not ask; a running gateway's /v1/route does"
+        )
     numbers = document_numbers(request)
     if numbers is not None:
         console.print(

@@ -19,6 +19,8 @@ from app.config.routing import PolicyConfig, RouterConfig, check_policy
 from app.config.server import AuthConfig, ServerConfig
 from app.config.upstreams import BreakerConfig, StubConfig, UpstreamConfig
 
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
 
 class GatewayConfig(Strict):
     """Everything a running gateway is made from."""
@@ -82,6 +84,9 @@ class GatewayConfig(Strict):
                 known_model(
                     policy.describe_apps.model, self.models, (*place, "describe_apps", "model")
                 )
+            decision_model = policy.decision_model
+            if decision_model is not None and decision_model.model is not None:
+                known_model(decision_model.model, self.models, (*place, "decision_model", "model"))
             check_policy(name, policy, self.routers[policy.router])
         if self.policies:
             known_name(self.default_policy, self.policies, ("default_policy",))
@@ -98,6 +103,7 @@ class GatewayConfig(Strict):
             known_model(model_id, self.models, place)
         _check_outcomes(self)
         _check_ports(self)
+        _check_recursion(self)
         return self
 
     @property
@@ -121,6 +127,16 @@ def _check_outcomes(config: GatewayConfig) -> None:
         raise ConflictError(
             ("outcomes", "contents"), "there is no decision log to keep them beside"
         )
+
+
+def _check_recursion(config: GatewayConfig) -> None:
+    for name, policy in config.policies.items():
+        url = None if policy.decision_model is None else policy.decision_model.url
+        if url is not None and url.host in _LOOPBACK and url.port == config.server.port:
+            raise ConflictError(
+                ("policies", name, "decision_model", "url"),
+                "is this gateway itself; name a chat model of it under `model` instead",
+            )
 
 
 def _check_ports(config: GatewayConfig) -> None:

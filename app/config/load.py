@@ -67,6 +67,12 @@ def load_config(
             for name, upstream in gateway.upstreams.items()
             if (secret := _secret(upstream.api_key_env, environment))
         },
+        decision_keys={
+            name: secret
+            for name, policy in gateway.policies.items()
+            if policy.decision_model is not None
+            and (secret := _secret(policy.decision_model.api_key_env, environment))
+        },
         admin_token=_admin_token(gateway.auth.admin_token_env, environment),
         metrics_token=_secret(gateway.server.metrics_token_env, environment) or None,
         redis_url=_address(gateway.store.redis_url_env, environment),
@@ -89,6 +95,16 @@ def missing_variables(config: LoadedConfig) -> list[Remark]:
         )
         for name, upstream in config.gateway.upstreams.items()
         if upstream.api_key_env is not None and name not in config.secrets
+    ]
+    missing += [
+        Remark(
+            ("policies", name, "decision_model", "api_key_env"),
+            f"the key comes from {policy.decision_model.api_key_env}, which is not set; export it",
+        )
+        for name, policy in config.gateway.policies.items()
+        if policy.decision_model is not None
+        and policy.decision_model.api_key_env is not None
+        and name not in config.decision_keys
     ]
     variable = config.gateway.server.metrics_token_env
     if variable is not None and config.metrics_token is None:

@@ -34,6 +34,10 @@ class LoadedConfig(Strict):
     catalogue_document: Annotated[Document, Field(exclude=True, repr=False)]
     secrets: Annotated[dict[str, str], Field(exclude=True, repr=False)]
     """Upstream name → API key; kept out of `repr` and of every dump."""
+    decision_keys: Annotated[dict[str, str], Field(exclude=True, repr=False)] = Field(
+        default_factory=dict
+    )
+    """Policy name → key of its decision model's endpoint; kept out likewise."""
     admin_token: Annotated[str | None, Field(exclude=True, repr=False)] = None
     """Opens `/admin`; None where there is none. Kept out likewise."""
     metrics_token: Annotated[str | None, Field(exclude=True, repr=False)] = None
@@ -61,7 +65,8 @@ class LoadedConfig(Strict):
             for name, value in upstream.extra_headers.items()
             if _SECRET_HEADER.search(name)
         )
-        named = (*self.secrets.values(), self.admin_token, self.metrics_token, *headers)
+        keys = (*self.secrets.values(), *self.decision_keys.values())
+        named = (*keys, self.admin_token, self.metrics_token, *headers)
         urls = (url for url in (self.redis_url, self.cache_url) if url is not None)
         passwords = (urlsplit(url).password for url in urls)
         return frozenset(each for each in (*named, *passwords) if each)

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from app.config.decision_models import DecisionModelConfig, check_decision_model
 from app.config.fields import ConflictError, Place, Seconds, SecondsOrNone, Share, Strict, Text
 from app.config.flags import FlagsConfig
 from app.config.tasks import (
@@ -175,6 +176,9 @@ class PolicyConfig(Strict):
     describe_apps: DescriptionConfig | None = None
     """Have a model describe each application by its system prompt, once, for a router that goes by
     tasks. Off by default: the system prompt stands for itself."""
+    decision_model: DecisionModelConfig | None = None
+    """Ask a model how hard a request is, and of what kind, before it is decided. Off by
+    default."""
     router_deadline_s: Seconds = 0.05
     """How long a decision may take before `default_model` takes the request."""
     affinity: AffinityConfig = AffinityConfig()
@@ -240,6 +244,13 @@ def check_policy(name: str, policy: PolicyConfig, router: RouterConfig) -> None:
         _check_threshold((*place, "threshold"), policy, router)
     check_tasks(
         place, policy.tasks, policy.candidates, recognised=policy.recognise_tasks is not None
+    )
+    others = {"a workflow": policy.workflow, "a threshold": policy.threshold}
+    check_decision_model(
+        (*place, "decision_model"),
+        policy.decision_model,
+        policy.candidates,
+        else_decided=next((name for name, each in others.items() if each is not None), None),
     )
     if router.scorer is not None and "router_deadline_s" not in policy.model_fields_set:
         raise ConflictError(

@@ -182,6 +182,8 @@ def _named(gateway: GatewayConfig) -> Iterator[tuple[Place, str]]:
             yield ("policies", name, "candidates", position), candidate
         if policy.describe_apps is not None:
             yield ("policies", name, "describe_apps", "model"), policy.describe_apps.model
+        if policy.decision_model is not None and policy.decision_model.model is not None:
+            yield ("policies", name, "decision_model", "model"), policy.decision_model.model
     for alias, target in gateway.aliases.items():
         if target.partition(MARK)[0] in gateway.models:
             yield ("aliases", alias), target

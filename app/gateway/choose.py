@@ -10,6 +10,7 @@ from app.gateway.affinity import Affinity
 from app.gateway.app_descriptions import AppDescriptions
 from app.gateway.ceilings import Paces
 from app.gateway.decide import Decider
+from app.gateway.decision_models import DecisionModels, by_level, with_judged
 from app.gateway.documents import by_theta
 from app.gateway.ledger import LedgerEntry
 from app.gateway.plan import begun
@@ -42,6 +43,7 @@ class Chooser:
     clock: Callable[[], float]
     shares: Shares = field(default_factory=Shares)
     apps: AppDescriptions
+    decision_models: DecisionModels
     request_timeout_s: float = 600.0
     usual: Paces = field(default_factory=Paces)
     """What answers of models usually take."""
@@ -156,22 +158,35 @@ class Chooser:
     async def _route(
         self, request: RouteRequest, policy: Policy, entry: LedgerEntry, *, alone: bool
     ) -> Decision:
-        """Ask the scorer if there is one, then the router."""
+        """Ask the models that are asked before, if there are some, then the router."""
         scorer, describer = self.scorer.concerns(request, policy), None
         if policy.describes_apps is not None:
             describer = self.apps.concerns(request, policy)
-        if scorer is not None or describer is not None or alone:
-            payable = await self.reservations.question(request, entry, scorer, describer)
+        judges, price = False, None
+        if policy.decision_model is not None and request.pinned_model_id is None:
+            entry.decision_model = self.decision_models.known(request, policy)
+            judges = entry.decision_model is None
+            price = self.decision_models.price(request, policy) if judges else None
+        if scorer is not None or describer is not None or judges or alone:
+            payable = await self.reservations.question(
+                request, entry, scorer, describer, further=price
+            )
             if scorer is not None:
                 entry.judgement = await self.scorer.ask(request, policy, entry, payable=payable)
             if describer is not None:
                 await self.apps.ask(request, policy, entry, payable=payable)
+            if judges:
+                entry.decision_model = await self.decision_models.ask(
+                    request, policy, entry, payable=payable
+                )
         return await self._decide(request, policy, entry)
 
     async def _decide(self, request: RouteRequest, policy: Policy, entry: LedgerEntry) -> Decision:
         if policy.describes_apps is not None:
             request = self._described(request)
-        return await self.decider.decide(
+        if policy.decision_model is not None:
+            request = with_judged(request, entry.decision_model)
+        decision = await self.decider.decide(
             request,
             policy,
             judgement=entry.judgement,
@@ -180,6 +195,9 @@ class Chooser:
             if request.pinned_model_id is not None
             else self.shares.exceeded(request.caller),
         )
+        if policy.decision_model is None:
+            return decision
+        return by_level(policy, entry, decision)
 
 
 def _lowered(entry: LedgerEntry) -> RouteRequest:

@@ -39,6 +39,7 @@ from app.types import (
     CacheState,
     Call,
     CallRole,
+    DecisionModelSaid,
     Judgement,
     ToldUsage,
     Usage,
@@ -91,6 +92,8 @@ class LedgerEntry(msgspec.Struct, kw_only=True, eq=False):
     """The way through a workflow, where the policy has one."""
     judgement: Judgement | None = None
     """What a model was heard to say before the decision."""
+    decision_model: DecisionModelSaid | None = None
+    """What was said of how hard the request is."""
     turn: SessionTurn | None = None
     cache: CacheState | None = None
     cached: CachedAnswer | None = None

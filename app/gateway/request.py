@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from app.access.guard import ANONYMOUS, Caller
+from app.gateway.decision_model_rule import DecisionModelRule
 from app.gateway.flags import NO_RULE, FlagRule
 from app.gateway.session import Session
 from app.lineage import Lineage
@@ -290,6 +291,8 @@ class Policy:
     """What finds the task of a request that names none; None looks for none."""
     describes_apps: AppDescription | None = None
     """Who is asked what an application is for; None asks nobody."""
+    decision_model: DecisionModelRule | None = None
+    """Who is asked how hard a request is; None asks nobody."""
     images: ImageChoice | None = None
     """How the detail of images is chosen; None takes them as they are sent."""
     low_detail_losses: tuple[float, ...] = ()

@@ -37,8 +37,15 @@ class Reservations:
         entry: LedgerEntry,
         scorer: ModelSpec | None = None,
         describer: ModelSpec | None = None,
+        *,
+        further: tuple[int, float | None] | None = None,
     ) -> bool:
         """Reserve for questions to a scorer and a describer, or, without, for a decision alone.
+
+        Parameters
+        ----------
+        further
+            The tokens that one more question takes at most, and what they cost in US dollars.
 
         Returns whether they may be asked: no budget pays what has no price.
 
@@ -49,6 +56,7 @@ class Reservations:
         tokens, nusd, payable = 0, None, True
         asked = [] if scorer is None else [price_of_question(request, scorer)]
         asked += [] if describer is None else [price_of_description(request, describer)]
+        asked += [] if further is None else [further]
         if asked:
             tokens = sum(n for n, _ in asked)
             cost_usd = sum_known_usd([each_usd for _, each_usd in asked])

@@ -52,6 +52,12 @@ class RoutingMetrics:
             "Decisions that the router could not make, taken by the policy's default model.",
             *("policy", "reason"),
         )
+        self._decision_models = declare.counter(
+            "gateway_decision_model_requests",
+            "Requests of policies with a decision model, by whether it had been asked about the"
+            " prompt (hit), was asked, was late, or failed.",
+            *("policy", "result"),
+        )
         self._knob = declare.histogram(
             "gateway_cost_quality_asked",
             "Where the cost-quality knob stood, of requests decided by it.",
@@ -132,6 +138,10 @@ class RoutingMetrics:
     def router_failed(self, policy: str, reason: Reason) -> None:
         """Count one decision that fell open to the default model."""
         self._failures[self._policies[policy], reason.value].inc(1)
+
+    def decision_model_said(self, policy: str, result: str) -> None:
+        """Count one request that a decision model was to be asked about."""
+        self._decision_models[self._policies[policy], result].inc(1)
 
     def staged(self, seconds: Mapping[Stage, float]) -> None:
         """Note how long each stage of one decision took."""

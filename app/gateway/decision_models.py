@@ -1,0 +1,292 @@
+"""Asking a decision model how hard a request is, before it is decided.
+
+What it said of a prompt is remembered for all requests of a process, and while one request asks,
+others with the same prompt wait for what it hears. Whatever comes in between, the request is
+decided without it.
+"""
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import msgspec
+
+from app.errors import UpstreamError
+from app.gateway.breaker import Circuit
+from app.gateway.decision_model_rule import DecisionModelRule
+from app.gateway.ledger import LedgerEntry
+from app.gateway.questions import Questions, Silence, question_of, unsent
+from app.gateway.request import Policy, RouteRequest
+from app.types import DecisionModelResult, DecisionModelSaid
+from routers.decision.judged import (
+    JUDGED_MAX_TOKENS,
+    Judged,
+    judged_by_chances,
+    judged_by_words,
+    judged_messages,
+    judged_text,
+)
+from routers.text.conversation import conversation_text
+from routers.text.token_estimate import estimate_tokens_upper
+from routers.types import Conversation, CostQuality, Decision, ModelSpec, Reason
+
+MAX_KEPT = 10_000
+"""Of so many prompts it is remembered what was said; the oldest are forgotten first."""
+
+_FAILED = DecisionModelSaid(result=DecisionModelResult.FAILED)
+_LATE = DecisionModelSaid(result=DecisionModelResult.LATE)
+
+
+class _Kept(NamedTuple):
+    judged: Judged
+    until: float
+
+
+_Asking = asyncio.Future[DecisionModelSaid | None]
+"""What somebody is being told; None where they went away before."""
+
+
+@dataclass(slots=True, kw_only=True)
+class DecisionModels:
+    """Asks the decision models of policies.
+
+    Attributes
+    ----------
+    max_failures, cooldown_s
+        How many failures, malformed and late answers in a row make one be left alone, and for how
+        long.
+    on_said
+        Told what became of each request that a decision model was to be asked about.
+    """
+
+    questions: Questions
+    specs: Mapping[str, ModelSpec]
+    max_failures: int = 5
+    cooldown_s: float = 15.0
+    on_said: Callable[[Policy, DecisionModelResult], None] = lambda _policy, _result: None
+    _kept: OrderedDict[bytes, _Kept] = field(default_factory=OrderedDict)
+    _asking: dict[bytes, _Asking] = field(default_factory=dict)
+    _circuits: dict[str, Circuit] = field(default_factory=dict)
+
+    def known(self, request: RouteRequest, policy: Policy) -> DecisionModelSaid | None:
+        """Return what was said of a request's prompt before; None where nothing was."""
+        rule = _rule(policy)
+        kept = self._kept.get(_name(rule, _prompt(request)))
+        if kept is None or kept.until <= self._now():
+            return None
+        return self._told(
+            policy, DecisionModelSaid(result=DecisionModelResult.HIT, judged=kept.judged)
+        )
+
+    def price(self, request: RouteRequest, policy: Policy) -> tuple[int, float | None] | None:
+        """Return the tokens that asking takes at most, and what they cost in US dollars.
+
+        None where it is no model of the gateway's; the cost is None where its price is unknown.
+        """
+        rule = _rule(policy)
+        if rule.model_id is None:
+            return None
+        messages = judged_messages(_prompt(request), rule.levels, rule.kinds)
+        n_input = estimate_tokens_upper(Conversation(messages))
+        prices = self.specs[rule.model_id].prices
+        cost_usd = prices.cost_usd(input_tokens=n_input, output_tokens=JUDGED_MAX_TOKENS)
+        return n_input + JUDGED_MAX_TOKENS, cost_usd
+
+    async def ask(
+        self, request: RouteRequest, policy: Policy, entry: LedgerEntry, *, payable: bool = True
+    ) -> DecisionModelSaid:
+        """Return what is said of a request within the deadline, or what came in between.
+
+        Parameters
+        ----------
+        payable
+            Whether anybody would pay; else nothing is sent.
+        """
+        rule = _rule(policy)
+        if not payable and rule.model_id is not None:
+            unsent(rule.model_id, entry, "model_without_price")
+            return self._told(policy, _FAILED)
+        prompt, deadline = _prompt(request), self._now() + rule.deadline_s
+        name = _name(rule, prompt)
+        while (asking := self._asking.get(name)) is not None:
+            said = await self._overhear(asking, deadline, entry)
+            if said is not None:
+                return self._told(policy, said)
+        mine: _Asking = asyncio.get_running_loop().create_future()
+        self._asking[name] = mine
+        answered = None
+        try:
+            answered = await self._guarded(request, rule, entry, prompt, deadline)
+        finally:
+            del self._asking[name]
+            mine.set_result(answered)
+        if answered.judged is not None and rule.cache_s:
+            self._kept[name] = _Kept(answered.judged, self._now() + rule.cache_s)
+            self._kept.move_to_end(name)
+            while len(self._kept) > MAX_KEPT:
+                self._kept.popitem(last=False)
+        return self._told(policy, answered)
+
+    async def _overhear(
+        self, asking: _Asking, deadline: float, entry: LedgerEntry
+    ) -> DecisionModelSaid | None:
+        """Return what another request is told; None where that went away before it was."""
+        entry.wait_begins(self._now())
+        try:
+            left_s = max(deadline - self._now(), 0.0)
+            done, _ = await asyncio.wait((asking,), timeout=left_s)
+        finally:
+            entry.wait_ends(self._now())
+        if not done:
+            return _LATE
+        said = asking.result()
+        if said is None or said.judged is None:
+            return said
+        return DecisionModelSaid(result=DecisionModelResult.HIT, judged=said.judged)
+
+    async def _guarded(
+        self,
+        request: RouteRequest,
+        rule: DecisionModelRule,
+        entry: LedgerEntry,
+        prompt: str,
+        deadline: float,
+    ) -> DecisionModelSaid:
+        """Ask, unless it has failed too often of late."""
+        circuit = self._circuits.setdefault(
+            rule.name, Circuit(max_failures=self.max_failures, cooldown_s=self.cooldown_s)
+        )
+        began = self._now()
+        if not circuit.allows(began):
+            if rule.model_id is not None:
+                unsent(rule.model_id, entry, "unhealthy")
+            return _FAILED
+        is_probe = circuit.begin(began)
+        said = None
+        try:
+            left_s = max(deadline - began, 0.0)
+            said = await (self._by_model if rule.endpoint is None else self._by_endpoint)(
+                request, rule, entry, prompt, left_s
+            )
+        finally:
+            if said is None:
+                if is_probe:
+                    circuit.abandoned()
+            elif said.judged is None:
+                circuit.failed(self._now(), began=began)
+            else:
+                circuit.succeeded(began=began)
+        return said
+
+    async def _by_model(
+        self,
+        request: RouteRequest,
+        rule: DecisionModelRule,
+        entry: LedgerEntry,
+        prompt: str,
+        left_s: float,
+    ) -> DecisionModelSaid:
+        assert rule.model_id is not None  # noqa: S101  (it has no endpoint)
+        messages = judged_messages(prompt, rule.levels, rule.kinds)
+        question = question_of(request, messages, max_tokens=JUDGED_MAX_TOKENS)
+        reply = await self.questions.ask(question, rule.model_id, entry, deadline_s=left_s)
+        if reply.said is None:
+            return _LATE if reply.silence is Silence.LATE else _FAILED
+        return _said(judged_by_words(reply.said, rule.levels, rule.kinds))
+
+    async def _by_endpoint(
+        self,
+        _request: RouteRequest,
+        rule: DecisionModelRule,
+        entry: LedgerEntry,
+        prompt: str,
+        left_s: float,
+    ) -> DecisionModelSaid:
+        assert rule.endpoint is not None  # noqa: S101  (it is asked)
+        entry.wait_begins(self._now())
+        try:
+            async with asyncio.timeout(left_s):
+                data = await rule.endpoint.ask(judged_text(prompt))
+        except TimeoutError:
+            return _LATE
+        except UpstreamError:
+            return _FAILED
+        finally:
+            entry.wait_ends(self._now())
+        return _said(judged_by_chances(data, rule.levels, rule.kinds))
+
+    def _told(self, policy: Policy, said: DecisionModelSaid) -> DecisionModelSaid:
+        self.on_said(policy, said.result)
+        return said
+
+    def _now(self) -> float:
+        return self.questions.dispatcher.clock()
+
+
+def by_level(policy: Policy, entry: LedgerEntry, decision: Decision) -> Decision:
+    """Return the decision for the model that the request's level goes to, where that may serve.
+
+    Only the policy's own knob gives way: what a client asks for stands, as do what a budget that
+    runs low leaves, and what a task has come to that does not get on.
+    """
+    said, asked = entry.decision_model, entry.request
+    if said is None or said.judged is None or policy.decision_model is None:
+        return decision
+    own = asked.objective_param is None and isinstance(asked.objective, CostQuality)
+    wishes = asked.wishes is not None and bool(asked.wishes.weights)
+    if not own or wishes or entry.pressure is not None:
+        return decision
+    if asked.stall is not None or asked.housekeeping is not None:
+        return decision
+    wanted = policy.decision_model.by_level.get(said.judged.likeliest_level)
+    ranked = (decision.model_id, *decision.fallbacks)
+    # An arm stands in the place of the candidate that was configured.
+    chosen = next((each for each in ranked if wanted in (each, policy.arm_of.get(each))), None)
+    if wanted is None or chosen is None or decision.reason is Reason.ONLY_ELIGIBLE:
+        return decision
+    return replace(
+        decision,
+        model_id=chosen,
+        fallbacks=tuple(each for each in ranked if each != chosen),
+        reason=Reason.DECISION_MODEL,
+    )
+
+
+def with_judged(request: RouteRequest, said: DecisionModelSaid | None) -> RouteRequest:
+    """Return a request as its router reads it, with what was said of it."""
+    policy = request.policy
+    if said is None or said.judged is None or policy is None or policy.decision_model is None:
+        return request
+    if not policy.decision_model.is_feature:
+        return request
+    level = tuple(said.judged.level.values())
+    return msgspec.structs.replace(
+        request,
+        conversation=replace(request.conversation, judged=level),
+        read=None if request.read is None else replace(request.read, judged=level),
+        read_bare=None if request.read_bare is None else replace(request.read_bare, judged=level),
+    )
+
+
+def _said(judged: Judged | None) -> DecisionModelSaid:
+    if judged is None:
+        return _FAILED
+    return DecisionModelSaid(result=DecisionModelResult.ASKED, judged=judged)
+
+
+def _rule(policy: Policy) -> DecisionModelRule:
+    assert policy.decision_model is not None  # noqa: S101  (who asks looks for it first)
+    return policy.decision_model
+
+
+def _prompt(request: RouteRequest) -> str:
+    return conversation_text(request.routed_by).prompt
+
+
+def _name(rule: DecisionModelRule, prompt: str) -> bytes:
+    """Return what an answer is remembered by: everything that it was asked for by."""
+    told = repr((rule.name, rule.levels, rule.kinds, judged_text(prompt)))
+    return hashlib.sha256(told.encode("utf-8", "surrogatepass")).digest()
