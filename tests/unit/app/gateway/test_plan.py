@@ -46,7 +46,7 @@ DECISION = Decision(
 def request(*, max_attempts=3, hedge_after_s=None, **changes):
     policy = SimpleNamespace(max_attempts=max_attempts, hedge_after_s=hedge_after_s)
     values = {"policy": policy, "fallback": True, "locked": False, "max_cost_usd": None}
-    values["repeated"] = False
+    values |= {"repeated": False, "chain": None}
     return SimpleNamespace(**{**values, **changes})
 
 
