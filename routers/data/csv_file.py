@@ -27,7 +27,7 @@ _NUMBERS = frozenset(
 )
 _TEXTS = frozenset(
     {
-        *("query_id", "prompt", "query", "messages", "documents"),
+        *("query_id", "prompt", "query", "messages", "documents", "judged"),
         *("model", "set", "benchmark", "subset", "answer"),
     }
 )

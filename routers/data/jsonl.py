@@ -17,6 +17,7 @@ from routers.data.messages import (
     documents_key,
     group_of,
     read_documents,
+    read_judged,
     read_messages,
 )
 from routers.data.part import Part, Queries
@@ -182,6 +183,7 @@ def query_of(where: str, record: dict[str, Any]) -> Query:
     """
     query_id = name_of(where, record, "query_id")
     documents = read_documents(where, record.get("documents"))
+    judged = read_judged(where, record.get("judged"))
     billed = conversation_of(where, record)
     media = described_media(where, record)
     if media is not None:
@@ -201,7 +203,9 @@ def query_of(where: str, record: dict[str, Any]) -> Query:
             ]
         ),
         prompt=conversation_key(billed) + documents_key(documents),
-        conversation=replace(read, documents=documents) if documents else read,
+        conversation=replace(read, documents=documents, judged=judged)
+        if documents or judged
+        else read,
         billed=replace(billed, documents=documents) if documents else billed,
         group=group_of(where, record, ("set", "benchmark", "subset")),
     )

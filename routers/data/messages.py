@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from routers.data.media import media_of_messages
+from routers.decision.judged import LEVELS, judged_by_chances
 from routers.errors import DataError
 from routers.files import shown_value
 from routers.request.declared import declared_documents
@@ -53,6 +54,37 @@ def read_documents(where: str, value: object) -> tuple[Document, ...]:
         return declared_documents(json.loads(value) if isinstance(value, str) else value)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: 'documents' {error}") from None
+
+
+def read_judged(where: str, value: object) -> tuple[float, ...]:
+    """Read what a decision model said of a query: the chance of each level; nothing of none.
+
+    That is what the gateway is told: `{"level": {"easy": 0.3, "hard": 0.7}}`, as JSON in a text
+    where tables hold it.
+
+    Raises
+    ------
+    DataError
+        If it is none; the message begins with `where`.
+    """
+    if value is None:
+        return ()
+    told = value if isinstance(value, str) else json.dumps(_known(value), default=float)
+    judged = judged_by_chances(told.encode("utf-8", "replace"), LEVELS, ())
+    if judged is None:
+        raise DataError(
+            f"{where}: 'judged' must be an object with the chances of {', '.join(LEVELS)} under "
+            f"`level`, got {shown_value(value)}"
+        )
+    return tuple(judged.level.values())
+
+
+def _known(value: object) -> object:
+    """Return a structure without the fields that a table has for other rows alone."""
+    level = value.get("level") if isinstance(value, dict) else None
+    if not isinstance(level, dict):
+        return value
+    return {"level": {word: chance for word, chance in level.items() if chance is not None}}
 
 
 def group_of(where: str, record: Mapping[str, object], names: Sequence[str]) -> str:

@@ -47,6 +47,8 @@ class ConversationText(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What its documents come to; None where nobody set them apart."""
     task: str = ""
     """What the request is for: as described, else the text of the system prompt."""
+    judged: tuple[float, ...] = ()
+    """How likely each level of difficulty is, as somebody said; empty where nobody did."""
 
 
 def conversation_text(conversation: Conversation) -> ConversationText:
@@ -69,6 +71,7 @@ def conversation_text(conversation: Conversation) -> ConversationText:
             media=conversation.media,
             documents=conversation.numbers,
             task=conversation.task,
+            judged=conversation.judged,
         )
     system = [message for message in messages if message.role is Role.SYSTEM]
     turns = [message for message in messages if message.role is not Role.SYSTEM]
@@ -79,6 +82,7 @@ def conversation_text(conversation: Conversation) -> ConversationText:
             media=conversation.media,
             documents=conversation.numbers,
             task=conversation.task,
+            judged=conversation.judged,
         )
     newest = newest_user_turn(turns)
     history = turns[:newest] + turns[newest + 1 :]
@@ -92,6 +96,7 @@ def conversation_text(conversation: Conversation) -> ConversationText:
         media=conversation.media,
         documents=conversation.numbers,
         task=conversation.task or system_text,
+        judged=conversation.judged,
     )
 
 

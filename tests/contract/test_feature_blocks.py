@@ -13,8 +13,12 @@ from routers.types import Conversation, Message, Role
 KINDS = BLOCKS.kinds()
 QUESTIONS = ("What is {} plus two?", "Name a river near {}.", "Schreib ein Gedicht über {}!")
 MEDIA = (None, Media(pictures=(Picture(tokens=255, tokens_upper=510, width_px=512, height_px=9),)))
+JUDGED = ((), (0.0, 0.0, 0.25, 0.75))
 CONVERSATIONS = [
-    Conversation((Message(Role.USER, QUESTIONS[n % 3].format(n)),), MEDIA[n % 2]) for n in range(60)
+    Conversation(
+        (Message(Role.USER, QUESTIONS[n % 3].format(n)),), MEDIA[n % 2], judged=JUDGED[n % 2]
+    )
+    for n in range(60)
 ]
 
 
