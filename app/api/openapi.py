@@ -12,6 +12,7 @@ from app.api.dialects.base import Dialect, Documented, Table
 from app.api.routing_headers import HEADER_KEYS
 from app.api.schema import KNOB_PRESETS, RouteDecision
 from app.config.tasks import NO_TASK
+from app.gateway.images import AS_SENT
 from app.gateway.names import Names
 from app.types import CHAT_COMPLETIONS, DECISION_ROUTE
 from routers.workflows.chain import MAX_STAGES
@@ -82,6 +83,8 @@ def _document(app: FastAPI, dialects: Table, pinned: Collection[Dialect]) -> dic
     _branch(knobs["models"], "array")["items"]["enum"] = sorted(names.model_ids)
     _branch(knobs["policy"], "string")["enum"] = list(names.policies)
     _branch(knobs["task"], "string")["pattern"] = _task_pattern(names)
+    if all(policy.images is None for policy in names.policies.values()):
+        _branch(knobs["detail"], "string")["enum"] = [AS_SENT]
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     for path, documented in endpoints.items():

@@ -125,6 +125,9 @@ class Routing(BaseModel):
     task: str | None = Field(
         None, description="one of the policy's tasks, or several as first>second; off for none"
     )
+    detail: Literal["auto", "low", "high", "original", "as-sent"] | None = Field(
+        None, description="how closely images are looked at, where the policy chooses it"
+    )
 
 
 class StreamOptions(BaseModel):
