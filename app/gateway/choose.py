@@ -163,7 +163,7 @@ class Chooser:
         if policy.describes_apps is not None:
             describer = self.apps.concerns(request, policy)
         judges, price = False, None
-        if policy.decision_model is not None and request.pinned_model_id is None:
+        if policy.decision_model is not None and self.decision_models.concerns(policy, entry):
             entry.decision_model = self.decision_models.known(request, policy)
             judges = entry.decision_model is None
             price = self.decision_models.price(request, policy) if judges else None

@@ -71,6 +71,18 @@ class DecisionModels:
     _asking: dict[bytes, _Asking] = field(default_factory=dict)
     _circuits: dict[str, Circuit] = field(default_factory=dict)
 
+    def concerns(self, policy: Policy, entry: LedgerEntry) -> bool:
+        """Return whether a request is to be judged: its prompt may be shown, and it matters."""
+        rule, request = _rule(policy), entry.request
+        allowed, wishes = request.allowed_model_ids, request.wishes
+        if request.pinned_model_id is not None or (allowed is not None and len(allowed) == 1):
+            return False
+        if rule.endpoint is not None and wishes is not None and wishes.demands:
+            return False  # how safe an endpoint is nobody knows
+        if not _prompt(request).strip():
+            return False
+        return rule.is_feature or not rule.by_level or _is_open(entry)
+
     def known(self, request: RouteRequest, policy: Policy) -> DecisionModelSaid | None:
         """Return what was said of a request's prompt before; None where nothing was."""
         rule = _rule(policy)
@@ -232,14 +244,10 @@ def by_level(policy: Policy, entry: LedgerEntry, decision: Decision) -> Decision
     Only the policy's own knob gives way: what a client asks for stands, as do what a budget that
     runs low leaves, and what a task has come to that does not get on.
     """
-    said, asked = entry.decision_model, entry.request
+    said = entry.decision_model
     if said is None or said.judged is None or policy.decision_model is None:
         return decision
-    own = asked.objective_param is None and isinstance(asked.objective, CostQuality)
-    wishes = asked.wishes is not None and bool(asked.wishes.weights)
-    if not own or wishes or entry.pressure is not None:
-        return decision
-    if asked.stall is not None or asked.housekeeping is not None:
+    if not _is_open(entry):
         return decision
     wanted = policy.decision_model.by_level.get(said.judged.likeliest_level)
     ranked = (decision.model_id, *decision.fallbacks)
@@ -253,6 +261,15 @@ def by_level(policy: Policy, entry: LedgerEntry, decision: Decision) -> Decision
         fallbacks=tuple(each for each in ranked if each != chosen),
         reason=Reason.DECISION_MODEL,
     )
+
+
+def _is_open(entry: LedgerEntry) -> bool:
+    """Return whether nothing but the policy's own knob says how a request is decided."""
+    request = entry.request
+    own = request.objective_param is None and isinstance(request.objective, CostQuality)
+    weighs = request.wishes is not None and bool(request.wishes.weights)
+    as_ever = request.stall is None and request.housekeeping is None
+    return own and as_ever and not weighs and entry.pressure is None
 
 
 def with_judged(request: RouteRequest, said: DecisionModelSaid | None) -> RouteRequest:

@@ -1,6 +1,8 @@
 """A model that says how hard a request is, asked before the decision: by chat, by an endpoint."""
 
 import asyncio
+import json
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -232,13 +234,30 @@ def test_what_the_client_says_comes_first(gateway, models):
     assert ask(gateway, "chat", prompt).headers["x-route-model"] == LARGE
     knob = ask(gateway, "chat", prompt, headers={"x-cost-quality": "0"})
     assert knob.headers["x-route-reason"] == "knob"
-    assert knob.headers[HEADER].startswith("hit")
+    goals = ask(gateway, "chat", prompt, headers={"x-route-flags": "size=.5"})
+    assert goals.headers["x-route-reason"] == "knob"
+    one = ask(gateway, "chat", prompt, headers={"x-route-models": NANO})
+    # Where a level would change nothing, nobody is asked.
+    assert all(HEADER not in each.headers for each in (knob, goals, one))
     # Hard constraints hold: the level's model may not serve, so that the router decides.
     allowed = ask(gateway, "chat", prompt, headers={"x-route-models": f"{NANO},{MINI}"})
     assert allowed.headers["x-route-model"] != LARGE
     assert allowed.headers["x-route-reason"] == "knob"
     pinned = ask(gateway, "chat", prompt, model=NANO)
     assert HEADER not in pinned.headers
+
+
+def test_who_is_not_known_to_be_safe_is_not_shown_what_is_secret(gateway, models, endpoint):
+    body = {"model": "auto:url", "messages": [{"role": "user", "content": "A secret."}]}
+    httpx.post(
+        f"{gateway.url}/v1/chat/completions",
+        json=body,
+        headers={"x-route-flags": "security=basic"},
+        trust_env=False,
+    )
+    assert endpoint.bodies == []
+    assert ask(gateway, "url", "\n").status_code == 200  # nor what says nothing
+    assert endpoint.bodies == []
 
 
 def test_levels_without_a_model_are_the_routers(gateway, models, endpoint):
@@ -332,3 +351,30 @@ def test_limits_hold_and_what_was_asked_is_booked_once(servers, models, endpoint
         )
         assert refused.status_code == 429
         assert endpoint.bodies == []
+
+
+@pytest.mark.parametrize("name", ["chat", "url"])
+def test_who_goes_away_while_it_is_asked_leaves_the_question_to_others(
+    gateway, models, endpoint, name
+):
+    asked, go_on = threading.Event(), threading.Event()
+
+    def slow_once(_body):
+        if not asked.is_set():
+            asked.set()
+            go_on.wait(60)
+        return "easy" if name == "chat" else (200, {"level": "easy"})
+
+    models.said[JUDGE] = endpoint.answer = slow_once
+    prompt = f"A prompt whose client leaves {name}."
+    body = {"model": f"auto:{name}", "messages": [{"role": "user", "content": prompt}]}
+    data = json.dumps(body).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(data)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", httpx.URL(gateway.url).port)) as leaver:
+        leaver.sendall(head.encode() + data)
+        assert asked.wait(30)
+    try:
+        answer = ask(gateway, name, prompt)
+    finally:
+        go_on.set()
+    assert answer.headers[HEADER].startswith("asked; level=easy")

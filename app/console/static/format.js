@@ -52,6 +52,7 @@ const REASONS = {
   knob: "the knob", threshold: "the policy’s threshold", pinned: "asked for by name",
   only_eligible: "the only one that may", min_quality_unmet: "nobody reaches the minimum; the best",
   fallback: "stepped in for another", sticky: "kept for the conversation",
+  decision_model: "the level’s model",
   workflow: "several were asked", budget: "what the budget pays for",
   router_timeout: "the router was too slow; the default", router_error: "the router failed; the default",
 };
