@@ -136,11 +136,8 @@ def replayed(
     from routers.data.prices import read_prices  # noqa: PLC0415
     from routers.data.trajectories import models_of, read_trajectories  # noqa: PLC0415
     from routers.evaluation.agent_report import as_row  # noqa: PLC0415
-    from routers.evaluation.agent_steps import (  # noqa: PLC0415
-        Terms,
-        arrange_steps,
-        compare_steps,
-    )
+    from routers.evaluation.agent_steps import Terms, arrange_steps  # noqa: PLC0415
+    from routers.evaluation.agent_ways import compare_steps  # noqa: PLC0415
 
     loaded = [(path, load_artifact(path, trusted=trusted)) for path in artifacts]
     trajectories = read_trajectories(data)
