@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Callable
 
-from app.config import AllowanceConfig, GatewayConfig, LoadedConfig, StoreConfig
+from app.config import AllowanceConfig, GatewayConfig, LoadedConfig, ShareConfig, StoreConfig
 from app.errors import ConfigError
 from app.gateway.allowances import Allowance, Allowances
 from app.gateway.heard import NOTHING, Keeps
@@ -229,12 +229,15 @@ def build_allowances(config: LoadedConfig) -> Allowances:
 
 
 def build_shares(config: LoadedConfig) -> Shares:
-    """Collect how many of whose requests may go where."""
+    """Collect how many of whose requests may go where; a model's variants count as it does."""
+
+    def models(cap: ShareConfig) -> frozenset[str]:
+        specs = config.specs.values()
+        return frozenset(cap.models) | {s.model_id for s in specs if s.variant_of in cap.models}
 
     def caps(each: AllowanceConfig) -> tuple[ShareCap, ...]:
         return tuple(
-            ShareCap(models=frozenset(cap.models), share=cap.share, burst=cap.burst)
-            for cap in each.shares
+            ShareCap(models=models(cap), share=cap.share, burst=cap.burst) for cap in each.shares
         )
 
     configured = config.gateway.allowances

@@ -1,6 +1,12 @@
 """The typed configuration: one YAML file and the catalogue it names, validated at start."""
 
-from app.config.allowances import AllowanceConfig, AllowancesConfig, BudgetConfig, LimitsConfig
+from app.config.allowances import (
+    AllowanceConfig,
+    AllowancesConfig,
+    BudgetConfig,
+    LimitsConfig,
+    ShareConfig,
+)
 from app.config.catalogue import Catalogue, CatalogueEntry, PriceConfig
 from app.config.gateway import GatewayConfig
 from app.config.keeping import (
@@ -52,6 +58,7 @@ __all__ = [
     "ResponsesConfig",
     "RouterConfig",
     "ServerConfig",
+    "ShareConfig",
     "StallsConfig",
     "StoreConfig",
     "StubConfig",

@@ -46,7 +46,8 @@ class ShareConfig(Strict):
     """No more than a share of the routed requests goes to some models, however they are worded."""
 
     models: Annotated[tuple[Name, ...], Field(min_length=1)]
-    """Which models, together; a request that can go nowhere else is refused."""
+    """Which models, together, with all of their variants; a request that can go nowhere else is
+    refused."""
     share: Share
     """Of the requests that a policy decides; those that name a model are not counted."""
     burst: Annotated[int, Field(ge=1, le=1_000_000)] = 20

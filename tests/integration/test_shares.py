@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from app.errors import ConfigError
-from tests.support.gateway import stub_config
+from tests.support.gateway import CONFIGS, read_yaml, stub_config
 from tests.support.requests import assert_openai_error
 
 CAP = {"models": ["sim-frontier", "sim-large"], "share": 0.2, "burst": 3}
@@ -42,6 +42,23 @@ def test_what_can_go_nowhere_else_is_refused_and_told_why(fresh_gateway):
     refused = ask(gateway, **only)
     assert assert_openai_error(refused, status=400)["code"] == "no_eligible_model"
     assert "its share of all requests, 0% with a burst of 1, is used" in refused.text
+
+
+def test_a_variant_is_no_way_around_the_cap_of_its_model(fresh_gateway):
+    variant = {"sim-frontier": {"variants": {"terse": {"prompt": {"system": "Be brief."}}}}}
+    config = read_yaml(CONFIGS / "gateway.yaml")
+    frontier = config["models"]["sim-frontier"] | variant["sim-frontier"]
+    gateway = fresh_gateway(
+        {
+            "models.sim-frontier": frontier,
+            "policies.default.candidates": ["sim-nano", "sim-frontier@terse"],
+            "policies.default.default_model": "sim-nano",
+            "allowances.key.shares": [{**CAP, "share": 0, "burst": 1}],
+        }
+    )
+    asked = {"routing": {"cost_quality": 1}}
+    went = [ask(gateway, **asked).headers["x-route-model"] for _ in range(3)]
+    assert went == ["sim-frontier@terse", "sim-nano", "sim-nano"]
 
 
 def test_a_fallback_may_not_go_there_either(fresh_gateway, stub):
