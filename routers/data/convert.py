@@ -251,8 +251,10 @@ def _prompt(where: str, record: Mapping[str, Any]) -> tuple[str, str | None]:
         raise DataError("preferences do not fit into a wide table; convert them to .jsonl")
     if record.get("documents"):
         raise DataError(f"{where}: documents do not fit into a wide table; convert to .jsonl")
-    if record.get("judged"):
-        raise DataError(f"{where}: 'judged' does not fit into a wide table; convert to .jsonl")
+    if record.get("decision_model"):
+        raise DataError(
+            f"{where}: 'decision_model' does not fit into a wide table; convert to .jsonl"
+        )
     if isinstance(record.get("prompt"), str):
         return str(record["prompt"]), None
     conversation = read_messages(where, record.get("messages"))

@@ -27,7 +27,7 @@ _NUMBERS = frozenset(
 )
 _TEXTS = frozenset(
     {
-        *("query_id", "prompt", "query", "messages", "documents", "judged"),
+        *("query_id", "prompt", "query", "messages", "documents", "decision_model"),
         *("model", "set", "benchmark", "subset", "answer"),
     }
 )

@@ -183,7 +183,7 @@ def query_of(where: str, record: dict[str, Any]) -> Query:
     """
     query_id = name_of(where, record, "query_id")
     documents = read_documents(where, record.get("documents"))
-    judged = read_judged(where, record.get("judged"))
+    judged = read_judged(where, record.get("decision_model"))
     billed = conversation_of(where, record)
     media = described_media(where, record)
     if media is not None:

@@ -73,8 +73,8 @@ def read_judged(where: str, value: object) -> tuple[float, ...]:
     judged = judged_by_chances(told.encode("utf-8", "replace"), LEVELS, ())
     if judged is None:
         raise DataError(
-            f"{where}: 'judged' must be an object with the chances of {', '.join(LEVELS)} under "
-            f"`level`, got {shown_value(value)}"
+            f"{where}: 'decision_model' must be an object with the chances of "
+            f"{', '.join(LEVELS)} under `level`, got {shown_value(value)}"
         )
     return tuple(judged.level.values())
 

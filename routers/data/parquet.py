@@ -40,14 +40,14 @@ _SAMPLE = re.compile("[2-9]|[1-9][0-9]", re.ASCII)
 """The number of a further answer of one model to one query."""
 _TEXTS = frozenset({"prompt", "messages", "query", *_GROUP_COLUMNS})
 _LONG = (
-    *("query_id", "prompt", "messages", "query", "documents", "judged", *_GROUP_COLUMNS),
+    *("query_id", "prompt", "messages", "query", "documents", "decision_model", *_GROUP_COLUMNS),
     *("model", "quality", "quality_without"),
     *("input_tokens", "output_tokens", "cost_usd"),
 )
 """Columns of a table with one outcome a row."""
 
 _QUERY_COLUMNS = (
-    *("query_id", "prompt", "messages", "query", "documents", "judged"),
+    *("query_id", "prompt", "messages", "query", "documents", "decision_model"),
     *_GROUP_COLUMNS,
 )
 
@@ -98,11 +98,11 @@ def read_queries(path: Path) -> Queries:
             [replace(each, documents=more) for each, more in zip(told, brought, strict=True)]
             for told in (billed, embedded)
         )
-    if "judged" in names:
+    if "decision_model" in names:
         embedded = [
             replace(each, judged=read_judged(f"{path}: row {row}", value))
             for row, (each, value) in enumerate(
-                zip(embedded, _values(path, table["judged"]), strict=True)
+                zip(embedded, _values(path, table["decision_model"]), strict=True)
             )
         ]
     labels = [_values(path, table[name]) for name in _GROUP_COLUMNS if name in names]

@@ -26,7 +26,7 @@ def artifact(tmp_path_factory):
             line = {
                 "query_id": str(i),
                 "prompt": f"Question number {i}.",
-                "judged": {"level": {level: chance, LEVELS[(i + 1) % 4]: 1 - chance}},
+                "decision_model": {"level": {level: chance, LEVELS[(i + 1) % 4]: 1 - chance}},
             }
             for model, quality, cost_usd in (
                 (NANO, 0.95 - 0.3 * (i % 4), 1e-5),

@@ -16,7 +16,7 @@ from routers.features.featurizer import Featurizer
 from routers.types import Conversation, Message, Role
 
 SAID = {"level": {"easy": 0.25, "hard": 0.75}, "kind": {"code": 1.0}}
-LINE = {"query_id": "1", "prompt": "Why?", "judged": SAID, "model": "a", "quality": 1.0}
+LINE = {"query_id": "1", "prompt": "Why?", "decision_model": SAID, "model": "a", "quality": 1.0}
 CHANCES = (0.0, 0.25, 0.0, 0.75)
 
 
@@ -31,13 +31,13 @@ def judged(table):
 
 def test_lines_and_tables_hold_it(tmp_path):
     assert judged(table_of_records([LINE])) == [CHANCES]
-    bare = {key: each for key, each in LINE.items() if key != "judged"}
+    bare = {key: each for key, each in LINE.items() if key != "decision_model"}
     assert judged(table_of_records([bare])) == [()]
     path = tmp_path / "outcomes.csv"
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, LINE.keys())
         writer.writeheader()
-        writer.writerow({**LINE, "judged": json.dumps(SAID)})
+        writer.writerow({**LINE, "decision_model": json.dumps(SAID)})
     assert judged(read_outcomes([path])) == [CHANCES]
     for name, columns in {
         "wide": {"q:a": [0.9, 0.2]},
@@ -45,7 +45,7 @@ def test_lines_and_tables_hold_it(tmp_path):
     }.items():
         for told in ([json.dumps(SAID), None], [{"level": SAID["level"]}, {"level": {"easy": 1}}]):
             path = tmp_path / f"{name}.parquet"
-            columns |= {"query_id": ["1", "2"], "prompt": ["Why?", "How?"], "judged": told}
+            columns |= {"query_id": ["1", "2"], "prompt": ["Why?", "How?"], "decision_model": told}
             pq.write_table(pa.table(columns), path)
             second = () if told[1] is None else (0.0, 1.0, 0.0, 0.0)
             assert judged(read_outcomes([path])) == [CHANCES, second]
@@ -56,8 +56,8 @@ def test_lines_and_tables_hold_it(tmp_path):
 )
 def test_what_says_nothing_is_refused_where_it_stands(tmp_path, said):
     path = tmp_path / "bad.jsonl"
-    path.write_text(f"{json.dumps(LINE)}\n{json.dumps({**LINE, 'judged': said})}\n")
-    with pytest.raises(DataError, match=r"line 2: 'judged' must be an object"):
+    path.write_text(f"{json.dumps(LINE)}\n{json.dumps({**LINE, 'decision_model': said})}\n")
+    with pytest.raises(DataError, match=r"line 2: 'decision_model' must be an object"):
         read_outcomes([path])
 
 
