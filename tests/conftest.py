@@ -112,10 +112,14 @@ def stub_thread() -> Iterator[StubThread]:
 
 
 @pytest.fixture
-def stub(stub_thread: StubThread) -> StubThread:
-    """Hand out the stub that `gateway` and `fresh_gateway` call, without log and failures."""
+def stub(stub_thread: StubThread) -> Iterator[StubThread]:
+    """Hand out the stub that `gateway` and `fresh_gateway` call, without log and failures.
+
+    What failures a test leaves meet no other: some take the stub as it is.
+    """
     stub_thread.reset()
-    return stub_thread
+    yield stub_thread
+    stub_thread.reset()
 
 
 @pytest.fixture(scope="session")
