@@ -87,8 +87,10 @@ class PassedOnStream(ABC):
         seen = max(len(self._pending) - _OVERLAP, 0)
         self._pending += data
         end = 0
+        # Whose lines end in CR LF sends the LF yet: cut before it, the last one would be lost.
+        cut = len(self._pending) if self._pending.endswith(b"\r\n\r") else -1
         for found in _SPACE.finditer(self._pending, seen):
-            end = found.end()
+            end = found.end() if found.end() != cut else end
         if end == 0:
             if len(self._pending) > self._max_event_bytes:
                 self.error = UpstreamInvalidResponseError(
