@@ -2,16 +2,14 @@
 
 import csv
 import io
-import json
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from routers.errors import DataError
 from routers.evaluation.agent_steps import Tally
 from routers.evaluation.page_style import STYLE
-from routers.files import replacing
+from routers.evaluation.report_files import as_json, write_files
 
 HEAD = (
     "way of choosing",
@@ -66,19 +64,12 @@ def write_report(report: Mapping[str, Any], out: Path) -> list[Path]:
         If they cannot be written.
     """
     texts = {
-        "steps.json": json.dumps(report, indent=1, allow_nan=False, ensure_ascii=False) + "\n",
+        "steps.json": as_json(report),
         "steps.md": markdown(report),
         "steps.csv": _csv(report),
         "steps.html": page(report),
     }
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            with replacing(out / name) as partial:
-                partial.write_bytes(text.encode("utf-8", "backslashreplace"))
-    except OSError as error:
-        raise DataError(f"{out}: cannot be written ({error.strerror})") from error
-    return [out / name for name in texts]
+    return write_files(texts, out)
 
 
 def markdown(report: Mapping[str, Any]) -> str:

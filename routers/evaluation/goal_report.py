@@ -2,16 +2,15 @@
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from routers.errors import DataError
 from routers.evaluation.goal_sweep import MIXING, ORACLE
 from routers.evaluation.page_style import STYLE
-from routers.files import replacing, shown
+from routers.evaluation.report_files import as_json, write_files
+from routers.files import shown
 
 COLUMNS = ("router", "weight", "quality", "costs by the goal", "fact", "USD/1000", "most chosen")
 _SHOWN = (0.0, 0.01, 0.1, 0.316228, 1.0, 10.0)
@@ -28,19 +27,12 @@ def write_report(report: Mapping[str, Any], out: Path) -> list[Path]:
         If they cannot be written.
     """
     texts = {
-        "pareto.json": json.dumps(report, indent=1, allow_nan=False, ensure_ascii=False) + "\n",
+        "pareto.json": as_json(report),
         "pareto.md": markdown(report),
         "pareto.csv": csv_text(report),
         "pareto.html": page(report),
     }
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            with replacing(out / name) as partial:
-                partial.write_bytes(text.encode("utf-8", "backslashreplace"))
-    except OSError as error:
-        raise DataError(f"{out}: cannot be written ({error.strerror})") from error
-    return [out / name for name in texts]
+    return write_files(texts, out)
 
 
 def title(report: Mapping[str, Any]) -> str:

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from routers.errors import DataError
 from routers.evaluation._page import page
 from routers.evaluation.csv_tables import csv_files
-from routers.files import replacing
+from routers.evaluation.report_files import as_json, write_files
 
 _NOTHING = "-"
 _MARKUP = re.compile(r"[\\`*_\[\]<>|~&@!#]|(?<=www)\.|:(?=//)")
@@ -78,21 +77,12 @@ def write_report(report: Mapping[str, Any], out: Path) -> list[Path]:
         If they cannot be written.
     """
     texts = {
-        "report.json": json.dumps(report, indent=1, allow_nan=False, ensure_ascii=False) + "\n",
+        "report.json": as_json(report),
         "report.md": markdown(report),
         "report.html": html(report),
         **csv_files(report),
     }
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            # File names may hold bytes that are no text; this escapes them as JSON does.
-            content = text.encode("utf-8", "backslashreplace")
-            with replacing(out / name) as partial:
-                partial.write_bytes(content)
-    except OSError as error:
-        raise DataError(f"{out}: cannot be written ({error.strerror})") from error
-    return [out / name for name in texts]
+    return write_files(texts, out)
 
 
 def markdown(report: Mapping[str, Any]) -> str:

@@ -1,14 +1,12 @@
 """A report of the suite as files: JSON, Markdown, and a page that needs nothing from elsewhere."""
 
-import json
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from routers.errors import DataError
 from routers.evaluation.page_style import STYLE
-from routers.files import replacing
+from routers.evaluation.report_files import as_json, write_files
 
 MARKS = {"passed": "pass", "failed": "FAIL", "told": "told"}
 
@@ -22,18 +20,11 @@ def write_report(report: Mapping[str, Any], out: Path) -> list[Path]:
         If they cannot be written.
     """
     texts = {
-        "robustness.json": json.dumps(report, indent=1, allow_nan=False, ensure_ascii=False) + "\n",
+        "robustness.json": as_json(report),
         "robustness.md": markdown(report),
         "robustness.html": page(report),
     }
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            with replacing(out / name) as partial:
-                partial.write_bytes(text.encode("utf-8", "backslashreplace"))
-    except OSError as error:
-        raise DataError(f"{out}: cannot be written ({error.strerror})") from error
-    return [out / name for name in texts]
+    return write_files(texts, out)
 
 
 def markdown(report: Mapping[str, Any]) -> str:
