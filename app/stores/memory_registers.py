@@ -1,17 +1,14 @@
 """Registers of one process, and such as survive a restart."""
 
 import asyncio
-import sqlite3
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from app.errors import ConfigError
-from app.stores._sqlite_keys import opened
+from app.stores._sqlite_file import SqliteFile
 from app.stores.base import StoreError
-from app.stores.sqlite import connect
 
 DATABASE_NAME = "lessons.sqlite3"
 _SCHEMA_VERSION = 1
@@ -64,8 +61,10 @@ class MemoryRegisters:
         return True
 
 
-class SqliteRegisters:
+class SqliteRegisters(SqliteFile):
     """Values on the disk of one gateway; some milliseconds for each call, in a thread.
+
+    There is no file before there is a value.
 
     Parameters
     ----------
@@ -76,23 +75,13 @@ class SqliteRegisters:
     """
 
     def __init__(self, data_dir: Path, *, clock: Callable[[], float] = time.time) -> None:
-        self._path = data_dir / DATABASE_NAME
-        self._clock = clock
-        self._connection: sqlite3.Connection | None = None
-        self._using = threading.Lock()
-
-    async def open(self) -> None:
-        """Open the file, and forget what is over.
-
-        Raises
-        ------
-        ConfigError
-        """
-        await asyncio.to_thread(self._open)
-
-    async def aclose(self) -> None:
-        """Close the file."""
-        await asyncio.to_thread(self._close)
+        super().__init__(
+            data_dir / DATABASE_NAME,
+            schema=_SCHEMA,
+            version=_SCHEMA_VERSION,
+            clock=clock,
+            when_written=True,
+        )
 
     async def version(self, name: str) -> str | None:
         """Return the version of the value that is there, or None.
@@ -101,7 +90,7 @@ class SqliteRegisters:
         ------
         StoreError
         """
-        return await asyncio.to_thread(self._version, name)
+        return await asyncio.to_thread(self._version_of, name)
 
     async def read(self, name: str) -> tuple[str, bytes] | None:
         """Return the version and the value that are there, or None.
@@ -124,54 +113,40 @@ class SqliteRegisters:
         return await asyncio.to_thread(self._replace, name, value, version, after, lifetime_s)
 
     def _open(self) -> None:
-        self._connection = connect(self._path, schema=_SCHEMA, version=_SCHEMA_VERSION)
+        """Open the file, if there is one, and forget what is over."""
+        super()._open()
+        if self._connection is None:
+            return
         try:
-            with self._connection as connection:
+            with self._writing() as connection:
                 connection.execute("DELETE FROM registers WHERE ends_at <= ?", (self._clock(),))
-        except sqlite3.Error as error:
+        except StoreError as error:
             self._close()
             raise ConfigError(
-                f"cannot use {self._path}: {error}; what policies learned is in it: move it away "
+                f"cannot use {self.path}: {error}; what policies learned is in it: move it away "
                 "to begin with what was fitted"
             ) from error
 
-    def _close(self) -> None:
-        with self._using:
-            connection, self._connection = self._connection, None
-            if connection is not None:
-                connection.close()
-
-    def _version(self, name: str) -> str | None:
-        found = self._row("SELECT version FROM registers WHERE name = ? AND ends_at > ?", name)
+    def _version_of(self, name: str) -> str | None:
+        query = "SELECT version FROM registers WHERE name = ? AND ends_at > ?"
+        found = self._row(query, name, self._clock())
         return None if found is None else str(found[0])
 
     def _read(self, name: str) -> tuple[str, bytes] | None:
         query = "SELECT version, value FROM registers WHERE name = ? AND ends_at > ?"
-        found = self._row(query, name)
+        found = self._row(query, name, self._clock())
         return None if found is None else (str(found[0]), bytes(found[1]))
-
-    def _row(self, query: str, name: str) -> Any:
-        try:
-            with self._using:
-                connection = opened(self._connection)
-                return connection.execute(query, (name, self._clock())).fetchone()
-        except sqlite3.Error as error:
-            raise StoreError(f"{self._path.name} cannot be read: {error}") from error
 
     def _replace(
         self, name: str, value: bytes, version: str, after: str | None, lifetime_s: float
     ) -> bool:
-        ends_at = self._clock() + lifetime_s
-        try:
-            with self._using, opened(self._connection) as connection:
-                connection.execute("BEGIN IMMEDIATE")  # another process may be about to do the same
-                found = connection.execute(
-                    "SELECT version FROM registers WHERE name = ? AND ends_at > ?",
-                    (name, self._clock()),
-                ).fetchone()
-                if (None if found is None else found[0]) != after:
-                    return False
-                connection.execute(_PUT, (name, version, ends_at, value))
-        except sqlite3.Error as error:
-            raise StoreError(f"{self._path.name} cannot be written: {error}") from error
+        now = self._clock()
+        with self._writing() as connection:
+            connection.execute("BEGIN IMMEDIATE")  # another process may be about to do the same
+            found = connection.execute(
+                "SELECT version FROM registers WHERE name = ? AND ends_at > ?", (name, now)
+            ).fetchone()
+            if (None if found is None else found[0]) != after:
+                return False
+            connection.execute(_PUT, (name, version, now + lifetime_s, value))
         return True

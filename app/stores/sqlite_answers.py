@@ -6,15 +6,12 @@ request asks for.
 
 import asyncio
 import sqlite3
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from app.stores._sqlite_keys import opened
-from app.stores.base import StoreError
+from app.stores._sqlite_file import SqliteFile
 from app.stores.bounds import AnswerBounds
-from app.stores.sqlite import connect
 
 DATABASE_NAME = "responses.sqlite3"
 _SCHEMA_VERSION = 1
@@ -37,7 +34,7 @@ END;
 """
 
 
-class SqliteAnswers:
+class SqliteAnswers(SqliteFile):
     """Values on the disk of one gateway.
 
     Parameters
@@ -51,24 +48,10 @@ class SqliteAnswers:
     def __init__(
         self, data_dir: Path, *, bounds: AnswerBounds, clock: Callable[[], float] = time.time
     ) -> None:
-        self._path = data_dir / DATABASE_NAME
+        super().__init__(
+            data_dir / DATABASE_NAME, schema=_SCHEMA, version=_SCHEMA_VERSION, clock=clock
+        )
         self._bounds = bounds
-        self._clock = clock
-        self._connection: sqlite3.Connection | None = None
-        self._using = threading.Lock()
-
-    async def open(self) -> None:
-        """Open the file.
-
-        Raises
-        ------
-        ConfigError
-        """
-        await asyncio.to_thread(self._open)
-
-    async def aclose(self) -> None:
-        """Close the file."""
-        await asyncio.to_thread(self._close)
 
     async def get(self, name: str) -> bytes | None:
         """Return what was put under a name, or None.
@@ -99,44 +82,20 @@ class SqliteAnswers:
         """
         await asyncio.to_thread(self._delete, name)
 
-    def _open(self) -> None:
-        self._connection = connect(self._path, schema=_SCHEMA, version=_SCHEMA_VERSION)
-
-    def _close(self) -> None:
-        with self._using:
-            connection, self._connection = self._connection, None
-            if connection is not None:
-                connection.close()
-
     def _get(self, name: str) -> bytes | None:
-        try:
-            with self._using:
-                row = (
-                    opened(self._connection)
-                    .execute(
-                        "SELECT value FROM answers WHERE name = ? AND ends_at > ?",
-                        (name, self._clock()),
-                    )
-                    .fetchone()
-                )
-        except sqlite3.Error as error:
-            raise StoreError(f"a stored answer cannot be read: {error}") from error
+        query = "SELECT value FROM answers WHERE name = ? AND ends_at > ?"
+        row = self._row(query, name, self._clock())
         return None if row is None else bytes(row[0])
 
     def _put(self, name: str, value: bytes, lifetime_s: float, owner: str) -> None:
         now = self._clock()
-        try:
-            with self._using, opened(self._connection) as connection:
-                connection.execute(
-                    "DELETE FROM answers WHERE name = ? OR ends_at <= ?", (name, now)
-                )
-                connection.execute(
-                    "INSERT INTO answers VALUES (?, ?, ?, ?, ?)",
-                    (name, owner, now + lifetime_s, len(value), value),
-                )
-                self._make_room(connection, owner)
-        except sqlite3.Error as error:
-            raise StoreError(f"an answer cannot be stored: {error}") from error
+        with self._writing() as connection:
+            connection.execute("DELETE FROM answers WHERE name = ? OR ends_at <= ?", (name, now))
+            connection.execute(
+                "INSERT INTO answers VALUES (?, ?, ?, ?, ?)",
+                (name, owner, now + lifetime_s, len(value), value),
+            )
+            self._make_room(connection, owner)
 
     def _make_room(self, connection: sqlite3.Connection, owner: str) -> None:
         while _sum(connection, "WHERE owner = ?", owner) > self._bounds.bytes_of(owner):
@@ -152,11 +111,8 @@ class SqliteAnswers:
             )
 
     def _delete(self, name: str) -> None:
-        try:
-            with self._using, opened(self._connection) as connection:
-                connection.execute("DELETE FROM answers WHERE name = ?", (name,))
-        except sqlite3.Error as error:
-            raise StoreError(f"a stored answer cannot be deleted: {error}") from error
+        with self._writing() as connection:
+            connection.execute("DELETE FROM answers WHERE name = ?", (name,))
 
 
 def _sum(connection: sqlite3.Connection, where: str, *arguments: str) -> int:
