@@ -145,7 +145,8 @@ def test_a_disk_that_is_full_is_one_line_and_exit_code_2(file):
     # No file may grow beyond 8 KiB, which for SQLite is the same as a full disk.
     limited = f"import resource as r; r.setrlimit(r.RLIMIT_FSIZE, (8192, 8192)); {_SERVE}"
     ended = subprocess.run(
-        [sys.executable, "-c", limited, "serve", "--config", str(file), "--port", "0"],
+        # -B: modules compiled under that limit would be cut short on the disk, for all.
+        [sys.executable, "-B", "-c", limited, "serve", "--config", str(file), "--port", "0"],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
