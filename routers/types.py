@@ -4,7 +4,7 @@ Units: seconds, US dollars, prices per million tokens, quality in [0, 1].
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import msgspec
@@ -395,6 +395,18 @@ class Constraints:
     wishes: Wishes | None = None
     """What the request wants of models besides quality and price: its demands keep models out, its
     goals are weighed."""
+    surcharges_usd: Mapping[str, float] = field(default_factory=dict)
+    """What models cost at the moment beside their price, such as the time of who waits, in US
+    dollars >= 0. Only the choice counts it: no limit, no account."""
+    latencies: Mapping[str, "Latency"] = field(default_factory=dict)
+    """How long models are predicted to take for the request."""
+
+    def with_surcharges(self, more_usd: Mapping[str, float]) -> "Constraints":
+        """Return these constraints with further surcharges, added to those that there are."""
+        total = dict(self.surcharges_usd)
+        for model_id, usd in more_usd.items():
+            total[model_id] = total.get(model_id, 0.0) + usd
+        return replace(self, surcharges_usd=total)
 
 
 # --- predictions and decisions ----------------------------------------------------------------
@@ -562,6 +574,23 @@ class Reason(StrEnum):
     """A workflow says which models are called, in which order, and whose answer serves."""
 
 
+class Latency(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """How long an answer is predicted to take, from the request on, in seconds.
+
+    Attributes
+    ----------
+    ttft_s, total_s
+        Until its first token, and until it is whole: the median.
+    ttft_s_upper, total_s_upper
+        What nine of ten stay below.
+    """
+
+    ttft_s: float
+    ttft_s_upper: float
+    total_s: float
+    total_s_upper: float
+
+
 class CandidateEstimate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Everything that was known of one candidate when the decision was made."""
 
@@ -579,6 +608,15 @@ class CandidateEstimate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the goals of the request take off its quality, in the same unit."""
     goal_costs: Mapping[str, float] | None = None
     """By goal, from 0 (nothing better) to 1; None where there are none."""
+    surcharge_usd: float = 0.0
+    """What the choice adds to its cost."""
+    latency: Latency | None = None
+    """How long it is predicted to take; None where nobody asked or knows."""
+
+    @property
+    def weighed_usd(self) -> float | None:
+        """What the choice takes it to cost, surcharge included; None where its price is unknown."""
+        return None if self.cost_usd is None else self.cost_usd + self.surcharge_usd
 
     @property
     def eligible(self) -> bool:

@@ -396,9 +396,21 @@ def candidate_objects(
             "goal_costs": None
             if each.goal_costs is None
             else {name: round(cost, 6) for name, cost in each.goal_costs.items()},
+            "surcharge_usd": round(each.surcharge_usd, 9),
+            **_latency_fields(each),
         }
         for each in candidates
     ]
+
+
+def _latency_fields(each: CandidateEstimate) -> dict[str, float | None]:
+    found = each.latency
+    return {
+        "predicted_ttft_ms": None if found is None else round(found.ttft_s * 1e3, 1),
+        "upper_ttft_ms": None if found is None else round(found.ttft_s_upper * 1e3, 1),
+        "predicted_latency_ms": None if found is None else round(found.total_s * 1e3, 1),
+        "upper_latency_ms": None if found is None else round(found.total_s_upper * 1e3, 1),
+    }
 
 
 def description_object(request: Description | None) -> dict[str, Any] | None:

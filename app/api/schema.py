@@ -239,6 +239,15 @@ class Candidate(BaseModel):
         description="what the goals of the request take off its quality; null without goals"
     )
     goal_costs: dict[str, float] | None = Field(description="of each goal, from 0 (best) to 1")
+    surcharge_usd: float = Field(
+        description="what the choice adds to the cost, such as the price of waiting; never billed"
+    )
+    predicted_ttft_ms: float | None = Field(
+        description="until the first token, the median; null where latency was not predicted"
+    )
+    upper_ttft_ms: float | None = Field(description="the 0.9 quantile")
+    predicted_latency_ms: float | None = Field(description="until the answer is whole")
+    upper_latency_ms: float | None = Field(description="the 0.9 quantile")
 
 
 class CategoryObject(BaseModel):

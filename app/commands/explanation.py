@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,11 @@ from routers.types import (
     CostQuality,
     Decision,
     KnobStep,
+    Latency,
     StrongThreshold,
 )
+
+_GOALS = "goals take"
 
 
 def explain(
@@ -169,9 +173,9 @@ def _print(
     table.add_column("quality", justify="right", no_wrap=True)
     table.add_column("tokens out", justify="right", no_wrap=True)
     table.add_column("cost, USD", justify="right", no_wrap=True)
-    goals = any(each.goal_costs for each in decision.candidates)
-    if goals:
-        table.add_column("goals take", justify="right")
+    further = _further_columns(decision.candidates)
+    for name in further:
+        table.add_column(name, justify="right", no_wrap=name != _GOALS)
     table.add_column("chosen at knob")
     for each in sorted(decision.candidates, key=lambda each: -(each.quality or 0)):
         wins = each.model_id == decision.model_id
@@ -181,7 +185,7 @@ def _print(
             _quality(each),
             _tokens(each),
             "unknown" if each.cost_usd is None else f"{each.cost_usd:.6f}",
-            *([_goals(each)] if goals else []),
+            *(cell(each) for cell in further.values()),
             _status(each, steps),
             style="bold green" if wins else ("dim" if not each.eligible else ""),
         )
@@ -280,6 +284,29 @@ def _quality(each: CandidateEstimate) -> str:
 def _goals(each: CandidateEstimate) -> str:
     costs = each.goal_costs or {}
     return f"{each.penalty:.3f} ({', '.join(f'{name} {cost:.2f}' for name, cost in costs.items())})"
+
+
+def _further_columns(
+    candidates: Sequence[CandidateEstimate],
+) -> dict[str, Callable[[CandidateEstimate], str]]:
+    """Return the columns that only some decisions have, by their names."""
+    columns: dict[str, Callable[[CandidateEstimate], str]] = {}
+    if any(each.goal_costs for each in candidates):
+        columns[_GOALS] = _goals
+    if any(each.surcharge_usd for each in candidates):
+        columns["surcharge, USD"] = lambda each: f"{each.surcharge_usd:.6f}"
+    if any(each.latency for each in candidates):
+        columns["first token, s"] = lambda each: _first_token(each.latency)
+        columns["whole, s"] = lambda each: _whole(each.latency)
+    return columns
+
+
+def _first_token(found: Latency | None) -> str:
+    return "unknown" if found is None else f"{found.ttft_s:.2f} (≤ {found.ttft_s_upper:.2f})"
+
+
+def _whole(found: Latency | None) -> str:
+    return "unknown" if found is None else f"{found.total_s:.2f} (≤ {found.total_s_upper:.2f})"
 
 
 def _tokens(each: CandidateEstimate) -> str:

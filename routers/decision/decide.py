@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import assert_never
 
+import msgspec
+
 from routers.decision.choice import DEAREST, choose, rank, rank_all
 from routers.decision.constraints import Barred, hard_constraints
 from routers.decision.dominance import TIE, undominated_rows
@@ -70,10 +72,16 @@ def decide(
     is a least quality, those that reach it are weighed by cost and goals, at the rate of the knob's
     position `GOALS_KNOB`; where it is a threshold, what goals cost moves the score. Where quality
     counts nothing, at the knob's 0, goals only part those of equal cost.
+
+    Surcharges (`constraints.surcharges_usd`) count as costs wherever candidates are compared by
+    cost, dominance included; limits are held against the price alone. A threshold has no rate:
+    there they move the score, at the rate of the knob's position `GOALS_KNOB`.
     """
     rate = _rate(objective, knob)
     price_free = _ignores_cost(objective, rate) and constraints.max_cost_usd is None
     estimates = estimate_each(candidates, predictions, demand)
+    if constraints.surcharges_usd or constraints.latencies:
+        estimates = _of_the_moment(estimates, constraints)
     usd_per_goal: float | None = None
     if constraints.wishes is not None and constraints.wishes.weights:
         estimates = with_goals(estimates, candidates, predictions, demand, constraints.wishes)
@@ -93,7 +101,7 @@ def decide(
     if not eligible:
         raise _nobody(listed)
     if isinstance(objective, StrongThreshold):
-        ranked = _by_threshold(eligible, objective, candidates, predictions)
+        ranked = _by_threshold(eligible, objective, candidates, predictions, knob)
         reason = Reason.THRESHOLD
     else:
         ranked, reason = _rank(eligible, objective, rate, usd_per_goal=usd_per_goal)
@@ -166,6 +174,8 @@ def decide_without_predictions(
                 ),
             )
         )
+    if constraints.surcharges_usd or constraints.latencies:
+        estimates = _of_the_moment(estimates, constraints)
     barred = hard_constraints(
         candidates, estimates, demand, constraints, _ANY_OBJECTIVE, price_free=limit_usd is None
     )
@@ -199,7 +209,7 @@ def knob_steps(decision: Decision, knob: KnobCurve) -> tuple[KnobStep, ...]:
         return (_step(0.0, 1.0, decision.model_id),)
     with_goals_too = any(each.goal_costs is not None for each in priced)
     rows = [
-        (each.model_id, _known(each.quality) - each.penalty, _known(each.cost_usd))
+        (each.model_id, _known(each.quality) - each.penalty, _known(each.weighed_usd))
         for each in priced
     ]
     sound = rows if with_goals_too else undominated_rows(rows)
@@ -286,6 +296,21 @@ def estimate_each(
     return estimates
 
 
+def _of_the_moment(
+    estimates: Sequence[CandidateEstimate], constraints: Constraints
+) -> list[CandidateEstimate]:
+    """Return the estimates with what models cost and take at the moment."""
+    usd, latencies = constraints.surcharges_usd, constraints.latencies
+    return [
+        msgspec.structs.replace(
+            each,
+            surcharge_usd=usd.get(each.model_id, 0.0),
+            latency=latencies.get(each.model_id),
+        )
+        for each in estimates
+    ]
+
+
 def _exclude(estimate: CandidateEstimate, why: Barred) -> CandidateEstimate:
     return CandidateEstimate(
         model_id=estimate.model_id,
@@ -300,6 +325,8 @@ def _exclude(estimate: CandidateEstimate, why: Barred) -> CandidateEstimate:
         exclusion_detail=why[1],
         penalty=estimate.penalty,
         goal_costs=estimate.goal_costs,
+        surcharge_usd=estimate.surcharge_usd,
+        latency=estimate.latency,
     )
 
 
@@ -327,7 +354,7 @@ def _rank(
                 (
                     each.model_id,
                     (each.quality or 0.0) - each.penalty,
-                    DEAREST if each.cost_usd is None else each.cost_usd,
+                    DEAREST if each.cost_usd is None else each.cost_usd + each.surcharge_usd,
                 )
                 for each in eligible
             ]
@@ -350,7 +377,7 @@ def _cheapest_reaching(
     goal_usd = usd_per_goal or 0.0
 
     def key(each: CandidateEstimate) -> tuple[bool, float, float, str]:
-        q, cost = _known(each.quality), _known(each.cost_usd)
+        q, cost = _known(each.quality), _known(each.weighed_usd)
         if q >= quality - TIE:
             return False, cost + goal_usd * each.penalty, -q, each.model_id
         return True, -q, cost, each.model_id
@@ -364,10 +391,15 @@ def _by_threshold(
     objective: StrongThreshold,
     candidates: Sequence[ModelSpec],
     predictions: Predictions,
+    knob: KnobCurve,
 ) -> list[str]:
     if len(eligible) == 1:
         return [eligible[0].model_id]
     penalty = {each.model_id: each.penalty for each in eligible}
+    if any(each.surcharge_usd for each in eligible):
+        rate = knob.usd_per_quality_for(GOALS_KNOB)
+        for each in eligible:
+            penalty[each.model_id] += each.surcharge_usd / rate
     column = {spec.model_id: i for i, spec in enumerate(candidates)}
     pair = [objective.strong, objective.weak]
     score = strong_scores(predictions, strong=column[pair[0]], weak=column[pair[1]])[0]

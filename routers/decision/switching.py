@@ -229,6 +229,7 @@ def gain_usd(decision: Decision, old_model_id: str, *, objective: Objective) -> 
     if new is None or old is None or new.quality is None or old.quality is None:
         return 0.0
     saving = 0.0 if old.cost_usd is None or new.cost_usd is None else old.cost_usd - new.cost_usd
+    saving += old.surcharge_usd - new.surcharge_usd
     more = (new.quality - new.penalty) - (old.quality - old.penalty)
     if decision.usd_per_goal is not None:
         saving += decision.usd_per_goal * (old.penalty - new.penalty)

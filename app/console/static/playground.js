@@ -149,6 +149,8 @@ export class Playground {
       ["Cost", (each) => usd(each.predicted_cost_usd), true],
       ...(candidates.some((each) => each.goal_penalty != null)
         ? [["Goals take", (each) => quality(each.goal_penalty), true]] : []),
+      ...(candidates.some((each) => each.surcharge_usd)
+        ? [["Surcharge", (each) => usd(each.surcharge_usd), true]] : []),
       ["Evidence", (each) => evidence(each.evidence)],
       ["Excluded because", (each) => (each.eligible ? "" : each.exclusion_detail ?? each.exclusion)],
     ], candidates, "Nothing is predicted yet.");

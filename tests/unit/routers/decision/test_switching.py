@@ -1,5 +1,7 @@
 import math
+from dataclasses import replace
 
+import msgspec
 import pytest
 
 from routers.decision.switching import (
@@ -244,3 +246,22 @@ def test_what_no_other_model_can_go_on_with_holds_a_stalled_task(lock):
 def test_a_model_that_is_not_known_to_be_better_is_no_help(new):
     verdict = judge(decision(new=new, rate=None), lock=SessionReason.LOCKED_TOOLS, stalled=True)
     assert verdict.reason is SessionReason.LOCKED_TOOLS
+
+
+def test_what_models_cost_beside_their_price_counts_for_and_against_a_switch():
+    made = decision()
+    plain = judge(made)
+    assert plain.gain_usd == pytest.approx(0.1 - 0.02)
+
+    def surcharged(model_id, usd):
+        return replace(
+            made,
+            candidates=tuple(
+                msgspec.structs.replace(each, surcharge_usd=usd * (each.model_id == model_id))
+                for each in made.candidates
+            ),
+        )
+
+    assert judge(surcharged("new", 0.05)).gain_usd == pytest.approx(plain.gain_usd - 0.05)
+    assert judge(surcharged("old", 0.05)).gain_usd == pytest.approx(plain.gain_usd + 0.05)
+    assert judge(surcharged("new", 0.1)).decision.model_id == "old"
