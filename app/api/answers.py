@@ -185,9 +185,15 @@ def _decision_headers(entry: LedgerEntry, decision: Decision) -> Headers:
 
 
 def _deployment_headers(entry: LedgerEntry) -> Headers:
-    if entry.served is None or not entry.served.label:
+    served = entry.served
+    if served is None:
         return []
-    return [(b"x-route-deployment", entry.served.label)]
+    headers: Headers = []
+    if served.label:
+        headers.append((b"x-route-deployment", served.label))
+    if served.region is not None:
+        headers.append((b"x-route-region", served.region.encode()))
+    return headers
 
 
 def _variant_headers(entry: LedgerEntry, model_id: str) -> Headers:

@@ -83,6 +83,11 @@ def build_deployments(config: LoadedConfig) -> dict[str, tuple[Deployment, ...]]
                         config.catalogue.models[model.spec or model_id].parameters,
                     ),
                     weight=place.weight,
+                    region=place.region,
+                    usd_per_hour=place.usd_per_hour,
+                    max_rps=place.max_rps,
+                    requests_per_minute=place.requests_per_minute,
+                    tokens_per_minute=place.tokens_per_minute,
                     label=_label(place, model),
                     retries=upstream.retries,
                 )
@@ -101,17 +106,22 @@ def build_pool(
 ) -> DeploymentPool:
     """Put the deployments under the configured circuits."""
     breaker = config.gateway.breaker
+    models = config.gateway.models
+    balances = {
+        model_id: BALANCES[model.balance](rng)
+        for model_id, model in models.items()
+        if model_id in deployments and model_id not in config.variants
+    }
+    for variant_id in config.variants:
+        # It is served where its model is: what one learns of a place holds for the other.
+        balances[variant_id] = balances[variant_id.partition(MARK)[0]]
     return DeploymentPool(
         deployments,
         clock=clock,
         failures=breaker.failures,
         cooldown_s=breaker.cooldown_s,
         rng=rng,
-        balances={
-            model_id: BALANCES[model.balance](rng)
-            for model_id, model in config.gateway.models.items()
-            if model_id in deployments
-        },
+        balances=balances,
         on_breaker_change=on_breaker_change,
     )
 

@@ -7,7 +7,17 @@ from pydantic import Field, model_validator
 
 from app.config.allowances import LimitsConfig
 from app.config.catalogue import VariantConfig
-from app.config.fields import ConflictError, Place, ShortName, Strict, Text, known_name
+from app.config.fields import (
+    ConflictError,
+    Count,
+    Name,
+    Place,
+    Price,
+    ShortName,
+    Strict,
+    Text,
+    known_name,
+)
 from app.config.upstreams import UpstreamConfig
 from routers.media.arms import VARIANT_MARK
 from routers.wishes import Security
@@ -28,6 +38,16 @@ class DeploymentConfig(Strict):
     """The upstream's name for it; default: the id."""
     weight: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] = 1.0
     """Its share of the calls, relative to the others."""
+    region: Name | None = None
+    """Where it stands, for those who read what answers and decisions say of it."""
+    usd_per_hour: Price | None = None
+    """What it costs while it is there, besides its tokens."""
+    max_rps: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] | None = None
+    """Calls a second that it takes, with a burst of one second's worth."""
+    requests_per_minute: Count | None = None
+    """Calls in any minute that it takes, with a burst of one minute's worth."""
+    tokens_per_minute: Count | None = None
+    """Tokens of prompts and answers in any minute that it takes."""
 
 
 class ModelConfig(Strict):

@@ -13,7 +13,7 @@ from app.config.document import Document
 from app.config.fields import Place, choices
 from app.config.gateway import GatewayConfig
 from app.config.media import CountsConfig, Detail, MediaConfig, counts_for, shipped_media
-from app.config.models import MARK, DeploymentConfig, ModelConfig
+from app.config.models import MARK, ModelConfig
 from routers.media.arms import detail_arm
 from routers.types import CHAT, Capability
 
@@ -87,11 +87,7 @@ class _Made:
         )
         self.models[variant_id] = ModelConfig(
             deployments=tuple(
-                DeploymentConfig(
-                    upstream=place.upstream,
-                    upstream_model=place.upstream_model or model_id,
-                    weight=place.weight,
-                )
+                place.model_copy(update={"upstream_model": place.upstream_model or model_id})
                 for place in model.places
             ),
             balance=model.balance,

@@ -131,6 +131,9 @@ class Place:
     state: str
     in_flight: int
     throttled_s: float
+    region: str | None = None
+    quota_used: float | None = None
+    """Of the limit of the deployment that is nearest; 1 is all of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +177,8 @@ def places(slots: Iterable[Slot], now: float) -> tuple[Place, ...]:
             state=slot.circuit.state.value,
             in_flight=slot.outstanding,
             throttled_s=max(slot.throttled_until - now, 0.0),
+            region=slot.deployment.region,
+            quota_used=None if slot.load.quota is None else slot.load.quota.used(now),
         )
         for slot in slots
     )

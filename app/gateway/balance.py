@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from app.gateway.slots import Slot
+from app.gateway.slots import Load, Slot
 
 STALE_S = 2.0
 """How old news may be; older ones are worse than none."""
@@ -43,6 +43,11 @@ class CallSize:
     output_tokens: float | None
     streams: bool = True
     """Whether its first token will be seen before its last."""
+
+    @property
+    def tokens(self) -> float:
+        """What it uses of a quota of tokens, as far as it is known."""
+        return self.input_tokens + (self.output_tokens or 0.0)
 
 
 class Balance(Protocol):
@@ -89,7 +94,7 @@ class LeastOutstanding:
         ties: list[Slot] = []
         for slot in slots:
             weight = slot.deployment.weight
-            load = slot.outstanding / weight
+            load = slot.load.outstanding / weight
             if elsewhere is not None:
                 load += elsewhere[slot]
             if load < least:
@@ -119,7 +124,7 @@ class RoundRobin:
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
-        self._owed: dict[Slot, float] = {}
+        self._owed: dict[Load, float] = {}
         """What of its turns is still to come."""
 
     def pick(self, slots: Sequence[Slot], now: float, size: CallSize | None = None) -> Slot:  # noqa: ARG002
@@ -129,11 +134,13 @@ class RoundRobin:
         for slot in slots:
             weight = slot.deployment.weight
             total += weight
-            mine = owed.get(slot)
-            mine = owed[slot] = weight + (self._rng.random() * weight if mine is None else mine)
+            mine = owed.get(slot.load)
+            mine = owed[slot.load] = weight + (
+                self._rng.random() * weight if mine is None else mine
+            )
             if mine > most:
                 chosen, most = slot, mine
-        owed[chosen] -= total
+        owed[chosen.load] -= total
         return chosen
 
     def heard(self, news: News) -> None:
@@ -145,8 +152,7 @@ def _filled_up(slots: Sequence[Slot], news: News, now: float) -> dict[Slot, floa
     loads = {}
     for slot in slots:
         place = slot.deployment
-        outstanding = news.outstanding.get((place.upstream, place.upstream_model), 0.0)
-        loads[slot] = outstanding / place.weight
+        loads[slot] = news.outstanding.get(place.key, 0.0) / place.weight
     left, level, width = news.begun_per_s * (now - news.at), 0.0, 0.0
     for slot, load in sorted(loads.items(), key=lambda each: each[1]):
         if width:

@@ -186,6 +186,8 @@ class Dispatcher:
             async for chunk in chunks:
                 yield chunk
             entry.completed()
+            if lease.expected_tokens:
+                lease.used(_used_tokens(entry))
             lease.succeeded()
         except UpstreamError as error:
             lease.failed(error)
@@ -375,6 +377,12 @@ def _size(request: RouteRequest, model_id: str, entry: LedgerEntry) -> CallSize:
         output_tokens=None if estimate is None else estimate.output_tokens,
         streams=request.stream,
     )
+
+
+def _used_tokens(entry: LedgerEntry) -> float | None:
+    """Return the tokens of a whole answer and its prompt, where they are known."""
+    usage = None if entry.whole_answer is None else entry.whole_answer.usage
+    return None if usage is None else float(usage.input_tokens + usage.output_tokens)
 
 
 async def _written(body: Body, deployment: Deployment, progress: Progress) -> tuple[str, Fields]:

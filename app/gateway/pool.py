@@ -10,8 +10,9 @@ from app.errors import UpstreamError, UpstreamThrottledError
 from app.gateway.balance import Balance, CallSize, LeastOutstanding, News
 from app.gateway.breaker import Circuit, CircuitState
 from app.gateway.predicted_impact import PredictedImpact, WatchedCall
+from app.gateway.quotas import quota_of
 from app.gateway.request import Deployment
-from app.gateway.slots import Slot
+from app.gateway.slots import Load, Slot, with_room
 
 MAX_THROTTLE_S = 600.0
 """The longest that a deployment is left alone on its own word; then one call asks again."""
@@ -29,6 +30,8 @@ class Lease(msgspec.Struct, eq=False):
     is_probe: bool
     watched: WatchedCall | None = None
     """What a balance that predicts knows of the call."""
+    expected_tokens: float = 0.0
+    """What it was taken to use of a quota of tokens."""
     _released: bool = False
 
     @property
@@ -53,6 +56,12 @@ class Lease(msgspec.Struct, eq=False):
         else:
             self.pool.changing(slot, lambda circuit: circuit.succeeded(began=self.began))
 
+    def used(self, tokens: float | None) -> None:
+        """Report what a whole answer used of a quota of tokens, its prompt included."""
+        quota = self.slot.load.quota
+        if quota is not None and tokens is not None:
+            quota.settle(tokens - self.expected_tokens)
+
     def failed(self, error: UpstreamError) -> None:
         """Report a failure; only a fault of the provider counts against its health."""
         now = self.pool.clock()
@@ -66,7 +75,7 @@ class Lease(msgspec.Struct, eq=False):
         if self._released:
             return
         self._released = True
-        self.slot.outstanding -= 1
+        self.slot.load.outstanding -= 1
         if self.watched is not None:
             self.pool.ended(self.watched, whole=False)
         if self.is_probe and self.slot.circuit.state is CircuitState.HALF_OPEN:
@@ -108,15 +117,22 @@ class DeploymentPool:
             model_id: balances.get(model_id) or LeastOutstanding(rng) for model_id in deployments
         }
         self._on_breaker_change = on_breaker_change
+        loads = _loads(deployments, clock())
         self._slots = {
             model_id: tuple(
                 Slot(
                     deployment=each,
                     circuit=Circuit(max_failures=failures, cooldown_s=cooldown_s),
+                    load=loads[each.key],
                 )
                 for each in places
             )
             for model_id, places in deployments.items()
+        }
+        self._limited = {
+            model_id
+            for model_id, slots in self._slots.items()
+            if any(slot.load.quota is not None for slot in slots)
         }
         self._watching = {
             model_id: balance
@@ -149,7 +165,15 @@ class DeploymentPool:
         slots = self._speaking(dialect, model_id)
         now = self.clock()
         slot = slots[0] if len(slots) == 1 else self._choose(model_id, slots, avoid, now, size)
-        slot.outstanding += 1
+        load = slot.load
+        load.outstanding += 1
+        load.begun += 1
+        expected_tokens = 0.0
+        if size is not None:
+            expected_tokens = size.tokens
+            load.tokens += expected_tokens
+        if load.quota is not None:
+            load.quota.take(now, expected_tokens)
         is_probe = False
         if slot.circuit.state is not CircuitState.CLOSED:
             is_probe = slot.circuit.begin(now)
@@ -157,11 +181,11 @@ class DeploymentPool:
                 self._on_breaker_change(slot.deployment, slot.circuit.state)
         watching = self._watching.get(model_id)
         watched = None if watching is None else watching.begun(slot, now, size)
-        return Lease(self, slot, now, is_probe, watched)
+        return Lease(self, slot, now, is_probe, watched, expected_tokens)
 
     def predicts(self, model_id: str) -> bool:
         """Return whether the size of a call matters for where it goes."""
-        return model_id in self._watching
+        return model_id in self._watching or model_id in self._limited
 
     def began_to_answer(self, call: WatchedCall) -> None:
         """Tell whoever predicts that the first token of a call is there."""
@@ -242,9 +266,8 @@ class DeploymentPool:
         now: float,
         size: CallSize | None,
     ) -> Slot:
-        balance = self._balances[model_id]
         if not avoid and model_id not in self._troubled:
-            return balance.pick(slots, now, size)
+            return self._pick(model_id, slots, now, size)
         for wanted in (
             [slot for slot in slots if slot.available(now) and slot not in avoid],
             [slot for slot in slots if slot.available(now)],
@@ -252,5 +275,22 @@ class DeploymentPool:
             slots,
         ):
             if wanted:
-                return balance.pick(wanted, now, size)
+                return self._pick(model_id, wanted, now, size)
         raise AssertionError("a model has at least one deployment")
+
+    def _pick(
+        self, model_id: str, slots: Sequence[Slot], now: float, size: CallSize | None
+    ) -> Slot:
+        if model_id in self._limited:
+            slots = with_room(slots, now, 0.0 if size is None else size.tokens)
+        return self._balances[model_id].pick(slots, now, size)
+
+
+def _loads(
+    deployments: Mapping[str, Sequence[Deployment]], now: float
+) -> dict[tuple[str, str], Load]:
+    """Return the load of every place: of models that are served at the same one it is the same."""
+    places: dict[tuple[str, str], list[Deployment]] = {}
+    for each in (each for group in deployments.values() for each in group):
+        places.setdefault(each.key, []).append(each)
+    return {key: Load(quota=quota_of(group, now)) for key, group in places.items()}

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from app.gateway.balance import STALE_S, CallSize, LeastOutstanding, News
-from app.gateway.slots import Slot
+from app.gateway.slots import Load, Slot
 
 _KEPT = 0.98
 """Of what was learned, with each call more: some fifty calls are remembered."""
@@ -130,7 +130,7 @@ class PredictedImpact:
 
     def __init__(self, rng: random.Random) -> None:
         self._least_outstanding = LeastOutstanding(rng)
-        self._pictures: dict[Slot, Picture] = {}
+        self._pictures: dict[Load, Picture] = {}
         self._n_calls = 0
 
     def heard(self, news: News) -> None:
@@ -142,7 +142,7 @@ class PredictedImpact:
         tokens = _tokens(size)
         chosen, least = None, math.inf
         for slot in slots:
-            picture = self._pictures.get(slot)
+            picture = self._pictures.get(slot.load)
             if picture is None or not picture.known or picture.overdue(now):
                 return self._least_outstanding.pick(slots, now, size)
             if picture.idle and self._n_calls - picture.last_call >= _ASKED_AGAIN:
@@ -154,9 +154,9 @@ class PredictedImpact:
 
     def begun(self, slot: Slot, now: float, size: CallSize | None) -> WatchedCall:
         """Take note that a call begins."""
-        picture = self._pictures.get(slot)
+        picture = self._pictures.get(slot.load)
         if picture is None:
-            picture = self._pictures[slot] = Picture()
+            picture = self._pictures[slot.load] = Picture()
         self._n_calls += 1
         picture.last_call = self._n_calls
         input_tokens, output_tokens = _tokens(size)
@@ -176,7 +176,7 @@ class PredictedImpact:
 
     def first_token(self, call: WatchedCall, now: float) -> None:
         """Take note that its answer begins, and learn how fast prompts are read."""
-        picture = self._pictures[call.slot]
+        picture = self._pictures[call.slot.load]
         if picture.waiting.pop(call, call) is not None:
             return
         picture.unread_tokens -= call.input_tokens
@@ -188,7 +188,7 @@ class PredictedImpact:
 
     def ended(self, call: WatchedCall, now: float, *, whole: bool) -> None:
         """Take note that it is over; of whole answers it is learned how fast they are written."""
-        picture = self._pictures[call.slot]
+        picture = self._pictures[call.slot.load]
         if picture.waiting.pop(call, call) is None:
             picture.unread_tokens -= call.input_tokens
             return

@@ -324,6 +324,14 @@ class Deployment:
     """Those of a call that does not stream: its first token is its whole answer."""
     weight: float = 1.0
     """Its share of the model's calls, relative to the model's other deployments."""
+    region: str | None = None
+    """Where it stands."""
+    usd_per_hour: float | None = None
+    """What it costs while it is there, besides its tokens."""
+    max_rps: float | None = None
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    """What it takes; None: as much as comes."""
     label: bytes = b""
     """What answers call it; empty where the model has no other."""
     parameters: ParameterRules = NO_RULES
@@ -332,6 +340,11 @@ class Deployment:
     """Whether declared documents are left to it in the field `documents`."""
     retries: int = 1
     """How often its model is asked once more, where that is safe, before the next one is."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Which place it is: a model and its variants have the same ones."""
+        return self.upstream, self.upstream_model
 
     def takes(
         self, request: "RouteRequest", fields: Fields, *, dialect: str

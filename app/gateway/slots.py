@@ -1,9 +1,25 @@
 """One place that serves a model, and what is known of it at the moment."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from app.gateway.breaker import Circuit, CircuitState
+from app.gateway.quotas import Quota
 from app.gateway.request import Deployment
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Load:
+    """What one place is busy with; a model and its variants share the one they are served at."""
+
+    outstanding: int = 0
+    """Calls that have begun and not ended."""
+    quota: Quota | None = None
+    """What it takes, where that is limited."""
+    begun: int = 0
+    """Calls, ever."""
+    tokens: float = 0.0
+    """Of these, as far as they were predicted."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -12,9 +28,13 @@ class Slot:
 
     deployment: Deployment
     circuit: Circuit
-    outstanding: int = 0
-    """Calls that have begun and not ended."""
+    load: Load = field(default_factory=Load)
     throttled_until: float = 0.0
+
+    @property
+    def outstanding(self) -> int:
+        """Calls at its place that have begun and not ended, those of the model's variants too."""
+        return self.load.outstanding
 
     def available(self, now: float) -> bool:
         """Return whether a call may go there: healthy, or due for a probe, and not throttled."""
@@ -23,3 +43,15 @@ class Slot:
     def untroubled(self, now: float) -> bool:
         """Return whether nothing at all is held against it."""
         return self.throttled_until <= now and self.circuit.state is CircuitState.CLOSED
+
+    def wait_s(self, now: float, tokens: float) -> float:
+        """Return in how many seconds its quota has room for a call; 0: now."""
+        quota = self.load.quota
+        return 0.0 if quota is None else quota.wait_s(now, tokens)
+
+
+def with_room(slots: Iterable[Slot], now: float, tokens: float) -> list[Slot]:
+    """Return those with room in their quotas; where none has any, the one that has some first."""
+    waits = [(slot.wait_s(now, tokens), slot) for slot in slots]
+    free = [slot for wait_s, slot in waits if wait_s == 0.0]
+    return free or [min(waits, key=lambda each: each[0])[1]]

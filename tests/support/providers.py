@@ -57,6 +57,9 @@ def deployment(
     weight: float = 1.0,
     retries: int = 0,
     total_s: float = 600.0,
+    max_rps: float | None = None,
+    requests_per_minute: float | None = None,
+    tokens_per_minute: float | None = None,
 ) -> Deployment:
     """Place a model on a scripted provider."""
     timeouts = Timeouts(first_token_s=first_token_s, total_s=total_s)
@@ -75,4 +78,7 @@ def deployment(
         whole_timeouts=timeouts,
         weight=weight,
         retries=retries,
+        max_rps=max_rps,
+        requests_per_minute=requests_per_minute,
+        tokens_per_minute=tokens_per_minute,
     )

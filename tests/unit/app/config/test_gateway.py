@@ -156,6 +156,26 @@ def test_models_alone_need_no_router(load):
             {"deployments": [{"upstream": "up", "weight": 0}]},
             ["models.cheap.deployments.0.weight", "above 0"],
         ),
+        (
+            "models.cheap",
+            {"deployments": [{"upstream": "up", "max_rps": 0}]},
+            ["models.cheap.deployments.0.max_rps", "above 0"],
+        ),
+        (
+            "models.cheap",
+            {"deployments": [{"upstream": "up", "tokens_per_minute": 0}]},
+            ["models.cheap.deployments.0.tokens_per_minute", "from 1"],
+        ),
+        (
+            "models.cheap",
+            {"deployments": [{"upstream": "up", "region": "eu west"}]},
+            ["models.cheap.deployments.0.region", "a name of letters"],
+        ),
+        (
+            "models.cheap",
+            {"deployments": [{"upstream": "up", "usd_per_hour": -1}]},
+            ["models.cheap.deployments.0.usd_per_hour", "from 0"],
+        ),
         ("upstreams.up.retries", -1, ["upstreams.up.retries"]),
         ("upstreams.up.timeouts", {"total_s": 0}, ["upstreams.up.timeouts.total_s"]),
         ("policies.default.hedge_after_s", 0, ["policies.default.hedge_after_s"]),

@@ -25,7 +25,7 @@ def turns(balance, places, n):
 
 def test_turns_go_round_whatever_places_are_busy_with():
     places = slots(1, 1, 1)
-    places[1].outstanding = 100
+    places[1].load.outstanding = 100
     taken = turns(RoundRobin(random.Random(1)), places, 9)
     assert set(taken[:3]) == set("abc")
     assert taken == taken[:3] * 3
@@ -68,7 +68,7 @@ def test_calls_of_other_replicas_count_like_own_ones():
     balance, places = LeastOutstanding(random.Random(1)), slots(1, 1, 2)
     balance.heard(news(a=5, b=3, c=10))
     assert where(balance, places, 0.0) == {"b": 600}
-    places[1].outstanding = 2
+    places[1].load.outstanding = 2
     assert set(where(balance, places, 0.0)) == {"a", "b", "c"}
 
 
@@ -79,7 +79,7 @@ def test_what_others_began_since_has_filled_up_the_least_busy():
     assert set(where(balance, places, 0.5)) == {"b", "c"}  # four: 6
     assert set(where(balance, places, 1.0)) == {"b", "c"}  # eight: 8
     assert set(where(balance, places, 1.75)) == {"a", "b", "c"}  # more than is missing anywhere
-    places[1].outstanding = 1
+    places[1].load.outstanding = 1
     assert set(where(balance, places, 1.0)) == {"c"}
 
 

@@ -165,7 +165,7 @@ def test_whatever_becomes_of_calls_nothing_of_them_is_left():
 def test_calls_that_come_whole_count_and_teach_nothing():
     world = World()
     world.learn()
-    before = world.balance._pictures[world.slots["x"]].fits
+    before = world.balance._pictures[world.slots["x"].load].fits
     whole = CallSize(input_tokens=4000, output_tokens=400, streams=False)
     leases = [world.lease(whole, at="x") for _ in range(2)]
     leases += [world.lease(SMALL, at="y") for _ in range(3)]
@@ -174,4 +174,4 @@ def test_calls_that_come_whole_count_and_teach_nothing():
     assert world.where() == "y"  # though it has more calls
     for lease in leases[:2]:
         world.end(lease)
-    assert world.balance._pictures[world.slots["x"]].fits == before
+    assert world.balance._pictures[world.slots["x"].load].fits == before

@@ -1,0 +1,124 @@
+"""What a deployment takes: calls a second, calls and tokens a minute, as two or three buckets.
+
+A gateway counts what it sends itself, and what others tell that they sent; what is left is an
+estimate, good enough to prefer a deployment with room over one that would answer with a 429.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from app.gateway.request import Deployment
+
+_MINUTE_S = 60.0
+_DEBT_S = 10.0
+"""How far a bucket is overdrawn at most, if it holds less than that."""
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """Fills evenly up to `size`; may be overdrawn, within bounds."""
+
+    size: float
+    per_s: float
+    left: float
+
+    def fill(self, seconds: float) -> None:
+        self.left = min(self.size, self.left + seconds * self.per_s)
+
+    def take(self, amount: float) -> None:
+        # A debt without an end would keep a deployment out long after it would take calls again:
+        # what it turned away did not use it up.
+        deepest = -max(self.size, _DEBT_S * self.per_s)
+        self.left = min(self.size, max(deepest, self.left - amount))
+
+    def missing(self, amount: float) -> float:
+        """Return in how many seconds there is room; more than it holds fits where it is full."""
+        return max(0.0, (min(amount, self.size) - self.left) / self.per_s)
+
+
+class Quota:
+    """What is left of what a deployment takes.
+
+    Parameters
+    ----------
+    max_rps, requests_per_minute, tokens_per_minute
+        Its limits; None does not limit. Full at the beginning.
+    now
+        Seconds of a clock that nobody sets; every later time is of the same one.
+    """
+
+    __slots__ = ("_at", "_buckets", "_tokens", "limits")
+
+    def __init__(
+        self,
+        *,
+        max_rps: float | None,
+        requests_per_minute: float | None,
+        tokens_per_minute: float | None,
+        now: float,
+    ) -> None:
+        self.limits = (max_rps, requests_per_minute, tokens_per_minute)
+        self._at = now
+        self._buckets: list[_Bucket] = []
+        if max_rps is not None:
+            # A limit below one a second still lets one call pass at a time.
+            burst = max(1.0, max_rps)
+            self._buckets.append(_Bucket(burst, max_rps, burst))
+        if requests_per_minute is not None:
+            size = float(requests_per_minute)
+            self._buckets.append(_Bucket(size, size / _MINUTE_S, size))
+        self._tokens = None
+        if tokens_per_minute is not None:
+            size = float(tokens_per_minute)
+            self._tokens = _Bucket(size, size / _MINUTE_S, size)
+
+    def wait_s(self, now: float, tokens: float) -> float:
+        """Return in how many seconds there is room for one more call; 0: now."""
+        self._fill(now)
+        wait_s = 0.0 if self._tokens is None else self._tokens.missing(tokens)
+        for bucket in self._buckets:
+            wait_s = max(wait_s, bucket.missing(1.0))
+        return wait_s
+
+    def take(self, now: float, tokens: float, *, calls: float = 1.0) -> None:
+        """Count calls of so many tokens in all, whether or not there is room for them."""
+        self._fill(now)
+        for bucket in self._buckets:
+            bucket.take(calls)
+        if self._tokens is not None:
+            self._tokens.take(tokens)
+
+    def settle(self, tokens: float) -> None:
+        """Count so many tokens more than were taken for a call; fewer where it is negative."""
+        if self._tokens is not None:
+            self._tokens.take(tokens)
+
+    def used(self, now: float) -> float:
+        """Return how much of the nearest limit is used: 0 nothing, 1 all, above it is overdrawn."""
+        self._fill(now)
+        buckets = self._buckets if self._tokens is None else [*self._buckets, self._tokens]
+        return max(1 - bucket.left / bucket.size for bucket in buckets)
+
+    def _fill(self, now: float) -> None:
+        passed_s = now - self._at
+        if passed_s <= 0:
+            return
+        self._at = now
+        for bucket in self._buckets:
+            bucket.fill(passed_s)
+        if self._tokens is not None:
+            self._tokens.fill(passed_s)
+
+
+def quota_of(deployments: Iterable[Deployment], now: float) -> Quota | None:
+    """Return the quota of one place that several models share: of each limit the tightest."""
+    places = tuple(deployments)
+    limits = {
+        name: min(
+            (value for each in places if (value := getattr(each, name)) is not None), default=None
+        )
+        for name in ("max_rps", "requests_per_minute", "tokens_per_minute")
+    }
+    if all(limit is None for limit in limits.values()):
+        return None
+    return Quota(**limits, now=now)
