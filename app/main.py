@@ -280,6 +280,9 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
     pupils = state.resources.pupils
     await pupils.keep_in_time()
     learning = asyncio.create_task(pupils.keep_forever(_next_lesson_s), name="keep what is learned")
+    remembering = asyncio.create_task(
+        state.resources.memories.take_in_forever(), name="take in feedback"
+    )
     sampling = asyncio.create_task(sample_forever(state), name="sample for the metrics")
     watching = asyncio.create_task(state.watch.run(), name="watch the load")
     with (
@@ -306,7 +309,8 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
             watching.cancel()
             sampling.cancel()
             learning.cancel()
-            await asyncio.gather(watching, sampling, learning, return_exceptions=True)
+            remembering.cancel()
+            await asyncio.gather(watching, sampling, learning, remembering, return_exceptions=True)
             await reloader.aclose()
             await state.serving.aclose()
             await pupils.keep_in_time()

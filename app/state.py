@@ -18,6 +18,7 @@ from app.gateway.request import Deployment, Policy
 from app.gateway.visible import VisibleNames
 from app.outcomes.decision_log import DecisionLog
 from app.outcomes.feedback import Feedback
+from app.outcomes.remembering import Memories
 from app.providers.base import Provider
 from app.providers.http.decision_endpoint import DecisionEndpoint
 from app.stores.base import Lifecycle, Standing, Troubled
@@ -38,6 +39,8 @@ class Resources:
     clock: Callable[[], float]
     pupils: Pupils
     """Workflows that requests teach."""
+    memories: Memories
+    """Routers that believe feedback."""
     drift: DriftSamples = field(default_factory=DriftSamples)
     decisions: DecisionLog | None = None
     """Where outcomes are kept to learn from."""

@@ -328,6 +328,11 @@ class Router(ABC):
         """Whether labelled queries can be inserted and forgotten without a fit."""
         return False
 
+    @property
+    def grows_while_asked(self) -> bool:
+        """Whether queries can be inserted by one thread while others predict."""
+        return False
+
     def insert(self, x: FloatMatrix, labels: Labels) -> None:
         """Take in further labelled queries without a fit, for strategies that remember queries.
 

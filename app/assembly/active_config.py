@@ -18,6 +18,7 @@ from app.assembly import (
     upstream_facts,
 )
 from app.assembly.metric_baselines import tell_metrics
+from app.assembly.router_feedback import build_remembering
 from app.config import LoadedConfig
 from app.errors import ConfigError, UpstreamError, answer_for
 from app.gateway.admission import Admission
@@ -103,6 +104,7 @@ def build_active(
         if probe.x is not None:
             resources.drift.hold(policy.name, policy.artifact, probe.x)
 
+    resources.memories.follow(build_remembering(config, policies))
     tell_metrics(metrics, config, policies, version=version)
     pool = build_pool(config, deployments, clock=clock, rng=rng, on_breaker_change=breaker_changed)
     for slot in pool.slots():

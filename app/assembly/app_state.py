@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from app.access.guard import Guard
 from app.assembly import build_decision_log, build_tracer
 from app.assembly.active_config import build_active
+from app.assembly.router_feedback import build_memories
 from app.config import LoadedConfig
 from app.gateway.lessons import Pupils
 from app.gateway.names import Names
@@ -54,6 +55,7 @@ def build_state(
         drain=recorder.drain,
         clock=clock,
         pupils=Pupils(store.store.registers),
+        memories=build_memories(config),
         decisions=decisions,
         tracer=build_tracer(config),
         feedback=None

@@ -39,6 +39,8 @@ async def sample(state: AppState) -> None:
         metrics.drift.sampled(each.policy, distance=each.distance, familiarity=each.level.value)
     for policy, beliefs, n_waiting in beliefs_of(state.resources.pupils):
         metrics.lessons.sampled(policy, beliefs, n_waiting=n_waiting)
+    for taught in state.resources.memories:
+        metrics.lessons.remembered(taught.router, taught.n_rows, n_left_out=taught.n_left_out)
     try:
         standings = await state.serving.admission.standings.known_budgets()
     except StoreError:

@@ -73,16 +73,24 @@ def load_artifacts(config: LoadedConfig) -> dict[str, RouterArtifact]:
     ConfigError
         If an artifact is missing, damaged, or does not fit this installation.
     """
-    loaded: dict[tuple[Path, frozenset[str]], RouterArtifact] = {}
+    loaded: dict[tuple[Path, frozenset[str], str], RouterArtifact] = {}
     artifacts = {}
     for name, router in config.gateway.routers.items():
         path, trusted = config.artifact_path(name) or DEFAULT_ARTIFACT, frozenset(router.encoders)
-        if (path, trusted) not in loaded:
+        # What takes in feedback is its router's own: others of the same file stay as they are.
+        key = (path, trusted, "" if router.feedback is None else name)
+        if key not in loaded:
             try:
-                loaded[path, trusted] = load_artifact(path, trusted=trusted)
+                loaded[key] = load_artifact(path, trusted=trusted)
             except RoutingError as error:
                 raise config.error(("routers", name), str(error)) from error
-        artifacts[name] = loaded[path, trusted]
+        artifacts[name] = loaded[key]
+        if router.feedback is not None and not loaded[key].router.grows_while_asked:
+            raise config.error(
+                ("routers", name, "feedback"),
+                f"its {loaded[key].router.kind!r} artifact takes in nothing while it serves; "
+                "carrot with a knn head for quality does (configs/training/carrot-hnsw.yaml)",
+            )
     return artifacts
 
 

@@ -102,6 +102,7 @@ class GatewayConfig(Strict):
         for place, model_id in self.allowances.named_models():
             known_model(model_id, self.models, place)
         _check_outcomes(self)
+        _check_feedback(self)
         _check_ports(self)
         _check_recursion(self)
         return self
@@ -127,6 +128,18 @@ def _check_outcomes(config: GatewayConfig) -> None:
         raise ConflictError(
             ("outcomes", "contents"), "there is no decision log to keep them beside"
         )
+
+
+def _check_feedback(config: GatewayConfig) -> None:
+    outcomes = config.outcomes
+    kept = config.logs_decisions and outcomes.contents.enabled and outcomes.sink == "sqlite"
+    for name, router in config.routers.items():
+        if router.feedback is not None and not kept:
+            raise ConflictError(
+                ("routers", name, "feedback"),
+                "rated prompts are read from the decision log; set outcomes.contents.enabled: true "
+                "and outcomes.sink: sqlite (with Redis: steelyard collect, then insert)",
+            )
 
 
 def _check_recursion(config: GatewayConfig) -> None:

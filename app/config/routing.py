@@ -37,6 +37,23 @@ class PairConfig(Strict):
     """The model that is cheaper; one of `models`."""
 
 
+class RouterFeedbackConfig(Strict):
+    """Have a router that remembers queries remember rated answers, while it serves.
+
+    For artifacts of `carrot` with a knn head for quality. Each worker reads the decision log, so
+    that `outcomes.contents` has to be kept, in SQLite.
+    """
+
+    max_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    """How many rated answers are remembered beside what was fitted; then no more, until the
+    gateway starts again or reloads and takes the newest. Keep them for good with `steelyard
+    export` and `steelyard insert`."""
+    max_per_key: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    """How many of them one key may have rated; ratings with the admin token are not counted."""
+    settle_s: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = 60.0
+    """How long after it was told a rating counts; until then it may be changed."""
+
+
 class RouterConfig(Strict):
     """One trained artifact."""
 
@@ -45,6 +62,8 @@ class RouterConfig(Strict):
     encoders: tuple[Text, ...] = ()
     """Sentence-transformers models and folders of encoders that the artifact may name, written as
     its manifest writes them. Loading one may run its code, so an artifact alone may not."""
+    feedback: RouterFeedbackConfig | None = None
+    """Which ratings the router believes as they come; left out, none: they are exported."""
     pair: PairConfig | None = None
     """Two models between which `router-<name>-<threshold>`, and `policies.*.threshold`, decide."""
     scorer: str | None = None

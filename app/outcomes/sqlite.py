@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -282,6 +283,50 @@ def read_labels(data_dir: Path) -> Iterator[Label]:
                 labelled_by=labelled_by,
                 time=when,
             )
+
+
+@dataclass(frozen=True, slots=True)
+class Rated:
+    """An answer and what somebody thought of it.
+
+    Attributes
+    ----------
+    quality
+        In [0, 1].
+    rated_at
+        In seconds since the epoch.
+    rated_by
+        The id of a key, or `admin`.
+    """
+
+    decision_id: str
+    policy: str
+    model: str
+    output_tokens: int | None
+    quality: float
+    rated_at: float
+    rated_by: str
+
+
+def read_rated(data_dir: Path, *, after: float, until: float) -> Iterator[Rated]:
+    """Yield answers that were rated in (after, until], the newest rating first.
+
+    Comparisons of two answers are no ratings. Times are in seconds since the epoch.
+
+    Raises
+    ------
+    sqlite3.Error
+        If there is no log, or it cannot be read.
+    """
+    query = (
+        "SELECT l.decision_id, o.policy, o.model, o.output_tokens, l.quality, l.time,"
+        " l.labelled_by FROM labels AS l JOIN outcomes AS o ON o.decision_id = l.decision_id"
+        " WHERE l.other_decision_id = '' AND l.time > ? AND l.time <= ? AND o.status = 200"
+        " AND o.model IS NOT NULL ORDER BY l.time DESC, l.decision_id DESC"
+    )
+    with closing(reader(data_dir)) as connection:
+        for row in connection.execute(query, (after, until)):
+            yield Rated(*row)
 
 
 class ContentReader:

@@ -36,6 +36,26 @@ class LessonMetrics:
             together="livesum",
         )
 
+        self._remembered = declare.gauge(
+            "gateway_remembered_feedback",
+            "Rated answers that a router remembers beside what it was fitted on; of several"
+            " workers, of the one that has the fewest.",
+            "router",
+            together="livemin",
+        )
+        self._left_out = declare.gauge(
+            "gateway_left_out_feedback",
+            "Ratings that a router did not take in, since it was loaded: beyond the share of a"
+            " key, or of texts that are not kept.",
+            "router",
+            together="livemax",
+        )
+
+    def remembered(self, router: str, n_rows: int, *, n_left_out: int) -> None:
+        """Show what a router took in of feedback."""
+        self._remembered[(router,)].set(n_rows)
+        self._left_out[(router,)].set(n_left_out)
+
     def sampled(self, policy: str, beliefs: Beliefs, *, n_waiting: int) -> None:
         """Show what one policy believes."""
         policy = self._policies[policy]

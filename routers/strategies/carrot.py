@@ -161,6 +161,11 @@ class CarrotRouter(Router):
         """Whether the head for quality does."""
         return isinstance(self.quality_head.build(), KnnHead)
 
+    @property
+    def grows_while_asked(self) -> bool:
+        """As its heads do: each of them is asked about one state of what it remembers."""
+        return self.remembers_queries
+
     def insert(self, x: FloatMatrix, labels: Labels) -> None:
         """Have the heads that remember queries remember further ones.
 

@@ -1,11 +1,15 @@
-"""Hide models of a set in turn and have them join a graph router by 32, 100 and 400 edges.
+"""Hide models of a set in turn and have them join a router by 32, 100 and 400 answers.
+
+`--router graph` links them into the graph by so many edges; `--router knn` inserts the answers as
+neighbours.
 
 Measured as in `onboarding_experiment.py` (60 % of the prompts train, 40 % are judged; squared error
 of what is predicted of the hidden model, and AIQ), beside the house's rule for the same edges
-(`place_model`, on what the same graph predicts of the others). Without edges and description a
-model is the average one: that is the line *ignored*.
+(`place_model`, on what the same router predicts of the others). Without answers and description
+a model is the average one: that is the line *ignored*.
 
-    python scripts/graph_onboarding.py --set mmlupro_tiger --prompts 2500 --hidden 4 --seeds 1
+    python scripts/own_onboarding.py --router graph --prompts 2000 --hidden 4
+    python scripts/own_onboarding.py --router knn --prompts 5000 --hidden 6
 """
 
 import argparse
@@ -25,16 +29,22 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from routers.artifact.onboarded_model import join
-from routers.base import Labels, Newcomer
+from routers.base import Labels, Newcomer, Router
 from routers.data.dataset import read_outcomes
 from routers.data.prices import find_prices
 from routers.embedders.base import make_embedder
 from routers.evaluation.assess import predicted_costs, realised_costs
 from routers.evaluation.metrics import area_under_hull, curve, single_models
 from routers.features.featurizer import Featurizer
+from routers.heads.base import HeadConfig
+from routers.heads.knn import KnnHead
+from routers.strategies.carrot import CarrotRouter
 from routers.strategies.graph import GraphRouter
 from routers.training.onboarding.place import AbilityPrior, AnchorOutcomes, place_model
-from routers.types import Predictions
+from routers.types import FloatMatrix, Predictions
+
+_NEIGHBOURS, _OWN_NEIGHBOURS = 50, 20
+"""Of the trained models, and of one of which only its few answers are remembered."""
 
 SIZES = (32, 100, 400)
 TRAIN_SHARE = 0.6
@@ -43,6 +53,7 @@ TRAIN_SHARE = 0.6
 def main() -> None:  # noqa: PLR0915  (an experiment, read from top to bottom)
     """Measure, and print a line for every way to join."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--router", choices=("graph", "knn"), default="graph")
     parser.add_argument("--set", default="mmlupro_tiger")
     parser.add_argument("--prompts", type=int, default=2500)
     parser.add_argument("--hidden", type=int, default=4)
@@ -63,13 +74,14 @@ def main() -> None:  # noqa: PLR0915  (an experiment, read from top to bottom)
 
         def fit(
             columns: list[int], train: np.ndarray = train, x: np.ndarray = x_train, seed: int = seed
-        ) -> GraphRouter:
+        ) -> Router:
             labels = Labels(
                 models=tuple(table.models[i] for i in columns),
                 quality=table.quality[train][:, columns],
                 output_tokens=table.output_tokens[train][:, columns],
             )
-            return GraphRouter().fit(x, labels, rng=np.random.default_rng(seed))
+            router = GraphRouter() if options.router == "graph" else _neighbours()
+            return router.fit(x, labels, rng=np.random.default_rng(seed))
 
         full = fit(everyone).predict(x_test)
         part = replace(
@@ -119,16 +131,39 @@ def main() -> None:  # noqa: PLR0915  (an experiment, read from top to bottom)
                 told = table.quality[train[at], hidden].astype(np.float64)
                 lengths = table.output_tokens[train[at], hidden].astype(np.float64)
                 newcomer = Newcomer(x=x_train[at], quality=told, output_tokens=lengths)
-                placed = router.place(newcomer)
-                assert placed is not None  # noqa: S101  (graph has a rule)
-                own = join(base, [router.predict_placed(placed, x_test)])
-                note(f"{n} edges, graph", own.quality[:, -1], area(own, [*others, hidden]))
+                own = join(base, [_by_its_own_rule(router, newcomer, x_test)])
+                note(
+                    f"{n} answers, {options.router}",
+                    own.quality[:, -1],
+                    area(own, [*others, hidden]),
+                )
                 anchors = AnchorOutcomes(x=x_train[at], quality=told, output_tokens=lengths)
                 model = place_model("new", anchors, base=base_train.rows(at), prior=prior)
                 ours = join(base, [model.predict(x_test, base)])
-                note(f"{n} edges, house", ours.quality[:, -1], area(ours, [*others, hidden]))
+                note(f"{n} answers, house", ours.quality[:, -1], area(ours, [*others, hidden]))
             print(f"seed {seed}, {table.models[hidden]}", file=sys.stderr, flush=True)
             _tell(found)
+
+
+def _neighbours() -> Router:
+    head = HeadConfig(kind="knn", options={"n_neighbors": _NEIGHBOURS})
+    return CarrotRouter(quality_head=head, tokens_head=head, shrink_unfamiliar=False, domains=False)
+
+
+def _by_its_own_rule(router: Router, newcomer: Newcomer, x: FloatMatrix) -> Predictions:
+    placed = router.place(newcomer)
+    if placed is not None:
+        return router.predict_placed(placed, x)
+    quality, tokens = (
+        KnnHead(n_neighbors=min(_OWN_NEIGHBOURS, len(newcomer.x)), search="exact").fit(
+            newcomer.x, told[:, None].astype(np.float32), rng=np.random.default_rng(0)
+        )
+        for told in (newcomer.quality, newcomer.output_tokens)
+    )
+    (mean, std), (length, _) = quality.predict(x), tokens.predict(x)
+    return Predictions(
+        quality=mean, quality_std=std, output_tokens=length, output_tokens_upper=2 * length
+    )
 
 
 def _tell(found: dict[str, list[tuple[float, float]]]) -> None:
