@@ -15,7 +15,11 @@ MAX_NUSD = 9_000_000 * NUSD_PER_USD
 """The most that is counted at once, nine million dollars: Redis' Lua counts in doubles, which are
 whole numbers up to 2^53."""
 
+MIN_WEIGHT, MAX_WEIGHT = 0.001, 1_000.0
+"""Of a key where requests wait."""
+
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+_Weight = Annotated[float, msgspec.Meta(ge=MIN_WEIGHT, le=MAX_WEIGHT)]
 _Count = Annotated[int, msgspec.Meta(ge=1, le=10**12)]
 
 
@@ -27,6 +31,15 @@ def to_nusd(usd: float) -> int:
     if not usd > 0:
         return 0
     return round(usd * NUSD_PER_USD) if usd < MAX_NUSD / NUSD_PER_USD else MAX_NUSD
+
+
+class Priority(StrEnum):
+    """How urgent a request is where many wait."""
+
+    INTERACTIVE = "interactive"
+    """Somebody waits for it."""
+    BATCH = "batch"
+    """It goes when no interactive request wants to, but for a small share."""
 
 
 class Period(StrEnum):
@@ -98,6 +111,10 @@ class KeyRecord(
         Where the knob stands when a request leaves it open, and the range it may be moved in.
     cache
         Whether answers to this key are cached unless a request says otherwise.
+    priorities
+        Which classes it may ask for where requests wait; None means what its team may.
+    weight
+        Its share there, relative to other keys; None means what its team's keys have.
     disabled
         Whether requests are refused until somebody says otherwise.
     replaced_by
@@ -123,6 +140,8 @@ class KeyRecord(
     limits: Limits = NO_LIMITS
     budgets: tuple[Budget, ...] = ()
     cache: bool = False
+    priorities: frozenset[Priority] | None = None
+    weight: _Weight | None = None
     metadata: dict[str, str] = {}
     disabled: bool = False
     replaced_by: str | None = None

@@ -12,8 +12,10 @@ from app.gateway.drift import DriftSamples
 from app.gateway.handle import Gateway
 from app.gateway.lessons import Pupils
 from app.gateway.names import Names
-from app.gateway.overload import LoadWatch, Places
+from app.gateway.overload import LoadWatch
+from app.gateway.places import Places
 from app.gateway.pool import DeploymentPool
+from app.gateway.ranks import Ranks
 from app.gateway.request import Deployment, Policy
 from app.gateway.visible import VisibleNames
 from app.outcomes.decision_log import DecisionLog
@@ -64,6 +66,8 @@ class ActiveConfig:
     providers: tuple[Provider, ...]
     names: Names
     visible: VisibleNames
+    ranks: Ranks = field(default_factory=Ranks)
+    """Whose requests go first where some wait."""
     endpoints: tuple[DecisionEndpoint, ...] = ()
     """Of decision models that are no models of the gateway's."""
     in_flight: int = 0

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from app.keys import to_nusd
+from app.keys import Priority, to_nusd
 from app.lineage import Lineage
 from routers.artifact.evidence import Evidence
 from routers.decision.judged import Judged
@@ -41,6 +41,10 @@ COUNT_TOKENS_ROUTE = "/v1/messages/count_tokens"
 INPUT_TOKENS_ROUTE = "/v1/responses/input_tokens"
 DECISION_ROUTE = "/v1/route"
 """Where answers are asked for; `/v1/route` leaves an outcome too where its scorer was paid."""
+
+
+GATEWAY_QUEUE = "gateway"
+"""What the queue for the gateway's places is called; others are called by their model."""
 
 
 class CacheMode(StrEnum):
@@ -429,6 +433,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """How several calls came to the answer; None under a policy that makes one."""
     task: str | None = None
     """What it was for, in the words of its policy; None where nobody said or looked."""
+    priority: Priority = Priority.INTERACTIVE
+    """How urgent it was where requests wait."""
+    queued_s: float = 0.0
+    """How long it waited, for a place and before models that take only so many calls."""
     refused_usage: tuple[UsagePart, ...] = ()
     """The token counts that an upstream told and that cannot be; estimates stand for them."""
 

@@ -18,9 +18,11 @@ from app.access.terms import (
     Name,
     Names,
     Owner,
+    Priorities,
     Share,
     Strict,
     Team,
+    Weight,
 )
 from app.errors import InvalidRequestError
 from app.keys import KeyRecord
@@ -51,6 +53,8 @@ class KeyChanges(Strict):
     limits: LimitTerms | None = None
     budgets: Annotated[tuple[BudgetTerms, ...], Field(max_length=3)] | None = None
     cache: bool | None = None
+    priorities: Priorities | None = Field(None, description="null: as its team.")
+    weight: Weight | None = Field(None, description="null: as its team.")
     disabled: bool | None = Field(None, description="Refuse its requests until this is false.")
     metadata: Annotated[dict[MetadataName, MetadataText | None], Field(max_length=64)] | None = None
 
@@ -136,6 +140,8 @@ def _terms_of(record: KeyRecord) -> dict[str, Any]:
         "limits": LimitTerms.of(record.limits).model_dump(),
         "budgets": [BudgetTerms.of(budget) for budget in record.budgets],
         "cache": record.cache,
+        "priorities": record.priorities,
+        "weight": record.weight,
         "disabled": record.disabled,
         "metadata": record.metadata,
     }

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from app.config import GatewayConfig
 from app.errors import InvalidRequestError
-from app.keys import Budget, KeyRecord, Limits, OnLow, Period
+from app.keys import MAX_WEIGHT, MIN_WEIGHT, Budget, KeyRecord, Limits, OnLow, Period, Priority
 
 MAX_LIFETIME_S = 10 * 366 * 86_400.0
 """Ten years; longer, and a key may as well never expire."""
@@ -43,6 +43,8 @@ Team = Annotated[Text, Field(min_length=1, max_length=128)]
 Lifetime = Annotated[float, Field(gt=0, le=MAX_LIFETIME_S, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Names = Annotated[frozenset[Text], Field(min_length=1, max_length=1000)]
+Priorities = Annotated[frozenset[Priority], Field(min_length=1)]
+Weight = Annotated[float, Field(ge=MIN_WEIGHT, le=MAX_WEIGHT, allow_inf_nan=False)]
 MetadataName = Annotated[Text, Field(min_length=1, max_length=64)]
 MetadataText = Annotated[Text, Field(max_length=512)]
 _Count = Annotated[int, Field(ge=1, le=10**12)]
@@ -119,6 +121,8 @@ class KeyTerms(Strict):
     limits: LimitTerms = LimitTerms()
     budgets: Annotated[tuple[BudgetTerms, ...], Field(max_length=3)] = ()
     cache: bool = False
+    priorities: Priorities | None = None
+    weight: Weight | None = None
     disabled: bool = False
     metadata: Annotated[dict[MetadataName, MetadataText], Field(max_length=16)] = {}
 
@@ -168,6 +172,8 @@ class KeyTerms(Strict):
             "limits": self.limits.to_limits(),
             "budgets": tuple(budget.to_budget() for budget in self.budgets),
             "cache": self.cache,
+            "priorities": self.priorities,
+            "weight": self.weight,
             "disabled": self.disabled,
             "metadata": dict(self.metadata),
         }

@@ -1,5 +1,6 @@
 """A virtual key as it is told to those who manage it: never its digest, its secret once."""
 
+from collections.abc import Collection
 from typing import Any, Literal, Self
 
 import msgspec
@@ -35,6 +36,8 @@ class KeyView(BaseModel):
     limits: LimitTerms
     budgets: list[BudgetTerms]
     cache: bool
+    priorities: list[str] | None = Field(description="null: those of its team.")
+    weight: float | None = Field(description="null: that of its team.")
     disabled: bool
     metadata: dict[str, str]
     spending: list["BudgetView"] | None = Field(
@@ -177,11 +180,13 @@ def _fields(key: IssuedKey, *, now: float, standing: Standing | None) -> dict[st
         "limits": LimitTerms.of(record.limits),
         "budgets": [BudgetTerms.of(budget) for budget in record.budgets],
         "cache": record.cache,
+        "priorities": _names(record.priorities),
+        "weight": record.weight,
         "disabled": record.disabled,
         "metadata": record.metadata,
         "spending": None if standing is None else BudgetView.all_of(standing),
     }
 
 
-def _names(names: frozenset[str] | None) -> list[str] | None:
+def _names(names: Collection[str] | None) -> list[str] | None:
     return None if names is None else sorted(names)

@@ -13,7 +13,13 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from app.access.guard import Caller, Guard
-from app.api.asgi import MODEL_IN_PATH, check_json_content_type, head_of, read_body
+from app.api.asgi import (
+    MODEL_IN_PATH,
+    CancelOnDisconnect,
+    check_json_content_type,
+    head_of,
+    read_body,
+)
 from app.api.dialects.base import Dialect
 from app.api.exchange import Exchange, send_error
 from app.api.knobs import knobs_from_headers
@@ -21,15 +27,20 @@ from app.api.resolve import resolve
 from app.errors import (
     ClientDisconnectedError,
     GatewayError,
+    InvalidRequestError,
     OverloadedError,
     RateLimitedError,
+    ShuttingDownError,
 )
 from app.gateway.affinity import place
 from app.gateway.intake import Arrival, Intake
+from app.gateway.ledger import LedgerEntry
 from app.gateway.names import Names
-from app.gateway.overload import Places
 from app.gateway.permissions import permit
+from app.gateway.places import Places, virtual_tokens
+from app.gateway.ranks import PRIORITY_HEADER
 from app.gateway.request import RouteRequest
+from app.gateway.virtual_counters import NO_RANK, Ticket
 from app.head import RequestHead
 from app.state import ActiveConfig
 from app.wire.bounds import check_structure, is_simple
@@ -38,6 +49,12 @@ from app.wire.pinned.forms import is_form
 from app.wire.prompt_flags import may_hold_flags, take_flags
 from routers.errors import RoutingError
 
+_NOT_ITS_FAULT = (
+    *(ClientDisconnectedError, OverloadedError, ShuttingDownError),
+    RateLimitedError,  # which counted it
+)
+"""What a request ends with that is not counted once more."""
+
 _SHORT_FORM_BYTES = 256 * 1024
 """Longer ones, with files, take over a millisecond, too long for the event loop."""
 
@@ -45,13 +62,22 @@ _SHORT_FORM_BYTES = 256 * 1024
 class Visit:
     """One request in the house: what it holds, and who sent it as far as that is known."""
 
-    __slots__ = ("arrival", "caller", "placed", "serving")
+    __slots__ = ("account", "arrival", "caller", "placed", "rank", "serving", "ticket")
 
     def __init__(self, serving: ActiveConfig) -> None:
         self.serving = serving
         self.caller: Caller | None = None
         self.arrival: Arrival | None = None
         self.placed = False
+        self.rank = NO_RANK
+        self.ticket: Ticket | None = None
+        """Of who had to wait for its place."""
+        self.account: LedgerEntry | None = None
+
+    @property
+    def queued_s(self) -> float:
+        """How long it waited for its place."""
+        return 0.0 if self.ticket is None else self.ticket.waited_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +106,11 @@ class Reception:
         if visit.arrival is not None:
             visit.arrival.leave()
         if visit.placed:
-            self.places.leave()
+            if visit.ticket is None:
+                self.places.leave()
+            else:
+                calls = () if visit.account is None else visit.account.calls
+                self.places.leave(visit.ticket, virtual_tokens(calls))
 
     async def take(
         self, dialect: Dialect, visit: Visit, scope: Scope, receive: Receive
@@ -100,7 +130,7 @@ class Reception:
         visit.caller = caller = await self.guard.authenticate(head)
         try:
             return await self._understand(dialect, visit, caller, scope, receive, head=head)
-        except (ClientDisconnectedError, RateLimitedError, OverloadedError):
+        except _NOT_ITS_FAULT:
             raise
         except GatewayError:
             await self.charge(visit, scope)
@@ -116,16 +146,23 @@ class Reception:
         *,
         head: RequestHead,
     ) -> RouteRequest:
-        serving = visit.serving
+        serving, peer = visit.serving, _peer(scope)
+        if head.repeated and PRIORITY_HEADER in head.repeated:
+            param = PRIORITY_HEADER.decode()
+            raise InvalidRequestError(f"{param} is given twice", param=param)
+        visit.rank = rank = serving.ranks.of(caller, peer, head.get(PRIORITY_HEADER))
+        self.places.check_room(rank)
         at_once = serving.admission.at_once(caller)
-        visit.arrival = arrival = self.intake.begin(caller, _peer(scope), at_once=at_once)
+        visit.arrival = arrival = self.intake.begin(caller, peer, at_once=at_once)
         as_form = dialect.takes_forms and is_form(head.get(b"content-type"))
         if not as_form:
             check_json_content_type(head)
         server = serving.config.gateway.server
         body = await read_body(head, receive, max_bytes=server.max_body_bytes, on_part=arrival.grow)
-        await self.places.enter()
-        visit.placed = True
+        if self.places.enter():
+            visit.placed = True
+        else:
+            await self._wait(visit, scope, receive, n_bytes=len(body))
         if dialect.refers_back:
             body = await dialect.complete(bytes(body), caller)
         names = serving.visible.of(caller)
@@ -143,6 +180,24 @@ class Reception:
                 )
         arrival.arrived()
         return request
+
+    async def _wait(self, visit: Visit, scope: Scope, receive: Receive, *, n_bytes: int) -> None:
+        """Wait for a place, as long as the client does.
+
+        Raises
+        ------
+        OverloadedError
+            If there is none in time.
+        ClientDisconnectedError
+        ShuttingDownError
+            If the server stops.
+        """
+        try:
+            async with CancelOnDisconnect(scope, receive):
+                visit.ticket = await self.places.wait(visit.rank, n_bytes=n_bytes)
+                visit.placed = True
+        except asyncio.CancelledError:
+            raise ShuttingDownError from None
 
     async def charge(self, visit: Visit, scope: Scope) -> None:
         """Count a request that nothing is decided for: it is no good, or asks for no answer.
@@ -178,10 +233,17 @@ class AnsweringEndpoint:
         try:
             request = await reception.take(dialect, visit, scope, receive)
             server = visit.serving.config.gateway.server
+            answer = gateway.answer(
+                request,
+                started=started,
+                route=dialect.path,
+                headers=scope["headers"],
+                rank=visit.rank,
+                queued_s=visit.queued_s,
+            )
+            visit.account = answer.account
             exchange = Exchange(
-                answer=gateway.answer(
-                    request, started=started, route=dialect.path, headers=scope["headers"]
-                ),
+                answer=answer,
                 dialect=dialect,
                 send=send,
                 ping_s=server.sse_ping_s,

@@ -111,6 +111,8 @@ def route_headers(
         (b"x-route-router-ms", b"%.3f" % (entry.decide_s * 1e3)),
         (b"x-route-overhead-ms", b"%.3f" % (entry.overhead_s * 1e3)),
     ]
+    if entry.queued_s:
+        headers.append((b"x-route-queued-ms", b"%.3f" % (entry.queued_s * 1e3)))
     headers += _heard_headers(request)
     judge_cost_usd = entry.judge_cost_usd
     if judge_cost_usd is not None:

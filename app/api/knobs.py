@@ -16,6 +16,7 @@ from app.config import PRESETS
 from app.config.tasks import NO_TASK
 from app.errors import InvalidRequestError
 from app.gateway.images import WISHES
+from app.gateway.ranks import PRIORITY_HEADER
 from app.head import RequestHead
 from app.types import CacheMode
 from routers.decision.tradeoff import objective_of_mu
@@ -34,6 +35,7 @@ _KEYS: Mapping[str, str] = {
     **{key: key for key in HEADER_KEYS.values()},
     **{header.decode(): key for header, key in HEADER_KEYS.items()},
 }
+_AT_THE_DOOR = frozenset({"priority", PRIORITY_HEADER.decode()})
 _OBJECTIVES = ("cost_quality", "max_quality_loss", "min_quality", "lambda", "mu")
 MAX_MODELS = 1_000
 """How many models an allow-list may name."""
@@ -130,6 +132,12 @@ def knobs_from_object(routing: Mapping[str, Any]) -> Knobs:
     given: dict[str, tuple[str, Any]] = {}
     for name, value in routing.items():
         param = f"routing.{name}"
+        if name.lower() in _AT_THE_DOOR:
+            raise InvalidRequestError(
+                f"{param} counts before the body is read; send it as the header "
+                f"{PRIORITY_HEADER.decode()}",
+                param=param,
+            )
         if name.lower() not in _KEYS:
             known = ", ".join(sorted(HEADER_KEYS.values()))
             raise InvalidRequestError(f"unknown key {param}; known: {known}", param=param)

@@ -14,6 +14,8 @@ from app.api.schema import KNOB_PRESETS, RouteDecision
 from app.config.tasks import NO_TASK
 from app.gateway.images import AS_SENT
 from app.gateway.names import Names
+from app.gateway.ranks import PRIORITY_HEADER
+from app.keys import Priority
 from app.types import CHAT_COMPLETIONS, DECISION_ROUTE
 from routers.workflows.chain import MAX_STAGES
 
@@ -38,6 +40,14 @@ _KNOB_HELP = {
     "x-route-cache": "on, off, or no-store (use what is there, keep nothing).",
     "x-route-detail": "auto, low, high, original or as-sent: how closely images are looked at, "
     "whatever they say themselves, under a policy that chooses it.",
+}
+
+_PRIORITY = {
+    "name": PRIORITY_HEADER.decode(),
+    "in": "header",
+    "required": False,
+    "description": "Which requests go first where some wait.",
+    "schema": {"type": "string", "enum": [each.value for each in Priority]},
 }
 
 
@@ -153,15 +163,18 @@ def _operation(documented: Documented, *, knobs: Mapping[str, Any] | None) -> di
         "summary": documented.summary,
         "description": documented.description,
         "parameters": [
-            {
-                "name": header.decode(),
-                "in": "header",
-                "required": False,
-                "description": _KNOB_HELP[header.decode()],
-                "schema": _header_schema(knobs[key]),
-            }
-            for header, key in HEADER_KEYS.items()
-            if knobs is not None
+            _PRIORITY,
+            *(
+                {
+                    "name": header.decode(),
+                    "in": "header",
+                    "required": False,
+                    "description": _KNOB_HELP[header.decode()],
+                    "schema": _header_schema(knobs[key]),
+                }
+                for header, key in HEADER_KEYS.items()
+                if knobs is not None
+            ),
         ],
         "requestBody": {
             "required": True,

@@ -63,7 +63,7 @@ class RouteEndpoint:
             self.reception.refused(scope, error, visit.caller)
             await self._send_error(send, error, scope)
             return
-        alone = gateway.decision(request, started=started, route=scope["path"])
+        alone = gateway.decision(request, started=started, route=scope["path"], rank=visit.rank)
         try:
             async with alone, CancelOnDisconnect(scope, receive):
                 decision = await alone.decide()

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
 
 from app.errors import InvalidRequestError
+from app.gateway.ranks import PRIORITY_HEADER
 
 HEADER_KEYS: Mapping[bytes, str] = {
     b"x-cost-quality": "cost_quality",
@@ -27,6 +28,9 @@ HEADER_KEYS: Mapping[bytes, str] = {
     b"x-route-detail": "detail",
 }
 
+AT_THE_DOOR = frozenset({PRIORITY_HEADER})
+"""Headers that count before the body is read, and cannot stand in it."""
+
 _ALSO_MEANT = {
     "qualitycost": "x-cost-quality",
     "maxcost": "x-route-max-cost",
@@ -40,7 +44,7 @@ _MAX_NAME_BYTES = 40
 
 @lru_cache(maxsize=1_024)
 def key_of(name: bytes) -> str | None:
-    """Return what a header says; None if it is none of ours. Clients send the same ones again.
+    """Return the option that a header gives; None if it gives none. Clients send the same again.
 
     Raises
     ------
@@ -48,14 +52,14 @@ def key_of(name: bytes) -> str | None:
         If it is an unknown `x-route-*`, or within a slip of the pen of one of ours.
     """
     key = HEADER_KEYS.get(name)
-    if key is not None:
+    if key is not None or name in AT_THE_DOOR:
         return key
     meant = _meant(name)
     if meant is None and not name.startswith((b"x-route-", b"x-cost-quality")):
         return None
     param = name.decode("latin-1")
     hint = "" if meant is None else f"did you mean {meant}? "
-    known = ", ".join(sorted(header.decode() for header in HEADER_KEYS))
+    known = ", ".join(sorted(header.decode() for header in (*HEADER_KEYS, *AT_THE_DOOR)))
     raise InvalidRequestError(f"unknown header {param[:80]}; {hint}known: {known}", param=param)
 
 
@@ -74,7 +78,7 @@ def _meant(name: bytes) -> str | None:
 @cache
 def _forms() -> Mapping[str, str]:
     forms = {}
-    for header in map(bytes.decode, HEADER_KEYS):
+    for header in map(bytes.decode, (*HEADER_KEYS, *AT_THE_DOOR)):
         bare = _bare(header)
         for spelled in (bare, bare.replace("route", "router"), bare.replace("route", "routing")):
             forms.update(dict.fromkeys(_with_one_less(spelled), header))

@@ -11,6 +11,7 @@ from app.assembly import (
     build_names,
     build_policies,
     build_pool,
+    build_ranks,
     build_shares,
     config_version,
     load_artifacts,
@@ -200,7 +201,15 @@ def build_active(
         ),
         names=names,
         visible=VisibleNames(names),
+        ranks=build_ranks(config),
     )
+
+
+_QUEUEING = (
+    *("max_concurrent_requests", "max_queued_requests", "queue_timeout_s"),
+    *("batch_queue_timeout_s", "batch_share"),
+)
+"""What of `server` a reload changes: who has a place, or waits for one, keeps it."""
 
 
 def check_replaceable(old: LoadedConfig, new: LoadedConfig) -> None:
@@ -213,7 +222,10 @@ def check_replaceable(old: LoadedConfig, new: LoadedConfig) -> None:
     """
     fixed = ("server", "store", "auth", "outcomes", "traces", "stub")
     for name in fixed:
-        if getattr(old.gateway, name) != getattr(new.gateway, name):
+        before, after = getattr(old.gateway, name), getattr(new.gateway, name)
+        if name == "server":
+            after = after.model_copy(update={each: getattr(before, each) for each in _QUEUEING})
+        if before != after:
             raise ConfigError(
                 f"{new.path}: {name} changed, which needs a restart; nothing was replaced"
             )

@@ -6,11 +6,14 @@ from app.access.guard import Guard
 from app.assembly import build_decision_log, build_tracer
 from app.assembly.active_config import build_active
 from app.assembly.router_feedback import build_memories
-from app.config import LoadedConfig
+from app.config import LoadedConfig, ServerConfig
+from app.gateway.fair_line import FairLine
 from app.gateway.lessons import Pupils
 from app.gateway.names import Names
-from app.gateway.overload import LoadWatch, Places
+from app.gateway.overload import LoadWatch
+from app.gateway.places import Places, WaitEnded, WaitLimits
 from app.gateway.request import Policy
+from app.keys import Priority
 from app.outcomes.feedback import Feedback
 from app.outcomes.metrics import LearningMetrics
 from app.outcomes.recorder import Recorder
@@ -18,6 +21,7 @@ from app.state import AppState, Resources
 from app.stores.base import Lifecycle
 from app.telemetry.metrics import Metrics
 from app.telemetry.recent import Recent
+from app.types import GATEWAY_QUEUE
 
 
 def build_state(
@@ -73,15 +77,38 @@ def build_state(
         max_rss_bytes=None if server.max_rss_mb is None else server.max_rss_mb * 1_000_000,
         on_sample=metrics.process.sampled,
     )
+
+    def waited(priority: Priority, seconds: float, ended: WaitEnded) -> None:
+        metrics.queues.waited(GATEWAY_QUEUE, priority.value, seconds, ended.value)
+
     return AppState(
         serving=build_active(config, resources, policies, names),
         resources=resources,
         guard=Guard(store.store.keys if auth.keys_needed else None, fresh_s=auth.fresh_s),
         places=Places(
             max_running=server.max_concurrent_requests,
-            max_waiting=server.max_queued_requests,
-            max_wait_s=server.queue_timeout_s,
+            line=FairLine(max_waiting=server.max_queued_requests, batch_share=server.batch_share),
+            limits=wait_limits(server),
+            clock=clock,
             overloaded=watch.overloaded,
+            on_waited=waited,
         ),
         watch=watch,
+    )
+
+
+def wait_limits(server: ServerConfig) -> WaitLimits:
+    """Return how long requests may wait for a place."""
+    return WaitLimits(
+        max_wait_s=server.queue_timeout_s, batch_max_wait_s=server.batch_queue_timeout_s
+    )
+
+
+def resize_places(places: Places, server: ServerConfig) -> None:
+    """Have places follow a configuration that was read anew."""
+    places.line.batch_share = server.batch_share
+    places.resize(
+        max_running=server.max_concurrent_requests,
+        max_waiting=server.max_queued_requests,
+        limits=wait_limits(server),
     )

@@ -4,11 +4,12 @@ import asyncio
 import logging
 
 from app.gateway.lessons import beliefs_of
-from app.keys import NUSD_PER_USD
+from app.keys import NUSD_PER_USD, Priority
 from app.state import AppState
 from app.stores.base import Owes, Standing, StoreError
 from app.telemetry.baselines import BudgetFact
 from app.telemetry.logs import dropped_lines
+from app.types import GATEWAY_QUEUE
 
 SAMPLE_S = 5.0
 """How often; Prometheus seldom asks more often."""
@@ -30,6 +31,14 @@ async def sample(state: AppState) -> None:
     """Show everything once."""
     metrics, store, places = state.metrics, state.store, state.places
     metrics.requests.waiting(queued=places.waiting, limit=places.max_running)
+    line = places.line
+    metrics.queues.sampled(
+        GATEWAY_QUEUE,
+        interactive=line.waiting_of(Priority.INTERACTIVE),
+        batch=line.waiting_of(Priority.BATCH),
+        limit=line.max_waiting,
+        fairness=line.fairness(),
+    )
     metrics.process.count_files()
     metrics.process.lost_lines(dropped_lines())
     owed = store.owed if isinstance(store, Owes) else 0

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from app.assembly import config_version
 from app.assembly.active_config import build_active, check_replaceable, prepare
+from app.assembly.app_state import resize_places
 from app.config import LoadedConfig
 from app.errors import ConfigError
 from app.gateway.names import Names
@@ -108,6 +109,7 @@ class Reloader:
             state.serving,
             build_active(staged.config, state.resources, staged.policies, staged.names),
         )
+        resize_places(state.places, staged.config.gateway.server)
         _log.info("the configuration is now version %s", staged.version)
         self._retiring.append(old)
         self._start(self._retire(old))

@@ -3,11 +3,19 @@
 import importlib
 from collections.abc import Callable
 
-from app.config import AllowanceConfig, GatewayConfig, LoadedConfig, ShareConfig, StoreConfig
+from app.config import (
+    AllowanceConfig,
+    GatewayConfig,
+    KeyAllowanceConfig,
+    LoadedConfig,
+    ShareConfig,
+    StoreConfig,
+)
 from app.errors import ConfigError
 from app.gateway.allowances import Allowance, Allowances
 from app.gateway.heard import NOTHING, Keeps
 from app.gateway.kept_responses import KeptResponses
+from app.gateway.ranks import QueueTerms, Ranks
 from app.gateway.shares import ShareCap, Shares
 from app.keys import NO_LIMITS
 from app.outcomes.decision_log import DecisionLog, KeepContents
@@ -225,6 +233,20 @@ def build_allowances(config: LoadedConfig) -> Allowances:
         key=allowance(configured.key),
         teams={name: allowance(each) for name, each in configured.teams.items()},
         models={name: limits for name, limits in models.items() if limits != NO_LIMITS},
+    )
+
+
+def build_ranks(config: LoadedConfig) -> Ranks:
+    """Collect how urgent whose requests may be, and the shares of keys."""
+
+    def terms(each: KeyAllowanceConfig) -> QueueTerms:
+        priorities = None if each.priorities is None else frozenset(each.priorities)
+        return QueueTerms(priorities, each.weight)
+
+    configured = config.gateway.allowances
+    return Ranks(
+        key=terms(configured.key),
+        teams={name: terms(each) for name, each in configured.teams.items()},
     )
 
 

@@ -29,6 +29,8 @@ _CLEARED = (
     "limits",
     *_LIMITS,
     "budgets",
+    "priorities",
+    "weight",
     "metadata",
 )
 
@@ -132,6 +134,16 @@ _TERMS = (
     click.option(
         "--cache/--no-cache", default=None, help="Cache answers unless a request says otherwise."
     ),
+    click.option(
+        "--priority",
+        "--priorities",
+        "priorities",
+        multiple=True,
+        callback=_names,
+        metavar="CLASS",
+        help="May be asked for: interactive, batch. Default: as its team.",
+    ),
+    click.option("--weight", type=float, help="Its share where requests wait (1)."),
     click.option("--metadata", multiple=True, callback=_metadata, metavar="NAME=VALUE"),
 )
 

@@ -4,6 +4,7 @@ from app.config.allowances import (
     AllowanceConfig,
     AllowancesConfig,
     BudgetConfig,
+    KeyAllowanceConfig,
     LimitsConfig,
     ShareConfig,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "ContentsConfig",
     "DeploymentConfig",
     "GatewayConfig",
+    "KeyAllowanceConfig",
     "LimitsConfig",
     "LoadedConfig",
     "ModelConfig",

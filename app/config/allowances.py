@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from app.config.fields import Count, Name, Place, Share, ShortName, Strict
-from app.keys import Budget, Limits, OnLow, Period
+from app.keys import MAX_WEIGHT, MIN_WEIGHT, Budget, Limits, OnLow, Period, Priority
 
 
 class LimitsConfig(Strict):
@@ -65,14 +65,25 @@ class AllowanceConfig(Strict):
     """How many of the requests may go to which models."""
 
 
+class KeyAllowanceConfig(AllowanceConfig):
+    """What each of some keys, or a team, may use, and how its requests wait beside others."""
+
+    priorities: Annotated[tuple[Priority, ...], Field(min_length=1)] | None = None
+    """The classes that requests may ask for (`x-route-priority`); without `interactive`, all are
+    `batch`. Left out: both, or what the next wider place says; a key's own come first."""
+    weight: Annotated[float, Field(ge=MIN_WEIGHT, le=MAX_WEIGHT, allow_inf_nan=False)] | None = None
+    """The share of each key where requests wait, relative to other keys; left out, likewise, and
+    1."""
+
+
 class AllowancesConfig(Strict):
     """Who may use how much; what a key may use can also be written into the key."""
 
     gateway: AllowanceConfig = AllowanceConfig()
     """All requests together."""
-    key: AllowanceConfig = AllowanceConfig()
+    key: KeyAllowanceConfig = KeyAllowanceConfig()
     """Every key without limits (or budgets) of its own; without keys, everybody together."""
-    teams: dict[ShortName, AllowanceConfig] = Field(default_factory=dict)
+    teams: dict[ShortName, KeyAllowanceConfig] = Field(default_factory=dict)
     """What each team may use in sum, by its name; keys name their team."""
 
     def each(self) -> Iterator[tuple[Place, AllowanceConfig]]:

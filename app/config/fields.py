@@ -45,6 +45,7 @@ Variable = Annotated[
     Words("the name of an environment variable (the secret itself is not written here)"),
 ]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+BatchShare = Annotated[float, Field(ge=0, le=0.5, allow_inf_nan=False)]
 Price = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 SecondsOrNone = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from app.config.fields import Port, Seconds, Strict, Variable
+from app.config.fields import BatchShare, Port, Seconds, Strict, Variable
 
 HostName = Annotated[str, StringConstraints(pattern=r"^(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")]
 Origin = Annotated[str, StringConstraints(pattern=r"^(\*|https?://[^/\s,*]+)$")]
@@ -83,6 +83,11 @@ class ServerConfig(Strict):
     """Waiting for a place; more are turned away at once."""
     queue_timeout_s: Seconds = 2.0
     """How long a request waits for a place before it is turned away with a 503."""
+    batch_queue_timeout_s: Seconds = 60.0
+    """How long one of the priority `batch` waits for it."""
+    batch_share: BatchShare = 0.05
+    """The share of the tokens that requests of the priority `batch` get while interactive ones wait
+    for places too; 0 for none."""
     max_messages: Annotated[int, Field(ge=1, le=100_000)] = 10_000
     """Of one request, likewise parts of all its messages, and tools; more is a 400."""
     max_bodies_mb: Annotated[int, Field(ge=1, le=10_000_000)] = 1_000

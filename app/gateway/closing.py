@@ -54,6 +54,8 @@ def outcome_of(entry: LedgerEntry, *, status: int, error: str | None) -> Outcome
         documents=None if request.read is None else request.read.numbers,
         workflow=None if entry.course is None else entry.course.told(),
         task=None if request.task is None else request.task.told,
+        priority=entry.rank.priority,
+        queued_s=entry.queued_s,
         refused_usage=() if usage is None else tuple(sorted(usage.refused)),
     )
 

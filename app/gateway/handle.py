@@ -24,6 +24,7 @@ from app.gateway.paid import HiddenReasoning
 from app.gateway.plan import Several, plan_for
 from app.gateway.request import RouteRequest
 from app.gateway.surcharges import extras_of
+from app.gateway.virtual_counters import NO_RANK, Rank
 from app.gateway.workflows import Workflows
 from app.providers.base import Chunk
 from app.telemetry.tracing import AskedFor, Headers, Tracer, UpstreamFacts
@@ -61,6 +62,8 @@ class Gateway:
         started: float,
         route: str = CHAT_ROUTE,
         headers: Headers | None = None,
+        rank: Rank = NO_RANK,
+        queued_s: float = 0.0,
     ) -> "Answer":
         """Return the answer to a request, which is made as it is read.
 
@@ -72,8 +75,14 @@ class Gateway:
             The path that was asked.
         headers
             Of the client, which may have begun a trace; without them there is none.
+        rank
+            In whose name it waits where models take only so many calls, and how urgently.
+        queued_s
+            How long it waited for its place.
         """
-        entry = self._open_account(request, started=started, route=route)
+        entry = self._open_account(request, started=started, route=route, rank=rank)
+        if queued_s:
+            entry.queued_s = entry.upstream_wait_s = queued_s  # no work of ours
         if self.tracer is not None and headers is not None:
             entry.trace = self.tracer.start(
                 AskedFor(
@@ -89,16 +98,20 @@ class Gateway:
             )
         return Answer(self, entry)
 
-    def decision(self, request: RouteRequest, *, started: float, route: str) -> "DecisionAlone":
+    def decision(
+        self, request: RouteRequest, *, started: float, route: str, rank: Rank = NO_RANK
+    ) -> "DecisionAlone":
         """Return the decision about a request that no answer follows."""
-        entry = self._open_account(request, started=started, route=route)
+        entry = self._open_account(request, started=started, route=route, rank=rank)
         return DecisionAlone(self, entry)
 
     def close(self) -> None:
         """Stop what computes for requests."""
         self.chooser.decider.close()
 
-    def _open_account(self, request: RouteRequest, *, started: float, route: str) -> LedgerEntry:
+    def _open_account(
+        self, request: RouteRequest, *, started: float, route: str, rank: Rank
+    ) -> LedgerEntry:
         return LedgerEntry(
             clock=self.clock,
             request=request,
@@ -107,6 +120,7 @@ class Gateway:
             else request.policy.version,
             started=started,
             route=route,
+            rank=rank,
             keeps=self.keeps,
             heard=Heard() if self.keeps.answers else None,
             extras=extras_of(request.fields),

@@ -26,6 +26,7 @@ from app.gateway.request import Deployment, RouteRequest
 from app.gateway.running import Running
 from app.gateway.surcharges import Extra
 from app.gateway.tickets import Ticket
+from app.gateway.virtual_counters import NO_RANK, Rank
 from app.keys import to_nusd
 from app.providers.base import Chunk, Progress
 from app.stores.base import Standing
@@ -64,6 +65,10 @@ class LedgerEntry(msgspec.Struct, kw_only=True, eq=False):
     route: str = CHAT_ROUTE
     role: CallRole = CallRole.ANSWER
     """Of its calls, hedges apart."""
+    rank: Rank = NO_RANK
+    """In whose name it waits, and how urgently."""
+    queued_s: float = 0.0
+    """How long it waited for places."""
     objective: Objective | None = None
     """What was decided by: the request's own, or what a budget's pressure left of it."""
     pressure: Pressure | None = None

@@ -32,6 +32,7 @@ def stage_of(entry: LedgerEntry, request: RouteRequest, role: CallRole) -> Itera
         stage.end_stage(None)
     finally:
         entry.upstream_wait_s += stage.upstream_wait_s
+        entry.queued_s += stage.queued_s
 
 
 def draft_of(entry: LedgerEntry, request: RouteRequest) -> LedgerEntry:
@@ -74,6 +75,7 @@ def _stage(entry: LedgerEntry, request: RouteRequest, role: CallRole) -> LedgerE
         policy_version=entry.policy_version,
         started=entry.started,
         role=role,
+        rank=entry.rank,
         reserved_nusd=entry.reserved_nusd,
         calls=entry.calls,
         reasoning=entry.reasoning,

@@ -153,6 +153,8 @@ def to_row(outcome: Outcome, *, time: float) -> OutcomeRow:
         documents=_documents(outcome.documents),
         workflow=None if outcome.workflow is None else _json(outcome.workflow),
         task=outcome.task,
+        priority=outcome.priority.value,
+        queued_s=outcome.queued_s or None,
         input_tokens=None if usage is None else usage.input_tokens,
         cached_input_tokens=None if usage is None else usage.cached_input_tokens,
         cache_write_tokens=None if usage is None else usage.cache_write_tokens,

@@ -42,6 +42,8 @@ class OutcomeRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         JSON: how several calls came to one answer; None under a policy that makes one.
     task
         What the request was for, in the words of its policy: `sql`, `ocr>translate`, `uncertain`.
+    priority, queued_s
+        How urgent it was where requests wait, and how long it did; None where it went at once.
     input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens
         Those that a provider read from its cache and wrote to it are among the input tokens,
         reasoning ones among the output tokens. Rows of earlier releases do not tell what was
@@ -90,6 +92,8 @@ class OutcomeRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     documents: str | None = None
     workflow: str | None = None
     task: str | None = None
+    priority: str | None = None
+    queued_s: float | None = None
     input_tokens: int | None
     cached_input_tokens: int | None
     cache_write_tokens: int | None = None

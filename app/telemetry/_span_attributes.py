@@ -31,6 +31,7 @@ def outcome_attributes(outcome: Outcome) -> dict[str, Any]:
         "steelyard.calls": len(outcome.calls),
         "steelyard.decide_s": outcome.decide_s,
         "steelyard.overhead_s": outcome.overhead_s,
+        "steelyard.queued_s": outcome.queued_s or None,
         "steelyard.session": None if outcome.session is None else outcome.session.value,
         "steelyard.session_id": None if lineage is None else lineage.session_id,
         "steelyard.agent_id": None if lineage is None else lineage.agent_id,

@@ -17,6 +17,7 @@ from typing import TextIO
 
 import msgspec
 
+from app.keys import Priority
 from app.telemetry.log_writer import LogWriter
 from app.types import Outcome
 from routers.types import DocumentNumbers
@@ -200,6 +201,14 @@ def _documents(numbers: DocumentNumbers | None) -> dict[str, object]:
     return {"documents": {"n": numbers.n, "coverage": round(numbers.coverage, 4)}}
 
 
+def _wait(outcome: Outcome) -> dict[str, object]:
+    """Return how a request waited, where it did, or was not urgent."""
+    if not outcome.queued_s and outcome.priority is Priority.INTERACTIVE:
+        return {}
+    queued_ms = round(outcome.queued_s * 1e3, 3)
+    return {"priority": outcome.priority.value, "queued_ms": queued_ms}
+
+
 def _fields(outcome: Outcome) -> dict[str, object]:
     usage, lineage = outcome.usage, outcome.lineage
     return {
@@ -226,6 +235,7 @@ def _fields(outcome: Outcome) -> dict[str, object]:
         "cost_usd": outcome.cost_usd,
         **_documents(outcome.documents),
         "workflow": outcome.workflow,
+        **_wait(outcome),
         "decide_ms": round(outcome.decide_s * 1e3, 3),
         "overhead_ms": round(outcome.overhead_s * 1e3, 3),
         "time_to_first_token_ms": None

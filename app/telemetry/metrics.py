@@ -13,6 +13,7 @@ from app.telemetry._declare import ConfiguredNames, Declare
 from app.telemetry._drift_metrics import DriftMetrics
 from app.telemetry._lesson_metrics import LessonMetrics
 from app.telemetry._process_metrics import ProcessMetrics
+from app.telemetry._queue_metrics import QueueMetrics
 from app.telemetry._request_metrics import RequestMetrics
 from app.telemetry._routing_metrics import RoutingMetrics
 from app.telemetry._store_metrics import StoreMetrics
@@ -20,7 +21,7 @@ from app.telemetry._upstream_metrics import UpstreamMetrics
 from app.telemetry._workflow_metrics import WorkflowMetrics
 from app.telemetry.baselines import PolicyFacts
 from app.telemetry.exposition import render
-from app.types import Outcome
+from app.types import GATEWAY_QUEUE, Outcome
 
 _PINNED = "pinned"
 """The policy of requests that ask for a model by its name."""
@@ -34,7 +35,7 @@ class Metrics:
     workers_dir
         Where several worker processes count, as the environment variable
         `PROMETHEUS_MULTIPROC_DIR` says before anything is counted; None where there is one.
-    requests, upstreams, routing, workflows, lessons, drift, process, store
+    requests, queues, upstreams, routing, workflows, lessons, drift, process, store
         The instruments by what they tell of.
     """
 
@@ -46,6 +47,7 @@ class Metrics:
         self._policies.allow((_PINNED,))
         models, policies, declare = self._models, self._policies, Declare(registry)
         self.requests = RequestMetrics(declare, models=models, policies=policies)
+        self.queues = QueueMetrics(declare, models=models, gateway=GATEWAY_QUEUE)
         self.routing = RoutingMetrics(declare, models=models, policies=policies)
         self.upstreams = UpstreamMetrics(
             declare, models=models, policies=policies, upstreams=self._upstreams

@@ -127,6 +127,36 @@ ROWS = (
                 width=8,
             ),
             Panel(
+                title="Who waits",
+                text="For places of the gateway, and of models that take only so many calls.",
+                queries=[
+                    Query(
+                        "sum by (queue, priority) (gateway_queue_waiting)", "{{queue}} {{priority}}"
+                    )
+                ],
+                width=8,
+            ),
+            Panel(
+                title="How long they wait",
+                text="Of those that had to wait, the slowest twentieth.",
+                queries=[
+                    Query(
+                        "histogram_quantile(0.95, sum by (queue, priority, le)"
+                        f" (rate(gateway_queue_wait_seconds_bucket{_RATE})))",
+                        "{{queue}} {{priority}}",
+                    )
+                ],
+                unit="s",
+                width=8,
+            ),
+            Panel(
+                title="Fairness of queues",
+                text="Jain's index of what waiting keys got for their weights; 1 is even.",
+                queries=[Query("min by (queue) (gateway_queue_fairness)", "{{queue}}")],
+                maximum=1.0,
+                width=8,
+            ),
+            Panel(
                 title="Event loop lag",
                 text="How late the event loop was.",
                 queries=_quantiles("gateway_event_loop_lag_seconds"),

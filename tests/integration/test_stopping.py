@@ -82,6 +82,34 @@ async def test_what_outlives_the_grace_ends_with_an_error_in_openais_shape(
         assert all(line["output_tokens"] and line["cost_usd"] for line in cut)
 
 
+async def test_who_still_waits_for_a_place_is_told_so_too(configured, own_stub):
+    file, arguments, env = configured(
+        1,
+        drain_s=0,
+        shutdown_grace_s=0.5,
+        max_concurrent_requests=1,
+        max_queued_requests=1,
+        queue_timeout_s=60,
+    )
+    own_stub.add_fault("stall_before_headers", times=1)
+    async with (
+        gateway_process(file, *arguments, env=env) as gateway,
+        gateway.client(token=None) as client,
+    ):
+        first = asyncio.create_task(client.post("/v1/chat/completions", json=ASK))
+        await asyncio.to_thread(own_stub.log, wait_for="running")
+        two = [asyncio.create_task(client.post("/v1/chat/completions", json=ASK)) for _ in "ab"]
+        # One of them finds room to wait, and once the other one is refused it does so.
+        (refused,), (waits,) = await asyncio.wait(two, return_when=asyncio.FIRST_COMPLETED)
+        assert (await refused).json()["error"]["code"] == "overloaded"
+        gateway.process.send_signal(signal.SIGTERM)
+        for each in (first, waits):
+            answer = await each
+            assert answer.status_code == 503
+            assert answer.json()["error"]["code"] == "server_shutting_down"
+        assert await gateway.process.wait() == 0
+
+
 @WORKERS
 async def test_while_it_drains_answers_ask_for_connections_elsewhere(configured, workers):
     file, arguments, env = configured(workers, drain_s=30)

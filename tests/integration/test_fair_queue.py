@@ -1,0 +1,222 @@
+"""Who gets a place first, over real sockets: the order in which an upstream is asked tells."""
+
+import asyncio
+import contextlib
+
+import httpx
+import pytest
+
+from tests.support.gateway import GatewayThread, read_yaml, stub_config, write_yaml
+from tests.support.requests import assert_openai_error
+from tests.support.slow_upstream import slow_upstream
+
+TOKEN = "an-admin-token-of-the-tests"  # noqa: S105  (opens nothing else)
+ASK = [{"role": "user", "content": "hello"}]
+ADMIN = {"authorization": f"Bearer {TOKEN}"}
+ONE_PLACE = {
+    "auth.mode": "keys",
+    "store.data_dir": "store",
+    "server.max_concurrent_requests": 1,
+    "server.max_queued_requests": 20,
+    "server.queue_timeout_s": 60,
+    "server.log_level": "info",
+}
+
+
+class Clients:
+    """Many clients of one gateway, who all ask at once."""
+
+    def __init__(self, gateway, slow):
+        self.gateway, self.slow = gateway, slow
+        self._secrets, self._tasks = {}, []
+        self._http = httpx.AsyncClient(
+            base_url=gateway.url, trust_env=False, timeout=60, limits=httpx.Limits()
+        )
+
+    @property
+    def places(self):
+        return self.gateway.app.state.steelyard.places
+
+    async def key(self, name, **terms):
+        answer = await self._http.post("/admin/keys", json={"name": name, **terms}, headers=ADMIN)
+        self._secrets[name] = answer.json()["secret"]
+
+    async def post(self, key, text="hello", path="/v1/chat/completions", **headers):
+        if key is not None:
+            headers["authorization"] = f"Bearer {self._secrets[key]}"
+        body = {"model": "sim-nano", "messages": [{"role": "user", "content": text}]}
+        return await self._http.post(
+            path, json=body, headers={k.replace("_", "-"): v for k, v in headers.items()}
+        )
+
+    def ask(self, key, text, **headers):
+        task = asyncio.ensure_future(self.post(key, text, **headers))
+        self._tasks.append(task)
+        return task
+
+    async def waiting(self, n):
+        while self.places.waiting != n:
+            await asyncio.sleep(0.005)
+
+    async def queue(self, key, *texts, **headers):
+        """Ask, one after the other, by somebody who waits."""
+        tasks = []
+        for text in texts:
+            n = self.places.waiting
+            tasks.append(self.ask(key, text, **headers))
+            await self.waiting(n + 1)
+        return tasks
+
+    async def serve_all(self):
+        """Let the upstream answer one question after the other; return who was asked, in order."""
+        while self.places.waiting:
+            n = len(self.slow.asked)
+            self.slow.let_go()
+            await self.slow.came(n + 1)
+        self.slow.let_go()
+        await asyncio.gather(*self._tasks)
+        return self.slow.asked
+
+    async def metric(self, name):
+        answer = await self._http.get("/metrics", headers=ADMIN)
+        found = [line for line in answer.text.splitlines() if line.startswith(name)]
+        return [line.removeprefix(name) for line in found]
+
+    async def aclose(self):
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._http.aclose()
+
+
+@contextlib.asynccontextmanager
+async def clients_of(tmp_path, artifacts, **changes):
+    async with slow_upstream() as slow:
+        config = stub_config(
+            tmp_path,
+            slow.origin,
+            changes={**ONE_PLACE, **changes},
+            env={"STEELYARD_ADMIN_TOKEN": TOKEN},
+        )
+        thread = GatewayThread(config, artifacts=artifacts)
+        gateway = await asyncio.to_thread(thread.__enter__)
+        clients = Clients(gateway, slow)
+        try:
+            yield clients
+        finally:
+            await clients.aclose()
+            await asyncio.to_thread(thread.__exit__)
+
+
+@pytest.fixture
+async def clients(tmp_path, artifacts):
+    async with clients_of(tmp_path, artifacts) as clients:
+        for name in ("heavy", "light"):
+            await clients.key(name)
+        yield clients
+
+
+async def test_a_light_key_does_not_wait_for_the_backlog_of_a_heavy_one(clients):
+    clients.ask("heavy", "first")
+    await clients.slow.came(1)
+    await clients.queue("heavy", *(f"heavy {n}" for n in range(12)))
+    (light,) = await clients.queue("light", "light")
+    order = await clients.serve_all()
+    assert order.index("light") <= 2
+    assert [each for each in order if each != "light"][1:] == [f"heavy {n}" for n in range(12)]
+    assert light.result().status_code == 200
+    assert float(light.result().headers["x-route-queued-ms"]) > 0
+    assert clients.places.running == 0
+    assert await clients.metric(
+        'gateway_queue_wait_seconds_count{ended="served",priority="interactive",queue="gateway"}'
+    ) == [" 13.0"]
+
+
+async def test_interactive_requests_go_before_those_of_a_batch(clients):
+    clients.ask("heavy", "first")
+    await clients.slow.came(1)
+    await clients.queue("heavy", "batch 1", "batch 2", x_route_priority="batch")
+    await clients.queue("heavy", "now 1", "now 2")
+    await clients.queue("light", "now 3", x_route_priority="Interactive")
+    order = await clients.serve_all()
+    assert set(order[1:4]) == {"now 1", "now 2", "now 3"}
+    assert order[4:] == ["batch 1", "batch 2"]
+
+
+async def test_a_client_that_leaves_gives_up_its_turn(clients):
+    clients.ask("heavy", "first")
+    await clients.slow.came(1)
+    (leaves,) = await clients.queue("heavy", "leaves")
+    (stays,) = await clients.queue("heavy", "stays")
+    leaves.cancel()
+    await clients.waiting(1)
+    clients.slow.let_go()
+    await clients.slow.came(2)
+    clients.slow.let_go()
+    assert (await stays).status_code == 200
+    assert clients.slow.asked == ["first", "stays"]
+    left = 'gateway_queue_wait_seconds_count{ended="left",priority="interactive",queue="gateway"}'
+    assert await clients.metric(left) == [" 1.0"]
+
+
+async def test_a_full_queue_makes_room_for_who_has_less_in_it(tmp_path, artifacts):
+    changes = {"server.max_queued_requests": 2}
+    async with clients_of(tmp_path, artifacts, **changes) as clients:
+        for name in ("heavy", "light"):
+            await clients.key(name)
+        clients.ask("heavy", "first")
+        await clients.slow.came(1)
+        _, last = await clients.queue("heavy", "stays", "goes")
+        clients.ask("light", "light")
+        refused = await last
+        error = assert_openai_error(refused, status=503)
+        assert error["code"] == "overloaded"
+        assert int(refused.headers["retry-after"]) >= 1
+        # Who has as much waiting as anybody is refused itself, before its body is read.
+        assert_openai_error(await clients.post("heavy"), status=503)
+        assert await clients.serve_all() == ["first", "stays", "light"]
+
+
+async def test_a_key_asks_for_the_classes_that_it_may(tmp_path, artifacts):
+    teams = {"nightly": {"priorities": ["batch"], "weight": 0.5}}
+    async with clients_of(tmp_path, artifacts, **{"allowances.teams": teams}) as clients:
+        await clients.key("of the team", team="nightly")
+        await clients.key("its own", team="nightly", priorities=["interactive"], weight=2.0)
+        await clients.key("other")
+        for key, asked, status in [
+            ("of the team", "interactive", 403),
+            ("its own", "batch", 403),
+            ("other", "urgent", 400),
+        ]:
+            answer = await clients.post(key, x_route_priority=asked)
+            error = assert_openai_error(answer, status=status)
+            assert error["param"] == "x-route-priority"
+            if status == 403:
+                assert error["code"] == "priority_not_allowed"
+        in_body = {"routing": {"priority": "batch"}, "model": "auto", "messages": ASK}
+        answer = await clients._http.post(
+            "/v1/chat/completions",
+            json=in_body,
+            headers={"authorization": f"Bearer {clients._secrets['other']}"},
+        )
+        assert assert_openai_error(answer, status=400)["param"] == "routing.priority"
+        clients.ask("other", "first")
+        await clients.slow.came(1)
+        await clients.queue("of the team", "team")
+        await clients.queue("its own", "own")
+        assert await clients.serve_all() == ["first", "own", "team"]
+
+
+async def test_more_places_come_with_a_new_configuration(clients):
+    clients.ask("heavy", "first")
+    await clients.slow.came(1)
+    await clients.queue("heavy", "second", "third")
+    path = clients.gateway.app.state.steelyard.config.path
+    document = read_yaml(path)
+    document["server"]["max_concurrent_requests"] = 3
+    write_yaml(path, document)
+    reloaded = await clients._http.post("/admin/reload", headers=ADMIN)
+    assert reloaded.status_code == 200, reloaded.text
+    await clients.slow.came(3)
+    assert sorted(clients.slow.asked) == ["first", "second", "third"]
+    clients.slow.let_go(3)
