@@ -1,7 +1,7 @@
 """Where models are served: which deployment takes the next call, and which are left alone."""
 
 import random
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 import msgspec
@@ -9,16 +9,18 @@ import msgspec
 from app.errors import UpstreamError, UpstreamThrottledError
 from app.gateway.balance import Balance, CallSize, LeastOutstanding, News
 from app.gateway.breaker import Circuit, CircuitState
+from app.gateway.machines import Home, Wait
 from app.gateway.predicted_impact import PredictedImpact, WatchedCall
 from app.gateway.quotas import quota_of
 from app.gateway.request import Deployment
-from app.gateway.slots import Load, Slot, with_room
+from app.gateway.slots import Load, Slot, where_loaded, with_room
 
 MAX_THROTTLE_S = 600.0
 """The longest that a deployment is left alone on its own word; then one call asks again."""
 
 _NONE: frozenset[str] = frozenset()
 _NO_BALANCES: Mapping[str, Balance] = MappingProxyType({})
+_NO_HOMES: Mapping[tuple[str, str], Home] = MappingProxyType({})
 
 
 class Lease(msgspec.Struct, eq=False):
@@ -33,6 +35,7 @@ class Lease(msgspec.Struct, eq=False):
     expected_tokens: float = 0.0
     """What it was taken to use of a quota of tokens."""
     _released: bool = False
+    _failed: bool = False
 
     @property
     def deployment(self) -> Deployment:
@@ -43,6 +46,9 @@ class Lease(msgspec.Struct, eq=False):
         """Report that the answer begins."""
         if self.watched is not None:
             self.pool.began_to_answer(self.watched)
+        home = self.slot.home
+        if home is not None:
+            home.machine.answers(home.name, self.pool.clock())
 
     def succeeded(self) -> None:
         """Report a complete answer."""
@@ -64,6 +70,7 @@ class Lease(msgspec.Struct, eq=False):
 
     def failed(self, error: UpstreamError) -> None:
         """Report a failure; only a fault of the provider counts against its health."""
+        self._failed = True
         now = self.pool.clock()
         if error.provider_fault:
             self.pool.changing(self.slot, lambda circuit: circuit.failed(now, began=self.began))
@@ -78,6 +85,9 @@ class Lease(msgspec.Struct, eq=False):
         self.slot.load.outstanding -= 1
         if self.watched is not None:
             self.pool.ended(self.watched, whole=False)
+        home = self.slot.home
+        if home is not None:
+            home.machine.ended(home.name, self.pool.clock(), failed=self._failed)
         if self.is_probe and self.slot.circuit.state is CircuitState.HALF_OPEN:
             self.pool.changing(self.slot, Circuit.abandoned)
 
@@ -97,6 +107,8 @@ class DeploymentPool:
         Breaks ties.
     balances
         Model id → how its calls are spread; the least busy deployment takes those of other models.
+    homes
+        (upstream, its name for the model) → the machine that loads it on demand.
     on_breaker_change
         Told of every change of a circuit's state, after it.
     """
@@ -110,6 +122,7 @@ class DeploymentPool:
         cooldown_s: float = 15.0,
         rng: random.Random,
         balances: Mapping[str, Balance] = _NO_BALANCES,
+        homes: Mapping[tuple[str, str], Home] = _NO_HOMES,
         on_breaker_change: Callable[[Deployment, CircuitState], None] = lambda *_: None,
     ) -> None:
         self.clock = clock
@@ -124,6 +137,7 @@ class DeploymentPool:
                     deployment=each,
                     circuit=Circuit(max_failures=failures, cooldown_s=cooldown_s),
                     load=loads[each.key],
+                    home=homes.get(each.key),
                 )
                 for each in places
             )
@@ -139,6 +153,11 @@ class DeploymentPool:
             for model_id, balance in self._balances.items()
             if isinstance(balance, PredictedImpact) and len(self._slots[model_id]) > 1
         }
+        self._hosted = frozenset(
+            model_id
+            for model_id, slots in self._slots.items()
+            if any(slot.home is not None for slot in slots)
+        )
         self._troubled: set[str] = set()
         """Models with a deployment that something is, or lately was, held against."""
 
@@ -179,6 +198,8 @@ class DeploymentPool:
             is_probe = slot.circuit.begin(now)
             if is_probe:
                 self._on_breaker_change(slot.deployment, slot.circuit.state)
+        if slot.home is not None:
+            slot.home.machine.called(slot.home.name, now)
         watching = self._watching.get(model_id)
         watched = None if watching is None else watching.begun(slot, now, size)
         return Lease(self, slot, now, is_probe, watched, expected_tokens)
@@ -226,6 +247,32 @@ class DeploymentPool:
             elif all(slot.untroubled(now) for slot in slots):
                 self._troubled.discard(model_id)
         return frozenset(found)
+
+    def to_load(self, model_ids: Iterable[str]) -> dict[str, Wait]:
+        """Return what calls of models would wait for, of those that are not loaded anywhere.
+
+        A model that is served anywhere without being loaded is not waited for.
+        """
+        found: dict[str, Wait] = {}
+        hosted = self._hosted
+        if not hosted:
+            return found
+        now = self.clock()
+        for model_id in model_ids:
+            if model_id not in hosted:
+                continue
+            slots = self._slots[model_id]
+            usable = [slot for slot in slots if slot.available(now)] or slots
+            homes = [slot.home for slot in usable if slot.home is not None]
+            if len(homes) < len(usable):
+                continue
+            home = min(homes, key=lambda each: each.wait_s(now))
+            wait_s = home.wait_s(now)
+            if wait_s > 0:
+                found[model_id] = Wait(
+                    seconds=wait_s, usd=0.0 if home.holds(now) else home.load_usd
+                )
+        return found
 
     def heard(self, model_id: str, news: News) -> None:
         """Take note of what other replicas do with the deployments of a model."""
@@ -283,6 +330,8 @@ class DeploymentPool:
     ) -> Slot:
         if model_id in self._limited:
             slots = with_room(slots, now, 0.0 if size is None else size.tokens)
+        if model_id in self._hosted:
+            slots = where_loaded(slots, now)
         return self._balances[model_id].pick(slots, now, size)
 
 

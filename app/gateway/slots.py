@@ -1,9 +1,10 @@
 """One place that serves a model, and what is known of it at the moment."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from app.gateway.breaker import Circuit, CircuitState
+from app.gateway.machines import Home
 from app.gateway.quotas import Quota
 from app.gateway.request import Deployment
 
@@ -30,6 +31,8 @@ class Slot:
     circuit: Circuit
     load: Load = field(default_factory=Load)
     throttled_until: float = 0.0
+    home: Home | None = None
+    """The machine that loads it on demand, where it is served by one."""
 
     @property
     def outstanding(self) -> int:
@@ -55,3 +58,21 @@ def with_room(slots: Iterable[Slot], now: float, tokens: float) -> list[Slot]:
     waits = [(slot.wait_s(now, tokens), slot) for slot in slots]
     free = [slot for wait_s, slot in waits if wait_s == 0.0]
     return free or [min(waits, key=lambda each: each[0])[1]]
+
+
+def where_loaded(slots: Sequence[Slot], now: float) -> Sequence[Slot]:
+    """Return those that need not load their model; where none has it, the one that has it first.
+
+    Of machines that would have it at the same time, it is loaded where it costs the least: nothing
+    has to leave, or what was not used the longest. Where all that have it are busy, every one may
+    take the call, and load it for that.
+    """
+    holding = [slot for slot in slots if slot.home is None or slot.home.holds(now)]
+    if not holding:
+        return [min(slots, key=lambda slot: slot.home.to_load_it(now) if slot.home else (0.0, 0.0))]
+    free = [
+        slot
+        for slot in holding
+        if slot.home is None or slot.outstanding < slot.home.machine.rule.busy_at
+    ]
+    return free or slots

@@ -16,6 +16,7 @@ import numpy as np
 
 from app.errors import UpstreamError, UpstreamThrottledError, UpstreamUnavailableError
 from app.gateway.balance import Balance, CallSize
+from app.gateway.machines import Home
 from app.gateway.pool import DeploymentPool, Lease
 from app.gateway.retry import may_go_elsewhere, wait_before_repeating_s
 from app.gateway.slots import Slot
@@ -55,6 +56,8 @@ class World:
         What is decided for a request; default: the first place's model.
     balances
         By model, how its calls are spread; every replica makes its own.
+    homes
+        Makes a replica's picture of the machines that load models, by place and model.
     n_replicas
         How many gateways there are; requests come to one of them at random.
     failures, cooldown_s, retries
@@ -69,6 +72,7 @@ class World:
         seed: int,
         models: Models | None = None,
         balances: Mapping[str, MakeBalance] | None = None,
+        homes: Callable[[], Mapping[tuple[str, str], Home]] = dict,
         n_replicas: int = 1,
         failures: int = 5,
         cooldown_s: float = 15.0,
@@ -102,6 +106,7 @@ class World:
                     model_id: make(random.Random(self.rng.random()))
                     for model_id, make in (balances or {}).items()
                 },
+                homes=homes(),
             )
             for _ in range(n_replicas)
         ]
@@ -184,7 +189,7 @@ class World:
 
     def _loop(self) -> None:
         heap, servers, clock = self._heap, self._servers, self.clock
-        leases, ends_s = self._leases, self._ends_s
+        leases = self._leases
         arrives: list[float] = self.traffic.arrives_s.tolist()
         n, request = len(arrives), 0
         upcoming = arrives[0] if n else math.inf
@@ -204,16 +209,10 @@ class World:
                 ended = server.fire(now)
                 if predicting and server.just_read >= 0:
                     lease = leases[server.just_read]
-                    assert lease is not None  # noqa: S101  (as below)
+                    assert lease is not None  # noqa: S101  (it was submitted with one)
                     lease.first_token()
                 for done in ended:
-                    lease = leases[done]
-                    assert lease is not None  # noqa: S101  (it was submitted with one)
-                    lease.succeeded()
-                    lease.release()
-                    leases[done] = None
-                    ends_s[done] = now
-                    self._open -= 1
+                    self._end(done, now)
                 due = server.due
                 if due < math.inf:
                     heappush(heap, (due, number))
@@ -224,6 +223,17 @@ class World:
                 upcoming = arrives[request] if request < n else math.inf
             else:
                 return
+
+    def _end(self, request: int, now: float) -> None:
+        lease = self._leases[request]
+        assert lease is not None  # noqa: S101  (it was submitted with one)
+        if lease.slot.home is not None:
+            lease.first_token()
+        lease.succeeded()
+        lease.release()
+        self._leases[request] = None
+        self._ends_s[request] = now
+        self._open -= 1
 
     def _ask(self, request: int, now: float) -> None:
         models = self._models(request, now)
