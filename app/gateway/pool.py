@@ -14,6 +14,7 @@ from app.gateway.predicted_impact import PredictedImpact, WatchedCall
 from app.gateway.quotas import quota_of
 from app.gateway.request import Deployment
 from app.gateway.slots import Load, Slot, where_loaded, with_room
+from app.gateway.tier_load import TierLoad, Under
 
 MAX_THROTTLE_S = 600.0
 """The longest that a deployment is left alone on its own word; then one call asks again."""
@@ -21,6 +22,7 @@ MAX_THROTTLE_S = 600.0
 _NONE: frozenset[str] = frozenset()
 _NO_BALANCES: Mapping[str, Balance] = MappingProxyType({})
 _NO_HOMES: Mapping[tuple[str, str], Home] = MappingProxyType({})
+_NO_LOADS: Mapping[str, TierLoad] = MappingProxyType({})
 
 
 class Lease(msgspec.Struct, eq=False):
@@ -32,6 +34,8 @@ class Lease(msgspec.Struct, eq=False):
     is_probe: bool
     watched: WatchedCall | None = None
     """What a balance that predicts knows of the call."""
+    under: Under | None = None
+    """What the load of a tier knows of it."""
     expected_tokens: float = 0.0
     """What it was taken to use of a quota of tokens."""
     _released: bool = False
@@ -56,6 +60,9 @@ class Lease(msgspec.Struct, eq=False):
         if self.watched is not None:
             self.pool.ended(self.watched, whole=True)
             self.watched = None
+        if self.under is not None:
+            self.pool.left_tier(slot, self.under, whole=True)
+            self.under = None
         slot.throttled_until = 0.0
         if slot.circuit.state is CircuitState.CLOSED:
             slot.circuit.succeeded(began=self.began)
@@ -88,6 +95,8 @@ class Lease(msgspec.Struct, eq=False):
         home = self.slot.home
         if home is not None:
             home.machine.ended(home.name, self.pool.clock(), failed=self._failed)
+        if self.under is not None:
+            self.pool.left_tier(self.slot, self.under, whole=False)
         if self.is_probe and self.slot.circuit.state is CircuitState.HALF_OPEN:
             self.pool.changing(self.slot, Circuit.abandoned)
 
@@ -111,6 +120,8 @@ class DeploymentPool:
         (upstream, its name for the model) → the machine that loads it on demand.
     on_breaker_change
         Told of every change of a circuit's state, after it.
+    tier_loads
+        Model id → what follows its calls, where it is a tier of a best effort.
     """
 
     def __init__(
@@ -124,8 +135,10 @@ class DeploymentPool:
         balances: Mapping[str, Balance] = _NO_BALANCES,
         homes: Mapping[tuple[str, str], Home] = _NO_HOMES,
         on_breaker_change: Callable[[Deployment, CircuitState], None] = lambda *_: None,
+        tier_loads: Mapping[str, TierLoad] = _NO_LOADS,
     ) -> None:
         self.clock = clock
+        self._tier_loads = tier_loads
         self._balances = {
             model_id: balances.get(model_id) or LeastOutstanding(rng) for model_id in deployments
         }
@@ -202,7 +215,11 @@ class DeploymentPool:
             slot.home.machine.called(slot.home.name, now)
         watching = self._watching.get(model_id)
         watched = None if watching is None else watching.begun(slot, now, size)
-        return Lease(self, slot, now, is_probe, watched, expected_tokens)
+        lease = Lease(self, slot, now, is_probe, watched, expected_tokens=expected_tokens)
+        if self._tier_loads:
+            tier = self._tier_loads.get(model_id)
+            lease.under = None if tier is None else tier.begun(now)
+        return lease
 
     def predicts(self, model_id: str) -> bool:
         """Return whether the size of a call matters for where it goes."""
@@ -216,6 +233,11 @@ class DeploymentPool:
         """Tell whoever predicts that a call is over."""
         now = self.clock()
         self._watching[call.slot.deployment.spec.model_id].ended(call, now, whole=whole)
+
+    def left_tier(self, slot: Slot, call: Under, *, whole: bool) -> None:
+        """Tell the load of a tier that a call of it is over."""
+        tier = self._tier_loads[slot.deployment.spec.model_id]
+        tier.ended(call, self.clock(), whole=whole)
 
     def offers_another(
         self, model_id: str, *, avoid: Collection[Slot], dialect: str | None = None

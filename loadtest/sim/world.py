@@ -20,6 +20,7 @@ from app.gateway.machines import Home
 from app.gateway.pool import DeploymentPool, Lease
 from app.gateway.retry import may_go_elsewhere, wait_before_repeating_s
 from app.gateway.slots import Slot
+from app.gateway.tier_load import TierLoad
 from loadtest.sim.checks import check
 from loadtest.sim.fleet import Place
 from loadtest.sim.result import Result
@@ -62,6 +63,8 @@ class World:
         How many gateways there are; requests come to one of them at random.
     failures, cooldown_s, retries
         As in a gateway's configuration.
+    tier_loads
+        By replica and model, what follows the calls of a tier.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class World:
         failures: int = 5,
         cooldown_s: float = 15.0,
         retries: int = 1,
+        tier_loads: Sequence[Mapping[str, TierLoad]] = (),
     ) -> None:
         self.traffic, self.places, self.clock = traffic, tuple(places), Clock()
         self.rng = random.Random(seed)
@@ -107,8 +111,9 @@ class World:
                     for model_id, make in (balances or {}).items()
                 },
                 homes=homes(),
+                tier_loads=tier_loads[number] if tier_loads else {},
             )
-            for _ in range(n_replicas)
+            for number in range(n_replicas)
         ]
         self._begun = dict.fromkeys(by_model, 0)
         self._retries = retries
@@ -147,6 +152,10 @@ class World:
     def begun(self, model_id: str) -> int:
         """Return how many calls of a model have begun so far."""
         return self._begun[model_id]
+
+    def replica_of(self, request: int) -> int:
+        """Return the gateway that a request comes to."""
+        return self._replica[request]
 
     def slow_down(self, place: Place, factor: float) -> None:
         """Let a place take so many times as long from now on."""

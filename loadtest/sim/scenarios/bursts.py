@@ -3,8 +3,6 @@
 import numpy as np
 
 from loadtest.sim.arrivals import stepped
-from loadtest.sim.fleet import Place
-from loadtest.sim.result import Result
 from loadtest.sim.scenarios.base import (
     SCENARIOS,
     Report,
@@ -16,13 +14,8 @@ from loadtest.sim.scenarios.base import (
     plot,
     times,
 )
-from loadtest.sim.servers import SlotServer
-from loadtest.sim.traffic import Floats, Traffic
-from loadtest.sim.world import Models, World
-
-DEADLINE_S, SLOTS = 2.0, 4
-TIERS = {"best": (0.50, 0.90), "middle": (0.15, 0.80), "cheapest": (0.04, 0.65)}
-"""Mean time of an answer in seconds, and its quality."""
+from loadtest.sim.tiers import TIERS, of, serve
+from loadtest.sim.traffic import Traffic
 
 
 def phases(setting: Setting) -> tuple[float, float]:
@@ -35,34 +28,7 @@ def traffic_of(setting: Setting) -> Traffic:
     """Return requests: 4, 40 and again 4 a second."""
     rng = np.random.default_rng(setting.seed)
     begins_s, _ = phases(setting)
-    arrives = stepped([(rate, begins_s) for rate in (4.0, 40.0, 4.0)], rng)
-    ones = np.ones(len(arrives), np.int64)
-    return Traffic(
-        arrives_s=arrives,
-        input_tokens=ones,
-        output_tokens=ones,
-        effort=rng.exponential(1.0, len(arrives)),
-    )
-
-
-def run(traffic: Traffic, models: Models, *, seed: int) -> Result:
-    """Simulate one way to choose a tier."""
-    places = [
-        Place(
-            name=name,
-            model_id=name,
-            server=SlotServer((traffic.effort * mean_s).tolist(), slots=SLOTS),
-        )
-        for name, (mean_s, _) in TIERS.items()
-    ]
-    return World(traffic, places, seed=seed, models=models).run()
-
-
-def worth(result: Result) -> Floats:
-    """Return what each request is worth: the quality of its answer, nothing if that was late."""
-    quality = np.array([TIERS[place.model_id][1] for place in result.places])
-    in_time = result.ends_s - result.traffic.arrives_s <= DEADLINE_S
-    return np.where(result.answered & in_time, quality[result.place], 0.0)
+    return of(stepped([(rate, begins_s) for rate in (4.0, 40.0, 4.0)], rng), rng)
 
 
 @SCENARIOS.register("bursts")
@@ -78,15 +44,15 @@ class Bursts(Scenario):
         edges = np.arange(0, ends_s + begins_s + 1, 2.0)
         rows, goodput, waiting, measured = [], [], [], {}
         for name in TIERS:
-            result = run(traffic, lambda _request, _now, only=(name,): only, seed=setting.seed)
-            worths = worth(result)
+            served = serve(traffic, seed=setting.seed, static=name)
+            result, worths = served.result, served.worth
             measured[name] = worths
             rows.append(
                 times(name, result)
                 | {
                     "worth, calm": float(worths[~burst].mean()),
                     "worth, burst": float(worths[burst].mean()),
-                    "late %": 100 * float((worths == 0).mean()),
+                    "late %": 100 * float(served.late.mean()),
                 }
             )
             goodput.append(line(name, edges[:-1], averaged(arrives, worths, edges)))
