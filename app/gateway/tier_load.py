@@ -81,7 +81,7 @@ class _Bin:
 
     def weight_at(self, now: float) -> float:
         """Return how many calls it counts for by now."""
-        return self.weight * 0.5 ** (max(now - self.at, 0.0) / _HALF_LIFE_S)
+        return self.weight * math.exp2(-max(now - self.at, 0.0) / _HALF_LIFE_S)
 
 
 @dataclass(slots=True, kw_only=True)
