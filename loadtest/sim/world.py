@@ -22,6 +22,7 @@ from app.gateway.retry import may_go_elsewhere, wait_before_repeating_s
 from app.gateway.slots import Slot
 from app.gateway.tier_load import TierLoad
 from loadtest.sim.checks import check
+from loadtest.sim.door import Door
 from loadtest.sim.fleet import Place
 from loadtest.sim.result import Result
 from loadtest.sim.servers import Server
@@ -59,6 +60,8 @@ class World:
         By model, how its calls are spread; every replica makes its own.
     homes
         Makes a replica's picture of the machines that load models, by place and model.
+    doors
+        Makes the places of a gateway, and the queue before them; left out, all go in at once.
     n_replicas
         How many gateways there are; requests come to one of them at random.
     failures, cooldown_s, retries
@@ -76,6 +79,7 @@ class World:
         models: Models | None = None,
         balances: Mapping[str, MakeBalance] | None = None,
         homes: Callable[[], Mapping[tuple[str, str], Home]] = dict,
+        doors: Callable[[Clock], Door] | None = None,
         n_replicas: int = 1,
         failures: int = 5,
         cooldown_s: float = 15.0,
@@ -115,6 +119,7 @@ class World:
             )
             for number in range(n_replicas)
         ]
+        self.doors = [] if doors is None else [doors(self.clock) for _ in range(n_replicas)]
         self._begun = dict.fromkeys(by_model, 0)
         self._retries = retries
         n = len(traffic)
@@ -227,7 +232,7 @@ class World:
                     heappush(heap, (due, number))
             elif request < n:
                 clock.now = upcoming
-                self._ask(request, upcoming)
+                self._ask(request)
                 request += 1
                 upcoming = arrives[request] if request < n else math.inf
             else:
@@ -241,10 +246,24 @@ class World:
         lease.succeeded()
         lease.release()
         self._leases[request] = None
+        self._left(request, now)
+
+    def _left(self, request: int, now: float) -> None:
         self._ends_s[request] = now
         self._open -= 1
+        if self.doors:
+            self.doors[self._replica[request]].leave(request)
 
-    def _ask(self, request: int, now: float) -> None:
+    def _ask(self, request: int) -> None:
+        if self.doors:
+            door = self.doors[self._replica[request]]
+            door.enter(request, lambda: self._begin(request))
+        else:
+            self._begin(request)
+
+    def _begin(self, request: int) -> None:
+        now = self.clock.now
+        self._submitted_s[request] = now
         models = self._models(request, now)
         pool = self.pools[self._replica[request]]
         if len(models) > 1:
@@ -299,8 +318,7 @@ class World:
                     self.at(now + wait_s, partial(self._try, request, models, position, tried))
                     return
             position, tried = position + 1, ()
-        self._ends_s[request] = now
-        self._open -= 1
+        self._left(request, now)
 
     def _refusal(self, request: int, now: float, lease: Lease) -> UpstreamError | None:
         place = self.places[self._number[lease.slot.deployment.upstream]]
