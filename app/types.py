@@ -265,6 +265,19 @@ class DecisionModelSaid:
     result: DecisionModelResult
     judged: Judged | None = None
 
+    def values(self) -> dict[str, Any]:
+        """Return it as plain values, as clients and the decision log are told."""
+        judged = self.judged
+        return {
+            "result": self.result.value,
+            "level": {} if judged is None else _rounded(judged.level),
+            "kind": {} if judged is None else _rounded(judged.kind),
+        }
+
+
+def _rounded(chances: Mapping[str, float]) -> dict[str, float]:
+    return {word: round(chance, 6) for word, chance in chances.items()}
+
 
 class DraftVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """What was said of an answer that a workflow held back.
@@ -437,6 +450,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """How urgent it was where requests wait."""
     queued_s: float = 0.0
     """How long it waited, for a place and before models that take only so many calls."""
+    decision_model: DecisionModelSaid | None = None
+    """What was said of how hard it is; None where nobody was to be asked."""
     refused_usage: tuple[UsagePart, ...] = ()
     """The token counts that an upstream told and that cannot be; estimates stand for them."""
 

@@ -303,14 +303,7 @@ def _told_judged(said: DecisionModelSaid) -> str:
 
 def decision_model_object(said: DecisionModelSaid | None) -> dict[str, Any] | None:
     """Return what a decision model said as JSON-ready values, if the policy has one."""
-    if said is None:
-        return None
-    level, kind = ({}, {}) if said.judged is None else (said.judged.level, said.judged.kind)
-    return {
-        "result": said.result.value,
-        "level": {word: rounded(chance, 6) for word, chance in level.items()},
-        "kind": {word: rounded(chance, 6) for word, chance in kind.items()},
-    }
+    return None if said is None else said.values()
 
 
 def documents_object(request: RouteRequest) -> dict[str, Any] | None:

@@ -45,4 +45,6 @@ def build_decision_model(
         kinds=written.kinds,
         by_level=written.by_level,
         is_feature=is_feature,
+        usd_per_question=written.usd_per_question,
+        booked_as=f"decision-model:{name}",
     )

@@ -33,6 +33,9 @@ class DecisionModelConfig(Strict):
     `{"level": {"easy": 0.3, "hard": 0.7}, "kind": {...}}`."""
     api_key_env: Variable | None = None
     """The environment variable that holds the key of `url`, shown as a bearer token."""
+    usd_per_question: Annotated[float, Field(gt=0, le=1_000, allow_inf_nan=False)] | None = None
+    """What an answer of `url` costs in US dollars; booked as a call with the role `judge`. Left
+    out, nothing is booked."""
     deadline_ms: Annotated[int, Field(ge=1, le=60_000)] = 800
     """How long a request waits for it, in milliseconds; then it is decided without."""
     cache_s: SecondsOrNone = 3600.0
@@ -52,6 +55,8 @@ class DecisionModelConfig(Strict):
             raise ConflictError(("model",), "name either a `model` or a `url`")
         if self.url is None and self.api_key_env is not None:
             raise ConflictError(("api_key_env",), "is for `url`; a model has its upstream's key")
+        if self.url is None and self.usd_per_question is not None:
+            raise ConflictError(("usd_per_question",), "is for `url`; a model has its own price")
         if self.url is not None and (self.url.username or self.url.password):
             raise ConflictError(
                 ("url",), "name a variable in api_key_env instead of writing user:password@"

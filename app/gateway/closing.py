@@ -53,6 +53,7 @@ def outcome_of(entry: LedgerEntry, *, status: int, error: str | None) -> Outcome
         texts=None if entry.keeps is NOTHING else _texts(entry),
         documents=None if request.read is None else request.read.numbers,
         workflow=None if entry.course is None else entry.course.told(),
+        decision_model=entry.decision_model,
         task=None if request.task is None else request.task.told,
         priority=entry.rank.priority,
         queued_s=entry.queued_s,

@@ -16,6 +16,10 @@ class DecisionModelRule:
         Its model or address: what was said to one policy holds for all that ask the same.
     model_id
         None where the endpoint is asked.
+    usd_per_question
+        What an answer of the endpoint costs; None where nothing is booked.
+    booked_as
+        What the account of a request calls the endpoint in place of a model.
     cache_s
         How long what it said is remembered; 0 remembers nothing.
     levels
@@ -35,3 +39,5 @@ class DecisionModelRule:
     kinds: tuple[str, ...] = ()
     by_level: Mapping[str, str] = field(default_factory=dict)
     is_feature: bool = False
+    usd_per_question: float | None = None
+    booked_as: str = ""

@@ -14,13 +14,14 @@ from typing import NamedTuple
 
 import msgspec
 
-from app.errors import UpstreamError
+from app.errors import UpstreamError, UpstreamTimeoutError
 from app.gateway.breaker import Circuit
 from app.gateway.decision_model_rule import DecisionModelRule
-from app.gateway.ledger import LedgerEntry
+from app.gateway.ledger import LedgerEntry, code_of
+from app.gateway.paid import NOTHING_PAID, Paid
 from app.gateway.questions import Questions, Silence, question_of, unsent
 from app.gateway.request import Policy, RouteRequest
-from app.types import DecisionModelResult, DecisionModelSaid
+from app.types import CallRole, DecisionModelResult, DecisionModelSaid, Usage
 from routers.decision.judged import (
     JUDGED_MAX_TOKENS,
     Judged,
@@ -96,11 +97,11 @@ class DecisionModels:
     def price(self, request: RouteRequest, policy: Policy) -> tuple[int, float | None] | None:
         """Return the tokens that asking takes at most, and what they cost in US dollars.
 
-        None where it is no model of the gateway's; the cost is None where its price is unknown.
+        None where nothing is booked; the cost is None where a model's price is unknown.
         """
         rule = _rule(policy)
         if rule.model_id is None:
-            return None
+            return None if rule.usd_per_question is None else (0, rule.usd_per_question)
         messages = judged_messages(_prompt(request), rule.levels, rule.kinds)
         n_input = estimate_tokens_upper(Conversation(messages))
         prices = self.specs[rule.model_id].prices
@@ -118,8 +119,9 @@ class DecisionModels:
             Whether anybody would pay; else nothing is sent.
         """
         rule = _rule(policy)
-        if not payable and rule.model_id is not None:
-            unsent(rule.model_id, entry, "model_without_price")
+        if not payable and (rule.model_id is not None or rule.usd_per_question is not None):
+            if rule.model_id is not None:
+                unsent(rule.model_id, entry, "model_without_price")
             return self._told(policy, _FAILED)
         prompt, deadline = _prompt(request), self._now() + rule.deadline_s
         name = _name(rule, prompt)
@@ -218,17 +220,49 @@ class DecisionModels:
         left_s: float,
     ) -> DecisionModelSaid:
         assert rule.endpoint is not None  # noqa: S101  (it is asked)
-        entry.wait_begins(self._now())
+        began = self._now()
+        ended_in: BaseException | None = None
+        entry.wait_begins(began)
         try:
             async with asyncio.timeout(left_s):
                 data = await rule.endpoint.ask(judged_text(prompt))
         except TimeoutError:
+            ended_in = UpstreamTimeoutError("the decision model is late")
             return _LATE
-        except UpstreamError:
+        except UpstreamError as error:
+            ended_in = error
             return _FAILED
+        except asyncio.CancelledError as error:
+            ended_in = error
+            raise
         finally:
             entry.wait_ends(self._now())
+            if rule.usd_per_question is not None:
+                self._book(rule, entry, began, ended_in)
         return _said(judged_by_chances(data, rule.levels, rule.kinds))
+
+    def _book(
+        self,
+        rule: DecisionModelRule,
+        entry: LedgerEntry,
+        began: float,
+        ended_in: BaseException | None,
+    ) -> None:
+        """Note a question to an endpoint: what was sent is paid, but for an error status."""
+        is_owed = not isinstance(ended_in, UpstreamError) or (
+            ended_in.sent and ended_in.status is None
+        )
+        entry.called(
+            CallRole.JUDGE,
+            rule.booked_as,
+            "",
+            duration_s=self._now() - began,
+            status=200 if ended_in is None else getattr(ended_in, "status", None),
+            error=None if ended_in is None else code_of(ended_in),
+            paid=Paid(Usage(input_tokens=0, output_tokens=0), rule.usd_per_question)
+            if is_owed
+            else NOTHING_PAID,
+        )
 
     def _told(self, policy: Policy, said: DecisionModelSaid) -> DecisionModelSaid:
         self.on_said(policy, said.result)

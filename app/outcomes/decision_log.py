@@ -155,6 +155,10 @@ def to_row(outcome: Outcome, *, time: float) -> OutcomeRow:
         task=outcome.task,
         priority=outcome.priority.value,
         queued_s=outcome.queued_s or None,
+        category=None if decision is None or decision.category is None else decision.category.told,
+        decision_model=None
+        if outcome.decision_model is None
+        else _json(outcome.decision_model.values()),
         input_tokens=None if usage is None else usage.input_tokens,
         cached_input_tokens=None if usage is None else usage.cached_input_tokens,
         cache_write_tokens=None if usage is None else usage.cache_write_tokens,

@@ -16,6 +16,7 @@ from app.outcomes.calls import StoredCall, read_calls, serving_call
 from app.outcomes.rows import Label, LabelKind, OutcomeRow
 from app.outcomes.sqlite import ContentReader, read_labels, read_outcomes
 from app.types import CallRole
+from routers.decision.judged import LEVELS
 from routers.errors import DataError
 from routers.files import repaired, replacing
 
@@ -24,7 +25,7 @@ Record = dict[str, Any]
 _ID_DIGITS = 16
 _SHARED = (
     *("query_id", "messages", "media", "set", "benchmark", "request_id", "decision_id", "time"),
-    *("key_id", "team", "policy", "policy_version", "artifact_version"),
+    *("key_id", "team", "policy", "policy_version", "artifact_version", "decision_model"),
 )
 """What rows of answers to the same request have in common."""
 _WINNERS = {1.0: "model_a", 0.0: "model_b", 0.5: "tie"}
@@ -224,6 +225,8 @@ class Selection:
             "propensity": row.propensity,
             "candidates": _parsed(row.candidates),
             "calls": [msgspec.structs.asdict(call) for call in calls],
+            **_judged(row.decision_model),
+            "category": row.category,
             "documents_told": _parsed(row.documents),
             "workflow": _parsed(row.workflow),
             "predicted_quality": row.predicted_quality,
@@ -276,6 +279,8 @@ def write(records: Iterable[Record], out: Path) -> Written:
                 with lines.open("w", encoding="utf-8") as file:
                     lines.chmod(0o600)
                     for record in records:
+                        if lines is not partial:  # a wide table has no place for it
+                            record.pop("decision_model", None)
                         text = json.dumps(record, ensure_ascii=False, allow_nan=False)
                         file.write(text + "\n")
                         models.update(record[name] for name in _MODELS if name in record)
@@ -335,6 +340,15 @@ def _prompt(content: bytes) -> str | None:
     if len(messages) == 1 and messages[0]["role"] == "user":
         return str(messages[0]["content"])
     return None
+
+
+def _judged(text: str | None) -> Record:
+    """Return what a decision model said, and once more as training reads it where it can."""
+    told = _parsed(text)
+    if told is None or not told["level"]:
+        return {"decision_model_told": told}
+    read = {"decision_model": {"level": told["level"]}} if set(told["level"]) <= set(LEVELS) else {}
+    return {"decision_model_told": told, **read}
 
 
 def _parsed(text: str | None) -> Any:

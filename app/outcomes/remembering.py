@@ -228,8 +228,9 @@ class Memories:
         rng = random.SystemRandom()
         try:
             while True:
+                wait_s = rng.uniform(0.5, 1.5) * LOOK_EVERY_S if self._serving else None
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(rng.uniform(0.5, 1.5) * LOOK_EVERY_S):
+                    async with asyncio.timeout(wait_s):
                         await self._is_new.wait()
                 self._is_new.clear()
                 if not self._serving:

@@ -40,6 +40,11 @@ class OutcomeRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         signal that the router was told; None where there was nothing, or nobody looked.
     workflow
         JSON: how several calls came to one answer; None under a policy that makes one.
+    category
+        What a router that goes by categories or domains took it to be about; None of others.
+    decision_model
+        JSON of what a decision model said of how hard it is: `result`, and the chances of `level`
+        and `kind`; None where nobody was to be asked.
     task
         What the request was for, in the words of its policy: `sql`, `ocr>translate`, `uncertain`.
     priority, queued_s
@@ -94,6 +99,8 @@ class OutcomeRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     task: str | None = None
     priority: str | None = None
     queued_s: float | None = None
+    category: str | None = None
+    decision_model: str | None = None
     input_tokens: int | None
     cached_input_tokens: int | None
     cache_write_tokens: int | None = None

@@ -8,6 +8,7 @@ from routers.strategies._budget import Budget, Facts
 from routers.strategies._category_model import CategoriesConfig, Identified
 from routers.strategies._category_names import domain_of, printable
 from routers.strategies._category_router import CategoryRouter
+from routers.strategies._expert_mapping import MeanLimit, best_mapping
 
 __all__ = [
     "Budget",
@@ -16,6 +17,8 @@ __all__ = [
     "CompositionRouter",
     "Facts",
     "Identified",
+    "MeanLimit",
+    "best_mapping",
     "domain_of",
     "printable",
 ]

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import time
 
 import httpx
 import pytest
@@ -10,6 +11,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from app.commands.explanation import explain
+from app.outcomes.sqlite import read_outcomes
 from routers.artifact.load import load_artifact
 from routers.commands import data, fit, gate
 from routers.commands import map as map_command
@@ -82,6 +84,7 @@ def config(folder, stub_thread):
                 for name in routers
             },
             "default_policy": "composed",
+            "store": {"data_dir": "data"},
             "aliases": {},
         },
     )
@@ -134,6 +137,22 @@ def test_a_decision_alone_tells_the_category_too(url):
     decision = ask(url, "domains", prompt, path="/v1/route").json()["decision"]
     assert decision["category"] == {"scheme": "domain", "name": "other"}
     assert decision["reason"] == "uncertain"
+
+
+def test_the_decision_log_keeps_the_category(folder, url):
+    (prompt,), (stray,) = prompts("health", 1, seed=8), prompts(None, 1, seed=8)
+    found = {}
+    for name, each in (("domains", prompt), ("domains", stray), ("composed", stray)):
+        decision_id = ask(url, name, each).headers["x-route-decision-id"]
+        found[decision_id] = None
+    deadline = time.monotonic() + 30
+    while None in found.values() and time.monotonic() < deadline:  # a thread writes it
+        found |= {
+            row.decision_id: row.category
+            for _, row in read_outcomes(folder / "data")
+            if row.decision_id in found
+        }
+    assert list(found.values()) == ["health", "other", "uncertain"]
 
 
 def test_metrics_count_decisions_by_category(url):

@@ -8,9 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
 from app.access.guard import ANONYMOUS
+from app.cli import cli
 from app.errors import ConfigError
+from app.outcomes.calls import read_calls
+from app.outcomes.export import Selection, sqlite_log, write
+from app.outcomes.sqlite import read_outcomes
+from app.types import CallRole
+from routers.data.dataset import read_outcomes as read_table
 from tests.support.gateway import GatewayThread, stub_config
 from tests.support.scoring_server import ScoringServer, completion
 from tests.support.several import CANDIDATES, JUDGE, LARGE, MINI, NANO, Models
@@ -301,6 +308,7 @@ def test_who_fails_again_and_again_is_left_alone(servers, models, endpoint, tmp_
         ({}, "name either a `model` or a `url`"),
         ({"model": JUDGE, "url": "http://x/"}, "name either a `model` or a `url`"),
         ({"model": JUDGE, "api_key_env": "KEY"}, "is for `url`"),
+        ({"model": JUDGE, "usd_per_question": 0.1}, "a model has its own price"),
         ({"url": "http://me:too@x/"}, "name a variable in api_key_env"),
         ({"url": "http://127.0.0.1:8080/v1/route"}, "is this gateway itself"),
         ({"model": JUDGE, "by_level": {"huge": NANO}}, "is no level"),
@@ -351,6 +359,130 @@ def test_limits_hold_and_what_was_asked_is_booked_once(servers, models, endpoint
         )
         assert refused.status_code == 429
         assert endpoint.bodies == []
+
+
+def rows_of(folder):
+    return [row for _, row in read_outcomes(folder / "data")]
+
+
+def test_what_was_said_and_what_an_endpoint_cost_stand_in_the_log(
+    servers, models, endpoint, tmp_path
+):
+    changes = changes_for(servers[0].url, servers[1].url, **{"store.data_dir": "data"})
+    changes["outcomes"] = {"contents": {"enabled": True}}
+    changes["allowances.key"] = {"budgets": [{"usd": 1, "period": "day"}]}
+    for each in changes["policies"].values():
+        if "url" in each["decision_model"]:
+            each["decision_model"]["usd_per_question"] = 0.002
+    env = {"DECISION_KEY": "sk-decision"}
+    config = stub_config(tmp_path, models.url, changes=changes, env=env)
+    endpoint.answer = lambda _: (200, {"level": {"hard": 0.75, "easy": 0.25}, "kind": "code"})
+    with GatewayThread(config) as gateway:
+        answers = [ask(gateway, "url", "Priced.") for _ in range(2)]
+        assert answers[0].headers["x-route-scorer-cost-usd"] == "0.00200000"
+        assert "x-route-scorer-cost-usd" not in answers[1].headers
+        ask(gateway, "chat", "By a model.")
+        endpoint.answer = lambda _: (500, {})
+        ask(gateway, "url", "What is refused with an error status costs nothing.")
+        endpoint.answer = lambda _: (200, {"level": "gigantic"})
+        ask(gateway, "url", "What is answered is paid, whatever it says.")
+        endpoint.answer = lambda _: (endpoint.release.wait(60), (200, {"level": "hard"}))[1]
+        ask(gateway, "hasty_url", "What is late was sent.")
+        ask(gateway, "dead", "Who was not reached is not paid.")
+        spent = spent_usd(gateway)
+    asked, hit, chat, refused, nonsense, late, dead = rows_of(tmp_path)
+    said = json.loads(asked.decision_model)
+    assert said == {
+        "result": "asked",
+        "level": {"trivial": 0.0, "easy": 0.25, "medium": 0.0, "hard": 0.75},
+        "kind": {"code": 1.0, "chat": 0.0},
+    }
+    assert json.loads(hit.decision_model) == {**said, "result": "hit"}
+    assert json.loads(chat.decision_model)["level"]["hard"] == 1.0
+    told = [json.loads(row.decision_model)["result"] for row in (refused, nonsense, late, dead)]
+    assert told == ["failed", "failed", "late", "failed"]
+
+    def judged(row):
+        calls = read_calls(row.calls)
+        return [(c.model, c.error, c.cost_nusd) for c in calls if c.role == CallRole.JUDGE]
+
+    assert judged(asked) == [("decision-model:url", None, 2_000_000)]
+    assert judged(hit) == []
+    assert [(model, error) for model, error, _ in judged(chat)] == [(JUDGE, None)]
+    assert judged(refused) == [("decision-model:url", "upstream_unavailable", 0)]
+    assert judged(nonsense) == [("decision-model:url", None, 2_000_000)]
+    assert judged(late) == [("decision-model:hasty_url", "upstream_timeout", 2_000_000)]
+    assert judged(dead) == [("decision-model:dead", "upstream_unavailable", 0)]
+    assert spent == pytest.approx(sum(row.cost_nusd for row in rows_of(tmp_path)) / 1e9)
+    done = CliRunner().invoke(
+        cli, ["spend", "--config", str(config.path), "--by", "role,model", "--format", "json"]
+    )
+    found = {(e["role"], e["model"]): e["cost_usd"] for e in json.loads(done.stdout)["data"]}
+    assert found["judge", "decision-model:url"] == pytest.approx(0.004)
+
+
+def test_what_was_said_is_exported_as_training_reads_it(servers, models, tmp_path):
+    changes = changes_for(servers[0].url, servers[1].url, **{"store.data_dir": "data"})
+    changes["outcomes"] = {"contents": {"enabled": True}}
+    changes["policies"] = {
+        "chat": policy(model=JUDGE, kinds=KINDS),
+        "dead": policy(url="http://127.0.0.1:9/judge"),
+    }
+    with GatewayThread(stub_config(tmp_path, models.url, changes=changes)) as gateway:
+        ask(gateway, "chat", "Heard.")
+        ask(gateway, "dead", "Not heard.")
+    level = {"trivial": 0.0, "easy": 0.0, "medium": 0.0, "hard": 1.0}
+    said = {"result": "asked", "level": level, "kind": {"code": 1.0, "chat": 0.0}}
+    selection = Selection(unlabelled=True)
+    log = sqlite_log(tmp_path / "data", since=0, until=4e9)
+    first, unheard = selection.outcomes(log)
+    log.contents.close()
+    assert first["decision_model"] == {"level": said["level"]}
+    assert (first["decision_model_told"], unheard["decision_model_told"]["level"]) == (said, {})
+    assert "decision_model" not in unheard
+    for name in ("rows.jsonl", "rows.parquet"):
+        write([dict(first, quality=1.0)], tmp_path / name)
+        (conversation,) = read_table([tmp_path / name]).conversations
+        levels = tuple(said["level"].values()) if name == "rows.jsonl" else ()
+        assert conversation.judged == levels  # a wide table has no place for them
+
+
+def test_nobody_pays_an_endpoint_that_a_budget_has_too_little_for(
+    servers, models, endpoint, tmp_path
+):
+    budget = {"budgets": [{"usd": 0.001, "period": "day"}]}
+    changes = changes_for(servers[0].url, servers[1].url, **{"allowances.key": budget})
+    changes["policies"] = {"chat": policy(url=f"{endpoint.url}/judge", usd_per_question=0.002)}
+    with GatewayThread(stub_config(tmp_path, models.url, changes=changes)) as gateway:
+        refused = httpx.post(
+            f"{gateway.url}/v1/chat/completions",
+            json={"model": "auto", "messages": [{"role": "user", "content": "Too dear."}]},
+            trust_env=False,
+        )
+        assert (refused.status_code, endpoint.bodies) == (429, [])
+        assert refused.json()["error"]["code"] == "key_budget_exceeded"
+        assert spent_usd(gateway) == 0
+
+
+def test_a_budget_that_runs_low_decides_before_any_level(servers, models, tmp_path):
+    """Nobody is asked then: what a level would have served is no longer to be had."""
+    budget = {"usd": 0.05, "period": "day", "on_low": "degrade", "degrade_from": 0.002}
+    changes = changes_for(servers[0].url, servers[1].url)
+    changes["allowances.key"] = {"budgets": [budget]}
+    env = {"DECISION_KEY": "sk-decision"}
+    with GatewayThread(stub_config(tmp_path, models.url, changes=changes, env=env)) as gateway:
+        first = ask(gateway, "chat", "With all of the budget left.")
+        assert first.headers["x-route-reason"] == "decision_model"
+        for i in range(200):
+            low = ask(gateway, "watched", f"Spend {i}.", headers={"x-cost-quality": "1"})
+            if "x-route-budget" in low.headers:
+                break
+        models.reset()
+        low = ask(gateway, "chat", "With less of it left.")
+        assert "x-route-budget" in low.headers
+        assert JUDGE not in models.asked
+        assert HEADER not in low.headers
+        assert low.headers["x-route-reason"] != "decision_model"
 
 
 @pytest.mark.parametrize("name", ["chat", "url"])

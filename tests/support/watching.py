@@ -13,6 +13,7 @@ _STANDING = frozenset(
         "FallbackStore._pay_always",
         "LifespanOn.main",
         "LoadWatch.run",
+        "Memories.take_in_forever",
         "Pupils.keep_forever",
         "Server.serve",
         "Settler.run",

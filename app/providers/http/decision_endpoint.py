@@ -48,7 +48,8 @@ class DecisionEndpoint:
             try:
                 if response.status_code != 200:
                     raise UpstreamUnavailableError(
-                        f"the decision model answered with status {response.status_code}"
+                        f"the decision model answered with status {response.status_code}",
+                        status=response.status_code,
                     )
                 return await _bounded(stream)
             finally:
