@@ -10,6 +10,7 @@ from app.config import LoadedConfig
 from app.gateway.admission import Admission
 from app.gateway.drift import DriftSamples
 from app.gateway.handle import Gateway
+from app.gateway.latency import Speeds
 from app.gateway.lessons import Pupils
 from app.gateway.names import Names
 from app.gateway.overload import LoadWatch
@@ -43,6 +44,8 @@ class Resources:
     """Workflows that requests teach."""
     memories: Memories
     """Routers that believe feedback."""
+    speeds: Speeds = field(default_factory=Speeds)
+    """How fast models answer where they are served."""
     drift: DriftSamples = field(default_factory=DriftSamples)
     decisions: DecisionLog | None = None
     """Where outcomes are kept to learn from."""

@@ -13,7 +13,7 @@ from routers.artifact.evidence import Evidence
 from routers.decision.judged import Judged
 from routers.decision.switching import SessionReason
 from routers.features.featurizer import Featurizer
-from routers.types import Conversation, Decision, DocumentNumbers, Objective, Reason
+from routers.types import Conversation, Decision, DocumentNumbers, Latency, Objective, Reason
 
 HEDGE_LOST = "hedge_lost"
 """The error of a call that was given up because the one beside it was faster."""
@@ -431,6 +431,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     team: str | None = None
     objective: Objective | None = None
     """The knob that was decided by: the request's own, or what a budget's pressure left of it."""
+    latency: Latency | None = None
+    """How long the answer was predicted to take from the request on, as its call began; None where
+    nothing was predicted of its length."""
+    latency_terms: Mapping[str, float] | None = None
+    """How long it might take, and what its time was worth, by the names that requests use."""
     flags: str | None = None
     """What it wanted of models besides quality and price, as flags are written."""
     n_answers: int = 1

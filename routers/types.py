@@ -400,6 +400,15 @@ class Constraints:
     dollars >= 0. Only the choice counts it: no limit, no account."""
     latencies: Mapping[str, "Latency"] = field(default_factory=dict)
     """How long models are predicted to take for the request."""
+    max_latency_s: float | None = None
+    """What is left for a whole answer: models that may take longer are kept out, unless all may."""
+    max_ttft_s: float | None = None
+    """What is left until its first token."""
+
+    @property
+    def has_deadline(self) -> bool:
+        """Whether an answer may be late."""
+        return self.max_latency_s is not None or self.max_ttft_s is not None
 
     def with_surcharges(self, more_usd: Mapping[str, float]) -> "Constraints":
         """Return these constraints with further surcharges, added to those that there are."""
@@ -548,6 +557,8 @@ class Exclusion(StrEnum):
     MAX_COST = "max_cost"
     UNKNOWN_PRICE = "unknown_price"
     SHARE = "share_exceeded"
+    LATENCY = "latency"
+    """It may take longer than the request allows, and another one does not."""
     UNHEALTHY = "unhealthy"
 
 
@@ -559,6 +570,8 @@ class Reason(StrEnum):
     """As `knob`, by a router of categories that recognised none: no specialist is asked for."""
     ONLY_ELIGIBLE = "only_eligible"
     MIN_QUALITY_UNMET = "min_quality_unmet"
+    LATENCY_UNMET = "latency_unmet"
+    """No candidate is predicted to be in time; the fastest one is taken."""
     THRESHOLD = "threshold"
     PINNED = "pinned"
     ROUTER_TIMEOUT = "router_timeout"

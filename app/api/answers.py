@@ -174,15 +174,28 @@ def _decision_headers(entry: LedgerEntry, decision: Decision) -> Headers:
     changes = entry.changes.get(model_id)
     if changes:
         headers.append((b"x-route-params", "; ".join(changes).encode()))
-    estimate = decision.estimate(model_id)
+    return headers + _predicted_headers(entry, decision.estimate(model_id))
+
+
+def _predicted_headers(entry: LedgerEntry, estimate: CandidateEstimate | None) -> Headers:
+    """Return what was predicted of the model that serves, and which limits that misses."""
+    headers: Headers = []
+    unmet = entry.latency_unmet
+    if unmet is not None:
+        headers.append((b"x-route-latency-unmet", unmet.encode()))
     if estimate is not None:
         if estimate.quality is not None:
             headers.append((b"x-route-predicted-quality", b"%.4f" % estimate.quality))
             policy = entry.request.policy
-            if policy is not None and model_id in policy.evidence:
-                headers.append((b"x-route-evidence", policy.evidence[model_id].encode()))
+            if policy is not None and estimate.model_id in policy.evidence:
+                evidence = policy.evidence[estimate.model_id]
+                headers.append((b"x-route-evidence", evidence.encode()))
         if estimate.cost_usd is not None:
             headers.append((b"x-route-predicted-cost-usd", usd(estimate.cost_usd)))
+        latency = entry.predicted_latency or estimate.latency
+        if latency is not None:
+            headers.append((b"x-route-predicted-ttft-ms", b"%.0f" % (latency.ttft_s * 1e3)))
+            headers.append((b"x-route-predicted-latency-ms", b"%.0f" % (latency.total_s * 1e3)))
     return headers
 
 

@@ -45,12 +45,16 @@ _MAX_REFERENCES, _MAX_CHARS = 20, 2_000
 MAX_USD = 1e6
 """The most that an option in US dollars may say."""
 
+MAX_MS = 3_600_000.0
+"""The most that an option in milliseconds may say: an hour."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Knobs:
     """Routing options as far as one source gave them; None means not given.
 
-    Units: `max_cost_usd` in US dollars for the whole request.
+    Units: `max_cost_usd` in US dollars for the whole request, times in seconds from its arrival on,
+    `usd_per_s` in US dollars a second.
     """
 
     objective: Objective | None = None
@@ -66,6 +70,9 @@ class Knobs:
     task: tuple[str, ...] | None = None
     """Empty where the client wants none, not even one that is found in the prompt."""
     detail: str | None = None
+    max_latency_s: float | None = None
+    max_ttft_s: float | None = None
+    usd_per_s: float | None = None
     params: Mapping[str, str] = field(default_factory=dict, compare=False)
     """How the client spelled each option that is given, for errors found later."""
 
@@ -170,6 +177,9 @@ def _build(given: Mapping[str, tuple[str, Any]]) -> Knobs:
         cache=read.get("cache"),
         task=read.get("task"),
         detail=read.get("detail"),
+        max_latency_s=read.get("max_latency_ms"),
+        max_ttft_s=read.get("max_ttft_ms"),
+        usd_per_s=read.get("latency_weight"),
         params={key: param for key, (param, _) in given.items()},
     )
 
@@ -212,6 +222,11 @@ def _share(make: Callable[[float], Objective]) -> Callable[[str, Any], Objective
 
 def _usd(param: str, value: Any) -> float:
     return _number(param, value, upper=MAX_USD, expected=f"US dollars from 0 to {MAX_USD:.0f}")
+
+
+def _seconds_of_ms(param: str, value: Any) -> float:
+    expected = f"milliseconds from 0 to {MAX_MS:.0f}"
+    return _number(param, value, upper=MAX_MS, expected=expected) / 1e3
 
 
 def _models(param: str, value: Any) -> frozenset[str]:
@@ -350,4 +365,7 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "cache": _cache,
     "task": _task,
     "detail": _detail,
+    "max_latency_ms": _seconds_of_ms,
+    "max_ttft_ms": _seconds_of_ms,
+    "latency_weight": _usd,
 }

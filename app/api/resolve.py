@@ -12,6 +12,7 @@ from app.errors import InvalidRequestError
 from app.gateway.efforts import allowed_by_effort
 from app.gateway.flags import check_pinned, granted
 from app.gateway.images import AS_SENT, Looked, looked
+from app.gateway.latency_terms import LatencyTerms, terms
 from app.gateway.names import Meant, Names
 from app.gateway.request import IDEMPOTENCY_KEY, AskedTask, Policy, RouteRequest
 from app.gateway.tasks import asked_task, check_chain, with_task
@@ -92,6 +93,7 @@ def resolve(
         allowed_model_ids=allowed,
         max_cost_usd=knobs.max_cost_usd,
         wishes=_wishes(knobs, pinned, policy, names),
+        latency=_latency_terms(knobs, policy),
         fallback=_may_fall_back(knobs, policy) and pinned is None,
         explain=bool(knobs.explain),
         references=knobs.reference or (),
@@ -135,6 +137,18 @@ def _wishes(knobs: Knobs, pinned: str | None, policy: Policy | None, names: Name
         return None
     return granted(
         knobs.flags, policy.flags, policy.candidates, policy_name=policy.name, param=param
+    )
+
+
+def _latency_terms(knobs: Knobs, policy: Policy | None) -> LatencyTerms | None:
+    default = None if policy is None else policy.latency
+    if knobs.max_latency_s is None and knobs.max_ttft_s is None and knobs.usd_per_s is None:
+        return default
+    return terms(
+        max_total_s=knobs.max_latency_s,
+        max_ttft_s=knobs.max_ttft_s,
+        usd_per_s=knobs.usd_per_s,
+        default=default,
     )
 
 

@@ -26,6 +26,9 @@ HEADER_KEYS: Mapping[bytes, str] = {
     b"x-route-cache": "cache",
     b"x-route-task": "task",
     b"x-route-detail": "detail",
+    b"x-route-max-latency-ms": "max_latency_ms",
+    b"x-route-max-ttft-ms": "max_ttft_ms",
+    b"x-route-latency-weight": "latency_weight",
 }
 
 AT_THE_DOOR = frozenset({PRIORITY_HEADER})
@@ -34,6 +37,10 @@ AT_THE_DOOR = frozenset({PRIORITY_HEADER})
 _ALSO_MEANT = {
     "qualitycost": "x-cost-quality",
     "maxcost": "x-route-max-cost",
+    "maxlatency": "x-route-max-latency-ms",
+    "maxttft": "x-route-max-ttft-ms",
+    "routemaxlatency": "x-route-max-latency-ms",
+    "routemaxttft": "x-route-max-ttft-ms",
     "minquality": "x-route-min-quality",
     "maxqualityloss": "x-route-max-quality-loss",
 }

@@ -107,7 +107,14 @@ def build_active(
 
     resources.memories.follow(build_remembering(config, policies))
     tell_metrics(metrics, config, policies, version=version)
-    pool = build_pool(config, deployments, clock=clock, rng=rng, on_breaker_change=breaker_changed)
+    pool = build_pool(
+        config,
+        deployments,
+        clock=clock,
+        rng=rng,
+        on_breaker_change=breaker_changed,
+        speeds=resources.speeds,
+    )
     for slot in pool.slots():
         breaker_changed(slot.deployment, slot.circuit.state)
     admission = Admission(
@@ -155,6 +162,7 @@ def build_active(
             shares=build_shares(config),
             request_timeout_s=server.request_timeout_s,
             usual=usual,
+            latency_of=pool.latency,
         ),
         books=Books(
             reservations=reservations,

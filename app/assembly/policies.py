@@ -15,7 +15,9 @@ from app.assembly.workflows import build_workflow
 from app.config import AffinityConfig, LoadedConfig, PolicyConfig, RouterConfig, StallsConfig
 from app.config.aliases import resolved_aliases
 from app.config.models import MARK
+from app.config.routing import LatencyConfig
 from app.gateway.flags import FlagRule, default_doubt
+from app.gateway.latency_terms import LatencyTerms, terms
 from app.gateway.names import Names, Pair
 from app.gateway.request import (
     AffinityRule,
@@ -158,6 +160,7 @@ def _policy(
         stalls=_stalls(policy.stalls),
         workflow=workflow,
         flags=_flags(name, policy, workflow, config),
+        latency=_latency(policy.latency),
         tasks=build_tasks(policy, knobs),
         recogniser=build_recogniser(policy, artifact),
         describes_apps=None
@@ -168,6 +171,17 @@ def _policy(
         withholding=tuple(spec.withholds_documents for spec in candidates),
     )
     return choosing_images(built, policy, config, artifact) if policy.images.chooses else built
+
+
+def _latency(written: LatencyConfig | None) -> LatencyTerms | None:
+    if written is None:
+        return None
+    return terms(
+        max_total_s=written.max_total_s,
+        max_ttft_s=written.max_ttft_s,
+        usd_per_s=written.usd_per_s,
+        default=None,
+    )
 
 
 def _flags(

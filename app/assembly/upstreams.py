@@ -7,13 +7,14 @@ from typing import Any
 import msgspec
 
 from app.config import LoadedConfig, TimeoutsConfig, UpstreamConfig
-from app.config.catalogue import VariantConfig
+from app.config.catalogue import CatalogueEntry, VariantConfig
 from app.config.fields import choices
 from app.config.models import MARK, DeploymentConfig, ModelConfig
 from app.config.parameters import ParametersConfig, rules_for, shipped_table
 from app.errors import ConfigError
 from app.gateway.balances import BALANCES
 from app.gateway.breaker import CircuitState
+from app.gateway.latency import Pace, Speeds, pace_of
 from app.gateway.pool import DeploymentPool
 from app.gateway.request import Deployment
 from app.http_client.transport import HttptoolsTransport
@@ -88,6 +89,7 @@ def build_deployments(config: LoadedConfig) -> dict[str, tuple[Deployment, ...]]
                     max_rps=place.max_rps,
                     requests_per_minute=place.requests_per_minute,
                     tokens_per_minute=place.tokens_per_minute,
+                    pace=pace_at(place, model, config.catalogue.models[model.spec or model_id]),
                     label=_label(place, model),
                     retries=upstream.retries,
                 )
@@ -103,6 +105,7 @@ def build_pool(
     clock: Callable[[], float],
     rng: random.Random,
     on_breaker_change: Callable[[Deployment, CircuitState], None],
+    speeds: Speeds | None = None,
 ) -> DeploymentPool:
     """Put the deployments under the configured circuits."""
     breaker = config.gateway.breaker
@@ -123,6 +126,7 @@ def build_pool(
         rng=rng,
         balances=balances,
         on_breaker_change=on_breaker_change,
+        speeds=speeds,
     )
 
 
@@ -130,6 +134,17 @@ def providers_of(deployments: Mapping[str, Sequence[Deployment]]) -> list[Provid
     """Return every provider once; whoever built the deployments closes them."""
     found = {id(each.provider): each.provider for places in deployments.values() for each in places}
     return list(found.values())
+
+
+def pace_at(place: DeploymentConfig, model: ModelConfig, entry: CatalogueEntry) -> Pace:
+    """Return how fast a place answers as far as anybody says, the nearest word first."""
+    ttfts = (place.ttft_s, model.ttft_s, entry.ttft_s)
+    rates = (place.tokens_per_s, model.tokens_per_s, entry.tokens_per_s)
+    return pace_of(
+        ttft_s=next((each for each in ttfts if each is not None), None),
+        tokens_per_s=next((each for each in rates if each is not None), None),
+        latency_s=entry.usual_latency_s,
+    )
 
 
 def _label(place: DeploymentConfig, model: ModelConfig) -> bytes:

@@ -25,6 +25,9 @@ from app.commands.config_option import config_option
 @click.option(
     "--max-cost", type=click.FloatRange(min=0), default=None, help="Hard limit in US dollars."
 )
+@click.option("--max-latency-ms", default=None, help="Hard limit on the time of a whole answer.")
+@click.option("--max-ttft-ms", default=None, help="The same on the time to its first token.")
+@click.option("--latency-weight", default=None, help="What a second costs, in US dollars.")
 @click.option("--task", default=None, help="One of the policy's tasks, or first>second.")
 @click.option(
     "--documents",
@@ -41,6 +44,9 @@ def explain(
     flags: str | None,
     file: Path,
     max_cost: float | None,
+    max_latency_ms: str | None,
+    max_ttft_ms: str | None,
+    latency_weight: str | None,
     task: str | None,
     documents: Path | None,
     as_json: bool,
@@ -55,6 +61,9 @@ def explain(
         policy=policy,
         flags=flags,
         max_cost_usd=max_cost,
+        max_latency_ms=max_latency_ms,
+        max_ttft_ms=max_ttft_ms,
+        latency_weight=latency_weight,
         task=task,
         documents=documents,
         as_json=as_json,

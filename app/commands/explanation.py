@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,13 @@ from app.api.knobs import NO_KNOBS, parse_cost_quality
 from app.api.resolve import resolve
 from app.api.route import route_object
 from app.assembly import build_names, build_policies, load_artifacts
-from app.config import load_config
+from app.assembly.usual_latencies import usual_latencies
+from app.config import LoadedConfig, load_config
 from app.errors import InvalidRequestError
 from app.gateway.course import Course
-from app.gateway.decide import decide_now
+from app.gateway.decide import AtTheMoment, decide_now
 from app.gateway.documents import by_theta, heed_documents
+from app.gateway.forecasts import with_latencies
 from app.gateway.ledger import LedgerEntry
 from app.gateway.plan import begun
 from app.gateway.request import Policy, RouteRequest, promise_doubt
@@ -42,8 +44,6 @@ from routers.types import (
     StrongThreshold,
 )
 
-_GOALS = "goals take"
-
 
 def explain(
     prompt: str,
@@ -53,6 +53,9 @@ def explain(
     policy: str | None,
     flags: str | None = None,
     max_cost_usd: float | None,
+    max_latency_ms: str | None = None,
+    max_ttft_ms: str | None = None,
+    latency_weight: str | None = None,
     documents: Path | None = None,
     as_json: bool,
     task: str | None = None,
@@ -72,7 +75,8 @@ def explain(
     config = load_config(file, secrets_needed=False)
     names = build_names(config, build_policies(config, load_artifacts(config)))
     routing: dict[str, Any] = {"policy": policy, "max_cost": max_cost_usd, "flags": flags}
-    routing["task"] = task
+    routing |= {"task": task, "latency_weight": latency_weight}
+    routing |= {"max_latency_ms": max_latency_ms, "max_ttft_ms": max_ttft_ms}
     if cost_quality is not None:
         routing["cost_quality"] = parse_cost_quality("--cost-quality", cost_quality).t
     body = {"model": "auto", "messages": [{"role": "user", "content": prompt}], "routing": routing}
@@ -105,6 +109,7 @@ def explain(
             wishes=request.wishes,
             allowed_model_ids=request.allowed_model_ids,
         ),
+        now=_timed(request, config) if as_json or request.latency is not None else None,
     )
     course = None
     if request.workflow is not None:
@@ -156,6 +161,16 @@ def _answer(
     return route_object(request, decision, entry, described)
 
 
+def _timed(request: RouteRequest, config: LoadedConfig) -> AtTheMoment:
+    """Return what tells of latencies, as the catalogue has them, of a request that streams."""
+    return partial(
+        with_latencies,
+        latency_of=usual_latencies(config),
+        request=msgspec.structs.replace(request, stream=True),
+        elapsed_s=0.0,
+    )
+
+
 def _print(
     request: RouteRequest,
     policy: Policy,
@@ -173,9 +188,9 @@ def _print(
     table.add_column("quality", justify="right", no_wrap=True)
     table.add_column("tokens out", justify="right", no_wrap=True)
     table.add_column("cost, USD", justify="right", no_wrap=True)
-    further = _further_columns(decision.candidates)
-    for name in further:
-        table.add_column(name, justify="right", no_wrap=name != _GOALS)
+    goals = any(each.goal_costs for each in decision.candidates)
+    if goals:
+        table.add_column("goals take", justify="right")
     table.add_column("chosen at knob")
     for each in sorted(decision.candidates, key=lambda each: -(each.quality or 0)):
         wins = each.model_id == decision.model_id
@@ -185,11 +200,12 @@ def _print(
             _quality(each),
             _tokens(each),
             "unknown" if each.cost_usd is None else f"{each.cost_usd:.6f}",
-            *(cell(each) for cell in further.values()),
+            *([_goals(each)] if goals else []),
             _status(each, steps),
             style="bold green" if wins else ("dim" if not each.eligible else ""),
         )
     console.print(table)
+    _print_moment(decision, console)
     served = decision.estimate(decision.model_id)
     console.print(
         f"[bold green]▶ {escape(decision.model_id)}[/]"
@@ -286,19 +302,24 @@ def _goals(each: CandidateEstimate) -> str:
     return f"{each.penalty:.3f} ({', '.join(f'{name} {cost:.2f}' for name, cost in costs.items())})"
 
 
-def _further_columns(
-    candidates: Sequence[CandidateEstimate],
-) -> dict[str, Callable[[CandidateEstimate], str]]:
-    """Return the columns that only some decisions have, by their names."""
-    columns: dict[str, Callable[[CandidateEstimate], str]] = {}
-    if any(each.goal_costs for each in candidates):
-        columns[_GOALS] = _goals
-    if any(each.surcharge_usd for each in candidates):
-        columns["surcharge, USD"] = lambda each: f"{each.surcharge_usd:.6f}"
-    if any(each.latency for each in candidates):
-        columns["first token, s"] = lambda each: _first_token(each.latency)
-        columns["whole, s"] = lambda each: _whole(each.latency)
-    return columns
+def _print_moment(decision: Decision, console: Console) -> None:
+    """Print what candidates cost beside their price and how long they take, where that counts."""
+    candidates = decision.candidates
+    if not any(each.surcharge_usd or each.latency for each in candidates):
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("model", no_wrap=True)
+    for name in ("first token, s", "whole, s", "surcharge, USD"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for each in sorted(candidates, key=lambda each: -(each.quality or 0)):
+        table.add_row(
+            escape(each.model_id),
+            _first_token(each.latency),
+            _whole(each.latency),
+            f"{each.surcharge_usd:.6f}",
+            style="bold green" if each.model_id == decision.model_id else "",
+        )
+    console.print(table)
 
 
 def _first_token(found: Latency | None) -> str:

@@ -11,6 +11,11 @@ from app.config.parameters import Effort, ParametersConfig
 from routers.types import CHAT, Capability, Prices, Surcharge
 from routers.wishes import Security, Traits
 
+Ttft = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+"""Seconds that an answer, or its first token, usually takes."""
+
+TokensPerSecond = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+
 
 class SurchargeConfig(Strict):
     """What a field of a request does to the price; without one, a budget does not pay for it."""
@@ -155,9 +160,14 @@ class CatalogueEntry(Strict):
     left out, those named `text-embedding-…` do."""
     capabilities: frozenset[_OfAModel] = frozenset({Capability.STREAMING})
     """What requests may need: one that needs more is not sent here."""
-    usual_latency_s: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] | None = None
-    """What a whole answer usually takes, for planners to be told (`workflow: {kind: rounds}`) until
-    the gateway has measured it."""
+    usual_latency_s: Ttft | None = None
+    """What a whole answer usually takes, for planners to be told (`workflow: {kind: rounds}`) and
+    for limits on it, until the gateway has measured it."""
+    ttft_s: Ttft | None = None
+    """What its first token usually takes, until the gateway has measured it; left out, 0.7 s, or
+    a share of `usual_latency_s`."""
+    tokens_per_s: TokensPerSecond | None = None
+    """How many tokens of an answer it usually writes in a second; left out, 50, likewise."""
     parameters_b: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] | None = None
     """How many billions of parameters it has, where that is known; `steelyard map` finds experts
     under a budget of them."""

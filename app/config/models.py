@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from app.config.allowances import LimitsConfig
-from app.config.catalogue import VariantConfig
+from app.config.catalogue import TokensPerSecond, Ttft, VariantConfig
 from app.config.fields import (
     ConflictError,
     Count,
@@ -38,6 +38,11 @@ class DeploymentConfig(Strict):
     """The upstream's name for it; default: the id."""
     weight: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] = 1.0
     """Its share of the calls, relative to the others."""
+    ttft_s: Ttft | None = None
+    """What its first token usually takes, until the gateway has measured it; default: the
+    model's."""
+    tokens_per_s: TokensPerSecond | None = None
+    """How fast it usually writes, likewise."""
     region: Name | None = None
     """Where it stands, for those who read what answers and decisions say of it."""
     usd_per_hour: Price | None = None
@@ -62,6 +67,11 @@ class ModelConfig(Strict):
     balance: BalanceName = "least-outstanding"
     """Which of them takes a call: the one with the fewest calls outstanding, each in turn, or the
     one where it is predicted to cost the least time, of its own and of the calls beside it."""
+    ttft_s: Ttft | None = None
+    """What its first token usually takes, until the gateway has measured it; default: as its
+    catalogue entry says."""
+    tokens_per_s: TokensPerSecond | None = None
+    """How fast it usually writes, likewise."""
     spec: Text | None = None
     """The catalogue entry that describes it; default: the id."""
     predicted_as: Text | None = None

@@ -133,6 +133,18 @@ class ImageChoiceConfig(Strict):
         return self.detail != "as-sent"
 
 
+class LatencyConfig(Strict):
+    """How long answers may take, and what their time is worth, where a request says nothing."""
+
+    max_total_s: Seconds | None = None
+    """Candidates of which more than one answer in ten is predicted to take longer are kept out; the
+    fastest answers where that would be all. Left out: as long as it takes."""
+    max_ttft_s: Seconds | None = None
+    """The same until the first token."""
+    usd_per_s: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] = 0.0
+    """What a second until the answer is whole costs where candidates are compared; never billed."""
+
+
 class WorkflowConfig(Strict):
     """Come to one answer by several calls."""
 
@@ -209,6 +221,8 @@ class PolicyConfig(Strict):
     stalls: StallsConfig | None = None
     """What a task gets that does not get on: a higher position of the knob until it is over,
     unless the client sets the knob itself. Off by default."""
+    latency: LatencyConfig | None = None
+    """How long answers may take, and what their time is worth. Off by default."""
     flags: FlagsConfig = FlagsConfig()
     """What requests may wish of models besides quality and price."""
 

@@ -50,6 +50,7 @@ class Listed:
     output_tokens: int | None
     time_to_first_token_s: float | None
     duration_s: float
+    predicted_latency_s: float | None
     overhead_s: float
     calls: tuple[ListedCall, ...]
     session: str | None
@@ -334,6 +335,7 @@ def _listed(each: Ended) -> Listed:
         output_tokens=each.output_tokens,
         time_to_first_token_s=each.time_to_first_token_s,
         duration_s=each.duration_s,
+        predicted_latency_s=None if each.latency is None else each.latency.total_s,
         overhead_s=each.overhead_s,
         calls=tuple(
             ListedCall(

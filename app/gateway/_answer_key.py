@@ -89,6 +89,8 @@ def answer_name(request: RouteRequest, *, version: str) -> str:
         request.max_cost_usd,
         None if request.wishes is None else request.wishes.told,
         None if request.task is None else request.task.told,
+        # Who answers within a limit may be worse than who answers without one.
+        *(() if request.latency is None else (sorted(request.latency.told.items()),)),
         request.body.dialect,
         # What an upstream of the same dialect answered can only be repeated in the way it came.
         request.stream and request.body.dialect != CHAT_COMPLETIONS,

@@ -41,6 +41,8 @@ class CallSize:
 
     input_tokens: float
     output_tokens: float | None
+    output_tokens_upper: float | None = None
+    """What nine of ten answers are not longer than."""
     streams: bool = True
     """Whether its first token will be seen before its last."""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 
@@ -12,6 +13,7 @@ from app.gateway.ceilings import Paces
 from app.gateway.decide import Decider
 from app.gateway.decision_models import DecisionModels, by_level, with_judged
 from app.gateway.documents import by_theta
+from app.gateway.forecasts import LatencyOf, with_latencies
 from app.gateway.ledger import LedgerEntry
 from app.gateway.plan import begun
 from app.gateway.request import Policy, RouteRequest
@@ -47,6 +49,8 @@ class Chooser:
     request_timeout_s: float = 600.0
     usual: Paces = field(default_factory=Paces)
     """What answers of models usually take."""
+    latency_of: LatencyOf | None = None
+    """Predicts what models take at the moment; None predicts nothing."""
 
     async def decide(self, entry: LedgerEntry, *, alone: bool = False) -> Decision:
         """Decide which model takes the request, and note it in its account.
@@ -96,7 +100,7 @@ class Chooser:
                     # Nobody asked for the task that keeps models out.
                     entry.request = without_task(asked)
                     request = _lowered(entry)
-                    decision = await self._decide(request, policy, entry)
+                    decision = await self._decide(request, policy, entry, alone=alone)
                 rule = request.workflow
                 if rule is not None:
                     decision, entry.course = begun(
@@ -104,7 +108,7 @@ class Chooser:
                         decision,
                         policy,
                         rule,
-                        left_s=entry.started + self.request_timeout_s - self.clock(),
+                        left_s=self._left_s(request, entry),
                         degraded=entry.pressure is not None,
                         usual_s=self.usual.seconds,
                     )
@@ -116,7 +120,8 @@ class Chooser:
                 decision = entry.turn.verdict.decision
             if not alone and request.pinned_model_id is None:
                 self.shares.went(request.caller, (decision.model_id,))
-        entry.decide_s = self.clock() - began
+        ended = self.clock()
+        entry.decide_s, entry.decided_s = ended - began, began - entry.started
         entry.decision = decision
         return decision
 
@@ -179,16 +184,34 @@ class Chooser:
                 entry.decision_model = await self.decision_models.ask(
                     request, policy, entry, payable=payable
                 )
-        return await self._decide(request, policy, entry)
+        return await self._decide(request, policy, entry, alone=alone)
 
-    async def _decide(self, request: RouteRequest, policy: Policy, entry: LedgerEntry) -> Decision:
+    def _left_s(self, request: RouteRequest, entry: LedgerEntry) -> float:
+        """Return what is left of the time that a request may take, its own limits included."""
+        limit_s = None if request.latency is None else request.latency.first_s
+        if limit_s is None or limit_s > self.request_timeout_s:
+            limit_s = self.request_timeout_s
+        return entry.started + limit_s - self.clock()
+
+    async def _decide(
+        self, request: RouteRequest, policy: Policy, entry: LedgerEntry, *, alone: bool
+    ) -> Decision:
         if policy.describes_apps is not None:
             request = self._described(request)
         if policy.decision_model is not None:
             request = with_judged(request, entry.decision_model)
+        now = None
+        if self.latency_of is not None and (alone or request.explain or request.latency):
+            now = partial(
+                with_latencies,
+                latency_of=self.latency_of,
+                request=request,
+                elapsed_s=self.clock() - entry.started,
+            )
         decision = await self.decider.decide(
             request,
             policy,
+            now=now,
             judgement=entry.judgement,
             unpayable=self.reservations.unpayable(entry, policy),
             over_share=_NOT_CAPPED

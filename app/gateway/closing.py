@@ -46,6 +46,8 @@ def outcome_of(entry: LedgerEntry, *, status: int, error: str | None) -> Outcome
         key_id=request.caller.key_id,
         team=request.caller.team,
         objective=entry.objective,
+        latency=entry.predicted_latency,
+        latency_terms=None if request.latency is None else request.latency.told,
         flags=None if request.wishes is None else request.wishes.told,
         n_answers=request.demand.n_answers,
         artifact_version=None if policy is None else policy.artifact.version,

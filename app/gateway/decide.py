@@ -8,7 +8,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,13 +19,19 @@ import numpy as np
 from app.gateway.request import Policy, RouteRequest
 from app.types import Judgement
 from routers.decision.causal_llm import with_strong_chance
-from routers.decision.decide import decide, decide_without_predictions
+from routers.decision.decide import (
+    decide,
+    decide_without_predictions,
+    estimate_each,
+    unpredicted,
+)
 from routers.errors import NoEligibleModelError
 from routers.probe import Probe, Stage
 from routers.request.layout import Description
 from routers.request.tasks import TaskRecogniser
 from routers.text.conversation import conversation_text
 from routers.types import (
+    CandidateEstimate,
     Constraints,
     Conversation,
     Decision,
@@ -38,6 +44,9 @@ T = TypeVar("T")
 
 _NO_MODELS: Mapping[str, str] = {}
 _log = logging.getLogger(__name__)
+
+AtTheMoment = Callable[[Constraints, Sequence[CandidateEstimate]], Constraints]
+"""Adds to constraints what models take and cost at the moment for a request so estimated."""
 
 MAX_PENDING = 64
 """Decisions waiting for a worker before further ones go to the default model at once."""
@@ -75,6 +84,7 @@ class Decider:
         judgement: Judgement | None = None,
         unpayable: Mapping[str, str] = _NO_MODELS,
         over_share: Mapping[str, str] = _NO_MODELS,
+        now: AtTheMoment | None = None,
     ) -> Decision:
         """Choose a model under the request's constraints and knob.
 
@@ -87,6 +97,8 @@ class Decider:
             Models that the caller's budget cannot pay for, and why.
         over_share
             Models that as many of the caller's requests went to as may, and why.
+        now
+            What models take and cost at the moment, if anybody wants to know.
 
         Raises
         ------
@@ -105,23 +117,29 @@ class Decider:
         strong_chance = None
         if judgement is not None:
             if judgement.failure is not None:
-                return self._default(request, policy, constraints, judgement.failure)
+                return self._default(request, policy, constraints, judgement.failure, now)
             strong_chance = judgement.strong_chance
         probe = self._probe()
-        now = partial(
-            decide_now, request, policy, constraints, strong_chance=strong_chance, probe=probe
+        work = partial(
+            decide_now,
+            request,
+            policy,
+            constraints,
+            strong_chance=strong_chance,
+            probe=probe,
+            now=now,
         )
         quick = _n_chars(request.routed_by) <= policy.inline_chars
         if quick and policy.knobs.ready(request.allowed_model_ids):
             try:
-                decision = now()
+                decision = work()
             except NoEligibleModelError:
                 raise
             except Exception:  # noqa: BLE001  (whatever a router does, the request goes on)
                 _log.exception("router %s failed", policy.name)
-                return self._default(request, policy, constraints, Reason.ROUTER_ERROR)
+                return self._default(request, policy, constraints, Reason.ROUTER_ERROR, now)
         else:
-            decision = await self._decide_in_worker(now, request, policy, constraints)
+            decision = await self._decide_in_worker(work, request, policy, constraints, now)
         if probe is not None and Stage.PICK in probe.seconds:
             self.on_probe(policy, probe)
         return decision
@@ -183,9 +201,10 @@ class Decider:
         request: RouteRequest,
         policy: Policy,
         constraints: Constraints,
+        now: AtTheMoment | None,
     ) -> Decision:
         if self._pending >= MAX_PENDING:
-            return self._default(request, policy, constraints, Reason.ROUTER_TIMEOUT)
+            return self._default(request, policy, constraints, Reason.ROUTER_TIMEOUT, now)
         future = self._submit(work)
         try:
             async with asyncio.timeout(policy.router_deadline_s):
@@ -194,10 +213,10 @@ class Decider:
             raise
         except TimeoutError:
             future.cancel()
-            return self._default(request, policy, constraints, Reason.ROUTER_TIMEOUT)
+            return self._default(request, policy, constraints, Reason.ROUTER_TIMEOUT, now)
         except Exception:  # noqa: BLE001  (as above)
             _log.exception("router %s failed", policy.name)
-            return self._default(request, policy, constraints, Reason.ROUTER_ERROR)
+            return self._default(request, policy, constraints, Reason.ROUTER_ERROR, now)
 
     def _submit(self, work: Callable[[], T]) -> Future[T]:
         with self._lock:
@@ -211,9 +230,17 @@ class Decider:
             self._pending -= 1
 
     def _default(
-        self, request: RouteRequest, policy: Policy, constraints: Constraints, reason: Reason
+        self,
+        request: RouteRequest,
+        policy: Policy,
+        constraints: Constraints,
+        reason: Reason,
+        now: AtTheMoment | None,
     ) -> Decision:
         self.on_router_failure(policy, reason)
+        if now is not None:
+            demand = request.demand
+            constraints = now(constraints, unpredicted(policy.candidates, demand))
         return decide_without_predictions(
             candidates=policy.candidates,
             demand=request.demand,
@@ -254,6 +281,7 @@ def decide_now(
     *,
     strong_chance: float | None = None,
     probe: Probe | None = None,
+    now: AtTheMoment | None = None,
 ) -> Decision:
     """Decide in the calling thread.
 
@@ -263,6 +291,8 @@ def decide_now(
         The chance, in [0, 1], that the strong model of a pair is needed, if a scorer told it.
     probe
         Is told the time of each stage.
+    now
+        What models take and cost at the moment, if anybody wants to know.
 
     Raises
     ------
@@ -283,6 +313,10 @@ def decide_now(
             strong=column[objective.strong],
             weak=column[objective.weak],
         )
+    estimates = None
+    if now is not None:
+        estimates = estimate_each(policy.candidates, predictions, request.demand)
+        constraints = now(constraints, estimates)
     decision = decide(
         candidates=policy.candidates,
         predictions=predictions,
@@ -290,6 +324,7 @@ def decide_now(
         constraints=constraints,
         objective=objective,
         knob=policy.knobs.get(constraints.allowed_model_ids),
+        estimates=estimates,
     )
     if probe is not None:
         probe.lap(Stage.PICK)

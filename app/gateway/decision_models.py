@@ -287,7 +287,8 @@ def by_level(policy: Policy, entry: LedgerEntry, decision: Decision) -> Decision
     ranked = (decision.model_id, *decision.fallbacks)
     # An arm stands in the place of the candidate that was configured.
     chosen = next((each for each in ranked if wanted in (each, policy.arm_of.get(each))), None)
-    if wanted is None or chosen is None or decision.reason is Reason.ONLY_ELIGIBLE:
+    stays = decision.reason in (Reason.ONLY_ELIGIBLE, Reason.LATENCY_UNMET)
+    if wanted is None or chosen is None or stays:
         return decision
     return replace(
         decision,
@@ -302,6 +303,7 @@ def _is_open(entry: LedgerEntry) -> bool:
     request = entry.request
     own = request.objective_param is None and isinstance(request.objective, CostQuality)
     weighs = request.wishes is not None and bool(request.wishes.weights)
+    weighs = weighs or (request.latency is not None and request.latency.usd_per_s > 0)
     as_ever = request.stall is None and request.housekeeping is None
     return own and as_ever and not weighs and entry.pressure is None
 

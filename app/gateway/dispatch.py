@@ -143,14 +143,32 @@ class Dispatcher:
             if winner is not None:
                 return winner
         else:
-            for model_id in order:
+            left = list(order)
+            while left:
                 if failures and _has_had_its_calls(request, failures):
                     break
+                model_id = left.pop(self._next(request, left, entry) if failures else 0)
                 answer = await self._ask(request, model_id, entry, failures, afford)
                 if answer is not None:
                     _serve(entry, answer)
                     return answer
         raise _all_failed(failures)
+
+    def _next(self, request: RouteRequest, models: Sequence[str], entry: LedgerEntry) -> int:
+        """Return which of the models that are left is tried, after others failed.
+
+        The first that is still predicted to be in time; where none is, the fastest.
+        """
+        terms = request.latency
+        if terms is None or not terms.has_deadline or len(models) == 1:
+            return 0
+        late_s = partial(terms.late_s, elapsed_s=self.clock() - entry.started)
+        late = [
+            late_s(self.pool.latency(each, _size(request, each, entry), key=late_s))
+            for each in models
+        ]
+        in_time = [place for place, seconds in enumerate(late) if seconds <= 0]
+        return in_time[0] if in_time else late.index(min(late))
 
     def rest(self, answer: OpenAnswer, entry: LedgerEntry) -> AsyncGenerator[Chunk, None]:
         """Go on with an answer; a failure in it counts against the deployment's health."""
@@ -186,9 +204,14 @@ class Dispatcher:
             async for chunk in chunks:
                 yield chunk
             entry.completed()
+            usage = None if entry.whole_answer is None else entry.whole_answer.usage
             if lease.expected_tokens:
-                lease.used(_used_tokens(entry))
-            lease.succeeded()
+                lease.used(None if usage is None else usage.input_tokens + usage.output_tokens)
+            lease.succeeded(
+                output_tokens=None
+                if usage is None
+                else usage.output_tokens / entry.request.demand.n_answers
+            )
         except UpstreamError as error:
             lease.failed(error)
             self.on_failure(lease.deployment, error)
@@ -230,9 +253,12 @@ class Dispatcher:
         lost = False
         needs_messages = Capability.MESSAGES_API in request.demand.capabilities
         dialect = MESSAGES if needs_messages else None
-        size = _size(request, model_id, entry) if self.pool.predicts(model_id) else None
+        size, terms = _size(request, model_id, entry), request.latency
         while True:
-            lease = self.pool.lease(model_id, avoid=tried, dialect=dialect, size=size)
+            fits = None
+            if terms is not None and terms.has_deadline:
+                fits = terms.fits(self.clock() - entry.started)
+            lease = self.pool.lease(model_id, avoid=tried, dialect=dialect, size=size, fits=fits)
             try:
                 return await self._attempt(request, lease, entry, failures, fresh=lost)
             except UpstreamError as error:
@@ -375,14 +401,9 @@ def _size(request: RouteRequest, model_id: str, entry: LedgerEntry) -> CallSize:
     return CallSize(
         input_tokens=float(request.demand.input_tokens),
         output_tokens=None if estimate is None else estimate.output_tokens,
+        output_tokens_upper=None if estimate is None else estimate.output_tokens_upper,
         streams=request.stream,
     )
-
-
-def _used_tokens(entry: LedgerEntry) -> float | None:
-    """Return the tokens of a whole answer and its prompt, where they are known."""
-    usage = None if entry.whole_answer is None else entry.whole_answer.usage
-    return None if usage is None else float(usage.input_tokens + usage.output_tokens)
 
 
 async def _written(body: Body, deployment: Deployment, progress: Progress) -> tuple[str, Fields]:
@@ -423,7 +444,10 @@ def _has_had_its_calls(request: RouteRequest, failures: Failures) -> bool:
 
 
 def _serve(entry: LedgerEntry, answer: OpenAnswer) -> None:
-    entry.serves(answer.deployment, answer.lease.began, answer.prelude, role=answer.role)
+    lease = answer.lease
+    entry.serves(answer.deployment, lease.began, answer.prelude, role=answer.role)
+    if lease.forecast is not None:
+        entry.latency = lease.forecast.latency
     if answer.trace is not None:
         entry.traced(answer.trace)
 

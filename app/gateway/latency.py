@@ -12,7 +12,6 @@ tracking, here on logarithms of ratios and with a step that follows their spread
 """
 
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from routers.types import UPPER_QUANTILE, Latency
@@ -26,10 +25,10 @@ _MEMORY = 0.06
 _FIRST_CALLS = 15
 """While fewer are known, each counts as much as any other."""
 
-_LONG_MEMORY = 0.01
+_LONG_MEMORY = 0.002
 """Of the newest call in what is usual: what is known of a place that had no calls for a while."""
 
-_FIRST_LONG = 99
+_FIRST_LONG = 499
 """As `_FIRST_CALLS`, for that."""
 
 _STEP = 2.0
@@ -52,6 +51,9 @@ _LEAST_S = 1e-4
 
 _PRIOR_MARGIN = math.log(1.8)
 """By how much nine of ten are taken to stay below a median of which nothing was seen."""
+
+_PRIOR_WHOLE_MARGIN = math.log(1.25)
+"""The same of whole answers, on top of the cautious estimate of their length."""
 
 
 def size_of(input_tokens: float) -> int:
@@ -80,7 +82,7 @@ class Quantile:
         off, spread = x - self.value, self.spread
         rate = 1 / (n + 2) if n < _FIRST_CALLS else _MEMORY
         self.spread = spread = spread + rate * ((off if off > 0 else -off) - spread)
-        step = _STEP * rate * (spread if spread > _FINEST else _FINEST)
+        step = _STEP * rate * (spread if spread > _FINEST else _FINEST)  # noqa: FURB136  (a call)
         self.value += step * self.p if off > 0 else step * (self.p - 1)
 
 
@@ -144,6 +146,24 @@ USUAL_PACE = Pace(ttft_s=0.7, tokens_per_s=50.0)
 """Of a model of which nobody says anything."""
 
 
+def pace_of(
+    *, ttft_s: float | None, tokens_per_s: float | None, latency_s: float | None = None
+) -> Pace:
+    """Return the pace of a place by what is said of it.
+
+    Parameters
+    ----------
+    latency_s
+        What a whole answer usually takes, for what is not said.
+    """
+    usual_s = USUAL_PACE.ttft_s + USUAL_OUTPUT_TOKENS / USUAL_PACE.tokens_per_s
+    slower = 1.0 if latency_s is None else latency_s / usual_s
+    return Pace(
+        ttft_s=USUAL_PACE.ttft_s * slower if ttft_s is None else ttft_s,
+        tokens_per_s=USUAL_PACE.tokens_per_s / slower if tokens_per_s is None else tokens_per_s,
+    )
+
+
 @dataclass(slots=True, eq=False)
 class Forecast:
     """What is predicted of one call as it begins, to be told how it went.
@@ -156,6 +176,8 @@ class Forecast:
 
     latency: Latency
     streams: bool
+    is_described: bool
+    """Whether the length of its answer was predicted."""
     size: int
     first: float
     """Logarithm of the median of the time to the first token."""
@@ -184,7 +206,7 @@ class Speed:
         self._first = _BySize(max(pace.ttft_s, _LEAST_S))
         self._token = _BySize(1 / pace.tokens_per_s)
         self._first_margin = Quantile(UPPER_QUANTILE, _PRIOR_MARGIN)
-        self._whole_margin = Quantile(UPPER_QUANTILE, _PRIOR_MARGIN)
+        self._whole_margin = Quantile(UPPER_QUANTILE, _PRIOR_WHOLE_MARGIN)
         self._bias = Quantile(0.5, 0.0)
         """How much longer answers take than their expected length says, as a logarithm."""
         self._heard_at = -math.inf
@@ -233,7 +255,7 @@ class Speed:
             total_s=total_s,
             total_s_upper=total_s_upper,
         )
-        return Forecast(latency, streams, size, first, middle, most)
+        return Forecast(latency, streams, output_tokens is not None, size, first, middle, most)
 
     def first_token(self, forecast: Forecast, took_s: float, *, now: float) -> None:
         """Learn from a first token that came after so many seconds."""
@@ -258,9 +280,10 @@ class Speed:
         """
         self._heard_at = now
         seen = math.log(max(took_s, _LEAST_S))
-        self._bias.learn(seen - forecast.middle)
-        self._whole_margin.learn(seen - forecast.most)
-        if not output_tokens or output_tokens < 2:  # noqa: PLR2004  (the first is no step)
+        if forecast.is_described:
+            self._bias.learn(seen - forecast.middle)
+            self._whole_margin.learn(seen - forecast.most)
+        if not output_tokens or output_tokens < 2:
             return
         first_s = forecast.first_s if forecast.streams else math.exp(forecast.first)
         writing_s = took_s - first_s
@@ -274,11 +297,11 @@ class Speed:
 class Speeds:
     """The speeds of all places, by model, upstream and its name there; they outlive reloads."""
 
-    known: dict[tuple[str, str, str], Speed] = field(default_factory=dict)
+    known: dict[tuple[str, str, str], tuple[Pace, Speed]] = field(default_factory=dict)
 
     def of(self, place: tuple[str, str, str], pace: Pace) -> Speed:
-        """Return what is known of a place; a new one begins with its pace."""
-        speed = self.known.get(place)
-        if speed is None:
-            speed = self.known[place] = Speed(pace)
-        return speed
+        """Return what is known of a place; a new one, or of a new pace, begins with that."""
+        known = self.known.get(place)
+        if known is None or known[0] != pace:
+            known = self.known[place] = pace, Speed(pace)
+        return known[1]

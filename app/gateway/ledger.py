@@ -50,7 +50,7 @@ from app.types import (
     tokens_of,
 )
 from routers.decision.switching import SessionReason
-from routers.types import Decision, ModelSpec, Objective, Reason
+from routers.types import Decision, Latency, ModelSpec, Objective, Reason
 
 _CANCELLED = "cancelled"
 
@@ -103,9 +103,13 @@ class LedgerEntry(msgspec.Struct, kw_only=True, eq=False):
     cache: CacheState | None = None
     cached: CachedAnswer | None = None
     decide_s: float = 0.0
+    decided_s: float = 0.0
+    """How long after the request came it was decided."""
     calls: list[Call] = msgspec.field(default_factory=list)
     """What was called; of the call that serves, usage and cost come when it has ended."""
     served: Deployment | None = None
+    latency: Latency | None = None
+    """How long that call was predicted to take, from its own beginning on."""
     served_at: int = -1
     """Which of the calls that is."""
     call_trace: CallTrace | None = None
@@ -425,6 +429,38 @@ class LedgerEntry(msgspec.Struct, kw_only=True, eq=False):
         if self.cached is not None:
             return self.cached.model_id
         return None if self.served is None else self.served.spec.model_id
+
+    @property
+    def predicted_latency(self) -> Latency | None:
+        """How long the answer was predicted to take from the request on, as its call began.
+
+        None where nothing was predicted of its length.
+        """
+        call, served, decision = self.latency, self.served, self.decision
+        if call is None or served is None or decision is None:
+            return None
+        if decision.estimate(served.spec.model_id) is None:
+            return None
+        began_s = self.calls[self.served_at].began_s
+        return Latency(
+            ttft_s=began_s + call.ttft_s,
+            ttft_s_upper=began_s + call.ttft_s_upper,
+            total_s=began_s + call.total_s,
+            total_s_upper=began_s + call.total_s_upper,
+        )
+
+    @property
+    def latency_unmet(self) -> str | None:
+        """Which limits on its time the request is predicted to miss, in words of headers."""
+        terms = self.request.latency
+        if terms is None or not terms.has_deadline:
+            return None
+        if self.latency is not None:
+            return terms.unmet(self.latency, self.calls[self.served_at].began_s)
+        known = None if self.decision is None else self.decision.estimate(self.decision.model_id)
+        if known is None or known.latency is None:
+            return None
+        return terms.unmet(known.latency, self.decided_s)
 
     @property
     def session(self) -> SessionReason | None:

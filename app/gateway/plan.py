@@ -163,6 +163,8 @@ def begun(
     """
     course = Course(kind=rule.workflow.kind)
     why, guards = _why_none(request, rule, degraded=degraded), rule.workflow.guards
+    if why is None and decision.reason is Reason.LATENCY_UNMET:
+        why = "latency"  # one answer is late already
     if why is not None and not guards:
         course.skip(why)
         return decision, course

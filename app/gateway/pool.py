@@ -9,12 +9,14 @@ import msgspec
 from app.errors import UpstreamError, UpstreamThrottledError
 from app.gateway.balance import Balance, CallSize, LeastOutstanding, News
 from app.gateway.breaker import Circuit, CircuitState
+from app.gateway.latency import Forecast, Speeds
 from app.gateway.machines import Home, Wait
 from app.gateway.predicted_impact import PredictedImpact, WatchedCall
 from app.gateway.quotas import quota_of
 from app.gateway.request import Deployment
 from app.gateway.slots import Load, Slot, where_loaded, with_room
 from app.gateway.tier_load import TierLoad, Under
+from routers.types import Latency
 
 MAX_THROTTLE_S = 600.0
 """The longest that a deployment is left alone on its own word; then one call asks again."""
@@ -38,6 +40,8 @@ class Lease(msgspec.Struct, eq=False):
     """What the load of a tier knows of it."""
     expected_tokens: float = 0.0
     """What it was taken to use of a quota of tokens."""
+    forecast: Forecast | None = None
+    """How long it is predicted to take; None for calls that nobody described."""
     _released: bool = False
     _failed: bool = False
 
@@ -53,10 +57,17 @@ class Lease(msgspec.Struct, eq=False):
         home = self.slot.home
         if home is not None:
             home.machine.answers(home.name, self.pool.clock())
+        if self.forecast is not None:
+            now = self.pool.clock()
+            self.slot.speed.first_token(self.forecast, now - self.began, now=now)
 
-    def succeeded(self) -> None:
-        """Report a complete answer."""
+    def succeeded(self, *, output_tokens: float | None = None) -> None:
+        """Report a complete answer, and how long it was, where that is known."""
         slot = self.slot
+        if self.forecast is not None:
+            now = self.pool.clock()
+            took_s = now - self.began
+            slot.speed.whole(self.forecast, took_s, output_tokens=output_tokens, now=now)
         if self.watched is not None:
             self.pool.ended(self.watched, whole=True)
             self.watched = None
@@ -122,6 +133,8 @@ class DeploymentPool:
         Told of every change of a circuit's state, after it.
     tier_loads
         Model id → what follows its calls, where it is a tier of a best effort.
+    speeds
+        What is known of how fast places answer, from before.
     """
 
     def __init__(
@@ -136,6 +149,7 @@ class DeploymentPool:
         homes: Mapping[tuple[str, str], Home] = _NO_HOMES,
         on_breaker_change: Callable[[Deployment, CircuitState], None] = lambda *_: None,
         tier_loads: Mapping[str, TierLoad] = _NO_LOADS,
+        speeds: Speeds | None = None,
     ) -> None:
         self.clock = clock
         self._tier_loads = tier_loads
@@ -143,7 +157,7 @@ class DeploymentPool:
             model_id: balances.get(model_id) or LeastOutstanding(rng) for model_id in deployments
         }
         self._on_breaker_change = on_breaker_change
-        loads = _loads(deployments, clock())
+        loads, speeds = _loads(deployments, clock()), speeds or Speeds()
         self._slots = {
             model_id: tuple(
                 Slot(
@@ -151,6 +165,7 @@ class DeploymentPool:
                     circuit=Circuit(max_failures=failures, cooldown_s=cooldown_s),
                     load=loads[each.key],
                     home=homes.get(each.key),
+                    speed=speeds.of((model_id, *each.key), each.pace),
                 )
                 for each in places
             )
@@ -181,6 +196,7 @@ class DeploymentPool:
         avoid: Collection[Slot] = (),
         dialect: str | None = None,
         size: CallSize | None = None,
+        fits: Callable[[Latency], bool] | None = None,
     ) -> Lease:
         """Choose a deployment for one call.
 
@@ -192,10 +208,15 @@ class DeploymentPool:
         dialect
             Only those that speak it are considered, where there is one.
         size
-            How large the call is, where `predicts` asks for it.
+            How large the call is; None for one that teaches nothing.
+        fits
+            Whether an answer would be in time; where it is in time anywhere, only there.
         """
         slots = self._speaking(dialect, model_id)
         now = self.clock()
+        if fits is not None and size is not None and len(slots) > 1:
+            quick = [slot for slot in slots if fits(forecast_at(slot, size, now).latency)]
+            slots = [slot for slot in quick if slot.available(now)] or quick or slots
         slot = slots[0] if len(slots) == 1 else self._choose(model_id, slots, avoid, now, size)
         load = slot.load
         load.outstanding += 1
@@ -215,11 +236,33 @@ class DeploymentPool:
             slot.home.machine.called(slot.home.name, now)
         watching = self._watching.get(model_id)
         watched = None if watching is None else watching.begun(slot, now, size)
-        lease = Lease(self, slot, now, is_probe, watched, expected_tokens=expected_tokens)
+        forecast = None if size is None else forecast_at(slot, size, now)
+        lease = Lease(
+            self, slot, now, is_probe, watched, expected_tokens=expected_tokens, forecast=forecast
+        )
         if self._tier_loads:
             tier = self._tier_loads.get(model_id)
             lease.under = None if tier is None else tier.begun(now)
         return lease
+
+    def latency(
+        self, model_id: str, size: CallSize, *, key: Callable[[Latency], float] | None = None
+    ) -> Latency:
+        """Predict how long a model would take for a call that began now.
+
+        Parameters
+        ----------
+        key
+            Where the best of its deployments is meant, what is least there; else the one that
+            is least busy counts. One that is not available counts only where all are not.
+        """
+        slots, now = self._slots[model_id], self.clock()
+        if len(slots) > 1:
+            slots = tuple(slot for slot in slots if slot.available(now)) or slots
+            if key is not None:
+                return min([forecast_at(slot, size, now).latency for slot in slots], key=key)
+        slot = min(slots, key=_busy) if len(slots) > 1 else slots[0]
+        return forecast_at(slot, size, now).latency
 
     def predicts(self, model_id: str) -> bool:
         """Return whether the size of a call matters for where it goes."""
@@ -355,6 +398,21 @@ class DeploymentPool:
         if model_id in self._hosted:
             slots = where_loaded(slots, now)
         return self._balances[model_id].pick(slots, now, size)
+
+
+def forecast_at(slot: Slot, size: CallSize, now: float) -> Forecast:
+    """Predict how long a call would take at a place."""
+    return slot.speed.forecast(
+        input_tokens=size.input_tokens,
+        output_tokens=size.output_tokens,
+        output_tokens_upper=size.output_tokens_upper,
+        streams=size.streams,
+        now=now,
+    )
+
+
+def _busy(slot: Slot) -> float:
+    return slot.load.outstanding / slot.deployment.weight
 
 
 def _loads(

@@ -8,6 +8,8 @@ import msgspec
 from app.access.guard import ANONYMOUS, Caller
 from app.gateway.decision_model_rule import DecisionModelRule
 from app.gateway.flags import NO_RULE, FlagRule
+from app.gateway.latency import USUAL_PACE, Pace
+from app.gateway.latency_terms import LatencyTerms
 from app.gateway.session import Session
 from app.lineage import Lineage
 from app.providers.base import Provider, Timeouts
@@ -298,6 +300,8 @@ class Policy:
     low_detail_losses: tuple[float, ...] = ()
     """For each candidate what is taken off its predicted quality where an image is larger than low
     detail shows, since nothing is known of it at that; empty where that is nothing for all."""
+    latency: LatencyTerms | None = None
+    """How long answers may take, and what their time is worth, where a request says nothing."""
     arm_of: Mapping[str, str] = field(default_factory=dict)
     """Candidates that stand in the place of one that was configured, and which one that is."""
 
@@ -332,6 +336,8 @@ class Deployment:
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
     """What it takes; None: as much as comes."""
+    pace: Pace = USUAL_PACE
+    """How fast it is taken to answer before it has."""
     label: bytes = b""
     """What answers call it; empty where the model has no other."""
     parameters: ParameterRules = NO_RULES
@@ -456,6 +462,8 @@ class RouteRequest(msgspec.Struct, frozen=True, kw_only=True):
     chain: WorkflowRule | None = None
     read: Conversation | None = None
     read_bare: Conversation | None = None
+    latency: LatencyTerms | None = None
+    """How long its answer may take, and what its time is worth; None where that is open."""
     references: tuple[str, ...] = ()
     """What would be right answers, for whoever is told everything of the request."""
     repeated: bool = False

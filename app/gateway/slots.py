@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from app.gateway.breaker import Circuit, CircuitState
+from app.gateway.latency import Speed
 from app.gateway.machines import Home
 from app.gateway.quotas import Quota
 from app.gateway.request import Deployment
@@ -30,6 +31,8 @@ class Slot:
     deployment: Deployment
     circuit: Circuit
     load: Load = field(default_factory=Load)
+    speed: Speed = field(default_factory=Speed)
+    """How fast it answers."""
     throttled_until: float = 0.0
     home: Home | None = None
     """The machine that loads it on demand, where it is served by one."""

@@ -26,6 +26,7 @@ from routers.types import (
     CandidateEstimate,
     CostQuality,
     DocumentNumbers,
+    Latency,
     MaxQualityLoss,
     MinQuality,
     Objective,
@@ -116,7 +117,7 @@ def to_row(outcome: Outcome, *, time: float) -> OutcomeRow:
     """Return the row of an outcome that ended at `time`, in seconds since the epoch."""
     decision, usage, model = outcome.decision, outcome.usage, outcome.served_model_id
     estimate = None if decision is None or model is None else decision.estimate(model)
-    texts, lineage = outcome.texts, outcome.lineage
+    texts, lineage, latency = outcome.texts, outcome.lineage, outcome.latency
     return OutcomeRow(
         request_id=outcome.request_id,
         decision_id=outcome.decision_id,
@@ -128,7 +129,9 @@ def to_row(outcome: Outcome, *, time: float) -> OutcomeRow:
         artifact_version=outcome.artifact_version,
         objective=None
         if outcome.objective is None
-        else _json(objective_of(outcome.objective, flags=outcome.flags)),
+        else _json(
+            objective_of(outcome.objective, flags=outcome.flags, latency=outcome.latency_terms)
+        ),
         usd_per_quality=None if decision is None else decision.usd_per_quality,
         decided_model=None if decision is None else decision.model_id,
         model=model,
@@ -168,6 +171,10 @@ def to_row(outcome: Outcome, *, time: float) -> OutcomeRow:
         cost_nusd=None if outcome.cost_usd is None else outcome.known_nusd,
         predicted_quality=None if estimate is None else estimate.quality,
         predicted_cost_nusd=None if estimate is None else _nusd(estimate.cost_usd),
+        predicted_ttft_s=None if latency is None else _short(latency.ttft_s),
+        predicted_ttft_s_upper=None if latency is None else _short(latency.ttft_s_upper),
+        predicted_latency_s=None if latency is None else _short(latency.total_s),
+        predicted_latency_s_upper=None if latency is None else _short(latency.total_s_upper),
         decide_s=outcome.decide_s,
         overhead_s=outcome.overhead_s,
         time_to_first_token_s=outcome.time_to_first_token_s,
@@ -184,9 +191,14 @@ def _documents(numbers: DocumentNumbers | None) -> str | None:
     return _json({"n": numbers.n, "coverage": _short(numbers.coverage), "signals": signals})
 
 
-def objective_of(objective: Objective, *, flags: str | None = None) -> dict[str, Any]:
-    """Return an objective as plain values, by the name that requests know it by, with its flags."""
-    told = _told(objective)
+def objective_of(
+    objective: Objective,
+    *,
+    flags: str | None = None,
+    latency: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """Return an objective as plain values, by the names that requests know it and its terms by."""
+    told = _told(objective) | dict(latency or {})
     return told if flags is None else {**told, "flags": flags}
 
 
@@ -234,7 +246,15 @@ def _columns(
         "cost_nusd_upper": [_nusd(each.cost_usd_upper) for each in candidates],
         "exclusion": [each.exclusion and each.exclusion.value for each in candidates],
     }
-    return {**columns, "goal_penalty": [_short(each) for each in goals]} if goals else columns
+    if goals:
+        columns["goal_penalty"] = [_short(each) for each in goals]
+    if any(each.surcharge_usd for each in candidates):
+        columns["surcharge_nusd"] = [_nusd(each.surcharge_usd) for each in candidates]
+    latencies = [each.latency for each in candidates]
+    if any(latencies):
+        for name in Latency.__struct_fields__:
+            columns[name] = [each and _short(getattr(each, name), 4) for each in latencies]
+    return columns
 
 
 def _short(value: float | None, digits: int = 5) -> float | None:

@@ -230,6 +230,12 @@ class Selection:
             "documents_told": _parsed(row.documents),
             "workflow": _parsed(row.workflow),
             "predicted_quality": row.predicted_quality,
+            "predicted_ttft_s": row.predicted_ttft_s,
+            "predicted_ttft_s_upper": row.predicted_ttft_s_upper,
+            "predicted_latency_s": row.predicted_latency_s,
+            "predicted_latency_s_upper": row.predicted_latency_s_upper,
+            "time_to_first_token_s": row.time_to_first_token_s,
+            "duration_s": row.duration_s,
             "label": None if label is None else label.kind.value,
         }
 

@@ -60,6 +60,9 @@ class OutcomeRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         Of all calls, whatever they were for; None where a price is not known, which is not zero.
     predicted_quality, predicted_cost_nusd
         Of the model that served, at the time of the decision.
+    predicted_ttft_s, predicted_latency_s
+        When its first token and its end were predicted to come, from the request on, as its call
+        began: the medians, and (`_upper`) what nine of ten stay below.
     propensity
         Probability of the pick, for off-policy evaluation.
     features
@@ -110,6 +113,10 @@ class OutcomeRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     cost_nusd: int | None
     predicted_quality: float | None
     predicted_cost_nusd: int | None
+    predicted_ttft_s: float | None = None
+    predicted_ttft_s_upper: float | None = None
+    predicted_latency_s: float | None = None
+    predicted_latency_s_upper: float | None = None
     decide_s: float
     overhead_s: float
     time_to_first_token_s: float | None

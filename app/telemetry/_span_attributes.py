@@ -13,7 +13,7 @@ def outcome_attributes(outcome: Outcome) -> dict[str, Any]:
     decision = outcome.decision
     model = outcome.served_model_id
     estimate = None if decision is None or model is None else decision.estimate(model)
-    lineage = outcome.lineage
+    lineage, latency = outcome.lineage, outcome.latency
     facts = {
         "steelyard.request_id": outcome.request_id,
         "steelyard.decision_id": outcome.decision_id,
@@ -27,6 +27,8 @@ def outcome_attributes(outcome: Outcome) -> dict[str, Any]:
         "steelyard.propensity": None if decision is None else decision.propensity,
         "steelyard.predicted_quality": None if estimate is None else estimate.quality,
         "steelyard.predicted_cost_usd": None if estimate is None else estimate.cost_usd,
+        "steelyard.predicted_ttft_s": None if latency is None else latency.ttft_s,
+        "steelyard.predicted_latency_s": None if latency is None else latency.total_s,
         "steelyard.cost_usd": outcome.cost_usd,
         "steelyard.calls": len(outcome.calls),
         "steelyard.decide_s": outcome.decide_s,

@@ -20,7 +20,7 @@ import msgspec
 from app.keys import Priority
 from app.telemetry.log_writer import LogWriter
 from app.types import Outcome
-from routers.types import DocumentNumbers
+from routers.types import DocumentNumbers, Latency
 
 _requests = logging.getLogger("app.requests")
 
@@ -209,6 +209,15 @@ def _wait(outcome: Outcome) -> dict[str, object]:
     return {"priority": outcome.priority.value, "queued_ms": queued_ms}
 
 
+def _latency(latency: Latency | None) -> dict[str, object]:
+    if latency is None:
+        return {}
+    return {
+        "predicted_ttft_ms": round(latency.ttft_s * 1e3, 1),
+        "predicted_latency_ms": round(latency.total_s * 1e3, 1),
+    }
+
+
 def _fields(outcome: Outcome) -> dict[str, object]:
     usage, lineage = outcome.usage, outcome.lineage
     return {
@@ -242,4 +251,5 @@ def _fields(outcome: Outcome) -> dict[str, object]:
         if outcome.time_to_first_token_s is None
         else round(outcome.time_to_first_token_s * 1e3, 3),
         "duration_ms": round(outcome.duration_s * 1e3, 3),
+        **_latency(outcome.latency),
     }

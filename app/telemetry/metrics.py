@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from app.telemetry._declare import ConfiguredNames, Declare
 from app.telemetry._drift_metrics import DriftMetrics
+from app.telemetry._latency_metrics import LatencyMetrics
 from app.telemetry._lesson_metrics import LessonMetrics
 from app.telemetry._process_metrics import ProcessMetrics
 from app.telemetry._queue_metrics import QueueMetrics
@@ -35,7 +36,7 @@ class Metrics:
     workers_dir
         Where several worker processes count, as the environment variable
         `PROMETHEUS_MULTIPROC_DIR` says before anything is counted; None where there is one.
-    requests, queues, upstreams, routing, workflows, lessons, drift, process, store
+    requests, queues, upstreams, routing, latency, workflows, lessons, drift, process, store
         The instruments by what they tell of.
     """
 
@@ -49,6 +50,7 @@ class Metrics:
         self.requests = RequestMetrics(declare, models=models, policies=policies)
         self.queues = QueueMetrics(declare, models=models, gateway=GATEWAY_QUEUE)
         self.routing = RoutingMetrics(declare, models=models, policies=policies)
+        self.latency = LatencyMetrics(declare, models=models, policies=policies)
         self.upstreams = UpstreamMetrics(
             declare, models=models, policies=policies, upstreams=self._upstreams
         )
@@ -88,4 +90,5 @@ class Metrics:
         self.requests.record(outcome)
         self.upstreams.record(outcome)
         self.routing.record(outcome)
+        self.latency.record(outcome)
         self.workflows.record(outcome)

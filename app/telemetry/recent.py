@@ -11,7 +11,7 @@ import msgspec
 from app.keys import NUSD_PER_USD
 from app.types import CacheState, Call, Outcome
 from routers.decision.switching import SessionReason
-from routers.types import Decision, Reason
+from routers.types import Decision, Latency, Reason
 
 KEPT = 500
 """Requests that are remembered: about 2 kB each, most of it predictions."""
@@ -39,6 +39,8 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int | None
     time_to_first_token_s: float | None
     duration_s: float
+    latency: Latency | None
+    """How long it was predicted to take."""
     overhead_s: float
     calls: tuple[Call, ...]
     session: SessionReason | None
@@ -61,6 +63,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
             output_tokens=None if outcome.usage is None else outcome.usage.output_tokens,
             time_to_first_token_s=outcome.time_to_first_token_s,
             duration_s=outcome.duration_s,
+            latency=outcome.latency,
             overhead_s=outcome.overhead_s,
             calls=outcome.calls,
             session=outcome.session,

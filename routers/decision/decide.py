@@ -8,6 +8,7 @@ import msgspec
 
 from routers.decision.choice import DEAREST, choose, rank, rank_all
 from routers.decision.constraints import Barred, hard_constraints
+from routers.decision.deadline import bar_late, by_lateness
 from routers.decision.dominance import TIE, undominated_rows
 from routers.decision.goals import GOALS_KNOB, with_goals
 from routers.decision.knob import KnobCurve
@@ -36,6 +37,9 @@ __all__ = ["choose", "decide", "decide_without_predictions", "knob_steps"]
 _ANY_OBJECTIVE = CostQuality(1.0)
 """Stands where no objective narrows the candidates."""
 
+_UNMET = frozenset({Reason.MIN_QUALITY_UNMET, Reason.LATENCY_UNMET})
+"""Told of a single candidate, too."""
+
 
 def decide(
     *,
@@ -45,6 +49,7 @@ def decide(
     constraints: Constraints,
     objective: Objective,
     knob: KnobCurve,
+    estimates: list[CandidateEstimate] | None = None,
 ) -> Decision:
     """Choose among `candidates` for one request.
 
@@ -54,6 +59,8 @@ def decide(
         One row, columns aligned with `candidates`.
     knob
         The calibrated curve of these candidates at their current prices.
+    estimates
+        What `estimate_each` makes of the predictions, for who has asked for it already.
 
     Raises
     ------
@@ -76,12 +83,16 @@ def decide(
     Surcharges (`constraints.surcharges_usd`) count as costs wherever candidates are compared by
     cost, dominance included; limits are held against the price alone. A threshold has no rate:
     there they move the score, at the rate of the knob's position `GOALS_KNOB`.
+
+    Who may be late by `constraints.max_latency_s` or `max_ttft_s` is kept out like who costs too
+    much, health first. Where everybody may be late, whoever is predicted to be it by least is
+    taken, whatever the objective.
     """
     rate = _rate(objective, knob)
     price_free = _ignores_cost(objective, rate) and constraints.max_cost_usd is None
-    estimates = estimate_each(candidates, predictions, demand)
-    if constraints.surcharges_usd or constraints.latencies:
-        estimates = _of_the_moment(estimates, constraints)
+    if estimates is None:
+        estimates = estimate_each(candidates, predictions, demand)
+    estimates = _of_the_moment(estimates, constraints)
     usd_per_goal: float | None = None
     if constraints.wishes is not None and constraints.wishes.weights:
         estimates = with_goals(estimates, candidates, predictions, demand, constraints.wishes)
@@ -91,6 +102,7 @@ def decide(
     )
     if constraints.unhealthy_model_ids:
         _bar_unhealthy(candidates, barred, constraints.unhealthy_model_ids)
+    in_time = not constraints.has_deadline or bar_late(estimates, barred, constraints)
     listed = eligible = estimates
     if any(barred):
         listed = [
@@ -100,7 +112,10 @@ def decide(
         eligible = [estimate for estimate in listed if estimate.exclusion is None]
     if not eligible:
         raise _nobody(listed)
-    if isinstance(objective, StrongThreshold):
+    if not in_time:
+        ranked = [each.model_id for each in by_lateness(eligible, constraints)]
+        reason = Reason.LATENCY_UNMET
+    elif isinstance(objective, StrongThreshold):
         ranked = _by_threshold(eligible, objective, candidates, predictions, knob)
         reason = Reason.THRESHOLD
     else:
@@ -108,7 +123,7 @@ def decide(
     category = None if predictions.categories is None else predictions.categories.of(0)
     if category is not None and category.name is None and reason is Reason.KNOB:
         reason = Reason.UNCERTAIN
-    if len(ranked) == 1 and reason is not Reason.MIN_QUALITY_UNMET:
+    if len(ranked) == 1 and reason not in _UNMET:
         reason = Reason.ONLY_ELIGIBLE
     return Decision(
         model_id=ranked[0],
@@ -151,8 +166,42 @@ def decide_without_predictions(
     NoEligibleModelError
         If every candidate breaks a hard constraint.
     """
-    estimates: list[CandidateEstimate] = []
+    estimates = unpredicted(candidates, demand)
     limit_usd = constraints.max_cost_usd
+    estimates = _of_the_moment(estimates, constraints)
+    barred = hard_constraints(
+        candidates, estimates, demand, constraints, _ANY_OBJECTIVE, price_free=limit_usd is None
+    )
+    in_time = True
+    if constraints.has_deadline:
+        if constraints.unhealthy_model_ids:
+            _bar_unhealthy(candidates, barred, constraints.unhealthy_model_ids)
+        in_time = bar_late(estimates, barred, constraints)
+    listed = [
+        estimate if why is None else _exclude(estimate, why)
+        for estimate, why in zip(estimates, barred, strict=True)
+    ]
+    able = [each for each in listed if each.eligible]
+    if not able:
+        raise _nobody(listed)
+    if in_time:
+        eligible = [each.model_id for each in able]
+        healthy = [each for each in eligible if each not in constraints.unhealthy_model_ids]
+        ranked = sorted(healthy or eligible, key=lambda model_id: model_id != default_model_id)
+    else:
+        ranked = [each.model_id for each in by_lateness(able, constraints)]
+    return Decision(
+        model_id=ranked[0],
+        fallbacks=tuple(ranked[1:]),
+        candidates=tuple(listed),
+        reason=reason,
+        usd_per_quality=None,
+    )
+
+
+def unpredicted(candidates: Sequence[ModelSpec], demand: Demand) -> list[CandidateEstimate]:
+    """Return what is known of each candidate for a request of which nothing is predicted."""
+    estimates: list[CandidateEstimate] = []
     for spec in candidates:
         n_input, n_input_upper = demand.input_of(spec)
         limits = [n for n in (demand.max_output_tokens, spec.max_output_tokens) if n is not None]
@@ -174,27 +223,7 @@ def decide_without_predictions(
                 ),
             )
         )
-    if constraints.surcharges_usd or constraints.latencies:
-        estimates = _of_the_moment(estimates, constraints)
-    barred = hard_constraints(
-        candidates, estimates, demand, constraints, _ANY_OBJECTIVE, price_free=limit_usd is None
-    )
-    listed = [
-        estimate if why is None else _exclude(estimate, why)
-        for estimate, why in zip(estimates, barred, strict=True)
-    ]
-    eligible = [each.model_id for each in listed if each.eligible]
-    if not eligible:
-        raise _nobody(listed)
-    healthy = [each for each in eligible if each not in constraints.unhealthy_model_ids]
-    ranked = sorted(healthy or eligible, key=lambda model_id: model_id != default_model_id)
-    return Decision(
-        model_id=ranked[0],
-        fallbacks=tuple(ranked[1:]),
-        candidates=tuple(listed),
-        reason=reason,
-        usd_per_quality=None,
-    )
+    return estimates
 
 
 def knob_steps(decision: Decision, knob: KnobCurve) -> tuple[KnobStep, ...]:
@@ -297,10 +326,12 @@ def estimate_each(
 
 
 def _of_the_moment(
-    estimates: Sequence[CandidateEstimate], constraints: Constraints
+    estimates: list[CandidateEstimate], constraints: Constraints
 ) -> list[CandidateEstimate]:
     """Return the estimates with what models cost and take at the moment."""
     usd, latencies = constraints.surcharges_usd, constraints.latencies
+    if not usd and not latencies:
+        return estimates
     return [
         msgspec.structs.replace(
             each,

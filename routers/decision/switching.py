@@ -140,7 +140,8 @@ def weigh(
     """Keep a conversation on its model unless leaving it is worth more than it costs.
 
     Hard constraints come first: a model that the decision excluded is never stayed on. Health is
-    no hard constraint: a lock holds even on a model that is failing, as no other can go on.
+    no hard constraint: a lock holds even on a model that is failing, as no other can go on. Where
+    no model is predicted to be in time, nothing but the time counts.
 
     Parameters
     ----------
@@ -183,8 +184,10 @@ def weigh(
             reason=lock,
             previous_model_id=old,
         )
-    if old not in decision.fallbacks:
-        return _move(decision, old, SessionReason.MOVED_UNHEALTHY)
+    if old not in decision.fallbacks or decision.reason is Reason.LATENCY_UNMET:
+        unhealthy = old not in decision.fallbacks
+        why = SessionReason.MOVED_UNHEALTHY if unhealthy else SessionReason.SWITCH
+        return _move(decision, old, why)
     gain = gain_usd(decision, old, objective=objective)
     cost = switch_cost_usd(last, estimate, prices=prices, rule=rule)
     switch = gain > cost + rule.margin_usd

@@ -119,11 +119,15 @@ def _compared(decision: Decision) -> str:
         return f"only {model} may take it, and is predicted to fail {_failure(chosen)}"
     if decision.reason is Reason.MIN_QUALITY_UNMET:
         return f"no model is predicted to reach the minimum; {model} comes nearest"
-    if chosen.goal_costs:
-        goals = " and ".join(chosen.goal_costs)
+    if decision.reason is Reason.LATENCY_UNMET:
+        return f"no model is predicted to be in time; {model} is the fastest"
+    weighed = [*(chosen.goal_costs or {})]
+    if any(each.surcharge_usd for each in decision.candidates):
+        weighed.append("what its time and load cost")
+    if weighed:
         return (
-            f"{model} is best by quality, cost and {goals} together, and is predicted to fail "
-            f"{_failure(chosen)}"
+            f"{model} is best by quality, cost and {' and '.join(weighed)} together, and is "
+            f"predicted to fail {_failure(chosen)}"
         )
     known = [each for each in decision.candidates if each.eligible and each.quality is not None]
     return _weighed(chosen, known)

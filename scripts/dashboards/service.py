@@ -64,6 +64,47 @@ ROWS = (
                 unit="s",
             ),
             Panel(
+                title="Answers within the predicted time",
+                text="Share that came within what nine of ten were predicted to stay below; .9 is"
+                " right.",
+                queries=[
+                    Query(
+                        "sum by (model, of) (rate(gateway_latency_promises_total"
+                        f'{{result="within"}}{_RATE}))'
+                        f" / sum by (model, of) (rate(gateway_latency_promises_total{_RATE}))",
+                        "{{model}} {{of}}",
+                    )
+                ],
+                unit="percentunit",
+                maximum=1,
+            ),
+            Panel(
+                title="Time over predicted time",
+                text="Whole answers, against the median that was predicted.",
+                queries=[
+                    Query(
+                        "histogram_quantile(0.5, sum by (le, model)"
+                        f' (rate(gateway_latency_ratio_bucket{{of="total"}}{_RATE})))',
+                        "{{model}}",
+                    )
+                ],
+            ),
+            Panel(
+                title="Limits on time that were missed",
+                text="Share of the answers that had one; unmet: nobody was predicted to keep it.",
+                queries=[
+                    Query(
+                        "sum by (policy, promised) (rate(gateway_latency_limits_total"
+                        f'{{result="broken"}}{_RATE}))'
+                        f" / on (policy) group_left sum by (policy)"
+                        f" (rate(gateway_latency_limits_total{_RATE}))",
+                        "{{policy}}, {{promised}}",
+                    )
+                ],
+                unit="percentunit",
+                maximum=1,
+            ),
+            Panel(
                 title="Tokens per second",
                 text="By class.",
                 queries=[Query(f"sum by (class) (rate(gateway_tokens_total{_RATE}))", "{{class}}")],

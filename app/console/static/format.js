@@ -51,6 +51,7 @@ export function against(actual, predicted) {
 const REASONS = {
   knob: "the knob", threshold: "the policy’s threshold", pinned: "asked for by name",
   only_eligible: "the only one that may", min_quality_unmet: "nobody reaches the minimum; the best",
+  latency_unmet: "nobody is in time; the fastest",
   fallback: "stepped in for another", sticky: "kept for the conversation",
   decision_model: "the level’s model",
   workflow: "several were asked", budget: "what the budget pays for",

@@ -95,6 +95,7 @@ export class Live {
       ["Quality", (each) => quality(each.predicted_quality), true],
       ["Predicted", (each) => usd(each.predicted_cost_usd), true],
       ["Cost", (each) => usd(each.cost_usd), true],
+      ["Expected", (each) => seconds(each.predicted_latency_s), true],
       ["Took", (each) => seconds(each.duration_s), true],
     ], live.recent, "No request has ended yet. Send one from the playground.");
     table($("upstreams"), "Health of every deployment", [

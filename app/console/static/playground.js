@@ -9,6 +9,9 @@ import { Knob } from "./knob.js";
 import { Scatter } from "./scatter.js";
 import { stages } from "./stages.js";
 
+// A median and what nine of ten stay below, given in milliseconds.
+const span = (middle, upper) => (middle == null ? "" : `${seconds(middle / 1e3)} (≤ ${seconds(upper / 1e3)})`);
+
 const DEBOUNCE_MS = 250;
 const LEVELS = ["trivial", "easy", "moderate", "demanding", "very demanding"];
 
@@ -151,6 +154,9 @@ export class Playground {
         ? [["Goals take", (each) => quality(each.goal_penalty), true]] : []),
       ...(candidates.some((each) => each.surcharge_usd)
         ? [["Surcharge", (each) => usd(each.surcharge_usd), true]] : []),
+      ...(candidates.some((each) => each.predicted_latency_ms != null)
+        ? [["First token", (each) => span(each.predicted_ttft_ms, each.upper_ttft_ms), true],
+          ["Whole", (each) => span(each.predicted_latency_ms, each.upper_latency_ms), true]] : []),
       ["Evidence", (each) => evidence(each.evidence)],
       ["Excluded because", (each) => (each.eligible ? "" : each.exclusion_detail ?? each.exclusion)],
     ], candidates, "Nothing is predicted yet.");

@@ -1,0 +1,70 @@
+"""What models take at the moment for a request, as its decision is to know it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from app.gateway.balance import CallSize
+from app.gateway.request import RouteRequest
+from routers.types import CandidateEstimate, Constraints, Latency
+
+
+class LatencyOf(Protocol):
+    """Predicts how long a model would take for a call; `DeploymentPool.latency` does."""
+
+    def __call__(
+        self, model_id: str, size: CallSize, *, key: Callable[[Latency], float] | None = None
+    ) -> Latency:
+        """Return it; of several deployments that of the least `key` where there is one."""
+        ...
+
+
+def with_latencies(
+    constraints: Constraints,
+    estimates: Sequence[CandidateEstimate],
+    *,
+    latency_of: LatencyOf,
+    request: RouteRequest,
+    elapsed_s: float,
+) -> Constraints:
+    """Return constraints with what candidates take and their time costs, and how much is left.
+
+    Parameters
+    ----------
+    elapsed_s
+        Since the request came.
+    """
+    terms, key = request.latency, None
+    if terms is not None and terms.has_deadline:
+        limits = terms
+
+        def key(latency: Latency) -> float:
+            return limits.late_s(latency, elapsed_s)
+
+    latencies = {
+        each.model_id: latency_of(each.model_id, _size(each, request), key=key)
+        for each in estimates
+    }
+    timed = replace(
+        constraints,
+        latencies=latencies,
+        max_latency_s=_left_s(None if terms is None else terms.max_total_s, elapsed_s),
+        max_ttft_s=_left_s(None if terms is None else terms.max_ttft_s, elapsed_s),
+    )
+    if terms is None or not terms.usd_per_s:
+        return timed
+    usd = terms.usd_per_s
+    return timed.with_surcharges({name: usd * each.total_s for name, each in latencies.items()})
+
+
+def _left_s(limit_s: float | None, elapsed_s: float) -> float | None:
+    return None if limit_s is None else limit_s - elapsed_s
+
+
+def _size(estimate: CandidateEstimate, request: RouteRequest) -> CallSize:
+    return CallSize(
+        input_tokens=float(estimate.input_tokens),
+        output_tokens=estimate.output_tokens,
+        output_tokens_upper=estimate.output_tokens_upper,
+        streams=request.stream,
+    )

@@ -1,0 +1,92 @@
+"""How long an answer may take, and what its time is worth."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from routers.types import Latency
+
+_MS = 1e3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyTerms:
+    """Limits on the time of a request, from its arrival on, and the price of that time.
+
+    Attributes
+    ----------
+    max_total_s, max_ttft_s
+        Until its answer is whole, and until that begins; None: no limit.
+    usd_per_s
+        What a second until the answer is whole costs, in US dollars, where candidates are compared.
+    """
+
+    max_total_s: float | None = None
+    max_ttft_s: float | None = None
+    usd_per_s: float = 0.0
+
+    @property
+    def has_deadline(self) -> bool:
+        """Whether an answer may be late."""
+        return self.max_total_s is not None or self.max_ttft_s is not None
+
+    @property
+    def first_s(self) -> float | None:
+        """What comes to its end first: where an answer is held back, it begins as it ends."""
+        limits = [each for each in (self.max_total_s, self.max_ttft_s) if each is not None]
+        return min(limits) if limits else None
+
+    def late_s(self, latency: Latency, elapsed_s: float) -> float:
+        """Return by how many seconds an answer that begins now may miss a limit."""
+        total_s, ttft_s = self.max_total_s, self.max_ttft_s
+        late_s = float("-inf")
+        if total_s is not None:
+            late_s = elapsed_s + latency.total_s_upper - total_s
+        if ttft_s is not None:
+            late_s = max(late_s, elapsed_s + latency.ttft_s_upper - ttft_s)
+        return late_s
+
+    def fits(self, elapsed_s: float) -> Callable[[Latency], bool]:
+        """Return what says whether an answer that begins now is predicted to be in time."""
+        return lambda latency: self.late_s(latency, elapsed_s) <= 0
+
+    def unmet(self, latency: Latency, elapsed_s: float) -> str | None:
+        """Return which limits an answer that began after so long may miss, in words of headers."""
+        told = [
+            f"{name}; predicted-ms={(elapsed_s + upper_s) * _MS:.0f}; limit-ms={limit_s * _MS:.0f}"
+            for name, upper_s, limit_s in (
+                ("latency", latency.total_s_upper, self.max_total_s),
+                ("ttft", latency.ttft_s_upper, self.max_ttft_s),
+            )
+            if limit_s is not None and elapsed_s + upper_s > limit_s
+        ]
+        return ", ".join(told) or None
+
+    @property
+    def told(self) -> Mapping[str, float]:
+        """The terms by the names that requests know them by."""
+        known = {
+            "max_latency_ms": None if self.max_total_s is None else self.max_total_s * _MS,
+            "max_ttft_ms": None if self.max_ttft_s is None else self.max_ttft_s * _MS,
+            "latency_weight": self.usd_per_s or None,
+        }
+        return {name: round(value, 9) for name, value in known.items() if value is not None}
+
+
+def terms(
+    *,
+    max_total_s: float | None,
+    max_ttft_s: float | None,
+    usd_per_s: float | None,
+    default: LatencyTerms | None,
+) -> LatencyTerms | None:
+    """Return what holds of a request: each of its own terms, else the default's."""
+    base = default or _OPEN
+    found = LatencyTerms(
+        max_total_s=base.max_total_s if max_total_s is None else max_total_s,
+        max_ttft_s=base.max_ttft_s if max_ttft_s is None else max_ttft_s,
+        usd_per_s=base.usd_per_s if usd_per_s is None else usd_per_s,
+    )
+    return None if found == _OPEN else found
+
+
+_OPEN = LatencyTerms()

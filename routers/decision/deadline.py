@@ -1,0 +1,62 @@
+"""Limits on the time of an answer, held against what nine of ten answers stay below."""
+
+import math
+from collections.abc import Sequence
+
+from routers.decision.constraints import Barred
+from routers.types import CandidateEstimate, Constraints, Exclusion, Latency
+
+
+def late_s(latency: Latency | None, constraints: Constraints) -> float:
+    """Return by how many seconds an answer may miss the limits; none is missed up to 0.
+
+    Of both limits the one that is missed by more counts; infinite where nothing is predicted.
+    """
+    if latency is None:
+        return math.inf
+    total_s, ttft_s = constraints.max_latency_s, constraints.max_ttft_s
+    return max(
+        -math.inf if total_s is None else latency.total_s_upper - total_s,
+        -math.inf if ttft_s is None else latency.ttft_s_upper - ttft_s,
+    )
+
+
+def bar_late(
+    estimates: Sequence[CandidateEstimate], barred: list[Barred | None], constraints: Constraints
+) -> bool:
+    """Keep out who may be late; where all may be, nobody is kept out, and False is returned."""
+    late = [
+        None if why is not None else late_s(each.latency, constraints)
+        for each, why in zip(estimates, barred, strict=True)
+    ]
+    able = [each for each in late if each is not None]
+    if able and min(able) > 0:
+        return False
+    for place, seconds in enumerate(late):
+        if seconds is not None and seconds > 0:
+            barred[place] = Exclusion.LATENCY, _told(estimates[place].latency, constraints)
+    return True
+
+
+def by_lateness(
+    eligible: Sequence[CandidateEstimate], constraints: Constraints
+) -> list[CandidateEstimate]:
+    """Return the candidates, those first that miss the limits by least."""
+    return sorted(
+        eligible,
+        key=lambda each: (late_s(each.latency, constraints), -(each.quality or 0.0), each.model_id),
+    )
+
+
+def _told(latency: Latency | None, constraints: Constraints) -> str:
+    if latency is None:
+        return "nothing is known of how long it takes, and the request has a limit"
+    total_s, ttft_s = constraints.max_latency_s, constraints.max_ttft_s
+    told = []
+    if total_s is not None and latency.total_s_upper > total_s:
+        told.append(f"may take {latency.total_s_upper:.3g} s, the limit is {total_s:.3g} s")
+    if ttft_s is not None and latency.ttft_s_upper > ttft_s:
+        told.append(
+            f"its first token may take {latency.ttft_s_upper:.3g} s, the limit is {ttft_s:.3g} s"
+        )
+    return "; ".join(told)
