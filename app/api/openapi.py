@@ -40,6 +40,11 @@ _KNOB_HELP = {
     "x-route-cache": "on, off, or no-store (use what is there, keep nothing).",
     "x-route-detail": "auto, low, high, original or as-sent: how closely images are looked at, "
     "whatever they say themselves, under a policy that chooses it.",
+    "x-route-max-latency-ms": "Hard limit on the time until the answer is whole, held against what"
+    " nine of ten answers are predicted to stay below.",
+    "x-route-max-ttft-ms": "The same on the time until its first token.",
+    "x-route-latency-weight": "What a second until the answer is whole costs, in US dollars, where"
+    " candidates are compared.",
 }
 
 _PRIORITY = {

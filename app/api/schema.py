@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.knobs import MAX_USD
+from app.api.knobs import MAX_MS, MAX_USD
 from app.config import PRESETS
 from app.types import DecisionModelResult
 from routers.artifact.evidence import Evidence
@@ -127,6 +127,15 @@ class Routing(BaseModel):
     )
     detail: Literal["auto", "low", "high", "original", "as-sent"] | None = Field(
         None, description="how closely images are looked at, where the policy chooses it"
+    )
+    max_latency_ms: float | None = Field(
+        None, ge=0, le=MAX_MS, description="until the answer is whole; nine of ten stay below"
+    )
+    max_ttft_ms: float | None = Field(
+        None, ge=0, le=MAX_MS, description="until its first token; nine of ten stay below"
+    )
+    latency_weight: float | None = Field(
+        None, ge=0, le=MAX_USD, description="US dollars that a second costs where models compare"
     )
 
 

@@ -185,6 +185,8 @@ class Forecast:
     """Of the whole time, by the expected length of the answer, before what it was off is known."""
     most: float
     """The same by the cautious estimate of its length."""
+    ahead_s: float = 0.0
+    """What is to be waited for before the place gets to it, and says nothing of how fast it is."""
     first_s: float = math.nan
     """When the first token came; nan before, and where it comes with the last one."""
 
@@ -218,6 +220,7 @@ class Speed:
         output_tokens: float | None,
         output_tokens_upper: float | None = None,
         streams: bool = True,
+        ahead_s: float = 0.0,
         now: float,
     ) -> Forecast:
         """Predict how long a call will take from now on.
@@ -228,6 +231,8 @@ class Speed:
             Expected of the answer, and what nine of ten stay below; None where nobody says.
         streams
             Whether its first token comes before its last.
+        ahead_s
+            What is known to come first, such as the time to load the model.
         now
             In seconds, by the clock that calls are measured with.
         """
@@ -250,18 +255,20 @@ class Speed:
         else:
             first_s, first_s_upper = total_s, total_s_upper
         latency = Latency(
-            ttft_s=first_s,
-            ttft_s_upper=first_s_upper,
-            total_s=total_s,
-            total_s_upper=total_s_upper,
+            ttft_s=ahead_s + first_s,
+            ttft_s_upper=ahead_s + first_s_upper,
+            total_s=ahead_s + total_s,
+            total_s_upper=ahead_s + total_s_upper,
         )
-        return Forecast(latency, streams, output_tokens is not None, size, first, middle, most)
+        is_described = output_tokens is not None
+        return Forecast(latency, streams, is_described, size, first, middle, most, ahead_s)
 
     def first_token(self, forecast: Forecast, took_s: float, *, now: float) -> None:
         """Learn from a first token that came after so many seconds."""
         self._heard_at = now
         if not forecast.streams:
             return
+        took_s -= forecast.ahead_s
         forecast.first_s = took_s
         seen = math.log(max(took_s, _LEAST_S))
         self._first_margin.learn(seen - forecast.first)
@@ -279,6 +286,7 @@ class Speed:
             first token is taken to have taken comes off.
         """
         self._heard_at = now
+        took_s -= forecast.ahead_s
         seen = math.log(max(took_s, _LEAST_S))
         if forecast.is_described:
             self._bias.learn(seen - forecast.middle)

@@ -232,11 +232,11 @@ class DeploymentPool:
             is_probe = slot.circuit.begin(now)
             if is_probe:
                 self._on_breaker_change(slot.deployment, slot.circuit.state)
+        forecast = None if size is None else forecast_at(slot, size, now)
         if slot.home is not None:
             slot.home.machine.called(slot.home.name, now)
         watching = self._watching.get(model_id)
         watched = None if watching is None else watching.begun(slot, now, size)
-        forecast = None if size is None else forecast_at(slot, size, now)
         lease = Lease(
             self, slot, now, is_probe, watched, expected_tokens=expected_tokens, forecast=forecast
         )
@@ -407,6 +407,7 @@ def forecast_at(slot: Slot, size: CallSize, now: float) -> Forecast:
         output_tokens=size.output_tokens,
         output_tokens_upper=size.output_tokens_upper,
         streams=size.streams,
+        ahead_s=0.0 if slot.home is None else slot.home.wait_s(now),
         now=now,
     )
 

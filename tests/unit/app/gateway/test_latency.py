@@ -190,3 +190,17 @@ def test_nine_of_ten_stay_below_through_every_drift(drift, n_at_once):
     assert 0.87 <= sum(first) / n <= 0.93
     assert 0.87 <= sum(whole) / n <= 0.93
     assert 0.46 <= sum(middle) / n <= 0.54
+
+
+def test_what_comes_before_a_call_is_told_and_teaches_nothing():
+    speed = Speed(PACE)
+    plain = forecast(speed).latency
+    waiting = forecast(speed, ahead_s=20.0).latency
+    assert waiting.ttft_s == pytest.approx(20.0 + plain.ttft_s)
+    assert waiting.total_s_upper == pytest.approx(20.0 + plain.total_s_upper)
+    for _ in range(20):
+        call = forecast(speed, ahead_s=20.0)
+        speed.first_token(call, 20.1, now=0.0)
+        speed.whole(call, 20.5, output_tokens=200, now=0.0)
+    assert forecast(speed).latency.ttft_s == pytest.approx(0.1, rel=0.1)
+    assert forecast(speed).latency.total_s == pytest.approx(0.5, rel=0.1)
