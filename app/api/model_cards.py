@@ -75,6 +75,10 @@ class Facts:
     rules: tuple[ParameterRules, ...] = ()
     """What has to be done to requests, at every place where any of them is served."""
     objective: Objective | None
+    tasks: tuple[str, ...] = ()
+    """What requests may name as `task`: the vocabulary of a policy."""
+    recognises_tasks: bool = False
+    """Whether the task of a prompt is looked for where none is named."""
 
     @property
     def context_tokens(self) -> int:
@@ -146,6 +150,8 @@ def facts_of(name: str, names: Names, serving: ActiveConfig, caller: Caller) -> 
     """
     meant, config = names.meant(name), serving.config
     kind, objective = "policy", None
+    tasks: tuple[str, ...] = ()
+    recognises = False
     if meant.name in names.model_ids:
         kind, specs = "model", [config.specs[meant.name]]
     elif meant.name.startswith("router-"):
@@ -156,6 +162,7 @@ def facts_of(name: str, names: Names, serving: ActiveConfig, caller: Caller) -> 
     else:
         policy = names.policies[meant.policy or names.default_policy]
         specs, objective = list(policy.candidates), policy.objective
+        tasks, recognises = tuple(sorted(policy.tasks or ())), policy.recogniser is not None
         if meant.policy is None and names.default_objective is not None:
             objective = names.default_objective
         if meant.cost_quality is not None:
@@ -174,6 +181,8 @@ def facts_of(name: str, names: Names, serving: ActiveConfig, caller: Caller) -> 
             place.parameters for spec in usable for place in serving.deployments[spec.model_id]
         ),
         objective=objective,
+        tasks=tasks,
+        recognises_tasks=recognises,
     )
 
 
@@ -263,6 +272,8 @@ def _own(facts: Facts, config: LoadedConfig) -> dict[str, Any]:
         told["threshold"] = facts.objective.threshold
     if facts.kind != "model":
         told["candidates"] = [spec.model_id for spec in facts.specs]
+    if facts.tasks:
+        told["tasks"] = {"names": list(facts.tasks), "recognised": facts.recognises_tasks}
     told["prices_usd_per_mtok"] = {
         name: _range(getattr(spec.prices, f"{name}_usd_per_mtok") for spec in facts.specs)
         for name in ("input", "output")

@@ -103,7 +103,9 @@ def _chain(request: RouteRequest, policy: Policy, rules: Sequence[TaskRule]) -> 
         [
             Stage(
                 task=rule.name,
-                models=None if rule.model_ids is None else tuple(sorted(rule.model_ids)),
+                models=None
+                if rule.model_ids is None
+                else tuple(sorted(with_arms(policy, rule.model_ids))),
                 instructions=rule.instructions,
                 usd_per_quality=rule.usd_per_quality if by_task else None,
                 max_tokens=rule.max_tokens,

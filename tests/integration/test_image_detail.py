@@ -7,10 +7,18 @@ import pytest
 from app.errors import ConfigError
 from tests.support.gateway import GatewayThread, stub_config
 from tests.support.media import data_url, jpeg, picture_part, png
+from tests.support.task_prompts import EXAMPLES
 
 LARGE, SMALL = jpeg(1920, 1080), png(300, 200)
 CHEAP = {"cost_quality": 0}
 BEST = {"cost_quality": 1}
+
+
+TASKS = {
+    "ocr": {"candidates": ["sim-small"], "instructions": "Read it.", "cost_quality": 1.0},
+    "describe": {"candidates": ["sim-nano", "sim-small"], "cost_quality": 0.0},
+    "translate": {"candidates": ["sim-nano"], "instructions": "Translate."},
+}
 
 
 def policy(**images):
@@ -31,6 +39,12 @@ def running(stub_thread, artifacts, tmp_path_factory):
         "policies.choosing": policy(detail="auto"),
         "policies.low": policy(detail="low", override=True),
         "policies.high": policy(detail="high"),
+        "policies.recognising": {
+            **policy(detail="auto"),
+            "tasks": {n: {**t, "examples": EXAMPLES[n]} for n, t in TASKS.items() if n in EXAMPLES},
+            "recognise_tasks": {"chains": True},
+        },
+        "policies.tasked": {**policy(detail="auto"), "tasks": TASKS},
         "policies.lossless": policy(detail="auto", low_detail_loss=0),
     }
     config = stub_config(folder, stub_thread.origin, changes=changes)
@@ -74,7 +88,7 @@ def chat(gateway, parts, *, policy="choosing", headers=None):
 
 def sent(stub):
     """Return the details that the upstream was asked for."""
-    (message,) = stub.log()[-1].body["messages"]
+    *_, message = stub.log()[-1].body["messages"]
     pictures = [part for part in message["content"] if part["type"] == "image_url"]
     return [part["image_url"].get("detail") for part in pictures]
 
@@ -276,3 +290,57 @@ def test_a_conversation_stays_where_it_is_when_an_image_comes(fresh_gateway, stu
     models = [each["x-route-model"].partition("@")[0] for each in (first, second, ask(1))]
     assert len(set(models)) == 1
     assert second["x-route-session"] == "retain"
+
+
+def test_a_task_keeps_every_detail_of_its_models_and_of_no_other(gateway, stub):
+    parts = content(picture_part(LARGE))
+    answer = route(gateway, parts, policy="tasked", task="ocr")
+    may = {name for name, each in rows(answer).items() if each["exclusion"] is None}
+    assert may == {"sim-small@low_detail", "sim-small@high_detail"}
+    assert chat(gateway, parts, policy="tasked", headers={"x-route-task": "ocr"})[
+        "x-route-detail"
+    ].startswith("high")
+    assert sent(stub) == ["high"]
+    cheap = {"x-route-task": "describe", "x-route-models": "sim-small"}
+    assert chat(gateway, parts, policy="tasked", headers=cheap)["x-route-detail"].startswith("low")
+    assert sent(stub) == ["low"]
+
+
+def test_images_of_a_chain_that_is_named_are_taken_as_they_are_sent(gateway, stub):
+    def ask(parts, **routing):
+        body = {
+            "model": "auto:tasked",
+            "messages": [{"role": "user", "content": parts}],
+            "routing": {"task": "ocr>translate", **routing},
+        }
+        url = f"{gateway.openai_url}/chat/completions"
+        return httpx.post(url, json=body, trust_env=False)
+
+    answer = ask(content(picture_part(LARGE, detail="low")))
+    assert answer.status_code == 200, answer.text
+    first, second = (each.body for each in stub.log()[-2:])
+    (picture,) = [p for p in first["messages"][-1]["content"] if p["type"] == "image_url"]
+    assert (first["model"], picture["image_url"]["detail"]) == ("sim-small", "low")
+    assert second["model"] == "sim-nano"
+    assert "image_url" not in str(second["messages"])
+    refused = ask(content(picture_part(LARGE)), detail="high")
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "routing.detail")
+
+
+def test_a_chain_that_is_recognised_keeps_to_the_models_of_its_tasks(gateway, stub):
+    """By then the detail of the images is being chosen: their variants stand for the models."""
+    parts = [
+        {"type": "text", "text": "Read the text in this picture and put it into French."},
+        picture_part(LARGE),
+    ]
+    body = {"model": "auto:recognising", "messages": [{"role": "user", "content": parts}]}
+    answer = httpx.post(f"{gateway.openai_url}/chat/completions", json=body, trust_env=False)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["x-route-task"] == "ocr>translate; recognised"
+    assert "skipped" not in answer.headers["x-route-workflow"]
+    first, second = (each.body for each in stub.log()[-2:])
+    (picture,) = [p for p in first["messages"][-1]["content"] if p["type"] == "image_url"]
+    assert first["model"] == "sim-small"
+    assert picture["image_url"]["detail"] in {"low", "high"}
+    assert second["model"] == "sim-nano"
+    assert "image_url" not in str(second["messages"])

@@ -1,11 +1,14 @@
 """Policies that hold a cheap answer back until it is accepted, behind a real gateway."""
 
+import base64
 import json
 
 import openai
 import pytest
 
 from tests.support.cascading import CHEAP, DEAR, JUDGED, SURE, UNSURE, ask, count, drafted
+from tests.support.gateway import CONFIGS, read_yaml, write_yaml
+from tests.support.media import wav
 from tests.support.scoring_server import completion
 
 
@@ -290,3 +293,45 @@ def test_what_no_chat_can_say_is_not_drafted(start, drafter, path, fields):
     assert answer.status_code == 400, answer.text
     assert answer.json()["error"]["param"] in fields
     assert not drafter.bodies
+
+
+@pytest.fixture
+def hearing(tmp_path):
+    """Return a catalogue in which both stages hear."""
+    catalogue = read_yaml(CONFIGS / "models.yaml")
+    for name in (CHEAP, DEAR):
+        spec = read_yaml(CONFIGS / "gateway.yaml")["models"][name]["spec"]
+        catalogue["models"][spec]["capabilities"].append("audio")
+    write_yaml(tmp_path / "hearing.yaml", catalogue)
+    return str(tmp_path / "hearing.yaml")
+
+
+def said_aloud(data):
+    sound = {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
+    return [{"role": "user", "content": [{"type": "text", "text": "What is said?"}, sound]}]
+
+
+@pytest.mark.parametrize(("chances", "model"), [(SURE, CHEAP), (UNSURE, DEAR)])
+def test_sound_goes_to_every_stage_that_is_asked(start, drafter, hearing, chances, model):
+    client = start(catalogue=hearing)
+    drafter.answer = drafted("It says hello.", chances)
+    messages = said_aloud(base64.b64encode(wav(2)).decode())
+    response = ask(client, messages=messages)
+    assert response.status_code == 200, response.text
+    assert response.headers["x-route-model"] == model
+    assert drafter.bodies[-1]["messages"] == messages
+
+
+def test_what_a_judge_of_texts_cannot_hear_is_answered_by_one_model(start, drafter, judge, hearing):
+    client = start(JUDGED, catalogue=hearing)
+    response = ask(client, messages=said_aloud(base64.b64encode(wav(2)).decode()))
+    assert response.status_code == 200, response.text
+    assert response.headers["x-route-workflow"].startswith("skipped")
+    assert judge.bodies == []
+
+
+def test_sound_that_no_stage_hears_is_refused_before_anything_is_asked(start, drafter, judge):
+    client = start(JUDGED)
+    response = ask(client, messages=said_aloud("UklGRg=="))
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "no_eligible_model")
+    assert (drafter.bodies, judge.bodies) == ([], [])

@@ -1,14 +1,21 @@
 """Tasks that requests name, one or several, behind a real gateway."""
 
+import json
+import threading
+
 import httpx
 import pytest
 
 from tests.integration.workflows.test_agreement import text_of
+from tests.support.cascading import wait_for
 from tests.support.gateway import GatewayThread, stub_config
+from tests.support.raw_client import RawClient
 from tests.support.requests import assert_openai_error
 from tests.support.several import CANDIDATES, JUDGE, LARGE, MINI, NANO, changes_for
 from tests.support.task_prompts import EXAMPLES
+from tests.support.watching import assert_no_task_is_left, metric
 
+CANCELLED = 'gateway_calls_total{error="cancelled"'
 DOWN = (500, {"error": {"message": "no", "type": "server_error"}})
 EXPLAINED = {"x-route-explain": "full"}
 PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
@@ -73,6 +80,47 @@ def refused(response, *, status=400, param="x-route-task"):
 def says(body):
     """Return all that a model was told, message by message."""
     return [(each["role"], each["content"]) for each in body["messages"]]
+
+
+def test_models_tell_the_tasks_that_requests_may_name(client):
+    cards = {each["id"]: each["steelyard"] for each in client.get("/v1/models").json()["data"]}
+    assert cards["auto:tasked"]["tasks"] == {"names": sorted(TASKS), "recognised": False}
+    assert cards["auto"]["tasks"] == cards["auto:tasked"]["tasks"]  # the default policy
+    assert cards["auto:recognising"]["tasks"] == {"names": sorted(SHOWN), "recognised": True}
+    assert "tasks" not in cards["auto:plain"]
+    assert "tasks" not in cards[NANO]
+    (one,) = [client.get("/v1/models/auto:tasked").json()["steelyard"]]
+    assert one == cards["auto:tasked"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("stage", [1, 2])
+def test_a_client_that_leaves_in_the_middle_of_a_chain_ends_it(several, ask, models, stage, stream):
+    entered, left = threading.Event(), threading.Event()
+
+    def hangs(_body):
+        entered.set()
+        left.wait(30)
+        return "late"
+
+    models.said |= {LARGE: "Ausgang", MINI: "Exit"} | {(LARGE if stage == 1 else MINI): hangs}
+    before = metric(several, CANCELLED)
+    leaver = RawClient(several.url)
+    message = {"role": "user", "content": "What does it say?"}
+    body = {"model": "auto:tasked", "messages": [message], "stream": stream}
+    body |= {"routing": {"task": "ocr>translate"}}
+    leaver.send_request(json.dumps(body))
+    assert entered.wait(20)
+    leaver.close()
+    pool = several.app.state.steelyard.gateway.dispatcher.pool
+    wait_for(lambda: sum(slot.outstanding for slot in pool.slots()) == 0)
+    wait_for(lambda: metric(several, CANCELLED) == before + 1)
+    left.set()
+    assert len(models.asked) == stage  # nothing is asked for who has gone
+    assert_no_task_is_left(several)
+    models.reset()
+    models.said |= {LARGE: "Ausgang", MINI: "Exit"}
+    assert text_of(ask("tasked", headers=of("ocr>translate"))) == "Exit"
 
 
 # --- one task ------------------------------------------------------------------------------------
