@@ -25,7 +25,14 @@ from app.spend.report import Report
 
 _OF_ONE_KEY = frozenset(
     {
-        *(Dimension.MODEL, Dimension.POLICY, Dimension.SESSION, Dimension.AGENT, Dimension.ROLE),
+        *(
+            Dimension.MODEL,
+            Dimension.BASE_MODEL,
+            Dimension.POLICY,
+            Dimension.SESSION,
+            Dimension.AGENT,
+            Dimension.ROLE,
+        ),
         *(Dimension.HOUR, Dimension.DAY, Dimension.MONTH),
     }
 )
@@ -46,7 +53,8 @@ class UsageQuery(Strict):
     to: _Text | None = Field(None, description="Likewise, itself left out. Left out: now.")
     group_by: _Text = Field(
         "",
-        description="Separated by commas: model, policy, session, agent, role, hour, day, month.",
+        description="Separated by commas: model, base_model, policy, session, agent, role, "
+        "hour, day, month.",
     )
 
     def question(self, *, now: float, most_groups: int) -> Question:
@@ -73,8 +81,8 @@ class SpendQuery(UsageQuery):
 
     group_by: _Text = Field(
         "",
-        description="Separated by commas: key, team, model, upstream, policy, session, agent, "
-        "role, hour, day, month.",
+        description="Separated by commas: key, team, model, base_model, upstream, policy, session, "
+        "agent, role, hour, day, month.",
     )
     key: _Text | None = Field(None, description="The id of a key.")
     team: _Text | None = None

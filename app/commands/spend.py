@@ -34,8 +34,8 @@ def _by(_: click.Context, __: click.Parameter, value: str) -> "tuple[Dimension, 
     callback=_by,
     default="",
     metavar="key,model",
-    help="What to tell apart: key, team, model, upstream, policy, session, agent, role, hour, "
-    "day, month.",
+    help="What to tell apart: key, team, model, base_model (variants as their model), upstream, "
+    "policy, session, agent, role, hour, day, month.",
 )
 @click.option("--since", callback=moment, metavar="30d", help="A date (UTC) or an age.")
 @click.option("--until", callback=moment, metavar="2026-11-22", help="Likewise; excluded.")

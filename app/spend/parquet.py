@@ -22,6 +22,7 @@ from app.spend.question import (
     time_text,
 )
 from app.spend.rows import SpendRow, add_up
+from routers.media.arms import VARIANT_MARK
 
 _TEXTS = (
     "decision_id",
@@ -100,6 +101,9 @@ def _added_up(
         if dimension in TIMES:
             steps = pc.floor(pc.divide(table["time"], float(_STEP_S[dimension])))
             table = table.append_column(dimension.value, pc.cast(steps, "int64"))
+        elif dimension is Dimension.BASE_MODEL:
+            base = pc.replace_substring_regex(table["model"], f"{VARIANT_MARK}.*", "")
+            table = table.append_column(dimension.value, base)
     names = Amounts.__struct_fields__
     for name, values in _measures(table).items():
         table = table.append_column(f"sum_{name}", pc.cast(values, "int64"))
@@ -113,7 +117,7 @@ def _added_up(
         group = tuple(
             time_text(each, record[each.value] * _STEP_S[each])
             if each in TIMES
-            else record[COLUMNS[each]]
+            else record[COLUMNS.get(each, each.value)]
             for each in question.by
         )
         values = {name: record[f"{each}_sum"] for name, each in zip(names, sums, strict=True)}

@@ -9,6 +9,7 @@ from typing import Protocol, Self
 import msgspec
 
 from app.errors import InvalidRequestError
+from routers.media.arms import VARIANT_MARK
 
 
 class Dimension(StrEnum):
@@ -17,6 +18,7 @@ class Dimension(StrEnum):
     KEY = "key"
     TEAM = "team"
     MODEL = "model"
+    BASE_MODEL = "base_model"
     UPSTREAM = "upstream"
     POLICY = "policy"
     SESSION = "session"
@@ -38,6 +40,12 @@ COLUMNS: Mapping[Dimension, str] = {
     Dimension.ROLE: "role",
 }
 """Where the rows of the decision log say it; times are made of `time`, roles are said by calls."""
+
+
+def base_model(model: str | None) -> str | None:
+    """Return the model that a variant (`M@NAME`) is one of; others are their own."""
+    return None if model is None else model.partition(VARIANT_MARK)[0]
+
 
 TIMES = frozenset({Dimension.HOUR, Dimension.DAY, Dimension.MONTH})
 

@@ -3,7 +3,7 @@
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -13,10 +13,12 @@ from app.outcomes.redis import Names
 from app.spend.question import (
     COLUMNS,
     Amounts,
+    Dimension,
     Group,
     Overdue,
     Question,
     SourceError,
+    base_model,
     time_text,
 )
 
@@ -123,7 +125,7 @@ def add_up(
             if any(getattr(part, column) != value for column, value in only):
                 continue
             group = tuple(
-                time_text(each, row.time) if column is None else getattr(part, column)
+                _value(each, column, row, part)
                 for each, column in zip(question.by, columns, strict=True)
             )
             amounts = found.get(group)
@@ -134,6 +136,14 @@ def add_up(
             amounts.add(_amounts(part, counts=group not in counted))
             counted.add(group)
     return found
+
+
+def _value(dimension: Dimension, column: str | None, row: SpendRow, part: SpendRow) -> str | None:
+    if column is not None:
+        return cast("str | None", getattr(part, column))
+    if dimension is Dimension.BASE_MODEL:
+        return base_model(part.model)
+    return time_text(dimension, row.time)
 
 
 class _Part(SpendRow, frozen=True, kw_only=True, gc=False):

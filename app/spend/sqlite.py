@@ -19,6 +19,7 @@ from app.spend.question import (
     SourceError,
     time_text,
 )
+from routers.media.arms import VARIANT_MARK
 
 _STEP_S = {Dimension.HOUR: 3600, Dimension.DAY: 86_400}
 _STEPS_BETWEEN_LOOKS = 100_000
@@ -147,6 +148,8 @@ def _expression(dimension: Dimension) -> str:
         return f"CAST(time / {_STEP_S[dimension]} AS INTEGER)"
     if dimension is Dimension.MONTH:
         return "strftime('%Y-%m', time, 'unixepoch')"
+    if dimension is Dimension.BASE_MODEL:
+        return f"substr(model, 1, instr(model || '{VARIANT_MARK}', '{VARIANT_MARK}') - 1)"
     return COLUMNS[dimension]
 
 

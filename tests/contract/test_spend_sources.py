@@ -67,6 +67,7 @@ OF = {
     Dimension.KEY: lambda row, _part: row.key_id,
     Dimension.TEAM: lambda row, _part: row.team,
     Dimension.MODEL: lambda _row, part: part.model,
+    Dimension.BASE_MODEL: lambda _row, part: part.model and part.model.split("@")[0],
     Dimension.UPSTREAM: lambda _row, part: part.upstream,
     Dimension.POLICY: lambda row, _part: row.policy,
     Dimension.SESSION: lambda row, _part: row.session_id,

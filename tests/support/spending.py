@@ -50,7 +50,7 @@ def spent_row(**changes: object) -> OutcomeRow:
 def _call(rng: random.Random) -> StoredCall:
     return StoredCall(
         role=rng.choice(list(CallRole)).value,
-        model=rng.choice(["small", "large"]),
+        model=rng.choice(["small", "large", "large@terse"]),
         upstream=rng.choice([None, "stub"]),
         error=rng.choice([None, "hedge_lost"]),
         input_tokens=rng.choice([None, 0, rng.randrange(10_000)]),
@@ -69,7 +69,7 @@ def random_rows(n: int, *, seed: int, days: float = 20) -> list[OutcomeRow]:
             time=BEGIN + rng.random() * days * 86_400,
             key_id=rng.choice(["key-1", "key-2", "key-3", None]),
             team=rng.choice([None, "search", "ads"]),
-            model=rng.choice([None, "small", "large"]),
+            model=rng.choice([None, "small", "large", "large@terse"]),
             upstream=rng.choice([None, "stub"]),
             policy=rng.choice(["default", "economy"]),
             session_id=rng.choice([None, "session-1", "session-2"]),

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from app.errors import UpstreamUnsupportedError
+from app.providers.generate_content.media_resolution import media_resolution
 from app.providers.generate_content.thinking import google_fields, signs_calls, thinking_config
 from app.providers.generate_content.turns import VENDOR, GeminiSpeech, contents
 from app.providers.translation.fields import (
@@ -93,6 +94,9 @@ def _generation_config(fields: Fields, model: str) -> dict[str, Any]:
     stop = stop_sequences(fields)
     if stop:
         config["stopSequences"] = stop
+    resolution = media_resolution(fields.get("messages", b"[]"))
+    if resolution is not None:
+        config["mediaResolution"] = resolution
     thinking = thinking_config(fields, model)
     if thinking:
         config["thinkingConfig"] = thinking

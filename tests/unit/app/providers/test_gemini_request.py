@@ -161,6 +161,34 @@ def test_pictures_in_results_follow_the_results():
     ]
 
 
+def picture(detail=None):
+    image = {"url": PNG} if detail is None else {"url": PNG, "detail": detail}
+    return {"type": "image_url", "image_url": image}
+
+
+PDF = {"type": "file", "file": {"file_data": "data:application/pdf;base64,JVBERi0="}}
+
+
+@pytest.mark.parametrize(
+    ("content", "level"),
+    [
+        ([picture("low")], "MEDIA_RESOLUTION_LOW"),
+        ([picture("high")], "MEDIA_RESOLUTION_HIGH"),
+        ([picture("original")], "MEDIA_RESOLUTION_HIGH"),
+        ([picture("low"), picture("high")], "MEDIA_RESOLUTION_HIGH"),
+        ([picture("low"), picture()], None),
+        ([picture("low"), picture("auto")], None),
+        ([picture("low"), PDF], None),
+        ([picture()], None),
+        ([{"type": "text", "text": 'They say "detail": "low".'}], None),
+    ],
+    ids=["low", "high", "original", "the-closer", "one-open", "auto", "a-file", "none", "in-words"],
+)
+def test_the_detail_of_pictures_is_a_level_for_the_whole_request(content, level):
+    body = translated(messages=[{"role": "user", "content": content}])
+    assert body.get("generationConfig", {}).get("mediaResolution") == level
+
+
 def test_media():
     address = "https://a.test/scale.webp?x=1"
     assert parts(
