@@ -209,6 +209,10 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         What that costs; None where the price is unknown.
     changes
         What of the request the model was told otherwise than the client said it.
+    deployment
+        Which of the model's took it; None where there is one.
+    deployment_propensity
+        How probable that was, where it was drawn.
     """
 
     call_id: str
@@ -223,6 +227,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage | None = None
     cost_usd: float | None = 0.0
     changes: tuple[str, ...] = ()
+    deployment: str | None = None
+    deployment_propensity: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -189,7 +189,7 @@ def build_active(
         ),
         clock=clock,
         config_version=version,
-        pupils=resources.pupils.of(policies),
+        pupils=resources.pupils.of(policies, bandits=pool.bandits()),
         keeps=build_keeps(config),
         tracer=resources.tracer,
         upstreams=upstream_facts(config),

@@ -50,6 +50,14 @@ async def sample(state: AppState) -> None:
         metrics.lessons.sampled(policy, beliefs, n_waiting=n_waiting)
     for taught in state.resources.memories:
         metrics.lessons.remembered(taught.router, taught.n_rows, n_left_out=taught.n_left_out)
+    for slot, success in state.serving.pool.believed():
+        place = slot.deployment
+        metrics.upstreams.believed(
+            place.spec.model_id,
+            upstream=place.upstream,
+            upstream_model=place.upstream_model,
+            success=success,
+        )
     try:
         standings = await state.serving.admission.standings.known_budgets()
     except StoreError:

@@ -12,7 +12,8 @@ from app.config.fields import choices
 from app.config.models import MARK, DeploymentConfig, ModelConfig
 from app.config.parameters import ParametersConfig, rules_for, shipped_table
 from app.errors import ConfigError
-from app.gateway.balances import BALANCES
+from app.gateway.balances import balance_of
+from app.gateway.bandit import Bandit
 from app.gateway.breaker import CircuitState
 from app.gateway.latency import Pace, Speeds, pace_of
 from app.gateway.pool import DeploymentPool
@@ -111,13 +112,16 @@ def build_pool(
     breaker = config.gateway.breaker
     models = config.gateway.models
     balances = {
-        model_id: BALANCES[model.balance](rng)
+        model_id: balance_of(model, rng, region=config.gateway.server.region)
         for model_id, model in models.items()
         if model_id in deployments and model_id not in config.variants
     }
     for variant_id in config.variants:
         # It is served where its model is: what one learns of a place holds for the other.
         balances[variant_id] = balances[variant_id.partition(MARK)[0]]
+    for model_id, balance in balances.items():
+        if isinstance(balance, Bandit):
+            balance.meet([model_id])
     return DeploymentPool(
         deployments,
         clock=clock,

@@ -1,11 +1,17 @@
 """The section `models`: what clients can get, and where it is served."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from app.config.allowances import LimitsConfig
+from app.config.balancing import (
+    BalanceName,
+    BanditConfig,
+    PredictedImpactConfig,
+    PrefixAffinityConfig,
+)
 from app.config.catalogue import TokensPerSecond, Ttft, VariantConfig
 from app.config.fields import (
     ConflictError,
@@ -24,9 +30,6 @@ from routers.wishes import Security
 
 MARK = VARIANT_MARK
 """Stands between a model and one of its variants."""
-
-
-BalanceName = Literal["least-outstanding", "round-robin", "predicted-impact"]
 
 
 class DeploymentConfig(Strict):
@@ -65,8 +68,15 @@ class ModelConfig(Strict):
     deployments: Annotated[tuple[DeploymentConfig, ...], Field(min_length=1)] | None = None
     """The places that serve it, where there are several."""
     balance: BalanceName = "least-outstanding"
-    """Which of them takes a call: the one with the fewest calls outstanding, each in turn, or the
-    one where it is predicted to cost the least time, of its own and of the calls beside it."""
+    """Which of them takes a call: the one with the fewest calls outstanding, each in turn, the one
+    where it is predicted to cost the least time, of its own and of the calls beside it, the one
+    that answers most surely, or the one that has seen the beginning of the prompt before."""
+    bandit: BanditConfig | None = None
+    """How `balance: bandit` learns."""
+    predicted_impact: PredictedImpactConfig | None = None
+    """What `balance: predicted-impact` begins with; default: it learns from nothing."""
+    prefix_affinity: PrefixAffinityConfig | None = None
+    """How far `balance: prefix-affinity` goes."""
     ttft_s: Ttft | None = None
     """What its first token usually takes, until the gateway has measured it; default: as its
     catalogue entry says."""
@@ -92,6 +102,10 @@ class ModelConfig(Strict):
             raise ConflictError(
                 ("upstream_model",), "`upstream_model` belongs into each of the `deployments`"
             )
+        for name in ("bandit", "predicted_impact", "prefix_affinity"):
+            balance = name.replace("_", "-")
+            if getattr(self, name) is not None and self.balance != balance:
+                raise ConflictError((name,), f"`{name}` is about `balance: {balance}` alone")
         places = [(each.upstream, each.upstream_model) for each in self.places]
         if len(set(places)) < len(places):
             raise ConflictError(

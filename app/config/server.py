@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from app.config.fields import BatchShare, Port, Seconds, Strict, Variable
+from app.config.fields import BatchShare, Name, Port, Seconds, Strict, Variable
 
 HostName = Annotated[str, StringConstraints(pattern=r"^(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")]
 Origin = Annotated[str, StringConstraints(pattern=r"^(\*|https?://[^/\s,*]+)$")]
@@ -33,6 +33,8 @@ class ServerConfig(Strict):
 
     host: str = "127.0.0.1"
     """The address to listen on; others than loopback ones need `auth.mode`."""
+    region: Name | None = None
+    """Where this gateway stands: bandits that balance learn apart in each region."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     """The port to listen on; 0 takes a free one."""
     metrics_port: Port | None = None

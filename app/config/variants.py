@@ -91,6 +91,9 @@ class _Made:
                 for place in model.places
             ),
             balance=model.balance,
+            bandit=model.bandit,
+            predicted_impact=model.predicted_impact,
+            prefix_affinity=model.prefix_affinity,
             spec=entry_id,
             limits=model.limits,
         )

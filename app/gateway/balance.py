@@ -8,7 +8,8 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from enum import StrEnum
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from app.gateway.slots import Load, Slot
 
@@ -35,9 +36,16 @@ class News:
     begun_per_s: float
 
 
+class Prefix(NamedTuple):
+    """What a prompt begins with: what the application says first, and what its user does."""
+
+    opening: int
+    conversation: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallSize:
-    """How large a call is: its prompt, and its answer; None where that is not predicted."""
+    """What is known of a call: how large prompt and answer are (None: not predicted), its kin."""
 
     input_tokens: float
     output_tokens: float | None
@@ -45,6 +53,8 @@ class CallSize:
     """What nine of ten answers are not longer than."""
     streams: bool = True
     """Whether its first token will be seen before its last."""
+    prefix: Prefix | None = None
+    """What its prompt begins with, where that is wanted."""
 
     @property
     def tokens(self) -> float:
@@ -52,8 +62,37 @@ class CallSize:
         return self.input_tokens + (self.output_tokens or 0.0)
 
 
+class Ended(StrEnum):
+    """How a call ended, as far as it tells something of its deployment."""
+
+    WHOLE = "whole"
+    FAULT = "fault"
+    """By the deployment: an error of its own, a timeout, an answer that is empty or breaks off."""
+    OTHER = "other"
+    """By the client, or by a limit: it says nothing of how well calls are answered."""
+
+
+class Watched(Protocol):
+    """What a balance that learns knows of one call."""
+
+    slot: Slot
+    propensity: float | None
+    """How probable it was that its deployment would take it, where that is known."""
+
+
 class Balance(Protocol):
-    """Spreads the calls of one model over its deployments."""
+    """Spreads the calls of one model over its deployments.
+
+    Attributes
+    ----------
+    wants_size
+        Whether it matters how large a call is.
+    wants_prefix
+        Whether it matters what a prompt begins with.
+    """
+
+    wants_size: bool
+    wants_prefix: bool
 
     def pick(self, slots: Sequence[Slot], now: float, size: CallSize | None = None) -> Slot:
         """Return one of some deployments, of which there is at least one."""
@@ -61,6 +100,23 @@ class Balance(Protocol):
 
     def heard(self, news: News) -> None:
         """Take note of what other replicas do."""
+        ...
+
+
+@runtime_checkable
+class Watcher(Protocol):
+    """What a balance does besides that learns from its calls, which are what `begun` returned."""
+
+    def begun(self, slot: Slot, now: float, size: CallSize | None) -> Any:
+        """Take note that a call begins, and return a `Watched` of it."""
+        ...
+
+    def first_token(self, call: Any, now: float) -> None:
+        """Take note that its answer begins."""
+        ...
+
+    def ended(self, call: Any, now: float, how: Ended) -> None:
+        """Take note that it is over."""
         ...
 
 
@@ -78,6 +134,8 @@ class LeastOutstanding:
         Breaks ties, by weight.
     """
 
+    wants_size = wants_prefix = False
+
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self._news: News | None = None
@@ -85,6 +143,15 @@ class LeastOutstanding:
     def heard(self, news: News) -> None:
         """Take note of what other replicas do."""
         self._news = news
+
+    def loads(self, slots: Sequence[Slot], now: float) -> dict[Slot, float]:
+        """Return what each is busy with, relative to its weight, as far as it is known."""
+        news = self._news
+        loads = {slot: slot.load.outstanding / slot.deployment.weight for slot in slots}
+        if news is not None and now - news.at <= STALE_S:
+            for slot, elsewhere in _filled_up(slots, news, now).items():
+                loads[slot] += elsewhere
+        return loads
 
     def pick(self, slots: Sequence[Slot], now: float, size: CallSize | None = None) -> Slot:  # noqa: ARG002
         """Return the one with the least load."""
@@ -123,6 +190,8 @@ class RoundRobin:
     rng
         Says where it begins, so that replicas do not all begin with the same one.
     """
+
+    wants_size = wants_prefix = False
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng

@@ -33,6 +33,7 @@ from app.gateway.balance import CallSize
 from app.gateway.ledger import LedgerEntry
 from app.gateway.plan import FirstOf, Hedged
 from app.gateway.pool import DeploymentPool, Lease
+from app.gateway.prefix_affinity import prefix_of
 from app.gateway.request import IDEMPOTENCY_KEY, Deployment, RouteRequest
 from app.gateway.retry import (
     MAX_CALLS_OF_A_REPEAT,
@@ -253,7 +254,8 @@ class Dispatcher:
         lost = False
         needs_messages = Capability.MESSAGES_API in request.demand.capabilities
         dialect = MESSAGES if needs_messages else None
-        size, terms = _size(request, model_id, entry), request.latency
+        prefixed = self.pool.wants_prefix(model_id)
+        size, terms = _size(request, model_id, entry, prefixed=prefixed), request.latency
         while True:
             fits = None
             if terms is not None and terms.has_deadline:
@@ -356,7 +358,13 @@ class Dispatcher:
                 )
             # First of all, what has to be paid: nothing may come in between.
             attempt = entry.failed(
-                deployment, lease.began, failure, progress=progress, prelude=prelude, role=role
+                deployment,
+                lease.began,
+                failure,
+                progress=progress,
+                prelude=prelude,
+                role=role,
+                propensity=lease.propensity,
             )
             if isinstance(failure, UpstreamError):
                 failures.append((attempt, failure))
@@ -395,7 +403,9 @@ def _with_own_thoughts(call: ModelCall, deployment: Deployment, entry: LedgerEnt
     return msgspec.structs.replace(call, fields=fields)
 
 
-def _size(request: RouteRequest, model_id: str, entry: LedgerEntry) -> CallSize:
+def _size(
+    request: RouteRequest, model_id: str, entry: LedgerEntry, *, prefixed: bool = False
+) -> CallSize:
     """Return how large a call is, as far as its answer's length is predicted."""
     estimate = None if entry.decision is None else entry.decision.estimate(model_id)
     return CallSize(
@@ -403,6 +413,7 @@ def _size(request: RouteRequest, model_id: str, entry: LedgerEntry) -> CallSize:
         output_tokens=None if estimate is None else estimate.output_tokens,
         output_tokens_upper=None if estimate is None else estimate.output_tokens_upper,
         streams=request.stream,
+        prefix=prefix_of(request) if prefixed else None,
     )
 
 
@@ -445,7 +456,13 @@ def _has_had_its_calls(request: RouteRequest, failures: Failures) -> bool:
 
 def _serve(entry: LedgerEntry, answer: OpenAnswer) -> None:
     lease = answer.lease
-    entry.serves(answer.deployment, lease.began, answer.prelude, role=answer.role)
+    entry.serves(
+        answer.deployment,
+        lease.began,
+        answer.prelude,
+        role=answer.role,
+        propensity=lease.propensity,
+    )
     if lease.forecast is not None:
         entry.latency = lease.forecast.latency
     if answer.trace is not None:
@@ -462,6 +479,7 @@ async def _discard(entry: LedgerEntry, answer: OpenAnswer) -> None:
             progress=answer.progress,
             prelude=answer.prelude,
             role=answer.role,
+            propensity=answer.lease.propensity,
         )
         if answer.trace is not None:
             answer.trace.ended(attempt)

@@ -155,6 +155,8 @@ class LedgerEntry(msgspec.Struct, kw_only=True, eq=False):
         status: int | None = None,
         error: str | None = None,
         paid: Paid = NOTHING_PAID,
+        deployment: str | None = None,
+        propensity: float | None = None,
     ) -> Call:
         """Note a call that has just ended, or begun to serve."""
         decision_id = self.request.decision_id
@@ -171,6 +173,8 @@ class LedgerEntry(msgspec.Struct, kw_only=True, eq=False):
             usage=paid.usage,
             cost_usd=paid.cost_usd,
             changes=self.changes.get(model_id, ()),
+            deployment=deployment,
+            deployment_propensity=propensity,
         )
         self.calls.append(call)
         return call
@@ -244,6 +248,7 @@ class LedgerEntry(msgspec.Struct, kw_only=True, eq=False):
         prelude: Iterable[Chunk] = (),
         *,
         role: CallRole = CallRole.ANSWER,
+        propensity: float | None = None,
     ) -> None:
         """Note that an upstream call serves the answer, and how that begins."""
         now = self.clock()
@@ -254,6 +259,8 @@ class LedgerEntry(msgspec.Struct, kw_only=True, eq=False):
             deployment.upstream,
             duration_s=now - began,
             status=200,
+            deployment=deployment.name,
+            propensity=propensity,
         )
         self.served = deployment
         self.time_to_first_token_s = now - self.started
@@ -269,6 +276,7 @@ class LedgerEntry(msgspec.Struct, kw_only=True, eq=False):
         progress: Progress,
         prelude: Iterable[Chunk] = (),
         role: CallRole = CallRole.ANSWER,
+        propensity: float | None = None,
     ) -> Call:
         """Note an upstream call that does not serve the answer, and what it has to be paid.
 
@@ -289,6 +297,8 @@ class LedgerEntry(msgspec.Struct, kw_only=True, eq=False):
             status=status,
             error=code,
             paid=paid,
+            deployment=deployment.name,
+            propensity=propensity,
         )
 
     def answering(self) -> None:

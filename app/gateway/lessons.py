@@ -15,15 +15,18 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
 
+from app.gateway.bandit import Bandit
+from app.gateway.bandit_memory import Taught
 from app.gateway.course import Course
 from app.gateway.request import Policy, RouteRequest
 from app.stores.base import Registers, StoreError
 from routers.workflows.learning.base import Beliefs, OnlineWorkflow
-from routers.workflows.learning.lessons import Lesson
 
 LESSONS_EVERY_S = 2.0
 """How often lessons are kept, and those of others learned, on average."""
@@ -39,6 +42,8 @@ _MAX_WRITTEN = 8
 _TRIES = 4
 _IN_TIME_S = 2.0
 """How long a process that starts or ends waits for the store."""
+
+_NO_BANDITS: Mapping[str, Bandit] = MappingProxyType({})
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +74,7 @@ class _Known:
 
     n_writes: int = 0
     versions: tuple[str, ...] = ()
-    lesson: Lesson | None = None
+    lesson: Taught | None = None
 
     def with_(self, write: "_Write") -> "_Known":
         """Return what it says with one more write."""
@@ -92,26 +97,60 @@ class _Write:
     """Lessons that are on their way to the store, or were last seen there."""
 
     version: str
-    lesson: Lesson | None
+    lesson: Taught | None
     n_lessons: int
     number: int = 0
 
 
+class Learner(Protocol):
+    """Whatever requests teach: a workflow, or what a balance knows of deployments."""
+
+    def absorb(self, lesson: Any) -> None:
+        """Believe a lesson from now on, on top of what is believed."""
+        ...
+
+    def recall(self, lesson: Any | None) -> Callable[[], None]:
+        """Return what has it believe a lesson and what it was born with, and nothing else.
+
+        Raises
+        ------
+        ValueError
+            If it is a lesson about something else.
+        """
+        ...
+
+    def read_lesson(self, state: Mapping[str, np.ndarray]) -> Taught:
+        """Return the lesson of a state.
+
+        Raises
+        ------
+        KeyError, ValueError
+            If it is none.
+        """
+        ...
+
+    def gather(self) -> tuple[Taught, int] | None:
+        """Return what it learned by itself since it was asked before, and of how many calls."""
+        ...
+
+
 @dataclass(slots=True, eq=False)
 class Pupil:
-    """A policy's workflow, what requests taught it, and what of that is kept.
+    """What learns, what requests taught it, and what of that is kept.
 
     Attributes
     ----------
     name
         Of its register: another policy, another artifact, or other models have another one.
+    policy
+        Whose it is; of a balance, its model's.
     workflow
         Of the configuration that serves.
     """
 
     name: str
     policy: str
-    workflow: OnlineWorkflow
+    workflow: Learner
     _version: str | None = None
     """Of the value that is in the store, as far as known."""
     _kept: _Known = _Known()
@@ -120,29 +159,45 @@ class Pupil:
     _sending: _Write | None = None
     _written: deque[_Write] = field(default_factory=lambda: deque(maxlen=_MAX_WRITTEN))
     """By this process, of late."""
-    _fresh: Lesson | None = None
+    _fresh: Taught | None = None
     _n_fresh: int = 0
     _is_thinking: bool = False
-    _meanwhile: Lesson | None = None
+    _meanwhile: Taught | None = None
     """What was learned while the workflow was thinking over what it knows."""
     _using: asyncio.Lock = field(default_factory=asyncio.Lock)
     _is_too_large: bool = False
+
+    @property
+    def title(self) -> str:
+        """What it is, for whoever reads the log."""
+        whose = "policy" if isinstance(self.workflow, OnlineWorkflow) else "the balance of"
+        return f"{whose} {self.policy}"
 
     @property
     def n_waiting(self) -> int:
         """How many lessons the store does not have yet."""
         return self._n_fresh + (0 if self._sending is None else self._sending.n_lessons)
 
-    def learn(self, lesson: Lesson) -> None:
+    def learn(self, lesson: Taught) -> None:
         """Believe a lesson from now on, and have it kept later."""
         self.workflow.absorb(lesson)
-        self._fresh, self._n_fresh = _then(self._fresh, lesson), self._n_fresh + 1
+        self._add(lesson, 1)
+
+    def _add(self, lesson: Taught, n: int) -> None:
+        self._fresh, self._n_fresh = _then(self._fresh, lesson), self._n_fresh + n
         if self._is_thinking:
             self._meanwhile = _then(self._meanwhile, lesson)
 
-    def follow(self, workflow: OnlineWorkflow) -> None:
+    def _gather(self) -> None:
+        """Have kept what it learned by itself, and believes already."""
+        gathered = self.workflow.gather()
+        if gathered is not None:
+            self._add(*gathered)
+
+    def follow(self, workflow: Learner) -> None:
         """Have the workflow of a new configuration know what the one before it knew."""
         if workflow is not self.workflow:
+            self._gather()
             workflow.recall(self._beside(self._kept.lesson))()
             self.workflow = workflow
 
@@ -157,12 +212,13 @@ class Pupil:
         if self._is_too_large:
             return
         async with self._using:
+            self._gather()
             for _ in range(_TRIES):
                 await self._read(registers)
                 if await self._write(registers):
                     return
 
-    def _beside(self, kept: Lesson | None) -> Lesson | None:
+    def _beside(self, kept: Taught | None) -> Taught | None:
         """Return what the store has and, on top of it, what it does not have yet."""
         sending = None if self._sending is None else self._sending.lesson
         return _then(_then(kept, sending), self._fresh)
@@ -196,16 +252,19 @@ class Pupil:
 
     async def _think_over(self, known: _Known) -> None:
         """Have the workflow believe what is in the store and what is not yet, and nothing else."""
-        thinking: OnlineWorkflow | None = None
+        thinking: Learner | None = None
         self._is_thinking = True
         try:
             while thinking is not self.workflow:  # once more where a new configuration serves now
+                self._gather()
                 thinking, self._meanwhile = self.workflow, None
                 believe = await asyncio.to_thread(thinking.recall, self._beside(known.lesson))
         except ValueError as error:
-            _log.warning("what policy %s learned is about something else: %s", self.policy, error)
+            _log.warning("what %s learned is about something else: %s", self.title, error)
             self._is_lost = True
             return
+        else:
+            self._gather()
         finally:
             self._is_thinking = False
         believe()
@@ -220,9 +279,9 @@ class Pupil:
                 name: np.frombuffer(numbers, "<f8").reshape(shape)
                 for name, (shape, numbers) in value.arrays.items()
             }
-            lesson = Lesson.restore(state) if state else None
+            lesson = self.workflow.read_lesson(state) if state else None
         except (msgspec.DecodeError, KeyError, ValueError) as error:
-            _log.warning("what policy %s learned cannot be read: %s", self.policy, error)
+            _log.warning("what %s learned cannot be read: %s", self.title, error)
             return None
         return _Known(value.n_writes, tuple(value.versions), lesson)
 
@@ -237,8 +296,8 @@ class Pupil:
         data = await asyncio.to_thread(_value_of, after)
         if len(data) > MAX_BYTES:
             _log.warning(
-                "what policy %s learned is too large to be kept: %d bytes, of at most %d",
-                *(self.policy, len(data), MAX_BYTES),
+                "what %s learned is too large to be kept: %d bytes, of at most %d",
+                *(self.title, len(data), MAX_BYTES),
             )
             self._is_too_large = True
             return True
@@ -270,10 +329,17 @@ class Pupils:
     def __iter__(self) -> Iterator[Pupil]:
         return iter([each for each in self._pupils.values() if each.name in self._serving])
 
-    def of(self, policies: Mapping[str, Policy]) -> dict[str, Pupil]:
+    def of(
+        self, policies: Mapping[str, Policy], *, bandits: Mapping[str, Bandit] = _NO_BANDITS
+    ) -> dict[str, Pupil]:
         """Return the pupils of a configuration that is to serve, by its policies.
 
         They know what those of the one before knew, where it is about the same.
+
+        Parameters
+        ----------
+        bandits
+            By model, what learns where its calls are answered; they learn by themselves.
         """
         found = {}
         for policy in policies.values():
@@ -282,13 +348,26 @@ class Pupils:
                 continue
             workflow.meet(sorted(spec.model_id for spec in policy.candidates))
             name = _name_of(policy, workflow)
-            if name not in self._pupils:
-                self._pupils[name] = Pupil(name, policy.name, workflow)
-                self._is_new.set()  # it has still to read what is known of old
-            self._pupils[name].follow(workflow)
-            found[policy.name] = self._pupils[name]
-        self._serving = frozenset(pupil.name for pupil in found.values())
+            found[policy.name] = self._taught(name, policy.name, workflow)
+        alone = [
+            self._taught(
+                hashlib.sha256(b"balance\n" + context.subject).hexdigest()[:32],
+                model_id,
+                context,
+            )
+            for model_id, bandit in bandits.items()
+            for context in bandit.contexts()
+        ]
+        self._serving = frozenset(pupil.name for pupil in (*found.values(), *alone))
         return found
+
+    def _taught(self, name: str, policy: str, learner: Learner) -> Pupil:
+        pupil = self._pupils.get(name)
+        if pupil is None:
+            pupil = self._pupils[name] = Pupil(name, policy, learner)
+            self._is_new.set()  # it has still to read what is known of old
+        pupil.follow(learner)
+        return pupil
 
     async def keep(self) -> None:
         """Keep what was learned, and believe what others learned; what fails is done later."""
@@ -297,7 +376,7 @@ class Pupils:
                 await pupil.keep(self._registers)
             except StoreError as error:
                 # The store counts it, and says so once.
-                _log.debug("lessons of policy %s wait: %s", pupil.policy, error)
+                _log.debug("lessons of %s wait: %s", pupil.title, error)
                 continue
             if name not in self._serving and not pupil.n_waiting:
                 self._pupils.pop(name, None)
@@ -344,13 +423,18 @@ def teach(request: RouteRequest, course: Course | None, pupils: Mapping[str, Pup
 
 def beliefs_of(pupils: Iterable[Pupil]) -> list[tuple[str, Beliefs, int]]:
     """Return what each policy believes, and how many of its lessons the store does not have."""
-    return [(each.policy, each.workflow.beliefs(), each.n_waiting) for each in pupils]
+    return [
+        (each.policy, workflow.beliefs(), each.n_waiting)
+        for each in pupils
+        if isinstance(workflow := each.workflow, OnlineWorkflow)
+    ]
 
 
-def _then(before: Lesson | None, later: Lesson | None) -> Lesson | None:
+def _then(before: Taught | None, later: Taught | None) -> Taught | None:
     if before is None or later is None:
         return later if before is None else before
-    return before.then(later)
+    together: Taught = before.then(later)
+    return together
 
 
 def _value_of(known: _Known) -> bytes:

@@ -7,14 +7,21 @@ from types import MappingProxyType
 import msgspec
 
 from app.errors import UpstreamError, UpstreamThrottledError
-from app.gateway.balance import Balance, CallSize, LeastOutstanding, News
+from app.gateway.balance import (
+    Balance,
+    CallSize,
+    Ended,
+    LeastOutstanding,
+    News,
+    Watched,
+    Watcher,
+)
+from app.gateway.bandit import Bandit
 from app.gateway.breaker import Circuit, CircuitState
 from app.gateway.latency import Forecast, Speeds
 from app.gateway.machines import Home, Wait
-from app.gateway.predicted_impact import PredictedImpact, WatchedCall
-from app.gateway.quotas import quota_of
 from app.gateway.request import Deployment
-from app.gateway.slots import Load, Slot, where_loaded, with_room
+from app.gateway.slots import Slot, loads_of, where_loaded, with_room
 from app.gateway.tier_load import TierLoad, Under
 from routers.types import Latency
 
@@ -34,8 +41,10 @@ class Lease(msgspec.Struct, eq=False):
     slot: Slot
     began: float
     is_probe: bool
-    watched: WatchedCall | None = None
-    """What a balance that predicts knows of the call."""
+    watched: Watched | None = None
+    """What a balance that learns knows of the call."""
+    propensity: float | None = None
+    """How probable it was that this deployment would take the call, where that is known."""
     under: Under | None = None
     """What the load of a tier knows of it."""
     expected_tokens: float = 0.0
@@ -69,8 +78,7 @@ class Lease(msgspec.Struct, eq=False):
             took_s = now - self.began
             slot.speed.whole(self.forecast, took_s, output_tokens=output_tokens, now=now)
         if self.watched is not None:
-            self.pool.ended(self.watched, whole=True)
-            self.watched = None
+            self._ended(self.watched, Ended.WHOLE)
         if self.under is not None:
             self.pool.left_tier(slot, self.under, whole=True)
             self.under = None
@@ -90,6 +98,8 @@ class Lease(msgspec.Struct, eq=False):
         """Report a failure; only a fault of the provider counts against its health."""
         self._failed = True
         now = self.pool.clock()
+        if self.watched is not None:
+            self._ended(self.watched, Ended.FAULT if error.provider_fault else Ended.OTHER)
         if error.provider_fault:
             self.pool.changing(self.slot, lambda circuit: circuit.failed(now, began=self.began))
         elif isinstance(error, UpstreamThrottledError) and error.retry_after_s is not None:
@@ -102,7 +112,7 @@ class Lease(msgspec.Struct, eq=False):
         self._released = True
         self.slot.load.outstanding -= 1
         if self.watched is not None:
-            self.pool.ended(self.watched, whole=False)
+            self._ended(self.watched, Ended.OTHER)
         home = self.slot.home
         if home is not None:
             home.machine.ended(home.name, self.pool.clock(), failed=self._failed)
@@ -110,6 +120,10 @@ class Lease(msgspec.Struct, eq=False):
             self.pool.left_tier(self.slot, self.under, whole=False)
         if self.is_probe and self.slot.circuit.state is CircuitState.HALF_OPEN:
             self.pool.changing(self.slot, Circuit.abandoned)
+
+    def _ended(self, watched: Watched, how: Ended) -> None:
+        self.watched = None
+        self.pool.ended(watched, how)
 
 
 class DeploymentPool:
@@ -157,7 +171,7 @@ class DeploymentPool:
             model_id: balances.get(model_id) or LeastOutstanding(rng) for model_id in deployments
         }
         self._on_breaker_change = on_breaker_change
-        loads, speeds = _loads(deployments, clock()), speeds or Speeds()
+        loads, speeds = loads_of(deployments, clock()), speeds or Speeds()
         self._slots = {
             model_id: tuple(
                 Slot(
@@ -176,16 +190,25 @@ class DeploymentPool:
             for model_id, slots in self._slots.items()
             if any(slot.load.quota is not None for slot in slots)
         }
-        self._watching = {
+        several = {
             model_id: balance
             for model_id, balance in self._balances.items()
-            if isinstance(balance, PredictedImpact) and len(self._slots[model_id]) > 1
+            if len(self._slots[model_id]) > 1
         }
         self._hosted = frozenset(
             model_id
             for model_id, slots in self._slots.items()
             if any(slot.home is not None for slot in slots)
         )
+        self._watching = {
+            model_id: balance
+            for model_id, balance in several.items()
+            if isinstance(balance, Watcher)
+        }
+        self._sized = self._limited | {
+            model_id for model_id, balance in several.items() if balance.wants_size
+        }
+        self._prefixed = {model_id for model_id, balance in several.items() if balance.wants_prefix}
         self._troubled: set[str] = set()
         """Models with a deployment that something is, or lately was, held against."""
 
@@ -240,6 +263,8 @@ class DeploymentPool:
         lease = Lease(
             self, slot, now, is_probe, watched, expected_tokens=expected_tokens, forecast=forecast
         )
+        if watched is not None:
+            lease.propensity = watched.propensity
         if self._tier_loads:
             tier = self._tier_loads.get(model_id)
             lease.under = None if tier is None else tier.begun(now)
@@ -266,16 +291,20 @@ class DeploymentPool:
 
     def predicts(self, model_id: str) -> bool:
         """Return whether the size of a call matters for where it goes."""
-        return model_id in self._watching or model_id in self._limited
+        return model_id in self._sized
 
-    def began_to_answer(self, call: WatchedCall) -> None:
+    def wants_prefix(self, model_id: str) -> bool:
+        """Return whether it matters for where a call goes what its prompt begins with."""
+        return model_id in self._prefixed
+
+    def began_to_answer(self, call: Watched) -> None:
         """Tell whoever predicts that the first token of a call is there."""
         self._watching[call.slot.deployment.spec.model_id].first_token(call, self.clock())
 
-    def ended(self, call: WatchedCall, *, whole: bool) -> None:
+    def ended(self, call: Watched, how: Ended) -> None:
         """Tell whoever predicts that a call is over."""
         now = self.clock()
-        self._watching[call.slot.deployment.spec.model_id].ended(call, now, whole=whole)
+        self._watching[call.slot.deployment.spec.model_id].ended(call, now, how)
 
     def left_tier(self, slot: Slot, call: Under, *, whole: bool) -> None:
         """Tell the load of a tier that a call of it is over."""
@@ -342,6 +371,23 @@ class DeploymentPool:
     def heard(self, model_id: str, news: News) -> None:
         """Take note of what other replicas do with the deployments of a model."""
         self._balances[model_id].heard(news)
+
+    def bandits(self) -> dict[str, Bandit]:
+        """Return what learns where calls are answered, each once, by the model of its first."""
+        found: dict[str, Bandit] = {}
+        for model_id, balance in self._balances.items():
+            if isinstance(balance, Bandit) and balance not in found.values():
+                found[model_id] = balance
+        return found
+
+    def believed(self) -> Iterator[tuple[Slot, float]]:
+        """Go through what bandits believe of deployments, for metrics."""
+        for model_id, balance in self._balances.items():
+            if isinstance(balance, Bandit):
+                for slot in self._slots[model_id]:
+                    mean = balance.mean(slot)
+                    if mean is not None:
+                        yield slot, mean
 
     def slots(self) -> Iterator[Slot]:
         """Go through all deployments, for metrics and readiness."""
@@ -414,13 +460,3 @@ def forecast_at(slot: Slot, size: CallSize, now: float) -> Forecast:
 
 def _busy(slot: Slot) -> float:
     return slot.load.outstanding / slot.deployment.weight
-
-
-def _loads(
-    deployments: Mapping[str, Sequence[Deployment]], now: float
-) -> dict[tuple[str, str], Load]:
-    """Return the load of every place: of models that are served at the same one it is the same."""
-    places: dict[tuple[str, str], list[Deployment]] = {}
-    for each in (each for group in deployments.values() for each in group):
-        places.setdefault(each.key, []).append(each)
-    return {key: Load(quota=quota_of(group, now)) for key, group in places.items()}

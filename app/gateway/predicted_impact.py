@@ -10,7 +10,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from app.gateway.balance import STALE_S, CallSize, LeastOutstanding, News
+from app.gateway.balance import STALE_S, CallSize, Ended, LeastOutstanding, News
 from app.gateway.slots import Load, Slot
 
 _KEPT = 0.98
@@ -81,6 +81,8 @@ class WatchedCall:
     first_at: float = math.nan
     batch_tokens: float = 0.0
     """In the batch at its first token; 0 where that was not seen."""
+    propensity: float | None = None
+    """Nothing is drawn."""
 
 
 @dataclass(slots=True)
@@ -91,6 +93,8 @@ class Picture:
     """Seconds to the first token over the tokens that are to be read until then."""
     writing: Line = field(default_factory=Line)
     """Seconds of one token of an answer over the tokens in the batch."""
+    given: tuple[float, float, float, float] | None = None
+    """What is taken for its fits until it is known better."""
     fits: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     waiting: dict[WatchedCall, None] = field(default_factory=dict)
     """Calls without a first token, the oldest first."""
@@ -109,8 +113,8 @@ class Picture:
 
     @property
     def known(self) -> bool:
-        """Whether enough was seen."""
-        return self.reading.known and self.writing.known
+        """Whether enough was seen, or said."""
+        return self.given is not None or (self.reading.known and self.writing.known)
 
     def overdue(self, now: float) -> bool:
         """Return whether a first token is missing that should have been there a while ago."""
@@ -126,10 +130,21 @@ class PredictedImpact:
     seen, or a deployment is more than `STALE_S` behind what was predicted of it, the picture is
     wrong, and the least busy one takes the call. One that takes none because it is slow gets every
     fiftieth all the same.
+
+    Parameters
+    ----------
+    rng
+        Breaks ties where nothing is predicted.
+    slopes
+        Seconds to read a token of a prompt, and seconds of a token of an answer for each one in the
+        batch, to begin with; None: nothing is known.
     """
 
-    def __init__(self, rng: random.Random) -> None:
+    wants_size, wants_prefix = True, False
+
+    def __init__(self, rng: random.Random, *, slopes: tuple[float, float] | None = None) -> None:
         self._least_outstanding = LeastOutstanding(rng)
+        self._given = None if slopes is None else (0.0, slopes[0], 0.0, slopes[1])
         self._pictures: dict[Load, Picture] = {}
         self._n_calls = 0
 
@@ -143,6 +158,8 @@ class PredictedImpact:
         chosen, least = None, math.inf
         for slot in slots:
             picture = self._pictures.get(slot.load)
+            if picture is None and self._given is not None:
+                picture = self._new_picture(slot)
             if picture is None or not picture.known or picture.overdue(now):
                 return self._least_outstanding.pick(slots, now, size)
             if picture.idle and self._n_calls - picture.last_call >= _ASKED_AGAIN:
@@ -156,7 +173,7 @@ class PredictedImpact:
         """Take note that a call begins."""
         picture = self._pictures.get(slot.load)
         if picture is None:
-            picture = self._pictures[slot.load] = Picture()
+            picture = self._new_picture(slot)
         self._n_calls += 1
         picture.last_call = self._n_calls
         input_tokens, output_tokens = _tokens(size)
@@ -174,6 +191,11 @@ class PredictedImpact:
         picture.waiting[call] = None
         return call
 
+    def _new_picture(self, slot: Slot) -> Picture:
+        picture = self._pictures[slot.load] = Picture(given=self._given)
+        _refit(picture)
+        return picture
+
     def first_token(self, call: WatchedCall, now: float) -> None:
         """Take note that its answer begins, and learn how fast prompts are read."""
         picture = self._pictures[call.slot.load]
@@ -186,14 +208,14 @@ class PredictedImpact:
         picture.reading.learn(call.ahead_tokens, now - call.began)
         _refit(picture)
 
-    def ended(self, call: WatchedCall, now: float, *, whole: bool) -> None:
+    def ended(self, call: WatchedCall, now: float, how: Ended) -> None:
         """Take note that it is over; of whole answers it is learned how fast they are written."""
         picture = self._pictures[call.slot.load]
         if picture.waiting.pop(call, call) is None:
             picture.unread_tokens -= call.input_tokens
             return
         del picture.running[call]
-        if whole and call.batch_tokens:
+        if how is Ended.WHOLE and call.batch_tokens:
             tokens = (call.batch_tokens + picture.batch_tokens) / 2
             picture.writing.learn(tokens, (now - call.first_at) / max(1.0, call.output_tokens))
             _refit(picture)
@@ -212,7 +234,10 @@ def _batch_tokens(input_tokens: float, output_tokens: float) -> float:
 
 
 def _refit(picture: Picture) -> None:
-    picture.fits = (*picture.reading.fit(), *picture.writing.fit())
+    given = picture.given or (0.0, 0.0, 0.0, 0.0)
+    reading = picture.reading.fit() if picture.reading.known or not picture.given else given[:2]
+    writing = picture.writing.fit() if picture.writing.known or not picture.given else given[2:]
+    picture.fits = (*reading, *writing)
 
 
 def _lost_s(picture: Picture, input_tokens: float, output_tokens: float, now: float) -> float:

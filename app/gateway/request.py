@@ -352,6 +352,11 @@ class Deployment:
         """Which place it is: a model and its variants have the same ones."""
         return self.upstream, self.upstream_model
 
+    @property
+    def name(self) -> str | None:
+        """What rows call it; None where its model has no other."""
+        return self.label.decode() or None
+
     def takes(
         self, request: "RouteRequest", fields: Fields, *, dialect: str
     ) -> tuple[Fields, tuple[str, ...]]:

@@ -1,12 +1,12 @@
 """One place that serves a model, and what is known of it at the moment."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.gateway.breaker import Circuit, CircuitState
 from app.gateway.latency import Speed
 from app.gateway.machines import Home
-from app.gateway.quotas import Quota
+from app.gateway.quotas import Quota, quota_of
 from app.gateway.request import Deployment
 
 
@@ -79,3 +79,13 @@ def where_loaded(slots: Sequence[Slot], now: float) -> Sequence[Slot]:
         if slot.home is None or slot.outstanding < slot.home.machine.rule.busy_at
     ]
     return free or slots
+
+
+def loads_of(
+    deployments: Mapping[str, Sequence[Deployment]], now: float
+) -> dict[tuple[str, str], Load]:
+    """Return the load of every place: of models that are served at the same one it is the same."""
+    places: dict[tuple[str, str], list[Deployment]] = {}
+    for each in (each for group in deployments.values() for each in group):
+        places.setdefault(each.key, []).append(each)
+    return {key: Load(quota=quota_of(group, now)) for key, group in places.items()}

@@ -37,6 +37,10 @@ class StoredCall(Counted, frozen=True, kw_only=True, gc=False):
         In billionths of a US dollar; None where the price is not known.
     changes
         What of the request the model was told otherwise than the client said it.
+    deployment
+        Which of the model's took it, where it has several.
+    deployment_propensity
+        How probable that was, where it was drawn (`balance: bandit`).
     """
 
     id: str = ""
@@ -49,6 +53,8 @@ class StoredCall(Counted, frozen=True, kw_only=True, gc=False):
     status: int | None = None
     error: str | None = None
     changes: tuple[str, ...] = ()
+    deployment: str | None = None
+    deployment_propensity: float | None = None
 
 
 _DECODE = msgspec.json.Decoder(list[StoredCall]).decode
@@ -104,6 +110,8 @@ def _stored(call: Call) -> StoredCall:
         status=call.status,
         error=call.error,
         changes=call.changes,
+        deployment=call.deployment,
+        deployment_propensity=call.deployment_propensity,
         input_tokens=None if usage is None else usage.input_tokens,
         cached_input_tokens=None if usage is None else usage.cached_input_tokens,
         cache_write_tokens=None if usage is None else usage.cache_write_tokens,

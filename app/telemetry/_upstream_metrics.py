@@ -47,6 +47,13 @@ class UpstreamMetrics:
             *("model", "upstream", "upstream_model"),
             together="livemax",
         )
+        self._success = declare.gauge(
+            "gateway_deployment_success",
+            "How good the late answers of a deployment are taken to be by its model's bandit, from"
+            " 0 to 1; of the calls that count most.",
+            *("model", "upstream", "upstream_model"),
+            together="livemostrecent",
+        )
         self._retries = declare.counter(
             "gateway_retries",
             "Upstream calls to a model after one for the same purpose that failed in the request.",
@@ -87,6 +94,12 @@ class UpstreamMetrics:
         """Show the state of a deployment's circuit."""
         level = _BREAKER_STATES.index(state)
         self._breaker_state[model_id, upstream, upstream_model].set(level)
+
+    def believed(
+        self, model_id: str, *, upstream: str, upstream_model: str, success: float
+    ) -> None:
+        """Show what a bandit takes a deployment's success to be."""
+        self._success[model_id, upstream, upstream_model].set(success)
 
     def _called(self, call: Call) -> None:
         model, upstream = self._models[call.model_id], self._upstreams[call.upstream or None]

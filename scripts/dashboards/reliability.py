@@ -64,6 +64,38 @@ ROWS = (
         ),
     ),
     Row(
+        "Deployments",
+        (
+            Panel(
+                title="Share of calls",
+                text="Of each model's calls, by where it is served.",
+                queries=[
+                    Query(
+                        f"sum by (model, upstream) (rate(gateway_calls_total{_RATE}))"
+                        " / on (model) group_left"
+                        f" sum by (model) (rate(gateway_calls_total{_RATE}))",
+                        "{{model}} at {{upstream}}",
+                    )
+                ],
+                unit="percentunit",
+                maximum=1,
+            ),
+            Panel(
+                title="What bandits believe",
+                text="How good the late answers of each deployment are taken to be, where a model"
+                " is balanced by a bandit.",
+                queries=[
+                    Query(
+                        "max by (model, upstream, upstream_model) (gateway_deployment_success)",
+                        "{{model}} at {{upstream}} ({{upstream_model}})",
+                    )
+                ],
+                unit="percentunit",
+                maximum=1,
+            ),
+        ),
+    ),
+    Row(
         "What was done about it",
         (
             Panel(

@@ -6,6 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+from app.outcomes.calls import read_calls
+from app.outcomes.sqlite import read_outcomes
+from tests.support.gateway import GatewayThread, stub_config
 from tests.support.stub import StubThread
 
 PLACES = [{"upstream": "stub", "upstream_model": name} for name in ("sim-nano", "sim-large")]
@@ -65,3 +68,81 @@ def test_by_predicted_impact_a_slow_place_loses_its_calls_once_it_is_known(ask):
             taken[both(stream=True)] += 1
         assert [both(stream=True) for _ in range(4)] == [NANO] * 4
         assert [both() for _ in range(4)] == [NANO] * 4
+
+
+def test_a_bandit_leaves_a_place_that_fails_and_rows_say_how_it_chose(stub, artifacts, tmp_path):
+    places = [{**PLACES[0], "upstream": "bad"}, PLACES[1]]
+    with StubThread() as failing:
+        failing.add_fault("status", status=500, times=10_000)
+        config = stub_config(
+            tmp_path,
+            stub.origin,
+            changes={
+                "store.data_dir": "data",
+                "upstreams.bad": {"kind": "openai", "base_url": f"{failing.origin}/v1"},
+                # Of no help to the bandit.
+                "breaker.failures": 1_000,
+                "upstreams.bad.retries": 0,
+                "models.both": {
+                    "deployments": places,
+                    "spec": "llama-3.1-8b-instruct",
+                    "balance": "bandit",
+                    "bandit": {"memory": 50, "explore": 0.02},
+                },
+            },
+        )
+        with (
+            GatewayThread(config, artifacts=artifacts) as gateway,
+            httpx.Client(base_url=gateway.url, trust_env=False) as client,
+        ):
+            body = {"model": "both", "messages": [{"role": "user", "content": "Hi"}]}
+            statuses = [
+                client.post("/v1/chat/completions", json=body).status_code for _ in range(60)
+            ]
+    assert statuses[30:].count(200) > 25
+    rows = [row for _, row in read_outcomes(tmp_path / "data")]
+    calls = [call for row in rows for call in read_calls(row.calls)]
+    assert len(calls) == 60
+    assert {call.deployment for call in calls} == {"bad", "stub"}
+    late = [call for call in calls[30:] if call.deployment == "stub"]
+    assert calls[0].deployment_propensity == pytest.approx(0.5, abs=0.01)
+    assert min(call.deployment_propensity for call in late) > 0.8
+    assert max(call.deployment_propensity for call in late) <= 0.99 + 1e-9
+
+
+def test_turns_of_a_conversation_and_agents_of_one_prompt_stay_where_they_began(fresh_gateway):
+    names = [f"sim-{size}" for size in ("nano", "small", "large")]
+    gateway = fresh_gateway(
+        {
+            "models.three": {
+                "deployments": [{"upstream": "stub", "upstream_model": name} for name in names],
+                "spec": "llama-3.1-8b-instruct",
+                "balance": "prefix-affinity",
+            }
+        }
+    )
+    taken = {}
+    with httpx.Client(base_url=gateway.url, trust_env=False) as client:
+
+        def ask(agent, conversation, turn):
+            messages = [{"role": "system", "content": f"You are agent {agent}."}]
+            messages += [{"role": "user", "content": f"Question {conversation} of {agent}."}]
+            for number in range(turn):
+                messages += [
+                    {"role": "assistant", "content": f"Answer {number}."},
+                    {"role": "user", "content": f"And {number}?"},
+                ]
+            answer = client.post(
+                "/v1/chat/completions", json={"model": "three", "messages": messages}
+            )
+            assert answer.status_code == 200
+            return answer.headers["x-route-deployment"]
+
+        for turn in range(4):
+            for agent in range(8):
+                for conversation in range(2):
+                    place = ask(agent, conversation, turn)
+                    taken.setdefault(agent, set()).add(place)
+    # One call at a time: nobody is full, and no agent has more calls than one place holds.
+    assert all(len(places) == 1 for places in taken.values())
+    assert len(set.union(*taken.values())) == 3

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from routers.options import State
 from routers.task import Task
 from routers.workflows.base import Workflow
 from routers.workflows.learning.lessons import Lesson
@@ -86,6 +87,19 @@ class OnlineWorkflow(Workflow, ABC):
         ValueError
             If it is a lesson about something else.
         """
+
+    def read_lesson(self, state: State) -> Lesson:
+        """Return the lesson of a state.
+
+        Raises
+        ------
+        KeyError, ValueError
+            If it is none.
+        """
+        return Lesson.restore(state)
+
+    def gather(self) -> None:
+        """Return nothing: it learns by `absorb` alone."""
 
     def forget(self) -> None:
         """Believe no more than before the first lesson."""

@@ -176,6 +176,35 @@ def test_models_alone_need_no_router(load):
             {"deployments": [{"upstream": "up", "usd_per_hour": -1}]},
             ["models.cheap.deployments.0.usd_per_hour", "from 0"],
         ),
+        (
+            "models.cheap",
+            {"upstream": "up", "balance": "bandit", "bandit": {"kind": "greedy"}},
+            ["models.cheap.bandit.kind", "sw-ucb"],
+        ),
+        (
+            "models.cheap",
+            {
+                "upstream": "up",
+                "balance": "bandit",
+                "bandit": {"kind": "sw-ucb", "memory": 50_000},
+            },
+            ["models.cheap.bandit.memory", "20000 calls at most"],
+        ),
+        (
+            "models.cheap",
+            {"upstream": "up", "balance": "bandit", "bandit": {"context": ["model", "model"]}},
+            ["models.cheap.bandit.context", "twice"],
+        ),
+        (
+            "models.cheap",
+            {"upstream": "up", "bandit": {}},
+            ["models.cheap.bandit", "about `balance: bandit` alone"],
+        ),
+        (
+            "models.cheap",
+            {"upstream": "up", "balance": "prefix-affinity", "prefix_affinity": {"max_load": 1}},
+            ["models.cheap.prefix_affinity.max_load", "above 1"],
+        ),
         ("upstreams.up.retries", -1, ["upstreams.up.retries"]),
         ("upstreams.up.timeouts", {"total_s": 0}, ["upstreams.up.timeouts.total_s"]),
         ("policies.default.hedge_after_s", 0, ["policies.default.hedge_after_s"]),

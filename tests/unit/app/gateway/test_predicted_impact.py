@@ -20,7 +20,7 @@ class World:
 
     def __init__(self, **options):
         self.now = 0.0
-        self.balance = PredictedImpact(random.Random(1))
+        self.balance = PredictedImpact(random.Random(1), slopes=options.pop("slopes", None))
         places = [
             deployment("m", ScriptedProvider(), upstream=name, weight=options.get(name, 1.0))
             for name in "xy"
@@ -123,6 +123,17 @@ def test_a_slow_place_is_asked_now_and_then_and_gets_its_calls_back_when_it_is_f
     world.learn(n=100)
     world.lease(LARGE, at="x")
     assert world.where() == "y"
+
+
+def test_slopes_that_are_given_hold_until_calls_have_taught_others():
+    world = World(slopes=(1e-3, 1e-5))
+    large = world.lease(LARGE, at="x")
+    small = [world.lease(SMALL, at="y") for _ in range(2)]
+    assert world.where() == "y"
+    for lease in (large, *small):
+        world.end(lease)
+    world.learn(slower=4.0, n=40)
+    assert {world.where() for _ in range(20)} == {"x"}
 
 
 def test_weights_draw_calls_to_a_place():

@@ -57,7 +57,7 @@ class World:
     def ends(self, model_id, error):
         """Have the call to a model end in an error after its prompt was sent."""
         spec = self.admission.specs[model_id]
-        place = SimpleNamespace(spec=spec, upstream="stub")
+        place = SimpleNamespace(spec=spec, upstream="stub", name=None)
         self.entry.running.end(model_id)
         self.entry.failed(place, self.entry.clock(), error, progress=Progress())
 
