@@ -166,7 +166,8 @@ def _timed(request: RouteRequest, config: LoadedConfig) -> AtTheMoment:
     return partial(
         with_latencies,
         latency_of=usual_latencies(config),
-        request=msgspec.structs.replace(request, stream=True),
+        terms=request.latency,
+        streams=True,
         elapsed_s=0.0,
     )
 

@@ -205,7 +205,8 @@ class Chooser:
             now = partial(
                 with_latencies,
                 latency_of=self.latency_of,
-                request=request,
+                terms=request.latency,
+                streams=request.stream,
                 elapsed_s=self.clock() - entry.started,
             )
         decision = await self.decider.decide(

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from app.gateway.balance import CallSize
-from app.gateway.request import RouteRequest
+from app.gateway.latency_terms import LatencyTerms
 from routers.types import CandidateEstimate, Constraints, Latency
 
 
@@ -24,17 +24,22 @@ def with_latencies(
     estimates: Sequence[CandidateEstimate],
     *,
     latency_of: LatencyOf,
-    request: RouteRequest,
+    terms: LatencyTerms | None,
+    streams: bool,
     elapsed_s: float,
 ) -> Constraints:
     """Return constraints with what candidates take and their time costs, and how much is left.
 
     Parameters
     ----------
+    terms
+        Of the request.
+    streams
+        Whether its answer comes in pieces.
     elapsed_s
         Since the request came.
     """
-    terms, key = request.latency, None
+    key = None
     if terms is not None and terms.has_deadline:
         limits = terms
 
@@ -42,7 +47,7 @@ def with_latencies(
             return limits.late_s(latency, elapsed_s)
 
     latencies = {
-        each.model_id: latency_of(each.model_id, _size(each, request), key=key)
+        each.model_id: latency_of(each.model_id, _size(each, streams=streams), key=key)
         for each in estimates
     }
     timed = replace(
@@ -61,10 +66,10 @@ def _left_s(limit_s: float | None, elapsed_s: float) -> float | None:
     return None if limit_s is None else limit_s - elapsed_s
 
 
-def _size(estimate: CandidateEstimate, request: RouteRequest) -> CallSize:
+def _size(estimate: CandidateEstimate, *, streams: bool) -> CallSize:
     return CallSize(
         input_tokens=float(estimate.input_tokens),
         output_tokens=estimate.output_tokens,
         output_tokens_upper=estimate.output_tokens_upper,
-        streams=request.stream,
+        streams=streams,
     )

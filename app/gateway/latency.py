@@ -43,11 +43,24 @@ _OWN_CALLS = 3.0
 _FORGOTTEN_S = 120.0
 """Without calls for so long, half of what the last ones were off from the usual is forgotten."""
 
+_LONG_MARGIN = 0.01
+"""Of the newest call in what is usual of margins."""
+
+_PRIOR_CALLS = 4
+"""What is written of a place counts as so many calls: one call, of a huge prompt, is no news of all
+others."""
+
 _SIZES = 5
 """Classes of prompts: below 256 tokens, 1,024, 4,096, 16,384, and above."""
 
 _LEAST_S = 1e-4
 """Shorter times are no times: logarithms are taken of them."""
+
+_MADE_GOOD = 0.05
+"""Of each call, while some are owed."""
+
+_MOST_OWED = 20.0
+"""Calls; so that thousands that run at once do not make thousands after them wait."""
 
 _PRIOR_MARGIN = math.log(1.8)
 """By how much nine of ten are taken to stay below a median of which nothing was seen."""
@@ -81,9 +94,54 @@ class Quantile:
         self.n = n = self.n + 1
         off, spread = x - self.value, self.spread
         rate = 1 / (n + 2) if n < _FIRST_CALLS else _MEMORY
-        self.spread = spread = spread + rate * ((off if off > 0 else -off) - spread)
+        self.spread = spread + rate * ((off if off > 0 else -off) - spread)
+        # By what was known before: else what lies far above would count for more than one.
         step = _STEP * rate * (spread if spread > _FINEST else _FINEST)  # noqa: FURB136  (a call)
         self.value += step * self.p if off > 0 else step * (self.p - 1)
+
+
+@dataclass(slots=True)
+class Margin:
+    """What nine of ten calls stay below, and what it owes them.
+
+    Where a place gets slower, calls that run have been promised too little before the first of them
+    tells. What they miss more than newer promises would have is made good for: one in twenty misses
+    until it is, instead of one in ten.
+    """
+
+    quantile: Quantile
+    usual: float
+    owed: float = 0.0
+    """Calls that missed more (or, below 0, fewer) than were taken into account."""
+
+    @classmethod
+    def at(cls, value: float) -> "Margin":
+        """Return one that begins at a prior."""
+        return cls(Quantile(UPPER_QUANTILE, value), value)
+
+    def after(self, kept: float) -> float:
+        """Return it where the share `kept` of what is off from the usual still counts."""
+        return self.usual + kept * (self.quantile.value - self.usual)
+
+    def learn(self, x: float, *, kept: bool) -> None:
+        """Take one more call into account.
+
+        Parameters
+        ----------
+        kept
+            Whether what it was promised was kept.
+        """
+        quantile = self.quantile
+        owed = self.owed + (not kept) - (x > quantile.value)
+        p = UPPER_QUANTILE
+        if owed > 1 or owed < -1:
+            more = _MADE_GOOD if owed > 0 else -_MADE_GOOD
+            p += more
+            owed -= more
+        self.owed = min(max(owed, -_MOST_OWED), _MOST_OWED)
+        quantile.p = p
+        quantile.learn(x)
+        self.usual += _LONG_MARGIN * (quantile.value - self.usual)
 
 
 @dataclass(slots=True)
@@ -94,9 +152,9 @@ class Level:
     usual: float
 
     @classmethod
-    def at(cls, seconds: float) -> "Level":
-        """Return one that begins at a prior, which the first number seen replaces."""
-        return cls(Quantile(0.5, math.log(seconds)), math.log(seconds))
+    def at(cls, seconds: float, *, calls: int = 0) -> "Level":
+        """Return one that begins at a prior, which counts as so many calls."""
+        return cls(Quantile(0.5, math.log(seconds), n=calls), math.log(seconds))
 
     def learn(self, x: float) -> None:
         """Take one more number into account."""
@@ -118,7 +176,7 @@ class _BySize:
     __slots__ = ("_all", "_sizes")
 
     def __init__(self, prior_s: float) -> None:
-        self._all = Level.at(prior_s)
+        self._all = Level.at(prior_s, calls=_PRIOR_CALLS)
         self._sizes = [Level.at(prior_s) for _ in range(_SIZES)]
 
     def learn(self, size: int, x: float) -> None:
@@ -207,8 +265,8 @@ class Speed:
     def __init__(self, pace: Pace = USUAL_PACE) -> None:
         self._first = _BySize(max(pace.ttft_s, _LEAST_S))
         self._token = _BySize(1 / pace.tokens_per_s)
-        self._first_margin = Quantile(UPPER_QUANTILE, _PRIOR_MARGIN)
-        self._whole_margin = Quantile(UPPER_QUANTILE, _PRIOR_WHOLE_MARGIN)
+        self._first_margin = Margin.at(_PRIOR_MARGIN)
+        self._whole_margin = Margin.at(_PRIOR_WHOLE_MARGIN)
         self._bias = Quantile(0.5, 0.0)
         """How much longer answers take than their expected length says, as a logarithm."""
         self._heard_at = -math.inf
@@ -247,10 +305,10 @@ class Speed:
         most = first_s + token_s * upper
         middle, most = math.log(max(middle, _LEAST_S)), math.log(max(most, _LEAST_S))
         total_s = math.exp(middle + self._bias.value)
-        total_s_upper = max(total_s, math.exp(most + self._whole_margin.value))
+        total_s_upper = max(total_s, math.exp(most + self._whole_margin.after(kept)))
         if streams:
             first_s = min(first_s, total_s)
-            first_s_upper = max(first_s, math.exp(first + self._first_margin.value))
+            first_s_upper = max(first_s, math.exp(first + self._first_margin.after(kept)))
             first_s_upper = min(first_s_upper, total_s_upper)
         else:
             first_s, first_s_upper = total_s, total_s_upper
@@ -268,10 +326,11 @@ class Speed:
         self._heard_at = now
         if not forecast.streams:
             return
+        kept = took_s <= forecast.latency.ttft_s_upper
         took_s -= forecast.ahead_s
         forecast.first_s = took_s
         seen = math.log(max(took_s, _LEAST_S))
-        self._first_margin.learn(seen - forecast.first)
+        self._first_margin.learn(seen - forecast.first, kept=kept)
         self._first.learn(forecast.size, seen)
 
     def whole(
@@ -286,11 +345,12 @@ class Speed:
             first token is taken to have taken comes off.
         """
         self._heard_at = now
+        kept = took_s <= forecast.latency.total_s_upper
         took_s -= forecast.ahead_s
         seen = math.log(max(took_s, _LEAST_S))
         if forecast.is_described:
             self._bias.learn(seen - forecast.middle)
-            self._whole_margin.learn(seen - forecast.most)
+            self._whole_margin.learn(seen - forecast.most, kept=kept)
         if not output_tokens or output_tokens < 2:
             return
         first_s = forecast.first_s if forecast.streams else math.exp(forecast.first)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 
+from app.gateway.latency import USUAL_PACE, Pace
 from app.gateway.request import Deployment
 from app.providers.base import Chunk, ModelCall, Timeouts
 from loadtest.sim.servers import Server
@@ -48,6 +49,8 @@ class Place:
         Takes the requests; the server itself where it serves one model.
     usd_per_hour
         What it costs while it is there, besides its tokens.
+    pace
+        How fast gateways take it to be before they have called it.
     succeeds
         The chance that a call is answered; others fail at once, as a 503.
     """
@@ -61,6 +64,7 @@ class Place:
     prices: Prices = FREE
     usd_per_hour: float = 0.0
     succeeds: float = 1.0
+    pace: Pace = USUAL_PACE
     spec: ModelSpec = field(init=False)
 
     def __post_init__(self) -> None:
@@ -81,6 +85,7 @@ class Place:
             stream_timeouts=Timeouts(),
             whole_timeouts=Timeouts(),
             weight=self.weight,
+            pace=self.pace,
         )
 
 

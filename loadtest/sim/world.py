@@ -27,12 +27,16 @@ from loadtest.sim.fleet import Place
 from loadtest.sim.result import Result
 from loadtest.sim.servers import Server
 from loadtest.sim.traffic import Traffic
+from routers.types import Latency
 
 MakeBalance = Callable[[random.Random], Balance]
 Models = Callable[[int, float], Sequence[str]]
 """Of a request and the time: the models to try for it, in order, as a decision has them."""
 
 _UNANSWERED = -1
+
+UPPER_LENGTH = 1.7
+"""By how much the cautious estimate of an answer's length is above the expected one."""
 
 
 class Clock:
@@ -68,6 +72,13 @@ class World:
         As in a gateway's configuration.
     tier_loads
         By replica and model, what follows the calls of a tier.
+    described
+        Whether gateways are told how large calls are, and so predict how long these take.
+
+    Attributes
+    ----------
+    latencies
+        What was predicted of each request as its call began.
     """
 
     def __init__(
@@ -85,6 +96,7 @@ class World:
         cooldown_s: float = 15.0,
         retries: int = 1,
         tier_loads: Sequence[Mapping[str, TierLoad]] = (),
+        described: bool = False,
     ) -> None:
         self.traffic, self.places, self.clock = traffic, tuple(places), Clock()
         self.rng = random.Random(seed)
@@ -130,6 +142,8 @@ class World:
         self._place = [_UNANSWERED] * n
         self._submitted_s: list[float] = traffic.arrives_s.tolist()
         self._ends_s = [math.nan] * n
+        self._described = described
+        self.latencies: list[Latency | None] = [None] * n
         self._n_throttled = 0
         self._heap: list[tuple[float, int]] = []
         self._timers: dict[int, Callable[[], None]] = {}
@@ -207,7 +221,7 @@ class World:
         arrives: list[float] = self.traffic.arrives_s.tolist()
         n, request = len(arrives), 0
         upcoming = arrives[0] if n else math.inf
-        predicting = any(self.pools[0].predicts(each) for each in self._begun)
+        predicting = self._described or any(self.pools[0].predicts(each) for each in self._begun)
         while True:
             if heap and heap[0][0] <= upcoming:
                 now, number = heappop(heap)
@@ -243,7 +257,7 @@ class World:
         assert lease is not None  # noqa: S101  (it was submitted with one)
         if lease.slot.home is not None:
             lease.first_token()
-        lease.succeeded()
+        lease.succeeded(output_tokens=float(self.traffic.output_tokens[request]))
         lease.release()
         self._leases[request] = None
         self._left(request, now)
@@ -276,15 +290,19 @@ class World:
     def _lease(self, request: int, model_id: str, avoid: Sequence[Slot] = ()) -> Lease:
         pool = self.pools[self._replica[request]]
         size = None
-        if pool.predicts(model_id):
+        if self._described or pool.predicts(model_id):
+            expected = float(self.traffic.expected_tokens[request])
             size = CallSize(
                 input_tokens=float(self.traffic.input_tokens[request]),
-                output_tokens=float(self.traffic.expected_tokens[request]),
+                output_tokens=expected,
+                output_tokens_upper=UPPER_LENGTH * expected,
             )
         return pool.lease(model_id, avoid=avoid, size=size)
 
     def _submit(self, request: int, now: float, lease: Lease) -> None:
         self._leases[request] = lease
+        if lease.forecast is not None:
+            self.latencies[request] = lease.forecast.latency
         number = self._number[lease.slot.deployment.upstream]
         self._place[request] = number
         place = self.places[number]

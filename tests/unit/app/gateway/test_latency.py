@@ -7,6 +7,7 @@ import pytest
 
 from app.gateway.latency import (
     USUAL_PACE,
+    Margin,
     Pace,
     Quantile,
     Speed,
@@ -204,3 +205,32 @@ def test_what_comes_before_a_call_is_told_and_teaches_nothing():
         speed.whole(call, 20.5, output_tokens=200, now=0.0)
     assert forecast(speed).latency.ttft_s == pytest.approx(0.1, rel=0.1)
     assert forecast(speed).latency.total_s == pytest.approx(0.5, rel=0.1)
+
+
+def test_one_call_with_a_huge_prompt_is_no_news_of_others():
+    speed = Speed(PACE)
+    before = forecast(speed).latency
+    call = forecast(speed, input_tokens=60_000.0)
+    speed.first_token(call, 40.0, now=0.0)
+    speed.whole(call, 45.0, output_tokens=200, now=0.0)
+    after = forecast(speed).latency
+    assert after.ttft_s < 3 * before.ttft_s
+    assert after.ttft_s_upper < 5 * before.ttft_s_upper
+    assert forecast(speed, input_tokens=60_000.0).latency.ttft_s > 2 * after.ttft_s
+
+
+def test_what_running_calls_were_promised_too_little_later_ones_make_good_for():
+    margin = Margin.at(0.0)
+    for _ in range(200):
+        margin.learn(random.Random(1).gauss(-1.0, 0.1), kept=True)
+    assert margin.owed == pytest.approx(0.0, abs=1.0)
+    for _ in range(10):  # they ran when it got slower, and newer promises are right already
+        margin.learn(-5.0, kept=False)
+    assert margin.owed > 5
+    before = margin.owed
+    margin.learn(-5.0, kept=True)
+    assert margin.owed == pytest.approx(before - 0.05)
+    assert margin.quantile.p == pytest.approx(0.95)
+    for _ in range(10_000):
+        margin.learn(-5.0, kept=False)
+    assert margin.owed <= 20

@@ -1,5 +1,6 @@
 """Whether servers take as long as theory and a token-by-token count say."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from loadtest.sim.boxes import Box, Hosted
 from loadtest.sim.fleet import Place
 from loadtest.sim.mixes import HEAVY_LIGHT, conversations, erlang_wait_s, mixed
 from loadtest.sim.servers import BatchServer, SlotServer, Speed
+from loadtest.sim.stubs import StubServer
 from loadtest.sim.traffic import Traffic
 from loadtest.sim.world import World
 
@@ -177,3 +179,19 @@ def test_a_model_that_has_to_go_answers_what_it_has_first():
     places = [Place(name=n, model_id=n, server=box, door=box.door(n)) for n in "ab"]
     world = World(traffic, places, seed=0, models=lambda request, _now: (asked[request],))
     assert world.run().ends_s == pytest.approx([10.0, 25.0, 40.0])
+
+
+def test_a_stub_answers_side_by_side_first_token_then_last_and_slows_down_for_later_calls():
+    server = StubServer([1.0, 0.5], [3.0, 2.0])
+    server.submit(0.0, 0)
+    server.slow_down(0.0, 2.0)
+    server.submit(0.0, 1)
+    seen = []
+    while server.due < math.inf:
+        now = server.due
+        ended = server.fire(now)
+        seen.append((now, server.just_read, tuple(ended)))
+    assert seen == [(1.0, 0, ()), (1.0, 1, ()), (3.0, -1, (0,)), (4.0, -1, (1,))]
+    assert server.first_s == {0: 1.0, 1: 1.0}
+    assert server.inside == 0
+    assert server.account.request_s == pytest.approx(3.0 + 4.0)
