@@ -581,6 +581,8 @@ class Reason(StrEnum):
     """What is left of a budget did not pay for the model that was decided."""
     DECISION_MODEL = "decision_model"
     """The policy has a model for requests as hard as an outside model says that this one is."""
+    BEST_EFFORT = "best_effort"
+    """The best of some tiers that is expected to be in time at the present load."""
     STICKY = "sticky"
     """The conversation stayed on its model where the router alone would have moved."""
     WORKFLOW = "workflow"

@@ -157,6 +157,7 @@ def _decision_headers(entry: LedgerEntry, decision: Decision) -> Headers:
         (b"x-route-reason", (entry.reason or decision.reason).value.encode()),
         *_deployment_headers(entry),
         *_variant_headers(entry, model_id),
+        *_tier_headers(entry),
         *_category_headers(decision.category),
         *_session_headers(entry),
         *_stall_headers(entry.request),
@@ -209,6 +210,10 @@ def _deployment_headers(entry: LedgerEntry) -> Headers:
     if served.region is not None:
         headers.append((b"x-route-region", served.region.encode()))
     return headers
+
+
+def _tier_headers(entry: LedgerEntry) -> Headers:
+    return [] if entry.tier is None else [(b"x-route-tier", entry.tier.told.encode())]
 
 
 def _variant_headers(entry: LedgerEntry, model_id: str) -> Headers:
@@ -360,6 +365,25 @@ def threshold_object(objective: Objective | None) -> dict[str, Any] | None:
     }
 
 
+def best_effort_object(entry: LedgerEntry) -> dict[str, Any] | None:
+    """Return the tier that a request was given as JSON-ready values, where its policy has some."""
+    choice, policy = entry.tier, entry.request.policy
+    if choice is None or policy is None or policy.best_effort is None:
+        return None
+    expected = choice.effort.expected
+    return {
+        "tier": choice.effort.tier + 1,
+        "model": choice.model_id,
+        "tiers": list(policy.best_effort.tiers),
+        "by": "learned" if policy.best_effort.learned else "rule",
+        "deadline_ms": round(choice.deadline_s * 1e3, 3),
+        "expected_wait_ms": round(expected.wait_s * 1e3, 1),
+        "upper_wait_ms": round(expected.wait_upper_s * 1e3, 1),
+        "expected_service_ms": round(expected.service_s * 1e3, 1),
+        "late": choice.effort.late,
+    }
+
+
 def flags_text(request: RouteRequest) -> str | None:
     """Return the flags that count as they are written, if there are any."""
     return None if request.wishes is None else request.wishes.told
@@ -486,6 +510,7 @@ def explain_object(entry: LedgerEntry, *, text: str | None = None) -> Mapping[st
         "decision_model": decision_model_object(entry.decision_model),
         "documents": documents_object(entry.request),
         "workflow": workflow_object(entry.course),
+        "best_effort": best_effort_object(entry),
         "candidates": candidate_objects(decision.candidates, entry.request.policy),
         "calls": [call_object(call) for call in entry.calls],
         "changes": entry.changes.get(entry.served_model_id or decision.model_id, ()),

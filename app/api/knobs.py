@@ -13,6 +13,7 @@ from typing import Any
 
 from app.api.routing_headers import HEADER_KEYS, key_of
 from app.config import PRESETS
+from app.config.best_effort import MAX_DEADLINE_MS
 from app.config.tasks import NO_TASK
 from app.errors import InvalidRequestError
 from app.gateway.images import WISHES
@@ -73,6 +74,8 @@ class Knobs:
     max_latency_s: float | None = None
     max_ttft_s: float | None = None
     usd_per_s: float | None = None
+    deadline_s: float | None = None
+    """Within which the answer is to be whole."""
     params: Mapping[str, str] = field(default_factory=dict, compare=False)
     """How the client spelled each option that is given, for errors found later."""
 
@@ -180,6 +183,7 @@ def _build(given: Mapping[str, tuple[str, Any]]) -> Knobs:
         max_latency_s=read.get("max_latency_ms"),
         max_ttft_s=read.get("max_ttft_ms"),
         usd_per_s=read.get("latency_weight"),
+        deadline_s=read.get("deadline_ms"),
         params={key: param for key, (param, _) in given.items()},
     )
 
@@ -296,6 +300,14 @@ def _detail(param: str, value: Any) -> str:
     raise InvalidRequestError(f"{param} must be one of {_one_of(WISHES)}", param=param)
 
 
+def _deadline_s(param: str, value: Any) -> float:
+    expected = f"milliseconds, more than 0 and at most {MAX_DEADLINE_MS:.0f}"
+    milliseconds = _number(param, value, upper=MAX_DEADLINE_MS, expected=expected)
+    if not milliseconds:
+        raise InvalidRequestError(f"{param} must be {expected}, not {value!r}", param=param)
+    return milliseconds / 1e3
+
+
 def _on_or_off(param: str, value: Any) -> bool:
     if value is True or value == "on":
         return True
@@ -368,4 +380,5 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "max_latency_ms": _seconds_of_ms,
     "max_ttft_ms": _seconds_of_ms,
     "latency_weight": _usd,
+    "deadline_ms": _deadline_s,
 }

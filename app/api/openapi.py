@@ -45,6 +45,8 @@ _KNOB_HELP = {
     "x-route-max-ttft-ms": "The same on the time until its first token.",
     "x-route-latency-weight": "What a second until the answer is whole costs, in US dollars, where"
     " candidates are compared.",
+    "x-route-deadline-ms": "Within which the answer is to be whole, under a policy with tiers of "
+    "best effort.",
 }
 
 _PRIORITY = {
@@ -66,6 +68,17 @@ def document_endpoints(app: FastAPI, dialects: Table, pinned: Iterable[Dialect] 
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # (as FastAPI documents it)
+
+
+def _narrow(knobs: dict[str, Any], names: Names) -> None:
+    """Allow what the configuration has a use for."""
+    _branch(knobs["models"], "array")["items"]["enum"] = sorted(names.model_ids)
+    _branch(knobs["policy"], "string")["enum"] = list(names.policies)
+    _branch(knobs["task"], "string")["pattern"] = _task_pattern(names)
+    if all(policy.images is None for policy in names.policies.values()):
+        _branch(knobs["detail"], "string")["enum"] = [AS_SENT]
+    if all(policy.best_effort is None for policy in names.policies.values()):
+        del knobs["deadline_ms"]
 
 
 def _document(app: FastAPI, dialects: Table, pinned: Collection[Dialect]) -> dict[str, Any]:
@@ -95,11 +108,7 @@ def _document(app: FastAPI, dialects: Table, pinned: Collection[Dialect]) -> dic
                 schemas[model.__name__] = schema
     names: Names = app.state.steelyard.serving.names
     knobs = schemas["Routing"]["properties"]
-    _branch(knobs["models"], "array")["items"]["enum"] = sorted(names.model_ids)
-    _branch(knobs["policy"], "string")["enum"] = list(names.policies)
-    _branch(knobs["task"], "string")["pattern"] = _task_pattern(names)
-    if all(policy.images is None for policy in names.policies.values()):
-        _branch(knobs["detail"], "string")["enum"] = [AS_SENT]
+    _narrow(knobs, names)
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     for path, documented in endpoints.items():
@@ -178,7 +187,7 @@ def _operation(documented: Documented, *, knobs: Mapping[str, Any] | None) -> di
                     "schema": _header_schema(knobs[key]),
                 }
                 for header, key in HEADER_KEYS.items()
-                if knobs is not None
+                if knobs is not None and key in knobs
             ),
         ],
         "requestBody": {

@@ -108,6 +108,9 @@ def resolve(
         affinity=knobs.affinity is not False,
         cache=knobs.cache if chat.kind == CHAT else CacheMode.OFF,
         repeated=_is_repeated(head),
+        deadline_s=None
+        if knobs.deadline_s is None
+        else _deadline_s(knobs.deadline_s, knobs, pinned, policy, names),
     )
     return request if knobs.task is None else _for_task(request, knobs.task, knobs, names)
 
@@ -150,6 +153,25 @@ def _latency_terms(knobs: Knobs, policy: Policy | None) -> LatencyTerms | None:
         usd_per_s=knobs.usd_per_s,
         default=default,
     )
+
+
+def _deadline_s(
+    deadline_s: float, knobs: Knobs, pinned: str | None, policy: Policy | None, names: Names
+) -> float:
+    """Return a request's own deadline; refuse it where it would change nothing."""
+    param = knobs.params["deadline_ms"]
+    if pinned is not None or policy is None:
+        raise InvalidRequestError(
+            f"{param} chooses between the tiers of a policy, and the model is named", param=param
+        )
+    if policy.best_effort is None:
+        able = [name for name, each in names.policies.items() if each.best_effort is not None]
+        raise InvalidRequestError(
+            f"{param} is for policies with `best_effort`, and {policy.name!r} has none; those "
+            f"that have: {', '.join(able) or 'none'}",
+            param=param,
+        )
+    return deadline_s
 
 
 def _may_fall_back(knobs: Knobs, policy: Policy | None) -> bool:

@@ -10,6 +10,7 @@ from app.api.answering import Reception, Visit
 from app.api.answers import (
     JSON_HEADER,
     Headers,
+    best_effort_object,
     candidate_objects,
     decision_model_object,
     decision_object,
@@ -126,6 +127,7 @@ def route_object(
         "decision_model": decision_model_object(entry.decision_model),
         "documents": documents_object(request),
         "workflow": workflow_object(entry.course),
+        "best_effort": best_effort_object(entry),
         "candidates": candidate_objects(decision.candidates, policy),
         "counterfactual": [],
     }

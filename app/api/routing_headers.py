@@ -29,6 +29,7 @@ HEADER_KEYS: Mapping[bytes, str] = {
     b"x-route-max-latency-ms": "max_latency_ms",
     b"x-route-max-ttft-ms": "max_ttft_ms",
     b"x-route-latency-weight": "latency_weight",
+    b"x-route-deadline-ms": "deadline_ms",
 }
 
 AT_THE_DOOR = frozenset({PRIORITY_HEADER})

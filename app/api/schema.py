@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.knobs import MAX_MS, MAX_USD
 from app.config import PRESETS
+from app.config.best_effort import MAX_DEADLINE_MS
 from app.types import DecisionModelResult
 from routers.artifact.evidence import Evidence
 from routers.request.layout import DOMAINS, KINDS, LEVELS
@@ -136,6 +137,12 @@ class Routing(BaseModel):
     )
     latency_weight: float | None = Field(
         None, ge=0, le=MAX_USD, description="US dollars that a second costs where models compare"
+    )
+    deadline_ms: float | None = Field(
+        None,
+        gt=0,
+        le=MAX_DEADLINE_MS,
+        description="within which the answer is to be whole, where the policy has tiers",
     )
 
 
@@ -321,6 +328,20 @@ class DocumentsTold(BaseModel):
     signals: dict[str, float]
 
 
+class BestEffortTold(BaseModel):
+    """Which of its policy's tiers answers a request, and what was expected of that."""
+
+    tier: int = Field(description="from 1, the best, on")
+    model: str
+    tiers: list[str]
+    by: Literal["rule", "learned"]
+    deadline_ms: float
+    expected_wait_ms: float = Field(description="before it is worked on, the mean")
+    upper_wait_ms: float
+    expected_service_ms: float
+    late: bool = Field(description="whether no tier was expected to be in time")
+
+
 class Step(BaseModel):
     """A range of the knob in which the choice stays the same."""
 
@@ -359,6 +380,7 @@ class RouteDecision(BaseModel):
     documents: DocumentsTold | None = Field(
         description="null without documents, or where the policy looks at none"
     )
+    best_effort: BestEffortTold | None = Field(description="null where the policy has no tiers")
     candidates: list[Candidate]
     counterfactual: list[Step]
 

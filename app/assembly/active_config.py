@@ -40,6 +40,7 @@ from app.gateway.questions import Questions
 from app.gateway.request import Deployment, Policy
 from app.gateway.reservations import Reservations
 from app.gateway.score import Scorer
+from app.gateway.tier_choice import TierChoices
 from app.gateway.visible import VisibleNames
 from app.gateway.workflows import Workflows
 from app.state import ActiveConfig, Resources
@@ -107,6 +108,8 @@ def build_active(
 
     resources.memories.follow(build_remembering(config, policies))
     tell_metrics(metrics, config, policies, version=version)
+    tiers = TierChoices.of(policies.values(), metrics.best_effort.ended)
+    metrics.best_effort.configured({name: each.tiers for name, each in tiers.policies.items()})
     pool = build_pool(
         config,
         deployments,
@@ -114,6 +117,7 @@ def build_active(
         rng=rng,
         on_breaker_change=breaker_changed,
         speeds=resources.speeds,
+        tier_loads=tiers.loads,
     )
     for slot in pool.slots():
         breaker_changed(slot.deployment, slot.circuit.state)
@@ -160,6 +164,7 @@ def build_active(
             affinity=Affinity(blobs=store.blobs, now=time.time),
             clock=clock,
             shares=build_shares(config),
+            tiers=tiers,
             request_timeout_s=server.request_timeout_s,
             usual=usual,
             latency_of=pool.latency,

@@ -58,6 +58,12 @@ async def sample(state: AppState) -> None:
             upstream_model=place.upstream_model,
             success=success,
         )
+    tiers = state.serving.gateway.chooser.tiers
+    for policy, best_effort in tiers.policies.items():
+        metrics.best_effort.in_force(policy, tier=best_effort.tier + 1)
+    for model_id, load in tiers.loads.items():
+        expected = load.expected(state.resources.clock())
+        metrics.best_effort.sampled(model_id, wait_s=expected.wait_s, slots=load.capacity)
     try:
         standings = await state.serving.admission.standings.known_budgets()
     except StoreError:

@@ -14,6 +14,7 @@ from app.assembly.tasks import build_recogniser, build_tasks
 from app.assembly.workflows import build_workflow
 from app.config import AffinityConfig, LoadedConfig, PolicyConfig, RouterConfig, StallsConfig
 from app.config.aliases import resolved_aliases
+from app.config.best_effort import BestEffortConfig
 from app.config.models import MARK
 from app.config.routing import LatencyConfig
 from app.gateway.flags import FlagRule, default_doubt
@@ -22,6 +23,7 @@ from app.gateway.names import Names, Pair
 from app.gateway.request import (
     AffinityRule,
     AppDescription,
+    BestEffortRule,
     DocumentsRule,
     KnobCurves,
     Policy,
@@ -156,7 +158,7 @@ def _policy(
         hedge_after_s=policy.hedge_after_s,
         router_deadline_s=policy.router_deadline_s,
         inline_chars=_inline_chars(artifact),
-        affinity=_affinity(policy.affinity),
+        affinity=_affinity(policy.affinity) if policy.best_effort is None else None,
         stalls=_stalls(policy.stalls),
         workflow=workflow,
         flags=_flags(name, policy, workflow, config),
@@ -169,6 +171,7 @@ def _policy(
         decision_model=build_decision_model(name, policy, config, artifact),
         documents=_documents(name, policy, config, artifact),
         withholding=tuple(spec.withholds_documents for spec in candidates),
+        best_effort=_best_effort(policy.best_effort),
     )
     return choosing_images(built, policy, config, artifact) if policy.images.chooses else built
 
@@ -252,6 +255,16 @@ def _affinity(config: AffinityConfig) -> AffinityRule | None:
     return AffinityRule(
         rule=SwitchRule(cache_lifetime_s=config.cache_lifetime_s, margin_usd=config.margin_usd),
         lifetime_s=config.ttl_s,
+    )
+
+
+def _best_effort(config: BestEffortConfig | None) -> BestEffortRule | None:
+    if config is None:
+        return None
+    return BestEffortRule(
+        tiers=config.tiers,
+        deadline_s=config.deadline_ms / 1e3,
+        learned=config.by == "learned",
     )
 
 

@@ -18,6 +18,7 @@ from app.gateway.breaker import CircuitState
 from app.gateway.latency import Pace, Speeds, pace_of
 from app.gateway.pool import DeploymentPool
 from app.gateway.request import Deployment
+from app.gateway.tier_load import TierLoad
 from app.http_client.transport import HttptoolsTransport
 from app.providers.base import PROVIDERS, Identity, Provider, Timeouts
 from app.telemetry.tracing import UpstreamFacts
@@ -106,6 +107,7 @@ def build_pool(
     clock: Callable[[], float],
     rng: random.Random,
     on_breaker_change: Callable[[Deployment, CircuitState], None],
+    tier_loads: Mapping[str, TierLoad],
     speeds: Speeds | None = None,
 ) -> DeploymentPool:
     """Put the deployments under the configured circuits."""
@@ -131,6 +133,7 @@ def build_pool(
         balances=balances,
         on_breaker_change=on_breaker_change,
         speeds=speeds,
+        tier_loads=tier_loads,
     )
 
 

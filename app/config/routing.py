@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from app.config.best_effort import BestEffortConfig, check_best_effort
 from app.config.decision_models import DecisionModelConfig, check_decision_model
 from app.config.fields import ConflictError, Place, Seconds, SecondsOrNone, Share, Strict, Text
 from app.config.flags import FlagsConfig
@@ -214,6 +215,9 @@ class PolicyConfig(Strict):
     """How long a decision may take before `default_model` takes the request."""
     affinity: AffinityConfig = AffinityConfig()
     """How conversations keep their model."""
+    best_effort: BestEffortConfig | None = None
+    """Answer with the best of some tiers that is in time at the present load, whatever model a
+    conversation had before. Off by default."""
     documents: DocumentsConfig | None = None
     """Route by what documents come with a request, and never by what they say. Off by default."""
     images: ImageChoiceConfig = ImageChoiceConfig()
@@ -278,18 +282,32 @@ def check_policy(name: str, policy: PolicyConfig, router: RouterConfig) -> None:
     check_tasks(
         place, policy.tasks, policy.candidates, recognised=policy.recognise_tasks is not None
     )
-    others = {"a workflow": policy.workflow, "a threshold": policy.threshold}
+    _check_others(place, policy)
+    if router.scorer is not None and "router_deadline_s" not in policy.model_fields_set:
+        raise ConflictError(
+            (*place, "router_deadline_s"),
+            f"router {policy.router!r} asks a model before it decides; say how long that may take "
+            "(2 is a start)",
+        )
+
+
+def _check_others(place: Place, policy: PolicyConfig) -> None:
+    """Refuse two ways of deciding that know nothing of each other."""
+    others: dict[str, object] = {"a workflow": policy.workflow, "a threshold": policy.threshold}
     check_decision_model(
         (*place, "decision_model"),
         policy.decision_model,
         policy.candidates,
         else_decided=next((name for name, each in others.items() if each is not None), None),
     )
-    if router.scorer is not None and "router_deadline_s" not in policy.model_fields_set:
-        raise ConflictError(
-            (*place, "router_deadline_s"),
-            f"router {policy.router!r} asks a model before it decides; say how long that may take "
-            "(2 is a start)",
+    if policy.best_effort is not None:
+        others["a decision model"] = policy.decision_model
+        others["the choice of images' detail"] = policy.images if policy.images.chooses else None
+        check_best_effort(
+            (*place, "best_effort"),
+            policy.best_effort,
+            policy.candidates,
+            instead=next((name for name, each in others.items() if each is not None), None),
         )
 
 

@@ -27,6 +27,7 @@ from app.gateway.tasks import (
     with_recognised,
     without_task,
 )
+from app.gateway.tier_choice import TierChoices, may_be_tiered
 from routers.errors import NoEligibleModelError
 from routers.request.layout import Description
 from routers.types import Decision, Reason
@@ -44,6 +45,8 @@ class Chooser:
     affinity: Affinity
     clock: Callable[[], float]
     shares: Shares = field(default_factory=Shares)
+    tiers: TierChoices = field(default_factory=TierChoices)
+    """Of policies with tiers."""
     apps: AppDescriptions
     decision_models: DecisionModels
     request_timeout_s: float = 600.0
@@ -128,6 +131,8 @@ class Chooser:
     def ended(self, entry: LedgerEntry) -> None:
         """Count the models that were called beside the decided one."""
         request, decision = entry.request, entry.decision
+        if entry.tier is not None and entry.served is not None:
+            self.tiers.ended(request.policy_name, entry.tier, self.clock() - entry.started)
         if decision is None or request.policy is None or request.pinned_model_id is not None:
             return
         called = [call.model_id for call in entry.calls if call.model_id != decision.model_id]
@@ -219,6 +224,11 @@ class Chooser:
             if request.pinned_model_id is not None
             else self.shares.exceeded(request.caller),
         )
+        if policy.best_effort is not None and may_be_tiered(request, decision):
+            at = self.clock()
+            decision, entry.tier = self.tiers.choose(
+                request, decision, now=at, passed_s=at - entry.started, counts=not alone
+            )
         if policy.decision_model is None:
             return decision
         return by_level(policy, entry, decision)

@@ -26,6 +26,7 @@ from app.gateway.request import Deployment, RouteRequest
 from app.gateway.running import Running
 from app.gateway.surcharges import Extra
 from app.gateway.tickets import Ticket
+from app.gateway.tier_choice import TierChoice
 from app.gateway.virtual_counters import NO_RANK, Rank
 from app.keys import to_nusd
 from app.providers.base import Chunk, Progress
@@ -99,6 +100,8 @@ class LedgerEntry(msgspec.Struct, kw_only=True, eq=False):
     """What a model was heard to say before the decision."""
     decision_model: DecisionModelSaid | None = None
     """What was said of how hard the request is."""
+    tier: TierChoice | None = None
+    """The tier that it was given, where its policy has some."""
     turn: SessionTurn | None = None
     cache: CacheState | None = None
     cached: CachedAnswer | None = None

@@ -137,6 +137,21 @@ class DocumentsRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BestEffortRule:
+    """The tiers of a policy, the best one first, and how one is chosen.
+
+    Attributes
+    ----------
+    learned
+        Whether their load has a price; else the highest one that is in time is taken.
+    """
+
+    tiers: tuple[str, ...]
+    deadline_s: float
+    learned: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowRule:
     """How several calls come to one answer, and what they may use together.
 
@@ -302,6 +317,8 @@ class Policy:
     detail shows, since nothing is known of it at that; empty where that is nothing for all."""
     latency: LatencyTerms | None = None
     """How long answers may take, and what their time is worth, where a request says nothing."""
+    best_effort: BestEffortRule | None = None
+    """The tiers of which the best one answers that is in time; None where there are none."""
     arm_of: Mapping[str, str] = field(default_factory=dict)
     """Candidates that stand in the place of one that was configured, and which one that is."""
 
@@ -469,6 +486,8 @@ class RouteRequest(msgspec.Struct, frozen=True, kw_only=True):
     read_bare: Conversation | None = None
     latency: LatencyTerms | None = None
     """How long its answer may take, and what its time is worth; None where that is open."""
+    deadline_s: float | None = None
+    """Within which its answer is to be whole, where its policy has tiers and it says so."""
     references: tuple[str, ...] = ()
     """What would be right answers, for whoever is told everything of the request."""
     repeated: bool = False

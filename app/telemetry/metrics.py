@@ -9,6 +9,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from app.telemetry._best_effort_metrics import BestEffortMetrics
 from app.telemetry._declare import ConfiguredNames, Declare
 from app.telemetry._drift_metrics import DriftMetrics
 from app.telemetry._latency_metrics import LatencyMetrics
@@ -36,7 +37,8 @@ class Metrics:
     workers_dir
         Where several worker processes count, as the environment variable
         `PROMETHEUS_MULTIPROC_DIR` says before anything is counted; None where there is one.
-    requests, queues, upstreams, routing, latency, workflows, lessons, drift, process, store
+    requests, queues, upstreams, routing, latency, workflows, lessons, best_effort,
+    drift, process, store
         The instruments by what they tell of.
     """
 
@@ -56,6 +58,7 @@ class Metrics:
         )
         self.workflows = WorkflowMetrics(declare, models=models, policies=policies)
         self.lessons = LessonMetrics(declare, models=models, policies=policies)
+        self.best_effort = BestEffortMetrics(declare, models=models, policies=policies)
         self.drift = DriftMetrics(declare, policies=policies)
         self.process = ProcessMetrics(declare)
         self.store = StoreMetrics(declare)

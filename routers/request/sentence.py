@@ -44,6 +44,7 @@ _WITHOUT_PREDICTIONS = {
     Reason.ROUTER_TIMEOUT: "the router took too long, so that {model} takes it by default",
     Reason.ROUTER_ERROR: "the router failed, so that {model} takes it by default",
     Reason.DECISION_MODEL: "{model} takes requests as hard as the decision model says this is",
+    Reason.BEST_EFFORT: "{model} is the best of its tiers that is expected to be in time",
     Reason.STICKY: "the conversation stays with {model}",
     Reason.WORKFLOW: "{model} is the first of several that may be asked for one answer",
 }

@@ -274,6 +274,40 @@ ROWS = (
         ),
     ),
     Row(
+        "Load",
+        (
+            Panel(
+                title="Tier in force",
+                text="The lowest tier that takes more than a few of a policy's requests; 1 is the"
+                " best one.",
+                queries=[Query("max by (policy) (gateway_best_effort_tier)", "{{policy}}")],
+                width=8,
+            ),
+            Panel(
+                title="Wait that a tier is expected to have",
+                text="Of one more call, before it is worked on; the worst of all workers.",
+                queries=[Query("max by (model) (gateway_tier_wait_seconds)", "{{model}}")],
+                unit="s",
+                width=8,
+            ),
+            Panel(
+                title="Answers later than their deadline",
+                text="Of policies with tiers; over 5 % for ten minutes, an alert tells.",
+                queries=[
+                    Query(
+                        "sum by (policy) (rate(gateway_best_effort_answers_total"
+                        f'{{in_time="false"}}{_RATE}))'
+                        f" / sum by (policy) (rate(gateway_best_effort_answers_total{_RATE}))",
+                        "{{policy}}",
+                    )
+                ],
+                unit="percentunit",
+                maximum=1,
+                width=8,
+            ),
+        ),
+    ),
+    Row(
         "Promise and reality",
         (
             Panel(

@@ -54,7 +54,7 @@ const REASONS = {
   latency_unmet: "nobody is in time; the fastest",
   fallback: "stepped in for another", sticky: "kept for the conversation",
   decision_model: "the level’s model",
-  workflow: "several were asked", budget: "what the budget pays for",
+  workflow: "several were asked", best_effort: "the best tier in time", budget: "what the budget pays for",
   router_timeout: "the router was too slow; the default", router_error: "the router failed; the default",
 };
 

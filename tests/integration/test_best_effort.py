@@ -1,0 +1,139 @@
+"""Tiers under a burst on real sockets: what answers, what is told of it, and that it passes."""
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from tests.support.stub import StubThread
+
+TIERS = ["sim-large", "sim-medium", "sim-nano"]
+BURST, TOKENS = 64, 30
+POLICY = {
+    "router": "carrot", "candidates": TIERS, "default_model": "sim-nano",
+    "best_effort": {"deadline_ms": 2000, "tiers": TIERS},
+}  # fmt: skip
+
+
+@pytest.fixture
+def gateway(fresh_gateway):
+    """Start a gateway before a stub that takes its time: .28, .07 and .03 s an answer."""
+    with StubThread(speed=10.0) as stub:
+
+        def start(**best_effort):
+            policy = POLICY | {"best_effort": POLICY["best_effort"] | best_effort}
+            return fresh_gateway(
+                {"policies.tiers": policy, "upstreams.stub.base_url": f"{stub.origin}/v1"}
+            )
+
+        yield start
+
+
+@pytest.fixture
+def client():
+    with httpx.Client(timeout=60, limits=httpx.Limits(max_connections=BURST)) as client:
+        yield client
+
+
+def body(model="auto:tiers", **more):
+    return {
+        "model": model, "max_tokens": TOKENS,
+        "messages": [{"role": "user", "content": "What is a steelyard?"}], **more,
+    }  # fmt: skip
+
+
+def ask(client, gateway, headers=None, **more):
+    answer = client.post(
+        f"{gateway.openai_url}/chat/completions", json=body(**more), headers=headers
+    )
+    assert answer.status_code == 200, answer.text
+    return answer
+
+
+def told(answer):
+    """Return the tier that a header tells, and its further words."""
+    tier, *words = answer.headers["x-route-tier"].split("; ")
+    return int(tier), words
+
+
+def test_a_burst_makes_the_tier_fall_and_calm_brings_it_back(gateway, client):
+    gateway = gateway()
+    for _ in range(2):
+        calm = ask(client, gateway)
+        assert told(calm)[0] == 1
+        assert calm.headers["x-route-model"] == "sim-large"
+        assert calm.headers["x-route-reason"] == "best_effort"
+    with ThreadPoolExecutor(BURST) as pool:
+        answers = list(pool.map(lambda _: ask(client, gateway), range(BURST)))
+    tiers = Counter(told(answer)[0] for answer in answers)
+    assert tiers[1] > 0
+    assert tiers[2] + tiers[3] > 0
+    for answer in answers:
+        assert answer.headers["x-route-model"] == TIERS[told(answer)[0] - 1]
+        assert answer.headers["x-route-reason"] == "best_effort"
+    after = ask(client, gateway)
+    assert (told(after)[0], after.headers["x-route-model"]) == (1, "sim-large")
+    metrics = httpx.get(f"{gateway.url}/metrics").text
+    answered = sum(
+        float(line.rpartition(" ")[2])
+        for line in metrics.splitlines()
+        if line.startswith("gateway_best_effort_answers_total")
+    )
+    assert answered == BURST + 3
+
+
+def test_a_deadline_of_ones_own_takes_a_lower_tier_and_is_told(gateway, client):
+    gateway = gateway()
+    for model in TIERS:  # whoever is asked by name teaches too
+        ask(client, gateway, model=model)
+    decided = client.post(f"{gateway.openai_url}/route", json=body()).json()["best_effort"]
+    assert (decided["tier"], decided["deadline_ms"]) == (1, 2000)
+    deadline_ms = 1.5 * decided["expected_service_ms"]
+    short = ask(client, gateway, headers={"x-route-deadline-ms": f"{deadline_ms:.0f}"})
+    assert short.headers["x-route-model"] == "sim-medium"
+    hopeless = ask(client, gateway, routing={"deadline_ms": 1})
+    tier, words = told(hopeless)
+    assert (tier, "late" in words) == (3, True)
+    said = client.post(f"{gateway.openai_url}/route", json=body()).json()
+    assert "expected to be in time" in said["why"]
+
+
+def test_a_client_that_sets_the_knob_gets_its_own_order(gateway, client):
+    gateway = gateway()
+    cheapest = ask(client, gateway, headers={"x-cost-quality": "0"})
+    assert cheapest.headers["x-route-model"] == "sim-nano"
+    assert told(cheapest)[0] == 3
+
+
+def test_by_prices_the_knob_counts_and_load_is_weighed(gateway, client):
+    gateway = gateway(by="learned")
+    best = ask(client, gateway, headers={"x-cost-quality": "1"})
+    explained = client.post(
+        f"{gateway.openai_url}/route", json=body(), headers={"x-cost-quality": "1"}
+    ).json()
+    quality = {each["model"]: each["predicted_quality"] for each in explained["candidates"]}
+    assert best.headers["x-route-model"] == max(quality, key=quality.get)
+    assert explained["best_effort"]["by"] == "learned"
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "soon", "1e9", "nan"])
+def test_a_deadline_that_is_none_is_refused(gateway, client, value):
+    gateway = gateway()
+    answer = client.post(
+        f"{gateway.openai_url}/chat/completions", json=body(),
+        headers={"x-route-deadline-ms": value},
+    )  # fmt: skip
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "x-route-deadline-ms"
+
+
+@pytest.mark.parametrize("model", ["auto", "sim-nano"])
+def test_a_deadline_where_there_are_no_tiers_is_refused(gateway, client, model):
+    gateway = gateway()
+    answer = client.post(
+        f"{gateway.openai_url}/chat/completions", json=body(model),
+        headers={"x-route-deadline-ms": "500"},
+    )  # fmt: skip
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "x-route-deadline-ms"
