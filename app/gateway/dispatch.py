@@ -29,11 +29,10 @@ from app.errors import (
     UpstreamUnsupportedError,
     answer_for,
 )
-from app.gateway.balance import CallSize
+from app.gateway.in_time import fits, may_wait, next_in_time, size_of
 from app.gateway.ledger import LedgerEntry
 from app.gateway.plan import FirstOf, Hedged
 from app.gateway.pool import DeploymentPool, Lease
-from app.gateway.prefix_affinity import prefix_of
 from app.gateway.request import IDEMPOTENCY_KEY, Deployment, RouteRequest
 from app.gateway.retry import (
     MAX_CALLS_OF_A_REPEAT,
@@ -148,28 +147,15 @@ class Dispatcher:
             while left:
                 if failures and _has_had_its_calls(request, failures):
                     break
-                model_id = left.pop(self._next(request, left, entry) if failures else 0)
-                answer = await self._ask(request, model_id, entry, failures, afford)
+                at = next_in_time(request, left, entry, self.pool) if failures else 0
+                model_id = left.pop(at)
+                answer = await self._ask(
+                    request, model_id, entry, failures, afford, is_last=not left
+                )
                 if answer is not None:
                     _serve(entry, answer)
                     return answer
         raise _all_failed(failures)
-
-    def _next(self, request: RouteRequest, models: Sequence[str], entry: LedgerEntry) -> int:
-        """Return which of the models that are left is tried, after others failed.
-
-        The first that is still predicted to be in time; where none is, the fastest.
-        """
-        terms = request.latency
-        if terms is None or not terms.has_deadline or len(models) == 1:
-            return 0
-        late_s = partial(terms.late_s, elapsed_s=self.clock() - entry.started)
-        late = [
-            late_s(self.pool.latency(each, _size(request, each, entry), key=late_s))
-            for each in models
-        ]
-        in_time = [place for place, seconds in enumerate(late) if seconds <= 0]
-        return in_time[0] if in_time else late.index(min(late))
 
     def rest(self, answer: OpenAnswer, entry: LedgerEntry) -> AsyncGenerator[Chunk, None]:
         """Go on with an answer; a failure in it counts against the deployment's health."""
@@ -229,13 +215,15 @@ class Dispatcher:
         entry: LedgerEntry,
         failures: Failures,
         afford: Afford,
+        *,
+        is_last: bool = True,
     ) -> OpenAnswer | None:
         """Return the answer of one model, None when it has none and the next may be tried."""
         if entry.reserved_nusd is not None and not await afford(request, model_id, entry):
             return None
         answer = None
         try:
-            answer = await self._try(request, model_id, entry, failures, afford)
+            answer = await self._try(request, model_id, entry, failures, afford, is_last=is_last)
         finally:
             if answer is None:
                 entry.running.end(model_id)
@@ -248,6 +236,8 @@ class Dispatcher:
         entry: LedgerEntry,
         failures: Failures,
         afford: Afford,
+        *,
+        is_last: bool,
     ) -> OpenAnswer | None:
         """Ask a model, and once more where that is safe."""
         tried: tuple[Slot, ...] = ()
@@ -255,12 +245,10 @@ class Dispatcher:
         needs_messages = Capability.MESSAGES_API in request.demand.capabilities
         dialect = MESSAGES if needs_messages else None
         prefixed = self.pool.wants_prefix(model_id)
-        size, terms = _size(request, model_id, entry, prefixed=prefixed), request.latency
+        size = size_of(request, model_id, entry, prefixed=prefixed)
         while True:
-            fits = None
-            if terms is not None and terms.has_deadline:
-                fits = terms.fits(self.clock() - entry.started)
-            lease = self.pool.lease(model_id, avoid=tried, dialect=dialect, size=size, fits=fits)
+            in_time = None if request.latency is None else fits(request, entry, self.pool)
+            lease = self.pool.lease(model_id, avoid=tried, dialect=dialect, size=size, fits=in_time)
             try:
                 return await self._attempt(request, lease, entry, failures, fresh=lost)
             except UpstreamError as error:
@@ -288,6 +276,8 @@ class Dispatcher:
                 wait_s = wait_before_repeating_s(error, n_retries=n_retries, rng=self.rng)
             if wait_s is None or request.repeated or not self._may_wait(wait_s, lease.slot, entry):
                 return None
+            if not (is_last or may_wait(request, entry, lease, size, wait_s)):
+                return None  # the next model need not be waited for
             await self._wait(wait_s, entry)
 
     def _may_wait(self, wait_s: float, slot: Slot, entry: LedgerEntry) -> bool:
@@ -401,20 +391,6 @@ def _with_own_thoughts(call: ModelCall, deployment: Deployment, entry: LedgerEnt
         return call
     entry.changes[deployment.spec.model_id] += ("thinking of another model=dropped",)
     return msgspec.structs.replace(call, fields=fields)
-
-
-def _size(
-    request: RouteRequest, model_id: str, entry: LedgerEntry, *, prefixed: bool = False
-) -> CallSize:
-    """Return how large a call is, as far as its answer's length is predicted."""
-    estimate = None if entry.decision is None else entry.decision.estimate(model_id)
-    return CallSize(
-        input_tokens=float(request.demand.input_tokens),
-        output_tokens=None if estimate is None else estimate.output_tokens,
-        output_tokens_upper=None if estimate is None else estimate.output_tokens_upper,
-        streams=request.stream,
-        prefix=prefix_of(request) if prefixed else None,
-    )
 
 
 async def _written(body: Body, deployment: Deployment, progress: Progress) -> tuple[str, Fields]:

@@ -14,6 +14,8 @@ tracking, here on logarithms of ratios and with a step that follows their spread
 import math
 from dataclasses import dataclass, field
 
+import msgspec
+
 from routers.types import UPPER_QUANTILE, Latency
 
 USUAL_OUTPUT_TOKENS = 250.0
@@ -33,6 +35,8 @@ _FIRST_LONG = 499
 
 _STEP = 2.0
 """How far a quantile moves at most with one call, in the mean distance of calls from it."""
+
+_HALF_STEP = _STEP / 2
 
 _FINEST = 0.01
 """The least such distance: 1 %, so that what hardly varies is followed too."""
@@ -146,28 +150,37 @@ class Margin:
 
 @dataclass(slots=True)
 class Level:
-    """A median of logarithms, and what is usual of it."""
+    """A median of logarithms, and what is usual of it.
 
-    now: Quantile
+    A `Quantile` for one half, written out: of every call there are four.
+    """
+
+    value: float
     usual: float
+    spread: float = 0.2
+    n: int = 0
 
     @classmethod
     def at(cls, seconds: float, *, calls: int = 0) -> "Level":
         """Return one that begins at a prior, which counts as so many calls."""
-        return cls(Quantile(0.5, math.log(seconds), n=calls), math.log(seconds))
+        return cls(math.log(seconds), math.log(seconds), n=calls)
 
     def learn(self, x: float) -> None:
         """Take one more number into account."""
-        now = self.now
-        if not now.n:
-            now.value = self.usual = x
-        now.learn(x)
-        n = now.n
+        n = self.n = self.n + 1
+        if n == 1:
+            self.value = self.usual = x
+            return
+        off, spread = x - self.value, self.spread
+        rate = 1 / (n + 2) if n < _FIRST_CALLS else _MEMORY
+        step = _HALF_STEP * rate * (spread if spread > _FINEST else _FINEST)  # noqa: FURB136
+        if off > 0:
+            self.spread = spread + rate * (off - spread)
+            self.value += step
+        else:
+            self.spread = spread - rate * (off + spread)
+            self.value -= step
         self.usual += (1 / (n + 1) if n < _FIRST_LONG else _LONG_MEMORY) * (x - self.usual)
-
-    def after(self, kept: float) -> float:
-        """Return the median where the share `kept` of what is off from the usual still counts."""
-        return self.usual + kept * (self.now.value - self.usual)
 
 
 class _BySize:
@@ -184,12 +197,20 @@ class _BySize:
         self._sizes[size].learn(x)
 
     def median(self, size: int, kept: float) -> float:
-        """Return the median of logarithms for a size of prompt."""
-        own = self._sizes[size]
-        if not own.now.n:
-            return self._all.after(kept)
-        weight = own.now.n / (own.now.n + _OWN_CALLS)
-        return weight * own.after(kept) + (1 - weight) * self._all.after(kept)
+        """Return the median of logarithms for a size of prompt.
+
+        Parameters
+        ----------
+        kept
+            The share of what is off from the usual that still counts.
+        """
+        every, own = self._all, self._sizes[size]
+        of_all = every.usual + kept * (every.value - every.usual)
+        n = own.n
+        if not n:
+            return of_all
+        mine = own.usual + kept * (own.value - own.usual)
+        return of_all + n / (n + _OWN_CALLS) * (mine - of_all)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,8 +243,7 @@ def pace_of(
     )
 
 
-@dataclass(slots=True, eq=False)
-class Forecast:
+class Forecast(msgspec.Struct, eq=False, gc=False):
     """What is predicted of one call as it begins, to be told how it went.
 
     Attributes

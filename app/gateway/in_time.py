@@ -1,0 +1,73 @@
+"""What limits on the time of a request make of its calls: where they go, and what is tried next."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from app.gateway.balance import CallSize
+from app.gateway.ledger import LedgerEntry
+from app.gateway.pool import DeploymentPool, Lease, forecast_at
+from app.gateway.prefix_affinity import prefix_of
+from app.gateway.request import RouteRequest
+from routers.types import Latency
+
+
+def size_of(
+    request: RouteRequest, model_id: str, entry: LedgerEntry, *, prefixed: bool = False
+) -> CallSize:
+    """Return how large a call is, as far as its answer's length is predicted.
+
+    Parameters
+    ----------
+    prefixed
+        Whether it matters how the prompt begins.
+    """
+    estimate = None if entry.decision is None else entry.decision.estimate(model_id)
+    return CallSize(
+        input_tokens=float(request.demand.input_tokens),
+        output_tokens=None if estimate is None else estimate.output_tokens,
+        output_tokens_upper=None if estimate is None else estimate.output_tokens_upper,
+        streams=request.stream,
+        prefix=prefix_of(request) if prefixed else None,
+    )
+
+
+def fits(
+    request: RouteRequest, entry: LedgerEntry, pool: DeploymentPool, *, after_s: float = 0.0
+) -> Callable[[Latency], bool] | None:
+    """Return what says whether a call of a request would be in time; None where all would.
+
+    Parameters
+    ----------
+    after_s
+        In how long the call would begin.
+    """
+    terms = request.latency
+    if terms is None or not terms.has_deadline:
+        return None
+    return terms.fits(pool.clock() - entry.started + after_s)
+
+
+def next_in_time(
+    request: RouteRequest, models: Sequence[str], entry: LedgerEntry, pool: DeploymentPool
+) -> int:
+    """Return which of the models that are left is tried, after others failed.
+
+    The first that is still predicted to be in time; where none is, the fastest.
+    """
+    terms = request.latency
+    if terms is None or not terms.has_deadline or len(models) == 1:
+        return 0
+    late_s = partial(terms.late_s, elapsed_s=pool.clock() - entry.started)
+    late = [
+        late_s(pool.latency(each, size_of(request, each, entry), key=late_s)) for each in models
+    ]
+    in_time = [place for place, seconds in enumerate(late) if seconds <= 0]
+    return in_time[0] if in_time else late.index(min(late))
+
+
+def may_wait(
+    request: RouteRequest, entry: LedgerEntry, lease: Lease, size: CallSize, wait_s: float
+) -> bool:
+    """Return whether a deployment that is asked again after a wait would be in time."""
+    in_time = fits(request, entry, lease.pool, after_s=wait_s)
+    return in_time is None or in_time(forecast_at(lease.slot, size, lease.pool.clock()).latency)
