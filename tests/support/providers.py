@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
+from app.gateway.latency import USUAL_PACE, Pace
 from app.gateway.request import Deployment
 from app.providers.base import Chunk, ModelCall, Timeouts
 from routers.types import ModelSpec, Prices
@@ -60,6 +61,7 @@ def deployment(
     max_rps: float | None = None,
     requests_per_minute: float | None = None,
     tokens_per_minute: float | None = None,
+    pace: Pace = USUAL_PACE,
 ) -> Deployment:
     """Place a model on a scripted provider."""
     timeouts = Timeouts(first_token_s=first_token_s, total_s=total_s)
@@ -72,6 +74,7 @@ def deployment(
             capabilities=frozenset(capabilities),
         ),
         upstream=upstream,
+        pace=pace,
         upstream_model=f"upstream-{model_id}",
         provider=provider,
         stream_timeouts=timeouts,
