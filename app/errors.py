@@ -79,6 +79,22 @@ class PreviousResponseNotFoundError(GatewayError):
     """There is no response of this id to go on from: everything has to be sent again."""
 
 
+class BatchFileNotFoundError(GatewayError):
+    """There is no such file, or it belongs to somebody else."""
+
+
+class BatchNotFoundError(GatewayError):
+    """There is no such batch, or it belongs to somebody else."""
+
+
+class BatchStateError(GatewayError):
+    """What is asked of a batch or a file does not go with how far the batch is."""
+
+
+class StorageFullError(GatewayError):
+    """The files of a key take as much as they may."""
+
+
 class ResponseNotFoundError(GatewayError):
     """The caller was given no response of this id, or it is not kept, or not any more."""
 
@@ -366,6 +382,8 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     ForbiddenError: Answer(403, "invalid_request_error", "forbidden"),
     ModelNotFoundError: Answer(404, "invalid_request_error", "model_not_found"),
     KeyNotFoundError: Answer(404, "invalid_request_error", "key_not_found"),
+    BatchFileNotFoundError: Answer(404, "invalid_request_error", "file_not_found"),
+    BatchNotFoundError: Answer(404, "invalid_request_error", "batch_not_found"),
     ResponseNotFoundError: Answer(404, "invalid_request_error", "response_not_found"),
     DecisionNotFoundError: Answer(404, "invalid_request_error", "decision_not_found"),
     NoDecisionLogError: Answer(404, "invalid_request_error", "no_decision_log"),
@@ -373,7 +391,9 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     MethodNotAllowedError: Answer(405, "invalid_request_error", "method_not_allowed"),
     RequestTimeoutError: Answer(408, "invalid_request_error", "request_timeout"),
     LabelChangedError: Answer(409, "invalid_request_error", "label_changed_too_often"),
+    BatchStateError: Answer(409, "invalid_request_error", "batch_state"),
     KeyVersionError: Answer(412, "invalid_request_error", "key_version_mismatch"),
+    StorageFullError: Answer(413, "invalid_request_error", "storage_full"),
     BodyTooLargeError: Answer(413, "invalid_request_error", "request_too_large"),
     UnsupportedMediaTypeError: Answer(415, "invalid_request_error", "unsupported_media_type"),
     HeadTooLargeError: Answer(431, "invalid_request_error", "request_head_too_large"),

@@ -77,6 +77,25 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return round(self.usd * NUSD_PER_USD)
 
 
+class BatchBudget(msgspec.Struct, frozen=True, kw_only=True):
+    """How many US dollars one batch may spend in all.
+
+    Attributes
+    ----------
+    forget_at
+        When what it spent need not be known any more, in seconds since the epoch.
+    """
+
+    batch_id: str
+    usd: float
+    forget_at: float
+
+    @property
+    def limit_nusd(self) -> int:
+        """The limit in billionths of a dollar."""
+        return to_nusd(self.usd)
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How much may be asked for at once; None means no limit."""
 

@@ -24,6 +24,8 @@ from app.access.terms import KnownNames
 from app.api import docs, models, ops, responses
 from app.api.admin import Reload, admin_router
 from app.api.answering import AnsweringEndpoint, Reception
+from app.api.batch_door import AT_ENDPOINTS, GatewayDoor
+from app.api.batches import batches_router
 from app.api.boundary import BoundaryMiddleware
 from app.api.browser_rules import browser_rules
 from app.api.browsers import BrowserMiddleware
@@ -32,6 +34,7 @@ from app.api.count_tokens import CountTokensEndpoint, InputTokenCounting, TokenC
 from app.api.dialects.base import dialects
 from app.api.fast_path import FastPathApp
 from app.api.feedback import feedback_router
+from app.api.files import files_router
 from app.api.framework_errors import answer_error
 from app.api.openapi import document_endpoints
 from app.api.pinned import pinned
@@ -41,6 +44,7 @@ from app.api.spend import usage_router
 from app.assembly import build_store
 from app.assembly.active_config import prepare
 from app.assembly.app_state import build_state
+from app.assembly.batches import Batches, build_batches
 from app.assembly.gauges import sample_forever
 from app.assembly.reload import Reloader
 from app.assembly.resources import kept_responses
@@ -161,7 +165,7 @@ def create_app(
         traffic=frozenset({*(each.path for each in (*dialects().all, *pinned())), *_OTHER_TRAFFIC}),
         count=state.metrics.requests.refused,
     )
-    _add_traffic(app, state, clock, draining)
+    app.state.batches = _add_traffic(app, state, clock, draining)
     app.include_router(models.router)
     app.include_router(
         responses.responses_router(kept_responses(config.gateway, state.store.store))
@@ -204,7 +208,7 @@ def _add_traffic(
     state: AppState,
     clock: Callable[[], float],
     draining: Callable[[], bool],
-) -> None:
+) -> Batches | None:
     server = state.config.gateway.server
     reception = Reception(
         serving=lambda: state.serving,
@@ -245,6 +249,27 @@ def _add_traffic(
         if rules.bind:
             inner = BrowserMiddleware(endpoint, rules=rules, refused=app.state.refusals.refused)
         app.add_direct("POST", path, BoundaryMiddleware(inner, draining=draining))
+    spoken = {each.path: each for each in (*table.all, *pinned())}
+    batches = build_batches(
+        state.config.gateway,
+        state.store.store,
+        guard=state.guard,
+        door=GatewayDoor(
+            {
+                path: (spoken[path].keeping(kept), BoundaryMiddleware(endpoints[path]))
+                for path in AT_ENDPOINTS
+            },
+            serving=lambda: state.serving,
+        ),
+        metrics=state.metrics,
+    )
+    if batches is not None:
+        files, desk = batches.files, batches.desk
+        max_file_bytes = state.config.gateway.batches.max_file_mb * 1_000_000
+        intake = reception.intake
+        app.include_router(files_router(files, desk, intake, max_file_bytes=max_file_bytes))
+        app.include_router(batches_router(desk))
+    return batches
 
 
 def _managing(config: LoadedConfig, state: AppState, reload: Reload) -> Iterator[APIRouter]:
@@ -285,6 +310,8 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
     )
     sampling = asyncio.create_task(sample_forever(state), name="sample for the metrics")
     watching = asyncio.create_task(state.watch.run(), name="watch the load")
+    batches: Batches | None = app.state.batches
+    working = asyncio.create_task(_work_at_batches(batches), name="look for batches")
     with (
         _metrics_port(state, app.state.host),
         on_hangup(reloader.reload_soon) if app.state.reloads_itself else contextlib.nullcontext(),
@@ -306,11 +333,15 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
             yield
         finally:
             state.readiness.ready = False
+            working.cancel()
+            if batches is not None:
+                await batches.runner.aclose()
             watching.cancel()
             sampling.cancel()
             learning.cancel()
             remembering.cancel()
-            await asyncio.gather(watching, sampling, learning, remembering, return_exceptions=True)
+            tasks = (watching, sampling, learning, remembering, working)
+            await asyncio.gather(*tasks, return_exceptions=True)
             await reloader.aclose()
             await state.serving.aclose()
             await pupils.keep_in_time()
@@ -321,6 +352,11 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
             if state.resources.tracer is not None:
                 await asyncio.to_thread(state.resources.tracer.close)
             await state.store.aclose()
+
+
+async def _work_at_batches(batches: Batches | None) -> None:
+    if batches is not None:
+        await batches.runner.run()
 
 
 def _next_lesson_s() -> float:

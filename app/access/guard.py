@@ -10,13 +10,14 @@ from typing import Generic, TypeVar
 from app.access.secrets import PREFIX, digest_of
 from app.errors import StoreUnavailableError, UnauthenticatedError
 from app.head import RequestHead
-from app.keys import KeyRecord
+from app.keys import BatchBudget, KeyRecord
 from app.stores.base import StoreError
 from app.stores.keys import Keys
 
 _PREFIX = PREFIX.encode()
 _MAX_SECRET_BYTES = 256
 _RETRY_AFTER_S = 1.0
+_MAX_ROTATIONS = 100
 
 _BARE_KEY_HEADERS = (b"x-api-key", b"api-key")
 _KEY_HEADERS = frozenset({b"authorization", *_BARE_KEY_HEADERS})
@@ -40,11 +41,15 @@ class Caller:
         Its public name, or `anonymous`.
     team
         Whose limits hold besides the key's own.
+    batch
+        What the batch may spend in all that the request is of; None where it is of none, or that
+        may spend what the key may.
     """
 
     key: KeyRecord | None
     key_id: str
     team: str | None
+    batch: BatchBudget | None = None
 
 
 ANONYMOUS = Caller(None, "anonymous", None)
@@ -120,6 +125,34 @@ class Guard:
         if key is not None and not key.usable(now := self._now()):
             raise UnauthenticatedError(_unusable(key, now), key_id=key.key_id)
         return caller
+
+    async def caller_of(self, digest: str | None) -> Caller:
+        """Return who a key stands for that was shown before, by the digest of its secret.
+
+        Where the secret was replaced meanwhile, the key's new one counts.
+
+        Raises
+        ------
+        UnauthenticatedError
+            If the key may not be used any more.
+        StoreUnavailableError
+            If the store has to be asked and cannot be.
+        """
+        if self._keys is None:
+            return ANONYMOUS
+        for _ in range(_MAX_ROTATIONS):
+            if digest is None:
+                break
+            caller = self._known.get(digest, self._clock())
+            if caller is None:
+                caller = await self._look_up(self._keys, digest)
+            key, now = caller.key, self._now()
+            if key is None or key.usable(now):
+                return caller
+            if key.replaced_by is None or key.alive(now):
+                raise UnauthenticatedError(_unusable(key, now), key_id=key.key_id)
+            digest = key.replaced_by
+        raise UnauthenticatedError(_WRONG_KEY)
 
     def forget(self, digest: str) -> None:
         """Ask the store about this digest at its next request."""

@@ -49,6 +49,7 @@ class _Absent:
 
 _USE_CHAT = f"use chat completions, POST {CHAT}"
 _NO_OTHER = "there is none here: send these requests to their provider"
+_SWITCHED_OFF = "its operator can switch batches on (batches.enabled)"
 _MESSAGES = f"use the Messages API, POST {MESSAGES_ROUTE}"
 _ABSENT: Mapping[str, _Absent] = {
     "/v1/responses/compact": _Absent(
@@ -67,9 +68,9 @@ _ABSENT: Mapping[str, _Absent] = {
         instead="use speech, transcriptions or translations below it",
     ),
     "/v1/videos": _Absent(what="videos API", instead=_NO_OTHER),
-    "/v1/files": _Absent(what="files API", instead=_NO_OTHER),
+    "/v1/files": _Absent(what="files API", instead=_SWITCHED_OFF),
     "/v1/uploads": _Absent(what="uploads API", instead=_NO_OTHER),
-    "/v1/batches": _Absent(what="batch API", instead=_USE_CHAT),
+    "/v1/batches": _Absent(what="batch API", instead=f"{_USE_CHAT}; {_SWITCHED_OFF}"),
     "/v1/fine_tuning": _Absent(what="fine-tuning API", instead=_NO_OTHER),
     "/v1/vector_stores": _Absent(what="vector stores API", instead=_NO_OTHER),
     "/v1/assistants": _Absent(what="Assistants API", instead=_USE_CHAT),

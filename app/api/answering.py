@@ -55,6 +55,9 @@ _NOT_ITS_FAULT = (
 )
 """What a request ends with that is not counted once more."""
 
+ON_BEHALF_OF = "on_behalf_of"
+"""In the state of a request that the gateway makes by itself: the caller that it makes it for."""
+
 _SHORT_FORM_BYTES = 256 * 1024
 """Longer ones, with files, take over a millisecond, too long for the event loop."""
 
@@ -127,7 +130,10 @@ class Reception:
         """
         self.places.check()
         head = head_of(scope)
-        visit.caller = caller = await self.guard.authenticate(head)
+        caller: Caller | None = scope["state"].get(ON_BEHALF_OF)
+        if caller is None:
+            caller = await self.guard.authenticate(head)
+        visit.caller = caller
         try:
             return await self._understand(dialect, visit, caller, scope, receive, head=head)
         except _NOT_ITS_FAULT:

@@ -55,6 +55,7 @@ def build_store(
             exclusive=owner is not None,
             answer_bounds=_answer_bounds(store),
             response_bounds=_response_bounds(config),
+            jobs=config.gateway.batches.enabled,
             events=events,
         )
     from app.stores.fallback import FallbackStore  # noqa: PLC0415  (redis-py takes its time)
@@ -75,6 +76,7 @@ def build_store(
         cache_url=config.cache_url,
         answer_bounds=_answer_bounds(store),
         response_bounds=_response_bounds(config),
+        jobs=config.gateway.batches.enabled,
         events=events,
     )
     # The guard in front remembers keys for `auth.fresh_s`; here only the grace is of use.

@@ -8,6 +8,7 @@ from app.config.allowances import (
     LimitsConfig,
     ShareConfig,
 )
+from app.config.batches import BatchesConfig
 from app.config.catalogue import Catalogue, CatalogueEntry, PriceConfig
 from app.config.gateway import GatewayConfig
 from app.config.keeping import (
@@ -41,6 +42,7 @@ __all__ = [
     "AllowancesConfig",
     "AuthConfig",
     "AuthMode",
+    "BatchesConfig",
     "BreakerConfig",
     "BudgetConfig",
     "CacheConfig",

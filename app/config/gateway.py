@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from app.config.aliases import Alias, resolved_aliases
 from app.config.allowances import AllowancesConfig
+from app.config.batches import BatchesConfig
 from app.config.fields import ConflictError, Name, ShortName, Strict, Text, known_name
 from app.config.keeping import (
     CacheConfig,
@@ -41,6 +42,8 @@ class GatewayConfig(Strict):
     """Answers that are given again to identical requests that ask for it."""
     responses: ResponsesConfig = ResponsesConfig()
     """Responses that clients go on from by their id."""
+    batches: BatchesConfig = BatchesConfig()
+    """Files of requests that are worked through without anybody waiting."""
     outcomes: OutcomesConfig = OutcomesConfig()
     """The decision log."""
     traces: TracesConfig = TracesConfig()

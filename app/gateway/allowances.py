@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from app.access.guard import Caller
-from app.keys import NO_LIMITS, Budget, Limits
+from app.keys import NO_LIMITS, BatchBudget, Budget, Limits
 from app.stores.base import Scope, ScopeKind
 
 GATEWAY = Scope(ScopeKind.GATEWAY)
@@ -15,7 +15,7 @@ class Allowance:
     """What one scope may use."""
 
     limits: Limits = NO_LIMITS
-    budgets: tuple[Budget, ...] = ()
+    budgets: tuple[Budget | BatchBudget, ...] = ()
 
 
 UNLIMITED = Allowance()

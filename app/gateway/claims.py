@@ -9,10 +9,12 @@ import msgspec
 
 from app.access.guard import Caller
 from app.gateway.allowances import GATEWAY, UNLIMITED, Allowance, Allowances
-from app.keys import Budget, Period
+from app.keys import BatchBudget, Budget, Period
 from app.stores.base import BudgetLimit, Claim, Scope, ScopeKind
 
 _MAX_CALLERS = 10_000
+_WHOLE_BATCH = "batch"
+"""The period of a batch, which is all of it."""
 
 
 class Limited(NamedTuple):
@@ -60,6 +62,8 @@ class Claims:
 
     def scopes(self, caller: Caller) -> Iterator[tuple[Scope, Allowance]]:
         """Yield the scopes that a caller's requests count for, the narrowest first."""
+        if caller.batch is not None:
+            yield Scope(ScopeKind.BATCH, caller.batch.batch_id), Allowance(budgets=(caller.batch,))
         yield Scope(ScopeKind.KEY, caller.key_id), self.allowances.of_key(caller)
         if caller.team is not None:
             yield (
@@ -74,7 +78,8 @@ class Claims:
 
     def known(self, caller: Caller) -> Limited:
         """Return what limits a caller."""
-        known = self._callers.get(caller.key_id)
+        name = caller.key_id if caller.batch is None else caller.batch.batch_id
+        known = self._callers.get(name)
         if known is not None and known.caller is caller:
             return known
         scopes = tuple(each for each in self.scopes(caller) if each[1] != UNLIMITED)
@@ -83,7 +88,7 @@ class Claims:
         )
         if len(self._callers) >= _MAX_CALLERS:
             self._callers.clear()
-        self._callers[caller.key_id] = known = Limited(caller, scopes, budgeted)
+        self._callers[name] = known = Limited(caller, scopes, budgeted)
         return known
 
     def claim(self, scope: Scope, allowance: Allowance, terms: Terms = NOTHING) -> Claim:
@@ -101,8 +106,14 @@ class Claims:
             more=terms.more,
         )
 
-    def budget_limit(self, budget: Budget) -> BudgetLimit:
+    def budget_limit(self, budget: Budget | BatchBudget) -> BudgetLimit:
         """Return a budget with the period that it is in now."""
+        if isinstance(budget, BatchBudget):
+            return BudgetLimit(
+                period_id=_WHOLE_BATCH,
+                limit_nusd=budget.limit_nusd,
+                ends_in_s=budget.forget_at - self.now(),
+            )
         return self.limit_now(budget.period, budget.limit_nusd)
 
     def limit_now(self, period: Period, limit_nusd: int) -> BudgetLimit:

@@ -9,6 +9,7 @@ _WHOSE = {
     ScopeKind.TEAM: "the team's",
     ScopeKind.MODEL: "the model's",
     ScopeKind.GATEWAY: "this gateway's",
+    ScopeKind.BATCH: "this batch's",
 }
 _WHAT = {
     Resource.REQUESTS: "limit of {limit} requests per minute",
@@ -45,7 +46,9 @@ def budget_exceeded(refusal: Refusal, *, needed_nusd: int) -> BudgetExceededErro
     """
     kind = refusal.scope.kind
     limit, spent = refusal.limit, refusal.spent_nusd
-    whose = f"{_WHOSE[kind]} budget of {usd(limit)} for {refusal.period_id}"
+    whose = f"{_WHOSE[kind]} budget of {usd(limit)}"
+    if kind is not ScopeKind.BATCH:
+        whose += f" for {refusal.period_id}"
     held = spent < limit and spent + needed_nusd <= limit
     retry_after_s = refusal.retry_after_s
     if spent >= limit:

@@ -11,7 +11,7 @@ from app.errors import StoreUnavailableError
 from app.gateway.allowances import Allowance
 from app.gateway.claims import Claims
 from app.gateway.pressure import DEGRADE_STEPS, Pressure
-from app.keys import Budget, OnLow, Period
+from app.keys import BatchBudget, Budget, OnLow, Period
 from app.stores.base import (
     BudgetLimit,
     Claim,
@@ -48,7 +48,7 @@ class Standings:
         worst: Pressure | None = None
         for scope, allowance in self.claims.scopes(caller):
             for budget in allowance.budgets:
-                if budget.on_low is not OnLow.DEGRADE:
+                if isinstance(budget, BatchBudget) or budget.on_low is not OnLow.DEGRADE:
                     continue
                 share = await self._spent_share(scope, allowance, budget)
                 over = (share - budget.degrade_from) / max(1 - budget.degrade_from, 1e-9)
@@ -113,6 +113,8 @@ class Standings:
     def claimed(self, claims: Iterable[Claim], granted: Sequence[Standing]) -> None:
         """Take note of what the store said of claims."""
         for claim in claims:
+            if claim.scope.kind is ScopeKind.BATCH:
+                continue  # nobody asks how one stands but by its id
             if claim.budgets and (
                 claim.scope in self._budgets or len(self._budgets) < _MAX_SHOWN_BUDGETS
             ):

@@ -37,7 +37,11 @@ class RedisScripts:
         self.put_answer = Script("put_answer", counts=False)
         self.drop_answers = Script("drop_answers", counts=False)
         self.replace_register = Script("replace_register", counts=False)
+        self.put_record = Script("put_record", counts=False)
+        self.put_parts = Script("put_parts", counts=False)
+        self.hold_lease = Script("hold_lease", counts=False)
         counting = (self.admit, self.settle, self.standing, self.release)
         others = (self.change_keys, self.put_answer, self.drop_answers, self.replace_register)
-        every = (*counting, *others)
+        jobs = (self.put_record, self.put_parts, self.hold_lease)
+        every = (*counting, *others, *jobs)
         self.sources = {script.sha: script.source for script in every}

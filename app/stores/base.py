@@ -1,8 +1,9 @@
 """The store seam: what is shared between requests, processes and restarts.
 
-Five narrow seams make one store. `Counters` count what is limited, `Keys` keep virtual keys,
+Six narrow seams make one store. `Counters` count what is limited, `Keys` keep virtual keys,
 `Blobs` keep small values that may be lost (sessions), `Answers` larger ones within bounds (cached
-answers), `Registers` values that several processes add to (what requests taught).
+answers), `Registers` values that several processes add to (what requests taught), `Jobs` (see
+`jobs.py`) what is to be done without anybody waiting for it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from app.stores.jobs import Jobs
 from app.stores.keys import Keys
 
 RATE_WINDOW_S = 60.0
@@ -34,6 +36,7 @@ class ScopeKind(StrEnum):
     TEAM = "team"
     MODEL = "model"
     GATEWAY = "gateway"
+    BATCH = "batch"
 
 
 class Resource(StrEnum):
@@ -375,6 +378,8 @@ class Store:
     blobs: Blobs
     answers: Answers
     registers: Registers
+    jobs: Jobs | None = None
+    """Files and batches; None where there are none."""
     responses: Answers | None = None
     """Responses that clients come back to by their id; None where none are kept."""
 

@@ -213,6 +213,7 @@ class FallbackStore:
             blobs=FallbackBlobs(store.blobs, watch),
             answers=FallbackAnswers(store.answers, watch),
             registers=WatchedRegisters(store.registers, watch),
+            jobs=store.jobs,  # who asks for them is told, or tries again
             responses=None if store.responses is None else WatchedAnswers(store.responses, watch),
         )
         self._payer: asyncio.Task[None] | None = None

@@ -19,6 +19,7 @@ from app.stores.memory_blobs import MemoryBlobs
 from app.stores.memory_registers import MemoryRegisters, SqliteRegisters
 from app.stores.sqlite import SqliteDatabase
 from app.stores.sqlite_answers import SqliteAnswers
+from app.stores.sqlite_jobs import SqliteJobs
 from app.stores.watch import NO_EVENTS, StoreEvents
 
 _log = logging.getLogger(__name__)
@@ -225,6 +226,8 @@ class MemoryStore:
     response_bounds
         How much of responses is kept that clients come back to, in `responses.sqlite3` where there
         is a `data_dir`; None keeps none.
+    jobs
+        Whether there are batches, in `batches.sqlite3` where there is a `data_dir`.
     events
         Notified of what goes wrong.
     """
@@ -238,6 +241,7 @@ class MemoryStore:
         steady: Clock | None = None,
         answer_bounds: AnswerBounds = ANSWER_BOUNDS,
         response_bounds: AnswerBounds | None = None,
+        jobs: bool = False,
         events: StoreEvents = NO_EVENTS,
     ) -> None:
         self._held_dir = data_dir if exclusive else None
@@ -251,6 +255,7 @@ class MemoryStore:
         if data_dir is not None and response_bounds is not None:
             self._responses = SqliteAnswers(data_dir, bounds=response_bounds, clock=clock)
         self._registers = None if data_dir is None else SqliteRegisters(data_dir, clock=clock)
+        self._jobs = SqliteJobs(data_dir, exclusive=exclusive, clock=clock) if jobs else None
         self._counters = MemoryCounters(
             clock=clock,
             steady=steady,
@@ -266,6 +271,7 @@ class MemoryStore:
             blobs=MemoryBlobs(clock=steady),
             answers=_bounded(answer_bounds, steady),
             registers=self._registers or MemoryRegisters(clock=steady),
+            jobs=self._jobs,
             responses=self._responses
             or (None if response_bounds is None else _bounded(response_bounds, steady)),
         )
@@ -288,7 +294,7 @@ class MemoryStore:
         if self._database is not None:
             for spent in await self._database.open():
                 self._counters.restore(*spent)
-        for room in (self._responses, self._registers):
+        for room in (self._responses, self._registers, self._jobs):
             if room is not None:
                 await room.open()
 
@@ -306,7 +312,7 @@ class MemoryStore:
         """Write what is pending."""
         if self._database is not None:
             await self._database.aclose()
-        for room in (self._responses, self._registers):
+        for room in (self._responses, self._registers, self._jobs):
             if room is not None:
                 await room.aclose()
         self._held.close()

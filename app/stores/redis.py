@@ -9,6 +9,7 @@ from app.redis_client.connection import Address
 from app.redis_client.pipeline import Pipeline, PipelineCircuit
 from app.stores._redis_answers import RedisAnswers
 from app.stores._redis_counters import RedisCounters
+from app.stores._redis_jobs import RedisJobs
 from app.stores._redis_keys import RedisKeys
 from app.stores._redis_registers import RedisRegisters
 from app.stores._redis_scripts import RedisScripts
@@ -67,6 +68,8 @@ class RedisStore:
         How much of cached answers is kept.
     response_bounds
         How much of responses is kept that clients come back to; None keeps none.
+    jobs
+        Whether there are batches.
     events
         Notified of what goes wrong.
     """
@@ -81,6 +84,7 @@ class RedisStore:
         cache_url: str | None = None,
         answer_bounds: AnswerBounds = ANSWER_BOUNDS,
         response_bounds: AnswerBounds | None = None,
+        jobs: bool = False,
         events: StoreEvents = NO_EVENTS,
     ) -> None:
         self._timeout_s = timeout_s
@@ -108,6 +112,7 @@ class RedisStore:
             blobs=RedisBlobs(self._counting, prefix=prefix),
             answers=answers,
             registers=RedisRegisters(self._learning, scripts, prefix=prefix),
+            jobs=RedisJobs(self._learning, scripts, prefix=prefix) if jobs else None,
             responses=None
             if response_bounds is None
             else RedisAnswers(

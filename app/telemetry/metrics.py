@@ -9,6 +9,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from app.telemetry._batch_metrics import BatchMetrics
 from app.telemetry._best_effort_metrics import BestEffortMetrics
 from app.telemetry._declare import ConfiguredNames, Declare
 from app.telemetry._drift_metrics import DriftMetrics
@@ -38,7 +39,7 @@ class Metrics:
         Where several worker processes count, as the environment variable
         `PROMETHEUS_MULTIPROC_DIR` says before anything is counted; None where there is one.
     requests, queues, upstreams, routing, latency, workflows, lessons, best_effort,
-    drift, process, store
+    drift, batches, process, store
         The instruments by what they tell of.
     """
 
@@ -60,6 +61,7 @@ class Metrics:
         self.lessons = LessonMetrics(declare, models=models, policies=policies)
         self.best_effort = BestEffortMetrics(declare, models=models, policies=policies)
         self.drift = DriftMetrics(declare, policies=policies)
+        self.batches = BatchMetrics(declare)
         self.process = ProcessMetrics(declare)
         self.store = StoreMetrics(declare)
 

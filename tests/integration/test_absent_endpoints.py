@@ -18,7 +18,7 @@ def ask(gateway, path, method="POST", **options):
         ("/v1/images/upscales", "generations"),
         ("/v1/audio/voices", "speech"),
         ("/v1/videos", "provider"),
-        ("/v1/files", "provider"),
+        ("/v1/files", "batches.enabled"),
         ("/openai/deployments/gpt-4o/videos?api-version=2024-02-01", "/chat/completions"),
     ],
 )

@@ -16,6 +16,7 @@ _BOUNDARY = re.compile(
 )
 _NAME = re.compile(rb';\s*name=(?:"([^"\r\n]*)"|([^\s;"]+))', re.IGNORECASE)
 _FILE = re.compile(rb";\s*filename\*?=", re.IGNORECASE)
+_FILE_NAME = re.compile(rb';\s*filename=(?:"([^"\r\n]*)"|([^\s;"]+))', re.IGNORECASE)
 _MAX_PARTS = 1_000
 _MAX_FIELD_BYTES = 100_000
 
@@ -51,24 +52,10 @@ def read_form(body: bytes, content_type: bytes) -> Form:
     InvalidRequestError
         If it is none, or names its model twice.
     """
-    found = _BOUNDARY.search(content_type)
-    if found is None:
-        raise InvalidRequestError("the content-type of a form has to name its boundary")
-    mark = b"--" + (found[1] or found[2])
-    at = 0 if body.startswith(mark) else body.find(b"\r\n" + mark) + 2
-    if not body.startswith(mark, at):
-        raise InvalidRequestError("the request body is no multipart form with that boundary")
+    mark, parts = _parts(body, content_type)
     values: dict[str, str] = {}
     model: tuple[int, int] | None = None
-    for _ in range(_MAX_PARTS):
-        at += len(mark)
-        if body.startswith(b"--", at):
-            break
-        begin = body.find(b"\r\n\r\n", at)
-        end = body.find(b"\r\n" + mark, begin + 2)
-        if begin < 0 or end < 0:
-            raise InvalidRequestError("the multipart form in the request body is cut off")
-        head, begin = body[at:begin], begin + 4
+    for head, begin, end in parts:
         name = _field_name(head)
         if name is not None and end - begin <= _MAX_FIELD_BYTES:
             if name == "model" and model is not None:
@@ -76,15 +63,79 @@ def read_form(body: bytes, content_type: bytes) -> Form:
             if name == "model":
                 model = begin, end
             values[name] = body[begin:end].decode("utf-8", "replace")
-        at = end + 2
-    else:
-        raise InvalidRequestError(f"the form has over {_MAX_PARTS} parts")
     if model is None:
         # It becomes the first part.
         first = body.find(mark)
         part = mark + b'\r\nContent-Disposition: form-data; name="model"\r\n\r\n'
         return Form(values, body[:first] + part, b"\r\n" + body[first:])
     return Form(values, body[: model[0]], body[model[1] :])
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A form that brings one file.
+
+    Attributes
+    ----------
+    values
+        Of its other fields, by name.
+    """
+
+    values: Mapping[str, str]
+    filename: str
+    content: memoryview
+
+
+def read_upload(body: bytes | bytearray, content_type: bytes) -> Upload:
+    """Take a form apart that brings a file in its field `file`.
+
+    Raises
+    ------
+    InvalidRequestError
+        If it is none, or brings none, or two.
+    """
+    _, parts = _parts(body, content_type)
+    values: dict[str, str] = {}
+    file: tuple[str, memoryview] | None = None
+    for head, begin, end in parts:
+        name = _field_name(head)
+        if name is not None:
+            if end - begin <= _MAX_FIELD_BYTES:
+                values[name] = bytes(body[begin:end]).decode("utf-8", "replace")
+            continue
+        if file is not None:
+            raise InvalidRequestError("the form brings two files; send one", param="file")
+        named = _FILE_NAME.search(head)
+        filename = b"" if named is None else named[1] or named[2] or b""
+        file = filename.decode("utf-8", "replace"), memoryview(body)[begin:end]
+    if file is None:
+        raise InvalidRequestError("Missing required parameter: 'file'.", param="file")
+    return Upload(values, *file)
+
+
+def _parts(
+    body: bytes | bytearray, content_type: bytes
+) -> tuple[bytes, list[tuple[bytes, int, int]]]:
+    """Return the mark between parts, and of each part its head, where it begins and ends."""
+    found = _BOUNDARY.search(content_type)
+    if found is None:
+        raise InvalidRequestError("the content-type of a form has to name its boundary")
+    mark = b"--" + (found[1] or found[2])
+    at = 0 if body.startswith(mark) else body.find(b"\r\n" + mark) + 2
+    if not body.startswith(mark, at):
+        raise InvalidRequestError("the request body is no multipart form with that boundary")
+    parts: list[tuple[bytes, int, int]] = []
+    for _ in range(_MAX_PARTS):
+        at += len(mark)
+        if body.startswith(b"--", at):
+            return mark, parts
+        begin = body.find(b"\r\n\r\n", at)
+        end = body.find(b"\r\n" + mark, begin + 2)
+        if begin < 0 or end < 0:
+            raise InvalidRequestError("the multipart form in the request body is cut off")
+        parts.append((bytes(body[at:begin]), begin + 4, end))
+        at = end + 2
+    raise InvalidRequestError(f"the form has over {_MAX_PARTS} parts")
 
 
 def _field_name(head: bytes) -> str | None:

@@ -1,0 +1,245 @@
+"""What of all batches this process works at; a lease says so to the others."""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from app.access.guard import Caller
+from app.batches.asking import Asking, Stop
+from app.batches.desk import cancelled_at
+from app.batches.door import Door
+from app.batches.files import Files
+from app.batches.progress import LostLeaseError, Progress
+from app.batches.records import BATCH, Batch, Fault, stored_batch
+from app.batches.work import Work
+from app.errors import StoreUnavailableError
+from app.ids import new_id
+from app.stores.base import StoreError
+from app.stores.jobs import Fence, Jobs
+
+_log = logging.getLogger(__name__)
+
+_POLL_S = 2.0
+_RENEWALS = 4
+"""So often within its time a lease is renewed, and looked at whether a batch was cancelled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """Whom the runner tells, for the metrics."""
+
+    running: Callable[[int], None] = lambda _: None
+    line: Callable[[str], None] = lambda _: None
+    over: Callable[[str], None] = lambda _: None
+
+
+@dataclass(slots=True, kw_only=True)
+class Runner:
+    """Works at batches until it is closed.
+
+    Parameters
+    ----------
+    caller_of
+        Returns who a key stands for, by its digest.
+    max_running, concurrency
+        Batches at once, and requests of each.
+    lease_s
+        How long after this process died another one takes over.
+    grace_s
+        How long requests that are on their way may take when this process ends.
+    now
+        Seconds since the epoch.
+    """
+
+    jobs: Jobs
+    files: Files
+    door: Door
+    caller_of: Callable[[str | None], Awaitable[Caller]]
+    max_running: int
+    concurrency: int
+    max_lines: int
+    max_line_bytes: int
+    lease_s: float
+    grace_s: float
+    told: Told = field(default_factory=Told)
+    now: Callable[[], float] = time.time
+    holder: str = field(default_factory=lambda: new_id("runner-"))
+    _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _works: dict[str, Work] = field(default_factory=dict)
+    _owners: dict[str, str] = field(default_factory=dict)
+    _woken: asyncio.Event = field(default_factory=asyncio.Event)
+    _closing: bool = False
+
+    def wake(self) -> None:
+        """Look at once whether there is something to do."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Look for batches until cancelled."""
+        while True:
+            self._woken.clear()
+            try:
+                await self._look()
+            except StoreError as error:
+                _log.warning("batches cannot be looked for: %s", error)
+            except Exception:  # noqa: BLE001  (the next look may go better)
+                _log.exception("batches cannot be looked for")
+            try:
+                async with asyncio.timeout(_POLL_S):
+                    await self._woken.wait()
+            except TimeoutError:
+                continue
+
+    async def aclose(self) -> None:
+        """Have others go on, once what is on its way is answered, or did not come in time."""
+        self._closing = True
+        for work in self._works.values():
+            work.stop(Stop.PAUSED)
+        tasks = tuple(self._tasks.values())
+        if tasks:
+            await asyncio.wait(tasks, timeout=self.grace_s)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _look(self) -> None:
+        for work in tuple(self._works.values()):
+            await self._heed(work)
+        if len(self._tasks) >= self.max_running or self._closing:
+            return
+        waiting: list[Batch] = []
+        for batch_id in await self.jobs.open_ids(BATCH):
+            if batch_id in self._tasks:
+                continue
+            record = await self.jobs.get(BATCH, batch_id)
+            if record is None:
+                await self.jobs.remove(BATCH, batch_id)  # it outlived its time
+            elif record.is_open:
+                waiting.append(stored_batch(record))
+        while waiting and len(self._tasks) < self.max_running:
+            # Nobody's many batches keep those of others waiting for all of them.
+            running = Counter(self._owners.values())
+            batch = min(waiting, key=lambda each: (running[each.owner], each.created_at))
+            waiting.remove(batch)
+            if await self.jobs.hold(batch.batch_id, self.holder, lease_s=self.lease_s):
+                self._begin(batch.batch_id, batch.owner)
+
+    def _begin(self, batch_id: str, owner: str) -> None:
+        self._owners[batch_id] = owner
+        task = asyncio.create_task(self._work_at(batch_id), name=f"batch {batch_id}")
+        self._tasks[batch_id] = task
+        task.add_done_callback(lambda _: self._ended(batch_id))
+        self.told.running(len(self._tasks))
+
+    def _ended(self, batch_id: str) -> None:
+        self._tasks.pop(batch_id, None)
+        self._works.pop(batch_id, None)
+        self._owners.pop(batch_id, None)
+        self.told.running(len(self._tasks))
+        self._woken.set()
+
+    async def _work_at(self, batch_id: str) -> None:
+        try:
+            # As it is now that nobody else works at it.
+            record = await self.jobs.get(BATCH, batch_id)
+            if record is None or not record.is_open:
+                return
+            work = self._works[batch_id] = self._work(stored_batch(record))
+            await self._heed(work)
+            if self._closing:
+                return
+            await self._keep_hold(work)
+            if work.batch.is_over:
+                self.told.over(work.batch.status)
+        except LostLeaseError:
+            _log.warning("batch %s: another process works at it by now", batch_id)
+        except (StoreError, StoreUnavailableError) as error:
+            _log.warning("batch %s: %s; going on later", batch_id, error)
+        except Exception:  # noqa: BLE001  (one batch must not end all others)
+            _log.exception("batch %s failed", batch_id)
+            await self._give_up(batch_id)
+        finally:
+            try:
+                await self.jobs.let_go(batch_id, self.holder)
+            except StoreError as error:
+                _log.warning("batch %s: its lease ends by itself: %s", batch_id, error)
+
+    def _work(self, batch: Batch) -> Work:
+        progress = Progress(
+            batch=batch,
+            jobs=self.jobs,
+            files=self.files,
+            fence=Fence(batch.batch_id, self.holder),
+            on_line=self.told.line,
+            now=self.now,
+        )
+        asking = Asking(
+            progress=progress,
+            door=self.door,
+            caller_of=self.caller_of,
+            concurrency=self.concurrency,
+        )
+        return Work(
+            progress=progress,
+            asking=asking,
+            max_lines=self.max_lines,
+            max_line_bytes=self.max_line_bytes,
+        )
+
+    async def _keep_hold(self, work: Work) -> None:
+        """Work, renewing the lease; an end of it ends the work."""
+        task = asyncio.create_task(work.run())
+        held_at = time.monotonic()
+        try:
+            while True:
+                await asyncio.wait({task}, timeout=self.lease_s / _RENEWALS)
+                if task.done():
+                    task.result()
+                    return
+                try:
+                    if not await self.jobs.hold(
+                        work.batch.batch_id, self.holder, lease_s=self.lease_s
+                    ):
+                        raise LostLeaseError
+                    held_at = time.monotonic()
+                    await self._heed(work)
+                    await work.progress.save_changes()
+                except StoreError:
+                    if time.monotonic() >= held_at + self.lease_s:
+                        raise  # others may have taken over
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    async def _heed(self, work: Work) -> None:
+        """Stop a batch whose client wants that, or whose time is over."""
+        batch = work.batch
+        if batch.status == "finalizing" or batch.is_over:
+            return
+        at = await cancelled_at(self.jobs, batch.batch_id)
+        if at is not None:
+            work.progress.batch = msgspec.structs.replace(batch, cancelling_at=at)
+            work.stop(Stop.CANCELLED)
+        elif self.now() >= batch.expires_at:
+            work.stop(Stop.EXPIRED)
+
+    async def _give_up(self, batch_id: str) -> None:
+        work = self._works.get(batch_id)
+        if work is None:
+            return
+        fault = Fault(code="internal_error", message="The gateway failed to work at this batch.")
+        failed = msgspec.structs.replace(
+            work.batch, status="failed", failed_at=self.now(), faults=(fault,)
+        )
+        try:
+            lifetime_s = max(1.0, failed.forget_at - self.now())
+            await self.jobs.put(failed.record(), lifetime_s=lifetime_s, fence=work.progress.fence)
+            self.told.over("failed")
+        except StoreError as error:
+            _log.warning("batch %s: %s", batch_id, error)
