@@ -320,6 +320,13 @@ class UpstreamThrottledError(UpstreamError):
     provider_fault = False
 
 
+class FailedToWaitError(UpstreamThrottledError):
+    """A model's deployments take no more calls at once, and waiting for one came to nothing."""
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message, retry_after_s=retry_after_s, sent=False)
+
+
 class UpstreamMisconfiguredError(UpstreamError):
     """The upstream refused our credentials or does not know our model name (401, 403, 404)."""
 
@@ -418,6 +425,7 @@ ANSWERS: Mapping[type[Exception], Answer] = {
         502, "service_unavailable_error", "upstream_connection_lost"
     ),
     UpstreamBusyError: Answer(503, "service_unavailable_error", "upstream_connections_exhausted"),
+    FailedToWaitError: Answer(429, "rate_limit_error", "model_queue_full"),
     UpstreamThrottledError: Answer(429, "rate_limit_error", "upstream_rate_limit_exceeded"),
     UpstreamMisconfiguredError: Answer(502, "service_unavailable_error", "upstream_misconfigured"),
     UpstreamInvalidResponseError: Answer(

@@ -12,12 +12,14 @@ from app.gateway.drift import DriftSamples
 from app.gateway.handle import Gateway
 from app.gateway.latency import Speeds
 from app.gateway.lessons import Pupils
+from app.gateway.model_queues import ModelQueues
 from app.gateway.names import Names
 from app.gateway.overload import LoadWatch
 from app.gateway.places import Places
 from app.gateway.pool import DeploymentPool
 from app.gateway.ranks import Ranks
 from app.gateway.request import Deployment, Policy
+from app.gateway.rooms import Rooms
 from app.gateway.visible import VisibleNames
 from app.outcomes.decision_log import DecisionLog
 from app.outcomes.feedback import Feedback
@@ -46,6 +48,8 @@ class Resources:
     """Routers that believe feedback."""
     speeds: Speeds = field(default_factory=Speeds)
     """How fast models answer where they are served."""
+    rooms: Rooms = field(default_factory=Rooms)
+    """What places of models take at once: the calls there outlive configurations."""
     drift: DriftSamples = field(default_factory=DriftSamples)
     decisions: DecisionLog | None = None
     """Where outcomes are kept to learn from."""
@@ -64,6 +68,8 @@ class ActiveConfig:
     """What callers may use, and how much of it is left."""
     pool: DeploymentPool
     """How the places are where models are served."""
+    queues: ModelQueues
+    """Who waits for models whose deployments take only so many calls at once."""
     deployments: Mapping[str, tuple[Deployment, ...]]
     policies: Mapping[str, Policy]
     providers: tuple[Provider, ...]
@@ -95,6 +101,7 @@ class ActiveConfig:
 
     async def aclose(self) -> None:
         """Let go of connections and threads."""
+        self.queues.close()
         self.gateway.close()
         for provider in self.providers:
             await provider.aclose()

@@ -47,6 +47,17 @@ GATEWAY_QUEUE = "gateway"
 """What the queue for the gateway's places is called; others are called by their model."""
 
 
+class WaitEnded(StrEnum):
+    """How a wait in a queue ended."""
+
+    SERVED = "served"
+    TIMEOUT = "timeout"
+    DISPLACED = "displaced"
+    """It had to make room for who has fewer requests waiting, or is more urgent."""
+    LEFT = "left"
+    """Its client went away, or another model answered."""
+
+
 class CacheMode(StrEnum):
     """What a request wants of the response cache."""
 

@@ -37,7 +37,7 @@ from app.gateway.intake import Arrival, Intake
 from app.gateway.ledger import LedgerEntry
 from app.gateway.names import Names
 from app.gateway.permissions import permit
-from app.gateway.places import Places, virtual_tokens
+from app.gateway.places import Places, used_by
 from app.gateway.ranks import PRIORITY_HEADER
 from app.gateway.request import RouteRequest
 from app.gateway.virtual_counters import NO_RANK, Ticket
@@ -113,7 +113,7 @@ class Reception:
                 self.places.leave()
             else:
                 calls = () if visit.account is None else visit.account.calls
-                self.places.leave(visit.ticket, virtual_tokens(calls))
+                self.places.leave(visit.ticket, used_by(calls))
 
     async def take(
         self, dialect: Dialect, visit: Visit, scope: Scope, receive: Receive

@@ -18,7 +18,13 @@ from app.assembly.resources import (
     build_tracer,
     require_traces,
 )
-from app.assembly.upstreams import build_deployments, build_pool, providers_of, upstream_facts
+from app.assembly.upstreams import (
+    build_deployments,
+    build_pool,
+    build_queues,
+    providers_of,
+    upstream_facts,
+)
 
 __all__ = [
     "DAY_S",
@@ -30,6 +36,7 @@ __all__ = [
     "build_names",
     "build_policies",
     "build_pool",
+    "build_queues",
     "build_ranks",
     "build_shares",
     "build_store",

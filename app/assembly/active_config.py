@@ -11,6 +11,7 @@ from app.assembly import (
     build_names,
     build_policies,
     build_pool,
+    build_queues,
     build_ranks,
     build_shares,
     config_version,
@@ -118,7 +119,9 @@ def build_active(
         on_breaker_change=breaker_changed,
         speeds=resources.speeds,
         tier_loads=tiers.loads,
+        rooms=resources.rooms.of(deployments),
     )
+    queues = build_queues(config, pool, on_waited=metrics.queues.of)
     for slot in pool.slots():
         breaker_changed(slot.deployment, slot.circuit.state)
     admission = Admission(
@@ -133,6 +136,7 @@ def build_active(
         clock=clock,
         rng=rng,
         on_failure=attempt_failed,
+        queues=queues if queues.all else None,
         request_timeout_s=server.request_timeout_s,
     )
     reservations = Reservations(admission=admission)
@@ -204,6 +208,7 @@ def build_active(
         gateway=gateway,
         admission=admission,
         pool=pool,
+        queues=queues,
         deployments=deployments,
         policies=policies,
         providers=tuple(providers_of(deployments)),

@@ -11,9 +11,8 @@ from app.gateway.fair_line import FairLine
 from app.gateway.lessons import Pupils
 from app.gateway.names import Names
 from app.gateway.overload import LoadWatch
-from app.gateway.places import Places, WaitEnded, WaitLimits
+from app.gateway.places import Places, WaitLimits
 from app.gateway.request import Policy
-from app.keys import Priority
 from app.outcomes.feedback import Feedback
 from app.outcomes.metrics import LearningMetrics
 from app.outcomes.recorder import Recorder
@@ -78,9 +77,6 @@ def build_state(
         on_sample=metrics.process.sampled,
     )
 
-    def waited(priority: Priority, seconds: float, ended: WaitEnded) -> None:
-        metrics.queues.waited(GATEWAY_QUEUE, priority.value, seconds, ended.value)
-
     return AppState(
         serving=build_active(config, resources, policies, names),
         resources=resources,
@@ -91,7 +87,7 @@ def build_state(
             limits=wait_limits(server),
             clock=clock,
             overloaded=watch.overloaded,
-            on_waited=waited,
+            on_waited=metrics.queues.of(GATEWAY_QUEUE),
         ),
         watch=watch,
     )

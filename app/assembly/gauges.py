@@ -31,14 +31,16 @@ async def sample(state: AppState) -> None:
     """Show everything once."""
     metrics, store, places = state.metrics, state.store, state.places
     metrics.requests.waiting(queued=places.waiting, limit=places.max_running)
-    line = places.line
-    metrics.queues.sampled(
-        GATEWAY_QUEUE,
-        interactive=line.waiting_of(Priority.INTERACTIVE),
-        batch=line.waiting_of(Priority.BATCH),
-        limit=line.max_waiting,
-        fairness=line.fairness(),
-    )
+    lines = {GATEWAY_QUEUE: places.line}
+    lines |= {queue.name: queue.line for queue in state.serving.queues.all}
+    for name, line in lines.items():
+        metrics.queues.sampled(
+            name,
+            interactive=line.waiting_of(Priority.INTERACTIVE),
+            batch=line.waiting_of(Priority.BATCH),
+            limit=line.max_waiting,
+            fairness=line.fairness(),
+        )
     metrics.process.count_files()
     metrics.process.lost_lines(dropped_lines())
     owed = store.owed if isinstance(store, Owes) else 0

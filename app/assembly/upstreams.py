@@ -16,8 +16,11 @@ from app.gateway.balances import balance_of
 from app.gateway.bandit import Bandit
 from app.gateway.breaker import CircuitState
 from app.gateway.latency import Pace, Speeds, pace_of
+from app.gateway.model_queues import ModelQueues, QueueRule
+from app.gateway.places import OnWaited
 from app.gateway.pool import DeploymentPool
 from app.gateway.request import Deployment
+from app.gateway.rooms import Room
 from app.gateway.tier_load import TierLoad
 from app.http_client.transport import HttptoolsTransport
 from app.providers.base import PROVIDERS, Identity, Provider, Timeouts
@@ -88,6 +91,7 @@ def build_deployments(config: LoadedConfig) -> dict[str, tuple[Deployment, ...]]
                     weight=place.weight,
                     region=place.region,
                     usd_per_hour=place.usd_per_hour,
+                    max_outstanding=place.max_outstanding,
                     max_rps=place.max_rps,
                     requests_per_minute=place.requests_per_minute,
                     tokens_per_minute=place.tokens_per_minute,
@@ -107,6 +111,7 @@ def build_pool(
     clock: Callable[[], float],
     rng: random.Random,
     on_breaker_change: Callable[[Deployment, CircuitState], None],
+    rooms: Mapping[tuple[str, str], Room],
     tier_loads: Mapping[str, TierLoad],
     speeds: Speeds | None = None,
 ) -> DeploymentPool:
@@ -133,8 +138,21 @@ def build_pool(
         balances=balances,
         on_breaker_change=on_breaker_change,
         speeds=speeds,
+        rooms=rooms,
         tier_loads=tier_loads,
     )
+
+
+def build_queues(
+    config: LoadedConfig, pool: DeploymentPool, *, on_waited: Callable[[str], OnWaited]
+) -> ModelQueues:
+    """Put queues before the models whose deployments take only so many calls at once."""
+    rules = {}
+    for model_id, _ in pool.by_model():
+        queue = config.gateway.models[model_id.partition(MARK)[0]].queue
+        if queue is not None:
+            rules[model_id] = QueueRule(**queue.model_dump())
+    return ModelQueues(pool, rules, on_waited=on_waited)
 
 
 def providers_of(deployments: Mapping[str, Sequence[Deployment]]) -> list[Provider]:

@@ -14,11 +14,13 @@ from app.config.balancing import (
 )
 from app.config.catalogue import TokensPerSecond, Ttft, VariantConfig
 from app.config.fields import (
+    BatchShare,
     ConflictError,
     Count,
     Name,
     Place,
     Price,
+    Seconds,
     ShortName,
     Strict,
     Text,
@@ -50,12 +52,27 @@ class DeploymentConfig(Strict):
     """Where it stands, for those who read what answers and decisions say of it."""
     usd_per_hour: Price | None = None
     """What it costs while it is there, besides its tokens."""
+    max_outstanding: Count | None = None
+    """Calls at once that it takes, in each process; others wait in the model's queue."""
     max_rps: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] | None = None
     """Calls a second that it takes, with a burst of one second's worth."""
     requests_per_minute: Count | None = None
     """Calls in any minute that it takes, with a burst of one minute's worth."""
     tokens_per_minute: Count | None = None
     """Tokens of prompts and answers in any minute that it takes."""
+
+
+class QueueConfig(Strict):
+    """Who waits while every deployment has as many calls as it takes at once."""
+
+    max_waiting: Annotated[int, Field(ge=0, le=1_000_000)] = 1_000
+    """Calls that wait, in each process; more are turned away, the next model is tried."""
+    max_wait_s: Seconds = 30.0
+    """How long a call waits before the next model is tried."""
+    batch_max_wait_s: Seconds = 300.0
+    """How long one of the priority `batch` does."""
+    batch_share: BatchShare = 0.05
+    """The share of the tokens that the priority `batch` gets while interactive calls wait too."""
 
 
 class ModelConfig(Strict):
@@ -82,6 +99,9 @@ class ModelConfig(Strict):
     catalogue entry says."""
     tokens_per_s: TokensPerSecond | None = None
     """How fast it usually writes, likewise."""
+    queue: QueueConfig | None = None
+    """Who waits where `max_outstanding` limits its deployments; of several models at the same
+    places, the first one's holds."""
     spec: Text | None = None
     """The catalogue entry that describes it; default: the id."""
     predicted_as: Text | None = None
@@ -106,6 +126,10 @@ class ModelConfig(Strict):
             balance = name.replace("_", "-")
             if getattr(self, name) is not None and self.balance != balance:
                 raise ConflictError((name,), f"`{name}` is about `balance: {balance}` alone")
+        if self.queue is not None and all(each.max_outstanding is None for each in self.places):
+            raise ConflictError(
+                ("queue",), "nobody waits in it: no deployment has a `max_outstanding`"
+            )
         places = [(each.upstream, each.upstream_model) for each in self.places]
         if len(set(places)) < len(places):
             raise ConflictError(

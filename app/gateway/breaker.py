@@ -36,6 +36,11 @@ class Circuit:
             return now >= self._open_until
         return self.state is CircuitState.CLOSED
 
+    @property
+    def allows_from(self) -> float:
+        """The time from which on calls may be made, as far as time alone decides."""
+        return self._open_until if self.state is CircuitState.OPEN else 0.0
+
     def begin(self, now: float) -> bool:
         """Note that a call begins; return whether it is the probe."""
         if self.state is CircuitState.OPEN and now >= self._open_until:

@@ -20,6 +20,7 @@ from app.errors import (
     AllAttemptsThrottledError,
     AllAttemptsTimedOutError,
     FailedAttempt,
+    FailedToWaitError,
     UpstreamConnectionLostError,
     UpstreamError,
     UpstreamMisconfiguredError,
@@ -29,8 +30,10 @@ from app.errors import (
     UpstreamUnsupportedError,
     answer_for,
 )
+from app.gateway.balance import CallSize
 from app.gateway.in_time import fits, may_wait, next_in_time, size_of
 from app.gateway.ledger import LedgerEntry
+from app.gateway.model_queues import ModelQueues, lease_in_turn
 from app.gateway.plan import FirstOf, Hedged
 from app.gateway.pool import DeploymentPool, Lease
 from app.gateway.request import IDEMPOTENCY_KEY, Deployment, RouteRequest
@@ -101,6 +104,8 @@ class Dispatcher:
     """Spreads retries in time."""
     on_failure: Callable[[Deployment, UpstreamError], None]
     """Told of every failed attempt, for the metrics."""
+    queues: ModelQueues | None = None
+    """Before models whose deployments take only so many calls at once."""
     request_timeout_s: float = 600.0
     """For one whole request: no retry is waited for beyond it."""
 
@@ -204,6 +209,8 @@ class Dispatcher:
             self.on_failure(lease.deployment, error)
             raise
         finally:
+            if lease.turn is not None:
+                lease.settle(entry.settled_usage())
             if chunks is not answer.rest:
                 await chunks.aclose()
             await answer.drop()
@@ -224,6 +231,8 @@ class Dispatcher:
         answer = None
         try:
             answer = await self._try(request, model_id, entry, failures, afford, is_last=is_last)
+        except FailedToWaitError:
+            return None  # among the failures already
         finally:
             if answer is None:
                 entry.running.end(model_id)
@@ -246,9 +255,30 @@ class Dispatcher:
         dialect = MESSAGES if needs_messages else None
         prefixed = self.pool.wants_prefix(model_id)
         size = size_of(request, model_id, entry, prefixed=prefixed)
+        queue = None if self.queues is None else self.queues.of(model_id)
         while True:
-            in_time = None if request.latency is None else fits(request, entry, self.pool)
-            lease = self.pool.lease(model_id, avoid=tried, dialect=dialect, size=size, fits=in_time)
+            lease = (
+                self._lease(request, model_id, entry, tried=tried, dialect=dialect, size=size)
+                if queue is None
+                else await lease_in_turn(
+                    queue,
+                    model_id,
+                    entry,
+                    size=size,
+                    take=partial(
+                        self._lease,
+                        request,
+                        model_id,
+                        entry,
+                        tried=tried,
+                        dialect=dialect,
+                        size=size,
+                    ),
+                    dialect=dialect,
+                    first=lost or bool(tried),
+                    failures=failures,
+                )
+            )
             try:
                 return await self._attempt(request, lease, entry, failures, fresh=lost)
             except UpstreamError as error:
@@ -279,6 +309,20 @@ class Dispatcher:
             if not (is_last or may_wait(request, entry, lease, size, wait_s)):
                 return None  # the next model need not be waited for
             await self._wait(wait_s, entry)
+
+    def _lease(
+        self,
+        request: RouteRequest,
+        model_id: str,
+        entry: LedgerEntry,
+        *,
+        tried: Sequence[Slot],
+        dialect: str | None,
+        size: CallSize,
+    ) -> Lease:
+        """Take a deployment of a model, if there is one in time where that matters."""
+        in_time = None if request.latency is None else fits(request, entry, self.pool)
+        return self.pool.lease(model_id, avoid=tried, dialect=dialect, size=size, fits=in_time)
 
     def _may_wait(self, wait_s: float, slot: Slot, entry: LedgerEntry) -> bool:
         """Return whether a deployment is fit to be asked after a wait, and in time."""
@@ -359,6 +403,7 @@ class Dispatcher:
             if isinstance(failure, UpstreamError):
                 failures.append((attempt, failure))
                 lease.failed(failure)
+            lease.settle(attempt.usage)
             lease.release()
             if trace is not None:
                 trace.ended(attempt)

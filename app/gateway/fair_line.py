@@ -20,6 +20,11 @@ _SERVINGS_EACH = 5
 """Fairness is told of stretches in which keys were served so often each, on average."""
 
 
+def anything(_ticket: Ticket) -> bool:
+    """Take whatever there is."""
+    return True
+
+
 class FairLine:
     """Who waits for something that there is too little of, and who gets it next.
 
@@ -79,6 +84,7 @@ class FairLine:
         written: float | None = None,
         called: Callable[[Ticket], None],
         dropped: Callable[[Ticket], None],
+        wants: Callable[[Ticket], bool] = anything,
         first: bool = False,
     ) -> Ticket | None:
         """Begin to wait; return None where there is no room.
@@ -89,6 +95,11 @@ class FairLine:
             In seconds, of any clock that goes evenly.
         read, written
             Virtual tokens of the prompt and of the answer; None where its length is not predicted.
+        called, dropped
+            Told when it is served, or has to make room for another one.
+        wants
+            Says whether what there is serves it, and takes it then. Who cannot be served keeps its
+            place, and the next key is looked at.
         first
             Go before the others of the key: for who had its turn and has to ask again.
         """
@@ -108,6 +119,7 @@ class FairLine:
             written=written,
             called=called,
             dropped=dropped,
+            wants=wants,
         )
         ticket.counters.join(ticket, first=first)
         if last is not None:
@@ -120,21 +132,12 @@ class FairLine:
         if not ticket.account.waiting:
             self._watched.pop(ticket.account, None)
 
-    def serve_next(
-        self, now: float, take: Callable[[Ticket], bool] = lambda _: True
-    ) -> Ticket | None:
-        """Serve who comes next; return None where nobody waits, or can take what there is.
-
-        Parameters
-        ----------
-        take
-            Says whether what there is serves a ticket; one that it does not keeps its place, and
-            the next key is looked at.
-        """
+    def serve_next(self, now: float) -> Ticket | None:
+        """Serve who comes next; return None where nobody waits, or wants what there is."""
         passed: list[tuple[VirtualCounters, Account]] = []
         try:
             while (ticket := self._head()) is not None:
-                if take(ticket):
+                if ticket.wants(ticket):
                     self._serve(ticket, now)
                     ticket.called(ticket)
                     return ticket

@@ -3,27 +3,15 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from app.errors import OverloadedError
-from app.gateway.fair_line import FairLine
-from app.gateway.virtual_counters import INPUT_WEIGHT, OUTPUT_WEIGHT, Rank, Ticket
+from app.gateway.fair_line import FairLine, anything
+from app.gateway.virtual_counters import INPUT_WEIGHT, Rank, Ticket, virtual_tokens
 from app.keys import Priority
-from app.types import Call
+from app.types import Call, WaitEnded
 
 BYTES_PER_TOKEN = 4
 """Of a body that nobody has read yet."""
-
-
-class WaitEnded(StrEnum):
-    """How a wait ended."""
-
-    SERVED = "served"
-    TIMEOUT = "timeout"
-    DISPLACED = "displaced"
-    """It had to make room for who has fewer requests waiting, or is more urgent."""
-    LEFT = "left"
-    """Its client went away."""
 
 
 OnWaited = Callable[[Priority, float, WaitEnded], None]
@@ -42,6 +30,10 @@ class WaitLimits:
         return self.batch_max_wait_s if priority is Priority.BATCH else self.max_wait_s
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 async def wait_in(
     line: FairLine,
     rank: Rank,
@@ -51,6 +43,8 @@ async def wait_in(
     read: float,
     written: float | None = None,
     first: bool = False,
+    wants: Callable[[Ticket], bool] = anything,
+    joined: Callable[[], None] = _nothing,
     on_waited: OnWaited,
     give_back: Callable[[Ticket], None],
     full: Callable[[], Exception],
@@ -60,8 +54,10 @@ async def wait_in(
 
     Parameters
     ----------
-    read, written, first
+    read, written, first, wants
         As `FairLine.join` takes them.
+    joined
+        Told once it waits: maybe there is something for it already.
     give_back
         Takes what was given to somebody who left in that very moment.
     full, late
@@ -79,10 +75,18 @@ async def wait_in(
             future.set_exception(full())
 
     ticket = line.join(
-        rank, now=since, read=read, written=written, called=called, dropped=dropped, first=first
+        rank,
+        now=since,
+        read=read,
+        written=written,
+        called=called,
+        dropped=dropped,
+        wants=wants,
+        first=first,
     )
     if ticket is None:
         raise full()
+    joined()
     ended = WaitEnded.LEFT
     try:
         async with asyncio.timeout(limits.of(rank.priority)):
@@ -104,16 +108,10 @@ async def wait_in(
     return ticket
 
 
-def virtual_tokens(calls: Iterable[Call]) -> float | None:
+def used_by(calls: Iterable[Call]) -> float | None:
     """Return what calls used in virtual tokens; None where nothing is known of any."""
-    used = None
-    for call in calls:
-        if call.usage is not None:
-            tokens = call.usage
-            used = (used or 0.0) + (
-                INPUT_WEIGHT * tokens.input_tokens + OUTPUT_WEIGHT * tokens.output_tokens
-            )
-    return used
+    used = [virtual_tokens(call.usage) for call in calls if call.usage is not None]
+    return sum(used) if used else None
 
 
 def _untold(_priority: Priority, _seconds: float, _ended: WaitEnded) -> None:

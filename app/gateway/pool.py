@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
+from typing import NamedTuple
 
 import msgspec
 
@@ -18,11 +19,15 @@ from app.gateway.balance import (
 )
 from app.gateway.bandit import Bandit
 from app.gateway.breaker import Circuit, CircuitState
+from app.gateway.fair_line import FairLine
 from app.gateway.latency import Forecast, Speeds
 from app.gateway.machines import Home, Wait
 from app.gateway.request import Deployment
+from app.gateway.rooms import Room
 from app.gateway.slots import Slot, loads_of, where_loaded, with_room
 from app.gateway.tier_load import TierLoad, Under
+from app.gateway.virtual_counters import Ticket, virtual_tokens
+from app.types import Usage
 from routers.types import Latency
 
 MAX_THROTTLE_S = 600.0
@@ -31,7 +36,15 @@ MAX_THROTTLE_S = 600.0
 _NONE: frozenset[str] = frozenset()
 _NO_BALANCES: Mapping[str, Balance] = MappingProxyType({})
 _NO_HOMES: Mapping[tuple[str, str], Home] = MappingProxyType({})
+_NO_ROOMS: Mapping[tuple[str, str], Room] = MappingProxyType({})
 _NO_LOADS: Mapping[str, TierLoad] = MappingProxyType({})
+
+
+class Turn(NamedTuple):
+    """Somebody's turn in a queue for a model, which is charged what the call used."""
+
+    line: FairLine
+    ticket: Ticket
 
 
 class Lease(msgspec.Struct, eq=False):
@@ -51,6 +64,8 @@ class Lease(msgspec.Struct, eq=False):
     """What it was taken to use of a quota of tokens."""
     forecast: Forecast | None = None
     """How long it is predicted to take; None for calls that nobody described."""
+    turn: Turn | None = None
+    """Of a call that had to wait."""
     _released: bool = False
     _failed: bool = False
 
@@ -94,6 +109,13 @@ class Lease(msgspec.Struct, eq=False):
         if quota is not None and tokens is not None:
             quota.settle(tokens - self.expected_tokens)
 
+    def settle(self, usage: Usage | None) -> None:
+        """Report what a call used that had to wait for its turn; None: nothing."""
+        if self.turn is not None:
+            line, ticket = self.turn
+            self.turn = None
+            line.settle(ticket, 0.0 if usage is None else virtual_tokens(usage))
+
     def failed(self, error: UpstreamError) -> None:
         """Report a failure; only a fault of the provider counts against its health."""
         self._failed = True
@@ -120,6 +142,16 @@ class Lease(msgspec.Struct, eq=False):
             self.pool.left_tier(self.slot, self.under, whole=False)
         if self.is_probe and self.slot.circuit.state is CircuitState.HALF_OPEN:
             self.pool.changing(self.slot, Circuit.abandoned)
+        if self.slot.load.room is not None:
+            self.settle_as_expected()
+            self.slot.load.room.leave()
+
+    def settle_as_expected(self) -> None:
+        """Leave it at what the call was charged, where nobody said what it used."""
+        if self.turn is not None:
+            line, ticket = self.turn
+            self.turn = None
+            line.settle(ticket, None)
 
     def _ended(self, watched: Watched, how: Ended) -> None:
         self.watched = None
@@ -141,6 +173,8 @@ class DeploymentPool:
         Breaks ties.
     balances
         Model id → how its calls are spread; the least busy deployment takes those of other models.
+    rooms
+        Likewise → how many calls it takes at once, where that is limited.
     homes
         (upstream, its name for the model) → the machine that loads it on demand.
     on_breaker_change
@@ -160,6 +194,7 @@ class DeploymentPool:
         cooldown_s: float = 15.0,
         rng: random.Random,
         balances: Mapping[str, Balance] = _NO_BALANCES,
+        rooms: Mapping[tuple[str, str], Room] = _NO_ROOMS,
         homes: Mapping[tuple[str, str], Home] = _NO_HOMES,
         on_breaker_change: Callable[[Deployment, CircuitState], None] = lambda *_: None,
         tier_loads: Mapping[str, TierLoad] = _NO_LOADS,
@@ -171,7 +206,7 @@ class DeploymentPool:
             model_id: balances.get(model_id) or LeastOutstanding(rng) for model_id in deployments
         }
         self._on_breaker_change = on_breaker_change
-        loads, speeds = loads_of(deployments, clock()), speeds or Speeds()
+        loads, speeds = loads_of(deployments, clock(), rooms), speeds or Speeds()
         self._slots = {
             model_id: tuple(
                 Slot(
@@ -190,6 +225,11 @@ class DeploymentPool:
             for model_id, slots in self._slots.items()
             if any(slot.load.quota is not None for slot in slots)
         }
+        self._bounded = frozenset(
+            model_id
+            for model_id, slots in self._slots.items()
+            if any(slot.load.room is not None for slot in slots)
+        )
         several = {
             model_id: balance
             for model_id, balance in self._balances.items()
@@ -236,20 +276,15 @@ class DeploymentPool:
             Whether an answer would be in time; where it is in time anywhere, only there.
         """
         slots = self._speaking(dialect, model_id)
+        if model_id in self._bounded:
+            slots = [slot for slot in slots if slot.has_room] or slots
         now = self.clock()
         if fits is not None and size is not None and len(slots) > 1:
             quick = [slot for slot in slots if fits(forecast_at(slot, size, now).latency)]
             slots = [slot for slot in quick if slot.available(now)] or quick or slots
         slot = slots[0] if len(slots) == 1 else self._choose(model_id, slots, avoid, now, size)
-        load = slot.load
-        load.outstanding += 1
-        load.begun += 1
-        expected_tokens = 0.0
-        if size is not None:
-            expected_tokens = size.tokens
-            load.tokens += expected_tokens
-        if load.quota is not None:
-            load.quota.take(now, expected_tokens)
+        expected_tokens = 0.0 if size is None else size.tokens
+        slot.load.begin(now, expected_tokens)
         is_probe = False
         if slot.circuit.state is not CircuitState.CLOSED:
             is_probe = slot.circuit.begin(now)
@@ -288,6 +323,19 @@ class DeploymentPool:
                 return min([forecast_at(slot, size, now).latency for slot in slots], key=key)
         slot = min(slots, key=_busy) if len(slots) > 1 else slots[0]
         return forecast_at(slot, size, now).latency
+
+    def has_room(self, model_id: str, *, dialect: str | None = None) -> bool:
+        """Return whether one more call may go to a deployment that is available.
+
+        Where none is, to any: it is made all the same.
+        """
+        slots, now = self._speaking(dialect, model_id), self.clock()
+        usable = [slot for slot in slots if slot.available(now)] or slots
+        return any(slot.has_room for slot in usable)
+
+    def by_model(self) -> Iterable[tuple[str, tuple[Slot, ...]]]:
+        """Return the deployments of every model."""
+        return self._slots.items()
 
     def predicts(self, model_id: str) -> bool:
         """Return whether the size of a call matters for where it goes."""

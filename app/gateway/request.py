@@ -349,6 +349,8 @@ class Deployment:
     """Where it stands."""
     usd_per_hour: float | None = None
     """What it costs while it is there, besides its tokens."""
+    max_outstanding: int | None = None
+    """Calls that it takes at once."""
     max_rps: float | None = None
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None

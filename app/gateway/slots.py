@@ -8,6 +8,7 @@ from app.gateway.latency import Speed
 from app.gateway.machines import Home
 from app.gateway.quotas import Quota, quota_of
 from app.gateway.request import Deployment
+from app.gateway.rooms import Room
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -22,6 +23,18 @@ class Load:
     """Calls, ever."""
     tokens: float = 0.0
     """Of these, as far as they were predicted."""
+    room: Room | None = None
+    """How many calls it takes at once, where that is limited."""
+
+    def begin(self, now: float, tokens: float) -> None:
+        """Count one more call, and what it is expected to use."""
+        self.outstanding += 1
+        self.begun += 1
+        self.tokens += tokens
+        if self.room is not None:
+            self.room.taken += 1
+        if self.quota is not None:
+            self.quota.take(now, tokens)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -42,9 +55,19 @@ class Slot:
         """Calls at its place that have begun and not ended, those of the model's variants too."""
         return self.load.outstanding
 
+    @property
+    def has_room(self) -> bool:
+        """Whether it takes one more call at once."""
+        return self.load.room is None or self.load.room.is_free
+
     def available(self, now: float) -> bool:
         """Return whether a call may go there: healthy, or due for a probe, and not throttled."""
         return self.throttled_until <= now and self.circuit.allows(now)
+
+    @property
+    def available_at(self) -> float:
+        """When a call may go there again, as far as time alone decides."""
+        return max(self.throttled_until, self.circuit.allows_from)
 
     def untroubled(self, now: float) -> bool:
         """Return whether nothing at all is held against it."""
@@ -82,10 +105,14 @@ def where_loaded(slots: Sequence[Slot], now: float) -> Sequence[Slot]:
 
 
 def loads_of(
-    deployments: Mapping[str, Sequence[Deployment]], now: float
+    deployments: Mapping[str, Sequence[Deployment]],
+    now: float,
+    rooms: Mapping[tuple[str, str], Room],
 ) -> dict[tuple[str, str], Load]:
     """Return the load of every place: of models that are served at the same one it is the same."""
     places: dict[tuple[str, str], list[Deployment]] = {}
     for each in (each for group in deployments.values() for each in group):
         places.setdefault(each.key, []).append(each)
-    return {key: Load(quota=quota_of(group, now)) for key, group in places.items()}
+    return {
+        key: Load(quota=quota_of(group, now), room=rooms.get(key)) for key, group in places.items()
+    }

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from app.keys import Priority
+from app.types import Usage
 
 INPUT_WEIGHT, OUTPUT_WEIGHT = 1.0, 2.0
 """What a token counts for: one that is written takes longer than one that is read."""
@@ -37,6 +38,11 @@ class Rank(NamedTuple):
     who: str
     priority: Priority = Priority.INTERACTIVE
     weight: float = 1.0
+
+
+def virtual_tokens(usage: Usage) -> float:
+    """Return what a call used."""
+    return INPUT_WEIGHT * usage.input_tokens + OUTPUT_WEIGHT * usage.output_tokens
 
 
 NO_RANK = Rank("anonymous")
@@ -82,6 +88,8 @@ class Ticket:
     read, written
         Virtual tokens: those that are known from the start, and those that are expected of the
         answer; None for what the key's answers usually come to.
+    wants
+        Says whether what there is serves it, and takes it then.
     called, dropped
         Told when it is served, or has to make room for others.
     charged
@@ -90,7 +98,7 @@ class Ticket:
 
     __slots__ = (
         *("account", "called", "charged", "counters", "dropped"),
-        *("is_served", "is_waiting", "rank", "read", "since", "waited_s", "written"),
+        *("is_served", "is_waiting", "rank", "read", "since", "waited_s", "wants", "written"),
     )
 
     def __init__(
@@ -103,10 +111,11 @@ class Ticket:
         written: float | None,
         called: Callable[["Ticket"], None],
         dropped: Callable[["Ticket"], None],
+        wants: Callable[["Ticket"], bool],
     ) -> None:
         self.rank, self.counters, self.account = rank, counters, counters.account(rank)
         self.since, self.read, self.written = since, read, written
-        self.called, self.dropped = called, dropped
+        self.called, self.dropped, self.wants = called, dropped, wants
         self.charged = self.waited_s = 0.0
         self.is_waiting = self.is_served = False
 

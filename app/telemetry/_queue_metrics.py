@@ -1,6 +1,11 @@
 """Who waits: for a place in the gateway, and for one at a model that takes only so many calls."""
 
+from collections.abc import Callable
+from functools import partial
+
+from app.keys import Priority
 from app.telemetry._declare import ConfiguredNames, Declare
+from app.types import WaitEnded
 
 _WAITS = (0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)
 
@@ -32,9 +37,13 @@ class QueueMetrics:
             buckets=_WAITS,
         )
 
-    def waited(self, queue: str, priority: str, seconds: float, ended: str) -> None:
+    def waited(self, queue: str, priority: Priority, seconds: float, ended: WaitEnded) -> None:
         """Take note of a wait that is over."""
-        self._waits[self._name(queue), priority, ended].observe(seconds)
+        self._waits[self._name(queue), priority.value, ended.value].observe(seconds)
+
+    def of(self, queue: str) -> Callable[[Priority, float, WaitEnded], None]:
+        """Return what takes note of the waits in a queue."""
+        return partial(self.waited, queue)
 
     def sampled(
         self, queue: str, *, interactive: int, batch: int, limit: int, fairness: float

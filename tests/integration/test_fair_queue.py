@@ -1,116 +1,22 @@
 """Who gets a place first, over real sockets: the order in which an upstream is asked tells."""
 
-import asyncio
-import contextlib
-
-import httpx
 import pytest
 
-from tests.support.gateway import GatewayThread, read_yaml, stub_config, write_yaml
+from tests.support.crowds import ADMIN, clients_of
+from tests.support.gateway import read_yaml, write_yaml
 from tests.support.requests import assert_openai_error
-from tests.support.slow_upstream import slow_upstream
 
-TOKEN = "an-admin-token-of-the-tests"  # noqa: S105  (opens nothing else)
 ASK = [{"role": "user", "content": "hello"}]
-ADMIN = {"authorization": f"Bearer {TOKEN}"}
 ONE_PLACE = {
-    "auth.mode": "keys",
-    "store.data_dir": "store",
     "server.max_concurrent_requests": 1,
     "server.max_queued_requests": 20,
     "server.queue_timeout_s": 60,
-    "server.log_level": "info",
 }
-
-
-class Clients:
-    """Many clients of one gateway, who all ask at once."""
-
-    def __init__(self, gateway, slow):
-        self.gateway, self.slow = gateway, slow
-        self._secrets, self._tasks = {}, []
-        self._http = httpx.AsyncClient(
-            base_url=gateway.url, trust_env=False, timeout=60, limits=httpx.Limits()
-        )
-
-    @property
-    def places(self):
-        return self.gateway.app.state.steelyard.places
-
-    async def key(self, name, **terms):
-        answer = await self._http.post("/admin/keys", json={"name": name, **terms}, headers=ADMIN)
-        self._secrets[name] = answer.json()["secret"]
-
-    async def post(self, key, text="hello", path="/v1/chat/completions", **headers):
-        if key is not None:
-            headers["authorization"] = f"Bearer {self._secrets[key]}"
-        body = {"model": "sim-nano", "messages": [{"role": "user", "content": text}]}
-        return await self._http.post(
-            path, json=body, headers={k.replace("_", "-"): v for k, v in headers.items()}
-        )
-
-    def ask(self, key, text, **headers):
-        task = asyncio.ensure_future(self.post(key, text, **headers))
-        self._tasks.append(task)
-        return task
-
-    async def waiting(self, n):
-        while self.places.waiting != n:
-            await asyncio.sleep(0.005)
-
-    async def queue(self, key, *texts, **headers):
-        """Ask, one after the other, by somebody who waits."""
-        tasks = []
-        for text in texts:
-            n = self.places.waiting
-            tasks.append(self.ask(key, text, **headers))
-            await self.waiting(n + 1)
-        return tasks
-
-    async def serve_all(self):
-        """Let the upstream answer one question after the other; return who was asked, in order."""
-        while self.places.waiting:
-            n = len(self.slow.asked)
-            self.slow.let_go()
-            await self.slow.came(n + 1)
-        self.slow.let_go()
-        await asyncio.gather(*self._tasks)
-        return self.slow.asked
-
-    async def metric(self, name):
-        answer = await self._http.get("/metrics", headers=ADMIN)
-        found = [line for line in answer.text.splitlines() if line.startswith(name)]
-        return [line.removeprefix(name) for line in found]
-
-    async def aclose(self):
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._http.aclose()
-
-
-@contextlib.asynccontextmanager
-async def clients_of(tmp_path, artifacts, **changes):
-    async with slow_upstream() as slow:
-        config = stub_config(
-            tmp_path,
-            slow.origin,
-            changes={**ONE_PLACE, **changes},
-            env={"STEELYARD_ADMIN_TOKEN": TOKEN},
-        )
-        thread = GatewayThread(config, artifacts=artifacts)
-        gateway = await asyncio.to_thread(thread.__enter__)
-        clients = Clients(gateway, slow)
-        try:
-            yield clients
-        finally:
-            await clients.aclose()
-            await asyncio.to_thread(thread.__exit__)
 
 
 @pytest.fixture
 async def clients(tmp_path, artifacts):
-    async with clients_of(tmp_path, artifacts) as clients:
+    async with clients_of(tmp_path, artifacts, **ONE_PLACE) as clients:
         for name in ("heavy", "light"):
             await clients.key(name)
         yield clients
@@ -161,7 +67,7 @@ async def test_a_client_that_leaves_gives_up_its_turn(clients):
 
 async def test_a_full_queue_makes_room_for_who_has_less_in_it(tmp_path, artifacts):
     changes = {"server.max_queued_requests": 2}
-    async with clients_of(tmp_path, artifacts, **changes) as clients:
+    async with clients_of(tmp_path, artifacts, **ONE_PLACE | changes) as clients:
         for name in ("heavy", "light"):
             await clients.key(name)
         clients.ask("heavy", "first")
@@ -179,7 +85,8 @@ async def test_a_full_queue_makes_room_for_who_has_less_in_it(tmp_path, artifact
 
 async def test_a_key_asks_for_the_classes_that_it_may(tmp_path, artifacts):
     teams = {"nightly": {"priorities": ["batch"], "weight": 0.5}}
-    async with clients_of(tmp_path, artifacts, **{"allowances.teams": teams}) as clients:
+    changes = ONE_PLACE | {"allowances.teams": teams}
+    async with clients_of(tmp_path, artifacts, **changes) as clients:
         await clients.key("of the team", team="nightly")
         await clients.key("its own", team="nightly", priorities=["interactive"], weight=2.0)
         await clients.key("other")

@@ -167,11 +167,13 @@ def test_who_asks_again_goes_first_of_its_key():
 
 def test_who_cannot_take_what_there_is_keeps_its_place():
     served = Served()
-    served.join("a", 2)
-    served.join("b", 1)
-    assert served.line.serve_next(0.0, lambda ticket: ticket.rank.who == "b") is not None
-    assert served.line.serve_next(0.0, lambda ticket: ticket.rank.who == "b") is None
+    there_is = {"b"}
+    served.join("a", 2, wants=lambda ticket: ticket.rank.who in there_is)
+    served.join("b", 1, wants=lambda ticket: ticket.rank.who in there_is)
+    assert served.line.serve_next(0.0) is not None
+    assert served.line.serve_next(0.0) is None
     assert served.names == ["b"]
+    there_is.add("a")
     assert served.serve(2) == "aa"
 
 

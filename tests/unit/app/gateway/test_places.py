@@ -5,7 +5,7 @@ import pytest
 from app.errors import OverloadedError
 from app.gateway.fair_line import FairLine
 from app.gateway.overload import LoadWatch
-from app.gateway.places import Places, WaitLimits, virtual_tokens
+from app.gateway.places import Places, WaitLimits, used_by
 from app.gateway.virtual_counters import Rank
 from app.keys import Priority
 from app.types import Call, CallRole, Usage
@@ -191,5 +191,5 @@ def test_calls_come_to_virtual_tokens():
         )
 
     used = call(Usage(input_tokens=100, output_tokens=10))
-    assert virtual_tokens([used, call(None), used]) == 240
-    assert virtual_tokens([call(None)]) is None
+    assert used_by([used, call(None), used]) == 240
+    assert used_by([call(None)]) is None
