@@ -83,11 +83,18 @@ def conversations(
     question_tokens: float = 80.0,
     answer_tokens: float = 200.0,
     pause_s: float = 20.0,
+    applications: Sequence[float] | None = None,
 ) -> Traffic:
     """Return the turns of conversations, each with all that was said before.
 
     How long they are is geometric, questions, answers and pauses are exponential. A turn comes at
     its time, whether or not the one before is answered by then.
+
+    Parameters
+    ----------
+    applications
+        How often conversations are of each of some applications, which have a system prompt each.
+        Default: each conversation has one of its own.
     """
     n_turns = rng.geometric(1.0 / mean_turns, len(begins_s))
     conversation = np.repeat(np.arange(len(begins_s)), n_turns)
@@ -105,6 +112,14 @@ def conversations(
     said = so_far(question + answer).astype(np.int64) + system_tokens
     arrives = begins_s[conversation] + so_far(pause)
     order = np.argsort(arrives, kind="stable")
+    shared: dict[str, Ints] = {}
+    if applications is not None:
+        shares = np.array(applications) / np.sum(applications)
+        opening = rng.choice(len(shares), len(begins_s), p=shares)[conversation]
+        shared = {
+            "opening": opening[order],
+            "opening_tokens": np.full(n, system_tokens, np.int64),
+        }
     return Traffic(
         arrives_s=arrives[order],
         input_tokens=(said - answer)[order],
@@ -113,6 +128,7 @@ def conversations(
         conversation=conversation[order],
         known_tokens=np.where(turn == 0, 0, said - answer - question)[order],
         expected_tokens=np.full(n, answer_tokens),
+        **shared,
     )
 
 

@@ -16,6 +16,7 @@ from loadtest.sim.traffic import Traffic
 
 _NOTHING: Sequence[int] = ()
 _LEAST_STEP = 1e-9
+_FIRST_OPENING = 2**40
 
 
 @dataclass(slots=True)
@@ -207,6 +208,7 @@ class BatchServer:
             self._reserved -= tokens
             if self._prefix is not None:
                 self._prefix.keep(int(self._traffic.conversation[request]), tokens)
+                self._prefix.keep(*_opening(self._traffic, request))
             done.append(request)
         if done:
             self.account.request_s += self.inside * (now - self._since)
@@ -277,7 +279,17 @@ class BatchServer:
     def _cached(self, request: int) -> int:
         assert self._prefix is not None  # noqa: S101  (who calls it has looked)
         kept = self._prefix.get(int(self._traffic.conversation[request]))
-        return min(kept, int(self._traffic.known_tokens[request]))
+        known = min(kept, int(self._traffic.known_tokens[request]))
+        # What other conversations began with is read once for all of them.
+        opening, tokens = _opening(self._traffic, request)
+        return max(known, min(self._prefix.get(opening), tokens))
+
+
+def _opening(traffic: Traffic, request: int) -> tuple[int, int]:
+    """Return the key of a system prompt, apart from those of conversations, and its length."""
+    opening = int(traffic.opening[request])
+    key = _FIRST_OPENING + opening if opening >= 0 else -1
+    return key, int(traffic.opening_tokens[request])
 
 
 class PrefixCache:

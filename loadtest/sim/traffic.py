@@ -28,6 +28,9 @@ class Traffic:
         The conversation that a request belongs to; -1: none.
     known_tokens
         How much of the prompt the conversation's last turn had, with its answer.
+    opening, opening_tokens
+        Which system prompt a prompt begins with, which conversations may share; -1: none. How long
+        it is.
     expected_tokens
         The answer's length as a router predicts it; nobody who chooses sees `output_tokens`.
     """
@@ -40,6 +43,8 @@ class Traffic:
     effort: Floats = field(default_factory=lambda: np.zeros(0))
     conversation: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     known_tokens: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    opening: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    opening_tokens: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     expected_tokens: Floats = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
@@ -49,6 +54,8 @@ class Traffic:
             "effort": np.ones(n),
             "conversation": np.full(n, -1, np.int64),
             "known_tokens": np.zeros(n, np.int64),
+            "opening": np.full(n, -1, np.int64),
+            "opening_tokens": np.zeros(n, np.int64),
             "expected_tokens": np.asarray(self.output_tokens, np.float64),
         }
         for name, column in usual.items():

@@ -15,7 +15,7 @@ from heapq import heappop, heappush
 import numpy as np
 
 from app.errors import UpstreamError, UpstreamThrottledError, UpstreamUnavailableError
-from app.gateway.balance import Balance, CallSize
+from app.gateway.balance import Balance, CallSize, Prefix
 from app.gateway.machines import Home
 from app.gateway.pool import DeploymentPool, Lease
 from app.gateway.retry import may_go_elsewhere, wait_before_repeating_s
@@ -290,12 +290,17 @@ class World:
     def _lease(self, request: int, model_id: str, avoid: Sequence[Slot] = ()) -> Lease:
         pool = self.pools[self._replica[request]]
         size = None
-        if self._described or pool.predicts(model_id):
+        prefixed = pool.wants_prefix(model_id)
+        if prefixed or self._described or pool.predicts(model_id):
             expected = float(self.traffic.expected_tokens[request])
+            opening, conversation = self.traffic.opening, self.traffic.conversation
             size = CallSize(
                 input_tokens=float(self.traffic.input_tokens[request]),
                 output_tokens=expected,
                 output_tokens_upper=UPPER_LENGTH * expected,
+                prefix=Prefix(int(opening[request]), int(conversation[request]))
+                if prefixed
+                else None,
             )
         return pool.lease(model_id, avoid=avoid, size=size)
 
