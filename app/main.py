@@ -53,6 +53,7 @@ from app.config.settings import Settings
 from app.errors import GatewayError
 from app.gateway.intake import Intake
 from app.gateway.lessons import LESSONS_EVERY_S
+from app.gateway.news import NewsExchange
 from app.server.signals import drain_before_exit, on_hangup
 from app.spend.desk import SpendDesk
 from app.spend.source import spend_source
@@ -308,6 +309,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
     remembering = asyncio.create_task(
         state.resources.memories.take_in_forever(), name="take in feedback"
     )
+    telling = asyncio.create_task(_exchange_news(state), name="exchange news")
     sampling = asyncio.create_task(sample_forever(state), name="sample for the metrics")
     watching = asyncio.create_task(state.watch.run(), name="watch the load")
     batches: Batches | None = app.state.batches
@@ -340,7 +342,8 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
             sampling.cancel()
             learning.cancel()
             remembering.cancel()
-            tasks = (watching, sampling, learning, remembering, working)
+            telling.cancel()
+            tasks = (watching, sampling, learning, remembering, telling, working)
             await asyncio.gather(*tasks, return_exceptions=True)
             await reloader.aclose()
             await state.serving.aclose()
@@ -357,6 +360,15 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
 async def _work_at_batches(batches: Batches | None) -> None:
     if batches is not None:
         await batches.runner.run()
+
+
+async def _exchange_news(state: AppState) -> None:
+    """Tell other gateways what runs here, where there may be some and it matters to them."""
+    board = state.store.store.board
+    if board is None:
+        return
+    exchange = NewsExchange(board, pool=lambda: state.serving.pool, clock=state.resources.clock)
+    await exchange.exchange_forever(lambda: state.config.gateway.store.news_every_s)
 
 
 def _next_lesson_s() -> float:

@@ -36,6 +36,9 @@ class StoreConfig(Strict):
     """What every name in Redis begins with; gateways of one prefix share limits and keys."""
     timeout_s: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] = 0.05
     """For one round trip to Redis."""
+    news_every_s: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = 0.25
+    """How often gateways on one Redis tell each other how many calls they have at the deployments
+    of a model that has several, or quotas; 0 for never."""
     keys_grace_s: SecondsOrNone = 300.0
     """How long keys that are known go on working while Redis cannot be asked."""
     cache_url_env: Variable | None = None

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from app.errors import FailedToWaitError, UpstreamError, answer_for
 from app.gateway.balance import CallSize
 from app.gateway.fair_line import FairLine
+from app.gateway.lease import Lease, Turn
 from app.gateway.ledger import LedgerEntry
 from app.gateway.places import OnWaited, WaitLimits, wait_in
-from app.gateway.pool import DeploymentPool, Lease, Turn
+from app.gateway.pool import DeploymentPool
 from app.gateway.rooms import Room
 from app.gateway.slots import Slot
 from app.gateway.virtual_counters import INPUT_WEIGHT, OUTPUT_WEIGHT, Rank, Ticket

@@ -366,6 +366,26 @@ class Registers(Protocol):
         ...
 
 
+class Board(Protocol):
+    """Notes that processes put up for each other, each its own."""
+
+    async def exchange(
+        self, owner: str, note: bytes, *, gone: Sequence[str] = ()
+    ) -> Mapping[str, bytes]:
+        """Put up a note in place of the one before, and return everybody's, by its owner.
+
+        Parameters
+        ----------
+        gone
+            Owners whose notes are taken down.
+
+        Raises
+        ------
+        StoreError
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
     """One store of one kind."""
@@ -382,6 +402,8 @@ class Store:
     """Files and batches; None where there are none."""
     responses: Answers | None = None
     """Responses that clients come back to by their id; None where none are kept."""
+    board: Board | None = None
+    """None where no other process can be told anything."""
 
 
 @runtime_checkable

@@ -215,6 +215,7 @@ class FallbackStore:
             registers=WatchedRegisters(store.registers, watch),
             jobs=store.jobs,  # who asks for them is told, or tries again
             responses=None if store.responses is None else WatchedAnswers(store.responses, watch),
+            board=store.board,  # whoever hears nothing goes by what it knows
         )
         self._payer: asyncio.Task[None] | None = None
 

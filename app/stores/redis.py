@@ -8,6 +8,7 @@ from app.errors import ConfigError
 from app.redis_client.connection import Address
 from app.redis_client.pipeline import Pipeline, PipelineCircuit
 from app.stores._redis_answers import RedisAnswers
+from app.stores._redis_board import RedisBoard
 from app.stores._redis_counters import RedisCounters
 from app.stores._redis_jobs import RedisJobs
 from app.stores._redis_keys import RedisKeys
@@ -95,6 +96,7 @@ class RedisStore:
         self._learning = self._pipeline(
             url, scripts, timeout_s=max(timeout_s, _REGISTERS_TIMEOUT_S)
         )
+        self._telling = self._pipeline(url, scripts)
         answers = RedisAnswers(
             self._keeping, scripts, prefix=prefix, bounds=answer_bounds, events=events
         )
@@ -113,6 +115,7 @@ class RedisStore:
             answers=answers,
             registers=RedisRegisters(self._learning, scripts, prefix=prefix),
             jobs=RedisJobs(self._learning, scripts, prefix=prefix) if jobs else None,
+            board=RedisBoard(self._telling, prefix=prefix),
             responses=None
             if response_bounds is None
             else RedisAnswers(
@@ -146,6 +149,7 @@ class RedisStore:
         await self._counting.aclose()
         await self._keeping.aclose()
         await self._learning.aclose()
+        await self._telling.aclose()
 
     def _pipeline(
         self, url: str, scripts: RedisScripts, *, timeout_s: float | None = None

@@ -1,5 +1,6 @@
 """Which deployment takes a call, on real sockets, and what a client reads of it."""
 
+import contextlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
@@ -146,3 +147,44 @@ def test_turns_of_a_conversation_and_agents_of_one_prompt_stay_where_they_began(
     # One call at a time: nobody is full, and no agent has more calls than one place holds.
     assert all(len(places) == 1 for places in taken.values())
     assert len(set.union(*taken.values())) == 3
+
+
+def test_gateways_on_one_redis_use_up_a_quota_together(redis_server, stub, artifacts, tmp_path):
+    limited = {**PLACES[0], "requests_per_minute": 30}
+    with contextlib.ExitStack() as running:
+        clients = []
+        for number in range(2):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            config = stub_config(
+                folder,
+                stub.origin,
+                changes={
+                    "store": {"kind": "redis", "prefix": "quota-together", "news_every_s": 0.01},
+                    "models.both": {
+                        "deployments": [limited, PLACES[1]],
+                        "spec": "llama-3.1-8b-instruct",
+                    },
+                },
+                env={"STEELYARD_REDIS_URL": redis_server.url},
+            )
+            gateway = running.enter_context(GatewayThread(config, artifacts=artifacts))
+            clients.append(
+                running.enter_context(httpx.Client(base_url=gateway.url, trust_env=False))
+            )
+        body = {"model": "both", "messages": [{"role": "user", "content": "Hi"}]}
+
+        def ask(client):
+            return client.post("/v1/chat/completions", json=body).headers["x-route-deployment"]
+
+        one, another = clients
+        assert NANO in {ask(another) for _ in range(6)}
+        # More than are allowed in a minute, even of both: one alone has used them up.
+        taken = Counter(ask(one) for _ in range(150))
+        assert 20 <= taken[NANO] < 60
+        # The other one has sent hardly any itself, and hears of it.
+        late = []
+        while len(late) < 3_000 and late[-20:] != [LARGE] * 20:
+            late.append(ask(another))
+        assert late[-20:] == [LARGE] * 20
+        assert late.count(NANO) < 20

@@ -62,9 +62,9 @@ class Bounded(PrefixAffinity):
 def traffic_of(applications: Sequence[float], setting: Setting) -> Traffic:
     """Return the turns of conversations of some applications, with system prompts of 1,200."""
     rng = np.random.default_rng(setting.seed)
-    seconds = 150.0 if setting.short else 900.0
+    seconds = 300.0 if setting.short else 900.0
     return conversations(
-        poisson(1.4, seconds, rng),
+        poisson(0.6, seconds, rng),
         rng,
         mean_turns=8.0,
         system_tokens=1_200,
