@@ -65,7 +65,7 @@ _SHORT_FORM_BYTES = 256 * 1024
 class Visit:
     """One request in the house: what it holds, and who sent it as far as that is known."""
 
-    __slots__ = ("account", "arrival", "caller", "placed", "rank", "serving", "ticket")
+    __slots__ = ("account", "arrival", "caller", "placed", "queued_s", "rank", "serving", "ticket")
 
     def __init__(self, serving: ActiveConfig) -> None:
         self.serving = serving
@@ -75,12 +75,8 @@ class Visit:
         self.rank = NO_RANK
         self.ticket: Ticket | None = None
         """Of who had to wait for its place."""
+        self.queued_s = 0.0
         self.account: LedgerEntry | None = None
-
-    @property
-    def queued_s(self) -> float:
-        """How long it waited for its place."""
-        return 0.0 if self.ticket is None else self.ticket.waited_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +153,9 @@ class Reception:
             param = PRIORITY_HEADER.decode()
             raise InvalidRequestError(f"{param} is given twice", param=param)
         visit.rank = rank = serving.ranks.of(caller, peer, head.get(PRIORITY_HEADER))
-        self.places.check_room(rank)
+        places = self.places
+        if places.running >= places.max_running:
+            places.check_room(rank)
         at_once = serving.admission.at_once(caller)
         visit.arrival = arrival = self.intake.begin(caller, peer, at_once=at_once)
         as_form = dialect.takes_forms and is_form(head.get(b"content-type"))
@@ -165,7 +163,7 @@ class Reception:
             check_json_content_type(head)
         server = serving.config.gateway.server
         body = await read_body(head, receive, max_bytes=server.max_body_bytes, on_part=arrival.grow)
-        if self.places.enter():
+        if places.enter():
             visit.placed = True
         else:
             await self._wait(visit, scope, receive, n_bytes=len(body))
@@ -200,7 +198,8 @@ class Reception:
         """
         try:
             async with CancelOnDisconnect(scope, receive):
-                visit.ticket = await self.places.wait(visit.rank, n_bytes=n_bytes)
+                visit.ticket = ticket = await self.places.wait(visit.rank, n_bytes=n_bytes)
+                visit.queued_s = ticket.waited_s
                 visit.placed = True
         except asyncio.CancelledError:
             raise ShuttingDownError from None

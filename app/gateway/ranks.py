@@ -11,6 +11,7 @@ from app.keys import Priority
 PRIORITY_HEADER = b"x-route-priority"
 _PARAM = PRIORITY_HEADER.decode()
 _ALL = frozenset(Priority)
+_MAX_USUAL = 10_000
 _BY_NAME: Mapping[bytes, Priority] = {each.value.encode(): each for each in Priority}
 
 
@@ -37,6 +38,8 @@ class Ranks:
 
     key: QueueTerms = _NO_TERMS
     teams: Mapping[str, QueueTerms] = field(default_factory=dict)
+    _usual: dict[str, tuple[Caller, Rank]] = field(default_factory=dict, init=False)
+    """What callers have who say nothing."""
 
     def of(self, caller: Caller, peer: str, asked: bytes | None) -> Rank:
         """Return the rank of a request.
@@ -55,6 +58,19 @@ class Ranks:
         ForbiddenError
             `priority_not_allowed`, if the caller may not ask for it.
         """
+        if asked is not None:
+            return self._rank(caller, peer, asked)
+        who = peer if caller.key is None else caller.key_id
+        usual = self._usual.get(who)
+        if usual is not None and usual[0] is caller:
+            return usual[1]
+        if len(self._usual) >= _MAX_USUAL:
+            self._usual.clear()
+        rank = self._rank(caller, peer, None)
+        self._usual[who] = caller, rank
+        return rank
+
+    def _rank(self, caller: Caller, peer: str, asked: bytes | None) -> Rank:
         key = caller.key
         if key is None:
             who, priorities, weight = "peer " + peer, self.key.priorities, self.key.weight

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from app.keys import to_nusd
+from app.keys import Priority, to_nusd
 from app.lineage import AgentKind
 from app.outcomes.calls import calls_text
 from app.outcomes.log import DEFAULT_CAPACITY, OutcomeLog, Sink
@@ -34,6 +34,7 @@ from routers.types import (
     UsdPerQuality,
 )
 
+_USUAL, _INTERACTIVE = Priority.INTERACTIVE, Priority.INTERACTIVE.value
 _CHAR_BYTES = 2
 """What a character of a prompt is taken for where the memory of waiting texts is bounded."""
 
@@ -156,7 +157,7 @@ def to_row(outcome: Outcome, *, time: float) -> OutcomeRow:
         documents=_documents(outcome.documents),
         workflow=None if outcome.workflow is None else _json(outcome.workflow),
         task=outcome.task,
-        priority=outcome.priority.value,
+        priority=_INTERACTIVE if outcome.priority is _USUAL else outcome.priority.value,
         queued_s=outcome.queued_s or None,
         category=None if decision is None or decision.category is None else decision.category.told,
         decision_model=None

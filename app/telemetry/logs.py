@@ -201,10 +201,11 @@ def _documents(numbers: DocumentNumbers | None) -> dict[str, object]:
     return {"documents": {"n": numbers.n, "coverage": round(numbers.coverage, 4)}}
 
 
+_USUAL = Priority.INTERACTIVE
+
+
 def _wait(outcome: Outcome) -> dict[str, object]:
-    """Return how a request waited, where it did, or was not urgent."""
-    if not outcome.queued_s and outcome.priority is Priority.INTERACTIVE:
-        return {}
+    """Return how a request waited, and how urgent it was."""
     queued_ms = round(outcome.queued_s * 1e3, 3)
     return {"priority": outcome.priority.value, "queued_ms": queued_ms}
 
@@ -244,7 +245,7 @@ def _fields(outcome: Outcome) -> dict[str, object]:
         "cost_usd": outcome.cost_usd,
         **_documents(outcome.documents),
         "workflow": outcome.workflow,
-        **_wait(outcome),
+        **({} if outcome.priority is _USUAL and not outcome.queued_s else _wait(outcome)),
         "decide_ms": round(outcome.decide_s * 1e3, 3),
         "overhead_ms": round(outcome.overhead_s * 1e3, 3),
         "time_to_first_token_ms": None
