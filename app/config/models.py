@@ -26,6 +26,7 @@ from app.config.fields import (
     Text,
     known_name,
 )
+from app.config.residency import Gigabytes
 from app.config.upstreams import UpstreamConfig
 from routers.media.arms import VARIANT_MARK
 from routers.wishes import Security
@@ -60,6 +61,11 @@ class DeploymentConfig(Strict):
     """Calls in any minute that it takes, with a burst of one minute's worth."""
     tokens_per_minute: Count | None = None
     """Tokens of prompts and answers in any minute that it takes."""
+    memory_gb: Gigabytes | None = None
+    """What it takes of the machine's memory, where the upstream loads it on demand
+    (`residency`)."""
+    load_s: Seconds | None = None
+    """How long it takes to load there."""
 
 
 class QueueConfig(Strict):
@@ -82,6 +88,11 @@ class ModelConfig(Strict):
     """Where it is served, if that is one place; else `deployments` lists them."""
     upstream_model: Text | None = None
     """The upstream's name for it; default: the id."""
+    memory_gb: Gigabytes | None = None
+    """What it takes of the machine's memory, where its upstream loads it on demand
+    (`residency`)."""
+    load_s: Seconds | None = None
+    """How long it takes to load there."""
     deployments: Annotated[tuple[DeploymentConfig, ...], Field(min_length=1)] | None = None
     """The places that serve it, where there are several."""
     balance: BalanceName = "least-outstanding"
@@ -118,10 +129,9 @@ class ModelConfig(Strict):
     def _is_served_somewhere(self) -> Self:
         if (self.upstream is None) == (self.deployments is None):
             raise ConflictError((), "say where it is served: either `upstream` or `deployments`")
-        if self.deployments is not None and self.upstream_model is not None:
-            raise ConflictError(
-                ("upstream_model",), "`upstream_model` belongs into each of the `deployments`"
-            )
+        for field in ("upstream_model", "memory_gb", "load_s"):
+            if self.deployments is not None and getattr(self, field) is not None:
+                raise ConflictError((field,), f"`{field}` belongs into each of the `deployments`")
         for name in ("bandit", "predicted_impact", "prefix_affinity"):
             balance = name.replace("_", "-")
             if getattr(self, name) is not None and self.balance != balance:
@@ -143,7 +153,14 @@ class ModelConfig(Strict):
         if self.deployments is not None:
             return self.deployments
         upstream = self.upstream or ""
-        return (DeploymentConfig(upstream=upstream, upstream_model=self.upstream_model),)
+        return (
+            DeploymentConfig(
+                upstream=upstream,
+                upstream_model=self.upstream_model,
+                memory_gb=self.memory_gb,
+                load_s=self.load_s,
+            ),
+        )
 
 
 def known_model(name: str, models: Mapping[str, ModelConfig], place: Place) -> None:
@@ -157,5 +174,37 @@ def check_model(model_id: str, model: ModelConfig, upstreams: Mapping[str, Upstr
     for position, each in enumerate(model.places):
         where = ("upstream",) if model.deployments is None else ("deployments", position)
         known_name(each.upstream, upstreams, ("models", model_id, *where))
+        at = () if model.deployments is None else ("deployments", position)
+        _check_loading(each, upstreams[each.upstream], ("models", model_id, *at))
     if model_id == "auto" or model_id.startswith(("auto:", "router-")):
         raise ConflictError(("models", model_id), "the name is reserved for routing")
+
+
+def _check_loading(place: DeploymentConfig, upstream: UpstreamConfig, at: Place) -> None:
+    """Refuse a model whose machine loads it, and that does not say what that takes."""
+    machine = upstream.residency
+    if machine is None:
+        for field in ("memory_gb", "load_s"):
+            if getattr(place, field) is not None:
+                raise ConflictError(
+                    (*at, field),
+                    f"is for machines that load models: {place.upstream} has no `residency`",
+                )
+        return
+    if place.load_s is None:
+        raise ConflictError(
+            (*at, "load_s"),
+            f"{place.upstream} loads models on demand (`residency`): say how long this one takes",
+        )
+    if machine.memory_gb is None:
+        return
+    if place.memory_gb is None:
+        raise ConflictError(
+            (*at, "memory_gb"),
+            f"{place.upstream} has {machine.memory_gb:g} GB (`residency`): say "
+            "how much of it this one takes",
+        )
+    if place.memory_gb > machine.memory_gb:
+        raise ConflictError(
+            (*at, "memory_gb"), f"does not fit: {place.upstream} has {machine.memory_gb:g} GB"
+        )

@@ -8,6 +8,7 @@ from pydantic import Field, HttpUrl, model_validator
 
 from app.config.addresses import address_problem
 from app.config.fields import ConflictError, Name, Port, Seconds, Strict, Variable
+from app.config.residency import ResidencyConfig
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 """The name of a header (RFC 9110, section 5.6.2)."""
@@ -97,6 +98,10 @@ class UpstreamConfig(Strict):
     retries: Annotated[int, Field(ge=0, le=10)] = 1
     """How often a model that failed here is asked once more before the next model is, where that
     cannot be paid twice: on another of its deployments, else here after a moment."""
+
+    residency: ResidencyConfig | None = None
+    """For a machine of your own that loads models on demand (Ollama, llama.cpp, llama-swap, vLLM):
+    what it has room for. Its models then say `load_s`, and loading is part of the choice."""
 
     @model_validator(mode="after")
     def _is_shown_one_credential(self) -> Self:

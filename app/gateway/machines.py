@@ -69,6 +69,11 @@ class Machine:
         self.n_calls, self.n_loads = 0, 0
         """Calls so far, and those of them that had a model loaded."""
 
+    def follow(self, rule: MachineRule, models: Mapping[str, HostedModel]) -> None:
+        """Go on under a new configuration; what it no longer names is not looked at."""
+        self.rule, self.models = rule, models
+        self._residents = {name: found for name, found in self._residents.items() if name in models}
+
     def wait_s(self, name: str, now: float) -> float:
         """Return how long a call would wait until a model is loaded; 0 where it is."""
         found = self._residents.get(name)
@@ -166,6 +171,22 @@ class Machine:
     def _make_room(self, need_gb: float) -> None:
         for name in self._leaving(need_gb):
             del self._residents[name]
+
+
+class Machines:
+    """The machines by the names of their upstreams; they outlive configurations."""
+
+    def __init__(self) -> None:
+        self._machines: dict[str, Machine] = {}
+
+    def of(self, name: str, rule: MachineRule, models: Mapping[str, HostedModel]) -> Machine:
+        """Return a machine under a configuration, with what is known of it."""
+        machine = self._machines.get(name)
+        if machine is None:
+            machine = self._machines[name] = Machine(rule, models)
+        else:
+            machine.follow(rule, models)
+        return machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
