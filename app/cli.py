@@ -15,6 +15,7 @@ from app.commands.explain import explain
 from app.commands.export import export
 from app.commands.keys import keys
 from app.commands.onboard import onboard
+from app.commands.place import place
 from app.commands.plugin_option import plugin_option, with_plugins
 from app.commands.reference import config_reference
 from app.commands.replay import replay
@@ -75,6 +76,7 @@ cli.add_command(with_plugins(explain))
 cli.add_command(with_plugins(export))
 cli.add_command(with_plugins(keys))
 cli.add_command(with_plugins(onboard))
+cli.add_command(with_plugins(place))
 cli.add_command(with_plugins(replay))
 cli.add_command(with_plugins(serve))
 cli.add_command(with_plugins(spend))

@@ -25,8 +25,8 @@ def build_homes(
     upstreams = config.gateway.upstreams
     for model_id, model in config.gateway.models.items():
         for place in model.places:
-            machine = upstreams[place.upstream].residency
-            if machine is None or place.load_s is None:
+            on_demand = upstreams[place.upstream].residency
+            if on_demand is None or place.load_s is None:
                 continue
             name = place.upstream_model or model_id
             hosted.setdefault(place.upstream, {})[name] = HostedModel(

@@ -200,10 +200,13 @@ class RoundRobin:
 
     def pick(self, slots: Sequence[Slot], now: float, size: CallSize | None = None) -> Slot:  # noqa: ARG002
         """Return the one that is owed most."""
+        return self.turn(slots, [slot.deployment.weight for slot in slots])
+
+    def turn(self, slots: Sequence[Slot], weights: Sequence[float]) -> Slot:
+        """Return the one that is owed most by other weights than their own."""
         owed, total = self._owed, 0.0
         chosen, most = slots[0], -math.inf
-        for slot in slots:
-            weight = slot.deployment.weight
+        for slot, weight in zip(slots, weights, strict=True):
             total += weight
             mine = owed.get(slot.load)
             mine = owed[slot.load] = weight + (
