@@ -54,6 +54,7 @@ from app.errors import GatewayError
 from app.gateway.intake import Intake
 from app.gateway.lessons import LESSONS_EVERY_S
 from app.gateway.news import NewsExchange
+from app.gateway.watched_machines import watch_machines
 from app.server.signals import drain_before_exit, on_hangup
 from app.spend.desk import SpendDesk
 from app.spend.source import spend_source
@@ -314,6 +315,14 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
     watching = asyncio.create_task(state.watch.run(), name="watch the load")
     batches: Batches | None = app.state.batches
     working = asyncio.create_task(_work_at_batches(batches), name="look for batches")
+    asking = asyncio.create_task(
+        watch_machines(
+            lambda: state.serving.machines,
+            state.resources.clock,
+            on_failure=state.metrics.machines.unread,
+        ),
+        name="ask machines what they have loaded",
+    )
     with (
         _metrics_port(state, app.state.host),
         on_hangup(reloader.reload_soon) if app.state.reloads_itself else contextlib.nullcontext(),
@@ -339,11 +348,12 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
             if batches is not None:
                 await batches.runner.aclose()
             watching.cancel()
+            asking.cancel()
             sampling.cancel()
             learning.cancel()
             remembering.cancel()
             telling.cancel()
-            tasks = (watching, sampling, learning, remembering, telling, working)
+            tasks = (watching, asking, sampling, learning, remembering, telling, working)
             await asyncio.gather(*tasks, return_exceptions=True)
             await reloader.aclose()
             await state.serving.aclose()

@@ -12,6 +12,7 @@ from app.gateway.drift import DriftSamples
 from app.gateway.handle import Gateway
 from app.gateway.latency import Speeds
 from app.gateway.lessons import Pupils
+from app.gateway.machines import Machines
 from app.gateway.model_queues import ModelQueues
 from app.gateway.names import Names
 from app.gateway.overload import LoadWatch
@@ -21,6 +22,7 @@ from app.gateway.ranks import Ranks
 from app.gateway.request import Deployment, Policy
 from app.gateway.rooms import Rooms
 from app.gateway.visible import VisibleNames
+from app.gateway.watched_machines import WatchedMachine
 from app.outcomes.decision_log import DecisionLog
 from app.outcomes.feedback import Feedback
 from app.outcomes.remembering import Memories
@@ -51,6 +53,8 @@ class Resources:
     rooms: Rooms = field(default_factory=Rooms)
     """What places of models take at once: the calls there outlive configurations."""
     drift: DriftSamples = field(default_factory=DriftSamples)
+    machines: Machines = field(default_factory=Machines)
+    """What is known of machines that load models on demand."""
     decisions: DecisionLog | None = None
     """Where outcomes are kept to learn from."""
     feedback: Feedback | None = None
@@ -77,6 +81,8 @@ class ActiveConfig:
     visible: VisibleNames
     ranks: Ranks = field(default_factory=Ranks)
     """Whose requests go first where some wait."""
+    machines: tuple[WatchedMachine, ...] = ()
+    """Machines that say what they have loaded."""
     endpoints: tuple[DecisionEndpoint, ...] = ()
     """Of decision models that are no models of the gateway's."""
     in_flight: int = 0
@@ -107,6 +113,8 @@ class ActiveConfig:
             await provider.aclose()
         for endpoint in self.endpoints:
             await endpoint.aclose()
+        for machine in self.machines:
+            await machine.reader.aclose()
 
 
 @dataclass(slots=True)

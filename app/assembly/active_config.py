@@ -19,6 +19,7 @@ from app.assembly import (
     providers_of,
     upstream_facts,
 )
+from app.assembly.machines import build_homes
 from app.assembly.metric_baselines import tell_metrics
 from app.assembly.router_feedback import build_remembering
 from app.config import LoadedConfig
@@ -36,6 +37,7 @@ from app.gateway.dispatch import Dispatcher
 from app.gateway.handle import Gateway
 from app.gateway.held_answers import HoldBack
 from app.gateway.life import Books
+from app.gateway.loading import Loading
 from app.gateway.names import Names
 from app.gateway.questions import Questions
 from app.gateway.request import Deployment, Policy
@@ -111,6 +113,11 @@ def build_active(
     tell_metrics(metrics, config, policies, version=version)
     tiers = TierChoices.of(policies.values(), metrics.best_effort.ended)
     metrics.best_effort.configured({name: each.tiers for name, each in tiers.policies.items()})
+    homes, machines = build_homes(config, resources.machines)
+
+    def called(deployment: Deployment, loaded: bool) -> None:  # noqa: FBT001  (a callback)
+        metrics.machines.called(deployment.upstream, deployment.spec.model_id, loaded=loaded)
+
     pool = build_pool(
         config,
         deployments,
@@ -120,6 +127,8 @@ def build_active(
         speeds=resources.speeds,
         tier_loads=tiers.loads,
         rooms=resources.rooms.of(deployments),
+        homes=homes,
+        on_loading_call=called,
     )
     queues = build_queues(config, pool, on_waited=metrics.queues.of)
     for slot in pool.slots():
@@ -172,6 +181,7 @@ def build_active(
             request_timeout_s=server.request_timeout_s,
             usual=usual,
             latency_of=pool.latency,
+            loading=Loading(to_load=pool.to_load) if pool.loads_models else None,
         ),
         books=Books(
             reservations=reservations,
@@ -212,6 +222,7 @@ def build_active(
         deployments=deployments,
         policies=policies,
         providers=tuple(providers_of(deployments)),
+        machines=machines,
         endpoints=tuple(
             policy.decision_model.endpoint
             for policy in policies.values()

@@ -41,6 +41,9 @@ async def sample(state: AppState) -> None:
             limit=line.max_waiting,
             fairness=line.fairness(),
         )
+    now = state.resources.clock()
+    for upstream, here in state.serving.pool.loaded(now).items():
+        metrics.machines.sampled(upstream, here)
     metrics.process.count_files()
     metrics.process.lost_lines(dropped_lines())
     owed = store.owed if isinstance(store, Owes) else 0

@@ -34,9 +34,10 @@ def build_homes(
             )
             own_usd = place.usd_per_hour
             usd_per_hour[place.upstream, name] = (
-                machine.usd_per_hour if own_usd is None else own_usd
+                on_demand.usd_per_hour if own_usd is None else own_usd
             )
-    homes, watched = {}, []
+    homes: dict[tuple[str, str], Home] = {}
+    watched: list[WatchedMachine] = []
     for upstream_name, models in hosted.items():
         upstream = upstreams[upstream_name]
         written = upstream.residency

@@ -16,6 +16,7 @@ from app.gateway.balances import balance_of
 from app.gateway.bandit import Bandit
 from app.gateway.breaker import CircuitState
 from app.gateway.latency import Pace, Speeds, pace_of
+from app.gateway.machines import Home
 from app.gateway.model_queues import ModelQueues, QueueRule
 from app.gateway.places import OnWaited
 from app.gateway.pool import DeploymentPool
@@ -113,6 +114,8 @@ def build_pool(
     on_breaker_change: Callable[[Deployment, CircuitState], None],
     rooms: Mapping[tuple[str, str], Room],
     tier_loads: Mapping[str, TierLoad],
+    homes: Mapping[tuple[str, str], Home],
+    on_loading_call: Callable[[Deployment, bool], None],
     speeds: Speeds | None = None,
 ) -> DeploymentPool:
     """Put the deployments under the configured circuits."""
@@ -140,6 +143,8 @@ def build_pool(
         speeds=speeds,
         rooms=rooms,
         tier_loads=tier_loads,
+        homes=homes,
+        on_loading_call=on_loading_call,
     )
 
 

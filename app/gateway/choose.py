@@ -10,11 +10,13 @@ from app.concurrency.eager import Eager, on_its_way
 from app.gateway.affinity import Affinity
 from app.gateway.app_descriptions import AppDescriptions
 from app.gateway.ceilings import Paces
-from app.gateway.decide import Decider
+from app.gateway.decide import AtTheMoment, Decider
 from app.gateway.decision_models import DecisionModels, by_level, with_judged
 from app.gateway.documents import by_theta
 from app.gateway.forecasts import LatencyOf, with_latencies
 from app.gateway.ledger import LedgerEntry
+from app.gateway.loading import Loading
+from app.gateway.machines import Wait
 from app.gateway.plan import begun
 from app.gateway.request import Policy, RouteRequest
 from app.gateway.reservations import Reservations
@@ -33,6 +35,7 @@ from routers.request.layout import Description
 from routers.types import Decision, Reason
 
 _NOT_CAPPED: Mapping[str, str] = {}
+_NO_WAITS: Mapping[str, Wait] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +57,8 @@ class Chooser:
     """What answers of models usually take."""
     latency_of: LatencyOf | None = None
     """Predicts what models take at the moment; None predicts nothing."""
+    loading: Loading | None = None
+    """What loading models costs; None where none is loaded on demand."""
 
     async def decide(self, entry: LedgerEntry, *, alone: bool = False) -> Decision:
         """Decide which model takes the request, and note it in its account.
@@ -205,7 +210,7 @@ class Chooser:
             request = self._described(request)
         if policy.decision_model is not None:
             request = with_judged(request, entry.decision_model)
-        now = None
+        now: AtTheMoment | None = None
         if self.latency_of is not None and (alone or request.explain or request.latency):
             now = partial(
                 with_latencies,
@@ -214,6 +219,12 @@ class Chooser:
                 streams=request.stream,
                 elapsed_s=self.clock() - entry.started,
             )
+        loading, waits = self.loading, _NO_WAITS
+        if loading is not None:
+            waits = loading.to_load([each.model_id for each in policy.candidates])
+            if waits:
+                usd_per_s = 0.0 if request.latency is None else request.latency.usd_per_s
+                now = loading.beside(now, waits, usd_per_wait_s=usd_per_s)
         decision = await self.decider.decide(
             request,
             policy,
@@ -229,6 +240,8 @@ class Chooser:
             decision, entry.tier = self.tiers.choose(
                 request, decision, now=at, passed_s=at - entry.started, counts=not alone
             )
+        if loading is not None and waits and not alone:
+            loading.given_up.learn(decision, waits)
         if policy.decision_model is None:
             return decision
         return by_level(policy, entry, decision)

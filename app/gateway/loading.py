@@ -1,10 +1,12 @@
 """What loading a model adds to the choice: the wait, what it costs, and when it is worth it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from app.gateway.decide import AtTheMoment
 from app.gateway.machines import Wait
-from routers.types import Decision
+from routers.types import CandidateEstimate, Constraints, Decision
 
 _MAX_MODELS = 4_096
 
@@ -70,3 +72,43 @@ class LoadCredits:
                 best, most = each.model_id, gain
         if best is not None and (best in self._usd or len(self._usd) < _MAX_MODELS):
             self._usd[best] = self.of(best) + most
+
+
+@dataclass(slots=True, kw_only=True)
+class Loading:
+    """Has decisions count what loading models costs.
+
+    How long a model is waited for is part of its predicted latency, and what that is worth is
+    counted there; here comes what the machine costs meanwhile, less what was given up before.
+
+    Attributes
+    ----------
+    to_load
+        Returns what calls of models would wait for, of those that are loaded nowhere.
+    """
+
+    to_load: Callable[[Iterable[str]], Mapping[str, Wait]]
+    given_up: LoadCredits = field(default_factory=LoadCredits)
+
+    def beside(
+        self, other: AtTheMoment | None, waits: Mapping[str, Wait], *, usd_per_wait_s: float
+    ) -> AtTheMoment:
+        """Return what adds that to a decision's constraints, after something else.
+
+        Parameters
+        ----------
+        usd_per_wait_s
+            What the other one counts for a second.
+        """
+        whole = self.given_up.surcharges(waits, usd_per_wait_s=usd_per_wait_s)
+        counted = usd_per_wait_s if other is not None else 0.0
+        more_usd = {
+            model_id: usd - counted * waits[model_id].seconds for model_id, usd in whole.items()
+        }
+
+        def weigh(constraints: Constraints, estimates: Sequence[CandidateEstimate]) -> Constraints:
+            if other is not None:
+                constraints = other(constraints, estimates)
+            return constraints.with_surcharges(more_usd)
+
+        return weigh

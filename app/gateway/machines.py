@@ -66,6 +66,8 @@ class Machine:
         self.rule, self.models = rule, models
         self._residents: dict[str, _Resident] = {}
         """The least recently used first."""
+        self._line_until = -math.inf
+        """When what is being loaded, and what waits for that, is loaded."""
         self.n_calls, self.n_loads = 0, 0
         """Calls so far, and those of them that had a model loaded."""
 
@@ -79,7 +81,7 @@ class Machine:
         found = self._residents.get(name)
         if found is not None and not self._expired(found, now):
             return max(0.0, found.ready_at - now)
-        return max(0.0, self._line_until() - now) + self.models[name].load_s
+        return max(0.0, self._line_until - now) + self.models[name].load_s
 
     def holds(self, name: str, now: float) -> bool:
         """Return whether a model is loaded, or being loaded."""
@@ -100,8 +102,8 @@ class Machine:
         if found is None:
             self.n_loads += 1
             self._make_room(self.models[name].memory_gb)
-            ready_at = max(now, self._line_until()) + self.models[name].load_s
-            found = _Resident(ready_at=ready_at, used_at=now)
+            self._line_until = max(now, self._line_until) + self.models[name].load_s
+            found = _Resident(ready_at=self._line_until, used_at=now)
         found.used_at = now
         found.outstanding += 1
         self._residents[name] = found
@@ -110,8 +112,9 @@ class Machine:
     def answers(self, name: str, now: float) -> None:
         """Note that an answer begins: its model is loaded, whatever was expected."""
         found = self._residents.get(name)
-        if found is not None:
-            found.ready_at = min(found.ready_at, now)
+        if found is not None and found.ready_at > now:
+            found.ready_at = now
+            self._line_up()
 
     def ended(self, name: str, now: float, *, failed: bool = False) -> None:
         """Note that a call is over; one that failed before its model was loaded did not load it."""
@@ -122,6 +125,7 @@ class Machine:
         found.used_at = now
         if failed and found.ready_at > now and not found.outstanding:
             del self._residents[name]
+            self._line_up()
 
     def told(self, loaded: Collection[str], now: float) -> None:
         """Set the picture right by what the machine says that it has loaded.
@@ -141,13 +145,16 @@ class Machine:
         if news:
             # Nobody here asked for them: others did, or it was long ago.
             self._residents = {**news, **self._residents}
+        self._line_up()
 
     def _expired(self, resident: _Resident, now: float) -> bool:
         return not resident.outstanding and resident.used_at + self.rule.keep_alive_s < now
 
-    def _line_until(self) -> float:
-        """Return when what is being loaded, and what waits for that, is loaded."""
-        return max((each.ready_at for each in self._residents.values()), default=-math.inf)
+    def _line_up(self) -> None:
+        """Work out anew until when there is something to load."""
+        self._line_until = max(
+            (each.ready_at for each in self._residents.values()), default=-math.inf
+        )
 
     def last_use_lost(self, name: str) -> float:
         """Return when what has to leave for a model was last used; -infinity where nothing has."""

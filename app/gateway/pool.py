@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 from app.gateway.balance import (
@@ -54,6 +55,8 @@ class DeploymentPool:
         (upstream, its name for the model) → the machine that loads it on demand.
     on_breaker_change
         Told of every change of a circuit's state, after it.
+    on_loading_call
+        Told of every call that goes to a machine, and whether its model was loaded there.
     tier_loads
         Model id → what follows its calls, where it is a tier of a best effort.
     speeds
@@ -72,6 +75,7 @@ class DeploymentPool:
         rooms: Mapping[tuple[str, str], Room] = _NO_ROOMS,
         homes: Mapping[tuple[str, str], Home] = _NO_HOMES,
         on_breaker_change: Callable[[Deployment, CircuitState], None] = lambda *_: None,
+        on_loading_call: Callable[[Deployment, bool], None] = lambda *_: None,
         tier_loads: Mapping[str, TierLoad] = _NO_LOADS,
         speeds: Speeds | None = None,
     ) -> None:
@@ -81,6 +85,7 @@ class DeploymentPool:
             model_id: balances.get(model_id) or LeastOutstanding(rng) for model_id in deployments
         }
         self._on_breaker_change = on_breaker_change
+        self._on_loading_call = on_loading_call
         loads, speeds = loads_of(deployments, clock(), rooms), speeds or Speeds()
         self._slots = {
             model_id: tuple(
@@ -161,7 +166,7 @@ class DeploymentPool:
             slots = [slot for slot in slots if slot.has_room] or slots
         now = self.clock()
         if fits is not None and size is not None and len(slots) > 1:
-            quick = [slot for slot in slots if fits(forecast_at(slot, size, now).latency)]
+            quick = [slot for slot in slots if fits(latency_at(slot, size, now))]
             slots = [slot for slot in quick if slot.available(now)] or quick or slots
         slot = slots[0] if len(slots) == 1 else self._choose(model_id, slots, avoid, now, size)
         expected_tokens = 0.0 if size is None else size.tokens
@@ -173,7 +178,12 @@ class DeploymentPool:
                 self._on_breaker_change(slot.deployment, slot.circuit.state)
         forecast = None if size is None else forecast_at(slot, size, now)
         if slot.home is not None:
-            slot.home.machine.called(slot.home.name, now)
+            if slot.home.wait_s(now) > 0:
+                # What a model that is being loaded takes says nothing of what it takes else.
+                forecast = None
+                size = None if size is None else replace(size, streams=False)
+            was_loaded = slot.home.machine.called(slot.home.name, now)
+            self._on_loading_call(slot.deployment, was_loaded)
         watching = self._watching.get(model_id)
         watched = None if watching is None else watching.begun(slot, now, size)
         lease = Lease(
@@ -201,9 +211,12 @@ class DeploymentPool:
         if len(slots) > 1:
             slots = tuple(slot for slot in slots if slot.available(now)) or slots
             if key is not None:
-                return min([forecast_at(slot, size, now).latency for slot in slots], key=key)
+                return min([latency_at(slot, size, now) for slot in slots], key=key)
+            if model_id in self._hosted:
+                least_s = min(_loading_s(slot, now) for slot in slots)
+                slots = tuple(slot for slot in slots if _loading_s(slot, now) <= least_s)
         slot = min(slots, key=_busy) if len(slots) > 1 else slots[0]
-        return forecast_at(slot, size, now).latency
+        return latency_at(slot, size, now)
 
     def has_room(self, model_id: str, *, dialect: str | None = None) -> bool:
         """Return whether one more call may go to a deployment that is available.
@@ -277,10 +290,7 @@ class DeploymentPool:
         A model that is served anywhere without being loaded is not waited for.
         """
         found: dict[str, Wait] = {}
-        hosted = self._hosted
-        if not hosted:
-            return found
-        now = self.clock()
+        hosted, now = self._hosted, self.clock()
         for model_id in model_ids:
             if model_id not in hosted:
                 continue
@@ -295,6 +305,21 @@ class DeploymentPool:
                 found[model_id] = Wait(
                     seconds=wait_s, usd=0.0 if home.holds(now) else home.load_usd
                 )
+        return found
+
+    @property
+    def loads_models(self) -> bool:
+        """Whether there is any model that a machine loads on demand."""
+        return bool(self._hosted)
+
+    def loaded(self, now: float) -> dict[str, dict[str, bool]]:
+        """Return which models each machine that loads on demand has loaded, by upstream."""
+        found: dict[str, dict[str, bool]] = {}
+        for model_id in self._hosted:
+            for slot in self._slots[model_id]:
+                if slot.home is not None:
+                    at = found.setdefault(slot.deployment.upstream, {})
+                    at[model_id] = slot.home.holds(now)
         return found
 
     def heard(self, model_id: str, news: News) -> None:
@@ -407,6 +432,16 @@ def forecast_at(slot: Slot, size: CallSize, now: float) -> Forecast:
         ahead_s=0.0 if slot.home is None else slot.home.wait_s(now),
         now=now,
     )
+
+
+def latency_at(slot: Slot, size: CallSize, now: float) -> Latency:
+    """Predict how long a call would take at a place, the loading of its model included."""
+    latency, loading_s = forecast_at(slot, size, now).latency, _loading_s(slot, now)
+    return latency if not loading_s else latency.after(loading_s)
+
+
+def _loading_s(slot: Slot, now: float) -> float:
+    return 0.0 if slot.home is None else slot.home.wait_s(now)
 
 
 def _busy(slot: Slot) -> float:

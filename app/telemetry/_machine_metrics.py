@@ -1,6 +1,6 @@
 """Machines that load models on demand: what they have loaded, and who had to wait for that."""
 
-from collections.abc import Collection
+from collections.abc import Mapping
 
 from app.telemetry._declare import ConfiguredNames, Declare
 
@@ -38,8 +38,8 @@ class MachineMetrics:
         """Count a machine that did not say what it has loaded."""
         self._unread[(self._upstreams[upstream],)].inc(1)
 
-    def sampled(self, upstream: str, model_ids: Collection[str], loaded: Collection[str]) -> None:
+    def sampled(self, upstream: str, loaded: Mapping[str, bool]) -> None:
         """Show which of a machine's models are loaded."""
-        for model_id in model_ids:
+        for model_id, is_loaded in loaded.items():
             child = self._loaded[self._upstreams[upstream], self._models[model_id]]
-            child.set(1 if model_id in loaded else 0)
+            child.set(1 if is_loaded else 0)

@@ -15,6 +15,7 @@ from app.telemetry._declare import ConfiguredNames, Declare
 from app.telemetry._drift_metrics import DriftMetrics
 from app.telemetry._latency_metrics import LatencyMetrics
 from app.telemetry._lesson_metrics import LessonMetrics
+from app.telemetry._machine_metrics import MachineMetrics
 from app.telemetry._process_metrics import ProcessMetrics
 from app.telemetry._queue_metrics import QueueMetrics
 from app.telemetry._request_metrics import RequestMetrics
@@ -38,7 +39,7 @@ class Metrics:
     workers_dir
         Where several worker processes count, as the environment variable
         `PROMETHEUS_MULTIPROC_DIR` says before anything is counted; None where there is one.
-    requests, queues, upstreams, routing, latency, workflows, lessons, best_effort,
+    requests, queues, upstreams, machines, routing, latency, workflows, lessons, best_effort,
     drift, batches, process, store
         The instruments by what they tell of.
     """
@@ -57,6 +58,7 @@ class Metrics:
         self.upstreams = UpstreamMetrics(
             declare, models=models, policies=policies, upstreams=self._upstreams
         )
+        self.machines = MachineMetrics(declare, models=models, upstreams=self._upstreams)
         self.workflows = WorkflowMetrics(declare, models=models, policies=policies)
         self.lessons = LessonMetrics(declare, models=models, policies=policies)
         self.best_effort = BestEffortMetrics(declare, models=models, policies=policies)

@@ -2,9 +2,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from app.gateway.loading import LoadCredits
+from app.gateway.loading import LoadCredits, Loading
 from app.gateway.machines import Wait
-from routers.types import CandidateEstimate, Decision, Reason
+from routers.types import CandidateEstimate, Constraints, Decision, Reason
 
 RATE = 1.0
 
@@ -58,3 +58,30 @@ def test_where_quality_has_no_price_nothing_is_credited(rate):
     given_up, waits = LoadCredits(), {"m": Wait(seconds=1.0, usd=1.0)}
     given_up.learn(decision("here", {"here": 0.5, "m": 0.9}, rate=rate), waits)
     assert given_up.of("m") == 0.0
+
+
+def test_waiting_that_latency_counts_already_is_not_counted_twice():
+    loading = Loading(to_load=lambda _: {})
+    waits = {"m": Wait(seconds=10.0, usd=0.02)}
+
+    def latency(constraints, _):
+        return constraints.with_surcharges({"m": 0.01 * 12.0, "other": 0.01})
+
+    weigh = loading.beside(latency, waits, usd_per_wait_s=0.01)
+    found = weigh(Constraints(), ()).surcharges_usd
+    assert found == {"m": pytest.approx(0.12 + 0.02), "other": 0.01}
+    alone = loading.beside(None, waits, usd_per_wait_s=0.0)
+    assert alone(Constraints(), ()).surcharges_usd == {"m": 0.02}
+
+
+def test_what_was_given_up_is_taken_off_the_wait_and_the_cost_and_no_more():
+    loading, waits = Loading(to_load=lambda _: {}), {"m": Wait(seconds=10.0, usd=0.02)}
+    for _ in range(3):
+        loading.given_up.learn(decision("here", {"here": 0.5, "m": 0.55}), waits)
+
+    def latency(constraints, _):
+        return constraints.with_surcharges({"m": 0.01 * 12.0})
+
+    found = loading.beside(latency, waits, usd_per_wait_s=0.01)(Constraints(), ())
+    # 0.12 for the wait and the loading are paid for by the 0.15 given up; the answer's 2 s are not.
+    assert found.surcharges_usd == {"m": pytest.approx(0.02)}

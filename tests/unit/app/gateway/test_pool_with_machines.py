@@ -3,6 +3,7 @@ import random
 import pytest
 
 from app.errors import UpstreamUnavailableError
+from app.gateway.balance import CallSize
 from app.gateway.machines import Home, HostedModel, Machine, MachineRule
 from app.gateway.pool import DeploymentPool
 from tests.support.providers import ScriptedProvider, deployment
@@ -92,3 +93,22 @@ def test_a_machine_that_fails_is_not_waited_for_and_not_asked():
         lease.release()
     assert rack.waits("a") == {"a": (LOAD_S, pytest.approx(0.01))}
     assert rack.pool.lease("a").deployment.upstream != first
+
+
+SIZE = CallSize(input_tokens=100, output_tokens=50)
+
+
+def test_latency_has_the_wait_and_learns_nothing_from_it():
+    rack = Rack()
+    before = rack.pool.latency("a", SIZE)
+    assert before.ttft_s > LOAD_S
+    lease = rack.pool.lease("a", size=SIZE)
+    assert lease.forecast is None
+    rack.now += 4.0
+    assert rack.pool.latency("a", SIZE).ttft_s == pytest.approx(before.ttft_s - 4.0)
+    rack.now += LOAD_S
+    lease.first_token()
+    lease.succeeded(output_tokens=50)
+    lease.release()
+    assert rack.pool.latency("a", SIZE).ttft_s == pytest.approx(before.ttft_s - LOAD_S)
+    assert rack.pool.lease("a", size=SIZE).forecast is not None
