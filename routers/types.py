@@ -605,15 +605,6 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     total_s: float
     total_s_upper: float
 
-    def after(self, wait_s: float) -> "Latency":
-        """Return it for an answer that begins to be made only so many seconds later."""
-        return Latency(
-            ttft_s=self.ttft_s + wait_s,
-            ttft_s_upper=self.ttft_s_upper + wait_s,
-            total_s=self.total_s + wait_s,
-            total_s_upper=self.total_s_upper + wait_s,
-        )
-
 
 class CandidateEstimate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Everything that was known of one candidate when the decision was made."""

@@ -166,7 +166,7 @@ class DeploymentPool:
             slots = [slot for slot in slots if slot.has_room] or slots
         now = self.clock()
         if fits is not None and size is not None and len(slots) > 1:
-            quick = [slot for slot in slots if fits(latency_at(slot, size, now))]
+            quick = [slot for slot in slots if fits(forecast_at(slot, size, now).latency)]
             slots = [slot for slot in quick if slot.available(now)] or quick or slots
         slot = slots[0] if len(slots) == 1 else self._choose(model_id, slots, avoid, now, size)
         expected_tokens = 0.0 if size is None else size.tokens
@@ -211,12 +211,12 @@ class DeploymentPool:
         if len(slots) > 1:
             slots = tuple(slot for slot in slots if slot.available(now)) or slots
             if key is not None:
-                return min([latency_at(slot, size, now) for slot in slots], key=key)
+                return min([forecast_at(slot, size, now).latency for slot in slots], key=key)
             if model_id in self._hosted:
                 least_s = min(_loading_s(slot, now) for slot in slots)
                 slots = tuple(slot for slot in slots if _loading_s(slot, now) <= least_s)
         slot = min(slots, key=_busy) if len(slots) > 1 else slots[0]
-        return latency_at(slot, size, now)
+        return forecast_at(slot, size, now).latency
 
     def has_room(self, model_id: str, *, dialect: str | None = None) -> bool:
         """Return whether one more call may go to a deployment that is available.
@@ -432,12 +432,6 @@ def forecast_at(slot: Slot, size: CallSize, now: float) -> Forecast:
         ahead_s=0.0 if slot.home is None else slot.home.wait_s(now),
         now=now,
     )
-
-
-def latency_at(slot: Slot, size: CallSize, now: float) -> Latency:
-    """Predict how long a call would take at a place, the loading of its model included."""
-    latency, loading_s = forecast_at(slot, size, now).latency, _loading_s(slot, now)
-    return latency if not loading_s else latency.after(loading_s)
 
 
 def _loading_s(slot: Slot, now: float) -> float:

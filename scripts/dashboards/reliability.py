@@ -61,6 +61,33 @@ ROWS = (
                 ],
                 maximum=2,
             ),
+            Panel(
+                title="Models found loaded",
+                text="Share of the calls to machines that load models on demand.",
+                queries=[
+                    Query(
+                        "(sum by (upstream) (rate(gateway_loading_calls_total"
+                        f'{{loaded="yes"}}{_RATE}))'
+                        f" or sum by (upstream) (rate(gateway_loading_calls_total{_RATE})) * 0)"
+                        f" / sum by (upstream) (rate(gateway_loading_calls_total{_RATE}))",
+                        "{{upstream}}",
+                    )
+                ],
+                unit="percentunit",
+                maximum=1,
+            ),
+            Panel(
+                title="Loaded models",
+                text="What machines that load on demand are taken to have loaded.",
+                names={"0": "no", "1": "loaded"},
+                queries=[
+                    Query(
+                        "max by (model, upstream) (gateway_model_loaded)",
+                        "{{model}} at {{upstream}}",
+                    )
+                ],
+                maximum=1,
+            ),
         ),
     ),
     Row(

@@ -140,3 +140,44 @@ async def test_a_server_of_another_kind_is_not_understood(machine):
 def test_what_does_not_fit_together_is_refused(fresh_gateway, machine, changes, says):
     with pytest.raises(ConfigError, match=says):
         fresh_gateway(configured(machine) | changes)
+
+
+def candidates(gateway, model="auto:hosted", **headers):
+    told = httpx.post(
+        f"{gateway.url}/v1/route",
+        json={"model": model, "messages": [{"role": "user", "content": "What is 2 + 2?"}]},
+        headers=headers,
+        timeout=30,
+    )
+    assert told.status_code == 200, told.text
+    body = told.json()
+    return body["model"], {each["model"]: each for each in body["candidates"]}
+
+
+def test_a_decision_counts_what_is_not_loaded_and_goes_to_what_is(fresh_gateway, machine):
+    twins = {
+        name: {"upstream": "box", "spec": "gpt-4.1-mini", "memory_gb": 16, "load_s": 4}
+        for name in ("one", "two")
+    }
+    gateway = fresh_gateway(
+        configured(machine, models=())
+        | {f"models.{name}": model for name, model in twins.items()}
+        | {
+            "policies.hosted": {
+                "router": "carrot", "candidates": ["one", "two"], "default_model": "one",
+            }
+        }
+    )  # fmt: skip
+    _, rows = candidates(gateway)
+    assert {each["surcharge_usd"] for each in rows.values()} == {0.004}
+    assert all(each["predicted_ttft_ms"] > 4000 for each in rows.values())
+    for loaded in ("two", "one"):
+        ask(gateway, loaded)
+        chosen, rows = candidates(gateway)
+        assert chosen == loaded
+        other = "two" if loaded == "one" else "one"
+        assert (rows[loaded]["surcharge_usd"], rows[other]["surcharge_usd"]) == (0.0, 0.004)
+        assert rows[other]["predicted_ttft_ms"] - rows[loaded]["predicted_ttft_ms"] > 3000
+    chosen, rows = candidates(gateway, **{"x-route-latency-weight": "0.01"})
+    assert chosen == "one"
+    assert rows["two"]["surcharge_usd"] > rows["one"]["surcharge_usd"] + 0.04
