@@ -23,6 +23,17 @@ from routers.errors import DataError
 _SECONDS = click.FloatRange(0, 86_400)
 
 
+def _runs(_: click.Context, __: click.Parameter, value: str | None) -> dict[str, Path]:
+    """Split `model=path,model=path`."""
+    found: dict[str, Path] = {}
+    for part in [] if value is None else value.split(","):
+        model, equals, path = (each.strip() for each in part.partition("="))
+        if not (model and equals and path) or model in found:
+            raise click.BadParameter(f"{part.strip()!r} is no MODEL=PATH, or stands there twice")
+        found[model] = Path(path)
+    return found
+
+
 @click.command("evaluate-steps")
 @click.option(
     "--artifact",
@@ -35,9 +46,15 @@ _SECONDS = click.FloatRange(0, 86_400)
 @click.option(
     "--data",
     metavar="FILE[,FILE…]",
-    required=True,
     callback=files,
     help="Steps of tasks, one a line (JSONL): task, step, messages, quality by model.",
+)
+@click.option(
+    "--runs",
+    metavar="MODEL=PATH[,…]",
+    callback=_runs,
+    help="Instead: one published run of each model on the same tasks: tau-bench's results (JSON), "
+    "or a folder of SWE-agent's .traj files with SWE-bench's report as results.json.",
 )
 @click.option(
     "--knob",
@@ -79,6 +96,7 @@ def command(
     *,
     artifacts: list[Path],
     data: list[Path],
+    runs: dict[str, Path],
     positions: list[float],
     retries: int,
     cache_lifetime_s: float,
@@ -92,9 +110,12 @@ def command(
     """Replay agents' tasks: the cost of a finished one, steps, cache misses, beside baselines."""
     from routers.evaluation.agent_report import write_report  # noqa: PLC0415
 
+    if bool(data) == bool(runs):
+        raise click.UsageError("give either --data or --runs")
     report = replayed(
         artifacts,
         data,
+        runs=runs,
         positions=positions,
         prices=prices,
         retries=retries,
@@ -117,6 +138,7 @@ def replayed(
     artifacts: Sequence[Path],
     data: Sequence[Path],
     *,
+    runs: Mapping[str, Path] | None = None,
     positions: Sequence[float],
     prices: Path | None,
     retries: int,
@@ -133,6 +155,7 @@ def replayed(
         If the files cannot be understood, or tell of fewer than two of an artifact's models.
     """
     from routers.artifact.load import load_artifact  # noqa: PLC0415
+    from routers.data.agent_releases import read_runs  # noqa: PLC0415
     from routers.data.prices import read_prices  # noqa: PLC0415
     from routers.data.trajectories import models_of, read_trajectories  # noqa: PLC0415
     from routers.evaluation.agent_report import as_row  # noqa: PLC0415
@@ -140,7 +163,7 @@ def replayed(
     from routers.evaluation.agent_ways import compare_steps  # noqa: PLC0415
 
     loaded = [(path, load_artifact(path, trusted=trusted)) for path in artifacts]
-    trajectories = read_trajectories(data)
+    trajectories = read_runs(runs) if runs else read_trajectories(data)
     tried = models_of(trajectories)
     terms = Terms(cache_lifetime_s=cache_lifetime_s, step_s=step_s, retries=retries)
     conversations = [step.conversation for each in trajectories for step in each.steps]
