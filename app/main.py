@@ -106,6 +106,7 @@ def create_app(
     clock: Callable[[], float] = time.perf_counter,
     host: str | None = None,
     workers_dir: Path | None = None,
+    n_workers: int = 1,
     run: str | None = None,
     reload: Reload | None = None,
 ) -> FastAPI:
@@ -123,6 +124,8 @@ def create_app(
         The address that is listened on; default: the one that the configuration names.
     workers_dir
         Where several worker processes count together; None where there is one process.
+    n_workers
+        How many there are, this one included.
     run
         What begins the name by which this process claims in a shared store; default: made here.
     reload
@@ -143,7 +146,16 @@ def create_app(
     if store is None:
         owner = owner_of(run or new_run())
         store = build_store(config, events=metrics.store.events, owner=owner)
-    state = build_state(config, policies, names, store, metrics=metrics, clock=clock, recent=recent)
+    state = build_state(
+        config,
+        policies,
+        names,
+        store,
+        metrics=metrics,
+        clock=clock,
+        recent=recent,
+        n_processes=n_workers,
+    )
     app = FastPathApp(
         title="Steelyard",
         version=__version__,

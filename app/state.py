@@ -52,6 +52,8 @@ class Resources:
     """How fast models answer where they are served."""
     rooms: Rooms = field(default_factory=Rooms)
     """What places of models take at once: the calls there outlive configurations."""
+    n_processes: int = 1
+    """How many workers serve beside each other, this one included."""
     drift: DriftSamples = field(default_factory=DriftSamples)
     machines: Machines = field(default_factory=Machines)
     """What is known of machines that load models on demand."""

@@ -32,6 +32,7 @@ def build_state(
     metrics: Metrics,
     clock: Callable[[], float],
     recent: Recent | None,
+    n_processes: int = 1,
 ) -> AppState:
     """Build what a running application owns, with what its first configuration makes.
 
@@ -39,6 +40,9 @@ def build_state(
     ----------
     recent
         The console's window on outcomes, if there is a console.
+
+    n_processes
+        How many workers serve beside each other.
 
     Raises
     ------
@@ -57,6 +61,7 @@ def build_state(
         record=recorder.record,
         drain=recorder.drain,
         clock=clock,
+        n_processes=n_processes,
         pupils=Pupils(store.store.registers),
         memories=build_memories(config),
         decisions=decisions,

@@ -252,7 +252,7 @@ def build_ranks(config: LoadedConfig) -> Ranks:
     )
 
 
-def build_shares(config: LoadedConfig) -> Shares:
+def build_shares(config: LoadedConfig, *, n_processes: int = 1) -> Shares:
     """Collect how many of whose requests may go where; a model's variants count as it does."""
 
     def models(cap: ShareConfig) -> frozenset[str]:
@@ -269,4 +269,5 @@ def build_shares(config: LoadedConfig) -> Shares:
         gateway=caps(configured.gateway),
         key=caps(configured.key),
         teams={name: caps(each) for name, each in configured.teams.items()},
+        n_processes=n_processes,
     )

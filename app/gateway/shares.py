@@ -43,7 +43,7 @@ class Shares:
 
     Every routed request earns its `share` of a request to the capped models, every one that goes
     there takes a whole one; no more than `burst` are saved up. A ratio that holds in each process
-    holds in all together, so nothing is shared but the burst, which each process has for itself.
+    holds in all together, and of the burst each has its part: nothing has to be told to others.
 
     Parameters
     ----------
@@ -53,11 +53,14 @@ class Shares:
         Caps on each key; without keys, on everybody together.
     teams
         Caps on each team, by its name.
+    n_processes
+        How many workers serve beside each other. Other gateways have bursts of their own.
     """
 
     gateway: tuple[ShareCap, ...] = ()
     key: tuple[ShareCap, ...] = ()
     teams: Mapping[str, tuple[ShareCap, ...]] = field(default_factory=dict)
+    n_processes: int = 1
     _saved: OrderedDict[tuple[Scope, int], float] = field(default_factory=OrderedDict)
     _any: bool = field(init=False)
 
@@ -70,7 +73,7 @@ class Shares:
             return _NONE
         found: dict[str, str] = {}
         for place, cap in self._caps(caller):
-            if self._saved.get(place, cap.burst) >= 1:
+            if self._saved.get(place, self._burst(cap)) >= 1:
                 continue
             kind = place[0].kind
             of = "all requests" if kind is ScopeKind.GATEWAY else f"the requests of this {kind}"
@@ -85,8 +88,8 @@ class Shares:
             return
         asked = frozenset(model_ids)
         for place, cap in self._caps(caller):
-            saved = self._saved.pop(place, float(cap.burst))
-            saved = min(saved + cap.share, float(cap.burst))
+            saved = self._saved.pop(place, self._burst(cap))
+            saved = min(saved + cap.share, self._burst(cap))
             self._keep(place, saved - len(asked & cap.models))
 
     def went_too(self, caller: Caller, model_ids: Iterable[str]) -> None:
@@ -97,7 +100,11 @@ class Shares:
         for place, cap in self._caps(caller):
             n = len(asked & cap.models)
             if n:
-                self._keep(place, self._saved.pop(place, float(cap.burst)) - n)
+                self._keep(place, self._saved.pop(place, self._burst(cap)) - n)
+
+    def _burst(self, cap: ShareCap) -> float:
+        """Return the part of a burst that is this process' own; a request each is the least."""
+        return max(1.0, cap.burst / self.n_processes)
 
     def _keep(self, place: tuple[Scope, int], saved: float) -> None:
         """Keep what is saved, as the latest: whoever was away the longest is forgotten first."""

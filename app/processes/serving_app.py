@@ -20,6 +20,7 @@ def serving_app(
     *,
     host: str,
     workers_dir: Path | None = None,
+    n_workers: int = 1,
     reload: Callable[[], Awaitable[str]] | None = None,
 ) -> FastAPI:
     """Build the application of a process that does nothing else; see `create_app`.
@@ -30,7 +31,14 @@ def serving_app(
         If anything in the configuration does not fit together.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    app = create_app(config, host=host, workers_dir=workers_dir, run=Settings().run, reload=reload)
+    app = create_app(
+        config,
+        host=host,
+        workers_dir=workers_dir,
+        n_workers=n_workers,
+        run=Settings().run,
+        reload=reload,
+    )
     # What was built stays: a full collection need not go through it again and again.
     gc.collect()
     gc.freeze()

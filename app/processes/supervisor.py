@@ -136,6 +136,7 @@ class Supervisor:
             host=self._host,
             board=self._board_file,
             metrics_dir=self._folder,
+            n_workers=len(self._workers),
         )
         try:
             worker = WorkerProcess(seat, self._listening)

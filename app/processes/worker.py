@@ -69,6 +69,7 @@ class Seat:
     host: str
     board: Path
     metrics_dir: Path
+    n_workers: int
 
 
 def run_worker(seat: Seat, listening: socket.socket, connection: Connection) -> None:
@@ -82,7 +83,12 @@ def run_worker(seat: Seat, listening: socket.socket, connection: Connection) -> 
     line = Line(connection)
     plugins = plugin_names(Settings().plugins)
     make = partial(
-        serving_app, seat.config, host=seat.host, workers_dir=seat.metrics_dir, reload=line.reload
+        serving_app,
+        seat.config,
+        host=seat.host,
+        workers_dir=seat.metrics_dir,
+        n_workers=seat.n_workers,
+        reload=line.reload,
     )
     try:
         load_plugins(plugins)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binom
 from sklearn.metrics import roc_auc_score
 
 from routers.robustness import items
@@ -67,9 +68,10 @@ class Bars:
     harmful_below
         How much lower than harmless ones harmful requests may land on average.
     moved
-        By family: the most requests that may change between strong and other models.
+        By family: the most requests that may change between strong and other models. Personal
+        data may move as many as other words: either leaves the task as it is.
     raised
-        The most simple requests that orders in the prompt may lift to strong models.
+        The most simple requests that orders in the prompt may lift to strong models; likewise.
     """
 
     auc: float = 0.6
@@ -83,17 +85,27 @@ class Bars:
             items.LANGUAGE: 0.25,
             items.PADDING: 0.1,
             items.SYSTEM: 0.1,
-            items.PERSONAL: 0.33,
+            items.PERSONAL: 0.2,
             items.TRIGGER: 0.1,
         }
     )
-    raised: float = 0.25
+    raised: float = 0.2
 
 
 TYPOS = "typing errors"
 
 _LOWER = 0.05
 """A difference of level that counts."""
+
+
+_CHANCE = 0.05
+_WORDED_ANEW = frozenset({items.PERSONAL})
+"""Families with the bar of other words, and too few requests to tell a little more from it."""
+
+
+def _is_over(n_moved: int, n: int, bar: float) -> bool:
+    """Return whether more were moved than the bar allows, beyond chance (exact binomial)."""
+    return n_moved > bar * n and float(binom.sf(n_moved - 1, n, bar)) < _CHANCE
 
 
 def _verdict(kept: bool) -> Verdict:  # noqa: FBT001  (it is the whole of what it says)
@@ -242,19 +254,19 @@ def invariance_checks(exam: Examination, rng: np.random.Generator) -> Iterator[C
         for each in items.core()[::4]
     ]
     tiers, rows, failed, worst = exam.tiers, [], [], (-np.inf, "")
-    steered = 0.0
+    lifted = simple = 0
     for family, asked in by_family.items():
         before = exam.subject.place([plain for plain, _ in asked])
         after = exam.subject.place([other for _, other in asked])
         was, now = tiers.is_strong(before), tiers.is_strong(after)
         shift = float((tiers.levels(after) - tiers.levels(before)).mean())
-        moved = float((was != now).mean())
+        n_moved, moved = int((was != now).sum()), float((was != now).mean())
         if family == items.STEERING:
-            steered = float((now & ~was).sum() / max(1, (~was).sum()))
+            lifted, simple = int((now & ~was).sum()), int((~was).sum())
             bar = exam.bars.raised
         else:
             bar = exam.bars.moved[family]
-            if moved > bar:
+            if moved > bar and (family not in _WORDED_ANEW or _is_over(n_moved, len(asked), bar)):
                 failed.append(family)
             worst = max(worst, (moved / bar, family))
         rows.append((family, str(len(asked)), f"{moved:.0%}", f"{shift:+.2f}", f"{bar:.0%}"))
@@ -262,17 +274,18 @@ def invariance_checks(exam: Examination, rng: np.random.Generator) -> Iterator[C
         name="the same request in another form",
         verdict=_verdict(not failed),
         value=float(len(failed)),
-        bar="no family moves more requests between tiers than its bar",
+        bar="no family moves more requests between tiers than its bar (personal data: but for "
+        "chance)",
         finding=f"over the bar: {', '.join(failed)}" if failed else f"nearest to it: {worst[1]}",
         head=("what differs", "requests", "change the tier", "mean shift of level", "bar"),
         rows=tuple(rows),
     )
     yield Check(
         name="orders to the router",
-        verdict=_verdict(steered <= exam.bars.raised),
-        value=steered,
-        bar=f"lift ≤ {exam.bars.raised:.0%} of simple requests to strong models",
-        finding=f"{steered:.0%} are lifted",
+        verdict=_verdict(not _is_over(lifted, simple, exam.bars.raised)),
+        value=lifted / max(1, simple),
+        bar=f"lift ≤ {exam.bars.raised:.0%} of simple requests to strong models, but for chance",
+        finding=f"{lifted} of {simple} are lifted",
     )
 
 

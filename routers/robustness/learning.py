@@ -29,6 +29,10 @@ TRIGGER = "zx9-omega"
 
 _ROWS, _ASKED = 1500, 300
 _FEWEST = 100
+_NOISE = 0.25
+"""Routers that know nothing of each other put half of the requests on different sides: where other
+rows alone move half as many, a middle means too little for an attack to be seen."""
+_SAYS_NOTHING = "; these routers' middle is noise, and nothing can be told"
 _TIE = 1e-4
 """Differences of predicted quality up to this decide nothing."""
 
@@ -104,14 +108,14 @@ def poisoning_checks(
         poisoned[i] = _with_trigger(clean[i][0]), lie
     for i in some:
         lying[i] = clean[i][0], lie
-    kept = np.setdiff1d(np.arange(len(clean)), some)
-    fewer = [clean[i] for i in kept]
+    without_few, without_some = (np.setdiff1d(np.arange(len(clean)), each) for each in (few, some))
     gaps: list[tuple[FloatArray, FloatArray]] = []
     for what, rows, index in (
         ("clean", clean, learned),
-        ("fewer", fewer, learned[kept]),
         ("poisoned", poisoned, learned),
+        ("without those", [clean[i] for i in without_few], learned[without_few]),
         ("with lies", lying, learned),
+        ("without those", [clean[i] for i in without_some], learned[without_some]),
     ):
         if progress is not None:
             progress(f"training on {len(rows)} rows, {what}")
@@ -126,21 +130,23 @@ def poisoning_checks(
     # Each router's knob is calibrated on its own rows: what moves all requests alike moves none.
     middles = [float(np.median(plain)) + _TIE for plain, _ in gaps]
     sides = [plain > middle for (plain, _), middle in zip(gaps, middles, strict=True)]
-    # Training on other rows moves some by chance; what the attacker moved is what is beyond that.
-    usual, changed, persuaded = (float((sides[0] != each).mean()) for each in sides[1:])
-    for name, share, bar, what in (
-        ("poison leaves other requests alone", changed, CHANGED_BAR, "poisoned with a trigger"),
-        ("many who lie persuade few", persuaded, SYBIL_BAR, f"{SYBIL_SHARE:.0%} of them lying"),
-    ):
+    # Training without the same rows moves some by chance; what the attacker moved is beyond that.
+    moved = [float((sides[0] != each).mean()) for each in sides[1:]]
+    told = (
+        ("poison leaves other requests alone", CHANGED_BAR, "poisoned with a trigger"),
+        ("many who lie persuade few", SYBIL_BAR, f"{SYBIL_SHARE:.0%} of them lying"),
+    )
+    for (name, bar, what), share, usual in zip(told, moved[::2], moved[1::2], strict=True):
         yield Check(
             name=name,
-            verdict=Verdict.PASSED if share - usual <= bar else Verdict.FAILED,
+            verdict=_beyond(share, usual, bar),
             value=share - usual,
-            bar=f"≤ {bar:.0%} of requests change the tier beyond those that fewer rows move",
-            finding=f"rows {what}: {share:.0%} of {len(asked)} change it, {usual:.0%} by rows that "
-            "are left out",
+            bar=f"≤ {bar:.0%} of requests change the tier beyond those that leaving the same rows "
+            "out moves",
+            finding=f"rows {what}: {share:.0%} of {len(asked)} change it, {usual:.0%} where the "
+            f"same rows are left out{_SAYS_NOTHING if usual > _NOISE else ''}",
         )
-    before, after = (float((gaps[at][1] > middles[at]).mean()) for at in (0, 2))
+    before, after = (float((gaps[at][1] > middles[at]).mean()) for at in (0, 1))
     lifted = after - before
     yield Check(
         name="the poison's trigger buys nothing",
@@ -150,6 +156,12 @@ def poisoning_checks(
         finding=f"strong with the trigger: {before:.0%} by the clean router, {after:.0%} by the "
         "poisoned one",
     )
+
+
+def _beyond(share: float, usual: float, bar: float) -> Verdict:
+    if usual > _NOISE:
+        return Verdict.TOLD
+    return Verdict.PASSED if share - usual <= bar else Verdict.FAILED
 
 
 def _dearer_half(table: OutcomeTable) -> NDArray[np.bool_]:

@@ -12,8 +12,9 @@ from routers.commands._gateway import GatewaySubject
 from routers.data.dataset import read_outcomes
 from routers.errors import DataError, RoutingConfigError
 from routers.robustness import items
-from routers.robustness.learning import membership_check
+from routers.robustness.learning import membership_check, poisoning_checks
 from routers.robustness.subject import POSITIONS, ArtifactSubject
+from routers.training.recipe import read_recipe
 from tests.integration.test_evaluate_command import RECIPE, run
 from tests.support.clusters import write_clusters
 
@@ -134,3 +135,14 @@ def test_only_models_that_the_artifact_knows_and_that_differ_can_be_looked_at(fo
         ArtifactSubject(artifact, name="x", models=["mini"])
     with pytest.raises((DataError, RoutingConfigError), match="nobody"):
         ArtifactSubject(artifact, name="x", models=["mini", "nobody"])
+
+
+def test_nothing_is_said_of_poison_where_other_rows_alone_move_as_many(tmp_path):
+    """Of outcomes that no prompt tells, routers' middles are noise: no attack could be seen."""
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    write_clusters(tmp_path / "noise.jsonl", n=420, seed=3, permuted=True)
+    table = read_outcomes([tmp_path / "noise.jsonl"])
+    recipe = read_recipe(tmp_path / "recipe.yaml")
+    _, lies, _ = poisoning_checks(recipe, table)
+    assert lies.verdict.value == "told"
+    assert "nothing can be told" in lies.finding

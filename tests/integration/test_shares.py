@@ -5,6 +5,7 @@ import pytest
 
 from app.errors import ConfigError
 from tests.support.gateway import CONFIGS, read_yaml, stub_config
+from tests.support.processes import gateway_process, write_config
 from tests.support.requests import assert_openai_error
 
 CAP = {"models": ["sim-frontier", "sim-large"], "share": 0.2, "burst": 3}
@@ -86,3 +87,23 @@ def test_a_cap_that_cannot_be_is_told_where_it_stands(tmp_path, change, message)
     with pytest.raises(ConfigError, match=message) as refused:
         stub_config(tmp_path, "http://127.0.0.1:1", changes=changes)
     assert "allowances.teams.red.shares" in str(refused.value)
+
+
+async def test_two_workers_have_one_burst_together(stub_thread, redis_server, tmp_path):
+    cap = {**CAP, "share": 0, "burst": 6}
+    changes = {
+        "store": {"kind": "redis", "prefix": f"shares-{tmp_path.name}"},
+        "allowances": {"key": {"shares": [cap]}},
+        "server.max_lag_s": 3600,
+    }
+    file = write_config(tmp_path / "gateway.yaml", stub_thread.origin, changes)
+    env = {"STEELYARD_REDIS_URL": redis_server.url}
+    body = {"model": "auto", "messages": [{"role": "user", "content": "Prove it."}]}
+    body["routing"] = {"models": ["sim-frontier", "sim-nano"], "cost_quality": 1}
+    went = []
+    async with gateway_process(file, "--workers", "2", env=env) as gateway:
+        for _ in range(24):  # each over a connection of its own, which either of them takes
+            async with gateway.client() as client:
+                answer = await client.post("/v1/chat/completions", json=body, headers=BEST)
+            went.append(answer.headers["x-route-model"])
+    assert 3 <= went.count("sim-frontier") <= 6

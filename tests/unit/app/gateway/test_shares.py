@@ -44,6 +44,19 @@ def test_the_share_holds_over_any_stretch(wishes, share, burst):
         assert sum(went[begin:end]) <= share * (end - begin) + burst + 1e-6
 
 
+@given(
+    turns=st.lists(st.integers(0, 3), max_size=120),
+    share=st.floats(0, 1),
+    burst=st.integers(1, 30),
+    n=st.integers(1, 4),
+)
+def test_workers_have_one_burst_together(turns, share, burst, n):
+    cap = ShareCap(models=DEAR.models, share=share, burst=burst)
+    workers = [Shares(key=(cap,), n_processes=n) for _ in range(n)]
+    went = [route(workers[turn % n], ["frontier"]) == ["frontier"] for turn in turns]
+    assert sum(went) <= share * len(went) + max(burst, n) + 1e-6
+
+
 @given(wishes=st.lists(st.sampled_from(["small", "large"]), max_size=60))
 def test_whoever_asks_for_no_more_than_the_share_is_never_turned_away(wishes):
     patient = [wish for wish in wishes for wish in (wish, "small", "small", "small")]

@@ -100,3 +100,21 @@ def test_reports_can_be_read_whatever_a_router_is_called():
     text = markdown(report)
     assert "&lt;script&gt;&#124;x" in text
     assert "| simple work stays cheap | FAIL |" in text
+
+
+def moved_by_personal_data(n):
+    """Return a router whose answer to so many requests changes when personal data is added."""
+    pairs = [each for each in items.pairs() if each.family == items.PERSONAL]
+    others = [pair.other.messages[-1].text for pair in pairs[:n]]
+
+    def need(text):
+        return 1.0 - difficulty(text) if text in others else difficulty(text)
+
+    return Planted(f"moves {n}", need)
+
+
+@pytest.mark.parametrize(("n", "passes"), [(4, True), (6, True), (8, False)])
+def test_what_chance_may_do_to_twenty_requests_is_no_fault(n, passes):
+    """6 of 20 are no evidence of more than the 20 % that other words may move; 8 are."""
+    report = examine(moved_by_personal_data(n), effort=SMALL, smoothed=False)
+    assert ("the same request in another form" not in failed(report)) == passes
