@@ -22,6 +22,20 @@ from routers.commands.base import FILE, files, progress, seed_option
 @click.option("--strong", metavar="MODEL", help="Default: the one of highest mean quality.")
 @click.option("--weak", metavar="MODEL", help="Default: the one of lowest mean quality.")
 @click.option(
+    "--tiers",
+    "n_tiers",
+    type=click.IntRange(min=3, max=100),
+    help="Compare many models instead of two: those of the first two of so many tiers with those "
+    "of the third, as `bert` does with n_tiers (10 as published).",
+)
+@click.option(
+    "--pairs-per-query",
+    type=click.IntRange(min=1, max=1000),
+    default=10,
+    show_default=True,
+    help="With tiers, how many random pairs of models are compared on every prompt.",
+)
+@click.option(
     "--layers",
     "n_layers",
     type=click.IntRange(min=1),
@@ -42,7 +56,7 @@ from routers.commands.base import FILE, files, progress, seed_option
 @seed_option
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON.")
 def command(*, data: list[Path], out: Path, as_json: bool, **options: Any) -> None:
-    """Train the last layers of a transformer on who wins between two models."""
+    """Train the last layers of a transformer on who wins: of two models, or of tiers of many."""
     from routers.training.fine_tune import FineTuneOptions, fine_tune  # noqa: PLC0415
 
     record = fine_tune(data, out, options=FineTuneOptions(**options), progress=progress)

@@ -57,11 +57,7 @@ class BertRouter(PairRouter):
             raise RoutingConfigError(
                 "with n_tiers the strong and the weak models are found: leave strong and weak out"
             )
-        return _of_tiers(
-            comparisons_of(labels, pairs_per_query=self.pairs_per_query, rng=rng),
-            labels.models,
-            self.n_tiers,
-        )
+        return sides_of_tiers(labels, self.n_tiers, pairs_per_query=self.pairs_per_query, rng=rng)
 
     def _learn(
         self, x: FloatMatrix, outcomes: PairOutcomes, *, rng: np.random.Generator
@@ -86,8 +82,26 @@ class BertRouter(PairRouter):
         return 1 - (chance[:, _TIE] + chance[:, _LOSE]), gap
 
 
+def sides_of_tiers(
+    labels: Labels, n_tiers: int, *, pairs_per_query: int, rng: np.random.Generator
+) -> Sides:
+    """Group the models into tiers, and take a comparison between two sides for one of the pair.
+
+    Parameters
+    ----------
+    pairs_per_query
+        How many random pairs of models compete on every query of outcomes.
+
+    Raises
+    ------
+    DataError
+        If the models make fewer than three tiers, or those of the two sides never met.
+    """
+    comparisons = comparisons_of(labels, pairs_per_query=pairs_per_query, rng=rng)
+    return _of_tiers(comparisons, labels.models, n_tiers)
+
+
 def _of_tiers(comparisons: Comparisons, models: Sequence[str], n_tiers: int) -> Sides:
-    """Group the models into tiers, and take a comparison between two sides for one of the pair."""
     if len(comparisons) == 0:
         raise DataError(
             "there is nothing to compare: no query was answered by two models; add outcomes"

@@ -13,7 +13,8 @@ from routers.data.dataset import OutcomeTable, read_outcomes
 from routers.embedders.sentence_transformers import SentenceTransformersEmbedder
 from routers.errors import DataError, RoutingConfigError
 from routers.evaluation.crossfit import prompt_folds
-from routers.numeric import nan_mean
+from routers.numeric import FloatArray, nan_mean
+from routers.strategies.bert import sides_of_tiers
 from routers.text.conversation import conversation_text
 from routers.types import FloatMatrix
 
@@ -37,6 +38,9 @@ class FineTuneOptions:
         As of the embedder `sentence-transformers`: where to start from, and how much is read.
     strong, weak
         Names of the two models; by default those of highest and lowest mean quality.
+    n_tiers, pairs_per_query
+        Compare many models instead, as the strategy `bert` does with `n_tiers`: those of the first
+        two tiers with those of the third, by so many random pairs a prompt.
     n_layers
         How many of the last layers learn; the others stay as they are.
     learning_rate
@@ -47,6 +51,8 @@ class FineTuneOptions:
     max_tokens: int | None = 128
     strong: str | None = None
     weak: str | None = None
+    n_tiers: int | None = None
+    pairs_per_query: int = 10
     n_layers: int = 2
     n_epochs: int = 3
     batch_size: int = 16
@@ -88,13 +94,7 @@ def fine_tune(
     """
     progress("reading outcomes")
     table = read_outcomes(data)
-    strong, weak = _pair(table, options)
-    quality = table.quality[:, [strong, weak]].astype(np.float64)
-    rows = np.flatnonzero(~np.isnan(quality).any(axis=1))
-    if len(rows) == 0:
-        names = f"{table.models[strong]} and {table.models[weak]}"
-        raise DataError(f"no query was answered by both {names}; add outcomes, or name others")
-    gap = quality[rows, 0] - quality[rows, 1]
+    strong, weak, rows, gap = (_of_pair if options.n_tiers is None else _of_tiers)(table, options)
     classes = np.stack([gap > 0, gap == 0, gap < 0], axis=1).argmax(axis=1)
     conversations = [table.conversations[row] for row in rows]
     # Last, since it takes many seconds to load: data that cannot be used is refused at once.
@@ -108,15 +108,47 @@ def fine_tune(
         "data": [
             {"file": each.name, "sha256": each.sha256, "rows": each.n_rows} for each in table.files
         ],
-        "strong": table.models[strong],
-        "weak": table.models[weak],
+        "strong": strong,
+        "weak": weak,
         "options": asdict(options),
-        "n_queries": len(rows),
+        "n_queries": len(np.unique(rows)),
+        "n_comparisons": len(rows),
         "held_out_cross_entropy": [round(loss, 6) for loss in losses],
         "epoch": int(np.argmin(losses)),
     }
     tuning.save(out, record)
     return record
+
+
+_Compared = tuple[str | list[str], str | list[str], np.ndarray, FloatArray]
+"""The strong and the weak side, and of each comparison the row and by how much the strong won."""
+
+
+def _of_pair(table: OutcomeTable, options: FineTuneOptions) -> _Compared:
+    strong, weak = _pair(table, options)
+    quality = table.quality[:, [strong, weak]].astype(np.float64)
+    rows = np.flatnonzero(~np.isnan(quality).any(axis=1))
+    if len(rows) == 0:
+        names = f"{table.models[strong]} and {table.models[weak]}"
+        raise DataError(f"no query was answered by both {names}; add outcomes, or name others")
+    gap = quality[rows, 0] - quality[rows, 1]
+    return table.models[strong], table.models[weak], rows, gap
+
+
+def _of_tiers(table: OutcomeTable, options: FineTuneOptions) -> _Compared:
+    if options.strong is not None or options.weak is not None:
+        raise RoutingConfigError(
+            "with tiers the strong and the weak models are found: leave strong and weak out"
+        )
+    assert options.n_tiers is not None  # noqa: S101  (who has none is compared as a pair)
+    sides = sides_of_tiers(
+        table.labels,
+        options.n_tiers,
+        pairs_per_query=options.pairs_per_query,
+        rng=np.random.default_rng(options.seed),
+    )
+    strong, weak = ([table.models[i] for i in side] for side in (sides.strong, sides.weak))
+    return strong, weak, sides.row, sides.outcomes.strong - sides.outcomes.weak
 
 
 def _pair(table: OutcomeTable, options: FineTuneOptions) -> tuple[int, int]:

@@ -145,3 +145,50 @@ def test_a_pair_that_never_met_is_refused(library, tmp_path):
     data.write_text("\n".join(map(json.dumps, lines)))
     with pytest.raises(DataError, match="answered by both a and b"):
         fine_tune([data], tmp_path / "encoder", options=FineTuneOptions(strong="a", weak="b"))
+
+
+TIERED = ("best", "good", "middling", "poor")
+
+
+def write_tiers(path, *, n=60):
+    """Write prompts about proofs that only the better two of four models do, and easy others."""
+    with path.open("w") as lines:
+        for i in range(n):
+            hard = i % 2 == 0
+            subject = SUBJECTS[i % len(SUBJECTS)]
+            prompt = f"Prove theorem {i} of {subject}s." if hard else f"Greet {i} {subject}s."
+            for rank, model in enumerate(TIERED):
+                quality = float(rank < 2) if hard else 1 - rank / 10
+                record = {"query_id": str(i), "prompt": prompt, "model": model, "quality": quality}
+                lines.write(json.dumps(record | {"output_tokens": 10, "cost_usd": 1e-5}) + "\n")
+    return path
+
+
+@pytest.mark.transformer
+def test_tiers_of_many_models_are_compared_as_by_bert(library, tmp_path):
+    data = write_tiers(tmp_path / "d.jsonl")
+    arguments = ("--data", data, "--out", tmp_path / "encoder", "--tiers", 4, "--epochs", 1)
+    more = ("--pairs-per-query", 3, "--max-tokens", 16, "--layers", 1, "--json")
+    result = CliRunner().invoke(command.command, [str(each) for each in (*arguments, *more)])
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout.splitlines()[-1])
+    assert (record["strong"], record["weak"]) == (["best", "good"], ["middling"])
+    assert record["n_comparisons"] > record["n_queries"] > 30
+    assert len(record["held_out_cross_entropy"]) == 2
+    assert make_embedder("sentence-transformers", {"model": str(tmp_path / "encoder")})
+
+
+@pytest.mark.parametrize(
+    ("models", "options", "words"),
+    [
+        (("weak", "strong"), {"n_tiers": 3}, "models make 2 tiers"),
+        (("weak", "strong"), {"n_tiers": 3, "strong": "strong"}, "leave strong and weak out"),
+    ],
+    ids=["too-few-models", "named"],
+)
+def test_tiers_that_cannot_be_made_are_refused_before_anything_is_loaded(
+    models, options, words, tmp_path
+):
+    data = write(tmp_path / "d.jsonl", models=models)
+    with pytest.raises((DataError, RoutingConfigError), match=words):
+        fine_tune([data], tmp_path / "encoder", options=FineTuneOptions(**options))
