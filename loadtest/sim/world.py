@@ -166,7 +166,7 @@ class World:
             if self._open:
                 self.at(self.clock.now + interval_s, again)
 
-        self.at(interval_s, again)
+        self.at(self.clock.now + interval_s, again)
 
     def begun(self, model_id: str) -> int:
         """Return how many calls of a model have begun so far."""
