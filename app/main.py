@@ -45,7 +45,7 @@ from app.assembly import build_store
 from app.assembly.active_config import prepare
 from app.assembly.app_state import build_state
 from app.assembly.batches import Batches, build_batches
-from app.assembly.gauges import sample_forever
+from app.assembly.gauges import sample_forever, weigh_load_forever
 from app.assembly.reload import Reloader
 from app.assembly.resources import kept_responses
 from app.config import LoadedConfig, load_config
@@ -323,6 +323,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
         state.resources.memories.take_in_forever(), name="take in feedback"
     )
     telling = asyncio.create_task(_exchange_news(state), name="exchange news")
+    weighing = asyncio.create_task(weigh_load_forever(state), name="weigh the load")
     sampling = asyncio.create_task(sample_forever(state), name="sample for the metrics")
     watching = asyncio.create_task(state.watch.run(), name="watch the load")
     batches: Batches | None = app.state.batches
@@ -362,10 +363,11 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
             watching.cancel()
             asking.cancel()
             sampling.cancel()
+            weighing.cancel()
             learning.cancel()
             remembering.cancel()
             telling.cancel()
-            tasks = (watching, asking, sampling, learning, remembering, telling, working)
+            tasks = (watching, asking, sampling, weighing, learning, remembering, telling, working)
             await asyncio.gather(*tasks, return_exceptions=True)
             await reloader.aclose()
             await state.serving.aclose()

@@ -12,6 +12,7 @@ from app.gateway.drift import DriftSamples
 from app.gateway.handle import Gateway
 from app.gateway.latency import Speeds
 from app.gateway.lessons import Pupils
+from app.gateway.load_bias import LoadBiases
 from app.gateway.machines import Machines
 from app.gateway.model_queues import ModelQueues
 from app.gateway.names import Names
@@ -72,6 +73,8 @@ class ActiveConfig:
     gateway: Gateway
     admission: Admission
     """What callers may use, and how much of it is left."""
+    loads: LoadBiases
+    """What the load of models costs."""
     pool: DeploymentPool
     """How the places are where models are served."""
     queues: ModelQueues

@@ -17,6 +17,7 @@ from app.errors import (
     answer_for,
 )
 from app.gateway.ledger import LedgerEntry
+from app.gateway.load_bias import told_near
 from app.gateway.pressure import Pressure
 from app.gateway.request import AskedTask, Policy, RouteRequest
 from app.stores.base import Standing
@@ -510,6 +511,7 @@ def explain_object(entry: LedgerEntry, *, text: str | None = None) -> Mapping[st
         "decision_model": decision_model_object(entry.decision_model),
         "documents": documents_object(entry.request),
         "workflow": workflow_object(entry.course),
+        "load": told_near(entry.near_limits),
         "best_effort": best_effort_object(entry),
         "candidates": candidate_objects(decision.candidates, entry.request.policy),
         "calls": [call_object(call) for call in entry.calls],

@@ -29,6 +29,7 @@ from app.api.exchange import send_error
 from app.api.told_workflows import workflow_object
 from app.errors import ClientDisconnectedError, GatewayError
 from app.gateway.ledger import LedgerEntry
+from app.gateway.load_bias import told_near
 from app.gateway.request import RouteRequest
 from routers.decision.decide import knob_steps
 from routers.errors import RoutingError
@@ -127,6 +128,7 @@ def route_object(
         "decision_model": decision_model_object(entry.decision_model),
         "documents": documents_object(request),
         "workflow": workflow_object(entry.course),
+        "load": told_near(entry.near_limits),
         "best_effort": best_effort_object(entry),
         "candidates": candidate_objects(decision.candidates, policy),
         "counterfactual": [],

@@ -328,6 +328,16 @@ class DocumentsTold(BaseModel):
     signals: dict[str, float]
 
 
+class NearLimitTold(BaseModel):
+    """A model that costs more in the choice, since it nears what its deployments take."""
+
+    model: str
+    used: float = Field(description="which share of that all gateways use")
+    price_quality: float = Field(description="what it costs more, in quality")
+    surcharge_usd: float = Field(description="the same by the knob; never billed")
+    why: str
+
+
 class BestEffortTold(BaseModel):
     """Which of its policy's tiers answers a request, and what was expected of that."""
 
@@ -380,6 +390,7 @@ class RouteDecision(BaseModel):
     documents: DocumentsTold | None = Field(
         description="null without documents, or where the policy looks at none"
     )
+    load: list[NearLimitTold] = Field(description="models near their limits")
     best_effort: BestEffortTold | None = Field(description="null where the policy has no tiers")
     candidates: list[Candidate]
     counterfactual: list[Step]

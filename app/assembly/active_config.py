@@ -37,6 +37,7 @@ from app.gateway.dispatch import Dispatcher
 from app.gateway.handle import Gateway
 from app.gateway.held_answers import HoldBack
 from app.gateway.life import Books
+from app.gateway.load_bias import LoadBiases
 from app.gateway.loading import Loading
 from app.gateway.names import Names
 from app.gateway.questions import Questions
@@ -131,6 +132,7 @@ def build_active(
         on_loading_call=called,
     )
     queues = build_queues(config, pool, on_waited=metrics.queues.of)
+    loads = LoadBiases.of_policies(policies.values(), deployments, pool)
     for slot in pool.slots():
         breaker_changed(slot.deployment, slot.circuit.state)
     admission = Admission(
@@ -176,6 +178,7 @@ def build_active(
             reservations=reservations,
             affinity=Affinity(blobs=store.blobs, now=time.time),
             clock=clock,
+            loads=loads.of,
             tiers=tiers,
             shares=build_shares(config, n_processes=resources.n_processes),
             request_timeout_s=server.request_timeout_s,
@@ -219,6 +222,7 @@ def build_active(
         admission=admission,
         pool=pool,
         queues=queues,
+        loads=loads,
         deployments=deployments,
         policies=policies,
         providers=tuple(providers_of(deployments)),

@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import random
 
 from app.gateway.lessons import beliefs_of
+from app.gateway.load_bias import LOAD_EVERY_S
 from app.keys import NUSD_PER_USD, Priority
 from app.state import AppState
 from app.stores.base import Owes, Standing, StoreError
@@ -11,6 +13,7 @@ from app.telemetry.baselines import BudgetFact
 from app.telemetry.logs import dropped_lines
 from app.types import GATEWAY_QUEUE
 
+_RANDOM = random.SystemRandom()
 SAMPLE_S = 5.0
 """How often; Prometheus seldom asks more often."""
 
@@ -25,6 +28,17 @@ async def sample_forever(state: AppState) -> None:
         except Exception:  # noqa: BLE001  (metrics must not stop for good)
             _log.exception("the metrics between requests could not be taken")
         await asyncio.sleep(SAMPLE_S)
+
+
+async def weigh_load_forever(state: AppState) -> None:
+    """Move the prices of models near their limits until cancelled."""
+    while True:
+        try:
+            await state.serving.loads.exchange(state.store.store.registers, state.resources.clock())
+        except Exception:  # noqa: BLE001  (requests go by the last prices)
+            _log.exception("the load of models could not be weighed")
+        # By chance, so that processes take turns at the register.
+        await asyncio.sleep(_RANDOM.uniform(0.75, 1.25) * LOAD_EVERY_S)
 
 
 async def sample(state: AppState) -> None:
@@ -63,6 +77,10 @@ async def sample(state: AppState) -> None:
             upstream_model=place.upstream_model,
             success=success,
         )
+    for policy, bias in state.serving.loads.of.items():
+        for model_id, used in bias.prices.used.items():
+            price = bias.prices.prices.get(model_id, 0.0)
+            metrics.load.sampled(policy, model_id, price=price, used=used)
     tiers = state.serving.gateway.chooser.tiers
     for policy, best_effort in tiers.policies.items():
         metrics.best_effort.in_force(policy, tier=best_effort.tier + 1)

@@ -146,6 +146,13 @@ class LatencyConfig(Strict):
     """What a second until the answer is whole costs where candidates are compared; never billed."""
 
 
+class LoadConfig(Strict):
+    """A price for models that near what their deployments take, by `max_rps` and their quotas."""
+
+    target: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.9
+    """Which share of a limit is to be used at most; from there on the price rises."""
+
+
 class WorkflowConfig(Strict):
     """Come to one answer by several calls."""
 
@@ -218,6 +225,9 @@ class PolicyConfig(Strict):
     best_effort: BestEffortConfig | None = None
     """Answer with the best of some tiers that is in time at the present load, whatever model a
     conversation had before. Off by default."""
+    load: LoadConfig | None = None
+    """Shift requests away from models that near what their deployments take, before they answer
+    429. Off by default."""
     documents: DocumentsConfig | None = None
     """Route by what documents come with a request, and never by what they say. Off by default."""
     images: ImageChoiceConfig = ImageChoiceConfig()

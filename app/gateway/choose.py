@@ -15,6 +15,7 @@ from app.gateway.decision_models import DecisionModels, by_level, with_judged
 from app.gateway.documents import by_theta
 from app.gateway.forecasts import LatencyOf, with_latencies
 from app.gateway.ledger import LedgerEntry
+from app.gateway.load_bias import LoadBias
 from app.gateway.loading import Loading
 from app.gateway.machines import Wait
 from app.gateway.plan import begun
@@ -36,6 +37,7 @@ from routers.types import Decision, Reason
 
 _NOT_CAPPED: Mapping[str, str] = {}
 _NO_WAITS: Mapping[str, Wait] = {}
+_NO_SURCHARGES: Mapping[str, float] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,8 @@ class Chooser:
     affinity: Affinity
     clock: Callable[[], float]
     shares: Shares = field(default_factory=Shares)
+    loads: Mapping[str, LoadBias] = field(default_factory=dict)
+    """What the load of models costs, by policy."""
     tiers: TierChoices = field(default_factory=TierChoices)
     """Of policies with tiers."""
     apps: AppDescriptions
@@ -225,10 +229,16 @@ class Chooser:
             if waits:
                 usd_per_s = 0.0 if request.latency is None else request.latency.usd_per_s
                 now = loading.beside(now, waits, usd_per_wait_s=usd_per_s)
+        bias = self.loads.get(policy.name)
+        if bias is not None:
+            entry.near_limits = bias.surcharges(request)
         decision = await self.decider.decide(
             request,
             policy,
             now=now,
+            surcharges_usd={each.model_id: each.usd for each in entry.near_limits}
+            if entry.near_limits
+            else _NO_SURCHARGES,
             judgement=entry.judgement,
             unpayable=self.reservations.unpayable(entry, policy),
             over_share=_NOT_CAPPED

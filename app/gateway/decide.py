@@ -43,6 +43,7 @@ from routers.types import (
 T = TypeVar("T")
 
 _NO_MODELS: Mapping[str, str] = {}
+_NO_SURCHARGES: Mapping[str, float] = {}
 _log = logging.getLogger(__name__)
 
 AtTheMoment = Callable[[Constraints, Sequence[CandidateEstimate]], Constraints]
@@ -85,6 +86,7 @@ class Decider:
         unpayable: Mapping[str, str] = _NO_MODELS,
         over_share: Mapping[str, str] = _NO_MODELS,
         now: AtTheMoment | None = None,
+        surcharges_usd: Mapping[str, float] = _NO_SURCHARGES,
     ) -> Decision:
         """Choose a model under the request's constraints and knob.
 
@@ -99,6 +101,8 @@ class Decider:
             Models that as many of the caller's requests went to as may, and why.
         now
             What models take and cost at the moment, if anybody wants to know.
+        surcharges_usd
+            What they cost more in the choice, whatever else they cost.
 
         Raises
         ------
@@ -113,6 +117,7 @@ class Decider:
             unpayable=unpayable,
             over_share=over_share,
             wishes=request.wishes,
+            surcharges_usd=surcharges_usd,
         )
         strong_chance = None
         if judgement is not None:

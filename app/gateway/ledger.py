@@ -11,6 +11,7 @@ from app.gateway.bid import Bid
 from app.gateway.cache import CachedAnswer
 from app.gateway.course import Course
 from app.gateway.heard import NOTHING, Heard, Keeps
+from app.gateway.load_bias import NearLimit
 from app.gateway.paid import (
     NOTHING_PAID,
     Arrived,
@@ -100,6 +101,8 @@ class LedgerEntry(msgspec.Struct, kw_only=True, eq=False):
     """What a model was heard to say before the decision."""
     decision_model: DecisionModelSaid | None = None
     """What was said of how hard the request is."""
+    near_limits: tuple[NearLimit, ...] = ()
+    """The models that cost more in the choice since they near what they take."""
     tier: TierChoice | None = None
     """The tier that it was given, where its policy has some."""
     turn: SessionTurn | None = None

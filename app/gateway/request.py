@@ -317,6 +317,8 @@ class Policy:
     detail shows, since nothing is known of it at that; empty where that is nothing for all."""
     latency: LatencyTerms | None = None
     """How long answers may take, and what their time is worth, where a request says nothing."""
+    load_target: float | None = None
+    """Which share of its limits a model is to be used at most; None has no price for load."""
     best_effort: BestEffortRule | None = None
     """The tiers of which the best one answers that is in time; None where there are none."""
     arm_of: Mapping[str, str] = field(default_factory=dict)

@@ -15,6 +15,7 @@ from app.telemetry._declare import ConfiguredNames, Declare
 from app.telemetry._drift_metrics import DriftMetrics
 from app.telemetry._latency_metrics import LatencyMetrics
 from app.telemetry._lesson_metrics import LessonMetrics
+from app.telemetry._load_metrics import LoadMetrics
 from app.telemetry._machine_metrics import MachineMetrics
 from app.telemetry._process_metrics import ProcessMetrics
 from app.telemetry._queue_metrics import QueueMetrics
@@ -39,7 +40,8 @@ class Metrics:
     workers_dir
         Where several worker processes count, as the environment variable
         `PROMETHEUS_MULTIPROC_DIR` says before anything is counted; None where there is one.
-    requests, queues, upstreams, machines, routing, latency, workflows, lessons, best_effort,
+    requests, queues, upstreams, machines, routing, latency, workflows, lessons, load,
+    best_effort,
     drift, batches, process, store
         The instruments by what they tell of.
     """
@@ -61,6 +63,7 @@ class Metrics:
         self.machines = MachineMetrics(declare, models=models, upstreams=self._upstreams)
         self.workflows = WorkflowMetrics(declare, models=models, policies=policies)
         self.lessons = LessonMetrics(declare, models=models, policies=policies)
+        self.load = LoadMetrics(declare, models=models, policies=policies)
         self.best_effort = BestEffortMetrics(declare, models=models, policies=policies)
         self.drift = DriftMetrics(declare, policies=policies)
         self.batches = BatchMetrics(declare)

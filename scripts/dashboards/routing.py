@@ -291,6 +291,29 @@ ROWS = (
                 width=8,
             ),
             Panel(
+                title="Price of models near their limits",
+                text="What they cost more where a policy with `load` chooses, in quality.",
+                queries=[
+                    Query(
+                        "max by (policy, model) (gateway_load_price)",
+                        "{{policy}} {{model}}",
+                    )
+                ],
+                width=8,
+            ),
+            Panel(
+                title="Used of what models take",
+                text="By all replicas together, of the nearest limit.",
+                queries=[
+                    Query(
+                        "max by (policy, model) (gateway_load_used_ratio)",
+                        "{{policy}} {{model}}",
+                    )
+                ],
+                unit="percentunit",
+                width=8,
+            ),
+            Panel(
                 title="Answers later than their deadline",
                 text="Of policies with tiers; over 5 % for ten minutes, an alert tells.",
                 queries=[
