@@ -77,6 +77,17 @@ async def sample(state: AppState) -> None:
             upstream_model=place.upstream_model,
             success=success,
         )
+    show_load(state)
+    try:
+        standings = await state.serving.admission.standings.known_budgets()
+    except StoreError:
+        return
+    metrics.process.budgets(fact for standing in standings for fact in budget_facts(standing))
+
+
+def show_load(state: AppState) -> None:
+    """Show how near models are to their limits, and where tiers stand."""
+    metrics = state.metrics
     for policy, bias in state.serving.loads.of.items():
         for model_id, used in bias.prices.used.items():
             price = bias.prices.prices.get(model_id, 0.0)
@@ -87,11 +98,6 @@ async def sample(state: AppState) -> None:
     for model_id, load in tiers.loads.items():
         expected = load.expected(state.resources.clock())
         metrics.best_effort.sampled(model_id, wait_s=expected.wait_s, slots=load.capacity)
-    try:
-        standings = await state.serving.admission.standings.known_budgets()
-    except StoreError:
-        return
-    metrics.process.budgets(fact for standing in standings for fact in budget_facts(standing))
 
 
 def budget_facts(standing: Standing) -> list[BudgetFact]:
