@@ -5,6 +5,7 @@ import os
 import pkgutil
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -25,6 +26,7 @@ from app.commands.terminal import flush_output, prepare_output
 from app.commands.top import top
 from app.errors import GatewayError
 from routers import commands
+from routers.commands.base import GATEWAY_ESTIMATES
 
 _EXTRAS = {
     "pyarrow": "train",
@@ -62,7 +64,19 @@ def _training_commands() -> tuple[str, ...]:
     )
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+def _gateway_estimates(*arguments: Any) -> Any:
+    from app.commands.batch_estimates import estimates  # noqa: PLC0415  (it loads a gateway)
+
+    return estimates(*arguments)
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "obj": {GATEWAY_ESTIMATES: _gateway_estimates},
+    },
+)
 @click.version_option(__version__, prog_name="steelyard")
 def cli() -> None:
     """Send every chat request to the model that is worth its price."""

@@ -9,19 +9,16 @@ from starlette.types import ASGIApp, Message, Scope
 from app.access.guard import Caller
 from app.api.answering import ON_BEHALF_OF, understand
 from app.api.asgi import ON_DISCONNECT, OnDisconnect
+from app.api.batch_candidates import candidates_for
 from app.api.dialects.base import Dialect
 from app.batches.door import Answer, Asked, BatchLine, Candidate
 from app.errors import ForbiddenError, GatewayError
-from app.gateway.decide import decide_now
-from app.gateway.paid import DEFAULT_OUTPUT_TOKENS
 from app.gateway.ranks import PRIORITY_HEADER
-from app.gateway.request import RouteRequest
 from app.head import RequestHead
 from app.keys import Priority
 from app.state import ActiveConfig
 from app.wire.envelope import read_envelope
 from routers.errors import RoutingError
-from routers.types import Constraints
 
 AT_ENDPOINTS = (
     "/v1/chat/completions",
@@ -149,9 +146,7 @@ class GatewayDoor:
                 asked.caller,
                 max_messages=serving.config.gateway.server.max_messages,
             )
-            if request.pinned_model_id is not None or request.policy is None:
-                return _pinned(request, serving)
-            return _routed(request)
+            return candidates_for(request, serving.config.specs)
         except (GatewayError, RoutingError) as error:
             status, _, told = dialect.error(error, request_id=None)
             return Answer(status=status, body=told, request_id="")
@@ -237,42 +232,3 @@ class _Heard:
             retry_after_s=None if retry_after is None else int(retry_after) / 1e3,
             should_retry=self._status in _AGAIN and may_repeat,
         )
-
-
-def _routed(request: RouteRequest) -> tuple[Candidate, ...]:
-    """Return what a policy predicts of a request.
-
-    Health is not looked at: what is down now may be up when it is asked.
-    """
-    policy = request.policy
-    assert policy is not None  # noqa: S101  (it is routed)
-    decision = decide_now(
-        request,
-        policy,
-        Constraints(
-            output_limit=policy.output_limit,
-            allowed_model_ids=request.allowed_model_ids,
-            max_cost_usd=request.max_cost_usd,
-            wishes=request.wishes,
-        ),
-    )
-    return tuple(
-        Candidate(model=each.model_id, quality=each.quality, cost_usd=each.cost_usd)
-        for each in decision.candidates
-        if each.eligible and each.cost_usd is not None
-    )
-
-
-def _pinned(request: RouteRequest, serving: ActiveConfig) -> tuple[Candidate, ...]:
-    """Return the one model that a request names, with what it will probably cost."""
-    model_id = request.pinned_model_id
-    spec = None if model_id is None else serving.config.specs.get(model_id)
-    if spec is None:
-        return ()
-    demand, prices = request.demand, spec.prices
-    limits = (demand.max_output_tokens, spec.max_output_tokens, DEFAULT_OUTPUT_TOKENS)
-    output_tokens = min(each for each in limits if each is not None) * demand.n_answers
-    cost_usd = prices.usd_per_answer * demand.n_answers
-    cost_usd += demand.input_of(spec)[0] * (prices.input_usd_per_mtok or 0.0) / 1e6
-    cost_usd += output_tokens * (prices.output_usd_per_mtok or 0.0) / 1e6
-    return (Candidate(model=spec.model_id, quality=None, cost_usd=cost_usd),)

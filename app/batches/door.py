@@ -71,11 +71,15 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
-    """What is predicted of one model on one request; quality is None where nothing is."""
+    """What is predicted of one model on one request; quality is None where nothing is.
+
+    `cost_usd_upper` goes by cautious estimates of prompt and answer.
+    """
 
     model: str
     quality: float | None
     cost_usd: float
+    cost_usd_upper: float
 
 
 class Door(Protocol):

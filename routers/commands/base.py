@@ -10,6 +10,10 @@ from routers.commands._ticker import Ticker
 
 _TICKER = "routers.commands.ticker"
 
+GATEWAY_ESTIMATES = "routers.commands.gateway_estimates"
+"""In the context's `obj`: what predicts requests by a gateway's configuration. Whoever has one puts
+it there; there is none where the commands stand alone."""
+
 FILE = click.Path(path_type=Path)
 SEED = click.IntRange(0, 2**32 - 1)
 

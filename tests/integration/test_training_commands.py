@@ -335,3 +335,27 @@ def test_costs_are_finite_in_every_row(folder, tmp_path):
     table = route(folder, tmp_path / "out.parquet")
     for name in table.column_names[3:]:
         assert all(math.isfinite(value) and value >= 0 for value in table[name].to_pylist())
+
+
+def test_a_batch_is_planned_by_an_artifact_alone(folder, tmp_path):
+    lines = [
+        {"prompt": f"prompt number {n}", "custom_id": f"c{n}", "max_tokens": 50} for n in range(8)
+    ]
+    data, out = tmp_path / "in.jsonl", tmp_path / "plan.jsonl"
+    data.write_text("\n".join(map(json.dumps, lines)))
+    result = command(
+        *("route-batch", "--artifact", folder / "router", "--in", data, "--out", out),
+        *("--capacity", "large=3", "--budget", "1000", "--json"),
+    )
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    plan = [json.loads(each) for each in out.read_text().splitlines()]
+    assert [each["custom_id"] for each in plan] == [f"c{n}" for n in range(8)]
+    assert told["models"]["large"]["requests"] == 3
+    assert told["models"]["small"]["requests"] == 5
+    assert told["cost_usd_upper"] >= told["cost_usd"] > 0
+    refused = command(
+        *("route-batch", "--config", data, "--in", data, "--out", out, "--budget", "1")
+    )
+    assert refused.exit_code == 2
+    assert "no gateway here" in refused.stderr

@@ -150,7 +150,7 @@ def test_a_batch_whose_key_is_revoked_pays_for_nothing_more(batches, stub):
 
 def test_what_is_told_of_batches_is_counted(client, batches):
     over(client, handed_in(client, LINES[:3]).id)
-    text = batches.get("/metrics")
-    assert 'gateway_batches_total{status="completed"} 1.0' in text
+    ended = 'gateway_batches_total{status="completed"} 1.0'
+    text = waited_for(lambda: (text := batches.get("/metrics")) and ended in text and text)
     assert 'gateway_batch_requests_total{outcome="completed"} 3.0' in text
     assert "gateway_batches_running" in text

@@ -1,0 +1,16 @@
+"""How many requests models may answer, as it is written on the command line."""
+
+import click
+
+
+def capacities(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, int]:
+    """Read `m=10000`, several times or with commas between."""
+    found: dict[str, int] = {}
+    for each in ",".join(values).split(",") if values else ():
+        model, _mark, number = each.strip().rpartition("=")
+        if not model or not number.isdecimal():
+            raise click.BadParameter(f"{each.strip()!r} is not written as MODEL=REQUESTS")
+        if model in found:
+            raise click.BadParameter(f"{model} stands there twice")
+        found[model] = int(number)
+    return found
