@@ -13,6 +13,8 @@ answers, for tests:
     `since` or later) has come to that.
 `POST /stub/faults`
     Adds a failure, or a list of them: `{"fault": "status", "status": 503, "times": 1}`.
+`POST /stub/speed`
+    Answers so many times as fast from the next request on: `{"speed": 0.1}`.
 `POST /stub/reset`
     Forgets log and failures.
 """
@@ -21,7 +23,7 @@ import asyncio
 import itertools
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import msgspec
 
@@ -36,7 +38,7 @@ from app.stub.dialects.responses import RESPONSES
 from app.stub.endpoints import addressed as addresses
 from app.stub.endpoints.base import Endpoint
 from app.stub.endpoints.embeddings import EMBEDDERS, RERANKERS, embeddings, rerank
-from app.stub.endpoints.generate import Generating
+from app.stub.endpoints.generate import Generating, Pace
 from app.stub.endpoints.moderations import moderations
 from app.stub.endpoints.pictures import edits, generations, variations
 from app.stub.endpoints.small import Made, Small
@@ -70,6 +72,10 @@ SMALL_MODELS = tuple({name: None for _, names in _SMALL.values() for name in nam
 """The models that do not generate text."""
 
 
+class _Speed(msgspec.Struct, forbid_unknown_fields=True):
+    speed: Annotated[float, msgspec.Meta(ge=0, le=1e6)]
+
+
 class StubServer:
     """A stub on the running event loop; an async context manager.
 
@@ -92,11 +98,12 @@ class StubServer:
     ) -> None:
         self.faults = FaultScript(faults)
         self.log = RequestLog()
+        self.pace = Pace(speed)
         self.host = ""
         self.port = 0
         self._tiers = tiers
         self._endpoints: dict[str, Endpoint] = {
-            path: Generating(dialect, tiers=tiers, speed=speed, faults=self.faults, log=self.log)
+            path: Generating(dialect, tiers=tiers, pace=self.pace, faults=self.faults, log=self.log)
             for path, dialect in _GENERATING.items()
         }
         self._endpoints |= {
@@ -162,6 +169,8 @@ class StubServer:
                 await self._show_log(exchange)
             case "POST", "/stub/faults":
                 await self._add_faults(exchange)
+            case "POST", "/stub/speed":
+                await self._set_speed(exchange)
             case "POST", "/stub/reset":
                 self.faults.clear()
                 self.log.clear()
@@ -184,6 +193,15 @@ class StubServer:
             return
         body = {"found": found, "entries": list(self.log.entries)}
         await exchange.answer(200, _JSON, msgspec.json.encode(body))
+
+    async def _set_speed(self, exchange: Exchange) -> None:
+        try:
+            asked = msgspec.json.decode(exchange.body, type=_Speed)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            await exchange.answer(400, _JSON, error_body(str(error)))
+            return
+        self.pace.speed = asked.speed
+        await exchange.answer(200, _JSON, b"{}")
 
     async def _add_faults(self, exchange: Exchange) -> None:
         try:

@@ -88,8 +88,9 @@ class GatewayThread:
         *,
         artifacts: Mapping[str, RouterArtifact] | None = None,
         host: str | None = None,
+        **options: Any,
     ) -> None:
-        self._app = create_app(config, artifacts=artifacts, host=host)
+        self._app = create_app(config, artifacts=artifacts, host=host, **options)
         self._listening = threading.Event()
         self._server = _Server(
             uvicorn.Config(

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from app.stub.answers.compose import compose, input_tokens
@@ -17,6 +18,19 @@ from app.stub.tiers import Tier
 _MALFORMED = "We could not make sense of the messages, tools or response format."
 
 
+@dataclass(slots=True)
+class Pace:
+    """How fast everything is answered, from the next request on.
+
+    Attributes
+    ----------
+    speed
+        1 is realistic, 2 twice as fast; 0 answers without any delay.
+    """
+
+    speed: float
+
+
 class Generating(Endpoint):
     """Answers requests for text, in one dialect.
 
@@ -26,8 +40,8 @@ class Generating(Endpoint):
         What requests and answers are written in.
     tiers
         Simulated models by name.
-    speed
-        1 is realistic, 2 twice as fast; 0 answers without any delay.
+    pace
+        How fast.
     """
 
     def __init__(
@@ -35,14 +49,14 @@ class Generating(Endpoint):
         dialect: Dialect,
         *,
         tiers: Mapping[str, Tier],
-        speed: float,
+        pace: Pace,
         faults: FaultScript,
         log: RequestLog,
     ) -> None:
         super().__init__(faults=faults, log=log, error_body=dialect.error_body, models=tiers)
         self._dialect = dialect
         self._tiers = tiers
-        self._speed = speed
+        self._pace = pace
         self._numbers = itertools.count()
 
     def check(self, body: Mapping[str, Any]) -> None:
@@ -84,7 +98,7 @@ class Generating(Endpoint):
             entry,
             fault=fault,
             tier=tier,
-            speed=self._speed,
+            speed=self._pace.speed,
             dialect=self._dialect,
             reply=reply,
         )
