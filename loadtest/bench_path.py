@@ -40,7 +40,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -108,8 +108,15 @@ class Instant:
 @contextlib.asynccontextmanager
 async def application(
     policies: Mapping[str, Any] = _NO_POLICIES,
+    *,
+    change: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> AsyncIterator[tuple[Any, list[tuple[bytes, bytes]]]]:
     """Run the application with everything on, and further policies.
+
+    Parameters
+    ----------
+    change
+        Makes something else of the configuration.
 
     Yields it and the headers that clients send.
     """
@@ -117,6 +124,7 @@ async def application(
         path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "gateway.yaml"
         document = configuration(FULL, 1)
         document["policies"] |= policies
+        change(document)
         path.write_text(yaml.safe_dump(document))
         (secret,) = await asyncio.to_thread(make_keys, path, 1)
         app = create_app(load_config(path))
