@@ -40,11 +40,51 @@ class _Create(msgspec.Struct, kw_only=True):
     capacity: dict[str, int] | None = None
 
 
+_POSITIVE = {"type": "number", "exclusiveMinimum": 0}
+_EXPIRY = {
+    "type": "object",
+    "required": ["anchor", "seconds"],
+    "properties": {
+        "anchor": {"type": "string", "enum": ["created_at"]},
+        "seconds": {"type": "integer", "minimum": LIFETIMES_S[0], "maximum": LIFETIMES_S[1]},
+    },
+}
+_DOCUMENTED: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["input_file_id", "endpoint", "completion_window"],
+                "properties": {
+                    "input_file_id": {"type": "string"},
+                    "endpoint": {"type": "string", "enum": list(AT_ENDPOINTS)},
+                    "completion_window": {"type": "string", "enum": ["24h"]},
+                    "metadata": {"type": "object", "additionalProperties": {"type": "string"}},
+                    "output_expires_after": _EXPIRY,
+                    "budget_usd": {
+                        **_POSITIVE,
+                        "description": "US dollars for all requests together; models are then "
+                        "assigned to all of them for the most predicted quality.",
+                    },
+                    "capacity": {
+                        "type": "object",
+                        "additionalProperties": {"type": "integer", "minimum": 0},
+                        "description": "How many of the requests each model may answer.",
+                    },
+                },
+            }
+        }
+    },
+}
+"""What the OpenAPI document says of the body, which is read without its help."""
+
+
 def batches_router(desk: Desk) -> APIRouter:
     """Return the routes."""
     router = APIRouter(prefix="/v1/batches", tags=["batches"])
 
-    @router.post("", summary="Hand a batch in")
+    @router.post("", summary="Hand a batch in", openapi_extra={"requestBody": _DOCUMENTED})
     async def create(request: Request) -> dict[str, Any]:
         """Take a file of requests, which are asked one by one with the key that asks for it."""
         state: AppState = request.app.state.steelyard

@@ -20,6 +20,24 @@ _FORM_BYTES = 100_000
 """What a form may hold beside its file."""
 _MAX_NAME_CHARS = 255
 
+_DOCUMENTED: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file", "purpose"],
+                "properties": {
+                    "file": {"type": "string", "format": "binary"},
+                    "purpose": {"type": "string", "enum": ["batch"]},
+                    "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
+                    "expires_after[seconds]": {"type": "integer"},
+                },
+            }
+        }
+    },
+}
+
 _Id = Annotated[str, Path(description="The `id` of a file.")]
 
 
@@ -33,7 +51,7 @@ def files_router(files: Files, desk: Desk, intake: Intake, *, max_file_bytes: in
     """
     router = APIRouter(prefix="/v1/files", tags=["batches"])
 
-    @router.post("", summary="Hand a file in")
+    @router.post("", summary="Hand a file in", openapi_extra={"requestBody": _DOCUMENTED})
     async def create(request: Request) -> dict[str, Any]:
         """Keep a file of requests (`multipart/form-data`: `file`, `purpose: batch`)."""
         state: AppState = request.app.state.steelyard

@@ -115,24 +115,9 @@ class Asking:
     async def _plan(self) -> None:
         """Predict all requests, and assign models for them together."""
         progress = self.progress
-        asked = await self._asked()
-        found: dict[int, tuple[Candidate, ...]] = {}
-        block: list[BatchLine] = []
-
-        async def predict() -> None:
-            for line, each in zip(block, await self.door.candidates(asked, block), strict=True):
-                if isinstance(each, Answer):
-                    self._answered[line.number] = each
-                else:
-                    found[line.number] = each
-            block.clear()
-
-        async for line in progress.lines():
-            if line.number not in progress.done:
-                block.append(line)
-            if len(block) >= BLOCK:
-                await predict()
-        await predict()
+        found = await self._predicted()
+        if self.stopped is not None:
+            return
         batch = progress.batch
         assignments = Assignments(found, budget_usd=batch.budget_usd, capacity=batch.capacity)
         for number, result in progress.answered_before:
@@ -145,6 +130,30 @@ class Asking:
         self._assignments = assignments
         if batch.plan is None:
             await progress.save(plan=plan)
+
+    async def _predicted(self) -> dict[int, tuple[Candidate, ...]]:
+        """Return what is predicted of every request that is not done; others are answered."""
+        asked = await self._asked()
+        found: dict[int, tuple[Candidate, ...]] = {}
+        block: list[BatchLine] = []
+
+        async def predict() -> None:
+            for line, each in zip(block, await self.door.candidates(asked, block), strict=True):
+                if isinstance(each, Answer):
+                    self._answered[line.number] = each
+                else:
+                    found[line.number] = each
+            block.clear()
+
+        async for line in self.progress.lines():
+            if line.number not in self.progress.done:
+                block.append(line)
+            if len(block) >= BLOCK:
+                await predict()
+            if self.stopped is not None:
+                break
+        await predict()
+        return found
 
     async def _ask_all(self) -> None:
         while True:

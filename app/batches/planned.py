@@ -166,8 +166,8 @@ class Assignments:
     def _dearer(self) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
         """Return how many times as much as predicted answers of each model have cost so far."""
         cost, predicted = self._paid
-        usual = np.nanmean(self._cost, axis=0) if len(self._cost) else predicted
-        prior = _LEAST_SETTLED * np.nan_to_num(usual)
+        n_known = np.maximum((~np.isnan(self._cost)).sum(axis=0), 1)
+        prior = _LEAST_SETTLED * np.nansum(self._cost, axis=0) / n_known
         return np.asarray((cost + prior + 1e-12) / (predicted + prior + 1e-12))
 
     def _has_room(self, column: int) -> bool:

@@ -224,7 +224,8 @@ class Runner:
             return
         at = await cancelled_at(self.jobs, batch.batch_id)
         if at is not None:
-            work.progress.batch = msgspec.structs.replace(batch, cancelling_at=at)
+            # Requests may have been answered meanwhile: the batch as it is now.
+            work.progress.batch = msgspec.structs.replace(work.batch, cancelling_at=at)
             work.stop(Stop.CANCELLED)
         elif self.now() >= batch.expires_at:
             work.stop(Stop.EXPIRED)

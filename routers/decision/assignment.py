@@ -130,7 +130,10 @@ def assign(
         budget=budget if budget > 0 else np.inf,
         capacity=np.where(caps > 0, caps, np.inf),
     )
-    picks, prices = problem.solve(exact=is_small(eligible) if exact is None else exact)
+    picks = np.full(n, NOBODY, np.intp)
+    prices = Prices(of_money=0.0, of_capacity=np.zeros(m), bound=0.0)
+    if eligible.any():
+        picks, prices = problem.solve(exact=is_small(eligible) if exact is None else exact)
     rows = np.flatnonzero(picks >= 0)
     at = picks[rows]
     used = np.asarray(np.bincount(at, w[rows, at], m), np.float64)

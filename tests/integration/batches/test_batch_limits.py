@@ -55,6 +55,14 @@ def test_a_budget_too_small_for_anything_buys_nothing(client, stub):
     assert stub.log() == []
 
 
+def test_a_batch_that_nobody_may_answer_says_why(client):
+    asked = [line("a", "Hello", model="nobody"), line("b", "Hello", n=-1)]
+    batch = over(client, handed_in(client, asked, extra_body={"budget_usd": 1}).id)
+    assert (batch.status, batch.request_counts.failed) == ("completed", 2)
+    told = [each["response"]["body"]["error"] for each in lines_of(client, batch.error_file_id)]
+    assert [each["code"] for each in told] == ["model_not_found", None]
+
+
 def test_long_answers_are_cut_to_what_the_budget_pays_for(client):
     asked = [line(str(n), prompt, model="sim-large") for n, prompt in enumerate(PROMPTS[:4])]
     whole = beyond(over(client, handed_in(client, asked).id))["cost_usd"]

@@ -229,6 +229,18 @@ def test_uploads_that_are_no_files_of_requests_are_refused(keyed):
     assert (full.value.status_code, full.value.code) == (413, "storage_full")
 
 
+def test_the_paths_are_documented(batches):
+    paths = batches.get("/openapi.json")["paths"]
+    for path, media_type in (
+        ("/v1/files", "multipart/form-data"),
+        ("/v1/batches", "application/json"),
+    ):
+        schema = paths[path]["post"]["requestBody"]["content"][media_type]["schema"]
+        assert set(schema["required"]) <= set(schema["properties"])
+    assert {"get", "delete"} <= set(paths["/v1/files/{file_id}"])
+    assert "post" in paths["/v1/batches/{batch_id}/cancel"]
+
+
 def test_without_batches_the_paths_say_who_can_switch_them_on(gateway):
     client = openai.OpenAI(base_url=gateway.openai_url, api_key="sk-x", max_retries=0)
     with client, pytest.raises(openai.BadRequestError, match=r"batches\.enabled"):

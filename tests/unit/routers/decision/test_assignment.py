@@ -150,6 +150,14 @@ def test_nothing_to_assign_is_assigned():
     assert found.quality == found.cost_usd == 0.0
 
 
+@pytest.mark.parametrize("shape", [(0, 0), (3, 0), (3, 2)])
+@pytest.mark.parametrize("exact", [True, False])
+def test_where_nobody_may_serve_nobody_does(shape, exact):
+    found = assign(np.full(shape, np.nan), np.zeros(shape), budget_usd=1.0, exact=exact)
+    assert found.picks.tolist() == [-1] * shape[0]
+    assert {why for _, why in found.left_out} <= {LeftOut.NO_MODEL}
+
+
 def test_what_does_not_fit_is_refused():
     quality = np.ones((2, 2))
     with pytest.raises(ValueError, match="one shape"):
