@@ -1,5 +1,6 @@
 """The body of a request as JSON, taken apart one level deep."""
 
+import re
 from typing import Any
 
 import msgspec
@@ -7,6 +8,7 @@ import msgspec
 from app.errors import InvalidRequestError
 from app.wire.bounds import MAX_FIELDS, check_utf8
 
+_HALF_A_PAIR = re.compile(rb"(?<!\\)(?:\\\\)*(\\u[dD][89abAB][0-9a-fA-F]{2})(?!\\u[dD][c-fC-F])")
 _ENVELOPE = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -26,7 +28,11 @@ def read_envelope(body: bytes) -> dict[str, Any]:
     except msgspec.ValidationError as error:
         raise InvalidRequestError("the request body must be a JSON object") from error
     except msgspec.DecodeError as error:
-        raise InvalidRequestError(f"could not parse the request body as JSON: {error}") from error
+        half = _HALF_A_PAIR.search(body)
+        why = str(error)
+        if half is not None:  # the decoder would say that the body is cut off
+            why = f"{half[1].decode()} is half of a surrogate pair, and the other half is missing"
+        raise InvalidRequestError(f"could not parse the request body as JSON: {why}") from error
     except RecursionError as error:
         raise InvalidRequestError("the request body is nested too deeply") from error
     if len(fields) > MAX_FIELDS:
