@@ -142,7 +142,8 @@ def test_a_batch_that_is_cancelled_keeps_what_was_answered(client, stub):
         client.batches.cancel(batch.id)
 
 
-def test_a_batch_whose_key_is_revoked_pays_for_nothing_more(batches, stub):
+def test_a_batch_whose_key_is_revoked_pays_for_nothing_more(keyed, stub):
+    batches = keyed()
     client, other = batches.client(), batches.client()
     throttled(stub, retry_after_s=0.2)
     batch = handed_in(other, MIXED)
@@ -156,7 +157,9 @@ def test_a_batch_whose_key_is_revoked_pays_for_nothing_more(batches, stub):
     assert len(stub.log()) == 1
 
 
-def test_what_is_told_of_batches_is_counted(client, batches):
+def test_what_is_told_of_batches_is_counted(keyed):
+    batches = keyed()
+    client = batches.client()
     over(client, handed_in(client, LINES[:3]).id)
     ended = 'gateway_batches_total{status="completed"} 1.0'
     text = waited_for(lambda: (text := batches.get("/metrics")) and ended in text and text)
