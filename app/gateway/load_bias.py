@@ -113,20 +113,21 @@ class LoadBias:
             {name: each for name, each in counts.items() if name in self.prices.limits}, seconds
         )
         try:
-            for _ in range(_TRIES):
-                if await self._step(registers, seconds):
+            for number in range(_TRIES):
+                if await self._step(registers, seconds, again=number > 0):
                     return
+            return  # many replicas take their steps: this one goes by those, and tells next time
         except StoreError:
             pass  # the store counts it, and says so once
         self.prices.step(None, self._usage.rates, seconds)
 
-    async def _step(self, registers: Registers, seconds: float) -> bool:
+    async def _step(self, registers: Registers, seconds: float, *, again: bool) -> bool:
         """Take a step by what is in the register; return whether nobody came in between."""
         found = await registers.read(self._name)
         before, shared = None, Shared()
         if found is not None:
             before, shared = found[0], _shared(found[1])
-        told = self.prices.step(shared, self._usage.rates, seconds)
+        told = self.prices.step(shared, self._usage.rates, seconds, again=again)
         value = _encode((told.prices, told.usage))
         return await registers.replace(
             self._name, value, version=uuid.uuid4().hex, after=before, lifetime_s=_KEPT_S

@@ -101,7 +101,9 @@ class ShadowPrices:
     """By replica, the last number that it said, and for how long it has been saying that."""
     _others: dict[str, Rates] = field(default_factory=dict)
 
-    def step(self, shared: Shared | None, own: Rates, seconds: float) -> Shared:
+    def step(
+        self, shared: Shared | None, own: Rates, seconds: float, *, again: bool = False
+    ) -> Shared:
         """Take one step, and return what the others are to know; it counts once it is kept.
 
         Every replica takes its part of a step, so that all of them together take whole ones, and
@@ -115,10 +117,12 @@ class ShadowPrices:
             What this replica asks of models.
         seconds
             Since its last step.
+        again
+            Whether it is the same step once more, after others came in between.
         """
         prices: Mapping[str, float] = self.prices
         if shared is not None:
-            self._listen(shared, seconds)
+            self._listen(shared, seconds, again=again)
             prices = shared.prices
         found = {}
         share = 1 / (1 + len(self._others))
@@ -137,14 +141,14 @@ class ShadowPrices:
         usage = {name: (self._heard[name][0], rates) for name, rates in self._others.items()}
         return Shared(prices=found, usage=usage | {self.replica: (self._number, own)})
 
-    def _listen(self, shared: Shared, seconds: float) -> None:
+    def _listen(self, shared: Shared, seconds: float, *, again: bool) -> None:
         """Note what others say; who says the same for long is gone, whatever its clock says."""
         self._others = {}
         for name, (number, rates) in shared.usage.items():
             if name == self.replica:
                 continue
             last, silent_s = self._heard.get(name, (-1, 0.0))
-            silent_s = 0.0 if number != last else silent_s + seconds
+            silent_s = 0.0 if number != last else silent_s + (0.0 if again else seconds)
             self._heard[name] = number, silent_s
             if silent_s < _LIVES_TICKS * seconds:
                 self._others[name] = rates

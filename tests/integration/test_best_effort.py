@@ -99,6 +99,29 @@ def test_a_deadline_of_ones_own_takes_a_lower_tier_and_is_told(gateway, client):
     assert "expected to be in time" in said["why"]
 
 
+def test_every_dialect_is_told_of_its_tier_streams_too(gateway, client):
+    gateway = gateway()
+    streamed = ask(client, gateway, stream=True)
+    assert told(streamed)[0] == 1
+    headers = {"x-api-key": "none", "anthropic-version": "2023-06-01"}
+    answer = client.post(f"{gateway.url}/v1/messages", json=body(), headers=headers)
+    assert answer.status_code == 200, answer.text
+    assert told(answer)[0] == 1
+    assert answer.headers["x-route-reason"] == "best_effort"
+
+
+def test_a_tier_that_fails_is_followed_by_the_next_one_down(fresh_gateway, client):
+    with StubThread(speed=10.0) as stub:
+        gateway = fresh_gateway(
+            {"policies.tiers": POLICY, "upstreams.stub.base_url": f"{stub.origin}/v1"}
+        )
+        stub.add_fault("status", model="sim-large", status=500, times=9)
+        answer = ask(client, gateway)
+        assert answer.headers["x-route-model"] == "sim-medium"
+        assert answer.headers["x-route-reason"] == "fallback"
+        assert told(answer)[0] == 1
+
+
 def test_a_client_that_sets_the_knob_gets_its_own_order(gateway, client):
     gateway = gateway()
     cheapest = ask(client, gateway, headers={"x-cost-quality": "0"})

@@ -119,6 +119,33 @@ def test_models_alone_need_no_router(load):
         ("policies.default.default_model", "x", ["policies.default.default_model", "'x'"]),
         ("policies.default.cost_quality", 1.5, ["policies.default.cost_quality"]),
         ("policies.default.cost_quality", "cheap", ["policies.default.cost_quality", "economy"]),
+        (
+            "policies.default.best_effort",
+            {"deadline_ms": 0, "tiers": ["dear", "cheap"]},
+            ["policies.default.best_effort.deadline_ms"],
+        ),
+        (
+            "policies.default.best_effort",
+            {"deadline_ms": 9, "tiers": ["dear"]},
+            ["policies.default.best_effort.tiers", "at least 2"],
+        ),
+        (
+            "policies.default.best_effort",
+            {"deadline_ms": 9, "tiers": ["dear", "dear"]},
+            ["policies.default.best_effort.tiers", "twice"],
+        ),
+        (
+            "policies.default.best_effort",
+            {"deadline_ms": 9, "tiers": ["dear", "x"]},
+            ["policies.default.best_effort.tiers.1", "'x' is not among"],
+        ),
+        (
+            "policies.default.best_effort",
+            {"deadline_ms": 9, "tiers": ["dear", "cheap"], "by": "me"},
+            ["policies.default.best_effort.by"],
+        ),
+        ("policies.default.load", {"target": 0}, ["policies.default.load.target"]),
+        ("policies.default.load", {"target": 1.5}, ["policies.default.load.target"]),
         ("policies.default.max_attempts", 0, ["policies.default.max_attempts"]),
         ("policies.default.router_deadline_s", 0, ["policies.default.router_deadline_s"]),
         ("default_policy", "nope", ["default_policy", "'nope'", "known: default"]),

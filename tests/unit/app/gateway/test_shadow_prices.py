@@ -75,6 +75,15 @@ def test_a_replica_that_is_gone_is_forgotten_and_one_that_stays_silent_for_a_mom
     assert set(shared.usage) == {"one"}
 
 
+def test_a_step_that_is_taken_again_makes_nobody_seem_silent_for_longer():
+    one, two = prices("one"), prices("two")
+    shared = two.step(Shared(), {"a": (6.0, 0.0)}, 2.0)
+    one.step(shared, {"a": (6.0, 0.0)}, 2.0)
+    for _ in range(10):
+        one.step(shared, {"a": (6.0, 0.0)}, 2.0, again=True)
+    assert one.used["a"] == pytest.approx(1.2)
+
+
 def test_without_the_others_each_goes_on_with_what_they_last_said():
     one, two = prices("one"), prices("two")
     shared = two.step(Shared(), {"a": (6.0, 0.0)}, 2.0)
