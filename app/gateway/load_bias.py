@@ -113,13 +113,12 @@ class LoadBias:
             {name: each for name, each in counts.items() if name in self.prices.limits}, seconds
         )
         try:
+            # Of many replicas some never come to it: those go by the others' steps, and tell later.
             for number in range(_TRIES):
                 if await self._step(registers, seconds, again=number > 0):
-                    return
-            return  # many replicas take their steps: this one goes by those, and tells next time
-        except StoreError:
-            pass  # the store counts it, and says so once
-        self.prices.step(None, self._usage.rates, seconds)
+                    break
+        except StoreError:  # which the store counts, and says once
+            self.prices.step(None, self._usage.rates, seconds)
 
     async def _step(self, registers: Registers, seconds: float, *, again: bool) -> bool:
         """Take a step by what is in the register; return whether nobody came in between."""
