@@ -304,6 +304,7 @@ def _managing(config: LoadedConfig, state: AppState, reload: Reload) -> Iterator
             own_standings=state.own_standings,
             spend=spend,
             reload=reload,
+            orchestrations=state.orchestrated,
         )
 
 

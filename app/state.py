@@ -16,6 +16,7 @@ from app.gateway.load_bias import LoadBiases
 from app.gateway.machines import Machines
 from app.gateway.model_queues import ModelQueues
 from app.gateway.names import Names
+from app.gateway.orchestration import OrchestrationState
 from app.gateway.overload import LoadWatch
 from app.gateway.places import Places
 from app.gateway.pool import DeploymentPool
@@ -185,6 +186,10 @@ class AppState:
         StoreUnavailableError
         """
         return await self.serving.admission.standings.of_keys(callers)
+
+    def orchestrated(self) -> Mapping[str, OrchestrationState]:
+        """Return how models stand whose load is orchestrated."""
+        return self.serving.pool.orchestrated()
 
     def problems(self) -> dict[str, str]:
         """Return what of the store, or of the decision log, does not work at the moment → why."""

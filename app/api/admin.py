@@ -20,6 +20,7 @@ from app.access.key_views import OwnStandings
 from app.api.admin_keys import Standings, add_key_routes
 from app.api.admin_token import AdminToken
 from app.api.asgi import check_json_content_type, head_of, read_body
+from app.api.orchestration import Orchestrations, add_orchestration_route
 from app.api.spend import add_spend_route
 from app.errors import (
     ConfigError,
@@ -53,6 +54,7 @@ def admin_router(
     own_standings: OwnStandings | None = None,
     spend: SpendDesk | None = None,
     reload: Reload | None = None,
+    orchestrations: Orchestrations | None = None,
     now: Callable[[], float] = time.time,
 ) -> APIRouter:
     """Return the routes of `/admin`.
@@ -69,6 +71,8 @@ def admin_router(
         Answers questions about spending; without it there is no route that does.
     reload
         Reads the configuration anew; without it there is no route that does.
+    orchestrations
+        How models are orchestrated; without it there is no route that tells.
     now
         Seconds since the epoch.
     """
@@ -86,6 +90,8 @@ def admin_router(
     add_key_routes(router, issuer, standings=standings, own_standings=own_standings, now=now)
     if spend is not None:
         add_spend_route(router, spend, now=now)
+    if orchestrations is not None:
+        add_orchestration_route(router, orchestrations)
     if reload is not None:
         _add_reload(router, reload)
     return router

@@ -55,9 +55,7 @@ async def sample(state: AppState) -> None:
             limit=line.max_waiting,
             fairness=line.fairness(),
         )
-    now = state.resources.clock()
-    for upstream, here in state.serving.pool.loaded(now).items():
-        metrics.machines.sampled(upstream, here)
+    _sample_pool(state)
     metrics.process.count_files()
     metrics.process.lost_lines(dropped_lines())
     owed = store.owed if isinstance(store, Owes) else 0
@@ -98,6 +96,16 @@ def show_load(state: AppState) -> None:
     for model_id, load in tiers.loads.items():
         expected = load.expected(state.resources.clock())
         metrics.best_effort.sampled(model_id, wait_s=expected.wait_s, slots=load.capacity)
+
+
+def _sample_pool(state: AppState) -> None:
+    """Show how deployments stand whose calls are orchestrated, or load their model."""
+    metrics, pool = state.metrics, state.serving.pool
+    for model_id, stands in pool.orchestrated().items():
+        weights = ((each.upstream, each.weight) for each in stands.units)
+        metrics.orchestration.sampled(model_id, stands.mode.value, weights)
+    for upstream, here in pool.loaded(state.resources.clock()).items():
+        metrics.machines.sampled(upstream, here)
 
 
 def budget_facts(standing: Standing) -> list[BudgetFact]:

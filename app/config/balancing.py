@@ -7,7 +7,12 @@ from pydantic import Field, model_validator
 from app.config.fields import ConflictError, Seconds, Share, Strict
 
 BalanceName = Literal[
-    "least-outstanding", "round-robin", "predicted-impact", "bandit", "prefix-affinity"
+    "least-outstanding",
+    "round-robin",
+    "predicted-impact",
+    "bandit",
+    "prefix-affinity",
+    "orchestration",
 ]
 MAX_WINDOW = 20_000
 """Of calls that a sliding window remembers one by one."""
@@ -59,3 +64,26 @@ class PrefixAffinityConfig(Strict):
     max_load: Annotated[float, Field(gt=1, le=10, allow_inf_nan=False)] = 1.25
     """How many times the mean of calls outstanding one deployment may have, relative to its
     weight; beyond it calls go to the next one of the ring."""
+
+
+class OrchestrationConfig(Strict):
+    """When `balance: orchestration` goes by cost, and when by capacity."""
+
+    threshold_rps: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] | None = None
+    """The capacity, in calls a second, that the cheap deployments must have beyond for cost to
+    decide; left out, the part of the forecast load that would come to them."""
+    poll_s: Seconds = 10.0
+    """How often it is looked whether there is capacity: within that time the mode changes."""
+    cycle_s: Seconds = 3600.0
+    """How long a load cycle is. Cost decides again as one begins, after a whole one in which no
+    capacity was lacking."""
+    max_latency_ms: Annotated[float, Field(gt=0, le=3_600_000, allow_inf_nan=False)] = 900.0
+    """The breaking point of a deployment: its answers take longer to begin, on the mean."""
+    max_utilisation: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.8
+    """Likewise: it gets more than this share of its `max_rps`."""
+
+    @model_validator(mode="after")
+    def _looks_within_a_cycle(self) -> Self:
+        if self.poll_s >= self.cycle_s:
+            raise ConflictError(("poll_s",), "must be shorter than `cycle_s`")
+        return self

@@ -9,6 +9,7 @@ from app.config.allowances import LimitsConfig
 from app.config.balancing import (
     BalanceName,
     BanditConfig,
+    OrchestrationConfig,
     PredictedImpactConfig,
     PrefixAffinityConfig,
 )
@@ -98,13 +99,16 @@ class ModelConfig(Strict):
     balance: BalanceName = "least-outstanding"
     """Which of them takes a call: the one with the fewest calls outstanding, each in turn, the one
     where it is predicted to cost the least time, of its own and of the calls beside it, the one
-    that answers most surely, or the one that has seen the beginning of the prompt before."""
+    that answers most surely, the one that has seen the beginning of the prompt before, or the
+    cheapest ones while they have capacity."""
     bandit: BanditConfig | None = None
     """How `balance: bandit` learns."""
     predicted_impact: PredictedImpactConfig | None = None
     """What `balance: predicted-impact` begins with; default: it learns from nothing."""
     prefix_affinity: PrefixAffinityConfig | None = None
     """How far `balance: prefix-affinity` goes."""
+    orchestration: OrchestrationConfig | None = None
+    """When `balance: orchestration` goes by cost, and when by capacity."""
     ttft_s: Ttft | None = None
     """What its first token usually takes, until the gateway has measured it; default: as its
     catalogue entry says."""
@@ -132,7 +136,7 @@ class ModelConfig(Strict):
         for field in ("upstream_model", "memory_gb", "load_s"):
             if self.deployments is not None and getattr(self, field) is not None:
                 raise ConflictError((field,), f"`{field}` belongs into each of the `deployments`")
-        for name in ("bandit", "predicted_impact", "prefix_affinity"):
+        for name in ("bandit", "predicted_impact", "prefix_affinity", "orchestration"):
             balance = name.replace("_", "-")
             if getattr(self, name) is not None and self.balance != balance:
                 raise ConflictError((name,), f"`{name}` is about `balance: {balance}` alone")
@@ -145,6 +149,18 @@ class ModelConfig(Strict):
             raise ConflictError(
                 ("deployments",), "`deployments` names a place twice; give it more weight instead"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _says_what_capacity_costs(self) -> Self:
+        if self.balance == "orchestration":
+            for position, each in enumerate(self.deployments or self.places):
+                if not each.usd_per_hour or each.max_rps is None:
+                    raise ConflictError(
+                        ("deployments", position),
+                        "`balance: orchestration` weighs what capacity costs: say `usd_per_hour` "
+                        "(above 0) and `max_rps`",
+                    )
         return self
 
     @property

@@ -4,7 +4,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from app.errors import UpstreamError, UpstreamThrottledError
+from app.errors import (
+    UpstreamBusyError,
+    UpstreamError,
+    UpstreamThrottledError,
+    UpstreamUnavailableError,
+)
 from app.gateway.balance import Ended, Watched
 from app.gateway.breaker import Circuit, CircuitState
 from app.gateway.fair_line import FairLine
@@ -104,6 +109,8 @@ class Lease(msgspec.Struct, eq=False):
         now = self.pool.clock()
         if self.watched is not None:
             self._ended(self.watched, Ended.FAULT if error.provider_fault else Ended.OTHER)
+        if self.pool.orchestrates and _lacks_capacity(error):
+            self.pool.lacked_capacity(self.slot)
         if error.provider_fault:
             self.pool.changing(self.slot, lambda circuit: circuit.failed(now, began=self.began))
         elif isinstance(error, UpstreamThrottledError) and error.retry_after_s is not None:
@@ -138,3 +145,13 @@ class Lease(msgspec.Struct, eq=False):
     def _ended(self, watched: Watched, how: Ended) -> None:
         self.watched = None
         self.pool.ended(watched, how)
+
+
+def _lacks_capacity(error: UpstreamError) -> bool:
+    """Return whether a failure says that a deployment has no capacity: 429, 5xx, or nobody there.
+
+    Clouds say "insufficient capacity" in either way.
+    """
+    if isinstance(error, UpstreamBusyError):
+        return False
+    return isinstance(error, UpstreamThrottledError | UpstreamUnavailableError)

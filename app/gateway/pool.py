@@ -19,6 +19,7 @@ from app.gateway.breaker import Circuit, CircuitState
 from app.gateway.latency import Forecast, Speeds
 from app.gateway.lease import MAX_THROTTLE_S, Lease
 from app.gateway.machines import Home, Wait
+from app.gateway.orchestration import Orchestration, OrchestrationState
 from app.gateway.request import Deployment
 from app.gateway.rooms import Room
 from app.gateway.slots import Load, Slot, loads_of, where_loaded, with_room
@@ -120,6 +121,14 @@ class DeploymentPool:
             for model_id, slots in self._slots.items()
             if any(slot.home is not None for slot in slots)
         )
+        self.orchestrates = {
+            model_id: balance
+            for model_id, balance in self._balances.items()
+            if isinstance(balance, Orchestration)
+        }
+        """What is orchestrated, by model."""
+        for model_id, balance in self.orchestrates.items():
+            balance.meet(self._slots[model_id], clock())
         self._watching = {
             model_id: balance
             for model_id, balance in several.items()
@@ -354,6 +363,21 @@ class DeploymentPool:
         for model_id, balance in self._balances.items():
             if isinstance(balance, Bandit) and balance not in found.values():
                 found[model_id] = balance
+        return found
+
+    def lacked_capacity(self, slot: Slot) -> None:
+        """Tell whoever orchestrates that a deployment turned a call away for want of capacity."""
+        orchestration = self.orchestrates.get(slot.deployment.spec.model_id)
+        if orchestration is not None:
+            orchestration.lacks_capacity()
+
+    def orchestrated(self) -> dict[str, OrchestrationState]:
+        """Return how each model stands that is orchestrated, variants with their model."""
+        now, found, told = self.clock(), {}, set[int]()
+        for model_id, balance in self.orchestrates.items():
+            if id(balance) not in told:
+                told.add(id(balance))
+                found[model_id] = balance.state(now)
         return found
 
     def believed(self) -> Iterator[tuple[Slot, float]]:

@@ -17,6 +17,7 @@ from app.telemetry._latency_metrics import LatencyMetrics
 from app.telemetry._lesson_metrics import LessonMetrics
 from app.telemetry._load_metrics import LoadMetrics
 from app.telemetry._machine_metrics import MachineMetrics
+from app.telemetry._orchestration_metrics import OrchestrationMetrics
 from app.telemetry._process_metrics import ProcessMetrics
 from app.telemetry._queue_metrics import QueueMetrics
 from app.telemetry._request_metrics import RequestMetrics
@@ -40,9 +41,8 @@ class Metrics:
     workers_dir
         Where several worker processes count, as the environment variable
         `PROMETHEUS_MULTIPROC_DIR` says before anything is counted; None where there is one.
-    requests, queues, upstreams, machines, routing, latency, workflows, lessons, load,
-    best_effort,
-    drift, batches, process, store
+    requests, queues, upstreams, machines, orchestration, routing, latency, workflows, lessons,
+    load, best_effort, drift, batches, process, store
         The instruments by what they tell of.
     """
 
@@ -61,6 +61,7 @@ class Metrics:
             declare, models=models, policies=policies, upstreams=self._upstreams
         )
         self.machines = MachineMetrics(declare, models=models, upstreams=self._upstreams)
+        self.orchestration = OrchestrationMetrics(declare, models=models, upstreams=self._upstreams)
         self.workflows = WorkflowMetrics(declare, models=models, policies=policies)
         self.lessons = LessonMetrics(declare, models=models, policies=policies)
         self.load = LoadMetrics(declare, models=models, policies=policies)

@@ -49,6 +49,8 @@ class Place:
         Takes the requests; the server itself where it serves one model.
     usd_per_hour
         What it costs while it is there, besides its tokens.
+    max_rps
+        The calls a second that gateways take it to take.
     pace
         How fast gateways take it to be before they have called it.
     succeeds
@@ -63,6 +65,7 @@ class Place:
     quota: Quota | None = None
     prices: Prices = FREE
     usd_per_hour: float = 0.0
+    max_rps: float | None = None
     succeeds: float = 1.0
     pace: Pace = USUAL_PACE
     spec: ModelSpec = field(init=False)
@@ -85,6 +88,8 @@ class Place:
             stream_timeouts=Timeouts(),
             whole_timeouts=Timeouts(),
             weight=self.weight,
+            usd_per_hour=self.usd_per_hour or None,
+            max_rps=self.max_rps,
             pace=self.pace,
         )
 

@@ -79,6 +79,8 @@ class World:
     ----------
     latencies
         What was predicted of each request as its call began.
+    fails
+        Whether places may begin to fail on the way.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class World:
         retries: int = 1,
         tier_loads: Sequence[Mapping[str, TierLoad]] = (),
         described: bool = False,
+        fails: bool = False,
     ) -> None:
         self.traffic, self.places, self.clock = traffic, tuple(places), Clock()
         self.rng = random.Random(seed)
@@ -149,7 +152,7 @@ class World:
         self._timers: dict[int, Callable[[], None]] = {}
         self._n_timers = 0
         self._open = n
-        self._quotas = any(place.quota or place.succeeds < 1 for place in self.places)
+        self._quotas = fails or any(place.quota or place.succeeds < 1 for place in self.places)
 
     def at(self, when_s: float, what: Callable[[], None]) -> None:
         """Let something happen at a time: a fault, news of other replicas, a poll."""

@@ -62,6 +62,29 @@ ROWS = (
                 maximum=2,
             ),
             Panel(
+                title="By cost or by capacity",
+                text="What spreads the load of models that are orchestrated.",
+                names={"0": "cost", "1": "capacity"},
+                queries=[
+                    Query(
+                        'max by (model) (gateway_orchestration_mode{mode="capacity"})', "{{model}}"
+                    )
+                ],
+                maximum=1,
+            ),
+            Panel(
+                title="Weights",
+                text="Of deployments that are orchestrated, as their mode weighs them.",
+                queries=[
+                    Query(
+                        "max by (model, upstream) (gateway_orchestration_weight)",
+                        "{{model}} at {{upstream}}",
+                    )
+                ],
+                unit="percentunit",
+                maximum=1,
+            ),
+            Panel(
                 title="Models found loaded",
                 text="Share of the calls to machines that load models on demand.",
                 queries=[
