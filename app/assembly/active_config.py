@@ -253,7 +253,7 @@ def check_replaceable(old: LoadedConfig, new: LoadedConfig) -> None:
     ConfigError
         Naming it.
     """
-    fixed = ("server", "store", "auth", "outcomes", "traces", "stub")
+    fixed = ("server", "store", "auth", "responses", "batches", "outcomes", "traces", "stub")
     for name in fixed:
         before, after = getattr(old.gateway, name), getattr(new.gateway, name)
         if name == "server":

@@ -121,3 +121,14 @@ async def test_what_was_wrong_and_is_mended_is_served(tmp_path, artifacts):
         assert await app.state.reloader.reload() == app.state.steelyard.gateway.config_version
         assert "quality" not in app.state.steelyard.policies
         assert "gateway_config_last_reload_successful 1.0" in reloads(app)
+
+
+@pytest.mark.parametrize(
+    ("section", "change"), [("batches", {"enabled": True}), ("responses", {"store": True})]
+)
+async def test_what_is_built_once_is_not_changed_in_silence(stub_thread, tmp_path, section, change):
+    config = stub_config(tmp_path, stub_thread.origin)
+    async with serving(config) as app:
+        changed = stub_config(tmp_path, stub_thread.origin, changes={section: change})
+        with pytest.raises(ConfigError, match=f"{section} changed, which needs a restart"):
+            await app.state.reloader.stage(changed)
