@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import msgspec
+
 from app.gateway.slots import Load, Slot
 
 STALE_S = 2.0
@@ -43,8 +45,7 @@ class Prefix(NamedTuple):
     conversation: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallSize:
+class CallSize(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is known of a call: how large prompt and answer are (None: not predicted), its kin."""
 
     input_tokens: float

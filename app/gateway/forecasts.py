@@ -50,16 +50,17 @@ def with_latencies(
         each.model_id: latency_of(each.model_id, _size(each, streams=streams), key=key)
         for each in estimates
     }
-    timed = replace(
+    usd = dict(constraints.surcharges_usd)
+    if terms is not None and terms.usd_per_s:
+        for name, each in latencies.items():
+            usd[name] = usd.get(name, 0.0) + terms.usd_per_s * each.total_s
+    return replace(
         constraints,
         latencies=latencies,
+        surcharges_usd=usd,
         max_latency_s=_left_s(None if terms is None else terms.max_total_s, elapsed_s),
         max_ttft_s=_left_s(None if terms is None else terms.max_ttft_s, elapsed_s),
     )
-    if terms is None or not terms.usd_per_s:
-        return timed
-    usd = terms.usd_per_s
-    return timed.with_surcharges({name: usd * each.total_s for name, each in latencies.items()})
 
 
 def _left_s(limit_s: float | None, elapsed_s: float) -> float | None:

@@ -218,7 +218,8 @@ class DeploymentPool:
         """
         slots, now = self._slots[model_id], self.clock()
         if len(slots) > 1:
-            slots = tuple(slot for slot in slots if slot.available(now)) or slots
+            if model_id in self._troubled:
+                slots = tuple(slot for slot in slots if slot.available(now)) or slots
             if key is not None:
                 return min([forecast_at(slot, size, now).latency for slot in slots], key=key)
             if model_id in self._hosted:
