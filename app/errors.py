@@ -323,9 +323,6 @@ class UpstreamThrottledError(UpstreamError):
 class FailedToWaitError(UpstreamThrottledError):
     """A model's deployments take no more calls at once, and waiting for one came to nothing."""
 
-    def __init__(self, message: str, *, retry_after_s: float) -> None:
-        super().__init__(message, retry_after_s=retry_after_s, sent=False)
-
 
 class UpstreamMisconfiguredError(UpstreamError):
     """The upstream refused our credentials or does not know our model name (401, 403, 404)."""

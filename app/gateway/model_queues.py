@@ -114,6 +114,7 @@ class ModelQueue:
             return FailedToWaitError(
                 f"{model_id} takes no more calls at once, and {why}",
                 retry_after_s=self.line.estimated_wait_s(rank),
+                sent=False,
             )
 
         def give_back(ticket: Ticket) -> None:
