@@ -51,9 +51,11 @@ from app.assembly.resources import kept_responses
 from app.config import LoadedConfig, load_config
 from app.config.settings import Settings
 from app.errors import GatewayError
+from app.gateway.canaries import LOOK_EVERY_S
 from app.gateway.intake import Intake
 from app.gateway.lessons import LESSONS_EVERY_S
 from app.gateway.news import NewsExchange
+from app.gateway.provider_watch import KEEP_EVERY_S
 from app.gateway.watched_machines import watch_machines
 from app.server.signals import drain_before_exit, on_hangup
 from app.spend.desk import SpendDesk
@@ -305,6 +307,7 @@ def _managing(config: LoadedConfig, state: AppState, reload: Reload) -> Iterator
             spend=spend,
             reload=reload,
             orchestrations=state.orchestrated,
+            canaries=state.resources.canaries,
         )
 
 
@@ -319,24 +322,28 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
         await decisions.log.open()
     pupils = state.resources.pupils
     await pupils.keep_in_time()
-    learning = asyncio.create_task(pupils.keep_forever(_next_lesson_s), name="keep what is learned")
-    remembering = asyncio.create_task(
-        state.resources.memories.take_in_forever(), name="take in feedback"
-    )
-    telling = asyncio.create_task(_exchange_news(state), name="exchange news")
-    weighing = asyncio.create_task(weigh_load_forever(state), name="weigh the load")
-    sampling = asyncio.create_task(sample_forever(state), name="sample for the metrics")
-    watching = asyncio.create_task(state.watch.run(), name="watch the load")
     batches: Batches | None = app.state.batches
-    working = asyncio.create_task(_work_at_batches(batches), name="look for batches")
-    asking = asyncio.create_task(
-        watch_machines(
-            lambda: state.serving.machines,
-            state.resources.clock,
-            on_failure=state.metrics.machines.unread,
-        ),
-        name="ask machines what they have loaded",
-    )
+    watch, canaries = state.resources.watch, state.resources.canaries
+    await watch.keep_in_time()
+    beside = [
+        asyncio.create_task(work, name=name)
+        for name, work in {
+            "keep what is learned": pupils.keep_forever(partial(_by_turns_s, LESSONS_EVERY_S)),
+            "take in feedback": state.resources.memories.take_in_forever(),
+            "watch over models": watch.keep_forever(partial(_by_turns_s, KEEP_EVERY_S)),
+            "ask canaries": canaries.ask_forever(partial(_by_turns_s, LOOK_EVERY_S)),
+            "exchange news": _exchange_news(state),
+            "weigh the load": weigh_load_forever(state),
+            "ask machines what they have loaded": watch_machines(
+                lambda: state.serving.machines,
+                state.resources.clock,
+                on_failure=state.metrics.machines.unread,
+            ),
+            "sample for the metrics": sample_forever(state),
+            "watch the load": state.watch.run(),
+            "look for batches": _work_at_batches(batches),
+        }.items()
+    ]
     with (
         _metrics_port(state, app.state.host),
         on_hangup(reloader.reload_soon) if app.state.reloads_itself else contextlib.nullcontext(),
@@ -358,21 +365,15 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
             yield
         finally:
             state.readiness.ready = False
-            working.cancel()
+            for task in beside:
+                task.cancel()
             if batches is not None:
                 await batches.runner.aclose()
-            watching.cancel()
-            asking.cancel()
-            sampling.cancel()
-            weighing.cancel()
-            learning.cancel()
-            remembering.cancel()
-            telling.cancel()
-            tasks = (watching, asking, sampling, weighing, learning, remembering, telling, working)
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*beside, return_exceptions=True)
             await reloader.aclose()
             await state.serving.aclose()
             await pupils.keep_in_time()
+            await watch.keep_in_time()
             state.resources.drain()
             app.state.refusals.tell_of_the_rest()
             if decisions is not None:
@@ -396,10 +397,10 @@ async def _exchange_news(state: AppState) -> None:
     await exchange.exchange_forever(lambda: state.config.gateway.store.news_every_s)
 
 
-def _next_lesson_s() -> float:
-    """Return when to keep what was learned next; processes take turns by chance."""
+def _by_turns_s(every_s: float) -> float:
+    """Return when to do next what is done so often; processes take turns by chance."""
     # Of the system, as whoever seeds `random` in this process is not to find it drawn from.
-    return random.SystemRandom().uniform(0.5, 1.5) * LESSONS_EVERY_S
+    return random.SystemRandom().uniform(0.5, 1.5) * every_s
 
 
 def _metrics_port(state: AppState, host: str) -> contextlib.AbstractContextManager[object]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from app.access.guard import Caller, Guard
 from app.config import LoadedConfig
 from app.gateway.admission import Admission
+from app.gateway.canaries import Canaries
 from app.gateway.drift import DriftSamples
 from app.gateway.handle import Gateway
 from app.gateway.latency import Speeds
@@ -20,6 +21,7 @@ from app.gateway.orchestration import OrchestrationState
 from app.gateway.overload import LoadWatch
 from app.gateway.places import Places
 from app.gateway.pool import DeploymentPool
+from app.gateway.provider_watch import ProviderWatch
 from app.gateway.ranks import Ranks
 from app.gateway.request import Deployment, Policy
 from app.gateway.rooms import Rooms
@@ -56,6 +58,9 @@ class Resources:
     """What places of models take at once: the calls there outlive configurations."""
     n_processes: int = 1
     """How many workers serve beside each other, this one included."""
+    watch: ProviderWatch
+    """Whether models are still those that they were."""
+    canaries: Canaries
     drift: DriftSamples = field(default_factory=DriftSamples)
     machines: Machines = field(default_factory=Machines)
     """What is known of machines that load models on demand."""

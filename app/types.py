@@ -39,6 +39,8 @@ CHAT_ROUTE = "/v1/chat/completions"
 MESSAGES_ROUTE = "/v1/messages"
 COUNT_TOKENS_ROUTE = "/v1/messages/count_tokens"
 INPUT_TOKENS_ROUTE = "/v1/responses/input_tokens"
+WATCH_ROUTE = "watch"
+"""In place of a path, where the gateway itself asks whether a model is still what it was."""
 DECISION_ROUTE = "/v1/route"
 """Where answers are asked for; `/v1/route` leaves an outcome too where its scorer was paid."""
 
@@ -185,6 +187,8 @@ class CallRole(StrEnum):
     """The question what an application is for."""
     HEDGE = "hedge"
     """An answer asked for beside a call that was silent for too long."""
+    CANARY = "canary"
+    """A question of the gateway's own, whether a model is still what it was."""
     SHADOW = "shadow"
     """An answer that nobody gets, for comparison."""
 
@@ -474,6 +478,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """How long it waited, for a place and before models that take only so many calls."""
     decision_model: DecisionModelSaid | None = None
     """What was said of how hard it is; None where nobody was to be asked."""
+    watch: str | None = None
+    """What is held against the model that answered, as clients are told it; None: nothing."""
     refused_usage: tuple[UsagePart, ...] = ()
     """The token counts that an upstream told and that cannot be; estimates stand for them."""
 
@@ -481,6 +487,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     def is_bare_decision(self) -> bool:
         """Whether the request asked for a decision alone, and nothing was called for it."""
         return self.route == DECISION_ROUTE and not self.calls
+
+    @property
+    def is_canary(self) -> bool:
+        """Whether nobody asked for it but the gateway itself."""
+        return self.route == WATCH_ROUTE
 
     @property
     def serving(self) -> Call | None:

@@ -388,6 +388,8 @@ class Constraints:
     allowed_model_ids: frozenset[str] | None = None
     max_cost_usd: float | None = None
     unhealthy_model_ids: frozenset[str] = frozenset()
+    demoted_model_ids: frozenset[str] = frozenset()
+    """Models that are not what they were, and are kept out while another one can serve."""
     unpayable: Mapping[str, str] = field(default_factory=dict)
     """Models that the request's budget cannot pay for, and why."""
     over_share: Mapping[str, str] = field(default_factory=dict)
@@ -560,6 +562,8 @@ class Exclusion(StrEnum):
     LATENCY = "latency"
     """It may take longer than the request allows, and another one does not."""
     UNHEALTHY = "unhealthy"
+    DEMOTED = "demoted"
+    """It has changed for the worse since it was learned."""
 
 
 class Reason(StrEnum):

@@ -22,11 +22,13 @@ from app.api.admin_token import AdminToken
 from app.api.asgi import check_json_content_type, head_of, read_body
 from app.api.orchestration import Orchestrations, add_orchestration_route
 from app.api.spend import add_spend_route
+from app.api.watch import add_watch_routes
 from app.errors import (
     ConfigError,
     InvalidRequestError,
     StoreUnavailableError,
 )
+from app.gateway.canaries import Canaries
 from app.spend.desk import SpendDesk
 from app.stores.base import StoreError
 
@@ -55,6 +57,7 @@ def admin_router(
     spend: SpendDesk | None = None,
     reload: Reload | None = None,
     orchestrations: Orchestrations | None = None,
+    canaries: Canaries | None = None,
     now: Callable[[], float] = time.time,
 ) -> APIRouter:
     """Return the routes of `/admin`.
@@ -73,6 +76,8 @@ def admin_router(
         Reads the configuration anew; without it there is no route that does.
     orchestrations
         How models are orchestrated; without it there is no route that tells.
+    canaries
+        Asks whether models are still what they were; without it there is no route of the watch.
     now
         Seconds since the epoch.
     """
@@ -94,6 +99,8 @@ def admin_router(
         add_orchestration_route(router, orchestrations)
     if reload is not None:
         _add_reload(router, reload)
+    if canaries is not None:
+        add_watch_routes(router, canaries.watch, canaries)
     return router
 
 

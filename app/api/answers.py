@@ -157,6 +157,7 @@ def _decision_headers(entry: LedgerEntry, decision: Decision) -> Headers:
         (b"x-route-model", model_id.encode()),
         (b"x-route-reason", (entry.reason or decision.reason).value.encode()),
         *_deployment_headers(entry),
+        *_watch_headers(entry),
         *_variant_headers(entry, model_id),
         *_tier_headers(entry),
         *_category_headers(decision.category),
@@ -215,6 +216,10 @@ def _deployment_headers(entry: LedgerEntry) -> Headers:
 
 def _tier_headers(entry: LedgerEntry) -> Headers:
     return [] if entry.tier is None else [(b"x-route-tier", entry.tier.told.encode())]
+
+
+def _watch_headers(entry: LedgerEntry) -> Headers:
+    return [] if entry.watch is None else [(b"x-route-watch", entry.watch.encode())]
 
 
 def _variant_headers(entry: LedgerEntry, model_id: str) -> Headers:

@@ -126,7 +126,7 @@ def _add_data(router: APIRouter, state: AppState, recent: Recent, admin: AdminTo
         """Tell how the last requests of this process ended, and how its upstreams are."""
         _require(admin, request)
         pool = state.serving.pool
-        health = places(pool.slots(), pool.clock())
+        health = places(pool.slots(), pool.clock(), state.resources.watch.alarmed)
         state.resources.drain()
         # Some milliseconds for 500 requests, too long for the event loop.
         summary = await asyncio.to_thread(

@@ -21,6 +21,7 @@ from app.assembly import (
 )
 from app.assembly.machines import build_homes
 from app.assembly.metric_baselines import tell_metrics
+from app.assembly.provider_watch import canary_rule, other_names, watch_rule
 from app.assembly.router_feedback import build_remembering
 from app.config import LoadedConfig
 from app.errors import ConfigError, UpstreamError, answer_for
@@ -135,6 +136,9 @@ def build_active(
     loads = LoadBiases.of_policies(policies.values(), deployments, pool)
     for slot in pool.slots():
         breaker_changed(slot.deployment, slot.circuit.state)
+    watch = resources.watch
+    watch.follow(watch_rule(config), deployments, pool, answers_as=other_names(config))
+    resources.canaries.rule = canary_rule(config)
     admission = Admission(
         counters=resources.store.store.counters,
         allowances=build_allowances(config),
@@ -159,6 +163,7 @@ def build_active(
         chooser=Chooser(
             decider=Decider(
                 unhealthy=pool.unhealthy,
+                demoted=watch.demoted,
                 on_router_failure=lambda policy, reason: metrics.routing.router_failed(
                     policy.name, reason
                 ),
@@ -212,6 +217,7 @@ def build_active(
         clock=clock,
         config_version=version,
         pupils=resources.pupils.of(policies, bandits=pool.bandits()),
+        watch=watch if watch.is_on else None,
         keeps=build_keeps(config),
         tracer=resources.tracer,
         upstreams=upstream_facts(config),

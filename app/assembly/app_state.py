@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from app.access.guard import Guard
 from app.assembly import build_decision_log, build_tracer
 from app.assembly.active_config import build_active
+from app.assembly.provider_watch import build_watch
 from app.assembly.router_feedback import build_memories
 from app.config import LoadedConfig, ServerConfig
 from app.gateway.fair_line import FairLine
@@ -16,7 +17,7 @@ from app.gateway.request import Policy
 from app.outcomes.feedback import Feedback
 from app.outcomes.metrics import LearningMetrics
 from app.outcomes.recorder import Recorder
-from app.state import AppState, Resources
+from app.state import AppState, Readiness, Resources
 from app.stores.base import Lifecycle
 from app.telemetry.metrics import Metrics
 from app.telemetry.recent import Recent
@@ -55,6 +56,10 @@ def build_state(
     )
 
     recorder = Recorder(metrics=metrics, recent=recent, decisions=decisions)
+    readiness = Readiness()
+    watch, canaries = build_watch(
+        store.store.registers, metrics, recorder.record, clock=clock, readiness=readiness
+    )
     resources = Resources(
         metrics=metrics,
         store=store,
@@ -64,6 +69,8 @@ def build_state(
         n_processes=n_processes,
         pupils=Pupils(store.store.registers),
         memories=build_memories(config),
+        watch=watch,
+        canaries=canaries,
         decisions=decisions,
         tracer=build_tracer(config),
         feedback=None
@@ -76,7 +83,7 @@ def build_state(
         ),
     )
     auth, server = config.gateway.auth, config.gateway.server
-    watch = LoadWatch(
+    load_watch = LoadWatch(
         max_lag_s=server.max_lag_s,
         max_rss_bytes=None if server.max_rss_mb is None else server.max_rss_mb * 1_000_000,
         on_sample=metrics.process.sampled,
@@ -91,10 +98,11 @@ def build_state(
             line=FairLine(max_waiting=server.max_queued_requests, batch_share=server.batch_share),
             limits=wait_limits(server),
             clock=clock,
-            overloaded=watch.overloaded,
+            overloaded=load_watch.overloaded,
             on_waited=metrics.queues.of(GATEWAY_QUEUE),
         ),
-        watch=watch,
+        watch=load_watch,
+        readiness=readiness,
     )
 
 

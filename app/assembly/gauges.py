@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import random
 
 from app.gateway.lessons import beliefs_of
@@ -76,6 +77,7 @@ async def sample(state: AppState) -> None:
             success=success,
         )
     show_load(state)
+    show_watch(state)
     try:
         standings = await state.serving.admission.standings.known_budgets()
     except StoreError:
@@ -106,6 +108,16 @@ def _sample_pool(state: AppState) -> None:
         metrics.orchestration.sampled(model_id, stands.mode.value, weights)
     for upstream, here in pool.loaded(state.resources.clock()).items():
         metrics.machines.sampled(upstream, here)
+
+
+def show_watch(state: AppState) -> None:
+    """Show how far models are trusted."""
+    for watched in state.resources.watch:
+        state.metrics.watch.sampled(
+            watched.place,
+            level=watched.known.held.value,
+            log10_evidence=math.log10(max(watched.known.evidence(), 1.0)),
+        )
 
 
 def budget_facts(standing: Standing) -> list[BudgetFact]:

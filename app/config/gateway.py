@@ -19,6 +19,7 @@ from app.config.models import ModelConfig, check_model, known_model
 from app.config.routing import PolicyConfig, RouterConfig, check_policy
 from app.config.server import AuthConfig, ServerConfig
 from app.config.upstreams import BreakerConfig, StubConfig, UpstreamConfig
+from app.config.watch import WatchConfig
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
@@ -38,6 +39,8 @@ class GatewayConfig(Strict):
     """Who may use how much."""
     breaker: BreakerConfig = BreakerConfig()
     """When a deployment that fails is left alone."""
+    watch: WatchConfig = WatchConfig()
+    """Whether models are still those that they were."""
     cache: CacheConfig = CacheConfig()
     """Answers that are given again to identical requests that ask for it."""
     responses: ResponsesConfig = ResponsesConfig()

@@ -123,6 +123,10 @@ class ModelConfig(Strict):
     """The model of the router artifact whose predictions stand for it; default: `spec`."""
     security: Security | None = None
     """How well it is kept where it is served here; default: as its catalogue entry says."""
+    answers_as: tuple[Text, ...] = ()
+    """Other names by which upstreams may call the model that answered, with `*` and `?` as in
+    names of files. The name that was asked for and its dated snapshots need not be listed; any
+    other is told as a mismatch."""
     limits: LimitsConfig = LimitsConfig()
     """Of all requests that this model is decided for, its variants included."""
     variants: dict[ShortName, VariantConfig] = Field(default_factory=dict)

@@ -5,7 +5,7 @@ Everything is computed from what `telemetry.recent` remembers: names, numbers an
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.gateway.slots import Slot
@@ -135,6 +135,8 @@ class Place:
     region: str | None = None
     quota_used: float | None = None
     """Of the limit of the deployment that is nearest; 1 is all of it."""
+    trust: str = "ok"
+    """How far its model is trusted there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,8 +170,18 @@ def summarise(
     )
 
 
-def places(slots: Iterable[Slot], now: float) -> tuple[Place, ...]:
-    """Return the health of every deployment; `now` is of the pool's clock."""
+def places(
+    slots: Iterable[Slot], now: float, levels: Mapping[tuple[str, str, str], str]
+) -> tuple[Place, ...]:
+    """Return the health of every deployment.
+
+    Parameters
+    ----------
+    now
+        By the pool's clock.
+    levels
+        How far models are trusted, by their ids, upstreams, and the names that these know them by.
+    """
     return tuple(
         Place(
             model=slot.deployment.spec.model_id,
@@ -180,6 +192,7 @@ def places(slots: Iterable[Slot], now: float) -> tuple[Place, ...]:
             throttled_s=max(slot.throttled_until - now, 0.0),
             region=slot.deployment.region,
             quota_used=None if slot.load.quota is None else slot.load.quota.used(now),
+            trust=levels.get((slot.deployment.spec.model_id, *slot.deployment.key), "ok"),
         )
         for slot in slots
     )

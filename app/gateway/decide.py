@@ -62,6 +62,8 @@ class Decider:
 
     unhealthy: Callable[[], frozenset[str]]
     on_router_failure: Callable[[Policy, Reason], None]
+    demoted: Callable[[], frozenset[str]] = frozenset
+    """The models that are not what they were."""
     on_probe: Callable[[Policy, Probe], None] = lambda _policy, _probe: None
     """Told of one decision out of `PROBE_EVERY`, after it was made."""
     workers: int = 1
@@ -114,6 +116,7 @@ class Decider:
             allowed_model_ids=request.allowed_model_ids,
             max_cost_usd=request.max_cost_usd,
             unhealthy_model_ids=self.unhealthy(),
+            demoted_model_ids=self.demoted(),
             unpayable=unpayable,
             over_share=over_share,
             wishes=request.wishes,

@@ -16,12 +16,14 @@ from app.gateway.bid import cut_limit
 from app.gateway.cache import BYPASS, CachedAnswer, ResponseCache
 from app.gateway.choose import Chooser
 from app.gateway.dispatch import Dispatcher, OpenAnswer
+from app.gateway.excerpt import WHOLE_BYTES, Excerpt
 from app.gateway.heard import NOTHING, Heard, Keeps
 from app.gateway.ledger import LedgerEntry
 from app.gateway.lessons import Pupil, teach
 from app.gateway.life import Books, Life
 from app.gateway.paid import HiddenReasoning
 from app.gateway.plan import Several, plan_for
+from app.gateway.provider_watch import ProviderWatch
 from app.gateway.request import RouteRequest
 from app.gateway.surcharges import extras_of
 from app.gateway.virtual_counters import NO_RANK, Rank
@@ -30,7 +32,7 @@ from app.providers.base import Chunk
 from app.telemetry.tracing import AskedFor, Headers, Tracer, UpstreamFacts
 from app.types import CHAT_COMPLETIONS, CHAT_ROUTE
 from routers.request.layout import Description
-from routers.types import Decision
+from routers.types import Capability, Decision
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +51,8 @@ class Gateway:
     """Told as the policy version of requests that no policy decides."""
     pupils: Mapping[str, Pupil] = field(default_factory=dict)
     """Of policies that learn while they serve, by name."""
+    watch: ProviderWatch | None = None
+    """Whether models are still those that they were; None looks at none."""
     keeps: Keeps = NOTHING
     reasoning: HiddenReasoning = field(default_factory=HiddenReasoning)
     tracer: Tracer | None = None
@@ -124,6 +128,7 @@ class Gateway:
             keeps=self.keeps,
             heard=Heard() if self.keeps.answers else None,
             extras=extras_of(request.fields),
+            excerpt=None if self.watch is None else _excerpt(request),
             reasoning=self.reasoning,
         )
 
@@ -190,6 +195,8 @@ class Answer(Life):
         decision = await gateway.chooser.decide(entry)
         decision = await gateway.books.reservations.answer(entry.request, decision, entry)
         self._open = opened = await self._call(decision)
+        if gateway.watch is not None:
+            entry.watch = gateway.watch.told(entry)
         for chunk in (*opened.prelude, *opened.held):  # which the account has seen
             self._seat.saw(chunk)
         if not opened.prelude:
@@ -278,6 +285,11 @@ class Answer(Life):
             if self._exits is not None:
                 await self._exits.aclose()
 
+    def _record(self, ended: BaseException | None) -> None:
+        super()._record(ended)
+        if self._gateway.watch is not None and ended is None:
+            self._gateway.watch.saw(self.account)
+
     async def _keep(self) -> None:
         """Have the cache keep a complete answer, unless a budget had its part in it."""
         entry = self.account
@@ -331,6 +343,13 @@ class DecisionAlone(Life):
         if ended is None or self.account.calls:
             self.recorded = True
             super()._record(ended)
+
+
+def _excerpt(request: RouteRequest) -> Excerpt:
+    """Return what an answer's beginning is kept in; all of it where it may have to hold JSON."""
+    if Capability.TOOLS in request.demand.capabilities or "response_format" in request.fields:
+        return Excerpt(streamed=request.stream, room_bytes=WHOLE_BYTES)
+    return Excerpt(streamed=request.stream)
 
 
 def _joined(prelude: tuple[Chunk, ...]) -> Chunk:

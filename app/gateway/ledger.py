@@ -10,6 +10,7 @@ from app.gateway.affinity import SessionTurn
 from app.gateway.bid import Bid
 from app.gateway.cache import CachedAnswer
 from app.gateway.course import Course
+from app.gateway.excerpt import Excerpt
 from app.gateway.heard import NOTHING, Heard, Keeps
 from app.gateway.load_bias import NearLimit
 from app.gateway.paid import (
@@ -138,6 +139,12 @@ class LedgerEntry(msgspec.Struct, kw_only=True, eq=False):
     keeps: Keeps = NOTHING
     heard: Heard | None = None
     """The answer as its client got it, where that is kept."""
+    excerpt: Excerpt | None = None
+    """The beginning of it, where its model is watched."""
+    watch: str | None = None
+    """What the client is told of a model that is not, or may not be, what it was."""
+    _excerpting: Excerpt | None = None
+    """The same while there is room in it."""
     trace: RequestTrace | None = None
     refused_by: str | None = None
     """Whose limit or budget refused the request."""
@@ -145,6 +152,9 @@ class LedgerEntry(msgspec.Struct, kw_only=True, eq=False):
     _has_ended: bool = False
     _n_waiting: int = 0
     _waiting_since: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._excerpting = self.excerpt
 
     def add_reserved(self, nusd: int | None) -> None:
         """Note that so much more was reserved."""
@@ -320,6 +330,8 @@ class LedgerEntry(msgspec.Struct, kw_only=True, eq=False):
             self.response_model = chunk.response_model
         if self.heard is not None:
             self.heard.hear(chunk)
+        if self._excerpting is not None and self._excerpting.saw(chunk):
+            self._excerpting = None
 
     def completed(self) -> None:
         """Note that the answer has come to its end: what was told of it is final."""

@@ -409,6 +409,20 @@ class DeploymentPool:
         slot.throttled_until = max(slot.throttled_until, until)
         self._troubled.add(slot.deployment.spec.model_id)
 
+    def demote(self, places: Collection[tuple[str, str, str]]) -> None:
+        """Leave these places alone, and no others, wherever their model is served elsewhere too.
+
+        Parameters
+        ----------
+        places
+            Each a model, an upstream, and that one's name for it.
+        """
+        for slot in self.slots():
+            at = slot.deployment
+            slot.demoted = (at.spec.model_id, *at.key) in places
+            if slot.demoted:
+                self._troubled.add(at.spec.model_id)
+
     def _speaking(self, dialect: str | None, model_id: str) -> Sequence[Slot]:
         slots = self._slots[model_id]
         if dialect is None:
@@ -428,6 +442,7 @@ class DeploymentPool:
         if not avoid and model_id not in self._troubled:
             return self._pick(model_id, slots, now, size)
         for wanted in (
+            [s for s in slots if not s.demoted and s.available(now) and s not in avoid],
             [slot for slot in slots if slot.available(now) and slot not in avoid],
             [slot for slot in slots if slot.available(now)],
             [slot for slot in slots if slot not in avoid],

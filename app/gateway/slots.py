@@ -49,6 +49,8 @@ class Slot:
     throttled_until: float = 0.0
     home: Home | None = None
     """The machine that loads it on demand, where it is served by one."""
+    demoted: bool = False
+    """Whether its model has changed for the worse there: it is left alone where another is."""
 
     @property
     def outstanding(self) -> int:
@@ -71,7 +73,8 @@ class Slot:
 
     def untroubled(self, now: float) -> bool:
         """Return whether nothing at all is held against it."""
-        return self.throttled_until <= now and self.circuit.state is CircuitState.CLOSED
+        closed = self.circuit.state is CircuitState.CLOSED
+        return closed and self.throttled_until <= now and not self.demoted
 
     def wait_s(self, now: float, tokens: float) -> float:
         """Return in how many seconds its quota has room for a call; 0: now."""

@@ -163,6 +163,7 @@ def to_row(outcome: Outcome, *, time: float) -> OutcomeRow:
         decision_model=None
         if outcome.decision_model is None
         else _json(outcome.decision_model.values()),
+        watch=outcome.watch,
         input_tokens=None if usage is None else usage.input_tokens,
         cached_input_tokens=None if usage is None else usage.cached_input_tokens,
         cache_write_tokens=None if usage is None else usage.cache_write_tokens,

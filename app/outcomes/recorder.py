@@ -63,6 +63,9 @@ class Recorder:
             return
         if self.decisions is not None:
             self.decisions.record(outcome)
+        if outcome.is_canary:  # it is no request that anybody looks for
+            self.metrics.record(outcome)
+            return
         self._waiting.append((outcome, self.now()))
         if len(self._waiting) >= MAX_WAITING:
             self.drain()

@@ -49,6 +49,9 @@ class OutcomeRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         What the request was for, in the words of its policy: `sql`, `ocr>translate`, `uncertain`.
     priority, queued_s
         How urgent it was where requests wait, and how long it did; None where it went at once.
+    watch
+        What was held against the model that answered, in the words of `x-route-watch`; None:
+        nothing.
     input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens
         Those that a provider read from its cache and wrote to it are among the input tokens,
         reasoning ones among the output tokens. Rows of earlier releases do not tell what was
@@ -104,6 +107,7 @@ class OutcomeRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     queued_s: float | None = None
     category: str | None = None
     decision_model: str | None = None
+    watch: str | None = None
     input_tokens: int | None
     cached_input_tokens: int | None
     cache_write_tokens: int | None = None

@@ -15,13 +15,16 @@ answers, for tests:
     Adds a failure, or a list of them: `{"fault": "status", "status": 503, "times": 1}`.
 `POST /stub/speed`
     Answers so many times as fast from the next request on: `{"speed": 0.1}`.
+`POST /stub/disguise`
+    Has another model answer for one from now on: `{"model": "sim-large", "by": "sim-nano"}`, which
+    answers tell with `"told": true`.
 `POST /stub/reset`
-    Forgets log and failures.
+    Forgets log, failures and disguises.
 """
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Annotated, Any, Self
 
@@ -46,7 +49,7 @@ from app.stub.endpoints.sounds import speech, transcriptions, translations
 from app.stub.faults import Fault, FaultScript
 from app.stub.http import Exchange, HttpProtocol, close_server
 from app.stub.log import Ended, RequestLog
-from app.stub.tiers import TIERS, Tier
+from app.stub.tiers import TIERS, Disguise, Tier
 
 _JSON = [(b"content-type", b"application/json")]
 _GENERATING = {
@@ -102,8 +105,22 @@ class StubServer:
         self.host = ""
         self.port = 0
         self._tiers = tiers
+        self._disguises: dict[str, Disguise] = {}
+        self._controls: Mapping[str, Callable[[Exchange], Awaitable[None]]] = {
+            "/stub/faults": self._add_faults,
+            "/stub/speed": self._set_speed,
+            "/stub/disguise": self._disguise,
+            "/stub/reset": self._reset,
+        }
         self._endpoints: dict[str, Endpoint] = {
-            path: Generating(dialect, tiers=tiers, pace=self.pace, faults=self.faults, log=self.log)
+            path: Generating(
+                dialect,
+                tiers=tiers,
+                disguises=self._disguises,
+                pace=self.pace,
+                faults=self.faults,
+                log=self.log,
+            )
             for path, dialect in _GENERATING.items()
         }
         self._endpoints |= {
@@ -167,17 +184,17 @@ class StubServer:
                 await exchange.answer(200, _JSON, models_body([*self._tiers, *SMALL_MODELS]))
             case "GET", "/stub/log":
                 await self._show_log(exchange)
-            case "POST", "/stub/faults":
-                await self._add_faults(exchange)
-            case "POST", "/stub/speed":
-                await self._set_speed(exchange)
-            case "POST", "/stub/reset":
-                self.faults.clear()
-                self.log.clear()
-                await exchange.answer(200, _JSON, b"{}")
+            case "POST", path if path in self._controls:
+                await self._controls[path](exchange)
             case _:
                 message = f"Invalid URL ({exchange.method} {exchange.path})"
                 await exchange.answer(404, _JSON, error_body(message, code="unknown_url"))
+
+    async def _reset(self, exchange: Exchange) -> None:
+        self.faults.clear()
+        self._disguises.clear()
+        self.log.clear()
+        await exchange.answer(200, _JSON, b"{}")
 
     async def _show_log(self, exchange: Exchange) -> None:
         found = True
@@ -211,6 +228,19 @@ class StubServer:
             return
         for fault in faults if isinstance(faults, list) else [faults]:
             self.faults.add(fault)
+        await exchange.answer(200, _JSON, b"{}")
+
+    async def _disguise(self, exchange: Exchange) -> None:
+        try:
+            disguise = msgspec.json.decode(exchange.body, type=Disguise)
+            if unknown := {disguise.model, disguise.by} - self._tiers.keys():
+                raise msgspec.ValidationError(f"no such model: {min(unknown)}")
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            await exchange.answer(400, _JSON, error_body(str(error)))
+            return
+        self._disguises.pop(disguise.model, None)
+        if disguise.by != disguise.model:
+            self._disguises[disguise.model] = disguise
         await exchange.answer(200, _JSON, b"{}")
 
 

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 
+import msgspec
+
 MIN_ANSWER_TOKENS = 24
 """Enough for the sentence that says that the answer is simulated."""
 
@@ -47,6 +49,24 @@ class Tier:
         mu = math.log(self.mean_output_tokens) - _LOG_SPREAD**2 / 2
         drawn = math.exp(NormalDist(mu, _LOG_SPREAD).inv_cdf(uniform))
         return max(MIN_ANSWER_TOKENS, min(MAX_ANSWER_TOKENS, round(drawn)))
+
+
+class Disguise(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A model that another one answers for.
+
+    Attributes
+    ----------
+    model
+        Which one is asked for.
+    by
+        Which one answers; the same one ends it.
+    told
+        Whether answers say so.
+    """
+
+    model: str
+    by: str
+    told: bool = False
 
 
 TIERS: Mapping[str, Tier] = {

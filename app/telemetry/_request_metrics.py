@@ -106,11 +106,7 @@ class RequestMetrics:
             self._session_turns[policy, outcome.session.value].inc(1)
         if outcome.cache is not None:
             self._cache[(outcome.cache.value,)].inc(1)
-        for call in outcome.calls:
-            if call.usage is not None:
-                role, paid = call.role.value, self._models[call.model_id]
-                self._count_tokens(role, paid, call.usage)
-                self._spend(role, paid, call.cost_usd)
+        self.spent(outcome)
         self._count_key(outcome)
         if outcome.served_model_id is None:
             return
@@ -119,6 +115,14 @@ class RequestMetrics:
             self._first_token[(model,)].observe(outcome.time_to_first_token_s)
         if outcome.usage is not None:
             self._time_tokens(model, outcome, outcome.usage.output_tokens)
+
+    def spent(self, outcome: Outcome) -> None:
+        """Count what calls used and cost."""
+        for call in outcome.calls:
+            if call.usage is not None:
+                role, paid = call.role.value, self._models[call.model_id]
+                self._count_tokens(role, paid, call.usage)
+                self._spend(role, paid, call.cost_usd)
 
     def refused(self, route: str, error: BaseException) -> None:
         """Count a request that was turned away before it came to an outcome.

@@ -246,6 +246,7 @@ def _fields(outcome: Outcome) -> dict[str, object]:
         **_documents(outcome.documents),
         "workflow": outcome.workflow,
         **({} if outcome.priority is _USUAL and not outcome.queued_s else _wait(outcome)),
+        **({} if outcome.watch is None else {"watch": outcome.watch}),
         "decide_ms": round(outcome.decide_s * 1e3, 3),
         "overhead_ms": round(outcome.overhead_s * 1e3, 3),
         "time_to_first_token_ms": None

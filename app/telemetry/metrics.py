@@ -24,6 +24,7 @@ from app.telemetry._request_metrics import RequestMetrics
 from app.telemetry._routing_metrics import RoutingMetrics
 from app.telemetry._store_metrics import StoreMetrics
 from app.telemetry._upstream_metrics import UpstreamMetrics
+from app.telemetry._watch_metrics import WatchMetrics
 from app.telemetry._workflow_metrics import WorkflowMetrics
 from app.telemetry.baselines import PolicyFacts
 from app.telemetry.exposition import render
@@ -42,7 +43,7 @@ class Metrics:
         Where several worker processes count, as the environment variable
         `PROMETHEUS_MULTIPROC_DIR` says before anything is counted; None where there is one.
     requests, queues, upstreams, machines, orchestration, routing, latency, workflows, lessons,
-    load, best_effort, drift, batches, process, store
+    load, best_effort, drift, watch, batches, process, store
         The instruments by what they tell of.
     """
 
@@ -68,6 +69,7 @@ class Metrics:
         self.best_effort = BestEffortMetrics(declare, models=models, policies=policies)
         self.drift = DriftMetrics(declare, policies=policies)
         self.batches = BatchMetrics(declare)
+        self.watch = WatchMetrics(declare, models=models, upstreams=self._upstreams)
         self.process = ProcessMetrics(declare)
         self.store = StoreMetrics(declare)
 
@@ -97,6 +99,10 @@ class Metrics:
         """Derive every figure of one request from its outcome."""
         if outcome.is_bare_decision:
             self.requests.decided(outcome)
+            return
+        if outcome.is_canary:
+            self.requests.spent(outcome)
+            self.upstreams.record(outcome)
             return
         self.requests.record(outcome)
         self.upstreams.record(outcome)

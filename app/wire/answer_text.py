@@ -90,8 +90,9 @@ def answer_text(answer: Sequence[bytes], *, streamed: bool, dialect: str) -> str
     if reader is None:
         return None
     body = b"".join(answer)
-    return reader(_events(body) if streamed else [body]) or None
+    return reader(event_payloads(body) if streamed else [body]) or None
 
 
-def _events(body: bytes) -> Iterable[bytes]:
+def event_payloads(body: bytes) -> Iterable[bytes]:
+    """Yield the JSON of each server-sent event."""
     return (line[6:] for line in body.split(b"\n") if line.startswith(b"data: {"))

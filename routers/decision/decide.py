@@ -35,6 +35,8 @@ from routers.types import (
 __all__ = ["choose", "decide", "decide_without_predictions", "knob_steps"]
 
 _ANY_OBJECTIVE = CostQuality(1.0)
+_UNHEALTHY: Barred = Exclusion.UNHEALTHY, "its upstream fails or is throttled at present"
+_DEMOTED: Barred = Exclusion.DEMOTED, "it has changed for the worse; see /admin/watch"
 """Stands where no objective narrows the candidates."""
 
 _UNMET = frozenset({Reason.MIN_QUALITY_UNMET, Reason.LATENCY_UNMET})
@@ -100,8 +102,9 @@ def decide(
     barred = hard_constraints(
         candidates, estimates, demand, constraints, objective, price_free=price_free
     )
-    if constraints.unhealthy_model_ids:
-        _bar_unhealthy(candidates, barred, constraints.unhealthy_model_ids)
+    if constraints.unhealthy_model_ids or constraints.demoted_model_ids:
+        _bar_where_others_serve(candidates, barred, constraints.unhealthy_model_ids, _UNHEALTHY)
+        _bar_where_others_serve(candidates, barred, constraints.demoted_model_ids, _DEMOTED)
     in_time = not constraints.has_deadline or bar_late(estimates, barred, constraints)
     listed = eligible = estimates
     if any(barred):
@@ -136,16 +139,19 @@ def decide(
     )
 
 
-def _bar_unhealthy(
-    candidates: Sequence[ModelSpec], barred: list[Barred | None], unhealthy: frozenset[str]
+def _bar_where_others_serve(
+    candidates: Sequence[ModelSpec],
+    barred: list[Barred | None],
+    model_ids: frozenset[str],
+    why: Barred,
 ) -> None:
-    """Keep out whose upstream is unhealthy, where somebody else may serve."""
-    able = [spec.model_id for spec, why in zip(candidates, barred, strict=True) if not why]
-    if all(model_id in unhealthy for model_id in able):
+    """Keep some models out, where somebody else may serve."""
+    able = [spec.model_id for spec, other in zip(candidates, barred, strict=True) if not other]
+    if all(model_id in model_ids for model_id in able):
         return
     for i, spec in enumerate(candidates):
-        if spec.model_id in unhealthy and barred[i] is None:
-            barred[i] = Exclusion.UNHEALTHY, "its upstream fails or is throttled at present"
+        if spec.model_id in model_ids and barred[i] is None:
+            barred[i] = why
 
 
 def decide_without_predictions(
@@ -174,8 +180,7 @@ def decide_without_predictions(
     )
     in_time = True
     if constraints.has_deadline:
-        if constraints.unhealthy_model_ids:
-            _bar_unhealthy(candidates, barred, constraints.unhealthy_model_ids)
+        _bar_where_others_serve(candidates, barred, constraints.unhealthy_model_ids, _UNHEALTHY)
         in_time = bar_late(estimates, barred, constraints)
     listed = [
         estimate if why is None else _exclude(estimate, why)
@@ -187,7 +192,11 @@ def decide_without_predictions(
     if in_time:
         eligible = [each.model_id for each in able]
         healthy = [each for each in eligible if each not in constraints.unhealthy_model_ids]
-        ranked = sorted(healthy or eligible, key=lambda model_id: model_id != default_model_id)
+        demoted = constraints.demoted_model_ids
+        trusted = [each for each in healthy or eligible if each not in demoted]
+        ranked = sorted(
+            trusted or healthy or eligible, key=lambda model_id: model_id != default_model_id
+        )
     else:
         ranked = [each.model_id for each in by_lateness(able, constraints)]
     return Decision(

@@ -174,7 +174,7 @@ def weigh(
         kept = replace(decision, fallbacks=()) if lock else decision
         return Verdict(decision=kept, reason=reason, previous_model_id=old)
     estimate = decision.estimate(old)
-    if estimate is None or estimate.exclusion not in (None, Exclusion.UNHEALTHY):
+    if estimate is None or estimate.exclusion not in _MAY_STAY:
         return _move(decision, old, SessionReason.MOVED_INELIGIBLE)
     if stalled and lock in _LOCKS_OF_TOOLS and _is_better(decision, estimate):
         return _move(decision, old, SessionReason.STALLED)
@@ -255,6 +255,7 @@ def gain_usd(decision: Decision, old_model_id: str, *, objective: Objective) -> 
     return saving if met else math.inf
 
 
+_MAY_STAY = (None, Exclusion.UNHEALTHY, Exclusion.DEMOTED)
 _LOCKS_OF_TOOLS = (None, SessionReason.LOCKED_TOOLS)
 
 

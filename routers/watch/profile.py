@@ -4,19 +4,24 @@ from collections.abc import Iterator
 
 import msgspec
 
-from routers.watch.reference import RANK_TOLERANCE, Rate, Spread, tolerated, upper_rate
+from routers.watch.reference import RANK_TOLERANCE, Rate, Spread, upper_rate
 from routers.watch.signals import Observation, Placed, Signal
 
 TESTED_FROM = 100
 """After so many answers of a kind further ones are tested, while more of them are learned."""
-CANARIES_LEARNED = 80
+CANARIES_LEARNED = 120
 """After so many canaries that it is known to answer, further ones are tested."""
+KNOWN_AFTER = 2
+"""A model is known to answer a canary that it answered right so many times, and never wrong."""
 CANARY_RISK = 1e-3
 
+_RATES_LEARNED = 4
+"""What seldom happens is learned from so many times as many answers."""
+_CANARY_TOLERANCE = 0.01
 _TIME_TOLERANCE = 0.2
 """Times of answers change with the hour of the day: their mean rank may move by that."""
 _MAX_KINDS = 64
-"""Of requests, for each signal; answers to others are not compared."""
+"""Of requests, for each signal; the oldest are forgotten for others."""
 _MAX_NAMES = 32
 _LENGTHS = (-4.0, 4.0, 32)
 _TIMES = (-10.0, 6.0, 64)
@@ -35,7 +40,8 @@ class Profile(msgspec.Struct, kw_only=True, gc=False):
     rates
         How often what happened.
     known
-        Canaries → whether the first answer was right; the others ask what it does not know.
+        Canaries → how often they were answered right before they counted as known; -1 for those
+        that were answered wrong before, which are not asked again.
     canaries
         How often it was wrong about those that it knows.
     names
@@ -48,7 +54,7 @@ class Profile(msgspec.Struct, kw_only=True, gc=False):
     first_s: dict[str, Spread] = {}
     s_per_token: dict[str, Spread] = {}
     rates: dict[Signal, Rate] = {}
-    known: dict[str, bool] = {}
+    known: dict[str, int] = {}
     canaries: Rate = msgspec.field(default_factory=Rate)
     names: dict[str, int] = {}
     n: int = 0
@@ -64,7 +70,7 @@ class Profile(msgspec.Struct, kw_only=True, gc=False):
                 yield signal, float(hit), rate.bound()
         if seen.canary is not None and self.tests_canaries:
             name, wrong = seen.canary
-            if self.known.get(name):
+            if self.knows(name):
                 yield Signal.CANARY, float(wrong), self._canary_bound()
 
     def learn(self, seen: Observation, *, learn_from: int) -> None:
@@ -74,7 +80,7 @@ class Profile(msgspec.Struct, kw_only=True, gc=False):
         _learn(self.s_per_token, seen.s_per_token, _TIMES, learn_from)
         for signal, hit in seen.events:
             rate = self.rates.setdefault(signal, Rate())
-            if rate.n < learn_from:
+            if rate.n < learn_from * _RATES_LEARNED:
                 rate.learn(hit)
         if seen.canary is not None:
             self._learn_canary(*seen.canary)
@@ -89,19 +95,25 @@ class Profile(msgspec.Struct, kw_only=True, gc=False):
             return is_new
         return False
 
+    def knows(self, name: str) -> bool:
+        """Return whether the model is known to answer a canary."""
+        return self.known.get(name, 0) >= KNOWN_AFTER
+
     @property
     def tests_canaries(self) -> bool:
         """Whether enough canaries were learned."""
         return self.canaries.n >= CANARIES_LEARNED
 
     def _learn_canary(self, name: str, wrong: bool) -> None:  # noqa: FBT001  (what is learned)
-        if name not in self.known:
-            self.known[name] = not wrong
-        elif self.known[name] and not self.tests_canaries:
+        right = self.known.get(name, 0)
+        if right < KNOWN_AFTER:
+            self.known[name] = -1 if wrong or right < 0 else right + 1
+        elif not self.tests_canaries:
             self.canaries.learn(wrong)
 
     def _canary_bound(self) -> float:
-        return tolerated(upper_rate(self.canaries.hits, self.canaries.n, CANARY_RISK))
+        # Their mix is always the same: nothing but the model can change what comes of them.
+        return upper_rate(self.canaries.hits, self.canaries.n, CANARY_RISK) + _CANARY_TOLERANCE
 
     def _ranks(
         self, seen: Observation, least: int
@@ -137,7 +149,7 @@ def _learn(
     spread = spreads.get(seen.kind)
     if spread is None:
         if len(spreads) >= _MAX_KINDS:
-            return
+            spreads.pop(next(iter(spreads)))  # of a router that does not predict any more
         spread = spreads[seen.kind] = Spread.empty(*bins)
     if spread.n < learn_from:
         spread.learn(seen.value)

@@ -118,6 +118,6 @@ def _divergence(p: float, q: float) -> float:
     return p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))
 
 
-def octave(tokens: float, edges: Sequence[float] = (32, 64, 128, 256, 512, 1024, 2048)) -> int:
-    """Return which doubling a number of tokens lies in."""
+def size_class(tokens: float, edges: Sequence[float] = (64, 256, 1_024, 4_096)) -> int:
+    """Return how large a number of tokens is, in steps of four times as many."""
     return bisect_right(edges, tokens)

@@ -1,6 +1,6 @@
 """One model at one place under watch: from what its answers show to whether it is trusted."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -25,6 +25,8 @@ _FADING = 0.05
 _LEAST_RISE = 0.05
 _HIGHEST = 0.96
 _MAX_DOUBLINGS = 5
+_LEAST_WEIGHT = 0.6
+"""Of some twenty numbers."""
 _RANKED = frozenset({Signal.SHORTER, Signal.LONGER, *OF_TIME})
 
 Peers = Mapping[Signal, float]
@@ -205,32 +207,12 @@ class Watched(msgspec.Struct, kw_only=True, gc=False):
 
     def review(self, *, rule: Rule, now: float) -> list[Change]:
         """Return what has become of the model by what is known, or by the time that went by."""
-        match self.level:
-            case Level.OK:
-                if self.evidence() >= rule.alarm:
-                    return [self._moved(Level.WARNING, now)]
-            case Level.WARNING:
-                enough = rule.alarm * DEMOTION
-                if rule.demotes and self.evidence(of_quality=True) >= enough:
-                    return [self._moved(Level.DEMOTED, now)]
-                if self.return_evidence >= RETURN_EVIDENCE:
-                    return [self._moved(Level.OK, now)]
-            case Level.DEMOTED:
-                if not rule.demotes:
-                    return [self._moved(Level.WARNING, now)]
-                waits_s = rule.return_after_s * 2 ** min(self.n_vain, _MAX_DOUBLINGS)
-                if self.return_evidence >= RETURN_EVIDENCE:
-                    return [self._moved(Level.RETURNING, now)]
-                if now - self.since >= waits_s:
-                    return [self._moved(Level.RETURNING, now, why="a trial after its time")]
-            case Level.RETURNING:
-                if self.evidence(of_quality=True) >= rule.alarm and rule.demotes:
-                    self.n_vain += 1
-                    return [self._moved(Level.DEMOTED, now)]
-                if self.n_probation >= PROBATION:
-                    self.n_vain = 0
-                    return [self._moved(Level.OK, now)]
-        return []
+        level, why = _NEXT[self.level](self, rule, now)
+        if level is self.level:
+            return []
+        if self.level is Level.RETURNING:
+            self.n_vain = self.n_vain + 1 if level is Level.DEMOTED else 0
+        return [self._moved(level, now, why=why)]
 
     def clear(self, *, now: float) -> Change:
         """Take back what was held against it, as an operator wishes."""
@@ -279,6 +261,54 @@ class Watched(msgspec.Struct, kw_only=True, gc=False):
         self.level, self.since = level, now
         self.why = tuple(each.value for each in suspects) or ((why,) if why else ())
         return Change(level=level, signals=tuple(suspects), evidence=evidence, why=why)
+
+
+def _from_ok(known: Watched, rule: Rule, _now: float) -> tuple[Level, str]:
+    return (Level.WARNING if known.evidence() >= rule.alarm else Level.OK), ""
+
+
+def _from_warning(known: Watched, rule: Rule, _now: float) -> tuple[Level, str]:
+    if rule.demotes and known.evidence(of_quality=True) >= rule.alarm * DEMOTION:
+        return Level.DEMOTED, ""
+    return (Level.OK if known.return_evidence >= RETURN_EVIDENCE else Level.WARNING), ""
+
+
+def _from_demoted(known: Watched, rule: Rule, now: float) -> tuple[Level, str]:
+    if not rule.demotes:
+        return Level.WARNING, "models are not demoted any more"
+    if known.return_evidence >= RETURN_EVIDENCE:
+        return Level.RETURNING, ""
+    if now - known.since >= rule.return_after_s * 2 ** min(known.n_vain, _MAX_DOUBLINGS):
+        return Level.RETURNING, "a trial after its time"
+    return Level.DEMOTED, ""
+
+
+def _from_returning(known: Watched, rule: Rule, _now: float) -> tuple[Level, str]:
+    if rule.demotes and known.evidence(of_quality=True) >= rule.alarm:
+        return Level.DEMOTED, ""
+    return (Level.OK if known.n_probation >= PROBATION else Level.RETURNING), ""
+
+
+_NEXT: Mapping[Level, Callable[[Watched, Rule, float], tuple[Level, str]]] = {
+    Level.OK: _from_ok,
+    Level.WARNING: _from_warning,
+    Level.DEMOTED: _from_demoted,
+    Level.RETURNING: _from_returning,
+}
+
+
+def peers_of(others: Iterable[Watched]) -> Peers:
+    """Return how bad the answers of others are at the moment, by signal.
+
+    The mean over all of them that enough was seen of, and that nothing is held against.
+    """
+    found: dict[Signal, list[float]] = {}
+    for each in others:
+        if each.held is Level.OK:
+            for signal, detector in each.detectors.items():
+                if signal is not Signal.CANARY and detector.weight > _LEAST_WEIGHT:
+                    found.setdefault(signal, []).append(detector.recent)
+    return {signal: sum(means) / len(means) for signal, means in found.items()}
 
 
 def _by_peers(signal: Signal, peers: Peers) -> float:

@@ -146,6 +146,56 @@ ROWS = (
         ),
     ),
     Row(
+        "Are models what they were?",
+        (
+            Panel(
+                title="Trust",
+                text="In each model at each upstream, by the watch over its answers.",
+                names={"0": "ok", "1": "returning", "2": "warning", "3": "demoted"},
+                queries=[
+                    Query(
+                        "max by (model, upstream) (gateway_watch_level)",
+                        "{{model}} at {{upstream}}",
+                    )
+                ],
+                maximum=3,
+            ),
+            Panel(
+                title="Evidence of a change",
+                text="In powers of ten; a warning at 5, a demotion at 7, by default.",
+                queries=[
+                    Query(
+                        "max by (model, upstream) (gateway_watch_evidence)",
+                        "{{model}} at {{upstream}}",
+                    )
+                ],
+            ),
+            Panel(
+                title="Canaries answered wrong",
+                text="Of the gateway's own questions.",
+                queries=[
+                    Query(
+                        'sum by (model) (rate(gateway_canaries_total{result="wrong"}[1h]))'
+                        ' / sum by (model) (rate(gateway_canaries_total{result!="failed"}[1h]))',
+                        "{{model}}",
+                    )
+                ],
+                unit="percentunit",
+            ),
+            Panel(
+                title="Other models than were asked for",
+                text="Answers that their upstream names otherwise.",
+                queries=[
+                    Query(
+                        f"sum by (model, upstream) (rate(gateway_watch_mismatches_total{_RATE}))",
+                        "{{model}} at {{upstream}}",
+                    )
+                ],
+                unit="reqps",
+            ),
+        ),
+    ),
+    Row(
         "What was done about it",
         (
             Panel(

@@ -102,6 +102,7 @@ export class Live {
       ["Model", (each) => named(each.model)],
       ["Upstream", (each) => each.upstream],
       ["State", (each) => state(each)],
+      ["Trust", (each) => each.trust],
       ["Open calls", (each) => count(each.in_flight), true],
     ], live.upstreams, "There are no upstreams.");
   }

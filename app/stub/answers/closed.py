@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from app.gateway.canary_prompts import CANARY_PROMPTS
 from app.stub.answers.prompt_values import Prompt
 from app.stub.answers.sureness import sureness, uniform
 from app.stub.tiers import TIERS, Tier
@@ -31,6 +32,8 @@ _LETTERED = re.compile(r"^\s*\(?([A-J])[).:]\s+\S", re.MULTILINE)
 _JUDGED = re.compile(r"<request-(\w+)>(.*)</request-\1>", re.DOTALL)
 _BY_WHOM = re.compile(r"simulated answer from ([\w.-]+),")
 _GRADES = ["1", "2", "3", "4", "5"]
+_CANARIES = {each.prompt: each for each in CANARY_PROMPTS}
+_NOT_KNOWN = "unknown"
 _MAX_DIGITS = 30
 _SURE_ENOUGH = 0.8  # never to err
 _CALCULATIONS: Mapping[type[ast.operator], Callable[[float, float], float]] = {
@@ -58,6 +61,10 @@ def closed_answer(tier: Tier, prompt: str, texts: Sequence[str]) -> Closed | Non
     texts
         What says how to answer: of the system, and the prompt's end.
     """
+    canary = _CANARIES.get(prompt)
+    if canary is not None:
+        is_able = tier.ability >= canary.hardness
+        return Closed(canary.answer if is_able else _NOT_KNOWN, sureness(tier, prompt), [])
     if any(_ONE_DIGIT.search(text) for text in texts):
         return _grade(tier, prompt)
     options = _options(prompt, texts)

@@ -13,7 +13,7 @@ from app.stub.endpoints.strikes import strike
 from app.stub.faults import Fault, FaultKind, FaultScript
 from app.stub.http import Exchange, Headers
 from app.stub.log import Ended, LogEntry, RequestLog
-from app.stub.tiers import Tier
+from app.stub.tiers import Disguise, Tier
 
 _MALFORMED = "We could not make sense of the messages, tools or response format."
 
@@ -42,6 +42,8 @@ class Generating(Endpoint):
         Simulated models by name.
     pace
         How fast.
+    disguises
+        Models that others answer for, and whether they say so.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Generating(Endpoint):
         *,
         tiers: Mapping[str, Tier],
         pace: Pace,
+        disguises: Mapping[str, Disguise],
         faults: FaultScript,
         log: RequestLog,
     ) -> None:
@@ -57,6 +60,7 @@ class Generating(Endpoint):
         self._dialect = dialect
         self._tiers = tiers
         self._pace = pace
+        self._disguises = disguises
         self._numbers = itertools.count()
 
     def check(self, body: Mapping[str, Any]) -> None:
@@ -68,7 +72,8 @@ class Generating(Endpoint):
     async def answer(self, exchange: Exchange, entry: LogEntry, fault: Fault | None) -> Ended:
         """Answer, whole or in a stream."""
         model, body = entry.model or "", entry.body
-        tier = self._tiers[model]
+        disguise = self._disguises.get(model)
+        tier = self._tiers[model if disguise is None else disguise.by]
         count = body.get("n")
         try:
             chats = self._dialect.to_chats(body)
@@ -88,7 +93,7 @@ class Generating(Endpoint):
             told = False
         reply = Reply(
             reply_id=f"{self._dialect.id_prefix}{next(self._numbers):08x}",
-            model=model,
+            model=disguise.by if disguise is not None and disguise.told else model,
             body=body,
             answers=answers,
             counts=counts if told else None,

@@ -8,6 +8,7 @@ from app.outcomes.recorder import MAX_WAITING, Recorder
 class Ended:
     name: str
     is_bare_decision: bool = False
+    is_canary: bool = False
 
 
 class Figures:

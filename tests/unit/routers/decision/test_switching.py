@@ -150,7 +150,8 @@ def test_a_lock_holds_the_model_and_leaves_no_fallback(lock, choice):
 
 @pytest.mark.parametrize("lock", [None, *LOCKS])
 @pytest.mark.parametrize(
-    "exclusion", [each for each in Exclusion if each is not Exclusion.UNHEALTHY]
+    "exclusion",
+    [each for each in Exclusion if each not in (Exclusion.UNHEALTHY, Exclusion.DEMOTED)],
 )
 def test_a_model_that_may_not_serve_is_left_even_under_a_lock(lock, exclusion):
     verdict = judge(decision(exclusion=exclusion), tokens=10**9, lock=lock)

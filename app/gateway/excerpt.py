@@ -1,0 +1,40 @@
+"""The beginning of an answer, by reference, for whoever looks at it after the request."""
+
+import msgspec
+
+from app.providers.base import Chunk
+from app.types import CHAT_COMPLETIONS
+
+BEGINNING_BYTES = 3_000
+"""Some twelve events of a stream: enough to see whether an answer declines to answer."""
+WHOLE_BYTES = 64_000
+"""Of an answer that has to be read whole."""
+
+
+class Excerpt(msgspec.Struct, kw_only=True, eq=False):
+    """Pieces of an answer.
+
+    Attributes
+    ----------
+    room_bytes
+        How much is still kept.
+    is_whole
+        Whether nothing was left out.
+    """
+
+    room_bytes: int = BEGINNING_BYTES
+    streamed: bool = False
+    pieces: list[bytes] = msgspec.field(default_factory=list)
+    dialect: str = CHAT_COMPLETIONS
+    is_whole: bool = True
+
+    def saw(self, chunk: Chunk) -> bool:
+        """Keep what a chunk brings; return whether there is no more room."""
+        if chunk.data:
+            self.pieces.append(chunk.data)
+            self.dialect = chunk.dialect
+            self.room_bytes -= len(chunk.data)
+            if self.room_bytes < 0:
+                self.is_whole = False
+                return True
+        return False
