@@ -9,15 +9,21 @@ from tests.support.gateway import RunningGateway
 
 _STANDING = frozenset(
     {
+        "_exchange_news",
         "_tasks",
+        "_work_at_batches",
+        "Canaries.ask_forever",
         "FallbackStore._pay_always",
         "LifespanOn.main",
         "LoadWatch.run",
         "Memories.take_in_forever",
+        "ProviderWatch.keep_forever",
         "Pupils.keep_forever",
         "Server.serve",
         "Settler.run",
         "sample_forever",
+        "watch_machines",
+        "weigh_load_forever",
     }
 )
 """Tasks of a gateway that nobody asks anything."""
