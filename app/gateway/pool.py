@@ -2,8 +2,9 @@
 
 import random
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from types import MappingProxyType
+
+import msgspec
 
 from app.gateway.balance import (
     Balance,
@@ -190,7 +191,7 @@ class DeploymentPool:
             if slot.home.wait_s(now) > 0:
                 # What a model that is being loaded takes says nothing of what it takes else.
                 forecast = None
-                size = None if size is None else replace(size, streams=False)
+                size = None if size is None else msgspec.structs.replace(size, streams=False)
             was_loaded = slot.home.machine.called(slot.home.name, now)
             self._on_loading_call(slot.deployment, was_loaded)
         watching = self._watching.get(model_id)
