@@ -51,12 +51,12 @@ from app.assembly.resources import kept_responses
 from app.config import LoadedConfig, load_config
 from app.config.settings import Settings
 from app.errors import GatewayError
-from app.gateway.canaries import LOOK_EVERY_S
+from app.gateway.deployments.news import NewsExchange
+from app.gateway.deployments.watched_machines import watch_machines
 from app.gateway.intake import Intake
 from app.gateway.lessons import LESSONS_EVERY_S
-from app.gateway.news import NewsExchange
-from app.gateway.provider_watch import KEEP_EVERY_S
-from app.gateway.watched_machines import watch_machines
+from app.gateway.watch.canaries import LOOK_EVERY_S
+from app.gateway.watch.provider_watch import KEEP_EVERY_S
 from app.server.signals import drain_before_exit, on_hangup
 from app.spend.desk import SpendDesk
 from app.spend.source import spend_source

@@ -7,26 +7,26 @@ from dataclasses import dataclass, field
 
 from app.access.guard import Caller, Guard
 from app.config import LoadedConfig
-from app.gateway.admission import Admission
-from app.gateway.canaries import Canaries
-from app.gateway.drift import DriftSamples
+from app.gateway.deployments.machines import Machines
+from app.gateway.deployments.orchestration import OrchestrationState
+from app.gateway.deployments.pool import DeploymentPool
+from app.gateway.deployments.rooms import Rooms
+from app.gateway.deployments.watched_machines import WatchedMachine
 from app.gateway.handle import Gateway
 from app.gateway.latency import Speeds
 from app.gateway.lessons import Pupils
-from app.gateway.load_bias import LoadBiases
-from app.gateway.machines import Machines
+from app.gateway.load.load_bias import LoadBiases
 from app.gateway.model_queues import ModelQueues
+from app.gateway.money.admission import Admission
 from app.gateway.names import Names
-from app.gateway.orchestration import OrchestrationState
-from app.gateway.overload import LoadWatch
-from app.gateway.places import Places
-from app.gateway.pool import DeploymentPool
-from app.gateway.provider_watch import ProviderWatch
-from app.gateway.ranks import Ranks
+from app.gateway.queues.overload import LoadWatch
+from app.gateway.queues.places import Places
+from app.gateway.queues.ranks import Ranks
 from app.gateway.request import Deployment, Policy
-from app.gateway.rooms import Rooms
 from app.gateway.visible import VisibleNames
-from app.gateway.watched_machines import WatchedMachine
+from app.gateway.watch.canaries import Canaries
+from app.gateway.watch.drift import DriftSamples
+from app.gateway.watch.provider_watch import ProviderWatch
 from app.outcomes.decision_log import DecisionLog
 from app.outcomes.feedback import Feedback
 from app.outcomes.remembering import Memories

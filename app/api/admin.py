@@ -28,7 +28,7 @@ from app.errors import (
     InvalidRequestError,
     StoreUnavailableError,
 )
-from app.gateway.canaries import Canaries
+from app.gateway.watch.canaries import Canaries
 from app.spend.desk import SpendDesk
 from app.stores.base import StoreError
 

@@ -37,10 +37,10 @@ from app.gateway.intake import Arrival, Intake
 from app.gateway.ledger import LedgerEntry
 from app.gateway.names import Names
 from app.gateway.permissions import permit
-from app.gateway.places import Places, used_by
-from app.gateway.ranks import PRIORITY_HEADER
+from app.gateway.queues.places import Places, used_by
+from app.gateway.queues.ranks import PRIORITY_HEADER
+from app.gateway.queues.virtual_counters import NO_RANK, Ticket
 from app.gateway.request import RouteRequest
-from app.gateway.virtual_counters import NO_RANK, Ticket
 from app.head import RequestHead
 from app.state import ActiveConfig
 from app.wire.bounds import check_structure, is_simple

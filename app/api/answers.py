@@ -17,8 +17,8 @@ from app.errors import (
     answer_for,
 )
 from app.gateway.ledger import LedgerEntry
-from app.gateway.load_bias import told_near
-from app.gateway.pressure import Pressure
+from app.gateway.load.load_bias import told_near
+from app.gateway.money.pressure import Pressure
 from app.gateway.request import AskedTask, Policy, RouteRequest
 from app.stores.base import Standing
 from app.types import Call, DecisionModelSaid, Judgement

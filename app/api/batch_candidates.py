@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from app.batches.door import Candidate
 from app.gateway.decide import decide_now
-from app.gateway.paid import DEFAULT_OUTPUT_TOKENS
+from app.gateway.money.paid import DEFAULT_OUTPUT_TOKENS
 from app.gateway.request import RouteRequest
 from routers.types import Constraints, ModelSpec
 

@@ -13,7 +13,7 @@ from app.api.batch_candidates import candidates_for
 from app.api.dialects.base import Dialect
 from app.batches.door import Answer, Asked, BatchLine, Candidate
 from app.errors import ForbiddenError, GatewayError
-from app.gateway.ranks import PRIORITY_HEADER
+from app.gateway.queues.ranks import PRIORITY_HEADER
 from app.head import RequestHead
 from app.keys import Priority
 from app.state import ActiveConfig

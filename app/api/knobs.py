@@ -17,7 +17,7 @@ from app.config.best_effort import MAX_DEADLINE_MS
 from app.config.tasks import NO_TASK
 from app.errors import InvalidRequestError
 from app.gateway.images import WISHES
-from app.gateway.ranks import PRIORITY_HEADER
+from app.gateway.queues.ranks import PRIORITY_HEADER
 from app.head import RequestHead
 from app.types import CacheMode
 from routers.decision.tradeoff import objective_of_mu

@@ -14,7 +14,7 @@ from app.api.schema import KNOB_PRESETS, RouteDecision
 from app.config.tasks import NO_TASK
 from app.gateway.images import AS_SENT
 from app.gateway.names import Names
-from app.gateway.ranks import PRIORITY_HEADER
+from app.gateway.queues.ranks import PRIORITY_HEADER
 from app.keys import Priority
 from app.types import CHAT_COMPLETIONS, DECISION_ROUTE
 from routers.workflows.chain import MAX_STAGES

@@ -6,8 +6,8 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from app.gateway.orchestration import OrchestrationState
-from app.gateway.orchestrator import Mode
+from app.gateway.deployments.orchestration import OrchestrationState
+from app.gateway.deployments.orchestrator import Mode
 
 Orchestrations = Callable[[], Mapping[str, OrchestrationState]]
 """Returns how each model stands that is balanced so."""

@@ -29,7 +29,7 @@ from app.api.exchange import send_error
 from app.api.told_workflows import workflow_object
 from app.errors import ClientDisconnectedError, GatewayError
 from app.gateway.ledger import LedgerEntry
-from app.gateway.load_bias import told_near
+from app.gateway.load.load_bias import told_near
 from app.gateway.request import RouteRequest
 from routers.decision.decide import knob_steps
 from routers.errors import RoutingError

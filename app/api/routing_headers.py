@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
 
 from app.errors import InvalidRequestError
-from app.gateway.ranks import PRIORITY_HEADER
+from app.gateway.queues.ranks import PRIORITY_HEADER
 
 HEADER_KEYS: Mapping[bytes, str] = {
     b"x-cost-quality": "cost_quality",

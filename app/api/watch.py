@@ -8,10 +8,10 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from app.errors import InvalidRequestError
-from app.gateway.canaries import Canaries
-from app.gateway.canary_prompts import CANARY_PROMPTS
-from app.gateway.provider_watch import ProviderWatch
-from app.gateway.watched_place import WatchedPlace
+from app.gateway.watch.canaries import Canaries
+from app.gateway.watch.canary_prompts import CANARY_PROMPTS
+from app.gateway.watch.provider_watch import ProviderWatch
+from app.gateway.watch.watched_place import WatchedPlace
 from routers.watch.profile import CANARIES_LEARNED, KNOWN_AFTER, Profile
 from routers.watch.watched import Change, Level, Watched
 

@@ -25,27 +25,27 @@ from app.assembly.provider_watch import canary_rule, other_names, watch_rule
 from app.assembly.router_feedback import build_remembering
 from app.config import LoadedConfig
 from app.errors import ConfigError, UpstreamError, answer_for
-from app.gateway.admission import Admission
 from app.gateway.affinity import Affinity
 from app.gateway.app_descriptions import AppDescriptions
-from app.gateway.breaker import CircuitState
 from app.gateway.cache import ResponseCache
 from app.gateway.ceilings import Paces
 from app.gateway.choose import Chooser
 from app.gateway.decide import Decider
 from app.gateway.decision_models import DecisionModels
+from app.gateway.deployments.breaker import CircuitState
+from app.gateway.deployments.loading import Loading
 from app.gateway.dispatch import Dispatcher
 from app.gateway.handle import Gateway
 from app.gateway.held_answers import HoldBack
 from app.gateway.life import Books
-from app.gateway.load_bias import LoadBiases
-from app.gateway.loading import Loading
+from app.gateway.load.load_bias import LoadBiases
+from app.gateway.load.tier_choice import TierChoices
+from app.gateway.money.admission import Admission
 from app.gateway.names import Names
 from app.gateway.questions import Questions
 from app.gateway.request import Deployment, Policy
 from app.gateway.reservations import Reservations
 from app.gateway.score import Scorer
-from app.gateway.tier_choice import TierChoices
 from app.gateway.visible import VisibleNames
 from app.gateway.workflows import Workflows
 from app.state import ActiveConfig, Resources

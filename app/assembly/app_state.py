@@ -8,11 +8,11 @@ from app.assembly.active_config import build_active
 from app.assembly.provider_watch import build_watch
 from app.assembly.router_feedback import build_memories
 from app.config import LoadedConfig, ServerConfig
-from app.gateway.fair_line import FairLine
 from app.gateway.lessons import Pupils
 from app.gateway.names import Names
-from app.gateway.overload import LoadWatch
-from app.gateway.places import Places, WaitLimits
+from app.gateway.queues.fair_line import FairLine
+from app.gateway.queues.overload import LoadWatch
+from app.gateway.queues.places import Places, WaitLimits
 from app.gateway.request import Policy
 from app.outcomes.feedback import Feedback
 from app.outcomes.metrics import LearningMetrics

@@ -6,7 +6,7 @@ import math
 import random
 
 from app.gateway.lessons import beliefs_of
-from app.gateway.load_bias import LOAD_EVERY_S
+from app.gateway.load.load_bias import LOAD_EVERY_S
 from app.keys import NUSD_PER_USD, Priority
 from app.state import AppState
 from app.stores.base import Owes, Standing, StoreError

@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping
 
 from app.config import LoadedConfig
-from app.gateway.machines import Home, HostedModel, MachineRule, Machines
-from app.gateway.watched_machines import WatchedMachine
+from app.gateway.deployments.machines import Home, HostedModel, MachineRule, Machines
+from app.gateway.deployments.watched_machines import WatchedMachine
 from app.http_client.transport import HttptoolsTransport
 from app.providers.http.loaded_models import LoadedModels
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from app.config import LoadedConfig
-from app.gateway.canaries import Canaries, CanaryRule
-from app.gateway.provider_watch import ProviderWatch
-from app.gateway.watched_answers import Place
+from app.gateway.watch.canaries import Canaries, CanaryRule
+from app.gateway.watch.provider_watch import ProviderWatch
+from app.gateway.watch.watched_answers import Place
 from app.state import Readiness
 from app.stores.base import Registers
 from app.telemetry.metrics import Metrics

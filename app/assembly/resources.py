@@ -12,11 +12,11 @@ from app.config import (
     StoreConfig,
 )
 from app.errors import ConfigError
-from app.gateway.allowances import Allowance, Allowances
 from app.gateway.heard import NOTHING, Keeps
 from app.gateway.kept_responses import KeptResponses
-from app.gateway.ranks import QueueTerms, Ranks
-from app.gateway.shares import ShareCap, Shares
+from app.gateway.money.allowances import Allowance, Allowances
+from app.gateway.money.shares import ShareCap, Shares
+from app.gateway.queues.ranks import QueueTerms, Ranks
 from app.keys import NO_LIMITS
 from app.outcomes.decision_log import DecisionLog, KeepContents
 from app.outcomes.log import Sink

@@ -12,17 +12,17 @@ from app.config.fields import choices
 from app.config.models import MARK, DeploymentConfig, ModelConfig
 from app.config.parameters import ParametersConfig, rules_for, shipped_table
 from app.errors import ConfigError
-from app.gateway.balances import balance_of
-from app.gateway.bandit import Bandit
-from app.gateway.breaker import CircuitState
+from app.gateway.deployments.balances import balance_of
+from app.gateway.deployments.bandit import Bandit
+from app.gateway.deployments.breaker import CircuitState
+from app.gateway.deployments.machines import Home
+from app.gateway.deployments.pool import DeploymentPool
+from app.gateway.deployments.rooms import Room
+from app.gateway.deployments.tier_load import TierLoad
 from app.gateway.latency import Pace, Speeds, pace_of
-from app.gateway.machines import Home
 from app.gateway.model_queues import ModelQueues, QueueRule
-from app.gateway.places import OnWaited
-from app.gateway.pool import DeploymentPool
+from app.gateway.queues.places import OnWaited
 from app.gateway.request import Deployment
-from app.gateway.rooms import Room
-from app.gateway.tier_load import TierLoad
 from app.http_client.transport import HttptoolsTransport
 from app.providers.base import PROVIDERS, Identity, Provider, Timeouts
 from app.telemetry.tracing import UpstreamFacts

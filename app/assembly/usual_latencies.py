@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from app.assembly.upstreams import pace_at
 from app.config import LoadedConfig
-from app.gateway.balance import CallSize
+from app.gateway.deployments.balance import CallSize
 from app.gateway.forecasts import LatencyOf
 from app.gateway.latency import Speed
 from routers.types import Latency

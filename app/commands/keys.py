@@ -19,7 +19,7 @@ from app.commands.keys_table import audit_lines, key_lines, list_lines, moment, 
 
 if TYPE_CHECKING:
     from app.access.issuing import IssuedKey, Issuer
-    from app.gateway.admission import Admission
+    from app.gateway.money.admission import Admission
 
 _MAX_TRIES = 20
 _T = TypeVar("_T")
@@ -247,7 +247,7 @@ def _with_desk(file: Path, run: "Callable[[_Desk], Awaitable[_T]]") -> _T:
     from app.assembly import build_allowances, build_store  # noqa: PLC0415
     from app.config import load_config  # noqa: PLC0415
     from app.errors import ConfigError  # noqa: PLC0415
-    from app.gateway.admission import Admission  # noqa: PLC0415
+    from app.gateway.money.admission import Admission  # noqa: PLC0415
     from app.stores.base import StoreError  # noqa: PLC0415
 
     config = load_config(file, secrets_needed=False)

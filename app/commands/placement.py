@@ -13,7 +13,7 @@ import numpy as np
 from app.config import LoadedConfig
 from app.config.models import MARK
 from app.errors import ConfigError
-from app.gateway.machines import HostedModel, Machine, MachineRule
+from app.gateway.deployments.machines import HostedModel, Machine, MachineRule
 from routers.errors import DataError
 
 _LONGEST_S = 20.0

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from app.gateway.slots import Slot
+from app.gateway.deployments.slots import Slot
 from app.telemetry.recent import Ended
 from app.types import CacheState
 from routers.types import Reason

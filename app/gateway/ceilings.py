@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from app.gateway.bid import bid_for
 from app.gateway.course import Course
 from app.gateway.ledger import LedgerEntry
+from app.gateway.money.bid import bid_for
 from app.gateway.questions import question_about, question_of
 from app.gateway.request import RouteRequest
 from app.keys import NUSD_PER_USD, to_nusd

@@ -12,17 +12,18 @@ from app.gateway.app_descriptions import AppDescriptions
 from app.gateway.ceilings import Paces
 from app.gateway.decide import AtTheMoment, Decider
 from app.gateway.decision_models import DecisionModels, by_level, with_judged
+from app.gateway.deployments.loading import Loading
+from app.gateway.deployments.machines import Wait
 from app.gateway.documents import by_theta
 from app.gateway.forecasts import LatencyOf, with_latencies
 from app.gateway.ledger import LedgerEntry
-from app.gateway.load_bias import LoadBias
-from app.gateway.loading import Loading
-from app.gateway.machines import Wait
+from app.gateway.load.load_bias import LoadBias
+from app.gateway.load.tier_choice import TierChoices, may_be_tiered
+from app.gateway.money.shares import Shares
 from app.gateway.plan import begun
 from app.gateway.request import Policy, RouteRequest
 from app.gateway.reservations import Reservations
 from app.gateway.score import Scorer
-from app.gateway.shares import Shares
 from app.gateway.tasks import (
     check_begun,
     described,
@@ -30,7 +31,6 @@ from app.gateway.tasks import (
     with_recognised,
     without_task,
 )
-from app.gateway.tier_choice import TierChoices, may_be_tiered
 from routers.errors import NoEligibleModelError
 from routers.request.layout import Description
 from routers.types import Decision, Reason

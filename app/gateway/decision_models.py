@@ -15,10 +15,10 @@ from typing import NamedTuple
 import msgspec
 
 from app.errors import UpstreamError, UpstreamTimeoutError
-from app.gateway.breaker import Circuit
 from app.gateway.decision_model_rule import DecisionModelRule
+from app.gateway.deployments.breaker import Circuit
 from app.gateway.ledger import LedgerEntry, code_of
-from app.gateway.paid import NOTHING_PAID, Paid
+from app.gateway.money.paid import NOTHING_PAID, Paid
 from app.gateway.questions import Questions, Silence, question_of, unsent
 from app.gateway.request import Policy, RouteRequest
 from app.types import CallRole, DecisionModelResult, DecisionModelSaid, Usage

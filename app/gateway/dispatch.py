@@ -30,19 +30,19 @@ from app.errors import (
     UpstreamUnsupportedError,
     answer_for,
 )
-from app.gateway.balance import CallSize
+from app.gateway.deployments.balance import CallSize
+from app.gateway.deployments.pool import DeploymentPool, Lease
+from app.gateway.deployments.slots import Slot
 from app.gateway.in_time import fits, may_wait, next_in_time, size_of
 from app.gateway.ledger import LedgerEntry
 from app.gateway.model_queues import ModelQueues, lease_in_turn
 from app.gateway.plan import FirstOf, Hedged
-from app.gateway.pool import DeploymentPool, Lease
 from app.gateway.request import IDEMPOTENCY_KEY, Deployment, RouteRequest
 from app.gateway.retry import (
     MAX_CALLS_OF_A_REPEAT,
     may_go_elsewhere,
     wait_before_repeating_s,
 )
-from app.gateway.slots import Slot
 from app.providers.base import Chunk, ModelCall, Progress, Provider
 from app.providers.messages.native import without_thoughts
 from app.telemetry.tracing import CallTrace

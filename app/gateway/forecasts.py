@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from app.gateway.balance import CallSize
+from app.gateway.deployments.balance import CallSize
 from app.gateway.latency_terms import LatencyTerms
 from routers.types import CandidateEstimate, Constraints, Latency
 

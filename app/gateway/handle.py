@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from app.concurrency.eager import Eager
-from app.gateway.bid import cut_limit
 from app.gateway.cache import BYPASS, CachedAnswer, ResponseCache
 from app.gateway.choose import Chooser
 from app.gateway.dispatch import Dispatcher, OpenAnswer
@@ -21,12 +20,13 @@ from app.gateway.heard import NOTHING, Heard, Keeps
 from app.gateway.ledger import LedgerEntry
 from app.gateway.lessons import Pupil, teach
 from app.gateway.life import Books, Life
-from app.gateway.paid import HiddenReasoning
+from app.gateway.money.bid import cut_limit
+from app.gateway.money.paid import HiddenReasoning
+from app.gateway.money.surcharges import extras_of
 from app.gateway.plan import Several, plan_for
-from app.gateway.provider_watch import ProviderWatch
+from app.gateway.queues.virtual_counters import NO_RANK, Rank
 from app.gateway.request import RouteRequest
-from app.gateway.surcharges import extras_of
-from app.gateway.virtual_counters import NO_RANK, Rank
+from app.gateway.watch.provider_watch import ProviderWatch
 from app.gateway.workflows import Workflows
 from app.providers.base import Chunk
 from app.telemetry.tracing import AskedFor, Headers, Tracer, UpstreamFacts

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from app.gateway.balance import CallSize
+from app.gateway.deployments.balance import CallSize
+from app.gateway.deployments.pool import DeploymentPool, Lease, forecast_at
+from app.gateway.deployments.prefix_affinity import prefix_of
 from app.gateway.ledger import LedgerEntry
-from app.gateway.pool import DeploymentPool, Lease, forecast_at
-from app.gateway.prefix_affinity import prefix_of
 from app.gateway.request import RouteRequest
 from routers.types import Latency
 

@@ -7,13 +7,14 @@ import msgspec
 
 from app.errors import BudgetExceededError, UpstreamError, UpstreamTimeoutError, answer_for
 from app.gateway.affinity import SessionTurn
-from app.gateway.bid import Bid
 from app.gateway.cache import CachedAnswer
 from app.gateway.course import Course
 from app.gateway.excerpt import Excerpt
 from app.gateway.heard import NOTHING, Heard, Keeps
-from app.gateway.load_bias import NearLimit
-from app.gateway.paid import (
+from app.gateway.load.load_bias import NearLimit
+from app.gateway.load.tier_choice import TierChoice
+from app.gateway.money.bid import Bid
+from app.gateway.money.paid import (
     NOTHING_PAID,
     Arrived,
     HiddenReasoning,
@@ -23,13 +24,12 @@ from app.gateway.paid import (
     total_usage,
     was_sent,
 )
-from app.gateway.pressure import Pressure
+from app.gateway.money.pressure import Pressure
+from app.gateway.money.surcharges import Extra
+from app.gateway.money.tickets import Ticket
+from app.gateway.queues.virtual_counters import NO_RANK, Rank
 from app.gateway.request import Deployment, RouteRequest
 from app.gateway.running import Running
-from app.gateway.surcharges import Extra
-from app.gateway.tickets import Ticket
-from app.gateway.tier_choice import TierChoice
-from app.gateway.virtual_counters import NO_RANK, Rank
 from app.keys import to_nusd
 from app.providers.base import Chunk, Progress
 from app.stores.base import Standing

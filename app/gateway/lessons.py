@@ -21,9 +21,9 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 
-from app.gateway.bandit import Bandit
-from app.gateway.bandit_memory import Taught
 from app.gateway.course import Course
+from app.gateway.deployments.bandit import Bandit
+from app.gateway.deployments.bandit_memory import Taught
 from app.gateway.request import Policy, RouteRequest
 from app.stores.base import Registers, StoreError
 from routers.workflows.learning.base import Beliefs, OnlineWorkflow

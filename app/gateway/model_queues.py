@@ -5,15 +5,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from app.errors import FailedToWaitError, UpstreamError, answer_for
-from app.gateway.balance import CallSize
-from app.gateway.fair_line import FairLine
-from app.gateway.lease import Lease, Turn
+from app.gateway.deployments.balance import CallSize
+from app.gateway.deployments.lease import Lease, Turn
+from app.gateway.deployments.pool import DeploymentPool
+from app.gateway.deployments.rooms import Room
+from app.gateway.deployments.slots import Slot
 from app.gateway.ledger import LedgerEntry
-from app.gateway.places import OnWaited, WaitLimits, wait_in
-from app.gateway.pool import DeploymentPool
-from app.gateway.rooms import Room
-from app.gateway.slots import Slot
-from app.gateway.virtual_counters import INPUT_WEIGHT, OUTPUT_WEIGHT, Rank, Ticket
+from app.gateway.queues.fair_line import FairLine
+from app.gateway.queues.places import OnWaited, WaitLimits, wait_in
+from app.gateway.queues.virtual_counters import INPUT_WEIGHT, OUTPUT_WEIGHT, Rank, Ticket
 from app.types import Call
 
 _FIRST_WAKE_S = 0.01

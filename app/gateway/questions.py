@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from app.errors import GatewayError, UpstreamRejectedError
-from app.gateway.breaker import Circuit
+from app.gateway.deployments.breaker import Circuit
 from app.gateway.dispatch import Afford, Dispatcher, Failures, OpenAnswer
 from app.gateway.ledger import LedgerEntry
 from app.gateway.plan import FirstOf

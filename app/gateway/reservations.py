@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 
 from app.concurrency.eager import Eager, all_of
 from app.errors import ForbiddenError, RateLimitedError
-from app.gateway.admission import Admission
 from app.gateway.app_descriptions import price_of_description
 from app.gateway.ledger import LedgerEntry
+from app.gateway.money.admission import Admission
+from app.gateway.money.tickets import Ticket, TooDearError
 from app.gateway.refusals import budget_exceeded
 from app.gateway.request import Policy, RouteRequest
 from app.gateway.score import price_of_question
-from app.gateway.tickets import Ticket, TooDearError
 from app.keys import to_nusd
 from app.stores.base import Refusal, ScopeKind
 from app.types import sum_known_usd
@@ -163,7 +163,7 @@ class Reservations:
     async def settle(self, entry: LedgerEntry) -> None:
         """Replace what the request reserved by what it used; a second call changes nothing.
 
-        All that was sent is paid, whoever was served by it; see `app.gateway.paid`.
+        All that was sent is paid, whoever was served by it; see `app.gateway.money.paid`.
 
         Raises
         ------

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from app.gateway.fair_line import FairLine
-from app.gateway.virtual_counters import INPUT_WEIGHT, OUTPUT_WEIGHT, Rank, Ticket
+from app.gateway.queues.fair_line import FairLine
+from app.gateway.queues.virtual_counters import INPUT_WEIGHT, OUTPUT_WEIGHT, Rank, Ticket
 from loadtest.sim.traffic import Traffic
 
 

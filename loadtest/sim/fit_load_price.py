@@ -3,8 +3,8 @@
     python -m loadtest.sim.fit_load_price             minutes; prints the prices
     python -m loadtest.sim.fit_load_price --mix hard  the same on the other mix of tasks
 
-What it prints is copied to `app/gateway/load_price.py`. Fitted by a search that draws around the
-best prices so far (cross-entropy); judged on seeds that it has not seen.
+What it prints is copied to `app/gateway/load/load_price.py`. Fitted by a search that draws around
+the best prices so far (cross-entropy); judged on seeds that it has not seen.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from app.gateway.load_price import FITTED, PRESSURES, LoadPrice
+from app.gateway.load.load_price import FITTED, PRESSURES, LoadPrice
 from loadtest.sim.arrivals import stepped
 from loadtest.sim.tiers import EASY_MIX, HARD_MIX, TIERS, Questions, of, serve
 

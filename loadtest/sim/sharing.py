@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from app.gateway.balance import News
+from app.gateway.deployments.balance import News
 from loadtest.sim.world import World
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.gateway.best_effort import BestEffort
-from app.gateway.load_price import LoadPrice
-from app.gateway.tier_load import TierLoad
+from app.gateway.deployments.tier_load import TierLoad
+from app.gateway.load.best_effort import BestEffort
+from app.gateway.load.load_price import LoadPrice
 from loadtest.sim.fleet import Place
 from loadtest.sim.result import Result
 from loadtest.sim.servers import SlotServer

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.errors import UpstreamUnavailableError
-from app.gateway.balance import CallSize, News
-from app.gateway.bandit import Bandit
-from app.gateway.pool import DeploymentPool, Lease
-from app.gateway.slots import Slot
+from app.gateway.deployments.balance import CallSize, News
+from app.gateway.deployments.bandit import Bandit
+from app.gateway.deployments.pool import DeploymentPool, Lease
+from app.gateway.deployments.slots import Slot
 from loadtest.sim.fleet import Place
 from loadtest.sim.servers import SlotServer
 from loadtest.sim.traffic import Floats

@@ -15,12 +15,12 @@ from heapq import heappop, heappush
 import numpy as np
 
 from app.errors import UpstreamError, UpstreamThrottledError, UpstreamUnavailableError
-from app.gateway.balance import Balance, CallSize, Prefix
-from app.gateway.machines import Home
-from app.gateway.pool import DeploymentPool, Lease
+from app.gateway.deployments.balance import Balance, CallSize, Prefix
+from app.gateway.deployments.machines import Home
+from app.gateway.deployments.pool import DeploymentPool, Lease
+from app.gateway.deployments.slots import Slot
+from app.gateway.deployments.tier_load import TierLoad
 from app.gateway.retry import may_go_elsewhere, wait_before_repeating_s
-from app.gateway.slots import Slot
-from app.gateway.tier_load import TierLoad
 from loadtest.sim.checks import check
 from loadtest.sim.door import Door
 from loadtest.sim.fleet import Place

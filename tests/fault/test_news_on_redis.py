@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from app.gateway.balance import STALE_S
-from app.gateway.news import NewsExchange
-from app.gateway.pool import DeploymentPool
+from app.gateway.deployments.balance import STALE_S
+from app.gateway.deployments.news import NewsExchange
+from app.gateway.deployments.pool import DeploymentPool
 from app.stores.base import StoreError
 from app.stores.redis import RedisStore
 from tests.support.providers import ScriptedProvider, deployment

@@ -11,7 +11,7 @@ import pytest
 from app.assembly.usual_latencies import usual_latencies
 from app.commands.explanation import explain
 from app.config import load_config
-from app.gateway.balance import CallSize
+from app.gateway.deployments.balance import CallSize
 from app.outcomes.sqlite import read_outcomes
 from app.stub.tiers import TIERS
 from tests.support.cascading import wait_for

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.errors import OverloadedError
-from app.gateway.fair_line import FairLine
-from app.gateway.places import Places, WaitLimits
-from app.gateway.virtual_counters import Rank
+from app.gateway.queues.fair_line import FairLine
+from app.gateway.queues.places import Places, WaitLimits
+from app.gateway.queues.virtual_counters import Rank
 from app.keys import Priority
 
 N_PLACES, N_KEYS, MAX_TOKENS = 3, 4, 1_000

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from app.gateway.canary_prompts import CANARY_PROMPTS
+from app.gateway.watch.canary_prompts import CANARY_PROMPTS
 from app.stub.answers.prompt_values import Prompt
 from app.stub.answers.sureness import sureness, uniform
 from app.stub.tiers import TIERS, Tier

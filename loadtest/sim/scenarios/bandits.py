@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.gateway.bandit import Bandit, BanditKind, BanditRule
+from app.gateway.deployments.bandit import Bandit, BanditKind, BanditRule
 from loadtest.sim.calls_log import read_calls_log
 from loadtest.sim.scenarios.base import (
     SCENARIOS,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from app.gateway.load_price import FITTED, LoadPrice
+from app.gateway.load.load_price import FITTED, LoadPrice
 from loadtest.sim.arrivals import bursty, poisson, stepped
 from loadtest.sim.scenarios.base import (
     SCENARIOS,

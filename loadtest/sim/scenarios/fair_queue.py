@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from app.gateway.fair_line import FairLine, jain_index
-from app.gateway.virtual_counters import INPUT_WEIGHT, OUTPUT_WEIGHT, Rank
+from app.gateway.queues.fair_line import FairLine, jain_index
+from app.gateway.queues.virtual_counters import INPUT_WEIGHT, OUTPUT_WEIGHT, Rank
 from app.keys import Priority
 from loadtest.sim.arrivals import poisson
 from loadtest.sim.door import Door

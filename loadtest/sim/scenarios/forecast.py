@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.gateway.forecast import DAY_S, Forecast
+from app.gateway.deployments.forecast import DAY_S, Forecast
 from loadtest.sim.arrivals import diurnal, stepped
 from loadtest.sim.scenarios.base import SCENARIOS, Report, Scenario, Setting, Verdict, line, plot
 from loadtest.sim.traffic import Floats

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from app.gateway.shadow_prices import RateLimit, ShadowPrices, Shared, UsageRates
+from app.gateway.load.shadow_prices import RateLimit, ShadowPrices, Shared, UsageRates
 from loadtest.sim.arrivals import poisson
 from loadtest.sim.fleet import Place, Quota
 from loadtest.sim.result import Result

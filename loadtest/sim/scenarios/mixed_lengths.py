@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from app.gateway.balances import BALANCES
+from app.gateway.deployments.balances import BALANCES
 from loadtest.sim.arrivals import poisson
 from loadtest.sim.fleet import Place
 from loadtest.sim.mixes import (

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.gateway.orchestration import Orchestration
-from app.gateway.orchestrator import Mode, OrchestrationRule
+from app.gateway.deployments.orchestration import Orchestration
+from app.gateway.deployments.orchestrator import Mode, OrchestrationRule
 from loadtest.sim.arrivals import poisson
 from loadtest.sim.fleet import Place
 from loadtest.sim.result import Result

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from app.gateway.balance import CallSize, LeastOutstanding
-from app.gateway.prefix_affinity import MAX_LOAD, PrefixAffinity
-from app.gateway.slots import Slot
+from app.gateway.deployments.balance import CallSize, LeastOutstanding
+from app.gateway.deployments.prefix_affinity import MAX_LOAD, PrefixAffinity
+from app.gateway.deployments.slots import Slot
 from loadtest.sim.arrivals import poisson
 from loadtest.sim.fleet import Place
 from loadtest.sim.mixes import conversations

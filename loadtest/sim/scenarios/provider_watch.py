@@ -7,8 +7,8 @@ from math import exp, log
 
 import numpy as np
 
-from app.gateway.canaries import next_prompt
-from app.gateway.canary_prompts import CANARY_PROMPTS
+from app.gateway.watch.canaries import next_prompt
+from app.gateway.watch.canary_prompts import CANARY_PROMPTS
 from loadtest.sim.scenarios.base import (
     SCENARIOS,
     Report,

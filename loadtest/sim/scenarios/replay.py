@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from app.gateway.balances import BALANCES
+from app.gateway.deployments.balances import BALANCES
 from loadtest.sim.fleet import Place
 from loadtest.sim.replay import read_log
 from loadtest.sim.scenarios.base import SCENARIOS, Report, Scenario, Setting, line, plot, times

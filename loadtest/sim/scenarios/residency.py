@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.gateway.loading import LoadCredits
-from app.gateway.machines import Home, HostedModel, Machine, MachineRule
+from app.gateway.deployments.loading import LoadCredits
+from app.gateway.deployments.machines import Home, HostedModel, Machine, MachineRule
 from loadtest.sim.arrivals import poisson
 from loadtest.sim.boxes import Box, Hosted
 from loadtest.sim.fleet import Place

@@ -5,8 +5,8 @@ from fastapi import FastAPI
 from app.access.issuing import Issuer
 from app.access.terms import KnownNames
 from app.api.admin import admin_router
-from app.gateway.admission import Admission
-from app.gateway.allowances import Allowance, Allowances
+from app.gateway.money.admission import Admission
+from app.gateway.money.allowances import Allowance, Allowances
 from app.keys import Budget, Limits, Period
 from app.main import create_app
 from app.stores.base import BudgetLimit, Claim, Scope, ScopeKind, Settlement

@@ -6,7 +6,7 @@ import pytest
 
 from app.cli import main
 from app.commands.placement import Asked, Pool, interrupted, propose, replayed, solve
-from app.gateway.machines import HostedModel, MachineRule
+from app.gateway.deployments.machines import HostedModel, MachineRule
 
 DAY_S = 86_400.0
 

@@ -7,7 +7,7 @@ import pytest
 from app.gateway.ceilings import Ceilings, Paces, asked_in
 from app.gateway.course import Course
 from app.gateway.ledger import LedgerEntry
-from app.gateway.paid import Paid
+from app.gateway.money.paid import Paid
 from app.types import CallRole
 from routers.steps import Draft, Purpose, Question
 from routers.task import Room, Task

@@ -19,10 +19,10 @@ from app.errors import (
     UpstreamUnsupportedError,
 )
 from app.gateway.closing import closed
+from app.gateway.deployments.pool import DeploymentPool
 from app.gateway.dispatch import Dispatcher
 from app.gateway.ledger import LedgerEntry
 from app.gateway.plan import FirstOf, Hedged
-from app.gateway.pool import DeploymentPool
 from app.gateway.request import RouteRequest
 from app.providers.base import Chunk
 from app.types import CallRole, Usage

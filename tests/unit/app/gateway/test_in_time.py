@@ -6,14 +6,14 @@ import random
 import pytest
 
 from app.errors import UpstreamUnavailableError
-from app.gateway.balance import CallSize
+from app.gateway.deployments.balance import CallSize
+from app.gateway.deployments.pool import DeploymentPool
 from app.gateway.dispatch import Dispatcher
 from app.gateway.in_time import fits, may_wait, next_in_time
 from app.gateway.latency import Pace
 from app.gateway.latency_terms import LatencyTerms, terms
 from app.gateway.ledger import LedgerEntry
 from app.gateway.plan import FirstOf
-from app.gateway.pool import DeploymentPool
 from routers.types import Decision, Latency, Reason
 from tests.support.providers import ScriptedProvider, deployment
 from tests.unit.app.gateway.test_dispatch import TEXT, request

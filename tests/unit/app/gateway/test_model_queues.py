@@ -8,11 +8,11 @@ from functools import partial
 import pytest
 
 from app.errors import FailedToWaitError, UpstreamThrottledError, UpstreamUnavailableError
-from app.gateway.balance import CallSize
+from app.gateway.deployments.balance import CallSize
+from app.gateway.deployments.pool import DeploymentPool
+from app.gateway.deployments.rooms import Rooms
 from app.gateway.model_queues import ModelQueues, QueueRule
-from app.gateway.pool import DeploymentPool
-from app.gateway.rooms import Rooms
-from app.gateway.virtual_counters import Rank
+from app.gateway.queues.virtual_counters import Rank
 from app.types import Usage
 from tests.support.providers import ScriptedProvider, deployment
 

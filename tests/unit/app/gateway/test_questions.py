@@ -4,9 +4,9 @@ import random
 
 import pytest
 
+from app.gateway.deployments.pool import DeploymentPool
 from app.gateway.dispatch import Dispatcher
 from app.gateway.ledger import LedgerEntry
-from app.gateway.pool import DeploymentPool
 from app.gateway.questions import Questions, Silence, question_of
 from app.providers.base import Chunk
 from routers.types import Message, Role

@@ -7,10 +7,10 @@ import pytest
 
 from app.access.guard import ANONYMOUS
 from app.errors import BudgetExceededError, UpstreamTimeoutError
-from app.gateway.admission import Admission
-from app.gateway.allowances import Allowance, Allowances
 from app.gateway.ledger import LedgerEntry
-from app.gateway.paid import Paid
+from app.gateway.money.admission import Admission
+from app.gateway.money.allowances import Allowance, Allowances
+from app.gateway.money.paid import Paid
 from app.gateway.reservations import Reservations
 from app.keys import Budget, Period
 from app.providers.base import Progress

@@ -6,9 +6,9 @@ import random
 import pytest
 
 from app.gateway.closing import closed
+from app.gateway.deployments.pool import DeploymentPool
 from app.gateway.dispatch import Dispatcher
 from app.gateway.ledger import LedgerEntry
-from app.gateway.pool import DeploymentPool
 from app.gateway.questions import Questions, read_reply
 from app.gateway.request import RouteRequest
 from app.gateway.score import Scorer

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from app.gateway.balance import LeastOutstanding, RoundRobin
+from app.gateway.deployments.balance import LeastOutstanding, RoundRobin
 from loadtest.sim.arrivals import bursty, diurnal, poisson, stepped
 from loadtest.sim.checks import SimulationError
 from loadtest.sim.fleet import Place, Quota

@@ -1,0 +1,311 @@
+"""Balance by what came of calls: deployments that answer get them, and those that fail lose them.
+
+Which deployment answers best changes without notice, so the bandits forget: about `memory` calls
+of a model are remembered. As published for payments (arXiv 2308.01028), which have to choose a
+gateway for every transaction; discounted and sliding-window UCB after Garivier and Moulines 2011
+(arXiv 0805.3415).
+"""
+
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+
+from app.gateway.deployments.balance import CallSize, Ended, News
+from app.gateway.deployments.bandit_memory import Fading, Memory, Taught, Window
+from app.gateway.deployments.slots import Slot
+from routers.decision.best_of import best_probabilities
+from routers.media.arms import VARIANT_MARK
+
+BanditKind = Literal["discounted-thompson", "sw-thompson", "d-ucb", "sw-ucb"]
+ContextName = Literal["model", "region", "size"]
+
+_FRESH_SHARE = 64
+"""What is remembered changes by one part in so many before odds are computed anew."""
+_MAX_SUBSETS = 64
+"""Of deployments, whose odds are kept."""
+_B, _XI = 0.15, 0.6
+"""How far UCB looks above a mean. Published are B = 1 and xi > 1/2, for rewards all over [0, 1];
+those of calls are near 1."""
+_SIZES = ((1_000.0, "small"), (10_000.0, "middle"), (math.inf, "large"))
+"""Tokens of prompts below which they are called so."""
+
+Odds = Callable[[Sequence[tuple[float, float]]], Sequence[float]]
+"""From good and bad of each arm to the chance that each takes the next call."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BanditRule:
+    """How a bandit learns.
+
+    Attributes
+    ----------
+    memory
+        How many calls of the model count; infinity forgets nothing.
+    explore
+        The share of calls that go to any deployment, by weight.
+    context
+        What is learned apart: of each model (a variant is one), in each region of gateways, of
+        prompts of each size.
+    latency_s
+        How soon an answer has to begin to be wholly a good one: one that takes twice as long is
+        half of one. None: how long it takes does not count.
+    region
+        Where this gateway stands.
+    """
+
+    kind: BanditKind = "discounted-thompson"
+    memory: float = 500
+    explore: float = 0.01
+    context: tuple[ContextName, ...] = ("model", "region")
+    latency_s: float | None = None
+    region: str | None = None
+
+    def new_memory(self) -> Memory:
+        """Return a memory of nothing."""
+        if self.kind.startswith("sw-"):
+            return Window(int(self.memory))
+        return Fading(self.memory)
+
+
+def _thompson(counts: Sequence[tuple[float, float]]) -> Sequence[float]:
+    good, bad = zip(*counts, strict=True)
+    found: list[float] = best_probabilities(good, bad).tolist()
+    return found
+
+
+def _ucb(factor: float) -> Odds:
+    def odds(counts: Sequence[tuple[float, float]]) -> Sequence[float]:
+        explored = factor * math.sqrt(_XI * math.log(max(math.e, sum(map(sum, counts)))))
+        indexes = [
+            good / (good + bad) + explored / math.sqrt(good + bad) if good + bad > 0 else math.inf
+            for good, bad in counts
+        ]
+        most = max(indexes)
+        n = indexes.count(most)
+        return [1.0 / n if index == most else 0.0 for index in indexes]
+
+    return odds
+
+
+_ODDS: Mapping[BanditKind, Odds] = MappingProxyType(
+    {
+        "discounted-thompson": _thompson,
+        "sw-thompson": _thompson,
+        "d-ucb": _ucb(2 * _B),
+        "sw-ucb": _ucb(2 * _B),
+    }
+)
+
+
+@dataclass(slots=True, eq=False)
+class Play:
+    """One call, and how probable it was that its deployment would take it."""
+
+    slot: Slot
+    context: "Context"
+    began: float
+    propensity: float | None
+    first_at: float = math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """From which chances deployments are drawn, as far as their outcomes are known."""
+
+    chances: Sequence[float]
+    version: int
+
+
+@dataclass(slots=True, eq=False)
+class Context:
+    """What is learned for itself: one bandit.
+
+    Attributes
+    ----------
+    name
+        By which gateways that share what they learn know it.
+    rule
+        How it learns, its region aside.
+    """
+
+    name: str
+    rule: BanditRule
+    memory: Memory = field(init=False)
+    _version: int = 0
+    """Counts the outcomes."""
+    _draws: dict[tuple[Slot, ...], Draw] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.memory = self.rule.new_memory()
+
+    def learn(self, slot: Slot, reward: float) -> None:
+        """Take note of what came of a call, from 0 to 1."""
+        self.memory.learn(arm_of(slot), reward)
+        self._version += 1
+
+    def chances(self, slots: tuple[Slot, ...]) -> Sequence[float]:
+        """Return with which chance each of some deployments takes the next call."""
+        draw = self._draws.get(slots)
+        if draw is not None:
+            stale = self._version - draw.version
+            if stale == 0 or stale * _FRESH_SHARE <= min(self._version, self.rule.memory):
+                return draw.chances
+        elif len(self._draws) >= _MAX_SUBSETS:
+            self._draws.clear()
+        explore = self.rule.explore
+        total = sum(slot.deployment.weight for slot in slots)
+        best = _ODDS[self.rule.kind]([self.memory.counts(arm_of(slot)) for slot in slots])
+        chances = [
+            (1.0 - explore) * each + explore * slot.deployment.weight / total
+            for slot, each in zip(slots, best, strict=True)
+        ]
+        self._draws[slots] = Draw(chances, self._version)
+        return chances
+
+    # What is shared with other gateways (app.gateway.lessons.Learner):
+
+    @property
+    def subject(self) -> bytes:
+        """What its lessons are about."""
+        return f"{self.name}\n{self.rule.kind}\n{self.rule.memory!r}".encode()
+
+    def gather(self) -> tuple[Taught, int] | None:
+        """Return what was learned since this was asked before, and of how many calls; once."""
+        return self.memory.gather()
+
+    def absorb(self, lesson: Taught) -> None:
+        """Believe a lesson from now on, on top of what is believed."""
+        self.memory.absorb(lesson)
+        self._forget_draws()
+
+    def recall(self, lesson: Taught | None) -> Callable[[], None]:
+        """Return what has it believe a lesson, and nothing else."""
+
+        def believe() -> None:
+            self.memory.recall(lesson)
+            self._forget_draws()
+
+        return believe
+
+    def read_lesson(self, state: Mapping[str, np.ndarray]) -> Taught:
+        """Return the lesson of a state.
+
+        Raises
+        ------
+        KeyError, ValueError
+            If it is none of this kind.
+        """
+        return self.memory.restore(state)
+
+    def _forget_draws(self) -> None:
+        self._draws.clear()
+        self._version += 1
+
+
+class Bandit:
+    """Draw a deployment by how probable it is that it answers best.
+
+    The chances are computed, not only drawn from, so that every call's can be kept with it: what
+    another way to balance would have made of the same calls can be told from them.
+
+    Parameters
+    ----------
+    rng
+        Draws.
+    """
+
+    wants_size = False
+    wants_prefix = False
+
+    def __init__(self, rng: random.Random, rule: BanditRule | None = None) -> None:
+        self._rng = rng
+        self.rule = BanditRule() if rule is None else rule
+        self.wants_size = "size" in self.rule.context
+        self._contexts: dict[tuple[str, str], Context] = {}
+        self._drawn: tuple[Context, float] | None = None
+        """What `pick` found, for `begun`, which follows it at once."""
+
+    def contexts(self) -> list[Context]:
+        """Return everything that is learned apart, as far as there were calls of it."""
+        return list(self._contexts.values())
+
+    def meet(self, model_ids: Sequence[str]) -> None:
+        """Make the contexts of some models, before the first of their calls."""
+        for model_id in model_ids:
+            self._contexts_of(model_id)
+
+    def mean(self, slot: Slot) -> float | None:
+        """Return how good a deployment's late answers were for a model; None of none."""
+        counts = [
+            context.memory.counts(arm_of(slot))
+            for context in self._contexts_of(slot.deployment.spec.model_id)
+        ]
+        good, total = sum(good for good, _ in counts), sum(map(sum, counts))
+        return good / total if total > 0 else None
+
+    def pick(self, slots: Sequence[Slot], now: float, size: CallSize | None = None) -> Slot:  # noqa: ARG002
+        """Return one, drawn."""
+        context = self._context_of(slots[0], size)
+        chances = context.chances(slots if isinstance(slots, tuple) else tuple(slots))
+        at, taken = self._rng.random(), len(slots) - 1
+        for number, chance in enumerate(chances):
+            at -= chance
+            if at < 0:
+                taken = number
+                break
+        self._drawn = context, chances[taken]
+        return slots[taken]
+
+    def heard(self, news: News) -> None:
+        """Go on: how many calls run elsewhere does not matter here."""
+
+    def begun(self, slot: Slot, now: float, size: CallSize | None) -> Play:
+        """Take note that a call begins; where nothing was drawn it could go nowhere else."""
+        context, chance = self._drawn or (self._context_of(slot, size), 1.0)
+        self._drawn = None
+        return Play(slot, context, now, chance)
+
+    def first_token(self, call: Play, now: float) -> None:
+        """Take note that its answer begins."""
+        call.first_at = now
+
+    def ended(self, call: Play, now: float, how: Ended) -> None:
+        """Learn from what came of it, where that was the deployment's doing."""
+        if how is Ended.FAULT:
+            call.context.learn(call.slot, 0.0)
+        elif how is Ended.WHOLE:
+            reward, wanted_s = 1.0, self.rule.latency_s
+            if wanted_s is not None:
+                began = now if math.isnan(call.first_at) else call.first_at
+                reward = min(1.0, wanted_s / max(began - call.began, 1e-9))
+            call.context.learn(call.slot, reward)
+
+    def _contexts_of(self, model_id: str) -> list[Context]:
+        sizes = [name for _, name in _SIZES] if self.wants_size else [""]
+        return [self._context(model_id, size) for size in sizes]
+
+    def _context_of(self, slot: Slot, size: CallSize | None) -> Context:
+        label = ""
+        if self.wants_size and size is not None:
+            label = next(name for most, name in _SIZES if size.input_tokens < most)
+        return self._context(slot.deployment.spec.model_id, label)
+
+    def _context(self, model_id: str, size: str) -> Context:
+        if "model" not in self.rule.context:
+            model_id = model_id.partition(VARIANT_MARK)[0]
+        found = self._contexts.get((model_id, size))
+        if found is None:
+            region = self.rule.region if "region" in self.rule.context else None
+            name = "\n".join((model_id, region or "", size))
+            found = self._contexts[model_id, size] = Context(name, self.rule)
+        return found
+
+
+def arm_of(slot: Slot) -> str:
+    """Return by which name gateways share what they know of a place."""
+    return "\n".join(slot.deployment.key)

@@ -1,0 +1,157 @@
+"""The right to make one call at a deployment, and what is reported of it."""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from app.errors import (
+    UpstreamBusyError,
+    UpstreamError,
+    UpstreamThrottledError,
+    UpstreamUnavailableError,
+)
+from app.gateway.deployments.balance import Ended, Watched
+from app.gateway.deployments.breaker import Circuit, CircuitState
+from app.gateway.deployments.slots import Slot
+from app.gateway.deployments.tier_load import Under
+from app.gateway.latency import Forecast
+from app.gateway.queues.fair_line import FairLine
+from app.gateway.queues.virtual_counters import Ticket, virtual_tokens
+from app.gateway.request import Deployment
+from app.types import Usage
+
+if TYPE_CHECKING:
+    from app.gateway.deployments.pool import DeploymentPool
+
+MAX_THROTTLE_S = 600.0
+"""The longest that a deployment is left alone on its own word; then one call asks again."""
+
+
+class Turn(NamedTuple):
+    """Somebody's turn in a queue for a model, which is charged what the call used."""
+
+    line: FairLine
+    ticket: Ticket
+
+
+class Lease(msgspec.Struct, eq=False):
+    """The right to make one call; `release` must follow, whatever becomes of the call."""
+
+    pool: "DeploymentPool"
+    slot: Slot
+    began: float
+    is_probe: bool
+    watched: Watched | None = None
+    """What a balance that learns knows of the call."""
+    propensity: float | None = None
+    """How probable it was that this deployment would take the call, where that is known."""
+    under: Under | None = None
+    """What the load of a tier knows of it."""
+    expected_tokens: float = 0.0
+    """What it was taken to use of a quota of tokens."""
+    forecast: Forecast | None = None
+    """How long it is predicted to take; None for calls that nobody described."""
+    turn: Turn | None = None
+    """Of a call that had to wait."""
+    _released: bool = False
+    _failed: bool = False
+
+    @property
+    def deployment(self) -> Deployment:
+        """Where the call goes."""
+        return self.slot.deployment
+
+    def first_token(self) -> None:
+        """Report that the answer begins."""
+        if self.watched is not None:
+            self.pool.began_to_answer(self.watched)
+        home = self.slot.home
+        if home is not None:
+            home.machine.answers(home.name, self.pool.clock())
+        if self.forecast is not None:
+            now = self.pool.clock()
+            self.slot.speed.first_token(self.forecast, now - self.began, now=now)
+
+    def succeeded(self, *, output_tokens: float | None = None) -> None:
+        """Report a complete answer, and how long it was, where that is known."""
+        slot = self.slot
+        if self.forecast is not None:
+            now = self.pool.clock()
+            took_s = now - self.began
+            slot.speed.whole(self.forecast, took_s, output_tokens=output_tokens, now=now)
+        if self.watched is not None:
+            self._ended(self.watched, Ended.WHOLE)
+        if self.under is not None:
+            self.pool.left_tier(slot, self.under, whole=True)
+            self.under = None
+        slot.throttled_until = 0.0
+        if slot.circuit.state is CircuitState.CLOSED:
+            slot.circuit.succeeded(began=self.began)
+        else:
+            self.pool.changing(slot, lambda circuit: circuit.succeeded(began=self.began))
+
+    def used(self, tokens: float | None) -> None:
+        """Report what a whole answer used of a quota of tokens, its prompt included."""
+        quota = self.slot.load.quota
+        if quota is not None and tokens is not None:
+            quota.settle(tokens - self.expected_tokens)
+
+    def settle(self, usage: Usage | None) -> None:
+        """Report what a call used that had to wait for its turn; None: nothing."""
+        if self.turn is not None:
+            line, ticket = self.turn
+            self.turn = None
+            line.settle(ticket, 0.0 if usage is None else virtual_tokens(usage))
+
+    def failed(self, error: UpstreamError) -> None:
+        """Report a failure; only a fault of the provider counts against its health."""
+        self._failed = True
+        now = self.pool.clock()
+        if self.watched is not None:
+            self._ended(self.watched, Ended.FAULT if error.provider_fault else Ended.OTHER)
+        if self.pool.orchestrates and _lacks_capacity(error):
+            self.pool.lacked_capacity(self.slot)
+        if error.provider_fault:
+            self.pool.changing(self.slot, lambda circuit: circuit.failed(now, began=self.began))
+        elif isinstance(error, UpstreamThrottledError) and error.retry_after_s is not None:
+            self.pool.throttled(self.slot, now + min(error.retry_after_s, MAX_THROTTLE_S))
+
+    def release(self) -> None:
+        """Report that the call is over; a probe that nobody judged may be made again."""
+        if self._released:
+            return
+        self._released = True
+        self.slot.load.outstanding -= 1
+        if self.watched is not None:
+            self._ended(self.watched, Ended.OTHER)
+        home = self.slot.home
+        if home is not None:
+            home.machine.ended(home.name, self.pool.clock(), failed=self._failed)
+        if self.under is not None:
+            self.pool.left_tier(self.slot, self.under, whole=False)
+        if self.is_probe and self.slot.circuit.state is CircuitState.HALF_OPEN:
+            self.pool.changing(self.slot, Circuit.abandoned)
+        if self.slot.load.room is not None:
+            self.settle_as_expected()
+            self.slot.load.room.leave()
+
+    def settle_as_expected(self) -> None:
+        """Leave it at what the call was charged, where nobody said what it used."""
+        if self.turn is not None:
+            line, ticket = self.turn
+            self.turn = None
+            line.settle(ticket, None)
+
+    def _ended(self, watched: Watched, how: Ended) -> None:
+        self.watched = None
+        self.pool.ended(watched, how)
+
+
+def _lacks_capacity(error: UpstreamError) -> bool:
+    """Return whether a failure says that a deployment has no capacity: 429, 5xx, or nobody there.
+
+    Clouds say "insufficient capacity" in either way.
+    """
+    if isinstance(error, UpstreamBusyError):
+        return False
+    return isinstance(error, UpstreamThrottledError | UpstreamUnavailableError)

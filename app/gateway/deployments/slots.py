@@ -1,0 +1,121 @@
+"""One place that serves a model, and what is known of it at the moment."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from app.gateway.deployments.breaker import Circuit, CircuitState
+from app.gateway.deployments.machines import Home
+from app.gateway.deployments.quotas import Quota, quota_of
+from app.gateway.deployments.rooms import Room
+from app.gateway.latency import Speed
+from app.gateway.request import Deployment
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Load:
+    """What one place is busy with; a model and its variants share the one they are served at."""
+
+    outstanding: int = 0
+    """Calls that have begun and not ended."""
+    quota: Quota | None = None
+    """What it takes, where that is limited."""
+    begun: int = 0
+    """Calls, ever."""
+    tokens: float = 0.0
+    """Of these, as far as they were predicted."""
+    room: Room | None = None
+    """How many calls it takes at once, where that is limited."""
+
+    def begin(self, now: float, tokens: float) -> None:
+        """Count one more call, and what it is expected to use."""
+        self.outstanding += 1
+        self.begun += 1
+        self.tokens += tokens
+        if self.room is not None:
+            self.room.taken += 1
+        if self.quota is not None:
+            self.quota.take(now, tokens)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Slot:
+    """One deployment and what is known of it at the moment."""
+
+    deployment: Deployment
+    circuit: Circuit
+    load: Load = field(default_factory=Load)
+    speed: Speed = field(default_factory=Speed)
+    """How fast it answers."""
+    throttled_until: float = 0.0
+    home: Home | None = None
+    """The machine that loads it on demand, where it is served by one."""
+    demoted: bool = False
+    """Whether its model has changed for the worse there: it is left alone where another is."""
+
+    @property
+    def outstanding(self) -> int:
+        """Calls at its place that have begun and not ended, those of the model's variants too."""
+        return self.load.outstanding
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it takes one more call at once."""
+        return self.load.room is None or self.load.room.is_free
+
+    def available(self, now: float) -> bool:
+        """Return whether a call may go there: healthy, or due for a probe, and not throttled."""
+        return self.throttled_until <= now and self.circuit.allows(now)
+
+    @property
+    def available_at(self) -> float:
+        """When a call may go there again, as far as time alone decides."""
+        return max(self.throttled_until, self.circuit.allows_from)
+
+    def untroubled(self, now: float) -> bool:
+        """Return whether nothing at all is held against it."""
+        closed = self.circuit.state is CircuitState.CLOSED
+        return closed and self.throttled_until <= now and not self.demoted
+
+    def wait_s(self, now: float, tokens: float) -> float:
+        """Return in how many seconds its quota has room for a call; 0: now."""
+        quota = self.load.quota
+        return 0.0 if quota is None else quota.wait_s(now, tokens)
+
+
+def with_room(slots: Iterable[Slot], now: float, tokens: float) -> list[Slot]:
+    """Return those with room in their quotas; where none has any, the one that has some first."""
+    waits = [(slot.wait_s(now, tokens), slot) for slot in slots]
+    free = [slot for wait_s, slot in waits if wait_s == 0.0]
+    return free or [min(waits, key=lambda each: each[0])[1]]
+
+
+def where_loaded(slots: Sequence[Slot], now: float) -> Sequence[Slot]:
+    """Return those that need not load their model; where none has it, the one that has it first.
+
+    Of machines that would have it at the same time, it is loaded where it costs the least: nothing
+    has to leave, or what was not used the longest. Where all that have it are busy, every one may
+    take the call, and load it for that.
+    """
+    holding = [slot for slot in slots if slot.home is None or slot.home.holds(now)]
+    if not holding:
+        return [min(slots, key=lambda slot: slot.home.to_load_it(now) if slot.home else (0.0, 0.0))]
+    free = [
+        slot
+        for slot in holding
+        if slot.home is None or slot.outstanding < slot.home.machine.rule.busy_at
+    ]
+    return free or slots
+
+
+def loads_of(
+    deployments: Mapping[str, Sequence[Deployment]],
+    now: float,
+    rooms: Mapping[tuple[str, str], Room],
+) -> dict[tuple[str, str], Load]:
+    """Return the load of every place: of models that are served at the same one it is the same."""
+    places: dict[tuple[str, str], list[Deployment]] = {}
+    for each in (each for group in deployments.values() for each in group):
+        places.setdefault(each.key, []).append(each)
+    return {
+        key: Load(quota=quota_of(group, now), room=rooms.get(key)) for key, group in places.items()
+    }

@@ -1,0 +1,140 @@
+import random
+from collections import Counter
+
+import pytest
+
+from app.gateway.deployments.balance import CallSize
+from app.gateway.deployments.pool import DeploymentPool
+from app.gateway.deployments.quotas import Quota
+from tests.support.providers import ScriptedProvider, deployment
+
+
+class Clock:
+    now = 50.0
+
+    def __call__(self):
+        return self.now
+
+
+def quota(*, rps=None, rpm=None, tpm=None, now=0.0):
+    return Quota(max_rps=rps, requests_per_minute=rpm, tokens_per_minute=tpm, now=now)
+
+
+def test_each_limit_has_a_burst_of_its_own_and_fills_evenly():
+    calls = quota(rps=2.0, rpm=30.0)
+    for _ in range(2):
+        assert calls.wait_s(0.0, 0.0) == 0.0
+        calls.take(0.0, 0.0)
+    assert calls.wait_s(0.0, 0.0) == pytest.approx(0.5)
+    assert calls.wait_s(0.5, 0.0) == 0.0
+    # 2 a second are soon more than 30 a minute.
+    at, taken = 0.5, 0
+    while at < 120.0:
+        if calls.wait_s(at, 0.0) == 0.0:
+            calls.take(at, 0.0)
+            taken += 1
+        at += 0.125
+    assert taken == pytest.approx(30 - 2 + 0.5 * 120.0, abs=1)
+
+
+def test_less_than_one_call_a_second_is_still_one_at_a_time():
+    slow = quota(rps=0.1)
+    slow.take(0.0, 0.0)
+    assert slow.wait_s(0.0, 0.0) == pytest.approx(10.0)
+    assert slow.wait_s(10.0, 0.0) == 0.0
+
+
+def test_tokens_are_settled_by_what_was_used():
+    tokens = quota(tpm=6000.0)
+    tokens.take(0.0, 4000.0)
+    assert tokens.wait_s(0.0, 3000.0) == pytest.approx(10.0)
+    tokens.settle(-2000.0)
+    assert tokens.wait_s(0.0, 3000.0) == 0.0
+    assert tokens.used(0.0) == pytest.approx(1 / 3)
+    tokens.settle(-1e9)  # more than was taken is no credit
+    assert tokens.used(0.0) == 0.0
+
+
+def test_a_call_larger_than_the_limit_passes_where_nothing_is_used():
+    tokens = quota(tpm=600.0)
+    assert tokens.wait_s(0.0, 5000.0) == 0.0
+    tokens.take(0.0, 5000.0)
+    assert tokens.used(0.0) == 2.0
+    # The debt is bounded: what was turned away did not use it up.
+    assert tokens.wait_s(0.0, 1.0) == pytest.approx(60.1)
+
+
+def test_a_clock_that_stands_still_or_goes_back_gives_nothing_and_takes_nothing():
+    calls = quota(rps=1.0, now=100.0)
+    calls.take(100.0, 0.0)
+    assert calls.wait_s(40.0, 0.0) == pytest.approx(1.0)
+    assert calls.wait_s(100.5, 0.0) == pytest.approx(0.5)
+
+
+def pool_of(*places, clock, variant=False):
+    made = [deployment("a", ScriptedProvider(), upstream=name, **limits) for name, limits in places]
+    deployments = {"a": made}
+    if variant:
+        deployments["a@v"] = made
+    return DeploymentPool(deployments, clock=clock, rng=random.Random(5))
+
+
+def taken(pool, n, model="a", size=None):
+    found = Counter()
+    for _ in range(n):
+        lease = pool.lease(model, size=size)
+        found[lease.deployment.upstream] += 1
+        lease.succeeded()
+        lease.release()
+    return found
+
+
+def test_a_place_without_room_is_passed_over_until_it_has_some():
+    clock = Clock()
+    pool = pool_of(("x", {"max_rps": 3.0}), ("y", {}), clock=clock)
+    got = taken(pool, 40)
+    assert got["x"] == 3
+    clock.now += 1.0
+    assert taken(pool, 40)["x"] == 3
+
+
+def test_where_none_has_room_the_one_that_has_some_first_takes_it():
+    clock = Clock()
+    pool = pool_of(("x", {"max_rps": 1.0}), ("y", {"max_rps": 4.0}), clock=clock)
+    got = taken(pool, 15)
+    assert got == {"x": 3, "y": 12}
+
+
+def test_tokens_count_and_are_given_back():
+    clock = Clock()
+    pool = pool_of(("x", {"tokens_per_minute": 1000}), ("y", {}), clock=clock)
+    size = CallSize(input_tokens=300.0, output_tokens=300.0)
+    assert pool.predicts("a")
+    leases = [pool.lease("a", size=size) for _ in range(4)]
+    assert [each.deployment.upstream for each in leases].count("x") == 1
+    mine = next(each for each in leases if each.deployment.upstream == "x")
+    mine.used(350.0)
+    for lease in leases:
+        lease.release()
+    slot = mine.slot
+    assert slot.load.quota.used(clock.now) == pytest.approx(0.35)
+    assert slot.wait_s(clock.now, size.tokens) == 0.0
+    mine.used(None)
+    assert slot.load.quota.used(clock.now) == pytest.approx(0.35)
+
+
+def test_a_variant_shares_calls_and_quota_of_its_place():
+    clock = Clock()
+    pool = pool_of(("x", {"max_rps": 4.0}), ("y", {}), clock=clock, variant=True)
+    held = [pool.lease("a@v") for _ in range(6)]
+    assert {slot.outstanding for slot in pool.slots()} == {3}
+    assert [slot.outstanding for slot in pool.slots()] == [3] * 4
+    got = Counter(pool.lease("a").deployment.upstream for _ in range(6))
+    assert got["x"] == 1
+    for lease in held:
+        lease.release()
+    assert {slot.outstanding for slot in pool.slots()} == {1, 5}
+
+
+def test_a_pool_without_limits_asks_for_no_sizes():
+    assert not pool_of(("x", {}), ("y", {}), clock=Clock()).predicts("a")
