@@ -29,9 +29,13 @@ ROUTED = {
     "x-route-session-reason",
     "x-route-cache",
 }
+TIMED = {"x-route-predicted-ttft-ms", "x-route-predicted-latency-ms"}
+"""Beside these, where a call is made."""
 NUMBERS = (
     "x-route-predicted-quality",
     "x-route-predicted-cost-usd",
+    "x-route-predicted-ttft-ms",
+    "x-route-predicted-latency-ms",
     "x-route-router-ms",
     "x-route-overhead-ms",
 )
@@ -178,7 +182,7 @@ async def test_a_stream_asks_for_usage_and_keeps_the_other_stream_options(fresh_
 
 def test_every_routing_header_is_on_a_whole_answer(client):
     response = post(client)
-    assert routing_headers(response) == ROUTED | {"x-route-cost-usd"}
+    assert routing_headers(response) == ROUTED | TIMED | {"x-route-cost-usd"}
     assert response.headers["x-route-model"] == response.json()["model"]
     assert response.headers["x-route-policy"] == "default"
     assert response.headers["x-route-reason"] == "knob"
@@ -190,7 +194,7 @@ def test_every_routing_header_is_on_a_whole_answer(client):
 
 def test_every_routing_header_is_on_a_stream(client):
     response = post(client, stream=True)
-    assert routing_headers(response) == ROUTED
+    assert routing_headers(response) == ROUTED | TIMED
     assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
     assert response.headers["cache-control"] == "no-cache"
     assert response.headers["x-accel-buffering"] == "no"
@@ -259,11 +263,14 @@ def test_a_request_id_that_is_not_safe_is_replaced(client, unsafe):
 
 
 class BreakingClock:
-    """A clock that works, but for one reading."""
+    """A clock that works, but for one reading: the n-th from the arming on."""
 
-    def __init__(self, breaks_at: int) -> None:
-        self._breaks_at = breaks_at
+    def __init__(self) -> None:
+        self._breaks_at: int | None = None
         self.readings = 0
+
+    def arm(self, breaks_at: int) -> None:
+        self._breaks_at, self.readings = breaks_at, 0
 
     def __call__(self) -> float:
         self.readings += 1
@@ -279,13 +286,14 @@ async def test_a_defect_is_a_500_without_details_wherever_it_strikes(
     config = stub_config(tmp_path, stub.origin)
     statuses = []
     for breaks_at in range(1, 20):
-        clock = BreakingClock(breaks_at)
+        clock = BreakingClock()
         app = create_app(config, artifacts=artifacts, clock=clock)
         transport = httpx.ASGITransport(app)
         async with (
             app.router.lifespan_context(app),
             httpx.AsyncClient(transport=transport, base_url="http://gateway") as client,
         ):
+            clock.arm(breaks_at)
             response = await post(client, stream=stream)
         assert "x-request-id" in response.headers
         assert "clock" not in response.text
