@@ -56,6 +56,24 @@ def test_round_robin_goes_by_turns_and_answers_say_whose(ask):
     assert taken == taken[:2] * 3
 
 
+def test_answers_say_in_which_region_they_were_made(fresh_gateway):
+    places = [{**PLACES[0], "region": "eu-west"}, PLACES[1]]
+    gateway = fresh_gateway(
+        {"models.both": {"deployments": places, "spec": "llama-3.1-8b-instruct"}}
+    )
+    regions = {}
+    with httpx.Client(base_url=gateway.url, trust_env=False) as client:
+        body = {"model": "both", "messages": [{"role": "user", "content": "Hi"}]}
+        while len(regions) < 2:
+            answer = client.post("/v1/chat/completions", json=body)
+            region = answer.headers.get("x-route-region")
+            regions[answer.headers["x-route-deployment"]] = region
+        shown = client.get("/console/api/live").json()["upstreams"]
+    assert regions == {NANO: "eu-west", LARGE: None}
+    mine = {each["upstream_model"]: each["region"] for each in shown if each["model"] == "both"}
+    assert mine == {"sim-nano": "eu-west", "sim-large": None}
+
+
 def test_an_answer_of_a_model_in_one_place_names_none(ask):
     assert ask("round-robin")("sim-small") is None
 

@@ -9,7 +9,7 @@ others, and none gets more than `max_load` times its part of the calls that are 
 import math
 import random
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from app.gateway.deployments.balance import CallSize, LeastOutstanding, News, Prefix
 from app.gateway.deployments.slots import Load, Slot
@@ -30,19 +30,25 @@ _MASK = (1 << 64) - 1
 
 
 def prefix_of(request: RouteRequest) -> Prefix:
-    """Return what a prompt begins with, as two numbers that are the same in every process.
+    """Return what a prompt begins with.
 
     The opening is what an application says to begin with, the system prompt and the tools; the
     conversation is that and what follows it first. Turns of one conversation share both.
     """
-    tools = request.fields.get("tools")
-    number = 0 if tools is None else zlib.crc32(tools[:_CHARS])
-    first = ""
+    openings, first = [], ""
     for message in request.conversation.messages:
         if message.role is not Role.SYSTEM:
             first = message.text
             break
-        number = zlib.crc32(message.text[:_CHARS].encode("utf-8", "surrogatepass"), number)
+        openings.append(message.text)
+    return prefix_number(request.fields.get("tools"), openings, first)
+
+
+def prefix_number(tools: bytes | None, openings: Iterable[str], first: str) -> Prefix:
+    """Return numbers for what a prompt begins with, which are the same in every process."""
+    number = 0 if tools is None else zlib.crc32(tools[:_CHARS])
+    for text in openings:
+        number = zlib.crc32(text[:_CHARS].encode("utf-8", "surrogatepass"), number)
     conversation = zlib.crc32(first[:_CHARS].encode("utf-8", "surrogatepass"), number)
     return Prefix(opening=number, conversation=conversation)
 
