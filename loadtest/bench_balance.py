@@ -22,11 +22,11 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from app.errors import UpstreamUnavailableError
-from app.gateway.balance import Balance, CallSize, Prefix
-from app.gateway.balances import BALANCES
-from app.gateway.bandit import Bandit, BanditRule
-from app.gateway.pool import DeploymentPool, Lease
-from app.gateway.prefix_affinity import prefix_number
+from app.gateway.deployments.balance import Balance, CallSize, Prefix
+from app.gateway.deployments.balances import BALANCES
+from app.gateway.deployments.bandit import Bandit, BanditRule
+from app.gateway.deployments.pool import DeploymentPool, Lease
+from app.gateway.deployments.prefix_affinity import prefix_number
 from loadtest.sim.fleet import Place
 from loadtest.sim.servers import SlotServer
 

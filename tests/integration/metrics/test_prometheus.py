@@ -60,6 +60,14 @@ CHANGES = {
         **LEARNING,
         "workflow": {"kind": "contextual-cascade", "verifier": VERIFIER},
     },
+    "models.both": {
+        "deployments": [
+            {"upstream": "stub", "upstream_model": "sim-nano"},
+            {"upstream": "stub", "upstream_model": "sim-small"},
+        ],
+        "spec": "llama-3.1-8b-instruct",
+        "balance": "bandit",
+    },
     "allowances.gateway.budgets": [{"usd": 50, "period": "month"}],
     "allowances.teams": {"red": {"budgets": [{"usd": 40, "period": "week"}]}},
 }
@@ -155,6 +163,8 @@ class Traffic:
                 assert client.post("/v1/feedback", json=label).status_code == 200
         assert client.post("/v1/route", json=body("Which one?")).status_code == 200
         self.several(client)
+        for number in range(6):
+            assert ask(client, f"{number} by a bandit", model="both").status_code == 200
         for _ in range(2):
             assert ask(client, f"the same again {self.rounds}").status_code == 200
 
