@@ -4,12 +4,13 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from routers.artifact.artifact import RouterArtifact
@@ -150,7 +151,7 @@ class TrainedRouter:
         (conversation,) = _conversations(prompt)
         candidates = self._candidates(prices, traits)
         if flags is not None:
-            constraints = replace(constraints, wishes=parse_flags(flags).wishes())
+            constraints = msgspec.structs.replace(constraints, wishes=parse_flags(flags).wishes())
         tokens, upper = estimate_tokens_and_upper(conversation)
         return decide_one(
             candidates=candidates,

@@ -4,7 +4,7 @@ Units: seconds, US dollars, prices per million tokens, quality in [0, 1].
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import msgspec
@@ -380,8 +380,7 @@ class OutputLimit(StrEnum):
     """It is kept out."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Constraints:
+class Constraints(msgspec.Struct, frozen=True, kw_only=True):
     """Hard limits that come before any score."""
 
     output_limit: OutputLimit = OutputLimit.PREFER
@@ -390,17 +389,17 @@ class Constraints:
     unhealthy_model_ids: frozenset[str] = frozenset()
     demoted_model_ids: frozenset[str] = frozenset()
     """Models that are not what they were, and are kept out while another one can serve."""
-    unpayable: Mapping[str, str] = field(default_factory=dict)
+    unpayable: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Models that the request's budget cannot pay for, and why."""
-    over_share: Mapping[str, str] = field(default_factory=dict)
+    over_share: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Models that as many requests went to as may, and why."""
     wishes: Wishes | None = None
     """What the request wants of models besides quality and price: its demands keep models out, its
     goals are weighed."""
-    surcharges_usd: Mapping[str, float] = field(default_factory=dict)
+    surcharges_usd: Mapping[str, float] = msgspec.field(default_factory=dict)
     """What models cost at the moment beside their price, such as the time of who waits, in US
     dollars >= 0. Only the choice counts it: no limit, no account."""
-    latencies: Mapping[str, "Latency"] = field(default_factory=dict)
+    latencies: Mapping[str, "Latency"] = msgspec.field(default_factory=dict)
     """How long models are predicted to take for the request."""
     max_latency_s: float | None = None
     """What is left for a whole answer: models that may take longer are kept out, unless all may."""
@@ -417,7 +416,7 @@ class Constraints:
         total = dict(self.surcharges_usd)
         for model_id, usd in more_usd.items():
             total[model_id] = total.get(model_id, 0.0) + usd
-        return replace(self, surcharges_usd=total)
+        return msgspec.structs.replace(self, surcharges_usd=total)
 
 
 # --- predictions and decisions ----------------------------------------------------------------

@@ -1,8 +1,9 @@
 """What models take at the moment for a request, as its decision is to know it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Protocol
+
+import msgspec
 
 from app.gateway.deployments.balance import CallSize
 from app.gateway.latency_terms import LatencyTerms
@@ -15,7 +16,7 @@ class LatencyOf(Protocol):
     def __call__(
         self, model_id: str, size: CallSize, *, key: Callable[[Latency], float] | None = None
     ) -> Latency:
-        """Return it; of several deployments that of the least `key` where there is one."""
+        """Return it; of several deployments one where `key` is at most 0, else is the least."""
         ...
 
 
@@ -54,7 +55,7 @@ def with_latencies(
     if terms is not None and terms.usd_per_s:
         for name, each in latencies.items():
             usd[name] = usd.get(name, 0.0) + terms.usd_per_s * each.total_s
-    return replace(
+    return msgspec.structs.replace(
         constraints,
         latencies=latencies,
         surcharges_usd=usd,

@@ -3,68 +3,34 @@
 Medians of the time to the first token and of the time per output token are learned for each size of
 prompt. What nine of ten calls stay below is learned on top of that, from how far calls were off:
 whatever the medians get wrong, and whatever drifts, so many stay below in the long run.
-
-References
-----------
-Gibbs and Candès 2021, Adaptive Conformal Inference Under Distribution Shift, arXiv:2106.00170;
-Angelopoulos, Candès and Tibshirani 2023, Conformal PID Control, arXiv:2307.16895 (its quantile
-tracking, here on logarithms of ratios and with a step that follows their spread).
 """
 
 import math
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 
-from routers.types import UPPER_QUANTILE, Latency
+from app.gateway.quantiles import BySize, Margin, Quantile
+from routers.types import Latency
 
 USUAL_OUTPUT_TOKENS = 250.0
 """Of an answer whose length nobody predicts."""
 
-_MEMORY = 0.06
-"""The weight of the newest call, once some are known: some thirty calls count."""
-
-_FIRST_CALLS = 15
-"""While fewer are known, each counts as much as any other."""
-
-_LONG_MEMORY = 0.002
-"""Of the newest call in what is usual: what is known of a place that had no calls for a while."""
-
-_FIRST_LONG = 499
-"""As `_FIRST_CALLS`, for that."""
-
-_STEP = 2.0
-"""How far a quantile moves at most with one call, in the mean distance of calls from it."""
-
-_HALF_STEP = _STEP / 2
-
-_FINEST = 0.01
-"""The least such distance: 1 %, so that what hardly varies is followed too."""
-
-_OWN_CALLS = 3.0
-"""Calls of one size of prompt that count as much as those of all sizes together."""
-
 _FORGOTTEN_S = 120.0
 """Without calls for so long, half of what the last ones were off from the usual is forgotten."""
 
-_LONG_MARGIN = 0.01
-"""Of the newest call in what is usual of margins."""
+_IDLE_STEP_S = 2.0
+"""In steps of so long it is looked at how much that is: what is known is worked out once a step."""
 
-_PRIOR_CALLS = 4
-"""What is written of a place counts as so many calls: one call, of a huge prompt, is no news of all
-others."""
+_LONGEST_IDLE_S = 3_600.0
+"""By then nothing of it is left."""
 
 _SIZES = 5
 """Classes of prompts: below 256 tokens, 1,024, 4,096, 16,384, and above."""
 
 _LEAST_S = 1e-4
 """Shorter times are no times: logarithms are taken of them."""
-
-_MADE_GOOD = 0.05
-"""Of each call, while some are owed."""
-
-_MOST_OWED = 20.0
-"""Calls; so that thousands that run at once do not make thousands after them wait."""
 
 _PRIOR_MARGIN = math.log(1.8)
 """By how much nine of ten are taken to stay below a median of which nothing was seen."""
@@ -78,141 +44,6 @@ def size_of(input_tokens: float) -> int:
     if input_tokens < 256:
         return 0
     return min((int(input_tokens).bit_length() - 7) // 2, _SIZES - 1)
-
-
-@dataclass(slots=True)
-class Quantile:
-    """One quantile of a stream of numbers, the newest ones counting most.
-
-    It moves up by the share `p` of a step where a number lies above it, and down by the rest where
-    it does not, so that over time the share `p` of all lie below, whatever their distribution. The
-    step follows the mean distance of numbers from it: after a jump it runs, at rest it hardly
-    moves.
-    """
-
-    p: float
-    value: float
-    spread: float = 0.2
-    n: int = 0
-
-    def learn(self, x: float) -> None:
-        """Take one more number into account."""
-        self.n = n = self.n + 1
-        off, spread = x - self.value, self.spread
-        rate = 1 / (n + 2) if n < _FIRST_CALLS else _MEMORY
-        self.spread = spread + rate * ((off if off > 0 else -off) - spread)
-        # By what was known before: else what lies far above would count for more than one.
-        step = _STEP * rate * (spread if spread > _FINEST else _FINEST)  # noqa: FURB136  (a call)
-        self.value += step * self.p if off > 0 else step * (self.p - 1)
-
-
-@dataclass(slots=True)
-class Margin:
-    """What nine of ten calls stay below, and what it owes them.
-
-    Where a place gets slower, calls that run have been promised too little before the first of them
-    tells. What they miss more than newer promises would have is made good for: one in twenty misses
-    until it is, instead of one in ten.
-    """
-
-    quantile: Quantile
-    usual: float
-    owed: float = 0.0
-    """Calls that missed more (or, below 0, fewer) than were taken into account."""
-
-    @classmethod
-    def at(cls, value: float) -> "Margin":
-        """Return one that begins at a prior."""
-        return cls(Quantile(UPPER_QUANTILE, value), value)
-
-    def after(self, kept: float) -> float:
-        """Return it where the share `kept` of what is off from the usual still counts."""
-        return self.usual + kept * (self.quantile.value - self.usual)
-
-    def learn(self, x: float, *, kept: bool) -> None:
-        """Take one more call into account.
-
-        Parameters
-        ----------
-        kept
-            Whether what it was promised was kept.
-        """
-        quantile = self.quantile
-        owed = self.owed + (not kept) - (x > quantile.value)
-        p = UPPER_QUANTILE
-        if owed > 1 or owed < -1:
-            more = _MADE_GOOD if owed > 0 else -_MADE_GOOD
-            p += more
-            owed -= more
-        self.owed = min(max(owed, -_MOST_OWED), _MOST_OWED)
-        quantile.p = p
-        quantile.learn(x)
-        self.usual += _LONG_MARGIN * (quantile.value - self.usual)
-
-
-@dataclass(slots=True)
-class Level:
-    """A median of logarithms, and what is usual of it.
-
-    A `Quantile` for one half, written out: of every call there are four.
-    """
-
-    value: float
-    usual: float
-    spread: float = 0.2
-    n: int = 0
-
-    @classmethod
-    def at(cls, seconds: float, *, calls: int = 0) -> "Level":
-        """Return one that begins at a prior, which counts as so many calls."""
-        return cls(math.log(seconds), math.log(seconds), n=calls)
-
-    def learn(self, x: float) -> None:
-        """Take one more number into account."""
-        n = self.n = self.n + 1
-        if n == 1:
-            self.value = self.usual = x
-            return
-        off, spread = x - self.value, self.spread
-        rate = 1 / (n + 2) if n < _FIRST_CALLS else _MEMORY
-        step = _HALF_STEP * rate * (spread if spread > _FINEST else _FINEST)  # noqa: FURB136
-        if off > 0:
-            self.spread = spread + rate * (off - spread)
-            self.value += step
-        else:
-            self.spread = spread - rate * (off + spread)
-            self.value -= step
-        self.usual += (1 / (n + 1) if n < _FIRST_LONG else _LONG_MEMORY) * (x - self.usual)
-
-
-class _BySize:
-    """Medians for each size of prompt, and of all together for sizes of which little is known."""
-
-    __slots__ = ("_all", "_sizes")
-
-    def __init__(self, prior_s: float) -> None:
-        self._all = Level.at(prior_s, calls=_PRIOR_CALLS)
-        self._sizes = [Level.at(prior_s) for _ in range(_SIZES)]
-
-    def learn(self, size: int, x: float) -> None:
-        self._all.learn(x)
-        self._sizes[size].learn(x)
-
-    def median(self, size: int, kept: float) -> float:
-        """Return the median of logarithms for a size of prompt.
-
-        Parameters
-        ----------
-        kept
-            The share of what is off from the usual that still counts.
-        """
-        every, own = self._all, self._sizes[size]
-        of_all = every.usual + kept * (every.value - every.usual)
-        n = own.n
-        if not n:
-            return of_all
-        mine = own.usual + kept * (own.value - own.usual)
-        return of_all + n / (n + _OWN_CALLS) * (mine - of_all)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,6 +102,24 @@ class Forecast(msgspec.Struct, eq=False, gc=False):
     """When the first token came; nan before, and where it comes with the last one."""
 
 
+class _Known(NamedTuple):
+    """What is known of a place for one size of prompts, as numbers to multiply with."""
+
+    first: float
+    """Logarithm of `first_s`."""
+    first_s: float
+    token_s: float
+    first_upper: float
+    """What nine of ten first tokens stay below, to the median."""
+    total: float
+    """What whole answers take, to what their expected length says."""
+    total_upper: float
+    """What nine of ten stay below, to what the cautious estimate of their length says."""
+
+
+_NOTHING_KNOWN: list[_Known | None] = [None] * _SIZES
+
+
 class Speed:
     """How fast one place answers.
 
@@ -282,16 +131,28 @@ class Speed:
         What is taken of it before the first call.
     """
 
-    __slots__ = ("_bias", "_first", "_first_margin", "_heard_at", "_token", "_whole_margin")
+    __slots__ = (
+        "_bias",
+        "_first",
+        "_first_margin",
+        "_heard_at",
+        "_idle_steps",
+        "_known",
+        "_token",
+        "_whole_margin",
+    )
 
     def __init__(self, pace: Pace = USUAL_PACE) -> None:
-        self._first = _BySize(max(pace.ttft_s, _LEAST_S))
-        self._token = _BySize(1 / pace.tokens_per_s)
+        self._first = BySize(max(pace.ttft_s, _LEAST_S), sizes=_SIZES)
+        self._token = BySize(1 / pace.tokens_per_s, sizes=_SIZES)
         self._first_margin = Margin.at(_PRIOR_MARGIN)
         self._whole_margin = Margin.at(_PRIOR_WHOLE_MARGIN)
         self._bias = Quantile(0.5, 0.0)
         """How much longer answers take than their expected length says, as a logarithm."""
         self._heard_at = -math.inf
+        self._idle_steps = 0
+        self._known = [*_NOTHING_KNOWN]
+        """By size, since it was heard of and in this step; None where it was not worked out."""
 
     def forecast(
         self,
@@ -318,19 +179,28 @@ class Speed:
         """
         size = size_of(input_tokens)
         idle_s = now - self._heard_at
-        kept = 1.0 if idle_s <= 0 else 0.5 ** (idle_s / _FORGOTTEN_S)
-        first = self._first.median(size, kept)
-        first_s, token_s = math.exp(first), math.exp(self._token.median(size, kept))
+        steps = 0
+        if idle_s >= _IDLE_STEP_S:
+            steps = int((idle_s if idle_s < _LONGEST_IDLE_S else _LONGEST_IDLE_S) / _IDLE_STEP_S)  # noqa: FURB136
+        by_size = self._known
+        if steps != self._idle_steps:
+            # A new one, not the old one cleared: other threads may be about to write to that.
+            by_size = self._known = [*_NOTHING_KNOWN]
+            self._idle_steps = steps
+        known = by_size[size]
+        if known is None:
+            known = by_size[size] = self._work_out(size, steps)
+        first, first_s, token_s, first_upper, total, total_upper = known
         expected = USUAL_OUTPUT_TOKENS if output_tokens is None else output_tokens
         middle_s = most_s = first_s + token_s * expected
         if output_tokens_upper is not None and output_tokens_upper > expected:
             most_s = first_s + token_s * output_tokens_upper
-        total_s = middle_s * math.exp(self._bias.value)
-        total_s_upper = most_s * math.exp(self._whole_margin.after(kept))
+        total_s = middle_s * total
+        total_s_upper = most_s * total_upper
         # Compared by hand: calls of `min` and `max` would be a third of the time.
         total_s_upper = max(total_s_upper, total_s)
         if streams:
-            first_s_upper = first_s * math.exp(self._first_margin.after(kept))
+            first_s_upper = first_s * first_upper
             first_s = min(first_s, total_s)
             first_s_upper = max(first_s_upper, first_s)
             first_s_upper = min(first_s_upper, total_s_upper)
@@ -345,6 +215,19 @@ class Speed:
         is_described = output_tokens is not None
         return Forecast(latency, streams, is_described, size, first, middle_s, most_s, ahead_s)
 
+    def _work_out(self, size: int, idle_steps: int) -> _Known:
+        """Return what is known for a size of prompt, after so many steps without a call."""
+        kept: float = 0.5 ** (idle_steps * _IDLE_STEP_S / _FORGOTTEN_S)
+        first = self._first.median(size, kept)
+        return _Known(
+            first=first,
+            first_s=math.exp(first),
+            token_s=math.exp(self._token.median(size, kept)),
+            first_upper=math.exp(self._first_margin.after(kept)),
+            total=math.exp(self._bias.value),
+            total_upper=math.exp(self._whole_margin.after(kept)),
+        )
+
     def first_token(self, forecast: Forecast, took_s: float, *, now: float) -> None:
         """Learn from a first token that came after so many seconds."""
         self._heard_at = now
@@ -356,6 +239,7 @@ class Speed:
         seen = math.log(max(took_s, _LEAST_S))
         self._first_margin.learn(seen - forecast.first, kept=kept)
         self._first.learn(forecast.size, seen)
+        self._known = [*_NOTHING_KNOWN]
 
     def whole(
         self, forecast: Forecast, took_s: float, *, output_tokens: float | None, now: float
@@ -375,8 +259,12 @@ class Speed:
         if forecast.is_described:
             self._bias.learn(seen - math.log(forecast.middle_s))
             self._whole_margin.learn(seen - math.log(forecast.most_s), kept=kept)
-        if not output_tokens or output_tokens < 2:
-            return
+        if output_tokens and output_tokens >= 2:
+            self._learn_token(forecast, took_s, output_tokens)
+        self._known = [*_NOTHING_KNOWN]
+
+    def _learn_token(self, forecast: Forecast, took_s: float, output_tokens: float) -> None:
+        """Learn from an answer that was whole after so long how fast answers are written."""
         first_s = forecast.first_s if forecast.streams else math.exp(forecast.first)
         writing_s = took_s - first_s
         if not writing_s > 0:

@@ -214,15 +214,16 @@ class DeploymentPool:
         Parameters
         ----------
         key
-            Where the best of its deployments is meant, what is least there; else the one that
-            is least busy counts. One that is not available counts only where all are not.
+            By how much an answer would be late. The deployment that is least busy counts where it
+            is in time, or where there is no key, else the one that is least late. One that is not
+            available counts only where all are not.
         """
         slots, now = self._slots[model_id], self.clock()
         if len(slots) > 1:
             if model_id in self._troubled:
                 slots = tuple(slot for slot in slots if slot.available(now)) or slots
             if key is not None:
-                return min([forecast_at(slot, size, now).latency for slot in slots], key=key)
+                return _least_late(slots, size, now, key)
             if model_id in self._hosted:
                 least_s = min(_loading_s(slot, now) for slot in slots)
                 slots = tuple(slot for slot in slots if _loading_s(slot, now) <= least_s)
@@ -477,6 +478,18 @@ def forecast_at(slot: Slot, size: CallSize, now: float) -> Forecast:
 
 def _loading_s(slot: Slot, now: float) -> float:
     return 0.0 if slot.home is None else slot.home.wait_s(now)
+
+
+def _least_late(
+    slots: Sequence[Slot], size: CallSize, now: float, late_s: Callable[[Latency], float]
+) -> Latency:
+    """Return what a call takes where it is in time, the least busy place first."""
+    first = min(slots, key=_busy)
+    found = forecast_at(first, size, now).latency
+    if late_s(found) <= 0:
+        return found
+    others = [forecast_at(slot, size, now).latency for slot in slots if slot is not first]
+    return min([found, *others], key=late_s)
 
 
 def _busy(slot: Slot) -> float:
