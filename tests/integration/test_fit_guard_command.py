@@ -46,7 +46,9 @@ def test_the_router_is_as_it_was(folder):
     assert before.workflow is None
     assert after.workflow.kind == "guarded"
     assert after.models == before.models
-    assert after.knob == before.knob
+    assert after.knob.cost_quality == before.knob.cost_quality
+    # Worked out anew: processors differ in the last digits of what they add up.
+    assert after.knob.usd_per_quality == pytest.approx(before.knob.usd_per_quality, rel=1e-5)
     assert after.manifest["metrics"]["guard"]["n_prompts"] == 400
 
 
