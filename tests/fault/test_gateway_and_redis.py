@@ -143,7 +143,8 @@ async def test_budgets_refuse_and_everything_else_goes_on_while_redis_is_gone(ga
     async with gateway.client() as client:
         metrics = (await client.get("/metrics")).text
     failed = set(re.findall(r'gateway_store_errors_total\{feature="(\w+)"', metrics))
-    assert failed == {"budgets", "keys", "blobs"}
+    # What is learned is told now and then, maybe not in that time.
+    assert failed - {"lessons"} == {"budgets", "keys", "blobs"}
 
 
 async def test_a_key_that_nobody_knows_opens_nothing_while_redis_is_gone(gateway, redis):

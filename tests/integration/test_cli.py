@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from app.cli import main
+from tests.support.decided import untimed
 from tests.support.gateway import CONFIGS, REPOSITORY, STUB_MODELS, read_yaml, write_yaml
 from tests.support.redis_server import free_port
 
@@ -246,14 +247,9 @@ def test_explain_decides_like_the_gateway(run_here, config, gateway):
         ).json()
         for key in ("model", "cost_quality", "counterfactual"):
             assert explained[key] == decided[key]
-        assert [_untimed(each) for each in explained["candidates"]] == [
-            _untimed(each) for each in decided["candidates"]
+        assert [untimed(each) for each in explained["candidates"]] == [
+            untimed(each) for each in decided["candidates"]
         ]
-
-
-def _untimed(candidate):
-    """Leave out times: a gateway that serves has measured some."""
-    return {name: value for name, value in candidate.items() if not name.endswith("_ms")}
 
 
 def test_explain_says_in_one_line_what_is_wrong(run_here, config):
