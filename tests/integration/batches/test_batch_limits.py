@@ -104,11 +104,11 @@ def test_requests_wait_where_a_key_may_have_few_at_once(batches):
 
 
 def test_a_batch_ends_with_the_budget_of_its_key(batches):
-    client = batches.client(budgets=[{"usd": 0.0005, "period": "month"}])
+    client = batches.client(budgets=[{"usd": 0.0002, "period": "month"}])
     batch = over(client, handed_in(client, LINES).id)
     assert batch.status == "completed"
     told = beyond(batch)
-    assert told["cost_usd"] <= 0.0005
+    assert told["cost_usd"] <= 0.0002
     assert batch.request_counts.failed > 0
     bodies = [each["response"]["body"] for each in lines_of(client, batch.error_file_id)]
     assert {each["error"]["code"] for each in bodies} == {"key_budget_exceeded"}
