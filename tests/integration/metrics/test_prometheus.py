@@ -6,6 +6,8 @@ import math
 import re
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import httpx
 import pytest
@@ -68,6 +70,42 @@ CHANGES = {
         "spec": "llama-3.1-8b-instruct",
         "balance": "bandit",
     },
+    "models.cheapest": {
+        "deployments": [
+            {"upstream": "stub", "upstream_model": "sim-nano", "usd_per_hour": 1, "max_rps": 50},
+            {"upstream": "stub", "upstream_model": "sim-small", "usd_per_hour": 2, "max_rps": 50},
+        ],
+        "spec": "llama-3.1-8b-instruct",
+        "balance": "orchestration",
+    },
+    "models.bounded": {
+        "deployments": [
+            {
+                "upstream": "stub",
+                "upstream_model": "sim-medium",
+                "requests_per_minute": 600,
+                "max_outstanding": 1,
+            }
+        ],
+        "spec": "gpt-4.1-mini",
+    },
+    "models.local": {
+        "upstream": "box",
+        "upstream_model": "sim-small",
+        "spec": "gpt-4.1-nano",
+        "memory_gb": 8,
+        "load_s": 0.1,
+    },
+    "policies.rushed": {
+        **LEARNING,
+        "best_effort": {"deadline_ms": 1, "tiers": ["sim-medium", "sim-nano"]},
+    },
+    "policies.spread": {
+        **LEARNING,
+        "candidates": ["sim-nano", "bounded"],
+        "default_model": "bounded",
+        "load": {"target": 0.9},
+    },
     "allowances.gateway.budgets": [{"usd": 50, "period": "month"}],
     "allowances.teams": {"red": {"budgets": [{"usd": 40, "period": "week"}]}},
 }
@@ -89,7 +127,9 @@ def prometheus(stub_thread, artifacts, tmp_path_factory):
     directory = tmp_path_factory.mktemp("prometheus")
     artifact = TroubledArtifact(artifacts["carrot"])
     env = {"STEELYARD_ADMIN_TOKEN": TOKEN}
-    config = stub_config(directory, stub_thread.origin, changes=CHANGES, env=env)
+    box = {"kind": "openai", "base_url": f"{stub_thread.origin}/v1", "residency": {"memory_gb": 9}}
+    changes = {**CHANGES, "upstreams.box": box}
+    config = stub_config(directory, stub_thread.origin, changes=changes, env=env)
     with (
         GatewayThread(config, artifacts={"carrot": artifact}) as gateway,
         PrometheusServer(
@@ -167,6 +207,21 @@ class Traffic:
             assert ask(client, f"{number} by a bandit", model="both").status_code == 200
         for _ in range(2):
             assert ask(client, f"the same again {self.rounds}").status_code == 200
+        self.in_time(client)
+
+    def in_time(self, client):
+        """Ask for what looks at time and load: limits, tiers, queues, machines, costs."""
+        late = {"x-route-max-latency-ms": "1"}
+        for number in range(3):
+            assert ask(client, f"{number} at once, {self.rounds}", headers=late).status_code == 200
+            for model in ("cheapest", "local", "auto:rushed", "auto:spread"):
+                assert (
+                    ask(client, f"{number} in time, {self.rounds}", model=model).status_code == 200
+                )
+        with ThreadPoolExecutor(4) as several:
+            prompts = [f"{number} in line, round {self.rounds}" for number in range(4)]
+            answers = several.map(partial(ask, client, model="bounded"), prompts)
+            assert {each.status_code for each in answers} == {200}
 
     def several(self, client):
         """Two models that agree, and two that do not, where no third may be asked."""
