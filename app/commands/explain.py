@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from app.commands.config_option import config_option
+from routers.commands.base import FiniteRange
 
 
 @click.command()
@@ -22,9 +23,7 @@ from app.commands.config_option import config_option
     help="What is wanted besides quality and price: `size=1, recency=.5, security=high`.",
 )
 @config_option("Configuration file.")
-@click.option(
-    "--max-cost", type=click.FloatRange(min=0), default=None, help="Hard limit in US dollars."
-)
+@click.option("--max-cost", type=FiniteRange(min=0), default=None, help="Hard limit in US dollars.")
 @click.option("--max-latency-ms", default=None, help="Hard limit on the time of a whole answer.")
 @click.option("--max-ttft-ms", default=None, help="The same on the time to its first token.")
 @click.option("--latency-weight", default=None, help="What a second costs, in US dollars.")

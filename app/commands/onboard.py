@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from app.commands.config_option import config_option
-from routers.commands.base import encoder, overwrite
+from routers.commands.base import FiniteRange, encoder, overwrite
 
 
 @click.command()
@@ -28,7 +28,7 @@ from routers.commands.base import encoder, overwrite
 @click.option("--n-anchors", type=click.IntRange(10, 1000), default=100, show_default=True)
 @click.option("--name", help="How the artifact is to call it; default: its predicted_as.")
 @click.option(
-    "--max-cost", type=click.FloatRange(min=0), help="Refuse where it may cost more US dollars."
+    "--max-cost", type=FiniteRange(min=0), help="Refuse where it may cost more US dollars."
 )
 @click.option(
     "--max-output-tokens", type=click.IntRange(16, 131_072), default=1024, show_default=True

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
+from routers.commands.base import FiniteRange
+
 if TYPE_CHECKING:
     import httpx
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 @click.option(
     "--interval",
     "interval_s",
-    type=click.FloatRange(0.1, 60),
+    type=FiniteRange(0.1, 60),
     default=2.0,
     show_default=True,
     help="Seconds between two looks.",

@@ -51,6 +51,19 @@ def files(_: click.Context, __: click.Parameter, value: str | None) -> list[Path
     return [Path(name) for name in names]
 
 
+class FiniteRange(click.FloatRange):
+    """A number within limits. Click's own type lets NaN through, which is never beyond a limit."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return number
+
+
 class Percent(click.ParamType[float]):
     """A share from 0 up to 1, exclusive, written as `1%` or `0.01`."""
 

@@ -8,7 +8,16 @@ from typing import Any
 import click
 
 from routers.artifact.files import check_free
-from routers.commands.base import FILE, Percent, encoder, files, overwrite, progress, seed_option
+from routers.commands.base import (
+    FILE,
+    FiniteRange,
+    Percent,
+    encoder,
+    files,
+    overwrite,
+    progress,
+    seed_option,
+)
 
 
 @click.command("calibrate")
@@ -31,7 +40,7 @@ from routers.commands.base import FILE, Percent, encoder, files, overwrite, prog
 @click.option("--weak", metavar="MODEL", help="See --strong.")
 @click.option(
     "--strong-share",
-    type=click.FloatRange(0, 1),
+    type=FiniteRange(0, 1),
     help="Print the threshold that sends this share of requests to the strong model.",
 )
 @click.option(
@@ -43,13 +52,13 @@ from routers.commands.base import FILE, Percent, encoder, files, overwrite, prog
 )
 @click.option(
     "--max-quality-drop",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=FiniteRange(0, 1, min_open=True, max_open=True),
     help="Promise that the weak model costs at most this much, its gains not counted; exit 1 if "
     "nothing can be promised.",
 )
 @click.option(
     "--confidence",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=FiniteRange(0, 1, min_open=True, max_open=True),
     default=0.9,
     show_default=True,
     help="Of the promise, where outcomes are right or wrong.",

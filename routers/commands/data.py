@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from routers.artifact.files import check_free
 from routers.commands._download import download, verify
 from routers.commands._mapping import mapping_lines
-from routers.commands.base import FILE, overwrite, progress
+from routers.commands.base import FILE, FiniteRange, overwrite, progress
 from routers.data.lines import read_document
 from routers.errors import DataError
 from routers.files import shown
@@ -169,7 +169,7 @@ def _fetch(dataset: Dataset, target: Path) -> None:
 @click.option("--out", type=FILE, required=True, help="File to write: .parquet or .jsonl.")
 @click.option(
     "--quality-scale",
-    type=click.FloatRange(min=0, min_open=True, max=1e6),
+    type=FiniteRange(min=0, min_open=True, max=1e6),
     default=1.0,
     show_default=True,
     help="Divide qualities by this: 100 for percentages.",

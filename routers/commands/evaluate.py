@@ -10,6 +10,7 @@ import click
 
 from routers.commands.base import (
     FILE,
+    FiniteRange,
     draws_option,
     encoder,
     files,
@@ -113,7 +114,7 @@ def _renamed(_: click.Context, __: click.Parameter, value: str | None) -> dict[s
 )
 @click.option(
     "--cost-quality",
-    type=click.FloatRange(0, 1),
+    type=FiniteRange(0, 1),
     default=1.0,
     show_default=True,
     help="Sweep: position of the knob; at 1 costs count nothing.",

@@ -11,6 +11,7 @@ import click
 
 from routers.commands.base import (
     FILE,
+    FiniteRange,
     encoder,
     files,
     knob_positions,
@@ -20,7 +21,7 @@ from routers.commands.base import (
 )
 from routers.errors import DataError
 
-_SECONDS = click.FloatRange(0, 86_400)
+_SECONDS = FiniteRange(0, 86_400)
 
 
 def _runs(_: click.Context, __: click.Parameter, value: str | None) -> dict[str, Path]:

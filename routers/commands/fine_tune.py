@@ -6,7 +6,13 @@ from typing import Any
 
 import click
 
-from routers.commands.base import FILE, files, progress, seed_option
+from routers.commands.base import (
+    FILE,
+    FiniteRange,
+    files,
+    progress,
+    seed_option,
+)
 
 
 @click.command("fine-tune")
@@ -48,7 +54,7 @@ from routers.commands.base import FILE, files, progress, seed_option
 )
 @click.option(
     "--learning-rate",
-    type=click.FloatRange(min=0, min_open=True, max=1),
+    type=FiniteRange(min=0, min_open=True, max=1),
     default=2e-5,
     show_default=True,
 )

@@ -8,7 +8,15 @@ from pathlib import Path
 import click
 
 from routers.artifact.files import check_free
-from routers.commands.base import FILE, encoder, files, overwrite, progress, seed_option
+from routers.commands.base import (
+    FILE,
+    FiniteRange,
+    encoder,
+    files,
+    overwrite,
+    progress,
+    seed_option,
+)
 
 
 @click.command("fit-agents")
@@ -28,7 +36,7 @@ from routers.commands.base import FILE, encoder, files, overwrite, progress, see
 @click.option("--out", type=FILE, required=True, help="Folder to write the artifact to.")
 @click.option(
     "--usd-per-quality",
-    type=click.FloatRange(0, 1e6, min_open=True),
+    type=FiniteRange(0, 1e6, min_open=True),
     required=True,
     help="What a right answer may cost, in US dollars.",
 )

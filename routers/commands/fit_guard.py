@@ -8,7 +8,14 @@ from pathlib import Path
 import click
 
 from routers.artifact.files import check_free
-from routers.commands.base import FILE, encoder, overwrite, progress, seed_option
+from routers.commands.base import (
+    FILE,
+    FiniteRange,
+    encoder,
+    overwrite,
+    progress,
+    seed_option,
+)
 
 
 @click.command("fit-guard")
@@ -43,7 +50,7 @@ from routers.commands.base import FILE, encoder, overwrite, progress, seed_optio
 @click.option("--slow-model", metavar="MODEL", help="Its name in `models` of the configuration.")
 @click.option(
     "--slow-share",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=FiniteRange(0, 1, min_open=True, max_open=True),
     help="The share of requests that it may be asked about. [default: by chance above 0.5]",
 )
 @seed_option

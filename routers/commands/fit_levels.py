@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from routers.commands.base import FILE, files, seed_option
+from routers.commands.base import FILE, FiniteRange, files, seed_option
 from routers.files import replacing, shown
 
 
@@ -21,12 +21,12 @@ from routers.files import replacing, shown
 @click.option("--levels", metavar="LEVEL[,LEVEL…]", help="The levels, from the easiest on.")
 @click.option(
     "--usd-per-request",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     help="The most that an answer may cost on average: the best table within it.",
 )
 @click.option(
     "--max-quality-loss",
-    type=click.FloatRange(0, 1),
+    type=FiniteRange(0, 1),
     default=0.01,
     show_default=True,
     help="Without that: each level goes to the cheapest model within so much of its best one.",

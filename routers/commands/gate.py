@@ -9,6 +9,7 @@ import click
 
 from routers.commands.base import (
     FILE,
+    FiniteRange,
     draws_option,
     encoder,
     files,
@@ -52,14 +53,14 @@ _EXIT_CODES = {"passed": 0, "refused": 1, "not decided": 3}
 @todays_prices
 @click.option(
     "--max-p50-ms",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     default=20.0,
     show_default=True,
     help="Limit of the median time to predict one request on this machine.",
 )
 @click.option(
     "--max-size-mb",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     default=50.0,
     show_default=True,
     help="Limit of the artifact's files together.",

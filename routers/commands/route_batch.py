@@ -8,7 +8,15 @@ import click
 from routers.artifact.artifact import RouterArtifact
 from routers.artifact.load import load_artifact
 from routers.commands._capacities import capacities
-from routers.commands.base import FILE, encoder, files, knob_positions, progress, todays_prices
+from routers.commands.base import (
+    FILE,
+    FiniteRange,
+    encoder,
+    files,
+    knob_positions,
+    progress,
+    todays_prices,
+)
 from routers.errors import DataError
 from routers.files import shown
 
@@ -32,7 +40,7 @@ def _positions(
 )
 @click.option(
     "--budget",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     help="US dollars for all requests together: the best that they buy, instead of a knob.",
 )
 @click.option(

@@ -109,3 +109,11 @@ def test_what_cannot_be_planned_is_said_in_one_line(plan, lines, options, words)
     last = told.splitlines()[-1]
     assert last.startswith("steelyard: ")
     assert words in last
+
+
+@pytest.mark.parametrize("budget_usd", ["nan", "inf", "-1"])
+def test_a_budget_is_a_finite_number(plan, budget_usd):
+    code, _, told, rows = plan(LINES, f"--budget={budget_usd}")
+    assert (code, rows) == (2, [])
+    assert told.startswith("steelyard: Invalid value for '--budget'")
+    assert told.count("\n") == 1
