@@ -276,6 +276,8 @@ def _capacities(text: str, param: str) -> dict[str, int]:
             raise InvalidRequestError(
                 f"{param} is written as MODEL=REQUESTS[,MODEL=REQUESTS...]", param=param
             )
+        if model in found:
+            raise InvalidRequestError(f"{param} names {model[:80]!r} twice", param=param)
         found[model] = int(number)
     return found
 

@@ -200,6 +200,7 @@ def test_nobody_sees_what_belongs_to_another_key(batches):
         ({"metadata": {"budget_usd": "lots"}}, "metadata.budget_usd"),
         ({"metadata": {"capacity": "sim-nano"}}, "metadata.capacity"),
         ({"metadata": {"capacity": "nobody=3"}}, "metadata.capacity"),
+        ({"metadata": {"capacity": "sim-nano=1,sim-nano=2"}}, "metadata.capacity"),
         ({"extra_body": {"budget_usd": 0}}, "budget_usd"),
         ({"extra_body": {"capacity": {"sim-nano": -1}}}, "capacity"),
         ({"extra_headers": {"x-route-polcy": "x"}}, "x-route-polcy"),
