@@ -2,14 +2,18 @@
 
 import click
 
+_MAX_DIGITS = 12
+_MAX_SHOWN_CHARS = 80
+
 
 def capacities(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, int]:
     """Read `m=10000`, several times or with commas between."""
     found: dict[str, int] = {}
     for each in ",".join(values).split(",") if values else ():
         model, _mark, number = each.strip().rpartition("=")
-        if not model or not number.isdecimal():
-            raise click.BadParameter(f"{each.strip()!r} is not written as MODEL=REQUESTS")
+        if not model or not number.isdecimal() or len(number) > _MAX_DIGITS:
+            shown = each.strip()[:_MAX_SHOWN_CHARS]
+            raise click.BadParameter(f"{shown!r} is not written as MODEL=REQUESTS")
         if model in found:
             raise click.BadParameter(f"{model} stands there twice")
         found[model] = int(number)

@@ -117,3 +117,10 @@ def test_a_budget_is_a_finite_number(plan, budget_usd):
     assert (code, rows) == (2, [])
     assert told.startswith("steelyard: Invalid value for '--budget'")
     assert told.count("\n") == 1
+
+
+def test_a_capacity_of_thousands_of_digits_is_refused(plan):
+    code, _, told, rows = plan(LINES, "--capacity", "sim-nano=" + "9" * 5000)
+    assert (code, rows) == (2, [])
+    assert told.startswith("steelyard: Invalid value for '--capacity'")
+    assert told.count("\n") == 1
