@@ -161,8 +161,12 @@ async def test_signals_to_the_whole_group_end_every_worker_in_order(running):
     async with running() as gateway:
         os.killpg(gateway.process.pid, signal.SIGTERM)
         assert await gateway.process.wait() == 0
-        stopped = [json.loads(line) for line in said(gateway, '"message":"stopped"')]
-        assert {*pids_of(gateway)} <= {line["pid"] for line in stopped}
+
+        def all_stopped():
+            stopped = [json.loads(line) for line in said(gateway, '"message":"stopped"')]
+            return {*pids_of(gateway)} <= {line["pid"] for line in stopped}
+
+        await until(all_stopped)  # what it said may still be on its way here
         assert not said(gateway, "a worker died")
 
 
