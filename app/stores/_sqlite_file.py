@@ -13,6 +13,9 @@ from app.stores._sqlite_keys import opened
 from app.stores.base import StoreError
 from app.stores.sqlite import connect
 
+IN_MEMORY = Path(":memory:")
+"""No file at all: what is written ends with the process."""
+
 
 class SqliteFile:
     """A file with a schema of its own; some milliseconds for each use, off the event loop.
@@ -20,7 +23,7 @@ class SqliteFile:
     Parameters
     ----------
     path
-        Its directory is made if it is missing, readable by its owner only.
+        Its directory is made if it is missing, readable by its owner only; or `IN_MEMORY`.
     schema, version
         As of `connect`.
     clock
@@ -62,7 +65,7 @@ class SqliteFile:
     def _open(self) -> None:
         self._is_open = True
         if not self._when_written or self.path.exists():
-            self._connection = connect(self.path, schema=self._schema, version=self._version)
+            self._connection = self._connect()
 
     def _close(self) -> None:
         with self._using:
@@ -102,5 +105,12 @@ class SqliteFile:
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None and self._is_open:
-            self._connection = connect(self.path, schema=self._schema, version=self._version)
+            self._connection = self._connect()
         return opened(self._connection)
+
+    def _connect(self) -> sqlite3.Connection:
+        if self.path != IN_MEMORY:
+            return connect(self.path, schema=self._schema, version=self._version)
+        connection = sqlite3.connect(str(IN_MEMORY), check_same_thread=False)
+        connection.executescript(self._schema)
+        return connection

@@ -6,16 +6,13 @@ before anything else happens.
 
 import asyncio
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from app.stores._sqlite_keys import opened
-from app.stores.base import StoreError
+from app.stores._sqlite_file import IN_MEMORY, SqliteFile
 from app.stores.jobs import Fence, JobRecord
-from app.stores.sqlite import connect
 
 DATABASE_NAME = "batches.sqlite3"
 _SCHEMA_VERSION = 1
@@ -42,7 +39,7 @@ FORGET_EVERY_S = 600.0
 T = TypeVar("T")
 
 
-class SqliteJobs:
+class SqliteJobs(SqliteFile):
     """Records, parts and leases of one gateway.
 
     Parameters
@@ -62,25 +59,14 @@ class SqliteJobs:
         exclusive: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._path = None if data_dir is None else data_dir / DATABASE_NAME
+        super().__init__(
+            IN_MEMORY if data_dir is None else data_dir / DATABASE_NAME,
+            schema=_SCHEMA,
+            version=_SCHEMA_VERSION,
+            clock=clock,
+        )
         self._exclusive = exclusive
-        self._clock = clock
         self._forget_at = 0.0
-        self._connection: sqlite3.Connection | None = None
-        self._using = threading.Lock()
-
-    async def open(self) -> None:
-        """Open the file.
-
-        Raises
-        ------
-        ConfigError
-        """
-        await asyncio.to_thread(self._open)
-
-    async def aclose(self) -> None:
-        """Close the file."""
-        await asyncio.to_thread(self._close)
 
     async def put(
         self, record: JobRecord, *, lifetime_s: float, fence: Fence | None = None
@@ -217,13 +203,10 @@ class SqliteJobs:
         return await asyncio.to_thread(self._done, work)
 
     def _done(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        try:
-            with self._using, opened(self._connection) as connection:
-                connection.execute("BEGIN IMMEDIATE")
-                self._forget(connection)
-                return work(connection)
-        except sqlite3.Error as error:
-            raise StoreError(f"{DATABASE_NAME} cannot be used: {error}") from error
+        with self._writing() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            self._forget(connection)
+            return work(connection)
 
     def _lets(self, connection: sqlite3.Connection, fence: Fence | None) -> bool:
         if fence is None:
@@ -244,19 +227,9 @@ class SqliteJobs:
         connection.execute("DELETE FROM leases WHERE ends_at <= ?", (now,))
 
     def _open(self) -> None:
-        if self._path is None:
-            self._connection = sqlite3.connect(":memory:", check_same_thread=False)
-            self._connection.executescript(_SCHEMA)
-            return
-        self._connection = connect(self._path, schema=_SCHEMA, version=_SCHEMA_VERSION)
-        # What was paid for must not be asked for again after a power cut.
-        self._connection.execute("PRAGMA synchronous = FULL")
-        if self._exclusive:
-            with self._connection as connection:
+        super()._open()
+        with self._writing() as connection:
+            # What was paid for must not be asked for again after a power cut.
+            connection.execute("PRAGMA synchronous = FULL")
+            if self._exclusive:
                 connection.execute("DELETE FROM leases")
-
-    def _close(self) -> None:
-        with self._using:
-            connection, self._connection = self._connection, None
-            if connection is not None:
-                connection.close()
