@@ -19,10 +19,11 @@ from app.gateway.load.load_bias import LoadBiases
 from app.gateway.model_queues import ModelQueues
 from app.gateway.money.admission import Admission
 from app.gateway.names import Names
+from app.gateway.policy import Policy
 from app.gateway.queues.overload import LoadWatch
 from app.gateway.queues.places import Places
 from app.gateway.queues.ranks import Ranks
-from app.gateway.request import Deployment, Policy
+from app.gateway.request import Deployment
 from app.gateway.visible import VisibleNames
 from app.gateway.watch.canaries import Canaries
 from app.gateway.watch.drift import DriftSamples

@@ -18,7 +18,7 @@ from sklearn.metrics import roc_auc_score
 
 from app.assembly import build_names, build_policies, load_artifacts
 from app.config import load_config
-from app.gateway.request import Policy
+from app.gateway.policy import Policy
 from routers.data.graded import GradedPrompt, read_graded, read_paddings, read_paraphrases
 from routers.decision.choice import choose
 from routers.text.token_estimate import estimate_tokens

@@ -19,7 +19,8 @@ from app.errors import (
 from app.gateway.ledger import LedgerEntry
 from app.gateway.load.load_bias import told_near
 from app.gateway.money.pressure import Pressure
-from app.gateway.request import AskedTask, Policy, RouteRequest
+from app.gateway.policy import Policy
+from app.gateway.request import AskedTask, RouteRequest
 from app.stores.base import Standing
 from app.types import Call, DecisionModelSaid, Judgement
 from routers.answers.references import exact_match, f1

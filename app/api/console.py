@@ -23,7 +23,7 @@ from app.config.settings import is_loopback
 from app.console.curves import of_another_policy, policy_curve
 from app.console.live import models_by_price, places, summarise
 from app.errors import RouteNotFoundError
-from app.gateway.request import Policy
+from app.gateway.policy import Policy
 from app.state import AppState
 from app.telemetry.recent import Recent
 

@@ -14,7 +14,8 @@ from app.gateway.flags import check_pinned, granted
 from app.gateway.images import AS_SENT, Looked, looked
 from app.gateway.latency_terms import LatencyTerms, terms
 from app.gateway.names import Meant, Names
-from app.gateway.request import IDEMPOTENCY_KEY, AskedTask, Policy, RouteRequest
+from app.gateway.policy import Policy
+from app.gateway.request import IDEMPOTENCY_KEY, AskedTask, RouteRequest
 from app.gateway.tasks import asked_task, check_chain, with_task
 from app.head import NO_HEAD, RequestHead
 from app.ids import new_id

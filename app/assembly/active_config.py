@@ -42,8 +42,9 @@ from app.gateway.load.load_bias import LoadBiases
 from app.gateway.load.tier_choice import TierChoices
 from app.gateway.money.admission import Admission
 from app.gateway.names import Names
+from app.gateway.policy import Policy
 from app.gateway.questions import Questions
-from app.gateway.request import Deployment, Policy
+from app.gateway.request import Deployment
 from app.gateway.reservations import Reservations
 from app.gateway.score import Scorer
 from app.gateway.visible import VisibleNames

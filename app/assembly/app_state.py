@@ -10,10 +10,10 @@ from app.assembly.router_feedback import build_memories
 from app.config import LoadedConfig, ServerConfig
 from app.gateway.lessons import Pupils
 from app.gateway.names import Names
+from app.gateway.policy import Policy
 from app.gateway.queues.fair_line import FairLine
 from app.gateway.queues.overload import LoadWatch
 from app.gateway.queues.places import Places, WaitLimits
-from app.gateway.request import Policy
 from app.outcomes.feedback import Feedback
 from app.outcomes.metrics import LearningMetrics
 from app.outcomes.recorder import Recorder

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from app.config import LoadedConfig, PolicyConfig
-from app.gateway.request import ImageChoice, KnobCurves, Policy
+from app.gateway.policy import ImageChoice, KnobCurves, Policy
 from routers.artifact.artifact import RouterArtifact
 from routers.artifact.evidence import Evidence
 from routers.media.arms import detail_arm

@@ -6,7 +6,7 @@ import numpy as np
 
 from app import __version__
 from app.config import LoadedConfig
-from app.gateway.request import Policy
+from app.gateway.policy import Policy
 from app.telemetry.baselines import N_SCORE_BINS, PolicyFacts
 from app.telemetry.metrics import Metrics
 

@@ -20,7 +20,7 @@ from app.config.routing import LatencyConfig
 from app.gateway.flags import FlagRule, default_doubt
 from app.gateway.latency_terms import LatencyTerms, terms
 from app.gateway.names import Names, Pair
-from app.gateway.request import (
+from app.gateway.policy import (
     AffinityRule,
     AppDescription,
     BestEffortRule,

@@ -12,7 +12,7 @@ from app.assembly.app_state import resize_places
 from app.config import LoadedConfig
 from app.errors import ConfigError
 from app.gateway.names import Names
-from app.gateway.request import Policy
+from app.gateway.policy import Policy
 from app.state import ActiveConfig, AppState
 from app.telemetry.logs import hide_secrets
 

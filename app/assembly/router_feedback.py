@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from app.config import LoadedConfig
-from app.gateway.request import Policy
+from app.gateway.policy import Policy
 from app.outcomes.remembering import FeedbackRule, Memories, Remembering, SqliteRated
 
 

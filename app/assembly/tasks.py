@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from app.config import PolicyConfig
-from app.gateway.request import KnobCurves, TaskRule
+from app.gateway.policy import KnobCurves, TaskRule
 from routers.artifact.artifact import RouterArtifact
 from routers.request.tasks import TaskRecogniser
 from routers.types import Conversation, CostQuality

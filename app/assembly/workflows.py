@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.config import LoadedConfig, WorkflowConfig
-from app.gateway.request import WorkflowRule
+from app.gateway.policy import WorkflowRule
 from routers.artifact.artifact import RouterArtifact
 from routers.artifact.renamed_workflow import RenamedWorkflow
 from routers.errors import RoutingConfigError, RoutingError

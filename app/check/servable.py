@@ -13,7 +13,7 @@ from app.config.load import missing_variables
 from app.config.settings import is_loopback
 from app.errors import ConfigError
 from app.gateway.names import Names
-from app.gateway.request import Policy
+from app.gateway.policy import Policy
 from routers.artifact.artifact import RouterArtifact
 
 _TLS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_ca_path")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from app.check.servable import Prepared
 from app.config import AllowanceConfig, LoadedConfig, PolicyConfig
 from app.config.expected import plain
-from app.gateway.request import Policy, promise_doubt
+from app.gateway.policy import Policy, promise_doubt
 
 
 def summary(

@@ -28,7 +28,8 @@ from app.gateway.documents import by_theta, heed_documents
 from app.gateway.forecasts import with_latencies
 from app.gateway.ledger import LedgerEntry
 from app.gateway.plan import begun
-from app.gateway.request import Policy, RouteRequest, promise_doubt
+from app.gateway.policy import Policy, promise_doubt
+from app.gateway.request import RouteRequest
 from app.gateway.tasks import check_begun, may_be_recognised, with_recognised
 from routers.artifact.evidence import abstention_note
 from routers.decision.decide import knob_steps

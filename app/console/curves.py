@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from app.gateway.request import Policy
+from app.gateway.policy import Policy
 from routers.artifact.calibration import CalibrationRows, cost_usd
 from routers.decision.choice import choose_each
 from routers.evaluation.bootstrap import Interval, resample

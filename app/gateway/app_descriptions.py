@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from app.gateway.ledger import LedgerEntry
+from app.gateway.policy import Policy
 from app.gateway.questions import Questions, question_of, unsent
-from app.gateway.request import Policy, RouteRequest
+from app.gateway.request import RouteRequest
 from app.types import CallRole
 from routers.text.token_estimate import estimate_tokens_upper
 from routers.text.window import head_and_tail

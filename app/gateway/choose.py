@@ -21,7 +21,8 @@ from app.gateway.load.load_bias import LoadBias
 from app.gateway.load.tier_choice import TierChoices, may_be_tiered
 from app.gateway.money.shares import Shares
 from app.gateway.plan import begun
-from app.gateway.request import Policy, RouteRequest
+from app.gateway.policy import Policy
+from app.gateway.request import RouteRequest
 from app.gateway.reservations import Reservations
 from app.gateway.score import Scorer
 from app.gateway.tasks import (

@@ -16,7 +16,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from app.gateway.request import Policy, RouteRequest
+from app.gateway.policy import Policy
+from app.gateway.request import RouteRequest
 from app.types import Judgement
 from routers.decision.causal_llm import with_strong_chance
 from routers.decision.decide import (

@@ -19,8 +19,9 @@ from app.gateway.decision_model_rule import DecisionModelRule
 from app.gateway.deployments.breaker import Circuit
 from app.gateway.ledger import LedgerEntry, code_of
 from app.gateway.money.paid import NOTHING_PAID, Paid
+from app.gateway.policy import Policy
 from app.gateway.questions import Questions, Silence, question_of, unsent
-from app.gateway.request import Policy, RouteRequest
+from app.gateway.request import RouteRequest
 from app.types import CallRole, DecisionModelResult, DecisionModelSaid, Usage
 from routers.decision.judged import (
     JUDGED_MAX_TOKENS,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from app.gateway.request import Policy
+from app.gateway.policy import Policy
 from app.wire.body import Body
 from app.wire.parameter_changes import EFFORTS
 from routers.types import ModelSpec

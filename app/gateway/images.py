@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from app.errors import InvalidRequestError
-from app.gateway.request import Policy
+from app.gateway.policy import Policy
 from routers.types import Demand
 
 AS_SENT = "as-sent"

@@ -24,7 +24,8 @@ import numpy as np
 from app.gateway.course import Course
 from app.gateway.deployments.bandit import Bandit
 from app.gateway.deployments.bandit_memory import Taught
-from app.gateway.request import Policy, RouteRequest
+from app.gateway.policy import Policy
+from app.gateway.request import RouteRequest
 from app.stores.base import Registers, StoreError
 from routers.workflows.learning.base import Beliefs, OnlineWorkflow
 

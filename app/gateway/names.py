@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from app.config.aliases import Aliases, is_routing_name, knob_in, read_auto_name
 from app.errors import InvalidRequestError, ModelNotFoundError
-from app.gateway.request import Policy
+from app.gateway.policy import Policy
 from routers.artifact.thresholds import StoredName
 from routers.types import ModelSpec, Objective, StrongThreshold
 

@@ -7,7 +7,8 @@ from msgspec.structs import replace
 from app.access.guard import Caller
 from app.errors import ForbiddenError
 from app.gateway.images import with_arms
-from app.gateway.request import Policy, RouteRequest
+from app.gateway.policy import Policy
+from app.gateway.request import RouteRequest
 from app.keys import KeyRecord
 from routers.types import CostQuality, Objective
 

@@ -10,7 +10,8 @@ from typing import assert_never
 import msgspec
 
 from app.gateway.course import Course, distinct
-from app.gateway.request import Policy, RouteRequest, WorkflowRule
+from app.gateway.policy import Policy, WorkflowRule
+from app.gateway.request import RouteRequest
 from routers.steps import Delegate, Draft, End, Question, Refuse, Run, Serve, Skip, Step
 from routers.task import Room, Task
 from routers.types import (

@@ -14,8 +14,9 @@ from app.gateway.app_descriptions import price_of_description
 from app.gateway.ledger import LedgerEntry
 from app.gateway.money.admission import Admission
 from app.gateway.money.tickets import Ticket, TooDearError
+from app.gateway.policy import Policy
 from app.gateway.refusals import budget_exceeded
-from app.gateway.request import Policy, RouteRequest
+from app.gateway.request import RouteRequest
 from app.gateway.score import price_of_question
 from app.keys import to_nusd
 from app.stores.base import Refusal, ScopeKind

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app.gateway.ledger import LedgerEntry
+from app.gateway.policy import Policy
 from app.gateway.questions import Questions, Silence, question_of, unsent
-from app.gateway.request import Policy, RouteRequest
+from app.gateway.request import RouteRequest
 from app.types import Judgement
 from routers.decision.causal_llm import SCORER_MAX_TOKENS, judge, scorer_messages
 from routers.text.conversation import conversation_text

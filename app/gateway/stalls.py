@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from app.gateway.request import RouteRequest, StallRule
+from app.gateway.policy import StallRule
+from app.gateway.request import RouteRequest
 from app.wire.moves import moves_of
 from app.wire.turns import Turn
 from routers.text.housekeeping import Housekeeping, housekeeping_of

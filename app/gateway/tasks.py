@@ -15,7 +15,8 @@ from app.gateway.course import Course
 from app.gateway.images import with_arms
 from app.gateway.permissions import may_move_knob, permit
 from app.gateway.plan import WORKFLOW_ERROR
-from app.gateway.request import AskedTask, Policy, RouteRequest, TaskRule, WorkflowRule
+from app.gateway.policy import Policy, TaskRule, WorkflowRule
+from app.gateway.request import AskedTask, RouteRequest
 from app.wire.instructions import with_instructions
 from routers.errors import NoEligibleModelError
 from routers.text.token_estimate import estimate_tokens, estimate_tokens_upper

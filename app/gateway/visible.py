@@ -8,7 +8,7 @@ from app.access.guard import Caller
 from app.config.aliases import Aliases
 from app.gateway.names import Names, Pair
 from app.gateway.permissions import may_move_knob
-from app.gateway.request import Policy
+from app.gateway.policy import Policy
 from app.keys import KeyRecord
 from routers.types import CostQuality
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from app.gateway.request import AffinityRule, Policy, RouteRequest
+from app.gateway.policy import AffinityRule, Policy
+from app.gateway.request import RouteRequest
 from app.wire.body import Body
 from routers.artifact.evidence import Evidence
 from routers.decision.switching import SwitchRule

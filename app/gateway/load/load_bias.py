@@ -16,7 +16,8 @@ import msgspec
 
 from app.gateway.deployments.pool import DeploymentPool
 from app.gateway.load.shadow_prices import RateLimit, ShadowPrices, Shared, UsageRates
-from app.gateway.request import Deployment, Policy, RouteRequest
+from app.gateway.policy import Policy
+from app.gateway.request import Deployment, RouteRequest
 from app.stores.base import Registers, StoreError
 from routers.decision.goals import GOALS_KNOB
 from routers.types import CostQuality, UsdPerQuality

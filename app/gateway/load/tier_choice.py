@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from app.gateway.deployments.tier_load import TierLoad
 from app.gateway.load.best_effort import BestEffort, Effort
 from app.gateway.load.load_price import FITTED
-from app.gateway.request import Policy, RouteRequest
+from app.gateway.policy import Policy
+from app.gateway.request import RouteRequest
 from routers.types import Decision, Reason
 
 _log = logging.getLogger(__name__)

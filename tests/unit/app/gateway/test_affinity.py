@@ -4,7 +4,7 @@ import pytest
 
 from app.access.guard import Caller
 from app.gateway.affinity import Affinity, place
-from app.gateway.request import StallRule
+from app.gateway.policy import StallRule
 from app.head import NO_HEAD, RequestHead
 from app.stores.base import StoreError
 from app.stores.memory_blobs import MemoryBlobs

@@ -3,7 +3,7 @@
 import pytest
 
 from app.gateway.documents import by_theta, heed_documents
-from app.gateway.request import DocumentsRule, StallRule
+from app.gateway.policy import DocumentsRule, StallRule
 from app.gateway.stalls import heed_stalls
 from routers.text.housekeeping import Housekeeping
 from routers.types import Conversation, CostQuality, MaxQualityLoss, MinQuality

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from app.gateway.plan import begun
-from app.gateway.request import KnobCurves, WorkflowRule
+from app.gateway.policy import KnobCurves, WorkflowRule
 from routers.artifact.workflow_knob import WorkflowKnob
 from routers.decision.knob import KnobCurve
 from routers.types import CostQuality, UsdPerQuality

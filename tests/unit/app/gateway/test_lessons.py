@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from app.gateway.lessons import Pupil, Pupils, beliefs_of, teach
-from app.gateway.request import WorkflowRule
+from app.gateway.policy import WorkflowRule
 from app.stores.base import StoreError
 from app.stores.memory_registers import MemoryRegisters, SqliteRegisters
 from routers.steps import Answer

@@ -12,7 +12,7 @@ from app.gateway.plan import (
     next_steps,
     plan_for,
 )
-from app.gateway.request import WorkflowRule
+from app.gateway.policy import WorkflowRule
 from routers.steps import Delegate, Draft, Refuse
 from routers.types import CandidateEstimate, Decision, Demand, Message, Reason, Role
 from routers.workflows.base import Workflow

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.gateway.request import StallRule
+from app.gateway.policy import StallRule
 from app.gateway.stalls import heed_stalls
 from routers.text.housekeeping import Housekeeping
 from routers.text.stalls import StallReason
