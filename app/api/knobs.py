@@ -9,6 +9,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from typing import Any
 
 from app.api.routing_headers import HEADER_KEYS, key_of
@@ -38,6 +39,9 @@ _KEYS: Mapping[str, str] = {
 }
 _AT_THE_DOOR = frozenset({"priority", PRIORITY_HEADER.decode()})
 _OBJECTIVES = ("cost_quality", "max_quality_loss", "min_quality", "lambda", "mu")
+_SHORT_BYTES = 256
+"""How long the values of a request's routing headers are together for what they say to be kept."""
+
 MAX_MODELS = 1_000
 """How many models an allow-list may name."""
 
@@ -119,16 +123,26 @@ def knobs_from_headers(head: RequestHead) -> Knobs:
     InvalidRequestError
         For an unknown `x-route-*` header or a misspelt one, a repeated one, or a bad value.
     """
+    ours = tuple([each for each in head.meant_for_us if key_of(each[0]) is not None])
+    if not ours:
+        return NO_KNOBS
+    is_short = sum([len(value) for _, value in ours]) <= _SHORT_BYTES
+    return _read_again(ours) if is_short else _read(ours)
+
+
+def _read(headers: tuple[tuple[bytes, bytes], ...]) -> Knobs:
     given: dict[str, tuple[str, Any]] = {}
-    for name, value in head.meant_for_us:
-        key = key_of(name)
-        if key is None:
-            continue
-        param = name.decode("latin-1")
+    for name, value in headers:
+        key, param = key_of(name), name.decode("latin-1")
+        assert key is not None  # noqa: S101  (the others were left out)
         if key in given:
             raise InvalidRequestError(f"{param} is given twice", param=param)
         given[key] = (param, value.decode("latin-1").strip())
-    return _build(given) if given else NO_KNOBS
+    return _build(given)
+
+
+# Applications send the same ones with every request.
+_read_again = lru_cache(maxsize=1_024)(_read)
 
 
 def knobs_from_object(routing: Mapping[str, Any]) -> Knobs:

@@ -189,7 +189,7 @@ def build_active(
             shares=build_shares(config, n_processes=resources.n_processes),
             request_timeout_s=server.request_timeout_s,
             usual=usual,
-            latency_of=pool.latency,
+            latencies=pool.latencies,
             loading=Loading(to_load=pool.to_load) if pool.loads_models else None,
         ),
         books=Books(

@@ -1,16 +1,16 @@
 """What models usually take, as far as a configuration says, where no gateway has measured it."""
 
-from collections.abc import Callable
+from collections.abc import Iterable
 
 from app.assembly.upstreams import pace_at
 from app.config import LoadedConfig
-from app.gateway.deployments.balance import CallSize
-from app.gateway.forecasts import LatencyOf
-from app.gateway.latency import Speed
-from routers.types import Latency
+from app.gateway.forecasts import Latencies
+from app.gateway.latency import Speed, size_of
+from app.gateway.latency_terms import TimeLeft
+from routers.types import CandidateEstimate, Latency
 
 
-def usual_latencies(config: LoadedConfig) -> LatencyOf:
+def usual_latencies(config: LoadedConfig) -> Latencies:
     """Return what predicts how long a model takes before any call of it was seen."""
     speeds = {
         model_id: [
@@ -20,19 +20,17 @@ def usual_latencies(config: LoadedConfig) -> LatencyOf:
         for model_id, model in config.gateway.models.items()
     }
 
-    def latency_of(
-        model_id: str, size: CallSize, *, key: Callable[[Latency], float] | None = None
-    ) -> Latency:
-        found = [
-            each.forecast(
-                input_tokens=size.input_tokens,
-                output_tokens=size.output_tokens,
-                output_tokens_upper=size.output_tokens_upper,
-                streams=size.streams,
-                now=0.0,
-            ).latency
-            for each in speeds[model_id]
-        ]
-        return found[0] if key is None else min(found, key=key)
+    def latencies(
+        estimates: Iterable[CandidateEstimate], *, streams: bool, left: TimeLeft | None = None
+    ) -> dict[str, Latency]:
+        told = {}
+        for each in estimates:
+            size = size_of(each.input_tokens)
+            lengths = each.output_tokens, each.output_tokens_upper
+            found = [
+                speed.latency(size, *lengths, streams, now=0.0) for speed in speeds[each.model_id]
+            ]
+            told[each.model_id] = found[0] if left is None else min(found, key=left.late_s)
+        return told
 
-    return latency_of
+    return latencies

@@ -166,7 +166,7 @@ def _timed(request: RouteRequest, config: LoadedConfig) -> AtTheMoment:
     """Return what tells of latencies, as the catalogue has them, of a request that streams."""
     return partial(
         with_latencies,
-        latency_of=usual_latencies(config),
+        predicted=usual_latencies(config),
         terms=request.latency,
         streams=True,
         elapsed_s=0.0,

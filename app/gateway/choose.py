@@ -15,7 +15,7 @@ from app.gateway.decision_models import DecisionModels, by_level, with_judged
 from app.gateway.deployments.loading import Loading
 from app.gateway.deployments.machines import Wait
 from app.gateway.documents import by_theta
-from app.gateway.forecasts import LatencyOf, with_latencies
+from app.gateway.forecasts import Latencies, with_latencies
 from app.gateway.ledger import LedgerEntry
 from app.gateway.load.load_bias import LoadBias
 from app.gateway.load.tier_choice import TierChoices, may_be_tiered
@@ -60,7 +60,7 @@ class Chooser:
     request_timeout_s: float = 600.0
     usual: Paces = field(default_factory=Paces)
     """What answers of models usually take."""
-    latency_of: LatencyOf | None = None
+    latencies: Latencies | None = None
     """Predicts what models take at the moment; None predicts nothing."""
     loading: Loading | None = None
     """What loading models costs; None where none is loaded on demand."""
@@ -216,10 +216,10 @@ class Chooser:
         if policy.decision_model is not None:
             request = with_judged(request, entry.decision_model)
         now: AtTheMoment | None = None
-        if self.latency_of is not None and (alone or request.explain or request.latency):
+        if self.latencies is not None and (alone or request.explain or request.latency):
             now = partial(
                 with_latencies,
-                latency_of=self.latency_of,
+                predicted=self.latencies,
                 terms=request.latency,
                 streams=request.stream,
                 elapsed_s=self.clock() - entry.started,

@@ -33,7 +33,7 @@ from app.errors import (
 from app.gateway.deployments.balance import CallSize
 from app.gateway.deployments.pool import DeploymentPool, Lease
 from app.gateway.deployments.slots import Slot
-from app.gateway.in_time import fits, may_wait, next_in_time, size_of
+from app.gateway.in_time import may_wait, next_in_time, size_of, time_left
 from app.gateway.ledger import LedgerEntry
 from app.gateway.model_queues import ModelQueues, lease_in_turn
 from app.gateway.plan import FirstOf, Hedged
@@ -321,8 +321,8 @@ class Dispatcher:
         size: CallSize,
     ) -> Lease:
         """Take a deployment of a model, if there is one in time where that matters."""
-        in_time = None if request.latency is None else fits(request, entry, self.pool)
-        return self.pool.lease(model_id, avoid=tried, dialect=dialect, size=size, fits=in_time)
+        left = None if request.latency is None else time_left(request, entry, self.pool)
+        return self.pool.lease(model_id, avoid=tried, dialect=dialect, size=size, left=left)
 
     def _may_wait(self, wait_s: float, slot: Slot, entry: LedgerEntry) -> bool:
         """Return whether a deployment is fit to be asked after a wait, and in time."""

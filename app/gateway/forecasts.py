@@ -1,22 +1,26 @@
 """What models take at the moment for a request, as its decision is to know it."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import msgspec
 
-from app.gateway.deployments.balance import CallSize
-from app.gateway.latency_terms import LatencyTerms
+from app.gateway.latency_terms import LatencyTerms, TimeLeft
 from routers.types import CandidateEstimate, Constraints, Latency
 
 
-class LatencyOf(Protocol):
-    """Predicts how long a model would take for a call; `DeploymentPool.latency` does."""
+class Latencies(Protocol):
+    """Predicts how long models would take for calls; `DeploymentPool.latencies` does."""
 
     def __call__(
-        self, model_id: str, size: CallSize, *, key: Callable[[Latency], float] | None = None
-    ) -> Latency:
-        """Return it; of several deployments one where `key` is at most 0, else is the least."""
+        self,
+        estimates: Iterable[CandidateEstimate],
+        *,
+        streams: bool,
+        left: TimeLeft | None = None,
+    ) -> dict[str, Latency]:
+        """Return it by model; of several deployments one that is in time, else the least late."""
         ...
 
 
@@ -24,7 +28,7 @@ def with_latencies(
     constraints: Constraints,
     estimates: Sequence[CandidateEstimate],
     *,
-    latency_of: LatencyOf,
+    predicted: Latencies,
     terms: LatencyTerms | None,
     streams: bool,
     elapsed_s: float,
@@ -40,38 +44,24 @@ def with_latencies(
     elapsed_s
         Since the request came.
     """
-    key = None
-    if terms is not None and terms.has_deadline:
-        limits = terms
-
-        def key(latency: Latency) -> float:
-            return limits.late_s(latency, elapsed_s)
-
-    latencies = {
-        each.model_id: latency_of(each.model_id, _size(each, streams=streams), key=key)
-        for each in estimates
-    }
-    usd = dict(constraints.surcharges_usd)
-    if terms is not None and terms.usd_per_s:
+    usd_per_s = 0.0
+    left = None
+    if terms is not None:
+        usd_per_s = terms.usd_per_s
+        if terms.has_deadline:
+            left = terms.left(elapsed_s)
+    latencies = predicted(estimates, streams=streams, left=left)
+    usd = constraints.surcharges_usd
+    if usd_per_s:
+        given, usd = usd, {}
         for name, each in latencies.items():
-            usd[name] = usd.get(name, 0.0) + terms.usd_per_s * each.total_s
+            usd[name] = usd_per_s * each.total_s
+        for name, more_usd in given.items():
+            usd[name] = usd.get(name, 0.0) + more_usd
     return msgspec.structs.replace(
         constraints,
         latencies=latencies,
         surcharges_usd=usd,
-        max_latency_s=_left_s(None if terms is None else terms.max_total_s, elapsed_s),
-        max_ttft_s=_left_s(None if terms is None else terms.max_ttft_s, elapsed_s),
-    )
-
-
-def _left_s(limit_s: float | None, elapsed_s: float) -> float | None:
-    return None if limit_s is None else limit_s - elapsed_s
-
-
-def _size(estimate: CandidateEstimate, *, streams: bool) -> CallSize:
-    return CallSize(
-        input_tokens=float(estimate.input_tokens),
-        output_tokens=estimate.output_tokens,
-        output_tokens_upper=estimate.output_tokens_upper,
-        streams=streams,
+        max_latency_s=None if left is None or left.total_s == math.inf else left.total_s,
+        max_ttft_s=None if left is None or left.ttft_s == math.inf else left.ttft_s,
     )

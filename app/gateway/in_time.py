@@ -1,14 +1,14 @@
 """What limits on the time of a request make of its calls: where they go, and what is tried next."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 from app.gateway.deployments.balance import CallSize
-from app.gateway.deployments.pool import DeploymentPool, Lease, forecast_at
+from app.gateway.deployments.pool import DeploymentPool, Lease
+from app.gateway.deployments.predicted_times import forecast_at
 from app.gateway.deployments.prefix_affinity import prefix_of
+from app.gateway.latency_terms import TimeLeft
 from app.gateway.ledger import LedgerEntry
 from app.gateway.request import RouteRequest
-from routers.types import Latency
 
 
 def size_of(
@@ -31,10 +31,10 @@ def size_of(
     )
 
 
-def fits(
+def time_left(
     request: RouteRequest, entry: LedgerEntry, pool: DeploymentPool, *, after_s: float = 0.0
-) -> Callable[[Latency], bool] | None:
-    """Return what says whether a call of a request would be in time; None where all would.
+) -> TimeLeft | None:
+    """Return how long a call of a request may take; None where nothing limits it.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def fits(
     terms = request.latency
     if terms is None or not terms.has_deadline:
         return None
-    return terms.fits(pool.clock() - entry.started + after_s)
+    return terms.left(pool.clock() - entry.started + after_s)
 
 
 def next_in_time(
@@ -54,12 +54,11 @@ def next_in_time(
 
     The first that is still predicted to be in time; where none is, the fastest.
     """
-    terms = request.latency
-    if terms is None or not terms.has_deadline or len(models) == 1:
+    left = time_left(request, entry, pool)
+    if left is None or len(models) == 1:
         return 0
-    late_s = partial(terms.late_s, elapsed_s=pool.clock() - entry.started)
     late = [
-        late_s(pool.latency(each, size_of(request, each, entry), key=late_s)) for each in models
+        left.late_s(pool.latency(each, size_of(request, each, entry), left=left)) for each in models
     ]
     in_time = [place for place, seconds in enumerate(late) if seconds <= 0]
     return in_time[0] if in_time else late.index(min(late))
@@ -69,5 +68,7 @@ def may_wait(
     request: RouteRequest, entry: LedgerEntry, lease: Lease, size: CallSize, wait_s: float
 ) -> bool:
     """Return whether a deployment that is asked again after a wait would be in time."""
-    in_time = fits(request, entry, lease.pool, after_s=wait_s)
-    return in_time is None or in_time(forecast_at(lease.slot, size, lease.pool.clock()).latency)
+    left = time_left(request, entry, lease.pool, after_s=wait_s)
+    if left is None:
+        return True
+    return left.late_s(forecast_at(lease.slot, size, lease.pool.clock()).latency) <= 0

@@ -76,6 +76,31 @@ def pace_of(
     )
 
 
+class _Known(NamedTuple):
+    """What is known of a place for one size of prompts, as numbers to multiply with.
+
+    Attributes
+    ----------
+    first
+        Logarithm of `first_s`.
+    first_s_upper
+        What nine of ten first tokens stay below.
+    begin_s, each_s
+        What an answer takes before it is written, and for each token that is expected of it.
+    begin_s_upper, each_s_upper
+        What nine of ten stay below, by the cautious estimate of their length.
+    """
+
+    first: float
+    first_s: float
+    token_s: float
+    first_s_upper: float
+    begin_s: float
+    each_s: float
+    begin_s_upper: float
+    each_s_upper: float
+
+
 class Forecast(msgspec.Struct, eq=False, gc=False):
     """What is predicted of one call as it begins, to be told how it went.
 
@@ -87,34 +112,15 @@ class Forecast(msgspec.Struct, eq=False, gc=False):
 
     latency: Latency
     streams: bool
-    is_described: bool
-    """Whether the length of its answer was predicted."""
     size: int
-    first: float
-    """Logarithm of the median of the time to the first token."""
-    middle_s: float
-    """The whole time by the expected length of the answer, before what answers were off."""
-    most_s: float
-    """The same by the cautious estimate of its length."""
+    known: _Known
+    output_tokens: float | None
+    """Expected of its answer; None where nobody said."""
+    output_tokens_upper: float | None
     ahead_s: float = 0.0
     """What is to be waited for before the place gets to it, and says nothing of how fast it is."""
     first_s: float = math.nan
     """When the first token came; nan before, and where it comes with the last one."""
-
-
-class _Known(NamedTuple):
-    """What is known of a place for one size of prompts, as numbers to multiply with."""
-
-    first: float
-    """Logarithm of `first_s`."""
-    first_s: float
-    token_s: float
-    first_upper: float
-    """What nine of ten first tokens stay below, to the median."""
-    total: float
-    """What whole answers take, to what their expected length says."""
-    total_upper: float
-    """What nine of ten stay below, to what the cautious estimate of their length says."""
 
 
 _NOTHING_KNOWN: list[_Known | None] = [None] * _SIZES
@@ -136,8 +142,8 @@ class Speed:
         "_first",
         "_first_margin",
         "_heard_at",
-        "_idle_steps",
         "_known",
+        "_known_until",
         "_token",
         "_whole_margin",
     )
@@ -150,7 +156,7 @@ class Speed:
         self._bias = Quantile(0.5, 0.0)
         """How much longer answers take than their expected length says, as a logarithm."""
         self._heard_at = -math.inf
-        self._idle_steps = 0
+        self._known_until = -math.inf
         self._known = [*_NOTHING_KNOWN]
         """By size, since it was heard of and in this step; None where it was not worked out."""
 
@@ -178,68 +184,96 @@ class Speed:
             In seconds, by the clock that calls are measured with.
         """
         size = size_of(input_tokens)
-        idle_s = now - self._heard_at
-        steps = 0
-        if idle_s >= _IDLE_STEP_S:
-            steps = int((idle_s if idle_s < _LONGEST_IDLE_S else _LONGEST_IDLE_S) / _IDLE_STEP_S)  # noqa: FURB136
-        by_size = self._known
-        if steps != self._idle_steps:
-            # A new one, not the old one cleared: other threads may be about to write to that.
-            by_size = self._known = [*_NOTHING_KNOWN]
-            self._idle_steps = steps
-        known = by_size[size]
-        if known is None:
-            known = by_size[size] = self._work_out(size, steps)
-        first, first_s, token_s, first_upper, total, total_upper = known
-        expected = USUAL_OUTPUT_TOKENS if output_tokens is None else output_tokens
-        middle_s = most_s = first_s + token_s * expected
-        if output_tokens_upper is not None and output_tokens_upper > expected:
-            most_s = first_s + token_s * output_tokens_upper
-        total_s = middle_s * total
-        total_s_upper = most_s * total_upper
-        # Compared by hand: calls of `min` and `max` would be a third of the time.
-        total_s_upper = max(total_s_upper, total_s)
-        if streams:
-            first_s_upper = first_s * first_upper
-            first_s = min(first_s, total_s)
-            first_s_upper = max(first_s_upper, first_s)
-            first_s_upper = min(first_s_upper, total_s_upper)
-        else:
-            first_s, first_s_upper = total_s, total_s_upper
-        latency = Latency(
-            ttft_s=ahead_s + first_s,
-            ttft_s_upper=ahead_s + first_s_upper,
-            total_s=ahead_s + total_s,
-            total_s_upper=ahead_s + total_s_upper,
-        )
-        is_described = output_tokens is not None
-        return Forecast(latency, streams, is_described, size, first, middle_s, most_s, ahead_s)
+        latency = self.latency(size, output_tokens, output_tokens_upper, streams, now)
+        known = self._known[size] or self._work_out(size, now)
+        if ahead_s:
+            latency = later(latency, ahead_s)
+        return Forecast(latency, streams, size, known, output_tokens, output_tokens_upper, ahead_s)
 
-    def _work_out(self, size: int, idle_steps: int) -> _Known:
-        """Return what is known for a size of prompt, after so many steps without a call."""
-        kept: float = 0.5 ** (idle_steps * _IDLE_STEP_S / _FORGOTTEN_S)
-        first = self._first.median(size, kept)
-        return _Known(
-            first=first,
-            first_s=math.exp(first),
-            token_s=math.exp(self._token.median(size, kept)),
-            first_upper=math.exp(self._first_margin.after(kept)),
-            total=math.exp(self._bias.value),
-            total_upper=math.exp(self._whole_margin.after(kept)),
+    def latency(
+        self,
+        size: int,
+        output_tokens: float | None,
+        output_tokens_upper: float | None,
+        streams: bool,  # noqa: FBT001  (asked for every candidate of a request)
+        now: float,
+    ) -> Latency:
+        """Predict how long a call will take from now on, whose prompt is of a class of sizes."""
+        if now >= self._known_until:
+            self._step(now)
+        known = self._known[size]
+        if known is None:
+            known = self._work_out(size, now)
+        _, first_s, _, first_s_upper, begin_s, each_s, begin_s_upper, each_s_upper = known
+        # Compared by hand: calls of `min` and `max` would be a third of the time.
+        if output_tokens is None:
+            output_tokens = USUAL_OUTPUT_TOKENS
+        if output_tokens_upper is None or output_tokens_upper < output_tokens:
+            output_tokens_upper = output_tokens
+        total_s = begin_s + each_s * output_tokens
+        total_s_upper = begin_s_upper + each_s_upper * output_tokens_upper
+        total_s_upper = max(total_s_upper, total_s)
+        if not streams:
+            first_s, first_s_upper = total_s, total_s_upper
+        else:
+            first_s = min(first_s, total_s)
+            if first_s_upper < first_s:
+                first_s_upper = first_s
+            elif first_s_upper > total_s_upper:
+                first_s_upper = total_s_upper
+        return Latency(
+            ttft_s=first_s,
+            ttft_s_upper=first_s_upper,
+            total_s=total_s,
+            total_s_upper=total_s_upper,
         )
+
+    def _idle_steps(self, now: float) -> int:
+        """Return how many steps no call was heard of."""
+        return int(min(max(now - self._heard_at, 0.0), _LONGEST_IDLE_S) / _IDLE_STEP_S)
+
+    def _step(self, now: float) -> None:
+        """Forget what was worked out in the step before."""
+        # A new one, not the old one cleared: other threads may be about to write to that.
+        self._known = [*_NOTHING_KNOWN]
+        steps = self._idle_steps(now)
+        at_rest = steps >= _LONGEST_IDLE_S / _IDLE_STEP_S
+        self._known_until = math.inf if at_rest else self._heard_at + (steps + 1) * _IDLE_STEP_S
+
+    def _work_out(self, size: int, now: float) -> _Known:
+        """Return what is known for a size of prompt, and keep it."""
+        kept: float = 0.5 ** (self._idle_steps(now) * _IDLE_STEP_S / _FORGOTTEN_S)
+        first = self._first.median(size, kept)
+        first_s, token_s = math.exp(first), math.exp(self._token.median(size, kept))
+        total, upper = math.exp(self._bias.value), math.exp(self._whole_margin.after(kept))
+        known = self._known[size] = _Known(
+            first=first,
+            first_s=first_s,
+            token_s=token_s,
+            first_s_upper=first_s * math.exp(self._first_margin.after(kept)),
+            begin_s=first_s * total,
+            each_s=token_s * total,
+            begin_s_upper=first_s * upper,
+            each_s_upper=token_s * upper,
+        )
+        return known
+
+    def _heard(self, now: float) -> None:
+        self._heard_at = now
+        self._known = [*_NOTHING_KNOWN]
+        self._known_until = now + _IDLE_STEP_S
 
     def first_token(self, forecast: Forecast, took_s: float, *, now: float) -> None:
         """Learn from a first token that came after so many seconds."""
-        self._heard_at = now
+        self._heard(now)
         if not forecast.streams:
             return
         kept = took_s <= forecast.latency.ttft_s_upper
         took_s -= forecast.ahead_s
         forecast.first_s = took_s
         seen = math.log(max(took_s, _LEAST_S))
-        self._first_margin.learn(seen - forecast.first, kept=kept)
+        self._first_margin.learn(seen - forecast.known.first, kept=kept)
         self._first.learn(forecast.size, seen)
-        self._known = [*_NOTHING_KNOWN]
 
     def whole(
         self, forecast: Forecast, took_s: float, *, output_tokens: float | None, now: float
@@ -252,25 +286,40 @@ class Speed:
             How long it was; None where nobody counted. Of a call that does not stream, what its
             first token is taken to have taken comes off.
         """
-        self._heard_at = now
+        self._heard(now)
         kept = took_s <= forecast.latency.total_s_upper
         took_s -= forecast.ahead_s
-        seen = math.log(max(took_s, _LEAST_S))
-        if forecast.is_described:
-            self._bias.learn(seen - math.log(forecast.middle_s))
-            self._whole_margin.learn(seen - math.log(forecast.most_s), kept=kept)
+        expected = forecast.output_tokens
+        if expected is not None:
+            known, longest = forecast.known, forecast.output_tokens_upper
+            if longest is None or longest < expected:
+                longest = expected
+            # Before what answers were off.
+            middle_s = known.first_s + known.token_s * expected
+            most_s = known.first_s + known.token_s * longest
+            seen = math.log(max(took_s, _LEAST_S))
+            self._bias.learn(seen - math.log(middle_s))
+            self._whole_margin.learn(seen - math.log(most_s), kept=kept)
         if output_tokens and output_tokens >= 2:
             self._learn_token(forecast, took_s, output_tokens)
-        self._known = [*_NOTHING_KNOWN]
 
     def _learn_token(self, forecast: Forecast, took_s: float, output_tokens: float) -> None:
         """Learn from an answer that was whole after so long how fast answers are written."""
-        first_s = forecast.first_s if forecast.streams else math.exp(forecast.first)
-        writing_s = took_s - first_s
+        writing_s = took_s - (forecast.first_s if forecast.streams else forecast.known.first_s)
         if not writing_s > 0:
             # Of a whole answer that came sooner than a first token was expected to.
             writing_s = took_s if not forecast.streams else _LEAST_S
         self._token.learn(forecast.size, math.log(max(writing_s / output_tokens, _LEAST_S / 10)))
+
+
+def later(latency: Latency, by_s: float) -> Latency:
+    """Return what a call takes that is got to so many seconds later."""
+    return Latency(
+        ttft_s=latency.ttft_s + by_s,
+        ttft_s_upper=latency.ttft_s_upper + by_s,
+        total_s=latency.total_s + by_s,
+        total_s_upper=latency.total_s_upper + by_s,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,31 @@
 """How long an answer may take, and what its time is worth."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
 
 from routers.types import Latency
 
 _MS = 1e3
-_NEVER_S = math.inf
+
+
+class TimeLeft(NamedTuple):
+    """How many seconds an answer that begins now may take; infinite where nothing limits them.
+
+    Attributes
+    ----------
+    total_s, ttft_s
+        Until it is whole, and until its first token.
+    """
+
+    total_s: float
+    ttft_s: float
+
+    def late_s(self, latency: Latency) -> float:
+        """Return by how many seconds an answer may be late; none is up to 0."""
+        return max(latency.total_s_upper - self.total_s, latency.ttft_s_upper - self.ttft_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +43,17 @@ class LatencyTerms:
     max_total_s: float | None = None
     max_ttft_s: float | None = None
     usd_per_s: float = 0.0
+    told: Mapping[str, float] = field(init=False, compare=False)
+    """The terms by the names that requests know them by."""
+
+    def __post_init__(self) -> None:
+        known = {
+            "max_latency_ms": None if self.max_total_s is None else self.max_total_s * _MS,
+            "max_ttft_ms": None if self.max_ttft_s is None else self.max_ttft_s * _MS,
+            "latency_weight": self.usd_per_s or None,
+        }
+        told = {name: round(value, 9) for name, value in known.items() if value is not None}
+        object.__setattr__(self, "told", told)
 
     @property
     def has_deadline(self) -> bool:
@@ -37,21 +66,13 @@ class LatencyTerms:
         limits = [each for each in (self.max_total_s, self.max_ttft_s) if each is not None]
         return min(limits) if limits else None
 
-    def late_s(self, latency: Latency, elapsed_s: float) -> float:
-        """Return by how many seconds an answer that begins now may miss a limit."""
+    def left(self, elapsed_s: float) -> TimeLeft:
+        """Return what is left for an answer of a request that came so many seconds ago."""
         total_s, ttft_s = self.max_total_s, self.max_ttft_s
-        late_s = -_NEVER_S
-        if total_s is not None:
-            late_s = elapsed_s + latency.total_s_upper - total_s
-        if ttft_s is not None:
-            first_s = elapsed_s + latency.ttft_s_upper - ttft_s
-            if first_s > late_s:  # noqa: PLR1730  (a call, of every place)
-                late_s = first_s
-        return late_s
-
-    def fits(self, elapsed_s: float) -> Callable[[Latency], bool]:
-        """Return what says whether an answer that begins now is predicted to be in time."""
-        return lambda latency: self.late_s(latency, elapsed_s) <= 0
+        return TimeLeft(
+            math.inf if total_s is None else total_s - elapsed_s,
+            math.inf if ttft_s is None else ttft_s - elapsed_s,
+        )
 
     def unmet(self, latency: Latency, elapsed_s: float) -> str | None:
         """Return which limits an answer that began after so long may miss, in words of headers."""
@@ -65,17 +86,9 @@ class LatencyTerms:
         ]
         return ", ".join(told) or None
 
-    @property
-    def told(self) -> Mapping[str, float]:
-        """The terms by the names that requests know them by."""
-        known = {
-            "max_latency_ms": None if self.max_total_s is None else self.max_total_s * _MS,
-            "max_ttft_ms": None if self.max_ttft_s is None else self.max_ttft_s * _MS,
-            "latency_weight": self.usd_per_s or None,
-        }
-        return {name: round(value, 9) for name, value in known.items() if value is not None}
 
-
+# Applications ask for the same ones again and again.
+@lru_cache(maxsize=1_024)
 def terms(
     *,
     max_total_s: float | None,

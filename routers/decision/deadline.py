@@ -25,16 +25,21 @@ def bar_late(
     estimates: Sequence[CandidateEstimate], barred: list[Barred | None], constraints: Constraints
 ) -> bool:
     """Keep out who may be late; where all may be, nobody is kept out, and False is returned."""
-    late = [
-        None if why is not None else late_s(each.latency, constraints)
-        for each, why in zip(estimates, barred, strict=True)
-    ]
-    able = [each for each in late if each is not None]
-    if able and min(able) > 0:
+    total_s = math.inf if constraints.max_latency_s is None else constraints.max_latency_s
+    ttft_s = math.inf if constraints.max_ttft_s is None else constraints.max_ttft_s
+    late: list[int] = []
+    someone = False
+    for place, each in enumerate(estimates):
+        if barred[place] is None:
+            took = each.latency
+            if took is None or took.total_s_upper > total_s or took.ttft_s_upper > ttft_s:
+                late.append(place)
+            else:
+                someone = True
+    if late and not someone:
         return False
-    for place, seconds in enumerate(late):
-        if seconds is not None and seconds > 0:
-            barred[place] = Exclusion.LATENCY, _told(estimates[place].latency, constraints)
+    for place in late:
+        barred[place] = Exclusion.LATENCY, _told(estimates[place].latency, constraints)
     return True
 
 

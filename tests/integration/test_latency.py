@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -11,9 +12,10 @@ import pytest
 from app.assembly.usual_latencies import usual_latencies
 from app.commands.explanation import explain
 from app.config import load_config
-from app.gateway.deployments.balance import CallSize
+from app.gateway.latency_terms import TimeLeft
 from app.outcomes.sqlite import read_outcomes
 from app.stub.tiers import TIERS
+from routers.types import CandidateEstimate
 from tests.support.cascading import wait_for
 from tests.support.gateway import CONFIGS, GatewayThread, read_yaml, stub_config
 from tests.support.stub import StubThread
@@ -219,10 +221,19 @@ def test_of_several_places_the_first_counts_or_the_best_where_there_is_a_limit(s
         },
     }  # fmt: skip
     config = stub_config(tmp_path, served.stub.origin, changes=changes)
-    size = CallSize(input_tokens=10.0, output_tokens=100.0)
-    latency_of = usual_latencies(load_config(config.path, env={}))
-    assert latency_of("both", size).ttft_s == pytest.approx(5.0)
-    best = latency_of("both", size, key=lambda latency: latency.total_s_upper)
+    estimate = CandidateEstimate(
+        model_id="both",
+        quality=0.5,
+        quality_std=0.1,
+        input_tokens=10,
+        output_tokens=100.0,
+        output_tokens_upper=100.0,
+        cost_usd=0.0,
+        cost_usd_upper=0.0,
+    )
+    latencies = usual_latencies(load_config(config.path, env={}))
+    assert latencies([estimate], streams=True)["both"].ttft_s == pytest.approx(5.0)
+    best = latencies([estimate], streams=True, left=TimeLeft(0.0, math.inf))["both"]
     assert best.ttft_s == pytest.approx(0.1)
     assert best.total_s == pytest.approx(0.2)
 

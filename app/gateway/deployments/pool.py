@@ -20,12 +20,14 @@ from app.gateway.deployments.breaker import Circuit, CircuitState
 from app.gateway.deployments.lease import MAX_THROTTLE_S, Lease
 from app.gateway.deployments.machines import Home, Wait
 from app.gateway.deployments.orchestration import Orchestration, OrchestrationState
+from app.gateway.deployments.predicted_times import forecast_at, latency_at, soonest_loaded
 from app.gateway.deployments.rooms import Room
 from app.gateway.deployments.slots import Load, Slot, loads_of, where_loaded, with_room
 from app.gateway.deployments.tier_load import TierLoad, Under
-from app.gateway.latency import Forecast, Speeds
+from app.gateway.latency import Forecast, Speeds, size_of
+from app.gateway.latency_terms import TimeLeft
 from app.gateway.request import Deployment
-from routers.types import Latency
+from routers.types import CandidateEstimate, Latency
 
 __all__ = ["MAX_THROTTLE_S", "DeploymentPool", "Lease"]
 
@@ -34,6 +36,7 @@ _NO_BALANCES: Mapping[str, Balance] = MappingProxyType({})
 _NO_HOMES: Mapping[tuple[str, str], Home] = MappingProxyType({})
 _NO_ROOMS: Mapping[tuple[str, str], Room] = MappingProxyType({})
 _NO_LOADS: Mapping[str, TierLoad] = MappingProxyType({})
+_NO_FORECASTS: Mapping[Slot, Forecast] = MappingProxyType({})
 
 
 class DeploymentPool:
@@ -155,7 +158,7 @@ class DeploymentPool:
         avoid: Collection[Slot] = (),
         dialect: str | None = None,
         size: CallSize | None = None,
-        fits: Callable[[Latency], bool] | None = None,
+        left: TimeLeft | None = None,
     ) -> Lease:
         """Choose a deployment for one call.
 
@@ -168,15 +171,17 @@ class DeploymentPool:
             Only those that speak it are considered, where there is one.
         size
             How large the call is; None for one that teaches nothing.
-        fits
-            Whether an answer would be in time; where it is in time anywhere, only there.
+        left
+            How long its answer may take; where it is in time anywhere, only there.
         """
         slots = self._speaking(dialect, model_id)
         if model_id in self._bounded:
             slots = [slot for slot in slots if slot.has_room] or slots
         now = self.clock()
-        if fits is not None and size is not None and len(slots) > 1:
-            quick = [slot for slot in slots if fits(forecast_at(slot, size, now).latency)]
+        forecasts = _NO_FORECASTS
+        if left is not None and size is not None and len(slots) > 1:
+            forecasts = {slot: forecast_at(slot, size, now) for slot in slots}
+            quick = [slot for slot in slots if left.late_s(forecasts[slot].latency) <= 0]
             slots = [slot for slot in quick if slot.available(now)] or quick or slots
         slot = slots[0] if len(slots) == 1 else self._choose(model_id, slots, avoid, now, size)
         expected_tokens = 0.0 if size is None else size.tokens
@@ -186,7 +191,9 @@ class DeploymentPool:
             is_probe = slot.circuit.begin(now)
             if is_probe:
                 self._on_breaker_change(slot.deployment, slot.circuit.state)
-        forecast = None if size is None else forecast_at(slot, size, now)
+        forecast = forecasts.get(slot)
+        if forecast is None and size is not None:
+            forecast = forecast_at(slot, size, now)
         if slot.home is not None:
             if slot.home.wait_s(now) > 0:
                 # What a model that is being loaded takes says nothing of what it takes else.
@@ -206,29 +213,53 @@ class DeploymentPool:
             lease.under = None if tier is None else tier.begun(now)
         return lease
 
-    def latency(
-        self, model_id: str, size: CallSize, *, key: Callable[[Latency], float] | None = None
-    ) -> Latency:
-        """Predict how long a model would take for a call that began now.
+    def latency(self, model_id: str, call: CallSize, *, left: TimeLeft | None = None) -> Latency:
+        """Predict how long a model would take for a call that began now; as of `latencies`."""
+        now, slots = self.clock(), self._slots[model_id]
+        if len(slots) > 1:
+            slots = self._likely(model_id, slots, now, left)
+        size = size_of(call.input_tokens)
+        return latency_at(slots, size, call, streams=call.streams, left=left, now=now)
+
+    def latencies(
+        self,
+        estimates: Iterable[CandidateEstimate],
+        *,
+        streams: bool,
+        left: TimeLeft | None = None,
+    ) -> dict[str, Latency]:
+        """Predict how long candidates would take for a call that began now, by model.
 
         Parameters
         ----------
-        key
-            By how much an answer would be late. The deployment that is least busy counts where it
-            is in time, or where there is no key, else the one that is least late. One that is not
+        left
+            How long the answer may take. The deployment that is least busy counts where it is in
+            time, or where there is no limit, else the one that is least late. One that is not
             available counts only where all are not.
         """
-        slots, now = self._slots[model_id], self.clock()
-        if len(slots) > 1:
-            if model_id in self._troubled:
-                slots = tuple(slot for slot in slots if slot.available(now)) or slots
-            if key is not None:
-                return _least_late(slots, size, now, key)
-            if model_id in self._hosted:
-                least_s = min(_loading_s(slot, now) for slot in slots)
-                slots = tuple(slot for slot in slots if _loading_s(slot, now) <= least_s)
-        slot = min(slots, key=_busy) if len(slots) > 1 else slots[0]
-        return forecast_at(slot, size, now).latency
+        now, n_input, size = self.clock(), -1, 0
+        is_usual = not self._troubled and (left is not None or not self._hosted)
+        found: dict[str, Latency] = {}
+        for each in estimates:
+            model_id = each.model_id
+            if each.input_tokens != n_input:
+                n_input = each.input_tokens
+                size = size_of(n_input)
+            slots = self._slots[model_id]
+            if not is_usual and len(slots) > 1:
+                slots = self._likely(model_id, slots, now, left)
+            found[model_id] = latency_at(slots, size, each, streams=streams, left=left, now=now)
+        return found
+
+    def _likely(
+        self, model_id: str, slots: tuple[Slot, ...], now: float, left: TimeLeft | None
+    ) -> tuple[Slot, ...]:
+        """Return those that a call may go to, as things are."""
+        if model_id in self._troubled:
+            slots = tuple(slot for slot in slots if slot.available(now)) or slots
+        if left is None and model_id in self._hosted:
+            slots = soonest_loaded(slots, now)
+        return slots
 
     def has_room(self, model_id: str, *, dialect: str | None = None) -> bool:
         """Return whether one more call may go to a deployment that is available.
@@ -462,35 +493,3 @@ class DeploymentPool:
         if model_id in self._hosted:
             slots = where_loaded(slots, now)
         return self._balances[model_id].pick(slots, now, size)
-
-
-def forecast_at(slot: Slot, size: CallSize, now: float) -> Forecast:
-    """Predict how long a call would take at a place."""
-    return slot.speed.forecast(
-        input_tokens=size.input_tokens,
-        output_tokens=size.output_tokens,
-        output_tokens_upper=size.output_tokens_upper,
-        streams=size.streams,
-        ahead_s=0.0 if slot.home is None else slot.home.wait_s(now),
-        now=now,
-    )
-
-
-def _loading_s(slot: Slot, now: float) -> float:
-    return 0.0 if slot.home is None else slot.home.wait_s(now)
-
-
-def _least_late(
-    slots: Sequence[Slot], size: CallSize, now: float, late_s: Callable[[Latency], float]
-) -> Latency:
-    """Return what a call takes where it is in time, the least busy place first."""
-    first = min(slots, key=_busy)
-    found = forecast_at(first, size, now).latency
-    if late_s(found) <= 0:
-        return found
-    others = [forecast_at(slot, size, now).latency for slot in slots if slot is not first]
-    return min([found, *others], key=late_s)
-
-
-def _busy(slot: Slot) -> float:
-    return slot.load.outstanding / slot.deployment.weight

@@ -124,7 +124,7 @@ class Chooser:
             constraints=with_latencies(
                 Constraints(),
                 estimates,
-                latency_of=pool.latency,
+                predicted=pool.latencies,
                 terms=terms,
                 streams=True,
                 elapsed_s=0.0,

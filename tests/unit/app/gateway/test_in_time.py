@@ -1,6 +1,7 @@
 """Where calls with a limit on their time go, and what is tried after a failure."""
 
 import asyncio
+import math
 import random
 
 import pytest
@@ -9,9 +10,9 @@ from app.errors import UpstreamUnavailableError
 from app.gateway.deployments.balance import CallSize
 from app.gateway.deployments.pool import DeploymentPool
 from app.gateway.dispatch import Dispatcher
-from app.gateway.in_time import fits, may_wait, next_in_time
+from app.gateway.in_time import may_wait, next_in_time, time_left
 from app.gateway.latency import Pace
-from app.gateway.latency_terms import LatencyTerms, terms
+from app.gateway.latency_terms import LatencyTerms, TimeLeft, terms
 from app.gateway.ledger import LedgerEntry
 from app.gateway.plan import FirstOf
 from routers.types import Decision, Latency, Reason
@@ -63,7 +64,7 @@ def test_a_models_time_is_that_of_the_least_busy_place_or_of_the_best_that_is_av
     slow, quick = pool.slots()
 
     def best():
-        return pool.latency("a", SIZE, key=lambda latency: latency.total_s_upper).ttft_s
+        return pool.latency("a", SIZE, left=TimeLeft(0.0, math.inf)).ttft_s
 
     assert best() == pytest.approx(0.1)
     quick.load.outstanding = 1
@@ -78,11 +79,11 @@ def test_a_models_time_is_that_of_the_least_busy_place_or_of_the_best_that_is_av
 
 def test_a_call_goes_only_where_it_is_in_time_if_it_is_anywhere():
     pool = pool_of(a=[place("a", "slow", pace=SLOW), place("a", "quick")])
-    in_time = LIMITED.fits(0.0)
-    taken = [pool.lease("a", size=SIZE, fits=in_time) for _ in range(5)]
+    in_time = LIMITED.left(0.0)
+    taken = [pool.lease("a", size=SIZE, left=in_time) for _ in range(5)]
     assert {lease.deployment.upstream for lease in taken} == {"quick"}
-    nowhere = LatencyTerms(max_ttft_s=0.001).fits(0.0)
-    late = {pool.lease("a", size=SIZE, fits=nowhere).deployment.upstream for _ in range(20)}
+    nowhere = LatencyTerms(max_ttft_s=0.001).left(0.0)
+    late = {pool.lease("a", size=SIZE, left=nowhere).deployment.upstream for _ in range(20)}
     assert late == {"slow", "quick"}
 
 
@@ -120,7 +121,7 @@ def test_after_failures_time_that_passed_counts_and_the_fastest_is_tried_where_n
     assert next_in_time(asked, ["a", "b", "c"], entry, pool) == 2
     clock.now += 10.0
     assert next_in_time(asked, ["a", "b"], entry, pool) == 1
-    assert fits(request(), entry, pool) is None
+    assert time_left(request(), entry, pool) is None
 
 
 def test_a_repeated_call_is_waited_for_only_where_it_would_be_in_time():
