@@ -12,8 +12,10 @@ from app.lineage import Lineage
 from routers.artifact.evidence import Evidence
 from routers.decision.judged import Judged
 from routers.decision.switching import SessionReason
+from routers.decisions import Decision, Latency, Reason
 from routers.features.featurizer import Featurizer
-from routers.types import Conversation, Decision, DocumentNumbers, Latency, Objective, Reason
+from routers.objectives import Objective
+from routers.types import Conversation, DocumentNumbers
 
 HEDGE_LOST = "hedge_lost"
 """The error of a call that was given up because the one beside it was faster."""

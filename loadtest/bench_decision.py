@@ -47,10 +47,12 @@ from routers.base import ROUTERS
 from routers.decision.decide import decide
 from routers.embedders.base import make_embedder
 from routers.errors import RoutingConfigError
+from routers.models import Demand, ModelSpec
+from routers.objectives import Constraints, CostQuality
 from routers.text.token_estimate import estimate_tokens_and_upper
 from routers.training.fit import fit
 from routers.training.recipe import Recipe, read_recipe
-from routers.types import Constraints, Conversation, CostQuality, Demand, ModelSpec
+from routers.types import Conversation
 
 SHIPPED = "shipped"
 _RECIPES = Path(__file__).parents[1] / "configs/training"

@@ -89,7 +89,8 @@ def example_outcome(served: str) -> "Outcome":
     """Return what a routed, streamed request left behind."""
     from app.types import Call, CallRole, Outcome, Usage  # noqa: PLC0415
     from routers.decision.switching import SessionReason  # noqa: PLC0415
-    from routers.types import CandidateEstimate, CostQuality, Decision, Reason  # noqa: PLC0415
+    from routers.decisions import CandidateEstimate, Decision, Reason  # noqa: PLC0415
+    from routers.objectives import CostQuality  # noqa: PLC0415
 
     candidates = tuple(
         CandidateEstimate(

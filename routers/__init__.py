@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from routers.base import ROUTERS, FitContext, Labels, Router
     from routers.data.dataset import OutcomeTable
+    from routers.decisions import Decision
     from routers.errors import (
         ArtifactError,
         DataError,
@@ -20,21 +21,17 @@ if TYPE_CHECKING:
     from routers.evaluation.predictions import evaluate_choices, evaluate_predictions
     from routers.evaluation.result import Report
     from routers.library import TrainedRouter, evaluate, fit, load, outcomes
-    from routers.strategies.base import QualityRouter
-    from routers.training.recipe import EmbedderRecipe, Recipe
-    from routers.types import (
+    from routers.models import Prices
+    from routers.objectives import (
         Constraints,
-        Conversation,
         CostQuality,
-        Decision,
         MaxQualityLoss,
-        Message,
         MinQuality,
-        Predictions,
-        Prices,
-        Role,
         UsdPerQuality,
     )
+    from routers.strategies.base import QualityRouter
+    from routers.training.recipe import EmbedderRecipe, Recipe
+    from routers.types import Conversation, Message, Predictions, Role
     from routers.wishes import Traits
 
 __all__ = [
@@ -77,6 +74,7 @@ __all__ = [
 _HOMES = {
     "routers.base": ("ROUTERS", "FitContext", "Labels", "Router"),
     "routers.data.dataset": ("OutcomeTable",),
+    "routers.decisions": ("Decision",),
     "routers.errors": (
         "ArtifactError",
         "DataError",
@@ -88,21 +86,17 @@ _HOMES = {
     "routers.evaluation.predictions": ("evaluate_choices", "evaluate_predictions"),
     "routers.evaluation.result": ("Report",),
     "routers.library": ("TrainedRouter", "evaluate", "fit", "load", "outcomes"),
-    "routers.strategies.base": ("QualityRouter",),
-    "routers.training.recipe": ("EmbedderRecipe", "Recipe"),
-    "routers.types": (
+    "routers.models": ("Prices",),
+    "routers.objectives": (
         "Constraints",
-        "Conversation",
         "CostQuality",
-        "Decision",
         "MaxQualityLoss",
-        "Message",
         "MinQuality",
-        "Predictions",
-        "Prices",
-        "Role",
         "UsdPerQuality",
     ),
+    "routers.strategies.base": ("QualityRouter",),
+    "routers.training.recipe": ("EmbedderRecipe", "Recipe"),
+    "routers.types": ("Conversation", "Message", "Predictions", "Role"),
     "routers.wishes": ("Traits",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

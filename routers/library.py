@@ -24,26 +24,19 @@ from routers.data.messages import read_messages
 from routers.data.prices import read_prices
 from routers.decision.choice import choose_each
 from routers.decision.decide import decide as decide_one
+from routers.decisions import Decision
 from routers.errors import ArtifactError, RoutingConfigError
 from routers.evaluation.assess import predicted_costs
 from routers.evaluation.replay import arrange
 from routers.evaluation.replay import evaluate as measure
 from routers.evaluation.result import Report
 from routers.files import replacing
+from routers.models import Demand, ModelSpec, PriceTable
+from routers.objectives import Constraints, CostQuality, Objective
 from routers.text.token_estimate import estimate_tokens, estimate_tokens_and_upper
 from routers.training.fit import fit_table
 from routers.training.recipe import Recipe, find_recipe
-from routers.types import (
-    Constraints,
-    Conversation,
-    CostQuality,
-    Decision,
-    Demand,
-    ModelSpec,
-    Objective,
-    Predictions,
-    PriceTable,
-)
+from routers.types import Conversation, Predictions
 from routers.wishes import NO_TRAITS, Traits, parse_flags
 
 BALANCED = 0.8

@@ -5,8 +5,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from routers.decisions import CandidateEstimate
+from routers.models import ModelFacts
 from routers.steps import Answer
-from routers.types import CandidateEstimate, Conversation, FloatVector, ModelFacts
+from routers.types import Conversation, FloatVector
 
 
 @dataclass(slots=True, kw_only=True)

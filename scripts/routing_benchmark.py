@@ -39,7 +39,7 @@ from routers.evaluation.crossfit import normalised
 from routers.features.blocks.difficulty import DifficultyNetwork
 from routers.features.featurizer import Featurizer
 from routers.gate import bench
-from routers.types import PriceTable
+from routers.models import PriceTable
 
 _TARGET = Path(__file__).resolve().parents[1] / "docs" / "benchmarks" / "routing.json"
 _PAIR = ("gpt-4-1106-preview", "mixtral-8x7b-instruct-v0.1")

@@ -24,21 +24,13 @@ from app.gateway.request import AskedTask, RouteRequest
 from app.stores.base import Standing
 from app.types import Call, DecisionModelSaid, Judgement
 from routers.answers.references import exact_match, f1
+from routers.decisions import CandidateEstimate, Decision, KnobStep, Reason
 from routers.errors import NoEligibleModelError, RoutingError
+from routers.objectives import CostQuality, Objective, StrongThreshold
 from routers.request.layout import Description
 from routers.request.sentence import domain_of, kind_of, level_of, why
 from routers.text.document_signals import DOCUMENT_SIGNALS
-from routers.types import (
-    CandidateEstimate,
-    Category,
-    CostQuality,
-    Decision,
-    DocumentNumbers,
-    KnobStep,
-    Objective,
-    Reason,
-    StrongThreshold,
-)
+from routers.types import Category, DocumentNumbers
 
 Headers = list[tuple[bytes, bytes]]
 

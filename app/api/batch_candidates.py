@@ -6,7 +6,8 @@ from app.batches.door import Candidate
 from app.gateway.decide import decide_now
 from app.gateway.money.paid import DEFAULT_OUTPUT_TOKENS
 from app.gateway.request import RouteRequest
-from routers.types import Constraints, ModelSpec
+from routers.models import ModelSpec
+from routers.objectives import Constraints
 
 
 def candidates_for(request: RouteRequest, specs: Mapping[str, ModelSpec]) -> tuple[Candidate, ...]:

@@ -6,7 +6,7 @@ from app.api.dialects.base import ParsedRequest
 from app.errors import InvalidRequestError
 from app.gateway.names import Names
 from app.wire.pinned.endpoints import paths_of
-from routers.types import CHAT
+from routers.models import CHAT
 
 _WHY = {
     "embeddings": "vectors of different models cannot be compared, so that none is chosen for a "

@@ -22,7 +22,7 @@ from app.gateway.queues.ranks import PRIORITY_HEADER
 from app.head import RequestHead
 from app.types import CacheMode
 from routers.decision.tradeoff import objective_of_mu
-from routers.types import (
+from routers.objectives import (
     CostQuality,
     MaxQualityLoss,
     MinQuality,

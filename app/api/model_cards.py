@@ -16,7 +16,8 @@ from app.gateway.names import A_THRESHOLD, Names
 from app.state import ActiveConfig
 from app.wire.parameter_changes import EFFORTS
 from app.wire.parameters import ParameterRules
-from routers.types import CHAT, Capability, CostQuality, ModelSpec, Objective, StrongThreshold
+from routers.models import CHAT, Capability, ModelSpec
+from routers.objectives import CostQuality, Objective, StrongThreshold
 
 CREATED = 1_700_000_000
 """OpenAI's clients require a creation time; a configured name has none worth telling."""

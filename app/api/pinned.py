@@ -26,8 +26,9 @@ from app.wire.envelope import decode_value, read_envelope
 from app.wire.pinned.embeddings import Inputs, asks_for_base64, read_inputs
 from app.wire.pinned.endpoints import EMBEDDINGS, ENDPOINTS, SPEECH, TAKE_FORMS
 from app.wire.pinned.forms import FORM_AFTER, FORM_BEFORE, FORM_TYPE, is_form, read_form
+from routers.models import Demand
 from routers.text.token_estimate import estimate_tokens_and_upper
-from routers.types import Conversation, Demand, Message, Role
+from routers.types import Conversation, Message, Role
 
 _TEXT = msgspec.json.Decoder(str | None)
 _FLAG = msgspec.json.Decoder(bool | None)

@@ -20,7 +20,8 @@ from app.gateway.tasks import asked_task, check_chain, with_task
 from app.head import NO_HEAD, RequestHead
 from app.ids import new_id
 from app.types import CacheMode
-from routers.types import CHAT, CostQuality, Demand, Objective, StrongThreshold
+from routers.models import CHAT, Demand
+from routers.objectives import CostQuality, Objective, StrongThreshold
 from routers.wishes import NO_TRAITS, Flags, Wishes
 
 _RETRY_COUNT = b"x-stainless-retry-count"

@@ -32,10 +32,11 @@ from app.gateway.ledger import LedgerEntry
 from app.gateway.load.load_bias import told_near
 from app.gateway.request import RouteRequest
 from routers.decision.decide import knob_steps
+from routers.decisions import Decision
 from routers.errors import RoutingError
+from routers.objectives import CostQuality
 from routers.request.layout import Description
 from routers.request.sentence import why
-from routers.types import CostQuality, Decision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from routers.artifact.artifact import RouterArtifact
 from routers.artifact.evidence import Evidence
 from routers.media.arms import detail_arm
 from routers.media.tokens import LOW
-from routers.types import ModelSpec
+from routers.models import ModelSpec
 
 _AUTO = "auto"
 _CLOSEST = ("original", "high", "low")

@@ -36,15 +36,9 @@ from routers.artifact.load import load_artifact
 from routers.artifact.thresholds import StoredName, stored_thresholds
 from routers.decision.switching import SwitchRule
 from routers.errors import RoutingError
-from routers.types import (
-    CHAT,
-    Conversation,
-    CostQuality,
-    ModelSpec,
-    Objective,
-    OutputLimit,
-    StrongThreshold,
-)
+from routers.models import CHAT, ModelSpec
+from routers.objectives import CostQuality, Objective, OutputLimit, StrongThreshold
+from routers.types import Conversation
 from routers.wishes import Goal
 
 DEFAULT_ARTIFACT = Path(routers.__file__).parent / "pretrained" / "default"

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from app.config import PolicyConfig
 from app.gateway.policy import KnobCurves, TaskRule
 from routers.artifact.artifact import RouterArtifact
+from routers.objectives import CostQuality
 from routers.request.tasks import TaskRecogniser
-from routers.types import Conversation, CostQuality
+from routers.types import Conversation
 
 
 def build_tasks(policy: PolicyConfig, knobs: KnobCurves) -> Mapping[str, TaskRule] | None:

@@ -7,7 +7,7 @@ from app.config import LoadedConfig
 from app.gateway.forecasts import Latencies
 from app.gateway.latency import Speed, size_of
 from app.gateway.latency_terms import TimeLeft
-from routers.types import CandidateEstimate, Latency
+from routers.decisions import CandidateEstimate, Latency
 
 
 def usual_latencies(config: LoadedConfig) -> Latencies:

@@ -8,8 +8,9 @@ from app.gateway.policy import WorkflowRule
 from routers.artifact.artifact import RouterArtifact
 from routers.artifact.renamed_workflow import RenamedWorkflow
 from routers.errors import RoutingConfigError, RoutingError
+from routers.models import CHAT, ModelFacts, ModelSpec
 from routers.options import build, options_of
-from routers.types import CHAT, Conversation, ModelFacts, ModelSpec
+from routers.types import Conversation
 from routers.workflows.base import WORKFLOWS, Workflow
 from routers.workflows.guarded import Guarded
 from routers.workflows.learning.base import OnlineWorkflow

@@ -16,7 +16,7 @@ from app.config.expected import plain
 from app.config.settings import is_loopback
 from app.errors import ForbiddenError
 from routers.artifact.evidence import Evidence
-from routers.types import Capability
+from routers.models import Capability
 
 PER_TOKEN_USD = 0.005
 """Below this, a price per million tokens is most likely one per token, or per thousand."""

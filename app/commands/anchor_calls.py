@@ -10,9 +10,9 @@ from app.errors import UpstreamError, UpstreamInvalidResponseError
 from app.gateway.request import Deployment
 from app.providers.base import Chunk, ModelCall
 from app.types import ToldUsage
+from routers.models import ModelSpec
 from routers.training.onboarding.anchors import Anchor
 from routers.training.onboarding.run import Answer
-from routers.types import ModelSpec
 
 _ATTEMPTS = 3
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 20.0

@@ -33,17 +33,10 @@ from app.gateway.request import RouteRequest
 from app.gateway.tasks import check_begun, may_be_recognised, with_recognised
 from routers.artifact.evidence import abstention_note
 from routers.decision.decide import knob_steps
+from routers.decisions import CandidateEstimate, Decision, KnobStep, Latency
+from routers.objectives import Constraints, CostQuality, StrongThreshold
 from routers.request.layout import Description
 from routers.request.sentence import why
-from routers.types import (
-    CandidateEstimate,
-    Constraints,
-    CostQuality,
-    Decision,
-    KnobStep,
-    Latency,
-    StrongThreshold,
-)
 
 
 def explain(

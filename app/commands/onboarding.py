@@ -22,6 +22,7 @@ from app.errors import ConfigError
 from routers.artifact.artifact import RouterArtifact
 from routers.artifact.files import check_free
 from routers.artifact.load import load_artifact
+from routers.models import ModelSpec
 from routers.training.onboarding.anchors import SHIPPED_ANCHORS, read_anchors
 from routers.training.onboarding.run import (
     Answer,
@@ -31,7 +32,6 @@ from routers.training.onboarding.run import (
     ingest,
     make_plan,
 )
-from routers.types import ModelSpec
 
 
 def onboard(

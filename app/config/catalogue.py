@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from app.config.fields import ConflictError, Count, Name, Price, ShortName, Strict, Text
 from app.config.media import Detail, MediaConfig
 from app.config.parameters import Effort, ParametersConfig
-from routers.types import CHAT, Capability, Prices, Surcharge
+from routers.models import CHAT, Capability, Prices, Surcharge
 from routers.wishes import Security, Traits
 
 Ttft = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from app.config.fields import Place
 from app.config.gateway import GatewayConfig
 from app.config.loaded import LoadedConfig
-from routers.types import CHAT
+from routers.models import CHAT
 
 _SERVED_BY = ("openai", "azure")
 """Kinds of upstreams that have the endpoints of such models."""

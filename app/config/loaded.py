@@ -12,7 +12,7 @@ from app.config.document import Document
 from app.config.fields import Place, Strict
 from app.config.gateway import GatewayConfig
 from app.errors import ConfigError
-from routers.types import ModelSpec
+from routers.models import ModelSpec
 
 _SECRET_HEADER = re.compile("auth|key|token|secret|cookie", re.IGNORECASE)
 

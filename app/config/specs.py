@@ -9,8 +9,8 @@ from app.config.gateway import GatewayConfig
 from app.config.media import to_rules
 from app.config.models import MARK, ModelConfig
 from app.config.variants import Variants, counts_of
+from routers.models import Capability, ModelSpec
 from routers.text.token_estimate import TOKENS_PER_MESSAGE, estimate_tokens
-from routers.types import Capability, ModelSpec
 from routers.wishes import Traits
 
 _OF_OPENAI = "text-embedding-"

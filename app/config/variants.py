@@ -15,7 +15,7 @@ from app.config.gateway import GatewayConfig
 from app.config.media import CountsConfig, Detail, MediaConfig, counts_for, shipped_media
 from app.config.models import MARK, ModelConfig
 from routers.media.arms import detail_arm
-from routers.types import CHAT, Capability
+from routers.models import CHAT, Capability
 
 _TAKE_DETAIL = frozenset({"openai", "azure"})
 """Kinds of upstreams that can be told a detail of images."""

@@ -15,8 +15,9 @@ from routers.artifact.calibration import CalibrationRows, cost_usd
 from routers.decision.choice import choose_each
 from routers.evaluation.bootstrap import Interval, resample
 from routers.evaluation.metrics import curve, expected_calibration_error, hull
+from routers.models import ModelSpec, Prices
 from routers.numeric import FloatArray
-from routers.types import CostQuality, ModelSpec, Prices
+from routers.objectives import CostQuality
 
 POSITIONS = tuple(i / 20 for i in range(21))
 """Where on the knob promises are checked."""

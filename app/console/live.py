@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from app.gateway.deployments.slots import Slot
 from app.telemetry.recent import Ended
 from app.types import CacheState
-from routers.types import Reason
+from routers.decisions import Reason
 
 N_LISTED = 60
 """Requests that are listed one by one."""

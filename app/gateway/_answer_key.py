@@ -8,7 +8,7 @@ import msgspec
 
 from app.gateway.request import IDEMPOTENCY_KEY, RouteRequest
 from app.types import CHAT_COMPLETIONS, CacheMode
-from routers.types import Capability
+from routers.models import Capability
 
 _LEFT_OUT = frozenset(
     {

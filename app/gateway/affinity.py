@@ -23,7 +23,8 @@ from app.stores.base import Blobs, StoreError
 from app.types import MESSAGES, Usage
 from app.wire.turns import Turn
 from routers.decision.switching import LastTurn, SessionReason, Verdict, weigh
-from routers.types import Decision, ModelSpec
+from routers.decisions import Decision
+from routers.models import ModelSpec
 
 _log = logging.getLogger(__name__)
 

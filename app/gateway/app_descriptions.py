@@ -15,9 +15,10 @@ from app.gateway.policy import Policy
 from app.gateway.questions import Questions, question_of, unsent
 from app.gateway.request import RouteRequest
 from app.types import CallRole
+from routers.models import ModelSpec
 from routers.text.token_estimate import estimate_tokens_upper
 from routers.text.window import head_and_tail
-from routers.types import Conversation, Message, ModelSpec, Role
+from routers.types import Conversation, Message, Role
 
 _MAX_TOKENS = 100
 _MAX_APPS = 1_024

@@ -21,7 +21,7 @@ from app.stores.base import Answers, StoreError
 from app.types import CHAT_COMPLETIONS, CacheState, Usage
 from app.wire.answer_pieces import KEEPABLE, Assembler, is_keepable, replay
 from app.wire.usage import with_usage
-from routers.types import Reason
+from routers.decisions import Reason
 
 _log = logging.getLogger(__name__)
 

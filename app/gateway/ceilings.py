@@ -10,9 +10,10 @@ from app.gateway.money.bid import bid_for
 from app.gateway.questions import question_about, question_of
 from app.gateway.request import RouteRequest
 from app.keys import NUSD_PER_USD, to_nusd
+from routers.decisions import Decision
+from routers.models import ModelSpec
 from routers.steps import Draft, Purpose, Step
 from routers.task import Task
-from routers.types import Decision, ModelSpec
 
 _PACE_WEIGHT = 0.2
 """Of the newest answer in what a model's answers usually take."""

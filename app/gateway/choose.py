@@ -32,9 +32,9 @@ from app.gateway.tasks import (
     with_recognised,
     without_task,
 )
+from routers.decisions import Decision, Reason
 from routers.errors import NoEligibleModelError
 from routers.request.layout import Description
-from routers.types import Decision, Reason
 
 _NOT_CAPPED: Mapping[str, str] = {}
 _NO_WAITS: Mapping[str, Wait] = {}

@@ -26,20 +26,14 @@ from routers.decision.decide import (
     estimate_each,
     unpredicted,
 )
+from routers.decisions import CandidateEstimate, Decision, Reason
 from routers.errors import NoEligibleModelError
+from routers.objectives import Constraints, StrongThreshold
 from routers.probe import Probe, Stage
 from routers.request.layout import Description
 from routers.request.tasks import TaskRecogniser
 from routers.text.conversation import conversation_text
-from routers.types import (
-    CandidateEstimate,
-    Constraints,
-    Conversation,
-    Decision,
-    Predictions,
-    Reason,
-    StrongThreshold,
-)
+from routers.types import Conversation, Predictions
 
 T = TypeVar("T")
 

@@ -31,9 +31,12 @@ from routers.decision.judged import (
     judged_messages,
     judged_text,
 )
+from routers.decisions import Decision, Reason
+from routers.models import ModelSpec
+from routers.objectives import CostQuality
 from routers.text.conversation import conversation_text
 from routers.text.token_estimate import estimate_tokens_upper
-from routers.types import Conversation, CostQuality, Decision, ModelSpec, Reason
+from routers.types import Conversation
 
 MAX_KEPT = 10_000
 """Of so many prompts it is remembered what was said; the oldest are forgotten first."""

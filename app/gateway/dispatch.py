@@ -49,7 +49,7 @@ from app.telemetry.tracing import CallTrace
 from app.types import CHAT_COMPLETIONS, MESSAGES, Call, CallRole
 from app.wire.body import Body, Fields
 from app.wire.parameter_changes import CHANGES
-from routers.types import Capability
+from routers.models import Capability
 
 Failures = list[tuple[Call, UpstreamError]]
 """What was tried for one request without an answer that serves."""

@@ -9,9 +9,10 @@ from app.gateway.request import RouteRequest
 from app.types import CHAT_COMPLETIONS
 from app.wire.documents import attached_in, declared_in, words_of
 from app.wire.turns import Turn
+from routers.objectives import CostQuality, MaxQualityLoss
 from routers.request.documents import set_apart
 from routers.text.token_estimate import estimate_tokens, estimate_tokens_upper
-from routers.types import Conversation, CostQuality, MaxQualityLoss, Message, Role
+from routers.types import Conversation, Message, Role
 
 
 def heed_documents(request: RouteRequest, turns: Sequence[Turn]) -> RouteRequest:

@@ -7,7 +7,7 @@ import msgspec
 from app.gateway.policy import Policy
 from app.wire.body import Body
 from app.wire.parameter_changes import EFFORTS
-from routers.types import ModelSpec
+from routers.models import ModelSpec
 
 _FIELD = "reasoning_effort"
 

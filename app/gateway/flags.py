@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from app.errors import InvalidRequestError
 from routers.decision.goals import knows
-from routers.types import ModelSpec
+from routers.models import ModelSpec
 from routers.wishes import FLAGS, NO_FLAGS, Flags, Goal, Traits, WishError, Wishes
 
 _UNAVAILABLE = "flag_not_available"

@@ -7,7 +7,8 @@ from typing import Protocol
 import msgspec
 
 from app.gateway.latency_terms import LatencyTerms, TimeLeft
-from routers.types import CandidateEstimate, Constraints, Latency
+from routers.decisions import CandidateEstimate, Latency
+from routers.objectives import Constraints
 
 
 class Latencies(Protocol):

@@ -31,8 +31,9 @@ from app.gateway.workflows import Workflows
 from app.providers.base import Chunk
 from app.telemetry.tracing import AskedFor, Headers, Tracer, UpstreamFacts
 from app.types import CHAT_COMPLETIONS, CHAT_ROUTE
+from routers.decisions import Decision
+from routers.models import Capability
 from routers.request.layout import Description
-from routers.types import Capability, Decision
 
 _log = logging.getLogger(__name__)
 

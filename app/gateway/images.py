@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from app.errors import InvalidRequestError
 from app.gateway.policy import Policy
-from routers.types import Demand
+from routers.models import Demand
 
 AS_SENT = "as-sent"
 WISHES = ("auto", "low", "high", "original", AS_SENT)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from app.gateway.quantiles import BySize, Margin, Quantile
-from routers.types import Latency
+from routers.decisions import Latency
 
 USUAL_OUTPUT_TOKENS = 250.0
 """Of an answer whose length nobody predicts."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
-from routers.types import Latency
+from routers.decisions import Latency
 
 _MS = 1e3
 

@@ -53,7 +53,9 @@ from app.types import (
     tokens_of,
 )
 from routers.decision.switching import SessionReason
-from routers.types import Decision, Latency, ModelSpec, Objective, Reason
+from routers.decisions import Decision, Latency, Reason
+from routers.models import ModelSpec
+from routers.objectives import Objective
 
 _CANCELLED = "cancelled"
 

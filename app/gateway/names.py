@@ -7,7 +7,8 @@ from app.config.aliases import Aliases, is_routing_name, knob_in, read_auto_name
 from app.errors import InvalidRequestError, ModelNotFoundError
 from app.gateway.policy import Policy
 from routers.artifact.thresholds import StoredName
-from routers.types import ModelSpec, Objective, StrongThreshold
+from routers.models import ModelSpec
+from routers.objectives import Objective, StrongThreshold
 
 A_THRESHOLD = "<threshold from 0 to 1>"
 """Ends the pattern that stands for all threshold names of a router in lists."""

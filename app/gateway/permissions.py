@@ -10,7 +10,7 @@ from app.gateway.images import with_arms
 from app.gateway.policy import Policy
 from app.gateway.request import RouteRequest
 from app.keys import KeyRecord
-from routers.types import CostQuality, Objective
+from routers.objectives import CostQuality, Objective
 
 
 def permit(request: RouteRequest, caller: Caller, *, guarded: Collection[str] = ()) -> RouteRequest:

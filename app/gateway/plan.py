@@ -12,17 +12,11 @@ import msgspec
 from app.gateway.course import Course, distinct
 from app.gateway.policy import Policy, WorkflowRule
 from app.gateway.request import RouteRequest
+from routers.decisions import CandidateEstimate, Decision, Exclusion, Reason
+from routers.models import MEDIA, Capability
+from routers.objectives import CostQuality
 from routers.steps import Delegate, Draft, End, Question, Refuse, Run, Serve, Skip, Step
 from routers.task import Room, Task
-from routers.types import (
-    MEDIA,
-    CandidateEstimate,
-    Capability,
-    CostQuality,
-    Decision,
-    Exclusion,
-    Reason,
-)
 from routers.workflows.base import Workflow
 
 _log = logging.getLogger(__name__)

@@ -10,14 +10,9 @@ from routers.artifact.artifact import RouterArtifact
 from routers.artifact.evidence import Evidence
 from routers.decision.knob import KnobCurve
 from routers.decision.switching import SwitchRule
+from routers.models import ModelFacts, ModelSpec
+from routers.objectives import CostQuality, Objective, OutputLimit
 from routers.request.tasks import TaskRecogniser
-from routers.types import (
-    CostQuality,
-    ModelFacts,
-    ModelSpec,
-    Objective,
-    OutputLimit,
-)
 from routers.workflows.base import Workflow
 
 _MAX_CURVES = 256

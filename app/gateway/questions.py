@@ -23,8 +23,9 @@ from app.types import Call, CallRole
 from app.wire.body import Body
 from app.wire.instructions import before_messages
 from routers.decision.causal_llm import SCORER_TOP_LOGPROBS, ScorerReply
+from routers.models import MEDIA, Demand
 from routers.text.token_estimate import estimate_tokens, estimate_tokens_upper
-from routers.types import MEDIA, Conversation, Demand, Message
+from routers.types import Conversation, Message
 
 _encode = msgspec.json.Encoder().encode
 

@@ -16,14 +16,11 @@ from app.wire.body import Body, Fields
 from app.wire.documents import FIELD as DOCUMENTS
 from app.wire.documents import in_words, without_declared
 from app.wire.parameters import NO_RULES, ParameterRules
+from routers.models import Demand, ModelSpec
+from routers.objectives import Objective
 from routers.text.housekeeping import Housekeeping
 from routers.text.stalls import Stall
-from routers.types import (
-    Conversation,
-    Demand,
-    ModelSpec,
-    Objective,
-)
+from routers.types import Conversation
 from routers.wishes import Wishes
 
 IDEMPOTENCY_KEY = b"idempotency-key"

@@ -21,7 +21,8 @@ from app.gateway.score import price_of_question
 from app.keys import to_nusd
 from app.stores.base import Refusal, ScopeKind
 from app.types import sum_known_usd
-from routers.types import Decision, ModelSpec, Reason
+from routers.decisions import Decision, Reason
+from routers.models import ModelSpec
 
 _NO_MODELS: Mapping[str, str] = {}
 

@@ -13,9 +13,12 @@ from app.gateway.questions import Questions, Silence, question_of, unsent
 from app.gateway.request import RouteRequest
 from app.types import Judgement
 from routers.decision.causal_llm import SCORER_MAX_TOKENS, judge, scorer_messages
+from routers.decisions import Reason
+from routers.models import ModelSpec
+from routers.objectives import StrongThreshold
 from routers.text.conversation import conversation_text
 from routers.text.token_estimate import estimate_tokens_upper
-from routers.types import Conversation, Message, ModelSpec, Reason, StrongThreshold
+from routers.types import Conversation, Message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,9 +8,9 @@ from app.gateway.policy import StallRule
 from app.gateway.request import RouteRequest
 from app.wire.moves import moves_of
 from app.wire.turns import Turn
+from routers.objectives import CostQuality
 from routers.text.housekeeping import Housekeeping, housekeeping_of
 from routers.text.stalls import stall_of
-from routers.types import CostQuality
 
 _LIKE_ANY_OTHER = frozenset({Housekeeping.SUMMARY})
 """The work goes on with nothing but the summary: it is not raised, and not lowered."""

@@ -19,8 +19,9 @@ from app.gateway.policy import Policy, TaskRule, WorkflowRule
 from app.gateway.request import AskedTask, RouteRequest
 from app.wire.instructions import with_instructions
 from routers.errors import NoEligibleModelError
+from routers.models import Capability
 from routers.text.token_estimate import estimate_tokens, estimate_tokens_upper
-from routers.types import Capability, Conversation, Message, Role
+from routers.types import Conversation, Message, Role
 from routers.workflows.chain import Stage, chain_of
 from routers.workflows.guarded import Guarded
 

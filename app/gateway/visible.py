@@ -10,7 +10,7 @@ from app.gateway.names import Names, Pair
 from app.gateway.permissions import may_move_knob
 from app.gateway.policy import Policy
 from app.keys import KeyRecord
-from routers.types import CostQuality
+from routers.objectives import CostQuality
 
 _MAX_VIEWS = 1024
 

@@ -33,9 +33,10 @@ from app.gateway.request import RouteRequest
 from app.gateway.tasks import CHAIN_OBSTACLES
 from app.types import DRAFT_REJECTED, CallRole
 from app.wire.body import Body
+from routers.models import ModelSpec
 from routers.steps import Answer, Delegate, Draft, End, Purpose, Question, Refuse, Serve, Skip, Step
 from routers.text.token_estimate import estimate_tokens, estimate_tokens_upper
-from routers.types import Conversation, Message, ModelSpec
+from routers.types import Conversation, Message
 
 _log = logging.getLogger(__name__)
 

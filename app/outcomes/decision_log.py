@@ -21,18 +21,17 @@ from app.outcomes.rows import ContentRow, OutcomeRow, Row
 from app.telemetry.texts import kept_texts
 from app.types import Outcome, Texts
 from routers.artifact.evidence import Evidence
-from routers.text.document_signals import DOCUMENT_SIGNALS
-from routers.types import (
-    CandidateEstimate,
+from routers.decisions import CandidateEstimate, Latency
+from routers.objectives import (
     CostQuality,
-    DocumentNumbers,
-    Latency,
     MaxQualityLoss,
     MinQuality,
     Objective,
     StrongThreshold,
     UsdPerQuality,
 )
+from routers.text.document_signals import DOCUMENT_SIGNALS
+from routers.types import DocumentNumbers
 
 _USUAL, _INTERACTIVE = Priority.INTERACTIVE, Priority.INTERACTIVE.value
 _CHAR_BYTES = 2

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from app.telemetry._declare import ConfiguredNames, Declare, FirstNames
 from app.telemetry.baselines import N_SCORE_BINS, PolicyFacts
 from app.types import Outcome
+from routers.decisions import CandidateEstimate, Reason
+from routers.objectives import CostQuality
 from routers.probe import Stage
-from routers.types import CandidateEstimate, CostQuality, Reason
 
 _FAST = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5)
 _STAGE = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05)

@@ -2,7 +2,7 @@
 
 from app.telemetry._declare import ConfiguredNames, Declare
 from app.types import DRAFT_REJECTED, HEDGE_LOST, Call, CallRole, Outcome
-from routers.types import Reason
+from routers.decisions import Reason
 
 _BREAKER_STATES = ("closed", "half_open", "open")
 _NO_FAILURES = (None, DRAFT_REJECTED, HEDGE_LOST)

@@ -20,7 +20,8 @@ import msgspec
 from app.keys import Priority
 from app.telemetry.log_writer import LogWriter
 from app.types import Outcome
-from routers.types import DocumentNumbers, Latency
+from routers.decisions import Latency
+from routers.types import DocumentNumbers
 
 _requests = logging.getLogger("app.requests")
 

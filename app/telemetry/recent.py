@@ -11,7 +11,7 @@ import msgspec
 from app.keys import NUSD_PER_USD
 from app.types import CacheState, Call, Outcome
 from routers.decision.switching import SessionReason
-from routers.types import Decision, Latency, Reason
+from routers.decisions import Decision, Latency, Reason
 
 KEPT = 500
 """Requests that are remembered: about 2 kB each, most of it predictions."""

@@ -16,8 +16,9 @@ from app.wire.envelope import decode_value
 from app.wire.parts import Part, attachments
 from app.wire.turns import NOTHING, TURNS, Turn
 from routers.media.parts import NO_ATTACHMENTS, Attachments, json_tokens
+from routers.models import Capability, Demand
 from routers.text.token_estimate import estimate_tokens_and_upper
-from routers.types import ROLES, Capability, Conversation, Demand, Message, Role
+from routers.types import ROLES, Conversation, Message, Role
 
 _MAX_TOKENS_LIMIT = 10_000_000
 MAX_MESSAGES = 10_000

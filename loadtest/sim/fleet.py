@@ -7,7 +7,7 @@ from app.gateway.latency import USUAL_PACE, Pace
 from app.gateway.request import Deployment
 from app.providers.base import Chunk, ModelCall, Timeouts
 from loadtest.sim.servers import Server
-from routers.types import ModelSpec, Prices
+from routers.models import ModelSpec, Prices
 
 FREE = Prices(input_usd_per_mtok=0.0, output_usd_per_mtok=0.0)
 

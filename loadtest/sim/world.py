@@ -27,7 +27,7 @@ from loadtest.sim.fleet import Place
 from loadtest.sim.result import Result
 from loadtest.sim.servers import Server
 from loadtest.sim.traffic import Traffic
-from routers.types import Latency
+from routers.decisions import Latency
 
 MakeBalance = Callable[[random.Random], Balance]
 Models = Callable[[int, float], Sequence[str]]

@@ -15,9 +15,10 @@ from routers.base import Familiarity, Router
 from routers.decision.knob import KnobCurve
 from routers.errors import RoutingConfigError
 from routers.features.featurizer import Featurizer
+from routers.models import ModelSpec, Prices, PriceTable
 from routers.probe import Probe, Stage
 from routers.request.layout import Description
-from routers.types import Conversation, FloatMatrix, ModelSpec, Predictions, Prices, PriceTable
+from routers.types import Conversation, FloatMatrix, Predictions
 from routers.workflows.base import Workflow
 
 _CURVES = 256

@@ -11,9 +11,10 @@ from typing import Self
 import numpy as np
 
 from routers.decision.knob import KnobCurve
+from routers.models import Prices
 from routers.numeric import FloatArray
 from routers.options import State, take
-from routers.types import FloatMatrix, FloatVector, Predictions, Prices
+from routers.types import FloatMatrix, FloatVector, Predictions
 
 MAX_ROWS = 4000
 """Rows kept; beyond some thousands the curve gains nothing and the artifact grows."""

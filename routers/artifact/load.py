@@ -29,8 +29,8 @@ from routers.errors import ArtifactError, RoutingConfigError
 from routers.features.featurizer import Featurizer
 from routers.features.schema import FeatureSchema
 from routers.files import shown
+from routers.models import Prices
 from routers.options import build, under
-from routers.types import Prices
 from routers.workflows.base import WORKFLOWS, Workflow
 
 _TRIED = 8

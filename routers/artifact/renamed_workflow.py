@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from routers.decisions import CandidateEstimate
 from routers.steps import Answer, Delegate, End, Run, Serve, Step
 from routers.task import Task, Verdict
-from routers.types import CandidateEstimate
 from routers.workflows.base import Workflow
 from routers.workflows.learning.base import Beliefs, OnlineWorkflow
 from routers.workflows.learning.lessons import Lesson

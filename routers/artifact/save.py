@@ -25,8 +25,8 @@ from routers.artifact.workflow_knob import WorkflowKnob
 from routers.base import Router
 from routers.errors import RoutingConfigError
 from routers.features.featurizer import Featurizer
+from routers.models import Prices, PriceTable
 from routers.options import options_of, prefixed
-from routers.types import Prices, PriceTable
 from routers.workflows.base import Workflow
 
 _LATER = frozenset({"cache_write_usd_per_mtok", "cache_write_1h_usd_per_mtok"})

@@ -13,7 +13,7 @@ from routers.base import DEFAULT_OUTPUT_TOKENS
 from routers.data.dataset import OutcomeTable
 from routers.data.lines import read_entries
 from routers.errors import DataError
-from routers.types import Prices, PriceTable
+from routers.models import Prices, PriceTable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,17 +3,9 @@
 import math
 from collections.abc import Sequence
 
-from routers.types import (
-    CandidateEstimate,
-    Capability,
-    Constraints,
-    Demand,
-    Exclusion,
-    ModelSpec,
-    Objective,
-    OutputLimit,
-    StrongThreshold,
-)
+from routers.decisions import CandidateEstimate, Exclusion
+from routers.models import Capability, Demand, ModelSpec
+from routers.objectives import Constraints, Objective, OutputLimit, StrongThreshold
 
 _LACKING: dict[Capability, Exclusion] = {
     Capability.VISION: Exclusion.VISION,

@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 
 from routers.decision.constraints import Barred
-from routers.types import CandidateEstimate, Constraints, Exclusion, Latency
+from routers.decisions import CandidateEstimate, Exclusion, Latency
+from routers.objectives import Constraints
 
 
 def late_s(latency: Latency | None, constraints: Constraints) -> float:

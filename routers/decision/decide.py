@@ -13,24 +13,19 @@ from routers.decision.dominance import TIE, undominated_rows
 from routers.decision.goals import GOALS_KNOB, with_goals
 from routers.decision.knob import KnobCurve
 from routers.decision.pairwise import strong_scores
+from routers.decisions import CandidateEstimate, Decision, Exclusion, KnobStep, Reason
 from routers.errors import NoEligibleModelError
-from routers.types import (
-    CandidateEstimate,
+from routers.models import Demand, ModelSpec
+from routers.objectives import (
     Constraints,
     CostQuality,
-    Decision,
-    Demand,
-    Exclusion,
-    KnobStep,
     MaxQualityLoss,
     MinQuality,
-    ModelSpec,
     Objective,
-    Predictions,
-    Reason,
     StrongThreshold,
     UsdPerQuality,
 )
+from routers.types import Predictions
 
 __all__ = ["choose", "decide", "decide_without_predictions", "knob_steps"]
 

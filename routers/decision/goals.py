@@ -12,8 +12,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from routers.decisions import CandidateEstimate
+from routers.models import Demand, ModelSpec
 from routers.numeric import FloatArray
-from routers.types import CandidateEstimate, Demand, ModelSpec, Predictions
+from routers.types import Predictions
 from routers.wishes import PROPRIETARY, Goal, Traits, Wishes, is_permissive
 
 UNKNOWN = 1.0

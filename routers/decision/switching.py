@@ -11,16 +11,13 @@ from enum import StrEnum
 from typing import assert_never
 
 from routers.decision.dominance import TIE
-from routers.types import (
-    CandidateEstimate,
+from routers.decisions import CandidateEstimate, Decision, Exclusion, Reason
+from routers.models import Prices
+from routers.objectives import (
     CostQuality,
-    Decision,
-    Exclusion,
     MaxQualityLoss,
     MinQuality,
     Objective,
-    Prices,
-    Reason,
     StrongThreshold,
     UsdPerQuality,
 )

@@ -8,7 +8,7 @@ inverse, quality per dollar.
 
 import math
 
-from routers.types import CostQuality, UsdPerQuality
+from routers.objectives import CostQuality, UsdPerQuality
 
 KAPPA = 100.0
 """What a US dollar weighs, as published: answers cost thousandths, qualities differ by tenths."""

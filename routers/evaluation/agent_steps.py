@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from routers.data.trajectories import Trajectory, models_of, output_tokens
 from routers.decision.switching import LastTurn
 from routers.errors import DataError
+from routers.models import PriceTable
 from routers.numeric import FloatArray
 from routers.text.token_estimate import estimate_tokens
-from routers.types import PriceTable
 
 IntArray = NDArray[np.intp]
 

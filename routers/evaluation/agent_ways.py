@@ -7,17 +7,12 @@ import numpy as np
 from routers.artifact.artifact import RouterArtifact
 from routers.decision.decide import decide
 from routers.decision.switching import LastTurn, SwitchRule, weigh
+from routers.decisions import Decision
 from routers.evaluation.agent_steps import Choose, IntArray, Scene, Tally, replay
+from routers.models import Demand, ModelSpec, Prices
+from routers.objectives import Constraints, CostQuality
 from routers.text.token_estimate import estimate_tokens_and_upper
-from routers.types import (
-    Constraints,
-    CostQuality,
-    Decision,
-    Demand,
-    ModelSpec,
-    Predictions,
-    Prices,
-)
+from routers.types import Predictions
 
 _WINDOW = 2**31 - 1
 

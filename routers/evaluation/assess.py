@@ -19,8 +19,9 @@ from routers.evaluation.metrics import (
     single_models,
 )
 from routers.evaluation.promises import Promises, verdict
+from routers.models import PriceTable
 from routers.numeric import FloatArray, nan_mean
-from routers.types import UPPER_QUANTILE, Predictions, PriceTable
+from routers.types import UPPER_QUANTILE, Predictions
 
 PROMISES = (0.2, 0.4, 0.6, 0.8)
 

@@ -13,9 +13,9 @@ from routers.evaluation.assess import predicted_costs
 from routers.evaluation.crossfit import FURTHER, TRAIN_ONLY, cross_fit, splits
 from routers.evaluation.frame import Rows, Series, join_rows, sweep
 from routers.features.featurizer import Featurizer
+from routers.models import PriceTable
 from routers.numeric import FloatArray, nan_mean
 from routers.options import build
-from routers.types import PriceTable
 
 ZERO, BEST_SINGLE, PROMPT_LENGTH, KNN = "ZeroRouter", "best single", "prompt length", "kNN(k=100)"
 GUARDED_KNN, SHUFFLE = "guarded kNN", "cost-matched shuffle"

@@ -18,8 +18,8 @@ from routers.decision.choice import choose_each
 from routers.errors import DataError
 from routers.evaluation.assess import predicted_costs
 from routers.files import replacing
+from routers.models import ModelSpec, Prices, PriceTable
 from routers.text.token_estimate import estimate_tokens
-from routers.types import ModelSpec, Prices, PriceTable
 
 _BLOCK = 2048
 """Queries embedded at a time."""

@@ -15,8 +15,8 @@ from routers.decision.assignment import Assignment, assign
 from routers.errors import DataError
 from routers.evaluation.assess import predicted_costs
 from routers.files import replacing
+from routers.models import PriceTable
 from routers.text.token_estimate import estimate_tokens, estimate_tokens_and_upper
-from routers.types import PriceTable
 
 CHAT = "/v1/chat/completions"
 _BLOCK = 2048

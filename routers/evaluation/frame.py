@@ -22,8 +22,9 @@ from routers.evaluation.metrics import (
     single_models,
     sweep_rates,
 )
+from routers.models import PriceTable
 from routers.numeric import FloatArray, nan_mean
-from routers.types import Conversation, Predictions, PriceTable
+from routers.types import Conversation, Predictions
 
 NEGLIGIBLE = 0.001
 """A smaller difference of areas counts as none, however little it scatters: routers that do the

@@ -21,8 +21,9 @@ from routers.evaluation.bootstrap import Interval
 from routers.evaluation.frame import Frame, Rows
 from routers.evaluation.metrics import hull
 from routers.evaluation.replay import Arena
+from routers.models import ModelSpec
 from routers.numeric import FloatArray, nan_mean
-from routers.types import ModelSpec, Predictions
+from routers.types import Predictions
 from routers.wishes import Goal, Traits
 
 WEIGHTS = (0.0, *(float(each) for each in np.geomspace(0.01, 10.0, 25).round(6)))

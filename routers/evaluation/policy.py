@@ -19,7 +19,8 @@ from routers.evaluation.replay import common_models, stacked
 from routers.evaluation.scene import Ceilings, Position, Scene, alone, play
 from routers.evaluation.told import Unheard
 from routers.files import shown
-from routers.types import FloatMatrix, ModelSpec, Predictions, Prices
+from routers.models import ModelSpec, Prices
+from routers.types import FloatMatrix, Predictions
 from routers.workflows.base import Workflow
 
 _BLOCK = 2048

@@ -21,7 +21,8 @@ from routers.evaluation.compare import by_benchmark, paired
 from routers.evaluation.frame import Frame, Rows, Series, select_rows, sweep
 from routers.evaluation.summary import measure, pair_of, reportable
 from routers.evaluation.transfer import predicted_as
-from routers.types import ModelSpec, Predictions, Prices, PriceTable
+from routers.models import ModelSpec, Prices, PriceTable
+from routers.types import Predictions
 
 KNOB_POSITIONS = tuple(round(0.1 * step, 1) for step in range(11))
 

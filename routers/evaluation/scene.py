@@ -12,21 +12,15 @@ from routers.answers.recorded import RecordedAnswers
 from routers.base import DEFAULT_OUTPUT_TOKENS
 from routers.decision.choice import choose_each
 from routers.decision.decide import estimate_each
+from routers.decisions import CandidateEstimate
 from routers.evaluation.course import Course, drive
 from routers.evaluation.frame import Rows
 from routers.evaluation.told import Recorded, Unheard
+from routers.models import Demand, ModelSpec, Prices
 from routers.numeric import FloatArray, nan_mean
 from routers.steps import Delegate
 from routers.task import Room, Task
-from routers.types import (
-    CandidateEstimate,
-    Conversation,
-    Demand,
-    FloatMatrix,
-    ModelSpec,
-    Predictions,
-    Prices,
-)
+from routers.types import Conversation, FloatMatrix, Predictions
 from routers.workflows.base import Workflow
 
 FIRST_TOKEN_S, TOKENS_PER_S = 0.5, 50.0

@@ -17,8 +17,9 @@ from routers.errors import DataError
 from routers.evaluation.assess import predicted_costs
 from routers.evaluation.crossfit import normalised
 from routers.files import replacing
+from routers.models import ModelSpec, PriceTable
 from routers.text.token_estimate import estimate_tokens
-from routers.types import Conversation, ModelSpec, PriceTable
+from routers.types import Conversation
 
 _NAME = re.compile(r"[\w.-]+")
 _LONG_CONTEXT = 2**31 - 1

@@ -16,9 +16,10 @@ from routers.evaluation.crossfit import prompt_folds
 from routers.evaluation.metrics import area_under_hull, curve, match_cost, single_models
 from routers.evaluation.pair import apgr, gap_curve
 from routers.features.featurizer import Featurizer
+from routers.models import PriceTable
 from routers.numeric import nan_mean
 from routers.options import build
-from routers.types import FloatMatrix, Predictions, PriceTable
+from routers.types import FloatMatrix, Predictions
 
 FOLDS = 4
 """One of them is held back."""

@@ -16,8 +16,8 @@ from routers.evaluation.frame import select_rows
 from routers.evaluation.policy import spec_of
 from routers.evaluation.scene import Position, Scene, play, stacked_positions
 from routers.gate.trial import Trial
+from routers.models import PriceTable
 from routers.training.several_calls import POSITIONS, Crossed, realised_quality
-from routers.types import PriceTable
 from routers.workflows.base import WorkflowContext
 
 

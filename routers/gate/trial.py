@@ -30,12 +30,13 @@ from routers.evaluation.crossfit import (
 from routers.evaluation.frame import Frame, Rows, Series, join_rows, kept_rows, select_rows, sweep
 from routers.evaluation.replay import common_models, predict_rows, stacked
 from routers.features.featurizer import Featurizer
+from routers.models import PriceTable
 from routers.numeric import FloatArray
 from routers.options import build
 from routers.training.abstain import restrain
 from routers.training.fold_features import FoldFeatures
 from routers.training.recipe import Recipe, recipe_of
-from routers.types import Conversation, Predictions, PriceTable
+from routers.types import Conversation, Predictions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from routers.media.pictures import picture_size
 from routers.media.recordings import pdf_pages, recording_seconds
 from routers.media.tokens import neutral_picture
 from routers.media.values import Item, Media, Paper, Picture, Recording
-from routers.types import Capability
+from routers.models import Capability
 
 T = TypeVar("T")
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from routers.decision.dominance import SEEN
+from routers.decisions import CandidateEstimate, Decision, Reason
 from routers.request.layout import DOMAINS, KINDS, LEVELS, Description
-from routers.types import CandidateEstimate, Decision, Reason
 
 _LEAST_KIND, _LEAST_DOMAIN = 0.35, 0.4
 """Chances below which a kind or a domain is not worth naming."""

@@ -11,9 +11,10 @@ from routers.artifact.artifact import RouterArtifact
 from routers.decision.choice import choose_each
 from routers.errors import DataError
 from routers.evaluation.assess import predicted_costs
+from routers.models import ModelSpec, PriceTable
 from routers.numeric import FloatArray
 from routers.text.token_estimate import estimate_tokens
-from routers.types import Conversation, ModelSpec, PriceTable
+from routers.types import Conversation
 
 POSITIONS = np.linspace(0.0, 1.0, 41)
 """Of the knob, at which every request is placed."""

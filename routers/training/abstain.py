@@ -20,6 +20,7 @@ from routers.evaluation.assess import frame_of, predicted_costs, realised_costs
 from routers.evaluation.bootstrap import Interval
 from routers.evaluation.crossfit import cross_fit
 from routers.evaluation.frame import NEGLIGIBLE, Frame, kept_rows, sweep
+from routers.models import PriceTable
 from routers.options import build
 from routers.strategies.carrot import CarrotRouter
 from routers.strategies.prompt_length import PromptLengthRouter
@@ -27,7 +28,7 @@ from routers.strategies.random_mix import RandomMixRouter
 from routers.text.lexical import LEXICAL_SIGNALS
 from routers.training.fold_features import FoldFeatures
 from routers.training.recipe import Recipe
-from routers.types import Predictions, PriceTable
+from routers.types import Predictions
 
 _LENGTH = LEXICAL_SIGNALS.index("log_characters")
 

@@ -8,7 +8,8 @@ from routers.evaluation.assess import frame_of, predicted_costs, realised_costs
 from routers.evaluation.baselines import crossed_prompt_length
 from routers.evaluation.bootstrap import Interval
 from routers.evaluation.frame import kept_rows, sweep
-from routers.types import Predictions, PriceTable
+from routers.models import PriceTable
+from routers.types import Predictions
 
 
 def over_prompt_length(

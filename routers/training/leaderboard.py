@@ -16,11 +16,12 @@ from routers.data.prices import read_prices
 from routers.embedders.base import make_embedder
 from routers.errors import DataError
 from routers.features.featurizer import Featurizer
+from routers.models import Prices
 from routers.request.layout import DOMAINS
 from routers.strategies.bench_coe import BenchCoeRouter
 from routers.strategies.composition import CategoriesConfig, domain_of, printable
 from routers.training.remap import calibration_rows
-from routers.types import FloatMatrix, Prices
+from routers.types import FloatMatrix
 
 PRIOR_QUESTIONS = 20.0
 """Of usual results, which the result of a subject is shrunk with."""

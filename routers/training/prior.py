@@ -17,11 +17,11 @@ from routers.data.lines import read_document
 from routers.embedders.base import make_embedder
 from routers.errors import DataError
 from routers.features.featurizer import Featurizer
+from routers.models import Prices
 from routers.strategies.abilities import AbilitiesRouter
 from routers.text.token_estimate import estimate_tokens
 from routers.training.abilities import estimate_abilities
 from routers.training.ability_scores import AbilityScores, read_abilities
-from routers.types import Prices
 
 REASONING_VERBOSITY = 3.0
 """What a model that thinks writes for one of a usual model's tokens, where nothing tells."""

@@ -14,8 +14,9 @@ from routers.artifact.save import save_remapped
 from routers.data.facts import read_facts
 from routers.data.prices import read_prices
 from routers.errors import RoutingConfigError
+from routers.models import Prices
 from routers.strategies.composition import Budget, CategoryRouter, Facts, Identified
-from routers.types import FloatMatrix, Prices
+from routers.types import FloatMatrix
 
 ASSUMED_INPUT_TOKENS = 200.0
 """Of a prompt, where no row tells."""

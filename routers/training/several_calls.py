@@ -17,8 +17,9 @@ from routers.evaluation.equal_cost import gains
 from routers.evaluation.frame import NEGLIGIBLE, Frame, kept_rows, select_rows, sweep
 from routers.evaluation.policy import spec_of
 from routers.evaluation.scene import Position, Scene, play, stacked_positions
+from routers.models import PriceTable
 from routers.training.workflow_rates import measure
-from routers.types import FloatMatrix, Predictions, PriceTable
+from routers.types import FloatMatrix, Predictions
 from routers.workflows.base import Workflow, WorkflowContext, make_workflow
 
 POSITIONS = tuple(round(0.05 * step, 2) for step in range(21))

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from routers.answers.normalise import Comparing, Reading
 from routers.answers.signals import hedges, refuses
+from routers.decisions import CandidateEstimate
 from routers.heads.logistic import LogisticHead
 from routers.numeric import FloatArray, sigmoid
 from routers.options import State, take
 from routers.steps import Answer
 from routers.text.token_estimate import estimate_tokens
-from routers.types import CandidateEstimate, FloatMatrix
+from routers.types import FloatMatrix
 from routers.workflows.base import WorkflowContext
 
 SIGNALS = (

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
+from routers.decisions import CandidateEstimate
+from routers.models import NO_FACTS, ModelFacts
 from routers.text.conversation import conversation_text
 from routers.text.window import head_and_tail
-from routers.types import NO_FACTS, CandidateEstimate, Conversation, Message, ModelFacts, Role
+from routers.types import Conversation, Message, Role
 from routers.workflows._round_grammar import Part, joined, without_tags
 
 MOST_INFORMATION_CHARS = 2_400

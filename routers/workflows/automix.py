@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from routers.decisions import CandidateEstimate
 from routers.errors import DataError
 from routers.numeric import FloatArray, upper_hull
 from routers.options import State, require_fitted, take, unfitted
 from routers.steps import Answer, Delegate, Draft, Purpose, Question, Run, Serve, Skip
 from routers.task import Task
-from routers.types import CandidateEstimate
 from routers.workflows._folds import two_folds_at_least
 from routers.workflows._meta_verifier import (
     Tables,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from routers.answers.normalise import Normaliser
+from routers.decisions import CandidateEstimate
 from routers.errors import DataError
 from routers.heads.base import Head, HeadConfig
 from routers.numeric import FloatArray, isotonic
@@ -18,7 +19,7 @@ from routers.options import State, prefixed, require_fitted, take, under, unfitt
 from routers.steps import Delegate, Run, Serve, Skip
 from routers.task import Task
 from routers.text.token_estimate import estimate_tokens
-from routers.types import CandidateEstimate, FloatVector
+from routers.types import FloatVector
 from routers.workflows._best_of_samples import expected_best, match_chances
 from routers.workflows._folds import two_folds_at_least
 from routers.workflows.base import WORKFLOWS, Workflow, WorkflowContext

@@ -11,11 +11,11 @@ from pydantic import Field
 
 from routers.answers.normalise import Normaliser
 from routers.answers.recorded import RecordedAnswers
+from routers.decisions import CandidateEstimate
 from routers.numeric import FloatArray
 from routers.options import State, prefixed, require_fitted, take, under, unfitted
 from routers.steps import Answer, Delegate, Draft, Run, Serve, Skip
 from routers.task import Task
-from routers.types import CandidateEstimate
 from routers.workflows._belief import Belief, look_ahead
 from routers.workflows._crowd import Crowd, worth_calling
 from routers.workflows._crowd_fit import fit_crowd

@@ -7,10 +7,11 @@ from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from routers.decisions import CandidateEstimate
 from routers.errors import RoutingConfigError
 from routers.steps import Answer, Delegate, Purpose, Question, Run, Skip, Step
 from routers.task import Task
-from routers.types import CandidateEstimate, Message, Role
+from routers.types import Message, Role
 from routers.workflows.base import WORKFLOWS, Workflow
 from routers.workflows.cascade import LAST_STAGE, not_among
 

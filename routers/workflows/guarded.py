@@ -10,11 +10,11 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from routers.decisions import CandidateEstimate
 from routers.errors import RoutingConfigError
 from routers.options import State, prefixed, under, unfitted
 from routers.steps import Answer, Delegate, Purpose, Question, Refuse, Run, Skip, Step
 from routers.task import GuardVerdict, Task
-from routers.types import CandidateEstimate
 from routers.workflows.base import WORKFLOWS, Workflow, make_workflow
 from routers.workflows.cascade import not_among
 from routers.workflows.guards.models import GuardModels

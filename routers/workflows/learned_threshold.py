@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import Field
 
+from routers.decisions import CandidateEstimate
 from routers.errors import RoutingConfigError
 from routers.numeric import FloatArray
 from routers.options import State, prefixed, take, under
 from routers.steps import Delegate, Draft, Run, Serve, Skip
 from routers.task import Task
-from routers.types import CandidateEstimate
 from routers.workflows._meanwhile import meanwhile
 from routers.workflows.base import WORKFLOWS, WorkflowContext
 from routers.workflows.cascade import not_among

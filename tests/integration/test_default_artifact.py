@@ -8,8 +8,9 @@ import pytest
 import routers
 from routers.artifact.evidence import Evidence
 from routers.artifact.load import load_artifact
+from routers.models import ModelSpec
 from routers.request.sentence import level_of
-from routers.types import Conversation, ModelSpec
+from routers.types import Conversation
 from tests.support.gateway import CONFIGS, read_yaml
 
 FOLDER = Path(routers.__file__).parent / "pretrained" / "default"

@@ -11,7 +11,7 @@ from app.errors import ConfigError
 from app.gateway._answer_key import answer_name
 from app.outcomes.decision_log import objective_of
 from routers.decision.switching import gain_usd
-from routers.types import CostQuality, UsdPerQuality
+from routers.objectives import CostQuality, UsdPerQuality
 from routers.wishes import Goal, Security, Wishes
 from tests.support.decided import untimed
 from tests.support.gateway import CONFIGS, GatewayThread, read_yaml, stub_config, write_yaml

@@ -15,7 +15,7 @@ from app.config import load_config
 from app.gateway.latency_terms import TimeLeft
 from app.outcomes.sqlite import read_outcomes
 from app.stub.tiers import TIERS
-from routers.types import CandidateEstimate
+from routers.decisions import CandidateEstimate
 from tests.support.cascading import wait_for
 from tests.support.gateway import CONFIGS, GatewayThread, read_yaml, stub_config
 from tests.support.stub import StubThread

@@ -11,18 +11,9 @@ from routers.decision.decide import choose, decide, knob_steps
 from routers.decision.dominance import undominated
 from routers.decision.knob import KnobCurve
 from routers.errors import NoEligibleModelError
-from routers.types import (
-    Capability,
-    Constraints,
-    CostQuality,
-    Demand,
-    MaxQualityLoss,
-    MinQuality,
-    ModelSpec,
-    Predictions,
-    Prices,
-    UsdPerQuality,
-)
+from routers.models import Capability, Demand, ModelSpec, Prices
+from routers.objectives import Constraints, CostQuality, MaxQualityLoss, MinQuality, UsdPerQuality
+from routers.types import Predictions
 
 KNOB = KnobCurve((0.0, 0.3, 1.0), (1e-6, 1e-3, 10.0))
 

@@ -13,18 +13,16 @@ from routers.decision.decide import decide, knob_steps
 from routers.decision.goals import goal_costs, penalties
 from routers.decision.knob import KnobCurve
 from routers.errors import NoEligibleModelError
-from routers.types import (
+from routers.models import Demand, ModelSpec, Prices
+from routers.objectives import (
     Constraints,
     CostQuality,
-    Demand,
     MaxQualityLoss,
     MinQuality,
-    ModelSpec,
-    Predictions,
-    Prices,
     StrongThreshold,
     UsdPerQuality,
 )
+from routers.types import Predictions
 from routers.wishes import Goal, Security, Traits, Wishes
 
 KNOB = KnobCurve((0.0, 0.3, 1.0), (1e-6, 1e-3, 10.0))

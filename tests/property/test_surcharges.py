@@ -7,17 +7,10 @@ from hypothesis import strategies as st
 
 from routers.decision.choice import rank
 from routers.decision.decide import decide, decide_without_predictions, knob_steps
+from routers.decisions import Latency, Reason
 from routers.errors import NoEligibleModelError
-from routers.types import (
-    Constraints,
-    CostQuality,
-    Demand,
-    Latency,
-    MaxQualityLoss,
-    MinQuality,
-    Reason,
-    StrongThreshold,
-)
+from routers.models import Demand
+from routers.objectives import Constraints, CostQuality, MaxQualityLoss, MinQuality, StrongThreshold
 from tests.property.test_goals import KNOB, objectives, unit, worlds
 
 amounts = st.floats(0, 1)

@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 
 from routers.decision.decide import decide
 from routers.decision.switching import LastTurn, SessionReason, SwitchRule, weigh
+from routers.decisions import Reason
 from routers.errors import NoEligibleModelError
-from routers.types import Constraints, CostQuality, Demand, Prices, Reason
+from routers.models import Demand, Prices
+from routers.objectives import Constraints, CostQuality
 from tests.property.test_decision_rules import cases
 
 LOCKS = (

@@ -8,16 +8,10 @@ from app.gateway.request import RouteRequest
 from app.wire.body import Body
 from routers.artifact.evidence import Evidence
 from routers.decision.switching import SwitchRule
-from routers.types import (
-    CandidateEstimate,
-    Conversation,
-    Decision,
-    Demand,
-    ModelSpec,
-    Prices,
-    Reason,
-    UsdPerQuality,
-)
+from routers.decisions import CandidateEstimate, Decision, Reason
+from routers.models import Demand, ModelSpec, Prices
+from routers.objectives import UsdPerQuality
+from routers.types import Conversation
 
 QUALITY: Mapping[str, float] = {"small": 0.6, "large": 0.8}
 COST_USD: Mapping[str, float] = {"small": 0.001, "large": 0.020}

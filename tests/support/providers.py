@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from app.gateway.latency import USUAL_PACE, Pace
 from app.gateway.request import Deployment
 from app.providers.base import Chunk, ModelCall, Timeouts
-from routers.types import ModelSpec, Prices
+from routers.models import ModelSpec, Prices
 
 HANG = object()
 """A step that never comes."""

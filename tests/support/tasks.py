@@ -4,10 +4,11 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from routers.decisions import CandidateEstimate
 from routers.evaluation.course import Course, drive
 from routers.steps import Answer, Draft, Question, Step
 from routers.task import Room, Task
-from routers.types import CandidateEstimate, Conversation
+from routers.types import Conversation
 from routers.workflows.base import Workflow
 
 Said = str | None | Callable[[Step], str | None]

@@ -28,8 +28,9 @@ from app.wire.body import Body
 from app.wire.chat_request import ChatRequest
 from app.wire.messages.reading import VERSION_HEADER
 from app.wire.turns import Turn
+from routers.models import CHAT, Demand
 from routers.registry import Registry
-from routers.types import CHAT, Conversation, Demand
+from routers.types import Conversation
 
 
 class ParsedRequest(msgspec.Struct, frozen=True, kw_only=True):

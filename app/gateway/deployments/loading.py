@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from app.gateway.decide import AtTheMoment
 from app.gateway.deployments.machines import Wait
-from routers.types import CandidateEstimate, Constraints, Decision
+from routers.decisions import CandidateEstimate, Decision
+from routers.objectives import Constraints
 
 _MAX_MODELS = 4_096
 

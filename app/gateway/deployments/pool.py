@@ -27,7 +27,7 @@ from app.gateway.deployments.tier_load import TierLoad, Under
 from app.gateway.latency import Forecast, Speeds, size_of
 from app.gateway.latency_terms import TimeLeft
 from app.gateway.request import Deployment
-from routers.types import CandidateEstimate, Latency
+from routers.decisions import CandidateEstimate, Latency
 
 __all__ = ["MAX_THROTTLE_S", "DeploymentPool", "Lease"]
 

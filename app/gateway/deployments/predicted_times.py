@@ -6,7 +6,7 @@ from app.gateway.deployments.balance import CallSize
 from app.gateway.deployments.slots import Slot
 from app.gateway.latency import Forecast, later
 from app.gateway.latency_terms import TimeLeft
-from routers.types import CandidateEstimate, Latency
+from routers.decisions import CandidateEstimate, Latency
 
 
 def forecast_at(slot: Slot, size: CallSize, now: float) -> Forecast:

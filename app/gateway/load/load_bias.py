@@ -20,7 +20,7 @@ from app.gateway.policy import Policy
 from app.gateway.request import Deployment, RouteRequest
 from app.stores.base import Registers, StoreError
 from routers.decision.goals import GOALS_KNOB
-from routers.types import CostQuality, UsdPerQuality
+from routers.objectives import CostQuality, UsdPerQuality
 
 LOAD_EVERY_S = 2.0
 """How often prices move."""

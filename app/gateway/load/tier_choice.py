@@ -10,7 +10,7 @@ from app.gateway.load.best_effort import BestEffort, Effort
 from app.gateway.load.load_price import FITTED
 from app.gateway.policy import Policy
 from app.gateway.request import RouteRequest
-from routers.types import Decision, Reason
+from routers.decisions import Decision, Reason
 
 _log = logging.getLogger(__name__)
 

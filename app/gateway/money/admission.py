@@ -31,7 +31,8 @@ from app.stores.base import (
     Settlement,
     StoreError,
 )
-from routers.types import Decision, ModelSpec
+from routers.decisions import Decision
+from routers.models import ModelSpec
 
 
 @dataclass(slots=True, kw_only=True)

@@ -13,7 +13,8 @@ from app.gateway.money.paid import DEFAULT_OUTPUT_TOKENS, expected_output_tokens
 from app.gateway.money.surcharges import Extra, surcharge
 from app.gateway.request import RouteRequest
 from app.keys import NUSD_PER_USD
-from routers.types import Decision, ModelSpec
+from routers.decisions import Decision
+from routers.models import ModelSpec
 
 UNKNOWN_LIMIT_TOKENS = 16_384
 """How long an answer under a budget may be where neither the request nor the catalogue says; the

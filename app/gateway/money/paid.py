@@ -18,7 +18,8 @@ from app.gateway.money.surcharges import Extra, surcharge
 from app.gateway.request import RouteRequest
 from app.providers.base import Chunk, Progress
 from app.types import ToldUsage, Usage
-from routers.types import Decision, ModelSpec
+from routers.decisions import Decision
+from routers.models import ModelSpec
 
 DEFAULT_OUTPUT_TOKENS = 1024
 """Expected of an answer that nothing is predicted of and nothing limits."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from app.stores.base import Scope
-from routers.types import CostQuality, Objective, UsdPerQuality
+from routers.objectives import CostQuality, Objective, UsdPerQuality
 
 DEGRADE_STEPS = 5
 """In how many steps the knob comes down from `degrade_from` to the end of a budget."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from routers.types import ModelSpec
+from routers.models import ModelSpec
 
 PRICED_FIELDS: Mapping[str, frozenset[object]] = {
     # OpenAI, Anthropic: priority costs about twice as much. Flex costs half and is booked in full.

@@ -14,7 +14,7 @@ from app.types import CallRole
 from app.wire.answer_beginning import beginning
 from app.wire.answer_validity import holds_valid_json
 from routers.answers.refusals import MAX_TOKENS, declines
-from routers.types import Capability
+from routers.models import Capability
 from routers.watch.reference import size_class
 from routers.watch.signals import Observation, Placed, Signal
 

@@ -12,8 +12,9 @@ from app.wire.body import Body, Fields
 from app.wire.chat_request import MAX_MESSAGES, ChatRequest, field_value, whole_number
 from app.wire.envelope import decode_value, read_envelope
 from app.wire.turns import Turn
+from routers.models import Capability, Demand
 from routers.text.token_estimate import estimate_tokens_and_upper
-from routers.types import Capability, Conversation, Demand, Message, Role
+from routers.types import Conversation, Message, Role
 
 COMPLETIONS = "completions"
 """The dialect's name."""

@@ -24,8 +24,9 @@ from app.wire.messages.shapes import (
 from app.wire.messages.tools import is_of_its_servers
 from app.wire.turns import Turn as RawTurn
 from routers.media.parts import NO_ATTACHMENTS, Attached, Attachments, Looked, json_tokens
+from routers.models import Capability, Demand
 from routers.text.token_estimate import estimate_tokens_and_upper
-from routers.types import Capability, Conversation, Demand, Message, Role
+from routers.types import Conversation, Message, Role
 
 VERSION_HEADER = b"anthropic-version"
 _WITHOUT_SAMPLING = b"2026-10-21"

@@ -28,14 +28,10 @@ from loadtest.sim.traffic import Floats, Traffic
 from loadtest.sim.world import UPPER_LENGTH, World
 from routers.decision.decide import decide, estimate_each
 from routers.decision.knob import KnobCurve
-from routers.types import (
-    Constraints,
-    CostQuality,
-    Demand,
-    ModelSpec,
-    Predictions,
-    Reason,
-)
+from routers.decisions import Reason
+from routers.models import Demand, ModelSpec
+from routers.objectives import Constraints, CostQuality
+from routers.types import Predictions
 
 MODELS = ("sim-nano", "sim-medium", "sim-large", "sim-frontier")
 LIMITS_S = (1.5, 3.0, 6.0, 12.0)

@@ -28,7 +28,9 @@ from loadtest.sim.traffic import Floats, Ints, Traffic
 from loadtest.sim.world import World
 from routers.decision.decide import decide
 from routers.decision.knob import KnobCurve
-from routers.types import Constraints, Demand, ModelSpec, Predictions, UsdPerQuality
+from routers.models import Demand, ModelSpec
+from routers.objectives import Constraints, UsdPerQuality
+from routers.types import Predictions
 
 N_DOMAINS, PER_DOMAIN, MACHINES = 30, 5, 2
 MEMORY_GB, MODEL_GB, LOAD_S, ANSWER_S, SLOTS = 80.0, 8.0, 4.0, 1.0, 4

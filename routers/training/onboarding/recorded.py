@@ -13,10 +13,11 @@ from routers.artifact.save import save_onboarded
 from routers.base import Newcomer
 from routers.data.dataset import OutcomeTable
 from routers.errors import DataError
+from routers.models import Prices
 from routers.numeric import FloatArray
 from routers.training.onboarding.anchors import SHIPPED_ANCHORS, read_anchors
 from routers.training.onboarding.place import AbilityPrior, AnchorOutcomes, place_model
-from routers.types import Conversation, Prices
+from routers.types import Conversation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from routers.artifact.save import save_onboarded
 from routers.base import Newcomer
 from routers.errors import DataError
 from routers.evaluation.checkers import score
+from routers.models import Prices
 from routers.numeric import FloatArray
 from routers.text.token_estimate import estimate_tokens, estimate_tokens_upper
 from routers.training.onboarding.anchors import Anchor, AnchorSet, choose_anchors, peer_quality
@@ -26,7 +27,7 @@ from routers.training.onboarding.place import (
     mean_quality_interval,
     place_model,
 )
-from routers.types import FloatMatrix, Predictions, Prices
+from routers.types import FloatMatrix, Predictions
 
 CONFIDENCE = 0.95
 

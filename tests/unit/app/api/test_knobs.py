@@ -4,7 +4,7 @@ from app.api.knobs import NO_KNOBS, Knobs, knobs_from_headers, knobs_from_object
 from app.errors import InvalidRequestError
 from app.head import RequestHead
 from app.types import CacheMode
-from routers.types import CostQuality, MaxQualityLoss, MinQuality, UsdPerQuality
+from routers.objectives import CostQuality, MaxQualityLoss, MinQuality, UsdPerQuality
 
 
 def knobs_of(headers):

@@ -5,7 +5,9 @@ import pytest
 
 from app.console.curves import POSITIONS, policy_curve
 from routers.artifact.calibration import CalibrationRows
-from routers.types import CostQuality, ModelSpec, Predictions, Prices, StrongThreshold
+from routers.models import ModelSpec, Prices
+from routers.objectives import CostQuality, StrongThreshold
+from routers.types import Predictions
 
 PRICED = {"small": 1.0, "large": 20.0}
 N = 1500

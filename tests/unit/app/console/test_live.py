@@ -4,7 +4,7 @@ import pytest
 from app.console.live import N_LISTED, savings, summarise
 from app.telemetry.recent import KEPT, Ended, Recent
 from app.types import CacheState, CallRole, Outcome, Usage
-from routers.types import CandidateEstimate, Decision, Reason
+from routers.decisions import CandidateEstimate, Decision, Reason
 from tests.support.calls import call
 
 MODELS = {"small": (0.6, 0.001), "large": (0.8, 0.010)}

@@ -10,7 +10,8 @@ from app.stores.base import StoreError
 from app.stores.memory_blobs import MemoryBlobs
 from app.types import Usage
 from routers.decision.switching import SessionReason, SwitchRule, Verdict
-from routers.types import CostQuality, Reason
+from routers.decisions import Reason
+from routers.objectives import CostQuality
 from tests.support.policies import decided, policy, routed
 from tests.support.transcripts import (
     DONE,

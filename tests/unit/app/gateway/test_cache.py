@@ -11,7 +11,9 @@ from app.providers.base import Chunk
 from app.stores.base import StoreError
 from app.stores.memory_blobs import MemoryBlobs
 from app.types import CacheMode, CacheState, Usage
-from routers.types import Capability, Demand, MaxQualityLoss, Reason
+from routers.decisions import Reason
+from routers.models import Capability, Demand
+from routers.objectives import MaxQualityLoss
 from tests.support.completions import COMPLETIONS, as_stream, text_answer
 from tests.support.policies import policy, routed
 from tests.support.transcripts import SYSTEM, TASK, THANKS, body

@@ -9,9 +9,10 @@ from app.gateway.course import Course
 from app.gateway.ledger import LedgerEntry
 from app.gateway.money.paid import Paid
 from app.types import CallRole
+from routers.models import Demand
 from routers.steps import Draft, Purpose, Question
 from routers.task import Room, Task
-from routers.types import Demand, Message, Role
+from routers.types import Message, Role
 from tests.support.policies import decided, policy, routed
 from tests.support.stores import FakeClock
 from tests.support.transcripts import TASK, body

@@ -27,7 +27,9 @@ from app.gateway.request import RouteRequest
 from app.providers.base import Chunk
 from app.types import CallRole, Usage
 from app.wire.body import Body
-from routers.types import Conversation, Decision, Demand, Reason
+from routers.decisions import Decision, Reason
+from routers.models import Demand
+from routers.types import Conversation
 from tests.support.providers import HANG, ScriptedProvider, deployment
 
 ROLE = Chunk(data=b"role", has_content=False)

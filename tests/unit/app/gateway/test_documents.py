@@ -5,8 +5,9 @@ import pytest
 from app.gateway.documents import by_theta, heed_documents
 from app.gateway.policy import DocumentsRule, StallRule
 from app.gateway.stalls import heed_stalls
+from routers.objectives import CostQuality, MaxQualityLoss, MinQuality
 from routers.text.housekeeping import Housekeeping
-from routers.types import Conversation, CostQuality, MaxQualityLoss, MinQuality
+from routers.types import Conversation
 from tests.support.policies import policy, routed
 from tests.support.transcripts import body, turns_of
 

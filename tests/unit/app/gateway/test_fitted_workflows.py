@@ -8,7 +8,7 @@ from app.gateway.plan import begun
 from app.gateway.policy import KnobCurves, WorkflowRule
 from routers.artifact.workflow_knob import WorkflowKnob
 from routers.decision.knob import KnobCurve
-from routers.types import CostQuality, UsdPerQuality
+from routers.objectives import CostQuality, UsdPerQuality
 from routers.workflows.agree import Agree
 from tests.support.policies import decided, policy, routed
 

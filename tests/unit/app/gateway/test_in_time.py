@@ -15,7 +15,7 @@ from app.gateway.latency import Pace
 from app.gateway.latency_terms import LatencyTerms, TimeLeft, terms
 from app.gateway.ledger import LedgerEntry
 from app.gateway.plan import FirstOf
-from routers.types import Decision, Latency, Reason
+from routers.decisions import Decision, Latency, Reason
 from tests.support.providers import ScriptedProvider, deployment
 from tests.unit.app.gateway.test_dispatch import TEXT, request
 

@@ -11,8 +11,8 @@ from app.gateway.lessons import Pupil, Pupils, beliefs_of, teach
 from app.gateway.policy import WorkflowRule
 from app.stores.base import StoreError
 from app.stores.memory_registers import MemoryRegisters, SqliteRegisters
+from routers.models import ModelSpec
 from routers.steps import Answer
-from routers.types import ModelSpec
 from routers.workflows.agree import Agree
 from routers.workflows.contextual_cascade import ContextualCascade
 from routers.workflows.guarded import Guarded, Rule

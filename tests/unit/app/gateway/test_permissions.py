@@ -11,7 +11,7 @@ from app.errors import ForbiddenError, GatewayError, ModelNotFoundError
 from app.gateway.permissions import permit
 from app.gateway.visible import VisibleNames
 from app.head import RequestHead
-from routers.types import CostQuality, MinQuality, StrongThreshold
+from routers.objectives import CostQuality, MinQuality, StrongThreshold
 from tests.support.gateway import STUB_MODELS, stub_config
 from tests.support.keys import new_record
 

@@ -13,8 +13,10 @@ from app.gateway.plan import (
     plan_for,
 )
 from app.gateway.policy import WorkflowRule
+from routers.decisions import CandidateEstimate, Decision, Reason
+from routers.models import Demand
 from routers.steps import Delegate, Draft, Refuse
-from routers.types import CandidateEstimate, Decision, Demand, Message, Reason, Role
+from routers.types import Message, Role
 from routers.workflows.base import Workflow
 from tests.support.policies import decided, routed
 

@@ -16,7 +16,7 @@ from app.keys import Budget, Period
 from app.providers.base import Progress
 from app.stores.memory import MemoryCounters
 from app.types import CallRole, Usage
-from routers.types import Demand
+from routers.models import Demand
 from tests.support.policies import decided, policy, routed
 from tests.support.stores import FakeClock
 from tests.support.transcripts import TASK, body

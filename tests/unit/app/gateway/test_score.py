@@ -16,7 +16,8 @@ from app.providers.base import Chunk
 from app.types import CallRole, ToldUsage
 from app.wire.body import Body
 from routers.decision.causal_llm import judge
-from routers.types import Conversation, Demand
+from routers.models import Demand
+from routers.types import Conversation
 from tests.support.policies import policy
 from tests.support.providers import ScriptedProvider, deployment
 

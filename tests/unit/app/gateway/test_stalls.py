@@ -4,9 +4,10 @@ import pytest
 
 from app.gateway.policy import StallRule
 from app.gateway.stalls import heed_stalls
+from routers.objectives import CostQuality, MinQuality
 from routers.text.housekeeping import Housekeeping
 from routers.text.stalls import StallReason
-from routers.types import Conversation, CostQuality, Message, MinQuality, Role
+from routers.types import Conversation, Message, Role
 from tests.support.policies import policy, routed
 from tests.support.transcripts import SYSTEM, TASK, body, calling, result, turns_of
 

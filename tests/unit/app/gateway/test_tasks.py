@@ -15,7 +15,7 @@ from app.gateway.request import AskedTask
 from app.gateway.tasks import may_be_recognised, with_recognised
 from app.gateway.visible import VisibleNames
 from app.head import RequestHead
-from routers.types import CostQuality
+from routers.objectives import CostQuality
 from tests.support.gateway import stub_config
 from tests.support.keys import new_record
 

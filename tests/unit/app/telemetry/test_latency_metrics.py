@@ -5,7 +5,7 @@ from msgspec import structs
 from prometheus_client.parser import text_string_to_metric_families
 
 from loadtest.bench_metrics import configured_metrics, example_outcome
-from routers.types import Latency
+from routers.decisions import Latency
 
 PROMISES, LIMITS = "gateway_latency_promises_total", "gateway_latency_limits_total"
 LATENCY = Latency(ttft_s=0.5, ttft_s_upper=1.0, total_s=2.0, total_s_upper=4.0)

@@ -12,8 +12,9 @@ from app.telemetry._declare import OTHER, Count, Distribution, FirstNames
 from app.telemetry.baselines import BudgetFact
 from app.types import CallRole, Usage
 from loadtest.bench_metrics import configured_metrics, example_outcome
+from routers.decisions import Exclusion, Reason
+from routers.objectives import CostQuality, MinQuality
 from routers.probe import Stage
-from routers.types import CostQuality, Exclusion, MinQuality, Reason
 from tests.support.calls import call
 
 CHAT = {"route": "/v1/chat/completions", "policy": "default"}

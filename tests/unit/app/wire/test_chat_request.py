@@ -5,7 +5,9 @@ import pytest
 from app.api.dialects.chat_completions import ChatCompletions, parse_chat_request
 from app.errors import InvalidRequestError
 from app.wire.bounds import check_structure, check_utf8, is_simple
-from routers.types import Capability, CostQuality, Role
+from routers.models import Capability
+from routers.objectives import CostQuality
+from routers.types import Role
 
 
 def body(**fields):

@@ -14,7 +14,7 @@ from loadtest.sim.mixes import HEAVY_LIGHT, mixed
 from loadtest.sim.servers import BatchServer, SlotServer, Speed
 from loadtest.sim.traffic import Traffic
 from loadtest.sim.world import World
-from routers.types import Prices
+from routers.models import Prices
 
 SPEED = Speed(prefill_s_per_token=1e-4, decode_s_per_token=1e-6, decode_s=0.01)
 

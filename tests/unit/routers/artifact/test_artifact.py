@@ -8,9 +8,10 @@ import pytest
 
 from routers.artifact.load import load_artifact
 from routers.errors import ArtifactError, RoutingConfigError
+from routers.models import ModelSpec, Prices
 from routers.training.fit import fit
 from routers.training.recipe import EmbedderRecipe, Recipe
-from routers.types import Conversation, ModelSpec, Prices
+from routers.types import Conversation
 from tests.support.outcomes import write_outcomes
 
 RECIPE = Recipe(

@@ -7,7 +7,8 @@ from routers.base import DEFAULT_OUTPUT_TOKENS
 from routers.data.dataset import OutcomeTable
 from routers.data.prices import find_prices, read_prices
 from routers.errors import DataError
-from routers.types import Conversation, Prices
+from routers.models import Prices
+from routers.types import Conversation
 
 N = 200
 RNG = np.random.default_rng(0)

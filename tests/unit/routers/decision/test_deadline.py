@@ -3,7 +3,8 @@ import math
 import pytest
 
 from routers.decision.deadline import bar_late, by_lateness, late_s
-from routers.types import CandidateEstimate, Constraints, Exclusion, Latency
+from routers.decisions import CandidateEstimate, Exclusion, Latency
+from routers.objectives import Constraints
 
 
 def latency(total_s_upper, ttft_s_upper=0.5):

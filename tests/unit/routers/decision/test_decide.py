@@ -5,23 +5,19 @@ import pytest
 
 from routers.decision.decide import choose, decide, knob_steps
 from routers.decision.knob import KnobCurve
+from routers.decisions import Exclusion, Reason
 from routers.errors import NoEligibleModelError
-from routers.types import (
-    Capability,
+from routers.models import Capability, Demand, ModelSpec, Prices
+from routers.objectives import (
     Constraints,
     CostQuality,
-    Demand,
-    Exclusion,
     MaxQualityLoss,
     MinQuality,
-    ModelSpec,
     OutputLimit,
-    Predictions,
-    Prices,
-    Reason,
     StrongThreshold,
     UsdPerQuality,
 )
+from routers.types import Predictions
 
 KNOB = KnobCurve((0.0, 0.5, 1.0), (1e-4, 1e-2, 1.0))
 QUALITY = {"a": 0.60, "b": 0.80, "c": 0.85}

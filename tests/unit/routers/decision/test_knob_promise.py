@@ -12,8 +12,8 @@ from routers.decision.decide import choose
 from routers.evaluation.crossfit import cross_fit
 from routers.evaluation.metrics import area_under_hull, curve, single_models
 from routers.heads.base import HeadConfig
+from routers.models import Prices
 from routers.strategies.carrot import CarrotRouter
-from routers.types import Prices
 from tests.support.worlds import USD_PER_MTOK, draw, make_world
 
 MODELS = tuple("abcde")

@@ -9,16 +9,11 @@ from routers.decision.pairwise import (
     strong_scores,
     win_rates,
 )
+from routers.decisions import Reason
+from routers.models import Demand, ModelSpec, Prices
 from routers.numeric import sigmoid
-from routers.types import (
-    Constraints,
-    Demand,
-    ModelSpec,
-    Predictions,
-    Prices,
-    Reason,
-    StrongThreshold,
-)
+from routers.objectives import Constraints, StrongThreshold
+from routers.types import Predictions
 
 STRENGTH = np.asarray([[0.0, 1.0, -0.5], [0.3, 0.3, 2.0]], np.float32)
 

@@ -12,15 +12,12 @@ from routers.decision.switching import (
     switch_cost_usd,
     weigh,
 )
-from routers.types import (
-    CandidateEstimate,
+from routers.decisions import CandidateEstimate, Decision, Exclusion, Reason
+from routers.models import Prices
+from routers.objectives import (
     CostQuality,
-    Decision,
-    Exclusion,
     MaxQualityLoss,
     MinQuality,
-    Prices,
-    Reason,
     StrongThreshold,
     UsdPerQuality,
 )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from routers.decision.tradeoff import mu_of, objective_of_mu, usd_per_quality_of
-from routers.types import CostQuality, UsdPerQuality
+from routers.objectives import CostQuality, UsdPerQuality
 
 
 @pytest.mark.parametrize(

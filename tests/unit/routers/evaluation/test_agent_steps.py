@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from routers.data.trajectories import models_of, read_trajectories
 from routers.errors import DataError
 from routers.evaluation.agent_steps import Terms, arrange_steps, replay
+from routers.models import Prices
 from routers.text.token_estimate import estimate_tokens
-from routers.types import Prices
 
 PRICES = {
     "small": Prices(input_usd_per_mtok=1.0, output_usd_per_mtok=4.0, cached_input_usd_per_mtok=0.1),

@@ -12,8 +12,8 @@ from routers.data.dataset import read_outcomes
 from routers.errors import DataError
 from routers.evaluation.policy import Policy, replay
 from routers.evaluation.policy_report import report, write_decisions
+from routers.models import Prices
 from routers.steps import Draft, Purpose, Question, Serve
-from routers.types import Prices
 from routers.workflows.base import Workflow, make_workflow
 from tests.support.answers import TOKENS, USD, write_answered
 

@@ -3,9 +3,9 @@ import itertools
 import numpy as np
 import pytest
 
+from routers.decisions import CandidateEstimate, Decision, Exclusion, Reason
 from routers.request.layout import DOMAINS, KINDS, LEVELS, Description
 from routers.request.sentence import describe, domain_of, frequency, kind_of, level_of, why
-from routers.types import CandidateEstimate, Decision, Exclusion, Reason
 
 
 def request(kind="question", level="trivial", domain="everyday", *, sure=0.9):

@@ -9,9 +9,10 @@ from routers.decision.decide import decide
 from routers.decision.knob import KnobCurve
 from routers.embedders.base import make_embedder
 from routers.features.featurizer import Featurizer
+from routers.models import Demand, ModelSpec, Prices
+from routers.objectives import Constraints, MaxQualityLoss
 from routers.strategies._document_net import Lessons, loss_gradients
 from routers.strategies.ragrouter import N_SIGNALS, in_two_settings
-from routers.types import Constraints, Demand, MaxQualityLoss, ModelSpec, Prices
 from tests.support.document_worlds import MODELS, USD_PER_ANSWER, draw
 from tests.support.gradients import assert_gradients_are_right
 

@@ -6,10 +6,11 @@ import pytest
 from routers.data.dataset import OutcomeTable
 from routers.embedders.base import make_embedder
 from routers.features.featurizer import Featurizer
+from routers.models import Prices
 from routers.training.abstain import restrain
 from routers.training.fold_features import FoldFeatures
 from routers.training.recipe import Recipe
-from routers.types import Conversation, Predictions, Prices
+from routers.types import Conversation, Predictions
 
 N, FOLDS = 600, np.arange(600) % 3
 PRICES = {

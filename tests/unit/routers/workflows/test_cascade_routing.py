@@ -10,10 +10,10 @@ import pytest
 from routers.answers.recorded import RecordedAnswers
 from routers.answers.telling import BLANK, tidied, worded
 from routers.artifact.workflow_knob import MULTIPLES
+from routers.decisions import CandidateEstimate
 from routers.evaluation.course import drive
 from routers.steps import Answer, Delegate, Serve, Skip
 from routers.task import Room
-from routers.types import CandidateEstimate
 from routers.workflows._belief import WEIGHTS, Belief, look_ahead, spread
 from routers.workflows._crowd import worth_calling
 from routers.workflows._literals import LiteralReader

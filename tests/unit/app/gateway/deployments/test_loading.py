@@ -4,7 +4,8 @@ import pytest
 
 from app.gateway.deployments.loading import LoadCredits, Loading
 from app.gateway.deployments.machines import Wait
-from routers.types import CandidateEstimate, Constraints, Decision, Reason
+from routers.decisions import CandidateEstimate, Decision, Reason
+from routers.objectives import Constraints
 
 RATE = 1.0
 

@@ -12,7 +12,8 @@ from app.gateway.refusals import budget_exceeded
 from app.keys import Budget, KeyRecord, Limits, OnLow, Period
 from app.stores.base import Refusal, ScopeKind, StoreError
 from app.stores.memory import MemoryCounters
-from routers.types import CostQuality, Demand, MinQuality, ModelSpec, Prices, UsdPerQuality
+from routers.models import Demand, ModelSpec, Prices
+from routers.objectives import CostQuality, MinQuality, UsdPerQuality
 from tests.support.policies import decided, policy, routed
 from tests.support.stores import FakeClock
 from tests.support.transcripts import TASK, body

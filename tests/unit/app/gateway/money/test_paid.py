@@ -18,7 +18,8 @@ from app.gateway.money.paid import HiddenReasoning
 from app.providers.base import Chunk, Progress
 from app.types import ToldUsage, Usage
 from app.wire.body import Body
-from routers.types import CandidateEstimate, Decision, Demand, Reason
+from routers.decisions import CandidateEstimate, Decision, Reason
+from routers.models import Demand
 from tests.support.policies import routed
 from tests.support.providers import ScriptedProvider, deployment
 from tests.support.transcripts import TASK, body
