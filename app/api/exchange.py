@@ -8,17 +8,13 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from app.api.answers import (
-    JSON_HEADER,
-    STREAM_HEADERS,
-    Headers,
-    explain_object,
-    route_headers,
-)
+from app.api.answers import JSON_HEADER, STREAM_HEADERS, Headers
 from app.api.asgi import CancelOnDisconnect
 from app.api.dialects.base import Dialect, Writer
+from app.api.explained import explain_object
 from app.api.numbers import rounded_usd, usd
 from app.api.pings import Pings
+from app.api.route_headers import route_headers
 from app.api.waiting import Waiting
 from app.errors import ClientDisconnectedError
 from app.gateway.handle import Answer, Head

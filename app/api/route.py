@@ -7,9 +7,11 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from app.api.answering import Reception, Visit
-from app.api.answers import (
-    JSON_HEADER,
-    Headers,
+from app.api.answers import JSON_HEADER, Headers
+from app.api.asgi import CancelOnDisconnect
+from app.api.dialects.base import Dialect
+from app.api.exchange import send_error
+from app.api.explained import (
     best_effort_object,
     candidate_objects,
     decision_model_object,
@@ -17,15 +19,12 @@ from app.api.answers import (
     description_object,
     documents_object,
     flags_text,
-    route_headers,
     scorer_object,
     step_objects,
     task_object,
     threshold_object,
 )
-from app.api.asgi import CancelOnDisconnect
-from app.api.dialects.base import Dialect
-from app.api.exchange import send_error
+from app.api.route_headers import route_headers
 from app.api.told_workflows import workflow_object
 from app.errors import ClientDisconnectedError, GatewayError
 from app.gateway.ledger import LedgerEntry

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from app.api.answers import document_numbers
 from app.api.dialects.chat_completions import parse_chat_request
+from app.api.explained import document_numbers
 from app.api.knobs import NO_KNOBS, parse_cost_quality
 from app.api.resolve import resolve
 from app.api.route import route_object
