@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -413,6 +413,22 @@ class Texts:
     featurizer: Featurizer | None = None
 
 
+class TierTold(NamedTuple):
+    """Which tier of its policy took a request; tiers count from 1, the highest.
+
+    Attributes
+    ----------
+    tier_in_force
+        The one that the policy came down to in that moment; single requests may get another.
+    deadline_s
+        Within which its answer was to be whole, from the request on.
+    """
+
+    tier: int
+    tier_in_force: int
+    deadline_s: float
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """How one request ended; log line, metrics and training row derive from it alone.
 
@@ -480,6 +496,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """How long it waited, for a place and before models that take only so many calls."""
     decision_model: DecisionModelSaid | None = None
     """What was said of how hard it is; None where nobody was to be asked."""
+    tier: TierTold | None = None
+    """Which tier took it; None under a policy without tiers."""
     watch: str | None = None
     """What is held against the model that answered, as clients are told it; None: nothing."""
     refused_usage: tuple[UsagePart, ...] = ()

@@ -27,6 +27,7 @@ from app.gateway.decide import AtTheMoment, decide_now
 from app.gateway.documents import by_theta, heed_documents
 from app.gateway.forecasts import with_latencies
 from app.gateway.ledger import LedgerEntry
+from app.gateway.load.tier_choice import TierChoice, TierChoices, may_be_tiered
 from app.gateway.plan import begun
 from app.gateway.policy import Policy, promise_doubt
 from app.gateway.request import RouteRequest
@@ -111,12 +112,15 @@ def explain(
             request, decision, chosen_policy, request.workflow, left_s=math.inf
         )
         check_begun(request, course)
+    tier = None
+    if chosen_policy.best_effort is not None and may_be_tiered(request, decision):
+        tiers = TierChoices.of([chosen_policy], lambda *_: None)
+        decision, tier = tiers.choose(request, decision, now=0.0, passed_s=0.0, counts=False)
     took_ms = (time.perf_counter() - began) * 1e3
     described = chosen_policy.artifact.describe(request.routed_by)
     if as_json:
-        click.echo(
-            msgspec.json.format(msgspec.json.encode(_answer(request, decision, described, course)))
-        )
+        answer = _answer(request, decision, described, course, tier)
+        click.echo(msgspec.json.format(msgspec.json.encode(answer)))
         return
     steps = knob_steps(decision, chosen_policy.knobs.get(request.allowed_model_ids))
     console = console or Console(highlight=False)
@@ -125,6 +129,7 @@ def explain(
         chosen_policy,
         decision,
         steps,
+        tier=tier,
         because=why(decision, described),
         took_ms=took_ms,
         console=console,
@@ -143,6 +148,7 @@ def _answer(
     decision: Decision,
     described: Description | None,
     course: Course | None,
+    tier: TierChoice | None,
 ) -> dict[str, Any]:
     entry = LedgerEntry(
         clock=time.perf_counter,
@@ -151,6 +157,7 @@ def _answer(
         started=time.perf_counter(),
         decision=decision,
         course=course,
+        tier=tier,
     )
     return route_object(request, decision, entry, described)
 
@@ -172,6 +179,7 @@ def _print(
     decision: Decision,
     steps: tuple[KnobStep, ...],
     *,
+    tier: TierChoice | None,
     because: str,
     took_ms: float,
     console: Console,
@@ -212,6 +220,12 @@ def _print(
         f"decided in {took_ms:.1f} ms[/]"
     )
     _print_heard(request, console)
+    if tier is not None and policy.best_effort is not None:
+        console.print(
+            f"  tier {tier.effort.tier + 1} of {len(policy.best_effort.tiers)} within "
+            f"{tier.deadline_s:g} s, in calm{'; late' if tier.effort.late else ''}; the load of "
+            "the moment is known to a running gateway's /v1/route"
+        )
     if decision.category is not None:
         scheme, name = decision.category.scheme, decision.category.told
         console.print(f"  {scheme} {escape(name)}")

@@ -59,6 +59,7 @@ def outcome_of(entry: LedgerEntry, *, status: int, error: str | None) -> Outcome
         task=None if request.task is None else request.task.told,
         priority=entry.rank.priority,
         queued_s=entry.queued_s,
+        tier=None if entry.tier is None else entry.tier.recorded,
         watch=entry.watch,
         refused_usage=() if usage is None else tuple(sorted(usage.refused)),
     )

@@ -118,6 +118,7 @@ def to_row(outcome: Outcome, *, time: float) -> OutcomeRow:
     decision, usage, model = outcome.decision, outcome.usage, outcome.served_model_id
     estimate = None if decision is None or model is None else decision.estimate(model)
     texts, lineage, latency = outcome.texts, outcome.lineage, outcome.latency
+    tier = outcome.tier
     return OutcomeRow(
         request_id=outcome.request_id,
         decision_id=outcome.decision_id,
@@ -162,6 +163,9 @@ def to_row(outcome: Outcome, *, time: float) -> OutcomeRow:
         decision_model=None
         if outcome.decision_model is None
         else _json(outcome.decision_model.values()),
+        tier=None if tier is None else tier.tier,
+        tier_in_force=None if tier is None else tier.tier_in_force,
+        deadline_s=None if tier is None else tier.deadline_s,
         watch=outcome.watch,
         input_tokens=None if usage is None else usage.input_tokens,
         cached_input_tokens=None if usage is None else usage.cached_input_tokens,

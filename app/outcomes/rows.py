@@ -49,6 +49,11 @@ class OutcomeRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         What the request was for, in the words of its policy: `sql`, `ocr>translate`, `uncertain`.
     priority, queued_s
         How urgent it was where requests wait, and how long it did; None where it went at once.
+    tier, tier_in_force
+        Under a policy with tiers, from 1, the highest, on: which one took it, and which was in
+        force then; None elsewhere, and in rows of earlier releases.
+    deadline_s
+        Within which its answer was to be whole there, from the request on.
     watch
         What was held against the model that answered, in the words of `x-route-watch`; None:
         nothing.
@@ -107,6 +112,9 @@ class OutcomeRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     queued_s: float | None = None
     category: str | None = None
     decision_model: str | None = None
+    tier: int | None = None
+    tier_in_force: int | None = None
+    deadline_s: float | None = None
     watch: str | None = None
     input_tokens: int | None
     cached_input_tokens: int | None

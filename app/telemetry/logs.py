@@ -247,6 +247,7 @@ def _fields(outcome: Outcome) -> dict[str, object]:
         **_documents(outcome.documents),
         "workflow": outcome.workflow,
         **({} if outcome.priority is _USUAL and not outcome.queued_s else _wait(outcome)),
+        **({} if outcome.tier is None else outcome.tier._asdict()),
         **({} if outcome.watch is None else {"watch": outcome.watch}),
         "decide_ms": round(outcome.decide_s * 1e3, 3),
         "overhead_ms": round(outcome.overhead_s * 1e3, 3),

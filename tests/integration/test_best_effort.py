@@ -1,11 +1,16 @@
 """Tiers under a burst on real sockets: what answers, what is told of it, and that it passes."""
 
+import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 
+from app.cli import main
+from app.outcomes.export import Selection, sqlite_log
+from app.outcomes.sqlite import read_outcomes
+from tests.support.gateway import GatewayThread, stub_config
 from tests.support.stub import StubThread
 
 TIERS = ["sim-large", "sim-medium", "sim-nano"]
@@ -160,3 +165,35 @@ def test_a_deadline_where_there_are_no_tiers_is_refused(gateway, client, model):
     )  # fmt: skip
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == "x-route-deadline-ms"
+
+
+def test_rows_and_their_exports_tell_the_tier_and_the_deadline(stub, artifacts, client, tmp_path):
+    data = tmp_path / "data"
+    changes = {"policies.tiers": POLICY, "store.data_dir": str(data)}
+    config = stub_config(tmp_path, stub.origin, changes=changes)
+    with GatewayThread(config, artifacts=artifacts) as gateway:
+        ask(client, gateway)
+        late = told(ask(client, gateway, routing={"deadline_ms": 1}))
+        ask(client, gateway, model="sim-nano")
+    assert "late" in late[1]
+    rows = [row for _, row in read_outcomes(data)]
+    calm, hurried, named = [(row.tier, row.tier_in_force, row.deadline_s) for row in rows]
+    assert (calm, named) == ((1, 1, 2.0), (None, None, None))
+    assert hurried == (late[0], 1, 0.001)
+    assert rows[1].duration_s > rows[1].deadline_s
+    log = sqlite_log(data, since=0.0, until=4e9)
+    records = Selection(unlabelled=True, without_prompts=True).outcomes(log)
+    log.contents.close()
+    exported = [(each["tier"], each["tier_in_force"], each["deadline_s"]) for each in records]
+    assert exported == [calm, hurried, named]
+
+
+def test_explain_shows_the_tier_that_answers_in_calm(tmp_path, stub, capsys):
+    stub_config(tmp_path, stub.origin, changes={"policies.tiers": POLICY})
+    arguments = ["explain", "What is a steelyard?", "--policy", "tiers"]
+    arguments += ["--config", str(tmp_path / "gateway.yaml")]
+    main(arguments)
+    assert "tier 1 of 3 within 2 s, in calm" in " ".join(capsys.readouterr().out.split())
+    main([*arguments, "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert (told["model"], told["best_effort"]["tier"]) == ("sim-large", 1)

@@ -10,6 +10,7 @@ from app.gateway.load.best_effort import BestEffort, Effort
 from app.gateway.load.load_price import FITTED
 from app.gateway.policy import Policy
 from app.gateway.request import RouteRequest
+from app.types import TierTold
 from routers.decisions import Decision, Reason
 
 _log = logging.getLogger(__name__)
@@ -23,17 +24,25 @@ class TierChoice:
     ----------
     deadline_s
         Within which its answer is to be whole, in seconds from the request on.
+    in_force
+        The tier in force then, from 0, the highest.
     """
 
     model_id: str
     effort: Effort
     deadline_s: float
+    in_force: int = 0
 
     @property
     def told(self) -> str:
         """What clients are told: the tier from 1 on, and the wait that is expected."""
         late = "; late" if self.effort.late else ""
         return f"{self.effort.tier + 1}; wait-ms={self.effort.expected.wait_s * 1e3:.0f}{late}"
+
+    @property
+    def recorded(self) -> TierTold:
+        """What is kept of it."""
+        return TierTold(self.effort.tier + 1, self.in_force + 1, self.deadline_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +128,9 @@ class TierChoices:
         if counts:
             best_effort.went(effort, now)
         model_id = best_effort.tiers[effort.tier]
-        choice = TierChoice(model_id, effort, request.deadline_s or best_effort.deadline_s)
+        choice = TierChoice(
+            model_id, effort, request.deadline_s or best_effort.deadline_s, best_effort.tier
+        )
         # Where it fails there is less time left: the lower tiers come next.
         others = [each for each in sorted(ranked) if each > effort.tier]
         others += [each for each in sorted(ranked, reverse=True) if each < effort.tier]

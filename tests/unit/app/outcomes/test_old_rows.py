@@ -134,6 +134,9 @@ def test_a_file_goes_on_and_both_layouts_are_read_and_exported(tmp_path):
     assert last == new
     assert (hedged.cost_nusd, plain.cost_nusd, unpriced.cost_nusd) == (107, 60, None)
     assert {(row.category, row.decision_model) for row in (hedged, plain)} == {(None, None)}
+    assert {(row.tier, row.tier_in_force, row.deadline_s) for row in (hedged, plain)} == {
+        (None, None, None)
+    }
     roles = [[call["role"] for call in json.loads(row.calls)] for row in (hedged, plain, unpriced)]
     assert roles == [["judge", "answer", "answer"], ["answer"], ["judge"]]
     by = Question(**WHOLE, by=(Dimension.ROLE,))
