@@ -209,7 +209,5 @@ class ModelFacts:
 
 
 NO_FACTS = ModelFacts()
-
-
 PriceTable = Mapping[str, Prices]
 """Prices by the model name an artifact knows."""

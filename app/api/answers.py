@@ -4,13 +4,13 @@ import dataclasses
 import math
 from typing import Any
 
+from app.error_answers import answer_for
 from app.errors import (
     AllAttemptsFailedError,
     GatewayError,
     RateLimitedError,
     UnauthenticatedError,
     UpstreamError,
-    answer_for,
 )
 from app.stores.base import Standing
 from routers.errors import NoEligibleModelError, RoutingError

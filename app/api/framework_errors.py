@@ -10,13 +10,13 @@ from starlette.routing import Match
 
 from app.api.absent import absent, body_of, meant
 from app.api.dialects.base import dialects
+from app.error_answers import answer_for
 from app.errors import (
     AbsentEndpointError,
     GatewayError,
     InvalidRequestError,
     MethodNotAllowedError,
     RouteNotFoundError,
-    answer_for,
 )
 from app.problems import first_problem
 

@@ -14,7 +14,7 @@ from app.access.guard import Caller
 from app.config import LoadedConfig
 from app.gateway.names import A_THRESHOLD, Names
 from app.state import ActiveConfig
-from app.wire.parameter_changes import EFFORTS
+from app.wire.chat_changes import EFFORTS
 from app.wire.parameters import ParameterRules
 from routers.models import CHAT, Capability, ModelSpec
 from routers.objectives import CostQuality, Objective, StrongThreshold

@@ -8,9 +8,10 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from app.api.decision_schema import RouteDecision
 from app.api.dialects.base import Dialect, Documented, Table
 from app.api.routing_headers import HEADER_KEYS
-from app.api.schema import KNOB_PRESETS, RouteDecision
+from app.api.schema import KNOB_PRESETS
 from app.config.tasks import NO_TASK
 from app.gateway.images import AS_SENT
 from app.gateway.names import Names

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.access.guard import Caller
+from app.error_answers import answer_for
 from app.errors import (
     AbsentEndpointError,
     BudgetExceededError,
     GatewayError,
     RateLimitedError,
     UnauthenticatedError,
-    answer_for,
 )
 
 _log = logging.getLogger("app.requests")

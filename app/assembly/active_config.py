@@ -24,7 +24,8 @@ from app.assembly.metric_baselines import tell_metrics
 from app.assembly.provider_watch import canary_rule, other_names, watch_rule
 from app.assembly.router_feedback import build_remembering
 from app.config import LoadedConfig
-from app.errors import ConfigError, UpstreamError, answer_for
+from app.error_answers import answer_for
+from app.errors import ConfigError, UpstreamError
 from app.gateway.affinity import Affinity
 from app.gateway.app_descriptions import AppDescriptions
 from app.gateway.cache import ResponseCache

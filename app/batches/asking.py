@@ -12,7 +12,8 @@ from app.batches.door import Answer, Asked, BatchLine, Candidate, Door
 from app.batches.lines import Result, failure, result_of
 from app.batches.planned import Assignments
 from app.batches.progress import BLOCK, Progress
-from app.errors import GatewayError, answer_for
+from app.error_answers import answer_for
+from app.errors import GatewayError
 from app.ids import new_id
 from app.keys import BatchBudget
 from routers.decision.assignment import LeftOut

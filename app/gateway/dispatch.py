@@ -15,6 +15,7 @@ import msgspec
 
 from app.concurrency.deadline import Deadline, within
 from app.concurrency.race import race
+from app.error_answers import answer_for
 from app.errors import (
     AllAttemptsFailedError,
     AllAttemptsThrottledError,
@@ -28,7 +29,6 @@ from app.errors import (
     UpstreamThrottledError,
     UpstreamTimeoutError,
     UpstreamUnsupportedError,
-    answer_for,
 )
 from app.gateway.deployments.balance import CallSize
 from app.gateway.deployments.pool import DeploymentPool, Lease

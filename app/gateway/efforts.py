@@ -6,7 +6,7 @@ import msgspec
 
 from app.gateway.policy import Policy
 from app.wire.body import Body
-from app.wire.parameter_changes import EFFORTS
+from app.wire.chat_changes import EFFORTS
 from routers.models import ModelSpec
 
 _FIELD = "reasoning_effort"

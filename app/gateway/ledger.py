@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from app.errors import BudgetExceededError, UpstreamError, UpstreamTimeoutError, answer_for
+from app.error_answers import answer_for
+from app.errors import BudgetExceededError, UpstreamError, UpstreamTimeoutError
 from app.gateway.affinity import SessionTurn
 from app.gateway.cache import CachedAnswer
 from app.gateway.course import Course

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from app.concurrency.deadline import Deadline
+from app.error_answers import answer_for
 from app.errors import (
     BudgetExceededError,
     DeadlineExceededError,
@@ -15,7 +16,6 @@ from app.errors import (
     RateLimitedError,
     ShuttingDownError,
     UpstreamError,
-    answer_for,
 )
 from app.gateway.closing import closed
 from app.gateway.ledger import LedgerEntry

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from app.errors import FailedToWaitError, UpstreamError, answer_for
+from app.error_answers import answer_for
+from app.errors import FailedToWaitError, UpstreamError
 from app.gateway.deployments.balance import CallSize
 from app.gateway.deployments.lease import Lease, Turn
 from app.gateway.deployments.pool import DeploymentPool

@@ -21,7 +21,7 @@ import msgspec
 from app.outcomes.export import Log
 from app.outcomes.old_rows import StoredRow
 from app.outcomes.rows import ContentRow, Label, LabelKind, OutcomeRow
-from routers.data.parquet import check_size
+from routers.data.parquet_columns import check_size
 from routers.errors import DataError
 from routers.files import open_regular, shown
 

@@ -1,6 +1,6 @@
 """What clients asked and got: requests, times, tokens, money."""
 
-from app.errors import answer_for
+from app.error_answers import answer_for
 from app.keys import NUSD_PER_USD
 from app.telemetry._declare import NONE, ConfiguredNames, Declare, FirstNames
 from app.types import Outcome, Usage

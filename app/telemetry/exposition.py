@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from app.errors import GatewayError, answer_for
+from app.error_answers import answer_for
+from app.errors import GatewayError
 
 RawHeaders = list[tuple[bytes, bytes]]
 

@@ -8,17 +8,9 @@ from dataclasses import dataclass, field
 
 from app.types import CHAT_COMPLETIONS
 from app.wire.body import Fields
+from app.wire.chat_changes import EFFORT, FORMAT, ONE_CALL, SAMPLING, THINKING, ChatChange, Scalar
 from app.wire.details import with_detail
-from app.wire.parameter_changes import (
-    CHANGES,
-    EFFORT,
-    FORMAT,
-    ONE_CALL,
-    SAMPLING,
-    THINKING,
-    ChatChange,
-    Scalar,
-)
+from app.wire.parameter_changes import CHANGES
 from app.wire.prompts import SystemPrompt, with_prompt
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from app.errors import UpstreamError, answer_for
+from app.error_answers import answer_for
+from app.errors import UpstreamError
 from loadtest.sim.traffic import Floats
 from routers.errors import DataError
 

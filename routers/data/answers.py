@@ -12,11 +12,11 @@ from routers.answers.recorded import RecordedAnswers
 from routers.data.dataset import OutcomeTable
 from routers.data.jsonl import name_of, query_of
 from routers.data.lines import json_lines
-from routers.data.parquet import (
+from routers.data.parquet import read_queries
+from routers.data.parquet_columns import (
     number_columns,
     optional_texts,
     read_columns,
-    read_queries,
     sample_of,
     schema_names,
     text_column,

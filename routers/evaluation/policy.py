@@ -15,8 +15,9 @@ from routers.data.dataset import OutcomeTable, read_outcomes
 from routers.data.prices import find_prices, read_prices
 from routers.errors import DataError
 from routers.evaluation.frame import Rows, kept_rows, select_rows, sweep
+from routers.evaluation.play import play
 from routers.evaluation.replay import common_models, stacked
-from routers.evaluation.scene import Ceilings, Position, Scene, alone, play
+from routers.evaluation.scene import Ceilings, Position, Scene, alone
 from routers.evaluation.told import Unheard
 from routers.files import shown
 from routers.models import ModelSpec, Prices

@@ -13,8 +13,9 @@ from routers.data.dataset import OutcomeTable, read_outcomes
 from routers.evaluation.assess import predicted_costs
 from routers.evaluation.equal_cost import beside_singles
 from routers.evaluation.frame import select_rows
+from routers.evaluation.play import play
 from routers.evaluation.policy import spec_of
-from routers.evaluation.scene import Position, Scene, play, stacked_positions
+from routers.evaluation.scene import Position, Scene, stacked_positions
 from routers.gate.trial import Trial
 from routers.models import PriceTable
 from routers.training.several_calls import POSITIONS, Crossed, realised_quality

@@ -14,8 +14,9 @@ from routers.data.answers import read_answers
 from routers.data.dataset import OutcomeTable
 from routers.errors import DataError
 from routers.evaluation.frame import kept_rows, select_rows
+from routers.evaluation.play import play
 from routers.evaluation.policy import spec_of
-from routers.evaluation.scene import Position, Scene, play
+from routers.evaluation.scene import Position, Scene
 from routers.training.workflow_rates import measure
 from routers.types import Predictions
 

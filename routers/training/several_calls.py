@@ -15,8 +15,9 @@ from routers.data.dataset import OutcomeTable
 from routers.evaluation.assess import predicted_costs
 from routers.evaluation.equal_cost import gains
 from routers.evaluation.frame import NEGLIGIBLE, Frame, kept_rows, select_rows, sweep
+from routers.evaluation.play import play
 from routers.evaluation.policy import spec_of
-from routers.evaluation.scene import Position, Scene, play, stacked_positions
+from routers.evaluation.scene import Position, Scene, stacked_positions
 from routers.models import PriceTable
 from routers.training.workflow_rates import measure
 from routers.types import FloatMatrix, Predictions

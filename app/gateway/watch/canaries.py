@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from app.errors import GatewayError, UpstreamTimeoutError, answer_for
+from app.error_answers import answer_for
+from app.errors import GatewayError, UpstreamTimeoutError
 from app.gateway.money.paid import NOTHING_PAID, Paid, price_usd, was_sent
 from app.gateway.questions import read_reply
 from app.gateway.watch.canary_prompts import CANARY_PROMPTS, CanaryPrompt

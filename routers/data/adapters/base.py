@@ -14,7 +14,7 @@ from typing import Any
 
 from routers.data.csv_file import csv_rows, header
 from routers.data.lines import json_lines
-from routers.data.parquet import check_size
+from routers.data.parquet_columns import check_size
 from routers.data.recognise import advice
 from routers.errors import DataError, RoutingConfigError
 from routers.files import open_regular, shown, shown_bytes, shown_value

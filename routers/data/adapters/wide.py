@@ -9,7 +9,8 @@ from typing import Any
 from routers.data.adapters.base import Record, read_rows, refuse_pickle
 from routers.data.csv_file import csv_records
 from routers.data.opening import suffix_of
-from routers.data.parquet import read_queries, schema_names
+from routers.data.parquet import read_queries
+from routers.data.parquet_columns import schema_names
 from routers.errors import DataError
 
 _FAMILIES = {"q:": "quality", "c:": "cost_usd", "t:": "output_tokens"}

@@ -4,7 +4,8 @@ import pytest
 
 from app import errors
 from app.api.dialects.base import error_answer
-from app.errors import ANSWERS, FailedAttempt, GatewayError, answer_for
+from app.error_answers import ANSWERS, answer_for
+from app.errors import FailedAttempt, GatewayError
 from routers.errors import NoEligibleModelError
 
 

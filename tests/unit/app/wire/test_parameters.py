@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from app.wire.parameter_changes import EFFORTS, JSON_IN_WORDS
+from app.wire.chat_changes import EFFORTS, JSON_IN_WORDS
 from app.wire.parameters import NO_RULES, Drop, ParameterRules
 
 SENT = {
