@@ -199,6 +199,8 @@ ANSWERING = frozenset({CallRole.ANSWER, CallRole.DRAFT, CallRole.HEDGE})
 """The roles of calls whose answer the client may get."""
 CONTRIBUTING = ANSWERING | {CallRole.PLANNER, CallRole.HELPER}
 """The roles of calls that an answer is made of; clients are told what these cost together."""
+WATCHED = frozenset({CallRole.ANSWER, CallRole.DRAFT, CallRole.HELPER})
+"""The roles of calls whose answers show whether a model is still what it was."""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):

@@ -207,6 +207,7 @@ def build_active(
                 max_bytes=held.max_bytes, max_s=held.max_s, serves_longer=held.longer == "serve"
             ),
             usual=usual,
+            saw=watch.saw if watch.is_on else None,
         ),
         cache=ResponseCache(
             answers=store.answers,

@@ -61,6 +61,8 @@ class Course:
         The number of the one that served.
     guards
         Whether the workflow says which requests may be answered.
+    in_own_words
+        Whether the answer that streams was asked for in other words than the client's.
     """
 
     kind: str
@@ -79,6 +81,7 @@ class Course:
     drafts: dict[int, Answer] = field(default_factory=dict)
     served_draft: int | None = None
     guards: bool = False
+    in_own_words: bool = False
 
     @property
     def is_guarded(self) -> bool:

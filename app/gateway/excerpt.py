@@ -2,8 +2,10 @@
 
 import msgspec
 
+from app.gateway.request import RouteRequest
 from app.providers.base import Chunk
 from app.types import CHAT_COMPLETIONS
+from routers.models import Capability
 
 BEGINNING_BYTES = 3_000
 """Some twelve events of a stream: enough to see whether an answer declines to answer."""
@@ -38,3 +40,10 @@ class Excerpt(msgspec.Struct, kw_only=True, eq=False):
                 self.is_whole = False
                 return True
         return False
+
+
+def excerpt_of(request: RouteRequest) -> Excerpt:
+    """Return what an answer's beginning is kept in; all of it where it may have to hold JSON."""
+    if Capability.TOOLS in request.demand.capabilities or "response_format" in request.fields:
+        return Excerpt(streamed=request.stream, room_bytes=WHOLE_BYTES)
+    return Excerpt(streamed=request.stream)

@@ -15,7 +15,7 @@ from app.concurrency.eager import Eager
 from app.gateway.cache import BYPASS, CachedAnswer, ResponseCache
 from app.gateway.choose import Chooser
 from app.gateway.dispatch import Dispatcher, OpenAnswer
-from app.gateway.excerpt import WHOLE_BYTES, Excerpt
+from app.gateway.excerpt import excerpt_of
 from app.gateway.heard import NOTHING, Heard, Keeps
 from app.gateway.ledger import LedgerEntry
 from app.gateway.lessons import Pupil, teach
@@ -32,7 +32,6 @@ from app.providers.base import Chunk
 from app.telemetry.tracing import AskedFor, Headers, Tracer, UpstreamFacts
 from app.types import CHAT_COMPLETIONS, CHAT_ROUTE
 from routers.decisions import Decision
-from routers.models import Capability
 from routers.request.layout import Description
 
 _log = logging.getLogger(__name__)
@@ -129,7 +128,7 @@ class Gateway:
             keeps=self.keeps,
             heard=Heard() if self.keeps.answers else None,
             extras=extras_of(request.fields),
-            excerpt=None if self.watch is None else _excerpt(request),
+            excerpt=None if self.watch is None else excerpt_of(request),
             reasoning=self.reasoning,
         )
 
@@ -344,13 +343,6 @@ class DecisionAlone(Life):
         if ended is None or self.account.calls:
             self.recorded = True
             super()._record(ended)
-
-
-def _excerpt(request: RouteRequest) -> Excerpt:
-    """Return what an answer's beginning is kept in; all of it where it may have to hold JSON."""
-    if Capability.TOOLS in request.demand.capabilities or "response_format" in request.fields:
-        return Excerpt(streamed=request.stream, room_bytes=WHOLE_BYTES)
-    return Excerpt(streamed=request.stream)
 
 
 def _joined(prelude: tuple[Chunk, ...]) -> Chunk:

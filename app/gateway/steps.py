@@ -5,10 +5,11 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from app.gateway.excerpt import excerpt_of
 from app.gateway.ledger import LedgerEntry, code_of
 from app.gateway.request import RouteRequest
 from app.providers.base import Chunk
-from app.types import CallRole
+from app.types import WATCHED, CallRole
 
 
 @contextlib.contextmanager
@@ -80,4 +81,5 @@ def _stage(entry: LedgerEntry, request: RouteRequest, role: CallRole) -> LedgerE
         calls=entry.calls,
         reasoning=entry.reasoning,
         trace=entry.trace,
+        excerpt=excerpt_of(request) if entry.excerpt is not None and role in WATCHED else None,
     )

@@ -8,7 +8,7 @@ ends with streams like any other.
 import asyncio
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
@@ -71,6 +71,8 @@ class Workflows:
     """What drafts usually take, by which it is told whether one would be late."""
     usual: Paces = field(default_factory=Paces)
     """What answers of any kind usually take."""
+    saw: Callable[[LedgerEntry], None] | None = None
+    """Told of the account of every answer that came to its end; None: models are not watched."""
 
     async def open(
         self, request: RouteRequest, plan: Several, entry: LedgerEntry, *, afford: Afford
@@ -272,6 +274,8 @@ class _Run:
         if held.is_whole:
             self._workflows.paces.took(step.model_id, held.took_s)
             self._workflows.usual.took(step.model_id, held.took_s)
+            if self._workflows.saw is not None:
+                self._workflows.saw(held.stage)
         else:
             self._unjudged = held.answer
         return held.answer
@@ -301,6 +305,8 @@ class _Run:
         self._replies.hear(number, reply)
         if role is CallRole.HELPER:
             self._workflows.usual.took(step.model_id, reply.call.duration_s)
+            if self._workflows.saw is not None and reply.stage is not None:
+                self._workflows.saw(reply.stage)
         usage = reply.call.usage
         return Answer(
             number=number,
@@ -325,6 +331,7 @@ class _Run:
         course, model_id, request = self._course, end.model_id, self._request
         if end.messages is not None:
             request = _told(request, end.messages)
+            course.in_own_words = True
         if self._ceilings.take(Draft(model_id=model_id), request) is None:
             at_hand = self._makeshift(end.instead)
             if at_hand is not None:

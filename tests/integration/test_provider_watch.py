@@ -1,5 +1,7 @@
 """A model that silently becomes a worse one, over real sockets: warned of, demoted, back."""
 
+from collections import Counter
+
 import httpx
 import pytest
 
@@ -20,7 +22,7 @@ class World:
     """A gateway and an upstream whose models can be exchanged."""
 
     def __init__(self, gateway, origin, client):
-        self.url, self.origin, self.client = gateway.url, origin, client
+        self.url, self.app, self.origin, self.client = gateway.url, gateway.app, origin, client
         self.n = 0
 
     def ask(self, model="auto", **more):
@@ -152,6 +154,61 @@ def test_by_default_a_model_is_warned_of_and_goes_on(world):
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "action")
     assert gateway.order(action="clear", model=BEST).json()["data"][0]["level"] == "ok"
     assert gateway.ask() == (BEST, None)
+
+
+SEVERAL = {
+    "router": "carrot",
+    "candidates": [BEST, "sim-large", WORST],
+    "default_model": "sim-large",
+    "workflow": {
+        "kind": "cascade",
+        "stages": [BEST, "sim-large"],
+        "acceptor": {"kind": "judge", "model": "sim-medium", "deadline_s": 20.0},
+    },
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_answers_of_several_calls_show_a_worse_tier_too(world, stream):
+    gateway = world("warn", changes={"policies.default": SEVERAL})
+    answers = gateway.ask_often(LEARNED, stream=stream)
+    served_last = sum(model == "sim-large" for model, _ in answers)
+    learned = gateway.watched()
+    # Each draft counts once, whether it serves or not; what a judge says does not.
+    assert (learned["level"], learned["answers"]) == ("ok", LEARNED)
+    assert gateway.watched("sim-large")["answers"] == served_last
+    assert gateway.watched("sim-medium")["answers"] == 0
+    gateway.disguise(WORST)
+    gateway.ask_often(150, stream=stream)
+    changed = gateway.watched()
+    assert (changed["level"], changed["why"][0]) == ("warning", "shorter")
+    assert "shorter" in changed["evidence_by_signal"]
+    assert gateway.watched("sim-large")["level"] == "ok"
+
+
+def test_what_is_asked_in_a_workflows_own_words_counts_without_its_length(world):
+    workflow = {"kind": "agents", "modes": ["debate"], "max_agents": 3}
+    gateway = world("warn", changes={"policies.default": SEVERAL | {"workflow": workflow}})
+    answer = gateway.client.post(
+        f"{gateway.url}/v1/chat/completions",
+        json={"model": "auto", "messages": [{"role": "user", "content": HARD}]},
+        headers={"x-route-explain": "full"},
+    ).json()
+    called = Counter(each["model"] for each in answer["steelyard"]["calls"])
+    assert {each["role"] for each in answer["steelyard"]["calls"]} == {"helper", "answer"}
+    found = gateway.client.get(f"{gateway.url}/admin/watch", headers=ADMIN).json()["data"]
+    assert {each["model"]: each["answers"] for each in found if each["answers"]} == called
+    watch = gateway.app.state.steelyard.gateway.watch
+    assert not any(each.known.profile.lengths for each in watch)
+
+
+def test_a_draft_by_another_model_is_one_mismatch(world):
+    gateway = world("warn", changes={"policies.default": SEVERAL})
+    gateway.disguise(WORST, told=True)
+    gateway.ask()
+    gateway.watched()
+    found = gateway.metrics("gateway_watch_mismatches_total")
+    assert sum(found.values()) == 1
 
 
 def test_of_a_model_in_two_places_the_one_that_changed_is_left_alone(world):

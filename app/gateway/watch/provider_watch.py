@@ -20,6 +20,7 @@ from app.gateway.watch.answered_as import is_same_model, shown
 from app.gateway.watch.watched_answers import Place, place_of, seen_of
 from app.gateway.watch.watched_place import Act, WatchedPlace
 from app.stores.base import Registers, StoreError
+from app.types import CallRole
 from routers.watch.signals import Observation
 from routers.watch.watched import Change, Level, Peers, Rule, peers_of
 
@@ -139,7 +140,12 @@ class ProviderWatch:
         return told if level is None else f"{level}; {told}"
 
     def saw(self, entry: LedgerEntry) -> None:
-        """Take note of the answer of a request that is over."""
+        """Take note of the answer of a request that is over, or of a step of it.
+
+        One that was held back is seen as it has come to its end, and not again as it serves.
+        """
+        if entry.role is CallRole.ANSWER and _was_held_back(entry):
+            return
         place, answered = place_of(entry), entry.response_model
         if place is None:
             return
@@ -266,6 +272,10 @@ class ProviderWatch:
                         *(place[0], place[1], place[2], shown(answered)),
                     )
         return same
+
+
+def _was_held_back(entry: LedgerEntry) -> bool:
+    return entry.served_at >= 0 and entry.calls[entry.served_at].role is CallRole.DRAFT
 
 
 def _log_change(place: Place, change: Change) -> None:

@@ -10,7 +10,7 @@ import msgspec
 
 from app.gateway.excerpt import BEGINNING_BYTES, Excerpt
 from app.gateway.ledger import LedgerEntry
-from app.types import CallRole
+from app.types import WATCHED
 from app.wire.answer_beginning import beginning
 from app.wire.answer_validity import holds_valid_json
 from routers.answers.refusals import MAX_TOKENS, declines
@@ -81,15 +81,16 @@ def place_of(entry: LedgerEntry) -> Place | None:
 def seen_of(entry: LedgerEntry, place: Place) -> Seen | None:
     """Return what is kept of a request's answer; None where it says nothing of its model.
 
-    An answer that was not read to its end, and one that a workflow asked for in its own words, is
-    not what the router predicted.
+    An answer that was not read to its end says nothing, nor do the words of judges, planners and
+    guards. What the router predicted is not of an answer that a workflow asked for in its own
+    words.
     """
     course, call = entry.course, entry.calls[entry.served_at]
-    if entry.whole_answer is None or call.role is not CallRole.ANSWER:
+    if entry.whole_answer is None or call.role not in WATCHED:
         return None
-    if course is not None and course.skipped is None:
-        return None
-    request, decision = entry.request, entry.decision
+    request = entry.request
+    # The account of a question has no decision.
+    decision = None if course is not None and course.in_own_words else entry.decision
     estimate = None if decision is None else decision.estimate(place[0])
     usage, demand = entry.whole_answer.usage, request.demand
     first_s = entry.time_to_first_token_s or 0.0
