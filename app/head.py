@@ -1,6 +1,7 @@
 """What the headers of a request say: walked once, and looked into by name from then on."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 
 _MEANT_FOR_US = (b"x", b"cost", b"route", b"steelyard")
 """How headers begin that routing reads, or that may be misspelt ones of these."""
@@ -8,7 +9,9 @@ _MEANT_FOR_US = (b"x", b"cost", b"route", b"steelyard")
 _OF_A_CLIENT = b"x-stainless-"
 """How the headers begin that OpenAI's clients send eight of by themselves."""
 
-_FIRST_BYTES = frozenset(each[:1] for each in _MEANT_FOR_US)
+_MAX_KINDS = 128
+"""Of clients, by which headers they send: those of one send the same ones again and again."""
+
 _NONE: tuple[bytes, ...] = ()
 _NO_HEADERS: Mapping[bytes, tuple[bytes, ...]] = {}
 
@@ -27,21 +30,16 @@ class RequestHead:
     __slots__ = ("_values", "get", "meant_for_us", "repeated")
 
     def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        self._values: dict[bytes, bytes] = {}
+        pairs = [*headers]
+        values = self._values = dict(pairs)
         self.repeated: Mapping[bytes, tuple[bytes, ...]] = _NO_HEADERS
-        self.meant_for_us: list[tuple[bytes, bytes]] = []
-        values = self._values
-        twice: dict[bytes, tuple[bytes, ...]] = {}
-        for name, value in headers:
-            if name in values:
-                twice[name] = (*twice.get(name, (values[name],)), value)
-            values[name] = value
-            if name[:12] == _OF_A_CLIENT or name[:1] not in _FIRST_BYTES:
-                continue
-            if name.startswith(_MEANT_FOR_US):
-                self.meant_for_us.append((name, value))
-        if twice:
-            self.repeated = twice
+        self.meant_for_us: list[tuple[bytes, bytes]]
+        if len(values) == len(pairs):
+            self.meant_for_us = [(name, values[name]) for name in _ours_of(tuple(values))]
+        else:
+            self.repeated = _repeated(pairs)
+            ours = _ours_of(tuple(values))
+            self.meant_for_us = [each for each in pairs if each[0] in ours]
         self.get: Callable[[bytes], bytes | None] = values.get
         """Returns the last value of a name; None where it did not come."""
 
@@ -55,6 +53,24 @@ class RequestHead:
         if value is None:
             return _NONE
         return self.repeated.get(name, (value,))
+
+
+@lru_cache(maxsize=_MAX_KINDS)
+def _ours_of(names: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """Return those of some headers that are meant for us."""
+    return tuple(
+        name
+        for name in names
+        if name.startswith(_MEANT_FOR_US) and not name.startswith(_OF_A_CLIENT)
+    )
+
+
+def _repeated(pairs: Iterable[tuple[bytes, bytes]]) -> Mapping[bytes, tuple[bytes, ...]]:
+    """Return the values of names that came more than once."""
+    found: dict[bytes, tuple[bytes, ...]] = {}
+    for name, value in pairs:
+        found[name] = (*found.get(name, _NONE), value)
+    return {name: values for name, values in found.items() if len(values) > 1}
 
 
 NO_HEAD = RequestHead(())
