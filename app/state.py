@@ -33,7 +33,8 @@ from app.outcomes.feedback import Feedback
 from app.outcomes.remembering import Memories
 from app.providers.base import Provider
 from app.providers.http.decision_endpoint import DecisionEndpoint
-from app.stores.base import Lifecycle, Standing, Troubled
+from app.stores.base import Lifecycle, Troubled
+from app.stores.claims import Standing
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import Tracer
 from app.types import Outcome

@@ -26,7 +26,8 @@ import redis
 import uvloop
 
 from app.stores._redis_scripts import RedisScripts
-from app.stores.base import BudgetLimit, Claim, Lifecycle, Refusal, Scope, ScopeKind, Settlement
+from app.stores.base import Lifecycle
+from app.stores.claims import BudgetLimit, Claim, Refusal, Scope, ScopeKind, Settlement
 from app.stores.memory import MemoryStore
 from app.stores.redis import RedisStore
 from loadtest.gateways import redis_path, redis_running

@@ -8,7 +8,7 @@ from app.access.guard import Caller
 from app.access.issuing import IssuedKey
 from app.access.view import KeyView, NewKeyView
 from app.errors import StoreUnavailableError
-from app.stores.base import Standing
+from app.stores.claims import Standing
 
 OwnStandings = Callable[[Iterable[Caller]], Awaitable[Sequence[Standing]]]
 """Return where the limits of each caller's own key stand."""

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from app.access.issuing import IssuedKey
 from app.access.terms import BudgetTerms, LimitTerms
 from app.keys import NUSD_PER_USD, AuditEntry
-from app.stores.base import RateStanding, Standing
+from app.stores.claims import RateStanding, Standing
 
 
 class KeyView(BaseModel):

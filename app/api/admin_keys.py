@@ -15,7 +15,7 @@ from app.access.key_views import KeyViews, OwnStandings, caller_of
 from app.access.terms import DAY_S, MAX_LIFETIME_S, KeyTerms, Strict
 from app.access.view import AuditView, KeyView, NewKeyView, ScopeView, StandingView
 from app.errors import InvalidRequestError
-from app.stores.base import Standing
+from app.stores.claims import Standing
 
 MOST_LISTED = 1000
 

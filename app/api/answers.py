@@ -12,7 +12,7 @@ from app.errors import (
     UnauthenticatedError,
     UpstreamError,
 )
-from app.stores.base import Standing
+from app.stores.claims import Standing
 from routers.errors import NoEligibleModelError, RoutingError
 
 Headers = list[tuple[bytes, bytes]]

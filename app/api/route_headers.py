@@ -10,7 +10,7 @@ from app.config.models import MARK
 from app.gateway.ledger import LedgerEntry
 from app.gateway.money.pressure import Pressure
 from app.gateway.request import RouteRequest
-from app.stores.base import Standing
+from app.stores.claims import Standing
 from app.types import DecisionModelSaid
 from routers.decisions import CandidateEstimate, Decision, Reason
 from routers.objectives import CostQuality, StrongThreshold

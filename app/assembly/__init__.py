@@ -1,12 +1,7 @@
 """From a validated configuration to the objects that serve it; everything is built at start."""
 
-from app.assembly.policies import (
-    DEFAULT_ARTIFACT,
-    build_names,
-    build_policies,
-    config_version,
-    load_artifacts,
-)
+from app.assembly.artifacts import DEFAULT_ARTIFACT, load_artifacts
+from app.assembly.policies import build_names, build_policies, config_version
 from app.assembly.resources import (
     DAY_S,
     build_allowances,

@@ -9,7 +9,8 @@ from app.gateway.lessons import beliefs_of
 from app.gateway.load.load_bias import LOAD_EVERY_S
 from app.keys import NUSD_PER_USD, Priority
 from app.state import AppState
-from app.stores.base import Owes, Standing, StoreError
+from app.stores.base import Owes, StoreError
+from app.stores.claims import Standing
 from app.telemetry.baselines import BudgetFact
 from app.telemetry.logs import dropped_lines
 from app.types import GATEWAY_QUEUE

@@ -1,13 +1,11 @@
 """Artifacts, policies and the names that clients may send."""
 
 import hashlib
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import get_args
 
-import routers
+from app.assembly.artifacts import inline_chars
 from app.assembly.decision_models import build_decision_model
 from app.assembly.image_arms import choosing_images
 from app.assembly.tasks import build_recogniser, build_tasks
@@ -32,23 +30,14 @@ from app.gateway.policy import (
 )
 from routers.artifact.artifact import RouterArtifact
 from routers.artifact.evidence import Evidence
-from routers.artifact.load import load_artifact
 from routers.artifact.thresholds import StoredName, stored_thresholds
 from routers.decision.switching import SwitchRule
-from routers.errors import RoutingError
 from routers.models import CHAT, ModelSpec
 from routers.objectives import CostQuality, Objective, OutputLimit, StrongThreshold
-from routers.types import Conversation
 from routers.wishes import Goal
-
-DEFAULT_ARTIFACT = Path(routers.__file__).parent / "pretrained" / "default"
-"""The artifact that is shipped in the package."""
-
 
 _ASKED_BY = {"parameters"}
 """What of a catalogue entry says how its model is asked."""
-_INLINE_S = 0.001
-"""A decision that takes longer on a short prompt does not run on the event loop."""
 
 
 def config_version(config: LoadedConfig) -> str:
@@ -61,35 +50,6 @@ def config_version(config: LoadedConfig) -> str:
             said = "" if variant is None else variant.model_dump_json()
             parts.append(f"{model_id} {entry.model_dump_json(include=_ASKED_BY)} {said}")
     return _fingerprint(parts)
-
-
-def load_artifacts(config: LoadedConfig) -> dict[str, RouterArtifact]:
-    """Load the artifact of every configured router, each file once.
-
-    Raises
-    ------
-    ConfigError
-        If an artifact is missing, damaged, or does not fit this installation.
-    """
-    loaded: dict[tuple[Path, frozenset[str], str], RouterArtifact] = {}
-    artifacts = {}
-    for name, router in config.gateway.routers.items():
-        path, trusted = config.artifact_path(name) or DEFAULT_ARTIFACT, frozenset(router.encoders)
-        # What takes in feedback is its router's own: others of the same file stay as they are.
-        key = (path, trusted, "" if router.feedback is None else name)
-        if key not in loaded:
-            try:
-                loaded[key] = load_artifact(path, trusted=trusted)
-            except RoutingError as error:
-                raise config.error(("routers", name), str(error)) from error
-        artifacts[name] = loaded[key]
-        if router.feedback is not None and not loaded[key].router.grows_while_asked:
-            raise config.error(
-                ("routers", name, "feedback"),
-                f"its {loaded[key].router.kind!r} artifact takes in nothing while it serves; "
-                "carrot with a knn head for quality does (configs/training/carrot-hnsw.yaml)",
-            )
-    return artifacts
 
 
 def build_policies(
@@ -151,7 +111,7 @@ def _policy(
         max_attempts=policy.max_attempts,
         hedge_after_s=policy.hedge_after_s,
         router_deadline_s=policy.router_deadline_s,
-        inline_chars=_inline_chars(artifact),
+        inline_chars=inline_chars(artifact),
         affinity=_affinity(policy.affinity) if policy.best_effort is None else None,
         stalls=_stalls(policy.stalls),
         workflow=workflow,
@@ -376,19 +336,6 @@ def _told(spec: ModelSpec) -> str:
 
 def _fingerprint(parts: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
-
-
-def _inline_chars(artifact: RouterArtifact) -> int:
-    """Measure whether a decision is quick enough for the event loop, and warm everything up."""
-    prompt = [Conversation.of("What is the capital of France, and why did it become one? " * 3)]
-    fastest_s = min(_time(lambda: artifact.predict_conversations(prompt)) for _ in range(10))
-    return artifact.featurizer.inline_chars if fastest_s <= _INLINE_S else 0
-
-
-def _time(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
 
 
 def build_names(config: LoadedConfig, policies: Mapping[str, Policy]) -> Names:

@@ -131,7 +131,8 @@ def _policy(
 
 def _configured(file: Path, name: str | None) -> "Policy":
     """Return a policy of a gateway's configuration, with what the gateway decides by."""
-    from app.assembly.policies import build_policies, load_artifacts  # noqa: PLC0415
+    from app.assembly.artifacts import load_artifacts  # noqa: PLC0415
+    from app.assembly.policies import build_policies  # noqa: PLC0415
     from app.config import load_config  # noqa: PLC0415
     from routers.evaluation.policy import Policy  # noqa: PLC0415
     from routers.evaluation.scene import Ceilings  # noqa: PLC0415

@@ -20,12 +20,7 @@ from app.gateway.policy import Policy
 from app.gateway.request import RouteRequest
 from app.types import Judgement
 from routers.decision.causal_llm import with_strong_chance
-from routers.decision.decide import (
-    decide,
-    decide_without_predictions,
-    estimate_each,
-    unpredicted,
-)
+from routers.decision.decide import decide, decide_without_predictions, estimate_each, unpredicted
 from routers.decisions import CandidateEstimate, Decision, Reason
 from routers.errors import NoEligibleModelError
 from routers.objectives import Constraints, StrongThreshold

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from app.access.guard import Caller
 from app.errors import OverloadedError, RateLimitedError
-from app.stores.base import Resource, ScopeKind
+from app.stores.claims import Resource, ScopeKind
 
 LEAST_AT_ONCE = 8
 """So many may come in at once whatever a key's limit: the limit itself is asked about later."""

@@ -33,7 +33,7 @@ from app.gateway.request import Deployment, RouteRequest
 from app.gateway.running import Running
 from app.keys import to_nusd
 from app.providers.base import Chunk, Progress
-from app.stores.base import Standing
+from app.stores.claims import Standing
 from app.telemetry.tracing import CallTrace, RequestTrace
 from app.types import (
     ANSWERING,

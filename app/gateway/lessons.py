@@ -24,6 +24,14 @@ import numpy as np
 from app.gateway.course import Course
 from app.gateway.deployments.bandit import Bandit
 from app.gateway.deployments.bandit_memory import Taught
+from app.gateway.kept_lessons import (
+    NO_LESSONS,
+    KeptLessons,
+    LessonWrite,
+    decode_value,
+    joined,
+    value_of,
+)
 from app.gateway.policy import Policy
 from app.gateway.request import RouteRequest
 from app.stores.base import Registers, StoreError
@@ -36,8 +44,6 @@ KEPT_S = 90 * 86_400.0
 MAX_BYTES = 8_000_000
 """Of one workflow; more is learned by each process for itself."""
 
-_MAX_VERSIONS = 64
-"""Of how many writes a value says that they are in it; each takes seconds at most."""
 _MAX_WRITTEN = 8
 """How many of its own writes a process remembers, for a store that loses the latest ones."""
 _TRIES = 4
@@ -47,60 +53,6 @@ _IN_TIME_S = 2.0
 _NO_BANDITS: Mapping[str, Bandit] = MappingProxyType({})
 
 _log = logging.getLogger(__name__)
-
-
-class _Value(msgspec.Struct, array_like=True, gc=False):
-    """What stands in a register: everything that was learned, and which writes made it so.
-
-    Attributes
-    ----------
-    n_writes
-        How many there were.
-    versions
-        Of the latest, the last one its own.
-    """
-
-    n_writes: int
-    versions: list[str]
-    arrays: dict[str, tuple[list[int], bytes]]
-
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Value).decode
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What a value of the store says; `n_writes` and `versions` as there."""
-
-    n_writes: int = 0
-    versions: tuple[str, ...] = ()
-    lesson: Taught | None = None
-
-    def with_(self, write: "_Write") -> "_Known":
-        """Return what it says with one more write."""
-        versions = (*self.versions, write.version)[-_MAX_VERSIONS:]
-        return _Known(self.n_writes + 1, versions, _then(self.lesson, write.lesson))
-
-    def lacks(self, before: "_Known", number: int, version: str) -> bool:
-        """Return whether it does not have a write that was in a value from before.
-
-        Values follow each other, unless a store lost the later ones.
-        """
-        first = self.n_writes - len(self.versions)
-        if before.n_writes <= first or (before.versions and before.versions[-1] in self.versions):
-            return False
-        return number > first and version not in self.versions
-
-
-@dataclass(frozen=True, slots=True)
-class _Write:
-    """Lessons that are on their way to the store, or were last seen there."""
-
-    version: str
-    lesson: Taught | None
-    n_lessons: int
-    number: int = 0
 
 
 class Learner(Protocol):
@@ -154,11 +106,11 @@ class Pupil:
     workflow: Learner
     _version: str | None = None
     """Of the value that is in the store, as far as known."""
-    _kept: _Known = _Known()
+    _kept: KeptLessons = NO_LESSONS
     _is_lost: bool = False
     """Whether the store does not have what it had."""
-    _sending: _Write | None = None
-    _written: deque[_Write] = field(default_factory=lambda: deque(maxlen=_MAX_WRITTEN))
+    _sending: LessonWrite | None = None
+    _written: deque[LessonWrite] = field(default_factory=lambda: deque(maxlen=_MAX_WRITTEN))
     """By this process, of late."""
     _fresh: Taught | None = None
     _n_fresh: int = 0
@@ -185,9 +137,9 @@ class Pupil:
         self._add(lesson, 1)
 
     def _add(self, lesson: Taught, n: int) -> None:
-        self._fresh, self._n_fresh = _then(self._fresh, lesson), self._n_fresh + n
+        self._fresh, self._n_fresh = joined(self._fresh, lesson), self._n_fresh + n
         if self._is_thinking:
-            self._meanwhile = _then(self._meanwhile, lesson)
+            self._meanwhile = joined(self._meanwhile, lesson)
 
     def _gather(self) -> None:
         """Have kept what it learned by itself, and believes already."""
@@ -222,7 +174,7 @@ class Pupil:
     def _beside(self, kept: Taught | None) -> Taught | None:
         """Return what the store has and, on top of it, what it does not have yet."""
         sending = None if self._sending is None else self._sending.lesson
-        return _then(_then(kept, sending), self._fresh)
+        return joined(joined(kept, sending), self._fresh)
 
     async def _read(self, registers: Registers) -> None:
         if await registers.version(self.name) == self._version:
@@ -247,11 +199,11 @@ class Pupil:
         missing = [each for each in self._written if known.lacks(before, each.number, each.version)]
         for each in reversed(missing):
             self._written.remove(each)
-            self._fresh = each.lesson if self._fresh is None else _then(each.lesson, self._fresh)
+            self._fresh = each.lesson if self._fresh is None else joined(each.lesson, self._fresh)
             self._n_fresh += each.n_lessons
         await self._think_over(known)
 
-    async def _think_over(self, known: _Known) -> None:
+    async def _think_over(self, known: KeptLessons) -> None:
         """Have the workflow believe what is in the store and what is not yet, and nothing else."""
         thinking: Learner | None = None
         self._is_thinking = True
@@ -273,9 +225,9 @@ class Pupil:
         if self._meanwhile is not None:
             self.workflow.absorb(self._meanwhile)
 
-    def _read_value(self, data: bytes) -> _Known | None:
+    def _read_value(self, data: bytes) -> KeptLessons | None:
         try:
-            value = _decode(data)
+            value = decode_value(data)
             state = {
                 name: np.frombuffer(numbers, "<f8").reshape(shape)
                 for name, (shape, numbers) in value.arrays.items()
@@ -284,17 +236,17 @@ class Pupil:
         except (msgspec.DecodeError, KeyError, ValueError) as error:
             _log.warning("what %s learned cannot be read: %s", self.title, error)
             return None
-        return _Known(value.n_writes, tuple(value.versions), lesson)
+        return KeptLessons(value.n_writes, tuple(value.versions), lesson)
 
     async def _write(self, registers: Registers) -> bool:
         """Add what the store does not have; return whether nothing more is to be done."""
         if self._sending is None:
             if self._fresh is None and not self._is_lost:
                 return True
-            self._sending = _Write(uuid.uuid4().hex, self._fresh, self._n_fresh)
+            self._sending = LessonWrite(uuid.uuid4().hex, self._fresh, self._n_fresh)
             self._fresh, self._n_fresh = None, 0
         mine, after = self._sending, self._kept.with_(self._sending)
-        data = await asyncio.to_thread(_value_of, after)
+        data = await asyncio.to_thread(value_of, after)
         if len(data) > MAX_BYTES:
             _log.warning(
                 "what %s learned is too large to be kept: %d bytes, of at most %d",
@@ -429,22 +381,6 @@ def beliefs_of(pupils: Iterable[Pupil]) -> list[tuple[str, Beliefs, int]]:
         for each in pupils
         if isinstance(workflow := each.workflow, OnlineWorkflow)
     ]
-
-
-def _then(before: Taught | None, later: Taught | None) -> Taught | None:
-    if before is None or later is None:
-        return later if before is None else before
-    together: Taught = before.then(later)
-    return together
-
-
-def _value_of(known: _Known) -> bytes:
-    state = {} if known.lesson is None else known.lesson.state()
-    arrays = {
-        name: (list(array.shape), np.ascontiguousarray(array, "<f8").tobytes())
-        for name, array in state.items()
-    }
-    return _encode(_Value(known.n_writes, list(known.versions), arrays))
 
 
 def _name_of(policy: Policy, workflow: OnlineWorkflow) -> str:

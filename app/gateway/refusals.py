@@ -2,7 +2,7 @@
 
 from app.errors import BudgetExceededError, RateLimitedError
 from app.keys import NUSD_PER_USD
-from app.stores.base import Refusal, Resource, ScopeKind
+from app.stores.claims import Refusal, Resource, ScopeKind
 
 _WHOSE = {
     ScopeKind.KEY: "this API key's",

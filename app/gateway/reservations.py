@@ -19,7 +19,7 @@ from app.gateway.refusals import budget_exceeded
 from app.gateway.request import RouteRequest
 from app.gateway.score import price_of_question
 from app.keys import to_nusd
-from app.stores.base import Refusal, ScopeKind
+from app.stores.claims import Refusal, ScopeKind
 from app.types import sum_known_usd
 from routers.decisions import Decision, Reason
 from routers.models import ModelSpec

@@ -21,15 +21,8 @@ from app.errors import (
 )
 from app.outcomes.log import FLUSH_INTERVAL_S, OutcomeLog
 from app.outcomes.rows import Decided, Label, LabelKind, Labelled
-from app.stores.base import (
-    Claim,
-    Counters,
-    Refusal,
-    Scope,
-    ScopeKind,
-    Settlement,
-    StoreError,
-)
+from app.stores.base import Counters, StoreError
+from app.stores.claims import Claim, Refusal, Scope, ScopeKind, Settlement
 
 ADMIN = "admin"
 """Whose labels they are that came with the admin token."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from app.stores._rates import budget_wait_s, level_after, rate_standing, wait_s
-from app.stores.base import (
+from app.stores.claims import (
     BUSY_RETRY_S,
     KEEP_SPENT_S,
     LATE_S,

@@ -5,7 +5,7 @@ asked raises a level, which sinks by the limit per minute, and may reach the lim
 that keeps a theoretical arrival time, whole requests stay whole numbers, so that N of N pass.
 """
 
-from app.stores.base import BUSY_RETRY_S, RATE_WINDOW_S, BudgetLimit, Claim, RateStanding
+from app.stores.claims import BUSY_RETRY_S, RATE_WINDOW_S, BudgetLimit, Claim, RateStanding
 
 _WINDOW_US = RATE_WINDOW_S * 1e6
 

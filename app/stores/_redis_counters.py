@@ -10,7 +10,8 @@ from app.redis_client.connection import Command
 from app.redis_client.pipeline import Pipeline
 from app.stores._rates import budget_wait_s, rate_standing, wait_s
 from app.stores._redis_scripts import RedisScripts, Script
-from app.stores.base import (
+from app.stores.bounds import bounded_claims, bounded_settlements, in_known_periods
+from app.stores.claims import (
     BUSY_RETRY_S,
     KEEP_SPENT_S,
     BudgetLimit,
@@ -23,7 +24,6 @@ from app.stores.base import (
     Standing,
     binds,
 )
-from app.stores.bounds import bounded_claims, bounded_settlements, in_known_periods
 from app.stores.watch import NO_EVENTS, StoreEvents
 
 _RESOURCES = (Resource.REQUESTS, Resource.TOKENS, Resource.CONCURRENCY, Resource.BUDGET)

@@ -3,7 +3,7 @@
 import hashlib
 from importlib.resources import files
 
-from app.stores.base import LATE_S
+from app.stores.claims import LATE_S
 
 
 class Script:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from app.keys import MAX_NUSD
-from app.stores.base import BudgetLimit, Claim, Settlement
+from app.stores.claims import BudgetLimit, Claim, Settlement
 
 MAX_TOKENS = 10**9
 """Of one request; no model reads or writes so many at once."""

@@ -21,19 +21,15 @@ from app.stores._watched_values import (
     WatchedRegisters,
 )
 from app.stores.base import (
-    Claim,
     Counters,
     Lifecycle,
-    Refusal,
-    Settlement,
-    Standing,
     Store,
     StoreAnsweredError,
     StoreError,
     StoreNotAskedError,
     UnusableValueError,
-    binds,
 )
+from app.stores.claims import Claim, Refusal, Settlement, Standing, binds
 from app.stores.key_cache import CachedKeys, KeyTimes
 from app.stores.memory import MemoryCounters
 from app.stores.watch import NO_EVENTS, Feature, StoreEvents, Watch

@@ -11,8 +11,9 @@ from pathlib import Path
 from app.keys import AuditEntry, KeyRecord
 from app.stores._accounts import Account
 from app.stores._rates import granted_nusd
-from app.stores.base import KEEP_SPENT_S, Claim, Refusal, Scope, Settlement, Standing, Store, binds
+from app.stores.base import Store
 from app.stores.bounds import ANSWER_BOUNDS, AnswerBounds, bounded_claims, bounded_settlements
+from app.stores.claims import KEEP_SPENT_S, Claim, Refusal, Scope, Settlement, Standing, binds
 from app.stores.data_dir import holding
 from app.stores.keys import MAX_AUDIT, KeyChange, Keys, check_unchanged
 from app.stores.memory_blobs import MemoryBlobs

@@ -19,8 +19,8 @@ from pathlib import Path
 from app.concurrency.flusher import Flusher, blames_value, write_isolated
 from app.errors import ConfigError
 from app.stores._sqlite_keys import BUSY_TIMEOUT_S, SqliteKeys, opened
-from app.stores.base import Scope, ScopeKind
 from app.stores.bounds import MAX_SUM_NUSD, count
+from app.stores.claims import Scope, ScopeKind
 from app.stores.watch import NO_EVENTS, StoreEvents
 
 _log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from app.stores.base import Refusal
+from app.stores.claims import Refusal
 from app.telemetry._declare import OTHER, Declare, FirstNames
 from app.telemetry.baselines import BudgetFact, PolicyFacts
 

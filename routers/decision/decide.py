@@ -2,25 +2,22 @@
 
 import math
 from collections.abc import Sequence
-from typing import assert_never
 
 import msgspec
 
-from routers.decision.choice import DEAREST, choose, rank, rank_all
+from routers.decision.choice import choose, rank_all
 from routers.decision.constraints import Barred, hard_constraints
 from routers.decision.deadline import bar_late, by_lateness
 from routers.decision.dominance import TIE, undominated_rows
 from routers.decision.goals import GOALS_KNOB, with_goals
 from routers.decision.knob import KnobCurve
-from routers.decision.pairwise import strong_scores
+from routers.decision.rules import known_or_dearest, rank_by_objective, rank_by_threshold
 from routers.decisions import CandidateEstimate, Decision, Exclusion, KnobStep, Reason
 from routers.errors import NoEligibleModelError
 from routers.models import Demand, ModelSpec
 from routers.objectives import (
     Constraints,
     CostQuality,
-    MaxQualityLoss,
-    MinQuality,
     Objective,
     StrongThreshold,
     UsdPerQuality,
@@ -30,9 +27,9 @@ from routers.types import Predictions
 __all__ = ["choose", "decide", "decide_without_predictions", "knob_steps"]
 
 _ANY_OBJECTIVE = CostQuality(1.0)
+"""Stands where no objective narrows the candidates."""
 _UNHEALTHY: Barred = Exclusion.UNHEALTHY, "its upstream fails or is throttled at present"
 _DEMOTED: Barred = Exclusion.DEMOTED, "it has changed for the worse; see /admin/watch"
-"""Stands where no objective narrows the candidates."""
 
 _UNMET = frozenset({Reason.MIN_QUALITY_UNMET, Reason.LATENCY_UNMET})
 """Told of a single candidate, too."""
@@ -114,10 +111,10 @@ def decide(
         ranked = [each.model_id for each in by_lateness(eligible, constraints)]
         reason = Reason.LATENCY_UNMET
     elif isinstance(objective, StrongThreshold):
-        ranked = _by_threshold(eligible, objective, candidates, predictions, knob)
+        ranked = rank_by_threshold(eligible, objective, candidates, predictions, knob)
         reason = Reason.THRESHOLD
     else:
-        ranked, reason = _rank(eligible, objective, rate, usd_per_goal=usd_per_goal)
+        ranked, reason = rank_by_objective(eligible, objective, rate, usd_per_goal=usd_per_goal)
     category = None if predictions.categories is None else predictions.categories.of(0)
     if category is not None and category.name is None and reason is Reason.KNOB:
         reason = Reason.UNCERTAIN
@@ -242,7 +239,11 @@ def knob_steps(decision: Decision, knob: KnobCurve) -> tuple[KnobStep, ...]:
         return (_step(0.0, 1.0, decision.model_id),)
     with_goals_too = any(each.goal_costs is not None for each in priced)
     rows = [
-        (each.model_id, _known(each.quality) - each.penalty, _known(each.weighed_usd))
+        (
+            each.model_id,
+            known_or_dearest(each.quality) - each.penalty,
+            known_or_dearest(each.weighed_usd),
+        )
         for each in priced
     ]
     sound = rows if with_goals_too else undominated_rows(rows)
@@ -363,83 +364,6 @@ def _exclude(estimate: CandidateEstimate, why: Barred) -> CandidateEstimate:
         surcharge_usd=estimate.surcharge_usd,
         latency=estimate.latency,
     )
-
-
-def _known(value: float | None) -> float:
-    return DEAREST if value is None else value
-
-
-def _rank(
-    eligible: list[CandidateEstimate],
-    objective: CostQuality | UsdPerQuality | MaxQualityLoss | MinQuality,
-    rate: float | None,
-    *,
-    usd_per_goal: float | None,
-) -> tuple[list[str], Reason]:
-    """Order the eligible candidates, best first.
-
-    Parameters
-    ----------
-    usd_per_goal
-        What a unit of goals is worth; None where there are none.
-    """
-    match objective:
-        case CostQuality() | UsdPerQuality():
-            rows = [
-                (
-                    each.model_id,
-                    (each.quality or 0.0) - each.penalty,
-                    DEAREST if each.cost_usd is None else each.cost_usd + each.surcharge_usd,
-                )
-                for each in eligible
-            ]
-            ordered = rank if usd_per_goal is None else rank_all
-            return ordered(rows, _known(rate)), Reason.KNOB
-        case MaxQualityLoss(loss):
-            best = max(_known(each.quality) for each in eligible)
-            return _cheapest_reaching(eligible, best - loss, usd_per_goal)[0], Reason.KNOB
-        case MinQuality(quality):
-            ranked, reached = _cheapest_reaching(eligible, quality, usd_per_goal)
-            return ranked, Reason.KNOB if reached else Reason.MIN_QUALITY_UNMET
-        case _:
-            assert_never(objective)
-
-
-def _cheapest_reaching(
-    eligible: list[CandidateEstimate], quality: float, usd_per_goal: float | None
-) -> tuple[list[str], bool]:
-    """Those that reach `quality` by cost and goals, then the others by quality."""
-    goal_usd = usd_per_goal or 0.0
-
-    def key(each: CandidateEstimate) -> tuple[bool, float, float, str]:
-        q, cost = _known(each.quality), _known(each.weighed_usd)
-        if q >= quality - TIE:
-            return False, cost + goal_usd * each.penalty, -q, each.model_id
-        return True, -q, cost, each.model_id
-
-    ranked = sorted(eligible, key=key)
-    return [each.model_id for each in ranked], not key(ranked[0])[0]
-
-
-def _by_threshold(
-    eligible: list[CandidateEstimate],
-    objective: StrongThreshold,
-    candidates: Sequence[ModelSpec],
-    predictions: Predictions,
-    knob: KnobCurve,
-) -> list[str]:
-    if len(eligible) == 1:
-        return [eligible[0].model_id]
-    penalty = {each.model_id: each.penalty for each in eligible}
-    if any(each.surcharge_usd for each in eligible):
-        rate = knob.usd_per_quality_for(GOALS_KNOB)
-        for each in eligible:
-            penalty[each.model_id] += each.surcharge_usd / rate
-    column = {spec.model_id: i for i, spec in enumerate(candidates)}
-    pair = [objective.strong, objective.weak]
-    score = strong_scores(predictions, strong=column[pair[0]], weak=column[pair[1]])[0]
-    score -= penalty[pair[0]] - penalty[pair[1]]
-    return pair if score >= objective.threshold else pair[::-1]
 
 
 def _nobody(listed: Sequence[CandidateEstimate]) -> NoEligibleModelError:

@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from app.keys import MAX_NUSD, Budget, Limits, Period
-from app.stores.base import Answers, Claim, Lifecycle, Refusal, Resource, ScopeKind
+from app.stores.base import Answers, Lifecycle
 from app.stores.bounds import AnswerBounds
+from app.stores.claims import Claim, Refusal, Resource, ScopeKind
 from app.stores.keys import KeyChange, KeyChangedError
 from app.stores.memory import MemoryStore
 from app.stores.redis import RedisStore

@@ -5,8 +5,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from app.stores.base import Claim
 from app.stores.bounds import AnswerBounds
+from app.stores.claims import Claim
 from app.stores.fallback import FallbackStore
 from app.stores.redis import RedisStore
 from app.stores.watch import Feature, StoreEvents

@@ -12,7 +12,8 @@ import pytest
 import uvloop
 from redis import Redis
 
-from app.stores.base import Claim, Refusal, StoreError, StoreNotAskedError
+from app.stores.base import StoreError, StoreNotAskedError
+from app.stores.claims import Claim, Refusal
 from app.stores.fallback import FallbackStore
 from app.stores.key_cache import KeyTimes
 from app.stores.redis import RedisStore

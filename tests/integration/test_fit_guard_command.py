@@ -6,7 +6,7 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from app.assembly.policies import DEFAULT_ARTIFACT
+from app.assembly.artifacts import DEFAULT_ARTIFACT
 from routers.artifact.load import load_artifact
 from routers.commands import fit_guard
 from routers.data.guard_labels import read_guard_labels

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from app.stores.base import Claim
+from app.stores.claims import Claim
 from app.stores.fallback import FallbackStore
 from app.stores.owners import Releaser, new_run, owner_of
 from app.stores.redis import RedisStore

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from redis import Redis
 
-from app.stores.base import KEEP_SPENT_S, LATE_S, BudgetLimit, Claim, ScopeKind
 from app.stores.bounds import AnswerBounds
+from app.stores.claims import KEEP_SPENT_S, LATE_S, BudgetLimit, Claim, ScopeKind
 from app.stores.redis import RedisStore
 from tests.support.redis_server import RedisServer
 from tests.support.stores import StoreUnderTest, budget, key_record, new_prefix, new_scope

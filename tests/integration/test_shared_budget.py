@@ -4,7 +4,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from app.stores.base import Claim, Scope, ScopeKind
+from app.stores.claims import Claim, Scope, ScopeKind
 from app.stores.redis import RedisStore
 from tests.support.redis_server import RedisServer
 from tests.support.stores import StoreUnderTest, budget, new_prefix

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.stores.base import BudgetLimit, Claim, Refusal, Scope, ScopeKind, Settlement
+from app.stores.claims import BudgetLimit, Claim, Refusal, Scope, ScopeKind, Settlement
 from app.stores.memory import MemoryStore
 from app.stores.redis import RedisStore
 from tests.support.redis_server import RedisServer

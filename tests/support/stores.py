@@ -8,17 +8,8 @@ from dataclasses import dataclass, field
 import msgspec
 
 from app.keys import AuditEntry, KeyRecord
-from app.stores.base import (
-    BudgetLimit,
-    Claim,
-    Lifecycle,
-    Refusal,
-    Scope,
-    ScopeKind,
-    Settlement,
-    Standing,
-    Store,
-)
+from app.stores.base import Lifecycle, Store
+from app.stores.claims import BudgetLimit, Claim, Refusal, Scope, ScopeKind, Settlement, Standing
 
 DAY = "day:2026-11-22"
 _ids = itertools.count()

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from app.api.answers import Headers
 from app.errors import RateLimitedError
-from app.stores.base import Standing
+from app.stores.claims import Standing
 
 _RESOURCES = frozenset({"requests", "tokens"})
 

@@ -22,7 +22,7 @@ from app.gateway.kept_responses import KeptResponses
 from app.gateway.request import RouteRequest
 from app.head import RequestHead
 from app.providers.base import Chunk
-from app.stores.base import Standing
+from app.stores.claims import Standing
 from app.types import CHAT_COMPLETIONS, MESSAGES, Usage
 from app.wire.body import Body
 from app.wire.chat_request import ChatRequest

@@ -28,7 +28,7 @@ from app.errors import UpstreamError
 from app.gateway.request import RouteRequest
 from app.head import RequestHead
 from app.providers.base import Chunk
-from app.stores.base import Standing
+from app.stores.claims import Standing
 from app.types import CHAT_COMPLETIONS, MESSAGES, MESSAGES_ROUTE, Usage
 from app.wire.body import Body
 from app.wire.messages.answer import Told, to_message

@@ -21,16 +21,8 @@ from app.gateway.money.tickets import Ticket, TooDearError
 from app.gateway.refusals import budget_exceeded, rate_limited
 from app.gateway.request import RouteRequest
 from app.ids import new_id
-from app.stores.base import (
-    Claim,
-    Counters,
-    Refusal,
-    Resource,
-    Scope,
-    ScopeKind,
-    Settlement,
-    StoreError,
-)
+from app.stores.base import Counters, StoreError
+from app.stores.claims import Claim, Refusal, Resource, Scope, ScopeKind, Settlement
 from routers.decisions import Decision
 from routers.models import ModelSpec
 

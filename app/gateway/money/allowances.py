@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from app.access.guard import Caller
 from app.keys import NO_LIMITS, BatchBudget, Budget, Limits
-from app.stores.base import Scope, ScopeKind
+from app.stores.claims import Scope, ScopeKind
 
 GATEWAY = Scope(ScopeKind.GATEWAY)
 

@@ -10,7 +10,7 @@ import msgspec
 from app.access.guard import Caller
 from app.gateway.money.allowances import GATEWAY, UNLIMITED, Allowance, Allowances
 from app.keys import BatchBudget, Budget, Period
-from app.stores.base import BudgetLimit, Claim, Scope, ScopeKind
+from app.stores.claims import BudgetLimit, Claim, Scope, ScopeKind
 
 _MAX_CALLERS = 10_000
 _WHOLE_BATCH = "batch"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from app.stores.base import Scope
+from app.stores.claims import Scope
 from routers.objectives import CostQuality, Objective, UsdPerQuality
 
 DEGRADE_STEPS = 5

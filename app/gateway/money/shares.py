@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from app.access.guard import Caller
 from app.gateway.money.allowances import GATEWAY
-from app.stores.base import Scope, ScopeKind
+from app.stores.claims import Scope, ScopeKind
 
 _MAX_FOLLOWED = 100_000
 _NONE: Mapping[str, str] = MappingProxyType({})

@@ -12,16 +12,8 @@ from app.gateway.money.allowances import Allowance
 from app.gateway.money.claims import Claims
 from app.gateway.money.pressure import DEGRADE_STEPS, Pressure
 from app.keys import BatchBudget, Budget, OnLow, Period
-from app.stores.base import (
-    BudgetLimit,
-    Claim,
-    Counters,
-    Scope,
-    ScopeKind,
-    Standing,
-    StoreError,
-    binds,
-)
+from app.stores.base import Counters, StoreError
+from app.stores.claims import BudgetLimit, Claim, Scope, ScopeKind, Standing, binds
 
 RETRY_AFTER_S = 1.0
 """What a client is told where the store does not answer."""

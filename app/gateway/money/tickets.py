@@ -3,7 +3,7 @@
 import msgspec
 
 from app.gateway.money.bid import Bid
-from app.stores.base import Claim, Refusal, Standing
+from app.stores.claims import Claim, Refusal, Standing
 
 
 class Ticket(msgspec.Struct, frozen=True, kw_only=True, gc=False):

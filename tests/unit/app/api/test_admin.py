@@ -9,7 +9,7 @@ from app.gateway.money.admission import Admission
 from app.gateway.money.allowances import Allowance, Allowances
 from app.keys import Budget, Limits, Period
 from app.main import create_app
-from app.stores.base import BudgetLimit, Claim, Scope, ScopeKind, Settlement
+from app.stores.claims import BudgetLimit, Claim, Scope, ScopeKind, Settlement
 from app.stores.memory import MemoryStore
 from tests.support.gateway import stub_config
 from tests.support.keys import NOW, DictKeys, DictStore, SetClock

@@ -3,7 +3,7 @@ import pytest
 from app.access.guard import ANONYMOUS, Caller
 from app.errors import OverloadedError, RateLimitedError
 from app.gateway.intake import LEAST_AT_ONCE, Intake
-from app.stores.base import Resource, ScopeKind
+from app.stores.claims import Resource, ScopeKind
 from tests.support.keys import DictKeys, SetClock
 
 

@@ -8,14 +8,8 @@ from functools import partial
 import msgspec
 import pytest
 
-from app.stores.base import (
-    Claim,
-    Lifecycle,
-    Store,
-    StoreError,
-    StoreNotAskedError,
-    UnusableValueError,
-)
+from app.stores.base import Lifecycle, Store, StoreError, StoreNotAskedError, UnusableValueError
+from app.stores.claims import Claim
 from app.stores.fallback import FallbackStore
 from app.stores.key_cache import KeyTimes
 from app.stores.memory import MemoryStore

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.stores.base import LATE_S, Claim, Resource, Scope, ScopeKind
+from app.stores.claims import LATE_S, Claim, Resource, Scope, ScopeKind
 from app.stores.memory import MemoryCounters, MemoryStore
 from app.stores.memory_blobs import MemoryBlobs
 from tests.support.stores import FakeClock, StoreUnderTest, budget, new_scope

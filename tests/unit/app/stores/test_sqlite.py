@@ -14,8 +14,9 @@ import pytest
 
 from app.errors import ConfigError
 from app.keys import MAX_NUSD
-from app.stores.base import Claim, Resource, Scope, ScopeKind, StoreError
+from app.stores.base import StoreError
 from app.stores.bounds import MAX_SUM_NUSD
+from app.stores.claims import Claim, Resource, Scope, ScopeKind
 from app.stores.keys import MAX_AUDIT, KeyChange
 from app.stores.memory import MemoryStore
 from app.stores.sqlite import DATABASE_NAME, SqliteDatabase

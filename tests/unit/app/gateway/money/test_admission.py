@@ -10,7 +10,8 @@ from app.gateway.money.bid import UNKNOWN_LIMIT_TOKENS, bid_for, cut_limit
 from app.gateway.money.tickets import TooDearError
 from app.gateway.refusals import budget_exceeded
 from app.keys import Budget, KeyRecord, Limits, OnLow, Period
-from app.stores.base import Refusal, ScopeKind, StoreError
+from app.stores.base import StoreError
+from app.stores.claims import Refusal, ScopeKind
 from app.stores.memory import MemoryCounters
 from routers.models import Demand, ModelSpec, Prices
 from routers.objectives import CostQuality, MinQuality, UsdPerQuality
