@@ -58,6 +58,10 @@ class _Trial:
     tried: set[str] = field(default_factory=set)
     failures: int = 0
     waits: int = 0
+    cost_usd: float = 0.0
+    """Of everything that was asked for it: several calls may be paid for before one fails."""
+    last: Result | None = None
+    """What it was told last, unless it was too dear."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -224,20 +228,42 @@ class Asking:
             if assignments is not None:
                 model = assignments.take(line.number, but=trial.tried)
                 if model is None:
-                    return self._left_out(line)
+                    return self._left_out(line) if trial.last is None else trial.last
             await self.progress.begin(line, times=trial.times, model=model)
             answer = await self._answer(trial, model)
             if assignments is not None and model is not None:
                 assignments.settle(
                     line.number, model, cost_usd=answer.cost_usd, answered=answer.is_ok
                 )
+            trial.cost_usd += answer.cost_usd
+            known = result_of(line, trial.request_id, answer)
+            result = msgspec.structs.replace(known, cost_usd=trial.cost_usd)
             may_go_better = answer.should_retry or answer.status >= _SERVER_ERROR
-            if answer.is_ok or not (may_go_better or answer.code == _BUDGET):
-                return result_of(line, trial.request_id, answer)
+            is_dear = answer.code == _BUDGET
+            trial.last = None if is_dear else result
+            if answer.is_ok:
+                return result
+            if not (may_go_better or is_dear):
+                if model is None or self.stopped is not None or await self._takes(line, model):
+                    return result
+                trial.tried.add(model)
+                continue
             if self.stopped is not None:
-                return None
+                is_final = self.stopped is not Stop.PAUSED and trial.cost_usd
+                return result if is_final else None
             if not await self._again(trial, answer, model):
-                return result_of(line, trial.request_id, answer)
+                return result
+
+    async def _takes(self, line: BatchLine, model: str) -> bool:
+        """Return whether a model may answer a request by the configuration that is served now.
+
+        Where it may not, it was assigned by one of before; others may.
+        """
+        try:
+            (known,) = await self.door.candidates(await self._asked(), (line,))
+        except GatewayError:
+            return True
+        return isinstance(known, Answer) or any(each.model == model for each in known)
 
     async def _again(self, trial: _Trial, answer: Answer, model: str | None) -> bool:
         """Return whether to ask once more, once that may go better."""

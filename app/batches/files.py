@@ -69,12 +69,18 @@ class Files:
             raise unavailable("the file cannot be kept") from error
 
     def new(
-        self, owner: str, *, filename: str, purpose: str, lifetime_s: float | None = None
+        self,
+        owner: str,
+        *,
+        filename: str,
+        purpose: str,
+        lifetime_s: float | None = None,
+        file_id: str | None = None,
     ) -> StoredFile:
         """Return a file that has no contents yet, and that nobody sees."""
         now = self.now()
         return StoredFile(
-            file_id=new_id("file-"),
+            file_id=new_id("file-") if file_id is None else file_id,
             owner=owner,
             filename=filename,
             purpose=purpose,

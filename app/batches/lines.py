@@ -10,6 +10,8 @@ from app.batches.records import Fault
 MAX_FAULTS = 100
 """More are not told; whoever mends so many finds the rest."""
 _MAX_ID_CHARS = 512
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""Some editors, and PowerShell, begin files with it."""
 
 
 class _Line(msgspec.Struct, kw_only=True):
@@ -75,6 +77,8 @@ def read_line(raw: bytes, number: int, *, endpoint: str) -> BatchLine:
     ------
     FaultyLineError
     """
+    if number == 0:
+        raw = raw.removeprefix(_BYTE_ORDER_MARK)
     try:
         line = _decode_line(raw)
     except msgspec.ValidationError as error:

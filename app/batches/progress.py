@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -90,7 +90,7 @@ class Progress:
         StoreError, LostLeaseError
         """
         counts = Counts(total=self.batch.counts.total, retried=self.batch.counts.retried)
-        numbers = await self.jobs.numbers(self._out)
+        numbers = await self.answered()
         for start in range(0, len(numbers), BLOCK):
             block = numbers[start : start + BLOCK]
             for number, value in zip(block, await self.jobs.parts(self._out, block), strict=True):
@@ -98,7 +98,7 @@ class Progress:
                     continue
                 result = decode_result(value)
                 self.done.add(number)
-                counts = _counted(counts, result)
+                counts = counted(counts, result)
                 if self.batch.is_planned:
                     light = msgspec.structs.replace(result, line=msgspec.Raw(b"null"))
                     self.answered_before.append((number, light))
@@ -132,19 +132,28 @@ class Progress:
         """
         await self._put(self._out, line.number, result.encoded())
         self.done.add(line.number)
-        self.batch = msgspec.structs.replace(self.batch, counts=_counted(self.batch.counts, result))
+        self.batch = msgspec.structs.replace(self.batch, counts=counted(self.batch.counts, result))
         self.on_line("left_out" if result.left_out else "completed" if result.ok else "failed")
         if time.monotonic() >= self._saved_at + _SAVE_EVERY_S:
             await self.save()
 
-    async def results(self, lines: list[BatchLine]) -> list[Result | None]:
+    async def answered(self) -> tuple[int, ...]:
+        """Return the numbers of the requests of which something came, in order.
+
+        Raises
+        ------
+        StoreError
+        """
+        return await self.jobs.numbers(self._out)
+
+    async def results(self, numbers: Sequence[int]) -> list[Result | None]:
         """Return what came of requests, None of those that were not asked.
 
         Raises
         ------
         StoreError
         """
-        values = await self.jobs.parts(self._out, [line.number for line in lines])
+        values = await self.jobs.parts(self._out, numbers)
         return [None if value is None else decode_result(value) for value in values]
 
     async def save(self, **changes: object) -> None:
@@ -212,7 +221,8 @@ class Progress:
         return f"{self.batch.batch_id}:begun"
 
 
-def _counted(counts: Counts, result: Result) -> Counts:
+def counted(counts: Counts, result: Result) -> Counts:
+    """Return counts with one more result among them."""
     models = counts.models
     if result.model is not None and result.ok:
         models = {**models, result.model: models.get(result.model, 0) + 1}

@@ -17,6 +17,7 @@ from app.batches.files import Files
 from app.batches.progress import LostLeaseError, Progress
 from app.batches.records import BATCH, Batch, Fault, stored_batch
 from app.batches.work import Work
+from app.batches.writing import fail
 from app.errors import StoreUnavailableError
 from app.ids import new_id
 from app.stores.base import StoreError
@@ -235,12 +236,10 @@ class Runner:
         if work is None:
             return
         fault = Fault(code="internal_error", message="The gateway failed to work at this batch.")
-        failed = msgspec.structs.replace(
-            work.batch, status="failed", failed_at=self.now(), faults=(fault,)
-        )
         try:
-            lifetime_s = max(1.0, failed.forget_at - self.now())
-            await self.jobs.put(failed.record(), lifetime_s=lifetime_s, fence=work.progress.fence)
+            await fail(work.progress, fault)
             self.told.over("failed")
+        except LostLeaseError:
+            _log.warning("batch %s: another process works at it by now", batch_id)
         except StoreError as error:
             _log.warning("batch %s: %s", batch_id, error)

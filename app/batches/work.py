@@ -6,7 +6,7 @@ from app.batches.asking import Asking, Stop
 from app.batches.checking import check_file
 from app.batches.progress import Progress
 from app.batches.records import Batch, Counts, Fault
-from app.batches.writing import finish
+from app.batches.writing import fail, finish
 from app.errors import BatchFileNotFoundError, UnauthenticatedError
 
 
@@ -52,9 +52,9 @@ class Work:
                 return
             await finish(self.progress, self.asking.stopped)
         except BatchFileNotFoundError as error:
-            await self._fail(Fault(code="file_not_found", message=error.message))
+            await fail(self.progress, Fault(code="file_not_found", message=error.message))
         except UnauthenticatedError as error:
-            await self._fail(Fault(code="invalid_api_key", message=error.message))
+            await fail(self.progress, Fault(code="invalid_api_key", message=error.message))
 
     async def _is_sound(self) -> bool:
         progress = self.progress
@@ -68,12 +68,9 @@ class Work:
             max_line_bytes=self.max_line_bytes,
         )
         if faults:
-            await self._fail(*faults)
+            await fail(progress, *faults)
             return False
         await progress.save(
             status="in_progress", in_progress_at=progress.now(), counts=Counts(total=n_lines)
         )
         return True
-
-    async def _fail(self, *faults: Fault) -> None:
-        await self.progress.save(status="failed", failed_at=self.progress.now(), faults=faults)

@@ -4,8 +4,8 @@ from app.batches.asking import Stop
 from app.batches.door import BatchLine
 from app.batches.files import FileWriter
 from app.batches.lines import Result, failure
-from app.batches.progress import BLOCK, Progress
-from app.batches.records import StoredFile
+from app.batches.progress import BLOCK, Progress, counted
+from app.batches.records import Counts, Fault, StoredFile
 from app.ids import new_id
 
 _ENDS = {
@@ -28,21 +28,22 @@ _UNASKED = {
 async def finish(progress: Progress, stopped: Stop | None) -> None:
     """Write the files, in the order of the requests, and say that the batch is over.
 
+    Of a batch that was stopped nothing is kept before: whoever takes it up in the middle of this
+    finds again that it is to be stopped, and asks nothing.
+
     Raises
     ------
     BatchFileNotFoundError, LostLeaseError, StoreError
     """
-    await progress.save(status="finalizing", finalizing_at=progress.now())
-    answers, errors = (
-        FileWriter(progress.files, _new_file(progress, kind), progress.fence)
-        for kind in ("output", "error")
-    )
+    if stopped is None:
+        await progress.save(status="finalizing", finalizing_at=progress.now())
+    files = _Files(progress)
     block: list[BatchLine] = []
 
     async def write() -> None:
-        for line, found in zip(block, await progress.results(block), strict=True):
-            result = _unasked(line, stopped) if found is None else found
-            await (answers if result.ok else errors).write([bytes(result.line)])
+        numbers = [line.number for line in block]
+        for line, found in zip(block, await progress.results(numbers), strict=True):
+            await files.write(_unasked(line, stopped) if found is None else found)
         block.clear()
 
     async for line in progress.lines():
@@ -50,15 +51,53 @@ async def finish(progress: Progress, stopped: Stop | None) -> None:
         if len(block) >= BLOCK:
             await write()
     await write()
-    output_file, error_file = await answers.close(), await errors.close()
     status, at = _ENDS[stopped]
+    await progress.save(**await files.close(), status=status, **{at: progress.now()})
+    await progress.forget_results()
+
+
+async def fail(progress: Progress, *faults: Fault) -> None:
+    """Say that a batch failed, and why; what was answered before was paid for, and is kept.
+
+    Raises
+    ------
+    LostLeaseError, StoreError
+    """
+    files = _Files(progress)
+    known = progress.batch.counts
+    counts = Counts(total=known.total, retried=known.retried)
+    numbers = await progress.answered()
+    for start in range(0, len(numbers), BLOCK):
+        for found in await progress.results(numbers[start : start + BLOCK]):
+            if found is not None:
+                await files.write(found)
+                counts = counted(counts, found)
+    told = await files.close()
     await progress.save(
-        output_file_id=None if output_file is None else output_file.file_id,
-        error_file_id=None if error_file is None else error_file.file_id,
-        status=status,
-        **{at: progress.now()},
+        **told, counts=counts, status="failed", failed_at=progress.now(), faults=faults
     )
     await progress.forget_results()
+
+
+class _Files:
+    """The file of answers and that of errors."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._answers, self._errors = (
+            FileWriter(progress.files, _new_file(progress, kind), progress.fence)
+            for kind in ("output", "error")
+        )
+
+    async def write(self, result: Result) -> None:
+        await (self._answers if result.ok else self._errors).write([bytes(result.line)])
+
+    async def close(self) -> dict[str, str | None]:
+        """Return what the batch tells of them."""
+        answers, errors = await self._answers.close(), await self._errors.close()
+        return {
+            "output_file_id": None if answers is None else answers.file_id,
+            "error_file_id": None if errors is None else errors.file_id,
+        }
 
 
 def _unasked(line: BatchLine, stopped: Stop | None) -> Result:
@@ -70,6 +109,8 @@ def _new_file(progress: Progress, kind: str) -> StoredFile:
     batch = progress.batch
     return progress.files.new(
         batch.owner,
+        # Whoever writes it once more, after a crash or with a full disk, writes over it.
+        file_id=f"file-{batch.batch_id.removeprefix('batch_')}-{kind}",
         filename=f"{batch.batch_id}_{kind}.jsonl",
         purpose="batch_output",
         lifetime_s=batch.output_lifetime_s,
