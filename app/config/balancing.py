@@ -25,8 +25,9 @@ class BanditConfig(Strict):
 
     kind: Literal["discounted-thompson", "sw-thompson", "d-ucb", "sw-ucb"] = "discounted-thompson"
     """Thompson sampling or upper confidence bounds, over sums that fade or a window of calls."""
-    memory: Annotated[int, Field(ge=10, le=1_000_000)] = 500
-    """About how many calls of the model count; at most 20,000 of a window (`sw-…`)."""
+    memory: Annotated[int, Field(ge=10, le=1_000_000)] | Literal["adaptive"] = "adaptive"
+    """About how many calls of the model count; at most 20,000 of a window (`sw-…`). `adaptive`: as
+    many, of up to 10,000, as are not contradicted by how deployments answer of late."""
     explore: Share = 0.01
     """The share of the calls that go to any deployment, by weight."""
     context: tuple[Literal["model", "region", "size"], ...] = ("model", "region")
@@ -38,7 +39,8 @@ class BanditConfig(Strict):
 
     @model_validator(mode="after")
     def _fits_a_window(self) -> Self:
-        if self.kind.startswith("sw-") and self.memory > MAX_WINDOW:
+        longest = MAX_WINDOW if self.memory == "adaptive" else self.memory
+        if self.kind.startswith("sw-") and longest > MAX_WINDOW:
             raise ConflictError(
                 ("memory",),
                 f"a window remembers {MAX_WINDOW} calls at most; `discounted-thompson` and `d-ucb` "

@@ -1,9 +1,9 @@
 """Balance by what came of calls: deployments that answer get them, and those that fail lose them.
 
 Which deployment answers best changes without notice, so the bandits forget: about `memory` calls
-of a model are remembered. As published for payments (arXiv 2308.01028), which have to choose a
-gateway for every transaction; discounted and sliding-window UCB after Garivier and Moulines 2011
-(arXiv 0805.3415).
+of a model are remembered, or as many as still hold. As published for payments (arXiv 2308.01028),
+which have to choose a gateway for every transaction; discounted and sliding-window UCB after
+Garivier and Moulines 2011 (arXiv 0805.3415).
 """
 
 import math
@@ -15,6 +15,7 @@ from typing import Literal
 
 import numpy as np
 
+from app.gateway.deployments.adaptive_memory import Ladder
 from app.gateway.deployments.balance import CallSize, Ended, News
 from app.gateway.deployments.bandit_memory import Fading, Memory, Taught, Window
 from app.gateway.deployments.slots import Slot
@@ -24,8 +25,15 @@ from routers.media.arms import VARIANT_MARK
 BanditKind = Literal["discounted-thompson", "sw-thompson", "d-ucb", "sw-ucb"]
 ContextName = Literal["model", "region", "size"]
 
+ADAPTIVE_MEMORY = (100, 500, 2_500, 10_000)
+"""Calls that count where nobody says how many: the most of these that late calls do not
+contradict."""
+
 _FRESH_SHARE = 64
 """What is remembered changes by one part in so many before odds are computed anew."""
+_STEADY = 1_000
+"""Calls of which that is a part where it is not fixed how many count: often enough to see within
+some 16 calls that the world has changed."""
 _MAX_SUBSETS = 64
 """Of deployments, whose odds are kept."""
 _B, _XI = 0.15, 0.6
@@ -45,7 +53,8 @@ class BanditRule:
     Attributes
     ----------
     memory
-        How many calls of the model count; infinity forgets nothing.
+        How many calls of the model count; infinity forgets nothing. "adaptive": as many as still
+        hold (`app.gateway.deployments.adaptive_memory`).
     explore
         The share of calls that go to any deployment, by weight.
     context
@@ -59,7 +68,7 @@ class BanditRule:
     """
 
     kind: BanditKind = "discounted-thompson"
-    memory: float = 500
+    memory: float | Literal["adaptive"] = "adaptive"
     explore: float = 0.01
     context: tuple[ContextName, ...] = ("model", "region")
     latency_s: float | None = None
@@ -67,9 +76,16 @@ class BanditRule:
 
     def new_memory(self) -> Memory:
         """Return a memory of nothing."""
-        if self.kind.startswith("sw-"):
-            return Window(int(self.memory))
-        return Fading(self.memory)
+        rungs = [self._of(length) for length in self.lengths]
+        return Ladder(rungs) if len(rungs) > 1 else rungs[0]
+
+    @property
+    def lengths(self) -> tuple[float, ...]:
+        """How many calls count, the fewest first."""
+        return ADAPTIVE_MEMORY if self.memory == "adaptive" else (self.memory,)
+
+    def _of(self, length: float) -> Memory:
+        return Window(int(length)) if self.kind.startswith("sw-") else Fading(length)
 
 
 def _thompson(counts: Sequence[tuple[float, float]]) -> Sequence[float]:
@@ -136,12 +152,15 @@ class Context:
     name: str
     rule: BanditRule
     memory: Memory = field(init=False)
+    _steady: float = field(init=False)
+    """Of so many calls one more in 64 makes odds out of date."""
     _version: int = 0
     """Counts the outcomes."""
     _draws: dict[tuple[Slot, ...], Draw] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.memory = self.rule.new_memory()
+        self._steady = _STEADY if self.rule.memory == "adaptive" else self.rule.memory
 
     def learn(self, slot: Slot, reward: float) -> None:
         """Take note of what came of a call, from 0 to 1."""
@@ -153,13 +172,14 @@ class Context:
         draw = self._draws.get(slots)
         if draw is not None:
             stale = self._version - draw.version
-            if stale == 0 or stale * _FRESH_SHARE <= min(self._version, self.rule.memory):
+            if stale == 0 or stale * _FRESH_SHARE <= min(self._version, self._steady):
                 return draw.chances
         elif len(self._draws) >= _MAX_SUBSETS:
             self._draws.clear()
         explore = self.rule.explore
         total = sum(slot.deployment.weight for slot in slots)
-        best = _ODDS[self.rule.kind]([self.memory.counts(arm_of(slot)) for slot in slots])
+        memory = self.memory.in_force()
+        best = _ODDS[self.rule.kind]([memory.counts(arm_of(slot)) for slot in slots])
         chances = [
             (1.0 - explore) * each + explore * slot.deployment.weight / total
             for slot, each in zip(slots, best, strict=True)
@@ -172,7 +192,9 @@ class Context:
     @property
     def subject(self) -> bytes:
         """What its lessons are about."""
-        return f"{self.name}\n{self.rule.kind}\n{self.rule.memory!r}".encode()
+        lengths = self.rule.lengths
+        memory = lengths if len(lengths) > 1 else lengths[0]
+        return f"{self.name}\n{self.rule.kind}\n{memory!r}".encode()
 
     def gather(self) -> tuple[Taught, int] | None:
         """Return what was learned since this was asked before, and of how many calls; once."""

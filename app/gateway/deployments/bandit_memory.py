@@ -6,7 +6,7 @@ would have seen that took all of their calls.
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,6 +18,9 @@ from routers.workflows.learning.lessons import Lesson
 MAX_WINDOW = 20_000
 """Of calls that are remembered one by one; each is a few bytes of every write to the store."""
 
+_NOTHING = (0.0, 0.0)
+_MAX_UNIT = 1e100
+"""Where sums that grow are counted in calls again: far from what a float cannot hold."""
 _SIZE = "size"
 _ARM = "arm/"
 
@@ -36,6 +39,14 @@ class Taught(Protocol):
 
 class Memory(Protocol):
     """What is remembered of the arms of one bandit."""
+
+    def arms(self) -> Iterable[str]:
+        """Go through the arms of which something is remembered."""
+        ...
+
+    def in_force(self) -> "Memory":
+        """Return the memory to go by now: itself, or one of those that it consists of."""
+        ...
 
     def learn(self, arm: str, reward: float) -> None:
         """Remember one more outcome, from 0 to 1."""
@@ -79,28 +90,45 @@ class Fading:
 
     def __init__(self, memory: float) -> None:
         self._keep = 1.0 - 1.0 / memory
+        self._grows = 1.0 / self._keep
+        self._unit = 1.0
+        """What an outcome of now counts in the sums: it grows, so that none of them has to fade."""
         self._sums: dict[str, list[float]] = {}
         self._fresh: dict[str, list[float]] = {}
         self._n_fresh = 0
 
     def learn(self, arm: str, reward: float) -> None:
         """Remember one more outcome, from 0 to 1."""
-        keep = self._keep
-        for sums in (self._sums, self._fresh):
-            for each in sums.values():
-                each[0] *= keep
-                each[1] *= keep
-            mine = sums.get(arm)
-            if mine is None:
-                mine = sums[arm] = [0.0, 0.0]
-            mine[0] += reward
-            mine[1] += 1.0 - reward
+        unit = self._unit = self._unit * self._grows
+        good = reward * unit
+        bad = unit - good
+        mine = self._sums.get(arm)
+        if mine is None:
+            mine = self._sums[arm] = [0.0, 0.0]
+        mine[0] += good
+        mine[1] += bad
+        fresh = self._fresh.get(arm)
+        if fresh is None:
+            fresh = self._fresh[arm] = [0.0, 0.0]
+        fresh[0] += good
+        fresh[1] += bad
         self._n_fresh += 1
+        if unit > _MAX_UNIT:
+            self._sums, self._fresh = self._in_calls(self._sums), self._in_calls(self._fresh)
+            self._unit = 1.0
+
+    def arms(self) -> Iterable[str]:
+        """Go through the arms of which something is remembered."""
+        return self._sums
+
+    def in_force(self) -> "Fading":
+        """Return itself."""
+        return self
 
     def counts(self, arm: str) -> tuple[float, float]:
         """Return how much of good and of bad is remembered of an arm."""
-        good, bad = self._sums.get(arm, (0.0, 0.0))
-        return good, bad
+        good, bad = self._sums.get(arm, _NOTHING)
+        return good / self._unit, bad / self._unit
 
     def gather(self) -> tuple[Lesson, int] | None:
         """Return what was learned since this was asked before, and of how many calls; once."""
@@ -108,19 +136,27 @@ class Fading:
         if not n:
             return None
         # A share of nothing at all is no lesson that a store would take.
-        lesson = Lesson(sums=_arrays(self._fresh), keep=max(self._keep**n, 1e-300))
+        sums = _arrays(self._in_calls(self._fresh))
+        lesson = Lesson(sums=sums, keep=max(self._keep**n, 1e-300))
         self._fresh, self._n_fresh = {}, 0
         return lesson, n
 
     def absorb(self, lesson: Taught) -> None:
         """Remember what others learned, after everything else."""
-        mine = Lesson(sums=_arrays(self._sums))
+        mine = Lesson(sums=_arrays(self._in_calls(self._sums)))
         self.recall(mine.then(_sums_of(lesson)))
 
     def recall(self, lesson: Taught | None) -> None:
         """Remember a lesson, and nothing else."""
         sums = {} if lesson is None else _sums_of(lesson).sums
-        self._sums = {arm: [float(each[0]), float(each[1])] for arm, each in sums.items()}
+        unit = self._unit
+        self._sums = {
+            arm: [float(each[0]) * unit, float(each[1]) * unit] for arm, each in sums.items()
+        }
+
+    def _in_calls(self, sums: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+        unit = self._unit
+        return {arm: [good / unit, bad / unit] for arm, (good, bad) in sums.items()}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> Lesson:
         """Return the lesson of a state.
@@ -181,11 +217,19 @@ class Window:
         self._fresh.append((arm, reward))
         self._n_fresh += 1
 
+    def arms(self) -> Iterable[str]:
+        """Go through the arms of which something is remembered."""
+        return self._counts
+
+    def in_force(self) -> "Window":
+        """Return itself."""
+        return self
+
     def counts(self, arm: str) -> tuple[float, float]:
         """Return how much of good and of bad is remembered of an arm."""
-        n, good = self._counts.get(arm, (0.0, 0.0))
+        n, good = self._counts.get(arm, _NOTHING)
         # What adding and taking away of parts of 1 leaves behind is not below nothing.
-        good = min(max(good, 0.0), n)
+        good = 0.0 if good < 0.0 else min(good, n)
         return good, n - good
 
     def gather(self) -> tuple[WindowLesson, int] | None:

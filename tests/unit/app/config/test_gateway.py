@@ -219,6 +219,16 @@ def test_models_alone_need_no_router(load):
         ),
         (
             "models.cheap",
+            {"upstream": "up", "balance": "bandit", "bandit": {"memory": 5}},
+            ["models.cheap.bandit.memory", "10"],
+        ),
+        (
+            "models.cheap",
+            {"upstream": "up", "balance": "bandit", "bandit": {"memory": "long"}},
+            ["models.cheap.bandit.memory", "adaptive"],
+        ),
+        (
+            "models.cheap",
             {"upstream": "up", "balance": "bandit", "bandit": {"context": ["model", "model"]}},
             ["models.cheap.bandit.context", "twice"],
         ),

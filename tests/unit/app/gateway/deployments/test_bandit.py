@@ -86,9 +86,10 @@ def test_the_place_that_answers_gets_the_calls_and_loses_them_when_it_fails(kind
     assert world.shares({"x": 0.6, "y": 0.95}, 500)["y"] > 400
 
 
+@pytest.mark.parametrize("memory", [100, "adaptive"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_propensity_of_a_draw_is_how_often_it_is_drawn(kind):
-    world = World(kind=kind, explore=0.1, memory=100)
+def test_the_propensity_of_a_draw_is_how_often_it_is_drawn(kind, memory):
+    world = World(kind=kind, explore=0.1, memory=memory)
     world.told([("x", 1.0)] * 20 + [("y", 1.0)] * 18 + [("y", 0.0)] * 2)
     leases = [world.pool.lease("m") for _ in range(4000)]  # nothing is learned in between
     taken = Counter(lease.deployment.upstream for lease in leases)
@@ -208,10 +209,11 @@ def outcomes(seed, n):
     return [(rng.choice("xy"), float(rng.random() < 0.9)) for _ in range(n)]
 
 
+@pytest.mark.parametrize("memory", [60, "adaptive"])
 @pytest.mark.parametrize("kind", KINDS)
-async def test_two_gateways_that_merge_believe_what_one_does_that_takes_all_calls(kind):
+async def test_two_gateways_that_merge_believe_what_one_does_that_takes_all_calls(kind, memory):
     registers = MemoryRegisters()
-    one, another, alone = (World(kind=kind, memory=60, seed=seed) for seed in (1, 2, 3))
+    one, another, alone = (World(kind=kind, memory=memory, seed=seed) for seed in (1, 2, 3))
     kept = [(one, pupil(one)), (another, pupil(another))]
     for turn in range(5):
         for number, (world, taught) in enumerate(kept):
