@@ -112,7 +112,7 @@ def _policy(
         hedge_after_s=policy.hedge_after_s,
         router_deadline_s=policy.router_deadline_s,
         inline_chars=inline_chars(artifact),
-        affinity=_affinity(policy.affinity) if policy.best_effort is None else None,
+        affinity=_affinity(policy.affinity),
         stalls=_stalls(policy.stalls),
         workflow=workflow,
         flags=_flags(name, policy, workflow, config),

@@ -115,7 +115,7 @@ def explain(
     tier = None
     if chosen_policy.best_effort is not None and may_be_tiered(request, decision):
         tiers = TierChoices.of([chosen_policy], lambda *_: None)
-        decision, tier = tiers.choose(request, decision, now=0.0, passed_s=0.0, counts=False)
+        decision, tier = tiers.choose(request, decision, now=0.0, passed_s=0.0)
     took_ms = (time.perf_counter() - began) * 1e3
     described = chosen_policy.artifact.describe(request.routed_by)
     if as_json:

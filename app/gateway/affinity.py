@@ -22,7 +22,7 @@ from app.lineage import Lineage
 from app.stores.base import Blobs, StoreError
 from app.types import MESSAGES, Usage
 from app.wire.turns import Turn
-from routers.decision.switching import LastTurn, SessionReason, Verdict, weigh
+from routers.decision.switching import LastTurn, Scarcity, SessionReason, Verdict, weigh
 from routers.decisions import Decision
 from routers.models import ModelSpec
 
@@ -182,6 +182,8 @@ class Affinity:
         request: RouteRequest,
         decision: Decision,
         recalled: Awaitable[Recalled] | None = None,
+        *,
+        scarcity_of: Callable[[str], Scarcity] | None = None,
     ) -> SessionTurn | None:
         """Weigh a decision against the model that the conversation is on.
 
@@ -191,6 +193,8 @@ class Affinity:
         ----------
         recalled
             What `recall` gives, where it was called before the decision.
+        scarcity_of
+            What the load says of the model that the conversation is on; None: nothing.
         """
         policy = request.policy
         if policy is None or request.pinned_model_id is not None:
@@ -228,6 +232,7 @@ class Affinity:
                 rule=affinity.rule,
                 lock=session.lock,
                 stalled=stall > last.stall,
+                scarcity=None if scarcity_of is None else scarcity_of(last.model_id),
             )
         return SessionTurn(
             verdict=verdict,

@@ -18,7 +18,7 @@ from app.gateway.documents import by_theta
 from app.gateway.forecasts import Latencies, with_latencies
 from app.gateway.ledger import LedgerEntry
 from app.gateway.load.load_bias import LoadBias
-from app.gateway.load.tier_choice import TierChoices, may_be_tiered
+from app.gateway.load.tier_choice import TierChoice, TierChoices, may_be_tiered
 from app.gateway.money.shares import Shares
 from app.gateway.plan import begun
 from app.gateway.policy import Policy
@@ -32,6 +32,7 @@ from app.gateway.tasks import (
     with_recognised,
     without_task,
 )
+from routers.decision.switching import Scarcity
 from routers.decisions import Decision, Reason
 from routers.errors import NoEligibleModelError
 from routers.request.layout import Description
@@ -126,11 +127,28 @@ class Chooser:
                         usual_s=self.usual.seconds,
                     )
                     check_begun(request, entry.course)
-                entry.turn = await self.affinity.follow(request, decision, recalled)
+                entry.turn = await self.affinity.follow(
+                    request,
+                    decision,
+                    recalled,
+                    scarcity_of=None
+                    if entry.tier is None
+                    else partial(self._scarcity, entry, request, decision, entry.tier),
+                )
             finally:
                 recalled.close()
             if entry.turn is not None:
                 decision = entry.turn.verdict.decision
+            if entry.tier is not None:
+                now = self.clock()
+                entry.tier = self.tiers.settled(
+                    request,
+                    entry.tier,
+                    decision.model_id,
+                    now=now,
+                    passed_s=now - entry.started,
+                    counts=not alone,
+                )
             if not alone and request.pinned_model_id is None:
                 self.shares.went(request.caller, (decision.model_id,))
         ended = self.clock()
@@ -201,6 +219,19 @@ class Chooser:
                 )
         return await self._decide(request, policy, entry, alone=alone)
 
+    def _scarcity(
+        self,
+        entry: LedgerEntry,
+        request: RouteRequest,
+        decision: Decision,
+        choice: TierChoice,
+        model_id: str,
+    ) -> Scarcity:
+        now = self.clock()
+        return self.tiers.scarcity(
+            request, decision, choice, model_id, now=now, passed_s=now - entry.started
+        )
+
     def _left_s(self, request: RouteRequest, entry: LedgerEntry) -> float:
         """Return what is left of the time that a request may take, its own limits included."""
         limit_s = None if request.latency is None else request.latency.first_s
@@ -249,7 +280,7 @@ class Chooser:
         if policy.best_effort is not None and may_be_tiered(request, decision):
             at = self.clock()
             decision, entry.tier = self.tiers.choose(
-                request, decision, now=at, passed_s=at - entry.started, counts=not alone
+                request, decision, now=at, passed_s=at - entry.started
             )
         if loading is not None and waits and not alone:
             loading.given_up.learn(decision, waits)

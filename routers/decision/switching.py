@@ -109,6 +109,22 @@ class LastTurn:
     idle_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Scarcity:
+    """What the load says of a conversation's model, where load has a say.
+
+    Attributes
+    ----------
+    stays
+        Whether it is kept, whatever that gains or costs; None: as gain and cost say.
+    usd
+        How much dearer the load makes staying than leaving, in US dollars.
+    """
+
+    stays: bool | None
+    usd: float = 0.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """A decision with the conversation taken into account.
@@ -133,6 +149,7 @@ def weigh(
     rule: SwitchRule,
     lock: SessionReason | None = None,
     stalled: bool = False,
+    scarcity: Scarcity | None = None,
 ) -> Verdict:
     """Keep a conversation on its model unless leaving it is worth more than it costs.
 
@@ -151,6 +168,8 @@ def weigh(
     stalled
         Whether more went wrong in the task than when the conversation's model was decided: it goes
         to the one that was decided now if that is better, and so do results of tools.
+    scarcity
+        What the load says of staying; None: it has no say. A lock is stronger.
 
     Notes
     -----
@@ -185,9 +204,16 @@ def weigh(
         unhealthy = old not in decision.fallbacks
         why = SessionReason.MOVED_UNHEALTHY if unhealthy else SessionReason.SWITCH
         return _move(decision, old, why)
-    gain = gain_usd(decision, old, objective=objective)
-    cost = switch_cost_usd(last, estimate, prices=prices, rule=rule)
-    switch = gain > cost + rule.margin_usd
+    gain: float | None = None
+    cost: float | None = None
+    if scarcity is not None and scarcity.stays is not None:
+        switch = not scarcity.stays
+    else:
+        gain = gain_usd(decision, old, objective=objective)
+        if scarcity is not None:
+            gain += scarcity.usd
+        cost = switch_cost_usd(last, estimate, prices=prices, rule=rule)
+        switch = gain > cost + rule.margin_usd
     others = (decision.model_id, *(each for each in decision.fallbacks if each != old))
     return Verdict(
         decision=decision

@@ -197,3 +197,99 @@ def test_explain_shows_the_tier_that_answers_in_calm(tmp_path, stub, capsys):
     main([*arguments, "--json"])
     told = json.loads(capsys.readouterr().out)
     assert (told["model"], told["best_effort"]["tier"]) == ("sim-large", 1)
+
+
+def turn(client, gateway, *turns, headers=None, **more):
+    """Ask a conversation's next question; its earlier turns are given by their texts."""
+    messages = [{"role": "user", "content": "What is a steelyard?"}]
+    for text in turns:
+        messages += [
+            {"role": "assistant", "content": text},
+            {"role": "user", "content": f"{text}: go on"},
+        ]
+    session = {"x-session-id": "a-conversation"}
+    return ask(client, gateway, headers=session | (headers or {}), messages=messages, **more)
+
+
+def placed(answer):
+    names = ("model", "reason", "session", "session-reason")
+    return tuple(answer.headers.get(f"x-route-{name}") for name in names)
+
+
+def taught(client, gateway):
+    """Have every tier known; return a deadline that the second one keeps and the first does not."""
+    for model in TIERS:
+        ask(client, gateway, model=model)
+    decided = client.post(f"{gateway.openai_url}/route", json=body()).json()["best_effort"]
+    return {"x-route-deadline-ms": f"{1.5 * decided['expected_service_ms']:.0f}"}
+
+
+def test_a_conversation_rises_with_the_tier_in_force_and_not_with_a_moment(gateway, client, caplog):
+    gateway = gateway()
+    soon = taught(client, gateway)
+    first = turn(client, gateway, headers=soon)
+    assert placed(first) == ("sim-medium", "best_effort", "initialize", "initialize")
+    assert "best effort steps down" not in caplog.messages
+    # Nothing holds the policy down: the conversation gets the best tier.
+    risen = turn(client, gateway, "one")
+    assert placed(risen) == ("sim-large", "best_effort", "switch", "switch")
+    assert told(risen)[0] == 1
+    with ThreadPoolExecutor(BURST) as pool:
+        list(pool.map(lambda _: ask(client, gateway), range(BURST)))
+    assert "best effort steps down" in caplog.messages
+    # It is better off than new requests, and in time.
+    stayed = turn(client, gateway, "one", "two")
+    assert stayed.headers["x-route-model"] == "sim-large"
+    lower = turn(client, gateway, "one", "two", "three", headers=soon)
+    assert placed(lower) == ("sim-medium", "best_effort", "switch", "switch")
+    # The burst is over, but for all that is known it comes again at any moment.
+    held = turn(client, gateway, "one", "two", "three", "four")
+    assert placed(held) == ("sim-medium", "sticky", "retain", "retain")
+    assert told(held)[0] == 2
+    alone = turn(
+        client, gateway, "one", "two", "three", "four", headers={"x-route-affinity": "off"}
+    )
+    assert placed(alone) == ("sim-large", "best_effort", None, "off")
+
+
+def test_a_conversation_leaves_a_tier_that_is_not_in_time_but_for_what_binds_it(gateway, client):
+    gateway = gateway()
+    soon = taught(client, gateway)
+    assert turn(client, gateway).headers["x-route-model"] == "sim-large"
+    left = turn(client, gateway, "one", headers=soon)
+    assert placed(left) == ("sim-medium", "best_effort", "switch", "switch")
+    tools = [{"type": "function", "function": {"name": "read_file", "parameters": {}}}]
+    loop = [
+        {"role": "user", "content": "What is a steelyard?"},
+        {"role": "assistant", "content": None, "tool_calls": [
+            {"id": "a", "type": "function", "function": {"name": "read_file", "arguments": "{}"}}
+        ]},
+        {"role": "tool", "tool_call_id": "a", "content": "a balance"},
+    ]  # fmt: skip
+    session = {"x-session-id": "a-conversation", "x-route-deadline-ms": "1"}
+    bound = ask(client, gateway, headers=session, messages=loop, tools=tools)
+    assert placed(bound) == ("sim-medium", "sticky", "retain", "locked_tools")
+    assert (told(bound)[0], "late" in told(bound)[1]) == (2, True)
+
+
+def test_by_prices_a_conversation_is_left_for_what_is_worth_more(gateway, client):
+    gateway = gateway(by="learned")
+    cheap, dear = {"x-cost-quality": "0"}, {"x-cost-quality": "1"}
+    first = turn(client, gateway, headers=dear)
+    assert placed(first)[2:] == ("initialize", "initialize")
+    again = turn(client, gateway, "one", headers=dear)
+    assert placed(again) == (first.headers["x-route-model"], "best_effort", "retain", "unchanged")
+    cheaper = turn(client, gateway, "one", "two", headers=cheap)
+    assert cheaper.headers["x-route-model"] != first.headers["x-route-model"]
+    assert placed(cheaper)[2:] == ("switch", "switch")
+
+
+def test_a_policy_that_follows_no_conversations_follows_none_by_tiers_either(fresh_gateway, client):
+    with StubThread(speed=10.0) as stub:
+        gateway = fresh_gateway(
+            {
+                "policies.tiers": POLICY | {"affinity": {"enabled": False}},
+                "upstreams.stub.base_url": f"{stub.origin}/v1",
+            }
+        )
+        assert placed(turn(client, gateway, "one")) == ("sim-large", "best_effort", None, "off")

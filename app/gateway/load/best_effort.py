@@ -134,6 +134,25 @@ class BestEffort:
             raise ValueError("a request needs at least one tier")
         return fastest
 
+    def at(self, tier: int, now: float, *, left_s: float) -> Effort:
+        """Return what a tier is expected to take, for a request that is to stay there."""
+        expected = self.loads[tier].expected(now)
+        return Effort(tier, expected, expected.total_s > left_s)
+
+    def is_in_time(self, effort: Effort, *, left_s: float) -> bool:
+        """Return whether a request may stay at a tier, be it closed to new ones until it has room.
+
+        Nothing opens or closes by it.
+        """
+        return effort.expected.wait_upper_s <= left_s - SAFETY * effort.expected.service_s
+
+    def price(self, effort: Effort, *, left_s: float) -> float:
+        """Return what the load of a tier is taken to cost, in quality; nothing by the rule."""
+        if self.prices is None:
+            return 0.0
+        room_s = left_s - SAFETY * effort.expected.service_s
+        return self.prices.of(effort.tier, effort.expected.wait_upper_s / max(room_s, 1e-9))
+
     def went(self, effort: Effort, now: float) -> None:
         """Note that a request goes to a tier."""
         fade = 0.5 ** (max(now - self._at, 0.0) / _HALF_LIFE_S) if self._mass else 0.0

@@ -11,6 +11,7 @@ from app.gateway.load.load_price import FITTED
 from app.gateway.policy import Policy
 from app.gateway.request import RouteRequest
 from app.types import TierTold
+from routers.decision.switching import Scarcity
 from routers.decisions import Decision, Reason
 
 _log = logging.getLogger(__name__)
@@ -93,16 +94,15 @@ class TierChoices:
         *,
         now: float,
         passed_s: float,
-        counts: bool,
     ) -> tuple[Decision, TierChoice | None]:
         """Return a decision for the tier that takes the request; as it is where none may.
+
+        Nothing counts before `settled`.
 
         Parameters
         ----------
         passed_s
             How long ago the request came.
-        counts
-            Whether it is to be answered, and not decided alone.
         """
         policy = request.policy
         assert policy is not None  # noqa: S101  (it has the tiers)
@@ -125,12 +125,9 @@ class TierChoices:
             order=order,
             values=values,
         )
-        if counts:
-            best_effort.went(effort, now)
         model_id = best_effort.tiers[effort.tier]
-        choice = TierChoice(
-            model_id, effort, request.deadline_s or best_effort.deadline_s, best_effort.tier
-        )
+        deadline_s = request.deadline_s or best_effort.deadline_s
+        choice = TierChoice(model_id, effort, deadline_s, best_effort.tier)
         # Where it fails there is less time left: the lower tiers come next.
         others = [each for each in sorted(ranked) if each > effort.tier]
         others += [each for each in sorted(ranked, reverse=True) if each < effort.tier]
@@ -141,6 +138,75 @@ class TierChoices:
             fallbacks=(*(best_effort.tiers[each] for each in others), *rest),
             reason=Reason.BEST_EFFORT,
         ), choice
+
+    def scarcity(
+        self,
+        request: RouteRequest,
+        decision: Decision,
+        choice: TierChoice,
+        model_id: str,
+        *,
+        now: float,
+        passed_s: float,
+    ) -> Scarcity:
+        """Return what the load says of a conversation that is on a model.
+
+        It leaves a model that is no tier, or is not expected to be in time. A better one than the
+        request was given it keeps; a lower one for as long as the tier in force is that low, so
+        that it does not change with the load of each moment. Where predictions are weighed they
+        decide, with the load's price.
+
+        Parameters
+        ----------
+        decision, choice
+            What the request was given.
+        passed_s
+            How long ago it came.
+        """
+        best_effort = self.policies[request.policy_name]
+        if model_id not in best_effort.tiers:
+            return Scarcity(stays=False)
+        tier, left_s = best_effort.tiers.index(model_id), choice.deadline_s - passed_s
+        effort = best_effort.at(tier, now, left_s=left_s)
+        if not best_effort.is_in_time(effort, left_s=left_s):
+            return Scarcity(stays=False)
+        if best_effort.prices is None and request.objective_param is None:
+            return Scarcity(stays=tier <= max(choice.effort.tier, best_effort.tier))
+        rate = decision.usd_per_quality
+        if rate is None or not math.isfinite(rate):
+            return Scarcity(stays=None)
+        here, there = (best_effort.price(each, left_s=left_s) for each in (effort, choice.effort))
+        return Scarcity(stays=None, usd=rate * (here - there))
+
+    def settled(
+        self,
+        request: RouteRequest,
+        choice: TierChoice,
+        model_id: str,
+        *,
+        now: float,
+        passed_s: float,
+        counts: bool,
+    ) -> TierChoice | None:
+        """Return the tier that a request goes to; None where its conversation is on none of them.
+
+        Parameters
+        ----------
+        model_id
+            Which model takes it, its conversation heeded.
+        counts
+            Whether it is to be answered, and not decided alone.
+        """
+        best_effort = self.policies[request.policy_name]
+        effort = choice.effort
+        if model_id != choice.model_id:
+            if model_id not in best_effort.tiers:
+                return None
+            tier = best_effort.tiers.index(model_id)
+            effort = best_effort.at(tier, now, left_s=choice.deadline_s - passed_s)
+        if counts:
+            best_effort.went(effort, now)
+        return TierChoice(model_id, effort, choice.deadline_s, best_effort.tier)
 
     def ended(self, policy_name: str, choice: TierChoice, took_s: float) -> None:
         """Note how long an answer took in all."""

@@ -6,6 +6,7 @@ import pytest
 
 from routers.decision.switching import (
     LastTurn,
+    Scarcity,
     SessionReason,
     SessionState,
     SwitchRule,
@@ -62,8 +63,9 @@ def decision(model_id="new", *, old=(0.8, 0.10), new=(0.9, 0.12), rate=1.0, excl
 
 
 def judge(
-    made, objective=None, *, tokens=0, idle_s=0.0, lock=None, old="old", stalled=False, **rule
-):
+    made, objective=None, *, tokens=0, idle_s=0.0, lock=None, old="old", stalled=False,
+    scarcity=None, **rule,
+):  # fmt: skip
     return weigh(
         made,
         LastTurn(model_id=old, prefix_tokens=tokens, idle_s=idle_s),
@@ -72,6 +74,7 @@ def judge(
         rule=SwitchRule(**rule),
         lock=lock,
         stalled=stalled,
+        scarcity=scarcity,
     )
 
 
@@ -263,3 +266,24 @@ def test_what_models_cost_beside_their_price_counts_for_and_against_a_switch():
     assert judge(surcharged("new", 0.05)).gain_usd == pytest.approx(plain.gain_usd - 0.05)
     assert judge(surcharged("old", 0.05)).gain_usd == pytest.approx(plain.gain_usd + 0.05)
     assert judge(surcharged("new", 0.1)).decision.model_id == "old"
+
+
+@pytest.mark.parametrize("tokens", [0, 10**9])
+@pytest.mark.parametrize("stays", [True, False])
+def test_load_that_decides_is_heeded_whatever_a_switch_gains_and_costs(stays, tokens):
+    verdict = judge(decision(), tokens=tokens, scarcity=Scarcity(stays))
+    assert verdict.decision.model_id == ("old" if stays else "new")
+    assert verdict.reason is (SessionReason.RETAIN if stays else SessionReason.SWITCH)
+    assert (verdict.gain_usd, verdict.switch_cost_usd) == (None, None)
+
+
+def test_load_that_makes_staying_dearer_counts_as_a_gain_of_leaving():
+    assert judge(decision(), tokens=10_000, scarcity=Scarcity(None)).gain_usd == pytest.approx(0.08)
+    dearer = judge(decision(), tokens=10_000, scarcity=Scarcity(None, 0.02))
+    assert dearer.gain_usd == pytest.approx(0.10)
+    assert dearer.reason is SessionReason.SWITCH
+
+
+def test_a_lock_holds_a_model_that_load_says_to_leave():
+    verdict = judge(decision(), lock=SessionReason.LOCKED_TOOLS, scarcity=Scarcity(stays=False))
+    assert verdict.decision.model_id == "old"

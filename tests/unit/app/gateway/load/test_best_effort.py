@@ -110,6 +110,20 @@ def test_a_full_tier_takes_no_more_before_it_has_room_to_spare(tiers):
     assert reopened < load.outstanding
 
 
+def test_whoever_is_at_a_tier_may_stay_while_it_is_closed_to_others_and_in_time(tiers):
+    best_effort, _ = tiers
+    load = best_effort.loads[0]
+    calls = filled(load, 40)
+    assert best_effort.choose(0.0).tier == 1
+    assert not best_effort.is_in_time(best_effort.at(0, 0.0, left_s=2.0), left_s=2.0)
+    while not best_effort.is_in_time(best_effort.at(0, 0.0, left_s=2.0), left_s=2.0):
+        load.ended(calls.pop(), 0.0, whole=False)
+    assert best_effort.choose(0.0).tier == 1  # it waits for room to spare
+    assert not best_effort.is_in_time(best_effort.at(0, 0.0, left_s=0.5), left_s=0.5)
+    assert best_effort.at(0, 0.0, left_s=0.1).late
+    assert best_effort.price(best_effort.at(0, 0.0, left_s=2.0), left_s=2.0) == 0.0
+
+
 def test_a_shorter_deadline_of_its_own_takes_a_request_further_down(tiers):
     best_effort, _ = tiers
     assert best_effort.choose(0.0, deadline_s=0.9).tier == 1
