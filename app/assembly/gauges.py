@@ -102,8 +102,17 @@ def show_load(state: AppState) -> None:
 
 
 def _sample_pool(state: AppState) -> None:
-    """Show how deployments stand whose calls are orchestrated, or load their model."""
+    """Show how deployments stand that are limited, orchestrated, or load their model."""
     metrics, pool = state.metrics, state.serving.pool
+    for slot in pool.slots():
+        place, quota = slot.deployment, slot.load.quota
+        if quota is not None:
+            metrics.upstreams.quota(
+                place.spec.model_id,
+                upstream=place.upstream,
+                upstream_model=place.upstream_model,
+                used=quota.used(pool.clock()),
+            )
     for model_id, stands in pool.orchestrated().items():
         weights = ((each.upstream, each.weight) for each in stands.units)
         metrics.orchestration.sampled(model_id, stands.mode.value, weights)

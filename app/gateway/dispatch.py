@@ -402,6 +402,7 @@ class Dispatcher:
             )
             if isinstance(failure, UpstreamError):
                 failures.append((attempt, failure))
+                lease.heard(progress.limits)
                 lease.failed(failure)
             lease.settle(attempt.usage)
             lease.release()
@@ -415,6 +416,7 @@ class Dispatcher:
             raise failure from error
         finally:
             entry.wait_ends(self.clock())
+        lease.heard(progress.limits)
         lease.first_token()
         return OpenAnswer(
             deployment=deployment,

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import httpx
 import msgspec
@@ -25,6 +25,29 @@ class Timeouts:
     """For the whole attempt, its stream included; whoever reads the chunks enforces it."""
 
 
+class ToldLimit(NamedTuple):
+    """What an upstream tells of one of its rate limits.
+
+    Attributes
+    ----------
+    of
+        What it limits: `requests`, `tokens`, or one of these with a period of its own
+        (`requests-day`).
+    remaining
+        How much of it is left.
+    limit
+        All of it; None where that is not told.
+    reset_s
+        In how many seconds all of it will be there again, if nothing is used meanwhile; None where
+        that is not told.
+    """
+
+    of: str
+    remaining: float
+    limit: float | None
+    reset_s: float | None
+
+
 class Progress(msgspec.Struct, kw_only=True):
     """How far one call has come, for whoever has to pay for it however it ends.
 
@@ -35,11 +58,14 @@ class Progress(msgspec.Struct, kw_only=True):
     heard_bytes, usage
         Of a whole answer that was cut or cannot be read: how much of it came, and the token counts
         if they were in it.
+    limits
+        What the upstream told of its rate limits.
     """
 
     sent: bool = True
     heard_bytes: int = 0
     usage: ToldUsage | None = None
+    limits: tuple[ToldLimit, ...] = ()
 
 
 class ModelCall(msgspec.Struct, frozen=True, kw_only=True):

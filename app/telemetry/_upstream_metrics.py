@@ -47,6 +47,13 @@ class UpstreamMetrics:
             *("model", "upstream", "upstream_model"),
             together="livemax",
         )
+        self._quota_used = declare.gauge(
+            "gateway_quota_used_ratio",
+            "How much is used of the limit of a deployment that is nearest, as it is written or the"
+            " upstream tells; 1 is all of it, above it is overdrawn.",
+            *("model", "upstream", "upstream_model"),
+            together="livemostrecent",
+        )
         self._success = declare.gauge(
             "gateway_deployment_success",
             "How good the late answers of a deployment are taken to be by its model's bandit, from"
@@ -100,6 +107,10 @@ class UpstreamMetrics:
     ) -> None:
         """Show what a bandit takes a deployment's success to be."""
         self._success[model_id, upstream, upstream_model].set(success)
+
+    def quota(self, model_id: str, *, upstream: str, upstream_model: str, used: float) -> None:
+        """Show how much of its limits a deployment has used."""
+        self._quota_used[model_id, upstream, upstream_model].set(used)
 
     def _called(self, call: Call) -> None:
         model, upstream = self._models[call.model_id], self._upstreams[call.upstream or None]

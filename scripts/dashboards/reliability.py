@@ -131,6 +131,18 @@ ROWS = (
                 maximum=1,
             ),
             Panel(
+                title="Used of quotas",
+                text="Of the nearest limit of each deployment that has one, as it is written or its"
+                " upstream tells; at 1 it gets no calls that another one takes.",
+                queries=[
+                    Query(
+                        "max by (model, upstream, upstream_model) (gateway_quota_used_ratio)",
+                        "{{model}} at {{upstream}} ({{upstream_model}})",
+                    )
+                ],
+                unit="percentunit",
+            ),
+            Panel(
                 title="What bandits believe",
                 text="How good the late answers of each deployment are taken to be, where a model"
                 " is balanced by a bandit.",

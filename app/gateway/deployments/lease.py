@@ -18,6 +18,7 @@ from app.gateway.latency import Forecast
 from app.gateway.queues.fair_line import FairLine
 from app.gateway.queues.virtual_counters import Ticket, virtual_tokens
 from app.gateway.request import Deployment
+from app.providers.base import ToldLimit
 from app.types import Usage
 
 if TYPE_CHECKING:
@@ -53,6 +54,10 @@ class Lease(msgspec.Struct, eq=False):
     """How long it is predicted to take; None for calls that nobody described."""
     turn: Turn | None = None
     """Of a call that had to wait."""
+    number: int = 0
+    """Which call of its place it is, of all that there were."""
+    tokens_begun: float = 0.0
+    """What those took, as far as it was predicted, it itself included."""
     _released: bool = False
     _failed: bool = False
 
@@ -71,6 +76,18 @@ class Lease(msgspec.Struct, eq=False):
         if self.forecast is not None:
             now = self.pool.clock()
             self.slot.speed.first_token(self.forecast, now - self.began, now=now)
+
+    def heard(self, limits: tuple[ToldLimit, ...]) -> None:
+        """Report what the upstream tells of its rate limits, if it tells anything."""
+        if limits:
+            load = self.slot.load
+            self.pool.heard_limits(
+                self.slot,
+                limits,
+                number=self.number,
+                calls=load.begun - self.number,
+                tokens=load.tokens - self.tokens_begun,
+            )
 
     def succeeded(self, *, output_tokens: float | None = None) -> None:
         """Report a complete answer, and how long it was, where that is known."""

@@ -21,12 +21,14 @@ from app.gateway.deployments.lease import MAX_THROTTLE_S, Lease
 from app.gateway.deployments.machines import Home, Wait
 from app.gateway.deployments.orchestration import Orchestration, OrchestrationState
 from app.gateway.deployments.predicted_times import forecast_at, latency_at, soonest_loaded
+from app.gateway.deployments.quotas import Quota
 from app.gateway.deployments.rooms import Room
 from app.gateway.deployments.slots import Load, Slot, loads_of, where_loaded, with_room
 from app.gateway.deployments.tier_load import TierLoad, Under
 from app.gateway.latency import Forecast, Speeds, size_of
 from app.gateway.latency_terms import TimeLeft
 from app.gateway.request import Deployment
+from app.providers.base import ToldLimit
 from routers.decisions import CandidateEstimate, Latency
 
 __all__ = ["MAX_THROTTLE_S", "DeploymentPool", "Lease"]
@@ -203,8 +205,17 @@ class DeploymentPool:
             self._on_loading_call(slot.deployment, was_loaded)
         watching = self._watching.get(model_id)
         watched = None if watching is None else watching.begun(slot, now, size)
+        load = slot.load
         lease = Lease(
-            self, slot, now, is_probe, watched, expected_tokens=expected_tokens, forecast=forecast
+            self,
+            slot,
+            now,
+            is_probe,
+            watched,
+            expected_tokens=expected_tokens,
+            forecast=forecast,
+            number=load.begun,
+            tokens_begun=load.tokens,
         )
         if watched is not None:
             lease.propensity = watched.propensity
@@ -441,6 +452,29 @@ class DeploymentPool:
         """Leave a deployment alone until then."""
         slot.throttled_until = max(slot.throttled_until, until)
         self._troubled.add(slot.deployment.spec.model_id)
+
+    def heard_limits(
+        self, slot: Slot, limits: tuple[ToldLimit, ...], *, number: int, calls: int, tokens: float
+    ) -> None:
+        """Take note of what a deployment tells of its rate limits; see `Quota.hear`."""
+        now, load = self.clock(), slot.load
+        if load.quota is None:
+            load.quota = Quota(now=now)
+            self._limited |= self._models_at(load)
+            self._sized |= self._limited
+            self._shared_loads[slot.deployment.key] = load
+        spent_s = load.quota.hear(limits, now, number=number, calls=calls, tokens=tokens)
+        if spent_s > 0:
+            load.spent_until = now + min(spent_s, MAX_THROTTLE_S)
+            self._troubled |= self._models_at(load)
+
+    def _models_at(self, load: Load) -> set[str]:
+        """Return the models that are served at a place: one, and its variants."""
+        return {
+            model_id
+            for model_id, slots in self._slots.items()
+            if any(slot.load is load for slot in slots)
+        }
 
     def demote(self, places: Collection[tuple[str, str, str]]) -> None:
         """Leave these places alone, and no others, wherever their model is served elsewhere too.

@@ -1,12 +1,14 @@
 """What a deployment takes: calls a second, calls and tokens a minute, as two or three buckets.
 
-A gateway counts what it sends itself, and what others tell that they sent; what is left is an
-estimate, good enough to prefer a deployment with room over one that would answer with a 429.
+A gateway counts what it sends itself, and what others tell that they sent; where a deployment tells
+what is left, that counts. It is an estimate all the same, good enough to prefer a deployment with
+room over one that would answer with a 429.
 """
 
 from collections.abc import Iterable
 
 from app.gateway.request import Deployment
+from app.providers.base import ToldLimit
 
 _MINUTE_S = 60.0
 _DEBT_S = 10.0
@@ -16,10 +18,14 @@ _DEBT_S = 10.0
 class _Bucket:
     """Fills evenly up to `size`; may be overdrawn, within bounds."""
 
-    __slots__ = ("deepest", "left", "per_s", "size")
+    __slots__ = ("deepest", "is_told", "left", "per_s", "size")
 
-    def __init__(self, size: float, per_s: float) -> None:
-        self.size, self.per_s, self.left = size, per_s, size
+    def __init__(self, size: float, per_s: float, *, is_told: bool = False) -> None:
+        self.left, self.is_told = size, is_told
+        self.sized(size, per_s)
+
+    def sized(self, size: float, per_s: float) -> None:
+        self.size, self.per_s = size, per_s
         # A debt without an end would keep a deployment out long after it would take calls again:
         # what it turned away did not use it up.
         self.deepest = -max(size, _DEBT_S * per_s)
@@ -49,31 +55,31 @@ class Quota:
         Seconds of a clock that nobody sets; every later time is of the same one.
     """
 
-    __slots__ = ("_at", "_buckets", "_calls", "_tokens", "limits")
+    __slots__ = ("_at", "_calls", "_tokens", "_told", "_told_by", "limits")
 
     def __init__(
         self,
         *,
-        max_rps: float | None,
-        requests_per_minute: float | None,
-        tokens_per_minute: float | None,
+        max_rps: float | None = None,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
         now: float,
     ) -> None:
         self.limits = (max_rps, requests_per_minute, tokens_per_minute)
         self._at = now
         self._calls: list[_Bucket] = []
+        self._tokens: list[_Bucket] = []
+        self._told: dict[str, _Bucket] = {}
+        self._told_by = 0
         if max_rps is not None:
             # A limit below one a second still lets one call pass at a time.
             self._calls.append(_Bucket(max(1.0, max_rps), max_rps))
         if requests_per_minute is not None:
             size = float(requests_per_minute)
             self._calls.append(_Bucket(size, size / _MINUTE_S))
-        self._tokens = None
-        self._buckets = [*self._calls]
         if tokens_per_minute is not None:
             size = float(tokens_per_minute)
-            self._tokens = _Bucket(size, size / _MINUTE_S)
-            self._buckets.append(self._tokens)
+            self._tokens.append(_Bucket(size, size / _MINUTE_S))
 
     def wait_s(self, now: float, tokens: float) -> float:
         """Return in how many seconds there is room for one more call; 0: now."""
@@ -82,9 +88,9 @@ class Quota:
         for bucket in self._calls:
             if bucket.left < 1.0:
                 wait_s = max(wait_s, bucket.missing(1.0))
-        bucket_of_tokens = self._tokens
-        if bucket_of_tokens is not None and bucket_of_tokens.left < tokens:
-            wait_s = max(wait_s, bucket_of_tokens.missing(tokens))
+        for bucket in self._tokens:
+            if bucket.left < tokens:
+                wait_s = max(wait_s, bucket.missing(tokens))
         return wait_s
 
     def take(self, now: float, tokens: float, *, calls: float = 1.0) -> None:
@@ -92,27 +98,72 @@ class Quota:
         self._fill(now)
         for bucket in self._calls:
             bucket.take(calls)
-        if self._tokens is not None:
-            self._tokens.take(tokens)
+        for bucket in self._tokens:
+            bucket.take(tokens)
 
     def settle(self, tokens: float) -> None:
         """Count so many tokens more than were taken for a call; fewer where it is negative."""
-        if self._tokens is not None:
-            self._tokens.take(tokens)
+        for bucket in self._tokens:
+            # Of what the deployment tells it has taken off the call already, as it counts.
+            if not bucket.is_told:
+                bucket.take(tokens)
+
+    def hear(
+        self, limits: Iterable[ToldLimit], now: float, *, number: int, calls: int, tokens: float
+    ) -> float:
+        """Take note of what the deployment itself tells is left, as it took a call.
+
+        It knows of calls of which nobody here does; what is told here holds besides.
+
+        Parameters
+        ----------
+        number
+            Which call it was of all that were sent; older news change nothing.
+        calls, tokens
+            What was sent after that call, of which it cannot tell yet.
+
+        Returns
+        -------
+        float
+            In how many seconds there will be anything at all again; 0: there is.
+        """
+        if number < self._told_by:
+            return 0.0
+        self._told_by = number
+        self._fill(now)
+        spent_s = 0.0
+        for each in limits:
+            of_calls = each.of.startswith("requests")
+            bucket = self._told.get(each.of)
+            size = max(each.limit or 0.0, each.remaining, 1.0)
+            if each.limit is None and bucket is not None:
+                size = max(size, bucket.size)
+            missing, per_s = size - each.remaining, size / _MINUTE_S
+            if each.reset_s and missing > 0:
+                per_s = missing / each.reset_s
+            if bucket is None:
+                bucket = self._told[each.of] = _Bucket(size, per_s, is_told=True)
+                (self._calls if of_calls else self._tokens).append(bucket)
+            bucket.sized(size, per_s)
+            bucket.left = each.remaining
+            spent_s = max(spent_s, bucket.missing(1.0))
+            bucket.take(calls if of_calls else tokens)
+        return spent_s
 
     def used(self, now: float) -> float:
         """Return how much of the nearest limit is used: 0 nothing, 1 all, above it is overdrawn."""
         self._fill(now)
-        return max(1 - bucket.left / bucket.size for bucket in self._buckets)
+        return max(1 - bucket.left / bucket.size for bucket in (*self._calls, *self._tokens))
 
     def _fill(self, now: float) -> None:
         passed_s = now - self._at
         if passed_s <= 0:
             return
         self._at = now
-        for bucket in self._buckets:
-            left = bucket.left + passed_s * bucket.per_s
-            bucket.left = left if left < bucket.size else bucket.size  # noqa: FURB136  (as above)
+        for buckets in (self._calls, self._tokens):
+            for bucket in buckets:
+                left = bucket.left + passed_s * bucket.per_s
+                bucket.left = left if left < bucket.size else bucket.size  # noqa: FURB136  (as above)
 
 
 def quota_of(deployments: Iterable[Deployment], now: float) -> Quota | None:

@@ -25,6 +25,8 @@ class Load:
     """Of these, as far as they were predicted."""
     room: Room | None = None
     """How many calls it takes at once, where that is limited."""
+    spent_until: float = 0.0
+    """Until then it takes no more, by its own word."""
 
     def begin(self, now: float, tokens: float) -> None:
         """Count one more call, and what it is expected to use."""
@@ -63,18 +65,23 @@ class Slot:
         return self.load.room is None or self.load.room.is_free
 
     def available(self, now: float) -> bool:
-        """Return whether a call may go there: healthy, or due for a probe, and not throttled."""
-        return self.throttled_until <= now and self.circuit.allows(now)
+        """Return whether a call may go there: well or due for a probe, not throttled or spent."""
+        return (
+            self.throttled_until <= now
+            and self.load.spent_until <= now
+            and self.circuit.allows(now)
+        )
 
     @property
     def available_at(self) -> float:
         """When a call may go there again, as far as time alone decides."""
-        return max(self.throttled_until, self.circuit.allows_from)
+        return max(self.throttled_until, self.load.spent_until, self.circuit.allows_from)
 
     def untroubled(self, now: float) -> bool:
         """Return whether nothing at all is held against it."""
         closed = self.circuit.state is CircuitState.CLOSED
-        return closed and self.throttled_until <= now and not self.demoted
+        left_alone_until = max(self.throttled_until, self.load.spent_until)
+        return closed and left_alone_until <= now and not self.demoted
 
     def wait_s(self, now: float, tokens: float) -> float:
         """Return in how many seconds its quota has room for a call; 0: now."""

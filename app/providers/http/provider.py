@@ -27,6 +27,7 @@ from app.providers.http.paid import usage_in, with_output_limit
 from app.providers.http.reads import Reads, first_byte
 from app.providers.http.request_fields import with_developer_as, with_limit_as
 from app.providers.http.tokens import Authoriser, BearerTokens, CommandSource, FileSource
+from app.providers.http.told_limits import told_limits
 from app.types import CHAT_COMPLETIONS, MESSAGES, RESPONSES
 from app.wire.answer_pieces import in_pieces, put_together
 from app.wire.completions.request import COMPLETIONS
@@ -259,6 +260,7 @@ class HttpProvider(ABC):
         call.progress.sent = True
         stream = cast("httpx.AsyncByteStream", response.stream)
         raw = response.headers.raw
+        call.progress.limits = told_limits(raw, now_s=self._now())
         try:
             reads = Reads(_plain(stream, raw), timeouts, deadline)
             if not 200 <= response.status_code < 300:

@@ -6,6 +6,7 @@ import pytest
 from app.gateway.deployments.balance import CallSize
 from app.gateway.deployments.pool import DeploymentPool
 from app.gateway.deployments.quotas import Quota
+from app.providers.base import ToldLimit
 from tests.support.providers import ScriptedProvider, deployment
 
 
@@ -138,3 +139,50 @@ def test_a_variant_shares_calls_and_quota_of_its_place():
 
 def test_a_pool_without_limits_asks_for_no_sizes():
     assert not pool_of(("x", {}), ("y", {}), clock=Clock()).predicts("a")
+
+
+def heard(quota, *limits, now=0.0, number=1, calls=0, tokens=0.0):
+    return quota.hear(limits, now, number=number, calls=calls, tokens=tokens)
+
+
+def test_what_a_place_tells_counts_and_fills_as_it_says():
+    told = quota()
+    assert heard(told, ToldLimit("requests", 2.0, 10.0, 4.0)) == 0.0
+    for _ in range(2):
+        assert told.wait_s(0.0, 0.0) == 0.0
+        told.take(0.0, 0.0)
+    # All 8 that are missing come in 4 seconds: one in half a second.
+    assert told.wait_s(0.0, 0.0) == pytest.approx(0.5)
+    assert told.used(4.0) == pytest.approx(0.2)
+    assert heard(told, ToldLimit("requests", 0.0, 10.0, 5.0), now=4.0, number=2) == 0.5
+    assert heard(told, ToldLimit("tokens", 500.0, 1000.0, 60.0), now=4.0, number=3) == 0.0
+    assert told.wait_s(5.0, 700.0) == pytest.approx(23.0)
+
+
+def test_calls_that_a_place_cannot_know_of_yet_count_besides():
+    told = quota()
+    heard(told, ToldLimit("requests", 5.0, 10.0, 60.0), number=3, calls=4, tokens=100.0)
+    told.take(0.0, 0.0)
+    assert told.wait_s(0.0, 0.0) > 0
+    # What was told before, and is read later, is old.
+    heard(told, ToldLimit("requests", 9.0, 10.0, 60.0), number=2)
+    assert told.wait_s(0.0, 0.0) > 0
+    heard(told, ToldLimit("requests", 9.0, 10.0, 60.0), number=8)
+    assert told.wait_s(0.0, 0.0) == 0.0
+
+
+def test_of_what_is_written_and_what_is_told_the_tighter_holds():
+    both = quota(rpm=60.0)
+    heard(both, ToldLimit("requests", 1000.0, 1000.0, None))
+    for _ in range(60):
+        both.take(0.0, 0.0)
+    assert both.wait_s(0.0, 0.0) == pytest.approx(1.0)
+    heard(both, ToldLimit("requests", 0.0, None, 7.0), now=60.0, number=2)
+    assert both.wait_s(60.0, 0.0) == pytest.approx(7.0 / 1000.0)
+
+
+def test_what_a_call_used_is_not_counted_twice_where_a_place_tells():
+    told = quota()
+    heard(told, ToldLimit("tokens", 600.0, 1000.0, 60.0))
+    told.settle(400.0)
+    assert told.used(0.0) == pytest.approx(0.4)
