@@ -24,6 +24,7 @@ from app.commands.serve import serve
 from app.commands.spend import spend
 from app.commands.terminal import flush_output, prepare_output
 from app.commands.top import top
+from app.commands.watch import watch
 from app.errors import GatewayError
 from routers import commands
 from routers.commands.base import GATEWAY_ESTIMATES
@@ -95,6 +96,7 @@ cli.add_command(with_plugins(replay))
 cli.add_command(with_plugins(serve))
 cli.add_command(with_plugins(spend))
 cli.add_command(with_plugins(top))
+cli.add_command(with_plugins(watch))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -12,8 +12,9 @@ from app.gateway.watch.canaries import Canaries
 from app.gateway.watch.canary_prompts import CANARY_PROMPTS
 from app.gateway.watch.provider_watch import ProviderWatch
 from app.gateway.watch.watched_place import WatchedPlace
+from routers.watch.next_step import alone_at, demoted_at, next_step, tried_at
 from routers.watch.profile import CANARIES_LEARNED, KNOWN_AFTER, Profile
-from routers.watch.watched import Change, Level, Watched
+from routers.watch.watched import RETURN_EVIDENCE, Change, Level, Rule, Watched
 
 
 class WatchedModel(BaseModel):
@@ -36,6 +37,8 @@ class WatchedModel(BaseModel):
     return_evidence: float
     """How strongly they speak for its being back, where it has changed."""
     evidence_by_signal: dict[str, float]
+    alone_at: dict[str, float]
+    """The evidence at which each signal is a warning by itself; weights make one of all."""
     answers: int
     """Looked at so far."""
     answers_learned: int
@@ -48,6 +51,10 @@ class WatchedModel(BaseModel):
     """How many more until they are tested."""
     answered_as: dict[str, int]
     """What the upstream called the model that answered → how often."""
+    next: str
+    """What has to come for another level, and which that is."""
+    tried_at: float | None
+    """When a demoted model serves again for a trial at the latest, in seconds since the epoch."""
 
 
 class WatchedModels(BaseModel):
@@ -55,6 +62,12 @@ class WatchedModels(BaseModel):
 
     object: Literal["list"] = "list"
     mode: Literal["off", "warn", "demote"]
+    warns_at: float
+    """Evidence of a warning."""
+    demotes_at: float | None
+    """Evidence, times apart, of a demotion; null where models are not demoted."""
+    returns_at: float
+    """Return evidence at which a model is trusted again."""
     data: list[WatchedModel]
 
 
@@ -155,10 +168,17 @@ def _known(watch: ProviderWatch) -> str:
 
 
 def _told(watch: ProviderWatch, places: Sequence[WatchedPlace]) -> WatchedModels:
-    return WatchedModels(mode=watch.mode, data=[_one(each) for each in places])
+    rule = watch.rule
+    return WatchedModels(
+        mode=watch.mode,
+        warns_at=rule.alarm,
+        demotes_at=demoted_at(rule),
+        returns_at=RETURN_EVIDENCE,
+        data=[_one(each, rule) for each in places],
+    )
 
 
-def _one(watched: WatchedPlace) -> WatchedModel:
+def _one(watched: WatchedPlace, rule: Rule) -> WatchedModel:
     known, (model_id, upstream, upstream_model) = watched.known, watched.place
     profile = known.profile
     return WatchedModel(
@@ -175,12 +195,17 @@ def _one(watched: WatchedPlace) -> WatchedModel:
         evidence_by_signal={
             signal.value: detector.evidence for signal, detector in known.detectors.items()
         },
+        alone_at={
+            signal.value: at for signal, at in alone_at(rule).items() if signal in known.detectors
+        },
         answers=known.n_seen,
         answers_learned=profile.n,
         canaries=known.n_canaries,
         canaries_known=sum(map(profile.knows, profile.known)),
         canaries_needed=_needed(profile),
         answered_as=profile.names,
+        next=next_step(known, rule),
+        tried_at=tried_at(known, rule),
     )
 
 

@@ -263,6 +263,11 @@ class Watched(msgspec.Struct, kw_only=True, gc=False):
         return Change(level=level, signals=tuple(suspects), evidence=evidence, why=why)
 
 
+def tried_after_s(known: Watched, rule: Rule) -> float:
+    """Return how long after its demotion a model is tried again whatever is known of it."""
+    return rule.return_after_s * 2.0 ** min(known.n_vain, _MAX_DOUBLINGS)
+
+
 def _from_ok(known: Watched, rule: Rule, _now: float) -> tuple[Level, str]:
     return (Level.WARNING if known.evidence() >= rule.alarm else Level.OK), ""
 
@@ -278,7 +283,7 @@ def _from_demoted(known: Watched, rule: Rule, now: float) -> tuple[Level, str]:
         return Level.WARNING, "models are not demoted any more"
     if known.return_evidence >= RETURN_EVIDENCE:
         return Level.RETURNING, ""
-    if now - known.since >= rule.return_after_s * 2 ** min(known.n_vain, _MAX_DOUBLINGS):
+    if now - known.since >= tried_after_s(known, rule):
         return Level.RETURNING, "a trial after its time"
     return Level.DEMOTED, ""
 

@@ -88,6 +88,11 @@ class ProviderWatch:
         return "demote" if self._rule.demotes else "warn"
 
     @property
+    def rule(self) -> Rule:
+        """How it is kept; of no meaning while nothing is watched."""
+        return self._rule or Rule()
+
+    @property
     def is_on(self) -> bool:
         """Whether anything is watched."""
         return self._rule is not None
@@ -186,7 +191,7 @@ class ProviderWatch:
             watched = self._places[place]
             changes = await watched.keep(
                 self.registers,
-                rule=self._rule or Rule(),
+                rule=self.rule,
                 peers=self._peers(place),
                 now=self.now(),
                 act=act,

@@ -1,0 +1,123 @@
+"""`steelyard watch` beside a running gateway whose upstream has another model answer."""
+
+import json
+
+import pytest
+
+from app.cli import main
+from tests.integration.test_provider_watch import (
+    BEST,
+    FREE_ENOUGH,
+    LEARNED,
+    TOKEN,
+    WORST,
+    world,
+)
+
+__all__ = ["world"]
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """Run the command as a shell would; return its code, and what it printed."""
+    monkeypatch.delenv("STEELYARD_ADMIN_TOKEN", raising=False)
+
+    def run(gateway, *words, token=TOKEN):
+        options = ["--url", getattr(gateway, "url", gateway)]
+        options += [] if token is None else ["--token", token]
+        capsys.readouterr()
+        code = 0
+        try:
+            main(["watch", *words, *options])
+        except SystemExit as end:
+            code = end.code
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def test_a_worse_tier_is_shown_with_its_evidence_and_can_be_cleared(world, run):
+    gateway = world("demote")
+    gateway.ask_often(LEARNED)
+    code, calm, _ = run(gateway, "list")
+    assert code == 0
+    assert "mode demote: warning at evidence 1e+05, demoted at 1e+07" in calm
+    assert "evidence" not in calm.partition(BEST)[2].splitlines()[0]
+    gateway.disguise(WORST)
+    gateway.ask_often(400)
+    code, shown, _ = run(gateway, "list")
+    assert code == 0
+    (row,) = [line for line in shown.splitlines() if line.startswith(f"{BEST} ")][:1]
+    assert "demoted" in row
+    details = shown.partition(f"{BEST} at stub: demoted")[2]
+    assert "changed    shorter" in details
+    assert "shorter" in details.partition("evidence")[2].splitlines()[0]
+    assert "next       returns at return evidence 1000" in details
+    assert "sim-small at" not in shown  # nothing is held against it
+
+    told = json.loads(run(gateway, "list", BEST, "--json")[1])
+    (known,) = told["data"]
+    assert known["evidence"] >= told["warns_at"]
+    assert known["tried_at"] == pytest.approx(known["since"] + 80_000)
+    assert known["alone_at"]["shorter"] == pytest.approx(told["warns_at"] / 0.2)
+
+    code, cleared, _ = run(gateway, "clear", BEST)
+    assert (code, gateway.watched()["level"]) == (0, "ok")
+    assert f"{BEST} at stub: ok" in cleared
+    code, relearned, _ = run(gateway, "relearn", BEST)
+    assert (code, gateway.watched()["answers_learned"]) == (0, 0)
+    assert "an operator cleared it" in relearned
+
+
+def test_a_model_is_pinned_frozen_and_checked(world, run):
+    gateway = world("warn", canaries=FREE_ENOUGH)
+    code, shown, _ = run(gateway, "pin", BEST, "demoted", "--upstream", "stub")
+    assert code == 0
+    assert "demoted, pinned" in shown
+    assert "stays demoted until an operator clears it" in shown
+    assert gateway.ask(BEST) == (BEST, "demoted")
+    assert run(gateway, "clear", BEST)[0] == 0
+    assert run(gateway, "freeze", BEST)[0] == 0
+    assert gateway.watched()["frozen"]
+    checked = json.loads(run(gateway, "check", BEST, "-n", "3", "--json")[1])
+    assert checked["data"][0]["canaries"] == 3
+    assert len(checked["data"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["list", "nobody"], "nothing is watched under the name 'nobody'; known: "),
+        (["clear", "nobody"], "nothing is watched under that name; known: "),
+        (["check", BEST], "set watch.canaries.usd_per_day"),
+        (["pin", BEST, "shaky"], "'shaky' is not one of"),
+        (["clear"], "Missing argument 'MODEL'"),
+    ],
+    ids=["unknown", "unknown to clear", "no money", "no level", "no model"],
+)
+def test_what_cannot_be_is_one_line(world, run, words, says):
+    gateway = world("warn")
+    code, out, err = run(gateway, *words)
+    assert (code, out) == (2, "")
+    assert says in err
+    assert err.count("\n") == 1
+
+
+def test_a_gateway_that_is_not_there_or_does_not_know_one_is_told_in_one_line(world, run):
+    gateway = world("warn")
+    for where, token, says in (
+        (gateway, None, "--token, or STEELYARD_ADMIN_TOKEN"),
+        (gateway, "x" * 32, "does not know this token"),
+        ("http://127.0.0.1:9", TOKEN, "cannot be reached"),
+        ("nonsense", TOKEN, "cannot be reached"),
+        (f"{gateway.url}/v1", TOKEN, "is not there"),
+    ):
+        code, out, err = run(where, "list", token=token)
+        assert (code, out) == (2, "")
+        assert says in err
+        assert err.count("\n") == 1
+
+
+def test_where_nothing_is_watched_it_says_so(world, run):
+    assert "the watch is off" in run(world("off"), "list")[1]
