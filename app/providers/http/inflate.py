@@ -1,8 +1,10 @@
 """Compressed answers, unpacked as they arrive and never much at a time."""
 
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Self
+
+import httpx
 
 from app.errors import UpstreamInvalidResponseError
 
@@ -83,3 +85,12 @@ class _Inflated(AsyncIterator[bytes]):
             return self._unpack(packed)
         self._began = True
         return data
+
+
+def plain_body(
+    stream: httpx.AsyncByteStream, headers: Sequence[tuple[bytes, bytes]]
+) -> AsyncIterator[bytes]:
+    """Return a body as it was before its `content-encoding`, where it has one."""
+    encodings = [value for name, value in headers if name.lower() == b"content-encoding"]
+    body = stream.__aiter__()
+    return inflated(body, b",".join(encodings).decode("latin-1")) if encodings else body

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from typing import ClassVar, cast
 
 import httpx
@@ -22,15 +22,15 @@ from app.providers.http.answer_stream import AnswerStream
 from app.providers.http.credentials import Credentials
 from app.providers.http.errors import Headers, error_from_status, retry_after_s
 from app.providers.http.exchange import Exchange
-from app.providers.http.inflate import inflated
-from app.providers.http.paid import usage_in, with_output_limit
+from app.providers.http.inflate import plain_body
+from app.providers.http.paid import usage_in
 from app.providers.http.reads import Reads, first_byte
-from app.providers.http.request_fields import with_developer_as, with_limit_as
+from app.providers.http.request_fields import FieldsTaken
+from app.providers.http.request_headers import OUR_HEADERS, encoded_header
 from app.providers.http.tokens import Authoriser, BearerTokens, CommandSource, FileSource
 from app.providers.http.told_limits import told_limits
-from app.types import CHAT_COMPLETIONS, MESSAGES, RESPONSES
+from app.types import CHAT_COMPLETIONS
 from app.wire.answer_pieces import in_pieces, put_together
-from app.wire.completions.request import COMPLETIONS
 from app.wire.lenient_pieces import LenientAssembler
 from app.wire.pinned.endpoints import PASSED_THROUGH, PINNED
 from app.wire.pinned.forms import FORM_TYPE
@@ -41,32 +41,6 @@ USER_AGENT = f"steelyard/{__version__}".encode("ascii")
 
 MAX_ERROR_BODY_BYTES = 1024 * 1024
 
-_OURS = frozenset(
-    {
-        b"accept",
-        b"accept-encoding",
-        b"api-key",
-        b"authorization",
-        b"connection",
-        b"content-length",
-        b"content-type",
-        b"host",
-        b"transfer-encoding",
-        b"user-agent",
-        b"x-amz-date",
-        b"x-amz-security-token",
-        b"x-api-key",
-        b"x-goog-api-key",
-    }
-)
-
-
-_TAKE_COMPLETION_LIMITS = ("api.openai.com", ".openai.azure.com")
-"""Hosts whose reasoning models know no `max_tokens`; many other servers know nothing else."""
-
-
-_LIMIT_FIELDS = {MESSAGES: "max_tokens", COMPLETIONS: "max_tokens", RESPONSES: "max_output_tokens"}
-"""What dialects besides chat completions call the limit of an answer."""
 _NO_STREAM = frozenset({b"", b"{", b"[", b"<", b'"'})
 """What the body of an answer begins with that is no event stream."""
 _STREAM = frozenset({b":", b"d", b"e", b"i", b"r"})
@@ -155,13 +129,14 @@ class HttpProvider(ABC):
         self._url = self._join(self.path)
         self._transport = transport
         self._stream_usage = stream_usage
-        self._drop_fields = frozenset(drop_fields)
-        self._developer_role = developer_role
-        self._max_tokens_field = max_tokens_field
+        self._fields_taken = FieldsTaken.by_host(
+            self._base_url.host,
+            dropped=drop_fields,
+            developer_role=developer_role,
+            max_tokens_field=max_tokens_field,
+        )
         self._max_response_bytes = max_response_bytes
         self._now = now
-        new = self._base_url.host.endswith(_TAKE_COMPLETION_LIMITS)
-        self._output_limit_field = "max_completion_tokens" if new else "max_tokens"
         chosen = {name.lower() for name, _ in extra_headers}
         own = [each for each in self._dialect_headers(api_key) if each[0].lower() not in chosen]
         self._headers = [
@@ -169,7 +144,7 @@ class HttpProvider(ABC):
             (b"Content-Type", b"application/json"),
             (b"Accept-Encoding", b"identity"),
             *([] if "user-agent" in chosen else [(b"User-Agent", USER_AGENT)]),
-            *(_header(name, value) for name, value in (*extra_headers, *own)),
+            *(encoded_header(name, value) for name, value in (*extra_headers, *own)),
         ]
         self._credentials = Credentials(api_key, extra_headers)
         authoriser = self._authoriser_of(api_key, identity)
@@ -262,7 +237,7 @@ class HttpProvider(ABC):
         raw = response.headers.raw
         call.progress.limits = told_limits(raw, now_s=self._now())
         try:
-            reads = Reads(_plain(stream, raw), timeouts, deadline)
+            reads = Reads(plain_body(stream, raw), timeouts, deadline)
             if not 200 <= response.status_code < 300:
                 body = await reads.as_far_as_possible(MAX_ERROR_BODY_BYTES)
                 failure = self._failure(response.status_code, raw, body)
@@ -375,17 +350,7 @@ class HttpProvider(ABC):
         return await asyncio.to_thread(self._request, call, timeouts)
 
     def _request(self, call: ModelCall, timeouts: dict[str, float | None]) -> httpx.Request:
-        if call.max_output_tokens is not None and call.dialect not in PINNED:
-            named = _LIMIT_FIELDS.get(call.dialect, self._output_limit_field)
-            limited = with_output_limit(call.fields, call.max_output_tokens, field=named)
-            call = msgspec.structs.replace(call, fields=limited)
-        if self._drop_fields:
-            kept = {k: v for k, v in call.fields.items() if k not in self._drop_fields}
-            call = msgspec.structs.replace(call, fields=kept)
-        if call.dialect == CHAT_COMPLETIONS and (
-            self._developer_role != "developer" or self._max_tokens_field is not None
-        ):
-            call = msgspec.structs.replace(call, fields=self._reworded(call.fields))
+        call = self._fields_taken.of(call)
         body = self._encode(call)
         ours, accepted = self._headers, self.stream_type if call.stream else b"application/json"
         if call.dialect in PASSED_THROUGH:
@@ -403,18 +368,11 @@ class HttpProvider(ABC):
                 *ours,
                 (b"Content-Length", b"%d" % len(body)),
                 (b"Accept", accepted),
-                *(header for header in call.headers if header[0].lower() not in _OURS),
+                *(header for header in call.headers if header[0].lower() not in OUR_HEADERS),
             ],
             stream=httpx.ByteStream(body),
             extensions={"timeout": timeouts},
         )
-
-    def _reworded(self, fields: Mapping[str, bytes]) -> Mapping[str, bytes]:
-        if self._developer_role != "developer":
-            fields = with_developer_as(fields, self._developer_role)
-        if self._max_tokens_field is not None:
-            fields = with_limit_as(fields, self._max_tokens_field)
-        return fields
 
     def _passed_on(self, headers: Headers) -> Headers:
         return [
@@ -422,16 +380,3 @@ class HttpProvider(ABC):
             for name, value in headers
             if name.lower() in self.passed_on and self._credentials.may_pass(value)
         ]
-
-
-def _plain(stream: httpx.AsyncByteStream, headers: Headers) -> AsyncIterator[bytes]:
-    encodings = [value for name, value in headers if name.lower() == b"content-encoding"]
-    body = stream.__aiter__()
-    return inflated(body, b",".join(encodings).decode("latin-1")) if encodings else body
-
-
-def _header(name: str, value: str) -> tuple[bytes, bytes]:
-    if not (name + value).isascii() or not (name + value).isprintable():
-        # The value may be a key: it is not shown.
-        raise ConfigError(f"header {name!r} has a value with line breaks or non-ASCII characters")
-    return name.encode("ascii"), value.encode("ascii")
