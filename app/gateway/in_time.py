@@ -71,4 +71,4 @@ def may_wait(
     left = time_left(request, entry, lease.pool, after_s=wait_s)
     if left is None:
         return True
-    return left.late_s(forecast_at(lease.slot, size, lease.pool.clock()).latency) <= 0
+    return left.suffices(forecast_at(lease.slot, size, lease.pool.clock()).latency)

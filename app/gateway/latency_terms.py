@@ -23,6 +23,10 @@ class TimeLeft(NamedTuple):
     total_s: float
     ttft_s: float
 
+    def suffices(self, latency: Latency) -> bool:
+        """Return whether an answer will be in time."""
+        return latency.total_s_upper <= self.total_s and latency.ttft_s_upper <= self.ttft_s
+
     def late_s(self, latency: Latency) -> float:
         """Return by how many seconds an answer may be late; none is up to 0."""
         return max(latency.total_s_upper - self.total_s, latency.ttft_s_upper - self.ttft_s)
@@ -45,6 +49,8 @@ class LatencyTerms:
     usd_per_s: float = 0.0
     told: Mapping[str, float] = field(init=False, compare=False)
     """The terms by the names that requests know them by."""
+    has_deadline: bool = field(init=False, compare=False)
+    """Whether an answer may be late."""
 
     def __post_init__(self) -> None:
         known = {
@@ -54,11 +60,8 @@ class LatencyTerms:
         }
         told = {name: round(value, 9) for name, value in known.items() if value is not None}
         object.__setattr__(self, "told", told)
-
-    @property
-    def has_deadline(self) -> bool:
-        """Whether an answer may be late."""
-        return self.max_total_s is not None or self.max_ttft_s is not None
+        has_deadline = self.max_total_s is not None or self.max_ttft_s is not None
+        object.__setattr__(self, "has_deadline", has_deadline)
 
     @property
     def first_s(self) -> float | None:
@@ -76,6 +79,8 @@ class LatencyTerms:
 
     def unmet(self, latency: Latency, elapsed_s: float) -> str | None:
         """Return which limits an answer that began after so long may miss, in words of headers."""
+        if self.left(elapsed_s).suffices(latency):
+            return None
         told = [
             f"{name}; predicted-ms={(elapsed_s + upper_s) * _MS:.0f}; limit-ms={limit_s * _MS:.0f}"
             for name, upper_s, limit_s in (

@@ -151,6 +151,8 @@ class ModelQueue:
 
     def _serve(self) -> None:
         """Serve who waits, as far as there is room."""
+        if not self.line.n_waiting:
+            return
         now = self._pool.clock()
         while self.line.n_waiting and self._has_room():
             if self.line.serve_next(now) is None:

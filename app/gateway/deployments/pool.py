@@ -20,12 +20,17 @@ from app.gateway.deployments.breaker import Circuit, CircuitState
 from app.gateway.deployments.lease import MAX_THROTTLE_S, Lease
 from app.gateway.deployments.machines import Home, Wait
 from app.gateway.deployments.orchestration import Orchestration, OrchestrationState
-from app.gateway.deployments.predicted_times import forecast_at, latency_at, soonest_loaded
+from app.gateway.deployments.predicted_times import (
+    forecast_at,
+    in_time,
+    latency_at,
+    soonest_loaded,
+)
 from app.gateway.deployments.quotas import Quota
 from app.gateway.deployments.rooms import Room
 from app.gateway.deployments.slots import Load, Slot, loads_of, where_loaded, with_room
 from app.gateway.deployments.tier_load import TierLoad, Under
-from app.gateway.latency import Forecast, Speeds, size_of
+from app.gateway.latency import Speeds, size_of
 from app.gateway.latency_terms import TimeLeft
 from app.gateway.request import Deployment
 from app.providers.base import ToldLimit
@@ -38,7 +43,6 @@ _NO_BALANCES: Mapping[str, Balance] = MappingProxyType({})
 _NO_HOMES: Mapping[tuple[str, str], Home] = MappingProxyType({})
 _NO_ROOMS: Mapping[tuple[str, str], Room] = MappingProxyType({})
 _NO_LOADS: Mapping[str, TierLoad] = MappingProxyType({})
-_NO_FORECASTS: Mapping[Slot, Forecast] = MappingProxyType({})
 
 
 class DeploymentPool:
@@ -180,11 +184,8 @@ class DeploymentPool:
         if model_id in self._bounded:
             slots = [slot for slot in slots if slot.has_room] or slots
         now = self.clock()
-        forecasts = _NO_FORECASTS
         if left is not None and size is not None and len(slots) > 1:
-            forecasts = {slot: forecast_at(slot, size, now) for slot in slots}
-            quick = [slot for slot in slots if left.late_s(forecasts[slot].latency) <= 0]
-            slots = [slot for slot in quick if slot.available(now)] or quick or slots
+            slots = in_time(slots, size, left, now)
         slot = slots[0] if len(slots) == 1 else self._choose(model_id, slots, avoid, now, size)
         expected_tokens = 0.0 if size is None else size.tokens
         slot.load.begin(now, expected_tokens)
@@ -193,9 +194,7 @@ class DeploymentPool:
             is_probe = slot.circuit.begin(now)
             if is_probe:
                 self._on_breaker_change(slot.deployment, slot.circuit.state)
-        forecast = forecasts.get(slot)
-        if forecast is None and size is not None:
-            forecast = forecast_at(slot, size, now)
+        forecast = None if size is None else forecast_at(slot, size, now)
         if slot.home is not None:
             if slot.home.wait_s(now) > 0:
                 # What a model that is being loaded takes says nothing of what it takes else.
@@ -277,9 +276,14 @@ class DeploymentPool:
 
         Where none is, to any: it is made all the same.
         """
-        slots, now = self._speaking(dialect, model_id), self.clock()
-        usable = [slot for slot in slots if slot.available(now)] or slots
-        return any(slot.has_room for slot in usable)
+        slots = self._speaking(dialect, model_id)
+        if model_id in self._troubled:
+            now = self.clock()
+            slots = [slot for slot in slots if slot.available(now)] or slots
+        for slot in slots:  # noqa: SIM110  (most often the first one has: no generator for that)
+            if slot.has_room:
+                return True
+        return False
 
     def by_model(self) -> Iterable[tuple[str, tuple[Slot, ...]]]:
         """Return the deployments of every model."""

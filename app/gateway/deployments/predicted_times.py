@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from app.gateway.deployments.balance import CallSize
 from app.gateway.deployments.slots import Slot
-from app.gateway.latency import Forecast, later
+from app.gateway.latency import Forecast, later, size_of
 from app.gateway.latency_terms import TimeLeft
 from routers.decisions import CandidateEstimate, Latency
 
@@ -19,6 +19,26 @@ def forecast_at(slot: Slot, size: CallSize, now: float) -> Forecast:
         ahead_s=_loading_s(slot, now),
         now=now,
     )
+
+
+def in_time(slots: Sequence[Slot], size: CallSize, left: TimeLeft, now: float) -> Sequence[Slot]:
+    """Return the places where a call would be in time; all of them where it would be so nowhere."""
+    quick = []
+    for slot in slots:
+        latency = slot.speed.latency(
+            size_of(size.input_tokens),
+            size.output_tokens,
+            size.output_tokens_upper,
+            size.streams,
+            now,
+        )
+        if slot.home is not None:
+            latency = later(latency, _loading_s(slot, now))
+        if left.suffices(latency):
+            quick.append(slot)
+    if not quick or len(quick) == len(slots):
+        return slots
+    return [slot for slot in quick if slot.available(now)] or quick
 
 
 def latency_at(
@@ -50,7 +70,7 @@ def latency_at(
         found = later(found, _loading_s(first, now))
     if left is None or len(slots) == 1:
         return found
-    if found.total_s_upper <= left.total_s and found.ttft_s_upper <= left.ttft_s:
+    if left.suffices(found):
         return found
     others = [
         later(slot.speed.latency(size, expected, longest, streams, now), _loading_s(slot, now))

@@ -83,6 +83,8 @@ class Quota:
 
     def wait_s(self, now: float, tokens: float) -> float:
         """Return in how many seconds there is room for one more call; 0: now."""
+        if self._has_room(tokens):  # what came in meanwhile can only add to it
+            return 0.0
         self._fill(now)
         wait_s = 0.0
         for bucket in self._calls:
@@ -92,6 +94,15 @@ class Quota:
             if bucket.left < tokens:
                 wait_s = max(wait_s, bucket.missing(tokens))
         return wait_s
+
+    def _has_room(self, tokens: float) -> bool:
+        for bucket in self._calls:
+            if bucket.left < 1.0:
+                return False
+        for bucket in self._tokens:  # noqa: SIM110  (a generator takes longer than one or two)
+            if bucket.left < tokens:
+                return False
+        return True
 
     def take(self, now: float, tokens: float, *, calls: float = 1.0) -> None:
         """Count calls of so many tokens in all, whether or not there is room for them."""

@@ -1,6 +1,6 @@
 """One place that serves a model, and what is known of it at the moment."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.gateway.deployments.breaker import Circuit, CircuitState
@@ -89,11 +89,10 @@ class Slot:
         return 0.0 if quota is None else quota.wait_s(now, tokens)
 
 
-def with_room(slots: Iterable[Slot], now: float, tokens: float) -> list[Slot]:
+def with_room(slots: Sequence[Slot], now: float, tokens: float) -> list[Slot]:
     """Return those with room in their quotas; where none has any, the one that has some first."""
-    waits = [(slot.wait_s(now, tokens), slot) for slot in slots]
-    free = [slot for wait_s, slot in waits if wait_s == 0.0]
-    return free or [min(waits, key=lambda each: each[0])[1]]
+    free = [slot for slot in slots if not slot.wait_s(now, tokens)]
+    return free or [min(slots, key=lambda slot: slot.wait_s(now, tokens))]
 
 
 def where_loaded(slots: Sequence[Slot], now: float) -> Sequence[Slot]:

@@ -38,8 +38,10 @@ class Ranks:
 
     key: QueueTerms = _NO_TERMS
     teams: Mapping[str, QueueTerms] = field(default_factory=dict)
-    _usual: dict[str, tuple[Caller, Rank]] = field(default_factory=dict, init=False)
-    """What callers have who say nothing."""
+    _usual: dict[tuple[str, bytes | None], tuple[Caller, Rank]] = field(
+        default_factory=dict, init=False
+    )
+    """What callers have by what they ask for, where that is spelled as it is here, or nothing."""
 
     def of(self, caller: Caller, peer: str, asked: bytes | None) -> Rank:
         """Return the rank of a request.
@@ -58,15 +60,15 @@ class Ranks:
         ForbiddenError
             `priority_not_allowed`, if the caller may not ask for it.
         """
-        if asked is not None:
+        if asked is not None and asked not in _BY_NAME:
             return self._rank(caller, peer, asked)
-        who = peer if caller.key is None else caller.key_id
+        who = (peer if caller.key is None else caller.key_id, asked)
         usual = self._usual.get(who)
         if usual is not None and usual[0] is caller:
             return usual[1]
         if len(self._usual) >= _MAX_USUAL:
             self._usual.clear()
-        rank = self._rank(caller, peer, None)
+        rank = self._rank(caller, peer, asked)
         self._usual[who] = caller, rank
         return rank
 
