@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from app.gateway.load.load_price import FITTED, LoadPrice
-from loadtest.sim.arrivals import bursty, poisson, stepped
+from loadtest.sim.arrivals import poisson, stepped
 from loadtest.sim.scenarios.base import (
     SCENARIOS,
     Report,
@@ -19,7 +19,6 @@ from loadtest.sim.scenarios.base import (
 )
 from loadtest.sim.scenarios.bursts import phases, traffic_of
 from loadtest.sim.tiers import EASY_MIX, HARD_MIX, TIERS, Questions, Served, of, serve
-from loadtest.sim.traffic import Floats
 
 BEST, CHEAPEST = "best", "cheapest"
 PEAK = TIERS[BEST][1]
@@ -36,8 +35,8 @@ GRID = (0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 5.5, 6.0, 6.5, 7.0, 7.5, 8.0)
 class BestEffortScenario(Scenario):
     """4, 40, 4 requests a second: the tier falls and rises, answers stay in time, hard ones good.
 
-    Then ten times the rate that the best tier alone can bear, constant rates, bursts at times that
-    nobody knows, and requests of tasks that need the best tier more or less.
+    Then ten times the rate that the best tier alone can bear, constant rates, and requests of tasks
+    that need the best tier more or less. Bursts at times that nobody knows are `near-peak`.
     """
 
     def run(self, setting: Setting) -> Report:
@@ -59,14 +58,12 @@ class BestEffortScenario(Scenario):
                 at_least=0.99,
             )
         )
-        above = _time_above(setting)
         learned, table = _tasks(setting)
         return Report(
             rows=[*rows, *table],
             verdicts=[*verdicts, *learned],
             plots=found.plots(),
             duration_s=found.lasts_s,
-            notes=[above],
         )
 
 
@@ -158,27 +155,6 @@ def _ten_times(setting: Setting) -> tuple[float, float]:
 
     fails_at = next((rate for rate in GRID if in_time(rate, BEST) < 0.99), GRID[-1])
     return fails_at, in_time(10 * fails_at, None)
-
-
-def _time_above(setting: Setting) -> str:
-    """Return how often best effort and the best tier alone are near the peak, in words."""
-    rng = np.random.default_rng(setting.seed)
-    lasts_s = 120.0 if setting.short else 1200.0
-    arrives = bursty(2.0, lasts_s, rng, burst=8.0, calm_s=30.0, burst_s=10.0)
-    traffic = of(arrives, rng, shape=4.0)
-    edges = np.arange(0, lasts_s + 1, 2.0)
-    shares: dict[str, list[float]] = {}
-    for name, static in (("best effort", None), ("the best alone", BEST)):
-        worth = serve(traffic, seed=setting.seed, static=static).worth
-        windows: Floats = averaged(arrives, worth, edges)
-        known = windows[~np.isnan(windows)]
-        shares[name] = [float((known >= share * PEAK).mean()) for share in (0.96, 0.98)]
-    parts = [f"{name} {each[0]:.0%} and {each[1]:.0%}" for name, each in shares.items()]
-    ratios = [a / max(b, 1e-9) for a, b in zip(*shares.values(), strict=True)]
-    return (
-        "bursts of 16/s at unknown times over 2/s, of the time above 96 % and 98 % of the peak: "
-        f"{'; '.join(parts)}; {ratios[0]:.1f} and {ratios[1]:.1f} times as often (paper: 4.1, 2.3)"
-    )
 
 
 def _tasks(setting: Setting) -> tuple[Sequence[Verdict], Sequence[Row]]:
