@@ -20,7 +20,7 @@ from routers.artifact.manifest import MANIFEST_FILE
 from routers.artifact.weights import WEIGHTS_FILE
 from routers.data.dataset import OutcomeTable, read_outcomes, table_of_records
 from routers.data.facts import read_traits
-from routers.data.messages import read_messages
+from routers.data.messages import Prompt, read_prompts
 from routers.data.prices import read_prices
 from routers.decision.choice import choose_each
 from routers.decision.decide import decide as decide_one
@@ -36,14 +36,11 @@ from routers.objectives import Constraints, CostQuality, Objective
 from routers.text.token_estimate import estimate_tokens, estimate_tokens_and_upper
 from routers.training.fit import fit_table
 from routers.training.recipe import Recipe, find_recipe
-from routers.types import Conversation, Predictions
+from routers.types import Predictions
 from routers.wishes import NO_TRAITS, Traits, parse_flags
 
 BALANCED = 0.8
 """Where the knob stands if nobody says."""
-
-Prompt = str | Conversation | Sequence[Mapping[str, Any]]
-"""A text, or the messages of a chat request."""
 
 Data = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | OutcomeTable | Iterable[Any]
 """A file of outcomes or several, a table that was read, or outcomes as mappings."""
@@ -97,7 +94,7 @@ class TrainedRouter:
         Predictions
             Arrays are (n_prompts, n_models), columns as in `models`.
         """
-        return self.artifact.predict_conversations(_conversations(prompts))
+        return self.artifact.predict_conversations(read_prompts(prompts))
 
     def decide(
         self,
@@ -141,7 +138,7 @@ class TrainedRouter:
         WishError
             If the flags cannot be understood.
         """
-        (conversation,) = _conversations(prompt)
+        (conversation,) = read_prompts(prompt)
         candidates = self._candidates(prices, traits)
         if flags is not None:
             constraints = msgspec.structs.replace(constraints, wishes=parse_flags(flags).wishes())
@@ -163,7 +160,7 @@ class TrainedRouter:
         prices: PriceList | None = None,
     ) -> list[str]:
         """Return the model that the knob chooses for each of many prompts."""
-        conversations = _conversations(prompts)
+        conversations = read_prompts(prompts)
         if not conversations:
             return []
         predictions = self.artifact.predict_conversations(conversations)
@@ -370,25 +367,6 @@ def evaluate(
         progress=progress,
     )
     return Report.of(measure(arena, progress=progress))
-
-
-def _conversations(prompts: Prompt | Sequence[Prompt]) -> list[Conversation]:
-    """Return one conversation for one prompt, or for the messages of one; else one for each."""
-    if isinstance(prompts, str | Conversation):
-        return [_conversation(prompts)]
-    if prompts and isinstance(prompts[0], Mapping):
-        return [read_messages("the prompt", list(prompts))]
-    return [_conversation(each) for each in prompts]  # type: ignore[arg-type]
-
-
-def _conversation(prompt: Prompt) -> Conversation:
-    if isinstance(prompt, Conversation):
-        return prompt
-    return (
-        Conversation.of(prompt)
-        if isinstance(prompt, str)
-        else read_messages("the prompt", list(prompt))
-    )
 
 
 def _listing(prices: PriceList) -> Path | Mapping[str, Any]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from routers.data.media import media_of_messages
 from routers.decision.judged import LEVELS, judged_by_chances
@@ -10,6 +11,9 @@ from routers.errors import DataError
 from routers.files import shown_value
 from routers.request.declared import declared_documents
 from routers.types import ROLES, Conversation, Document, Message, Role
+
+Prompt = str | Conversation | Sequence[Mapping[str, Any]]
+"""A text, or the messages of a chat request."""
 
 
 def read_messages(where: str, messages: object) -> Conversation:
@@ -24,6 +28,29 @@ def read_messages(where: str, messages: object) -> Conversation:
         raise DataError(f"{where}: 'messages' must be a list of at least one message")
     said = tuple(_message(where, message) for message in messages)
     return Conversation(said, media_of_messages(messages))
+
+
+def read_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Conversation]:
+    """Return one conversation for one prompt, or for the messages of one; else one for each.
+
+    Raises
+    ------
+    DataError
+        If messages are none.
+    """
+    if isinstance(prompts, str | Conversation):
+        return [_read_prompt(prompts)]
+    if prompts and isinstance(prompts[0], Mapping):
+        return [read_messages("the prompt", list(prompts))]
+    return [_read_prompt(each) for each in prompts]  # type: ignore[arg-type]
+
+
+def _read_prompt(prompt: Prompt) -> Conversation:
+    if isinstance(prompt, Conversation):
+        return prompt
+    if isinstance(prompt, str):
+        return Conversation.of(prompt)
+    return read_messages("the prompt", list(prompt))
 
 
 def conversation_key(conversation: Conversation) -> str:

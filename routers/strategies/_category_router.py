@@ -36,10 +36,10 @@ from routers.strategies._category_model import (
     CategoryModel,
     Identified,
 )
-from routers.strategies._category_names import OTHER, printable
+from routers.strategies._category_names import OTHER
 from routers.strategies._category_rows import CategoryRows
 from routers.strategies._domains import DomainTable
-from routers.strategies._expert_mapping import Footprint, MeanLimit, best_mapping
+from routers.strategies._expert_mapping import MeanLimit, best_mapping, limits_of, mapping_by_hand
 from routers.strategies._lengths import Lengths
 from routers.types import Categories, FloatMatrix, Predictions
 
@@ -156,7 +156,9 @@ class CategoryRouter(Router):
         models = self.models_
         column = {model: i for i, model in enumerate(models)}
         by_hand = self._by_hand(column)
-        footprint, means = self._limits(models)
+        footprint, means = limits_of(
+            self.budget or Budget(), self.facts, models, self.cost_, n_categories=len(self.table_)
+        )
         if by_hand is None:
             loss = 1 - self.table_.astype(np.float64)
             chosen = best_mapping(loss, self.share_, footprint=footprint, means=means)
@@ -170,45 +172,11 @@ class CategoryRouter(Router):
             return None
         if self.budget is not None:
             raise RoutingConfigError("give either experts by hand or a budget to find them under")
-        names = {printable(name): model for name, model in self.experts.items()}
-        unknown = sorted({model for model in names.values() if model not in column})
-        if unknown:
-            raise RoutingConfigError(
-                f"unknown experts: {', '.join(unknown)}; the models are: {', '.join(column)}"
-            )
-        strange = sorted(names.keys() - {*self.model_.names_, OTHER})
-        if strange:
-            raise RoutingConfigError(
-                f"no category is called {', '.join(strange)}; the categories are: "
-                f"{', '.join(self.model_.names_)}, and {OTHER} for what is none of them"
-            )
-        general = column[names[OTHER]] if OTHER in names else int(self._overall().argmax())
-        wanted = [column[names[name]] if name in names else general for name in self.model_.names_]
-        return np.array([*wanted, general], np.intp)
+        best = int(self._overall().argmax())
+        return mapping_by_hand(self.experts, self.model_.names_, column, generalist=best)
 
     def _overall(self) -> FloatArray:
         return np.asarray(self.share_ @ self.table_)
-
-    def _limits(self, models: Sequence[str]) -> tuple[Footprint | None, list[MeanLimit]]:
-        budget, means = self.budget or Budget(), []
-        footprint = None
-        if budget.parameters_b is not None:
-            sizes = sizes_of(models, self.facts, "parameters_b")
-            footprint = Footprint(sizes=sizes, limit=budget.parameters_b)
-        if budget.active_parameters_b is not None:
-            active = np.broadcast_to(
-                sizes_of(models, self.facts, "active_parameters_b"), self.table_.shape
-            ).astype(np.float64)
-            limit = budget.active_parameters_b
-            means.append(MeanLimit(name="active_parameters_b", amount=active, limit=limit))
-        if budget.usd_per_request is not None:
-            if self.cost_ is None:
-                raise RoutingConfigError(
-                    "a budget of usd_per_request needs costs, and the data has none; give --prices"
-                )
-            amount, limit = self.cost_.astype(np.float64), budget.usd_per_request
-            means.append(MeanLimit(name="usd_per_request", amount=amount, limit=limit))
-        return footprint, means
 
     def _rolled_back(
         self, chosen: NDArray[np.intp], means: Sequence[MeanLimit]

@@ -1,6 +1,6 @@
 """Which model answers which category: the least expected loss that a budget allows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from routers.errors import RoutingConfigError
 from routers.numeric import FloatArray
+from routers.strategies._budget import Budget, FactsByModel, sizes_of
+from routers.strategies._category_names import OTHER, printable
+from routers.types import FloatMatrix
 
 _LEAST_SHARE = 1e-4
 """Weight of a category that hardly occurs: it is given its best model all the same."""
@@ -50,6 +53,91 @@ class Footprint:
 
     sizes: FloatArray
     limit: float
+
+
+def limits_of(
+    budget: Budget,
+    facts: FactsByModel,
+    models: Sequence[str],
+    cost_usd: FloatMatrix | None,
+    *,
+    n_categories: int,
+) -> tuple[Footprint | None, list[MeanLimit]]:
+    """Return what a budget says as limits on a mapping.
+
+    Parameters
+    ----------
+    cost_usd
+        (n_categories, n_models), of an answer; None where it is not known.
+
+    Raises
+    ------
+    RoutingConfigError
+        If what the budget is about is not known.
+    """
+    means = []
+    footprint = None
+    if budget.parameters_b is not None:
+        sizes = sizes_of(models, facts, "parameters_b")
+        footprint = Footprint(sizes=sizes, limit=budget.parameters_b)
+    if budget.active_parameters_b is not None:
+        sizes = sizes_of(models, facts, "active_parameters_b")
+        active = np.broadcast_to(sizes, (n_categories, len(models))).astype(np.float64)
+        limit = budget.active_parameters_b
+        means.append(MeanLimit(name="active_parameters_b", amount=active, limit=limit))
+    if budget.usd_per_request is not None:
+        if cost_usd is None:
+            raise RoutingConfigError(
+                "a budget of usd_per_request needs costs, and the data has none; give --prices"
+            )
+        amount, limit = cost_usd.astype(np.float64), budget.usd_per_request
+        means.append(MeanLimit(name="usd_per_request", amount=amount, limit=limit))
+    return footprint, means
+
+
+def mapping_by_hand(
+    experts: Mapping[str, str],
+    categories: Sequence[str],
+    column: Mapping[str, int],
+    *,
+    generalist: int,
+) -> NDArray[np.intp]:
+    """Return the column of the expert that somebody named for each category.
+
+    Parameters
+    ----------
+    experts
+        Models by category; that of `other` answers what no expert is named for.
+    column
+        Of each model.
+    generalist
+        The column of who does so where `other` has none.
+
+    Returns
+    -------
+    NDArray[np.intp]
+        (n_categories + 1,), the last for what is of no category.
+
+    Raises
+    ------
+    RoutingConfigError
+        If an expert or a category is unknown.
+    """
+    names = {printable(name): model for name, model in experts.items()}
+    unknown = sorted({model for model in names.values() if model not in column})
+    if unknown:
+        raise RoutingConfigError(
+            f"unknown experts: {', '.join(unknown)}; the models are: {', '.join(column)}"
+        )
+    strange = sorted(names.keys() - {*categories, OTHER})
+    if strange:
+        raise RoutingConfigError(
+            f"no category is called {', '.join(strange)}; the categories are: "
+            f"{', '.join(categories)}, and {OTHER} for what is none of them"
+        )
+    general = column[names[OTHER]] if OTHER in names else generalist
+    wanted = [column[names[name]] if name in names else general for name in categories]
+    return np.array([*wanted, general], np.intp)
 
 
 def best_mapping(
