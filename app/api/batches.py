@@ -262,9 +262,11 @@ def _headers(head: RequestHead, metadata: dict[str, str]) -> tuple[tuple[str, st
 
 def _number(text: str, param: str) -> float:
     try:
-        return float(text)
-    except ValueError as error:
-        raise InvalidRequestError(f"{param} is no number: {text[:40]!r}", param=param) from error
+        if text.isascii() and "_" not in text:  # as everywhere else: digits, and nothing between
+            return float(text)
+    except ValueError:
+        pass
+    raise InvalidRequestError(f"{param} is no number: {text[:40]!r}", param=param)
 
 
 def _capacities(text: str, param: str) -> dict[str, int]:
@@ -272,7 +274,8 @@ def _capacities(text: str, param: str) -> dict[str, int]:
     found: dict[str, int] = {}
     for each in text.split(","):
         model, _, number = each.strip().rpartition("=")
-        if not model or not number.isdecimal() or len(number) > 12:
+        is_number = number.isascii() and number.isdecimal() and len(number) <= 12
+        if not model or not is_number:
             raise InvalidRequestError(
                 f"{param} is written as MODEL=REQUESTS[,MODEL=REQUESTS...]", param=param
             )

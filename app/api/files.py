@@ -165,5 +165,9 @@ def _lifetime_s(upload: Upload) -> float | None:
     anchor = upload.values.get("expires_after[anchor]")
     if seconds is None and anchor is None:
         return None
-    number = int(seconds) if seconds and seconds.isdecimal() and len(seconds) < 10 else 0
+    number = int(seconds) if seconds and _is_number(seconds) else 0
     return checked_lifetime_s(number, anchor or "created_at", param="expires_after")
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 10

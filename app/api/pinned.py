@@ -81,7 +81,9 @@ class Pinned(OpenAIShaped):
             form.values.get("model", ""),
             {FORM_TYPE: content_type, FORM_BEFORE: form.before, FORM_AFTER: form.after},
             Inputs(texts=(form.values.get("prompt", ""),)),
-            n_answers=self._n_answers(int(n) if n.isdecimal() and len(n) < 9 else None),
+            n_answers=self._n_answers(
+                int(n) if n.isascii() and n.isdecimal() and len(n) < 9 else None
+            ),
             stream=form.values.get("stream", "").lower() in ("true", "1"),
         )
 

@@ -12,6 +12,7 @@ from routers.commands.base import (
     encoder,
     files,
     knob_positions,
+    not_over,
     progress,
     seed_option,
     todays_prices,
@@ -89,6 +90,7 @@ def replay(
         raise click.UsageError("--name is about the policies of a configuration; give --policy")
     if out is not None and out.is_dir():
         raise DataError(f"{out}: is a folder, give a file name")
+    not_over(out, *data, *answers)
     policy = _policy(artifact, policy_file, name, encoders)
     replayed = run(
         policy,

@@ -11,7 +11,8 @@ def capacities(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -
     found: dict[str, int] = {}
     for each in ",".join(values).split(",") if values else ():
         model, _mark, number = each.strip().rpartition("=")
-        if not model or not number.isdecimal() or len(number) > _MAX_DIGITS:
+        is_number = number.isascii() and number.isdecimal() and len(number) <= _MAX_DIGITS
+        if not model or not is_number:
             shown = each.strip()[:_MAX_SHOWN_CHARS]
             raise click.BadParameter(f"{shown!r} is not written as MODEL=REQUESTS")
         if model in found:

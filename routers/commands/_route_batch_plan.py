@@ -10,6 +10,7 @@ import click
 
 from routers.artifact.load import load_artifact
 from routers.commands.base import GATEWAY_ESTIMATES, progress
+from routers.decision.assignment import LeftOut
 from routers.evaluation.batch import prices_of
 from routers.evaluation.batch_plan import (
     BatchPlan,
@@ -98,33 +99,41 @@ def _table(made: BatchPlan, budget: float | None) -> list[str]:
     for model, n in made.n_by_model.items():
         quality, cost = made.quality_by_model[model], made.cost_by_model[model]
         told = "" if quality is None else f"{quality:.3f}"
-        lines.append(f"{shown(model):{width}}  {n:8}  {cost:10.4f}  {told:>7}")
+        lines.append(f"{shown(model):{width}}  {n:8}  {_usd(cost):>10}  {told:>7}")
     mean, cost = _mean_quality(made), sum(made.cost_by_model.values())
     told = "" if mean is None else f"{mean:.3f}"
     n = sum(made.n_by_model.values())
-    lines.append(f"{'all':{width}}  {n:8}  {cost:10.4f}  {told:>7}")
+    lines.append(f"{'all':{width}}  {n:8}  {_usd(cost):>10}  {told:>7}")
     of = "" if budget is None else f", of a budget of ${budget:g}"
-    lines.append(f"predicted ${cost:.4f}, cautiously ${made.cost_usd_upper:.4f}{of}")
-    if budget is not None:
+    lines.append(f"predicted ${_usd(cost)}, cautiously ${_usd(made.cost_usd_upper)}{of}")
+    why_left_out = Counter(why for _, why in found.left_out)
+    if found.quality_per_usd > 0:
+        lines.append(f"one more dollar buys {found.quality_per_usd:.3g} answers' worth of quality")
+    elif budget is not None:
         lines.append(
-            f"one more dollar buys {found.quality_per_usd:.3g} answers' worth of quality"
-            if found.quality_per_usd > 0
-            else "one more dollar buys nothing: everybody has the best there is"
+            "more money would answer more requests"
+            if why_left_out[LeftOut.BUDGET]
+            else "one more dollar buys nothing: each has the best that there is room for"
         )
     lines += [
         f"one more request for {shown(model)} buys {worth:.3g} answers' worth of quality"
         for model, worth in zip(made.models, found.quality_per_unit, strict=True)
         if worth > 0
     ]
-    for why, number in sorted(Counter(why.value for _, why in found.left_out).items()):
+    for why, number in sorted(why_left_out.items()):
         lines.append(f"left out: {number} ({_WHY[why]})")
     return lines
 
 
+def _usd(cost: float) -> str:
+    """Return an amount: four places, and two digits of what is less than that."""
+    return f"{cost:.4f}" if cost >= 0.001 or not cost else f"{cost:.2g}"
+
+
 _WHY = {
-    "no_model": "no model may answer them",
-    "budget": "the budget does not pay for them",
-    "capacity": "no capacity is left for them",
+    LeftOut.NO_MODEL: "no model may answer them",
+    LeftOut.BUDGET: "the budget does not pay for them",
+    LeftOut.CAPACITY: "no capacity is left for them",
 }
 
 

@@ -51,6 +51,18 @@ def files(_: click.Context, __: click.Parameter, value: str | None) -> list[Path
     return [Path(name) for name in names]
 
 
+def not_over(out: Path | None, *read: Path) -> None:
+    """Refuse to write over a file that is read.
+
+    Raises
+    ------
+    click.UsageError
+    """
+    for each in read:
+        if out is not None and out.exists() and each.exists() and out.samefile(each):
+            raise click.UsageError(f"--out {out} is the file that is read; give another name")
+
+
 class FiniteRange(click.FloatRange):
     """A number within limits. Click's own type lets NaN through, which is never beyond a limit."""
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from routers.artifact.files import check_free
 from routers.commands._download import download, verify
 from routers.commands._mapping import mapping_lines
-from routers.commands.base import FILE, FiniteRange, overwrite, progress
+from routers.commands.base import FILE, FiniteRange, not_over, overwrite, progress
 from routers.data.lines import read_document
 from routers.errors import DataError
 from routers.files import shown
@@ -194,6 +194,7 @@ def convert_file(
     """Convert a published file to one that `fit`, `evaluate` and the others read."""
     from routers.data.convert import convert  # noqa: PLC0415
 
+    not_over(out, source)
     progress(f"converting {source}")
     found = convert(kind, source, out, quality_scale=quality_scale, fewest_chars=fewest_chars)
     if as_json:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from routers.commands.base import FILE, files
+from routers.commands.base import FILE, files, not_over
 from routers.files import replacing, shown
 
 
@@ -31,6 +31,7 @@ def command(*, answers: list[Path], out: Path | None, as_json: bool) -> None:
     from routers.answers.style import styles  # noqa: PLC0415  (help should be quick)
     from routers.data.answers import read_texts  # noqa: PLC0415
 
+    not_over(out, *answers)
     found = styles(read_texts(answers))
     ranked = sorted(
         found.items(), key=lambda each: (-(each[1].readability or float("-inf")), each[0])

@@ -14,6 +14,7 @@ from routers.commands.base import (
     encoder,
     files,
     knob_positions,
+    not_over,
     progress,
     todays_prices,
 )
@@ -110,11 +111,14 @@ def command(
     as_json: bool,
 ) -> None:
     """Decide every prompt of a file at every knob position, or all for one budget."""
+    not_over(out, data)
     if budget is not None or capacity:
         if cost_quality or kind != "parquet":
             raise click.UsageError("a budget or capacities take the place of --cost-quality")
         if (artifact is None) == (config is None):
             raise click.UsageError("say what predicts: either --artifact or --config")
+        if out.suffix.lower() in (".parquet", ".csv"):
+            raise click.UsageError(f"--out {out}: a plan is written as .jsonl")
         from routers.commands._route_batch_plan import plan  # noqa: PLC0415
 
         plan(

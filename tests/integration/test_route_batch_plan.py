@@ -124,3 +124,32 @@ def test_a_capacity_of_thousands_of_digits_is_refused(plan):
     assert (code, rows) == (2, [])
     assert told.startswith("steelyard: Invalid value for '--capacity'")
     assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("budget", [0, 1e-12, 1e-5])
+def test_where_requests_are_left_out_more_money_is_worth_something(plan, budget):
+    code, said, _, rows = plan(LINES, "--budget", budget)
+    assert code == 0
+    assert any("left_out" in each for each in rows)
+    assert "one more dollar buys nothing" not in said
+    n_answered = sum("model" in each for each in rows)
+    assert ("predicted $0.0000" in said) == (n_answered == 0)  # nor is little money none
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("in.jsonl", "is the file that is read"), ("plan.parquet", "as .jsonl")]
+)
+def test_a_plan_is_not_written_over_its_requests_nor_as_what_it_is_not(tmp_path, capsys, name, why):
+    file = tmp_path / "in.jsonl"
+    file.write_bytes(jsonl(LINES))
+    arguments = ("route-batch", *CONFIG, "--in", file, "--out", tmp_path / name, "--budget", 1)
+    with pytest.raises(SystemExit) as ended:
+        main([str(each) for each in arguments])
+    assert ended.value.code == 2
+    assert why in capsys.readouterr().err
+    assert file.read_bytes() == jsonl(LINES)
+
+
+def test_digits_of_other_scripts_are_no_capacity(plan):
+    code, _, told, _ = plan(LINES, "--capacity", "sim-nano=\u0665")
+    assert (code, "not written as MODEL=REQUESTS" in told) == (2, True)
