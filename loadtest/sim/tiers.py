@@ -78,6 +78,7 @@ def serve(
     static: str | None = None,
     prices: LoadPrice | None = None,
     questions: Questions | None = None,
+    conversations: np.ndarray | None = None,
 ) -> Served:
     """Simulate the tiers: by best effort, or one of them alone.
 
@@ -87,6 +88,9 @@ def serve(
         The only tier; None for best effort, by the rule or by `prices`.
     questions
         None: every answer of a tier is as good as the next.
+    conversations
+        Of which conversation each request is a turn, which keeps its tier as the rule has it; None:
+        every request is looked at alone.
     """
     places = [
         Place(
@@ -105,7 +109,11 @@ def serve(
         prices=prices,
         on_change=lambda _before, after: changes.append((world.clock.now, after)),
     )
-    choose = _by(best_effort, questions) if static is None else (lambda *_, only=(static,): only)
+    choose = (
+        _by(best_effort, questions, conversations)
+        if static is None
+        else (lambda *_, only=(static,): only)
+    )
     world = World(
         traffic, places, seed=seed, models=choose, tier_loads=[loads] if static is None else ()
     )
@@ -125,13 +133,22 @@ def serve(
 
 
 def _by(
-    best_effort: BestEffort, questions: Questions | None
+    best_effort: BestEffort, questions: Questions | None, conversations: np.ndarray | None
 ) -> Callable[[int, float], Sequence[str]]:
     names = [(name,) for name in best_effort.tiers]
+    tier_of: dict[int, int] = {}
 
     def choose(request: int, now: float) -> Sequence[str]:
         values = None if questions is None else questions.predicted[request]
         effort = best_effort.choose(now, values=values)
+        if conversations is not None:
+            conversation = int(conversations[request])
+            last = tier_of.get(conversation)
+            if last is not None and last != effort.tier and best_effort.keeps(last, effort):
+                there = best_effort.at(last, now, left_s=DEADLINE_S)
+                if best_effort.is_in_time(there, left_s=DEADLINE_S):
+                    effort = there
+            tier_of[conversation] = effort.tier
         best_effort.went(effort, now)
         return names[effort.tier]
 

@@ -146,6 +146,14 @@ class BestEffort:
         """
         return effort.expected.wait_upper_s <= left_s - SAFETY * effort.expected.service_s
 
+    def keeps(self, tier: int, chosen: Effort) -> bool:
+        """Return whether a conversation keeps a tier that is in time, by the order of the tiers.
+
+        A better one than it would be given, it does; a lower one for as long as the tier in force
+        is that low, so that it does not change with the load of each moment.
+        """
+        return tier <= max(chosen.tier, self.tier)
+
     def price(self, effort: Effort, *, left_s: float) -> float:
         """Return what the load of a tier is taken to cost, in quality; nothing by the rule."""
         if self.prices is None:

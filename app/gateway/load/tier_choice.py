@@ -151,10 +151,8 @@ class TierChoices:
     ) -> Scarcity:
         """Return what the load says of a conversation that is on a model.
 
-        It leaves a model that is no tier, or is not expected to be in time. A better one than the
-        request was given it keeps; a lower one for as long as the tier in force is that low, so
-        that it does not change with the load of each moment. Where predictions are weighed they
-        decide, with the load's price.
+        It leaves a model that is no tier, or is not expected to be in time. Else the order of the
+        tiers decides, or where predictions are weighed, they with the load's price.
 
         Parameters
         ----------
@@ -171,7 +169,7 @@ class TierChoices:
         if not best_effort.is_in_time(effort, left_s=left_s):
             return Scarcity(stays=False)
         if best_effort.prices is None and request.objective_param is None:
-            return Scarcity(stays=tier <= max(choice.effort.tier, best_effort.tier))
+            return Scarcity(stays=best_effort.keeps(tier, choice.effort))
         rate = decision.usd_per_quality
         if rate is None or not math.isfinite(rate):
             return Scarcity(stays=None)

@@ -25,6 +25,8 @@ PEAK = TIERS[BEST][1]
 CONSTANT = (4.0, 7.0, 10.0, 20.0, 30.0, 40.0, 60.0)
 """Requests a second, for so long that the tier in force should stay."""
 WINDOW_S = 30.0
+AT_A_TIME, TURNS = 40, 6
+"""Conversations that are under way together, and how many turns each has."""
 REFITTED = LoadPrice((0.0, 0.077, 0.168, 0.286, 0.426), len(TIERS))
 """By `python -m loadtest.sim.fit_load_price --mix hard`: what learning anew would come to."""
 GRID = (0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 5.5, 6.0, 6.5, 7.0, 7.5, 8.0)
@@ -58,10 +60,11 @@ class BestEffortScenario(Scenario):
                 at_least=0.99,
             )
         )
+        kept, moves = _conversations(found, short=setting.short)
         learned, table = _tasks(setting)
         return Report(
-            rows=[*rows, *table],
-            verdicts=[*verdicts, *learned],
+            rows=[*rows, *moves, *table],
+            verdicts=[*verdicts, *kept, *learned],
             plots=found.plots(),
             duration_s=found.lasts_s,
         )
@@ -71,6 +74,7 @@ class _Steps:
     """The burst of ten times the load, by the rule and by single tiers."""
 
     def __init__(self, setting: Setting) -> None:
+        self.seed = setting.seed
         self.traffic = traffic_of(setting)
         self.begins_s, self.ends_s = phases(setting)
         self.lasts_s = self.ends_s + self.begins_s
@@ -155,6 +159,46 @@ def _ten_times(setting: Setting) -> tuple[float, float]:
 
     fails_at = next((rate for rate in GRID if in_time(rate, BEST) < 0.99), GRID[-1])
     return fails_at, in_time(10 * fails_at, None)
+
+
+def _conversations(steps: _Steps, *, short: bool) -> tuple[Sequence[Verdict], Sequence[Row]]:
+    """Compare turns that are looked at alone with conversations that keep their tier."""
+    number = np.arange(len(steps.traffic))
+    # So many conversations at a time, a turn of each after the other.
+    conversations = number % AT_A_TIME + AT_A_TIME * (number // (AT_A_TIME * TURNS))
+    order = np.argsort(conversations, kind="stable")
+    same = np.diff(conversations[order]) == 0
+    kept = serve(steps.traffic, seed=steps.seed, conversations=conversations)
+    rows: list[Row] = []
+    moved = {}
+    for name, each in (("turns alone", steps.served["best effort"]), ("conversations", kept)):
+        moved[name] = float((np.diff(each.result.place[order]) != 0)[same].mean())
+        rows.append(
+            {
+                "": name,
+                "requests": len(each.worth),
+                "worth, calm": float(each.worth[~steps.burst].mean()),
+                "worth, burst": float(each.worth[steps.burst].mean()),
+                "late %": 100 * float(each.late.mean()),
+                "quality at the end": float(each.quality[steps.last].mean()),
+                "turns elsewhere %": 100 * moved[name],
+            }
+        )
+    return [
+        Verdict(
+            claim="conversations: turns that another tier answers, of those looked at alone",
+            measured=moved["conversations"] / moved["turns alone"],
+            at_most=0.6,
+        ),
+        Verdict(
+            claim="conversations: late, of all", measured=float(kept.late.mean()), at_most=0.03
+        ),
+        Verdict(
+            claim="conversations: quality at the end, of the best tier's",
+            measured=float(kept.quality[steps.last].mean()) / PEAK,
+            at_least=0.9 if short else 0.99,  # the tier in force rises after 30 s
+        ),
+    ], rows
 
 
 def _tasks(setting: Setting) -> tuple[Sequence[Verdict], Sequence[Row]]:
