@@ -56,10 +56,10 @@ class Ladder:
     def __init__(self, rungs: Sequence[Memory]) -> None:
         self._rungs = tuple(rungs)
 
-    def learn(self, arm: str, reward: float) -> None:
-        """Remember one more outcome, from 0 to 1."""
+    def learn(self, outcomes: Sequence[tuple[str, float]]) -> None:
+        """Remember more outcomes, in their order: an arm, and from 0 to 1."""
         for rung in self._rungs:
-            rung.learn(arm, reward)
+            rung.learn(outcomes)
 
     def arms(self) -> Iterable[str]:
         """Go through the arms of which something is remembered."""

@@ -29,11 +29,18 @@ ADAPTIVE_MEMORY = (100, 500, 2_500, 10_000)
 """Calls that count where nobody says how many: the most of these that late calls do not
 contradict."""
 
-_FRESH_SHARE = 64
-"""What is remembered changes by one part in so many before odds are computed anew."""
+_FRESH_SHARES: Mapping[BanditKind, int] = MappingProxyType(
+    {"discounted-thompson": 16, "sw-thompson": 16, "d-ucb": 64, "sw-ucb": 64}
+)
+"""What is remembered changes by one part in so many before odds are computed anew: less where they
+are computed at once, and where one deployment takes all calls meanwhile."""
+_BAD_NEWS = 8.0
+"""Good answers of a deployment that change odds no more than one bad answer."""
+_MOST_UNTOLD = 64
+"""Outcomes that are put into memory together."""
 _STEADY = 1_000
 """Calls of which that is a part where it is not fixed how many count: often enough to see within
-some 16 calls that the world has changed."""
+some eight bad calls that the world has changed."""
 _MAX_SUBSETS = 64
 """Of deployments, whose odds are kept."""
 _B, _XI = 0.15, 0.6
@@ -131,10 +138,16 @@ class Play:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """From which chances deployments are drawn, as far as their outcomes are known."""
+    """From which chances deployments are drawn, as far as their outcomes are known.
+
+    Attributes
+    ----------
+    news
+        How much had been learned by then.
+    """
 
     chances: Sequence[float]
-    version: int
+    news: float
 
 
 @dataclass(slots=True, eq=False)
@@ -151,28 +164,44 @@ class Context:
 
     name: str
     rule: BanditRule
-    memory: Memory = field(init=False)
+    _memory: Memory = field(init=False)
+    _untold: list[tuple[Slot, float]] = field(default_factory=list)
+    """Outcomes that the memory does not know yet: nobody asked it since."""
     _steady: float = field(init=False)
-    """Of so many calls one more in 64 makes odds out of date."""
-    _version: int = 0
-    """Counts the outcomes."""
+    """Of so many calls a share makes odds out of date."""
+    _fresh_share: int = field(init=False)
+    _n_outcomes: int = 0
+    _news: float = 0.0
+    """The same, bad ones counting for more."""
     _draws: dict[tuple[Slot, ...], Draw] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.memory = self.rule.new_memory()
+        self._memory = self.rule.new_memory()
         self._steady = _STEADY if self.rule.memory == "adaptive" else self.rule.memory
+        self._fresh_share = _FRESH_SHARES[self.rule.kind]
+
+    @property
+    def memory(self) -> Memory:
+        """What is remembered of all outcomes."""
+        if self._untold:
+            told, self._untold = self._untold, []
+            self._memory.learn([(arm_of(slot), reward) for slot, reward in told])
+        return self._memory
 
     def learn(self, slot: Slot, reward: float) -> None:
         """Take note of what came of a call, from 0 to 1."""
-        self.memory.learn(arm_of(slot), reward)
-        self._version += 1
+        self._untold.append((slot, reward))
+        self._n_outcomes += 1
+        self._news += _BAD_NEWS + (1.0 - _BAD_NEWS) * reward
+        if len(self._untold) >= _MOST_UNTOLD:
+            _ = self.memory
 
     def chances(self, slots: tuple[Slot, ...]) -> Sequence[float]:
         """Return with which chance each of some deployments takes the next call."""
         draw = self._draws.get(slots)
         if draw is not None:
-            stale = self._version - draw.version
-            if stale == 0 or stale * _FRESH_SHARE <= min(self._version, self._steady):
+            stale = (self._news - draw.news) * self._fresh_share
+            if stale <= self._n_outcomes and stale <= self._steady:
                 return draw.chances
         elif len(self._draws) >= _MAX_SUBSETS:
             self._draws.clear()
@@ -184,7 +213,7 @@ class Context:
             (1.0 - explore) * each + explore * slot.deployment.weight / total
             for slot, each in zip(slots, best, strict=True)
         ]
-        self._draws[slots] = Draw(chances, self._version)
+        self._draws[slots] = Draw(chances, self._news)
         return chances
 
     # What is shared with other gateways (app.gateway.lessons.Learner):
@@ -226,7 +255,6 @@ class Context:
 
     def _forget_draws(self) -> None:
         self._draws.clear()
-        self._version += 1
 
 
 class Bandit:

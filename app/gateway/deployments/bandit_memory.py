@@ -48,8 +48,8 @@ class Memory(Protocol):
         """Return the memory to go by now: itself, or one of those that it consists of."""
         ...
 
-    def learn(self, arm: str, reward: float) -> None:
-        """Remember one more outcome, from 0 to 1."""
+    def learn(self, outcomes: Sequence[tuple[str, float]]) -> None:
+        """Remember more outcomes, in their order: an arm, and from 0 to 1."""
         ...
 
     def counts(self, arm: str) -> tuple[float, float]:
@@ -97,25 +97,26 @@ class Fading:
         self._fresh: dict[str, list[float]] = {}
         self._n_fresh = 0
 
-    def learn(self, arm: str, reward: float) -> None:
-        """Remember one more outcome, from 0 to 1."""
-        unit = self._unit = self._unit * self._grows
-        good = reward * unit
-        bad = unit - good
-        mine = self._sums.get(arm)
-        if mine is None:
-            mine = self._sums[arm] = [0.0, 0.0]
-        mine[0] += good
-        mine[1] += bad
-        fresh = self._fresh.get(arm)
-        if fresh is None:
-            fresh = self._fresh[arm] = [0.0, 0.0]
-        fresh[0] += good
-        fresh[1] += bad
-        self._n_fresh += 1
-        if unit > _MAX_UNIT:
-            self._sums, self._fresh = self._in_calls(self._sums), self._in_calls(self._fresh)
-            self._unit = 1.0
+    def learn(self, outcomes: Sequence[tuple[str, float]]) -> None:
+        """Remember more outcomes, in their order: an arm, and from 0 to 1."""
+        unit, grows = self._unit, self._grows
+        for arm, reward in outcomes:
+            unit *= grows
+            good = reward * unit
+            bad = unit - good
+            for sums in (self._sums, self._fresh):
+                mine = sums.get(arm)
+                if mine is None:
+                    sums[arm] = [good, bad]
+                else:
+                    mine[0] += good
+                    mine[1] += bad
+            if unit > _MAX_UNIT:
+                self._unit = unit
+                self._sums, self._fresh = self._in_calls(self._sums), self._in_calls(self._fresh)
+                unit = 1.0
+        self._unit = unit
+        self._n_fresh += len(outcomes)
 
     def arms(self) -> Iterable[str]:
         """Go through the arms of which something is remembered."""
@@ -211,11 +212,12 @@ class Window:
         self._fresh: deque[tuple[str, float]] = deque(maxlen=size)
         self._n_fresh = 0
 
-    def learn(self, arm: str, reward: float) -> None:
-        """Remember one more outcome, from 0 to 1."""
-        self._add(arm, reward)
-        self._fresh.append((arm, reward))
-        self._n_fresh += 1
+    def learn(self, outcomes: Sequence[tuple[str, float]]) -> None:
+        """Remember more outcomes, in their order: an arm, and from 0 to 1."""
+        for arm, reward in outcomes:
+            self._add(arm, reward)
+        self._fresh.extend(outcomes)
+        self._n_fresh += len(outcomes)
 
     def arms(self) -> Iterable[str]:
         """Go through the arms of which something is remembered."""

@@ -21,7 +21,7 @@ def learned(memory, rates, n, *, seed=0):
     rng = random.Random(seed)
     for _ in range(n):
         arm = rng.choice(sorted(rates))
-        memory.learn(arm, float(rng.random() < rates[arm]))
+        memory.learn([(arm, float(rng.random() < rates[arm]))])
     return memory
 
 
@@ -53,7 +53,7 @@ def test_what_no_longer_holds_is_left_out_and_comes_back_when_it_holds_again(kin
 def test_a_change_of_one_arm_shortens_what_counts_of_all_of_them():
     memory = learned(BanditRule().new_memory(), {"x": 0.95, "y": 0.9}, 60_000)
     for _ in range(30):
-        memory.learn("x", 0.0)
+        memory.learn([("x", 0.0)])
     assert sum(memory.counts("y")) < 300
 
 
@@ -69,10 +69,10 @@ def test_differences_by_chance_shorten_it_seldom():
 def test_outcomes_of_which_each_is_a_part_of_one_are_weighed_like_others():
     memory = BanditRule().new_memory()
     for _ in range(20_000):
-        memory.learn("x", 0.5)
+        memory.learn([("x", 0.5)])
     assert in_force(memory) == pytest.approx(ADAPTIVE_MEMORY[-1], rel=0.2)
     for _ in range(100):
-        memory.learn("x", 0.1)
+        memory.learn([("x", 0.1)])
     assert in_force(memory) < 1_000
 
 
@@ -87,7 +87,7 @@ def test_sums_that_grow_are_those_that_fade():
     rng = random.Random(5)
     for number in range(6_000):  # beyond where they are counted anew
         arm, reward = rng.choice("xy"), rng.random()
-        memory.learn(arm, reward)
+        memory.learn([(arm, reward)])
         for each in wanted.values():
             each[:] = [0.9 * count for count in each]
         wanted[arm][0] += reward

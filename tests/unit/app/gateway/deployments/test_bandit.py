@@ -211,6 +211,27 @@ def outcomes(seed, n):
 
 @pytest.mark.parametrize("memory", [60, "adaptive"])
 @pytest.mark.parametrize("kind", KINDS)
+def test_outcomes_told_together_are_remembered_as_one_after_the_other(kind, memory):
+    together, singly = (World(kind=kind, memory=memory) for _ in range(2))
+    for each in (told := outcomes(1, 700)):
+        singly.told([each])
+        singly.counts()
+    together.told(told)
+    for mine, theirs in zip(together.counts(), singly.counts(), strict=True):
+        assert mine == pytest.approx(theirs)
+    assert together.chances() == pytest.approx(singly.chances())
+
+
+def test_a_place_that_begins_to_fail_is_noticed_within_a_few_calls():
+    world = World(explore=0.0)
+    world.told([("x", 1.0)] * 1_000 + [("y", 1.0)] * 990 + [("y", 0.0)] * 10)
+    before = [*world.context.chances(tuple(world.slots))]
+    world.told([("x", 0.0)] * 9)
+    assert world.context.chances(tuple(world.slots))[0] < before[0] - 0.1
+
+
+@pytest.mark.parametrize("memory", [60, "adaptive"])
+@pytest.mark.parametrize("kind", KINDS)
 async def test_two_gateways_that_merge_believe_what_one_does_that_takes_all_calls(kind, memory):
     registers = MemoryRegisters()
     one, another, alone = (World(kind=kind, memory=memory, seed=seed) for seed in (1, 2, 3))
