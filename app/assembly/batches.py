@@ -49,6 +49,13 @@ def build_batches(
             running=metrics.batches.running,
             line=metrics.batches.line,
             over=metrics.batches.over,
+            standing=lambda found: metrics.batches.stand(
+                found.by_status,
+                oldest_s=found.oldest_s,
+                idle_s=found.idle_s,
+                spent_usd=found.spent_usd,
+                budget_usd=found.budget_usd,
+            ),
         ),
     )
     desk = Desk(jobs=store.jobs, files=files, wake=runner.wake)

@@ -16,6 +16,7 @@ from app.batches.door import Door
 from app.batches.files import Files
 from app.batches.progress import LostLeaseError, Progress
 from app.batches.records import BATCH, Batch, Fault, stored_batch
+from app.batches.standing import Standing, Standings
 from app.batches.work import Work
 from app.batches.writing import fail
 from app.errors import StoreUnavailableError
@@ -37,6 +38,7 @@ class Told:
     running: Callable[[int], None] = lambda _: None
     line: Callable[[str], None] = lambda _: None
     over: Callable[[str], None] = lambda _: None
+    standing: Callable[[Standing], None] = lambda _: None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -74,7 +76,11 @@ class Runner:
     _works: dict[str, Work] = field(default_factory=dict)
     _owners: dict[str, str] = field(default_factory=dict)
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
+    _standings: Standings = field(init=False)
     _closing: bool = False
+
+    def __post_init__(self) -> None:
+        self._standings = Standings(jobs=self.jobs, now=self.now)
 
     def wake(self) -> None:
         """Look at once whether there is something to do."""
@@ -86,6 +92,9 @@ class Runner:
             self._woken.clear()
             try:
                 await self._look()
+                standing = await self._standings.look()
+                if standing is not None:
+                    self.told.standing(standing)
             except StoreError as error:
                 _log.warning("batches cannot be looked for: %s", error)
             except Exception:  # noqa: BLE001  (the next look may go better)

@@ -1,5 +1,7 @@
 """Batches: how many are worked at, how they end, and how their requests do."""
 
+from collections.abc import Mapping
+
 from app.telemetry._declare import Declare
 
 
@@ -24,9 +26,51 @@ class BatchMetrics:
             "outcome",
         )
 
+        # Each process looks at all batches of the store.
+        self._open = declare.gauge(
+            "gateway_batches_open",
+            "Batches that are not over, by their state (of the oldest 100).",
+            "status",
+            together="livemax",
+        )
+        self._oldest = declare.gauge(
+            "gateway_batches_oldest_seconds",
+            "Age of the oldest batch that is not over; 0: there is none.",
+            together="livemax",
+        )[()]
+        self._idle = declare.gauge(
+            "gateway_batches_idle_seconds",
+            "For how long nothing came of the batch in progress that has waited the longest.",
+            together="livemax",
+        )[()]
+        self._money = declare.gauge(
+            "gateway_batches_budget_usd",
+            "Of batches with a budget that are not over: what they may spend (budget), and what"
+            " they have spent.",
+            "of",
+            together="livemax",
+        )
+
     def running(self, n: int) -> None:
         """Show how many batches this process works at."""
         self._running.set(n)
+
+    def stand(
+        self,
+        by_status: Mapping[str, int],
+        *,
+        oldest_s: float,
+        idle_s: float,
+        spent_usd: float,
+        budget_usd: float,
+    ) -> None:
+        """Show how the batches of the store stand that are not over."""
+        for status, n in by_status.items():
+            self._open[(status,)].set(n)
+        self._oldest.set(oldest_s)
+        self._idle.set(idle_s)
+        self._money["spent",].set(spent_usd)
+        self._money["budget",].set(budget_usd)
 
     def over(self, status: str) -> None:
         """Count a batch that is over."""

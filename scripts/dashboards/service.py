@@ -237,4 +237,69 @@ ROWS = (
             ),
         ),
     ),
+    Row(
+        "Batches",
+        (
+            Panel(
+                title="Batches by state",
+                text="That are not over, whoever works at them; validating: not begun.",
+                queries=[Query("max by (status) (gateway_batches_open)", "{{status}}")],
+                kind="stacked",
+                width=8,
+            ),
+            Panel(
+                title="Requests of batches",
+                text="Done, by their outcome; left_out: no budget or capacity was left for them.",
+                queries=[
+                    Query(
+                        f"sum by (outcome) (rate(gateway_batch_requests_total{_RATE}))",
+                        "{{outcome}}",
+                    )
+                ],
+                unit="reqps",
+                kind="stacked",
+                width=8,
+            ),
+            Panel(
+                title="Requests of batches that failed",
+                text="Share of those that were done.",
+                queries=[
+                    Query(
+                        f'sum(rate(gateway_batch_requests_total{{outcome="failed"}}{_RATE}))'
+                        f" / sum(rate(gateway_batch_requests_total{_RATE}))",
+                        "failed",
+                    )
+                ],
+                unit="percentunit",
+                maximum=1,
+                width=8,
+            ),
+            Panel(
+                title="Batches that ended",
+                text="By how they did.",
+                queries=[
+                    Query("sum by (status) (increase(gateway_batches_total[1h]))", "{{status}}")
+                ],
+                width=8,
+            ),
+            Panel(
+                title="Money of batches",
+                text="Of those with a budget that are not over: spent, and what they may spend.",
+                queries=[Query("max by (of) (gateway_batches_budget_usd)", "{{of}}")],
+                unit="currencyUSD",
+                width=8,
+            ),
+            Panel(
+                title="How long batches take",
+                text="Age of the oldest one that is not over; for how long nothing came of one in"
+                " progress.",
+                queries=[
+                    Query("max(gateway_batches_oldest_seconds)", "oldest"),
+                    Query("max(gateway_batches_idle_seconds)", "without progress"),
+                ],
+                unit="s",
+                width=8,
+            ),
+        ),
+    ),
 )

@@ -15,6 +15,7 @@ import yaml
 
 from app.assembly.gauges import sample
 from tests.support.artifacts import TroubledArtifact
+from tests.support.batches import waited_for
 from tests.support.gateway import CONFIGS, GatewayThread, stub_config
 from tests.support.prometheus_server import PrometheusServer, prometheus_path
 
@@ -31,6 +32,7 @@ LEARNING = {
 CHANGES = {
     "auth": {"mode": "keys"},
     "store": {"data_dir": "data"},
+    "batches": {"enabled": True},
     "breaker.failures": 3,
     "breaker.cooldown_s": 600,
     "policies.default.hedge_after_s": 0.3,
@@ -211,6 +213,39 @@ class Traffic:
         for _ in range(2):
             assert ask(client, f"the same again {self.rounds}").status_code == 200
         self.in_time(client)
+        self.batch(client)
+
+    def batch(self, client):
+        """Hand in requests under a budget, one of which fails."""
+        lines = [
+            {
+                "custom_id": f"{number} of {self.rounds}",
+                "method": "POST",
+                "url": "/v1/chat/completions",
+                "body": body(f"{number} in a batch, {self.rounds}", model=model),
+            }
+            for number, model in enumerate(("sim-nano", "sim-nano", "nobody"))
+        ]
+        file = client.post(
+            "/v1/files",
+            data={"purpose": "batch"},
+            files={"file": ("lines.jsonl", "\n".join(map(json.dumps, lines)))},
+        ).json()
+        made = client.post(
+            "/v1/batches",
+            json={
+                "input_file_id": file["id"],
+                "endpoint": "/v1/chat/completions",
+                "completion_window": "24h",
+                "budget_usd": 1,
+            },
+        ).json()
+
+        def ended():
+            batch = client.get(f"/v1/batches/{made['id']}").json()
+            return batch if batch["status"] == "completed" else None
+
+        assert waited_for(ended)["request_counts"] == {"total": 3, "completed": 2, "failed": 1}
 
     def in_time(self, client):
         """Ask for what looks at time and load: limits, tiers, queues, machines, costs."""
