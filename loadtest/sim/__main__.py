@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from loadtest.processes import ROOT
+from loadtest.sim.colours import hues_of
 from loadtest.sim.scenarios.base import SCENARIOS, Report, Row, Scenario, Setting
 from routers.errors import RoutingError
 from scripts.dashboards.drawing import draw
@@ -46,7 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(
             draw(
-                _title(scenario), f"seed {options.seed}", report.plots, duration_s=report.duration_s
+                _title(scenario),
+                f"seed {options.seed}",
+                report.plots,
+                duration_s=report.duration_s,
+                hues=hues_of(report.plots),
             )
         )
         print(f"\nplot: {out}")

@@ -3,7 +3,7 @@
 import math
 import re
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
@@ -14,7 +14,8 @@ _AXIS, _PLOT = 46, 150
 _LETTER = 5.7
 """Mean width of a letter at 10.5 px, rounded up: legends must not run into each other."""
 _ENTRY, _LINE = 26, 16
-_HUES = 8
+N_HUES = 8
+"""Colours that lines have."""
 _DASHES = ("", ' stroke-dasharray="5 3"', ' stroke-dasharray="1.5 2.5"')
 
 _STYLE = """<style>
@@ -89,8 +90,22 @@ class Plot:
         return self.title, *textwrap.wrap(first, int(_PANEL / _LETTER))
 
 
-def draw(title: str, note: str, plots: Sequence[Plot], *, duration_s: float) -> str:
-    """Return one dashboard as SVG."""
+def draw(
+    title: str,
+    note: str,
+    plots: Sequence[Plot],
+    *,
+    duration_s: float,
+    hues: Mapping[str, int] | None = None,
+) -> str:
+    """Return one dashboard as SVG.
+
+    Parameters
+    ----------
+    hues
+        The colour of each kin, from 0 to `N_HUES` - 1; left out, every panel counts anew, as
+        Grafana does.
+    """
     parts = [_text(_PAD, 26, title, "head"), _text(_WIDTH - _PAD, 26, note, "note right")]
     y = 52.0
     stats = [plot for plot in plots if plot.kind == "stat"]
@@ -108,7 +123,7 @@ def draw(title: str, note: str, plots: Sequence[Plot], *, duration_s: float) -> 
             for number, line in enumerate(plot.heading):
                 parts.append(_text(x, y + 12 + number * 14, line, "note" if number else "title"))
             bars = plot.kind == "bargauge"
-            drawn, bottom = _bars(plot, x, top) if bars else _lines(plot, x, top, duration_s)
+            drawn, bottom = _bars(plot, x, top) if bars else _lines(plot, x, top, duration_s, hues)
             parts += drawn
             bottoms.append(bottom)
         y = max(bottoms) + 24
@@ -116,10 +131,13 @@ def draw(title: str, note: str, plots: Sequence[Plot], *, duration_s: float) -> 
     return "\n".join([head, _STYLE, *parts, "</svg>"]) + "\n"
 
 
-def _lines(plot: Plot, x: float, top: float, duration_s: float) -> tuple[list[str], float]:
+def _lines(
+    plot: Plot, x: float, top: float, duration_s: float, hues: Mapping[str, int] | None
+) -> tuple[list[str], float]:
     parts: list[str] = []
     series = sorted(plot.series, key=lambda each: (each.kin, each.query))
-    hues = {kin: i % _HUES for i, kin in enumerate(sorted({each.kin for each in series}))}
+    if hues is None:
+        hues = {kin: i % N_HUES for i, kin in enumerate(sorted({each.kin for each in series}))}
     stacks = _stack(series) if plot.stacked else {}
     drawn = [stacks.get(i, each.points) for i, each in enumerate(series)]
     values = [value for points in drawn for _, value in points]
@@ -161,7 +179,7 @@ def _lines(plot: Plot, x: float, top: float, duration_s: float) -> tuple[list[st
 
 
 def _legend(
-    series: Sequence[Series], hues: dict[str, int], x: float, y: float
+    series: Sequence[Series], hues: Mapping[str, int], x: float, y: float
 ) -> tuple[list[str], float]:
     parts, at = [], x
     for each in series:

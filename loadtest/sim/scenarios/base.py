@@ -88,10 +88,20 @@ def times(name: str, result: Result) -> dict[str, str | float]:
     }
 
 
-def line(name: str, points: Floats, values: Floats) -> Series:
-    """Return one line of a plot; what is no number is left out."""
+def line(
+    name: str, points: Floats, values: Floats, *, kin: str | None = None, dashes: int = 0
+) -> Series:
+    """Return one line of a plot; what is no number is left out.
+
+    Lines of one `kin` have one colour, and are told apart by their dashes, from 0 to 2.
+    """
     pairs = [(float(at), float(value)) for at, value in zip(points, values, strict=True)]
-    return Series(name=name, kin=name, query=0, points=[p for p in pairs if not np.isnan(p[1])])
+    return Series(
+        name=name,
+        kin=kin or name,
+        query=dashes,
+        points=[p for p in pairs if not np.isnan(p[1])],
+    )
 
 
 def plot(

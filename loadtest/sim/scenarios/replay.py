@@ -34,7 +34,7 @@ class Replay(Scenario):
         duration_s = max(1.0, float(traffic.arrives_s[-1]))
         grid = np.linspace(0, duration_s, 200)
         rows, lines = [], []
-        for n_instances in (1, 2, 4):
+        for dashes, n_instances in enumerate((1, 2, 4)):
             for name, balance in BALANCES.items():
                 if n_instances == 1 and rows:
                     continue
@@ -55,7 +55,7 @@ class Replay(Scenario):
                     }
                 )
                 inside = result.outstanding(grid).sum(axis=0).astype(float)
-                lines.append(line(title, grid, inside))
+                lines.append(line(title, grid, inside, kin=name, dashes=dashes))
         return Report(
             rows=rows,
             plots=[plot("Requests in the system", "begun and not answered", lines)],
