@@ -125,7 +125,7 @@ def _policy(
         decision_model=build_decision_model(name, policy, config, artifact),
         documents=_documents(name, policy, config, artifact),
         withholding=tuple(spec.withholds_documents for spec in candidates),
-        load_target=_load_target(name, policy, config),
+        load_target=None if policy.load is None else policy.load.target,
         best_effort=_best_effort(policy.best_effort),
     )
     return choosing_images(built, policy, config, artifact) if policy.images.chooses else built
@@ -221,28 +221,6 @@ def _best_effort(config: BestEffortConfig | None) -> BestEffortRule | None:
         deadline_s=config.deadline_ms / 1e3,
         learned=config.by == "learned",
     )
-
-
-def _load_target(name: str, policy: PolicyConfig, config: LoadedConfig) -> float | None:
-    if policy.load is None:
-        return None
-    models = config.gateway.models
-    places = [
-        place
-        for model_id in policy.candidates
-        for place in models[model_id.partition(MARK)[0]].places
-    ]
-    if all(
-        limit is None
-        for each in places
-        for limit in (each.max_rps, each.requests_per_minute, each.tokens_per_minute)
-    ):
-        raise config.error(
-            ("policies", name, "load"),
-            "no candidate has a limit; say what its deployments take (`max_rps`, "
-            "`requests_per_minute`, `tokens_per_minute`)",
-        )
-    return policy.load.target
 
 
 def _stalls(config: StallsConfig | None) -> StallRule | None:

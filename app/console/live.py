@@ -134,7 +134,7 @@ class Place:
     throttled_s: float
     region: str | None = None
     quota_used: float | None = None
-    """Of the limit of the deployment that is nearest; 1 is all of it."""
+    """Of its nearest limit, as written or as its upstream tells; 1 is all of it."""
     trust: str = "ok"
     """How far its model is trusted there."""
 
@@ -189,7 +189,7 @@ def places(
             upstream_model=slot.deployment.upstream_model,
             state=slot.circuit.state.value,
             in_flight=slot.outstanding,
-            throttled_s=max(slot.throttled_until - now, 0.0),
+            throttled_s=max(slot.throttled_until - now, slot.load.spent_until - now, 0.0),
             region=slot.deployment.region,
             quota_used=None if slot.load.quota is None else slot.load.quota.used(now),
             trust=levels.get((slot.deployment.spec.model_id, *slot.deployment.key), "ok"),

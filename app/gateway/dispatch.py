@@ -402,7 +402,7 @@ class Dispatcher:
             )
             if isinstance(failure, UpstreamError):
                 failures.append((attempt, failure))
-                lease.heard(progress.limits)
+                lease.heard(progress.limits, retry_after_s=failure.retry_after_s)
                 lease.failed(failure)
             lease.settle(attempt.usage)
             lease.release()

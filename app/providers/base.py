@@ -32,7 +32,7 @@ class ToldLimit(NamedTuple):
     ----------
     of
         What it limits: `requests`, `tokens`, or one of these with a period of its own
-        (`requests-day`).
+        (`requests-day`); `input-tokens`, `output-tokens`.
     remaining
         How much of it is left.
     limit

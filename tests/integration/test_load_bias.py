@@ -7,7 +7,6 @@ import httpx
 import pytest
 
 from app.assembly.gauges import sample
-from app.errors import ConfigError
 
 NANO, LARGE = "sim-nano", "sim-large"
 TAKES = {"upstream": "stub", "requests_per_minute": 60}
@@ -122,8 +121,3 @@ def test_two_gateways_add_up_what_they_ask(fresh_gateway, redis_server, client):
     first, second = (each.prices for each in clocked)
     assert first[LARGE] > 0
     assert second[LARGE] == pytest.approx(first[LARGE], rel=0.5)
-
-
-def test_a_price_needs_a_limit(fresh_gateway):
-    with pytest.raises(ConfigError, match="no candidate has a limit"):
-        fresh_gateway({"policies.near": POLICY})

@@ -1,5 +1,6 @@
 """Upstreams that tell their rate limits: none is asked beyond them while others serve."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -101,3 +102,53 @@ def test_a_model_is_passed_over_whose_only_deployment_has_nothing_left(
             headers={"x-route-fallback": "off"},
         )
         assert answer.status_code == 429
+
+
+def test_it_is_asked_again_when_it_wants_to_be(client, tmp_path, artifacts):
+    def wants_calls_in_20_s(left):
+        return as_openai(left) | {"retry-after": "20"}
+
+    with LimitedUpstream(0, wants_calls_in_20_s) as limited:
+        changes = {"upstreams.stub.retries": 0}
+        config = stub_config(tmp_path, limited.url.removesuffix("/v1"), changes=changes)
+        with GatewayThread(config, artifacts=artifacts) as gateway:
+            answer = client.post(
+                f"{gateway.openai_url}/chat/completions",
+                json={"model": "sim-nano", "messages": [{"role": "user", "content": "Hello"}]},
+            )
+            live = client.get(f"{gateway.url}/console/api/live").json()
+    assert answer.status_code == 429
+    assert 0 < float(answer.headers["retry-after"]) <= 20
+    (place,) = [each for each in live["upstreams"] if each["model"] == "sim-nano"]
+    assert 0 < place["throttled_s"] <= 20
+    assert place["quota_used"] > 0.99
+
+
+def test_prices_of_load_follow_what_is_told(client, tmp_path, artifacts):
+    def told(left):
+        return {
+            "x-ratelimit-limit-requests": "400",
+            "x-ratelimit-remaining-requests": str(left),
+            "x-ratelimit-reset-requests": "10m0s",
+        }
+
+    policy = {
+        "router": "carrot", "candidates": ["sim-nano", "sim-large"], "default_model": "sim-nano",
+        "load": {"target": 0.9},
+    }  # fmt: skip
+    with LimitedUpstream(400, told) as limited:
+        config = stub_config(
+            tmp_path, limited.url.removesuffix("/v1"), changes={"policies.near": policy}
+        )
+        with GatewayThread(config, artifacts=artifacts) as gateway:
+            state = gateway.app.state.steelyard
+            prices, now = state.serving.loads.of["near"].prices, state.resources.clock() + 1_000.0
+            assert prices.limits == {}
+            for _ in range(10):
+                for _ in range(24):  # far more than 400 in ten minutes
+                    ask(client, gateway, "sim-large")
+                now += 4.0
+                step = state.serving.loads.exchange(state.store.store.registers, now)
+                asyncio.run_coroutine_threadsafe(step, gateway.loop).result(30)
+    assert set(prices.prices) == {"sim-large"}
+    assert prices.used["sim-large"] > 0.9

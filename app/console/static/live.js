@@ -104,6 +104,7 @@ export class Live {
       ["State", (each) => state(each)],
       ["Trust", (each) => each.trust],
       ["Open calls", (each) => count(each.in_flight), true],
+      ["Limit used", (each) => (each.quota_used === null ? DASH : percent(each.quota_used)), true],
     ], live.upstreams, "There are no upstreams.");
   }
 }

@@ -77,8 +77,8 @@ class Lease(msgspec.Struct, eq=False):
             now = self.pool.clock()
             self.slot.speed.first_token(self.forecast, now - self.began, now=now)
 
-    def heard(self, limits: tuple[ToldLimit, ...]) -> None:
-        """Report what the upstream tells of its rate limits, if it tells anything."""
+    def heard(self, limits: tuple[ToldLimit, ...], *, retry_after_s: float | None = None) -> None:
+        """Report what the upstream tells of its rate limits, if anything, and when to ask again."""
         if limits:
             load = self.slot.load
             self.pool.heard_limits(
@@ -87,6 +87,7 @@ class Lease(msgspec.Struct, eq=False):
                 number=self.number,
                 calls=load.begun - self.number,
                 tokens=load.tokens - self.tokens_begun,
+                retry_after_s=retry_after_s,
             )
 
     def succeeded(self, *, output_tokens: float | None = None) -> None:

@@ -458,7 +458,14 @@ class DeploymentPool:
         self._troubled.add(slot.deployment.spec.model_id)
 
     def heard_limits(
-        self, slot: Slot, limits: tuple[ToldLimit, ...], *, number: int, calls: int, tokens: float
+        self,
+        slot: Slot,
+        limits: tuple[ToldLimit, ...],
+        *,
+        number: int,
+        calls: int,
+        tokens: float,
+        retry_after_s: float | None = None,
     ) -> None:
         """Take note of what a deployment tells of its rate limits; see `Quota.hear`."""
         now, load = self.clock(), slot.load
@@ -467,7 +474,9 @@ class DeploymentPool:
             self._limited |= self._models_at(load)
             self._sized |= self._limited
             self._shared_loads[slot.deployment.key] = load
-        spent_s = load.quota.hear(limits, now, number=number, calls=calls, tokens=tokens)
+        spent_s = load.quota.hear(
+            limits, now, number=number, calls=calls, tokens=tokens, retry_after_s=retry_after_s
+        )
         if spent_s > 0:
             load.spent_until = now + min(spent_s, MAX_THROTTLE_S)
             self._troubled |= self._models_at(load)

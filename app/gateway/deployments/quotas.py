@@ -5,6 +5,7 @@ what is left, that counts. It is an estimate all the same, good enough to prefer
 room over one that would answer with a 429.
 """
 
+import math
 from collections.abc import Iterable
 
 from app.gateway.request import Deployment
@@ -120,7 +121,14 @@ class Quota:
                 bucket.take(tokens)
 
     def hear(
-        self, limits: Iterable[ToldLimit], now: float, *, number: int, calls: int, tokens: float
+        self,
+        limits: Iterable[ToldLimit],
+        now: float,
+        *,
+        number: int,
+        calls: int,
+        tokens: float,
+        retry_after_s: float | None = None,
     ) -> float:
         """Take note of what the deployment itself tells is left, as it took a call.
 
@@ -132,11 +140,14 @@ class Quota:
             Which call it was of all that were sent; older news change nothing.
         calls, tokens
             What was sent after that call, of which it cannot tell yet.
+        retry_after_s
+            When it wants to be asked again, where it turned the call away.
 
         Returns
         -------
         float
-            In how many seconds there will be anything at all again; 0: there is.
+            For how long it had better be left alone: until a limit of which nothing is left is
+            whole, as some come back at once and not by and by, or it wants to be asked. 0: not.
         """
         if number < self._told_by:
             return 0.0
@@ -144,6 +155,10 @@ class Quota:
         self._fill(now)
         spent_s = 0.0
         for each in limits:
+            if each.remaining < 1 and each.reset_s is not None:
+                spent_s = max(spent_s, each.reset_s)
+            if each.of.startswith(("input", "output")):
+                continue  # calls are counted by all their tokens together
             of_calls = each.of.startswith("requests")
             bucket = self._told.get(each.of)
             size = max(each.limit or 0.0, each.remaining, 1.0)
@@ -159,7 +174,15 @@ class Quota:
             bucket.left = each.remaining
             spent_s = max(spent_s, bucket.missing(1.0))
             bucket.take(calls if of_calls else tokens)
-        return spent_s
+        return spent_s if retry_after_s is None else min(spent_s, retry_after_s)
+
+    def told_per_s(self, now: float) -> tuple[float, float]:
+        """Return how many requests and tokens a second last until its told limits are whole again.
+
+        Infinite where it tells nothing, or nothing is missing.
+        """
+        self._fill(now)
+        return _lasting(self._calls), _lasting(self._tokens)
 
     def used(self, now: float) -> float:
         """Return how much of the nearest limit is used: 0 nothing, 1 all, above it is overdrawn."""
@@ -175,6 +198,17 @@ class Quota:
             for bucket in buckets:
                 left = bucket.left + passed_s * bucket.per_s
                 bucket.left = left if left < bucket.size else bucket.size  # noqa: FURB136  (as above)
+
+
+def _lasting(buckets: Iterable[_Bucket]) -> float:
+    return min(
+        (
+            max(each.left, 0.5) / each.missing(each.size)
+            for each in buckets
+            if each.is_told and each.left < each.size
+        ),
+        default=math.inf,
+    )
 
 
 def quota_of(deployments: Iterable[Deployment], now: float) -> Quota | None:

@@ -27,6 +27,8 @@ LOAD_EVERY_S = 2.0
 _KEPT_S = 60.0
 """For how long a register outlives the last process that tells it anything."""
 _TRIES = 4
+_UNTOLD = math.inf, math.inf
+_NOTHING_TOLD: Mapping[tuple[str, str], tuple[float, float]] = {}
 
 _log = logging.getLogger(__name__)
 
@@ -99,7 +101,12 @@ class LoadBias:
         return rate if 0 < rate < math.inf else knob.usd_per_quality_for(GOALS_KNOB)
 
     async def exchange(
-        self, registers: Registers, counts: Mapping[str, tuple[float, float]], seconds: float
+        self,
+        registers: Registers,
+        counts: Mapping[str, tuple[float, float]],
+        seconds: float,
+        *,
+        limits: Mapping[str, RateLimit],
     ) -> None:
         """Tell others what was asked of models so far, and move the prices.
 
@@ -109,7 +116,15 @@ class LoadBias:
             By model, requests and tokens since the process began.
         seconds
             Since the last exchange.
+        limits
+            What models take at the moment, of those of which anything is known.
         """
+        candidates = {spec.model_id for spec in self.policy.candidates}
+        # A price that nothing is known of any more falls by and by.
+        free = dict.fromkeys(self.prices.prices, RateLimit())
+        self.prices.limits = free | {
+            name: each for name, each in limits.items() if name in candidates
+        }
         self._usage.tick(
             {name: each for name, each in counts.items() if name in self.prices.limits}, seconds
         )
@@ -168,23 +183,47 @@ class LoadBiases:
         seconds, self._at = LOAD_EVERY_S if self._at is None else now - self._at, now
         if seconds <= 0:
             return
-        counts = _counts(self._pool)
+        counts, limits = _counts(self._pool), _limits_now(self._pool)
         for bias in self.of.values():
-            await bias.exchange(registers, counts, min(seconds, 10 * LOAD_EVERY_S))
+            await bias.exchange(registers, counts, min(seconds, 10 * LOAD_EVERY_S), limits=limits)
 
 
-def limits_of(deployments: Mapping[str, Sequence[Deployment]]) -> dict[str, RateLimit]:
-    """Return what each model takes in all of its places, of those where that is limited."""
+def limits_of(
+    deployments: Mapping[str, Sequence[Deployment]],
+    told: Mapping[tuple[str, str], tuple[float, float]] = _NOTHING_TOLD,
+) -> dict[str, RateLimit]:
+    """Return what each model takes in all of its places, of those where that is limited.
+
+    Parameters
+    ----------
+    told
+        By place, how many requests and tokens a second it has left by its own word: the tighter
+        of what it says and what is configured counts.
+    """
     found = {}
     for model_id, places in deployments.items():
-        distinct = {each.key: each for each in places}.values()
-        requests = math.fsum(
-            min(_or_inf(each.max_rps), _or_inf(each.requests_per_minute) / 60) for each in distinct
-        )
-        tokens = math.fsum(_or_inf(each.tokens_per_minute) / 60 for each in distinct)
+        distinct = {each.key: each for each in places}
+        requests, tokens = 0.0, 0.0
+        for key, each in distinct.items():
+            told_requests, told_tokens = told.get(key, _UNTOLD)
+            per_s = min(_or_inf(each.max_rps), _or_inf(each.requests_per_minute) / 60)
+            requests += min(per_s, told_requests)
+            tokens += min(_or_inf(each.tokens_per_minute) / 60, told_tokens)
         if min(requests, tokens) < math.inf:
             found[model_id] = RateLimit(requests, tokens)
     return found
+
+
+def _limits_now(pool: DeploymentPool) -> dict[str, RateLimit]:
+    now = pool.clock()
+    return limits_of(
+        {name: [slot.deployment for slot in slots] for name, slots in pool.by_model()},
+        {
+            slot.deployment.key: slot.load.quota.told_per_s(now)
+            for slot in pool.slots()
+            if slot.load.quota is not None
+        },
+    )
 
 
 def told_near(near: Iterable[NearLimit]) -> list[dict[str, str | float]]:

@@ -20,7 +20,8 @@ Headers = Sequence[tuple[bytes, bytes]]
 _FIRST_BYTES = frozenset((b"x", b"X", b"a", b"A"))
 _NAME = re.compile(
     rb"x-ratelimit-(?P<what>limit|remaining|reset)-(?P<of>(?:requests|tokens)(?:-[a-z]+)?)"
-    rb"|anthropic-ratelimit-(?P<of_a>requests|tokens)-(?P<what_a>limit|remaining|reset)"
+    rb"|anthropic-ratelimit-(?P<of_a>requests|(?:input-|output-)?tokens)"
+    rb"-(?P<what_a>limit|remaining|reset)"
 )
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)(d|h|ms|m|s))")
 _UNITS_S = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 1e-3}

@@ -52,7 +52,10 @@ def test_what_anthropic_tells_counts_from_the_date_of_its_answer():
         anthropic_ratelimit_requests_reset="2025-05-26T04:00:33Z",
         anthropic_ratelimit_input_tokens_remaining="1000",
     )
-    assert found == (ToldLimit("requests", 0.0, 50.0, 30.0),)
+    assert found == (
+        ToldLimit("requests", 0.0, 50.0, 30.0),
+        ToldLimit("input-tokens", 1000.0, None, None),
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import math
 import random
 from collections import Counter
 
@@ -141,8 +142,8 @@ def test_a_pool_without_limits_asks_for_no_sizes():
     assert not pool_of(("x", {}), ("y", {}), clock=Clock()).predicts("a")
 
 
-def heard(quota, *limits, now=0.0, number=1, calls=0, tokens=0.0):
-    return quota.hear(limits, now, number=number, calls=calls, tokens=tokens)
+def heard(quota, *limits, now=0.0, number=1, calls=0, tokens=0.0, **more):
+    return quota.hear(limits, now, number=number, calls=calls, tokens=tokens, **more)
 
 
 def test_what_a_place_tells_counts_and_fills_as_it_says():
@@ -154,7 +155,7 @@ def test_what_a_place_tells_counts_and_fills_as_it_says():
     # All 8 that are missing come in 4 seconds: one in half a second.
     assert told.wait_s(0.0, 0.0) == pytest.approx(0.5)
     assert told.used(4.0) == pytest.approx(0.2)
-    assert heard(told, ToldLimit("requests", 0.0, 10.0, 5.0), now=4.0, number=2) == 0.5
+    assert heard(told, ToldLimit("requests", 0.0, 10.0, 5.0), now=4.0, number=2) == 5.0
     assert heard(told, ToldLimit("tokens", 500.0, 1000.0, 60.0), now=4.0, number=3) == 0.0
     assert told.wait_s(5.0, 700.0) == pytest.approx(23.0)
 
@@ -186,3 +187,22 @@ def test_what_a_call_used_is_not_counted_twice_where_a_place_tells():
     heard(told, ToldLimit("tokens", 600.0, 1000.0, 60.0))
     told.settle(400.0)
     assert told.used(0.0) == pytest.approx(0.4)
+
+
+def test_a_place_with_nothing_left_is_left_alone_until_its_limit_is_whole_or_it_wants_calls():
+    told = quota()
+    assert heard(told, ToldLimit("tokens", 0.0, 1000.0, 40.0)) == 40.0
+    assert heard(told, ToldLimit("tokens", 0.0, 1000.0, 40.0), retry_after_s=2.0) == 2.0
+    assert heard(told, ToldLimit("tokens", 7.0, 1000.0, 40.0), retry_after_s=2.0) == 0.0
+    assert heard(told, ToldLimit("output-tokens", 0.0, 1000.0, 9.0)) == 9.0
+    assert heard(told, ToldLimit("input-tokens", 900.0, 1000.0, 9.0)) == 0.0
+
+
+def test_what_is_left_of_told_limits_lasts_for_so_many_a_second():
+    written = quota(rpm=60.0, tpm=600.0)
+    assert written.told_per_s(0.0) == (math.inf, math.inf)
+    heard(written, ToldLimit("requests", 30.0, 90.0, 60.0), ToldLimit("tokens", 50.0, 50.0, 0.0))
+    assert written.told_per_s(0.0) == (0.5, math.inf)
+    # One comes back each second.
+    assert written.told_per_s(30.0) == (pytest.approx(2.0), math.inf)
+    assert written.told_per_s(60.0) == (math.inf, math.inf)
