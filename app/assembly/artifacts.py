@@ -42,7 +42,8 @@ def load_artifacts(config: LoadedConfig) -> dict[str, RouterArtifact]:
             raise config.error(
                 ("routers", name, "feedback"),
                 f"its {loaded[key].router.kind!r} artifact takes in nothing while it serves; "
-                "carrot with a knn head for quality does (configs/training/carrot-hnsw.yaml)",
+                "guarded-knn does, and carrot with a knn head for quality "
+                "(configs/training/carrot-hnsw.yaml)",
             )
     return artifacts
 

@@ -41,8 +41,8 @@ class PairConfig(Strict):
 class RouterFeedbackConfig(Strict):
     """Have a router that remembers queries remember rated answers, while it serves.
 
-    For artifacts of `carrot` with a knn head for quality. Each worker reads the decision log, so
-    that `outcomes.contents` has to be kept, in SQLite.
+    For artifacts of `guarded-knn`, and of `carrot` with a knn head for quality. Each worker reads
+    the decision log, so that `outcomes.contents` has to be kept, in SQLite.
     """
 
     max_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000

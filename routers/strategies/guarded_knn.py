@@ -3,24 +3,24 @@
 # ruff: noqa: RUF009  (unfitted() declares a field)
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from routers.base import ROUTERS, FitContext, Labels, Router
 from routers.errors import DataError
-from routers.numeric import FloatArray, equal_rows, nan_mean, row_blocks, unit_rows
-from routers.options import State, require_fitted, take, unfitted
+from routers.numeric import FloatArray, nan_mean, row_blocks, unit_rows
+from routers.options import State, prefixed, require_fitted, take, under, unfitted
 from routers.strategies._lengths import Lengths
+from routers.strategies._paired_rows import Near, Overall, PairedRows
 from routers.types import FloatMatrix, FloatVector, Predictions
 
 _KEEPS = 1e-5
 """By how much the pinned model leads what nothing distinguishes from it: enough to win at the
 position 1 of the knob, where equal qualities go to the cheaper one."""
 
-_PRIOR_LENGTHS = 8.0
-"""Answers of usual length that a neighbourhood's mean length is shrunk with."""
+_HEARD = "heard."
 
 
 @ROUTERS.register("guarded-knn")
@@ -85,16 +85,10 @@ class GuardedKnnRouter(Router):
     dearer_factor: Annotated[float, Field(ge=1)] = 2.0
     min_pairs: Annotated[int, Field(ge=2)] = 8
     storage: Literal["float16", "float32"] = "float16"
-    x_: FloatMatrix = unfitted()  # (n_queries, n_features), unit rows
-    y_: FloatMatrix = unfitted()  # (n_queries, n_models), NaN where a model was not tried
-    tokens_: FloatMatrix | None = unfitted()  # the same; None where nothing is known
     pinned_: int = unfitted()
     dearer_: np.ndarray = unfitted()  # bool (n_models,), dearer than the pinned one, or unknown
     lengths_: Lengths = unfitted()
-    overall_: "_Overall" = unfitted()
-    levels_: "_Sums" = unfitted()  # of qualities
-    pairs_: "_Sums" = unfitted()  # of qualities minus those of the pinned model
-    sizes_: "_Sums" = unfitted()  # of output tokens
+    memory_: "_Memory" = unfitted()
 
     def _fit(self, context: FitContext) -> None:
         x, labels = context.x, context.labels
@@ -104,30 +98,47 @@ class GuardedKnnRouter(Router):
         self.pinned_ = int(best[0] if costs is None else best[costs[best].argmin()])
         self.dearer_ = np.ones(len(means), bool) if costs is None else costs > costs[self.pinned_]
         self.lengths_ = Lengths.learn(labels)
-        self.tokens_ = labels.output_tokens if self.lengths_.known else None
-        self._remember(unit_rows(x).astype(self.storage), labels.quality)
+        x = unit_rows(x).astype(self.storage).astype(np.float32)
+        tokens = labels.output_tokens if self.lengths_.known else None
+        self.memory_ = self._remembering(self._rows(x, labels.quality, tokens), None)
 
-    def _remember(self, x: np.ndarray, y: np.ndarray) -> None:
-        self.x_ = x.astype(np.float32)
-        self.y_ = np.asarray(y, np.float32)
-        paired = self.y_ - self.y_[:, self.pinned_ : self.pinned_ + 1]
-        self.overall_ = _Overall.of(self.y_, paired, self.pinned_, min_pairs=self.min_pairs)
-        self.levels_, self.pairs_ = _Sums.of(self.y_), _Sums.of(paired)
-        self.sizes_ = _Sums.of(
-            np.full_like(self.y_, np.nan) if self.tokens_ is None else self.tokens_
-        )
+    def _rows(self, x: FloatMatrix, y: FloatMatrix, tokens: FloatMatrix | None) -> PairedRows:
+        y = np.asarray(y, np.float32)
+        return PairedRows.of(x, y, y - y[:, self.pinned_ : self.pinned_ + 1], tokens)
+
+    def _remembering(self, tried: PairedRows, heard: PairedRows | None) -> "_Memory":
+        overall = Overall.of(tried, self.pinned_, min_pairs=self.min_pairs)
+        memory = _Memory(tried, None, overall)
+        if heard is None or not len(heard):
+            return memory
+        return _Memory(tried, self._imagined(memory, heard.x, heard.y, heard.tokens), overall)
+
+    def _imagined(
+        self, memory: "_Memory", x: FloatMatrix, y: FloatMatrix, tokens: FloatMatrix | None
+    ) -> PairedRows:
+        """Return queries of which one model's answer is known, as if its pairs were, too."""
+        expected = np.empty(y.shape, np.float32)
+        for block in row_blocks(len(x), len(memory.tried)):
+            expected[block], _ = self._judge(memory.near(x[block], self), memory.overall)
+        pinned = y[:, self.pinned_ : self.pinned_ + 1]
+        others = np.where(np.isnan(pinned), y, expected)
+        own = np.where(np.isnan(pinned), expected[:, self.pinned_ : self.pinned_ + 1], pinned)
+        paired = others - own
+        paired[:, self.pinned_] = np.where(np.isnan(pinned[:, 0]), np.nan, 0.0)
+        return PairedRows.of(x, y, paired, tokens)
 
     def _predict(self, x: FloatMatrix) -> Predictions:
-        shape = (len(x), self.y_.shape[1])
+        memory = self.memory_  # one state, whatever joins meanwhile
+        shape = (len(x), len(self.dearer_))
         quality, std = np.empty(shape, np.float32), np.empty(shape, np.float32)
         tokens, upper = self.lengths_.rows(len(x))
         query = unit_rows(x)
-        for block in row_blocks(len(x), len(self.x_)):
-            near = self._near(query[block])
-            quality[block], std[block] = self._judge(near)
-            if self.tokens_ is not None:
+        for block in row_blocks(len(x), len(memory)):
+            near = memory.near(query[block], self)
+            quality[block], std[block] = self._judge(near, memory.overall)
+            if memory.tried.tokens is not None:
                 usual = tokens[block].copy()
-                tokens[block] = self.sizes_.shrunk_means(near, usual)
+                tokens[block] = near.tokens(usual)
                 upper[block] *= tokens[block] / np.maximum(usual, 1e-6)
         return Predictions(
             quality=quality,
@@ -136,24 +147,15 @@ class GuardedKnnRouter(Router):
             output_tokens_upper=np.maximum(upper, tokens),
         )
 
-    def _near(self, query: FloatMatrix) -> FloatMatrix:
-        """Return float32 (n_queries, n_rows), 1 where a row is a neighbour."""
-        similarity = query @ self.x_.T
-        at = max(0, similarity.shape[1] - self.anchor)
-        anchor = np.partition(similarity, at, axis=1)[:, at : at + 1]
-        # Of a negative similarity too, the bar is below.
-        bar = anchor - (1 - self.relative_bar) * np.abs(anchor)
-        return (similarity >= bar).astype(np.float32)
-
-    def _judge(self, near: FloatMatrix) -> tuple[FloatMatrix, FloatMatrix]:
-        overall, pinned = self.overall_, self.pinned_
-        difference, error, n_pairs = self.pairs_.means(near, overall.paired_variance)
+    def _judge(self, near: Near, overall: Overall) -> tuple[FloatMatrix, FloatMatrix]:
+        pinned = self.pinned_
+        difference, error, n_pairs = near.pairs(overall.paired_variance)
         moved = difference - overall.difference
         z = np.where((moved > 0) & self.dearer_, self.dearer_factor * self.z, self.z)
         moved = np.where(n_pairs >= self.min_pairs, _beyond(moved, z * error), 0.0)
         relative = overall.difference + moved - _KEEPS
         relative[:, pinned] = 0.0
-        level, level_error, n_known = self.levels_.means(near, overall.variance)
+        level, level_error, n_known = near.levels(overall.variance)
         above = _beyond(level[:, pinned] - overall.mean[pinned], self.z * level_error[:, pinned])
         enough = n_known[:, pinned] >= self.min_pairs
         base = overall.mean[pinned] + np.where(enough, above, 0.0)
@@ -164,26 +166,52 @@ class GuardedKnnRouter(Router):
         """It does nothing else."""
         return True
 
+    @property
+    def grows_while_asked(self) -> bool:
+        """Each question is answered of one state of what is remembered."""
+        return True
+
     def insert(self, x: FloatMatrix, labels: Labels) -> None:
-        """Remember further queries; the pinned model, and who is dearer, stay the same."""
-        if self.tokens_ is not None:
-            tokens = labels.output_tokens
-            further = np.full(labels.quality.shape, np.nan) if tokens is None else tokens
-            self.tokens_ = np.concatenate([self.tokens_, np.asarray(further, np.float32)])
-        self._remember(
-            np.concatenate([self.x_, self._rounded(x)]),
-            np.concatenate([self.y_, labels.quality]),
-        )
+        """Remember further queries; the pinned model, and who is dearer, stay the same.
+
+        Queries that the pinned model and another were tried on are as those of the fit. Of others,
+        as feedback tells of the model that answered and of no other, the missing side of each pair
+        is what the others let expect there. They are neighbours beyond those that there were:
+        the guard's figures (overall means, variances, and how near a neighbour has to be) are of
+        queries with pairs alone.
+        """
+        memory = self.memory_
+        x, y = self._rounded(x), np.asarray(labels.quality, np.float32)
+        tokens = None
+        if memory.tried.tokens is not None:
+            given = labels.output_tokens
+            tokens = np.full_like(y, np.nan) if given is None else np.asarray(given, np.float32)
+        others = np.delete(y, self.pinned_, axis=1)
+        alone = np.isnan(y[:, self.pinned_]) | np.isnan(others).all(axis=1)
+
+        def some(rows: np.ndarray) -> tuple[FloatMatrix, FloatMatrix, FloatMatrix | None]:
+            return x[rows], y[rows], None if tokens is None else tokens[rows]
+
+        tried, heard = memory.tried, memory.heard
+        if not alone.all():
+            memory = self._remembering(tried.then(self._rows(*some(~alone))), heard)
+        if alone.any():
+            further = self._imagined(memory.before_hearing(), *some(alone))
+            memory = memory.hearing(further)
+        self.memory_ = memory
 
     def forget(self, x: FloatMatrix) -> int:
         """Forget every remembered query that is one of `x`."""
-        kept = ~equal_rows(self.x_, self._rounded(x))
+        x, memory = self._rounded(x), self.memory_
+        kept, n = memory.tried.without(x), len(memory)
         if not kept.any():
             raise DataError("none of the remembered queries would be left; fit again without them")
-        if self.tokens_ is not None:
-            self.tokens_ = self.tokens_[kept]
-        self._remember(self.x_[kept], self.y_[kept])
-        return int(np.count_nonzero(~kept))
+        heard = memory.heard
+        if heard is not None:
+            heard = heard.pick(heard.without(x))
+        tried = memory.tried if kept.all() else memory.tried.pick(kept)
+        self.memory_ = self._remembering(tried, heard)
+        return n - len(self.memory_)
 
     def _rounded(self, x: FloatMatrix) -> FloatMatrix:
         return unit_rows(np.asarray(x, np.float32)).astype(self.storage).astype(np.float32)
@@ -191,34 +219,50 @@ class GuardedKnnRouter(Router):
     def state(self) -> dict[str, np.ndarray]:
         """Return the remembered queries and their outcomes, and which model is pinned."""
         require_fitted(self, "lengths_")
+        tried, heard = self.memory_.tried, self.memory_.heard
         state = {
             **self.lengths_.state(),
-            "x": self.x_.astype(self.storage),
-            "y": self.y_,
+            **self._state_of(tried),
             "pinned": np.asarray([self.pinned_]),
             "dearer": self.dearer_,
         }
-        return state if self.tokens_ is None else {**state, "tokens": self.tokens_}
+        if heard is not None:
+            state |= prefixed(_HEARD, {**self._state_of(heard), "paired": heard.paired})
+        return state
+
+    def _state_of(self, rows: PairedRows) -> dict[str, np.ndarray]:
+        state = {"x": rows.x.astype(self.storage), "y": rows.y}
+        return state if rows.tokens is None else {**state, "tokens": rows.tokens}
 
     def _restore(self, state: State) -> None:
         self.lengths_ = Lengths.restore(state)
-        x, pinned = take(state, "x", ndim=2), take(state, "pinned", ndim=1)
-        y = take(state, "y", ndim=2, unknown=True)
+        pinned = take(state, "pinned", ndim=1)
         self.dearer_ = take(state, "dearer", ndim=1).astype(bool)
-        self.tokens_ = take(state, "tokens", ndim=2, unknown=True) if "tokens" in state else None
+        x, y, tokens = _taken(state)
         n_models = len(self.lengths_.mean)
         if (
-            len(x) != len(y)
-            or not len(x)
+            not len(x)
             or y.shape[1] != n_models
             or len(self.dearer_) != n_models
             or len(pinned) != 1
             or not 0 <= int(pinned[0]) < n_models
-            or (self.tokens_ is not None and self.tokens_.shape != y.shape)
         ):
             raise ValueError("the arrays of a guarded kNN router do not fit together")
         self.pinned_ = int(pinned[0])
-        self._remember(x, y)
+        self.memory_ = self._remembering(self._rows(x, y, tokens), None)
+        told = under(_HEARD, state)
+        if told:
+            x, y, tokens = _taken(told)
+            paired = take(told, "paired", ndim=2, unknown=True)
+            if (
+                not len(x)
+                or y.shape[1] != n_models
+                or paired.shape != y.shape
+                or (tokens is None) != (self.memory_.tried.tokens is None)
+                or x.shape[1] != self.memory_.tried.x.shape[1]
+            ):
+                raise ValueError("the later queries of a guarded kNN router do not fit together")
+            self.memory_ = self.memory_.hearing(PairedRows.of(x, y, paired, tokens))
 
     def notes(self) -> dict[str, Any]:
         """Say which model is pinned, which count as dearer, and where lengths come from."""
@@ -226,63 +270,62 @@ class GuardedKnnRouter(Router):
         return {
             "pinned": models[self.pinned_] if models else None,
             "dearer": [model for model, is_so in zip(models, self.dearer_, strict=False) if is_so],
-            "output_tokens": "learned" if self.tokens_ is not None else self.lengths_.note(),
+            "output_tokens": (
+                self.lengths_.note() if self.memory_.tried.tokens is None else "learned"
+            ),
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Overall:
-    """What is believed without neighbours; arrays over models are float64 (n_models,)."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Memory:
+    """What is remembered at one time.
 
-    mean: FloatArray
-    variance: FloatArray
-    paired_variance: FloatArray
-    difference: FloatArray  # never positive
+    Attributes
+    ----------
+    tried
+        Queries of the fit, and later ones with pairs.
+    heard
+        Later ones without; None where there are none.
+    overall
+        Of `tried`.
+    """
 
-    @classmethod
-    def of(cls, y: FloatMatrix, paired: FloatMatrix, pinned: int, *, min_pairs: int) -> Self:
-        mean = nan_mean(y, default=0.0)
-        difference = nan_mean(paired, default=0.0)
-        # Few pairs tell less than the means do, though these are of other queries.
-        few = (~np.isnan(paired)).sum(axis=0) < min_pairs
-        difference = np.where(few, mean - mean[pinned], difference)
-        return cls(
-            mean=mean,
-            variance=nan_mean((y - mean) ** 2, default=0.0),
-            paired_variance=nan_mean((paired - difference) ** 2, default=0.0),
-            difference=np.minimum(difference, 0.0),
-        )
+    tried: PairedRows
+    heard: PairedRows | None
+    overall: Overall
+
+    def __len__(self) -> int:
+        return len(self.tried) + (0 if self.heard is None else len(self.heard))
+
+    def before_hearing(self) -> "_Memory":
+        """Return what was tried alone."""
+        return self if self.heard is None else _Memory(self.tried, None, self.overall)
+
+    def hearing(self, further: PairedRows) -> "_Memory":
+        """Return this and further queries without pairs."""
+        heard = further if self.heard is None else self.heard.then(further)
+        return _Memory(self.tried, heard, self.overall)
+
+    def near(self, query: FloatMatrix, rule: GuardedKnnRouter) -> Near:
+        """Return the neighbours of unit rows."""
+        similarity = query @ self.tried.x.T
+        at = max(0, similarity.shape[1] - rule.anchor)
+        anchor = np.partition(similarity, at, axis=1)[:, at : at + 1]
+        # Of a negative similarity too, the bar is below.
+        bar = anchor - (1 - rule.relative_bar) * np.abs(anchor)
+        parts = [(self.tried, (similarity >= bar).astype(np.float32))]
+        if self.heard is not None:
+            parts.append((self.heard, (query @ self.heard.x.T >= bar).astype(np.float32)))
+        return Near(parts)
 
 
-@dataclass(frozen=True, slots=True)
-class _Sums:
-    """Values of labelled queries, laid out so that one product sums those of neighbours."""
-
-    columns: FloatMatrix  # (n_queries, 3 * n_models): whether known, the value, its square
-
-    @classmethod
-    def of(cls, values: FloatMatrix) -> Self:
-        known = ~np.isnan(values)
-        filled = np.where(known, values, 0).astype(np.float32)
-        return cls(np.hstack([known.astype(np.float32), filled, filled**2]))
-
-    def means(
-        self, near: FloatMatrix, prior_variance: FloatArray
-    ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return the neighbours' mean, its standard error and the count of every model.
-
-        Without a known neighbour the mean is 0 and its error that of a single observation.
-        """
-        count, total, square = np.split((near @ self.columns).astype(np.float64), 3, axis=1)
-        n = np.maximum(count, 1)
-        mean = total / n
-        scatter = np.maximum(square - count * mean**2, 0.0)
-        variance = (scatter + prior_variance) / (count + 1)
-        return mean, np.sqrt(variance / n), count
-
-    def shrunk_means(self, near: FloatMatrix, prior: FloatMatrix) -> FloatMatrix:
-        count, total, _ = np.split(near @ self.columns, 3, axis=1)
-        return np.asarray((total + _PRIOR_LENGTHS * prior) / (count + _PRIOR_LENGTHS), np.float32)
+def _taken(state: State) -> tuple[FloatMatrix, FloatMatrix, FloatMatrix | None]:
+    """Read queries, qualities and output tokens, as `_state_of` returned them."""
+    x, y = take(state, "x", ndim=2), take(state, "y", ndim=2, unknown=True)
+    tokens = take(state, "tokens", ndim=2, unknown=True) if "tokens" in state else None
+    if len(x) != len(y) or (tokens is not None and tokens.shape != y.shape):
+        raise ValueError("the arrays of a guarded kNN router do not fit together")
+    return x.astype(np.float32), y.astype(np.float32), tokens
 
 
 def _beyond(value: FloatArray, threshold: FloatArray) -> FloatArray:

@@ -1,6 +1,7 @@
 """What every routing strategy promises, whatever its kind."""
 
 import functools
+import threading
 
 import numpy as np
 import pytest
@@ -138,3 +139,101 @@ def test_a_model_without_outcomes_is_refused_by_name(kind):
 def test_unknown_options_are_refused_by_name(kind):
     with pytest.raises(RoutingConfigError, match="nonsense"):
         build(ROUTERS.get(kind), {"nonsense": 1}, noun="it")
+
+
+def _remembering():
+    """Return every way to build a router that grows while it is asked: (kind, options)."""
+    found = {}
+    for kind in ROUTERS.kinds():
+        for options in ({}, {"quality_head": {"kind": "knn"}}):
+            try:
+                router = build(ROUTERS.get(kind), options, noun="it")
+            except RoutingConfigError:
+                continue
+            if router.grows_while_asked:
+                found.setdefault(kind, options)
+    return sorted(found.items())
+
+
+every_growing_kind = pytest.mark.parametrize(
+    ("kind", "options"), _remembering(), ids=[kind for kind, _ in _remembering()]
+)
+
+
+def grown_from(kind, options):
+    router = build(ROUTERS.get(kind), options, noun="it")
+    return router.fit(X, LABELS, rng=np.random.default_rng(1))
+
+
+def told_of(model, quality, n):
+    """Return labels as feedback has them: of the model that answered, and of no other."""
+    told = np.full((n, len(MODELS)), np.nan, np.float32)
+    told[:, MODELS.index(model)] = quality
+    return Labels(models=MODELS, quality=told)
+
+
+def test_there_are_kinds_that_grow_while_they_are_asked():
+    assert {"carrot", "guarded-knn"} <= dict(_remembering()).keys()
+
+
+@every_growing_kind
+@pytest.mark.parametrize("model", MODELS)
+def test_ratings_of_one_model_alone_raise_and_lower_it_beside_the_others(kind, options, model):
+    column = MODELS.index(model)
+    near = np.repeat(QUERIES[:1], 200, axis=0) + 0.001 * RNG.normal(size=(200, 8))
+
+    def lead(quality):
+        router = grown_from(kind, options)
+        router.insert(near.astype(np.float32), told_of(model, quality, 200))
+        (predicted,) = router.predict(QUERIES[:1]).quality
+        return predicted[column] - np.delete(predicted, column).mean()
+
+    assert lead(1.0) > lead(0.0) + 0.3
+
+
+@every_growing_kind
+def test_what_was_told_survives_a_restart_and_can_be_forgotten(kind, options):
+    router = grown_from(kind, options)
+    before = arrays(router.predict(QUERIES))
+    for at in range(0, 20, 8):
+        rows = QUERIES[at : at + 8]
+        router.insert(rows, told_of("cheap" if at else "dear", 1.0, len(rows)))
+    again = build(ROUTERS.get(kind), options_of(router), noun="it")
+    again.restore(router.state(), MODELS)
+    for known, restored in zip(
+        arrays(router.predict(QUERIES)), arrays(again.predict(QUERIES)), strict=True
+    ):
+        assert known.tobytes() == restored.tobytes()
+    assert again.forget(QUERIES) == router.forget(QUERIES) == 20
+    for known, restored in zip(before, arrays(again.predict(QUERIES)), strict=True):
+        np.testing.assert_allclose(known, restored, atol=1e-6)
+
+
+@every_growing_kind
+def test_who_asks_while_it_grows_is_answered_of_one_state(kind, options):
+    router = grown_from(kind, options)
+    asked, stop, failures = QUERIES[:4], threading.Event(), []
+    seen = set()
+
+    def ask():
+        try:
+            while not stop.is_set():
+                seen.add(router.predict(asked).quality.tobytes())
+        except Exception as error:  # noqa: BLE001  (told by the test's own thread)
+            failures.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    states = [router.predict(asked).quality.tobytes()]
+    for thread in threads:
+        thread.start()
+    try:
+        for at in range(60):
+            row = QUERIES[at % 20 : at % 20 + 1]
+            router.insert(row, told_of(MODELS[at % 3], at % 2, 1))
+            states.append(router.predict(asked).quality.tobytes())
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert not failures
+    assert seen <= set(states)

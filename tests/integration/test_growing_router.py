@@ -1,6 +1,7 @@
-"""A kNN router that walks a graph, from fit to gate, served, explained, and taught by feedback."""
+"""Routers that remember queries, from fit to gate, served, explained, and taught by feedback."""
 
 import contextlib
+import functools
 import io
 import itertools
 import json
@@ -36,7 +37,16 @@ embedder: {kind: hashing, options: {dimensions: 48}}
 blocks: [embedding]
 calibration_folds: 2
 """
+GUARDED = """
+strategy: guarded-knn
+embedder: {kind: hashing, options: {dimensions: 48}}
+blocks: [embedding]
+calibration_folds: 2
+"""
 N_ROWS = 4_200  # with fewer than 4,096 all are compared
+LEARNED = {"router": 0.8, "guarded": 0.5}
+"""What the cheapest model is believed to reach on hard prompts once its answers were praised."""
+N_FEW = 400  # so that sixty ratings weigh something beside whatever is like them
 HARD = next(i for i, skill in enumerate(SKILLS) if skill[0] == min(each[0] for each in SKILLS))
 
 
@@ -49,13 +59,16 @@ def folder(tmp_path_factory):
         file.write_text(
             "\n".join(json.dumps({**row, "model": SERVED[row["model"]]}) for row in rows)
         )
-    (folder / "recipe.yaml").write_text(RECIPE)
-    options = ("--recipe", folder / "recipe.yaml", "--out", folder / "router")
-    assert run(fit, "--data", folder / "train.jsonl", *options).exit_code == 0
+    lines = (folder / "train.jsonl").read_text().splitlines()
+    (folder / "few.jsonl").write_text("\n".join(lines[: 3 * N_FEW]))
+    for recipe, data, out in ((RECIPE, "train", "router"), (GUARDED, "few", "guarded")):
+        (folder / "recipe.yaml").write_text(recipe)
+        options = ("--recipe", folder / "recipe.yaml", "--out", folder / out)
+        assert run(fit, "--data", folder / f"{data}.jsonl", *options).exit_code == 0
     return folder
 
 
-def changes_for(folder, data_dir, **feedback):
+def changes_for(folder, data_dir, *, artifact="router", **feedback):
     policy = {
         "router": "carrot",
         "candidates": list(SERVED.values()),
@@ -65,7 +78,7 @@ def changes_for(folder, data_dir, **feedback):
         "affinity": {"enabled": False},
     }
     return {
-        "routers": {"carrot": {"artifact": str(folder / "router"), "feedback": feedback}},
+        "routers": {"carrot": {"artifact": str(folder / artifact), "feedback": feedback}},
         "policies": {"default": policy},
         "aliases": {},
         "store": {"data_dir": str(data_dir)},
@@ -149,11 +162,13 @@ async def serving(file, redis):
         yield gateway, client
 
 
+@pytest.mark.parametrize("artifact", LEARNED)
 async def test_rated_answers_teach_every_worker_and_outlive_it(
-    folder, stub_thread, redis_server, tmp_path
+    artifact, folder, stub_thread, redis_server, tmp_path
 ):
     file = tmp_path / "gateway.yaml"
-    changes = changes_for(folder, tmp_path / "data", max_rows=60, settle_s=1.0)
+    rule = {"max_rows": 60, "settle_s": 1.0}
+    changes = changes_for(folder, tmp_path / "data", artifact=artifact, **rule)
     changes["store"] |= {"kind": "redis", "prefix": f"growing-{tmp_path.name}"}
     write_config(file, stub_thread.origin, changes)
     unrated = itertools.count(10_000)
@@ -168,20 +183,26 @@ async def test_rated_answers_teach_every_worker_and_outlive_it(
             label = {"decision_id": answer.headers["x-route-decision-id"], "thumbs": "up"}
             assert (await client.post("/v1/feedback", json=label)).status_code == 200
 
-        async def are_taught():
-            return await remembered(client) == 60  # and no more
+        async def are_taught(n=60):
+            return await remembered(client) == n  # and no more
 
         await until(are_taught)
         # Whichever of them takes a connection: both believe what was told.
-        assert min([await predicted(client, next(unrated)) for _ in range(8)]) > 0.8
+        assert min([await predicted(client, next(unrated)) for _ in range(8)]) > LEARNED[artifact]
+        changes["routers"]["carrot"]["feedback"]["max_rows"] = 50
+        write_config(file, stub_thread.origin, changes)
+        gateway.process.send_signal(signal.SIGHUP)
+        await until(functools.partial(are_taught, 50))
+        assert min([await predicted(client, next(unrated)) for _ in range(8)]) > LEARNED[artifact]
         await stop(gateway)
     async with serving(file, redis_server) as (gateway, client):
-        await until(are_taught)
-        assert await predicted(client, next(unrated)) > 0.8
+        await until(functools.partial(are_taught, 50))
+        assert await predicted(client, next(unrated)) > LEARNED[artifact]
         await stop(gateway)
     # What was fitted is as it was.
-    artifact = load_artifact(folder / "router")
-    assert artifact.router.quality_.rows_.n_live == N_ROWS
+    router = load_artifact(folder / artifact).router
+    n_rows = len(router.memory_) if artifact == "guarded" else router.quality_.rows_.n_live
+    assert n_rows == (N_FEW if artifact == "guarded" else N_ROWS)
 
 
 @pytest.mark.parametrize(

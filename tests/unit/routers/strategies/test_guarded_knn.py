@@ -100,7 +100,7 @@ def test_a_model_that_was_tried_on_other_queries_does_not_gain_by_it():
     quality[55:, 2] = np.nan  # seen on easy queries and never beside the others' failures
     router = fitted(x, quality, costs=np.array([1.0, 2.0, 3.0]))
     assert router.notes()["pinned"] == "dear"  # by its mean
-    assert (router.overall_.difference <= 0).all()
+    assert (router.memory_.overall.difference <= 0).all()
 
 
 def test_lengths_are_those_of_the_neighbours():
@@ -130,3 +130,77 @@ def test_it_beats_mixing_single_models_and_never_loses_the_best_one(seed):
         area_under_hull(*singles, low=low, high=high) + 0.02
     )
     assert routed[1][-1] > singles[1].max()
+
+
+def told_of(x, column, quality):
+    """Return what feedback tells: of the model that answered, and of no other."""
+    told = np.full((len(x), 3), np.nan, np.float32)
+    told[:, column] = quality
+    return x, Labels(models=MODELS, quality=told)
+
+
+def test_failures_of_the_pinned_model_alone_have_another_taken_there_and_nowhere_else():
+    x, quality = two_places(60, here=[0.6, 0.7, 0.5], there=[0.6, 0.7, 0.5])
+    router = fitted(x, quality)
+    assert best_of(router, x[[0, 60]]) == ["best", "best"]
+    router.insert(*told_of(x[:60], 1, 0.0))
+    assert best_of(router, x[[0, 60]]) == ["cheap", "best"]
+
+
+def test_successes_of_another_model_alone_have_it_taken():
+    x, quality = two_places(60, here=[0.6, 0.7, 0.5], there=[0.6, 0.7, 0.5])
+    router = fitted(x, quality)
+    router.insert(*told_of(x[:60], 0, 1.0))
+    assert best_of(router, x[[0, 60]]) == ["cheap", "best"]
+
+
+def test_feedback_that_agrees_with_what_was_predicted_changes_no_choice():
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(300, 16)).astype(np.float32)
+    quality = (rng.random((300, 3)) < [0.4, 0.8, 0.6]).astype(np.float32)
+    router = fitted(x, quality)
+    before = router.predict(x).quality
+    for column in range(3):
+        router.insert(*told_of(x, column, before[:, column]))
+    assert (router.predict(x).quality.argmax(axis=1) == before.argmax(axis=1)).mean() > 0.99
+
+
+def test_feedback_neither_displaces_fitted_neighbours_nor_moves_the_figures_of_the_guard():
+    x, quality = two_places(60, here=[1.0, 0.5, 0.0], there=[0.0, 1.0, 0.5])
+    router, overall = fitted(x, quality), fitted(x, quality).memory_.overall
+    # Nearer than any other, and of a model that says nothing of the cheap one.
+    router.insert(*told_of(np.repeat(x[:1], 500, axis=0), 2, 0.0))
+    assert best_of(router, x[:1]) == ["cheap"]
+    np.testing.assert_array_equal(router.memory_.overall.mean, overall.mean)
+    np.testing.assert_array_equal(router.memory_.overall.difference, overall.difference)
+
+
+def test_what_is_told_does_not_depend_on_the_order_or_on_how_much_comes_at_once():
+    x, quality = two_places(60, here=[0.6, 0.7, 0.5], there=[0.6, 0.7, 0.5])
+    some, others = told_of(x[:30], 1, 0.0), told_of(x[20:50], 0, 1.0)
+    one, other = fitted(x, quality), fitted(x, quality)
+    one.insert(*some), one.insert(*others)
+    for x_told, labels in (others, some):
+        for at in range(0, 30, 7):
+            rows = np.arange(at, min(at + 7, 30))
+            other.insert(x_told[rows], labels.rows(rows))
+    np.testing.assert_allclose(one.predict(x).quality, other.predict(x).quality, atol=1e-6)
+
+
+def test_later_outcomes_with_pairs_are_as_those_of_the_fit():
+    x, quality = two_places(60, here=[1.0, 0.5, 0.0], there=[0.0, 1.0, 0.5])
+    whole, grown = fitted(x, quality), fitted(x[::2], quality[::2])
+    grown.insert(x[1::2], Labels(models=MODELS, quality=quality[1::2]))
+    np.testing.assert_allclose(whole.predict(x).quality, grown.predict(x).quality, atol=1e-6)
+
+
+@pytest.mark.parametrize("missing", ["heard.x", "heard.y", "heard.paired"])
+def test_a_damaged_memory_of_feedback_is_refused(missing):
+    x, quality = two_places(60, here=[1.0, 0.5, 0.0], there=[0.0, 1.0, 0.5])
+    router = fitted(x, quality)
+    router.insert(*told_of(x[:3], 1, 0.0))
+    state = router.state()
+    state[missing] = state[missing][:1]
+    again = build(ROUTERS.get("guarded-knn"), {}, noun="strategy")
+    with pytest.raises(ValueError, match="do not fit together"):
+        again.restore(state, MODELS)
