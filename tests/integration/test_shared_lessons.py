@@ -71,8 +71,10 @@ def n_kept(redis):
         client.connection_pool.connection_kwargs["decode_responses"] = False
         total = 0
         for name in client.keys("{lessons:registers}:*"):
-            _, _, arrays = msgspec.msgpack.decode(client.hget(name, "value"))
-            shape, numbers = arrays["tried"]
+            kept = msgspec.msgpack.decode(client.hget(name, "value"))
+            if len(kept) != 3:  # what is watched of models stands in registers as well
+                continue
+            shape, numbers = kept[2]["tried"]
             total += np.frombuffer(numbers).reshape(shape).sum()
         return total
 
