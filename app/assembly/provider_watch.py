@@ -39,9 +39,12 @@ def build_watch(
 
 def watch_rule(config: LoadedConfig) -> Rule | None:
     """Return how a watch is kept; None where none is."""
+    return None if config.gateway.watch.mode == "off" else configured_rule(config)
+
+
+def configured_rule(config: LoadedConfig) -> Rule:
+    """Return how a watch would be kept, were it on."""
     watch = config.gateway.watch
-    if watch.mode == "off":
-        return None
     return Rule(
         alarm=watch.requests_per_false_alarm,
         demotes=watch.mode == "demote",

@@ -10,10 +10,11 @@ import click
 
 from app.commands.config_option import DEFAULT_FILE
 from app.commands.moment_option import moment
+from app.commands.open_log import open_log
 
 if TYPE_CHECKING:
     from app.config import LoadedConfig
-    from app.outcomes.export import Log, Selection
+    from app.outcomes.export import Selection
 
 
 @click.command()
@@ -90,7 +91,7 @@ def export(
         answers=answers,
         most_per_key=most_per_key,
     )
-    log = _open(config, folder, since=since or 0.0, until=until or float("inf"))
+    log = open_log(config, folder, since=since or 0.0, until=until or float("inf"))
     try:
         records = list((selection.preferences if preferences else selection.outcomes)(log))
     except sqlite3.Error as error:
@@ -117,29 +118,6 @@ def export(
         why=_why(config, selection),
         as_json=as_json,
     )
-
-
-def _open(
-    config: "LoadedConfig | None", folder: Path | None, *, since: float, until: float
-) -> "Log":
-    from app.outcomes.export import sqlite_log  # noqa: PLC0415
-    from app.outcomes.sqlite import OUTCOMES_NAME  # noqa: PLC0415
-    from routers.errors import DataError  # noqa: PLC0415
-
-    if folder is not None or config is None:
-        from app.outcomes.parquet import collected_log  # noqa: PLC0415
-
-        assert folder is not None  # noqa: S101  (one of the two is there)
-        return collected_log(folder, since=since, until=until)
-    data_dir = config.data_dir
-    if data_dir is None:
-        raise DataError(
-            f"{config.path}: store.data_dir is not set, so there is no decision log; with "
-            "outcomes.sink redis give the folder of `steelyard collect` by --from"
-        )
-    if not (data_dir / OUTCOMES_NAME).exists():
-        raise DataError(f"{data_dir / OUTCOMES_NAME}: there is none; has the gateway served yet?")
-    return sqlite_log(data_dir, since=since, until=until)
 
 
 def _why(config: "LoadedConfig | None", selection: "Selection") -> str:

@@ -1,12 +1,17 @@
 """`steelyard watch`: whether models are still those that they were, and what to do about it."""
 
 import json
+import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import click
 
 from app.commands.admin_client import ask_admin, token_option, url_option
+from app.commands.config_option import DEFAULT_FILE
+from app.commands.moment_option import moment
 
 _PATH = "/admin/watch"
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -15,7 +20,7 @@ _Command = Callable[..., Any]
 
 @click.group()
 def watch() -> None:
-    """Tell which models have changed, and clear, pin, freeze, relearn or check them."""
+    """Tell which models have changed, now or in a log; clear, pin, freeze, relearn, check them."""
 
 
 def _orders(command: _Command) -> _Command:
@@ -90,6 +95,72 @@ def relearn(**options: Any) -> None:
 def check(*, n: int, **options: Any) -> None:
     """Ask MODEL canaries now, as far as their budget goes."""
     _order("check", extra={"n": n}, **options)
+
+
+@watch.command()
+@click.option("--since", callback=moment, metavar="30d", help="A date (UTC) or an age.")
+@click.option("--until", callback=moment, metavar="2026-11-22", help="Likewise; excluded.")
+@click.option(
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    envvar="STEELYARD_CONFIG",
+    help="Configuration file of the gateway; its data folder holds the log, its `watch` says how "
+    "to look.  [default: configs/gateway.yaml, but none with --from]",
+)
+@click.option(
+    "--from",
+    "folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Read what `steelyard collect` wrote there instead.",
+)
+@click.option(
+    "--texts",
+    is_flag=True,
+    help="Tell refusals by kept answers; those that are not kept say nothing of them.",
+)
+@_JSON
+def replay(
+    *,
+    since: float | None,
+    until: float | None,
+    file: Path | None,
+    folder: Path | None,
+    texts: bool,
+    as_json: bool,
+) -> None:
+    """Look at a decision log as the watch would have: which model changed, and when.
+
+    It only reads, beside a running gateway or without one; nothing has to be watched there. Models
+    are warned of and trusted again, never demoted. Rows do not tell what clients wanted at most,
+    and canaries' answers are in none: answers cut at a limit say nothing of lengths.
+    """
+    from app.assembly.provider_watch import configured_rule  # noqa: PLC0415
+    from app.commands.open_log import open_log  # noqa: PLC0415
+    from app.commands.watch_replay import Replay  # noqa: PLC0415
+    from app.commands.watch_view import print_replayed, replayed_as_json  # noqa: PLC0415
+    from app.config import load_config  # noqa: PLC0415
+    from routers.errors import DataError  # noqa: PLC0415
+    from routers.watch.watched import Rule  # noqa: PLC0415
+
+    config = None
+    if folder is None or file is not None:
+        config = load_config(file or DEFAULT_FILE, secrets_needed=False)
+    rule = Rule() if config is None else configured_rule(config)
+    log = open_log(config, folder, since=since or 0.0, until=until or float("inf"))
+    found = Replay(rule=replace(rule, demotes=False), texts=log.contents.get if texts else None)
+    try:
+        found.take(log.outcomes)
+    except sqlite3.Error as error:
+        raise DataError(f"the decision log cannot be read: {error}") from error
+    finally:
+        log.contents.close()
+    if not found.known:
+        raise DataError("the log has no answers of that time that were read to their end")
+    if as_json:
+        click.echo(json.dumps(replayed_as_json(found)))
+    else:
+        print_replayed(found)
 
 
 def _order(

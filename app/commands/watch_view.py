@@ -1,12 +1,19 @@
 """What is known of models under watch, as a table and lines beneath it."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from app.gateway.watch.answered_as import shown
+
+if TYPE_CHECKING:
+    from app.commands.watch_replay import Replay, ReplayedChange
+    from app.gateway.watch.watched_answers import Place
 
 _STYLES = {"warning": "yellow", "demoted": "bold red", "returning": "cyan"}
 _WIDTH = 120
@@ -82,6 +89,97 @@ def _details(each: Mapping[str, Any]) -> Iterable[str]:
     yield f"  next       {escape(each['next'])}"
     if each["tried_at"] is not None:
         yield f"  tried      {moment(each['tried_at'])}, if nothing is known by then"
+
+
+def print_replayed(found: "Replay") -> None:
+    """Print what a watch over a log has found."""
+    console = Console(width=_WIDTH, highlight=False)
+    console.print(
+        f"{found.n_answers:,} answers from {moment(found.first)} to {moment(found.last)} (UTC); "
+        f"warning at evidence {_short(found.rule.alarm)}"
+    )
+    table = Table(box=None, pad_edge=False)
+    for name in ("model", "at", "level in the end", "answers as"):
+        table.add_column(name)
+    for name in ("answers", "learned", "evidence"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for place, known in sorted(found.known.items()):
+        table.add_row(
+            escape(place[0]),
+            escape(_served_at(place)),
+            known.level.value,
+            escape(", ".join(name for name, _ in _names(found, place))),
+            f"{known.n_seen:,}",
+            f"{known.profile.n:,}",
+            _short(known.evidence()),
+            style=_STYLES.get(known.level.value, ""),
+        )
+    console.print(table)
+    console.print()
+    for each in found.changes:
+        console.print(escape(_told(each)))
+    if not found.changes:
+        console.print("no model is seen to have changed")
+
+
+def replayed_as_json(found: "Replay") -> dict[str, Any]:
+    """Return what a watch over a log has found as values of JSON; times in s since the epoch."""
+    return {
+        "answers": found.n_answers,
+        "first": found.first,
+        "last": found.last,
+        "warns_at": found.rule.alarm,
+        "data": [
+            {
+                **_place(place),
+                "level": known.level.value,
+                "since": known.since or None,
+                "why": list(known.why),
+                "answers": known.n_seen,
+                "answers_learned": known.profile.n,
+                "evidence": known.evidence(),
+                "evidence_by_signal": {
+                    signal.value: each.evidence for signal, each in known.detectors.items()
+                },
+                "answered_as": dict(_names(found, place)),
+            }
+            for place, known in sorted(found.known.items())
+        ],
+        "changes": [
+            {
+                **_place(each.place),
+                "time": each.time,
+                "answers": each.n_answers,
+                "level": None if each.change.level is None else each.change.level.value,
+                "why": [signal.value for signal in each.change.signals],
+                "evidence": each.change.evidence,
+                "answered_as": each.change.answered,
+            }
+            for each in found.changes
+        ],
+    }
+
+
+def _told(each: "ReplayedChange") -> str:
+    change = each.change
+    begins = f"{moment(each.time)}  {each.place[0]} at {_served_at(each.place)}"
+    after = f"after {each.n_answers:,} answers"
+    if change.level is None:
+        return f"{begins}: another name answers {after}: {shown(change.answered or '')}"
+    why = ", ".join(signal.value for signal in change.signals) or change.why
+    return f"{begins}: {change.level.value} {after}: {why}; evidence {_short(change.evidence)}"
+
+
+def _place(place: "Place") -> dict[str, str | None]:
+    return {"model": place[0], "upstream": place[1], "deployment": place[2] or None}
+
+
+def _served_at(place: "Place") -> str:
+    return f"{place[1]} ({place[2]})" if place[2] else place[1]
+
+
+def _names(found: "Replay", place: "Place") -> list[tuple[str, int]]:
+    return found.names.get(place, Counter()).most_common(8)
 
 
 def _at(each: Mapping[str, Any]) -> str:

@@ -1,7 +1,10 @@
 """`steelyard watch` beside a running gateway whose upstream has another model answer."""
 
 import json
+import time
+from functools import partial
 
+import httpx
 import pytest
 
 from app.cli import main
@@ -10,9 +13,13 @@ from tests.integration.test_provider_watch import (
     FREE_ENOUGH,
     LEARNED,
     TOKEN,
+    WATCH,
     WORST,
+    World,
     world,
 )
+from tests.support.gateway import GatewayThread, stub_config
+from tests.support.stub import StubThread
 
 __all__ = ["world"]
 
@@ -85,6 +92,22 @@ def test_a_model_is_pinned_frozen_and_checked(world, run):
     assert len(checked["data"]) == 1
 
 
+@pytest.fixture
+def run_alone(capsys, monkeypatch):
+    """Run the command, which must fail; return the line that it says."""
+    monkeypatch.delenv("STEELYARD_CONFIG", raising=False)
+
+    def run_alone(*words):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(["watch", *words])
+        said = capsys.readouterr()
+        assert (ended.value.code, said.out, said.err.count("\n")) == (2, "", 1)
+        return said.err
+
+    return run_alone
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -117,6 +140,73 @@ def test_a_gateway_that_is_not_there_or_does_not_know_one_is_told_in_one_line(wo
         assert (code, out) == (2, "")
         assert says in err
         assert err.count("\n") == 1
+
+
+@pytest.fixture
+def logged(artifacts, tmp_path, capsys):
+    """Serve with a log and no watch; return what a replay of it tells, and when it changed."""
+    with StubThread() as stub:
+        yield partial(serve_and_replay, stub, artifacts, tmp_path, capsys)
+
+
+def serve_and_replay(stub, artifacts, folder, capsys, *words, told=False, n=200, changes=None):
+    config = stub_config(
+        folder,
+        stub.origin,
+        changes={
+            "watch": {**WATCH, "mode": "off"},
+            "store.data_dir": str(folder / "data"),
+            **(changes or {}),
+        },
+    )
+    with GatewayThread(config, artifacts=artifacts) as gateway, httpx.Client() as client:
+        asking = World(gateway, stub.origin, client)
+        for _ in range(LEARNED):
+            asking.ask()
+        asking.ask("sim-large")
+        at = time.time()
+        asking.disguise(WORST, told=told)
+        for _ in range(n):
+            asking.ask()
+    capsys.readouterr()
+    main(["watch", "replay", "--config", str(folder / "gateway.yaml"), *words])
+    return at, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("texts", [(), ("--texts",)], ids=["without texts", "with texts"])
+def test_a_log_tells_which_model_changed_and_when(logged, texts):
+    at, printed = logged("--json", *texts, changes={"outcomes.contents": {"enabled": True}})
+    told = json.loads(printed)
+    (change,) = told["changes"]
+    assert (change["model"], change["upstream"], change["level"]) == (BEST, "stub", "warning")
+    assert change["why"][0] == "shorter"
+    assert LEARNED < change["answers"] < LEARNED + 200
+    assert change["time"] > at
+    found = {each["model"]: each for each in told["data"]}
+    assert set(found) == {BEST, "sim-large"}
+    assert (found[BEST]["level"], found["sim-large"]["level"]) == ("warning", "ok")
+    assert found[BEST]["answers"] == LEARNED + 200
+    assert "refusal" in found[BEST]["evidence_by_signal"]
+
+
+def test_a_log_tells_of_another_name_that_answers(logged):
+    _, printed = logged(told=True, n=3)
+    assert f"{BEST} at stub: another name answers after {LEARNED + 1} answers: {WORST}" in printed
+    assert f"{LEARNED + 4:,} answers from 20" in printed
+
+
+def test_a_log_of_models_that_stayed_the_same_says_so(logged):
+    assert "no model is seen to have changed" in logged(n=0)[1]
+
+
+def test_without_a_log_it_is_one_line(run_alone, tmp_path, stub):
+    stub_config(tmp_path, stub.origin)
+    file = str(tmp_path / "gateway.yaml")
+    assert "there is no decision log" in run_alone("replay", "--config", file)
+    assert "holds no outcomes" in run_alone("replay", "--from", str(tmp_path))
+    assert "does not exist" in run_alone("replay", "--from", str(tmp_path / "nowhere"))
+    assert "cannot be read" in run_alone("replay", "--config", str(tmp_path / "nowhere.yaml"))
+    assert "is no date" in run_alone("replay", "--since", "soon")
 
 
 def test_where_nothing_is_watched_it_says_so(world, run):

@@ -26,7 +26,7 @@ _BY_ITSELF = frozenset(
     | {"tool_calls", "tool_use", "function_call"}
 )
 _WITH_TOOLS = frozenset({"tool_calls", "tool_use", "function_call"})
-_AT_A_LIMIT = frozenset(
+AT_A_LIMIT = frozenset(
     {"length", "max_tokens", "incomplete", "max_output_tokens", "model_context_window_exceeded"}
 )
 _REFUSED = frozenset({"refusal", "content_filter"})
@@ -126,8 +126,8 @@ def observation_of(seen: Seen) -> Observation:
     if ended is not None:
         events.append((Signal.EMPTY, seen.n_chars == 0 and ended not in _WITH_TOOLS | _REFUSED))
         if roomy:
-            events.append((Signal.TRUNCATED, ended in _AT_A_LIMIT))
-        known = ended in _BY_ITSELF or ended in _AT_A_LIMIT or ended in _REFUSED
+            events.append((Signal.TRUNCATED, ended in AT_A_LIMIT))
+        known = ended in _BY_ITSELF or ended in AT_A_LIMIT or ended in _REFUSED
         events.append((Signal.ODD_END, not known))
     if excerpt is not None and excerpt.is_whole and (seen.text_is_json or ended in _WITH_TOOLS):
         valid = holds_valid_json(
