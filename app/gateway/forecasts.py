@@ -54,9 +54,8 @@ def with_latencies(
     latencies = predicted(estimates, streams=streams, left=left)
     usd = constraints.surcharges_usd
     if usd_per_s:
-        given, usd = usd, {}
-        for name, each in latencies.items():
-            usd[name] = usd_per_s * each.total_s
+        given = usd
+        usd = {name: usd_per_s * each.total_s for name, each in latencies.items()}
         for name, more_usd in given.items():
             usd[name] = usd.get(name, 0.0) + more_usd
     return msgspec.structs.replace(

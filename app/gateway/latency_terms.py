@@ -32,6 +32,9 @@ class TimeLeft(NamedTuple):
         return max(latency.total_s_upper - self.total_s, latency.ttft_s_upper - self.ttft_s)
 
 
+NO_LIMIT = TimeLeft(math.inf, math.inf)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyTerms:
     """Limits on the time of a request, from its arrival on, and the price of that time.

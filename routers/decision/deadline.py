@@ -28,16 +28,17 @@ def bar_late(
     """Keep out who may be late; where all may be, nobody is kept out, and False is returned."""
     total_s = math.inf if constraints.max_latency_s is None else constraints.max_latency_s
     ttft_s = math.inf if constraints.max_ttft_s is None else constraints.max_ttft_s
-    late: list[int] = []
-    someone = False
-    for place, each in enumerate(estimates):
-        if barred[place] is None:
-            took = each.latency
-            if took is None or took.total_s_upper > total_s or took.ttft_s_upper > ttft_s:
-                late.append(place)
-            else:
-                someone = True
-    if late and not someone:
+    late = [
+        place
+        for place, each in enumerate(estimates)
+        if (took := each.latency) is None
+        or took.total_s_upper > total_s
+        or took.ttft_s_upper > ttft_s
+    ]
+    if not late:
+        return True
+    late = [place for place in late if barred[place] is None]
+    if late and len(late) == barred.count(None):
         return False
     for place in late:
         barred[place] = Exclusion.LATENCY, _told(estimates[place].latency, constraints)

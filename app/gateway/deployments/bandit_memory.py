@@ -98,25 +98,26 @@ class Fading:
         self._n_fresh = 0
 
     def learn(self, outcomes: Sequence[tuple[str, float]]) -> None:
-        """Remember more outcomes, in their order: an arm, and from 0 to 1."""
+        """Remember more outcomes, in their order: an arm, and from 0 to 1; some hundred at most."""
         unit, grows = self._unit, self._grows
+        gained: dict[str, list[float]] = {}
         for arm, reward in outcomes:
             unit *= grows
+            mine = gained.get(arm)
+            if mine is None:
+                mine = gained[arm] = [0.0, 0.0]
             good = reward * unit
-            bad = unit - good
-            for sums in (self._sums, self._fresh):
-                mine = sums.get(arm)
-                if mine is None:
-                    sums[arm] = [good, bad]
-                else:
-                    mine[0] += good
-                    mine[1] += bad
-            if unit > _MAX_UNIT:
-                self._unit = unit
-                self._sums, self._fresh = self._in_calls(self._sums), self._in_calls(self._fresh)
-                unit = 1.0
+            mine[0] += good
+            mine[1] += unit - good
         self._unit = unit
         self._n_fresh += len(outcomes)
+        for sums in (self._sums, self._fresh):
+            for arm, (good, bad) in gained.items():
+                before = sums.get(arm, _NOTHING)
+                sums[arm] = [before[0] + good, before[1] + bad]
+        if unit > _MAX_UNIT:
+            self._sums, self._fresh = self._in_calls(self._sums), self._in_calls(self._fresh)
+            self._unit = 1.0
 
     def arms(self) -> Iterable[str]:
         """Go through the arms of which something is remembered."""

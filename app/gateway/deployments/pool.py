@@ -31,7 +31,7 @@ from app.gateway.deployments.rooms import Room
 from app.gateway.deployments.slots import Load, Slot, loads_of, where_loaded, with_room
 from app.gateway.deployments.tier_load import TierLoad, Under
 from app.gateway.latency import Speeds, size_of
-from app.gateway.latency_terms import TimeLeft
+from app.gateway.latency_terms import NO_LIMIT, TimeLeft
 from app.gateway.request import Deployment
 from app.providers.base import ToldLimit
 from routers.decisions import CandidateEstimate, Latency
@@ -250,13 +250,23 @@ class DeploymentPool:
         now, n_input, size = self.clock(), -1, 0
         is_usual = not self._troubled and (left is not None or not self._hosted)
         found: dict[str, Latency] = {}
+        total_s, ttft_s = NO_LIMIT if left is None else left
         for each in estimates:
             model_id = each.model_id
             if each.input_tokens != n_input:
                 n_input = each.input_tokens
                 size = size_of(n_input)
             slots = self._slots[model_id]
-            if not is_usual and len(slots) > 1:
+            if is_usual:
+                # What `latency_at` would find, at once: there may be a hundred candidates.
+                first = slots[0]
+                if first.home is None and not first.load.outstanding:
+                    expected, longest = each.output_tokens, each.output_tokens_upper
+                    quick = first.speed.latency(size, expected, longest, streams, now)
+                    if quick.total_s_upper <= total_s and quick.ttft_s_upper <= ttft_s:
+                        found[model_id] = quick
+                        continue
+            elif len(slots) > 1:
                 slots = self._likely(model_id, slots, now, left)
             found[model_id] = latency_at(slots, size, each, streams=streams, left=left, now=now)
         return found
