@@ -94,17 +94,24 @@ def test_a_model_near_its_limit_costs_more_until_it_is_not_near_any_more(fresh_g
     assert (after["model"], after["load"]) == (LARGE, [])
 
 
-def test_requests_shift_where_the_price_is_high_and_no_429_is_met(fresh_gateway, client):
+def test_alike_requests_move_to_another_model_once_the_price_outweighs_its_quality(
+    fresh_gateway, client
+):
+    # How loads even out where requests differ, and 429s with it, is simulated: `load-bias`.
     gateway = fresh_gateway(CHANGES)
     clocked = Clocked(gateway)
     clocked.exchange()
-    served = []
+    served, prices = [], []
     for _ in range(40):
-        served.append([ask(client, gateway).headers["x-route-model"] for _ in range(8)])
+        prices.append(clocked.prices.get(LARGE, 0.0))
+        (model,) = {ask(client, gateway).headers["x-route-model"] for _ in range(8)}
+        served.append(model)
         clocked.exchange()
-    assert served[0] == [LARGE] * 8
-    late = [model for step in served[-10:] for model in step]
-    assert NANO in late
+    moved = [price for price, model in zip(prices, served, strict=True) if model == NANO]
+    stayed = [price for price, model in zip(prices, served, strict=True) if model == LARGE]
+    assert (served[0], prices[0]) == (LARGE, 0.0)
+    assert moved
+    assert min(moved) >= max(stayed)
 
 
 def test_two_gateways_add_up_what_they_ask(fresh_gateway, redis_server, client):
