@@ -198,11 +198,12 @@ class _Dual:
             # What a unit of the capacity brings the request; nothing else may serve: all there is.
             margin = np.where(np.isneginf(own), -np.inf, (own - best) / weight)
         wants = np.flatnonzero((margin > 0) & (weight > 0))
-        if weight[wants].sum() <= self.n:
-            self.rents[column] = 0.0
-            return
         order = wants[np.argsort(-margin[wants], kind="stable")]
         taken = np.cumsum(weight[order])
+        # By the same sum as below: another one may round to the other side of the limit.
+        if not len(taken) or taken[-1] <= self.n:
+            self.rents[column] = 0.0
+            return
         price = margin[order[np.searchsorted(taken, self.n, side="right")]]
         if np.isposinf(price):  # more must have it than may: no price parts them
             finite = margin[order][np.isfinite(margin[order])]

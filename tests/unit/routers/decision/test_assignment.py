@@ -168,3 +168,14 @@ def test_what_does_not_fit_is_refused():
         assign(quality, quality, budget_usd=float("nan"))
     with pytest.raises(ValueError, match="capacities"):
         assign(quality, quality, capacity=[1])
+
+
+@pytest.mark.parametrize("n_wanting", [103, 122, 183, 200])
+def test_a_capacity_that_all_who_want_it_just_fit_into_binds_nobody(n_wanting):
+    # Sums of the same numbers in another order round to either side of such a limit.
+    quality = np.full((1000, 2), 0.5)
+    quality[:n_wanting, 1] = np.linspace(0.6, 0.9, n_wanting)
+    quality[n_wanting:, 1] = 0.4
+    found = assign(quality, np.zeros((1000, 2)), capacity=[None, n_wanting], exact=False)
+    assert found.picks.tolist() == [1] * n_wanting + [0] * (1000 - n_wanting)
+    assert found.quality_per_unit.tolist() == [0.0, 0.0]
