@@ -9,6 +9,7 @@ from pathlib import Path
 from app.stores.claims import Refusal
 from app.telemetry._declare import OTHER, Declare, FirstNames
 from app.telemetry.baselines import BudgetFact, PolicyFacts
+from routers.media.arms import VARIANT_MARK
 
 _LAG = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)
 _FILES = Path("/proc/self/fd")
@@ -108,13 +109,31 @@ class ProcessMetrics:
             *("default_model", "strongest_model"),
             together="livemax",
         )
+        self._models = declare.gauge(
+            "gateway_model_info",
+            "1 for the models that are served and what each is a variant of (itself where it is "
+            "none), 0 for earlier ones: to join on `model`.",
+            *("model", "base_model"),
+            together="livemax",
+        )
 
     def configured(
-        self, *, version: str, config_version: str, policies: Iterable[PolicyFacts]
+        self,
+        *,
+        version: str,
+        config_version: str,
+        models: Iterable[str],
+        policies: Iterable[PolicyFacts],
     ) -> None:
         """Show what is served now, and that what was served before no longer is."""
-        for child in (*self._build.values(), *self._policies.values()):
+        for child in (
+            *self._build.values(),
+            *self._policies.values(),
+            *self._models.values(),
+        ):
             child.set(0)
+        for model in models:
+            self._models[model, model.partition(VARIANT_MARK)[0]].set(1)
         self._build[version, config_version, platform.python_version()].set(1)
         for each in policies:
             self._policies[

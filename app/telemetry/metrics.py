@@ -83,13 +83,15 @@ class Metrics:
         policies: Iterable[PolicyFacts],
     ) -> None:
         """Take over the names that may be labels, and what policies are compared with."""
-        policies = tuple(policies)
+        policies, models = tuple(policies), tuple(models)
         self._models.allow(models)
         self._upstreams.allow(upstreams)
         self._policies.allow(each.name for each in policies)
         self.routing.configured(policies)
         self.drift.configured(each.name for each in policies)
-        self.process.configured(version=version, config_version=config_version, policies=policies)
+        self.process.configured(
+            version=version, config_version=config_version, models=models, policies=policies
+        )
 
     def render(self) -> bytes:
         """Render everything, of all workers together, in Prometheus' text format."""

@@ -69,6 +69,20 @@ ROWS = (
                 kind="stacked",
             ),
             Panel(
+                title="By base model",
+                text="US dollars per hour; variants (`M@NAME`) as their model.",
+                queries=[
+                    Query(
+                        f"sum by (base_model) (sum by (model) (rate(gateway_cost_usd_total{_RATE}))"
+                        " * on (model) group_left (base_model) max by (model, base_model)"
+                        " (gateway_model_info == 1)) * 3600",
+                        "{{base_model}}",
+                    )
+                ],
+                unit="currencyUSD",
+                kind="stacked",
+            ),
+            Panel(
                 title="By team",
                 text="US dollars per hour; `none` are keys without a team.",
                 queries=[

@@ -80,6 +80,7 @@ CHANGES = {
         "spec": "llama-3.1-8b-instruct",
         "balance": "orchestration",
     },
+    "models.sim-nano.variants": {"terse": {"prompt": {"system": "Be terse."}}},
     "models.bounded": {
         "deployments": [
             {
@@ -210,6 +211,7 @@ class Traffic:
         self.several(client)
         for number in range(6):
             assert ask(client, f"{number} by a bandit", model="both").status_code == 200
+        assert ask(client, "By a variant", model="sim-nano@terse").status_code == 200
         for _ in range(2):
             assert ask(client, f"the same again {self.rounds}").status_code == 200
         self.in_time(client)
@@ -332,6 +334,19 @@ def test_every_panel_shows_series_with_the_labels_of_its_legend(prometheus, titl
     assert not all(math.isnan(each["value"]) for each in series), "not a number"
     for label in re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]):
         assert all(label in each["labels"] for each in series), label
+
+
+def test_spending_of_a_variant_is_shown_as_its_models(prometheus):
+    panel = next(each for each in panels() if each.values[0] == "By base model")
+    shown = {
+        each["labels"]["base_model"]
+        for each in prometheus.until(substituted(panel.values[1]["expr"]))
+    }
+    spent = prometheus.until("sum by (model) (increase(gateway_cost_usd_total[15m])) > 0")
+    models = {each["labels"]["model"] for each in spent}
+    assert "sim-nano@terse" in models
+    assert "sim-nano" in shown
+    assert not any("@" in each for each in shown)
 
 
 def rules(kind):

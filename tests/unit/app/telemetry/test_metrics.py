@@ -224,6 +224,16 @@ def test_what_was_served_before_a_reload_is_no_longer_told(metrics, value):
     assert value("gateway_policy_info") == 0
 
 
+def test_models_are_told_with_what_they_are_variants_of(metrics, value):
+    served = ("nano", "nano@terse", "nano@low_detail")
+    metrics.configured(version="0", config_version="1", models=served, upstreams=(), policies=())
+    for model in served:
+        assert value("gateway_model_info", model=model, base_model="nano") == 1
+    metrics.configured(version="0", config_version="2", models=("nano",), upstreams=(), policies=())
+    assert value("gateway_model_info", model="nano@terse", base_model="nano") == 0
+    assert value("gateway_model_info", model="nano", base_model="nano") == 1
+
+
 def test_budgets_stages_and_drift_are_shown_as_told(metrics, value):
     metrics.process.budgets(
         [
