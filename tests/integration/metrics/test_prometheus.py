@@ -259,6 +259,8 @@ class Traffic:
                 assert (
                     ask(client, f"{number} in time, {self.rounds}", model=model).status_code == 200
                 )
+        # Byte by byte, so that the others have to wait however busy the machine is.
+        self.stub.add_fault("slow_drip", model="sim-medium", interval_s=0.001)
         with ThreadPoolExecutor(4) as several:
             prompts = [f"{number} in line, round {self.rounds}" for number in range(4)]
             answers = several.map(partial(ask, client, model="bounded"), prompts)
