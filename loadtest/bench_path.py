@@ -90,14 +90,14 @@ class Instant:
     native_dialects: frozenset[str] = frozenset()
     token_counter = None
 
-    async def send(self, _call: ModelCall) -> AsyncGenerator[Chunk, None]:
-        """Answer."""
+    async def send(self, call: ModelCall) -> AsyncGenerator[Chunk, None]:
+        """Answer as the model that was asked."""
         yield Chunk(
             data=_ANSWER,
             usage=ToldUsage(input_tokens=60, output_tokens=100),
             content_events=1,
             content_chars=500,
-            response_model="m",
+            response_model=call.upstream_model,
             finish_reason="stop",
         )
 
