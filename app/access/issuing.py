@@ -312,7 +312,10 @@ class Issuer:
         records = [each for each in await self._keys.all() if each.key_id == key_id]
         if not records:
             # Not repeated: some put the secret where the name belongs.
-            raise KeyNotFoundError("there is no key of this name", param="key_id")
+            raise KeyNotFoundError(
+                "there is no key of this id; ids are like key-3f6c0a91b2d4 (`steelyard keys list`)",
+                param="key_id",
+            )
         return records
 
     def _issued(self, records: list[KeyRecord]) -> IssuedKey:

@@ -34,7 +34,7 @@ from app.gateway.request import RouteRequest
 from app.gateway.tasks import check_begun, may_be_recognised, with_recognised
 from routers.artifact.evidence import abstention_note
 from routers.decision.decide import knob_steps
-from routers.decisions import CandidateEstimate, Decision, KnobStep, Latency
+from routers.decisions import CandidateEstimate, Decision, KnobStep, Latency, Reason
 from routers.objectives import Constraints, CostQuality, StrongThreshold
 from routers.request.layout import Description
 from routers.request.sentence import why
@@ -204,7 +204,7 @@ def _print(
             _tokens(each),
             "unknown" if each.cost_usd is None else f"{each.cost_usd:.6f}",
             *([_goals(each)] if goals else []),
-            _status(each, steps),
+            _status(each, steps, decision.reason),
             style="bold green" if wins else ("dim" if not each.eligible else ""),
         )
     console.print(table)
@@ -345,11 +345,13 @@ def _tokens(each: CandidateEstimate) -> str:
     return f"{each.output_tokens:.0f} (≤ {each.output_tokens_upper or 0:.0f})"
 
 
-def _status(each: CandidateEstimate, steps: tuple[KnobStep, ...]) -> str:
+def _status(each: CandidateEstimate, steps: tuple[KnobStep, ...], reason: Reason) -> str:
     if not each.eligible:
         return f"excluded: {each.exclusion_detail}"
     ranges = [_range(step) for step in steps if step.model_id == each.model_id]
-    return ", ".join(ranges) or "never: dominated"
+    if not ranges:
+        return "never: later" if reason is Reason.LATENCY_UNMET else "never: dominated"
+    return ", ".join(ranges)
 
 
 def _range(step: KnobStep) -> str:

@@ -34,6 +34,8 @@ _CLEARED = (
     "metadata",
 )
 
+_PERIODS = ("day", "week", "month")
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -68,7 +70,11 @@ def _budgets(_: click.Context, __: click.Parameter, values: Sequence[str]) -> li
         try:
             budgets.append({"usd": float(usd), "period": period})
         except ValueError:
-            raise click.BadParameter(f"{value!r} is no budget such as 20/month") from None
+            period = ""
+        if period not in _PERIODS:
+            raise click.BadParameter(
+                f"{value!r} is no budget such as 20/month (or /week, or /day)"
+            ) from None
     return budgets
 
 

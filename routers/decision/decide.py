@@ -232,8 +232,11 @@ def knob_steps(decision: Decision, knob: KnobCurve) -> tuple[KnobStep, ...]:
 
     The ranges cover [0, 1] in order; a range of zero width stands only at 0 or 1, where the
     winner of the exact end (cheapest, best) is not that of its neighbourhood. Candidates that
-    were excluded, or whose cost is unknown, take no part.
+    were excluded, or whose cost is unknown, take no part. Where nobody is in time, the fastest
+    answers wherever the knob stands.
     """
+    if decision.reason is Reason.LATENCY_UNMET:
+        return (_step(0.0, 1.0, decision.model_id),)
     priced = [each for each in decision.candidates if each.eligible and each.cost_usd is not None]
     if not priced:
         return (_step(0.0, 1.0, decision.model_id),)

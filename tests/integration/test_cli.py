@@ -294,6 +294,16 @@ def test_check_config_says_in_one_line_what_is_wrong(run_here, config, tmp_path)
         write_yaml(config, changed)
         assert_one_line(run_here("check-config", config), *words)
     assert_one_line(run_here("check-config", tmp_path / "gone.yaml"), "gone.yaml")
+    assert_one_line(run_here("check-config", "--config", tmp_path / "gone.yaml"), "gone.yaml")
+    assert_one_line(run_here("check-config"), "FILE")
+
+
+def test_explain_gives_no_advice_about_the_knob_where_nobody_is_in_time(run_here):
+    options = ("--config", CONFIGS / "gateway.yaml", "--max-latency-ms", "1")
+    process = run_here("explain", "Prove that there are infinitely many primes", *options)
+    assert process.returncode == 0
+    assert process.stdout.count("never: later") == 4
+    assert process.stdout.count("nothing changes") == 2
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -159,7 +159,7 @@ def test_the_list_is_for_people_unless_json_is_asked_for(run):
         (("create", "x", "--expires-in", "soon"), "soon"),
         (("create", "x", "--expires-in", "-1d"), "-1d"),
         (("create", "x", "--budget", "lots"), "lots"),
-        (("create", "x", "--budget", "5/year"), "budgets.0.period"),
+        (("create", "x", "--budget", "5/year"), "20/month (or /week, or /day)"),
         (("create", "x", "--budget", "nan/day"), "budgets.0.usd"),
         (("create", "x", "--model", "gpt-9"), "gpt-9"),
         (("create", "x", "--policy", "none-such"), "none-such"),
@@ -198,7 +198,8 @@ def test_a_mistake_is_one_line_and_exit_code_two(run, arguments, words):
         (("--cost-quality", "2"), "cost_quality"),
         (("--cost-quality", "0.9", "--most-cost-quality", "0.5"), "cost_quality is outside"),
         (("--budget", "1/day", "--budget", "2/day"), "same period"),
-        (("--budget", "1/year"), "period"),
+        (("--budget", "1/year"), "20/month"),
+        (("--budget", "5"), "20/month"),
         (("--on-low", "degrade"), "--budget"),
         (("--requests-per-minute", "0"), "requests_per_minute"),
         (("--clear", "name"), "name"),
@@ -391,4 +392,7 @@ def test_the_process_says_what_is_wrong_in_one_line(loaded):
         check=False,
     )
     assert (run.returncode, run.stdout) == (2, "")
-    assert run.stderr == "steelyard: there is no key of this name\n"
+    assert run.stderr == (
+        "steelyard: there is no key of this id; ids are like key-3f6c0a91b2d4 "
+        "(`steelyard keys list`)\n"
+    )

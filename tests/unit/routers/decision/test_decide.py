@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -409,6 +410,16 @@ def test_a_step_beyond_the_curve_stands_at_its_exact_end():
     assert (last.from_cost_quality, last.to_cost_quality, last.model_id) == (1, 1, "c")
     assert route(CostQuality(1.0), predicted=predictions(0.6, 0.8, 0.8001)).model_id == "c"
     assert route(CostQuality(0.999), predicted=predictions(0.6, 0.8, 0.8001)).model_id == "b"
+
+
+def test_where_nobody_is_in_time_the_knob_changes_nothing():
+    decision = replace(route(CostQuality(0.5)), reason=Reason.LATENCY_UNMET)
+    (step,) = knob_steps(decision, KNOB)
+    assert (step.model_id, step.from_cost_quality, step.to_cost_quality) == (
+        decision.model_id,
+        0.0,
+        1.0,
+    )
 
 
 def test_excluded_models_have_no_step():
