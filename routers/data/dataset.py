@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,22 @@ class OutcomeTable:
 
     def __len__(self) -> int:
         return len(self.query_ids)
+
+    def rows(self, index: np.ndarray) -> "OutcomeTable":
+        """Return some of the queries, in the order of `index`."""
+        comparisons, samples = self.comparisons, self.samples
+        return replace(
+            self,
+            query_ids=tuple(self.query_ids[i] for i in index),
+            conversations=tuple(self.conversations[i] for i in index),
+            input_tokens=self.input_tokens[index],
+            quality=self.quality[index],
+            output_tokens=self.output_tokens[index],
+            cost_usd=self.cost_usd[index],
+            groups=tuple(self.groups[i] for i in index) if self.groups else (),
+            comparisons=None if comparisons is None else comparisons.of_rows(index),
+            samples=None if samples is None else samples[index],
+        )
 
     @property
     def labels(self) -> Labels:

@@ -27,6 +27,7 @@ from routers.options import build
 from routers.training.abstain import restrain
 from routers.training.beside_length import over_prompt_length
 from routers.training.fold_features import AuxiliaryFile, FoldFeatures
+from routers.training.planted import find_planted
 from routers.training.recipe import Recipe
 from routers.training.several_calls import fit_workflow
 from routers.types import Conversation
@@ -131,6 +132,12 @@ def fit_table(
         progress(f"prices by recorded costs, not by {told}: {', '.join(derived)}")
     labels = replace(table.labels, mean_cost_usd=mean_costs(table, source.prices))
     featurizer = make_parts(recipe)
+    planted = find_planted(table.conversations, table.quality, featurizer.embed)
+    if len(planted.rows):
+        progress(planted.told())
+        kept = np.setdiff1d(np.arange(len(table)), planted.rows)
+        table, labels = table.rows(kept), labels.rows(kept)
+        recorded = None if recorded is None else recorded.rows(kept)
 
     def make(wanted: Recipe = recipe) -> Router:
         kind = wanted.strategy
@@ -239,7 +246,7 @@ def fit_table(
         path=out,
         version=artifact.version,
         manifest=dict(artifact.manifest),
-        doubts=tuple(doubts(table)),
+        doubts=(*doubts(table), *((planted.told(),) if len(planted.rows) else ())),
     )
 
 

@@ -12,6 +12,7 @@ from routers.artifact.save import save_grown
 from routers.base import Labels
 from routers.data.dataset import OutcomeTable, read_outcomes
 from routers.errors import DataError
+from routers.training.planted import find_planted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +78,11 @@ def insert(
     if data:
         progress("reading outcomes")
         table = read_outcomes(data)
+        files += _told(table, "inserted")
+        planted = find_planted(table.conversations, table.quality, featurizer.embed)
+        if len(planted.rows):
+            progress(planted.told())
+            table = table.rows(np.setdiff1d(np.arange(len(table)), planted.rows))
         labels, rows = _aligned(table, router.models_)
         if not len(rows):
             raise DataError(
@@ -88,7 +94,6 @@ def insert(
         x = featurizer.transform([table.conversations[i] for i in rows])
         router.insert(x, labels)
         n_inserted = len(rows)
-        files += _told(table, "inserted")
     save_grown(
         out,
         artifact,
