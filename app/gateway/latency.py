@@ -312,13 +312,21 @@ class Speed:
         self._token.learn(forecast.size, math.log(max(writing_s / output_tokens, _LEAST_S / 10)))
 
 
-def later(latency: Latency, by_s: float) -> Latency:
-    """Return what a call takes that is got to so many seconds later."""
+def later(latency: Latency, by_s: float, by_s_upper: float | None = None) -> Latency:
+    """Return what a call takes that is got to so many seconds later.
+
+    Parameters
+    ----------
+    by_s_upper
+        What nine of ten delays stay below; None where they vary little.
+    """
+    if by_s_upper is None:
+        by_s_upper = by_s
     return Latency(
         ttft_s=latency.ttft_s + by_s,
-        ttft_s_upper=latency.ttft_s_upper + by_s,
+        ttft_s_upper=latency.ttft_s_upper + by_s_upper,
         total_s=latency.total_s + by_s,
-        total_s_upper=latency.total_s_upper + by_s,
+        total_s_upper=latency.total_s_upper + by_s_upper,
     )
 
 

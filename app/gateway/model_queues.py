@@ -12,9 +12,11 @@ from app.gateway.deployments.pool import DeploymentPool
 from app.gateway.deployments.rooms import Room
 from app.gateway.deployments.slots import Slot
 from app.gateway.ledger import LedgerEntry
+from app.gateway.queues.expected_wait import ExpectedWait, expected_wait
 from app.gateway.queues.fair_line import FairLine
 from app.gateway.queues.places import OnWaited, WaitLimits, wait_in
 from app.gateway.queues.virtual_counters import INPUT_WEIGHT, OUTPUT_WEIGHT, Rank, Ticket
+from app.keys import Priority
 from app.types import Call
 
 _FIRST_WAKE_S = 0.01
@@ -76,6 +78,26 @@ class ModelQueue:
         if self.line.n_waiting or not self._pool.has_room(model_id, dialect=dialect):
             return None
         return take()
+
+    def expected_wait(self, model_id: str, held_s: float) -> ExpectedWait | None:
+        """Return how long an interactive call that comes now is likely to wait; None: not at all.
+
+        Whoever waits among interactive calls is taken to go first, whose key it may be.
+
+        Parameters
+        ----------
+        held_s
+            How long a call of the model usually takes.
+        """
+        n_ahead = self.line.waiting_of(Priority.INTERACTIVE)
+        if not n_ahead and self._pool.has_room(model_id):
+            return None
+        return expected_wait(
+            n_ahead=n_ahead,
+            n_places=max(sum(room.limit for room in self._rooms), 1),
+            held_s=held_s,
+            gap_s=self.line.gap_s,
+        )
 
     async def wait(
         self,
@@ -207,10 +229,17 @@ class ModelQueues:
             )
             self.all.append(queue)
             self._queues |= dict.fromkeys(group, queue)
+        if self._queues:
+            pool.expects_waits(self.expected_wait)
 
     def of(self, model_id: str) -> ModelQueue | None:
         """Return the queue of a model; None where it takes whatever comes."""
         return self._queues.get(model_id)
+
+    def expected_wait(self, model_id: str, held_s: float) -> ExpectedWait | None:
+        """Return how long a call that comes now is likely to wait; None: not at all."""
+        queue = self._queues.get(model_id)
+        return None if queue is None else queue.expected_wait(model_id, held_s)
 
     def close(self) -> None:
         """Let go of the places, which others may go on using."""

@@ -162,3 +162,37 @@ async def test_several_deployments_are_all_busy_while_somebody_waits(crowd):
         await clients.slow.came(4)
         clients.slow.let_go(3)
         await asyncio.gather(*clients._tasks)
+
+
+async def test_what_is_waited_for_counts_as_the_time_of_a_model(crowd):
+    two = {"x_route_models": "sim-large,sim-nano", "x_cost_quality": "1"}
+    both = {"models.sim-nano": limited(8), "models.sim-large": limited(model="sim-large")}
+    async with crowd(**both) as clients:
+        await ready(clients)
+
+        async def estimated(**limits):
+            answer = await clients.post("light", model="auto", path="/v1/route", **two, **limits)
+            found = answer.json()
+            return found["model"], {each["model"]: each for each in found["candidates"]}
+
+        model, before = await estimated()
+        assert model == "sim-large"
+        limit = {"x_route_max_latency_ms": f"{2 * before[model]['upper_latency_ms']:.0f}"}
+        assert (await estimated(**limit))[0] == "sim-large"
+        clients.ask("heavy", "first", model="sim-large")
+        await clients.slow.came(1)
+        await clients.queue("heavy", *(f"heavy {n}" for n in range(4)), model="sim-large")
+        model, waiting = await estimated(**limit)
+        assert model == "sim-nano"
+        assert waiting["sim-large"]["exclusion"] == "latency"
+        took_ms = {name: before[name]["predicted_latency_ms"] for name in ("sim-large", "sim-nano")}
+        assert waiting["sim-large"]["predicted_latency_ms"] > 4 * took_ms["sim-large"]
+        assert waiting["sim-nano"]["predicted_latency_ms"] < 2 * took_ms["sim-nano"]
+        # It is answered at once, by the one that nobody waits for.
+        asked = clients.ask("light", "in time", model="auto", **two, **limit)
+        await clients.slow.came(2)
+        assert clients.slow.asked == ["first", "in time"]
+        clients.slow.let_go(2)
+        assert (await asked).headers["x-route-model"] == "sim-nano"
+        await clients.slow.came(3)
+        await clients.serve_all()

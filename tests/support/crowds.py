@@ -36,12 +36,14 @@ class Clients:
         answer = await self._http.post("/admin/keys", json={"name": name, **terms}, headers=ADMIN)
         self._secrets[name] = answer.json()["secret"]
 
-    async def post(self, key, text="hello", *, model="sim-nano", **headers):
+    async def post(
+        self, key, text="hello", *, model="sim-nano", path="/v1/chat/completions", **headers
+    ):
         if key is not None:
             headers["authorization"] = f"Bearer {self._secrets[key]}"
         body = {"model": model, "messages": [{"role": "user", "content": text}]}
         return await self._http.post(
-            "/v1/chat/completions",
+            path,
             json=body,
             headers={k.replace("_", "-"): v for k, v in headers.items()},
         )

@@ -30,8 +30,9 @@ from app.gateway.deployments.quotas import Quota
 from app.gateway.deployments.rooms import Room
 from app.gateway.deployments.slots import Load, Slot, loads_of, where_loaded, with_room
 from app.gateway.deployments.tier_load import TierLoad, Under
-from app.gateway.latency import Speeds, size_of
+from app.gateway.latency import Speeds, later, size_of
 from app.gateway.latency_terms import NO_LIMIT, TimeLeft
+from app.gateway.queues.expected_wait import ExpectedWait
 from app.gateway.request import Deployment
 from app.providers.base import ToldLimit
 from routers.decisions import CandidateEstimate, Latency
@@ -154,6 +155,7 @@ class DeploymentPool:
             for slot in slots
             if len(slots) > 1 or slot.load.quota is not None
         }
+        self._expected_wait: Callable[[str, float], ExpectedWait | None] | None = None
         self._troubled: set[str] = set()
         """Models with a deployment that something is, or lately was, held against."""
 
@@ -229,7 +231,8 @@ class DeploymentPool:
         if len(slots) > 1:
             slots = self._likely(model_id, slots, now, left)
         size = size_of(call.input_tokens)
-        return latency_at(slots, size, call, streams=call.streams, left=left, now=now)
+        found = latency_at(slots, size, call, streams=call.streams, left=left, now=now)
+        return self._in_turn(model_id, found) if model_id in self._bounded else found
 
     def latencies(
         self,
@@ -269,7 +272,27 @@ class DeploymentPool:
             elif len(slots) > 1:
                 slots = self._likely(model_id, slots, now, left)
             found[model_id] = latency_at(slots, size, each, streams=streams, left=left, now=now)
+        if self._expected_wait is not None:
+            for model_id in self._bounded.intersection(found):
+                found[model_id] = self._in_turn(model_id, found[model_id])
         return found
+
+    def expects_waits(self, expected: Callable[[str, float], ExpectedWait | None]) -> None:
+        """Have what is waited for before models that take only so many calls count as their time.
+
+        Parameters
+        ----------
+        expected
+            Says, of a model and how long its calls take, how long one is likely to wait.
+        """
+        self._expected_wait = expected
+
+    def _in_turn(self, model_id: str, latency: Latency) -> Latency:
+        """Return what a call takes that has to wait for its turn."""
+        if self._expected_wait is None:
+            return latency
+        wait = self._expected_wait(model_id, latency.total_s)
+        return latency if wait is None else later(latency, wait.seconds, wait.seconds_upper)
 
     def _likely(
         self, model_id: str, slots: tuple[Slot, ...], now: float, left: TimeLeft | None

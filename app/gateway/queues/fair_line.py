@@ -67,6 +67,11 @@ class FairLine:
         """How many keys are remembered."""
         return len(self._interactive) + len(self._batch)
 
+    @property
+    def gap_s(self) -> float | None:
+        """How far apart turns came of late, in seconds; None where nobody was served as yet."""
+        return self._gap_s
+
     def waiting_of(self, priority: Priority) -> int:
         """Return how many of a class wait."""
         return self._class(priority).n_waiting
