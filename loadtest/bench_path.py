@@ -55,7 +55,7 @@ from app.config import load_config
 from app.main import create_app
 from app.providers.base import Chunk, ModelCall
 from app.telemetry.logs import JsonFormatter, JsonLines, configure_logging
-from app.types import ToldUsage
+from app.usage import ToldUsage
 from loadtest.gateways import FULL, configuration, make_keys
 from loadtest.scenarios import find
 

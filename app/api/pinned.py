@@ -20,7 +20,8 @@ from app.errors import InvalidRequestError
 from app.gateway.request import RouteRequest
 from app.head import RequestHead
 from app.providers.base import Chunk
-from app.types import CHAT_COMPLETIONS, Usage
+from app.types import CHAT_COMPLETIONS
+from app.usage import Usage
 from app.wire.body import Body, Fields
 from app.wire.envelope import decode_value, read_envelope
 from app.wire.pinned.embeddings import Inputs, asks_for_base64, read_inputs

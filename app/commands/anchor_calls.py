@@ -9,7 +9,7 @@ import msgspec
 from app.errors import UpstreamError, UpstreamInvalidResponseError
 from app.gateway.request import Deployment
 from app.providers.base import Chunk, ModelCall
-from app.types import ToldUsage
+from app.usage import ToldUsage
 from routers.models import ModelSpec
 from routers.training.onboarding.anchors import Anchor
 from routers.training.onboarding.run import Answer

@@ -20,7 +20,8 @@ from app.gateway.stalls import heed_stalls
 from app.head import RequestHead
 from app.lineage import Lineage
 from app.stores.base import Blobs, StoreError
-from app.types import MESSAGES, Usage
+from app.types import MESSAGES
+from app.usage import Usage
 from app.wire.turns import Turn
 from routers.decision.switching import LastTurn, Scarcity, SessionReason, Verdict, weigh
 from routers.decisions import Decision

@@ -22,7 +22,8 @@ from app.gateway.money.paid import NOTHING_PAID, Paid
 from app.gateway.policy import Policy
 from app.gateway.questions import Questions, Silence, question_of, unsent
 from app.gateway.request import RouteRequest
-from app.types import CallRole, DecisionModelResult, DecisionModelSaid, Usage
+from app.types import CallRole, DecisionModelResult, DecisionModelSaid
+from app.usage import Usage
 from routers.decision.judged import (
     JUDGED_MAX_TOKENS,
     Judged,

@@ -46,13 +46,12 @@ from app.types import (
     CallRole,
     DecisionModelSaid,
     Judgement,
-    ToldUsage,
-    Usage,
     cost_of_judges,
     known_nusd,
     sum_known_usd,
     tokens_of,
 )
+from app.usage import ToldUsage, Usage
 from routers.decision.switching import SessionReason
 from routers.decisions import Decision, Latency, Reason
 from routers.models import ModelSpec

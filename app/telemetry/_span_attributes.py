@@ -5,7 +5,8 @@ from typing import Any
 
 from app.telemetry.texts import answer_text
 from app.telemetry.tracing import RedactText
-from app.types import Outcome, Texts, Usage
+from app.types import Outcome, Texts
+from app.usage import Usage
 
 
 def outcome_attributes(outcome: Outcome) -> dict[str, Any]:

@@ -7,7 +7,8 @@ import msgspec
 
 from app.errors import UpstreamInvalidResponseError
 from app.providers.base import Chunk
-from app.types import CHAT_COMPLETIONS, ToldUsage
+from app.types import CHAT_COMPLETIONS
+from app.usage import ToldUsage
 
 KEEPABLE = frozenset({"stop", "length", "tool_calls", "function_call"})
 """Ends of a complete answer; one that a filter cut short is not worth repeating."""

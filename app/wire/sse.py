@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from app.types import Usage
+from app.usage import Usage
 from app.wire.usage import usage_object
 
 DONE = b"data: [DONE]\n\n"

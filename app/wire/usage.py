@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from app.types import Usage
+from app.usage import Usage
 from app.wire.usage_records import decoded
 from app.wire.usual_usage import DECODE_ERRORS, plain
 

@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 
 import msgspec
 
-from app.types import ToldUsage, UsagePart
+from app.usage import ToldUsage, UsagePart
 from app.wire.usual_usage import DECODE_ERRORS, MAX_TOKENS, plain, told_beside
 
 _Path = tuple[str, ...]

@@ -6,7 +6,7 @@ these do in the same way.
 
 import msgspec
 
-from app.types import ToldUsage
+from app.usage import ToldUsage
 
 MAX_TOKENS = 100_000_000
 """Ten times the largest context window on offer: no count of one answer is larger."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.types import Usage
+from app.usage import Usage
 from app.wire.messages.answer import Told, to_message
 from app.wire.messages.names import ToolNames
 from app.wire.messages.stream import MessageEvents

@@ -23,7 +23,8 @@ from app.gateway.request import RouteRequest
 from app.head import RequestHead
 from app.providers.base import Chunk
 from app.stores.claims import Standing
-from app.types import CHAT_COMPLETIONS, MESSAGES, Usage
+from app.types import CHAT_COMPLETIONS, MESSAGES
+from app.usage import Usage
 from app.wire.body import Body
 from app.wire.chat_request import ChatRequest
 from app.wire.messages.reading import VERSION_HEADER

@@ -11,7 +11,8 @@ from app.api.schema import ChatCompletion, ChatCompletionRequest, ErrorBody, Str
 from app.gateway.request import RouteRequest
 from app.head import RequestHead
 from app.providers.base import Chunk
-from app.types import CHAT_COMPLETIONS, CHAT_ROUTE, Usage
+from app.types import CHAT_COMPLETIONS, CHAT_ROUTE
+from app.usage import Usage
 from app.wire import sse
 from app.wire.chat_request import MAX_MESSAGES, read_chat_fields
 from app.wire.envelope import read_envelope

@@ -11,7 +11,8 @@ from app.api.schema import ErrorBody, StreamEvent, TextCompletion, TextCompletio
 from app.gateway.request import RouteRequest
 from app.head import RequestHead
 from app.providers.base import Chunk
-from app.types import CHAT_COMPLETIONS, Usage
+from app.types import CHAT_COMPLETIONS
+from app.usage import Usage
 from app.wire import sse
 from app.wire.completions.answer import is_text_completion, text_events, text_payload, whole_text
 from app.wire.completions.request import COMPLETIONS, read_text_request

@@ -29,7 +29,8 @@ from app.gateway.request import RouteRequest
 from app.head import RequestHead
 from app.providers.base import Chunk
 from app.stores.claims import Standing
-from app.types import CHAT_COMPLETIONS, MESSAGES, MESSAGES_ROUTE, Usage
+from app.types import CHAT_COMPLETIONS, MESSAGES, MESSAGES_ROUTE
+from app.usage import Usage
 from app.wire.body import Body
 from app.wire.messages.answer import Told, to_message
 from app.wire.messages.reading import read_messages_request

@@ -23,7 +23,8 @@ from app.gateway.request import RouteRequest
 from app.head import RequestHead
 from app.providers.base import Chunk
 from app.providers.responses.retold import last_response
-from app.types import CHAT_COMPLETIONS, RESPONSES, Usage
+from app.types import CHAT_COMPLETIONS, RESPONSES
+from app.usage import Usage
 from app.wire import sse
 from app.wire.body import Body, Fields
 from app.wire.chat_request import read_chat_fields

@@ -19,7 +19,7 @@ from app.gateway.queues.fair_line import FairLine
 from app.gateway.queues.virtual_counters import Ticket, virtual_tokens
 from app.gateway.request import Deployment
 from app.providers.base import ToldLimit
-from app.types import Usage
+from app.usage import Usage
 
 if TYPE_CHECKING:
     from app.gateway.deployments.pool import DeploymentPool

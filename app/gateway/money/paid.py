@@ -17,7 +17,7 @@ from app.errors import UpstreamError
 from app.gateway.money.surcharges import Extra, surcharge
 from app.gateway.request import RouteRequest
 from app.providers.base import Chunk, Progress
-from app.types import ToldUsage, Usage
+from app.usage import ToldUsage, Usage
 from routers.decisions import Decision
 from routers.models import ModelSpec
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from app.keys import Priority
-from app.types import Usage
+from app.usage import Usage
 
 INPUT_WEIGHT, OUTPUT_WEIGHT = 1.0, 2.0
 """What a token counts for: one that is written takes longer than one that is read."""

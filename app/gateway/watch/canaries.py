@@ -22,7 +22,8 @@ from app.gateway.watch.watched_place import WatchedPlace
 from app.keys import to_nusd
 from app.providers.base import ModelCall
 from app.stores.base import Registers, StoreError
-from app.types import WATCH_ROUTE, Call, CallRole, Outcome, ToldUsage
+from app.types import WATCH_ROUTE, Call, CallRole, Outcome
+from app.usage import ToldUsage
 from routers.text.token_estimate import estimate_tokens_upper
 from routers.types import Conversation, Message, Role
 from routers.watch.profile import KNOWN_AFTER

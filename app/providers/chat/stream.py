@@ -18,7 +18,7 @@ from app.providers.http.errors import Headers, error_from_event
 from app.providers.http.lenient import Mender
 from app.providers.http.sse import DONE, MAX_EVENT_BYTES, Comment, ErrorEvent
 from app.providers.http.sse_stream import SseStream
-from app.types import ToldUsage
+from app.usage import ToldUsage
 
 
 class ChatStream(SseStream):

@@ -7,7 +7,7 @@ import msgspec
 
 from app.errors import UpstreamInvalidResponseError
 from app.providers.base import Chunk
-from app.types import ToldUsage
+from app.usage import ToldUsage
 
 _ERRORS = (msgspec.DecodeError, ValueError, TypeError, AttributeError, KeyError)
 _decode = msgspec.json.Decoder(dict[str, Any]).decode

@@ -10,7 +10,7 @@ from app.providers.http.errors import Headers, error_from_event
 from app.providers.http.lenient import Mender, dumps, is_clean
 from app.providers.http.sse import DONE, Comment, ErrorEvent
 from app.providers.http.sse_stream import SseStream
-from app.types import ToldUsage
+from app.usage import ToldUsage
 from app.wire.completions.request import COMPLETIONS
 from app.wire.usage_records import read_usage
 

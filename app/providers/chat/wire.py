@@ -11,7 +11,7 @@ import msgspec
 from app.errors import UpstreamInvalidResponseError
 from app.providers.http.error_body import ErrorDetail, error_detail
 from app.providers.http.lenient import Mender, dumps, is_clean
-from app.types import ToldUsage
+from app.usage import ToldUsage
 from app.wire.usage_records import read_usage
 
 NULL = msgspec.Raw(b"null")

@@ -18,7 +18,7 @@ from app.providers.http.sse import DONE, MAX_EVENT_BYTES, ErrorEvent
 from app.providers.translation.answers import ChatEvents, openai_usage
 from app.providers.translation.parts import NULL
 from app.providers.translation.stream import TranslatedStream
-from app.types import ToldUsage
+from app.usage import ToldUsage
 
 
 class GenerateStream(TranslatedStream):

@@ -11,7 +11,7 @@ from app.errors import UpstreamError, UpstreamInvalidResponseError
 from app.providers.base import Chunk
 from app.providers.http.errors import Headers
 from app.providers.http.sse import MAX_EVENT_BYTES
-from app.types import ToldUsage
+from app.usage import ToldUsage
 
 _SPACE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 """What ends an event: the end of its last line, and an empty one."""

@@ -11,7 +11,7 @@ from app.providers.http.errors import Headers, error_from_event
 from app.providers.http.paid import usage_in
 from app.providers.http.reads import first_byte
 from app.providers.http.sse import DONE, Comment, ErrorEvent, SseParser
-from app.types import ToldUsage
+from app.usage import ToldUsage
 from app.wire.pinned.embeddings import read_vectors
 from app.wire.pinned.endpoints import EMBEDDINGS, PINNED, SPEECH
 from app.wire.pinned.forms import FORM_AFTER, FORM_BEFORE

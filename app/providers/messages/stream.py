@@ -19,7 +19,7 @@ from app.providers.messages.wire import (
 )
 from app.providers.translation.answers import ChatEvents
 from app.providers.translation.stream import TranslatedStream
-from app.types import ToldUsage
+from app.usage import ToldUsage
 
 _BEGUN_BY = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "thinking"}
 """The kinds of blocks whose beginning says nothing, which some servers leave out."""

@@ -12,7 +12,7 @@ from app.providers.http.errors import Headers, error_from_event
 from app.providers.http.lenient import Mender
 from app.providers.translation.answers import completion, envelope, openai_usage
 from app.providers.translation.structs import read_struct
-from app.types import ToldUsage
+from app.usage import ToldUsage
 from app.wire.usage_records import read_usage
 
 _NULL = msgspec.Raw(b"null")

@@ -8,7 +8,7 @@ from app.errors import UpstreamInvalidResponseError
 from app.providers.base import Chunk
 from app.providers.http.errors import Headers
 from app.providers.http.lenient import Mender
-from app.types import ToldUsage
+from app.usage import ToldUsage
 
 
 def envelope(answer_id: str | None, model: str | None, kind: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from app.errors import UpstreamInvalidResponseError
-from app.types import Usage
+from app.usage import Usage
 from app.wire.chat_answer import Said, read_completion
 from app.wire.messages.counts import messages_usage
 from app.wire.messages.names import ToolNames, id_for_client

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.types import Usage
+from app.usage import Usage
 
 
 def messages_usage(usage: Usage | None, *, cost_usd: float | None = None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import msgspec
 
 from app.errors import UpstreamInvalidResponseError
 from app.providers.base import TextPiece
-from app.types import Usage
+from app.usage import Usage
 from app.wire.chat_answer import Call, Choice, Said, read_completion
 from app.wire.messages.answer import Told, made_up_id
 from app.wire.messages.counts import messages_usage

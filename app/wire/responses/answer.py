@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from app.errors import UpstreamInvalidResponseError
-from app.types import Usage
+from app.usage import Usage
 from app.wire.chat_answer import Call, Choice, Said, read_completion, token_logprobs
 from app.wire.responses.sealed import seal
 from app.wire.tool_names import ToolKind, ToolNames

@@ -3,7 +3,8 @@ import pytest
 
 from app.console.live import N_LISTED, savings, summarise
 from app.telemetry.recent import KEPT, Ended, Recent
-from app.types import CacheState, CallRole, Outcome, Usage
+from app.types import CacheState, CallRole, Outcome
+from app.usage import Usage
 from routers.decisions import CandidateEstimate, Decision, Reason
 from tests.support.calls import call
 

@@ -8,7 +8,7 @@ from app.gateway.policy import StallRule
 from app.head import NO_HEAD, RequestHead
 from app.stores.base import StoreError
 from app.stores.memory_blobs import MemoryBlobs
-from app.types import Usage
+from app.usage import Usage
 from routers.decision.switching import SessionReason, SwitchRule, Verdict
 from routers.decisions import Reason
 from routers.objectives import CostQuality

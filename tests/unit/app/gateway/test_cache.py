@@ -10,7 +10,8 @@ from app.keys import KeyRecord
 from app.providers.base import Chunk
 from app.stores.base import StoreError
 from app.stores.memory_blobs import MemoryBlobs
-from app.types import CacheMode, CacheState, Usage
+from app.types import CacheMode, CacheState
+from app.usage import Usage
 from routers.decisions import Reason
 from routers.models import Capability, Demand
 from routers.objectives import MaxQualityLoss

@@ -25,7 +25,8 @@ from app.gateway.ledger import LedgerEntry
 from app.gateway.plan import FirstOf, Hedged
 from app.gateway.request import RouteRequest
 from app.providers.base import Chunk
-from app.types import CallRole, Usage
+from app.types import CallRole
+from app.usage import Usage
 from app.wire.body import Body
 from routers.decisions import Decision, Reason
 from routers.models import Demand

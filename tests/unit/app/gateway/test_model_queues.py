@@ -13,7 +13,7 @@ from app.gateway.deployments.pool import DeploymentPool
 from app.gateway.deployments.rooms import Rooms
 from app.gateway.model_queues import ModelQueues, QueueRule
 from app.gateway.queues.virtual_counters import Rank
-from app.types import Usage
+from app.usage import Usage
 from tests.support.providers import ScriptedProvider, deployment
 
 SIZE = CallSize(input_tokens=10.0, output_tokens=5.0)

@@ -15,7 +15,8 @@ from app.gateway.reservations import Reservations
 from app.keys import Budget, Period
 from app.providers.base import Progress
 from app.stores.memory import MemoryCounters
-from app.types import CallRole, Usage
+from app.types import CallRole
+from app.usage import Usage
 from routers.models import Demand
 from tests.support.policies import decided, policy, routed
 from tests.support.stores import FakeClock

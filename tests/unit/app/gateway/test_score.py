@@ -13,7 +13,8 @@ from app.gateway.questions import Questions, read_reply
 from app.gateway.request import RouteRequest
 from app.gateway.score import Scorer
 from app.providers.base import Chunk
-from app.types import CallRole, ToldUsage
+from app.types import CallRole
+from app.usage import ToldUsage
 from app.wire.body import Body
 from routers.decision.causal_llm import judge
 from routers.models import Demand

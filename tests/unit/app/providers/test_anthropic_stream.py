@@ -11,7 +11,7 @@ from app.gateway.session import identify
 from app.head import NO_HEAD
 from app.providers.base import Chunk
 from app.providers.messages.stream import MessageStream
-from app.types import ToldUsage, Usage
+from app.usage import ToldUsage, Usage
 from tests.support.fixtures import assembled, events, fixture
 from tests.support.transcripts import turns_of
 

@@ -8,7 +8,7 @@ from app.http_client.transport import HttptoolsTransport
 from app.providers.anthropic import AnthropicProvider
 from app.providers.messages.wire import whole_answer
 from app.providers.translation.errors import openai_error_body
-from app.types import ToldUsage
+from app.usage import ToldUsage
 from tests.support.fixtures import fixture
 
 RECORDED = json.loads(fixture("anthropic/errors.json"))

@@ -9,7 +9,7 @@ from app.errors import (
 )
 from app.providers.base import Chunk
 from app.providers.converse.stream import ConverseStream
-from app.types import Usage
+from app.usage import Usage
 from tests.support.event_streams import event, recorded
 from tests.support.fixtures import assembled, events
 

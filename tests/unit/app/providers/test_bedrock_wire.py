@@ -8,7 +8,7 @@ from app.http_client.transport import HttptoolsTransport
 from app.providers.base import ModelCall, Timeouts
 from app.providers.bedrock import BedrockProvider
 from app.providers.converse.wire import whole_answer
-from app.types import Usage
+from app.usage import Usage
 from tests.support.fixtures import fixture
 
 ERRORS = json.loads(fixture("bedrock/errors.json"))

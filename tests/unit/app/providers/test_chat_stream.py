@@ -9,7 +9,7 @@ from app.errors import (
     UpstreamUnavailableError,
 )
 from app.providers.chat.stream import ChatStream
-from app.types import ToldUsage
+from app.usage import ToldUsage
 
 DONE = b"[DONE]"
 ROLE = b'{"id":"c","model":"m-1","choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}'

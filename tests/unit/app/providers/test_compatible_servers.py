@@ -11,7 +11,7 @@ from app.errors import (
 )
 from app.providers.chat.stream import ChatStream
 from app.providers.http.errors import error_from_status
-from app.types import ToldUsage
+from app.usage import ToldUsage
 from tests.support.fixtures import assembled, events, fixture
 
 COUNTS = ToldUsage(input_tokens=19, output_tokens=4)

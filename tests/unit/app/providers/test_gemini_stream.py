@@ -5,7 +5,7 @@ import pytest
 from app.errors import UpstreamInvalidResponseError, UpstreamUnavailableError
 from app.providers.base import Chunk
 from app.providers.generate_content.stream import GenerateStream
-from app.types import Usage
+from app.usage import Usage
 from tests.support.fixtures import assembled, events, fixture
 
 

@@ -7,7 +7,7 @@ from app.errors import UpstreamInvalidResponseError
 from app.http_client.transport import HttptoolsTransport
 from app.providers.gemini import GeminiProvider
 from app.providers.generate_content.wire import whole_answer
-from app.types import Usage
+from app.usage import Usage
 from tests.support.fixtures import fixture
 
 ERRORS = json.loads(fixture("gemini/errors.json"))

@@ -4,7 +4,7 @@ import pytest
 
 from app.errors import UpstreamThrottledError, UpstreamUnavailableError
 from app.providers.http.pinned import RawStream
-from app.types import ToldUsage
+from app.usage import ToldUsage
 from app.wire.pinned.endpoints import SPEECH
 
 EVENTS = ((b"Content-Type", b"text/event-stream; charset=utf-8"),)

@@ -10,7 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.errors import InvalidRequestError, OverloadedError, UnauthenticatedError
 from app.telemetry._declare import OTHER, Count, Distribution, FirstNames
 from app.telemetry.baselines import BudgetFact
-from app.types import CallRole, Usage
+from app.types import CallRole
+from app.usage import Usage
 from loadtest.bench_metrics import configured_metrics, example_outcome
 from routers.decisions import Exclusion, Reason
 from routers.objectives import CostQuality, MinQuality

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.types import ToldUsage, Usage, UsagePart
+from app.usage import ToldUsage, Usage, UsagePart
 from app.wire.usage import usage_object, with_usage
 from app.wire.usage_records import read_usage
 from app.wire.usual_usage import MAX_TOKENS

@@ -16,7 +16,7 @@ from app.gateway.closing import closed
 from app.gateway.ledger import LedgerEntry
 from app.gateway.money.paid import HiddenReasoning
 from app.providers.base import Chunk, Progress
-from app.types import ToldUsage, Usage
+from app.usage import ToldUsage, Usage
 from app.wire.body import Body
 from routers.decisions import CandidateEstimate, Decision, Reason
 from routers.models import Demand

@@ -8,7 +8,8 @@ from app.gateway.queues.overload import LoadWatch
 from app.gateway.queues.places import Places, WaitLimits, used_by
 from app.gateway.queues.virtual_counters import Rank
 from app.keys import Priority
-from app.types import Call, CallRole, Usage
+from app.types import Call, CallRole
+from app.usage import Usage
 
 KEY = Rank("a")
 

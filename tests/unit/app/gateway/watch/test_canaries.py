@@ -12,7 +12,8 @@ from app.gateway.watch.provider_watch import ProviderWatch
 from app.providers.base import Chunk
 from app.stores.base import StoreError
 from app.stores.memory_registers import MemoryRegisters
-from app.types import CallRole, ToldUsage
+from app.types import CallRole
+from app.usage import ToldUsage
 from routers.watch.watched import Level, Rule
 from tests.support.flaky import Flaky
 from tests.support.providers import ScriptedProvider, deployment

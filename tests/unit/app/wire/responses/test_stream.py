@@ -13,7 +13,7 @@ from openai.lib.streaming.responses._responses import ResponseStreamState
 from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from app.types import Usage
+from app.usage import Usage
 from app.wire.responses.answer import Ids, echo_of, response_of, usage_object
 from app.wire.responses.stream import ResponseStream
 from app.wire.tool_names import Tool, ToolKind, ToolNames
