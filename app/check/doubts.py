@@ -72,7 +72,7 @@ def _of_timeouts(config: LoadedConfig) -> _Doubts:
     for name, policy in config.gateway.policies.items():
         for field in ("hedge_after_s", "router_deadline_s"):
             seconds = getattr(policy, field)
-            if seconds is not None and seconds >= request_s:
+            if isinstance(seconds, float) and seconds >= request_s:
                 yield Remark(
                     ("policies", name, field),
                     f"{plain(seconds)} seconds are never over within server.request_timeout_s "

@@ -201,9 +201,10 @@ class PolicyConfig(Strict):
     """Whether the next model is tried where one fails before its first content."""
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
     """Up to how many models are tried."""
-    hedge_after_s: Seconds | None = None
-    """Start the next model beside the first when that has not begun to answer for so long; the
-    faster one serves, and the other is paid too. Off by default."""
+    hedge_after_s: Seconds | Literal["auto"] | None = None
+    """Start another model beside the first when that has not begun to answer for so long; the
+    faster one serves, and the other is paid too. `auto`: once it takes longer than nine of ten of
+    its calls are predicted to. Off by default."""
     workflow: WorkflowConfig | None = None
     """Come to one answer by several calls: have cheap models draft it and dearer ones only where
     that will not do, or serve what several agree on. Off by default."""

@@ -139,9 +139,17 @@ class Dispatcher:
         failures = [] if failures is None else failures
         order = self.pool.ordered(plan.models)
         if isinstance(plan, Hedged):
+            first, *left = order
+            after_s = plan.after_s
+            if after_s is None:
+                after_s = self.pool.latency(first, size_of(request, first, entry)).ttft_s_upper
+            another = partial(self._ask_another, request, left, entry, failures, afford)
             winner: OpenAnswer | None = await race(
-                [partial(self._ask, request, each, entry, failures, afford) for each in order],
-                hedge_after_s=plan.after_s,
+                [
+                    partial(self._ask, request, first, entry, failures, afford),
+                    *[another] * len(left),
+                ],
+                hedge_after_s=after_s,
                 won=partial(_serve, entry),
                 lost=partial(_discard, entry),
             )
@@ -214,6 +222,19 @@ class Dispatcher:
             if chunks is not answer.rest:
                 await chunks.aclose()
             await answer.drop()
+
+    async def _ask_another(
+        self,
+        request: RouteRequest,
+        left: list[str],
+        entry: LedgerEntry,
+        failures: Failures,
+        afford: Afford,
+    ) -> OpenAnswer | None:
+        """Ask one of the models that are left, of those that can be had the first in time."""
+        left[:] = self.pool.ordered(left)
+        model_id = left.pop(next_in_time(request, left, entry, self.pool))
+        return await self._ask(request, model_id, entry, failures, afford)
 
     async def _ask(
         self,

@@ -31,10 +31,16 @@ class FirstOf:
 
 @dataclass(frozen=True, slots=True)
 class Hedged:
-    """As `FirstOf`, with the second model beside the first once that is silent for `after_s`."""
+    """As `FirstOf`, with another model beside the first once that is silent for `after_s`.
+
+    Attributes
+    ----------
+    after_s
+        In seconds; None: as long as nine of ten calls are predicted to be silent at most.
+    """
 
     models: tuple[str, ...]
-    after_s: float
+    after_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +124,8 @@ def first_of(
         or not _may_cost(request, decision, models, n_together=2)
     ):
         return FirstOf(models)
-    return Hedged(models, policy.hedge_after_s)
+    after_s = policy.hedge_after_s
+    return Hedged(models, None if after_s == "auto" else after_s)
 
 
 def _may_cost(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from app.gateway.decision_model_rule import DecisionModelRule
 from app.gateway.flags import NO_RULE, FlagRule
@@ -248,8 +249,9 @@ class Policy:
     """What is made of documents; None looks at none, and their text is read like all other."""
     withholding: tuple[bool, ...] = ()
     """For each candidate, whether it is asked without the documents that a request declares."""
-    hedge_after_s: float | None = None
-    """How long the first model may be silent before the next one is started beside it."""
+    hedge_after_s: float | Literal["auto"] | None = None
+    """How long the first model may be silent before another one is started beside it; `auto`: as
+    long as nine of ten of its calls are predicted to be."""
     workflow: WorkflowRule | None = None
     """How several calls come to one answer; None where the decided model answers."""
     flags: FlagRule = NO_RULE

@@ -365,6 +365,18 @@ def test_a_silent_model_is_overtaken_and_its_connection_dropped_at_once(start, s
     assert stub.open_connections <= 1  # the winner's, kept for the next call
 
 
+def test_a_model_is_overtaken_once_it_takes_longer_than_predicted(start, stub):
+    gateway, client = start({"policies.default.hedge_after_s": "auto"})
+    first, second, *_ = order(client)
+    for _ in range(20):  # which tell how fast it is
+        assert ask(client, stream=True).status_code == 200
+    stub.reset()
+    stub.add_fault("stall_before_headers", model=first)
+    assert ask(client, stream=True).headers["x-route-model"] == second
+    assert called(stub) == [first, second]
+    assert_no_task_is_left(gateway)
+
+
 def test_a_slow_model_that_still_wins_takes_the_hedge_back(start, stub):
     gateway, client = start(HEDGE)
     first, second, *_ = order(client)

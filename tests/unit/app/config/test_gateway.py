@@ -245,6 +245,7 @@ def test_models_alone_need_no_router(load):
         ("upstreams.up.retries", -1, ["upstreams.up.retries"]),
         ("upstreams.up.timeouts", {"total_s": 0}, ["upstreams.up.timeouts.total_s"]),
         ("policies.default.hedge_after_s", 0, ["policies.default.hedge_after_s"]),
+        ("policies.default.hedge_after_s", "soon", ["policies.default.hedge_after_s", "or auto"]),
         (
             "policies.default",
             {**GOOD["policies"]["default"], "hedge_after_s": 1, "fallback": False},

@@ -21,6 +21,9 @@ from app.errors import (
 from app.gateway.closing import closed
 from app.gateway.deployments.pool import DeploymentPool
 from app.gateway.dispatch import Dispatcher
+from app.gateway.in_time import size_of
+from app.gateway.latency import Pace
+from app.gateway.latency_terms import LatencyTerms
 from app.gateway.ledger import LedgerEntry
 from app.gateway.plan import FirstOf, Hedged
 from app.gateway.request import RouteRequest
@@ -429,6 +432,47 @@ async def test_a_silent_model_is_overtaken_by_the_next():
     assert world.providers[0].ended == 1
     assert world.outstanding == 0
     assert world.entry.reason is Reason.FALLBACK
+
+
+async def test_a_hedge_goes_to_who_is_still_in_time_then():
+    slow, quick = Pace(ttft_s=5.0, tokens_per_s=10.0), Pace(ttft_s=0.1, tokens_per_s=1_000.0)
+    world = World([HANG], [TEXT], [TEXT])
+    for model_id, pace in (("b", slow), ("c", quick)):
+        world.place(model_id, {"scripted": world.providers["abc".index(model_id)]}, pace=pace)
+    limited = request(latency=LatencyTerms(max_ttft_s=1.0))
+    plan = Hedged(("a", "b", "c"), 0.0)
+    answer = await world.dispatcher.open(limited, plan, world.entry)
+    assert answer.deployment.spec.model_id == "c"
+    assert world.providers[1].calls == []
+    await answer.aclose()
+
+
+async def test_a_hedge_goes_to_nobody_who_cannot_be_had_by_then():
+    go = asyncio.Event()
+    world = World([go, HANG], [TEXT], [TEXT])
+    task = asyncio.create_task(world.open(hedge_after_s=0.01))
+    while not world.providers[0].calls:
+        await asyncio.sleep(0)
+    _, b, _ = world.pool.slots()
+    world.pool.throttled(b, until=asyncio.get_running_loop().time() + 600.0)
+    go.set()
+    answer = await task
+    assert answer.deployment.spec.model_id == "c"
+    await answer.aclose()
+
+
+async def test_a_hedge_may_wait_as_long_as_nine_of_ten_are_predicted_to_take():
+    world = World([HANG], [TEXT])
+    world.place("a", {"scripted": world.providers[0]}, pace=Pace(ttft_s=0.02, tokens_per_s=1e4))
+    entry, plan = world.entry, Hedged(("a", "b"), None)
+    upper_s = world.pool.latency("a", size_of(request(), "a", entry)).ttft_s_upper
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    answer = await world.dispatcher.open(request(), plan, entry)
+    # A timer may be early by what the clock can tell apart.
+    assert clock() - began >= 0.99 * upper_s > 0.02
+    assert answer.deployment.spec.model_id == "b"
+    await answer.aclose()
 
 
 async def test_a_hedge_that_is_slower_is_dropped():

@@ -56,6 +56,7 @@ def test_the_models_of_the_decision_in_its_order_up_to_a_number():
     assert plan_for(request(), DECISION) == FirstOf(("a", "b", "c"))
     assert plan_for(request(max_attempts=2), DECISION) == FirstOf(("a", "b"))
     assert plan_for(request(hedge_after_s=0.5), DECISION) == Hedged(("a", "b", "c"), 0.5)
+    assert plan_for(request(hedge_after_s="auto"), DECISION) == Hedged(("a", "b", "c"), None)
     assert plan_for(request(hedge_after_s=0.5, max_attempts=1), DECISION) == FirstOf(("a",))
 
 
