@@ -74,6 +74,8 @@ class World:
         By replica and model, what follows the calls of a tier.
     described
         Whether gateways are told how large calls are, and so predict how long these take.
+    streams
+        Whether gateways see how answers begin; else only when they are whole.
 
     Attributes
     ----------
@@ -99,6 +101,7 @@ class World:
         retries: int = 1,
         tier_loads: Sequence[Mapping[str, TierLoad]] = (),
         described: bool = False,
+        streams: bool = True,
         fails: bool = False,
     ) -> None:
         self.traffic, self.places, self.clock = traffic, tuple(places), Clock()
@@ -145,7 +148,7 @@ class World:
         self._place = [_UNANSWERED] * n
         self._submitted_s: list[float] = traffic.arrives_s.tolist()
         self._ends_s = [math.nan] * n
-        self._described = described
+        self._described, self._streams = described, streams
         self.latencies: list[Latency | None] = [None] * n
         self._n_throttled = 0
         self._heap: list[tuple[float, int]] = []
@@ -301,6 +304,7 @@ class World:
                 input_tokens=float(self.traffic.input_tokens[request]),
                 output_tokens=expected,
                 output_tokens_upper=UPPER_LENGTH * expected,
+                streams=self._streams,
                 prefix=Prefix(int(opening[request]), int(conversation[request]))
                 if prefixed
                 else None,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from app.gateway.deployments.balance import STALE_S, CallSize, Ended, LeastOutstanding, News
 from app.gateway.deployments.slots import Load, Slot
+from app.gateway.deployments.whole_times import WholeTimes
 
 _KEPT = 0.98
 """Of what was learned, with each call more: some fifty calls are remembered."""
@@ -80,7 +81,8 @@ class WatchedCall:
     """When its first token should be there; infinity where that cannot be told."""
     first_at: float = math.nan
     batch_tokens: float = 0.0
-    """In the batch at its first token; 0 where that was not seen."""
+    """In the batch at its first token, or as it begins where that is not seen."""
+    streams: bool = True
     propensity: float | None = None
     """Nothing is drawn."""
 
@@ -93,6 +95,8 @@ class Picture:
     """Seconds to the first token over the tokens that are to be read until then."""
     writing: Line = field(default_factory=Line)
     """Seconds of one token of an answer over the tokens in the batch."""
+    whole: WholeTimes | None = None
+    """What answers took that did not stream; None where all did."""
     given: tuple[float, float, float, float] | None = None
     """What is taken for its fits until it is known better."""
     fits: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
@@ -114,7 +118,9 @@ class Picture:
     @property
     def known(self) -> bool:
         """Whether enough was seen, or said."""
-        return self.given is not None or (self.reading.known and self.writing.known)
+        if self.given is not None or (self.reading.known and self.writing.known):
+            return True
+        return self.whole is not None and self.whole.known
 
     def overdue(self, now: float) -> bool:
         """Return whether a first token is missing that should have been there a while ago."""
@@ -126,10 +132,10 @@ class Picture:
 class PredictedImpact:
     """Take the one where a call, and the calls that it slows down there, lose the least time.
 
-    Both slopes are learned from calls that stream, of each deployment its own. Where too few were
-    seen, or a deployment is more than `STALE_S` behind what was predicted of it, the picture is
-    wrong, and the least busy one takes the call. One that takes none because it is slow gets every
-    fiftieth all the same.
+    Both slopes are learned from calls that stream, of each deployment its own; where too few did,
+    from the times of whole answers. Where too few were seen of those too, or a deployment is more
+    than `STALE_S` behind what was predicted of it, the picture is wrong, and the least busy one
+    takes the call. One that takes none because it is slow gets every fiftieth all the same.
 
     Parameters
     ----------
@@ -182,10 +188,12 @@ class PredictedImpact:
         due_at = now + read_s + read_s_per_token * ahead_tokens if picture.known else math.inf
         call = WatchedCall(slot, input_tokens, output_tokens, now, ahead_tokens, due_at)
         if size is not None and not size.streams:
-            # Nothing is heard of it until it is whole: it counts, and teaches nothing.
+            # Nothing is heard of it until it is whole.
+            call.streams = False
             call.first_at = due_at if picture.known else now
             picture.running[call] = None
             picture.batch_tokens += _batch_tokens(input_tokens, output_tokens)
+            call.batch_tokens = picture.batch_tokens
             return call
         picture.unread_tokens = ahead_tokens
         picture.waiting[call] = None
@@ -215,8 +223,14 @@ class PredictedImpact:
             picture.unread_tokens -= call.input_tokens
             return
         del picture.running[call]
-        if how is Ended.WHOLE and call.batch_tokens:
-            tokens = (call.batch_tokens + picture.batch_tokens) / 2
+        tokens = (call.batch_tokens + picture.batch_tokens) / 2
+        if how is Ended.WHOLE and not call.streams:
+            if picture.whole is None:
+                picture.whole = WholeTimes()
+            sizes = call.input_tokens, max(1.0, call.output_tokens)
+            if picture.whole.learn(*sizes, tokens, now - call.began):
+                _refit(picture)
+        elif how is Ended.WHOLE and call.batch_tokens:
             picture.writing.learn(tokens, (now - call.first_at) / max(1.0, call.output_tokens))
             _refit(picture)
         picture.batch_tokens -= _batch_tokens(call.input_tokens, call.output_tokens)
@@ -234,7 +248,10 @@ def _batch_tokens(input_tokens: float, output_tokens: float) -> float:
 
 
 def _refit(picture: Picture) -> None:
-    given = picture.given or (0.0, 0.0, 0.0, 0.0)
+    given, whole = picture.given or (0.0, 0.0, 0.0, 0.0), picture.whole
+    if whole is not None and whole.known and not (picture.reading.known and picture.writing.known):
+        picture.fits = whole.fits
+        return
     reading = picture.reading.fit() if picture.reading.known or not picture.given else given[:2]
     writing = picture.writing.fit() if picture.writing.known or not picture.given else given[2:]
     picture.fits = (*reading, *writing)

@@ -7,6 +7,7 @@ from app.errors import UpstreamUnavailableError
 from app.gateway.deployments.balance import CallSize
 from app.gateway.deployments.pool import DeploymentPool
 from app.gateway.deployments.predicted_impact import Line, PredictedImpact
+from app.gateway.deployments.whole_times import WholeTimes
 from tests.support.providers import ScriptedProvider, deployment
 
 SMALL, LARGE = (
@@ -173,7 +174,7 @@ def test_whatever_becomes_of_calls_nothing_of_them_is_left():
         assert (picture.unread_tokens, picture.batch_tokens) == pytest.approx((0, 0))
 
 
-def test_calls_that_come_whole_count_and_teach_nothing():
+def test_calls_that_come_whole_count_and_change_nothing_that_streams_taught():
     world = World()
     world.learn()
     before = world.balance._pictures[world.slots["x"].load].fits
@@ -186,3 +187,49 @@ def test_calls_that_come_whole_count_and_teach_nothing():
     for lease in leases[:2]:
         world.end(lease)
     assert world.balance._pictures[world.slots["x"].load].fits == before
+
+
+WHOLE = [
+    CallSize(input_tokens=input_tokens, output_tokens=output_tokens, streams=False)
+    for input_tokens, output_tokens in ((100, 20), (4000, 400), (2500, 30), (200, 600))
+]
+
+
+def learn_whole(world, n, *, slower=3.0):
+    for number in range(n):
+        for name, factor in (("x", 1.0), ("y", slower)):
+            size = WHOLE[number % len(WHOLE)]
+            beside = [world.lease(WHOLE[1], at=name) for _ in range(number % 3)]
+            lease = world.lease(size, at=name)
+            tokens = size.input_tokens + size.output_tokens / 2 + len(beside) * 4200
+            world.now += factor * (1e-3 * size.input_tokens)
+            world.now += factor * size.output_tokens * (0.01 + 1e-5 * tokens)
+            lease.first_token()  # with the last one
+            world.end(lease)
+            for each in beside:
+                each.release()
+
+
+def test_where_nothing_streams_the_times_of_whole_answers_teach():
+    world = World()
+    learn_whole(world, 15)
+    assert not any(picture.known for picture in world.balance._pictures.values())
+    learn_whole(world, 60)
+    for name, factor in (("x", 1.0), ("y", 3.0)):
+        read_s, *rest = world.balance._pictures[world.slots[name].load].fits
+        assert read_s == pytest.approx(0.0, abs=1e-3)
+        assert rest == pytest.approx([1e-3 * factor, 0.01 * factor, 1e-5 * factor], rel=0.02)
+    busy = [world.lease(WHOLE[0], at="x") for _ in range(2)]
+    assert world.where(WHOLE[1]) == "x"  # though it has more calls
+    for lease in busy:
+        world.end(lease)
+
+
+def test_sizes_that_never_vary_are_no_trouble():
+    times = WholeTimes()
+    for number in range(40):
+        assert times.learn(500.0, 250.0, 625.0, 2.0) == (number >= 15 and number % 4 == 3)
+    read_s, read_s_per_token, step_s, step_s_per_token = times.fits
+    took_s = read_s + read_s_per_token * 500.0 + 250.0 * (step_s + step_s_per_token * 625.0)
+    assert took_s == pytest.approx(2.0, rel=1e-3)
+    assert min(times.fits) >= 0.0
