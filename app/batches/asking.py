@@ -202,8 +202,8 @@ class Asking:
 
     async def _one_less(self) -> None:
         done, self._running = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+        # All of them at once: where several have failed, the first one's error is raised.
+        await asyncio.gather(*done)
 
     async def _ask(self, line: BatchLine) -> None:
         """Ask one request until it has an answer, or may have none."""

@@ -196,7 +196,8 @@ def test_gateways_on_one_redis_use_up_a_quota_together(redis_server, stub, artif
             return client.post("/v1/chat/completions", json=body).headers["x-route-deployment"]
 
         one, another = clients
-        assert NANO in {ask(another) for _ in range(6)}
+        # Of two that are as busy chance decides: once in a million million times it is never that.
+        assert any(ask(another) == NANO for _ in range(40))
         # More than are allowed in a minute, even of both: one alone has used them up.
         taken = Counter(ask(one) for _ in range(150))
         assert 20 <= taken[NANO] < 60

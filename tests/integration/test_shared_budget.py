@@ -25,7 +25,7 @@ TEAM = Claim(
 
 _GATEWAY = """
 import asyncio, itertools, random, sys
-from app.stores.base import Refusal, Resource
+from app.stores.claims import Refusal, Resource
 from app.stores.redis import RedisStore
 from tests.integration.test_shared_budget import KEY, RESERVE_NUSD, TEAM
 from tests.support.stores import StoreUnderTest, settlement
