@@ -13,7 +13,7 @@ _ALIKE = {
     # What a test leaves unanswered holds up no other one, nor the end.
     "server.shutdown_grace_s": 0.1,
 }
-_BATCHES = {"enabled": True, "lease_s": 1.0, "max_running": 100}
+_BATCHES = {"enabled": True, "lease_s": 10.0, "max_running": 100}
 
 
 @pytest.fixture(autouse=True)
