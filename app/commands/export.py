@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from app.commands.config_option import DEFAULT_FILE
+from app.commands.log_options import log_options
 from app.commands.moment_option import moment
 from app.commands.open_log import open_log
 
@@ -21,20 +22,7 @@ if TYPE_CHECKING:
 @click.option("--out", type=click.Path(path_type=Path), required=True, help=".parquet or .jsonl")
 @click.option("--since", callback=moment, metavar="7d", help="A date (UTC) or an age.")
 @click.option("--until", callback=moment, metavar="2026-11-22", help="Likewise; excluded.")
-@click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path),
-    envvar="STEELYARD_CONFIG",
-    help="Configuration file of the gateway; its data folder holds the log.  "
-    "[default: configs/gateway.yaml, but none with --from]",
-)
-@click.option(
-    "--from",
-    "folder",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Read what `steelyard collect` wrote there instead.",
-)
+@log_options()
 @click.option("--unlabelled", is_flag=True, help="Decisions without a label, too.")
 @click.option("--preferences", is_flag=True, help="Comparisons instead of qualities (.jsonl).")
 @click.option(

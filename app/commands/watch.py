@@ -11,6 +11,7 @@ import click
 
 from app.commands.admin_client import ask_admin, token_option, url_option
 from app.commands.config_option import DEFAULT_FILE
+from app.commands.log_options import log_options
 from app.commands.moment_option import moment
 
 _PATH = "/admin/watch"
@@ -100,20 +101,7 @@ def check(*, n: int, **options: Any) -> None:
 @watch.command()
 @click.option("--since", callback=moment, metavar="30d", help="A date (UTC) or an age.")
 @click.option("--until", callback=moment, metavar="2026-11-22", help="Likewise; excluded.")
-@click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path),
-    envvar="STEELYARD_CONFIG",
-    help="Configuration file of the gateway; its data folder holds the log, its `watch` says how "
-    "to look.  [default: configs/gateway.yaml, but none with --from]",
-)
-@click.option(
-    "--from",
-    "folder",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Read what `steelyard collect` wrote there instead.",
-)
+@log_options(also=", its `watch` says how to look")
 @click.option(
     "--texts",
     is_flag=True,
