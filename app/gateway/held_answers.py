@@ -265,7 +265,8 @@ class Holder(msgspec.Struct, kw_only=True, eq=False):
         chunks = list(opened.prelude)
         n_bytes = sum([len(chunk.data) for chunk in chunks])
         reading = self.dispatcher.hold(opened, stage)
-        while clock() < late:
+        too_late = False
+        while not (too_late := clock() >= late):
             self._n_bytes[id(stage)] = n_bytes
             if sum(self._n_bytes.values()) > hold.max_bytes:
                 break
@@ -276,7 +277,7 @@ class Holder(msgspec.Struct, kw_only=True, eq=False):
             chunks.append(chunk)
             n_bytes += len(chunk.data)
         if not longer:
-            raise _TooLongError
+            raise TimeoutError if too_late else _TooLongError
         return chunks, False
 
     def _kept(

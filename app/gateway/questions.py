@@ -4,7 +4,6 @@ It goes the way of every upstream call: pool, leases, retries, traces, account. 
 what a reply means, is said in `routers.decision`.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -12,6 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from app.concurrency.deadline import Deadline
 from app.errors import GatewayError, UpstreamRejectedError
 from app.gateway.deployments.breaker import Circuit
 from app.gateway.dispatch import Afford, Dispatcher, Failures, OpenAnswer
@@ -135,7 +135,7 @@ class Questions:
             return Reply(silent, silence=Silence.LEFT_ALONE)
         failures: Failures = []
         try:
-            async with asyncio.timeout(deadline_s):
+            with Deadline(deadline_s):
                 reply = await self._reply(
                     question, model_id, entry, role, logprobs=logprobs, failures=failures
                 )

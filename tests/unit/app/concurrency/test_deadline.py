@@ -1,6 +1,8 @@
 import asyncio
+import time
 
 import pytest
+import uvloop
 
 from app.concurrency.deadline import Deadline, within
 
@@ -128,3 +130,17 @@ async def test_a_cancellation_by_somebody_else_stays_one():
 async def test_an_error_of_the_block_passes():
     with pytest.raises(TooLateError), Deadline(5):
         raise TooLateError
+
+
+def test_a_deadline_is_never_early():
+    """Uvloop counts in whole milliseconds."""
+
+    async def left_when_over_s(seconds):
+        ends = time.monotonic() + seconds
+        with pytest.raises(TimeoutError), Deadline(seconds):
+            await asyncio.get_running_loop().create_future()
+        return ends - time.monotonic()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        for n in range(40):
+            assert runner.run(left_when_over_s(0.002 + n * 7e-5)) <= 0
