@@ -1,6 +1,6 @@
 """An ordered cascade that learns which models to try from verdicts on their answers."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Self
 
@@ -9,13 +9,14 @@ from pydantic import Field
 
 from routers.errors import RoutingConfigError
 from routers.numeric import FloatArray
-from routers.options import State, packed_lines, prefixed, take, take_lines, under
+from routers.options import State, packed_lines, take, take_lines
 from routers.steps import Answer, Delegate, Draft, Run, Serve, Skip
 from routers.task import Task
 from routers.types import FloatVector
 from routers.workflows.base import WORKFLOWS, WorkflowContext
 from routers.workflows.cascade import LAST_STAGE, not_among
-from routers.workflows.learning.base import Beliefs, Estimate, OnlineWorkflow
+from routers.workflows.learning.base import Beliefs, Estimate
+from routers.workflows.learning.believing import BelievingWorkflow
 from routers.workflows.learning.lessons import Lesson
 from routers.workflows.learning.linear_beliefs import (
     OBSERVED,
@@ -37,7 +38,7 @@ _AT_ANY_PRICE = 1e6
 
 @WORKFLOWS.register("contextual-cascade")
 @dataclass(kw_only=True)
-class ContextualCascade(OnlineWorkflow):
+class ContextualCascade(BelievingWorkflow[LinearBeliefs]):
     """Try models in the order of chance / cost while they are worth it, until one is accepted.
 
     The chance of each is what the router predicts, corrected by a linear model of the request's
@@ -97,8 +98,6 @@ class ContextualCascade(OnlineWorkflow):
     _verifier: Verifier | None = field(init=False, repr=False)
     _center: FloatVector = field(init=False, repr=False)
     _components: FloatArray = field(init=False, repr=False)  # (n_features, n_components)
-    _prior: Lesson | None = field(init=False, repr=False)
-    _beliefs: LinearBeliefs = field(init=False, repr=False)
     _typical: dict[str, float] = field(init=False, repr=False, default_factory=dict)
     """What the router predicted of each model, on average of late requests."""
 
@@ -211,21 +210,6 @@ class ContextualCascade(OnlineWorkflow):
         success = np.array([float(each.accepted) for each in verdicts])
         return self._beliefs.lesson(phi[at], predicted[at], success)
 
-    def absorb(self, lesson: Lesson) -> None:
-        """Believe a lesson from now on."""
-        self._beliefs.learn(lesson)
-
-    def recall(self, lesson: Lesson | None) -> Callable[[], None]:
-        """Return what has it believe a lesson and what was fitted, and nothing else."""
-        beliefs = self._beginning()
-        if lesson is not None:
-            beliefs.learn(lesson)
-
-        def believe() -> None:
-            self._beliefs = beliefs
-
-        return believe
-
     @property
     def subject(self) -> bytes:
         """The models, who verifies them, and what is seen of a request."""
@@ -284,23 +268,21 @@ class ContextualCascade(OnlineWorkflow):
 
     def state(self) -> dict[str, np.ndarray]:
         """Return what was fitted; what requests taught are lessons, which are kept elsewhere."""
-        prior = {} if self._prior is None else prefixed("prior.", self._prior.state())
         return {
             "models": packed_lines(self._models),
             "center": self._center,
             "components": self._components,
-            **prior,
+            **self._prior_state(),
         }
 
     def restore(self, state: State, models: Sequence[str]) -> Self:
         """Take over what was fitted."""
         del models
-        prior = under("prior.", state)
         self._start(
             tuple(take_lines(state, "models")),
             take(state, "center", ndim=1),
             take(state, "components", ndim=2),
-            Lesson.restore(prior) if prior else None,
+            self._prior_of(state),
         )
         return self
 
@@ -312,20 +294,15 @@ class ContextualCascade(OnlineWorkflow):
         prior: Lesson | None,
     ) -> None:
         self._models, self._center, self._components = models, center, components
-        self._prior = prior
-        self._beliefs = self._beginning()
+        self._begin(prior)
 
-    def _beginning(self) -> LinearBeliefs:
-        """Return what is believed before the first lesson."""
-        beliefs = LinearBeliefs(
+    def _untaught(self) -> LinearBeliefs:
+        return LinearBeliefs(
             (n_columns(self._components.shape[1], len(self._models)),),
             ridge=self.ridge,
             weighted=self.estimator == "weighted",
             optimism=self.optimism,
         )
-        if self._prior is not None:
-            beliefs.learn(self._prior)
-        return beliefs
 
     def meet(self, models: Iterable[str]) -> None:
         """Take models in that nobody named and nothing was fitted for; they are known by name."""

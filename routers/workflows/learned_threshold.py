@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Self
 
@@ -12,13 +12,14 @@ from pydantic import Field
 from routers.decisions import CandidateEstimate
 from routers.errors import RoutingConfigError
 from routers.numeric import FloatArray
-from routers.options import State, prefixed, take, under
+from routers.options import State, take
 from routers.steps import Delegate, Draft, Run, Serve, Skip
 from routers.task import Task
 from routers.workflows._meanwhile import meanwhile
 from routers.workflows.base import WORKFLOWS, WorkflowContext
 from routers.workflows.cascade import not_among
-from routers.workflows.learning.base import Beliefs, Estimate, OnlineWorkflow
+from routers.workflows.learning.base import Beliefs, Estimate
+from routers.workflows.learning.believing import BelievingWorkflow
 from routers.workflows.learning.cells import UCB_Z, CellBeliefs, Learner
 from routers.workflows.learning.lessons import Lesson
 from routers.workflows.learning.subject import subject_of
@@ -34,7 +35,7 @@ _FOLLOWS = 0.02
 
 @WORKFLOWS.register("learned-threshold")
 @dataclass(kw_only=True)
-class LearnedThreshold(OnlineWorkflow):
+class LearnedThreshold(BelievingWorkflow[CellBeliefs]):
     """Let the cheap model answer where its predicted quality reaches a threshold.
 
     How good its answers are is known only where it was asked: so on a share of the requests that
@@ -90,8 +91,6 @@ class LearnedThreshold(OnlineWorkflow):
     _verifier: Verifier | None = field(init=False, repr=False)
     _edges: FloatArray = field(init=False, repr=False)  # (bins + 1,)
     _cuts: list[float] = field(init=False, repr=False)  # those between two bins
-    _prior: Lesson | None = field(init=False, repr=False)
-    _beliefs: CellBeliefs = field(init=False, repr=False)
     _typical: tuple[float, float] | None = field(init=False, repr=False, default=None)
     """Of late requests: the strong model's score, and what the money saved is worth in quality."""
 
@@ -227,21 +226,6 @@ class LearnedThreshold(OnlineWorkflow):
         at = np.array([cells[each.answer.model_id] for each in verdicts], np.intp)
         return self._beliefs.lesson(at, np.array([float(each.accepted) for each in verdicts]))
 
-    def absorb(self, lesson: Lesson) -> None:
-        """Believe a lesson from now on."""
-        self._beliefs.learn(lesson)
-
-    def recall(self, lesson: Lesson | None) -> Callable[[], None]:
-        """Return what has it believe a lesson and what was fitted, and nothing else."""
-        beliefs = self._beginning()
-        if lesson is not None:
-            beliefs.learn(lesson)
-
-        def believe() -> None:
-            self._beliefs = beliefs
-
-        return believe
-
     @property
     def subject(self) -> bytes:
         """The two models, who verifies them, and the bins that are counted in."""
@@ -278,8 +262,7 @@ class LearnedThreshold(OnlineWorkflow):
 
     def state(self) -> dict[str, np.ndarray]:
         """Return what was fitted; what requests taught are lessons, which are kept elsewhere."""
-        prior = {} if self._prior is None else prefixed("prior.", self._prior.state())
-        return {"edges": self._edges, **prior}
+        return {"edges": self._edges, **self._prior_state()}
 
     def restore(self, state: State, models: Sequence[str]) -> Self:
         """Take over what was fitted."""
@@ -287,23 +270,17 @@ class LearnedThreshold(OnlineWorkflow):
         edges = take(state, "edges", ndim=1)
         if len(edges) != self.bins + 1 or (np.diff(edges) < 0).any():
             raise ValueError("the edges of the bins do not fit")
-        prior = under("prior.", state)
-        self._start(edges, Lesson.restore(prior) if prior else None)
+        self._start(edges, self._prior_of(state))
         return self
 
     def _start(self, edges: FloatArray, prior: Lesson | None) -> None:
-        self._edges, self._prior = edges, prior
-        self._cuts = edges[1:-1].tolist()
-        self._beliefs = self._beginning()
+        self._edges, self._cuts = edges, edges[1:-1].tolist()
+        self._begin(prior)
 
-    def _beginning(self) -> CellBeliefs:
-        """Return what is believed before the first lesson."""
-        beliefs = CellBeliefs(
+    def _untaught(self) -> CellBeliefs:
+        return CellBeliefs(
             (2 * self.bins,), prior_observations=self.prior_observations, memory=self.memory
         )
-        if self._prior is not None:
-            beliefs.learn(self._prior)
-        return beliefs
 
 
 def _score(candidate: CandidateEstimate) -> float:
