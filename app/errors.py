@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from app.paths import CHAT_COMPLETIONS
+
 
 class GatewayError(Exception):
     """Base of everything the gateway raises on purpose; the message is shown to the client."""
@@ -255,8 +257,7 @@ class UpstreamError(GatewayError):
     sent
         False where the request surely never reached the upstream.
     dialect
-        In which `body` is written. Its default is `app.types.CHAT_COMPLETIONS`, not imported: the
-        command line knows these errors and answers before it loads what `app.types` needs.
+        In which `body` is written.
     """
 
     retryable = True
@@ -274,7 +275,7 @@ class UpstreamError(GatewayError):
         retry_after_s: float | None = None,
         code: str | None = None,
         sent: bool = True,
-        dialect: str = "chat_completions",
+        dialect: str = CHAT_COMPLETIONS,
     ) -> None:
         super().__init__(message, code=code)
         self.dialect = dialect

@@ -57,6 +57,13 @@ from app.gateway.intake import Intake
 from app.gateway.lessons import LESSONS_EVERY_S
 from app.gateway.watch.canaries import LOOK_EVERY_S
 from app.gateway.watch.provider_watch import KEEP_EVERY_S
+from app.paths import (
+    CHAT_COMPLETIONS,
+    COUNT_TOKENS_ROUTE,
+    DECISION_ROUTE,
+    INPUT_TOKENS_ROUTE,
+    MESSAGES_ROUTE,
+)
 from app.server.signals import drain_before_exit, on_hangup
 from app.spend.desk import SpendDesk
 from app.spend.source import spend_source
@@ -67,13 +74,6 @@ from app.stores.owners import new_run, owner_of
 from app.telemetry.exposition import MetricsServer
 from app.telemetry.metrics import Metrics
 from app.telemetry.recent import Recent
-from app.types import (
-    CHAT_COMPLETIONS,
-    COUNT_TOKENS_ROUTE,
-    DECISION_ROUTE,
-    INPUT_TOKENS_ROUTE,
-    MESSAGES_ROUTE,
-)
 from routers.artifact.artifact import RouterArtifact
 from routers.plugins import load_plugins, plugin_names
 

@@ -28,6 +28,7 @@ from app.gateway.visible import VisibleNames
 from app.gateway.watch.canaries import Canaries
 from app.gateway.watch.drift import DriftSamples
 from app.gateway.watch.provider_watch import ProviderWatch
+from app.outcome import Outcome
 from app.outcomes.decision_log import DecisionLog
 from app.outcomes.feedback import Feedback
 from app.outcomes.remembering import Memories
@@ -37,7 +38,6 @@ from app.stores.base import Lifecycle, Troubled
 from app.stores.claims import Standing
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import Tracer
-from app.types import Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

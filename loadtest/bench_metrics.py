@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from app.outcome import Outcome
     from app.telemetry.metrics import Metrics
-    from app.types import Outcome
 
 _ROUNDS = 10
 _MODELS = ("sim-nano", "sim-small", "sim-medium", "sim-large", "sim-frontier")
@@ -87,7 +87,9 @@ def configured_metrics() -> "Metrics":
 
 def example_outcome(served: str) -> "Outcome":
     """Return what a routed, streamed request left behind."""
-    from app.types import Call, CallRole, Outcome, Usage  # noqa: PLC0415
+    from app.calls import Call, CallRole  # noqa: PLC0415
+    from app.outcome import Outcome  # noqa: PLC0415
+    from app.usage import Usage  # noqa: PLC0415
     from routers.decision.switching import SessionReason  # noqa: PLC0415
     from routers.decisions import CandidateEstimate, Decision, Reason  # noqa: PLC0415
     from routers.objectives import CostQuality  # noqa: PLC0415

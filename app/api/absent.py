@@ -14,7 +14,7 @@ import msgspec
 from app.api.dialects.base import dialects
 from app.api.pinned import pinned
 from app.errors import AbsentEndpointError
-from app.types import MESSAGES_ROUTE
+from app.paths import MESSAGES_ROUTE
 
 CHAT = "/v1/chat/completions"
 

@@ -22,8 +22,8 @@ from app.errors import (
     UpstreamRejectedError,
 )
 from app.gateway.request import RouteRequest
+from app.paths import COUNT_TOKENS_ROUTE, INPUT_TOKENS_ROUTE, MESSAGES
 from app.providers.base import ModelCall, Provider
-from app.types import COUNT_TOKENS_ROUTE, INPUT_TOKENS_ROUTE, MESSAGES
 from routers.errors import RoutingError
 
 _COUNTED_BY = b"x-route-tokens-counted-by"

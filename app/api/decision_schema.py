@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from app.types import DecisionModelResult
+from app.outcome import DecisionModelResult
 from routers.artifact.evidence import Evidence
 from routers.request.layout import DOMAINS, KINDS, LEVELS
 

@@ -19,8 +19,8 @@ from app.api.waiting import Waiting
 from app.errors import ClientDisconnectedError
 from app.gateway.handle import Answer, Head
 from app.gateway.request import RouteRequest
+from app.paths import CHAT_COMPLETIONS
 from app.providers.base import Chunk
-from app.types import CHAT_COMPLETIONS
 from app.wire.held import read_held
 from app.wire.pinned.endpoints import PASSED_THROUGH
 

@@ -6,11 +6,12 @@ from typing import Any
 
 from app.api.numbers import rounded
 from app.api.told_workflows import workflow_object
+from app.calls import Call
 from app.gateway.ledger import LedgerEntry
 from app.gateway.load.load_bias import told_near
 from app.gateway.policy import Policy
 from app.gateway.request import AskedTask, RouteRequest
-from app.types import Call, DecisionModelSaid, Judgement
+from app.outcome import DecisionModelSaid, Judgement
 from routers.answers.references import exact_match, f1
 from routers.decisions import CandidateEstimate, Decision, KnobStep
 from routers.objectives import Objective, StrongThreshold

@@ -19,8 +19,8 @@ from app.config.tasks import NO_TASK
 from app.errors import InvalidRequestError
 from app.gateway.images import WISHES
 from app.gateway.queues.ranks import PRIORITY_HEADER
+from app.gateway.request import CacheMode
 from app.head import RequestHead
-from app.types import CacheMode
 from routers.decision.tradeoff import objective_of_mu
 from routers.objectives import (
     CostQuality,

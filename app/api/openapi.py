@@ -17,7 +17,7 @@ from app.gateway.images import AS_SENT
 from app.gateway.names import Names
 from app.gateway.queues.ranks import PRIORITY_HEADER
 from app.keys import Priority
-from app.types import CHAT_COMPLETIONS, DECISION_ROUTE
+from app.paths import CHAT_COMPLETIONS, DECISION_ROUTE
 from routers.workflows.chain import MAX_STAGES
 
 _REF = "#/components/schemas/{model}"

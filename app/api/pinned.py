@@ -19,8 +19,8 @@ from app.api.pinned_schema import documented_as
 from app.errors import InvalidRequestError
 from app.gateway.request import RouteRequest
 from app.head import RequestHead
+from app.paths import CHAT_COMPLETIONS
 from app.providers.base import Chunk
-from app.types import CHAT_COMPLETIONS
 from app.usage import Usage
 from app.wire.body import Body, Fields
 from app.wire.envelope import decode_value, read_envelope

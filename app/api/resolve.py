@@ -15,11 +15,10 @@ from app.gateway.images import AS_SENT, Looked, looked
 from app.gateway.latency_terms import LatencyTerms, terms
 from app.gateway.names import Meant, Names
 from app.gateway.policy import Policy
-from app.gateway.request import IDEMPOTENCY_KEY, AskedTask, RouteRequest
+from app.gateway.request import IDEMPOTENCY_KEY, AskedTask, CacheMode, RouteRequest
 from app.gateway.tasks import asked_task, check_chain, with_task
 from app.head import NO_HEAD, RequestHead
 from app.ids import new_id
-from app.types import CacheMode
 from routers.models import CHAT, Demand
 from routers.objectives import CostQuality, Objective, StrongThreshold
 from routers.wishes import NO_TRAITS, Flags, Wishes

@@ -10,8 +10,8 @@ from app.config.models import MARK
 from app.gateway.ledger import LedgerEntry
 from app.gateway.money.pressure import Pressure
 from app.gateway.request import RouteRequest
+from app.outcome import DecisionModelSaid
 from app.stores.claims import Standing
-from app.types import DecisionModelSaid
 from routers.decisions import CandidateEstimate, Decision, Reason
 from routers.objectives import CostQuality, StrongThreshold
 from routers.types import Category, DocumentNumbers

@@ -21,7 +21,7 @@ from app.state import AppState, Readiness, Resources
 from app.stores.base import Lifecycle
 from app.telemetry.metrics import Metrics
 from app.telemetry.recent import Recent
-from app.types import GATEWAY_QUEUE
+from app.waits import GATEWAY_QUEUE
 
 
 def build_state(

@@ -13,7 +13,7 @@ from app.stores.base import Owes, StoreError
 from app.stores.claims import Standing
 from app.telemetry.baselines import BudgetFact
 from app.telemetry.logs import dropped_lines
-from app.types import GATEWAY_QUEUE
+from app.waits import GATEWAY_QUEUE
 
 _RANDOM = random.SystemRandom()
 SAMPLE_S = 5.0

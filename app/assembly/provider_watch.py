@@ -6,10 +6,10 @@ from app.config import LoadedConfig
 from app.gateway.watch.canaries import Canaries, CanaryRule
 from app.gateway.watch.provider_watch import ProviderWatch
 from app.gateway.watch.watched_answers import Place
+from app.outcome import Outcome
 from app.state import Readiness
 from app.stores.base import Registers
 from app.telemetry.metrics import Metrics
-from app.types import Outcome
 from routers.watch.watched import Change, Rule
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from app.calls import WATCHED, CallRole
 from app.gateway.excerpt import Excerpt
 from app.gateway.watch.canaries import CALLER
 from app.gateway.watch.provider_watch import KEEP_EVERY_S
@@ -17,10 +18,10 @@ from app.gateway.watch.watched_answers import (
     Seen,
     observation_of,
 )
+from app.outcome import CacheState
 from app.outcomes.calls import StoredCall, read_calls, serving_call
 from app.outcomes.rows import OutcomeRow
 from app.providers.base import Chunk
-from app.types import WATCHED, CacheState, CallRole
 from routers.watch.signals import Observation, Signal
 from routers.watch.watched import Change, Peers, Rule, Watched, peers_of
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.gateway.deployments.slots import Slot
+from app.outcome import CacheState
 from app.telemetry.recent import Ended
-from app.types import CacheState
 from routers.decisions import Reason
 
 N_LISTED = 60

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from app.gateway.request import IDEMPOTENCY_KEY, RouteRequest
-from app.types import CHAT_COMPLETIONS, CacheMode
+from app.gateway.request import IDEMPOTENCY_KEY, CacheMode, RouteRequest
+from app.paths import CHAT_COMPLETIONS
 from routers.models import Capability
 
 _LEFT_OUT = frozenset(

@@ -19,8 +19,8 @@ from app.gateway.session import IdSource, Session, identify
 from app.gateway.stalls import heed_stalls
 from app.head import RequestHead
 from app.lineage import Lineage
+from app.paths import MESSAGES
 from app.stores.base import Blobs, StoreError
-from app.types import MESSAGES
 from app.usage import Usage
 from app.wire.turns import Turn
 from routers.decision.switching import LastTurn, Scarcity, SessionReason, Verdict, weigh

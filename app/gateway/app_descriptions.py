@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from app.calls import CallRole
 from app.gateway.ledger import LedgerEntry
 from app.gateway.policy import Policy
 from app.gateway.questions import Questions, question_of, unsent
 from app.gateway.request import RouteRequest
-from app.types import CallRole
 from routers.models import ModelSpec
 from routers.text.token_estimate import estimate_tokens_upper
 from routers.text.window import head_and_tail

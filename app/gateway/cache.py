@@ -16,9 +16,10 @@ import msgspec
 
 from app.gateway._answer_key import answer_name, may_use
 from app.gateway.request import RouteRequest
+from app.outcome import CacheState
+from app.paths import CHAT_COMPLETIONS
 from app.providers.base import Chunk
 from app.stores.base import Answers, StoreError
-from app.types import CHAT_COMPLETIONS, CacheState
 from app.usage import Usage
 from app.wire.answer_pieces import KEEPABLE, Assembler, is_keepable, replay
 from app.wire.usage import with_usage

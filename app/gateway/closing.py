@@ -2,7 +2,8 @@
 
 from app.gateway.heard import NOTHING
 from app.gateway.ledger import LedgerEntry
-from app.types import CHAT_COMPLETIONS, Outcome, Texts
+from app.outcome import Outcome, Texts
+from app.paths import CHAT_COMPLETIONS
 
 
 def closed(entry: LedgerEntry, *, status: int, error: str | None) -> Outcome:

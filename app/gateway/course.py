@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.gateway.heard import MAX_KEPT_ANSWER_BYTES
-from app.types import DraftText, DraftVerdict, WorkflowTold
+from app.outcome import DraftText, DraftVerdict, WorkflowTold
 from routers.decision.acceptance import mean_logprob
 from routers.steps import Answer, Run, Step
 from routers.task import Task

@@ -18,7 +18,7 @@ import numpy as np
 
 from app.gateway.policy import Policy
 from app.gateway.request import RouteRequest
-from app.types import Judgement
+from app.outcome import Judgement
 from routers.decision.causal_llm import with_strong_chance
 from routers.decision.decide import decide, decide_without_predictions, estimate_each, unpredicted
 from routers.decisions import CandidateEstimate, Decision, Reason

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from app.calls import CallRole
 from app.errors import UpstreamError, UpstreamTimeoutError
 from app.gateway.decision_model_rule import DecisionModelRule
 from app.gateway.deployments.breaker import Circuit
@@ -22,7 +23,7 @@ from app.gateway.money.paid import NOTHING_PAID, Paid
 from app.gateway.policy import Policy
 from app.gateway.questions import Questions, Silence, question_of, unsent
 from app.gateway.request import RouteRequest
-from app.types import CallRole, DecisionModelResult, DecisionModelSaid
+from app.outcome import DecisionModelResult, DecisionModelSaid
 from app.usage import Usage
 from routers.decision.judged import (
     JUDGED_MAX_TOKENS,

@@ -13,6 +13,7 @@ from functools import partial
 
 import msgspec
 
+from app.calls import Call, CallRole
 from app.concurrency.deadline import Deadline, within
 from app.concurrency.race import race
 from app.error_answers import answer_for
@@ -43,10 +44,10 @@ from app.gateway.retry import (
     may_go_elsewhere,
     wait_before_repeating_s,
 )
+from app.paths import CHAT_COMPLETIONS, MESSAGES
 from app.providers.base import Chunk, ModelCall, Progress, Provider
 from app.providers.messages.native import without_thoughts
 from app.telemetry.tracing import CallTrace
-from app.types import CHAT_COMPLETIONS, MESSAGES, Call, CallRole
 from app.wire.body import Body, Fields
 from app.wire.parameter_changes import CHANGES
 from routers.models import Capability

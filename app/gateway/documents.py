@@ -6,7 +6,7 @@ from dataclasses import replace as with_
 from msgspec.structs import replace
 
 from app.gateway.request import RouteRequest
-from app.types import CHAT_COMPLETIONS
+from app.paths import CHAT_COMPLETIONS
 from app.wire.documents import attached_in, declared_in, words_of
 from app.wire.turns import Turn
 from routers.objectives import CostQuality, MaxQualityLoss

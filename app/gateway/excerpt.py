@@ -3,8 +3,8 @@
 import msgspec
 
 from app.gateway.request import RouteRequest
+from app.paths import CHAT_COMPLETIONS
 from app.providers.base import Chunk
-from app.types import CHAT_COMPLETIONS
 from routers.models import Capability
 
 BEGINNING_BYTES = 3_000

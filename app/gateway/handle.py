@@ -28,9 +28,9 @@ from app.gateway.queues.virtual_counters import NO_RANK, Rank
 from app.gateway.request import RouteRequest
 from app.gateway.watch.provider_watch import ProviderWatch
 from app.gateway.workflows import Workflows
+from app.paths import CHAT_COMPLETIONS, CHAT_ROUTE
 from app.providers.base import Chunk
 from app.telemetry.tracing import AskedFor, Headers, Tracer, UpstreamFacts
-from app.types import CHAT_COMPLETIONS, CHAT_ROUTE
 from routers.decisions import Decision
 from routers.request.layout import Description
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from app.paths import CHAT_COMPLETIONS
 from app.providers.base import Chunk
-from app.types import CHAT_COMPLETIONS
 
 
 @dataclass(frozen=True, slots=True)

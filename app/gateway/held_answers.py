@@ -6,6 +6,7 @@ from functools import partial
 
 import msgspec
 
+from app.calls import HOLD_BACK_EXCEEDED
 from app.concurrency.deadline import Deadline
 from app.errors import (
     AllAttemptsFailedError,
@@ -20,7 +21,6 @@ from app.gateway.plan import FirstOf
 from app.gateway.request import RouteRequest
 from app.gateway.steps import adopt, draft_of
 from app.providers.base import Chunk
-from app.types import HOLD_BACK_EXCEEDED
 from app.wire.body import Body, Fields
 from app.wire.held import read_held, without_logprobs
 from routers.steps import Answer, Draft

@@ -5,6 +5,18 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from app.calls import (
+    ANSWERING,
+    CONTRIBUTING,
+    DRAFT_REJECTED,
+    HEDGE_LOST,
+    Call,
+    CallRole,
+    cost_of_judges,
+    known_nusd,
+    sum_known_usd,
+    tokens_of,
+)
 from app.error_answers import answer_for
 from app.errors import BudgetExceededError, UpstreamError, UpstreamTimeoutError
 from app.gateway.affinity import SessionTurn
@@ -32,25 +44,11 @@ from app.gateway.queues.virtual_counters import NO_RANK, Rank
 from app.gateway.request import Deployment, RouteRequest
 from app.gateway.running import Running
 from app.keys import to_nusd
+from app.outcome import CacheState, DecisionModelSaid, Judgement
+from app.paths import CHAT_ROUTE
 from app.providers.base import Chunk, Progress
 from app.stores.claims import Standing
 from app.telemetry.tracing import CallTrace, RequestTrace
-from app.types import (
-    ANSWERING,
-    CHAT_ROUTE,
-    CONTRIBUTING,
-    DRAFT_REJECTED,
-    HEDGE_LOST,
-    CacheState,
-    Call,
-    CallRole,
-    DecisionModelSaid,
-    Judgement,
-    cost_of_judges,
-    known_nusd,
-    sum_known_usd,
-    tokens_of,
-)
 from app.usage import ToldUsage, Usage
 from routers.decision.switching import SessionReason
 from routers.decisions import Decision, Latency, Reason

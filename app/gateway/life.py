@@ -20,8 +20,8 @@ from app.errors import (
 from app.gateway.closing import closed
 from app.gateway.ledger import LedgerEntry
 from app.gateway.reservations import Reservations
+from app.outcome import Outcome
 from app.stores.base import StoreError
-from app.types import Outcome
 from routers.errors import RoutingError
 
 _log = logging.getLogger(__name__)

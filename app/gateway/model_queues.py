@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from app.calls import Call
 from app.error_answers import answer_for
 from app.errors import FailedToWaitError, UpstreamError
 from app.gateway.deployments.balance import CallSize
@@ -17,7 +18,6 @@ from app.gateway.queues.fair_line import FairLine
 from app.gateway.queues.places import OnWaited, WaitLimits, wait_in
 from app.gateway.queues.virtual_counters import INPUT_WEIGHT, OUTPUT_WEIGHT, Rank, Ticket
 from app.keys import Priority
-from app.types import Call
 
 _FIRST_WAKE_S = 0.01
 """The soonest that somebody who waits looks again by itself."""

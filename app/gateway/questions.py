@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from app.calls import Call, CallRole
 from app.concurrency.deadline import Deadline
 from app.errors import GatewayError, UpstreamRejectedError
 from app.gateway.deployments.breaker import Circuit
@@ -19,7 +20,6 @@ from app.gateway.ledger import LedgerEntry
 from app.gateway.plan import FirstOf
 from app.gateway.request import RouteRequest
 from app.gateway.steps import stage_of
-from app.types import Call, CallRole
 from app.wire.body import Body
 from app.wire.instructions import before_messages
 from routers.decision.causal_llm import SCORER_TOP_LOGPROBS, ScorerReply

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
+from app.calls import CallRole
 from app.errors import UpstreamInvalidResponseError
 from app.gateway.course import Course
 from app.gateway.dispatch import OpenAnswer
@@ -11,7 +12,6 @@ from app.gateway.questions import Reply
 from app.gateway.request import RouteRequest
 from app.gateway.steps import adopt
 from app.providers.base import Chunk
-from app.types import CallRole
 from app.wire.answer_pieces import in_pieces
 from app.wire.held import retold
 from routers.steps import Answer

@@ -1,6 +1,7 @@
 """What the gateway works on: a parsed request, and where models live."""
 
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 import msgspec
 
@@ -10,8 +11,8 @@ from app.gateway.latency_terms import LatencyTerms
 from app.gateway.policy import Policy, WorkflowRule
 from app.gateway.session import Session
 from app.lineage import Lineage
+from app.paths import CHAT_COMPLETIONS
 from app.providers.base import Provider, Timeouts
-from app.types import CHAT_COMPLETIONS, CacheMode
 from app.wire.body import Body, Fields
 from app.wire.documents import FIELD as DOCUMENTS
 from app.wire.documents import in_words, without_declared
@@ -26,6 +27,16 @@ from routers.wishes import Wishes
 IDEMPOTENCY_KEY = b"idempotency-key"
 """Told, in another word, to the upstream of a pinned model; a routed request may go to two, and one
 key must not mean two bodies."""
+
+
+class CacheMode(StrEnum):
+    """What a request wants of the response cache."""
+
+    ON = "on"
+    """Use it, even for requests with tools."""
+    OFF = "off"
+    NO_STORE = "no-store"
+    """Take an answer that is there if the key is cached, but keep nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

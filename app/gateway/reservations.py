@@ -8,6 +8,7 @@ request, `settle` finds it.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from app.calls import sum_known_usd
 from app.concurrency.eager import Eager, all_of
 from app.errors import ForbiddenError, RateLimitedError
 from app.gateway.app_descriptions import price_of_description
@@ -20,7 +21,6 @@ from app.gateway.request import RouteRequest
 from app.gateway.score import price_of_question
 from app.keys import to_nusd
 from app.stores.claims import Refusal, ScopeKind
-from app.types import sum_known_usd
 from routers.decisions import Decision, Reason
 from routers.models import ModelSpec
 

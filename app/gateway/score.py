@@ -11,7 +11,7 @@ from app.gateway.ledger import LedgerEntry
 from app.gateway.policy import Policy
 from app.gateway.questions import Questions, Silence, question_of, unsent
 from app.gateway.request import RouteRequest
-from app.types import Judgement
+from app.outcome import Judgement
 from routers.decision.causal_llm import SCORER_MAX_TOKENS, judge, scorer_messages
 from routers.decisions import Reason
 from routers.models import ModelSpec

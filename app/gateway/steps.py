@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from app.calls import WATCHED, CallRole
 from app.gateway.excerpt import excerpt_of
 from app.gateway.ledger import LedgerEntry, code_of
 from app.gateway.request import RouteRequest
 from app.providers.base import Chunk
-from app.types import WATCHED, CallRole
 
 
 @contextlib.contextmanager

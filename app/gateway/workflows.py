@@ -14,6 +14,7 @@ from typing import assert_never
 
 import msgspec
 
+from app.calls import DRAFT_REJECTED, CallRole
 from app.concurrency.together import together
 from app.errors import (
     AllAttemptsFailedError,
@@ -31,7 +32,6 @@ from app.gateway.questions import Questions, unsent, wire_messages
 from app.gateway.replies import Replies
 from app.gateway.request import RouteRequest
 from app.gateway.tasks import CHAIN_OBSTACLES
-from app.types import DRAFT_REJECTED, CallRole
 from app.wire.body import Body
 from routers.models import ModelSpec
 from routers.steps import Answer, Delegate, Draft, End, Purpose, Question, Refuse, Serve, Skip, Step

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import msgspec
 
+from app.calls import Call, CallRole
 from app.keys import to_nusd
-from app.types import Call, CallRole
 
 
 class Counted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -28,7 +28,7 @@ class StoredCall(Counted, frozen=True, kw_only=True, gc=False):
     id, parent
         Its own id, and that of the decision it belongs to.
     role
-        Of `app.types.CallRole`, or one that a later release added.
+        Of `app.calls.CallRole`, or one that a later release added.
     began_ms
         After the request came.
     estimated

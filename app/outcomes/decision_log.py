@@ -14,12 +14,12 @@ import numpy as np
 
 from app.keys import Priority, to_nusd
 from app.lineage import AgentKind
+from app.outcome import Outcome, Texts
 from app.outcomes.calls import calls_text
 from app.outcomes.log import DEFAULT_CAPACITY, OutcomeLog, Sink
 from app.outcomes.redaction import Redactor
 from app.outcomes.rows import ContentRow, OutcomeRow, Row
 from app.telemetry.texts import kept_texts
-from app.types import Outcome, Texts
 from routers.artifact.evidence import Evidence
 from routers.decisions import CandidateEstimate, Latency
 from routers.objectives import (

@@ -11,11 +11,11 @@ from typing import Any, Protocol
 
 import msgspec
 
+from app.calls import CallRole
 from app.keys import NUSD_PER_USD
 from app.outcomes.calls import StoredCall, read_calls, serving_call
 from app.outcomes.rows import Label, LabelKind, OutcomeRow
 from app.outcomes.sqlite import ContentReader, read_labels, read_outcomes
-from app.types import CallRole
 from routers.decision.judged import LEVELS
 from routers.errors import DataError
 from routers.files import repaired, replacing

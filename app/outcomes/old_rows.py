@@ -4,9 +4,9 @@ They had the calls that might answer in a column `attempts`, what a scorer had c
 and in `cost_nusd` what was paid besides it.
 """
 
+from app.calls import CallRole
 from app.outcomes.calls import StoredCall, read_calls, text_of
 from app.outcomes.rows import OutcomeRow
-from app.types import CallRole
 
 
 class StoredRow(OutcomeRow, frozen=True, kw_only=True, gc=False):

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from app.outcome import Outcome
 from app.outcomes.decision_log import DecisionLog
 from app.telemetry.logs import log_outcomes
 from app.telemetry.recent import Recent
-from app.types import Outcome
 
 _log = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ from app.errors import (
     UpstreamInvalidResponseError,
     UpstreamMisconfiguredError,
 )
+from app.paths import MESSAGES
 from app.providers.base import PROVIDERS, Chunk, ModelCall, Provider
 from app.providers.http.answer_stream import AnswerStream
 from app.providers.http.error_body import error_detail
@@ -33,7 +34,6 @@ from app.providers.messages.stream import MessageStream
 from app.providers.messages.wire import whole_answer
 from app.providers.translation.errors import openai_error_body
 from app.providers.translation.seals import is_about_seals
-from app.types import MESSAGES
 from app.wire.messages.shapes import DECODE_ERRORS
 
 API_VERSION = "2023-06-01"

@@ -10,9 +10,9 @@ from urllib.parse import quote
 import httpx
 
 from app.errors import ConfigError
+from app.paths import RESPONSES
 from app.providers.base import PROVIDERS, ModelCall
 from app.providers.openai import PATHS, OpenAIProvider
-from app.types import RESPONSES
 
 
 @PROVIDERS.register("azure")

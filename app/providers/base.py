@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple, Protocol
 import httpx
 import msgspec
 
-from app.types import CHAT_COMPLETIONS
+from app.paths import CHAT_COMPLETIONS
 from app.usage import ToldUsage
 from routers.registry import Registry
 

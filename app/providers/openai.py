@@ -7,6 +7,7 @@ import httpx
 import msgspec
 
 from app.errors import UpstreamError, UpstreamInvalidResponseError
+from app.paths import CHAT_COMPLETIONS, RESPONSES
 from app.providers.base import PROVIDERS, Chunk, ModelCall
 from app.providers.chat.stream import ChatStream
 from app.providers.chat.text_pieces import put_texts_together, texts_in_pieces
@@ -26,7 +27,6 @@ from app.providers.http.pinned import RawStream, encode_pinned, read_pinned
 from app.providers.http.provider import HttpProvider
 from app.providers.responses.native import NativeStream, encode_native, native_answer
 from app.providers.responses.retold import response_in_pieces, whole_response
-from app.types import CHAT_COMPLETIONS, RESPONSES
 from app.wire.completions.answer import is_text_completion
 from app.wire.completions.request import COMPLETIONS
 from app.wire.pinned.embeddings import asks_for_base64, in_float_alone

@@ -1,7 +1,7 @@
 """How long answers took, against what was predicted and what was asked."""
 
+from app.outcome import Outcome
 from app.telemetry._declare import ConfiguredNames, Declare
-from app.types import Outcome
 
 _RATIO = (0.1, 0.25, 0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0)
 _WITHIN, _BEYOND = "within", "beyond"

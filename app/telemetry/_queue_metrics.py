@@ -5,7 +5,7 @@ from functools import partial
 
 from app.keys import Priority
 from app.telemetry._declare import ConfiguredNames, Declare
-from app.types import WaitEnded
+from app.waits import WaitEnded
 
 _WAITS = (0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)
 

@@ -2,8 +2,8 @@
 
 from app.error_answers import answer_for
 from app.keys import NUSD_PER_USD
+from app.outcome import Outcome
 from app.telemetry._declare import NONE, ConfiguredNames, Declare, FirstNames
-from app.types import Outcome
 from app.usage import Usage
 
 _FAST = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5)

@@ -3,9 +3,9 @@
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 
+from app.outcome import Outcome
 from app.telemetry._declare import ConfiguredNames, Declare, FirstNames
 from app.telemetry.baselines import N_SCORE_BINS, PolicyFacts
-from app.types import Outcome
 from routers.decisions import CandidateEstimate, Reason
 from routers.objectives import CostQuality
 from routers.probe import Stage

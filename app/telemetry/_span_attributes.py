@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
+from app.outcome import Outcome, Texts
 from app.telemetry.texts import answer_text
 from app.telemetry.tracing import RedactText
-from app.types import Outcome, Texts
 from app.usage import Usage
 
 

@@ -1,7 +1,8 @@
 """What upstreams did: calls, failures, circuits, and what was done about failures."""
 
+from app.calls import DRAFT_REJECTED, HEDGE_LOST, Call, CallRole
+from app.outcome import Outcome
 from app.telemetry._declare import ConfiguredNames, Declare
-from app.types import DRAFT_REJECTED, HEDGE_LOST, Call, CallRole, Outcome
 from routers.decisions import Reason
 
 _BREAKER_STATES = ("closed", "half_open", "open")

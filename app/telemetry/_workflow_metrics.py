@@ -1,7 +1,7 @@
 """What policies of several calls did: how they ended, and after how many calls."""
 
+from app.outcome import Outcome
 from app.telemetry._declare import NONE, ConfiguredNames, Declare
-from app.types import Outcome
 
 _ROUNDS = (1, 2, 3, 4, 6, 8, 16)
 _HELD_S = (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 60, 300)

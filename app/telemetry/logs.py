@@ -18,8 +18,8 @@ from typing import TextIO
 import msgspec
 
 from app.keys import Priority
+from app.outcome import Outcome
 from app.telemetry.log_writer import LogWriter
-from app.types import Outcome
 from routers.decisions import Latency
 from routers.types import DocumentNumbers
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from app.outcome import Outcome
 from app.telemetry._batch_metrics import BatchMetrics
 from app.telemetry._best_effort_metrics import BestEffortMetrics
 from app.telemetry._declare import ConfiguredNames, Declare
@@ -28,7 +29,7 @@ from app.telemetry._watch_metrics import WatchMetrics
 from app.telemetry._workflow_metrics import WorkflowMetrics
 from app.telemetry.baselines import PolicyFacts
 from app.telemetry.exposition import render
-from app.types import GATEWAY_QUEUE, Outcome
+from app.waits import GATEWAY_QUEUE
 
 _PINNED = "pinned"
 """The policy of requests that ask for a model by its name."""

@@ -8,8 +8,9 @@ from typing import Self
 
 import msgspec
 
+from app.calls import Call
 from app.keys import NUSD_PER_USD
-from app.types import CacheState, Call, Outcome
+from app.outcome import CacheState, Outcome
 from routers.decision.switching import SessionReason
 from routers.decisions import Decision, Latency, Reason
 

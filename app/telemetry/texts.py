@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from app.types import Texts
+from app.outcome import Texts
 from app.wire.answer_text import answer_text as read_text
 from routers.data.media import described
 

@@ -22,6 +22,8 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_contex
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from app import __version__
+from app.calls import Call, CallRole
+from app.outcome import Outcome, Texts
 from app.telemetry._span_attributes import outcome_attributes, text_attributes, usage_attributes
 from app.telemetry.tracing import (
     AskedFor,
@@ -31,7 +33,6 @@ from app.telemetry.tracing import (
     RequestTrace,
     UpstreamFacts,
 )
-from app.types import Call, CallRole, Outcome, Texts
 
 LATEST = "gen_ai_latest_experimental"
 """What OTEL_SEMCONV_STABILITY_OPT_IN lists for the newer names."""

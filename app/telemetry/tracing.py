@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from app.types import Call, CallRole, Outcome, Texts
+from app.calls import Call, CallRole
+from app.outcome import Outcome, Texts
 from app.wire.pinned.endpoints import ENDPOINTS
 
 Headers = Iterable[tuple[bytes, bytes]]

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 
 from app.errors import UpstreamInvalidResponseError
+from app.paths import CHAT_COMPLETIONS
 from app.providers.base import Chunk
-from app.types import CHAT_COMPLETIONS
 from app.usage import ToldUsage
 
 KEEPABLE = frozenset({"stop", "length", "tool_calls", "function_call"})

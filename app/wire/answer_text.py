@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
-from app.types import CHAT_COMPLETIONS, MESSAGES
+from app.paths import CHAT_COMPLETIONS, MESSAGES
 from app.wire.completions.request import COMPLETIONS
 
 

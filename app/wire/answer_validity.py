@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from app.types import CHAT_COMPLETIONS
+from app.paths import CHAT_COMPLETIONS
 from app.wire.answer_text import answer_text, event_payloads
 
 

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Mapping
 from typing import Self
 
-from app.types import CHAT_COMPLETIONS
+from app.paths import CHAT_COMPLETIONS
 
 Fields = Mapping[str, bytes]
 """Top-level key → the JSON bytes of its value, without what is said to the gateway alone."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from app.types import CHAT_COMPLETIONS, RESPONSES
+from app.paths import CHAT_COMPLETIONS, RESPONSES
 from app.wire.body import Fields
 from routers.media.values import OPEN_DETAIL
 

@@ -6,8 +6,8 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from app.paths import CHAT_COMPLETIONS
 from app.providers.base import Chunk
-from app.types import CHAT_COMPLETIONS
 from app.wire.answer_pieces import Assembler
 
 _NULL = msgspec.Raw(b"null")

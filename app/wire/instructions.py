@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from app.types import CHAT_COMPLETIONS, MESSAGES, RESPONSES
+from app.paths import CHAT_COMPLETIONS, MESSAGES, RESPONSES
 from app.wire.body import Body, Fields
 
 _encode = msgspec.json.Encoder().encode

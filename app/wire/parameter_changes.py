@@ -6,7 +6,7 @@ Rules name fields as chat completions do; where a dialect keeps one of them else
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from app.types import CHAT_COMPLETIONS, MESSAGES, RESPONSES
+from app.paths import CHAT_COMPLETIONS, MESSAGES, RESPONSES
 from app.wire.chat_changes import (
     EFFORT,
     FORMAT,

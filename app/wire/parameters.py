@@ -6,7 +6,7 @@ Only what a rule says is touched; everything else passes as the bytes it was.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from app.types import CHAT_COMPLETIONS
+from app.paths import CHAT_COMPLETIONS
 from app.wire.body import Fields
 from app.wire.chat_changes import EFFORT, FORMAT, ONE_CALL, SAMPLING, THINKING, ChatChange, Scalar
 from app.wire.details import with_detail

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from app.types import CHAT_COMPLETIONS, MESSAGES, RESPONSES
+from app.paths import CHAT_COMPLETIONS, MESSAGES, RESPONSES
 from app.wire.body import Fields
 
 _MESSAGES = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])

@@ -12,7 +12,7 @@ from app.api.boundary import BoundaryMiddleware
 from app.api.dialects.base import dialects
 from app.errors import InvalidRequestError
 from app.head import NO_HEAD
-from app.types import CHAT_COMPLETIONS
+from app.paths import CHAT_COMPLETIONS
 from tests.support.policies import routed
 from tests.support.raw_client import RawClient
 from tests.support.stub import StubThread

@@ -11,12 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 from app.access.guard import ANONYMOUS
+from app.calls import CallRole
 from app.cli import cli
 from app.errors import ConfigError
 from app.outcomes.calls import read_calls
 from app.outcomes.export import Selection, sqlite_log, write
 from app.outcomes.sqlite import read_outcomes
-from app.types import CallRole
 from routers.data.dataset import read_outcomes as read_table
 from tests.support.gateway import GatewayThread, stub_config
 from tests.support.scoring_server import ScoringServer, completion

@@ -1,6 +1,6 @@
 """Upstream calls as outcomes hold them."""
 
-from app.types import Call, CallRole
+from app.calls import Call, CallRole
 
 
 def call(model_id, *, role=CallRole.ANSWER, **fields):

@@ -5,9 +5,9 @@ import random
 
 import msgspec
 
+from app.calls import CallRole
 from app.outcomes.calls import StoredCall, text_of
 from app.outcomes.rows import OutcomeRow
-from app.types import CallRole
 
 BEGIN = 1_795_000_000.0
 """2026-11-18T11:06:40Z."""

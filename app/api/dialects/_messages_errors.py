@@ -15,7 +15,7 @@ from app.errors import (
     UpstreamError,
     UpstreamUnsupportedError,
 )
-from app.types import MESSAGES
+from app.paths import MESSAGES
 from app.wire.messages.errors import OVERLOADED, error_body, status_of, too_long, type_of
 from routers.errors import NoEligibleModelError
 

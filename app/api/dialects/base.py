@@ -21,9 +21,9 @@ from app.errors import UpstreamError
 from app.gateway.kept_responses import KeptResponses
 from app.gateway.request import RouteRequest
 from app.head import RequestHead
+from app.paths import CHAT_COMPLETIONS, MESSAGES
 from app.providers.base import Chunk
 from app.stores.claims import Standing
-from app.types import CHAT_COMPLETIONS, MESSAGES
 from app.usage import Usage
 from app.wire.body import Body
 from app.wire.chat_request import ChatRequest

@@ -10,8 +10,8 @@ from app.api.dialects.base import DIALECTS, Documented, OpenAIShaped, ParsedRequ
 from app.api.schema import ChatCompletion, ChatCompletionRequest, ErrorBody, StreamEvent
 from app.gateway.request import RouteRequest
 from app.head import RequestHead
+from app.paths import CHAT_COMPLETIONS, CHAT_ROUTE
 from app.providers.base import Chunk
-from app.types import CHAT_COMPLETIONS, CHAT_ROUTE
 from app.usage import Usage
 from app.wire import sse
 from app.wire.chat_request import MAX_MESSAGES, read_chat_fields

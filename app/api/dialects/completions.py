@@ -10,8 +10,8 @@ from app.api.dialects.base import DIALECTS, Documented, OpenAIShaped, ParsedRequ
 from app.api.schema import ErrorBody, StreamEvent, TextCompletion, TextCompletionRequest
 from app.gateway.request import RouteRequest
 from app.head import RequestHead
+from app.paths import CHAT_COMPLETIONS
 from app.providers.base import Chunk
-from app.types import CHAT_COMPLETIONS
 from app.usage import Usage
 from app.wire import sse
 from app.wire.completions.answer import is_text_completion, text_events, text_payload, whole_text

@@ -27,9 +27,9 @@ from app.api.dialects.base import (
 from app.errors import UpstreamError
 from app.gateway.request import RouteRequest
 from app.head import RequestHead
+from app.paths import CHAT_COMPLETIONS, MESSAGES, MESSAGES_ROUTE
 from app.providers.base import Chunk
 from app.stores.claims import Standing
-from app.types import CHAT_COMPLETIONS, MESSAGES, MESSAGES_ROUTE
 from app.usage import Usage
 from app.wire.body import Body
 from app.wire.messages.answer import Told, to_message

@@ -21,9 +21,9 @@ from app.errors import (
 from app.gateway.kept_responses import KeptResponses
 from app.gateway.request import RouteRequest
 from app.head import RequestHead
+from app.paths import CHAT_COMPLETIONS, RESPONSES
 from app.providers.base import Chunk
 from app.providers.responses.retold import last_response
-from app.types import CHAT_COMPLETIONS, RESPONSES
 from app.usage import Usage
 from app.wire import sse
 from app.wire.body import Body, Fields

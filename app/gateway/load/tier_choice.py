@@ -10,7 +10,7 @@ from app.gateway.load.best_effort import BestEffort, Effort
 from app.gateway.load.load_price import FITTED
 from app.gateway.policy import Policy
 from app.gateway.request import RouteRequest
-from app.types import TierTold
+from app.outcome import TierTold
 from routers.decision.switching import Scarcity
 from routers.decisions import Decision, Reason
 

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from app.calls import Call
 from app.errors import OverloadedError
 from app.gateway.queues.fair_line import FairLine, anything
 from app.gateway.queues.virtual_counters import INPUT_WEIGHT, Rank, Ticket, virtual_tokens
 from app.keys import Priority
-from app.types import Call, WaitEnded
+from app.waits import WaitEnded
 
 BYTES_PER_TOKEN = 4
 """Of a body that nobody has read yet."""

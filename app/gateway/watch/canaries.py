@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from app.calls import Call, CallRole
 from app.error_answers import answer_for
 from app.errors import GatewayError, UpstreamTimeoutError
 from app.gateway.money.paid import NOTHING_PAID, Paid, price_usd, was_sent
@@ -20,9 +21,10 @@ from app.gateway.watch.canary_prompts import CANARY_PROMPTS, CanaryPrompt
 from app.gateway.watch.provider_watch import ProviderWatch
 from app.gateway.watch.watched_place import WatchedPlace
 from app.keys import to_nusd
+from app.outcome import Outcome
+from app.paths import WATCH_ROUTE
 from app.providers.base import ModelCall
 from app.stores.base import Registers, StoreError
-from app.types import WATCH_ROUTE, Call, CallRole, Outcome
 from app.usage import ToldUsage
 from routers.text.token_estimate import estimate_tokens_upper
 from routers.types import Conversation, Message, Role

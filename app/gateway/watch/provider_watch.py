@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
+from app.calls import CallRole
 from app.gateway.deployments.pool import DeploymentPool
 from app.gateway.ledger import LedgerEntry
 from app.gateway.request import Deployment
@@ -20,7 +21,6 @@ from app.gateway.watch.answered_as import is_same_model, shown
 from app.gateway.watch.watched_answers import Place, place_of, seen_of
 from app.gateway.watch.watched_place import Act, WatchedPlace
 from app.stores.base import Registers, StoreError
-from app.types import CallRole
 from routers.watch.signals import Observation
 from routers.watch.watched import Change, Level, Peers, Rule, peers_of
 

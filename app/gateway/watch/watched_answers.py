@@ -8,9 +8,9 @@ import math
 
 import msgspec
 
+from app.calls import WATCHED
 from app.gateway.excerpt import BEGINNING_BYTES, Excerpt
 from app.gateway.ledger import LedgerEntry
-from app.types import WATCHED
 from app.wire.answer_beginning import beginning
 from app.wire.answer_validity import holds_valid_json
 from routers.answers.refusals import MAX_TOKENS, declines

@@ -17,6 +17,7 @@ from app.errors import (
     UpstreamInvalidResponseError,
     UpstreamUnavailableError,
 )
+from app.paths import CHAT_COMPLETIONS
 from app.providers.base import Chunk, Identity, ModelCall, Provider
 from app.providers.http.answer_stream import AnswerStream
 from app.providers.http.credentials import Credentials
@@ -29,7 +30,6 @@ from app.providers.http.request_fields import FieldsTaken
 from app.providers.http.request_headers import OUR_HEADERS, encoded_header
 from app.providers.http.tokens import Authoriser, BearerTokens, CommandSource, FileSource
 from app.providers.http.told_limits import told_limits
-from app.types import CHAT_COMPLETIONS
 from app.wire.answer_pieces import in_pieces, put_together
 from app.wire.lenient_pieces import LenientAssembler
 from app.wire.pinned.endpoints import PASSED_THROUGH, PINNED

@@ -6,9 +6,9 @@ from typing import Self
 
 import msgspec
 
+from app.paths import CHAT_COMPLETIONS, MESSAGES, RESPONSES
 from app.providers.base import ModelCall
 from app.providers.http.paid import OUTPUT_LIMITS, with_output_limit
-from app.types import CHAT_COMPLETIONS, MESSAGES, RESPONSES
 from app.wire.completions.request import COMPLETIONS
 from app.wire.pinned.endpoints import PINNED
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from app.errors import UpstreamError, UpstreamInvalidResponseError, UpstreamMisconfiguredError
+from app.paths import MESSAGES
 from app.providers.base import Chunk, ModelCall
 from app.providers.http.error_body import ErrorDetail, error_detail
 from app.providers.http.errors import Headers, error_from_event
@@ -18,7 +19,6 @@ from app.providers.http.passed_on import Found, PassedOnStream
 from app.providers.http.sse import MAX_EVENT_BYTES
 from app.providers.messages.wire import FINISH_REASONS, Event, UsageSoFar, read_event, read_message
 from app.providers.translation.seals import without_seals
-from app.types import MESSAGES
 from app.wire.messages.seal import is_signed, may_hold_unsigned
 from app.wire.messages.shapes import DECODE_ERRORS, THINKING_TYPES
 from app.wire.thinking import bounded_thinking

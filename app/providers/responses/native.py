@@ -14,12 +14,12 @@ from app.errors import (
     UpstreamMisconfiguredError,
     UpstreamUnavailableError,
 )
+from app.paths import RESPONSES
 from app.providers.base import Chunk
 from app.providers.http.error_body import ErrorDetail, error_detail
 from app.providers.http.errors import Headers, error_from_event
 from app.providers.http.lenient import Mender
 from app.providers.http.passed_on import Found, PassedOnStream
-from app.types import RESPONSES
 from app.usage import ToldUsage
 from app.wire.usage_records import read_usage
 

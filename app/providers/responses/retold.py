@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 
 from app.errors import UpstreamInvalidResponseError
+from app.paths import RESPONSES
 from app.providers.base import Chunk
 from app.providers.http.sse import Comment, SseParser
-from app.types import RESPONSES
 
 _ENDS = frozenset({"response.completed", "response.incomplete"})
 _ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)

@@ -2,8 +2,8 @@ import pytest
 
 from app.api.knobs import NO_KNOBS, Knobs, knobs_from_headers, knobs_from_object
 from app.errors import InvalidRequestError
+from app.gateway.request import CacheMode
 from app.head import RequestHead
-from app.types import CacheMode
 from routers.objectives import CostQuality, MaxQualityLoss, MinQuality, UsdPerQuality
 
 

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
+from app.calls import CallRole
 from app.console.live import N_LISTED, savings, summarise
+from app.outcome import CacheState, Outcome
 from app.telemetry.recent import KEPT, Ended, Recent
-from app.types import CacheState, CallRole, Outcome
 from app.usage import Usage
 from routers.decisions import CandidateEstimate, Decision, Reason
 from tests.support.calls import call

@@ -6,11 +6,12 @@ import pytest
 
 from app.access.guard import ANONYMOUS, Caller
 from app.gateway.cache import CachedAnswer, ResponseCache
+from app.gateway.request import CacheMode
 from app.keys import KeyRecord
+from app.outcome import CacheState
 from app.providers.base import Chunk
 from app.stores.base import StoreError
 from app.stores.memory_blobs import MemoryBlobs
-from app.types import CacheMode, CacheState
 from app.usage import Usage
 from routers.decisions import Reason
 from routers.models import Capability, Demand

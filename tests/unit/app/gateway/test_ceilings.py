@@ -4,11 +4,11 @@ import random
 
 import pytest
 
+from app.calls import CallRole
 from app.gateway.ceilings import Ceilings, Paces, asked_in
 from app.gateway.course import Course
 from app.gateway.ledger import LedgerEntry
 from app.gateway.money.paid import Paid
-from app.types import CallRole
 from routers.models import Demand
 from routers.steps import Draft, Purpose, Question
 from routers.task import Room, Task

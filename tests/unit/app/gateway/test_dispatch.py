@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from msgspec import structs
 
+from app.calls import CallRole
 from app.errors import (
     AllAttemptsFailedError,
     AllAttemptsThrottledError,
@@ -28,7 +29,6 @@ from app.gateway.ledger import LedgerEntry
 from app.gateway.plan import FirstOf, Hedged
 from app.gateway.request import RouteRequest
 from app.providers.base import Chunk
-from app.types import CallRole
 from app.usage import Usage
 from app.wire.body import Body
 from routers.decisions import Decision, Reason

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from app.access.guard import ANONYMOUS
+from app.calls import CallRole
 from app.errors import BudgetExceededError, UpstreamTimeoutError
 from app.gateway.ledger import LedgerEntry
 from app.gateway.money.admission import Admission
@@ -15,7 +16,6 @@ from app.gateway.reservations import Reservations
 from app.keys import Budget, Period
 from app.providers.base import Progress
 from app.stores.memory import MemoryCounters
-from app.types import CallRole
 from app.usage import Usage
 from routers.models import Demand
 from tests.support.policies import decided, policy, routed

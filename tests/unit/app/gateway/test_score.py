@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from app.calls import CallRole
 from app.gateway.closing import closed
 from app.gateway.deployments.pool import DeploymentPool
 from app.gateway.dispatch import Dispatcher
@@ -13,7 +14,6 @@ from app.gateway.questions import Questions, read_reply
 from app.gateway.request import RouteRequest
 from app.gateway.score import Scorer
 from app.providers.base import Chunk
-from app.types import CallRole
 from app.usage import ToldUsage
 from app.wire.body import Body
 from routers.decision.causal_llm import judge

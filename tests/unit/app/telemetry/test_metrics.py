@@ -7,10 +7,10 @@ from msgspec import structs
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.calls import CallRole
 from app.errors import InvalidRequestError, OverloadedError, UnauthenticatedError
 from app.telemetry._declare import OTHER, Count, Distribution, FirstNames
 from app.telemetry.baselines import BudgetFact
-from app.types import CallRole
 from app.usage import Usage
 from loadtest.bench_metrics import configured_metrics, example_outcome
 from routers.decisions import Exclusion, Reason

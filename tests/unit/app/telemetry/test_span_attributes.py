@@ -2,8 +2,8 @@
 
 import json
 
+from app.outcome import Texts
 from app.telemetry._span_attributes import MAX_TEXT_CHARS, text_attributes
-from app.types import Texts
 from routers.types import Conversation, Message, Role
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from app.types import MESSAGES
+from app.paths import MESSAGES
 from app.wire.answer_text import answer_text
 from tests.support.fixtures import fixture
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from app.types import CHAT_COMPLETIONS, MESSAGES
+from app.paths import CHAT_COMPLETIONS, MESSAGES
 from app.wire.answer_validity import holds_valid_json
 
 

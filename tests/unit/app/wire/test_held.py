@@ -5,8 +5,8 @@ import random
 
 import pytest
 
+from app.paths import MESSAGES
 from app.providers.base import Chunk
-from app.types import MESSAGES
 from app.wire.held import read_held
 
 ODD = (

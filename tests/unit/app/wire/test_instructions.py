@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from app.types import MESSAGES, RESPONSES
+from app.paths import MESSAGES, RESPONSES
 from app.wire.body import Body
 from app.wire.instructions import before_messages, with_instructions
 

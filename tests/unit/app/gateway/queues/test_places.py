@@ -2,13 +2,13 @@ import asyncio
 
 import pytest
 
+from app.calls import Call, CallRole
 from app.errors import OverloadedError
 from app.gateway.queues.fair_line import FairLine
 from app.gateway.queues.overload import LoadWatch
 from app.gateway.queues.places import Places, WaitLimits, used_by
 from app.gateway.queues.virtual_counters import Rank
 from app.keys import Priority
-from app.types import Call, CallRole
 from app.usage import Usage
 
 KEY = Rank("a")

@@ -5,6 +5,7 @@ import ast
 import msgspec
 import pytest
 
+from app.calls import CallRole
 from app.errors import UpstreamUnavailableError
 from app.gateway.watch.canaries import CALLER, Canaries, CanaryRule
 from app.gateway.watch.canary_prompts import CANARY_PROMPTS
@@ -12,7 +13,6 @@ from app.gateway.watch.provider_watch import ProviderWatch
 from app.providers.base import Chunk
 from app.stores.base import StoreError
 from app.stores.memory_registers import MemoryRegisters
-from app.types import CallRole
 from app.usage import ToldUsage
 from routers.watch.watched import Level, Rule
 from tests.support.flaky import Flaky
