@@ -9,7 +9,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Token counts of one answer; `estimated` when we counted because the upstream did not.
 
     `input_tokens` includes the cached ones and those written to a cache, `cache_write_tokens` those
-    written for an hour, `output_tokens` the reasoning ones.
+    written for an hour, `output_tokens` the reasoning ones, and both those that are sound.
     """
 
     input_tokens: int
@@ -18,6 +18,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     reasoning_tokens: int = 0
     cache_write_tokens: int = 0
     cache_write_1h_tokens: int = 0
+    audio_input_tokens: int = 0
+    audio_output_tokens: int = 0
     estimated: bool = False
 
 
@@ -31,6 +33,8 @@ class UsagePart(StrEnum):
     REASONING = "reasoning"
     CACHE_WRITE = "cache_write"
     CACHE_WRITE_1H = "cache_write_1h"
+    AUDIO_INPUT = "audio_input"
+    AUDIO_OUTPUT = "audio_output"
 
 
 class ToldUsage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -45,6 +49,8 @@ class ToldUsage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     reasoning_tokens: int | None = None
     cache_write_tokens: int | None = None
     cache_write_1h_tokens: int | None = None
+    audio_input_tokens: int | None = None
+    audio_output_tokens: int | None = None
     refused: frozenset[UsagePart] = frozenset()
 
     @classmethod
@@ -57,6 +63,8 @@ class ToldUsage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             reasoning_tokens=usage.reasoning_tokens,
             cache_write_tokens=usage.cache_write_tokens,
             cache_write_1h_tokens=usage.cache_write_1h_tokens,
+            audio_input_tokens=usage.audio_input_tokens,
+            audio_output_tokens=usage.audio_output_tokens,
         )
 
     def updated(self, later: "ToldUsage") -> "ToldUsage":
@@ -68,6 +76,8 @@ class ToldUsage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             reasoning_tokens=_latest(self.reasoning_tokens, later.reasoning_tokens),
             cache_write_tokens=_latest(self.cache_write_tokens, later.cache_write_tokens),
             cache_write_1h_tokens=_latest(self.cache_write_1h_tokens, later.cache_write_1h_tokens),
+            audio_input_tokens=_latest(self.audio_input_tokens, later.audio_input_tokens),
+            audio_output_tokens=_latest(self.audio_output_tokens, later.audio_output_tokens),
             refused=self.refused | later.refused,
         )
 
@@ -87,6 +97,8 @@ class ToldUsage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             reasoning_tokens=min(self.reasoning_tokens or 0, written),
             cache_write_tokens=to_cache,
             cache_write_1h_tokens=min(self.cache_write_1h_tokens or 0, to_cache),
+            audio_input_tokens=min(self.audio_input_tokens or 0, given - cached - to_cache),
+            audio_output_tokens=min(self.audio_output_tokens or 0, written),
             estimated=given != self.input_tokens or written != (self.output_tokens or 0),
         )
 

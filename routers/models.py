@@ -44,6 +44,9 @@ class Prices:
     cache_write_usd_per_mtok: float | None = None
     cache_write_1h_usd_per_mtok: float | None = None
     """Of what is kept for an hour instead of minutes."""
+    audio_input_usd_per_mtok: float | None = None
+    audio_output_usd_per_mtok: float | None = None
+    """Of what is heard and said, which several vendors price apart from text."""
     usd_per_answer: float = 0.0
     """Added for each answer, such as a picture."""
 
@@ -56,6 +59,8 @@ class Prices:
         reasoning_tokens: float = 0,
         cache_write_tokens: float = 0,
         cache_write_1h_tokens: float = 0,
+        audio_input_tokens: float = 0,
+        audio_output_tokens: float = 0,
         n_answers: int = 1,
     ) -> float | None:
         """Price what was asked for; None when a price that it needs is unknown.
@@ -72,6 +77,8 @@ class Prices:
         cache_write_tokens, cache_write_1h_tokens
             The prompt tokens that were written to a cache, and the part of them that is kept for
             an hour, likewise.
+        audio_input_tokens, audio_output_tokens
+            The parts of the two that are sound, likewise; none of them cached.
         n_answers
             How many answers have a price of their own each.
         """
@@ -90,11 +97,16 @@ class Prices:
             hour = self.cache_write_1h_usd_per_mtok
             input_usd += cache_write_tokens * (write - self.input_usd_per_mtok)
             input_usd += cache_write_1h_tokens * (0.0 if hour is None else hour - write)
-        return (
+        usd = (
             input_usd
             + (output_tokens - reasoning_tokens) * self.output_usd_per_mtok
             + reasoning_tokens * reasoning
-        ) / 1e6 + self.usd_per_answer * n_answers
+        )
+        if audio_input_tokens and self.audio_input_usd_per_mtok is not None:
+            usd += audio_input_tokens * (self.audio_input_usd_per_mtok - self.input_usd_per_mtok)
+        if audio_output_tokens and self.audio_output_usd_per_mtok is not None:
+            usd += audio_output_tokens * (self.audio_output_usd_per_mtok - self.output_usd_per_mtok)
+        return usd / 1e6 + self.usd_per_answer * n_answers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +175,8 @@ class Demand:
     max_output_tokens: int | None = None
     capabilities: frozenset[Capability] = frozenset()
     n_answers: int = 1
+    is_spoken: bool = False
+    """Whether the answer is to be heard, which has a price of its own."""
     media: Media | None = None
     """What of `input_tokens` is no text, counted as for a model of which nothing is known."""
     document_tokens: int = 0
@@ -186,6 +200,16 @@ class Demand:
             return tokens, upper
         counted, most = spec.media.tokens(media, detail=spec.detail)
         return tokens + counted - media.tokens, upper + most - media.tokens_upper
+
+    def audio_of(self, spec: ModelSpec) -> tuple[int, int]:
+        """Return what of `input_of` are recordings, and how many tokens those are at most."""
+        media = self.media
+        if media is None or not media.recordings:
+            return 0, 0
+        heard = Media(recordings=media.recordings)
+        if spec.media is None:
+            return heard.tokens, heard.tokens_upper
+        return spec.media.tokens(heard)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -252,6 +252,7 @@ def _pricing(spec: ModelSpec) -> dict[str, str] | None:
         "input_cache_read": prices.cached_input_usd_per_mtok,
         "input_cache_write": prices.cache_write_usd_per_mtok,
         "internal_reasoning": prices.reasoning_usd_per_mtok,
+        "audio": prices.audio_input_usd_per_mtok,
     }
     if known["prompt"] is None or known["completion"] is None:
         return None
@@ -364,6 +365,8 @@ def _litellm_prices(facts: Facts) -> Mapping[str, float]:
         "cache_creation_input_token_cost": prices.cache_write_usd_per_mtok,
         "cache_creation_input_token_cost_above_1hr": prices.cache_write_1h_usd_per_mtok,
         "output_cost_per_reasoning_token": prices.reasoning_usd_per_mtok,
+        "input_cost_per_audio_token": prices.audio_input_usd_per_mtok,
+        "output_cost_per_audio_token": prices.audio_output_usd_per_mtok,
     }
     return {name: usd / 1e6 for name, usd in known.items() if usd is not None}
 

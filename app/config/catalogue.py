@@ -43,6 +43,10 @@ class PriceConfig(Strict):
     """For prompt tokens that the provider wrote to its cache; left out, as other prompt tokens."""
     cache_write_1h_usd_per_mtok: Price | None = None
     """For those that it keeps for an hour; left out, as others that it wrote."""
+    audio_input_usd_per_mtok: Price | None = None
+    """For prompt tokens that are sound; left out, as other prompt tokens."""
+    audio_output_usd_per_mtok: Price | None = None
+    """For tokens of spoken answers; left out, requests for them (`audio`) have no known price."""
     reasoning_usd_per_mtok: Price | None = None
     """For tokens of hidden reasoning; left out, as other tokens of the answer."""
     usd_per_answer: Price = 0.0
@@ -67,6 +71,8 @@ class PriceConfig(Strict):
             reasoning_usd_per_mtok=self.reasoning_usd_per_mtok,
             cache_write_usd_per_mtok=self.cache_write_usd_per_mtok,
             cache_write_1h_usd_per_mtok=self.cache_write_1h_usd_per_mtok,
+            audio_input_usd_per_mtok=self.audio_input_usd_per_mtok,
+            audio_output_usd_per_mtok=self.audio_output_usd_per_mtok,
             usd_per_answer=self.usd_per_answer,
         )
 

@@ -63,7 +63,7 @@ class RequestMetrics:
         self._tokens = declare.counter(
             "gateway_tokens",
             "Tokens of every call by what it was for; class is input, cached_input, cache_write, "
-            "output or reasoning.",
+            "output, reasoning, audio_input or audio_output.",
             *("role", "model", "class", "estimated"),
         )
         self._cost = declare.counter(
@@ -166,8 +166,10 @@ class RequestMetrics:
 
     def _count_tokens(self, role: str, model: str, usage: Usage) -> None:
         estimated = "true" if usage.estimated else "false"
+        heard, spoken = usage.audio_input_tokens, usage.audio_output_tokens
         plain_input = usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens
-        plain_output = usage.output_tokens - usage.reasoning_tokens
+        plain_input -= heard
+        plain_output = usage.output_tokens - usage.reasoning_tokens - spoken
         if plain_input > 0:
             self._tokens[role, model, "input", estimated].inc(plain_input)
         if plain_output > 0:
@@ -178,6 +180,10 @@ class RequestMetrics:
             self._tokens[role, model, "cache_write", estimated].inc(usage.cache_write_tokens)
         if usage.reasoning_tokens > 0:
             self._tokens[role, model, "reasoning", estimated].inc(usage.reasoning_tokens)
+        if heard > 0:
+            self._tokens[role, model, "audio_input", estimated].inc(heard)
+        if spoken > 0:
+            self._tokens[role, model, "audio_output", estimated].inc(spoken)
 
     def _time_tokens(self, model: str, outcome: Outcome, n_tokens: int) -> None:
         first_s = outcome.time_to_first_token_s

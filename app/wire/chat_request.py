@@ -229,7 +229,8 @@ def _demand(
     needs = set(attached.capabilities)
     if stream:
         needs.add(Capability.STREAMING)
-    if "modalities" in fields and "audio" in (field_value(fields, "modalities") or ()):
+    is_spoken = "modalities" in fields and "audio" in (field_value(fields, "modalities") or ())
+    if is_spoken:
         needs.add(Capability.AUDIO)
     if tool_bytes:
         needs.add(Capability.TOOLS)
@@ -243,6 +244,7 @@ def _demand(
         max_output_tokens=_max_output_tokens(fields),
         capabilities=frozenset(needs),
         n_answers=(whole_number(fields, "n") or 1) if "n" in fields else 1,
+        is_spoken=is_spoken,
         media=attached.media,
     )
 

@@ -9,6 +9,9 @@ from app.usage import Usage
 from app.wire.usage_records import decoded
 from app.wire.usual_usage import DECODE_ERRORS, plain
 
+_USUAL_PARTS = frozenset({"cached_tokens", "reasoning_tokens"})
+"""What every record with details tells, be it nothing."""
+
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
 _ABSENT = msgspec.Raw(b"null")
@@ -94,6 +97,8 @@ def _agrees(upstreams: bytes | msgspec.Raw, usage: Usage) -> bool:
         and (told.cached or 0) == usage.cached_input_tokens
         and (told.cache_write or 0) == usage.cache_write_tokens
         and (told.reasoning or 0) == usage.reasoning_tokens
+        and (told.heard or 0) == usage.audio_input_tokens
+        and (told.spoken or 0) == usage.audio_output_tokens
     )
 
 
@@ -107,8 +112,10 @@ def _counts(record: Mapping[str, msgspec.Raw], usage: Usage) -> dict[str, Any]:
         ("prompt_tokens_details", "cached_tokens", usage.cached_input_tokens),
         ("prompt_tokens_details", "cache_write_tokens", usage.cache_write_tokens),
         ("completion_tokens_details", "reasoning_tokens", usage.reasoning_tokens),
+        ("prompt_tokens_details", "audio_tokens", usage.audio_input_tokens),
+        ("completion_tokens_details", "audio_tokens", usage.audio_output_tokens),
     ):
-        if value or (name in record and part != "cache_write_tokens"):
+        if value or (name in record and part in _USUAL_PARTS):
             details = counts.get(name) or (decoded(record[name]) if name in record else None)
             counts[name] = {**(details if isinstance(details, dict) else {}), part: value}
     if usage.estimated:

@@ -78,10 +78,26 @@ NAMES: Mapping[UsagePart, tuple[_Path, ...]] = {
         ("cacheWriteInputTokens",),  # Bedrock
     ),
     UsagePart.CACHE_WRITE_1H: (("cache_creation", "ephemeral_1h_input_tokens"),),  # Anthropic
+    UsagePart.AUDIO_INPUT: (
+        ("prompt_tokens_details", "audio_tokens"),
+        ("input_tokens_details", "audio_tokens"),
+        ("input_token_details", "audio_tokens"),  # OpenAI's transcriptions
+    ),
+    UsagePart.AUDIO_OUTPUT: (
+        ("completion_tokens_details", "audio_tokens"),
+        ("output_tokens_details", "audio_tokens"),
+        ("output_token_details", "audio_tokens"),
+    ),
 }
 """What upstreams call the parts, most usual first."""
 
 _TOOL_PROMPT: tuple[_Path, ...] = (("toolUsePromptTokenCount",), ("tool_use_prompt_token_count",))
+
+_BY_MODALITY: Mapping[UsagePart, tuple[str, ...]] = {
+    UsagePart.AUDIO_INPUT: ("promptTokensDetails", "prompt_tokens_details"),
+    UsagePart.AUDIO_OUTPUT: ("candidatesTokensDetails", "candidates_tokens_details"),
+}
+"""Where Gemini counts text, pictures and sound apart: lists of counts with a modality each."""
 
 _CACHE_BESIDE_INPUT = frozenset({"input_tokens", "inputTokens"})
 """Names of the input beside which Anthropic and Bedrock count what they read and wrote of a cache
@@ -113,6 +129,8 @@ def read_usage(raw: bytes | msgspec.Raw) -> ToldUsage | None:
             cached_input_tokens=record.cached,
             reasoning_tokens=record.reasoning,
             cache_write_tokens=record.cache_write,
+            audio_input_tokens=record.heard,
+            audio_output_tokens=record.spoken,
         )
     value = decoded(data)
     return _Reading(value).told() if isinstance(value, dict) and value else None
@@ -180,6 +198,8 @@ class _Reading:
             reasoning_tokens=reasoning,
             cache_write_tokens=cache_write,
             cache_write_1h_tokens=cache_write_1h,
+            audio_input_tokens=self._sound(UsagePart.AUDIO_INPUT),
+            audio_output_tokens=self._sound(UsagePart.AUDIO_OUTPUT),
             refused=frozenset(self._refused),
         )
 
@@ -209,6 +229,14 @@ class _Reading:
         counts = [each.get("inputTokens") for each in told if _is_of_an_hour(each)]
         return sum(count for count in counts if type(count) is int and 0 <= count <= MAX_TOKENS)
 
+    def _sound(self, part: UsagePart) -> int | None:
+        """Return what of the input or the output is sound."""
+        for name in _BY_MODALITY[part]:
+            told = self._record.get(name)
+            if isinstance(told, list):
+                return _of_sound(told)
+        return self._part(part)[0]
+
     def _first(self, paths: Iterable[_Path]) -> int:
         for path in paths:
             try:
@@ -234,6 +262,17 @@ class _Reading:
 
 def _is_of_an_hour(detail: object) -> TypeGuard[dict[str, object]]:
     return isinstance(detail, dict) and detail.get("ttl") == "1h"
+
+
+def _of_sound(told: list[object]) -> int | None:
+    """Return the tokens of sound in a list of counts by modality; None where it has none."""
+    counts = [
+        each.get("tokenCount", each.get("token_count"))
+        for each in told
+        if isinstance(each, dict) and each.get("modality") == "AUDIO"
+    ]
+    sound = [count for count in counts if type(count) is int and 0 <= count <= MAX_TOKENS]
+    return min(sum(sound), MAX_TOKENS) if sound else None
 
 
 def _by_total(

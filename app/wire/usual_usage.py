@@ -18,6 +18,7 @@ class _Cached(msgspec.Struct, frozen=True, gc=False):
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
     cache_creation_tokens: object = None
+    audio_tokens: int | None = None
 
 
 class _ToCache(msgspec.Struct, frozen=True, gc=False):
@@ -27,6 +28,7 @@ class _ToCache(msgspec.Struct, frozen=True, gc=False):
 class _Reasoning(msgspec.Struct, frozen=True, gc=False):
     reasoning_tokens: int | None = None
     thinking_tokens: object = None
+    audio_tokens: int | None = None
 
 
 _NO_DETAILS = _Cached()
@@ -67,6 +69,18 @@ class Plain(msgspec.Struct, frozen=True, gc=False):
         details = self.completion_tokens_details
         return None if details is None else details.reasoning_tokens
 
+    @property
+    def heard(self) -> int | None:
+        """How much of the prompt is sound."""
+        details = self.prompt_tokens_details
+        return None if details is None else details.audio_tokens
+
+    @property
+    def spoken(self) -> int | None:
+        """How much of the answer is sound."""
+        details = self.completion_tokens_details
+        return None if details is None else details.audio_tokens
+
     def is_plain(self) -> bool:
         """Whether the counts mean what OpenAI's do, and no more than a glance is needed."""
         given, written = self.prompt_tokens, self.completion_tokens
@@ -87,6 +101,8 @@ class Plain(msgspec.Struct, frozen=True, gc=False):
             or not 0 <= (self.cached or 0) <= given
             or not 0 <= (self.cache_write or 0) <= given - (self.cached or 0)
             or not 0 <= (self.reasoning or 0) <= written
+            or not 0 <= (self.heard or 0) <= given - (self.cached or 0) - (self.cache_write or 0)
+            or not 0 <= (self.spoken or 0) <= written
         )
 
 
@@ -113,6 +129,7 @@ class _Beside(msgspec.Struct, frozen=True, gc=False):
     num_cached_tokens: object = None
     prompt_token_details: object = None
     reasoning_tokens: object = None
+    input_token_details: object = None
 
     def told(self) -> ToldUsage | None:
         """Return what it tells; None where that takes more than a glance."""
@@ -130,6 +147,8 @@ class _Beside(msgspec.Struct, frozen=True, gc=False):
             or not 0 <= self.output_tokens <= MAX_TOKENS
             or not 0 <= (reasoning or 0) <= self.output_tokens
             or (details is not None and details.thinking_tokens is not None)
+            or (details is not None and details.audio_tokens)
+            or input_details.audio_tokens
             or (read or 0) < 0
             or (written or 0) < 0
             or (inside or 0) < 0
@@ -167,6 +186,7 @@ class _Beside(msgspec.Struct, frozen=True, gc=False):
             and self.num_cached_tokens is None
             and self.prompt_token_details is None
             and self.reasoning_tokens is None
+            and self.input_token_details is None
         )
 
 

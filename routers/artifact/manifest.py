@@ -41,6 +41,8 @@ class _Prices(_Entry):
     reasoning_usd_per_mtok: _Usd = None
     cache_write_usd_per_mtok: _Usd = None
     cache_write_1h_usd_per_mtok: _Usd = None
+    audio_input_usd_per_mtok: _Usd = None
+    audio_output_usd_per_mtok: _Usd = None
     usd_per_answer: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
 

@@ -29,7 +29,14 @@ from routers.models import Prices, PriceTable
 from routers.options import options_of, prefixed
 from routers.workflows.base import Workflow
 
-_LATER = frozenset({"cache_write_usd_per_mtok", "cache_write_1h_usd_per_mtok"})
+_LATER = frozenset(
+    {
+        "cache_write_usd_per_mtok",
+        "cache_write_1h_usd_per_mtok",
+        "audio_input_usd_per_mtok",
+        "audio_output_usd_per_mtok",
+    }
+)
 """Prices that earlier manifests do not have: the same training gives the same version."""
 
 

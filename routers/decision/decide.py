@@ -14,7 +14,7 @@ from routers.decision.knob import KnobCurve
 from routers.decision.rules import known_or_dearest, rank_by_objective, rank_by_threshold
 from routers.decisions import CandidateEstimate, Decision, Exclusion, KnobStep, Reason
 from routers.errors import NoEligibleModelError
-from routers.models import Demand, ModelSpec
+from routers.models import Demand, ModelSpec, Prices
 from routers.objectives import (
     Constraints,
     CostQuality,
@@ -221,6 +221,8 @@ def unpredicted(candidates: Sequence[ModelSpec], demand: Demand) -> list[Candida
                 else spec.prices.cost_usd(
                     input_tokens=n_input_upper,
                     output_tokens=longest * demand.n_answers,
+                    audio_input_tokens=demand.audio_of(spec)[1],
+                    audio_output_tokens=longest * demand.n_answers if demand.is_spoken else 0,
                 ),
             )
         )
@@ -289,6 +291,18 @@ def _ignores_cost(objective: Objective, rate: float | None) -> bool:
     return isinstance(objective, StrongThreshold) or rate == math.inf
 
 
+def _of_sound_usd(prices: Prices, demand: Demand, heard: float, tokens: float) -> float:
+    """Return what recordings and a spoken answer cost beyond as many tokens of text."""
+    usd, of_text = 0.0, 0.0
+    if prices.audio_input_usd_per_mtok is not None:
+        usd, of_text = prices.audio_input_usd_per_mtok, prices.input_usd_per_mtok or 0.0
+    more = heard * (usd - of_text)
+    if demand.is_spoken and prices.audio_output_usd_per_mtok is not None:
+        said = tokens * demand.n_answers
+        more += said * (prices.audio_output_usd_per_mtok - (prices.output_usd_per_mtok or 0.0))
+    return more / 1e6
+
+
 def estimate_each(
     candidates: Sequence[ModelSpec], predictions: Predictions, demand: Demand
 ) -> list[CandidateEstimate]:
@@ -302,6 +316,7 @@ def estimate_each(
     n = demand.n_answers
     alike = demand.input_tokens, demand.input_tokens_upper
     by_model = demand.differs_by_model
+    sounds = demand.is_spoken or (demand.media is not None and bool(demand.media.recordings))
     estimates = []
     for i, spec in enumerate(candidates):
         differs = by_model or spec.prompt_tokens
@@ -318,6 +333,10 @@ def estimate_each(
             # third of a decision's time.
             cost = (n_input * usd_in + tokens * n * usd_out) / 1e6
             cost_upper = (n_input_upper * usd_in + tokens_upper * n * usd_out) / 1e6
+            if sounds:
+                heard, heard_upper = demand.audio_of(spec)
+                cost += _of_sound_usd(spec.prices, demand, heard, tokens)
+                cost_upper += _of_sound_usd(spec.prices, demand, heard_upper, tokens_upper)
         estimates.append(
             CandidateEstimate(
                 model_id=spec.model_id,

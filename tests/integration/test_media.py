@@ -19,7 +19,6 @@ COUNTED = {"sim-small": 3_710, "sim-medium": 2_443, "sim-large": 1_568, "sim-fro
 def running(stub_thread, artifacts, tmp_path_factory):
     folder = tmp_path_factory.mktemp("media")
     document = read_yaml(CONFIGS / "models.yaml")
-    document["models"]["gemini-3-flash"]["capabilities"] += ["audio"]
     document["models"]["claude-sonnet-4-5"]["media"] = {"max_images": 2}
     write_yaml(folder / "models.yaml", document)
     changes = {

@@ -101,10 +101,15 @@ def bid_for(
         prices.cache_write_usd_per_mtok or 0.0,
         _hour_usd_per_mtok(request, prices.cache_write_1h_usd_per_mtok),
     )
-    output_usd = max(prices.output_usd_per_mtok or 0.0, prices.reasoning_usd_per_mtok or 0.0)
+    output_usd = max(
+        prices.output_usd_per_mtok or 0.0,
+        prices.reasoning_usd_per_mtok or 0.0,
+        (prices.audio_output_usd_per_mtok or 0.0) if demand.is_spoken else 0.0,
+    )
     nusd_per_token = factor * NUSD_PER_USD / 1e6
     prompt_nusd = math.ceil(
-        input_tokens_upper * input_usd * nusd_per_token
+        (input_tokens_upper * input_usd + _of_recordings_usd_m(request, spec, input_usd))
+        * nusd_per_token
         + (fee_usd + factor * prices.usd_per_answer * demand.n_answers) * NUSD_PER_USD
     )
     token_nusd = output_usd * nusd_per_token * demand.n_answers
@@ -119,6 +124,14 @@ def bid_for(
         least_output_tokens=least,
         is_known=known,
     )
+
+
+def _of_recordings_usd_m(request: RouteRequest, spec: ModelSpec, input_usd: float) -> float:
+    """Return what recordings may cost beyond other tokens, in millionths of a US dollar."""
+    price = spec.prices.audio_input_usd_per_mtok
+    if request.demand.media is None or price is None or price <= input_usd:
+        return 0.0
+    return request.demand.audio_of(spec)[1] * (price - input_usd)
 
 
 def _hour_usd_per_mtok(request: RouteRequest, price: float | None) -> float:

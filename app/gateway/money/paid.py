@@ -182,6 +182,8 @@ def booked_usage(
             input_tokens=input_tokens,
             output_tokens=output_tokens,
             reasoning_tokens=min(hidden_tokens, output_tokens),
+            audio_input_tokens=min(demand.audio_of(spec)[0], input_tokens),
+            audio_output_tokens=output_tokens if demand.is_spoken else 0,
             estimated=True,
         )
     if arrived.final:
@@ -216,6 +218,8 @@ def price_usd(
         reasoning_tokens=usage.reasoning_tokens,
         cache_write_tokens=usage.cache_write_tokens,
         cache_write_1h_tokens=usage.cache_write_1h_tokens,
+        audio_input_tokens=usage.audio_input_tokens,
+        audio_output_tokens=usage.audio_output_tokens,
         n_answers=n_answers,
     )
     if not extras or cost_usd is None:
@@ -245,5 +249,7 @@ def total_usage(usages: Sequence[Usage]) -> Usage | None:
         reasoning_tokens=sum([each.reasoning_tokens for each in usages]),
         cache_write_tokens=sum([each.cache_write_tokens for each in usages]),
         cache_write_1h_tokens=sum([each.cache_write_1h_tokens for each in usages]),
+        audio_input_tokens=sum([each.audio_input_tokens for each in usages]),
+        audio_output_tokens=sum([each.audio_output_tokens for each in usages]),
         estimated=any(each.estimated for each in usages),
     )

@@ -11,6 +11,8 @@ import msgspec
 
 from routers.models import ModelSpec
 
+_SPOKEN = "audio"
+
 PRICED_FIELDS: Mapping[str, frozenset[object]] = {
     # OpenAI, Anthropic: priority costs about twice as much. Flex costs half and is booked in full.
     "service_tier": frozenset({"auto", "default", "standard", "standard_only", "flex"}),
@@ -21,7 +23,7 @@ PRICED_FIELDS: Mapping[str, frozenset[object]] = {
     "models": frozenset(),  # OpenRouter: other models step in, at their own prices
     "preset": frozenset(),  # OpenRouter: an account's settings, of models and plugins too
     "enable_search": frozenset(),  # Alibaba's Qwen: each search is billed
-    "audio": frozenset(),  # OpenAI: tokens of spoken answers have prices of their own
+    _SPOKEN: frozenset(),  # OpenAI: tokens of spoken answers have prices of their own
 }
 """Each field with the values of it that leave the list price alone, besides null and nothing."""
 
@@ -87,6 +89,8 @@ def surcharge(spec: ModelSpec, extras: tuple[Extra, ...]) -> tuple[float, float]
                 fee_usd += known.usd_per_request
                 break
         else:
+            if extra.field == _SPOKEN and spec.prices.audio_output_usd_per_mtok is not None:
+                continue  # its tokens are counted and priced
             return None
     return factor, fee_usd
 

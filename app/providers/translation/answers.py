@@ -32,6 +32,7 @@ def openai_usage(usage: ToldUsage | None) -> dict[str, Any] | None:
     """Return OpenAI's `usage`; None where the upstream tells too little of it."""
     if usage is None or usage.input_tokens is None or usage.output_tokens is None:
         return None
+    heard, spoken = usage.audio_input_tokens, usage.audio_output_tokens
     return {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
@@ -39,8 +40,12 @@ def openai_usage(usage: ToldUsage | None) -> dict[str, Any] | None:
         "prompt_tokens_details": {
             "cached_tokens": usage.cached_input_tokens or 0,
             "cache_write_tokens": usage.cache_write_tokens or 0,
+            **({"audio_tokens": heard} if heard else {}),
         },
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens or 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": usage.reasoning_tokens or 0,
+            **({"audio_tokens": spoken} if spoken else {}),
+        },
     }
 
 

@@ -66,7 +66,7 @@ def problem(load, *args, **kwargs):
         load(*args, **kwargs)
     message = caught.value.message
     assert "\n" not in message
-    assert len(message) < 600
+    assert len(message) < 800
     return message
 
 

@@ -403,3 +403,78 @@ def test_a_usage_that_nobody_remembers_is_told_as_it_is():
 
 def test_what_is_no_object_has_no_usage_to_repair():
     assert with_usage(b"plain", counts(3, 4)) == b"plain"
+
+
+SOUND = {
+    "chat": {
+        "prompt_tokens": 30,
+        "completion_tokens": 40,
+        "total_tokens": 70,
+        "prompt_tokens_details": {"cached_tokens": 4, "audio_tokens": 20},
+        "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 9},
+    },
+    "transcription": {
+        "type": "tokens",
+        "input_tokens": 30,
+        "output_tokens": 40,
+        "total_tokens": 70,
+        "input_token_details": {"text_tokens": 10, "audio_tokens": 20},
+        "output_token_details": {"text_tokens": 31, "audio_tokens": 9},
+    },
+    "gemini": {
+        "promptTokenCount": 30,
+        "candidatesTokenCount": 40,
+        "totalTokenCount": 70,
+        "promptTokensDetails": [
+            {"modality": "TEXT", "tokenCount": 10},
+            {"modality": "AUDIO", "tokenCount": 12},
+            {"modality": "AUDIO", "tokenCount": 8},
+        ],
+        "candidatesTokensDetails": [{"modality": "AUDIO", "tokenCount": 9}],
+    },
+    "gemini in Python": {
+        "prompt_token_count": 30,
+        "candidates_token_count": 40,
+        "prompt_tokens_details": [{"modality": "AUDIO", "token_count": 20}, None, 3],
+        "candidates_tokens_details": [
+            {"modality": "AUDIO", "token_count": 9},
+            {"modality": "AUDIO", "token_count": -1},
+            {"modality": "AUDIO"},
+        ],
+    },
+}
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_sound_is_told_in_each_dialect(name):
+    usage = booked(SOUND[name])
+    assert (usage.input_tokens, usage.output_tokens) == (30, 40)
+    assert (usage.audio_input_tokens, usage.audio_output_tokens) == (20, 9)
+    assert not usage.estimated
+
+
+@pytest.mark.parametrize(("heard", "spoken"), [(None, None), (0, 0), ({}, []), ("", "")])
+def test_a_record_without_sound_tells_none(heard, spoken):
+    record = {
+        **SOUND["chat"],
+        "prompt_tokens_details": {"audio_tokens": heard},
+        "completion_tokens_details": {"audio_tokens": spoken},
+    }
+    usage = booked(record)
+    assert (usage.audio_input_tokens, usage.audio_output_tokens) == (0, 0)
+
+
+def test_no_more_is_sound_than_there_is_beside_the_cache():
+    record = {
+        **SOUND["chat"],
+        "prompt_tokens_details": {"cached_tokens": 25, "audio_tokens": 20},
+        "completion_tokens_details": {"audio_tokens": 50},
+    }
+    usage = booked(record)
+    assert (usage.cached_input_tokens, usage.audio_input_tokens) == (25, 5)
+    assert usage.audio_output_tokens == 40
+
+
+def test_a_record_that_tells_sound_passes_unchanged():
+    body = json.dumps({"choices": [], "usage": SOUND["chat"]}).encode()
+    assert with_usage(body, booked(SOUND["chat"])) is body
