@@ -36,6 +36,7 @@ from routers.models import Demand
 from routers.types import Conversation
 from tests.support.providers import HANG, ScriptedProvider, deployment
 
+pytestmark = pytest.mark.virtual_time
 ROLE = Chunk(data=b"role", has_content=False)
 TEXT = Chunk(data=b"text", content_events=1, content_chars=4)
 MORE = Chunk(data=b"more", content_events=1, content_chars=4)

@@ -16,6 +16,7 @@ from app.gateway.queues.virtual_counters import Rank
 from app.usage import Usage
 from tests.support.providers import ScriptedProvider, deployment
 
+pytestmark = pytest.mark.virtual_time
 SIZE = CallSize(input_tokens=10.0, output_tokens=5.0)
 
 

@@ -13,6 +13,7 @@ from routers.types import Message, Role
 from tests.support.policies import routed
 from tests.support.providers import HANG, ScriptedProvider, deployment
 
+pytestmark = pytest.mark.virtual_time
 REPLY = Chunk(data=b'{"choices": [{"message": {"content": "4"}}]}')
 REQUEST = routed({})
 QUESTION = question_of(REQUEST, (Message(Role.USER, "One digit:"),), max_tokens=4)

@@ -1,7 +1,6 @@
 """The circuit and the queue in front of Redis."""
 
 import asyncio
-import time
 
 import hiredis
 import pytest
@@ -10,6 +9,8 @@ from hiredis import ReplyError
 from app.redis_client.connection import Command, Done
 from app.redis_client.pipeline import MAX_BATCH, MAX_WAITING, Pipeline, PipelineCircuit
 from app.stores.base import StoreError, StoreNotAskedError, UnusableValueError
+
+pytestmark = pytest.mark.virtual_time
 
 
 class FakeLink:
@@ -164,6 +165,8 @@ async def test_a_call_does_not_wait_for_its_turn_longer_than_the_timeout():
     await asyncio.sleep(0)
     second = asyncio.create_task(pipeline.call(*(("A", i) for i in range(MAX_BATCH))))
     third = asyncio.create_task(pipeline.call(("A", 3)))
+    await asyncio.sleep(0)
+    asyncio.get_running_loop().pass_time(0.019)  # late by a moment, they have waited longer
     results = await asyncio.gather(first, second, third, return_exceptions=True)
     assert all(isinstance(result, StoreError) for result in results)
     assert len(client.batches) == 1
@@ -285,7 +288,7 @@ async def test_a_loop_that_was_busy_while_connecting_or_waiting_gives_the_time_b
         task = asyncio.create_task(pipeline.call(("A", turns)))
         for _ in range(turns):
             await asyncio.sleep(0)
-        time.sleep(0.1)  # noqa: ASYNC251
+        asyncio.get_running_loop().pass_time(0.1)
         assert await task == [turns]
     await pipeline.aclose()
 
