@@ -59,7 +59,7 @@ async def provider(kind, stub):
     await made.aclose()
 
 
-def call(*, stream: bool, headers=(), timeout_s: float = 5.0, **fields: object) -> ModelCall:
+def call(*, stream: bool, headers=(), timeout_s: float = 60.0, **fields: object) -> ModelCall:
     return ModelCall(
         request_id="r",
         upstream_model="sim-nano",
@@ -214,8 +214,9 @@ async def test_every_fault_raises_its_error_and_leaves_the_provider_usable(
     provider, stub, fault, error, stream
 ):
     stub.faults.add(fault)
+    timeout_s = 0.1 if error is UpstreamTimeoutError else 60.0
     with pytest.raises(UpstreamError) as raised:
-        await collect(provider, call(stream=stream, timeout_s=0.1))
+        await collect(provider, call(stream=stream, timeout_s=timeout_s))
     assert type(raised.value) is error
     assert KEY not in raised.value.message
     if fault.fault is FaultKind.STATUS:

@@ -12,7 +12,7 @@ class RawClient:
         self.host = parts.netloc
         self.socket = socket.socket()
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
-        self.socket.settimeout(10)
+        self.socket.settimeout(60)
         self.socket.connect((parts.hostname, parts.port))
 
     def send_request(

@@ -16,6 +16,8 @@ from typing import Self
 import redis
 
 _START_S = 60.0
+_SHARES = 32
+"""Into so many parts the ports are shared out between the processes of a test run."""
 
 
 def redis_server_path() -> str | None:
@@ -31,10 +33,13 @@ def redis_server_path() -> str | None:
 def free_port() -> int:
     """Return a port that nobody listened on a moment ago.
 
-    Below those that systems hand out by themselves, so that a server finds it free again when it
-    is restarted, and that a cluster's second port (10,000 above) exists.
+    It and a cluster's second port (10,000 above) are below those that systems hand out by
+    themselves, so that a server finds it free again when it is restarted; every process of a test
+    run has ports of its own.
     """
-    for port in random.SystemRandom().sample(range(16_000, 32_000), 100):
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _SHARES
+    ports = range(16_000, 22_000)[number::_SHARES]
+    for port in random.SystemRandom().sample(ports, 100):
         with socket.socket() as sock, contextlib.suppress(OSError):
             sock.bind(("127.0.0.1", port))
             return port
@@ -114,7 +119,7 @@ class RedisServer:
 
     def client(self) -> redis.Redis:
         """Return a client for what a test does behind the store's back."""
-        return redis.Redis(port=self.port, socket_timeout=5, decode_responses=True, protocol=2)
+        return redis.Redis(port=self.port, socket_timeout=60, decode_responses=True, protocol=2)
 
     def command(self, *arguments: str | int) -> object:
         """Run one command."""

@@ -28,7 +28,7 @@ WORKFLOWS: Mapping[str, Mapping[str, Any]] = {
     "best": {"kind": "best_of", "models": [NANO, MINI], "chooser": JUDGED},
     "capped": {"kind": "agree", "max_calls": 2, **OPTION},
     "frugal": {"kind": "agree", "max_cost_usd": 1e-3, **OPTION},
-    "hasty": {"kind": "agree", "models": [NANO, MINI], "last": LARGE, "max_time_s": 0.3, **OPTION},
+    "hasty": {"kind": "agree", "models": [NANO, MINI], "last": LARGE, "max_time_s": 3.0, **OPTION},
     "guarded": {"kind": "guarded", "slow": {"model": JUDGE, "deadline_s": 20.0}},
     "restricted": {
         "kind": "guarded",
@@ -50,7 +50,7 @@ WORKFLOWS: Mapping[str, Mapping[str, Any]] = {
         "then": {"kind": "agents", "modes": ["debate"], "max_agents": 2},
     },
     "few_rounds": {"kind": "rounds", "planner": JUDGE, "max_calls": 3},
-    "hasty_rounds": {"kind": "rounds", "planner": JUDGE, "max_time_s": 0.5},
+    "hasty_rounds": {"kind": "rounds", "planner": JUDGE, "max_time_s": 3.0},
     "debate": {"kind": "agents", "modes": ["debate"], "max_agents": 2},
     "reflection": {"kind": "agents", "modes": ["reflection"], "max_agents": 2},
     "alone_io": {"kind": "agents", "modes": ["io"]},

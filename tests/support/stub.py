@@ -118,7 +118,7 @@ class StubProcess:
         await self._client.aclose()
         assert self.process.stdin is not None
         self.process.stdin.close()
-        await asyncio.wait_for(self.process.wait(), timeout=10)
+        await asyncio.wait_for(self.process.wait(), timeout=60)
 
 
 @asynccontextmanager
@@ -132,7 +132,7 @@ async def stub_process(*, speed: float = 0.0) -> AsyncIterator[StubProcess]:
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
-    line = await asyncio.wait_for(process.stdout.readline(), timeout=30)
+    line = await asyncio.wait_for(process.stdout.readline(), timeout=60)
     stub = StubProcess(line.decode().split()[-1], process)
     try:
         yield stub

@@ -6,7 +6,7 @@ import json
 import openai
 import pytest
 
-from tests.support.cascading import CHEAP, DEAR, JUDGED, SURE, UNSURE, ask, count, drafted
+from tests.support.cascading import CHEAP, DEAR, JUDGED, SURE, UNSURE, ask, count, drafted, wait_for
 from tests.support.gateway import CONFIGS, read_yaml, write_yaml
 from tests.support.media import wav
 from tests.support.scoring_server import completion
@@ -192,9 +192,9 @@ def test_each_stage_is_told_with_what_was_said_of_it(start, drafter):
     assert told["judged"][0]["why"] == "mean -0.9729 is below 0"
     assert told["accepted_by"] == "last_stage"
     rejected = 'gateway_drafts_total{by="logprobs",model="%s",policy="default",verdict="rejected"}'
-    assert count(client, rejected % CHEAP) == count(client, rejected % DEAR) == 1
+    wait_for(lambda: count(client, rejected % CHEAP) == count(client, rejected % DEAR) == 1)
     calls = 'gateway_calls_total{error="draft_rejected",model="%s",role="draft",upstream="drafter"}'
-    assert count(client, calls % CHEAP) == 1
+    wait_for(lambda: count(client, calls % CHEAP) == 1)
     fallbacks = [
         each for each in client.get("/metrics").text.splitlines() if "_fallbacks_total{" in each
     ]

@@ -111,7 +111,7 @@ def test_a_judge_that_fails_leaves_it_to_the_configured_rule(start, judge, fault
     assert response.status_code == 200
     assert response.headers["x-route-model"] == model
     code = "upstream_unavailable" if fault == "error" else "upstream_timeout"
-    assert count(client, JUDGES.format(code)) == 1
+    wait_for(lambda: count(client, JUDGES.format(code)) == 1)
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -134,7 +134,7 @@ def test_an_answer_too_long_to_hold_back_is_given_up_for_the_next_stage(start, d
     response = ask(client, stream=stream)
     assert response.headers["x-route-model"] == DEAR
     assert response.headers["x-route-reason"] == "fallback"
-    assert count(client, DRAFTS.format("hold_back_exceeded")) == 1
+    wait_for(lambda: count(client, DRAFTS.format("hold_back_exceeded")) == 1)
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -147,11 +147,11 @@ def test_or_it_serves_from_there_on(start, drafter, stream):
     assert response.headers["x-route-reason"] == "workflow"
     assert response.text.count("word") == 500
     assert '"logprob"' not in response.text
-    assert count(client, DRAFTS.format("")) == 1
+    wait_for(lambda: count(client, DRAFTS.format("")) == 1)
 
 
 def test_a_stage_that_takes_too_long_is_given_up(start, drafter):
-    client = start(**{"server.hold_back": {"max_s": 0.3}})
+    client = start(**{"server.hold_back": {"max_s": 2.0}})
 
     def dawdle(_):
         def events():
@@ -163,10 +163,10 @@ def test_a_stage_that_takes_too_long_is_given_up(start, drafter):
     drafter.answer = dawdle
     response = ask(client, stream=True)
     assert response.headers["x-route-model"] == DEAR
-    assert count(client, DRAFTS.format("hold_back_exceeded")) == 1
+    wait_for(lambda: count(client, DRAFTS.format("hold_back_exceeded")) == 1)
     drafter.answer = lambda _: (drafter.release.wait(60), drafted()({}))[1]
     assert ask(client).headers["x-route-model"] == DEAR
-    assert count(client, DRAFTS.format("upstream_timeout")) == 1
+    wait_for(lambda: count(client, DRAFTS.format("upstream_timeout")) == 1)
 
 
 def test_the_deadline_of_the_whole_request_comes_first(start, drafter):
@@ -230,7 +230,9 @@ def test_without_such_a_time_nothing_is_sent_before_an_answer_serves(start, judg
     judge.answer = lambda _: (judge.release.wait(60), (200, completion("5")))[1]
     response = ask(client, stream=True)
     assert response.headers["x-route-model"] == CHEAP
-    assert not any(line.startswith(":") for line in response.text.splitlines())
+    before, first, _ = response.text.partition("data: ")
+    assert first
+    assert ":" not in before
 
 
 @pytest.mark.parametrize("while_judged", [False, True])
@@ -266,7 +268,7 @@ def test_a_client_that_leaves_takes_what_is_held_back_with_it(
     cancelled = JUDGES if while_judged else DRAFTS
     wait_for(lambda: count(client, cancelled.format("cancelled")) == 1)
     if while_judged:
-        assert count(client, DRAFTS.format("cancelled")) == 1  # nobody got that either
+        wait_for(lambda: count(client, DRAFTS.format("cancelled")) == 1)  # nobody got that either
     else:
         assert drafter.hung_up.wait(60)
     wait_for(lambda: count(client, "gateway_requests_in_flight") == 0)
