@@ -17,6 +17,7 @@ from app.api.pings import Pings
 from app.api.route_headers import route_headers
 from app.api.waiting import Waiting
 from app.errors import ClientDisconnectedError
+from app.gateway.bill import settled_usage, told_cost_usd
 from app.gateway.handle import Answer, Head
 from app.gateway.request import RouteRequest
 from app.paths import CHAT_COMPLETIONS
@@ -119,10 +120,10 @@ class Exchange:
     ) -> None:
         entry = self.answer.account
         body = b"".join([chunk.data async for chunk in chunks])
-        cost_usd = entry.cost_usd()
+        cost_usd = told_cost_usd(entry)
         body = writer.whole(
             body,
-            usage=entry.settled_usage(),
+            usage=settled_usage(entry),
             cost_usd=rounded_usd(cost_usd),
             extras=self._extras(head, whole=body),
         )
@@ -166,7 +167,7 @@ class Exchange:
                     await send({"type": "http.response.body", "body": data, "more_body": True})
                     pings.sent()
         if writer.tells_usage:
-            tail = writer.end(entry.settled_usage(), rounded_usd(entry.cost_usd()))
+            tail = writer.end(settled_usage(entry), rounded_usd(told_cost_usd(entry)))
         else:
             tail = writer.end(None, None)
         if writer.keeps:  # before the client can refer to it
@@ -197,7 +198,7 @@ class Exchange:
         entry = self.answer.account
         if self._writer is None:
             headers = self._route_headers()
-            cost_usd = entry.cost_usd()
+            cost_usd = told_cost_usd(entry)
             if cost_usd:  # calls that failed were paid all the same
                 headers.append((b"x-route-cost-usd", usd(cost_usd)))
             await send_error(

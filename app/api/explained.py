@@ -11,6 +11,7 @@ from app.gateway.ledger import LedgerEntry
 from app.gateway.load.load_bias import told_near
 from app.gateway.policy import Policy
 from app.gateway.request import AskedTask, RouteRequest
+from app.gateway.served import served_model_id
 from app.outcome import DecisionModelSaid, Judgement
 from routers.answers.references import exact_match, f1
 from routers.decisions import CandidateEstimate, Decision, KnobStep
@@ -222,7 +223,7 @@ def explain_object(entry: LedgerEntry, *, text: str | None = None) -> Mapping[st
         "best_effort": best_effort_object(entry),
         "candidates": candidate_objects(decision.candidates, entry.request.policy),
         "calls": [call_object(call) for call in entry.calls],
-        "changes": entry.changes.get(entry.served_model_id or decision.model_id, ()),
+        "changes": entry.changes.get(served_model_id(entry) or decision.model_id, ()),
         "outcome": outcome_object(text, entry.request.references),
     }
 

@@ -6,10 +6,19 @@ from app.api.answers import Headers, limit_headers
 from app.api.explained import document_numbers
 from app.api.numbers import usd
 from app.api.told_workflows import guard_headers, workflow_headers
+from app.calls import cost_of_judges
 from app.config.models import MARK
 from app.gateway.ledger import LedgerEntry
 from app.gateway.money.pressure import Pressure
 from app.gateway.request import RouteRequest
+from app.gateway.served import (
+    fallback_index,
+    latency_unmet,
+    predicted_latency,
+    served_model_id,
+    served_reason,
+    session_reason,
+)
 from app.outcome import DecisionModelSaid
 from app.stores.claims import Standing
 from routers.decisions import CandidateEstimate, Decision, Reason
@@ -38,7 +47,7 @@ def route_headers(
     if entry.queued_s:
         headers.append((b"x-route-queued-ms", b"%.3f" % (entry.queued_s * 1e3)))
     headers += _heard_headers(request)
-    judge_cost_usd = entry.judge_cost_usd
+    judge_cost_usd = cost_of_judges(entry.calls)
     if judge_cost_usd is not None:
         headers.append((b"x-route-scorer-cost-usd", usd(judge_cost_usd)))
     if entry.decision_model is not None:
@@ -75,10 +84,10 @@ def _heard_headers(request: RouteRequest) -> Headers:
 
 
 def _decision_headers(entry: LedgerEntry, decision: Decision) -> Headers:
-    model_id, objective = entry.served_model_id or decision.model_id, entry.request.objective
+    model_id, objective = served_model_id(entry) or decision.model_id, entry.request.objective
     headers: Headers = [
         (b"x-route-model", model_id.encode()),
-        (b"x-route-reason", (entry.reason or decision.reason).value.encode()),
+        (b"x-route-reason", (served_reason(entry) or decision.reason).value.encode()),
         *_deployment_headers(entry),
         *_watch_headers(entry),
         *_variant_headers(entry, model_id),
@@ -92,8 +101,9 @@ def _decision_headers(entry: LedgerEntry, decision: Decision) -> Headers:
         headers += guard_headers(entry.course)
     if decision.reason is Reason.THRESHOLD and isinstance(objective, StrongThreshold):
         headers.append((b"x-route-threshold", b"%.6g" % objective.threshold))
-    if entry.fallback_index:
-        headers.append((b"x-route-fallback-index", str(entry.fallback_index).encode()))
+    index = fallback_index(entry)
+    if index:
+        headers.append((b"x-route-fallback-index", b"%d" % index))
     limit = entry.max_output_tokens.get(model_id)
     if limit is not None:
         headers.append((b"x-route-max-tokens", b"%d" % limit))
@@ -106,7 +116,7 @@ def _decision_headers(entry: LedgerEntry, decision: Decision) -> Headers:
 def _predicted_headers(entry: LedgerEntry, estimate: CandidateEstimate | None) -> Headers:
     """Return what was predicted of the model that serves, and which limits that misses."""
     headers: Headers = []
-    unmet = entry.latency_unmet
+    unmet = latency_unmet(entry)
     if unmet is not None:
         headers.append((b"x-route-latency-unmet", unmet.encode()))
     if estimate is not None:
@@ -118,7 +128,7 @@ def _predicted_headers(entry: LedgerEntry, estimate: CandidateEstimate | None) -
                 headers.append((b"x-route-evidence", evidence.encode()))
         if estimate.cost_usd is not None:
             headers.append((b"x-route-predicted-cost-usd", usd(estimate.cost_usd)))
-        latency = entry.predicted_latency or estimate.latency
+        latency = predicted_latency(entry) or estimate.latency
         if latency is not None:
             headers.append((b"x-route-predicted-ttft-ms", b"%.0f" % (latency.ttft_s * 1e3)))
             headers.append((b"x-route-predicted-latency-ms", b"%.0f" % (latency.total_s * 1e3)))
@@ -174,7 +184,7 @@ def _pressure_header(entry: LedgerEntry, pressure: Pressure) -> tuple[bytes, byt
 
 
 def _session_headers(entry: LedgerEntry) -> Headers:
-    reason = entry.session
+    reason = session_reason(entry)
     if reason is None:
         return []
     headers = [(b"x-route-session-reason", reason.value.encode())]

@@ -9,6 +9,7 @@ import msgspec
 from app.concurrency.eager import Eager, on_its_way
 from app.gateway.affinity import Affinity
 from app.gateway.app_descriptions import AppDescriptions
+from app.gateway.bill import settled_usage
 from app.gateway.ceilings import Paces
 from app.gateway.decide import AtTheMoment, Decider
 from app.gateway.decision_models import DecisionModels, by_level, with_judged
@@ -25,6 +26,7 @@ from app.gateway.policy import Policy
 from app.gateway.request import RouteRequest
 from app.gateway.reservations import Reservations
 from app.gateway.score import Scorer
+from app.gateway.served import session_reason
 from app.gateway.tasks import (
     check_begun,
     described,
@@ -177,8 +179,8 @@ class Chooser:
             await self.affinity.remember(
                 entry.turn,
                 served_model_id=entry.served.spec.model_id,
-                usage=entry.settled_usage(),
-                reason=entry.session,
+                usage=settled_usage(entry),
+                reason=session_reason(entry),
             )
 
     async def _with_task(self, request: RouteRequest) -> RouteRequest:

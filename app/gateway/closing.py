@@ -1,7 +1,9 @@
 """From the account of a request to its outcome."""
 
+from app.gateway.bill import settled_usage
 from app.gateway.heard import NOTHING
 from app.gateway.ledger import LedgerEntry
+from app.gateway.served import predicted_latency, served_model_id, served_reason, session_reason
 from app.outcome import Outcome, Texts
 from app.paths import CHAT_COMPLETIONS
 
@@ -26,12 +28,12 @@ def outcome_of(entry: LedgerEntry, *, status: int, error: str | None) -> Outcome
         policy_version=entry.policy_version,
         stream=request.stream,
         decision=entry.decision,
-        reason=entry.reason,
+        reason=served_reason(entry),
         calls=tuple(entry.calls),
-        served_model_id=entry.served_model_id,
+        served_model_id=served_model_id(entry),
         response_model=entry.response_model,
         finish_reason=entry.arrived.finish_reason,
-        usage=entry.settled_usage(),
+        usage=settled_usage(entry),
         decide_s=entry.decide_s,
         overhead_s=entry.overhead_s,
         time_to_first_token_s=entry.time_to_first_token_s,
@@ -40,14 +42,14 @@ def outcome_of(entry: LedgerEntry, *, status: int, error: str | None) -> Outcome
         error=error,
         refused_by=entry.refused_by,
         route=entry.route,
-        session=entry.session,
+        session=session_reason(entry),
         lineage=request.lineage,
         cache=entry.cache,
         served_upstream=None if entry.served is None else entry.served.upstream,
         key_id=request.caller.key_id,
         team=request.caller.team,
         objective=entry.objective,
-        latency=entry.predicted_latency,
+        latency=predicted_latency(entry),
         latency_terms=None if request.latency is None else request.latency.told,
         flags=None if request.wishes is None else request.wishes.told,
         n_answers=request.demand.n_answers,

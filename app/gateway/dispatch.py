@@ -31,6 +31,7 @@ from app.errors import (
     UpstreamTimeoutError,
     UpstreamUnsupportedError,
 )
+from app.gateway.bill import settled_usage
 from app.gateway.deployments.balance import CallSize
 from app.gateway.deployments.pool import DeploymentPool, Lease
 from app.gateway.deployments.slots import Slot
@@ -219,7 +220,7 @@ class Dispatcher:
             raise
         finally:
             if lease.turn is not None:
-                lease.settle(entry.settled_usage())
+                lease.settle(settled_usage(entry))
             if chunks is not answer.rest:
                 await chunks.aclose()
             await answer.drop()

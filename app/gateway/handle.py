@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from app.concurrency.eager import Eager
+from app.gateway.bill import settled_usage, told_usage
 from app.gateway.cache import BYPASS, CachedAnswer, ResponseCache
 from app.gateway.choose import Chooser
 from app.gateway.dispatch import Dispatcher, OpenAnswer
@@ -26,6 +27,7 @@ from app.gateway.money.surcharges import extras_of
 from app.gateway.plan import Several, plan_for
 from app.gateway.queues.virtual_counters import NO_RANK, Rank
 from app.gateway.request import RouteRequest
+from app.gateway.served import served_reason
 from app.gateway.watch.provider_watch import ProviderWatch
 from app.gateway.workflows import Workflows
 from app.paths import CHAT_COMPLETIONS, CHAT_ROUTE
@@ -302,8 +304,8 @@ class Answer(Life):
             return
         await self._seat.keep(
             model_id=entry.served.spec.model_id,
-            usage=None if entry.told is None else entry.settled_usage(),
-            reason=entry.reason,
+            usage=None if told_usage(entry) is None else settled_usage(entry),
+            reason=served_reason(entry),
         )
 
 

@@ -7,15 +7,10 @@ import msgspec
 
 from app.calls import (
     ANSWERING,
-    CONTRIBUTING,
     DRAFT_REJECTED,
     HEDGE_LOST,
     Call,
     CallRole,
-    cost_of_judges,
-    known_nusd,
-    sum_known_usd,
-    tokens_of,
 )
 from app.error_answers import answer_for
 from app.errors import BudgetExceededError, UpstreamError, UpstreamTimeoutError
@@ -34,7 +29,6 @@ from app.gateway.money.paid import (
     Paid,
     booked_usage,
     price_usd,
-    total_usage,
     was_sent,
 )
 from app.gateway.money.pressure import Pressure
@@ -43,15 +37,12 @@ from app.gateway.money.tickets import Ticket
 from app.gateway.queues.virtual_counters import NO_RANK, Rank
 from app.gateway.request import Deployment, RouteRequest
 from app.gateway.running import Running
-from app.keys import to_nusd
 from app.outcome import CacheState, DecisionModelSaid, Judgement
 from app.paths import CHAT_ROUTE
 from app.providers.base import Chunk, Progress
 from app.stores.claims import Standing
 from app.telemetry.tracing import CallTrace, RequestTrace
-from app.usage import ToldUsage, Usage
-from routers.decision.switching import SessionReason
-from routers.decisions import Decision, Latency, Reason
+from routers.decisions import Decision, Latency
 from routers.models import ModelSpec
 from routers.objectives import Objective
 
@@ -90,9 +81,9 @@ class LedgerEntry(msgspec.Struct, kw_only=True, eq=False):
     running: Running = msgspec.field(default_factory=Running)
     """What the models that are asked at the moment may cost."""
     cut_by_budget: bool = False
+    """Whether a budget had too little left for an answer of full length."""
     unpaid: BudgetExceededError | None = None
     """Why the latest call that a budget had too little left for was not made."""
-    """Whether a budget had too little left for an answer of full length."""
     standing: Standing | None = None
     """Where the limits stand that the caller is told of."""
     decision: Decision | None = None
@@ -357,7 +348,7 @@ class LedgerEntry(msgspec.Struct, kw_only=True, eq=False):
         )
         return Paid(usage, price_usd(usage, spec, self.extras, self.request.demand.n_answers))
 
-    def _served(self) -> Paid:
+    def served_paid(self) -> Paid:
         """Return what the call that serves is booked with."""
         if self.whole_answer is not None:
             return self.whole_answer
@@ -365,78 +356,10 @@ class LedgerEntry(msgspec.Struct, kw_only=True, eq=False):
             return NOTHING_PAID
         return self._paid(self.served.spec, self.arrived)
 
-    def settled_usage(self) -> Usage | None:
-        """Return the tokens of the answer; counted by us where the upstream never told.
-
-        Where nobody served, those of all calls that have to be paid.
-        """
-        return self._answer_usage(self._served())
-
-    def settled_tokens(self) -> int:
-        """Return the tokens of every call."""
-        usage = self._served().usage
-        served = 0 if usage is None else usage.input_tokens + usage.output_tokens
-        if len(self.calls) == 1 and self.served is not None:
-            return served
-        return served + tokens_of(
-            [call for i, call in enumerate(self.calls) if i != self.served_at]
-        )
-
-    def settled_nusd(self) -> int:
-        """Return what every call costs, as far as that is known.
-
-        Each is rounded as the decision log rounds it, so that both add up to the same.
-        """
-        served = to_nusd(self._served().cost_usd or 0.0)
-        if len(self.calls) == 1 and self.served is not None:
-            return served
-        return served + known_nusd(
-            [call for i, call in enumerate(self.calls) if i != self.served_at]
-        )
-
-    def cost_usd(self) -> float | None:
-        """Price the attempts with the catalogue, as clients are told.
-
-        None where a price is unknown or there was none.
-        """
-        if self.cached is not None:
-            return 0.0
-        calls = self.calls
-        if not calls:
-            return None
-        if self.served is None:
-            costs_usd = [call.cost_usd for call in calls if call.role in CONTRIBUTING]
-            return sum_known_usd(costs_usd) if costs_usd else None
-        served_usd = self._served().cost_usd
-        if len(calls) == 1:
-            return served_usd
-        others = [
-            call.cost_usd
-            for at, call in enumerate(calls)
-            if at != self.served_at and call.role in CONTRIBUTING
-        ]
-        return sum_known_usd([served_usd, *others])
-
-    @property
-    def judge_cost_usd(self) -> float | None:
-        """What judges cost so far; None where nothing was sent to any."""
-        return cost_of_judges(self.calls)
-
-    def _answer_usage(self, served: Paid) -> Usage | None:
-        if self.served is not None:
-            return served.usage
-        return total_usage([call.usage for call in self.attempts if call.usage is not None])
-
     def whole(self) -> None:
         """Book an answer that is held back with what it cost, unless it serves after all."""
         if self.served is not None:
             self._book_served(DRAFT_REJECTED)
-
-    @property
-    def due_nusd(self) -> int:
-        """What the request owes by now, and may come to owe for the calls that run."""
-        owed_usd = sum([call.cost_usd or 0.0 for call in self.calls])
-        return to_nusd(owed_usd) + self.running.total_nusd
 
     @property
     def attempts(self) -> list[Call]:
@@ -445,89 +368,6 @@ class LedgerEntry(msgspec.Struct, kw_only=True, eq=False):
             if call.role is not CallRole.ANSWER:
                 return [each for each in self.calls if each.role in ANSWERING]
         return self.calls
-
-    @property
-    def told(self) -> ToldUsage | None:
-        """The token counts of a complete answer, as its upstream told them."""
-        return self.arrived.usage if self.arrived.final else None
-
-    @property
-    def served_model_id(self) -> str | None:
-        """The model whose answer it is, given now or kept from before."""
-        if self.cached is not None:
-            return self.cached.model_id
-        return None if self.served is None else self.served.spec.model_id
-
-    @property
-    def predicted_latency(self) -> Latency | None:
-        """How long the answer was predicted to take from the request on, as its call began.
-
-        None where nothing was predicted of its length.
-        """
-        call, served, decision = self.latency, self.served, self.decision
-        if call is None or served is None or decision is None:
-            return None
-        if decision.estimate(served.spec.model_id) is None:
-            return None
-        began_s = self.calls[self.served_at].began_s
-        return Latency(
-            ttft_s=began_s + call.ttft_s,
-            ttft_s_upper=began_s + call.ttft_s_upper,
-            total_s=began_s + call.total_s,
-            total_s_upper=began_s + call.total_s_upper,
-        )
-
-    @property
-    def latency_unmet(self) -> str | None:
-        """Which limits on its time the request is predicted to miss, in words of headers."""
-        terms = self.request.latency
-        if terms is None or not terms.has_deadline:
-            return None
-        if self.latency is not None:
-            return terms.unmet(self.latency, self.calls[self.served_at].began_s)
-        known = None if self.decision is None else self.decision.estimate(self.decision.model_id)
-        if known is None or known.latency is None:
-            return None
-        return terms.unmet(known.latency, self.decided_s)
-
-    @property
-    def session(self) -> SessionReason | None:
-        """Why the conversation stayed on its model or left it."""
-        if self.turn is None:
-            return None
-        return self.turn.reason(self.served_model_id, escalated=self._is_chosen)
-
-    @property
-    def reason(self) -> Reason | None:
-        """Why the served model served: the decision's reason, or that a fallback stepped in."""
-        if self.fallback_index or (self.course is not None and self.course.is_makeshift):
-            return Reason.FALLBACK
-        return None if self.decision is None else self.decision.reason
-
-    @property
-    def fallback_index(self) -> int:
-        """0 for the decision's first choice, i for its i-th fallback, one more for any other.
-
-        A model that a workflow chose to serve is no fallback.
-        """
-        if self.served is None or self.decision is None:
-            return 0
-        model_id = self.served.spec.model_id
-        if model_id == self.decision.model_id or self._is_chosen:
-            return 0
-        fallbacks = self.decision.fallbacks
-        return 1 + (fallbacks.index(model_id) if model_id in fallbacks else len(fallbacks))
-
-    @property
-    def _is_chosen(self) -> bool:
-        """Whether it was a workflow that had the model serve."""
-        course = self.course
-        return (
-            course is not None
-            and self.served is not None
-            and self.served.spec.model_id == course.served_model_id
-            and not course.is_makeshift
-        )
 
     @property
     def is_held_back(self) -> bool:
@@ -545,7 +385,7 @@ class LedgerEntry(msgspec.Struct, kw_only=True, eq=False):
             )
 
     def _book_served(self, error: str | None) -> None:
-        served, call = self._served(), self.calls[self.served_at]
+        served, call = self.served_paid(), self.calls[self.served_at]
         self.calls[self.served_at] = msgspec.structs.replace(
             call, usage=served.usage, cost_usd=served.cost_usd, error=error
         )

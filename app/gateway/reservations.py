@@ -12,6 +12,7 @@ from app.calls import sum_known_usd
 from app.concurrency.eager import Eager, all_of
 from app.errors import ForbiddenError, RateLimitedError
 from app.gateway.app_descriptions import price_of_description
+from app.gateway.bill import due_nusd, settled_nusd, settled_tokens
 from app.gateway.ledger import LedgerEntry
 from app.gateway.money.admission import Admission
 from app.gateway.money.tickets import Ticket, TooDearError
@@ -135,7 +136,7 @@ class Reservations:
                 bid = self.admission.bid(request, decision, model_id)
             except ForbiddenError:
                 return False
-        left_nusd = reserved_nusd - entry.due_nusd
+        left_nusd = reserved_nusd - due_nusd(entry)
         if left_nusd < bid.most_nusd and not decided:
             entry.n_added += 1
             more = await self.admission.add(
@@ -174,8 +175,8 @@ class Reservations:
         ticket, entry.ticket = entry.ticket, None
         if ticket is None:
             return
-        tokens = entry.settled_tokens()
-        cost_nusd = entry.settled_nusd()
+        tokens = settled_tokens(entry)
+        cost_nusd = settled_nusd(entry)
         added, entry.added = entry.added, []
         settling = [Eager(self.admission.settle(ticket, tokens=tokens, cost_nusd=cost_nusd))]
         # All of them are on their way before one is waited for.

@@ -19,6 +19,7 @@ from app.errors import (
     UpstreamUnavailableError,
     UpstreamUnsupportedError,
 )
+from app.gateway.bill import settled_tokens, told_cost_usd
 from app.gateway.closing import closed
 from app.gateway.deployments.pool import DeploymentPool
 from app.gateway.dispatch import Dispatcher
@@ -28,6 +29,7 @@ from app.gateway.latency_terms import LatencyTerms
 from app.gateway.ledger import LedgerEntry
 from app.gateway.plan import FirstOf, Hedged
 from app.gateway.request import RouteRequest
+from app.gateway.served import fallback_index, served_reason
 from app.providers.base import Chunk
 from app.usage import Usage
 from app.wire.body import Body
@@ -182,7 +184,7 @@ async def test_what_a_chat_cannot_say_goes_only_to_upstreams_of_its_own_dialect(
         await world.dispatcher.open(asked, FirstOf(("a", "b")), world.entry)
     assert caught.value.param == "prompt"
     assert [each.calls for each in world.providers] == [[], []]
-    assert world.entry.cost_usd() in (None, 0)
+    assert told_cost_usd(world.entry) in (None, 0)
     world.providers[1].native_dialects = frozenset({"other"})
     answer = await world.dispatcher.open(asked, FirstOf(("a", "b")), world.entry)
     assert answer.deployment.spec.model_id == "b"
@@ -197,7 +199,7 @@ async def test_a_failure_before_the_first_content_falls_over_and_nothing_of_it_i
     answer = await world.open()
     assert await read(world, answer) == [b"text"]
     assert [model_id for model_id, _ in world.attempts] == ["a", "b"]
-    assert world.entry.fallback_index == 1
+    assert fallback_index(world.entry) == 1
     assert world.providers[0].ended == 1
 
 
@@ -207,7 +209,7 @@ async def test_a_model_that_the_decision_does_not_name_is_a_fallback_like_others
     answer = await world.open()
     await answer.aclose()
     assert answer.deployment.spec.model_id == "c"
-    assert (world.entry.fallback_index, world.entry.reason) == (2, Reason.FALLBACK)
+    assert (fallback_index(world.entry), served_reason(world.entry)) == (2, Reason.FALLBACK)
 
 
 async def test_a_failure_after_the_first_content_never_falls_over():
@@ -310,8 +312,8 @@ async def test_a_model_that_was_overloaded_for_a_moment_is_asked_again():
     answer = await world.open()
     assert answer.deployment.spec.model_id == "a"
     assert world.attempts == [("a", "upstream_unavailable"), ("a", None)]
-    assert world.entry.fallback_index == 0
-    assert world.entry.reason is Reason.KNOB
+    assert fallback_index(world.entry) == 0
+    assert served_reason(world.entry) is Reason.KNOB
 
 
 @pytest.mark.parametrize("retries", [0, 1, 3])
@@ -432,7 +434,7 @@ async def test_a_silent_model_is_overtaken_by_the_next():
     assert [call.call_id for call in world.entry.calls] == ["d.0", "d.1"]
     assert world.providers[0].ended == 1
     assert world.outstanding == 0
-    assert world.entry.reason is Reason.FALLBACK
+    assert served_reason(world.entry) is Reason.FALLBACK
 
 
 async def test_a_hedge_goes_to_who_is_still_in_time_then():
@@ -487,7 +489,7 @@ async def test_a_hedge_that_is_slower_is_dropped():
     assert await read(world, answer) == [b"text"]
     assert world.attempts == [("a", None), ("b", "hedge_lost")]
     assert world.providers[1].ended == 1
-    assert world.entry.fallback_index == 0
+    assert fallback_index(world.entry) == 0
 
 
 async def test_the_prompt_of_a_hedge_that_lost_is_paid():
@@ -500,7 +502,7 @@ async def test_the_prompt_of_a_hedge_that_lost_is_paid():
     assert outcome.cost_usd == pytest.approx(7e-6 + 1 * 10e-6 + 7e-6)
     lost = Usage(input_tokens=7, output_tokens=0, estimated=True)
     assert [each.usage for each in outcome.calls] == [outcome.usage, lost]
-    assert outcome.tokens == world.entry.settled_tokens() == 7 + 1 + 7
+    assert outcome.tokens == settled_tokens(world.entry) == 7 + 1 + 7
 
 
 async def test_the_cost_is_unknown_when_that_of_a_lost_hedge_is():
@@ -536,7 +538,7 @@ async def test_a_client_that_leaves_takes_both_calls_with_it():
     assert world.attempts == [("a", "cancelled"), ("b", "cancelled")]
     assert world.outstanding == 0
     # Both may have read the prompt.
-    assert world.entry.cost_usd() == pytest.approx(2 * 7e-6)
+    assert told_cost_usd(world.entry) == pytest.approx(2 * 7e-6)
 
 
 async def test_a_hedged_request_that_fails_everywhere_lists_every_attempt():

@@ -6,6 +6,7 @@ import random
 import pytest
 
 from app.calls import CallRole
+from app.gateway.bill import settled_tokens
 from app.gateway.closing import closed
 from app.gateway.deployments.pool import DeploymentPool
 from app.gateway.dispatch import Dispatcher
@@ -166,5 +167,5 @@ async def test_the_time_of_the_scorer_is_the_upstreams_and_not_overhead():
     assert (call.call_id, call.parent_id) == ("d.0", "d")
     assert (call.began_s, call.duration_s) == pytest.approx((0.25, 2.0))
     assert outcome.cost_usd == pytest.approx(80e-6 + 10e-6)
-    assert entry.settled_tokens() == outcome.tokens == 81
+    assert settled_tokens(entry) == outcome.tokens == 81
     assert (outcome.answer_cost_usd, outcome.serving) == (None, None)

@@ -12,6 +12,7 @@ from app.errors import (
     UpstreamUnavailableError,
     UpstreamUnsupportedError,
 )
+from app.gateway.bill import settled_tokens, settled_usage, told_cost_usd
 from app.gateway.closing import closed
 from app.gateway.ledger import LedgerEntry
 from app.gateway.money.paid import HiddenReasoning
@@ -70,8 +71,8 @@ def test_a_call_that_an_upstream_may_have_read_costs_its_prompt(error):
     account.failed(PLACE, 0.0, error, progress=Progress())
     outcome = closed(account, status=502, error="x")
     assert outcome.usage == Usage(input_tokens=100, output_tokens=0, estimated=True)
-    assert outcome.cost_usd == account.cost_usd() == pytest.approx(100 * IN_USD)
-    assert outcome.tokens == account.settled_tokens() == 100
+    assert outcome.cost_usd == told_cost_usd(account) == pytest.approx(100 * IN_USD)
+    assert outcome.tokens == settled_tokens(account) == 100
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,7 @@ def test_what_came_of_a_whole_answer_that_was_cut_is_paid():
     account = entry()
     progress = Progress(heard_bytes=4_200)
     account.failed(PLACE, 0.0, UpstreamUnavailableError("cut"), progress=progress)
-    usage = account.settled_usage()
+    usage = settled_usage(account)
     assert (usage.input_tokens, usage.output_tokens, usage.estimated) == (100, 1_000, True)
 
 
@@ -117,7 +118,7 @@ def test_counts_that_came_with_a_cut_answer_are_the_truth():
     account = entry()
     progress = Progress(heard_bytes=4_200, usage=told(12))
     account.failed(PLACE, 0.0, UpstreamUnavailableError("cut"), progress=progress)
-    assert account.settled_usage() == Usage(input_tokens=70_000, output_tokens=12)
+    assert settled_usage(account) == Usage(input_tokens=70_000, output_tokens=12)
 
 
 @pytest.mark.parametrize("serving", [True, False])
@@ -131,7 +132,7 @@ def test_a_prompt_that_is_told_at_the_beginning_counts_when_the_stream_is_cut(se
         account.failed(
             PLACE, 0.0, asyncio.CancelledError(), progress=Progress(), prelude=[opening, text(13)]
         )
-    assert account.settled_usage() == estimated(input_tokens=70_000, output_tokens=13)
+    assert settled_usage(account) == estimated(input_tokens=70_000, output_tokens=13)
 
 
 def estimated(**counts):
@@ -141,9 +142,9 @@ def estimated(**counts):
 def test_an_estimate_never_exceeds_what_the_upstream_was_told_to_stop_at():
     account = entry(max_output_tokens=50, n_answers=2)
     account.serves(PLACE, 0.0, [text(5_000)])
-    assert account.settled_usage().output_tokens == 100
+    assert settled_usage(account).output_tokens == 100
     account.max_output_tokens["a"] = 20
-    assert account.settled_usage().output_tokens == 40
+    assert settled_usage(account).output_tokens == 40
 
 
 # --- reasoning that nobody sees -----------------------------------------------------------------
@@ -161,7 +162,7 @@ def test_a_cut_answer_is_booked_with_the_reasoning_that_its_model_is_known_for()
     cut = entry()
     cut.reasoning = known
     cut.serves(PLACE, 0.0, [text(7)])
-    usage = cut.settled_usage()
+    usage = settled_usage(cut)
     assert (usage.output_tokens, usage.reasoning_tokens, usage.estimated) == (1_007, 1_000, True)
 
 
@@ -176,7 +177,7 @@ def test_reasoning_that_was_seen_is_not_booked_twice():
     cut = entry()
     cut.reasoning = known
     cut.serves(PLACE, 0.0, [text(7)])
-    assert cut.settled_usage().output_tokens == 7
+    assert settled_usage(cut).output_tokens == 7
 
 
 @pytest.mark.parametrize(
@@ -205,11 +206,11 @@ def test_before_a_model_has_told_anything_the_prediction_stands_for_it(fields, o
         model_id="a", fallbacks=(), candidates=(estimate,), reason=Reason.KNOB, usd_per_quality=None
     )
     account.serves(PLACE, 0.0, [text(7)])
-    assert account.settled_usage().output_tokens == output_tokens
+    assert settled_usage(account).output_tokens == output_tokens
 
 
 def test_nothing_is_supposed_of_an_answer_that_had_not_begun():
     account = entry()
     account.request = structs.replace(account.request, body=Body({"reasoning_effort": b'"high"'}))
     account.failed(PLACE, 0.0, asyncio.CancelledError(), progress=Progress())
-    assert account.settled_usage().output_tokens == 0
+    assert settled_usage(account).output_tokens == 0
