@@ -9,7 +9,6 @@ connections there are, and that a connection carries one request at a time.
 import asyncio
 import enum
 import urllib.parse
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -19,27 +18,25 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from app.api.asgi import ON_DISCONNECT
-from app.api.dialects.base import error_answer
 from app.config import ServerConfig
 from app.errors import (
     GatewayError,
-    HeadTooLargeError,
     InvalidRequestError,
     OverloadedError,
     RequestTimeoutError,
 )
-from app.ids import new_id
+from app.server.bare_messages import head_without_upgrade, refusal
+from app.server.bounds import (
+    FREE_PARTS,
+    LEAST_PART_BYTES,
+    MAX_DROPPED_BYTES,
+    MAX_HEAD_BYTES,
+    MAX_HEADERS,
+    ConnectionLimits,
+    head_too_large,
+)
 from app.server.cycle import Cycle
 from app.server.flow import Flow
-
-MAX_HEAD_BYTES = 65_536
-"""Of the request line, the headers and the trailers together; about what other servers allow."""
-
-MAX_HEADERS = 200
-
-MAX_DROPPED_BYTES = 12_000_000
-"""How much of what is not parsed any more is still taken from a client: many that send a body that
-is somewhat too large read the answer only once all of it is gone."""
 
 _PARSED_BYTES = 16_384
 """What is parsed at once."""
@@ -50,54 +47,13 @@ _TURN_PARTS = 500
 _TURN_BYTES = 65_536
 """After how many bytes, likewise."""
 
-_FREE_PARTS = 10_000
-_LEAST_PART_BYTES = 32
-"""What the pieces of a body hold on average, beyond the first ones; smaller ones are all work."""
-
-_PHRASES = {
-    400: b"Bad Request",
-    408: b"Request Timeout",
-    431: b"Request Header Fields Too Large",
-    503: b"Service Unavailable",
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionLimits:
-    """What a connection may take.
-
-    Attributes
-    ----------
-    head_timeout_s, body_timeout_s
-        How long the head and the body of a request may take to arrive.
-    keep_alive_s
-        How long a connection stays open between requests.
-    max_connections
-        How many there may be in this process; further ones are turned away.
-    linger_s
-        How long a client that was answered early may go on sending, so that it reads the answer.
-    stalled_s
-        How long a client may take not a single byte of an answer that waits for it.
-    """
-
-    head_timeout_s: float = 10.0
-    body_timeout_s: float = 60.0
-    keep_alive_s: float = 620.0
-    max_connections: int = 8_000
-    linger_s: float = 5.0
-    stalled_s: float = 30.0
-
 
 def gateway_protocol(server: ServerConfig) -> type[asyncio.Protocol]:
     """Return what uvicorn takes as `http`; it can be sent to worker processes."""
-    limits = ConnectionLimits(
-        head_timeout_s=server.head_timeout_s,
-        body_timeout_s=server.body_timeout_s,
-        keep_alive_s=server.keep_alive_s,
-        max_connections=server.max_connections,
-    )
     # A class made here could not be sent; uvicorn does no more with it than call it.
-    return cast("type[asyncio.Protocol]", partial(GatewayProtocol, limits=limits))
+    return cast(
+        "type[asyncio.Protocol]", partial(GatewayProtocol, limits=ConnectionLimits.of(server))
+    )
 
 
 class _Phase(enum.Enum):
@@ -137,7 +93,7 @@ class GatewayProtocol(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
-        limits: ConnectionLimits = ConnectionLimits(),
+        limits: ConnectionLimits,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.cycle: Cycle | None = None  # type: ignore[assignment]
@@ -165,7 +121,9 @@ class GatewayProtocol(HttpToolsProtocol):
         self.flow: Flow = Flow(transport, loop=self.loop, stalled_s=self._limits.stalled_s)
         if len(self.connections) > self._limits.max_connections:
             self._deaf = True
-            self._write(OverloadedError("the gateway has as many connections as it may"))
+            self.transport.write(
+                refusal(OverloadedError("the gateway has as many connections as it may"))
+            )
             self._close()  # it may not stay a connection for as long as it takes to read this
         else:
             self._time(_Wait.HEAD, self._limits.head_timeout_s)
@@ -249,7 +207,7 @@ class GatewayProtocol(HttpToolsProtocol):
             # tells; those that came with the beginning may belong to an earlier request.
             self._untold_bytes += len(data)
             if self._untold_bytes > MAX_HEAD_BYTES:
-                self._refuse(_head_too_large())
+                self._refuse(head_too_large())
                 return
         self._watch_the_time()
 
@@ -276,7 +234,7 @@ class GatewayProtocol(HttpToolsProtocol):
         """Take a part of the request line."""
         self._head_bytes += len(url)
         if self._head_bytes > MAX_HEAD_BYTES:
-            self._stop(_head_too_large())
+            self._stop(head_too_large())
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -284,13 +242,13 @@ class GatewayProtocol(HttpToolsProtocol):
         # Called a dozen times per request: nothing in it calls further.
         self._head_bytes += len(name) + len(value) + 4
         if self._head_bytes > MAX_HEAD_BYTES:
-            self._stop(_head_too_large())
+            self._stop(head_too_large())
         if self._phase is not _Phase.HEAD:
             return
         name = name.lower()
         self.headers.append((name, value))
         if len(self.headers) > MAX_HEADERS:
-            self._stop(_head_too_large())
+            self._stop(head_too_large())
         if name == b"host":
             self._hosts += 1
         elif name == b"transfer-encoding":
@@ -349,10 +307,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self._n_parts += 1
         self._body_parts += 1
         self._body_bytes += len(body)
-        if (
-            self._body_parts > _FREE_PARTS
-            and self._body_bytes < self._body_parts * _LEAST_PART_BYTES
-        ):
+        if self._body_parts > FREE_PARTS and self._body_bytes < self._body_parts * LEAST_PART_BYTES:
             self._stop(InvalidRequestError("the body comes in pieces that are too small"))
         if self._phase is _Phase.BODY and self.cycle is not None:
             self.cycle.feed(body)
@@ -372,13 +327,8 @@ class GatewayProtocol(HttpToolsProtocol):
         method, version = self.parser.get_method(), self.parser.get_http_version()
         self.parser = httptools.HttpRequestParser(self)
         self._phase = _Phase.IDLE
-        lines = [b"%b %b HTTP/%b" % (method, self.url, version.encode())]
-        for name, value in self.headers:
-            if name == b"connection":
-                value = b"close" if b"close" in value.lower() else b"keep-alive"  # noqa: PLW2901
-            if name != b"upgrade":
-                lines.append(b"%b: %b" % (name, value))
-        return b"\r\n".join([*lines, b"", b""])
+        request_line = b"%b %b HTTP/%b" % (method, self.url, version.encode())
+        return head_without_upgrade(request_line, self.headers)
 
     def _stop(self, refusal: GatewayError) -> None:
         self._refusal = refusal
@@ -461,16 +411,8 @@ class GatewayProtocol(HttpToolsProtocol):
             self._stop_timer()
             self._close()
         else:
-            self._write(error)
+            self.transport.write(refusal(error))
             self._linger()
-
-    def _write(self, error: GatewayError) -> None:
-        status, headers, body = error_answer(error)
-        request_id = (b"x-request-id", new_id("req-").encode())
-        length = (b"content-length", b"%d" % len(body))
-        lines = [b"%b: %b" % each for each in (*headers, request_id, length)]
-        start = b"HTTP/1.1 %d %b" % (status, _PHRASES[status])
-        self.transport.write(b"\r\n".join([start, *lines, b"connection: close", b"", b""]) + body)
 
     # --- time -------------------------------------------------------------------------------------
 
@@ -500,9 +442,3 @@ class GatewayProtocol(HttpToolsProtocol):
             self._close()
         else:
             self._refuse(RequestTimeoutError("the request did not arrive in time"))
-
-
-def _head_too_large() -> GatewayError:
-    return HeadTooLargeError(
-        f"the head of the request exceeds {MAX_HEAD_BYTES} bytes or {MAX_HEADERS} headers"
-    )

@@ -9,7 +9,8 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from app.api.asgi import ON_DISCONNECT
-from app.server.protocol import MAX_DROPPED_BYTES, ConnectionLimits, GatewayProtocol
+from app.server.bounds import MAX_DROPPED_BYTES, ConnectionLimits
+from app.server.protocol import GatewayProtocol
 
 HEAD = b"POST /%b HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n"
 TINY = b"1\r\nx\r\n"

@@ -12,7 +12,8 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from app.server.protocol import MAX_HEAD_BYTES, MAX_HEADERS, ConnectionLimits, GatewayProtocol
+from app.server.bounds import MAX_HEAD_BYTES, MAX_HEADERS, ConnectionLimits
+from app.server.protocol import GatewayProtocol
 from tests.support.requests import assert_openai_error
 from tests.support.stub import StubThread
 from tests.support.watching import assert_no_task_is_left, metric, until

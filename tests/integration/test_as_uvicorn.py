@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from app.server.protocol import ConnectionLimits, GatewayProtocol
+from app.server.bounds import ConnectionLimits
+from app.server.protocol import GatewayProtocol
 
 CLOSE = b"connection: close\r\n"
 CLOSES = (b"connection", b"close")

@@ -9,7 +9,8 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from app.api.asgi import ON_DISCONNECT
-from app.server.protocol import ConnectionLimits, GatewayProtocol
+from app.server.bounds import ConnectionLimits
+from app.server.protocol import GatewayProtocol
 
 GET = b"GET /x%20y?q=1 HTTP/1.1\r\nhost: t\r\n\r\n"
 
