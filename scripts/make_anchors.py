@@ -14,6 +14,8 @@ from pathlib import Path
 
 SEED = 20250101
 OUT = Path(__file__).parent.parent / "routers" / "pretrained" / "anchors" / "anchors.jsonl"
+QUESTIONS = Path(__file__).with_name("anchor_questions.json")
+"""Of general knowledge: each with four options, of which the first is right."""
 
 ONLY = "Reply with the answer only."
 WORK = "You may think step by step; end with the final number on a line of its own."
@@ -23,91 +25,6 @@ WORDS = (
     "gallery magnet cinnamon glacier tapestry horizon butterfly parchment accordion"
 ).split()
 NAMES = "Ada Bruno Chloe Dmitri Esra Farid Greta Hiro Ines Jonas".split()
-
-KNOWLEDGE = (
-    ("What is the chemical symbol of sodium?", ("Na", "So", "S", "Sd")),
-    (
-        "Which planet of the solar system has the largest mass?",
-        ("Jupiter", "Saturn", "Neptune", "Earth"),
-    ),
-    ("In which year did the Second World War end?", ("1945", "1943", "1918", "1950")),
-    (
-        "Which organ of the human body produces insulin?",
-        ("the pancreas", "the liver", "the spleen", "the kidney"),
-    ),
-    ("What is the capital of Australia?", ("Canberra", "Sydney", "Melbourne", "Perth")),
-    (
-        "Who wrote the play 'Hamlet'?",
-        ("William Shakespeare", "Christopher Marlowe", "Ben Jonson", "John Milton"),
-    ),
-    (
-        "Which gas do plants take up for photosynthesis?",
-        ("carbon dioxide", "oxygen", "nitrogen", "hydrogen"),
-    ),
-    ("How many sides does a dodecagon have?", ("12", "10", "20", "14")),
-    (
-        "Which sorting algorithm has a worst-case time of O(n log n)?",
-        ("merge sort", "quicksort", "bubble sort", "insertion sort"),
-    ),
-    ("What is the derivative of ln(x) for x > 0?", ("1/x", "x", "e^x", "ln(x)/x")),
-    ("Which of these is a noble gas?", ("argon", "chlorine", "nitrogen", "sulphur")),
-    ("Which river flows through Cairo?", ("the Nile", "the Niger", "the Tigris", "the Jordan")),
-    (
-        "What does HTTP status 404 mean?",
-        ("not found", "forbidden", "server error", "moved permanently"),
-    ),
-    ("In DNA, which base pairs with adenine?", ("thymine", "guanine", "cytosine", "uracil")),
-    (
-        "Which amendment to the US constitution abolished slavery?",
-        ("the thirteenth", "the first", "the fifth", "the nineteenth"),
-    ),
-    (
-        "In economics, what does a binding price ceiling below the equilibrium price cause?",
-        ("a shortage", "a surplus", "inflation of supply", "no change"),
-    ),
-    (
-        "Which philosopher wrote the 'Critique of Pure Reason'?",
-        ("Immanuel Kant", "David Hume", "G. W. F. Hegel", "Baruch Spinoza"),
-    ),
-    ("What is the SI unit of magnetic flux density?", ("tesla", "weber", "henry", "gauss")),
-    (
-        "Which kind of bond shares electron pairs between atoms?",
-        ("covalent", "ionic", "metallic", "hydrogen"),
-    ),
-    (
-        "A monoidal category whose tensor product is the categorical product is called what?",
-        ("cartesian", "symmetric traced", "rigid", "abelian"),
-    ),
-    (
-        "Which data structure gives first-in, first-out access?",
-        ("a queue", "a stack", "a heap", "a trie"),
-    ),
-    (
-        "Which treaty of 1648 ended the Thirty Years' War?",
-        (
-            "the Peace of Westphalia",
-            "the Treaty of Utrecht",
-            "the Peace of Augsburg",
-            "the Treaty of Tordesillas",
-        ),
-    ),
-    (
-        "Which particle mediates the electromagnetic interaction?",
-        ("the photon", "the gluon", "the W boson", "the graviton"),
-    ),
-    (
-        "Which statistical error is the rejection of a true null hypothesis?",
-        ("type I", "type II", "sampling bias", "attenuation"),
-    ),
-    (
-        "Which enzyme unwinds the double helix of DNA during replication?",
-        ("helicase", "ligase", "primase", "amylase"),
-    ),
-    (
-        "What is the time complexity of a lookup in a balanced binary search tree of n keys?",
-        ("O(log n)", "O(1)", "O(n)", "O(n log n)"),
-    ),
-)
 
 Item = tuple[str, str, str]
 """Prompt, checker, expected answer."""
@@ -380,8 +297,8 @@ def form(rng: random.Random) -> Iterator[Item]:
 
 
 def knowledge(rng: random.Random) -> Iterator[Item]:
-    """Questions of general knowledge with four options; the first listed is right."""
-    for question, options in KNOWLEDGE:
+    """Questions of general knowledge with four options."""
+    for question, options in json.loads(QUESTIONS.read_text(encoding="utf-8")):
         shown = rng.sample(options, len(options))
         lines = [f"{letter}. {option}" for letter, option in zip("ABCD", shown, strict=True)]
         right = "ABCD"[shown.index(options[0])]

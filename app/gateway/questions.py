@@ -5,7 +5,7 @@ what a reply means, is said in `routers.decision`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import NamedTuple
 
@@ -29,6 +29,7 @@ from routers.types import Conversation, Message
 
 _encode = msgspec.json.Encoder().encode
 
+_TOOLS = frozenset({"tools", "tool_choice", "parallel_tool_calls", "functions", "function_call"})
 _LOGPROBS = {"logprobs": b"true", "top_logprobs": _encode(SCORER_TOP_LOGPROBS)}
 
 
@@ -232,7 +233,7 @@ def question_of(
         ),
         body=Body(
             {
-                "messages": wire_messages(messages),
+                "messages": _wire_messages(messages),
                 "temperature": _encode(temperature) if temperature else b"0",
                 "max_tokens": _encode(max_tokens),
             }
@@ -248,7 +249,7 @@ def question_about(
     """Return what a request says, pictures and all, with messages before it, as a question."""
     chat = request.body.chat()
     conversation = Conversation((*before, *request.conversation.messages))
-    messages = before_messages(chat.get("messages", b"[]"), wire_messages(before))
+    messages = before_messages(chat.get("messages", b"[]"), _wire_messages(before))
     said = estimate_tokens_upper(Conversation(tuple(before)))
     return msgspec.structs.replace(
         request,
@@ -266,9 +267,26 @@ def question_about(
     )
 
 
-def wire_messages(messages: Sequence[Message]) -> bytes:
+def _wire_messages(messages: Sequence[Message]) -> bytes:
     """Return messages as they stand in a request."""
     return _encode([{"role": each.role.value, "content": each.text} for each in messages])
+
+
+def in_other_words(request: RouteRequest, messages: Sequence[Message]) -> RouteRequest:
+    """Return a request with other messages; its tools go: whoever words them has none."""
+    conversation = Conversation(tuple(messages))
+    fields = {name: raw for name, raw in request.body.chat().items() if name not in _TOOLS}
+    fields["messages"] = _wire_messages(messages)
+    return msgspec.structs.replace(
+        request,
+        conversation=conversation,
+        demand=replace(
+            request.demand,
+            input_tokens=estimate_tokens(conversation),
+            input_tokens_upper=estimate_tokens_upper(conversation),
+        ),
+        body=Body(fields, untold=request.body.untold),
+    )
 
 
 def unsent(model_id: str, entry: LedgerEntry, why: str, *, role: CallRole = CallRole.JUDGE) -> Call:

@@ -28,15 +28,12 @@ from app.gateway.dispatch import Afford, Dispatcher, OpenAnswer, told_attempts
 from app.gateway.held_answers import HoldBack, Holder
 from app.gateway.ledger import LedgerEntry, code_of
 from app.gateway.plan import Several, first_of, next_steps, spoilt
-from app.gateway.questions import Questions, unsent, wire_messages
+from app.gateway.questions import Questions, in_other_words, unsent
 from app.gateway.replies import Replies
 from app.gateway.request import RouteRequest
 from app.gateway.tasks import CHAIN_OBSTACLES
-from app.wire.body import Body
 from routers.models import ModelSpec
 from routers.steps import Answer, Delegate, Draft, End, Purpose, Question, Refuse, Serve, Skip, Step
-from routers.text.token_estimate import estimate_tokens, estimate_tokens_upper
-from routers.types import Conversation, Message
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +45,6 @@ _ROLES = {
     Purpose.HELPER: CallRole.HELPER,
     Purpose.GUARD: CallRole.GUARD,
 }
-_TOOLS = frozenset({"tools", "tool_choice", "parallel_tool_calls", "functions", "function_call"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -330,7 +326,7 @@ class _Run:
         """Have a model answer directly; where it cannot, the best answer at hand is better."""
         course, model_id, request = self._course, end.model_id, self._request
         if end.messages is not None:
-            request = _told(request, end.messages)
+            request = in_other_words(request, end.messages)
             course.in_own_words = True
         if self._ceilings.take(Draft(model_id=model_id), request) is None:
             at_hand = self._makeshift(end.instead)
@@ -396,20 +392,3 @@ class _Run:
         if opened is not None:
             self._course.accepted_by = NOTHING_BETTER
         return opened
-
-
-def _told(request: RouteRequest, messages: Sequence[Message]) -> RouteRequest:
-    """Return a request with other messages; its tools go, which the workflow has no part in."""
-    conversation = Conversation(tuple(messages))
-    fields = {name: raw for name, raw in request.body.chat().items() if name not in _TOOLS}
-    fields["messages"] = wire_messages(messages)
-    return msgspec.structs.replace(
-        request,
-        conversation=conversation,
-        demand=replace(
-            request.demand,
-            input_tokens=estimate_tokens(conversation),
-            input_tokens_upper=estimate_tokens_upper(conversation),
-        ),
-        body=Body(fields, untold=request.body.untold),
-    )

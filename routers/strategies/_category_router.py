@@ -19,7 +19,7 @@ from routers.base import (
     Router,
 )
 from routers.errors import RoutingConfigError
-from routers.numeric import FloatArray, nan_mean
+from routers.numeric import FloatArray
 from routers.options import (
     State,
     build,
@@ -38,17 +38,10 @@ from routers.strategies._category_model import (
 )
 from routers.strategies._category_names import OTHER
 from routers.strategies._category_rows import CategoryRows
-from routers.strategies._domains import DomainTable
+from routers.strategies._category_table import tabulate, with_lead
 from routers.strategies._expert_mapping import MeanLimit, best_mapping, limits_of, mapping_by_hand
 from routers.strategies._lengths import Lengths
 from routers.types import Categories, FloatMatrix, Predictions
-
-_KEEPS = 1e-5
-"""By how much the expert of a category leads all others: enough to win at the position 1 of the
-knob, where equal qualities go to the cheaper one."""
-
-_PRIOR_LENGTHS = 8.0
-"""Answers of usual length that a category's mean length is shrunk with."""
 
 
 @dataclass(kw_only=True)
@@ -113,35 +106,9 @@ class CategoryRouter(Router):
         self.map_experts()
 
     def _tabulate(self, about: Identified, labels: Labels) -> None:
-        n = len(self.model_.names_)
-        at = np.where(about.first < 0, n, about.first)
-        quality = labels.quality
-        shrunk = DomainTable(quality, at, n + 1).shrunk(np.ones(len(at), bool))
-        # How hard is what belongs nowhere was seen; who is best at it is asked of all rows, since
-        # what comes next need not be of the kind that came so far.
-        shrunk[-1] = shrunk[-1].mean()
-        mean = nan_mean(quality, default=0.0)
-        self.table_ = np.clip(mean + shrunk, 0, 1).astype(np.float32)
-        member = np.eye(n + 1)[at].T
-        known = ~np.isnan(quality)
-        count = member @ known
-        scatter = member @ np.where(known, (quality - self.table_[at]) ** 2, 0)
-        usual = nan_mean((quality - mean) ** 2, default=0.0)
-        variance = (scatter + usual) / (count + 1)
-        self.error_ = np.sqrt(variance / (count + 1)).astype(np.float32)
-        self.share_ = member.mean(axis=1)
-        self.tokens_ = np.tile(self.lengths_.mean, (n + 1, 1))
-        if self.lengths_.known and labels.output_tokens is not None:
-            told = ~np.isnan(labels.output_tokens)
-            total = member @ np.where(told, labels.output_tokens, 0)
-            prior = _PRIOR_LENGTHS * self.lengths_.mean
-            shrunk_lengths = (total + prior) / (member @ told + _PRIOR_LENGTHS)
-            self.tokens_ = shrunk_lengths.astype(np.float32)
-        self.cost_ = None
-        if labels.mean_cost_usd is not None:
-            usual_length = np.maximum(self.share_ @ self.tokens_, 1e-6)
-            cost = labels.mean_cost_usd * (self.tokens_ / usual_length)
-            self.cost_ = cost.astype(np.float32)
+        table = tabulate(about, labels, self.lengths_, n_categories=len(self.model_.names_))
+        self.table_, self.error_, self.tokens_ = table.quality, table.error, table.output_tokens
+        self.share_, self.cost_ = table.share, table.cost_usd
 
     # --- who answers what -----------------------------------------------------------------------
 
@@ -206,11 +173,7 @@ class CategoryRouter(Router):
         return difference.astype(np.float64), np.hypot(self.error_, self.error_[:, [general]])
 
     def _lead(self) -> None:
-        rows = np.arange(len(self.expert_))
-        lead = np.maximum(self.table_[rows, self.expert_], _KEEPS)
-        served = np.minimum(self.table_, (lead - _KEEPS)[:, None])
-        served[rows, self.expert_] = lead
-        self.served_ = served.astype(np.float32)
+        self.served_ = with_lead(self.table_, self.expert_)
 
     def remapped(
         self,
@@ -287,7 +250,7 @@ class CategoryRouter(Router):
         rows = np.flatnonzero(second >= 0)
         a, b = first[rows], second[rows]
         both = (1 - share[rows]) * self.table_[a] + share[rows] * self.table_[b]
-        at, general = np.arange(len(rows)), self.expert_[-1]
+        general = self.expert_[-1]
         lead = np.full(len(rows), general)
         for own in (b, a):
             expert = self.expert_[own]
@@ -295,10 +258,7 @@ class CategoryRouter(Router):
                 self.table_[b, expert] >= self.table_[b, general]
             )
             lead = np.where(no_worse, expert, lead)
-        top = np.maximum(both[at, lead], _KEEPS)
-        both = np.minimum(both, (top - _KEEPS)[:, None])
-        both[at, lead] = top
-        quality[rows] = both
+        quality[rows] = with_lead(both, lead)
         return quality.astype(np.float32), std.astype(np.float32), tokens.astype(np.float32)
 
     @classmethod
