@@ -42,6 +42,12 @@ from routers.commands.base import (
     help="With tiers, how many random pairs of models are compared on every prompt.",
 )
 @click.option(
+    "--per-model",
+    is_flag=True,
+    help="Learn how good and how long the answer of every model is, as CARROT's RoBERTa does; no "
+    "models are compared.",
+)
+@click.option(
     "--layers",
     "n_layers",
     type=click.IntRange(min=1),
@@ -62,16 +68,19 @@ from routers.commands.base import (
 @seed_option
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON.")
 def command(*, data: list[Path], out: Path, as_json: bool, **options: Any) -> None:
-    """Train the last layers of a transformer on who wins: of two models, or of tiers of many."""
+    """Train the last layers of a transformer on outcomes.
+
+    It learns who wins of two models or of tiers of many, or what every model's answer is worth.
+    """
     from routers.training.fine_tune import FineTuneOptions, fine_tune  # noqa: PLC0415
 
     record = fine_tune(data, out, options=FineTuneOptions(**options), progress=progress)
     if as_json:
         click.echo(json.dumps({"encoder": str(out), **record}, allow_nan=False))
         return
-    losses, epoch = record["held_out_cross_entropy"], record["epoch"]
+    losses, epoch = record["held_out_loss"], record["epoch"]
     click.echo(f"wrote {out}, the encoder after epoch {epoch} of {len(losses) - 1}")
-    click.echo(f"  held-out cross-entropy {losses[0]:.4f} -> {losses[epoch]:.4f}")
+    click.echo(f"  held-out {record['loss']}: {losses[0]:.4f} -> {losses[epoch]:.4f}")
     if epoch == 0:
         click.echo("  training did not help: this is the encoder it started from")
     recipe = f"embedder: {{kind: sentence-transformers, options: {{model: {out}}}}}"

@@ -1,4 +1,4 @@
-"""Train the last layers of a transformer to tell who wins between a strong and a weak model."""
+"""Train the last layers of a transformer on outcomes: who wins, or what answers are worth."""
 
 import importlib
 import json
@@ -16,6 +16,7 @@ from routers.evaluation.crossfit import prompt_folds
 from routers.numeric import FloatArray, nan_mean
 from routers.strategies.bert import sides_of_tiers
 from routers.text.conversation import conversation_text
+from routers.training.tuning_goals import TuningGoal, WhatAnswersAreWorth, WhoWins
 from routers.types import FloatMatrix
 
 RECORD_FILE = "fine_tuned.json"
@@ -41,6 +42,8 @@ class FineTuneOptions:
     n_tiers, pairs_per_query
         Compare many models instead, as the strategy `bert` does with `n_tiers`: those of the first
         two tiers with those of the third, by so many random pairs a prompt.
+    per_model
+        Compare nobody: learn how good and how long the answer of every model is.
     n_layers
         How many of the last layers learn; the others stay as they are.
     learning_rate
@@ -53,6 +56,7 @@ class FineTuneOptions:
     weak: str | None = None
     n_tiers: int | None = None
     pairs_per_query: int = 10
+    per_model: bool = False
     n_layers: int = 2
     n_epochs: int = 3
     batch_size: int = 16
@@ -69,14 +73,16 @@ def fine_tune(
 ) -> dict[str, Any]:
     """Write an encoder, as a folder, that the embedder `sentence-transformers` can load.
 
-    The classes are those of the strategy `bert`: the strong model wins, ties or loses. One prompt
-    in eight is held out; the epoch whose cross-entropy on these is least is kept, where the one
-    before any epoch is the encoder as it was, with a classifier of its own. Weights are written
-    as safetensors: nothing is unpickled when the encoder is loaded.
+    The classes are those of the strategy `bert`: the strong model wins, ties or loses; with
+    `per_model` there are two numbers for every model in their place. One prompt in eight is held
+    out; the epoch whose loss on these is least is kept, where the one before any epoch is the
+    encoder as it was, with a head of its own. Weights are written as safetensors: nothing is
+    unpickled when the encoder is loaded.
 
     Returns
     -------
-    The record that stands beside the encoder: data, options, held-out cross-entropies (in nats).
+    The record that stands beside the encoder: data, options, held-out losses (cross-entropies in
+    nats).
 
     Raises
     ------
@@ -91,11 +97,12 @@ def fine_tune(
     References
     ----------
     Ong et al. 2024, RouteLLM, arXiv:2406.18665 (which trains all layers of bert-base).
+    Somerstep et al. 2025, CARROT, arXiv:2502.03261 (all of roberta-base, a head per model).
     """
     progress("reading outcomes")
     table = read_outcomes(data)
-    strong, weak, rows, gap = (_of_pair if options.n_tiers is None else _of_tiers)(table, options)
-    classes = np.stack([gap > 0, gap == 0, gap < 0], axis=1).argmax(axis=1)
+    learned = _learned(table, options)
+    rows = learned.rows
     conversations = [table.conversations[row] for row in rows]
     # Last, since it takes many seconds to load: data that cannot be used is refused at once.
     embedder = SentenceTransformersEmbedder(model=options.model, max_tokens=options.max_tokens)
@@ -103,21 +110,50 @@ def fine_tune(
     held = prompt_folds(conversations, _HELD_OUT, np.random.default_rng(options.seed)) == 0
 
     tuning = _Tuning(embedder, options)
-    losses = tuning.run(texts, classes, held=held, progress=progress)
+    losses = tuning.run(texts, learned.goal, held=held, progress=progress)
     record = {
         "data": [
             {"file": each.name, "sha256": each.sha256, "rows": each.n_rows} for each in table.files
         ],
-        "strong": strong,
-        "weak": weak,
+        **learned.told,
         "options": asdict(options),
         "n_queries": len(np.unique(rows)),
-        "n_comparisons": len(rows),
-        "held_out_cross_entropy": [round(loss, 6) for loss in losses],
+        "loss": learned.goal.loss_name,
+        "held_out_loss": [round(loss, 6) for loss in losses],
         "epoch": int(np.argmin(losses)),
     }
     tuning.save(out, record)
     return record
+
+
+@dataclass(frozen=True, slots=True)
+class _Learned:
+    """What is learned, from which rows of the table, and what the record tells of it."""
+
+    goal: TuningGoal
+    rows: np.ndarray
+    told: dict[str, Any]
+
+
+def _learned(table: OutcomeTable, options: FineTuneOptions) -> _Learned:
+    if options.per_model:
+        return _of_every_model(table, options)
+    of_whom = _of_pair if options.n_tiers is None else _of_tiers
+    strong, weak, rows, gap = of_whom(table, options)
+    told = {"strong": strong, "weak": weak, "n_comparisons": len(rows)}
+    return _Learned(WhoWins(gap), rows, told)
+
+
+def _of_every_model(table: OutcomeTable, options: FineTuneOptions) -> _Learned:
+    if (options.strong, options.weak, options.n_tiers) != (None, None, None):
+        raise RoutingConfigError(
+            "every model is learned by itself: leave strong, weak and tiers out, or per-model"
+        )
+    rows = np.flatnonzero(~np.isnan(table.quality).all(axis=1))
+    if len(rows) == 0:
+        raise DataError("no model answered any query; add outcomes")
+    goal = WhatAnswersAreWorth(table.quality[rows], table.output_tokens[rows])
+    return _Learned(goal, rows, {"models": list(table.models)})
 
 
 _Compared = tuple[str | list[str], str | list[str], np.ndarray, FloatArray]
@@ -165,7 +201,7 @@ def _pair(table: OutcomeTable, options: FineTuneOptions) -> tuple[int, int]:
 
 
 class _Tuning:
-    """The encoder, a classifier on its unit vectors, and their training.
+    """The encoder, a linear head on its unit vectors, and their training.
 
     The library's objects have no types here: it is an extra.
     """
@@ -201,40 +237,38 @@ class _Tuning:
     def run(
         self,
         texts: Sequence[str],
-        classes: np.ndarray,
+        goal: TuningGoal,
         *,
         held: np.ndarray,
         progress: Callable[[str], None],
     ) -> list[float]:
-        """Train; return the held-out cross-entropy before and after every epoch."""
+        """Train; return the held-out loss before and after every epoch."""
         torch, options = self._torch, self._options
         train, judge = np.flatnonzero(~held), np.flatnonzero(held)
         torch.manual_seed(options.seed)
         rng = np.random.default_rng(options.seed)
-        head = self._first_head(self._encode(_pick(texts, train)), classes[train])
+        head = self._first_head(self._encode(_pick(texts, train)), goal, train)
         optimiser = torch.optim.AdamW(
             [
                 {"params": self._learning, "lr": options.learning_rate},
                 {"params": head.parameters(), "lr": _HEAD_RATE / 10},
             ]
         )
-        losses = [self._loss(head, _pick(texts, judge), classes[judge])]
+        losses = [self._loss(head, texts, goal, judge)]
         best = self._copy()
-        progress(f"held-out cross-entropy {losses[0]:.4f} before training")
+        progress(f"held-out loss {losses[0]:.4f} before training")
         for epoch in range(1, options.n_epochs + 1):
             self._model.train()
             order = rng.permutation(train)
             for begin in range(0, len(order), options.batch_size):
                 at = order[begin : begin + options.batch_size]
-                loss = torch.nn.functional.cross_entropy(
-                    head(self._vectors(_pick(texts, at))), torch.as_tensor(classes[at])
-                )
+                loss = goal.loss(torch, head(self._vectors(_pick(texts, at))), at)
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
             self._model.eval()
-            losses.append(self._loss(head, _pick(texts, judge), classes[judge]))
-            progress(f"held-out cross-entropy {losses[-1]:.4f} after epoch {epoch}")
+            losses.append(self._loss(head, texts, goal, judge))
+            progress(f"held-out loss {losses[-1]:.4f} after epoch {epoch}")
             if losses[-1] < min(losses[:-1]):
                 best = self._copy()
         with torch.no_grad():
@@ -251,17 +285,17 @@ class _Tuning:
         except OSError as error:
             raise RoutingConfigError(f"cannot write the encoder to {out}: {error}") from error
 
-    def _first_head(self, vectors: FloatMatrix, classes: np.ndarray) -> Any:
-        """Return a classifier fitted to the encoder as it is, so that training starts fair."""
+    def _first_head(self, vectors: FloatMatrix, goal: TuningGoal, at: np.ndarray) -> Any:
+        """Return a head fitted to the encoder as it is, so that training starts fair."""
         torch = self._torch
-        head = torch.nn.Linear(self._width, 3)
+        head = torch.nn.Linear(self._width, goal.n_outputs)
         torch.nn.init.zeros_(head.weight)
         torch.nn.init.zeros_(head.bias)
-        x, y = torch.as_tensor(vectors) * self._scale, torch.as_tensor(classes)
+        x = torch.as_tensor(vectors) * self._scale
         optimiser = torch.optim.AdamW(head.parameters(), lr=_HEAD_RATE, weight_decay=1.0)
         for _ in range(200):
             optimiser.zero_grad()
-            torch.nn.functional.cross_entropy(head(x), y).backward()
+            goal.loss(torch, head(x), at).backward()
             optimiser.step()
         return head
 
@@ -284,11 +318,11 @@ class _Tuning:
             ]
         return np.concatenate(blocks).astype(np.float32)
 
-    def _loss(self, head: Any, texts: Sequence[str], classes: np.ndarray) -> float:
+    def _loss(self, head: Any, texts: Sequence[str], goal: TuningGoal, at: np.ndarray) -> float:
         torch = self._torch
         with torch.no_grad():
-            logits = head(torch.as_tensor(self._encode(texts)) * self._scale)
-            return float(torch.nn.functional.cross_entropy(logits, torch.as_tensor(classes)))
+            outputs = head(torch.as_tensor(self._encode(_pick(texts, at))) * self._scale)
+            return float(goal.loss(torch, outputs, at))
 
     def _copy(self) -> list[Any]:
         return [parameter.detach().clone() for parameter in self._learning]

@@ -13,6 +13,7 @@ from routers.errors import ArtifactError, DataError, RoutingConfigError
 from routers.training.fine_tune import RECORD_FILE, FineTuneOptions, fine_tune
 from routers.training.fit import fit
 from routers.training.recipe import EmbedderRecipe, Recipe
+from routers.training.tuning_goals import WhatAnswersAreWorth
 from routers.types import Conversation
 
 INSTALLED = importlib.util.find_spec("sentence_transformers") is not None
@@ -69,7 +70,7 @@ def folder(library, tmp_path_factory):
 @pytest.mark.transformer
 def test_what_is_kept_is_the_best_epoch_on_held_out_prompts(folder):
     record = json.loads((folder / "encoder" / RECORD_FILE).read_text())
-    losses = record["held_out_cross_entropy"]
+    losses = record["held_out_loss"]
     assert len(losses) == 3
     assert record["epoch"] == int(np.argmin(losses)) > 0
     assert (record["strong"], record["weak"], record["n_queries"]) == ("strong", "weak", 64)
@@ -174,8 +175,40 @@ def test_tiers_of_many_models_are_compared_as_by_bert(library, tmp_path):
     record = json.loads(result.stdout.splitlines()[-1])
     assert (record["strong"], record["weak"]) == (["best", "good"], ["middling"])
     assert record["n_comparisons"] > record["n_queries"] > 30
-    assert len(record["held_out_cross_entropy"]) == 2
+    assert len(record["held_out_loss"]) == 2
     assert make_embedder("sentence-transformers", {"model": str(tmp_path / "encoder")})
+
+
+@pytest.mark.transformer
+def test_what_every_model_answers_is_learned_by_a_head_each(library, tmp_path):
+    data = write(tmp_path / "d.jsonl")
+    arguments = ("--data", data, "--out", tmp_path / "encoder", "--per-model", "--epochs", 3)
+    more = ("--max-tokens", 16, "--layers", 1, "--learning-rate", 5e-4, "--json")
+    result = CliRunner().invoke(command.command, [str(each) for each in (*arguments, *more)])
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout.splitlines()[-1])
+    assert sorted(record["models"]) == ["strong", "weak"]
+    assert record["loss"] == WhatAnswersAreWorth.loss_name
+    assert "n_comparisons" not in record
+    losses = record["held_out_loss"]
+    assert record["epoch"] == int(np.argmin(losses)) > 0
+    assert make_embedder("sentence-transformers", {"model": str(tmp_path / "encoder")})
+
+
+def test_the_loss_of_every_model_counts_what_is_known():
+    torch = pytest.importorskip("torch", reason="needs the sentence-transformers extra")
+    quality = np.array([[1.0, np.nan], [0.0, 0.5]], dtype=np.float32)
+    tokens = np.array([[500, np.nan], [np.nan, np.nan]], dtype=np.float32)
+    goal = WhatAnswersAreWorth(quality, tokens)
+    assert goal.n_outputs == 4
+    outputs = torch.tensor([[0.0, 9.0, 0.2, 9.0], [0.0, 0.0, 9.0, 9.0]], requires_grad=True)
+    loss = goal.loss(torch, outputs, np.array([0, 1]))
+    assert loss.item() == pytest.approx(np.log(2) + 0.3**2)
+    loss.backward()
+    unknown = [(0, 1), (0, 3), (1, 2), (1, 3)]
+    assert all(float(outputs.grad[at]) == 0 for at in unknown)
+    nothing = goal.loss(torch, outputs[:0], np.array([], dtype=int))
+    assert nothing.item() == 0
 
 
 @pytest.mark.parametrize(
@@ -183,10 +216,11 @@ def test_tiers_of_many_models_are_compared_as_by_bert(library, tmp_path):
     [
         (("weak", "strong"), {"n_tiers": 3}, "models make 2 tiers"),
         (("weak", "strong"), {"n_tiers": 3, "strong": "strong"}, "leave strong and weak out"),
+        (("weak", "strong"), {"per_model": True, "weak": "weak"}, "or per-model"),
     ],
-    ids=["too-few-models", "named"],
+    ids=["too-few-models", "named", "per-model-and-named"],
 )
-def test_tiers_that_cannot_be_made_are_refused_before_anything_is_loaded(
+def test_what_cannot_be_learned_together_is_refused_before_anything_is_loaded(
     models, options, words, tmp_path
 ):
     data = write(tmp_path / "d.jsonl", models=models)
