@@ -94,6 +94,10 @@ class StorageFullError(GatewayError):
     """The files of a key take as much as they may."""
 
 
+class StoreOutOfSpaceError(GatewayError):
+    """The store has no room for what is to be kept, whoever it belongs to."""
+
+
 class ResponseNotFoundError(GatewayError):
     """The caller was given no response of this id, or it is not kept, or not any more."""
 

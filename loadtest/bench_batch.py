@@ -31,7 +31,7 @@ import yaml
 
 from loadtest.batch_upstream import MARK
 from loadtest.gateways import ARTIFACT_MODELS, FULL, REDIS, configuration, make_keys, redis_running
-from loadtest.processes import Cores, Helper, Measured, cpu_s_of, free_port, machine
+from loadtest.processes import Cores, Helper, Measured, cpu_s_of, end_on_sigterm, free_port, machine
 
 WAYS = ("run", "cancel", "kill", "plan")
 _CHAT = "/v1/chat/completions"
@@ -263,6 +263,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--concurrency", type=int, default=16)
     arguments = parser.parse_args()
+    end_on_sigterm()
     print(json.dumps(machine()), flush=True)
     for way in arguments.ways.split(","):
         found = measure(

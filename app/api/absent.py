@@ -96,14 +96,20 @@ _PREFIXES = frozenset({"v1", "api", "openai", "v1beta"})
 _MAX_SEGMENTS = 12
 
 
-def absent(path: str) -> AbsentEndpointError | None:
-    """Return what to tell of a path that clients know, None of others."""
+def absent(path: str, *, is_here: Callable[[str], bool]) -> AbsentEndpointError | None:
+    """Return what to tell of a path that clients know, None of others.
+
+    Parameters
+    ----------
+    is_here
+        Says of a path whether this gateway has it after all, as it is configured.
+    """
     for known in (path, _as_meant(path)):
         found = next(
             (
                 name
                 for name in _ABSENT.keys() - _served()
-                if known == name or known.startswith(f"{name}/")
+                if (known == name or known.startswith(f"{name}/")) and not is_here(name)
             ),
             None,
         )
@@ -115,10 +121,17 @@ def absent(path: str) -> AbsentEndpointError | None:
     return None
 
 
-def meant(path: str) -> str | None:
-    """Return the path that was probably meant, where the base URL lacks its /v1 or has it twice."""
+def meant(path: str, *, is_here: Callable[[str], bool]) -> str | None:
+    """Return the path that was probably meant, where the base URL lacks its /v1 or has it twice.
+
+    Parameters
+    ----------
+    is_here
+        As of `absent`. What is below such a path, with its /v1, is none of a base URL gone wrong.
+    """
     known = _as_meant(path)
-    ours = sorted((*_served(), *_OTHERS), key=len, reverse=True)
+    more = [each for each in _ABSENT if not path.startswith(f"{each}/") and is_here(each)]
+    ours = sorted((*_served(), *_OTHERS, *more), key=len, reverse=True)
     ends = [there for there in ours if known.endswith(there.removeprefix("/v1"))]
     begins = [there for there in ours if known.startswith(f"{there}/")]
     for there in (*ends, *begins):

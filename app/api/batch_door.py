@@ -36,11 +36,20 @@ _AGAIN = frozenset({429, 503})
 _MODELS = b"x-route-models"
 
 
+class _Details(msgspec.Struct):
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
 class _Usage(msgspec.Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+    input_tokens_details: _Details | None = None
+    output_tokens_details: _Details | None = None
 
 
 class _Error(msgspec.Struct):
@@ -216,6 +225,8 @@ class _Heard:
             told = _Answered()
             body = msgspec.json.encode(body.decode("utf-8", "replace"))
         usage = told.usage or _Usage()
+        of_input = usage.input_tokens_details or usage.prompt_tokens_details or _Details()
+        of_output = usage.output_tokens_details or usage.completion_tokens_details or _Details()
         code = None if told.error is None or told.error.code is None else str(told.error.code)
         model = head.get(b"x-route-model")
         retry_after = head.get(b"retry-after-ms")
@@ -228,6 +239,8 @@ class _Heard:
             model=None if model is None else model.decode(),
             input_tokens=usage.input_tokens or usage.prompt_tokens or 0,
             output_tokens=usage.output_tokens or usage.completion_tokens or 0,
+            cached_tokens=of_input.cached_tokens or 0,
+            reasoning_tokens=of_output.reasoning_tokens or 0,
             code=code,
             retry_after_s=None if retry_after is None else int(retry_after) / 1e3,
             should_retry=self._status in _AGAIN and may_repeat,

@@ -220,7 +220,7 @@ def _read(body: bytes) -> _Create:
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$")
         missing = message.partition("missing required field ")[2].strip("`")
-        param = missing or path.strip("`.")
+        param = missing or path.strip("`.").partition("[")[0]  # of an object, not its values
         if missing:
             message = f"Missing required parameter: '{missing}'."
         raise InvalidRequestError(message, param=param or None) from error

@@ -1,5 +1,6 @@
 """Errors that reach the framework, ours and its own, in the shape of their path."""
 
+from functools import partial
 from http import HTTPStatus
 
 from fastapi import Request
@@ -58,10 +59,11 @@ def _from_http(request: Request, error: HTTPException) -> GatewayError:
     path = request.scope["path"][:200]
     method = "HEAD" if HEAD in request.scope else request.method
     if error.status_code == HTTPStatus.NOT_FOUND:
-        known = absent(path)
+        is_here = partial(_is_here, request)
+        known = absent(path, is_here=is_here)
         if known is not None:
             return known
-        there = meant(path)
+        there = meant(path, is_here=is_here)
         hint = "" if there is None else f"did you mean {there}? The base URL ends in /v1; "
         return RouteNotFoundError(f"unknown request URL: {method} {path}; {hint}see /docs")
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
@@ -76,12 +78,16 @@ def _from_http(request: Request, error: HTTPException) -> GatewayError:
 
 def _methods_at(request: Request) -> list[str]:
     """Return every method of a path; the router tells those of the first route alone."""
-    scope = request.scope
-    return [
-        method
-        for method in _METHODS
-        if any(
-            route.matches({**scope, "method": method})[0] is Match.FULL
-            for route in request.app.routes
-        )
-    ]
+    return [each for each in _METHODS if Match.FULL in _matches(request, method=each)]
+
+
+def _is_here(request: Request, path: str) -> bool:
+    """Return whether there is a path, of whatever methods."""
+    found = _matches(request, path=path, raw_path=path.encode())
+    return Match.FULL in found or Match.PARTIAL in found
+
+
+def _matches(request: Request, **asked: object) -> set[Match]:
+    """Return how the routes match a request that asks for something else."""
+    scope = {**request.scope, **asked}
+    return {route.matches(scope)[0] for route in request.app.routes}

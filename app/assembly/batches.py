@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from app.access.guard import Guard
 from app.assembly.resources import DAY_S
+from app.batches.clock import StoreClock
 from app.batches.desk import Desk
 from app.batches.door import Door
 from app.batches.files import Files
@@ -29,13 +30,16 @@ def build_batches(
     batches, server = config.batches, config.server
     if store.jobs is None:
         return None
+    clock = StoreClock(jobs=store.jobs)
     files = Files(
         jobs=store.jobs,
+        clock=clock,
         lifetime_s=batches.keep_days * DAY_S,
         max_stored_bytes=batches.max_stored_mb_per_key * 1_000_000,
     )
     runner = Runner(
         jobs=store.jobs,
+        clock=clock,
         files=files,
         door=door,
         caller_of=guard.caller_of,
@@ -58,5 +62,5 @@ def build_batches(
             ),
         ),
     )
-    desk = Desk(jobs=store.jobs, files=files, wake=runner.wake)
+    desk = Desk(jobs=store.jobs, files=files, clock=clock, wake=runner.wake)
     return Batches(files=files, desk=desk, runner=runner)

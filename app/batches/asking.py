@@ -1,7 +1,7 @@
 """Asking the requests of a batch, some at a time, each until it has an answer or may have none."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -9,6 +9,7 @@ import msgspec
 
 from app.access.guard import Caller
 from app.batches.door import Answer, Asked, BatchLine, Candidate, Door
+from app.batches.lease import LostLeaseError
 from app.batches.lines import Result, failure, result_of
 from app.batches.planned import Assignments
 from app.batches.progress import BLOCK, Progress
@@ -16,6 +17,7 @@ from app.error_answers import answer_for
 from app.errors import GatewayError
 from app.ids import new_id
 from app.keys import BatchBudget
+from app.stores.base import StoreError
 from routers.decision.assignment import LeftOut
 
 _RETRY_S, _MAX_RETRY_S = 1.0, 60.0
@@ -107,11 +109,17 @@ class Asking:
         Raises
         ------
         LostLeaseError, StoreError
+            Once what is on its way is answered, and kept: it is paid for.
         """
         try:
             if self.progress.batch.is_planned and self.stopped is None:
                 await self._plan()
             await self._ask_all()
+        except (LostLeaseError, StoreError):
+            self.stop(Stop.PAUSED)
+            if self._running:
+                await asyncio.wait(self._running)
+            raise
         finally:
             for task in self._running:
                 task.cancel()
@@ -177,9 +185,7 @@ class Asking:
     async def _ask_round(self) -> int:
         """Ask all requests that have a model; return how many have none."""
         n_waiting = 0
-        async for line in self.progress.lines():
-            if line.number in self.progress.done:
-                continue
+        async for line in self._left():
             if not await self._is_ready(line):
                 n_waiting += 1
                 continue
@@ -191,6 +197,22 @@ class Asking:
         while self._running:
             await self._one_less()
         return n_waiting
+
+    async def _left(self) -> AsyncIterator[BatchLine]:
+        """Yield the requests that are not done.
+
+        Those that were on their way in another process come last: if that one lives after all, and
+        could not reach the store alone, it has time to hand their answers over.
+        """
+        begun: list[BatchLine] = []
+        async for line in self.progress.lines():
+            if line.number in self.progress.begun:
+                begun.append(line)
+            elif line.number not in self.progress.done:
+                yield line
+        for line in begun:
+            if line.number not in self.progress.done:
+                yield line
 
     async def _is_ready(self, line: BatchLine) -> bool:
         assignments = self._assignments
@@ -210,8 +232,12 @@ class Asking:
         request_id = new_id("batch_req_")
         known = self._answered.get(line.number)
         times = self.progress.begun.get(line.number, (0, None))[0]
-        if known is not None:
-            result: Result | None = result_of(line, request_id, known)
+        late = await self.progress.late_answer(line) if times else None
+        if late is not None:
+            result: Result | None = late
+            self._settle_late(line, late)
+        elif known is not None:
+            result = result_of(line, request_id, known)
         elif times >= _MAX_BEGUN:
             error = ("batch_interrupted", f"The gateway was interrupted {times} times by now.")
             result = failure(line, request_id, error)
@@ -220,10 +246,16 @@ class Asking:
         if result is not None:
             await self.progress.record(line, result)
 
+    def _settle_late(self, line: BatchLine, result: Result) -> None:
+        if self._assignments is not None:
+            cost_usd = result.cost_usd
+            self._assignments.answered_before(line.number, model=result.model, cost_usd=cost_usd)
+
     async def _tried(self, trial: _Trial) -> Result | None:
         """Return what came of a request; None where it was stopped before that was known."""
         line, assignments = trial.line, self._assignments
-        while True:
+        result: Result | None = None
+        while self.stopped is None:
             model = None
             if assignments is not None:
                 model = assignments.take(line.number, but=trial.tried)
@@ -248,11 +280,10 @@ class Asking:
                     return result
                 trial.tried.add(model)
                 continue
-            if self.stopped is not None:
-                is_final = self.stopped is not Stop.PAUSED and trial.cost_usd
-                return result if is_final else None
-            if not await self._again(trial, answer, model):
+            if self.stopped is None and not await self._again(trial, answer, model):
                 return result
+        is_final = self.stopped is not Stop.PAUSED and trial.cost_usd
+        return result if is_final else None
 
     async def _takes(self, line: BatchLine, model: str) -> bool:
         """Return whether a model may answer a request by the configuration that is served now.

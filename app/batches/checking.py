@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-from app.batches.lines import MAX_FAULTS, FaultyLineError, LineReader
+from app.batches.lines import MAX_FAULTS, FaultyLineError, LineReader, is_blank
 from app.batches.records import Fault
 
 
@@ -23,7 +23,7 @@ async def check_file(
     n_lines, number = 0, -1
     async for raw in lines:
         number += 1
-        if not raw.strip():
+        if is_blank(raw, number):
             continue
         n_lines += 1
         if n_lines > max_lines:

@@ -1,15 +1,20 @@
 """Where batches are handed in, asked about and cancelled, each by whom it belongs to."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
 
 from app.access.guard import Caller
+from app.batches.clock import StoreClock
 from app.batches.files import Files, unavailable
 from app.batches.records import BATCH, Batch, stored_batch
-from app.errors import BatchNotFoundError, BatchStateError, InvalidRequestError
+from app.errors import (
+    BatchFileNotFoundError,
+    BatchNotFoundError,
+    BatchStateError,
+    InvalidRequestError,
+)
 from app.ids import new_id
 from app.lineage import SESSION_HEADER
 from app.stores.base import StoreError
@@ -49,14 +54,12 @@ class Desk:
     ----------
     wake
         Called when there is something to do.
-    now
-        Seconds since the epoch.
     """
 
     jobs: Jobs
     files: Files
+    clock: StoreClock
     wake: Callable[[], None] = lambda: None
-    now: Callable[[], float] = time.time
 
     async def create(self, caller: Caller, terms: BatchTerms) -> Batch:
         """Take a batch in.
@@ -68,14 +71,21 @@ class Desk:
         BatchFileNotFoundError
         StoreUnavailableError
         """
-        file = await self.files.find(caller.key_id, terms.input_file_id)
+        try:
+            file = await self.files.find(caller.key_id, terms.input_file_id)
+        except BatchFileNotFoundError as error:
+            raise BatchFileNotFoundError(error.message, param="input_file_id") from error
         if file.purpose != "batch":
             raise InvalidRequestError(
                 f"the file {file.file_id} has the purpose {file.purpose!r}; a batch needs one that "
                 "was handed in for the purpose 'batch'",
                 param="input_file_id",
             )
-        now, batch_id = self.now(), new_id("batch_")
+        batch_id = new_id("batch_")
+        try:
+            now = await self.clock.set()
+        except StoreError as error:
+            raise unavailable("the batch cannot be taken in", error) from error
         batch = Batch(
             batch_id=batch_id,
             owner=caller.key_id,
@@ -97,7 +107,7 @@ class Desk:
         try:
             await self.jobs.put(batch.record(), lifetime_s=batch.forget_at - now)
         except StoreError as error:
-            raise unavailable("the batch cannot be taken in") from error
+            raise unavailable("the batch cannot be taken in", error) from error
         self.wake()
         return batch
 
@@ -117,7 +127,7 @@ class Desk:
                 raise BatchNotFoundError(message, param="id")
             return await self._as_it_is(stored_batch(record))
         except StoreError as error:
-            raise unavailable("batches cannot be looked up") from error
+            raise unavailable("batches cannot be looked up", error) from error
 
     async def of(self, caller: Caller) -> tuple[Batch, ...]:
         """Return the batches of a caller, the latest first.
@@ -129,7 +139,7 @@ class Desk:
         try:
             records = await self.jobs.of_owner(BATCH, caller.key_id)
         except StoreError as error:
-            raise unavailable("batches cannot be listed") from error
+            raise unavailable("batches cannot be listed", error) from error
         return tuple(map(stored_batch, records))
 
     async def current(self, batches: tuple[Batch, ...]) -> list[Batch]:
@@ -142,7 +152,7 @@ class Desk:
         try:
             return [await self._as_it_is(each) for each in batches]
         except StoreError as error:
-            raise unavailable("batches cannot be listed") from error
+            raise unavailable("batches cannot be listed", error) from error
 
     async def cancel(self, caller: Caller, batch_id: str) -> Batch:
         """Have nothing more of a batch be asked; what is on its way is answered.
@@ -156,15 +166,15 @@ class Desk:
         batch = await self.find(caller, batch_id)
         if batch.is_over:
             raise BatchStateError(f"Cannot cancel a batch with status '{batch.status}'.")
-        now = self.now()
         try:
+            now = await self.clock.set()
             await self.jobs.put_parts(
                 cancel_box(batch_id),
                 {0: msgspec.json.encode(batch.cancelling_at or now)},
                 lifetime_s=max(1.0, batch.forget_at - now),
             )
         except StoreError as error:
-            raise unavailable("the batch cannot be cancelled") from error
+            raise unavailable("the batch cannot be cancelled", error) from error
         self.wake()
         return batch.cancelling(batch.cancelling_at or now)
 

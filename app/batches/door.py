@@ -47,6 +47,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     body
         JSON.
+    cached_tokens, reasoning_tokens
+        Those among the tokens of input and of output.
     code
         Of the error, where it is one.
     should_retry
@@ -60,6 +62,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
     code: str | None = None
     retry_after_s: float | None = None
     should_retry: bool = False

@@ -70,6 +70,11 @@ class LineReader:
         return line
 
 
+def is_blank(raw: bytes, number: int) -> bool:
+    """Return whether a line holds nothing, but for what begins some files."""
+    return not (raw.removeprefix(_BYTE_ORDER_MARK) if number == 0 else raw).strip()
+
+
 def read_line(raw: bytes, number: int, *, endpoint: str) -> BatchLine:
     """Return the request of a line, taken by itself.
 
@@ -80,6 +85,7 @@ def read_line(raw: bytes, number: int, *, endpoint: str) -> BatchLine:
     if number == 0:
         raw = raw.removeprefix(_BYTE_ORDER_MARK)
     try:
+        raw.decode()  # all of it: what is not looked at here would be sent on as it is
         line = _decode_line(raw)
     except msgspec.ValidationError as error:
         raise _invalid(number, error) from error
@@ -146,6 +152,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
     left_out: bool = False
 
     def encoded(self) -> bytes:
@@ -196,6 +204,8 @@ def result_of(line: BatchLine, request_id: str, answer: Answer) -> Result:
         model=answer.model,
         input_tokens=answer.input_tokens,
         output_tokens=answer.output_tokens,
+        cached_tokens=answer.cached_tokens,
+        reasoning_tokens=answer.reasoning_tokens,
     )
 
 

@@ -10,7 +10,9 @@ import msgspec
 
 from app.batches.door import BatchLine
 from app.batches.files import Files
-from app.batches.lines import Result, decode_result, read_line
+from app.batches.lease import Lease, LostLeaseError
+from app.batches.lines import Result, decode_result, is_blank, read_line
+from app.batches.patience import patiently
 from app.batches.records import Batch, Counts, StoredFile
 from app.stores.base import StoreError
 from app.stores.jobs import Fence, Jobs
@@ -20,11 +22,8 @@ _log = logging.getLogger(__name__)
 BLOCK = 200
 """Lines that are looked at together."""
 _SAVE_EVERY_S = 1.0
-_RETRY_S = 1.0
-
-
-class LostLeaseError(Exception):
-    """Another process works at the batch by now."""
+_LATE_S = 3600.0
+"""So long an answer is kept that came to a process which does not work at the batch any more."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,7 +35,7 @@ class Progress:
     on_line
         Told how each request ended: `completed`, `failed` or `left_out`.
     now
-        Seconds since the epoch.
+        Seconds since the epoch, by the clock of the store.
 
     Attributes
     ----------
@@ -52,9 +51,9 @@ class Progress:
     batch: Batch
     jobs: Jobs
     files: Files
-    fence: Fence
+    lease: Lease
+    now: Callable[[], float]
     on_line: Callable[[str], None] = lambda _: None
-    now: Callable[[], float] = time.time
     done: set[int] = field(default_factory=set)
     begun: dict[int, tuple[int, str | None]] = field(default_factory=dict)
     answered_before: list[tuple[int, Result]] = field(default_factory=list)
@@ -77,9 +76,9 @@ class Progress:
         """Yield the requests of a file that was checked."""
         assert self._file is not None  # noqa: S101  (it was opened)
         number = -1
-        async for raw in self.files.lines(self._file):
+        async for raw in self.files.lines(self._file, read=self._parts):
             number += 1
-            if raw.strip():
+            if not is_blank(raw, number):
                 yield read_line(raw, number, endpoint=self.batch.endpoint)
 
     async def take_up(self) -> None:
@@ -93,7 +92,7 @@ class Progress:
         numbers = await self.answered()
         for start in range(0, len(numbers), BLOCK):
             block = numbers[start : start + BLOCK]
-            for number, value in zip(block, await self.jobs.parts(self._out, block), strict=True):
+            for number, value in zip(block, await self._parts(self._out, block), strict=True):
                 if value is None:
                     continue
                 result = decode_result(value)
@@ -123,19 +122,38 @@ class Progress:
         """
         await self._put(self._begin, line.number, msgspec.json.encode((times, model)))
 
+    async def late_answer(self, line: BatchLine) -> Result | None:
+        """Return what came of a request in a process that was thought dead, if it told so."""
+        (value,) = await self._parts(self._late, (line.number,))
+        if value is None:
+            return None
+        counts = self.batch.counts
+        fewer = msgspec.structs.replace(counts, retried=counts.retried - 1)
+        self.batch = msgspec.structs.replace(self.batch, counts=fewer)
+        return decode_result(value)
+
     async def record(self, line: BatchLine, result: Result) -> None:
         """Keep what came of a request; only then it counts.
 
         Raises
         ------
-        LostLeaseError, StoreError
+        LostLeaseError
+            It is kept for whoever works at the batch by now, see `late_answer`.
         """
-        await self._put(self._out, line.number, result.encoded())
+        try:
+            await self._put(self._out, line.number, result.encoded())
+        except LostLeaseError:
+            await self._hand_over(line, result)
+            raise
         self.done.add(line.number)
         self.batch = msgspec.structs.replace(self.batch, counts=counted(self.batch.counts, result))
         self.on_line("left_out" if result.left_out else "completed" if result.ok else "failed")
         if time.monotonic() >= self._saved_at + _SAVE_EVERY_S:
-            await self.save()
+            try:
+                await self.save()
+            except StoreError as error:
+                # The next one tells it, too; what else is on its way must not end for this.
+                _log.warning("batch %s: %s", self.batch.batch_id, error)
 
     async def answered(self) -> tuple[int, ...]:
         """Return the numbers of the requests of which something came, in order.
@@ -147,13 +165,8 @@ class Progress:
         return await self.jobs.numbers(self._out)
 
     async def results(self, numbers: Sequence[int]) -> list[Result | None]:
-        """Return what came of requests, None of those that were not asked.
-
-        Raises
-        ------
-        StoreError
-        """
-        values = await self.jobs.parts(self._out, numbers)
+        """Return what came of requests, None of those that were not asked."""
+        values = await self._parts(self._out, numbers)
         return [None if value is None else decode_result(value) for value in values]
 
     async def save(self, **changes: object) -> None:
@@ -166,12 +179,16 @@ class Progress:
         self.batch = msgspec.structs.replace(self.batch, **changes)
         async with self._saving:  # what is older must not come later
             self._saved_at, batch = time.monotonic(), self.batch
-            held = await self.jobs.put(
-                batch.record(), lifetime_s=self._lifetime_s, fence=self.fence
-            )
-            if not held:
-                raise LostLeaseError
+            if not await self._save(batch):
+                await self.lease.renew()
+                if not await self._save(batch):
+                    raise LostLeaseError
             self._saved = batch
+
+    async def _save(self, batch: Batch) -> bool:
+        return await self.jobs.put(
+            batch.record(), lifetime_s=self._lifetime_s, fence=self.lease.fence
+        )
 
     async def save_changes(self) -> None:
         """Keep the batch where it has changed since it was kept last.
@@ -190,23 +207,31 @@ class Progress:
         ------
         StoreError
         """
-        await self.jobs.drop(self._out)
-        await self.jobs.drop(self._begin)
+        for box in (self._out, self._begin, self._late):
+            await self.jobs.drop(box)
 
     async def _put(self, box: str, number: int, value: bytes) -> None:
         """Write, as often as it takes: what was answered is paid for."""
-        while True:
-            try:
-                held = await self.jobs.put_parts(
-                    box, {number: value}, lifetime_s=self._lifetime_s, fence=self.fence
-                )
-            except StoreError as error:
-                _log.warning("batch %s: %s", self.batch.batch_id, error)
-                await asyncio.sleep(_RETRY_S)
-                continue
-            if not held:
-                raise LostLeaseError
-            return
+
+        async def put(fence: Fence) -> bool:
+            return await self.jobs.put_parts(
+                box, {number: value}, lifetime_s=self._lifetime_s, fence=fence
+            )
+
+        await self.lease.write(put)
+
+    async def _parts(self, box: str, numbers: Sequence[int]) -> list[bytes | None]:
+        """Read, as often as it takes: a batch that ends here takes along what is on its way."""
+        return await patiently(
+            f"batch {self.batch.batch_id}", lambda: self.jobs.parts(box, numbers)
+        )
+
+    async def _hand_over(self, line: BatchLine, result: Result) -> None:
+        late = {line.number: result.encoded()}
+        await patiently(
+            f"batch {self.batch.batch_id}",
+            lambda: self.jobs.put_parts(self._late, late, lifetime_s=_LATE_S),
+        )
 
     @property
     def _lifetime_s(self) -> float:
@@ -219,6 +244,10 @@ class Progress:
     @property
     def _begin(self) -> str:
         return f"{self.batch.batch_id}:begun"
+
+    @property
+    def _late(self) -> str:
+        return f"{self.batch.batch_id}:late"
 
 
 def counted(counts: Counts, result: Result) -> Counts:
@@ -234,6 +263,8 @@ def counted(counts: Counts, result: Result) -> Counts:
         left_out=counts.left_out + result.left_out,
         input_tokens=counts.input_tokens + result.input_tokens,
         output_tokens=counts.output_tokens + result.output_tokens,
+        cached_tokens=counts.cached_tokens + result.cached_tokens,
+        reasoning_tokens=counts.reasoning_tokens + result.reasoning_tokens,
         cost_usd=counts.cost_usd + result.cost_usd,
         models=models,
     )

@@ -82,6 +82,8 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     left_out: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
     cost_usd: float = 0.0
     models: dict[str, int] = {}
 
@@ -115,6 +117,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
         Routing headers of the request that made it; every request of the batch gets them.
     budget_usd, capacity
         What it may spend in all, and how many requests each model may answer.
+    worker
+        The process that worked at it last.
     """
 
     batch_id: str
@@ -144,6 +148,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     error_file_id: str | None = None
     counts: Counts = Counts()
     plan: Plan | None = None
+    worker: str | None = None
 
     @property
     def is_over(self) -> bool:
@@ -179,6 +184,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
             "id": self.batch_id,
             "object": "batch",
             "endpoint": self.endpoint,
+            "model": next(iter(counts.models)) if len(counts.models) == 1 else None,
             "errors": None
             if not self.faults
             else {"object": "list", "data": [msgspec.to_builtins(each) for each in self.faults]},
@@ -203,9 +209,9 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
             },
             "usage": {
                 "input_tokens": counts.input_tokens,
-                "input_tokens_details": {"cached_tokens": 0},
+                "input_tokens_details": {"cached_tokens": counts.cached_tokens},
                 "output_tokens": counts.output_tokens,
-                "output_tokens_details": {"reasoning_tokens": 0},
+                "output_tokens_details": {"reasoning_tokens": counts.reasoning_tokens},
                 "total_tokens": counts.input_tokens + counts.output_tokens,
             },
             "metadata": self.metadata,

@@ -11,10 +11,13 @@ import msgspec
 
 from app.access.guard import Caller
 from app.batches.asking import Asking, Stop
+from app.batches.clock import StoreClock
 from app.batches.desk import cancelled_at
 from app.batches.door import Door
 from app.batches.files import Files
-from app.batches.progress import LostLeaseError, Progress
+from app.batches.lease import Lease, LostLeaseError
+from app.batches.patience import RETRY_S
+from app.batches.progress import Progress
 from app.batches.records import BATCH, Batch, Fault, stored_batch
 from app.batches.standing import Standing, Standings
 from app.batches.work import Work
@@ -22,11 +25,14 @@ from app.batches.writing import fail
 from app.errors import StoreUnavailableError
 from app.ids import new_id
 from app.stores.base import StoreError
-from app.stores.jobs import Fence, Jobs
+from app.stores.jobs import Jobs
 
 _log = logging.getLogger(__name__)
 
 _POLL_S = 2.0
+_OTHERS_FIRST_S = 10 * RETRY_S
+"""So long after the store was gone nobody else's batch is taken: who works at it renews its lease
+within `RETRY_S` or so of its return."""
 _RENEWALS = 4
 """So often within its time a lease is renewed, and looked at whether a batch was cancelled."""
 
@@ -55,11 +61,10 @@ class Runner:
         How long after this process died another one takes over.
     grace_s
         How long requests that are on their way may take when this process ends.
-    now
-        Seconds since the epoch.
     """
 
     jobs: Jobs
+    clock: StoreClock
     files: Files
     door: Door
     caller_of: Callable[[str | None], Awaitable[Caller]]
@@ -70,17 +75,18 @@ class Runner:
     lease_s: float
     grace_s: float
     told: Told = field(default_factory=Told)
-    now: Callable[[], float] = time.time
     holder: str = field(default_factory=lambda: new_id("runner-"))
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _works: dict[str, Work] = field(default_factory=dict)
     _owners: dict[str, str] = field(default_factory=dict)
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
     _standings: Standings = field(init=False)
+    _others_first_until: float = 0.0
+    """Until then whoever works at a batch may show that it lives; of `time.monotonic`."""
     _closing: bool = False
 
     def __post_init__(self) -> None:
-        self._standings = Standings(jobs=self.jobs, now=self.now)
+        self._standings = Standings(jobs=self.jobs, now=self.clock)
 
     def wake(self) -> None:
         """Look at once whether there is something to do."""
@@ -91,12 +97,14 @@ class Runner:
         while True:
             self._woken.clear()
             try:
+                await self.clock.set()
                 await self._look()
                 standing = await self._standings.look()
                 if standing is not None:
                     self.told.standing(standing)
             except StoreError as error:
                 _log.warning("batches cannot be looked for: %s", error)
+                self._others_first_until = time.monotonic() + _OTHERS_FIRST_S
             except Exception:  # noqa: BLE001  (the next look may go better)
                 _log.exception("batches cannot be looked for")
             try:
@@ -129,8 +137,8 @@ class Runner:
             record = await self.jobs.get(BATCH, batch_id)
             if record is None:
                 await self.jobs.remove(BATCH, batch_id)  # it outlived its time
-            elif record.is_open:
-                waiting.append(stored_batch(record))
+            elif record.is_open and self._may_take(batch := stored_batch(record)):
+                waiting.append(batch)
         while waiting and len(self._tasks) < self.max_running:
             # Nobody's many batches keep those of others waiting for all of them.
             running = Counter(self._owners.values())
@@ -138,6 +146,13 @@ class Runner:
             waiting.remove(batch)
             if await self.jobs.hold(batch.batch_id, self.holder, lease_s=self.lease_s):
                 self._begin(batch.batch_id, batch.owner)
+
+    def _may_take(self, batch: Batch) -> bool:
+        """Return whether a batch may be taken up of which nobody has the lease.
+
+        Where the store was gone nobody could renew one: those that live go first.
+        """
+        return batch.status == "validating" or time.monotonic() >= self._others_first_until
 
     def _begin(self, batch_id: str, owner: str) -> None:
         self._owners[batch_id] = owner
@@ -170,6 +185,7 @@ class Runner:
             _log.warning("batch %s: another process works at it by now", batch_id)
         except (StoreError, StoreUnavailableError) as error:
             _log.warning("batch %s: %s; going on later", batch_id, error)
+            await asyncio.sleep(RETRY_S)
         except Exception:  # noqa: BLE001  (one batch must not end all others)
             _log.exception("batch %s failed", batch_id)
             await self._give_up(batch_id)
@@ -180,13 +196,16 @@ class Runner:
                 _log.warning("batch %s: its lease ends by itself: %s", batch_id, error)
 
     def _work(self, batch: Batch) -> Work:
+        lease = Lease(
+            jobs=self.jobs, batch_id=batch.batch_id, holder=self.holder, lease_s=self.lease_s
+        )
         progress = Progress(
-            batch=batch,
+            batch=msgspec.structs.replace(batch, worker=self.holder),
             jobs=self.jobs,
             files=self.files,
-            fence=Fence(batch.batch_id, self.holder),
+            lease=lease,
             on_line=self.told.line,
-            now=self.now,
+            now=self.clock,
         )
         asking = Asking(
             progress=progress,
@@ -202,30 +221,37 @@ class Runner:
         )
 
     async def _keep_hold(self, work: Work) -> None:
-        """Work, renewing the lease; an end of it ends the work."""
+        """Work, renewing the lease.
+
+        Where the store cannot be asked for longer than the lease, others may take over or not: who
+        has the lease then goes on. What is on its way is answered in either case.
+        """
         task = asyncio.create_task(work.run())
-        held_at = time.monotonic()
+        renew_s = wait_s = self.lease_s / _RENEWALS
         try:
             while True:
-                await asyncio.wait({task}, timeout=self.lease_s / _RENEWALS)
+                await asyncio.wait({task}, timeout=wait_s)
                 if task.done():
-                    task.result()
-                    return
+                    break
                 try:
-                    if not await self.jobs.hold(
-                        work.batch.batch_id, self.holder, lease_s=self.lease_s
-                    ):
-                        raise LostLeaseError
-                    held_at = time.monotonic()
-                    await self._heed(work)
-                    await work.progress.save_changes()
+                    await self._renew(work)
+                    wait_s = renew_s
                 except StoreError:
-                    if time.monotonic() >= held_at + self.lease_s:
-                        raise  # others may have taken over
+                    wait_s = min(renew_s, RETRY_S)
+                except LostLeaseError:
+                    work.stop(Stop.PAUSED)
+                    await asyncio.wait({task})
+                    break
+            task.result()
         finally:
             if not task.done():
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
+
+    async def _renew(self, work: Work) -> None:
+        await work.progress.lease.renew()
+        await self._heed(work)
+        await work.progress.save_changes()
 
     async def _heed(self, work: Work) -> None:
         """Stop a batch whose client wants that, or whose time is over."""
@@ -237,7 +263,7 @@ class Runner:
             # Requests may have been answered meanwhile: the batch as it is now.
             work.progress.batch = msgspec.structs.replace(work.batch, cancelling_at=at)
             work.stop(Stop.CANCELLED)
-        elif self.now() >= batch.expires_at:
+        elif self.clock() >= batch.expires_at:
             work.stop(Stop.EXPIRED)
 
     async def _give_up(self, batch_id: str) -> None:

@@ -45,13 +45,13 @@ class Standings:
     Parameters
     ----------
     now
-        Seconds since the epoch.
+        Seconds since the epoch, by the clock of the store.
     clock
         Seconds that no change of the time of day moves.
     """
 
     jobs: Jobs
-    now: Callable[[], float] = time.time
+    now: Callable[[], float]
     clock: Callable[[], float] = time.monotonic
     _moved: dict[str, tuple[tuple[str, int], float]] = field(default_factory=dict)
     """By id: how far it was, and since when."""

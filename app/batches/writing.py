@@ -84,7 +84,7 @@ class _Files:
 
     def __init__(self, progress: Progress) -> None:
         self._answers, self._errors = (
-            FileWriter(progress.files, _new_file(progress, kind), progress.fence)
+            FileWriter(progress.files, _new_file(progress, kind), progress.lease)
             for kind in ("output", "error")
         )
 

@@ -16,7 +16,7 @@ class BatchesConfig(Strict):
 
     enabled: bool = False
     """Whether there are `/v1/files` and `/v1/batches`."""
-    max_file_mb: Annotated[int, Field(ge=1, le=1_000)] = 100
+    max_file_mb: Annotated[int, Field(ge=1, le=1_000)] = 200
     """The largest file that is taken; a body is kept whole until it is stored, see
     `server.max_bodies_mb`."""
     max_stored_mb_per_key: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from hiredis import ReplyError
 
 from app.redis_client.connection import Command, Done, pack
-from app.stores.base import StoreAnsweredError, StoreError, StoreNotAskedError
+from app.stores.base import StoreAnsweredError, StoreError, StoreFullError, StoreNotAskedError
 
 MAX_WAITING = 4096
 """Commands that may wait; a loop so far behind is better told than joined."""
@@ -190,13 +190,14 @@ class Pipeline:
         unknown = _all_that(replies, lambda text: text.startswith("NOSCRIPT"))
         if unknown:
             await self._again([self._with_source(commands[i]) for i in unknown], unknown, replies)
-        full = _all_that(replies, lambda text: "OOM " in text)
+        full = _all_that(replies, _is_full)
         if full and self.make_room is not None and await self.make_room():
             # A full server refuses before anything is done.
             await self._again([commands[i] for i in full], full, replies)
         for reply in replies:
             if isinstance(reply, ReplyError):
-                raise StoreAnsweredError(f"Redis: {reply}") from reply
+                kind = StoreFullError if _is_full(str(reply)) else StoreAnsweredError
+                raise kind(f"Redis: {reply}") from reply
         return replies
 
     async def _again(
@@ -363,3 +364,7 @@ def _failure(error: Exception) -> StoreError:
     failure = StoreError(f"Redis: {error or type(error).__name__}")
     failure.__cause__ = error
     return failure
+
+
+def _is_full(text: str) -> bool:
+    return "OOM " in text

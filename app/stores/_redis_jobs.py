@@ -22,6 +22,11 @@ class RedisJobs:
         self._scripts = scripts
         self._tag = f"{{{prefix}:batches}}"
 
+    async def now(self) -> float:
+        """Return the time of the server, in seconds since the epoch."""
+        ((seconds, microseconds),) = await self._pipeline.call(("TIME",))
+        return int(seconds) + int(microseconds) / 1e6
+
     async def put(
         self, record: JobRecord, *, lifetime_s: float, fence: Fence | None = None
     ) -> bool:

@@ -10,9 +10,11 @@ from typing import Any
 
 from app.errors import ConfigError
 from app.stores._sqlite_keys import opened
-from app.stores.base import StoreError
+from app.stores.base import StoreError, StoreFullError
 from app.stores.sqlite import connect
 
+_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
+"""A full disk; a quota, or a limit on the size of files, that is used up."""
 IN_MEMORY = Path(":memory:")
 """No file at all: what is written ends with the process."""
 
@@ -101,7 +103,9 @@ class SqliteFile:
             with self._using, self._connected() as connection:
                 yield connection
         except (sqlite3.Error, ConfigError) as error:
-            raise StoreError(f"{self.path.name} cannot be written: {error}") from error
+            full = getattr(error, "sqlite_errorcode", None) in _FULL
+            kind = StoreFullError if full else StoreError
+            raise kind(f"{self.path.name} cannot be written: {error}") from error
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None and self._is_open:

@@ -23,6 +23,10 @@ class StoreAnsweredError(StoreError):
     """The store answered, and said that it cannot do this; other things it may do."""
 
 
+class StoreFullError(StoreAnsweredError):
+    """The store has no room left: its disk, its quota, or its memory."""
+
+
 class StoreNotAskedError(StoreError):
     """The store was not even asked, so that nothing happened there."""
 

@@ -41,6 +41,17 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
 class Jobs(Protocol):
     """Records, parts and leases that survive whoever made them."""
 
+    async def now(self) -> float:
+        """Return the time by which lifetimes and leases end, in seconds since the epoch.
+
+        It is the same for all processes, however their own clocks are set.
+
+        Raises
+        ------
+        StoreError
+        """
+        ...
+
     async def put(
         self, record: JobRecord, *, lifetime_s: float, fence: Fence | None = None
     ) -> bool:

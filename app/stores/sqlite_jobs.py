@@ -68,6 +68,10 @@ class SqliteJobs(SqliteFile):
         self._exclusive = exclusive
         self._forget_at = 0.0
 
+    async def now(self) -> float:
+        """Return the time of this machine, in seconds since the epoch."""
+        return self._clock()
+
     async def put(
         self, record: JobRecord, *, lifetime_s: float, fence: Fence | None = None
     ) -> bool:

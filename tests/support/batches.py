@@ -10,6 +10,7 @@ import openai
 from openai.types import Batch
 
 from tests.support.gateway import RunningGateway
+from tests.support.redis_server import RedisServer
 from tests.support.stores import new_prefix
 
 ADMIN = "an-admin-token-of-the-tests"
@@ -89,6 +90,24 @@ def handed_in(client: openai.OpenAI, lines: list[dict[str, Any]], **terms: Any) 
     file = client.files.create(file=("requests.jsonl", jsonl(lines)), purpose="batch")
     asked = {"endpoint": CHAT, "completion_window": "24h", **terms}
     return client.batches.create(input_file_id=file.id, **asked)
+
+
+async def handed_in_async(
+    client: openai.AsyncOpenAI, lines: list[dict[str, Any]], **terms: Any
+) -> Batch:
+    """Hand a batch in with the client that does not block."""
+    file = await client.files.create(file=("requests.jsonl", jsonl(lines)), purpose="batch")
+    asked = {"endpoint": CHAT, "completion_window": "24h", **terms}
+    return await client.batches.create(input_file_id=file.id, **asked)
+
+
+def end_leases(server: RedisServer, prefix: str) -> None:
+    """Let the time of all leases pass, of which Redis keeps count."""
+    leases = server.command("KEYS", f"*{prefix}:*:lease:*")
+    assert isinstance(leases, list)
+    assert leases
+    for name in leases:
+        server.command("PEXPIRE", name, 1)
 
 
 def over(client: openai.OpenAI, batch_id: str, *, timeout_s: float = 60.0) -> Batch:

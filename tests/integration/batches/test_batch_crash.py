@@ -6,7 +6,16 @@ from collections import Counter
 import openai
 import pytest
 
-from tests.support.batches import beyond, handed_in, jsonl, line, lines_of, over, when
+from tests.support.batches import (
+    beyond,
+    end_leases,
+    handed_in,
+    handed_in_async,
+    line,
+    lines_of,
+    over,
+    when,
+)
 from tests.support.processes import gateway_process, write_config
 from tests.support.redis_server import until
 from tests.support.stores import new_prefix
@@ -36,21 +45,6 @@ def store(request):
     return {"kind": "redis", "prefix": new_prefix(), "timeout_s": 5.0}, {"STEELYARD_REDIS_URL": url}
 
 
-def end_leases(server, prefix):
-    """Let the time of all leases pass, of which Redis keeps count."""
-    leases = server.command("KEYS", f"*{prefix}:*:lease:*")
-    assert leases
-    for name in leases:
-        server.command("PEXPIRE", name, 1)
-
-
-async def made(client):
-    file = await client.files.create(file=("in.jsonl", jsonl(LINES)), purpose="batch")
-    return await client.batches.create(
-        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
-    )
-
-
 async def test_a_batch_goes_on_where_a_process_was_killed(store, stub, tmp_path, redis_server):
     section, env = store
     config = write_config(tmp_path / "gateway.yaml", stub.origin, changes(section))
@@ -59,7 +53,7 @@ async def test_a_batch_goes_on_where_a_process_was_killed(store, stub, tmp_path,
     async with gateway_process(config, env=env) as first:
         client = openai.AsyncOpenAI(base_url=f"{first.url}/v1", api_key="x", max_retries=0)
         async with client:
-            batch = await made(client)
+            batch = await handed_in_async(client, LINES)
 
             async def all_but_those_that_hang():
                 return len(stub.log()) == len(LINES)
@@ -102,7 +96,7 @@ async def test_another_process_takes_over_once_the_lease_of_a_dead_one_ends(
     async with contextlib.AsyncExitStack() as stack:
         first = await stack.enter_async_context(gateway_process(config, env=env))
         client = openai.AsyncOpenAI(base_url=f"{first.url}/v1", api_key="x", max_retries=0)
-        batch = await made(await stack.enter_async_context(client))
+        batch = await handed_in_async(await stack.enter_async_context(client), LINES)
 
         async def all_but_those_that_hang():
             return len(stub.log()) == len(LINES)

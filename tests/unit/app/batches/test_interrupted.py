@@ -3,33 +3,22 @@
 import asyncio
 import contextlib
 import gc
-import json
 
 import pytest
 
 from app.access.guard import ANONYMOUS
 from app.batches.asking import Asking
-from app.batches.desk import BatchTerms, Desk
-from app.batches.door import Answer, Candidate
-from app.batches.files import Files
-from app.batches.progress import LostLeaseError
-from app.batches.runner import Runner
+from app.batches.desk import BatchTerms
+from app.batches.door import Answer
+from app.batches.lease import LostLeaseError
 from app.errors import UnauthenticatedError
 from app.stores.base import StoreError
 from app.stores.sqlite_jobs import SqliteJobs
+from tests.support.batch_worlds import CHAT, Door, Place, fine, requests
 
-CHAT = "/v1/chat/completions"
 LEASE_S = 1.0
 WINDOW_S = 86_400.0
 LIFETIME_S = 2 * WINDOW_S
-BODY = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
-
-
-def requests(n):
-    lines = (
-        {"custom_id": str(each), "method": "POST", "url": CHAT, "body": BODY} for each in range(n)
-    )
-    return b"".join(json.dumps(each).encode() + b"\n" for each in lines)
 
 
 class Jobs(SqliteJobs):
@@ -53,38 +42,14 @@ class Jobs(SqliteJobs):
         return {box for (box,) in self._connection.execute(query)}
 
 
-class Door:
-    """Answers the first few requests; the others wait until somebody lets them in."""
-
-    def __init__(self, n_at_once, answer):
-        self.n_asked, self._n_at_once, self._answer = 0, n_at_once, answer
-        self.opened = asyncio.Event()
-        self.waiting = asyncio.Event()
-
-    async def answer(self, _asked, _line, *, request_id, model):  # noqa: ARG002  (the seam's)
-        self.n_asked += 1
-        if self.n_asked > self._n_at_once:
-            self.waiting.set()
-            await self.opened.wait()
-        return self._answer(request_id, self.n_asked)
-
-    async def candidates(self, _asked, lines):
-        one = Candidate(model="m", quality=0.5, cost_usd=0.5, cost_usd_upper=0.5)
-        return [(one,)] * len(lines)
-
-
-def fine(request_id, _):
-    return Answer(status=200, body=b'{"ok":true}', request_id=request_id, cost_usd=0.5, model="m")
-
-
 class World:
     """A desk and processes that work at its batches, on a clock of their own."""
 
     def __init__(self):
         self.now = 1_000_000.0
         self.jobs = Jobs(None, clock=self.clock)
-        self.files = Files(jobs=self.jobs, lifetime_s=1e6, max_stored_bytes=10**8, now=self.clock)
-        self.desk = Desk(jobs=self.jobs, files=self.files, now=self.clock)
+        self.place = Place(self.jobs, clock=self.clock)
+        self.files, self.desk, self.lines = self.place.files, self.place.desk, self.place.lines
         self.key_is_gone = False
 
     def clock(self):
@@ -97,19 +62,7 @@ class World:
 
     @contextlib.asynccontextmanager
     async def process(self, door):
-        runner = Runner(
-            jobs=self.jobs,
-            files=self.files,
-            door=door,
-            caller_of=self.caller_of,
-            max_running=4,
-            concurrency=4,
-            max_lines=1_000,
-            max_line_bytes=10_000,
-            lease_s=LEASE_S,
-            grace_s=0.0,
-            now=self.clock,
-        )
+        runner = self.place.runner(door, lease_s=LEASE_S, caller_of=self.caller_of)
         task = asyncio.create_task(runner.run())
         try:
             yield runner
@@ -143,11 +96,6 @@ class World:
                 while len(await self.jobs.numbers(f"{batch_id}:out")) < 3:
                     await asyncio.sleep(0)
         return batch_id
-
-    async def lines(self, file_id):
-        file = await self.files.find("anonymous", file_id)
-        content = b"".join([part async for part in self.files.content(file)])
-        return [json.loads(each) for each in content.splitlines()]
 
 
 def _killed(runner):
