@@ -50,7 +50,11 @@ def load_config(
     gateway, document = parse_file(path, GatewayConfig)
     catalogue_path = path.parent / gateway.catalogue
     if (reason := _reason_not_to_read(catalogue_path)) is not None:
-        raise document.error(("catalogue",), f"{catalogue_path} cannot be read ({reason})")
+        raise document.error(
+            ("catalogue",),
+            f"{catalogue_path} cannot be read ({reason}); paths in a configuration start at the "
+            "folder that it is in",
+        )
     catalogue, catalogue_document = parse_file(catalogue_path, Catalogue)
     gateway, catalogue, variants = with_variants(gateway, catalogue, document)
     specs = model_specs(gateway, catalogue, variants, document)

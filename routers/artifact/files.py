@@ -85,7 +85,7 @@ def check_free(path: Path, *, overwrite: bool = False) -> None:
     if not overwrite and ((path / MANIFEST_FILE).exists() or (path / WEIGHTS_FILE).exists()):
         raise ArtifactError(
             f"{path} holds an artifact already, which a gateway may serve; give another folder, "
-            "or --overwrite (--force) to replace it"
+            "or --overwrite (--force; from Python overwrite=True) to replace it"
         )
 
 

@@ -269,7 +269,11 @@ def test_models_alone_need_no_router(load):
         ("upstreams.up.drop_fields", ["seed", "messages"], ["drop_fields: messages cannot be"]),
         ("server", {"port": 70_000}, ["server.port"]),
         ("server", {"max_body_bytes": float("nan")}, ["server.max_body_bytes"]),
-        ("catalogue", "nowhere.yaml", ["catalogue: ", "nowhere.yaml cannot be read (No such"]),
+        (
+            "catalogue",
+            "nowhere.yaml",
+            ["catalogue: ", "nowhere.yaml cannot be read (No such", "start at the folder"],
+        ),
         ("catalogue", "x" * 256, ["catalogue: ", "cannot be read (File name too long)"]),
         ("models.cheap", None, ["models.cheap"]),
     ],
