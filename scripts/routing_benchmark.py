@@ -225,8 +225,8 @@ class Split(bench.Split):
         table = _table(self._set)
         pair = _PAIR if set(table.models) == set(_PAIR) else None
         n_rows = n_rows if name == self._set else _FEW
-        right = _by_rules if self._set == "routerdc7" else lambda quality, _: quality
-        test = _published_test() if self._set == "routerdc7" else bench.held_back(table, seed)
+        right = by_rules if self._set == "routerdc7" else lambda quality, _: quality
+        test = published_test() if self._set == "routerdc7" else bench.held_back(table, seed)
         prices = {} if np.isnan(table.cost_usd).all() else _prices(self._set)
         super().__init__(table, prices, test, seed=seed, n_rows=n_rows, pair=pair, right=right)
 
@@ -274,12 +274,13 @@ class Split(bench.Split):
         return sets
 
 
-def _published_test() -> np.ndarray:
+def published_test() -> np.ndarray:
+    """Return which rows of RouterDC its publisher holds back."""
     split = pq.read_table(DATA / "routerdc7.parquet", columns=["split"])["split"]
     return np.array(split.to_pylist()) != "train"
 
 
-def _by_rules(quality: np.ndarray, names: np.ndarray) -> np.ndarray:
+def by_rules(quality: np.ndarray, names: np.ndarray) -> np.ndarray:
     """Return what counts as right, by RouterDC's rules."""
     return np.where(np.isin(names, list(_CHOICE))[:, None], quality > 0, quality)
 
