@@ -140,14 +140,26 @@ def _contender(name: str) -> "Contender":
     from routers.base import ROUTERS  # noqa: PLC0415
     from routers.gate.bench import Contender  # noqa: PLC0415
     from routers.training.fit import make_parts  # noqa: PLC0415
-    from routers.training.recipe import Recipe, find_recipe, recipe_folder  # noqa: PLC0415
+    from routers.training.recipe import (  # noqa: PLC0415
+        Recipe,
+        UnknownRecipeError,
+        find_recipe,
+        recipe_folder,
+    )
 
     path = Path(name)
     is_kind = name in ROUTERS.kinds() and not (recipe_folder() / f"{name}.yaml").is_file()
     if is_kind:
         recipe = Recipe(strategy=name, blocks=("embedding", "lexical"))
     else:
-        recipe = find_recipe(path)
+        try:
+            recipe = find_recipe(path)
+        except UnknownRecipeError as error:
+            kinds = ", ".join(ROUTERS.kinds())
+            raise RoutingConfigError(
+                f"{error}, or a kind of strategy: {kinds} (one of your own: an installed package, "
+                "or --plugin MODULE)"
+            ) from None
     if recipe.workflow is not None:
         raise RoutingConfigError(
             f"{name}: has a workflow, which steelyard replay measures; bench is about one choice"

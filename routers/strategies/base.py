@@ -72,9 +72,12 @@ class QualityRouter(Router):
         shape = (len(x), len(self.error_))
         quality = np.asarray(self.quality(x, self.learned_), np.float32)
         if quality.shape != shape or not np.isfinite(quality).all():
+            returned = f"{quality.shape}"
+            if quality.shape == shape:
+                returned = f"{(~np.isfinite(quality)).sum()} that are NaN or infinite"
             raise DataError(
                 f"{type(self).__name__}.quality has to return finite numbers of shape {shape}, "
-                f"one row a query and one column a model; it returned {quality.shape}"
+                f"one row a query and one column a model; it returned {returned}"
             )
         expected, upper = self.lengths_.rows(len(x))
         return Predictions(

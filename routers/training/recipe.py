@@ -13,6 +13,10 @@ from routers.files import shown
 _SHIPPED = ("difficulty", "outlook")
 
 
+class UnknownRecipeError(RoutingConfigError):
+    """No shipped recipe has that name; the message lists them."""
+
+
 class EmbedderRecipe(BaseModel):
     """Which embedder to use, and its options."""
 
@@ -65,7 +69,7 @@ def find_recipe(name: Path) -> Recipe:
 
     Raises
     ------
-    RoutingConfigError
+    UnknownRecipeError, RoutingConfigError
         If there is none of that name (the message lists them), or it cannot be used.
     """
     if name.exists() or name.suffix or len(name.parts) > 1:
@@ -73,7 +77,7 @@ def find_recipe(name: Path) -> Recipe:
     shipped = {path.stem: path for path in sorted(recipe_folder().glob("*.yaml"))}
     if name.name not in shipped:
         known = f"known: {', '.join(shipped)}; or" if shipped else "there are none here;"
-        raise RoutingConfigError(f"unknown recipe {name.name!r}; {known} give a YAML file")
+        raise UnknownRecipeError(f"unknown recipe {name.name!r}; {known} give a YAML file")
     return read_recipe(shipped[name.name])
 
 

@@ -92,6 +92,8 @@ def test_gains_are_told_split_by_split_and_bold_where_they_are_no_noise():
     ("routers", "message"),
     [
         ("nothing-such", "unknown recipe 'nothing-such'; known: "),
+        ("nothing-such", "or a kind of strategy: abilities, "),
+        ("nothing-such", "or --plugin MODULE"),
         ("cascade", "has a workflow, which steelyard replay measures"),
         ("cheapest,cheapest", "or one twice"),
     ],

@@ -251,18 +251,29 @@ def test_arrays_that_do_not_fit_are_refused_by_name(changes, message):
 
 
 class Odd(QualityRouter):
+    returned = np.zeros((20, 7))
+
     def learn(self, *_, **__):
         return {}
 
-    def quality(self, x, _):
-        return np.zeros((len(x), 7))
+    def quality(self, *_):
+        return self.returned
 
 
-def test_a_router_of_ones_own_is_told_what_its_predictions_have_to_be():
+@pytest.mark.parametrize(
+    ("returned", "told"),
+    [
+        (np.zeros((20, 7)), r"\(20, 7\)"),
+        (np.array([[0.5, 0.5]] * 17 + [[0.5, np.nan]] * 3), "3 that are NaN or infinite"),
+    ],
+)
+def test_a_router_of_ones_own_is_told_what_its_predictions_have_to_be(returned, told):
     x = np.ones((20, 2), np.float32)
     labels = routers.Labels(models=("a", "b"), quality=np.ones((20, 2), np.float32))
     odd = Odd().fit(x, labels, rng=RNG)
-    with pytest.raises(DataError, match=r"Odd.quality has to return .* shape \(20, 2\)"):
+    odd.returned = returned
+    message = rf"Odd.quality has to return .* shape \(20, 2\), .* it returned {told}"
+    with pytest.raises(DataError, match=message):
         odd.predict(x)
 
 
