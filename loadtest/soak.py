@@ -165,7 +165,7 @@ async def _come_to_rest(
     gateway: GatewayProcess, proxy: FaultProxy, judge: Judge, keys: Mapping[str, str]
 ) -> None:
     """Wait, not for long, until everything is settled; then hand the accounts to the judge."""
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     async with gateway.client() as admin:
         while True:
             standings = {}

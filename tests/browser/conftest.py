@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+_PATIENCE_MS = 60_000
+"""How long a page may take on a busy machine to show what is expected of it."""
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -40,6 +42,7 @@ def browser() -> Iterator[Any]:
         pytest.skip(f"no browser: install one of {', '.join(_NAMES)}, or set STEELYARD_CHROMIUM")
     # Chromium's own sandbox does not start for root, which containers often run as.
     options = ["--no-sandbox"] if os.geteuid() == 0 else []
+    playwright.expect.set_options(timeout=_PATIENCE_MS)
     with playwright.sync_playwright() as running:
         chromium = running.chromium.launch(executable_path=path, args=options)
         yield chromium
@@ -69,7 +72,7 @@ def open_page(
         options.setdefault("viewport", {"width": 1280, "height": 900})
         context = browser.new_context(**options)
         contexts.append(context)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(_PATIENCE_MS)
         page = context.new_page()
 
         def said(message: Any) -> None:

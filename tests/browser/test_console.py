@@ -353,7 +353,7 @@ def test_live_stays_with_one_worker_until_another_is_chosen(open_page, url):
     page = open_page("about:blank")
     page.route("**/console/api/live", answer)
     page.goto(f"{url}/#live")
-    expect(page.locator("#worker")).to_be_visible(timeout=10_000)
+    expect(page.locator("#worker")).to_be_visible()
     expect(page.locator("#tiles .big").first).to_have_text("90")
     page.select_option("#worker", "7002")
     expect(page.locator("#tiles .big").first).to_have_text("4")

@@ -24,7 +24,7 @@ THROTTLED = b'{"type":"error","error":{"type":"rate_limit_error","message":"Slow
 PING = b'event: ping\ndata: {"type": "ping"}\n\n'
 
 
-def call(*, stream: bool = True, first_token_s: float = 5.0, **fields: bytes) -> ModelCall:
+def call(*, stream: bool = True, first_token_s: float = 60.0, **fields: bytes) -> ModelCall:
     return ModelCall(
         request_id="r",
         upstream_model="claude-x",

@@ -41,13 +41,20 @@ class Served:
 
 @pytest.fixture
 def serve(stub, artifacts, tmp_path):
-    """Start a gateway on clocks of its own, with a model in two places."""
+    """Start a gateway on clocks of its own, with a model in two places.
+
+    Calls that come one after the other are drawn by weight: `first` gets all that it takes.
+    """
     opened = []
 
     def start(changes=None, *, first=None):
         wall, steady = Clock(1.7e9), Clock(1000.0)
         places = [
-            {"upstream": "stub", "upstream_model": "sim-nano", **(first or {})},
+            {
+                "upstream": "stub",
+                "upstream_model": "sim-nano",
+                **({"weight": 1e4, **first} if first else {}),
+            },
             {"upstream": "stub", "upstream_model": "sim-small"},
         ]
         config = stub_config(

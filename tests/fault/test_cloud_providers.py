@@ -36,7 +36,7 @@ def call(*, stream: bool = True, **fields: bytes) -> ModelCall:
         upstream_model="model-x",
         fields={"messages": b'[{"role":"user","content":"hi"}]', **fields},
         stream=stream,
-        timeouts=Timeouts(first_token_s=5, idle_s=5),
+        timeouts=Timeouts(first_token_s=60, idle_s=60),
     )
 
 

@@ -18,7 +18,7 @@ CHAT = {
 
 
 def configured(tmp_path, stub, redis_server, **changes):
-    store = {"kind": "redis", "prefix": new_prefix(), "timeout_s": 2.0, **changes}
+    store = {"kind": "redis", "prefix": new_prefix(), "timeout_s": 10.0, **changes}
     file = write_config(
         tmp_path / "gateway.yaml", stub.origin, {"store": store, "auth.mode": "keys"}
     )

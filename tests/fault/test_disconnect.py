@@ -166,10 +166,8 @@ def test_many_clients_leaving_at_once_leave_nothing_behind(gateway, connect, stu
     assert stub.open_connections == n
     for client in clients:
         client.close()
-    for _ in range(500):
-        if all(entry.ended == "client_gone" for entry in stub.log()):
-            break
-    assert [entry.ended for entry in stub.log()] == ["client_gone"] * n
+    wait_for(lambda: all(entry.ended == "client_gone" for entry in stub.log()))
+    assert len(stub.log()) == n
     until(gateway, "gateway_requests_in_flight", 0)
     assert_no_task_is_left(gateway)
     assert stub.open_connections == 0
@@ -178,7 +176,7 @@ def test_many_clients_leaving_at_once_leave_nothing_behind(gateway, connect, stu
 
 
 def test_a_client_that_never_reads_is_given_up_at_the_deadline(fresh_gateway, connect, stub):
-    gateway = fresh_gateway({"server.request_timeout_s": 3})
+    gateway = fresh_gateway({"server.request_timeout_s": 6})
     client = connect(gateway)
     # Some megabytes: more than the kernel buffers on the way take.
     client.send_request(f'{{"model":"sim-frontier","messages":{CONTENT},"stream":true,"n":128}}')

@@ -24,7 +24,7 @@ print(f"ya29.canary-{n}")
 """
 
 
-def call(*, timeout_s: float = 5.0) -> ModelCall:
+def call(*, timeout_s: float = 60.0) -> ModelCall:
     return ModelCall(
         request_id="r",
         upstream_model="gemini-3-flash",

@@ -13,7 +13,6 @@ from tests.support.stub import StubThread
 from tests.support.watching import assert_no_task_is_left, metric, metrics, until
 
 ASK = {"messages": [{"role": "user", "content": "What is a steelyard?"}], "max_tokens": 12}
-PATIENT = {"policies.default.router_deadline_s": 5.0}  # what a busy test machine may take
 DEAD = "http://127.0.0.1:9/v1"
 NANO = "llama-3.1-8b-instruct"
 
@@ -31,7 +30,7 @@ def start(fresh_gateway):
     with contextlib.ExitStack() as stack:
 
         def start(changes=None):
-            gateway = fresh_gateway({**PATIENT, **(changes or {})})
+            gateway = fresh_gateway(changes)
             client = httpx.Client(base_url=gateway.url, trust_env=False, timeout=20)
             return gateway, stack.enter_context(client)
 
@@ -65,6 +64,14 @@ def until_called(n, *stubs):
     deadline = time.monotonic() + 60
     while sum(len(stub.log()) for stub in stubs) < n:
         assert time.monotonic() < deadline
+
+
+def until_gone(stub, n):
+    """Wait until the stub has noticed that its callers are gone; return how its calls ended."""
+    deadline = time.monotonic() + 60
+    while (ended := [entry.ended for entry in stub.log()]).count("client_gone") < n:
+        assert time.monotonic() < deadline, ended
+    return ended
 
 
 def two_places(stub, *, second=DEAD, weights=(1, 1)):
@@ -103,10 +110,10 @@ def test_a_model_goes_on_when_one_of_its_deployments_is_gone(start, stub, stream
 def test_calls_go_to_the_deployments_by_their_weights(start, stub):
     with StubThread() as other:
         _, client = start(two_places(stub, second=other.base_url, weights=(3, 1)))
-        for _ in range(80):
+        for _ in range(200):
             assert ask(client, model="sim-nano").status_code == 200
-        assert len(stub.log()) + len(other.log()) == 80
-        assert 8 <= len(other.log()) <= 34  # 20 expected; five standard deviations are 19
+        assert len(stub.log()) + len(other.log()) == 200
+        assert 19 <= len(other.log()) <= 81  # 50 expected; five standard deviations are 31
 
 
 def test_the_least_busy_deployment_takes_the_next_call(start, stub):
@@ -270,6 +277,9 @@ def test_what_may_have_been_billed_is_never_asked_for_again(start, stub, fault):
     first = order(client)[0]
     stub.add_fault(fault, after_chunks=1, model=first)
     ask(client, stream=True)
+    deadline = time.monotonic() + 60
+    while first not in called(stub):  # whose request was given up soon may not have read it yet
+        assert time.monotonic() < deadline
     assert called(stub).count(first) == 1
 
 
@@ -316,7 +326,7 @@ def test_with_fallback_off_no_other_model_is_ever_called(start, stub):
 
 
 def test_a_stream_that_drips_for_ever_is_ended_without_a_splice(start, stub):
-    timeouts = {"first_token_s": 5, "idle_s": 5, "total_s": 1.5}
+    timeouts = {"first_token_s": 5, "idle_s": 5, "total_s": 4}
     gateway, client = start({"upstreams.stub.timeouts": timeouts})
     stub.add_fault("slow_drip", interval_s=0.0002)
     response = ask(client, stream=True, max_tokens=4000)
@@ -352,10 +362,7 @@ def test_a_silent_model_is_overtaken_and_its_connection_dropped_at_once(start, s
         assert response.headers["x-route-model"] == second
         assert response.headers["x-route-reason"] == "fallback"
         assert response.headers["x-route-fallback-index"] == "1"
-        # The loser was gone before the winner's answer went out.
-        assert [entry.ended for entry in stub.log(wait_for="client_gone")].count(
-            "client_gone"
-        ) == number
+        assert until_gone(stub, number).count("client_gone") == number
     assert called(stub) == [first, second] * n
     lost = f'gateway_calls_total{{error="hedge_lost",model="{first}"'
     until(gateway, lost, n)
@@ -380,7 +387,7 @@ def test_a_model_is_overtaken_once_it_takes_longer_than_predicted(start, stub):
 def test_a_slow_model_that_still_wins_takes_the_hedge_back(start, stub):
     gateway, client = start(HEDGE)
     first, second, *_ = order(client)
-    stub.add_fault("slow_drip", interval_s=0.001, model=first)
+    stub.add_fault("slow_drip", interval_s=0.004, model=first)
     stub.add_fault("stall_before_headers", model=second)
     response = ask(client)
     assert response.headers["x-route-model"] == first
@@ -408,7 +415,7 @@ def test_a_hedge_never_makes_a_request_dearer_than_it_may_be(start, stub):
     costs = sorted(each["upper_cost_usd"] for each in table)
     for limit, n_calls in ((costs[1] * 1.01, 1), (sum(costs), 2)):
         stub.reset()
-        stub.add_fault("slow_drip", interval_s=0.0005, model=cheapest)
+        stub.add_fault("slow_drip", interval_s=0.003, model=cheapest)
         headers = {"x-cost-quality": "0", "x-route-max-cost": f"{limit:.12f}"}
         assert ask(client, headers=headers).status_code == 200
         assert len(stub.log()) == n_calls
@@ -447,6 +454,6 @@ def test_many_hedged_requests_at_once_leave_nothing_behind(start, stub):
     assert [each.status_code for each in answers] == [200] * n
     until(gateway, "gateway_requests_in_flight", 0)
     assert_no_task_is_left(gateway)
-    ended = [entry.ended for entry in stub.log(wait_for="client_gone")]
+    ended = until_gone(stub, n)
     assert (ended.count("client_gone"), ended.count("complete")) == (n, n)
     assert stub.open_connections <= n

@@ -228,13 +228,13 @@ async def test_a_client_that_reads_slowly_reads_all_of_it():
             await send({"type": "http.response.body", "body": part, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
-    async with serving(large, stalled_s=1) as (address, _):
+    async with serving(large, stalled_s=3) as (address, _):
         reader, writer = await asyncio.open_connection(*address, limit=65_536)
         writer.write(b"GET / HTTP/1.0\r\n\r\n")
         await reader.readuntil(b"\r\n\r\n")
         read = 0
         while got := await reader.read(300_000):
             read += len(got)
-            await asyncio.sleep(0.02)  # how fast it reads is what is tested
+            await asyncio.sleep(0.06)  # how fast it reads is what is tested
         writer.close()
     assert read == n_bytes

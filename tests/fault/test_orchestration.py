@@ -100,10 +100,12 @@ def test_cost_decides_again_after_a_quiet_cycle(fresh_gateway, places, client):
     changes = configured(cheap, dear, cycle_s=0.5)
     it = Gateway(fresh_gateway(changes, env={"ADMIN": TOKEN}), client)
     cheap.status = 429
-    it.ask_until("capacity")
+    before, _ = it.ask_until("capacity")
     cheap.status = 200
     model, weights = it.ask_until("cost")
-    assert model["switches"] == 2
+    # On a machine that stood still for a cycle it may have come to this several times.
+    assert before["switches"] % 2 == 1
+    assert model["switches"] == before["switches"] + 1
     assert weights == {"cheap": 0.8, "dear": 0.2}
 
 

@@ -154,6 +154,6 @@ async def test_a_whole_answer_that_is_given_up_in_the_middle_had_begun_to_come()
         await peer.gone()
 
     async with raw_server(half) as server:
-        asked = call(first_token_s=0.2)
+        asked = call(first_token_s=2)
         await ended(openai(server.origin), asked)
     assert asked.progress.heard_bytes == 400

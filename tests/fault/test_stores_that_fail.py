@@ -70,7 +70,7 @@ def test_a_thread_that_dies_is_followed_and_counted(gateway, tmp_path, thread):
     ask(gateway)
     until(lambda: failing(gateway) == {})
     assert store_up(gateway) == 1
-    assert counted(gateway, "gateway_thread_restarts_total", thread=thread) == 1
+    until(lambda: counted(gateway, "gateway_thread_restarts_total", thread=thread) == 1)
     for file, table in ((DATABASE_NAME, "spending"), (OUTCOMES_NAME, "outcomes")):
         with sqlite3.connect(tmp_path / "data" / file) as other:
             query = f"SELECT count(*) FROM {table}"  # noqa: S608

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 
 import httpx
@@ -112,7 +113,7 @@ def prices(gateway):
 
 async def account(gateway):
     """Return where the only key stands once nothing runs any more."""
-    deadline = asyncio.get_running_loop().time() + 10
+    deadline = asyncio.get_running_loop().time() + 60
     while True:
         (standing, *_) = await asyncio.wrap_future(
             asyncio.run_coroutine_threadsafe(
@@ -184,18 +185,18 @@ async def test_clients_that_leave_pay_for_what_was_sent(start, answer, fields, o
         (dies, {}, 0),
         (garbage, {}, 0),
         (breaks_off, {}, 220),
-        (silence, {"upstreams.stub.timeouts": {"whole_answer_s": 0.05}}, 0),
-        (silence, {"server.request_timeout_s": 0.05}, 0),
+        # Soon over, but not before all have been sent, however busy the machine is.
+        (silence, {"upstreams.stub.timeouts": {"whole_answer_s": 2}}, 0),
+        (silence, {"server.request_timeout_s": 2}, 0),
     ],
 )
 async def test_calls_that_fail_are_paid_for_what_was_sent(start, answer, changes, output_tokens):
     upstream = Upstream(answer)
     async with raw_server(upstream) as raw:
         gateway = start(raw.origin, **budgets(10), **changes)
-        for _ in range(N):
-            response = await ask(gateway)
-            assert response.status_code in {502, 504}
+        responses = await asyncio.gather(*(ask(gateway) for _ in range(N)))
         standing = await account(gateway)
+    assert {response.status_code for response in responses} <= {502, 504}
     assert len(upstream.bodies) == N
     (budget,) = standing.budgets
     least_usd, most_usd = (
@@ -203,9 +204,8 @@ async def test_calls_that_fail_are_paid_for_what_was_sent(start, answer, changes
         for n in (output_tokens * 0.8, output_tokens * 1.2)
     )
     assert N * least_usd * 1e9 - N <= budget.spent_nusd <= N * most_usd * 1e9 + N
-    assert float(response.headers["x-route-cost-usd"]) * N == pytest.approx(
-        budget.spent_nusd / 1e9, rel=1e-3
-    )
+    told_usd = sum(float(response.headers["x-route-cost-usd"]) for response in responses)
+    assert told_usd == pytest.approx(budget.spent_nusd / 1e9, rel=1e-3)
 
 
 async def test_calls_that_were_refused_or_never_sent_cost_nothing(start):
@@ -254,13 +254,17 @@ async def test_who_always_leaves_early_comes_to_the_end_of_a_budget(start):
 async def test_who_leaves_early_uses_up_a_token_limit(start):
     upstream = Upstream(silence)
     async with raw_server(upstream) as raw:
-        limit = 1_000_000
+        limit = 4 * N * PROMPT_TOKENS
         gateway = start(raw.origin, **{"allowances.key.limits": {"tokens_per_minute": limit}})
+        began = time.monotonic()
         for _ in range(N):
             await leave(gateway, upstream)
         standing = await account(gateway)
+        passed_s = time.monotonic() - began
     # Some of it has come back by now: a limit of a minute sinks.
-    assert limit - standing.tokens.remaining > 0.5 * N * PROMPT_TOKENS
+    back = limit * passed_s / 60
+    assert limit - standing.tokens.remaining >= 0.95 * N * PROMPT_TOKENS - back
+    assert limit - standing.tokens.remaining < 1.05 * N * PROMPT_TOKENS
 
 
 async def test_the_counts_that_come_after_the_last_word_are_waited_for(start):

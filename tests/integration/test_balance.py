@@ -1,6 +1,7 @@
 """Which deployment takes a call, on real sockets, and what a client reads of it."""
 
 import contextlib
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
@@ -199,11 +200,10 @@ def test_gateways_on_one_redis_use_up_a_quota_together(redis_server, stub, artif
         # Of two that are as busy chance decides: once in a million million times it is never that.
         assert any(ask(another) == NANO for _ in range(40))
         # More than are allowed in a minute, even of both: one alone has used them up.
+        began = time.monotonic()
         taken = Counter(ask(one) for _ in range(150))
-        assert 20 <= taken[NANO] < 60
-        # The other one has sent hardly any itself, and hears of it.
-        late = []
-        while len(late) < 3_000 and late[-20:] != [LARGE] * 20:
-            late.append(ask(another))
-        assert late[-20:] == [LARGE] * 20
-        assert late.count(NANO) < 20
+        assert 20 <= taken[NANO] <= 30 + 0.5 * (time.monotonic() - began) + 1
+        # The other one has sent hardly any itself, and hears of it: alone it had 29 left.
+        began = time.monotonic()
+        late = Counter(ask(another) for _ in range(150))
+        assert late[NANO] < 15 + 0.5 * (time.monotonic() - began)

@@ -139,8 +139,8 @@ def changes(kind, leaky_url):
         "auth": {"mode": "keys"},
         "store": {"kind": kind, "data_dir": "data", "prefix": "canary"},
         "breaker.failures": 1_000_000,
+        "upstreams.stub.timeouts": {"first_token_s": 3, "idle_s": 3, "whole_answer_s": 3},
         "upstreams.stub.api_key_env": "STUB_KEY",
-        "upstreams.stub.timeouts": {"first_token_s": 2, "idle_s": 1, "whole_answer_s": 2},
         "upstreams.stub.extra_headers": {"x-extra-token": EXTRA_HEADER},
         "upstreams.leaky": {
             "kind": "openai",

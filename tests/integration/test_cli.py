@@ -15,7 +15,14 @@ import pytest
 
 from app.cli import main
 from tests.support.decided import untimed
-from tests.support.gateway import CONFIGS, REPOSITORY, STUB_MODELS, read_yaml, write_yaml
+from tests.support.gateway import (
+    CONFIGS,
+    REPOSITORY,
+    STUB_MODELS,
+    patient,
+    read_yaml,
+    write_yaml,
+)
 from tests.support.redis_server import free_port
 
 ASK = {"model": "auto", "messages": [{"role": "user", "content": "What is a steelyard?"}]}
@@ -39,7 +46,7 @@ def run(*arguments):
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     return Ended(process.returncode, process.stdout, process.stderr)
@@ -80,7 +87,7 @@ def config(tmp_path):
     document["stub"] = {"port": port, "speed": 0}
     document["upstreams"]["stub"]["base_url"] = f"http://127.0.0.1:{port}/v1"
     file = tmp_path / "gateway.yaml"
-    write_yaml(file, document)
+    write_yaml(file, patient(document))
     return file
 
 
@@ -120,7 +127,7 @@ def serving(config, *arguments):
 
 def assert_stub_ends(connection):
     """Wait until the stub's side of a connection closes: its process is gone."""
-    connection.settimeout(30)
+    connection.settimeout(60)
     assert connection.recv(1) == b""
 
 
@@ -137,7 +144,7 @@ def test_serve_answers_until_it_is_stopped_and_leaves_no_stub_behind(config, num
         assert "simulated" in response.json()["choices"][0]["message"]["content"]
         assert httpx.get(f"{gateway.url}/readyz", trust_env=False).json()["status"] == "ready"
         gateway.process.send_signal(number)
-        gateway.process.wait(30)
+        gateway.process.wait(60)
         assert_stub_ends(to_stub)
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{gateway.url}/healthz", trust_env=False)
@@ -165,7 +172,7 @@ def test_redis_without_an_address_is_one_line(config, monkeypatch):
 
 def share(config):
     document = read_yaml(config)
-    document["store"] = {"kind": "redis", "prefix": "test-cli"}
+    document["store"] = {"kind": "redis", "prefix": "test-cli", "timeout_s": 5.0}
     write_yaml(config, document)
 
 

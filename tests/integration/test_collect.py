@@ -239,7 +239,7 @@ def test_from_two_gateways_by_redis_to_training_data(
         env={**os.environ, **env},
         capture_output=True,
         check=True,
-        timeout=60,
+        timeout=300,
     )
     assert json.loads(collected.stdout)["rows"] == 15  # an outcome, a label and a text each
     result = CliRunner().invoke(cli, ["export", *at, "--from", log, "--out", str(out)])

@@ -33,7 +33,7 @@ def steelyard(*arguments: object) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "STEELYARD_ADMIN_TOKEN": "an-admin-token-of-the-tests"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 
@@ -93,7 +93,7 @@ def break_lock(data_dir):
 
 def break_a_page(data_dir):
     subprocess.run(
-        [sys.executable, "-c", _FILL, str(data_dir)], cwd=REPOSITORY, check=True, timeout=60
+        [sys.executable, "-c", _FILL, str(data_dir)], cwd=REPOSITORY, check=True, timeout=300
     )
     database = data_dir / DATABASE_NAME
     whole = database.read_bytes()
@@ -150,7 +150,7 @@ def test_a_disk_that_is_full_is_one_line_and_exit_code_2(file):
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert ended.returncode == 2, ended.stderr
@@ -180,7 +180,7 @@ def hold_elsewhere(data_dir) -> str:
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=True,
     ).stdout
 

@@ -1,6 +1,7 @@
 """Labels over real sockets: who may give them, what they change, and what they are worth."""
 
 import sqlite3
+import time
 
 import httpx
 import pytest
@@ -243,12 +244,13 @@ def test_a_key_may_send_only_so_many_labels(client):
     answers = [caller.label(decision_id="dec-1", thumbs="sideways") for _ in range(3)]
     assert {each.status_code for each in answers} == {400}  # what is no label does not count
     decision_id = caller.ask()
-    answers = [caller.label(decision_id=decision_id, score=0.5) for _ in range(50)]
-    assert [each.status_code for each in answers[:40]] == [200] * 40
-    refused = [each for each in answers if each.status_code == 429]
-    assert len(refused) >= 5
-    assert_openai_error(refused[0], status=429)
-    assert int(refused[0].headers["retry-after"]) >= 1
+    began, n_taken = time.monotonic(), 0
+    while (answer := caller.label(decision_id=decision_id, score=0.5)).status_code == 200:
+        n_taken += 1
+        assert n_taken <= 41 + 40 / 60 * (time.monotonic() - began)
+    assert n_taken >= 40
+    assert_openai_error(answer, status=429)
+    assert int(answer.headers["retry-after"]) >= 1
     assert client().label(decision_id=decision_id, score=0.5).status_code == 404  # of another key
 
 

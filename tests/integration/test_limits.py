@@ -40,12 +40,13 @@ def limits(**limits):
 
 
 def test_answers_tell_where_the_limits_stand(fresh_gateway, client):
-    gateway = fresh_gateway(limits(requests_per_minute=60, tokens_per_minute=1_000_000))
+    # Ten seconds bring the next one: longer than there is between two requests.
+    gateway = fresh_gateway(limits(requests_per_minute=6, tokens_per_minute=1_000_000))
     first, second = ask(client, gateway), ask(client, gateway)
-    assert first.headers["x-ratelimit-limit-requests"] == "60"
-    assert first.headers["x-ratelimit-remaining-requests"] == "59"
-    assert second.headers["x-ratelimit-remaining-requests"] == "58"
-    assert second.headers["x-ratelimit-reset-requests"] in {"1s", "2s"}
+    assert first.headers["x-ratelimit-limit-requests"] == "6"
+    assert first.headers["x-ratelimit-remaining-requests"] == "5"
+    assert second.headers["x-ratelimit-remaining-requests"] == "4"
+    assert 10 <= int(second.headers["x-ratelimit-reset-requests"].removesuffix("s")) <= 20
     used = first.json()["usage"]["total_tokens"]
     remaining = int(second.headers["x-ratelimit-remaining-tokens"])
     assert 1_000_000 - 50 * used < remaining < 1_000_000
@@ -119,7 +120,7 @@ def test_a_spent_budget_refuses_and_says_that_trying_again_is_no_use(fresh_gatew
 
 
 def test_money_spent_is_what_the_answers_cost(fresh_gateway, client):
-    budget = {"usd": 100, "period": "day"}
+    budget = {"usd": 100, "period": "month"}
     gateway = fresh_gateway({"allowances.key.budgets": [budget], "auth.mode": "none"}, env=ENV)
     cost_usd = 0.0
     for i in range(20):
@@ -127,14 +128,14 @@ def test_money_spent_is_what_the_answers_cost(fresh_gateway, client):
         cost_usd += float(answer.headers["x-route-cost-usd"])
     standings = asyncio.run_coroutine_threadsafe(
         gateway.app.state.steelyard.standings(ANONYMOUS), gateway.loop
-    ).result(10)
+    ).result(60)
     [standing] = standings[0].budgets
     assert standing.spent_nusd == pytest.approx(cost_usd * 1e9, abs=20 * 10)
     assert standing.reserved_nusd == 0
 
 
 def test_a_budget_that_runs_low_lowers_the_knob_and_says_so(fresh_gateway, client):
-    budget = {"usd": 0.004, "period": "day", "on_low": "degrade", "degrade_from": 0.2}
+    budget = {"usd": 0.004, "period": "month", "on_low": "degrade", "degrade_from": 0.2}
     gateway = fresh_gateway({"allowances.gateway.budgets": [budget]})
     # Without the cheapest one, which could be paid for a thousand times.
     headers = {"x-cost-quality": "1", "x-route-models": "sim-small,sim-medium,sim-frontier"}
@@ -159,7 +160,7 @@ def test_a_crowd_is_turned_away_at_once(fresh_gateway, client, stub):
         {
             "server.max_concurrent_requests": 1,
             "server.max_queued_requests": 0,
-            "upstreams.stub.timeouts": {"first_token_s": 1},
+            "upstreams.stub.timeouts": {"first_token_s": 5},
         }
     )
     stub.add_fault("stall_before_headers")

@@ -230,7 +230,7 @@ def test_nobody_is_asked_where_the_score_decides_nothing(start, scoring):
 
 
 def test_a_scorer_that_is_late_leaves_the_request_to_the_default_model(start, scoring):
-    client = start(deadline_s=0.2)
+    client = start(deadline_s=1.5)
     scoring.answer = lambda _: (scoring.release.wait(60), (200, completion("5")))[1]
     response = ask(client)
     assert response.status_code == 200
@@ -238,7 +238,7 @@ def test_a_scorer_that_is_late_leaves_the_request_to_the_default_model(start, sc
     assert response.headers["x-route-reason"] == "router_timeout"
     # The scorer has read the question, and will be paid for that.
     assert float(response.headers["x-route-scorer-cost-usd"]) > 0
-    assert float(response.headers["x-route-router-ms"]) >= 190  # timers may be early by a tick
+    assert float(response.headers["x-route-router-ms"]) >= 1490  # timers may be early by a tick
     line = 'gateway_router_failures_total{policy="judged",reason="router_timeout"}'
     assert count(client, line) == 1
 
@@ -272,7 +272,7 @@ def test_a_scorer_that_keeps_failing_is_left_alone_and_still_serves(start, scori
 
 
 def test_a_scorer_that_is_always_late_is_left_alone_and_is_no_worse_a_model(start, scoring):
-    client = start(deadline_s=0.1, **{"breaker.failures": 2, "breaker.cooldown_s": 3600})
+    client = start(deadline_s=1.0, **{"breaker.failures": 2, "breaker.cooldown_s": 3600})
     scoring.answer = lambda _: (scoring.release.wait(60), (200, completion("5")))[1]
     reasons = [ask(client).headers["x-route-reason"] for _ in range(3)]
     assert reasons == ["router_timeout", "router_timeout", "router_error"]
@@ -286,7 +286,7 @@ def test_a_scorer_is_asked_at_another_place_where_one_fails(start, scoring):
         broken.answer = lambda _: (500, {"error": {"message": "no"}})
         places = [
             {"upstream": "judge", "upstream_model": "scorer-1"},
-            {"upstream": "broken", "upstream_model": "scorer-2"},
+            {"upstream": "broken", "upstream_model": "scorer-2", "weight": 1e4},  # asked first
         ]
         client = start(
             **{

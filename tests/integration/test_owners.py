@@ -94,7 +94,7 @@ async def test_names_that_look_like_patterns_release_nothing(connect):
 
 async def test_a_store_that_is_down_is_told_of_the_dead_when_it_is_back(tmp_path):
     owner, claim = owner_of(new_run(), 1), a_claim()
-    with RedisServer(tmp_path, "--appendonly", "yes", "--appendfsync", "always") as server:
+    with RedisServer(tmp_path, "--appendonly", "yes", "--appendfsync", "no") as server:
         store = RedisStore(server.url, timeout_s=5.0, owner=owner)
         await StoreUnderTest(store).admitted(claim)
         await store.aclose()

@@ -83,7 +83,7 @@ class World:
 @pytest.fixture
 def world(fresh_gateway):
     """Start a gateway that watches, with an upstream of its own."""
-    with httpx.Client(timeout=60) as client, StubThread() as stub:
+    with httpx.Client(timeout=300) as client, StubThread() as stub:
 
         def start(mode, *, canaries=None, changes=None):
             gateway = fresh_gateway(

@@ -45,7 +45,7 @@ def client():
 
 
 def test_a_stopping_gateway_says_that_it_is_not_ready_and_serves_while_it_drains(config, client):  # noqa: F811
-    rewrite(config, lambda document: document["server"].update(drain_s=3))
+    rewrite(config, lambda document: document["server"].update(drain_s=8))
     with serving(config) as gateway:
         assert client.get(f"{gateway.url}/readyz").status_code == 200
         gateway.process.send_signal(signal.SIGTERM)

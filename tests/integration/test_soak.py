@@ -11,7 +11,7 @@ from tests.support.redis_server import redis_server_path
 @pytest.mark.skipif(redis_server_path() is None, reason="no redis-server")
 def test_a_short_soak_holds_and_says_what_it_checked(tmp_path, capsys):
     file = tmp_path / "soak.json"
-    assert main(["--seconds", "3", "--at-once", "6", "--json", str(file)]) == 0
+    assert main(["--seconds", "5", "--at-once", "6", "--json", str(file)]) == 0
     result = json.loads(file.read_text())
     assert result["holds"]
     assert result["requests"] == sum(result["ended"].values()) > 20

@@ -75,7 +75,7 @@ async def test_what_outlives_the_grace_ends_with_an_error_in_openais_shape(
             assert answer.status_code == 503
             assert answer.json()["error"]["code"] == "server_shutting_down"
             assert answer.headers["connection"] == "close"
-        assert await gateway.process.wait() == 0
+        assert await gateway.ended() == 0
         ended = [(line["status"], line["error"]) for line in gateway.ledger]
         assert ended == [(503, "server_shutting_down")] * 8
         cut = [line for line in gateway.ledger if line["stream"]]
@@ -107,7 +107,7 @@ async def test_who_still_waits_for_a_place_is_told_so_too(configured, own_stub):
             answer = await each
             assert answer.status_code == 503
             assert answer.json()["error"]["code"] == "server_shutting_down"
-        assert await gateway.process.wait() == 0
+        assert await gateway.ended() == 0
 
 
 @WORKERS
@@ -125,13 +125,13 @@ async def test_while_it_drains_answers_ask_for_connections_elsewhere(configured,
         answer = await client.post("/v1/chat/completions", json=ASK)
         assert (answer.status_code, answer.headers["connection"]) == (200, "close")
         gateway.process.send_signal(signal.SIGTERM)  # a second one is obeyed at once
-        assert await gateway.process.wait() == 0
+        assert await gateway.ended() == 0
 
 
 async def test_each_step_of_a_gateways_life_is_one_line(configured):
     file, _, env = configured(1, drain_s=0)
     async with gateway_process(file, env=env) as gateway:
         gateway.process.send_signal(signal.SIGTERM)
-        await gateway.process.wait()
+        await gateway.ended()
     messages = [json.loads(line)["message"].split(":")[0] for line in gateway.other_lines]
     assert messages == ["started", "ready", "draining", "stopping", "stopped"]

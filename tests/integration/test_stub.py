@@ -205,7 +205,7 @@ async def test_requests_out_of_turn_and_no_http_are_dropped(stub):
     ):
         reader, writer = await asyncio.open_connection(stub.host, stub.port)
         writer.write(data)
-        answer = await asyncio.wait_for(reader.read(), 5)
+        answer = await asyncio.wait_for(reader.read(), 60)
         assert answer.count(b"HTTP/1.1 200") <= 1
         writer.close()
         await writer.wait_closed()
@@ -218,7 +218,7 @@ async def test_http_1_0_and_expectations(stub):
     writer.write(b"{}")
     await reader.readuntil(b"{}")
     writer.write(b"GET /v1/models HTTP/1.1\r\nconnection: close\r\n\r\n")
-    assert b"sim-nano" in await asyncio.wait_for(reader.read(), 5)
+    assert b"sim-nano" in await asyncio.wait_for(reader.read(), 60)
     writer.close()
     await writer.wait_closed()
 
@@ -234,7 +234,7 @@ async def test_handler_that_fails_is_logged_and_its_client_let_go(caplog):
     )
     reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
     writer.write(b"GET /x HTTP/1.1\r\n\r\n")
-    assert await asyncio.wait_for(reader.read(), 5) == b""
+    assert await asyncio.wait_for(reader.read(), 60) == b""
     writer.close()
     await writer.wait_closed()
     server.close()
@@ -246,7 +246,7 @@ async def test_handler_that_fails_is_logged_and_its_client_let_go(caplog):
 async def test_who_is_being_accepted_when_it_stops_is_dropped_too(n_rounds):
     stub = StubServer()
     await stub.start()
-    with socket.create_connection((stub.host, stub.port), timeout=10) as client:
+    with socket.create_connection((stub.host, stub.port), timeout=60) as client:
         for _ in range(n_rounds):  # of the event loop, on the way to a protocol
             await asyncio.sleep(0)
         await stub.aclose()

@@ -17,7 +17,7 @@ def run(*arguments, stdout=subprocess.PIPE, **environment):
         stdout=stdout,
         stderr=subprocess.PIPE,
         env=os.environ | {"PYTHONUTF8": "0"} | environment,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 

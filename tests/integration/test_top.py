@@ -38,7 +38,7 @@ def traffic():
         answered = []
 
         def work():
-            with httpx.Client(trust_env=False, timeout=10) as client:
+            with httpx.Client(trust_env=False, timeout=60) as client:
                 while not stop.is_set():
                     for model in models:
                         answer = client.post(
@@ -64,7 +64,7 @@ def test_a_gateway_under_traffic_is_told_in_numbers(fresh_gateway, traffic):
     gateway = fresh_gateway({"models.sim-large.limits": {"requests_per_minute": 1}})
     traffic(gateway, ["sim-nano", "sim-nano", "sim-nano", "sim-small", "auto", "sim-large"])
     # Long enough for some rounds of all models, on a slow machine too.
-    result = top(gateway.url, "--json", interval_s=3)
+    result = top(gateway.url, "--json", interval_s=5)
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
     assert told["window_s"] >= 0.5
@@ -94,7 +94,7 @@ def test_an_idle_gateway_is_told_without_guesses(fresh_gateway):
 def test_it_reads_as_a_table_too(fresh_gateway, traffic):
     gateway = fresh_gateway()
     traffic(gateway, ["sim-nano"])
-    result = top(gateway.url)
+    result = top(gateway.url, interval_s=3)
     assert result.exit_code == 0, result.output
     for word in ("requests/s", "overhead p50/p99 ms", "sim-nano", "closed", "100%"):
         assert word in result.stdout

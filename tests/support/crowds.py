@@ -57,6 +57,11 @@ class Clients:
         while self.n_waiting != n:
             await asyncio.sleep(0.005)
 
+    async def idle(self):
+        """Wait until every place is free: that is a moment after the last answer."""
+        while self.places.running:
+            await asyncio.sleep(0.005)
+
     async def queue(self, key, *texts, **headers):
         """Ask, one after the other, by somebody who waits."""
         tasks = []

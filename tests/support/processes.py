@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from tests.support.gateway import CONFIGS, REPOSITORY, read_yaml, write_yaml
+from tests.support.gateway import CONFIGS, REPOSITORY, changed, patient, read_yaml, write_yaml
 
 ADMIN_TOKEN = "an-admin-token-of-the-tests"  # noqa: S105  (opens nothing else)
 _START_S = 60
@@ -25,13 +25,8 @@ def write_config(file: Path, upstream: str, changes: Mapping[str, Any]) -> Path:
     document = read_yaml(CONFIGS / "gateway.yaml")
     document["catalogue"] = str(CONFIGS / "models.yaml")
     document["stub"] = None
-    for path, value in {"upstreams.stub.base_url": f"{upstream}/v1", **changes}.items():
-        *parents, last = path.split(".")
-        place = document
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = value
-    write_yaml(file, document)
+    changes = {"upstreams.stub.base_url": f"{upstream}/v1", **changes}
+    write_yaml(file, patient(changed(document, changes)))
     return file
 
 
@@ -65,6 +60,7 @@ class GatewayProcess:
     process: asyncio.subprocess.Process
     ledger: list[dict[str, Any]] = field(default_factory=list)
     other_lines: list[str] = field(default_factory=list)
+    _reading: asyncio.Task[None] | None = None
 
     def client(
         self, *, token: str | None = ADMIN_TOKEN, timeout_s: float = 60
@@ -81,6 +77,13 @@ class GatewayProcess:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         await self.process.wait()
+
+    async def ended(self) -> int:
+        """Wait until it has ended and all that it said was read; return its exit code."""
+        code = await self.process.wait()
+        if self._reading is not None:
+            await self._reading
+        return code
 
     async def _read_log(self) -> None:
         assert self.process.stderr is not None
@@ -111,7 +114,7 @@ async def gateway_process(
         start_new_session=True,  # a group of processes, which can be killed as one
     )
     gateway = GatewayProcess("", process)
-    reading = asyncio.create_task(gateway._read_log())
+    reading = gateway._reading = asyncio.create_task(gateway._read_log())
     try:
         welcome = ""
         assert process.stdout is not None

@@ -10,12 +10,14 @@ import signal
 import socket
 import subprocess
 import time
+from collections import deque
 from pathlib import Path
 from typing import Self
 
 import redis
 
 _START_S = 60.0
+_latest_ports: deque[int] = deque(maxlen=20)
 _SHARES = 32
 """Into so many parts the ports are shared out between the processes of a test run."""
 
@@ -40,8 +42,12 @@ def free_port() -> int:
     number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _SHARES
     ports = range(16_000, 22_000)[number::_SHARES]
     for port in random.SystemRandom().sample(ports, 100):
-        with socket.socket() as sock, contextlib.suppress(OSError):
+        if port in _latest_ports:  # whoever was given it may not listen yet
+            continue
+        with socket.socket() as sock, socket.socket() as second, contextlib.suppress(OSError):
             sock.bind(("127.0.0.1", port))
+            second.bind(("127.0.0.1", port + 10_000))
+            _latest_ports.append(port)
             return port
     raise AssertionError("no free port")
 

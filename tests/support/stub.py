@@ -38,7 +38,7 @@ class StubThread:
     def __exit__(self, *_: object) -> None:
         self._call(self._stub.aclose())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
         self._loop.close()
 
     @property
@@ -59,7 +59,7 @@ class StubThread:
 
         self._call(add())
 
-    def log(self, *, wait_for: str | None = None, timeout_s: float = 30.0) -> list[LogEntry]:
+    def log(self, *, wait_for: str | None = None, timeout_s: float = 50.0) -> list[LogEntry]:
         """Return the log since the last reset, after waiting for an entry that ended like that."""
 
         async def read() -> list[LogEntry]:

@@ -10,5 +10,5 @@ def kill_thread(name: str) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(
         ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit)
     )
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()

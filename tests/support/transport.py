@@ -8,7 +8,7 @@ import httpx
 from app.http_client.transport import HttptoolsTransport
 
 BODY = b'{"q":1}'
-TIMEOUT = {"connect": 5.0, "read": 5.0, "write": 5.0, "pool": 5.0}
+TIMEOUT = {"connect": 60.0, "read": 60.0, "write": 60.0, "pool": 60.0}
 
 
 @asynccontextmanager

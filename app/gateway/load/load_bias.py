@@ -180,9 +180,10 @@ class LoadBiases:
         """Tell others of the load, and move every price; `now` is of a clock that nobody sets."""
         if not self.of:
             return
-        seconds, self._at = LOAD_EVERY_S if self._at is None else now - self._at, now
+        seconds = LOAD_EVERY_S if self._at is None else now - self._at
         if seconds <= 0:
-            return
+            return  # of two at once the later one has counted all of it
+        self._at = now
         counts, limits = _counts(self._pool), _limits_now(self._pool)
         for bias in self.of.values():
             await bias.exchange(registers, counts, min(seconds, 10 * LOAD_EVERY_S), limits=limits)

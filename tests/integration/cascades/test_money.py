@@ -77,7 +77,7 @@ def dear_usd(usage):
 
 
 def test_a_key_without_money_calls_nobody(limited, drafter, judge):
-    started = limited(JUDGED, budgets=[{"usd": 1e-6, "period": "day"}])
+    started = limited(JUDGED, budgets=[{"usd": 1e-6, "period": "month"}])
     for stream in (False, True):
         refused = ask(started.client, stream=stream)
         assert refused.json()["error"]["code"] == "key_budget_exceeded"
@@ -95,7 +95,7 @@ def test_a_rate_counts_one_request_however_many_stages_it_has(limited, drafter):
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("grade", ["5", "1"])
 def test_what_is_booked_is_the_sum_of_all_stages(limited, judge, stream, grade):
-    started = limited(JUDGED, budgets=[{"usd": 1, "period": "day"}])
+    started = limited(JUDGED, budgets=[{"usd": 1, "period": "month"}])
     judge.answer = lambda _: (200, completion(grade))
     options = {"include_usage": True}
     response = ask(started.client, stream=stream, **({"stream_options": options} if stream else {}))
@@ -110,7 +110,7 @@ def test_what_is_booked_is_the_sum_of_all_stages(limited, judge, stream, grade):
 
 def test_what_is_left_of_a_budget_bounds_every_stage(limited, drafter):
     started = limited(
-        {"kind": "logprobs", "least_mean": -0.5}, budgets=[{"usd": 0.004, "period": "day"}]
+        {"kind": "logprobs", "least_mean": -0.5}, budgets=[{"usd": 0.004, "period": "month"}]
     )
     drafter.answer = drafted("Unsure.", UNSURE)
     # Enough for the draft of 100 tokens, and for no answer of that length of the dear model.
@@ -126,7 +126,9 @@ def test_what_is_left_of_a_budget_bounds_every_stage(limited, drafter):
 def test_a_judge_that_no_budget_pays_for_is_not_asked(limited, judge, unpriced):
     usd = 1 if unpriced else 0.0004
     started = limited(
-        {**JUDGED, "without": "accept"}, unpriced=unpriced, budgets=[{"usd": usd, "period": "day"}]
+        {**JUDGED, "without": "accept"},
+        unpriced=unpriced,
+        budgets=[{"usd": usd, "period": "month"}],
     )
     response = ask(started.client, max_tokens=16)
     assert response.headers["x-route-model"] == CHEAP
@@ -135,7 +137,7 @@ def test_a_judge_that_no_budget_pays_for_is_not_asked(limited, judge, unpriced):
 
 
 def test_a_client_that_left_has_had_the_draft_and_the_question_read(limited, judge):
-    started = limited(JUDGED, budgets=[{"usd": 1, "period": "day"}])
+    started = limited(JUDGED, budgets=[{"usd": 1, "period": "month"}])
     asked = threading.Event()
 
     def wait(_):

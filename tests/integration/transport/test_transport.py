@@ -234,7 +234,7 @@ async def test_idle_connections_expire():
     gone = asyncio.Event()
     async with raw_server(script) as server, transport(keepalive_expiry_s=0.02) as client:
         await fetch(client, server.origin)
-        await asyncio.wait_for(gone.wait(), 5)
+        await asyncio.wait_for(gone.wait(), 60)
         (pool,) = client._pools.values()
         assert not pool._idle
 
@@ -537,7 +537,7 @@ async def test_cancellation_drops_the_connection_at_once(wire):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await asyncio.wait_for(gone.wait(), 5)
+        await asyncio.wait_for(gone.wait(), 60)
         (pool,) = client._pools.values()
         assert pool._n_slots == 0
 
@@ -571,7 +571,7 @@ async def test_closing_a_response_early_drops_the_connection_at_once():
     async with raw_server(script) as server, transport() as client:
         response = await client.handle_async_request(request(server.origin))
         await response.aclose()
-        await asyncio.wait_for(gone.wait(), 5)
+        await asyncio.wait_for(gone.wait(), 60)
         assert await anext(aiter(response.stream), None) is None
 
 

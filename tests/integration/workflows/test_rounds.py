@@ -150,7 +150,7 @@ def test_money_that_ends_before_the_answer_leaves_the_best_at_hand(ask, models):
 
 def test_time_that_ends_before_the_answer_leaves_the_best_at_hand(ask, models):
     late, turns = threading.Event(), iter([call(NANO, "Where?")])
-    models.said |= {JUDGE: lambda _: next(turns, None) or late.wait(30), NANO: "Ulm"}
+    models.said |= {JUDGE: lambda _: next(turns, None) or late.wait(120), NANO: "Ulm"}
     response = ask("hasty_rounds")
     late.set()
     assert text_of(response) == "Ulm"
