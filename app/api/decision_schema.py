@@ -125,6 +125,20 @@ class BestEffortTold(BaseModel):
     late: bool = Field(description="whether no tier was expected to be in time")
 
 
+class PlaceQueue(BaseModel):
+    """Who waits for the gateway's own places, and how long a request would that came now.
+
+    It is part of what is predicted of the candidates.
+    """
+
+    waiting: int
+    before: int = Field(description="how many of them would go before it, by its key and class")
+    expected_wait_ms: float | None = Field(
+        description="the mean; null where it would not wait, or nobody was seen to get a place yet"
+    )
+    upper_wait_ms: float | None = Field(description="the 0.9 quantile")
+
+
 class Step(BaseModel):
     """A range of the knob in which the choice stays the same."""
 
@@ -165,5 +179,6 @@ class RouteDecision(BaseModel):
     )
     load: list[NearLimitTold] = Field(description="models near their limits")
     best_effort: BestEffortTold | None = Field(description="null where the policy has no tiers")
+    queue: PlaceQueue | None = Field(description="null where nobody waits")
     candidates: list[Candidate]
     counterfactual: list[Step]

@@ -10,6 +10,7 @@ from app.calls import Call
 from app.gateway.ledger import LedgerEntry
 from app.gateway.load.load_bias import told_near
 from app.gateway.policy import Policy
+from app.gateway.queues.expected_wait import Outlook
 from app.gateway.request import AskedTask, RouteRequest
 from app.gateway.served import served_model_id
 from app.outcome import DecisionModelSaid, Judgement
@@ -90,6 +91,19 @@ def best_effort_object(entry: LedgerEntry) -> dict[str, Any] | None:
         "upper_wait_ms": round(expected.wait_upper_s * 1e3, 1),
         "expected_service_ms": round(expected.service_s * 1e3, 1),
         "late": choice.effort.late,
+    }
+
+
+def queue_object(outlook: Outlook | None) -> dict[str, Any] | None:
+    """Return what a request would meet before the gateway; None where nobody waits there."""
+    if outlook is None or not outlook.n_waiting:
+        return None
+    wait = outlook.wait
+    return {
+        "waiting": outlook.n_waiting,
+        "before": outlook.n_before,
+        "expected_wait_ms": None if wait is None else round(wait.seconds * 1e3, 1),
+        "upper_wait_ms": None if wait is None else round(wait.seconds_upper * 1e3, 1),
     }
 
 

@@ -19,6 +19,7 @@ from app.api.explained import (
     description_object,
     documents_object,
     flags_text,
+    queue_object,
     scorer_object,
     step_objects,
     task_object,
@@ -65,7 +66,14 @@ class RouteEndpoint:
             self.reception.refused(scope, error, visit.caller)
             await self._send_error(send, error, scope)
             return
-        alone = gateway.decision(request, started=started, route=scope["path"], rank=visit.rank)
+        alone = gateway.decision(
+            request,
+            started=started,
+            route=scope["path"],
+            rank=visit.rank,
+            queued_s=visit.queued_s,
+            outlook=self.reception.places.outlook(visit.rank),
+        )
         try:
             async with alone, CancelOnDisconnect(scope, receive):
                 decision = await alone.decide()
@@ -130,6 +138,7 @@ def route_object(
         "workflow": workflow_object(entry.course),
         "load": told_near(entry.near_limits),
         "best_effort": best_effort_object(entry),
+        "queue": queue_object(entry.outlook),
         "candidates": candidate_objects(decision.candidates, policy),
         "counterfactual": [],
     }

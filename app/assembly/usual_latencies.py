@@ -7,6 +7,7 @@ from app.config import LoadedConfig
 from app.gateway.forecasts import Latencies
 from app.gateway.latency import Speed, size_of
 from app.gateway.latency_terms import TimeLeft
+from app.gateway.queues.virtual_counters import NO_RANK, Rank
 from routers.decisions import CandidateEstimate, Latency
 
 
@@ -21,7 +22,11 @@ def usual_latencies(config: LoadedConfig) -> Latencies:
     }
 
     def latencies(
-        estimates: Iterable[CandidateEstimate], *, streams: bool, left: TimeLeft | None = None
+        estimates: Iterable[CandidateEstimate],
+        *,
+        streams: bool,
+        left: TimeLeft | None = None,
+        rank: Rank = NO_RANK,  # noqa: ARG001  (nobody waits here)
     ) -> dict[str, Latency]:
         told = {}
         for each in estimates:

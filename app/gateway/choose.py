@@ -148,13 +148,13 @@ class Chooser:
                     entry.tier,
                     decision.model_id,
                     now=now,
-                    passed_s=now - entry.started,
+                    passed_s=entry.passed_s(now),
                     counts=not alone,
                 )
             if not alone and request.pinned_model_id is None:
                 self.shares.went(request.caller, (decision.model_id,))
         ended = self.clock()
-        entry.decide_s, entry.decided_s = ended - began, began - entry.started
+        entry.decide_s, entry.decided_s = ended - began, began - entry.came
         entry.decision = decision
         return decision
 
@@ -231,7 +231,7 @@ class Chooser:
     ) -> Scarcity:
         now = self.clock()
         return self.tiers.scarcity(
-            request, decision, choice, model_id, now=now, passed_s=now - entry.started
+            request, decision, choice, model_id, now=now, passed_s=entry.passed_s(now)
         )
 
     def _left_s(self, request: RouteRequest, entry: LedgerEntry) -> float:
@@ -239,7 +239,7 @@ class Chooser:
         limit_s = None if request.latency is None else request.latency.first_s
         if limit_s is None or limit_s > self.request_timeout_s:
             limit_s = self.request_timeout_s
-        return entry.started + limit_s - self.clock()
+        return limit_s - entry.passed_s(self.clock())
 
     async def _decide(
         self, request: RouteRequest, policy: Policy, entry: LedgerEntry, *, alone: bool
@@ -255,7 +255,9 @@ class Chooser:
                 predicted=self.latencies,
                 terms=request.latency,
                 streams=request.stream,
-                elapsed_s=self.clock() - entry.started,
+                elapsed_s=self.clock() - entry.came,
+                rank=entry.rank,
+                wait=None if entry.outlook is None else entry.outlook.wait,
             )
         loading, waits = self.loading, _NO_WAITS
         if loading is not None:
@@ -282,7 +284,7 @@ class Chooser:
         if policy.best_effort is not None and may_be_tiered(request, decision):
             at = self.clock()
             decision, entry.tier = self.tiers.choose(
-                request, decision, now=at, passed_s=at - entry.started
+                request, decision, now=at, passed_s=entry.passed_s(at)
             )
         if loading is not None and waits and not alone:
             loading.given_up.learn(decision, waits)

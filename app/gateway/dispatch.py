@@ -144,7 +144,8 @@ class Dispatcher:
             first, *left = order
             after_s = plan.after_s
             if after_s is None:
-                after_s = self.pool.latency(first, size_of(request, first, entry)).ttft_s_upper
+                size = size_of(request, first, entry)
+                after_s = self.pool.latency(first, size, rank=entry.rank).ttft_s_upper
             another = partial(self._ask_another, request, left, entry, failures, afford)
             winner: OpenAnswer | None = await race(
                 [

@@ -6,7 +6,10 @@ from typing import Protocol
 
 import msgspec
 
+from app.gateway.latency import later
 from app.gateway.latency_terms import LatencyTerms, TimeLeft
+from app.gateway.queues.expected_wait import ExpectedWait
+from app.gateway.queues.virtual_counters import NO_RANK, Rank
 from routers.decisions import CandidateEstimate, Latency
 from routers.objectives import Constraints
 
@@ -20,6 +23,7 @@ class Latencies(Protocol):
         *,
         streams: bool,
         left: TimeLeft | None = None,
+        rank: Rank = NO_RANK,
     ) -> dict[str, Latency]:
         """Return it by model; of several deployments one that is in time, else the least late."""
         ...
@@ -33,6 +37,8 @@ def with_latencies(
     terms: LatencyTerms | None,
     streams: bool,
     elapsed_s: float,
+    rank: Rank = NO_RANK,
+    wait: ExpectedWait | None = None,
 ) -> Constraints:
     """Return constraints with what candidates take and their time costs, and how much is left.
 
@@ -44,6 +50,10 @@ def with_latencies(
         Whether its answer comes in pieces.
     elapsed_s
         Since the request came.
+    rank
+        In whose name it waits where models take only so many calls.
+    wait
+        How long it would wait before that, where it is asked about beforehand.
     """
     usd_per_s = 0.0
     left = None
@@ -51,7 +61,14 @@ def with_latencies(
         usd_per_s = terms.usd_per_s
         if terms.has_deadline:
             left = terms.left(elapsed_s)
-    latencies = predicted(estimates, streams=streams, left=left)
+    if wait is None:
+        latencies = predicted(estimates, streams=streams, left=left, rank=rank)
+    else:
+        then = None if left is None else left.after(wait.seconds_upper)
+        latencies = {
+            name: later(each, wait.seconds, wait.seconds_upper)
+            for name, each in predicted(estimates, streams=streams, left=then, rank=rank).items()
+        }
     usd = constraints.surcharges_usd
     if usd_per_s:
         given = usd

@@ -25,6 +25,7 @@ from app.gateway.money.bid import cut_limit
 from app.gateway.money.paid import HiddenReasoning
 from app.gateway.money.surcharges import extras_of
 from app.gateway.plan import Several, plan_for
+from app.gateway.queues.expected_wait import Outlook
 from app.gateway.queues.virtual_counters import NO_RANK, Rank
 from app.gateway.request import RouteRequest
 from app.gateway.served import served_reason
@@ -105,10 +106,27 @@ class Gateway:
         return Answer(self, entry)
 
     def decision(
-        self, request: RouteRequest, *, started: float, route: str, rank: Rank = NO_RANK
+        self,
+        request: RouteRequest,
+        *,
+        started: float,
+        route: str,
+        rank: Rank = NO_RANK,
+        queued_s: float = 0.0,
+        outlook: Outlook | None = None,
     ) -> "DecisionAlone":
-        """Return the decision about a request that no answer follows."""
+        """Return the decision about a request that no answer follows.
+
+        Parameters
+        ----------
+        started, rank, queued_s
+            As of `answer`.
+        outlook
+            What a request that follows would meet before the gateway.
+        """
         entry = self._open_account(request, started=started, route=route, rank=rank)
+        entry.queued_s = entry.upstream_wait_s = queued_s
+        entry.outlook = outlook
         return DecisionAlone(self, entry)
 
     def close(self) -> None:

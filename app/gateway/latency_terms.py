@@ -27,6 +27,10 @@ class TimeLeft(NamedTuple):
         """Return whether an answer will be in time."""
         return latency.total_s_upper <= self.total_s and latency.ttft_s_upper <= self.ttft_s
 
+    def after(self, seconds: float) -> "TimeLeft":
+        """Return what is left so much later."""
+        return TimeLeft(self.total_s - seconds, self.ttft_s - seconds)
+
     def late_s(self, latency: Latency) -> float:
         """Return by how many seconds an answer may be late; none is up to 0."""
         return max(latency.total_s_upper - self.total_s, latency.ttft_s_upper - self.ttft_s)

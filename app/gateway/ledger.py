@@ -34,6 +34,7 @@ from app.gateway.money.paid import (
 from app.gateway.money.pressure import Pressure
 from app.gateway.money.surcharges import Extra
 from app.gateway.money.tickets import Ticket
+from app.gateway.queues.expected_wait import Outlook
 from app.gateway.queues.virtual_counters import NO_RANK, Rank
 from app.gateway.request import Deployment, RouteRequest
 from app.gateway.running import Running
@@ -101,6 +102,8 @@ class LedgerEntry(msgspec.Struct, kw_only=True, eq=False):
     cache: CacheState | None = None
     cached: CachedAnswer | None = None
     decide_s: float = 0.0
+    outlook: Outlook | None = None
+    """What it would meet before the gateway, where it is only asked about."""
     decided_s: float = 0.0
     """How long after the request came it was decided."""
     calls: list[Call] = msgspec.field(default_factory=list)
@@ -360,6 +363,18 @@ class LedgerEntry(msgspec.Struct, kw_only=True, eq=False):
         """Book an answer that is held back with what it cost, unless it serves after all."""
         if self.served is not None:
             self._book_served(DRAFT_REJECTED)
+
+    @property
+    def came(self) -> float:
+        """When the request came; where it is only asked about, when it is taken to."""
+        return self.started if self.outlook is None else self.outlook.at
+
+    def passed_s(self, now: float) -> float:
+        """Return how long ago it came, and what it would have waited, if it is only asked about."""
+        if self.outlook is None:
+            return now - self.started
+        wait = self.outlook.wait
+        return now - self.outlook.at + (0.0 if wait is None else wait.seconds_upper)
 
     @property
     def attempts(self) -> list[Call]:

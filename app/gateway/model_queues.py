@@ -17,7 +17,6 @@ from app.gateway.queues.expected_wait import ExpectedWait, expected_wait
 from app.gateway.queues.fair_line import FairLine
 from app.gateway.queues.places import OnWaited, WaitLimits, wait_in
 from app.gateway.queues.virtual_counters import INPUT_WEIGHT, OUTPUT_WEIGHT, Rank, Ticket
-from app.keys import Priority
 
 _FIRST_WAKE_S = 0.01
 """The soonest that somebody who waits looks again by itself."""
@@ -79,25 +78,24 @@ class ModelQueue:
             return None
         return take()
 
-    def expected_wait(self, model_id: str, held_s: float) -> ExpectedWait | None:
-        """Return how long an interactive call that comes now is likely to wait; None: not at all.
-
-        Whoever waits among interactive calls is taken to go first, whose key it may be.
+    def expected_wait(self, model_id: str, held_s: float, rank: Rank) -> ExpectedWait | None:
+        """Return how long a call that comes now is likely to wait; None: not at all.
 
         Parameters
         ----------
         held_s
-            How long a call of the model usually takes.
+            How long a call of the model usually takes: until turns were seen, places become free
+            so many times in that while.
+        rank
+            In whose name it waits.
         """
-        n_ahead = self.line.waiting_of(Priority.INTERACTIVE)
-        if not n_ahead and self._pool.has_room(model_id):
+        line = self.line
+        if not line.n_waiting and self._pool.has_room(model_id):
             return None
-        return expected_wait(
-            n_ahead=n_ahead,
-            n_places=max(sum(room.limit for room in self._rooms), 1),
-            held_s=held_s,
-            gap_s=self.line.gap_s,
-        )
+        gap_s = line.gap_s
+        if gap_s is None:
+            gap_s = held_s / max(sum(room.limit for room in self._rooms), 1)
+        return expected_wait(line.turns(rank), gap_s)
 
     async def wait(
         self,
@@ -236,10 +234,10 @@ class ModelQueues:
         """Return the queue of a model; None where it takes whatever comes."""
         return self._queues.get(model_id)
 
-    def expected_wait(self, model_id: str, held_s: float) -> ExpectedWait | None:
+    def expected_wait(self, model_id: str, held_s: float, rank: Rank) -> ExpectedWait | None:
         """Return how long a call that comes now is likely to wait; None: not at all."""
         queue = self._queues.get(model_id)
-        return None if queue is None else queue.expected_wait(model_id, held_s)
+        return None if queue is None else queue.expected_wait(model_id, held_s, rank)
 
     def close(self) -> None:
         """Let go of the places, which others may go on using."""

@@ -1,5 +1,7 @@
 """Who gets a place first, over real sockets: the order in which an upstream is asked tells."""
 
+import asyncio
+
 import pytest
 
 from tests.support.crowds import ADMIN, clients_of
@@ -127,3 +129,74 @@ async def test_more_places_come_with_a_new_configuration(clients):
     await clients.slow.came(3)
     assert sorted(clients.slow.asked) == ["first", "second", "third"]
     clients.slow.let_go(3)
+
+
+async def test_time_that_was_waited_for_a_place_counts_against_a_limit(tmp_path, artifacts):
+    """A limit is one from the arrival on: what fitted then does not after the wait."""
+    quick = {"ttft_s": 0.05, "tokens_per_s": 20_000}
+    paces = {
+        f"models.{name}.{field}": value
+        for name in ("sim-nano", "sim-frontier")
+        for field, value in quick.items()
+    }
+    both = {"model": "auto", "x_route_models": "sim-nano,sim-frontier"}
+    async with clients_of(tmp_path, artifacts, **ONE_PLACE | paces) as clients:
+        for name in ("heavy", "light"):
+            await clients.key(name)
+        told = await clients.post("light", "hello", path="/v1/route", **both)
+        upper_ms = max(each["upper_latency_ms"] for each in told.json()["candidates"])
+        limit_ms = upper_ms + 200
+        asked = {**both, "x_route_max_latency_ms": f"{limit_ms:.0f}", "x_route_explain": "full"}
+        clients.ask("heavy", "first")
+        await clients.slow.came(1)
+        (late,) = await clients.queue("light", "late", **asked)
+        await asyncio.sleep(limit_ms / 1e3)  # which is what has to pass
+        clients.slow.let_go()
+        await clients.slow.came(2)
+        clients.slow.let_go()
+        answer = await late
+    queued_ms = float(answer.headers["x-route-queued-ms"])
+    assert queued_ms >= limit_ms
+    assert answer.headers["x-route-reason"] == "latency_unmet"
+    predicted_ms = float(answer.headers["x-route-predicted-latency-ms"])
+    assert predicted_ms > queued_ms
+    unmet = answer.headers["x-route-latency-unmet"]
+    assert float(unmet.split("predicted-ms=")[1].split(";")[0]) > predicted_ms
+
+
+async def test_it_is_told_beforehand_how_long_a_request_would_wait_for_its_place(clients):
+    # Of these nothing is learned meanwhile.
+    asked = {"model": "auto", "x_route_models": "sim-small,sim-frontier", "path": "/v1/route"}
+    before = (await clients.post("light", "hello", **asked)).json()
+    assert before["queue"] is None
+    clients.ask("heavy", "first")
+    await clients.slow.came(1)
+    await clients.queue("heavy", *(f"heavy {n}" for n in range(5)))
+    (heavy,) = await clients.queue("heavy", "hello", **asked)
+    await clients.queue("heavy", *(f"heavy {n}" for n in range(5, 9)))
+    for n in range(3):  # so that it is seen how fast turns come
+        clients.slow.let_go()
+        await clients.slow.came(n + 2)
+    (light,) = await clients.queue("light", "hello", **asked)
+    (job,) = await clients.queue("light", "hello", x_route_priority="batch", **asked)
+    for n in range(3, 10):
+        await clients.slow.came(n + 1)
+        clients.slow.let_go()
+    answer = await heavy
+    assert float(answer.headers["x-route-queued-ms"]) > 0
+    now = answer.json()
+    queue = now["queue"]
+    # Its key's own four, and maybe the light one's question.
+    assert 4 <= queue["before"] <= queue["waiting"]
+    assert 0 < queue["expected_wait_ms"] < queue["upper_wait_ms"]
+    told = (await light).json()["queue"]
+    assert told["before"] < told["waiting"]
+    served = {each["model"]: each for each in before["candidates"]}
+    for each in filter(lambda each: each["eligible"], now["candidates"]):
+        alone = served[each["model"]]
+        for part in ("ttft", "latency"):
+            for field, waits in (("predicted", "expected_wait_ms"), ("upper", "upper_wait_ms")):
+                name = f"{field}_{part}_ms"
+                assert each[name] == pytest.approx(alone[name] + queue[waits], abs=0.2)
+    # After the batch's own question nobody is left.
+    assert (await job).json()["queue"] is None

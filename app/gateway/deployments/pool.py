@@ -33,6 +33,7 @@ from app.gateway.deployments.tier_load import TierLoad, Under
 from app.gateway.latency import Speeds, later, size_of
 from app.gateway.latency_terms import NO_LIMIT, TimeLeft
 from app.gateway.queues.expected_wait import ExpectedWait
+from app.gateway.queues.virtual_counters import NO_RANK, Rank
 from app.gateway.request import Deployment
 from app.providers.base import ToldLimit
 from routers.decisions import CandidateEstimate, Latency
@@ -155,7 +156,7 @@ class DeploymentPool:
             for slot in slots
             if len(slots) > 1 or slot.load.quota is not None
         }
-        self._expected_wait: Callable[[str, float], ExpectedWait | None] | None = None
+        self._expected_wait: Callable[[str, float, Rank], ExpectedWait | None] | None = None
         self._troubled: set[str] = set()
         """Models with a deployment that something is, or lately was, held against."""
 
@@ -225,14 +226,21 @@ class DeploymentPool:
             lease.under = None if tier is None else tier.begun(now)
         return lease
 
-    def latency(self, model_id: str, call: CallSize, *, left: TimeLeft | None = None) -> Latency:
+    def latency(
+        self,
+        model_id: str,
+        call: CallSize,
+        *,
+        left: TimeLeft | None = None,
+        rank: Rank = NO_RANK,
+    ) -> Latency:
         """Predict how long a model would take for a call that began now; as of `latencies`."""
         now, slots = self.clock(), self._slots[model_id]
         if len(slots) > 1:
             slots = self._likely(model_id, slots, now, left)
         size = size_of(call.input_tokens)
         found = latency_at(slots, size, call, streams=call.streams, left=left, now=now)
-        return self._in_turn(model_id, found) if model_id in self._bounded else found
+        return self._in_turn(model_id, found, rank) if model_id in self._bounded else found
 
     def latencies(
         self,
@@ -240,6 +248,7 @@ class DeploymentPool:
         *,
         streams: bool,
         left: TimeLeft | None = None,
+        rank: Rank = NO_RANK,
     ) -> dict[str, Latency]:
         """Predict how long candidates would take for a call that began now, by model.
 
@@ -249,6 +258,8 @@ class DeploymentPool:
             How long the answer may take. The deployment that is least busy counts where it is in
             time, or where there is no limit, else the one that is least late. One that is not
             available counts only where all are not.
+        rank
+            In whose name it waits where models take only so many calls.
         """
         now, n_input, size = self.clock(), -1, 0
         is_usual = not self._troubled and (left is not None or not self._hosted)
@@ -274,24 +285,24 @@ class DeploymentPool:
             found[model_id] = latency_at(slots, size, each, streams=streams, left=left, now=now)
         if self._expected_wait is not None:
             for model_id in self._bounded.intersection(found):
-                found[model_id] = self._in_turn(model_id, found[model_id])
+                found[model_id] = self._in_turn(model_id, found[model_id], rank)
         return found
 
-    def expects_waits(self, expected: Callable[[str, float], ExpectedWait | None]) -> None:
+    def expects_waits(self, expected: Callable[[str, float, Rank], ExpectedWait | None]) -> None:
         """Have what is waited for before models that take only so many calls count as their time.
 
         Parameters
         ----------
         expected
-            Says, of a model and how long its calls take, how long one is likely to wait.
+            Says, of a model, how long its calls take, and a rank, how long one is likely to wait.
         """
         self._expected_wait = expected
 
-    def _in_turn(self, model_id: str, latency: Latency) -> Latency:
+    def _in_turn(self, model_id: str, latency: Latency, rank: Rank) -> Latency:
         """Return what a call takes that has to wait for its turn."""
         if self._expected_wait is None:
             return latency
-        wait = self._expected_wait(model_id, latency.total_s)
+        wait = self._expected_wait(model_id, latency.total_s, rank)
         return latency if wait is None else later(latency, wait.seconds, wait.seconds_upper)
 
     def _likely(

@@ -4,9 +4,9 @@ Nothing here knows of tasks or clocks: times come in as arguments, and who waits
 functions that came with it. The simulator runs this very class.
 """
 
-import math
 from collections.abc import Callable
 
+from app.gateway.queues.expected_wait import LATEST, Turns, expected_turns
 from app.gateway.queues.virtual_counters import Account, Rank, Ticket, VirtualCounters
 from app.keys import Priority
 
@@ -15,7 +15,6 @@ MAX_ACCOUNTS = 10_000
 
 MAX_ESTIMATE_S = 600.0
 _UNKNOWN_GAP_S = 1.0
-_LATEST_GAP = 0.1
 _SERVINGS_EACH = 5
 """Fairness is told of stretches in which keys were served so often each, on average."""
 
@@ -49,6 +48,7 @@ class FairLine:
         self.batch_share = batch_share
         self._interactive = VirtualCounters(max_accounts)
         self._batch = VirtualCounters(max_accounts)
+        self._n_turns = 0
         self._saved = 0.0
         """Virtual tokens that batch requests have coming to them."""
         self._last_served: float | None = None
@@ -126,7 +126,7 @@ class FairLine:
             dropped=dropped,
             wants=wants,
         )
-        ticket.counters.join(ticket, first=first)
+        ticket.counters.join(ticket, first=first, n_turns=self._n_turns)
         if last is not None:
             last.dropped(last)
         return ticket
@@ -159,19 +159,35 @@ class FairLine:
         """
         ticket.counters.settle(ticket, used)
 
-    def estimated_wait_s(self, rank: Rank) -> float:
-        """Return about how long somebody would wait who came now.
+    def turns(self, rank: Rank) -> Turns:
+        """Return how many turns it takes until it is that of somebody who comes now.
 
-        As many as are ahead by the counters' rule, as fast as the last ones were served.
+        Who goes before it is told by the counters' rule; who comes later, and goes before it, too,
+        as it was of late.
         """
         counters = self._class(rank.priority)
-        own = counters.n_of(rank.who)
-        ahead = 0 if counters is self._interactive else self._interactive.n_waiting
-        for each in counters.active:
-            turns = own if each.who == rank.who else (own + 1) * each.weight / rank.weight
-            ahead += min(len(each.waiting), math.ceil(turns))
+        known = counters.known(rank.who)
+        if known is None:
+            return expected_turns(self._n_before(rank), 0, None)
+        return expected_turns(self._n_before(rank), len(known.waiting), known.apart)
+
+    def estimated_wait_s(self, rank: Rank) -> float:
+        """Return about how long somebody would wait who came now, as turns came of late."""
         gap_s = _UNKNOWN_GAP_S if self._gap_s is None else self._gap_s
-        return min((ahead + 1) * gap_s, MAX_ESTIMATE_S)
+        return min(self.turns(rank).mean * gap_s, MAX_ESTIMATE_S)
+
+    def _n_before(self, rank: Rank) -> int:
+        """Return how many of those that wait go before somebody who comes now."""
+        interactive, batch = self._interactive, self._batch
+        if rank.priority is Priority.BATCH:
+            return interactive.n_waiting + batch.n_before(rank)
+        n, first = interactive.n_before(rank), batch.head()
+        if first is None or not n:
+            return n
+        # What batches save up until then.
+        mean = sum([each.cost for each in interactive.active]) / interactive.n_waiting
+        saved = self._saved + n * mean * self.batch_share / (1 - self.batch_share)
+        return n + min(max(int(saved / first.cost), 0), batch.n_waiting)
 
     def fairness(self) -> float:
         """Return Jain's index of what keys got, relative to their weights; 1 where all got alike.
@@ -204,7 +220,8 @@ class FairLine:
 
     def _serve(self, ticket: Ticket, now: float) -> None:
         counters = ticket.counters
-        counters.serve(ticket)
+        self._n_turns += 1
+        counters.serve(ticket, n_turns=self._n_turns)
         ticket.waited_s = max(now - ticket.since, 0.0)
         other = self._interactive if counters is self._batch else self._batch
         if not other.n_waiting:
@@ -216,7 +233,7 @@ class FairLine:
         if self._last_served is not None:
             gap_s = max(now - self._last_served, 0.0)
             last_s = gap_s if self._gap_s is None else self._gap_s
-            self._gap_s = last_s + _LATEST_GAP * (gap_s - last_s)
+            self._gap_s = last_s + LATEST * (gap_s - last_s)
         self._last_served = now
         if ticket.account in self._watched:
             if ticket.account.waiting:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from app.calls import Call
 from app.errors import OverloadedError
+from app.gateway.queues.expected_wait import Outlook, expected_wait
 from app.gateway.queues.fair_line import FairLine, anything
 from app.gateway.queues.virtual_counters import INPUT_WEIGHT, Rank, Ticket, virtual_tokens
 from app.keys import Priority
@@ -174,6 +175,22 @@ class Places:
         """
         if self.running >= self.max_running and not self.line.has_room_for(rank):
             raise self._full(rank)
+
+    def outlook(self, rank: Rank) -> Outlook:
+        """Return what a request would meet that came as soon as somebody leaves its place.
+
+        Parameters
+        ----------
+        rank
+            In whose name it would wait.
+        """
+        line, at = self.line, self.clock()
+        if not line.n_waiting:
+            return Outlook(at, 0, 0, None)
+        turns = line.turns(rank).sooner()  # the place that is left is the first turn
+        gap_s = line.gap_s
+        wait = None if gap_s is None or not turns.mean else expected_wait(turns, gap_s)
+        return Outlook(at, line.n_waiting, turns.n_before, wait)
 
     def enter(self) -> bool:
         """Take a place, where one is free; it has to be given back by `leave`.

@@ -9,10 +9,12 @@ predicted lengths of answers.
 """
 
 import heapq
+import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
+from app.gateway.queues.expected_wait import LATEST
 from app.keys import Priority
 from app.usage import Usage
 
@@ -52,8 +54,12 @@ class Account:
     """The counter of one key within a class, and who waits in its name."""
 
     __slots__ = (
+        "apart",
         "counter",
         "entry",
+        "known",
+        "n_unknown",
+        "passed",
         "running",
         "served",
         "turn",
@@ -72,10 +78,48 @@ class Account:
         self.weight = 1.0
         self.usual = usual
         self.waiting: deque[Ticket] = deque()
+        self.known = 0.0
+        """Virtual tokens of those that wait, but for answers whose length nobody predicts."""
+        self.n_unknown = 0
+        """How many such answers there are among them."""
         self.running = 0
         self.turn = 0
+        self.apart: float | None = None
+        """How many turns, of all keys, there are to each of its own while it waits."""
+        self.passed = 0
+        """How many turns there had been when it began to wait, or had its last one since."""
         self.entry = 0
         """Which of the heap's entries tells of it; 0: none."""
+
+    @property
+    def cost(self) -> float:
+        """What all that wait in its name will be charged, in virtual tokens."""
+        return self.known + self.n_unknown * self.usual
+
+    def note(self, ticket: "Ticket", n: int) -> None:
+        """Take note of one that waits (1), or does so no longer (-1)."""
+        if not self.waiting:
+            self.known, self.n_unknown = 0.0, 0
+            return
+        self.known += n * ticket.read
+        if ticket.written is None:
+            self.n_unknown += n
+        else:
+            self.known += n * ticket.written
+
+    def n_before(self, counter: float, turn: float) -> int:
+        """Return how many of those that wait go before a key whose counter stands there.
+
+        Parameters
+        ----------
+        turn
+            When that key was served last, by which equal counters are told apart.
+        """
+        behind = (counter - self.counter) * self.weight
+        if behind <= 0:
+            return int(behind == 0 and self.turn <= turn)
+        n, cost = len(self.waiting), self.cost
+        return n if behind >= cost else math.ceil(n * behind / cost)
 
 
 class Ticket:
@@ -147,6 +191,7 @@ class VirtualCounters:
         self._turn = 0
         self._n_entries = 0
         self._accounts: dict[str, Account] = {}
+        self._active: dict[str, Account] = {}
         self._heap: list[tuple[float, int, int, Account]] = []
 
     def __len__(self) -> int:
@@ -154,9 +199,9 @@ class VirtualCounters:
         return len(self._accounts)
 
     @property
-    def active(self) -> list[Account]:
+    def active(self) -> Collection[Account]:
         """Those with somebody waiting."""
-        return [each for each in self._accounts.values() if each.waiting]
+        return self._active.values()
 
     def account(self, rank: Rank) -> Account:
         """Return the account of a key, which is there as long as something is left of it."""
@@ -165,13 +210,43 @@ class VirtualCounters:
             found = self._accounts[rank.who] = Account(rank.who, self._usual)
         return found
 
+    def known(self, who: str) -> Account | None:
+        """Return the account of a key, if something is left of it."""
+        return self._accounts.get(who)
+
     def n_of(self, who: str) -> int:
         """Return how many wait in a key's name."""
         account = self._accounts.get(who)
         return 0 if account is None else len(account.waiting)
 
-    def join(self, ticket: Ticket, *, first: bool) -> None:
-        """Let a ticket wait: behind all of its key, or before them."""
+    def n_before(self, rank: Rank) -> int:
+        """Return how many of those that wait go before a request of a key that comes now.
+
+        Of other keys as many as are reached before its counter is; their requests are taken to cost
+        the same each.
+        """
+        own, least = self._accounts.get(rank.who), self._least()
+        if least is None:
+            return 0
+        counter, turn = least.counter, 0.0
+        if own is not None:
+            counter, turn = max(own.counter, counter), own.turn
+            if own.waiting:
+                counter, turn = own.counter + own.cost / rank.weight, math.inf
+        n = 0 if own is None else len(own.waiting)
+        for each in self._active.values():
+            if each is not own:
+                n += each.n_before(counter, turn)
+        return n
+
+    def join(self, ticket: Ticket, *, first: bool, n_turns: int) -> None:
+        """Let a ticket wait: behind all of its key, or before them.
+
+        Parameters
+        ----------
+        n_turns
+            How many turns there were so far, of all that wait for the same.
+        """
         account = ticket.account
         account.weight = ticket.rank.weight
         if not account.waiting:
@@ -179,10 +254,13 @@ class VirtualCounters:
             floor = self._floor if least is None else least.counter
             account.counter = max(account.counter, floor)
             self._push(account)
+            self._active[account.who] = account
+            account.passed = n_turns
         if first:
             account.waiting.appendleft(ticket)
         else:
             account.waiting.append(ticket)
+        account.note(ticket, 1)
         ticket.is_waiting = True
         self.n_waiting += 1
 
@@ -190,10 +268,12 @@ class VirtualCounters:
         """Take out a ticket that waits no longer."""
         account = ticket.account
         account.waiting.remove(ticket)
+        account.note(ticket, -1)
         ticket.is_waiting = False
         self.n_waiting -= 1
         if not account.waiting:
             account.entry = 0
+            del self._active[account.who]
             self._forget(account)
 
     def head(self) -> Ticket | None:
@@ -201,21 +281,34 @@ class VirtualCounters:
         account = self._least()
         return None if account is None else account.waiting[0]
 
-    def serve(self, ticket: Ticket) -> None:
-        """Charge a ticket that is the first of its key, and take it out."""
+    def serve(self, ticket: Ticket, *, n_turns: int) -> None:
+        """Charge a ticket that is the first of its key, and take it out.
+
+        Parameters
+        ----------
+        n_turns
+            How many turns there were, this one included.
+        """
         account = ticket.account
+        apart, account.passed = n_turns - account.passed, n_turns
+        account.apart = (
+            apart if account.apart is None else account.apart + LATEST * (apart - account.apart)
+        )
         self._floor = max(self._floor, account.counter)
         self._turn += 1
         account.turn = self._turn
         ticket.charged = ticket.cost
         self._charge(ticket, ticket.charged)
         account.waiting.popleft()
+        account.note(ticket, -1)
         account.running += 1
         ticket.is_waiting, ticket.is_served = False, True
         self.n_waiting -= 1
         account.entry = 0
         if account.waiting:
             self._push(account)
+        else:
+            del self._active[account.who]
 
     def settle(self, ticket: Ticket, used: float | None) -> None:
         """Note that a served ticket has ended, and what it used in virtual tokens.

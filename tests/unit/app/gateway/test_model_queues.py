@@ -11,8 +11,10 @@ from app.errors import FailedToWaitError, UpstreamThrottledError, UpstreamUnavai
 from app.gateway.deployments.balance import CallSize
 from app.gateway.deployments.pool import DeploymentPool
 from app.gateway.deployments.rooms import Rooms
+from app.gateway.latency import USUAL_PACE
 from app.gateway.model_queues import ModelQueues, QueueRule
 from app.gateway.queues.virtual_counters import Rank
+from app.keys import Priority
 from app.usage import Usage
 from tests.support.providers import ScriptedProvider, deployment
 
@@ -190,3 +192,21 @@ async def test_a_new_configuration_counts_the_calls_of_the_one_before():
     before.queues.close()
     World(rooms=rooms, model={"east": 2})
     await waits
+
+
+async def test_a_call_is_predicted_to_wait_for_those_that_go_before_it():
+    world = World(model={"east": 1})
+    await world.lease()
+    waits = await world.waiting(*["heavy"] * 5)
+
+    def ttft_s(who, priority=Priority.INTERACTIVE):
+        return world.pool.latency("model", SIZE, rank=Rank(who, priority)).ttft_s
+
+    # Until turns were seen, each is taken to come after a whole answer of the one place.
+    pace = USUAL_PACE.ttft_s + SIZE.output_tokens / USUAL_PACE.tokens_per_s
+    before_s = USUAL_PACE.ttft_s + 2 * pace  # one of the heavy key's, and its own turn
+    assert ttft_s("light") == pytest.approx(before_s)
+    assert ttft_s("heavy") == pytest.approx(before_s + 4 * pace)
+    assert ttft_s("light", Priority.BATCH) == pytest.approx(before_s + 4 * pace)
+    for task in waits:
+        task.cancel()

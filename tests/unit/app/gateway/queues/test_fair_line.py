@@ -182,8 +182,8 @@ def test_the_estimated_wait_is_by_turns_and_pace():
     served.join("h", 60)
     served.serve(41)  # one a second
     assert served.line.estimated_wait_s(Rank("h")) == pytest.approx(20.0)
-    # Somebody new waits for one of the heavy key's, and then itself.
-    assert served.line.estimated_wait_s(Rank("l")) == pytest.approx(2.0)
+    # Somebody new goes before whom was served last.
+    assert served.line.estimated_wait_s(Rank("l")) == pytest.approx(1.0)
     batch = served.line.estimated_wait_s(Rank("l", Priority.BATCH))
     assert batch == pytest.approx(20.0)
 

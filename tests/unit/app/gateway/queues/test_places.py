@@ -194,3 +194,29 @@ def test_calls_come_to_virtual_tokens():
     used = call(Usage(input_tokens=100, output_tokens=10))
     assert used_by([used, call(None), used]) == 240
     assert used_by([call(None)]) is None
+
+
+async def test_it_is_told_beforehand_who_goes_first_and_how_long_that_takes():
+    house = places(max_running=1, max_waiting=100)
+    clock = house.clock
+    assert house.outlook(KEY) == (0.0, 0, 0, None)
+    await enter(house)
+    assert house.outlook(KEY) == (0.0, 0, 0, None)  # the first that waits gets the next place
+    tasks = await waiting(house, 6, Rank("heavy"))
+    # Nobody was seen to wait for its turn: how long that takes is not known.
+    assert house.outlook(KEY) == (0.0, 6, 1, None)
+    for turn in range(3):
+        clock.now += 2.0
+        house.leave(await tasks[turn - 1] if turn else None)
+        await tasks[turn]
+    light, heavy = house.outlook(KEY), house.outlook(Rank("heavy"))
+    assert (light.n_waiting, light.n_before, light.wait) == (3, 0, None)
+    assert (heavy.n_waiting, heavy.n_before) == (3, 3)
+    # One of them gets the place of who asks; the others follow, 2 s apart.
+    assert heavy.wait.seconds == pytest.approx(3 * 2.0)
+    assert heavy.wait.seconds_upper > heavy.wait.seconds
+    batch = house.outlook(Rank("light", Priority.BATCH))
+    assert batch.n_before == 3
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
