@@ -26,6 +26,10 @@ def url(fresh_gateway):
     return f"{fresh_gateway().url}/console"
 
 
+SECONDS = r"[\d.]+ (?:µs|ms|s)"
+SPAN = rf"({SECONDS} \(≤ {SECONDS}\))"
+
+
 def ask(page, prompt=PROMPT):
     page.fill("#prompt", prompt)
     expect(page.locator("#scatter .point").first).to_be_visible()
@@ -146,6 +150,38 @@ def test_the_sentence_follows_the_weight_without_a_request(open_page, url):
     assert asked == []
 
 
+def test_the_choice_says_when_an_answer_is_expected(open_page, url):
+    page = open_page(url)
+    ask(page)
+    page.click("#table-box summary")
+    heads = page.locator("#candidates thead th").all_inner_texts()
+    at = [heads.index(f"{name} (≤ p90)") for name in ("First token", "Whole answer")]
+    candidates = {each["model"]: each for each in route(url, PROMPT)["candidates"]}
+
+    def told(text):
+        number, unit = text.split()
+        return float(number) * {"µs": 1e-3, "ms": 1.0, "s": 1e3}[unit]
+
+    cells = {
+        row.locator("th").inner_text(): row.locator("th, td").all_inner_texts()
+        for row in page.locator("#candidates tbody tr").all()
+    }
+    assert cells.keys() == candidates.keys()
+    for model, each in candidates.items():
+        for place, part in zip(at, ("ttft", "latency"), strict=True):
+            found = re.fullmatch(SPAN, cells[model][place])
+            assert found, cells[model]
+            median, upper = re.findall(SECONDS, found[0])
+            assert told(median) == pytest.approx(each[f"predicted_{part}_ms"], rel=0.02, abs=1)
+            assert told(upper) == pytest.approx(each[f"upper_{part}_ms"], rel=0.02, abs=1)
+    for t in (0, 1):
+        slide(page, t)
+        first, whole = (cells[chosen(page)][place] for place in at)
+        expect(page.locator("#verdict")).to_contain_text(f"first token {first}, whole {whole}")
+        title = page.locator(f"#scatter .point[data-model='{chosen(page)}'] title")
+        assert f"first token {first}, whole {whole}" in title.text_content()
+
+
 def test_what_is_typed_quickly_is_weighed_once(open_page, url):
     page = open_page(url)
     asked = []
@@ -176,7 +212,9 @@ def test_what_is_sent_is_answered_by_whom_the_page_named(open_page, url, stub):
         predicted, actual = (text.split()[0].strip("$") for text in rows[name])
         assert float(predicted.replace(",", "")) > 0
         assert float(actual.replace(",", "")) > 0
-    assert rows["First token"][1].endswith("s")
+    for name in ("First token", "Whole answer"):
+        assert re.fullmatch(SECONDS, rows[name][0])
+        assert re.match(SECONDS, rows[name][1])
     (entry,) = stub.log()
     assert entry.model == named
 

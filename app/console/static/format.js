@@ -38,13 +38,17 @@ export function seconds(value) {
   return value < 1 ? `${Math.round(value * 1e3)} ms` : `${value.toFixed(2)} s`;
 }
 
+// A median and what nine of ten stay below, given in milliseconds.
+export const span = (middle, upper) =>
+  (known(middle) ? `${seconds(middle / 1e3)} (≤ ${seconds(upper / 1e3)})` : "");
+
 // How an actual value compares with what was predicted.
 export function against(actual, predicted) {
   if (!known(actual) || !known(predicted) || predicted <= 0) return "";
   const ratio = actual / predicted;
   if (ratio > 0.95 && ratio < 1.05) return "as predicted";
   return ratio >= 2 || ratio <= 0.5
-    ? `${ratio >= 10 ? Math.round(ratio) : ratio.toPrecision(2)} × predicted`
+    ? `${ratio >= 10 ? Math.round(ratio) : ratio.toPrecision(ratio < 0.1 ? 1 : 2)} × predicted`
     : `${ratio > 1 ? "+" : "−"}${Math.abs(100 * (ratio - 1)).toFixed(0)} %`;
 }
 

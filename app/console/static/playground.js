@@ -4,13 +4,10 @@ import { $, dot, h, named, rankModels, table } from "./dom.js";
 import { ApiError, events, json, send } from "./api.js";
 import { callList } from "./calls.js";
 import { EXAMPLES } from "./examples.js";
-import { against, count, evidence, quality, reason, seconds, usd } from "./format.js";
+import { against, count, evidence, quality, reason, seconds, span, usd } from "./format.js";
 import { Knob } from "./knob.js";
 import { Scatter } from "./scatter.js";
 import { stages } from "./stages.js";
-
-// A median and what nine of ten stay below, given in milliseconds.
-const span = (middle, upper) => (middle == null ? "" : `${seconds(middle / 1e3)} (≤ ${seconds(upper / 1e3)})`);
 
 const DEBOUNCE_MS = 250;
 const LEVELS = ["trivial", "easy", "moderate", "demanding", "very demanding"];
@@ -155,8 +152,8 @@ export class Playground {
       ...(candidates.some((each) => each.surcharge_usd)
         ? [["Surcharge", (each) => usd(each.surcharge_usd), true]] : []),
       ...(candidates.some((each) => each.predicted_latency_ms != null)
-        ? [["First token", (each) => span(each.predicted_ttft_ms, each.upper_ttft_ms), true],
-          ["Whole", (each) => span(each.predicted_latency_ms, each.upper_latency_ms), true]] : []),
+        ? [["First token (≤ p90)", (each) => span(each.predicted_ttft_ms, each.upper_ttft_ms), true],
+          ["Whole answer (≤ p90)", (each) => span(each.predicted_latency_ms, each.upper_latency_ms), true]] : []),
       ["Evidence", (each) => evidence(each.evidence)],
       ["Excluded because", (each) => (each.eligible ? "" : each.exclusion_detail ?? each.exclusion)],
     ], candidates, "Nothing is predicted yet.");
@@ -183,6 +180,7 @@ export class Playground {
       parts.push(` about ${usd(each.predicted_cost_usd)}, quality ${quality(each.predicted_quality)}`);
     }
     if (untouched && routed.decision.reason !== "knob") parts.push(`, ${reason(routed.decision.reason)}`);
+    if (each?.predicted_latency_ms != null) parts.push(h("span", { class: "times" }, times(each, routed.queue)));
     return parts;
   }
 
@@ -209,6 +207,8 @@ export class Playground {
       const header = (name) => response.headers.get(`x-route-${name}`);
       Object.assign(facts, { model: header("model"), reason: header("reason"),
         quality: number(header("predicted-quality")), predictedUsd: number(header("predicted-cost-usd")),
+        predictedFirstS: number(header("predicted-ttft-ms")) / 1e3 || null,
+        predictedTotalS: number(header("predicted-latency-ms")) / 1e3 || null,
         overheadS: number(header("overhead-ms")) / 1e3 });
       this.compare(facts);
       for await (const event of events(response)) this.heard(event, facts, text);
@@ -266,8 +266,8 @@ export class Playground {
       ["Output tokens", count(found.predicted_output_tokens), count(usage?.completion_tokens),
         against(usage?.completion_tokens, found.predicted_output_tokens)],
       ["Cost", usd(predictedUsd), usd(usage?.cost_usd), against(usage?.cost_usd, predictedUsd)],
-      ["First token", "", seconds(facts?.firstS), ""],
-      ["Whole answer", "", seconds(facts?.totalS), ""],
+      ["First token", seconds(facts?.predictedFirstS), seconds(facts?.firstS), against(facts?.firstS, facts?.predictedFirstS)],
+      ["Whole answer", seconds(facts?.predictedTotalS), seconds(facts?.totalS), against(facts?.totalS, facts?.predictedTotalS)],
       ["Gateway itself", "", seconds(facts?.overheadS), ""],
     ];
     table($("comparison"), "What was predicted and what happened", [
@@ -289,6 +289,13 @@ export class Playground {
     show(box, error);
     if (error.status === 401) this.onLocked(error);
   }
+}
+
+// When a candidate is expected to answer, and what of it is the wait for a place.
+function times(each, queue) {
+  const waits = queue?.expected_wait_ms ? `, of which ${span(queue.expected_wait_ms, queue.upper_wait_ms)} wait for a place` : "";
+  return `first token ${span(each.predicted_ttft_ms, each.upper_ttft_ms)}, `
+    + `whole ${span(each.predicted_latency_ms, each.upper_latency_ms)}${waits}`;
 }
 
 const sentence = (text) => (text ? `${text[0].toUpperCase()}${text.slice(1)}.` : "");

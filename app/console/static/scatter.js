@@ -2,7 +2,7 @@
 
 import { $, hue, s } from "./dom.js";
 import { axes, decadeTicks, decades, fineTicks, frame, linear, logarithmic, onResize, path, placeLabels, steps } from "./chart.js";
-import { quality, usd, usdTick } from "./format.js";
+import { quality, span, usd, usdTick } from "./format.js";
 
 export class Scatter {
   constructor() {
@@ -87,11 +87,14 @@ function makePoint(model) {
     s("circle", { r: 6 }), s("text", { class: "label" }, model));
 }
 
+const timed = (each) => (each.predicted_latency_ms == null ? ""
+  : `, first token ${span(each.predicted_ttft_ms, each.upper_ttft_ms)}, whole ${span(each.predicted_latency_ms, each.upper_latency_ms)}`);
+
 function update(group, each, at, label, x, y, edge) {
   const [title, bar, reach, , text] = group.children;
   const spread = each.quality_uncertainty ?? 0;
   title.textContent = `${each.model}: quality ${quality(each.predicted_quality)} ± ${quality(spread)}, `
-    + `${usd(each.predicted_cost_usd)}${each.eligible ? "" : ` (excluded: ${each.exclusion_detail ?? each.exclusion})`}`;
+    + `${usd(each.predicted_cost_usd)}${timed(each)}${each.eligible ? "" : ` (excluded: ${each.exclusion_detail ?? each.exclusion})`}`;
   set(bar, { y1: y(Math.min(1, each.predicted_quality + spread)) - at.y,
     y2: y(Math.max(0, each.predicted_quality - spread)) - at.y });
   const upper = each.upper_cost_usd > 0 ? Math.min(x(each.upper_cost_usd), edge) : at.x;
