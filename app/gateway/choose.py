@@ -17,6 +17,7 @@ from app.gateway.deployments.loading import Loading
 from app.gateway.deployments.machines import Wait
 from app.gateway.documents import by_theta
 from app.gateway.forecasts import Latencies, with_latencies
+from app.gateway.in_time import came, passed_s
 from app.gateway.ledger import LedgerEntry
 from app.gateway.load.load_bias import LoadBias
 from app.gateway.load.tier_choice import TierChoice, TierChoices, may_be_tiered
@@ -148,13 +149,13 @@ class Chooser:
                     entry.tier,
                     decision.model_id,
                     now=now,
-                    passed_s=entry.passed_s(now),
+                    passed_s=passed_s(entry, now),
                     counts=not alone,
                 )
             if not alone and request.pinned_model_id is None:
                 self.shares.went(request.caller, (decision.model_id,))
         ended = self.clock()
-        entry.decide_s, entry.decided_s = ended - began, began - entry.came
+        entry.decide_s, entry.decided_s = ended - began, began - came(entry)
         entry.decision = decision
         return decision
 
@@ -231,7 +232,7 @@ class Chooser:
     ) -> Scarcity:
         now = self.clock()
         return self.tiers.scarcity(
-            request, decision, choice, model_id, now=now, passed_s=entry.passed_s(now)
+            request, decision, choice, model_id, now=now, passed_s=passed_s(entry, now)
         )
 
     def _left_s(self, request: RouteRequest, entry: LedgerEntry) -> float:
@@ -239,7 +240,7 @@ class Chooser:
         limit_s = None if request.latency is None else request.latency.first_s
         if limit_s is None or limit_s > self.request_timeout_s:
             limit_s = self.request_timeout_s
-        return limit_s - entry.passed_s(self.clock())
+        return limit_s - passed_s(entry, self.clock())
 
     async def _decide(
         self, request: RouteRequest, policy: Policy, entry: LedgerEntry, *, alone: bool
@@ -255,7 +256,7 @@ class Chooser:
                 predicted=self.latencies,
                 terms=request.latency,
                 streams=request.stream,
-                elapsed_s=self.clock() - entry.came,
+                elapsed_s=self.clock() - came(entry),
                 rank=entry.rank,
                 wait=None if entry.outlook is None else entry.outlook.wait,
             )
@@ -284,7 +285,7 @@ class Chooser:
         if policy.best_effort is not None and may_be_tiered(request, decision):
             at = self.clock()
             decision, entry.tier = self.tiers.choose(
-                request, decision, now=at, passed_s=entry.passed_s(at)
+                request, decision, now=at, passed_s=passed_s(entry, at)
             )
         if loading is not None and waits and not alone:
             loading.given_up.learn(decision, waits)

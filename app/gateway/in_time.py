@@ -31,6 +31,18 @@ def size_of(
     )
 
 
+def came(entry: LedgerEntry) -> float:
+    """Return when a request came; where it is only asked about, when it is taken to."""
+    return entry.started if entry.outlook is None else entry.outlook.at
+
+
+def passed_s(entry: LedgerEntry, now: float) -> float:
+    """Return how long ago it came, and what it would have waited, if it is only asked about."""
+    if entry.outlook is None or entry.outlook.wait is None:
+        return now - came(entry)
+    return now - entry.outlook.at + entry.outlook.wait.seconds_upper
+
+
 def time_left(
     request: RouteRequest, entry: LedgerEntry, pool: DeploymentPool, *, after_s: float = 0.0
 ) -> TimeLeft | None:

@@ -365,18 +365,6 @@ class LedgerEntry(msgspec.Struct, kw_only=True, eq=False):
             self._book_served(DRAFT_REJECTED)
 
     @property
-    def came(self) -> float:
-        """When the request came; where it is only asked about, when it is taken to."""
-        return self.started if self.outlook is None else self.outlook.at
-
-    def passed_s(self, now: float) -> float:
-        """Return how long ago it came, and what it would have waited, if it is only asked about."""
-        if self.outlook is None:
-            return now - self.started
-        wait = self.outlook.wait
-        return now - self.outlook.at + (0.0 if wait is None else wait.seconds_upper)
-
-    @property
     def attempts(self) -> list[Call]:
         """The calls whose answer the client may get."""
         for call in self.calls:
