@@ -51,6 +51,13 @@ WATCHED = frozenset({CallRole.ANSWER, CallRole.DRAFT, CallRole.HELPER})
 """The roles of calls whose answers show whether a model is still what it was."""
 
 
+class CanarySaid(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Which question of the gateway's own was asked, and whether the answer was right."""
+
+    name: str
+    right: bool
+
+
 class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One upstream call, whatever it was for and however it ended.
 
@@ -80,6 +87,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         Which of the model's took it; None where there is one.
     deployment_propensity
         How probable that was, where it was drawn.
+    canary
+        How it did, where it was the gateway's own question and answered.
     """
 
     call_id: str
@@ -96,6 +105,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     changes: tuple[str, ...] = ()
     deployment: str | None = None
     deployment_propensity: float | None = None
+    canary: CanarySaid | None = None
 
 
 def cost_of_judges(calls: Iterable[Call]) -> float | None:

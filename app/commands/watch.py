@@ -120,8 +120,9 @@ def replay(
     """Look at a decision log as the watch would have: which model changed, and when.
 
     It only reads, beside a running gateway or without one; nothing has to be watched there. Models
-    are warned of and trusted again, never demoted. Rows do not tell what clients wanted at most,
-    and canaries' answers are in none: answers cut at a limit say nothing of lengths.
+    are warned of and trusted again, never demoted. Canaries count as far as rows tell how they did,
+    which those of earlier releases do not. Nor do they tell what clients wanted at most: answers
+    cut at a limit say nothing of lengths.
     """
     from app.assembly.provider_watch import configured_rule  # noqa: PLC0415
     from app.commands.open_log import open_log  # noqa: PLC0415

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from app.calls import WATCHED, CallRole
+from app.calls import WATCHED, CallRole, CanarySaid
 from app.gateway.excerpt import Excerpt
 from app.gateway.watch.canaries import CALLER
 from app.gateway.watch.provider_watch import KEEP_EVERY_S
@@ -79,14 +79,30 @@ class Replay:
         """How many answers were looked at."""
         return sum(each.n_seen for each in self.known.values())
 
+    @property
+    def n_canaries(self) -> int:
+        """How many answers to questions of the gateway's own were."""
+        return sum(each.n_canaries for each in self.known.values())
+
     def take(self, rows: Iterable[OutcomeRow]) -> None:
         """Look at rows, the oldest first."""
         for row in rows:
+            if row.key_id == CALLER:
+                self._take_canaries(row)
+                continue
             served = _answer_of(row)
             if served is None or row.model is None:
                 continue
             place = row.model, served.upstream or row.upstream or "", served.deployment or ""
             self._see(place, row, self._observed(place, row, served))
+
+    def _take_canaries(self, row: OutcomeRow) -> None:
+        """Look at questions of the gateway's own; rows of earlier releases do not tell them."""
+        for call in read_calls(row.calls):
+            said = call.canary
+            if isinstance(said, CanarySaid) and call.model is not None:
+                place = call.model, call.upstream or "", call.deployment or ""
+                self._see(place, row, Observation(canary=(said.name, not said.right)))
 
     def _see(self, place: Place, row: OutcomeRow, seen: Observation) -> None:
         known = self.known.setdefault(place, Watched())
@@ -146,8 +162,6 @@ class Replay:
 def _answer_of(row: OutcomeRow) -> StoredCall | None:
     """Return the call that a row's answer came of; None where it was not read to its end."""
     if row.status != 200 or row.error is not None or row.cache == CacheState.HIT:
-        return None
-    if row.key_id == CALLER:  # canaries: what they were to say is not kept
         return None
     served = serving_call(read_calls(row.calls), row.model)
     return served if served is not None and served.role in WATCHED else None

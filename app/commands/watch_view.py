@@ -94,14 +94,15 @@ def _details(each: Mapping[str, Any]) -> Iterable[str]:
 def print_replayed(found: "Replay") -> None:
     """Print what a watch over a log has found."""
     console = Console(width=_WIDTH, highlight=False)
+    canaries = f" and {found.n_canaries:,} canaries" if found.n_canaries else ""
     console.print(
-        f"{found.n_answers:,} answers from {moment(found.first)} to {moment(found.last)} (UTC); "
-        f"warning at evidence {_short(found.rule.alarm)}"
+        f"{found.n_answers:,} answers{canaries} from {moment(found.first)} to "
+        f"{moment(found.last)} (UTC); warning at evidence {_short(found.rule.alarm)}"
     )
     table = Table(box=None, pad_edge=False)
     for name in ("model", "at", "level in the end", "answers as"):
         table.add_column(name)
-    for name in ("answers", "learned", "evidence"):
+    for name in ("answers", "learned", "canaries", "evidence"):
         table.add_column(name, justify="right", no_wrap=True)
     for place, known in sorted(found.known.items()):
         table.add_row(
@@ -111,6 +112,7 @@ def print_replayed(found: "Replay") -> None:
             escape(", ".join(name for name, _ in _names(found, place))),
             f"{known.n_seen:,}",
             f"{known.profile.n:,}",
+            f"{known.n_canaries:,}",
             _short(known.evidence()),
             style=_STYLES.get(known.level.value, ""),
         )
@@ -126,6 +128,7 @@ def replayed_as_json(found: "Replay") -> dict[str, Any]:
     """Return what a watch over a log has found as values of JSON; times in s since the epoch."""
     return {
         "answers": found.n_answers,
+        "canaries": found.n_canaries,
         "first": found.first,
         "last": found.last,
         "warns_at": found.rule.alarm,
@@ -137,6 +140,7 @@ def replayed_as_json(found: "Replay") -> dict[str, Any]:
                 "why": list(known.why),
                 "answers": known.n_seen,
                 "answers_learned": known.profile.n,
+                "canaries": known.n_canaries,
                 "evidence": known.evidence(),
                 "evidence_by_signal": {
                     signal.value: each.evidence for signal, each in known.detectors.items()

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from app.calls import Call, CallRole
+from app.calls import Call, CallRole, CanarySaid
 from app.keys import to_nusd
 
 
@@ -41,6 +41,9 @@ class StoredCall(Counted, frozen=True, kw_only=True, gc=False):
         Which of the model's took it, where it has several.
     deployment_propensity
         How probable that was, where it was drawn (`balance: bandit`).
+    canary
+        How a model did at a question of the gateway's own; left out of all other calls, of rows of
+        earlier releases, and where no answer came.
     """
 
     id: str = ""
@@ -55,6 +58,7 @@ class StoredCall(Counted, frozen=True, kw_only=True, gc=False):
     changes: tuple[str, ...] = ()
     deployment: str | None = None
     deployment_propensity: float | None = None
+    canary: CanarySaid | msgspec.UnsetType = msgspec.UNSET
 
 
 _DECODE = msgspec.json.Decoder(list[StoredCall]).decode
@@ -112,6 +116,7 @@ def _stored(call: Call) -> StoredCall:
         changes=call.changes,
         deployment=call.deployment,
         deployment_propensity=call.deployment_propensity,
+        canary=msgspec.UNSET if call.canary is None else call.canary,
         input_tokens=None if usage is None else usage.input_tokens,
         cached_input_tokens=None if usage is None else usage.cached_input_tokens,
         cache_write_tokens=None if usage is None else usage.cache_write_tokens,

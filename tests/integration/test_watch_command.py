@@ -10,6 +10,7 @@ import pytest
 from app.cli import main
 from tests.integration.test_provider_watch import (
     BEST,
+    CANARIES,
     FREE_ENOUGH,
     LEARNED,
     TOKEN,
@@ -193,6 +194,40 @@ def test_a_log_tells_of_another_name_that_answers(logged):
     _, printed = logged(told=True, n=3)
     assert f"{BEST} at stub: another name answers after {LEARNED + 1} answers: {WORST}" in printed
     assert f"{LEARNED + 4:,} answers from 20" in printed
+
+
+def test_a_log_tells_what_canaries_found(tmp_path, artifacts, capsys):
+    """As the gateway that asked them saw it: of its answers nothing else is looked at."""
+    with StubThread() as stub, httpx.Client(timeout=60) as client:
+        config = stub_config(
+            tmp_path,
+            stub.origin,
+            changes={
+                "watch": {**WATCH, "mode": "warn", "canaries": FREE_ENOUGH},
+                "store.data_dir": str(tmp_path / "data"),
+            },
+            env={"STEELYARD_ADMIN_TOKEN": TOKEN},
+        )
+        with GatewayThread(config, artifacts=artifacts) as gateway:
+            asking = World(gateway, stub.origin, client)
+            assert asking.order(action="check", model=BEST, n=CANARIES).status_code == 200
+            at = time.time()
+            asking.disguise(WORST)
+            assert asking.canaries(60) == "warning"
+            seen = asking.watched()
+        capsys.readouterr()
+        file = str(tmp_path / "gateway.yaml")
+        main(["watch", "replay", "--config", file, "--json"])
+        told = json.loads(capsys.readouterr().out)
+        main(["watch", "replay", "--config", file])
+        printed = capsys.readouterr().out
+    (change,) = told["changes"]
+    assert (change["model"], change["level"], change["why"]) == (BEST, "warning", ["canary"])
+    assert change["time"] > at
+    (found,) = told["data"]
+    assert (found["level"], found["canaries"], told["answers"]) == ("warning", seen["canaries"], 0)
+    assert found["evidence"] == pytest.approx(seen["evidence"])
+    assert f"0 answers and {seen['canaries']} canaries from 20" in printed
 
 
 def test_a_log_of_models_that_stayed_the_same_says_so(logged):

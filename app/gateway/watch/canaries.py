@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from app.calls import Call, CallRole
+from app.calls import Call, CallRole, CanarySaid
 from app.error_answers import answer_for
 from app.errors import GatewayError, UpstreamTimeoutError
 from app.gateway.money.paid import NOTHING_PAID, Paid, price_usd, was_sent
@@ -143,12 +143,14 @@ class Canaries:
             return False
         prompt = next_prompt(watched.known)
         call, text = await self._call(watched, prompt)
-        self._account(call)
         result = "failed"
         if text is not None:
-            wrong = not prompt.is_right(text)
-            result = "wrong" if wrong else "right"
-            self.watch.take(watched.place, Observation(canary=(prompt.name, wrong)))
+            right = prompt.is_right(text)
+            result = "right" if right else "wrong"
+            said = CanarySaid(name=prompt.name, right=right)
+            call = msgspec.structs.replace(call, canary=said)
+            self.watch.take(watched.place, Observation(canary=(prompt.name, not right)))
+        self._account(call)
         self.on_answer(watched.place, result)
         try:
             await self._spend(to_nusd(call.cost_usd or 0.0) - upper_nusd)
@@ -282,6 +284,7 @@ class Canaries:
             error=code,
             usage=paid.usage,
             cost_usd=paid.cost_usd,
+            deployment=deployment.name,
         )
         return account, text
 
