@@ -6,6 +6,7 @@ import msgspec
 
 from app.batches.door import Answer, BatchLine
 from app.batches.records import Fault
+from app.wire.decoding import DECODE_ERRORS
 
 MAX_FAULTS = 100
 """More are not told; whoever mends so many finds the rest."""
@@ -89,7 +90,7 @@ def read_line(raw: bytes, number: int, *, endpoint: str) -> BatchLine:
         line = _decode_line(raw)
     except msgspec.ValidationError as error:
         raise _invalid(number, error) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except DECODE_ERRORS as error:
         raise _faulty(
             number, "invalid_json_line", "This line is not parseable as valid JSON."
         ) from error
@@ -106,7 +107,7 @@ def read_line(raw: bytes, number: int, *, endpoint: str) -> BatchLine:
         asked = _decode_body(body)
     except msgspec.ValidationError as error:
         raise _invalid(number, error, within="body") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except DECODE_ERRORS as error:
         raise _faulty(
             number, "invalid_json_line", "This line is not parseable as valid JSON."
         ) from error

@@ -32,6 +32,7 @@ from app.gateway.plan import begun
 from app.gateway.policy import Policy, promise_doubt
 from app.gateway.request import RouteRequest
 from app.gateway.tasks import check_begun, may_be_recognised, with_recognised
+from app.wire.decoding import DECODE_ERRORS
 from routers.artifact.evidence import abstention_note
 from routers.decision.decide import knob_steps
 from routers.decisions import CandidateEstimate, Decision, KnobStep, Latency, Reason
@@ -139,7 +140,7 @@ def explain(
 def _listed(file: Path) -> Any:
     try:
         return msgspec.json.decode(file.read_bytes())
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except DECODE_ERRORS as error:
         raise InvalidRequestError(f"{file}: is no JSON ({error})") from error
 
 

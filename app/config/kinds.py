@@ -1,10 +1,7 @@
 """Models that do not chat: where they may stand in a configuration, and where not."""
 
-from collections.abc import Iterator
-
-from app.config.fields import Place
-from app.config.gateway import GatewayConfig
 from app.config.loaded import LoadedConfig
+from app.config.named_models import conversed_with
 from routers.models import CHAT
 
 _SERVED_BY = ("openai", "azure")
@@ -22,7 +19,7 @@ def check_kinds(config: LoadedConfig) -> None:
     others = {name: spec.kind for name, spec in config.specs.items() if spec.kind != CHAT}
     if not others:
         return
-    for place, name in _chatting(config.gateway):
+    for place, name in conversed_with(config.gateway):
         if name in others:
             raise config.error(
                 place,
@@ -40,20 +37,3 @@ def check_kinds(config: LoadedConfig) -> None:
                     f"an upstream of kind {upstream.kind} cannot be asked for {kind}; those of "
                     f"kind {' and '.join(_SERVED_BY)} can",
                 )
-
-
-def _chatting(gateway: GatewayConfig) -> Iterator[tuple[Place, str]]:
-    """Yield where a model is named that has to chat, and its name."""
-    for name, router in gateway.routers.items():
-        if router.pair is not None:
-            yield ("routers", name, "pair", "strong"), router.pair.strong
-            yield ("routers", name, "pair", "weak"), router.pair.weak
-        if router.scorer is not None:
-            yield ("routers", name, "scorer"), router.scorer
-    for name, policy in gateway.policies.items():
-        for position, candidate in enumerate(policy.candidates):
-            yield ("policies", name, "candidates", position), candidate
-        if policy.describe_apps is not None:
-            yield ("policies", name, "describe_apps", "model"), policy.describe_apps.model
-        if policy.decision_model is not None and policy.decision_model.model is not None:
-            yield ("policies", name, "decision_model", "model"), policy.decision_model.model

@@ -6,7 +6,7 @@ or beside the model; those that differ in the detail of images alone are made fo
 choose it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from app.config.catalogue import Catalogue, CatalogueEntry, VariantConfig
 from app.config.document import Document
@@ -14,6 +14,7 @@ from app.config.fields import Place, choices
 from app.config.gateway import GatewayConfig
 from app.config.media import CountsConfig, Detail, MediaConfig, counts_for, shipped_media
 from app.config.models import MARK, ModelConfig
+from app.config.named_models import named_models
 from routers.media.arms import detail_arm
 from routers.models import CHAT, Capability
 
@@ -37,7 +38,7 @@ def with_variants(
     made = _Made(gateway, catalogue)
     for model_id in gateway.models:
         _add_written(made, model_id, document)
-    for where, name in _named(gateway):
+    for where, name in named_models(gateway):
         if MARK in name and name not in made.models:
             raise document.error(
                 where, f"there is no variant {name!r}; {choices(name, made.models)}"
@@ -165,24 +166,3 @@ def _levels(made: _Made, candidate: str) -> tuple[Detail, ...]:
     if not kinds <= _TAKE_DETAIL:
         return ()
     return counts_of(entry, candidate, model).detail or ()
-
-
-def _named(gateway: GatewayConfig) -> Iterator[tuple[Place, str]]:
-    """Yield where a model is named, and how."""
-    for name, router in gateway.routers.items():
-        if router.pair is not None:
-            yield ("routers", name, "pair", "strong"), router.pair.strong
-            yield ("routers", name, "pair", "weak"), router.pair.weak
-        if router.scorer is not None:
-            yield ("routers", name, "scorer"), router.scorer
-    for name, policy in gateway.policies.items():
-        yield ("policies", name, "default_model"), policy.default_model
-        for position, candidate in enumerate(policy.candidates):
-            yield ("policies", name, "candidates", position), candidate
-        if policy.describe_apps is not None:
-            yield ("policies", name, "describe_apps", "model"), policy.describe_apps.model
-        if policy.decision_model is not None and policy.decision_model.model is not None:
-            yield ("policies", name, "decision_model", "model"), policy.decision_model.model
-    for alias, target in gateway.aliases.items():
-        if target.partition(MARK)[0] in gateway.models:
-            yield ("aliases", alias), target

@@ -8,6 +8,7 @@ import msgspec
 
 from app.gateway.request import IDEMPOTENCY_KEY, CacheMode, RouteRequest
 from app.paths import CHAT_COMPLETIONS
+from app.wire.decoding import DECODE_ERRORS
 from routers.models import Capability
 
 _LEFT_OUT = frozenset(
@@ -38,7 +39,6 @@ _SIDE_EFFECTS = ("store", "web_search_options")
 _EFFECTS = frozenset({Capability.TOOLS, Capability.MESSAGES_API})
 
 _CANONICAL_BYTES = 262_144
-_ERRORS = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
 
 def may_use(request: RouteRequest) -> tuple[bool, bool]:
@@ -118,7 +118,7 @@ def _canonical(value: bytes) -> bytes:
         return value  # taken literally: objects of megabytes of JSON take longer than they save
     try:
         return msgspec.json.encode(msgspec.json.decode(value), order="sorted")
-    except _ERRORS:
+    except DECODE_ERRORS:
         return value  # a number beyond all floats: taken literally
 
 
@@ -128,5 +128,5 @@ def _given(fields: Mapping[str, bytes], name: str) -> bool:
         return False
     try:
         return msgspec.json.decode(raw) not in (None, False, "")
-    except _ERRORS:
+    except DECODE_ERRORS:
         return True

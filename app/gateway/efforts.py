@@ -7,6 +7,7 @@ import msgspec
 from app.gateway.policy import Policy
 from app.wire.body import Body
 from app.wire.chat_changes import EFFORTS
+from app.wire.decoding import DECODE_ERRORS
 from routers.models import ModelSpec
 
 _FIELD = "reasoning_effort"
@@ -48,7 +49,7 @@ def _named(body: Body) -> str | None:
         return None
     try:
         effort = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return None
     return effort if effort in EFFORTS else None
 

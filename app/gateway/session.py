@@ -16,7 +16,8 @@ import msgspec
 from app.errors import InvalidRequestError
 from app.head import RequestHead
 from app.lineage import HARNESS_HEADERS, MAX_ID_CHARS, SESSION_HEADER
-from app.wire.turns import Turn
+from app.wire.decoding import read_or_none
+from app.wire.turns import Turn, call_by_name
 from routers.decision.switching import SessionReason
 
 _AGENT_HEADER = b"x-claude-code-agent-id"
@@ -36,8 +37,6 @@ _TYPE_BYTES = 64
 """How far before its value the key of a type is looked for."""
 _MAX_LOOKS = 1_000
 """After so many words that could be part of a seal and are not, a message counts as sealed."""
-
-_ERRORS = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
 
 class IdSource(StrEnum):
@@ -217,7 +216,7 @@ def _lock(
         return SessionReason.LOCKED_TOOLS
     if history.is_sealed():
         return SessionReason.LOCKED_REASONING
-    if _value(fields.get("previous_response_id")):
+    if read_or_none(fields.get("previous_response_id")):
         return SessionReason.LOCKED_RESPONSE_ID
     return SessionReason.LOCKED_TOOLS if open_tools else None
 
@@ -248,25 +247,20 @@ def _has_open_tools(history: _History) -> bool:
 
 def _called(turn: Turn) -> set[str]:
     """Return the ids of the calls in an assistant's message; without one, none answers it."""
-    calls = _value(turn.tool_calls)
+    calls = read_or_none(turn.tool_calls)
     calls = [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
     ids = {str(call.get("id", "")) for call in (*calls, *_parts(turn, "tool_use"))}
-    function = _value(turn.function_call)
-    return ids | {_by_name(function.get("name"))} if isinstance(function, dict) else ids
+    function = read_or_none(turn.function_call)
+    return ids | {call_by_name(function.get("name"))} if isinstance(function, dict) else ids
 
 
 def _answered(turn: Turn, role: str) -> set[str]:
     ids = {str(part.get("tool_use_id", "")) for part in _parts(turn, "tool_result")}
     if role == "tool":
-        ids.add(str(_value(turn.tool_call_id)))
+        ids.add(str(read_or_none(turn.tool_call_id)))
     elif role == "function":
-        ids.add(_by_name(_value(turn.name)))
+        ids.add(call_by_name(read_or_none(turn.name)))
     return ids - {""}
-
-
-def _by_name(name: object) -> str:
-    """Name a call of the old kind, which has no id."""
-    return f"function {name}"
 
 
 def _holds_seal(message: bytes) -> bool:
@@ -295,21 +289,12 @@ def _parts(turn: Turn, kind: str) -> list[dict[str, Any]]:
     raw = bytes(turn.content)
     if b'"tool_' not in raw:
         return []
-    parts = _value(raw)
+    parts = read_or_none(raw)
     if not isinstance(parts, list):
         return []
     return [part for part in parts if isinstance(part, dict) and part.get("type") == kind]
 
 
 def _string(raw: Any) -> str | None:
-    value = _value(raw)
+    value = read_or_none(raw)
     return value if isinstance(value, str) else None
-
-
-def _value(raw: Any) -> Any:
-    if not raw:
-        return None
-    try:
-        return msgspec.json.decode(raw)
-    except _ERRORS:
-        return None

@@ -34,7 +34,7 @@ from app.providers.messages.stream import MessageStream
 from app.providers.messages.wire import whole_answer
 from app.providers.translation.errors import openai_error_body
 from app.providers.translation.seals import is_about_seals
-from app.wire.messages.shapes import DECODE_ERRORS
+from app.wire.decoding import DECODE_ERRORS
 
 API_VERSION = "2023-06-01"
 

@@ -6,6 +6,7 @@ import msgspec
 
 from app.paths import CHAT_COMPLETIONS, MESSAGES
 from app.wire.completions.request import COMPLETIONS
+from app.wire.decoding import DECODE_ERRORS
 
 
 class _Said(msgspec.Struct):
@@ -33,7 +34,7 @@ def _chat_text(payloads: Iterable[bytes]) -> str:
     for payload in payloads:
         try:
             choices = _COMPLETION.decode(payload).choices
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except DECODE_ERRORS:
             continue
         for choice in choices:
             if choice.index == 0:
@@ -61,7 +62,7 @@ def _messages_text(payloads: Iterable[bytes]) -> str:
     for payload in payloads:
         try:
             event = _EVENT.decode(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except DECODE_ERRORS:
             continue
         blocks = (*event.content, event.content_block, event.delta)
         parts += [block.text for block in blocks if block is not None and block.text]

@@ -6,6 +6,7 @@ import msgspec
 
 from app.paths import CHAT_COMPLETIONS
 from app.wire.answer_text import answer_text, event_payloads
+from app.wire.decoding import DECODE_ERRORS
 
 
 class _Function(msgspec.Struct):
@@ -65,7 +66,7 @@ def _arguments(payloads: Iterable[bytes]) -> list[str]:
             continue
         try:
             choices = _COMPLETION.decode(payload).choices
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except DECODE_ERRORS:
             continue
         for choice in choices:
             said = choice.message or choice.delta

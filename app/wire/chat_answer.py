@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 
 from app.errors import UpstreamInvalidResponseError
+from app.wire.decoding import DECODE_ERRORS
 
 NULL = msgspec.Raw(b"null")
-_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _LAST_DAY_UNIX_S = 253_402_300_799
 """The end of the year 9999."""
 
@@ -147,7 +147,7 @@ def read_completion(data: bytes) -> Completion:
         return _decode(data)
     except msgspec.ValidationError:
         pass  # a number for a text, or the like
-    except _ERRORS as error:
+    except DECODE_ERRORS as error:
         raise UpstreamInvalidResponseError("the upstream's answer cannot be read") from error
     try:
         return _decode(msgspec.json.encode(_completion(json.loads(data))))

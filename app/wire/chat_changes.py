@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from app.wire.body import Fields
+from app.wire.decoding import DECODE_ERRORS
 from app.wire.thinking import is_on
 
 EFFORT = "reasoning_effort"
@@ -24,7 +25,6 @@ _MEANS_NOTHING: Mapping[str, tuple["Scalar", ...]] = {"temperature": (1,), "top_
 _THINKING_TYPES = frozenset({"adaptive", "enabled", "disabled"})
 _MESSAGES = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 encoded = msgspec.json.Encoder().encode
 _MAX_SCALAR_BYTES = 64
 Scalar = bool | int | float | str | None
@@ -230,7 +230,7 @@ class ChatChange:
     def _turns(self) -> list[dict[str, msgspec.Raw]] | None:
         try:
             return _MESSAGES.decode(self.fields.get(self.turns, b"[]"))
-        except _ERRORS:
+        except DECODE_ERRORS:
             return None
 
     # --- what only chat completions say so -------------------------------------------------------
@@ -268,7 +268,7 @@ def decoded(raw: bytes) -> Any:
     """Return the value of JSON; of what is none something that no rule names."""
     try:
         return msgspec.json.decode(raw)
-    except _ERRORS:
+    except DECODE_ERRORS:
         return ()
 
 
@@ -276,5 +276,5 @@ def opened(raw: bytes) -> dict[str, msgspec.Raw]:
     """Return the members of an object; none of anything else."""
     try:
         return _OBJECT.decode(raw)
-    except _ERRORS:
+    except DECODE_ERRORS:
         return {}

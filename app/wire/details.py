@@ -10,12 +10,12 @@ import msgspec
 
 from app.paths import CHAT_COMPLETIONS, RESPONSES
 from app.wire.body import Fields
+from app.wire.decoding import DECODE_ERRORS
 from routers.media.values import OPEN_DETAIL
 
 _TURNS = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _PARTS = msgspec.json.Decoder(list[msgspec.Raw])
 _PART = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _encode = msgspec.json.Encoder().encode
 _WHERE: Mapping[str, tuple[str, tuple[str, ...]]] = {
     CHAT_COMPLETIONS: ("messages", ("content",)),
@@ -41,7 +41,7 @@ def with_detail(fields: Fields, level: str, *, dialect: str, every: bool) -> tup
     try:
         turns = _TURNS.decode(raw)
         n_changed = sum([_change_turn(turn, keys, level, every=every) for turn in turns])
-    except _ERRORS:
+    except DECODE_ERRORS:
         return (
             fields,
             0,

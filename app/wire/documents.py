@@ -9,6 +9,7 @@ import msgspec
 
 from app.errors import InvalidRequestError
 from app.wire.body import Fields
+from app.wire.decoding import DECODE_ERRORS
 from app.wire.envelope import decode_value
 from app.wire.turns import Turn
 from routers.request.declared import declared_documents
@@ -23,7 +24,6 @@ _MAX_FILE_CHARS = 4_000_000
 """A longer file in base64 is counted, and not read."""
 
 _LIST: msgspec.json.Decoder[Any] = msgspec.json.Decoder(list[Any] | None)
-_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _MESSAGE = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _TURNS: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
@@ -53,7 +53,7 @@ def attached_in(turns: Sequence[Turn]) -> tuple[Document, ...]:
         if raw[:1] == b"[" and any(hint in raw for hint in _HINTS):
             try:
                 parts = _LIST.decode(raw)
-            except _ERRORS:
+            except DECODE_ERRORS:
                 continue
             found += _of_parts(parts)
     return tuple(found)

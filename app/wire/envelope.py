@@ -7,6 +7,7 @@ import msgspec
 
 from app.errors import InvalidRequestError
 from app.wire.bounds import MAX_FIELDS, check_utf8
+from app.wire.decoding import DECODE_ERRORS
 
 _HALF_A_PAIR = re.compile(rb"(?<!\\)(?:\\\\)*(\\u[dD][89abAB][0-9a-fA-F]{2})(?!\\u[dD][c-fC-F])")
 _ENVELOPE = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -72,6 +73,6 @@ def with_model(body: bytes, model: str) -> bytes:
     """Return a body that names another model; one that is no JSON object stays as it is."""
     try:
         fields = _ENVELOPE.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return body
     return msgspec.json.encode({**fields, "model": model})

@@ -9,6 +9,7 @@ import msgspec
 from app.paths import CHAT_COMPLETIONS
 from app.providers.base import Chunk
 from app.wire.answer_pieces import Assembler
+from app.wire.decoding import DECODE_ERRORS
 
 _NULL = msgspec.Raw(b"null")
 
@@ -65,7 +66,6 @@ _decode_all_logprobs = msgspec.json.Decoder(list[_Logprobs | None]).decode
 _decode_logprobs = msgspec.json.Decoder(_Logprobs | None).decode
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _OBJECTS = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
-_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def read_held(chunks: Sequence[Chunk], *, stream: bool) -> HeldText | None:
@@ -91,7 +91,7 @@ def read_held(chunks: Sequence[Chunk], *, stream: bool) -> HeldText | None:
         return None
     try:
         choices = _decode(body).choices
-    except _ERRORS:
+    except DECODE_ERRORS:
         return None
     if len(choices) != 1:
         return None
@@ -127,7 +127,7 @@ def _read_pieces(chunks: Sequence[Chunk]) -> HeldText | None:
         return None
     try:
         lists = _decode_all_logprobs(b"[%b]" % b",".join(chances))
-    except _ERRORS:
+    except DECODE_ERRORS:
         return None
     logprobs = [
         token.logprob
@@ -142,7 +142,7 @@ def _pieces_of(data: bytes) -> list[_Piece] | None:
     events = [line[6:] for line in data.split(b"\n") if line.startswith(b"data: ")]
     try:
         told = _decode_events(b"[%b]" % b",".join(events))
-    except _ERRORS:
+    except DECODE_ERRORS:
         return None
     return [piece for event in told for piece in event.choices]
 
@@ -150,7 +150,7 @@ def _pieces_of(data: bytes) -> list[_Piece] | None:
 def _logprobs(raw: msgspec.Raw) -> tuple[float, ...] | None:
     try:
         told = _decode_logprobs(raw)
-    except _ERRORS:
+    except DECODE_ERRORS:
         return None  # of another shape than OpenAI's
     if told is None or told.content is None:
         return None
@@ -196,7 +196,7 @@ def _bare(payload: bytes) -> bytes:
     try:
         whole = _OBJECT(payload)
         choices = _OBJECTS(whole.get("choices", b"[]"))
-    except _ERRORS:
+    except DECODE_ERRORS:
         return payload  # no answer of a known shape, and so without a known place for them
     if not any(choice.get("logprobs", _NULL) != _NULL for choice in choices):
         return payload

@@ -5,14 +5,14 @@ from typing import Any
 
 import msgspec
 
-from app.wire.turns import Turn
+from app.wire.decoding import read_or_none
+from app.wire.turns import Turn, call_by_name
 from routers.text.moves import Move, ToolCall, ToolResult
 from routers.types import ROLES, Role
 
 MAX_TURNS = 200
 """Of a longer conversation its end is read."""
 
-_ERRORS = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 _TEXTS = frozenset({"text", "input_text", "output_text"})
 
 
@@ -23,15 +23,17 @@ def moves_of(turns: Sequence[Turn]) -> list[Move]:
 
 def _move(turn: Turn) -> Move:
     role = ROLES.get(turn.role, Role.USER)
-    content = _value(turn.content)
+    content = read_or_none(turn.content)
     parts = (
         [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
     )
     text = _text(content)
     results = [*_results(parts)]
     if role is Role.TOOL:
-        call_id = _by_name(_value(turn.name)) if turn.role == "function" else turn.tool_call_id
-        name = call_id if isinstance(call_id, str) else str(_value(call_id))
+        call_id = (
+            call_by_name(read_or_none(turn.name)) if turn.role == "function" else turn.tool_call_id
+        )
+        name = call_id if isinstance(call_id, str) else str(read_or_none(call_id))
         results.append(ToolResult(name, text))
         text = ""
     return Move(
@@ -44,7 +46,7 @@ def _move(turn: Turn) -> Move:
 
 
 def _calls(turn: Turn) -> Iterator[ToolCall]:
-    calls = _value(turn.tool_calls)
+    calls = read_or_none(turn.tool_calls)
     for call in calls if isinstance(calls, list) else ():
         if not isinstance(call, dict):
             continue
@@ -52,10 +54,10 @@ def _calls(turn: Turn) -> Iterator[ToolCall]:
         if isinstance(function, dict):
             arguments = function.get("arguments", function.get("input"))
             yield ToolCall(str(call.get("id", "")), str(function.get("name")), _written(arguments))
-    function = _value(turn.function_call)
+    function = read_or_none(turn.function_call)
     if isinstance(function, dict):
         name = function.get("name")
-        yield ToolCall(_by_name(name), str(name), _written(function.get("arguments")))
+        yield ToolCall(call_by_name(name), str(name), _written(function.get("arguments")))
 
 
 def _uses(parts: Sequence[dict[str, Any]]) -> Iterator[ToolCall]:
@@ -93,17 +95,3 @@ def _text(content: Any) -> str:
 
 def _written(arguments: Any) -> str:
     return arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
-
-
-def _by_name(name: Any) -> str:
-    """Name a call of the old kind, which has no id."""
-    return f"function {name}"
-
-
-def _value(raw: Any) -> Any:
-    if not raw:
-        return None
-    try:
-        return msgspec.json.decode(raw)
-    except _ERRORS:
-        return None

@@ -12,9 +12,9 @@ import msgspec
 
 from app.paths import CHAT_COMPLETIONS, MESSAGES, RESPONSES
 from app.wire.body import Fields
+from app.wire.decoding import DECODE_ERRORS
 
 _MESSAGES = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
-_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _SYSTEM_ROLES = frozenset({b'"system"', b'"developer"'})
 _PARAGRAPH = "\n\n"
 _encode = msgspec.json.Encoder().encode
@@ -51,7 +51,7 @@ def with_prompt(fields: Fields, prompt: SystemPrompt, *, dialect: str) -> Fields
     """
     try:
         return _ADDERS[dialect](fields, prompt)
-    except _ERRORS:
+    except DECODE_ERRORS:
         return fields
 
 

@@ -32,3 +32,8 @@ class Turn(msgspec.Struct, frozen=True):
 
 TURNS = msgspec.json.Decoder(list[Turn])
 """Reads the value of `messages`; contents are parsed by who needs them, once."""
+
+
+def call_by_name(name: object) -> str:
+    """Return what a call of the old kind goes by, which has no id."""
+    return f"function {name}"

@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 
 from app.usage import Usage
+from app.wire.decoding import DECODE_ERRORS
 from app.wire.usage_records import decoded
-from app.wire.usual_usage import DECODE_ERRORS, plain
+from app.wire.usual_usage import plain
 
 _USUAL_PARTS = frozenset({"cached_tokens", "reasoning_tokens"})
 """What every record with details tells, be it nothing."""

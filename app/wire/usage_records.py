@@ -13,7 +13,8 @@ from typing import Any, TypeGuard
 import msgspec
 
 from app.usage import ToldUsage, UsagePart
-from app.wire.usual_usage import DECODE_ERRORS, MAX_TOKENS, plain, told_beside
+from app.wire.decoding import DECODE_ERRORS
+from app.wire.usual_usage import MAX_TOKENS, plain, told_beside
 
 _Path = tuple[str, ...]
 

@@ -7,11 +7,10 @@ these do in the same way.
 import msgspec
 
 from app.usage import ToldUsage
+from app.wire.decoding import DECODE_ERRORS
 
 MAX_TOKENS = 100_000_000
 """Ten times the largest context window on offer: no count of one answer is larger."""
-
-DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Cached(msgspec.Struct, frozen=True, gc=False):

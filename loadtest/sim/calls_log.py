@@ -5,7 +5,6 @@ best in it is configured. A log tells of a call what became of it where it went;
 have gone otherwise. So rates are estimated over stretches of calls, and drawn from anew.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 
 from app.error_answers import answer_for
 from app.errors import UpstreamError
+from loadtest.sim.records import read_records
 from loadtest.sim.traffic import Floats
 from routers.errors import DataError
 
@@ -55,13 +55,7 @@ def read_calls_log(path: Path, model: str | None = None) -> History:
     DataError
         If it cannot be read, or no model in it has several deployments.
     """
-    if path.suffix.lower() != ".jsonl":
-        raise DataError(f"{path}: only a .jsonl tells of calls one by one; export to one")
-    try:
-        with path.open(encoding="utf-8") as file:
-            records = [json.loads(text) for text in file if text.strip()]
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
+    records = read_records(path, tells="of calls one by one")
     faults = {code for code, is_fault in _codes().items() if is_fault}
     calls: dict[str, list[tuple[float, str, bool]]] = {}
     for record in records:

@@ -74,6 +74,17 @@ def mixed(
     )
 
 
+def pieces_of_work(arrives_s: Floats, rng: np.random.Generator) -> Traffic:
+    """Return requests without tokens: pieces of work whose lengths are exponential."""
+    ones = np.ones(len(arrives_s), np.int64)
+    return Traffic(
+        arrives_s=arrives_s,
+        input_tokens=ones,
+        output_tokens=ones,
+        effort=rng.exponential(1.0, len(arrives_s)),
+    )
+
+
 def conversations(
     begins_s: Floats,
     rng: np.random.Generator,

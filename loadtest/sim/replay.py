@@ -1,12 +1,12 @@
 """A decision log as traffic: what `steelyard export --out log.jsonl` wrote, request by request."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from loadtest.sim.records import read_records
 from loadtest.sim.traffic import Traffic
 from routers.errors import DataError
 
@@ -29,13 +29,7 @@ def read_log(path: Path, *, speedup: float = 1.0) -> Traffic:
     DataError
         If it cannot be read, is a `.parquet` (which knows no times), or no row has what is needed.
     """
-    if path.suffix.lower() != ".jsonl":
-        raise DataError(f"{path}: only a .jsonl tells when requests came; export to one")
-    try:
-        with path.open(encoding="utf-8") as file:
-            records = [json.loads(text) for text in file if text.strip()]
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
+    records = read_records(path, tells="when requests came")
     rows = sorted(
         (_came_at(each), number)
         for number, each in enumerate(records)

@@ -16,6 +16,7 @@ from app.errors import (
     UpstreamUnsupportedError,
 )
 from app.paths import MESSAGES
+from app.wire.decoding import DECODE_ERRORS
 from app.wire.messages.errors import OVERLOADED, error_body, status_of, too_long, type_of
 from routers.errors import NoEligibleModelError
 
@@ -85,7 +86,7 @@ def _message(error: BaseException, usual: str) -> str:
         return usual
     try:
         return _decode_body(error.body).error.message or usual
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return usual
 
 

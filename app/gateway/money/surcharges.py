@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from app.wire.decoding import DECODE_ERRORS
 from routers.models import ModelSpec
 
 _SPOKEN = "audio"
@@ -61,7 +62,6 @@ class _Tool(msgspec.Struct, gc=False):
 
 
 _decode_tools = msgspec.json.Decoder(list[_Tool] | None).decode
-_DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def extras_of(fields: Mapping[str, bytes]) -> tuple[Extra, ...]:
@@ -111,7 +111,7 @@ def _extra(name: str, fields: Mapping[str, bytes]) -> Extra | None:
         return None
     try:
         value = msgspec.json.decode(fields[name])
-    except _DECODE_ERRORS:
+    except DECODE_ERRORS:
         return Extra(name)
     if isinstance(value, str):
         return None if value in PRICED_FIELDS[name] else Extra(name, value)
@@ -128,7 +128,7 @@ def _is_free(kind: str) -> bool:
 def _hosted_tools(raw: bytes) -> tuple[Extra, ...]:
     try:
         tools = _decode_tools(raw) or ()
-    except _DECODE_ERRORS:
+    except DECODE_ERRORS:
         return (Extra("tools"),)
     kinds = dict.fromkeys(tool.kind for tool in tools if not _is_free(tool.kind))
     return tuple(Extra("tools", kind) for kind in kinds)

@@ -11,8 +11,7 @@ import msgspec
 
 from app.providers.base import TextPiece
 from app.providers.chat.wire import NULL, is_readable
-
-_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+from app.wire.decoding import DECODE_ERRORS
 
 
 class _Delta(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
@@ -62,6 +61,6 @@ def read_text_event(data: bytes) -> TextEvent | None:
     """Read the data of an event; None where it says anything but a piece of text."""
     try:
         event = _decode(data)
-    except _ERRORS:
+    except DECODE_ERRORS:
         return None
     return event if is_readable(data) else None

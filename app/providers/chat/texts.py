@@ -12,6 +12,7 @@ from app.providers.http.sse import DONE, Comment, ErrorEvent
 from app.providers.http.sse_stream import SseStream
 from app.usage import ToldUsage
 from app.wire.completions.request import COMPLETIONS
+from app.wire.decoding import DECODE_ERRORS
 from app.wire.usage_records import read_usage
 
 _NULL = msgspec.Raw(b"null")
@@ -32,7 +33,6 @@ class _Texts(msgspec.Struct, frozen=True, gc=False):
 
 
 _decode = msgspec.json.Decoder(_Texts).decode
-_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def read_texts(body: bytes, headers: Headers) -> Chunk:
@@ -156,7 +156,7 @@ def _read(data: bytes, mender: Mender) -> tuple[_Texts | None, bytes]:
     if not mender.halves:
         try:
             said = _decode(data)
-        except _ERRORS:
+        except DECODE_ERRORS:
             pass
         else:
             if is_clean(data):

@@ -12,13 +12,13 @@ from app.errors import UpstreamInvalidResponseError
 from app.providers.http.error_body import ErrorDetail, error_detail
 from app.providers.http.lenient import Mender, dumps, is_clean
 from app.usage import ToldUsage
+from app.wire.decoding import DECODE_ERRORS
 from app.wire.usage_records import read_usage
 
 NULL = msgspec.Raw(b"null")
 """What a field that is absent, or says so, decodes to."""
 
 _BACKSLASH = ord("\\")
-_DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _TEXT_KEYS = ("content", "refusal", "reasoning_content", "reasoning")
 
 
@@ -98,7 +98,7 @@ def _with_usage(options: bytes) -> msgspec.Raw:
         return msgspec.Raw(b'{"include_usage":true}')
     try:
         merged = _decode_object(options)
-    except _DECODE_ERRORS:
+    except DECODE_ERRORS:
         return msgspec.Raw(options)  # the upstream says better than we what is wrong with it
     merged["include_usage"] = msgspec.Raw(b"true")
     return msgspec.Raw(_encode(merged))
@@ -108,7 +108,7 @@ def decode_event(data: bytes) -> ChunkEvent | None:
     """Decode the data of one streamed event; None where it is not quite what it should be."""
     try:
         event = _decode_event(data)
-    except _DECODE_ERRORS:
+    except DECODE_ERRORS:
         return None
     return event if is_readable(data) else None
 
@@ -171,7 +171,7 @@ def decode_completion(body: bytes) -> tuple[Completion, bytes]:
     """
     try:
         completion = _decode_completion(body)
-    except _DECODE_ERRORS:
+    except DECODE_ERRORS:
         return _mend_completion(body)
     return (completion, body) if is_clean(body) else _mend_completion(body)
 
@@ -253,7 +253,7 @@ def told_usage(answer: ChunkEvent | Completion) -> ToldUsage | None:
     if answer.x_groq is not NULL:
         try:
             return read_usage(_decode_object(answer.x_groq).get("usage", NULL))
-        except _DECODE_ERRORS:
+        except DECODE_ERRORS:
             return None
     return None
 

@@ -9,7 +9,7 @@ from app.providers.http.error_body import error_detail
 from app.providers.http.errors import Headers, error_from_status
 from app.providers.http.wordings import unquoted
 from app.providers.translation.errors import openai_error_body
-from app.providers.translation.fields import DECODE_ERRORS
+from app.wire.decoding import DECODE_ERRORS
 
 _NO_SUCH_MODEL = re.compile(
     r"model identifier is invalid|inference profile[^.]{0,60}(?:not|n't) (?:exist|found)"

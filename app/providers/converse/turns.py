@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 
-from app.providers.translation.fields import DECODE_ERRORS
 from app.providers.translation.history import NOT_ANSWERED, Call, Message, Speech, ToolCall
 from app.providers.translation.parts import (
     NULL,
@@ -22,6 +21,7 @@ from app.providers.translation.parts import (
     typed_data,
     unsupported_content,
 )
+from app.wire.decoding import DECODE_ERRORS
 
 VENDOR = "Bedrock models"
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from app.errors import UpstreamError
+from app.wire.decoding import DECODE_ERRORS
 
 _SECRET_NAME = re.compile(r"auth|cookie|key|secret|token", re.IGNORECASE)
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -63,7 +64,7 @@ def _unescaped(body: bytes) -> bytes:
     """Return every string of a JSON text, without its escapes."""
     try:
         return b"\n".join(_strings(msgspec.json.decode(body)))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return b""
 
 

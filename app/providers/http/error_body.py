@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from app.providers.http.wordings import STATUSES, TOO_LONG_CODES, is_too_long
+from app.wire.decoding import DECODE_ERRORS
 
 _MAX_DEPTH = 6
 _MAX_PARTS = 500
@@ -271,7 +272,7 @@ def _plain(body: bytes) -> str | None:
 def _decoded(body: bytes) -> object:
     try:
         return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         pass
     try:
         value = json.loads(body.decode("utf-8-sig", "replace"), strict=False)

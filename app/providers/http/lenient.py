@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from app.wire.decoding import DECODE_ERRORS
+
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _BACKSLASH = ord("\\")
 _RAW_BYTES = re.compile("[\udc80-\udcff]+")
@@ -23,7 +25,6 @@ _REPLACEMENT = "\ufffd"
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
-_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def is_clean(data: bytes) -> bool:
@@ -43,7 +44,7 @@ def is_valid(data: bytes) -> bool:
     """Whether a strict client can read it."""
     try:
         _decode(data)
-    except _ERRORS:
+    except DECODE_ERRORS:
         return False
     return True
 
@@ -67,7 +68,7 @@ class Mender:
         """
         try:
             value = _decode(data)
-        except _ERRORS:
+        except DECODE_ERRORS:
             value = None
         else:
             if not self.halves:
@@ -91,7 +92,7 @@ class Mender:
         """
         try:
             return _decode(data)
-        except _ERRORS:
+        except DECODE_ERRORS:
             pass
         try:
             return _loads(data)

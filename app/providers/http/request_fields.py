@@ -10,6 +10,7 @@ from app.paths import CHAT_COMPLETIONS, MESSAGES, RESPONSES
 from app.providers.base import ModelCall
 from app.providers.http.paid import OUTPUT_LIMITS, with_output_limit
 from app.wire.completions.request import COMPLETIONS
+from app.wire.decoding import DECODE_ERRORS
 from app.wire.pinned.endpoints import PINNED
 
 _TAKE_COMPLETION_LIMITS = ("api.openai.com", ".openai.azure.com")
@@ -19,7 +20,6 @@ _LIMIT_FIELDS = {MESSAGES: "max_tokens", COMPLETIONS: "max_tokens", RESPONSES: "
 """What dialects besides chat completions call the limit of an answer."""
 
 _MESSAGES = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
-_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _DEVELOPER = msgspec.Raw(b'"developer"')
 
 
@@ -90,7 +90,7 @@ def with_developer_as(fields: Mapping[str, bytes], role: str) -> Mapping[str, by
     """
     try:
         messages = _MESSAGES.decode(fields.get("messages", b"[]"))
-    except _ERRORS:
+    except DECODE_ERRORS:
         return fields
     told = msgspec.Raw(msgspec.json.encode(role))
     found = [each for each in messages if each.get("role") == _DEVELOPER]

@@ -19,8 +19,9 @@ from app.providers.http.passed_on import Found, PassedOnStream
 from app.providers.http.sse import MAX_EVENT_BYTES
 from app.providers.messages.wire import FINISH_REASONS, Event, UsageSoFar, read_event, read_message
 from app.providers.translation.seals import without_seals
+from app.wire.decoding import DECODE_ERRORS
 from app.wire.messages.seal import is_signed, may_hold_unsigned
-from app.wire.messages.shapes import DECODE_ERRORS, THINKING_TYPES
+from app.wire.messages.shapes import THINKING_TYPES
 from app.wire.thinking import bounded_thinking
 from app.wire.usage_records import read_usage
 

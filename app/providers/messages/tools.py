@@ -7,6 +7,7 @@ import msgspec
 
 from app.errors import UpstreamUnsupportedError
 from app.providers.translation.fields import Tool
+from app.wire.decoding import DECODE_ERRORS
 
 _NULL = msgspec.Raw(b"null")
 _NO_PARAMETERS = msgspec.Raw(b'{"type":"object","properties":{}}')
@@ -50,7 +51,7 @@ def _input_schema(parameters: msgspec.Raw, where: str) -> dict[str, msgspec.Raw]
     """Return the schema with `"type": "object"`, which Anthropic demands and OpenAI does not."""
     try:
         schema = _decode_schema(parameters)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         _refuse(f"{where}: parameters must be a JSON schema of an object")
     if not schema:
         return _NO_PARAMETERS

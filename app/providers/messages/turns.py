@@ -5,9 +5,9 @@ from typing import Any
 import msgspec
 
 from app.providers.messages.content import VENDOR, content_blocks, mark_cached, text_blocks
-from app.providers.translation.fields import DECODE_ERRORS
 from app.providers.translation.history import NOT_ANSWERED, Call, Message, Speech, ToolCall
 from app.providers.translation.parts import Blocks, Part
+from app.wire.decoding import DECODE_ERRORS
 
 
 class _Thinking(msgspec.Struct):

@@ -21,6 +21,7 @@ from app.providers.http.errors import Headers, error_from_event
 from app.providers.http.lenient import Mender
 from app.providers.http.passed_on import Found, PassedOnStream
 from app.usage import ToldUsage
+from app.wire.decoding import DECODE_ERRORS
 from app.wire.usage_records import read_usage
 
 _NULL = msgspec.Raw(b"null")
@@ -95,7 +96,6 @@ def _n_chars(value: Any, key: str = "") -> int:
 _decode_response = msgspec.json.Decoder(_Response).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
 _encode = msgspec.json.Encoder().encode
-_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def encode_native(fields: Mapping[str, bytes], *, model: str) -> bytes:
@@ -134,12 +134,12 @@ def _read_response(body: bytes) -> tuple[_Response, bytes]:
     """Return a Response, and the bytes of it that clients can read."""
     try:
         return _decode_response(body), body
-    except _ERRORS:
+    except DECODE_ERRORS:
         pass
     try:
         _, body = Mender().read(body)
         return _decode_response(body), body
-    except (ValueError, *_ERRORS) as error:
+    except (ValueError, *DECODE_ERRORS) as error:
         raise UpstreamInvalidResponseError("the upstream's answer is no response") from error
 
 
@@ -199,12 +199,12 @@ class NativeStream(PassedOnStream):
 def _read_event(data: bytes) -> _Event:
     try:
         return _decode_event(data)
-    except _ERRORS:
+    except DECODE_ERRORS:
         pass
     try:
         # What is no JSON for the strict is passed on as it came, as all else is.
         return _decode_event(Mender().read(data)[1])
-    except (ValueError, *_ERRORS) as error:
+    except (ValueError, *DECODE_ERRORS) as error:
         raise UpstreamInvalidResponseError("an event of the upstream is none") from error
 
 

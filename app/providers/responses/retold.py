@@ -9,9 +9,9 @@ from app.errors import UpstreamInvalidResponseError
 from app.paths import RESPONSES
 from app.providers.base import Chunk
 from app.providers.http.sse import Comment, SseParser
+from app.wire.decoding import DECODE_ERRORS
 
 _ENDS = frozenset({"response.completed", "response.incomplete"})
-_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_any = msgspec.json.Decoder(dict[str, Any]).decode
 _encode = msgspec.json.Encoder().encode
@@ -26,7 +26,7 @@ def last_response(events: bytes) -> bytes | None:
         try:
             event = _decode(data)
             kind = msgspec.json.decode(event.get("type", b"null"))
-        except _ERRORS:
+        except DECODE_ERRORS:
             continue
         if kind in _ENDS and "response" in event:
             return bytes(event["response"])
@@ -58,7 +58,7 @@ def response_in_pieces(whole: Chunk) -> Chunk:
     """
     try:
         told = list(_events(_decode_any(whole.data)))
-    except (TypeError, AttributeError, *_ERRORS) as error:
+    except (TypeError, AttributeError, *DECODE_ERRORS) as error:
         raise UpstreamInvalidResponseError(
             "the upstream did not stream its answer, and it cannot be told in pieces"
         ) from error

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from app.errors import UpstreamUnsupportedError
+from app.wire.decoding import DECODE_ERRORS
 
 Fields = Mapping[str, bytes]
 """Of a client's body: top-level key → JSON bytes."""
@@ -41,8 +42,6 @@ NEUTRAL: Mapping[str, tuple[object, ...]] = {
 JSON_ONLY = "Answer with one JSON object and nothing else: no prose around it, no code fence."
 """Asks in words for what `json_object` asks for, where an API has no such mode. Clients of OpenAI's
 have to ask for JSON in words as well."""
-
-DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _JsonSchema(msgspec.Struct):

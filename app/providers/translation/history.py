@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 import msgspec
 
 from app.errors import UpstreamUnsupportedError
-from app.providers.translation.fields import DECODE_ERRORS
 from app.providers.translation.parts import NULL, Blocks, Part, unsupported_content
+from app.wire.decoding import DECODE_ERRORS
 
 _NOT_IN_AN_ID = re.compile(r"[^a-zA-Z0-9_-]")
 NOT_ANSWERED = "There is no result: the call was not carried out."

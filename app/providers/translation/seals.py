@@ -12,7 +12,7 @@ import msgspec
 from app.errors import UpstreamError
 from app.providers.base import ModelCall
 from app.providers.http.error_body import error_detail
-from app.providers.translation.fields import DECODE_ERRORS
+from app.wire.decoding import DECODE_ERRORS
 
 _AGAINST_SEALS = re.compile(
     # Anthropic, also on Bedrock

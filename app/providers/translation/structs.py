@@ -8,7 +8,7 @@ import msgspec
 
 from app.errors import UpstreamInvalidResponseError
 from app.providers.http.lenient import Mender, mended_json
-from app.providers.translation.fields import DECODE_ERRORS
+from app.wire.decoding import DECODE_ERRORS
 
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 

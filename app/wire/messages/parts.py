@@ -6,7 +6,8 @@ from typing import Any, NoReturn
 import msgspec
 
 from app.errors import UpstreamUnsupportedError
-from app.wire.messages.shapes import DECODE_ERRORS, NULL, Block, result_blocks
+from app.wire.decoding import DECODE_ERRORS
+from app.wire.messages.shapes import NULL, Block, result_blocks
 
 Parts = list[dict[str, Any]]
 

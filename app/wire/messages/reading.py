@@ -8,9 +8,9 @@ import msgspec
 from app.errors import InvalidRequestError
 from app.head import RequestHead
 from app.wire.chat_request import ChatRequest, check_number, too_many
+from app.wire.decoding import DECODE_ERRORS
 from app.wire.envelope import decode_value, read_envelope
 from app.wire.messages.shapes import (
-    DECODE_ERRORS,
     DECODERS,
     NOTHING,
     OF_ITS_SERVERS,

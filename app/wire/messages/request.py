@@ -11,17 +11,10 @@ from typing import Any
 import msgspec
 
 from app.errors import UpstreamUnsupportedError
+from app.wire.decoding import DECODE_ERRORS
 from app.wire.messages.answer import Told
 from app.wire.messages.names import ToolNames
-from app.wire.messages.shapes import (
-    DECODE_ERRORS,
-    NOTHING,
-    NULL,
-    OF_ITS_SERVERS,
-    Asked,
-    OutputConfig,
-    Thinking,
-)
+from app.wire.messages.shapes import NOTHING, NULL, OF_ITS_SERVERS, Asked, OutputConfig, Thinking
 from app.wire.messages.tools import chat_choice, chat_tools, fits_strict
 from app.wire.messages.turns import ChatTurns
 

@@ -13,7 +13,6 @@ import msgspec
 NULL = msgspec.Raw(b"null")
 """What a field that is absent, or says so, decodes to."""
 
-DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 THINKING_TYPES = frozenset({"thinking", "redacted_thinking"})
 
 EFFORTS = ("low", "medium", "high", "xhigh", "max")

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from app.wire.chat_answer import Choice
-from app.wire.messages.shapes import DECODE_ERRORS
+from app.wire.decoding import DECODE_ERRORS
 
 STOP_REASONS = {
     "stop": "end_turn",

@@ -13,11 +13,12 @@ from app.errors import UpstreamInvalidResponseError
 from app.providers.base import TextPiece
 from app.usage import Usage
 from app.wire.chat_answer import Call, Choice, Said, read_completion
+from app.wire.decoding import DECODE_ERRORS
 from app.wire.messages.answer import Told, made_up_id
 from app.wire.messages.counts import messages_usage
 from app.wire.messages.names import ToolNames, id_for_client
 from app.wire.messages.seal import seal_of
-from app.wire.messages.shapes import DECODE_ERRORS, THINKING_TYPES
+from app.wire.messages.shapes import THINKING_TYPES
 from app.wire.messages.stops import input_of, stop_of
 from app.wire.sse import add_fields
 

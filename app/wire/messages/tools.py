@@ -5,8 +5,9 @@ from typing import Any
 import msgspec
 
 from app.errors import UpstreamUnsupportedError
+from app.wire.decoding import DECODE_ERRORS
 from app.wire.messages.names import ToolNames
-from app.wire.messages.shapes import DECODE_ERRORS, NULL, Tool, ToolChoice
+from app.wire.messages.shapes import NULL, Tool, ToolChoice
 
 _NO_PARAMETERS = msgspec.Raw(b'{"type":"object","properties":{}}')
 _NO_EXAMPLES = frozenset({b"null", b"[]"})

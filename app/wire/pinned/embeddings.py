@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from app.errors import InvalidRequestError, UpstreamInvalidResponseError
+from app.wire.decoding import DECODE_ERRORS
 from app.wire.envelope import decode_value
 
 MAX_INPUTS = 2048
@@ -26,7 +27,6 @@ _TOKEN_LISTS = msgspec.json.Decoder(list[list[_TokenId]])
 _FORM = msgspec.json.Decoder(str | None)
 _VECTOR = msgspec.json.Decoder(list[float])
 _RAWS = msgspec.json.Decoder(list[msgspec.Raw])
-_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _encode = msgspec.json.encode
 
 T = TypeVar("T", bound=Sequence[Any])
@@ -134,7 +134,7 @@ def read_vectors(body: bytes, fields: Mapping[str, bytes]) -> bytes:
     """
     try:
         vectors = _decode(body).data
-    except _ERRORS as error:
+    except DECODE_ERRORS as error:
         raise UpstreamInvalidResponseError(
             "the upstream's answer holds no embeddings that can be read"
         ) from error
@@ -178,7 +178,7 @@ def _written(vector: bytes, *, base64_wanted: bool) -> Any:
             return list(struct.unpack(f"<{len(packed) // 4}f", packed))
         values = _VECTOR.decode(vector)
         return base64.b64encode(struct.pack(f"<{len(values)}f", *values)).decode()
-    except (*_ERRORS, ValueError, struct.error, OverflowError) as error:
+    except (*DECODE_ERRORS, ValueError, struct.error, OverflowError) as error:
         raise UpstreamInvalidResponseError("the upstream gave an embedding that is none") from error
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import msgspec
 
+from app.wire.decoding import DECODE_ERRORS
 from app.wire.responses.request import chat_form, function_tool
 from app.wire.tool_names import ToolNames
 
 _FLAT = re.compile(rb'"type"\s*:\s*"(?:function|custom)"\s*,\s*"(?:name|description|parameters)"')
 _SAID_TO_US = ("model", "routing")
 _tools = msgspec.json.Decoder(list[dict[str, Any]]).decode
-_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def as_chat_fields(fields: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -36,7 +36,7 @@ def as_chat_fields(fields: Mapping[str, Any]) -> Mapping[str, Any]:
         return fields
     try:
         listed = _tools(tools)
-    except _ERRORS:
+    except DECODE_ERRORS:
         return fields  # whoever reads them in earnest says better what is wrong
     if not any(_is_flat(tool) for tool in listed):
         return fields

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from app.wire.decoding import DECODE_ERRORS
 from app.wire.tool_names import TAKEN_PATTERN, ToolNames
 
 _NULL = msgspec.Raw(b"null")
-_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Tool(msgspec.Struct, frozen=True, gc=False):
@@ -42,7 +42,7 @@ def usual_tools(listed: bytes, names: ToolNames) -> list[Mapping[str, Any]] | No
     """
     try:
         tools = _decode(listed)
-    except _ERRORS:
+    except DECODE_ERRORS:
         return None
     names.add_functions([tool.name for tool in tools])
     return [{"type": "function", "function": _function(tool)} for tool in tools]

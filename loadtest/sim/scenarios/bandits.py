@@ -12,17 +12,8 @@ import numpy as np
 
 from app.gateway.deployments.bandit import Bandit, BanditKind, BanditRule
 from loadtest.sim.calls_log import read_calls_log
-from loadtest.sim.scenarios.base import (
-    SCENARIOS,
-    Report,
-    Row,
-    Scenario,
-    Setting,
-    Verdict,
-    averaged,
-    line,
-    plot,
-)
+from loadtest.sim.drawn import averaged, line, plot
+from loadtest.sim.scenarios.base import SCENARIOS, Report, Row, Scenario, Setting, Verdict
 from loadtest.sim.traffic import Floats
 from loadtest.sim.trials import Priority, Trials, run
 from loadtest.sim.world import MakeBalance

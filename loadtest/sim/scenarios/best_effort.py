@@ -6,17 +6,8 @@ import numpy as np
 
 from app.gateway.load.load_price import FITTED, LoadPrice
 from loadtest.sim.arrivals import poisson, stepped
-from loadtest.sim.scenarios.base import (
-    SCENARIOS,
-    Report,
-    Row,
-    Scenario,
-    Setting,
-    Verdict,
-    averaged,
-    line,
-    plot,
-)
+from loadtest.sim.drawn import averaged, line, plot
+from loadtest.sim.scenarios.base import SCENARIOS, Report, Row, Scenario, Setting, Verdict
 from loadtest.sim.scenarios.bursts import phases, traffic_of
 from loadtest.sim.tiers import EASY_MIX, HARD_MIX, TIERS, Questions, Served, of, serve
 

@@ -3,17 +3,8 @@
 import numpy as np
 
 from loadtest.sim.arrivals import stepped
-from loadtest.sim.scenarios.base import (
-    SCENARIOS,
-    Report,
-    Scenario,
-    Setting,
-    Verdict,
-    averaged,
-    line,
-    plot,
-    times,
-)
+from loadtest.sim.drawn import averaged, line, plot, times
+from loadtest.sim.scenarios.base import SCENARIOS, Report, Scenario, Setting, Verdict
 from loadtest.sim.tiers import TIERS, of, serve
 from loadtest.sim.traffic import Traffic
 

@@ -10,19 +10,10 @@ from app.gateway.latency import Pace
 from app.gateway.latency_terms import LatencyTerms
 from app.stub.tiers import TIERS
 from loadtest.sim.arrivals import poisson
+from loadtest.sim.drawn import averaged, line, plot
 from loadtest.sim.fleet import Place
 from loadtest.sim.result import Result
-from loadtest.sim.scenarios.base import (
-    SCENARIOS,
-    Report,
-    Row,
-    Scenario,
-    Setting,
-    Verdict,
-    averaged,
-    line,
-    plot,
-)
+from loadtest.sim.scenarios.base import SCENARIOS, Report, Row, Scenario, Setting, Verdict
 from loadtest.sim.stubs import StubServer
 from loadtest.sim.traffic import Floats, Traffic
 from loadtest.sim.world import UPPER_LENGTH, World

@@ -10,19 +10,10 @@ from app.gateway.queues.virtual_counters import INPUT_WEIGHT, OUTPUT_WEIGHT, Ran
 from app.keys import Priority
 from loadtest.sim.arrivals import poisson
 from loadtest.sim.door import Door
+from loadtest.sim.drawn import averaged, line, plot
 from loadtest.sim.fleet import Place
 from loadtest.sim.result import Result, percentile_s
-from loadtest.sim.scenarios.base import (
-    SCENARIOS,
-    Report,
-    Row,
-    Scenario,
-    Setting,
-    Verdict,
-    averaged,
-    line,
-    plot,
-)
+from loadtest.sim.scenarios.base import SCENARIOS, Report, Row, Scenario, Setting, Verdict
 from loadtest.sim.servers import SlotServer
 from loadtest.sim.traffic import Floats, Ints, Traffic
 from loadtest.sim.world import World

@@ -6,7 +6,8 @@ import numpy as np
 
 from app.gateway.deployments.forecast import DAY_S, Forecast
 from loadtest.sim.arrivals import diurnal, stepped
-from loadtest.sim.scenarios.base import SCENARIOS, Report, Scenario, Setting, Verdict, line, plot
+from loadtest.sim.drawn import line, plot
+from loadtest.sim.scenarios.base import SCENARIOS, Report, Scenario, Setting, Verdict
 from loadtest.sim.traffic import Floats
 
 TICK_S, HORIZON_S = 10.0, 300.0

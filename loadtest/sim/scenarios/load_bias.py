@@ -8,9 +8,10 @@ import numpy as np
 
 from app.gateway.load.shadow_prices import RateLimit, ShadowPrices, Shared, UsageRates
 from loadtest.sim.arrivals import poisson
+from loadtest.sim.drawn import line, plot
 from loadtest.sim.fleet import Place, Quota
 from loadtest.sim.result import Result
-from loadtest.sim.scenarios.base import SCENARIOS, Report, Scenario, Setting, Verdict, line, plot
+from loadtest.sim.scenarios.base import SCENARIOS, Report, Scenario, Setting, Verdict
 from loadtest.sim.servers import SlotServer
 from loadtest.sim.tiers import of
 from loadtest.sim.traffic import Floats

@@ -4,6 +4,7 @@ import numpy as np
 
 from app.gateway.deployments.balances import BALANCES
 from loadtest.sim.arrivals import poisson
+from loadtest.sim.drawn import averaged, line, plot, times
 from loadtest.sim.fleet import Place
 from loadtest.sim.mixes import (
     DECODE_S_PER_TOKEN,
@@ -13,17 +14,7 @@ from loadtest.sim.mixes import (
     mixed,
 )
 from loadtest.sim.result import Result
-from loadtest.sim.scenarios.base import (
-    SCENARIOS,
-    Report,
-    Scenario,
-    Setting,
-    Verdict,
-    averaged,
-    line,
-    plot,
-    times,
-)
+from loadtest.sim.scenarios.base import SCENARIOS, Report, Scenario, Setting, Verdict
 from loadtest.sim.servers import BatchServer, Speed
 from loadtest.sim.traffic import Traffic
 from loadtest.sim.world import MakeBalance, World

@@ -14,17 +14,8 @@ import numpy as np
 
 from app.gateway.load.load_price import FITTED
 from loadtest.sim.arrivals import bursty
-from loadtest.sim.scenarios.base import (
-    SCENARIOS,
-    Report,
-    Row,
-    Scenario,
-    Setting,
-    Verdict,
-    averaged,
-    line,
-    plot,
-)
+from loadtest.sim.drawn import averaged, line, plot
+from loadtest.sim.scenarios.base import SCENARIOS, Report, Row, Scenario, Setting, Verdict
 from loadtest.sim.tiers import DEADLINE_S, EASY_MIX, SLOTS, TIERS, Questions, of, serve
 from loadtest.sim.traffic import Floats, Traffic
 from scripts.dashboards.drawing import Plot

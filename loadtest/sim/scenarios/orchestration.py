@@ -8,21 +8,13 @@ import numpy as np
 from app.gateway.deployments.orchestration import Orchestration
 from app.gateway.deployments.orchestrator import Mode, OrchestrationRule
 from loadtest.sim.arrivals import poisson
+from loadtest.sim.drawn import averaged, line, plot, times
 from loadtest.sim.fleet import Place
+from loadtest.sim.mixes import pieces_of_work
 from loadtest.sim.result import Result
-from loadtest.sim.scenarios.base import (
-    SCENARIOS,
-    Report,
-    Scenario,
-    Setting,
-    Verdict,
-    averaged,
-    line,
-    plot,
-    times,
-)
+from loadtest.sim.scenarios.base import SCENARIOS, Report, Scenario, Setting, Verdict
 from loadtest.sim.servers import SlotServer
-from loadtest.sim.traffic import Floats, Traffic
+from loadtest.sim.traffic import Floats
 from loadtest.sim.world import World
 
 UNITS = {
@@ -54,14 +46,7 @@ def run(
 ) -> tuple[Result, Watch]:
     """Simulate one load, while the cheapest unit answers 503 in some stretches of time."""
     rng = np.random.default_rng([seed, round(rate_per_s)])
-    arrives = poisson(rate_per_s, duration_s, rng)
-    ones = np.ones(len(arrives), np.int64)
-    traffic = Traffic(
-        arrives_s=arrives,
-        input_tokens=ones,
-        output_tokens=ones,
-        effort=rng.exponential(1.0, len(arrives)),
-    )
+    traffic = pieces_of_work(poisson(rate_per_s, duration_s, rng), rng)
     places = [
         Place(
             name=name,

@@ -10,34 +10,16 @@ from app.gateway.deployments.balance import CallSize, LeastOutstanding
 from app.gateway.deployments.prefix_affinity import MAX_LOAD, PrefixAffinity
 from app.gateway.deployments.slots import Slot
 from loadtest.sim.arrivals import poisson
+from loadtest.sim.drawn import averaged, line, plot, times
 from loadtest.sim.fleet import Place
 from loadtest.sim.mixes import conversations
 from loadtest.sim.result import Result
-from loadtest.sim.scenarios.base import (
-    SCENARIOS,
-    Report,
-    Scenario,
-    Setting,
-    Verdict,
-    averaged,
-    line,
-    plot,
-    times,
-)
-from loadtest.sim.servers import BatchServer, Speed
+from loadtest.sim.scenarios.base import SCENARIOS, Report, Scenario, Setting, Verdict
+from loadtest.sim.servers import EIGHT_BILLION, BatchServer
 from loadtest.sim.traffic import Traffic
 from loadtest.sim.world import MakeBalance, World
 
 N_INSTANCES = 4
-SPEED = Speed(
-    prefill_s_per_token=1.5e-4,
-    decode_s_per_token=6e-7,
-    decode_s=0.02,
-    max_running=128,
-    kv_tokens=200_000,
-    prefix_tokens=100_000,
-)
-"""About an 8B model on one GPU of today, with room for some fifty conversations."""
 APPLICATIONS = {
     "twelve applications": (12, 8, 6, 5, 4, 3, 3, 2, 2, 2, 1, 1),
     "one application": (1,),
@@ -78,7 +60,7 @@ def traffic_of(applications: Sequence[float], setting: Setting) -> Traffic:
 def run(traffic: Traffic, make: MakeBalance, *, seed: int) -> tuple[Result, float]:
     """Simulate one way to balance; return also which part of the prompts was not read again."""
     places = [
-        Place(name=f"instance {number + 1}", server=BatchServer(traffic, SPEED))
+        Place(name=f"instance {number + 1}", server=BatchServer(traffic, EIGHT_BILLION))
         for number in range(N_INSTANCES)
     ]
     result = World(traffic, places, seed=seed, balances={"model": make}).run()

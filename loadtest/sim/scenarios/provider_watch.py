@@ -9,16 +9,8 @@ import numpy as np
 
 from app.gateway.watch.canaries import next_prompt
 from app.gateway.watch.canary_prompts import CANARY_PROMPTS
-from loadtest.sim.scenarios.base import (
-    SCENARIOS,
-    Report,
-    Row,
-    Scenario,
-    Setting,
-    Verdict,
-    line,
-    plot,
-)
+from loadtest.sim.drawn import line, plot
+from loadtest.sim.scenarios.base import SCENARIOS, Report, Row, Scenario, Setting, Verdict
 from loadtest.sim.traffic import Floats
 from routers.watch.reference import size_class
 from routers.watch.signals import Observation, Placed, Signal

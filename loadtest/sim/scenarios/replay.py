@@ -3,23 +3,14 @@
 import numpy as np
 
 from app.gateway.deployments.balances import BALANCES
+from loadtest.sim.drawn import line, plot, times
 from loadtest.sim.fleet import Place
 from loadtest.sim.replay import read_log
-from loadtest.sim.scenarios.base import SCENARIOS, Report, Scenario, Setting, line, plot, times
-from loadtest.sim.servers import BatchServer, Speed
+from loadtest.sim.scenarios.base import SCENARIOS, Report, Scenario, Setting
+from loadtest.sim.servers import EIGHT_BILLION, BatchServer
 from loadtest.sim.traffic import Traffic
 from loadtest.sim.world import World
 from routers.errors import DataError
-
-SPEED = Speed(
-    prefill_s_per_token=1.5e-4,
-    decode_s_per_token=6e-7,
-    decode_s=0.02,
-    max_running=128,
-    kv_tokens=200_000,
-    prefix_tokens=100_000,
-)
-"""About an 8B model on one GPU of today: a step takes 20 ms whatever it is for."""
 
 
 @SCENARIOS.register("replay")
@@ -39,7 +30,7 @@ class Replay(Scenario):
                 if n_instances == 1 and rows:
                     continue
                 places = [
-                    Place(name=f"instance {number + 1}", server=BatchServer(traffic, SPEED))
+                    Place(name=f"instance {number + 1}", server=BatchServer(traffic, EIGHT_BILLION))
                     for number in range(n_instances)
                 ]
                 world = World(traffic, places, seed=setting.seed, balances={"model": balance})

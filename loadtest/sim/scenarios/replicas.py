@@ -3,18 +3,11 @@
 import numpy as np
 
 from loadtest.sim.arrivals import poisson
+from loadtest.sim.drawn import line, plot, times
 from loadtest.sim.fleet import Place
+from loadtest.sim.mixes import pieces_of_work
 from loadtest.sim.result import Result
-from loadtest.sim.scenarios.base import (
-    SCENARIOS,
-    Report,
-    Scenario,
-    Setting,
-    Verdict,
-    line,
-    plot,
-    times,
-)
+from loadtest.sim.scenarios.base import SCENARIOS, Report, Scenario, Setting, Verdict
 from loadtest.sim.servers import SlotServer
 from loadtest.sim.sharing import share
 from loadtest.sim.traffic import Traffic
@@ -41,14 +34,7 @@ class Replicas(Scenario):
         """Simulate replicas that know nothing of each other, and two ways to take the news."""
         seconds = 20.0 if setting.short else 120.0
         rng = np.random.default_rng(setting.seed)
-        arrives = poisson(RATE_PER_S, seconds, rng)
-        ones = np.ones(len(arrives), np.int64)
-        traffic = Traffic(
-            arrives_s=arrives,
-            input_tokens=ones,
-            output_tokens=ones,
-            effort=rng.exponential(1.0, len(arrives)),
-        )
+        traffic = pieces_of_work(poisson(RATE_PER_S, seconds, rng), rng)
         results = {name: _run(traffic, name, seed=setting.seed) for name in KINDS}
         imbalance = {name: result.imbalance() for name, result in results.items()}
         swing = {name: result.swing(from_s=5.0) for name, result in results.items()}

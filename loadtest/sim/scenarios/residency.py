@@ -9,20 +9,10 @@ from app.gateway.deployments.loading import LoadCredits
 from app.gateway.deployments.machines import Home, HostedModel, Machine, MachineRule
 from loadtest.sim.arrivals import poisson
 from loadtest.sim.boxes import Box, Hosted
+from loadtest.sim.drawn import averaged, line, plot, times
 from loadtest.sim.fleet import Place
 from loadtest.sim.result import Result
-from loadtest.sim.scenarios.base import (
-    SCENARIOS,
-    Report,
-    Row,
-    Scenario,
-    Setting,
-    Verdict,
-    averaged,
-    line,
-    plot,
-    times,
-)
+from loadtest.sim.scenarios.base import SCENARIOS, Report, Row, Scenario, Setting, Verdict
 from loadtest.sim.servers import SlotServer
 from loadtest.sim.traffic import Floats, Ints, Traffic
 from loadtest.sim.world import World

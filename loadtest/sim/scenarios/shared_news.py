@@ -3,19 +3,10 @@
 import numpy as np
 
 from loadtest.sim.arrivals import poisson
+from loadtest.sim.drawn import averaged, line, plot
 from loadtest.sim.fleet import Place
 from loadtest.sim.result import Result
-from loadtest.sim.scenarios.base import (
-    SCENARIOS,
-    Report,
-    Row,
-    Scenario,
-    Setting,
-    Verdict,
-    averaged,
-    line,
-    plot,
-)
+from loadtest.sim.scenarios.base import SCENARIOS, Report, Row, Scenario, Setting, Verdict
 from loadtest.sim.servers import SlotServer
 from loadtest.sim.sharing import share
 from loadtest.sim.traffic import Traffic

@@ -1,7 +1,7 @@
 import numpy as np
 
 from loadtest.sim.colours import hues_of
-from loadtest.sim.scenarios.base import line, plot
+from loadtest.sim.drawn import line, plot
 
 _AT = np.arange(3.0)
 
