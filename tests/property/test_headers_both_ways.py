@@ -278,7 +278,7 @@ def gateway_of_raw_upstream(artifacts, tmp_path_factory):
             )
 
     server = raw_server(script)
-    raw = asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result(10)
+    raw = asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result(60)
     changes = {
         "upstreams.stub.base_url": f"{raw.origin}/v1",
         "upstreams.stub.retries": 0,
@@ -300,7 +300,7 @@ def gateway_of_raw_upstream(artifacts, tmp_path_factory):
             return head.decode("latin-1"), body
 
         yield ask
-    asyncio.run_coroutine_threadsafe(server.__aexit__(None, None, None), loop).result(10)
+    asyncio.run_coroutine_threadsafe(server.__aexit__(None, None, None), loop).result(60)
     loop.call_soon_threadsafe(loop.stop)
-    thread.join(10)
+    thread.join(60)
     loop.close()

@@ -157,7 +157,7 @@ def app(stub_thread, artifacts, tmp_path_factory):
     stub_thread.reset()
     changes = {
         "breaker.failures": 1_000_000,
-        "upstreams.stub.timeouts.whole_answer_s": 10,
+        "upstreams.stub.timeouts.whole_answer_s": 60,
         "server.max_lag_s": 3600,  # the event loop stands still between two requests
     }
     config = stub_config(tmp_path_factory.mktemp("app"), stub_thread.origin, changes=changes)

@@ -83,4 +83,4 @@ class ModelMachine:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(30)
+        self._thread.join(60)

@@ -22,7 +22,7 @@ def prometheus_path() -> str | None:
 
 
 class PrometheusServer:
-    """One server that scrapes one gateway four times a second.
+    """One server that scrapes one gateway every second.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class PrometheusServer:
         assert path is not None, "no prometheus: apt-get install prometheus"
         port = free_port()
         config = {
-            "global": {"scrape_interval": "250ms", "evaluation_interval": "500ms"},
+            "global": {"scrape_interval": "1s", "evaluation_interval": "500ms"},
             "rule_files": [str(rule) for rule in rules],
             "scrape_configs": [
                 {
@@ -116,7 +116,7 @@ class PrometheusServer:
     def until(self, expression: str, *, timeout_s: float = 60.0) -> list[Mapping[str, Any]]:
         """Return the series of a query once it gives any.
 
-        On a busy machine a scrape may miss its quarter of a second, and every gauge is gone then.
+        On a busy machine a scrape may miss its second, and every gauge is gone then.
         """
         deadline = time.monotonic() + timeout_s
         while not (series := self.query(expression)):

@@ -139,5 +139,5 @@ class ScoringServer:
     def __exit__(self, *_: object) -> None:
         self.release.set()
         self._server.shutdown()
-        self._thread.join(10)
+        self._thread.join(60)
         self._server.server_close()

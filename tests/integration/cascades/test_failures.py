@@ -53,11 +53,14 @@ def test_a_draft_that_breaks_off_was_never_seen(start, drafter):
     assert response.headers["x-route-model"] == DEAR
     assert "chatcmpl-score" not in response.text
     assert response.text.endswith("data: [DONE]\n\n")
-    (line,) = [
-        each
-        for each in client.get("/metrics").text.splitlines()
-        if each.startswith("gateway_calls_total{") and 'role="draft"' in each
-    ]
+
+    def drafts():
+        lines = client.get("/metrics").text.splitlines()
+        calls = [each for each in lines if each.startswith("gateway_calls_total{")]
+        return [each for each in calls if 'role="draft"' in each]
+
+    wait_for(drafts)
+    (line,) = drafts()
     assert 'error=""' not in line
 
 

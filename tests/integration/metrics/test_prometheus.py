@@ -36,7 +36,6 @@ CHANGES = {
     "breaker.failures": 3,
     "breaker.cooldown_s": 600,
     "policies.default.hedge_after_s": 0.3,
-    "policies.default.router_deadline_s": 0.5,
     "policies.economy.max_attempts": 2,
     "policies.several": {
         "router": "carrot",
@@ -51,6 +50,8 @@ CHANGES = {
             "normaliser": "option",
         },
     },
+    # Of its own: a router that a busy machine makes late would change what else is seen.
+    "policies.impatient": {**LEARNING, "router_deadline_s": 0.5},
     "policies.threshold": {
         **LEARNING,
         "workflow": {
@@ -126,7 +127,7 @@ SILENT = {
 
 
 @pytest.fixture(scope="module")
-def prometheus(stub_thread, artifacts, tmp_path_factory):
+def watched(stub_thread, artifacts, tmp_path_factory):
     """Scrape a gateway while everything happens to it that panels tell of, twice."""
     if prometheus_path() is None:
         pytest.skip("no prometheus: apt-get install prometheus")
@@ -142,21 +143,25 @@ def prometheus(stub_thread, artifacts, tmp_path_factory):
             directory, target=gateway.url.removeprefix("http://"), token=TOKEN, rules=RULES
         ) as server,
     ):
-        traffic = Traffic(gateway, stub_thread, artifact)
+        traffic = Traffic(gateway, stub_thread, artifact, server)
         for _ in range(2):
             traffic.happen()
-            # Rates need a sample from after each round.
-            server.until(f"timestamp(gateway_workers) > {time.time()}")
         server.until("steelyard:score:psi6h")
         server.until("steelyard:gap_recovered:ratio_rate1h")
-        yield server
+        yield traffic
+
+
+@pytest.fixture
+def prometheus(watched):
+    return watched.prometheus
 
 
 class Traffic:
     """Whoever asks the gateway, and whatever befalls it."""
 
-    def __init__(self, gateway, stub, artifact):
+    def __init__(self, gateway, stub, artifact, prometheus):
         self.gateway, self.stub, self.artifact = gateway, stub, artifact
+        self.prometheus = prometheus
         with self.http(TOKEN) as admin:
             made = [
                 admin.post("/admin/keys", json=body).json()["secret"]
@@ -192,7 +197,23 @@ class Traffic:
             assert client.post("/v1/chat/completions", content=b"{").status_code == 400
         state = self.gateway.app.state.steelyard
         for _ in range(2):
-            asyncio.run_coroutine_threadsafe(sample(state), self.gateway.loop).result(20)
+            asyncio.run_coroutine_threadsafe(sample(state), self.gateway.loop).result(60)
+        # Rates need a sample from after each round.
+        self.prometheus.until(f"timestamp(gateway_workers) > {time.time()}")
+
+    def numbers(self, expression):
+        """Return the series of an expression, some of which are numbers.
+
+        A rate begins with a second sample: what was seen for the first time in the last round has
+        one when it happens again.
+        """
+        series = self.prometheus.until(expression)
+        for _ in range(2):
+            if not all(math.isnan(each["value"]) for each in series):
+                break
+            self.happen()
+            series = self.prometheus.until(expression)
+        return series
 
     def usual(self, client):
         for i in range(100):
@@ -296,7 +317,8 @@ class Traffic:
         self.stub.reset()
         release = threading.Event()
         self.artifact.trouble = release.wait
-        assert ask(client, "long " * 5000).headers["x-route-reason"] == "router_timeout"
+        late = ask(client, "long " * 5000, policy="impatient")
+        assert late.headers["x-route-reason"] == "router_timeout"
         self.artifact.trouble = None
         release.set()
 
@@ -327,12 +349,12 @@ def substituted(expression):
 
 
 @pytest.mark.parametrize(("title", "target"), list(panels()))
-def test_every_panel_shows_series_with_the_labels_of_its_legend(prometheus, title, target):
+def test_every_panel_shows_series_with_the_labels_of_its_legend(watched, title, target):
     expression = substituted(target["expr"])
     if title in SILENT:
-        assert prometheus.query(expression) == []
+        assert watched.prometheus.query(expression) == []
         return
-    series = prometheus.until(expression)
+    series = watched.numbers(expression)
     assert not all(math.isnan(each["value"]) for each in series), "not a number"
     for label in re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]):
         assert all(label in each["labels"] for each in series), label
@@ -378,14 +400,15 @@ def test_every_alert_can_be_asked_and_looks_at_what_there_is(prometheus, rule):
 def test_the_alerts_that_this_traffic_deserves_are_raised_and_no_other(prometheus):
     for deserved in ("SteelyardBreakerOpen", "SteelyardRouterTimeouts"):
         prometheus.until(f'ALERTS{{alertname="{deserved}"}}')
-    raised = {each["labels"]["alertname"] for each in prometheus.query("ALERTS")}
-    assert not raised & {
+    undeserved = (
         "SteelyardDown",
         "SteelyardStoreDown",
         "SteelyardReloadFailed",
         "SteelyardBudgetExhausted",
         "SteelyardDecisionsLost",
-    }
+    )
+    # One scrape that a busy machine misses looks as if all were down, until the next.
+    waited_for(lambda: not prometheus.query(f'ALERTS{{alertname=~"{"|".join(undeserved)}"}}'))
 
 
 def test_prometheus_finds_no_fault_in_any_rule(prometheus):

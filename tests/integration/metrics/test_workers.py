@@ -118,7 +118,7 @@ def test_what_two_workers_count_is_right_and_survives_one_of_them(gateway):
         assert gateway.total(name) == n, name
     assert gateway.total("gateway_build_info") == 1
     gateway.until("gateway_store_up", 1)  # once every worker has looked
-    assert gateway.total("gateway_requests_in_flight") == 0
+    gateway.until("gateway_requests_in_flight", 0)
     assert not any("pid" in dict(labels) for _, labels in before)
 
     first, second = worker_ids(gateway.process.pid)

@@ -8,10 +8,12 @@ import httpx
 import openai
 import pytest
 
+from tests.support.cascading import wait_for
 from tests.support.gateway import GatewayThread, stub_config
 from tests.support.odd_upstream import OddUpstream, whole
 from tests.support.other_models import with_other_models
 from tests.support.requests import assert_openai_error
+from tests.support.watching import metrics
 
 TEXTS = ["What is a steelyard?", "A balance with arms of unequal length."]
 
@@ -223,8 +225,7 @@ def test_an_outcome_tells_of_it_and_metrics_count_it(fresh_gateway, tmp_path):
     changes = with_other_models(tmp_path, **{"store.data_dir": str(tmp_path / "data")})
     gateway = fresh_gateway(changes)
     assert ask(gateway).status_code == 200
-    metrics = httpx.get(f"{gateway.url}/metrics", trust_env=False).text
-    assert any("sim-embed" in line and "tokens" in line for line in metrics.split("\n"))
+    wait_for(lambda: any("sim-embed" in line and "tokens" in line for line in metrics(gateway)))
 
 
 @pytest.mark.parametrize("usd", [1e-9, 10])

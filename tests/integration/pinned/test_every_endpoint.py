@@ -175,7 +175,16 @@ class Seen:
     counted: dict[str, float]
 
 
-def counters(url):
+def counters(url, *, n_requests):
+    """Return all counters, once so many requests are in them: the last is a moment after it."""
+    while True:
+        found = _counters(url)
+        counted = [name for name in found if name.startswith("gateway_requests_total{")]
+        if sum(found[name] for name in counted) >= n_requests:
+            return found
+
+
+def _counters(url):
     text = httpx.get(f"{url}/metrics", trust_env=False).text
     lines = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
     return {name: float(value) for name, _, value in lines if "_total{" in name}
@@ -189,10 +198,10 @@ def seen(stub_thread, artifacts, tmp_path_factory):
     config = stub_config(directory, stub_thread.origin, changes=changes)
     told = []
     with GatewayThread(config, artifacts=artifacts) as gateway:
-        before = counters(gateway.url)
-        for case in CASES.values():
+        before = counters(gateway.url, n_requests=0)
+        for n_before, case in enumerate(CASES.values()):
             headers, answer = asked(gateway.url, case)
-            after = counters(gateway.url)
+            after = counters(gateway.url, n_requests=n_before + 1)
             grown = {name: value - before.get(name, 0.0) for name, value in after.items()}
             told.append((headers, answer, {name: more for name, more in grown.items() if more}))
             before = after

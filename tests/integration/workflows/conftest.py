@@ -5,6 +5,7 @@ import pytest
 
 from tests.support.gateway import GatewayThread, stub_config
 from tests.support.several import Models, changes_for
+from tests.support.watching import assert_no_task_is_left
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +39,12 @@ def client(several, models):
 
 
 @pytest.fixture
-def ask(client):
-    """Ask a policy a question of several options."""
+def ask(client, several):
+    """Ask a policy a question of several options; it is all over when the next test begins."""
 
     def ask(policy, prompt="Which one is right, (A), (B) or (C)?", headers=None, **fields):
         body = {"model": f"auto:{policy}", "messages": [{"role": "user", "content": prompt}]}
         return client.post("/v1/chat/completions", json={**body, **fields}, headers=headers)
 
-    return ask
+    yield ask
+    assert_no_task_is_left(several)

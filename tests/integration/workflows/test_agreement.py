@@ -210,6 +210,7 @@ def test_what_was_said_of_answers_is_counted(ask, several):
     line = 'gateway_drafts_total{by="agree"'
     before = metric(several, line)
     ask("agree")
+    assert_no_task_is_left(several)
     assert metric(several, line) == before + 2
 
 
@@ -221,6 +222,7 @@ def test_how_it_ended_is_counted(ask, models, several):
     models.said[MINI] = "C"
     ask("agree")
     ask("agree", n=2)
+    assert_no_task_is_left(several)
     assert [metric(several, name) for name in names] == [
         before[0] + 1,
         before[1] + 1,
@@ -231,4 +233,5 @@ def test_how_it_ended_is_counted(ask, models, several):
 def test_samples_are_no_retries(ask, several):
     before = metric(several, "gateway_retries_total{")
     ask("samples")
+    assert_no_task_is_left(several)
     assert metric(several, "gateway_retries_total{") == before

@@ -20,7 +20,7 @@ def test_a_forked_process_draws_other_ids():
     workers = [context.Process(target=_draw, args=(queue,)) for _ in range(3)]
     for worker in workers:
         worker.start()
-    drawn = {queue.get(timeout=20) for _ in workers}
+    drawn = {queue.get(timeout=60) for _ in workers}
     for worker in workers:
         worker.join()
     assert len(drawn | {new_id("")}) == 4

@@ -221,7 +221,7 @@ class Slow(LearnedThreshold):
     def recall(self, lesson):
         believe = super().recall(lesson)
         self.began.set()
-        assert self.goes_on.wait(20)
+        assert self.goes_on.wait(60)
         return believe
 
 
@@ -235,7 +235,7 @@ async def test_lessons_that_come_while_it_thinks_are_learned_too(registers, relo
     Slow.goes_on.clear()
     taught = pupil(slow)
     keeping = asyncio.create_task(taught.keep(registers))
-    await asyncio.to_thread(Slow.began.wait, 20)
+    await asyncio.to_thread(Slow.began.wait, 60)
     learn(taught, good=True, n=3)
     if reloads:
         taught.follow(threshold(memory=None))
