@@ -22,7 +22,7 @@ class RequestHead:
     Attributes
     ----------
     meant_for_us
-        Those that may be routing headers, in their order.
+        The names of those that may be routing headers, in their order, each once.
     repeated
         The values of names that came more than once.
     """
@@ -33,19 +33,19 @@ class RequestHead:
         pairs = [*headers]
         values = self._values = dict(pairs)
         self.repeated: Mapping[bytes, tuple[bytes, ...]] = _NO_HEADERS
-        self.meant_for_us: list[tuple[bytes, bytes]]
-        if len(values) == len(pairs):
-            self.meant_for_us = [(name, values[name]) for name in _ours_of(tuple(values))]
-        else:
+        if len(values) != len(pairs):
             self.repeated = _repeated(pairs)
-            ours = _ours_of(tuple(values))
-            self.meant_for_us = [each for each in pairs if each[0] in ours]
+        self.meant_for_us = _ours_of(tuple(values))
         self.get: Callable[[bytes], bytes | None] = values.get
         """Returns the last value of a name; None where it did not come."""
 
     def __iter__(self) -> Iterator[bytes]:
         """Go through the names, each once."""
         return iter(self._values)
+
+    def values_of(self, names: Iterable[bytes]) -> tuple[bytes, ...]:
+        """Return the last value of each of some names that came."""
+        return tuple(map(self._values.__getitem__, names))
 
     def all(self, name: bytes) -> tuple[bytes, ...]:
         """Return every value of a name."""

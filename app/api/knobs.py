@@ -123,16 +123,29 @@ def knobs_from_headers(head: RequestHead) -> Knobs:
     InvalidRequestError
         For an unknown `x-route-*` header or a misspelt one, a repeated one, or a bad value.
     """
-    ours = tuple([each for each in head.meant_for_us if key_of(each[0]) is not None])
-    if not ours:
+    names = head.meant_for_us
+    if not names:
         return NO_KNOBS
-    is_short = sum([len(value) for _, value in ours]) <= _SHORT_BYTES
-    return _read_again(ours) if is_short else _read(ours)
+    names = _giving(names)
+    if not names:
+        return NO_KNOBS
+    if head.repeated:
+        names = tuple(each for each in names for _ in head.all(each))
+    values = head.values_of(names)
+    is_short = sum(map(len, values)) <= _SHORT_BYTES
+    return _read_again(names, values) if is_short else _read(names, values)
 
 
-def _read(headers: tuple[tuple[bytes, bytes], ...]) -> Knobs:
+# Applications send the same ones with every request.
+@lru_cache(maxsize=128)
+def _giving(names: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """Return those of some headers that give an option."""
+    return tuple(name for name in names if key_of(name) is not None)
+
+
+def _read(names: tuple[bytes, ...], values: tuple[bytes, ...]) -> Knobs:
     given: dict[str, tuple[str, Any]] = {}
-    for name, value in headers:
+    for name, value in zip(names, values, strict=True):
         key, param = key_of(name), name.decode("latin-1")
         assert key is not None  # noqa: S101  (the others were left out)
         if key in given:
@@ -141,7 +154,6 @@ def _read(headers: tuple[tuple[bytes, bytes], ...]) -> Knobs:
     return _build(given)
 
 
-# Applications send the same ones with every request.
 _read_again = lru_cache(maxsize=1_024)(_read)
 
 

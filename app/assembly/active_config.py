@@ -190,7 +190,7 @@ def build_active(
             shares=build_shares(config, n_processes=resources.n_processes),
             request_timeout_s=server.request_timeout_s,
             usual=usual,
-            latencies=pool.latencies,
+            latencies=pool.times.latencies,
             loading=Loading(to_load=pool.to_load) if pool.loads_models else None,
         ),
         books=Books(

@@ -145,7 +145,7 @@ class Dispatcher:
             after_s = plan.after_s
             if after_s is None:
                 size = size_of(request, first, entry)
-                after_s = self.pool.latency(first, size, rank=entry.rank).ttft_s_upper
+                after_s = self.pool.times.latency(first, size, rank=entry.rank).ttft_s_upper
             another = partial(self._ask_another, request, left, entry, failures, afford)
             winner: OpenAnswer | None = await race(
                 [
@@ -283,7 +283,7 @@ class Dispatcher:
         while True:
             lease = (
                 self._lease(request, model_id, entry, tried=tried, dialect=dialect, size=size)
-                if queue is None
+                if queue is None or queue.has_a_turn(model_id, dialect=dialect)
                 else await lease_in_turn(
                     queue,
                     model_id,

@@ -15,7 +15,7 @@ from routers.objectives import Constraints
 
 
 class Latencies(Protocol):
-    """Predicts how long models would take for calls; `DeploymentPool.latencies` does."""
+    """Predicts how long models would take for calls; `ModelTimes.latencies` does."""
 
     def __call__(
         self,

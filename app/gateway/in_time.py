@@ -70,7 +70,9 @@ def next_in_time(
     if left is None or len(models) == 1:
         return 0
     late = [
-        left.late_s(pool.latency(each, size_of(request, each, entry), left=left, rank=entry.rank))
+        left.late_s(
+            pool.times.latency(each, size_of(request, each, entry), left=left, rank=entry.rank)
+        )
         for each in models
     ]
     in_time = [place for place, seconds in enumerate(late) if seconds <= 0]

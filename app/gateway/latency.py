@@ -76,7 +76,7 @@ def pace_of(
     )
 
 
-class _Known(NamedTuple):
+class Known(NamedTuple):
     """What is known of a place for one size of prompts, as numbers to multiply with.
 
     Attributes
@@ -113,7 +113,7 @@ class Forecast(msgspec.Struct, eq=False, gc=False):
     latency: Latency
     streams: bool
     size: int
-    known: _Known
+    known: Known
     output_tokens: float | None
     """Expected of its answer; None where nobody said."""
     output_tokens_upper: float | None
@@ -123,7 +123,7 @@ class Forecast(msgspec.Struct, eq=False, gc=False):
     """When the first token came; nan before, and where it comes with the last one."""
 
 
-_NOTHING_KNOWN: list[_Known | None] = [None] * _SIZES
+_NOTHING_KNOWN: list[Known | None] = [None] * _SIZES
 
 
 class Speed:
@@ -142,10 +142,10 @@ class Speed:
         "_first",
         "_first_margin",
         "_heard_at",
-        "_known",
-        "_known_until",
         "_token",
         "_whole_margin",
+        "known",
+        "known_until",
     )
 
     def __init__(self, pace: Pace = USUAL_PACE) -> None:
@@ -156,8 +156,8 @@ class Speed:
         self._bias = Quantile(0.5, 0.0)
         """How much longer answers take than their expected length says, as a logarithm."""
         self._heard_at = -math.inf
-        self._known_until = -math.inf
-        self._known = [*_NOTHING_KNOWN]
+        self.known_until = -math.inf
+        self.known = [*_NOTHING_KNOWN]
         """By size, since it was heard of and in this step; None where it was not worked out."""
 
     def forecast(
@@ -168,6 +168,7 @@ class Speed:
         output_tokens_upper: float | None = None,
         streams: bool = True,
         ahead_s: float = 0.0,
+        latency: Latency | None = None,
         now: float,
     ) -> Forecast:
         """Predict how long a call will take from now on.
@@ -180,14 +181,17 @@ class Speed:
             Whether its first token comes before its last.
         ahead_s
             What is known to come first, such as the time to load the model.
+        latency
+            What was predicted of this very call now, for who has asked already.
         now
             In seconds, by the clock that calls are measured with.
         """
         size = size_of(input_tokens)
-        latency = self.latency(size, output_tokens, output_tokens_upper, streams, now)
-        known = self._known[size] or self._work_out(size, now)
-        if ahead_s:
-            latency = later(latency, ahead_s)
+        if latency is None:
+            latency = self.latency(size, output_tokens, output_tokens_upper, streams, now)
+            if ahead_s:
+                latency = later(latency, ahead_s)
+        known = self.known[size] or self.work_out(size, now)
         return Forecast(latency, streams, size, known, output_tokens, output_tokens_upper, ahead_s)
 
     def latency(
@@ -199,11 +203,11 @@ class Speed:
         now: float,
     ) -> Latency:
         """Predict how long a call will take from now on, whose prompt is of a class of sizes."""
-        if now >= self._known_until:
-            self._step(now)
-        known = self._known[size]
+        if now >= self.known_until:
+            self.step(now)
+        known = self.known[size]
         if known is None:
-            known = self._work_out(size, now)
+            known = self.work_out(size, now)
         _, first_s, _, first_s_upper, begin_s, each_s, begin_s_upper, each_s_upper = known
         # Compared by hand: calls of `min` and `max` would be a third of the time.
         if output_tokens is None:
@@ -232,21 +236,21 @@ class Speed:
         """Return how many steps no call was heard of."""
         return int(min(max(now - self._heard_at, 0.0), _LONGEST_IDLE_S) / _IDLE_STEP_S)
 
-    def _step(self, now: float) -> None:
+    def step(self, now: float) -> None:
         """Forget what was worked out in the step before."""
         # A new one, not the old one cleared: other threads may be about to write to that.
-        self._known = [*_NOTHING_KNOWN]
+        self.known = [*_NOTHING_KNOWN]
         steps = self._idle_steps(now)
         at_rest = steps >= _LONGEST_IDLE_S / _IDLE_STEP_S
-        self._known_until = math.inf if at_rest else self._heard_at + (steps + 1) * _IDLE_STEP_S
+        self.known_until = math.inf if at_rest else self._heard_at + (steps + 1) * _IDLE_STEP_S
 
-    def _work_out(self, size: int, now: float) -> _Known:
+    def work_out(self, size: int, now: float) -> Known:
         """Return what is known for a size of prompt, and keep it."""
         kept: float = 0.5 ** (self._idle_steps(now) * _IDLE_STEP_S / _FORGOTTEN_S)
         first = self._first.median(size, kept)
         first_s, token_s = math.exp(first), math.exp(self._token.median(size, kept))
         total, upper = math.exp(self._bias.value), math.exp(self._whole_margin.after(kept))
-        known = self._known[size] = _Known(
+        known = self.known[size] = Known(
             first=first,
             first_s=first_s,
             token_s=token_s,
@@ -260,8 +264,8 @@ class Speed:
 
     def _heard(self, now: float) -> None:
         self._heard_at = now
-        self._known = [*_NOTHING_KNOWN]
-        self._known_until = now + _IDLE_STEP_S
+        self.known = [*_NOTHING_KNOWN]
+        self.known_until = now + _IDLE_STEP_S
 
     def first_token(self, forecast: Forecast, took_s: float, *, now: float) -> None:
         """Learn from a first token that came after so many seconds."""

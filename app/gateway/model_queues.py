@@ -37,6 +37,13 @@ class QueueRule:
         return WaitLimits(max_wait_s=self.max_wait_s, batch_max_wait_s=self.batch_max_wait_s)
 
 
+@dataclass(slots=True)
+class Crowd:
+    """Everybody who waits, in whichever queue: where nobody does no queue has to be looked at."""
+
+    n_waiting: int = 0
+
+
 class ModelQueue:
     """The queue of models that are served at the same places.
 
@@ -46,6 +53,8 @@ class ModelQueue:
         How it is told of.
     slots
         Every deployment of these models.
+    crowd
+        Counts who waits here, too.
     on_waited
         Told of every wait.
     """
@@ -57,9 +66,11 @@ class ModelQueue:
         *,
         pool: DeploymentPool,
         rule: QueueRule,
+        crowd: Crowd,
         on_waited: OnWaited,
     ) -> None:
         self.name, self.rule = name, rule
+        self._crowd = crowd
         self.line = FairLine(max_waiting=rule.max_waiting, batch_share=rule.batch_share)
         self._pool, self._on_waited = pool, on_waited
         self._slots = tuple({id(slot): slot for group in slots.values() for slot in group}.values())
@@ -70,13 +81,11 @@ class ModelQueue:
         for room in self._rooms:
             room.watch(self._serve)
 
-    def at_once(
-        self, model_id: str, take: Callable[[], Lease], *, dialect: str | None = None
-    ) -> Lease | None:
-        """Return a lease without waiting; None where somebody waits, or there is no room."""
-        if self.line.n_waiting or not self._pool.has_room(model_id, dialect=dialect):
-            return None
-        return take()
+    def has_a_turn(self, model_id: str, *, dialect: str | None = None) -> bool:
+        """Return whether a call may take its lease at once: nobody waits, and there is room."""
+        if self._crowd.n_waiting and self.line.n_waiting:
+            return False
+        return self._pool.has_room(model_id, dialect=dialect)
 
     def expected_wait(self, model_id: str, held_s: float, rank: Rank) -> ExpectedWait | None:
         """Return how long a call that comes now is likely to wait; None: not at all.
@@ -144,21 +153,25 @@ class ModelQueue:
             given[0].release()
 
         limits = self.rule.limits
-        ticket = await wait_in(
-            self.line,
-            rank,
-            clock=self._pool.clock,
-            limits=limits,
-            read=INPUT_WEIGHT * size.input_tokens,
-            written=None if size.output_tokens is None else OUTPUT_WEIGHT * size.output_tokens,
-            first=first,
-            wants=wants,
-            joined=self._serve,
-            on_waited=self._on_waited,
-            give_back=give_back,
-            full=lambda: failed(f"{self.line.n_waiting} wait; try again"),
-            late=lambda: failed(f"none of them ended within {limits.of(rank.priority):g} s"),
-        )
+        self._crowd.n_waiting += 1
+        try:
+            ticket = await wait_in(
+                self.line,
+                rank,
+                clock=self._pool.clock,
+                limits=limits,
+                read=INPUT_WEIGHT * size.input_tokens,
+                written=None if size.output_tokens is None else OUTPUT_WEIGHT * size.output_tokens,
+                first=first,
+                wants=wants,
+                joined=self._serve,
+                on_waited=self._on_waited,
+                give_back=give_back,
+                full=lambda: failed(f"{self.line.n_waiting} wait; try again"),
+                late=lambda: failed(f"none of them ended within {limits.of(rank.priority):g} s"),
+            )
+        finally:
+            self._crowd.n_waiting -= 1
         given[0].turn = Turn(self.line, ticket)
         return given[0]
 
@@ -214,6 +227,7 @@ class ModelQueues:
         *,
         on_waited: Callable[[str], OnWaited],
     ) -> None:
+        self._crowd = Crowd()
         self._queues: dict[str, ModelQueue] = {}
         self.all: list[ModelQueue] = []
         for group in _groups(pool):
@@ -223,12 +237,18 @@ class ModelQueues:
                 group,
                 pool=pool,
                 rule=rules.get(name, QueueRule()),
+                crowd=self._crowd,
                 on_waited=on_waited(name),
             )
             self.all.append(queue)
             self._queues |= dict.fromkeys(group, queue)
         if self._queues:
-            pool.expects_waits(self.expected_wait)
+            pool.times.expects_waits(self)
+
+    @property
+    def n_waiting(self) -> int:
+        """How many calls wait for any model, those included that were served this very moment."""
+        return self._crowd.n_waiting
 
     def of(self, model_id: str) -> ModelQueue | None:
         """Return the queue of a model; None where it takes whatever comes."""
@@ -256,7 +276,7 @@ async def lease_in_turn(
     first: bool,
     failures: list[tuple[Call, UpstreamError]],
 ) -> Lease:
-    """Return a lease once it is the request's turn.
+    """Wait for a lease until it is the request's turn.
 
     Parameters
     ----------
@@ -267,9 +287,6 @@ async def lease_in_turn(
     ------
     FailedToWaitError
     """
-    lease = queue.at_once(model_id, take, dialect=dialect)
-    if lease is not None:
-        return lease
     role, began = entry.next_role, entry.clock()
     entry.wait_begins(began)
     try:

@@ -5,6 +5,7 @@ highest chooses each as often as it is probable to be the best. Known as a numbe
 and drawn from many times.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -33,23 +34,25 @@ def best_probabilities(good: Sequence[float], bad: Sequence[float]) -> FloatArra
     FloatArray
         (k,) of sum 1.
     """
-    counts = np.array([good, bad], np.float64)
-    total = np.add.reduce(counts) + 2.0
-    mean = (counts[0] + 1.0) / total
-    std = np.sqrt(mean * (1.0 - mean) / (total + 1.0))
-    x = (mean[:, None] + std[:, None] * _DEVIATIONS).ravel()
+    means, stds = [], []
+    for n_good, n_bad in zip(good, bad, strict=True):
+        total = n_good + n_bad + 2.0
+        mean = (n_good + 1.0) / total
+        means.append((mean,))
+        stds.append((math.sqrt(mean * (1.0 - mean) / (total + 1.0)),))
+    x = (np.array(means) + np.array(stds) * _DEVIATIONS).ravel()
     np.maximum(x, _EDGE, out=x)
     np.minimum(x, 1.0 - _EDGE, out=x)
     x.sort()
-    logs = counts.T @ np.array([np.log(x), np.log1p(-x)])
-    density = np.exp(logs - np.maximum.reduce(logs, axis=1, keepdims=True))
-    width = x[1:] - x[:-1]
-    parts = (density[:, 1:] + density[:, :-1]) * width
-    below = np.add.accumulate(parts, axis=1)
-    mass = below[:, -1:]
-    parts = parts / mass
+    rates = np.array([x, 1.0 - x])
+    density = np.array([good, bad], np.float64).T @ np.log(rates, out=rates)
+    density -= np.maximum.reduce(density, axis=1, keepdims=True)
+    np.exp(density, out=density)
+    # Neither halves nor masses: what all have in common goes out at the end.
+    parts = density[:, 1:] + density[:, :-1]
+    parts *= x[1:] - x[:-1]
     # In the middle of each stretch, as far as the stretch itself goes.
-    below = below / mass - parts / 2.0
+    below = np.add.accumulate(parts, axis=1) - parts / 2.0
     best = np.add.reduce(parts * _products_of_others(below), axis=1)
     found: FloatArray = best / np.add.reduce(best)
     return found

@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from operator import attrgetter
 
 from routers.decision.constraints import Barred
 from routers.decisions import CandidateEstimate, Exclusion, Latency
 from routers.objectives import Constraints
+
+_total_s_upper, _ttft_s_upper = attrgetter("total_s_upper"), attrgetter("ttft_s_upper")
 
 
 def late_s(latency: Latency | None, constraints: Constraints) -> float:
@@ -28,16 +31,18 @@ def bar_late(
     """Keep out who may be late; where all may be, nobody is kept out, and False is returned."""
     total_s = math.inf if constraints.max_latency_s is None else constraints.max_latency_s
     ttft_s = math.inf if constraints.max_ttft_s is None else constraints.max_ttft_s
+    times = [each.latency for each in estimates]
+    if None not in times and (
+        # Most often nobody is late: looked at without a step of the interpreter for each.
+        max(map(_total_s_upper, times)) <= total_s and max(map(_ttft_s_upper, times)) <= ttft_s
+    ):
+        return True
     late = [
         place
-        for place, each in enumerate(estimates)
-        if (took := each.latency) is None
-        or took.total_s_upper > total_s
-        or took.ttft_s_upper > ttft_s
+        for place, took in enumerate(times)
+        if barred[place] is None
+        and (took is None or took.total_s_upper > total_s or took.ttft_s_upper > ttft_s)
     ]
-    if not late:
-        return True
-    late = [place for place in late if barred[place] is None]
     if late and len(late) == barred.count(None):
         return False
     for place in late:

@@ -277,6 +277,8 @@ class Bandit:
         self.rule = BanditRule() if rule is None else rule
         self.wants_size = "size" in self.rule.context
         self._contexts: dict[tuple[str, str], Context] = {}
+        self._of_all_sizes: dict[str, Context] = {}
+        """By model, where prompts of all sizes are one."""
         self._drawn: tuple[Context, float] | None = None
         """What `pick` found, for `begun`, which follows it at once."""
 
@@ -340,10 +342,14 @@ class Bandit:
         return [self._context(model_id, size) for size in sizes]
 
     def _context_of(self, slot: Slot, size: CallSize | None) -> Context:
-        label = ""
+        model_id = slot.deployment.spec.model_id
         if self.wants_size and size is not None:
             label = next(name for most, name in _SIZES if size.input_tokens < most)
-        return self._context(slot.deployment.spec.model_id, label)
+            return self._context(model_id, label)
+        found = self._of_all_sizes.get(model_id)
+        if found is None:
+            found = self._of_all_sizes[model_id] = self._context(model_id, "")
+        return found
 
     def _context(self, model_id: str, size: str) -> Context:
         if "model" not in self.rule.context:

@@ -10,7 +10,7 @@ from app.errors import (
     UpstreamThrottledError,
     UpstreamUnavailableError,
 )
-from app.gateway.deployments.balance import Ended, Watched
+from app.gateway.deployments.balance import Ended, Watched, Watcher
 from app.gateway.deployments.breaker import Circuit, CircuitState
 from app.gateway.deployments.slots import Slot
 from app.gateway.deployments.tier_load import Under
@@ -44,6 +44,8 @@ class Lease(msgspec.Struct, eq=False):
     is_probe: bool
     watched: Watched | None = None
     """What a balance that learns knows of the call."""
+    watcher: Watcher | None = None
+    """That balance."""
     propensity: float | None = None
     """How probable it was that this deployment would take the call, where that is known."""
     under: Under | None = None
@@ -68,14 +70,17 @@ class Lease(msgspec.Struct, eq=False):
 
     def first_token(self) -> None:
         """Report that the answer begins."""
-        if self.watched is not None:
-            self.pool.began_to_answer(self.watched)
-        home = self.slot.home
+        slot, forecast = self.slot, self.forecast
+        if forecast is None and self.watched is None and slot.home is None:
+            return
+        now = self.pool.clock()
+        if self.watched is not None and self.watcher is not None:
+            self.watcher.first_token(self.watched, now)
+        home = slot.home
         if home is not None:
-            home.machine.answers(home.name, self.pool.clock())
-        if self.forecast is not None:
-            now = self.pool.clock()
-            self.slot.speed.first_token(self.forecast, now - self.began, now=now)
+            home.machine.answers(home.name, now)
+        if forecast is not None:
+            slot.speed.first_token(forecast, now - self.began, now=now)
 
     def heard(self, limits: tuple[ToldLimit, ...], *, retry_after_s: float | None = None) -> None:
         """Report what the upstream tells of its rate limits, if anything, and when to ask again."""
@@ -92,13 +97,13 @@ class Lease(msgspec.Struct, eq=False):
 
     def succeeded(self, *, output_tokens: float | None = None) -> None:
         """Report a complete answer, and how long it was, where that is known."""
-        slot = self.slot
-        if self.forecast is not None:
+        slot, forecast = self.slot, self.forecast
+        if forecast is not None or self.watched is not None:
             now = self.pool.clock()
-            took_s = now - self.began
-            slot.speed.whole(self.forecast, took_s, output_tokens=output_tokens, now=now)
-        if self.watched is not None:
-            self._ended(self.watched, Ended.WHOLE)
+            if forecast is not None:
+                took_s = now - self.began
+                slot.speed.whole(forecast, took_s, output_tokens=output_tokens, now=now)
+            self._ended(now, Ended.WHOLE)
         if self.under is not None:
             self.pool.left_tier(slot, self.under, whole=True)
             self.under = None
@@ -125,8 +130,7 @@ class Lease(msgspec.Struct, eq=False):
         """Report a failure; only a fault of the provider counts against its health."""
         self._failed = True
         now = self.pool.clock()
-        if self.watched is not None:
-            self._ended(self.watched, Ended.FAULT if error.provider_fault else Ended.OTHER)
+        self._ended(now, Ended.FAULT if error.provider_fault else Ended.OTHER)
         if self.pool.orchestrates and _lacks_capacity(error):
             self.pool.lacked_capacity(self.slot)
         if error.provider_fault:
@@ -141,7 +145,7 @@ class Lease(msgspec.Struct, eq=False):
         self._released = True
         self.slot.load.outstanding -= 1
         if self.watched is not None:
-            self._ended(self.watched, Ended.OTHER)
+            self._ended(self.pool.clock(), Ended.OTHER)
         home = self.slot.home
         if home is not None:
             home.machine.ended(home.name, self.pool.clock(), failed=self._failed)
@@ -150,7 +154,8 @@ class Lease(msgspec.Struct, eq=False):
         if self.is_probe and self.slot.circuit.state is CircuitState.HALF_OPEN:
             self.pool.changing(self.slot, Circuit.abandoned)
         if self.slot.load.room is not None:
-            self.settle_as_expected()
+            if self.turn is not None:
+                self.settle_as_expected()
             self.slot.load.room.leave()
 
     def settle_as_expected(self) -> None:
@@ -160,9 +165,12 @@ class Lease(msgspec.Struct, eq=False):
             self.turn = None
             line.settle(ticket, None)
 
-    def _ended(self, watched: Watched, how: Ended) -> None:
-        self.watched = None
-        self.pool.ended(watched, how)
+    def _ended(self, now: float, how: Ended) -> None:
+        """Tell the balance that watches the call, once, how it ended."""
+        watched, watcher = self.watched, self.watcher
+        if watched is not None and watcher is not None:
+            self.watched = None
+            watcher.ended(watched, now, how)
 
 
 def _lacks_capacity(error: UpstreamError) -> bool:

@@ -9,34 +9,33 @@ import msgspec
 from app.gateway.deployments.balance import (
     Balance,
     CallSize,
-    Ended,
     LeastOutstanding,
     News,
-    Watched,
     Watcher,
 )
 from app.gateway.deployments.bandit import Bandit
 from app.gateway.deployments.breaker import Circuit, CircuitState
 from app.gateway.deployments.lease import MAX_THROTTLE_S, Lease
 from app.gateway.deployments.machines import Home, Wait
+from app.gateway.deployments.model_times import ModelTimes
 from app.gateway.deployments.orchestration import Orchestration, OrchestrationState
-from app.gateway.deployments.predicted_times import (
-    forecast_at,
-    in_time,
-    latency_at,
-    soonest_loaded,
-)
+from app.gateway.deployments.predicted_times import forecast_at, in_time
 from app.gateway.deployments.quotas import Quota
 from app.gateway.deployments.rooms import Room
-from app.gateway.deployments.slots import Load, Slot, loads_of, where_loaded, with_room
+from app.gateway.deployments.slots import (
+    Load,
+    Slot,
+    loads_of,
+    where_loaded,
+    with_a_place,
+    with_room,
+)
 from app.gateway.deployments.tier_load import TierLoad, Under
-from app.gateway.latency import Speeds, later, size_of
-from app.gateway.latency_terms import NO_LIMIT, TimeLeft
-from app.gateway.queues.expected_wait import ExpectedWait
-from app.gateway.queues.virtual_counters import NO_RANK, Rank
+from app.gateway.latency import Speeds
+from app.gateway.latency_terms import TimeLeft
 from app.gateway.request import Deployment
 from app.providers.base import ToldLimit
-from routers.decisions import CandidateEstimate, Latency
+from routers.decisions import Latency
 
 __all__ = ["MAX_THROTTLE_S", "DeploymentPool", "Lease"]
 
@@ -44,6 +43,7 @@ _NONE: frozenset[str] = frozenset()
 _NO_BALANCES: Mapping[str, Balance] = MappingProxyType({})
 _NO_HOMES: Mapping[tuple[str, str], Home] = MappingProxyType({})
 _NO_ROOMS: Mapping[tuple[str, str], Room] = MappingProxyType({})
+_NO_TIMES: Mapping[Slot, Latency] = MappingProxyType({})
 _NO_LOADS: Mapping[str, TierLoad] = MappingProxyType({})
 
 
@@ -156,9 +156,16 @@ class DeploymentPool:
             for slot in slots
             if len(slots) > 1 or slot.load.quota is not None
         }
-        self._expected_wait: Callable[[str, float, Rank], ExpectedWait | None] | None = None
         self._troubled: set[str] = set()
         """Models with a deployment that something is, or lately was, held against."""
+        self.times = ModelTimes(
+            self._slots,
+            clock=clock,
+            troubled=self._troubled,
+            hosted=self._hosted,
+            bounded=self._bounded,
+        )
+        """How long models would take."""
 
     def lease(
         self,
@@ -183,12 +190,13 @@ class DeploymentPool:
         left
             How long its answer may take; where it is in time anywhere, only there.
         """
-        slots = self._speaking(dialect, model_id)
+        slots = self._slots[model_id] if dialect is None else self._speaking(dialect, model_id)
         if model_id in self._bounded:
-            slots = [slot for slot in slots if slot.has_room] or slots
+            slots = with_a_place(slots)
         now = self.clock()
+        predicted = _NO_TIMES
         if left is not None and size is not None and len(slots) > 1:
-            slots = in_time(slots, size, left, now)
+            slots, predicted = in_time(slots, size, left, now)
         slot = slots[0] if len(slots) == 1 else self._choose(model_id, slots, avoid, now, size)
         expected_tokens = 0.0 if size is None else size.tokens
         slot.load.begin(now, expected_tokens)
@@ -197,7 +205,7 @@ class DeploymentPool:
             is_probe = slot.circuit.begin(now)
             if is_probe:
                 self._on_breaker_change(slot.deployment, slot.circuit.state)
-        forecast = None if size is None else forecast_at(slot, size, now)
+        forecast = None if size is None else forecast_at(slot, size, now, predicted.get(slot))
         if slot.home is not None:
             if slot.home.wait_s(now) > 0:
                 # What a model that is being loaded takes says nothing of what it takes else.
@@ -214,6 +222,7 @@ class DeploymentPool:
             now,
             is_probe,
             watched,
+            watching,
             expected_tokens=expected_tokens,
             forecast=forecast,
             number=load.begun,
@@ -226,106 +235,18 @@ class DeploymentPool:
             lease.under = None if tier is None else tier.begun(now)
         return lease
 
-    def latency(
-        self,
-        model_id: str,
-        call: CallSize,
-        *,
-        left: TimeLeft | None = None,
-        rank: Rank = NO_RANK,
-    ) -> Latency:
-        """Predict how long a model would take for a call that began now; as of `latencies`."""
-        now, slots = self.clock(), self._slots[model_id]
-        if len(slots) > 1:
-            slots = self._likely(model_id, slots, now, left)
-        size = size_of(call.input_tokens)
-        found = latency_at(slots, size, call, streams=call.streams, left=left, now=now)
-        return self._in_turn(model_id, found, rank) if model_id in self._bounded else found
-
-    def latencies(
-        self,
-        estimates: Iterable[CandidateEstimate],
-        *,
-        streams: bool,
-        left: TimeLeft | None = None,
-        rank: Rank = NO_RANK,
-    ) -> dict[str, Latency]:
-        """Predict how long candidates would take for a call that began now, by model.
-
-        Parameters
-        ----------
-        left
-            How long the answer may take. The deployment that is least busy counts where it is in
-            time, or where there is no limit, else the one that is least late. One that is not
-            available counts only where all are not.
-        rank
-            In whose name it waits where models take only so many calls.
-        """
-        now, n_input, size = self.clock(), -1, 0
-        is_usual = not self._troubled and (left is not None or not self._hosted)
-        found: dict[str, Latency] = {}
-        total_s, ttft_s = NO_LIMIT if left is None else left
-        for each in estimates:
-            model_id = each.model_id
-            if each.input_tokens != n_input:
-                n_input = each.input_tokens
-                size = size_of(n_input)
-            slots = self._slots[model_id]
-            if is_usual:
-                # What `latency_at` would find, at once: there may be a hundred candidates.
-                first = slots[0]
-                if first.home is None and not first.load.outstanding:
-                    expected, longest = each.output_tokens, each.output_tokens_upper
-                    quick = first.speed.latency(size, expected, longest, streams, now)
-                    if quick.total_s_upper <= total_s and quick.ttft_s_upper <= ttft_s:
-                        found[model_id] = quick
-                        continue
-            elif len(slots) > 1:
-                slots = self._likely(model_id, slots, now, left)
-            found[model_id] = latency_at(slots, size, each, streams=streams, left=left, now=now)
-        if self._expected_wait is not None:
-            for model_id in self._bounded.intersection(found):
-                found[model_id] = self._in_turn(model_id, found[model_id], rank)
-        return found
-
-    def expects_waits(self, expected: Callable[[str, float, Rank], ExpectedWait | None]) -> None:
-        """Have what is waited for before models that take only so many calls count as their time.
-
-        Parameters
-        ----------
-        expected
-            Says, of a model, how long its calls take, and a rank, how long one is likely to wait.
-        """
-        self._expected_wait = expected
-
-    def _in_turn(self, model_id: str, latency: Latency, rank: Rank) -> Latency:
-        """Return what a call takes that has to wait for its turn."""
-        if self._expected_wait is None:
-            return latency
-        wait = self._expected_wait(model_id, latency.total_s, rank)
-        return latency if wait is None else later(latency, wait.seconds, wait.seconds_upper)
-
-    def _likely(
-        self, model_id: str, slots: tuple[Slot, ...], now: float, left: TimeLeft | None
-    ) -> tuple[Slot, ...]:
-        """Return those that a call may go to, as things are."""
-        if model_id in self._troubled:
-            slots = tuple(slot for slot in slots if slot.available(now)) or slots
-        if left is None and model_id in self._hosted:
-            slots = soonest_loaded(slots, now)
-        return slots
-
     def has_room(self, model_id: str, *, dialect: str | None = None) -> bool:
         """Return whether one more call may go to a deployment that is available.
 
         Where none is, to any: it is made all the same.
         """
-        slots = self._speaking(dialect, model_id)
+        slots = self._slots[model_id] if dialect is None else self._speaking(dialect, model_id)
         if model_id in self._troubled:
             now = self.clock()
             slots = [slot for slot in slots if slot.available(now)] or slots
-        for slot in slots:  # noqa: SIM110  (most often the first one has: no generator for that)
-            if slot.has_room:
+        for slot in slots:  # most often the first one has
+            room = slot.load.room
+            if room is None or room.outstanding < room.limit:
                 return True
         return False
 
@@ -340,15 +261,6 @@ class DeploymentPool:
     def wants_prefix(self, model_id: str) -> bool:
         """Return whether it matters for where a call goes what its prompt begins with."""
         return model_id in self._prefixed
-
-    def began_to_answer(self, call: Watched) -> None:
-        """Tell whoever predicts that the first token of a call is there."""
-        self._watching[call.slot.deployment.spec.model_id].first_token(call, self.clock())
-
-    def ended(self, call: Watched, how: Ended) -> None:
-        """Tell whoever predicts that a call is over."""
-        now = self.clock()
-        self._watching[call.slot.deployment.spec.model_id].ended(call, now, how)
 
     def left_tier(self, slot: Slot, call: Under, *, whole: bool) -> None:
         """Tell the load of a tier that a call of it is over."""

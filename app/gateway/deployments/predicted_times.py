@@ -1,6 +1,6 @@
 """How long models would take for calls that begin now, wherever they are served."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from app.gateway.deployments.balance import CallSize
 from app.gateway.deployments.slots import Slot
@@ -9,36 +9,49 @@ from app.gateway.latency_terms import TimeLeft
 from routers.decisions import CandidateEstimate, Latency
 
 
-def forecast_at(slot: Slot, size: CallSize, now: float) -> Forecast:
-    """Predict how long a call would take at a place, to be told how it went."""
+def forecast_at(slot: Slot, size: CallSize, now: float, latency: Latency | None = None) -> Forecast:
+    """Predict how long a call would take at a place, to be told how it went.
+
+    Parameters
+    ----------
+    latency
+        What `in_time` found of the place at the same time.
+    """
     return slot.speed.forecast(
         input_tokens=size.input_tokens,
         output_tokens=size.output_tokens,
         output_tokens_upper=size.output_tokens_upper,
         streams=size.streams,
-        ahead_s=_loading_s(slot, now),
+        ahead_s=0.0 if slot.home is None else slot.home.wait_s(now),
+        latency=latency,
         now=now,
     )
 
 
-def in_time(slots: Sequence[Slot], size: CallSize, left: TimeLeft, now: float) -> Sequence[Slot]:
-    """Return the places where a call would be in time; all of them where it would be so nowhere."""
-    quick = []
+def in_time(
+    slots: Sequence[Slot], size: CallSize, left: TimeLeft, now: float
+) -> tuple[Sequence[Slot], Mapping[Slot, Latency]]:
+    """Return the places where a call would be in time, and what it would take at each place.
+
+    All of them where it would be so nowhere.
+    """
+    class_of_prompt = size_of(size.input_tokens)
+    expected, longest, streams = size.output_tokens, size.output_tokens_upper, size.streams
+    total_s, ttft_s = left
+    found, late = {}, False
     for slot in slots:
-        latency = slot.speed.latency(
-            size_of(size.input_tokens),
-            size.output_tokens,
-            size.output_tokens_upper,
-            size.streams,
-            now,
-        )
+        latency = slot.speed.latency(class_of_prompt, expected, longest, streams, now)
         if slot.home is not None:
-            latency = later(latency, _loading_s(slot, now))
-        if left.suffices(latency):
-            quick.append(slot)
-    if not quick or len(quick) == len(slots):
-        return slots
-    return [slot for slot in quick if slot.available(now)] or quick
+            latency = later(latency, slot.home.wait_s(now))
+        found[slot] = latency
+        # `TimeLeft.suffices` written out: this is asked at every place before each call.
+        if latency.total_s_upper > total_s or latency.ttft_s_upper > ttft_s:
+            late = True
+    if late:
+        quick = [slot for slot, latency in found.items() if left.suffices(latency)]
+        if quick:
+            slots = [slot for slot in quick if slot.available(now)] or quick
+    return slots, found
 
 
 def latency_at(

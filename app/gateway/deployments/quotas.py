@@ -56,7 +56,10 @@ class Quota:
         Seconds of a clock that nobody sets; every later time is of the same one.
     """
 
-    __slots__ = ("_at", "_calls", "_tokens", "_told", "_told_by", "limits")
+    __slots__ = (
+        *("_at", "_calls", "_calls_left", "_told", "_told_by", "_tokens", "_tokens_left"),
+        "limits",
+    )
 
     def __init__(
         self,
@@ -81,10 +84,18 @@ class Quota:
         if tokens_per_minute is not None:
             size = float(tokens_per_minute)
             self._tokens.append(_Bucket(size, size / _MINUTE_S))
+        self._calls_left, self._tokens_left = _least(self._calls), _least(self._tokens)
+
+    def has_room(self, tokens: float) -> bool:
+        """Return whether there is room for one more call, by what was left when calls were counted.
+
+        What came in since can only add to it: where there is none, `wait_s` looks closely.
+        """
+        return self._calls_left >= 1.0 and self._tokens_left >= tokens
 
     def wait_s(self, now: float, tokens: float) -> float:
         """Return in how many seconds there is room for one more call; 0: now."""
-        if self._has_room(tokens):  # what came in meanwhile can only add to it
+        if self.has_room(tokens):
             return 0.0
         self._fill(now)
         wait_s = 0.0
@@ -96,29 +107,25 @@ class Quota:
                 wait_s = max(wait_s, bucket.missing(tokens))
         return wait_s
 
-    def _has_room(self, tokens: float) -> bool:
-        for bucket in self._calls:
-            if bucket.left < 1.0:
-                return False
-        for bucket in self._tokens:  # noqa: SIM110  (a generator takes longer than one or two)
-            if bucket.left < tokens:
-                return False
-        return True
-
     def take(self, now: float, tokens: float, *, calls: float = 1.0) -> None:
         """Count calls of so many tokens in all, whether or not there is room for them."""
-        self._fill(now)
-        for bucket in self._calls:
-            bucket.take(calls)
-        for bucket in self._tokens:
-            bucket.take(tokens)
+        passed_s = now - self._at
+        if passed_s > 0:
+            self._at = now
+        else:
+            passed_s = 0.0
+        self._calls_left = _used(self._calls, passed_s, calls)
+        self._tokens_left = _used(self._tokens, passed_s, tokens)
 
     def settle(self, tokens: float) -> None:
         """Count so many tokens more than were taken for a call; fewer where it is negative."""
+        least = math.inf
         for bucket in self._tokens:
             # Of what the deployment tells it has taken off the call already, as it counts.
             if not bucket.is_told:
                 bucket.take(tokens)
+            least = bucket.left if bucket.left < least else least  # noqa: FURB136  (as above)
+        self._tokens_left = least
 
     def hear(
         self,
@@ -174,6 +181,7 @@ class Quota:
             bucket.left = each.remaining
             spent_s = max(spent_s, bucket.missing(1.0))
             bucket.take(calls if of_calls else tokens)
+        self._calls_left, self._tokens_left = _least(self._calls), _least(self._tokens)
         return spent_s if retry_after_s is None else min(spent_s, retry_after_s)
 
     def told_per_s(self, now: float) -> tuple[float, float]:
@@ -198,6 +206,27 @@ class Quota:
             for bucket in buckets:
                 left = bucket.left + passed_s * bucket.per_s
                 bucket.left = left if left < bucket.size else bucket.size  # noqa: FURB136  (as above)
+        self._calls_left, self._tokens_left = _least(self._calls), _least(self._tokens)
+
+
+def _used(buckets: Iterable[_Bucket], passed_s: float, amount: float) -> float:
+    """Fill buckets for a while, take an amount from each; return the least that is left in one."""
+    least = math.inf
+    for bucket in buckets:
+        # `_Bucket.take` written out: of every call there are three.
+        left, size = bucket.left + passed_s * bucket.per_s, bucket.size
+        left = (left if left < size else size) - amount  # noqa: FURB136  (as above)
+        if left < bucket.deepest:
+            left = bucket.deepest
+        elif left > size:
+            left = size
+        bucket.left = left
+        least = left if left < least else least  # noqa: FURB136  (as above)
+    return least
+
+
+def _least(buckets: Iterable[_Bucket]) -> float:
+    return min((each.left for each in buckets), default=math.inf)
 
 
 def _lasting(buckets: Iterable[_Bucket]) -> float:

@@ -11,21 +11,22 @@ Key = tuple[str, str]
 class Room:
     """What one place takes at once; configurations come and go, the calls there stay counted."""
 
-    __slots__ = ("_told", "limit", "taken")
+    __slots__ = ("_told", "limit", "outstanding")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.taken = 0
+        self.outstanding = 0
+        """Calls there that have begun and not ended, those of configurations of before too."""
         self._told: list[Callable[[], None]] = []
 
     @property
     def is_free(self) -> bool:
         """Whether one more call may go there."""
-        return self.taken < self.limit
+        return self.outstanding < self.limit
 
     def leave(self) -> None:
         """Note that a call is over, and tell who waits."""
-        self.taken -= 1
+        self.outstanding -= 1
         self.tell()
 
     def tell(self) -> None:

@@ -34,7 +34,7 @@ class Load:
         self.begun += 1
         self.tokens += tokens
         if self.room is not None:
-            self.room.taken += 1
+            self.room.outstanding += 1
         if self.quota is not None:
             self.quota.take(now, tokens)
 
@@ -89,8 +89,23 @@ class Slot:
         return 0.0 if quota is None else quota.wait_s(now, tokens)
 
 
-def with_room(slots: Sequence[Slot], now: float, tokens: float) -> list[Slot]:
+def with_a_place(slots: Sequence[Slot]) -> Sequence[Slot]:
+    """Return those that take one more call at once; where none does, all of them."""
+    for slot in slots:
+        room = slot.load.room
+        if room is not None and room.outstanding >= room.limit:
+            return [each for each in slots if each.has_room] or slots
+    return slots
+
+
+def with_room(slots: Sequence[Slot], now: float, tokens: float) -> Sequence[Slot]:
     """Return those with room in their quotas; where none has any, the one that has some first."""
+    for slot in slots:
+        quota = slot.load.quota
+        if quota is not None and not quota.has_room(tokens):
+            break
+    else:
+        return slots
     free = [slot for slot in slots if not slot.wait_s(now, tokens)]
     return free or [min(slots, key=lambda slot: slot.wait_s(now, tokens))]
 

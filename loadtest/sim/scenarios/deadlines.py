@@ -111,7 +111,7 @@ class Chooser:
             constraints=with_latencies(
                 Constraints(),
                 estimates,
-                predicted=pool.latencies,
+                predicted=pool.times.latencies,
                 terms=terms,
                 streams=True,
                 elapsed_s=0.0,

@@ -22,9 +22,11 @@ def test_values_are_found_by_name_and_all_of_a_repeated_one_in_order():
     assert list(head) == list(dict(HEADERS))
 
 
-def test_what_may_be_meant_for_routing_keeps_its_order_and_its_repetitions():
-    assert RequestHead(HEADERS).meant_for_us == [HEADERS[1], HEADERS[6], HEADERS[7]]
+def test_what_may_be_meant_for_routing_keeps_its_order_and_its_last_values():
+    head = RequestHead(HEADERS)
+    assert head.meant_for_us == (b"x-cost-quality", b"steelyard-policy")
+    assert head.values_of(head.meant_for_us) == (b"0.6", b"p")
 
 
 def test_no_headers_say_nothing():
-    assert (list(NO_HEAD), NO_HEAD.meant_for_us, dict(NO_HEAD.repeated)) == ([], [], {})
+    assert (list(NO_HEAD), NO_HEAD.meant_for_us, dict(NO_HEAD.repeated)) == ([], (), {})

@@ -468,7 +468,7 @@ async def test_a_hedge_may_wait_as_long_as_nine_of_ten_are_predicted_to_take():
     world = World([HANG], [TEXT])
     world.place("a", {"scripted": world.providers[0]}, pace=Pace(ttft_s=0.02, tokens_per_s=1e4))
     entry, plan = world.entry, Hedged(("a", "b"), None)
-    upper_s = world.pool.latency("a", size_of(request(), "a", entry)).ttft_s_upper
+    upper_s = world.pool.times.latency("a", size_of(request(), "a", entry)).ttft_s_upper
     clock = asyncio.get_running_loop().time
     began = clock()
     answer = await world.dispatcher.open(request(), plan, entry)

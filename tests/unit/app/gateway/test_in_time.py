@@ -64,13 +64,13 @@ def test_a_models_time_is_that_of_the_least_busy_place_or_of_the_best_that_is_av
     slow, quick = pool.slots()
 
     def best():
-        return pool.latency("a", SIZE, left=TimeLeft(0.0, math.inf)).ttft_s
+        return pool.times.latency("a", SIZE, left=TimeLeft(0.0, math.inf)).ttft_s
 
     assert best() == pytest.approx(0.1)
     quick.load.outstanding = 1
-    assert pool.latency("a", SIZE).ttft_s == pytest.approx(5.0)
+    assert pool.times.latency("a", SIZE).ttft_s == pytest.approx(5.0)
     slow.load.outstanding = 2
-    assert pool.latency("a", SIZE).ttft_s == pytest.approx(0.1)
+    assert pool.times.latency("a", SIZE).ttft_s == pytest.approx(0.1)
     pool.throttled(quick, until=200.0)
     assert best() == pytest.approx(5.0)
     pool.throttled(slow, until=200.0)
@@ -99,10 +99,10 @@ def test_calls_teach_the_place_that_answered_alone():
         lease.release()
     one, two = pool.slots()
     one.load.outstanding, two.load.outstanding = 1, 0
-    assert pool.latency("a", SIZE).ttft_s == pytest.approx(2.0, rel=0.1)
-    assert pool.latency("a", SIZE).total_s == pytest.approx(3.0, rel=0.1)
+    assert pool.times.latency("a", SIZE).ttft_s == pytest.approx(2.0, rel=0.1)
+    assert pool.times.latency("a", SIZE).total_s == pytest.approx(3.0, rel=0.1)
     one.load.outstanding, two.load.outstanding = 0, 1
-    assert pool.latency("a", SIZE).ttft_s == pytest.approx(0.1)
+    assert pool.times.latency("a", SIZE).ttft_s == pytest.approx(0.1)
 
 
 def test_after_failures_time_that_passed_counts_and_the_fastest_is_tried_where_none_fits():

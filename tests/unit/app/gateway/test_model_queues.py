@@ -49,8 +49,9 @@ class World:
     async def lease(self, who="a", model_id="model"):
         queue = self.queues.of(model_id)
         take = partial(self.pool.lease, model_id)
-        lease = queue.at_once(model_id, take)
-        return lease or await queue.wait(model_id, Rank(who), size=SIZE, take=take)
+        if queue.has_a_turn(model_id):
+            return take()
+        return await queue.wait(model_id, Rank(who), size=SIZE, take=take)
 
     def line(self, model_id="model"):
         return self.queues.of(model_id).line
@@ -200,7 +201,7 @@ async def test_a_call_is_predicted_to_wait_for_those_that_go_before_it():
     waits = await world.waiting(*["heavy"] * 5)
 
     def ttft_s(who, priority=Priority.INTERACTIVE):
-        return world.pool.latency("model", SIZE, rank=Rank(who, priority)).ttft_s
+        return world.pool.times.latency("model", SIZE, rank=Rank(who, priority)).ttft_s
 
     # Until turns were seen, each is taken to come after a whole answer of the one place.
     pace = USUAL_PACE.ttft_s + SIZE.output_tokens / USUAL_PACE.tokens_per_s

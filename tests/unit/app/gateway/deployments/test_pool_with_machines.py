@@ -100,15 +100,15 @@ SIZE = CallSize(input_tokens=100, output_tokens=50)
 
 def test_latency_has_the_wait_and_learns_nothing_from_it():
     rack = Rack()
-    before = rack.pool.latency("a", SIZE)
+    before = rack.pool.times.latency("a", SIZE)
     assert before.ttft_s > LOAD_S
     lease = rack.pool.lease("a", size=SIZE)
     assert lease.forecast is None
     rack.now += 4.0
-    assert rack.pool.latency("a", SIZE).ttft_s == pytest.approx(before.ttft_s - 4.0)
+    assert rack.pool.times.latency("a", SIZE).ttft_s == pytest.approx(before.ttft_s - 4.0)
     rack.now += LOAD_S
     lease.first_token()
     lease.succeeded(output_tokens=50)
     lease.release()
-    assert rack.pool.latency("a", SIZE).ttft_s == pytest.approx(before.ttft_s - LOAD_S)
+    assert rack.pool.times.latency("a", SIZE).ttft_s == pytest.approx(before.ttft_s - LOAD_S)
     assert rack.pool.lease("a", size=SIZE).forecast is not None

@@ -206,3 +206,73 @@ def test_what_is_left_of_told_limits_lasts_for_so_many_a_second():
     # One comes back each second.
     assert written.told_per_s(30.0) == (pytest.approx(2.0), math.inf)
     assert written.told_per_s(60.0) == (math.inf, math.inf)
+
+
+class Plain:
+    """Buckets as the words say it: filled at every look, then looked at or taken from."""
+
+    def __init__(self, *limits):
+        """Each limit: whether it is of calls, its size, and what comes in a second."""
+        self.at = 0.0
+        self.buckets = [
+            [of_calls, size, per_s, size, -max(size, 10 * per_s)]
+            for of_calls, size, per_s in limits
+        ]
+
+    def fill(self, now):
+        for bucket in self.buckets:
+            bucket[3] = min(bucket[1], bucket[3] + max(0.0, now - self.at) * bucket[2])
+        self.at = max(self.at, now)
+
+    def take(self, now, tokens, calls):
+        self.fill(now)
+        for bucket in self.buckets:
+            self.draw(bucket, calls if bucket[0] else tokens)
+
+    def draw(self, bucket, amount):
+        bucket[3] = min(max(bucket[3] - amount, bucket[4]), bucket[1])
+
+    def settle(self, tokens):
+        for bucket in self.buckets:
+            if not bucket[0]:
+                self.draw(bucket, tokens)
+
+    def wait_s(self, now, tokens):
+        self.fill(now)
+        return max(
+            max(0.0, min(1.0 if of_calls else tokens, size) - left) / per_s
+            for of_calls, size, per_s, left, _ in self.buckets
+        )
+
+    def used(self, now):
+        self.fill(now)
+        return max(1 - left / size for _, size, _, left, _ in self.buckets)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_is_kept_of_the_least_left_is_what_filling_at_every_look_finds(seed):
+    rng = random.Random(seed)
+    fast = quota(rps=3.0, rpm=90.0, tpm=20_000.0)
+    plain = Plain((True, 3.0, 3.0), (True, 90.0, 1.5), (False, 20_000.0, 20_000 / 60))
+    now, n_waits = 0.0, 0
+    for _ in range(600):
+        now += rng.choice([0.0, 0.1, 0.5, 5.0, -0.2])
+        tokens = rng.choice([0.0, 200.0, 3_000.0, 30_000.0])
+        what = rng.randrange(5)
+        if what <= 1:
+            calls = rng.choice([1.0, 1.0, 4.0])
+            fast.take(now, tokens, calls=calls)
+            plain.take(now, tokens, calls)
+        elif what == 2:
+            settled = rng.uniform(-3_000.0, 1_500.0)
+            fast.settle(settled)
+            plain.settle(settled)
+        elif what == 3:
+            wait_s = plain.wait_s(now, tokens)
+            n_waits += wait_s > 0
+            assert fast.wait_s(now, tokens) == pytest.approx(wait_s, abs=1e-9)
+            if fast.has_room(tokens):
+                assert wait_s == 0.0
+        else:
+            assert fast.used(now) == pytest.approx(plain.used(now), abs=1e-9)
+    assert n_waits > 20
