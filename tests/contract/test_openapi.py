@@ -45,7 +45,9 @@ def refused_beyond_schema(response):
     error = response.json()["error"]
     unknowable = {"no_eligible_model", "flag_not_available", "previous_response_not_found"}
     known = error.get("code") in unknowable or "models" in error
-    return by_upstream or known or "contradict" in error["message"]
+    # Errors of Messages have no code; which licences there are, the catalogue says.
+    words = ("contradict", "licence", "cannot be heeded")
+    return by_upstream or known or any(word in error["message"] for word in words)
 
 
 def test_every_operation_is_tried(document):
