@@ -224,7 +224,7 @@ class Selection:
             "usd_per_quality": row.usd_per_quality,
             "propensity": row.propensity,
             "candidates": _parsed(row.candidates),
-            "calls": [msgspec.structs.asdict(call) for call in calls],
+            "calls": msgspec.to_builtins(calls),
             **_judged(row.decision_model),
             "category": row.category,
             "tier": row.tier,
