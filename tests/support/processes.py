@@ -17,7 +17,7 @@ import httpx
 from tests.support.gateway import CONFIGS, REPOSITORY, changed, patient, read_yaml, write_yaml
 
 ADMIN_TOKEN = "an-admin-token-of-the-tests"  # noqa: S105  (opens nothing else)
-_START_S = 60
+_START_S = 180
 
 
 def write_config(file: Path, upstream: str, changes: Mapping[str, Any]) -> Path:
