@@ -8,10 +8,11 @@ from enum import StrEnum
 import msgspec
 
 from app.access.guard import Caller
-from app.batches.door import Answer, Asked, BatchLine, Candidate, Door
+from app.batches.door import Answer, Asked, BatchLine, Door
 from app.batches.lease import LostLeaseError
 from app.batches.lines import Result, failure, result_of
 from app.batches.planned import Assignments
+from app.batches.predictions import Predictions
 from app.batches.progress import BLOCK, Progress
 from app.error_answers import answer_for
 from app.errors import GatewayError
@@ -144,10 +145,10 @@ class Asking:
         if batch.plan is None:
             await progress.save(plan=plan)
 
-    async def _predicted(self) -> dict[int, tuple[Candidate, ...]]:
+    async def _predicted(self) -> Predictions:
         """Return what is predicted of every request that is not done; others are answered."""
         asked = await self._asked()
-        found: dict[int, tuple[Candidate, ...]] = {}
+        found = Predictions()
         block: list[BatchLine] = []
 
         async def predict() -> None:
@@ -155,7 +156,7 @@ class Asking:
                 if isinstance(each, Answer):
                     self._answered[line.number] = each
                 else:
-                    found[line.number] = each
+                    found.add(line.number, each)
             block.clear()
 
         async for line in self.progress.lines():

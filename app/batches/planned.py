@@ -1,10 +1,10 @@
 """Which model takes which request of a batch, while money and places go."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from app.batches.door import Candidate
+from app.batches.predictions import Predictions
 from app.batches.records import Plan
 from routers.decision.assignment import Assignment, LeftOut, assign
 
@@ -12,8 +12,6 @@ _LEAST_SETTLED = 20
 """So many answers a model's predicted costs are believed as much as."""
 _REPLAN_SHARE, _REPLAN_LEAST = 0.1, 25
 """After so many of the requests that are left the rest are assigned anew."""
-_NO_QUALITY = 0.5
-"""Stands for what is not predicted: of a request that names its model, where nothing is chosen."""
 
 
 class Assignments:
@@ -21,8 +19,8 @@ class Assignments:
 
     Parameters
     ----------
-    candidates
-        Of each request, by the number of its line.
+    predictions
+        Of all requests that wait.
     budget_usd
         What all of them may cost, what was spent before included; None for no bound.
     capacity
@@ -31,29 +29,22 @@ class Assignments:
 
     def __init__(
         self,
-        candidates: Mapping[int, Sequence[Candidate]],
+        predictions: Predictions,
         *,
         budget_usd: float | None,
         capacity: Mapping[str, int],
     ) -> None:
-        self._rows = {number: row for row, number in enumerate(candidates)}
-        named = {each.model for known in candidates.values() for each in known}
-        self.models = tuple(sorted(named | set(capacity)))
+        numbers = predictions.numbers
+        self._rows = {number: row for row, number in enumerate(numbers)}
+        self.models = tuple(sorted(predictions.models | set(capacity)))
         self._column = {model: column for column, model in enumerate(self.models)}
-        shape = len(candidates), len(self.models)
-        self._quality, self._cost = np.full(shape, np.nan), np.full(shape, np.nan)
-        self._is_predicted = False
-        for row, known in enumerate(candidates.values()):
-            for each in known:
-                column = self._column[each.model]
-                self._is_predicted |= each.quality is not None
-                self._quality[row, column] = _NO_QUALITY if each.quality is None else each.quality
-                self._cost[row, column] = each.cost_usd
+        self._quality, self._cost = predictions.tables(self.models)
+        self._is_predicted = predictions.is_predicted
         self._budget_usd = budget_usd
         self._capacity = [capacity.get(model) for model in self.models]
-        self._picks = np.full(len(candidates), -1, np.intp)
+        self._picks = np.full(len(numbers), -1, np.intp)
         self._why: dict[int, LeftOut] = {}
-        self._waits = np.ones(len(candidates), bool)
+        self._waits = np.ones(len(numbers), bool)
         """Requests that are neither answered nor on their way."""
         self._used = np.zeros(len(self.models))
         self._spent_usd, self._on_way_usd = 0.0, 0.0
