@@ -5,6 +5,7 @@ clients send.
 """
 
 import contextlib
+import re
 from pathlib import Path
 
 import pytest
@@ -81,9 +82,12 @@ def read_answer(body):
 @pytest.mark.parametrize("file", SSE, ids=lambda file: file.stem)
 def test_a_stream_of_the_corpus_says_the_same_however_it_is_cut(kind, file):
     data = file.read_bytes()
-    whole = read_stream(kind, data, step=len(data))
-    assert read_stream(kind, data, step=1) == whole
-    assert read_stream(kind, data, step=7) == whole
+    whole, by_bytes, by_sevens = (
+        re.sub(rb'"created":\d+', b"", read_stream(kind, data, step=step))  # by the clock
+        for step in (len(data), 1, 7)
+    )
+    assert by_bytes == whole
+    assert by_sevens == whole
 
 
 @pytest.mark.parametrize("file", JSON, ids=lambda file: file.stem)
