@@ -140,9 +140,11 @@ class CategoryModel:
         source = self.config.source
         labels = self._labels(groups) if source in ("auto", "labels", "benchmark") else []
         if len({each for each in labels if each}) > 1:
-            self.domains_, own = DomainModel().fit(x, labels, quality, rng=rng)
-            found = sorted({each for each in labels if each})
-            self._claim(tuple(each for each in found if each != OTHER), found)
+            named = bool(self._wanted())
+            exact = self._exact(labels, groups) if named else labels
+            self.domains_, own = DomainModel(logistic=named).fit(x, exact, quality, rng=rng)
+            found = [each.split("/")[0] for each in DomainModel.told_apart(exact)]
+            self._claim(tuple(dict.fromkeys(each for each in found if each != OTHER)), found)
             chances = self.domains_.chances_of(own)
             self._find_kernels(x, labels, rng=rng)
         elif source in ("labels", "benchmark"):
@@ -180,10 +182,34 @@ class CategoryModel:
         require_fitted(self, "names_")
         return self._identified(x, self._chances(x))
 
+    def chances(self, x: FloatMatrix) -> FloatMatrix:
+        """Return float32 (n_queries, n_categories + 1): the chance of each, the last of none."""
+        require_fitted(self, "names_")
+        known = self._by_category(self._chances(x))
+        none = np.maximum(1 - known.sum(axis=1, keepdims=True), 0)
+        return np.asarray(np.hstack([known, none]), np.float32)
+
+    def _by_category(self, chances: FloatMatrix) -> FloatMatrix:
+        known = np.zeros((len(chances), len(self.names_)), np.float32)
+        claimed = np.flatnonzero(self.claims_ >= 0)
+        np.add.at(known.T, self.claims_[claimed], chances[:, claimed].T)
+        return known
+
     def _labels(self, groups: Sequence[str]) -> list[str]:
         labels = name_rows(groups, self._wanted(), benchmark=self.config.source == "benchmark")
         counts = {each: labels.count(each) for each in set(labels)}
         return [each if counts[each] >= _FEWEST_QUERIES else "" for each in labels]
+
+    def _exact(self, labels: Sequence[str], groups: Sequence[str]) -> list[str]:
+        """Return `category/label`: what one name joins, and all else, is learned by its parts.
+
+        A line cannot hold economics, history and engineering together as one `other`.
+        """
+        parts = name_rows(groups, {}, benchmark=self.config.source == "benchmark")
+        return [
+            f"{label}/{part}" if label and part else label
+            for label, part in zip(labels, parts, strict=True)
+        ]
 
     def _wanted(self) -> dict[str, list[str]]:
         return {
@@ -250,9 +276,7 @@ class CategoryModel:
 
     def _identified(self, x: FloatMatrix, chances: FloatMatrix) -> Identified:
         n = len(self.names_)
-        claimed = np.flatnonzero(self.claims_ >= 0)
-        known = np.zeros((len(chances), n), np.float32)
-        np.add.at(known.T, self.claims_[claimed], chances[:, claimed].T)
+        known = self._by_category(chances)
         rows = np.arange(len(known))
         first = known.argmax(axis=1)
         best = known[rows, first]

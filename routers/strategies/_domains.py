@@ -17,6 +17,7 @@ import numpy as np
 
 from routers.numeric import nan_mean
 from routers.options import State, require_fitted, take, unfitted
+from routers.strategies._softmax_regression import softmax_regression
 from routers.types import FloatMatrix, FloatVector
 
 _FEWEST_QUERIES = 8
@@ -25,6 +26,10 @@ _FEWEST_QUERIES = 8
 _FOLDS = 4
 _RIDGES = (0.3, 1.0, 3.0, 10.0, 30.0)
 _SHARPNESS = (2.0, 4.0, 6.0, 8.0, 12.0, 16.0)
+_PENALTIES = (1.0, 2.0, 5.0)
+"""Inverse strengths, for a logistic regression."""
+
+_LOGISTIC_SHARPNESS = (0.5, 0.7, 0.85, 1.0, 1.2)
 _PRIOR_ROWS = (5.0, 1000.0)
 """Bounds of how many queries of average quality a domain's mean starts with."""
 
@@ -42,17 +47,29 @@ class DomainModel:
     Ridge and sharpness of the chances are chosen by cross-validated log-loss. The features of the
     training queries themselves are cross-fitted, so that the heads see them as uncertain as those
     of new queries are.
+
+    Parameters
+    ----------
+    logistic
+        Whether the regression is a logistic one, which tells domains apart better and takes
+        several times as long to fit.
     """
 
+    logistic: bool = False
     weights_: FloatMatrix = unfitted()  # (n_features + 1, n_domains), sharpness folded in
     quality_: FloatMatrix = unfitted()  # (n_domains, n_models), minus the overall mean
     mean_: FloatVector = unfitted()  # (n_models,)
     to_features_: FloatMatrix = unfitted()  # (n_domains, n_domains + n_models)
 
     @staticmethod
+    def told_apart(groups: Sequence[str]) -> list[str]:
+        """Return the domains that the labels tell apart, in the order of their chances."""
+        return sorted({each for each in _domains(groups) if each})
+
+    @staticmethod
     def usable(groups: Sequence[str]) -> bool:
         """Return whether the labels tell at least two domains apart."""
-        return len({each for each in _domains(groups) if each}) > 1
+        return len(DomainModel.told_apart(groups)) > 1
 
     def fit(
         self,
@@ -71,26 +88,32 @@ class DomainModel:
         # What has no label is predicted by the last fold's model: it took no part in any.
         fold = np.full(len(x), _FOLDS - 1)
         fold[rows] = rng.permutation(len(rows)) % _FOLDS
-        scores = np.zeros((len(_RIDGES), len(x), len(names)), np.float32)
+        path, sharpnesses = (
+            (_logistic, _LOGISTIC_SHARPNESS) if self.logistic else (_ridge, _SHARPNESS)
+        )
+        tried = []
         for held in range(_FOLDS):
             learned = rows[fold[rows] != held]
-            weights = _ridge(x[learned], np.eye(len(names))[domain[learned]])
-            scores[:, fold == held] = _with_bias(x[fold == held]) @ weights
+            weights = path(x[learned], np.eye(len(names))[domain[learned]])
+            tried.append((fold == held, _with_bias(x[fold == held]) @ weights))
+        scores = np.zeros((len(tried[0][1]), len(x), len(names)), np.float32)
+        for asked, found in tried:
+            scores[:, asked] = found
         best = min(
             (
                 (_log_loss(scores[i, rows] * sharp, domain[rows]), i, sharp)
-                for i in range(len(_RIDGES))
-                for sharp in _SHARPNESS
+                for i in range(len(scores))
+                for sharp in sharpnesses
             ),
         )
-        _, ridge, sharpness = best
-        everything = _ridge(x[rows], np.eye(len(names))[domain[rows]])[ridge]
+        _, strength, sharpness = best
+        everything = path(x[rows], np.eye(len(names))[domain[rows]])[strength]
         self.weights_ = (everything * sharpness).astype(np.float32)
         table = DomainTable(quality, domain, len(names))
         self.quality_ = table.shrunk(domain >= 0)
         self.mean_ = nan_mean(quality, default=0.0).astype(np.float32)
         self._ready()
-        chances = _softmax(scores[ridge] * sharpness)
+        chances = _softmax(scores[strength] * sharpness)
         own = self._features(chances)
         for held in range(_FOLDS):
             # A row's own outcomes in what is expected of it would be learned as worth believing.
@@ -170,6 +193,15 @@ def _ridge(x: FloatMatrix, target: np.ndarray) -> np.ndarray:
     for strength in _RIDGES:
         weights = vectors @ (projected / (np.maximum(values, 0) + strength)[:, None])
         out.append(np.vstack([weights, target_center - center @ weights]))
+    return np.stack(out)
+
+
+def _logistic(x: FloatMatrix, target: np.ndarray) -> np.ndarray:
+    """Return the same by logistic regression, one solution per strength of `_PENALTIES`."""
+    out, weights = [], np.zeros((x.shape[1] + 1, target.shape[1]))
+    for inverse in _PENALTIES:
+        weights = softmax_regression(x, target.argmax(axis=1), weights, inverse=inverse)
+        out.append(weights)
     return np.stack(out)
 
 
