@@ -1,14 +1,15 @@
-"""Hide models of a set in turn and have them join a router by 32, 100 and 400 answers.
+"""Hide models of a set in turn and have them join a router by 12, 32, 100 and 400 answers.
 
 `--router graph` links them into the graph by so many edges; `--router knn` inserts the answers as
 neighbours.
 
 Measured as in `onboarding_experiment.py` (60 % of the prompts train, 40 % are judged; squared error
 of what is predicted of the hidden model, and AIQ), beside the house's rule for the same edges
-(`place_model`, on what the same router predicts of the others). Without answers and description
-a model is the average one: that is the line *ignored*.
+(`place_model`, on what the same router predicts of the others), and beside a mix of both. Without
+answers and description a model is the average one: that is the line *ignored*. `--draw` hides
+models drawn anew in every split, not evenly spaced ones.
 
-    python scripts/own_onboarding.py --router graph --prompts 2000 --hidden 4
+    python scripts/own_onboarding.py --router graph --prompts 2000 --hidden 3 --seeds 5 --draw
     python scripts/own_onboarding.py --router knn --prompts 5000 --hidden 6
 """
 
@@ -46,7 +47,10 @@ from routers.types import FloatMatrix, Predictions
 _NEIGHBOURS, _OWN_NEIGHBOURS = 50, 20
 """Of the trained models, and of one of which only its few answers are remembered."""
 
-SIZES = (32, 100, 400)
+SIZES = (12, 32, 100, 400)
+_MIXED = 0.15
+"""Share of the own rule in the mix."""
+
 TRAIN_SHARE = 0.6
 
 
@@ -58,6 +62,7 @@ def main() -> None:  # noqa: PLR0915  (an experiment, read from top to bottom)
     parser.add_argument("--prompts", type=int, default=2500)
     parser.add_argument("--hidden", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--draw", action="store_true")
     options = parser.parse_args()
     table = read_outcomes([DATA / f"{options.set}.parquet"])
     prices = find_prices(table).prices
@@ -80,7 +85,8 @@ def main() -> None:  # noqa: PLR0915  (an experiment, read from top to bottom)
                 quality=table.quality[train][:, columns],
                 output_tokens=table.output_tokens[train][:, columns],
             )
-            router = GraphRouter() if options.router == "graph" else _neighbours()
+            graph = GraphRouter(own_rule_below=1 + max(SIZES))
+            router = graph if options.router == "graph" else _neighbours()
             return router.fit(x, labels, rng=np.random.default_rng(seed))
 
         full = fit(everyone).predict(x_test)
@@ -109,7 +115,11 @@ def main() -> None:  # noqa: PLR0915  (an experiment, read from top to bottom)
             return area_under_hull(*points, low=bounds[0], high=bounds[1])
 
         full_area = area(full, everyone)
-        for hidden in np.linspace(0, len(everyone) - 1, options.hidden).astype(int).tolist():
+        hide = np.linspace(0, len(everyone) - 1, options.hidden).astype(int)
+        if options.draw:
+            drawn = np.random.default_rng([seed, 77])
+            hide = drawn.choice(len(everyone), options.hidden, replace=False)
+        for hidden in hide.tolist():
             others = [i for i in everyone if i != hidden]
             truth = table.quality[test, hidden]
 
@@ -139,10 +149,15 @@ def main() -> None:  # noqa: PLR0915  (an experiment, read from top to bottom)
                 )
                 anchors = AnchorOutcomes(x=x_train[at], quality=told, output_tokens=lengths)
                 model = place_model("new", anchors, base=base_train.rows(at), prior=prior)
-                ours = join(base, [model.predict(x_test, base)])
-                note(f"{n} answers, house", ours.quality[:, -1], area(ours, [*others, hidden]))
+                house = model.predict(x_test, base)
+                share = np.float32(_MIXED)
+                quality_of_both = (1 - share) * house.quality + share * own.quality[:, -1:]
+                both = replace(house, quality=quality_of_both)
+                for way, placed in (("house", house), (f"house and {_MIXED} of its own", both)):
+                    ours = join(base, [placed])
+                    note(f"{n} answers, {way}", ours.quality[:, -1], area(ours, [*others, hidden]))
             print(f"seed {seed}, {table.models[hidden]}", file=sys.stderr, flush=True)
-            _tell(found)
+    _tell(found, options.hidden)
 
 
 def _neighbours() -> Router:
@@ -166,15 +181,28 @@ def _by_its_own_rule(router: Router, newcomer: Newcomer, x: FloatMatrix) -> Pred
     )
 
 
-def _tell(found: dict[str, list[tuple[float, float]]]) -> None:
-    """Print means, and which share of the gap from ignoring to full training they close."""
+def _tell(found: dict[str, list[tuple[float, float]]], n_hidden: int) -> None:
+    """Print means, which share of the gap to full training they close, how far the house is.
+
+    The last is the squared error beyond that of the house, mean and standard error over splits.
+    """
     means = {way: np.mean(each, axis=0) for way, each in found.items()}
     nothing, full = means["ignored"], means["fully trained"]
     for way, mean in means.items():
         closed = (mean - nothing) / (full - nothing)
         told = f"{mean[0]:.4f} ({closed[0]:.0%}) | {mean[1]:.4f} ({closed[1]:.0%})"
-        print(f"| {way} | {told} | {len(found[way])}")
+        print(f"| {way} | {told} | {len(found[way])}{_beyond(found, way, n_hidden)}")
     sys.stdout.flush()
+
+
+def _beyond(found: dict[str, list[tuple[float, float]]], way: str, n_hidden: int) -> str:
+    house = f"{way.split(',', 1)[0]}, house"
+    if house == way or house not in found:
+        return ""
+    more = np.array(found[way])[:, 0] - np.array(found[house])[:, 0]
+    splits = more.reshape(-1, n_hidden).mean(axis=1)
+    error = splits.std(ddof=1) / np.sqrt(len(splits)) if len(splits) > 1 else np.nan
+    return f" | {splits.mean():+.4f} ± {error:.4f}"
 
 
 if __name__ == "__main__":

@@ -58,6 +58,9 @@ class GraphRouter(RankingRouter):
         Of the squared error of lengths beside the cross-entropy of effects.
     n_steps, batch_size, learning_rate, weight_decay
         Of Adam; a batch is of queries, with all edges of them.
+    own_rule_below
+        With so many outcomes or more a further model is not placed by its node but read off the
+        predictions of the others, which measured better from 12 outcomes on.
 
     References
     ----------
@@ -76,6 +79,7 @@ class GraphRouter(RankingRouter):
     batch_size: Annotated[int, Field(ge=2)] = 1024
     learning_rate: Annotated[float, Field(gt=0)] = 0.005
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    own_rule_below: Annotated[int, Field(ge=10)] = 10
     tokens_: FloatMatrix = unfitted()  # (2, 1): mean and spread of log lengths
     known_: np.ndarray = unfitted()  # (1,), whether lengths were learned
     factor_: FloatVector = unfitted()  # (n_models,), of the mean over the exponential of the mean
@@ -221,6 +225,12 @@ class GraphRouter(RankingRouter):
         node = as_vector(placed, "cost_node", self.scorer_.cost_nodes.shape[1])
         found = self._log_tokens(self.scorer_, z, node[None])
         return _of_logs(found, self.factor_.mean(keepdims=True), self.upper_.max(keepdims=True))
+
+    def place(self, newcomer: Newcomer) -> dict[str, np.ndarray] | None:
+        """Return the node of a further model; None from `own_rule_below` outcomes on."""
+        if len(newcomer.quality) >= self.own_rule_below:
+            return None
+        return super().place(newcomer)
 
     def _place(self, z: FloatMatrix, newcomer: Newcomer) -> dict[str, np.ndarray]:
         graph: Graph = self.scorer_

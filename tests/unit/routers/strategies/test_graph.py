@@ -119,7 +119,7 @@ def router(world):
 
 @pytest.fixture(scope="module")
 def without_the_fourth(world):
-    return GraphRouter().fit(
+    return GraphRouter(own_rule_below=10_000).fit(
         world[0].x, labels(world[0], [0, 1, 2, 4]), rng=np.random.default_rng(0)
     )
 
@@ -177,6 +177,17 @@ def test_edges_of_a_new_model_tell_it_apart_without_fitting_again(without_the_fo
     assert errors[2] < errors[0]
     assert errors[2] < 0.9 * spread
     assert all(np.array_equal(before[k], v) for k, v in without_the_fourth.state().items())
+
+
+@pytest.mark.parametrize(("n", "own"), [(0, True), (9, True), (10, False), (100, False)])
+def test_of_a_model_with_many_outcomes_the_others_predictions_tell_more(router, world, n, own):
+    train, _ = world
+    newcomer = Newcomer(
+        x=train.x[:n],
+        quality=train.quality[:n, 3].astype(float),
+        output_tokens=train.output_tokens[:n, 3].astype(float),
+    )
+    assert (router.place(newcomer) is not None) is own
 
 
 def test_a_description_alone_tells_who_a_model_is_like(world):
