@@ -37,7 +37,7 @@ class BenchCoeRouter(CategoryRouter):
     level
         `subject`: the model of the best results on the query's subject. `query`: a regression of
         every model's outcomes. `blend`: both, weighed; the less a query is like the training data,
-        the less the regression counts.
+        the less the regression counts, and where no subject is identified it counts nothing.
     query_head
         The regression, for `query` and `blend`.
     categories, experts, budget, facts, uncertain_below, z
@@ -100,10 +100,11 @@ class BenchCoeRouter(CategoryRouter):
                 categories=self.categories, uncertain_below=self.uncertain_below, z=self.z
             )
             CategoryRouter._fit(subject, part)  # noqa: SLF001  (the subject's part of itself)
-            table = super(BenchCoeRouter, subject)._predict(x[test]).quality
+            by_subject = super(BenchCoeRouter, subject)._predict(x[test])
+            trusted = subject.trusted(x[test], by_subject)
             for i, weight in enumerate(weights):
-                share = weight * subject.trusted(x[test])
-                predicted[i, test] = share * by_query + (1 - share) * table
+                share = weight * trusted
+                predicted[i, test] = share * by_query + (1 - share) * by_subject.quality
         return np.array([_realised(each, labels.quality) for each in predicted]), weights
 
     def _benchmark_folds(self, context: FitContext) -> np.ndarray:
@@ -117,13 +118,19 @@ class BenchCoeRouter(CategoryRouter):
                 return np.asarray((context.rng.permutation(n) % min(n, _FOLDS))[numbers])
         return np.asarray(context.rng.permutation(len(context.x)) % _FOLDS)
 
-    def trusted(self, x: FloatMatrix) -> FloatMatrix:
-        """Return (n_queries, 1) in [0, 1]: how familiar queries are."""
-        novelty = self.model_.novelty_
-        if novelty is None:
-            return np.ones((len(x), 1), np.float32)
-        trust = (novelty.trust(x) - _NO_TRUST) / (1 - _NO_TRUST)
-        return np.asarray(trust[:, None], np.float32)
+    def trusted(self, x: FloatMatrix, by_subject: Predictions) -> FloatMatrix:
+        """Return (n_queries, 1) in [0, 1]: how familiar queries are, 0 of no identified subject.
+
+        A regression has favourites among queries of benchmarks that it has never seen, too, and
+        most of these are near to something that was learned.
+        """
+        trust = np.ones(len(x), np.float32)
+        if self.model_.novelty_ is not None:
+            trust = self.model_.novelty_.trust(x)
+        familiar = (trust - _NO_TRUST) / (1 - _NO_TRUST)
+        if by_subject.categories is not None:
+            familiar = familiar * (by_subject.categories.first >= 0)
+        return np.asarray(familiar[:, None], np.float32)
 
     def _predict(self, x: FloatMatrix) -> Predictions:
         by_subject = super()._predict(x)
@@ -132,7 +139,7 @@ class BenchCoeRouter(CategoryRouter):
         quality, std = self.query_.predict(x)
         weight = np.float32(self.weight_[0])
         if self.level == "blend":
-            share = weight * self.trusted(x)
+            share = weight * self.trusted(x, by_subject)
             quality = share * quality + (1 - share) * by_subject.quality
             std = share * std + (1 - share) * by_subject.quality_std
         return replace(

@@ -193,6 +193,16 @@ def test_a_blend_takes_from_both_and_leaves_strange_queries_to_the_table():
     assert np.allclose(router.predict(strange).quality, plain.predict(strange).quality)
 
 
+def test_a_blend_leaves_what_is_of_no_subject_to_the_table_however_familiar():
+    blend = fitted(BenchCoeRouter, level="blend", uncertain_below=1.0)
+    asked = queries([0, 1, 2] * 60, seed=9)
+    found = blend.predict(asked)
+    doubted = (found.categories.first < 0) & ~blend.familiarity(asked).unlike_most
+    assert doubted.sum() > 10
+    # The table's row of what is of no subject.
+    assert np.allclose(found.quality[doubted], blend.served_[-1])
+
+
 @pytest.mark.parametrize(
     ("label", "domain"),
     [
