@@ -133,12 +133,11 @@ def test_spoken_answers_have_a_known_price_where_the_catalogue_has_one(gateway, 
 
 
 def test_tokens_of_sound_are_counted_apart(gateway, ears):
-    def counted(what):
-        return metric(gateway, f'gateway_tokens_total{{class="{what}"')
+    def line(what):
+        return f'gateway_tokens_total{{class="{what}",estimated="false",model="ear",role="answer"}}'
 
     ears.answer = lambda _: (200, told(heard=7, said=3))
-    before = {what: counted(what) for what in ("audio_input", "audio_output")}
+    before = {what: metric(gateway, line(what)) for what in ("audio_input", "audio_output")}
     post(gateway, "chat/completions", model="ear", messages=spoken(1))
     for what, more in (("audio_input", 7), ("audio_output", 3)):
-        line = f'gateway_tokens_total{{class="{what}",estimated="false",model="ear"'
-        until(gateway, line, before[what] + more)
+        until(gateway, line(what), before[what] + more)

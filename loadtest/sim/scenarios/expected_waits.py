@@ -11,6 +11,7 @@ from app.gateway.queues.virtual_counters import Rank
 from app.keys import Priority
 from loadtest.sim.arrivals import poisson
 from loadtest.sim.door import Door
+from loadtest.sim.drawn import averaged, line, plot
 from loadtest.sim.fleet import Place
 from loadtest.sim.result import percentile_s
 from loadtest.sim.scenarios.base import (
@@ -20,9 +21,6 @@ from loadtest.sim.scenarios.base import (
     Scenario,
     Setting,
     Verdict,
-    averaged,
-    line,
-    plot,
 )
 from loadtest.sim.scenarios.fair_queue import ANSWER_TOKENS, SERVICE_S, requests
 from loadtest.sim.servers import SlotServer

@@ -50,6 +50,7 @@ def test_the_list_of_models_says_what_they_are(fresh_gateway, tmp_path):
 )
 def test_a_configuration_that_would_chat_with_them_is_refused(tmp_path, changes, words):
     changes = {**with_other_models(tmp_path), **changes}
-    changes["policies.default.router_deadline_s"] = 2
+    for policy in ("default", "economy", "quality"):
+        changes[f"policies.{policy}.router_deadline_s"] = 2
     with pytest.raises(ConfigError, match=words):
         stub_config(tmp_path, "http://127.0.0.1:1", changes=changes)
