@@ -45,19 +45,19 @@ _SINGLE, _LABEL = "best single model", "the benchmark's name, told"
 _ROUTERS: Mapping[str, Mapping[str, tuple[str, dict[str, Any]]]] = {
     "optimal": {
         "tryage": ("tryage", {}),
-        "tryage, one network": ("tryage", {"loss_head": _NETWORK}),
+        "tryage (one network)": ("tryage", {"loss_head": _NETWORK}),
         "guarded-knn": ("guarded-knn", {}),
     },
     "benchmarks": {
         "cosines alone": ("routerdc", {**_RIGHT, "smoothing": 0}),
         "routerdc": ("routerdc", _RIGHT),
-        "routerdc, outcomes as they stand": ("routerdc", {}),
+        "routerdc (outcomes as they stand)": ("routerdc", {}),
     },
     "unseen": {
-        "subject, the likeliest always": ("bench-coe", {"uncertain_below": 0, "z": 0}),
+        "subject (the likeliest always)": ("bench-coe", {"uncertain_below": 0, "z": 0}),
         "subject": ("bench-coe", {}),
-        "query, ridge": ("bench-coe", {"level": "query"}),
-        "query, network": ("bench-coe", {"level": "query", "query_head": {"kind": "mlp"}}),
+        "query (ridge)": ("bench-coe", {"level": "query"}),
+        "query (network)": ("bench-coe", {"level": "query", "query_head": {"kind": "mlp"}}),
         "blend": ("bench-coe", {"level": "blend"}),
     },
 }

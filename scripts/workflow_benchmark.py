@@ -1,7 +1,7 @@
 """Fit recipes with a workflow on recorded answers, and replay them on prompts held back.
 
     python scripts/workflow_benchmark.py --set zeroeval --recipes cascade,frugal-gpt [--splits 5]
-        [--prompts N] [--options '{"agreement": false}'] [--json FILE]
+        [--first-split 0] [--prompts N] [--options '{"agreement": false}'] [--json FILE]
 
 Reads NAME.parquet of STEELYARD_DATA_DIR (default: ../shared/data beside the repository) and
 NAME_answers.parquet of STEELYARD_ANSWERS_DIR (default: `answers` beside that folder). Prints a
@@ -62,13 +62,14 @@ def main() -> None:
     parser.add_argument("--set", dest="name", default="zeroeval")
     parser.add_argument("--recipes", default="cascade,frugal-gpt")
     parser.add_argument("--splits", type=int, default=5)
+    parser.add_argument("--first-split", type=int, default=0)
     parser.add_argument("--prompts", type=int, help="at most so many of the set, at random")
     parser.add_argument("--options", type=json.loads, default={}, help="of the workflow, as JSON")
     parser.add_argument("--json", type=Path, help="a file for every split's figures")
     options = parser.parse_args()
     found: dict[str, list[dict[str, float]]] = {}
     for recipe in options.recipes.split(","):
-        for seed in range(options.splits):
+        for seed in range(options.first_split, options.first_split + options.splits):
             measured = _measure(options.name, recipe, options.options, seed, options.prompts)
             found.setdefault(recipe, []).append(measured)
             print(recipe, seed, measured, file=sys.stderr, flush=True)
@@ -84,9 +85,16 @@ def lines(found: Mapping[str, Sequence[Mapping[str, float]]]) -> Iterator[str]:
         yield from ("", f"| {recipe} | mean ± standard deviation | each |", "|---|---|---|")
         for key, title in _COLUMNS.items():
             values = [split[key] for split in splits]
-            spread = statistics.stdev(values) if len(values) > 1 else 0.0
             every = ", ".join("never" if math.isnan(each) else f"{each:.3f}" for each in values)
-            yield f"| {title} | {statistics.mean(values):.3f} ± {spread:.3f} | {every} |"
+            yield f"| {title} | {_mean(values)} | {every} |"
+
+
+def _mean(values: Sequence[float]) -> str:
+    missed = sum(math.isnan(each) for each in values)
+    if missed:
+        return f"never in {missed} of {len(values)}"
+    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.3f}{spread}"
 
 
 def _measure(
