@@ -424,6 +424,7 @@ class Dispatcher:
                 role=role,
                 propensity=lease.propensity,
             )
+            lease.given_up(failure)
             if isinstance(failure, UpstreamError):
                 failures.append((attempt, failure))
                 lease.heard(progress.limits, retry_after_s=failure.retry_after_s)

@@ -279,6 +279,19 @@ class Speed:
         self._first_margin.learn(seen - forecast.known.first, kept=kept)
         self._first.learn(forecast.size, seen)
 
+    def outlasted(self, forecast: Forecast, after_s: float, *, now: float) -> None:
+        """Learn of a call that was given up after so long, as nothing had come of it.
+
+        Where that is more than nine of ten were to take, it counts as one that took longer: if only
+        those that are waited for counted, what nine of ten take would be learned of the quick ones.
+        """
+        if after_s <= forecast.latency.ttft_s_upper:
+            return
+        if forecast.streams:
+            self.first_token(forecast, after_s, now=now)
+        else:
+            self.whole(forecast, after_s, output_tokens=None, now=now)
+
     def whole(
         self, forecast: Forecast, took_s: float, *, output_tokens: float | None, now: float
     ) -> None:

@@ -1,5 +1,6 @@
 """The right to make one call at a deployment, and what is reported of it."""
 
+import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -8,6 +9,7 @@ from app.errors import (
     UpstreamBusyError,
     UpstreamError,
     UpstreamThrottledError,
+    UpstreamTimeoutError,
     UpstreamUnavailableError,
 )
 from app.gateway.deployments.balance import Ended, Watched, Watcher
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 MAX_THROTTLE_S = 600.0
 """The longest that a deployment is left alone on its own word; then one call asks again."""
+
+_NO_LONGER_AWAITED = asyncio.CancelledError, UpstreamTimeoutError
 
 
 class Turn(NamedTuple):
@@ -81,6 +85,12 @@ class Lease(msgspec.Struct, eq=False):
             home.machine.answers(home.name, now)
         if forecast is not None:
             slot.speed.first_token(forecast, now - self.began, now=now)
+
+    def given_up(self, why: BaseException) -> None:
+        """Report what ended the call before its answer began: it may have waited for long."""
+        if self.forecast is not None and isinstance(why, _NO_LONGER_AWAITED):
+            now = self.pool.clock()
+            self.slot.speed.outlasted(self.forecast, now - self.began, now=now)
 
     def heard(self, limits: tuple[ToldLimit, ...], *, retry_after_s: float | None = None) -> None:
         """Report what the upstream tells of its rate limits, if anything, and when to ask again."""

@@ -478,6 +478,28 @@ async def test_a_hedge_may_wait_as_long_as_nine_of_ten_are_predicted_to_take():
     await answer.aclose()
 
 
+async def test_who_is_overtaken_by_a_hedge_is_expected_to_be_slower():
+    world = World([HANG], [TEXT])
+    size = size_of(request(), "a", world.entry)
+    before = world.pool.times.latency("a", size)
+    for _ in range(30):
+        answer = await world.dispatcher.open(request(), Hedged(("a", "b"), 4.0), world.entry)
+        assert answer.deployment.spec.model_id == "b"
+        await answer.aclose()
+    after = world.pool.times.latency("a", size)
+    assert after.ttft_s > before.ttft_s
+    assert after.ttft_s_upper > before.ttft_s_upper
+
+
+async def test_who_does_not_begin_in_time_is_expected_to_be_slower():
+    pace = Pace(ttft_s=0.002, tokens_per_s=1e4)
+    world = World([HANG], [TEXT], first_token_s=0.02, pace=pace)
+    size = size_of(request(), "a", world.entry)
+    before = world.pool.times.latency("a", size)
+    await (await world.open()).aclose()
+    assert world.pool.times.latency("a", size).ttft_s_upper > before.ttft_s_upper
+
+
 async def test_a_hedge_that_is_slower_is_dropped():
     go = asyncio.Event()
     world = World([go, TEXT], [HANG])

@@ -234,3 +234,33 @@ def test_what_running_calls_were_promised_too_little_later_ones_make_good_for():
     for _ in range(10_000):
         margin.learn(-5.0, kept=False)
     assert margin.owed <= 20
+
+
+@pytest.mark.parametrize("streams", [True, False], ids=["streams", "whole"])
+def test_of_calls_that_are_given_up_it_is_known_that_they_took_longer(streams):
+    """Else nine of ten of those that are waited for are quick, and of all far fewer."""
+    rng, heeded, blind = random.Random(0), Speed(PACE), Speed(PACE)
+    late = dict.fromkeys((heeded, blind), 0)
+    for n in range(4_000):
+        took_s = rng.lognormvariate(0.0, 0.5)
+        for speed in late:
+            call = forecast(speed, streams=streams)
+            limit_s = call.latency.ttft_s_upper
+            if n >= 1_000:
+                late[speed] += took_s > limit_s
+            if took_s <= limit_s:
+                speed.first_token(call, took_s, now=0.0)
+                speed.whole(call, took_s + streams, output_tokens=200, now=0.0)
+            elif speed is heeded:
+                speed.outlasted(call, 1.1 * limit_s, now=0.0)
+    assert late[heeded] / 3_000 == pytest.approx(0.1, abs=0.03)
+    assert late[blind] / 3_000 > 0.2
+
+
+def test_of_a_call_that_is_given_up_soon_nothing_is_known():
+    speed = Speed(PACE)
+    before = forecast(speed).latency
+    for _ in range(50):
+        call = forecast(speed)
+        speed.outlasted(call, 0.9 * call.latency.ttft_s_upper, now=0.0)
+    assert forecast(speed).latency == before
