@@ -39,8 +39,6 @@ class CallRole(StrEnum):
     """An answer asked for beside a call that was silent for too long."""
     CANARY = "canary"
     """A question of the gateway's own, whether a model is still what it was."""
-    SHADOW = "shadow"
-    """An answer that nobody gets, for comparison."""
 
 
 ANSWERING = frozenset({CallRole.ANSWER, CallRole.DRAFT, CallRole.HEDGE})

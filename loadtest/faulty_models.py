@@ -108,7 +108,6 @@ class FaultyModels:
 
     def __init__(self, *, seed: int, share: float, without: frozenset[Fault] = frozenset()) -> None:
         self.calls: list[ModelCall] = []
-        self.n_open = 0
         self._seed, self._share = seed, share
         self._faults = [each for each in Fault if each not in without]
         self._seen: Counter[tuple[str, str]] = Counter()
@@ -138,7 +137,6 @@ class FaultyModels:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.n_open += 1
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -149,7 +147,6 @@ class FaultyModels:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
-            self.n_open -= 1
             writer.close()
 
     async def _answer(self, body: Mapping[str, Any], writer: asyncio.StreamWriter) -> bool:

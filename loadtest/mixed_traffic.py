@@ -78,7 +78,6 @@ class End:
     text: str = ""
     usage: Mapping[str, Any] | None = None
     problem: str | None = None
-    first_byte_s: float = 0.0
     duration_s: float = 0.0
 
 
@@ -188,7 +187,6 @@ async def send(client: httpx.AsyncClient, ask: Ask) -> End:
         async with client.stream(
             "POST", "/v1/chat/completions", content=content, headers=headers
         ) as response:
-            end.first_byte_s = time.perf_counter() - began
             end.status = response.status_code
             end.model = response.headers.get("x-route-model")
             if ask.leave_after_events is not None and response.status_code == httpx.codes.OK:

@@ -21,7 +21,6 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,9 +78,6 @@ class Split:
         return router.fit(
             self.x[self.train], self.labels(columns), rng=np.random.default_rng(self.seed)
         )
-
-
-Picker = Callable[[Split, AbilityPrior, Predictions, list[int], int, int], np.ndarray]
 
 
 def at_random(

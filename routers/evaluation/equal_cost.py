@@ -23,12 +23,9 @@ class Gains:
     positions
         Difference of quality at the cost of each position. Where a position costs less than the
         cheapest single choice, or more than the dearest, against that one.
-    area_draws
-        Of `area`, by resampling.
     """
 
     area: Interval
-    area_draws: FloatArray
     positions: tuple[Interval, ...]
 
 
@@ -69,7 +66,6 @@ def gains(
     differences = _at_equal_cost(frame, cost, quality, single_cost, single_quality)
     return Gains(
         area=Interval.of(mine[0] - other[0], draws),
-        area_draws=draws,
         positions=tuple(Interval.of(float(each[0]), each[1:]) for each in differences.T),
     )
 

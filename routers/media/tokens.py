@@ -238,10 +238,6 @@ class MediaRules:
             tokens, upper = tokens + more, upper + most
         return tokens, upper
 
-    def picture_tokens(self, media: Media, *, detail: str | None = None) -> int:
-        """Return what the pictures alone come to."""
-        return sum(self._picture(picture, detail)[0] for picture in media.pictures)
-
     def _picture(self, picture: Picture, detail: str | None) -> tuple[int, int]:
         rule = self.pictures
         asked = detail if picture.is_open and detail is not None else picture.detail

@@ -25,7 +25,7 @@ ROWS = (
             ),
             Panel(
                 title="Spent beside answers",
-                text="The part of it that went to judges, guards, drafts and shadows.",
+                text="The part of it that went to judges, guards, drafts and helpers.",
                 queries=[
                     Query(
                         'sum(increase(gateway_cost_usd_total{role!~"answer|hedge"}[$__range]))'
