@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx
 
-from app.gateway.dispatch import OpenAnswer
 from app.gateway.held_answers import HeldAnswer
+from app.gateway.open_answer import OpenAnswer
 from app.outcomes.calls import StoredCall, read_calls
 from app.outcomes.rows import OutcomeRow
 from loadtest.faulty_models import BILLED_AS_TOLD, JUDGE, ModelCall

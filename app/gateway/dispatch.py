@@ -11,50 +11,33 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import msgspec
-
-from app.calls import Call, CallRole
 from app.concurrency.deadline import Deadline, within
 from app.concurrency.race import race
-from app.error_answers import answer_for
 from app.errors import (
-    AllAttemptsFailedError,
-    AllAttemptsThrottledError,
-    AllAttemptsTimedOutError,
-    FailedAttempt,
     FailedToWaitError,
     UpstreamConnectionLostError,
     UpstreamError,
-    UpstreamMisconfiguredError,
-    UpstreamRejectedError,
-    UpstreamThrottledError,
     UpstreamTimeoutError,
-    UpstreamUnsupportedError,
 )
 from app.gateway.bill import settled_usage
 from app.gateway.deployments.balance import CallSize
 from app.gateway.deployments.pool import DeploymentPool, Lease
 from app.gateway.deployments.slots import Slot
+from app.gateway.failed_attempts import Failures, all_failed, has_had_its_calls
 from app.gateway.in_time import may_wait, next_in_time, size_of, time_left
 from app.gateway.ledger import LedgerEntry
 from app.gateway.model_queues import ModelQueues, lease_in_turn
+from app.gateway.open_answer import OpenAnswer, discard, serve
+from app.gateway.outgoing_call import headers_for, with_own_thoughts, written
 from app.gateway.plan import FirstOf, Hedged
-from app.gateway.request import IDEMPOTENCY_KEY, Deployment, RouteRequest
+from app.gateway.request import Deployment, RouteRequest
 from app.gateway.retry import (
-    MAX_CALLS_OF_A_REPEAT,
     may_go_elsewhere,
     wait_before_repeating_s,
 )
-from app.paths import CHAT_COMPLETIONS, MESSAGES
-from app.providers.base import Chunk, ModelCall, Progress, Provider
-from app.providers.messages.native import without_thoughts
-from app.telemetry.tracing import CallTrace
-from app.wire.body import Body, Fields
-from app.wire.parameter_changes import CHANGES
+from app.paths import MESSAGES
+from app.providers.base import Chunk, ModelCall, Progress
 from routers.models import Capability
-
-Failures = list[tuple[Call, UpstreamError]]
-"""What was tried for one request without an answer that serves."""
 
 Afford = Callable[[RouteRequest, str, LedgerEntry], Awaitable[bool]]
 """Says whether a budget pays for asking one more model, and reserves what that may cost."""
@@ -62,38 +45,6 @@ Afford = Callable[[RouteRequest, str, LedgerEntry], Awaitable[bool]]
 
 async def _free(_request: RouteRequest, _model_id: str, _entry: LedgerEntry) -> bool:
     return True
-
-
-class OpenAnswer(msgspec.Struct, kw_only=True, eq=False):
-    """An answer whose first content has arrived; the rest is still to be read."""
-
-    deployment: Deployment
-    prelude: tuple[Chunk, ...]
-    """Everything up to and including the first chunk with content."""
-    rest: AsyncGenerator[Chunk, None]
-    lease: Lease
-    progress: Progress
-    role: CallRole = CallRole.ANSWER
-    trace: CallTrace | None = None
-    held: Sequence[Chunk] = ()
-    """What followed the prelude and was held back."""
-    reading: AsyncGenerator[Chunk, None] | None = None
-    """What `Dispatcher.rest` made of the rest, where reading has begun."""
-    rewrite: Callable[[Chunk], Chunk] | None = None
-    """What becomes of each chunk of that on its way to the client."""
-
-    async def aclose(self) -> None:
-        """Drop what was not read, and the upstream connection with it; may be called twice."""
-        if self.reading is not None:
-            await self.reading.aclose()
-        await self.drop()
-
-    async def drop(self) -> None:
-        """Do so from where the rest is read."""
-        try:
-            await self.rest.aclose()
-        finally:
-            self.lease.release()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,15 +104,15 @@ class Dispatcher:
                     *[another] * len(left),
                 ],
                 hedge_after_s=after_s,
-                won=partial(_serve, entry),
-                lost=partial(_discard, entry),
+                won=partial(serve, entry),
+                lost=partial(discard, entry),
             )
             if winner is not None:
                 return winner
         else:
             left = list(order)
             while left:
-                if failures and _has_had_its_calls(request, failures):
+                if failures and has_had_its_calls(request, failures):
                     break
                 at = next_in_time(request, left, entry, self.pool) if failures else 0
                 model_id = left.pop(at)
@@ -169,9 +120,9 @@ class Dispatcher:
                     request, model_id, entry, failures, afford, is_last=not left
                 )
                 if answer is not None:
-                    _serve(entry, answer)
+                    serve(entry, answer)
                     return answer
-        raise _all_failed(failures)
+        raise all_failed(failures)
 
     def rest(self, answer: OpenAnswer, entry: LedgerEntry) -> AsyncGenerator[Chunk, None]:
         """Go on with an answer; a failure in it counts against the deployment's health."""
@@ -309,7 +260,7 @@ class Dispatcher:
                 self.on_failure(lease.deployment, error)
                 if not error.retryable:
                     raise
-                enough = _has_had_its_calls(request, failures)
+                enough = has_had_its_calls(request, failures)
                 if isinstance(error, UpstreamConnectionLostError) and not (lost or enough):
                     # Once more, on a connection that cannot be lost in the same way. Of all
                     # repeated calls it alone is paid twice.
@@ -372,7 +323,7 @@ class Dispatcher:
         deployment = lease.deployment
         timeouts = deployment.stream_timeouts if request.stream else deployment.whole_timeouts
         role = entry.next_role
-        headers, trace = _headers_for(deployment.provider, request), None
+        headers, trace = headers_for(deployment.provider, request), None
         if entry.trace is not None:
             trace = entry.trace.call(
                 deployment.spec.model_id,
@@ -387,7 +338,7 @@ class Dispatcher:
         prelude: list[Chunk] = []
         entry.wait_begins(lease.began)
         try:
-            dialect, fields = await _written(request.body, deployment, progress)
+            dialect, fields = await written(request.body, deployment, progress)
             fields, changes = deployment.takes(request, fields, dialect=dialect)
             entry.changes[deployment.spec.model_id] = changes
             call = ModelCall(
@@ -402,7 +353,7 @@ class Dispatcher:
                 progress=progress,
                 fresh_connection=fresh,
             )
-            chunks = deployment.provider.send(_with_own_thoughts(call, deployment, entry))
+            chunks = deployment.provider.send(with_own_thoughts(call, deployment, entry))
             with Deadline(timeouts.first_token_s):
                 async for chunk in chunks:
                     prelude.append(chunk)
@@ -454,124 +405,5 @@ class Dispatcher:
         )
 
 
-def _with_own_thoughts(call: ModelCall, deployment: Deployment, entry: LedgerEntry) -> ModelCall:
-    """Return a call without what another model thought in it, and sealed for itself."""
-    if entry.turn is None or not entry.turn.leaves_for(deployment.spec):
-        return call
-    fields = without_thoughts(call)
-    if fields is None:
-        return call
-    entry.changes[deployment.spec.model_id] += ("thinking of another model=dropped",)
-    return msgspec.structs.replace(call, fields=fields)
-
-
-async def _written(body: Body, deployment: Deployment, progress: Progress) -> tuple[str, Fields]:
-    """Return what a provider is sent, and its dialect: the client's own where both speak it.
-
-    Raises
-    ------
-    UpstreamUnsupportedError
-        If the request cannot be told in a dialect that the provider speaks.
-    """
-    if _is_native(body, deployment.provider) and (
-        # What a variant says cannot be said in every dialect.
-        body.dialect in CHANGES or not deployment.parameters.of_a_variant
-    ):
-        return body.dialect, body.sent
-    progress.sent = False  # a translation that fails costs nothing
-    if body.untold is not None:
-        param, why = body.untold
-        raise UpstreamUnsupportedError(why, param=param)
-    chat = await asyncio.to_thread(body.chat) if body.takes_long else body.chat()
-    progress.sent = True
-    return CHAT_COMPLETIONS, chat
-
-
-def _is_native(body: Body, provider: Provider) -> bool:
-    return body.dialect != CHAT_COMPLETIONS and body.dialect in provider.native_dialects
-
-
-def _headers_for(provider: Provider, request: RouteRequest) -> tuple[tuple[bytes, bytes], ...]:
-    """Return the client's headers for a provider: those of a dialect that it does not speak not."""
-    if request.body.dialect == CHAT_COMPLETIONS or _is_native(request.body, provider):
-        return request.headers
-    return tuple(header for header in request.headers if header[0] == IDEMPOTENCY_KEY)
-
-
-def _has_had_its_calls(request: RouteRequest, failures: Failures) -> bool:
-    return request.repeated and len(failures) >= MAX_CALLS_OF_A_REPEAT
-
-
-def _serve(entry: LedgerEntry, answer: OpenAnswer) -> None:
-    lease = answer.lease
-    entry.serves(
-        answer.deployment,
-        lease.began,
-        answer.prelude,
-        role=answer.role,
-        propensity=lease.propensity,
-    )
-    if lease.forecast is not None:
-        entry.latency = lease.forecast.latency
-    if answer.trace is not None:
-        entry.traced(answer.trace)
-
-
-async def _discard(entry: LedgerEntry, answer: OpenAnswer) -> None:
-    """Give up an answer that began in the same moment as the one that serves."""
-    if answer.deployment is not entry.served:
-        attempt = entry.failed(
-            answer.deployment,
-            answer.lease.began,
-            asyncio.CancelledError(),
-            progress=answer.progress,
-            prelude=answer.prelude,
-            role=answer.role,
-            propensity=answer.lease.propensity,
-        )
-        if answer.trace is not None:
-            answer.trace.ended(attempt)
-    await answer.aclose()
-
-
 def _late(total_s: float) -> UpstreamTimeoutError:
     return UpstreamTimeoutError(f"the answer took longer than {total_s:g} s")
-
-
-def told_attempts(failures: Failures) -> tuple[FailedAttempt, ...]:
-    """Return what was tried without an answer, as clients are told."""
-    return tuple(
-        FailedAttempt(
-            model=attempt.model_id,
-            status=attempt.status,
-            ms=round(attempt.duration_s * 1e3),
-            error=error.code or answer_for(error).code or "upstream_error",
-        )
-        for attempt, error in failures
-    )
-
-
-def _all_failed(failures: Failures) -> Exception:
-    if not failures:  # of several stages, a budget paid for none of those that are left
-        return AllAttemptsFailedError("no budget pays for another model", attempts=())
-    errors = [error for _, error in failures]
-    last = errors[-1]
-    if isinstance(last, UpstreamRejectedError):
-        return last  # a prompt too long for every model: the upstream's own words say it best
-    attempts = told_attempts(failures)
-    tried = "; ".join(f"{attempt.model_id}: {error.message}" for attempt, error in failures)
-    waits = [error.retry_after_s for error in errors if error.retry_after_s is not None]
-    cls = AllAttemptsFailedError
-    retry_after_s = min(waits, default=None)
-    if all(isinstance(error, UpstreamThrottledError) for error in errors):
-        cls = AllAttemptsThrottledError
-        retry_after_s = 1.0 if retry_after_s is None else retry_after_s
-    elif all(isinstance(error, UpstreamTimeoutError) for error in errors):
-        cls = AllAttemptsTimedOutError
-    return cls(
-        f"no model answered ({tried})",
-        attempts=attempts,
-        retry_after_s=retry_after_s,
-        # What the operator has to mend no client can: it must not multiply the calls.
-        should_retry=not all(isinstance(error, UpstreamMisconfiguredError) for error in errors),
-    )

@@ -15,7 +15,7 @@ from app.concurrency.eager import Eager
 from app.gateway.bill import settled_usage, told_usage
 from app.gateway.cache import BYPASS, CachedAnswer, ResponseCache
 from app.gateway.choose import Chooser
-from app.gateway.dispatch import Dispatcher, OpenAnswer
+from app.gateway.dispatch import Dispatcher
 from app.gateway.excerpt import excerpt_of
 from app.gateway.heard import NOTHING, Heard, Keeps
 from app.gateway.ledger import LedgerEntry
@@ -24,6 +24,7 @@ from app.gateway.life import Books, Life
 from app.gateway.money.bid import cut_limit
 from app.gateway.money.paid import HiddenReasoning
 from app.gateway.money.surcharges import extras_of
+from app.gateway.open_answer import OpenAnswer
 from app.gateway.plan import Several, plan_for
 from app.gateway.queues.expected_wait import Outlook
 from app.gateway.queues.virtual_counters import NO_RANK, Rank

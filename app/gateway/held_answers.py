@@ -15,8 +15,10 @@ from app.errors import (
     UpstreamTimeoutError,
 )
 from app.gateway.course import Course
-from app.gateway.dispatch import Afford, Dispatcher, Failures, OpenAnswer
+from app.gateway.dispatch import Afford, Dispatcher
+from app.gateway.failed_attempts import Failures
 from app.gateway.ledger import LedgerEntry, code_of
+from app.gateway.open_answer import OpenAnswer
 from app.gateway.plan import FirstOf
 from app.gateway.request import RouteRequest
 from app.gateway.steps import adopt, draft_of

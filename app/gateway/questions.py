@@ -15,8 +15,10 @@ from app.calls import Call, CallRole
 from app.concurrency.deadline import Deadline
 from app.errors import GatewayError, UpstreamRejectedError
 from app.gateway.deployments.breaker import Circuit
-from app.gateway.dispatch import Afford, Dispatcher, Failures, OpenAnswer
+from app.gateway.dispatch import Afford, Dispatcher
+from app.gateway.failed_attempts import Failures
 from app.gateway.ledger import LedgerEntry
+from app.gateway.open_answer import OpenAnswer
 from app.gateway.plan import FirstOf
 from app.gateway.request import RouteRequest
 from app.gateway.steps import stage_of

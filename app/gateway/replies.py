@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from app.calls import CallRole
 from app.errors import UpstreamInvalidResponseError
 from app.gateway.course import Course
-from app.gateway.dispatch import OpenAnswer
 from app.gateway.ledger import LedgerEntry
+from app.gateway.open_answer import OpenAnswer
 from app.gateway.questions import Reply
 from app.gateway.request import RouteRequest
 from app.gateway.steps import adopt

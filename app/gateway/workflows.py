@@ -24,9 +24,11 @@ from app.errors import (
 )
 from app.gateway.ceilings import Ceilings, Paces, asked_in
 from app.gateway.course import NOTHING_BETTER, TOO_LONG, distinct
-from app.gateway.dispatch import Afford, Dispatcher, OpenAnswer, told_attempts
+from app.gateway.dispatch import Afford, Dispatcher
+from app.gateway.failed_attempts import told_attempts
 from app.gateway.held_answers import HoldBack, Holder
 from app.gateway.ledger import LedgerEntry, code_of
+from app.gateway.open_answer import OpenAnswer
 from app.gateway.plan import Several, first_of, next_steps, spoilt
 from app.gateway.questions import Questions, in_other_words, unsent
 from app.gateway.replies import Replies
