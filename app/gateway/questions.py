@@ -257,11 +257,11 @@ def question_about(
         request,
         conversation=conversation,
         demand=Demand(
-            # Of pictures only the request's own estimate knows.
             input_tokens=request.demand.input_tokens + said,
             input_tokens_upper=request.demand.input_tokens_upper + said,
             max_output_tokens=max_tokens,
             capabilities=request.demand.capabilities & MEDIA,
+            media=request.demand.media,
         ),
         body=Body({"messages": messages, "max_tokens": _encode(max_tokens)}),
         stream=False,

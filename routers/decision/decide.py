@@ -14,7 +14,7 @@ from routers.decision.knob import KnobCurve
 from routers.decision.rules import known_or_dearest, rank_by_objective, rank_by_threshold
 from routers.decisions import CandidateEstimate, Decision, Exclusion, KnobStep, Reason
 from routers.errors import NoEligibleModelError
-from routers.models import Demand, ModelSpec, Prices
+from routers.models import Demand, ModelSpec
 from routers.objectives import (
     Constraints,
     CostQuality,
@@ -218,11 +218,8 @@ def unpredicted(candidates: Sequence[ModelSpec], demand: Demand) -> list[Candida
                 cost_usd=None,
                 cost_usd_upper=None
                 if longest is None
-                else spec.prices.cost_usd(
-                    input_tokens=n_input_upper,
-                    output_tokens=longest * demand.n_answers,
-                    audio_input_tokens=demand.audio_of(spec)[1],
-                    audio_output_tokens=longest * demand.n_answers if demand.is_spoken else 0,
+                else _with_sound_usd(
+                    spec, demand, n_input_upper, demand.audio_of(spec)[1], longest
                 ),
             )
         )
@@ -291,16 +288,17 @@ def _ignores_cost(objective: Objective, rate: float | None) -> bool:
     return isinstance(objective, StrongThreshold) or rate == math.inf
 
 
-def _of_sound_usd(prices: Prices, demand: Demand, heard: float, tokens: float) -> float:
-    """Return what recordings and a spoken answer cost beyond as many tokens of text."""
-    usd, of_text = 0.0, 0.0
-    if prices.audio_input_usd_per_mtok is not None:
-        usd, of_text = prices.audio_input_usd_per_mtok, prices.input_usd_per_mtok or 0.0
-    more = heard * (usd - of_text)
-    if demand.is_spoken and prices.audio_output_usd_per_mtok is not None:
-        said = tokens * demand.n_answers
-        more += said * (prices.audio_output_usd_per_mtok - (prices.output_usd_per_mtok or 0.0))
-    return more / 1e6
+def _with_sound_usd(
+    spec: ModelSpec, demand: Demand, n_input: float, n_heard: float, n_output: float
+) -> float | None:
+    """Price a prompt of which `n_heard` tokens are recordings, and answers that may be spoken."""
+    said = n_output * demand.n_answers
+    return spec.prices.cost_usd(
+        input_tokens=n_input,
+        output_tokens=said,
+        audio_input_tokens=n_heard,
+        audio_output_tokens=said if demand.is_spoken else 0,
+    )
 
 
 def estimate_each(
@@ -335,8 +333,8 @@ def estimate_each(
             cost_upper = (n_input_upper * usd_in + tokens_upper * n * usd_out) / 1e6
             if sounds:
                 heard, heard_upper = demand.audio_of(spec)
-                cost += _of_sound_usd(spec.prices, demand, heard, tokens)
-                cost_upper += _of_sound_usd(spec.prices, demand, heard_upper, tokens_upper)
+                cost = _with_sound_usd(spec, demand, n_input, heard, tokens)
+                cost_upper = _with_sound_usd(spec, demand, n_input_upper, heard_upper, tokens_upper)
         estimates.append(
             CandidateEstimate(
                 model_id=spec.model_id,

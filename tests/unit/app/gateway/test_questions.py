@@ -3,12 +3,16 @@
 import random
 
 import pytest
+from msgspec import structs
 
 from app.gateway.deployments.pool import DeploymentPool
 from app.gateway.dispatch import Dispatcher
 from app.gateway.ledger import LedgerEntry
-from app.gateway.questions import Questions, Silence, question_of
+from app.gateway.questions import Questions, Silence, question_about, question_of
 from app.providers.base import Chunk
+from routers.media.tokens import MediaRules
+from routers.media.values import Media, Recording
+from routers.models import Demand, ModelSpec, Prices
 from routers.types import Message, Role
 from tests.support.policies import routed
 from tests.support.providers import HANG, ScriptedProvider, deployment
@@ -88,3 +92,19 @@ def test_a_question_is_whole_and_tells_nothing_of_the_request(stream):
     assert question.headers == ()
     assert set(question.fields) == {"messages", "temperature", "max_tokens"}
     assert question.demand.max_output_tokens == 4
+
+
+def test_a_question_about_a_recording_counts_it_as_whoever_is_asked_does():
+    media = Media(recordings=(Recording(tokens=50, tokens_upper=80, seconds=10.0),))
+    demand = Demand(input_tokens=90, input_tokens_upper=140, media=media)
+    asked = structs.replace(REQUEST, demand=demand)
+    question = question_about(asked, (), max_tokens=4)
+    ear = ModelSpec(
+        model_id="ear",
+        predicted_as="ear",
+        prices=Prices(input_usd_per_mtok=1.0, output_usd_per_mtok=1.0),
+        context_window_tokens=1_000,
+        media=MediaRules(audio_tokens_per_s=32),
+    )
+    assert question.demand.audio_of(ear)[0] == 320
+    assert question.demand.input_of(ear)[0] == question.demand.input_tokens - 50 + 320
