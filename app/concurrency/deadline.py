@@ -1,24 +1,22 @@
 """Bounds in time: of a block, and of a whole stream rather than of each of its reads."""
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Callable
 from types import TracebackType
 from typing import Self, TypeVar
 
 _T = TypeVar("_T")
 
-_GRAIN_S = 0.001
-"""What uvloop rounds the delays of timers to."""
+_EARLY_S = 0.002
+"""More than timers of uvloop go off too soon: it counts in whole milliseconds, and rounds."""
 
 
 class Deadline:
     """`asyncio.timeout`, for less: every request enters it twice.
 
     That one can be moved while it runs, and is entered by a coroutine. This one is neither; what it
-    raises, and what it makes of cancellations by others, is the same. Nor is it ever early: uvloop
-    counts in whole milliseconds, so that its timers go off up to one too soon, and whoever asked
-    the clock then would find time left.
+    raises, and what it makes of cancellations by others, is the same. Nor is it ever early, so that
+    whoever asks the clock then finds no time left.
 
     Parameters
     ----------
@@ -26,7 +24,7 @@ class Deadline:
         How long the block may take; it then ends in TimeoutError.
     """
 
-    __slots__ = ("_cancelling", "_ends", "_expired", "_seconds", "_task", "_timer")
+    __slots__ = ("_cancelling", "_expired", "_seconds", "_task", "_timer")
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -37,8 +35,7 @@ class Deadline:
         assert task is not None  # noqa: S101  (always so within a coroutine)
         self._task = task
         self._cancelling = task.cancelling()
-        self._ends = time.monotonic() + self._seconds
-        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._expire)
+        self._timer = asyncio.get_running_loop().call_later(self._seconds + _EARLY_S, self._expire)
         return self
 
     def __exit__(
@@ -57,10 +54,6 @@ class Deadline:
             raise TimeoutError from exc
 
     def _expire(self) -> None:
-        left_s = self._ends - time.monotonic()
-        if left_s > 0:
-            self._timer = asyncio.get_running_loop().call_later(max(left_s, _GRAIN_S), self._expire)
-            return
         self._expired = True
         self._task.cancel()
 
